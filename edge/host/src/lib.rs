@@ -1,5 +1,5 @@
-//! Processes of tenants: the process that starts and ends them ([`spawner`]), images ([`containers`]), work on their
-//! data ([`data_task`]), and their lines ([`output`]).
+//! Processes of tenants: the process that starts and ends instances ([`spawner`]), container images ([`containers`]),
+//! work on tenants' data ([`data_task`]), and output ([`output`]).
 
 pub mod spawner;
 

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::may_take_another;
 
-/// Inverse of the fraction of all places reserved for apps with fewer than half of the fraction, regardless of the
-/// number of environments elsewhere.
+/// One in this number of places is reserved for apps that hold fewer than half of the places, regardless of the number
+/// of environments elsewhere.
 const RESERVE: usize = 4;
 
 /// Places of one kind, by app or by another key.

@@ -1,9 +1,7 @@
-//! OCI archives on their way to the engine: what they hold is checked, and names that they give themselves are left
-//! out.
+//! OCI archives on the way to podman: the content is checked, and names inside the archive are dropped.
 //!
-//! An archive is a tar of `oci-layout`, `index.json` and `blobs/sha256/…`. The engine would give the image every name
-//! that `index.json` says, also one that stands for another app's image; and it unpacks layers before anybody knows how
-//! large they are.
+//! An archive is a tar of `oci-layout`, `index.json` and `blobs/sha256/…`. Podman would give the image every name in
+//! `index.json`, including names that stand for images of other apps, and unpacks layers before their size is known.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -16,30 +14,30 @@ use super::elsewhere::{is_acted_on, is_description, look_at, may_be_json};
 use super::layer::Layer;
 use super::named::Named;
 
-/// Longest `index.json` and `oci-layout`, in bytes.
+/// Maximum length of `index.json` and `oci-layout` in bytes.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
-/// Most entries.
+/// Maximum number of entries.
 const ENTRIES_MAX: usize = 10_000;
-/// Folders of an archive.
+/// Folder of the blobs in an archive.
 const BLOBS: &str = "blobs/sha256/";
-/// What digests begin with.
+/// Prefix of digests.
 const DIGESTS: &str = "sha256:";
 /// Bytes copied at once.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Beginnings of packed layers.
+/// First bytes of compressed layers.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Those that the engine unpacks as well, and nobody counts.
+/// Compression formats that podman unpacks and this module cannot measure.
 const UNCOUNTED: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz")];
-/// Bytes of a blob that say what it is: a tar of layers has a zero within them.
+/// Bytes that identify a blob: a tar of layers has a zero among them.
 const HEAD_BYTES: u64 = 1024;
-/// Longest blob with JSON, in bytes: manifests and configurations, as registries take them.
+/// Maximum length of a JSON blob in bytes: manifests and configurations, with the limit of registries.
 const JSON_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Why an archive is refused.
+/// Reason for refusing an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum BadArchive {
-    /// A layer has an annotation that does more than describe it: the engine would take one of another app by it.
+    /// A layer has an annotation beyond a description: podman could use the annotation to take a layer of another app.
     #[error(
         "it has a layer with the annotation `{0}`, which may stand for bytes that are not in it: \
          build it again with layers of gzip"
@@ -48,64 +46,64 @@ pub enum BadArchive {
     /// The image has an annotation that a runtime acts on.
     #[error("its manifest has the annotation `{0}`, which the runtime of containers would act on: build it without")]
     ActedOn(String),
-    /// It has another number of images than one.
+    /// The number of images is not one.
     #[error("it holds {0} images, and a backend is one")]
     Images(usize),
-    /// It cannot be read.
+    /// The archive cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// A layer has a device or a pipe.
+    /// A layer contains a device or a pipe.
     #[error("it has a layer with a device or a pipe, which no container needs: build it again without")]
     Device,
-    /// A blob is not what its name says: the engine would take what it has by that digest.
+    /// A blob does not match the digest in its name: podman would use its own blob with the digest.
     #[error("its `{0}` has another digest than its name says")]
     Digest(String),
-    /// Something of it lies elsewhere: the engine would get it from there, uncounted.
+    /// Content is stored elsewhere: podman would download the content without a limit.
     #[error("it has `urls`, and all of an image has to be in its archive")]
     Elsewhere,
-    /// A blob begins like JSON, and is none that can be looked at.
+    /// A blob begins like JSON and cannot be parsed.
     #[error("it has a blob that begins like JSON and cannot be read: {0}")]
     Json(String),
-    /// A layer cannot be read as a tar, or not in one way alone.
+    /// A layer cannot be read as a tar, or is ambiguous.
     #[error("it has a layer that cannot be read: {0}")]
     Layer(&'static str),
-    /// Its manifest names a blob that is not there: the engine would take the one of another app, if it has it.
+    /// The manifest names a missing blob: podman would use the blob of another app, if present.
     #[error("its manifest names `{0}`, which is not in it: all of an image has to be in its archive")]
     Missing(String),
-    /// Its manifests name too many blobs, or one too often.
+    /// The manifests name too many blobs, or a blob too often.
     #[error("its manifests name more than {0} blobs")]
     Names(usize),
-    /// A layer is packed in a way that is not counted.
+    /// A layer is compressed in a format that cannot be measured.
     #[error("it has a layer packed with {0}; gzip and zstd are taken")]
     Packed(&'static str),
-    /// An entry belongs to no image: a link, a device, or a file elsewhere.
+    /// An entry does not belong to an image: a link, a device, or a misplaced file.
     #[error("`{0}` belongs to no OCI image")]
     Foreign(String),
-    /// A layer has a sparse file: nobody counts its holes, which the engine writes as zeros.
+    /// A layer contains a sparse file: podman writes the holes as zeros, which are not measured.
     #[error("it has a layer with a sparse file: build it again without, as by tar without `--sparse`")]
     Sparse,
-    /// Its layers are larger than an image may be, each as often as its manifest names it.
+    /// The layers exceed the size limit of an image; each layer counts as often as the manifest names the layer.
     #[error("its layers have more than {0} bytes: `image_bytes_max` in edge.toml is the limit")]
     TooLarge(u64),
 }
 
-/// Copies an archive with one image, whose layers have at most `bytes_max` bytes once they are unpacked.
+/// Copies an archive with one image, with layers of at most `bytes_max` bytes when unpacked.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// Fails with the first problem of the archive.
 pub fn checked_copy(from: impl Read, to: impl Write, bytes_max: u64) -> Result<(), BadArchive> {
     copied((from, Origin::Stranger), to, bytes_max)
 }
 
-/// Checks the layers of an image that the engine has, in the archive that it makes of it.
+/// Checks the layers of an image in podman's store, in the archive that podman exports.
 ///
 /// # Errors
-/// As [`checked_copy`], but for what stands for bytes that are not in it: the engine has them all.
+/// Fails like [`checked_copy`], except for references to bytes outside of the archive: podman has all bytes.
 pub(super) fn check_layers(from: impl Read, bytes_max: u64) -> Result<(), BadArchive> {
     copied((from, Origin::Engine), io::sink(), bytes_max)
 }
 
-/// Who made an archive.
+/// Creator of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Engine,
@@ -121,7 +119,7 @@ fn copied((from, origin): (impl Read, Origin), to: impl Write, bytes_max: u64) -
         let path = entry.path()?.into_owned();
         let kind = entry.header().entry_type();
         let name = plain(&path).filter(|_| number < ENTRIES_MAX).ok_or_else(|| foreign(&path))?;
-        // What a header says of the next one is left out unread: no entry of an archive needs it, and it could be long.
+        // Extended headers are dropped unread: no entry of an archive needs them, and they may be long.
         if kind.is_dir() || kind.is_pax_local_extensions() || kind.is_pax_global_extensions() {
             continue;
         }
@@ -167,8 +165,8 @@ fn copied((from, origin): (impl Read, Origin), to: impl Write, bytes_max: u64) -
     Ok(())
 }
 
-/// The beginning of a blob; all of it, once it was looked at, where it can be one of those that name others. Those that
-/// a manifest names come to `named`.
+/// Returns the beginning of a blob; the whole blob, after inspection, for JSON that may name other blobs. Blobs named
+/// by a manifest are added to `named`.
 fn checked_head(blob: &mut impl Read, (size, origin): (u64, Origin), named: &mut Named) -> Result<Vec<u8>, BadArchive> {
     let mut head = Vec::new();
     blob.take(HEAD_BYTES).read_to_end(&mut head)?;
@@ -179,7 +177,7 @@ fn checked_head(blob: &mut impl Read, (size, origin): (u64, Origin), named: &mut
         return Err(BadArchive::Json(format!("it has {size} bytes, and {JSON_BYTES_MAX} are allowed")));
     }
     blob.read_to_end(&mut head)?;
-    // As above: what has zeros is none for anybody.
+    // As above: JSON never contains zeros.
     if may_be_json(&head) {
         let seen = look_at(&head).map_err(|error| BadArchive::Json(error.to_string()))?;
         if seen.has_places && origin == Origin::Stranger {
@@ -203,12 +201,12 @@ fn foreign(path: &Path) -> BadArchive {
     BadArchive::Foreign(shown(&path.display().to_string()))
 }
 
-/// What an archive says, as a message shows it.
+/// Escapes and shortens text of an archive for a message.
 pub(super) fn shown(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-/// A path without `.`, as text; `None` where it leads out.
+/// Returns a path without `.` as text; `None` if the path leads outside.
 fn plain(path: &Path) -> Option<String> {
     let mut names = Vec::new();
     for component in path.components() {
@@ -236,7 +234,7 @@ fn append(copy: &mut tar::Builder<impl Write>, name: &str, bytes: &[u8]) -> io::
     copy.append_data(&mut header(u64::try_from(bytes.len()).unwrap_or(u64::MAX)), name, bytes)
 }
 
-/// The index with what finds its one image, and nothing else.
+/// Reduces the index to the reference to the one image.
 fn without_names(text: &[u8]) -> Result<Vec<u8>, BadArchive> {
     let index: Value = serde_json::from_slice(text).map_err(io::Error::from)?;
     let manifests = index.get("manifests").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -246,7 +244,7 @@ fn without_names(text: &[u8]) -> Result<Vec<u8>, BadArchive> {
     Ok(json!({ "schemaVersion": 2, "manifests": [kept] }).to_string().into_bytes())
 }
 
-/// Unpacks what is written to it, and only looks at it.
+/// Decompresses the written bytes for inspection only.
 enum Unpacking {
     Gzip(flate2::write::MultiGzDecoder<Layer>),
     Plain(Layer),
@@ -254,7 +252,7 @@ enum Unpacking {
 }
 
 impl Unpacking {
-    /// What a blob is that begins with these bytes. The engine also unpacks what is refused here.
+    /// Detects the format of a blob by the first bytes. Formats refused here are also unpacked by podman.
     fn of(head: &[u8], left: u64) -> Result<Self, BadArchive> {
         let layer = Layer::new(left);
         if let Some((_, how)) = UNCOUNTED.iter().find(|(beginning, _)| head.starts_with(beginning)) {
@@ -269,11 +267,11 @@ impl Unpacking {
     }
 }
 
-/// A blob that is read, and counted as it will be unpacked.
+/// Blob being read, measured as if unpacked.
 struct Counted<R> {
     from: R,
     unpacked: Unpacking,
-    /// Of its bytes as they are in the archive.
+    /// Digest of the bytes in the archive.
     digest: Context,
 }
 
@@ -294,7 +292,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 impl<R> Counted<R> {
-    /// The bytes that other blobs may still have.
+    /// Returns the bytes left for further blobs.
     fn ended(self) -> io::Result<u64> {
         match self.unpacked {
             Unpacking::Gzip(decoder) => Ok(decoder.finish()?.left),
@@ -322,7 +320,7 @@ mod tests {
     const ONE: &str = r#"{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":"sha256:a","size":1,
         "annotations":{"org.opencontainers.image.ref.name":"registry.example.org/other/app:1"}}]}"#;
 
-    /// The path of a blob in [`archive`], which gives it the name that its bytes have.
+    /// Returns the path of a blob in [`archive`], which renames the blob to match its bytes.
     fn blob() -> String {
         format!("{BLOBS}{}", "0a".repeat(32))
     }
@@ -421,7 +419,7 @@ mod tests {
         assert!(matches!(with(br#"{"layers":[{"urls":["x"]}]} x"#), Err(BadArchive::Json(_))));
     }
 
-    /// The engine takes a layer that it has already by its digest, without a look at the one in the archive.
+    /// Podman takes an existing layer by the digest without reading the layer in the archive.
     #[test]
     fn an_archive_has_every_blob_that_its_manifest_names_with_the_bytes_of_its_name() {
         let layer = b"the layer of another app";
@@ -442,7 +440,7 @@ mod tests {
         ));
     }
 
-    /// The engine takes a layer that it has already by the digest of its table of contents, which an annotation names.
+    /// Podman takes an existing layer by the digest of its table of contents, given by an annotation.
     #[test]
     fn a_layer_with_an_annotation_that_the_engine_could_find_another_by_is_refused() {
         let layer = b"my layer";

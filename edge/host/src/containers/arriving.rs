@@ -1,4 +1,4 @@
-//! Answers of the engine that are read as they come: images, and lists that carry the labels of all images.
+//! Streamed answers of podman: images, and lists that contain the labels of all images.
 
 use std::io::{self, Read as _};
 
@@ -12,19 +12,19 @@ use tokio::sync::mpsc;
 use super::error::Error;
 use super::podman::{Ask, Podman};
 
-/// Pieces of a body that wait to be sent, or to be read.
+/// Pieces of a body that wait to be sent or read.
 pub(super) const PIECES_WAITING: usize = 4;
-/// Longest answer that is read as it comes, in bytes. Nothing of it stays in memory but what is looked for.
+/// Maximum length of a streamed answer in bytes. Only the requested fields stay in memory.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
-/// What was looked for in an answer, and the bytes of all of that.
+/// Requested fields of an answer, and their size in bytes.
 pub(super) struct Parsed<T> {
     pub(super) value: T,
     pub(super) bytes: u64,
 }
 
 impl Podman {
-    /// What `T` takes of an answer in JSON, whose rest is skipped; `None` where nothing has that name.
+    /// Returns the fields of `T` in a JSON answer and skips the rest; `None` if the name does not exist.
     pub(super) async fn look_up<T: DeserializeOwned + Send + 'static>(
         &self,
         ask: Ask,
@@ -50,7 +50,7 @@ impl Podman {
         .await
     }
 
-    /// Passes the body of an answer on, until nobody takes more of it.
+    /// Passes the body of an answer on, until the receiver is dropped.
     pub(super) async fn pass_body(
         &self,
         mut answer: http::Response<Incoming>,
@@ -67,7 +67,7 @@ impl Podman {
     }
 }
 
-/// A body that is read in a thread of its own.
+/// Body that is read in a separate thread.
 pub(super) struct Arriving {
     pieces: mpsc::Receiver<Bytes>,
     piece: Bytes,

@@ -1,5 +1,5 @@
-//! A command in a container for a client that watches it: input, signals and a terminal's size go in, output comes out
-//! as it is written, and the exit code is the command's.
+//! Command in a container for an attached client: input, signals and the terminal size go in, output comes out at once,
+//! and the exit code is the code of the command.
 
 use std::io::{self, Read as _};
 use std::thread::JoinHandle;
@@ -20,31 +20,31 @@ use super::frames::{Frames, Output};
 use super::podman::{Answered, Ask, Podman, container_path};
 use super::stand_in::{CANNOT_RUN, exit_code, say};
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const READ_BYTES: usize = 32 * 1024;
 /// Pieces of input, and of output, that wait.
 const PIECES_WAITING: usize = 2;
-/// Longest silence of a container that has ended before its output is over.
+/// Maximum silence of an ended container before the output counts as complete.
 const LAST_SILENCE_MAX: Duration = Duration::from_secs(2);
-/// Exit codes of a program that may not be executed, and of one that is not there, as shells have them.
+/// Exit codes for a program that is not executable, and for a missing program, as used by shells.
 const NOT_EXECUTABLE: u8 = 126;
 const MISSING: u8 = 127;
-/// What a shell adds to the number of a signal for the exit code of a program that it ended.
+/// Offset of a signal number in the exit code of a killed program, as used by shells.
 const BY_SIGNAL: u8 = 128;
 const SIGKILL: u8 = 9;
-/// What runc and crun say where it is the program that cannot be executed.
+/// Messages of runc and crun if the program cannot be executed.
 const EXECUTES: [&str; 3] = ["start container process: exec: ", "crun: executable file", "crun: open executable"];
 
-/// A piece of output.
+/// Piece of output.
 type Piece = (Output, Vec<u8>);
 
-/// What the process that stands for the container is to do for it.
+/// Order for the container from its stand-in process.
 enum Order {
     Resize,
     Signal(u8),
 }
 
-/// The signals of this process.
+/// Signals of the process.
 struct Signals {
     hangup: Signal,
     interrupt: Signal,
@@ -75,8 +75,7 @@ impl Signals {
     }
 }
 
-/// The terminal of this process, which passes every key on until it is dropped: the container has one of its own, which
-/// gives them their meaning.
+/// Terminal of the process in raw mode until dropped: the container has a separate terminal that interprets the keys.
 struct RawTerminal(Termios);
 
 impl RawTerminal {
@@ -95,10 +94,10 @@ impl Drop for RawTerminal {
     }
 }
 
-/// Prepares signals and terminal, and runs the container to its end.
+/// Sets up signals and the terminal, and runs the container to the end.
 ///
 /// # Errors
-/// Errors of this process; those of the engine are reported on its standard error.
+/// Errors of the process itself; errors of podman are reported on standard error.
 pub(super) async fn run(podman: &Podman, description: &Description, attachment: Attachment) -> io::Result<u8> {
     let signals = Signals::new()?;
     let raw = attachment.terminal.then(RawTerminal::new).transpose()?;
@@ -125,14 +124,14 @@ impl Session<'_> {
     async fn run(&self, description: &Description, mut signals: Signals) -> Result<u8, Error> {
         let created = self.podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
         created.done("create the container")?;
-        // What attaches would do it, and not say whose fault it is where it fails.
+        // Attaching would do the same, without telling the cause of a failure.
         let prepared = self.podman.ask(Ask::post(self.path("init"))).await?;
         if let Some(code) = not_executed(&prepared) {
             say(&format!("`{}` {}", description.command.first().map_or("", String::as_str), why(code)));
             return Ok(code);
         }
         prepared.done("prepare the container")?;
-        // Without the keys that leave a container: they could be bytes of a file.
+        // Without detach keys: the keys could be bytes of a file.
         let attach = self.path("attach?stream=true&stdin=true&stdout=true&stderr=true&detachKeys=");
         let (from, mut to) = split(self.podman.upgrade(Ask::post(attach), "attach to the container").await?);
         self.podman.ask(Ask::post(self.path("start"))).await?.done("start the container")?;
@@ -169,7 +168,7 @@ impl Session<'_> {
         Ok(killed_by.filter(|_| code == BY_SIGNAL + SIGKILL).map_or(code, |number| BY_SIGNAL.saturating_add(number)))
     }
 
-    /// Gives the container's terminal the size of that of this process.
+    /// Applies the size of the process's terminal to the container's terminal.
     async fn resize(&self) {
         let Some(size) = tcgetwinsize(io::stdin()).ok().filter(|_| self.has_terminal) else { return };
         let path = self.path(&format!("resize?h={}&w={}", size.ws_row, size.ws_col));
@@ -177,23 +176,23 @@ impl Session<'_> {
         self.podman.ask(Ask::post(path)).await.ok();
     }
 
-    /// Passes a signal on; returns it where SIGKILL was sent in its place.
+    /// Passes a signal on; returns the signal if SIGKILL was sent instead.
     ///
-    /// The kernel drops a signal for the first process of a container that has no handler for it. Outside of one, such
-    /// a signal ends the process: so it does here.
+    /// The kernel drops a signal for the first process of a container without a handler. Outside of a container the
+    /// signal would end the process, so the process is killed here as well.
     async fn signal(&self, number: u8) -> Option<u8> {
         let state = self.podman.ask(Ask::get(self.path("json"))).await.ok()?.value();
         let pid = state.pointer("/State/Pid").and_then(Value::as_u64).filter(|pid| *pid > 0)?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let kills = has_no_handler(&status, number);
         let sent = if kills { SIGKILL } else { number };
-        // It may have ended in the meantime.
+        // The process may have ended in the meantime.
         self.podman.ask(Ask::post(self.path(&format!("kill?signal={sent}")))).await.ok()?;
         kills.then_some(number)
     }
 }
 
-/// Whether a process neither handles nor ignores a signal, from its `/proc/PID/status`.
+/// Returns true if a process neither handles nor ignores a signal, by its `/proc/PID/status`.
 fn has_no_handler(status: &str, number: u8) -> bool {
     let mask = |name: &str| {
         let text = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -203,11 +202,11 @@ fn has_no_handler(status: &str, number: u8) -> bool {
     matches!((mask("SigIgn:"), mask("SigCgt:")), (Some(ignored), Some(caught)) if (ignored | caught) & bit == 0)
 }
 
-/// The exit code where the answer to the preparation of a container says that its program cannot be executed.
+/// Returns the exit code if preparing the container reported a program that cannot be executed.
 fn not_executed(answered: &Answered) -> Option<u8> {
     let value = answered.value();
     let text = |key: &str| value.get(key).and_then(Value::as_str);
-    // Its causes are those of other faults too, such as a folder that cannot be mounted.
+    // The same causes appear in different errors, such as a failed mount of a folder.
     text("message").filter(|message| EXECUTES.iter().any(|words| message.contains(words)))?;
     match text("cause")? {
         "OCI permission denied" => Some(NOT_EXECUTABLE),
@@ -223,10 +222,10 @@ const fn why(code: u8) -> &'static str {
     }
 }
 
-/// Reads the standard input of this process.
+/// Reads standard input.
 fn input() -> mpsc::Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-    // Ends with the process: a read cannot be taken back.
+    // Ends with the process: a blocking read cannot be cancelled.
     std::thread::spawn(move || {
         let (mut stdin, mut buffer) = (io::stdin().lock(), vec![0; READ_BYTES]);
         loop {
@@ -246,7 +245,7 @@ fn input() -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// Writes output of this process, in a thread: a reader that is slow keeps no signal waiting.
+/// Writes output in a thread: a slow reader does not delay signals.
 fn output() -> (mpsc::Sender<Piece>, JoinHandle<()>) {
     let (sender, mut receiver) = mpsc::channel::<Piece>(PIECES_WAITING);
     let writer = std::thread::spawn(move || {
@@ -257,7 +256,7 @@ fn output() -> (mpsc::Sender<Piece>, JoinHandle<()>) {
     (sender, writer)
 }
 
-/// Passes output on until its end, or until a container that has ended is silent.
+/// Passes output on until the end, or until an ended container is silent.
 async fn pass_on(
     mut from: ReadHalf<TokioIo<Upgraded>>,
     mut frames: Option<Frames>,

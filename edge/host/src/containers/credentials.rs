@@ -1,4 +1,4 @@
-//! Credentials for registries, in the form of containers-auth.json(5), which `podman login --authfile` writes.
+//! Credentials for registries in the format of containers-auth.json(5), as written by `podman login --authfile`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::error::Error;
 
-/// Longest file of credentials, in bytes.
+/// Maximum length of a credentials file in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 #[derive(Deserialize)]
@@ -34,12 +34,12 @@ fn read(file: &Path) -> Result<AuthFile, Error> {
         return Err(failed(format!("it has {length} bytes; {FILE_BYTES_MAX} are allowed")));
     }
     let text = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-    // The parser's sentence could hold a part of the text.
+    // The parser's message could contain a part of the text.
     serde_json::from_slice(&text)
         .map_err(|error| failed(format!("line {} is no JSON of containers-auth.json", error.line())))
 }
 
-/// Checks that a file of credentials can be read.
+/// Checks that a credentials file is readable.
 ///
 /// # Errors
 /// [`Error::Credentials`].
@@ -47,8 +47,8 @@ pub fn check_file(file: &Path) -> Result<(), Error> {
     read(file).map(drop)
 }
 
-/// The value of `X-Registry-Auth` for an image: the credentials of the longest part of its name that the file has some
-/// for. Read each time, so that new ones need no restart.
+/// Returns the value of `X-Registry-Auth` for an image: the credentials of the longest matching part of the image name.
+/// Read for each call, so that new credentials need no restart.
 ///
 /// # Errors
 /// [`Error::Credentials`].

@@ -1,5 +1,4 @@
-//! What a container is created from: its image, command, user, folders, port and limits, and nothing that it may ask
-//! for.
+//! Creation parameters of a container: image, command, user, folders, port and limits; never requests of the image.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,74 +9,74 @@ use serde_json::{Value, json};
 
 use super::podman::EDGE_LABEL;
 
-/// Microseconds of a period of processor time.
+/// Period of CPU time in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
 /// Bytes of shared memory.
 const SHARED_MEMORY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A container that is to run.
+/// Container to run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Description {
-    /// Its name, which no other container has.
+    /// Unique name.
     pub name: String,
-    /// The edge that it belongs to.
+    /// Owning edge.
     pub edge_id: String,
-    /// The id of its image.
+    /// Image id.
     pub image: String,
-    /// The program and its arguments; empty where it starts what the image says.
+    /// Program and arguments; empty for the command of the image.
     pub command: Vec<String>,
-    /// Its variables, beside those of the image.
+    /// Environment variables, in addition to the variables of the image.
     pub environment: BTreeMap<String, String>,
-    /// The user and the group, whatever the image says; never 0.
+    /// User id and group id, regardless of the image; never 0.
     pub uid: u32,
-    /// The only folders of the machine that it sees.
+    /// The only visible folders of the machine.
     pub binds: Vec<Bind>,
-    /// Where it listens for requests.
+    /// Port for requests.
     pub port: Option<PublishedPort>,
-    /// The network.
+    /// Network.
     pub network: Network,
-    /// Bytes of memory, and no more with those that are swapped.
+    /// Maximum bytes of memory, including swap.
     pub memory_bytes: u64,
-    /// Processes and threads.
+    /// Maximum processes and threads.
     pub tasks: u64,
-    /// Processor time in percent of one core; 0 is no limit.
+    /// CPU time in percent of one core; 0 for no limit.
     pub cpu_percent: u64,
-    /// Open files of each process.
+    /// Maximum open files per process.
     pub open_files: u64,
-    /// Bytes of its temporary files.
+    /// Maximum bytes of temporary files.
     pub temporary_bytes: u64,
-    /// Pseudo-terminals that its programs have open at once.
+    /// Maximum open pseudo-terminals.
     pub terminals: u32,
-    /// The client of a command that runs once; an instance has none.
+    /// Attached client of a one-off command; `None` for an instance.
     #[serde(default)]
     pub attachment: Option<Attachment>,
 }
 
-/// How a client watches a container: its input goes there, and its output comes from there.
+/// Attachment of a client to the input and output of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// Both are one terminal.
+    /// True for a terminal as input and output.
     pub terminal: bool,
 }
 
-/// A folder of the machine that a container sees.
+/// Folder of the machine visible to a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// Where it is.
+    /// Path on the machine.
     pub source: PathBuf,
-    /// Where the container sees it.
+    /// Path in the container.
     pub destination: PathBuf,
 }
 
-/// A port of the loopback address that leads to the same one in the container.
+/// Port of the loopback address, forwarded to the same port in the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort(pub u16);
 
 impl Description {
-    /// As the engine takes it.
+    /// Returns the specification for podman.
     ///
-    /// No privilege, no capability and no device comes from the image or the app: the root of its files is read-only,
-    /// its volumes are folders of that, and its user is the environment's.
+    /// No privilege, capability or device comes from the image or the app: the root file system is read-only, image
+    /// volumes are plain folders within, and the user is the user of the environment.
     pub(super) fn specification(&self) -> Value {
         let network = match &self.network {
             Network::Bridge => json!({ "netns": { "nsmode": "bridge" } }),
@@ -128,7 +127,7 @@ impl Description {
         value
     }
 
-    /// The port at which the engine listens for it. Of the machine's network, the container has the port anyway.
+    /// Returns the port for podman to publish. On the machine's network, the container has the port anyway.
     #[must_use]
     pub fn published_port(&self) -> Option<PublishedPort> {
         self.port.filter(|_| matches!(self.network, Network::Bridge | Network::Named(_)))
@@ -145,7 +144,7 @@ impl Description {
                 "options": ["bind", "rw", "nosuid", "nodev", "private"]
             })
         };
-        // In the place of the engine's own, which is not bounded.
+        // Replaces podman's mount, which has no limit.
         let max = format!("max={}", self.terminals);
         let terminals = json!({
             "destination": "/dev/pts", "type": "devpts", "source": "devpts",

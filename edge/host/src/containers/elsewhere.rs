@@ -1,22 +1,21 @@
-//! JSON of an OCI archive: whether it names places elsewhere that bytes are to come from, and which blobs it names.
+//! JSON of an OCI archive: references to external bytes, and named blobs.
 //!
-//! The engine gets a layer with `urls` from there, as root, whatever network and size that is; and it takes a layer
-//! that it has already by its digest alone, also one of another app: that of its bytes, or that of a table of contents,
-//! which an annotation of the layer names. What is looked at here is read by a parser of another language later, so
-//! that whatever is not plain for both is refused.
+//! Podman downloads a layer with `urls` as root, from any network and of any size. Podman also takes an existing layer,
+//! even of another app, by the digest of its bytes, or by the digest of a table of contents in an annotation. A parser
+//! in another language reads the JSON later, so any input that is not plain for both parsers is refused.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// What names of annotations begin with that describe a layer: those of the OCI, and of attestations.
+/// Prefixes of annotations that describe a layer: from the OCI, and of attestations.
 const DESCRIPTIONS: [&str; 2] = ["org.opencontainers.image.", "in-toto.io/"];
-/// Among those, the ones of keys.
+/// Prefix of annotations about encryption keys, among the descriptions.
 const ENCRYPTION: &str = "org.opencontainers.image.enc.";
 
-/// What names of annotations of an image begin with that runtimes act on, such as crun, or runc with systemd: they
-/// write files, or replace limits.
+/// Prefixes of image annotations that runtimes act on, such as crun, or runc with systemd: to write files or replace
+/// limits.
 const ACTED_ON: [&str; 9] = [
     "dev.gvisor.",
     "io.container.",
@@ -29,38 +28,38 @@ const ACTED_ON: [&str; 9] = [
     "run.oci.",
 ];
 
-/// Whether bytes may be the beginning of JSON with an object: no tar, whose headers have zeros, is taken for some.
+/// Returns true if bytes may begin JSON with an object: a tar has zeros in its headers and is never taken for JSON.
 pub(super) fn may_be_json(head: &[u8]) -> bool {
     let first = head.trim_ascii_start().first();
     !head.is_empty() && first.is_none_or(|first| *first == b'{') && !head.contains(&0)
 }
 
-/// What JSON names, at any depth and in any spelling that the engine understands.
+/// Returns the references in JSON, at any depth and in any spelling that podman accepts.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Fails for invalid JSON.
 pub(super) fn look_at(text: &[u8]) -> Result<Seen, serde_json::Error> {
     serde_json::from_slice(text)
 }
 
-/// What was seen of a value.
+/// Findings in a value.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// It names places elsewhere.
+    /// True if the value refers to external bytes.
     pub(super) has_places: bool,
-    /// It is an object with layers: the manifest of an image.
+    /// True for an object with layers: the manifest of an image.
     pub(super) has_layers: bool,
-    /// The digests that it names.
+    /// Named digests.
     pub(super) digests: Vec<String>,
-    /// The names of annotations of what it holds, such as its layers; its own are not among them.
+    /// Annotation names of nested values, such as layers; without the value's own annotations.
     pub(super) annotations: Vec<String>,
-    /// The names of its own annotations, which the engine passes on to the runtime.
+    /// Annotation names of the value itself, which podman passes to the runtime.
     pub(super) own_annotations: Vec<String>,
-    /// The names of its members.
+    /// Names of the members.
     names: Vec<String>,
-    /// It is a list with something in it.
+    /// True for a non-empty list.
     is_list: bool,
-    /// The text that it is.
+    /// Text, if the value is a string.
     text: Option<String>,
 }
 
@@ -113,13 +112,13 @@ impl<'de> Visitor<'de> for Looking {
         Ok(seen)
     }
 
-    // Each of several members of one name: which of them counts is for the engine's parser to say.
+    // Visits repeated members one by one: podman's parser decides which member counts.
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Seen, A::Error> {
         let mut seen = Seen::default();
         while let Some(name) = members.next_key::<String>()? {
             let mut value: Seen = members.next_value()?;
             seen.has_places |= value.has_places || value.is_list && is_called(&name, &["urls"]);
-            // The second ones are those of old manifests.
+            // The second names are from old manifests.
             seen.has_layers |= is_called(&name, &["layers", "fslayers"]);
             seen.digests.extend(value.text.take().filter(|_| is_called(&name, &["digest", "blobsum"])));
             if is_called(&name, &["annotations"]) {
@@ -133,7 +132,7 @@ impl<'de> Visitor<'de> for Looking {
 }
 
 impl Seen {
-    /// Takes what a part of it names.
+    /// Adds the findings of a nested value.
     fn take_from(&mut self, part: Self) {
         self.digests.extend(part.digests);
         self.annotations.extend(part.annotations);
@@ -141,19 +140,20 @@ impl Seen {
     }
 }
 
-/// Whether an annotation of a layer only describes it: what the engine finds layers by, or decrypts them with, does
-/// not.
+/// Returns true if a layer annotation only describes the layer; false for annotations that podman uses to find or
+/// decrypt layers.
 pub(super) fn is_description(annotation: &str) -> bool {
     DESCRIPTIONS.iter().any(|prefix| annotation.starts_with(prefix)) && !annotation.starts_with(ENCRYPTION)
 }
 
-/// Whether a runtime acts on an annotation of an image.
+/// Returns true if a runtime acts on an image annotation.
 pub(super) fn is_acted_on(annotation: &str) -> bool {
     let lower = annotation.trim().to_ascii_lowercase();
     ACTED_ON.iter().any(|prefix| lower.starts_with(prefix))
 }
 
-/// Whether a parser that takes names in any case, by Unicode, takes it for one of these, which have no `k`.
+/// Returns true if a parser with case-insensitive names, by Unicode rules, would accept the name as one of `names`,
+/// which contain no `k`.
 fn is_called(name: &str, names: &[&str]) -> bool {
     let folded: String = name.chars().map(|c| if c == 'ſ' { 's' } else { c.to_ascii_lowercase() }).collect();
     names.contains(&folded.as_str())

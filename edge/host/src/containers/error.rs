@@ -1,88 +1,88 @@
-//! What keeps an image from being had, or a container from being run, and what to do then.
+//! Errors of fetching images and running containers, with hints.
 
-/// Why an image or a container is not there.
+/// Error of an image or a container.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The file of credentials cannot be used; what it holds is never in a message.
+    /// The credentials file is unusable; its content never appears in a message.
     #[error("the credentials in {file} cannot be read: {why}")]
     Credentials {
-        /// The file.
+        /// Path of the file.
         file: String,
-        /// The error, without the text that it is about.
+        /// Error without the related text.
         why: String,
     },
-    /// The archive holds another number of images than one.
+    /// The archive does not contain exactly one image.
     #[error("the archive holds {0} images, and a backend is one")]
     Images(usize),
-    /// The registry is none that the edge takes images from.
+    /// The edge accepts no images from the registry.
     #[error("{0} is in no registry that `registries` of [runner.images] in edge.toml names")]
     NotAllowed(String),
-    /// The disk of the engine's store has no room for a further image.
+    /// The disk of podman's store has no room for another image.
     #[error(
         "podman's store in {folder} has {bytes} bytes free; {bytes_min} stay free: `disk_free_bytes_min` in edge.toml \
          is the limit"
     )]
     NoRoom {
-        /// The store.
+        /// Folder of the store.
         folder: String,
         /// Free bytes.
         bytes: u64,
-        /// Those that stay free.
+        /// Minimum of free bytes.
         bytes_min: u64,
     },
-    /// The engine has the image, and it may not be run.
+    /// Podman has the image, and the image is not permitted to run.
     #[error("the image cannot be taken: {0}")]
     NotTaken(String),
-    /// The image has no such digest.
+    /// The image does not have the digest.
     #[error("the registry gave another image than {0}")]
     OtherDigest(String),
-    /// The engine refused, with its sentence.
+    /// Podman refused with a message.
     #[error("podman cannot {what}: {why}")]
     Refused {
-        /// What it was to do.
+        /// Refused action.
         what: &'static str,
-        /// Its answer.
+        /// Message of podman.
         why: String,
     },
-    /// The image is for another platform than that of this machine.
+    /// The image is for another platform than the machine.
     #[error("the image is for {platform}, and this edge runs {expected}")]
     OtherPlatform {
-        /// That of the image, such as `linux/arm64`.
+        /// Platform of the image, such as `linux/arm64`.
         platform: String,
-        /// That of the machine.
+        /// Platform of the machine.
         expected: String,
     },
-    /// It took longer than it may.
+    /// The time limit was exceeded.
     #[error("{what} was not there within {ms_max} ms: `image_pull_ms_max` in edge.toml is the limit")]
     Slow {
-        /// The image.
+        /// Image name.
         what: String,
-        /// The limit.
+        /// Time limit in milliseconds.
         ms_max: u64,
     },
-    /// The image is larger than the edge takes.
+    /// The image exceeds the size limit.
     #[error("the image has {bytes} bytes; {bytes_max} are allowed: `image_bytes_max` in edge.toml is the limit")]
     TooLarge {
-        /// Its size, unpacked.
+        /// Unpacked size in bytes.
         bytes: u64,
-        /// The limit.
+        /// Size limit in bytes.
         bytes_max: u64,
     },
-    /// The app has as many images as it may.
+    /// The app has the maximum number of images.
     #[error("the app has {0} images here already: `images_per_app_max` in edge.toml is the limit")]
     TooMany(u64),
-    /// Nothing answers at the socket.
+    /// The socket does not respond.
     #[error("podman does not answer at {socket}: {why}")]
     Unreachable {
-        /// The socket.
+        /// Path of the socket.
         socket: String,
-        /// The error.
+        /// Cause.
         why: String,
     },
 }
 
-/// Parts of sentences of podman and of registries, in lower case, and what to do where one has such a part. The first
-/// that fits counts: registries answer for an image that is not there, too, that somebody is not allowed to have it.
+/// Parts of messages of podman and of registries, in lower case, each with a hint. The first match counts: registries
+/// also report a missing image as a missing permission.
 const REMEDIES: [(&[&str], &str); 8] = [
     (
         &["for architecture", "no matching manifest", "no image found in"],
@@ -124,7 +124,7 @@ const REMEDIES: [(&[&str], &str); 8] = [
 ];
 
 impl Error {
-    /// What to do.
+    /// Returns the hint for the error.
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
@@ -162,10 +162,10 @@ impl Error {
     }
 }
 
-/// What an archive is given to the engine for.
+/// Description of passing an archive to podman.
 pub(super) const TAKE_ARCHIVE: &str = "take the archive";
 
-/// What to do after a refusal in these words.
+/// Returns the hint for a refusal with this message.
 fn remedy(why: &str) -> &'static str {
     let why = why.to_lowercase();
     let known = REMEDIES.iter().find(|(parts, _)| parts.iter().any(|part| why.contains(part)));
@@ -176,7 +176,7 @@ fn remedy(why: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The sentences are those of podman 4 and 5, and of the registries of Docker, Quay and distribution.
+    /// Messages of podman 4 and 5, and of the registries of Docker, Quay and distribution.
     #[test]
     fn each_cause_of_a_refusal_says_what_to_do() {
         for (why, expected) in [

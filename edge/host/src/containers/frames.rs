@@ -1,12 +1,11 @@
-//! The output of a container as the engine sends it: frames of eight bytes of head, which name the stream and the
-//! length, and that many bytes.
+//! Container output as sent by podman: frames with an eight-byte head, which contains the stream and the length.
 
 use std::io::{self, Write as _};
 
 /// Bytes of a head.
 const HEAD_BYTES: usize = 8;
 
-/// One of the two outputs.
+/// Output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
@@ -16,8 +15,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// Writes to the same output of this process. What nobody reads any more is lost: the container is not to wait for
-    /// it.
+    /// Writes to the same output of the process. Output without a reader is dropped: the container must not wait.
     pub(super) fn write(self, bytes: &[u8]) {
         match self {
             Self::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
@@ -27,24 +25,24 @@ impl Output {
     }
 }
 
-/// Reads frames, in pieces however they come. Holds no more than a head.
+/// Parser for frames in pieces of any size. Holds no more than a head.
 #[derive(Debug, Default)]
 pub struct Frames {
     head: Vec<u8>,
-    /// The stream of the frame that has begun, and the bytes that are still to come of it.
+    /// Stream and remaining bytes of the current frame.
     current: Option<(Output, usize)>,
 }
 
-/// Says that bytes are no frames.
+/// The bytes are not frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the output of the container came in a form that is not known")]
 pub struct BadFrame;
 
 impl Frames {
-    /// Takes bytes, and gives each piece of output in them to `take`.
+    /// Parses bytes and passes each piece of output to `take`.
     ///
     /// # Errors
-    /// [`BadFrame`] where a head names no output; what came before was given.
+    /// Fails with [`BadFrame`] if a head names no output; earlier output was passed on.
     pub fn read(&mut self, mut bytes: &[u8], mut take: impl FnMut(Output, &[u8])) -> Result<(), BadFrame> {
         while !bytes.is_empty() {
             if let Some((output, left)) = &mut self.current {

@@ -1,8 +1,7 @@
-//! Images of backends in the engine's store: got from registries and archives, measured, and removed.
+//! Backend images in podman's store: fetched from registries and archives, measured, and removed.
 //!
-//! An image stays for as long as it has a name of this edge, `localhost/devanture-EDGE/APP:VERSION`: one for each
-//! stored version that was set up on this machine. One that a push resolved has a name with its time until the version
-//! has its own.
+//! An image stays as long as the edge has a name for the image, `localhost/devanture-EDGE/APP:VERSION`: one per stored
+//! version set up on the machine. An image resolved by a push has a name with a timestamp until the version has a name.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -24,56 +23,56 @@ use super::podman::{Ask, Podman, encoded, shortened};
 use super::store::{Found, Named, Platform};
 use devanture_store::blobs::ReadAt;
 
-/// What the names of images of an edge begin with, before its id.
+/// Prefix of image names of an edge, before the edge id.
 const NAMES: &str = "localhost/devanture-";
-/// What the tag of an image begins with that a push resolved, before the time of that in milliseconds.
+/// Prefix of the tag of an image resolved by a push, before the time in milliseconds.
 const RESOLVED: &str = "resolved-";
-/// Time for which such an image stays: a push that began is finished by then, or begins again.
+/// Retention of a resolved image: a push has finished by then, or starts again.
 const RESOLVED_KEPT: Duration = Duration::from_secs(3_600);
-/// Most bytes that the engine says of an image: its labels, variables and history. Lists have them all.
+/// Maximum bytes of podman's description of an image: labels, variables and history. Lists contain all descriptions.
 const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
-/// Most digests of an image that its registry is asked for.
+/// Maximum digests of an image requested from the registry.
 const DIGESTS_MAX: usize = 8;
 
-/// The settings of an edge for images.
+/// Image settings of an edge.
 #[derive(Debug, Clone)]
 pub struct ImagesSettings {
-    /// `[runner.images]`.
+    /// Section `[runner.images]`.
     pub images: edge_toml::Images,
-    /// The file of credentials, absolute.
+    /// Absolute path of the credentials file.
     pub auth_file: Option<PathBuf>,
-    /// The mark of this edge.
+    /// Id of the edge.
     pub edge_id: String,
-    /// The limits.
+    /// Limits.
     pub limits: Limits,
 }
 
-/// The images of an edge.
+/// Images of an edge.
 pub struct Images {
     podman: Podman,
     settings: ImagesSettings,
-    /// Held while one of an app is got: a slow registry keeps no other app waiting.
+    /// Held while an image of an app is fetched: a slow registry does not delay other apps.
     turns: Turns<AppName>,
-    /// Held while a tag of a registry is got, which the store has only for that long.
+    /// Held while a tag of a registry is fetched, which the store keeps only for the meantime.
     tags: Turns<String>,
-    /// Held while names are given or taken, so that none comes to an image that is about to be removed.
+    /// Held while names are added or removed, so that no name is added to an image about to be removed.
     naming: tokio::sync::Mutex<()>,
 }
 
-/// Names of images that nothing needs, by what became of them.
+/// Counts of unneeded image names, by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unneeded {
-    /// They are gone.
+    /// Removed names.
     pub removed: usize,
-    /// They stay for now, as their images are in use.
+    /// Names kept for now, since their images are in use.
     pub left: usize,
 }
 
-/// What is held by one at a time, for each key.
+/// Locks by key.
 type Turns<K> = Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>;
 
 impl Images {
-    /// Those of an edge with these settings; nothing is asked yet.
+    /// Creates the images of an edge; no request is made yet.
     #[must_use]
     pub fn new(settings: ImagesSettings) -> Self {
         let podman = Podman::at(settings.images.socket.clone());
@@ -86,25 +85,25 @@ impl Images {
         }
     }
 
-    /// The engine.
+    /// Returns the client of podman.
     #[must_use]
     pub const fn podman(&self) -> &Podman {
         &self.podman
     }
 
-    /// The settings.
+    /// Returns the settings.
     #[must_use]
     pub const fn settings(&self) -> &edge_toml::Images {
         &self.settings.images
     }
 
-    /// The mark of the edge on its containers.
+    /// Returns the id of the edge on its containers.
     #[must_use]
     pub fn edge_id(&self) -> &str {
         &self.settings.edge_id
     }
 
-    /// Checks that the engine answers, and that the image comes from where it may.
+    /// Checks that podman responds, and that the image's registry is permitted.
     ///
     /// # Errors
     /// [`Error::NotAllowed`], [`Error::Unreachable`].
@@ -117,17 +116,17 @@ impl Images {
 
     fn check_allowed(&self, image: &RegistryImage) -> Result<(), Error> {
         let is_allowed = self.settings.images.registries.iter().any(|registry| image.is_in(registry));
-        // What has a name of this kind is an edge's own.
+        // Names of this form belong to an edge.
         match is_allowed && !image.name().starts_with(NAMES) {
             true => Ok(()),
             false => Err(Error::NotAllowed(image.name())),
         }
     }
 
-    /// The image that a tag leads to now, by its digest. It is got for that, and stays for a while.
+    /// Resolves a tag to the image's current digest. The image is fetched, and kept for a while.
     ///
     /// # Errors
-    /// Whatever keeps the image from being had.
+    /// Fails if the image is unavailable.
     pub async fn resolve(&self, app: &AppName, image: &RegistryImage, now_ms: u64) -> Result<RegistryImage, Error> {
         self.check_allowed(image)?;
         if let Some(digest) = &image.digest {
@@ -149,7 +148,7 @@ impl Images {
                 self.podman.tag_image(&found.id, (&self.name_of(app), &format!("{RESOLVED}{now_ms}"))).await
             };
             let named = named.await;
-            // A tag that stays is an operator's.
+            // A tag that existed before belongs to an operator.
             if let (false, Some(tag)) = (had_tag, &image.tag) {
                 self.podman.untag_image(&found.id, (&image.name(), tag)).await?;
             }
@@ -161,8 +160,8 @@ impl Images {
         self.digest_of(image, &found).await
     }
 
-    /// The image by the digest that the registry has it by, and not only this store: one that was built here goes by
-    /// another one, too.
+    /// Returns the image by a digest known to the registry, not only to the local store: an image built locally also
+    /// has a different digest.
     async fn digest_of(&self, image: &RegistryImage, found: &Found) -> Result<RegistryImage, Error> {
         let mut error = Error::OtherDigest(image.to_string());
         for digest in found.digests.iter().take(DIGESTS_MAX) {
@@ -180,10 +179,10 @@ impl Images {
         Err(error)
     }
 
-    /// The id of the image of a version, which is got where it is not there. `archive` gives the bytes of one.
+    /// Returns the image id of a version, after fetching a missing image. `archive` provides the bytes of an archive.
     ///
     /// # Errors
-    /// Whatever keeps the image from being had.
+    /// Fails if the image is unavailable.
     pub async fn ready(
         &self,
         (app, version): (&AppName, &VersionId),
@@ -193,7 +192,7 @@ impl Images {
         let turn = turn_of(&self.turns, app);
         let _one_at_a_time = turn.lock().await;
         if let Image::Registry(image) = image {
-            // Also what was there before the settings changed.
+            // Also checked for images present before a change of the settings.
             self.check_allowed(image)?;
         }
         let own = format!("{}:{version}", self.name_of(app));
@@ -234,7 +233,7 @@ impl Images {
         Ok(found.id)
     }
 
-    /// Whether the store has the image of this id.
+    /// Returns true if the store has the image with the id.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
@@ -246,8 +245,8 @@ impl Images {
         format!("{NAMES}{}/{app}", self.settings.edge_id)
     }
 
-    /// Looks through what the engine got from a registry, unless this edge has done so: then the image has a name of
-    /// it.
+    /// Inspects an image that podman fetched from a registry, unless the edge has inspected the image before: then the
+    /// edge has a name for the image.
     async fn look_through(&self, name: &str) -> Result<(), Error> {
         let Some(found) = self.podman.image(name).await? else { return Ok(()) };
         let own = format!("{NAMES}{}/", self.settings.edge_id);
@@ -259,11 +258,11 @@ impl Images {
         looked.inspect_err(|error| tracing::warn!(image = name, %error, "an image is refused"))
     }
 
-    /// Checks the platform and the sizes of an image, and how many the app has beside it.
+    /// Checks the platform and the sizes of an image, and the number of further images of the app.
     async fn check_found(&self, app: &AppName, found: &Found, version: Option<&VersionId>) -> Result<(), Error> {
         let (limits, own) = (&self.settings.limits, Platform::own());
         let refused = if !own.runs(&found.platform) {
-            // The engine gets it all the same, and says of its program that it cannot be executed.
+            // Podman would fetch the image anyway, and report that the program cannot be executed.
             Some(Error::OtherPlatform { platform: found.platform.to_string(), expected: own.to_string() })
         } else if found.description_bytes > DESCRIPTION_BYTES_MAX {
             let (bytes, max) = (found.description_bytes, DESCRIPTION_BYTES_MAX);
@@ -273,7 +272,7 @@ impl Images {
         } else {
             let named = self.named().await?;
             let of_app = named.iter().filter(|one| one.app == *app && one.id != found.id);
-            // Those of pushes that did not end count too: they have bytes as well.
+            // Images of unfinished pushes count as well: they take bytes.
             let count = of_app.map(|one| one.id.as_str()).collect::<BTreeSet<_>>().len();
             let count = u64::try_from(count).unwrap_or(u64::MAX);
             (count >= limits.images_per_app_max).then_some(Error::TooMany(count))
@@ -285,8 +284,8 @@ impl Images {
         })
     }
 
-    /// Removes an image that may not stay, unless it was there before or somebody has a tag for it: another app, or an
-    /// operator. Gives the error back that keeps it from staying.
+    /// Removes a rejected image, unless the image existed before or has a tag of another app or an operator. Returns
+    /// the reason of the rejection.
     async fn discarded(&self, id: &str, before: &BTreeSet<String>, error: Error) -> Error {
         if before.contains(id) {
             return error;
@@ -318,14 +317,14 @@ impl Images {
         let pulled = timeout(Duration::from_millis(ms_max), pulled).await;
         let answered = pulled.map_err(|_elapsed| Error::Slow { what: image.to_string(), ms_max })??;
         let answered = answered.done("get the image")?;
-        // The status came before the registry was asked.
+        // The status was sent before podman asked the registry.
         let lines = answered.bytes.split(|byte| *byte == b'\n');
         let mut errors = lines
             .filter_map(|line| Some(shortened(serde_json::from_slice::<Value>(line).ok()?.get("error")?.as_str()?)));
         errors.next().map_or(Ok(()), |why| Err(Error::Refused { what: "get the image", why }))
     }
 
-    /// All names of this edge.
+    /// Returns all image names of the edge.
     async fn named(&self) -> Result<Vec<OwnName>, Error> {
         let prefix = format!("{NAMES}{}/", self.settings.edge_id);
         let named = self.podman.images_named(&prefix).await?;
@@ -336,7 +335,7 @@ impl Images {
         Ok(own.collect())
     }
 
-    /// The versions that have a name here.
+    /// Returns the versions with an image name.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
@@ -345,8 +344,8 @@ impl Images {
         Ok(named.into_iter().filter_map(|one| Some((one.app, one.tag.parse().ok()?))).collect())
     }
 
-    /// Removes what nothing needs any more: names of versions that are `gone`, those of pushes that did not end, and
-    /// the images that are left with none. One that still runs stays until it is looked at again.
+    /// Removes unneeded names and images: names of versions in `gone`, names of unfinished pushes, and images left
+    /// without a name. An image in use stays until the next call.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
@@ -361,7 +360,7 @@ impl Images {
         Ok(unneeded)
     }
 
-    /// Removes a name, and with the last one of this edge the image, unless it runs or an operator has a tag for it.
+    /// Removes a name, and with the edge's last name the image, unless the image is in use or has a tag of an operator.
     async fn remove(&self, one: &OwnName) -> Result<bool, Error> {
         let turn = turn_of(&self.turns, &one.app);
         let _one_at_a_time = turn.lock().await;
@@ -377,21 +376,21 @@ impl Images {
         let removed = self.podman.remove_image(&one.id).await;
         if let Err(error) = &removed {
             tracing::debug!(image = one.id, %error, "an image that nothing needs stays for now");
-            // So that it is looked at again.
+            // Restored, so that the next call finds the image again.
             self.podman.tag_image(&one.id, (&repo, &one.tag)).await?;
         }
         Ok(removed.is_ok())
     }
 }
 
-/// The turn of a key; those that nobody holds are forgotten.
+/// Returns the lock of a key; unused locks are dropped.
 fn turn_of<K: Clone + Eq + Hash>(turns: &Turns<K>, of: &K) -> Arc<tokio::sync::Mutex<()>> {
     let mut turns = turns.lock();
     turns.retain(|_, turn| Arc::strong_count(turn) > 1);
     Arc::clone(turns.entry(of.clone()).or_default())
 }
 
-/// A name that this edge gave an image.
+/// Image name of the edge.
 struct OwnName {
     app: AppName,
     tag: String,
@@ -400,8 +399,8 @@ struct OwnName {
 }
 
 impl OwnName {
-    /// Whether nothing needs it any more. A version that is not known to be gone keeps its name: it may have been set
-    /// up since somebody looked.
+    /// Returns true if the name is unneeded. A version not in `gone` keeps the name: the version may have been set up
+    /// after `gone` was determined.
     fn is_unneeded(&self, gone: &BTreeSet<(AppName, VersionId)>, now_ms: u64) -> bool {
         match self.tag.strip_prefix(RESOLVED) {
             Some(at_ms) => {

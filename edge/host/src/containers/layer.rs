@@ -1,50 +1,49 @@
-//! Layers of an image as they are unpacked: their bytes are counted, with the blocks of a disk that each entry takes,
-//! and entries that stand for more bytes are refused.
+//! Layers of an image as unpacked: bytes are counted with the disk blocks of each entry, and entries that stand for
+//! more bytes are refused.
 //!
-//! A sparse entry of a tar has a map of its holes in the place of their bytes, and the engine writes the holes as
-//! zeros: a layer of 3 KiB can fill a disk. What is read here is read by a parser of another language later, so that
-//! whatever the two could read in different ways is refused.
+//! A sparse tar entry has a map of holes in place of their bytes, and podman writes the holes as zeros: a layer of 3
+//! KiB can fill a disk. A parser in another language reads the layer later, so ambiguous input is refused.
 
 use std::io::{self, Write};
 
 use super::archive::BadArchive;
 
-/// Bytes of a block of a tar.
+/// Bytes of a tar block.
 const BLOCK_BYTES: usize = 512;
-/// Bytes of a block of a file system: an entry has one at least, for its content, its names or what the system keeps of
-/// it. A header alone has 512 bytes, so that a layer could have millions of empty files and folders.
+/// Bytes of a file system block: an entry takes at least one, for content, names or metadata. A header alone has 512
+/// bytes, so a layer could contain millions of empty files and folders.
 const DISK_BLOCK_BYTES: u64 = 4_096;
-/// Longest extended header, in bytes, as the engine takes them.
+/// Maximum length of an extended header in bytes, as in podman.
 const EXTENDED_BYTES_MAX: u64 = 1024 * 1024;
-/// What the keys of an extended header begin with that describe a sparse entry.
+/// Prefix of extended header keys that describe a sparse entry.
 const SPARSE: &str = "GNU.sparse.";
 
-/// Counts the bytes of unpacked layers, and looks at the headers of the layer that is written to it.
+/// Counts the bytes of unpacked layers, and checks the headers of the written layer.
 pub(super) struct Layer {
-    /// Bytes that may still come.
+    /// Bytes still permitted.
     pub(super) left: u64,
     state: State,
-    /// What came of a header or an extended header.
+    /// Received part of a header or an extended header.
     text: Vec<u8>,
     next: Next,
 }
 
-/// What comes next in a layer.
+/// Next part of a layer.
 enum State {
     Header,
-    /// So many bytes of an entry, with those up to the next block.
+    /// Remaining bytes of an entry, with padding.
     Content(u64),
-    /// An extended header of so many bytes, and those up to the next block.
+    /// Extended header of this length, with padding.
     Extended {
         length: usize,
         padding: u64,
         is_global: bool,
     },
-    /// What nobody reads as a tar: what comes after the end of one.
+    /// Bytes after the end of the tar, which no parser reads.
     End,
 }
 
-/// What extended headers say of the entry that follows.
+/// Values of extended headers for the next entry.
 #[derive(Default)]
 struct Next {
     size: Option<u64>,
@@ -52,17 +51,17 @@ struct Next {
 }
 
 impl Layer {
-    /// A layer that has at most so many bytes.
+    /// Creates a layer with at most `left` bytes.
     pub(super) fn new(left: u64) -> Self {
         Self { left, state: State::Header, text: Vec::new(), next: Next::default() }
     }
 
-    /// What is no layer, of which only the bytes are counted.
+    /// Counts the bytes of a blob that is no layer.
     pub(super) fn none(left: u64) -> Self {
         Self { state: State::End, ..Self::new(left) }
     }
 
-    /// Takes some of the bytes, at least one; returns their number.
+    /// Consumes some bytes, at least one; returns their number.
     fn take(&mut self, bytes: &[u8]) -> Result<usize, BadArchive> {
         match self.state {
             State::End => Ok(bytes.len()),
@@ -114,10 +113,10 @@ impl Layer {
         let kind = header.kind();
         match kind {
             b'S' => return Err(BadArchive::Sparse),
-            // The engine reads files of the image itself, such as `/etc/passwd`, and would wait in a pipe for ever.
+            // Podman reads files of the image, such as `/etc/passwd`, and would wait forever on a pipe.
             b'3' | b'4' | b'6' => return Err(BadArchive::Device),
             b'x' | b'g' if size > EXTENDED_BYTES_MAX => return Err(BadArchive::Layer("a long extended header")),
-            // It would end what another one says of the next entry, for one parser and not for another.
+            // A global header would end the effect of a preceding extended header for some parsers and not for others.
             b'g' if self.next.size.is_some() || self.next.has_name => {
                 return Err(BadArchive::Layer("a global header within an entry"));
             }
@@ -138,12 +137,12 @@ impl Layer {
         }
         let next = std::mem::take(&mut self.next);
         let size = next.size.unwrap_or(size);
-        // Old archives know a folder by its name alone.
+        // Old archives mark a folder only by the name.
         let may_be_folder = kind == 0 && (next.has_name || header.is_named_as_folder());
         if size > 0 && (matches!(kind, b'1' | b'2' | b'5') || may_be_folder) {
             return Err(BadArchive::Layer("a link or folder with content"));
         }
-        // A hard link is one more name of what there is.
+        // A hard link is a further name of an existing file.
         if kind != b'1' {
             let on_disk = size.max(1).div_ceil(DISK_BLOCK_BYTES).saturating_mul(DISK_BLOCK_BYTES);
             self.count(on_disk.saturating_sub(blocks(size)))?;
@@ -170,7 +169,7 @@ impl Layer {
             None => None,
         };
         if !is_global {
-            // A later one replaces an earlier one.
+            // A later value replaces an earlier value.
             self.next.size = size;
             self.next.has_name |= of("path").is_some();
         }
@@ -197,7 +196,7 @@ impl Write for Layer {
     }
 }
 
-/// The block of a header.
+/// Block of a header.
 struct Header<'b>(&'b [u8; BLOCK_BYTES]);
 
 impl Header<'_> {
@@ -209,7 +208,7 @@ impl Header<'_> {
         self.field(156, 157).first().copied().unwrap_or_default()
     }
 
-    /// Whether its checksum is right, of bytes with a sign or without.
+    /// Returns true for a correct checksum, of signed or unsigned bytes.
     fn is_whole(&self) -> bool {
         let counted =
             || self.0.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
@@ -219,7 +218,7 @@ impl Header<'_> {
         said.is_some_and(|said| said == unsigned || said == signed)
     }
 
-    /// The bytes of its content, in octal digits or as a number of base 256.
+    /// Returns the length of the content, in octal digits or base 256.
     fn size(&self) -> Option<u64> {
         let field = self.field(124, 136);
         match field.split_first() {
@@ -241,7 +240,7 @@ impl Header<'_> {
     }
 }
 
-/// Digits of a number, and nothing else.
+/// Parses a number that consists only of digits.
 fn number(digits: &[u8], base: u32) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     u64::from_str_radix(text, base).ok().filter(|number| i64::try_from(*number).is_ok())
@@ -254,7 +253,7 @@ fn trimmed(mut field: &[u8]) -> &[u8] {
     field
 }
 
-/// The bytes from the end of so many to the next block.
+/// Returns the bytes from the end of the content to the next block.
 fn padding(size: u64) -> u64 {
     let block = BLOCK_BYTES as u64;
     size.div_ceil(block).saturating_mul(block).saturating_sub(size)
@@ -264,7 +263,7 @@ fn blocks(size: u64) -> u64 {
     size.saturating_add(padding(size))
 }
 
-/// The keys and values of an extended header: `length key=value` and the end of a line for each.
+/// Parses the keys and values of an extended header: lines of `length key=value`.
 fn records(mut text: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !text.is_empty() {
@@ -312,7 +311,7 @@ mod tests {
         [header("file", b'0', content.len() as u64), padded(content.as_bytes().to_vec())].concat()
     }
 
-    /// The reason why a layer of these parts is refused, whatever the pieces are in which it comes.
+    /// Returns the reason for refusing a layer of these parts, for any split.
     fn refused(parts: &[Vec<u8>]) -> Option<String> {
         let bytes = parts.concat();
         let reasons = [1, 100, 512, 5_000].map(|piece| {
@@ -345,14 +344,14 @@ mod tests {
     fn a_sparse_entry_is_found_wherever_the_engine_would_find_it() {
         let hidden = header("sparse", b'S', 512);
         let sparse = Some(BadArchive::Sparse.to_string());
-        // Behind content whose length only an extended header says.
+        // After content with a length given only by an extended header.
         let behind = [extended(b'x', &[("size", "0")]), header("file", b'0', 512), hidden.clone()];
         assert_eq!(refused(&behind), sparse);
         let within = [extended(b'x', &[("size", "512")]), header("file", b'0', 0), hidden.clone()];
         assert_eq!(refused(&within), None, "it is the content of a file");
         let long = [header("long", b'L', 5), padded(b"name/".to_vec()), hidden.clone()];
         assert_eq!(refused(&long), sparse);
-        // What parsers read in different ways.
+        // Ambiguous input.
         let size = extended(b'x', &[("size", "0")]);
         for parts in [
             vec![header("folder/", b'5', 512), hidden.clone()],
@@ -370,7 +369,7 @@ mod tests {
         assert!(refused(&[damaged]).is_some_and(|why| why.contains("cannot be read")));
     }
 
-    /// As `/etc/passwd`, which the engine reads before a container starts, it would stop all of the engine.
+    /// As `/etc/passwd`, read before a container starts, a pipe would block podman completely.
     #[test]
     fn devices_and_pipes_are_refused() {
         for kind in [b'3', b'4', b'6'] {
@@ -391,7 +390,7 @@ mod tests {
         let link = header("link", b'2', 0);
         let all = [extended(b'g', &[("comment", "x")]), file("one"), named, file(""), large, link, end];
         assert_eq!(refused(&all), None);
-        // Nobody reads on behind the end.
+        // No parser reads beyond the end.
         assert_eq!(refused(&[file("one"), vec![0; 2 * BLOCK_BYTES], header("sparse", b'S', 512)]), None);
         assert_eq!(refused(&[b"short".to_vec()]), None);
     }

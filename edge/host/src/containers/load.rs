@@ -1,4 +1,4 @@
-//! Archives of images on their way from the blobs into the engine's store, and out of it to be looked through.
+//! Image archives on the way from the blobs into podman's store, and out of the store for inspection.
 
 use std::io;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use super::error::{Error, TAKE_ARCHIVE};
 use super::podman::{Ask, BodyStream, Podman, encoded};
 use devanture_store::blobs::ReadAt;
 
-/// Bytes of an archive that are read at once.
+/// Bytes of an archive read at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
 impl Podman {
-    /// Gives an archive to the engine within `ms_max` milliseconds, if its layers have at most `bytes_max` bytes once
-    /// they are unpacked; returns the name that the image has in its store, which is none that the archive says.
+    /// Loads an archive into podman within `ms_max` milliseconds, if the layers have at most `bytes_max` bytes when
+    /// unpacked; returns the name of the image in the store, never a name from the archive.
     ///
-    /// All of it is checked before: of an archive that breaks off, what was unpacked stays in the store.
+    /// The whole archive is checked first: layers unpacked from an incomplete archive would stay in the store.
     ///
     /// # Errors
     /// [`Error::Images`], [`Error::Refused`], [`Error::Slow`], [`Error::Unreachable`].
@@ -42,7 +42,7 @@ impl Podman {
             let to = io::BufWriter::with_capacity(PIECE_BYTES, Sending(sender.clone()));
             let copied = archive::checked_copy(Reading::of(&*archive), to, bytes_max);
             if copied.is_err() {
-                // The engine gets no end that it could take for one.
+                // Podman receives no end that could pass for a complete archive.
                 sender.blocking_send(Err(io::ErrorKind::InvalidData.into())).ok();
             }
             copied
@@ -54,7 +54,7 @@ impl Podman {
         .boxed();
         let ask = Ask::post("/images/load").header("content-type", "application/x-tar".to_owned()).stream(stream);
         let asked = timeout_at(until, self.ask(ask.unlimited())).await.map_err(slow)?;
-        // What is wrong with the archive says more than that the engine did not get all of it.
+        // A problem of the archive is more specific than podman's error about an incomplete archive.
         copied.await.map_err(|error| self.unreachable(&error))?.map_err(refused)?;
         let value = asked?.done(TAKE_ARCHIVE)?.value();
         match value.get("Names").and_then(Value::as_array).map(Vec::as_slice) {
@@ -65,8 +65,8 @@ impl Podman {
 }
 
 impl Podman {
-    /// Looks through the layers of an image that the engine got by itself, within `ms_max` milliseconds: they have at
-    /// most `bytes_max` bytes, and nothing that an archive may not have in its layers either.
+    /// Inspects the layers of an image fetched by podman, within `ms_max` milliseconds: at most `bytes_max` bytes, and
+    /// only content that is permitted in an archive.
     ///
     /// # Errors
     /// [`Error::NotTaken`], [`Error::Refused`], [`Error::Slow`], [`Error::Unreachable`].
@@ -81,7 +81,7 @@ impl Podman {
         looked.map_err(|why| Error::NotTaken(why.to_string()))
     }
 
-    /// Passes an image on as an archive, until nobody takes more of it.
+    /// Exports an image as an archive, until the receiver is dropped.
     async fn pass_on(&self, id: &str, to: mpsc::Sender<Bytes>) -> Result<(), Error> {
         let ask = Ask::get(format!("/images/{}/get?format=oci-archive", encoded(id)));
         let answer = self.send(ask).await?;
@@ -92,7 +92,7 @@ impl Podman {
     }
 }
 
-/// A blob, read from its beginning on.
+/// Blob, read from the beginning.
 struct Reading<'b> {
     of: &'b dyn ReadAt,
     at: u64,
@@ -115,7 +115,7 @@ impl io::Read for Reading<'_> {
     }
 }
 
-/// Sends what is written to it.
+/// Sends the written bytes.
 struct Sending(mpsc::Sender<io::Result<Bytes>>);
 
 impl io::Write for Sending {

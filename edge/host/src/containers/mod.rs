@@ -1,13 +1,12 @@
-//! Container images of backends, and the engine that gets and runs them: podman, through the socket of its service.
+//! Container images of backends, and podman, which fetches and runs images, through the socket of podman's service.
 //!
-//! [`Podman`] is the client (`podman`), also of its store of images (`store`, `load`). [`Images`] decides which images
-//! are got, what they are named and when they are removed (`images`), with the credentials that an operator wrote into
-//! a file (`credentials`). A container runs for as long as a process that stands for it, `devanture-edge run-container`
-//! (`stand_in`), which creates it from a [`Description`] (`description`), passes its output and its end on, and
-//! forwards SIGTERM; that of a command which somebody watches passes input, a terminal and other signals too
-//! (`attached`). What becomes of an instance that is a container is so what becomes of any instance: the spawner
-//! starts, watches, hands over and ends that process. A container whose process was killed is removed by the runner,
-//! which launched it, or at the next start of the edge, by its label.
+//! [`Podman`] is the client (`podman`), also of the image store (`store`, `load`). [`Images`] decides about fetching,
+//! naming and removing images (`images`), with the credentials from an operator's file (`credentials`). A container
+//! runs as long as its stand-in process, `devanture-edge run-container` (`stand_in`), which creates the container from
+//! a [`Description`] (`description`), passes on output and end, and forwards SIGTERM. The stand-in of an attached
+//! command also passes on input, a terminal and further signals (`attached`). So an instance in a container is treated
+//! like any instance: the spawner starts, watches, hands over and ends the stand-in. A container with a killed stand-in
+//! is removed by the launching runner, or by its label at the next start of the edge.
 
 mod archive;
 mod arriving;

@@ -1,15 +1,16 @@
-//! Blobs that the manifests of an OCI archive name: all are in it, and none is unpacked more often than is counted.
+//! Blobs named by the manifests of an OCI archive: all are in the archive, and none is unpacked more often than
+//! counted.
 //!
-//! The engine unpacks a layer once for each time that a manifest names it, however often that is.
+//! Podman unpacks a layer once for each time a manifest names the layer.
 
 use std::collections::BTreeMap;
 
 use super::archive::{BadArchive, shown};
 
-/// Most blobs that all manifests of an archive name together, each as often as it is named.
+/// Maximum number of names in all manifests of an archive, with repetitions.
 const NAMES_MAX: usize = 10_000;
 
-/// The digests that each manifest names, as often as it does.
+/// Digests named by each manifest, with repetitions.
 #[derive(Debug, Default)]
 pub(super) struct Named {
     manifests: Vec<Vec<String>>,
@@ -17,10 +18,10 @@ pub(super) struct Named {
 }
 
 impl Named {
-    /// Takes those of a manifest.
+    /// Adds the digests of a manifest.
     ///
     /// # Errors
-    /// Where there are too many in all.
+    /// Fails if there are too many in total.
     pub(super) fn add(&mut self, digests: Vec<String>) -> Result<(), BadArchive> {
         self.count = self.count.saturating_add(digests.len());
         if self.count > NAMES_MAX {
@@ -30,11 +31,11 @@ impl Named {
         Ok(())
     }
 
-    /// Checks them against the blobs of the archive and the bytes that each has once it is unpacked.
+    /// Checks the digests against the blobs of the archive and their unpacked sizes.
     ///
     /// # Errors
-    /// A blob that is not there, where `has_all` is wanted; or that those of one image, which is what the engine takes
-    /// of an archive, have more than `bytes_max` bytes.
+    /// Fails for a missing blob if `has_all` is set, and if the blobs of one image, the unit that podman takes from an
+    /// archive, have more than `bytes_max` bytes.
     pub(super) fn check(
         &self,
         unpacked: &BTreeMap<String, u64>,
@@ -84,7 +85,7 @@ mod tests {
         assert!(checked(&[&["a", "a", "b"], &["a", "b"]]).is_ok(), "of several, the engine takes one");
         assert!(matches!(checked(&[&["a", "a", "b", "b"]]), Err(BadArchive::TooLarge(100))));
         assert!(matches!(checked(&[&["a", "c"]]), Err(BadArchive::Missing(digest)) if digest == "c"));
-        // As another image that it names as its subject, of which the engine has nothing to run.
+        // Like another image with this image as its subject, which podman cannot run.
         assert!(checked_of(&[&["a", "c"]], false).is_ok());
     }
 }

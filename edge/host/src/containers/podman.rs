@@ -1,4 +1,4 @@
-//! A client of podman's service: HTTP over its Unix socket, one connection for each request.
+//! Client of podman's service: HTTP over a Unix socket, one connection per request.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,24 +16,23 @@ use tokio::net::UnixStream;
 
 use super::error::Error;
 
-/// The version of the API, that of podman 4.
+/// API version of podman 4.
 const API: &str = "/v4.0.0/libpod";
-/// Longest answer, in bytes.
+/// Maximum length of an answer in bytes.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Longest sentence of an error, in characters.
+/// Maximum length of an error message in characters.
 const REASON_CHARACTERS_MAX: usize = 400;
-/// Longest time of a request that moves no image and waits for nothing.
+/// Time limit of a request that moves no image and does not wait.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
-/// Longest time of a list of containers, for which the engine waits for each of them. An edge begins to serve after
-/// one.
+/// Time limit of a list of containers, for which podman waits for each container. An edge begins to serve after a list.
 const LIST_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The body of a request.
+/// Body of a request.
 type Body = Either<Full<Bytes>, StreamBody<BodyStream>>;
-/// Bytes that are sent as they come.
+/// Bytes sent as a stream.
 pub(super) type BodyStream = futures_util::stream::BoxStream<'static, io::Result<Frame<Bytes>>>;
 
-/// A request to the service.
+/// Request to the service.
 pub(super) struct Ask {
     method: Method,
     path: String,
@@ -75,25 +74,25 @@ impl Ask {
         self
     }
 
-    /// The longest time that it may take.
+    /// Returns the time limit.
     pub(super) const fn time_max(&self) -> Option<Duration> {
         self.time_max
     }
 
-    /// Lists containers.
+    /// Creates a request for a list of containers.
     pub(super) fn list_containers(filters: &Value) -> Self {
         let path = format!("/containers/json?all=true&filters={}", encoded(&filters.to_string()));
         Self { time_max: Some(LIST_TIME_MAX), ..Self::get(path) }
     }
 
-    /// Waits as long as it takes: the caller has a limit of its own.
+    /// Removes the time limit: the caller has a separate limit.
     pub(super) fn unlimited(mut self) -> Self {
         self.time_max = None;
         self
     }
 }
 
-/// An answer of the service.
+/// Answer of the service.
 pub(super) struct Answered {
     pub(super) status: StatusCode,
     pub(super) bytes: Bytes,
@@ -104,7 +103,7 @@ impl Answered {
         serde_json::from_slice(&self.bytes).unwrap_or_default()
     }
 
-    /// Itself, where the service did it.
+    /// Returns the answer if the service succeeded.
     pub(super) fn done(self, what: &'static str) -> Result<Self, Error> {
         match self.status.is_success() {
             true => Ok(self),
@@ -119,26 +118,26 @@ impl Answered {
     }
 }
 
-/// A sentence of the service in one line.
+/// Converts a message of the service to a single short line.
 pub(super) fn shortened(text: &str) -> String {
     let plain = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.take(REASON_CHARACTERS_MAX).collect()
 }
 
-/// The service of podman.
+/// Client of podman's service.
 #[derive(Debug, Clone)]
 pub struct Podman {
     socket: PathBuf,
 }
 
 impl Podman {
-    /// The service at this socket; nothing is connected yet.
+    /// Creates a client for the socket; no connection is made yet.
     #[must_use]
     pub fn at(socket: PathBuf) -> Self {
         Self { socket }
     }
 
-    /// Its socket.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn socket(&self) -> &Path {
         &self.socket
@@ -148,7 +147,7 @@ impl Podman {
         Error::Unreachable { socket: self.socket.display().to_string(), why: error.to_string() }
     }
 
-    /// Asks it, and gives its whole answer, whatever its status is.
+    /// Sends a request, and returns the whole answer with any status.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answered, Error> {
         self.in_time(ask.time_max, async {
             let answer = self.send(ask).await?;
@@ -157,20 +156,20 @@ impl Podman {
         .await
     }
 
-    /// What comes of a request, if that comes in time.
+    /// Returns the result of `asked` within the time limit.
     pub(super) async fn in_time<T>(
         &self,
         time_max: Option<Duration>,
         asked: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        // On the heap: one request follows another in the same future.
+        // Boxed: several requests follow in the same future.
         let asked = Box::pin(asked);
         let Some(time_max) = time_max else { return asked.await };
         let slow = |_elapsed| self.unreachable(&"it gave no answer in time");
         tokio::time::timeout(time_max, asked).await.map_err(slow)?
     }
 
-    /// Asks for a connection that carries something else from then on.
+    /// Requests a connection upgrade.
     pub(super) async fn upgrade(&self, ask: Ask, what: &'static str) -> Result<TokioIo<Upgraded>, Error> {
         let ask = ask.header("connection", "Upgrade".to_owned()).header("upgrade", "tcp".to_owned());
         let answer = self.send(ask).await?;
@@ -202,7 +201,7 @@ impl Podman {
         sender.send_request(request).await.map_err(|error| self.unreachable(&error))
     }
 
-    /// Removes a container, and kills what runs in it; one that is not there is removed already.
+    /// Removes a container and kills its processes; a missing container counts as removed.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Unreachable`].
@@ -215,10 +214,10 @@ impl Podman {
         answered.done("remove a container").map(drop)
     }
 
-    /// Removes all containers of an edge, which an earlier run has left.
+    /// Removes all containers of an edge, left by an earlier run.
     ///
     /// # Errors
-    /// As [`Self::remove_container`]; the first one, after all were tried.
+    /// Errors of [`Self::remove_container`]; the first error, after all removals were tried.
     pub async fn remove_containers_of(&self, edge_id: &str) -> Result<usize, Error> {
         let filters = serde_json::json!({ "label": [format!("{EDGE_LABEL}={edge_id}")] });
         let (mut count, mut failed) = (0, None);
@@ -232,20 +231,20 @@ impl Podman {
     }
 }
 
-/// The label by which the containers of an edge are known.
+/// Label of the containers of an edge.
 pub(super) const EDGE_LABEL: &str = "devanture.edge";
 
-/// The path of a request about a container, such as `start`, with its query.
+/// Returns the path of a request about a container, such as `start`, with the query.
 pub(super) fn container_path(name: &str, what: &str) -> String {
     format!("/containers/{}/{what}", encoded(name))
 }
 
-/// A text as a part of a path or a query.
+/// Encodes text as a part of a path or a query.
 pub(super) fn encoded(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Checks that something listens at the socket of the service.
+/// Checks that a server listens on the socket of the service.
 ///
 /// # Errors
 /// [`Error::Unreachable`].

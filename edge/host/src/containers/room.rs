@@ -1,6 +1,6 @@
-//! Room on the disk of the engine's store: nothing new comes into it below a floor.
+//! Free space on the disk of podman's store: no image is added below a minimum.
 //!
-//! What the engine has unpacked of an image stays there where it was not all: no image needs it, and nobody counts it.
+//! Unpacked parts of an incomplete image stay in the store: no image needs them, and they are not counted.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,15 +12,15 @@ use super::error::Error;
 use super::podman::{Ask, Podman};
 use devanture_store::blobs::{Room, SHARE_MAX};
 
-/// Time between two looks at the disk while the engine unpacks an image.
+/// Interval of disk checks while podman unpacks an image.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Podman {
-    /// Has an image come into the store, for as long as the disk has more than `bytes_min` bytes free, or than a
-    /// sixteenth of a smaller one. A store that cannot be seen from here, as of another machine, is not looked at.
+    /// Runs `coming`, which adds an image to the store, as long as the disk has more than `bytes_min` bytes free, or
+    /// more than a sixteenth of a smaller disk. A store outside of view, as on another machine, is not checked.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], and those of `coming`.
+    /// [`Error::NoRoom`], and errors of `coming`.
     pub(super) async fn with_room<T>(
         &self,
         bytes_min: u64,
@@ -40,7 +40,7 @@ impl Podman {
         }
     }
 
-    /// The folder of the store; empty where the engine does not say.
+    /// Returns the folder of the store; empty if podman does not report the folder.
     async fn store_folder(&self) -> Result<PathBuf, Error> {
         let answered = self.ask(Ask::get("/info")).await?.done("describe itself")?.value();
         Ok(answered.pointer("/store/graphRoot").and_then(|folder| folder.as_str()).unwrap_or_default().into())

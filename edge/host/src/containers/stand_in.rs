@@ -1,8 +1,8 @@
-//! `devanture-edge run-container`: the process that stands for a container. It creates the container, passes its output
-//! and its end on, and forwards SIGTERM.
+//! `devanture-edge run-container`: stand-in process of a container, which creates the container, passes on output and
+//! end, and forwards SIGTERM.
 //!
-//! It is started by the spawner as the edge's own user, who alone may ask the engine. What the container is comes in
-//! variables of its own, and never as them: a setting of an app such as `LD_PRELOAD` touches the container alone.
+//! The spawner starts the process as the edge's user, who alone may use podman. The container is described by dedicated
+//! variables, never by the app's variables: a setting of an app such as `LD_PRELOAD` affects only the container.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -22,35 +22,35 @@ use super::error::Error;
 use super::frames::{Frames, Output};
 use super::podman::{Answered, Ask, Podman, container_path, encoded};
 
-/// The variable with the socket of the service.
+/// Variable with the socket of the service.
 const SOCKET: &str = "DEVANTURE_PODMAN";
-/// The variables with the pieces of the description, before their numbers.
+/// Prefix of the variables with the pieces of the description, before their numbers.
 const PIECE: &str = "DEVANTURE_CONTAINER_";
-/// Bytes of a piece: a variable may have twice as many.
+/// Bytes of a piece: half of the limit of a variable.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Most pieces.
+/// Maximum number of pieces.
 const PIECES_MAX: usize = 64;
-/// The code of a container that could not be run, as podman has it.
+/// Exit code of a container that could not be run, as in podman.
 pub(super) const CANNOT_RUN: u8 = 125;
-/// Bytes that are read at once.
+/// Bytes read at once.
 const READ_BYTES: usize = 32 * 1024;
-/// Longest absence of the engine that a container outlives, and the pause between two looks for it.
+/// Longest absence of podman that a container outlives, and the pause between two checks.
 const AWAY_TIME_MAX: Duration = Duration::from_secs(600);
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
-/// Most refusals to wait for a container.
+/// Maximum refusals of waiting for a container.
 const REFUSALS_MAX: u32 = 20;
-/// What output comes by.
+/// Path of the request for output.
 const ATTACH: &str = "attach?stream=true&stdin=false&stdout=true&stderr=true";
-/// Longest wait for the last output of a container that has ended: it comes through the engine, which may be busy.
+/// Longest wait for the last output of an ended container: the output comes through podman, which may be busy.
 const LAST_OUTPUT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The command of the process, which the spawner starts in the place of a program of an app.
+/// Returns the command of the process, started by the spawner in place of an app's program.
 #[must_use]
 pub fn command() -> Vec<String> {
     vec!["/proc/self/exe".to_owned(), "run-container".to_owned()]
 }
 
-/// The variables of the process; `None` where the description is too long for them.
+/// Returns the variables of the process; `None` if the description is too long.
 #[must_use]
 pub fn variables(socket: &Path, description: &Description) -> Option<BTreeMap<String, String>> {
     let text = serde_json::to_string(description).ok()?;
@@ -69,17 +69,17 @@ pub fn variables(socket: &Path, description: &Description) -> Option<BTreeMap<St
     Some(variables)
 }
 
-/// The socket and the description in variables.
+/// Reads the socket and the description from variables.
 fn described(variable: impl Fn(&str) -> Option<String>) -> Option<(PathBuf, Description)> {
     let pieces = (0..PIECES_MAX).map_while(|number| variable(&format!("{PIECE}{number}")));
     let text: String = pieces.collect();
     Some((variable(SOCKET)?.into(), serde_json::from_str(&text).ok()?))
 }
 
-/// Runs the container that the variables describe, to its end; its code is the container's.
+/// Runs the container described by the variables to the end; returns the container's exit code.
 ///
 /// # Errors
-/// Where the process cannot be set up.
+/// Fails if the process cannot be set up.
 pub fn run_container() -> io::Result<u8> {
     let Some((socket, description)) = described(|name| std::env::var(name).ok()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no container is described"));
@@ -98,7 +98,7 @@ pub fn run_container() -> io::Result<u8> {
                 })
             }
         };
-        // The runner removes what stays.
+        // The runner removes leftovers.
         podman.remove_container(&name).await.ok();
         Ok(code)
     })
@@ -106,7 +106,7 @@ pub fn run_container() -> io::Result<u8> {
 
 /// Writes a line into the log of the instance.
 pub(super) fn say(text: &str) {
-    // Nobody may read it any more.
+    // The reader may be gone.
     writeln!(io::stderr(), "{text}").ok();
 }
 
@@ -114,11 +114,11 @@ async fn run(podman: &Podman, description: &Description, terminated: Signal) -> 
     let name = &description.name;
     let created = podman.ask(Ask::post("/containers/create").json(&description.specification())).await?;
     created.done("create the container")?;
-    // Before it starts: a running container must not be lost because this request fails.
+    // Before the start: a running container must not be lost because of a failed request.
     let looked_at = podman.ask(Ask::get(container_path(name, "json"))).await?.done("look at the container")?.value();
     let signal = encoded(&stop_signal(&looked_at));
-    // Before it starts, so that nothing of what it writes is lost. The engine prepares the container for that: what it
-    // refuses here is the start.
+    // Before the start, so that no output is lost. Podman prepares the container for attaching: a refusal here is a
+    // refusal of the start.
     let output = podman.upgrade(Ask::post(container_path(name, ATTACH)), "start the container").await?;
     podman.ask(Ask::post(container_path(name, "start"))).await?.done("start the container")?;
     let mut watch = Watch {
@@ -138,7 +138,7 @@ async fn run(podman: &Podman, description: &Description, terminated: Signal) -> 
                 say("podman does not answer; the container goes on, and its output is lost until podman is back");
                 watch.engine_is_back().await?;
             }
-            // As by one that ends in good order.
+            // Like a graceful end of the process.
             Err(Error::Refused { .. }) if refusals < REFUSALS_MAX => {
                 refusals += 1;
                 watch.engine_is_back().await?;
@@ -150,23 +150,23 @@ async fn run(podman: &Podman, description: &Description, terminated: Signal) -> 
     exit_code(podman, name, &ended).await
 }
 
-/// What is watched of a container that runs.
+/// State of watching a running container.
 struct Watch<'w> {
     podman: &'w Podman,
     name: &'w str,
-    /// What the image wants to be ended by.
+    /// Stop signal of the image.
     signal: String,
     terminated: Signal,
-    /// The container is to end.
+    /// True once the container must end.
     is_ending: bool,
-    /// Where its output comes from, as long as it is open.
+    /// Output stream while open.
     output: Option<TokioIo<Upgraded>>,
     frames: Frames,
     buffer: Vec<u8>,
 }
 
 impl Watch<'_> {
-    /// The answer to the wait for the end of the container.
+    /// Returns the answer to the wait for the container's end.
     async fn ended(&mut self) -> Result<Answered, Error> {
         if self.is_ending {
             self.end().await?;
@@ -175,7 +175,7 @@ impl Watch<'_> {
         tokio::pin!(ended);
         loop {
             tokio::select! {
-                // What it wrote comes before its end.
+                // Output precedes the end.
                 biased;
                 Some(()) = self.terminated.recv() => self.end().await?,
                 read = read(&mut self.output, &mut self.buffer), if self.output.is_some() => self.pass_on(read),
@@ -190,7 +190,7 @@ impl Watch<'_> {
         self.podman.ask(Ask::post(kill)).await.map(drop)
     }
 
-    /// Waits for an engine that was restarted, as by an upgrade: its containers go on meanwhile. What they write then
+    /// Waits for a restarted podman, for example after an upgrade: the containers keep running. Output in the meantime
     /// is lost.
     async fn engine_is_back(&mut self) -> Result<(), Error> {
         self.output = None;
@@ -203,7 +203,7 @@ impl Watch<'_> {
             let looked = self.podman.ask(Ask::get(container_path(self.name, "json"))).await;
             let is_late = tokio::time::Instant::now() >= until;
             match looked {
-                // One that begins may refuse whatever it is asked.
+                // A podman that is starting may refuse any request.
                 Ok(answered) if answered.status.is_success() => {
                     if answered.value().pointer("/State/Running").and_then(Value::as_bool) == Some(true) {
                         let attach = Ask::post(container_path(self.name, ATTACH));
@@ -229,7 +229,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Writes output where it belongs. A reader that is slow is waited for.
+    /// Writes output to the matching stream. Waits for a slow reader.
     fn pass_on(&mut self, read: io::Result<usize>) {
         let bytes = read.ok().filter(|length| *length > 0).and_then(|length| self.buffer.get(..length));
         let passed = bytes.map(|bytes| self.frames.read(bytes, Output::write));
@@ -244,7 +244,7 @@ impl Watch<'_> {
     }
 }
 
-/// Reads output, where there is some to come.
+/// Reads output, if the stream is open.
 async fn read(output: &mut Option<TokioIo<Upgraded>>, buffer: &mut [u8]) -> io::Result<usize> {
     match output {
         Some(output) => output.read(buffer).await,
@@ -252,7 +252,7 @@ async fn read(output: &mut Option<TokioIo<Upgraded>>, buffer: &mut [u8]) -> io::
     }
 }
 
-/// The code of a container that has ended, from the answer to the wait for it; says where it ran out of memory.
+/// Returns the exit code of an ended container from the answer to the wait; reports a lack of memory.
 pub(super) async fn exit_code(podman: &Podman, name: &str, ended: &Answered) -> Result<u8, Error> {
     let state = podman.ask(Ask::get(container_path(name, "json"))).await?.value();
     if state.pointer("/State/OOMKilled").and_then(Value::as_bool) == Some(true) {
@@ -262,7 +262,7 @@ pub(super) async fn exit_code(podman: &Podman, name: &str, ended: &Answered) -> 
     Ok(code.unwrap_or(CANNOT_RUN))
 }
 
-/// The signal that the image wants for its end: its number, as podman 4 has it, or its name, as podman 5 has it.
+/// Returns the stop signal of the image: a number in podman 4, a name in podman 5.
 fn stop_signal(container: &Value) -> String {
     match container.pointer("/Config/StopSignal") {
         Some(Value::Number(number)) if number.as_u64().is_some_and(|number| (1..=64).contains(&number)) => {

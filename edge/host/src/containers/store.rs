@@ -1,4 +1,4 @@
-//! Images in the engine's store: found, named and removed.
+//! Images in podman's store: finding, naming and removing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,22 +11,22 @@ use super::arriving::Parsed;
 use super::error::Error;
 use super::podman::{Ask, Podman, encoded};
 
-/// An image in the store.
+/// Image in the store.
 pub(super) struct Found {
     pub(super) id: String,
-    /// Those that it goes by: one for each form in which it was made, pushed or got.
+    /// Digests: one for each format in which the image was built, pushed or fetched.
     pub(super) digests: BTreeSet<String>,
-    /// Its tags, also those of others; names with a digest are none.
+    /// Tags, including tags of other owners; without names with a digest.
     pub(super) tags: Vec<String>,
-    /// Its size, unpacked; [`u64::MAX`] where the engine does not say it.
+    /// Unpacked size; [`u64::MAX`] if podman does not report the size.
     pub(super) bytes: u64,
-    /// Bytes of what the engine says of it, its labels among that.
+    /// Bytes of podman's description, including labels.
     pub(super) description_bytes: u64,
-    /// The system and the processor that it is for; empty where it says none.
+    /// Target system and processor; empty if unknown.
     pub(super) platform: Platform,
 }
 
-/// A system and a processor, by the names of the OCI.
+/// System and processor, with the names of the OCI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Platform {
     pub(super) os: String,
@@ -34,7 +34,7 @@ pub(super) struct Platform {
 }
 
 impl Platform {
-    /// That of this machine.
+    /// Returns the platform of the machine.
     pub(super) fn own() -> Self {
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -48,7 +48,7 @@ impl Platform {
         Self { os: std::env::consts::OS.to_owned(), architecture: architecture.to_owned() }
     }
 
-    /// Whether a machine of this platform starts images of `other`. What an image does not say is not held against it.
+    /// Returns true if a machine of this platform starts images of `other`. Missing values of an image match.
     pub(super) fn runs(&self, other: &Self) -> bool {
         let is_older = [("amd64", "386"), ("arm64", "arm")];
         (other.os.is_empty() || other.os == self.os)
@@ -64,13 +64,13 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A name of an image.
+/// Name of an image.
 pub(super) struct Named {
     pub(super) id: String,
     pub(super) name: String,
 }
 
-/// What is looked for of an image, by the names of the engine.
+/// Requested fields of an image, with podman's names.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Inspected {
@@ -83,7 +83,7 @@ struct Inspected {
     architecture: String,
 }
 
-/// What is looked for in a list, whose entries have all labels, too.
+/// Requested fields of a list, with entries that contain all labels.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Listed {
@@ -93,7 +93,7 @@ struct Listed {
 }
 
 impl Podman {
-    /// What the store has under a name or an id.
+    /// Returns the image with a name or id.
     pub(super) async fn image(&self, name: &str) -> Result<Option<Found>, Error> {
         let ask = Ask::get(format!("/images/{}/json", encoded(name)));
         let Some(Parsed { value, bytes }) = self.look_up::<Inspected>(ask, "look at the image").await? else {
@@ -103,7 +103,7 @@ impl Podman {
         let by_name = by_name.filter_map(|one| Some(one.split_once('@')?.1.to_owned()));
         Ok(Some(Found {
             id: value.id,
-            // Each one stands there once for each name of the image.
+            // Each digest appears once per name of the image.
             digests: std::iter::once(value.digest).chain(by_name).collect(),
             tags: value.repo_tags.unwrap_or_default(),
             bytes: value.size.unwrap_or(u64::MAX),
@@ -112,30 +112,30 @@ impl Podman {
         }))
     }
 
-    /// The tags of an image; empty if it is gone.
+    /// Returns the tags of an image; empty if the image is gone.
     pub(super) async fn image_tags(&self, id: &str) -> Result<Vec<String>, Error> {
         Ok(self.image(id).await?.map(|found| found.tags).unwrap_or_default())
     }
 
-    /// The ids of all that the store has.
+    /// Returns the ids of all images in the store.
     pub(super) async fn image_ids(&self) -> Result<BTreeSet<String>, Error> {
         Ok(self.list(Ask::get("/images/json?all=true"), "list images").await?.into_iter().map(|one| one.id).collect())
     }
 
-    /// All names that begin with `prefix`, which ends in a slash, and have no further one.
+    /// Returns all names that begin with `prefix`, which ends in a slash, and contain no further slash.
     pub(super) async fn images_named(&self, prefix: &str) -> Result<Vec<Named>, Error> {
         let filters = serde_json::json!({ "reference": [format!("{prefix}*")] });
         let path = format!("/images/json?filters={}", encoded(&filters.to_string()));
         let mut all = Vec::new();
         for Listed { id, names } in self.list(Ask::get(path), "list images").await? {
-            // An image that has one such name is listed with all of its names.
+            // An image with one matching name is listed with all names.
             let names = names.into_iter().flatten().filter(|name| name.starts_with(prefix));
             all.extend(names.map(|name| Named { id: id.clone(), name }));
         }
         Ok(all)
     }
 
-    /// The ids of containers, also of those that do not run.
+    /// Returns the ids of containers, including stopped containers.
     pub(super) async fn container_ids(&self, filters: &Value) -> Result<Vec<String>, Error> {
         let listed = self.list(Ask::list_containers(filters), "list containers").await?;
         Ok(listed.into_iter().map(|one| one.id).collect())
@@ -146,23 +146,23 @@ impl Podman {
         Ok(listed.and_then(|listed| listed.value).unwrap_or_default())
     }
 
-    /// Gives an image a tag.
+    /// Adds a tag to an image.
     pub(super) async fn tag_image(&self, id: &str, (repo, tag): (&str, &str)) -> Result<(), Error> {
         let path = format!("/images/{}/tag?repo={}&tag={}", encoded(id), encoded(repo), encoded(tag));
         self.ask(Ask::post(path)).await?.done("name the image").map(drop)
     }
 
-    /// Takes a tag from an image. One that is gone already is no error.
+    /// Removes a tag from an image. A missing tag is no error.
     pub(super) async fn untag_image(&self, id: &str, (repo, tag): (&str, &str)) -> Result<(), Error> {
         let path = format!("/images/{}/untag?repo={}&tag={}", encoded(id), encoded(repo), encoded(tag));
         self.ask(Ask::post(path)).await.map(drop)
     }
 
-    /// Removes an image with all of its names, those with a digest too, which pulls gave it and which go only together.
-    /// Nothing is forced: that would end a container. One that is gone already is no error.
+    /// Removes an image with all names, including names with a digest, which pulls create and which are only removed
+    /// together. Nothing is forced, since force would end a container. A missing image is no error.
     ///
     /// # Errors
-    /// [`Error::Refused`] where it stays, without its names.
+    /// [`Error::Refused`] if the image stays, without its names.
     pub(super) async fn remove_image(&self, id: &str) -> Result<(), Error> {
         let id = encoded(id);
         self.ask(Ask::post(format!("/images/{id}/untag"))).await?;
@@ -173,7 +173,7 @@ impl Podman {
         }
     }
 
-    /// Whether a container was created from an image, also one that does not run.
+    /// Returns true if a container was created from the image, including stopped containers.
     pub(super) async fn is_image_in_use(&self, id: &str) -> Result<bool, Error> {
         Ok(!self.container_ids(&serde_json::json!({ "ancestor": [id] })).await?.is_empty())
     }

@@ -1,4 +1,4 @@
-//! Archives of the folder that stays: a tar, compressed by zstd with a checksum, whose end tells that it is whole.
+//! Archives of the persistent folder: a tar, compressed by zstd with a checksum, with an end that proves completeness.
 
 use std::collections::HashSet;
 use std::ffi::{CString, OsStr};
@@ -19,20 +19,20 @@ use super::files::{self, Entry};
 use super::order::{Failure, Order};
 use super::{snapshots, sqlite};
 
-/// The level of compression: data comes through at hundreds of megabytes a second.
+/// Compression level: data passes at hundreds of megabytes per second.
 const LEVEL: i32 = 3;
 
-/// Files and bytes of a folder.
+/// Number of files and bytes in a folder.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Totals {
     pub(super) files: u64,
     pub(super) bytes: u64,
 }
 
-/// Counts a folder, before anything of an archive is written.
+/// Counts a folder before any byte of an archive is written.
 ///
 /// # Errors
-/// `persist_full` where it is beyond the bounds of an archive, as with a sparse file that is larger than the disk.
+/// `persist_full` beyond the limits of an archive, for example for a sparse file larger than the disk.
 pub(super) fn totals(root: &OwnedFd, order: &Order) -> Result<Totals, Failure> {
     let mut totals = Totals::default();
     files::walk(root, order.bounds.files_max, |entry| {
@@ -57,11 +57,11 @@ fn check_bytes(bytes: u64, order: &Order, entry: &Entry<'_>) -> Result<(), Failu
     }
 }
 
-/// Writes an archive of the folder: databases after all other files, as they change most. So a download that broke off
-/// within the others goes on behind what came, though a database has changed.
+/// Writes an archive of the folder, with databases after all other files, since databases change most. So a download
+/// broken off within the other files can be resumed although a database has changed.
 ///
 /// # Errors
-/// As [`totals`]; `busy` where a database is locked; errors of the disk, and of `to`.
+/// Errors of [`totals`]; `busy` for a locked database; errors of the disk and of `to`.
 pub(super) fn write<W: Write>(order: &Order, to: W) -> Result<(W, DataReport), Failure> {
     let root = files::folder(&order.data)?;
     totals(&root, order)?;
@@ -87,7 +87,7 @@ struct Archive<'a, W: Write> {
     order: &'a Order,
     tar: Builder<Encoder<'static, W>>,
     report: DataReport,
-    /// The paths of databases that are still to be added, by their digests: they may be long, and many.
+    /// Digests of the paths of databases still to be added: paths may be long and many.
     databases: HashSet<Digest>,
 }
 
@@ -101,7 +101,7 @@ impl<W: Write> Archive<'_, W> {
         match entry.kind {
             FileType::Directory => {
                 let mut header = header(entry, EntryType::Directory);
-                // A slash at its end is the field's own way to say so.
+                // A slash at the end marks a folder in the tar format.
                 let mut path = entry.path.as_os_str().to_owned();
                 path.push("/");
                 self.tar.append_data(&mut header, path, io::empty()).map_err(failed)?;
@@ -122,7 +122,7 @@ impl<W: Write> Archive<'_, W> {
         Ok(())
     }
 
-    /// Adds a file that was found to be a database, and may be none any more.
+    /// Adds a file found to be a database, possibly no longer one.
     fn add_last(&mut self, entry: &Entry<'_>) -> Result<(), Failure> {
         if entry.kind != FileType::RegularFile {
             return Ok(());
@@ -147,11 +147,11 @@ impl<W: Write> Archive<'_, W> {
         let file = copy.as_ref().map_or(&file, |copy| &copy.file);
         let size = file.metadata()?.len();
         let bytes = self.report.bytes.saturating_add(size);
-        // It may have grown since it was counted.
+        // The file may have grown after the count.
         check_bytes(bytes, self.order, entry)?;
         let mut header = header(entry, EntryType::Regular);
         header.set_size(size);
-        // One that becomes shorter meanwhile is filled up, as its size is written already.
+        // A file that shrinks meanwhile is padded, since the size is already written.
         let content = file.chain(io::repeat(0)).take(size);
         self.tar.append_data(&mut header, entry.path, content)?;
         self.report.files = self.report.files.saturating_add(1);
@@ -159,11 +159,11 @@ impl<W: Write> Archive<'_, W> {
         Ok(())
     }
 
-    /// The copy of a database; `None` of a file that only begins like one.
+    /// Returns the copy of a database; `None` for a file that only begins like a database.
     fn copied_database(&mut self, entry: &Entry<'_>) -> Result<Option<Copied>, Broken> {
         let path = self.order.snapshots.join(snapshots::DATABASE);
         snapshots::remove_file(&path)?;
-        // SQLite writes zeros for the holes of a sparse one, and knows of no room that has to stay free.
+        // SQLite writes zeros for the holes of a sparse database, without regard to free space.
         let folder = files::folder(&self.order.snapshots)?;
         snapshots::check_room(&folder, copied_bytes(entry), self.order.bounds)?;
         let copied = Copied {
@@ -178,14 +178,14 @@ impl<W: Write> Archive<'_, W> {
     }
 }
 
-/// Most bytes of the copy of a database, which has the pages of the log beside it, too.
+/// Returns the maximum bytes of a database copy, which includes the pages of the write-ahead log.
 fn copied_bytes(entry: &Entry<'_>) -> u64 {
     let log = CString::new([entry.name.to_bytes(), b"-wal"].concat()).ok();
     let log = log.and_then(|log| statat(entry.parent, &log, AtFlags::SYMLINK_NOFOLLOW).ok());
     entry.bytes().saturating_add(log.map_or(0, |log| u64::try_from(log.st_size).unwrap_or(0)))
 }
 
-/// A copy of a database, which is removed when it is archived.
+/// Copy of a database, removed after archiving.
 struct Copied {
     file: File,
     path: PathBuf,
@@ -193,12 +193,12 @@ struct Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        // What is left is removed before the next piece of work.
+        // A remaining copy is removed before the next task.
         snapshots::remove_file(&self.path).ok();
     }
 }
 
-/// A failure of the system, or one that is worded already.
+/// System error, or a complete failure message.
 struct Broken(Option<Failure>, io::Error);
 
 impl Broken {
@@ -223,7 +223,7 @@ fn header(entry: &Entry<'_>, kind: EntryType) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(entry.stat.st_mode & 0o777);
-    // Those of folders and links do not come back, and the same data is the same archive.
+    // Times of folders and links are not restored; without them, equal data gives an equal archive.
     let has_time = kind.is_file();
     header.set_mtime(u64::try_from(entry.stat.st_mtime).ok().filter(|_| has_time).unwrap_or(0));
     header.set_size(0);

@@ -1,5 +1,5 @@
-//! The files of an environment, by descriptors: no link is followed, so that a change of the tree meanwhile leads
-//! nowhere else. It runs as the environment's own user, in a process of its own.
+//! Files of an environment by descriptors, without following links, so that a concurrent change of the tree leads
+//! nowhere else. Runs as the environment's user in a separate process.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -14,30 +14,30 @@ use rustix::io::Errno;
 
 use super::order::Failure;
 
-/// Greatest depth of folders that is archived or unpacked.
+/// Maximum depth of archived or unpacked folders.
 pub(super) const DEPTH_MAX: usize = 64;
-/// Most bytes of a path below the folder.
+/// Maximum bytes of a path below the folder.
 pub(super) const PATH_BYTES_MAX: usize = 4_000;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// A pipe that takes the place of a file meanwhile is opened without a wait, and refused then.
+/// A pipe that replaces a file meanwhile is opened without waiting, and then refused.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 const NEW: OFlags =
     OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// One entry, as a walk found it.
+/// Entry found by a walk.
 pub(super) struct Entry<'e> {
-    /// The folder that it is in.
+    /// Parent folder.
     pub(super) parent: BorrowedFd<'e>,
     pub(super) name: &'e CStr,
-    /// Its path below the folder that was walked.
+    /// Path below the walked folder.
     pub(super) path: &'e Path,
     pub(super) kind: FileType,
     pub(super) stat: &'e Stat,
 }
 
 impl Entry<'_> {
-    /// Bytes of a file, with its holes.
+    /// Returns the bytes of a file, including holes.
     pub(super) fn bytes(&self) -> u64 {
         match self.kind {
             FileType::RegularFile => u64::try_from(self.stat.st_size).unwrap_or(0),
@@ -45,23 +45,23 @@ impl Entry<'_> {
         }
     }
 
-    /// The time of the last change, in milliseconds since 1970 UTC.
+    /// Returns the modification time in milliseconds since 1970 UTC.
     pub(super) fn modified_ms(&self) -> u64 {
         u64::try_from(self.stat.st_mtime).unwrap_or(0).saturating_mul(1_000)
     }
 }
 
-/// Opens a folder that is no link.
+/// Opens a folder, not a link.
 pub(super) fn folder(path: &Path) -> Result<OwnedFd, Failure> {
     openat(CWD, path, FOLDER, Mode::empty()).map_err(|error| io_failure("opening", path, error))
 }
 
-/// Opens a folder within another one.
+/// Opens a subfolder.
 pub(super) fn folder_in(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(parent, name, FOLDER, Mode::empty())
 }
 
-/// Opens a file for reading; `None` where it is none any more.
+/// Opens a file for reading; `None` if the entry is no longer a file.
 pub(super) fn read(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<File>> {
     let file = match openat(parent, name, READ, Mode::empty()) {
         Err(Errno::NOENT | Errno::LOOP | Errno::NXIO | Errno::NOTDIR) => return Ok(None),
@@ -70,12 +70,12 @@ pub(super) fn read(parent: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<Fil
     Ok(file.metadata()?.is_file().then_some(file))
 }
 
-/// Creates a file that is not there yet.
+/// Creates a new file.
 pub(super) fn create(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<File> {
     Ok(openat(parent, name, NEW, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// Opens a folder within another one, made where it is not there; says whether it was made.
+/// Opens a subfolder, creating a missing folder; also returns true if created.
 pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<(OwnedFd, bool)> {
     let made = match mkdirat(parent, name, Mode::RWXU) {
         Err(Errno::EXIST) => false,
@@ -84,10 +84,10 @@ pub(super) fn make_folder(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<(O
     Ok((folder_in(parent, name)?, made))
 }
 
-/// The names in a folder.
+/// Returns the names in a folder.
 ///
 /// # Errors
-/// Where it cannot be read, or has more than `max`.
+/// Fails if the folder is unreadable, or has more than `max` names.
 pub(super) fn names(folder: BorrowedFd<'_>, max: u64) -> io::Result<Vec<CString>> {
     let names = first_names(folder, max.saturating_add(1))?;
     match u64::try_from(names.len()).is_ok_and(|count| count <= max) {
@@ -96,7 +96,7 @@ pub(super) fn names(folder: BorrowedFd<'_>, max: u64) -> io::Result<Vec<CString>
     }
 }
 
-/// Names in a folder, up to `count_max` of them.
+/// Returns at most `count_max` names in a folder.
 fn first_names(folder: BorrowedFd<'_>, count_max: u64) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -113,12 +113,12 @@ fn first_names(folder: BorrowedFd<'_>, count_max: u64) -> io::Result<Vec<CString
     Ok(names)
 }
 
-/// Calls `with` for everything below a folder, by name, each folder before what it holds, and other file systems left
-/// out.
+/// Calls `with` for every entry below a folder, by name, each folder before its content; other file systems are
+/// skipped.
 ///
 /// # Errors
-/// `persist_full` after `files_max` entries where there are more, and for folders too deep or paths too long; what
-/// `with` fails of.
+/// `persist_full` after `files_max` entries if there are more, and for folders too deep or paths too long; errors of
+/// `with`.
 pub(super) fn walk(
     root: &OwnedFd,
     files_max: u64,
@@ -136,7 +136,7 @@ pub(super) fn walk(
             open.pop();
             continue;
         };
-        // What is gone meanwhile is no part of it.
+        // An entry removed meanwhile is skipped.
         let Ok(stat) = statat(folder.as_fd(), name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let path = at.join(OsStr::from_bytes(name.to_bytes()));
         count = count.saturating_add(1);
@@ -168,7 +168,7 @@ fn too_much(files_max: u64) -> Failure {
     Failure::new(Code::PersistFull, detail)
 }
 
-/// A failure at a path below the folder.
+/// Creates a failure for a path below the folder.
 pub(super) fn io_failure(doing: &str, path: &Path, error: Errno) -> Failure {
     Failure::io(doing, &path.to_string_lossy(), &error.into())
 }

@@ -1,8 +1,8 @@
-//! What a process of an environment's user does with the data of the environment, that is the folder that `persist` of
-//! `devanture.toml` names: lists it, writes and unpacks archives, makes snapshots, puts one folder in another's place.
+//! Work of an environment user's process on the environment's data, the folder named by `persist` in `devanture.toml`:
+//! lists the folder, writes and unpacks archives, makes snapshots, and replaces the folder by a draft.
 //!
-//! The edge itself never touches what tenants write: it starts such a process with an [`Order`], as an instance that
-//! ends by itself. Names are resolved folder by folder, and links are never followed.
+//! The edge itself never touches files written by tenants: the edge starts a process with an [`Order`], as an instance
+//! that ends by itself. Names are resolved folder by folder, and links are never followed.
 
 mod archive;
 mod files;

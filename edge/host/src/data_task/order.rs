@@ -1,4 +1,4 @@
-//! What the edge and the process that works on an environment's data send each other.
+//! Messages between the edge and the process that works on an environment's data.
 
 use std::path::PathBuf;
 
@@ -6,102 +6,102 @@ use devanture_config::api::{DataRest, SnapshotName};
 use devanture_config::problem::Code;
 use serde::{Deserialize, Serialize};
 
-/// The variable with the order of the process.
+/// Variable with the order for the process.
 pub const ORDER: &str = "DEVANTURE_DATA_ORDER";
-/// The subcommand of the process.
+/// Subcommand of the process.
 pub const SUBCOMMAND: &str = "data-task";
 
-/// Bounds of one piece of work.
+/// Limits of one task.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Bounds {
     /// Files, folders and links of the folder, or of an archive.
     pub files_max: u64,
-    /// Bytes of all files together, with their holes.
+    /// Bytes of all files together, including holes.
     pub bytes_max: u64,
     /// Snapshots of the environment.
     pub snapshots_max: u64,
     /// Bytes of all snapshots of the environment together.
     pub snapshot_bytes_max: u64,
-    /// Age of a snapshot that the edge made itself, in milliseconds.
+    /// Age of an automatic snapshot of the edge, in milliseconds.
     pub snapshot_age_ms_max: u64,
-    /// Bytes of the disk that stay free.
+    /// Minimum free bytes of the disk.
     pub disk_free_bytes_min: u64,
 }
 
-/// An order.
+/// Order for the process.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
-    /// The folder that stays.
+    /// Persistent folder.
     pub data: PathBuf,
-    /// The folder of its snapshots.
+    /// Folder of the snapshots.
     pub snapshots: PathBuf,
-    /// The time, in milliseconds since 1970 UTC.
+    /// Current time in milliseconds since 1970 UTC.
     pub now_ms: u64,
-    /// Its limits.
+    /// Limits.
     pub bounds: Bounds,
-    /// The work.
+    /// Task.
     pub work: Work,
 }
 
-/// What is to be done.
+/// Task of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
-    /// Lists files, at most so many, and snapshots.
+    /// Lists files up to a maximum, and snapshots.
     List {
-        /// Files that are listed.
+        /// Maximum listed files.
         entries_max: u64,
     },
-    /// Writes an archive of the folder, or the rest of it, to the standard output.
+    /// Writes an archive of the folder, or its rest, to standard output.
     Pull {
-        /// The part that the receiver lacks; `None` for all of it.
+        /// Part that the receiver lacks; `None` for the whole archive.
         rest: Option<DataRest>,
     },
-    /// Writes the archive of a snapshot, or the rest of it, to the standard output.
+    /// Writes the archive of a snapshot, or its rest, to standard output.
     PullSnapshot {
-        /// The snapshot.
+        /// Snapshot name.
         name: SnapshotName,
-        /// The part that the receiver lacks; `None` for all of it.
+        /// Part that the receiver lacks; `None` for the whole archive.
         rest: Option<DataRest>,
     },
-    /// Makes a snapshot, for which those that the edge made itself give way where it may replace them.
+    /// Makes a snapshot; automatic snapshots make room if permitted.
     Snapshot {
-        /// Its name.
+        /// Snapshot name.
         name: SnapshotName,
-        /// Whether snapshots that the edge made itself may give way to it.
+        /// True if automatic snapshots may be removed for the snapshot.
         may_replace: bool,
     },
-    /// Unpacks the archive that comes over a socket into the draft.
+    /// Unpacks an archive received over a socket into the draft.
     Receive {
-        /// The path of the socket.
+        /// Path of the socket.
         socket: PathBuf,
     },
     /// Unpacks a snapshot into the draft.
     Unpack {
-        /// The snapshot.
+        /// Snapshot name.
         name: SnapshotName,
     },
-    /// Makes a snapshot of the folder, unless it is empty, and puts the draft in its place.
+    /// Makes a snapshot of a non-empty folder, and replaces the folder's content by the draft.
     Replace {
-        /// The name of the snapshot of the folder as it was.
+        /// Name of the snapshot of the previous content.
         before: SnapshotName,
     },
-    /// Makes good a replacement that was cut off.
+    /// Completes or reverts an interrupted replacement.
     Recover,
     /// Removes a snapshot.
     Remove {
-        /// The snapshot.
+        /// Snapshot name.
         name: SnapshotName,
     },
 }
 
-/// Why the work was not done.
+/// Failure of a task.
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Failure {
-    /// The code of the problem.
+    /// Code of the problem.
     pub code: Code,
-    /// A sentence for a person.
+    /// Message for people.
     pub detail: String,
 }
 
@@ -110,7 +110,7 @@ impl Failure {
         Self { code, detail: detail.into() }
     }
 
-    /// A failure of the system while something was done at a path.
+    /// Creates a failure from a system error at a path.
     pub(crate) fn io(doing: &str, path: &str, error: &std::io::Error) -> Self {
         let is_full = matches!(
             error.kind(),

@@ -1,5 +1,5 @@
-//! The rest of an archive whose download broke off: the archive is made again, and what the client has of it is
-//! compared and left out. Nothing has to be kept for that, and what has changed in the meantime is noticed.
+//! Rest of an archive after an interrupted download: the archive is created again, and the part already received is
+//! compared and skipped. No state is kept for a resumption, and changes in the meantime are detected.
 
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -10,21 +10,21 @@ use devanture_config::problem::Code;
 
 use super::order::Failure;
 
-/// Writes what comes behind the bytes that a client has.
+/// Writer that skips the bytes already received by a client.
 pub(super) struct Behind<'d, W> {
     to: W,
-    /// What the client has, until that has passed.
+    /// Part already received, until skipped.
     before: Option<DataRest>,
     passed: u64,
     hasher: blake3::Hasher,
-    /// Whether the archive begins otherwise.
+    /// True if the archive begins differently.
     differs: &'d Cell<bool>,
 }
 
-/// Has an archive written to `to`, or the rest of it.
+/// Writes an archive to `to`, or its rest.
 ///
 /// # Errors
-/// `precondition_failed` where the archive does not begin with what the client has; as `write`.
+/// `precondition_failed` if the archive does not begin with the part already received; errors of `write`.
 pub(super) fn write_rest<W: Write>(
     to: W,
     rest: Option<DataRest>,

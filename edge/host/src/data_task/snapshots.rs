@@ -1,9 +1,9 @@
-//! Snapshots of an environment: archives in a folder of its own, with a bound on their number, their bytes and their
-//! age; and how a draft takes the place of the folder.
+//! Snapshots of an environment: archives in a separate folder, with limits on number, bytes and age; and the
+//! replacement of the persistent folder by a draft.
 //!
-//! A change of place is a row of renames within one file system. `OUT` gets what was there; once all of it is there it
-//! is called `OLD`, and the draft moves in. A death in between is made good before anything runs: back while there
-//! is `OUT`, and to the end once there is `OLD`.
+//! A replacement is a sequence of renames within one file system. The previous content is moved to `OUT`; once
+//! complete, `OUT` is renamed to `OLD`, and the draft is moved in. After a crash in between, recovery runs before any
+//! other task: backwards while `OUT` exists, and forwards once `OLD` exists.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -20,29 +20,29 @@ use super::order::{Bounds, Failure, Order};
 use super::{archive, files};
 use devanture_base::durable;
 
-/// The copy of one database, on its way into an archive.
+/// Copy of a database on the way into an archive.
 pub(super) const DATABASE: &str = ".database";
-/// What is to take the place of the folder.
+/// Replacement for the content of the folder.
 const DRAFT: &str = ".draft";
-/// What leaves the folder.
+/// Previous content while being moved out.
 const OUT: &str = ".out";
-/// What has left it.
+/// Previous content after being moved out.
 const OLD: &str = ".old";
-/// An archive that is not whole yet.
+/// Incomplete archive.
 const PARTIAL: &str = ".partial";
-/// The ending of archives.
+/// File name extension of archives.
 const ENDING: &str = ".tar.zst";
-/// Most names of the folder of snapshots that are looked at.
+/// Maximum names read in the folder of snapshots.
 const NAMES_MAX: u64 = 100_000;
-/// Bytes of an archive between two looks at the room of the disk.
+/// Bytes of an archive between two checks of free disk space.
 const LOOK_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The file of a snapshot.
+/// Returns the file name of a snapshot.
 pub(super) fn file_name(name: &SnapshotName) -> String {
     format!("{name}{ENDING}")
 }
 
-/// All snapshots, oldest first.
+/// Returns all snapshots, oldest first.
 pub(super) fn list(folder: &Path) -> Result<Vec<SnapshotInfo>, Failure> {
     let opened = files::folder(folder)?;
     let names = files::names(opened.as_fd(), NAMES_MAX).map_err(|error| Failure::io("reading", "snapshots", &error))?;
@@ -72,11 +72,11 @@ fn missing(name: &SnapshotName) -> Failure {
     Failure::new(Code::NotFound, format!("There is no snapshot {name}."))
 }
 
-/// Makes a snapshot. Those that the edge made itself give way where they are too old, and for room where it may replace
-/// them: to make snapshots is no right to delete one.
+/// Makes a snapshot. Automatic snapshots are removed if too old and, with `may_replace`, for room: the right to make
+/// snapshots includes no right to delete snapshots of people.
 ///
 /// # Errors
-/// `conflict` where there is one of that name; `too_many` where the others leave no room; as [`archive::write`].
+/// `conflict` for an existing name; `too_many` if the other snapshots leave no room; errors of [`archive::write`].
 pub(super) fn make(order: &Order, name: &SnapshotName, may_replace: bool) -> Result<DataReport, Failure> {
     let mut there = list(&order.snapshots)?;
     if there.iter().any(|snapshot| snapshot.name == *name) {
@@ -102,7 +102,7 @@ pub(super) fn make(order: &Order, name: &SnapshotName, may_replace: bool) -> Res
     file.sync_all().map_err(|error| Failure::io("writing", name.as_str(), &error))?;
     let to = order.snapshots.join(file_name(name));
     renameat(CWD, &path, CWD, &to).map_err(|error| files::io_failure("naming", &to, error))?;
-    // Its bytes are on the disk already. A sync of the whole file system would wait for whatever others have written.
+    // The file is already synced. Syncing the whole file system would wait for the writes of others.
     fsync(files::folder(&order.snapshots)?).map_err(|error| files::io_failure("syncing", &order.snapshots, error))?;
     report.snapshot = Some(name.clone());
     report.removed = removed;
@@ -113,7 +113,7 @@ fn count(there: &[SnapshotInfo]) -> u64 {
     u64::try_from(there.len()).unwrap_or(u64::MAX)
 }
 
-/// Removes the oldest snapshot that the edge made itself, where that may be.
+/// Removes the oldest automatic snapshot, if permitted.
 fn give_way(order: &Order, there: &mut Vec<SnapshotInfo>, may_replace: bool) -> Result<SnapshotName, Failure> {
     let oldest = there.iter().position(|snapshot| snapshot.is_automatic);
     if let Some(oldest) = oldest.filter(|_| may_replace) {
@@ -150,7 +150,7 @@ pub(super) fn remove(folder: &Path, name: &SnapshotName) -> Result<(), Failure> 
     }
 }
 
-/// Removes a file, where it is there.
+/// Removes a file, if present.
 pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     match unlinkat(CWD, path, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -165,7 +165,7 @@ fn new_file(path: &Path) -> Result<File, Failure> {
     files::create(parent.as_fd(), path.file_name().unwrap_or_default()).map_err(failed)
 }
 
-/// A writer within the bytes of all snapshots and the room of the disk.
+/// Writer within the limit of all snapshot bytes and the free disk space.
 struct Bounded<'f> {
     file: &'f File,
     bounds: Bounds,
@@ -199,7 +199,7 @@ impl Write for Bounded<'_> {
     }
 }
 
-/// Checks that the disk has room for so many bytes beyond what has to stay free.
+/// Checks that the disk has room for `bytes` beyond the minimum of free space.
 pub(super) fn check_room(on: impl AsFd, bytes: u64, bounds: Bounds) -> io::Result<()> {
     let disk = rustix::fs::fstatvfs(on)?;
     // A smaller disk keeps a sixteenth.
@@ -210,12 +210,12 @@ pub(super) fn check_room(on: impl AsFd, bytes: u64, bounds: Bounds) -> io::Resul
     }
 }
 
-/// Removes a draft that will not take the place of the folder.
+/// Removes an unused draft.
 pub(super) fn discard(order: &Order) -> Result<(), Failure> {
     remove_tree(&order.snapshots.join(DRAFT))
 }
 
-/// Makes an empty draft.
+/// Creates an empty draft.
 pub(super) fn draft(order: &Order) -> Result<OwnedFd, Failure> {
     discard(order)?;
     let path = order.snapshots.join(DRAFT);
@@ -223,10 +223,10 @@ pub(super) fn draft(order: &Order) -> Result<OwnedFd, Failure> {
     files::folder(&path)
 }
 
-/// Puts the draft in the place of what the folder holds.
+/// Replaces the content of the folder by the draft.
 ///
 /// # Errors
-/// Errors of the disk; what was there is back then.
+/// Errors of the disk; the previous content is restored then.
 pub(super) fn replace(order: &Order) -> Result<(), Failure> {
     let data = files::folder(&order.data)?;
     let draft = files::folder(&order.snapshots.join(DRAFT))?;
@@ -248,7 +248,7 @@ pub(super) fn replace(order: &Order) -> Result<(), Failure> {
     finish(order, &data)
 }
 
-/// Moves the draft in, and removes what was there before.
+/// Moves the draft in, and removes the previous content.
 fn finish(order: &Order, data: &OwnedFd) -> Result<(), Failure> {
     let draft = files::folder(&order.snapshots.join(DRAFT))?;
     move_all(&draft, data, order.bounds.files_max)?;
@@ -257,7 +257,7 @@ fn finish(order: &Order, data: &OwnedFd) -> Result<(), Failure> {
     remove_tree(&order.snapshots.join(DRAFT))
 }
 
-/// Makes good what a death in the middle of a change of place has left, and removes what else was left.
+/// Completes or reverts a replacement interrupted by a crash, and removes other leftovers.
 pub(super) fn recover(order: &Order) -> Result<(), Failure> {
     let is_there = |name: &str| std::fs::symlink_metadata(order.snapshots.join(name)).is_ok();
     if is_there(OLD) {
@@ -271,7 +271,7 @@ pub(super) fn recover(order: &Order) -> Result<(), Failure> {
     tidy(order)
 }
 
-/// Checks that no replacement was cut off.
+/// Checks that no replacement was interrupted.
 ///
 /// # Errors
 /// `busy`.
@@ -283,7 +283,7 @@ pub(super) fn check_whole(order: &Order) -> Result<(), Failure> {
     }
 }
 
-/// Removes what an archive left that did not become whole.
+/// Removes leftovers of incomplete archives.
 pub(super) fn tidy(order: &Order) -> Result<(), Failure> {
     [PARTIAL, DATABASE].into_iter().try_for_each(|name| {
         let path = order.snapshots.join(name);
@@ -291,7 +291,7 @@ pub(super) fn tidy(order: &Order) -> Result<(), Failure> {
     })
 }
 
-/// Moves every entry of a folder into another one.
+/// Moves every entry of a folder into another folder.
 fn move_all(from: &OwnedFd, to: &OwnedFd, max: u64) -> Result<(), Failure> {
     let names = files::names(from.as_fd(), max).map_err(|error| Failure::io("reading", "a folder", &error))?;
     for name in names {

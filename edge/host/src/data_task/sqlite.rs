@@ -1,7 +1,7 @@
-//! A copy of an SQLite database as it is at one moment, by its online backup: what is written meanwhile is in it as a
-//! whole or not at all.
+//! Consistent copy of an SQLite database through the online backup: each concurrent transaction is copied whole or not
+//! at all.
 //!
-//! The file may be a hostile one: it is opened in a process that runs as the user who wrote it, within its limits.
+//! The file may be hostile: the process opens the file as the user who wrote the file, within the user's limits.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -16,14 +16,14 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::files;
 use super::order::Failure;
 
-/// The first bytes of every database.
+/// First bytes of every database.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Endings of files that belong to a database, and whose content is in its copy.
+/// Suffixes of files that belong to a database, with content included in the copy.
 const BESIDE: [&[u8]; 3] = [b"-journal", b"-shm", b"-wal"];
 /// Longest wait for a writer.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Whether a file begins as a database does. It is at its beginning afterwards.
+/// Returns true if a file begins like a database. Rewinds the file.
 pub(super) fn is_database(file: &mut File) -> io::Result<bool> {
     let mut start = Vec::with_capacity(MAGIC.len());
     file.take(MAGIC.len() as u64).read_to_end(&mut start)?;
@@ -31,7 +31,7 @@ pub(super) fn is_database(file: &mut File) -> io::Result<bool> {
     Ok(start == MAGIC)
 }
 
-/// Whether a name is that of a file which belongs to a database beside it.
+/// Returns true if a name belongs to a file of a database in the same folder.
 pub(super) fn is_beside_database(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<bool> {
     let bytes = name.to_bytes();
     let Some(base) = BESIDE.iter().find_map(|ending| bytes.strip_suffix(*ending)).filter(|base| !base.is_empty())
@@ -45,10 +45,10 @@ pub(super) fn is_beside_database(parent: BorrowedFd<'_>, name: &std::ffi::CStr) 
     }
 }
 
-/// Copies the database `from` into the new file `to`. Returns false where it only looks like one.
+/// Copies the database `from` into the new file `to`. Returns false if the file only resembles a database.
 ///
 /// # Errors
-/// `busy` where a writer does not release it; errors of the disk.
+/// `busy` if a writer does not release the database; errors of the disk.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<bool, Failure> {
     match backup(from, to) {
         Ok(StepResult::Done) => Ok(true),
@@ -66,14 +66,14 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<bool, Failure> {
 
 fn backup(from: &Path, to: &Path) -> rusqlite::Result<StepResult> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_READ_WRITE;
-    // Not for reading alone: what a writer that was killed has left is rolled back first, as its next start would.
+    // Not read-only: the changes of a killed writer are rolled back first, as at the writer's next start.
     let source = Connection::open_with_flags(from, flags)?;
     source.busy_timeout(WAIT_MAX)?;
     let mut target = Connection::open_with_flags(to, flags | OpenFlags::SQLITE_OPEN_CREATE)?;
-    // Nobody needs a copy that is not whole.
+    // An incomplete copy is useless.
     target.pragma_update(None, "journal_mode", "off")?;
     target.pragma_update(None, "synchronous", "off")?;
-    // All at once: in steps, every write between two of them would begin the copy again.
+    // In one step: with several steps, every write in between would restart the copy.
     Backup::new(&source, &mut target)?.step(-1)
 }
 

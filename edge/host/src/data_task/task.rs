@@ -1,7 +1,8 @@
-//! `devanture-edge data-task`: works on the data of one environment, as its user and within the limits of an instance.
+//! `devanture-edge data-task`: works on the data of one environment, as the environment's user and within the limits of
+//! an instance.
 //!
-//! The order is a variable of its environment. Its outcome goes to the standard output as JSON, or an archive does; a
-//! failure goes to the standard error, and the exit code is 1.
+//! The order is an environment variable. The result is written to standard output as JSON, or as an archive; a failure
+//! goes to standard error with exit code 1.
 
 use std::io::{self, BufReader, Write};
 use std::os::fd::AsFd as _;
@@ -17,17 +18,17 @@ use super::order::{Failure, ORDER, Order, Work};
 use super::rest::write_rest;
 use super::{archive, files, snapshots, unpack};
 
-/// The line by which a process says that it listens at its socket.
+/// Line that reports a listening socket.
 pub const LISTENING: &str = "listening\n";
-/// Bytes that are read from the socket at once.
+/// Bytes read from the socket at once.
 const SOCKET_BYTES: usize = 256 * 1024;
-/// Most bytes of all paths of a listing.
+/// Maximum bytes of all paths in a listing.
 const LIST_PATH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Does the work of the order.
+/// Runs the task of the order.
 ///
 /// # Errors
-/// Where there is no order, or its failure was reported to the standard error.
+/// Fails without an order, or after reporting a failure on standard error.
 pub fn run() -> io::Result<()> {
     let order = std::env::var(ORDER).map_err(io::Error::other)?;
     let order: Order = serde_json::from_str(&order)?;
@@ -47,17 +48,17 @@ pub(super) fn perform(order: &Order, output: &io::Stdout) -> Result<(), Failure>
         snapshots::discard(order)?;
         return answer(output, &DataReport::default());
     }
-    // Instances may run: nothing is moved below them.
+    // Instances may be running: their data must not be moved.
     snapshots::check_whole(order)?;
     snapshots::tidy(order)?;
     if matches!(order.work, Work::Replace { .. }) {
-        // What has not moved yet is needed to finish, also after a failure.
+        // The remaining draft is needed to finish, even after a failure.
         return work(order, output);
     }
     snapshots::discard(order)?;
     let done = work(order, output);
     if done.is_err() {
-        // What was unpacked or archived until then takes room, and nobody comes back for it.
+        // Partial drafts and archives take space, and are never resumed.
         snapshots::discard(order)?;
         snapshots::tidy(order)?;
     }
@@ -125,14 +126,14 @@ fn list(order: &Order, entries_max: u64) -> Result<DataList, Failure> {
         Ok(())
     });
     match walked {
-        // Who has to remove some of it wants to see it, and the snapshots.
+        // A user who must remove files needs the list and the snapshots.
         Err(Failure { code: Code::PersistFull, .. }) => list.is_partial = true,
         walked => walked?,
     }
     Ok(list)
 }
 
-/// Unpacks what one connection brings.
+/// Unpacks the archive received over one connection.
 fn receive(order: &Order, socket: &Path, output: &io::Stdout) -> Result<DataReport, Failure> {
     let draft = snapshots::draft(order)?;
     let failed = |error: io::Error| Failure::io("listening at", "a socket", &error);

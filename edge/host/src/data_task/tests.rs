@@ -1,4 +1,4 @@
-//! Tests of the work on data, in folders of their own.
+//! Tests of the work on data, in separate folders.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -152,7 +152,7 @@ fn snapshots_of_the_edge_give_way_and_those_of_persons_do_not() {
     snapshots::remove(&world.order.snapshots, &name("theirs")).unwrap();
     snapshots::make(&world.order, &name("before-old"), true).unwrap();
     snapshots::remove(&world.order.snapshots, &name("ours")).unwrap();
-    // Age, and not number, is what it is over by.
+    // Selected by age, not by number.
     world.order.now_ms = u64::MAX;
     let report = snapshots::make(&world.order, &name("new"), true).unwrap();
     assert_eq!(report.removed, [name("before-old")]);
@@ -207,7 +207,7 @@ fn a_file_that_only_begins_like_a_database_is_copied_as_it_is() {
     assert!(draft.join("real.db-wal").exists());
 }
 
-/// Of other apps, too, which the disk is for.
+/// Free space is also for other apps on the disk.
 #[test]
 fn law_11_a_database_is_not_copied_where_the_disk_has_no_room_for_it() {
     let mut world = World::new();
@@ -280,7 +280,7 @@ proptest! {
     fn bytes_that_are_no_archive_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0_usize..200) {
         let world = World::new();
         prop_assert!(world.unpack(&bytes).is_err());
-        // Damaged within: the checksum of a header, the frame, or the content.
+        // Damage in the header checksum, the frame, or the content.
         let mut archive = packed(b"a", b"hello");
         let length = archive.len();
         archive.truncate(length - 1 - at % (length - 1));

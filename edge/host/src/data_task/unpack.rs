@@ -1,5 +1,5 @@
-//! Unpacks an archive into a folder: nothing of it leads out of the folder, replaces what is there, or is more than its
-//! bounds allow.
+//! Unpacks an archive into a folder: no entry leads out of the folder, replaces an existing entry, or exceeds the
+//! limits.
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use zstd::stream::read::Decoder;
 use super::files::{self, DEPTH_MAX, PATH_BYTES_MAX};
 use super::order::{Bounds, Failure};
 
-/// Largest window of zstd, as a power of two: 128 MiB of memory.
+/// Maximum window of zstd as a power of two: 128 MiB of memory.
 const WINDOW_LOG_MAX: u32 = 27;
 
 /// Unpacks into `root`, which is empty.
@@ -35,7 +35,7 @@ pub(super) fn unpack(from: impl Read, root: &OwnedFd, bounds: &Bounds) -> Result
         let mut entry = entry.map_err(|error| unreadable(&error))?;
         add(&mut entry, root, bounds, &mut unpacked)?;
     }
-    // To the end of the frame, where its checksum is.
+    // To the end of the frame, which contains the checksum.
     let mut rest = archive.into_inner();
     io::copy(&mut rest.by_ref().take(bounds.bytes_max), &mut io::sink()).map_err(|error| unreadable(&error))?;
     match rest.read(&mut [0]) {
@@ -45,21 +45,21 @@ pub(super) fn unpack(from: impl Read, root: &OwnedFd, bounds: &Bounds) -> Result
     }
 }
 
-/// What was unpacked so far.
+/// State of unpacking.
 struct Unpacked {
     report: DataReport,
-    /// Files, folders and links that were made. One entry implies up to [`DEPTH_MAX`] folders.
+    /// Created files, folders and links. One entry implies up to [`DEPTH_MAX`] folders.
     made: u64,
 }
 
 impl Unpacked {
-    /// Counts one more that is made.
+    /// Counts a created entry.
     fn count(&mut self, files_max: u64) -> Result<(), Failure> {
         self.made = self.made.saturating_add(1);
         if self.made > files_max { Err(too_many(files_max)) } else { Ok(()) }
     }
 
-    /// Opens a folder, made and counted where it is not there.
+    /// Opens a folder; a missing folder is created and counted.
     fn folder(
         &mut self,
         (parent, name): (&OwnedFd, &OsStr),
@@ -104,7 +104,7 @@ fn add(
         }
         _ => Failure::io("unpacking", &shown, &error),
     };
-    // Also for what has no bytes: a folder takes a block of the disk.
+    // Also checked for entries without bytes: a folder takes a disk block.
     super::snapshots::check_room(root, 0, *bounds).map_err(failed)?;
     let mut parent = root.try_clone().map_err(failed)?;
     for segment in parents {
@@ -117,7 +117,7 @@ fn add(
     match kind {
         EntryType::Directory => {
             let folder = unpacked.folder((&parent, name), files_max, &failed)?;
-            // Its owner has to be able to fill and to remove it.
+            // The owner must be able to fill and remove the folder.
             fchmod(&folder, Mode::from_raw_mode(mode & 0o777 | 0o700)).map_err(|error| failed(error.into()))?;
         }
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
@@ -146,7 +146,7 @@ fn add(
     Ok(())
 }
 
-/// Copies a file; failures of the archive are distinguished from those of the disk.
+/// Copies a file, with separate errors for the archive and the disk.
 fn copy(from: &mut impl Read, to: &mut impl io::Write, failed: &impl Fn(io::Error) -> Failure) -> Result<(), Failure> {
     let mut buffer = vec![0; 128 * 1024];
     loop {
@@ -159,7 +159,7 @@ fn copy(from: &mut impl Read, to: &mut impl io::Write, failed: &impl Fn(io::Erro
     }
 }
 
-/// The segments of a path, none of which leads anywhere else.
+/// Returns the segments of a path, none of which leads elsewhere.
 fn segments<'p>(path: &'p [u8], shown: &str) -> Result<Vec<&'p OsStr>, Failure> {
     let mut segments = Vec::new();
     for component in Path::new(OsStr::from_bytes(path)).components() {

@@ -1,4 +1,4 @@
-//! The files of a log: the newest has the number 0 and grows, and where it is full each gets the next number.
+//! Log files: the newest has number 0 and grows; when full, each file gets the next number.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::Line;
 use devanture_base::durable::{self, Error, FILE_MODE};
 
-/// The files of one place.
+/// Files of one environment.
 pub(super) struct Files {
     folder: PathBuf,
     bytes_max: u64,
     files_max: u64,
     open: Option<(File, u64)>,
-    /// Whether the last attempt to write failed: it is logged once.
+    /// True if the last write failed: logged once.
     has_failed: bool,
 }
 
@@ -23,7 +23,7 @@ impl Files {
         Self { folder, bytes_max, files_max, open: None, has_failed: false }
     }
 
-    /// Writes lines; what cannot be written is left out, and the instance goes on.
+    /// Writes lines; unwritable lines are dropped, and the instance continues.
     pub(super) fn write(&mut self, lines: &[Arc<Line>]) {
         let mut bytes: Vec<u8> = Vec::new();
         for line in lines {
@@ -81,7 +81,7 @@ impl Files {
         Ok(())
     }
 
-    /// Makes room for a new file.
+    /// Rotates the files to begin a new file.
     fn rotate(&self) -> Result<(), Error> {
         let last = self.files_max.saturating_sub(1);
         durable::remove_file(&path_of(&self.folder, last))?;
@@ -92,7 +92,7 @@ impl Files {
     }
 }
 
-/// Whether a file ends within a line, which a full disk or a death has cut: what follows is not to be a part of it.
+/// Returns true if a file ends within a line, cut by a full disk or a crash: the next line must not be joined.
 fn is_torn(path: &Path) -> bool {
     let last_byte = || -> io::Result<[u8; 1]> {
         let (mut file, mut last) = (File::open(path)?, [0]);
@@ -107,16 +107,16 @@ fn path_of(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number}.jsonl"))
 }
 
-/// The last lines of files.
+/// Last lines of files.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    /// The lines, oldest first.
+    /// Lines, oldest first.
     pub(super) lines: Vec<Line>,
-    /// Whether the files have lines before these.
+    /// True if the files contain earlier lines.
     pub(super) is_cut: bool,
 }
 
-/// The last lines that an earlier run wrote, of `bytes_max` bytes at most. What is broken is left out.
+/// Returns the last lines written by an earlier run, at most `bytes_max` bytes. Broken lines are skipped.
 pub(super) fn tail(folder: &Path, bytes_max: usize) -> Tail {
     let mut lines = Vec::new();
     let mut is_cut = false;

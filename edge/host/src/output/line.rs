@@ -1,52 +1,52 @@
-//! A line that an instance wrote, and its place in the log.
+//! Line written by an instance, and the line's position in the log.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a line came from.
+/// Source of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LineStream {
-    /// The standard output.
+    /// Standard output.
     Stdout,
-    /// The standard error.
+    /// Standard error.
     Stderr,
-    /// The edge: that an instance began, ended, and why.
+    /// The edge: starts and ends of instances, with reasons.
     Edge,
 }
 
-/// A line that an instance wrote.
+/// Line written by an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// The instance, such as `web.2`.
+    /// Instance, such as `web.2`.
     pub instance: String,
-    /// The version that it was started for, in its short form; empty in files of older edges.
+    /// Version of the instance in short form; empty in files of older edges.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// Where to.
+    /// Source stream.
     pub stream: LineStream,
-    /// The text; bytes that are not UTF-8 are replaced.
+    /// Text; invalid UTF-8 is replaced.
     pub text: String,
 }
 
-/// The place of a line in the log of an environment, which it has in the next process of the edge too.
+/// Position of a line in the log of an environment, stable across edge processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LineId {
-    /// When the line came, in milliseconds since 1970 UTC.
+    /// Time of the line in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Its number among lines that follow each other in that millisecond.
+    /// Number among consecutive lines of the same millisecond.
     pub ordinal: u32,
 }
 
-/// A line with its place.
+/// Line with its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlacedLine {
-    /// Its place.
+    /// Position.
     pub id: LineId,
-    /// The line.
+    /// Line.
     pub line: Arc<Line>,
 }
 

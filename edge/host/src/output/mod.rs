@@ -1,5 +1,5 @@
-//! Output of instances: the last lines of each place in memory, all of them in files that are rotated, and readers that
-//! follow as they come. None of it grows without a bound, and nobody who is slow holds up an instance.
+//! Output of instances: the last lines of each environment in memory, all lines in rotated files, and live readers.
+//! Everything is bounded, and no slow reader or disk stops an instance.
 
 mod files;
 mod line;
@@ -28,31 +28,31 @@ use self::files::{Files, Tail};
 use devanture_base::fair::may_take_another;
 use devanture_base::telemetry::LinesBefore;
 
-/// Bytes of lines of one place that are remembered; the files hold more.
+/// Bytes of remembered lines per environment; the files hold more.
 const KEPT_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a line besides its text.
+/// Bytes of a line besides the text.
 const LINE_BYTES: usize = 96;
-/// Lines that wait for the disk.
+/// Maximum lines waiting for the disk.
 const WRITING_LINES_MAX: usize = 1_024;
 /// Lines written at once.
 const BATCH_LINES_MAX: usize = 512;
-/// Longest wait of an instance for the disk before its line is given up.
+/// Longest wait of an instance for the disk before the line is dropped.
 const DISK_WAIT_MAX: Duration = Duration::from_secs(1);
-/// Longest wait of the shutdown until the lines of all places are written.
+/// Longest wait of the shutdown for the lines of all environments to be written.
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Says that there are as many readers as may be.
+/// The maximum number of readers is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TooManyReaders {
     /// The edge is about to end.
     Ending,
-    /// Of this app; so many may be.
+    /// Maximum for the app.
     OfApp(usize),
-    /// Of this environment, which has so many; the places that the app has left are for its other environments.
+    /// Readers of this environment; the app's remaining places are for other environments.
     OfEnvironment(usize),
 }
 
-/// The logs of all places. Cheap to clone.
+/// Logs of all environments. Cheap to clone.
 #[derive(Clone)]
 pub struct Logs(Arc<All>);
 
@@ -63,14 +63,14 @@ struct All {
     line_bytes_max: usize,
     readers_max: usize,
     reader_lines_max: usize,
-    /// No reader goes on.
+    /// Cancels all readers.
     readers_ended: CancellationToken,
     runtime: Handle,
     places: tokio::sync::Mutex<HashMap<(AppName, String), Arc<PlaceLog>>>,
 }
 
 impl Logs {
-    /// Logs in files below `folder`, written on the runtime that this is called on.
+    /// Creates logs in files below `folder`, written on the current runtime.
     pub fn new(folder: PathBuf, limits: &Limits) -> Self {
         Self(Arc::new(All {
             folder,
@@ -85,8 +85,8 @@ impl Logs {
         }))
     }
 
-    /// At most the `last` lines of a place, oldest first; those of `instance` or of all instances of a process alone,
-    /// where one is named. A look-up leaves nothing behind, for any name of a place.
+    /// Returns at most the `last` lines of an environment, oldest first, limited to `instance` or to all instances of a
+    /// process, if given. A look-up stores no state for unknown names.
     pub async fn last(&self, app: &AppName, place: &str, instance: Option<&str>, last: usize) -> LastLines {
         let known = self.0.places.lock().await.get(&(app.clone(), place.to_owned())).map(Arc::clone);
         match known {
@@ -99,11 +99,11 @@ impl Logs {
         }
     }
 
-    /// The same, and then all lines as they come.
+    /// Returns the last lines, followed by live lines.
     ///
     /// # Errors
     /// [`TooManyReaders`] when the edge ends, beyond `log_readers_per_app_max` for the app, or beyond the environment's
-    /// share of it.
+    /// share of the maximum.
     pub async fn follow(
         &self,
         app: &AppName,
@@ -138,14 +138,14 @@ impl Logs {
         Ok((lines, reader))
     }
 
-    /// The log of a place, with what an earlier run of the edge left of it. It is kept for as long as somebody writes
-    /// or reads along; others that nobody needs any more are forgotten by the way.
+    /// Returns the log of an environment, including the lines of an earlier run. The log is kept while in use by a
+    /// writer or reader; unused logs are dropped on the way.
     pub async fn of(&self, app: &AppName, place: &str) -> Arc<PlaceLog> {
         let key = (app.clone(), place.to_owned());
         if let Some(log) = self.0.places.lock().await.get(&key) {
             return Arc::clone(log);
         }
-        // Not under the lock: a slow disk holds up this place alone.
+        // Outside of the lock: a slow disk delays only this environment.
         let left = self.left(app, place).await;
         let mut places = self.0.places.lock().await;
         places.retain(|_, log| log.is_needed());
@@ -165,13 +165,13 @@ impl Logs {
         self.0.folder.join(app.as_str()).join(place)
     }
 
-    /// The last lines of a place that are in files.
+    /// Returns the last lines of an environment in files.
     async fn left(&self, app: &AppName, place: &str) -> Tail {
         let from = self.folder(app, place);
         tokio::task::spawn_blocking(move || files::tail(&from, KEPT_BYTES_MAX)).await.unwrap_or_default()
     }
 
-    /// Forgets what an app wrote, with its files; those that read along are ended.
+    /// Forgets the output and the files of an app, and ends live readers.
     pub async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) {
         let mut places = self.0.places.lock().await;
         places.retain(|(other, place), _| {
@@ -182,18 +182,18 @@ impl Logs {
         tokio::task::spawn_blocking(move || files::remove(&folder)).await.ok();
     }
 
-    /// Ends those that read along, once they have what came.
+    /// Ends live readers after they received all pending lines.
     pub fn end_readers(&self) {
         self.0.readers_ended.cancel();
     }
 
-    /// Waits until what came is written.
+    /// Waits until pending lines are written.
     pub async fn flush(&self) {
         let places = self.0.places.lock().await.values().cloned().collect();
         flush(places).await;
     }
 
-    /// Ends all readers, and waits until what came is written.
+    /// Ends all readers, and waits until pending lines are written.
     pub async fn end(&self) {
         let places = self.0.places.lock().await.drain().map(|(_, log)| log).collect();
         flush(places).await;
@@ -206,7 +206,7 @@ async fn flush(places: Vec<Arc<PlaceLog>>) {
             log.flush().await;
         }
     };
-    // However many there are, a disk that is stuck holds up the end once.
+    // A stuck disk delays the end only once for all logs.
     tokio::time::timeout(FLUSH_WAIT_MAX, all).await.ok();
 }
 
@@ -240,36 +240,36 @@ enum Job {
     Flush(tokio::sync::oneshot::Sender<()>),
 }
 
-/// The log of one place.
+/// Log of one environment.
 pub struct PlaceLog {
     kept: Mutex<Kept>,
     live: broadcast::Sender<PlacedLine>,
     to_file: mpsc::Sender<Job>,
-    /// Lines that the disk was too slow for, and that were not reported yet.
+    /// Lost lines, for which the disk was too slow, not yet reported.
     lost: AtomicU64,
-    /// Lines on their way to the disk.
+    /// Lines on the way to the disk.
     writing: Arc<AtomicUsize>,
-    /// Bytes of a line; the rest of a longer one is the next line.
+    /// Maximum bytes of a line; the rest of a longer line becomes the next line.
     pub line_bytes_max: usize,
 }
 
-/// The last lines of a place, and what is missing of those that were asked for.
+/// Last lines of an environment, and missing requested lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LastLines {
-    /// The lines, oldest first.
+    /// Lines, oldest first.
     pub lines: Vec<PlacedLine>,
-    /// The place of the last line before those that come, whichever instance wrote it.
+    /// Position of the last line before live lines, of any instance.
     pub last_id: Option<LineId>,
-    /// Lines that were dropped, where fewer are held than were requested.
+    /// Dropped lines, if fewer lines are held than requested.
     pub gone: Option<Gone>,
 }
 
-/// Older lines that made room for newer ones.
+/// Older lines that were dropped for newer lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone {
-    /// Number of requested lines that were dropped, since the edge started or opened this log.
+    /// Number of requested lines dropped since the edge started or opened the log.
     pub lines: u64,
-    /// The time of the oldest line that is held, in milliseconds since 1970 UTC.
+    /// Time of the oldest held line in milliseconds since 1970 UTC.
     pub since_ms: u64,
 }
 
@@ -277,9 +277,9 @@ pub struct Gone {
 struct Kept {
     lines: VecDeque<PlacedLine>,
     bytes: usize,
-    /// Lines that made room, by their instance: of these there are as many names as a place may have.
+    /// Number of dropped lines by instance: bounded, since an environment has a bounded number of names.
     dropped: BTreeMap<String, u64>,
-    /// Whether files have lines before those that were read from them.
+    /// True if the files contain lines before the lines read.
     is_cut: bool,
 }
 
@@ -290,8 +290,8 @@ impl PlaceLog {
         Self { kept: Mutex::default(), live, to_file, lost: AtomicU64::new(0), writing, line_bytes_max }
     }
 
-    /// Whether somebody writes or reads along, or not all is written: two that write to the same files would disturb
-    /// each other. GroupRequest under the lock of all places.
+    /// Returns true while a writer or reader uses the log, or lines are unwritten: two writers of the same files would
+    /// disturb each other. Called under the lock of all environments.
     fn is_needed(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) > 1 || self.live.receiver_count() > 0 || self.writing.load(Ordering::Relaxed) > 0
     }
@@ -299,17 +299,17 @@ impl PlaceLog {
     fn keep(&self, line: Arc<Line>) {
         let mut kept = self.kept.lock();
         let line = kept.push(line);
-        // Under the lock: a new reader has each line once.
+        // Under the lock: a new reader receives each line once.
         self.live.send(line).ok();
     }
 
-    /// Adds a line. Waits for the disk a while, so that a fast writer is held back rather than cut; then the
-    /// line is left out of the file.
+    /// Adds a line. Waits shortly for the disk, so that a fast writer is slowed down; afterwards the line is omitted
+    /// from the file.
     pub async fn add(&self, line: Line) {
         self.add_until(line, Instant::now() + DISK_WAIT_MAX).await;
     }
 
-    /// The same, where the disk is waited for until then; not at all where that is past.
+    /// Adds a line and waits for the disk until `until`; no wait if `until` is past.
     pub async fn add_until(&self, line: Line, until: Instant) {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         if lost > 0 {
@@ -328,7 +328,7 @@ impl PlaceLog {
         }
     }
 
-    /// Gives a line to the writer of the files; says whether there was room in time.
+    /// Passes a line to the file writer; returns true if there was room in time.
     async fn write(&self, line: Arc<Line>, until: Instant) -> bool {
         let Ok(Ok(room)) = tokio::time::timeout_at(until, self.to_file.reserve()).await else { return false };
         self.writing.fetch_add(1, Ordering::Relaxed);
@@ -366,7 +366,7 @@ impl Kept {
         placed
     }
 
-    /// Begins with what an earlier run of the edge left in files.
+    /// Begins with the lines of an earlier run in files.
     fn begin(&mut self, left: Tail) {
         self.is_cut = left.is_cut;
         left.lines.into_iter().for_each(|line| drop(self.push(Arc::new(line))));
@@ -384,7 +384,7 @@ impl Kept {
         self.lines.back().map(|line| line.id)
     }
 
-    /// The lines after a place; where no line has it any more, those that came later.
+    /// Returns the lines after a position; if the position is gone, the later lines.
     fn after(&self, instance: Option<&str>, id: LineId) -> LastLines {
         let found = self.lines.iter().rposition(|line| line.id == id);
         let first = found.map_or_else(|| self.lines.iter().position(|line| line.id > id), |at| Some(at + 1));
@@ -402,7 +402,7 @@ impl Kept {
     }
 }
 
-/// Whether a line is of `instance`, such as `web.2`, or of one of the process `web`.
+/// Returns true if a line belongs to `instance`, such as `web.2`, or to the process `web`.
 fn is_of(line: &Line, instance: Option<&str>) -> bool {
     is_name_of(&line.instance, instance)
 }
@@ -414,16 +414,16 @@ fn is_name_of(name: &str, instance: Option<&str>) -> bool {
     })
 }
 
-/// An item that a reader receives.
+/// Item received by a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputEvent {
-    /// A line.
+    /// Log line.
     Line(PlacedLine),
-    /// So many lines of the place were left out: they came faster than they were taken.
+    /// Number of lines lost because the reader was too slow.
     Lost(u64),
 }
 
-/// Lines as they come. Dropped, it is a reader no more.
+/// Live lines. Dropping the value removes the reader.
 pub struct LogReader {
     lines: broadcast::Receiver<PlacedLine>,
     instance: Option<String>,
@@ -431,7 +431,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// The next item; `None` when the log has ended.
+    /// Returns the next item; `None` after the end of the log.
     pub async fn next(&mut self) -> Option<OutputEvent> {
         loop {
             let received = tokio::select! {

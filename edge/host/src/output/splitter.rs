@@ -1,28 +1,28 @@
-//! Cuts what an instance writes into lines of bounded length.
+//! Splits the output of an instance into lines of bounded length.
 
-/// The line that is not at its end yet.
+/// Splitter with an incomplete line.
 pub struct Splitter {
     rest: Vec<u8>,
     bytes_max: usize,
 }
 
 impl Splitter {
-    /// Lines have `bytes_max` bytes at most; what is beyond begins another one.
+    /// Creates a splitter for lines of at most `bytes_max` bytes; a longer line continues as another line.
     pub fn new(bytes_max: usize) -> Self {
         Self { rest: Vec::new(), bytes_max: bytes_max.max(1) }
     }
 
-    /// The same, where `rest` came already.
+    /// Creates a splitter with the received beginning `rest` of a line.
     pub fn within(rest: Vec<u8>, bytes_max: usize) -> Self {
         Self { rest, ..Self::new(bytes_max) }
     }
 
-    /// What came of a line that has not ended.
+    /// Returns the incomplete line.
     pub fn rest(&self) -> &[u8] {
         &self.rest
     }
 
-    /// Takes bytes; gives the lines that are whole now.
+    /// Adds bytes; returns the completed lines.
     pub fn take(&mut self, mut bytes: &[u8]) -> Vec<String> {
         let mut lines = Vec::new();
         while !bytes.is_empty() {
@@ -46,7 +46,7 @@ impl Splitter {
         lines
     }
 
-    /// The line that no end came for, where there is one.
+    /// Returns the last line without an end, if any.
     pub fn finish(&mut self) -> Option<String> {
         (!self.rest.is_empty()).then(|| self.line())
     }

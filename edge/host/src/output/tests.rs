@@ -75,7 +75,7 @@ async fn files_are_rotated_and_hold_no_more_than_they_may() {
         std::fs::read_dir(&of_place).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).collect();
     assert_eq!(sizes.len(), 3);
     assert!(sizes.iter().all(|size| *size <= bytes_max), "{sizes:?}");
-    // What another run finds are the last ones, in their order.
+    // Another run finds the last lines, in order.
     let again = self::logs(folder.path(), bytes_max, files_max);
     let found = again.last(&app, "prod", None, 1_000).await;
     let numbers: Vec<u64> =
@@ -155,11 +155,11 @@ async fn lines_that_made_room_are_counted_where_they_were_requested() {
     let (web, worker) = (gone(Some("web"), 100).await.unwrap(), gone(Some("worker.1"), 100).await.unwrap());
     assert_eq!(web.lines + worker.lines, all.lines);
     assert_eq!(gone(Some("other"), 100).await, None, "no line of it was dropped");
-    // A follower gets the same.
+    // A live reader gets the same.
     let (before, _reader) = logs.follow(&app, "prod", None, LinesBefore::Last(100)).await.unwrap();
     assert_eq!(before.gone, Some(all));
-    // Another run reads the end of the files, and knows that there was more. A flush waits for a slow disk for a moment
-    // alone, and what it had not written by then follows.
+    // Another run reads the end of the files, and knows of earlier lines. A flush waits only a moment for a slow disk,
+    // and the rest is written later.
     log.flush().await;
     let again = self::logs(folder.path(), 64 << 20, 2);
     while again.last(&app, "prod", None, 100).await.gone.is_none() {
@@ -197,7 +197,7 @@ async fn a_reader_that_comes_again_gets_each_line_once_also_from_the_next_proces
     let app: AppName = "shop".parse().unwrap();
     let logs = Logs::new(folder.path().to_owned(), &Limits::default());
     let log = logs.of(&app, "prod").await;
-    // Several of one millisecond, and a clock that goes back.
+    // Several lines of one millisecond, and a clock set back.
     for (at_ms, text) in [(5, "0"), (5, "1"), (5, "2"), (4, "3"), (4, "4"), (9, "5")] {
         log.add(Line { at_ms, ..line("web.1", text) }).await;
     }
@@ -211,7 +211,7 @@ async fn a_reader_that_comes_again_gets_each_line_once_also_from_the_next_proces
             assert_eq!(texts, &["0", "1", "2", "3", "4", "5"][number + 1..]);
             assert_eq!((after.last_id, after.gone), (all.last_id, None));
         }
-        // One that nobody knows any more.
+        // An unknown position.
         let unknown = LineId { at_ms: 8, ordinal: 0 };
         let (after, _) = logs.follow(&app, "prod", None, LinesBefore::After(unknown)).await.unwrap();
         assert_eq!(after.lines.len(), 1);
