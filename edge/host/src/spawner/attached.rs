@@ -1,5 +1,4 @@
-//! Instances whose input, and terminal if they have one, are the edge's: commands that run once for somebody who
-//! watches.
+//! Instances with input, and possibly a terminal, provided by the edge: one-off commands for an attached client.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -21,33 +20,32 @@ use super::instance::{Instance, pass_on};
 use super::wire::{self, Event, WINDOW_BYTES};
 use super::{Stream, terminal};
 
-/// The character that ends the input of a terminal (termios(3), `VEOF`).
+/// Character that ends the input of a terminal (termios(3), `VEOF`).
 const END_OF_INPUT: u8 = 4;
 
 /// The spawner's end of a terminal.
 struct Terminal {
-    /// For its size.
+    /// Descriptor for setting the size.
     file: OwnedFd,
-    /// What is written to it, until somebody passes that on.
+    /// Terminal output, until passed on.
     output: RefCell<Option<pipe::Receiver>>,
 }
 
-/// The spawner's end of the input of an instance.
+/// The spawner's end of an instance's input.
 pub(super) struct Attachment {
     input: mpsc::UnboundedSender<Bytes>,
-    /// Bytes that wait.
+    /// Waiting bytes.
     waiting: Rc<Cell<usize>>,
-    /// The input has ended.
+    /// True after the end of the input.
     is_over: Cell<bool>,
     terminal: Option<Terminal>,
 }
 
 impl Attachment {
-    /// Opens the input of an instance, in the middle of a [`tokio::task::LocalSet`]; gives with it the file that the
-    /// process gets.
+    /// Opens the input of an instance within a [`tokio::task::LocalSet`]; also returns the file for the process.
     ///
     /// # Errors
-    /// Where the system has no more files or terminals.
+    /// Fails if the system has no more files or terminals.
     pub(super) fn open(
         attached: Attached,
         (key, uid): (u64, Option<u32>),
@@ -58,7 +56,7 @@ impl Attachment {
         Self::over(ends, (key, uid), out, is_over).map_err(Refusal::unattached)
     }
 
-    /// The input over the ends of a terminal, or a pipe.
+    /// Creates the input from the ends of a terminal, or from a pipe.
     fn over(
         ends: Option<(OwnedFd, OwnedFd)>,
         (key, uid): (u64, Option<u32>),
@@ -67,14 +65,14 @@ impl Attachment {
     ) -> io::Result<(Self, OwnedFd)> {
         let (own, its, terminal) = match ends {
             Some((own, its)) => {
-                // A terminal is read and written like a pipe, by a copy for each direction.
+                // A terminal is read and written like a pipe, by a copy of the descriptor for each direction.
                 let output = pipe::Receiver::from_owned_fd_unchecked(own.try_clone()?)?;
                 let terminal = Terminal { file: own.try_clone()?, output: RefCell::new(Some(output)) };
                 (own, its, Some(terminal))
             }
             None => {
                 let (its, own) = pipe_with(PipeFlags::CLOEXEC)?;
-                // Programs open `/dev/stdin` again, which is a file of its user.
+                // Programs reopen `/dev/stdin`, which must belong to their user.
                 if let Some(uid) = uid {
                     fchown(&its, Some(Uid::from_raw(uid)), None).ok();
                 }
@@ -97,9 +95,9 @@ impl Attachment {
         Ok((Self { input, waiting, is_over: Cell::new(false), terminal }, its))
     }
 
-    /// Takes input. An edge that sends more than the window loses it.
+    /// Accepts input. Input beyond the window is dropped.
     pub(super) fn take(&self, bytes: Bytes) {
-        // The end costs no window, and comes once.
+        // The end needs no window, and counts once.
         if bytes.is_empty() && self.is_over.replace(true) {
             return;
         }
@@ -110,24 +108,24 @@ impl Attachment {
         }
     }
 
-    /// Passes on what an instance writes to its terminal, if it has one.
+    /// Passes on the output of an instance's terminal, if any.
     pub(super) fn pass_on(instance: &Rc<Instance>, out: &mpsc::Sender<Vec<u8>>) -> Option<JoinHandle<()>> {
         let terminal = instance.attachment.as_ref()?.terminal.as_ref()?;
         let output = terminal.output.borrow_mut().take()?;
-        // Its end is an error, EIO, once all that was written has been read.
+        // After all output was read, the end of a terminal is the error EIO.
         Some(spawn_local(pass_on(Rc::clone(instance), output, Stream::Stdout, out.clone())))
     }
 }
 
 impl Instance {
-    /// Input; none for an instance that is not attached.
+    /// Adds input; ignored by an instance without attachment.
     pub(super) fn input(&self, bytes: Bytes) {
         if let Some(attachment) = &self.attachment {
             attachment.take(bytes);
         }
     }
 
-    /// Another size of its terminal.
+    /// Resizes the terminal.
     pub(super) fn resize(&self, size: WindowSize) {
         let terminal = self.attachment.as_ref().and_then(|attachment| attachment.terminal.as_ref());
         if let Some(terminal) = terminal {
@@ -145,8 +143,8 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes what comes until its end. What the instance does not read any more is taken all the same, so that nobody
-    /// waits for it.
+    /// Writes incoming bytes to the end. Input no longer read by the instance is consumed as well, so that no sender
+    /// waits.
     async fn write(self, to: pipe::Sender, mut incoming: mpsc::UnboundedReceiver<Bytes>) {
         let mut to = Some(to);
         while let Some(bytes) = incoming.recv().await {

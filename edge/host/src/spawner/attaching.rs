@@ -1,17 +1,17 @@
-//! How an instance is attached to the edge: its terminal, and the orders for it.
+//! Attachment of an instance to the edge: terminal, and orders.
 
 use bytes::Bytes;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-/// An instance whose input is the edge's.
+/// Attachment of an instance's input to the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
-    /// The size of its terminal; without one, its input and outputs are pipes.
+    /// Size of the terminal; without a terminal, input and outputs are pipes.
     pub terminal: Option<WindowSize>,
 }
 
-/// The size of a terminal, in characters.
+/// Size of a terminal in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowSize {
     /// Rows.
@@ -20,7 +20,7 @@ pub struct WindowSize {
     pub columns: u16,
 }
 
-/// A signal that somebody passes on to an instance.
+/// Signal passed on to an instance for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PassedSignal {
@@ -45,10 +45,10 @@ impl From<PassedSignal> for Signal {
     }
 }
 
-/// An order for an attached instance.
+/// Order for an attached instance.
 #[derive(Debug)]
 pub(super) enum AttachedOrder {
-    /// Input; empty at its end.
+    /// Input; empty for the end of input.
     Input(Bytes),
     Resize(WindowSize),
     Signal(PassedSignal),

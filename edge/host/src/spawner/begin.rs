@@ -1,5 +1,4 @@
-//! The beginning of a conversation with an edge: which users it may have, and the end of what an earlier run of it
-//! left.
+//! Beginning of a conversation with an edge: claims users for the edge, and ends leftovers of an earlier run.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,25 +12,25 @@ use super::leftovers::kill_leftovers;
 use super::process_users::may_be_ours;
 use super::user::end_users;
 
-/// Longest time until the spawner of an earlier run of the same edge ends.
+/// Longest wait for the end of the spawner of an earlier run of the same edge.
 pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(20);
-/// Between two looks at whether it has.
+/// Interval of checks for the end.
 const BUSY_LOOK: Duration = Duration::from_millis(50);
 
-/// The users that instances may be started as.
+/// Users permitted for instances.
 #[derive(Debug, Clone, Default)]
 pub enum HostUsers {
-    /// Any that the edge names: it has the same privileges.
+    /// Any user named by the edge: the edge has the same privileges.
     #[default]
     Any,
-    /// Where the edge has fewer: those of a range that is claimed for it; of this one, where there is one.
+    /// Users of a range claimed for an edge with fewer privileges; the given range, if any.
     Claimed(Option<RangeInclusive<u32>>),
 }
 
-/// Claims the users of an edge, and ends what an earlier run of it left.
+/// Claims the users of an edge, and ends leftovers of an earlier run.
 ///
 /// # Errors
-/// A sentence for the edge, where no users can be claimed for it.
+/// Returns a message for the edge if no users can be claimed.
 pub(super) async fn begin(
     users: &HostUsers,
     edge_id: &str,
@@ -52,17 +51,17 @@ pub(super) async fn begin(
         is_allowed.as_ref().map_or_else(|| may_be_ours(uid, geteuid().as_raw()), |uids| uids.contains(&uid))
     })
     .await;
-    // Those that got rid of their marker.
+    // Processes that lost their marker.
     let ranges = left.into_iter().map(|(first, last)| first..=last);
     let ranges: Vec<RangeInclusive<u32>> = claimed.map_or_else(|| ranges.collect(), |claimed| vec![claimed]);
     end_users(&|uid| ranges.iter().any(|uids| uids.contains(&uid)), |_pid| {}).await?;
     Ok(claim)
 }
 
-/// Claims a range, once an earlier run of the same edge has ended.
+/// Claims a range after an earlier run of the same edge has ended.
 ///
 /// # Errors
-/// [`ClaimError`]; [`ClaimError::Busy`] where it has not ended in time.
+/// [`ClaimError`]; [`ClaimError::Busy`] if the earlier run does not end in time.
 pub async fn claim_when_free(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, ClaimError> {
     let until = Instant::now() + BUSY_WAIT;
     loop {

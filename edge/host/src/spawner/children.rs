@@ -1,10 +1,10 @@
-//! The children of this process, and their reaping.
+//! Child processes, and their reaping.
 
 use std::fs;
 
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-/// The children of this process, of all its threads.
+/// Returns the children of all threads of the process.
 pub(super) fn own_children() -> Vec<i32> {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
@@ -13,9 +13,9 @@ pub(super) fn own_children() -> Vec<i32> {
         .collect()
 }
 
-/// Reaps a child that has ended.
+/// Reaps an ended child.
 pub(super) fn reap(pid: i32) {
-    // Only a child: of any other process the kernel says that there is none.
+    // Affects only children: for any other process the kernel reports a missing child.
     if let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 1) {
         waitpid(Some(pid), WaitOptions::NOHANG).ok();
     }

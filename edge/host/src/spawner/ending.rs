@@ -1,13 +1,13 @@
-//! The end of an instance, and of everything at once: nothing outlives it, also what begins another process and ends
-//! itself, again and again.
+//! End of an instance, and of all instances at once: no process outlives its instance, not even a process that forks
+//! and exits again and again.
 //!
-//! A process that leaves its family comes to the spawner, which is the reaper of all, and carries the tag of its
-//! instance ([`Tag`](super::tag::Tag)). So the children of the spawner are all that has to be looked at, which is
-//! quicker than a process can begin another one. What is too many for that, each beginning more than are ended, ends
-//! with all processes of its user, by one call for all.
+//! An orphaned process becomes a child of the spawner, the reaper of all, and carries the tag of its instance
+//! ([`Tag`](super::tag::Tag)). So only the children of the spawner must be checked, which is faster than forking. Too
+//! many processes, which fork faster than they are killed, are ended together with all processes of their user, by one
+//! call.
 //!
-//! A signal ends a shell, or npm, before what these have started: an instance that was asked to end has ended with its
-//! last process, or when the edge has it killed.
+//! A signal ends a shell, or npm, before their children: an instance asked to end has ended with its last process, or
+//! when the edge has the instance killed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,35 +24,35 @@ use super::tag::mark_of;
 use super::user;
 use super::user_task::{self, UserTask};
 
-/// Between two looks at what is left of an instance that was asked to end, where no child ends.
+/// Interval of checks for remaining processes of an ending instance while no child ends.
 const REST_LOOK: Duration = Duration::from_millis(250);
-/// Looking takes one part in so many of that time at most.
+/// Inverse of the maximum fraction of time used for the checks.
 const REST_LOOK_SHARE: u32 = 20;
-/// Time for which orphans are searched without a pause.
+/// Time of searching orphans without a pause.
 const CHASE_TIME_MAX: Duration = Duration::from_millis(10);
-/// So many looks in a row that find none end the chase.
+/// Number of consecutive checks without orphans that end the search.
 const LOOKS_WITHOUT: usize = 3;
-/// Time that an instance may resist before all processes of its user are ended: those of the environment's other
-/// instances too, which are started again.
+/// Time of resistance of an instance before all processes of its user are ended: including the environment's other
+/// instances, which are started again.
 const RESISTS_MAX: Duration = Duration::from_secs(1);
-/// Looks in which it resists, at least: where the spawner gets no processor, time passes although nothing resists.
+/// Minimum number of checks with resistance: if the spawner gets no CPU time, time passes without resistance.
 const RESISTING_LOOKS_MIN: u32 = 3;
 
-/// The outcome of a chase for orphans.
+/// Outcome of a search for orphans.
 struct ChaseOutcome {
-    /// Some were found.
+    /// True if orphans were found.
     has_found: bool,
-    /// There were none for a moment.
+    /// True if there were none for a moment.
     is_over: bool,
 }
 
-/// Time that what is left after SIGINT, SIGHUP or SIGQUIT has before SIGTERM: shells let what they start in the
-/// background ignore SIGINT, which would stay for as long as the command may.
+/// Time of remaining processes between SIGINT, SIGHUP or SIGQUIT and SIGTERM: shells let background processes ignore
+/// SIGINT, which would stay as long as the command is permitted to run.
 const INTERRUPTED_REST: Duration = Duration::from_secs(5);
 
 impl Host {
-    /// Waits for the last processes of an instance whose main process has ended since it was asked to, until it is
-    /// killed: by the edge, once `stop_ms` is over, or for what it uses.
+    /// Waits for the last processes of an instance with an ended main process after a request to end. Stops when the
+    /// instance is killed: by the edge after `stop_ms`, or for its usage.
     pub(super) async fn wait_for_rest(&self, instance: &Instance) {
         let (ended, mut is_first) = (Instant::now(), true);
         while instance.is_asked_to_end.get() && !instance.is_killed.is_cancelled() {
@@ -63,7 +63,7 @@ impl Host {
                 return;
             }
             if std::mem::take(&mut is_first) {
-                // The signal went to the group of the main process, which may have ended without passing it on.
+                // The signal went to the group of the main process, which may have ended without passing the signal on.
                 let group = instance.main.as_raw_nonzero().get();
                 rest.iter().filter(|process| process.group != group).for_each(|process| process.signal(Signal::TERM));
             } else if !instance.is_terminated.get() && ended.elapsed() > INTERRUPTED_REST {
@@ -75,16 +75,16 @@ impl Host {
                 () = instance.is_killed.cancelled() => return,
                 () = sleep(REST_LOOK) => {}
             }
-            // What ends meanwhile is seen by the next look.
+            // Processes that end meanwhile are noticed by the next check.
             sleep(pause).await;
         }
     }
 
-    /// Kills what is left of an instance whose main process has ended, until nothing is.
+    /// Kills the remaining processes of an instance with an ended main process, until none is left.
     pub(super) async fn end_rest(&self, instance: &Instance) {
         let (began, mut resisted) = (Instant::now(), 0);
         loop {
-            // A table of all processes is no proof: one that is read for a while misses what begins and ends meanwhile.
+            // A process table proves nothing: reading takes time and misses processes that start and end meanwhile.
             let is_empty = self.kill_once(instance);
             let chase = self.chase(Some(instance));
             if chase.is_over && is_empty || began.elapsed() > KILL_WAIT {
@@ -101,8 +101,8 @@ impl Host {
         }
     }
 
-    /// Frees the memory of an instance that is no process's, when nothing of it runs any more: another holder
-    /// has nothing of it but the files that it has open, which count as its own.
+    /// Frees the memory of an instance outside of processes, after all its processes are gone: another holder keeps
+    /// only files that the holder has open, which count for the holder.
     pub(super) async fn free(&self, instance: &Instance, memory: PrivateMemory) {
         let (began, memory) = (Instant::now(), Arc::new(memory));
         let (mut is_user_ended, mut resisted) = (false, 0);
@@ -113,7 +113,7 @@ impl Host {
                 Ok(Freed::Resisted) if began.elapsed() < KILL_WAIT => resisted += 1,
                 Ok(Freed::Resisted | Freed::All) | Err(_) => return,
             }
-            // Only a process of the same user can fill what is being emptied.
+            // Only a process of the same user can refill the memory.
             let resists = resisted >= RESISTING_LOOKS_MIN && began.elapsed() > RESISTS_MAX;
             if let Some(uid) = instance.uid.filter(|_| resists && !is_user_ended) {
                 is_user_ended = self.end_user(uid).await.is_ok();
@@ -125,22 +125,22 @@ impl Host {
     /// Ends every process of a user.
     ///
     /// # Errors
-    /// A sentence where some do not end, or where the user is none of instances.
+    /// Returns a message if processes remain, or if the user is no instance user.
     pub(super) async fn end_user(&self, uid: u32) -> Result<(), String> {
         self.check_user(uid)?;
         user::end_user(uid, |pid| self.note_task(pid)).await
     }
 
-    /// Has a task done as a user.
+    /// Performs a task as a user.
     ///
     /// # Errors
-    /// A sentence that says why it was not done.
+    /// Returns a message about the failure.
     pub(super) async fn perform(&self, uid: u32, task: UserTask) -> Result<(), String> {
         self.check_user(uid)?;
         user_task::perform(uid, task, |pid| self.note_task(pid)).await
     }
 
-    /// Kills orphans of an instance, or all of them, until there are none for a moment.
+    /// Kills orphans of an instance, or all orphans, until there are none for a moment.
     fn chase(&self, instance: Option<&Instance>) -> ChaseOutcome {
         let until = Instant::now() + CHASE_TIME_MAX;
         let (mut has_found, mut without) = (false, 0);
@@ -152,8 +152,8 @@ impl Host {
         ChaseOutcome { has_found, is_over: without >= LOOKS_WITHOUT }
     }
 
-    /// Kills the children of this process that belong to an instance, or to none that runs; says whether some may have
-    /// been its own. One that has ended counts too: what it began came here before, and after this look.
+    /// Kills the children of the process that belong to `instance`, or to no running instance; returns true if some may
+    /// have belonged to the instance. Ended processes count too: their children arrived earlier, but after this check.
     fn kill_orphans(&self, instance: Option<&Instance>) -> bool {
         let is_own_user = |pid: i32| instance.is_none_or(|instance| instance.may_own(pid));
         let mut has_any = false;
@@ -175,7 +175,7 @@ impl Host {
         has_any
     }
 
-    /// Kills every descendant, again and again until there is none.
+    /// Kills all descendants, repeatedly until none is left.
     pub(super) async fn kill_everything(&self) {
         for instance in self.instances() {
             if let Some(group) = &instance.group {

@@ -5,45 +5,45 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// An error of an order to the spawner.
+/// Error of an order to the spawner.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
-    /// The spawner cannot be started, or reached.
+    /// The spawner cannot be started or reached.
     #[error("the spawner cannot be started: {0}")]
     Start(#[source] io::Error),
     /// The peer of the socket is not a spawner of this version.
     #[error("the spawner speaks another protocol")]
     Protocol,
-    /// The spawner does not start this instance.
+    /// The spawner refuses to start the instance.
     #[error("the spawner refuses: {0}")]
     Refused(String),
-    /// The machine has no terminal left for an instance that is to have one.
+    /// The machine has no terminal left for the instance.
     #[error("the machine has no terminal left: its programs have as many open as its kernel allows")]
     NoTerminalLeft,
-    /// The order is too long, or has texts that are no UTF-8.
+    /// The order is too long, or contains invalid UTF-8.
     #[error("the order cannot be sent: {0}")]
     Order(String),
-    /// The spawner was ended, or died before it had started the instance.
+    /// The spawner ended or died before starting the instance.
     #[error("the spawner is gone")]
     Gone,
 }
 
-/// Why the spawner does not start an instance, as it says it to the edge.
+/// Reason for refusing to start an instance, as sent to the edge.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Refusal {
     reason: String,
-    /// The machine has no terminal left. A spawner of an earlier release does not say so.
+    /// True if the machine has no terminal left. Not sent by spawners of earlier releases.
     #[serde(default)]
     no_terminal_left: bool,
 }
 
 impl Refusal {
-    /// The system has no more terminals.
+    /// Creates the refusal for a lack of terminals.
     pub(super) fn no_terminal_left() -> Self {
         Self { reason: SpawnError::NoTerminalLeft.to_string(), no_terminal_left: true }
     }
 
-    /// Its input, or its terminal, cannot be made.
+    /// Creates the refusal for a failed input or terminal.
     pub(super) fn unattached(error: impl fmt::Display) -> Self {
         format!("its input cannot be attached: {error}").into()
     }

@@ -1,56 +1,56 @@
-//! What comes of an instance: its output, its usage and its end.
+//! Events of an instance: output, usage and end.
 
 use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-/// An event of an instance.
+/// Event of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
-    /// It wrote something; 16 KiB at most.
+    /// Output of at most 16 KiB.
     Output {
-        /// Where to.
+        /// Output stream.
         stream: Stream,
-        /// The bytes as they came: lines may be cut anywhere.
+        /// Received bytes; lines may be split anywhere.
         bytes: Bytes,
     },
-    /// Its main process ended, and no other process of it is left.
+    /// The main process and all other processes ended.
     Exited(Exit),
 }
 
-/// An output of an instance.
+/// Output stream of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// The standard output.
+    /// Standard output.
     Stdout,
-    /// The standard error.
+    /// Standard error.
     Stderr,
 }
 
-/// The end of an instance.
+/// End of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
-    /// With a code of its own.
+    /// Exit code.
     Code(i32),
-    /// By a signal.
+    /// Signal.
     Signal(i32),
-    /// There is no such command.
+    /// The command does not exist.
     Missing(String),
-    /// The command is there and may not be run.
+    /// The command exists and is not executable.
     NotExecutable(String),
-    /// It did not come to begin, for another reason.
+    /// The start failed for another reason.
     CannotStart(String),
-    /// It took more memory than it may.
+    /// Out of memory.
     OutOfMemory,
-    /// It had more processes than it may.
+    /// Too many processes.
     TooManyProcesses,
-    /// It had the most processes and threads while its app had more of them than it may.
+    /// Most processes and threads of an app beyond the app's limit.
     TooManyTasksOfApp,
-    /// It had more open files and mappings than can be counted.
+    /// More open files and mappings than can be counted.
     TooManyFiles,
-    /// The spawner died, and the instance with it.
+    /// The spawner died, and the instance with the spawner.
     Lost,
 }
 
@@ -74,13 +74,13 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Usage of an instance, of all its processes together.
+/// Usage of all processes of an instance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Bytes of memory.
     pub memory_bytes: u64,
-    /// Processes.
+    /// Number of processes.
     pub processes: u64,
-    /// Bytes of files in a tmpfs of its own, which are part of its memory.
+    /// Bytes of files in a private tmpfs, included in the memory.
     pub temporary_bytes: u64,
 }

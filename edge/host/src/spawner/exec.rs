@@ -1,8 +1,8 @@
-//! `devanture-edge exec-instance`: makes of itself what an instance may be, and then becomes the instance's program.
+//! `devanture-edge exec-instance`: drops all privileges of the process, and then becomes the instance's program.
 //!
-//! Orders come over the socket that is its standard input, never by its arguments or environment: nothing
-//! that an app says (`LD_PRELOAD`, …) may touch this program, which can still be root. The socket closes by itself when
-//! the program begins; what went wrong before that is said over it.
+//! Orders arrive over the socket on standard input, never as arguments or environment variables: no setting of an app
+//! (`LD_PRELOAD`, …) may affect this program, which can still be root. The socket closes by itself when the program
+//! begins; earlier errors are reported over the socket.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,62 +25,62 @@ use super::kernel_files::write;
 use super::private_folders::{self, Entered, PrivateFolders};
 use super::{Attached, Exit, InstanceLimits, passed_file, system_calls, terminal};
 
-/// Where a command is looked for when the instance has no `PATH` of its own.
+/// Search path for commands of an instance without `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Address space of a process beyond the memory of its instance: stacks of threads and what a runtime sets aside,
-/// which are counted though they are never touched. The bound is a second line behind the watch of the instance.
+/// Address space of a process beyond the memory of the instance: thread stacks and reservations of a runtime, which
+/// count although never touched. The limit is a second line behind the monitoring of the instance.
 const DATA_SLACK_BYTES: u64 = 512 * 1024 * 1024;
-/// `oom_score_adj` of instances, of 1,000: the kernel kills them before other processes.
+/// `oom_score_adj` of instances, of at most 1,000: the kernel kills instances before other processes.
 const KILLED_FIRST: &str = "500";
 
-/// The program that this process becomes.
+/// Program of the process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Spec {
-    /// The process that must still be there.
+    /// Process that must still be the parent.
     pub(super) parent: i32,
     pub(super) command: Vec<String>,
     pub(super) folder: String,
     pub(super) environment: BTreeMap<String, String>,
     pub(super) uid: Option<u32>,
     pub(super) limits: InstanceLimits,
-    /// A control group holds the memory.
+    /// True if a control group limits the memory.
     pub(super) has_cgroup: bool,
-    /// The limit that marks the processes of the instance.
+    /// Limit that marks the processes of the instance.
     pub(super) tag: Option<u64>,
     pub(super) folders: TemporaryFolders,
-    /// What came beside this is its input, or its terminal.
+    /// Attachment; the passed file is the input or the terminal.
     pub(super) attached: Option<Attached>,
 }
 
-/// Where temporary files go.
+/// Location of temporary files.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum TemporaryFolders {
-    /// Into folders that others use too.
+    /// Shared folders.
     Shared,
-    /// Into one that is still to be made.
+    /// New folder, to be created.
     New(PathBuf),
-    /// Into folders that nobody else sees.
+    /// Private folders.
     Private(PrivateFolders),
 }
 
-/// The purpose of this process.
+/// Task of the process.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Task {
-    /// To find out whether instances can have private folders.
+    /// Test if instances can have private folders.
     Probe,
-    /// To become the program of an instance.
+    /// Run the program of an instance.
     Run(Box<Spec>),
 }
 
-/// Becomes the program that the standard input names. Returns only where that failed, which was reported to the other
-/// end of the standard input.
+/// Becomes the program given on standard input. Returns only after a failure, which was reported to the other end of
+/// standard input.
 ///
 /// # Errors
-/// Errors of the standard input, and [`io::ErrorKind::InvalidData`] if it has no order.
+/// Errors of standard input, and [`io::ErrorKind::InvalidData`] without an order.
 pub fn exec_instance() -> io::Result<()> {
-    // Closed when the program begins, like every file that is opened here; the number 0 leads to nothing from now on.
+    // Closed when the program begins, like every file opened here; descriptor 0 leads to `/dev/null` from now on.
     let mut status = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     let passed = passed_file::receive(&status)?;
@@ -97,22 +97,22 @@ pub fn exec_instance() -> io::Result<()> {
     status.write_all(serde_json::to_string(&exit)?.as_bytes())
 }
 
-/// Gives up what the instance may not have. In an order that matters: privileges go before the parent-death signal is
-/// asked for, since their change takes it back, and whether the parent is still there is looked at after that.
+/// Drops the rights of the process. The order matters: privileges are dropped before requesting the parent-death
+/// signal, since dropping resets the signal, and the parent is checked afterwards.
 fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<(), (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     setsid().map_err(step("no session of its own"))?;
     if let (Some(attached), Some(passed)) = (&spec.attached, passed) {
         terminal::attach(attached, passed).map_err(step("its input cannot be attached"))?;
     }
-    // When the system is out of memory, an instance goes sooner than the edge.
+    // When the system is out of memory, instances are killed before the edge.
     write(Path::new("/proc/self/oom_score_adj"), KILLED_FIRST).ok();
     umask(Mode::from_raw_mode(0o022));
     let mut named = None;
     if let TemporaryFolders::Private(folders) = &spec.folders {
         let Entered { memory, terminal } = private_folders::enter(folders, spec.uid)?;
         named = terminal;
-        // The spawner frees it. As root: what other processes of its user send counts against a bound of this.
+        // The spawner frees the memory. Sent as root: files sent by other processes of the user count against a limit.
         let sent = passed_file::send(status, &memory.files());
         sent.map_err(|error| ("the folder for temporary files cannot be handed over", error))?;
     }
@@ -124,7 +124,7 @@ fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<
         set_thread_res_uid(uid, uid, uid).map_err(step("the user cannot be changed"))?;
     }
     if let Some(name) = named {
-        // By its user, whose it is: root may lack the privilege. What is open already leads to the same terminal.
+        // As the user, the owner: root may lack the privilege. Open descriptors already lead to the same terminal.
         terminal::reopen(&name).ok();
     }
     set_no_new_privs(true).map_err(step("privileges cannot be ruled out"))?;
@@ -139,7 +139,7 @@ fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<
     }
     limit(Resource::Nofile, spec.limits.open_files).map_err(step("the limit of open files cannot be set"))?;
     if is_other {
-        // Of its user, whose other processes are all of the same app.
+        // Limit per user; all processes of the user belong to the same app.
         let tasks = spec.limits.tasks_max().min(spec.limits.app_tasks);
         limit(Resource::Nproc, tasks).map_err(step("the limit of processes cannot be set"))?;
     }
@@ -150,19 +150,19 @@ fn confine(spec: &Spec, passed: Option<OwnedFd>, status: &UnixStream) -> Result<
     limit(Resource::Fsize, spec.limits.file_bytes).map_err(step("the limit of files cannot be set"))?;
     umask(Mode::from_raw_mode(0o007));
     if let TemporaryFolders::New(folder) = &spec.folders {
-        // By the user that it is for, in a folder of the same user.
+        // As the user, in a folder of the same user.
         mkdir(folder, Mode::RWXU).map_err(step("the folder for temporary files cannot be made"))?;
     }
     std::env::set_current_dir(&spec.folder).map_err(|error| ("the working folder cannot be entered", error))
 }
 
-/// Sets a limit for good, or leaves a lower one that is there for good.
+/// Sets a permanent limit, or keeps a lower permanent limit.
 fn limit(resource: Resource, value: u64) -> rustix::io::Result<()> {
     let value = getrlimit(resource).maximum.map_or(value, |maximum| maximum.min(value));
     setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })
 }
 
-/// Becomes the program; returns why that failed.
+/// Becomes the program; returns the reason of a failure.
 fn become_program(spec: &Spec) -> Exit {
     let Some((command, arguments)) = spec.command.split_first() else {
         return Exit::CannotStart("the command is empty".to_owned());
@@ -175,29 +175,29 @@ fn become_program(spec: &Spec) -> Exit {
         let error = program.exec();
         match why(command, &candidate, &error) {
             Exit::Missing(_) => {}
-            // The first one counts, unless a later folder has one that runs.
+            // The first failure counts, unless a later folder has an executable file.
             exit => found = found.or(Some(exit)),
         }
     }
     found.unwrap_or_else(|| Exit::Missing(command.clone()))
 }
 
-/// The files that a command can mean, in the order in which they are tried: itself where it has a slash, else one in
-/// each folder of `path`.
+/// Returns the candidate files of a command in order: the command itself with a slash, otherwise a file in each folder
+/// of `path`.
 fn candidates(command: &str, path: Option<&str>) -> Vec<PathBuf> {
     if command.contains('/') {
         return vec![PathBuf::from(command)];
     }
     let folders = path.unwrap_or(DEFAULT_PATH).split(':').filter(|folder| !folder.is_empty());
-    // With a slash, always, so that nobody looks it up once more.
+    // Always with a slash, so that no further look-up happens.
     folders.map(|folder| Path::new("./").join(folder).join(command)).collect()
 }
 
-/// Explains why a file could not be executed.
+/// Explains the failed execution of a file.
 fn why(command: &str, file: &Path, error: &io::Error) -> Exit {
     let is_there = file.metadata().is_ok();
     match error.kind() {
-        // Scripts fail in this way too, when the program that their first line names is not there.
+        // Scripts fail in the same way if the interpreter in their first line is missing.
         io::ErrorKind::NotFound if is_there => {
             Exit::CannotStart(format!("`{command}` is there, but what should run it is not"))
         }

@@ -1,4 +1,4 @@
-//! The edge's handles of the spawner and of the instances that it started.
+//! The edge's handles of the spawner and of started instances.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -17,7 +17,8 @@ use super::settings::{Means, SpawnerSettings};
 use super::user_task::UserTask;
 use super::wire;
 
-/// A handle of the spawner. When the last one is gone, with every [`Running`] and [`Signaller`], all instances end.
+/// Handle of the spawner. All instances end when the last handle is dropped, including every [`Running`] and
+/// [`Signaller`].
 #[derive(Debug, Clone)]
 pub struct Spawner {
     commands: mpsc::UnboundedSender<SpawnerCommand>,
@@ -26,8 +27,8 @@ pub struct Spawner {
 }
 
 impl Spawner {
-    /// Starts the spawner, which kills what an earlier run of the same edge has left. It is restarted whenever it
-    /// dies. Makes the calling process a subreaper, and must be called in a tokio runtime that lives as long as it.
+    /// Starts the spawner, which kills leftovers of an earlier run of the same edge, and restarts a dead spawner. Makes
+    /// the calling process a subreaper, and must be called in a tokio runtime that outlives the handle.
     ///
     /// # Errors
     /// [`SpawnError::Start`], [`SpawnError::Protocol`].
@@ -37,11 +38,11 @@ impl Spawner {
         Ok(Self { commands, means, uids })
     }
 
-    /// Goes on with the spawner of an earlier edge and with `processes` of it, in their order, once [`Spawner::resume`]
-    /// is called; the others that it runs are ended then. To be called as [`Spawner::start`].
+    /// Continues with the spawner of an earlier edge and with `processes`, in order, once [`Spawner::resume`] is
+    /// called; all other processes of the spawner are ended then. Has the requirements of [`Spawner::start`].
     ///
     /// # Errors
-    /// [`SpawnError::Start`]; [`SpawnError::Protocol`] where it speaks another one.
+    /// [`SpawnError::Start`]; [`SpawnError::Protocol`] for another protocol version.
     pub fn adopt(
         settings: SpawnerSettings,
         connection: SpawnerConnection,
@@ -54,8 +55,8 @@ impl Spawner {
         Ok((spawner, running))
     }
 
-    /// Has the spawner write nothing more, after all that it has written was received, and gives what the next edge
-    /// goes on with. Until [`Spawner::resume`], no instance starts, ends, or is heard of.
+    /// Pauses the spawner's output after all written output was received, and returns the state for the next edge.
+    /// Until [`Spawner::resume`], no instance starts, ends, or reports.
     ///
     /// # Errors
     /// [`SpawnError::Gone`], [`SpawnError::Start`].
@@ -65,29 +66,29 @@ impl Spawner {
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
-    /// Goes on after [`Spawner::pause`] or [`Spawner::adopt`].
+    /// Resumes after [`Spawner::pause`] or [`Spawner::adopt`].
     pub fn resume(&self) {
         self.commands.send(SpawnerCommand::Resume).ok();
     }
 
-    /// Leaves the paused spawner to the next edge. Nothing can be launched any more, and nothing is heard of instances.
+    /// Leaves the paused spawner to the next edge. No further launches are possible, and no events arrive.
     pub fn leave(&self) {
         self.commands.send(SpawnerCommand::Leave).ok();
     }
 
-    /// The current means to enforce limits.
+    /// Returns the current means of enforcing limits.
     #[must_use]
     pub fn means(&self) -> Means {
         *self.means.borrow()
     }
 
-    /// The users that the spawner has claimed for this edge; `None` where it is no service of its own.
+    /// Returns the users claimed for the edge; `None` if the spawner is no separate service.
     #[must_use]
     pub fn uids(&self) -> Option<&RangeInclusive<u32>> {
         self.uids.as_ref()
     }
 
-    /// Starts an instance. [`Running::next`] reports whether its command can be executed.
+    /// Starts an instance. [`Running::next`] reports the execution of the command.
     ///
     /// # Errors
     /// [`SpawnError::Refused`], [`SpawnError::Order`], [`SpawnError::Gone`].
@@ -95,10 +96,10 @@ impl Spawner {
         self.launch_as(launch, None).await
     }
 
-    /// Starts an instance whose input, and terminal if it has one, are the caller's.
+    /// Starts an instance with input, and possibly a terminal, provided by the caller.
     ///
     /// # Errors
-    /// As [`Self::launch`].
+    /// Errors of [`Self::launch`].
     pub async fn launch_attached(&self, launch: Launch, attached: Attached) -> Result<Running, SpawnError> {
         self.launch_as(launch, Some(attached)).await
     }
@@ -117,8 +118,7 @@ impl Spawner {
         Running { pid, happens, usage, input_taken, signaller, taken: 0, has_exited: false }
     }
 
-    /// Measures what lies in `folders`, up to `files_max` names, and what `instances` have open that has no name any
-    /// more.
+    /// Measures the content of `folders`, up to `files_max` names, and the unlinked open files of `instances`.
     ///
     /// # Errors
     /// [`SpawnError::Gone`], [`SpawnError::Order`].
@@ -135,43 +135,43 @@ impl Spawner {
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
-    /// Ends every process of a user, whatever it does to escape, and waits until none is left. No instance of the user
-    /// may run: it would be ended too.
+    /// Ends every process of a user, despite any attempt to escape, and waits until none is left. Instances of the user
+    /// must not run, since they would be ended too.
     ///
     /// # Errors
-    /// [`SpawnError::Refused`] where some do not end; [`SpawnError::Gone`].
+    /// [`SpawnError::Refused`] if processes remain; [`SpawnError::Gone`].
     pub async fn end_user(&self, uid: u32) -> Result<(), SpawnError> {
         self.done(|reply| SpawnerCommand::EndUser { uid, reply }).await
     }
 
-    /// Makes a folder that belongs to a user, as that user, and that nobody else enters.
+    /// Creates a folder as a user, accessible only to the user.
     ///
     /// # Errors
-    /// As [`Self::end_user`].
+    /// Errors of [`Self::end_user`].
     pub async fn make_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
         self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::MakeFolder(path), reply }).await
     }
 
-    /// Removes, as a user, a folder of its own.
+    /// Removes a folder of a user as the user.
     ///
     /// # Errors
-    /// As [`Self::end_user`].
+    /// Errors of [`Self::end_user`].
     pub async fn remove_folder(&self, uid: u32, path: PathBuf) -> Result<(), SpawnError> {
         self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::RemoveFolder(path), reply }).await
     }
 
-    /// Removes, as a user, what is in its own folders.
+    /// Removes the content of a user's folders as the user.
     ///
     /// # Errors
-    /// As [`Self::end_user`].
+    /// Errors of [`Self::end_user`].
     pub async fn empty_folders(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
         self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::EmptyFolders(folders), reply }).await
     }
 
-    /// Removes, as a user, what it has in folders that everybody may write to.
+    /// Removes the files of a user in world-writable folders as the user.
     ///
     /// # Errors
-    /// As [`Self::end_user`], also where something is left.
+    /// Errors of [`Self::end_user`], and an error if files remain.
     pub async fn leave_shared(&self, uid: u32, folders: Vec<PathBuf>) -> Result<(), SpawnError> {
         self.done(|reply| SpawnerCommand::Task { uid, task: UserTask::LeaveShared(folders), reply }).await
     }
@@ -185,7 +185,7 @@ impl Spawner {
         answer.await.map_err(|_gone| SpawnError::Gone)?
     }
 
-    /// Kills all that is left, and waits until the spawner is gone. Nothing can be launched any more.
+    /// Kills all remaining processes, and waits until the spawner is gone. No further launches are possible.
     pub async fn end(&self) {
         let (reply, answer) = oneshot::channel();
         if self.commands.send(SpawnerCommand::End { reply }).is_ok() {
@@ -194,7 +194,7 @@ impl Spawner {
     }
 }
 
-/// Tells what an instance uses, for as long as it runs.
+/// Reports the usage of a running instance.
 #[derive(Debug, Clone)]
 pub struct Monitor {
     key: u64,
@@ -202,30 +202,30 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Its usage about a second ago.
+    /// Returns the usage about a second ago.
     #[must_use]
     pub fn usage(&self) -> Usage {
         *self.usage.borrow()
     }
 }
 
-/// An instance that was started. When it is dropped, the instance is killed: nobody would learn what becomes of it.
+/// Started instance. Killed on drop, since no caller would learn of its end.
 #[derive(Debug)]
 pub struct Running {
-    /// The main process.
+    /// Process id of the main process.
     pub pid: u32,
     happens: mpsc::UnboundedReceiver<Happened>,
     usage: watch::Receiver<Usage>,
     input_taken: watch::Receiver<u64>,
     signaller: Signaller,
-    /// Output that was taken since the last report to the spawner.
+    /// Output taken since the last report to the spawner.
     taken: usize,
     has_exited: bool,
 }
 
 impl Running {
-    /// The next event; `None` after [`Happened::Exited`]. Where output is not taken, the instance waits in its
-    /// next write. May be dropped before it is ready.
+    /// Returns the next event; `None` after [`Happened::Exited`]. If output is not taken, the instance blocks in its
+    /// next write. Cancel safe.
     pub async fn next(&mut self) -> Option<Happened> {
         let happened = self.happens.recv().await;
         match &happened {
@@ -241,7 +241,7 @@ impl Running {
                 self.has_exited = true;
                 happened
             }
-            // The keeper is gone with its runtime, and all instances with it.
+            // The supervising task is gone with its runtime, and all instances with the task.
             None if !self.has_exited => {
                 self.has_exited = true;
                 Some(Happened::Exited(Exit::Lost))
@@ -250,38 +250,38 @@ impl Running {
         }
     }
 
-    /// What has happened already and was not taken yet, while the spawner is paused.
+    /// Returns a pending event while the spawner is paused.
     pub fn take_happened(&mut self) -> Option<Happened> {
         let happened = self.happens.try_recv().ok();
         self.has_exited |= matches!(happened, Some(Happened::Exited(_)));
         happened
     }
 
-    /// The process, for the next edge.
+    /// Returns the process for the next edge.
     #[must_use]
     pub fn handed(&self) -> HandedProcess {
         HandedProcess { key: self.signaller.key, pid: self.pid }
     }
 
-    /// A handle that tells what the instance uses.
+    /// Returns a handle for the usage of the instance.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
         Monitor { key: self.signaller.key, usage: self.usage.clone() }
     }
 
-    /// Bytes of input that an attached instance has taken so far.
+    /// Returns the number of input bytes consumed by an attached instance.
     #[must_use]
     pub fn input_taken(&self) -> watch::Receiver<u64> {
         self.input_taken.clone()
     }
 
-    /// A handle to send input and signals to an attached instance.
+    /// Returns a handle for input and signals to an attached instance.
     #[must_use]
     pub fn attached(&self) -> AttachedSignaller {
         AttachedSignaller(self.signaller())
     }
 
-    /// A handle to signal the instance with.
+    /// Returns a handle for signals to the instance.
     #[must_use]
     pub fn signaller(&self) -> Signaller {
         self.signaller.clone()
@@ -296,7 +296,7 @@ impl Drop for Running {
     }
 }
 
-/// Sends signals to an instance; does nothing if it has exited.
+/// Sends signals to an instance; no effect after the exit.
 #[derive(Debug, Clone)]
 pub struct Signaller {
     key: u64,
@@ -304,12 +304,12 @@ pub struct Signaller {
 }
 
 impl Signaller {
-    /// SIGTERM to the process group of the instance, which has ended with its last process from then on.
+    /// Sends SIGTERM to the process group of the instance, which from then on ends with its last process.
     pub fn terminate(&self) {
         self.send(|key| SpawnerCommand::Terminate { key });
     }
 
-    /// SIGKILL to every process of the instance.
+    /// Sends SIGKILL to every process of the instance.
     pub fn kill(&self) {
         self.send(|key| SpawnerCommand::Kill { key });
     }
@@ -319,32 +319,32 @@ impl Signaller {
     }
 
     fn send(&self, command: impl FnOnce(u64) -> SpawnerCommand) {
-        // Where nobody listens any more, the instance is gone.
+        // Without a receiver, the instance is gone.
         self.commands.send(command(self.key)).ok();
     }
 }
 
-/// Sends input, signals and sizes to an attached instance; does nothing if it has exited.
+/// Sends input, signals and sizes to an attached instance; no effect after the exit.
 #[derive(Debug, Clone)]
 pub struct AttachedSignaller(Signaller);
 
 impl AttachedSignaller {
-    /// Input, of which no more than 256 KiB may wait; empty at its end.
+    /// Sends input, of which at most 256 KiB may wait; empty for the end of input.
     pub fn input(&self, bytes: Bytes) {
         self.0.attached(AttachedOrder::Input(bytes));
     }
 
-    /// Another size of its terminal.
+    /// Resizes the terminal.
     pub fn resize(&self, size: WindowSize) {
         self.0.attached(AttachedOrder::Resize(size));
     }
 
-    /// A signal for its process group.
+    /// Sends a signal to the process group.
     pub fn signal(&self, signal: PassedSignal) {
         self.0.attached(AttachedOrder::Signal(signal));
     }
 
-    /// SIGKILL to every process of it.
+    /// Sends SIGKILL to every process of the instance.
     pub fn kill(&self) {
         self.0.kill();
     }

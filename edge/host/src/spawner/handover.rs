@@ -1,4 +1,4 @@
-//! What the next edge needs to go on with a spawner and the instances that it runs, beside the connection itself.
+//! State for the next edge to continue with a spawner and its running instances, besides the connection itself.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,47 +8,48 @@ use serde::{Deserialize, Serialize};
 use super::settings::Means;
 use super::wire::PROTOCOL;
 
-/// A spawner that changes hands. It writes nothing until the next edge resumes it.
+/// Spawner during a handover. The spawner writes nothing until the next edge resumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedSpawner {
-    /// The protocol that it speaks.
+    /// Protocol version of the spawner.
     pub(super) protocol: u32,
-    /// The first key that no instance, task or measurement has had.
+    /// First key not used by any instance, task or measurement.
     pub(super) next_key: u64,
-    /// Keys of all instances that it runs, also those that are not handed over.
+    /// Keys of all running instances, including instances that are not handed over.
     pub(super) keys: Vec<u64>,
     pub(super) means: Means,
-    /// The first and the last of the users that it has claimed.
+    /// First and last of the claimed users.
     pub(super) claimed: Option<(u32, u32)>,
-    /// Users that instances were started as.
+    /// Users of started instances.
     pub(super) users: Vec<u32>,
 }
 
-/// A running process of an instance, which changes hands with its spawner.
+/// Running process of an instance, handed over with the spawner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandedProcess {
     pub(super) key: u64,
-    /// The main process.
+    /// Process id of the main process.
     pub pid: u32,
 }
 
-/// A spawner that changes hands, with the connection to it.
+/// Spawner during a handover, with the connection.
 #[derive(Debug)]
 pub struct SpawnerConnection {
-    /// Its state.
+    /// State of the spawner.
     pub state: HandedSpawner,
-    /// The socket.
+    /// Socket of the connection.
     pub socket: OwnedFd,
 }
 
 impl HandedSpawner {
-    /// Whether this program speaks its protocol: it stays the program that the first edge was.
+    /// Returns true if this program supports the spawner's protocol: the spawner keeps running the program of the first
+    /// edge.
     pub(super) const fn is_understood(&self) -> bool {
         self.protocol == PROTOCOL
     }
 }
 
-/// Makes the connection that was received one of this process's runtime.
+/// Registers the received connection with the runtime of this process.
 pub(super) fn connection(socket: OwnedFd) -> io::Result<tokio::net::UnixStream> {
     let socket = std::os::unix::net::UnixStream::from(socket);
     socket.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! One instance, as the spawner holds it: how it is started, and how its output is passed on.
+//! Instance within the spawner: start, and passing on output.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,51 +31,51 @@ use super::tag::Tag;
 use super::wire::{CHUNK_BYTES, Filling, Start, WINDOW_BYTES};
 use super::{Exit, InstanceLimits, Stream, Usage, passed_file};
 
-/// Most bytes of what `exec-instance` says of a failure.
+/// Maximum bytes of a failure report by `exec-instance`.
 const STATUS_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of that at once.
+/// Maximum bytes of a failure report read at once.
 const STATUS_READ_BYTES: usize = 1_024;
 
-/// An instance whose main process has not been reaped: its id, and that of its group, are nobody else's.
+/// Instance with an unreaped main process: the process id and the group id are reserved.
 pub(super) struct Instance {
     pub(super) key: u64,
     pub(super) app: String,
     pub(super) main: Pid,
     pub(super) limits: InstanceLimits,
     pub(super) group: Option<Group>,
-    /// Where its tmpfs is, if it has one.
+    /// Path of a private tmpfs, if any.
     pub(super) private: Option<String>,
-    /// The last reported usage, and its time.
+    /// Last reported usage, and the time of the report.
     pub(super) reported: Cell<Option<(Instant, Usage)>>,
-    /// Why the spawner killed it.
+    /// Reason of the spawner for killing the instance.
     pub(super) verdict: RefCell<Option<Exit>>,
-    /// It was asked to end, by a signal.
+    /// True after a signal that requests the end.
     pub(super) is_asked_to_end: Cell<bool>,
-    /// Whether SIGTERM was what asked it.
+    /// True if the signal was SIGTERM.
     pub(super) is_terminated: Cell<bool>,
-    /// All of it is killed.
+    /// Cancelled when all processes are killed.
     pub(super) is_killed: CancellationToken,
-    /// Its main process has ended.
+    /// True after the end of the main process.
     pub(super) is_ending: Cell<bool>,
-    /// Nothing of it runs any more: what is in the pipes is all that comes.
+    /// Cancelled after the end of all processes: only the bytes in the pipes remain.
     pub(super) is_over: CancellationToken,
-    /// The user, where it is another than the spawner's.
+    /// User, if different from the spawner's.
     pub(super) uid: Option<u32>,
     marker: String,
     /// Bytes of output that may still be sent.
     window: Semaphore,
-    /// Its input and its terminal, where they are the edge's.
+    /// Input and terminal, if provided by the edge.
     pub(super) attachment: Option<Attachment>,
     begin: RefCell<Option<JoinHandle<Answer>>>,
     outputs: RefCell<Vec<JoinHandle<()>>>,
 }
 
 impl Instance {
-    /// Starts an instance, in the middle of a [`tokio::task::LocalSet`]. `started` gets its process id before any
-    /// output is put into `out`.
+    /// Starts an instance within a [`tokio::task::LocalSet`]. `started` receives the process id before any output is
+    /// put into `out`.
     ///
     /// # Errors
-    /// Why it cannot be.
+    /// Returns the reason of a refusal.
     pub(super) fn start(
         start: Start,
         edge_id: &str,
@@ -101,7 +101,7 @@ impl Instance {
             .unzip();
         let taken = group.as_ref().map(|group| group.add(main.as_raw_nonzero().get().unsigned_abs()));
         if let Some(Err(error)) = taken {
-            // Nothing was sent to it yet, so that it still is this program.
+            // No order was sent yet, so the process still runs this program.
             kill_process(main, Signal::KILL).ok();
             return Err(format!("its control group does not take it: {error}").into());
         }
@@ -178,25 +178,25 @@ impl Instance {
         Owner { key: self.key, main: self.main.as_raw_nonzero().get(), marker: self.marker.clone(), uid: self.user() }
     }
 
-    /// The user that its processes run as.
+    /// Returns the user of the instance's processes.
     fn user(&self) -> u32 {
         self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw())
     }
 
-    /// Whether a process carries its marker, and is of its user.
+    /// Returns true if a process carries the instance's marker and belongs to the instance's user.
     pub(super) fn has_marked(&self, mark: &Mark) -> bool {
         mark.is_of(&self.marker, self.user())
     }
 
-    /// Whether a process may be its own, by the user: where it has none alone, any may.
+    /// Returns true if a process may belong to the instance by its user: without an exclusive user, any process may.
     pub(super) fn may_own(&self, pid: i32) -> bool {
         let Some(uid) = self.uid else { return true };
         users_of(pid).is_none_or(|(ids, _)| ids.contains(&uid))
     }
 
-    /// A signal to its group; to its main process alone, where it has come to make no group yet.
+    /// Sends a signal to the group; only to the main process if the group does not exist yet.
     pub(super) fn signal(&self, signal: Signal) {
-        // Those that a person or a closed terminal sends: what follows SIGINT is as much the command's last word.
+        // Signals of a person or a closed terminal: the command's reaction to SIGINT is as final as to SIGTERM.
         if [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT].contains(&signal) {
             self.is_asked_to_end.set(true);
         }
@@ -208,13 +208,13 @@ impl Instance {
         }
     }
 
-    /// So many bytes of output were taken.
+    /// Returns the window of consumed output bytes.
     pub(super) fn credit(&self, bytes: u32) {
         let room = WINDOW_BYTES.saturating_sub(self.window.available_permits());
         self.window.add_permits(room.min(usize::try_from(bytes).unwrap_or(room)));
     }
 
-    /// What its main process said before the program began. To be called once, when it is over.
+    /// Returns the report of the main process before the program began. Must be called once, at the end.
     pub(super) async fn answer(&self) -> Answer {
         let begin = self.begin.borrow_mut().take();
         match begin {
@@ -223,7 +223,7 @@ impl Instance {
         }
     }
 
-    /// Waits until all output is passed on. To be called once, when it is over.
+    /// Waits until all output is passed on. Must be called once, at the end.
     pub(super) async fn finished(&self) {
         let outputs = self.outputs.take();
         for output in outputs {
@@ -232,16 +232,16 @@ impl Instance {
     }
 }
 
-/// What a process said before its program began.
+/// Report of a process before its program began.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    /// What kept the program from beginning.
+    /// Reason of a failed start.
     pub(super) failed: Option<Exit>,
-    /// What is to be freed at the end of the instance.
+    /// Memory to free at the end of the instance.
     pub(super) memory: Option<PrivateMemory>,
 }
 
-/// A process that waits for the program to execute.
+/// Process that waits for the program to execute.
 struct Begun {
     main: Pid,
     status: StdUnixStream,
@@ -255,7 +255,7 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
     command.arg0(OWN_NAME).arg("exec-instance").current_dir("/");
     command.env_clear().env(EDGE_MARKER, edge_id).env(INSTANCE_MARKER, marker);
     command.stdin(OwnedFd::from(its)).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Waited for by the host, who waits for all that comes to it.
+    // The host waits for all children, including this one.
     let mut child = command.spawn()?;
     let none = || io::Error::from(io::ErrorKind::NotFound);
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(none)?;
@@ -264,14 +264,14 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
     Ok(Begun { main, status, stdout, stderr })
 }
 
-/// Whether instances can have private folders for their temporary files.
+/// Tests if instances can have private folders for temporary files.
 ///
 /// # Errors
-/// A sentence that says why not.
+/// Returns a message if not.
 pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
     let Begun { main, status, .. } = begin(edge_id, "probe").map_err(|error| error.to_string())?;
     let Answer { failed, .. } = hand_over(status, Task::Probe, None).await;
-    // It has nothing left to do.
+    // The process has no work left.
     let ended = tokio::task::spawn_blocking(move || waitpid(Some(main), WaitOptions::empty())).await;
     let is_good = matches!(ended, Ok(Ok(Some((_, status)))) if status.exit_status() == Some(0));
     match failed {
@@ -282,7 +282,7 @@ pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
     }
 }
 
-/// Says what the process is to do, and waits until it has: then it says no more, and why, where it has not.
+/// Sends the task to the process, and waits until the socket closes after success, or reports a failure.
 async fn hand_over(status: StdUnixStream, task: Task, passed: Option<OwnedFd>) -> Answer {
     let mut files = Vec::new();
     let failed = converse(status, task, passed, &mut files).await;
@@ -296,7 +296,7 @@ async fn converse(
     files: &mut Vec<OwnedFd>,
 ) -> Option<Exit> {
     passed_file::send(&status, passed.as_ref().map(OwnedFd::as_fd).as_slice()).ok()?;
-    // The process has a copy: this one would keep its terminal from ending.
+    // The process has a copy: a copy here would keep the terminal open.
     drop(passed);
     status.set_nonblocking(true).ok()?;
     let mut status = UnixStream::from_std(status).ok()?;
@@ -318,8 +318,8 @@ async fn converse(
     serde_json::from_slice(&answer).ok()
 }
 
-/// Passes on what comes from a pipe or a terminal, as far as the window allows, until it ends; or, when the instance is
-/// over, until nothing is in it any more: who else may hold its other end is no part of the instance.
+/// Passes on output of a pipe or a terminal within the window to its end; after the end of the instance, until no bytes
+/// are left: another holder of the other end is no part of the instance.
 pub(super) async fn pass_on(instance: Rc<Instance>, pipe: pipe::Receiver, stream: Stream, out: mpsc::Sender<Vec<u8>>) {
     loop {
         let is_over = tokio::select! {
@@ -333,7 +333,7 @@ pub(super) async fn pass_on(instance: Rc<Instance>, pipe: pipe::Receiver, stream
         let Ok(permits) = instance.window.acquire_many(chunk).await else { return };
         let mut filling = Filling::new(instance.key, stream);
         let read = match is_over {
-            // Past the runtime, which says that nothing is there until it gets an event.
+            // Bypasses the runtime, which reports no readiness before an event arrives.
             true => rustix::io::read(pipe.as_fd(), filling.room()).map_err(io::Error::from),
             false => pipe.try_read(filling.room()),
         };

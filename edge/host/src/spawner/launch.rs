@@ -1,81 +1,80 @@
-//! What an instance is started with: its command, user, folders and limits.
+//! Start parameters of an instance: command, user, folders and limits.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// The kernel counts threads, of all instances of a user together: the bound is far above what is meant, and a second
-/// line too.
+/// Tasks per permitted process. The kernel counts threads for all instances of a user together: the limit is far above
+/// the intended number, as a second line of defense.
 const TASKS_PER_PROCESS: u64 = 32;
-/// The least of that bound.
+/// Minimum of the task limit.
 const TASKS_MIN: u64 = 1_024;
 
-/// An instance that is to be started.
+/// Instance to start.
 #[derive(Debug, Clone)]
 pub struct Launch {
-    /// Such as `shop/prod/web.2`; unique among those that run.
+    /// Id such as `shop/prod/web.2`; unique among running instances.
     pub id: String,
-    /// The program and its arguments. A program without a slash is looked for in the `PATH` of `environment`; one with
-    /// a slash is relative to `folder`.
+    /// Program and arguments. A program without a slash is looked up in the `PATH` of `environment`; a program with a
+    /// slash is relative to `folder`.
     pub command: Vec<String>,
-    /// The working folder.
+    /// Working folder.
     pub folder: PathBuf,
-    /// All variables that the instance has, beside the two markers.
+    /// All environment variables, besides the two markers.
     pub environment: BTreeMap<String, String>,
-    /// The user, and the group of the same number; without one, those of the spawner.
+    /// User id, and group id of the same number; `None` for the spawner's.
     pub uid: Option<u32>,
-    /// Its limits.
+    /// Limits.
     pub limits: InstanceLimits,
-    /// Where its temporary files go.
+    /// Location of temporary files.
     pub temporary: Option<Temporary>,
-    /// Folders, beside `folder`, that it reaches also where they are below `/tmp` or another folder that is replaced by
-    /// one of its own.
+    /// Folders besides `folder` that stay reachable, even below `/tmp` or another folder replaced by a private folder.
     pub keep: Vec<PathBuf>,
 }
 
-/// Where the temporary files of one instance go: a tmpfs in front of `folder`, which the kernel removes, where the
-/// spawner can mount one; else a new folder below it. Variables that say `folder` say the new one then.
+/// Temporary files of one instance: a tmpfs mounted over `folder`, freed by the kernel, if the spawner can mount a
+/// tmpfs; otherwise a new folder below. Variables with `folder` as a value then contain the new folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Temporary {
-    /// Belongs to the user of the instance.
+    /// Folder of the instance's user.
     pub folder: PathBuf,
-    /// Of the new folder, which nobody else has.
+    /// Unique name of the new folder.
     pub name: String,
 }
 
 impl Temporary {
-    /// The new folder. The launcher of the instance removes it.
+    /// Returns the new folder. The launcher of the instance removes the folder.
     #[must_use]
     pub fn own(&self) -> PathBuf {
         self.folder.join(&self.name)
     }
 }
 
-/// Limits of an instance: of all its processes together, except open files.
+/// Limits of all processes of an instance together, except open files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLimits {
-    /// Memory that is no cache of files on a disk; beyond it the instance ends with [`Exit::OutOfMemory`].
+    /// Memory without disk caches; beyond the limit the instance ends with [`Exit::OutOfMemory`].
     pub memory_bytes: u64,
-    /// Processes; beyond it the instance ends with [`Exit::TooManyProcesses`].
+    /// Processes; beyond the limit the instance ends with [`Exit::TooManyProcesses`].
     pub processes: u64,
-    /// Processes and threads of all instances of its app; beyond it the largest ends with [`Exit::TooManyTasksOfApp`],
-    /// unless the kernel refuses more tasks.
+    /// Processes and threads of all instances of the app; beyond the limit the largest instance ends with
+    /// [`Exit::TooManyTasksOfApp`], unless the kernel refuses more tasks.
     pub app_tasks: u64,
     /// Open files of each process.
     pub open_files: u64,
-    /// Time of CPU, where 100 is one core; held by a control group only, and 0 is no limit.
+    /// CPU time, where 100 is one core; enforced only by a control group, and 0 is no limit.
     pub cpu_percent: u64,
-    /// Bytes of one file that it writes.
+    /// Bytes of one written file.
     pub file_bytes: u64,
-    /// Bytes of its temporary files.
+    /// Bytes of temporary files.
     pub temporary_bytes: u64,
-    /// Temporary files and folders.
+    /// Number of temporary files and folders.
     pub temporary_files: u64,
 }
 
 impl InstanceLimits {
-    /// Most tasks, threads among them, before the kernel refuses another one.
+    /// Returns the number of tasks, including threads, beyond which the kernel refuses more.
     pub const fn tasks_max(&self) -> u64 {
         let tasks = self.processes.saturating_mul(TASKS_PER_PROCESS);
         if tasks < TASKS_MIN { TASKS_MIN } else { tasks }

@@ -1,4 +1,4 @@
-//! The end of what an earlier run of an edge left, which is found by its marker.
+//! Ends leftover processes of an earlier run of an edge, found by their marker.
 
 use std::collections::HashSet;
 
@@ -7,9 +7,9 @@ use rustix::process::getpid;
 use super::process_users::owner_of;
 use super::processes::{BETWEEN_PASSES, EDGE_MARKER, KILL_WAIT, Process, Table, variable_of};
 
-/// Kills every process that carries the marker of the edge `edge_id`, and what comes from it; own ancestors are spared.
-/// Only processes of users of whom `is_allowed` says so are looked at: anybody can give a process any marker.
-/// Returns the ids of those that were killed; waits until they are gone, ten seconds at most.
+/// Kills every process that carries the marker of the edge `edge_id`, with all descendants; ancestors of this process
+/// are spared. Only processes of users accepted by `is_allowed` are checked, since any process can carry any marker.
+/// Returns the ids of the killed processes after their end, at most after ten seconds.
 pub async fn kill_leftovers(edge_id: &str, is_allowed: impl Fn(u32) -> bool + Clone + Send + 'static) -> HashSet<u32> {
     let mut killed = HashSet::new();
     let until = tokio::time::Instant::now() + KILL_WAIT;
@@ -25,7 +25,7 @@ pub async fn kill_leftovers(edge_id: &str, is_allowed: impl Fn(u32) -> bool + Cl
     }
 }
 
-/// One pass: the ids of those that were found alive, all of which were sent SIGKILL.
+/// Sends SIGKILL once to all marked live processes, and returns their ids.
 fn kill_marked(edge_id: &str, is_allowed: impl Fn(u32) -> bool) -> HashSet<u32> {
     let table = Table::read();
     let spared = table.with_ancestors(getpid().as_raw_nonzero().get());

@@ -1,4 +1,4 @@
-//! Measures folders with untrusted contents: any depth, any size, with links and with several names.
+//! Measures folders with untrusted content: any depth, any size, with links and hard links.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -9,45 +9,45 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use serde::{Deserialize, Serialize};
 
-/// Flags to open a folder: never by a link.
+/// Flags for opening a folder: never through a link.
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-/// Greatest depth of folders that is measured.
+/// Maximum measured depth of folders.
 pub const MEASURED_DEPTH_MAX: usize = 128;
-/// Most names that are looked at, of any owner.
+/// Maximum inspected names, of any owner.
 const NAMES_MAX: u64 = 100_000_000;
-/// After so many names others get their turn.
+/// Number of names between two pauses for other work.
 const NAMES_AT_ONCE: u64 = 2_048;
-/// For how many times as long.
+/// Length of a pause as a multiple of the work before.
 const REST: u32 = 3;
 
-/// A folder whose contents are measured.
+/// Folder to measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MeasuredFolder {
-    /// Where it is.
+    /// Path.
     pub path: String,
-    /// Only what belongs to this user counts, in a folder that others use too.
+    /// Owner of the counted files, in a shared folder; `None` counts all files.
     pub owner: Option<u32>,
 }
 
-/// The measured content of folders.
+/// Measured content of folders.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Bytes that it takes on the disk.
+    /// Bytes on the disk.
     pub bytes: u64,
     /// Files, folders and links.
     pub files: u64,
-    /// There is more than was looked at: too many files, or folders too deep.
+    /// True if the measurement is incomplete: too many files, or folders too deep.
     pub is_partial: bool,
-    /// Some folders are too deep to be looked into.
+    /// True if some folders are too deep.
     #[serde(default)]
     pub is_too_deep: bool,
 }
 
-/// The counts so far, and their limits.
+/// Running counts and limits.
 pub(super) struct Count {
     pub(super) measured: Measured,
     files_max: u64,
-    /// Names that were looked at, of any owner.
+    /// Inspected names, of any owner.
     looked: u64,
     /// Files with several names.
     seen: HashSet<(u64, u64)>,
@@ -61,8 +61,8 @@ impl Count {
         Self { measured, files_max, looked: 0, seen: HashSet::new(), owner: None, begun: Instant::now() }
     }
 
-    /// Adds what lies in a folder; one that is missing holds nothing. `is_allowed` says whose folders may be looked
-    /// into, `rest` waits.
+    /// Adds the content of a folder; a missing folder is empty. `is_allowed` accepts owners of folders to inspect, and
+    /// `rest` pauses.
     pub(super) fn add(&mut self, folder: &MeasuredFolder, is_allowed: impl Fn(u32) -> bool, rest: impl Fn(Duration)) {
         let Ok(top) = openat(CWD, Path::new(&folder.path), FOLDER, Mode::empty()) else { return };
         let Ok(found) = fstat(&top) else { return };
@@ -109,7 +109,7 @@ impl Count {
         }
     }
 
-    /// Counts one name; whether there is room for more.
+    /// Counts one name; returns true if there is room for more.
     fn count(&mut self, found: &Stat) -> bool {
         if self.owner.is_some_and(|owner| owner != found.st_uid) {
             return true;
@@ -158,7 +158,7 @@ mod tests {
         let found = measured(path, None, 100);
         assert_eq!((found.files, found.is_partial), (5, false));
         assert!((100_000..200_000).contains(&found.bytes), "{found:?}");
-        // A hole takes no room.
+        // A hole takes no space.
         fs::File::create(path.join("hole")).unwrap().set_len(1 << 40).unwrap();
         assert!(measured(path, None, 100).bytes < 200_000);
         assert_eq!(measured(path, Some(u32::MAX - 1), 100), Measured::default(), "nothing is that user's");

@@ -1,18 +1,18 @@
-//! Starts, limits, signals and cleans up the processes of backends ("instances"), by a process of its own.
+//! Starts, limits, signals and cleans up the processes of backends ("instances") through a separate process.
 //!
-//! [`Spawner`] is the edge's handle (`handle`). Behind it, `client` holds the conversation (`wire`) with the spawner: a
-//! child, `devanture-edge spawner`, or one that runs with more privileges behind a socket (`privileged_socket`). There,
-//! `host` starts each instance by `devanture-edge exec-instance` (`exec`), passes its output on (`instance`) and
-//! watches what it uses, by a control group where there is one (`cgroup`), else by what `/proc` tells (`processes`,
-//! `usage`). What is done as a user of instances is done by `devanture-edge user-task` (`user_task`).
+//! [`Spawner`] is the edge's handle (`handle`). Behind the handle, `client` holds the conversation (`wire`) with the
+//! spawner: a child, `devanture-edge spawner`, or a process with more privileges behind a socket (`privileged_socket`).
+//! There, `host` starts each instance by `devanture-edge exec-instance` (`exec`), passes on output (`instance`) and
+//! monitors the usage, by a control group if available (`cgroup`), otherwise by `/proc` (`processes`, `usage`). Work as
+//! a user of instances is done by `devanture-edge user-task` (`user_task`).
 //!
-//! Nothing is left behind by any end of anybody: an instance dies with the spawner by the signal at its parent's end;
-//! the spawner kills all when the edge is gone, which ends its standard input; what comes from an instance stays below
-//! the spawner, which is a subreaper; where the spawner was killed, it comes to the edge, which is one too; and where
-//! both were killed at once, the next start finds what is left by the marker in its environment (`leftovers`).
+//! No crash of any part leaves processes behind. An instance dies with the spawner by the parent-death signal. The
+//! spawner kills all instances when the edge is gone, which closes standard input. Descendants of an instance stay
+//! below the spawner, a subreaper; if the spawner was killed, they become children of the edge, also a subreaper; and
+//! if both were killed at once, the next start finds leftovers by the marker in their environment (`leftovers`).
 //!
-//! A spawner goes from an edge to the next one with all that it runs (`handover`): it falls silent, the next edge gets
-//! a copy of the connection, and has it go on. The edge before does that where the next one does not come up.
+//! A spawner is handed over from an edge to the next edge with all instances (`handover`): the spawner pauses, the next
+//! edge gets a copy of the connection and resumes. If the next edge fails to start, the previous edge resumes.
 
 mod attached;
 mod attaching;

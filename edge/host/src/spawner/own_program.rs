@@ -1,6 +1,6 @@
-//! How this program starts itself for another part: an instance, a task, a spawner.
+//! Starting this program for another role: an instance, a task, a spawner.
 
-/// This very program, even where its file was replaced meanwhile.
+/// Path of the running program, even if the file was replaced meanwhile.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
-/// Its name.
+/// Name of the program.
 pub(super) const OWN_NAME: &str = "devanture-edge";

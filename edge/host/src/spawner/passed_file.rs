@@ -1,4 +1,4 @@
-//! Passes a few open files beside the first byte of an order, or of its answer.
+//! Passes open files along with the first byte of an order or an answer.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -9,12 +9,12 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-/// The byte that files come with: a blank, which JSON begins with as well as without.
+/// Byte sent along with files: a blank, which is valid before JSON.
 const BYTE: u8 = b' ';
-/// Most files at once.
+/// Maximum files at once.
 const FILES_MAX: usize = 3;
 
-/// Sends one byte, with files beside it if there are any.
+/// Sends one byte, with files if any.
 ///
 /// # Errors
 /// Errors of the socket, and [`io::ErrorKind::InvalidInput`] for too many files.
@@ -28,10 +28,10 @@ pub(super) fn send(to: impl AsFd, files: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives what [`send`] sent with one file or none.
+/// Receives the byte of [`send`] with at most one file.
 ///
 /// # Errors
-/// Errors of the socket; [`io::ErrorKind::UnexpectedEof`] where nothing was sent.
+/// Errors of the socket; [`io::ErrorKind::UnexpectedEof`] at the end of the socket.
 pub(super) fn receive(from: impl AsFd) -> io::Result<Option<OwnedFd>> {
     match receive_some(from, &mut [0])? {
         (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -39,7 +39,7 @@ pub(super) fn receive(from: impl AsFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Receives bytes, and the files that came beside them; no bytes at the end.
+/// Receives bytes with their files; no bytes at the end.
 ///
 /// # Errors
 /// Errors of the socket.

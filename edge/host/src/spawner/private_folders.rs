@@ -1,10 +1,10 @@
-//! Folders for temporary files that an instance has to itself, in namespaces of its own: those that everybody may write
-//! to and the folder that `TMPDIR` names are one tmpfs of a fixed size. It goes with the last process of the instance,
-//! and so does the instance's System V shared memory, which outlives processes otherwise; where another process holds
-//! them, the spawner removes what is in them ([`PrivateMemory`]). Terminals are its own there too
-//! ([`private_terminals`]), and the service manager cannot be reached from there.
+//! Private folders for temporary files of an instance, in separate namespaces: the world-writable folders and the
+//! folder of `TMPDIR` are one tmpfs of a fixed size. The tmpfs is freed with the last process of the instance, and so
+//! is the System V shared memory, which otherwise outlives processes; if another process holds either, the spawner
+//! removes the content ([`PrivateMemory`]). Terminals are private too ([`private_terminals`]), and the service manager
+//! is out of reach.
 //!
-//! Nothing here is on a disk: what is made is made in a tmpfs, and seen by the instance alone.
+//! No file here is on a disk: all files are in a tmpfs, visible only to the instance.
 
 use std::ffi::CString;
 use std::fs;
@@ -23,7 +23,7 @@ use super::kernel_files::write;
 use super::private_memory::PrivateMemory;
 use super::private_terminals::{self, TerminalName};
 
-/// Folders that everybody on a machine may write to, and what stands in for each. Debian's PHP brings the last one.
+/// World-writable folders of a machine, with the name of each replacement. Debian's PHP adds the last.
 const SHARED: [(&str, &str); 5] = [
     ("/tmp", "tmp"),
     ("/var/tmp", "var-tmp"),
@@ -31,52 +31,52 @@ const SHARED: [(&str, &str); 5] = [
     ("/run/lock", "lock"),
     ("/var/lib/php/sessions", "php-sessions"),
 ];
-/// The socket of sd_notify(3). The unit of an edge takes messages of all its processes, for takeovers: from an instance
-/// that the edge starts itself, one could end the service.
+/// Socket of sd_notify(3). The edge's unit accepts messages of all its processes, for takeovers: an instance started by
+/// the edge itself could stop the service.
 const MANAGER: &str = "/run/systemd/notify";
-/// The stand-in for the folder that `TMPDIR` names.
+/// Replacement for the folder of `TMPDIR`.
 const OWN: &str = "own";
-/// Folders of the edge's own in the tmpfs, at most.
+/// Maximum number of the edge's folders in the tmpfs.
 const OWN_FILES: u64 = 64;
-/// Bounds of System V in the namespace, of sysctl(5): the pages of shared memory …
+/// System V limits of the namespace, from sysctl(5): the pages of shared memory …
 const SHARED_MEMORY_PAGES: &str = "/proc/sys/kernel/shmall";
-/// … and what the kernel has memory for that no limit counts. Semaphores of a set, of all sets, operations at once, and
-/// sets; message queues, each with at most as many messages as `msgmnb` has bytes.
+/// … and kernel memory without another limit: semaphores per set and in all sets, operations per call, and sets;
+/// message queues, each with at most as many messages as `msgmnb` has bytes.
 const UNCOUNTED: [(&str, &str); 3] = [
     ("/proc/sys/kernel/sem", "1000 4000 100 128"),
     ("/proc/sys/kernel/msgmni", "16"),
     ("/proc/sys/kernel/msgmnb", "16384"),
 ];
 
-/// The folders of an instance.
+/// Private folders of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PrivateFolders {
-    /// The folder that `TMPDIR` names, which exists.
+    /// Existing folder of `TMPDIR`.
     pub(super) temporary: PathBuf,
-    /// Bytes of all files together; as much again may be System V shared memory.
+    /// Bytes of all files together; the same amount again may be System V shared memory.
     pub(super) bytes: u64,
-    /// Files and folders together.
+    /// Number of files and folders.
     pub(super) files: u64,
-    /// Folders that stay what they are, also where they are in one of the replaced folders.
+    /// Folders that stay reachable, even within a replaced folder.
     pub(super) keep: Vec<PathBuf>,
 }
 
-/// What a process has in its namespaces.
+/// Resources of a process in its namespaces.
 pub(super) struct Entered {
-    /// What is to be freed at the end of the instance.
+    /// Memory to free at the end of the instance.
     pub(super) memory: PrivateMemory,
-    /// The name of its terminal, where that is another one here.
+    /// New name of the terminal, if different inside.
     pub(super) terminal: Option<CString>,
 }
 
-/// Where something is, as a folder that is open.
+/// Open folder with its path.
 struct Opened {
     path: PathBuf,
     folder: OwnedFd,
 }
 
 impl PrivateFolders {
-    /// Some that show whether there can be any.
+    /// Returns minimal folders for testing if private folders are possible.
     pub(super) fn smallest() -> Self {
         let shared = SHARED.iter().map(|(path, _)| Path::new(path)).find(|path| path.is_dir());
         Self {
@@ -88,18 +88,18 @@ impl PrivateFolders {
     }
 }
 
-/// Moves this process, which has one thread and the privileges for it, into namespaces with such folders; `uid` is the
-/// user that is to own them. Terminals of its own come with them where the system allows it.
+/// Moves the single-threaded, privileged process into namespaces with private folders; `uid` is the owner of the
+/// folders. Private terminals are included if the system permits.
 ///
 /// # Errors
-/// The operation that failed, and why.
+/// Returns the failed operation and its error.
 pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<Entered, (&'static str, io::Error)> {
     let step = |what: &'static str| move |error: rustix::io::Errno| (what, io::Error::from(error));
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC).map_err(|error| ("no namespaces", error.into()))?;
-    // What is unmounted outside goes here too; nothing that is mounted here is seen outside.
+    // Unmounts outside also apply here; mounts made here are invisible outside.
     let private = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
     mount_change("/", private).map_err(step("the mounts cannot be separated"))?;
-    // Opened before anything is put in front of them, and in this namespace: a folder of another cannot be mounted.
+    // Opened before mounting over the folders, and in this namespace: a folder of another namespace cannot be mounted.
     let kept: Vec<Opened> = folders.keep.iter().filter_map(|path| opened(path).ok()).collect();
     let own = opened(&folders.temporary).map_err(step("the folder for temporary files cannot be opened"))?;
     let inner = |error: rustix::io::Errno| ("the folder for temporary files cannot be made", io::Error::from(error));
@@ -107,7 +107,7 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<Entere
     let replace = |error: io::Error| ("a folder for temporary files cannot be replaced", error);
     let mut replaced = Vec::new();
     for ((path, _), part) in SHARED.iter().zip(&parts) {
-        // Where two are one, or one is missing, there is nothing more to replace.
+        // Two paths to one folder, or a missing folder, need no further replacement.
         let Some(path) = fs::canonicalize(path).ok().filter(|path| !replaced.contains(path)) else { continue };
         mount_bind(link_to(part).as_str(), &path).map_err(|error| replace(error.into()))?;
         replaced.push(path);
@@ -133,8 +133,8 @@ pub(super) fn enter(folders: &PrivateFolders, uid: Option<u32>) -> Result<Entere
     Ok(Entered { memory, terminal })
 }
 
-/// Mounts the tmpfs at `place`, out of the way of what comes after; gives its top and its folders, in the order of
-/// [`SHARED`] and the own one last.
+/// Mounts the tmpfs at `place`, away from later mounts; returns the top and the folders, in the order of [`SHARED`] and
+/// with the folder of `TMPDIR` last.
 fn tmpfs(
     folders: &PrivateFolders,
     uid: Option<u32>,
@@ -168,12 +168,12 @@ fn opened(path: &Path) -> Result<Opened, rustix::io::Errno> {
     Ok(Opened { path, folder })
 }
 
-/// A path to an open folder, whatever is mounted in front of it by now.
+/// Returns a path to an open folder, regardless of later mounts.
 fn link_to(folder: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", folder.as_raw_fd())
 }
 
-/// Bounds the System V objects of the namespace.
+/// Sets the System V limits of the namespace.
 fn bound_system_v(bytes: u64) {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(4_096);
     let pages = bytes.div_ceil(page).to_string();
@@ -184,11 +184,11 @@ fn bound_system_v(bytes: u64) {
     }
 }
 
-/// Calls `with` while the kernel's settings can be written. A service manager may have mounted them read-only, which
-/// can be undone in a namespace of mounts of its own, where this is to be called.
+/// Calls `with` while the kernel's settings are writable. A service manager may have mounted the settings read-only,
+/// which can be undone in a private mount namespace, where this function must be called.
 ///
 /// # Errors
-/// Where they stay read-only, and those of `with`.
+/// Fails if the settings stay read-only, and with errors of `with`.
 pub(super) fn with_writable_settings<T>(with: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount_remount("/proc/sys", flags, "")?;

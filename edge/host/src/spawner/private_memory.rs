@@ -1,8 +1,8 @@
-//! Memory of an instance that belongs to no process: the files of its tmpfs, and its System V shared memory.
+//! Memory of an instance outside of processes: the files of the tmpfs, and System V shared memory.
 //!
-//! The kernel frees it with the last one that holds the tmpfs or the namespace, which need not be a process of the
-//! instance: another one of the same user opens them by `/proc/PID/root` or `/proc/PID/ns`. So it is freed at the end
-//! of the instance, by descriptors that were taken at its beginning.
+//! The kernel frees the memory with the last holder of the tmpfs or the namespace, possibly a process outside of the
+//! instance: another process of the same user can open both by `/proc/PID/root` or `/proc/PID/ns`. So the memory is
+//! freed at the end of the instance, by descriptors opened at the start.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -22,47 +22,47 @@ use super::kernel_files;
 use super::private_folders::with_writable_settings;
 use devanture_base::durable;
 
-/// The namespace of System V objects of the calling process.
+/// System V namespace of the calling process.
 const OWN_IPC: &str = "/proc/self/ns/ipc";
-/// Removes shared memory that no process has attached.
+/// Kernel setting that removes shared memory without attached processes.
 const REMOVE_UNUSED: &str = "/proc/sys/kernel/shm_rmid_forced";
-/// Longest time of one step.
+/// Time limit of one step.
 const STEP_TIME_MAX: Duration = Duration::from_secs(1);
-/// Files that are removed in a step of that time, at least, unless somebody makes new ones meanwhile.
+/// Minimum of files removed in a step of that time, unless new files are created meanwhile.
 const STEP_FILES_MIN: u64 = 1_000;
 
-/// The memory of one instance.
+/// Memory of one instance.
 #[derive(Debug)]
 pub(super) struct PrivateMemory {
-    /// The top of its tmpfs.
+    /// Top of the tmpfs.
     tmpfs: OwnedFd,
-    /// Its namespace of System V objects.
+    /// Namespace of System V objects.
     ipc: OwnedFd,
-    /// What keeps the name of its terminal, if it has one, until its end.
+    /// Descriptor that keeps the name of the terminal, if any.
     terminal: Option<OwnedFd>,
 }
 
-/// The outcome of a step.
+/// Outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freed {
-    /// Nothing is left but what somebody has open, or nothing more can be done.
+    /// Only open files are left, or no further progress is possible.
     All,
-    /// There is less of it.
+    /// A part of the memory was freed.
     Part,
-    /// Somebody makes new files meanwhile.
+    /// A process creates new files meanwhile.
     Resisted,
 }
 
 impl PrivateMemory {
-    /// That of the calling process, whose tmpfs this is, with what keeps the name of its terminal.
+    /// Returns the memory of the calling process, with the process's tmpfs and the descriptor for the terminal's name.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub(super) fn own(tmpfs: OwnedFd, terminal: Option<OwnedFd>) -> io::Result<Self> {
         Ok(Self { tmpfs, ipc: File::open(OWN_IPC)?.into(), terminal })
     }
 
-    /// That of [`Self::files`], as they arrived.
+    /// Returns the memory from received [`Self::files`].
     pub(super) fn of(files: Vec<OwnedFd>) -> Option<Self> {
         let mut files = files.into_iter();
         Some(Self { tmpfs: files.next()?, ipc: files.next()?, terminal: files.next() })
@@ -73,7 +73,7 @@ impl PrivateMemory {
         [self.tmpfs.as_fd(), self.ipc.as_fd()].into_iter().chain(terminal).collect()
     }
 
-    /// One step of freeing it, when no process of the instance is left. The tmpfs cannot grow from then on.
+    /// Runs one step of freeing, after the instance's last process is gone. The tmpfs cannot grow from then on.
     pub(super) fn free(&self) -> Freed {
         self.free_shared_memory().ok();
         let before = self.shrink();
@@ -91,11 +91,11 @@ impl PrivateMemory {
         durable::empty_opened_folder(openat(&self.tmpfs, ".", flags, Mode::empty())?, Instant::now() + STEP_TIME_MAX)
     }
 
-    /// Bounds the tmpfs to what is in it; gives the number of its files. Linux can since 5.2: before, a holder of a
-    /// folder can make files without a name in it, each of which is counted as long as it is open.
+    /// Limits the tmpfs to its content; returns the number of files. Possible since Linux 5.2: before, the holder of a
+    /// folder can create files without a name, each counted as long as open.
     fn shrink(&self) -> u64 {
         let Ok(found) = fstatvfs(&self.tmpfs) else { return 0 };
-        // None at all would be no bound.
+        // Zero would mean no limit.
         let blocks = found.f_blocks.saturating_sub(found.f_bfree).max(1);
         let files = found.f_files.saturating_sub(found.f_ffree).max(1);
         self.bound(blocks.saturating_mul(found.f_frsize), files).ok();
@@ -109,7 +109,7 @@ impl PrivateMemory {
         fsconfig_reconfigure(&options)
     }
 
-    /// Removes its System V shared memory, from a thread that ends: none comes back from another namespace.
+    /// Removes System V shared memory in a short-lived thread, since a thread cannot return from another namespace.
     fn free_shared_memory(&self) -> io::Result<()> {
         thread::scope(|scope| {
             let freeing = thread::Builder::new().spawn_scoped(scope, || {

@@ -1,9 +1,9 @@
-//! Pseudo-terminals that an instance has to itself, in a namespace of mounts of its own: those of the machine are few,
-//! and an instance that could open them all would leave none to a login, or to a command of another app.
+//! Private pseudo-terminals of an instance, in a separate mount namespace: the machine has few terminals, and an
+//! instance that opens all of them would leave none to a login, or to a command of another app.
 //!
-//! The kernel counts those of all such folders too (`kernel.pty.max`), and keeps a part of them for the machine's own
-//! (`kernel.pty.reserve`), which no folder that is mounted in another namespace gets any of. The terminal of an
-//! attached instance is one of the machine's therefore, and is put among the instance's own by its name alone.
+//! The kernel counts the terminals of all private folders too (`kernel.pty.max`), and reserves a part for the machine
+//! (`kernel.pty.reserve`), which is unavailable to folders mounted in another namespace. Therefore the terminal of an
+//! attached instance belongs to the machine, and only its name is placed among the private terminals.
 
 use std::ffi::CString;
 use std::fs;
@@ -17,34 +17,35 @@ use rustix::pty::{OpenptFlags, openpt, ptsname};
 use rustix::stdio::stdin;
 use rustix::termios::isatty;
 
-/// Most terminals of an instance at once, that of `devanture run` among them. One that is a container has as many.
+/// Maximum concurrent terminals of an instance, including the terminal of `devanture run`. Containers have the same
+/// limit.
 pub const TERMINALS_MAX: u32 = 32;
-/// Where terminals are.
+/// Folder of terminals.
 const FOLDER: &str = "/dev/pts";
-/// What opens a new one, in that folder …
+/// Device that opens a new terminal, in the folder …
 const IN_FOLDER: &str = "/dev/pts/ptmx";
-/// … and where programs open it.
+/// … and the path that programs open.
 const OPENED: &str = "/dev/ptmx";
 
-/// The name of the terminal that is the standard input.
+/// Name of the terminal on standard input.
 pub(super) struct TerminalName {
     pub(super) path: CString,
-    /// Keeps the name: for as long as this is open.
+    /// Descriptor that keeps the name while open.
     pub(super) place: OwnedFd,
 }
 
-/// Replaces the terminals of the machine, in the namespace of mounts of this process. Gives the new name of its
-/// terminal, if it has one; without a name, it can be used all the same where it is open.
+/// Replaces the machine's terminals in the mount namespace of the process. Returns the new name of the terminal on
+/// standard input, if any; without a name, the open terminal still works.
 ///
 /// # Errors
-/// The kernel's, where they stay those of the machine.
+/// Errors of the kernel; the machine's terminals stay then.
 pub(super) fn enter() -> io::Result<Option<TerminalName>> {
-    // Before anything is put in front of it.
+    // Before mounting over the folder.
     let own = own_terminal();
     let options = CString::new(format!("newinstance,ptmxmode=0666,mode=620,max={TERMINALS_MAX}"));
     let options = options.map_err(|_zero| Errno::INVAL)?;
     mount("devpts", FOLDER, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, options.as_c_str())?;
-    // It may be a link into the folder, or missing.
+    // The path may be a link into the folder, or missing.
     if fs::canonicalize(OPENED).is_ok_and(|path| path != Path::new(IN_FOLDER)) {
         mount_bind(IN_FOLDER, OPENED).inspect_err(|_refused| {
             unmount(FOLDER, UnmountFlags::DETACH).ok();
@@ -53,7 +54,7 @@ pub(super) fn enter() -> io::Result<Option<TerminalName>> {
     Ok(own.and_then(|own| name(&own).ok()))
 }
 
-/// The file of the terminal that is the standard input, where that is one.
+/// Returns the terminal on standard input, if any.
 fn own_terminal() -> Option<OwnedFd> {
     if !isatty(stdin()) {
         return None;
@@ -64,7 +65,7 @@ fn own_terminal() -> Option<OwnedFd> {
     ((found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)).then_some(file)
 }
 
-/// Names a terminal of the machine among those of the folder, where no file can be made: it takes the place of one.
+/// Names a terminal of the machine within the folder, in which no file can be created: mounts over a new terminal.
 fn name(terminal: &OwnedFd) -> io::Result<TerminalName> {
     let place = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     let path = ptsname(&place, Vec::new())?;

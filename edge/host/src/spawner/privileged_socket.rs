@@ -1,5 +1,5 @@
-//! `devanture-edge spawner --listen`: a spawner with more privileges than the edge, behind a socket that one user may
-//! come to. Each connection is an edge, and gets a spawner process of its own, whose standard input is the connection.
+//! `devanture-edge spawner --listen`: spawner with more privileges than the edge, behind a socket for a single user.
+//! Each connection is an edge and gets a separate spawner process, with the connection as standard input.
 
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
@@ -26,30 +26,30 @@ use super::processes::{BETWEEN_PASSES, Table};
 use super::user::end_users;
 use devanture_base::durable;
 
-/// In place of a range of users: each edge gets one that is free.
+/// Value in place of a range of users: each edge gets a free range.
 pub const AUTO: &str = "auto";
-/// Most edges at once.
+/// Maximum concurrent edges.
 const CONNECTIONS_MAX: usize = 16;
-/// Pause after the system failed to accept a connection.
+/// Pause after a failed accept.
 const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
 /// Settings of a listening spawner.
 #[derive(Debug, Clone)]
 pub struct SocketSettings {
-    /// Where the socket is made.
+    /// Path of the socket.
     pub listen: PathBuf,
-    /// The user that an edge runs as: its name, or its number.
+    /// User of the edge: name or number.
     pub user: String,
-    /// The users that instances may run as; without them, each edge gets a range that is free.
+    /// Users permitted for instances; `None` gives each edge a free range.
     pub uids: Option<RangeInclusive<u32>>,
-    /// Where instances have control groups.
+    /// Location of instances' control groups.
     pub cgroup: ControlGroups,
 }
 
 /// Serves edges until the process is ended.
 ///
 /// # Errors
-/// Where the user is unknown, the range of users holds root, or the socket cannot be made.
+/// Fails if the user is unknown, the range of users contains root, or the socket cannot be created.
 pub fn open_door(settings: &SocketSettings) -> io::Result<()> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -62,7 +62,7 @@ pub fn open_door(settings: &SocketSettings) -> io::Result<()> {
     set_child_subreaper(Some(getpid()))?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         durable::remove_file(&settings.listen).map_err(io::Error::other)?;
-        // From the first moment on, nobody else can connect.
+        // Restricted from the beginning: no other user can connect.
         umask(Mode::from_raw_mode(0o177));
         let listener = UnixListener::bind(&settings.listen)?;
         chown(&settings.listen, Some(user), None)?;
@@ -78,16 +78,16 @@ async fn serve(settings: &SocketSettings, user: u32, listener: &UnixListener) ->
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 let socket = match accepted {
                     Ok((socket, _)) => socket,
-                    // One that cannot be taken now, since it is gone already or descriptors are short, ends nobody
-                    // else's.
+                    // A failed accept, for example of a closed connection or for lack of descriptors, does not affect
+                    // other edges.
                     Err(error) => {
                         writeln!(io::stderr(), "devanture-edge spawner: an edge could not be let in: {error}").ok();
                         tokio::time::sleep(AFTER_REFUSAL).await;
                         continue;
                     }
                 };
-                // Anyone who can write to the file's folder could have put another socket there, but not this
-                // credential.
+                // Any user who can write to the socket's folder could have placed another socket, but cannot forge the
+                // credentials.
                 if socket.peer_cred().is_ok_and(|peer| peer.uid() == user)
                     && let Ok(mut spawner) = spawner_for(settings, socket)
                 {
@@ -109,7 +109,7 @@ async fn serve(settings: &SocketSettings, user: u32, listener: &UnixListener) ->
     }
 }
 
-/// A spawner that serves one connection.
+/// Starts a spawner for one connection.
 fn spawner_for(settings: &SocketSettings, socket: UnixStream) -> io::Result<Child> {
     let mut command = Command::new(OWN_PROGRAM);
     let uids =
@@ -119,8 +119,8 @@ fn spawner_for(settings: &SocketSettings, socket: UnixStream) -> io::Result<Chil
     command.stdin(OwnedFd::from(socket.into_std()?)).stdout(Stdio::null()).spawn()
 }
 
-/// Kills what a spawner has left that was killed itself: all that came to this process and is no spawner, and all of
-/// the users that it ran as, which are no other edge's.
+/// Kills the leftovers of a killed spawner: all children of this process except spawners, and all processes of the
+/// spawner's users, which no other edge uses.
 async fn kill_orphans(spawners: &HashSet<u32>) {
     let mut tasks: HashSet<i32> = HashSet::new();
     loop {
@@ -142,7 +142,7 @@ async fn kill_orphans(spawners: &HashSet<u32>) {
     }
 }
 
-/// The number of a user, by its name or as it is.
+/// Returns the number of a user given by name or number.
 fn uid_of(user: &str, passwd: &str) -> Option<u32> {
     let named = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

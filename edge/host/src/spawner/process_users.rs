@@ -1,22 +1,21 @@
-//! The users of processes, as `/proc` names them, and which of them are users of instances.
+//! Users of processes according to `/proc`, and the distinction of instance users.
 
 use std::fs;
 use std::io::Read as _;
 
 use super::processes::Process;
 
-/// Most bytes of `/proc/PID/status` that are read: the ids stand near its beginning.
+/// Maximum bytes read of `/proc/PID/status`: the ids are near the beginning.
 const STATUS_BYTES_MAX: u64 = 4 * 1024;
-/// The first id of users that are no part of the system.
+/// First id of non-system users.
 pub(super) const FIRST_USER: u32 = 1_000;
 
-/// The processes that have not ended and of which a user id, real, effective, saved or of files, is one that is meant,
-/// with that id.
+/// Returns the live processes with a matching user id (real, effective, saved or file system), each with the id.
 pub(super) fn processes_of(is_meant: &dyn Fn(u32) -> bool) -> Vec<(Process, u32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.filter_map(|pid| {
-        // First, so that an id that is given to another process in between is noticed when it is killed.
+        // Read first, so that a reused id is noticed at the kill.
         let process = Process::read(pid)?;
         let (ids, is_dead) = users_of(pid)?;
         let uid = ids.into_iter().find(|uid| is_meant(*uid)).filter(|_| !is_dead)?;
@@ -25,8 +24,8 @@ pub(super) fn processes_of(is_meant: &dyn Fn(u32) -> bool) -> Vec<(Process, u32)
     .collect()
 }
 
-/// The four user ids of a process, and whether it has ended. From `status`, since whom `/proc/PID` belongs to is root
-/// where the process forbids that it is traced (prctl(2), `PR_SET_DUMPABLE`).
+/// Returns the four user ids of a process, and true if dead. Read from `status`, since `/proc/PID` belongs to root for
+/// a process that forbids tracing (prctl(2), `PR_SET_DUMPABLE`).
 pub(super) fn users_of(pid: i32) -> Option<([u32; 4], bool)> {
     let mut text = String::new();
     let file = fs::File::open(format!("/proc/{pid}/status")).ok()?;
@@ -41,18 +40,18 @@ fn parse_status(text: &str) -> Option<([u32; 4], bool)> {
     Some((ids.try_into().ok()?, is_dead))
 }
 
-/// The user that a process runs as.
+/// Returns the effective user of a process.
 pub(super) fn owner_of(pid: i32) -> Option<u32> {
     let ([_real, effective, ..], _) = users_of(pid)?;
     Some(effective)
 }
 
-/// Whether a process of the user `uid` can have been started by an edge that runs as the user `own`.
+/// Returns true if an edge running as `own` can have started a process of the user `uid`.
 pub(super) const fn may_be_ours(uid: u32, own: u32) -> bool {
     uid == own || own == 0 && uid >= FIRST_USER
 }
 
-/// Whether all processes of a user may be ended by this process: neither those of the system nor its own.
+/// Returns true if this process may end all processes of a user: not for system users and not for its own user.
 pub(super) const fn may_be_ended(uid: u32, own: u32) -> bool {
     own == 0 && uid >= FIRST_USER && uid < u32::MAX
 }

@@ -1,4 +1,4 @@
-//! The connection to one spawner, from its start to its end.
+//! Connection to one spawner, from start to end.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -19,20 +19,20 @@ use super::handover::connection;
 use super::wire::{self, Event, Frame, Order, PROTOCOL};
 use super::{Means, SpawnError, SpawnerSettings};
 
-/// Longest time until a spawner is ready; it kills what an earlier run has left before.
+/// Longest time until a spawner is ready, which includes killing leftovers of an earlier run.
 const READY_WAIT: Duration = Duration::from_secs(30);
-/// Longest time of its end, after which it is killed.
+/// Longest time of the end before a kill.
 const END_WAIT: Duration = Duration::from_secs(20);
-/// Most frames that were read and wait to be handed out.
+/// Maximum received frames waiting to be handled.
 const FRAMES_WAITING: usize = 16;
 
-/// One spawner, from its start to its end.
+/// One spawner, from start to end.
 pub(super) struct Session {
-    /// `None` behind a socket, and where an earlier edge started it.
+    /// Child process; `None` behind a socket, or if an earlier edge started the spawner.
     child: Option<Child>,
-    /// A copy of the connection, for the next edge.
+    /// Copy of the connection for the next edge.
     socket: OwnedFd,
-    /// The users that the spawner has claimed.
+    /// Users claimed by the spawner.
     pub(super) uids: Option<RangeInclusive<u32>>,
     pub(super) frames: mpsc::Receiver<Frame<Event>>,
     pub(super) out: mpsc::UnboundedSender<Vec<u8>>,
@@ -47,7 +47,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads until the end, or until the spawner pauses: then it is returned, and what follows is unread.
+    /// Reads to the end, or until the spawner pauses: then returns itself, with later bytes unread.
     async fn read_on(mut self) -> Option<Self> {
         loop {
             match wire::read(&mut self.from).await {
@@ -69,10 +69,10 @@ impl Reader {
 }
 
 impl Session {
-    /// A session over a connection.
+    /// Creates a session over a connection.
     fn over(child: Option<Child>, socket: UnixStream, is_paused: bool) -> io::Result<Self> {
         let copy = socket.as_fd().try_clone_to_owned()?;
-        // Halves that shut nothing down when they are dropped: the connection may go on with the next edge.
+        // Halves without a shutdown on drop: the connection may continue with the next edge.
         let (from, mut to) = tokio::io::split(socket);
         let (out, mut waiting) = mpsc::unbounded_channel::<Vec<u8>>();
         let writer = tokio::spawn(async move {
@@ -92,7 +92,7 @@ impl Session {
         Ok(Self { child, socket: copy, uids: None, frames, out, reader, writer })
     }
 
-    /// A session over the connection of an earlier edge, paused.
+    /// Adopts the paused connection of an earlier edge.
     ///
     /// # Errors
     /// Errors of the socket.
@@ -102,18 +102,18 @@ impl Session {
         Ok(session)
     }
 
-    /// A copy of the connection, for the next edge.
+    /// Copies the connection for the next edge.
     ///
     /// # Errors
-    /// Where there are no descriptors left.
+    /// Fails if no descriptors are left.
     pub(super) fn copy(&self) -> io::Result<OwnedFd> {
         self.socket.try_clone()
     }
 
-    /// Goes on after a pause.
+    /// Resumes after a pause.
     ///
     /// # Errors
-    /// Where the connection was lost before the pause.
+    /// Fails if the connection was lost before the pause.
     pub(super) async fn resume(&mut self) -> io::Result<()> {
         let reader = (&mut self.reader).await.ok().flatten().ok_or(io::ErrorKind::BrokenPipe)?;
         self.reader = tokio::spawn(reader.read_on());
@@ -142,14 +142,14 @@ impl Session {
             Ok(None) => SpawnError::Start(io::ErrorKind::BrokenPipe.into()),
             Err(_) => SpawnError::Start(io::ErrorKind::TimedOut.into()),
         };
-        // A connection that is only dropped stays open for as long as something is read from it.
+        // A dropped connection stays open as long as a reader exists.
         tokio::spawn(session.close());
         Err(error)
     }
 
     pub(super) fn say(&self, order: &Order) -> io::Result<()> {
         let frame = wire::message(order)?;
-        // Where nobody hears it, the end is noticed by what is not heard either.
+        // A lost connection is noticed by the reader.
         self.out.send(frame).ok();
         Ok(())
     }
@@ -159,7 +159,7 @@ impl Session {
         self.out.send(frame).ok();
     }
 
-    /// Says that nothing more comes, upon which the spawner kills everything, and waits until it is gone.
+    /// Closes the sending side, upon which the spawner kills all instances, and waits until the spawner is gone.
     pub(super) async fn close(self) {
         let Self { child, mut frames, out, writer, .. } = self;
         drop(out);
@@ -178,7 +178,7 @@ impl Session {
         }
     }
 
-    /// Remaining work after the connection to a spawner is lost.
+    /// Cleans up after the connection to a spawner is lost.
     pub(super) async fn bury(self) {
         if let Some(mut child) = self.child {
             child.start_kill().ok();
@@ -189,7 +189,7 @@ impl Session {
 
 fn log_means(settings: &SpawnerSettings, no_groups: Option<&str>, no_folders: Option<&str>) {
     match no_groups {
-        // Nobody asked for them.
+        // Control groups were not requested.
         Some(reason) if settings.cgroup == ControlGroups::Auto => {
             tracing::info!(reason, "instances have no control groups: what they use is measured");
         }
@@ -204,8 +204,8 @@ fn log_means(settings: &SpawnerSettings, no_groups: Option<&str>, no_folders: Op
     }
 }
 
-/// Starts a spawner as a child, whose standard input is the socket. It has nothing of the edge's environment, and a
-/// process group of its own, so that a terminal's Ctrl-C is the edge's alone.
+/// Starts a spawner as a child with the socket as standard input. The child has no environment of the edge, and a
+/// separate process group, so that Ctrl-C in a terminal only reaches the edge.
 fn own_spawner(settings: &SpawnerSettings) -> io::Result<(Option<Child>, UnixStream)> {
     let (own, its) = StdUnixStream::pair()?;
     own.set_nonblocking(true)?;

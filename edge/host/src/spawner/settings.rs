@@ -1,4 +1,4 @@
-//! The settings of a spawner, and the means that it then has.
+//! Settings of a spawner, and the resulting means.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 use devanture_config::edge_toml::ControlGroups;
 use serde::{Deserialize, Serialize};
 
-/// The means to start instances.
+/// Settings for starting instances.
 #[derive(Debug, Clone)]
 pub struct SpawnerSettings {
-    /// This very program, `devanture-edge`.
+    /// Path of this program, `devanture-edge`.
     pub program: PathBuf,
-    /// Where a spawner with more privileges listens; without one, the edge starts its own.
+    /// Socket of a spawner with more privileges; `None` starts a child.
     pub socket: Option<PathBuf>,
-    /// Where instances have control groups; a spawner behind a socket decides for itself.
+    /// Location of instances' control groups; a spawner behind a socket decides for itself.
     pub cgroup: ControlGroups,
-    /// The mark of this edge's processes; the same after a restart, and no other edge's on this machine.
+    /// Mark of the edge's processes, stable across restarts and unique on the machine.
     pub edge_id: String,
-    /// The folder of its backends, which names it to people.
+    /// Folder of the edge's backends, for messages.
     pub folder: PathBuf,
-    /// Users that nothing but instances of this edge runs as: what an earlier run left of them is ended.
+    /// Users that run only instances of the edge: leftovers of an earlier run are ended.
     pub uids: Vec<RangeInclusive<u32>>,
 }
 
-/// The means by which the spawner enforces limits, as far as the machine allows.
+/// Means of enforcing limits, as far as the machine permits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Means {
-    /// Each instance has a control group.
+    /// True if each instance has a control group.
     pub control_groups: bool,
-    /// Temporary files of an instance are in a tmpfs of its own, of a fixed size.
+    /// True if temporary files of an instance are in a private tmpfs of a fixed size.
     pub private_folders: bool,
 }

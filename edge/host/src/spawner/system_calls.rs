@@ -1,12 +1,12 @@
-//! The system calls that instances may not make.
+//! System calls forbidden to instances.
 //!
-//! In a user namespace of its own a process may mount file systems in memory, which no limit of its instance counts,
-//! and reaches much of the kernel that is otherwise for root alone. The keyrings of keyrings(7) outlive processes and
-//! belong to sessions and user ids: all instances inherit the session of the edge, and a user id is given again.
+//! In a new user namespace, a process may mount file systems in memory, which no limit of the instance counts, and
+//! reaches much of the kernel otherwise reserved for root. The keyrings of keyrings(7) outlive processes and belong to
+//! sessions and user ids: all instances inherit the session of the edge, and user ids are reused.
 //!
-//! By io_uring(7) the kernel acts past filters of system calls, and a process that handles its page faults by
-//! userfaultfd(2) can hold up a reader of its memory; both have been used for many attacks on kernels. Container
-//! runtimes refuse them with EPERM too, so that programs know how to go on without.
+//! Through io_uring(7) the kernel acts past system call filters, and a process that handles its page faults through
+//! userfaultfd(2) can stall a reader of its memory; both were used in many attacks on kernels. Container runtimes
+//! refuse both with EPERM too, so programs have a fallback.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,15 +20,15 @@ use seccompiler::{
     TargetArch, apply_filter,
 };
 
-/// The bit of system calls of the x32 interface, whose architecture is that of x86_64.
+/// Bit of system calls of the x32 interface, with the architecture of x86_64.
 const X32: c_long = 0x4000_0000;
 
-/// Rules them out for this thread, which may gain no privileges any more, and all that comes of it.
+/// Forbids the calls for this thread, which must be unable to gain privileges, and for all descendants.
 ///
-/// A program for another architecture than the edge's, such as a 32-bit one, is ended at its first system call.
+/// A program for another architecture than the edge's, such as a 32-bit program, is killed at the first system call.
 ///
 /// # Errors
-/// Where the kernel refuses the filter. One without filters has no error: nothing can be ruled out there.
+/// Fails if the kernel refuses the filter. A kernel without filters is no error: the calls cannot be forbidden there.
 pub(super) fn forbid() -> io::Result<()> {
     let architecture: TargetArch = std::env::consts::ARCH.try_into().map_err(io::Error::other)?;
     let flag = u64::from(CLONE_NEWUSER.unsigned_abs());
@@ -39,16 +39,16 @@ pub(super) fn forbid() -> io::Result<()> {
     denied.extend(both(&[SYS_keyctl, SYS_add_key, SYS_request_key], &[]));
     denied.extend(both(&[SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_userfaultfd], &[]));
     install(filter(denied, EPERM, architecture)?)?;
-    // Its flags are in memory, which a filter cannot look at. Libraries go on with `clone` where it is not there.
+    // The flags are in memory, which a filter cannot read. Libraries fall back to `clone`.
     install(filter(both(&[SYS_clone3], &[]), ENOSYS, architecture)?)
 }
 
-/// Rules for system calls, and for the same of the x32 interface.
+/// Returns rules for system calls, including the x32 variants.
 fn both(calls: &[c_long], rules: &[SeccompRule]) -> BTreeMap<c_long, Vec<SeccompRule>> {
     calls.iter().flat_map(|call| [*call, call | X32]).map(|call| (call, rules.to_vec())).collect()
 }
 
-/// A filter that answers these system calls with an error, and lets all others pass.
+/// Returns a filter that fails the given system calls with an error and permits all others.
 fn filter(calls: BTreeMap<c_long, Vec<SeccompRule>>, error: i32, architecture: TargetArch) -> io::Result<BpfProgram> {
     let refused = SeccompAction::Errno(error.unsigned_abs());
     let filter = SeccompFilter::new(calls, SeccompAction::Allow, refused, architecture).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! The tag by which a process is known as one of an instance, wherever it went.
+//! Tag that identifies the processes of an instance regardless of their parents.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +8,18 @@ use rustix::process::{Resource, getrlimit};
 use super::process_users::users_of;
 use super::processes::{INSTANCE_MARKER, Mark, variable_of};
 
-/// The lowest tag, which no limit in use reaches.
+/// Lowest tag, above all limits in use.
 const TAG_FIRST: u64 = 1 << 40;
 
-/// The permanent mark of one instance's processes: the hard limit of file locks, which Linux has not looked at since
-/// 2.4.25. A process inherits it, in a user namespace too, and can lower it but not raise it, so that what an ended
-/// instance left cannot pass for a younger one. For an older one it can: so the user of a process counts besides
-/// ([`Mark`]).
+/// Permanent mark of an instance's processes: the hard limit of file locks, ignored by Linux since 2.4.25. A process
+/// inherits the limit, even in a user namespace, and can lower but never raise the limit, so that leftovers of an ended
+/// instance cannot pass for a younger instance. They can pass for an older instance: so the user of a process counts as
+/// well ([`Mark`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tag(u64);
 
 impl Tag {
-    /// One that is higher than all before it; `None` where the spawner itself has a lower limit.
+    /// Returns a tag above all earlier tags; `None` if the spawner itself has a lower limit.
     pub(super) fn next() -> Option<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(TAG_FIRST);
         let tag = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -27,12 +27,12 @@ impl Tag {
         is_possible.then_some(Self(tag))
     }
 
-    /// The limit that carries it.
+    /// Returns the limit that carries the tag.
     pub(super) const fn limit(self) -> u64 {
         self.0
     }
 
-    /// As the marker of an instance.
+    /// Returns the tag as the marker of an instance.
     pub(super) fn marker(self) -> String {
         format!("tag {}", self.0)
     }
@@ -43,13 +43,13 @@ impl Tag {
     }
 }
 
-/// The hard limit in a table of `/proc/PID/limits`; `None` where there is none.
+/// Returns the hard limit in a table of `/proc/PID/limits`; `None` for no limit.
 fn hard_limit(table: &str, name: &str) -> Option<u64> {
     let values = table.lines().find_map(|line| line.strip_prefix(name))?;
     values.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The mark of an instance's process: its tag, or a variable where no tag could be given; and its users.
+/// Returns the mark of an instance's process: the tag, or a variable if no tag could be set; and the process's users.
 pub(super) fn mark_of(pid: i32) -> Option<Mark> {
     let marker = Tag::of(pid).map(Tag::marker).or_else(|| variable_of(pid, INSTANCE_MARKER))?;
     let (uids, _) = users_of(pid)?;

@@ -14,13 +14,14 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::error::Refusal;
 use super::{Attached, WindowSize};
 
-/// Opens a terminal of this size for a user: the end of the spawner, which never blocks, and that of the instance.
+/// Opens a terminal of a given size for a user; returns the non-blocking end of the spawner, and the end of the
+/// instance.
 ///
 /// # Errors
-/// Where the system has no more of them, or none at all.
+/// Fails if the system has no more terminals, or no terminals at all.
 pub(super) fn open(size: WindowSize, uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), Refusal> {
     let own = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).map_err(|error| match error {
-        // As POSIX has it, and as Linux.
+        // The errors of POSIX and of Linux.
         Errno::AGAIN | Errno::NOSPC => Refusal::no_terminal_left(),
         error => Refusal::unattached(error),
     })?;
@@ -33,7 +34,7 @@ fn opened(own: OwnedFd, size: WindowSize, uid: Option<u32>) -> rustix::io::Resul
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let its = ioctl_tiocgptpeer(&own, flags)?;
     resize(&own, size)?;
-    // For programs that open their terminal by its name. Where the spawner may not, they have what is open already.
+    // For programs that open their terminal by name. Without the privilege, programs use the open descriptor.
     if let Some(uid) = uid {
         fchown(&its, Some(Uid::from_raw(uid)), None).ok();
     }
@@ -42,20 +43,20 @@ fn opened(own: OwnedFd, size: WindowSize, uid: Option<u32>) -> rustix::io::Resul
     Ok((own, its))
 }
 
-/// Sets the size, of which the programs in front are notified.
+/// Sets the size, and notifies the foreground programs.
 ///
 /// # Errors
-/// Where it is no terminal.
+/// Fails for anything but a terminal.
 pub(super) fn resize(terminal: &OwnedFd, size: WindowSize) -> rustix::io::Result<()> {
     let WindowSize { rows, columns } = size;
     tcsetwinsize(terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })
 }
 
-/// Makes `passed` the input of this process, or its controlling terminal with input and outputs. To be called by the
-/// leader of a session without a terminal.
+/// Makes `passed` the input of this process, or the controlling terminal with input and outputs. Must be called by a
+/// session leader without a terminal.
 ///
 /// # Errors
-/// Where the system refuses it.
+/// Fails if the system refuses.
 pub(super) fn attach(attached: &Attached, passed: OwnedFd) -> rustix::io::Result<()> {
     dup2_stdin(&passed)?;
     if attached.terminal.is_some() {
@@ -67,10 +68,10 @@ pub(super) fn attach(attached: &Attached, passed: OwnedFd) -> rustix::io::Result
     Ok(())
 }
 
-/// Opens the terminal of this process by its name, where programs look for the name of what they have open.
+/// Reopens the terminal of this process by name, for programs that look up the name of their open terminal.
 ///
 /// # Errors
-/// Where it cannot be opened; then nothing has changed.
+/// Fails if the terminal cannot be opened; nothing has changed then.
 pub(super) fn reopen(name: &CStr) -> rustix::io::Result<()> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let terminal = openat(CWD, name, flags, Mode::empty())?;

@@ -1,10 +1,9 @@
-//! Usage of instances, measured from `/proc`, where no control group counts it.
+//! Usage of instances, measured from `/proc` without control groups.
 //!
-//! Most of the time a bound is enough: what is resident in the processes of an instance, each on its own, and all
-//! shared memory of the machine. Only where that is more than the instance may have, it is counted exactly: what its
-//! processes have to themselves, their part of what they share, and each file of a tmpfs, named or not, that one of
-//! them has open or mapped, once. What a control group charges beside, such as buffers of sockets and pipes, nobody can
-//! count.
+//! An upper bound mostly suffices: the resident memory of each process of an instance, plus all shared memory of the
+//! machine. Only beyond the limit of the instance, the usage is measured exactly: private memory of the processes,
+//! their part of shared memory, and each file of a tmpfs, named or not, that a process has open or mapped, counted
+//! once. Further charges of a control group, such as socket and pipe buffers, cannot be measured.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,20 +13,20 @@ use std::path::Path;
 
 use rustix::fs::{FsWord, MemfdFlags, memfd_create, statfs};
 
-/// Most descriptors of one instance that are looked at.
+/// Maximum inspected descriptors of one instance.
 const DESCRIPTORS_MAX: usize = 65_536;
-/// Most mappings of one instance that are looked at.
+/// Maximum inspected mappings of one instance.
 const MAPPINGS_MAX: usize = 262_144;
-/// File systems whose files are memory.
+/// File systems with files in memory.
 const IN_MEMORY: [&str; 2] = ["tmpfs", "devtmpfs"];
-/// The type of tmpfs, of statfs(2).
+/// Type of tmpfs from statfs(2).
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
-/// The memory of the machine, in bytes.
+/// Memory of the machine in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Machine {
     pub(super) available: u64,
-    /// Of tmpfs files, memfd and other shared memory.
+    /// Bytes of tmpfs files, memfd and other shared memory.
     pub(super) shared: u64,
     pub(super) swapped: u64,
 }
@@ -46,13 +45,13 @@ impl Machine {
         }
     }
 
-    /// Upper bound of an instance's memory, where so much is resident in its processes.
+    /// Returns an upper bound of an instance's memory, given the resident memory of its processes.
     pub(super) fn bound(&self, resident: u64) -> u64 {
         resident.saturating_add(self.shared).saturating_add(self.swapped)
     }
 }
 
-/// A file, whatever its names.
+/// Identity of a file, regardless of its names.
 type FileId = (u64, u64);
 
 /// Open and mapped files of an instance, each counted once.
@@ -60,30 +59,30 @@ type FileId = (u64, u64);
 pub(super) struct Files {
     /// Bytes of memory.
     pub(super) shared: u64,
-    /// Bytes on a disk of files that have no name any more.
+    /// Bytes of unlinked files on a disk.
     pub(super) unlinked: u64,
-    /// There are more than can be looked at.
+    /// True if there are more files than can be inspected.
     pub(super) are_too_many: bool,
     seen: HashSet<FileId>,
     descriptors: usize,
     mappings: usize,
 }
 
-/// Devices that hold memory instead of files.
+/// Devices with files in memory.
 pub(super) struct Devices(HashSet<u64>);
 
 impl Devices {
     pub(super) fn read() -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut devices: HashSet<u64> = in_memory(&mounts).collect();
-        // The one without a mount, which memfd, shared mappings and System V shared memory have.
+        // Device without a mount, used by memfd, shared mappings and System V shared memory.
         let own = memfd_create("", MemfdFlags::CLOEXEC).and_then(rustix::fs::fstat);
         devices.extend(own.map(|own| own.st_dev));
         Self(devices)
     }
 }
 
-/// Counts the memory of processes exactly. `apart` is the device of files that are counted otherwise.
+/// Measures the memory of processes exactly. `apart` is the device of files counted elsewhere.
 pub(super) fn memory(processes: &[(i32, u64)], devices: &Devices, apart: Option<u64>) -> (u64, Files) {
     let mut files = Files::default();
     let mut own: u64 = 0;
@@ -94,23 +93,23 @@ pub(super) fn memory(processes: &[(i32, u64)], devices: &Devices, apart: Option<
     (own.saturating_add(files.shared), files)
 }
 
-/// Memory of a process that is no file, with its page tables; `None` if nobody may know.
+/// Returns the memory of a process without files, including page tables; `None` without permission.
 fn private_memory(pid: i32) -> Option<u64> {
     let rollup = match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
         Ok(rollup) => rollup,
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return None,
-        // It has ended, or is about to.
+        // The process has ended, or is about to.
         Err(_) => return Some(0),
     };
     let tables = fs::read_to_string(format!("/proc/{pid}/status")).map_or(0, |status| kib(&status, "VmPTE:"));
-    // Linux before 5.9 tells it together with files.
+    // Linux before 5.9 reports the value together with files.
     let name = if rollup.contains("Pss_Anon:") { "Pss_Anon:" } else { "Pss:" };
     let parts = kib(&rollup, name).saturating_add(kib(&rollup, "SwapPss:")).saturating_add(tables);
     Some(parts.saturating_mul(1_024))
 }
 
 impl Files {
-    /// Adds what a process has open or mapped.
+    /// Adds the open and mapped files of a process.
     pub(super) fn add(&mut self, pid: i32, devices: &Devices, apart: Option<u64>) {
         let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         for entry in entries {
@@ -131,13 +130,13 @@ impl Files {
             }
             if let Some((range, id)) = held_mapping(&line, devices).filter(|(_, id)| !self.seen.contains(id)) {
                 self.count(Path::new(&format!("/proc/{pid}/map_files/{range}")), devices, apart);
-                // Where it may not be looked at, it is not tried again by its other mappings.
+                // An inaccessible file is not retried through further mappings.
                 self.seen.insert(id);
             }
         }
     }
 
-    /// Counts the file that a link of `/proc` leads to.
+    /// Counts the file behind a link of `/proc`.
     fn count(&mut self, link: &Path, devices: &Devices, apart: Option<u64>) {
         let Ok(found) = fs::metadata(link) else { return };
         let is_new = found.is_file() && self.seen.insert((found.dev(), found.ino()));
@@ -145,7 +144,7 @@ impl Files {
             return;
         }
         let bytes = found.blocks().saturating_mul(512);
-        // A tmpfs of another instance, which may have ended, is mounted nowhere that is seen from here.
+        // The tmpfs of another instance, possibly ended, is mounted nowhere in this namespace.
         let is_memory = || statfs(link).is_ok_and(|system| system.f_type == TMPFS_MAGIC);
         if devices.0.contains(&found.dev()) || is_memory() {
             self.shared = self.shared.saturating_add(bytes);
@@ -155,8 +154,8 @@ impl Files {
     }
 }
 
-/// Bytes of all files of the tmpfs that a process alone has at `folder`, and its device; `None` while it has not
-/// entered it yet: what it sees there is the machine's own, most often a disk with all that is on it.
+/// Returns the bytes of all files in a process's private tmpfs at `folder`, and the device; `None` before the process
+/// has entered the tmpfs: until then the process sees the machine's own folder, mostly a disk with all its files.
 pub(super) fn of_tmpfs(pid: i32, folder: &str) -> Option<(u64, u64)> {
     let path = format!("/proc/{pid}/root{folder}");
     let device = fs::metadata(&path).ok()?.dev();
@@ -168,13 +167,13 @@ pub(super) fn of_tmpfs(pid: i32, folder: &str) -> Option<(u64, u64)> {
     Some((used, device))
 }
 
-/// The number of KiB behind a name.
+/// Returns the number of KiB after a name.
 fn kib(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
-/// Devices of file systems whose files are memory, of `mountinfo`.
+/// Returns the devices of file systems with files in memory, from `mountinfo`.
 fn in_memory(mounts: &str) -> impl Iterator<Item = u64> {
     mounts.lines().filter_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
@@ -184,7 +183,7 @@ fn in_memory(mounts: &str) -> impl Iterator<Item = u64> {
     })
 }
 
-/// The range and the file of a line of `/proc/PID/maps`, where the file is memory or has no name any more.
+/// Returns the range and the file of a line of `/proc/PID/maps`, if the file is in memory or unlinked.
 fn held_mapping<'l>(line: &'l str, devices: &Devices) -> Option<(&'l str, FileId)> {
     let mut fields = line.split_ascii_whitespace();
     let range = fields.next()?;
@@ -213,7 +212,7 @@ mod tests {
         assert!(Machine::read().available > 0);
     }
 
-    /// It was counted as memory: an instance of 44 MB was reported with the 64 GB of the disk.
+    /// Regression: the folder counted as memory, so an instance of 44 MB was reported with the 64 GB of the disk.
     #[test]
     fn the_disk_that_a_process_sees_before_its_own_tmpfs_is_not_counted() {
         let own = i32::try_from(std::process::id()).unwrap();
@@ -242,7 +241,7 @@ mod tests {
         assert_eq!(of("broken"), None);
     }
 
-    /// As those of another instance are, which this process sees mounted nowhere.
+    /// Like the tmpfs of another instance, which is mounted nowhere in this process's namespace.
     #[test]
     fn a_file_of_a_tmpfs_counts_as_memory_also_where_its_device_is_not_known() {
         let own = rustix::process::getpid().as_raw_nonzero().get();
@@ -265,11 +264,11 @@ mod tests {
         let mut file = fs::File::from(memfd_create("hidden", MemfdFlags::CLOEXEC).unwrap());
         file.write_all(&vec![1; 8 * 1024 * 1024]).unwrap();
         let _again = file.try_clone().unwrap();
-        // Nothing is charged for a hole.
+        // A hole is not charged.
         ftruncate(&file, 1 << 30).unwrap();
         let (all, after) = memory(&[(own, 0)], &devices, None);
         let grown = after.shared.saturating_sub(before.shared);
-        // Other tests of this process may have such files too, smaller ones.
+        // Other tests of this process may have such files too, but smaller.
         assert!((8 * MIB..16 * MIB).contains(&grown), "{grown}");
         assert!(all > after.shared && !after.are_too_many);
     }

@@ -1,7 +1,6 @@
-//! One user of instances as a whole: the end of all its processes, and what is left of it.
+//! Ends all processes of one instance user, and finds leftovers.
 //!
-//! `kill(-1)` is the one call that no process escapes by beginning another one in time: the kernel signals all of them
-//! while none can fork.
+//! No process escapes `kill(-1)` by forking in time: the kernel signals all processes of the user while none can fork.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,7 +16,7 @@ use super::user_task::{UserTask, perform};
 /// Ends every process of a user, and waits until none is left.
 ///
 /// # Errors
-/// Where some are left after ten seconds: a process in the middle of disk I/O dies late.
+/// Fails if processes are left after ten seconds: a process during disk I/O dies late.
 pub(super) async fn end_user(uid: u32, mut begun: impl FnMut(i32)) -> Result<(), String> {
     if !may_be_ended(uid, geteuid().as_raw()) {
         return Err(format!("the user {uid} runs no instances alone"));
@@ -31,7 +30,7 @@ pub(super) async fn end_user(uid: u32, mut begun: impl FnMut(i32)) -> Result<(),
         if Instant::now() > until {
             return Err(format!("{} processes of the user {uid} do not end", left.len()));
         }
-        // A process that would end the task first, in a loop, is ended here.
+        // A process that repeatedly kills the task first is killed here.
         left.iter().for_each(|(process, _)| process.kill());
         if let Err(error) = perform(uid, UserTask::EndAll, &mut begun).await {
             tracing::debug!(error, "a task is tried again");
@@ -40,10 +39,10 @@ pub(super) async fn end_user(uid: u32, mut begun: impl FnMut(i32)) -> Result<(),
     }
 }
 
-/// Ends every process of the users for which `is_meant` holds.
+/// Ends every process of the users accepted by `is_meant`.
 ///
 /// # Errors
-/// The first failure; the other users are ended all the same.
+/// The first failure; the processes of the remaining users are ended nevertheless.
 pub(super) async fn end_users(is_meant: &dyn Fn(u32) -> bool, mut begun: impl FnMut(i32)) -> Result<(), String> {
     let own = geteuid().as_raw();
     let found = processes_of(&|uid| may_be_ended(uid, own) && is_meant(uid));
@@ -55,13 +54,13 @@ pub(super) async fn end_users(is_meant: &dyn Fn(u32) -> bool, mut begun: impl Fn
     failed.map_or(Ok(()), Err)
 }
 
-/// Whether objects of System V IPC of a user are left: neither a folder nor a process holds them.
+/// Returns true if System V IPC objects of a user are left, which neither a folder nor a process holds.
 pub fn has_ipc_objects(uid: u32) -> bool {
     let tables = ["shm", "sem", "msg"].map(|kind| fs::read_to_string(Path::new("/proc/sysvipc").join(kind)));
     tables.into_iter().flatten().any(|table| names_user(&table, uid))
 }
 
-/// Whether a table of `/proc/sysvipc` has a line whose owner or maker is a user.
+/// Returns true if a table of `/proc/sysvipc` has a line with the user as owner or creator.
 fn names_user(table: &str, uid: u32) -> bool {
     let mut lines = table.lines();
     let head: Vec<&str> = lines.next().unwrap_or_default().split_ascii_whitespace().collect();

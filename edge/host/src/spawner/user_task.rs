@@ -1,6 +1,6 @@
-//! What is done as a user of instances, since nobody with more rights should walk through what it made.
+//! Tasks performed as an instance user, since no process with more rights should walk through a user's files.
 //!
-//! A process of this program's own, `devanture-edge user-task`, becomes the user for one task.
+//! A separate process of this program, `devanture-edge user-task`, becomes the user for one task.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -24,28 +24,28 @@ use super::own_program::{OWN_NAME, OWN_PROGRAM};
 use super::processes::KILL_WAIT;
 use devanture_base::durable::{self, Owner};
 
-/// Longest time of a task.
+/// Time limit of a task.
 const TASK_TIME_MAX: Duration = Duration::from_secs(60);
-/// Most bytes of what a task answers.
+/// Maximum bytes of a task's answer.
 const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
-/// A task that is done as a user.
+/// Task performed as a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum UserTask {
-    /// SIGKILL to all of its processes at once.
+    /// Sends SIGKILL to all processes of the user at once.
     EndAll,
-    /// Makes a folder that nobody else enters.
+    /// Creates a folder accessible only to the user.
     MakeFolder(PathBuf),
     /// Removes a folder.
     RemoveFolder(PathBuf),
-    /// Removes what is in these folders.
+    /// Removes the content of folders.
     EmptyFolders(Vec<PathBuf>),
-    /// Removes what belongs to it in folders that everybody may write to.
+    /// Removes the user's files in world-writable folders.
     LeaveShared(Vec<PathBuf>),
 }
 
-/// The order for a task process.
+/// Order for a task process.
 #[derive(Debug, Serialize, Deserialize)]
 struct Spec {
     parent: i32,
@@ -53,10 +53,10 @@ struct Spec {
     task: UserTask,
 }
 
-/// Does the task of the standard input, as the user that it names, and answers there why it failed, if so.
+/// Performs the task from standard input as the given user, and reports a failure on the same socket.
 ///
 /// # Errors
-/// Errors of the standard input, and [`io::ErrorKind::InvalidData`] if it has no task.
+/// Errors of standard input, and [`io::ErrorKind::InvalidData`] without a task.
 pub fn user_task() -> io::Result<()> {
     let mut status = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut text = String::new();
@@ -67,8 +67,8 @@ pub fn user_task() -> io::Result<()> {
     status.write_all(serde_json::to_string(&answer)?.as_bytes())
 }
 
-/// In the order of `exec-instance`: the signal at the parent's end is asked for after the change of the user, which
-/// takes it back.
+/// In the order of `exec-instance`: the parent-death signal is requested after the change of user, which resets the
+/// signal.
 fn become_user(uid: u32, parent: i32) -> io::Result<()> {
     setsid()?;
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(uid));
@@ -85,7 +85,7 @@ fn become_user(uid: u32, parent: i32) -> io::Result<()> {
 
 fn carry_out(task: &UserTask) -> io::Result<()> {
     match task {
-        // This process is left out (kill(2)).
+        // The calling process is excluded (kill(2)).
         UserTask::EndAll => match signal::kill(nix::unistd::Pid::from_raw(-1), signal::Signal::SIGKILL) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -102,10 +102,10 @@ fn carry_out(task: &UserTask) -> io::Result<()> {
     }
 }
 
-/// Has a task done as a user. The process is a child of the calling one, which may reap it.
+/// Performs a task as a user. The process is a child of the caller, which may reap the child.
 ///
 /// # Errors
-/// A sentence that says why it was not done.
+/// Returns a message about the failure.
 pub(super) async fn perform(uid: u32, task: UserTask, begun: impl FnOnce(i32)) -> Result<(), String> {
     let failed = |error: io::Error| format!("no task can be done as the user {uid}: {error}");
     let (status, its) = StdUnixStream::pair().map_err(failed)?;
@@ -113,13 +113,13 @@ pub(super) async fn perform(uid: u32, task: UserTask, begun: impl FnOnce(i32)) -
     command.arg0(OWN_NAME).arg("user-task").current_dir("/").env_clear();
     command.stdin(OwnedFd::from(its)).stdout(Stdio::null()).stderr(Stdio::null());
     let child = command.spawn().map_err(failed)?;
-    // With it, the other end of the socket: else its end would never be seen here.
+    // Also drops the other end of the socket: otherwise the end would never be noticed here.
     drop(command);
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     begun(pid.map_or(0, |pid| pid.as_raw_nonzero().get()));
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let answer = timeout(TASK_TIME_MAX, converse(status, &Spec { parent: own, uid, task })).await;
-    // It ends by itself after its answer; one that does not is ended here.
+    // The process exits after the answer; a hanging process is killed here.
     if answer.is_err()
         && let Some(pid) = pid
     {

@@ -1,10 +1,9 @@
-//! The protocol of the edge and its spawner over one Unix socket: frames with a length, a kind and a body.
+//! Protocol between the edge and the spawner over one Unix socket: frames with a length, a kind and a body.
 //!
-//! A frame is four bytes of length (big endian, of what follows), one byte of kind, and the body. Messages are JSON;
-//! output is eight bytes of the instance's key, one byte of the stream, and the bytes as they are. Output flows by
-//! credit: the spawner sends no more of an instance than the edge said it has taken, beyond [`WINDOW_BYTES`]. Input is
-//! eight bytes of the key and the bytes as they are, and none at its end; it flows by the same credit in the other
-//! direction.
+//! A frame is four bytes of length (big endian, of the rest), one byte of kind, and the body. Messages are JSON; output
+//! is eight bytes of the instance's key, one byte of the stream, and the raw bytes. Output flows by credit: the spawner
+//! sends at most [`WINDOW_BYTES`] of an instance beyond the bytes reported as taken by the edge. Input is eight bytes
+//! of the key and the raw bytes, empty at the end; input flows by the same credit in the other direction.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,13 +18,13 @@ use super::measure::{Measured, MeasuredFolder};
 use super::user_task::UserTask;
 use super::{Attached, Exit, InstanceLimits, PassedSignal, Stream, Temporary, Usage, WindowSize};
 
-/// Most bytes of a frame after its length. What one program can be started with is below that on every Linux.
+/// Maximum bytes of a frame after the length. The start parameters of a program are smaller on every Linux.
 pub(super) const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Most bytes of output in one frame.
+/// Maximum bytes of output in one frame.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024;
-/// Most bytes of output of one instance that are on their way or wait to be taken.
+/// Maximum bytes of output of one instance under way or waiting.
 pub(super) const WINDOW_BYTES: usize = 256 * 1024;
-/// The spoken form; both ends are the same program, except across a socket that somebody else listens on.
+/// Protocol version; both ends are the same program, except across a socket with a separate listener.
 pub const PROTOCOL: u32 = 6;
 
 const KIND_MESSAGE: u8 = 1;
@@ -34,41 +33,41 @@ const KIND_INPUT: u8 = 3;
 /// Length, kind, key, stream.
 const OUTPUT_HEAD_BYTES: usize = 4 + 1 + 8 + 1;
 
-/// From the edge to the spawner.
+/// Message from the edge to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Order {
-    /// The first one: the edge, where its backends are, and ranges of users of whom nothing may be left from an earlier
-    /// run, each by its first and its last one.
+    /// First message: the edge, the folder of its backends, and ranges of users without permitted leftovers from an
+    /// earlier run, each by the first and the last user.
     Begin { protocol: u32, edge_id: String, folder: String, left: Vec<(u32, u32)> },
-    /// Start an instance, which is called `key` from then on.
+    /// Starts an instance, named `key` from then on.
     Launch(Box<Start>),
-    /// SIGTERM to the instance's process group.
+    /// Sends SIGTERM to the instance's process group.
     Terminate { key: u64 },
-    /// SIGKILL to everything of the instance.
+    /// Sends SIGKILL to all processes of the instance.
     Kill { key: u64 },
-    /// So many bytes of output were taken.
+    /// Reports consumed bytes of output.
     Credit { key: u64, bytes: u32 },
-    /// Input of an instance that is attached; empty at its end. It is no message, but a frame of a kind of its own.
+    /// Sends input to an attached instance; empty at the end. Encoded as a separate kind of frame, not as a message.
     #[serde(skip)]
     Input { key: u64, bytes: Bytes },
-    /// The terminal of an instance has another size.
+    /// Resizes the terminal of an instance.
     Resize { key: u64, size: WindowSize },
-    /// A signal to the instance's process group.
+    /// Sends a signal to the instance's process group.
     Signal { key: u64, signal: PassedSignal },
-    /// Measure what lies in folders, and what these instances have open that has no name any more.
+    /// Measures the content of folders, and unlinked open files of instances.
     Measure { request: u64, folders: Vec<MeasuredFolder>, keys: Vec<u64>, files_max: u64 },
-    /// SIGKILL to every process of a user, again and again until none is left.
+    /// Sends SIGKILL to every process of a user, repeatedly until none is left.
     EndUser { key: u64, uid: u32 },
-    /// Something is to be done as a user.
+    /// Performs a task as a user.
     Task { key: u64, uid: u32, task: UserTask },
-    /// Write nothing after [`Event::Paused`] until [`Order::Resume`]: the connection goes to the next edge.
+    /// Stops all output after [`Event::Paused`] until [`Order::Resume`]: the connection goes to the next edge.
     Pause,
-    /// Go on, for the edge that has the connection now.
+    /// Resumes output for the edge that has the connection.
     Resume,
 }
 
-/// The start parameters of an instance.
+/// Start parameters of an instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Start {
     pub(super) key: u64,
@@ -80,23 +79,23 @@ pub(super) struct Start {
     pub(super) limits: InstanceLimits,
     pub(super) temporary: Option<Temporary>,
     pub(super) keep: Vec<PathBuf>,
-    /// Its input, and its terminal if it has one, are the edge's.
+    /// Attachment of the input, and possibly a terminal, to the edge.
     pub(super) attached: Option<Attached>,
 }
 
-/// From the spawner to the edge.
+/// Message from the spawner to the edge.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Event {
-    /// The answer to `Begin`, with why there are no control groups, and no private folders, if there are none; `uids`
-    /// are the first and the last of the users that the spawner has claimed for the edge, where it does that.
+    /// Answer to `Begin`, with the reasons for missing control groups and private folders, if missing; `uids` are the
+    /// first and the last of the users claimed for the edge, if any.
     Ready {
         protocol: u32,
         no_groups: Option<String>,
         no_folders: Option<String>,
         uids: Option<(u32, u32)>,
     },
-    /// The answer to `Begin` of an edge for which nothing is started.
+    /// Answer to `Begin` of a refused edge.
     Unready {
         reason: String,
     },
@@ -104,42 +103,42 @@ pub(super) enum Event {
         key: u64,
         pid: u32,
     },
-    /// The instance was not started, and no event of it follows.
+    /// The instance was not started; no further events follow.
     Refused {
         key: u64,
         #[serde(flatten)]
         refusal: Refusal,
     },
-    /// The current usage of an instance.
+    /// Current usage of an instance.
     Used {
         key: u64,
         usage: Usage,
     },
-    /// So many bytes of input were taken.
+    /// Number of consumed input bytes.
     InputTaken {
         key: u64,
         bytes: u32,
     },
-    /// The answer to `Measure`.
+    /// Answer to `Measure`.
     Measured {
         request: u64,
         measured: Measured,
     },
-    /// The answer to `EndUser` and `Task`; `error` is why it was not done.
+    /// Answer to `EndUser` and `Task`; `error` is the reason of a failure.
     Done {
         key: u64,
         error: Option<String>,
     },
-    /// The answer to `Pause`, and the last frame until `Resume`.
+    /// Answer to `Pause`, and the last frame before `Resume`.
     Paused,
-    /// The last event of an instance: nothing of it runs any more.
+    /// Last event of an instance: all processes have ended.
     Exited {
         key: u64,
         exit: Exit,
     },
 }
 
-/// The content of one frame.
+/// Content of one frame.
 #[derive(Debug)]
 pub(super) enum Frame<M> {
     Message(M),
@@ -147,10 +146,10 @@ pub(super) enum Frame<M> {
     Input { key: u64, bytes: Bytes },
 }
 
-/// The frame of a message.
+/// Returns the frame of a message.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] where it is too long.
+/// [`io::ErrorKind::InvalidInput`] if too long.
 pub(super) fn message(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut frame = vec![0, 0, 0, 0, KIND_MESSAGE];
     serde_json::to_writer(&mut frame, message)?;
@@ -158,7 +157,7 @@ pub(super) fn message(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Writes the length into the frame's head.
+/// Writes the length into the head of the frame.
 fn seal(frame: &mut [u8]) -> io::Result<()> {
     let length = frame.len().saturating_sub(4);
     let too_long = || io::Error::new(io::ErrorKind::InvalidInput, "the message is too long");
@@ -171,10 +170,10 @@ fn seal(frame: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// The frame of input.
+/// Returns the frame of input.
 ///
 /// # Errors
-/// [`io::ErrorKind::InvalidInput`] where it is too long.
+/// [`io::ErrorKind::InvalidInput`] if too long.
 pub(super) fn input(key: u64, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut frame = vec![0, 0, 0, 0, KIND_INPUT];
     frame.extend_from_slice(&key.to_be_bytes());
@@ -183,11 +182,11 @@ pub(super) fn input(key: u64, bytes: &[u8]) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// A frame of output that is being filled.
+/// Output frame being filled.
 pub(super) struct Filling(Vec<u8>);
 
 impl Filling {
-    /// A frame with room for [`CHUNK_BYTES`].
+    /// Creates a frame with room for [`CHUNK_BYTES`].
     pub(super) fn new(key: u64, stream: Stream) -> Self {
         let mut frame = Vec::with_capacity(OUTPUT_HEAD_BYTES + CHUNK_BYTES);
         frame.extend_from_slice(&[0, 0, 0, 0, KIND_OUTPUT]);
@@ -200,12 +199,12 @@ impl Filling {
         Self(frame)
     }
 
-    /// Where the output is read into.
+    /// Returns the buffer for reading output.
     pub(super) fn room(&mut self) -> &mut [u8] {
         self.0.get_mut(OUTPUT_HEAD_BYTES..).unwrap_or_default()
     }
 
-    /// The frame with the first `count` bytes of its room.
+    /// Returns the frame with the first `count` bytes of the buffer.
     pub(super) fn filled(mut self, count: usize) -> io::Result<Vec<u8>> {
         self.0.truncate(OUTPUT_HEAD_BYTES + count);
         seal(&mut self.0)?;
@@ -213,7 +212,7 @@ impl Filling {
     }
 }
 
-/// Reads one frame; `None` if the other end has ended.
+/// Reads one frame; `None` at the end of the socket.
 ///
 /// # Errors
 /// Errors of the socket, and [`io::ErrorKind::InvalidData`] for an invalid frame.

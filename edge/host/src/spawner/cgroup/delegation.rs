@@ -1,4 +1,4 @@
-//! Finds the control group that the service manager has delegated to this process.
+//! Finds the control group delegated to the process by the service manager.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-/// The attributes of a group that systemd delegates to its service; the second one can be read without privileges.
+/// Attributes of a group delegated by systemd; the second attribute is readable without privileges.
 const DELEGATED: [&str; 2] = ["trusted.delegate", "user.delegate"];
 
-/// The group of this process, or the nearest one above it, that was delegated to it.
+/// Returns the delegated group of the process, or the nearest delegated parent group.
 ///
 /// # Errors
-/// A sentence that says that there is none.
+/// Returns a message if no group is delegated.
 pub(super) fn delegated() -> Result<PathBuf, String> {
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"));
     let (mounts, membership) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
@@ -24,7 +24,7 @@ pub(super) fn delegated() -> Result<PathBuf, String> {
     found.ok_or_else(|| "the control group of this process is not delegated to it (systemd: Delegate=yes)".to_owned())
 }
 
-/// Whether a group was left to this process: marked so, or given to its user.
+/// Returns true if a group is delegated to the process, by mark or by owner.
 fn is_delegated(group: &Path) -> bool {
     let is_marked = |name: &&str| {
         let mut value = [0; 8];
@@ -38,7 +38,7 @@ fn is_delegated(group: &Path) -> bool {
     DELEGATED.iter().any(is_marked) || is_given()
 }
 
-/// The group and the mount point of the first mount of version 2 in `mountinfo`.
+/// Returns the group and the mount point of the first version 2 mount in `mountinfo`.
 fn mounted(mounts: &str) -> Option<(&Path, &Path)> {
     mounts.lines().find_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
@@ -48,7 +48,7 @@ fn mounted(mounts: &str) -> Option<(&Path, &Path)> {
     })
 }
 
-/// The path of a process's group of version 2, of `/proc/PID/cgroup`.
+/// Returns the path of a process's version 2 group from `/proc/PID/cgroup`.
 fn own_group(membership: &str) -> Option<&str> {
     membership.lines().find_map(|line| line.strip_prefix("0::"))
 }

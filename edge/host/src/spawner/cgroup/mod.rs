@@ -1,9 +1,9 @@
-//! Control groups (version 2): one for each instance, in one for its app, in one for its edge.
+//! Control groups (version 2): one per instance, within a group per app, within a group per edge.
 //!
-//! The kernel then charges an instance for all memory that it causes, memfd, tmpfs and socket buffers included, holds
-//! it to its limits by itself, shares processors evenly between apps, and kills everything in a group at once.
+//! The kernel charges an instance for all caused memory, including memfd, tmpfs and socket buffers, enforces the
+//! limits, shares processors evenly between apps, and kills all processes of a group at once.
 //!
-//! The files here are the kernel's: none of them is on a disk, and writing one is a call, not a change of a file.
+//! The files here belong to the kernel: no file is on a disk, and a write is a system call.
 
 mod delegation;
 #[cfg(test)]
@@ -20,21 +20,21 @@ use super::InstanceLimits;
 use super::kernel_files::write;
 use super::processes::{BETWEEN_PASSES, KILL_WAIT, Process};
 
-/// Controllers that must be available; `cpu` is used if it is.
+/// Required controllers; `cpu` is used if available.
 const NEEDED: [&str; 2] = ["memory", "pids"];
-/// The period over which CPU time is limited, in microseconds.
+/// Period of the CPU limit in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
-/// The group of the edge and its spawner, where instances are below the group that these were started in: a group with
-/// controllers for its children cannot have processes itself.
+/// Group of the edge and the spawner, if instances are below the group in which both were started: a group with
+/// controllers for its children cannot contain processes itself.
 const OWN_GROUP: &str = "supervisor";
-/// The processor weight of that group, beside 100 of all instances together.
+/// CPU weight of the group, compared to 100 for all instances together.
 const OWN_WEIGHT: &str = "1000";
 /// Attempts to move processes that fork meanwhile.
 const MOVES_MAX: usize = 10;
-/// Longest name of an edge or an app in the name of a group.
+/// Maximum length of an edge or app name within a group name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The group of one edge, below which its instances have theirs.
+/// Group of one edge, with the groups of instances below.
 #[derive(Debug)]
 pub(super) struct Groups {
     folder: PathBuf,
@@ -42,10 +42,10 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Prepares the groups of an edge; `None` if there are to be none.
+    /// Prepares the groups of an edge; `None` if groups are disabled.
     ///
     /// # Errors
-    /// A sentence that says why they cannot be used.
+    /// Returns a message if groups are unusable.
     pub(super) fn open(choice: &ControlGroups, edge_id: &str) -> Result<Option<Self>, String> {
         let root = match choice {
             ControlGroups::Off => return Ok(None),
@@ -59,7 +59,7 @@ impl Groups {
         let failed = |error: io::Error| format!("{} cannot be used as a control group: {error}", root.display());
         make(root).map_err(failed)?;
         if missing(&controllers(root).map_err(failed)?).is_some() {
-            // A new group has what its parent passes on, which only its owner can change.
+            // A new group has the controllers passed on by the parent, which only the parent's owner can change.
             let parent = root.parent().unwrap_or(root);
             write(&parent.join("cgroup.subtree_control"), "+memory +pids +cpu").ok();
         }
@@ -77,13 +77,13 @@ impl Groups {
         Ok(groups)
     }
 
-    /// Has the children of a group controlled too.
+    /// Enables the controllers for the children of a group.
     fn pass_on(&self, folder: &Path) -> io::Result<()> {
         let controllers = if self.has_cpu { "+memory +pids +cpu" } else { "+memory +pids" };
         write(&folder.join("cgroup.subtree_control"), controllers)
     }
 
-    /// Kills everything that an earlier run of the same edge left, whatever its markers, and removes its groups.
+    /// Kills all processes of an earlier run of the same edge, regardless of markers, and removes the groups.
     pub(super) async fn kill_leftovers(&self) {
         let until = Instant::now() + KILL_WAIT;
         while !is_empty(&self.folder) && Instant::now() < until {
@@ -93,14 +93,14 @@ impl Groups {
         children(&self.folder).iter().for_each(|child| remove(child));
     }
 
-    /// Creates the group of an instance of `app`, with its limits. `name` is one segment of a path.
+    /// Creates the group of an instance of `app` with limits. `name` is one segment of a path.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub(super) fn create(&self, app: &str, name: &str, limits: &InstanceLimits) -> io::Result<Group> {
         let app = self.folder.join(format!("app-{}", name_of(app).unwrap_or("other")));
         make(&app)?;
-        // Of the group, so that what many environments and previews start together is one app's share.
+        // Limit of the app's group, so that many environments and previews together use only the app's share.
         write(&app.join("pids.max"), &limits.app_tasks.to_string())?;
         self.pass_on(&app)?;
         let group = Group { folder: app.join(name) };
@@ -118,12 +118,12 @@ impl Groups {
 
 impl Drop for Groups {
     fn drop(&mut self) {
-        // Fails, as it should, while something runs below.
+        // Fails, as intended, while processes run below.
         remove(&self.folder);
     }
 }
 
-/// The group of one instance; removed when dropped, unless something still runs in it.
+/// Group of one instance; removed on drop, unless processes still run in the group.
 #[derive(Debug)]
 pub(super) struct Group {
     folder: PathBuf,
@@ -133,29 +133,29 @@ impl Group {
     /// Moves a process into the group.
     ///
     /// # Errors
-    /// The kernel's.
+    /// Errors of the kernel.
     pub(super) fn add(&self, pid: u32) -> io::Result<()> {
         write(&self.folder.join("cgroup.procs"), &pid.to_string())
     }
 
-    /// Sends SIGKILL to everything in the group at once.
+    /// Sends SIGKILL to all processes of the group at once.
     pub(super) fn kill(&self) {
         kill(&self.folder);
     }
 
-    /// Whether nothing runs in it any more.
+    /// Returns true if no process runs in the group.
     pub(super) fn is_empty(&self) -> bool {
         is_empty(&self.folder)
     }
 
-    /// Bytes of memory that it is charged for, but for what the kernel drops when it needs the room.
+    /// Returns the charged bytes of memory, without memory that the kernel reclaims on demand.
     pub(super) fn memory(&self) -> u64 {
         let current = fs::read_to_string(self.folder.join("memory.current")).unwrap_or_default();
         let cache = read_value(&self.folder, "memory.stat", "inactive_file").unwrap_or(0);
         current.trim().parse::<u64>().unwrap_or(0).saturating_sub(cache)
     }
 
-    /// Whether the kernel killed something in it because of its memory.
+    /// Returns true if the kernel killed a process of the group for lack of memory.
     pub(super) fn was_out_of_memory(&self) -> bool {
         read_value(&self.folder, "memory.events", "oom_kill").is_some_and(|count| count > 0)
     }
@@ -165,13 +165,13 @@ impl Drop for Group {
     fn drop(&mut self) {
         remove(&self.folder);
         if let Some(app) = self.folder.parent() {
-            // Fails while other instances of the app have theirs.
+            // Fails while other instances of the app have groups.
             fs::remove_dir(app).ok();
         }
     }
 }
 
-/// Creates a group, or takes the one that is there.
+/// Creates a group, or accepts an existing group.
 fn make(folder: &Path) -> io::Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -179,12 +179,12 @@ fn make(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a group and those below it, deepest first, as far as nothing runs in them.
+/// Removes a group and all groups below, deepest first, as far as no processes run in them.
 fn remove(folder: &Path) {
     tree(folder).iter().rev().for_each(|folder| drop(fs::remove_dir(folder)));
 }
 
-/// A group and all below it, parents first.
+/// Returns a group and all groups below, parents first.
 fn tree(folder: &Path) -> Vec<PathBuf> {
     let mut found = vec![folder.to_owned()];
     let mut next = 0;
@@ -201,12 +201,12 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
-/// Kills everything in a group and in those below it.
+/// Kills all processes in a group and in all groups below.
 fn kill(folder: &Path) {
     if write(&folder.join("cgroup.kill"), "1").is_ok() {
         return;
     }
-    // Before Linux 5.14, one after the other.
+    // Before Linux 5.14, one by one.
     for pid in tree(folder).iter().flat_map(|group| processes(group).unwrap_or_default()) {
         if let Some(process) = Process::read(pid) {
             process.kill();
@@ -218,9 +218,9 @@ fn is_empty(folder: &Path) -> bool {
     read_value(folder, "cgroup.events", "populated") != Some(1)
 }
 
-/// Moves what runs in `root` itself into a group below it, where it goes before instances.
+/// Moves the processes of `root` itself into a group below, with preference over instances.
 fn move_processes(root: &Path, has_cpu: bool) -> io::Result<()> {
-    // The root of all groups is under no rule of theirs, and everybody's.
+    // The root group has no limits, and contains processes of the whole machine.
     if !root.join("cgroup.type").exists() {
         return Ok(());
     }
@@ -233,13 +233,13 @@ fn move_processes(root: &Path, has_cpu: bool) -> io::Result<()> {
         make(&own)?;
         for pid in found {
             match write(&own.join("cgroup.procs"), &pid.to_string()) {
-                // It ended meanwhile.
+                // The process ended meanwhile.
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
                 other => other?,
             }
         }
         if has_cpu {
-            // There once the root passes its controllers on; a mere preference.
+            // Exists once the root passes controllers on; a preference only.
             write(&root.join("cgroup.subtree_control"), "+cpu").ok();
             write(&own.join("cpu.weight"), OWN_WEIGHT).ok();
         }
@@ -260,23 +260,23 @@ fn has(available: &str, name: &str) -> bool {
     available.split_ascii_whitespace().any(|available| available == name)
 }
 
-/// The first controller that is needed and not available.
+/// Returns the first required controller that is unavailable.
 fn missing(available: &str) -> Option<&'static str> {
     NEEDED.into_iter().find(|name| !has(available, name))
 }
 
-/// A text as a part of a group's name.
+/// Returns text that is valid as a part of a group name.
 fn name_of(text: &str) -> Option<&str> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (is_plain && (1..=NAME_BYTES_MAX).contains(&text.len())).then_some(text)
 }
 
-/// The files of an instance's group and their values.
+/// Returns the files and values for an instance's group.
 fn settings(limits: &InstanceLimits, has_cpu: bool) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("memory.max", limits.memory_bytes.to_string()),
         ("memory.swap.max", "0".to_owned()),
-        // Half an instance serves nobody, and what it wrote to a tmpfs goes only with its last process.
+        // A partial instance is useless, and its tmpfs content is freed only with the last process.
         ("memory.oom.group", "1".to_owned()),
         ("pids.max", limits.tasks_max().to_string()),
     ];
@@ -295,7 +295,7 @@ fn read_value(folder: &Path, file: &str, name: &str) -> Option<u64> {
     value_of(&fs::read_to_string(folder.join(file)).ok()?, name)
 }
 
-/// The number behind a name, in a file with a name and a number in each line.
+/// Returns the number after a name, in a file with a name and a number per line.
 fn value_of(lines: &str, name: &str) -> Option<u64> {
     lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }

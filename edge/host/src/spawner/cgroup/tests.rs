@@ -1,4 +1,4 @@
-//! Values and names of control groups; `edge/tests/spawner/cgroups.rs` holds what the kernel makes of them.
+//! Values and names of control groups; `edge/tests/spawner/cgroups.rs` checks the effect in the kernel.
 
 use super::*;
 

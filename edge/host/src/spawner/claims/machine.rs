@@ -1,20 +1,20 @@
-//! The user and group ids of the machine: used ones, and all that exist.
+//! User and group ids of the machine: ids in use, and existing ids.
 
 use super::Range;
 
-/// The ids of this machine.
+/// Ids of the machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Machine {
-    /// Ids in use, with a sentence that says for what.
+    /// Ids in use, each with a message about the use.
     used: Vec<(Range, String)>,
-    /// Ids that the user namespace of this process has; all of them where it says nothing.
+    /// User ids in the user namespace of the process; empty for all.
     users: Vec<Range>,
-    /// The same of groups.
+    /// Group ids in the user namespace of the process; empty for all.
     groups: Vec<Range>,
 }
 
 impl Machine {
-    /// Reads the files of this machine. What cannot be read says nothing.
+    /// Reads the files of the machine. An unreadable file counts as empty.
     pub(super) fn read() -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         Self::of(
@@ -27,13 +27,13 @@ impl Machine {
         )
     }
 
-    /// Reads passwd(5), group(5), subuid(5), subgid(5), and the maps of user_namespaces(7).
+    /// Parses passwd(5), group(5), subuid(5), subgid(5), and the maps of user_namespaces(7).
     pub(super) fn of(passwd: &str, group: &str, subuid: &str, subgid: &str, users: &str, groups: &str) -> Self {
         let mut used = Vec::new();
         for line in passwd.lines() {
             let mut fields = line.split(':');
             let name = fields.next().unwrap_or_default();
-            // Behind the password: the user, and the group.
+            // After the password: the user id and the group id.
             for id in fields.skip(1).take(2).filter_map(|id| id.parse::<u32>().ok()) {
                 used.push((id..=id, format!("{id} is an id of the user {name} in /etc/passwd")));
             }
@@ -61,10 +61,10 @@ impl Machine {
         Self { used, users: mapped(users), groups: mapped(groups) }
     }
 
-    /// Checks that a range is there and that nothing uses it.
+    /// Checks that a range exists and is unused.
     ///
     /// # Errors
-    /// A sentence that says what does.
+    /// Returns a message about the conflict.
     pub(super) fn check(&self, range: &Range) -> Result<(), String> {
         if let Some((_, why)) = self.used.iter().find(|(used, _)| super::overlap(used, range)) {
             return Err(why.clone());
@@ -80,7 +80,7 @@ fn counted(first: u32, count: u32) -> Option<Range> {
     (count > 0).then(|| first..=first.saturating_add(count - 1))
 }
 
-/// The ranges of a map: the first id inside, the first one outside, and how many, in each line. In their order.
+/// Returns the ranges of a map in order: each line contains the first id inside, the first id outside, and the count.
 fn mapped(map: &str) -> Vec<Range> {
     let range = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
@@ -92,7 +92,7 @@ fn mapped(map: &str) -> Vec<Range> {
     ranges
 }
 
-/// Whether ranges, in their order, hold every id of one.
+/// Returns true if sorted ranges contain every id of `wanted`.
 fn covers(ranges: &[Range], wanted: &Range) -> bool {
     if ranges.is_empty() {
         return true;

@@ -1,9 +1,9 @@
-//! Claims of user ids by edges of this machine: a range that nothing else uses, permanent, and locked while
-//! the edge runs.
+//! Claims of user ids by edges of the machine: a range that has no other use, permanent, and locked while the edge
+//! runs.
 //!
-//! Claims are files of one folder of the machine, since two edges know nothing else of each other: `FIRST-LAST.json`
-//! says whose a range is, also while its edge does not run and only its files have these ids; `FIRST-LAST.lock` is
-//! locked while it does. All of it is read and changed under the lock of `lock`.
+//! Claims are files in one folder of the machine, the only place shared by two edges. `FIRST-LAST.json` records the
+//! owner of a range, also while the edge is stopped and only files have the ids; `FIRST-LAST.lock` is locked while the
+//! edge runs. All reads and changes happen under the lock of `lock`.
 
 mod machine;
 
@@ -16,103 +16,103 @@ use serde::{Deserialize, Serialize};
 use devanture_base::durable::{self, Lock};
 pub(crate) use machine::Machine;
 
-/// Where claims are, the first one that can be written to: the second is for a machine that is created again at each
-/// start, such as a container, and there is no other edge in it.
+/// Folders of claims; the first writable folder is used. The second is for a machine recreated at each start, such as a
+/// container, with no other edge.
 const FOLDERS: [&str; 2] = ["/var/lib/devanture-uids", "/run/devanture-uids"];
 
-/// Ids in a range that is chosen.
+/// Number of ids in a chosen range.
 const BLOCK: u32 = 65_536;
-/// The first block that is chosen. Above what `useradd` gives for user namespaces (login.defs(5), 100,000 to
-/// 600,100,000), what systemd gives to containers (up to 1,879,048,191) and what SSSD gives to users of a directory (up
-/// to 2,000,200,000); `Documentation of systemd, "Users, Groups, UIDs and GIDs"` lists what is above as unused.
+/// First chosen block. Above the ids that `useradd` assigns to user namespaces (login.defs(5), 100,000 to 600,100,000),
+/// that systemd assigns to containers (up to 1,879,048,191) and that SSSD assigns to users of a directory (up to
+/// 2,000,200,000); `Documentation of systemd, "Users, Groups, UIDs and GIDs"` lists all ids above as unused.
 const FIRST: u32 = 0x7800_0000;
-/// The number of ids below the range of foreign ids of systemd, which begins at 0x7ffe0000.
+/// Number of blocks below systemd's range of foreign ids, which begins at 0x7ffe0000.
 const BLOCKS: u32 = (0x7ffe_0000 - FIRST) / BLOCK;
 
-/// A range of user ids.
+/// Range of user ids.
 pub type Range = RangeInclusive<u32>;
 
-/// The claiming edge.
+/// Claiming edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimant {
-    /// The same after a restart, and no other edge's.
+    /// Id of the edge, stable across restarts and unique.
     pub edge: String,
-    /// The folder of its backends, for people.
+    /// Folder of the edge's backends, for messages.
     pub folder: PathBuf,
 }
 
-/// The claimed range.
+/// Range to claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// This range and no other.
+    /// Exactly the given range.
     Exactly(Range),
-    /// The range that the edge had before, if that is possible, or else any.
+    /// The previous range of the edge if possible, otherwise any range.
     Any(Option<Range>),
 }
 
-/// A range that is nobody else's for as long as this lives, and that nobody else takes afterwards.
+/// Exclusive range: locked as long as the value lives, and reserved afterwards.
 #[derive(Debug)]
 pub struct Claim {
-    /// The range.
+    /// Claimed range.
     pub range: Range,
     lock: Lock,
 }
 
 impl Claim {
-    /// A copy of its lock, which holds for as long as one of both lives.
+    /// Copies the lock, which is held as long as either copy lives.
     ///
     /// # Errors
-    /// Where there are no descriptors left.
+    /// Fails if no descriptors are left.
     pub fn copy(&self) -> std::io::Result<OwnedFd> {
         self.lock.copy()
     }
 
-    /// A claim of an earlier process, whose lock was received.
+    /// Adopts the claim of an earlier process with the received lock.
     pub fn adopt(range: Range, lock: OwnedFd) -> Self {
         Self { range, lock: Lock::adopt(lock) }
     }
 }
 
-/// Why a range cannot be claimed.
+/// Reason why a range cannot be claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// The one that is wanted is another edge's.
+    /// The wanted range belongs to another edge.
     #[error(
         "the user ids {} are those of the edge whose backends are in {folder}: choose others by `runner.uids`, or remove {file} when that edge is gone for good",
         written(range)
     )]
     Taken {
-        /// The range.
+        /// Wanted range.
         range: Range,
-        /// The folder of the other edge's backends.
+        /// Folder of the other edge's backends.
         folder: String,
-        /// The file of its claim.
+        /// Path of the other claim.
         file: String,
     },
-    /// Something else of the machine uses some of them.
+    /// Another part of the machine uses ids of the range.
     #[error("the user ids {} cannot be used: {why}", written(range))]
     Unfit {
-        /// The range.
+        /// Wanted range.
         range: Range,
-        /// The reason.
+        /// Reason.
         why: String,
     },
-    /// The same edge runs still, or its spawner does.
+    /// The same edge or its spawner is still running.
     #[error("the user ids {} are still in use by an earlier run of this edge", written(range))]
     Busy {
-        /// The range.
+        /// Claimed range.
         range: Range,
     },
-    /// There is no range to choose.
+    /// No range is available.
     #[error("no range of {BLOCK} user ids is free{why}: write one as `runner.uids`")]
     None {
-        /// The reason, behind a colon; empty where there is none.
+        /// Reason after a colon; may be empty.
         why: String,
     },
-    /// The folder of claims cannot be used.
+    /// The folder of claims is unusable.
     #[error("the user ids of this machine cannot be claimed in {}: {why}", FOLDERS.join(" or "))]
     Registry {
-        /// The reason.
+        /// Reason.
         why: String,
     },
 }
@@ -123,12 +123,12 @@ impl From<durable::Error> for ClaimError {
     }
 }
 
-/// A range as it is written in files.
+/// Formats a range for files.
 pub fn written(range: &Range) -> String {
     format!("{}-{}", range.start(), range.end())
 }
 
-/// Reads a range as [`written`].
+/// Parses a range in the format of [`written`].
 pub fn parsed(text: &str) -> Option<Range> {
     let (first, last) = text.split_once('-')?;
     let range = first.parse().ok()?..=last.parse().ok()?;
@@ -139,7 +139,7 @@ fn overlap(one: &Range, other: &Range) -> bool {
     one.start() <= other.end() && other.start() <= one.end()
 }
 
-/// Claims a range in the folder of this machine.
+/// Claims a range in the folder of the machine.
 ///
 /// # Errors
 /// [`ClaimError`].
@@ -155,10 +155,10 @@ pub(crate) fn claim(claimant: &Claimant, wanted: &Wanted) -> Result<Claim, Claim
     Err(ClaimError::Registry { why: failed })
 }
 
-/// Existing claims in a folder of claims.
+/// Existing claims in a folder.
 struct Claims<'f> {
     folder: &'f Path,
-    /// Whose cannot be read is somebody else's.
+    /// Claims with their owners; an unreadable claim belongs to an unknown edge.
     all: Vec<(Range, Option<Claimant>)>,
 }
 
@@ -204,7 +204,7 @@ impl<'f> Claims<'f> {
         self.folder.join(format!("{}.{kind}", written(range)))
     }
 
-    /// Checks that no id of a range is another edge's.
+    /// Checks that no id of a range belongs to another edge.
     fn check(&self, range: &Range, claimant: &Claimant) -> Result<(), ClaimError> {
         let is_other = |whose: &Option<Claimant>| whose.as_ref().is_none_or(|whose| whose.edge != claimant.edge);
         let taken = self.all.iter().find(|(other, whose)| overlap(range, other) && is_other(whose));
@@ -218,7 +218,7 @@ impl<'f> Claims<'f> {
     fn choose(&self, before: Option<&Range>, machine: &Machine, claimant: &Claimant) -> Result<Range, ClaimError> {
         let own = self.all.iter().filter(|(_, whose)| whose.as_ref().is_some_and(|whose| whose.edge == claimant.edge));
         let known = before.into_iter().chain(own.map(|(range, _)| range)).cloned();
-        // From a random one on: edges in containers that share nothing but the kernel rarely collide.
+        // Starts at a random block: edges in containers that share only the kernel rarely collide.
         let from = rand::random::<u32>() % BLOCKS;
         let blocks = (0..BLOCKS).map(|number| block((from + number) % BLOCKS));
         let is_free = |range: &Range| self.check(range, claimant).is_ok() && machine.check(range).is_ok();
@@ -228,7 +228,8 @@ impl<'f> Claims<'f> {
         self.abandoned(machine)
     }
 
-    /// The block of an edge whose folder is gone. Only where nothing else is left: a disk may be missing for a while.
+    /// Returns the block of an edge with a missing folder. Used only if no block is free: a disk may be missing for a
+    /// while.
     fn abandoned(&self, machine: &Machine) -> Result<Range, ClaimError> {
         for (range, whose) in &self.all {
             let is_gone = whose.as_ref().is_some_and(|whose| {
@@ -249,7 +250,7 @@ impl<'f> Claims<'f> {
     }
 }
 
-/// The block with that number, below [`BLOCKS`].
+/// Returns the block with a number below [`BLOCKS`].
 fn block(number: u32) -> Range {
     let first = FIRST.saturating_add(number.saturating_mul(BLOCK));
     first..=first.saturating_add(BLOCK - 1)
@@ -289,7 +290,7 @@ mod tests {
         let one = take(folder.path(), &machine, "one", &any).unwrap();
         let two = take(folder.path(), &machine, "two", &any).unwrap();
         assert!(!overlap(&one.range, &two.range));
-        // Nor one that is chosen by hand, also while the other edge does not run.
+        // Nor a range chosen by hand, even while the other edge is stopped.
         let inner = one.range.start() + 5..=one.range.start() + 9;
         for _ in 0..2 {
             let taken = take(folder.path(), &machine, "two", &Wanted::Exactly(inner.clone()));
@@ -300,7 +301,7 @@ mod tests {
         let range = one.range.clone();
         drop(one);
         assert!(take(folder.path(), &machine, "two", &Wanted::Exactly(inner)).is_err());
-        // The edge itself has it again, once its earlier run has ended.
+        // The edge itself gets the range again after its earlier run has ended.
         let again = take(folder.path(), &machine, "one", &any).unwrap();
         assert_eq!(again.range, range);
         assert!(matches!(take(folder.path(), &machine, "one", &any), Err(ClaimError::Busy { .. })));
@@ -316,7 +317,7 @@ mod tests {
         }
         let before = Wanted::Any(Some(200_000..=265_535));
         assert!(*take(folder.path(), &machine, "one", &before).unwrap().range.start() >= FIRST);
-        // In a user namespace that has few ids there is none to choose.
+        // In a user namespace with few ids, no range is available.
         let few = Machine::of("", "", "", "", "0 100000 65536\n", "0 100000 65536\n");
         let none = take(folder.path(), &few, "two", &Wanted::Any(None)).unwrap_err().to_string();
         assert!(none.contains("runner.uids") && none.contains("user namespace"), "{none}");
@@ -326,7 +327,7 @@ mod tests {
     #[test]
     fn a_range_of_an_edge_that_is_gone_is_taken_last() {
         let folder = tempfile::tempdir().unwrap();
-        // Everything but the first two blocks is in use.
+        // All blocks but the first two are in use.
         let rest = format!("x:{}:{}\n", block(2).start(), (BLOCKS - 2) * BLOCK);
         let machine = Machine::of("", "", &rest, "", "", "");
         let gone = Claimant { edge: "gone".to_owned(), folder: folder.path().join("gone") };
@@ -339,7 +340,7 @@ mod tests {
         drop(first);
         assert_eq!(take(folder.path(), &machine, "three", &Wanted::Any(None)).unwrap().range, range);
         drop(second);
-        // The folder of the second one is there.
+        // The folder of the second edge exists.
         assert!(matches!(take(folder.path(), &machine, "four", &Wanted::Any(None)), Err(ClaimError::None { .. })));
     }
 }

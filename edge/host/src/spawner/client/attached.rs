@@ -1,10 +1,10 @@
-//! Orders for instances that are attached: their input, the size of their terminal, signals.
+//! Orders for attached instances: input, terminal size, signals.
 
 use crate::spawner::attaching::AttachedOrder;
 use crate::spawner::session::Session;
 use crate::spawner::wire::{self, Order};
 
-/// Passes an order on. Input is cut where it is longer than one frame may be.
+/// Passes an order on. Input longer than a frame is split.
 pub(super) fn pass_on(session: &Session, key: u64, order: AttachedOrder) {
     match order {
         AttachedOrder::Input(bytes) if bytes.is_empty() => put(session, key, &bytes),

@@ -1,4 +1,4 @@
-//! The client while the spawner changes hands: what commands wait for, and how each side goes on.
+//! Client during a handover of the spawner: commands wait, and each side continues in turn.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,8 @@ use crate::spawner::{SpawnError, Usage};
 type Commands = mpsc::UnboundedReceiver<SpawnerCommand>;
 
 impl Keeper {
-    /// Has the spawner fall silent, and waits until this edge goes on with it or leaves it to the next one. `None`
-    /// where it goes on.
+    /// Pauses the spawner, and waits until this edge resumes or leaves the spawner to the next edge. `None` after a
+    /// resume.
     pub(super) async fn pause(
         &mut self,
         session: &mut Session,
@@ -51,8 +51,8 @@ impl Keeper {
         }
     }
 
-    /// Waits through a pause. Commands that come meanwhile are carried out after it, and after the end of `unknown`
-    /// instances: one of them may be in the way of what is launched.
+    /// Waits through a pause. Commands received meanwhile run afterwards, and after the end of `unknown` instances,
+    /// which may conflict with new launches.
     async fn wait_paused(
         &mut self,
         session: &mut Session,
@@ -62,7 +62,7 @@ impl Keeper {
         let mut waiting = VecDeque::new();
         loop {
             match commands.recv().await {
-                // The next edge may have the connection: it is closed, and not shut down for both.
+                // The next edge may have the connection: closed without a shutdown, which would affect both.
                 None | Some(SpawnerCommand::Leave) => return Some(Outcome::Left(None)),
                 Some(SpawnerCommand::End { reply }) => return Some(Outcome::Left(Some(reply))),
                 Some(SpawnerCommand::Resume) => break,
@@ -81,11 +81,11 @@ impl Keeper {
         None
     }
 
-    /// Goes on with the spawner of an earlier edge, once it is resumed. `unknown` instances of it are ended.
+    /// Continues with the spawner of an earlier edge after a resume. Ends `unknown` instances of the spawner.
     pub(super) async fn go_on(mut self, mut session: Session, mut commands: Commands, unknown: Vec<u64>) {
         match self.wait_paused(&mut session, &mut commands, &unknown).await {
             Some(Outcome::Lost) => {
-                // Found again where nothing is read any more.
+                // Detected again by the reader.
                 tracing::debug!("the spawner of the earlier edge is gone");
             }
             Some(_) => return,
@@ -94,7 +94,7 @@ impl Keeper {
         self.keep(session, commands).await;
     }
 
-    /// Takes a process of the earlier edge.
+    /// Adopts a process of the earlier edge.
     pub(super) fn take(&mut self, process: HandedProcess) -> Launched {
         let (happens, receiver) = mpsc::unbounded_channel();
         let (usage, used) = watch::channel(Usage::default());

@@ -1,5 +1,5 @@
-//! The client of the spawner: passes commands on, hands out events, and restarts the spawner when it died, after
-//! everything that it had started is gone.
+//! Client of the spawner: passes commands on, distributes events, and restarts a dead spawner after all its processes
+//! are gone.
 
 mod attached;
 mod hand_over;
@@ -26,13 +26,13 @@ use crate::spawner::user_task::UserTask;
 use crate::spawner::wire::{Event, Frame, Order, Start};
 use crate::spawner::{Exit, Happened, Launch, Means, SpawnError, SpawnerSettings, Usage};
 
-/// Delay before a spawner that cannot be started is tried again: at first, and at most.
+/// Delay before retrying to start a spawner: initial and maximum.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Receives the outcome of a command.
+/// Receiver of a command's outcome.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, SpawnError>>;
 
-/// A command for the spawner.
+/// Command for the spawner.
 #[derive(Debug)]
 pub(super) enum SpawnerCommand {
     Launch {
@@ -72,37 +72,37 @@ pub(super) enum SpawnerCommand {
         task: UserTask,
         reply: Reply<()>,
     },
-    /// Have the spawner fall silent, and hand out what the next edge needs. Everything else waits until `Resume`.
+    /// Pauses the spawner and returns the state for the next edge. Other commands wait until `Resume`.
     Pause {
         reply: Reply<SpawnerConnection>,
     },
     Resume,
-    /// The next edge goes on with the spawner.
+    /// The next edge continues with the spawner.
     Leave,
     End {
         reply: oneshot::Sender<()>,
     },
 }
 
-/// An instance that was started.
+/// Started instance.
 #[derive(Debug)]
 pub(super) struct Launched {
     pub(super) key: u64,
     pub(super) pid: u32,
     pub(super) happens: mpsc::UnboundedReceiver<Happened>,
     pub(super) usage: watch::Receiver<Usage>,
-    /// Bytes of input that were taken so far.
+    /// Number of consumed input bytes.
     pub(super) input_taken: watch::Receiver<u64>,
 }
 
-/// A spawner with the task that keeps it.
+/// Spawner with its supervising task.
 pub(super) struct Kept {
     pub(super) means: watch::Receiver<Means>,
-    /// The users that it has claimed.
+    /// Users claimed by the spawner.
     pub(super) uids: Option<RangeInclusive<u32>>,
 }
 
-/// Starts the spawner, and the task that keeps it.
+/// Starts the spawner and the supervising task.
 ///
 /// # Errors
 /// [`SpawnError::Start`], [`SpawnError::Protocol`].
@@ -119,8 +119,8 @@ pub(super) async fn start(
     Ok(Kept { means: receiver, uids })
 }
 
-/// Goes on with a spawner of an earlier edge and with these processes, once it is resumed; all others that it runs are
-/// ended then.
+/// Continues with a spawner of an earlier edge and with the given processes after a resume; all other processes of the
+/// spawner are ended then.
 ///
 /// # Errors
 /// [`SpawnError::Start`], [`SpawnError::Protocol`].
@@ -147,36 +147,36 @@ pub(super) fn adopt(
     Ok((Kept { means: receiver, uids }, launched))
 }
 
-/// An instance that runs, or is about to.
+/// Running or starting instance.
 struct Slot {
     happens: mpsc::UnboundedSender<Happened>,
     usage: watch::Sender<Usage>,
     input_taken: watch::Sender<u64>,
-    /// The caller that waits for its start.
+    /// Caller waiting for the start.
     launching: Option<(Reply<Launched>, mpsc::UnboundedReceiver<Happened>)>,
     pid: Option<u32>,
 }
 
 struct Keeper {
     settings: SpawnerSettings,
-    /// The users that the first spawner had claimed.
+    /// Users claimed by the first spawner.
     claimed: Option<RangeInclusive<u32>>,
     slots: HashMap<u64, Slot>,
-    /// Tasks of users, and the callers that wait for them.
+    /// Tasks of users, and the waiting callers.
     tasks: HashMap<u64, Reply<()>>,
     next: u64,
-    /// Users that instances were started as.
+    /// Users of started instances.
     uids: HashSet<u32>,
     means: watch::Sender<Means>,
-    /// The callers that wait for a measurement.
+    /// Callers waiting for a measurement.
     measures: HashMap<u64, oneshot::Sender<Result<Measured, SpawnError>>>,
-    /// The spawner was started by an earlier edge: what it leaves does not come to this process.
+    /// True if an earlier edge started the spawner: orphans of the spawner do not become children of this process.
     is_adopted: bool,
 }
 
-/// The end of a conversation.
+/// End of a conversation.
 enum Outcome {
-    /// The edge ended it; the one who waits for that, if anybody does.
+    /// The edge ended the conversation; the caller waiting for the end, if any.
     Ended(Option<oneshot::Sender<()>>),
     /// The next edge has the spawner.
     Left(Option<oneshot::Sender<()>>),
@@ -219,7 +219,7 @@ impl Keeper {
                     self.clean_up().await;
                     let started = self.uids.drain().map(|uid| uid..=uid);
                     self.settings.uids.extend(started);
-                    // Before the loss is announced, so that instances can be started again at once.
+                    // Before announcing the loss, so that instances can be restarted at once.
                     let first = self.open().await;
                     self.is_adopted = false;
                     self.reap_users();
@@ -242,7 +242,8 @@ impl Keeper {
         }
     }
 
-    /// A session, after as many attempts as it takes; the one who waits for the end, where it is commanded meanwhile.
+    /// Opens a session with any number of attempts; returns the caller waiting for the end if the end is commanded
+    /// meanwhile.
     async fn again(
         &self,
         mut opened: Result<Session, SpawnError>,
@@ -274,7 +275,7 @@ impl Keeper {
         }
     }
 
-    /// Another session, with a spawner that has the same users.
+    /// Opens another session with a spawner for the same users.
     async fn open(&self) -> Result<Session, SpawnError> {
         let session = Session::open(&self.settings, &self.means).await?;
         match session.uids == self.claimed {
@@ -388,7 +389,7 @@ impl Keeper {
                 let Some((reply, happens)) = slot.launching.take() else { return };
                 let (usage, input_taken) = (slot.usage.subscribe(), slot.input_taken.subscribe());
                 if reply.send(Ok(Launched { key, pid, happens, usage, input_taken })).is_err() {
-                    // Nobody waits for it any more.
+                    // The waiting caller is gone.
                     session.say(&Order::Kill { key }).ok();
                 }
             }
@@ -427,7 +428,7 @@ impl Keeper {
     }
 
     fn tell_all(&mut self, exit: &Exit) {
-        // Those who wait for one learn that nobody answers any more.
+        // Waiting callers learn that no answer will come.
         self.measures.clear();
         for (_, reply) in self.tasks.drain() {
             reply.send(Err(SpawnError::Gone)).ok();
@@ -440,7 +441,7 @@ impl Keeper {
         }
     }
 
-    /// Reaps what the new spawner has ended of the users of instances, which came to this process.
+    /// Reaps processes of instance users that the new spawner ended and that became children of this process.
     fn reap_users(&self) {
         let (own, own_uid) = (getpid().as_raw_nonzero().get(), geteuid().as_raw());
         let is_of_instances = |uid: &u32| *uid != own_uid && self.settings.uids.iter().any(|uids| uids.contains(uid));
@@ -452,8 +453,8 @@ impl Keeper {
         }
     }
 
-    /// Kills what a dead spawner has left, which came to this process, and reaps it. Behind a socket, the one that
-    /// listens there does so.
+    /// Kills and reaps processes of a dead spawner that became children of this process. Behind a socket, the listening
+    /// process does so.
     async fn clean_up(&self) {
         if self.settings.socket.is_some() {
             return;
@@ -470,11 +471,11 @@ impl Keeper {
             let processes = if self.is_adopted { table.all().collect() } else { table.descendants(own) };
             for process in processes {
                 let is_in = |ids: &HashSet<u32>, id| u32::try_from(id).is_ok_and(|id| ids.contains(&id));
-                // By its session: one that died by itself when its children were killed.
+                // By session: the leader died when its children were killed.
                 let is_known = is_in(&known, process.pid) || is_in(&mains, process.session);
-                // Of a user that only instances run as: one without a marker, too.
+                // Processes of a user that only runs instances, including processes without a marker.
                 let is_ours = || owner_of(process.pid).is_some_and(|uid| uid != own_uid && self.uids.contains(&uid));
-                // Of an earlier edge's children, the dead are reaped by another process.
+                // Dead children of an earlier edge are reaped by another process.
                 let is_reaped_elsewhere = process.is_dead && self.is_adopted && process.parent != own;
                 if is_reaped_elsewhere || (!is_known && !is_ours()) {
                     continue;

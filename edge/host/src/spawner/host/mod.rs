@@ -1,5 +1,5 @@
-//! `devanture-edge spawner`: the process that all instances come from. It does what the other end of its standard input
-//! says, and kills everything when that ends.
+//! `devanture-edge spawner`: parent process of all instances. Follows the orders from standard input, and kills all
+//! instances at the end of the input.
 
 mod out;
 mod watch;
@@ -41,32 +41,32 @@ use super::wire::{self, Event, Frame, Order, PROTOCOL, Start};
 
 /// Interval of measurements of instances.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Most instances at once.
+/// Maximum concurrent instances.
 const INSTANCES_MAX: usize = 4_096;
-/// Most orders that wait to be carried out.
+/// Maximum waiting orders.
 const ORDERS_WAITING: usize = 64;
 
 /// Settings of a spawner.
 #[derive(Debug, Clone, Default)]
 pub struct HostSettings {
-    /// Where instances have control groups.
+    /// Location of instances' control groups.
     pub cgroup: ControlGroups,
-    /// The users that instances may be started as.
+    /// Users permitted for instances.
     pub users: HostUsers,
 }
 
-/// Serves the edge at the other end of the standard input, a Unix socket; returns when that has ended and every
-/// descendant of this process is gone.
+/// Serves the edge at the other end of standard input, a Unix socket; returns after the end of the edge and of every
+/// descendant of the process.
 ///
 /// # Errors
-/// Where the process cannot be set up, or the other end does not speak the protocol.
+/// Fails if the process cannot be set up, or if the other end uses another protocol.
 pub fn host(settings: HostSettings) -> io::Result<()> {
     close_inherited()?;
     let socket = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     set_child_subreaper(Some(getpid()))?;
     socket.set_nonblocking(true)?;
-    // One thread, the one that everything is started from: the signal at a parent's end is one at the thread's end.
+    // A single thread, which starts all processes: the parent-death signal is bound to the parent's thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let (from, to) = UnixStream::from_std(socket)?.into_split();
@@ -74,13 +74,13 @@ pub fn host(settings: HostSettings) -> io::Result<()> {
     })
 }
 
-/// Closes every file but the first three. To be called before anything is opened: what is there then was left open by
+/// Closes all files except the first three. Must be called before opening files: files already open were inherited from
 /// the parent of the edge, and would be open in every instance too.
 pub(super) fn close_inherited() -> io::Result<()> {
     let names = std::fs::read_dir("/proc/self/fd")?.flatten().map(|entry| entry.file_name());
     let numbers: Vec<RawFd> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
     for number in numbers.into_iter().filter(|number| *number > 2) {
-        // The folder that was read is among them, and closed already.
+        // The list includes the folder being read, which is already closed.
         nix::unistd::close(number).ok();
     }
     Ok(())
@@ -88,36 +88,36 @@ pub(super) fn close_inherited() -> io::Result<()> {
 
 pub(super) struct Host {
     own: i32,
-    /// Where the edge has fewer privileges than this process: the only users that it may start anything as.
+    /// The only permitted users if the edge has fewer privileges than the process.
     uids: Option<RangeInclusive<u32>>,
     edge_id: String,
     groups: Option<Groups>,
     has_private_folders: bool,
     out: Out,
     instances: RefCell<HashMap<u64, Rc<Instance>>>,
-    /// The owners of processes at the last look.
+    /// Owners of processes at the last check.
     seen: RefCell<HashMap<Identity, u64>>,
-    /// Those that were nobody's when it was last looked, and since when.
+    /// Processes without an owner at the last check, and the time since then.
     strays: RefCell<HashMap<Identity, Instant>>,
-    /// Users that something was started as.
+    /// Users of started processes.
     users: RefCell<BTreeSet<u32>>,
     /// Processes of tasks.
     tasks: RefCell<HashSet<i32>>,
-    /// Something may be there to be looked at.
+    /// True if a check may be due.
     is_watching: Cell<bool>,
-    /// The edge is about to be replaced by the next one.
+    /// True while the edge is being replaced by the next edge.
     is_paused: Cell<bool>,
-    /// Instances are being measured exactly.
+    /// True while instances are measured exactly.
     is_measuring: Cell<bool>,
     /// Held while folders are measured.
     measuring: Semaphore,
-    /// Notifies the end of any child: the last process of an instance is one by then.
+    /// Notifies the end of any child: the last process of an instance is a child by then.
     pub(super) child_ended: Notify,
 }
 
 async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) -> io::Result<()> {
-    // A terminal's Ctrl-C and a service manager's SIGTERM are for the edge, which drains its instances; a spawner that
-    // is a service of its own ends by them, with all that it has started.
+    // Ctrl-C in a terminal and SIGTERM of a service manager are for the edge, which drains its instances; a spawner
+    // that is a separate service ends by the signals, with all started processes.
     let mut told_to_end = signal(SignalKind::terminate())?;
     let _ignored = (signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
     let mut children = signal(SignalKind::child())?;
@@ -183,12 +183,12 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
         }
     }
     host.kill_everything().await;
-    // Nothing runs as one of them any more.
+    // No process runs as one of the users any more.
     drop(claim);
     Ok(())
 }
 
-/// The orders of the edge, until it is gone or says something that is none.
+/// Returns the orders of the edge, until the edge is gone or sends an invalid order.
 fn orders(mut from: BufReader<OwnedReadHalf>) -> mpsc::Receiver<Order> {
     let (sender, receiver) = mpsc::channel(ORDERS_WAITING);
     spawn_local(async move {
@@ -246,13 +246,13 @@ impl Host {
                 }
             }
             Order::Resume => self.resume(),
-            // It was reported already.
+            // Reported earlier.
             Order::Begin { .. } => {}
         }
     }
 
-    /// Goes on, for the same edge or the next one. What the one before had not yet reported as taken counts as taken,
-    /// and what instances use is reported again.
+    /// Resumes for the same or the next edge. Output not yet reported as taken by the previous edge counts as taken,
+    /// and the usage of instances is reported again.
     fn resume(&self) {
         if !self.is_paused.replace(false) {
             return;
@@ -290,12 +290,12 @@ impl Host {
         let instance = Instance::start(start, &self.edge_id, means, started, &self.out.then)?;
         self.instances.borrow_mut().insert(key, instance);
         self.is_watching.set(true);
-        // It may have ended before it was known.
+        // The process may have ended before being registered.
         self.ended();
         Ok(())
     }
 
-    /// Looks which main processes have ended. They are not reaped yet, so that their ids stay theirs.
+    /// Finds ended main processes. Ended processes are not reaped yet, so that their ids remain reserved.
     fn ended(self: &Rc<Self>) {
         self.is_watching.set(true);
         self.child_ended.notify_waiters();
@@ -308,8 +308,8 @@ impl Host {
         }
     }
 
-    /// Kills what is left of an instance whose main process has ended, once that had its time, passes its last output
-    /// on, and tells its end.
+    /// Kills the remaining processes of an instance with an ended main process after a grace period, passes on the last
+    /// output, and reports the end.
     async fn end(self: Rc<Self>, instance: Rc<Instance>, status: WaitIdStatus) {
         self.wait_for_rest(&instance).await;
         self.end_rest(&instance).await;
@@ -333,8 +333,9 @@ impl Host {
         }
     }
 
-    /// Says what is whose, and kills what stays nobody's: a process that left its family, its group and its marker
-    /// behind would outlive its instance. One look is not enough: in the middle of `execve` a process has no variables.
+    /// Assigns processes to instances, and kills processes that stay without an owner: a process that left its family,
+    /// group and marker behind would outlive its instance. A single check does not suffice: during `execve` a process
+    /// has no variables.
     fn shares<'t>(&self, table: &'t Table) -> Shares<'t> {
         let owners: Vec<Owner> = self.instances.borrow().values().map(|instance| instance.owner()).collect();
         let mut shares = shares(table, self.own, &owners, &mut self.seen.borrow_mut(), mark_of);
@@ -351,18 +352,18 @@ impl Host {
         shares
     }
 
-    /// The processes of an instance that run.
+    /// Returns the running processes of an instance.
     pub(super) fn running_of(&self, instance: &Instance) -> Vec<Process> {
         let table = Table::read();
         let members = self.shares(&table).of.remove(&instance.key).unwrap_or_default();
         members.into_iter().cloned().collect()
     }
 
-    /// One pass of SIGKILL over all processes of an instance; whether there was none left, and none that may be its
-    /// own.
+    /// Sends SIGKILL once to all processes of an instance; returns true if no process of the instance, and none
+    /// possibly of the instance, was left.
     pub(super) fn kill_once(&self, instance: &Instance) -> bool {
         instance.is_killed.cancel();
-        // First, and the group at once: a parent that sees a child die may exit with a code before its turn.
+        // First, and the whole group at once: a parent that sees a child die may exit with a code before being killed.
         kill_process(instance.main, Signal::KILL).ok();
         kill_process_group(instance.main, Signal::KILL).ok();
         if let Some(group) = &instance.group {
@@ -374,12 +375,12 @@ impl Host {
         members.iter().for_each(|process| process.kill());
         self.reap(&table);
         members.is_empty()
-            // Those of another user would have this one's instances ended as such that resist.
+            // Strays of another user would make the instances of this user count as resisting.
             && !shares.strays.iter().any(|stray| instance.may_own(stray.pid))
             && instance.group.as_ref().is_none_or(super::cgroup::Group::is_empty)
     }
 
-    /// Reaps the dead that came to this process, but for main processes.
+    /// Reaps dead children except main processes.
     fn reap(&self, table: &Table) {
         let mains: HashSet<i32> =
             self.instances.borrow().values().map(|instance| instance.main.as_raw_nonzero().get()).collect();
@@ -389,7 +390,7 @@ impl Host {
         }
     }
 
-    /// One pass of SIGKILL over everything that comes from this process; whether there was nothing.
+    /// Sends SIGKILL once to all descendants of the process; returns true if there were none.
     pub(super) fn kill_descendants(&self) -> bool {
         let table = Table::read();
         let descendants = table.descendants(self.own);
@@ -402,15 +403,15 @@ impl Host {
         self.instances.borrow().values().cloned().collect()
     }
 
-    /// Users that something was started as, other than the own one.
+    /// Returns the users of started processes, except the process's own user.
     pub(super) fn users(&self) -> Vec<u32> {
         self.users.borrow().iter().copied().collect()
     }
 
-    /// Checks that the edge may have something done as a user.
+    /// Checks that the edge may act as a user.
     ///
     /// # Errors
-    /// A sentence where it may not.
+    /// Returns a message if not permitted.
     pub(super) fn check_user(&self, uid: u32) -> Result<(), String> {
         match &self.uids {
             Some(uids) if !uids.contains(&uid) => {
@@ -421,20 +422,20 @@ impl Host {
         }
     }
 
-    /// Remembers the process of a task, which belongs to no instance.
+    /// Registers the process of a task, which belongs to no instance.
     pub(super) fn note_task(&self, pid: i32) {
         let mut tasks = self.tasks.borrow_mut();
         tasks.retain(|pid| Process::read(*pid).is_some_and(|process| process.parent == self.own));
         tasks.insert(pid);
     }
 
-    /// Whether a child is the main process of an instance, or that of a task.
+    /// Returns true for a child that is the main process of an instance, or the process of a task.
     pub(super) fn is_known_child(&self, pid: i32) -> bool {
         let is_main = |instance: &Rc<Instance>| instance.main.as_raw_nonzero().get() == pid;
         self.tasks.borrow().contains(&pid) || self.instances.borrow().values().any(is_main)
     }
 
-    /// Whether a mark is that of an instance other than the given one.
+    /// Returns true if a mark belongs to an instance other than `instance`.
     pub(super) fn is_of_other_instance(&self, mark: &Mark, instance: &Instance) -> bool {
         let instances = self.instances.borrow();
         instances.values().any(|other| other.key != instance.key && other.has_marked(mark))

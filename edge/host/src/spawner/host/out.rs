@@ -1,4 +1,4 @@
-//! What the spawner writes to its edge: messages before output, and nothing while its edge changes.
+//! Output of the spawner to the edge: messages before instance output, and no output during a handover.
 
 use std::rc::Rc;
 
@@ -9,26 +9,26 @@ use tokio::task::spawn_local;
 
 use crate::spawner::wire::{self, Event};
 
-/// Most frames of output that wait to be written, of all instances together.
+/// Maximum waiting frames of output, for all instances together.
 const FRAMES_WAITING: usize = 8;
 
-/// Where messages and output are put to be written.
+/// Queues of messages and output.
 pub(super) struct Out {
-    /// The state that is accessed without waiting.
+    /// Messages, queued without waiting.
     first: mpsc::UnboundedSender<Item>,
-    /// Output, and ends, which come after it.
+    /// Output, followed by ends.
     pub(super) then: mpsc::Sender<Vec<u8>>,
     resumed: Rc<Notify>,
 }
 
 enum Item {
     Frame(Vec<u8>),
-    /// The last frame until the edge resumes.
+    /// Last frame before the edge resumes.
     Last(Vec<u8>),
 }
 
 impl Out {
-    /// Begins to write, in the middle of a [`tokio::task::LocalSet`].
+    /// Starts the writer within a [`tokio::task::LocalSet`].
     pub(super) fn start(to: OwnedWriteHalf) -> Self {
         let (first, first_out) = mpsc::unbounded_channel();
         let (then, then_out) = mpsc::channel(FRAMES_WAITING);
@@ -38,26 +38,26 @@ impl Out {
     }
 
     pub(super) fn send(&self, event: &Event) {
-        // Where the edge is gone, so is everything soon.
+        // Without an edge, the whole spawner ends soon.
         if let Ok(frame) = wire::message(event) {
             self.first.send(Item::Frame(frame)).ok();
         }
     }
 
-    /// Writes [`Event::Paused`] behind what waits, and nothing after it until [`Out::resume`].
+    /// Writes [`Event::Paused`] after the queued frames, and no further frame until [`Out::resume`].
     pub(super) fn pause(&self) {
         if let Ok(frame) = wire::message(&Event::Paused) {
             self.first.send(Item::Last(frame)).ok();
         }
     }
 
-    /// Goes on writing. To be called once after each [`Out::pause`].
+    /// Resumes writing. Must be called once after each [`Out::pause`].
     pub(super) fn resume(&self) {
         self.resumed.notify_one();
     }
 }
 
-/// Writes what there is, messages before output.
+/// Writes queued frames, messages before output.
 async fn write(
     mut to: OwnedWriteHalf,
     mut first: mpsc::UnboundedReceiver<Item>,

@@ -1,4 +1,4 @@
-//! Looks at what instances use, reports it, and ends those that use more than they may.
+//! Monitors the usage of instances, reports the usage, and ends instances beyond their limits.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,23 +14,23 @@ use crate::spawner::usage::{self, Devices, Files, Machine};
 use crate::spawner::wire::Event;
 use crate::spawner::{Exit, InstanceLimits, Usage};
 
-/// Interval of checks whether the memory of the machine runs out.
+/// Interval of checks of the machine's free memory.
 pub(super) const TICK: Duration = Duration::from_millis(50);
-/// By how much it goes down until instances are looked at out of turn.
+/// Decrease of free memory that triggers an early check of instances.
 const SHRINK_BYTES: u64 = 64 * 1024 * 1024;
-/// Looking takes one part in so many of the time at most, on a machine with a great many processes.
+/// Inverse of the maximum fraction of time used for checks, on a machine with very many processes.
 const LOOK_SHARE: u32 = 20;
-/// But a pause is never longer.
+/// Maximum pause, regardless of the fraction.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Interval of usage reports of one instance.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// When instances are looked at.
+/// Schedule of checks.
 pub(super) struct Turns {
-    /// The next turn, and the first moment out of turn.
+    /// Next regular check, and earliest early check.
     next: Instant,
     earliest: Instant,
-    /// Free memory of the machine at the last look.
+    /// Free memory of the machine at the last check.
     available: u64,
 }
 
@@ -41,12 +41,12 @@ impl Turns {
     }
 }
 
-/// The processes of one instance, to be measured.
+/// Processes of one instance, to be measured.
 struct Sample {
     key: u64,
-    /// Each with the memory that is resident in it.
+    /// Process ids with resident memory.
     processes: Vec<(i32, u64)>,
-    /// The folder of a tmpfs of its own.
+    /// Folder of a private tmpfs.
     private: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl Sample {
         self.processes.iter().fold(0, |sum, (_, resident)| sum.saturating_add(*resident))
     }
 
-    /// Bytes in its tmpfs, and the device of that.
+    /// Returns the bytes in the tmpfs, and its device.
     fn temporary(&self) -> Option<(u64, u64)> {
         let folder = self.private.as_deref()?;
         self.processes.iter().find_map(|(pid, _)| usage::of_tmpfs(*pid, folder))
@@ -71,7 +71,7 @@ impl Sample {
         Usage { memory_bytes, processes, temporary_bytes }
     }
 
-    /// Counts exactly.
+    /// Measures exactly.
     fn measure(&self, devices: &Devices) -> (Usage, Files) {
         let (temporary, device) = self.temporary().unzip();
         let (memory, files) = usage::memory(&self.processes, devices, device);
@@ -81,10 +81,10 @@ impl Sample {
 }
 
 impl Host {
-    /// Looks at instances where it is their turn, or where the machine's memory goes down fast.
+    /// Checks instances if due, or if the machine's free memory falls fast.
     pub(super) fn tick(self: &Rc<Self>, turns: &mut Turns) {
         let now = Instant::now();
-        // Where the kernel counts memory, it acts by itself.
+        // With memory control groups, the kernel acts by itself.
         let machine = if self.groups.is_none() { Machine::read() } else { Machine::default() };
         let shrinks = machine.available.saturating_add(SHRINK_BYTES) < turns.available;
         if now < turns.next && !(shrinks && now >= turns.earliest) {
@@ -97,7 +97,7 @@ impl Host {
         turns.next = Instant::now() + LOOK_EVERY.max(pause);
     }
 
-    /// Looks what each instance uses, and kills those that use too much.
+    /// Determines the usage of each instance, and kills instances beyond their limits.
     fn look(self: &Rc<Self>, machine: Machine) {
         let table = Table::read();
         let shares = self.shares(&table);
@@ -127,13 +127,13 @@ impl Host {
         self.is_watching.set(!table.descendants(self.own).is_empty());
     }
 
-    /// Kills the largest instances of each app that has more tasks than it may, until the others have no more.
+    /// Kills the largest instances of each app beyond its task limit, until the rest is within the limit.
     fn end_largest(&self, shares: &Shares<'_>) {
         let mut apps: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
         for (key, members) in &shares.of {
             let tasks = tasks_of(members);
             self.with(*key, |instance| {
-                // What ends already makes room by itself.
+                // Instances that are already ending make room by themselves.
                 if instance.verdict.borrow().is_none() {
                     apps.entry(instance.app.clone()).or_default().push((tasks, *key));
                 }
@@ -153,7 +153,7 @@ impl Host {
         }
     }
 
-    /// Measures instances exactly, aside of everything else, and kills those that use too much.
+    /// Measures instances exactly in the background, and kills instances beyond their limits.
     fn measure(self: &Rc<Self>, samples: Vec<Sample>) {
         if samples.is_empty() || self.is_measuring.replace(true) {
             return;
@@ -179,13 +179,13 @@ impl Host {
         });
     }
 
-    /// Kills an instance for a reason.
+    /// Kills an instance with a reason.
     fn condemn(&self, instance: &Instance, verdict: Exit) {
         instance.verdict.borrow_mut().get_or_insert(verdict);
         self.kill_once(instance);
     }
 
-    /// Has the edge know what an instance uses, not too often.
+    /// Reports the usage of an instance to the edge, not too often.
     fn report(&self, instance: &Instance, usage: impl FnOnce() -> Usage) {
         let last = instance.reported.get();
         if last.is_some_and(|(at, _)| at.elapsed() < REPORT_EVERY) {
@@ -198,7 +198,7 @@ impl Host {
         }
     }
 
-    /// Measures what lies in folders, and what instances have open that has no name any more.
+    /// Measures the content of folders, and unlinked open files of instances.
     pub(super) fn measure_folders(
         self: &Rc<Self>,
         request: u64,
@@ -234,12 +234,12 @@ impl Host {
     }
 }
 
-/// Whether an instance has more processes, or far more threads, than it may.
+/// Returns true if an instance has too many processes, or far too many threads.
 fn has_too_many(limits: &InstanceLimits, members: &[&Process]) -> bool {
     u64::try_from(members.len()).unwrap_or(u64::MAX) > limits.processes || tasks_of(members) > limits.tasks_max()
 }
 
-/// The threads of processes, each of which has one at least.
+/// Returns the number of threads of processes, at least one each.
 fn tasks_of(members: &[&Process]) -> u64 {
     members.iter().fold(0, |sum: u64, process| sum.saturating_add(process.threads))
 }

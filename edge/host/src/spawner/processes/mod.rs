@@ -1,4 +1,4 @@
-//! Processes from `/proc`: their parents, what they hold, their markers; and their end.
+//! Processes from `/proc`: parents, memory, markers, and killing.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -8,37 +8,37 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The variable that says which edge a process belongs to.
+/// Variable with the edge of a process.
 pub(super) const EDGE_MARKER: &str = "DEVANTURE_EDGE_ID";
-/// The variable that says which instance a process belongs to.
+/// Variable with the instance of a process.
 pub(super) const INSTANCE_MARKER: &str = "DEVANTURE_INSTANCE_ID";
-/// Most bytes of a process's environment that are looked through.
+/// Maximum bytes searched of a process's environment.
 const ENVIRONMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Time for dead processes to disappear before the next look.
+/// Time for dead processes to disappear before the next check.
 pub(super) const BETWEEN_PASSES: Duration = Duration::from_millis(5);
-/// Longest wait after SIGKILL: a process in the middle of disk I/O dies late.
+/// Longest wait after SIGKILL: a process during disk I/O dies late.
 pub(super) const KILL_WAIT: Duration = Duration::from_secs(10);
 
-/// One process, as `/proc/PID/stat` describes it.
+/// Process as described by `/proc/PID/stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) pid: i32,
     pub(super) parent: i32,
     pub(super) group: i32,
     pub(super) session: i32,
-    /// It has ended, and nobody has asked how.
+    /// True for an ended, unreaped process.
     pub(super) is_dead: bool,
-    /// In ticks since the machine's start: with the id, it names a process for ever.
+    /// Start time in ticks since boot: together with the id, a permanent identity.
     pub(super) started: u64,
     pub(super) resident_pages: u64,
     pub(super) threads: u64,
 }
 
-/// The identity of a process, also after its id was reused.
+/// Identity of a process, valid even after the id is reused.
 pub(super) type Identity = (i32, u64);
 
 impl Process {
-    /// Reads the text of `/proc/PID/stat`. The name of the program, in brackets, may hold anything, brackets too.
+    /// Parses `/proc/PID/stat`. The program name, in parentheses, may contain any byte, including parentheses.
     pub(super) fn parse(stat: &str) -> Option<Self> {
         let (pid, rest) = stat.split_once(" (")?;
         let (_, rest) = rest.rsplit_once(") ")?;
@@ -51,7 +51,7 @@ impl Process {
             group: field(2)?.parse().ok()?,
             session: field(3)?.parse().ok()?,
             started: field(19)?.parse().ok()?,
-            // Negative numbers have been seen for processes that end.
+            // Ending processes can have negative numbers.
             resident_pages: field(21)?.parse().unwrap_or(0),
             threads: field(17)?.parse().unwrap_or(0),
         })
@@ -65,12 +65,12 @@ impl Process {
         (self.pid, self.started)
     }
 
-    /// SIGKILL to this very process.
+    /// Sends SIGKILL to exactly this process.
     pub(super) fn kill(&self) {
         self.signal(Signal::KILL);
     }
 
-    /// A signal to this very process: where its id was given to another meanwhile, nothing happens.
+    /// Sends a signal to exactly this process: no effect if the id was reused meanwhile.
     pub(super) fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 1) else { return };
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
@@ -80,7 +80,7 @@ impl Process {
     }
 }
 
-/// All processes of the machine at one moment, or rather at a few that follow each other.
+/// All processes of the machine, read over a short period.
 pub(super) struct Table(HashMap<i32, Process>);
 
 impl Table {
@@ -102,7 +102,7 @@ impl Table {
         self.0.values()
     }
 
-    /// Everything that comes from `root`, each with its ancestors before it, `root` itself aside.
+    /// Returns all descendants of `root` without `root`, ancestors first.
     pub(super) fn descendants(&self, root: i32) -> Vec<&Process> {
         let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
         for process in self.0.values() {
@@ -111,7 +111,7 @@ impl Table {
         let mut found: Vec<&Process> = children.remove(&root).unwrap_or_default();
         let mut next = 0;
         while let Some(process) = found.get(next) {
-            // Taken out, so that a table whose moments do not fit each other makes no circle.
+            // Removed, so that an inconsistent table causes no cycle.
             let more = children.remove(&process.pid).unwrap_or_default();
             found.extend(more);
             next += 1;
@@ -119,7 +119,7 @@ impl Table {
         found
     }
 
-    /// `pid` and what it comes from.
+    /// Returns `pid` and its ancestors.
     pub(super) fn with_ancestors(&self, pid: i32) -> HashSet<i32> {
         let mut found = HashSet::new();
         let mut at = pid;
@@ -130,7 +130,7 @@ impl Table {
     }
 }
 
-/// The value of a variable in the environment that a process was started with, where it may be read.
+/// Returns a variable of the initial environment of a process, if readable.
 pub(super) fn variable_of(pid: i32, name: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
@@ -142,42 +142,42 @@ pub(super) fn variable_of(pid: i32, name: &str) -> Option<String> {
     })
 }
 
-/// An instance, as far as it is needed to say which processes are its own.
+/// Instance, as far as needed to assign processes.
 pub(super) struct Owner {
     pub(super) key: u64,
     pub(super) main: i32,
     pub(super) marker: String,
-    /// The user that its processes run as.
+    /// User of the processes.
     pub(super) uid: u32,
 }
 
-/// What a process carries, and who carries it: everybody can read the tag of another user's instance and take it, while
-/// nobody can become another user.
+/// Marker and users of a process: any process can read and adopt the tag of another user's instance, but no process can
+/// become another user.
 pub(super) struct Mark {
     pub(super) marker: String,
-    /// The user ids of the process.
+    /// User ids of the process.
     pub(super) uids: [u32; 4],
 }
 
 impl Mark {
-    /// Whether it is that of an instance with this marker and this user.
+    /// Returns true if the mark belongs to an instance with this marker and user.
     pub(super) fn is_of(&self, marker: &str, uid: u32) -> bool {
         self.marker == marker && self.uids.contains(&uid)
     }
 }
 
-/// The owners of the descendants of one process.
+/// Owners of the descendants of one process.
 pub(super) struct Shares<'t> {
-    /// By instance; the dead are left out.
+    /// Live processes by instance.
     pub(super) of: HashMap<u64, Vec<&'t Process>>,
-    /// Those of which nobody can say whose they are.
+    /// Processes without a known owner.
     pub(super) strays: Vec<&'t Process>,
 }
 
-/// Says which descendants of `root` belong to which instance: its main process and whatever comes from it; what is in
-/// its group or session; what was its own when it was last looked (`seen`, which is brought up to date); what carries
-/// its marker and is of its user: with the marker of another user's instance it is nobody's. `mark_of` reads the mark
-/// of a process.
+/// Assigns the descendants of `root` to instances. An instance owns its main process and all descendants; the members
+/// of its group or session; processes owned at the last check (`seen`, which is updated); and processes with its marker
+/// and its user: a process with the marker of another user's instance has no owner. `mark_of` reads the mark of a
+/// process.
 pub(super) fn shares<'t>(
     table: &'t Table,
     root: i32,

@@ -1,4 +1,4 @@
-//! Tests of what is read of `/proc`, and of whose a process is.
+//! Tests of parsing `/proc`, and of assigning processes to owners.
 
 use super::*;
 use rustix::process::getpid;
@@ -7,7 +7,7 @@ fn process(pid: i32, parent: i32, group: i32) -> Process {
     Process { pid, parent, group, session: group, is_dead: false, started: 1, resident_pages: 1, threads: 1 }
 }
 
-/// The user of the instances of these tests.
+/// User of the instances in the tests.
 const UID: u32 = 5_000;
 
 fn owner(key: u64, main: i32) -> Owner {
@@ -72,7 +72,7 @@ fn what_comes_from_an_instance_belongs_to_it() {
 
 #[test]
 fn orphans_are_known_by_group_by_marker_and_by_having_been_seen() {
-    // 11 is in the group, 12 carries the marker, 13 comes from it, 14 was seen before, of 15 nobody knows anything.
+    // 11 is in the group, 12 carries the marker, 13 descends from 12, 14 was seen before, 15 is unknown.
     let table = Table::of([
         process(11, 1, 10),
         process(12, 1, 12),
@@ -91,7 +91,8 @@ fn orphans_are_known_by_group_by_marker_and_by_having_been_seen() {
 
 #[test]
 fn law_11_a_marker_counts_for_the_user_of_its_instance_alone() {
-    // 11 and 12 carry the marker of the first instance, 13 comes from 12, 14 carries that of its own user's.
+    // 11 and 12 carry the marker of the first instance, 13 descends from 12, 14 carries the marker of its own user's
+    // instance.
     let table = Table::of([
         process(10, 1, 10),
         process(20, 1, 20),
