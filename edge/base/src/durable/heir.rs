@@ -33,7 +33,7 @@ pub(super) fn give(file: &File, path: &Path) -> std::io::Result<()> {
     give_below(file, folder_of(path))
 }
 
-/// Does the same as [`give`] for a new, certainly empty folder.
+/// Gives the new, certainly empty folder `path` to the heir, if the parent folder belongs to the heir.
 pub(super) fn give_folder(path: &Path) -> std::io::Result<()> {
     if HEIR.load(Ordering::Relaxed) == ROOT {
         return Ok(());

@@ -65,7 +65,8 @@ fn own_terminal() -> Option<OwnedFd> {
     ((found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)).then_some(file)
 }
 
-/// Names a terminal of the machine within the folder, in which no file can be created: mounts over a new terminal.
+/// Names a terminal of the machine within the folder, in which no file can be created: mounts `terminal` over a new
+/// terminal.
 fn name(terminal: &OwnedFd) -> io::Result<TerminalName> {
     let place = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     let path = ptsname(&place, Vec::new())?;
