@@ -153,8 +153,8 @@ impl Host {
     }
 
     /// Kills the children of the process that belong to `instance`, or to no running instance; returns true if some may
-    /// have belonged to the instance. Ended processes count too: their children may have become children of this process
-    /// after the list was read.
+    /// have belonged to the instance. Ended processes count too: their children may have become children of this
+    /// process after the list was read.
     fn kill_orphans(&self, instance: Option<&Instance>) -> bool {
         let is_own_user = |pid: i32| instance.is_none_or(|instance| instance.may_own(pid));
         let mut has_any = false;
