@@ -1,9 +1,8 @@
-//! The edge: a server that stores bundles, serves versions of them, and switches between versions without a visitor
-//! noticing.
+//! The edge: a server that stores bundles, serves versions, and switches between versions without visible interruption.
 //!
-//! The two planes are crates of their own, `devanture-serve` and `devanture-control`, over `devanture-base`,
-//! `devanture-http`, `devanture-store` and `devanture-host`. Here they are put together: [`server`] starts them, takes
-//! over from a running edge and ends, [`doctor`] finds out what is wrong with a machine.
+//! The two planes are separate crates, `devanture-serve` and `devanture-control`, on top of `devanture-base`,
+//! `devanture-http`, `devanture-store` and `devanture-host`. [`server`] composes the crates, starts the threads, takes
+//! over from a running edge and shuts down; [`doctor`] diagnoses a machine.
 
 pub mod server;
 

@@ -1,6 +1,6 @@
-//! The serving plane: a request comes in by [`listen`], with the handshake of [`tls`]; [`handler`] asks [`live`] which
-//! version answers and the crate `devanture-site` for the meaning, and answers from [`version`] or by [`proxy`]. It
-//! follows the catalog and never writes it.
+//! The serving plane: [`listen`] accepts requests, with the handshake of [`tls`]; [`handler`] asks [`live`] for the
+//! version and the crate `devanture-site` for the routing decision, and answers from [`version`] or through [`proxy`].
+//! The serving plane follows the catalog and never writes to the catalog.
 
 pub mod version;
 

@@ -1,8 +1,8 @@
-//! Puts the edge together: stores, sockets, threads; and takes it apart again without losing a request.
+//! Composes the edge from stores, sockets and threads, and shuts the edge down without losing a request.
 //!
-//! Every serving thread has a runtime of its own and its own listening sockets; connections never move. The admin
-//! listener, and with it all publishing, runs on one more thread, and what follows the catalog on a small runtime
-//! beside it, so that no push takes a serving thread.
+//! Every serving thread has its own runtime and its own listening sockets; connections never move. The admin listener,
+//! and with the admin listener all publishing, runs on a separate thread, and the followers of the catalog run on a
+//! small runtime beside the admin thread, so that no push occupies a serving thread.
 
 mod access_log;
 mod background;
@@ -97,11 +97,11 @@ use takeover::{Arrival, Before, Handover, HandoverParts};
 use threads::{Serving, Threads, control_runtime};
 use upkeep::{load_live, start_upkeep};
 
-/// A running edge. Dropped without [`Server::drain`], it cuts what is open.
+/// A running edge. Dropping the server without [`Server::drain`] cuts all open connections.
 pub struct Server {
     access_log: AccessLog,
     addresses: Addresses,
-    /// `None` of an edge that is alone.
+    /// `None` without a cluster.
     cluster: Option<Joined>,
     prober: Arc<smoke::Prober>,
     certificates: Certificates,
@@ -110,7 +110,7 @@ pub struct Server {
     drain: DrainControl,
     handover: Handover,
     health: Arc<Health>,
-    /// Loads what is live.
+    /// Loads live versions.
     loading: JoinHandle<()>,
     publisher: Arc<Publisher>,
     requests: most_requested::Record,
@@ -123,8 +123,8 @@ pub struct Server {
     control: Runtime,
 }
 
-/// Checks what a file says as far as that can be done without starting: its certificates can be read and fit, and the
-/// data folder has not lost its catalog. Gives everything that is wrong.
+/// Checks `file` as far as possible without a start: certificates are readable and match their keys, and the data
+/// folder has not lost its catalog. Returns all errors.
 #[must_use]
 pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     let found = certificates::check(&file.tls, base);
@@ -154,10 +154,10 @@ pub fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
         .collect()
 }
 
-/// The certificate of the local authority in PEM; `None` where `tls` names files alone.
+/// Returns the certificate of the local authority in PEM; `None` if `tls` names only files.
 ///
 /// # Errors
-/// [`StartError::Certificates`] where it cannot be read, as before the first start.
+/// [`StartError::Certificates`] if the certificate cannot be read, as before the first start.
 pub fn authority(file: &EdgeFile, base: &Path) -> Result<Option<String>, StartError> {
     match file.tls {
         Tls::Files(_) => Ok(None),
@@ -165,11 +165,11 @@ pub fn authority(file: &EdgeFile, base: &Path) -> Result<Option<String>, StartEr
     }
 }
 
-/// Has the local authority of an edge that signs its certificates itself believed for the edge's domains and this
-/// machine alone; one that was made for more is made again.
+/// Restricts the local authority of an edge that signs its own certificates to the edge's domains and the machine; an
+/// authority with a wider scope is replaced.
 ///
 /// # Errors
-/// [`StartError::Certificates`] where it cannot be read or written.
+/// [`StartError::Certificates`] if the authority cannot be read or written.
 pub fn confine_authority(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     match file.tls {
         Tls::Acme { .. } | Tls::Files(_) => Ok(()),
@@ -179,20 +179,21 @@ pub fn confine_authority(file: &EdgeFile, base: &Path) -> Result<(), StartError>
     }
 }
 
-/// Faults that do not stop a start: a sentence for each certificate that clients refuse, and for too little room for
-/// packets.
+/// Lists faults that do not prevent a start: a sentence for each certificate that clients refuse, and for a receive
+/// buffer that is too small.
 #[must_use]
 pub fn warnings(file: &EdgeFile, base: &Path) -> Vec<String> {
     Certificates::outdated(&file.tls, base).into_iter().chain(firewall::receive_buffer_warning(file)).collect()
 }
 
 impl Server {
-    /// Starts an edge. When this returns, it serves; what is not loaded yet is waited for by the requests for it.
+    /// Starts an edge. The edge serves when the function returns; requests for a version that still loads wait for the
+    /// load.
     ///
     /// # Errors
-    /// Everything that keeps it from serving; nothing listens then.
+    /// Everything that prevents serving; no socket listens after an error.
     pub fn start(file: &EdgeFile, base: &Path) -> Result<Self, StartError> {
-        // Before anything is made: a node that has not joined has an authority of its own otherwise.
+        // First of all: without the check, a node that has not joined would create an authority of its own.
         let descriptors = check_joined(file, base).map(|()| Descriptors::take())?;
         let data_dir = data_dir(file, base);
         let bounds = descriptors.bounds(&data_dir, &file.limits);
@@ -206,7 +207,7 @@ impl Server {
         let (remade, access_log) = (devanture_control::encode::remade_channel(), access_log::open(file, base)?);
         let Made { loader, dictionaries, reported_misses: misses } = Made::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
-        // Nothing listens before it is known what is live; connections then wait for what they are for.
+        // Nothing listens before the live versions are known; connections then wait for the load of their version.
         let sockets = Sockets::bind(file, arrival.inherited())?;
         let (copies, addresses) = (sockets.copies()?, sockets.addresses);
         let port = file.listen.public_port.unwrap_or_else(|| addresses.https.port());
@@ -254,7 +255,7 @@ impl Server {
 
         let serving = serving((file, base, descriptors), &control, handler, &certificates, &drain, port, &publisher);
         let reloadable = Reloadable::of(&serving, base);
-        // Known before it takes a push: others ask it before they collect.
+        // Joined before the first push: other nodes consult this node before garbage collection.
         let cluster = cluster.map(|cluster| cluster.join(&control, &publisher, &credentials, &admin)).transpose()?;
         let mut threads = Threads::start(sockets, serving, admin, local::bind(&socket))?;
         health.set_ready(true);
@@ -288,15 +289,15 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// Returns the listening addresses.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// Applies the keys of `file` that [`is_applied_at_reload`] names, and reads the certificates and the keys of
-    /// tickets again, also those for other nodes and for etcd; bad ones leave the earlier ones in use. Gives everything
-    /// that is wrong with them.
+    /// Applies the keys of `file` that [`is_applied_at_reload`] names, and reads certificates and ticket keys again,
+    /// also the certificates for other nodes and for etcd. Invalid files leave the earlier ones in use. Returns all
+    /// errors.
     #[must_use]
     pub fn reload(&self, file: &EdgeFile) -> Vec<StartError> {
         self.drain.set_times(DrainTimes::of(file));
@@ -315,24 +316,24 @@ impl Server {
         of_visitors.into_iter().chain(self.renewal.reload()).chain(of_people).collect()
     }
 
-    /// Reopens the file of the access log, as after it was moved away.
+    /// Reopens the file of the access log, for example after a rotation.
     pub fn reopen_access_log(&self) {
         self.access_log.reopen();
     }
 
-    /// Waits until a new edge serves in place of this one, which then is to drain.
+    /// Waits until a successor serves in place of the edge, which then has to drain.
     pub async fn replaced(&self) {
         self.handover.served().await;
     }
 
-    /// Whether a new edge serves in place of this one.
+    /// Returns true once a successor serves in place of the edge.
     #[must_use]
     pub fn has_successor(&self) -> bool {
         self.handover.has_successor()
     }
 }
 
-/// The health of an edge that listens there.
+/// Returns the health state of an edge that listens on `addresses`.
 fn health_on(file: &EdgeFile, addresses: Addresses, free_space: Arc<FreeSpace>) -> Arc<Health> {
     let health = Health::on(free_space).wanting_http3(file.listen.tries_http3());
     if let Some(http3) = addresses.http3 {
@@ -341,7 +342,7 @@ fn health_on(file: &EdgeFile, addresses: Addresses, free_space: Arc<FreeSpace>) 
     Arc::new(health)
 }
 
-/// Has HTTP/3 served once its port is free, where it was not at the start.
+/// Starts HTTP/3 once the port is free, if the port was taken at the start.
 fn serve_http3_later(
     control: &Runtime,
     (file, addresses): (&EdgeFile, Addresses),
@@ -354,7 +355,7 @@ fn serve_http3_later(
     later.begin(control, &file.listen, addresses, drain);
 }
 
-/// The keys of secrets, and the settings that they open.
+/// The encryption keys of secrets, and the settings that the keys decrypt.
 fn settings_of(node: &Node, stores: &Stores, live: &Live) -> (Arc<KeyFile>, Arc<SettingsOf>) {
     let keys = Arc::new(KeyFile::new(node.key_file.clone()));
     live.set_opener(keys.opener());
@@ -392,13 +393,13 @@ fn serving(
     }
 }
 
-/// The ledger, which knows its node in a cluster.
+/// The ledger, which knows the name of its node in a cluster.
 fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
     let node = file.cluster.as_ref().map(|_cluster| file.node.clone());
     Arc::new(Ledger::on_node(Arc::clone(&stores.catalog), live, &file.limits, node))
 }
 
-/// What is known before anything is made: the secret of the client at a provider, and that the node has joined.
+/// Checks before any change: the secret of the client at a provider, and the membership of the node.
 fn check_joined(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     identities::check(file, base)?;
     cluster::check(file, base)
@@ -436,7 +437,7 @@ fn environments_parts(
     }
 }
 
-/// What begins once the edge serves.
+/// Background work that begins once the edge serves.
 fn begin_serving(
     (file, base): (&EdgeFile, &Path),
     data_dir: &Path,
@@ -454,7 +455,7 @@ fn begin_publishing(
     publisher: &Arc<Publisher>,
     troubles: certificates::Troubles,
 ) -> Result<(), StartError> {
-    // Before anything ends because its time is over.
+    // Before any expiry: the expiry clock continues from the times that earlier processes recorded.
     control.block_on(show_tasks(&*publisher.ledger().catalog));
     sole.spawn(write_pause::follow(Arc::clone(publisher)));
     control.block_on(publisher.ledger().continue_clock())?;

@@ -1,4 +1,4 @@
-//! Tunnels of other nodes that end at instances of this one.
+//! Tunnels of other nodes that end at instances of the own node.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use super::http1::{Stream, Transport};
 use super::peer_owner::check_peer;
 use super::run::{RunId, RunMember};
 
-/// Tunnels that end here.
+/// Tunnels that end on the own node.
 #[derive(Default)]
 pub(super) struct Arriving {
     counts: Mutex<HashMap<(RunId, Endpoint), usize>>,
@@ -23,14 +23,14 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    /// Those of a run, or of its instance at `endpoint` alone.
+    /// Returns the number of tunnels to a run, or only to the run's instance at `endpoint`.
     pub(super) fn count(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let counts = self.counts.lock();
         let of = |(run, at): &(RunId, Endpoint)| run == id && endpoint.is_none_or(|endpoint| at == endpoint);
         counts.iter().filter(|(key, _)| of(key)).map(|(_, count)| count).sum()
     }
 
-    /// Waits until there are none.
+    /// Waits until all tunnels have ended.
     pub(super) async fn all_ended(&self) {
         loop {
             let ended = self.ended.notified();
@@ -43,7 +43,7 @@ impl Arriving {
 
     /// Connects to the instance `to` of a run.
     pub(super) async fn arrive(self: &Arc<Self>, id: &RunId, to: &RunMember) -> io::Result<ArrivedTunnel> {
-        // Counted before it is connected: an instance that begins to end now is waited for.
+        // Counted before the connect, so that a stopping instance waits for the tunnel.
         let entered = self.enter(id, &to.endpoint);
         let stream = match &to.endpoint {
             Endpoint::Tcp(address) => {
@@ -57,7 +57,7 @@ impl Arriving {
                 check_listener(&stream, to.uid)?;
                 Stream::new(Transport::Unix(stream), None)
             }
-            // It would lead on to a third node.
+            // The tunnel would lead on to a third node.
             Endpoint::Node(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(ArrivedTunnel { stream, _entered: entered })
@@ -70,7 +70,7 @@ impl Arriving {
     }
 }
 
-/// Counts a tunnel for as long as it lives.
+/// Counts a tunnel until the drop.
 struct Entered {
     arriving: Arc<Arriving>,
     key: (RunId, Endpoint),
@@ -90,17 +90,17 @@ impl Drop for Entered {
     }
 }
 
-/// A connection of another node to an instance of this one. The instance counts as busy while it lives.
+/// A connection of another node to an instance of the own node. The instance counts as busy until the drop.
 pub struct ArrivedTunnel {
     stream: Stream,
     _entered: Entered,
 }
 
 impl ArrivedTunnel {
-    /// Passes bytes both ways between the instance and `other` until both have ended.
+    /// Copies bytes in both directions between the instance and `other` until both have ended.
     ///
     /// # Errors
-    /// Where one side breaks off.
+    /// Errors of either side.
     pub async fn join(mut self, mut other: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
         copy_bidirectional(&mut self.stream, &mut other).await.map(drop)
     }

@@ -1,4 +1,4 @@
-//! Where a route leads and how: its pool, its times, what it changes in heads. Made once for each version and thread.
+//! A route prepared for requests: pool, timeouts, changes of heads. Compiled once for each version and thread.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use super::headers::has_odd_spelling;
 use super::pool::Pool;
 use super::trailers::is_same;
 
-/// A way to backends.
+/// A route to backends.
 pub struct CompiledRoute {
     /// The upstream.
     pub pool: Arc<Pool>,
     pub(crate) times: Times,
-    /// Most bytes of a request's body, where the route says less than the edge.
+    /// Maximum of bytes of a request's body, if the route's limit is below the edge's limit.
     pub(crate) body_bytes_max: u64,
     pub(crate) host: HostRule,
-    /// The part of the path that the backend does not see.
+    /// The path prefix removed for the backend.
     pub(crate) strip: Option<Box<str>>,
     pub(crate) request: FieldChanges,
     pub(crate) response: FieldChanges,
@@ -33,7 +33,7 @@ pub(crate) struct Times {
     pub(crate) total: Option<Duration>,
 }
 
-/// Changes of a head.
+/// Changes of header fields.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldChanges {
     remove: Vec<HeaderName>,
@@ -47,13 +47,13 @@ impl FieldChanges {
         Self { remove: rules.remove.iter().filter_map(|name| name.parse().ok()).collect(), set: set.collect() }
     }
 
-    /// The fields that are changed.
+    /// Returns the names of the changed fields.
     pub(crate) fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.remove.iter().chain(self.set.iter().map(|(name, _)| name))
     }
 
-    /// Changes the head of a request. What a client says under a name that is one of these to some servers goes too, as
-    /// it would stand beside what the route says, or in place of what it removes.
+    /// Changes the head of a request. A client's field that some servers read as a changed field because of its
+    /// spelling is removed too: such a field would duplicate a set field, or replace a removed field.
     pub(crate) fn apply_to_request(&self, headers: &mut HeaderMap) {
         if self.remove.is_empty() && self.set.is_empty() {
             return;
@@ -78,7 +78,7 @@ impl FieldChanges {
 }
 
 impl CompiledRoute {
-    /// The way of `route`, whose backends are those of `pool`.
+    /// Compiles `route`, whose backends are the members of `pool`.
     #[must_use]
     pub fn new(route: &Route, pool: Arc<Pool>) -> Self {
         let (prefix, _) = route.path.prefix();
@@ -93,7 +93,7 @@ impl CompiledRoute {
         }
     }
 
-    /// The way to `pool` of a rewrite, which may wait as long as `route`, if one leads there too.
+    /// Compiles a rewrite to `pool`, with the timeouts of `route`, if given.
     #[must_use]
     pub fn plain(pool: Arc<Pool>, route: Option<&Route>) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl CompiledRoute {
         }
     }
 
-    /// The same way with another `Host`.
+    /// Returns the same route with another `Host`.
     #[must_use]
     pub fn with_host(&self, host: HostRule) -> Self {
         Self {

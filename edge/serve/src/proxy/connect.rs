@@ -1,4 +1,4 @@
-//! New connections to members: the very endpoint asked about, TCP or a socket, TLS, HTTP/1.1 or HTTP/2.
+//! New connections to members: endpoint check, TCP or Unix socket, TLS, HTTP/1.1 or HTTP/2.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -28,10 +28,10 @@ use super::peer_owner::check_peer;
 use super::pool::{Member, Pool};
 use super::sockets::Socket;
 
-/// The same for all answers on one connection: as many as all streams may have, so that those of slow clients never
-/// keep the others from theirs.
+/// Flow-control window of a connection: the sum of the windows of 100 streams, so that responses to slow clients never
+/// block other streams.
 const CONNECTION_WINDOW_BYTES: u32 = 100 * STREAM_WINDOW_BYTES;
-/// After how long a silent connection is asked whether its other end still lives.
+/// Idle time before the keepalive probe of a silent connection.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 
 /// Connects to `member` within `limit` for a request, within the budget of sockets.
@@ -42,7 +42,7 @@ pub(crate) async fn connect(pool: &Pool, member: &Member, upgrade: bool, limit: 
     connect_with(Some(socket), (pool, member), upgrade, limit).await
 }
 
-/// Connects to `member` within `limit`; what is to be upgraded goes over HTTP/1.1 whatever the pool speaks.
+/// Connects to `member` within `limit`; an upgrade uses HTTP/1.1 whatever protocol the pool has.
 pub(super) async fn connect_with(
     socket: Option<Socket>,
     (pool, member): (&Pool, &Member),
@@ -50,10 +50,11 @@ pub(super) async fn connect_with(
     limit: Duration,
 ) -> Result<Connection, Error> {
     let protocol = if upgrade { Protocol::Http1 } else { pool.protocol() };
-    // Before the look at whose it is: what another look finds out meanwhile counts for this one too.
+    // Taken before the check of the listener's owner: a concurrent check that drops connections must drop the new
+    // connection too.
     let origin = Origin::now(member);
     let work = Box::pin(async {
-        // The very endpoint that is connected to is checked: a name may have changed its mind since the publish.
+        // The check covers the very endpoint of the connection: a name may have changed since the publish.
         if member.endpoint.socket().is_none() {
             pool.permits(member).map_err(Error::Forbidden)?;
         }
@@ -94,15 +95,15 @@ pub(super) async fn connect_with(
         }
     });
     let connected = timeout(limit, work).await.unwrap_or(Err(Error::Timeout(Phase::Connect)));
-    // Where an instance listens no longer, or somebody else does, none of its connections is used once more.
+    // If an instance no longer listens, or a foreign process listens, none of the idle connections is used again.
     if pool.run.is_some() && matches!(connected, Err(Error::Connect(_))) {
         member.drop_kept();
     }
     connected
 }
 
-/// Anyone who may write to the folder of a socket can have put another one there, or a link to it. Who listens is known
-/// for sure only of the connection itself: the system says whose process it was that began to.
+/// Checks the owner of a socket's listener. A user with write access to the socket's folder can replace the socket by
+/// another socket or a link. Only the connection itself is proof: the system reports the process that called `listen`.
 pub(super) fn check_listener(stream: &UnixStream, uid: Option<u32>) -> io::Result<()> {
     let Some(uid) = uid else { return Ok(()) };
     if stream.peer_cred()?.uid() == uid {
@@ -120,7 +121,7 @@ pub(super) fn set_up(stream: &TcpStream) {
     }
 }
 
-/// Runs what HTTP/2 has to do beside its requests on this thread.
+/// Executor for hyper's HTTP/2 tasks on the current thread.
 #[derive(Debug, Clone, Copy)]
 struct Here;
 
@@ -130,7 +131,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Here {
     }
 }
 
-/// Starts HTTP; that of HTTP/2 is driven by a task of this thread.
+/// Starts HTTP; a task on the current thread drives an HTTP/2 connection.
 async fn speak(stream: Stream, protocol: Protocol, (member, origin): (&Member, Origin)) -> Result<Connection, Error> {
     if let Some(backend) = &member.fastcgi {
         return Ok(Connection::new(Sender::FastCgi(Box::new(fastcgi::Connection::new(stream, backend))), origin));
@@ -142,7 +143,7 @@ async fn speak(stream: Stream, protocol: Protocol, (member, origin): (&Member, O
     builder
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        // Until it says how many it allows, what it said before is taken for true.
+        // Until the peer's SETTINGS arrive, the limit of earlier SETTINGS counts.
         .initial_max_send_streams(member.streams_max())
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
     let handshake = builder.handshake(TokioIo::new(stream)).await;
@@ -157,10 +158,10 @@ async fn speak(stream: Stream, protocol: Protocol, (member, origin): (&Member, O
         if let Err(error) = ended.await {
             tracing::debug!(%error, "a connection to a backend ended");
         }
-        // Requests that were handed to it too late come back by this.
+        // Requests handed over too late are returned by the drop.
         driven.take();
     });
-    // Only its driver knows, which does nothing else while it is asked.
+    // Only the connection's driver knows the limit; the driver is idle at the time of the call.
     let allowed = Box::new(move || connection.try_borrow().ok()?.as_ref().map(|it| it.current_max_send_streams()));
     let shared = Shared2::new(sender, allowed, task.abort_handle(), origin);
     Ok(Connection::sharing(&Rc::new(shared)))

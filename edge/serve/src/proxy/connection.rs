@@ -1,4 +1,4 @@
-//! A connection to a member, over HTTP/1.1 or a stream of HTTP/2: its requests, and what is known of its peer.
+//! A connection to a member, an HTTP/1.1 connection or a stream of HTTP/2: its requests, and the state of its peer.
 
 use std::cell::Cell;
 use std::error::Error as _;
@@ -24,41 +24,41 @@ use super::outgoing::Outgoing;
 use super::pool::{HTTP2_STREAMS_MAX, Member};
 use super::request_body::RequestBody;
 
-/// Bytes of one answer over HTTP/2 that a slow client leaves here.
+/// Bytes of one response over HTTP/2 buffered for a slow client.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-/// Default idle time of a connection: below the defaults of servers (Node, uvicorn
-/// and Apache keep 5 s), so that it is this side that closes.
+/// Default idle time of a connection: below the defaults of servers (Node, uvicorn and Apache keep 5 s), so that the
+/// edge closes first.
 const IDLE_AGE_MAX: Duration = Duration::from_secs(4);
-/// The longest that a backend's own word about idle connections is believed.
+/// Upper limit of the idle time that a backend announces.
 const IDLE_AGE_ANNOUNCED_MAX: Duration = Duration::from_secs(60);
 
-/// When a connection was made, and by which state of its member's connections.
+/// Creation time of a connection, and the generation of its member's connections at the time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     at: Instant,
-    /// [`Member::generation`] at that time.
+    /// [`Member::generation`] at the creation.
     generation: u32,
 }
 
 impl Origin {
-    /// That of a connection to `member` which begins to be made now.
+    /// Returns the origin of a connection to `member` that starts now.
     pub(crate) fn now(member: &Member) -> Self {
         Self { at: Instant::now(), generation: member.generation() }
     }
 
-    /// Whether the connections of `member` were not dropped since.
+    /// Returns true unless the connections of `member` were dropped since the creation.
     pub(crate) fn is_current(self, member: &Member) -> bool {
         self.generation == member.generation()
     }
 
-    /// The age of the connection.
+    /// Returns the age of the connection.
     pub(crate) fn age(self, now: Instant) -> Duration {
         now.duration_since(self.at)
     }
 }
 
-/// A connection to a member. One of HTTP/1.1 that is dropped before its exchange has ended is closed, which is how a
-/// request is cancelled; over HTTP/2, its stream is reset.
+/// A connection to a member. Dropping an HTTP/1.1 connection before the end of its exchange closes the connection,
+/// which cancels the request; over HTTP/2, the drop resets the stream.
 pub(crate) struct Connection {
     pub(crate) sender: Sender,
     pub(crate) idle_age_max: Duration,
@@ -71,7 +71,7 @@ pub(crate) enum Sender {
     Http2 { shared: Share, sender: http2::SendRequest<RequestBody> },
 }
 
-/// Ends the task of a connection with it.
+/// Aborts the task of a connection on drop.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -80,7 +80,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// A stream of a connection of HTTP/2.
+/// A stream of an HTTP/2 connection.
 pub(crate) struct Share(pub(crate) Rc<Shared2>);
 
 impl Drop for Share {
@@ -90,12 +90,12 @@ impl Drop for Share {
     }
 }
 
-/// A connection of HTTP/2, for as long as anybody uses or keeps it.
+/// An HTTP/2 connection, alive as long as a stream or the idle pool refers to the connection.
 pub(crate) struct Shared2 {
     sender: http2::SendRequest<RequestBody>,
-    /// Number of streams that the peer allows now; `None` if the connection has ended.
+    /// Returns the number of streams that the peer allows now; `None` after the end of the connection.
     allowed: Box<dyn Fn() -> Option<usize>>,
-    /// Whether it gets no more requests: it refuses them, or may be dead without having been closed.
+    /// True if the connection gets no more requests: the peer refuses requests, or may be dead without a close.
     is_left: Cell<bool>,
     streams: Cell<usize>,
     idle_since: Cell<Instant>,
@@ -104,7 +104,7 @@ pub(crate) struct Shared2 {
 }
 
 impl Shared2 {
-    /// The connection of `sender`, which `task` drives; `allowed` says how many streams its peer allows now.
+    /// The connection of `sender`, driven by `task`; `allowed` returns the number of streams that the peer allows now.
     pub(crate) fn new(
         sender: http2::SendRequest<RequestBody>,
         allowed: Box<dyn Fn() -> Option<usize>>,
@@ -123,7 +123,7 @@ impl Shared2 {
         self.is_left.get() || self.sender.is_closed()
     }
 
-    /// Whether `member` takes one more stream on it, as far as is known: a stream beyond that would wait here.
+    /// Returns true if the connection, as far as known, has room for a stream; further streams would wait on this side.
     pub(crate) fn has_room(&self, member: &Member) -> bool {
         let Some(allowed) = (self.allowed)() else { return false };
         let most = allowed.clamp(1, HTTP2_STREAMS_MAX);
@@ -143,8 +143,8 @@ impl Unsent {
     }
 }
 
-/// Whether the other side says that it did nothing for a stream of HTTP/2: it refused it (RFC 9113 §8.7), or the stream
-/// is beyond the last one of its GOAWAY (§6.8); the streams before that one do not end by it.
+/// Returns true if the peer reports that a stream of HTTP/2 was not processed: the stream was refused (RFC 9113 §8.7),
+/// or is beyond the last stream of a GOAWAY (§6.8), which does not end earlier streams.
 fn is_undone(error: &hyper::Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
     let is_undone = |error: &h2::Error| {
@@ -158,14 +158,14 @@ impl Connection {
         Self { sender, idle_age_max: IDLE_AGE_MAX, origin }
     }
 
-    /// One more stream on a connection of HTTP/2.
+    /// Opens a stream on a shared HTTP/2 connection.
     pub(crate) fn sharing(shared: &Rc<Shared2>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
         let sender = Sender::Http2 { shared: Share(Rc::clone(shared)), sender: shared.sender.clone() };
         Self::new(sender, shared.origin)
     }
 
-    /// Whether it can be used for another request, as far as is known.
+    /// Returns true if the connection, as far as known, can be used for another request.
     pub(crate) fn is_quiet(&self) -> bool {
         match &self.sender {
             Sender::FastCgi(connection) => connection.is_quiet(),
@@ -174,7 +174,7 @@ impl Connection {
         }
     }
 
-    /// Gives up what is only needed within an exchange; says whether it is to be kept for another one.
+    /// Releases the buffers of an exchange; returns true if the connection may be kept for another exchange.
     pub(crate) fn rest(&mut self) -> bool {
         match &mut self.sender {
             Sender::FastCgi(connection) => connection.rest(),
@@ -183,17 +183,17 @@ impl Connection {
         }
     }
 
-    /// Whether it still sends the rest of a request that is answered already.
+    /// Returns true while the rest of an already answered request is sent.
     pub(crate) fn is_sending_rest(&self) -> bool {
         match &self.sender {
             Sender::FastCgi(connection) => connection.is_sending_rest(),
             Sender::Http1(connection) => connection.is_sending_rest(),
-            // Its own task does that.
+            // The connection's own task sends the rest.
             Sender::Http2 { .. } => false,
         }
     }
 
-    /// Waits until that is done.
+    /// Waits until the rest is sent.
     pub(crate) async fn sent_rest(&mut self) {
         match &mut self.sender {
             Sender::FastCgi(connection) => connection.sent_rest().await,
@@ -202,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// The next frame of an answer over HTTP/1.1, for which at most `bytes_max` bytes are read.
+    /// Polls the next frame of an HTTP/1.1 response, reading at most `bytes_max` bytes.
     pub(crate) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
@@ -215,7 +215,7 @@ impl Connection {
         }
     }
 
-    /// The same over FastCGI.
+    /// Polls the next frame of a FastCGI response, reading at most `bytes_max` bytes.
     pub(crate) fn poll_script_frame(
         &self,
         cx: &mut Context<'_>,
@@ -228,7 +228,7 @@ impl Connection {
         }
     }
 
-    /// Bytes of memory that what was read over HTTP/1.1 or FastCGI takes, and was not given.
+    /// Returns the bytes of memory of undelivered input over HTTP/1.1 or FastCGI.
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.sender {
             Sender::FastCgi(connection) => connection.held_bytes(),
@@ -237,7 +237,7 @@ impl Connection {
         }
     }
 
-    /// The stream of a connection that is upgraded.
+    /// Returns the stream of an upgraded connection.
     pub(crate) fn into_stream(self) -> Option<Early> {
         match self.sender {
             Sender::Http1(connection) => connection.into_stream(),
@@ -245,20 +245,20 @@ impl Connection {
         }
     }
 
-    /// Has no more requests sent on a connection that others share, whose own go on: it stands, and an answer did not
-    /// come, or it takes no more of them.
+    /// Stops further requests on a shared connection, after a missing response or a refused stream. Streams in flight
+    /// continue.
     pub(crate) fn leave(&self) {
         if let Sender::Http2 { shared, .. } = &self.sender {
             shared.0.is_left.set(true);
         }
     }
 
-    /// Takes a backend at its word about how long it keeps an idle connection, less a second for the way.
+    /// Accepts the idle time that a backend announces, less a second for the network delay.
     pub(crate) fn keep_for(&mut self, idle_s: u64) {
         self.idle_age_max = Duration::from_secs(idle_s.saturating_sub(1)).min(IDLE_AGE_ANNOUNCED_MAX);
     }
 
-    /// Sends a request, and waits for the head of its answer.
+    /// Sends a request, and waits for the response head.
     pub(crate) async fn send(
         &mut self,
         request: &Outgoing,
@@ -285,7 +285,7 @@ impl Connection {
     }
 }
 
-/// An answer of HTTP/1.1 or FastCGI, whose body is read by `body`.
+/// Builds a response of HTTP/1.1 or FastCGI whose body `body` reads.
 fn response(head: Head, body: Answer) -> Response<Answer> {
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
@@ -304,7 +304,7 @@ async fn send_http2(
     if let Some(passing) = passing {
         passing.hear(&mut request);
     }
-    // A connection whose peer allows no more streams makes the request wait here.
+    // If the peer allows no more streams, the request waits here.
     poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| Unsent::http2(error, true))?;
     let answered = sender.try_send_request(request).await;
     let response = answered.map_err(|mut error| {
@@ -314,12 +314,12 @@ async fn send_http2(
     Ok(response.map(Answer::Http2))
 }
 
-/// The reader of an answer's body.
+/// The reader of a response body.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// From the exchange's own connection.
+    /// Read from the exchange's own connection.
     FastCgi(fastcgi::Body),
-    /// From the exchange's own connection.
+    /// Read from the exchange's own connection.
     Http1(Decoder),
     Http2(Incoming),
 }

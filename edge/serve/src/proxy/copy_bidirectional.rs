@@ -1,4 +1,5 @@
-//! Two streams joined, byte for byte, without a buffer while nothing moves: of many upgraded connections most are idle.
+//! Copies bytes between two streams in both directions, without a buffer for an idle direction: most upgraded
+//! connections are idle.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,15 +8,15 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Most bytes under way in one direction.
+/// Maximum of bytes in flight in one direction.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 thread_local! {
-    /// Lent for the time of one read and one write.
+    /// Borrowed for one read and one write.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER_BYTES]);
 }
 
-/// Bytes under way between two streams.
+/// Bytes in flight between two streams.
 #[derive(Default)]
 pub(super) struct Join {
     there: Direction,
@@ -23,8 +24,8 @@ pub(super) struct Join {
 }
 
 impl Join {
-    /// Copies both ways until both sides have ended; the end of one is passed to the other, which may still have
-    /// something to say. Nothing is lost where it is not waited for to its end.
+    /// Copies in both directions until both sides have ended; the end of one side shuts down the opposite writer, whose
+    /// reader may still deliver data. Cancel safe: dropping the future loses no bytes.
     ///
     /// # Errors
     /// Errors of either side.
@@ -41,7 +42,7 @@ impl Join {
         .await
     }
 
-    /// Bytes read from each side that were not written to the other yet.
+    /// Returns the bytes that were read from each side and not yet written to the opposite side.
     pub(super) fn into_unwritten(self) -> (Vec<u8>, Vec<u8>) {
         (self.there.unwritten(), self.back.unwritten())
     }
@@ -50,7 +51,7 @@ impl Join {
 /// The state of one direction.
 #[derive(Default)]
 pub(super) struct Direction {
-    /// Bytes that were read and not yet taken; the first `written` of them were.
+    /// Bytes that were read; the first `written` bytes were written already.
     pub(super) held: Vec<u8>,
     pub(super) written: usize,
     unflushed: bool,
@@ -100,7 +101,7 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once, and writes as much of it as is taken at once.
+    /// Reads once, and writes as much as the writer accepts immediately.
     fn poll_read<R, W>(&mut self, cx: &mut Context<'_>, from: &mut R, to: &mut W) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
@@ -148,7 +149,7 @@ mod tests {
         let mut received = Vec::new();
         backend.read_to_end(&mut received).await.unwrap();
         assert!(received == expected);
-        // One direction has ended, the other goes on.
+        // One direction has ended, the opposite direction continues.
         backend.write_all(b"still here").await.unwrap();
         drop(backend);
         assert_eq!(writer.await.unwrap(), b"still here");

@@ -1,8 +1,9 @@
-//! Resolves names, with times to live: by DNS servers of the system or of `[dns] servers`, the next one where one says
-//! nothing or cannot tell. Backends, webhooks, issuers, the authority of ACME and proofs of hostnames are found by it.
+//! Resolves names with times to live, by DNS servers of the system or of `[dns] servers`, falling back to the next
+//! server if a server is silent or fails. Backends, webhooks, issuers, the ACME authority and ownership proofs of
+//! hostnames are resolved here.
 //!
-//! hickory asks one server at a time here. Its own pool of servers takes SERVFAIL and REFUSED for answers, gives the
-//! whole time to the first server, and waits for both families of addresses.
+//! hickory gets a single server per resolver. hickory's own server pool treats SERVFAIL and REFUSED as answers, gives
+//! the whole time to the first server, and waits for both address families.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,21 +23,22 @@ use hickory_resolver::system_conf::read_system_conf;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-/// Longest time for one question, all servers together.
+/// Time limit of one question, over all servers.
 const TIME_MAX: Duration = Duration::from_secs(7);
-/// All servers are asked so often. The parts of the time that each has double, so that a server that is silent delays
-/// little, and one that is slow is waited for.
+/// Weights of the rounds; each round asks all servers. A server's time doubles with each round, so that a silent server
+/// delays little, and a slow server still gets enough time.
 const ROUNDS: [u32; 3] = [1, 2, 4];
-/// The part of the time after which hickory gives a question up by itself, and closes a connection of TCP on which no
-/// answer came: within the last round.
+/// Weight of hickory's own timeout, after which hickory gives up a question and closes a TCP connection without an
+/// answer: within the last round.
 const OWN_PART: u32 = 3;
-/// The other family of addresses may come so much later than the first one (RFC 8305 §3) …
+/// Maximum delay of the second address family after the first (RFC 8305 §3).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// … and so much where the addresses before are used meanwhile: members do not come and go with a slow resolver.
+/// Maximum delay of the second address family while earlier addresses are in use: members are stable despite a slow
+/// resolver.
 const PATIENT_DELAY: Duration = Duration::from_secs(1);
-/// So much later than the answer that there is no such name, which some servers give for AAAA alone (RFC 4074 §4.2).
+/// Maximum delay after an NXDOMAIN answer, which some servers give for AAAA alone (RFC 4074 §4.2).
 const NO_NAME_DELAY: Duration = Duration::from_millis(500);
-/// For how long addresses of the file of hosts are believed: the longest time to live that hickory takes.
+/// Time to live of addresses from the hosts file: the longest time to live that hickory accepts.
 const HOSTS_TTL: Duration = Duration::from_secs(86_400);
 const HOSTS: &str = "/etc/hosts";
 const RESOLVERS: &str = "/etc/resolv.conf";
@@ -44,62 +46,62 @@ const RESOLVERS: &str = "/etc/resolv.conf";
 /// The DNS answer for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsAnswer {
-    /// It has these addresses, for so long.
+    /// Addresses, and their time to live.
     Addresses(Vec<IpAddr>, Duration),
-    /// There is no such name, or it has no address.
+    /// The name does not exist, or has no address.
     Nothing,
-    /// Nobody answered.
+    /// No server answered.
     Failed(String),
 }
 
-/// Asks about names.
+/// Resolver of names.
 pub struct Names {
-    /// Those of the system where there is none.
+    /// Empty for the system's servers.
     servers: Vec<SocketAddr>,
     time_max: Duration,
-    /// What is asked, and what the system's file said when it was opened.
+    /// The opened servers, and the content of the system's file at the time.
     opened: Mutex<Option<(Vec<u8>, Arc<DnsServers>)>>,
 }
 
-/// Servers to ask.
+/// DNS servers to ask.
 struct DnsServers {
-    /// One for each server, in the order of the file, as the C library asks: a later server may not know names that
-    /// the first one has, such as the resolver of the machine beside that of a network of containers.
+    /// One resolver for each server, in the order of the file, as the C library asks: the names of the first server may
+    /// be unknown to a later server, for example if a container network's resolver comes before the machine's resolver.
     resolvers: Vec<TokioResolver>,
-    /// The domains in which a name is looked for.
+    /// Search domains for names.
     search: Vec<Name>,
-    /// A name with so many dots is first taken as it is.
+    /// A name with at least `dots_min` dots is first looked up as an absolute name.
     dots_min: usize,
     time_max: Duration,
 }
 
 impl Names {
-    /// By `servers`, or where there are none by those of the system, with its search list; in both cases with its file
-    /// of hosts.
+    /// Creates a resolver by `servers`, or, if empty, by the system's servers with the system's search list; in both
+    /// cases with the system's hosts file.
     #[must_use]
     pub fn new(servers: &[SocketAddr]) -> Self {
         Self::within(servers, TIME_MAX)
     }
 
-    /// As [`Names::new`], with so much time for a question.
+    /// As [`Names::new`], with a time limit for a question.
     pub fn within(servers: &[SocketAddr], time_max: Duration) -> Self {
         Self { servers: servers.to_vec(), time_max, opened: Mutex::default() }
     }
 
-    /// The addresses of a name, A and AAAA.
+    /// Resolves the A and AAAA addresses of a name.
     pub async fn ask(&self, name: &str) -> DnsAnswer {
         self.look_up(name, RESOLUTION_DELAY).await
     }
 
-    /// As [`Names::ask`], where earlier addresses serve until the answer comes.
+    /// As [`Names::ask`], if earlier addresses serve until the answer arrives.
     pub(crate) async fn ask_again(&self, name: &str) -> DnsAnswer {
         self.look_up(name, PATIENT_DELAY).await
     }
 
-    /// Where a host is: at its address, or at those of its name.
+    /// Returns the socket addresses of a host, which is an address or a name.
     ///
     /// # Errors
-    /// Where the name has none, or nobody answers.
+    /// Fails if the name has no address, or if no server answers.
     pub async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = host.parse() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -113,10 +115,10 @@ impl Names {
         }
     }
 
-    /// The TXT records of a full name, each as one text; none if it has none.
+    /// Returns the TXT records of a fully qualified name, each as one text; empty if the name has none.
     ///
     /// # Errors
-    /// Why nobody answers, as the second half of a sentence.
+    /// The reason without an answer, as the second half of a sentence.
     pub async fn texts(&self, name: &Name) -> Result<Vec<Vec<u8>>, String> {
         let servers = self.opened().map_err(|error| format!("DNS cannot be asked: {error}"))?;
         match servers.ask(name, RecordType::TXT).await {
@@ -155,7 +157,7 @@ impl Names {
         failed.map_or(DnsAnswer::Nothing, DnsAnswer::Failed)
     }
 
-    /// The servers. The system's file is read each time, as the C library does: what it names comes and goes with
+    /// Returns the servers. The system's file is read each time, as the C library does: the listed servers change with
     /// networks.
     fn opened(&self) -> Result<Arc<DnsServers>, String> {
         let text = if self.servers.is_empty() { std::fs::read(RESOLVERS).unwrap_or_default() } else { Vec::new() };
@@ -181,7 +183,8 @@ fn of_servers(servers: &[SocketAddr]) -> (ResolverConfig, ResolverOpts) {
     (ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default())
 }
 
-/// The system's servers, of the file that holds `text`; where that names none, that of this machine (resolv.conf(5)).
+/// Returns the system's servers, given the file's `text`; without a server in the file, the local machine
+/// (resolv.conf(5)).
 fn of_system(text: &[u8]) -> Result<(ResolverConfig, ResolverOpts), String> {
     let text = String::from_utf8_lossy(text);
     if text.lines().any(|line| line.trim_start().starts_with("nameserver")) {
@@ -199,7 +202,7 @@ impl DnsServers {
             let config = ResolverConfig::from_name_servers(vec![server]);
             let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
             let own = builder.options_mut();
-            // The caller keeps the answer for its time to live.
+            // The caller caches the answer for the time to live.
             own.cache_size = 0;
             own.use_hosts_file = ResolveHosts::Never;
             (own.edns0, own.timeout, own.attempts) = (options.edns0, own_time, 0);
@@ -209,8 +212,8 @@ impl DnsServers {
         Ok(Self { resolvers, search: domain.into_iter().chain(search).collect(), dots_min: options.ndots, time_max })
     }
 
-    /// The full names that a name may stand for, in the order in which they are looked up; `None` where DNS has none
-    /// such. Its labels are bytes of any kind, `_` too (RFC 2181 §11).
+    /// Returns the fully qualified candidates of a name, in lookup order; `None` if the name is no valid DNS name.
+    /// Labels may hold bytes of any kind, including `_` (RFC 2181 §11).
     fn names(&self, name: &str) -> Option<Vec<Name>> {
         let plain = name.strip_suffix('.').unwrap_or(name);
         let own = Name::from_labels(plain.split('.').map(str::as_bytes)).ok()?;
@@ -229,7 +232,8 @@ impl DnsServers {
         Some(names)
     }
 
-    /// The addresses of a full name. One family does not wait for the other without end: of some names it never comes.
+    /// Resolves the addresses of a fully qualified name. An address family waits for the second family only for a
+    /// limited time: some names never get an answer for one family.
     async fn addresses(&self, name: &Name, delay: Duration) -> DnsAnswer {
         let four = pin!(self.ask(name, RecordType::A));
         let six = pin!(self.ask(name, RecordType::AAAA));
@@ -257,13 +261,13 @@ impl DnsServers {
             (Some(until), _) if !found.is_empty() => {
                 DnsAnswer::Addresses(sorted(found), until.saturating_duration_since(Instant::now()))
             }
-            // A name that is not there has no address of the other family either (RFC 8020 §2).
+            // A name that does not exist has no address of the second family either (RFC 8020 §2).
             (_, Some(error)) if !is_no_name => DnsAnswer::Failed(format!("DNS gives no answer: {error}")),
             _ => DnsAnswer::Nothing,
         }
     }
 
-    /// The answer of the first server that has one.
+    /// Returns the first definite answer of a server.
     async fn ask(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
         let mut failed = NetError::NoConnections;
         for weight in ROUNDS {
@@ -280,14 +284,15 @@ impl DnsServers {
     }
 }
 
-/// The time of one of so many servers in a round of this weight.
+/// Returns the time of one of `servers` in a round with `weight`.
 fn share(time_max: Duration, servers: usize, weight: u32) -> Duration {
     let servers = u32::try_from(servers).unwrap_or(u32::MAX);
     let parts = servers.saturating_mul(ROUNDS.iter().sum());
     time_max.saturating_mul(weight).checked_div(parts).unwrap_or_default()
 }
 
-/// Whether a server knows that there is nothing. One that only names other servers does not look there for its clients.
+/// Returns true if the server asserts that no record exists. A referral to other servers is no such answer, because the
+/// server does not recurse.
 fn is_answer(error: &NetError) -> bool {
     match error {
         NetError::Dns(DnsError::NoRecordsFound(NoRecords { soa, ns, response_code, .. })) => {
@@ -297,7 +302,7 @@ fn is_answer(error: &NetError) -> bool {
     }
 }
 
-/// The addresses of a name in a file of hosts (hosts(5)).
+/// Returns the addresses of a name in a hosts file (hosts(5)).
 fn addresses_in(hosts: &str, name: &str) -> Vec<IpAddr> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let of_line = |line: &str| {

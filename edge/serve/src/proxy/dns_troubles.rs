@@ -1,5 +1,5 @@
-//! Names of backends that have no address, or that nobody answers for: how long they wait for the next question, and
-//! how much is logged of them. Who pushes chooses the names, the resolver and the log are the operator's.
+//! Retry delays and log limits for backend names that have no address or get no answer. Publishers choose the names;
+//! the resolver and the log belong to the operator.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,47 +9,47 @@ use devanture_config::AppName;
 use devanture_config::site_toml::UpstreamUrl;
 use tokio::time::Instant;
 
-/// Longest wait before a name that fails is looked up again, unless `upstream_dns_ms_max` is shorter: each failure
-/// doubles the wait.
+/// Longest wait before a failed name is looked up again, unless `upstream_dns_ms_max` is shorter; each failure doubles
+/// the wait.
 const FAILED_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Most lines about the names of one app within [`LINES_TIME`]; what is beyond is counted.
+/// Maximum of log lines about the names of one app within [`LINES_TIME`]; further lines are counted.
 const LINES_PER_APP_MAX: u32 = 60;
-/// The time for which lines are counted.
+/// Time window of the log limit.
 const LINES_TIME: Duration = Duration::from_secs(60);
 
-/// How a name fails.
+/// Failure kind of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// It has no address.
+    /// The name has no address.
     Nothing,
-    /// Nobody answers.
+    /// No server answers.
     Failed,
 }
 
-/// The names of one pool that fail.
+/// The failing names of one pool.
 #[derive(Debug, Default)]
 pub(super) struct Troubles(HashMap<UpstreamUrl, Failing>);
 
 #[derive(Debug, Default)]
 struct Failing {
-    /// What was reported last.
+    /// The last reported failure kind.
     reported: Option<Trouble>,
-    /// How long it waits for the next question.
+    /// Wait before the next lookup.
     wait: Duration,
 }
 
 impl Troubles {
-    /// Forgets names that are no longer wanted.
+    /// Removes names that are no longer in use.
     pub(super) fn retain(&mut self, is_named: impl Fn(&UpstreamUrl) -> bool) {
         self.0.retain(|address, _| is_named(address));
     }
 
-    /// Whether a trouble is news, which is reported; the same again is none.
+    /// Returns true if the failure kind is new and has to be reported.
     pub(super) fn is_news(&mut self, address: &UpstreamUrl, trouble: Trouble) -> bool {
         self.0.entry(address.clone()).or_default().reported.replace(trouble) != Some(trouble)
     }
 
-    /// The wait after one more failure: `least`, then twice as long each time, up to the shorter of `most` and
+    /// Returns the wait after another failure: `least`, doubled with each failure up to the shorter of `most` and
     /// [`FAILED_WAIT_MAX`].
     pub(super) fn next_wait(&mut self, address: &UpstreamUrl, least: Duration, most: Duration) -> Duration {
         let failing = self.0.entry(address.clone()).or_default();
@@ -58,13 +58,13 @@ impl Troubles {
         failing.wait
     }
 
-    /// The name has addresses: the next failure begins again. Says whether one was reported.
+    /// Resets a name that has addresses; returns true if a failure was reported.
     pub(super) fn end(&mut self, address: &UpstreamUrl) -> bool {
         self.0.remove(address).is_some_and(|failing| failing.reported.is_some())
     }
 }
 
-/// The lines about names of backends that each app caused lately.
+/// Recent log lines about backend names, by app.
 #[derive(Debug, Default)]
 pub(super) struct AppLines(RefCell<HashMap<AppName, Lines>>);
 
@@ -75,12 +75,12 @@ struct Lines {
 }
 
 impl AppLines {
-    /// Whether a line about a name of `app` is logged. The last one that is says that there are more.
+    /// Returns true if a line about a name of `app` is logged. The last line of a window announces the limit.
     pub(super) fn take(&self, app: &AppName) -> bool {
         let now = Instant::now();
         let mut by_app = self.0.borrow_mut();
         if !by_app.contains_key(app) {
-            // Those of a time that is over are as good as none.
+            // Drop expired windows.
             by_app.retain(|_, lines| now.duration_since(lines.since) < LINES_TIME);
         }
         let lines = by_app.entry(app.clone()).or_insert(Lines { since: now, count: 0 });
@@ -139,7 +139,7 @@ mod tests {
     async fn law_11_an_app_writes_so_many_lines_about_its_names_and_takes_none_of_others() {
         let (lines, app, other) = (AppLines::default(), "shop".parse().unwrap(), "blog".parse().unwrap());
         let count = |app: &AppName| (0..10_000).filter(|_| lines.take(app)).count();
-        // One more says that there are more.
+        // One more line announces the limit.
         let most = usize::try_from(LINES_PER_APP_MAX).unwrap() - 1;
         assert_eq!((count(&app), count(&other), count(&app)), (most, most, 0));
         tokio::time::advance(LINES_TIME).await;

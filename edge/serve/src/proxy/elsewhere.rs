@@ -1,4 +1,4 @@
-//! Instances of other nodes, as those report them: members of pools, for requests that find none of this node's own.
+//! Instances of other nodes, as reported by the nodes: pool members for requests that find no instance on the own node.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -9,18 +9,18 @@ use tokio::sync::watch;
 use super::address::{Endpoint, NodeInstance};
 use super::run::{RunId, RunMember, RunNow};
 
-/// A process of another node, as its instances are reached.
+/// A process of another node, through which the node's instances are reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeProcess {
-    /// The node.
+    /// The name of the node.
     pub node: String,
-    /// Where other nodes reach it.
+    /// Address at which other nodes reach the node.
     pub advertise: SocketAddr,
-    /// A number of this process of the node: another process gets connections of its own.
+    /// Process number of the node: a new process gets new connections.
     pub process: u64,
 }
 
-/// Instances of a run, by the node that runs them.
+/// Instances of a run, by node.
 type ByNode = BTreeMap<String, Vec<RunMember>>;
 
 /// The instances of all other nodes.
@@ -36,7 +36,7 @@ impl Default for Elsewhere {
 }
 
 impl Elsewhere {
-    /// Sets the instances of a run that a node has; without any they are forgotten.
+    /// Sets a node's instances of a run; an empty list removes the entry.
     pub(super) fn set(&self, from: &NodeProcess, id: &RunId, members: &[RunMember]) {
         let reached = |member: &RunMember| RunMember {
             endpoint: Endpoint::Node(NodeInstance {
@@ -46,7 +46,7 @@ impl Elsewhere {
                 instance: Box::new(member.endpoint.clone()),
             }),
             is_draining: member.is_draining,
-            // The other node looks whose it is.
+            // The other node checks the owner.
             uid: None,
             scripts: member.scripts.clone(),
         };
@@ -59,7 +59,7 @@ impl Elsewhere {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Forgets what a node runs of a run.
+    /// Removes a node's instances of a run.
     pub(super) fn forget(&self, node: &str, id: &RunId) {
         let mut runs = self.runs.write();
         if let Some(by_node) = runs.get_mut(id) {
@@ -72,13 +72,13 @@ impl Elsewhere {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// The runs that a node has instances of.
+    /// Returns the runs with instances on a node.
     pub(super) fn of_node(&self, node: &str) -> Vec<RunId> {
         let runs = self.runs.read();
         runs.iter().filter(|(_, by_node)| by_node.contains_key(node)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Adds them to what this node has.
+    /// Adds the instances of other nodes to the own node's instances.
     pub(super) fn add_to(&self, id: &RunId, now: &mut RunNow) {
         if let Some(by_node) = self.runs.read().get(id) {
             now.members.extend(by_node.values().flatten().cloned());
@@ -89,7 +89,7 @@ impl Elsewhere {
         self.runs.read().contains_key(id)
     }
 
-    /// Those of a run that get requests.
+    /// Returns the number of instances of a run that get requests.
     pub(super) fn count(&self, id: &RunId) -> usize {
         let runs = self.runs.read();
         let members = runs.get(id).into_iter().flat_map(BTreeMap::values).flatten();

@@ -1,4 +1,4 @@
-//! Errors between a request and a backend's answer, and whose fault they are.
+//! Errors between a request and a backend's response, with the party at fault.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,72 +7,72 @@ use std::io;
 use super::address::Refusal;
 use super::http1::Fault;
 
-/// Why a backend's answer did not come, or broke off.
+/// Failure of a backend's response, before or within the body.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The backend's: it closed the connection before or within its answer, or what it sent is no HTTP answer. 502.
+    /// Backend: the connection was closed before or within the response, or the response is not valid HTTP. 502.
     #[error("the backend's answer is unusable: {0}")]
     BadAnswer(BadAnswer),
-    /// The client's: the request cannot be forwarded as it is, or its body is malformed. 400.
+    /// Client: the request cannot be forwarded unchanged, or the body is malformed. 400.
     #[error("the request cannot be forwarded: {0}")]
     BadRequest(&'static str),
-    /// The client's: it went away, or broke off its body. 400, in case it still reads; 499 in logs.
+    /// Client: the client disconnected, or broke off the body. 400, in case the client still reads; 499 in logs.
     #[error("the client went away")]
     Cancelled,
-    /// The backend's or the network's: its name does not resolve, or no connection can be made. 502.
+    /// Backend or network: the name does not resolve, or no connection can be made. 502.
     #[error("the backend cannot be reached: {0}")]
     Connect(#[source] io::Error),
-    /// The route's author's: the upstream points where it may not. 502.
+    /// Author of the route: the upstream address is refused. 502.
     #[error("{0}")]
     Forbidden(#[source] Refusal),
-    /// The route's author's: the request comes back to an edge again and again. 508.
+    /// Author of the route: the request returns to an edge in a loop. 508.
     #[error("the request runs in a circle: it has passed {0} edges")]
     Loop(usize),
-    /// The client's: a method, or a way to transfer a body, that is not forwarded. 501.
+    /// Client: a method or a transfer coding that is not forwarded. 501.
     #[error("{0}")]
     NotImplemented(&'static str),
-    /// The client's: its body is longer than `proxy_body_bytes_max`. 413.
+    /// Client: the body is longer than `proxy_body_bytes_max`. 413.
     #[error("the request's body is longer than {bytes_max} bytes")]
     RequestTooLarge {
         /// The limit.
         bytes_max: u64,
     },
-    /// The backend's, except for [`Phase::RequestBody`], which is the client's. 504, or 408 for the client's.
+    /// Backend, with status 504; or the client for [`Phase::RequestBody`], with status 408.
     #[error("{0}")]
     Timeout(Phase),
-    /// The backend's: its certificate is not trusted, or no TLS connection comes about. 502.
+    /// Backend: the certificate is not trusted, or the TLS handshake fails. 502.
     #[error("no TLS connection to the backend: {0}")]
     Tls(#[source] io::Error),
-    /// The network's: a name of the upstream's has no address. 502.
+    /// Network: a name of the upstream has no address. 502.
     #[error("the backend cannot be reached: {0}")]
     NoAddress(String),
-    /// The upstream's: it has no backend, or none that is well. 503.
+    /// Upstream: no backend exists, or no backend is healthy. 503.
     #[error("no backend is free: {0}")]
     NoMember(&'static str),
-    /// The edge's: a limit is reached, of requests to this upstream or of the system. 503.
+    /// Edge: a limit is reached, of requests to the upstream or of the system. 503.
     #[error("no backend is free: {0}")]
     Unavailable(&'static str),
 }
 
-/// Why a request was not answered.
+/// Error of a request without a response.
 pub(crate) struct Unsent {
     pub(crate) error: Error,
-    /// Whether the backend did nothing for it, so that another one may get it.
+    /// True if the backend did not process the request, so that another backend may get the request.
     pub(crate) is_unsent: bool,
 }
 
-/// During what a time limit ran out.
+/// Phase of a timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The backend rested too long within its answer's body.
+    /// The backend paused too long within the response body.
     Body,
-    /// No connection came about.
+    /// No connection was made.
     Connect,
-    /// The answer did not begin.
+    /// The response did not begin.
     Head,
-    /// The client rested too long within its request's body.
+    /// The client paused too long within the request body.
     RequestBody,
-    /// The exchange took too long in all.
+    /// The whole exchange took too long.
     Total,
 }
 
@@ -88,14 +88,14 @@ impl fmt::Display for Phase {
     }
 }
 
-/// An error of an answer.
+/// Invalid response of a backend.
 #[derive(Debug)]
 pub enum BadAnswer {
-    /// Errors of the HTTP/2 connection.
+    /// Error of the HTTP/2 connection.
     Http(hyper::Error),
-    /// The same of HTTP/1.1.
+    /// Error of the HTTP/1.1 connection.
     Http1(Fault),
-    /// It holds something that cannot be passed on.
+    /// The response has a part that cannot be forwarded.
     Unfit(&'static str),
 }
 
@@ -119,7 +119,7 @@ impl From<Fault> for Error {
 }
 
 impl BadAnswer {
-    /// Whether the other side closed the connection before an answer came, rather than answered badly.
+    /// Returns true if the peer closed the connection before the response, rather than sent an invalid response.
     pub(crate) fn is_closed(&self) -> bool {
         match self {
             Self::Http(error) => is_closed(error),
@@ -138,11 +138,11 @@ fn is_closed(error: &hyper::Error) -> bool {
         || matches!(io, Some(BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof))
 }
 
-/// The system's numbers for "too many open files", of the process and of the machine.
+/// Numbers of `EMFILE` and `ENFILE`: too many open files, of the process and of the machine.
 const OPEN_FILES: [i32; 2] = [24, 23];
 
 impl Error {
-    /// The word for it in logs, metrics and problems.
+    /// Returns the error's word in logs, metrics and problem documents.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -166,7 +166,7 @@ impl Error {
         }
     }
 
-    /// Whether it is the backend, or the way to it, that failed.
+    /// Returns true if the backend, or the network to the backend, failed.
     pub(crate) const fn is_backends(&self) -> bool {
         match self {
             Self::BadAnswer(_)
@@ -190,7 +190,7 @@ impl Error {
         Self::BadAnswer(BadAnswer::Unfit(what))
     }
 
-    /// A connection that could not be made, unless it is this machine that has run out of something.
+    /// Error of a failed connect, with exhausted resources of the machine kept apart.
     pub(crate) fn connect(error: io::Error) -> Self {
         if error.raw_os_error().is_some_and(|number| OPEN_FILES.contains(&number)) {
             return Self::Unavailable("too many files are open");

@@ -1,22 +1,21 @@
-//! Forwards requests to backends: pools of them, any method, bodies streamed both ways, upgrades.
+//! Forwards requests to backends: pools, any method, streamed bodies in both directions, upgrades.
 //!
-//! [`Client::forward`] is read from top to bottom: check the request, make the head for the backend (`headers`,
-//! [`forwarded`], `ids`), let the [`CompiledRoute`]'s [`Pool`] say who gets it, take a connection that is kept alive or
-//! make one (`idle_pool`, `connect`, `connection`, [`address`] being asked about each), send ([`http1`], hyper's
-//! HTTP/2, or [`fastcgi`]), wait for the answer's head, and hand back its body as a stream (`response_body`) or, for an
-//! upgrade, a tunnel (`upgrade`).
+//! [`Client::forward`] reads from top to bottom: check the request, build the head for the backend (`headers`,
+//! [`forwarded`], `ids`), let the [`Pool`] of the [`CompiledRoute`] choose a member, take an idle connection or open a
+//! connection (`idle_pool`, `connect`, `connection`; [`address`] checks each), send ([`http1`], hyper's HTTP/2, or
+//! [`fastcgi`]), wait for the response head, and return the body as a stream (`response_body`) or, for an upgrade, a
+//! tunnel (`upgrade`).
 //!
-//! Pools belong to the whole edge ([`Registry`]): what one thread learns of a member, all know. On a thread of their
-//! own, [`keep_pools`] asks DNS about names (`dns`, `membership`) and members about their `health`; apps take
-//! `turns`.
+//! Pools belong to the whole edge ([`Registry`]): all threads share the state of a member. On a separate thread,
+//! [`keep_pools`] resolves names (`dns`, `membership`) and checks the `health` of members; apps take `turns`.
 //!
-//! Of a backend that the nodes of a cluster run together, a pool has the instances of all of them: those of this node
-//! go first, and those of others ([`elsewhere`]) are reached through a [`tunnel`], which ends there as one that is
-//! [`arriving`].
+//! The pool of a backend that several nodes of a cluster run has the instances of all nodes: instances of the own node
+//! are preferred, and instances of other nodes ([`elsewhere`]) are reached through a [`tunnel`], which ends on the
+//! other node as an [`arriving`] tunnel.
 //!
-//! There is one [`Client`] per serving thread, whose connections never move: it must be used inside a
-//! [`tokio::task::LocalSet`]. hyper-util's own pooled client is not used, since it wants bodies that are `Send` and
-//! does not know members.
+//! Each serving thread has one [`Client`], whose connections never move: the client must be used inside a
+//! [`tokio::task::LocalSet`]. hyper-util's pooled client is not used, because the pooled client requires `Send` bodies
+//! and has no notion of members.
 
 pub mod address;
 mod arriving;

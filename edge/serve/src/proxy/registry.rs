@@ -1,7 +1,7 @@
-//! Every pool of the edge: made when somebody first asks for it, gone when nobody has it any more.
+//! All pools of the edge, created on first use and dropped with the last reference.
 //!
-//! Versions come and go, and pools stay where both say the same: who is well, who is out for a while and which
-//! connections are kept outlast a switch.
+//! Pools outlive versions: if two versions declare the same upstream, the health, the ejections and the idle
+//! connections of the pool survive a switch.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -30,19 +30,19 @@ use devanture_store::records::upstreams::MembersRecord;
 /// The parts of a [`Registry`].
 #[derive(Debug, Clone)]
 pub struct RegistrySettings {
-    /// Where upstreams may point, for versions of strangers.
+    /// Policy for upstreams of untrusted versions.
     pub policy: Policy,
-    /// Whom `https` members are trusted by where a pool says nothing, see [`super::tls`].
+    /// Default TLS trust for `https` members of pools without TLS settings, see [`super::tls`].
     pub tls: Arc<ClientConfig>,
-    /// Most requests under way to one member: `upstream_requests_max`.
+    /// Maximum of requests in flight to one member: `upstream_requests_max`.
     pub requests_max: u64,
-    /// Most sockets to backends at once, of all apps: `upstream_sockets_max`, or less.
+    /// Maximum of open sockets to backends of all apps: `upstream_sockets_max`, or less.
     pub sockets_max: u64,
 }
 
 /// Members set by the API for the pools of one environment, by their names.
 type MembersByUpstream = BTreeMap<String, Arc<MembersRecord>>;
-/// An app, and an environment or alias of it, or `preview`.
+/// An app, and an environment, an alias, or `preview`.
 type PlaceKey = (AppName, String);
 
 /// All pools. Cheap to clone.
@@ -53,23 +53,23 @@ struct Shared {
     settings: RegistrySettings,
     sockets: Sockets,
     pools: Mutex<HashMap<PoolKey, Weak<Pool>>>,
-    /// Pools of what is live, which are looked after also while nobody asks.
+    /// Pools of live versions, which get maintenance even without requests.
     held: Mutex<HashMap<PlaceKey, Vec<Arc<Pool>>>>,
     members: RwLock<HashMap<PlaceKey, MembersByUpstream>>,
     born: mpsc::UnboundedSender<Weak<Pool>>,
     births: Mutex<Option<mpsc::UnboundedReceiver<Weak<Pool>>>>,
     runs: Runs,
-    /// What opens tunnels to other nodes, in a cluster.
+    /// Opener of tunnels to other nodes, in a cluster.
     tunnels: Opener,
     /// Tunnels of other nodes.
     arriving: Arc<Arriving>,
-    /// The commit up to which settings of the API are known.
+    /// The commit up to which settings of the API are applied.
     applied: watch::Sender<Revision>,
 }
 
 impl PoolKey {
-    /// The pool of an upstream of a version, by its number there; `settings` is the revision of the settings that the
-    /// version has where it is served, which its own backend runs with.
+    /// Returns the key of the upstream with index `number` of a version; `settings` is the revision of the
+    /// environment's settings, which the version's own backend runs with.
     #[must_use]
     pub fn of(version: &Version, number: usize, settings: u64) -> Option<Self> {
         let served = version.upstreams.get(number)?;
@@ -86,7 +86,7 @@ impl PoolKey {
 }
 
 impl Registry {
-    /// No pool yet.
+    /// Creates a registry without pools.
     #[must_use]
     pub fn new(settings: RegistrySettings) -> Self {
         let (born, births) = mpsc::unbounded_channel();
@@ -105,7 +105,7 @@ impl Registry {
         }))
     }
 
-    /// The pool of an upstream of a version, made where there is none, see [`PoolKey::of`].
+    /// Returns or creates the pool of an upstream of a version, see [`PoolKey::of`].
     #[must_use]
     pub fn pool_of(&self, version: &Version, number: usize, settings: u64) -> Option<Arc<Pool>> {
         let key = PoolKey::of(version, number, settings)?;
@@ -113,7 +113,7 @@ impl Registry {
         Some(self.made(&key, origin))
     }
 
-    /// The pool of that key, made where there is none.
+    /// Returns or creates the pool of `key`.
     #[must_use]
     pub fn pool(&self, key: &PoolKey) -> Arc<Pool> {
         self.made(key, None)
@@ -136,7 +136,7 @@ impl Registry {
             PoolRun::new(id, origin, Arc::clone(&self.0.runs.asks), Arc::clone(&self.0.tunnels))
         });
         let pool = Arc::new(Pool::new(key.clone(), policy, made, (*requests_max, self.0.sockets.clone()), run));
-        // Addresses are members at once; names are resolved by maintenance.
+        // Addresses become members immediately; maintenance resolves names.
         membership::update(&pool, &|| self.members_of(&pool), &Known::default());
         self.follow_run(&pool);
         pools.insert(key.clone(), Arc::downgrade(&pool));
@@ -145,33 +145,33 @@ impl Registry {
         pool
     }
 
-    /// New pools, taken once by maintenance.
+    /// Receiver of new pools; only the first call, by maintenance, gets the receiver.
     pub(crate) fn births(&self) -> Option<mpsc::UnboundedReceiver<Weak<Pool>>> {
         self.0.births.lock().take()
     }
 
-    /// Members of a pool set by the API.
+    /// Returns the members of a pool that the API has set.
     pub fn members_of(&self, pool: &Pool) -> Option<Arc<MembersRecord>> {
         let members = self.0.members.read();
         members.get(&(pool.key.app.clone(), pool.key.place.clone()))?.get(&pool.key.name).cloned()
     }
 
-    /// Whether the API says anything about members in a place.
+    /// Returns true if the API has set members in an environment.
     pub fn has_members(&self, app: &AppName, place: &str) -> bool {
         self.0.members.read().contains_key(&(app.clone(), place.to_owned()))
     }
 
-    /// The ports and endpoints that belong to nobody.
+    /// The ports and endpoints that are closed to every upstream.
     pub fn internal(&self) -> &InternalAddresses {
         &self.0.settings.policy.internal
     }
 
-    /// Members of all upstreams of a version together, those that the API added among them; of the upstream `name` the
-    /// API says what `record` says.
+    /// Returns the number of members of all upstreams of a version, including members added by the API; `record`
+    /// replaces the stored members of the upstream `name`.
     pub fn members_count(&self, version: &Version, name: &str, record: &MembersRecord) -> usize {
         let members = self.0.members.read();
         let of_place = members.get(&(version.app.clone(), version.place.clone()));
-        // The address of a route is no name.
+        // The address of a route is not a name.
         let named = version.upstreams.iter().filter(|served| served.name.parse::<UpstreamName>().is_ok());
         let count = named.map(|served| {
             let known = || of_place.and_then(|of_place| of_place.get(&served.name)).map(Arc::as_ref);
@@ -181,7 +181,7 @@ impl Registry {
         count.sum()
     }
 
-    /// Takes over the members of a pool set by the API; without a `record` there are none.
+    /// Sets the members of a pool from the API; without a `record`, removes all such members.
     pub(crate) fn set_members(&self, app: &AppName, place: &str, name: &str, record: Option<MembersRecord>) {
         {
             let mut members = self.0.members.write();
@@ -194,12 +194,12 @@ impl Registry {
         }
         for pool in self.of_place(app, place).iter().filter(|pool| pool.key.name == name) {
             pool.changed.notify_one();
-            // So that the API's answer is true: what is no name changes at once.
+            // The API's answer must be true: changes of address members apply immediately.
             membership::update_members(pool, &|| self.members_of(pool));
         }
     }
 
-    /// Forgets every setting but those of `known`.
+    /// Removes all settings except `known`.
     pub(crate) fn forget_members_but(&self, known: &[(AppName, String, String)]) {
         let all: Vec<(AppName, String, String)> = {
             let members = self.0.members.read();
@@ -213,7 +213,7 @@ impl Registry {
         }
     }
 
-    /// The pools of an environment, alias or of previews.
+    /// Returns the pools of an environment, of an alias or of previews.
     #[must_use]
     pub fn of_place(&self, app: &AppName, place: &str) -> Vec<Arc<Pool>> {
         let pools = self.0.pools.lock();
@@ -221,13 +221,13 @@ impl Registry {
         here.filter_map(|(_, pool)| pool.upgrade()).collect()
     }
 
-    /// Every pool.
+    /// Returns all pools.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Pool>> {
         self.0.pools.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Releases the pools of every environment but those of `known`.
+    /// Releases the pools of all environments except `known`.
     pub(crate) fn release_but(&self, known: &[(AppName, PlaceName)]) {
         let known: HashSet<(&AppName, &str)> = known.iter().map(|(app, name)| (app, name.as_str())).collect();
         let held: Vec<PlaceKey> = self.0.held.lock().keys().cloned().collect();
@@ -236,7 +236,7 @@ impl Registry {
         }
     }
 
-    /// Keeps the pools of what is live in an environment, in place of those that were live there before.
+    /// Retains the pools of an environment's live version, and releases the pools retained before.
     pub(crate) fn hold(&self, app: &AppName, place: &str, pools: Vec<Arc<Pool>>) {
         let mut held = self.0.held.lock();
         let before = match pools.is_empty() {
@@ -245,17 +245,17 @@ impl Registry {
         };
         drop(held);
         let changed: Vec<_> = before.iter().flatten().map(|pool| Arc::clone(&pool.changed)).collect();
-        // A pool that ends here does so without the lock.
+        // The drop of a pool must not run under the lock.
         drop(before);
-        // Health checks of a pool that nobody has any more end at once.
+        // Wakes the maintenance, so that health checks of a dropped pool end immediately.
         for changed in changed {
             changed.notify_one();
         }
     }
 
-    /// Says who answers requests to a run from now on; where it is nothing, the first request asks for it again.
+    /// Sets the instances of a run. Without `now`, the next request asks for the run again.
     pub fn run(&self, id: &RunId, now: Option<RunNow>) {
-        // Under the lock of pools: one that is made now sees either this or what comes after it.
+        // Under the lock of pools: a pool created now sees the new state or a later state.
         let pools = {
             let pools = self.0.pools.lock();
             self.0.runs.set(id, now);
@@ -266,7 +266,7 @@ impl Registry {
         }
     }
 
-    /// Says which instances of a run another node has from now on.
+    /// Sets the instances of a run on another node.
     pub fn run_elsewhere(&self, from: &NodeProcess, id: &RunId, members: &[RunMember]) {
         let pools = {
             let pools = self.0.pools.lock();
@@ -278,54 +278,54 @@ impl Registry {
         }
     }
 
-    /// The runs that another node has instances of.
+    /// Returns the runs that have instances on another node.
     #[must_use]
     pub fn runs_of_node(&self, node: &str) -> Vec<RunId> {
         self.0.runs.elsewhere.of_node(node)
     }
 
-    /// Instances of other nodes that get requests to a run.
+    /// Returns the number of instances on other nodes that get requests of a run.
     #[must_use]
     pub fn members_elsewhere(&self, id: &RunId) -> usize {
         self.0.runs.elsewhere.count(id)
     }
 
-    /// Notifies of changes of instances of other nodes.
+    /// Returns a watch on changes of instances on other nodes.
     #[must_use]
     pub fn elsewhere_changes(&self) -> watch::Receiver<u64> {
         self.0.runs.elsewhere.changes()
     }
 
-    /// The runs of this node that other nodes may send requests to.
+    /// Returns the runs of the own node that other nodes may send requests to.
     #[must_use]
     pub fn shared_runs(&self) -> Vec<(RunId, Arc<RunNow>)> {
         self.0.runs.shared()
     }
 
-    /// Notifies of changes of this node's instances.
+    /// Returns a watch on changes of the own node's instances.
     #[must_use]
     pub fn run_changes(&self) -> watch::Receiver<u64> {
         self.0.runs.changes()
     }
 
-    /// A number of this process, for other nodes.
+    /// Returns the process number reported to other nodes.
     #[must_use]
     pub fn process(&self) -> u64 {
         self.0.runs.process
     }
 
-    /// Whether other nodes may reach this node's instances.
+    /// Returns true if other nodes may reach the own node's instances.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.0.runs.is_shared()
     }
 
-    /// Has other nodes reach this node's instances no longer: it ends. Tunnels that are open stay.
+    /// Closes the own node's instances to other nodes, at shutdown. Open tunnels stay.
     pub fn end_sharing(&self) {
         self.0.runs.end_sharing();
     }
 
-    /// Forgets the instances of another node.
+    /// Removes the instances of another node.
     pub fn forget_node(&self, node: &str) {
         for id in self.runs_of_node(node) {
             let pools = {
@@ -339,18 +339,18 @@ impl Registry {
         }
     }
 
-    /// Sets what opens tunnels to instances of other nodes; the first one stays.
+    /// Sets the opener of tunnels to instances of other nodes; later calls have no effect.
     pub fn open_tunnels_by(&self, tunnels: Arc<dyn Tunnels>) {
         self.0.tunnels.set(tunnels).ok();
     }
 
-    /// Waits until no tunnel of another node ends here.
+    /// Waits until no tunnel of another node ends on the own node.
     pub async fn tunnels_ended(&self) {
         self.0.arriving.all_ended().await;
     }
 
-    /// Connects to the instance of this node at `endpoint`, for another node. It must be one of the run that gets
-    /// requests.
+    /// Connects to the own node's instance at `endpoint`, for another node. The instance must be a member of the run
+    /// that gets requests.
     ///
     /// # Errors
     /// A sentence for the log of the other node.
@@ -365,8 +365,8 @@ impl Registry {
         }
     }
 
-    /// Begins to hear which runs requests ask for, or ends to: as long as somebody does they wait, rather than being
-    /// refused.
+    /// Starts or stops delivery of requested runs. While delivery is active, requests without an instance wait instead
+    /// of being refused.
     pub fn hear_asks(&self, is_heard: bool) {
         self.0.runs.asks.hear(is_heard);
         for pool in self.all().iter().filter(|pool| pool.run.is_some()) {
@@ -374,40 +374,40 @@ impl Registry {
         }
     }
 
-    /// Asks for a run as a request does that comes to it.
+    /// Asks for a run, as an arriving request does.
     pub fn ask(&self, id: &RunId, origin: &RunOrigin) {
         self.0.runs.asks.ask(id, origin);
     }
 
-    /// The next run that a request came to and that has no member.
+    /// Waits for the next run that got a request and has no member.
     pub async fn next_requested(&self) -> (RunId, RunOrigin) {
         self.0.runs.asks.next().await
     }
 
-    /// Requests in flight to this node's instances of a run, or to the one at `endpoint` alone; upgraded connections
-    /// and tunnels of other nodes count.
+    /// Returns the number of requests in flight to the own node's instances of a run, or only to the instance at
+    /// `endpoint`; upgraded connections and tunnels of other nodes count.
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let pools = of_run(&self.0.pools.lock(), id);
         pools.iter().map(|pool| pool.in_flight(endpoint)).sum::<usize>() + self.0.arriving.count(id, endpoint)
     }
 
-    /// Has no connection to the instance of a run at `endpoint` used for another request: it was found that nobody, or
-    /// somebody else, listens there.
+    /// Drops the idle connections to the instance of a run at `endpoint`, after a connect found no listener or a
+    /// foreign listener at the endpoint.
     pub fn drop_kept(&self, id: &RunId, endpoint: &Endpoint) {
         for pool in of_run(&self.0.pools.lock(), id) {
             pool.members().iter().filter(|member| member.endpoint == *endpoint).for_each(|member| member.drop_kept());
         }
     }
 
-    /// Requests that wait for an instance of a run.
+    /// Returns the number of requests that wait for an instance of a run.
     #[must_use]
     pub fn run_waiting(&self, id: &RunId) -> usize {
         let pools = of_run(&self.0.pools.lock(), id);
         pools.iter().map(|pool| pool.waiting()).sum()
     }
 
-    /// Milliseconds since a request last came to a run; `None` if none did in the life of its pools.
+    /// Returns the milliseconds since the last request to a run; `None` if no request came in the life of its pools.
     #[must_use]
     pub fn run_idle_ms(&self, id: &RunId) -> Option<u64> {
         let pools = of_run(&self.0.pools.lock(), id);
@@ -415,7 +415,7 @@ impl Registry {
         used.max().map(|used| now_ms().saturating_sub(used))
     }
 
-    /// Sets the commit up to which settings of the API are known.
+    /// Sets the commit up to which settings of the API are applied.
     pub(crate) fn applied(&self, revision: Revision) {
         self.0.applied.send_if_modified(|seen| {
             let later = revision > *seen;
@@ -424,14 +424,14 @@ impl Registry {
         });
     }
 
-    /// Waits until the settings of a commit are followed.
+    /// Waits until the settings of a commit are applied.
     pub async fn wait_for(&self, revision: Revision) {
         // The sender lives as long as `self`.
         self.0.applied.subscribe().wait_for(|seen| *seen >= revision).await.ok();
     }
 }
 
-/// The pools whose members are the instances of a run.
+/// Returns the pools whose members are the instances of a run.
 fn of_run(pools: &HashMap<PoolKey, Weak<Pool>>, id: &RunId) -> Vec<Arc<Pool>> {
     let of = |key: &PoolKey| key.run == Some(id.key) && key.app == id.app && key.place == id.place;
     pools.iter().filter(|(key, _)| of(key)).filter_map(|(_, pool)| pool.upgrade()).collect()

@@ -1,8 +1,8 @@
 //! TLS: certificates, their keys, session tickets, and the handshake of one connection.
 //!
-//! [`Certificates`] has the edge's certificates, from files (`files`), from an authority ([`IssuedCertificates`], the
-//! room `acme`) or from the local authority (`authority`), and makes a [`ServerTls`] for each listener (`server_tls`),
-//! whose sessions resume by the tickets of `tickets`. `file_watch` sees files that change.
+//! [`Certificates`] holds the edge's certificates, from files (`files`), from an authority ([`IssuedCertificates`], the
+//! room `acme`) or from the local authority (`authority`), and builds a [`ServerTls`] for each listener (`server_tls`),
+//! whose sessions resume by the tickets of `tickets`. `file_watch` detects changed files.
 
 mod authority;
 mod certificates;
@@ -25,7 +25,7 @@ pub use source::{ACME_TLS, IssuedCertificates};
 
 use std::path::PathBuf;
 
-/// Errors before any connection; their cause is the operator or the disk, never a visitor.
+/// Errors before any connection, caused by the operator or the disk, never by a visitor.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The ACME state cannot be used.
@@ -47,10 +47,10 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// The catalog that nodes share cannot be read or written.
+    /// The catalog shared by the nodes cannot be read or written.
     #[error("the certificates that nodes share: {0}")]
     Catalog(#[from] devanture_store::catalog::Error),
-    /// A file of a certificate is there but cannot be used.
+    /// The file of a certificate exists but cannot be used.
     #[error("the certificate {path} cannot be used: {reason}")]
     Certificate {
         /// The file.
@@ -58,10 +58,10 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// A certificate of the local authority could not be made.
+    /// The local authority could not issue a certificate.
     #[error("a certificate could not be made: {0}")]
     Issue(#[from] rcgen::Error),
-    /// A file of a key is there but cannot be used.
+    /// The file of a key exists but cannot be used.
     #[error("the key {path} cannot be used: {reason}")]
     Key {
         /// The file.
@@ -69,13 +69,13 @@ pub enum Error {
         /// The reason.
         reason: String,
     },
-    /// The edge has never started over this data folder.
+    /// No edge has ever started with the data folder.
     #[error("{path} is missing: the edge makes its local authority at its first start")]
     NoAuthority {
         /// The file.
         path: PathBuf,
     },
-    /// The key is not that of the certificate.
+    /// The key does not belong to the certificate.
     #[error("the key {key} does not belong to the certificate {certificate}")]
     Mismatch {
         /// The file of the certificate.
@@ -91,13 +91,13 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The keys of secrets, which seal what nodes share, cannot be used.
+    /// The encryption keys for data shared between nodes cannot be used.
     #[error("what nodes share of certificates cannot be sealed or opened: {0}")]
     Secrets(String),
-    /// A certificate, the local authority or an account could not be kept.
+    /// A certificate, the local authority or an account could not be stored.
     #[error("what certificates need could not be written: {0}")]
     Store(#[from] devanture_base::durable::Error),
-    /// The file of the keys of tickets is there but cannot be used.
+    /// The file of the ticket keys exists but cannot be used.
     #[error("the keys of tickets in {path} cannot be used: {reason}")]
     TicketKeys {
         /// The file.

@@ -1,8 +1,8 @@
-//! A socket of this machine that is held from the look at where it leads to the connection.
+//! A Unix socket that stays open from the check of its path to the connection.
 //!
-//! Who may write to the folder of a socket can put a link in its place at any moment. A path that was looked at and is
-//! followed once more may therefore lead elsewhere, such as to the edge's own socket, behind which nobody is asked who
-//! they are. So the path is followed once, and what it led to is looked at and connected to.
+//! A user with write access to the folder of a socket can replace the socket by a link at any moment. A path resolved a
+//! second time may therefore lead to another file, for example to the edge's own socket, which admits every client
+//! without authentication. So the path is resolved once, and the check and the connection use the resolved file.
 
 use std::fs;
 use std::io;
@@ -13,56 +13,56 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use tokio::net::UnixStream;
 
-/// What a path led to.
+/// The file that a path resolved to.
 pub(crate) struct FoundSocket {
     /// The path.
     path: PathBuf,
-    /// Where it lies, links followed.
+    /// The path with all links resolved.
     leads_to: PathBuf,
-    /// The file, by its device and its number there.
+    /// The device number and the inode of the file.
     id: (u64, u64),
-    /// Keeps it, whatever becomes of the path.
+    /// Keeps the file open, whatever happens to the path.
     file: OwnedFd,
 }
 
 impl FoundSocket {
-    /// Follows `path`.
+    /// Resolves `path`.
     ///
     /// # Errors
-    /// Where nothing is there, or the system does not show what was opened, as without `/proc`.
+    /// Fails if no file exists, or if the system does not show the opened file, as without `/proc`.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        // Opens nothing: it only names the file.
+        // `O_PATH` does not open the socket, but only refers to the file.
         let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let leads_to = fs::read_link(shown(&file))?;
         let status = rustix::fs::fstat(&file)?;
         Ok(Self { path: path.to_owned(), leads_to, id: (status.st_dev, status.st_ino), file })
     }
 
-    /// The path that was followed.
+    /// Returns the path before resolution.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where it lies, links followed.
+    /// Returns the path with all links resolved.
     pub(super) fn leads_to(&self) -> &Path {
         &self.leads_to
     }
 
-    /// Whether `other` leads to the same file now.
+    /// Returns true if `other` resolves to the same file now.
     pub(super) fn is_at(&self, other: &Path) -> bool {
         fs::metadata(other).is_ok_and(|other| (other.dev(), other.ino()) == self.id)
     }
 
-    /// Connects to it.
+    /// Connects to the socket.
     ///
     /// # Errors
-    /// Those of the system.
+    /// Errors of the system.
     pub(crate) async fn connect(&self) -> io::Result<UnixStream> {
         UnixStream::connect(shown(&self.file)).await
     }
 }
 
-/// The link by which the system shows an open file.
+/// The link in `/proc` by which the system shows an open file.
 fn shown(file: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }

@@ -1,5 +1,5 @@
-//! Addresses of the edge's own works, which belong to nobody: the ports of the instances that it runs, which trust the
-//! edge alone, and the endpoints of its stores, which trust its network.
+//! Internal addresses, closed to every upstream: the ports of managed instances, which trust only the edge, and the
+//! endpoints of the edge's stores, which trust the edge's network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -10,35 +10,35 @@ use parking_lot::RwLock;
 
 use super::{Class, class, is_local, plain};
 
-/// An address of an endpoint of a store.
+/// An address of a store endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreAddress {
     /// The address.
     pub address: SocketAddr,
-    /// Whether it is of a name that may be a service of the open internet, such as a bucket of a cloud: its public
-    /// addresses are shared with others, and anybody reaches them without the edge.
+    /// True if the address belongs to a name that may be a service of the open internet, such as a cloud bucket: public
+    /// addresses of a cloud service are shared with strangers and reachable without the edge.
     pub may_be_public: bool,
 }
 
-/// The addresses, which come and go while the edge runs: clones share them.
+/// The internal addresses, updated while the edge runs. Clones share the addresses.
 #[derive(Debug, Clone, Default)]
 pub struct InternalAddresses(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// How many instances have each port of this machine.
+    /// Number of instances by port of the machine.
     ports: RwLock<BTreeMap<u16, usize>>,
     stores: ArcSwap<Stores>,
 }
 
 #[derive(Debug, Default)]
 struct Stores {
-    /// Ports of stores on this machine, which may answer at each of its addresses.
+    /// Ports of stores on the machine, which may answer at each address of the machine.
     here: BTreeSet<u16>,
     elsewhere: BTreeSet<(IpAddr, u16)>,
 }
 
-/// The port of an instance, which belongs to nobody until this is dropped.
+/// The reserved port of an instance. Dropping the value releases the port.
 #[derive(Debug)]
 #[must_use]
 pub struct InstancePort {
@@ -47,13 +47,13 @@ pub struct InstancePort {
 }
 
 impl InternalAddresses {
-    /// Takes a port of this machine for an instance.
+    /// Reserves a port of the machine for an instance.
     pub fn take_port(&self, port: u16) -> InstancePort {
         *self.0.ports.write().entry(port).or_default() += 1;
         InstancePort { shared: Arc::clone(&self.0), port }
     }
 
-    /// Takes over where the stores are now.
+    /// Sets the current addresses of the stores.
     pub fn set_stores(&self, addresses: &[StoreAddress]) {
         let mut stores = Stores::default();
         for StoreAddress { address, may_be_public } in addresses {
@@ -67,14 +67,14 @@ impl InternalAddresses {
         self.0.stores.store(Arc::new(stores));
     }
 
-    /// Whether a connection to `address` would end at an instance or a store.
+    /// Returns true if a connection to `address` would end at an instance or a store.
     pub(super) fn are_at(&self, address: SocketAddr) -> bool {
         let (ip, port) = (plain(address.ip()), address.port());
         let stores = self.0.stores.load();
         if stores.elsewhere.contains(&(ip, port)) {
             return true;
         }
-        // An instance may listen at all addresses of the machine, wherever the edge connects to it.
+        // An instance may listen at all addresses of the machine, whatever address the edge connects to.
         let is_here = stores.here.contains(&port) || self.0.ports.read().contains_key(&port);
         is_here && (ip.is_loopback() || ip.is_unspecified() || is_local(ip))
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::super::{Endpoint, Policy, Reason};
     use super::*;
 
-    /// That of an admin of every app on an edge that allows everything.
+    /// The policy of an admin of every app on an edge that allows everything.
     fn policy() -> Policy {
         let allow = ["0.0.0.0/0", "::/0"].map(|block| block.parse().unwrap()).into();
         Policy { allow, trusted: true, ..Policy::default() }
@@ -115,11 +115,11 @@ mod tests {
         for address in ["127.0.0.1:40001", "127.9.9.9:40001", "[::1]:40001", "[::ffff:127.0.0.1]:40001"] {
             assert_eq!(reason(&policy, address), Some(Reason::Internal), "{address}");
         }
-        // Of another machine, and another port.
+        // Another machine, and another port.
         assert_eq!((reason(&policy, "198.51.100.1:40001"), reason(&policy, "127.0.0.1:40002")), (None, None));
-        // The edge itself reaches it.
+        // The edge itself reaches the instance.
         assert!(policy.permits_instance(&Endpoint::Tcp(([127, 0, 0, 1], 40_001).into())).is_ok());
-        // A stranger, who may not reach this machine, does not learn which ports are instances.
+        // A stranger, who may not reach the machine, does not learn which ports are instances.
         let stranger = Policy { allow: [].into(), trusted: false, ..policy.clone() };
         assert_eq!(reason(&stranger, "127.0.0.1:40001"), reason(&stranger, "127.0.0.1:40002"));
         drop(one);

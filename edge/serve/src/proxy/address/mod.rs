@@ -1,4 +1,4 @@
-//! Where an upstream may point: addresses by class, and the policy that is asked at publish and again at each connect.
+//! Permitted upstream addresses: address classes, and the policy checked at publish and again at each connect.
 
 mod found_socket;
 mod internal;
@@ -21,32 +21,32 @@ pub use internal::{InstancePort, InternalAddresses, StoreAddress};
 pub use nodes::{NodeListeners, OtherNodes};
 pub use published::{APP_PARTS, LOOKUPS_MAX, LOOKUPS_TIME_MAX, Refusals, UpstreamCheck};
 
-/// Where a connection to a member goes.
+/// Endpoint of a connection to a member.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Endpoint {
-    /// A socket of this machine.
+    /// A Unix socket of the machine.
     Socket(PathBuf),
     /// An address and a port.
     Tcp(SocketAddr),
-    /// An instance of another node of the cluster.
+    /// An instance on another node of the cluster.
     Node(NodeInstance),
 }
 
-/// An instance of another node of the cluster, which is reached through that node.
+/// An instance on another node of the cluster, reached through a tunnel to the node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NodeInstance {
     /// The node.
     pub node: String,
-    /// Where other nodes reach it.
+    /// Address at which other nodes reach the node.
     pub advertise: SocketAddr,
-    /// A number of the node's process.
+    /// Process number of the node.
     pub process: u64,
-    /// Where the instance listens on its node.
+    /// Endpoint at which the instance listens on its node.
     pub instance: Box<Endpoint>,
 }
 
-/// The address that what comes from `address` is counted under: one subscriber has a whole /64 of IPv6 (RFC 6177).
+/// Returns the address that rate limits and counts use for `address`: an IPv6 subscriber has a whole /64 (RFC 6177).
 pub fn counted_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
@@ -55,7 +55,7 @@ pub fn counted_as(address: IpAddr) -> IpAddr {
 }
 
 impl Endpoint {
-    /// The path of the socket, where it is one of this machine.
+    /// Returns the path of a Unix socket.
     #[must_use]
     pub fn socket(&self) -> Option<&Path> {
         match self {
@@ -78,31 +78,31 @@ impl fmt::Display for Endpoint {
 /// The kind of network of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// Everybody on the local network: 255.255.255.255.
+    /// All machines on the local network: 255.255.255.255.
     Broadcast,
-    /// Set aside for examples.
+    /// Reserved for documentation.
     Documentation,
-    /// One cable only: 169.254.0.0/16, fe80::/10.
+    /// Only one link: 169.254.0.0/16, fe80::/10.
     LinkLocal,
-    /// This machine, which each machine has.
+    /// The loopback addresses of the machine.
     Loopback,
-    /// This machine, by an address of one of its interfaces that others reach it by, too.
+    /// An address of a network interface of the machine, which other machines reach too.
     Machine,
-    /// The services of a cloud that tell a machine its own credentials.
+    /// Metadata services, by which a cloud gives a machine its credentials.
     Metadata,
-    /// Groups of machines.
+    /// Multicast groups.
     Multicast,
-    /// A private network: RFC 1918, unique local IPv6, and the shared space of carriers (RFC 6598).
+    /// A private network: RFC 1918, unique local IPv6, and the shared address space of carriers (RFC 6598).
     Private,
     /// The open internet.
     Public,
-    /// Set aside for anything else.
+    /// Reserved for any other purpose.
     Reserved,
-    /// No address at all, which Linux takes for this machine.
+    /// The unspecified address, which Linux treats as the local machine.
     Unspecified,
 }
 
-/// Addresses under which clouds answer a machine that asks who it is.
+/// Addresses of cloud metadata services.
 const METADATA_V4: &[Ipv4Addr] = &[
     // Most clouds; containers of AWS (tasks, pods); Alibaba; Azure's wire server; Oracle's first generation.
     Ipv4Addr::new(169, 254, 169, 254),
@@ -121,10 +121,10 @@ const METADATA_V6: &[Ipv6Addr] = &[
     Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
 ];
 
-/// The port that a packet would go to if one were sent: that of a service which drops them (RFC 863).
+/// Destination port of the hypothetical packet: the discard service (RFC 863).
 const DISCARD_PORT: u16 = 9;
 
-/// The class of `address`, by its numbers alone; an IPv4 address inside an IPv6 one counts as itself.
+/// Returns the class of `address` by its bits alone; an IPv4 address embedded in an IPv6 address has its own class.
 #[must_use]
 pub fn class(address: IpAddr) -> Class {
     match address {
@@ -143,7 +143,7 @@ fn class_v4(address: Ipv4Addr) -> Class {
         [169, 254, ..] => Class::LinkLocal,
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Class::Private,
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Class::Documentation,
-        // Protocol assignments, the old 6to4 relays, benchmarks.
+        // Protocol assignments, deprecated 6to4 relays, benchmarks.
         [192, 0, 0, _] | [192, 88, 99, _] | [198, 18..=19, ..] => Class::Reserved,
         [224..=239, ..] => Class::Multicast,
         [255, 255, 255, 255] => Class::Broadcast,
@@ -159,7 +159,7 @@ fn class_v6(address: Ipv6Addr) -> Class {
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0] => return Class::Unspecified,
         [0, 0, 0, 0, 0, 0, 0, 1] => return Class::Loopback,
-        // Teredo (RFC 4380) carries the server's address and, inverted, the client's: both must be harmless.
+        // Teredo (RFC 4380) embeds the server's address and, inverted, the client's: both must be harmless.
         [0x2001, 0, server_high, server_low, _, _, client_high, client_low] => {
             let server = class_v4(v4(server_high, server_low));
             return if server == Class::Public { class_v4(v4(!client_high, !client_low)) } else { server };
@@ -171,20 +171,20 @@ fn class_v6(address: Ipv6Addr) -> Class {
     }
     match address.segments() {
         [0xfe80..=0xfebf, ..] => Class::LinkLocal,
-        // Unique local (RFC 4193), and the site-local addresses that it replaced.
+        // Unique local (RFC 4193), and the deprecated site-local addresses.
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Class::Private,
         [0xff00..=0xffff, ..] => Class::Multicast,
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0x0fff, ..] => Class::Documentation,
-        // Protocol assignments (RFC 2928), of which none is a host of the open internet.
+        // Protocol assignments (RFC 2928), none of which is a host of the open internet.
         [0x2001, 0..=0x01ff, ..] => Class::Reserved,
-        // ISATAP (RFC 5214 §6.1): an interface of that kind takes it out of its prefix to the IPv4 address.
+        // ISATAP (RFC 5214 §6.1): an ISATAP interface extracts the IPv4 address and sends to the IPv4 address.
         [0x2000..=0x3fff, _, _, _, 0 | 0x0200, 0x5efe, high, low] => class_v4(v4(high, low)),
         [0x2000..=0x3fff, ..] => Class::Public,
         _ => Class::Reserved,
     }
 }
 
-/// The IPv4 address that an IPv6 one leads to: mapped, compatible, NAT64 (RFC 6052) or 6to4 (RFC 3056).
+/// Returns the IPv4 address embedded in an IPv6 address: mapped, compatible, NAT64 (RFC 6052) or 6to4 (RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
@@ -198,49 +198,50 @@ fn v4(high: u16, low: u16) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))
 }
 
-/// The address that is meant, out of its IPv6 clothes.
+/// Returns the embedded IPv4 address of an IPv6 address, and any other address unchanged.
 fn plain(address: IpAddr) -> IpAddr {
     match address {
-        // `::` and `::1` have the form of an embedded address and are none.
+        // `::` and `::1` have the form of an embedded address, but embed none.
         IpAddr::V6(six) if !six.is_loopback() && !six.is_unspecified() => embedded(six).map_or(address, IpAddr::V4),
         other => other,
     }
 }
 
-/// The addresses that one version may reach.
+/// The upstream addresses open to one version.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
-    /// Blocks that everybody may reach: `[upstreams] allow` of `edge.toml`.
+    /// Address blocks open to every version: `[upstreams] allow` of `edge.toml`.
     pub allow: Arc<[AddressBlock]>,
-    /// The edge's own listeners, which nobody may reach.
+    /// The edge's own listeners, closed to every version.
     pub own: Arc<[SocketAddr]>,
-    /// The listeners of the other nodes of the cluster, which nobody may reach.
+    /// The listeners of the other nodes of the cluster, closed to every version.
     pub nodes: OtherNodes,
-    /// Ports of instances and endpoints of the stores, which nobody may reach.
+    /// Ports of instances and endpoints of the stores, closed to every version.
     pub internal: InternalAddresses,
-    /// Sockets of the edge and of what it has work for it, which nobody may reach.
+    /// Unix sockets of the edge and of its helper processes, closed to every version.
     pub own_sockets: Arc<[PathBuf]>,
-    /// Folders of the edge and of its instances, whose sockets nobody may reach either.
+    /// Folders of the edge and of its instances, whose sockets are closed to every version.
     pub own_folders: Arc<[PathBuf]>,
-    /// Folders whose sockets everybody may reach: `[upstreams] sockets` of `edge.toml`.
+    /// Folders whose sockets are open to every version: `[upstreams] sockets` of `edge.toml`.
     pub sockets: Arc<[PathBuf]>,
-    /// Whether an admin of every app vouches for the version: it may reach loopback and private addresses, and the
-    /// machine's own.
+    /// True if an admin of every app vouches for the version: loopback addresses, private addresses and the machine's
+    /// own addresses are permitted.
     pub trusted: bool,
 }
 
 impl Policy {
-    /// Whether a connection to `address` may be made.
+    /// Checks a connection to `address`.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason of the refusal.
     pub fn permits(&self, address: SocketAddr) -> Result<(), Refusal> {
         let refuse = |reason| Err(Refusal { endpoint: Endpoint::Tcp(address), reason });
         if let Some(reason) = self.listens_there(address) {
             return refuse(reason);
         }
         let class = match class(address.ip()) {
-            // What goes there stays on this machine, past every firewall between it and the open internet.
+            // Packets to a local address stay on the machine, past every firewall between the machine and the open
+            // internet.
             Class::Public if is_local(plain(address.ip())) => Class::Machine,
             class => class,
         };
@@ -257,36 +258,36 @@ impl Policy {
                 refuse(Reason::NotAllowed(class))
             }
         };
-        // Asked last: a stranger who may not reach this machine does not learn which of its ports are instances.
+        // The last check: a stranger who may not reach the machine does not learn which ports are instances.
         permitted.and_then(|()| if self.internal.are_at(address) { refuse(Reason::Internal) } else { Ok(()) })
     }
 }
 
 impl Policy {
-    /// Whether a connection to `endpoint` may be made.
+    /// Checks a connection to `endpoint`.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason of the refusal.
     pub fn permits_endpoint(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         match endpoint {
             Endpoint::Tcp(address) => self.permits(*address),
             Endpoint::Socket(path) => self.permits_socket(path),
-            // Nobody can declare one.
+            // A version cannot declare a node's instance.
             Endpoint::Node(_) => Err(Refusal { endpoint: endpoint.clone(), reason: Reason::Own }),
         }
     }
 
-    /// A socket is a file of the machine, behind which may be more than a web server, so that no token opens any: only
-    /// who runs the edge says where those of backends lie. Links are followed before that is looked at.
+    /// Checks a socket path with links resolved. A socket is a file of the machine and may lead to more than a web
+    /// server, so that no token opens a socket: only the operator declares the folders of backend sockets.
     fn permits_socket(&self, path: &Path) -> Result<(), Refusal> {
         let leads_to = real(path);
         self.permits_file(path, &leads_to, self.is_own_socket(&leads_to))
     }
 
-    /// As [`Policy::permits_endpoint`], about what is going to be connected to.
+    /// Checks a connection as [`Policy::permits_endpoint`] does, on the resolved socket.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason of the refusal.
     pub(crate) fn permits_found(&self, found: &FoundSocket) -> Result<(), Refusal> {
         self.permits_file(found.path(), found.leads_to(), self.is_own_file(found))
     }
@@ -301,10 +302,10 @@ impl Policy {
         if is_listed { Ok(()) } else { refuse(Reason::SocketNotAllowed) }
     }
 
-    /// As [`Policy::permits_instance`], about what is going to be connected to.
+    /// Checks a connection as [`Policy::permits_instance`] does, on the resolved socket.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason of the refusal.
     pub(crate) fn permits_found_instance(&self, found: &FoundSocket) -> Result<(), Refusal> {
         let endpoint = || Endpoint::Socket(found.path().to_owned());
         if self.is_own_file(found) { Err(Refusal { endpoint: endpoint(), reason: Reason::Own }) } else { Ok(()) }
@@ -318,22 +319,22 @@ impl Policy {
         self.own_sockets.iter().any(|own| real(own) == leads_to)
     }
 
-    /// Whether a connection may be made to an instance that the edge itself put at `endpoint`: wherever that is, but
-    /// never to the edge itself, which trusts clients from there.
+    /// Checks a connection to a managed instance: any endpoint is permitted, except the edge itself, which trusts
+    /// clients from the machine.
     ///
     /// # Errors
-    /// Why it may not.
+    /// The reason of the refusal.
     pub fn permits_instance(&self, endpoint: &Endpoint) -> Result<(), Refusal> {
         let refused = match endpoint {
             Endpoint::Tcp(address) => self.listens_there(*address),
             Endpoint::Socket(path) => self.is_own_socket(&real(path)).then_some(Reason::Own),
-            // Its node looks at it.
+            // The instance's node checks the instance.
             Endpoint::Node(_) => None,
         };
         refused.map_or(Ok(()), |reason| Err(Refusal { endpoint: endpoint.clone(), reason }))
     }
 
-    /// Why nobody may connect to `address`: this edge listens there, or another node of its cluster.
+    /// Returns the reason if the own edge or another node of the cluster listens at `address`.
     fn listens_there(&self, address: SocketAddr) -> Option<Reason> {
         if self.own.iter().any(|own| is_own(*own, address)) {
             return Some(Reason::Own);
@@ -342,35 +343,35 @@ impl Policy {
     }
 }
 
-/// Where a path leads, links followed; one that leads nowhere is itself.
+/// Returns the path with links resolved, or the path unchanged if the resolution fails.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_missing| path.to_owned())
 }
 
-/// Whether a connection to `address` would end at the edge's own listener `own`.
+/// Returns true if a connection to `address` would end at the edge's own listener `own`.
 fn is_own(own: SocketAddr, address: SocketAddr) -> bool {
     if own.port() != address.port() {
         return false;
     }
     let (own, address) = (plain(own.ip()), plain(address.ip()));
-    // A listener bound to no address in particular answers at every address of this machine.
+    // A listener bound to the unspecified address answers at every address of the machine.
     own == address || address.is_unspecified() || own.is_unspecified() && (address.is_loopback() || is_local(address))
 }
 
-/// Whether this machine has `address`: only then can a socket be bound to it, unless `ip_nonlocal_bind` of the kernel
-/// is set, as beside keepalived. Nothing is sent.
+/// Returns true if the machine has `address`, without sending a packet. A socket can only be bound to an address of the
+/// machine, unless the kernel's `ip_nonlocal_bind` is set, as with keepalived.
 fn is_local(address: IpAddr) -> bool {
     may_bind(address) && (!may_bind(elsewhere(address)) || is_source_to_itself(address))
 }
 
-/// Where the system has no room to say, an address counts as the machine's own.
+/// Returns true if a socket can be bound to `address`, and also if the system has no resources for the test.
 fn may_bind(address: IpAddr) -> bool {
     let no_room = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].map(Errno::raw_os_error);
     let bound = UdpSocket::bind((address, 0));
     bound.map_or_else(|error| error.raw_os_error().is_some_and(|code| no_room.contains(&code)), |_socket| true)
 }
 
-/// An address of the same family that no machine has (RFC 5737, RFC 3849).
+/// Returns an address of the same family that no machine has (RFC 5737, RFC 3849).
 fn elsewhere(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => Ipv4Addr::new(192, 0, 2, 1).into(),
@@ -378,7 +379,8 @@ fn elsewhere(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether packets to `address` would come from it: those to an address of the machine do.
+/// Returns true if packets to `address` would have `address` as their source, as packets to an address of the machine
+/// do.
 fn is_source_to_itself(address: IpAddr) -> bool {
     let any = match address {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -389,29 +391,30 @@ fn is_source_to_itself(address: IpAddr) -> bool {
     source.is_ok_and(|source| source.ip() == address)
 }
 
-/// Says that an upstream may not point somewhere; the sentence is for the person who wrote the route.
+/// Refusal of an upstream address; the sentence addresses the author of the route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Where it would have gone.
+    /// The refused endpoint.
     pub endpoint: Endpoint,
-    /// Why not.
+    /// The reason.
     pub reason: Reason,
 }
 
-/// Why an address is refused.
+/// Reason to refuse an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It is an instance that the edge runs, or one of its stores.
+    /// The address belongs to a managed instance or a store of the edge.
     Internal,
-    /// Nobody may reach this class.
+    /// The class is closed to every version.
     Never(Class),
-    /// It takes `[upstreams] allow`, or for loopback and private addresses and the machine's own an admin of every app.
+    /// The address requires `[upstreams] allow`; or, for loopback, private addresses and the machine's own addresses,
+    /// an admin of every app.
     NotAllowed(Class),
-    /// It is a listener of another node of the cluster.
+    /// The address is a listener of another node of the cluster.
     Node,
-    /// It is a listener of the edge itself.
+    /// The address is a listener of the edge.
     Own,
-    /// It takes `[upstreams] sockets`.
+    /// The socket requires `[upstreams] sockets`.
     SocketNotAllowed,
 }
 
@@ -451,7 +454,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The line of `edge.toml` that lets everybody reach these addresses.
+/// Returns the line of `edge.toml` that opens `addresses` to every version.
 pub fn allow_line(addresses: impl IntoIterator<Item = IpAddr>) -> String {
     let addresses: BTreeSet<IpAddr> = addresses.into_iter().map(plain).collect();
     let quoted: Vec<String> = addresses.iter().map(|address| format!("\"{address}\"")).collect();
@@ -476,7 +479,7 @@ impl fmt::Display for Class {
     }
 }
 
-/// A host, which is an address or a name to resolve.
+/// A host: an address, or a name to resolve.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Host {
     Address(IpAddr),

@@ -1,5 +1,5 @@
-//! Where the other nodes of a cluster listen, which no route may reach either: their API and their listener for nodes
-//! trust that network.
+//! Listeners of the other nodes of a cluster, closed to every route: the API and the node listener of a node trust the
+//! cluster's network.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -9,36 +9,37 @@ use arc_swap::ArcSwap;
 
 use super::{is_local, is_own, plain};
 
-/// Where a node of the cluster listens, as it says itself.
+/// The listeners that a node of the cluster reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeListeners {
-    /// Where other nodes reach it.
+    /// Address at which other nodes reach the node.
     pub advertise: SocketAddr,
-    /// The addresses of its listeners; `None` of the release before, which does not say.
+    /// The addresses of the node's listeners; `None` from the previous release, which reports none.
     pub listens: Option<Vec<SocketAddr>>,
 }
 
-/// The listeners of all other nodes that live, as they come and go: clones share them.
+/// The listeners of all other live nodes, updated as nodes join and leave. Clones share the listeners.
 #[derive(Debug, Clone, Default)]
 pub struct OtherNodes(Arc<ArcSwap<Listening>>);
 
 #[derive(Debug, Default)]
 struct Listening {
-    /// Every address of theirs with every port of theirs.
+    /// Every address of the other nodes with every port of the same node.
     addresses: BTreeSet<(IpAddr, u16)>,
-    /// Listeners of nodes on this very machine, each as it is bound.
+    /// Bound addresses of nodes on the own machine.
     here: Vec<SocketAddr>,
 }
 
 impl OtherNodes {
-    /// Takes over where the others listen. One that does not say is taken to listen on `own_ports`, those of this node.
+    /// Sets the listeners of the other nodes. A node without reported listeners is assumed to use `own_ports`, the
+    /// ports of the own node.
     pub fn set(&self, nodes: &[NodeListeners], own_ports: &[u16]) {
         let mut listening = Listening::default();
         for NodeListeners { advertise, listens } in nodes {
             let bound = listens.as_deref().unwrap_or_default();
             let of_node = plain(advertise.ip());
-            // Any address of its machine leads to a listener that is bound to none in particular. Those known are the
-            // one that it advertises and those that it is bound to, but for loopback, which is of each machine alone.
+            // A listener bound to the unspecified address answers at every address of its machine. Known addresses of
+            // the machine are the advertised address and the bound addresses, except loopback, which each machine has.
             let is_elsewhere = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback();
             let ips = bound.iter().map(|listener| plain(listener.ip())).filter(is_elsewhere).chain([of_node]);
             let ports: Vec<u16> = match listens {
@@ -55,7 +56,7 @@ impl OtherNodes {
         self.0.store(Arc::new(listening));
     }
 
-    /// Whether a connection to `address` would end at a listener of another node.
+    /// Returns true if a connection to `address` would end at a listener of another node.
     pub(super) fn listen_at(&self, address: SocketAddr) -> bool {
         let listening = self.0.load();
         listening.addresses.contains(&(plain(address.ip()), address.port()))
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_listeners_of_another_node_are_never_permitted() {
-        // The addresses are of networks for examples, which no machine has.
+        // The addresses are reserved for documentation, so that no machine has the addresses.
         let listens = ["0.0.0.0:443", "192.0.2.21:8444", "127.0.0.1:9100", "[::]:8445"];
         let policy = policy(&[node("198.51.100.21:8445", Some(&listens))]);
         for refused in [
@@ -100,7 +101,8 @@ mod tests {
         ] {
             assert!(is_refused(&policy, refused), "{refused}");
         }
-        // Its machine may have backends, another machine is none of its, and loopback there is not loopback here.
+        // The node's machine may have backends, another machine has no listener, and loopback there is not loopback
+        // here.
         for other in ["198.51.100.21:3000", "198.51.100.22:8444", "127.0.0.1:9100", "127.0.0.1:443"] {
             assert!(!is_refused(&policy, other), "{other}");
         }

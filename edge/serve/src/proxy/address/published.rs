@@ -1,4 +1,4 @@
-//! Checks at publish where upstreams point, within a time of its own whatever DNS does.
+//! Checks upstream addresses at publish, within a time limit that is independent of DNS.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,41 +16,40 @@ use super::{Endpoint, Host, Policy, Reason, Refusal, allow_line, host_and_port};
 use crate::proxy::dns::{DnsAnswer, Names};
 use devanture_base::fair::TurnsByApp;
 
-/// Longest time for the names of one publish, or of one address that is set, all of them together: what has not
-/// resolved by then passes.
+/// Time limit of all lookups of one publish, or of one new address; a name unresolved at the limit passes.
 pub const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(3);
-/// Of the questions to backends and DNS that may be under way at once, an app has one in so many (law 11).
+/// Divisor of an app's share: an app has at most one part of the concurrent requests to backends and DNS (law 11).
 pub const APP_PARTS: usize = 8;
-/// Lookups of names at once, of one app an eighth; others wait for their turn.
+/// Maximum of concurrent lookups, of which an app has one eighth; further lookups wait for their turn.
 pub const LOOKUPS_MAX: usize = 128;
-/// Lookups of one publish at once.
+/// Maximum of concurrent lookups of one publish.
 const LOOKUPS_AT_ONCE: usize = 16;
 
-/// Resolves the names of upstreams that are published as connections to them do, and checks every address.
+/// Resolves the names of published upstreams as the connections do, and checks every address.
 pub struct UpstreamCheck {
     names: Names,
     turns: TurnsByApp,
 }
 
-/// The addresses that are refused, at least one: who has to allow them wants to know all of them.
+/// The refused addresses, at least one: an operator who has to allow addresses needs the full list.
 #[derive(Debug)]
 pub struct Refusals(Vec<Refusal>);
 
-/// Most addresses that a refusal names.
+/// Maximum of addresses in a refusal's message.
 const NAMED_MAX: usize = 20;
 
 impl Refusals {
-    /// `Ok` if there are none.
+    /// Returns `Ok` if `refusals` is empty.
     fn or_none(refusals: Vec<Refusal>) -> Result<(), Self> {
         if refusals.is_empty() { Ok(()) } else { Err(Self(refusals)) }
     }
 
-    /// Why the first one is refused.
+    /// Returns the reason of the first refusal.
     pub fn reason(&self) -> Option<Reason> {
         self.0.first().map(|refusal| refusal.reason)
     }
 
-    /// The line of `edge.toml` that allows those which can be; of others there is none.
+    /// Returns the line of `edge.toml` that allows the allowable addresses; other addresses are left out.
     pub fn allow_line(&self) -> String {
         let allowable = self.0.iter().filter(|refusal| matches!(refusal.reason, Reason::NotAllowed(_)));
         let addresses = allowable.filter_map(|refusal| match &refusal.endpoint {
@@ -75,23 +74,23 @@ impl fmt::Display for Refusals {
     }
 }
 
-/// Upstreams by the name to resolve: their ports, and what may be reached there.
+/// Ports and policies of upstreams, by the name to resolve.
 type Named = BTreeMap<String, Vec<(u16, Policy)>>;
 
 impl UpstreamCheck {
-    /// Asks DNS at `servers`, or the system's resolvers where there are none.
+    /// Resolves by the DNS `servers`, or by the system's resolvers if `servers` is empty.
     pub fn new(servers: &[SocketAddr]) -> Self {
         Self { names: Names::new(servers), turns: TurnsByApp::new(LOOKUPS_MAX, APP_PARTS) }
     }
 
-    /// Checks where each of `upstreams` points: a literal address, or every address that its name has now. The flag
-    /// says whether an admin of every app vouches for it.
+    /// Checks the addresses of each of `upstreams`: a literal address, or every current address of the name. The flag
+    /// is true if an admin of every app vouches for the upstream.
     ///
-    /// A name that does not resolve in time passes, since the backend may come up later: each connect checks again, on
-    /// the very address that is connected to, so that a name which changes its mind gains nothing.
+    /// A name that does not resolve in time passes, because the backend may start later: each connect checks the actual
+    /// address again, so that a name whose address changes gains nothing.
     ///
     /// # Errors
-    /// All addresses that are refused: those that are literal, or if none is, those of names.
+    /// All refused literal addresses; without any, all refused addresses of names.
     pub async fn check(
         &self,
         app: &AppName,
@@ -112,7 +111,7 @@ impl UpstreamCheck {
             }
         };
         let all = stream::iter(named).for_each_concurrent(LOOKUPS_AT_ONCE, check);
-        // A silent name server holds up nobody's publish: there is one deadline for all names.
+        // A silent name server delays no publish beyond the limit: all names share one deadline.
         timeout(LOOKUPS_TIME_MAX, all).await.ok();
         Refusals::or_none(refused.into_inner())
     }
@@ -127,7 +126,7 @@ impl UpstreamCheck {
     }
 }
 
-/// Checks what needs no DNS, and returns the rest.
+/// Checks the upstreams that need no DNS, and returns the rest.
 fn check_literals(policy: &Policy, upstreams: &[(&UpstreamUrl, bool)]) -> Result<Named, Refusals> {
     let (mut named, mut refused) = (Named::new(), Vec::new());
     for (url, trusted) in upstreams {
@@ -159,7 +158,7 @@ mod tests {
         let refused = async |url: &str| check.check(&app, &stranger, &[(&url.parse().unwrap(), false)]).await.is_err();
         assert!(refused("http://127.0.0.1:3000").await);
         assert!(refused("http://[::1]:3000").await);
-        // The URL parser knows the old spellings of IPv4 addresses.
+        // The URL parser accepts the old spellings of IPv4 addresses.
         assert!(refused("http://0x7f.1:3000").await);
         assert!(refused("http://2130706433").await);
         assert!(refused("http://localhost:3000").await, "a name that resolves to loopback");
@@ -190,10 +189,10 @@ mod tests {
         assert!(text.ends_with("So are 10.0.0.5:3001, 169.254.169.254:80, [fd12::6]:3000 refused."), "{text}");
     }
 
-    /// Law 7. Time stands still but for what is waited for, so that none of it is of this machine.
+    /// Law 7. Time is paused except for awaited timers, so that the machine's speed has no influence.
     #[tokio::test(start_paused = true)]
     async fn law_7_the_names_of_a_publish_have_one_deadline_whatever_dns_does() {
-        // It takes questions and never reads them.
+        // The socket receives questions and never reads a question.
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let check = UpstreamCheck::new(&[silent.local_addr().unwrap()]);
         let (app, policy) = ("shop".parse().unwrap(), Policy::default());
