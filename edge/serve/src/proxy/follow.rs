@@ -1,5 +1,5 @@
-//! Follows the catalog: the pools of what is live are there before the first request, and members set by the API take
-//! effect at once.
+//! Follows the catalog: pools of live versions exist before the first request, and members set by the API take effect
+//! immediately.
 
 use std::sync::Arc;
 
@@ -14,31 +14,30 @@ use devanture_store::catalog::{self, Catalog, Change, Committed, Record};
 use devanture_store::records::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use devanture_store::records::{self, gone};
 
-/// Brings a registry to what the catalog says, and keeps it there.
+/// Brings a registry in line with the catalog, and keeps the registry current.
 pub struct Following {
     registry: Registry,
     live: Live,
     catalog: Arc<dyn Catalog>,
     watch: Receiver<Committed>,
-    /// Environments whose version was loaded after its pointer was known.
+    /// Environments whose version was loaded after the pointer was read.
     shown: Receiver<(AppName, PlaceName)>,
 }
 
 impl Following {
-    /// Brings `registry` to what the catalog says now; `live` has what is live already, or reports
-    /// it when it is loaded.
+    /// Brings `registry` in line with the catalog; `live` has the live versions, or reports each version once loaded.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// Fails if the catalog cannot be read.
     pub async fn start(registry: Registry, live: Live, catalog: Arc<dyn Catalog>) -> Result<Self, catalog::Error> {
-        // The watch begins before the first reading: nothing that is committed in between is missed.
+        // The watch begins before the first read, so that no commit in between is lost.
         let (watch, shown) = (catalog.watch(), live.shown());
         let following = Self { registry, live, catalog, watch, shown };
         following.read_all().await?;
         Ok(following)
     }
 
-    /// Follows until the catalog is closed.
+    /// Follows the catalog until the catalog is closed.
     pub async fn run(mut self) {
         loop {
             let missed = tokio::select! {
@@ -77,7 +76,7 @@ impl Following {
         }
         self.registry.forget_members_but(&known);
         let environments = self.live.environments();
-        // The commits that removed others may have been missed.
+        // The commits with the removals may have been missed.
         self.registry.release_but(&environments);
         for (app, name) in &environments {
             self.hold(app, name);
@@ -109,7 +108,7 @@ impl Following {
             self.live.wait_for(committed.revision).await;
         }
         if !deleted.is_empty() {
-            // Deleted or restored: its live pointers stay as they are.
+            // Deleted or restored app: the live pointers themselves are unchanged.
             switched.extend(self.live.environments().into_iter().filter(|(app, _)| deleted.contains(app)));
         }
         for (app, name) in switched {
@@ -125,7 +124,7 @@ impl Following {
         }
     }
 
-    /// Keeps the pools of what visitors of an environment get; those of a deleted app get nothing.
+    /// Retains the pools of an environment's live version; a deleted app retains none.
     fn hold(&self, app: &AppName, name: &PlaceName) {
         let place = self.live.place(app, name).filter(|_| !self.live.is_deleted(app));
         let pools_of = |side: &Arc<Current>| {
@@ -141,7 +140,7 @@ impl Following {
     }
 }
 
-/// App, environment and pool of a record's key.
+/// Parses app, environment and pool from a record's key.
 fn names_of(key: &str) -> Option<(AppName, String, String)> {
     let (app, rest) = key.strip_prefix(UPSTREAMS_PREFIX)?.split_once('/')?;
     let (place, name) = rest.split_once('/')?;
@@ -173,7 +172,7 @@ mod tests {
         catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap()
     }
 
-    /// A catalog in which a version of `shop` with one backend is live, what follows it, and the pools.
+    /// Returns a catalog with a live version of `shop` with one backend, its follower, and the pools.
     async fn followed(folder: &std::path::Path) -> (Arc<dyn Catalog>, Live, Registry, Following) {
         let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
         let blobs = blobs::open(folder.to_owned()).unwrap();

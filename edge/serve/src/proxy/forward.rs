@@ -1,4 +1,4 @@
-//! One request, from the client's to the backend's answer.
+//! The forwarding of one request, from the client's request to the backend's response.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,25 +30,25 @@ use super::response_body::{Exchange, ProxyBody};
 use super::stats::{Counters, Counts, add};
 use super::upgrade::{self, ClientStream, Tunnel};
 
-/// Most HTTP/2 connections of a member without free streams that a request tries before the member counts as failed.
+/// Maximum of HTTP/2 connections without free streams that a request tries before the member counts as failed.
 const STALE_SHARED_MAX: u32 = 3;
-/// Longest wait of a request that an instance did not accept for the runner to notice that it has ended.
+/// Longest wait, after a refused connect to an instance, for the runner to notice the end of the instance.
 const NOTICE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The parts of a thread's [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// Most bytes of a request's body: `proxy_body_bytes_max`.
+    /// Maximum of bytes of a request body: `proxy_body_bytes_max`.
     pub body_bytes_max: u64,
-    /// Most idle connections kept to one member: `upstream_idle_max`.
+    /// Maximum of idle connections to one member: `upstream_idle_max`.
     pub idle_per_member_max: usize,
-    /// The age at which a connection gets no further request: `upstream_connection_age_ms_max`.
+    /// Age at which a connection gets no further request: `upstream_connection_age_ms_max`.
     pub connection_age_max: Duration,
-    /// Ends upgraded connections when it is cancelled; requests end by themselves.
+    /// Ends upgraded connections on cancellation; requests run to completion.
     pub stop: CancellationToken,
 }
 
-/// Forwards requests, with the kept-alive connections of one serving thread. Cheap to clone, not `Send`.
+/// Forwards requests over the idle connections of one serving thread. Cheap to clone, not `Send`.
 #[derive(Clone)]
 pub struct Client {
     inner: Rc<Inner>,
@@ -61,12 +61,12 @@ struct Inner {
     stop: CancellationToken,
 }
 
-/// A request that was not answered.
+/// A failed request.
 struct Failure {
     error: Error,
-    /// Whether the same request may be sent once more.
+    /// True if the same request may be sent again.
     may_repeat: bool,
-    /// Whether it was only a connection that had been kept for too long, in whose place none could be made.
+    /// True if only an old idle connection failed, and no replacement could be made.
     is_stale: bool,
 }
 
@@ -76,7 +76,7 @@ impl Failure {
     }
 }
 
-/// A request on its way.
+/// A sent request.
 struct Sent {
     connection: Connection,
     permit: Permit,
@@ -85,7 +85,7 @@ struct Sent {
 }
 
 impl Client {
-    /// Makes the client of one thread.
+    /// Creates the client of one thread.
     #[must_use]
     pub fn new(settings: ClientSettings) -> Self {
         let ClientSettings { body_bytes_max, idle_per_member_max, connection_age_max, stop } = settings;
@@ -93,7 +93,7 @@ impl Client {
         Self { inner: Rc::new(Inner { body_bytes_max, counters: Rc::default(), kept, stop }) }
     }
 
-    /// The counts so far.
+    /// Returns the counts so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let Inner { counters, kept, .. } = &*self.inner;
@@ -109,13 +109,13 @@ impl Client {
         }
     }
 
-    /// Sends `request` on its `way` and hands back the answer as soon as its head is there.
+    /// Sends `request` along the route `way` and returns the response once its head is complete.
     ///
-    /// Dropping the future, or the answer's body before its end, cancels the request at the backend. After an answer of
-    /// 101 the two connections are joined by a task of this thread. Must be called inside a `LocalSet`.
+    /// Dropping the future, or the response body before its end, cancels the request at the backend. After a response
+    /// of 101, a task on the current thread joins the two connections. Must be called inside a `LocalSet`.
     ///
     /// # Errors
-    /// Why there is no answer; one that breaks off later is an error of the [`ProxyBody`].
+    /// The reason without a response; a later failure is an error of the [`ProxyBody`].
     pub async fn forward<B>(
         &self,
         way: &CompiledRoute,
@@ -150,7 +150,7 @@ impl Client {
         self.answer(way, sent, upgrade, deadline)
     }
 
-    /// The request for the backend: its target, a rebuilt head, and one length or coding.
+    /// Builds the request for the backend: target, rebuilt head, and one length or coding.
     fn outgoing<B>(
         &self,
         way: &CompiledRoute,
@@ -187,19 +187,19 @@ impl Client {
         way.request.apply_to_request(&mut headers);
         let length = body.size_hint().exact();
         match length {
-            // Some backends require `content-length: 0` where a body is usual.
+            // Some backends require `content-length: 0` for methods that usually have a body.
             Some(0) if !has_length && !matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) => {}
             Some(length) => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
             None => drop(headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))),
         }
-        // Over HTTP/2 a backend says what it did nothing for, so that even a POST can be sent again.
+        // Over HTTP/2 a backend reports unprocessed requests, so that even a POST can be sent again.
         let may_be_sent_again = parts.method.is_idempotent() || way.pool.protocol() == Protocol::Http2;
         let body = Original::new(body, bytes_max, may_be_sent_again, dropped);
         Ok(Outgoing { body, headers, length, method: parts.method, target })
     }
 
-    /// Sends `request` to the member that the pool gives it, and to another one where the first failed and that does no
-    /// harm, as often as the pool says and within its budget.
+    /// Sends `request` to a member chosen by the pool, and to another member after a failure that is safe to repeat,
+    /// within the pool's retries and budget.
     async fn exchange(
         &self,
         way: &CompiledRoute,
@@ -212,11 +212,11 @@ impl Client {
         let (mut left, mut avoid, mut before) = (pool.retries(), None, None);
         let mut has_waited = false;
         loop {
-            // Instances that are only being started are waited for as long as for the beginning of an answer.
+            // The wait for a starting instance is as long as the wait for the beginning of a response.
             let patience = if pool.run.is_some() { times.connect.max(times.first_byte) } else { times.connect };
             let lease = match pool.lease(avoid, Instant::now() + patience).await {
                 Ok(lease) => lease,
-                // What became of it before says more than that nobody else is free.
+                // The failure of the earlier attempt says more than the lack of another member.
                 Err(error) => return Err(before.unwrap_or(error)),
             };
             let permit = Permit::new(lease, &self.inner.counters);
@@ -235,26 +235,24 @@ impl Client {
                     add(&self.inner.counters.retried, 1);
                     (left, before) = (left - 1, Some(error));
                 }
-                // The only instance has ended a moment ago: the request waits for the next one, as it would have if the
-                // runner had noticed before it came.
+                // The only instance has just ended: the request waits for the next instance, as a later request would.
                 Err(Failure { may_repeat: true, error: Error::Connect(_), .. })
                     if !has_waited && pool.is_replaced(avoid, Instant::now() + NOTICE_TIME_MAX).await =>
                 {
                     has_waited = true;
                 }
-                // That nobody else could be reached says less than what the one before did.
+                // The failure of the earlier attempt says more than a failed connect to the second member.
                 Err(Failure { error: error @ Error::Connect(_), .. }) => return Err(before.unwrap_or(error)),
                 Err(failure) => return Err(failure.error),
             }
         }
     }
 
-    /// Sends `request` to one member, on a connection that is kept alive, or else on a new one.
+    /// Sends `request` to one member, on an idle connection or on a new connection.
     ///
-    /// A kept-alive connection may be closed by the backend at the very moment it is used. Then the request goes out
-    /// once more, on a new connection, if nothing of it was sent, or if sending it twice does no harm. Where none can
-    /// be made, the failure is stale: another member gets the request whatever the budget, as each connection ends
-    /// once.
+    /// The backend may close an idle connection at the moment of use. Then the request is sent again on a new
+    /// connection, if no byte was sent, or if a repetition is safe. If no new connection can be made, the failure is
+    /// stale: another member gets the request regardless of the budget, because each connection ends only once.
     async fn attempt(
         &self,
         way: &CompiledRoute,
@@ -279,7 +277,7 @@ impl Client {
             };
             let (connection, is_new) = match taken {
                 Ok(taken) => taken,
-                // Nothing has reached the backend.
+                // No byte has reached the backend.
                 Err(error) => {
                     let may_repeat = error.is_backends() && request.is_whole();
                     return Err(noted(&permit, Failure { error, may_repeat, is_stale: has_ended }));
@@ -295,12 +293,12 @@ impl Client {
             }
             has_ended = true;
             add(&counters.retried, 1);
-            // On a connection of HTTP/2 that somebody else made, the same may happen once more.
+            // A shared HTTP/2 connection made by another request may fail in the same way.
             found = if is_shared { kept.share(member) } else { None };
         }
     }
 
-    /// A new connection; of HTTP/2, the one that somebody else may just have made. Says whether it is new.
+    /// Opens a connection, or shares an HTTP/2 connection opened meanwhile. The flag is true for a new connection.
     async fn connected(
         &self,
         pool: &Pool,
@@ -314,7 +312,7 @@ impl Client {
             add(&counters.connected, 1);
             return Ok((connection, true));
         }
-        // A request that waits for another one's connection waits no longer than for its own.
+        // A request waits no longer for another request's connect than for its own connect.
         let deadline = Instant::now() + limit;
         let opening = kept.opening(member);
         let Ok(_turn) = timeout_at(deadline, opening.lock()).await else { return Err(Error::Timeout(Phase::Connect)) };
@@ -328,7 +326,8 @@ impl Client {
         Ok((connection, true))
     }
 
-    /// Sends `request` and waits for the answer's head for as long as the request's body moves, and a while longer.
+    /// Sends `request` and waits for the response head as long as the request body moves, plus the limit for the first
+    /// byte.
     async fn send(
         &self,
         mut connection: Connection,
@@ -368,14 +367,14 @@ impl Client {
                 Err(Failure::last(Error::Cancelled))
             }
             (Upload::Done | Upload::Running | Upload::Waiting, error) => {
-                // Of a long body, the beginning is no longer there.
+                // The beginning of a long body is no longer available.
                 let may_repeat = failed.is_unsent && request.is_whole() || is_closed && request.is_repeatable();
                 Err(Failure { error, may_repeat, is_stale })
             }
         }
     }
 
-    /// The answer for the client out of the backend's.
+    /// Builds the client's response from the backend's response.
     fn answer(
         &self,
         way: &CompiledRoute,
@@ -427,7 +426,7 @@ fn answered(connection: Connection, permit: Permit, progress: Rc<Progress>, resp
     Sent { connection, permit, progress, response }
 }
 
-/// Tells the pool of a failure that is the member's.
+/// Reports a member's failure to the pool.
 fn noted(permit: &Permit, failure: Failure) -> Failure {
     if failure.error.is_backends() {
         permit.lease.failed();
@@ -435,7 +434,7 @@ fn noted(permit: &Permit, failure: Failure) -> Failure {
     failure
 }
 
-/// The target without the route's own part of its path.
+/// Returns the target without the route's prefix.
 fn without(target: &PathAndQuery, prefix: &str) -> Option<PathAndQuery> {
     let path = without_prefix(target.path(), prefix);
     match target.query() {
@@ -444,8 +443,8 @@ fn without(target: &PathAndQuery, prefix: &str) -> Option<PathAndQuery> {
     }
 }
 
-/// A target must not be able to end the request's first line. The parsers before this one see to it; should one of them
-/// not, a second request would be smuggled in, so it is looked at once more where it is written.
+/// Checks that a target cannot end the request line. Earlier parsers ensure the same; should a parser fail, a second
+/// request could be smuggled, so the check is repeated at the place of the write.
 fn check_target(target: &PathAndQuery) -> Result<(), Error> {
     if target.as_str().bytes().all(|byte| byte > b' ' && byte != 0x7f) {
         Ok(())

@@ -1,4 +1,4 @@
-//! The current pools as metrics: set at each scrape, so that a pool that is gone has none.
+//! Metrics of the current pools, set at each scrape, so that a dropped pool has no metrics.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::pool::MemberState;
 use super::registry::Registry;
 use devanture_base::telemetry::Gauges;
 
-/// The metrics of the pools of one name in one place: those of previews, and of versions that are being left, count
+/// The summed metrics of pools with one name in one environment: pools of previews, and of replaced versions, count
 /// together.
 #[derive(Default)]
 struct Sums {
@@ -43,7 +43,7 @@ impl Registry {
     }
 }
 
-/// Gauges are floating: what they hold without loss is enough.
+/// Converts a count; gauges are floating-point numbers, and `u32` converts without loss.
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

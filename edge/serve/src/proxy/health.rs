@@ -1,4 +1,5 @@
-//! Asks members whether they are well, each at its own pace and in turn, and tells their pool.
+//! Checks the health of members, each at its own interval with a fair share per app, and reports the results to the
+//! pool.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -21,18 +22,18 @@ use super::pool::{Member, Pool};
 use super::request_body::Original;
 use devanture_base::fair::AppTurns;
 
-/// For how long a check counts for its app, however soon it is answered: an app whose backends refuse at once floods
-/// nobody with connections.
+/// Minimum time for which a check occupies the share of its app, however quick the result: an app with refusing
+/// backends cannot flood the network with connections.
 const PACE: Duration = Duration::from_millis(100);
 
-/// Bounds of health checks, whatever pools declare.
+/// Bounds of health checks, regardless of the declarations of pools.
 #[derive(Debug, Clone, Copy)]
 pub struct HealthLimits {
-    /// Checks that are under way at once, of one app an eighth: `upstream_checks_max`.
+    /// Maximum of concurrent checks, of which one app has one eighth: `upstream_checks_max`.
     pub checks_max: usize,
-    /// Time between two checks of a member at least: `upstream_check_interval_ms_min`.
+    /// Minimum interval between two checks of a member: `upstream_check_interval_ms_min`.
     pub interval_min: Duration,
-    /// Time of one check at most: `upstream_check_ms_max`.
+    /// Maximum duration of one check: `upstream_check_ms_max`.
     pub time_max: Duration,
 }
 
@@ -40,13 +41,13 @@ pub struct HealthLimits {
 pub(super) struct Checks {
     limits: HealthLimits,
     turns: AppTurns,
-    /// By the number of the member.
+    /// The checks by member id.
     by_member: HashMap<u64, Question>,
-    /// Checks under way, each of which has the pool.
+    /// Number of running checks, each of which holds the pool.
     under_way: Rc<Cell<usize>>,
 }
 
-/// A question that goes on until it is dropped.
+/// A repeated check, which ends on drop.
 struct Question(AbortHandle);
 
 impl Drop for Question {
@@ -56,12 +57,12 @@ impl Drop for Question {
 }
 
 impl Checks {
-    /// No check yet.
+    /// Creates a set without checks.
     pub(super) fn new(limits: HealthLimits, turns: AppTurns) -> Self {
         Self { limits, turns, by_member: HashMap::new(), under_way: Rc::default() }
     }
 
-    /// Sees to it that every member of `pool` is asked, if the pool says how.
+    /// Starts a check for every member of `pool`, if the pool declares a health check.
     pub(super) fn watch(&mut self, pool: &Arc<Pool>) {
         if pool.key.declared.health.is_none() {
             return;
@@ -82,12 +83,13 @@ impl Checks {
         }
     }
 
-    /// Whether nobody has `pool` but the caller and its own checks, which would keep each other's pool alive for good.
+    /// Returns true if only the caller and the pool's own checks hold `pool`; otherwise the checks would keep the pool
+    /// alive forever.
     pub(super) fn are_alone_with(&self, pool: &Arc<Pool>) -> bool {
         Arc::strong_count(pool) <= self.under_way.get().saturating_add(1)
     }
 
-    /// Ends all of them, those under way too.
+    /// Ends all checks, including running checks.
     pub(super) fn end(&mut self) {
         self.by_member.clear();
     }
@@ -102,7 +104,7 @@ struct Check {
     under_way: Rc<Cell<usize>>,
 }
 
-/// A pool that a check under way has.
+/// The pool held by a running check.
 struct Asked {
     pool: Arc<Pool>,
     under_way: Rc<Cell<usize>>,
@@ -121,7 +123,7 @@ impl Drop for Asked {
     }
 }
 
-/// The time between two checks, and that of one.
+/// Returns the interval between two checks, and the time limit of a check.
 fn times(check: &HealthCheck, limits: &HealthLimits) -> (Duration, Duration) {
     let declared = |ms: Option<u64>, default| Duration::from_millis(ms.unwrap_or(default));
     (
@@ -131,8 +133,8 @@ fn times(check: &HealthCheck, limits: &HealthLimits) -> (Duration, Duration) {
 }
 
 impl Check {
-    /// Asks again and again, until its pool is gone. Neither while it rests nor while it waits for its turn has it the
-    /// pool, and the time that it waits is none of the member's.
+    /// Repeats the check until the pool is dropped. The pool is not held between checks or while waiting for a turn,
+    /// and the wait for a turn does not count as the member's time.
     async fn go_on(self) {
         let (mut row, mut is_well) = (0, self.member.is_well());
         let mut due = Instant::now();
@@ -143,9 +145,9 @@ impl Check {
             let Some(asked) = self.pool.upgrade().map(|pool| Asked::new(pool, &self.under_way)) else { return };
             let Some(check) = &asked.pool.key.declared.health else { return };
             let (interval, time_max) = times(check, &self.limits);
-            // On the heap: most checks rest, and there may be thousands.
+            // On the heap: most checks are idle, and thousands may exist.
             let why = Box::pin(why_unwell(&asked.pool, &self.member, check, time_max)).await;
-            // A result that agrees with the known state resets the row.
+            // A result equal to the known state resets the row.
             row = if why.is_none() == is_well { 0 } else { row + 1 };
             let (healthy, unhealthy) =
                 (check.healthy_after.unwrap_or(HEALTHY_AFTER), check.unhealthy_after.unwrap_or(UNHEALTHY_AFTER));
@@ -160,7 +162,7 @@ impl Check {
     }
 }
 
-/// Notes that a member is well again, or why it is not.
+/// Records that a member has recovered, or the reason for its failure.
 fn turned(pool: &Pool, member: &Member, why: Option<&str>) {
     member.set_well(why.is_none());
     let (app, environment, upstream) = (&pool.key.app, &pool.key.place, &pool.key.name);
@@ -172,11 +174,11 @@ fn turned(pool: &Pool, member: &Member, why: Option<&str>) {
             tracing::info!(%app, environment, upstream, member = %member.endpoint, "a backend is well again");
         }
     }
-    // Those that wait get it, or are answered at once where nobody is left.
+    // Waiting requests get the recovered member, or an immediate error if no member is left.
     pool.wake_first();
 }
 
-/// Asks once; `None` if the member is well.
+/// Checks once; returns `None` for a healthy member.
 async fn why_unwell(pool: &Pool, member: &Arc<Member>, check: &HealthCheck, time_max: Duration) -> Option<String> {
     match timeout(time_max, ask(pool, member, check, time_max)).await {
         Ok(Ok(status)) if check.status.unwrap_or(StatusRange::OK).holds(status) => None,
@@ -186,7 +188,7 @@ async fn why_unwell(pool: &Pool, member: &Arc<Member>, check: &HealthCheck, time
     }
 }
 
-/// Asks once, on a connection of its own: a member that takes no new connection is not well.
+/// Checks once, on a new connection: a member that accepts no new connection is unhealthy.
 async fn ask(pool: &Pool, member: &Arc<Member>, check: &HealthCheck, limit: Duration) -> Result<u16, Error> {
     let mut connection = connect::connect_with(None, (pool, member), false, limit).await?;
     let host = check.host.as_deref().unwrap_or(&member.authority);

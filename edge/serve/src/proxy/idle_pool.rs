@@ -1,4 +1,4 @@
-//! Connections to members that are kept for the next request, those of one serving thread.
+//! Idle connections to members, kept for the next request, of one serving thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -12,30 +12,31 @@ use tokio::time::Instant;
 use super::connection::{Connection, Sender, Shared2};
 use super::pool::Member;
 
-/// Longest idle time of a connection for a request that must not be sent a second time.
+/// Longest idle time of a connection for a request that must not be sent twice.
 pub(crate) const IDLE_AGE_ONCE_MAX: Duration = Duration::from_secs(1);
-/// Idle time of a connection of HTTP/2 without a stream: its end is announced by a frame, so nothing is lost by it.
+/// Idle time of an HTTP/2 connection without a stream: a frame announces the end of the connection, so that no request
+/// is lost.
 const HTTP2_IDLE_AGE_MAX: Duration = Duration::from_secs(60);
-/// Interval of the search for connections that are too old.
+/// Interval of the search for expired connections.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The connections of one thread.
 pub(crate) struct Kept {
     places: RefCell<HashMap<u64, Place>>,
     idle_max: usize,
-    /// The age beyond which a connection is kept for no further request, however busy it is: whose it is was looked at
-    /// when it was made.
+    /// Age beyond which a connection gets no further request, however busy: the owner of the peer was only checked at
+    /// the connect.
     age_max: Duration,
     is_swept: Cell<bool>,
 }
 
-/// Those to one member.
+/// The connections to one member.
 struct Place {
     member: Arc<Member>,
-    /// The one used last stands last, and is taken first: the others grow old and are closed.
+    /// The most recently used connection is last and is taken first; the rest expires.
     idle: Vec<Idle>,
     shared: Vec<Rc<Shared2>>,
-    /// The lock of the task that makes a shared connection.
+    /// Lock for the task that opens a shared connection.
     opening: Rc<Mutex<()>>,
 }
 
@@ -57,12 +58,12 @@ impl Place {
         self.idle.is_empty() && self.shared.is_empty() && Rc::strong_count(&self.opening) == 1
     }
 
-    /// Drops what is too old, broken, or leads to a member that is none any more.
+    /// Drops expired and broken connections, and connections to a removed member.
     fn sweep(&mut self, now: Instant, age_max: Duration) {
         let Self { member, idle, shared, .. } = self;
         let (is_gone, is_left) = (member.is_gone(), member.is_left());
         idle.retain(|one| !is_left && one.is_usable(member, now, age_max));
-        // What is in use lives on with its streams.
+        // A connection in use lives on with its streams.
         shared.retain(|one| {
             let is_kept = !is_gone && !one.is_closed() && one.origin.is_current(member);
             is_kept && one.origin.age(now) <= age_max && one.idle_for(now) <= HTTP2_IDLE_AGE_MAX
@@ -75,11 +76,11 @@ impl Kept {
         Rc::new(Self { places: RefCell::default(), idle_max, age_max, is_swept: Cell::new(false) })
     }
 
-    /// The freshest idle connection of HTTP/1.1 to `member`, idle for no longer than `age_max`.
+    /// Takes the most recently used HTTP/1.1 connection to `member`, idle for at most `age_max`.
     pub(crate) fn take(&self, member: &Member, age_max: Duration) -> Option<Connection> {
         let mut places = self.places.borrow_mut();
         let idle = &mut places.get_mut(&member.id)?.idle;
-        // The freshest is at the end: where it is too old, all are.
+        // The last connection is the most recently used: if expired, all are expired.
         let now = Instant::now();
         while let Some(one) = idle.pop() {
             if !one.is_usable(member, now, self.age_max) {
@@ -94,20 +95,20 @@ impl Kept {
         None
     }
 
-    /// A connection of HTTP/2 to `member` with room for one more stream.
+    /// Returns an HTTP/2 connection to `member` with room for one more stream.
     pub(crate) fn share(&self, member: &Member) -> Option<Connection> {
         let places = self.places.borrow();
         let shared = &places.get(&member.id)?.shared;
-        // Those that are too old are looked for now and then.
+        // Expired connections are left to the sweep.
         let is_usable = |one: &&Rc<Shared2>| !one.is_closed() && one.origin.is_current(member);
         let free = shared.iter().find(|one| is_usable(one) && one.has_room(member))?;
         Some(Connection::sharing(free))
     }
 
-    /// The holder makes the next connection of HTTP/2 to `member`; the others wait, and share it.
+    /// Returns the lock for the next HTTP/2 connect to `member`; waiters share the new connection.
     pub(crate) fn opening(self: &Rc<Self>, member: &Arc<Member>) -> Rc<Mutex<()>> {
         let opening = Rc::clone(&Self::place(&mut self.places.borrow_mut(), member).opening);
-        // Where none comes of it, nobody else would drop the member's place.
+        // After a failed connect, only the sweep drops the member's entry.
         self.sweep_on();
         opening
     }
@@ -121,7 +122,7 @@ impl Kept {
         })
     }
 
-    /// Keeps a connection of HTTP/2 for the next request.
+    /// Keeps an HTTP/2 connection for the next request.
     pub(crate) fn keep_shared(self: &Rc<Self>, member: &Arc<Member>, connection: &Connection) {
         if let Sender::Http2 { shared, .. } = &connection.sender {
             Self::place(&mut self.places.borrow_mut(), member).shared.push(Rc::clone(&shared.0));
@@ -129,7 +130,7 @@ impl Kept {
         }
     }
 
-    /// Keeps `connection`, whose exchange has ended, if it is free for another.
+    /// Keeps `connection` after its exchange, if reusable.
     pub(crate) fn give_back(self: &Rc<Self>, member: &Arc<Member>, mut connection: Connection) {
         if self.idle_max > 0 && connection.rest() && !member.is_left() {
             self.keep(member, connection);
@@ -147,7 +148,7 @@ impl Kept {
         self.sweep_on();
     }
 
-    /// Closes connections that have grown too old, until there are none at all.
+    /// Starts the task that closes expired connections, until none is left.
     fn sweep_on(self: &Rc<Self>) {
         if self.is_swept.replace(true) {
             return;
@@ -165,7 +166,7 @@ impl Kept {
         }));
     }
 
-    /// Drops what is too old; says whether nothing is left to be swept.
+    /// Drops expired connections; returns true if none is left to sweep.
     fn sweep(&self) -> bool {
         let now = Instant::now();
         let mut places = self.places.borrow_mut();
@@ -176,7 +177,7 @@ impl Kept {
         places.is_empty()
     }
 
-    /// Number of idle connections.
+    /// Returns the number of idle connections.
     pub(crate) fn idle(&self) -> usize {
         let places = self.places.borrow();
         let shared = |place: &Place| place.shared.iter().filter(|one| one.streams() == 0).count();
@@ -200,7 +201,7 @@ mod tests {
         Arc::new(Member::new("http://127.0.0.1:1".parse().unwrap(), endpoint, None, true, false))
     }
 
-    /// Keeps a connection that was made at `origin`, whose other end stays open.
+    /// Keeps a connection made at `origin`, whose peer stays open.
     fn keep(kept: &Rc<Kept>, member: &Arc<Member>, origin: Origin) -> tokio::net::UnixStream {
         let (stream, other) = tokio::net::UnixStream::pair().unwrap();
         let sender = http1::Connection::new(Stream::new(Transport::Unix(stream), None));
@@ -217,7 +218,7 @@ mod tests {
             assert!(kept.take(&member, Duration::MAX).is_some());
             member.drop_kept();
             assert!(kept.take(&member, Duration::MAX).is_none());
-            // One that was under way meanwhile, or was being made, is kept no more.
+            // A connection in use or being made during the drop is not kept.
             let _late = keep(&kept, &member, origin);
             assert!(kept.take(&member, Duration::MAX).is_none());
             let _next = keep(&kept, &member, Origin::now(&member));
@@ -232,14 +233,14 @@ mod tests {
             let (kept, member) = (Kept::new(8, AGE_MAX), member());
             let (origin, mut uses) = (Origin::now(&member), 0);
             let mut other = keep(&kept, &member, origin);
-            // Each use is well within the time for which an idle one is kept.
+            // Each use is well within the idle time.
             while kept.take(&member, Duration::MAX).is_some() {
                 uses += 1;
                 assert!(uses < 1_000, "it is kept for ever");
                 tokio::time::sleep(SWEEP_INTERVAL).await;
                 other = keep(&kept, &member, origin);
             }
-            // Once at each second of its age.
+            // Once in each second of the age.
             assert!((20..=21).contains(&uses), "{uses}");
             drop(other);
         };

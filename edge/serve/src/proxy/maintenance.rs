@@ -1,5 +1,5 @@
-//! Looks after pools on a thread of its own: asks about names when their time is over, asks members whether they are
-//! well, follows what is live and what the API sets.
+//! Maintenance of pools on a separate thread: resolves names, checks the health of members, and follows live versions
+//! and the members set by the API.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -21,24 +21,24 @@ use super::pool::Pool;
 use super::registry::Registry;
 use devanture_base::fair::TurnsByApp;
 
-/// Interval at which an idle pool is checked for users.
+/// Interval of the check for users of an idle pool.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Lookups of names of backends at once, of one app an eighth; others wait for their turn.
+/// Maximum of concurrent lookups of backend names, of which one app has one eighth; further lookups wait for their
+/// turn.
 const LOOKUPS_MAX: usize = 128;
 
-/// For how long what DNS says is believed.
+/// Bounds of the lifetime of DNS answers.
 #[derive(Debug, Clone, Copy)]
 pub struct DnsTimes {
-    /// At least, whatever its time to live is, and before it is asked again after a first failure:
-    /// `upstream_dns_ms_min`.
+    /// Minimum lifetime, regardless of the time to live, and minimum wait after a first failure: `upstream_dns_ms_min`.
     pub least: Duration,
-    /// At most: `upstream_dns_ms_max`.
+    /// Maximum lifetime: `upstream_dns_ms_max`.
     pub most: Duration,
-    /// The last addresses stay for so long after DNS said that there are none: `upstream_dns_hold_ms`.
+    /// Time for which the last addresses stay after an empty DNS answer: `upstream_dns_hold_ms`.
     pub hold: Duration,
 }
 
-/// What maintenance of all pools has in common.
+/// Shared state of the maintenance of all pools.
 struct Upkeep {
     registry: Registry,
     names: Names,
@@ -49,7 +49,7 @@ struct Upkeep {
     lines: AppLines,
 }
 
-/// Looks after the pools of `registry` until it is dropped. Must run inside a `LocalSet`.
+/// Maintains the pools of `registry` until the registry is dropped. Must run inside a `LocalSet`.
 pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limits: HealthLimits) {
     let Some(mut births) = registry.births() else { return };
     let checks = TurnsByApp::new(limits.checks_max, APP_PARTS);
@@ -65,13 +65,13 @@ pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limit
 #[derive(Default)]
 struct Remembered {
     known: Known,
-    /// Those that are being asked about.
+    /// Names being resolved.
     in_flight: HashSet<UpstreamUrl>,
-    /// When each is to be asked about again.
+    /// Time of the next lookup by name.
     due: HashMap<UpstreamUrl, Instant>,
-    /// The time since which DNS has no address.
+    /// Time since which DNS has no address.
     nothing_since: HashMap<UpstreamUrl, Instant>,
-    /// Those that have none, or that nobody answers for.
+    /// Names without an address, or without an answer.
     troubles: Troubles,
 }
 
@@ -83,19 +83,19 @@ struct Answer {
     declared: DnsAnswer,
 }
 
-/// Looks after one pool for as long as anybody has it.
+/// Maintains one pool as long as the pool has other users.
 async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
     let Some(app) = pool.upgrade().map(|pool| pool.key.app.clone()) else { return };
     let mut remembered = Remembered::default();
     let mut checks = Checks::new(upkeep.limits, upkeep.checks.of_app(&app));
     let lookups = upkeep.lookups.of_app(&app);
-    // Names are resolved concurrently, so that one without an answer delays no other.
+    // Names are resolved concurrently, so that a silent name delays no other name.
     let mut asking = FuturesUnordered::new();
     loop {
         let Some(strong) = pool.upgrade() else { return };
         if checks.are_alone_with(&strong) {
-            // The version that asked for them was replaced. The pool goes with the last of them, unless somebody takes
-            // it up until then.
+            // The version with the pool was replaced. The pool ends with the last check, unless a new user appears
+            // first.
             checks.end();
         } else {
             let record = upkeep.registry.members_of(&strong);
@@ -117,7 +117,7 @@ async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
         let next = remembered.due.values().min().copied();
         let next = next.unwrap_or_else(|| Instant::now() + LOOK_INTERVAL).min(Instant::now() + LOOK_INTERVAL);
         let changed = Arc::clone(&strong.changed);
-        // A waiting task keeps no pool alive that nobody else has.
+        // A waiting task must not keep an otherwise unused pool alive.
         drop(strong);
         tokio::select! {
             Some(answer) = asking.next() => match pool.upgrade() {
@@ -127,13 +127,13 @@ async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
             () = changed.notified() => {}
             () = sleep_until(next) => {}
         }
-        // A pool that changes all the time is looked at now and then.
+        // Limits the rate of a pool that changes continuously.
         sleep_until(Instant::now() + Duration::from_millis(1)).await;
     }
 }
 
 impl Remembered {
-    /// The names whose time is over and that are not being asked about already; what is no longer wanted is forgotten.
+    /// Returns the names that are due and not yet being resolved; drops the state of unused names.
     fn take_due(&mut self, named: &[(UpstreamUrl, (String, u16))]) -> Vec<(UpstreamUrl, (String, u16))> {
         let is_named = |address: &UpstreamUrl| named.iter().any(|(one, _)| one == address);
         self.due.retain(|address, _| is_named(address));
@@ -151,13 +151,13 @@ impl Remembered {
         due
     }
 
-    /// Whether addresses of a name are known.
+    /// Returns true if addresses of a name are known.
     fn has_some(&self, address: &UpstreamUrl) -> bool {
         self.known.addresses.get(address).is_some_and(|known| !known.is_empty())
     }
 
-    /// Takes over what DNS said. What fails changes nothing, and that there is nothing is believed only after a while:
-    /// a backend outlives most troubles of its DNS.
+    /// Applies a DNS answer. A failure changes nothing, and an empty answer counts only after `hold`: a backend
+    /// outlives most DNS failures.
     fn take(&mut self, pool: &Pool, answer: Answer, times: DnsTimes, lines: &AppLines) {
         let Answer { address, name, port, declared } = answer;
         self.in_flight.remove(&address);
@@ -185,7 +185,7 @@ impl Remembered {
                 let held = times.hold.saturating_sub(now.duration_since(since));
                 let wait = self.troubles.next_wait(&address, times.least, times.most);
                 if has_some && !held.is_zero() {
-                    // It is believed when the time is over, and no later.
+                    // The empty answer takes effect at the end of `hold`, and no later.
                     wait.min(held).max(times.least)
                 } else {
                     if self.troubles.is_news(&address, Trouble::Nothing) && lines.take(app) {
@@ -243,7 +243,7 @@ mod tests {
         Answer { address: address(), name: "api.example.org".to_owned(), port: 80, declared }
     }
 
-    /// The seconds until the name is looked up again, after one more answer.
+    /// Returns the seconds until the next lookup, after one more answer.
     fn wait(remembered: &mut Remembered, pool: &Pool, declared: DnsAnswer) -> u64 {
         remembered.take(pool, answer(declared), TIMES, &AppLines::default());
         remembered.due[&address()].duration_since(Instant::now()).as_secs()

@@ -1,5 +1,5 @@
-//! Pools whose members are instances that the edge runs itself: the runner sets their members, and nobody
-//! else; a request that finds none asks for them.
+//! Pools with managed instances as members: only the runner sets the members; a request without an instance asks for
+//! one.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use super::run::{RunId, RunMember, RunNow, RunState};
 use super::tunnel::Opener;
 use crate::version::{Setting, Version};
 
-/// Most runs that were asked for and not taken yet; a request beyond asks again when it comes again.
+/// Maximum of queued requested runs; further requests ask again on their next arrival.
 const ASKED_MAX: usize = 1_024;
 
-/// The backend to start where a request finds no instance.
+/// The backend to start for a request without an instance.
 #[derive(Debug, Clone)]
 pub struct RunOrigin {
-    /// The version that the request is for.
+    /// The version of the request.
     pub version: VersionId,
-    /// Its backend.
+    /// The backend of the version.
     pub managed: Arc<Managed>,
-    /// Whether an admin of every app stored it.
+    /// True if an admin of every app stored the version.
     pub trusted: bool,
-    /// Whether it is served as a preview.
+    /// Deploy target: preview or environment.
     pub setting: Setting,
 }
 
 impl RunOrigin {
-    /// The backend of a loaded version, if it has one.
+    /// Returns the backend of a loaded version, if present.
     #[must_use]
     pub fn of(version: &Version) -> Option<Self> {
         let managed = Arc::clone(version.managed.as_ref()?);
@@ -43,14 +43,14 @@ impl RunOrigin {
     }
 }
 
-/// All runs that somebody said something about.
+/// All known runs.
 pub(super) struct Runs {
     now: RwLock<HashMap<RunId, Arc<RunNow>>>,
-    /// Notifies of changes of this node's instances.
+    /// Notifies of changes of the own node's instances.
     changed: watch::Sender<u64>,
-    /// A number of this process.
+    /// Process number of the edge.
     pub(super) process: u64,
-    /// Whether other nodes may reach this node's instances.
+    /// True if other nodes may reach the own node's instances.
     is_shared: AtomicBool,
     pub(super) elsewhere: Elsewhere,
     pub(super) asks: Arc<Asks>,
@@ -70,7 +70,7 @@ impl Default for Runs {
 }
 
 impl Runs {
-    /// Sets the instances; without any the run is forgotten.
+    /// Sets the instances of a run; `None` removes the run.
     pub(super) fn set(&self, id: &RunId, now: Option<RunNow>) {
         let mut all = self.now.write();
         match now {
@@ -81,13 +81,13 @@ impl Runs {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Those whose instances other nodes may reach.
+    /// Returns the runs whose instances other nodes may reach.
     pub(super) fn shared(&self) -> Vec<(RunId, Arc<RunNow>)> {
         let all = self.now.read();
         all.iter().filter(|(_, now)| now.is_shared).map(|(id, now)| (id.clone(), Arc::clone(now))).collect()
     }
 
-    /// An instance of this node that other nodes may reach and that gets requests.
+    /// Returns an instance of the own node that other nodes may reach and that gets requests.
     pub(super) fn shared_member(&self, id: &RunId, endpoint: &Endpoint) -> Option<RunMember> {
         let now = self.now.read().get(id).filter(|now| now.is_shared).cloned()?;
         now.members.iter().find(|member| member.endpoint == *endpoint && !member.is_draining).cloned()
@@ -97,7 +97,7 @@ impl Runs {
         self.is_shared.load(Ordering::Relaxed)
     }
 
-    /// Has other nodes reach this node's instances no longer.
+    /// Closes the own node's instances to other nodes.
     pub(super) fn end_sharing(&self) {
         self.is_shared.store(false, Ordering::Relaxed);
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
@@ -107,8 +107,8 @@ impl Runs {
         self.changed.subscribe()
     }
 
-    /// The instances, with those of other nodes. Unless this node's were set, they are requested by the first request,
-    /// if there is a runner.
+    /// Returns the instances, including instances of other nodes. A run without set instances counts as starting if a
+    /// runner listens, since the first request asks for the run.
     pub(super) fn get(&self, id: &RunId) -> Arc<RunNow> {
         let known = self.now.read().get(id).cloned();
         let mut now = known.unwrap_or_else(|| {
@@ -122,7 +122,7 @@ impl Runs {
     }
 }
 
-/// Runs that requests came to, and that nobody runs.
+/// Runs with requests and without instances.
 #[derive(Default)]
 pub(super) struct Asks {
     waiting: Mutex<VecDeque<(RunId, RunOrigin)>>,
@@ -167,7 +167,7 @@ pub(super) struct PoolRun {
     origin: Option<RunOrigin>,
     asks: Arc<Asks>,
     pub(super) tunnels: Opener,
-    /// When it was last asked for a member, on the clock of [`now_ms`].
+    /// Time of the last request for a member, on the clock of [`now_ms`].
     used_ms: AtomicU64,
 }
 
@@ -178,7 +178,7 @@ impl PoolRun {
 
     pub(super) fn note_use(&self) {
         let now = now_ms();
-        // Written only where it changes something: the line is shared by all threads.
+        // Written only on a change: all threads share the cache line.
         if self.used_ms.load(Ordering::Relaxed) != now {
             self.used_ms.store(now, Ordering::Relaxed);
         }
@@ -188,12 +188,12 @@ impl PoolRun {
         self.used_ms.load(Ordering::Relaxed)
     }
 
-    /// The scripts of its backend, where PHP runs it.
+    /// Returns the scripts of the backend, if PHP runs the backend.
     pub(super) fn scripts(&self) -> Option<Arc<BundleScripts>> {
         self.origin.as_ref()?.managed.scripts.clone()
     }
 
-    /// Asks for instances, since a request found none.
+    /// Asks for instances, after a request found none.
     pub(super) fn ask(&self) {
         if let Some(origin) = &self.origin {
             self.asks.ask(&self.id, origin);

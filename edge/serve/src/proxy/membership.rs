@@ -1,4 +1,4 @@
-//! The members of a pool: what `devanture.toml` declares, what the API sets, and what names resolve to.
+//! The members of a pool: declared in `devanture.toml`, set by the API, and resolved from names.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use super::run::{RunNow, RunState};
 use devanture_store::records::StoredDesired;
 use devanture_store::records::upstreams::MembersRecord;
 
-/// Most members of one pool, when all of its names are resolved: DNS may have thousands of addresses for each.
+/// Maximum of members of one pool, with all names resolved: DNS may return thousands of addresses for each name.
 const POOL_MEMBERS_MAX: usize = 1_000;
 
 /// The resolved names of a pool.
@@ -23,20 +23,20 @@ const POOL_MEMBERS_MAX: usize = 1_000;
 pub(crate) struct Known {
     /// The resolved addresses of names.
     pub(crate) addresses: HashMap<UpstreamUrl, Vec<SocketAddr>>,
-    /// Why names have none.
+    /// Reasons of failed names.
     pub(crate) failed: HashMap<UpstreamUrl, String>,
 }
 
-/// An address that is to be in a pool.
+/// A required address of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) address: UpstreamUrl,
     pub(crate) is_draining: bool,
-    /// Whether it may be loopback or private: who declared it was trusted, or who added it.
+    /// True if loopback and private addresses are permitted: the author of the declaration or addition was trusted.
     pub(crate) trusted: bool,
 }
 
-/// The addresses of a pool: those that are declared, by somebody `trusted` or not, then those that were added.
+/// Returns the addresses of a pool: the declared addresses with the given trust, then the added addresses.
 pub(crate) fn wanted(declared: &Upstream, trusted: bool, record: Option<&MembersRecord>) -> Vec<Wanted> {
     let desired = |address: &UpstreamUrl| record.and_then(|record| record.members.get(address));
     let of = |address: &UpstreamUrl| {
@@ -51,7 +51,7 @@ pub(crate) fn wanted(declared: &Upstream, trusted: bool, record: Option<&Members
     kept.chain(added.filter(|address| !declared.to.contains(address)).filter(is_in).map(of)).collect()
 }
 
-/// The name that an address has to be asked about, and its port.
+/// Returns the name that an address has to be resolved by, and the port.
 pub(crate) fn name_of(address: &UpstreamUrl) -> Option<(String, u16)> {
     if address.socket().is_some() {
         return None;
@@ -62,7 +62,7 @@ pub(crate) fn name_of(address: &UpstreamUrl) -> Option<(String, u16)> {
     }
 }
 
-/// Where an address leads, of a name as far as it is known.
+/// Returns the endpoints of an address; for a name, the known addresses.
 fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
     if let Some(socket) = address.socket() {
         return vec![Endpoint::Socket(PathBuf::from(socket))];
@@ -76,9 +76,9 @@ fn endpoints(address: &UpstreamUrl, known: &Known) -> Vec<Endpoint> {
 /// Reads the members of a pool set by the API.
 type Members<'w> = &'w dyn Fn() -> Option<Arc<MembersRecord>>;
 
-/// Gives a pool the members that it is to have; those that it has stay the same ones.
+/// Sets the required members of a pool; existing members are retained.
 pub(crate) fn update(pool: &Pool, members: Members<'_>, known: &Known) {
-    // Who runs its instances says who they are, see `follow_run`.
+    // The runner sets the instances, see `follow_run`.
     if pool.run.is_some() {
         return;
     }
@@ -88,7 +88,7 @@ pub(crate) fn update(pool: &Pool, members: Members<'_>, known: &Known) {
 fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
     let wanted = wanted(&pool.key.declared, pool.key.trusted, members().as_deref());
     let before = pool.members();
-    // One that joins others is asked first whether it is well; the first ones have nobody to stand in for them.
+    // A new member beside existing members must pass a health check first; the first members have no substitutes.
     let is_well = before.is_empty() || pool.key.declared.health.is_none();
     let mut members: Vec<Arc<Member>> = Vec::with_capacity(wanted.len());
     'pool: for one in &wanted {
@@ -104,7 +104,7 @@ fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
                 continue;
             }
             let old = before.iter().find(|old| old.endpoint == endpoint && old.declared == one.address);
-            // A member that is no longer trusted starts afresh, without the connections that were made while it was.
+            // A member that lost trust is replaced, without the connections made under trust.
             let member = old.filter(|old| one.trusted || !old.is_trusted()).cloned().unwrap_or_else(|| {
                 let server_name = pool.key.declared.server_name.as_deref();
                 let member = Member::new(one.address.clone(), endpoint, server_name, is_well, one.trusted);
@@ -126,7 +126,7 @@ fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
     pool.set_members(members, resolved);
 }
 
-/// Follows what the API sets for members whose addresses are known; names wait for their resolution.
+/// Applies the API's members with known addresses; names wait for their resolution.
 pub(crate) fn update_members(pool: &Pool, members: Members<'_>) {
     if pool.run.is_some() {
         return;
@@ -142,7 +142,7 @@ pub(crate) fn update_members(pool: &Pool, members: Members<'_>) {
     });
 }
 
-/// Gives the pool of a run the members that `now` says when it is asked; those that it has stay the same ones.
+/// Sets the members of a run's pool to the instances of `now`, called under the lock; existing members are retained.
 pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
     pool.one_at_a_time(|| {
         let (now, before) = (now(), pool.members());
@@ -168,14 +168,14 @@ pub(super) fn follow_run(pool: &Pool, now: &dyn Fn() -> Arc<RunNow>) {
     });
 }
 
-/// An instance as the address of a backend that somebody declares.
+/// Formats an instance as the address of a declared backend.
 fn address_of(endpoint: &Endpoint, is_fastcgi: bool) -> String {
     match endpoint {
         Endpoint::Socket(path) if is_fastcgi => format!("fastcgi+unix:{}", path.display()),
         Endpoint::Socket(path) => format!("unix:{}", path.display()),
         Endpoint::Tcp(address) if is_fastcgi => format!("fastcgi://{address}"),
         Endpoint::Tcp(address) => format!("http://{address}"),
-        // The node reaches it as its own instances.
+        // The node connects to the instance as to its own instances.
         Endpoint::Node(NodeInstance { instance, .. }) => address_of(instance, is_fastcgi),
     }
 }

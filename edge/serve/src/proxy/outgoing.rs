@@ -1,4 +1,4 @@
-//! A request as it is sent: to whichever member, as often as need be, without a copy of its head.
+//! A request to send: to any member, any number of times, without a copy of its head.
 
 use std::time::Duration;
 
@@ -15,44 +15,44 @@ use super::request_body::{Original, REPLAY_BYTES_MAX, RequestBody};
 pub(crate) struct Outgoing {
     pub(crate) body: Original,
     pub(crate) headers: HeaderMap,
-    /// The length of its body; without one it is sent in chunks. The fields say the same.
+    /// The body length; without a length, the body is sent in chunks. The fields agree.
     pub(crate) length: Option<u64>,
     pub(crate) method: Method,
     pub(crate) target: PathAndQuery,
 }
 
 impl Outgoing {
-    /// Whether it can be sent from its beginning.
+    /// Returns true if the request can be sent from its beginning.
     pub(crate) fn is_whole(&self) -> bool {
         self.body.is_whole()
     }
 
-    /// Whether sending it twice does no harm.
+    /// Returns true if a repetition is safe.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.method.is_idempotent() && self.is_whole()
     }
 
-    /// For how long a connection may have been idle that it goes out on first.
+    /// Returns the longest idle time of a connection for the first attempt.
     ///
-    /// One that was kept may be closed by its peer at that very moment. What can be sent twice is not held up by that,
-    /// and what changes something is sent on one that was in use a moment ago. A long body is not remembered: an
-    /// idempotent request that has one gets a connection of its own, as it is to be answered all the same.
+    /// The peer may close an idle connection at the moment of use. A repeatable request tolerates the close, and a
+    /// request with side effects uses a recently used connection. A long body is not buffered: an idempotent request
+    /// with a long body gets a new connection, because the request should succeed all the same.
     pub(crate) fn idle_age_max(&self) -> Option<Duration> {
         if !self.method.is_idempotent() {
             return Some(IDLE_AGE_ONCE_MAX);
         }
         let is_short = match self.length {
             Some(length) => usize::try_from(length).is_ok_and(|length| length <= REPLAY_BYTES_MAX),
-            // Of what has no length as yet, a safe method mostly has nothing.
+            // Requests with safe methods rarely have a body of unknown length.
             None => self.method.is_safe(),
         };
         is_short.then_some(Duration::MAX)
     }
 
-    /// The same request in the form of HTTP/2.
+    /// Builds the HTTP/2 form of the request.
     pub(crate) fn for_http2(&self, body: RequestBody, member: &Member) -> Result<Request<RequestBody>, Error> {
         let mut headers = self.headers.clone();
-        // RFC 9113 §8.2.2: what belongs to a connection has no place here, but for `TE: trailers`.
+        // RFC 9113 §8.2.2: connection fields are forbidden, except `TE: trailers`.
         for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE] {
             headers.remove(name);
         }

@@ -1,4 +1,4 @@
-//! The head of a CGI answer (RFC 3875 §6), and what it is in HTTP.
+//! The head of a CGI response (RFC 3875 §6), and its translation to HTTP.
 
 use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -6,24 +6,24 @@ use http::{StatusCode, Version};
 
 use crate::proxy::http1::codec::{FIELDS_MAX, Fault, HEAD_BYTES_MAX, Head};
 
-/// The field that holds the status.
+/// The field with the status.
 const STATUS: HeaderName = HeaderName::from_static("status");
 
-/// Adds a piece of an answer to `head`, and takes the head off its front once all of it is there: what stays then is of
-/// the body.
+/// Appends a piece of a response to `head`, and takes the complete head off the front; the rest of the buffer belongs
+/// to the body.
 ///
 /// # Errors
 /// As [`take_head`].
 pub(super) fn add(head: &mut BytesMut, piece: &[u8]) -> Result<Option<Head>, Fault> {
     head.extend_from_slice(piece);
-    // A head ends with a line: it is not parsed from its beginning for each record of a few bytes.
+    // A head ends with a line: small records without a line end must not cause a new parse from the beginning.
     if memchr::memchr(b'\n', piece).is_none() && head.len() < HEAD_BYTES_MAX {
         return Ok(None);
     }
     take_head(head)
 }
 
-/// Takes the head of an answer off the front of `input`, once all of it is there. Its lines may end in LF alone.
+/// Takes the complete head of a response off the front of `input`. Lines may end in LF alone.
 ///
 /// # Errors
 /// Errors of its syntax.
@@ -39,7 +39,7 @@ pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
     };
     drop(input.split_to(length));
     let status = status(&mut fields)?;
-    // The framing of a connection is not the script's to say.
+    // The script has no say in the framing of the connection.
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         fields.remove(name);
     }
@@ -57,14 +57,14 @@ fn fields(lines: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
     Ok(fields)
 }
 
-/// The status that a script says, `404 Not Found`; without one, 302 where it says where to go, and else 200.
+/// The status of a script, such as `404 Not Found`; without a status, 302 with a `Location`, and 200 otherwise.
 fn status(fields: &mut HeaderMap) -> Result<StatusCode, Fault> {
     let Some(said) = fields.remove(STATUS) else {
         return Ok(if fields.contains_key(header::LOCATION) { StatusCode::FOUND } else { StatusCode::OK });
     };
     let code = said.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
     match StatusCode::from_bytes(code) {
-        // An interim answer would be followed by another one.
+        // An interim response would precede a second response.
         Ok(status) if !status.is_informational() => Ok(status),
         _ => Err(Fault::Malformed("its status is none")),
     }

@@ -1,4 +1,4 @@
-//! A single request whose status alone is of interest: whether a backend is well.
+//! A single request for a health check, which only reads the status.
 
 use std::io;
 
@@ -13,13 +13,13 @@ use crate::proxy::http1::codec::HEAD_BYTES_MAX;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::Original;
 
-/// Bytes that are read of an answer until its head is there, records with it.
+/// Maximum of bytes read until the response head is complete, including record headers.
 const ANSWER_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
 
-/// Asks for `path` on a connection of its own, by a head with these fields; gives the status.
+/// Requests `path` with the fields `headers` on a new connection; returns the status.
 ///
 /// # Errors
-/// Those of the connection; `InvalidData` for what is no answer.
+/// Errors of the connection; `InvalidData` for an invalid response.
 pub async fn status_of(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     path: &str,
@@ -50,7 +50,7 @@ pub async fn status_of(
     }
 }
 
-/// The bytes of the request.
+/// Returns the bytes of the request.
 fn request(path: &str, headers: HeaderMap, scripts: &Scripts) -> io::Result<Vec<u8>> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
     let uri: Uri = path.parse().map_err(|_invalid| invalid())?;
@@ -67,7 +67,7 @@ fn request(path: &str, headers: HeaderMap, scripts: &Scripts) -> io::Result<Vec<
 mod tests {
     use super::*;
 
-    /// A record of the first request.
+    /// Returns a record of request 1.
     fn record(kind: u8, content: &[u8]) -> Vec<u8> {
         let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
         [&[1, kind, 0, 1, high, low, 0, 0][..], content].concat()

@@ -1,4 +1,4 @@
-//! A connection to a FastCGI member, driven by the request that waits for its answer.
+//! A connection to a FastCGI member, driven by the request that awaits its response.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -20,49 +20,49 @@ use crate::proxy::http1::{BodyFraming, Output, RequestSender, SendingRest, Strea
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::RequestBody;
 
-/// Most bytes of a request's body without a length that are held until its end is there: a script has to be given its
-/// length before it.
+/// Maximum of bytes of a request body without a length, held until the body ends: a script needs the length before the
+/// body.
 const UNMEASURED_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of one request's error output that are logged.
+/// Maximum of logged bytes of one request's error output.
 const STDERR_BYTES_MAX: usize = 4 * 1024;
-/// Characters of a path in that line.
+/// Maximum of characters of the path in the log line.
 const LOGGED_PATH_MAX: usize = 200;
-/// Bytes that are read at once at most.
+/// Maximum of bytes per read.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Bytes that are read at once while the head of an answer is awaited.
+/// Maximum of bytes per read before the response head is complete.
 const HEAD_READ_BYTES: usize = 8 * 1024;
-/// Room in the buffer from which on it is read into.
+/// Minimum of free buffer space for a read without growing the buffer.
 const ROOM_BYTES_MIN: usize = 1024;
 
-/// A connection. Dropped before its exchange has ended it is closed, which is how a request is cancelled.
+/// A connection. A drop before the end of the exchange closes the connection, which cancels the request.
 pub(crate) struct Connection {
-    /// Whether another exchange may follow.
+    /// True if another exchange may follow.
     is_kept: bool,
-    /// Sends the rest of a request that is answered already.
+    /// Task that sends the rest of an already answered request.
     rest: Option<SendingRest>,
     wire: Rc<RefCell<Wire>>,
 }
 
-/// The reader of an answer's body.
+/// The reader of a response body.
 #[derive(Debug)]
 pub(crate) struct Body {
-    /// Bytes that are still to come, where the script says how many.
+    /// Bytes left, if the script announced a length.
     left: Option<u64>,
     is_over: bool,
 }
 
 impl Body {
-    /// Whether nothing more comes for the client.
+    /// Returns true once the client has the whole body.
     pub(crate) const fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Bytes that are still to come, if that is known.
+    /// Returns the number of bytes left, if known.
     pub(crate) const fn left(&self) -> Option<u64> {
         if self.is_over { Some(0) } else { self.left }
     }
 
-    /// Takes a piece of the answer, of which what is beyond its length is left out.
+    /// Takes a piece of the response, cut at the announced length.
     fn take(&mut self, mut piece: Bytes) -> Bytes {
         if let Some(left) = &mut self.left {
             piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -73,15 +73,15 @@ impl Body {
     }
 }
 
-/// The framing of a request's body: one record after another, of which an empty one is the last.
+/// The framing of a request body: a sequence of records, ended by an empty record.
 struct Stdin {
-    /// Bytes of the body that are still to come.
+    /// Bytes of the body left.
     left: u64,
 }
 
 impl BodyFraming for Stdin {
     fn frame(&mut self, output: &mut Output, frame: Frame<Bytes>) -> Result<(), Fault> {
-        // A script has no trailers.
+        // CGI has no trailers.
         let Ok(mut data) = frame.into_data() else { return Ok(()) };
         let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
         self.left = self.left.checked_sub(length).ok_or(Fault::Request)?;
@@ -104,17 +104,17 @@ impl BodyFraming for Stdin {
 
 /// Both directions of a connection.
 struct Wire {
-    /// Whose scripts these are, for the log.
+    /// The backend, for the log.
     backend: Arc<Backend>,
-    /// How the answer ended, once it has.
+    /// The end of the response, once received.
     end: Option<End>,
-    /// What came of the answer's head, and of its body with it.
+    /// Received bytes of the response head, and of the body after the head.
     head: BytesMut,
     input: BytesMut,
     reader: Reader,
     sender: RequestSender<Stdin>,
     stderr: Vec<u8>,
-    /// Bytes of error output of this request that are still logged.
+    /// Number of error output bytes still to log for the request.
     stderr_left: usize,
     target: Option<PathAndQuery>,
 }
@@ -136,7 +136,7 @@ impl Connection {
         Self { is_kept, rest: None, wire: Rc::new(RefCell::new(wire)) }
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the response head.
     pub(crate) async fn send(&mut self, request: &Outgoing, body: RequestBody) -> Result<(Head, Body), Unsent> {
         let answered = self.exchange(request, body).await;
         let mut wire = self.wire.borrow_mut();
@@ -160,7 +160,7 @@ impl Connection {
             wire.write_parameters(request, length)?;
             wire.sender.upload = Some(body);
         } else {
-            // PHP-FPM closes a connection on which nothing comes for five seconds, and a client may take longer.
+            // PHP-FPM closes a connection after five seconds without input, and a client may be slower.
             poll_fn(|cx| Poll::Ready(self.wire.borrow_mut().sender.send_some(cx))).await?;
             let whole = collected(body).await?;
             let mut wire = self.wire.borrow_mut();
@@ -173,7 +173,7 @@ impl Connection {
         Ok((head, length))
     }
 
-    /// The next frame of the answer's body, nothing at its end. At most `bytes_max` bytes are read for it.
+    /// Polls the next frame of the response body, `None` at the end, reading at most `bytes_max` bytes.
     pub(crate) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
@@ -197,7 +197,7 @@ impl Connection {
                 Ok(None) => {}
             }
             if wire.end.is_some() {
-                // One that says a length and sends less has broken off.
+                // A body shorter than the announced length is broken off.
                 let is_whole = body.left.is_none_or(|left| left == 0) && wire.end == Some(End::Complete);
                 body.is_over = is_whole;
                 return Poll::Ready((!is_whole).then(|| Err(Fault::Closed)));
@@ -210,21 +210,21 @@ impl Connection {
         }
     }
 
-    /// Bytes of memory that what was read takes, and was not given.
+    /// Returns the bytes of memory of undelivered input.
     pub(crate) fn held_bytes(&self) -> usize {
         let wire = self.wire.borrow();
         let input = if wire.input.is_empty() { 0 } else { wire.input.capacity() };
         input + wire.head.len()
     }
 
-    /// Whether the answer is over for the client, and the exchange is not.
+    /// Returns true if the client has the whole response while the exchange continues.
     pub(crate) fn is_sending_rest(&self) -> bool {
         let mut wire = self.wire.borrow_mut();
-        // Its end usually came with the last piece.
+        // The end usually arrives with the last piece.
         self.rest.is_some() || wire.skip_answer().is_ok_and(|()| wire.end.is_none())
     }
 
-    /// Waits until all of the request is sent, and the backend has ended its answer.
+    /// Waits until the whole request is sent and the backend has ended its response.
     pub(crate) async fn sent_rest(&mut self) {
         if let Some(rest) = &mut self.rest {
             self.is_kept &= rest.ended().await;
@@ -233,7 +233,7 @@ impl Connection {
         self.is_kept &= poll_fn(|cx| self.wire.borrow_mut().poll_end(cx)).await.is_ok();
     }
 
-    /// Gives up what is only needed within an exchange; says whether another one may follow.
+    /// Releases the buffers of an exchange; returns true if another exchange may follow.
     pub(crate) fn rest(&mut self) -> bool {
         let mut guard = self.wire.borrow_mut();
         let wire = &mut *guard;
@@ -245,18 +245,18 @@ impl Connection {
         is_free
     }
 
-    /// Whether the backend has neither closed the idle connection nor sent what nobody asked for.
+    /// Returns true if the backend has neither closed the idle connection nor sent unsolicited bytes.
     pub(crate) fn is_quiet(&self) -> bool {
         self.wire.borrow_mut().sender.is_quiet()
     }
 }
 
-/// Collects a body whose length is not known before its end.
+/// Collects a body without a known length.
 ///
 /// # Errors
-/// [`Error::RequestTooLarge`] beyond [`UNMEASURED_BYTES_MAX`]; [`Fault::Request`] where the client breaks off.
+/// [`Error::RequestTooLarge`] beyond [`UNMEASURED_BYTES_MAX`]; [`Fault::Request`] if the client breaks off.
 async fn collected(mut body: RequestBody) -> Result<Bytes, Error> {
-    // One buffer: each piece of a client that sends single bytes would cost more than it holds.
+    // A single buffer: the pieces of a client that sends single bytes would cost more memory than their content.
     let mut whole = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_broken_off| Fault::Request)?;
@@ -277,7 +277,7 @@ impl Wire {
         records::write_begin(&mut self.sender.output.flat, is_kept);
     }
 
-    /// Writes the parameters of a request, whose body has `length` bytes.
+    /// Writes the parameters of a request with a body of `length` bytes.
     fn write_parameters(&mut self, request: &Outgoing, length: u64) -> Result<(), Error> {
         let out = &mut self.sender.output.flat;
         let written = params::write(out, request, length, &self.backend.scripts);
@@ -286,7 +286,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Whether all of the answer was read and given.
+    /// Returns true once the whole response is read and delivered.
     fn is_at_end(&self) -> bool {
         self.end.is_some() && self.head.is_empty()
     }
@@ -301,7 +301,7 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
-    /// The next piece of the answer, its head included, out of what was read.
+    /// Takes the next piece of the response, head included, from the read bytes.
     fn next_piece(&mut self) -> Result<Option<Bytes>, Fault> {
         if !self.head.is_empty() {
             return Ok(Some(self.head.split().freeze()));
@@ -318,7 +318,7 @@ impl Wire {
         Ok(None)
     }
 
-    /// Skips what was read of an answer that is over for the client.
+    /// Skips read bytes of a response that the client has in full.
     fn skip_answer(&mut self) -> Result<(), Fault> {
         while self.next_piece()?.is_some() {}
         Ok(())
@@ -330,7 +330,7 @@ impl Wire {
         self.stderr.extend_from_slice(piece);
     }
 
-    /// Logs what a script has reported, bounded and in one line.
+    /// Logs the error output of a script, bounded and on one line.
     fn log_stderr(&mut self) {
         if self.stderr.is_empty() {
             return;
@@ -341,7 +341,7 @@ impl Wire {
         tracing::warn!(upstream = self.backend.owner, path, stderr = text, "a script reports an error");
     }
 
-    /// Sends the request and receives the answer's head, whichever can be done.
+    /// Sends the request and receives the response head, as far as each can progress.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Error>> {
         let broken = self.sender.send_some(cx)?;
         let mut head = std::mem::take(&mut self.head);
@@ -361,12 +361,12 @@ impl Wire {
                 Poll::Ready(Err(fault)) => return Poll::Ready(Err(broken.unwrap_or(fault).into())),
             }
         };
-        // What came of the body with it is given first.
+        // Body bytes that arrived with the head are delivered first.
         self.head = head;
         Poll::Ready(Ok(taken))
     }
 
-    /// Adds to `head` what was read of it; takes the head off once it is there.
+    /// Appends read bytes to `head`; takes off the complete head.
     fn take_into(&mut self, head: &mut BytesMut) -> Result<Option<Head>, Error> {
         while let Some(piece) = self.next_piece()? {
             if let Some(taken) = answer::add(head, &piece)? {
@@ -381,7 +381,7 @@ impl Wire {
         }
     }
 
-    /// Sends what is left of a request that is answered; says whether all of it was sent.
+    /// Sends the rest of an answered request; returns true once the whole request is sent.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match ready!(self.sender.poll_send_rest(cx)) {
             Ok(true) => Poll::Ready(true),
@@ -392,7 +392,7 @@ impl Wire {
         }
     }
 
-    /// Reads to the end of an answer that is over for the client.
+    /// Reads to the end of a response that the client has in full.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
             self.skip_answer()?;

@@ -8,8 +8,8 @@ use super::records::{PairTooLong, Params};
 use super::script::{BadPath, script_for};
 use crate::proxy::outgoing::Outgoing;
 
-/// Fields that have a name of their own here, or no meaning for a script. `Proxy` would be taken for a setting
-/// (CVE-2016-5385).
+/// Fields with a meta-variable of their own, or without a meaning for a script. PHP programs would read `Proxy` as a
+/// setting (CVE-2016-5385).
 const LEFT_OUT: [HeaderName; 7] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -20,7 +20,7 @@ const LEFT_OUT: [HeaderName; 7] = [
     HeaderName::from_static("proxy"),
 ];
 
-/// Why a request cannot be put in parameters.
+/// Reason why a request cannot be expressed as parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BadRequest {
     #[error(transparent)]
@@ -30,7 +30,7 @@ pub(super) enum BadRequest {
 }
 
 impl BadRequest {
-    /// The rest of a sentence for the client.
+    /// Returns the rest of a sentence for the client.
     pub(super) const fn sentence(self) -> &'static str {
         match self {
             Self::Path(BadPath::Zero) => "its path holds a zero",
@@ -40,7 +40,7 @@ impl BadRequest {
     }
 }
 
-/// Writes the parameters of `request`, whose body has `length` bytes.
+/// Writes the parameters of `request` with a body of `length` bytes.
 pub(super) fn write(out: &mut Vec<u8>, request: &Outgoing, length: u64, scripts: &Scripts) -> Result<(), BadRequest> {
     let Outgoing { headers, method, target, .. } = request;
     let script = script_for(target.path(), scripts)?;
@@ -78,7 +78,7 @@ pub(super) fn write(out: &mut Vec<u8>, request: &Outgoing, length: u64, scripts:
         set("HTTPS", b"on")?;
     }
     set("REMOTE_ADDR", first(HeaderName::from_static("x-forwarded-for")))?;
-    // PHP as a CGI program runs nothing without it.
+    // PHP as a CGI program refuses to run without `REDIRECT_STATUS`.
     set("REDIRECT_STATUS", b"200")?;
     for name in headers.keys() {
         if let Some(param) = param_of(name) {
@@ -89,8 +89,8 @@ pub(super) fn write(out: &mut Vec<u8>, request: &Outgoing, length: u64, scripts:
     Ok(())
 }
 
-/// The parameter of a field. One whose name holds anything but letters, digits and `-` has none: `_` would be the same
-/// as `-` there, so that a client could say by it what only the edge may.
+/// Returns the parameter name of a field; `None` if the field's name has characters other than letters, digits and `-`.
+/// `_` would be equal to `-` as a parameter, so that a client could forge a field reserved for the edge.
 fn param_of(name: &HeaderName) -> Option<String> {
     if LEFT_OUT.contains(name) || !name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
         return None;
@@ -98,7 +98,7 @@ fn param_of(name: &HeaderName) -> Option<String> {
     Some(format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_")))
 }
 
-/// All values of a field as one (RFC 9110 §5.3; cookies by RFC 6265 §5.4).
+/// Joins all values of a field (RFC 9110 §5.3; cookies by RFC 6265 §5.4).
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
     let between: &[u8] = if *name == header::COOKIE { b"; " } else { b", " };
     let mut all = Vec::new();
@@ -113,14 +113,14 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
 
 fn without_port(host: &[u8]) -> &[u8] {
     let colon = host.iter().rposition(|byte| *byte == b':');
-    // The last colon of `[::1]` is a part of the address.
+    // The last colon of `[::1]` belongs to the address.
     match colon.and_then(|place| host.split_at_checked(place)) {
         Some((name, rest)) if !rest.contains(&b']') => name,
         _ => host,
     }
 }
 
-/// The version of HTTP that the client spoke, as the edge's element of `Via` says it.
+/// Returns the client's version of HTTP, taken from the edge's element of `Via`.
 fn protocol(headers: &HeaderMap) -> &'static [u8] {
     let last = headers.get_all(header::VIA).iter().next_back().map_or(&b""[..], |value| value.as_bytes());
     match last {
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use crate::proxy::request_body::Original;
 
-    /// The written parameters as text, one record's content.
+    /// Returns the written parameters, the content of one record, as text.
     fn written(method: Method, target: &str, fields: &[(&str, &str)]) -> String {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
@@ -151,7 +151,7 @@ mod tests {
         let mut rest = &out[8..out.len() - 8];
         let mut lines = String::new();
         while !rest.is_empty() {
-            // Short ones alone.
+            // Only short pairs.
             let (name, value) = (usize::from(rest[0]), usize::from(rest[1]));
             assert!(name < 0x80 && value < 0x80);
             let text = std::str::from_utf8(&rest[2..2 + name + value]).unwrap();

@@ -1,22 +1,22 @@
-//! FastCGI records: what a request is written as, and what a backend sends back.
+//! FastCGI records: encoder of requests and decoder of responses.
 //!
-//! Nothing here reads or waits: bytes go in as they come, in whatever pieces, and what they mean comes out.
+//! The codec does no I/O: the reader accepts bytes in pieces of any size and returns events.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-/// Bytes before the content of each record.
+/// Length of a record header.
 pub const HEADER_BYTES: usize = 8;
-/// Most bytes of one record's content.
+/// Maximum of a record's content.
 pub const CONTENT_BYTES_MAX: usize = 65_535;
-/// Longest name or value: the first bit of its length says that there are four bytes of it.
+/// Longest name or value: the first bit of a length marks a length of four bytes.
 const LENGTH_BYTES_MAX: usize = 0x7fff_ffff;
 /// The version of the protocol.
 const VERSION: u8 = 1;
-/// The number of the request: there is one at a time on a connection.
+/// Request number: a connection has one request at a time.
 const REQUEST_ID: u16 = 1;
-/// The role of a program that answers requests.
+/// The responder role.
 const RESPONDER: u8 = 1;
-/// Asks a backend to keep the connection after its answer.
+/// Flag that asks a backend to keep the connection after the response.
 const KEEP_CONNECTION: u8 = 1;
 
 const BEGIN_REQUEST: u8 = 1;
@@ -26,45 +26,45 @@ const STDIN: u8 = 5;
 const STDOUT: u8 = 6;
 const STDERR: u8 = 7;
 
-/// Why what a backend sent is no answer.
+/// Reason why a backend's record is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    /// The end of a request has another length than its two statuses.
+    /// The end record of a request has a wrong length.
     #[error("the end of its answer has another length")]
     End,
-    /// It is of another version.
+    /// The protocol version is unknown.
     #[error("it is no FastCGI answer")]
     Version,
-    /// It belongs to another request than the one that is under way.
+    /// The record belongs to another request.
     #[error("it answers another request")]
     Request,
 }
 
-/// How a backend ended a request.
+/// End status of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It is done.
+    /// Request complete.
     Complete,
-    /// It did nothing: it has too much to do.
+    /// Rejected without processing: the backend is overloaded.
     Overloaded,
-    /// It did nothing: it speaks another dialect than is needed here.
+    /// Rejected without processing: the backend speaks another dialect.
     Refused,
 }
 
-/// What the next bytes mean.
+/// Event decoded from the next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A piece of the answer: its head, then its body.
+    /// A piece of the response: the head, then the body.
     Stdout(Bytes),
-    /// A piece of what the program reports.
+    /// A piece of the error output.
     Stderr(Bytes),
-    /// The answer is over.
+    /// The end of the response.
     End(End),
-    /// More bytes are needed.
+    /// More bytes are required.
     More,
 }
 
-/// The record that is being read.
+/// Decoder of records.
 #[derive(Debug, Default)]
 pub struct Reader {
     kind: u8,
@@ -76,7 +76,7 @@ impl Reader {
     /// Takes the next event off the front of `input`.
     ///
     /// # Errors
-    /// Errors of a record's header or of the end of a request.
+    /// Errors of a record header or of the end record.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Event, BadRecord> {
         loop {
             if self.content_left > 0 {
@@ -91,7 +91,7 @@ impl Reader {
                 match self.kind {
                     STDOUT => return Ok(Event::Stdout(content)),
                     STDERR => return Ok(Event::Stderr(content)),
-                    // Answers about the connection, which nobody asked for.
+                    // Management records, which are unsolicited.
                     _ => continue,
                 }
             }
@@ -129,7 +129,7 @@ impl Reader {
         }))
     }
 
-    /// Skips the padding that has come, so that an idle connection holds nothing of it.
+    /// Skips received padding, so that an idle connection buffers no padding.
     pub fn skip_padding(&mut self, input: &mut BytesMut) {
         if self.content_left == 0 {
             let skipped = self.padding_left.min(input.len());
@@ -139,52 +139,51 @@ impl Reader {
     }
 }
 
-/// The header of a record with `content` bytes; what is beyond the most is cut off, which callers see to.
+/// Returns the header of a record with `content` bytes; callers respect the maximum, and a greater length is cut off.
 fn header(kind: u8, content: usize) -> [u8; HEADER_BYTES] {
     let [id_high, id_low] = REQUEST_ID.to_be_bytes();
     let [high, low] = u16::try_from(content).unwrap_or(u16::MAX).to_be_bytes();
     [VERSION, kind, id_high, id_low, high, low, 0, 0]
 }
 
-/// Writes the beginning of a request.
+/// Writes the begin record of a request.
 pub fn write_begin(out: &mut Vec<u8>, is_kept: bool) {
     let flags = if is_kept { KEEP_CONNECTION } else { 0 };
     out.extend_from_slice(&header(BEGIN_REQUEST, HEADER_BYTES));
     out.extend_from_slice(&[0, RESPONDER, flags, 0, 0, 0, 0, 0]);
 }
 
-/// The header of a record with a piece of the request's body; an empty one ends it.
+/// Returns the header of a record with a piece of the request body; an empty record ends the body.
 #[must_use]
 pub fn stdin(content: usize) -> Bytes {
     Bytes::copy_from_slice(&header(STDIN, content))
 }
 
-/// Writes the parameters of a request. PHP reads each record by itself, so that no pair begins in one and ends in
-/// another.
+/// Writes the parameters of a request. PHP parses each record separately, so that no pair may span two records.
 #[derive(Debug)]
 pub struct Params<'o> {
     out: &'o mut Vec<u8>,
-    /// Where the header of the record lies that is being written.
+    /// Position of the current record's header.
     record: usize,
 }
 
-/// A pair is longer than a record.
+/// A pair longer than a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a field is too long for FastCGI")]
 pub struct PairTooLong;
 
 impl<'o> Params<'o> {
-    /// Begins the parameters at the end of `out`.
+    /// Starts the parameters at the end of `out`.
     pub fn new(out: &'o mut Vec<u8>) -> Self {
         let record = out.len();
         out.extend_from_slice(&header(PARAMS, 0));
         Self { out, record }
     }
 
-    /// Adds one.
+    /// Adds a pair.
     ///
     /// # Errors
-    /// It does not fit in a record.
+    /// The pair does not fit in a record.
     pub fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), PairTooLong> {
         let bytes = length_bytes(name) + length_bytes(value) + name.len() + value.len();
         if bytes > CONTENT_BYTES_MAX {
@@ -202,10 +201,10 @@ impl<'o> Params<'o> {
         Ok(())
     }
 
-    /// Ends them.
+    /// Ends the parameters.
     pub fn finish(mut self) {
         self.close();
-        // An empty record ends them; one that is empty by itself has done so.
+        // An empty record ends the parameters; an empty last record is the end already.
         if self.content() > 0 {
             self.out.extend_from_slice(&header(PARAMS, 0));
         }
@@ -223,7 +222,7 @@ impl<'o> Params<'o> {
     }
 }
 
-/// Bytes of the length of a name or value.
+/// Returns the bytes that encode the length of a name or value.
 const fn length_bytes(text: &[u8]) -> usize {
     if text.len() < 0x80 { 1 } else { 4 }
 }
@@ -252,10 +251,10 @@ mod tests {
         bytes
     }
 
-    /// Output, error output and end of an answer.
+    /// Output, error output and end of a response.
     type Answer = (Vec<u8>, Vec<u8>, Option<End>);
 
-    /// All that `bytes` mean when they come in pieces of `width`.
+    /// Decodes `bytes` in pieces of `width`.
     fn read(bytes: &[u8], width: usize) -> Result<Answer, BadRecord> {
         let (mut reader, mut input) = (Reader::default(), BytesMut::new());
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -273,7 +272,7 @@ mod tests {
         Ok((stdout, stderr, None))
     }
 
-    /// The pairs of parameters, as a program reads them.
+    /// Decodes the pairs of parameters, as a program does.
     fn pairs(mut bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut pairs = Vec::new();
         loop {
@@ -316,7 +315,7 @@ mod tests {
                 bytes.extend(record(if is_error { STDERR } else { STDOUT }, &content, padding));
                 if is_error { stderr.extend(content) } else { stdout.extend(content) }
             }
-            // What is about the connection is skipped.
+            // Management records are skipped.
             bytes.extend(record(10, b"abc", 1));
             bytes.extend(record(END_REQUEST, &[0; 8], 3));
             prop_assert_eq!(read(&bytes, width), Ok((stdout, stderr, Some(End::Complete))));

@@ -1,39 +1,39 @@
-//! Which script answers a path: the one that the path names, or the front controller.
+//! Selects the script for a path: the script named by the path, or the front controller.
 
 use std::borrow::Cow;
 
 use devanture_config::site_toml::{SCRIPT_PATH_BYTES_MAX, Scripts};
 use percent_encoding::percent_decode_str;
 
-/// The script for a path.
+/// The script of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
-    /// Its path as a URL has it, `/index.php`, decoded.
+    /// The script's URL path, `/index.php`, decoded.
     pub name: String,
-    /// What follows it in the path, decoded: empty, or from a slash on.
+    /// The rest of the path after the script, decoded: empty, or starting with a slash.
     pub path_info: String,
 }
 
-/// Why no script is looked for.
+/// Reason why a path has no script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
-    /// A zero ends a path for the programs behind this one.
+    /// The path has a zero byte, which ends a path for programs behind the edge.
     #[error("its path holds a zero")]
     Zero,
-    /// It is longer than the system takes.
+    /// The path is longer than the system accepts.
     #[error("its path is too long for a script")]
     Long,
 }
 
-/// The script of `scripts` that answers `path`, the path of a request as it was sent.
+/// Returns the script of `scripts` that answers `path`, the undecoded path of a request.
 ///
-/// A path names a script by its first segment that ends with `split`. Nothing else is looked for: whether there is
-/// such a file is the backend's to say, which is to run files of that name alone (`security.limit_extensions`), and
-/// never a part of the path in their place (`cgi.fix_pathinfo=0`). A path that could lead somewhere else than its
-/// letters say goes to the front controller like all that name no script.
+/// A path names a script by its first segment that ends with `split`. The edge does not check that the file exists: the
+/// backend decides, and should run only files of that extension (`security.limit_extensions`), and never a parent
+/// segment instead (`cgi.fix_pathinfo=0`). A path that may resolve differently from its literal form goes to the front
+/// controller, as every path without a script does.
 ///
 /// # Errors
-/// The path can stand for no file at all.
+/// The path cannot stand for a file.
 pub fn script_for(path: &str, scripts: &Scripts) -> Result<Script, BadPath> {
     let decoded = percent_decode_str(path).decode_utf8_lossy();
     if decoded.contains('\0') {
@@ -45,13 +45,13 @@ pub fn script_for(path: &str, scripts: &Scripts) -> Result<Script, BadPath> {
     let index = || Script { name: format!("/{}", scripts.index), path_info: String::new() };
     let Some(named) = named(&decoded, &scripts.split) else { return Ok(index()) };
     let is_literal = is_plain(&named.name) && !path.to_ascii_lowercase().contains("%2f");
-    // What was not valid UTF-8 is another name by now.
+    // A path with invalid UTF-8 was changed by the decoding.
     let is_literal = is_literal && !matches!(&decoded, Cow::Owned(text) if text.contains('\u{fffd}'));
     let relative = named.name.trim_start_matches('/');
     Ok(if is_literal && scripts.allows(relative) { named } else { index() })
 }
 
-/// The script that the letters of a decoded path name.
+/// Returns the script named by a decoded path.
 fn named(decoded: &str, split: &str) -> Option<Script> {
     let mut end = 0;
     for segment in decoded.split('/') {
@@ -65,7 +65,7 @@ fn named(decoded: &str, split: &str) -> Option<Script> {
     None
 }
 
-/// Whether a script's path has only segments that are names, and none that is hidden.
+/// Returns true if all segments of a script's path are plain and visible names.
 fn is_plain(name: &str) -> bool {
     let is_name = |segment: &str| !segment.is_empty() && !segment.starts_with('.');
     name.strip_prefix('/').is_some_and(|path| path.split('/').all(is_name))
@@ -93,7 +93,7 @@ mod tests {
             ("/index.php/articles/7", "/index.php", "/articles/7"),
             ("/admin/users.php", "/admin/users.php", ""),
             ("/a%20b.php/c%20d", "/a b.php", "/c d"),
-            // The first segment that is a script counts, whatever comes after it.
+            // The first script segment counts, whatever follows.
             ("/a.php/b.php", "/a.php", "/b.php"),
             ("/x.jpg/a.php", "/x.jpg/a.php", ""),
             ("/a.php5", "/index.php", ""),

@@ -1,9 +1,9 @@
-//! The client behind proxies that the operator of the edge trusts: `X-Forwarded-For` and `Forwarded` (RFC 7239), read
-//! from right to left.
+//! Determines the client behind proxies that the edge's operator trusts: `X-Forwarded-For` and `Forwarded` (RFC 7239),
+//! read from right to left.
 //!
-//! Every proxy writes at the right whom it was asked by. So the edge begins with the connection's own address, believes
-//! what a trusted address wrote, and stops at the first address that is not trusted: that is the client. What stands
-//! left of it is the client's own tale (RFC 7239, section 8.1), and is neither read nor sent on.
+//! Every proxy appends the address of its peer on the right. So the edge begins with the connection's own address,
+//! believes entries by trusted addresses, and stops at the first untrusted address: the client. Entries further left
+//! were chosen by the client (RFC 7239 §8.1), and are neither read nor forwarded.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,53 +13,54 @@ use http::header::{self, HeaderName};
 
 use devanture_http::Fields;
 
-/// Most trusted proxies before the edge; a longer chain is not believed.
+/// Maximum of trusted proxies before the edge; a longer chain is rejected.
 pub const PROXIES_MAX: usize = 16;
 
 static FORWARDED: HeaderName = header::FORWARDED;
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The client, and the trusted proxies that the request came through.
+/// The client, and the trusted proxies of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
     /// The client's address.
     pub client: IpAddr,
-    /// The proxies after the client, the one that holds the connection to the edge last.
+    /// The proxies after the client; the last proxy holds the connection to the edge.
     pub proxies: Vec<IpAddr>,
-    /// The scheme that the client asked by, as far as a trusted proxy says so.
+    /// The scheme of the client's request, as reported by a trusted proxy.
     pub scheme: &'static str,
-    /// Whether the peer of the connection is trusted to name the client.
+    /// True if the peer of the connection is trusted to name the client.
     pub is_trusted: bool,
 }
 
-/// One hop, as a field tells it.
+/// One hop of a field.
 struct Hop {
     address: IpAddr,
     scheme: Option<&'static str>,
 }
 
-/// The content of a field of a trusted proxy.
+/// The parsed field of a trusted proxy.
 struct Read {
     client: IpAddr,
     proxies: Vec<IpAddr>,
     scheme: Option<&'static str>,
 }
 
-/// Says that a field cannot be read as far as it has to be.
+/// A field that cannot be parsed far enough.
 struct Malformed;
 
 impl Chain {
-    /// A client that holds the connection itself.
+    /// The chain of a client with a direct connection.
     #[must_use]
     pub fn direct(peer: IpAddr) -> Self {
         Self { client: peer.to_canonical(), proxies: Vec::new(), scheme: "https", is_trusted: false }
     }
 
-    /// Reads the client. `peer` is the other end of the connection; unless it is `trusted`, its fields are ignored.
+    /// Determines the client. `peer` is the remote address of the connection; the fields of an untrusted peer are
+    /// ignored.
     ///
-    /// Proxies write one of the two fields and often let the other pass as it came. So where both are there and do not
-    /// name the same client, either may be a stranger's, and neither is believed (RFC 7239, section 7.4).
+    /// Proxies write one of the two fields and often forward the second field unchanged. So if both fields exist and
+    /// name different clients, either field may be forged, and both are ignored (RFC 7239 §7.4).
     #[must_use]
     pub fn of<'r>(fields: impl Into<Fields<'r>>, peer: IpAddr, trusted: &[AddressBlock]) -> Self {
         let fields = fields.into();
@@ -84,13 +85,13 @@ impl Chain {
     }
 }
 
-/// Follows the hops, the nearest first, to the client; `None` without any.
+/// Follows the hops, nearest first, to the client; `None` without hops.
 fn read(
     hops: impl Iterator<Item = Result<Hop, Malformed>>,
     peer: IpAddr,
     is_trusted: impl Fn(IpAddr) -> bool,
 ) -> Result<Option<Read>, Malformed> {
-    // The nearest hop stands first here.
+    // `passed` begins with the nearest hop.
     let mut passed = vec![peer];
     let mut farthest = None;
     for hop in hops {
@@ -105,7 +106,7 @@ fn read(
         passed.push(address);
         farthest = Some(scheme);
     }
-    // All of them are trusted: the farthest asked for itself.
+    // All hops are trusted: the farthest hop is the client.
     Ok(farthest.and_then(|scheme| {
         let client = passed.pop()?;
         passed.reverse();
@@ -113,20 +114,20 @@ fn read(
     }))
 }
 
-/// The hops of `X-Forwarded-For`, the nearest first.
+/// Parses the hops of `X-Forwarded-For`, nearest first.
 fn by_list(fields: Fields<'_>) -> impl Iterator<Item = Result<Hop, Malformed>> {
     let lines = fields.get_all(&FORWARDED_FOR).rev();
     let words = lines.flat_map(|line| line.rsplit(|byte| *byte == b','));
     words.map(<[u8]>::trim_ascii).filter(|word| !word.is_empty()).map(|word| {
-        // Written by programs of many kinds: an IPv6 address comes with and without brackets, and with a port or none.
+        // Programs differ: an IPv6 address may have brackets or a port, or neither.
         let bare = || str::from_utf8(word).ok()?.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
         let address = node(word).or_else(bare).ok_or(Malformed)?;
         Ok(Hop { address: address.to_canonical(), scheme: None })
     })
 }
 
-/// The hops of `Forwarded`, the nearest first. A line is read as a whole, since quotes are only known from its left; so
-/// one that a client left open spoils what was written after it, and lends it no other meaning.
+/// Parses the hops of `Forwarded`, nearest first. A line is parsed as a whole, since quotes are only known from the
+/// left; so an open quote by a client spoils the entries after the quote, and cannot change their meaning.
 fn by_forwarded(fields: Fields<'_>) -> impl Iterator<Item = Result<Hop, Malformed>> {
     fields.get_all(&FORWARDED).rev().flat_map(|line| match elements(line) {
         Some(elements) => elements.into_iter().rev().map(|hops| hops.ok_or(Malformed)).collect(),
@@ -134,8 +135,8 @@ fn by_forwarded(fields: Fields<'_>) -> impl Iterator<Item = Result<Hop, Malforme
     })
 }
 
-/// The elements of a line of `Forwarded`; nothing for one that names no address, and for a line that breaks the grammar
-/// of RFC 7239, section 4. Empty elements are no elements (RFC 9110, section 5.6.1).
+/// Parses the elements of a line of `Forwarded`; `None` for an element without an address, and for a line that violates
+/// the grammar of RFC 7239 §4. Empty elements are ignored (RFC 9110 §5.6.1).
 fn elements(line: &[u8]) -> Option<Vec<Option<Hop>>> {
     let mut rest = line;
     let mut elements = Vec::new();
@@ -149,7 +150,7 @@ fn elements(line: &[u8]) -> Option<Vec<Option<Hop>>> {
             let (value, after) = value(rest.strip_prefix(b"=")?)?;
             rest = after.trim_ascii_start();
             is_empty = false;
-            // Each may be there once (section 4).
+            // Each parameter is allowed once (section 4).
             if name.eq_ignore_ascii_case(b"for") {
                 if address.replace(node(&value)).is_some() {
                     return None;
@@ -176,7 +177,7 @@ fn elements(line: &[u8]) -> Option<Vec<Option<Hop>>> {
     }
 }
 
-/// A token or a quoted text at the beginning, and what comes after it (RFC 9110, section 5.6.4).
+/// Takes a token or quoted string off the front, and returns the rest (RFC 9110 §5.6.4).
 fn value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let end = text.iter().position(|byte| !is_token(*byte)).unwrap_or(text.len());
@@ -199,8 +200,8 @@ fn value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
     }
 }
 
-/// The address of a node with or without a port; one of IPv6 is in brackets (RFC 7239, section 6). `unknown` and names
-/// that stand for an address have none.
+/// Returns the address of a node with or without a port; IPv6 is in brackets (RFC 7239 §6). `unknown` and obfuscated
+/// names have none.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?;
     let (address, port) = match text.strip_prefix('[') {
@@ -220,7 +221,7 @@ fn node(text: &[u8]) -> Option<IpAddr> {
     (is_number || is_hidden).then_some(address)
 }
 
-/// `X-Forwarded-Proto`, where it says one thing.
+/// Returns the scheme of `X-Forwarded-Proto`, if unambiguous.
 fn scheme_field(fields: Fields<'_>) -> Option<&'static str> {
     let mut lines = fields.get_all(&FORWARDED_PROTO);
     match (lines.next(), lines.next()) {
@@ -233,7 +234,7 @@ fn known_scheme(text: &[u8]) -> Option<&'static str> {
     ["https", "http"].into_iter().find(|scheme| text.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
-/// A character of a token (RFC 9110, section 5.6.2).
+/// Returns true for a character of a token (RFC 9110 §5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

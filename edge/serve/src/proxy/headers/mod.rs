@@ -1,5 +1,5 @@
-//! The heads of messages on their way through: what belongs to one connection is dropped (RFC 9110, section 7.6.1), and
-//! the fields that name the client are written by the edge alone.
+//! Rewrites the heads of messages: fields of one connection are dropped (RFC 9110 §7.6.1), and only the edge writes the
+//! fields that name the client.
 
 mod claims;
 mod own_credentials;
@@ -20,28 +20,29 @@ use super::interim::Passing;
 /// The path of a request to the edge.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival<'a> {
-    /// The host that the client asked for, with its port if it named one: `:authority`, or `Host` as it was sent.
+    /// The host of the client's request, with the port, if present: `:authority`, or `Host` as sent.
     pub host: &'a str,
-    /// The client's address; `None` if no client asks by one.
+    /// The client's address; `None` for a request without a client address.
     pub client: Option<IpAddr>,
     /// The ids of the request.
     pub ids: &'a Ids,
-    /// Passes interim answers on to the client, where that can be.
+    /// Forwards interim responses to the client, if possible.
     pub passing: Option<&'a Passing>,
-    /// The port that visitors connect to, where the operator has said it: `[listen] public_port`.
+    /// The port that visitors connect to, if configured: `[listen] public_port`.
     pub port: Option<u16>,
     /// The trusted proxies between client and edge, see [`super::forwarded::Chain`].
     pub proxies: &'a [IpAddr],
-    /// The scheme that the client asked by: `https` or `http`.
+    /// The scheme of the client's request: `https` or `http`.
     pub scheme: &'static str,
 }
 
-/// The scheme of requests to the edge: visitors come over TLS only.
+/// The scheme of requests to the edge: visitors use TLS only.
 const RECEIVED_BY: &str = "https";
-/// The edge's name in `Via`. Requests carry it because a gateway must say so (RFC 9110, section 7.6.3) and because it
-/// is what ends a circle; answers do not, since there it is optional and would only be a banner.
+/// The edge's name in `Via`. Requests carry the name because a gateway must send `Via` (RFC 9110 §7.6.3) and because
+/// the name ends forwarding loops; responses do not, since there `Via` is optional and would only be a banner.
 const PSEUDONYM: &str = "devanture";
-/// Most edges on the way of a request: a chain of them is valid, a loop would hold a connection for each turn.
+/// Maximum of edges on the path of a request: a chain of edges is valid, while a loop would hold a connection for each
+/// round.
 const HOPS_MAX: usize = 4;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -51,10 +52,10 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// The head for the backend out of the client's.
+/// Builds the head for the backend from the client's head.
 ///
-/// `upgrade` holds the protocols to switch to, see [`upgrade`]. The body's length and coding are not in it: they are
-/// for the code that knows the body, so that two lengths can never disagree.
+/// `upgrade` holds the protocols to switch to, see [`upgrade`]. The head has neither the length nor the coding of the
+/// body: the code that knows the body adds both, so that two lengths can never disagree.
 pub(crate) fn request(
     client: HeaderMap,
     version: Version,
@@ -86,7 +87,7 @@ pub(crate) fn request(
             out.append(name.clone(), value);
         }
     }
-    // HTTP/2 may split a cookie into crumbs, which HTTP/1.1 does not know (RFC 9113, section 8.2.3).
+    // HTTP/2 may split a cookie into several fields, unlike HTTP/1.1 (RFC 9113 §8.2.3).
     if version >= Version::HTTP_2 {
         join_crumbs(&mut out);
     }
@@ -102,10 +103,11 @@ pub(crate) fn request(
     Ok(out)
 }
 
-/// The head of a question of the edge's own to a backend: that of a visitor of `authority` whose address is not known.
+/// Builds the head of the edge's own request to a backend: the head of a visitor of `authority` without a known
+/// address.
 ///
 /// # Errors
-/// [`Error::BadRequest`] where that is no host.
+/// [`Error::BadRequest`] if `authority` is no host.
 pub fn question(authority: &str) -> Result<HeaderMap, Error> {
     let ids = Ids::of(&HeaderMap::new(), false);
     let (host, scheme) = (authority, RECEIVED_BY);
@@ -115,18 +117,18 @@ pub fn question(authority: &str) -> Result<HeaderMap, Error> {
     request(asking, Version::HTTP_11, &arrival, None)
 }
 
-/// Says which part of the path the backend does not see, so that it can write addresses which lead back to it.
+/// Sets the field with the stripped prefix, so that the backend can generate URLs that route back to the backend.
 pub(crate) fn say_prefix(headers: &mut HeaderMap, prefix: &str) {
     if let Ok(prefix) = HeaderValue::from_str(prefix) {
         headers.insert(FORWARDED_PREFIX, prefix);
     }
 }
 
-/// The head for the client out of the backend's; of an upgrade, the protocol that was switched to is kept. Returns the
+/// Builds the head for the client from the backend's head; an upgraded response retains the new protocol. Returns the
 /// fields that `Connection` listed.
 pub(crate) fn answer(headers: &mut HeaderMap, upgraded: bool) -> Vec<HeaderName> {
     let protocol = if upgraded { headers.get(header::UPGRADE).cloned() } else { None };
-    // A length beside a coding is void (RFC 9112, section 6.3), and an upgraded connection has neither.
+    // A length beside a coding is void (RFC 9112 §6.3), and an upgraded connection has neither.
     if upgraded || headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
@@ -146,10 +148,10 @@ pub(crate) fn answer(headers: &mut HeaderMap, upgraded: bool) -> Vec<HeaderName>
     listed
 }
 
-/// The protocols that the client wants to switch to, if it does and may.
+/// Returns the protocols for an upgrade, if the client requests a permitted upgrade.
 ///
-/// HTTP/2 has no such thing. An upgrade to another HTTP (`h2c`), or to TLS, would make a tunnel to the backend in which
-/// nothing of what the edge checks holds.
+/// HTTP/2 has no upgrades. An upgrade to another HTTP (`h2c`), or to TLS, would open a tunnel to the backend that
+/// bypasses all checks of the edge.
 pub(crate) fn upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
     if version != Version::HTTP_11 || !listed_in_connection(headers, "upgrade") {
         return None;
@@ -168,14 +170,14 @@ pub(crate) fn upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderVal
     if protocols.is_empty() { None } else { HeaderValue::from_str(&protocols).ok() }
 }
 
-/// Whether an answer switches to one of the protocols that were asked for.
+/// Returns true if a response switches to one of the offered protocols.
 pub(crate) fn switches_to(headers: &HeaderMap, offered: &HeaderValue) -> bool {
     let offered = offered.to_str().unwrap_or_default();
     let mut answered = words(headers, &header::UPGRADE).peekable();
     answered.peek().is_some() && answered.all(|one| offered.split(", ").any(|other| other.eq_ignore_ascii_case(one)))
 }
 
-/// Whether the message's coding, if it has one, is `chunked` alone: what else there is would be taken off by nobody.
+/// Returns true if the message's coding, if any, is `chunked` alone: no party would decode another coding.
 pub(crate) fn is_plainly_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).into_iter();
     match (codings.next(), codings.next()) {
@@ -185,8 +187,8 @@ pub(crate) fn is_plainly_coded(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Counts `Max-Forwards` down, which is for these two methods (RFC 9110, section 7.6.2); `false` says that the request
-/// is to go no further.
+/// Decrements `Max-Forwards`, defined for two methods (RFC 9110 §7.6.2); returns false if the request must not be
+/// forwarded.
 pub(crate) fn count_down(method: &Method, headers: &mut HeaderMap) -> bool {
     if *method != Method::OPTIONS && *method != Method::TRACE {
         return true;
@@ -202,7 +204,7 @@ pub(crate) fn count_down(method: &Method, headers: &mut HeaderMap) -> bool {
     }
 }
 
-/// The seconds for which a backend says that it keeps an idle connection: `Keep-Alive: timeout=5`.
+/// Returns the seconds for which a backend keeps an idle connection: `Keep-Alive: timeout=5`.
 pub(crate) fn keep_alive_s(headers: &HeaderMap) -> Option<u64> {
     words(headers, &KEEP_ALIVE).find_map(|word| {
         let (name, value) = word.split_once('=')?;
@@ -210,13 +212,13 @@ pub(crate) fn keep_alive_s(headers: &HeaderMap) -> Option<u64> {
     })
 }
 
-/// The non-empty members of a list field, over all its lines.
+/// Iterates over the non-empty members of a list field, over all lines.
 fn words<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).filter(|word| !word.is_empty())
 }
 
-/// The fields that `Connection` lists as its own.
+/// Returns the fields that `Connection` lists.
 pub(crate) fn listed(headers: &HeaderMap) -> Vec<HeaderName> {
     words(headers, &header::CONNECTION).filter_map(|word| word.parse().ok()).collect()
 }
@@ -229,25 +231,25 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
     words(headers, &header::TE).any(|word| word.eq_ignore_ascii_case("trailers"))
 }
 
-/// Number of edges that a request has passed already.
+/// Returns the number of edges that have already forwarded a request.
 fn hops(headers: &HeaderMap) -> usize {
     words(headers, &header::VIA).filter(|entry| entry.split_ascii_whitespace().nth(1) == Some(PSEUDONYM)).count()
 }
 
-/// A byte of a field's name as it is to servers that make a name of a variable of it (RFC 3875 §4.1.18): they take `_`
-/// for `-`, and many, such as PHP's, whatever else is no letter or digit.
+/// Maps a byte of a field name as servers do that turn names into variables (RFC 3875 §4.1.18): such servers map `_`
+/// and `-` to one character, and many, PHP's among them, every byte except letters and digits.
 pub(crate) const fn in_variables(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte } else { b'-' }
 }
 
-/// Whether a name has other bytes than letters, digits and `-`, so that it may be another name to such servers.
+/// Returns true if a name has bytes other than letters, digits and `-`, so that some servers may read a different name.
 pub(crate) fn has_odd_spelling(name: &str) -> bool {
     name.bytes().any(|byte| in_variables(byte) != byte)
 }
 
-/// Fields about one connection, or that frame one message on it. `Expect` is answered by the edge, which reads the body
-/// as the backend takes it; `Proxy` is what CGI programs mistake for a setting of their own (CVE-2016-5385). What ends
-/// a body is none of these in other letters either.
+/// Returns true for fields of one connection, or fields that frame one message. The edge answers `Expect` itself and
+/// reads the body as the backend accepts the body; CGI programs mistake `Proxy` for a setting of their own
+/// (CVE-2016-5385). A field that frames a body is excluded in every spelling.
 pub(crate) fn belongs_to_connection(name: &str) -> bool {
     let same = |known: &str| name.bytes().map(in_variables).eq(known.bytes());
     is_of_connection(name) || has_odd_spelling(name) && ["content-length", "transfer-encoding"].into_iter().any(same)
@@ -283,7 +285,7 @@ fn join_crumbs(headers: &mut HeaderMap) {
 
 fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, host: HeaderValue) {
     let mut set = |name: HeaderName, text: String| {
-        // Everything here is an address, or taken from a value that was valid.
+        // Every text is an address, or part of a value that was valid.
         if let Ok(value) = HeaderValue::try_from(text) {
             out.insert(name, value);
         }
@@ -306,7 +308,7 @@ fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, ho
     out.append(header::VIA, HeaderValue::from_static(via(version)));
 }
 
-/// The element that the edge adds to `Via`.
+/// The edge's element of `Via`.
 const fn via(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "1.0 devanture",
@@ -316,16 +318,17 @@ const fn via(version: Version) -> &'static str {
     }
 }
 
-/// The port that the client connected to as it sees it, where that is known: the socket's own is wrong behind a mapped
-/// port, and in the host stands what the client likes. A proxy that was asked in the clear was so at another port.
+/// Returns the port that the client connected to, from the client's view, if known: the socket's own port is wrong
+/// behind a port mapping, and the port in the host is up to the client. A plain-HTTP request to a proxy used a
+/// different port.
 fn port(arrival: &Arrival<'_>) -> Option<u16> {
     arrival.port.filter(|_| arrival.scheme == RECEIVED_BY)
 }
 
-/// An element of RFC 7239 for each hop that is known, the last of them by whom the edge was asked, with what it was
-/// asked for: IPv6 in brackets and so in quotes, and a host in quotes if it holds more than a token does.
+/// Returns an RFC 7239 element for each known hop; the last element is the edge's peer, with the requested host and
+/// scheme. IPv6 is in brackets and therefore in quotes, and a host is in quotes if the host is not a token.
 ///
-/// The client's own element has its protocol, where a proxy reported it.
+/// The client's own element has the scheme, if a proxy reported the scheme.
 fn forwarded(arrival: &Arrival<'_>) -> String {
     let mut text = String::new();
     let hops = arrival.client.into_iter().chain(arrival.proxies.iter().copied());
@@ -334,7 +337,7 @@ fn forwarded(arrival: &Arrival<'_>) -> String {
             write!(text, ";proto={}", arrival.scheme).unwrap_or_default();
         }
         let comma = if place == 0 { "" } else { ", " };
-        // Writing to a string cannot fail.
+        // Writes to a string cannot fail.
         match hop.to_canonical() {
             IpAddr::V4(four) => write!(text, "{comma}for={four}").unwrap_or_default(),
             IpAddr::V6(six) => write!(text, "{comma}for=\"[{six}]\"").unwrap_or_default(),

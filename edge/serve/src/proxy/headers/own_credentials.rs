@@ -1,16 +1,15 @@
-//! Leaves the credentials of the edge's own out of what backends are sent: its tokens, and the cookies of its visitors
-//! and of its sessions, which browsers send to every port of a host, as a host of the console may become that of an
-//! app.
+//! Removes the edge's own credentials from requests to backends: tokens, and the cookies of visitors and sessions,
+//! which browsers send to every port of a host; for example, a host of the console may later belong to an app.
 
 use devanture_config::api::{LOGIN_COOKIE, PERSON_COOKIE, SESSION_COOKIE, VISITOR_COOKIE, is_credential};
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memmem;
 
-/// What all their names begin with.
+/// Common prefix of the cookie names.
 const BEGINNING: &[u8] = b"__Host-Http-devanture-";
 
-/// Takes the tokens and the cookies out of every field that has one.
+/// Removes tokens and cookies from all fields.
 pub(super) fn leave_out(headers: &mut HeaderMap) {
     if headers.get_all(AUTHORIZATION).iter().any(is_token) {
         keep(headers, &AUTHORIZATION, |field| (!is_token(field)).then(|| field.clone()));
@@ -20,7 +19,7 @@ pub(super) fn leave_out(headers: &mut HeaderMap) {
     }
 }
 
-/// Puts what `kept` gives for each field of a name in the place of all of them.
+/// Replaces each field `name` by the result of `kept`, which may be `None`.
 fn keep(headers: &mut HeaderMap, name: &HeaderName, kept: impl Fn(&HeaderValue) -> Option<HeaderValue>) {
     let fields: Vec<HeaderValue> = headers.get_all(name).iter().filter_map(kept).collect();
     headers.remove(name);
@@ -29,13 +28,13 @@ fn keep(headers: &mut HeaderMap, name: &HeaderName, kept: impl Fn(&HeaderValue) 
     }
 }
 
-/// Whether it is a token of an edge, also where the edge lets everybody in, so that it was not looked at.
+/// Returns true for a token of an edge, also if the edge admits everybody and has not checked the token.
 fn is_token(field: &HeaderValue) -> bool {
     let Some((scheme, token)) = field.to_str().ok().and_then(|field| field.split_once(' ')) else { return false };
     scheme.eq_ignore_ascii_case("bearer") && is_credential(token.trim())
 }
 
-/// The field without the cookies; `None` if nothing is left.
+/// Returns the field without the cookies; `None` if no cookie is left.
 fn without(field: &HeaderValue) -> Option<HeaderValue> {
     let is_other = |pair: &&[u8]| {
         let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();

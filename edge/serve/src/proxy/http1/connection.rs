@@ -1,4 +1,4 @@
-//! A connection to a member, driven by the request that waits for its answer.
+//! A connection to a member, driven by the request that awaits its response.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -19,32 +19,32 @@ use crate::proxy::interim::Passing;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::RequestBody;
 
-/// Bytes that are read at once at least, and those that a slow client may leave here.
+/// Bounds of the size of a read; the maximum also bounds the bytes buffered for a slow client.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
-/// Bytes that are read at once while the head of an answer is awaited: what comes with it is held until its client
-/// takes the answer.
+/// Maximum of bytes per read before the response head is complete: body bytes after the head stay in memory until the
+/// client takes the response.
 const HEAD_READ_BYTES_MAX: usize = 8 * 1024;
-/// Room in the buffer from which on it is read into.
+/// Minimum of free buffer space for a read without growing the buffer.
 const ROOM_BYTES_MIN: usize = 1024;
-/// Interim answers that are read in one turn, after which others have theirs; how long they may go on is the route's
-/// time for the first byte.
+/// Maximum of interim responses read in one poll, before other tasks run; the route's time for the first byte limits
+/// their duration.
 const INTERIMS_MAX: usize = 64;
-/// Most bytes of a request's body that are read when its backend takes no more of it.
+/// Maximum of bytes of a request body that are read and dropped after the backend stops reading.
 const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
 
-/// A connection. Dropped before its exchange has ended it is closed, which is how a request is cancelled.
+/// A connection. A drop before the end of the exchange closes the connection, which cancels the request.
 pub(crate) struct Connection {
-    /// Whether another exchange may follow.
+    /// True if another exchange may follow.
     is_kept: bool,
-    /// Sends the rest of a request that is answered already.
+    /// Task that sends the rest of an already answered request.
     rest: Option<SendingRest>,
     wire: Rc<RefCell<Wire>>,
 }
 
-/// Why a request was not answered.
+/// Error of a request without a response.
 pub(crate) struct Unanswered {
     pub(crate) fault: Fault,
-    /// Whether nothing of it was sent.
+    /// True if no byte of the request was sent.
     pub(crate) is_unsent: bool,
 }
 
@@ -52,13 +52,13 @@ pub(crate) struct Unanswered {
 struct Wire {
     input: BytesMut,
     interims: usize,
-    /// Size of a read where the length is unknown: the size of the answer before.
+    /// Size of a read for an unknown length: the size of the previous response.
     read_bytes: usize,
     received: usize,
-    /// Bytes of `input` that are known not to hold a whole head.
+    /// Number of bytes of `input` known not to hold a whole head.
     seen: usize,
     sender: RequestSender<Framing>,
-    /// Bytes of the request that are still read when the backend takes no more of it.
+    /// Number of request bytes still read and dropped after the backend stops reading.
     unwanted_left: usize,
 }
 
@@ -76,8 +76,8 @@ impl Connection {
         Self { is_kept: true, rest: None, wire: Rc::new(RefCell::new(wire)) }
     }
 
-    /// Sends a request and waits for the head of its answer. Where it comes before all of the request is sent, a task
-    /// sends the rest.
+    /// Sends a request and waits for the response head. If the response precedes the end of the request, a task sends
+    /// the rest.
     pub(crate) async fn send(
         &mut self,
         request: &Outgoing,
@@ -94,7 +94,8 @@ impl Connection {
         });
         match answered {
             Ok((head, length, may_lie)) => {
-                // Servers that send a body all the same send it after the head: it would be the next request's answer.
+                // Some servers send a body after a head that excludes a body: the bytes would pass as the next
+                // response.
                 self.is_kept = head.keeps_connection() && length != Length::UntilClose && !may_lie;
                 self.send_rest(head.status);
                 Ok((head, Decoder::new(length)))
@@ -112,7 +113,7 @@ impl Connection {
         self.rest = Some(SendingRest::spawn(rest));
     }
 
-    /// The next frame of the answer's body, nothing at its end. At most `bytes_max` bytes are read for it.
+    /// Polls the next frame of the response body, `None` at the end, reading at most `bytes_max` bytes.
     pub(crate) fn poll_frame(
         &self,
         cx: &mut Context<'_>,
@@ -136,18 +137,18 @@ impl Connection {
         }
     }
 
-    /// Bytes of memory that what was read takes, and was not given.
+    /// Returns the bytes of memory of undelivered input.
     pub(crate) fn held_bytes(&self) -> usize {
         let wire = self.wire.borrow();
         if wire.input.is_empty() { 0 } else { wire.input.capacity() }
     }
 
-    /// Whether the answer is over and the request is not.
+    /// Returns true if the response is complete while the request is not.
     pub(crate) const fn is_sending_rest(&self) -> bool {
         self.rest.is_some()
     }
 
-    /// Waits until all of the request is sent, or the backend takes no more of it.
+    /// Waits until the whole request is sent, or the backend stops reading.
     pub(crate) async fn sent_rest(&mut self) {
         if let Some(rest) = &mut self.rest {
             self.is_kept &= rest.ended().await;
@@ -155,7 +156,7 @@ impl Connection {
         }
     }
 
-    /// Gives up what is only needed within an exchange; says whether another one may follow.
+    /// Releases the buffers of an exchange; returns true if another exchange may follow.
     pub(crate) fn rest(&mut self) -> bool {
         let mut wire = self.wire.borrow_mut();
         let is_free = self.is_kept && self.rest.is_none() && wire.sender.is_sent() && wire.input.is_empty();
@@ -165,12 +166,12 @@ impl Connection {
         is_free
     }
 
-    /// Whether the backend has neither closed the idle connection nor sent what nobody asked for.
+    /// Returns true if the backend has neither closed the idle connection nor sent unsolicited bytes.
     pub(crate) fn is_quiet(&self) -> bool {
         self.wire.borrow_mut().sender.is_quiet()
     }
 
-    /// The stream, with what was read ahead, once the backend speaks another protocol on it.
+    /// Returns the stream, with the bytes read ahead, after a switch of protocols.
     pub(crate) fn into_stream(self) -> Option<Early> {
         let Wire { input, sender, .. } = Rc::into_inner(self.wire)?.into_inner();
         Some(Early { bytes: input, stream: sender.stream })
@@ -184,11 +185,11 @@ impl Wire {
         codec::write_head(&mut self.sender.output.flat, &request.method, request.target.as_str(), &request.headers);
     }
 
-    /// Reads once, at most `bytes_max` bytes; with `left`, no more is expected than that.
+    /// Reads once, at most `bytes_max` bytes; `left` is the number of expected bytes.
     fn poll_fill(&mut self, cx: &mut Context<'_>, left: Option<u64>, bytes_max: usize) -> Poll<Result<usize, Fault>> {
         let spare = self.input.capacity().saturating_sub(self.input.len());
         let most = bytes_max.clamp(ROOM_BYTES_MIN, *READ_BYTES.end());
-        // Where all of it fits and one byte more, the system need not be asked whether there is more.
+        // A buffer with room for all expected bytes and one more saves a system call that would find no more data.
         let left = left.map(|left| usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1).min(most));
         if spare < left.unwrap_or(ROOM_BYTES_MIN) {
             self.input.reserve(left.unwrap_or(self.read_bytes).min(most));
@@ -202,7 +203,7 @@ impl Wire {
         Poll::Ready(Ok(read))
     }
 
-    /// Sends the request and receives the answer's head, whichever can be done.
+    /// Sends the request and receives the response head, as far as each can progress.
     fn poll_answer(&mut self, cx: &mut Context<'_>, passing: Option<&Passing>) -> Poll<Result<Head, Fault>> {
         let broken = self.sender.send_some(cx)?;
         self.interims = 0;
@@ -222,10 +223,10 @@ impl Wire {
         }
     }
 
-    /// The head of the final answer, once it is there; interim ones are passed on.
+    /// Takes the complete head of the final response; forwards interim responses.
     fn take_head(&mut self, passing: Option<&Passing>) -> Result<Option<Head>, Fault> {
         while self.interims < INTERIMS_MAX {
-            // What comes byte by byte is not looked at as often.
+            // Skip the parse without a new line end: input byte by byte must not be parsed each time.
             let fresh = self.input.get(self.seen..).unwrap_or_default();
             let is_worth_it =
                 self.seen == 0 || self.input.len() >= HEAD_BYTES_MAX || memchr::memchr(b'\n', fresh).is_some();
@@ -249,8 +250,8 @@ impl Wire {
         Ok(None)
     }
 
-    /// Sends what is left of a request that is answered, or reads it where the backend takes no more, so that the
-    /// client's connection can go on to its next request; says whether all of it was sent.
+    /// Sends the rest of an answered request, or reads and drops the rest after the backend stops reading, so that the
+    /// client's connection can continue with the next request; returns true once the whole request is sent.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match ready!(self.sender.poll_send_rest(cx)) {
             Ok(true) => return Poll::Ready(true),

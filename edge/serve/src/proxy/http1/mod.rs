@@ -1,5 +1,5 @@
-//! HTTP/1.1 as it is spoken with backends: what stands on the wire (`codec`), and a connection that the request waiting
-//! for it drives (`connection`), without a task or a channel of its own.
+//! HTTP/1.1 client for backends: the wire format (`codec`), and a connection driven by the request that awaits its
+//! response (`connection`), without a task or a channel of its own.
 
 pub mod codec;
 mod connection;

@@ -14,30 +14,30 @@ use tokio::io::AsyncWrite;
 use super::codec::{Fault, write_fields};
 use super::request_sender::BodyFraming;
 
-/// Pieces up to this length are copied behind the head: a list of them costs more.
+/// Pieces up to this length are copied behind the head: a vectored write costs more.
 const COPIED_BYTES_MAX: usize = 4 * 1024;
-/// Bytes that wait to be written, from which on no more of the body is asked for.
+/// Number of unwritten bytes at which no more of the body is polled.
 const HELD_BYTES_MAX: usize = 64 * 1024;
-/// Pieces that are written at once.
+/// Maximum of pieces per write.
 const SLICES_MAX: usize = 16;
 
-/// The framing of a request's body.
+/// The framing of a request body.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Framing {
     Chunked,
-    /// So many bytes are still to come.
+    /// Number of bytes left.
     Known(u64),
-    /// Its end is written.
+    /// The end is written.
     Over,
 }
 
-/// The unwritten bytes, in order: `flat` first, of which `written` bytes are, and then the pieces.
+/// The unwritten bytes, in order: `flat` without its first `written` bytes, then the pieces.
 #[derive(Default)]
 pub(crate) struct Output {
     pub(crate) flat: Vec<u8>,
     written: usize,
     pieces: VecDeque<Bytes>,
-    /// Bytes of the pieces.
+    /// Total bytes of the pieces.
     bytes: usize,
 }
 
@@ -46,12 +46,12 @@ impl Output {
         self.flat.len() == self.written && self.pieces.is_empty()
     }
 
-    /// Whether more of the body is to be asked for.
+    /// Returns true if more of the body should be polled.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes < HELD_BYTES_MAX && self.flat.len() < HELD_BYTES_MAX && self.pieces.len() < SLICES_MAX
     }
 
-    /// Adds a piece as it is.
+    /// Appends a piece without framing.
     pub(crate) fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
@@ -64,17 +64,17 @@ impl Output {
         }
     }
 
-    /// Adds a frame of the body.
+    /// Appends a frame of the body.
     ///
     /// # Errors
     /// The body is longer than its declared length.
     fn frame(&mut self, framing: &mut Framing, frame: Frame<Bytes>) -> Result<(), Fault> {
         match (frame.into_data(), framing) {
-            // An empty chunk would be the last.
+            // An empty chunk would end the body.
             (Ok(data), Framing::Chunked) if data.is_empty() => {}
             (Ok(data), Framing::Chunked) => {
                 let mut line = String::with_capacity(18);
-                // Writing to a string cannot fail.
+                // Writes to a string cannot fail.
                 write!(line, "{:x}\r\n", data.len()).unwrap_or_default();
                 self.push(line.into());
                 self.push(data);
@@ -95,7 +95,7 @@ impl Output {
         Ok(())
     }
 
-    /// Adds the end of a body.
+    /// Appends the end of a body.
     ///
     /// # Errors
     /// The body is shorter than its declared length.
@@ -117,7 +117,7 @@ impl Output {
         self.push(last.into());
     }
 
-    /// Writes once as much as is taken; says how much that was.
+    /// Writes once; returns the number of accepted bytes.
     pub(crate) fn poll_write<S>(&mut self, cx: &mut Context<'_>, mut stream: Pin<&mut S>) -> Poll<io::Result<usize>>
     where
         S: AsyncWrite,
@@ -182,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many bytes at a time.
+    /// A writer that accepts a fixed number of bytes at a time.
     struct Narrow {
         bytes: Vec<u8>,
         lists: bool,

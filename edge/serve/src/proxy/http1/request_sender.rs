@@ -1,4 +1,4 @@
-//! The sending half of an exchange: the unwritten part of a request, the rest of its body, and the stream to the
+//! The sending half of an exchange: the unwritten part of a request, the rest of the body, and the stream to the
 //! member.
 
 use std::future::poll_fn;
@@ -15,26 +15,26 @@ use super::output::Output;
 use super::stream::Stream;
 use crate::proxy::request_body::RequestBody;
 
-/// The form that a protocol gives to a request's body.
+/// Body framing of a protocol.
 pub(crate) trait BodyFraming {
-    /// Adds a frame of the body to `output`.
+    /// Appends a frame of the body to `output`.
     ///
     /// # Errors
     /// [`Fault::Request`]: the body is longer than its declared length.
     fn frame(&mut self, output: &mut Output, frame: Frame<Bytes>) -> Result<(), Fault>;
 
-    /// Adds the end of the body to `output`.
+    /// Appends the end of the body to `output`.
     ///
     /// # Errors
     /// [`Fault::Request`]: the body is shorter than its declared length.
     fn end(&mut self, output: &mut Output) -> Result<(), Fault>;
 }
 
-/// The sending half of one exchange after another, on one connection.
+/// The sending half of successive exchanges on one connection.
 pub(crate) struct RequestSender<F> {
     pub(crate) framing: F,
     has_written: bool,
-    /// Whether the backend takes no more of the request.
+    /// True after the backend has stopped reading the request.
     is_broken: bool,
     pub(crate) output: Output,
     pub(crate) stream: Stream,
@@ -55,35 +55,35 @@ impl<F: BodyFraming> RequestSender<F> {
         }
     }
 
-    /// Begins a request, whose head the caller adds to `output`; `upload` is its body, where that is sent as it comes.
+    /// Begins a request, whose head the caller adds to `output`; `upload` is a streamed body.
     pub(crate) fn begin(&mut self, framing: F, upload: Option<RequestBody>) {
         (self.has_written, self.is_broken) = (false, false);
         (self.framing, self.upload) = (framing, upload);
     }
 
-    /// Adds a body that is there already, and its end.
+    /// Appends a body that is in memory, and its end.
     ///
     /// # Errors
-    /// [`Fault::Request`]: it has another length than the declared one.
+    /// [`Fault::Request`]: the body has another length than declared.
     pub(crate) fn push_whole(&mut self, body: Bytes) -> Result<(), Fault> {
         self.framing.frame(&mut self.output, Frame::data(body))?;
         self.framing.end(&mut self.output)
     }
 
-    /// Whether the backend may have received something of the request.
+    /// Returns true if the backend may have received a part of the request.
     pub(crate) const fn has_written(&self) -> bool {
         self.has_written
     }
 
-    /// Whether all of the request is sent.
+    /// Returns true once the whole request is sent.
     pub(crate) fn is_sent(&self) -> bool {
         self.upload.is_none() && self.output.is_empty() && !self.unflushed && !self.is_broken
     }
 
-    /// Sends what can be sent; ready when all of the request is.
+    /// Sends as much as possible; ready once the whole request is sent.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
-            // All that is there goes out together.
+            // All available frames go out together.
             while let Some(upload) = &mut self.upload
                 && self.output.has_room()
             {
@@ -104,15 +104,15 @@ impl<F: BodyFraming> RequestSender<F> {
                 }
                 return if self.upload.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            // Of what TLS fails to write, a part may have gone out.
+            // After a failed TLS write, a part may have gone out.
             self.has_written |= self.stream.is_tls();
             ready!(self.output.poll_write(cx, Pin::new(&mut self.stream)))?;
             (self.has_written, self.unflushed) = (true, true);
         }
     }
 
-    /// Sends what can be sent while the head of the answer is awaited. Returns the fault of a backend that takes no
-    /// more of the request: it may have said why.
+    /// Sends as much as possible while the response head is awaited. Returns the fault of a backend that stops reading,
+    /// because the backend may have sent a response with the reason.
     ///
     /// # Errors
     /// [`Fault::Request`].
@@ -130,7 +130,7 @@ impl<F: BodyFraming> RequestSender<F> {
         }
     }
 
-    /// Sends the rest of a request that is answered; returns whether all of it was sent.
+    /// Sends the rest of an answered request; returns true once the whole request is sent.
     ///
     /// # Errors
     /// [`Fault::Request`].
@@ -145,9 +145,9 @@ impl<F: BodyFraming> RequestSender<F> {
         Poll::Ready(Ok(!self.is_broken))
     }
 
-    /// Whether the backend has neither closed the idle connection nor sent what nobody asked for.
+    /// Returns true if the backend has neither closed the idle connection nor sent unsolicited bytes.
     ///
-    /// This asks the system only where something has come of which the runtime knows.
+    /// Makes a system call only if the runtime has seen an event on the stream.
     pub(crate) fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         let mut buffer = ReadBuf::new(&mut byte);
@@ -156,16 +156,16 @@ impl<F: BodyFraming> RequestSender<F> {
     }
 }
 
-/// A task that sends the rest of a request that is answered already, and ends with its connection.
+/// A task that sends the rest of an already answered request, and ends with the connection.
 pub(crate) struct SendingRest(JoinHandle<bool>);
 
 impl SendingRest {
-    /// Spawns the task on the current thread; `rest` returns whether all was sent.
+    /// Spawns the task on the current thread; `rest` returns true if the whole request was sent.
     pub(crate) fn spawn(rest: impl Future<Output = bool> + 'static) -> Self {
         Self(tokio::task::spawn_local(rest))
     }
 
-    /// Waits for its end; returns whether all was sent.
+    /// Waits for the end of the task; returns true if the whole request was sent.
     ///
     /// Cancel safe.
     pub(crate) async fn ended(&mut self) -> bool {

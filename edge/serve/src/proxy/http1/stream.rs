@@ -1,4 +1,4 @@
-//! The stream below a connection: TCP, TLS or a socket of Unix.
+//! The stream below a connection: TCP, TLS or a Unix socket.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,11 +14,11 @@ use crate::proxy::sockets::Socket;
 /// A stream to a member.
 pub(crate) struct Stream {
     transport: Transport,
-    /// Its place in the budget, where it has one.
+    /// The stream's slot in the socket budget, if counted.
     _socket: Option<Socket>,
 }
 
-/// What a stream goes over.
+/// The transport of a stream.
 pub(crate) enum Transport {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -35,7 +35,7 @@ impl Stream {
     }
 }
 
-/// Does the same with whichever stream it is.
+/// Delegates to the stream of each transport.
 macro_rules! each {
     ($stream:expr, $inner:ident => $work:expr) => {
         match $stream {
@@ -62,7 +62,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // The system takes longer over a list of one.
+        // A vectored write of a single slice is slower.
         match slices {
             [slice] => each!(&mut self.transport, stream => Pin::new(stream).poll_write(cx, slice)),
             slices => each!(&mut self.transport, stream => Pin::new(stream).poll_write_vectored(cx, slices)),
@@ -82,7 +82,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A stream that is no longer HTTP's, with what was read of it ahead.
+/// A stream after HTTP, with the bytes read ahead.
 pub(crate) struct Early {
     pub(crate) bytes: BytesMut,
     pub(crate) stream: Stream,

@@ -1,4 +1,4 @@
-//! The body of an answer out of the bytes that come: of a known length, in chunks, or until the connection ends.
+//! Decodes a response body: of a known length, in chunks, or until the connection ends.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use devanture_http::chunks::{ChunkDecoder, ChunkFault, ChunkPart};
@@ -6,28 +6,28 @@ use http::header::HeaderMap;
 
 use super::{FIELDS_MAX, Fault, Length};
 
-/// The end of a chunk that is the last of a body without trailers.
+/// The end of the last chunk of a body without trailers.
 const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
-/// Takes a body apart.
+/// Decoder of a body.
 #[derive(Debug)]
 pub struct Decoder(State);
 
 #[derive(Debug)]
 enum State {
     Chunks(Box<ChunkDecoder>),
-    /// So many bytes are to come.
+    /// Bytes left of a known length.
     Known(u64),
     Over,
     UntilClose,
 }
 
-/// The decoded piece.
+/// Result of a decoding step.
 #[derive(Debug)]
 pub enum Decoded {
     /// A piece of the body.
     Data(Bytes),
-    /// Nothing, until more comes.
+    /// More input is required.
     More,
     /// The end of the body.
     Over,
@@ -36,7 +36,7 @@ pub enum Decoded {
 }
 
 impl Decoder {
-    /// Takes a body of `length` apart.
+    /// Creates a decoder for a body of `length`.
     #[must_use]
     pub fn new(length: Length) -> Self {
         Self(match length {
@@ -47,13 +47,13 @@ impl Decoder {
         })
     }
 
-    /// Whether nothing more is to come.
+    /// Returns true at the end of the body.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self.0, State::Over)
     }
 
-    /// Number of bytes to come, where that is known.
+    /// Returns the number of bytes left, if known.
     #[must_use]
     pub const fn left(&self) -> Option<u64> {
         match self.0 {
@@ -63,10 +63,10 @@ impl Decoder {
         }
     }
 
-    /// Takes what comes next off the front of `input`.
+    /// Takes the next piece off the front of `input`.
     ///
     /// # Errors
-    /// Errors of its framing.
+    /// Errors of the framing.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Decoded, Fault> {
         let data = match &mut self.0 {
             State::Over => return Ok(Decoded::Over),
@@ -74,8 +74,8 @@ impl Decoder {
                 ChunkPart::Content { framing, content } => {
                     input.advance(framing);
                     let data = input.split_to(content).freeze();
-                    // Passes over the end of the body with its last piece, if it is there and all is well with it: then
-                    // nobody needs to ask again. What is wrong is reported when it is read.
+                    // Consumes a complete and valid end of the body with the last piece, which saves another call. An
+                    // invalid end is reported by the next call.
                     if input.starts_with(LAST_CHUNK) && chunks.is_at_chunk_end() {
                         input.advance(LAST_CHUNK.len());
                         self.0 = State::Over;
@@ -105,10 +105,10 @@ impl Decoder {
         Ok(Decoded::Data(data))
     }
 
-    /// Notes that the connection has ended.
+    /// Records the end of the connection.
     ///
     /// # Errors
-    /// The body was not over.
+    /// The body was incomplete.
     pub fn close(&mut self) -> Result<(), Fault> {
         match self.0 {
             State::Over | State::UntilClose => {
@@ -126,7 +126,7 @@ impl From<ChunkFault> for Fault {
     }
 }
 
-/// As much of `input` as there is, and `left` allows.
+/// Takes as many bytes of `input` as exist and `left` allows.
 fn up_to(input: &mut BytesMut, left: &mut u64) -> Bytes {
     let length = input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
     *left = left.saturating_sub(u64::try_from(length).unwrap_or(u64::MAX));

@@ -1,6 +1,6 @@
-//! The wire format: the head of a request, the head of an answer, and the framing of its body (RFC 9112).
+//! The wire format: request head, response head, and the framing of bodies (RFC 9112).
 //!
-//! Nothing here reads or waits: bytes go in as they come, in whatever pieces, and what they mean comes out.
+//! The codec does no I/O: functions accept bytes in pieces of any size and return decoded parts.
 
 mod body;
 
@@ -15,31 +15,31 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
-/// Most bytes of an answer's head.
+/// Maximum of a response head.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Most fields of a head, and of trailers.
+/// Maximum of fields in a head, and in trailers.
 pub const FIELDS_MAX: usize = 256;
 
-/// Why an exchange of HTTP/1.1 came to nothing.
+/// Reason of a failed HTTP/1.1 exchange.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// The backend closed the connection before its answer was whole.
+    /// The backend closed the connection before the end of the response.
     #[error("the connection was closed before the answer was whole")]
     Closed,
-    /// The connection broke.
+    /// The connection failed.
     #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
-    /// The answer is none of HTTP/1.1.
+    /// The response is not valid HTTP/1.1.
     #[error("{0}")]
     Malformed(&'static str),
-    /// The request's own body did not come to its end.
+    /// The request's own body was broken off.
     #[error("the request's body broke off")]
     Request,
 }
 
 impl Fault {
-    /// Whether the connection ended, rather than that the other side answered badly. How it did, makes no difference:
-    /// it was closed or reset, its peer could not be reached any more, or what came was none of its TLS.
+    /// Returns true if the connection ended, rather than the response being invalid: closed, reset, unreachable peer,
+    /// or broken TLS are equal here.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         match self {
@@ -49,10 +49,10 @@ impl Fault {
     }
 }
 
-/// Writes the head of a request, whose parts hold nothing that could end a line.
+/// Writes the head of a request; no part contains a line break.
 pub fn write_head(out: &mut Vec<u8>, method: &Method, target: &str, fields: &HeaderMap) {
     const LINE: &[u8] = b" HTTP/1.1\r\n";
-    // Most fields are of around this length; where they are longer, the vector grows.
+    // An estimate of the usual field length; the vector grows for longer fields.
     out.reserve(method.as_str().len() + 1 + target.len() + LINE.len() + 48 * fields.len() + 2);
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
@@ -72,34 +72,34 @@ pub fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) {
     }
 }
 
-/// The head of an answer.
+/// The head of a response.
 #[derive(Debug)]
 pub struct Head {
-    /// Its fields.
+    /// The fields.
     pub fields: HeaderMap,
-    /// The reason phrase, where it is not the usual one.
+    /// The reason phrase, if unusual.
     pub reason: Option<ReasonPhrase>,
-    /// Its status.
+    /// The status.
     pub status: StatusCode,
     /// 1.0 or 1.1.
     pub version: Version,
 }
 
-/// The length of an answer's body.
+/// The length of a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// As its chunks say.
+    /// The chunks tell the length.
     Chunked,
-    /// So many bytes.
+    /// Number of bytes.
     Known(u64),
     /// Up to the end of the connection.
     UntilClose,
 }
 
-/// Takes the head of an answer, interim or not, off the front of `input`, once all of it is there.
+/// Takes the complete head of a response, interim or final, off the front of `input`.
 ///
 /// # Errors
-/// Errors of its syntax.
+/// Errors of the syntax.
 pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; FIELDS_MAX];
     let mut answer = httparse::Response::new(&mut []);
@@ -117,18 +117,18 @@ pub fn take_head(input: &mut BytesMut) -> Result<Option<Head>, Fault> {
     let reason = reason.and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
     let version = if version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     let places = places(window, answer.headers)?;
-    // Values are shares of what was read: they are not copied.
+    // Values share the memory of the input without a copy.
     let head = input.split_to(length).freeze();
     Ok(Some(Head { fields: fields(&head, places)?, reason, status, version }))
 }
 
-/// Names of the fields, and the positions of their values in `text`.
+/// Returns the names of the fields, and the positions of the values in `text`.
 fn places(text: &[u8], lines: &[httparse::Header<'_>]) -> Result<Vec<(HeaderName, Range<usize>)>, Fault> {
     let mut places = Vec::with_capacity(lines.len());
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes());
         let start = line.value.as_ptr().addr().saturating_sub(text.as_ptr().addr());
-        // The parser's empty value need not lie within the text.
+        // An empty value of the parser may point outside of the text.
         let place = if line.value.is_empty() { 0..0 } else { start..start.saturating_add(line.value.len()) };
         places.push((name.map_err(|_invalid| Fault::Malformed("a field's name is none"))?, place));
     }
@@ -158,10 +158,10 @@ fn malformed(error: httparse::Error) -> Fault {
 }
 
 impl Head {
-    /// The length of the body of this final answer to a request of `method` (RFC 9112 §6.3).
+    /// Returns the body length of the final response to a request of `method` (RFC 9112 §6.3).
     ///
     /// # Errors
-    /// Errors of its length fields.
+    /// Errors of the length fields.
     pub fn length(&self, method: &Method) -> Result<Length, Fault> {
         let bodiless = [StatusCode::SWITCHING_PROTOCOLS, StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED];
         if *method == Method::HEAD || bodiless.contains(&self.status) {
@@ -173,7 +173,7 @@ impl Head {
             (Some(_), _) if self.version == Version::HTTP_10 => {
                 return Err(Fault::Malformed("HTTP/1.0 has no transfer codings"));
             }
-            // A length beside it is void.
+            // A length beside a coding is void.
             (Some(coding), None) if coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
                 return Ok(Length::Chunked);
             }
@@ -182,14 +182,14 @@ impl Head {
         Ok(self.announced_length()?.map_or(Length::UntilClose, Length::Known))
     }
 
-    /// Says the length once, and only where it means something: later readers may be stricter.
+    /// Writes the length once, and only for a response that may have a length: later readers may be stricter.
     ///
     /// # Errors
-    /// It is not a length, or several.
+    /// The length is invalid, or has several values.
     pub fn normalise(&mut self, length: Length) -> Result<(), Fault> {
         let announced = match length {
-            // RFC 9110 §8.6: in the answer to HEAD and in a 304 it is that of what is not sent; in a 204 it has no
-            // place.
+            // RFC 9110 §8.6: in the response to HEAD and in a 304, the length describes the omitted body; a 204 must
+            // not have a length.
             Length::Known(0) if self.status == StatusCode::NO_CONTENT => None,
             Length::Known(_) | Length::UntilClose => self.announced_length()?,
             // Void beside a coding.
@@ -202,7 +202,7 @@ impl Head {
         Ok(())
     }
 
-    /// Whether it speaks of a body where there is none by rule: what comes after it may be that body.
+    /// Returns true if a response without a body announces a body: following bytes may be the announced body.
     #[must_use]
     pub fn may_lie(&self, method: &Method) -> bool {
         let is_coded = self.fields.contains_key(header::TRANSFER_ENCODING);
@@ -210,17 +210,17 @@ impl Head {
         match self.status {
             _ if *method == Method::HEAD => true,
             StatusCode::NO_CONTENT => is_coded || has_length(),
-            // Its length is that of what is not sent.
+            // The length describes the omitted body.
             StatusCode::NOT_MODIFIED => is_coded,
             _ => false,
         }
     }
 
-    /// Its length fields.
+    /// Returns the announced length.
     fn announced_length(&self) -> Result<Option<u64>, Fault> {
         let mut known = None;
         for line in self.fields.get_all(header::CONTENT_LENGTH) {
-            // The same length twice says one thing.
+            // A repeated equal length is unambiguous.
             for length in line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 let length = decimal(length).ok_or(Fault::Malformed("its length is no number"))?;
                 if known.is_some_and(|known| known != length) {
@@ -232,7 +232,7 @@ impl Head {
         Ok(known)
     }
 
-    /// Whether another request may follow on the connection (RFC 9112 §9.3).
+    /// Returns true if another request may follow on the connection (RFC 9112 §9.3).
     #[must_use]
     pub fn keeps_connection(&self) -> bool {
         let lines = self.fields.get_all(header::CONNECTION).into_iter();
@@ -248,9 +248,9 @@ impl Head {
     }
 }
 
-/// A number in digits and nothing else.
+/// Parses a number of digits only.
 fn decimal(text: &[u8]) -> Option<u64> {
-    // "+1" is a number to the parser of numbers.
+    // The standard parser accepts "+1".
     if !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
