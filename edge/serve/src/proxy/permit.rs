@@ -1,11 +1,11 @@
-//! The right to use a member, and its count on this thread.
+//! The permission to use a member, counted on the current thread.
 
 use std::rc::Rc;
 
 use super::pool::Lease;
 use super::stats::Counters;
 
-/// The right to use a member, and its count on this thread.
+/// The permission to use a member, counted on the current thread.
 pub(crate) struct Permit {
     pub(crate) lease: Lease,
     counters: Rc<Counters>,

@@ -1,4 +1,4 @@
-//! Progress of an exchange: when a byte last moved, and the state of the request's body.
+//! Progress of an exchange: time of the last byte, and the state of the request body.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -11,23 +11,23 @@ use tokio::time::{Instant, sleep_until};
 /// The state of the request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Upload {
-    /// The client broke it off.
+    /// The client broke off the body.
     BrokenOff,
-    /// All of it was handed on, or there was none.
+    /// The whole body was forwarded, or the request has none.
     Done,
-    /// It is not framed as its protocol has it.
+    /// The framing is invalid.
     Malformed,
     /// The edge waits for the client.
     Waiting,
-    /// A part was handed on, and the backend is to take more.
+    /// A part was forwarded, and the backend has to accept more.
     Running,
-    /// The client rested too long within it.
+    /// The client paused too long.
     TooSlow,
-    /// It is longer than the limit.
+    /// The body is longer than the limit.
     TooLarge,
 }
 
-/// What the two bodies of an exchange report to its timeout.
+/// State that the two bodies of an exchange report to the exchange's timeout.
 #[derive(Debug)]
 pub(crate) struct Progress {
     moved: Cell<Instant>,
@@ -39,12 +39,12 @@ impl Progress {
         Self { moved: Cell::new(Instant::now()), upload: Cell::new(upload) }
     }
 
-    /// Notes that something moved.
+    /// Records progress.
     pub(crate) fn note(&self) {
         self.moved.set(Instant::now());
     }
 
-    /// When something last moved.
+    /// Returns the time of the last progress.
     pub(crate) fn moved(&self) -> Instant {
         self.moved.get()
     }
@@ -57,7 +57,7 @@ impl Progress {
         self.upload.set(upload);
     }
 
-    /// Runs `work` until nothing has moved for `limit`; `None` says that this happened.
+    /// Runs `work` until no progress has been made for `limit`, and then returns `None`.
     pub(crate) async fn limit<F: Future>(&self, limit: Duration, work: F) -> Option<F::Output> {
         self.note();
         let mut work = pin!(work);
@@ -70,7 +70,7 @@ impl Progress {
                 if alarm.as_mut().poll(context).is_pending() {
                     return Poll::Pending;
                 }
-                // The alarm is not moved at each byte: it is set again when it rings too early.
+                // The timer is not moved with each byte: an early expiry resets the timer.
                 let due = self.moved() + limit;
                 if due <= Instant::now() {
                     return Poll::Ready(None);

@@ -1,4 +1,4 @@
-//! The backend's answer body on its way to the client: a frame is asked for when the client can take it.
+//! The backend's response body on the way to the client: frames are polled as the client accepts more.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,10 +21,10 @@ use super::request_body::MALFORMED;
 use super::trailers;
 use devanture_http::ResponseBody;
 
-/// Longest time that the rest of a request goes on to a backend whose answer is over.
+/// Longest time to send the rest of a request to a backend with a complete response.
 const REST_MAX: Duration = Duration::from_secs(2);
 
-/// State of a body until its end: the connection that it comes from, and its outcome.
+/// State of a body until its end: the connection, and the outcome.
 pub(crate) struct Exchange {
     pub(crate) connection: Connection,
     pub(crate) permit: Permit,
@@ -33,10 +33,10 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// Ends it in order; the connection is kept if all of the request has gone out on it.
+    /// Ends the exchange in order; the connection is kept if the whole request is sent.
     ///
-    /// A backend may answer before it has read the request's body. The rest goes on to it for a while, so that the
-    /// client's connection can go on to its next request too (RFC 9112 §9.3).
+    /// A backend may respond before reading the whole request body. The rest is sent for a limited time, so that the
+    /// client's connection can continue with the next request too (RFC 9112 §9.3).
     fn finish(self) {
         let Self { mut connection, permit, kept, .. } = self;
         if !connection.is_sending_rest() {
@@ -50,26 +50,26 @@ impl Exchange {
     }
 }
 
-/// The body of a backend's answer; dropped before its end, it closes the connection to the backend.
+/// The body of a backend's response; a drop before the end closes the connection to the backend.
 pub struct ProxyBody {
     answer: Option<Answer>,
     exchange: Option<Exchange>,
-    /// Why it broke off, until that is reported.
+    /// Reason of the failure, until reported.
     failed: Option<Error>,
     member: Option<Arc<Member>>,
-    /// Fields that do not pass as trailers of this answer, beside those that never do.
+    /// Fields forbidden in the trailers of the response, besides the generally forbidden fields.
     dropped: Vec<HeaderName>,
     idle_max: Duration,
-    /// When the whole exchange must be over.
+    /// Deadline of the whole exchange.
     deadline: Option<Pin<Box<Sleep>>>,
     alarm: Option<Pin<Box<Sleep>>>,
     waiting_since: Option<Instant>,
-    /// Over HTTP/2, all that came was given.
+    /// Over HTTP/2, all received bytes are delivered.
     is_drained: bool,
 }
 
 impl ProxyBody {
-    /// The answer of an exchange, whose trailers lose the fields `dropped`.
+    /// Creates the body of an exchange; the fields `dropped` are removed from the trailers.
     pub(crate) fn new(
         answer: Answer,
         exchange: Exchange,
@@ -105,7 +105,7 @@ impl ProxyBody {
         }
     }
 
-    /// The member.
+    /// Returns the member.
     #[must_use]
     pub fn member(&self) -> Option<&Arc<Member>> {
         self.member.as_ref()
@@ -144,7 +144,7 @@ impl ProxyBody {
         }
     }
 
-    /// Ends the exchange as failed, and says why.
+    /// Ends the exchange as failed, and returns the error to report.
     fn fail(&mut self, error: BadAnswer) -> Error {
         let upload = self.exchange.take().map(|exchange| exchange.progress.upload());
         self.answer = None;
@@ -156,14 +156,14 @@ impl ProxyBody {
         }
     }
 
-    /// Whether the backend has rested for too long. Only the time counts in which this side waited for it: a client
-    /// that is slow to take what is there is no fault of the backend's.
+    /// Returns true if the backend has paused too long. Only time spent waiting for the backend counts: a slow client
+    /// is not the backend's fault.
     fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
         let idle_max = self.idle_max;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(since + idle_max)));
         while alarm.as_mut().poll(context).is_ready() {
-            // A backend that still takes the request's body has not rested either.
+            // A backend that still accepts the request body has not paused either.
             let uploaded = self.exchange.as_ref().map_or(since, |exchange| exchange.progress.moved());
             let due = since.max(uploaded) + idle_max;
             if due <= Instant::now() {
@@ -238,8 +238,8 @@ impl ResponseBody for ProxyBody {
                 Poll::Ready(None)
             }
             Some(Err(error)) => {
-                // One turn later, so that the client has what came before: the head and all of it may have come with
-                // the error.
+                // Delayed by one poll, so that the client gets the earlier bytes: head and body may have arrived
+                // together with the error.
                 this.failed = Some(this.fail(error));
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -249,7 +249,7 @@ impl ResponseBody for ProxyBody {
                     trailers::filter(trailers, &this.dropped);
                     this.finish();
                 } else {
-                    // A server does not ask again after the last frame.
+                    // A server does not poll again after the last frame.
                     this.finish_at_end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -260,7 +260,7 @@ impl ResponseBody for ProxyBody {
     fn held_bytes(&self) -> usize {
         match (&self.answer, &self.exchange) {
             (Some(Answer::Http1(_) | Answer::FastCgi(_)), Some(exchange)) => exchange.connection.held_bytes(),
-            // The part that hyper has is unknown: the window, or nothing if it gave all that it had.
+            // The bytes buffered by hyper are unknown: the window is the estimate, or zero after a full delivery.
             (Some(Answer::Http2(incoming)), _) if !self.is_drained => {
                 let left = incoming.size_hint().upper().unwrap_or(u64::MAX);
                 usize::try_from(left.min(STREAM_WINDOW_BYTES.into())).unwrap_or(0)

@@ -1,15 +1,15 @@
-//! `Retry-After`: the pause that a server asks its clients for (RFC 9110 §10.2.3).
+//! `Retry-After`: the pause that a server requests from clients (RFC 9110 §10.2.3).
 
 use std::time::SystemTime;
 
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
-/// The pause from `now_ms` on, in milliseconds; `None` where the field is neither seconds nor a date, or missing.
+/// Returns the pause after `now_ms`, in milliseconds; `None` if the field is missing or is neither seconds nor a date.
 pub fn retry_after_ms(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Seconds that are too many for a number are many all the same.
+        // Seconds beyond the range of `u64` count as the maximum.
         return Some(text.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(1_000));
     }
     let until = httpdate::parse_http_date(text).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;

@@ -1,4 +1,4 @@
-//! A run: the instances of one backend in one place, and how they are for requests.
+//! A run: the instances of one backend in one environment, and the run's state for requests.
 
 use devanture_config::site_toml::Scripts;
 use devanture_config::{AppName, Digest};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Endpoint;
 
-/// Distinguishes backends in the same place: the code that runs, and the revision of its settings.
+/// Distinguishes backends in one environment: the code, and the revision of the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunKey {
     /// [`Managed::digest`].
@@ -15,7 +15,7 @@ pub struct RunKey {
     pub settings: u64,
 }
 
-/// The instances of one backend in one place.
+/// The instances of one backend in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId {
     /// The app.
@@ -29,26 +29,26 @@ pub struct RunId {
 /// One instance, as a member of pools.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunMember {
-    /// Where it listens.
+    /// The endpoint of the listener.
     pub endpoint: Endpoint,
-    /// Whether it gets no new requests.
+    /// True if the instance gets no new requests.
     pub is_draining: bool,
-    /// The user whose socket it must be, where the app has one of its own.
+    /// The required user of the socket, if the app has a user of its own.
     pub uid: Option<u32>,
-    /// The scripts that it runs, where it speaks FastCGI.
+    /// The scripts, for FastCGI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scripts: Option<Scripts>,
 }
 
-/// The state of a run for its requests.
+/// The state of a run for requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
-    /// Somebody will be there in a while: they wait.
+    /// Instances are starting: requests wait.
     Starting,
-    /// Its members answer, if it has any.
+    /// The members answer, if any.
     Running,
-    /// Nobody is there, and nobody will be for now.
+    /// No instance runs or starts: requests fail.
     Refused,
 }
 
@@ -57,7 +57,7 @@ pub enum RunState {
 pub struct RunNow {
     /// The state for requests.
     pub state: RunState,
-    /// Whether requests of other nodes may come to its instances.
+    /// True if requests of other nodes may reach the instances.
     #[serde(default)]
     pub is_shared: bool,
     /// The instances.

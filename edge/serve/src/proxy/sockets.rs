@@ -1,5 +1,5 @@
-//! A budget of sockets to backends: files, visitors and the API have descriptors left, and one app leaves some to the
-//! others, whatever its backends and its visitors do.
+//! A budget of sockets to backends: files, visitors and the API keep descriptors, and each app leaves sockets to the
+//! other apps, however many backends and visitors the app has.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use std::sync::Arc;
 use devanture_config::AppName;
 use parking_lot::Mutex;
 
-/// An app may have so many times as many sockets as are free.
+/// Maximum of an app's sockets, as a multiple of the free sockets.
 const SHARE: usize = 3;
-/// The last of all sockets, one of so many, are for apps …
+/// Divisor of the reserve: the last part of all sockets is reserved for apps …
 const LAST: usize = 16;
-/// … that have fewer than this.
+/// … with fewer sockets than `FEW`.
 const FEW: usize = 5;
 
-/// The sockets to backends that are open, of all apps. Cheap to clone.
+/// The open sockets to backends, of all apps. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Sockets(Arc<Shared>);
 
@@ -30,7 +30,7 @@ struct Open {
     by_app: HashMap<AppName, usize>,
 }
 
-/// The place of one socket, which is given back when it is dropped.
+/// The slot of one socket, released on drop.
 #[derive(Debug)]
 pub(crate) struct Socket {
     shared: Arc<Shared>,
@@ -38,15 +38,15 @@ pub(crate) struct Socket {
 }
 
 impl Sockets {
-    /// Room for `max` sockets.
+    /// Creates a budget of `max` sockets.
     pub(super) fn new(max: u64) -> Self {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         Self(Arc::new(Shared { max, open: Mutex::default() }))
     }
 
-    /// A place for one more socket of `app`, as long as it has fewer than [`SHARE`] times those that are free: alone it
-    /// gets three quarters of all, and whatever others have, some stay free for those who come next. However many
-    /// others there are, the last sixteenth is left to apps that have few.
+    /// Takes a slot for a socket of `app`, if the app has fewer than [`SHARE`] times the free sockets: a single app
+    /// gets three quarters of all sockets, and some sockets stay free for newcomers, whatever the other apps have. In
+    /// any case, the last sixteenth is left to apps with few sockets.
     pub(crate) fn take(&self, app: &AppName) -> Option<Socket> {
         let mut open = self.0.open.lock();
         let own = open.by_app.get(app).copied().unwrap_or(0);
@@ -80,7 +80,7 @@ impl Drop for Socket {
 mod tests {
     use super::*;
 
-    /// As many as the app gets.
+    /// Takes as many sockets as the app gets.
     fn taken(sockets: &Sockets, app: &str) -> Vec<Socket> {
         let app: AppName = app.parse().unwrap();
         std::iter::from_fn(|| sockets.take(&app)).take(1_000).collect()

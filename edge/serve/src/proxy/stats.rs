@@ -24,15 +24,15 @@ pub(crate) fn add(counter: &Cell<u64>, by: u64) {
 pub struct Counts {
     /// Connections made.
     pub connected: u64,
-    /// Connections that are idle now.
+    /// Current idle connections.
     pub idle: usize,
-    /// Requests under way now, upgraded ones among them.
+    /// Current requests in flight, including upgraded connections.
     pub in_use: usize,
-    /// Requests sent once more, since their kept-alive connection turned out to be dead or their backend failed.
+    /// Requests sent again, after a dead idle connection or a failed backend.
     pub retried: u64,
-    /// Requests sent on a kept-alive connection.
+    /// Requests sent on an idle connection.
     pub reused: u64,
-    /// Connections upgraded.
+    /// Upgraded connections.
     pub upgraded: u64,
     /// Bytes that clients sent on upgraded connections.
     pub upgraded_bytes_received: u64,

@@ -1,4 +1,4 @@
-//! Whom `https` upstreams are trusted by.
+//! TLS trust for `https` upstreams.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-/// The platform's roots, in which a company's own authority is where its machines already trust it; a list built into
-/// the edge could not be added to. Where the platform has none, no `https` upstream is trusted, and a warning says so.
+/// Trusts the platform's roots, which include a company's own authority if the company's machines trust the authority;
+/// a built-in list could not be extended. Without platform roots, no `https` upstream is trusted, and a warning is
+/// logged.
 ///
 /// # Errors
 /// Errors of rustls.
@@ -25,10 +26,10 @@ pub fn platform() -> Result<Arc<ClientConfig>, rustls::Error> {
     trusting(found.certs)
 }
 
-/// The platform's roots and the authorities of a PEM file.
+/// Trusts the platform's roots and the authorities of a PEM file.
 ///
 /// # Errors
-/// Why the file cannot be used, as a sentence.
+/// The reason why the file cannot be used, as a sentence.
 pub fn platform_and(file: &Path) -> Result<Arc<ClientConfig>, String> {
     let shown = file.display();
     let pem = std::fs::read(file).map_err(|error| format!("{shown} cannot be read: {error}"))?;
@@ -37,10 +38,10 @@ pub fn platform_and(file: &Path) -> Result<Arc<ClientConfig>, String> {
     trusting(all).map_err(|error| format!("{shown} cannot be used: {error}"))
 }
 
-/// The certificates of a file in PEM, one at least.
+/// Parses the certificates of a PEM file, at least one.
 ///
 /// # Errors
-/// Why there are none, as a sentence about the file.
+/// The reason without a certificate, as a sentence about the file.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let blocks = pem::blocks(pem).map_err(|error| format!("it is not PEM ({error})"))?;
     let found = CertificateDer::pem_slice_iter(blocks.as_bytes()).collect::<Result<Vec<_>, _>>();
@@ -48,10 +49,10 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
     if found.is_empty() { Err("it has no `BEGIN CERTIFICATE` section".to_owned()) } else { Ok(found) }
 }
 
-/// The private key of a file in PEM.
+/// Parses the private key of a PEM file.
 ///
 /// # Errors
-/// Why there is none that can be used, as a sentence about the file.
+/// The reason without a usable key, as a sentence about the file.
 pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let blocks = pem::blocks(pem).map_err(|error| format!("it is not PEM ({error})"))?;
     PrivateKeyDer::from_pem_slice(blocks.as_bytes()).map_err(|error| match pem::has_encrypted_key(pem) {
@@ -62,7 +63,7 @@ pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     })
 }
 
-/// Exactly the authorities given; those that cannot be read are left out.
+/// Trusts exactly the given authorities; unparsable authorities are left out.
 ///
 /// # Errors
 /// Errors of rustls.
@@ -70,7 +71,7 @@ pub fn trusting(
     authorities: impl IntoIterator<Item = CertificateDer<'static>>,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    // Platforms hold old certificates that rustls does not take; the others are none the worse for it.
+    // Platforms have old certificates that rustls rejects; the remaining certificates are usable.
     roots.add_parsable_certificates(authorities);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -82,16 +83,16 @@ pub fn trusting(
 /// The TLS configuration of the `https` members of a pool.
 #[derive(Debug, Clone)]
 pub struct PoolTls {
-    /// For HTTP/1.1, and so for whatever is upgraded from it.
+    /// For HTTP/1.1, and so for upgrades.
     pub(crate) http1: Arc<ClientConfig>,
-    /// For what the pool speaks.
+    /// For the pool's protocol.
     pub(crate) usual: Arc<ClientConfig>,
 }
 
-/// The TLS configuration of a pool's `https` members: `platform`, or the pool's own.
+/// Returns the TLS configuration of a pool's `https` members: `platform`, or the pool's own.
 ///
 /// # Errors
-/// Why its own certificates cannot be used, as a sentence.
+/// The reason why the pool's certificates cannot be used, as a sentence.
 pub fn of_pool(declared: &Upstream, platform: &Arc<ClientConfig>) -> Result<PoolTls, String> {
     let http1 = match &declared.ca {
         Some(pem) => own(pem)?,
@@ -108,10 +109,10 @@ pub fn of_pool(declared: &Upstream, platform: &Arc<ClientConfig>) -> Result<Pool
     Ok(PoolTls { http1, usual })
 }
 
-/// Checks at publish what a pool says about trust.
+/// Checks the TLS trust settings of a pool at publish.
 ///
 /// # Errors
-/// Why its certificates cannot be used, as a sentence.
+/// The reason why the certificates cannot be used, as a sentence.
 pub fn check(declared: &Upstream) -> Result<(), String> {
     declared.ca.as_deref().map_or(Ok(()), |pem| own(pem).map(drop))
 }

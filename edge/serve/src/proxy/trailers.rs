@@ -1,15 +1,15 @@
-//! Trailers on their way through: what may still be said after a body (RFC 9110, section 6.5).
+//! Filters trailers: permitted fields after a body (RFC 9110 §6.5).
 //!
-//! Some recipients merge trailers into the head, where they would be taken for fields that the edge has seen. So a
-//! field that frames, routes, authenticates, qualifies or explains a message passes in its head or not at all. What has
-//! no such meaning, such as a checksum or the status of gRPC, belongs to the application.
+//! Some recipients merge trailers into the head, where the fields would pass as checked by the edge. So a field that
+//! frames, routes, authenticates, qualifies or explains a message is forwarded in the head or not at all. A field
+//! without such a meaning, for example a checksum or the status of gRPC, belongs to the application.
 
 use http::header::{HeaderMap, HeaderName};
 
 use super::headers::{belongs_to_connection, in_variables, is_about_visitor, is_the_edges};
 
-/// Removes what may not be said in trailers, and the fields `dropped` of this message: those that `Connection` lists,
-/// and those that the route changes in the head.
+/// Removes forbidden trailers, and the fields `dropped` of the message: fields listed by `Connection`, and fields that
+/// the route changes in the head.
 pub(crate) fn filter(trailers: &mut HeaderMap, dropped: &[HeaderName]) {
     let may_pass = |name: &HeaderName| may_trail(name) && !dropped.iter().any(|other| is_same(name, other));
     let unfit: Vec<HeaderName> = trailers.keys().filter(|name| !may_pass(name)).cloned().collect();
@@ -18,7 +18,7 @@ pub(crate) fn filter(trailers: &mut HeaderMap, dropped: &[HeaderName]) {
     }
 }
 
-/// Whether two names are one to some servers.
+/// Returns true if two names are equal for some servers.
 pub(crate) fn is_same(a: &HeaderName, b: &HeaderName) -> bool {
     a.as_str().bytes().map(in_variables).eq(b.as_str().bytes().map(in_variables))
 }
@@ -31,16 +31,16 @@ fn may_trail(name: &HeaderName) -> bool {
     FIT.contains(&dashed.as_str()) || !is_unfit
 }
 
-/// Fields that pass although their names begin like others that do not: digests of what was sent (RFC 9530, RFC 1864).
+/// Permitted fields whose names begin like forbidden fields: digests of the content (RFC 9530, RFC 1864).
 const FIT: [&str; 2] = ["content-digest", "content-md5"];
 
-/// Beginnings of names: negotiation, CORS, description of the content, isolation, preconditions, what browsers say of a
-/// request, instructions to other servers, and the edge's own.
+/// Prefixes of forbidden names: negotiation, CORS, content metadata, isolation, preconditions, request metadata from
+/// browsers, instructions to other servers, and the edge's own fields.
 const UNFIT_PREFIXES: [&str; 9] =
     ["accept", "access-control-", "cdn-", "content-", "cross-origin-", "devanture-", "if-", "sec-", "x-accel-"];
 
-/// Routing, authentication, modifiers of requests, control data of responses, policies for browsers, and what programs
-/// read in place of the method.
+/// Forbidden names: routing, authentication, request modifiers, response control data, browser policies, and fields
+/// that programs read instead of the method.
 const UNFIT: [&str; 63] = [
     "age",
     "allow",
@@ -130,14 +130,14 @@ mod tests {
             "Host", "Max-Forwards", "Expect", "Range", "If-Match", "If-None-Match", "If-Range", "Cache-Control", "Pragma",
             "Authorization", "Proxy-Authorization", "Proxy-Connection", "WWW-Authenticate", "Cookie", "Set-Cookie",
             "Content-Type", "Content-Encoding", "Content-Range", "Accept", "Accept-Encoding", "Date", "Location", "Vary",
-            // Fields that name the client, and the edge's own.
+            // Fields that name the client, and the edge's own fields.
             "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Anything", "X-Real-IP",
             "True-Client-IP", "Client-IP", "CF-Connecting-IP", "X-Request-Id", "Traceparent", "Tracestate",
             "Devanture-Version",
-            // What programs and browsers act on.
+            // Fields that programs and browsers act on.
             "Origin", "Referer", "Sec-Fetch-Site", "X-HTTP-Method-Override", "X-Original-URL", "X-Accel-Redirect",
             "Access-Control-Allow-Origin", "Strict-Transport-Security", "Clear-Site-Data", "Content-Security-Policy",
-            // In letters that some servers take for the same.
+            // Spellings that some servers treat as equal.
             "X_Forwarded_For", "x-forwarded_for", "Content_Length", "Transfer_Encoding", "Set_Cookie", "If_Match",
             "Proxy_Authorization", "Sec_Fetch_Site", "X.Real.IP", "Set~Cookie", "Transfer.Encoding",
         ];

@@ -1,7 +1,6 @@
-//! Tunnels to instances of other nodes, which another room opens.
+//! Interface to tunnels to instances of other nodes, implemented outside of the proxy.
 //!
-//! A tunnel ends at an instance of the node that it leads to and at nothing else, so that none leads on to a third
-//! node.
+//! A tunnel ends at an instance of the target node, so that no tunnel leads on to a third node.
 
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -16,14 +15,14 @@ use super::run::RunId;
 /// Opens connections to instances of other nodes.
 #[async_trait]
 pub trait Tunnels: Send + Sync {
-    /// A connection to an instance of `run`, whose bytes pass unread.
+    /// Opens a connection to an instance of `run`, which forwards bytes unread.
     ///
     /// # Errors
-    /// Where its node cannot be reached, or does not have it any more.
+    /// Fails if the node cannot be reached, or no longer has the instance.
     async fn open(&self, run: &RunId, to: &NodeInstance) -> io::Result<TlsStream<TcpStream>>;
 }
 
-/// What opens tunnels, once the node is in a cluster.
+/// The opener of tunnels, set once the node is in a cluster.
 pub(super) type Opener = Arc<OnceLock<Arc<dyn Tunnels>>>;
 
 /// Opens a tunnel to an instance.

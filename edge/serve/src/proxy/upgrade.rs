@@ -1,5 +1,5 @@
-//! Upgraded connections: the client's and the backend's joined, byte for byte, until both have ended; a WebSocket is
-//! closed as one where the edge ends.
+//! Upgraded connections: bytes are copied between client and backend until both have ended; at the edge's shutdown, a
+//! WebSocket gets a closing handshake.
 
 use std::cell::Cell;
 use std::io;
@@ -21,20 +21,20 @@ use super::stats::{Counters, add};
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
 use devanture_http::{OnUpgrade, UpgradedStream};
 
-/// Longest silence of an upgraded connection, unless its route waits longer. Dead peers are found by TCP itself, so
-/// this is for those that live and have forgotten.
+/// Longest silence of an upgraded connection, unless the route's limit is longer. TCP itself detects dead peers, so
+/// that the limit concerns live but inactive peers.
 const SILENCE_MAX: Duration = Duration::from_secs(3600);
-/// Longest time between the backend's 101 and the client's having it.
+/// Longest time between the backend's 101 and its delivery to the client.
 const SWITCH_MAX: Duration = Duration::from_secs(30);
-/// Longest time for the closing handshake of a WebSocket.
+/// Longest time of the closing handshake of a WebSocket.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// Bytes that are read at once while one is closed.
+/// Maximum of bytes per read during a close.
 const CLOSE_BUFFER_BYTES: usize = 4 * 1024;
 
-/// The stream of the client, once it has the response that switches; `None` if it goes away before.
+/// The client's stream, once the client has the response with the switch; `None` if the client disconnects earlier.
 pub(crate) type ClientStream = Pin<Box<dyn Future<Output = Option<UpgradedStream>>>>;
 
-/// Takes the stream of the client out of its request, by whichever engine it came.
+/// Takes the client's stream out of the request, for both engines.
 pub(crate) fn client<B>(request: &mut Request<B>) -> ClientStream {
     if let Some(stream) = OnUpgrade::take(request) {
         return Box::pin(stream);
@@ -46,22 +46,22 @@ pub(crate) fn client<B>(request: &mut Request<B>) -> ClientStream {
     })
 }
 
-/// Two connections that are to be joined.
+/// Two connections to join.
 pub(crate) struct Tunnel {
     pub(crate) backend: Early,
     pub(crate) client: ClientStream,
     pub(crate) counters: Rc<Counters>,
     pub(crate) permit: Permit,
-    /// Longest silence of one side after the other has ended, and longest time in which one takes nothing of what is
-    /// there for it: meanwhile an end of the other is not seen.
+    /// Longest silence of one side after the end of the opposite side, and longest time in which one side accepts no
+    /// bytes: meanwhile an end of the opposite side goes unnoticed.
     pub(crate) rest_max: Duration,
-    /// Whether it is a WebSocket.
+    /// True for a WebSocket.
     pub(crate) is_websocket: bool,
-    /// Notifies that it has to end.
+    /// Cancelled at shutdown.
     pub(crate) stop: CancellationToken,
 }
 
-/// Joins them by a task of this thread.
+/// Joins the connections in a task on the current thread.
 pub(crate) fn start(tunnel: Tunnel) {
     drop(tokio::task::spawn_local(tunnel.run()));
 }
@@ -110,8 +110,8 @@ impl Tunnel {
     }
 }
 
-/// Closes a WebSocket towards both sides: each gets the rest of the frame that it is in the middle of, and a Close
-/// frame (RFC 6455 §5.5.1). The client's connection ends when it has answered, as RFC 6455 §7.1.1 has it.
+/// Closes a WebSocket towards both sides: each side gets the rest of the current frame and a Close frame (RFC 6455
+/// §5.5.1). The client's connection ends after the client's Close frame, as RFC 6455 §7.1.1 requires.
 async fn close<C, B>(client: &mut Metered<C>, backend: &mut Metered<B>, join: Join) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite + Unpin,
@@ -119,15 +119,15 @@ where
 {
     let (to_backend, to_client) = join.into_unwritten();
     close_one(client, backend, to_client, &GOING_AWAY).await?;
-    // A backend that does not take it is about to be ended anyway.
+    // A backend that does not accept the frame is about to be ended anyway.
     drop(close_one(backend, client, to_backend, &masked_going_away(rand::random())).await);
     let mut ignored = [0; CLOSE_BUFFER_BYTES];
     while !client.received.as_ref().is_some_and(Frames::is_closed) && client.read(&mut ignored).await? > 0 {}
     client.shutdown().await
 }
 
-/// Writes to `to` what ends its last frame, the beginning of which is `rest` and the end of which comes from `from`;
-/// then `frame`, unless it has had a Close frame.
+/// Completes the last frame written to `to`, whose bytes are first in `rest` and then in `from`; then writes `frame`,
+/// unless a Close frame was written already.
 async fn close_one<T, F>(to: &mut Metered<T>, from: &mut Metered<F>, mut rest: Vec<u8>, frame: &[u8]) -> io::Result<()>
 where
     T: AsyncWrite + Unpin,
@@ -154,13 +154,13 @@ where
 
 /// The shared state of the two directions.
 struct State {
-    /// Whether one side has ended.
+    /// True once one side has ended.
     ended: Cell<bool>,
-    /// When a byte last came.
+    /// Time of the last byte.
     moved: Cell<Instant>,
-    /// Since when the client takes nothing of what is there for it, …
+    /// Time since which the client accepts no bytes.
     client_blocked: Cell<Option<Instant>>,
-    /// … and the backend.
+    /// Time since which the backend accepts no bytes.
     backend_blocked: Cell<Option<Instant>>,
 }
 
@@ -174,8 +174,8 @@ impl State {
         }
     }
 
-    /// Returns when nothing has moved for `both`, or for `one` after one side has ended, or where one side has taken
-    /// nothing for that time.
+    /// Returns after a silence of `both`, or of `one` after the end of one side, or after one side has accepted no
+    /// bytes for `one`.
     async fn silence(&self, both: Duration, one: Duration) {
         loop {
             sleep(one.min(both)).await;
@@ -189,15 +189,15 @@ impl State {
     }
 }
 
-/// Counts what is read from one side, and follows the frames of a WebSocket.
+/// Counts the bytes read from one side, and follows WebSocket frames.
 struct Metered<T> {
-    /// Frames that were read, where they matter.
+    /// Received frames, for a WebSocket.
     received: Option<Frames>,
-    /// Frames that were written.
+    /// Sent frames, for a WebSocket.
     sent: Option<Frames>,
     count: fn(&Counters) -> &Cell<u64>,
     counters: Rc<Counters>,
-    /// Since when it takes nothing.
+    /// Selects the time since which the side accepts no bytes.
     blocked: fn(&State) -> &Cell<Option<Instant>>,
     io: T,
     state: Rc<State>,

@@ -1,14 +1,13 @@
-//! Where the frames of a WebSocket begin and end, and the frames that close one: a tunnel can be closed between two
-//! frames only (RFC 6455 §5).
+//! Frame boundaries of a WebSocket, and Close frames: a tunnel can only be closed between two frames (RFC 6455 §5).
 
-/// Longest head of a frame: two bytes, a length of eight and a mask of four.
+/// Longest frame header: two bytes, a length of eight bytes and a mask of four bytes.
 const HEAD_BYTES_MAX: usize = 14;
-/// `Close` with status 1001, "going away" (RFC 6455 §7.4.1), as a server sends it.
+/// `Close` with status 1001, "going away" (RFC 6455 §7.4.1), as sent by a server.
 pub(super) const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xE9];
 /// The opcode of a Close frame.
 const CLOSE: u8 = 0x8;
 
-/// The same from a client, whose frames are masked with what nobody can foresee (RFC 6455 §5.3).
+/// Returns a Close frame as sent by a client, masked with an unpredictable mask (RFC 6455 §5.3).
 pub(super) fn masked_going_away(mask: [u8; 4]) -> [u8; 8] {
     let [first, second, third, fourth] = mask;
     [0x88, 0x82, first, second, third, fourth, 0x03 ^ first, 0xE9 ^ second]
@@ -19,7 +18,7 @@ pub(super) fn masked_going_away(mask: [u8; 4]) -> [u8; 8] {
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES_MAX],
     head_len: usize,
-    /// Bytes of the payload that are still to come.
+    /// Bytes of the payload left.
     payload_left: u64,
     is_closing: bool,
 }
@@ -33,7 +32,7 @@ impl Frames {
         }
     }
 
-    /// Number of `bytes` before the next frame boundary; all of them if there is none.
+    /// Returns the number of `bytes` before the next frame boundary; all bytes without a boundary.
     pub(super) fn until_boundary(&self, bytes: &[u8]) -> usize {
         let mut ahead = Self { head: self.head, ..*self };
         let mut passed = 0;
@@ -43,17 +42,17 @@ impl Frames {
         passed
     }
 
-    /// Whether the last frame has ended.
+    /// Returns true at a frame boundary.
     pub(super) fn is_at_boundary(&self) -> bool {
         self.head_len == 0 && self.payload_left == 0
     }
 
-    /// Whether a Close frame has come, after which there is nothing more.
+    /// Returns true after a Close frame, the last frame.
     pub(super) fn is_closed(&self) -> bool {
         self.is_closing && self.is_at_boundary()
     }
 
-    /// Takes one byte of a head, or as much of a payload as there is.
+    /// Consumes one byte of a header, or all available payload.
     fn step(&mut self, bytes: &[u8]) -> usize {
         if self.payload_left > 0 {
             let available = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -73,7 +72,7 @@ impl Frames {
     }
 }
 
-/// The length of a head, from its first two bytes; one that has fewer is longer than that.
+/// Returns the length of a header, computed from the first two bytes; an incomplete header has at least the minimum.
 fn head_bytes(head: &[u8; HEAD_BYTES_MAX]) -> usize {
     let [_, second, ..] = head;
     let length = match second & 0x7F {

@@ -1,5 +1,5 @@
-//! The local authority of `self-signed` mode: made once, kept in the data folder, and asked for a certificate whenever
-//! a visitor names a host that the edge serves.
+//! The local authority of `self-signed` mode: created once in the data folder, and used to issue a certificate for each
+//! requested host that the edge serves.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,45 +26,46 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{Error, PatternOf};
 use devanture_base::durable;
 
-/// The name that a person finds the authority under in a browser's list.
+/// The name of the authority in a browser's list.
 const AUTHORITY_NAME: &str = "Devanture local authority";
 /// Validity of the authority.
 const AUTHORITY_VALID: Duration = Duration::days(3_650);
-/// An authority that has fewer days left than this is replaced at a start.
+/// Minimum of days left; an authority with fewer days is replaced at a start.
 pub const AUTHORITY_DAYS_MIN: i64 = LEAF_DAYS;
 const LEAF_DAYS: i64 = 90;
-/// Validity of a certificate, from its backdated start: Mozilla's modern profile asks for at most 90 days.
+/// Validity of a certificate, from its backdated start: Mozilla's modern profile requires at most 90 days.
 const LEAF_VALID: Duration = Duration::days(LEAF_DAYS);
-/// A certificate that has less left than this is made again.
+/// Minimum of remaining validity; a certificate with less is issued again.
 const LEAF_LEFT_MIN: Duration = Duration::days(30);
 /// Backdating of certificates, for clients whose clock is behind.
 const BACKDATED: Duration = Duration::days(1);
-/// Certificates that are kept; beyond, the oldest goes.
+/// Maximum of cached certificates; the oldest is evicted.
 const LEAVES_MAX: usize = 1_024;
 /// The longest name that fits the subject of a certificate (RFC 5280, `ub-common-name`).
 const COMMON_NAME_MAX: usize = 64;
-/// The name of the edge for clients that name no host, and on the admin listener.
+/// The names of the edge for clients without SNI, and on the admin listener.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 pub(super) const CERTIFICATE_FILE: &str = "ca.pem";
 pub(super) const KEY_FILE: &str = "ca.key";
-/// Everybody may read the certificate.
+/// Mode of the certificate, readable by every user.
 pub(super) const CERTIFICATE_MODE: u32 = 0o644;
-/// Nobody but the edge may read the key.
+/// Mode of the key, readable only by the edge.
 pub(super) const KEY_MODE: u32 = 0o600;
 
-/// A clock before this second since 1970 (2025-01-01 UTC) was never set: no release is older.
+/// Earliest plausible time, in seconds since 1970 (2025-01-01 UTC): every release is newer, so an earlier clock was
+/// never set.
 const CLOCK_MIN_S: i64 = 1_735_689_600;
 
-/// The authority, with the certificates that it made.
+/// The authority, with the issued certificates.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// Domains at and below which alone it is believed, beside this machine's addresses; empty if for every name.
+    /// Permitted domains including subdomains, besides the machine's addresses; empty for every name.
     domains: Vec<String>,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
     provider: Arc<CryptoProvider>,
-    /// Held for a look-up or an insertion only, never while a certificate is made.
+    /// Held for a lookup or an insertion only, never while a certificate is issued.
     leaves: Mutex<HashMap<String, Leaf>>,
 }
 
@@ -82,13 +83,13 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Opens the authority in `folder`, or makes it.
+    /// Opens or creates the authority in `folder`.
     pub(crate) fn open(folder: &Path, provider: Arc<CryptoProvider>) -> Result<Self, Error> {
         let certificate = read(&folder.join(CERTIFICATE_FILE))?;
         let key = read(&folder.join(KEY_FILE))?;
         let (pem, key) = match (certificate, key) {
             (Some(certificate), Some(key)) => (certificate, key),
-            // The key is written first: without the certificate, nobody has trusted it yet.
+            // The key is written first: without the certificate, no client has trusted the key yet.
             (None, _) => make(folder, &[], OffsetDateTime::now_utc())?,
             (Some(_), None) => {
                 return Err(Error::Authority {
@@ -101,13 +102,14 @@ impl Authority {
         authority.renewed(folder, OffsetDateTime::now_utc())
     }
 
-    /// The authority itself, or a new one in its place if it expires or is not valid yet at `now`.
+    /// Returns the authority, or a new authority if the existing one expires or is not valid yet at `now`.
     fn renewed(self, folder: &Path, now: OffsetDateTime) -> Result<Self, Error> {
         let is_valid = self.not_before <= now;
         if is_valid && self.not_after - now > Duration::days(AUTHORITY_DAYS_MIN) {
             return Ok(self);
         }
-        // A machine without a battery starts in 1970: replacing what people trust would be wrong a minute later.
+        // A machine without a clock battery starts in 1970: a replacement of the trusted authority would be wrong a
+        // minute later.
         if !is_valid && now.unix_timestamp() < CLOCK_MIN_S {
             let reason = format!("it is valid from {} on, and the clock says {now}: set the clock", self.not_before);
             return Err(Error::Authority { path: folder.join(CERTIFICATE_FILE), reason });
@@ -139,14 +141,14 @@ impl Authority {
         Ok(Self { issuer, domains, not_before, not_after, provider, leaves: Mutex::default() })
     }
 
-    /// A certificate for `name`, kept or made now.
+    /// Returns a cached or new certificate for `name`.
     pub(crate) fn leaf(&self, name: &str) -> Result<Arc<CertifiedKey>, Error> {
         self.named(name, || vec![name.to_owned()])
     }
 
-    /// The certificate of the edge itself.
+    /// Returns the certificate of the edge itself.
     pub(crate) fn own_leaf(&self) -> Result<Arc<CertifiedKey>, Error> {
-        // No host has an empty name, so no visitor can ask for this entry.
+        // No host has an empty name, so that no visitor can request the entry.
         self.named("", || OWN_NAMES.map(str::to_owned).to_vec())
     }
 
@@ -162,7 +164,8 @@ impl Authority {
                 return Ok(Arc::clone(&leaf.key));
             }
         }
-        // Two threads may make one for the same name at once: the work is small and either is good.
+        // Two threads may issue a certificate for the same name at once: the work is small and either certificate is
+        // good.
         let leaf = self.make(names(), now)?;
         let key = Arc::clone(&leaf.key);
         let mut leaves = self.leaves.lock();
@@ -191,15 +194,15 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        // A client that trusts the authority has its certificate: the leaf alone is sent.
+        // A client that trusts the authority has its certificate: only the leaf is sent.
         let certified = CertifiedKey::from_der(vec![certificate.into()], key, &self.provider)?;
         Ok(Leaf { key: Arc::new(certified), made: now, not_after })
     }
 }
 
-/// Has the authority in `folder`, which is made if it is missing, believed for these domains, names below them and this
-/// machine's addresses alone. One whose certificate says otherwise is made again: a person who trusts it would go on to
-/// trust it for every name.
+/// Restricts the authority in `folder`, created if missing, to `domains`, their subdomains and the machine's addresses.
+/// An authority with another scope is replaced: a person who trusts the old certificate would otherwise trust every
+/// name.
 pub(super) fn confine(folder: &Path, domains: &[String]) -> Result<(), Error> {
     let path = folder.join(CERTIFICATE_FILE);
     if let Some(pem) = read(&path)? {
@@ -214,7 +217,7 @@ pub(super) fn confine(folder: &Path, domains: &[String]) -> Result<(), Error> {
     make(folder, domains, OffsetDateTime::now_utc()).map(drop)
 }
 
-/// The certificate in `pem`, which comes from `folder`.
+/// Decodes the certificate in `pem`, read from `folder`.
 fn der_of(folder: &Path, pem: &str) -> Result<CertificateDer<'static>, Error> {
     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| Error::Authority {
         path: folder.join(CERTIFICATE_FILE),
@@ -222,7 +225,7 @@ fn der_of(folder: &Path, pem: &str) -> Result<CertificateDer<'static>, Error> {
     })
 }
 
-/// The domains that an authority's certificate confines it to.
+/// Returns the permitted domains of an authority's certificate.
 fn domains_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     let constraints = certificate.name_constraints().ok().flatten();
     let permitted = constraints.and_then(|constraints| constraints.value.permitted_subtrees.as_ref());
@@ -233,7 +236,7 @@ fn domains_of(certificate: &X509Certificate<'_>) -> Vec<String> {
     permitted.into_iter().flatten().filter_map(|subtree| domain(&subtree.base)).collect()
 }
 
-/// What says in an authority's certificate which names it is believed for (RFC 5280 §4.2.1.10).
+/// Returns the name constraints of an authority's certificate (RFC 5280 §4.2.1.10).
 fn constraints(domains: &[String]) -> NameConstraints {
     let own = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
     let own = own.map(|address| CidrSubnet::from_addr_prefix(address, if address.is_ipv4() { 32 } else { 128 }));
@@ -242,8 +245,8 @@ fn constraints(domains: &[String]) -> NameConstraints {
     NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() }
 }
 
-/// Makes an authority at `now`, for these domains alone if there are any, and keeps it in `folder`; gives its
-/// certificate and key in PEM.
+/// Creates an authority at `now`, restricted to `domains` unless empty, and stores the authority in `folder`; returns
+/// the certificate and the key in PEM.
 fn make(folder: &Path, domains: &[String], now: OffsetDateTime) -> Result<(String, String), Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -251,7 +254,7 @@ fn make(folder: &Path, domains: &[String], now: OffsetDateTime) -> Result<(Strin
     params.distinguished_name.push(DnType::CommonName, AUTHORITY_NAME);
     params.not_before = now - BACKDATED;
     params.not_after = now - BACKDATED + AUTHORITY_VALID;
-    // It signs certificates of servers, and no further authority.
+    // The authority signs server certificates, and no further authority.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.name_constraints = (!domains.is_empty()).then(|| constraints(domains));
@@ -265,7 +268,7 @@ fn make(folder: &Path, domains: &[String], now: OffsetDateTime) -> Result<(Strin
     Ok((pem, key))
 }
 
-/// The certificate of the authority in `folder`, in PEM.
+/// Returns the certificate of the authority in `folder`, in PEM.
 pub(super) fn certificate(folder: &Path) -> Result<String, Error> {
     let path = folder.join(CERTIFICATE_FILE);
     read(&path)?.ok_or(Error::NoAuthority { path })
@@ -279,11 +282,11 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// Answers visitors: a leaf for a name that the edge serves.
+/// Resolves certificates for visitors: a leaf for a name that the edge serves.
 pub(crate) struct ForVisitors {
     pub(crate) authority: Arc<Authority>,
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// The wildcard that alone stands for a name.
+    /// Returns the wildcard that stands for a name.
     pub(crate) pattern_of: PatternOf,
 }
 
@@ -298,8 +301,8 @@ impl ResolvesServerCert for ForVisitors {
         let made = match hello.server_name() {
             None => self.authority.own_leaf(),
             Some(name) if (self.serves)(name) => {
-                // Anybody may make up names below a wildcard: all of them share one leaf, and push no other one out. No
-                // client takes one for all names below a name of one label.
+                // Visitors may invent names below a wildcard: all such names share one leaf, and evict no other leaf.
+                // Clients reject a wildcard below a single label.
                 let pattern = (self.pattern_of)(name).filter(|pattern| pattern.split('.').count() > 2);
                 self.authority.leaf(pattern.as_deref().unwrap_or(name))
             }
@@ -309,7 +312,7 @@ impl ResolvesServerCert for ForVisitors {
     }
 }
 
-/// Answers on the admin listener: one leaf, whatever it is called by.
+/// Resolves certificates on the admin listener: one leaf for every name.
 #[derive(Debug)]
 pub(crate) struct ForAdmin(pub(crate) Arc<Authority>);
 
@@ -381,7 +384,7 @@ mod tests {
         std::fs::remove_file(&key).unwrap();
         let error = Authority::open(folder.path(), provider()).unwrap_err().to_string();
         assert!(error.contains("it is missing"), "{error}");
-        // Nobody can have trusted a certificate that is not there: as after a crash between the two files.
+        // A missing certificate cannot have been trusted: for example, after a crash between the two files.
         std::fs::copy(other.path().join(KEY_FILE), &key).unwrap();
         std::fs::remove_file(&certificate).unwrap();
         drop(Authority::open(folder.path(), provider()).unwrap());
@@ -413,7 +416,7 @@ mod tests {
     fn a_confined_authority_is_believed_for_its_own_names_alone() {
         let folder = tempfile::tempdir().unwrap();
         let domains = ["localhost".to_owned()];
-        // One that a person trusts since before is not good enough.
+        // An unrestricted authority that a person trusts already is replaced.
         make(folder.path(), &[], OffsetDateTime::now_utc()).unwrap();
         let certificate = || std::fs::read(folder.path().join(CERTIFICATE_FILE)).unwrap();
         let before = certificate();
@@ -472,7 +475,7 @@ mod tests {
         assert!(!Arc::ptr_eq(&leaf, &renewed));
         assert!(Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));
 
-        // One that a clock made which was ahead by then is not valid yet.
+        // The authority of a clock that was ahead is not valid yet.
         let ahead = OffsetDateTime::now_utc() + BACKDATED + Duration::HOUR;
         authority.leaves.lock().get_mut("shop.localhost").unwrap().made = ahead;
         assert!(!Arc::ptr_eq(&renewed, &authority.leaf("shop.localhost").unwrap()));

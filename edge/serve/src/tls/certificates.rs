@@ -1,4 +1,4 @@
-//! The edge's certificates: from files, from an authority by ACME, or from the local authority, as `[tls]` says.
+//! The edge's certificates: from files, from an authority by ACME, or from the local authority, depending on `[tls]`.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -20,23 +20,23 @@ use super::source::IssuedCertificates;
 use super::tickets::{TicketFile, Tickets};
 use devanture_base::telemetry::Gauges;
 
-/// Interval at which [`Certificates::watch_files`] looks at the files.
+/// Interval at which [`Certificates::watch_files`] checks the files.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Certificates of one source whose end the metrics have.
+/// Maximum of certificates of one source whose expiry is in the metrics.
 const ENDS_SHOWN_MAX: usize = 100;
-/// The folder of the local authority, and of what an authority issued, in the data folder.
+/// The folder of the local authority, and of certificates issued by an authority, in the data folder.
 pub const AUTHORITY_FOLDER: &str = "tls";
-/// The name that every self-signed edge answers to.
+/// A name that every self-signed edge serves.
 const LOCALHOST: &str = "localhost";
 
-/// Whether the edge serves a name, which comes in lower case. It is asked in every handshake and must be quick.
+/// Returns true if the edge serves a name, given in lower case. Called in every handshake, and must be fast.
 pub type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The wildcard, such as `*.example.org`, that alone stands for a name which the edge serves.
+/// Returns the wildcard, such as `*.example.org`, that stands for a served name.
 pub type PatternOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
-/// The certificates of this edge, for all its listeners. Clones are the same certificates.
+/// The certificates of the edge, for all listeners. Clones share the certificates.
 #[derive(Debug, Clone)]
 pub struct Certificates {
     visitors: ServerTls,
@@ -53,13 +53,14 @@ enum Source {
 }
 
 impl Certificates {
-    /// Reads the certificates that `tls` names, with paths relative to `base_dir`; or opens the local authority in
-    /// `data_dir`, and makes it where there is none. Where `tls` names an authority, its certificates are `issued`.
+    /// Reads the certificates of `tls`, with paths relative to `base_dir`; or opens or creates the local authority in
+    /// `data_dir`. If `tls` names an authority, its certificates are `issued`.
     ///
-    /// `knows`, and `pattern_of`, only decide where the authority is local, and by ACME: files alone answer for every
-    /// name.
+    /// `knows` and `pattern_of` only matter for a local authority and for ACME: certificates from files alone serve
+    /// every name.
     ///
     /// # Errors
+    /// All of [`Error`].
     /// All of [`Error`].
     pub fn open(
         tls: &Tls,
@@ -97,7 +98,7 @@ impl Certificates {
             Tls::Files(named) => {
                 let files = open_files(named, base_dir)?;
                 files.report();
-                // Each listener has tickets of its own: a session begun on one is never resumed on the other.
+                // Each listener has separate tickets: a session of one listener never resumes on another listener.
                 let listener = || {
                     let held = Arc::clone(&files);
                     let covers = move |sni: &str, host: &str| held.covers(sni, host);
@@ -110,7 +111,7 @@ impl Certificates {
                 let serves: Knows = Arc::new(move |name| name == LOCALHOST || knows(name));
                 let for_visitors =
                     ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves), pattern_of };
-                // Each name has a leaf of its own; the admin's one is for every name.
+                // Each name has its own leaf; the admin listener's leaf serves every name.
                 let visitors = ServerTls::new(Arc::new(for_visitors), serves, Arc::new(|_, _| false))?;
                 let admin = ServerTls::new(Arc::new(ForAdmin(authority)), Arc::new(|_| true), Arc::new(|_, _| true))?;
                 Ok(Self { visitors, admin, source: Source::SelfSigned, tickets: None })
@@ -131,7 +132,7 @@ impl Certificates {
             move |name: &str| files.as_ref().is_some_and(|files| files.fits(name))
         };
         let serves: Knows = { Arc::new(move |name| name == LOCALHOST || knows(name) || fits(name)) };
-        // What an authority issues, local or not, is for one name alone.
+        // A certificate issued by an authority, local or not, covers only one name.
         let covers = {
             let files = files.clone();
             let of_files = move |files: &Arc<Files>, sni: &str, host: &str| files.fits(sni) && files.covers(sni, host);
@@ -154,7 +155,7 @@ impl Certificates {
         Ok(Self { visitors, admin, source: Source::Authority { issued, files }, tickets: None })
     }
 
-    /// Adds the ends of the certificates; of more, those that end first.
+    /// Adds the expiry times of certificates; beyond the maximum, only the earliest.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         let (files, issued) = match &self.source {
             Source::Authority { issued, files } => (files.as_ref(), issued.as_ref()),
@@ -165,7 +166,7 @@ impl Certificates {
         let of_acme = issued.map(|issued| issued.ends()).unwrap_or_default();
         for (source, mut ends) in [("file", of_files), ("acme", of_acme)] {
             ends.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
-            // Several files may be for one name: the first that ends counts.
+            // Several files may have one name: the earliest expiry counts.
             let mut seen = HashSet::new();
             ends.retain(|(name, _)| seen.insert(name.clone()));
             for (name, end_s) in ends.iter().take(ENDS_SHOWN_MAX) {
@@ -174,7 +175,7 @@ impl Certificates {
         }
     }
 
-    /// Checks the files that `tls` names, as far as that can be done without a data folder.
+    /// Checks the files of `tls` as far as possible without a data folder.
     ///
     /// # Errors
     /// All errors of the files, not only the first.
@@ -184,7 +185,7 @@ impl Certificates {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    /// The certificate of the local authority in `data_dir`, in PEM.
+    /// Returns the certificate of the local authority in `data_dir`, in PEM.
     ///
     /// # Errors
     /// [`Error::NoAuthority`] before the first start, and [`Error::Read`].
@@ -192,11 +193,11 @@ impl Certificates {
         authority::certificate(&data_dir.join(AUTHORITY_FOLDER))
     }
 
-    /// Has the local authority in `data_dir` believed for these domains, names below them and this machine alone, as
-    /// its certificate says; makes it again where that says otherwise.
+    /// Restricts the local authority in `data_dir` to `domains`, their subdomains and the machine; replaces an
+    /// authority with another scope.
     ///
     /// # Errors
-    /// [`Error::Authority`], [`Error::Read`], and where it cannot be written.
+    /// [`Error::Authority`], [`Error::Read`], and errors of writing.
     pub fn confine_authority(data_dir: &Path, domains: &[&Hostname]) -> Result<(), Error> {
         let named = domains.iter().copied().map(Hostname::as_str);
         let mut domains: Vec<String> = named.chain([LOCALHOST]).map(str::to_owned).collect();
@@ -205,33 +206,33 @@ impl Certificates {
         authority::confine(&data_dir.join(AUTHORITY_FOLDER), &domains)
     }
 
-    /// The file of the local authority's certificate.
+    /// Returns the file of the local authority's certificate.
     #[must_use]
     pub fn authority_file(data_dir: &Path) -> PathBuf {
         data_dir.join(AUTHORITY_FOLDER).join(authority::CERTIFICATE_FILE)
     }
 
-    /// Certificates from files that can be read, and that clients refuse now: a sentence for each.
+    /// Lists readable certificates that clients refuse now, as sentences.
     #[must_use]
     pub fn outdated(tls: &Tls, base_dir: &Path) -> Vec<String> {
         let (Tls::Acme { files, .. } | Tls::Files(files)) = tls else { return Vec::new() };
         open_files(files, base_dir).map_or_else(|_error| Vec::new(), |files| files.outdated())
     }
 
-    /// Has the tickets of sessions by the keys in the file at `path`, which other nodes may have too.
+    /// Uses the ticket keys in the file at `path`, which other nodes may share.
     ///
     /// # Errors
     /// [`Error::Read`] and [`Error::TicketKeys`].
     pub fn with_ticket_keys(self, path: &Path) -> Result<Self, Error> {
         let file = Arc::new(TicketFile::open(path.to_path_buf())?);
-        // As with random keys, a session begun on one listener is never resumed on the other.
+        // As with random keys, a session of one listener never resumes on another listener.
         let tickets = |purpose: &'static str| Tickets::new(Arc::clone(&file), purpose);
         let visitors = self.visitors.with_tickets(tickets("visitors")?);
         let admin = self.admin.with_tickets(tickets("admin")?);
         Ok(Self { visitors, admin, source: self.source, tickets: Some(file) })
     }
 
-    /// Checks the file of the keys of tickets at `path`.
+    /// Checks the file of ticket keys at `path`.
     ///
     /// # Errors
     /// As [`Certificates::with_ticket_keys`].
@@ -239,25 +240,26 @@ impl Certificates {
         TicketFile::open(path.to_path_buf()).map(drop)
     }
 
-    /// Sets the profile of TLS on all listeners, for new handshakes. It is `intermediate` at first.
+    /// Sets the TLS profile of all listeners, for new handshakes. The initial profile is `intermediate`.
     pub fn set_profile(&self, profile: TlsProfile) {
         self.visitors.set_profile(profile);
         self.admin.set_profile(profile);
     }
 
-    /// The TLS configuration of the listener for visitors.
+    /// Returns the TLS configuration of the visitor listener.
     #[must_use]
     pub fn server_config(&self) -> ServerTls {
         self.visitors.clone()
     }
 
-    /// The TLS configuration of the admin listener.
+    /// Returns the TLS configuration of the admin listener.
     #[must_use]
     pub fn admin_server_config(&self) -> ServerTls {
         self.admin.clone()
     }
 
-    /// Whether the certificate for `host` is one that strangers trust: not of the local authority. Takes no lock.
+    /// Returns true if the certificate for `host` is publicly trusted, rather than from the local authority. Takes no
+    /// lock.
     #[must_use]
     pub fn are_trusted_for(&self, host: &str) -> bool {
         match &self.source {
@@ -269,8 +271,8 @@ impl Certificates {
         }
     }
 
-    /// The certificate that visitors of `host` are shown, or those of the names that a wildcard stands for; `None`
-    /// where there is none but one of the local authority.
+    /// Returns the certificate for visitors of `host`, or of the names of a wildcard; `None` if only the local
+    /// authority has a certificate.
     #[must_use]
     pub fn certificate_of(&self, host: &HostPattern) -> Option<HostnameCertificate> {
         let of_file = |files: &Arc<Files>| {
@@ -287,8 +289,8 @@ impl Certificates {
         }
     }
 
-    /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless it looks for
-    /// a proof that it was promised a moment ago, in a cluster by any node.
+    /// Returns the proof for an authority that requests `path` of `host` over plain HTTP; `None` unless a proof is
+    /// pending, in a cluster on any node.
     pub async fn http_proof(&self, host: &str, path: &str) -> Option<String> {
         match &self.source {
             Source::Authority { issued: Some(issued), .. } => issued.http_proof(host, path).await,
@@ -296,8 +298,8 @@ impl Certificates {
         }
     }
 
-    /// Reads the files again. New handshakes get the new certificates only if all of them are good, and the new keys of
-    /// tickets only if these are.
+    /// Reads the files again. New handshakes get the new certificates only if all certificates are valid, and the new
+    /// ticket keys only if all keys are valid.
     ///
     /// # Errors
     /// Errors of the files; the earlier certificates, or keys, stay.
@@ -306,8 +308,8 @@ impl Certificates {
         self.files().map_or(Ok(()), |files| files.reload()).and(tickets)
     }
 
-    /// Looks at the files every [`WATCH_INTERVAL`] and reads them again when they have changed; never ends. To be
-    /// dropped when it is not wanted any more; it must be inside a tokio runtime.
+    /// Checks the files every [`WATCH_INTERVAL`] and reads changed files again; never ends. Stops on drop; must run
+    /// inside a tokio runtime.
     pub async fn watch_files(self) {
         let (files, tickets) = (self.files().cloned(), self.tickets.clone());
         if files.is_none() && tickets.is_none() {
@@ -326,12 +328,12 @@ impl Certificates {
                     tickets.look();
                 }
             };
-            // The disk may be slow. A panic there would leave the certificates as they are.
+            // The disk may be slow. A panic in the blocking task leaves the certificates unchanged.
             drop(tokio::task::spawn_blocking(look).await);
         }
     }
 
-    /// Whether one of the files is for a name.
+    /// Returns true if one of the files is for a name.
     #[must_use]
     pub fn have_file_for(&self, name: &str) -> bool {
         self.files().is_some_and(|files| files.fits(name))
@@ -346,7 +348,7 @@ impl Certificates {
     }
 }
 
-/// Adds the end of a certificate, in seconds since 1970 UTC, by its name and its source.
+/// Adds the expiry of a certificate, in seconds since 1970 UTC, by name and source.
 #[allow(clippy::cast_precision_loss, reason = "exact for 285 million years")]
 pub fn add_end(gauges: &mut Gauges, (name, source): (&str, &str), end_s: i64) {
     let labels = [("name", name), ("source", source)];
@@ -359,7 +361,7 @@ fn open_files(named: &[CertificateFiles], base_dir: &Path) -> Result<Arc<Files>,
     Ok(Arc::new(Files::open(named.iter().map(pair).collect(), provider())?))
 }
 
-/// What is wrong with a certificate and its key: both, where neither can be read.
+/// Returns the errors of a certificate and its key: both, if both are unreadable.
 fn check_files(named: &CertificateFiles, base_dir: &Path) -> Vec<Error> {
     let unread = [&named.certificate, &named.key].map(|path| files::read(&base_dir.join(path)).err());
     let unread: Vec<Error> = unread.into_iter().flatten().collect();
@@ -369,7 +371,7 @@ fn check_files(named: &CertificateFiles, base_dir: &Path) -> Vec<Error> {
     }
 }
 
-/// Answers from files where one is for the name, and otherwise as `rest` does.
+/// Resolves from files if a file has the name, and otherwise from `rest`.
 #[derive(Debug)]
 struct Fallback<R> {
     files: Option<Arc<Files>>,
@@ -385,8 +387,8 @@ impl<R: ResolvesServerCert> ResolvesServerCert for Fallback<R> {
     }
 }
 
-/// Answers with what an authority issued for the name; while there is nothing, with the local authority's leaf, so that
-/// no visitor waits for an authority.
+/// Resolves to a certificate issued by an authority; until then, to the local authority's leaf, so that no visitor
+/// waits for an authority.
 #[derive(Debug)]
 struct Issued {
     issued: Option<Arc<dyn IssuedCertificates>>,

@@ -1,4 +1,4 @@
-//! Files that are read again when they change, seen from outside: by their times, lengths and numbers.
+//! Reload of changed files, detected by modification time, length and inode.
 
 use std::fmt::Display;
 use std::fs::Metadata;
@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
-/// Age of a file's last change from which on its time distinguishes changes.
+/// Age of a file's last change at which a further change has a different time.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// The last look at a list of files.
+/// The last observed state of a list of files.
 #[derive(Debug)]
 pub struct Changes {
     paths: Vec<PathBuf>,
@@ -21,10 +21,10 @@ pub struct Changes {
 #[derive(Debug)]
 struct Seen {
     marks: Vec<Mark>,
-    /// Their metadata since they changed: they are read when that holds for two looks, as a file that is being written
-    /// may be good already, of half of what it will say.
+    /// Metadata since the last change: files are read once two consecutive checks agree, because a file that is being
+    /// written may already be valid with only half of its content.
     changing: Option<Vec<Mark>>,
-    /// The last attempt failed, with this message.
+    /// Message of the last failed attempt.
     failure: Option<String>,
 }
 
@@ -53,19 +53,19 @@ impl Mark {
 }
 
 impl Changes {
-    /// The files as they are now, before they are read for the first time.
+    /// Records the current state of the files, before the first read.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         let marks = marks(&paths);
         Self { paths, seen: Mutex::new(Seen { marks, changing: None, failure: None }) }
     }
 
-    /// Reads the files again, by `read`, one caller at a time.
+    /// Reads the files again by `read`, one caller at a time.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Errors of `read`.
     pub fn reload<E: Display>(&self, read: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut seen = self.seen.lock();
-        // Taken before the files are read: what changes meanwhile is then seen as a change the next time.
+        // Taken before the read: a change during the read counts as a change at the next check.
         seen.marks = marks(&self.paths);
         seen.changing = None;
         let done = read();
@@ -73,11 +73,10 @@ impl Changes {
         done
     }
 
-    /// Reads the files again if they may have changed, or were not good the last time; an error is given only where it
-    /// is another than before. To be called every so often.
+    /// Reads the files again if the files may have changed, or the last read failed. To be called periodically.
     ///
     /// # Errors
-    /// Those of `read`, once for each that differs.
+    /// Errors of `read`, only if different from the previous error.
     pub fn look<E: Display>(&self, read: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let before = {
             let mut seen = self.seen.lock();

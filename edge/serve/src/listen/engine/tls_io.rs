@@ -1,5 +1,5 @@
-//! TLS between a socket and the engine: records that came become plaintext, what was put becomes records. Nothing is
-//! held here: what the peer does not take stays in the session, and nothing new is made while it does.
+//! TLS between a socket and the engine: decrypts received records and encrypts output. No buffers here: unsent records
+//! stay in the session, and no new records are produced meanwhile.
 
 use std::io::{self, BufRead, IoSlice, Write};
 use std::pin::Pin;
@@ -11,16 +11,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
-    /// Bytes of the socket, of which the session may have made plaintext.
+    /// Bytes from the socket, possibly with new plaintext in the session.
     Bytes,
-    /// The peer sends no more.
+    /// The peer has ended its direction.
     End,
 }
 
-/// Reads the socket once, into `input`, and gives the plaintext to `receive`.
+/// Reads the socket once into `input`, and passes the plaintext to `receive`.
 ///
 /// # Errors
-/// When the socket failed, or when the records are not those of this session; the alert about it is to be written.
+/// The socket failed, or the records are invalid in the session; the alert must be written then.
 pub(super) fn poll_read<T: AsyncRead + Unpin>(
     io: &mut T,
     session: &mut ServerConnection,
@@ -35,7 +35,7 @@ pub(super) fn poll_read<T: AsyncRead + Unpin>(
         return Poll::Ready(Ok(ReadOutcome::End));
     }
     while !records.is_empty() {
-        // Nothing is taken after a `close_notify`.
+        // No data is accepted after a `close_notify`.
         if session.read_tls(&mut records)? == 0 {
             return Poll::Ready(Ok(ReadOutcome::End));
         }
@@ -48,12 +48,12 @@ pub(super) fn poll_read<T: AsyncRead + Unpin>(
     Poll::Ready(Ok(ReadOutcome::Bytes))
 }
 
-/// The error of records that are not of this session.
+/// Converts an error of invalid records.
 pub(super) fn mistaken(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Gives the plaintext that the session holds to `receive`.
+/// Passes the session's plaintext to `receive`.
 pub(super) fn give(session: &mut ServerConnection, receive: &mut impl FnMut(&[u8])) {
     let mut reader = session.reader();
     while let Ok(bytes) = reader.fill_buf()
@@ -65,10 +65,10 @@ pub(super) fn give(session: &mut ServerConnection, receive: &mut impl FnMut(&[u8
     }
 }
 
-/// Writes the session's records until none is left. After `Pending`, the task is woken when the socket takes more.
+/// Writes the session's records until none is left. After `Pending`, the task is woken when the socket accepts more.
 ///
 /// # Errors
-/// When the socket failed.
+/// The socket failed.
 pub(super) fn poll_write<T: AsyncWrite + Unpin>(
     io: &mut T,
     session: &mut ServerConnection,
@@ -85,7 +85,7 @@ pub(super) fn poll_write<T: AsyncWrite + Unpin>(
     Poll::Ready(Ok(()))
 }
 
-/// A socket as the session writes to it.
+/// A socket as the writer of a session.
 struct Records<'r, 'c, T> {
     io: &'r mut T,
     cx: &'r mut Context<'c>,

@@ -1,9 +1,8 @@
-//! The owner of the other end of a TCP connection to an instance of this machine.
+//! The owner of the peer socket of a TCP connection to an instance on the machine.
 //!
-//! Ports are the machine's: an app may take one that an instance of another app closes for a moment, and keep the
-//! connections that it accepted there after it has given the port back. Who listens on a port therefore says nothing
-//! about a connection that is there already. The kernel looks up the process behind each new one, before a byte is
-//! sent on it.
+//! Ports belong to the machine: an app may bind a port that another app's instance has just closed, and keep the
+//! accepted connections after releasing the port. So the current listener of a port proves nothing about an existing
+//! connection. For each new connection, the kernel is asked for the process of the peer before a byte is sent.
 
 mod sock_diag;
 mod tables;
@@ -13,29 +12,29 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpStream;
 
-/// The states of a socket as `tcp(7)` numbers them, of those that matter here.
+/// Relevant socket states, as numbered by `tcp(7)`.
 const ESTABLISHED: u8 = 1;
 const SYN_RECV: u8 = 3;
 const LISTEN: u8 = 10;
 
-/// Addresses at which nothing but what listens on all of a machine takes connections: the last one of loopback, and one
-/// that leads nowhere (RFC 6666).
+/// Addresses at which only a listener on all addresses of a machine accepts connections: the last loopback address, and
+/// a discard-only address (RFC 6666).
 const ELSEWHERE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(127, 255, 255, 254)), IpAddr::V6(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1))];
 
-/// Why nothing is sent on a connection.
+/// Reason to send nothing on a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
-    /// The process that had the other end has closed it.
+    /// The peer's process has closed the connection.
     #[error("it closed the connection at once")]
     Closed,
-    /// Another user's process has the other end.
+    /// The peer belongs to another user's process.
     #[error("a process of somebody else listens there")]
     Foreign,
     /// The system could not be asked.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// No process has the other end, as far as the system shows.
+    /// The system shows no process for the peer.
     #[error("whose process listens there could not be found out")]
     Unknown,
 }
@@ -51,34 +50,34 @@ impl From<PeerError> for io::Error {
     }
 }
 
-/// A socket, as the system shows it.
+/// A socket, as reported by the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SocketInfo {
     state: u8,
-    /// Its user, once a process has it.
+    /// The user of the socket's process.
     uid: u32,
-    /// 0 if no process has it: none has accepted it yet, or the one that had it closed it.
+    /// 0 without a process: not yet accepted, or closed by the process.
     inode: u64,
 }
 
-/// Who has a socket.
+/// Owner of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// There is no such socket, or none that the system shows here.
+    /// No socket exists, or the system shows none.
     Absent,
-    /// Its process has closed it. What that process sent before may still be on its way.
+    /// The process has closed the socket. Bytes sent before the close may still arrive.
     Closed,
-    /// It waits to be accepted, in the queue of a socket that listens.
+    /// The connection is in the accept queue of a listener.
     Queued,
-    /// A process of this user has it.
+    /// A process of the user owns the socket.
     User(u32),
 }
 
 impl Owner {
-    /// The owner of what the system shows in answer to a question about one connection.
+    /// Returns the owner from a lookup of one connection.
     fn of_connection(found: Option<SocketInfo>) -> Self {
         match found {
-            // Where there is no such connection, the kernel shows the socket that would accept it.
+            // Without the connection, the kernel returns the listener that would accept the connection.
             None | Some(SocketInfo { state: LISTEN, .. }) => Self::Absent,
             Some(SocketInfo { inode: 0, state: ESTABLISHED | SYN_RECV, .. }) => Self::Queued,
             Some(SocketInfo { inode: 0, .. }) => Self::Closed,
@@ -86,7 +85,7 @@ impl Owner {
         }
     }
 
-    /// The owner of what it shows in answer to a question about what listens.
+    /// Returns the owner from a lookup of a listener.
     fn of_listener(found: Option<SocketInfo>) -> Self {
         match found {
             Some(SocketInfo { state: LISTEN, uid, .. }) => Self::User(uid),
@@ -94,10 +93,10 @@ impl Owner {
         }
     }
 
-    /// Passes where a socket of this owner may be that of an instance of the user `uid`.
+    /// Succeeds if a socket of the owner may belong to an instance of the user `uid`.
     ///
-    /// Without a user of its own, an instance is a process of the edge's user, or a container behind a port of
-    /// the engine, which is root and may lead what comes to another network, where no socket of it shows.
+    /// Without a `uid`, an instance is a process of the edge's user, or a container behind a port of the engine, which
+    /// is root and may forward connections to another network, where the system shows no socket.
     fn check(self, uid: Option<u32>) -> Result<(), PeerError> {
         let is_of_edge = |found: u32| found == 0 || found == rustix::process::geteuid().as_raw();
         match (self, uid) {
@@ -111,14 +110,14 @@ impl Owner {
     }
 }
 
-/// The two ends of a connection that this process has made.
+/// The two ends of a connection made by the edge.
 #[derive(Debug, Clone, Copy)]
 struct Ends {
     own: SocketAddr,
     peer: SocketAddr,
 }
 
-/// One socket: its own address, and that of its peer, whose port is 0 for a socket that listens.
+/// A socket's local and remote address; the remote port is 0 for a listener.
 #[derive(Debug, Clone, Copy)]
 struct SocketName {
     local: SocketAddr,
@@ -142,11 +141,11 @@ impl Ends {
         SocketName { local: self.peer, remote: SocketAddr::new(self.own.ip(), 0) }
     }
 
-    /// What the system shows of a socket of this connection.
+    /// Looks up a socket of the connection.
     async fn find(self, name: SocketName) -> io::Result<Option<SocketInfo>> {
-        // A few microseconds each, without waiting: the kernel answers within the call that asks.
+        // A few microseconds each, without waiting: the kernel answers within the system call.
         if let Ok(found) = sock_diag::find(name) {
-            // That there is none is also what a kernel says that cannot be asked; but such a one misses our end too.
+            // A kernel without `sock_diag` also finds no socket; but such a kernel does not find the own end either.
             if found.is_some() || sock_diag::find(self.own_end()).is_ok_and(|own| own.is_some()) {
                 return Ok(found);
             }
@@ -157,34 +156,34 @@ impl Ends {
     }
 }
 
-/// An address without a scope, and of version 4 where it is one: the tables of the system know no others.
+/// Returns the address without a scope, and as IPv4 if mapped: the system's tables have no other forms.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// Checks that the other end of `stream`, which nothing was sent on, is an instance's of the user `uid`; of the edge's
-/// own user, or of none that shows, if it has no user of its own.
+/// Checks that the peer of `stream`, before the first sent byte, belongs to an instance of the user `uid`; without a
+/// `uid`, to the edge's own user or to no visible process.
 ///
 /// # Errors
-/// Where it is somebody else's, or nobody's.
+/// The peer belongs to another user, or to no process.
 pub async fn check_peer(stream: &TcpStream, uid: Option<u32>) -> Result<(), PeerError> {
     let ends = Ends::of(stream)?;
     let owner = Owner::of_connection(ends.find(ends.other_end()).await?);
     if owner != Owner::Queued {
         return owner.check(uid);
     }
-    // It is in the queue of the one socket that listens there, and is gone with it.
+    // The connection is in the queue of the only listener, and ends with the listener.
     Owner::of_listener(ends.find(ends.listener()).await?).check(uid)?;
-    // Unless somebody else accepted it between the two looks, and let the port go. What still waits was waiting there
-    // when the listener was looked up.
+    // Another process may have accepted the connection between the two lookups and released the port. A connection
+    // still queued was in the queue at the lookup of the listener.
     match Owner::of_connection(ends.find(ends.other_end()).await?) {
         Owner::Queued => Ok(()),
         owner => owner.check(uid),
     }
 }
 
-/// Whether what listens on a port of this machine takes connections to all of its addresses, and not to 127.0.0.1
-/// alone, and is a process of the user `uid`; of any, where instances have none of their own.
+/// Returns true if the listener on a port of the machine accepts connections to all addresses rather than only
+/// 127.0.0.1, and belongs to the user `uid`; without a `uid`, to any user.
 pub async fn is_open(port: u16, uid: Option<u32>) -> bool {
     let listener = |ip: IpAddr| SocketName { local: SocketAddr::new(ip, port), remote: SocketAddr::new(ip, 0) };
     let is_its = move |found: Option<SocketInfo>| match Owner::of_listener(found) {
@@ -192,7 +191,7 @@ pub async fn is_open(port: u16, uid: Option<u32>) -> bool {
         Owner::Absent | Owner::Closed | Owner::Queued => false,
     };
     let elsewhere = ELSEWHERE.map(listener);
-    // A kernel that cannot be asked shows none anywhere.
+    // A kernel without `sock_diag` finds no listener anywhere.
     if sock_diag::find(listener(Ipv4Addr::LOCALHOST.into())).is_ok_and(|found| found.is_some()) {
         return elsewhere.into_iter().any(|name| sock_diag::find(name).is_ok_and(is_its));
     }
@@ -214,7 +213,7 @@ mod tests {
         matches!(checked, Err(PeerError::Foreign))
     }
 
-    /// What each way of asking says of both ends and of what listens.
+    /// Returns the result of both lookup methods for both ends and the listener.
     fn owners(ends: Ends) -> [[Owner; 3]; 2] {
         let ask = |find: fn(SocketName) -> io::Result<Option<SocketInfo>>| {
             [
@@ -226,7 +225,7 @@ mod tests {
         [ask(sock_diag::find), ask(tables::find)]
     }
 
-    /// Who accepts a connection has it for good: who listens there afterwards says nothing about it.
+    /// The acceptor of a connection owns the connection for good, whatever process listens afterwards.
     #[tokio::test]
     async fn a_connection_is_of_who_accepted_it_also_after_the_port_was_let_go() {
         for address in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0", "[::1]:0"] {
@@ -236,7 +235,7 @@ mod tests {
             let stream = TcpStream::connect((to, port)).await.unwrap();
             let ends = Ends::of(&stream).unwrap();
             let user = Owner::User(own());
-            // That somebody listens is enough: nobody has to accept.
+            // A listener is enough: no accept is required.
             assert_eq!(owners(ends), [[user, Owner::Queued, user]; 2], "{address}");
             assert!(check_peer(&stream, Some(own())).await.is_ok() && check_peer(&stream, None).await.is_ok());
             assert!(is_foreign(&check_peer(&stream, Some(own() + 1)).await), "{address}");
@@ -246,7 +245,7 @@ mod tests {
             assert!(check_peer(&stream, Some(own())).await.is_ok() && check_peer(&stream, None).await.is_ok());
             assert!(is_foreign(&check_peer(&stream, Some(own() + 1)).await), "{address}");
             drop(accepted);
-            // What it sent before it closed is not to be taken for an answer.
+            // Bytes sent before the close must not be taken for a response.
             for uid in [Some(own()), None] {
                 assert!(matches!(check_peer(&stream, uid).await, Err(PeerError::Closed)), "{address}");
             }
@@ -276,7 +275,7 @@ mod tests {
         let of = |state, inode| Owner::of_connection(Some(SocketInfo { state, uid: 7, inode }));
         assert_eq!((of(ESTABLISHED, 0), of(SYN_RECV, 0)), (Owner::Queued, Owner::Queued));
         assert_eq!(of(ESTABLISHED, 1), Owner::User(7));
-        // FIN_WAIT1, FIN_WAIT2, TIME_WAIT: its process sent what it had to say, and is gone.
+        // FIN_WAIT1, FIN_WAIT2, TIME_WAIT: the process has sent all bytes and closed.
         assert!([4, 5, 6].into_iter().all(|state| of(state, 0) == Owner::Closed));
         assert_eq!((of(LISTEN, 1), Owner::of_connection(None)), (Owner::Absent, Owner::Absent));
     }

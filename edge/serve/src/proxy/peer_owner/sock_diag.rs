@@ -1,6 +1,6 @@
-//! Questions to the kernel about one TCP socket, by `sock_diag(7)`.
+//! Looks up one TCP socket in the kernel, by `sock_diag(7)`.
 //!
-//! An exact question is a look into the tables that each packet is looked up in, whatever the number of sockets is.
+//! An exact query is a lookup in the hash tables used for each packet, independent of the number of sockets.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,15 +14,16 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::{SocketInfo, SocketName};
 
-/// Bytes of an answer at most: that about one socket, without what nobody asked for, has some 130.
+/// Maximum of an answer: one socket without optional attributes takes some 130 bytes.
 const ANSWER_BYTES_MAX: usize = 4_096;
-/// Stands for any socket that fits the addresses.
+/// Matches any socket with the addresses.
 const ANY_COOKIE: [u8; 8] = [0xff; 8];
 
-/// What the kernel shows of a socket; of one that is not there, of what would accept a connection from its peer.
+/// Returns the kernel's entry of a socket; without the socket, the listener that would accept a connection from the
+/// peer.
 pub(super) fn find(name: SocketName) -> io::Result<Option<SocketInfo>> {
     let question = question(name);
-    // One for each question: none is left with the answer to another one, and no thread has one for good.
+    // A new socket per query: no socket retains the answer to an earlier query, and no thread holds a socket forever.
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG))?;
     send(&socket, &question, SendFlags::empty())?;

@@ -1,4 +1,4 @@
-//! The tables of TCP sockets in `/proc/net`, for kernels that cannot be asked about one socket.
+//! The tables of TCP sockets in `/proc/net`, for kernels without `sock_diag`.
 
 use std::fs;
 use std::io;
@@ -13,7 +13,7 @@ struct Line<'t> {
     found: SocketInfo,
 }
 
-/// What the tables show of a socket.
+/// Returns the tables' entry of a socket.
 pub(super) fn find(name: SocketName) -> io::Result<Option<SocketInfo>> {
     let (four, six) = (read("/proc/net/tcp")?, read("/proc/net/tcp6")?);
     let lines: Vec<Line<'_>> = four.lines().chain(six.lines()).filter_map(line).collect();
@@ -21,7 +21,7 @@ pub(super) fn find(name: SocketName) -> io::Result<Option<SocketInfo>> {
     Ok(if remote.port() == 0 { listener(&lines, local) } else { connection(&lines, local, remote) })
 }
 
-/// A machine without IP of version 6 has one table.
+/// Reads a table; a machine without IPv6 has one table.
 fn read(path: &str) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -31,14 +31,14 @@ fn read(path: &str) -> io::Result<String> {
 
 fn connection(lines: &[Line<'_>], local: SocketAddr, remote: SocketAddr) -> Option<SocketInfo> {
     let is_at = |(text, port): (&str, u16), end: SocketAddr| {
-        // A socket of version 6 may have a connection of version 4.
+        // An IPv6 socket may have an IPv4 connection.
         port == end.port() && spellings(end.ip()).iter().any(|spelling| spelling == text)
     };
     let line = lines.iter().find(|line| is_at(line.local, local) && is_at(line.remote, remote))?;
     Some(line.found)
 }
 
-/// What listens for connections to `local`: of several, the one that the kernel gives them to.
+/// Returns the listener for connections to `local`: of several, the listener preferred by the kernel.
 fn listener(lines: &[Line<'_>], local: SocketAddr) -> Option<SocketInfo> {
     let any = match local.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -51,7 +51,7 @@ fn listener(lines: &[Line<'_>], local: SocketAddr) -> Option<SocketInfo> {
     placed.min_by_key(|(place, _)| *place).map(|(_, found)| found)
 }
 
-/// The forms in which an address stands in the tables.
+/// Returns the forms of an address in the tables.
 fn spellings(ip: IpAddr) -> Vec<String> {
     match ip {
         IpAddr::V4(four) => vec![spelling(ip), spelling(IpAddr::V6(four.to_ipv6_mapped()))],
@@ -59,7 +59,7 @@ fn spellings(ip: IpAddr) -> Vec<String> {
     }
 }
 
-/// Words of 32 bits, each as a number of this machine.
+/// Formats an address as words of 32 bits in the machine's byte order.
 fn spelling(ip: IpAddr) -> String {
     let octets = match ip {
         IpAddr::V4(four) => four.octets().to_vec(),

@@ -1,37 +1,37 @@
-//! A budget of retries: a share of what was asked, so that a backend in trouble is not asked many times over.
+//! A budget of retries: a share of the requests, so that a failing backend is not flooded by retries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The cost of one retry.
 const RETRY: u64 = 100;
-/// Retries that may be saved up, and that a pool begins with.
+/// Maximum of saved retries, and the initial credit of a pool.
 const SAVED_MAX: u64 = 10;
 
 /// Tokens that requests earn and retries spend.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    /// The credit of a request: hundredths of a retry.
+    /// The credit of a request, in hundredths of a retry.
     percent: u64,
     tokens: AtomicU64,
 }
 
 impl Budget {
-    /// Where `percent` of requests may be retries.
+    /// Creates a budget in which `percent` of the requests may be retries.
     pub(super) fn new(percent: u64) -> Self {
         let saved = if percent == 0 { 0 } else { RETRY * SAVED_MAX };
         Self { percent, tokens: AtomicU64::new(saved) }
     }
 
-    /// Notes a request.
+    /// Credits a request.
     pub(crate) fn earn(&self) {
-        // Full most of the time: then nothing is written that other threads read.
+        // Usually full: a full budget writes no memory shared with other threads.
         if self.percent == 0 || self.tokens.load(Ordering::Relaxed) >= RETRY * SAVED_MAX {
             return;
         }
         self.tokens.fetch_add(self.percent, Ordering::Relaxed);
     }
 
-    /// Takes what a retry costs; `false` says that there is not enough.
+    /// Spends the cost of a retry; returns false if the credit is too low.
     pub(crate) fn spend(&self) -> bool {
         self.tokens.try_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| tokens.checked_sub(RETRY)).is_ok()
     }

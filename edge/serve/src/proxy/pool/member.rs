@@ -1,4 +1,4 @@
-//! One member of a pool: an address, and what is known of it by all threads together.
+//! One member of a pool: an address, and its state shared by all threads.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use crate::proxy::address::Endpoint;
 use crate::proxy::clock::now_ms;
 use crate::proxy::fastcgi::Backend;
 
-/// Streams on one connection, which is what servers commonly allow; then there is a second one.
+/// Assumed maximum of streams on one connection, the usual limit of servers; further streams use another connection.
 pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
-/// Most doublings of a member's time out.
+/// Maximum of doublings of a member's ejection time.
 const EJECTIONS_DOUBLED_MAX: u32 = 5;
 
-/// A member of a pool. What counts here counts for the whole edge: threads share it.
+/// A member of a pool. The state counts for the whole edge: all threads share a member.
 #[derive(Debug)]
 pub struct Member {
-    /// A number that no other member ever has: what its connections are kept under.
+    /// A number that is never reused: the key of the member's idle connections.
     pub(crate) id: u64,
-    /// Where it is.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// The address that it was declared by; a name may stand for several members.
+    /// The declared address; a name may stand for several members.
     pub declared: UpstreamUrl,
-    /// Its host and port as a request names them.
+    /// The host and port in requests.
     pub(crate) authority: Box<str>,
-    /// The name that its certificate must have, where it speaks TLS.
+    /// The name required in the certificate, for a TLS member.
     pub(crate) tls: Option<Option<ServerName<'static>>>,
-    /// Its scripts, where it speaks FastCGI.
+    /// The scripts, for a FastCGI member.
     pub(crate) fastcgi: Option<Arc<Backend>>,
-    /// The user whose socket it must be: of an instance whose app has one of its own.
+    /// The required user of the socket: set for an instance whose app has a user of its own.
     pub(crate) uid: Option<u32>,
-    /// Whether it may be loopback or private, see [`Member::is_trusted`].
+    /// True if loopback and private addresses are permitted, see [`Member::is_trusted`].
     is_trusted: AtomicBool,
     in_flight: AtomicUsize,
     is_draining: AtomicBool,
@@ -41,32 +41,32 @@ pub struct Member {
     is_well: AtomicBool,
     failures: AtomicU32,
     ejections: AtomicU32,
-    /// How often its connections were dropped.
+    /// Number of times that the connections were dropped.
     generation: AtomicU32,
-    /// Streams of HTTP/2 that it allows on one connection, as far as is known.
+    /// Maximum of HTTP/2 streams on one connection, as far as known.
     streams_max: AtomicUsize,
-    /// When its time out ends, on the clock of [`now_ms`]; 0 where it has none.
+    /// End of the ejection, on the clock of [`now_ms`]; 0 without an ejection.
     ejected_until_ms: AtomicU64,
 }
 
-/// The current fitness of a member.
+/// The current state of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberState {
-    /// It takes requests.
+    /// Accepts requests.
     Up,
-    /// It takes no new requests, since somebody said so.
+    /// Accepts no new requests, on request of the API or the runner.
     Draining,
-    /// It takes none for a while, since requests to it failed.
+    /// Accepts no requests for a time, after failed requests.
     Ejected,
-    /// It takes none, since it does not answer as it should when it is asked whether it is well.
+    /// Accepts no requests, after failed health checks.
     Unwell,
 }
 
 impl MemberState {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 4] = [Self::Up, Self::Draining, Self::Ejected, Self::Unwell];
 
-    /// A word for it.
+    /// Returns the state as a word.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -79,8 +79,8 @@ impl MemberState {
 }
 
 impl Member {
-    /// The member at `endpoint` that `declared` stands for; `server_name` is what its certificate must have in place of
-    /// its own name.
+    /// Creates the member at `endpoint` for the address `declared`; `server_name` replaces the own name in the check of
+    /// the certificate.
     pub(crate) fn new(
         declared: UpstreamUrl,
         endpoint: Endpoint,
@@ -118,32 +118,32 @@ impl Member {
         }
     }
 
-    /// The same for an instance of the edge whose app has this user.
+    /// Sets the required user of the socket, for an instance whose app has a user of its own.
     pub(crate) fn run_by(self, uid: Option<u32>) -> Self {
         Self { uid, ..self }
     }
 
-    /// The same as a backend of FastCGI, if there is one.
+    /// Sets the FastCGI backend.
     pub(crate) fn with_scripts(self, fastcgi: Option<Arc<Backend>>) -> Self {
         Self { fastcgi, ..self }
     }
 
-    /// Requests under way to it, upgraded ones among them.
+    /// Returns the number of requests in flight to the member, including upgraded connections.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Takes one more request, unless there are `max` under way, or it gets none any more.
+    /// Reserves a request, unless `max` requests are in flight, or the member accepts no more requests.
     pub(super) fn take(&self, max: usize) -> bool {
-        // Never more than `max`, not even for a moment: somebody else would find no place, and wait for one that is
-        // free.
+        // Never more than `max`, not even for a moment: another request would see a full member and wait for a slot
+        // that is free already.
         let more = |in_flight: usize| (in_flight < max).then(|| in_flight.saturating_add(1));
         if self.in_flight.try_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
             return false;
         }
-        // The caller may have looked at its state a while ago: what ends it once nothing is under way has either seen
-        // this request, or is seen here.
+        // The caller's view of the state may be old. The code that ends the member once no request is in flight either
+        // sees the reserved request, or is seen by the load of `is_left`.
         let is_left = self.is_left();
         if is_left {
             self.release();
@@ -151,12 +151,12 @@ impl Member {
         !is_left
     }
 
-    /// Gives one back.
+    /// Releases a reserved request.
     pub(super) fn release(&self) {
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Streams of HTTP/2 that it allows on one connection, as far as is known.
+    /// Returns the maximum of HTTP/2 streams on one connection, as far as known.
     pub(crate) fn streams_max(&self) -> usize {
         self.streams_max.load(Ordering::Relaxed)
     }
@@ -167,7 +167,7 @@ impl Member {
         }
     }
 
-    /// Its fitness.
+    /// Returns the state.
     #[must_use]
     pub fn state(&self) -> MemberState {
         if self.is_draining.load(Ordering::Relaxed) {
@@ -181,18 +181,19 @@ impl Member {
         }
     }
 
-    /// Whether it is an instance of another node.
+    /// Returns true for an instance of another node.
     pub(crate) const fn is_elsewhere(&self) -> bool {
         matches!(self.endpoint, Endpoint::Node(_))
     }
 
     fn is_ejected(&self) -> bool {
         let until_ms = self.ejected_until_ms.load(Ordering::Relaxed);
-        // Most never were: no clock is asked for them.
+        // Most members were never ejected, and need no clock.
         until_ms != 0 && now_ms() < until_ms
     }
 
-    /// Whether it may get requests where nobody better is left: being ejected is a guess, the rest is not.
+    /// Returns true if the member may get requests without a better choice: an ejection is a guess, the other states
+    /// are not.
     pub(super) fn is_last_resort(&self) -> bool {
         matches!(self.state(), MemberState::Up | MemberState::Ejected)
     }
@@ -201,7 +202,8 @@ impl Member {
         self.is_draining.store(is_draining, Ordering::SeqCst);
     }
 
-    /// Whether it may be loopback or private: an `admin` token deployed the version that declares it, or added it.
+    /// Returns true if loopback and private addresses are permitted: an `admin` token deployed the declaring version,
+    /// or added the member.
     pub(crate) fn is_trusted(&self) -> bool {
         self.is_trusted.load(Ordering::Relaxed)
     }
@@ -218,13 +220,13 @@ impl Member {
         self.is_well.store(is_well, Ordering::Relaxed);
     }
 
-    /// Whether it is no member any more; its connections are closed as they become free.
+    /// Returns true for a removed member; connections are closed as soon as they are idle.
     pub(crate) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::SeqCst)
     }
 
-    /// Whether connections to it are closed as they become free: it is none any more, or gets no new requests. An
-    /// instance of another node is ended once these are closed.
+    /// Returns true if connections are closed as soon as they are idle: the member is removed, or gets no new requests.
+    /// The end of an instance of another node waits for the close of the connections.
     pub(crate) fn is_left(&self) -> bool {
         self.is_gone() || self.is_draining.load(Ordering::SeqCst)
     }
@@ -233,20 +235,21 @@ impl Member {
         self.is_gone.store(true, Ordering::SeqCst);
     }
 
-    /// How often its connections were dropped: those of an earlier number get no more requests.
+    /// Returns the number of times that the connections were dropped: connections of an earlier generation get no more
+    /// requests.
     pub(crate) fn generation(&self) -> u32 {
         self.generation.load(Ordering::Relaxed)
     }
 
-    /// Has none of its connections used for another request, on any thread: it was found that nobody, or somebody else,
-    /// listens in its place.
+    /// Stops the use of all connections for further requests, on all threads, after a connect found no listener or a
+    /// foreign listener.
     pub(crate) fn drop_kept(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that it answered.
+    /// Records a response.
     pub(super) fn succeeded(&self) {
-        // Written only where it changes something: the line is shared by all threads.
+        // Written only on a change: all threads share the cache line.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -256,24 +259,24 @@ impl Member {
         }
     }
 
-    /// Notes that it failed; says whether that is `after` times in a row.
+    /// Records a failure; returns true after `after` consecutive failures.
     pub(super) fn failed(&self, after: u32) -> bool {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         after != 0 && failures >= after && !self.is_ejected()
     }
 
-    /// Takes it out for a while: `ms`, doubled for each time that it failed again when it came back.
+    /// Ejects the member for `ms`, doubled for each repeated ejection; returns the time.
     pub(super) fn eject(&self, ms: u64, after: u32) -> u64 {
         let times = self.ejections.fetch_add(1, Ordering::Relaxed).min(EJECTIONS_DOUBLED_MAX);
         let for_ms = ms.saturating_mul(1 << times);
-        // One more failure when it comes back is enough.
+        // After the ejection, a single failure is enough.
         self.failures.store(after.saturating_sub(1), Ordering::Relaxed);
         self.ejected_until_ms.store(now_ms().saturating_add(for_ms), Ordering::Relaxed);
         for_ms
     }
 }
 
-/// A host as a certificate names it; a name that is none of DNS fits no certificate.
+/// Returns a host in the form of a certificate; a host that is no valid DNS name matches no certificate.
 fn name_of(host: &str) -> Option<ServerName<'static>> {
     let plain = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     match plain.parse::<IpAddr>() {

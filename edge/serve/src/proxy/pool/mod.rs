@@ -1,4 +1,4 @@
-//! Pools of backends, shared by all threads: who is a member, who is fit, who gets the next request, who waits.
+//! Pools of backends, shared by all threads: membership, health, choice of the member for a request, and the queue.
 
 mod budget;
 mod member;
@@ -36,59 +36,60 @@ pub struct PoolKey {
     pub app: AppName,
     /// The environment or alias, or `preview`.
     pub place: String,
-    /// Its name below `[upstreams]`, or the address of the route that leads to it.
+    /// The name below `[upstreams]`, or the address of the route.
     pub name: String,
-    /// Whether the version may reach private addresses: its members may be loopback and private ones.
+    /// True if the version may reach private addresses: loopback and private members are permitted.
     pub trusted: bool,
-    /// Its settings.
+    /// The settings.
     pub declared: site_toml::Upstream,
-    /// The run of its members, if it is the pool of a version's own backend.
+    /// The run of the members, for the pool of a version's own backend.
     pub run: Option<RunKey>,
 }
 
 /// A pool of backends.
 pub struct Pool {
-    /// Its key.
+    /// The key.
     pub key: PoolKey,
-    /// Where its members may be.
+    /// The permitted addresses of members.
     pub(crate) policy: Policy,
-    /// The budget that its connections are of.
+    /// The socket budget of the connections.
     pub(crate) sockets: Sockets,
-    /// Whom `https` members are trusted by.
+    /// The TLS trust for `https` members.
     pub(crate) tls: Result<PoolTls, String>,
     members: ArcSwap<Vec<Arc<Member>>>,
-    /// Members of before, some of which still answer: an instance that is not healthy is none, and may be one again.
+    /// Removed members, some of which still have requests in flight: an unhealthy instance is removed, and may become a
+    /// member again.
     left: Mutex<Vec<Weak<Member>>>,
-    /// Held while its members are replaced.
+    /// Held during a change of the members.
     changing: Mutex<()>,
     connections_max: usize,
     budget: Budget,
-    /// Notifies the first of those that wait that a member is free, or another one healthy.
+    /// Notifies the first waiter that a member is free or healthy again.
     freed: Notify,
-    /// Held by that one; the others wait for it, and get it in the order in which they came.
+    /// Held by the first waiter; further waiters queue for the lock in order of arrival.
     first: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
-    /// Notifies that it has other members.
+    /// Notifies of a change of the members.
     replaced: Notify,
-    /// Notifies that its members are to be checked again.
+    /// Notifies the maintenance to check the members again.
     pub(crate) changed: Arc<Notify>,
-    /// Why there are no members, where a name is the reason.
+    /// Reason of an empty pool, if a name is the reason.
     resolved: ArcSwap<Resolved>,
-    /// The instances that its members are, where the edge runs them.
+    /// The run whose instances are the members, for a managed backend.
     pub(super) run: Option<PoolRun>,
 }
 
-/// The results for a pool's names.
+/// Results of the name resolution of a pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Resolved {
-    /// They were not asked about yet.
+    /// Names are not resolved yet.
     #[default]
     Not,
-    /// They were, and this was said where one had no address.
+    /// Names are resolved, with the reason of a name without addresses.
     DnsAnswer(Option<String>),
 }
 
-/// The right to send one request to a member, given back when it is dropped.
+/// The right to send one request to a member, released on drop.
 pub(crate) struct Lease {
     pub(crate) member: Arc<Member>,
     pub(crate) pool: Arc<Pool>,
@@ -102,13 +103,13 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Notes that the member answered.
+    /// Records a response of the member.
     pub(crate) fn succeeded(&self) {
         self.member.succeeded();
     }
 
-    /// Notes that the member failed, and takes it out for a while where that is once too often and somebody else is
-    /// fit.
+    /// Records a failure of the member; ejects the member after too many consecutive failures, if another member is
+    /// healthy.
     pub(crate) fn failed(&self) {
         let declared = &self.pool.key.declared;
         let after = u32::try_from(declared.eject_after.unwrap_or(site_toml::EJECT_AFTER)).unwrap_or(u32::MAX);
@@ -124,17 +125,17 @@ impl Lease {
     }
 }
 
-/// The member that gets a request.
+/// Choice of a member for a request.
 enum Picked {
     Member(Arc<Member>),
-    /// All that are fit have as many requests as they may.
+    /// All healthy members have the maximum of requests.
     Full,
-    /// Nobody is fit.
+    /// No member is healthy.
     Nobody,
 }
 
 impl Pool {
-    /// A pool without members, which maintenance adds.
+    /// Creates a pool without members, which maintenance adds.
     pub(super) fn new(
         key: PoolKey,
         policy: Policy,
@@ -163,13 +164,14 @@ impl Pool {
         }
     }
 
-    /// Its members now.
+    /// Returns the current members.
     #[must_use]
     pub fn members(&self) -> Arc<Vec<Arc<Member>>> {
         self.members.load_full()
     }
 
-    /// Requests in flight to its members, or to those at `endpoint` alone; also to those that are members no more.
+    /// Returns the number of requests in flight to the members, or only to members at `endpoint`; removed members count
+    /// too.
     #[must_use]
     pub fn in_flight(&self, endpoint: Option<&Endpoint>) -> usize {
         let left: Vec<Arc<Member>> = self.left.lock().iter().filter_map(Weak::upgrade).collect();
@@ -178,23 +180,23 @@ impl Pool {
         all.map(|member| member.in_flight()).sum()
     }
 
-    /// Requests that wait for a member.
+    /// Returns the number of requests that wait for a member.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// The protocol of its members.
+    /// Returns the protocol of the members.
     pub(crate) fn protocol(&self) -> Protocol {
         self.key.declared.protocol.unwrap_or_default()
     }
 
-    /// Whether its members are declared to speak FastCGI.
+    /// Returns true if the members are declared as FastCGI.
     pub fn is_fastcgi(&self) -> bool {
         self.key.declared.root.is_some()
     }
 
-    /// Most retries of a request.
+    /// Returns the maximum of retries of a request.
     pub(crate) fn retries(&self) -> u64 {
         self.key.declared.retries.unwrap_or(site_toml::RETRIES)
     }
@@ -203,18 +205,18 @@ impl Pool {
         &self.budget
     }
 
-    /// Runs what finds out who is to be a member and says so, while nobody else does.
+    /// Runs `change`, which computes and sets the members, under the lock.
     pub(crate) fn one_at_a_time(&self, change: impl FnOnce()) {
         let _changing = self.changing.lock();
         change();
     }
 
-    /// Gives it other members; those that are left out end what is under way to them.
+    /// Replaces the members; a removed member completes its requests in flight.
     pub(crate) fn set_members(&self, members: Vec<Arc<Member>>, resolved: Resolved) {
         let before = self.members.swap(Arc::new(members));
         let now = self.members.load();
         let mut left = self.left.lock();
-        // Each request has the member that it was given.
+        // Each request in flight holds its member.
         left.retain(|member| member.strong_count() > 0);
         for old in before.iter().filter(|old| !now.iter().any(|new| new.id == old.id)) {
             old.set_gone();
@@ -226,10 +228,10 @@ impl Pool {
         self.wake_first();
     }
 
-    /// Whether a connection to `member` may be made: what somebody added is not trusted since somebody else deployed.
+    /// Checks a connection to `member`; an added member does not become trusted by a later deploy of an admin.
     pub(crate) fn permits(&self, member: &Member) -> Result<(), Refusal> {
-        // What the edge runs lies where the edge put it, and nobody else names members there; but what lies there is
-        // the app's to make, a link for one thing.
+        // The edge itself chose the endpoint of an instance, and only the edge names members here; but the file at the
+        // endpoint is made by the app, and may be a link.
         if self.run.is_some() {
             return self.policy.permits_instance(&member.endpoint);
         }
@@ -239,10 +241,10 @@ impl Pool {
         }
     }
 
-    /// As [`Pool::permits`], about the socket that is going to be connected to.
+    /// Checks a connection as [`Pool::permits`] does, on the resolved socket.
     ///
     /// # Errors
-    /// Why it may not be.
+    /// The reason of the refusal.
     pub(crate) fn permits_found(&self, found: &FoundSocket) -> Result<(), Refusal> {
         match self.run {
             Some(_) => self.policy.permits_found_instance(found),
@@ -258,22 +260,22 @@ impl Pool {
         }
     }
 
-    /// Says that the fitness of a member has changed. The first of those that wait looks again, and each of the others
-    /// as soon as it is first.
+    /// Wakes the first waiter after a change of a member's state. Each further waiter checks the members once first in
+    /// the queue.
     pub(crate) fn wake_first(&self) {
         self.freed.notify_one();
     }
 
     fn wake_if_any_waits(&self) {
-        // In one order with the place that was freed before: a request that begins to wait either sees it, or is seen
-        // here.
+        // Sequentially consistent with the release of the slot: a new waiter either sees the free slot, or is seen by
+        // the load here.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.wake_first();
         }
     }
 
-    /// The member for the next request; `avoid` has failed it already. Waits where all are busy, for as long as the
-    /// pool's queue lets it, and until `deadline` for the first addresses of a name.
+    /// Leases the member for the next request; `avoid` has already failed the request. If all members are busy, waits
+    /// up to the pool's queue time; waits until `deadline` for the first addresses of a name.
     ///
     /// # Errors
     /// No member is healthy, or none is free in time.
@@ -281,7 +283,7 @@ impl Pool {
         if let Some(run) = &self.run {
             run.note_use();
         }
-        // Who came before goes first.
+        // Earlier waiters go first.
         if self.waiting.load(Ordering::Relaxed) == 0 {
             match self.pick(avoid) {
                 Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
@@ -306,14 +308,14 @@ impl Pool {
         }
         let queue_ms = self.key.declared.queue_ms.unwrap_or(site_toml::QUEUE_MS);
         let until = Instant::now() + Duration::from_millis(queue_ms);
-        // What came before it gives up before it: all wait for as long as the pool's queue lets them. It is passed on
-        // with the lease, or without one: then the next one looks for what else is free.
+        // Earlier waiters time out earlier: the queue time is the same for all. The lock is released with or without a
+        // lease, so that the next waiter checks for free members.
         let first = timeout_at(until.max(deadline), self.first.lock()).await;
         let _first = first.map_err(|_elapsed| self.not_in_time())?;
         loop {
             let freed = self.freed.notified();
             tokio::pin!(freed);
-            // What is freed from here on is not missed.
+            // A notification from here on is not lost.
             freed.as_mut().enable();
             let until = match self.pick(avoid) {
                 Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
@@ -330,7 +332,7 @@ impl Pool {
         }
     }
 
-    /// Asks for instances where the edge is to run them and none is there that stays.
+    /// Asks for instances of a managed backend if no instance remains.
     fn ask_for_somebody(&self) {
         let is_left = || self.members.load().iter().all(|member| member.state() == MemberState::Draining);
         if let Some(run) = self.run.as_ref().filter(|_| is_left()) {
@@ -338,13 +340,13 @@ impl Pool {
         }
     }
 
-    /// Whether somebody else than `avoid` is fit.
+    /// Returns true if a healthy member other than `avoid` exists.
     pub(crate) fn has_other(&self, avoid: Option<u64>) -> bool {
         self.members.load().iter().any(|member| Some(member.id) != avoid && member.state() == MemberState::Up)
     }
 
-    /// Whether the instance `failed` is no member any more, at the latest at `deadline`. False at once for a pool whose
-    /// members are not instances of the edge.
+    /// Waits until `deadline` for the removal of the instance `failed`; returns true once removed. Returns false
+    /// immediately for a pool without managed instances.
     pub(crate) async fn is_replaced(&self, failed: Option<u64>, deadline: Instant) -> bool {
         if self.run.is_none() {
             return false;
@@ -352,7 +354,7 @@ impl Pool {
         loop {
             let changed = self.replaced.notified();
             tokio::pin!(changed);
-            // What changes from here on is not missed.
+            // A notification from here on is not lost.
             changed.as_mut().enable();
             if !self.members.load().iter().any(|member| Some(member.id) == failed) {
                 return true;
@@ -363,8 +365,8 @@ impl Pool {
         }
     }
 
-    /// Two are drawn by lot, and the one with less to do is taken: nearly as good as asking all, without everybody
-    /// running to the same one. Instances of other nodes are for requests that none of this node's own can take.
+    /// Chooses the less busy of two random members: nearly as good as a choice among all members, without a rush on a
+    /// single member. Instances of other nodes only get requests that no instance of the own node can take.
     fn pick(&self, avoid: Option<u64>) -> Picked {
         let members = self.members.load();
         if let [only] = members.as_slice() {
@@ -395,7 +397,7 @@ impl Pool {
                     first.into_iter().chain(second).min_by_key(|member| member.in_flight())
                 }
             };
-            // The last place may have been taken in between, which is the same to those that wait.
+            // Another request may have taken the last slot meanwhile, which waiters treat as a full pool.
             if let Some(taken) = chosen.filter(|member| member.take(self.connections_max)) {
                 return Picked::Member(Arc::clone(taken));
             }
@@ -407,7 +409,7 @@ impl Pool {
         picked
     }
 
-    /// Why a request waited in vain.
+    /// Returns the error of a request whose wait timed out.
     fn not_in_time(&self) -> Error {
         match **self.resolved.load() == Resolved::Not && self.members.load().is_empty() {
             true if self.run.is_some() => Error::Unavailable("its instances did not start in time"),
@@ -416,7 +418,7 @@ impl Pool {
         }
     }
 
-    /// Why there is nobody.
+    /// Returns the error of a pool without a healthy member.
     fn nobody(&self) -> Error {
         match (&**self.resolved.load(), self.members.load().is_empty()) {
             (Resolved::DnsAnswer(Some(why)), true) => Error::NoAddress(why.clone()),
@@ -427,14 +429,14 @@ impl Pool {
     }
 }
 
-/// Two different numbers below `count`, which is 2 at least.
+/// Returns two different random numbers below `count`, which is at least 2.
 fn two_of(count: usize) -> (usize, usize) {
     let first = below(count);
     let second = below(count - 1);
     (first, if second >= first { second + 1 } else { second })
 }
 
-/// A number below `count`, by a generator that needs no lock (Marsaglia's xorshift).
+/// Returns a random number below `count`, by a generator without a lock (Marsaglia's xorshift).
 fn below(count: usize) -> usize {
     use std::cell::Cell;
     thread_local! {
@@ -452,7 +454,7 @@ fn below(count: usize) -> usize {
     usize::try_from((drawn >> 8) % count).unwrap_or_default()
 }
 
-/// A place in the queue of a pool, given up when it is dropped.
+/// A slot in the queue of a pool, released on drop.
 struct Waiting<'p> {
     pool: &'p Pool,
     before: usize,

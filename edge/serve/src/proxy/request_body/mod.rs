@@ -1,4 +1,4 @@
-//! The client's request body on its way to the backend: a frame is asked for when the backend can take it.
+//! The client's request body on the way to the backend: frames are polled as the backend accepts more.
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
@@ -16,40 +16,40 @@ use super::progress::{Progress, Upload};
 use super::trailers;
 use devanture_http::inbound::Broken;
 
-/// Bytes of a request's body up to which it is remembered, so that it can be sent again where that does no harm.
+/// Maximum of bytes of a request body buffered for a repetition of a safe request.
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
-/// Why a request whose body is malformed cannot be forwarded.
+/// Reason to reject a request with a malformed body.
 pub(crate) const MALFORMED: &str = "its body is malformed";
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The client's body, counted, and for a while remembered: what was sent to a backend that failed can be sent again.
+/// The client's body, counted, and buffered up to a limit: bytes sent to a failed backend can be sent again.
 pub(crate) struct Original(Option<Rc<RefCell<Source>>>);
 
-/// The client's body as it is sent once.
+/// The client's body for one attempt.
 pub(crate) struct RequestBody {
     source: Option<Rc<RefCell<Source>>>,
-    /// Number of remembered pieces that were replayed.
+    /// Number of replayed buffered pieces.
     given: usize,
     progress: Rc<Progress>,
 }
 
-/// Where a request's body comes from, whichever backend it goes to.
+/// The source of a request body, independent of the backend.
 struct Source {
     inner: Option<Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>>,
-    /// Whether something of it came.
+    /// True once a part has arrived.
     is_begun: bool,
-    /// Bytes that may still come.
+    /// Number of bytes still allowed.
     left: u64,
-    /// The bytes so far, while they are few enough.
+    /// The bytes so far, while few enough.
     remembered: Option<Vec<Bytes>>,
     remembered_bytes: usize,
-    /// Fields that do not pass as trailers of this request, beside those that never do.
+    /// Fields forbidden in the trailers of the request, besides the generally forbidden fields.
     dropped: Vec<HeaderName>,
 }
 
-/// Ends a request's body that must not go on; what is wrong stands in the exchange's [`Progress`].
+/// Ends a broken request body; the reason is in the exchange's [`Progress`].
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body broke off")]
 pub(crate) struct BrokenOff;
@@ -62,7 +62,7 @@ impl Source {
                 self.remembered_bytes += data.len();
                 remembered.push(data.clone());
             }
-            // Trailers come once.
+            // Trailers occur once.
             _ => self.remembered = None,
         }
     }
@@ -77,8 +77,8 @@ impl Source {
 }
 
 impl Original {
-    /// Wraps `body`, of which at most `bytes_max` are let through, which is remembered if it `may_be_sent_again`, and
-    /// whose trailers lose the fields `dropped`.
+    /// Wraps `body`: at most `bytes_max` bytes pass, the bytes are buffered if the body `may_be_sent_again`, and the
+    /// fields `dropped` are removed from the trailers.
     pub(crate) fn new<B>(body: B, bytes_max: u64, may_be_sent_again: bool, dropped: Vec<HeaderName>) -> Self
     where
         B: Body<Data = Bytes> + 'static,
@@ -98,13 +98,13 @@ impl Original {
         Self(None)
     }
 
-    /// The body from its beginning, if it is whole.
+    /// Returns the body from its beginning, if complete.
     pub(crate) fn body(&self) -> RequestBody {
         let upload = if self.0.is_some() { Upload::Running } else { Upload::Done };
         RequestBody { source: self.0.clone(), given: 0, progress: Rc::new(Progress::new(upload)) }
     }
 
-    /// Whether all that came of it is remembered.
+    /// Returns true if all received bytes are buffered.
     pub(crate) fn is_whole(&self) -> bool {
         self.0.as_ref().is_none_or(|source| {
             let source = source.borrow();
@@ -191,7 +191,7 @@ impl Body for RequestBody {
         }
         source.remember(&frame);
         this.given += 1;
-        // After the last frame nobody may ask again, so the end is noted with it.
+        // The body may not be polled again after the last frame, so the end is recorded with the frame.
         let at_end = frame.is_trailers() || source.is_over();
         if at_end {
             source.inner = None;
@@ -224,10 +224,10 @@ impl Body for RequestBody {
     }
 }
 
-/// Why a request's body broke off.
+/// Returns the reason of a broken request body.
 ///
-/// hyper reports what it cannot decode as invalid input or data (RFC 9112 §7.1), and a connection that ended or broke
-/// by other kinds; but data that TLS cannot decrypt came from nobody who could be answered.
+/// hyper reports undecodable bodies as invalid input or data (RFC 9112 §7.1), and a closed or broken connection by
+/// other kinds; but data that TLS cannot decrypt has no sender who could get a response.
 fn why_broken(error: &BoxError) -> Upload {
     match error.downcast_ref() {
         Some(Broken::Slow) => return Upload::TooSlow,
