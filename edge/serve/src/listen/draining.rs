@@ -1,45 +1,45 @@
-//! How connections end once the edge drains, and when.
+//! How and when connections end during a drain.
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use devanture_http::{Kinds, UnderWay};
 
-/// How a connection ends once the edge drains.
+/// How a connection ends during a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Draining {
-    /// As soon as nothing is in flight.
+    /// As soon as no request is in flight.
     AtOnce,
-    /// An idle one of HTTP/1.1 stays for a moment, since a request may be on its way.
+    /// An idle HTTP/1.1 connection stays for a moment, since a request may be on its way.
     Patiently,
 }
 
-/// The order to drain, for any number of listeners: `None` while all is well. A later order, which has times that are
-/// no later, is followed by what drains already. A sender that is dropped before it gave one cuts at once.
+/// The drain order for any number of listeners: `None` in normal operation. A later order, whose times are no later,
+/// also applies to connections that already drain. Dropping the sender without an order cuts all connections at once.
 pub type Drain = watch::Receiver<Option<DrainOrder>>;
 
-/// How to drain.
+/// The times of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainOrder {
-    /// The time at which requests are cut whose responses have not begun, and connections without any, …
+    /// Deadline of requests without a response yet, and of connections without requests.
     pub requests: Instant,
-    /// … those whose bodies are still coming in, …
+    /// Deadline of requests whose bodies are still received.
     pub uploads: Instant,
-    /// … responses under way, …
+    /// Deadline of responses in flight.
     pub downloads: Instant,
-    /// … event streams, which end in order, …
+    /// Deadline of event streams, which end in order.
     pub event_streams: Instant,
-    /// … and upgraded connections.
+    /// Deadline of upgraded connections.
     pub tunnels: Instant,
-    /// The deadline of what was accepted and needs no connection.
+    /// Deadline of accepted work that needs no connection.
     pub deploys: Instant,
-    /// Whether another process serves the same sockets. Idle connections of HTTP/1.1 then stay for a moment: the next
-    /// request on one is answered and is its last, where a request into a closed connection would be lost.
+    /// True if another process serves the same sockets. Idle HTTP/1.1 connections then stay for a moment: a next
+    /// request is answered as the last request, while a request into a closed connection would be lost.
     pub has_successor: bool,
 }
 
 impl DrainOrder {
-    /// Of an edge that nobody takes over from.
+    /// Creates the order of an edge without a successor.
     #[must_use]
     pub const fn until(deadline: Instant) -> Self {
         Self {
@@ -53,14 +53,14 @@ impl DrainOrder {
         }
     }
 
-    /// The same, where the streams of a request have until then at least.
+    /// Returns the order with deadlines of requests and responses no earlier than `until`.
     #[must_use]
     pub fn at_least(self, until: Instant) -> Self {
         let later = |time: Instant| time.max(until);
         Self { requests: later(self.requests), uploads: later(self.uploads), downloads: later(self.downloads), ..self }
     }
 
-    /// The same, where nothing has longer than it has by `other`.
+    /// Returns the order with no deadline later than in `other`.
     #[must_use]
     pub fn no_later_than(self, other: Self) -> Self {
         Self {
@@ -74,14 +74,14 @@ impl DrainOrder {
         }
     }
 
-    /// The time at which the last request is cut.
+    /// Returns the time at which the last request is cut.
     #[must_use]
     pub fn last(&self) -> Instant {
         self.requests.max(self.uploads).max(self.downloads).max(self.event_streams)
     }
 
-    /// The next time that is over for requests other than those of the kinds `over`, with all kinds that have none left
-    /// by then. `None` when all are over.
+    /// Returns the next deadline of kinds other than `over`, with all kinds that are over by then. `None` if all are
+    /// over.
     pub(super) fn next_turn(&self, over: Kinds) -> Option<(Instant, Kinds)> {
         let time_of = |kind: UnderWay| match kind {
             UnderWay::Request => self.requests,
@@ -95,7 +95,7 @@ impl DrainOrder {
     }
 }
 
-/// Waits until `time` gives a time of the order that is over, as the order is then.
+/// Waits until the deadline that `time` selects from the current order has passed.
 ///
 /// Cancel safe.
 pub async fn drain_time(drain: &mut Drain, time: impl Fn(&DrainOrder) -> Instant) {
@@ -109,12 +109,12 @@ pub async fn drain_time(drain: &mut Drain, time: impl Fn(&DrainOrder) -> Instant
     }
 }
 
-/// The order as it is now; `None` before there is one.
+/// Returns the current order; `None` without an order.
 pub(super) fn order_of(drain: &mut Drain) -> Option<DrainOrder> {
     *drain.borrow_and_update()
 }
 
-/// Waits for another order; for ever, once nobody can give one.
+/// Waits for another order; forever, if the sender is dropped.
 pub(super) async fn changed(drain: &mut Drain) {
     if drain.changed().await.is_err() {
         std::future::pending::<()>().await;
@@ -124,11 +124,11 @@ pub(super) async fn changed(drain: &mut Drain) {
 /// The result of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// Connections that were still open at the deadline, those that a request upgraded included.
+    /// Number of connections still open at the deadline, including upgraded connections.
     pub cut: usize,
 }
 
-/// Waits for the order, as which a dropped sender counts.
+/// Waits for the order; a dropped sender counts as an order.
 pub(super) async fn drain_ordered(mut drain: Drain) {
     drop(drain.wait_for(Option::is_some).await);
 }

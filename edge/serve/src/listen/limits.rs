@@ -1,4 +1,4 @@
-//! Limits of connections, in all and from one address, and the timeouts and sizes of each.
+//! Limits of connections, in total and per address, and the timeouts and sizes of each connection.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,13 +21,13 @@ use devanture_base::clock::since_epoch;
 use devanture_base::telemetry::{NOTED_EVERY_S, Noted};
 use devanture_http as engine;
 
-/// Bytes of a target up to which it is read, so that one that is too long is distinguished from fields that are too
+/// Maximum of bytes read of a target, so that a target that is too long is distinguished from fields that are too
 /// large.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 
-/// The part of an address's connections from which on more of them are taken only from those who are there.
+/// Divisor of the limit per address above which only clients with a validated address may connect.
 const BUSY_PART: usize = 2;
-/// One of so many connections is spare: from there on, each further one has an older one end.
+/// Divisor of the spare connections: within the spare part, each new connection ends an older one.
 const SPARE_PART: usize = 16;
 
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
@@ -37,14 +37,14 @@ pub struct ConnectionLimits {
     pub(crate) sizes: Sizes,
     pub(crate) handshakes: HandshakeLimits,
     counts: Arc<Counts>,
-    /// Addresses that stand for many: theirs is no share of one.
+    /// Addresses of proxies, which have no limit per address.
     exempt: Arc<[AddressBlock]>,
     response_memory: Arc<ResponseMemory>,
-    /// What the next connection has of these.
+    /// Limits of the next connection.
     next: Arc<ArcSwap<PerConnection>>,
 }
 
-/// Limits that each connection has as they were when it was made.
+/// Limits that a connection keeps as of its creation.
 #[derive(Debug, Clone)]
 struct PerConnection {
     times: Arc<Times>,
@@ -92,12 +92,12 @@ pub(crate) struct Sizes {
     pub(crate) streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
-    /// Bytes of responses that one connection may hold for its client.
+    /// Maximum of response bytes that one connection holds for its client.
     pub(crate) response_bytes: usize,
     pub(crate) requests: u64,
     pub(crate) resets_per_second: u32,
     pub(crate) control_frames_per_second: u32,
-    /// Bytes of requests that are discarded after their responses.
+    /// Maximum of request bytes discarded after a response.
     pub(crate) linger_bytes: u64,
 }
 
@@ -106,11 +106,11 @@ struct Counts {
     connections_max: usize,
     per_address_max: usize,
     open: AtomicUsize,
-    /// Only addresses that have a connection open, and only where they are limited.
+    /// Only addresses with open connections, and only if limited.
     by_address: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// Why a connection was not taken.
+/// Reason to refuse a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Address,
@@ -127,7 +127,7 @@ impl Refused {
         }
     }
 
-    /// The keys of `[limits]` that decide it.
+    /// Returns the keys of `[limits]` for the reason.
     const fn limit(self) -> &'static str {
         match self {
             Self::Address => "connections_per_address_max",
@@ -146,7 +146,7 @@ impl Refused {
         }
     }
 
-    /// Counts and logs it.
+    /// Counts and logs the refusal.
     pub(crate) fn record(self, listener: &'static str, address: SocketAddr) {
         debug!(%address, listener, reason = self.reason(), "a connection was refused");
         if let Some(refused) = self.noted().add(since_epoch().as_secs()) {
@@ -158,7 +158,7 @@ impl Refused {
     }
 }
 
-/// The right to be open; dropped with the socket.
+/// The permission of an open connection; dropped with the socket.
 #[derive(Debug)]
 pub(crate) struct Permit {
     counts: Arc<Counts>,
@@ -167,7 +167,7 @@ pub(crate) struct Permit {
     tally: Arc<Tally>,
 }
 
-/// The open connections of one [`super::serve`], whatever holds them: a proxied upgrade outlives its request.
+/// Counts the open connections of one [`super::serve`], including proxied upgrades, which outlive their requests.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     open: AtomicUsize,
@@ -179,7 +179,7 @@ impl Tally {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Waits until none is open.
+    /// Waits until no connection is open.
     pub(crate) async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -223,7 +223,7 @@ impl PerConnection {
 }
 
 impl ConnectionLimits {
-    /// Takes the limits of connections out of those of `edge.toml`.
+    /// Takes the connection limits from the limits of `edge.toml`.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
@@ -258,12 +258,12 @@ impl ConnectionLimits {
         }
     }
 
-    /// Changes the limits of each connection alone ([`LIMITS_APPLIED`]), and the proxies, for connections to come.
+    /// Changes the limits of single connections ([`LIMITS_APPLIED`]), and the proxies, for new connections.
     pub fn set(&self, limits: &Limits, proxies: &[AddressBlock]) {
         self.next.store(Arc::new(PerConnection::new(limits, proxies)));
     }
 
-    /// The limits for connections to come, where they are others than these.
+    /// Returns the limits for new connections, if changed.
     pub(crate) fn changed(&self) -> Option<Self> {
         let next = self.next.load();
         let is_same = Arc::ptr_eq(&next.times, &self.times);
@@ -275,30 +275,30 @@ impl ConnectionLimits {
         })
     }
 
-    /// Has connections share their memory for responses with those of `other`.
+    /// Shares the memory for responses with connections of `other`.
     #[must_use]
     pub fn sharing_memory_with(self, other: &Self) -> Self {
         Self { response_memory: Arc::clone(&other.response_memory), ..self }
     }
 
-    /// The memory for responses of all connections.
+    /// Returns the memory for responses of all connections.
     #[must_use]
     pub fn response_memory(&self) -> &Arc<ResponseMemory> {
         &self.response_memory
     }
 
-    /// The accounting of response bytes of a new connection from `address`.
+    /// Returns the accounting of response bytes for a new connection from `address`.
     pub(crate) fn holding(&self, address: IpAddr) -> Held {
         let address = (!self.is_exempt(address)).then(|| counted_as(address));
         Held::new(Arc::clone(&self.response_memory), address)
     }
 
-    /// Longest time, and most bytes, that an ended connection is read.
+    /// Returns the longest time, and the maximum of bytes, for reading an ended connection.
     pub(crate) fn linger(&self) -> (Duration, u64) {
         (self.times.linger, self.sizes.linger_bytes)
     }
 
-    /// Limits of the engine for each connection.
+    /// Returns the engine's limits for each connection.
     pub(crate) fn of_engine(&self) -> engine::Limits {
         let Self { times, sizes, .. } = self;
         engine::Limits {
@@ -320,7 +320,7 @@ impl ConnectionLimits {
         }
     }
 
-    /// Counts connections of proxies that stand for all their clients among all connections alone.
+    /// Exempts connections of proxies from the limit per address; such connections count in the total alone.
     #[must_use]
     pub fn exempting(self, proxies: &[AddressBlock]) -> Self {
         let exempt: Arc<[AddressBlock]> = proxies.into();
@@ -329,7 +329,7 @@ impl ConnectionLimits {
         Self { exempt, ..self }
     }
 
-    /// The client that a handshake from `address` is counted for.
+    /// Returns the client that a handshake from `address` is counted for.
     pub(crate) fn client(&self, address: SocketAddr) -> Client {
         if self.is_exempt(address.ip()) { address } else { SocketAddr::new(counted_as(address.ip()), 0) }
     }
@@ -338,28 +338,28 @@ impl ConnectionLimits {
         self.exempt.iter().any(|block| block.contains(address))
     }
 
-    /// Number of open connections under these limits.
+    /// Returns the number of open connections under the limits.
     #[must_use]
     pub fn open(&self) -> usize {
         self.counts.open.load(Ordering::Relaxed)
     }
 
-    /// Whether `address` has so many connections that the rest of its share is for those of whom it is known that they
-    /// are there.
+    /// Returns true if `address` has so many connections that the rest of its share is reserved for peers with a
+    /// validated address.
     pub(crate) fn is_busy(&self, address: IpAddr) -> bool {
         let max = self.counts.per_address_max;
         let held = || self.counts.by_address.lock().get(&counted_as(address)).copied().unwrap_or(0);
         max > 0 && !self.is_exempt(address) && held() >= max / BUSY_PART
     }
 
-    /// Whether so many connections are open that each further one is to make room for the next: all but a sixteenth of
-    /// those that may be, so that idle ones keep nobody out (law 11).
+    /// Returns true if so many connections are open that each new connection has to end an older one: all but a
+    /// sixteenth, so that idle connections keep no visitor out (law 11).
     pub(crate) fn are_nearly_used_up(&self) -> bool {
         let spare = self.counts.connections_max / SPARE_PART;
         spare > 0 && self.open() >= self.counts.connections_max.saturating_sub(spare)
     }
 
-    /// Counts a connection from `address`, or says why it may not be.
+    /// Counts a connection from `address`, or returns the reason to refuse the connection.
     pub(crate) fn admit(&self, address: IpAddr, open: &Gauge, tally: &Arc<Tally>) -> Result<Permit, Refused> {
         let counts = &self.counts;
         if counts.open.fetch_add(1, Ordering::Relaxed) >= counts.connections_max {

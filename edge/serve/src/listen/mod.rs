@@ -1,10 +1,10 @@
-//! Sockets and HTTP on sockets, with every limit of a connection; independent of apps, paths and files.
+//! Sockets and HTTP on them, with every limit of a connection; independent of apps, paths and files.
 //!
-//! [`bind_all`] opens one socket per serving thread, and [`serve`] accepts connections from one socket on one thread
-//! until the drain. A connection passes through `serve` (accept, count), the handshake of [`crate::tls`] (rationed by
-//! `handshakes`) and `connection` (HTTP/1.1 or HTTP/2, by the engine, which `engine` drives, or by hyper, with the
-//! clocks of `watch`), and never leaves its thread. HTTP/3 has a module of its own ([`quic`]), with the same limits,
-//! drains and shares of the thread. HTTP/2 output of hyper is collected per turn by `coalesce`.
+//! [`bind_all`] opens one socket per serving thread, and [`serve`] takes connections from one socket on one thread
+//! until it drains. A connection goes through `serve` (accepted, counted), the handshake of [`crate::tls`] (rationed by
+//! `handshakes`), `connection` (HTTP/1.1 or HTTP/2, by the engine, which `engine` drives, or by hyper, with the clocks
+//! of `watch`), and never leaves its thread. HTTP/3 has a room of its own within this one ([`quic`]), with the same
+//! limits, drains and shares of the thread. What hyper writes for HTTP/2 is collected per turn by `coalesce`.
 
 mod answer;
 mod coalesce;

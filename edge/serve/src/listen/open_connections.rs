@@ -1,4 +1,4 @@
-//! The open connections of one listener on one thread, and how they end when it drains.
+//! The open connections of one listener on one thread, and their end during a drain.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -16,20 +16,20 @@ use super::draining::{Drain, DrainOrder, Drained, changed, drain_time, order_of}
 use super::limits::Tally;
 use devanture_http::{Cause, Kinds, UnderWay};
 
-/// Longest wait for the ends of event streams whose time is over.
+/// Longest wait for the ends of event streams after their deadline.
 const FAREWELL_MAX: Duration = Duration::from_secs(1);
 
-/// The connections, which are notified of the drain, and cut at its end.
+/// The open connections, which are notified of the drain, and cut at its end.
 #[derive(Default)]
 pub(super) struct OpenConnections {
     table: Rc<Table>,
     tally: Arc<Tally>,
     number: Cell<u64>,
-    /// Those below it are to end, or have ended.
+    /// Connections below this number are to end, or have ended.
     kept_from: Cell<u64>,
 }
 
-/// Those that have requests: one that a request upgraded leaves the table.
+/// Connections with requests: an upgraded connection leaves the table.
 #[derive(Default)]
 struct Table {
     /// By number, the oldest first.
@@ -38,7 +38,7 @@ struct Table {
 }
 
 impl Table {
-    /// Waits until none is left.
+    /// Waits until the table is empty.
     async fn empty(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -50,7 +50,7 @@ impl Table {
     }
 }
 
-/// Takes a connection out of the table, however its task ends.
+/// Removes a connection from the table, however its task ends.
 struct Listed {
     table: Rc<Table>,
     number: u64,
@@ -66,23 +66,24 @@ impl Drop for Listed {
 }
 
 impl OpenConnections {
-    /// Counts them, whatever holds them.
+    /// Returns the count of all connections, including upgraded connections.
     pub(super) const fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 
-    /// Serves a connection in a task of its own.
+    /// Serves a connection in a separate task.
     pub(super) fn spawn(&self, activity: Rc<Activity>, connection: impl Future<Output = ()> + 'static) {
         let number = self.number.get() + 1;
         self.number.set(number);
         let listed = Listed { table: Rc::clone(&self.table), number };
-        // Not a block that awaits it: that would have room for it twice, on each connection.
+        // Not an `async` block with an `await`: such a block would reserve space for the future twice, on each
+        // connection.
         let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));
         self.table.connections.borrow_mut().insert(number, (activity, task.abort_handle()));
     }
 
-    /// Has the oldest end that is not to end yet, once nothing is under way on it: an idle one at once, or a moment
-    /// later over HTTP/1.1, where a request may be on its way.
+    /// Ends the oldest connection not ending yet, as soon as no request is in flight: an idle connection at once, or a
+    /// moment later over HTTP/1.1, because a request may be on its way.
     pub(super) fn end_oldest(&self) {
         let connections = self.table.connections.borrow();
         if let Some((number, (activity, _))) = connections.range(self.kept_from.get()..).next() {
@@ -91,14 +92,14 @@ impl OpenConnections {
         }
     }
 
-    /// Drains all of them, by `drain` as it is at any time. Those that a request upgraded end by themselves, or at
-    /// their time; requests are not waited for longer because of them.
+    /// Drains all connections by the current order in `drain`. Upgraded connections end on their own, or at their
+    /// deadline, and do not prolong the wait for requests.
     pub(super) async fn drain(&self, mut drain: Drain) -> Drained {
         let has_successor = order_of(&mut drain).is_some_and(|order| order.has_successor);
         for (activity, _) in self.table.connections.borrow().values() {
             activity.drain(has_successor);
         }
-        // Each driver reports what is under way, also where there is no time for it.
+        // Each driver reports the requests in flight, even if the deadline has passed.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         let (mut cut, mut over) = (0, Kinds::NONE);
@@ -127,8 +128,9 @@ impl OpenConnections {
         Drained { cut: cut + self.tally.open() }
     }
 
-    /// Cuts the connections on which only these kinds are under way, and returns their number. On others, HTTP/2 and
-    /// HTTP/3 end the streams of these kinds. An event stream is ended where it is, and its connection by itself.
+    /// Cuts connections on which only requests of the kinds `over` are in flight, and returns their number. On other
+    /// connections, HTTP/2 and HTTP/3 end the streams of these kinds. An event stream is ended in order, and the
+    /// connection then ends on its own.
     async fn cut(&self, over: Kinds) -> usize {
         let mut cut = Vec::new();
         for (number, (activity, _)) in &*self.table.connections.borrow() {
@@ -144,9 +146,9 @@ impl OpenConnections {
         self.abort(cut).await
     }
 
-    /// Cuts these connections. Their tasks are dropped before this returns, and with them their sockets.
+    /// Cuts the given connections. The tasks are dropped before the return, and their sockets too.
     async fn abort(&self, numbers: Vec<u64>) -> usize {
-        // For a few turns of this thread: what a peer ends in them is said to be of the drain, too.
+        // Lasts a few polls of the thread: closes by peers meanwhile are also attributed to the drain.
         let _ending = Cause::Drain.begin();
         for (_, task) in numbers.iter().filter_map(|number| Some(self.table.connections.borrow().get(number)?.clone()))
         {

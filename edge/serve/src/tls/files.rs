@@ -1,4 +1,4 @@
-//! Certificates from PEM files: chosen by the name that a visitor asks for, read again when they change.
+//! Certificates from PEM files, selected by the requested name, and read again after a change.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ use super::Error;
 use super::file_watch::Changes;
 use crate::proxy::tls::{certificates, private_key};
 
-/// Bytes of a chain. Clients take messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every full
-/// handshake sends all of it.
+/// Maximum of a chain. Clients accept messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every
+/// full handshake sends the whole chain.
 const CHAIN_BYTES_MAX: usize = 60 * 1024;
 
 /// A pair of files, with paths that can be opened.
@@ -45,15 +45,15 @@ pub(crate) struct Files {
 
 #[derive(Debug)]
 struct Loaded {
-    /// The hash of all the files' bytes.
+    /// The hash of the content of all files.
     bytes: blake3::Hash,
     first: Arc<CertifiedKey>,
-    /// The certificates of each name, in the order of the files; a wildcard is under its parent, in `wildcards`.
+    /// The certificates of each name, in the order of the files; a wildcard is listed under its parent, in `wildcards`.
     names: HashMap<String, Vec<Arc<CertifiedKey>>>,
     wildcards: HashMap<String, Vec<Arc<CertifiedKey>>>,
-    /// The end of each, in seconds since 1970 UTC, with its first name.
+    /// The expiry of each certificate, in seconds since 1970 UTC, with the first name.
     ends: Vec<(String, i64)>,
-    /// Those that clients refuse now, a sentence for each.
+    /// Sentences about certificates that clients refuse now.
     outdated: Vec<String>,
 }
 
@@ -65,27 +65,27 @@ impl Files {
         Ok(Self { pairs, provider, loaded, changes })
     }
 
-    /// The certificates that clients refuse now, a sentence for each.
+    /// Returns sentences about certificates that clients refuse now.
     pub(crate) fn outdated(&self) -> Vec<String> {
         self.loaded.load().outdated.clone()
     }
 
-    /// Logs those that clients refuse.
+    /// Logs certificates that clients refuse.
     pub(crate) fn report(&self) {
         self.loaded.load().outdated.iter().for_each(|sentence| warn!("{sentence}"));
     }
 
-    /// The end of each, in seconds since 1970 UTC, with its first name.
+    /// Returns the expiry of each certificate, in seconds since 1970 UTC, with the first name.
     pub(crate) fn ends(&self) -> Vec<(String, i64)> {
         self.loaded.load().ends.clone()
     }
 
-    /// Reads all the files again; what is served changes only if all of them are good, and then at once.
+    /// Reads all files again; the served certificates change only if all files are valid, and then at once.
     pub(crate) fn reload(&self) -> Result<(), Error> {
         self.changes.reload(|| self.read())
     }
 
-    /// Reads the files again if they may have changed, or were not good the last time. To be called every so often.
+    /// Reads the files again if the files may have changed, or the last read failed. To be called periodically.
     pub(crate) fn look(&self) {
         if let Err(error) = self.changes.look(|| self.read()) {
             warn!(%error, "changed certificates cannot be used; the earlier ones stay until they can");
@@ -102,8 +102,8 @@ impl Files {
         Ok(())
     }
 
-    /// Whether the certificates for `sni` are good for `host` too; which of them an old client got does not matter, as
-    /// they are of one name.
+    /// Returns true if the certificates for `sni` are valid for `host` too. All certificates of a name count, so that
+    /// the certificate chosen for an old client does not matter.
     pub(crate) fn covers(&self, sni: &str, host: &str) -> bool {
         let loaded = self.loaded.load();
         let exact = loaded.names.get(host).into_iter();
@@ -114,8 +114,8 @@ impl Files {
         good.any(|good| shown.iter().any(|shown| Arc::ptr_eq(shown, good)))
     }
 
-    /// The first end, in milliseconds since 1970 UTC, of the certificates for a host, or for a wildcard such as
-    /// `*.example.org`.
+    /// Returns the earliest expiry, in milliseconds since 1970 UTC, of the certificates for a host, or for a wildcard
+    /// such as `*.example.org`.
     pub(crate) fn expires_ms(&self, host: &str) -> Option<u64> {
         let loaded = self.loaded.load();
         let fitting = match host.strip_prefix("*.") {
@@ -130,7 +130,7 @@ impl Files {
         Some(u64::try_from(first).unwrap_or(0).saturating_mul(1_000))
     }
 
-    /// Whether one of the certificates has a name or a wildcard for a host.
+    /// Returns true if one of the certificates has a name or a wildcard for a host.
     pub(crate) fn fits(&self, name: &str) -> bool {
         self.loaded.load().fitting(name).is_some()
     }
@@ -138,7 +138,7 @@ impl Files {
     fn choose(&self, name: Option<&str>, hello: &ClientHello<'_>) -> Arc<CertifiedKey> {
         let loaded = self.loaded.load();
         let fitting = name.and_then(|name| loaded.fitting(name));
-        // Of an ECDSA and an RSA certificate for one name, an old client may only understand the second.
+        // Of an ECDSA and an RSA certificate for one name, an old client may only support the second.
         let understood = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
         let chosen = fitting.and_then(|keys| keys.iter().find(understood).or_else(|| keys.first()));
         Arc::clone(chosen.unwrap_or(&loaded.first))
@@ -152,7 +152,7 @@ impl ResolvesServerCert for Files {
 }
 
 impl Loaded {
-    /// The certificates for a host; those of the very name come before those of a wildcard.
+    /// Returns the certificates for a host; certificates of the exact name precede certificates of a wildcard.
     fn fitting(&self, name: &str) -> Option<&Vec<Arc<CertifiedKey>>> {
         let parent = || name.split_once('.').and_then(|(_, parent)| self.wildcards.get(parent));
         self.names.get(name).or_else(parent)
@@ -190,16 +190,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|source| Error::Read { path: path.to_path_buf(), source })
 }
 
-/// A certificate of a file, without its key.
+/// A certificate of a file, without the key.
 #[derive(Debug)]
 pub struct FileCertificate {
-    /// Its DNS names, in lower case.
+    /// The DNS names, in lower case.
     pub names: Vec<String>,
-    /// Its end, in seconds since 1970 UTC.
+    /// The expiry, in seconds since 1970 UTC.
     pub end_s: i64,
 }
 
-/// The certificates in the PEM file `path`, in its order.
+/// Reads the certificates in the PEM file `path`, in order.
 ///
 /// # Errors
 /// [`Error::Read`] and [`Error::Certificate`].
@@ -214,7 +214,7 @@ pub fn certificates_in(path: &Path) -> Result<Vec<FileCertificate>, Error> {
     Ok(found)
 }
 
-/// The certificate and key of `pair`, checked against each other, and the names of the certificate.
+/// Reads the certificate and the key of `pair`, checks that both match, and returns the names of the certificate.
 ///
 /// # Errors
 /// [`Error::Certificate`], [`Error::Key`] and [`Error::Mismatch`], which name the files of `pair`.
@@ -234,7 +234,7 @@ pub fn certified(
             "its chain has {bytes} bytes, and clients take no more than {CHAIN_BYTES_MAX}; leave out the root and other certificates that clients have"
         )));
     }
-    // Clients refuse a chain if any certificate of it cannot be parsed, even one that they do not need.
+    // Clients refuse a chain with any unparsable certificate, even an unneeded one.
     for (index, certificate) in chain.iter().enumerate().skip(1) {
         if let Err(error) = X509Certificate::from_der(certificate) {
             return Err(bad_certificate(format!("certificate {} of its chain cannot be parsed ({error})", index + 1)));
@@ -252,7 +252,7 @@ pub fn certified(
     }
 }
 
-/// Why clients refuse the certificate in the file `path` now; `None` if they do not.
+/// Returns the reason why clients refuse the certificate in the file `path` now; `None` if valid.
 fn outdated_sentence(path: &Path, validity: &Validity) -> Option<String> {
     if validity.is_valid() {
         return None;
@@ -265,7 +265,7 @@ fn outdated_sentence(path: &Path, validity: &Validity) -> Option<String> {
     })
 }
 
-/// The DNS names of a certificate, in lower case.
+/// Returns the DNS names of a certificate, in lower case.
 fn names(leaf: &CertificateDer<'_>) -> Result<Vec<String>, String> {
     let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| format!("it cannot be parsed ({error})"))?;
     let names = parsed.subject_alternative_name().map_err(|error| format!("its names cannot be parsed ({error})"))?;
@@ -303,7 +303,7 @@ mod tests {
             pair("c", &["example.net"], 2045),
         ];
         let files = Files::open(pairs, provider()).unwrap();
-        // The days of a year differ by one at most, and an end is at the very beginning of its year.
+        // Years differ by at most one day, and an expiry is at the very beginning of its year.
         let year_of = |ms: u64| 1_970 + (ms + 86_400_000) / 31_556_952_000;
         for (host, expected) in [
             ("www.example.org", Some(2040)),

@@ -1,11 +1,11 @@
-//! A secret from which keys are derived that are no business of TLS, but are to be the same wherever its tickets are.
+//! A secret for the derivation of keys outside of TLS, which have to be equal wherever the session tickets are.
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::{hkdf, rand};
 
 use super::Error;
 
-/// Bytes of the secret, and of each key.
+/// Length of the secret, and of each key.
 pub(crate) const SECRET_BYTES: usize = 32;
 /// The salt of the key derivation (RFC 5869 §2.2).
 const SALT: &[u8] = b"devanture 2026 keys beside those of TLS";
@@ -14,7 +14,7 @@ const SALT: &[u8] = b"devanture 2026 keys beside those of TLS";
 pub(crate) struct Secret(hkdf::Prk);
 
 impl Secret {
-    /// One of this process alone.
+    /// Creates a secret that is private to the process.
     pub(crate) fn random() -> Result<Self, Error> {
         let mut bytes = [0; SECRET_BYTES];
         let filled = rand::fill(&mut bytes);
@@ -22,17 +22,17 @@ impl Secret {
         Ok(Self::of(&bytes))
     }
 
-    /// One that is the same wherever `key` is known.
+    /// Creates a secret that is equal wherever `key` is known.
     pub(crate) fn of(key: &[u8]) -> Self {
         Self(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(key))
     }
 
-    /// A key that is for `purpose` alone.
+    /// Derives a key that is only for `purpose`.
     pub(crate) fn key_for(&self, purpose: &str) -> [u8; SECRET_BYTES] {
         let mut key = [0; SECRET_BYTES];
         let info = [purpose.as_bytes()];
         let filled = self.0.expand(&info, hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut key));
-        // One hash of output is never too much (RFC 5869 §2.3).
+        // One hash of output never exceeds the limit (RFC 5869 §2.3).
         debug_assert!(filled.is_ok());
         key
     }

@@ -1,4 +1,4 @@
-//! TLS as this edge speaks it, and the handshake of one connection.
+//! The TLS configuration of the edge, and the handshake of one connection.
 
 use std::fmt;
 use std::io;
@@ -20,40 +20,40 @@ use super::secret::{SECRET_BYTES, Secret};
 use super::source::{IssuedCertificates, name_to_prove};
 use super::tickets::Tickets;
 
-/// The name that HTTP/2 has in ALPN.
+/// The ALPN name of HTTP/2.
 pub(crate) const H2: &[u8] = b"h2";
-/// The name that HTTP/3 has there.
+/// The ALPN name of HTTP/3.
 const H3: &[u8] = b"h3";
-/// The name that HTTP/1.1 has in ALPN.
+/// The ALPN name of HTTP/1.1.
 const HTTP_1_1: &[u8] = b"http/1.1";
-/// The name that HTTP/1.0 has there: who says it would be refused otherwise (RFC 7301 §3.2).
+/// The ALPN name of HTTP/1.0: without the name, a client that offers only HTTP/1.0 would be refused (RFC 7301 §3.2).
 const HTTP_1_0: &[u8] = b"http/1.0";
-/// A fatal alert `unrecognized_name` (RFC 6066 section 3) as a plaintext record; rustls itself would say
-/// `access_denied`, which tells a person nothing.
+/// A fatal alert `unrecognized_name` (RFC 6066 §3) as a plaintext record; rustls would send `access_denied`, which is
+/// meaningless to a person.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
-/// Plaintext that is made into records and written at once: three full ones (RFC 8446 §5.1). Less costs system calls;
-/// the four records of 64 KiB are more than the 65,483 bytes that loopback takes as one packet, and cost bodies of 38
-/// KB and 1 MB a third to a half more.
+/// Plaintext encrypted and written at once: three full records (RFC 8446 §5.1). Less costs system calls; the four
+/// records of 64 KiB exceed the 65,483 bytes that loopback accepts as one packet, and slow down bodies of 38 KB and 1
+/// MB by a third to a half.
 pub(crate) const WRITE_BYTES: usize = 48 * 1024;
 
-/// The TLS configuration of a listener. Cheap to clone, and shared by all threads, tickets included.
+/// The TLS configuration of a listener. Cheap to clone, and shared by all threads, including the tickets.
 #[derive(Clone)]
 pub struct ServerTls {
     /// TLS 1.2 and 1.3.
     intermediate: Arc<ServerConfig>,
     /// TLS 1.3 only.
     modern: Arc<ServerConfig>,
-    /// Selects one of the two; shared by clones.
+    /// Selects one of the two configurations; shared by clones.
     is_modern: Arc<AtomicBool>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     covers: Arc<Covers>,
     issued: Option<Arc<dyn IssuedCertificates>>,
-    /// What keys beside those of TLS are derived from.
+    /// The secret for derived keys outside of TLS.
     secret: Arc<Secret>,
 }
 
-/// Whether the certificate that the first host gets is good for the second; both are in lower case.
+/// Returns true if the certificate of the first host is valid for the second; both hosts are in lower case.
 pub(crate) type Covers = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 impl fmt::Debug for ServerTls {
@@ -63,7 +63,8 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Certificates come from `resolver`; names that `serves` denies are refused by an alert that says so.
+    /// Creates a configuration with the certificates of `resolver`; a name for which `serves` returns false is refused
+    /// with the alert `unrecognized_name`.
     pub(crate) fn new(
         resolver: Arc<dyn ResolvesServerCert>,
         serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -75,17 +76,17 @@ impl ServerTls {
         };
         let mut intermediate = with_versions(&[&version::TLS13, &version::TLS12])?;
         let mut modern = with_versions(&[&version::TLS13])?;
-        // Stateless, so that a session of one thread can be resumed on another, and nothing is kept for it. The keys
-        // are this process's own, made at random and exchanged for others every six hours; a ticket is good for up to
-        // twelve.
+        // Stateless, so that a session of one thread can be resumed on another thread, and no state is kept. The keys
+        // are private to the process, random, and rotated every six hours; a ticket is valid for up to twelve hours.
         let tickets = aws_lc_rs::Ticketer::new()?;
         let secret = Secret::random()?;
         for config in [&mut intermediate, &mut modern] {
             config.alpn_protocols = vec![H2.to_vec(), HTTP_1_1.to_vec(), HTTP_1_0.to_vec()];
             config.ignore_client_order = true;
-            // One ticket, not two: browsers use one, and each costs an encryption and bytes of every handshake.
+            // One ticket instead of two: browsers use one, and each ticket costs an encryption and bytes of every
+            // handshake.
             config.send_tls13_tickets = 1;
-            // No early data, rustls' default: a recording of it could be replayed (RFC 8446 §8).
+            // No early data, rustls' default: recorded early data could be replayed (RFC 8446 §8).
             config.ticketer = Arc::clone(&tickets);
             config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         }
@@ -98,7 +99,7 @@ impl ServerTls {
         self.is_modern.store(profile == TlsProfile::Modern, Ordering::Relaxed);
     }
 
-    /// Has tickets by `tickets` in place of keys that are this process's alone.
+    /// Replaces the process's private ticket keys by `tickets`.
     pub(crate) fn with_tickets(self, tickets: Tickets) -> Self {
         let secret = tickets.secret().map_or(self.secret, Arc::new);
         let tickets: Arc<dyn ProducesTickets> = Arc::new(tickets);
@@ -111,32 +112,32 @@ impl ServerTls {
         Self { intermediate, modern, secret, ..self }
     }
 
-    /// Has keys derived from `secret` in place of one that is this process's alone.
+    /// Replaces the process's private secret by `secret`.
     pub(crate) fn with_secret(self, secret: Secret) -> Self {
         Self { secret: Arc::new(secret), ..self }
     }
 
-    /// Shows an authority that asks for it the proof that a name is this edge's.
+    /// Enables ACME proofs: an authority that asks gets the proof of control over a name.
     pub(crate) fn with_proofs(self, issued: Arc<dyn IssuedCertificates>) -> Self {
         Self { issued: Some(issued), ..self }
     }
 
-    /// Whether a connection for the host `sni` may carry requests for `host` (RFC 9110 §7.4): it is the same, or the
-    /// certificate is good for it too. A client that named no host has chosen this connection by its address alone, and
-    /// takes it for no other site's.
+    /// Returns true if a connection for the host `sni` may carry requests for `host` (RFC 9110 §7.4): the hosts are
+    /// equal, or the certificate covers both. A client without SNI has chosen the connection by address alone, and does
+    /// not use the connection for another site.
     #[must_use]
     pub fn covers(&self, sni: Option<&str>, host: &str) -> bool {
         sni.is_none_or(|sni| sni == host || (self.covers)(sni, host))
     }
 
-    /// The settings for the TLS library, for those who drive a handshake themselves.
+    /// Returns the settings for the TLS library, for callers that drive the handshake.
     #[must_use]
     pub fn config(&self) -> &Arc<ServerConfig> {
         if self.is_modern.load(Ordering::Relaxed) { &self.modern } else { &self.intermediate }
     }
 
-    /// The settings for QUIC (RFC 9001), whose one protocol is HTTP/3. Certificates, tickets and names are those of
-    /// TCP.
+    /// Returns the settings for QUIC (RFC 9001) with HTTP/3 as the only protocol, and with the certificates, tickets
+    /// and names of TCP.
     pub(crate) fn for_quic(&self) -> Arc<ServerConfig> {
         let mut config = ServerConfig::clone(&self.modern);
         config.alpn_protocols = vec![H3.to_vec()];
@@ -145,12 +146,12 @@ impl ServerTls {
         Arc::new(config)
     }
 
-    /// A key for `purpose`, which outlasts this process, and is the same for all nodes that share keys of tickets.
+    /// Returns a key for `purpose`, which is stable across restarts, and equal on all nodes with the same ticket keys.
     pub(crate) fn key_for(&self, purpose: &str) -> [u8; SECRET_BYTES] {
         self.secret.key_for(purpose)
     }
 
-    /// Shakes hands on `io`; the caller limits the time. There is no stream where an authority only wanted to see a
+    /// Performs the handshake on `io`; the caller limits the time. Returns `None` if an authority only requested a
     /// proof.
     pub(crate) async fn accept<T>(&self, io: T) -> Result<Option<TlsStream<T>>, Failed>
     where
@@ -163,7 +164,7 @@ impl ServerTls {
             && let Some(config) = issued.tls_proof(&name).await
         {
             let mut stream = start.into_stream(config).await.map_err(Failed::Io)?;
-            // RFC 8737 §3: the handshake was all. The authority may be gone already.
+            // RFC 8737 §3: the proof ends with the handshake. The authority may have disconnected already.
             drop(stream.shutdown().await);
             return Ok(None);
         }
@@ -171,7 +172,7 @@ impl ServerTls {
             && !(self.serves)(name)
         {
             let name = name.to_owned();
-            // The peer may be gone already; the connection ends in any case.
+            // The peer may have disconnected already; the connection ends in any case.
             drop(start.io.write_all(&UNRECOGNIZED_NAME).await);
             drop(start.io.shutdown().await);
             return Err(Failed::Name(name));
@@ -182,7 +183,7 @@ impl ServerTls {
     }
 }
 
-/// Has no certificate for names that are not served.
+/// Returns no certificate for names that are not served.
 struct OfServed {
     resolver: Arc<dyn ResolvesServerCert>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -201,7 +202,7 @@ impl ResolvesServerCert for OfServed {
     }
 }
 
-/// The library's provider with AES-128-GCM first: half the cost of the others here, and as strong as is needed.
+/// The library's provider with AES-128-GCM first: half the cost of the alternatives, and strong enough.
 pub fn provider() -> Arc<CryptoProvider> {
     use aws_lc_rs::{cipher_suite as suite, kx_group};
     Arc::new(CryptoProvider {
@@ -221,10 +222,10 @@ pub fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// Why a handshake failed.
+/// Reason of a failed handshake.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// Its place was given to another handshake while it waited for its client.
+    /// Displaced by another handshake while waiting for the client.
     Displaced,
     Io(io::Error),
     Name(String),
@@ -232,7 +233,7 @@ pub(crate) enum Failed {
 }
 
 impl Failed {
-    /// Counts and logs it.
+    /// Counts and logs the failure.
     pub(crate) fn record(&self) {
         let (reason, what) = match self {
             Self::Io(error) if error.kind() == io::ErrorKind::InvalidData => ("tls", error.to_string()),

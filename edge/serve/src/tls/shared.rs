@@ -1,5 +1,5 @@
-//! What the nodes of a cluster share: the local authority, and the keys of tickets. Each is made once, beside the CA of
-//! the cluster, and copied to every node that joins.
+//! Files shared by the nodes of a cluster: the local authority, and the ticket keys. Both are created once, beside the
+//! CA of the cluster, and copied to every node that joins.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use super::authority::{Authority, CERTIFICATE_FILE, CERTIFICATE_MODE, KEY_FILE, 
 use super::server_tls::provider;
 use devanture_base::durable;
 
-/// Bytes of a new secret for tickets.
+/// Length of a new secret for tickets.
 const SECRET_BYTES: usize = 32;
 
-/// Makes the local authority in `folder`, if it is missing.
+/// Creates the local authority in `folder`, if missing.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Fails if the authority cannot be written.
 pub fn make_authority(folder: &Path) -> Result<(), Error> {
     Authority::open(folder, provider()).map(drop)
 }
 
-/// Copies the local authority of the folder `from`, where it is made if it is missing, to the folder `to`.
+/// Copies the local authority of the folder `from`, created if missing, to the folder `to`.
 ///
 /// # Errors
-/// Where another one is there, or a file cannot be read or written.
+/// Fails if `to` has another authority, or if a file cannot be read or written.
 pub fn share_authority(from: &Path, to: &Path) -> Result<(), Error> {
     make_authority(from)?;
     let certificate = to.join(CERTIFICATE_FILE);
@@ -36,15 +36,15 @@ pub fn share_authority(from: &Path, to: &Path) -> Result<(), Error> {
         return Err(Error::Authority { path: certificate, reason });
     }
     durable::make_folder(to)?;
-    // The key comes first, as where it is made: without the certificate, nobody has trusted it yet.
+    // The key is copied first, as at the creation: without the certificate, no client has trusted the key yet.
     copy(&from.join(KEY_FILE), &to.join(KEY_FILE), KEY_MODE)?;
     copy(&from.join(CERTIFICATE_FILE), &to.join(CERTIFICATE_FILE), CERTIFICATE_MODE)
 }
 
-/// Makes the file of the keys of tickets, if it is missing.
+/// Creates the file of the ticket keys, if missing.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Fails if the file cannot be written.
 pub fn make_ticket_keys(file: &Path) -> Result<(), Error> {
     if !file.exists() {
         let mut secret = [0; SECRET_BYTES];
@@ -54,10 +54,10 @@ pub fn make_ticket_keys(file: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Copies the keys of tickets in the file `from`, which is made if it is missing, to the file `to`.
+/// Copies the ticket keys in the file `from`, created if missing, to the file `to`.
 ///
 /// # Errors
-/// Where a file cannot be read or written.
+/// Fails if a file cannot be read or written.
 pub fn share_ticket_keys(from: &Path, to: &Path) -> Result<(), Error> {
     make_ticket_keys(from)?;
     copy(from, to, KEY_MODE)

@@ -1,11 +1,11 @@
-//! Tickets of TLS sessions by keys of a file, so that a session of one node can be resumed on another.
+//! TLS session tickets with keys derived from a file, so that a session of one node can be resumed on another node.
 //!
-//! Each line of the file is a secret that no ticket is ever sealed with: the key of each period of [`PERIOD_S`] is
-//! derived from it, and the one before is still good. So a secret that stays the same for a year still has tickets
-//! whose key changes, and all nodes agree about it without talking to each other.
+//! Each line of the file is a secret that never seals a ticket directly: each period of [`PERIOD_S`] has its own key,
+//! derived from the secret, and the key of the previous period still opens tickets. So the ticket key rotates even if
+//! the secret stays the same for a year, and all nodes agree on the keys without communication.
 //!
-//! A ticket is the key's name (16 bytes), a nonce (12), and the session by AES-256-GCM, with the name as what is
-//! authenticated too (RFC 5077 §4 leaves the form to the server).
+//! A ticket is the key's name (16 bytes), a nonce (12 bytes), and the session sealed by AES-256-GCM, with the name as
+//! additional data (RFC 5077 §4 leaves the format to the server).
 
 use std::fmt;
 use std::io::Read as _;
@@ -25,30 +25,30 @@ use super::Error;
 use super::file_watch::Changes;
 use super::secret::{SECRET_BYTES as SECRET_KEY_BYTES, Secret};
 
-/// Seconds that tickets are sealed with one key.
+/// Seconds for which one key seals tickets.
 const PERIOD_S: u64 = 12 * 60 * 60;
-/// Lifetime of a ticket in seconds: each one opens that long, and at most twice as long.
+/// Lifetime of a ticket in seconds: each ticket opens for the lifetime, and at most twice as long.
 const LIFETIME_S: u32 = 12 * 60 * 60;
-/// Bytes of a key's name.
+/// Length of a key's name.
 const NAME_BYTES: usize = 16;
-/// Bytes of a nonce.
+/// Length of a nonce.
 const NONCE_BYTES: usize = 12;
-/// Bytes of a tag.
+/// Length of a tag.
 const TAG_BYTES: usize = 16;
-/// Bytes of a key.
+/// Length of a key.
 const KEY_BYTES: usize = 32;
-/// Fewest bytes of a secret, and most.
+/// Minimum and maximum length of a secret.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
-/// Most secrets of a file.
+/// Maximum of secrets in a file.
 const SECRETS_MAX: usize = 16;
-/// Most bytes of the file.
+/// Maximum size of the file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Forbidden mode bits of the file: all of the group and others except reading by the group.
+/// Forbidden mode bits of the file: all bits of group and others except read by the group.
 const FORBIDDEN_MODE: u32 = 0o037;
 /// The `info` of the key derivation (RFC 5869 §3.1).
 const SALT: &[u8] = b"devanture 2026 keys of TLS tickets";
 
-/// The file of the secrets, read again when it changes.
+/// The file of the secrets, read again after a change.
 #[derive(Debug)]
 pub(crate) struct TicketFile {
     path: PathBuf,
@@ -56,7 +56,7 @@ pub(crate) struct TicketFile {
     changes: Changes,
 }
 
-/// The secrets of the file. The first one seals; each opens.
+/// The secrets of the file. The first secret seals; all secrets open.
 #[derive(Clone, PartialEq, Eq)]
 struct Secrets(Vec<Vec<u8>>);
 
@@ -74,12 +74,12 @@ impl TicketFile {
         Ok(Self { path, secrets, changes })
     }
 
-    /// Reads the file again; what it said before stays where it is not good.
+    /// Reads the file again; the earlier secrets stay if the file is invalid.
     pub(crate) fn reload(&self) -> Result<(), Error> {
         self.changes.reload(|| self.read())
     }
 
-    /// Reads the file again if it may have changed. To be called every so often.
+    /// Reads the file again if the file may have changed. To be called periodically.
     pub(crate) fn look(&self) {
         if let Err(error) = self.changes.look(|| self.read()) {
             warn!(%error, "changed keys of tickets cannot be used; the earlier ones stay until they can");
@@ -116,7 +116,7 @@ impl Secrets {
         Self::parse(&text).map_err(bad)
     }
 
-    /// Reads the text of the file: a secret in hex on each line, first the one that seals; lines with `#` say nothing.
+    /// Parses the file: a secret in hex on each line, the sealing secret first; lines with `#` are comments.
     fn parse(text: &str) -> Result<Self, String> {
         let mut secrets = Vec::new();
         for (index, line) in text.lines().map(str::trim).enumerate() {
@@ -142,7 +142,7 @@ impl Secrets {
 /// Seals and opens the tickets of one listener.
 pub(crate) struct Tickets {
     file: Arc<TicketFile>,
-    /// The listener: a session of one is nothing to another.
+    /// The listener: a session of one listener is invalid on another listener.
     purpose: &'static str,
     ring: ArcSwap<Ring>,
 }
@@ -154,7 +154,7 @@ impl fmt::Debug for Tickets {
 }
 
 impl Tickets {
-    /// Those of the listener `purpose` by the secrets of `file`.
+    /// Creates the tickets of the listener `purpose` from the secrets of `file`.
     pub(crate) fn new(file: Arc<TicketFile>, purpose: &'static str) -> Result<Self, Error> {
         let ring = Ring::derive(&file.secrets.load_full(), purpose, period(SystemTime::now()));
         let ring =
@@ -162,18 +162,18 @@ impl Tickets {
         Ok(Self { file, purpose, ring: ArcSwap::from_pointee(ring) })
     }
 
-    /// A secret for other keys of the listener, by the key that seals as it is now.
+    /// Returns a secret for other keys of the listener, derived from the current sealing secret.
     pub(crate) fn secret(&self) -> Option<Secret> {
         let mut bytes = [0; SECRET_KEY_BYTES];
         let secrets = self.file.secrets.load();
         let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secrets.0.first()?);
-        // No period's, which have eight bytes in the place of these.
+        // Distinct from the label of a period, which has eight bytes at the position.
         let info = [self.purpose.as_bytes(), &[0], b"others"];
         secret.expand(&info, hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut bytes)).ok()?;
         Some(Secret::of(&bytes))
     }
 
-    /// The keys of this period; without a lock, and derived again by the first use in the next one.
+    /// Returns the keys of the current period without a lock; the first use in a new period derives the keys.
     fn ring(&self) -> Option<Arc<Ring>> {
         let (now, secrets) = (period(SystemTime::now()), self.file.secrets.load());
         let ring = self.ring.load_full();
@@ -204,16 +204,16 @@ impl ProducesTickets for Tickets {
     }
 }
 
-/// The number of the period of a time.
+/// Returns the number of the period of a time.
 fn period(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / PERIOD_S)
 }
 
-/// The keys of a period, and of those beside it.
+/// The keys of a period and of its neighbours.
 struct Ring {
     period: u64,
     secrets: Arc<Secrets>,
-    /// The first seals.
+    /// The first key seals.
     keys: Vec<Key>,
 }
 
@@ -227,7 +227,7 @@ impl Ring {
         let mut keys = Vec::new();
         for secret in &secrets.0 {
             let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(secret);
-            // The one before for what it sealed; the one to come for a node whose clock is a little ahead.
+            // The previous period for its sealed tickets; the next period for a node whose clock is slightly ahead.
             for period in [Some(period), period.checked_sub(1), period.checked_add(1)].into_iter().flatten() {
                 keys.push(Key::derive(&secret, purpose, period)?);
             }
@@ -235,7 +235,7 @@ impl Ring {
         Ok(Self { period, secrets: Arc::clone(secrets), keys })
     }
 
-    /// Seals a session; `None` where the library cannot.
+    /// Seals a session; `None` on an error of the library.
     fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let key = self.keys.first()?;
         let mut sealed = plain.to_vec();
@@ -243,11 +243,11 @@ impl Ring {
         Some([key.name.as_slice(), nonce.as_ref(), &sealed].concat())
     }
 
-    /// Opens a ticket; `None` for one that none of the keys has sealed, or that is not as it was.
+    /// Opens a ticket; `None` for a ticket with an unknown key or with changed bytes.
     fn open(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_first_chunk::<NAME_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>()?;
-        // Names are no secret: every client sees them.
+        // Names are not secret: every client sees the name.
         let key = self.keys.iter().find(|key| key.name == *name)?;
         let mut bytes = sealed.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
@@ -329,7 +329,7 @@ mod tests {
             let ticket = ring(&[1], period).seal(b"session").unwrap();
             let opens = ring(&[1], period + later).open(&ticket).is_some();
             prop_assert_eq!(opens, later <= 1);
-            // A node whose clock is behind has not come to this period yet.
+            // A node whose clock is behind is still in the previous period.
             prop_assert!(ring(&[1], period - 1).open(&ticket).is_some());
         }
     }

@@ -1,5 +1,6 @@
-//! Turns of connections that send without a pause, on one thread: one of them goes on between two looks at what came
-//! in, so that a short answer waits for that one however many there are. Lanes have equal shares of the turns (law 11).
+//! Turns of connections that send continuously, on one thread: only one such connection continues between two polls for
+//! input, so that a short response waits for one connection at most, however many exist. Lanes have equal shares of the
+//! turns (law 11).
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,15 +14,15 @@ thread_local! {
     static WAITING: RefCell<Waiting> = RefCell::default();
 }
 
-/// Those that wait for turns.
+/// Connections that wait for turns.
 #[derive(Default)]
 struct Waiting {
     lanes: Lanes<(Rc<Part>, Waker)>,
-    /// Whether a task gives the turns.
+    /// True while a task grants the turns.
     are_given: bool,
 }
 
-/// A connection's part in the turns; none after an output that was less than a whole turn.
+/// A connection's state in the turns; `None` after an output shorter than a whole turn.
 #[derive(Default)]
 pub(in super::super) struct LongAnswers(Option<Rc<Part>>);
 
@@ -32,16 +33,16 @@ struct Part {
 
 #[derive(Clone, Copy)]
 enum State {
-    /// It may put its next output.
+    /// May produce the next output.
     Turn,
-    /// Its peer did not take an output of a whole turn at once: it is to wait before it puts more.
+    /// The peer did not accept the output of a whole turn at once: the connection has to wait before more output.
     Full,
-    /// It waits.
+    /// Waits for a turn.
     Waits,
 }
 
 impl LongAnswers {
-    /// Whether output may be put now; if not, the connection is woken when it may.
+    /// Returns true if output may be produced now; otherwise, the connection is woken later.
     pub(in super::super) fn may_put(&self, waker: &Waker) -> bool {
         let Some(part) = &self.0 else { return true };
         if let State::Full = part.state.get() {
@@ -50,8 +51,8 @@ impl LongAnswers {
         matches!(part.state.get(), State::Turn)
     }
 
-    /// Notes an output: whether it was as much as one turn takes, and whether its peer took all of it. Returns whether
-    /// there may be more to put at once.
+    /// Records an output: `is_full` if the output filled a whole turn, `is_sent` if the peer accepted all bytes.
+    /// Returns true if more output may be produced at once.
     pub(in super::super) fn has_put(&mut self, is_full: bool, is_sent: bool, lane: Lane) -> bool {
         if !is_full {
             self.0 = None;
@@ -62,8 +63,8 @@ impl LongAnswers {
         is_sent
     }
 
-    /// Has the connection wait until others had their turns. Returns whether it does: not if its last output was less
-    /// than a whole turn.
+    /// Makes the connection wait for the turns of other connections. Returns false if the last output was shorter than
+    /// a whole turn, and the connection need not wait.
     pub(in super::super) fn wait(&self, waker: &Waker) -> bool {
         if let Some(part) = &self.0 {
             enqueue(part, waker);
@@ -72,7 +73,7 @@ impl LongAnswers {
     }
 }
 
-/// Puts a connection in its lane, if it is not there.
+/// Queues a connection in its lane, unless queued already.
 fn enqueue(part: &Rc<Part>, waker: &Waker) {
     if let State::Waits = part.state.replace(State::Waits) {
         return;
@@ -86,10 +87,10 @@ fn enqueue(part: &Rc<Part>, waker: &Waker) {
     }
 }
 
-/// Gives turns until nobody waits for one.
+/// Grants turns until no connection waits.
 async fn give_turns(_given: Given) {
     loop {
-        // The thread looks for what came in before it goes on here.
+        // The thread polls for input first.
         yield_now().await;
         let Some((part, waker)) = next() else { return };
         part.state.set(State::Turn);
@@ -97,7 +98,7 @@ async fn give_turns(_given: Given) {
     }
 }
 
-/// The one whose turn it is; none of a connection that is gone.
+/// Returns the next connection; skips dropped connections.
 fn next() -> Option<(Rc<Part>, Waker)> {
     WAITING.with_borrow_mut(|waiting| {
         loop {
@@ -109,7 +110,7 @@ fn next() -> Option<(Rc<Part>, Waker)> {
     })
 }
 
-/// While turns are given. Where the task is dropped before its end, so are the connections.
+/// Guard while turns are granted. If the task is dropped early, the queue is cleared.
 struct Given;
 
 impl Drop for Given {
@@ -131,7 +132,7 @@ mod tests {
 
     type Log = Rc<RefCell<Vec<&'static str>>>;
 
-    /// Puts `count` full outputs, two in a row.
+    /// Produces `count` full outputs, two in a row.
     async fn puts(name: &'static str, lane: Lane, count: usize, log: Log) {
         let (mut long, mut put) = (LongAnswers::default(), 0);
         poll_fn(|cx| {
@@ -169,7 +170,7 @@ mod tests {
             drop(greedy);
         });
         let of_greedy = put.iter().filter(|name| **name == "greedy").count();
-        // The first ones of each wait for nobody.
+        // The first outputs of each connection need no wait.
         assert!((35..=60).contains(&of_greedy), "{of_greedy} of the greedy one beside 40");
     }
 

@@ -1,17 +1,17 @@
-//! A connection of the engine, whatever it speaks, as its driver sees it.
+//! The driver's interface to a connection of the engine, for all protocols.
 
 use std::task::Context;
 use std::time::{Duration, Instant};
 
 use devanture_http::{Kinds, Service, Sink, Turn, http1, http2};
 
-/// The next need of a connection after a turn.
+/// The state of a connection after a turn.
 pub(crate) enum Step {
-    /// It goes on.
+    /// The connection continues.
     Open,
-    /// All has been said.
+    /// All output is produced.
     Over,
-    /// An answer broke off.
+    /// A response broke off.
     Broken,
     /// Another is to go on, with these bytes first.
     HandOver(Vec<u8>),
@@ -19,7 +19,7 @@ pub(crate) enum Step {
 
 /// A connection of the engine.
 pub(crate) trait Machine {
-    /// Whether bytes that come between requests are a head.
+    /// True if bytes between requests are a head.
     const HEADS_ARE_SEEN: bool;
 
     fn receive(&mut self, bytes: &[u8], turn: &mut Turn<'_>);
@@ -28,21 +28,21 @@ pub(crate) trait Machine {
 
     fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step;
 
-    /// Has a turn without output, while records wait for the peer.
+    /// Runs a turn without output, while records wait for the peer.
     fn tend(&mut self, turn: &mut Turn<'_>, cx: &mut Context<'_>);
 
     fn drain(&mut self);
 
-    /// The edge drains; the peer may still be given a moment for its next request.
+    /// Prepares for the drain; the peer may still have a moment for the next request.
     fn drains_soon(&mut self);
 
-    /// What is under way.
+    /// Returns the kinds of requests in flight.
     fn under_way(&self) -> Kinds;
 
-    /// Ends what is of these kinds, as far as the connection can go on without it.
+    /// Ends requests of `kinds`, as far as the connection can continue afterwards.
     fn cut(&mut self, kinds: Kinds);
 
-    /// Whether it can be closed once its peer sends no more, or was asked to send no more.
+    /// Returns true if the connection can be closed once the peer sends no more, or was asked to send no more.
     fn is_done(&self, has_ended: bool) -> bool;
 
     fn deadline(&self) -> Option<Instant>;
@@ -51,16 +51,16 @@ pub(crate) trait Machine {
 
     fn in_flight(&self) -> usize;
 
-    /// Bytes of bodies that it holds for the peer.
+    /// Returns the bytes of bodies held for the peer.
     fn held_for_peer(&self) -> usize;
 
-    /// The time since which the peer gives no window for a part of these.
+    /// Returns the time since which the peer grants no window for a part of the held bytes.
     fn holds_since(&self) -> Option<Instant>;
 
-    /// Resets what has been so for at least `stalled`, and gives the number of responses.
+    /// Resets streams stalled for at least `stalled`, and returns the number of responses.
     fn shed(&mut self, stalled: Duration, now: Instant) -> usize;
 
-    /// Says whether as little as possible is to be held.
+    /// Sets the mode with minimal buffers.
     fn tighten(&mut self, is_tight: bool);
 }
 
@@ -93,7 +93,7 @@ impl<S: Service> Machine for http1::Connection<S> {
     }
 
     fn drains_soon(&mut self) {
-        // The answer to the next request says that it is the last.
+        // The response to the next request announces the close.
         self.drain();
     }
 
@@ -126,7 +126,7 @@ impl<S: Service> Machine for http1::Connection<S> {
     }
 
     fn holds_since(&self) -> Option<Instant> {
-        // What it holds waits for the socket alone.
+        // Held bytes wait only for the socket.
         None
     }
 
@@ -135,7 +135,7 @@ impl<S: Service> Machine for http1::Connection<S> {
     }
 
     fn tighten(&mut self, _is_tight: bool) {
-        // No more is read than is sent in the same turn.
+        // Input never exceeds the output of the same turn.
     }
 }
 
@@ -176,7 +176,7 @@ impl<S: Service> Machine for http2::Connection<S> {
     }
 
     fn is_done(&self, has_ended: bool) -> bool {
-        // Without an end of the peer's, the connection says itself when it is over.
+        // Without an end of input, the connection itself reports its end.
         has_ended
     }
 

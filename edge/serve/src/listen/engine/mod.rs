@@ -34,19 +34,20 @@ use super::watch::{self, Alarm, Verdict, Watch};
 use crate::tls::WRITE_BYTES;
 use devanture_http as engine;
 
-/// Turns after which other connections of the thread have theirs: a look at what came in, and a change to another
+/// Maximum of consecutive turns before other connections of the thread: a poll for input, and a switch to another
 /// connection, cost as much as some kilobytes.
 pub(super) const TURNS_MAX: usize = 8;
 
 /// The end of a connection on the engine.
 pub(crate) enum End {
-    /// All was sent: the connection is to be ended, and the socket closed.
+    /// All output is sent: the connection has to be shut down, and the socket closed.
     Close,
-    /// The peer is gone, made a mistake of TLS, or an answer broke off: the socket is closed, and nothing more is sent.
+    /// The peer disconnected, the TLS records were invalid, or a response broke off: the socket is closed, and no
+    /// further byte is sent.
     Lost,
-    /// A limit was over.
+    /// A time limit was exceeded.
     Limit,
-    /// What it holds for a peer that takes nothing is needed for others.
+    /// Closed to free memory: the peer does not read.
     Memory,
     /// Another is to go on, with these bytes first: who upgraded the connection, or hyper.
     HandOver(Vec<u8>),
@@ -54,15 +55,15 @@ pub(crate) enum End {
 
 /// The end of a run of turns.
 enum Turned {
-    /// Nothing more can be done now.
+    /// No more work for now.
     Rest,
-    /// There is more to do, after others had their turn.
+    /// More work is left, after the turns of other connections.
     More,
     /// The connection is over.
     Ended(End),
 }
 
-/// The time, also where a test has stopped it.
+/// Returns the time, which a test may have paused.
 pub(super) fn clock() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -74,20 +75,20 @@ pub(crate) struct Drive<M> {
     pub(crate) watch: Watch,
     activity: Rc<Activity>,
     alarm: Alarm,
-    /// The end of the connection once all output is written. Nothing is read or produced until then.
+    /// The end of the connection once all output is written. No input is read and no output is produced until then.
     ending: Option<End>,
     has_begun: bool,
     /// The peer sends no more.
     has_ended: bool,
     /// The peer was asked, or is to be asked, to send no further request.
     pub(crate) finishes: bool,
-    /// Bytes that were written and that the peer has not taken yet.
+    /// Bytes written to the session that the peer has not accepted yet.
     unsent: u32,
     long_answers: LongAnswers,
 }
 
 impl<M: Machine> Drive<M> {
-    /// Begins after the handshake.
+    /// Creates a driver after the handshake.
     pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
         let watch = Watch::new(times, M::HEADS_ARE_SEEN);
         Self {
@@ -110,7 +111,7 @@ impl<M: Machine> Drive<M> {
         self.machine.requests()
     }
 
-    /// Serves the connection until it ends on the engine.
+    /// Serves the connection until its end on the engine.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.activity.register(cx.waker());
         let draining = self.activity.draining();
@@ -153,7 +154,7 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Reports what is held for the peer.
+    /// Reports the bytes held for the peer.
     fn report(&mut self, cx: &Context<'_>) {
         let (machine, blocked) = (&self.machine, self.watch.blocked_since());
         let stalled = || machine.holds_since().map(Into::into).into_iter().chain(blocked).min();
@@ -161,7 +162,7 @@ impl<M: Machine> Drive<M> {
         self.activity.held().set(unsent.saturating_add(machine.held_for_peer()), stalled, cx.waker());
     }
 
-    /// Drops what the peer does not take. Whether that is the connection as a whole.
+    /// Drops output that the peer does not accept. Returns true if the whole connection has to end.
     fn shed(&mut self) -> bool {
         let now = tokio::time::Instant::now();
         let is_blocked = self.watch.blocked_since().is_some_and(|since| now.duration_since(since) >= STALL_MIN);
@@ -170,7 +171,7 @@ impl<M: Machine> Drive<M> {
         is_blocked
     }
 
-    /// Has the task woken at the machine's deadline.
+    /// Wakes the task at the machine's deadline.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) {
         if let Some(deadline) = self.machine.deadline()
             && self.ending.is_none()
@@ -180,21 +181,21 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// The activity, for the timeouts.
+    /// Returns the activity, for the timeouts.
     fn turn(&self) -> watch::Turn {
         let (io, session) = self.stream.get_ref();
         let (pulse, is_unsent) = (io.pulse(), session.wants_write());
         watch::Turn {
             read: pulse.take_read(),
             wrote: pulse.take_wrote(),
-            // Streams without a window are the machine's business: it resets them in time.
+            // Streams without a window are left to the machine, which resets the streams in time.
             blocked: pulse.blocked(),
             requests: self.machine.requests(),
             in_flight: self.machine.in_flight() + usize::from(is_unsent),
         }
     }
 
-    /// Reads, produces and writes, as long as something is to be done, and not for ever.
+    /// Reads, produces and writes as long as work is left, up to a maximum of turns.
     fn turns(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> Turned {
         for _ in 0..TURNS_MAX {
             match self.take_turn(shared, now, cx) {
@@ -209,7 +210,7 @@ impl<M: Machine> Drive<M> {
         Turned::More
     }
 
-    /// One turn; none when another one may find something to do.
+    /// Runs one turn; returns `None` if another turn may find work.
     fn take_turn(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
         let (input, pieces, scratch, date) = shared.parts();
         let mut turn = engine::Turn { now, date, scratch };
@@ -233,7 +234,7 @@ impl<M: Machine> Drive<M> {
                 Poll::Ready(Ok(ReadOutcome::Bytes)) => came = true,
                 Poll::Ready(Ok(ReadOutcome::End)) => self.has_ended = true,
                 Poll::Ready(Err(error)) => {
-                    // An alert may say what was wrong; the peer may be gone as well.
+                    // An alert may tell the reason; the peer may also have disconnected.
                     drop(tls_io::poll_write(io, session, cx));
                     return Err(error);
                 }
@@ -243,13 +244,13 @@ impl<M: Machine> Drive<M> {
         let mut puts_more = false;
         if may_put {
             if came {
-                // What was decided meanwhile ends now, all of it: one look at the clock for all answers of the turn.
+                // Decisions made meanwhile end now: one read of the clock for all responses of the turn.
                 turn.now = clock();
             }
             self.ending = match self.machine.produce(pieces, &mut turn, cx) {
                 Step::Open => None,
                 Step::HandOver(bytes) => Some(End::HandOver(bytes)),
-                // Answers before the one that broke off are whole.
+                // Responses before the broken response are complete.
                 Step::Broken => Some(End::Lost),
                 Step::Over => Some(End::Close),
             };
@@ -265,7 +266,8 @@ impl<M: Machine> Drive<M> {
             self.unsent = 0;
         }
         if !(may_put && is_sent) && self.ending.is_none() {
-            // Backends are asked, and uploads read, also while a slow peer takes an earlier answer, or others theirs.
+            // Backends are polled and uploads are read even while a slow peer reads an earlier response, or other
+            // connections have their turns.
             self.machine.tend(&mut turn, cx);
         }
         if is_sent && let Some(end) = self.end() {
@@ -276,7 +278,7 @@ impl<M: Machine> Drive<M> {
         Ok((!may_do_more).then_some(Turned::Rest))
     }
 
-    /// The end of the connection, if any, once all output is written.
+    /// Returns the end of the connection, if any, once all output is written.
     fn end(&mut self) -> Option<End> {
         if let Some(end) = self.ending.take() {
             self.stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
@@ -285,13 +287,13 @@ impl<M: Machine> Drive<M> {
         ((self.has_ended || self.finishes) && self.machine.is_done(self.has_ended)).then_some(End::Close)
     }
 
-    /// Writes what is left of the connection: the last answer, and that nothing follows.
+    /// Writes the rest of the connection: the last response, and the `close_notify`.
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (io, session) = self.stream.get_mut();
         tls_io::poll_write(io, session, cx).map(drop)
     }
 
-    /// Adds to what is left that nothing follows.
+    /// Appends the `close_notify` to the output.
     pub(crate) fn say_end(&mut self) {
         self.stream.get_mut().1.send_close_notify();
     }

@@ -1,4 +1,4 @@
-//! The output of a connection in one turn: small parts by copy, bodies by reference, in their order.
+//! The output of a connection in one turn, in order: small parts by copy, bodies by reference.
 
 use std::io::{self, IoSlice, Write};
 
@@ -7,25 +7,26 @@ use bytes::Bytes;
 use crate::tls::WRITE_BYTES;
 use devanture_http::Sink;
 
-/// Bodies of up to so many bytes are copied: a list of many slices costs more.
+/// Bodies up to this length are copied: a list of many slices costs more.
 const COPIED_BYTES_MAX: usize = 2 * 1024;
-/// Slices that are handed over at once.
+/// Maximum of slices per write.
 const SLICES_MAX: usize = 64;
-/// Memory that is kept for the next turn.
+/// Maximum of memory kept for the next turn.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
-/// Bytes before the text, which are never sent. Memory of this size begins at a page, and so does the record into which
-/// the TLS library copies it, behind a header of 5 bytes. Where the target of a copy lies so little behind its source,
-/// page for page, some processors copy thirty times slower (AMD's with fast short `rep movsb`): 3 µs for 16 answers.
+/// Bytes before the text, which are never sent. An allocation of this size begins at a page, and so does the record
+/// into which the TLS library copies the text, behind a header of 5 bytes. If the target of a copy lies so little
+/// behind its source, relative to the page, some processors copy thirty times slower (AMD's with fast short
+/// `rep movsb`): 3 µs for 16 responses.
 const AHEAD_BYTES: usize = 64;
 
-/// The output of this turn.
+/// The output of the current turn.
 #[derive(Debug)]
 pub(super) struct Pieces {
     /// The copied bytes, after [`AHEAD_BYTES`].
     text: Vec<u8>,
-    /// The bytes by reference, each with its position in the copied ones.
+    /// The bytes by reference, each with the position in the copied bytes.
     bodies: Vec<(usize, Bytes)>,
-    /// Bytes of both.
+    /// Total bytes of both.
     bytes: usize,
 }
 
@@ -40,17 +41,17 @@ impl Pieces {
         self.bytes == 0
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub(super) const fn len(&self) -> usize {
         self.bytes
     }
 
-    /// Whether there may be more to put.
+    /// Returns true if no more output should be added.
     pub(super) fn is_full(&self) -> bool {
         self.bytes >= WRITE_BYTES
     }
 
-    /// Gives everything to `writer`, which takes all, and forgets it.
+    /// Writes all output to `writer`, which must accept everything, and clears the output.
     pub(super) fn write_to(&mut self, writer: &mut impl Write) -> io::Result<()> {
         let text = self.text.get(AHEAD_BYTES..).unwrap_or_default();
         let written = if self.bodies.is_empty() { take_all(writer, text) } else { self.write_slices(writer) };
@@ -63,7 +64,7 @@ impl Pieces {
         let (mut count, mut at) = (0, AHEAD_BYTES);
         let last = [(self.text.len(), Bytes::new())];
         for (place, body) in self.bodies.iter().chain(&last) {
-            // The last body has no slice of its own.
+            // The last body is written without a slice of its own.
             for part in [self.text.get(at..*place).unwrap_or_default(), body] {
                 if part.is_empty() {
                     continue;
@@ -82,7 +83,7 @@ impl Pieces {
         write_all_of(writer, slices.get(..count).unwrap_or_default())
     }
 
-    /// Forgets everything.
+    /// Clears the output.
     pub(super) fn clear(&mut self) {
         self.text.truncate(AHEAD_BYTES);
         self.bodies.clear();
@@ -93,7 +94,7 @@ impl Pieces {
     }
 }
 
-/// Writes `slices` at once; a peer that does not take all of them has failed.
+/// Writes all `slices`; a partial write is an error.
 fn write_all_of(writer: &mut impl Write, slices: &[IoSlice<'_>]) -> io::Result<()> {
     let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
     if bytes > 0 && writer.write_vectored(slices)? != bytes {

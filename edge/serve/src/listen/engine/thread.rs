@@ -1,4 +1,4 @@
-//! Shared by all connections of a thread in turn: I/O buffers, and the date.
+//! State shared by all connections of a thread, used in turns: I/O buffers, and the date.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -9,28 +9,28 @@ use super::pieces::Pieces;
 use devanture_base::clock::since_epoch;
 use devanture_http::{Scratch, SharedField, Turn};
 
-/// Bytes that are read from a socket at once.
+/// Bytes read from a socket at once.
 const INPUT_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SHARED: Cell<Option<Box<PerThread>>> = const { Cell::new(None) };
 }
 
-/// The things of a thread, in the hands of the one connection whose turn it is.
+/// The shared state of a thread, lent to the connection whose turn it is.
 pub(in super::super) struct PerThread {
-    /// Bytes that came.
+    /// Input buffer.
     pub(super) input: Vec<u8>,
     /// The output buffer.
     pub(super) pieces: Pieces,
-    /// The engine's.
+    /// The engine's scratch memory.
     pub(super) scratch: Scratch,
-    /// The field `date`, and the end of its second.
+    /// The field `date`, and the end of the current second.
     date: SharedField,
     date_until: Instant,
 }
 
 impl PerThread {
-    /// Lends the thread's things to `turn`, at a time.
+    /// Lends the thread's state to `turn` at the time `now`.
     pub(in super::super) fn lend<R>(now: Instant, turn: impl FnOnce(&mut Self) -> R) -> R {
         let mut shared = SHARED.take().unwrap_or_else(|| Box::new(Self::new(now)));
         shared.renew_date(now);
@@ -51,18 +51,18 @@ impl PerThread {
         }
     }
 
-    /// What a turn of an engine without a socket needs: the date, and the engine's.
+    /// Returns the state for a turn of an engine without a socket: the date, and the scratch memory.
     pub(in super::super) fn turn(&mut self, now: Instant) -> Turn<'_> {
         Turn { now, date: &self.date, scratch: &mut self.scratch }
     }
 
-    /// The parts, to be used at once.
+    /// Returns the parts for immediate use.
     pub(super) fn parts(&mut self) -> (&mut [u8], &mut Pieces, &mut Scratch, &SharedField) {
         (&mut self.input, &mut self.pieces, &mut self.scratch, &self.date)
     }
 }
 
-/// The field `date`, and when its second is over.
+/// Returns the field `date`, and the end of the current second.
 fn date(now: Instant) -> (SharedField, Instant) {
     let since = since_epoch();
     let rest = Duration::from_secs(1).saturating_sub(Duration::from_nanos(since.subsec_nanos().into()));

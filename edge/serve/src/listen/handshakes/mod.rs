@@ -1,17 +1,17 @@
-//! Rations accepting and handshakes on one listener, so that connected visitors are served between any two of them.
+//! Rations accepts and handshakes on one listener, so that connected visitors are served between any two handshakes.
 //!
 //! A handshake costs a key exchange and a signature, a thousand times the work of sending its first message. Tasks run
-//! in the order in which they became ready, so without a ration a flood of them delays every connection of the thread.
+//! in the order in which they became ready, so without a ration a flood of handshakes delays every connection of the
+//! thread.
 //!
-//! Here a handshake advances by *steps*: a step is one poll of its future, such as the one that reads a `ClientHello`
-//! and signs the answer. Steps and accepted connections are counted by *turns*. A turn ends when the runtime has polled
-//! for I/O, and every task that this woke has its place before the next turn's steps. Within a turn there are at most
-//! [`STEPS_PER_TURN`] steps, none of which begins later than [`TURN_SHARE`] after the first; clients take turns at
-//! them.
+//! A handshake advances by *steps*: a step is one poll of its future, for example the poll that reads a `ClientHello`
+//! and signs the response. Steps and accepted connections are counted by *turns*. A turn ends when the runtime has
+//! polled for I/O, and every task woken by the poll is queued before the next turn's steps. A turn has at most
+//! [`STEPS_PER_TURN`] steps, none of which begins later than [`TURN_SHARE`] after the first; clients alternate.
 //!
-//! Concurrent handshakes are bounded, in all and for each address. A connection for which there is no room
-//! takes the place of the oldest one that waits for its client, once that is old enough; until then nothing is
-//! accepted, and further connections wait in the system's backlog.
+//! Concurrent handshakes are bounded, in total and for each address. Without room, a new connection takes the place of
+//! the oldest handshake that waits for its client, once old enough; until then no connection is accepted, and further
+//! connections wait in the system's backlog.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -29,40 +29,40 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(test)]
 mod tests;
 
-/// Steps of handshakes in one turn. Most of them are shorter than [`TURN_SHARE`] by far: the end of a handshake, or a
+/// Maximum of handshake steps in one turn. Most steps are far shorter than [`TURN_SHARE`]: the end of a handshake, or a
 /// name that is not served.
 pub(crate) const STEPS_PER_TURN: usize = 8;
-/// Connections that are accepted in one turn: each costs some system calls.
+/// Maximum of connections accepted in one turn: each accept costs some system calls.
 pub(crate) const ACCEPTS_PER_TURN: usize = 4;
-/// Time after the first step of a turn in which another one may begin. A handshake with a signature by ECDSA P-256
-/// takes about as long, so that there is rarely more than one of them in a turn.
+/// Time after the first step of a turn in which another step may begin. A handshake with an ECDSA P-256 signature takes
+/// about as long, so that a turn rarely has more than one.
 const TURN_SHARE: Duration = Duration::from_micros(100);
 
-/// The part of all places from which on handshakes are begun only with those who are where they say …
+/// Divisor of the total limit above which only clients with a validated address may begin handshakes.
 const BUSY_PART: usize = 4;
-/// … and that of one client's.
+/// The same divisor for the limit per client.
 const BUSY_PART_OF_CLIENT: usize = 8;
 
-/// Most concurrent handshakes.
+/// Maximum of concurrent handshakes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandshakeLimits {
     /// On one listener of one thread.
     pub(crate) total: usize,
-    /// Of one client; 0 is no limit.
+    /// Per client; 0 is no limit.
     pub(crate) per_client: usize,
-    /// Greatest age of a handshake that waits for its client while others want its place.
+    /// Age at which a handshake that waits for its client may be displaced.
     pub(crate) stall: Duration,
 }
 
-/// The peer that a handshake is counted for: an address, of IPv6 its /64, with port 0; or one connection of a trusted
+/// The peer that a handshake is counted for: an address with port 0, for IPv6 the /64; or one connection of a trusted
 /// proxy, which stands for many clients.
 pub(crate) type Client = SocketAddr;
 
-/// The client has reached its limit of handshakes under way.
+/// The client has reached its limit of concurrent handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
-/// The handshake lost its place to another one.
+/// The handshake was displaced by another handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Displaced;
 
@@ -70,7 +70,7 @@ pub(crate) struct Displaced;
 pub(crate) struct Handshakes {
     limits: HandshakeLimits,
     state: RefCell<State>,
-    /// Notified when the current turn has done something, or work waits for the next one.
+    /// Notified when the current turn has done work, or work waits for the next turn.
     turn_wanted: Notify,
     /// Notified when another connection may be accepted.
     room: Notify,
@@ -88,7 +88,7 @@ struct State {
     stalled: BTreeMap<u64, Rc<Place>>,
     entered: u64,
     turn: Turn,
-    /// A queued handshake was given a step, and has not taken it yet.
+    /// A queued handshake was granted a step, and has not taken the step yet.
     is_granted: bool,
 }
 
@@ -105,7 +105,7 @@ struct Share {
 struct Turn {
     accepted: usize,
     steps: usize,
-    /// Start of its first step, by the system's clock: the share is of processor time, which a paused test clock would
+    /// Start of the first step, by the system's clock: the share is of processor time, which a paused test clock would
     /// hide.
     began: Option<std::time::Instant>,
 }
@@ -122,9 +122,9 @@ impl Turn {
     }
 }
 
-/// A handshake among those that are under way.
+/// A concurrent handshake.
 struct Place {
-    /// Its number among all handshakes.
+    /// The number among all handshakes.
     number: u64,
     client: Client,
     since: Instant,
@@ -135,17 +135,17 @@ struct Place {
 
 #[derive(Clone, Copy)]
 enum Phase {
-    /// It is being polled, or has not been yet.
+    /// Being polled, or not polled yet.
     Active,
-    /// It waits for its client.
+    /// Waiting for the client.
     Stalled,
-    /// It waits for a step.
+    /// Waiting for a step.
     Queued,
-    /// It was given a step.
+    /// A step was granted.
     Granted,
-    /// It must end.
+    /// Displaced: the handshake must end.
     Displaced,
-    /// It has ended.
+    /// Ended.
     Over,
 }
 
@@ -166,17 +166,17 @@ impl Place {
 }
 
 impl Handshakes {
-    /// No handshakes yet; the gauges follow their number.
+    /// Creates the state without handshakes; the gauges follow the counts.
     pub(crate) fn new(limits: HandshakeLimits, under_way: Gauge, queued: Gauge) -> Self {
         let (state, turn_wanted, room) = (RefCell::default(), Notify::new(), Notify::new());
         Self { limits, state, turn_wanted, room, under_way, queued }
     }
 
-    /// Begins turns until it is dropped.
+    /// Runs turns until dropped.
     pub(crate) async fn keep_turns(&self) {
         loop {
             self.turn_wanted.notified().await;
-            // Deferred until the runtime has polled for I/O: every task that this wakes is ahead of the next turn's
+            // Resumed after the runtime has polled for I/O: every task woken by the poll runs before the next turn's
             // steps.
             tokio::task::yield_now().await;
             self.begin_turn();
@@ -190,7 +190,7 @@ impl Handshakes {
         self.room.notify_one();
     }
 
-    /// Waits until another connection may be accepted in this turn.
+    /// Waits until another connection may be accepted in the current turn.
     pub(crate) async fn room(&self) {
         loop {
             let Err(until) = self.find_room() else { return };
@@ -207,8 +207,8 @@ impl Handshakes {
         }
     }
 
-    /// Finds room for another connection, displacing a stalled handshake if need be. Otherwise gives the time at which
-    /// the oldest stalled one may be displaced.
+    /// Finds room for another connection, displacing a stalled handshake if necessary. Otherwise returns the time at
+    /// which the oldest stalled handshake may be displaced.
     fn find_room(&self) -> Result<(), Option<Instant>> {
         if self.state.borrow().turn.accepted >= ACCEPTS_PER_TURN {
             return Err(None);
@@ -216,7 +216,7 @@ impl Handshakes {
         self.find_place()
     }
 
-    /// The same for a connection that was accepted by nobody: it came as a packet.
+    /// Finds room for a connection that needs no accept because it arrived as a packet.
     pub(crate) fn find_place(&self) -> Result<(), Option<Instant>> {
         let mut state = self.state.borrow_mut();
         if state.under_way < self.limits.total {
@@ -232,8 +232,9 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Whether so many places are taken, of all or of those of `client`, that the rest is for those of whom it is known
-    /// that they are where they say. Anyone who pretends to be others takes no more than this of theirs.
+    /// Returns true if so many places are taken, in total or by `client`, that the rest is reserved for peers with a
+    /// validated address. A peer with a forged address cannot take more than the unreserved part of another client's
+    /// share.
     pub(crate) fn is_busy(&self, client: Client) -> bool {
         let state = self.state.borrow();
         let held = state.clients.get(&client).map_or(0, |share| share.under_way);
@@ -241,7 +242,7 @@ impl Handshakes {
         is_client_busy || state.under_way >= self.limits.total / BUSY_PART
     }
 
-    /// Counts an accepted connection in this turn.
+    /// Counts an accepted connection in the current turn.
     pub(crate) fn accepted(&self) {
         let mut state = self.state.borrow_mut();
         state.turn.accepted += 1;
@@ -250,7 +251,7 @@ impl Handshakes {
         }
     }
 
-    /// Counts a handshake of `client`. Over its limit, the client's own oldest stalled handshake is displaced.
+    /// Adds a handshake of `client`. Over its limit, the client's own oldest stalled handshake is displaced.
     pub(crate) fn enter(self: &Rc<Self>, client: Client) -> Result<Handshake, TooMany> {
         let mut state = self.state.borrow_mut();
         let held = state.clients.get(&client).map_or(0, |share| share.under_way);
@@ -276,7 +277,7 @@ impl Handshakes {
         place.wake();
     }
 
-    /// Gives a place back.
+    /// Releases a place.
     fn release(&self, state: &mut State, client: Client) {
         state.under_way -= 1;
         self.under_way.decrement(1.0);
@@ -307,7 +308,7 @@ impl Handshakes {
         }
     }
 
-    /// Ready if a handshake may be polled now; otherwise queues it, and wakes it once it may.
+    /// Ready if the handshake may be polled now; otherwise queues the handshake, and wakes the task later.
     fn take_step(&self, place: &Rc<Place>, waker: &Waker) -> Poll<Result<(), Displaced>> {
         let state = &mut *self.state.borrow_mut();
         match place.phase.get() {
@@ -344,7 +345,7 @@ impl Handshakes {
         Poll::Pending
     }
 
-    /// Records that a handshake was polled; a pending one waits for its client.
+    /// Records a poll of a handshake; a pending handshake waits for its client.
     fn stepped(&self, place: &Rc<Place>, waker: &Waker, is_pending: bool) {
         let state = &mut *self.state.borrow_mut();
         if is_pending {
@@ -362,7 +363,7 @@ impl Handshakes {
         let state = &mut *self.state.borrow_mut();
         place.waker.take();
         match place.phase.replace(Phase::Over) {
-            // It was released when it lost its place.
+            // Released already, at the displacement.
             Phase::Displaced => return,
             Phase::Stalled => drop(state.stalled.remove(&place.number)),
             Phase::Queued => self.queued.decrement(1.0),
@@ -378,7 +379,8 @@ impl Handshakes {
 }
 
 impl State {
-    /// Pops the next queued handshake, of the client whose turn it is; `None` if all of that client's have ended.
+    /// Pops the next queued handshake, of the client whose turn it is; `None` if all of the client's handshakes have
+    /// ended.
     fn next_queued(&mut self) -> Option<Rc<Place>> {
         let client = self.order.pop_front()?;
         let share = self.clients.get_mut(&client)?;
@@ -397,7 +399,7 @@ impl State {
     }
 }
 
-/// A handshake that is under way, until it is dropped.
+/// A concurrent handshake, until the drop.
 pub(crate) struct Handshake {
     of: Rc<Handshakes>,
     place: Rc<Place>,
@@ -407,7 +409,7 @@ impl Handshake {
     /// Runs a handshake by steps.
     ///
     /// # Errors
-    /// When it stalled and another handshake needs its place.
+    /// Fails if the handshake stalled and was displaced.
     pub(crate) async fn run<F: Future>(&self, handshake: F) -> Result<F::Output, Displaced> {
         let mut handshake = pin!(handshake);
         poll_fn(|cx| self.poll(handshake.as_mut(), cx)).await

@@ -1,4 +1,4 @@
-//! One connection from its first packet to its last.
+//! The task of one connection, from the first packet to the last.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,10 +25,10 @@ use devanture_base::fair::Lane;
 use devanture_http::http3::Code;
 use devanture_http::{Cause, Service, http3};
 
-/// Bytes that a connection sends in one go before it has begun.
+/// Maximum of bytes that a connection sends at once before the end of the handshake.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
-/// A connection that was let in.
+/// An admitted connection.
 pub(super) struct Admitted {
     pub(super) first: First,
     pub(super) permit: Permit,
@@ -67,9 +67,10 @@ where
     leave(transport);
 }
 
-/// Shakes hands, and says who the peer is.
+/// Performs the handshake, and returns the peer.
 async fn shake<E>(shared: &Shared<E>, mut first: First, handshake: Handshake) -> Option<(Transport, Peer)> {
-    // Not where the connection goes by now: a packet right behind the handshake may have a forged source.
+    // The addresses of the first packet, not the current addresses: a packet right after the handshake may have a
+    // forged source.
     let (local, address) = (first.local(), first.remote());
     let mut transport = None;
     let shaking = poll_fn(|cx| poll_shake(&mut first, &mut transport, cx));
@@ -97,7 +98,7 @@ async fn shake<E>(shared: &Shared<E>, mut first: First, handshake: Handshake) ->
     Some((transport, peer))
 }
 
-/// One step of a handshake.
+/// Runs one step of a handshake.
 fn poll_shake(first: &mut First, transport: &mut Option<Transport>, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
     let now = clock();
     if transport.is_none() {
@@ -111,7 +112,7 @@ fn poll_shake(first: &mut First, transport: &mut Option<Transport>, cx: &mut Con
     while !is_connected && let Some(occurrence) = transport.next_event() {
         is_connected = matches!(occurrence, Occurrence::Connected);
     }
-    // What else there is to say, such as why it failed, goes out as well.
+    // Other output, for example the reason of a failure, is sent too.
     transport.send(now, SEND_BYTES_MAX, cx.waker());
     match transport.lost() {
         Some(error) => Poll::Ready(Err(failed(error))),
@@ -131,7 +132,7 @@ fn failed(error: &ConnectionError) -> Failed {
     Failed::Io(io::Error::new(kind, error.clone()))
 }
 
-/// Ends a connection. Its buffers go with it: what answers late packets, in a task that nobody waits for, is small.
+/// Ends a connection and drops its buffers: the remaining detached task, which responds to late packets, is small.
 fn leave(transport: Transport) {
     if let Some(mut farewell) = transport.leave(clock()) {
         tokio::task::spawn_local(poll_fn(move |cx| farewell.poll(cx)));

@@ -1,4 +1,4 @@
-//! Drives HTTP/3 on one connection: the engine's turns, the clocks of HTTP, and what is held for the peer.
+//! Drives HTTP/3 on one connection: the engine's turns, the clocks of HTTP, and the bytes held for the peer.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,30 +19,30 @@ use crate::tls::WRITE_BYTES;
 use devanture_http::http3::{self, Code, State};
 use devanture_http::{Service, StreamSink as _};
 
-/// A peer that awaits answers, and says nothing for so long, is asked whether it is there, so that neither end, nor
-/// what translates addresses between them, gives the connection up …
+/// Silence after which a peer that awaits responses gets a PING, so that neither end, and no address translation in
+/// between, drops the connection.
 const PING_TIME_MAX: Duration = Duration::from_secs(15);
-/// … or for this part of the idle time.
+/// Divisor of the idle time, for the same purpose.
 const PING_PART: u32 = 3;
-/// Streams that are never acknowledged to their end: the control stream.
+/// Number of streams that are never acknowledged to the end: the control stream.
 const OWN_STREAMS: usize = 1;
 
 /// The end of HTTP on a connection.
 #[derive(Debug)]
 pub(super) enum End {
-    /// It is to be closed.
+    /// The connection has to be closed with a code.
     Close(Code),
-    /// What it holds for a peer that takes nothing is needed for others.
+    /// Closed to free memory: the peer does not read.
     Memory,
-    /// It is over.
+    /// The connection is over.
     Lost,
 }
 
 /// The end of a run of turns.
 enum Turned {
-    /// Nothing more can be done now.
+    /// No more work for now.
     Rest,
-    /// There is more to do, after others had their turn.
+    /// More work is left, after the turns of other connections.
     More,
     /// The connection is over.
     Ended(End),
@@ -53,28 +53,28 @@ pub(super) struct Drive<S: Service> {
     transport: Transport,
     engine: http3::Connection<S>,
     streams: Streams,
-    /// What the peer may have once the head of a request has come.
+    /// Limits of the peer after the first request head.
     full: Option<Sizes>,
     watch: Watch,
     activity: Rc<Activity>,
     long_answers: LongAnswers,
-    /// All was said; the peer has yet to have it.
+    /// All output is produced, but not yet acknowledged.
     is_ending: bool,
-    /// A packet came since the clocks were looked at.
+    /// A packet arrived since the last look at the clocks.
     came: bool,
-    /// When one came last.
+    /// Time of the last packet.
     heard: Instant,
-    /// When bytes of streams were sent last, and in how many frames all of them were.
+    /// Time of the last sent stream bytes; `frames` counts all stream frames.
     sent: Instant,
     frames: u64,
-    /// Bytes that QUIC holds until they are acknowledged, at the most.
+    /// Maximum of unacknowledged bytes held by QUIC.
     window: u64,
     ping_at: Instant,
     ping_every: Duration,
 }
 
 impl<S: Service> Drive<S> {
-    /// Begins after the handshake.
+    /// Creates a driver after the handshake.
     pub(super) fn new(
         transport: Transport,
         engine: http3::Connection<S>,
@@ -101,12 +101,12 @@ impl<S: Service> Drive<S> {
         }
     }
 
-    /// The connection below, once HTTP has ended on it.
+    /// Returns the connection below, once HTTP has ended.
     pub(super) fn into_transport(self) -> Transport {
         self.transport
     }
 
-    /// Serves the connection until HTTP ends on it.
+    /// Serves the connection until HTTP ends.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.activity.register(cx.waker());
         let draining = self.activity.draining();
@@ -152,14 +152,14 @@ impl<S: Service> Drive<S> {
         }
     }
 
-    /// The next time at which something is due above QUIC.
+    /// Returns the next deadline above QUIC.
     fn deadline(&self) -> Option<Instant> {
         let ping = (self.engine.in_flight() > 0).then_some(self.ping_at);
         [ping, self.engine.deadline().filter(|_| !self.is_ending)].into_iter().flatten().min()
     }
 
-    /// The activity, for the timeouts. Streams without a window are the engine's business: it resets them in time; and
-    /// a peer that acknowledges nothing is QUIC's.
+    /// Returns the activity, for the timeouts. Streams without a window are left to the engine, which resets the
+    /// streams in time; a peer that acknowledges nothing is left to QUIC.
     fn turn(&mut self) -> watch::Turn {
         let came = std::mem::take(&mut self.came);
         watch::Turn {
@@ -171,7 +171,7 @@ impl<S: Service> Drive<S> {
         }
     }
 
-    /// Reports what is held for the peer: what is sent to it, and what it sent that waits behind gaps.
+    /// Reports the bytes held for the peer: sent bytes, and received bytes that wait behind gaps.
     fn report(&self, cx: &Context<'_>) {
         let unacknowledged = usize::try_from(self.streams.unacknowledged(self.window)).unwrap_or(usize::MAX);
         let heard = self.owes_acknowledgement().then_some(self.heard);
@@ -182,12 +182,12 @@ impl<S: Service> Drive<S> {
         self.activity.held().set(held, stalled, cx.waker());
     }
 
-    /// Whether bytes of a stream were sent since a packet came last: a peer that has all of them has nothing to say.
+    /// Returns true if stream bytes were sent since the last packet: a peer with all bytes has no reason to send.
     fn owes_acknowledgement(&self) -> bool {
         self.streams.unacknowledged(self.window) > 0 && self.sent > self.heard
     }
 
-    /// Drops what the peer does not take. Whether that is the connection as a whole.
+    /// Drops output that the peer does not accept. Returns true if the whole connection has to end.
     fn shed(&mut self) -> bool {
         let now = clock();
         let is_over = |since: Instant| now.saturating_duration_since(since) >= STALL_MIN;
@@ -198,7 +198,7 @@ impl<S: Service> Drive<S> {
         is_silent
     }
 
-    /// Takes turns as long as something is to be done, and not for ever.
+    /// Runs turns as long as work is left, up to a maximum.
     fn turns(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Turned {
         for _ in 0..TURNS_MAX {
             if let Some(turned) = self.take_turn(shared, cx) {
@@ -208,7 +208,7 @@ impl<S: Service> Drive<S> {
         Turned::More
     }
 
-    /// One turn; none when another one may find something to do.
+    /// Runs one turn; returns `None` if another turn may find work.
     fn take_turn(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Option<Turned> {
         let now = clock();
         let mut turn = shared.turn(now);
@@ -226,7 +226,7 @@ impl<S: Service> Drive<S> {
             debug!(%error, "a connection was lost");
             return Some(Turned::Ended(End::Lost));
         }
-        // Also once all was said: what comes then is refused (RFC 9114 §5.2), and would wait here without an end.
+        // Also after the last output: later streams are refused (RFC 9114 §5.2), and would otherwise pile up.
         streams.read(&mut transport.quic, engine, &mut turn);
         if let Some(sizes) = full.take_if(|_| engine.requests() > 0) {
             widen(&mut transport.quic, &sizes);

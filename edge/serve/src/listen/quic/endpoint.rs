@@ -1,4 +1,4 @@
-//! The endpoint of one thread: which connection a packet is for.
+//! The endpoint of one thread, which dispatches packets to connections.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -17,22 +17,22 @@ use quinn_proto::{
 use super::forward::Batch;
 use super::udp::Socket;
 
-/// Packets of one connection that wait for its turn. More of them are lost, as they may be anywhere on their way.
+/// Maximum of queued packets of one connection. Further packets are dropped, as any packet may be lost in the network.
 const WAITING_MAX: usize = 1_024;
 
 /// The endpoint.
 pub(super) struct Endpoint {
     quic: RefCell<quinn_proto::Endpoint>,
     pub(super) socket: Rc<Socket>,
-    /// By the numbers of their handles.
+    /// Inboxes by the numbers of their handles.
     inboxes: RefCell<Vec<Option<Rc<Inbox>>>>,
-    /// What is sent next, in turn by all.
+    /// Output buffer shared by all connections.
     output: RefCell<Vec<u8>>,
-    /// Connections that are over, and whose peers may not know yet.
+    /// Number of closed connections whose peers may not know about the close yet.
     pub(super) farewells: Cell<usize>,
 }
 
-/// What came for one connection.
+/// The queued events of one connection.
 #[derive(Default)]
 pub(super) struct Inbox {
     events: RefCell<VecDeque<ConnectionEvent>>,
@@ -61,7 +61,7 @@ impl Inbox {
         self.events.borrow().is_empty()
     }
 
-    /// Whom it wakes.
+    /// Sets the task to wake.
     pub(super) fn register(&self, waker: &Waker) {
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -76,17 +76,17 @@ impl Endpoint {
         Self { quic: RefCell::new(quic), socket, inboxes, output, farewells: Cell::default() }
     }
 
-    /// Changes the settings of connections to come.
+    /// Changes the settings of new connections.
     pub(super) fn set(&self, config: Arc<ServerConfig>) {
         self.quic.borrow_mut().set_server_config(Some(config));
     }
 
-    /// Gives the packets of a batch to their connections, and those of new ones to `begin`.
+    /// Passes the packets of a batch to their connections, and new connections to `begin`.
     pub(super) fn take(&self, batch: &Batch<'_>, now: Instant, mut begin: impl FnMut(Incoming)) {
         let Batch { remote, local, ecn, stride, packets } = *batch;
         for packet in packets.chunks(stride.max(1)) {
-            // Memory of its own: a piece of a stream that waits for others keeps its packet, and is not to keep the
-            // batch.
+            // An allocation per packet: a stream piece that waits for earlier pieces retains its packet, and must not
+            // retain the batch.
             let packet = BytesMut::from(packet);
             let mut output = self.output.borrow_mut();
             output.clear();
@@ -109,12 +109,12 @@ impl Endpoint {
         }
     }
 
-    /// Sends what no connection has: it is lost where the system does not take it.
+    /// Sends a packet without a connection; the packet is lost if the system does not accept it.
     fn respond(&self, transmit: &Transmit, output: &[u8]) {
         self.socket.send(transmit, output, Waker::noop());
     }
 
-    /// Begins a connection.
+    /// Accepts a connection.
     pub(super) fn accept(&self, incoming: Incoming, now: Instant) -> Option<(ConnectionHandle, Connection, Rc<Inbox>)> {
         let mut output = self.output.borrow_mut();
         output.clear();
@@ -141,7 +141,7 @@ impl Endpoint {
         }
     }
 
-    /// Has the peer of a first packet show that it is where it says. Whether it can be asked.
+    /// Requests address validation from the peer of a first packet; returns false if impossible.
     pub(super) fn retry(&self, incoming: Incoming) -> bool {
         let mut output = self.output.borrow_mut();
         output.clear();
@@ -166,12 +166,12 @@ impl Endpoint {
         self.respond(&refusal, &output);
     }
 
-    /// Does nothing for a first packet.
+    /// Ignores a first packet.
     pub(super) fn ignore(&self, incoming: Incoming) {
         self.quic.borrow_mut().ignore(incoming);
     }
 
-    /// Takes what a connection has to say about itself.
+    /// Handles a connection's event for the endpoint.
     pub(super) fn tell(&self, handle: ConnectionHandle, event: EndpointEvent) -> Option<ConnectionEvent> {
         if event.is_drained()
             && let Some(place) = self.inboxes.borrow_mut().get_mut(handle.0)
@@ -181,7 +181,7 @@ impl Endpoint {
         self.quic.borrow_mut().handle_event(handle, event)
     }
 
-    /// Lends the memory for what is sent next.
+    /// Lends the output buffer to `send`.
     pub(super) fn lend<R>(&self, send: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let mut output = self.output.borrow_mut();
         output.clear();
@@ -189,7 +189,7 @@ impl Endpoint {
     }
 }
 
-/// A first packet for which there is no connection yet.
+/// A first packet without a connection yet.
 pub(super) struct First {
     endpoint: Rc<Endpoint>,
     remote: SocketAddr,
@@ -205,13 +205,14 @@ impl First {
         &self.endpoint
     }
 
-    /// The address that it came from. The whole handshake goes there, and packets of it from elsewhere are dropped: who
-    /// has ended it receives there, while any later packet may have a forged source.
+    /// Returns the source address. The whole handshake goes to the address, and handshake packets from other addresses
+    /// are dropped: the peer that completed the handshake receives at the address, while any later packet may have a
+    /// forged source.
     pub(super) fn remote(&self) -> SocketAddr {
         SocketAddr::new(self.remote.ip().to_canonical(), self.remote.port())
     }
 
-    /// The address of this end that it was sent to.
+    /// Returns the local address that received the packet.
     pub(super) fn local(&self) -> SocketAddr {
         let local = self.endpoint.socket.local();
         let ip = self.incoming.as_ref().and_then(Incoming::local_ip);

@@ -1,4 +1,4 @@
-//! What is left of a connection that is over, until its peer knows (RFC 9000 §10.2).
+//! The closing state of a connection, until the peer knows about the close (RFC 9000 §10.2).
 
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -9,27 +9,27 @@ use quinn_proto::{ConnectionHandle, EndpointEvent, Transmit};
 use super::endpoint::{Endpoint, Inbox};
 use crate::listen::watch::Alarm;
 
-/// How long it is there: three probe timeouts of nearly every path (RFC 9000 §10.2), and a time that no peer can
-/// extend, as it could those.
+/// Duration of the closing state: three probe timeouts of nearly every path (RFC 9000 §10.2), and fixed, because a peer
+/// could extend its probe timeout.
 const TIME: Duration = Duration::from_secs(3);
-/// How many of them a thread has; the peers of others learn of the end by a reset.
+/// Maximum per thread; further peers learn of the end by a reset.
 pub(super) const FAREWELLS_MAX: usize = 4_096;
 
-/// The last packet, and the entry of the connection at its endpoint. The buffers of QUIC are gone.
+/// The last packet, and the endpoint's entry of the connection. The buffers of QUIC are dropped.
 pub(super) struct Farewell {
     endpoint: Rc<Endpoint>,
     handle: ConnectionHandle,
     inbox: Rc<Inbox>,
-    /// The packet that closes the connection, where this end has sent one.
+    /// The packet that closes the connection, if sent by this end.
     last: Option<(Transmit, Box<[u8]>)>,
-    /// Packets that came after it.
+    /// Number of packets received after the close.
     came: u32,
     until: Instant,
     alarm: Alarm,
 }
 
 impl Farewell {
-    /// Takes the place of a connection. The caller drops that, and does not give up its handle.
+    /// Replaces a connection. The caller drops the connection, and does not release its handle.
     pub(super) fn new(
         endpoint: Rc<Endpoint>,
         handle: ConnectionHandle,
@@ -42,8 +42,8 @@ impl Farewell {
         Self { endpoint, handle, inbox, last, came: 0, until: now + TIME, alarm: Alarm::default() }
     }
 
-    /// Answers what still comes with the last packet: the first, the second, the fourth and so on, so that two ends
-    /// that have closed do not answer each other for ever (RFC 9000 §10.2.1). Ready when the time is over.
+    /// Responds to further packets with the last packet: to the first, the second, the fourth and so on, so that two
+    /// closed ends do not respond to each other forever (RFC 9000 §10.2.1). Ready after the closing time.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.inbox.register(cx.waker());
         while self.inbox.take().is_some() {

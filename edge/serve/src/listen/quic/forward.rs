@@ -1,6 +1,7 @@
-//! Packets of connections that the process has from which this one took over. Both have the same sockets, and this one
-//! reads them: it passes such packets on over a pair of Unix sockets for each thread, of which that one reads the other
-//! end. A packet for which there is no room is lost, as any may be on its way.
+//! Forwards packets between the current process and its predecessor. Both processes have the same sockets, and the
+//! current process reads the sockets: packets of the predecessor's connections are forwarded over a pair of Unix
+//! sockets per thread, whose other end the predecessor reads. A packet without room in the buffer is dropped, as any
+//! packet may be lost in the network.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -14,31 +15,31 @@ use tokio_util::sync::CancellationToken;
 use super::ids::generation_of;
 use super::udp::BATCH_BYTES;
 
-/// How long packets for the process before are dropped once it is gone: it has closed their connections, and a reset
-/// would be taken for their end. Then resets report an end that was not in order.
+/// Time for which packets for an ended predecessor are dropped: the predecessor has closed its connections, and a reset
+/// would be mistaken for the close. Afterwards resets report an abnormal end.
 const LATE_MAX: Duration = Duration::from_secs(1);
-/// Bytes before the packets of a message.
+/// Length of a message's header.
 const HEADER_BYTES: usize = 44;
-/// Bytes of a message.
+/// Maximum length of a message.
 pub(super) const MESSAGE_BYTES_MAX: usize = HEADER_BYTES + BATCH_BYTES;
-/// The ways in which an address is written.
+/// Codes of the address family.
 const IS_V4: u8 = 1;
 const HAS_LOCAL: u8 = 2;
 
-/// Packets of one size, but for the last, that came from one peer at once.
+/// Packets from one peer, received together, of one size except for the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batch<'b> {
     pub(super) remote: SocketAddr,
-    /// The address that they were sent to.
+    /// The destination address of the packets.
     pub(super) local: Option<IpAddr>,
     pub(super) ecn: Option<EcnCodepoint>,
-    /// Bytes of each.
+    /// Size of each packet.
     pub(super) stride: usize,
     pub(super) packets: &'b [u8],
 }
 
 impl<'b> Batch<'b> {
-    /// Parts of the batch in their order, each with what `of` says of the first of its packets and of all others.
+    /// Splits the batch into runs of consecutive packets with equal results of `of`.
     pub(super) fn runs<T: PartialEq>(self, of: impl Fn(&[u8]) -> T) -> impl Iterator<Item = (T, Self)> {
         let stride = self.stride.max(1);
         let mut rest = self.packets;
@@ -76,7 +77,7 @@ impl<'b> Batch<'b> {
         message.extend_from_slice(self.packets);
     }
 
-    /// Reads a message; `None` of one that is none.
+    /// Parses a message; `None` if invalid.
     pub(super) fn read(message: &'b [u8]) -> Option<Self> {
         let (&[flags, ecn], rest) = message.split_first_chunk()?;
         let (ip, rest) = rest.split_first_chunk::<16>()?;
@@ -100,87 +101,87 @@ impl<'b> Batch<'b> {
     }
 }
 
-/// The process from which this one took over, as one thread has it.
+/// The predecessor process, as seen by one thread.
 #[derive(Debug)]
 pub struct Predecessor {
-    /// Where its packets go.
+    /// Socket for forwarded packets.
     pub socket: UnixDatagram,
-    /// The byte of its connection ids.
+    /// The generation byte of the predecessor's connection ids.
     pub generation: u8,
-    /// Cancelled when it has ended.
+    /// Cancelled when the predecessor has ended.
     pub ended: CancellationToken,
 }
 
 impl Predecessor {
-    /// One whose end is not known yet.
+    /// Creates a predecessor that is still running.
     #[must_use]
     pub fn new(socket: UnixDatagram, generation: u8) -> Self {
         Self { socket, generation, ended: CancellationToken::new() }
     }
 }
 
-/// Who is to have a packet.
+/// The process of a packet's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whose {
     Ours,
-    /// Of the process before.
+    /// The predecessor's.
     Before,
-    /// Of the one that takes over.
+    /// The successor's.
     After,
 }
 
-/// The processes beside this one.
+/// The predecessor and the successor of the current process.
 pub(super) struct Neighbours {
     generation: u8,
     before: RefCell<Option<Predecessor>>,
-    /// Since when that one takes nothing any more.
+    /// Time since which the predecessor accepts no packets.
     gone: Cell<Option<Instant>>,
     message: RefCell<Vec<u8>>,
-    /// From where the process that takes over passes packets on.
+    /// Socket by which the successor forwards packets.
     after: RefCell<Option<UnixDatagram>>,
 }
 
 impl Neighbours {
     pub(super) fn new(generation: u8, before: Option<Predecessor>) -> Self {
         if let Some(before) = &before {
-            // One that blocks would hold all of the thread up.
+            // A blocking socket would block the whole thread.
             before.socket.set_nonblocking(true).ok();
         }
         let (gone, message, after) = (Cell::default(), RefCell::default(), RefCell::default());
         Self { generation, before: RefCell::new(before), gone, message, after }
     }
 
-    /// Another process is to take over.
+    /// Sets the socket to the successor.
     pub(super) fn set_after(&self, after: UnixDatagram) {
         *self.after.borrow_mut() = Some(after);
     }
 
-    /// Whether there is a process that takes over and has the sockets: it closes its end where it does not use them,
-    /// and does so too where it has failed.
+    /// Returns true if a successor exists and reads the sockets: a successor without HTTP/3, or a failed successor,
+    /// closes its end.
     pub(super) fn has_after(&self) -> bool {
         let after = self.after.borrow();
         let Some(after) = &*after else { return false };
-        // What it does not read is nothing to it, and there is soon no more room.
+        // The successor ignores the empty message, and the buffer soon has no more room.
         !after.send(&[]).is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
     }
 
-    /// Who is to have a packet.
+    /// Returns the process of a packet.
     pub(super) fn whose(&self, packet: &[u8]) -> Whose {
         let Some((generation, is_long)) = generation_of(packet) else { return Whose::Ours };
         if generation == self.generation {
             return Whose::Ours;
         }
         match &*self.before.borrow() {
-            // The id in a first packet is what the client likes.
+            // The client chooses the id in a first packet.
             Some(before) if is_long && before.generation != generation => Whose::Ours,
             Some(_) => Whose::Before,
-            // Both read for a moment. A reset would end a connection that has just begun.
+            // Both processes read for a moment. A reset would end a connection that has just begun.
             None if !is_long && self.has_after() => Whose::After,
             None => Whose::Ours,
         }
     }
 
-    /// Passes packets on.
+    /// Forwards packets to the predecessor.
     pub(super) fn forward(&self, batch: &Batch<'_>, now: Instant) {
         let mut before = self.before.borrow_mut();
         let Some(predecessor) = &*before else { return };
@@ -213,7 +214,7 @@ mod tests {
             remote: SocketAddr, local: Option<IpAddr>, ecn in 0..4_u8, stride in 1..70_000_usize,
             packets in prop::collection::vec(any::<u8>(), 1..3_000),
         ) {
-            // A socket has one family; what else a v6 address has besides is lost on its way.
+            // A socket has one address family; a local IPv4 address does not fit an IPv6 peer and is dropped.
             let local = local.filter(|local| local.is_ipv4() == remote.is_ipv4());
             let remote = match remote {
                 SocketAddr::V6(mut v6) => { v6.set_flowinfo(0); SocketAddr::V6(v6) }
@@ -258,7 +259,7 @@ mod tests {
             assert_eq!(beside.whose(&packet(8, is_long)), Whose::Ours);
             assert_eq!(beside.whose(&packet(7, is_long)), Whose::Before);
         }
-        // What nobody has said may be one of another that is there still; a first packet is of somebody new.
+        // An unknown id may belong to the running predecessor; a first packet belongs to a new client.
         assert_eq!((beside.whose(&packet(3, false)), beside.whose(&packet(3, true))), (Whose::Before, Whose::Ours));
         let (after, its_end) = UnixDatagram::pair().unwrap();
         after.set_nonblocking(true).unwrap();

@@ -1,26 +1,26 @@
-//! Connection ids: whose thread a packet is for, and of which process.
+//! Connection ids, which tell the thread and the process of a packet.
 
 use quinn_proto::{ConnectionId, ConnectionIdGenerator};
 use rand::Rng as _;
 
-/// Bytes of a connection id of ours.
+/// Length of the edge's connection ids.
 pub(super) const ID_BYTES: usize = 10;
-/// The byte that says the thread, as the filter of the sockets reads it, and the one that says the process.
+/// Positions of the thread's byte, as read by the sockets' filter, and of the process's byte.
 pub(super) const THREAD_AT: usize = 0;
 pub(super) const GENERATION_AT: usize = 1;
 
-/// The place of a socket among those that share its address.
+/// The position of a socket among the sockets with the same address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The number of the socket, in the order in which they were bound.
+    /// The index of the socket, in the order of the binds.
     pub thread: u8,
-    /// The number of all.
+    /// The number of all sockets.
     pub threads: u8,
-    /// The process, beside the one that it takes over from.
+    /// The process, relative to its predecessor.
     pub generation: u8,
 }
 
-/// Makes connection ids that lead back here.
+/// Generates connection ids that route to the socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ids(pub(super) Place);
 
@@ -30,7 +30,7 @@ impl ConnectionIdGenerator for Ids {
         let mut random = rand::rng();
         let mut bytes: [u8; ID_BYTES] = random.random();
         let threads = threads.max(1);
-        // Every number that has the thread as its remainder.
+        // Any number with the remainder `thread`.
         let rounds = (u8::MAX - thread) / threads;
         let [first, second, ..] = &mut bytes;
         *first = thread + threads * random.random_range(0..=rounds);
@@ -47,14 +47,14 @@ impl ConnectionIdGenerator for Ids {
     }
 }
 
-/// The byte of a packet's connection id that says the process, where its id has the length of ours, and whether its
-/// header is a long one (RFC 9000 §17).
+/// Returns the generation byte of a packet's connection id, if the id has the edge's length, and true for a long header
+/// (RFC 9000 §17).
 pub(super) fn generation_of(packet: &[u8]) -> Option<(u8, bool)> {
     const LONG_FORM: u8 = 0x80;
     let (first, rest) = packet.split_first()?;
     let is_long = first & LONG_FORM != 0;
     let id = if is_long {
-        // Behind the version and the length of the id.
+        // After the version and the length of the id.
         let (length, id) = rest.get(4..)?.split_first()?;
         if usize::from(*length) != ID_BYTES {
             return None;

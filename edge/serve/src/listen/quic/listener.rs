@@ -1,4 +1,4 @@
-//! Takes connections on one UDP socket on one thread, until it drains.
+//! Accepts connections on one UDP socket on one thread, until the drain.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -38,26 +38,26 @@ use devanture_http::{self as engine, Service};
 pub struct QuicSettings {
     /// The listener's name in metrics, such as `https`.
     pub name: &'static str,
-    /// Its certificates.
+    /// The certificates.
     pub tls: ServerTls,
-    /// The limits; listeners that are to be limited together get clones.
+    /// The limits; listeners with common limits get clones.
     pub limits: ConnectionLimits,
     /// The order to drain.
     pub drain: Drain,
-    /// Which of the sockets it is.
+    /// The position of the socket.
     pub place: Place,
-    /// The node, by a name that stays and that no other has which shares its keys.
+    /// The node's name, which is stable, and unique among the nodes with shared keys.
     pub node: Arc<str>,
-    /// The process that this one takes over from, where that has HTTP/3.
+    /// The predecessor process, if the predecessor has HTTP/3.
     pub predecessor: Option<Predecessor>,
-    /// Where packets come from that the process reads which takes over from this one.
+    /// Sockets by which successor processes forward packets.
     pub successors: UnboundedReceiver<UnixDatagram>,
 }
 
-/// Shared by all connections of one listener.
+/// State shared by all connections of one listener.
 pub(super) struct Shared<E> {
     pub(super) limits: ConnectionLimits,
-    /// The same for the engine.
+    /// The engine's form of the limits.
     pub(super) engine: Rc<engine::Limits>,
     pub(super) on_engine: Rc<E>,
     pub(super) connections: Counter,
@@ -118,13 +118,13 @@ where
         }
     }
     server.is_draining.set(true);
-    // The next process reads the sockets from now on, and passes on what is for this one; where it does not serve
-    // HTTP/3 it has closed its end.
+    // The successor reads the sockets from now on, and forwards packets of the current process; a successor without
+    // HTTP/3 has closed its end.
     let has_successor = order_of(&mut drain).is_some_and(|order| order.has_successor);
     let is_passed_on = has_successor && server.neighbours.has_after();
     let receiver = (!is_passed_on).then_some(receiver);
     let drained = server.connections.drain(drain.clone()).await;
-    // The process before may drain still, and has its packets from this one.
+    // The predecessor may still drain, and gets its packets from the current process.
     if let Some(ended) = predecessor_ended {
         ended.run_until_cancelled(drain_time(&mut drain, DrainOrder::last)).await;
     }
@@ -150,7 +150,7 @@ where
     S: Service + 'static,
     E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
 {
-    /// Gives what comes to whom it is for, until it is dropped.
+    /// Dispatches packets until dropped.
     async fn receive(&self, mut receiver: Receiver) {
         loop {
             let received = poll_fn(|cx| {
@@ -159,7 +159,7 @@ where
             });
             match received.await {
                 Ok(false) => {}
-                // Those for whom something came have their turn before more is read.
+                // Connections with new packets run before the next read.
                 Ok(true) => tokio::task::yield_now().await,
                 Err(error) => {
                     warn!(%error, listener = self.name, "packets cannot be read at the moment");
@@ -169,7 +169,7 @@ where
         }
     }
 
-    /// Takes packets, and passes on those that are of another process.
+    /// Dispatches packets, and forwards packets of other processes.
     fn take(&self, batch: Batch<'_>, now: Instant) {
         for (whose, packets) in batch.runs(|packet| self.neighbours.whose(packet)) {
             match whose {
@@ -180,7 +180,7 @@ where
         }
     }
 
-    /// Takes what the next process passes on.
+    /// Accepts packets forwarded by the successor.
     fn hear(self: &Rc<Self>, after: UnixDatagram) -> io::Result<AbortOnDropHandle<()>> {
         after.set_nonblocking(true)?;
         self.neighbours.set_after(after.try_clone()?);
@@ -197,13 +197,14 @@ where
         Ok(AbortOnDropHandle::new(tokio::task::spawn_local(hearing)))
     }
 
-    /// Begins a connection, unless there is no room for it.
+    /// Begins a connection, if room is left.
     fn begin(&self, incoming: Incoming) {
         self.follow_limits();
         let shared = Rc::clone(&self.shared.borrow());
         let address = incoming.remote_address();
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        // Where places are scarce, they are for those who are where they say; who is not takes nobody's share.
+        // Scarce places are reserved for peers with a validated address; a forged address takes no share of another
+        // client.
         let is_unknown = !incoming.remote_address_validated();
         if self.is_draining.get() {
             return self.endpoint.refuse(incoming);
