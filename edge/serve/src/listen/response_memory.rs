@@ -1,9 +1,9 @@
-//! Memory of response bodies that clients asked for and have not taken: one budget for all connections, with a share
-//! for each address, and whose responses end when it is used up.
+//! Memory of response bodies that clients requested and have not read: one budget for all connections, with a share for
+//! each address; responses are ended to stay within the budget.
 //!
-//! A connection reports what it holds after each of its turns. While the budget is used up, all read in the smallest
-//! pieces that keep them going, and those whose clients have taken nothing for the longest time are called upon to
-//! release it: they reset the streams that stall, or close a socket that takes nothing.
+//! A connection reports its held bytes after each turn. While the budget is exhausted, all connections read in the
+//! smallest useful pieces, and the connections whose clients have been stalled for the longest time are asked to
+//! release memory: such a connection resets the stalled streams, or closes a socket that accepts no bytes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -18,24 +18,24 @@ use tokio::time::Instant;
 
 use devanture_base::telemetry::gauge_value;
 
-/// A client that has taken nothing for so long is slow.
+/// Time without progress after which a client is slow.
 pub(crate) const STALL_MIN: Duration = Duration::from_secs(1);
 /// Interval of checks of the budget.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Shortest interval of checks while connections hold more and more.
+/// Shortest interval of checks while the held bytes grow.
 const LOOK_REST: Duration = Duration::from_millis(50);
-/// No client is slow.
+/// Marks a client that is not stalled.
 const NEVER_MS: u64 = u64::MAX;
 
 /// The budget of all connections.
 #[derive(Debug)]
 pub struct ResponseMemory {
     bytes_max: usize,
-    /// For one address.
+    /// Maximum for one address.
     address_bytes_max: usize,
     held: AtomicUsize,
     claims: Mutex<Claims>,
-    /// Times are milliseconds since then.
+    /// Origin of the times in milliseconds.
     began: Instant,
     next_look_ms: AtomicU64,
 }
@@ -47,25 +47,25 @@ struct Claims {
     by_address: HashMap<IpAddr, Weak<AtomicUsize>>,
 }
 
-/// Bytes that one connection holds.
+/// Held bytes of one connection.
 #[derive(Debug)]
 struct Claim {
     id: u64,
     held: AtomicUsize,
-    /// Bytes that all connections of its address hold, where that is limited.
+    /// Held bytes of all connections of the address, if limited.
     address: Option<Arc<AtomicUsize>>,
-    /// The time since which its client has taken nothing of a part of it.
+    /// Time since which the client has accepted no bytes of a part.
     stalled_ms: AtomicU64,
-    /// It is to drop what its client does not take.
+    /// True if the connection is asked to drop stalled output.
     is_called: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-/// A connection's end of the budget. It takes part once it holds something; by default there is no budget.
+/// A connection's handle to the budget, registered once bytes are held; the default handle has no budget.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     memory: Option<Arc<ResponseMemory>>,
-    /// Under which it is counted.
+    /// The address for the accounting.
     address: Option<IpAddr>,
     claim: Option<Arc<Claim>>,
 }
@@ -82,7 +82,7 @@ impl ResponseMemory {
         }
     }
 
-    /// Bytes that are held.
+    /// Returns the number of held bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed)
@@ -135,12 +135,13 @@ impl ResponseMemory {
         self.is_used_up() || claim.address.as_ref().is_some_and(|held| self.exceeds_address(held) > 0)
     }
 
-    /// Bytes that an address has to release until an eighth of its share is free.
+    /// Returns the bytes that an address has to release until an eighth of its share is free.
     fn exceeds_address(&self, held: &AtomicUsize) -> usize {
         excess(held.load(Ordering::Relaxed), self.address_bytes_max)
     }
 
-    /// Looks whether the budget, or that of an address, is used up, and calls upon the slowest then.
+    /// Checks the budgets in total and per address, and asks the slowest connections to release memory beyond the
+    /// budget.
     fn look(&self, now: Instant) {
         let mut excess = excess(self.held_bytes(), self.bytes_max);
         let slow_ms = self.ms(now).saturating_sub(u64::try_from(STALL_MIN.as_millis()).unwrap_or(NEVER_MS));
@@ -156,7 +157,7 @@ impl ResponseMemory {
             if excess == 0 && of_address.as_ref().is_none_or(|excess| **excess == 0) {
                 continue;
             }
-            // One that was called upon before, and has not come to it, counts as well.
+            // A connection that was asked before, and has not released memory yet, counts too.
             let held = claim.held.load(Ordering::Relaxed);
             excess = excess.saturating_sub(held);
             if let Some(of_address) = of_address {
@@ -169,7 +170,7 @@ impl ResponseMemory {
         }
     }
 
-    /// The same, unless it was done a moment ago.
+    /// Checks the budgets, unless checked a moment ago.
     fn look_again(&self, now: Instant) {
         let (now_ms, next_ms) = (self.ms(now), self.next_look_ms.load(Ordering::Relaxed));
         let after_ms = self.ms(now + LOOK_REST);
@@ -181,12 +182,12 @@ impl ResponseMemory {
     }
 }
 
-/// Bytes beyond `max`, and an eighth of it more, so that the search does not repeat at once; 0 within `max`.
+/// Returns the bytes beyond `max` plus an eighth of `max`, so that the search does not repeat at once; 0 within `max`.
 const fn excess(held: usize, max: usize) -> usize {
     if held > max { held - max + max / 8 } else { 0 }
 }
 
-/// Keeps within the budget for as long as the edge runs.
+/// Enforces the budget as long as the edge runs.
 pub async fn keep_response_memory(memory: Arc<ResponseMemory>) {
     let held = gauge!("devanture_response_memory_bytes");
     let mut looks = tokio::time::interval(LOOK_EVERY);
@@ -197,7 +198,7 @@ pub async fn keep_response_memory(memory: Arc<ResponseMemory>) {
     }
 }
 
-/// Counts responses that were ended for want of memory.
+/// Counts responses ended for lack of memory.
 pub(crate) fn count_ended(responses: usize) {
     if responses > 0 {
         tracing::debug!(responses, "responses were ended: their client takes nothing, and memory is used up");
@@ -206,13 +207,13 @@ pub(crate) fn count_ended(responses: usize) {
 }
 
 impl Held {
-    /// Nothing, by a connection that is counted under `address`.
+    /// Creates the handle of a connection without held bytes, counted under `address`.
     pub(crate) const fn new(memory: Arc<ResponseMemory>, address: Option<IpAddr>) -> Self {
         Self { memory: Some(memory), address, claim: None }
     }
 
-    /// Reports what the connection holds, since when its client has taken nothing of a part of it, and who is to be
-    /// woken if it is to drop that.
+    /// Reports the held bytes of the connection, the time since which the client is stalled, and the task to wake for a
+    /// release of memory.
     pub(crate) fn set(&mut self, bytes: usize, stalled: impl FnOnce() -> Option<Instant>, waker: &Waker) {
         let Some(memory) = &self.memory else { return };
         if bytes == 0 && self.claim.is_none() {
@@ -221,7 +222,7 @@ impl Held {
         let claim = self.claim.get_or_insert_with(|| memory.claim(self.address));
         let before = claim.held.swap(bytes, Ordering::Relaxed);
         for sum in [Some(&memory.held), claim.address.as_deref()].into_iter().flatten() {
-            // It wraps, and so does the sum.
+            // Wraps around, and so does the sum.
             sum.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
         }
         let stalled = if bytes > 0 { stalled() } else { None };
@@ -237,7 +238,7 @@ impl Held {
         }
     }
 
-    /// Whether as little as possible is to be read.
+    /// Returns true if the connection has to read as little as possible.
     pub(crate) fn is_tight(&self) -> bool {
         match (&self.memory, &self.claim) {
             (Some(memory), Some(claim)) => memory.is_tight(claim),
@@ -246,7 +247,7 @@ impl Held {
         }
     }
 
-    /// Whether the connection was called upon to drop what its client does not take.
+    /// Returns true if the connection was asked to drop stalled output, and clears the request.
     pub(crate) fn take_call(&self) -> bool {
         let is_called = self.claim.as_ref().map(|claim| &claim.is_called);
         is_called.is_some_and(|called| called.load(Ordering::Relaxed) && called.swap(false, Ordering::Relaxed))
@@ -271,7 +272,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// Connections of `address`, each of which has held so many bytes for so many seconds.
+    /// Returns connections of `address` with the given held bytes and seconds of stalling.
     fn holding(memory: &Arc<ResponseMemory>, address: IpAddr, claims: &[(usize, u64)]) -> Vec<Held> {
         let held = |(bytes, seconds): &(usize, u64)| {
             let mut held = Held::new(Arc::clone(memory), Some(address));

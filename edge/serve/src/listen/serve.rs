@@ -1,4 +1,4 @@
-//! Accepts connections from one listening socket on one thread, until it drains.
+//! Accepts connections from one listening socket on one thread, until the drain.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use super::socket::SocketIo;
 use crate::proxy::Interim;
 use crate::tls::ServerTls;
 
-/// Pause of accepting after the system refused, as it does when no file descriptors are left.
+/// Pause after the system refused an accept, for example for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Settings of one served socket.
@@ -33,9 +33,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// The listener's name in metrics, such as `https`.
     pub name: &'static str,
-    /// For HTTPS; without it, the socket speaks plain HTTP/1.1.
+    /// TLS for HTTPS; without TLS, the socket serves plain HTTP/1.1.
     pub tls: Option<ServerTls>,
-    /// The limits; listeners that are to be limited together get clones.
+    /// The limits; listeners with common limits get clones.
     pub limits: ConnectionLimits,
     /// The order to drain.
     pub drain: Drain,
@@ -55,33 +55,33 @@ pub enum Protocol {
 /// The peer of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Where it comes from; an IPv4 address is never written as IPv6.
+    /// The remote address; an IPv4 address is never mapped to IPv6.
     pub address: SocketAddr,
-    /// The address of this end.
+    /// The local address.
     pub local: SocketAddr,
-    /// Its protocol.
+    /// The protocol.
     pub protocol: Protocol,
     /// Passes interim answers on, where possible: over HTTP/1.1.
     pub interim: Option<Arc<Interim>>,
-    /// The host that it named in the handshake, in lower case.
+    /// The host of the SNI, in lower case.
     pub sni: Option<Box<str>>,
-    /// The version of TLS, on a listener that has it.
+    /// The version of TLS, on a TLS listener.
     pub tls_version: Option<ProtocolVersion>,
 }
 
-/// Serves `listener` until `settings.drain` says to drain, and then until every connection has ended, or its time.
+/// Serves `listener` until `settings.drain` has an order, and then until every connection has ended, or the deadline.
 ///
-/// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and the futures of `service` stay on this
-/// thread. Nothing that happens on a connection ends it, nor does a lack of file descriptors or memory for sockets.
+/// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and the futures of `service` stay on the
+/// thread. No event on a connection ends the function, and neither does a lack of file descriptors or of memory for
+/// sockets.
 ///
-/// When it drains, connections that wait to be accepted are still taken, and each is announced that no further request
-/// is welcome (`GOAWAY`, `Connection: close`); requests that are under way, or about to come on a connection that was
-/// just made, are answered.
+/// During a drain, connections in the backlog are still accepted, and each peer is told to send no further request
+/// (`GOAWAY`, `Connection: close`); requests in flight, or about to arrive on a new connection, are answered.
 ///
 /// `service` is called once per request. A request whose peer goes away has its future dropped.
 ///
 /// # Errors
-/// When `listener` cannot be used on this runtime at all.
+/// Fails if `listener` cannot be used on the current runtime at all.
 pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settings, service: S) -> io::Result<Drained> {
     let Settings { name, tls, limits, drain } = settings;
     listener.set_nonblocking(true)?;
@@ -132,7 +132,7 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
             }
             Err(error) if is_of_peer(&error) => {}
             Err(error) => {
-                // Once per trouble, not twenty times a second.
+                // Once per outage, not twenty times a second.
                 if refusals == 0 {
                     warn!(%error, listener = name, "connections cannot be accepted at the moment");
                 }
@@ -167,7 +167,7 @@ impl<S: Answers> Server<S> {
             Ok(permit) => permit,
             Err(refused) => return self.refuse(refused, address),
         };
-        // It fails where the peer has gone already.
+        // Fails if the peer has disconnected already.
         let Ok(local) = stream.local_addr() else { return };
         let handshake = match &self.shared.tls {
             Some(_) => match self.handshakes.enter(self.shared.limits.client(address)) {
@@ -186,7 +186,7 @@ impl<S: Answers> Server<S> {
         refused.record(self.name, address);
     }
 
-    /// Takes what the system has accepted already, and would reset, and closes the socket.
+    /// Accepts the connections in the backlog, which the system would reset, and closes the socket.
     fn take_waiting(&mut self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((stream, address)) = listener.accept() {
@@ -198,7 +198,7 @@ impl<S: Answers> Server<S> {
     }
 }
 
-/// Whether an error of `accept` is of the one connection that was to be accepted.
+/// Returns true if an error of `accept` concerns only the connection to accept.
 fn is_of_peer(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)

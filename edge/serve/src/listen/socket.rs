@@ -1,4 +1,4 @@
-//! Listening sockets, and a connected one that says what happens on it.
+//! Listening sockets, and a connected socket that records its activity.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,34 +15,34 @@ use tokio::net::TcpStream;
 
 use super::limits::Permit;
 
-/// Connections that the system holds while they wait to be accepted.
+/// Maximum of connections in the system's accept queue.
 pub const BACKLOG: i32 = 4_096;
-/// Bytes of the receive buffer that a socket of HTTP/3 asks for: all connections of a thread share it, and what finds
-/// no room is lost.
+/// Requested size of the receive buffer of an HTTP/3 socket: all connections of a thread share the buffer, and packets
+/// without room are lost.
 pub const UDP_RECEIVE_BUFFER_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes that the system takes beyond what is on its way, so that a slow reader does not make it hold megabytes.
-/// With a quarter of it, this or no limit, bodies of 38 KB to 100 MB cost the same CPU time within the noise of a run.
+/// Maximum of unsent bytes in the system's buffer, so that a slow reader does not make the system hold megabytes. With
+/// a quarter, the full value or no limit, bodies of 38 KB to 100 MB cost the same CPU time within the noise of a run.
 const UNSENT_BYTES_MAX: u32 = 256 * 1024;
-/// A peer that says nothing for this long is asked by TCP whether it is still there.
+/// Silence of a peer before the first TCP keep-alive probe.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
 /// Interval of TCP keep-alive probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Number of TCP keep-alive probes before the connection is dead.
 const KEEPALIVE_TRIES: u32 = 4;
 
-/// Opens a listening socket, ready for [`super::serve`].
+/// Opens a listening socket for [`super::serve`].
 ///
-/// With `reuse_port` several sockets share the port, and the system spreads connections over them.
+/// With `reuse_port` several sockets share the port, and the system distributes connections.
 ///
 /// # Errors
-/// Errors of the system, such as that the address is in use.
+/// Errors of the system, for example that the address is in use.
 pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
     let socket = bound(address, reuse_port)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Looks whether an address could be listened on. No connection comes to the socket, which is closed at once.
+/// Checks that an address can be bound. The socket gets no connections, and is closed immediately.
 ///
 /// # Errors
 /// As [`bind`].
@@ -53,16 +53,16 @@ pub fn try_bind(address: SocketAddr) -> io::Result<()> {
 fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     if address.is_ipv6() {
-        // The system's default differs from machine to machine; `[::]` means both families here.
+        // The system's default differs between machines; `[::]` means both families here.
         socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    // Accepted sockets inherit what follows, which saves three system calls per connection.
+    // Accepted sockets inherit the following options, which saves three system calls per connection.
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-    // A peer that vanished silently while a response is open (an event stream, an upgraded connection) is found
-    // by TCP itself, at no cost here and for both protocols.
+    // TCP itself detects a peer that vanished silently during an open response (an event stream, an upgraded
+    // connection), without cost for the edge and for both protocols.
     let keepalive =
         TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_TRIES);
     socket.set_tcp_keepalive(&keepalive)?;
@@ -71,16 +71,16 @@ fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Opens `count` sockets on one address, one per serving thread; port 0 becomes the same free port for all.
+/// Opens `count` sockets on one address, one per serving thread; port 0 becomes the same free port for all sockets.
 ///
 /// # Errors
-/// Errors of the system; in particular that the address is in use, also by another edge of the same user, with which
-/// the port would otherwise be shared silently.
+/// Errors of the system; for example, the address is in use, possibly by another edge of the same user, which would
+/// otherwise share the port silently.
 pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
     bind_each(address, count, bind, std::net::TcpListener::local_addr)
 }
 
-/// The same for sockets of any kind, by what binds one of them, and says where it is.
+/// Opens sockets of any kind on one address, by functions that bind one socket and return its address.
 pub(super) fn bind_each<S>(
     address: SocketAddr,
     count: usize,
@@ -102,20 +102,20 @@ pub(super) fn bind_each<S>(
     Ok(sockets)
 }
 
-/// Activity on a socket since the last call. Of one thread, except for a connection that was upgraded.
+/// Activity on a socket since the last call, used by one thread, except after an upgrade.
 #[derive(Debug)]
 pub(crate) struct IoActivity {
     read: AtomicBool,
     ended: AtomicBool,
     wrote: AtomicBool,
     blocked: AtomicBool,
-    /// The socket, once HTTP is done with it while the peer may still be sending.
+    /// The socket after HTTP, while the peer may still be sending.
     left: Mutex<Option<TcpStream>>,
     _permit: Permit,
 }
 
 impl IoActivity {
-    /// Whether bytes came since the last call.
+    /// Returns true if bytes arrived since the last call.
     pub(crate) fn take_read(&self) -> bool {
         let read = self.read.load(Ordering::Relaxed);
         if read {
@@ -124,7 +124,7 @@ impl IoActivity {
         read
     }
 
-    /// Whether the peer took bytes since the last call.
+    /// Returns true if the peer accepted bytes since the last call.
     pub(crate) fn take_wrote(&self) -> bool {
         let wrote = self.wrote.load(Ordering::Relaxed);
         if wrote {
@@ -133,15 +133,15 @@ impl IoActivity {
         wrote
     }
 
-    /// Whether bytes wait for the peer to take some.
+    /// Returns true if bytes wait for the peer.
     pub(crate) fn blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Reads what the peer still sends until it closes, within limits. A socket that is closed with unread bytes sends
-    /// a reset, which can overtake the answer (RFC 9112 section 9.6); so an answer to a body that was not read is lost.
-    /// The default of `bytes_max` is more than the systems of both ends hold for one connection (on Linux up to 4 and
-    /// 6 MiB): all that may be on its way when a client in the midst of an upload sees its answer.
+    /// Reads and drops input until the peer closes, within limits. Closing a socket with unread bytes sends a reset,
+    /// which can overtake the response (RFC 9112 §9.6), so that the response to an unread body is lost. The default of
+    /// `bytes_max` exceeds the buffers of both ends' systems for one connection (on Linux up to 4 and 6 MiB): all bytes
+    /// that may be in flight when a client receives the response in the midst of an upload.
     pub(crate) async fn linger(&self, (time_max, bytes_max): (Duration, u64)) {
         let left = self.left.lock().take();
         let Some(mut stream) = left else { return };
@@ -149,7 +149,7 @@ impl IoActivity {
             if stream.shutdown().await.is_err() {
                 return;
             }
-            // On the heap, so that this rare end does not make every connection larger.
+            // On the heap, so that the rare case does not enlarge every connection.
             let mut bytes = vec![0; 16 * 1024];
             let mut total = 0;
             while total < bytes_max {
@@ -163,10 +163,10 @@ impl IoActivity {
     }
 }
 
-/// A connected socket that records its pulse.
+/// A connected socket that records its activity.
 #[derive(Debug)]
 pub(crate) struct SocketIo {
-    /// There until the drop.
+    /// Present until the drop.
     stream: Option<TcpStream>,
     pulse: Arc<IoActivity>,
 }
@@ -231,7 +231,7 @@ impl AsyncWrite for SocketIo {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // An answer is mostly one record, and the system takes longer over a list of one than over one.
+        // A response is usually one record, and a vectored write of a single slice is slower.
         if let [slice] = slices {
             return self.poll_write(cx, slice);
         }

@@ -1,5 +1,4 @@
-//! The clocks of one connection: how long a head may take, how long nothing may happen, how long a peer may take
-//! nothing.
+//! The clocks of one connection: limits for heads, for idle time, and for a peer that accepts no bytes.
 //!
 //! hyper's own timer for heads also runs while a connection is idle, so idle connections could not be allowed more than
 //! a head; and it is set again for every request. Here the connection's driver says after each turn what happened, and
@@ -15,34 +14,34 @@ use tokio::time::{Instant, Sleep};
 use super::draining::Draining;
 use super::limits::Times;
 
-/// Longest time that a draining connection stays while no request is open.
+/// Longest time of a draining connection without an open request.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
-/// Longest wait of a drain for a request that is being sent: a head that has begun, or the first of a connection.
+/// Longest wait of a drain for an incoming request: a started head, or the first request of a connection.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// The activity of a turn.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Turn {
-    /// Bytes came.
+    /// True if bytes arrived.
     pub(crate) read: bool,
-    /// The peer took bytes.
+    /// True if the peer accepted bytes.
     pub(crate) wrote: bool,
-    /// Bytes wait for the peer, and nothing else is awaited.
+    /// True if only the peer's acceptance of bytes is awaited.
     pub(crate) blocked: bool,
-    /// Requests that have begun on the connection so far.
+    /// Number of requests begun on the connection so far.
     pub(crate) requests: u64,
-    /// Requests whose answer was not yet written to the last byte.
+    /// Number of requests whose response is not yet written completely.
     pub(crate) in_flight: usize,
 }
 
 /// The action for the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing.
+    /// No action.
     Stay,
-    /// Tell the peer that no further request is taken.
+    /// Tell the peer that no further request is accepted.
     Finish,
-    /// Close it, because this limit is over.
+    /// Close the connection, because the named limit is exceeded.
     Cut(&'static str),
 }
 
@@ -50,7 +49,7 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Watch {
     times: Arc<Times>,
-    /// With HTTP/1.1, bytes that come between requests are a head; with HTTP/2 they can be anything.
+    /// With HTTP/1.1, bytes between requests are a head; with HTTP/2, the bytes may have any meaning.
     heads_are_seen: bool,
     requests: u64,
     head_since: Option<Instant>,
@@ -62,7 +61,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins when the handshake is done: the first head is awaited.
+    /// Starts after the handshake: the first head is awaited.
     pub(crate) fn new(times: Arc<Times>, heads_are_seen: bool) -> Self {
         let now = Instant::now();
         Self {
@@ -78,16 +77,16 @@ impl Watch {
         }
     }
 
-    /// The time since which bytes wait for the peer, and it has taken none.
+    /// Returns the time since which bytes wait for the peer without progress.
     pub(crate) const fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since
     }
 
-    /// Takes note of a turn and of whether the edge is draining, and wakes the task when a limit may be over.
+    /// Records a turn and the drain, and wakes the task when a limit may be exceeded.
     pub(crate) fn turn(&mut self, cx: &mut Context<'_>, turn: Turn, draining: Option<Draining>) -> Verdict {
         self.note(turn, draining.is_some());
-        // A peer that is about to send its first request, or in the middle of a head, is given a moment for it. An idle
-        // one is as well where another process takes the requests that follow: HTTP/2 has GOAWAY for that.
+        // A peer that is about to send its first request, or in the middle of a head, gets a moment. So does an idle
+        // peer if a successor takes the next requests: HTTP/2 has GOAWAY for the case.
         let may_come = draining == Some(Draining::Patiently) && self.heads_are_seen && self.idle_since.is_some();
         if draining.is_some() && self.finish_since.is_none() && self.head_since.is_none() && !may_come {
             return self.finish();
@@ -132,10 +131,10 @@ impl Watch {
         Verdict::Finish
     }
 
-    /// Each clock with its limit and its name.
+    /// Returns each clock with its limit and its name.
     fn clocks(&self) -> [(Option<Instant>, &'static str); 5] {
         let after = |since: Option<Instant>, limit: Duration| since.map(|since| since + limit);
-        // While it drains, a connection without a request only has its last bytes to send.
+        // During a drain, a connection without a request only has its last bytes to send.
         let finish = match (self.finish_since, self.idle_since, self.blocked_since) {
             (Some(reported), Some(idle), None) => Some(reported.max(idle)),
             _ => None,
@@ -158,10 +157,10 @@ impl Watch {
         let over = self.clocks().into_iter().find(|(deadline, _)| deadline.is_some_and(|deadline| deadline <= now));
         match over {
             None => Verdict::Stay,
-            // Nothing is in flight: the end is announced, so that the peer does not send a request into a closed
+            // No request is in flight: the end is announced, so that the peer does not send a request into a closed
             // connection.
             Some((_, "idle" | "drain")) => self.finish(),
-            // A browser that connects ahead of time speaks HTTP/2 but has nothing to ask: it did nothing wrong.
+            // A browser that connects ahead of time speaks HTTP/2 without a request, and is not at fault.
             Some((_, "header")) if !self.heads_are_seen && self.finish_since.is_none() => {
                 self.head_since = None;
                 self.finish()
@@ -171,12 +170,12 @@ impl Watch {
     }
 }
 
-/// A timer for a deadline that moves; it is set again only when it fires or must fire earlier.
+/// A timer for a moving deadline; reset only at expiry or for an earlier deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
-    /// Ready when the deadline is over.
+    /// Ready once the deadline has passed.
     pub(crate) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() > deadline {

@@ -1,4 +1,5 @@
-//! `devanture-edge authority`: the certificate of the local authority, for those who are to trust it.
+//! `devanture-edge authority`: prints the certificate of the local authority, for clients that have to trust the
+//! authority.
 
 use devanture_edge::server;
 

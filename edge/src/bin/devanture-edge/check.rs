@@ -1,4 +1,4 @@
-//! `devanture-edge check`: every mistake of the configuration, what a firewall has to let through, and what is stored.
+//! `devanture-edge check`: reports all errors of the configuration, the ports for a firewall, and the stored state.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use devanture_edge::server;
 use crate::terminal::{print_line, say};
 use crate::{Failure, runtime};
 
-/// Reports on the configuration at `path`, whose relative paths begin at `base`.
+/// Checks the configuration at `path`, whose relative paths begin at `base`.
 pub(crate) fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Failure> {
     let faults = server::check(file, base);
     if let Some(first) = faults.first() {
@@ -21,7 +21,7 @@ pub(crate) fn check(file: &EdgeFile, base: &Path, path: &Path) -> Result<(), Fai
         print_line("A firewall has to let through:");
         ports.iter().for_each(|port| print_line(&format!("  {port}")));
     }
-    // What files and the stored state lack is no mistake of this file.
+    // Missing files and missing stored state are no errors of the configuration file.
     let warnings = server::warnings(file, base);
     for found in warnings.into_iter().chain(runtime()?.block_on(server::check_stored(file, base))) {
         say(&found);

@@ -29,7 +29,7 @@ pub(crate) enum ClusterCommand {
     },
 }
 
-/// Runs one of them.
+/// Runs a command.
 pub(crate) fn cluster(command: &ClusterCommand, config: &Path) -> Result<(), Failure> {
     match command {
         ClusterCommand::Init { out } => {

@@ -1,4 +1,4 @@
-//! The configuration that a command was called with.
+//! The configuration of a command.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use devanture_config::edge_toml::{EdgeFile, NodeIdentity};
 use devanture_edge::server::StartError;
 
-/// Where it is, if nothing else is said.
+/// The default path.
 pub(crate) const FILE: &str = "edge.toml";
 
-/// The path of a flag or a variable. Service managers set a variable that has no value to an empty text, which is no
-/// path.
+/// Parses the path of a flag or an environment variable. Service managers set a variable without a value to an empty
+/// string, which is not a path.
 pub(crate) fn path(text: OsString) -> PathBuf {
     if text.is_empty() { FILE.into() } else { text.into() }
 }
 
-/// A configuration that was read; paths in it are relative to `base`.
+/// A parsed configuration; its paths are relative to `base`.
 pub(crate) struct Configuration {
     pub(crate) file: EdgeFile,
     pub(crate) base: PathBuf,
     pub(crate) text: String,
 }
 
-/// Reads the configuration, for the node that the environment names; paths in it are relative to its folder.
+/// Reads the configuration for the node named by the environment; its paths are relative to the configuration's folder.
 pub(crate) fn read(path: &Path) -> Result<Configuration, StartError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| StartError::ConfigFile { path: path.display().to_string(), source })?;
@@ -31,7 +31,7 @@ pub(crate) fn read(path: &Path) -> Result<Configuration, StartError> {
     Ok(Configuration { file, base: base_of(path).to_owned(), text })
 }
 
-/// The folder of the configuration, to which paths in it are relative.
+/// Returns the folder of the configuration, the base of relative paths.
 pub(crate) fn base_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }

@@ -1,4 +1,4 @@
-//! `copy`: moves a whole store to that of another configuration.
+//! `copy`: copies a whole store to the store of another configuration.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::safekeeping::damage_lines;
 use crate::terminal::{print_line, say};
 use crate::{Configuration, Failure, Lifetime, read};
 
-/// What is printed when changes are about to be paused.
+/// Message before the pause of changes.
 const PAUSING: &str = "pausing changes";
 /// Longest pause of changes: a day.
 const PAUSE_MAX_S: u64 = 86_400;
@@ -85,7 +85,7 @@ pub(crate) async fn copy(arguments: Arguments) -> Result<(), Failure> {
     if is_good { Ok(()) } else { Err(Failure { message: String::new(), code: 1 }) }
 }
 
-/// Checks that the two are not one store: to open it twice would only say that another process has it.
+/// Checks that the stores are different: opening one store twice would only report another process.
 fn check_apart(from: &Configuration, to: &Configuration) -> Result<(), Failure> {
     let folder = |configuration: &Configuration| {
         let folder = configuration.base.join(&configuration.file.data_dir);
@@ -134,7 +134,7 @@ fn lines(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
     lines
 }
 
-/// What the operator does next.
+/// Returns the operator's next steps.
 fn next_steps(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
     let from = arguments.from.display();
     let to = arguments.to.display();
@@ -164,10 +164,10 @@ fn next_steps(report: &CopyReport, arguments: &Arguments) -> Vec<String> {
     lines
 }
 
-/// Shows the progress of a copy: on a terminal all of it, elsewhere the beginning of the pause alone.
+/// Shows the progress of a copy: all steps on a terminal, otherwise only the beginning of the pause.
 fn show(line: &ProgressLine, progress: CopyProgress) {
     match progress {
-        // The one step that others notice.
+        // The only step that other users notice.
         CopyProgress::Paused if !line.is_terminal() => say(PAUSING),
         _ if !line.is_terminal() => {}
         CopyProgress::Records => line.step("comparing records"),

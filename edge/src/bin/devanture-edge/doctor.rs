@@ -1,4 +1,5 @@
-//! `devanture-edge doctor` and `support-bundle`: looks at an edge from outside, and packs what helps from afar.
+//! `devanture-edge doctor` and `support-bundle`: examines an edge from outside, and packs information for remote
+//! support.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use devanture_edge::doctor::{self, Finding, Names, SupportOptions};
 use crate::terminal::print_line;
 use crate::{Configuration, Failure, base_of, read};
 
-/// Mode of the bundle: for its owner alone, who looks through it before it is sent.
+/// Mode of the bundle: readable only by the owner, who reviews the bundle before sending.
 const BUNDLE_MODE: u32 = 0o600;
 
 /// Flags of `doctor`.
@@ -37,7 +38,7 @@ pub(crate) struct SupportArgs {
     with_names: bool,
 }
 
-/// Prints what was found, a line each, also where the configuration at `path` has mistakes.
+/// Prints all findings, one per line, even if the configuration at `path` has errors.
 pub(crate) async fn doctor(path: &Path, arguments: &DoctorArgs) -> Result<(), Failure> {
     let diagnosis = match read(path) {
         Ok(Configuration { file, base, .. }) => doctor::examine(&file, &base, Names::Shown).await,
@@ -54,7 +55,7 @@ pub(crate) async fn doctor(path: &Path, arguments: &DoctorArgs) -> Result<(), Fa
     }
     match diagnosis.exit_code() {
         0 => Ok(()),
-        // The lines have said why.
+        // The lines already tell the reason.
         code => Err(Failure { message: String::new(), code }),
     }
 }

@@ -1,4 +1,4 @@
-//! `devanture-edge init`: a first configuration, by a few questions or by flags.
+//! `devanture-edge init`: writes a first configuration, from a few questions or from flags.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::IsTerminal as _;
@@ -14,7 +14,7 @@ use devanture_config::text::toml_text;
 use crate::Failure;
 use crate::terminal::{line, print_line};
 
-/// The mode of the written file. Others may read it: it holds no secrets.
+/// The mode of the written file. All users may read the file, which holds no secrets.
 const MODE: u32 = 0o644;
 const PRODUCTION_DATA: &str = "/var/lib/devanture";
 const LOCAL_DATA: &str = "data";
@@ -91,10 +91,10 @@ enum Certificates {
     SelfSigned,
 }
 
-/// Gives the answer to a question.
+/// Returns the answer to a question.
 type Ask<'a> = &'a mut dyn FnMut(&str) -> std::io::Result<String>;
 
-/// Writes a configuration to `path`, where there is none yet, and says what comes next.
+/// Writes a configuration to `path`, if none exists, and prints the next steps.
 pub(crate) fn init(arguments: Arguments, path: &Path) -> Result<(), Failure> {
     if path.exists() {
         return Err(wrong(format!("{} exists; nothing was changed", path.display())));
@@ -116,7 +116,7 @@ fn wrong(message: String) -> Failure {
     Failure { message, code: 2 }
 }
 
-/// The file to write, by flags and, on a terminal, questions.
+/// Builds the file from flags and, on a terminal, questions.
 fn draft(arguments: Arguments, mut ask: Option<Ask<'_>>) -> Result<Draft, Failure> {
     let domain = match arguments.domain {
         Some(domain) => domain,
@@ -150,7 +150,7 @@ fn draft(arguments: Arguments, mut ask: Option<Ask<'_>>) -> Result<Draft, Failur
     let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     Ok(Draft {
         data_dir: arguments.data_dir.unwrap_or_else(|| if is_public { PRODUCTION_DATA } else { LOCAL_DATA }.to_owned()),
-        // Another socket for visitors is behind something that has the port 80, too.
+        // A custom visitor address is behind another server, which has port 80 as well.
         http: (is_public && arguments.https.is_none()).then(|| public(80)),
         https: arguments.https.unwrap_or_else(|| if is_public { public(443) } else { local(8443) }),
         admin: arguments.admin.unwrap_or_else(|| local(8444)),
@@ -164,7 +164,7 @@ fn name(text: &str) -> Result<Hostname, Failure> {
     text.parse().map_err(|error| wrong(format!("`{text}` is no domain: {error}")))
 }
 
-/// The answer to a question, or `default` where it is empty; `flag` says the same.
+/// Returns the answer to a question, or `default` if empty; `flag` is the equivalent flag.
 fn answer(ask: &mut Option<Ask<'_>>, question: &str, default: &str, flag: &str) -> Result<String, Failure> {
     let Some(ask) = ask else {
         return Err(wrong(format!("{flag} is missing, and there is no terminal to ask on; see `init --help`")));
@@ -202,7 +202,7 @@ fn acme(contact: Option<String>, agrees: bool, ask: &mut Option<Ask<'_>>) -> Res
     Ok(Certificates::Acme { contact: Some(contact).filter(|contact| !contact.is_empty()) })
 }
 
-/// A basic string of TOML.
+/// Returns a basic string of TOML.
 fn quoted(text: impl Display) -> String {
     toml_text::quoted(&text.to_string())
 }
@@ -283,7 +283,7 @@ mod tests {
         draft(line.arguments, None)
     }
 
-    /// A draft by answers, and the questions that they were given to.
+    /// Builds a draft from answers; returns the draft and the questions.
     fn by_answers(answers: &[&str]) -> (Result<Draft, Failure>, Vec<String>) {
         let mut answers: VecDeque<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
         let mut questions = Vec::new();

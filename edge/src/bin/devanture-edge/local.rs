@@ -1,5 +1,5 @@
-//! `devanture-edge local`: the edge of `devanture dev`, as its child process. It ends when its standard input ends,
-//! which the system sees to even if the parent is killed.
+//! `devanture-edge local`: the edge of `devanture dev`, as a child process. The edge ends with its standard input,
+//! which the system closes even if the parent is killed.
 
 use std::io;
 use std::path::Path;
@@ -13,14 +13,14 @@ use tokio::sync::oneshot;
 use crate::terminal::print_line;
 use crate::{Configuration, Failure, Signals, read, runtime};
 
-/// The name of the token of a run.
+/// The name of a run's token.
 const TOKEN_NAME: &str = "dev";
 
-/// Serves until the standard input ends, then drains. Prints one line, [`LocalEdge`], once it serves or cannot; its own
-/// log stays silent, and the access log goes where the configuration sends it.
+/// Serves until the standard input ends, then drains. Prints one line, [`LocalEdge`], after the start or its failure;
+/// the edge's own log is silent, and the access log follows the configuration.
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     let runtime = runtime()?;
-    // Before the parent learns that the edge is ready: an early signal drains it, too.
+    // Before the parent learns that the edge is ready, so that an early signal drains the edge, too.
     let signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
     let input_ended = watch_input().map_err(StartError::Runtime)?;
     match start(&runtime, config) {
@@ -38,7 +38,7 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Starts the server, with a token that is made in the catalog before the server opens it.
+/// Starts the server, with a token created in the catalog before the server opens the catalog.
 fn start(runtime: &Runtime, config: &Path) -> Result<(Server, Secret), LocalError> {
     let Configuration { file, base, .. } = read(config)?;
     let request = TokenRequest {
@@ -49,13 +49,13 @@ fn start(runtime: &Runtime, config: &Path) -> Result<(Server, Secret), LocalErro
         expires_in_s: None,
     };
     let made = runtime.block_on(async { Local::open(&file, &base).await?.create_token(request).await })?;
-    // A person has a browser trust the authority for years: who has its key passes for no site elsewhere.
+    // A person's browser trusts the authority for years: a stolen key must not work for other sites.
     confine_authority(&file, &base)?;
     Ok((Server::start(&file, &base)?, Secret::new(made.token)))
 }
 
 fn report(line: &LocalEdge) {
-    // Addresses, words and texts always have a form in JSON.
+    // Addresses, words and strings can always be serialized to JSON.
     if let Ok(line) = serde_json::to_string(line) {
         print_line(&line);
     }
@@ -72,19 +72,19 @@ fn cause_of(error: &LocalError) -> StartFailure {
     }
 }
 
-/// Reads the standard input to its end, on a thread of its own since a read of it cannot be cancelled.
+/// Reads the standard input to its end, on a separate thread, because the read cannot be cancelled.
 fn watch_input() -> io::Result<oneshot::Receiver<()>> {
     let (ended, receiver) = oneshot::channel();
     std::thread::Builder::new().name("input".to_owned()).spawn(move || {
-        // An input that cannot be read any more has ended as well.
+        // An input that fails has ended, too.
         io::copy(&mut io::stdin().lock(), &mut io::sink()).ok();
         ended.send(()).ok();
     })?;
     Ok(receiver)
 }
 
-/// Waits for the end of the parent, or for SIGTERM. An interrupt of a terminal and its hang-up reach every process of
-/// the terminal's group: the parent answers them, and ends this process after the pages' streams.
+/// Waits for the end of the parent, or for SIGTERM. A terminal sends its interrupt and hang-up to every process of its
+/// group: the parent handles both, and ends the edge after the pages' streams.
 async fn until_end(mut signals: Signals, mut input_ended: oneshot::Receiver<()>) {
     loop {
         tokio::select! {

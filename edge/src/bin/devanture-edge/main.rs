@@ -42,7 +42,7 @@ use terminal::{PasswordArgs, print_line, say};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The name that shells complete.
+/// The program name for shell completions.
 const PROGRAM: &str = "devanture-edge";
 
 /// Serve front-ends: store bundles, give each a preview, switch between versions atomically
@@ -166,7 +166,7 @@ struct SpawnerArgs {
     cgroup: ControlGroups,
 }
 
-/// Reads a range of users.
+/// Parses a range of users.
 fn uids(text: &str) -> Result<HostUsers, String> {
     if text == AUTO {
         return Ok(HostUsers::Claimed(None));
@@ -256,7 +256,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, code }) => {
-            // Empty where the failure was reported in another form.
+            // Empty if the failure was reported in another form.
             if !message.is_empty() {
                 say(&message);
             }
@@ -293,7 +293,7 @@ impl Failure {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    // These have no configuration: one writes it, what the others do comes over a socket.
+    // Commands without a configuration: `init` writes the configuration, the rest gets all input over a socket.
     let refused = |error: std::io::Error| Failure::refused(&error);
     let config = arguments.config;
     let command = match arguments.command {
@@ -302,7 +302,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::ExecInstance) => return exec_instance().map_err(refused),
         Some(Command::DataTask) => return devanture_host::data_task::run().map_err(refused),
         Some(Command::RunContainer) => {
-            // Its code is the container's, which has said why.
+            // The exit code is the container's, which has reported the reason.
             return match run_container().map_err(refused)? {
                 0 => Ok(()),
                 code => Err(Failure { message: String::new(), code }),
@@ -316,22 +316,22 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Man { folder }) => {
             return clap_mangen::generate_to(Arguments::command(), folder).map_err(refused);
         }
-        // It has two of them.
+        // `copy` reads two configurations.
         Some(Command::Copy(arguments)) => return runtime()?.block_on(copy::copy(arguments)),
         Some(Command::Cluster(command)) => return cluster::cluster(&command, &config),
-        // It reads the configuration by the program that is checked.
+        // `upgrade` lets the program under check read the configuration.
         Some(Command::Upgrade(arguments)) => return upgrade::upgrade(&arguments, &config),
-        // It reports every failure to its parent.
+        // `local` reports every failure to its parent.
         Some(Command::Local) => return local::serve(&config),
         Some(Command::Verify(mut args)) if args.from.is_some() => {
-            // A backup may lie on a machine that has no edge.
+            // A backup may be on a machine without an edge.
             let from = args.from.take();
             return from.map_or(Ok(()), |from| runtime()?.block_on(safekeeping::verify_backup(&from, args)));
         }
-        // It looks at the machine also where the configuration has mistakes.
+        // `doctor` examines the machine even if the configuration has errors.
         Some(Command::Doctor(args)) => return runtime()?.block_on(doctor::doctor(&config, &args)),
         None => {
-            // Before anything is read, which may come from a pipe.
+            // Before any read, since the input may be a pipe.
             allocator::give_back_early();
             None
         }
@@ -353,13 +353,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Some(Command::Repair(args)) => runtime()?.block_on(safekeeping::repair(file, base, args)),
         Some(Command::Backup(args)) => runtime()?.block_on(safekeeping::backup(file, base, args)),
         Some(Command::Restore(args)) => runtime()?.block_on(safekeeping::restore(file, base, args)),
-        // Those that returned above.
+        // The commands that returned above.
         Some(_) => Ok(()),
     }
 }
 
 fn completions(shell: Shell) {
-    // Into memory first: the generator ends the program where a write fails, as when the reader closes a pipe.
+    // Into memory first: the generator exits the program if a write fails, for example because the reader closed the
+    // pipe.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), PROGRAM, &mut script);
     print_line(String::from_utf8_lossy(&script).trim_end());
@@ -444,7 +445,7 @@ async fn account(file: &EdgeFile, base: &Path, command: AccountCommand) -> Resul
     Ok(())
 }
 
-/// Id, scope, place, end, last use, name, each parted by two spaces; the name may have spaces of its own.
+/// Formats id, scope, environment, expiry, last use and name, separated by two spaces; the name may contain spaces.
 fn token_line(token: &TokenInfo) -> String {
     let place = place(token.app.as_ref(), token.environment.as_ref());
     let ends = token.expires_ms.map_or_else(|| "never ends".to_owned(), |at| format!("ends {}", date_time(at)));
@@ -466,7 +467,7 @@ fn place(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
     }
 }
 
-/// A time as a person writes it: a number with `d`, `h` or `m` behind it.
+/// A time span in human form: a number followed by `d`, `h` or `m`.
 #[derive(Debug, Clone, Copy)]
 struct Lifetime(u64);
 

@@ -1,4 +1,4 @@
-//! How far a long command is: a line on a terminal that is written again, and a line now and then elsewhere.
+//! Progress of a long command: a rewritten line on a terminal, and periodic lines otherwise.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use devanture_control::safekeeping::FileProgress;
 
 use crate::terminal::say;
 
-/// Milliseconds between two lines on a terminal …
+/// Milliseconds between updates on a terminal.
 const TERMINAL_EVERY_MS: u64 = 200;
-/// … and elsewhere.
+/// Milliseconds between lines without a terminal.
 const PLAIN_EVERY_MS: u64 = 5_000;
 
-/// Where progress goes: to stderr, or nowhere.
+/// Output of progress to stderr, or to nowhere.
 pub(crate) struct ProgressLine {
     is_terminal: bool,
     is_quiet: bool,
@@ -23,19 +23,19 @@ pub(crate) struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// One that is quiet if the command prints JSON.
+    /// Creates the output, quiet if the command prints JSON.
     pub(crate) fn new(is_json: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
         let next_ms = AtomicU64::new(if is_terminal { 0 } else { PLAIN_EVERY_MS });
         Self { is_terminal, is_quiet: is_json, began: Instant::now(), next_ms }
     }
 
-    /// Whether a line is written again as the command goes on.
+    /// Returns true if the line is rewritten during the command.
     pub(crate) const fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Shows a step at once: only for a terminal.
+    /// Shows a step immediately, only on a terminal.
     pub(crate) fn step(&self, text: &str) {
         if self.is_terminal && !self.is_quiet {
             let mut stderr = std::io::stderr().lock();
@@ -43,7 +43,7 @@ impl ProgressLine {
         }
     }
 
-    /// Shows how far a step is, unless that was shown just before.
+    /// Shows the progress of a step, unless an update was shown just before.
     pub(crate) fn show(&self, text: impl FnOnce() -> String) {
         if self.is_quiet {
             return;
@@ -60,7 +60,7 @@ impl ProgressLine {
         }
     }
 
-    /// As [`ProgressLine::show`], for files: `doing` is what is done with them.
+    /// Shows the progress of files as [`ProgressLine::show`] does; `doing` names the action.
     pub(crate) fn files(&self, doing: &str, progress: FileProgress) {
         let FileProgress { files, bytes, files_all, bytes_all } = progress;
         self.show(|| {

@@ -1,4 +1,4 @@
-//! The flags `--scope` and `--role` of what gets rights.
+//! The flags `--scope` and `--role` of tokens and accounts.
 
 use clap::Args;
 use devanture_config::api::{Role, RoleRights, Scope, rights_of};
@@ -18,7 +18,7 @@ pub(crate) struct RightsArgs {
 }
 
 impl RightsArgs {
-    /// What they come to in this place.
+    /// Returns the rights within `app` and `environment`.
     pub(crate) fn at(&self, app: Option<AppName>, environment: Option<PlaceName>) -> Result<RoleRights, Failure> {
         rights_of(self.scope, self.role, app, environment)
             .map_err(|error| Failure { message: format!("--role: {error}"), code: 2 })

@@ -16,16 +16,16 @@ use crate::Failure;
 use crate::progress::ProgressLine;
 use crate::terminal::{print_line, say};
 
-/// Damaged files of a version that are named.
+/// Maximum of named damaged files of a version.
 const FILES_SHOWN_MAX: usize = 5;
-/// Damaged objects of a backup that are named.
+/// Maximum of named damaged objects of a backup.
 const OBJECTS_SHOWN_MAX: usize = 50;
 
-/// What to do about a damaged page of the catalog.
+/// Advice about a damaged page of the catalog.
 const CATALOG_ADVICE: &str = "restore the newest backup that is whole; or write a backup now, stop the edge, and have \
      `devanture-edge repair` write the records that can be read into a fresh catalog. Until then a start may fail: \
      docs/runbooks/catalog-damaged.md says more";
-/// Of a backup.
+/// Message about the damaged catalog of a backup.
 const OF_A_DAMAGED_CATALOG: &str = "damaged: its records were copied from a catalog with a damaged page, and one may \
      have other content than was written";
 
@@ -97,7 +97,7 @@ pub(crate) struct RestoreArgs {
     at: Option<String>,
 }
 
-/// Reads a backup, which needs neither an edge nor its configuration.
+/// Verifies a backup, which requires neither an edge nor a configuration.
 pub(crate) async fn verify_backup(from: &Location, args: VerifyArgs) -> Result<(), Failure> {
     let VerifyArgs { app, at, rate, json, .. } = args;
     let check = BackupCheck { name: at, app, bytes_per_second_max: rate.saturating_mul(1_000_000) };
@@ -185,14 +185,14 @@ pub(crate) async fn restore(file: &EdgeFile, base: &Path, args: RestoreArgs) -> 
     whole(restored.damaged.is_empty() && !restored.catalog_damaged)
 }
 
-/// The place in full: a running edge has another working folder.
+/// Returns the absolute location: a running edge has another working folder.
 fn full(place: &Location) -> Result<String, Failure> {
     let Location::Folder(folder) = place else { return Ok(place.to_string()) };
     let full = std::path::absolute(folder).map_err(|error| Failure::refused(&error))?;
     full.into_os_string().into_string().map_err(|path| Failure::refused(&format!("{} is not UTF-8", path.display())))
 }
 
-/// How to reach the place: the edge has another environment than the shell of its operator.
+/// Returns the variables for access to the location: the edge has another environment than the operator's shell.
 fn variables(place: &Location) -> Variables {
     match place {
         Location::Folder(_) => Variables::new(),
@@ -207,7 +207,7 @@ fn print(is_json: bool, value: &impl Serialize, lines: impl FnOnce() -> Vec<Stri
     }
 }
 
-/// Ends with 1 where something is damaged, which was printed already.
+/// Fails with code 1 if damage was found, which was printed already.
 fn whole(is_whole: bool) -> Result<(), Failure> {
     if is_whole { Ok(()) } else { Err(Failure { message: String::new(), code: 1 }) }
 }
@@ -278,7 +278,8 @@ fn backup_state_lines(state: &BackupState) -> Vec<String> {
     lines
 }
 
-/// What to do about damage of a backup: its own records and certificates are copied once, and blobs are shared by all.
+/// Returns advice about damage of a backup: records and certificates belong to one backup, while all backups share
+/// blobs.
 fn backup_advice(state: &BackupState) -> impl Iterator<Item = &'static str> {
     let is_own = |path: &String| path.starts_with("snapshots/");
     let shared = state.objects.iter().any(|path| !is_own(path)).then_some(
@@ -291,7 +292,7 @@ fn backup_advice(state: &BackupState) -> impl Iterator<Item = &'static str> {
     shared.into_iter().chain(own)
 }
 
-/// What to do about damage, after what is damaged.
+/// Prints advice about damage, after the list of damage.
 fn advise(is_json: bool, report: &VerifyReport) {
     if is_json {
         return;

@@ -1,4 +1,4 @@
-//! Serves until a signal or the next edge ends it; what other signals change meanwhile.
+//! Serves until a signal or a successor ends the edge, and handles other signals meanwhile.
 
 use std::path::Path;
 
@@ -12,12 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::terminal::print_line;
 use crate::{Configuration, Failure, read, runtime};
 
-/// Serves until SIGTERM or SIGINT, or until another edge serves in place of this one, then drains; further signals have
-/// it drain in less time.
+/// Serves until SIGTERM or SIGINT, or until a successor serves, then drains; further signals shorten the drain.
 pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Failure> {
     telemetry::init_log();
     let runtime = runtime()?;
-    // Before the edge reports that it is ready: an early signal drains it, too.
+    // Before the edge reports that it is ready, so that an early signal drains the edge, too.
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(StartError::Runtime)?;
     let Some(server) = runtime.block_on(start(&mut signals, &configuration.file, &configuration.base))? else {
         tracing::info!("ended before it served");
@@ -32,7 +31,7 @@ pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Fai
         "admin": addresses.admin.to_string(),
     });
     print_line(&ready.to_string());
-    // Another process may have been the service's until now.
+    // Another process may have been the service's main process until now.
     notify(&[NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
     let mut texts = Texts { started: configuration.text.clone(), applied: configuration.text };
     let is_stopped = runtime.block_on(signals.until_shutdown(&server, path, &mut texts));
@@ -46,8 +45,8 @@ pub(crate) fn serve(configuration: Configuration, path: &Path) -> Result<(), Fai
     Ok(())
 }
 
-/// Drains on a thread of its own, and follows signals meanwhile: where another edge serves in place of this one, the
-/// first one has it drain as if none did; the next one ends the drain. Returns the number of connections that were cut.
+/// Drains on a separate thread, and handles signals meanwhile: with a successor, the first signal switches to a drain
+/// without a successor; the next signal ends the drain. Returns the number of connections cut.
 async fn drain(
     signals: &mut Signals,
     server: Server,
@@ -77,15 +76,15 @@ async fn drain(
     }
 }
 
-/// Notifies the service manager that started this process, if one did.
+/// Notifies the service manager that started the process, if any.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager could not be notified");
     }
 }
 
-/// Starts the edge on a thread of its own; `None` if a signal ends it before it serves. Nothing was answered then, and
-/// what a start writes may break off anywhere.
+/// Starts the edge on a separate thread; `None` if a signal arrives before the edge serves. No request was answered
+/// then, and the writes of a start may be interrupted at any point.
 async fn start(signals: &mut Signals, file: &EdgeFile, base: &Path) -> Result<Option<Server>, StartError> {
     let (sender, started) = tokio::sync::oneshot::channel();
     let (file, base) = (file.clone(), base.to_owned());
@@ -101,7 +100,7 @@ async fn start(signals: &mut Signals, file: &EdgeFile, base: &Path) -> Result<Op
     }
 }
 
-/// The signals that the edge listens to.
+/// The signals that the edge handles.
 pub(crate) struct Signals {
     pub(crate) terminate: Signal,
     pub(crate) interrupt: Signal,
@@ -119,7 +118,7 @@ impl Signals {
         })
     }
 
-    /// Returns whether a signal ends it, and not the next edge.
+    /// Waits for the shutdown; returns true if a signal, and not a successor, is the cause.
     async fn until_shutdown(&mut self, server: &Server, path: &Path, texts: &mut Texts) -> bool {
         loop {
             tokio::select! {
@@ -133,14 +132,14 @@ impl Signals {
     }
 }
 
-/// Starts the program that now has the name which this one was started by; it takes over once it serves.
+/// Starts the program now found under the name of the running program; the new edge takes over once it serves.
 fn upgrade() {
     let mut arguments = std::env::args_os();
     let Some(program) = arguments.next() else { return };
     match std::process::Command::new(&program).args(arguments).stdin(std::process::Stdio::null()).spawn() {
         Ok(mut child) => {
             tracing::info!(program = %program.display(), pid = child.id(), "a new edge was started");
-            // It outlives this process, unless it fails.
+            // The child outlives the process, unless the child fails.
             std::thread::spawn(move || match child.wait() {
                 Ok(status) => tracing::error!(%status, "the new edge ended; its own log says why"),
                 Err(error) => tracing::error!(%error, "the new edge cannot be waited for"),
@@ -152,15 +151,15 @@ fn upgrade() {
     }
 }
 
-/// The configuration as it was at the start, and at the last reload.
+/// The configuration texts of the start, and of the last reload.
 struct Texts {
     started: String,
     applied: String,
 }
 
-/// Changes what can change while the edge runs, and logs which keys those are and which wait for a restart.
+/// Applies the changed keys that can change at run time, and logs the applied keys and the keys that require a restart.
 fn reload(server: &Server, path: &Path, texts: &mut Texts) {
-    // Whatever else is wrong: the one who moved the file away waits for it to be released.
+    // Despite any other error: after a rotation, the old log file must be released.
     server.reopen_access_log();
     let Configuration { file, text, .. } = match read(path) {
         Ok(configuration) => configuration,

@@ -10,7 +10,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::Failure;
 
-/// Where a password comes from: never from a flag, which others on the machine can see.
+/// Source of a password: never a flag, which other users of the machine can see.
 #[derive(Args)]
 pub(crate) struct PasswordArgs {
     /// Make a password and print it, alone, on the standard output; it is never shown again
@@ -19,7 +19,7 @@ pub(crate) struct PasswordArgs {
 }
 
 impl PasswordArgs {
-    /// The password, and whether it was made here.
+    /// Returns the password, and true if generated.
     pub(crate) fn get(&self) -> Result<(Secret, bool), Failure> {
         if self.generate {
             return Ok((generated(), true));
@@ -38,14 +38,14 @@ impl PasswordArgs {
     }
 }
 
-/// Most bytes that are read for a password.
+/// Maximum of bytes read for a password.
 const PASSWORD_BYTES_MAX: u64 = 4_096;
-/// Letters of a password that is made: none that looks like another.
+/// Letters of a generated password, without similar letters.
 const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 /// Length of a generated password: 139 bits.
 const LETTERS_COUNT: usize = 24;
 
-/// A password that nobody guesses.
+/// Generates an unguessable password.
 fn generated() -> Secret {
     let mut random = rand::rng();
     let letters = (0..LETTERS_COUNT).filter_map(|_| LETTERS.choose(&mut random).map(|letter| char::from(*letter)));
@@ -57,7 +57,7 @@ fn without_line_end(text: &str) -> &str {
     text.strip_suffix('\r').unwrap_or(text)
 }
 
-/// Shows again what is typed, whatever happened in between.
+/// Guard that restores the terminal's echo on drop.
 struct Hidden(Termios);
 
 impl Hidden {
@@ -94,13 +94,13 @@ fn hidden_line(question: &str) -> std::io::Result<String> {
     line(question)
 }
 
-/// Prints a line for programs. A reader that has gone does not stop the edge.
+/// Prints a line for programs. A closed reader does not stop the edge.
 pub(crate) fn print_line(line: &str) {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").and_then(|()| stdout.flush()).ok();
 }
 
-/// Tells a person what went wrong, in lines of which none speaks to the terminal.
+/// Prints an error to stderr, with control characters of the terminal removed.
 pub(crate) fn say(message: &str) {
     let lines: Vec<String> = message.lines().map(escaped).collect();
     writeln!(std::io::stderr(), "{}", lines.join("\n")).ok();

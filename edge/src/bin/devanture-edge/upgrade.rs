@@ -1,4 +1,4 @@
-//! `devanture-edge upgrade --check`: what an upgrade would fail of, before it is made.
+//! `devanture-edge upgrade --check`: reports the reasons for which an upgrade would fail.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,9 +11,9 @@ use devanture_edge::server::{self, StartError};
 use crate::terminal::{print_line, say};
 use crate::{Configuration, Failure, read, runtime};
 
-/// What the line begins with by which a program says what it has checked.
+/// Prefix of the line in which a program reports its check.
 const NAME: &str = "devanture-edge ";
-/// Notes about damage that are shown.
+/// Maximum of shown notes about damage.
 const NOTES_MAX: usize = 20;
 
 /// Flags of `upgrade`.
@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     program: Option<PathBuf>,
 }
 
-/// Checks this program or another one. Nothing else is done: a new edge takes over when it is started.
+/// Checks the running program or another program. No upgrade happens: a new edge takes over at its start.
 pub(crate) fn upgrade(arguments: &Arguments, config: &Path) -> Result<(), Failure> {
     if !arguments.check {
         let message = "there is only `upgrade --check`; an upgrade is made by SIGUSR2 to the running edge".to_owned();
@@ -42,7 +42,7 @@ pub(crate) fn upgrade(arguments: &Arguments, config: &Path) -> Result<(), Failur
     }
 }
 
-/// Has another program make the check.
+/// Runs the check in another program.
 fn check_with(program: &Path, config: &Path) -> Result<(), Failure> {
     let mut command = Command::new(program);
     command.args(["upgrade", "--check", "--config"]).arg(config).stdin(Stdio::null());

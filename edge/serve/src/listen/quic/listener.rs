@@ -249,7 +249,7 @@ where
         self.endpoint.refuse(incoming);
     }
 
-    /// Has connections to come be as the limits say now.
+    /// Applies changed limits to new connections.
     fn follow_limits(&self) {
         let mut shared = self.shared.borrow_mut();
         let Some(limits) = shared.limits.changed() else { return };

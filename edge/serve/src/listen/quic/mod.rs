@@ -1,18 +1,19 @@
-//! HTTP/3: QUIC on one UDP socket of each thread, by quinn-proto, and the engine above it.
+//! HTTP/3: QUIC on one UDP socket of each thread, by quinn-proto, with the engine on top.
 //!
-//! All sockets have one address. The system gives a packet to the socket of the thread whose number is in its
-//! connection id (`sockets`, `ids`), so a connection stays with its thread also when its peer's address changes.
+//! All sockets have one address. The system delivers a packet to the socket of the thread whose number is in the
+//! packet's connection id (`sockets`, `ids`), so that a connection stays with its thread even if the peer's address
+//! changes.
 //!
 //! * `udp`: packets in batches, many of one size at once in both directions;
-//! * `endpoint`: whose packet it is; `listener`: connections to come, within the limits, until the listener drains;
-//! * `transport`: one connection of QUIC, its timers, what it sends, and the address that its peer has shown;
-//! * `farewell`: what is left of one that is over, until its peer knows;
-//! * `streams`: bytes between its streams and the engine; `unread`: what came of them and waits; `drive`: the engine's
+//! * `endpoint`: dispatch of packets to connections; `listener`: new connections, within the limits, until the drain;
+//! * `transport`: one QUIC connection, with timers, output, and the validated address of the peer;
+//! * `farewell`: the closing state of a connection, until the peer knows;
+//! * `streams`: bytes between QUIC streams and the engine; `unread`: received and unread pieces; `drive`: the engine's
 //!   turns and the clocks of HTTP;
-//! * `forward`: packets of the process that this one took over from, which still has connections;
-//! * `settings`: what the limits mean for QUIC.
+//! * `forward`: packets of the predecessor process, which still has connections;
+//! * `settings`: the QUIC settings derived from the limits.
 //!
-//! Handshakes are rationed with those of TCP's kind, permits and drains are the same, and so are shares of the thread.
+//! Handshake rations, permits, drains and shares of the thread are the same as for TCP.
 
 mod connection;
 mod drive;

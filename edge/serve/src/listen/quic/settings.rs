@@ -1,4 +1,4 @@
-//! What the limits of connections mean for QUIC.
+//! The QUIC settings derived from the connection limits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,28 +11,28 @@ use super::ids::{Ids, Place};
 use crate::listen::limits::{ConnectionLimits, Sizes};
 use crate::tls::ServerTls;
 
-/// Unidirectional streams that a client may have open: the three of HTTP/3, and some whose types are not known (RFC
-/// 9114 §6.2).
+/// Maximum of open unidirectional streams of a client: the three of HTTP/3, and some of unknown types (RFC 9114 §6.2).
 const UNIDIRECTIONAL_STREAMS_MAX: u32 = 8;
-/// Requests that a client may have open until the head of one has come: a stream of which the first byte is missing
-/// keeps what came behind it, in as many as some 2,000 pieces that take a place of their own each.
+/// Maximum of open requests of a client before the first complete head: a stream with a missing first byte retains the
+/// following bytes, in up to about 2,000 separately allocated pieces.
 const FIRST_STREAMS_MAX: u32 = 16;
-/// Bytes of all streams that a client may send ahead of what is read, until then.
+/// Maximum of unread bytes of all streams of a client, before the first complete head.
 const FIRST_WINDOW_BYTES_MAX: u32 = 128 * 1024;
-/// Bytes of one connection that were written and that its peer has not acknowledged: at least, and at most, as many as
-/// Linux holds of one of TCP. Between them, what its path takes decides.
+/// Bounds of unacknowledged bytes of one connection, as for a TCP connection on Linux. Between the bounds, the
+/// congestion window decides.
 const SEND_WINDOW_BYTES_MIN: u64 = 256 * 1024;
 const SEND_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// A connection is given up so much later than its end is announced for want of requests.
+/// Delay between the announced end of an idle connection and its abort.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
-/// Bytes of packets of a connection that has not begun, which wait for its turn.
+/// Maximum of queued packet bytes of a connection before its begin.
 const INCOMING_BYTES_MAX: u64 = 16 * 1024;
-/// The same of all.
+/// The same maximum for all connections.
 const INCOMING_BYTES_MAX_TOTAL: u64 = 8 * 1024 * 1024;
 
-/// The settings of an endpoint of the node `node`. Resets have a key of their own on each node: with one for all, who
-/// has seen the connection id of another's connection could send it to a node that does not know it, and have its reset
-/// end the connection elsewhere (RFC 9000 §21.11). The next process on the node has it too, and ends what a crash left.
+/// Returns the settings of an endpoint of the node `node`. Each node has its own key for resets: with a common key, an
+/// observer of another client's connection id could send the id to a node without the connection, and use the node's
+/// reset to end the connection (RFC 9000 §21.11). The next process on the node has the same key, and ends connections
+/// left by a crash.
 pub(super) fn of_endpoint(tls: &ServerTls, place: Place, node: &str) -> EndpointConfig {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &tls.key_for(&format!("QUIC stateless resets of {node}")));
     let mut config = EndpointConfig::new(Arc::new(key));
@@ -40,10 +40,10 @@ pub(super) fn of_endpoint(tls: &ServerTls, place: Place, node: &str) -> Endpoint
     config
 }
 
-/// The settings of connections to come.
+/// Returns the settings of new connections.
 ///
 /// # Errors
-/// When the TLS library has no cipher for the first packets, which has none to choose.
+/// Fails if the TLS library has no cipher suite for initial packets, which is fixed by the protocol.
 pub(super) fn of_connections(tls: &ServerTls, limits: &ConnectionLimits) -> Result<ServerConfig, NoInitialCipherSuite> {
     let crypto = QuicServerConfig::try_from(tls.for_quic())?;
     let token_key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(&tls.key_for("QUIC tokens"));
@@ -55,8 +55,8 @@ pub(super) fn of_connections(tls: &ServerTls, limits: &ConnectionLimits) -> Resu
     Ok(config)
 }
 
-/// Bytes that may be written and not acknowledged where the path takes `window` of them at once; while memory is
-/// scarce, no more than it takes.
+/// Returns the maximum of unacknowledged bytes for a congestion window of `window`; while memory is scarce, no more
+/// than the window.
 pub(super) fn send_window(window: u64, is_tight: bool) -> u64 {
     if is_tight {
         window.min(SEND_WINDOW_BYTES_MIN)
@@ -65,7 +65,7 @@ pub(super) fn send_window(window: u64, is_tight: bool) -> u64 {
     }
 }
 
-/// Lets a client have all that the limits let it have: it has sent the head of a request.
+/// Extends the limits to the full limits, after a client's first complete request head.
 pub(super) fn widen(quic: &mut Connection, sizes: &Sizes) {
     quic.set_max_concurrent_streams(Dir::Bi, VarInt::from_u32(sizes.streams));
     quic.set_receive_window(VarInt::from_u32(sizes.connection_window));

@@ -1,4 +1,4 @@
-//! UDP sockets: one for each thread, on one address, with a filter that gives each thread its own packets.
+//! UDP sockets: one for each thread, on one address, with a filter that steers packets to their threads.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,13 +10,13 @@ use socket2::{Domain, Socket, Type};
 use super::ids::{ID_BYTES, THREAD_AT};
 use crate::listen::socket::{UDP_RECEIVE_BUFFER_BYTES, bind_each};
 
-/// Bytes that the system holds of packets that are to be sent.
+/// Size of the system's send buffer.
 const SEND_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
-/// Opens `count` UDP sockets on one address, one for each serving thread, in the order of their numbers.
+/// Opens `count` UDP sockets on one address, one for each serving thread, in the order of the threads' numbers.
 ///
 /// # Errors
-/// Errors of the system; in particular that the address is in use, also by another edge of the same user.
+/// Errors of the system; for example, the address is in use, possibly by another edge of the same user.
 pub fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     let sockets = bind_each(address, count, bind, UdpSocket::local_addr)?;
     if count <= 1 {
@@ -35,24 +35,24 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
     }
     socket.set_reuse_port(reuse_port)?;
     socket.set_nonblocking(true)?;
-    // As much as the system allows.
+    // As large as the system allows.
     socket.set_recv_buffer_size(usize::try_from(UDP_RECEIVE_BUFFER_BYTES).unwrap_or(usize::MAX))?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-/// Has the system give a packet to the socket whose number is in its connection id. The filter belongs to all sockets
-/// of the address together, and counts them in the order in which they were bound.
+/// Makes the system deliver a packet to the socket whose number is in the packet's connection id. The filter applies to
+/// all sockets of the address, which are numbered in the order of the binds.
 fn steer(socket: &UdpSocket, count: usize) -> io::Result<()> {
-    /// Loads a byte, jumps if bits are set, jumps, divides, and returns: classic BPF, as bpf(4) of the BSDs has it.
+    /// Load byte, jump if bits set, jump, modulo, and return: classic BPF, as in bpf(4) of the BSDs.
     const LOAD: u16 = 0x30;
     const JUMP_IF_SET: u16 = 0x45;
     const JUMP: u16 = 0x05;
     const REMAINDER: u16 = 0x94;
     const RETURN: u16 = 0x16;
-    /// The form of a header is its first bit (RFC 9000 §17). In a long one the id of the receiver comes behind the
-    /// version and its own length, in a short one at once.
+    /// The first bit of a header tells its form (RFC 9000 §17). The receiver's id follows the version and the id's
+    /// length in a long header, and follows immediately in a short header.
     const LONG_FORM: u32 = 0x80;
     const LONG_ID_AT: usize = 6;
     const SHORT_ID_AT: usize = 1;
@@ -92,7 +92,7 @@ mod tests {
                 assert_eq!(read[..count], packet);
             }
         }
-        // One that is too short for an id is no packet of QUIC.
+        // A packet too short for an id is not a QUIC packet.
         client.send_to(&[0xc3, 1], address).unwrap();
         assert_eq!(sockets[0].recv_from(&mut [0; 8]).unwrap().0, 2);
     }

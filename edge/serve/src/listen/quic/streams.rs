@@ -1,4 +1,4 @@
-//! Bytes between the streams of a connection of QUIC and the engine.
+//! Bytes between the streams of a QUIC connection and the engine.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,54 +9,54 @@ use quinn_proto::{Connection, Dir, ReadError, Side, StreamEvent, StreamId, VarIn
 use super::unread::Unread;
 use devanture_http::{Service, StreamSink, Turn, http3};
 
-/// Bytes of one stream that are read before others have their turn.
+/// Bytes read from one stream before other streams have their turn.
 const STREAM_TURN_BYTES: usize = 32 * 1024;
-/// Bytes that are read in one turn.
+/// Bytes read in one turn.
 const TURN_BYTES: usize = 128 * 1024;
 
-/// Which streams have bytes to read, and what was written and is not known to have come.
+/// Streams with bytes to read, and unacknowledged output.
 #[derive(Debug, Default)]
 pub(super) struct Streams {
     readable: VecDeque<StreamId>,
-    /// Bytes that were written, by streams that are not acknowledged to their end.
+    /// Written bytes by stream, until the stream's end is acknowledged.
     written: Vec<(StreamId, u64)>,
-    /// The sum of these.
+    /// The sum of `written`.
     unacknowledged: u64,
-    /// What came and was not read.
+    /// Received and unread pieces.
     unread: Unread,
     has_control: bool,
 }
 
 impl Streams {
-    /// Opens the stream of this end, once the peer allows it.
+    /// Opens the edge's control stream, once the peer allows the stream.
     pub(super) fn open_control(&mut self, quic: &mut Connection) {
         if !self.has_control {
             self.has_control = quic.streams().open(Dir::Uni).is_some();
         }
     }
 
-    /// Bytes that were written and that the peer may not have, at most `window`, which is all that QUIC holds. How many
-    /// of a stream it has is known at the stream's end alone.
+    /// Returns the written bytes that the peer may not have, at most `window`, the maximum held by QUIC. The
+    /// acknowledged part of a stream is only known at the stream's end.
     pub(super) fn unacknowledged(&self, window: u64) -> u64 {
         self.unacknowledged.min(window)
     }
 
-    /// Bytes that QUIC takes for what came and was not read.
+    /// Returns the memory that QUIC uses for received and unread pieces.
     pub(super) fn unread_bytes(&self) -> usize {
         self.unread.bytes()
     }
 
-    /// Since when that has been much, and its peer has filled no gap of it.
+    /// Returns the time since which the memory has been large and no gap was filled.
     pub(super) fn gaps_since(&self) -> Option<Instant> {
         self.unread.since()
     }
 
-    /// Whether there are bytes to read that nothing awaits.
+    /// Returns true if a stream has bytes to read.
     pub(super) fn is_readable(&self) -> bool {
         !self.readable.is_empty()
     }
 
-    /// Counts bytes that were written.
+    /// Counts written bytes.
     fn add(&mut self, id: StreamId, bytes: u64) {
         self.unacknowledged += bytes;
         match self.written.iter_mut().find(|(other, _)| *other == id) {
@@ -65,7 +65,7 @@ impl Streams {
         }
     }
 
-    /// A stream has come to its end.
+    /// Removes a stream that has ended.
     fn forget(&mut self, id: StreamId) {
         if let Some(index) = self.written.iter().position(|(other, _)| *other == id) {
             self.unacknowledged -= self.written.swap_remove(index).1;
@@ -78,7 +78,7 @@ impl Streams {
         }
     }
 
-    /// Takes an event.
+    /// Handles an event.
     pub(super) fn take<S: Service>(
         &mut self,
         event: StreamEvent,
@@ -107,7 +107,7 @@ impl Streams {
         }
     }
 
-    /// Gives the engine what came on streams, as far as it has room for it and the turn lasts.
+    /// Passes received stream bytes to the engine, within the engine's capacity and the turn.
     pub(super) fn read<S: Service>(
         &mut self,
         quic: &mut Connection,
@@ -133,21 +133,21 @@ impl Streams {
         engine.end_of_batch();
     }
 
-    /// Where the engine puts up to `room` bytes.
+    /// Returns the sink for the engine's output, with up to `room` bytes.
     pub(super) const fn sink<'s>(&'s mut self, quic: &'s mut Connection, room: usize) -> Sink<'s> {
         Sink { streams: self, quic, room }
     }
 }
 
-/// What was read of a stream.
+/// Result of a read from a stream.
 #[derive(Debug, Default)]
 struct Read {
     bytes: usize,
-    /// Pieces that these were in.
+    /// Number of pieces of the read bytes.
     pieces: usize,
-    /// There are more, for which there is room.
+    /// True if more bytes are available, and the engine has room.
     has_more: bool,
-    /// QUIC has nothing more of it.
+    /// True if QUIC has no more bytes of the stream.
     is_over: bool,
 }
 
@@ -163,7 +163,7 @@ fn read_stream<S: Service>(
     let (mut left, mut pieces) = (bytes_max, 0);
     let mut stream = quic.recv_stream(id);
     let Ok(mut chunks) = stream.read(true) else { return Read { is_over: true, ..Read::default() } };
-    // The end is said with the last bytes, so they wait for what follows them.
+    // The end of the stream is reported with the last bytes, so each piece waits for the next piece.
     let mut before: Option<Bytes> = None;
     let mut is_over = false;
     let (error, has_more) = loop {
@@ -206,7 +206,7 @@ fn read_stream<S: Service>(
             }
             false
         }
-        // Without room for bytes, a reset is still to be seen.
+        // Without room for bytes, a reset must still be noticed.
         None => !has_more && matches!(quic.recv_stream(id).received_reset(), Ok(Some(_))),
     };
     if is_reset {
@@ -215,7 +215,7 @@ fn read_stream<S: Service>(
     Read { bytes: bytes_max - left, pieces, has_more, is_over: is_over || is_reset }
 }
 
-/// Where the engine puts what it sends.
+/// The sink of the engine's output.
 pub(super) struct Sink<'s> {
     streams: &'s mut Streams,
     quic: &'s mut Connection,
@@ -231,7 +231,7 @@ impl StreamSink for Sink<'_> {
         let Some(id) = to_send(stream) else { return };
         let mut written = 0;
         let mut rest = &mut parts[..];
-        // Until it says that it takes no more: only then it says when it does.
+        // Until a write is blocked: only then QUIC reports when the stream is writable again.
         while !rest.is_empty() {
             match self.quic.send_stream(id).write_chunks(rest) {
                 Ok(taken) => {
@@ -243,7 +243,7 @@ impl StreamSink for Sink<'_> {
         }
         if written > 0 {
             self.room = self.room.saturating_sub(written);
-            // The control stream has no end, and never more than a few bytes.
+            // The control stream never ends, and never has more than a few bytes.
             if id.dir() == Dir::Bi {
                 self.streams.add(id, written as u64);
             }
@@ -252,7 +252,7 @@ impl StreamSink for Sink<'_> {
 
     fn finish(&mut self, stream: u64) {
         if let Some(id) = to_send(stream) {
-            // The peer may have stopped it: nothing is to be finished then.
+            // The peer may have stopped the stream, so that no finish is needed.
             if self.quic.send_stream(id).finish().is_err() {
                 self.streams.forget(id);
             }
@@ -287,7 +287,7 @@ fn id(stream: u64) -> StreamId {
     StreamId::from(number(stream))
 }
 
-/// A stream on which this end sends.
+/// Returns the id of a stream on which the edge sends.
 fn to_send(stream: u64) -> Option<StreamId> {
     let id = id(stream);
     (id.dir() == Dir::Bi || id.initiator() == Side::Server).then_some(id)

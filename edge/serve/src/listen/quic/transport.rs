@@ -1,4 +1,4 @@
-//! One connection of QUIC: what came, its timers, and what it sends.
+//! One QUIC connection: input, timers and output.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,11 +14,11 @@ use super::farewell::{FAREWELLS_MAX, Farewell};
 use crate::listen::watch::Alarm;
 use devanture_http::http3::Code;
 
-/// Packets that a connection takes before others have their turn.
+/// Maximum of packets handled at once before other connections have their turn.
 const PACKETS_MAX: usize = 64;
-/// Bytes that the system takes at once.
+/// Maximum of bytes that the system accepts at once.
 const SEND_BYTES_MAX: usize = 60 * 1024;
-/// Packets that close a connection: one for each kind of key that the peer may have (RFC 9000 §10.2.3).
+/// Packets that close a connection: one for each encryption level that the peer may have (RFC 9000 §10.2.3).
 const LAST_PACKETS_MAX: usize = 3;
 
 /// The connection.
@@ -27,24 +27,24 @@ pub(super) struct Transport {
     handle: ConnectionHandle,
     endpoint: Rc<Endpoint>,
     inbox: Rc<Inbox>,
-    /// What the system did not take.
+    /// A packet that the system did not accept.
     unsent: Option<(Transmit, Vec<u8>)>,
     alarm: Alarm,
-    /// Why it is over, once it is.
+    /// Reason of the loss, if lost.
     lost: Option<ConnectionError>,
-    /// The endpoint does not know it, or knows its [`Farewell`] in its place.
+    /// True if the endpoint has no entry for the connection, or only the entry of its [`Farewell`].
     is_drained: bool,
     shown: ShownAddress,
 }
 
-/// What became of sending.
+/// Result of sending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
-    /// All that is to be sent now.
+    /// All due packets are sent.
     All,
-    /// As much as one turn has, and there may be more.
+    /// The maximum of a turn is sent, and more may be due.
     Full,
-    /// The system takes no more.
+    /// The system accepts no more packets.
     Blocked,
 }
 
@@ -58,12 +58,12 @@ impl Transport {
         Some(Self { quic, handle, endpoint, inbox, unsent, alarm, lost, is_drained, shown })
     }
 
-    /// Why it is over, once it is.
+    /// Returns the reason of the loss, if lost.
     pub(super) const fn lost(&self) -> Option<&ConnectionError> {
         self.lost.as_ref()
     }
 
-    /// Takes what came, and what is due. Whether anything came.
+    /// Handles received packets and due timers. Returns true if a packet arrived.
     pub(super) fn take(&mut self, now: Instant, cx: &Context<'_>) -> bool {
         self.inbox.register(cx.waker());
         let mut came = false;
@@ -78,12 +78,12 @@ impl Transport {
         came
     }
 
-    /// Whether more came than was taken.
+    /// Returns true if more packets are queued.
     pub(super) fn has_more(&self) -> bool {
         !self.inbox.is_empty()
     }
 
-    /// The next event that is none of its own.
+    /// Returns the next event for the upper layer.
     pub(super) fn next_event(&mut self) -> Option<Occurrence> {
         loop {
             match self.quic.poll()? {
@@ -95,7 +95,7 @@ impl Transport {
         }
     }
 
-    /// Sends what is due, up to about `bytes_max`.
+    /// Sends due packets, up to about `bytes_max`.
     pub(super) fn send(&mut self, now: Instant, bytes_max: usize, waker: &Waker) -> Sent {
         let sent = self.send_due(now, bytes_max, waker);
         self.settle();
@@ -130,7 +130,7 @@ impl Transport {
         })
     }
 
-    /// Tells the endpoint what it is to know.
+    /// Passes the connection's events to the endpoint.
     fn settle(&mut self) {
         while let Some(event) = self.quic.poll_endpoint_events() {
             self.is_drained |= event.is_drained();
@@ -140,7 +140,7 @@ impl Transport {
         }
     }
 
-    /// Has the task woken when something is due, here or at `other`, or is there already.
+    /// Wakes the task at the next timer or at `other`, or at once if packets are queued.
     pub(super) fn poll_alarm(&mut self, other: Option<Instant>, cx: &mut Context<'_>) {
         let due = [self.quic.poll_timeout(), other].into_iter().flatten().min();
         let is_due = due.is_some_and(|due| self.alarm.poll(due.into(), cx).is_ready());
@@ -149,8 +149,8 @@ impl Transport {
         }
     }
 
-    /// Ends the connection, which is closed or lost: sends its last packet, and leaves what answers late ones, unless
-    /// its peer knows or too many others wait for that.
+    /// Ends a closed or lost connection: sends the last packet, and returns the closing state for late packets, unless
+    /// the peer knows about the end or too many closing states exist.
     pub(super) fn leave(mut self, now: Instant) -> Option<Farewell> {
         let Self { quic, endpoint, .. } = &mut self;
         let mut last = None;
@@ -168,7 +168,7 @@ impl Transport {
         Some(Farewell::new(Rc::clone(&self.endpoint), self.handle, Rc::clone(&self.inbox), last, now))
     }
 
-    /// Closes the connection with a code of HTTP/3.
+    /// Closes the connection with an HTTP/3 error code.
     pub(super) fn close(&mut self, now: Instant, code: Code) {
         self.quic.close(now, VarInt::from_u64(code as u64).unwrap_or_default(), Bytes::new());
     }
@@ -183,7 +183,7 @@ impl Drop for Transport {
         if self.is_drained {
             return;
         }
-        // The peer learns of it if this packet comes to it, or by a reset if it sends another.
+        // The peer learns of the close by the packet, or by a reset in response to a later packet.
         if !self.quic.is_closed() {
             let now = crate::listen::engine::clock();
             self.close(now, Code::None);
@@ -195,36 +195,37 @@ impl Drop for Transport {
     }
 }
 
-/// What happened on a connection.
+/// Event of a connection.
 #[derive(Debug)]
 pub(super) enum Occurrence {
-    /// The handshake is done.
+    /// The handshake is complete.
     Connected,
-    /// Something on a stream.
+    /// Event of a stream.
     Stream(StreamEvent),
 }
 
-/// The last address at which a peer has shown that it receives.
+/// The last validated address of a peer.
 ///
-/// QUIC sends to where the last packet came from, though any may have a forged source (RFC 9000 §9.3.2), and goes back
-/// unless the peer answers a challenge there (§8.2). It does not report the answer, but until then each of its packets
-/// has a challenge in it: the first one without shows that the peer is there.
+/// QUIC sends to the source of the last packet, which may be forged (RFC 9000 §9.3.2), and returns to the earlier
+/// address unless the peer responds to a challenge at the new address (§8.2). quinn-proto does not report the response,
+/// but each packet contains a challenge until then: the first packet without a challenge shows that the address is
+/// validated.
 struct ShownAddress(SocketAddr);
 
 impl ShownAddress {
-    /// That of a connection which begins: its handshake shows it.
+    /// Returns the address of a new connection, validated by the handshake.
     fn of(quic: &Connection) -> Self {
         Self(quic.remote_address())
     }
 
-    /// How many challenges went out, if packets go to another address now.
+    /// Returns the number of sent challenges if packets now go to an address that is not validated yet.
     fn challenges_elsewhere(&self, quic: &Connection) -> Option<u64> {
         (quic.remote_address() != self.0).then(|| challenges(quic))
     }
 
-    /// Whether the peer has shown that it is elsewhere, by packets that were made when there were `before` challenges.
+    /// Returns true if the packet `made` shows a validated new address: no challenge was added to the number `before`.
     fn moves(&mut self, quic: &Connection, made: &Transmit, before: u64) -> bool {
-        // What closes a connection has no challenge either.
+        // A packet that closes a connection has no challenge either.
         let moves = made.destination == quic.remote_address() && challenges(quic) == before && !quic.is_closed();
         if moves {
             self.0 = made.destination;
@@ -233,7 +234,7 @@ impl ShownAddress {
     }
 }
 
-/// Packets with a challenge, and those that try out a size, which have none in any case.
+/// Returns the number of packets with a challenge, and of MTU probes, which never contain a challenge.
 fn challenges(quic: &Connection) -> u64 {
     let stats = quic.stats();
     stats.frame_tx.path_challenge + stats.path.sent_plpmtud_probes

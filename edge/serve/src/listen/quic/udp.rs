@@ -14,22 +14,21 @@ use tokio::net::UdpSocket;
 
 use super::forward::Batch;
 
-/// Batches that are read at once. Each may be many packets of one size from one peer, which the system has put
-/// together.
+/// Number of batches per read. Each batch may have many packets of one size from one peer, coalesced by the system.
 const BATCHES: usize = 8;
-/// Bytes of one: the system makes none larger.
+/// Size of one batch, the system's maximum.
 pub(super) const BATCH_BYTES: usize = 64 * 1024;
 
-/// The socket, as packets are sent on it.
+/// The sending half of the socket.
 pub(super) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-    /// Those who have a packet that the system does not take, each once: by the address of what its waker wakes.
+    /// Wakers of senders blocked by the system, each once, keyed by the address of the waker's data.
     blocked: RefCell<HashMap<usize, Waker>>,
 }
 
-/// The same socket, as packets are read from it.
+/// The receiving half of the socket.
 pub(super) struct Receiver {
     socket: Rc<Socket>,
     input: Box<[u8]>,
@@ -51,18 +50,18 @@ impl Socket {
         self.local
     }
 
-    /// Whether the size of packets that pass can be found out: the system does not divide them.
+    /// Returns true if the path MTU can be discovered, because the system does not fragment packets.
     pub(super) fn can_find_mtu(&self) -> bool {
         !self.state.may_fragment()
     }
 
-    /// Packets of one size that the system takes at once.
+    /// Returns the maximum of packets of one size per send.
     pub(super) fn segments_max(&self) -> usize {
         self.state.max_gso_segments().max(1)
     }
 
-    /// Sends packets. Whether the system took them; if not, `waker` is woken when it does again, unless it wakes
-    /// nobody. One that cannot be sent at all is lost, as any may be.
+    /// Sends packets. Returns false if the system does not accept the packets now; `waker` is then woken later, unless
+    /// no-op. A packet that cannot be sent at all is dropped, as any packet may be lost in the network.
     pub(super) fn send(self: &Rc<Self>, transmit: &Transmit, contents: &[u8], waker: &Waker) -> bool {
         let ecn = transmit.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
         let transmit = quinn_udp::Transmit {
@@ -87,7 +86,7 @@ impl Socket {
     }
 
     fn wait(self: &Rc<Self>, waker: &Waker) {
-        // Nobody waits, and the thread may be at its end.
+        // No task waits, and the thread may be ending.
         if waker.will_wake(Waker::noop()) {
             return;
         }
@@ -105,7 +104,7 @@ impl Socket {
 }
 
 impl Receiver {
-    /// Reads once, and gives each batch to `take`. Whether there may be more at once.
+    /// Reads once, and passes each batch to `take`. Returns true if more packets may be available.
     pub(super) fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,

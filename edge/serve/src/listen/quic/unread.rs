@@ -1,19 +1,19 @@
-//! What came on the streams of a connection of QUIC and was not read: above all what waits behind a gap, which takes a
-//! place of its own for each piece, however small.
+//! Received and unread pieces of a QUIC connection's streams: mainly pieces behind a gap, each of which needs a
+//! separate entry, however small.
 
 use std::time::Instant;
 
 use quinn_proto::StreamId;
 
-/// Bytes that QUIC takes for a piece beside its contents: its entry in a heap that has room for up to twice as many.
+/// Memory of a piece besides its content: an entry in a heap whose capacity is up to twice its length.
 const PIECE_BYTES: usize = 112;
-/// Pieces that QUIC keeps of one stream before it puts them together, or ends the connection for their gaps.
+/// Maximum of pieces that QUIC keeps of one stream before merging the pieces, or ending the connection for its gaps.
 const PIECES_MAX: usize = 2_049;
-/// Bytes of pieces beyond which a peer that fills no gap is called slow.
+/// Memory of pieces above which a peer that fills no gap counts as slow.
 const MUCH_BYTES: usize = 64 * 1024;
 
-/// Pieces by their streams. QUIC does not say how many it has, so they are counted as they come and as they are read;
-/// one that came twice counts until its stream is over.
+/// Number of pieces by stream. QUIC does not report the number, so pieces are counted at arrival and at the read; a
+/// duplicate piece counts until the end of its stream.
 #[derive(Debug, Default)]
 pub(super) struct Unread {
     streams: Vec<OfStream>,
@@ -23,12 +23,12 @@ pub(super) struct Unread {
 struct OfStream {
     id: StreamId,
     pieces: usize,
-    /// When the first of them came, or something was read last.
+    /// Arrival of the first piece, or time of the last read.
     since: Instant,
 }
 
 impl Unread {
-    /// A piece came.
+    /// Counts a received piece.
     pub(super) fn add(&mut self, id: StreamId, now: Instant) {
         match self.streams.iter_mut().find(|stream| stream.id == id) {
             Some(stream) => stream.pieces = PIECES_MAX.min(stream.pieces + 1),
@@ -36,7 +36,7 @@ impl Unread {
         }
     }
 
-    /// So many pieces were read.
+    /// Counts read pieces.
     pub(super) fn take(&mut self, id: StreamId, pieces: usize, now: Instant) {
         if pieces == 0 {
             return;
@@ -52,7 +52,7 @@ impl Unread {
         }
     }
 
-    /// Nothing is left of a stream.
+    /// Removes a stream without remaining pieces.
     pub(super) fn remove(&mut self, id: StreamId) {
         self.streams.retain(|stream| stream.id != id);
         if self.streams.is_empty() && self.streams.capacity() > 0 {
@@ -60,12 +60,12 @@ impl Unread {
         }
     }
 
-    /// Bytes that they take.
+    /// Returns the memory of all pieces.
     pub(super) fn bytes(&self) -> usize {
         self.streams.iter().map(|stream| stream.pieces * PIECE_BYTES).sum()
     }
 
-    /// Since when much of them has rested, if it has.
+    /// Returns the time since which much memory has been unread; `None` otherwise.
     pub(super) fn since(&self) -> Option<Instant> {
         if self.bytes() < MUCH_BYTES {
             return None;
@@ -104,7 +104,7 @@ mod tests {
         unread.take(id(1), 2, now);
         unread.take(id(2), 2, now);
         assert_eq!(unread.bytes(), 2 * PIECE_BYTES);
-        // What was put together is read as fewer pieces, and the first of a stream was not counted.
+        // Merged pieces are read as fewer pieces, and the first piece of a stream was not counted.
         unread.take(id(1), 5, now);
         unread.remove(id(0));
         assert_eq!((unread.bytes(), unread.streams.capacity()), (0, 0));
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(unread.since(), None, "a piece or two may be out of order");
         (0..1_000).for_each(|_| unread.add(id(0), later));
         assert_eq!(unread.since(), Some(began));
-        // A stream that goes on does not make another's piece much.
+        // An active stream does not add to the unread memory of another stream.
         unread.add(id(1), began);
         unread.take(id(0), 1, later);
         assert_eq!(unread.since(), Some(later));
