@@ -1,16 +1,16 @@
-//! The addresses of this machine, as the kernel lists them.
+//! The addresses of the machine, as listed by the kernel.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses of all interfaces; empty if the kernel does not list them.
+/// Returns the addresses of all interfaces; empty if the kernel lists none.
 pub(super) fn own() -> BTreeSet<IpAddr> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let v4 = of_fib_trie(&read("/proc/net/fib_trie")).into_iter().map(IpAddr::V4);
     v4.chain(of_if_inet6(&read("/proc/net/if_inet6")).into_iter().map(IpAddr::V6)).collect()
 }
 
-/// The local addresses in the table of routes: a line with the address comes before `/32 host LOCAL`.
+/// Parses the local addresses of the routing table: the line before `/32 host LOCAL` has the address.
 fn of_fib_trie(text: &str) -> BTreeSet<Ipv4Addr> {
     let mut found = BTreeSet::new();
     let mut last = None;
@@ -24,7 +24,7 @@ fn of_fib_trie(text: &str) -> BTreeSet<Ipv4Addr> {
     found
 }
 
-/// The addresses in the list of IPv6: 32 digits in hex at the beginning of each line.
+/// Parses the list of IPv6 addresses: each line begins with 32 hexadecimal digits.
 fn of_if_inet6(text: &str) -> BTreeSet<Ipv6Addr> {
     let address = |line: &str| u128::from_str_radix(line.split(' ').next()?, 16).ok().map(Ipv6Addr::from);
     text.lines().filter_map(address).collect()

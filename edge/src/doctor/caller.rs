@@ -1,4 +1,4 @@
-//! The user that calls `doctor`: the edge's own, root, or another one, for whom some files are closed.
+//! The user that calls `doctor`: the edge's own user, root, or another user without access to some files.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -6,20 +6,20 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-/// The user that calls, as far as it concerns the data folder.
+/// The calling user, in relation to the data folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// The edge's own user, or root, or a user who may write to the data folder.
+    /// The edge's own user, root, or a user with write access to the data folder.
     Own,
-    /// Another user: what it may not read or do says nothing about the edge.
+    /// Another user, whose missing rights are no fault of the edge.
     Other {
-        /// The owner of the data folder, where that can be seen.
+        /// The owner of the data folder, if visible.
         owner: Option<u32>,
     },
 }
 
 impl Caller {
-    /// The caller, seen from `data_dir`. Of a folder that is missing, everybody counts as its owner.
+    /// Determines the caller for `data_dir`. Without the folder, every user counts as the owner.
     pub(super) fn of(data_dir: &Path) -> Self {
         let own = rustix::process::geteuid();
         if own.is_root() {
@@ -38,7 +38,7 @@ impl Caller {
         matches!(self, Self::Other { .. })
     }
 
-    /// What to do where this user may not look.
+    /// Returns advice for a check that the user may not run.
     pub(super) fn advice(&self) -> String {
         match self {
             Self::Other { owner: Some(owner) } => {
@@ -49,7 +49,7 @@ impl Caller {
     }
 }
 
-/// A group may share the folder, as on volumes of Kubernetes.
+/// Returns true if the user may write: a group may share the folder, as on volumes of Kubernetes.
 fn is_writable(folder: &Path) -> bool {
     access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
 }

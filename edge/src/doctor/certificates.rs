@@ -1,5 +1,5 @@
-//! The ends of certificates: those of files, by which visitors, other nodes and etcd know the edge, and those by ACME
-//! that the running edge has. No key is read.
+//! Checks the expiry of certificates: of files, for visitors, other nodes and etcd, and of ACME certificates in the
+//! running edge. No key is read.
 
 use std::path::Path;
 
@@ -15,9 +15,9 @@ use devanture_control::cluster::{CA_FILE, CERTIFICATE_FILE};
 use devanture_serve::tls::{AUTHORITY_DAYS_MIN, Certificates, FileCertificate, certificates_in};
 
 const CHECK: &str = "certificates";
-/// Below so many days there is a warning, …
+/// Days left below which a warning is reported.
 const DAYS_WARN: i64 = 14;
-/// … and below so many a failure.
+/// Days left below which a failure is reported.
 const DAYS_FAIL: i64 = 3;
 const DAY_S: i64 = 86_400;
 const RENEW: &str = "renew it: docs/runbooks/certificates.md";
@@ -26,23 +26,23 @@ const RENEW_FOR_NODES: &str = "renew it by `devanture-edge cluster join`: docs/c
 const REPLACE_CA: &str = "another CA takes its place in three steps: docs/cluster.md";
 const RENEW_FOR_ETCD: &str = "renew it with the CA of etcd; the same path is read again: docs/cluster.md";
 
-/// The end of a certificate.
+/// The expiry of a certificate.
 struct End {
-    /// Whose it is, such as `shop.example.org`.
+    /// The subject, such as `shop.example.org`.
     what: String,
     end_s: i64,
-    /// Days before the end from which on there is a warning.
+    /// Days left below which a warning is reported.
     warn_days: i64,
     advice: &'static str,
 }
 
-/// What the files hold.
+/// Certificates found in files.
 #[derive(Default)]
 struct Found {
     ends: Vec<End>,
-    /// The names of those for visitors.
+    /// The names of visitor certificates.
     names: Vec<String>,
-    /// Files that cannot be read, of which the check of the configuration says why.
+    /// Number of unreadable files, whose reason the check of the configuration reports.
     unread: usize,
 }
 
@@ -57,7 +57,7 @@ impl Found {
         self.ends.push(End { what, end_s, warn_days, advice });
     }
 
-    /// Adds the first certificate of a file, before which others of its chain may end.
+    /// Adds the first certificate of a file; further certificates of its chain may expire earlier.
     fn add_leaf(&mut self, path: &Path, what: impl FnOnce(&FileCertificate) -> String, then: (i64, &'static str)) {
         if let Some(leaf) = self.read(path).into_iter().next() {
             self.push(what(&leaf), leaf.end_s, then);
@@ -65,14 +65,14 @@ impl Found {
         }
     }
 
-    /// Adds a file of authorities, of which one that is valid is enough.
+    /// Adds a file of authorities, of which one valid authority is enough.
     fn add_authorities(&mut self, path: &Path, what: &str, advice: &'static str) {
         let last = self.read(path).iter().map(|certificate| certificate.end_s).max();
         last.into_iter().for_each(|end_s| self.push(what.to_owned(), end_s, (cluster::WARN_DAYS, advice)));
     }
 }
 
-/// Looks at the ends.
+/// Checks the expiry of all certificates.
 pub(super) fn look(file: &EdgeFile, base: &Path, running: Option<&Running>, names: Names) -> Vec<Finding> {
     let mut found = Found::default();
     let mut findings = Vec::new();
@@ -110,7 +110,7 @@ fn shown(name: String, names: Names) -> String {
     }
 }
 
-/// Those that the running edge has by ACME.
+/// Adds the ACME certificates of the running edge.
 fn of_acme(running: Option<&Running>, names: Names, found: &mut Found) {
     let Some(running) = running else { return };
     let issued = scrape::series(&running.metrics, "devanture_certificate_expiry_timestamp_seconds");
@@ -121,7 +121,7 @@ fn of_acme(running: Option<&Running>, names: Names, found: &mut Found) {
     }
 }
 
-/// Those between nodes, and to etcd.
+/// Adds the certificates between nodes, and to etcd.
 fn of_cluster(file: &EdgeFile, base: &Path, found: &mut Found) {
     if file.cluster.is_some() {
         let folder = cluster::folder(file, base);
@@ -140,7 +140,7 @@ fn of_cluster(file: &EdgeFile, base: &Path, found: &mut Found) {
     }
 }
 
-/// The local authority, which signs for visitors or for the admin listener, where its end is near.
+/// Adds the local authority, which signs for visitors or for the admin listener, if close to expiry.
 fn of_authority(file: &EdgeFile, base: &Path, now_s: i64, found: &mut Found) {
     if let Tls::Files(_) = file.tls {
         return;
@@ -152,7 +152,7 @@ fn of_authority(file: &EdgeFile, base: &Path, now_s: i64, found: &mut Found) {
     }
 }
 
-/// The edge's own domains whose names no certificate is for: apps have names below both.
+/// Reports the edge's own domains without a certificate: apps have names below both domains.
 fn uncovered(file: &EdgeFile, names: &[String]) -> Vec<Finding> {
     let mut wildcards = [&file.domain, &file.preview_domain].map(|domain| format!("*.{domain}")).to_vec();
     wildcards.dedup();
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(shown("shop.example.org".to_owned(), Names::Counted), "a name");
     }
 
-    /// A file with a certificate of its own for `name`.
+    /// Writes a file with a certificate for `name`.
     fn write(path: &Path, name: &str, days: i64) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = OffsetDateTime::now_utc() + Duration::days(days) + Duration::HOUR;
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(of(-2).unwrap().0, Level::Fail);
     }
 
-    /// No key is there: the edge's own user alone can read it.
+    /// No key exists: only the edge's own user could read a key.
     #[test]
     fn certificates_for_nodes_and_for_etcd_end_too() {
         let folder = tempfile::tempdir().unwrap();
@@ -277,7 +277,7 @@ mod tests {
         }
         assert_eq!(found.iter().filter(|finding| finding.level == Level::Fail).count(), 1, "{lines:#?}");
 
-        // A second CA, which takes the place of the first one.
+        // A second CA replaces the first.
         let (old, new) =
             (std::fs::read_to_string(at("etcd-ca.pem")).unwrap(), std::fs::read_to_string(at("nodes/ca.pem")).unwrap());
         std::fs::write(at("etcd-ca.pem"), old + &new).unwrap();

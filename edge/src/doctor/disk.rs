@@ -1,4 +1,4 @@
-//! The disk of the data folder: its kind, its room, and how long it takes to keep something.
+//! Checks the disk of the data folder: kind, free space, and the latency of durable writes.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,26 +14,26 @@ use devanture_base::durable::{Draft, Error};
 use devanture_store::blobs::{self, FreeSpace};
 
 const CHECK: &str = "disk";
-/// Below this percentage of free bytes or inodes there is a warning.
+/// Percentage of free bytes or inodes below which a warning is reported.
 const FREE_PERCENT_MIN: u64 = 10;
-/// Files that are written and synced to measure the disk …
+/// Number of files written and synced to measure the disk.
 const SYNCS: usize = 5;
-/// … of so many bytes, as a small record has.
+/// Size of each file, as of a small record.
 const SYNC_BYTES: usize = 4_096;
-/// A disk that takes longer to keep a small file makes pushes slow.
+/// Latency of a small durable write above which pushes are slow.
 const SYNC_MAX: Duration = Duration::from_millis(50);
-/// What to do where bytes run out, for an edge whose files are all on this disk …
+/// Advice about missing space, for an edge with all files on the disk.
 const MAKE_ROOM: &str = "`devanture gc --purge` ends what could be restored; lower keep_versions and keep_days in \
                          [retention], or enlarge the disk: docs/runbooks/disk.md";
-/// … and for one that keeps copies of a bucket there.
+/// Advice about missing space, for an edge with copies of a bucket on the disk.
 const MAKE_ROOM_BESIDE_BUCKET: &str = "lower cache_bytes_max in [blobs], or enlarge the disk: docs/runbooks/disk.md";
 
-/// Whether the files in the data folder are copies.
+/// Kind of the files in the data folder.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Cache {
-    /// They are not.
+    /// Original files.
     None,
-    /// They are of a bucket.
+    /// Copies of a bucket.
     OfBucket,
 }
 
@@ -45,7 +45,7 @@ impl Cache {
         }
     }
 
-    /// What to do where bytes run out.
+    /// Returns advice about missing space.
     const fn make_room(self) -> &'static str {
         match self {
             Self::None => MAKE_ROOM,
@@ -54,17 +54,17 @@ impl Cache {
     }
 }
 
-/// What kinds of file systems are good for.
+/// Suitability of a kind of file system.
 enum Kind {
     Good(&'static str),
-    /// What it keeps may be lost.
+    /// Files may be lost.
     Lost(&'static str),
-    /// It is on another machine, whose promises about syncing and locking differ.
+    /// The files are on another machine, with different guarantees about syncing and locking.
     Remote(&'static str),
     Unknown,
 }
 
-/// The kind of a file system by its number (statfs(2)).
+/// Returns the kind of a file system by its number (statfs(2)).
 const fn kind(number: u64) -> Kind {
     match number {
         0xef53 => Kind::Good("ext4"),
@@ -82,12 +82,12 @@ const fn kind(number: u64) -> Kind {
     }
 }
 
-/// Looks at the disk of `data_dir`. Blocks on the disk.
+/// Checks the disk of `data_dir`. Blocks on the disk.
 pub(super) fn look(data_dir: &Path, limits: &Limits, cache: Cache, caller: &Caller) -> Vec<Finding> {
     let mut found = look_around(data_dir, limits, cache);
     found.push(match data_dir.try_exists() {
         Ok(false) => Finding::ok(CHECK, format!("{} is made at the first start", data_dir.display())),
-        // Where it cannot be seen, it cannot be written to either, which says why.
+        // An invisible folder is not writable either, and the error of the write tells the reason.
         Ok(true) | Err(_) => syncs(data_dir, cache, caller),
     });
     if let Some(why) = folders(data_dir, caller) {
@@ -96,8 +96,8 @@ pub(super) fn look(data_dir: &Path, limits: &Limits, cache: Cache, caller: &Call
     found
 }
 
-/// A folder of stored files that is gone, or that the edge may not use. Those of a folder without its number are not
-/// made yet, and another user's may be hidden.
+/// Reports a missing or unusable folder of stored files. Without the layout number, the folders do not exist yet;
+/// folders of another user may be hidden.
 fn folders(data_dir: &Path, caller: &Caller) -> Option<Finding> {
     if caller.is_other() || !data_dir.join("format").exists() {
         return None;
@@ -108,7 +108,7 @@ fn folders(data_dir: &Path, caller: &Caller) -> Option<Finding> {
     Some(Finding::fail(CHECK, why, advice))
 }
 
-/// Looks at the disk of `folder`, or of the nearest folder around it that exists, without writing to it.
+/// Checks the disk of `folder`, or of its nearest existing parent, without a write.
 pub(super) fn look_around(folder: &Path, limits: &Limits, cache: Cache) -> Vec<Finding> {
     let folder = existing(folder);
     let mut found = vec![of_kind(&folder)];
@@ -122,7 +122,7 @@ pub(super) fn look_around(folder: &Path, limits: &Limits, cache: Cache) -> Vec<F
     found
 }
 
-/// The folder, or the nearest one around it that exists.
+/// Returns the folder, or its nearest existing parent.
 fn existing(folder: &Path) -> PathBuf {
     let exists = |path: &&Path| path.as_os_str().is_empty() || path.exists();
     let nearest = folder.ancestors().find(exists).unwrap_or(folder);
@@ -155,7 +155,7 @@ fn room(folder: &Path, stat: &StatVfs, limits: &Limits, cache: Cache) -> Finding
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let percent = percent(stat.f_bavail, stat.f_blocks);
     let what = format!("{} MiB, {percent} %, are free", free >> 20);
-    // The edge decides by the same look whether it takes new files.
+    // The edge decides by the same check to accept new files.
     match FreeSpace::new(folder.to_owned(), limits.disk_free_bytes_min).check() {
         Err(blobs::Error::Short { .. }) => {
             Finding::fail(CHECK, format!("{what}: new files are refused"), cache.make_room())
@@ -166,7 +166,7 @@ fn room(folder: &Path, stat: &StatVfs, limits: &Limits, cache: Cache) -> Finding
 }
 
 fn inodes(stat: &StatVfs) -> Finding {
-    // Some file systems, such as btrfs, have no number of them.
+    // Some file systems, such as btrfs, have no limit of inodes.
     if stat.f_files == 0 {
         return Finding::ok(CHECK, "the number of files has no limit");
     }
@@ -181,9 +181,9 @@ fn inodes(stat: &StatVfs) -> Finding {
     }
 }
 
-/// Measures how long a small file takes until it is on stable storage; nothing of it stays.
+/// Measures the time for a small durable write; the file is removed.
 fn syncs(data_dir: &Path, cache: Cache, caller: &Caller) -> Finding {
-    // What a kill leaves there is removed at the next start.
+    // The next start removes files left by a kill.
     let tmp = data_dir.join("tmp");
     let folder = if tmp.is_dir() { tmp } else { data_dir.to_owned() };
     let mut times = Vec::new();
@@ -212,7 +212,7 @@ fn syncs(data_dir: &Path, cache: Cache, caller: &Caller) -> Finding {
     }
 }
 
-/// That nothing can be written; only where permission lacks is another user the remedy.
+/// Reports that no file can be written; another user is the remedy only for missing permissions.
 fn unwritable(error: &Error, cache: Cache, caller: &Caller) -> Finding {
     let is_denied = matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied);
     if is_denied && caller.is_other() {

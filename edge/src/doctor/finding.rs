@@ -1,16 +1,16 @@
-//! What a diagnosis finds: a level, what was looked at, and what to do about it.
+//! A finding of the diagnosis: level, check, and advice.
 
 use serde::Serialize;
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// All is well.
+    /// No fault.
     Ok,
-    /// The edge works, and something should be looked at.
+    /// The edge works, but needs attention.
     Warn,
-    /// The edge does not work, or will not for long.
+    /// The edge does not work, or will soon fail.
     Fail,
 }
 
@@ -24,25 +24,25 @@ impl Level {
     }
 }
 
-/// Whether findings name hostnames and apps.
+/// Treatment of hostnames and apps in findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// They do.
+    /// Findings name hostnames and apps.
     Shown,
-    /// They say how many there are.
+    /// Findings only count hostnames and apps.
     Counted,
 }
 
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub level: Level,
-    /// What was looked at, such as `disk`.
+    /// The name of the check, such as `disk`.
     pub check: &'static str,
-    /// What was found.
+    /// The result.
     pub found: String,
-    /// What to do about it.
+    /// The advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advice: Option<String>,
 }
@@ -60,11 +60,11 @@ impl Finding {
         Self { level: Level::Fail, check, found: found.into(), advice: Some(advice.into()) }
     }
 
-    /// The finding as one line.
+    /// Returns the finding as one line.
     #[must_use]
     pub fn line(&self) -> String {
         let Self { level, check, found, advice } = self;
-        // A mistake of a file may have lines of its own.
+        // An error of a file may have several lines.
         let found = found.replace('\n', " ");
         let advice = advice.as_ref().map(|advice| format!(" – {advice}")).unwrap_or_default();
         format!("{:<4}  {check:<13}  {found}{advice}", level.word())

@@ -1,31 +1,31 @@
-//! Takes secrets out of texts that are given away, and names of apps and hostnames out of metrics.
+//! Removes secrets from texts before publication, and names of apps and hostnames from metrics.
 
 use std::collections::BTreeMap;
 
 use devanture_config::api::{CREDENTIAL_PREFIXES, Secret};
 use devanture_config::edge_toml::HIDDEN;
 
-/// What stands before a credential that is no token of an edge.
+/// Prefixes of credentials other than tokens of an edge.
 const SCHEMES: [&str; 4] = ["Bearer ", "bearer ", "Basic ", "basic "];
-/// What a name has in it whose value is a secret, in small letters.
+/// Parts of names whose values are secrets, in lower case.
 const SECRET_NAMES: [&str; 6] = ["cookie", "credential", "passwd", "password", "secret", "token"];
-/// Longest name that is looked for before a value, in bytes.
+/// Longest name searched before a value, in bytes.
 const NAME_BYTES_MAX: usize = 64;
-/// A value with fewer characters is no secret, and may be a part of anything.
+/// A shorter value is not a secret, and may occur anywhere.
 const SECRET_CHARACTERS_MIN: usize = 6;
-/// A word of a file with secrets that is as long is one by itself.
+/// A word of a secrets file with at least this length is a secret of its own.
 const WORD_CHARACTERS_MIN: usize = 16;
-/// Labels of metrics whose values are names that an owner of an app chose.
+/// Labels of metrics whose values are names chosen by an app's owner.
 const NAMES: [&str; 5] = ["app", "environment", "name", "process", "upstream"];
-/// Values of them that are everybody's.
+/// Label values that identify no app.
 const COMMON: [&str; 2] = ["_other", "prod"];
 
-/// Values that must not be given away.
+/// Values that must not be published.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<Secret>);
 
 impl Secrets {
-    /// Adds each line of a text, as a file with keys has them, and each long word, as a file of JSON has them.
+    /// Adds each line of a text, as in key files, and each long word, as in JSON files.
     pub(super) fn add(&mut self, text: &str) {
         let lines = text.lines().map(str::trim).filter(|line| line.len() >= SECRET_CHARACTERS_MIN);
         self.0.extend(lines.map(Secret::new));
@@ -34,8 +34,8 @@ impl Secrets {
         self.0.extend(words.map(Secret::new));
     }
 
-    /// The text without these values, without tokens, credentials, values whose name says what they are, and queries
-    /// and users of URLs.
+    /// Returns the text without the secret values, tokens, credentials, values with secret names, and queries and users
+    /// of URLs.
     pub(super) fn hide(&self, text: &str) -> String {
         let mut hidden = text.to_owned();
         for secret in &self.0 {
@@ -48,13 +48,13 @@ impl Secrets {
         for scheme in SCHEMES {
             hidden = without(&hidden, scheme, |c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '('));
         }
-        // All else may stand in a query (RFC 3986 section 3.4), and does.
+        // A query may contain any other character (RFC 3986 §3.4), and does.
         hidden = without(&hidden, "?", |c| !c.is_whitespace() && !matches!(c, '"' | '\\'));
         without_named(&without_users(&hidden))
     }
 }
 
-/// The text with what follows each `mark`, as far as it `belongs`, hidden.
+/// Hides the characters after each `mark`, as long as `belongs` returns true.
 fn without(text: &str, mark: &str, belongs: impl Fn(char) -> bool) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -71,7 +71,7 @@ fn without(text: &str, mark: &str, belongs: impl Fn(char) -> bool) -> String {
     kept + rest
 }
 
-/// The text without users and passwords of URLs (RFC 3986 section 3.2.1).
+/// Returns the text without users and passwords of URLs (RFC 3986 §3.2.1).
 fn without_users(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -91,7 +91,7 @@ fn without_users(text: &str) -> String {
     kept + rest
 }
 
-/// The text without the values of names such as `password=…`, `Cookie: …` and `"auth_token":"…"`.
+/// Returns the text without values of secret names, such as `password=…`, `Cookie: …` and `"auth_token":"…"`.
 fn without_named(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -106,7 +106,7 @@ fn without_named(text: &str) -> String {
         let value = after.trim_start_matches([' ', '"', '\'']);
         let opening = after.len().saturating_sub(value.len());
         let is_of_value = |c: char| match name.contains("cookie") {
-            // One field has several, with spaces between them.
+            // One field has several values, separated by spaces.
             true => !matches!(c, '\n' | '\r' | '"'),
             false => !c.is_whitespace() && !matches!(c, '"' | '\'' | ',' | ';' | '&' | '}'),
         };
@@ -120,7 +120,7 @@ fn without_named(text: &str) -> String {
     kept + rest
 }
 
-/// The name that a text ends with, in small letters.
+/// Returns the name at the end of a text, in lower case.
 fn name_before(text: &str) -> String {
     let text = text.trim_end_matches(['"', '\'', ' ']);
     let is_of_name = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -128,7 +128,7 @@ fn name_before(text: &str) -> String {
     text.get(text.len().saturating_sub(length)..).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// Metrics with a number in place of each name: `app="app-1"`. Equal names have equal numbers.
+/// Returns metrics with a number instead of each name: `app="app-1"`. Equal names have equal numbers.
 pub(super) fn without_names(metrics: &str) -> String {
     let mut numbers = BTreeMap::new();
     let mut text = String::with_capacity(metrics.len());
@@ -146,14 +146,14 @@ pub(super) fn without_names(metrics: &str) -> String {
     text
 }
 
-/// Labels, and what follows them, with numbers in place of names.
+/// Replaces names in labels by numbers, and leaves the rest of the line.
 fn numbered(labels: &str, numbers: &mut BTreeMap<(String, String), usize>) -> String {
     let mut text = String::new();
     let mut rest = labels;
     while let Some((label, after)) = rest.split_once("=\"") {
         let end = end_of_value(after);
         let (value, after) = after.split_at_checked(end).unwrap_or((after, ""));
-        // What is left of the value before it: its quote, and a comma.
+        // The rest of the previous value: its quote, and a comma.
         let key = label.trim_start_matches(['"', ',', ' ']);
         text.push_str(label);
         text.push_str("=\"");
@@ -169,7 +169,7 @@ fn numbered(labels: &str, numbers: &mut BTreeMap<(String, String), usize>) -> St
     text + rest
 }
 
-/// Where the value of a label ends: at the first quote without a backslash before it.
+/// Returns the end of a label's value: the first quote without a backslash before.
 fn end_of_value(text: &str) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices() {

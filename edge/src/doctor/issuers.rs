@@ -1,4 +1,4 @@
-//! The issuers of identity tokens, of `[[trust]]` and `[oidc]`: whether their documents and keys can be fetched.
+//! Checks that the documents and keys of token issuers can be fetched, for `[[trust]]` and `[oidc]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use futures_util::stream::{self, StreamExt as _};
 use super::finding::{Finding, Names};
 use devanture_control::access::trust::{Probed, probe};
 
-/// Issuers that are looked at together.
+/// Maximum of concurrent checks.
 const AT_ONCE: usize = 16;
-/// Longest time for all of them.
+/// Time limit of all checks together.
 const TIME_MAX: Duration = Duration::from_secs(30);
 const CHECK: &str = "issuers";
 
-/// Fetches what each issuer publishes.
+/// Fetches the documents of each issuer.
 pub(super) async fn look(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
     let issuers = of(file, base);
     let count = issuers.len();
@@ -40,7 +40,7 @@ pub(super) async fn look(file: &EdgeFile, base: &Path, names: Names) -> Vec<Find
     findings
 }
 
-/// The issuers, with the files of authorities that they are trusted by beside the platform's.
+/// Returns the issuers, with the files of their authorities besides the platform's.
 fn of(file: &EdgeFile, base: &Path) -> BTreeMap<Issuer, BTreeSet<PathBuf>> {
     let mut issuers: BTreeMap<Issuer, BTreeSet<PathBuf>> = BTreeMap::new();
     let of_trusts = file.trusts.iter().map(|trust| (&trust.issuer, &trust.ca));
@@ -58,7 +58,7 @@ fn finding(probed: &Result<Probed, String>, issuer: &Issuer, is_provider: bool, 
     };
     match probed {
         Err(why) => {
-            // What is wrong names addresses of it.
+            // The reason contains addresses of the issuer.
             let why = if names == Names::Shown { why.as_str() } else { "its keys cannot be fetched" };
             Finding::warn(
                 CHECK,

@@ -1,4 +1,4 @@
-//! The machine: its clock, file handles, buffers of the kernel, and versions.
+//! Checks the machine: clock, file handles, kernel buffers, and versions.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -20,14 +20,14 @@ use devanture_base::clock::now_ms;
 use devanture_base::telemetry::gauge_value;
 use devanture_serve::listen::{BACKLOG, UDP_RECEIVE_BUFFER_BYTES};
 
-/// No clock that was ever set is before this: 2025-01-01, in milliseconds since 1970 UTC.
+/// Earliest plausible time of a clock: 2025-01-01, in milliseconds since 1970 UTC.
 const CLOCK_MS_MIN: u64 = 1_735_689_600_000;
-/// Longest time for the answer about the clock.
+/// Time limit of the query about the clock.
 const CLOCK_MAX: Duration = Duration::from_secs(2);
-/// Linux' own default of the largest buffer of a socket; less is somebody's choice.
+/// Linux' default for the largest socket buffer; a lower limit was configured.
 const BUFFER_BYTES_MIN: u64 = 212_992;
 
-/// Whether the clock is set, and kept right.
+/// Checks that the clock is set and synchronized.
 pub(super) async fn clock() -> Finding {
     const CHECK: &str = "clock";
     let shown = devanture_config::text::date_time(now_ms());
@@ -45,7 +45,7 @@ pub(super) async fn clock() -> Finding {
     }
 }
 
-/// What systemd reports of the kernel's clock; `None` where nobody can be asked.
+/// Returns systemd's report about the kernel's clock; `None` without an answer.
 async fn is_synchronized() -> Option<bool> {
     let mut command = Command::new("timedatectl");
     command.args(["show", "--property=NTPSynchronized", "--value"]).stdin(Stdio::null()).stderr(Stdio::null());
@@ -57,13 +57,13 @@ async fn is_synchronized() -> Option<bool> {
     }
 }
 
-/// Whether there are enough file handles for the connections that may be open.
+/// Checks that enough file handles exist for the maximum of connections.
 pub(super) fn handles(limits: &Limits, running: Option<&Running>) -> Finding {
     const CHECK: &str = "file handles";
     let set = limits.connections_max;
     let needed = Descriptors::needed(set);
     let advice = format!("raise LimitNOFILE of the unit, or `ulimit -Hn`, to {needed}, or lower connections_max");
-    // Of an edge whose local socket cannot be reached there are none.
+    // An edge whose local socket cannot be reached has no metrics.
     if let Some(metrics) = running.map(|running| &running.metrics).filter(|metrics| !metrics.is_empty()) {
         let of = |name, label| scrape::value(metrics, name, label).unwrap_or_default();
         let (open, max) = (of("process_open_fds", ""), of("process_max_fds", ""));
@@ -78,8 +78,7 @@ pub(super) fn handles(limits: &Limits, running: Option<&Running>) -> Finding {
     if visitors >= set { Finding::ok(CHECK, what) } else { Finding::warn(CHECK, what, advice) }
 }
 
-/// Whether the kernel takes as many waiting connections and bytes as the edge asks for, which with HTTP/3 asks for
-/// more.
+/// Checks that the kernel permits the requested backlog and buffer sizes, which are larger with HTTP/3.
 pub(super) fn kernel(tries_http3: bool) -> Vec<Finding> {
     let received = if tries_http3 { UDP_RECEIVE_BUFFER_BYTES } else { BUFFER_BYTES_MIN };
     let backlog = u64::from(BACKLOG.unsigned_abs());
@@ -104,16 +103,16 @@ fn bound(name: &str, found: Option<u64>, least: u64, meaning: &str) -> Finding {
     }
 }
 
-/// The versions that a report of a fault needs.
+/// The versions for a fault report.
 pub(super) struct Versions {
     pub(super) program: &'static str,
     pub(super) kernel: String,
-    /// The layout of the data folder, where there is one; or why it cannot be read.
+    /// The layout of the data folder, if the folder exists; or the reason why the layout cannot be read.
     pub(super) layout: Result<Option<String>, String>,
 }
 
 impl Versions {
-    /// The versions, where the data folder is not known.
+    /// Returns the versions without a known data folder.
     pub(super) fn of_machine() -> Self {
         Self::with(Ok(Some("not known".to_owned())))
     }
@@ -121,7 +120,7 @@ impl Versions {
     pub(super) fn of(data_dir: &Path) -> Self {
         Self::with(match first_line(&data_dir.join("format")) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            // Not the same as none: of another user's folder nothing is known.
+            // Unknown is not absent: another user's folder may be unreadable.
             read => read.map_err(|error| format!("it cannot be read ({error})")),
         })
     }
@@ -163,7 +162,7 @@ mod tests {
         assert!(Versions::of(folder.path()).finding().found.ends_with("no data yet"));
         std::fs::write(folder.path().join("format"), "devanture 1\n").unwrap();
         assert!(Versions::of(folder.path()).finding().found.ends_with("devanture 1"));
-        // Tests may run as root, who reads every folder; a link to itself has no text for anybody.
+        // Tests may run as root, who can read every folder; a link to itself is unreadable for every user.
         std::fs::remove_file(folder.path().join("format")).unwrap();
         std::os::unix::fs::symlink("format", folder.path().join("format")).unwrap();
         let found = Versions::of(folder.path()).finding();

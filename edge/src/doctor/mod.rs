@@ -1,7 +1,7 @@
-//! `devanture-edge doctor`: looks at an edge and its machine from outside, and says what to do about what it finds.
+//! `devanture-edge doctor`: examines an edge and its machine from outside, and reports findings with advice.
 //!
-//! Nothing is changed, and everything ends in bounded time, also without a network: the edge may run or not. What it
-//! looks at is in a file each; `finding` is what they have in common.
+//! The examination changes nothing, and ends in bounded time even without a network, whether the edge runs or not. Each
+//! file has one kind of check; `finding` has the common types.
 
 mod addresses;
 mod caller;
@@ -33,23 +33,23 @@ use caller::Caller;
 use machine::Versions;
 use running::Edge;
 
-/// The name of the check of `edge.toml` and the files that it names.
+/// The name of the check of `edge.toml` and its files.
 const CONFIGURATION: &str = "configuration";
-/// What to do about a mistake of it.
+/// Advice about an error of the configuration.
 const FIX_IT: &str = "fix it before the next start";
 
-/// Everything that was found.
+/// All findings.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
     /// The findings, in the order of the checks.
     pub findings: Vec<Finding>,
-    /// Whether `edge.toml`, or a file that it names, has mistakes that keep the edge from starting.
+    /// True if `edge.toml`, or one of its files, has errors that prevent a start.
     #[serde(skip)]
     is_misconfigured: bool,
 }
 
 impl Diagnosis {
-    /// 2 for mistakes of the configuration, 1 if something else failed, else 0. Warnings count as 0.
+    /// Returns 2 for errors of the configuration, 1 for any other failure, and 0 otherwise. Warnings count as 0.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.worst() {
@@ -59,14 +59,14 @@ impl Diagnosis {
         }
     }
 
-    /// The worst level of all findings.
+    /// Returns the worst level of all findings.
     #[must_use]
     pub fn worst(&self) -> Level {
         self.findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)
     }
 }
 
-/// Looks at the edge of `file`, whose paths are relative to `base`, and at this machine.
+/// Examines the edge of `file`, whose paths are relative to `base`, and the machine.
 pub async fn examine(file: &EdgeFile, base: &Path, names: Names) -> Diagnosis {
     let (edge, finding) = Edge::find(&data_dir(file, base)).await;
     Box::pin(examine_with(file, base, names, (&edge, finding))).await
@@ -94,8 +94,8 @@ async fn examine_with(file: &EdgeFile, base: &Path, names: Names, (edge, edge_fi
     Diagnosis { findings, is_misconfigured }
 }
 
-/// Adds the faults of the configuration; returns whether they keep the edge from starting. What `caller` may not read
-/// or do is no fault where it is another user than the edge's.
+/// Adds the faults of the configuration; returns true if a fault prevents the start. Missing rights of `caller` are no
+/// fault if `caller` is not the edge's user.
 fn configuration(faults: &[StartError], caller: &Caller, findings: &mut Vec<Finding>) -> bool {
     let (unknown, known): (Vec<_>, Vec<_>) =
         faults.iter().partition(|fault| caller.is_other() && fault.depends_on_user());
@@ -108,7 +108,7 @@ fn configuration(faults: &[StartError], caller: &Caller, findings: &mut Vec<Find
     known.iter().any(|fault| fault.exit_code() == 2)
 }
 
-/// What the stored state lacks, as `devanture-edge check` finds it.
+/// Reports gaps of the stored state, as `devanture-edge check` does.
 async fn stored(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
     let found = check_stored(file, base).await;
     let advice = "put the key file back, or rename what is reserved: `devanture-edge check` says more";
@@ -121,7 +121,7 @@ async fn stored(file: &EdgeFile, base: &Path, names: Names) -> Vec<Finding> {
     }
 }
 
-/// Looks at the disk on a thread that may wait for it.
+/// Checks the disk on a blocking thread.
 async fn of_disk(file: &EdgeFile, data_dir: PathBuf, caller: Caller) -> Vec<Finding> {
     let (limits, cache) = (file.limits.clone(), disk::Cache::of(&file.storage.blobs));
     on_a_thread(move || {

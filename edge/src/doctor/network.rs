@@ -1,5 +1,5 @@
-//! Ports, the addresses that hostnames resolve to, and whether etcd and the bucket can be reached. Everything has a
-//! time limit, so that a machine without a network waits for nothing.
+//! Checks ports, DNS records of hostnames, and the connections to etcd and the bucket. Every check has a time limit, so
+//! that the absence of a network causes no hang.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,18 +20,18 @@ use devanture_serve::proxy;
 use devanture_store::blobs;
 use devanture_store::s3::{self, Waits};
 
-/// Longest time for one connection.
+/// Time limit of one connection.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// Longest time for all questions to DNS together.
+/// Time limit of all DNS queries together.
 const DNS_MAX: Duration = Duration::from_secs(10);
-/// Questions to DNS at once.
+/// Maximum of concurrent DNS queries.
 const DNS_AT_ONCE: usize = 16;
-/// Longest time for the look at the bucket.
+/// Time limit of the check of the bucket.
 const BUCKET_MAX: Duration = Duration::from_secs(30);
-/// The label that stands for every label that a wildcard covers.
+/// The label that stands for the labels of a wildcard.
 const ANY_LABEL: &str = "devanture-doctor";
 
-/// The ports of `[listen]`: of a running edge they answer, else they are free.
+/// Checks the ports of `[listen]`: open for a running edge, and free otherwise.
 pub(super) async fn ports(file: &EdgeFile, edge: &Edge) -> Vec<Finding> {
     let listen = &file.listen;
     let all = [("https", Some(listen.https)), ("admin", Some(listen.admin)), ("http", listen.http)];
@@ -48,7 +48,7 @@ pub(super) async fn ports(file: &EdgeFile, edge: &Edge) -> Vec<Finding> {
     found
 }
 
-/// The port of HTTP/3, which a running edge has bound, and which is free else; `None` where that is not to be seen.
+/// Checks the port of HTTP/3, bound by a running edge, and free otherwise; `None` if unknown.
 fn udp(listen: &Listen, edge: &Edge) -> Option<Finding> {
     if !listen.tries_http3() || listen.https.port() == 0 {
         return None;
@@ -75,7 +75,7 @@ fn udp(listen: &Listen, edge: &Edge) -> Option<Finding> {
     }
 }
 
-/// The address by which this machine reaches what listens at `address`.
+/// Returns the address by which the machine reaches a listener at `address`.
 fn reached(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -100,7 +100,7 @@ async fn answers(key: &str, address: SocketAddr) -> Finding {
     }
 }
 
-/// A port, to a user who may not know whether the edge runs.
+/// Checks a port for a user who may not know whether the edge runs.
 async fn seen_from_outside(key: &str, address: SocketAddr) -> Finding {
     match is_taken(address).await {
         true => {
@@ -114,7 +114,7 @@ async fn seen_from_outside(key: &str, address: SocketAddr) -> Finding {
     }
 }
 
-/// An address that is to be free, by what became of binding it.
+/// Reports an address that should be free, based on the result of a bind.
 fn free(what: &str, bound: io::Result<()>) -> Finding {
     let failed = |why: &str, advice: &str| Finding::fail("ports", format!("{what}: {why}"), advice);
     match bound {
@@ -127,7 +127,7 @@ fn free(what: &str, bound: io::Result<()>) -> Finding {
             io::ErrorKind::AddrNotAvailable => {
                 failed("it is no address of this machine", "`ip address` lists those it has")
             }
-            // The unit of the edge allows what a shell does not.
+            // The edge's systemd unit has rights that a shell lacks.
             io::ErrorKind::PermissionDenied => Finding::warn(
                 "ports",
                 format!("{what}: this user may not listen there"),
@@ -138,7 +138,7 @@ fn free(what: &str, bound: io::Result<()>) -> Finding {
     }
 }
 
-/// Where the names of apps lead that visitors use.
+/// Checks the addresses of the names of apps.
 pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names) -> Vec<Finding> {
     let own_domains = [&file.domain, &file.preview_domain].map(ToString::to_string);
     let mut asked: BTreeSet<String> = BTreeSet::new();
@@ -146,7 +146,7 @@ pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names
     if let Some(running) = running {
         asked.extend(running.hostnames().await.iter().map(|name| name_of(name)));
     }
-    // Every system answers these by itself.
+    // Every system resolves localhost names itself.
     asked.retain(|name| name != "localhost" && !name.ends_with(".localhost"));
     if asked.is_empty() {
         return vec![Finding::ok("dns", "all names are below localhost")];
@@ -187,19 +187,19 @@ pub(super) async fn dns(file: &EdgeFile, running: Option<&Running>, names: Names
     wrong.into_iter().map(|(_, finding)| finding).collect()
 }
 
-/// The name that is looked up in DNS in place of a record, which may be a wildcard.
+/// Returns a name to look up for a record, which may be a wildcard.
 fn name_of(record: &str) -> String {
     record.strip_prefix("*.").map_or_else(|| record.to_owned(), |domain| format!("{ANY_LABEL}.{domain}"))
 }
 
-/// The name of the DNS record by which `name` is found: that of a wildcard for [`name_of`] it.
+/// Returns the DNS record that resolves `name`, the inverse of [`name_of`]: a wildcard for the label of a wildcard.
 fn record_of(name: &str) -> String {
     let domain = name.strip_prefix(ANY_LABEL).filter(|domain| domain.starts_with('.'));
     domain.map_or_else(|| name.to_owned(), |domain| format!("*{domain}"))
 }
 
-/// What to do about a name without an address. That there is a wildcard for a shorter name is a usual reason to think
-/// that it has one.
+/// Returns advice about a name without an address. A wildcard for a shorter name is a frequent reason for a wrong
+/// assumption.
 const fn missing_record(name: &str) -> &'static str {
     match name.as_bytes() {
         [b'*', b'.', ..] => {
@@ -224,7 +224,7 @@ fn leads_elsewhere(name: &str, answer: &proxy::DnsAnswer, own: &BTreeSet<IpAddr>
     }
 }
 
-/// Whether the stores that nodes share can be reached.
+/// Checks the connections to the stores shared by nodes.
 pub(super) async fn stores(file: &EdgeFile) -> Vec<Finding> {
     let mut found = Vec::new();
     if let CatalogStore::Etcd(etcd) = &file.storage.catalog {
@@ -233,7 +233,7 @@ pub(super) async fn stores(file: &EdgeFile) -> Vec<Finding> {
         }
     }
     if let BlobStore::S3(s3) = &file.storage.blobs {
-        // Settings that make no sense are mistakes of the configuration, and were found there.
+        // Invalid settings are errors of the configuration, and reported there.
         if let Ok(bucket) = shared_stores::bucket(s3, Waits::CLUSTER) {
             found.extend(probed(&bucket).await);
         }
@@ -256,7 +256,7 @@ async fn endpoint(url: &str) -> Finding {
     }
 }
 
-/// The checks that a start makes of a bucket too; one of them compares the clocks.
+/// Runs the checks of a bucket that a start runs too; one check compares the clocks.
 async fn probed(bucket: &s3::Bucket) -> Vec<Finding> {
     let Ok(report) = timeout(BUCKET_MAX, blobs::probe(bucket)).await else {
         let found = format!("the checks of it took more than {} s", BUCKET_MAX.as_secs());
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!((found.level, found.found.contains("another program")), (Level::Fail, true), "{found:?}");
         drop(taken);
         assert_eq!(free("https", TcpListener::bind(address).map(drop)).level, Level::Ok);
-        // For documentation (RFC 5737): no machine has it.
+        // Reserved for documentation (RFC 5737): no machine has the address.
         let found = free("https", TcpListener::bind("192.0.2.1:8443").map(drop));
         assert!(found.found.contains("no address of this machine"), "{found:?}");
     }

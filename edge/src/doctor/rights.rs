@@ -1,4 +1,4 @@
-//! Whether other users of the machine may read or change the data folder.
+//! Checks the access of other users of the machine to the data folder.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::server::data_rights::{self, Exposed};
 
 const CHECK: &str = "permissions";
 
-/// Looks at the modes of the data folder; nothing is found where there is none yet.
+/// Checks the modes of the data folder; no finding without a folder.
 pub(super) fn look(data_dir: &Path) -> Option<Finding> {
     if !data_dir.is_dir() {
         return None;

@@ -1,4 +1,4 @@
-//! The edge that runs over the data folder, asked by its local socket.
+//! The running edge of the data folder, queried over its local socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,42 +21,42 @@ use devanture_control::runner::{LISTEN_ON_HOST, TURN_ON};
 use devanture_control::webhooks::KEPT_WEBHOOK;
 
 const CHECK: &str = "edge";
-/// What to do about a live version that an earlier release took, and today's checks refuse.
+/// Advice about a live version that an earlier release accepted, and the current checks reject.
 const PUSH_MENDED: &str = "what is bad answers 502, and the rest is served: push the bundle again, mended";
-/// The health of an edge that takes no requests.
+/// The health of an edge that accepts no requests.
 const NOT_READY: &str = "not ready";
-/// What to do about a local socket that is not there.
+/// Advice about a missing local socket.
 const OPENS_IT_AGAIN: &str = "start no other one: it opens the socket within seconds once it can write to the folder: \
                               docs/runbooks/disk-unwritable.md";
-/// What to do about a data folder that is closed to the edge.
+/// Advice about a data folder without access for the edge.
 const GIVE_RIGHTS_BACK: &str = "give the folder and its socket their rights back, as by `chmod u+rwx` of the folder: \
                                 docs/runbooks/disk-unwritable.md";
-/// Apps that are looked at.
+/// Maximum of examined apps.
 const APPS_MAX: usize = 100;
-/// Hostnames that are looked at, of all apps together.
+/// Maximum of examined hostnames, of all apps together.
 const HOSTNAMES_MAX: usize = 50;
 
-/// Whether an edge runs over the data folder.
+/// State of the edge of the data folder.
 pub(super) enum Edge {
-    /// It does, and answers.
+    /// Running and responding.
     Runs(Running),
-    /// This user may not see whether it does.
+    /// Unknown, for lack of rights.
     Hidden,
-    /// It does not, or does not answer.
+    /// Not running, or not responding.
     Silent,
 }
 
 /// The running edge.
 pub(super) struct Running {
     socket: PathBuf,
-    /// Its metrics.
+    /// The metrics.
     pub(super) metrics: String,
-    /// The lines of its readiness.
+    /// The lines of the readiness report.
     pub(super) health: String,
 }
 
 impl Edge {
-    /// The edge, if it runs and answers.
+    /// Returns the edge, if running and responding.
     pub(super) const fn running(&self) -> Option<&Running> {
         match self {
             Self::Runs(running) => Some(running),
@@ -64,7 +64,7 @@ impl Edge {
         }
     }
 
-    /// Finds the edge that runs over `data_dir`; the finding says how it is, or that there is none.
+    /// Finds the running edge of `data_dir`; the finding reports its state, or its absence.
     pub(super) async fn find(data_dir: &Path) -> (Self, Finding) {
         let socket = data_dir.join(SOCKET_NAME);
         let reached = timeout(ANSWER_MAX, data_socket::connect(&socket)).await.unwrap_or_else(|late| Err(late.into()));
@@ -77,7 +77,7 @@ impl Edge {
         };
         let health = match ask_text(&socket, "/health/ready").await {
             Ok(health) => health,
-            // That it is not ready is an answer.
+            // A response of "not ready" is a response.
             Err(LocalError::Refused(_)) => NOT_READY.to_owned(),
             Err(error) => return silent("/health/ready", error),
         };
@@ -90,7 +90,7 @@ impl Edge {
         (Self::Runs(running), found)
     }
 
-    /// The edge whose local socket cannot be reached, as far as it shows itself otherwise.
+    /// Examines an edge without a reachable local socket, as far as other signs exist.
     async fn without_socket(data_dir: &Path, socket: PathBuf, error: &io::Error) -> (Self, Finding) {
         let (folder, path, caller) = (data_dir.display(), socket.display(), Caller::of(data_dir));
         let health = match ask_beside(data_dir, "/health/ready").await {
@@ -124,7 +124,7 @@ impl Edge {
 }
 
 impl Running {
-    /// The version of the program that runs.
+    /// Returns the version of the running program.
     pub(super) fn version(&self) -> Option<&str> {
         let (labels, _) = scrape::series(&self.metrics, "devanture_build_info").next()?;
         scrape::label(labels, "version")
@@ -142,7 +142,7 @@ impl Running {
         }
     }
 
-    /// What readiness says beside `ready`. Lost secrets are found by the check of the stored state.
+    /// Returns findings for readiness lines other than `ready`. The check of the stored state reports lost secrets.
     pub(super) fn health_findings(&self, names: Names) -> Vec<Finding> {
         let mut found = Vec::new();
         let damaged: Vec<&str> = self.health.lines().filter_map(|line| line.strip_prefix("damaged: ")).collect();
@@ -207,8 +207,8 @@ impl Running {
         found
     }
 
-    /// A warning of the check `check` for each line of readiness that begins with `line`, or one for all of them where
-    /// names are not shown: `of` says what they are together, and what to do.
+    /// Returns a warning of the check `check` for each readiness line that begins with `line`, or a single warning if
+    /// names are not shown: `of` returns a summary and advice.
     fn warnings(
         &self,
         (line, check): (&str, &'static str),
@@ -224,10 +224,10 @@ impl Running {
         }
     }
 
-    /// Hostnames of environments, without those below the edge's own domains: [`HOSTNAMES_MAX`] at most, and those that
-    /// come in time.
+    /// Returns hostnames of environments except names below the edge's own domains: at most [`HOSTNAMES_MAX`], as
+    /// received within the time limit.
     pub(super) async fn hostnames(&self) -> Vec<String> {
-        // A limit for each answer alone is none for hundreds of them.
+        // A limit for each response alone would not bound hundreds of responses.
         let (mut names, until) = (Vec::new(), Instant::now() + ANSWER_MAX);
         let Ok(AppList { apps, .. }) = self.apps().await else { return names };
         for (app, environment) in
@@ -244,12 +244,12 @@ impl Running {
         names
     }
 
-    /// The list of apps, the first page of it.
+    /// Returns the first page of the list of apps.
     pub(super) async fn apps(&self) -> Result<AppList, LocalError> {
         self.get(&format!("/v1/apps?limit={APPS_MAX}")).await
     }
 
-    /// The body of an answer as it is.
+    /// Returns the unparsed body of a response.
     pub(super) async fn body(&self, path: &str) -> Result<String, LocalError> {
         ask_text(&self.socket, path).await
     }
@@ -259,7 +259,7 @@ impl Running {
     }
 }
 
-/// How many live versions, and webhooks, reach private addresses which nobody allows any more.
+/// Counts live versions and webhooks that reach private addresses no longer allowed.
 fn reach_counted(kept: &[&str]) -> String {
     let webhooks = kept.iter().filter(|what| what.starts_with(KEPT_WEBHOOK)).count();
     let of_each = [(kept.len().saturating_sub(webhooks), "environment"), (webhooks, "webhook")];

@@ -1,6 +1,6 @@
 //! Reads single values out of metrics in Prometheus' text form.
 
-/// The series of a metric in `text`: the labels as they stand between the braces, and the value.
+/// Returns the series of a metric in `text`: the labels between the braces, and the value.
 pub(super) fn series<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (&'t str, f64)> {
     text.lines().filter_map(move |line| {
         let rest = line.strip_prefix(name)?;
@@ -12,12 +12,12 @@ pub(super) fn series<'t>(text: &'t str, name: &str) -> impl Iterator<Item = (&'t
     })
 }
 
-/// The value of the first series of a metric whose labels contain `label`.
+/// Returns the value of the first series of a metric whose labels contain `label`.
 pub(super) fn value(text: &str, name: &str, label: &str) -> Option<f64> {
     series(text, name).find(|(labels, _)| labels.contains(label)).map(|(_, value)| value)
 }
 
-/// The value of a label.
+/// Returns the value of a label.
 pub(super) fn label<'t>(labels: &'t str, name: &str) -> Option<&'t str> {
     let (_, rest) = labels.split_once(&format!("{name}=\""))?;
     rest.split_once('"').map(|(value, _)| value)

@@ -1,8 +1,8 @@
-//! `devanture-edge support-bundle`: what somebody needs who helps from afar, in one archive, without secrets.
+//! `devanture-edge support-bundle`: packs information for remote support into one archive, without secrets.
 //!
-//! Nothing is copied as it is: the configuration is shown by kinds of keys, texts are searched for tokens and for the
-//! values of every secret that the configuration leads to, and names of apps and hostnames are numbers unless they are
-//! wanted.
+//! No file is copied unchanged: the configuration is shown by kinds of keys, texts are searched for tokens and for the
+//! values of every secret of the configuration, and names of apps and hostnames are replaced by numbers, unless
+//! requested.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,11 @@ use devanture_base::clock::now_ms;
 
 /// The folder in the archive.
 const FOLDER: &str = "devanture-support";
-/// Bytes of the end of a log that are looked at …
+/// Maximum of bytes read from the end of a log.
 const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// … and lines of it that are taken.
+/// Maximum of lines taken from the end of a log.
 const LOG_LINES_MAX: usize = 2_000;
-/// Variables of the environment whose values are secrets.
+/// Environment variables with secret values.
 const SECRET_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 const READ_ME: &str = "\
 A bundle for support, made by `devanture-edge support-bundle`. Look through it before you send it.
@@ -42,20 +42,20 @@ A bundle for support, made by `devanture-edge support-bundle`. Look through it b
   log.txt        the end of the file of --log, without tokens and queries
 ";
 
-/// What goes into a bundle beside what always does.
+/// Optional parts of a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct SupportOptions<'a> {
-    /// A file with the log of the edge, whose end is taken.
+    /// A file with the log of the edge, whose end is included.
     pub log: Option<&'a Path>,
-    /// Whether apps and hostnames are named.
+    /// Treatment of names of apps and hostnames.
     pub names: Names,
 }
 
-/// Makes the bundle of the edge of `file`, whose text is `text` and whose paths are relative to `base`: an archive
-/// (tar.gz) that holds no secret.
+/// Packs the bundle of the edge of `file`, whose text is `text` and whose paths are relative to `base`: an archive
+/// (tar.gz) without secrets.
 ///
 /// # Errors
-/// Where the log cannot be read, or the archive cannot be made.
+/// Fails if the log cannot be read, or the archive cannot be written.
 pub async fn support_bundle(
     (file, text): (&EdgeFile, &str),
     base: &Path,
@@ -104,7 +104,7 @@ async fn add_running(bundle: &mut Bundle, running: &Running, shows_names: bool) 
     Ok(())
 }
 
-/// Every value that the configuration leads to and that is secret: in files, and in the environment of this process.
+/// Collects every secret value of the configuration, from files and from the environment of the process.
 fn secrets_of(file: &EdgeFile, base: &Path) -> Secrets {
     let mut paths: Vec<PathBuf> = file.ticket_keys.iter().cloned().chain(file.secrets_key_file()).collect();
     if let Tls::Acme { files, .. } | Tls::Files(files) = &file.tls {
@@ -131,7 +131,7 @@ fn secrets_of(file: &EdgeFile, base: &Path) -> Secrets {
     secrets
 }
 
-/// The last lines of a file.
+/// Returns the last lines of a file.
 fn end_of(path: &Path) -> std::io::Result<String> {
     use std::io::{Read as _, Seek as _, SeekFrom};
     let named = |error: std::io::Error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()));
@@ -146,7 +146,7 @@ fn end_of(path: &Path) -> std::io::Result<String> {
     Ok(lines.join("\n"))
 }
 
-/// An archive that is being made; nothing comes into it with a secret.
+/// An archive under construction; all content is stripped of secrets.
 struct Bundle {
     secrets: Secrets,
     tar: Builder<GzEncoder<Vec<u8>>>,

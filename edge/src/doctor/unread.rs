@@ -1,4 +1,4 @@
-//! The diagnosis where `edge.toml` has mistakes or cannot be read: the machine, and the data folder where it is known.
+//! The diagnosis if `edge.toml` has errors or cannot be read: the machine, and the data folder if known.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use super::running::Edge;
 use super::{CONFIGURATION, Diagnosis, FIX_IT, disk, on_a_thread};
 use crate::server::StartError;
 
-/// Looks at what does not need `edge.toml`, of which `error` says why it is not used. `text` is what it holds, if it
-/// can be read, and `base` its folder.
+/// Examines everything that does not need `edge.toml`; `error` is the reason why the file is not used. `text` is the
+/// content, if readable, and `base` its folder.
 pub async fn examine_unread(error: &StartError, text: Option<&str>, base: &Path) -> Diagnosis {
     let is_denied =
         matches!(error, StartError::ConfigFile { source, .. } if source.kind() == ErrorKind::PermissionDenied);
@@ -24,7 +24,7 @@ pub async fn examine_unread(error: &StartError, text: Option<&str>, base: &Path)
         StartError::Config(mistakes) => {
             mistakes.0.iter().map(|mistake| Finding::fail(CONFIGURATION, mistake.to_string(), FIX_IT)).collect()
         }
-        // Another user than the edge's is no fault of the file.
+        // A user other than the edge's is no fault of the file.
         error if is_denied => vec![Finding::warn(CONFIGURATION, error.to_string(), Caller::Own.advice())],
         error => vec![Finding::fail(CONFIGURATION, error.to_string(), FIX_IT)],
     });
@@ -44,7 +44,7 @@ pub async fn examine_unread(error: &StartError, text: Option<&str>, base: &Path)
     Diagnosis { findings, is_misconfigured: !is_denied }
 }
 
-/// Looks at the disk of the data folder, or of the folder of `edge.toml`, beside which `init` puts the data.
+/// Checks the disk of the data folder, or of the folder of `edge.toml`, next to which `init` puts the data.
 async fn of_disk(data_dir: Option<PathBuf>, base: &Path) -> Vec<Finding> {
     let base = base.to_owned();
     on_a_thread(move || match data_dir {

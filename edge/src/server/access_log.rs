@@ -1,4 +1,4 @@
-//! The access log as `edge.toml` wants it.
+//! The access log, as configured in `edge.toml`.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -10,10 +10,10 @@ use super::StartError;
 use devanture_base::durable;
 use devanture_base::telemetry::{AccessLog, LineForm, LogOutput, LogSettings};
 
-/// The mode of the log's file: readable for its owner and group.
+/// The mode of the log file: readable for owner and group.
 const MODE: u32 = 0o640;
 
-/// Opens the log; its file must be there to be written before anything is served.
+/// Opens the log; the file must be writable before any request is served.
 pub(super) fn open(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError> {
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let (wanted, limits) = (&file.access_log, &file.limits);
@@ -48,7 +48,7 @@ pub(super) fn open(file: &EdgeFile, base: &Path) -> Result<AccessLog, StartError
     Ok(AccessLog::new(settings, Some(output)))
 }
 
-/// Checks that the log's file can be there, without making it.
+/// Checks that the log file can be created, without creating the file.
 ///
 /// # Errors
 /// [`StartError::AccessLog`].
@@ -64,7 +64,7 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
         Ok(found) if found.is_dir() => Err(unusable(&path, &"it is a folder")),
         Ok(_) => Err(unusable(&path, &"its folder is a file")),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(unusable(&path, &"its folder is missing")),
-        // A folder that only the edge's own user may look into is no mistake.
+        // A folder that only the edge's own user may read is no mistake.
         Err(_) => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! Starts the code that makes deltas, and the pass after a switch, to which serving threads report dictionaries.
+//! Starts the generation of deltas, and the background pass after a switch, to which serving threads report dictionary
+//! misses.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Catalog};
 use devanture_store::records;
 
-/// The loader of versions with their dictionaries, the maker of deltas, and the misses of browsers.
+/// The loader of versions with their dictionaries, the generator of deltas, and the dictionary misses of browsers.
 pub(super) struct Made {
     pub(super) loader: Loader,
     /// `None` if dictionaries are off.
@@ -27,7 +28,7 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// Makes them on these stores.
+    /// Creates the parts on `stores`.
     pub(super) fn of(file: &EdgeFile, stores: &Stores, control: &Runtime) -> Self {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));
         let loader = Loader::new(Arc::clone(&blobs), Arc::clone(&catalog), &memory::bounded(&file.limits));
@@ -42,7 +43,7 @@ impl Made {
     }
 }
 
-/// Has all stored files, and the catalog, read once in a while, if the settings say so.
+/// Starts the periodic verification of all stored files and the catalog, if configured.
 pub(super) fn start_scrub(file: &EdgeFile, sole: &SoleWork, stores: &Stores) {
     let pace = Pace { days: file.retention.scrub_days, bytes_per_second_max: file.limits.scrub_bytes_per_second_max };
     if pace.days > 0 {
@@ -62,7 +63,7 @@ pub(super) fn start_scrub(file: &EdgeFile, sole: &SoleWork, stores: &Stores) {
     }
 }
 
-/// Reads the catalog, once in a pass over the stored files. Its watch reports what was found.
+/// Verifies the catalog, once per pass over the stored files. The catalog's own monitoring reports damage.
 async fn check_pages(catalog: &dyn Catalog, bytes_per_second_max: u64) {
     match catalog.check_pages(bytes_per_second_max).await {
         Ok(()) | Err(catalog::Error::Damaged { .. } | catalog::Error::HandedOver) => {}
@@ -70,7 +71,8 @@ async fn check_pages(catalog: &dyn Catalog, bytes_per_second_max: u64) {
     }
 }
 
-/// Starts the background pass, with what an earlier process left undone: the live versions' quick variants and deltas.
+/// Starts the background pass, including work left by an earlier process: quick variants and deltas of the live
+/// versions.
 pub(super) fn start(
     file: &EdgeFile,
     control: &Runtime,
@@ -94,7 +96,7 @@ pub(super) fn start(
     background
 }
 
-/// Enqueues everything that is live, once it is loaded: nothing else is to take the disk until then.
+/// Enqueues all live versions after their load, which has priority on the disk.
 pub(super) async fn enqueue_live(background: Background, catalog: Arc<dyn Catalog>, live: Live) {
     live.loaded().await;
     let mut pointers = Scan::new(&*catalog, records::LIVE_PREFIX);
@@ -107,7 +109,7 @@ pub(super) async fn enqueue_live(background: Background, catalog: Arc<dyn Catalo
                 return;
             }
         };
-        // One that cannot be read was reported when it should have been loaded.
+        // The load has reported an unreadable pointer already.
         let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) else { continue };
         let mut parts = key.split('/').skip(1);
         if let (Some(Ok(app)), Some(Ok(name))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {

@@ -1,4 +1,4 @@
-//! The certificates of the edge: opened before anything binds, then kept current.
+//! The certificates of the edge: opened before any bind, then kept current.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use devanture_serve::live::Live;
 use devanture_serve::tls::{self, Certificates, IssuedCertificates, Knows, PatternOf};
 use devanture_store::catalog::Catalog;
 
-/// Troubles with certificates that nobody has taken note of yet.
+/// Maximum of queued certificate failures.
 const TROUBLES_MAX: usize = 1_024;
 
-/// Checks the files that the configuration names, without a data folder, and gives everything that is wrong.
+/// Checks the configured files without a data folder, and returns all errors.
 pub(super) fn check(tls: &Tls, base: &Path) -> Vec<tls::Error> {
     let mut found = Certificates::check(tls, base).err().unwrap_or_default();
     if let Tls::Acme { authority, .. } = tls {
@@ -33,8 +33,7 @@ pub(super) fn check(tls: &Tls, base: &Path) -> Vec<tls::Error> {
     found
 }
 
-/// Opens the certificates that the configuration names, for the hostnames that are served, and those of the authority
-/// that it names.
+/// Opens the configured certificates for the served hostnames, and the certificates of the configured authority.
 pub(super) fn open(
     file: &EdgeFile,
     base: &Path,
@@ -60,15 +59,15 @@ pub(super) fn open(
     Ok((certificates, acme))
 }
 
-/// Whether a hostname is served.
+/// Returns the predicate for served hostnames.
 fn knows(live: &Live) -> Knows {
     let live = live.clone();
     Arc::new(move |host: &str| live.serves(host))
 }
 
-/// The names that want a certificate of their own, and whose they are: where visitors log in, which is no app's; then
-/// those that people chose, before those that follow from an app's or a branch's name. A version's own hostname gets
-/// none: there are too many of them.
+/// Returns the names that need a certificate, with their apps, by priority: the login host, which belongs to no app;
+/// custom names; then names derived from apps and branches. A version's own hostname gets no certificate: versions are
+/// too many.
 fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> + Send + Sync + use<> {
     let live = live.clone();
     move || {
@@ -78,8 +77,8 @@ fn certified_names(live: &Live) -> impl Fn() -> Vec<(Option<AppName>, String)> +
     }
 }
 
-/// Reads certificate files again as they change. Returns what has those of ACME issued, in a cluster by one node for
-/// all: it is to begin once this edge serves, as the authority looks for its proofs there.
+/// Reloads changed certificate files. Returns the task that has ACME certificates issued, in a cluster by one node for
+/// all: the task must begin once the edge serves, because the authority fetches its proofs from the edge.
 pub(super) fn keep(
     (file, base): (&EdgeFile, &Path),
     control: &Runtime,
@@ -89,14 +88,14 @@ pub(super) fn keep(
     let shared = match (cluster, &acme) {
         (Some(cluster), Some(acme)) => {
             let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
-            // Before anything is served.
+            // Before any request is served.
             Some(control.block_on(acme.share(Arc::clone(catalog), cluster.nodes(), keys))?)
         }
         _ => None,
     };
     control.spawn(certificates.clone().watch_files());
     let (troubled, troubles) = mpsc::channel(TROUBLES_MAX);
-    // One that nobody takes note of in time is in the log.
+    // A failure without room in the queue is still in the log.
     let on_trouble: OnTrouble = Box::new(move |trouble| drop(troubled.try_send(trouble)));
     let keeping = match acme {
         Some(acme) => {
@@ -108,14 +107,14 @@ pub(super) fn keep(
     Ok((keeping, Troubles(troubles)))
 }
 
-/// Has certificates issued for as long as it is polled.
+/// A task that has certificates issued while polled.
 pub(super) type Keeping = BoxFuture<'static, ()>;
 
-/// Certificates that could not be obtained, and that webhooks are not notified of yet.
+/// Certificate failures not yet reported to webhooks.
 pub(super) struct Troubles(mpsc::Receiver<CertificateTrouble>);
 
 impl Troubles {
-    /// Notifies the webhooks of the apps whose names they are, for as long as certificates are kept.
+    /// Notifies the webhooks of the names' apps, as long as certificates are renewed.
     pub(super) async fn announce(mut self, publisher: Arc<Publisher>) {
         while let Some(CertificateTrouble { app, name, reason, expires_ms }) = self.0.recv().await {
             let expires = expires_ms.map(rfc3339);

@@ -1,4 +1,4 @@
-//! This node in its cluster: its certificate, its record, and its listener for other nodes.
+//! The own node in its cluster: certificate, record, and listener for other nodes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,30 +25,30 @@ use devanture_serve::proxy::address::OtherNodes;
 use devanture_serve::tls;
 use devanture_store::catalog::Catalog;
 
-/// The folder of a node's certificate in the data folder, where nothing else is said.
+/// The default folder of a node's certificate in the data folder.
 const FOLDER_NAME: &str = "cluster";
-/// The keys of secrets that all nodes share, beside the CA.
+/// The secrets keys shared by all nodes, beside the CA.
 const SECRETS_FILE: &str = "secrets.key";
-/// The keys of tickets that all nodes share, beside the CA and on each node.
+/// The ticket keys shared by all nodes, beside the CA and on each node.
 const TICKETS_FILE: &str = "tickets.key";
 /// The folder of the local authority, beside the CA and in each data folder.
 const AUTHORITY_FOLDER: &str = "tls";
-/// Days before the end of a node's certificate from which on each start warns of it.
+/// Days left of a node's certificate below which each start warns.
 pub(crate) const WARN_DAYS: i64 = 60;
 const DAY_S: i64 = 86_400;
-/// Longest wait of a start for what was committed while this node was away.
+/// Longest wait of a start for commits made while the node was absent.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
-/// Longest wait at the end for the record of this node to be taken away.
+/// Longest wait at shutdown for the removal of the node's record.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
-/// A node that is about to join, or has.
+/// A node that is about to join, or has joined.
 pub(super) struct Cluster {
     identity: Identity,
     members: Arc<Members>,
     listener: Listener,
 }
 
-/// A node that the others know.
+/// A node known to the other nodes.
 pub(super) struct Joined {
     stop: CancellationToken,
     serving: JoinHandle<()>,
@@ -57,7 +57,7 @@ pub(super) struct Joined {
 }
 
 impl Cluster {
-    /// Reads the certificate of this node and opens its listener; `None` of an edge that is alone.
+    /// Reads the node's certificate and opens its listener; `None` without a cluster.
     ///
     /// # Errors
     /// [`StartError::Cluster`].
@@ -80,10 +80,10 @@ impl Cluster {
             home: home(&data_dir(file, base)),
             release: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: clock::now_ms(),
-            // Said in its record once all of them are bound.
+            // Set in the record once all listeners are bound.
             listens: None,
         };
-        // What was missed is known before anything is served; without etcd, what was known last is served.
+        // Missed commits are read before any request is served; without etcd, the last known state is served.
         let caught_up = control.block_on(async { tokio::time::timeout(CATCH_UP_MAX, catalog.refresh()).await });
         if !matches!(caught_up, Ok(Ok(_))) {
             tracing::warn!("etcd does not answer: this node serves what it knew last, until it does");
@@ -95,35 +95,35 @@ impl Cluster {
         }
     }
 
-    /// The certificate of this node.
+    /// Returns the node's certificate.
     pub(super) fn identity(&self) -> Identity {
         self.identity.clone()
     }
 
-    /// The other nodes.
+    /// Returns the other nodes.
     pub(super) fn nodes(&self) -> Nodes {
         Nodes::new(self.identity.clone(), Arc::clone(&self.members))
     }
 
-    /// Where this node listens for others, as it is bound and as they reach it.
+    /// Returns the addresses of the node listener: bound, and advertised.
     pub(super) fn own_listeners(&self) -> [SocketAddr; 2] {
         [self.listener.address(), self.members.own().advertise]
     }
 
-    /// Tells the others where this node listens, and has `others` know where they do, from now on.
+    /// Publishes the addresses of the node's listeners, and keeps `others` up to date from now on.
     pub(super) fn share_listeners(&self, control: &Runtime, addresses: Addresses, others: &OtherNodes) {
         let listens: Vec<SocketAddr> = addresses.all().chain([self.listener.address()]).collect();
         let own_ports: Vec<u16> = listens.iter().map(SocketAddr::port).collect();
         self.members.set_listens(listens);
-        // Before anything is served: no route leads to a node that is there already.
+        // Before any request is served: no route may lead to an existing node.
         control.block_on(self.nodes().read_listeners(others, &own_ports));
         control.spawn(self.nodes().follow_listeners(others.clone(), own_ports));
     }
 
-    /// Answers other nodes from now on, becomes known to them, and reaches their instances.
+    /// Starts answering other nodes, publishes the node, and connects to other nodes' instances.
     ///
     /// # Errors
-    /// [`StartError::Cluster`] where it cannot be reached by others.
+    /// [`StartError::Cluster`] if other nodes cannot reach the node.
     pub(super) fn join(
         self,
         control: &Runtime,
@@ -131,7 +131,7 @@ impl Cluster {
         credentials: &Arc<Credentials>,
         admin: &Arc<Admin>,
     ) -> Result<Joined, StartError> {
-        // Before it is known: others would wait for it in vain.
+        // Before the node is known: otherwise other nodes would wait in vain.
         self.listener.listen()?;
         let stop = CancellationToken::new();
         let service = Arc::new(NodeService::new(publisher, Arc::clone(credentials)));
@@ -147,16 +147,17 @@ impl Cluster {
 }
 
 impl Joined {
-    /// Cancelled, this process is known to other nodes no longer; another one of this node may be.
+    /// Returns a token whose cancellation withdraws the process from other nodes; another process of the node may
+    /// remain.
     pub(super) fn stop(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Leaves: other nodes do not wait for this one any longer, and send no requests to its instances. Those under way
-    /// go on for `requests` at most.
+    /// Leaves the cluster: other nodes no longer wait for the node, and send no requests to its instances. Requests in
+    /// flight continue for `requests` at most.
     pub(super) async fn leave(self, requests: Duration) {
         self.stop.cancel();
-        // Nobody listens when the others look again who runs what: a process that took its place answers them.
+        // The listener is closed before other nodes query the runs again: a successor process answers them.
         tokio::time::timeout(LEAVE_MAX, self.serving).await.ok();
         self.registry.end_sharing();
         tokio::time::timeout(requests, self.registry.tunnels_ended()).await.ok();
@@ -164,19 +165,20 @@ impl Joined {
     }
 }
 
-/// The folder of the node's certificate.
+/// Returns the folder of the node's certificate.
 pub(crate) fn folder(file: &EdgeFile, base: &Path) -> PathBuf {
     let named = file.cluster.as_ref().and_then(|cluster| cluster.folder.as_ref());
     named.map_or_else(|| data_dir(file, base).join(FOLDER_NAME), |folder| base.join(folder))
 }
 
-/// The keys of tickets that this node shares with the others, where it has joined with any.
+/// Returns the file of shared ticket keys, if the node has joined a cluster.
 pub(super) fn ticket_keys(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
     file.cluster.as_ref()?;
     Some(folder(file, base).join(TICKETS_FILE)).filter(|path| path.exists())
 }
 
-/// Warns of a certificate that ends soon, or that is refused: without it this node can neither push nor be pushed to.
+/// Warns of a certificate close to expiry, or refused: without the certificate, the node can neither push to other
+/// nodes nor be pushed to.
 fn warn_of_certificate(identity: &Identity) {
     if let Some(reason) = identity.refused() {
         tracing::warn!(reason, "other nodes cannot be spoken to: `devanture-edge cluster join` makes a certificate");
@@ -188,14 +190,14 @@ fn warn_of_certificate(identity: &Identity) {
     }
 }
 
-/// The machine and the folder, such as `edge-1:/var/lib/devanture/data`.
+/// Returns the machine and the folder, such as `edge-1:/var/lib/devanture/data`.
 pub(super) fn home(data_dir: &Path) -> String {
     let machine = rustix::system::uname();
     let folder = std::path::absolute(data_dir).unwrap_or_else(|_error| data_dir.to_owned());
     format!("{}:{}", machine.nodename().to_string_lossy(), folder.display())
 }
 
-/// Checks what a node needs of its cluster and has in files.
+/// Checks the files that a node needs for its cluster.
 ///
 /// # Errors
 /// [`StartError::Cluster`].
@@ -206,8 +208,8 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes the CA of a new cluster in the folder `out`, and what all its nodes share: the keys of secrets and of tickets,
-/// and the local authority. Nodes that join only read the folder.
+/// Creates the CA of a new cluster in the folder `out`, and the data shared by all nodes: the keys of secrets and of
+/// tickets, and the local authority. Joining nodes only read the folder.
 ///
 /// # Errors
 /// [`StartError::Cluster`], [`StartError::Certificates`].
@@ -218,7 +220,7 @@ pub fn cluster_init(out: &Path) -> Result<(), StartError> {
     Ok(tls::make_authority(&out.join(AUTHORITY_FOLDER))?)
 }
 
-/// Makes the certificate of this node by the CA in the folder `ca`, and gives it what all nodes share: the keys of
+/// Issues the node's certificate by the CA in the folder `ca`, and copies the shared data to the node: the keys of
 /// secrets and of tickets, and the local authority, unless all certificates are files. Returns the folder of the
 /// certificate.
 ///

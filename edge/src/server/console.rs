@@ -1,4 +1,4 @@
-//! Installs the console: when the edge starts, and for `devanture-edge console`.
+//! Installs the console, at the start of the edge and for `devanture-edge console`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use devanture_base::durable;
 use devanture_control::ledger::{Actor, Error};
 use devanture_control::publish::{CONSOLE_PACKAGE_BYTES_MAX, Publisher, check_console_package};
 
-/// The path of the package that came with the program, from the folder above the program's own.
+/// The path of the bundled package, relative to the parent of the program's folder.
 const SHIPPED: &str = "share/devanture/console.tar.gz";
-/// The file in the data folder that the next start installs, and removes.
+/// The file in the data folder that the next start installs and removes.
 const WAITING: &str = "console-to-install";
-/// For the owner alone.
+/// Readable only for the owner.
 const MODE: u32 = 0o600;
-/// Pause after a console could not be installed for want of something that may come back.
+/// Pause after a failed installation for a temporary reason.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Why a console was not installed.
+/// Error of an installation.
 struct Failed {
     reason: String,
-    /// Whether it is not the package's fault, as where a store cannot be reached.
+    /// True for a temporary reason, such as an unreachable store, rather than a fault of the package.
     passes: bool,
 }
 
@@ -42,7 +42,7 @@ impl Failed {
     }
 }
 
-/// Whether it is not the package's fault: `storage_full` is, as it has too many bytes.
+/// Returns true for a temporary reason; `storage_full` counts as a fault, because the package is too large.
 fn passes(error: &Error) -> bool {
     error.0.status >= 500 && error.0.code != Code::StorageFull
 }
@@ -53,7 +53,7 @@ impl From<String> for Failed {
     }
 }
 
-/// Checks that the package that `edge.toml` names is there.
+/// Checks that the configured package exists.
 pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     match &file.console {
         Console::File(path) => bytes_of(&base.join(path)).map(drop).map_err(|reason| StartError::Console { reason }),
@@ -61,13 +61,13 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Serves the console that is stored, and installs what waits, or the package, if that is another one. The edge does
-/// not wait for it, and serves without.
+/// Serves the stored console, and installs the waiting package, or the configured package if different. The edge does
+/// not wait for the installation, and serves without a console meanwhile.
 pub(super) fn start((file, base): (&EdgeFile, &Path), data_dir: &Path, control: &Runtime, publisher: &Arc<Publisher>) {
     let waiting = data_dir.join(WAITING);
     let package = match &file.console {
         Console::Off => {
-            // Once it is on again, this would replace what was installed meanwhile.
+            // After a later reactivation, the waiting package would replace a newer installation.
             if durable::remove_file(&waiting).unwrap_or(false) {
                 tracing::warn!("the console that waited is dropped: `console` in edge.toml is \"off\"");
             }
@@ -81,7 +81,7 @@ pub(super) fn start((file, base): (&EdgeFile, &Path), data_dir: &Path, control: 
     control.spawn(until_settled(async move || install_at_start(&publisher, &waiting, package.as_deref()).await));
 }
 
-/// Installs until it is done, or the package is at fault.
+/// Repeats the installation until success or a fault of the package.
 async fn until_settled(mut install: impl AsyncFnMut() -> Result<(), Failed>) {
     while let Err(Failed { reason, passes }) = install().await {
         tracing::error!(reason, tried_again = passes, "the console could not be installed");
@@ -92,7 +92,7 @@ async fn until_settled(mut install: impl AsyncFnMut() -> Result<(), Failed>) {
     }
 }
 
-/// The package that came with the program, if one did.
+/// Returns the bundled package, if present.
 fn shipped() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     Some(program.parent()?.parent()?.join(SHIPPED)).filter(|package| package.is_file())
@@ -104,7 +104,7 @@ async fn install_at_start(publisher: &Publisher, waiting: &Path, package: Option
         match install_waiting(publisher, waiting).await {
             Ok(()) => return Ok(()),
             Err(failed) if failed.passes => return Err(failed),
-            // The package is there all the same.
+            // The configured package is installed nevertheless.
             Err(Failed { reason, .. }) => tracing::error!(reason, "the console that waited could not be installed"),
         }
     }
@@ -116,7 +116,8 @@ async fn install_at_start(publisher: &Publisher, waiting: &Path, package: Option
     })
 }
 
-/// Installs what waits, and removes it. Where a store cannot be reached, or the edge is about to end, it waits on.
+/// Installs the waiting package, and removes the file. If a store cannot be reached, or the edge is about to end, the
+/// file stays.
 async fn install_waiting(publisher: &Publisher, waiting: &Path) -> Result<(), Failed> {
     let installed = publisher.install_console(&Actor::local(), bytes_of(waiting)?).await;
     match installed {
@@ -129,12 +130,12 @@ async fn install_waiting(publisher: &Publisher, waiting: &Path) -> Result<(), Fa
     }
 }
 
-/// The next edge installs what one that is about to end does not.
+/// The successor installs the package instead of an ending edge.
 fn unless_restarting(error: Error) -> Result<(), Failed> {
     if error.0.code == Code::Restarting { Ok(()) } else { Err(Failed::of(&error)) }
 }
 
-/// The bytes of a package, or why there are none.
+/// Returns the bytes of a package, or the reason of the failure.
 fn bytes_of(path: &Path) -> Result<Bytes, String> {
     let unreadable = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
@@ -144,7 +145,7 @@ fn bytes_of(path: &Path) -> Result<Bytes, String> {
     std::fs::read(path).map(Bytes::from).map_err(unreadable)
 }
 
-/// Installs a package: by the running edge, or at the next start if none runs; `None` then.
+/// Installs a package through the running edge, or at the next start if none runs; `None` then.
 ///
 /// # Errors
 /// [`LocalError`].

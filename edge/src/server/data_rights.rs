@@ -1,5 +1,5 @@
-//! What other users of the machine may do with the data folder: nothing, unless somebody has changed its modes, as a
-//! copy, an unpacked archive or a rescue as root does.
+//! Access of other users of the machine to the data folder: none, unless the modes were changed, for example by a copy,
+//! an unpacked archive or a rescue as root.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::stores::CATALOG_NAME;
 
-/// What is looked at in the data folder: the records, and the folders and files of keys.
+/// Checked paths in the data folder: the records, and the folders and files of keys.
 const KEPT: [&str; 9] = [
     CATALOG_NAME,
     "tls",
@@ -19,38 +19,38 @@ const KEPT: [&str; 9] = [
     "cluster/secrets.key",
     "cluster/tickets.key",
 ];
-/// Rights of the group and of others that the edge gives to nothing in [`KEPT`]: reading alone is no fault of a group,
-/// which somebody has to have chosen.
+/// Mode bits of group and others that the edge never sets within [`KEPT`]: read access of a group is no fault, because
+/// a group needs a deliberate choice.
 const KEPT_CLOSED: u32 = 0o027;
-/// The same of the data folder itself, which instances may have to pass on their way to a folder of the runner in it.
+/// The same for the data folder itself, through which instances may have to pass to a folder of the runner.
 const FOLDER_CLOSED: u32 = 0o026;
-/// Rights to write.
+/// Mode bits of write access.
 const WRITE: u32 = 0o022;
-/// Rights of everybody but the owner and the group.
+/// Mode bits of others.
 const OTHERS: u32 = 0o007;
 
-/// A data folder that is open to other users of the machine.
+/// A data folder with access for other users of the machine.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Exposed {
     /// The paths with their modes.
     pub(crate) found: String,
-    /// The command that closes them.
+    /// The command that removes the access.
     pub(crate) command: String,
-    /// Others may do more than list the names in the data folder.
+    /// True if other users may do more than list the data folder.
     pub(crate) is_grave: bool,
 }
 
-/// Looks at the modes of a data folder; `None` where they are closed, or this user may not look.
+/// Checks the modes of a data folder; `None` without access of others, or if the user may not read the modes.
 pub(crate) fn look(data_dir: &Path) -> Option<Exposed> {
     let folder = std::fs::metadata(data_dir).ok()?;
-    // On a volume of Kubernetes the folder belongs to root, and the edge gets in by a group that nobody else is in.
+    // On a Kubernetes volume the folder belongs to root, and the edge has access by a group without other members.
     let by_group = folder.uid() != owner_of_edge(data_dir);
     let classes = if by_group { OTHERS } else { 0o777 };
     let folder_closed = if by_group { FOLDER_CLOSED & WRITE } else { FOLDER_CLOSED };
     let excess = |found: &Metadata, closed: u32| found.mode() & closed & classes;
     let kept = KEPT.iter().filter_map(|name| {
         let path = data_dir.join(name);
-        // The modes of a link say nothing, those of what it leads to do.
+        // The mode of a link is meaningless; the mode of its target counts.
         let found = std::fs::metadata(&path).ok()?;
         (excess(&found, KEPT_CLOSED) != 0).then_some((path, found.mode()))
     });
@@ -70,7 +70,7 @@ pub(crate) fn look(data_dir: &Path) -> Option<Exposed> {
     Some(Exposed { found, command, is_grave })
 }
 
-/// Warns of a data folder that is open, once in a start.
+/// Warns of an open data folder, once per start.
 pub(super) fn warn(data_dir: &Path) {
     if let Some(Exposed { found, command, .. }) = look(data_dir) {
         tracing::warn!(
@@ -81,7 +81,7 @@ pub(super) fn warn(data_dir: &Path) {
     }
 }
 
-/// The user of the edge: the owner of the records, or this one where there are none yet.
+/// Returns the user of the edge: the owner of the records, or the current user without records.
 fn owner_of_edge(data_dir: &Path) -> u32 {
     let own = || rustix::process::geteuid().as_raw();
     std::fs::metadata(data_dir.join(CATALOG_NAME)).map_or_else(|_| own(), |found| found.uid())
@@ -98,7 +98,7 @@ mod tests {
     use devanture_base::durable;
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// A data folder as the edge makes it.
+    /// Creates a data folder as the edge does.
     fn made() -> (tempfile::TempDir, PathBuf) {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("data");

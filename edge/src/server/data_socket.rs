@@ -1,5 +1,5 @@
-//! The sockets of the data folder, however deep it is: `sockaddr_un` holds 107 bytes of a path (unix(7)), so that one
-//! which is longer is reached from its folder, by the descriptor of that.
+//! Unix sockets in the data folder at any depth: `sockaddr_un` holds 107 bytes of a path (unix(7)), so that a longer
+//! path is resolved relative to a descriptor of its folder.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
-/// Longest path that a socket is bound or connected to by.
+/// Longest path for a bind or a connect.
 const PATH_BYTES_MAX: usize = 107;
 
-/// A path that leads to a socket, and fits. It does so for as long as this is there.
+/// A path to a socket that fits, valid until the drop.
 struct SocketPath {
     path: PathBuf,
-    /// Where the path leads through it.
+    /// The folder that a shortened path goes through.
     _folder: Option<OwnedFd>,
 }
 
@@ -66,7 +66,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own_bytes = folder.path().as_os_str().len();
         for path_bytes in [PATH_BYTES_MAX - 1, PATH_BYTES_MAX, PATH_BYTES_MAX + 1, 200, 1_000] {
-            // Folders with names of about 50 bytes, until what is left is that of the socket.
+            // Folders with names of about 50 bytes, until the rest is the length of the socket's name.
             let mut left = path_bytes.saturating_sub(own_bytes + "/s".len());
             let mut below = folder.path().to_owned();
             while left > 1 {

@@ -1,5 +1,5 @@
-//! File descriptors: how many the edge may have open, and how many of these connections may take, so that some are left
-//! for files, backends and the API whatever visitors do.
+//! File descriptors: the limit, and the share of connections, so that descriptors are left for files, backends and the
+//! API whatever visitors do.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Takes as many as the system allows. What systems give at first, often 1,024, is meant for programs that wait
-    /// with `select`.
+    /// Raises the limit to the system's maximum. The initial limit, often 1,024, is meant for programs that wait with
+    /// `select`.
     pub(super) fn take() -> Self {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -29,19 +29,19 @@ impl Descriptors {
         Self { max: getrlimit(Resource::Nofile).current }
     }
 
-    /// As many as the system would allow; nothing is changed.
+    /// Returns the limit that the system would permit, without a change.
     pub(crate) fn allowed() -> Self {
         Self { max: getrlimit(Resource::Nofile).maximum }
     }
 
-    /// How many are needed for so many connections of visitors.
+    /// Returns the number of descriptors for `connections` of visitors.
     pub(crate) const fn needed(connections: u64) -> u64 {
         connections.saturating_mul(2)
     }
 
-    /// The limits of connections: those of visitors, who get half of the descriptors at most, and those of the API,
-    /// which gets an eighth. A quarter is for sockets to backends, and an eighth for files. Says so where visitors get
-    /// less than was set.
+    /// Returns the limits of connections: visitors get at most half of the descriptors, and the API gets an eighth. A
+    /// quarter is for sockets to backends, and an eighth for files. Logs a warning if visitors get less than
+    /// configured.
     pub(super) fn share(self, limits: &Limits) -> (Limits, Limits) {
         let set = limits.connections_max;
         let (visitors, admin) = (self.of_visitors(set), self.of_admin(set));
@@ -62,19 +62,19 @@ impl Descriptors {
         (with(visitors), with(admin))
     }
 
-    /// What the store may take: of the descriptors an eighth at most.
+    /// Returns the bounds of the store: at most an eighth of the descriptors.
     pub(super) fn bounds(self, data_dir: &Path, limits: &Limits) -> Bounds {
         let free_space = FreeSpace::new(data_dir.to_owned(), limits.disk_free_bytes_min);
         let files = self.max.map_or(limits.open_files_max, |max| limits.open_files_max.min(max / 8)).max(1);
         Bounds { free_space, open_files_max: usize::try_from(files).unwrap_or(usize::MAX) }
     }
 
-    /// The connections of visitors of which `set` are wanted.
+    /// Returns the permitted connections of visitors, at most `set`.
     pub(crate) fn of_visitors(self, set: u64) -> u64 {
         self.max.map_or(set, |max| set.min(max / 2)).max(1)
     }
 
-    /// The sockets to backends, of which `set` are wanted.
+    /// Returns the permitted sockets to backends, at most `set`.
     pub(super) fn of_backends(self, set: u64) -> u64 {
         self.max.map_or(set, |max| set.min(max / 4)).max(1)
     }

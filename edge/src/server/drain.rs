@@ -1,4 +1,4 @@
-//! The times of a drain, and what it follows.
+//! The times of a drain, and the ways to shorten a drain.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use super::sole_work::SoleWork;
 use super::takeover::Before;
 use devanture_serve::listen::{Drain, DrainOrder};
 
-/// Time of a drain, by what is under way.
+/// Times of a drain, by kind of request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DrainTimes {
     pub(super) requests: Duration,
-    /// `None` as for downloads.
+    /// `None` for the time of downloads.
     uploads: Option<Duration>,
-    /// `None` where it depends on whether a successor serves.
+    /// `None` for a time that depends on the presence of a successor.
     downloads: Option<Duration>,
-    /// Of uploads and downloads then.
+    /// Time of uploads and downloads with a successor.
     takeover: Duration,
     event_streams: Duration,
     tunnels: Duration,
@@ -42,8 +42,8 @@ impl DrainTimes {
         }
     }
 
-    /// The order to drain from `now` on. Where a successor serves, nobody waits for the end: what a client would have
-    /// to begin again has longer.
+    /// Returns the order to drain from `now` on. With a successor, the end of the process delays no visitor: requests
+    /// that a client would have to repeat get more time.
     pub(super) fn order(&self, now: Instant, has_successor: bool) -> DrainOrder {
         let of_bodies = if has_successor { self.takeover } else { self.requests };
         DrainOrder {
@@ -58,26 +58,27 @@ impl DrainTimes {
     }
 }
 
-/// How much sooner a drain is to end than it would.
+/// Urgency of the end of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Haste {
     No,
-    /// As that of an edge without a successor.
+    /// As fast as an edge without a successor.
     Some,
     AtOnce,
 }
 
-/// Has a drain end sooner, also before it begins. Clones are for the same drain.
+/// Shortens a drain, also before its begin. Clones refer to the same drain.
 #[derive(Debug, Clone)]
 pub struct DrainHaste(watch::Sender<Haste>);
 
 impl DrainHaste {
-    /// Gives uploads and downloads the times of an edge that has no successor, from now on; never more than they have.
+    /// Limits uploads and downloads to the times of an edge without a successor, from now on; never extends their
+    /// times.
     pub fn shorten(&self) {
         self.become_at_least(Haste::Some);
     }
 
-    /// Cuts what is under way, and waits for nothing more.
+    /// Cuts all requests in flight, and ends all waits.
     pub fn end_at_once(&self) {
         self.become_at_least(Haste::AtOnce);
     }
@@ -90,14 +91,14 @@ impl DrainHaste {
         });
     }
 
-    /// Waits until the drain is to end at once.
+    /// Waits for the order to end at once.
     pub(super) async fn at_once(&self) {
         // The sender lives as long as `self`.
         drop(self.0.subscribe().wait_for(|haste| *haste == Haste::AtOnce).await);
     }
 }
 
-/// The drain of an edge: what it follows, before it begins and while it lasts.
+/// The drain of an edge: the order and its inputs, before and during the drain.
 pub(super) struct DrainControl {
     pub(super) order: watch::Sender<Option<DrainOrder>>,
     times: Mutex<DrainTimes>,
@@ -123,7 +124,7 @@ impl DrainControl {
         *self.times.lock() = times;
     }
 
-    /// The order, for what drains.
+    /// Returns the order, for drained parts.
     pub(super) fn subscribe(&self) -> Drain {
         self.order.subscribe()
     }
@@ -133,7 +134,7 @@ impl DrainControl {
     }
 }
 
-/// Has an order end sooner as that is asked for, and the edge before with it.
+/// Shortens the order on request, and the drain of the predecessor too.
 pub(super) async fn hasten(
     order: watch::Sender<Option<DrainOrder>>,
     haste: DrainHaste,
@@ -171,7 +172,7 @@ pub(super) async fn hasten(
 mod tests {
     use super::*;
 
-    /// Seconds of uploads and of downloads.
+    /// Returns the seconds of uploads and of downloads.
     fn bodies(table: &str, has_successor: bool) -> [u64; 2] {
         let text = format!(
             "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n{table}\n\
@@ -212,7 +213,7 @@ mod tests {
         let (order, haste, before) =
             (watch::Sender::new(Some(first)), watch::Sender::new(Haste::No), Before::default());
         let (mut drain, haste) = (order.subscribe(), DrainHaste(haste));
-        // Asked for before it begins, it counts all the same.
+        // A request before the begin of the drain counts too.
         haste.shorten();
         let hastening = tokio::spawn(hasten(order, haste.clone(), times, before.clone()));
         drain.changed().await.unwrap();
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(shortened, expected);
         assert!(shortened.uploads <= Instant::now() + times.requests && shortened.uploads >= begun + times.requests);
         haste.end_at_once();
-        // It is at once already.
+        // The drain ends at once already.
         haste.shorten();
         drain.changed().await.unwrap();
         let ended = drain.borrow_and_update().unwrap();

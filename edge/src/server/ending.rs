@@ -1,4 +1,4 @@
-//! The order in which the parts of an edge end.
+//! The order in which the parts of an edge shut down.
 
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use devanture_store::catalog;
 
 /// Longest wait of the shutdown for the last lines of the access log.
 const LOG_FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
-/// Time that closing upgraded connections takes at the end of a drain, of which it is at most a quarter.
+/// Time for closing upgraded connections at the end of a drain, at most a quarter of the drain.
 const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
-/// Time of the edge before, which has the same times, to end after its last connection.
+/// Time for the predecessor, which has the same times, to end after its last connection.
 const BEFORE_REST_MAX: Duration = Duration::from_secs(2);
 
-/// Ends upgraded connections in time: they go on like requests that are under way, but for what closing them takes.
+/// Closes upgraded connections in time: such connections have the time of requests in flight, less the time for the
+/// close.
 async fn end_tunnels(mut drain: Drain, stop: CancellationToken) {
     let close_at = |order: &DrainOrder| {
         let left = order.tunnels.saturating_duration_since(Instant::now());
@@ -30,14 +31,14 @@ async fn end_tunnels(mut drain: Drain, stop: CancellationToken) {
 }
 
 impl Server {
-    /// Has the drain end sooner, when it has begun.
+    /// Returns a handle to shorten the drain.
     #[must_use]
     pub fn drain_haste(&self) -> DrainHaste {
         self.drain.haste()
     }
 
-    /// Takes no more connections, answers what is under way, brings deploys to their end that were accepted, and ends.
-    /// Returns how many connections were cut because the time had run out.
+    /// Accepts no more connections, answers requests in flight, completes accepted deploys, and ends. Returns the
+    /// number of connections cut at the deadline.
     pub fn drain(mut self) -> usize {
         self.health.set_ready(false);
         self.loading.abort();
@@ -52,7 +53,8 @@ impl Server {
         });
         self.drain.order.send_replace(Some(order));
         self.follow_drain(times, has_successor);
-        // Otherwise a live reader would hold up the end for as long as it may take. It has what was answered until now.
+        // Otherwise a log reader in follow mode would delay the end up to the maximum. The reader has all entries until
+        // now.
         self.access_log.flush(LOG_FLUSH_TIME_MAX);
         let passed_on = self.handover.end_log_readers(&self.access_log);
         if let Some(runner) = &self.runner {
@@ -63,7 +65,7 @@ impl Server {
             self.unless_at_once(runs);
         }
         self.wait_for_edge_before();
-        // Until here others waited for what it had accepted.
+        // Until here other nodes waited for commits of the node.
         if let Some(cluster) = self.cluster.take() {
             self.unless_at_once(cluster.leave(times.requests));
         }
@@ -85,25 +87,25 @@ impl Server {
             self.unless_at_once(async { timeout(LOG_FLUSH_TIME_MAX, passed_on).await });
         }
         self.upstream_keeper.end();
-        // Looked at now: the next edge may have come since the drain began. One that has the catalog, and does not
-        // serve yet, has all that was to be written, and binds the socket again.
+        // Checked now: a successor may have appeared since the begin of the drain. A successor that has the catalog but
+        // does not serve yet has the last writes already, and binds the socket again.
         let is_taken = matches!(self.publisher.ledger().catalog.check_in_place(), Err(catalog::Error::HandedOver));
         if !is_taken && !self.handover.has_successor() {
             self.control.block_on(self.credentials.write_last_uses());
             self.control.block_on(self.publisher.uploads().write_sent());
             self.socket.remove();
         }
-        // What still reads a disk for nobody is not waited for.
+        // Remaining reads from disk have no reader, and are not awaited.
         self.control.shutdown_timeout(Duration::from_secs(1));
         cut
     }
 
-    /// What follows the order of a drain beside the threads.
+    /// Starts the tasks that follow the drain order beside the threads.
     fn follow_drain(&self, times: DrainTimes, has_successor: bool) {
         let DrainControl { order, haste, sole, .. } = &self.drain;
         let before = self.handover.before().clone();
         if !has_successor {
-            // Nobody serves any more: it has no longer than this one.
+            // No edge serves any more: the predecessor has no more time than the own edge.
             before.end_sooner();
         }
         self.control.spawn(hasten(order.clone(), haste.clone(), times, before));
@@ -111,7 +113,8 @@ impl Server {
         if has_successor {
             sole.end();
             self.publisher.switcher().background.end();
-            // What is under way after that has its backend already, and no other node sends more to this process.
+            // Requests in flight after the deadline have a backend already, and no other node sends requests to the
+            // process.
             let (mut drain, checks) = (order.subscribe(), self.upstream_keeper.stop());
             let in_cluster = self.cluster.as_ref().map(Joined::stop);
             self.control.spawn(async move {
@@ -124,7 +127,7 @@ impl Server {
         }
     }
 
-    /// Waits for the edge that this one took over from: what it gets from the next one goes through this one.
+    /// Waits for the predecessor: packets and descriptors for the predecessor pass through the own edge.
     fn wait_for_edge_before(&self) {
         let mut drain = self.drain.subscribe();
         let late = async {
@@ -140,7 +143,7 @@ impl Server {
         self.unless_at_once(ended);
     }
 
-    /// Waits for the end of `work`, unless the drain is to end at once.
+    /// Waits for the end of `work`, unless the drain has to end at once.
     fn unless_at_once(&self, work: impl IntoFuture) {
         let work = work.into_future();
         self.control.block_on(async {

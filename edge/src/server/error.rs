@@ -1,4 +1,4 @@
-//! Why an edge cannot start, as sentences for its operator, and the code that it exits with.
+//! Start errors, as sentences for the operator, with exit codes.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -11,10 +11,10 @@ use devanture_serve::live::Lacking;
 use devanture_serve::tls;
 use devanture_store::{blobs, catalog};
 
-/// Environments that an error names which a new edge would lack.
+/// Maximum of environments named in an error about versions that a new edge would lack.
 const LACKING_NAMED_MAX: usize = 10;
 
-/// Why an edge cannot start.
+/// Reason why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A socket cannot be opened.
@@ -33,7 +33,7 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The store of blobs cannot be opened.
+    /// The blob store cannot be opened.
     #[error("the data folder cannot be used: {0}")]
     Blobs(#[from] blobs::Error),
     /// A file of the data folder cannot be read or written.
@@ -42,7 +42,7 @@ pub enum StartError {
     /// The catalog cannot be opened.
     #[error(transparent)]
     Catalog(catalog::Error),
-    /// This node cannot be one of its cluster.
+    /// The node cannot join its cluster.
     #[error("this node cannot be one of its cluster: {0}")]
     Cluster(#[from] cluster::Error),
     /// The file of the access log cannot be opened.
@@ -50,7 +50,7 @@ pub enum StartError {
     AccessLog {
         /// The file.
         path: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// The catalog's file cannot be read.
@@ -64,7 +64,7 @@ pub enum StartError {
         /// The store's error.
         reason: String,
     },
-    /// The system keeps this process from the catalog's file.
+    /// The system denies the process access to the catalog's file.
     #[error("{path} may not be opened: {source}. {}; what is stored there is as it was", after_refusal(.source))]
     CatalogRefused {
         /// The file.
@@ -72,7 +72,7 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The data folder holds blobs or manifests, and no catalog says whose they are.
+    /// The data folder holds blobs or manifests, but no catalog.
     #[error(
         "{data_dir} holds stored files, but its catalog ({}) is missing: put the catalog back from a backup, or mount \
          the right folder. If the catalog is lost for good, `devanture-edge adopt` begins an empty one over these files",
@@ -85,7 +85,7 @@ pub enum StartError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Certificates(#[from] tls::Error),
-    /// `edge.toml` has mistakes.
+    /// `edge.toml` has errors.
     #[error("{0}")]
     Config(#[from] Mistakes),
     /// `edge.toml` cannot be read.
@@ -99,24 +99,24 @@ pub enum StartError {
     /// The package of the console cannot be used.
     #[error("`console` in edge.toml: {reason}")]
     Console {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The stores are a copy of others that no edge may start over.
+    /// The stores are an unfinished or replaced copy, with which no edge may start.
     #[error("{data_dir}: {reason}")]
     Copy {
         /// The data folder.
         data_dir: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// The data folder is no folder.
+    /// The path of the data folder is not a folder.
     #[error("{data_dir} is a file, and `data_dir` in edge.toml must name a folder")]
     DataDirIsFile {
         /// The path.
         data_dir: String,
     },
-    /// This edge cannot serve what the running one does.
+    /// The new edge cannot serve all versions of the running edge.
     #[error(
         "this edge does not take over, as it cannot serve what the running one, process {pid}, has in memory: {lost}. \
          What is damaged comes back with a push of the same files, or with `devanture-edge repair --from` a backup; \
@@ -125,19 +125,19 @@ pub enum StartError {
     Lacking {
         /// The process of the running edge.
         pid: u32,
-        /// What it would lack.
+        /// The versions that the new edge would lack.
         lost: String,
     },
     /// Backends cannot be run.
     #[error("backends cannot be run: {0}")]
     Runner(runner::Error),
-    /// The data folder has no name, and the folder of backends would lie beside it.
+    /// The data folder has no name, so that the folder of backends would be outside.
     #[error("where backends lie is not said: write folder = \"…\" below [runner] in edge.toml")]
     RunnerFolder,
     /// A thread or its runtime cannot be started.
     #[error("a thread cannot be started: {0}")]
     Runtime(std::io::Error),
-    /// A store that is shared with other nodes, or the secret of a client, cannot be used.
+    /// A store shared with other nodes, or the secret of a client, cannot be used.
     #[error("`{key}` in edge.toml: {reason}")]
     Storage {
         /// The key or table.
@@ -145,7 +145,7 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
-    /// A file that a shared store or a client of a provider needs cannot be read.
+    /// A file for a shared store or for the client of a provider cannot be read.
     #[error("`{key}` in edge.toml: {path} cannot be read: {source}")]
     StorageFile {
         /// The key or table.
@@ -155,16 +155,16 @@ pub enum StartError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The edge that runs over the data folder does not hand over.
+    /// The running edge of the data folder does not hand over.
     #[error("another edge runs over this data folder and does not hand over to this one: {reason}")]
     TakeOver {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// This program cannot go on with what another one has stored.
+    /// The program cannot use the state stored by another program.
     #[error("{reason}")]
     Upgrade {
-        /// What, and why.
+        /// The state, and the reason.
         reason: String,
     },
     /// TLS to backends cannot be set up.
@@ -172,7 +172,7 @@ pub enum StartError {
     UpstreamTls(rustls::Error),
 }
 
-/// What one does about a catalog that the system keeps from this process: none of it may cost what is stored.
+/// Returns advice about a catalog that the system denies to the process: no advice may lose stored data.
 fn after_refusal(source: &std::io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::PermissionDenied => {
@@ -182,7 +182,7 @@ fn after_refusal(source: &std::io::Error) -> &'static str {
     }
 }
 
-/// What one does before the first start, where there is no `edge.toml` at all.
+/// Returns advice before the first start, without an `edge.toml`.
 fn first_steps(source: &std::io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::NotFound => ". `devanture-edge init` writes one, and --config names another",
@@ -203,7 +203,7 @@ impl From<catalog::Error> for StartError {
 }
 
 impl StartError {
-    /// [`StartError::Lacking`], if the running edge serves any of what this one lacks.
+    /// Returns [`StartError::Lacking`], if the running edge serves versions that the new edge lacks.
     pub(super) fn lacking(pid: u32, served: &[Lacking]) -> Option<Self> {
         let mut lost: Vec<String> = served.iter().take(LACKING_NAMED_MAX).map(ToString::to_string).collect();
         if let Some(more) = served.len().checked_sub(LACKING_NAMED_MAX).filter(|more| *more > 0) {
@@ -212,7 +212,8 @@ impl StartError {
         (!lost.is_empty()).then(|| Self::Lacking { pid, lost: lost.join("; ") })
     }
 
-    /// Whether another user may not have it: a file that this one may not read, or a right to run backends.
+    /// Returns true if the error may not occur for another user: an unreadable file, or a missing right to run
+    /// backends.
     #[must_use]
     pub fn depends_on_user(&self) -> bool {
         match self {
@@ -224,7 +225,7 @@ impl StartError {
         }
     }
 
-    /// 2 for what the operator can fix in its configuration or by ending another edge, else 1.
+    /// Returns 2 for errors that the operator can fix in the configuration or by ending another edge, and 1 otherwise.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

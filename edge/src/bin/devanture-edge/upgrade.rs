@@ -53,15 +53,15 @@ fn check_with(program: &Path, config: &Path) -> Result<(), Failure> {
     said.lines().for_each(print_line);
     match status.code() {
         Some(0) if has_checked => Ok(()),
-        // Another program, such as a script in its place.
+        // A different program, for example a script under the name.
         Some(0) => Err(failed("it did not say what it checked, as an edge does".to_owned())),
-        // It has said why.
+        // The program has reported the reason.
         Some(2) => Err(Failure { message: String::new(), code: 2 }),
         _ => Err(failed(format!("the check ended with {status}: it may be of a release that has no such check"))),
     }
 }
 
-/// Checks this program.
+/// Checks the running program.
 async fn check(file: &EdgeFile, base: &Path) -> Result<(), Failure> {
     let trial = server::try_upgrade(file, base).await.map_err(|faults| {
         let message = faults.iter().map(StartError::to_string).collect::<Vec<_>>().join("\n");

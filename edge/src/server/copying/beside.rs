@@ -1,5 +1,4 @@
-//! What lies beside both stores of an edge, and what of it is copied: the keys of secrets, and the local authority and
-//! what is kept of ACME.
+//! Copies the files beside an edge's stores: the keys of secrets, the local authority, and the ACME state.
 
 use std::path::Path;
 
@@ -15,13 +14,13 @@ use devanture_control::safekeeping::not_read;
 
 /// The folder of certificates in a data folder.
 const TLS: &str = "tls";
-/// Most bytes of a file there.
+/// Maximum size of a file in the folder.
 const FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
 
-/// Adds the keys of secrets to those of the target, and copies the certificates that the target lacks.
+/// Adds the keys of secrets to the target's keys, and copies certificates that the target lacks.
 ///
 /// # Errors
-/// Where a file cannot be read or written.
+/// Fails if a file cannot be read or written.
 pub(super) async fn copy(
     (from, from_base): (&EdgeFile, &Path),
     (to, to_base): (&EdgeFile, &Path),
@@ -43,7 +42,7 @@ pub(super) async fn copy(
     Ok(())
 }
 
-/// Copies files below `tls/` that are missing. Returns those that are there with other content.
+/// Copies missing files below `tls/`. Returns existing files with different content.
 fn copy_missing(from: &Path, to: &Path) -> Result<Vec<String>, Error> {
     let mut kept = Vec::new();
     if !from.is_dir() {
@@ -66,7 +65,7 @@ fn copy_missing(from: &Path, to: &Path) -> Result<Vec<String>, Error> {
     Ok(kept)
 }
 
-/// What is left to the operator.
+/// Returns the tasks left to the operator.
 pub(super) fn warnings((from, from_base): (&EdgeFile, &Path), (to, to_base): (&EdgeFile, &Path)) -> Vec<String> {
     let mut warnings = Vec::new();
     let keys = to.secrets_key_file().map(|path| to_base.join(path)).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! `devanture-edge copy`: copies the whole store of an edge, or of a cluster, to that of another configuration, while
-//! the first one serves.
+//! `devanture-edge copy`: copies the whole store of an edge, or of a cluster, to the store of another configuration,
+//! while the edge serves.
 //!
-//! Passes over all records and files go on until hardly anything differs. The last one is made while changes are
-//! paused; then all records are compared, and the copy is marked as finished, without which no edge starts over it.
-//! Until its end nothing that is served was touched, and every step can be repeated.
+//! Passes over all records and files are repeated until hardly any differ. The last pass runs during a pause of
+//! changes; then all records are compared, and the copy is marked as finished, without which no edge starts with the
+//! copy. The copy never modifies served data, and every step can be repeated.
 
 mod beside;
 mod source;
@@ -26,47 +26,47 @@ use devanture_store::catalog::Catalog;
 use source::{PAUSE_LONGER, PAUSE_OVER, Pause, Source};
 use target::Target;
 
-/// Most passes over what changed meanwhile, before the last one.
+/// Maximum of passes over changed data before the last pass.
 const PASSES_MAX: u32 = 5;
-/// A pass that took less leaves so little to the last one that another pass gains nothing.
+/// Duration below which another pass would gain nothing for the last pass.
 const PASS_SHORT: Duration = Duration::from_secs(5);
 
-/// How to copy.
+/// Options of a copy.
 #[derive(Debug, Clone, Copy)]
 pub struct CopyOptions {
-    /// Whether to pause changes and finish the copy; else it can be gone on with.
+    /// True to pause changes and finish the copy; otherwise the copy can be continued later.
     pub finish: bool,
-    /// Whether to finish although files are damaged or missing.
+    /// True to finish despite damaged or missing files.
     pub allow_damaged: bool,
-    /// Seconds after which changes go on by themselves.
+    /// Seconds until the pause ends on its own.
     pub pause_s: u64,
 }
 
-/// What a copy does at the moment.
+/// Current step of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyProgress {
     /// Records are compared and copied.
     Records,
-    /// So many files were copied, of so many bytes together.
+    /// Number and total size of the copied files.
     Files {
-        /// Files.
+        /// Number of files.
         files: u64,
-        /// Their bytes.
+        /// Total bytes.
         bytes: u64,
     },
-    /// Changes are paused; what differs is copied.
+    /// Changes are paused, and differences are copied.
     Paused,
 }
 
-/// Takes what a copy does.
+/// Observer of a copy's progress.
 pub type CopyObserver<'o> = &'o (dyn Fn(CopyProgress) + Send + Sync);
 
-/// Copies the store of `from` to that of `to`. Where `options` do not ask for the end, it copies what it can while
-/// changes go on; where a file is damaged, it does not go on to the end unless that is allowed. Both are no error: the
-/// report says whether the copy is finished.
+/// Copies the store of `from` to the store of `to`. Unless `options.finish` is set, copies as much as possible while
+/// changes continue; with a damaged file, the copy is not finished unless allowed. Neither is an error: the report
+/// tells whether the copy is finished.
 ///
 /// # Errors
-/// [`LocalError`]; changes are not paused then.
+/// [`LocalError`]; changes are not paused after an error.
 pub async fn copy(
     from: (&EdgeFile, &Path),
     to: (&EdgeFile, &Path),
@@ -91,11 +91,11 @@ pub async fn copy(
     Ok(run.report)
 }
 
-/// Ends the pause of changes of an earlier copy. The copy is unfinished again first: what changes from here on is not
-/// in it.
+/// Ends the pause of changes of an earlier copy. The copy is first marked as unfinished, because the copy lacks all
+/// later changes.
 ///
 /// # Errors
-/// [`LocalError`], also where an edge has taken the copy; changes stay paused then.
+/// [`LocalError`], also if an edge has started with the copy; changes stay paused then.
 pub async fn resume(from: (&EdgeFile, &Path), to: (&EdgeFile, &Path)) -> Result<(), LocalError> {
     let source = Source::open(from.0, from.1).await?;
     let target = Target::open(to.0, to.1).await?;
@@ -113,12 +113,12 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// Copies while changes go on.
+    /// Copies while changes continue.
     async fn catch_up(&mut self) -> Result<(), LocalError> {
         for number in 1..=PASSES_MAX {
             let began = Instant::now();
             self.pass().await?;
-            // What is missing may have been deleted while it was copied: the next pass knows.
+            // A missing file may have been deleted during the copy: the next pass decides.
             let is_certain = self.report.damaged.is_empty() || number > 1;
             if is_certain && began.elapsed() < PASS_SHORT {
                 break;
@@ -127,7 +127,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Copies everything that differs now.
+    /// Copies all current differences.
     async fn pass(&mut self) -> Result<Copied, LocalError> {
         (self.observer)(CopyProgress::Records);
         let copied = safekeeping::copy_records(self.source, &*self.target.catalog).await?;
@@ -145,8 +145,8 @@ impl Run<'_> {
         Ok(copied)
     }
 
-    /// Pauses changes, copies what differs, compares all records, and marks the copy as finished. Changes go on at once
-    /// where that fails or is interrupted.
+    /// Pauses changes, copies the differences, compares all records, and marks the copy as finished. After a failure or
+    /// an interruption, changes resume at once.
     async fn finish(
         &mut self,
         from: (&EdgeFile, &Path),
@@ -157,7 +157,7 @@ impl Run<'_> {
         let source = self.source;
         (self.observer)(CopyProgress::Paused);
         let began = Instant::now();
-        // Its answer is waited for also when it is interrupted: a pause that begins later would not be ended.
+        // The response is awaited even after an interruption: otherwise a pause that begins later would not be ended.
         let finished = match source.pause(options.pause_s).await {
             Err(error) => Err(error),
             Ok(pause) => tokio::select! {
@@ -173,7 +173,7 @@ impl Run<'_> {
         finished.map(drop)
     }
 
-    /// Returns whether the copy is finished.
+    /// Runs the steps within the pause; returns true if the copy is finished.
     async fn finish_paused(
         &mut self,
         from: (&EdgeFile, &Path),
@@ -203,7 +203,7 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Checks that the pause lasted until now.
+    /// Checks that the pause has lasted until now.
     async fn check_paused(&self, pause: &Pause) -> Result<(), LocalError> {
         if self.source.pause_record().await? == pause.record {
             return Ok(());
@@ -211,7 +211,7 @@ impl Run<'_> {
         Err(Error::from(Problem::new(Code::Conflict, PAUSE_OVER).hint(PAUSE_LONGER)).into())
     }
 
-    /// Adds what the operator should know.
+    /// Adds warnings for the operator.
     async fn warn(&mut self, from: (&EdgeFile, &Path), to: (&EdgeFile, &Path)) -> Result<(), LocalError> {
         let keys = KeyFile::new(to.0.secrets_key_file().map(|path| to.1.join(path)));
         let catalog: &dyn Catalog = &*self.target.catalog;
@@ -222,7 +222,7 @@ impl Run<'_> {
     }
 }
 
-/// What ends a copy early.
+/// Signals that end a copy early.
 struct Interrupted {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,

@@ -1,5 +1,5 @@
-//! The store that is copied: its records by the running edge, which alone has its catalog open, or out of the catalog;
-//! its files as they lie in the data folder or in the bucket.
+//! The source of a copy: records by the running edge, which has its catalog locked, or from the catalog; files from the
+//! data folder or the bucket.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,42 +28,43 @@ use devanture_store::catalog::Catalog;
 use devanture_store::records::nodes::NODES_PREFIX;
 use devanture_store::s3::Waits;
 
-/// Records that are read at once from a catalog that is open here.
+/// Number of records per read from a directly opened catalog.
 const PAGE: usize = 256;
-/// Longest time in which a running edge is asked again that does not answer: another one may be started in its place.
+/// Longest time of retries without a response of the running edge: a successor may be starting.
 const UNANSWERED_MAX: Duration = Duration::from_secs(8);
-/// Longest time in which one is asked again that hands over to a new one.
+/// Longest time of retries while the running edge hands over to a successor.
 const RESTARTING_MAX: Duration = Duration::from_secs(60);
-/// Pause before it is asked again.
+/// Pause between retries.
 const AGAIN: Duration = Duration::from_millis(500);
 
-/// Why a copy is not finished that took longer than the pause.
+/// Reason why a copy longer than the pause is not finished.
 pub(super) const PAUSE_OVER: &str = "The pause of changes ended before everything was copied.";
-/// What helps.
+/// The hint.
 pub(super) const PAUSE_LONGER: &str = "run the copy again with a longer `--pause-for`";
 
-/// The store that is copied.
+/// The source of a copy.
 pub(super) struct Source {
     name: String,
     files: StoredFiles,
     records: Records,
-    /// Whether others may change the records although no edge runs here.
+    /// True if other processes may change the records although no edge runs here.
     is_shared: bool,
 }
 
-/// Where its records are read.
+/// Source of the records.
 enum Records {
-    /// By an edge that runs, and has this socket.
+    /// A running edge with the socket.
     Running(PathBuf),
-    /// Out of the catalog.
+    /// The catalog.
     Stopped(Arc<dyn Catalog>),
 }
 
 /// A pause of changes.
 pub(super) struct Pause {
-    /// Its record, by which it is known later on; `None` where no pause was needed, since nobody else has the catalog.
+    /// The record of the pause, for later checks; `None` if no pause was necessary because no other process has the
+    /// catalog.
     pub(super) record: Option<Arc<[u8]>>,
-    /// When it ends by itself; `None` where no edge runs.
+    /// End of the pause; `None` without a running edge.
     pub(super) resumes_ms: Option<u64>,
 }
 
@@ -71,7 +72,7 @@ impl Source {
     /// Finds the running edge, or opens the catalog.
     ///
     /// # Errors
-    /// Where it has no catalog, or that cannot be opened.
+    /// Fails if no catalog exists, or the catalog cannot be opened.
     pub(super) async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
         let data_dir = data_dir(file, base);
         let files = match &file.storage.blobs {
@@ -97,7 +98,7 @@ impl Source {
         Ok(Self { name, files, records, is_shared })
     }
 
-    /// What it is called, for people.
+    /// Returns the display name.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -106,13 +107,13 @@ impl Source {
         &self.files
     }
 
-    /// Pauses changes on all nodes. When this returns, all that was changed before can be read.
+    /// Pauses changes on all nodes. After the return, all earlier changes can be read.
     ///
     /// # Errors
     /// [`LocalError`].
     pub(super) async fn pause(&self, seconds: u64) -> Result<Pause, LocalError> {
         let resumes_ms = match &self.records {
-            // The lock of the catalog keeps edges from starting.
+            // The lock of the catalog prevents an edge from starting.
             Records::Stopped(_) if !self.is_shared => return Ok(Pause { record: None, resumes_ms: None }),
             Records::Stopped(catalog) => {
                 catalog.refresh().await.map_err(Error::from)?;
@@ -145,7 +146,7 @@ impl Source {
         }
     }
 
-    /// The record of the pause, as it is stored now.
+    /// Reads the stored record of the pause.
     ///
     /// # Errors
     /// [`LocalError`].
@@ -156,7 +157,7 @@ impl Source {
                 Ok(found.map(|record| record.value))
             }
             Records::Running(_) => {
-                // What comes after all keys that are before it.
+                // The start of the page that contains the key.
                 let before = PAUSE_KEY.get(..PAUSE_KEY.len().saturating_sub(1));
                 let found = self.page(before).await?.into_iter().find(|(key, _)| key == PAUSE_KEY);
                 Ok(found.map(|(_, value)| value))
@@ -185,16 +186,16 @@ impl RecordSource for Source {
     }
 }
 
-/// The record of a pause that was begun.
+/// Returns the record of a started pause.
 ///
 /// # Errors
-/// `conflict` where the pause has ended already: from then on changes were made that no later look would find.
+/// `conflict` if the pause has ended already: later changes might go unnoticed.
 fn lasting(record: Option<Arc<[u8]>>) -> Result<Arc<[u8]>, Error> {
     let over = || Error::from(Problem::new(Code::Conflict, PAUSE_OVER).hint(PAUSE_LONGER));
     record.ok_or_else(over)
 }
 
-/// Asks the running edge, for a while also where it does not answer.
+/// Queries the running edge, with retries if the edge does not respond.
 async fn answered<T: Serialize + Sync>(
     socket: &Path,
     method: &Method,

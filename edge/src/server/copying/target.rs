@@ -1,4 +1,4 @@
-//! The store that is copied to. Its catalog is open here, so that no edge starts over it meanwhile.
+//! The target of a copy. The catalog is opened and locked, so that no edge starts with the target meanwhile.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use devanture_store::blobs::{self, Bounds, FreeSpace, OPEN_FILES_MAX};
 use devanture_store::catalog::Catalog;
 use devanture_store::s3::Waits;
 
-/// The store that is copied to.
+/// The target of a copy.
 pub(super) struct Target {
     pub(super) catalog: Arc<dyn Catalog>,
     pub(super) files: FileTarget,
 }
 
 impl Target {
-    /// Opens it, or makes it where there is none.
+    /// Opens or creates the target.
     ///
     /// # Errors
-    /// Where an edge runs over it, or it cannot be used.
+    /// Fails if an edge runs with the target, or the target cannot be used.
     pub(super) async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
         let data_dir = crate::server::data_dir(file, base);
         let free_space = FreeSpace::new(data_dir.clone(), file.limits.disk_free_bytes_min);
@@ -51,7 +51,7 @@ impl Target {
             }
             BlobStore::S3(s3) => {
                 let bucket = shared_stores::bucket(s3, Waits::BACKUP)?;
-                // It also notes what the prefix is for.
+                // The probe also records the purpose of the prefix.
                 let probe = blobs::probe(&bucket).await;
                 let fault = probe.checks.iter().find_map(|check| check.fault.as_ref().map(|fault| (check.name, fault)));
                 if let Some((name, (reason, hint))) = fault {
