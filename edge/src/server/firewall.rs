@@ -1,4 +1,4 @@
-//! What must be let through to an edge: its ports, with who comes by each; and the room that the system gives to UDP.
+//! The ports of an edge for a firewall, with the clients of each port; and the receive buffer of UDP.
 
 use std::net::SocketAddr;
 
@@ -7,11 +7,11 @@ use devanture_config::edge_toml::{ChallengeKind, EdgeFile, Tls};
 use super::kernel;
 use devanture_serve::listen::UDP_RECEIVE_BUFFER_BYTES;
 
-/// The bound of the receive buffers of sockets, in bytes.
+/// The kernel's limit of a socket's receive buffer, in bytes.
 pub(crate) const RECEIVE_BUFFER_BOUND: &str = "net.core.rmem_max";
 
-/// The ports that `file` names, a line each, with who comes by them. Those of this machine alone, and those that the
-/// system is to choose, are left out.
+/// Lists the ports of `file`, one per line, with their clients. Loopback ports, and ports chosen by the system, are
+/// left out.
 #[must_use]
 pub fn ports(file: &EdgeFile) -> Vec<String> {
     let listen = &file.listen;
@@ -37,7 +37,7 @@ pub fn ports(file: &EdgeFile) -> Vec<String> {
     .collect()
 }
 
-/// Says that the system gives sockets of UDP less room than HTTP/3 needs, where it does.
+/// Returns a warning if the system limits UDP sockets to a smaller buffer than HTTP/3 needs.
 pub(super) fn receive_buffer_warning(file: &EdgeFile) -> Option<String> {
     if !file.listen.tries_http3() {
         return None;

@@ -1,4 +1,4 @@
-//! The handler of each serving thread, from the parts that all of them share.
+//! Creates the handler of each serving thread from shared parts.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use devanture_serve::proxy::{Client, ClientSettings, Registry};
 use devanture_serve::tls::Certificates;
 use devanture_serve::version::CommonField;
 
-/// `Strict-Transport-Security` until the owner of a hostname raises it: a day, for this host alone.
+/// `Strict-Transport-Security` unless the owner of a hostname raises the value: a day, for the host without subdomains.
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=86400");
 
-/// Seconds for which browsers keep in mind that HTTP/3 is served.
+/// Seconds for which browsers remember HTTP/3.
 const ALT_SVC_S: u32 = 86_400;
 
-/// `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`, if it does. Browsers that have learned of it try
-/// it for a day: where it was turned off, `clear` has them forget it (§3).
+/// Returns `Alt-Svc` (RFC 7838) of an edge that listens for HTTP/3 at `http3`. Browsers use HTTP/3 for a day after the
+/// header; once HTTP/3 is off, `clear` cancels the earlier header (§3).
 pub(super) fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<HeaderValue> {
     match http3 {
         Some(address) => {
@@ -35,12 +35,12 @@ pub(super) fn alt_svc(listen: &Listen, http3: Option<SocketAddr>) -> Option<Head
             HeaderValue::try_from(format!("h3=\":{port}\"; ma={ALT_SVC_S}")).ok()
         }
         None if listen.http3 == Some(false) => Some(HeaderValue::from_static("clear")),
-        // Where UDP could not be bound at the start, it is tried again.
+        // HTTP/3 is tried again if UDP could not be bound at the start.
         None => None,
     }
 }
 
-/// What will be live, of which nothing is known yet.
+/// Creates the state of live versions, empty until the first load.
 pub(super) fn live_of(file: &EdgeFile) -> Live {
     let domains = Domains::new(file.domain.clone(), file.preview_domain.clone()).with_login(file.names.login.clone());
     let live = Live::new(domains, grace(&file.limits));
@@ -92,13 +92,13 @@ impl HandlerParts {
         }
     }
 
-    /// The same, with what looks up visitors of what is protected.
+    /// Adds the lookup of visitors of protected environments.
     pub(super) fn with_visitors(self, credentials: &Arc<Credentials>) -> Self {
         let (accounts, login_ms_max) = (Arc::<Credentials>::clone(credentials), self.limits.visitor_login_ms_max);
         Self { visitors: Some(Arc::new(Visitors { accounts, login_ms_max })), ..self }
     }
 
-    /// The connections to backends belong to the thread that calls this.
+    /// Creates the handler; the connections to backends belong to the calling thread.
     pub(super) fn handler(self) -> Handler {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let settings = ClientSettings {
@@ -113,7 +113,7 @@ impl HandlerParts {
             backends: Client::new(settings),
             ways: RouteTable::new(self.registry),
             access_log: self.access_log,
-            // One for each thread, so that none waits for the count of another one's.
+            // One value per thread, so that no thread contends for another thread's reference count.
             alt_svc: self.alt_svc.map(|value| CommonField::new(ALT_SVC, value).into()).unwrap_or_default(),
             hsts: CommonField::new(STRICT_TRANSPORT_SECURITY, HSTS),
             trusted: Arc::new(move |host| self.certificates.are_trusted_for(host)),
@@ -125,7 +125,7 @@ impl HandlerParts {
     }
 }
 
-/// The path of any file of a bundle can be asked for, each of its bytes encoded; RFC 9110 §4.1 wants 8,000 at least.
+/// Longest target: any path of a bundle's file, with each byte percent-encoded; RFC 9110 §4.1 requires at least 8,000.
 const fn target_bytes_max(path_bytes_max: usize) -> usize {
     let encoded = path_bytes_max.saturating_mul(3);
     if encoded > 8_000 { encoded } else { 8_000 }

@@ -1,6 +1,6 @@
-//! Where an edge says how it is while its socket in the data folder cannot be reached, as on a disk that was read-only
-//! at the start: an abstract socket (unix(7)), which takes no disk. Anybody may connect to such a one, so that it gives
-//! health alone, which the API gives without a token too, and that to root and the user of the edge.
+//! Health of an edge whose socket in the data folder cannot be reached, for example because the disk was read-only at
+//! the start: an abstract Unix socket (unix(7)), which needs no disk. Every user may connect to an abstract socket, so
+//! the socket only serves the health, which the API serves without a token too, and only to root and the edge's user.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,19 +21,19 @@ use super::own_socket::{LOOK_EVERY, OwnSocket};
 use devanture_control::admin::{Admin, Via};
 use devanture_store::catalog::{Catalog, Error};
 
-/// What it answers.
+/// The served paths.
 const PATHS: [&str; 2] = ["/health/live", "/health/ready"];
-/// Nothing without a token.
+/// An origin without rights unless a token is given.
 const VIA: Via = Via::Network(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
-/// The address, as a path whose first byte is zero. The folder is named by its inode: its path may be another one to
-/// who asks, as in a container, and that is found also where nobody may enter it.
+/// Returns the address as a path whose first byte is zero. The inode identifies the folder: the path may differ for the
+/// caller, for example in a container, while the inode can be read even without access to the folder.
 fn address(data_dir: &Path) -> io::Result<PathBuf> {
     let found = std::fs::metadata(data_dir)?;
     Ok(format!("\0devanture-edge/{:x}/{:x}/health", found.dev(), found.ino()).into())
 }
 
-/// Listens there while `socket` does not stand, for as long as this edge has the catalog. Ends with the thread.
+/// Listens while `socket` does not exist, as long as the edge has the catalog. Ends with the thread.
 pub(super) async fn serve(socket: Arc<OwnSocket>, catalog: Arc<dyn Catalog>, admin: Arc<Admin>) {
     let folder = socket.path().parent().unwrap_or_else(|| Path::new("."));
     let Ok(address) = address(folder) else { return };
@@ -59,7 +59,7 @@ pub(super) async fn serve(socket: Arc<OwnSocket>, catalog: Arc<dyn Catalog>, adm
     }
 }
 
-/// Answers one connection after another, each in bounded time: it is there for a check, now and then. Never ends.
+/// Answers connections one after another, each in bounded time: the socket serves occasional checks. Never ends.
 async fn answer(listener: &UnixListener, admin: &Arc<Admin>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -72,7 +72,7 @@ async fn answer(listener: &UnixListener, admin: &Arc<Admin>) {
         let service = service_fn(|request: Request<Incoming>| async move {
             match PATHS.contains(&request.uri().path()) {
                 true => Ok(admin.handle(request, VIA).await),
-                // Which ends the connection.
+                // Ends the connection.
                 false => Err(io::Error::from(io::ErrorKind::PermissionDenied)),
             }
         });
@@ -84,13 +84,13 @@ async fn answer(listener: &UnixListener, admin: &Arc<Admin>) {
     }
 }
 
-/// Whether the other end is of one of these users.
+/// Returns true if the peer is one of `users`.
 fn is_of(stream: &UnixStream, users: &[u32]) -> bool {
     stream.peer_cred().is_ok_and(|peer| users.contains(&peer.uid()))
 }
 
-/// Connects to the edge over `data_dir` that listens there. `None` where none does, and where the address is taken by
-/// another user than root, the caller, and the owner of the folder.
+/// Connects to the health socket of the edge of `data_dir`. `None` if no edge listens, or if the listener's user is
+/// neither root, nor the caller, nor the owner of the folder.
 pub(super) async fn connect(data_dir: &Path) -> Option<UnixStream> {
     let owner = std::fs::metadata(data_dir).ok()?.uid();
     let stream = UnixStream::connect(address(data_dir).ok()?).await.ok()?;

@@ -1,4 +1,4 @@
-//! The UDP sockets of HTTP/3: bound beside those of HTTPS, inherited with what belongs to them, or bound later, where
+//! The UDP sockets of HTTP/3: bound together with the HTTPS sockets, inherited with their state, or bound later if
 //! another program had the port at the start.
 
 use std::io;
@@ -23,23 +23,23 @@ use devanture_control::environments::VisitorPorts;
 use devanture_serve::listen::Drain;
 use devanture_serve::listen::quic::{self, Place, Predecessor};
 
-/// Sockets of one address: threads have one byte of a connection id.
+/// Maximum of sockets for one address: a connection id has one byte for the thread.
 const SOCKETS_MAX: usize = 255;
-/// Time between two tries to bind a port that another program has.
+/// Interval of attempts to bind a port in use.
 const BIND_AGAIN: Duration = Duration::from_secs(2);
 
 /// The socket of one thread.
 pub(super) struct QuicSocket {
     pub(super) socket: UdpSocket,
     pub(super) place: Place,
-    /// The edge that this one takes over from, as this thread has it.
+    /// The predecessor edge, as seen by the thread.
     pub(super) predecessor: Option<Predecessor>,
-    /// What the edge passes on that takes over from this one.
+    /// Receives sockets by which a successor forwards packets.
     pub(super) successors: UnboundedReceiver<UnixDatagram>,
     after: UnboundedSender<UnixDatagram>,
 }
 
-/// The same for the edge that takes over.
+/// A copy of the socket for the successor.
 pub(crate) struct QuicCopy {
     socket: UdpSocket,
     address: SocketAddr,
@@ -53,7 +53,7 @@ impl QuicSocket {
         Self { socket, place, predecessor, successors, after }
     }
 
-    /// Binds one for each of `count` threads.
+    /// Binds one socket for each of `count` threads.
     pub(super) fn bind_all(address: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
         let sockets = quic::bind_all(address, count.min(SOCKETS_MAX))?;
         let (threads, generation) = (u8::try_from(sockets.len()).unwrap_or(u8::MAX), rand::random());
@@ -61,7 +61,7 @@ impl QuicSocket {
         Ok(sockets.into_iter().zip(0..).map(|(socket, thread)| Self::new(socket, place(thread), None)).collect())
     }
 
-    /// Takes those of the running edge for `address` and so many threads, if it has them.
+    /// Takes the running edge's sockets for `address`, if their number is `count`.
     pub(super) fn inherit(inherited: &mut Inherited, address: SocketAddr, count: usize) -> Vec<Self> {
         let sockets: Vec<UdpSocket> = inherited.take(Listener::Http3, address);
         let forwards: Vec<UnixDatagram> = inherited.take(Listener::Http3Forward, address);
@@ -78,7 +78,7 @@ impl QuicSocket {
         each.collect()
     }
 
-    /// What the edge gets that takes over.
+    /// Returns a copy for the successor.
     pub(super) fn copy(&self) -> io::Result<QuicCopy> {
         Ok(QuicCopy {
             socket: self.socket.try_clone()?,
@@ -90,16 +90,16 @@ impl QuicSocket {
 }
 
 impl QuicCopy {
-    /// What it is, and where.
+    /// Returns kind and address of the socket.
     pub(crate) const fn listening(&self) -> Listening {
         Listening { listener: Listener::Http3, address: self.address }
     }
 
-    /// The descriptors for an edge that takes over: the socket, and the end of a pair by which it passes on what is for
-    /// this one. The thread gets the other end.
+    /// Returns the descriptors for a successor: the socket, and one end of a pair by which the successor forwards the
+    /// predecessor's packets. The thread gets the opposite end.
     pub(crate) fn give(&self) -> io::Result<[(Listening, OwnedFd); 2]> {
         let (here, there) = UnixDatagram::pair()?;
-        // A thread that has ended reads nothing.
+        // A thread that has ended reads no packets.
         drop(self.after.send(here));
         let listening = |listener| Listening { listener, ..self.listening() };
         let socket = self.socket.try_clone()?;
@@ -107,25 +107,24 @@ impl QuicCopy {
     }
 }
 
-/// The socket of a thread as the thread gets it.
+/// The socket of a thread, as sent to the thread.
 pub(super) struct ThreadQuic {
     pub(super) quic: QuicSocket,
-    /// `Alt-Svc` of its answers from then on; `None` where they have it from the start on.
+    /// `Alt-Svc` of later responses; `None` if sent from the start on.
     pub(super) alt_svc: Option<HeaderValue>,
 }
 
-/// The parts that learn of sockets which are bound later.
+/// Receivers of sockets that are bound later.
 pub(super) struct LaterBinding {
-    /// The threads that have none.
+    /// The threads without a socket.
     pub(super) threads: Vec<oneshot::Sender<ThreadQuic>>,
     pub(super) health: Arc<Health>,
-    /// What the edge gets that takes over.
+    /// The copies for the successor.
     pub(super) copies: SharedCopies,
 }
 
 impl LaterBinding {
-    /// Binds the port once it is free, where it was not at the start. Until then it is tried, but for the time of a
-    /// drain.
+    /// Binds the port once free, if the port was in use at the start. Attempts continue until a drain begins.
     pub(super) fn begin(self, control: &Runtime, listen: &Listen, addresses: Addresses, mut drain: Drain) {
         if !listen.tries_http3() || addresses.http3.is_some() {
             return;
@@ -147,7 +146,7 @@ impl LaterBinding {
 
     fn try_bind(&self, address: SocketAddr) -> Option<Vec<QuicSocket>> {
         let mut copies = self.copies.lock();
-        // The next edge tries it by itself, and the system would give packets to both.
+        // The successor binds the port itself, and the system would deliver packets to both.
         if copies.are_given {
             return None;
         }
@@ -159,7 +158,7 @@ impl LaterBinding {
     fn serve(self, listen: &Listen, address: SocketAddr, sockets: Vec<QuicSocket>) {
         let alt_svc = alt_svc(listen, Some(address));
         for (thread, quic) in self.threads.into_iter().zip(sockets) {
-            // A thread that has ended serves nothing.
+            // A thread that has ended serves no requests.
             drop(thread.send(ThreadQuic { quic, alt_svc: alt_svc.clone() }));
         }
         self.health.serves_http3(visitor_ports(listen, address, address));
@@ -167,7 +166,7 @@ impl LaterBinding {
     }
 }
 
-/// The ports by which visitors reach an edge that listens there.
+/// Returns the visitor ports of an edge with the given addresses.
 pub(super) fn visitor_ports(listen: &Listen, https: SocketAddr, http3: SocketAddr) -> VisitorPorts {
     let https = listen.public_port.unwrap_or_else(|| https.port());
     VisitorPorts { https, http3: listen.http3_port(http3.port()) }

@@ -1,5 +1,5 @@
-//! Who may call the API: the credentials, with `[[trust]]` and `[oidc]` of `edge.toml`, and the file of the client's
-//! secret where it lies.
+//! Callers of the API: the credentials, with `[[trust]]` and `[oidc]` of `edge.toml`, and the file of the client
+//! secret.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use devanture_store::catalog::Catalog;
 
 const KEY: &str = "oidc.client_secret_file";
 
-/// The credentials of callers of the API, which handlers look visitors up by; their last uses are noted from now on.
+/// Creates the credentials of API callers, also used by handlers to look up visitors; records their last uses from now
+/// on.
 pub(super) fn begin(
     sole: &SoleWork,
     catalog: Arc<dyn Catalog>,
@@ -35,12 +36,12 @@ pub(super) fn begin(
     (credentials, handler)
 }
 
-/// The file of the client's secret.
+/// Returns the file of the client secret.
 pub(super) fn secret_file(file: &EdgeFile, base: &Path) -> Option<PathBuf> {
     file.oidc.as_ref()?.client_secret_file.as_ref().map(|path| base.join(path))
 }
 
-/// Has the credentials follow what a file says.
+/// Applies the settings of a file to the credentials.
 pub(super) fn set(credentials: &Credentials, file: &EdgeFile, base: &Path) {
     let (mut trusts, mut oidc) = (file.trusts.clone(), file.oidc.clone());
     if let Some(oidc) = &mut oidc {
@@ -52,7 +53,7 @@ pub(super) fn set(credentials: &Credentials, file: &EdgeFile, base: &Path) {
     credentials.set_trusts(&trusts, oidc.as_ref());
 }
 
-/// Checks that the secret of the client can be used, and the authorities of issuers.
+/// Checks that the client secret and the authorities of issuers can be used.
 ///
 /// # Errors
 /// [`StartError::Storage`] and [`StartError::StorageFile`].

@@ -1,4 +1,4 @@
-//! The socket in the data folder: through it the owner of the folder calls a running edge without a token.
+//! The socket in the data folder, through which the owner of the folder calls a running edge without a token.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -38,21 +38,21 @@ use devanture_store::catalog::Catalog;
 
 /// The name of the socket in the data folder.
 pub const SOCKET_NAME: &str = "control.sock";
-/// Pause after a connection could not be accepted.
+/// Pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Longest time until the running edge has said something about itself.
+/// Time limit of a response of the running edge about itself.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Longest time that a connection to the address of the API may take.
+/// Time limit of a connect to the address of the API.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// The socket, and what it was bound to first.
+/// The socket, and its first listener.
 pub(super) struct LocalSocket {
     socket: Arc<OwnSocket>,
     first: Option<UnixListener>,
 }
 
-/// Opens the socket. An edge without it serves all the same, and tries again: `token` and `account` beside it cannot
-/// work until then.
+/// Opens the socket. Without the socket, the edge serves nevertheless, and tries again; meanwhile, the commands `token`
+/// and `account` fail.
 pub(super) fn bind(socket: &Arc<OwnSocket>) -> LocalSocket {
     let bound = socket.bind().inspect_err(|error| {
         tracing::warn!(path = %socket.path().display(), %error, "the local socket cannot be opened yet: until it is, tokens and accounts can be made only while the edge is stopped");
@@ -60,7 +60,7 @@ pub(super) fn bind(socket: &Arc<OwnSocket>) -> LocalSocket {
     LocalSocket { socket: Arc::clone(socket), first: bound.ok() }
 }
 
-/// Serves the API to every user who may open the socket. Ends with the thread.
+/// Serves the API to every user with access to the socket. Ends with the thread.
 pub(super) async fn serve(local: LocalSocket, catalog: Arc<dyn Catalog>, admin: Arc<Admin>) {
     let LocalSocket { socket, first } = local;
     tokio::task::spawn_local(health_socket::serve(Arc::clone(&socket), Arc::clone(&catalog), Arc::clone(&admin)));
@@ -75,7 +75,7 @@ pub(super) async fn serve(local: LocalSocket, catalog: Arc<dyn Catalog>, admin: 
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(error) => {
-                // As when no descriptor is left: that passes.
+                // A temporary failure, for example a lack of descriptors.
                 tracing::warn!(%error, "a local connection could not be taken");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
                 continue;
@@ -95,8 +95,8 @@ pub(super) async fn serve(local: LocalSocket, catalog: Arc<dyn Catalog>, admin: 
     }
 }
 
-/// Checks, before a catalog is made, that nothing answers at the address of the API: an edge whose data folder was
-/// moved or replaced while it runs would take no token out of a new one.
+/// Checks, before a catalog is created, that no server listens at the address of the API: an edge whose data folder was
+/// moved or replaced at run time would accept no token from a new catalog.
 async fn check_no_edge_runs(file: &EdgeFile, data_dir: &Path) -> Result<(), LocalError> {
     let admin = file.listen.admin;
     match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(admin)).await {
@@ -105,16 +105,16 @@ async fn check_no_edge_runs(file: &EdgeFile, data_dir: &Path) -> Result<(), Loca
     }
 }
 
-/// Why what was asked for locally was not done.
+/// Error of a local operation.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// The edge, or the catalog, refused.
+    /// The edge, or the catalog, refused the operation.
     #[error("{}", detail(.0))]
     Refused(#[from] Error),
-    /// Neither the edge nor the catalog can be used.
+    /// Neither the edge nor the catalog is usable.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// An edge runs, and not over this data folder.
+    /// An edge runs, but with another data folder.
     #[error(
         "something answers at {admin}, and {data_dir} holds no catalog: if it is this edge, its data folder was moved or \
          replaced while it runs. Put the folder back, or stop the edge first"
@@ -125,15 +125,15 @@ pub enum LocalError {
         /// The data folder.
         data_dir: String,
     },
-    /// A signal ended it, and nothing stays paused.
+    /// A signal interrupted the operation, and no pause remains.
     #[error("it was interrupted, and changes go on")]
     Interrupted,
-    /// The running edge did not answer.
+    /// The running edge did not respond.
     #[error("the running edge does not answer: {0}")]
     Unanswered(String),
 }
 
-/// A problem with what to do about it.
+/// Returns a problem with its hint.
 fn detail(Error(problem): &Error) -> String {
     match &problem.hint {
         Some(hint) => format!("{problem}\nhint: {hint}"),
@@ -141,9 +141,9 @@ fn detail(Error(problem): &Error) -> String {
     }
 }
 
-/// Problems of the stored state, a sentence for each: environments whose instances cannot start, as their secrets
-/// lack their key; and, while no edge runs, apps with names that `edge.toml` reserves. Empty if neither the running
-/// edge nor the catalog can be asked.
+/// Returns problems of the stored state, a sentence for each: environments whose instances cannot start because the key
+/// of their secrets is missing; and, without a running edge, apps with names reserved by `edge.toml`. Empty if neither
+/// the running edge nor the catalog is reachable.
 pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     let data_dir = data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
@@ -154,7 +154,7 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
         found.extend(text.lines().filter_map(|line| line.strip_prefix(SECRETS_LINE)).map(str::to_owned));
         return found;
     }
-    // A folder that no edge has used yet stays as it is.
+    // A folder that no edge has used yet is left unchanged.
     let is_used = data_dir.join(CATALOG_NAME).exists();
     let catalog = if is_used { open_catalog_alone(file, base).await.ok() } else { None };
     let mut found = environments::clashing_names(file, catalog.as_deref()).await.unwrap_or_default();
@@ -165,12 +165,11 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     found
 }
 
-/// Asks the edge that runs over the data folder whether it is live, or with `ready` whether it takes requests, also
-/// while its socket there cannot be reached. Gives its answer, which has lines about what is not well although it
-/// serves.
+/// Asks the running edge of the data folder for its liveness, or with `ready` for its readiness, even if the socket in
+/// the folder cannot be reached. Returns the response, whose lines may report faults of a serving edge.
 ///
 /// # Errors
-/// [`LocalError`] if no edge runs, if it does not answer within 5 seconds, or if it is not ready.
+/// [`LocalError`] if no edge runs, if no response arrives within 5 seconds, or if the edge is not ready.
 pub async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<String, LocalError> {
     let path = if ready { "/health/ready" } else { "/health/live" };
     let data_dir = data_dir(file, base);
@@ -183,13 +182,13 @@ pub async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<String,
     ask_text(&socket, path).await
 }
 
-/// Operations of the owner of the data folder: by the running edge if there is one, else in the catalog itself.
+/// Operations of the owner of the data folder: through the running edge if any, and in the catalog otherwise.
 pub struct Local(Way);
 
 enum Way {
-    /// The edge runs, and has this socket.
+    /// The edge runs, with the given socket.
     Running(PathBuf),
-    /// It does not, and the catalog is open here.
+    /// The edge does not run, and the catalog is open.
     Stopped(Box<Credentials>),
 }
 
@@ -197,7 +196,7 @@ impl Local {
     /// Finds the running edge, or opens the catalog.
     ///
     /// # Errors
-    /// Where the catalog cannot be opened.
+    /// Fails if the catalog cannot be opened.
     pub async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
         let data_dir = data_dir(file, base);
         let socket = data_dir.join(SOCKET_NAME);
@@ -214,10 +213,10 @@ impl Local {
         Ok(Self(Way::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
     }
 
-    /// Makes a token.
+    /// Creates a token.
     ///
     /// # Errors
-    /// [`LocalError`], as all of these.
+    /// [`LocalError`].
     pub async fn create_token(&self, request: TokenRequest) -> Result<TokenMade, LocalError> {
         match &self.0 {
             Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/tokens", Some(&request)).await?),
@@ -262,7 +261,7 @@ impl Local {
         }
     }
 
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
     /// [`LocalError`].
@@ -284,7 +283,7 @@ impl Local {
         }
     }
 
-    /// Gives an account another password.
+    /// Sets the password of an account.
     ///
     /// # Errors
     /// [`LocalError`].
@@ -313,7 +312,7 @@ impl Local {
     }
 }
 
-/// Makes a token: by the running edge where there is one, else in the catalog itself.
+/// Creates a token: through the running edge if any, and in the catalog otherwise.
 ///
 /// # Errors
 /// [`LocalError`].
@@ -323,10 +322,10 @@ pub async fn create_token(file: &EdgeFile, base: &Path, request: TokenRequest) -
 
 /// A request without a body.
 pub(super) const NOTHING: Option<&()> = None;
-/// Tokens that are asked for at once.
+/// Number of tokens per request.
 const PAGE: usize = 1_000;
 
-/// One segment of a path.
+/// Encodes one segment of a path.
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
@@ -339,13 +338,13 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, LocalError> {
     serde_json::from_slice(body).map_err(|error| unanswered(&error))
 }
 
-/// Asks the running edge for a text; it has [`ANSWER_MAX`] for it.
+/// Requests a text from the running edge within [`ANSWER_MAX`].
 pub(crate) async fn ask_text(socket: &Path, path: &str) -> Result<String, LocalError> {
     text_in_time(ask(socket, Method::GET, path, NOTHING)).await
 }
 
-/// As [`ask_text`], of the health of an edge whose socket in the data folder cannot be reached. `None` where none is
-/// there.
+/// Requests the health, as [`ask_text`] does, of an edge whose socket in the data folder cannot be reached. `None`
+/// without an edge.
 pub(crate) async fn ask_beside(data_dir: &Path, path: &str) -> Option<Result<String, LocalError>> {
     let stream = health_socket::connect(data_dir).await?;
     Some(text_in_time(exchange(stream, Method::GET, path, None)).await)
@@ -357,7 +356,7 @@ async fn text_in_time(answer: impl Future<Output = Result<Bytes, LocalError>>) -
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// Asks the running edge, and gives the body of its answer where it is a good one.
+/// Sends a request to the running edge; returns the body of a successful response.
 pub(super) async fn ask<T: Serialize + Sync>(
     socket: &Path,
     method: Method,
@@ -372,7 +371,7 @@ pub(super) async fn ask<T: Serialize + Sync>(
     send(socket, method, path, bytes).await
 }
 
-/// As [`ask`], with a body of any media type.
+/// Sends a request as [`ask`] does, with a body of any media type.
 pub(super) async fn send(
     socket: &Path,
     method: Method,
@@ -390,7 +389,7 @@ pub(super) async fn send(
     exchange(stream, method, path, body).await
 }
 
-/// Makes one request over a connection, and gives the body of the answer where it is a good one.
+/// Sends one request over a connection; returns the body of a successful response.
 async fn exchange(
     stream: UnixStream,
     method: Method,
@@ -408,7 +407,7 @@ async fn exchange(
     }
     let request = request.body(Full::new(bytes)).map_err(|error| unanswered(&error))?;
     let response = sender.send_request(request).await.map_err(|error| match error.is_incomplete_message() {
-        // It was at work on an answer that takes long, as that of `verify`.
+        // The edge was working on a long response, for example of `verify`.
         true => LocalError::Unanswered(format!("{error}, as it ends or a new edge takes over; run this again")),
         false => unanswered(&error),
     })?;

@@ -1,5 +1,5 @@
-//! The local disk in front of a bucket: what the bucket lacks is reported at the start, and what is not live leaves the
-//! disk once it takes too much of it.
+//! The local disk in front of a bucket: blobs missing in the bucket are reported at the start, and unused blobs are
+//! evicted from the disk beyond a limit.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,32 +17,32 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::records;
 use devanture_store::s3::Bucket;
 
-/// Pause between two looks at what the disk holds.
+/// Pause between two checks of the disk.
 const PAUSE: Duration = Duration::from_secs(3_600);
-/// The same while the disk has less free than is to stay free.
+/// Pause between two checks while the free space is too low.
 const PAUSE_SHORT: Duration = Duration::from_secs(60);
-/// Pause before the first one: a start has enough to do.
+/// Pause before the first check: a start has enough work.
 const FIRST_AFTER: Duration = Duration::from_secs(300);
-/// Seconds for which what was written or read stays, whatever refers to it: a push may rely on it, and the assets of
-/// what was live a while ago answer (law 10).
+/// Seconds for which written or read blobs stay without a reference: a push may rely on a blob, and assets of recently
+/// live versions are still served (law 10).
 const UNUSED_S: u64 = 24 * 3_600;
 
-/// The disk of this node in front of a bucket.
+/// The node's disk in front of a bucket.
 #[derive(Clone)]
 pub(super) struct LocalTier {
     pub(super) tiered: Arc<TieredBlobs>,
     pub(super) bucket: Bucket,
-    /// Bytes beyond which what is not live leaves the disk.
+    /// Size above which unused blobs are evicted.
     pub(super) bytes_max: u64,
-    /// What is to stay free on the disk: where it is not, all that is not live leaves it.
+    /// Required free space: below, all unused blobs are evicted.
     pub(super) free_space: Arc<FreeSpace>,
 }
 
 impl LocalTier {
-    /// Tries the bucket, and looks after the disk from now on.
+    /// Probes the bucket, and maintains the disk from now on.
     pub(super) fn start(&self, sole: &SoleWork, catalog: &Arc<dyn Catalog>, live: Live) {
         let bucket = self.bucket.clone();
-        // Not waited for: a node starts without its bucket.
+        // In the background: a node starts without its bucket.
         sole.spawn(async move {
             let report = blobs::probe(&bucket).await;
             if report.is_good() {
@@ -82,8 +82,8 @@ impl LocalTier {
         });
     }
 
-    /// Removes what is beyond the limit. What a collection took stays as long as there is room: should the bucket have
-    /// lost it, this is the last copy.
+    /// Evicts unused blobs beyond the limit. Blobs removed from the bucket by a collection stay as long as space
+    /// remains: if the bucket lost a blob, the disk has the last copy.
     async fn tidy(&self, catalog: &dyn Catalog) -> Result<EvictReport, Error> {
         let kept = self.kept(catalog).await?;
         let keeps = |key: Key| kept.contains(&key);
@@ -92,7 +92,7 @@ impl LocalTier {
         Ok(self.tiered.evict(&keeps, bytes_max, unused_since_s).await?)
     }
 
-    /// The manifests and files of all versions that are live or that aliases point to.
+    /// Returns the manifests and files of all versions that are live or have an alias.
     async fn kept(&self, catalog: &dyn Catalog) -> Result<HashSet<Key>, Error> {
         let mut versions: HashSet<VersionId> = HashSet::new();
         let mut pointers = Scan::new(catalog, records::LIVE_PREFIX);
@@ -105,7 +105,7 @@ impl LocalTier {
         }
         let mut kept = HashSet::new();
         for version in versions {
-            // Where one cannot be read, nothing leaves: its files would be among those.
+            // If a manifest is unreadable, no blob is evicted: the version's files would be among the evicted blobs.
             let manifest = stored_manifest(&*self.tiered, version).await?;
             let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
             kept.extend(blobs.into_iter().map(Key::Blob));

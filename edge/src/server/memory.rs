@@ -1,11 +1,11 @@
-//! Memory that the process may use, and the part of it that loaded versions may take where nothing is set.
+//! The memory limit of the process, and the default limit of loaded versions.
 
 use std::path::Path;
 
 use devanture_config::limits::Limits;
 
-/// The limits, with a limit of loaded versions where none is set: half of what the process may use, as the other half
-/// is for connections, for encoding and for what the system keeps of files.
+/// Returns the limits, with a default for the memory of loaded versions: half of the usable memory, because the other
+/// half is for connections, for encoding and for the system's page cache.
 pub(super) fn bounded(limits: &Limits) -> Limits {
     let set = limits.loaded_memory_bytes_max;
     let of_process = Some(limits.process_memory_bytes_max).filter(|bytes| *bytes > 0);
@@ -14,8 +14,7 @@ pub(super) fn bounded(limits: &Limits) -> Limits {
     Limits { loaded_memory_bytes_max, ..limits.clone() }
 }
 
-/// Bytes of memory that the process may use: those of the machine, or of its control groups if that is less. `None`
-/// where the system does not say.
+/// Returns the usable memory in bytes: of the machine, or of the control groups if less. `None` if unknown.
 fn usable_bytes() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| machine_bytes(&text));
     let own = std::fs::read_to_string("/proc/self/cgroup").ok();
@@ -23,14 +22,14 @@ fn usable_bytes() -> Option<u64> {
     machine.into_iter().chain(group).min()
 }
 
-/// What `/proc/meminfo` says of the machine (proc_meminfo(5)).
+/// Parses the machine's memory from `/proc/meminfo` (proc_meminfo(5)).
 fn machine_bytes(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib.saturating_mul(1_024))
 }
 
-/// The least limit of the control group that `/proc/self/cgroup` names and of those above it (cgroups(7), version 2).
+/// Returns the lowest limit of the control group in `/proc/self/cgroup` and its parents (cgroups(7), version 2).
 fn group_bytes(text: &str, root: &Path) -> Option<u64> {
     let name = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     let own = root.join(name.trim_start_matches('/'));

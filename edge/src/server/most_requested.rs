@@ -1,4 +1,4 @@
-//! Which environments were requested most, for the next start: it loads these first.
+//! Records the most requested environments for the next start, which loads them first.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use devanture_serve::live::Loader;
 
 /// The file in the data folder.
 const NAME: &str = "requests.json";
-/// Most environments that are written: those behind them differ little.
+/// Maximum of recorded environments: the rest differ little.
 const ENVIRONMENTS_MAX: usize = 1_000;
-/// Longest file that is read.
+/// Maximum size of the file.
 const BYTES_MAX: u64 = 1024 * 1024;
-/// Interval of writes; one more is made at the end.
+/// Interval of writes; a final write happens at the end.
 const WRITTEN_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Requests by app and environment.
 pub(super) type Requests = HashMap<(AppName, PlaceName), u64>;
 
-/// The file, and what is written into it. Cheap to clone.
+/// The file, and the counts to write. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Record {
     path: PathBuf,
@@ -34,7 +34,7 @@ impl Record {
         Self { path: data_dir.join(NAME), tallies: loader.tallies().clone() }
     }
 
-    /// The counts that an earlier process left; empty if they cannot be read.
+    /// Reads the counts of an earlier process; empty if unreadable.
     pub(super) fn read(&self) -> Requests {
         let is_short = std::fs::metadata(&self.path).is_ok_and(|file| file.len() <= BYTES_MAX);
         let text = if is_short { std::fs::read(&self.path).unwrap_or_default() } else { Vec::new() };
@@ -42,7 +42,7 @@ impl Record {
         counts.into_iter().map(|(app, name, count)| ((app, name), count)).collect()
     }
 
-    /// Writes the counts of this process, the highest first.
+    /// Writes the counts of the process, the highest first.
     pub(super) fn write(&self) {
         let mut counts = self.tallies.requests();
         if counts.is_empty() {
@@ -56,7 +56,7 @@ impl Record {
         }
     }
 
-    /// Writes the counts now and then, for as long as the edge runs.
+    /// Writes the counts periodically, as long as the edge runs.
     pub(super) async fn keep_writing(self) {
         loop {
             tokio::time::sleep(WRITTEN_EVERY).await;

@@ -1,5 +1,5 @@
-//! What operations on the whole node need: its folders, and gauges that are read for each scrape beside those of what
-//! is served, of certificates, the catalog's file and the disk.
+//! Parts for operations on the whole node: its folders, and gauges read at each scrape in addition to the gauges of
+//! live versions, certificates, the catalog file and the disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use devanture_serve::handler::read_integrity_reports;
 use devanture_serve::tls::{self, Certificates};
 use devanture_store::blobs::{CacheUse, Survey};
 
-/// Starts to count what the data folder holds, and gives what each scrape reads.
+/// Starts to count the content of the data folder, and returns the parts for scrapes.
 pub(super) fn start(
     (file, base): (&EdgeFile, &Path),
     data_dir: &Path,

@@ -1,5 +1,5 @@
-//! A socket in the data folder, which the next edge binds again while this one may still be there; where it is not
-//! there any more, or could not be bound, as on a disk that was read-only at the start, this edge does so.
+//! A socket in the data folder. A successor binds the path again while the edge may still be running; if the socket
+//! disappears, or could not be bound at the start because the disk was read-only, the edge binds the socket again.
 
 use std::fs::Permissions;
 use std::io;
@@ -17,33 +17,34 @@ use super::data_socket;
 use devanture_base::durable;
 use devanture_store::catalog::Catalog;
 
-/// For the owner alone.
+/// Access only for the owner.
 const MODE: u32 = 0o600;
-/// Time between two looks at whether it is there.
+/// Interval of checks that the socket exists.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What tells a file from the next one of its name: the device, the inode, which may be lent again, and the time.
+/// Identity of a file in contrast to a later file of the same name: the device, the inode, which may be reused, and the
+/// time.
 type Identity = (u64, u64, i64, i64);
 
-/// What became of the socket.
+/// State of the socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It could not be bound yet.
+    /// Not bound yet.
     Unbound,
-    /// This edge bound it.
+    /// Bound by the edge.
     Bound(Identity),
-    /// Its edge ends, or another one has its place.
+    /// The edge ends, or a successor has bound the path.
     Over,
 }
 
-/// A path that this edge binds.
+/// A path that the edge binds.
 pub(crate) struct OwnSocket {
     path: PathBuf,
     state: Mutex<State>,
 }
 
 impl OwnSocket {
-    /// That of a path, which is not bound yet.
+    /// Creates the unbound socket of a path.
     pub(crate) fn at(path: PathBuf) -> Arc<Self> {
         Arc::new(Self { path, state: Mutex::new(State::Unbound) })
     }
@@ -52,10 +53,10 @@ impl OwnSocket {
         &self.path
     }
 
-    /// Binds it, in place of what an edge left there that was killed, or that this one took over from.
+    /// Binds the socket, replacing the socket of a killed edge or of the predecessor.
     ///
     /// # Errors
-    /// Those of the system; and after [`OwnSocket::remove`].
+    /// Errors of the system, or a call after [`OwnSocket::remove`].
     pub(crate) fn bind(&self) -> io::Result<net::UnixListener> {
         let mut state = self.state.lock();
         if *state == State::Over {
@@ -69,16 +70,16 @@ impl OwnSocket {
         Ok(listener)
     }
 
-    /// Whether it is there as this edge bound it, and this edge may see that.
+    /// Returns true if the socket exists as bound by the edge, and is visible to the edge.
     pub(crate) fn stands(&self) -> bool {
         matches!(*self.state.lock(), State::Bound(own) if identity(&self.path) == Some(own))
     }
 
-    /// Binds it as soon as it does not stand and can be bound, which is tried every few seconds.
+    /// Waits until the socket is missing and can be bound, with an attempt every few seconds.
     async fn bound_again(&self, catalog: &dyn Catalog) -> UnixListener {
         loop {
             sleep(LOOK_EVERY).await;
-            // An edge that took the catalog over binds it for itself; a folder in this edge's place gets nothing.
+            // A successor with the catalog binds the socket itself; a replaced data folder gets no socket.
             if self.stands() || catalog.check_in_place().is_err() {
                 continue;
             }
@@ -92,7 +93,7 @@ impl OwnSocket {
         }
     }
 
-    /// Removes it, unless another edge has bound it since. It is not bound again.
+    /// Removes the socket, unless a successor has bound the path since. The socket is not bound again.
     pub(crate) fn remove(&self) {
         let before = std::mem::replace(&mut *self.state.lock(), State::Over);
         if matches!(before, State::Bound(own) if identity(&self.path) == Some(own)) {
@@ -101,16 +102,16 @@ impl OwnSocket {
     }
 }
 
-/// Listens on an [`OwnSocket`], and goes on where that had to be bound again.
+/// A listener on an [`OwnSocket`] that continues after the socket is bound again.
 pub(crate) struct KeptListener {
     socket: Arc<OwnSocket>,
     catalog: Arc<dyn Catalog>,
-    /// `None` while it could not be bound.
+    /// `None` until the socket is bound.
     listener: Option<UnixListener>,
 }
 
 impl KeptListener {
-    /// Over what the socket was bound to first. Called within a runtime.
+    /// Creates a listener with the first bound socket. Must be called within a runtime.
     pub(crate) fn new(
         socket: Arc<OwnSocket>,
         first: Option<net::UnixListener>,
@@ -120,10 +121,10 @@ impl KeptListener {
         Ok(Self { socket, catalog, listener })
     }
 
-    /// The next connection. Dropped before it came, nothing is lost.
+    /// Accepts the next connection. Cancel safe.
     ///
     /// # Errors
-    /// Those of the system, as when no descriptor is left: that passes.
+    /// Errors of the system, which may be temporary, for example a lack of descriptors.
     pub(crate) async fn accept(&mut self) -> io::Result<UnixStream> {
         loop {
             let come = async {
@@ -164,7 +165,7 @@ mod tests {
         assert!(!own.stands() && next.stands());
         own.remove();
         assert!(path.exists());
-        // One that was never bound has nothing to remove.
+        // A socket that was never bound leaves no file to remove.
         OwnSocket::at(path.clone()).remove();
         assert!(path.exists());
         next.remove();

@@ -1,4 +1,4 @@
-//! The keys of `edge.toml` that change while the edge runs.
+//! The keys of `edge.toml` that can change at run time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use devanture_control::ledger;
 use devanture_serve::listen::ConnectionLimits;
 use devanture_serve::{listen, version};
 
-/// Whether [`super::Server::reload`] applies a key of `edge.toml`; any other waits for a restart.
+/// Returns true if [`super::Server::reload`] applies a key of `edge.toml`; any other key requires a restart.
 #[must_use]
 pub fn is_applied_at_reload(key: &str) -> bool {
     match key {
         "drain_timeout_ms" | "listen.trusted_proxies" | "oidc" | "tls.profile" | "trust" => true,
         "compress.background" | "compress.dictionary_days" | "compress.dictionary_versions" => true,
-        // Read where the tasks that they are about begin.
+        // Read at the start of the tasks concerned.
         "retention.collect_every_s" | "watch.before_s" => false,
-        // What one app may have another value of is applied for all of them.
+        // Limits with exceptions for single apps are applied for all apps.
         _ if key.starts_with("limits.apps.") => true,
         _ if key.starts_with("limits.") => {
             let name = key.trim_start_matches("limits.");
@@ -33,7 +33,7 @@ fn limits_applied() -> impl Iterator<Item = &'static str> {
     ledger::LIMITS_APPLIED.iter().chain(listen::LIMITS_APPLIED).chain(version::LIMITS_APPLIED).copied()
 }
 
-/// What the serving threads look at again and again.
+/// Settings that the serving threads read repeatedly.
 pub(super) struct Reloadable {
     connections: [ConnectionLimits; 2],
     trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
@@ -49,12 +49,12 @@ impl Reloadable {
         }
     }
 
-    /// The folder that paths of `edge.toml` begin in.
+    /// Returns the base folder of paths in `edge.toml`.
     pub(super) fn base(&self) -> &Path {
         &self.base
     }
 
-    /// For connections to come, and of the proxies, for all requests to come.
+    /// Applies the settings to new connections, and the trusted proxies to all later requests.
     pub(super) fn set(&self, file: &EdgeFile) {
         for connections in &self.connections {
             connections.set(&file.limits, &file.listen.trusted_proxies);

@@ -1,4 +1,4 @@
-//! The certificates that this edge shows to other nodes and to etcd: read again when their files change.
+//! The certificates for other nodes and etcd, read again after their files change.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,16 +10,16 @@ use super::error::StartError;
 use super::stores::Stores;
 use devanture_serve::tls::{Changes, WATCH_INTERVAL};
 
-/// Reads files again; what they said before stays where they are not good.
+/// Reads files again; invalid files leave the earlier content in use.
 type Read = Box<dyn Fn() -> Result<(), StartError> + Send + Sync>;
 
-/// All of them. A clone is for the same files.
+/// All certificate files. Clones share the files.
 #[derive(Clone)]
 pub(super) struct Renewal(Arc<Vec<Files>>);
 
-/// Files that are good or bad together.
+/// Files that are valid or invalid together.
 struct Files {
-    /// Whom the certificate is for.
+    /// The peers that the certificate is for.
     whom: &'static str,
     changes: Changes,
     read: Read,
@@ -32,7 +32,7 @@ impl Files {
 }
 
 impl Renewal {
-    /// Looks from now on at those of a node and of its etcd, where there are any.
+    /// Watches the files of a node and of its etcd from now on, if present.
     pub(super) fn start(control: &Runtime, cluster: Option<&Cluster>, stores: &mut Stores) -> Self {
         let identity = cluster.map(Cluster::identity).map(|identity| {
             let paths = identity.paths();
@@ -45,12 +45,12 @@ impl Renewal {
         renewal
     }
 
-    /// Reads all files again, and gives what is wrong with them.
+    /// Reads all files again, and returns all errors.
     pub(super) fn reload(&self) -> Vec<StartError> {
         self.0.iter().filter_map(|files| files.changes.reload(&files.read).err()).collect()
     }
 
-    /// Looks at the files every [`WATCH_INTERVAL`] and reads them again when they have changed; never ends.
+    /// Checks the files every [`WATCH_INTERVAL`], and reads changed files again; never ends.
     async fn watch(self) {
         if self.0.is_empty() {
             return;
@@ -61,13 +61,13 @@ impl Renewal {
         loop {
             interval.tick().await;
             let renewal = self.clone();
-            // The disk may be slow. A panic there would leave the certificates as they are.
+            // The disk may be slow. A panic in the blocking task leaves the certificates unchanged.
             drop(tokio::task::spawn_blocking(move || renewal.look(is_first)).await);
             is_first = false;
         }
     }
 
-    /// Reads what has changed; at first all of it, since it may have changed between the start and the first look.
+    /// Reads changed files; at first all files, since changes between the start and the first check are possible.
     fn look(&self, is_first: bool) {
         for Files { whom, changes, read } in self.0.iter() {
             let looked = if is_first { changes.reload(read) } else { changes.look(read) };

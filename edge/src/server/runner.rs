@@ -14,8 +14,8 @@ use devanture_control::runner::{Parts, Runner};
 use devanture_serve::live::Live;
 use devanture_serve::proxy::Registry;
 
-/// Starts it, and with it what is live, or goes on with the instances of the edge before; `None` if the file does not
-/// want it.
+/// Starts the runner with the live backends, or continues with the instances of the predecessor; `None` if the runner
+/// is off.
 ///
 /// # Errors
 /// [`StartError::Runner`], also where the folder of backends is unknown.
@@ -55,7 +55,7 @@ pub(super) fn start(
     };
     let begin = || -> Result<Runner, StartError> {
         control.block_on(devanture_control::environments::give_user_ids_apart(&*stores.catalog))?;
-        // As late as can be: they stand still from here on until this edge serves.
+        // As late as possible: the instances are suspended from here on until the edge serves.
         let parts = Parts { handover: arrival.instances()?, ..parts };
         control.block_on(Runner::start(parts)).map_err(StartError::Runner)
     };
@@ -68,7 +68,7 @@ pub(super) fn start(
     }
 }
 
-/// Finds what keeps backends from being run, without starting any.
+/// Checks that backends can be run, without starting a backend.
 ///
 /// # Errors
 /// As [`start`].
@@ -79,13 +79,13 @@ pub(super) fn check(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
     Runner::check_settings(&file.runner, &folder_of(file, base)?, base).map_err(StartError::Runner)
 }
 
-/// Where backends lie.
+/// Returns the folder of backends.
 pub(super) fn folder_of(file: &EdgeFile, base: &Path) -> Result<PathBuf, StartError> {
     let folder = file.runner_folder().ok_or(StartError::RunnerFolder)?;
     std::path::absolute(base.join(folder)).map_err(StartError::Runtime)
 }
 
-/// Whether a process of this machine connects from one of these addresses: a backend can, as a proxy does.
+/// Returns true if a process on the machine connects from a trusted address: a backend could pose as a proxy.
 fn trusts_this_machine(trusted: &[AddressBlock]) -> bool {
     let own = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     trusted.iter().any(|block| own.iter().any(|address| block.contains(*address)))

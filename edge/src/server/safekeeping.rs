@@ -1,5 +1,5 @@
-//! Verification, repair and backups for `devanture-edge`: by the running edge where there is one, else on the data
-//! folder itself.
+//! Verification, repair and backups for `devanture-edge`: through the running edge if any, and directly on the data
+//! folder otherwise.
 
 use std::path::{Path, PathBuf};
 
@@ -21,9 +21,10 @@ use devanture_store::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use devanture_store::catalog;
 use devanture_store::s3::Variables;
 
-/// A catalog while it is written again. Its lock is not that of the catalog, as that of another ending would be.
+/// The file of a catalog during a rewrite. The extension differs from the catalog's extension only after the stem, so
+/// that the lock file differs from the catalog's lock.
 const REWRITTEN: &str = "rewritten.redb";
-/// The ending of what a damaged catalog is kept as.
+/// The extension of the retained damaged catalog.
 const DAMAGED_EXTENSION: &str = "damaged";
 
 /// The stored files of an edge.
@@ -34,9 +35,9 @@ pub struct Safekeeping {
 }
 
 enum Way {
-    /// The edge runs, and has this socket.
+    /// The edge runs, with the given socket.
     Running(PathBuf),
-    /// It does not.
+    /// The edge does not run.
     Stopped(Box<Stores>),
 }
 
@@ -44,7 +45,7 @@ impl Safekeeping {
     /// Finds the running edge, or opens the stores.
     ///
     /// # Errors
-    /// Where the stores cannot be opened, or there are none.
+    /// Fails if the stores are missing or cannot be opened.
     pub async fn open(file: &EdgeFile, base: &Path) -> Result<Self, LocalError> {
         let data_dir = data_dir(file, base);
         let key_file = file.secrets_key_file().map(|path| base.join(path));
@@ -56,7 +57,7 @@ impl Safekeeping {
             return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
         }
         durable::make_for_owner_of(&data_dir);
-        // Nothing is uploaded.
+        // No file is uploaded.
         let free_space = FreeSpace::new(data_dir.clone(), 0);
         let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
         let runtime = Handle::current();
@@ -65,10 +66,10 @@ impl Safekeeping {
         Ok(Self { data_dir, key_file, way: Way::Stopped(Box::new(stores)) })
     }
 
-    /// Reads all stored files, or those of an app.
+    /// Verifies all stored files, or the files of an app.
     ///
     /// # Errors
-    /// [`LocalError`]; damage is none.
+    /// [`LocalError`]; damage is not an error.
     pub async fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, LocalError> {
         match &self.way {
             Way::Running(socket) => {
@@ -82,7 +83,7 @@ impl Safekeeping {
         }
     }
 
-    /// Repairs what can be repaired.
+    /// Repairs damage as far as possible.
     ///
     /// # Errors
     /// [`LocalError`].
@@ -102,18 +103,18 @@ impl Safekeeping {
         }
     }
 
-    /// Writes the records that can be read into a fresh catalog, in the place of a damaged one, of which a copy stays
-    /// beside it. Returns the path of that copy; `None` where the edge runs, which has the catalog open.
+    /// Writes the readable records into a new catalog, which replaces the damaged catalog; a copy of the damaged
+    /// catalog is retained. Returns the path of the copy; `None` with a running edge, which has the catalog open.
     ///
     /// # Errors
-    /// [`LocalError`]; the catalog is as it was then.
+    /// [`LocalError`]; the catalog is unchanged then.
     pub async fn rewrite_catalog(self) -> Result<Option<PathBuf>, LocalError> {
         let Way::Stopped(stores) = self.way else { return Ok(None) };
         let (path, fresh) = (self.data_dir.join(CATALOG_NAME), self.data_dir.join(REWRITTEN));
         durable::remove_file(&fresh).map_err(Error::from)?;
         stores.catalog.copy_to(&fresh, &[]).await.map_err(Error::from)?;
         let replace = move || -> Result<PathBuf, LocalError> {
-            // Closing it releases its lock, and writes to it.
+            // Closing the catalog writes, and releases the lock.
             drop(stores);
             let lock = durable::lock(&path.with_extension("lock")).map_err(Error::from)?;
             let _lock = lock.map_err(|holder| {
@@ -155,8 +156,8 @@ impl Safekeeping {
     }
 }
 
-/// Restores a backup into the data folder, which has no catalog yet. The variables say how to reach an S3 store;
-/// without any, those of this process count. `report` is called as files are copied.
+/// Restores a backup into the data folder, which must have no catalog yet. `variables` configure the access to an S3
+/// store; by default, the environment of the process counts. `report` is called as files are copied.
 ///
 /// # Errors
 /// [`LocalError`].
@@ -173,10 +174,10 @@ pub async fn restore(
     Ok(safekeeping::restore(from, variables, name, &data_dir, key_file.as_deref(), report).await?)
 }
 
-/// Reads a backup where it lies, without any edge, and changes nothing. `report` is called as files are read.
+/// Verifies a backup in place, without an edge and without changes. `report` is called as files are read.
 ///
 /// # Errors
-/// [`LocalError`]; damage is none.
+/// [`LocalError`]; damage is not an error.
 pub async fn verify_backup(
     from: &Location,
     variables: &Variables,

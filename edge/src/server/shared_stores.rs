@@ -1,4 +1,4 @@
-//! The stores that nodes share, as `edge.toml` names them: how etcd and a bucket are reached, and by which credentials.
+//! The stores shared by nodes, as configured in `edge.toml`: access to etcd and a bucket, with credentials.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use devanture_serve::proxy::tls::{certificates, private_key};
 use devanture_store::catalog::EtcdSettings;
 use devanture_store::s3::{Bucket, BucketSettings, Waits, own_variables};
 
-/// Most bytes of a file with a password.
+/// Maximum size of a password file.
 const PASSWORD_BYTES_MAX: usize = 4_096;
 
-/// The files of certificates for etcd. What they say when they are read again is for connections to come.
+/// The certificate files for etcd. Changed files apply to new connections.
 pub(super) struct EtcdFiles {
     settings: Etcd,
     base: PathBuf,
-    /// The hash of all their bytes.
+    /// The hash of the content of all files.
     bytes: Mutex<blake3::Hash>,
     tls: Arc<ArcSwap<ClientConfig>>,
 }
@@ -34,14 +34,14 @@ impl EtcdFiles {
         Ok(Self { settings: settings.clone(), base: base.to_owned(), bytes: Mutex::new(bytes), tls })
     }
 
-    /// The files.
+    /// Returns the paths of the files.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
         let Etcd { ca, identity, .. } = &self.settings;
         let of_identity = identity.iter().flat_map(|(certificate, key)| [certificate, key]);
         ca.iter().chain(of_identity).map(|file| self.base.join(file)).collect()
     }
 
-    /// Reads them again; what was stays where they cannot be used.
+    /// Reads the files again; the earlier content stays if the files are unusable.
     ///
     /// # Errors
     /// [`StartError::Storage`].
@@ -57,10 +57,10 @@ impl EtcdFiles {
     }
 }
 
-/// How etcd is reached, and the files of it that may change; none without TLS.
+/// Returns the settings for etcd, and the certificate files that may change; `None` without TLS.
 ///
 /// # Errors
-/// [`StartError::Storage`] where a file cannot be read, or is not what it should be.
+/// [`StartError::Storage`] if a file cannot be read or is invalid.
 pub(super) fn etcd(settings: &Etcd, base: &Path, node: &str) -> Result<(EtcdSettings, Option<EtcdFiles>), StartError> {
     let is_secure = settings.endpoints.iter().any(|url| url.starts_with("https://"));
     let files = is_secure.then(|| EtcdFiles::open(settings, base)).transpose()?;
@@ -97,7 +97,7 @@ fn password(path: &Path) -> Result<Secret, StartError> {
     Ok(Secret::new(line))
 }
 
-/// TLS to etcd by its files, and the hash of their bytes.
+/// Returns the TLS configuration for etcd, and the hash of the files' content.
 fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), StartError> {
     const KEY: &str = "catalog";
     let mut hasher = blake3::Hasher::new();
@@ -131,10 +131,10 @@ fn tls(settings: &Etcd, base: &Path) -> Result<(ClientConfig, blake3::Hash), Sta
     Ok((config, hasher.finalize()))
 }
 
-/// The bucket, by the credentials of the environment or the machine. Nothing is sent.
+/// Returns the bucket, with the credentials of the environment or the machine. Sends no request.
 ///
 /// # Errors
-/// [`StartError::Storage`] for settings and variables that make no sense.
+/// [`StartError::Storage`] for invalid settings and variables.
 pub(crate) fn bucket(settings: &S3, waits: Waits) -> Result<Bucket, StartError> {
     let variables = own_variables();
     let trust = safekeeping::trust(&variables).map_err(|error| storage("blobs", error.0.detail.clone()))?;
@@ -147,7 +147,7 @@ pub(crate) fn bucket(settings: &S3, waits: Waits) -> Result<Bucket, StartError> 
     settings.open(&variables, trust, waits).map_err(|error| storage("blobs", error.to_string()))
 }
 
-/// Finds what keeps the shared stores from being reached, as far as that is known without them.
+/// Checks the settings of the shared stores, without a connection.
 pub(super) fn check(file: &EdgeFile, base: &Path) -> Vec<StartError> {
     let catalog = match &file.storage.catalog {
         CatalogStore::Etcd(settings) => etcd(settings, base, &file.node).err(),

@@ -1,5 +1,5 @@
-//! The thread that asks versions what they must answer before a switch: with a handler of its own, so that no check
-//! takes a serving thread, and with the code that visitors are answered by.
+//! The thread of smoke checks before a switch: with its own handler, so that no check occupies a serving thread, and
+//! with the same code as for visitors.
 
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -17,7 +17,7 @@ use devanture_serve::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 
-/// Asks on a thread of its own.
+/// Runs smoke checks on a separate thread.
 pub(super) struct Prober {
     questions: mpsc::UnboundedSender<(SmokeQuestion, Reply)>,
     stop: CancellationToken,
@@ -37,7 +37,7 @@ impl Prober {
                 tokio::task::spawn_local(async move {
                     tokio::select! {
                         answer = handler.ask_ahead(question) => drop(reply.send(answer)),
-                        // Nobody waits for it any more.
+                        // No caller waits for the result any more.
                         () = reply.closed() => {}
                     }
                 });
@@ -56,7 +56,7 @@ impl Prober {
         Ok(Self { questions, stop, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Ends the thread, and what it holds.
+    /// Ends the thread, and drops its state.
     pub(super) fn end(&self) {
         self.stop.cancel();
         let thread = self.thread.lock().take();

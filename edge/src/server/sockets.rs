@@ -1,4 +1,4 @@
-//! The listening sockets: bound before anything is served, or inherited from the edge that this one takes over from.
+//! The listening sockets: bound before any request is served, or inherited from the predecessor.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,17 +16,17 @@ use super::stores::cores;
 use super::takeover::{Inherited, Listener, Listening};
 use devanture_serve::listen;
 
-/// Ports that the system chooses for TCP before one is given up that is free for UDP as well.
+/// Maximum of system-chosen TCP ports tried until the port is free for UDP as well.
 const PORTS_MAX: usize = 16;
 
-/// Where an edge listens.
+/// The addresses of an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Addresses {
     /// The API.
     pub admin: SocketAddr,
     /// The redirect to HTTPS.
     pub http: Option<SocketAddr>,
-    /// Visitors by HTTP/3, over UDP; `None` where it is not served.
+    /// Visitors by HTTP/3, over UDP; `None` without HTTP/3.
     pub http3: Option<SocketAddr>,
     /// Visitors.
     pub https: SocketAddr,
@@ -38,30 +38,30 @@ impl Addresses {
     }
 }
 
-/// Every listening socket, bound before anything is served.
+/// All listening sockets, bound before any request is served.
 pub(crate) struct Sockets {
     pub(super) addresses: Addresses,
     pub(super) admin: TcpListener,
     pub(super) http: Option<TcpListener>,
     pub(super) https: Vec<TcpListener>,
-    /// One of each thread, or none.
+    /// One socket for each thread, or empty.
     pub(super) http3: Vec<QuicSocket>,
 }
 
-/// Copies of the sockets, for the edge that takes over.
+/// Copies of the sockets, for a successor.
 #[derive(Default)]
 pub(crate) struct SocketCopies {
     pub(crate) listening: Vec<(Listening, OwnedFd)>,
     pub(crate) quic: Vec<QuicCopy>,
-    /// Whether an edge has them that takes over, or fails to.
+    /// True if a successor has copies, or had copies and failed.
     pub(crate) are_given: bool,
 }
 
-/// The same, to which those are added that are bound later.
+/// Shared copies, which also get sockets bound later.
 pub(crate) type SharedCopies = Arc<Mutex<SocketCopies>>;
 
 impl Sockets {
-    /// Binds what the file says, but for sockets that were inherited.
+    /// Binds the configured sockets, except inherited sockets.
     pub(super) fn bind(file: &EdgeFile, inherited: &mut Inherited) -> Result<Self, StartError> {
         let listen = &file.listen;
         let is_given = inherited.give(given(listen));
@@ -89,7 +89,7 @@ impl Sockets {
         Ok(Self { addresses, admin, http, https, http3 })
     }
 
-    /// Copies of the sockets, for the next edge.
+    /// Returns copies of the sockets, for a successor.
     pub(super) fn copies(&self) -> Result<SharedCopies, StartError> {
         let admin = [(Listener::Admin, &self.admin)];
         let http = self.http.iter().map(|socket| (Listener::Http, socket));
@@ -105,7 +105,7 @@ impl Sockets {
     }
 }
 
-/// The sockets of visitors: those of TCP, and those of UDP on the port of the same number.
+/// Binds the visitor sockets: TCP, and UDP on the same port.
 fn visitors(
     listen: &Listen,
     inherited: &mut Inherited,
@@ -119,13 +119,13 @@ fn visitors(
             none if none.is_empty() => {
                 (inherited.bind(|| listen::bind_all(listen.https, count)).map_err(cannot)?, true)
             }
-            // One socket of the service manager is taken from by all threads.
+            // All threads accept from a socket of the service manager.
             sockets if is_given => (shared(sockets, count).map_err(cannot)?, false),
-            // Each has a queue of its own, which is lost with its last copy: there are as many threads as before.
+            // Each socket has its own queue, which is lost with the last copy: so the number of threads stays the same.
             sockets => (sockets, false),
         };
         let address = https.first().map_or(Ok(listen.https), TcpListener::local_addr).map_err(StartError::Runtime)?;
-        // Dropped where they are not used: the running edge then reads them itself.
+        // Dropped if unused: the running edge then reads the sockets itself.
         let sockets = QuicSocket::inherit(inherited, address, https.len());
         if !listen.tries_http3() {
             return Ok((https, Vec::new()));
@@ -154,8 +154,8 @@ fn warn_of_no_http3(address: SocketAddr, error: &io::Error) {
     );
 }
 
-/// Sockets that the service manager opened (`LISTEN_FDS`, sd_listen_fds(3)), each for the listener that has its
-/// address.
+/// Returns the sockets opened by the service manager (`LISTEN_FDS`, sd_listen_fds(3)), each for the listener with the
+/// same address.
 fn given(listen: &Listen) -> Vec<(Listening, OwnedFd)> {
     let mut descriptors = ListenFd::from_env();
     let addresses =
@@ -178,7 +178,7 @@ fn given(listen: &Listen) -> Vec<(Listening, OwnedFd)> {
     sockets.collect()
 }
 
-/// So many handles of these sockets.
+/// Returns `count` handles of the sockets.
 fn shared(mut sockets: Vec<TcpListener>, count: usize) -> io::Result<Vec<TcpListener>> {
     let opened = sockets.len();
     while let Some(socket) =

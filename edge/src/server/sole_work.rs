@@ -1,9 +1,9 @@
-//! Work that one process of an edge does at a time, such as looking through what is stored.
+//! Work that only one process of an edge does at a time, such as scans of the stores.
 
 use tokio::runtime::{Handle, Runtime};
 use tokio_util::sync::CancellationToken;
 
-/// Such work of this process: it ends once a successor serves, which does the same.
+/// The exclusive work of a process, ended once a successor serves, which does the same work.
 #[derive(Clone)]
 pub(super) struct SoleWork {
     control: Handle,
@@ -15,12 +15,12 @@ impl SoleWork {
         Self { control: control.handle().clone(), ended: CancellationToken::new() }
     }
 
-    /// Begins work; it may be broken off anywhere, as it is where a process is killed.
+    /// Spawns work, which may be interrupted at any point, as by a kill of the process.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         drop(self.control.spawn(self.ended.clone().run_until_cancelled_owned(work)));
     }
 
-    /// Ends all of it.
+    /// Ends all work.
     pub(super) fn end(&self) {
         self.ended.cancel();
     }

@@ -1,7 +1,6 @@
-//! Where the stores of the edge are: no route leads to etcd or to the bucket, which trust this machine.
+//! The addresses of the edge's stores: closed to every route, because etcd and the bucket trust the machine.
 //!
-//! Their names are looked up as the clients of the stores do it, again and again: an address that is new is known a
-//! moment later.
+//! The names are resolved periodically, as the stores' clients do: a new address becomes known a moment later.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,11 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use devanture_serve::proxy::address::{InternalAddresses, StoreAddress};
 
-/// Between two looks at where the names lead.
+/// Interval of lookups.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
-/// Longest time that a start waits for the first one: without it, the edge has no store either.
+/// Longest wait of a start for the first lookup: without the lookup, the edge has no store either.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(2);
-/// Longest time for one name.
+/// Time limit of one lookup.
 const NAME_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// An endpoint of a store.
@@ -26,16 +25,16 @@ const NAME_TIME_MAX: Duration = Duration::from_secs(5);
 struct StoreEndpoint {
     host: String,
     port: u16,
-    /// Whether it is a name, which is looked up.
+    /// True for a name, which has to be resolved.
     is_name: bool,
-    /// Whether it may be a service of the open internet, which others share.
+    /// True if the endpoint may be a shared service of the open internet.
     may_be_public: bool,
-    /// Its address, or those of the last look that found any.
+    /// The address, or the addresses of the last successful lookup.
     found: Vec<SocketAddr>,
 }
 
 impl StoreEndpoint {
-    /// That of a URL; `None` where there is no host.
+    /// Parses a URL; `None` without a host.
     fn of(url: &str, is_bucket: bool) -> Option<Self> {
         let uri: Uri = url.parse().ok()?;
         let port = uri.port_u16().unwrap_or_else(|| if uri.scheme_str() == Some("http") { 80 } else { 443 });
@@ -51,14 +50,14 @@ impl StoreEndpoint {
         if !self.is_name {
             return;
         }
-        // Where DNS fails, the last addresses stay.
+        // If DNS fails, the last addresses stay.
         if let Ok(Ok(found)) = timeout(NAME_TIME_MAX, lookup_host((self.host.as_str(), self.port))).await {
             self.found = found.collect();
         }
     }
 }
 
-/// The endpoints that `edge.toml` names.
+/// Returns the endpoints in `edge.toml`.
 fn endpoints(storage: &Storage) -> Vec<StoreEndpoint> {
     let of_catalog = match &storage.catalog {
         CatalogStore::Embedded => &[][..],
@@ -72,14 +71,14 @@ fn endpoints(storage: &Storage) -> Vec<StoreEndpoint> {
     of_catalog.chain(of_blobs.and_then(|url| StoreEndpoint::of(url, true))).collect()
 }
 
-/// Has the addresses of the stores be known from now on.
+/// Keeps the addresses of the stores up to date from now on.
 pub(super) fn follow(storage: &Storage, control: &Runtime) -> InternalAddresses {
     let (internal, mut endpoints) = (InternalAddresses::default(), endpoints(storage));
     take_over(&endpoints, &internal);
     if endpoints.iter().all(|endpoint| !endpoint.is_name) {
         return internal;
     }
-    // Before anything is served.
+    // Before any request is served.
     control.block_on(async { timeout(FIRST_LOOK_MAX, look(&mut endpoints, &internal)).await.ok() });
     let followed = internal.clone();
     control.spawn(async move {

@@ -1,5 +1,5 @@
-//! The stores: opens both, in the data folder or with what nodes share behind it, and begins an empty catalog where it
-//! is lost.
+//! Opens both stores, in the data folder or with the stores shared by nodes behind, and creates an empty catalog in
+//! place of a lost one.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,12 @@ use devanture_store::s3::Waits;
 /// The catalog's file in the data folder.
 pub const CATALOG_NAME: &str = "catalog.redb";
 
-/// Pause between two tries to get a catalog that another process has.
+/// Pause between attempts to open a catalog locked by another process.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// Longest wait for it where nothing says that its process is ending.
+/// Longest wait for the lock without a sign that the process is ending.
 pub(super) const LOCK_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// Where the stores of an edge are, and what they may take.
+/// The locations and limits of an edge's stores.
 #[derive(Clone)]
 pub(super) struct StorePlan {
     data_dir: PathBuf,
@@ -38,7 +38,7 @@ pub(super) struct StorePlan {
 }
 
 impl StorePlan {
-    /// Those of `edge.toml`.
+    /// Takes the plan from `edge.toml`.
     pub(super) fn of(file: &EdgeFile, base: &Path, bounds: &Bounds) -> Self {
         Self {
             data_dir: data_dir(file, base),
@@ -49,13 +49,13 @@ impl StorePlan {
         }
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     pub(super) fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// Opens the catalog, or makes that of a new data folder; also gives the files of certificates for etcd. Tasks that
-    /// follow etcd run on `runtime`. Never called on a thread of it.
+    /// Opens or creates the catalog; also returns the certificate files for etcd. The tasks that follow etcd run on
+    /// `runtime`. Must not be called on a thread of `runtime`.
     pub(super) fn open_catalog(&self, runtime: &Handle) -> Result<(Arc<dyn Catalog>, Option<EtcdFiles>), StartError> {
         match &self.storage.catalog {
             CatalogStore::Embedded => Ok((open_catalog(&self.data_dir)?, None)),
@@ -86,29 +86,29 @@ impl StorePlan {
     }
 }
 
-/// The stores: files for blobs and `redb` for records by default.
+/// The stores: by default, files for blobs and `redb` for records.
 pub(super) struct Stores {
     pub(super) blobs: Arc<dyn Blobs>,
-    /// The local disk in front of a bucket, where there is one.
+    /// The local disk in front of a bucket, if configured.
     pub(super) tier: Option<LocalTier>,
     pub(super) catalog: Arc<dyn Catalog>,
-    /// The files of certificates for etcd, where it has any.
+    /// The certificate files for etcd, if any.
     pub(super) etcd_files: Option<Box<EtcdFiles>>,
 }
 
 impl Stores {
-    /// Opens them; a catalog that another process has is waited for up to `lock_time`.
+    /// Opens the stores; waits up to `lock_time` for a catalog locked by another process.
     #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
     pub(super) fn open(plan: &StorePlan, runtime: &Handle, lock_time: Duration) -> Result<Self, StartError> {
         check_folder(&plan.data_dir)?;
         durable::make_folder(&plan.data_dir)?;
-        // The catalog's lock keeps a second edge out, before it could remove what the first one is writing.
+        // The catalog's lock keeps a second edge out, which might remove files that the first edge is writing.
         let (catalog, etcd_files) = patiently(|| plan.open_catalog(runtime), lock_time, std::thread::sleep)?;
         let (blobs, tier) = plan.open_blobs()?;
         Ok(Self { blobs, tier, catalog, etcd_files: etcd_files.map(Box::new) })
     }
 
-    /// As [`Stores::open`], for an edge that is to serve: not of a copy that is unfinished.
+    /// Opens the stores as [`Stores::open`] does, for serving: an unfinished copy is refused.
     pub(super) fn open_to_serve(plan: &StorePlan, runtime: &Handle, lock_time: Duration) -> Result<Self, StartError> {
         let stores = Self::open(plan, runtime, lock_time)?;
         runtime.block_on(take_copied(&*stores.catalog)).map_err(|error| match error {
@@ -121,16 +121,16 @@ impl Stores {
     }
 }
 
-/// The data folder of an edge whose `edge.toml` lies in `base`.
+/// Returns the data folder of an edge whose `edge.toml` is in `base`.
 #[must_use]
 pub fn data_dir(file: &EdgeFile, base: &Path) -> PathBuf {
     base.join(&file.data_dir)
 }
 
-/// Opens the catalog of an edge that does not run, or makes that of a new data folder.
+/// Opens the catalog of a stopped edge, or creates the catalog of a new data folder.
 pub(super) async fn open_catalog_alone(file: &EdgeFile, base: &Path) -> Result<Arc<dyn Catalog>, StartError> {
     durable::make_for_owner_of(&data_dir(file, base));
-    // Nothing is uploaded.
+    // No file is uploaded.
     let free_space = FreeSpace::new(data_dir(file, base), 0);
     let plan = StorePlan::of(file, base, &Bounds { free_space, open_files_max: OPEN_FILES_MAX });
     let runtime = Handle::current();
@@ -139,28 +139,28 @@ pub(super) async fn open_catalog_alone(file: &EdgeFile, base: &Path) -> Result<A
     Ok(catalog)
 }
 
-/// Opens the catalog of the embedded default, or makes that of a new data folder.
+/// Opens the default embedded catalog, or creates the catalog of a new data folder.
 fn open_catalog(data_dir: &Path) -> Result<Arc<dyn Catalog>, StartError> {
     check_not_lost(data_dir)?;
     let path = data_dir.join(CATALOG_NAME);
     catalog::open_with_reserve(&path).map_err(|error| not_opened(&path, error))
 }
 
-/// Whether the data folder has a catalog; a folder that is not there has none.
+/// Returns true if the data folder has a catalog; a missing folder has none.
 ///
 /// # Errors
-/// [`StartError::CatalogRefused`] where the system does not let this process look.
+/// [`StartError::CatalogRefused`] if the system denies access.
 pub(super) fn has_catalog(data_dir: &Path) -> Result<bool, StartError> {
     let path = data_dir.join(CATALOG_NAME);
     path.try_exists().map_err(|source| StartError::CatalogRefused { path: path.display().to_string(), source })
 }
 
-/// Whether another process has the catalog of the data folder open, as the edge that runs over it does.
+/// Returns true if another process has the catalog of the data folder open, as a running edge does.
 pub(crate) fn is_in_use(data_dir: &Path) -> bool {
     durable::is_locked(&data_dir.join(CATALOG_NAME).with_extension("lock"))
 }
 
-/// Checks that the data folder is a folder, and has a layout that this release knows. A missing one is fine.
+/// Checks that the data folder is a folder with a layout known to the release. A missing folder is valid.
 ///
 /// # Errors
 /// [`StartError::DataDirIsFile`], [`StartError::Blobs`].
@@ -171,22 +171,22 @@ pub(super) fn check_folder(data_dir: &Path) -> Result<(), StartError> {
     Ok(blobs::check_format(data_dir)?)
 }
 
-/// Checks that a folder with stored files has its catalog. That of a node which shares one is a mirror, and is made
-/// again.
+/// Checks that a folder with stored files has its catalog. The catalog of a node with a shared catalog is a mirror, and
+/// can be created again.
 ///
 /// # Errors
 /// [`StartError::CatalogMissing`].
 pub(super) fn check_not_lost(data_dir: &Path) -> Result<(), StartError> {
-    // Over an empty catalog nothing refers to the files that are there, and the collection would take them all.
+    // With an empty catalog, no record refers to the files, and the collection would remove all files.
     if !has_catalog(data_dir)? && blobs::holds_files(data_dir)? {
         return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() });
     }
     Ok(())
 }
 
-/// Checks that the catalog of the folder can be opened. One that another process has open is fine, and so is none.
-/// Nothing in the folder is written, also where the caller is another user than the edge: a copy is opened, since
-/// opening a catalog repairs it and makes its lock.
+/// Checks that the catalog of the folder can be opened. A catalog open in another process is valid, and so is a missing
+/// catalog. Writes no file in the folder, also because the caller may be a user other than the edge's: a copy is
+/// opened, since opening a catalog repairs the file and creates its lock.
 ///
 /// # Errors
 /// [`StartError::CatalogUnreadable`].
@@ -197,7 +197,7 @@ pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
     }
     let unreadable = |reason| StartError::CatalogUnreadable { path: path.display().to_string(), reason };
     match std::fs::File::open(&path) {
-        // Another user than the edge's, who learns nothing of it.
+        // Another user than the edge's cannot check the catalog.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(()),
         Err(source) => return Err(StartError::CatalogRefused { path: path.display().to_string(), source }),
         Ok(_readable) => {}
@@ -205,7 +205,7 @@ pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
     let Ok(folder) = tempfile::tempdir() else { return Ok(()) };
     let copy = folder.path().join(CATALOG_NAME);
     if durable::copy_for_reading(&path, &copy).is_err() {
-        // No room for it: a start finds out.
+        // No space for the copy: a start reports the lack.
         return Ok(());
     }
     match catalog::open(&copy).map_err(|error| not_opened(&copy, error)) {
@@ -214,8 +214,8 @@ pub(super) fn check_readable(data_dir: &Path) -> Result<(), StartError> {
     }
 }
 
-/// Opens, and tries again for a moment while another process has the catalog: one that was killed releases its lock a
-/// moment after it is gone.
+/// Opens the catalog, with retries while another process has the lock: the lock of a killed process is released a
+/// moment after its end.
 fn patiently<T>(
     mut open: impl FnMut() -> Result<T, StartError>,
     time_max: Duration,
@@ -232,10 +232,10 @@ fn patiently<T>(
     open()
 }
 
-/// Makes an empty catalog in a data folder that has lost its own. Returns false where there is one.
+/// Creates an empty catalog in a data folder that has lost its own. Returns false if a catalog exists.
 ///
 /// # Errors
-/// Where another edge has the folder, the catalog is damaged, or it cannot be written.
+/// Fails if another edge has the folder, or if the catalog is damaged or cannot be written.
 pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
     let data_dir = data_dir(file, base);
     durable::make_for_owner_of(&data_dir);
@@ -245,7 +245,8 @@ pub fn adopt(file: &EdgeFile, base: &Path) -> Result<bool, StartError> {
     Ok(is_missing)
 }
 
-/// Why a catalog does not open. What to do about a damaged one would lose one that only may not be opened.
+/// Returns the reason why a catalog does not open. The advice for a damaged catalog would destroy a catalog that is
+/// only inaccessible.
 pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     match error {
         catalog::Error::Store(reason) => match refusal_around(path) {
@@ -260,21 +261,21 @@ pub(super) fn not_opened(path: &Path, error: catalog::Error) -> StartError {
     }
 }
 
-/// As [`refusal`], of the catalog in `path`, of its lock, and of its folder where there is none yet.
+/// Checks, as [`refusal`] does, the catalog in `path`, its lock, and its folder if the catalog does not exist.
 fn refusal_around(path: &Path) -> Option<std::io::Error> {
     let folder = path.parent().filter(|_| !path.exists());
     let refused = refusal(path).or_else(|| refusal(&path.with_extension("lock")));
     refused.or_else(|| refusal(folder?))
 }
 
-/// The error by which the system keeps this process from writing a file or a folder that is there.
+/// Returns the system's error if the process may not write to an existing file or folder.
 fn refusal(path: &Path) -> Option<std::io::Error> {
     let refused = accessat(CWD, path, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).err()?;
     let error = std::io::Error::from(refused);
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem).then_some(error)
 }
 
-/// Processor cores of this machine.
+/// Returns the number of processor cores.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -285,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    /// A start right after `kill -9` found the lock of the process that was killed.
+    /// A start right after `kill -9` may find the lock of the killed process.
     #[test]
     fn a_lock_that_is_released_in_a_moment_is_waited_for_and_no_other() {
         let waited = Cell::new(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! A start, alone or beside a running edge: when the stores are opened, and what is inherited.
+//! A start, alone or beside a running edge: the time of opening the stores, and inherited state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +19,18 @@ use devanture_control::runner::{Handover, Runner};
 use devanture_serve::live::Live;
 use devanture_store::catalog::{Catalog, Committed};
 
-/// Longest wait of an edge alone for what it found: with few apps that is enough for all of them. Beside a running
-/// edge, the same for what was replaced within the grace period.
+/// Longest wait of an edge alone for the load of versions: with few apps, the time suffices for all. Beside a running
+/// edge, the same wait for versions replaced within the grace period.
 const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
-/// Longest wait for what is live beside a running edge, which serves meanwhile and refuses changes.
+/// Longest wait for the live versions beside a running edge, which serves meanwhile and refuses changes.
 const LOAD_TIME_MAX_BESIDE: Duration = Duration::from_secs(60);
 
-/// A start that has not come to its end.
+/// A start in progress.
 pub(crate) enum Arrival {
-    /// No edge runs. The stores come first: the catalog's lock keeps a second edge out of everything in the folder.
+    /// No edge runs. The stores are opened first: the catalog's lock keeps a second edge out of the whole folder.
     Alone(Option<Box<Stores>>, Inherited),
-    /// An edge runs. The catalog comes as late as can be: until this one serves, that one refuses changes.
+    /// An edge runs. The catalog is opened as late as possible: until the successor serves, the running edge refuses
+    /// changes.
     Beside(Successor, Inherited, Option<Receiver<Committed>>),
 }
 
@@ -37,7 +38,7 @@ impl Arrival {
     /// Finds the running edge, or opens the stores.
     ///
     /// # Errors
-    /// As the stores, and [`StartError::TakeOver`].
+    /// Errors of the stores, and [`StartError::TakeOver`].
     pub(crate) fn begin(plan: &StorePlan, runtime: &Runtime) -> Result<Self, StartError> {
         data_rights::warn(plan.data_dir());
         Ok(match Successor::find(plan.data_dir())? {
@@ -49,7 +50,7 @@ impl Arrival {
         })
     }
 
-    /// The stores; a running edge releases the catalog for it.
+    /// Returns the stores; a running edge releases the catalog first.
     ///
     /// # Errors
     /// As [`Arrival::begin`].
@@ -62,7 +63,7 @@ impl Arrival {
             }
             Self::Beside(successor, _, commits) => {
                 successor.take_catalog()?;
-                // Where the running edge was killed meanwhile, the lock goes with the last that it had.
+                // If the running edge was killed meanwhile, the lock is released at its very end.
                 let stores = Stores::open_to_serve(plan, runtime, FREE_TIME_MAX)?;
                 *commits = Some(stores.catalog.watch());
                 Ok(stores)
@@ -70,13 +71,13 @@ impl Arrival {
         }
     }
 
-    /// Waits for what is loaded before this edge serves: beside a running one, which serves meanwhile, for all that is
-    /// live; and then, as alone, for a moment, for the rest.
+    /// Waits for loads before the edge serves: beside a running edge, which serves meanwhile, for all live versions;
+    /// and then, as without a running edge, a short time for the rest.
     pub(crate) async fn wait_loaded(&self, live: &Live) {
         if let Self::Beside(successor, ..) = self {
             tokio::select! {
                 _ = timeout(LOAD_TIME_MAX_BESIDE, live.loaded_live()) => {}
-                // Nobody serves any more: what is not loaded is waited for by the requests for it.
+                // No edge serves any more: requests wait for versions not loaded yet.
                 () = successor.lost() => tracing::warn!(
                     pid = successor.pid(),
                     "the running edge is gone: this one serves before all that is live is loaded"
@@ -86,7 +87,7 @@ impl Arrival {
         timeout(LOAD_TIME_MAX, live.loaded()).await.ok();
     }
 
-    /// Checks that the running edge serves nothing that this one cannot, of what is loaded by now.
+    /// Checks that the running edge serves no version that the new edge failed to load until now.
     ///
     /// # Errors
     /// [`StartError::Lacking`], unless it `is_forced`, and [`StartError::TakeOver`].
@@ -111,14 +112,14 @@ impl Arrival {
         }
     }
 
-    /// The sockets of the running edge.
+    /// Returns the sockets of the running edge.
     pub(crate) fn inherited(&mut self) -> &mut Inherited {
         match self {
             Self::Alone(_, inherited) | Self::Beside(_, inherited, _) => inherited,
         }
     }
 
-    /// The instances of the running edge, which stand still from here on.
+    /// Takes over the instances of the running edge, which are suspended from here on.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -129,7 +130,7 @@ impl Arrival {
         }
     }
 
-    /// The pushes of the last hour that the running edge has counted.
+    /// Returns the pushes of the last hour counted by the running edge.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -140,7 +141,7 @@ impl Arrival {
         }
     }
 
-    /// Reports to the running edge that this one serves, and gives that one for as long as it drains.
+    /// Reports to the running edge that the successor serves, and returns the predecessor until the end of its drain.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
     use devanture_serve::live::{Domains, Grace};
 
-    /// What is live, of which nothing is loaded yet.
+    /// Creates the state of live versions before any load.
     fn loading() -> Live {
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });

@@ -1,8 +1,8 @@
-//! The edge that this one took over from, while that one drains.
+//! The predecessor of an edge during the predecessor's drain.
 
 use tokio_util::sync::CancellationToken;
 
-/// What is known of it, and what it can be asked for. Clones are of the same edge.
+/// The predecessor's state, and requests to the predecessor. Clones refer to the same edge.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Before {
     ended: CancellationToken,
@@ -10,34 +10,34 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Of an edge that took over from none.
+    /// Creates the state of an edge without a predecessor.
     pub(super) fn none() -> Self {
         let before = Self::default();
         before.has_ended();
         before
     }
 
-    /// Notes that it has ended.
+    /// Records the end of the predecessor.
     pub(super) fn has_ended(&self) {
         self.ended.cancel();
     }
 
-    /// Cancelled when it has ended.
+    /// Returns a token cancelled at the end of the predecessor.
     pub(super) const fn end(&self) -> &CancellationToken {
         &self.ended
     }
 
-    /// Waits until it has ended.
+    /// Waits for the end of the predecessor.
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
-    /// Has it end as soon as an edge does that nobody takes over from.
+    /// Shortens the predecessor's drain to the times of an edge without a successor.
     pub(crate) fn end_sooner(&self) {
         self.sooner.cancel();
     }
 
-    /// Waits until it is to end sooner.
+    /// Waits for a request to shorten the drain.
     pub(crate) async fn is_to_end_sooner(&self) {
         self.sooner.cancelled().await;
     }

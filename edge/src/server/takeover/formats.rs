@@ -1,4 +1,4 @@
-//! Which formats an edge reads: one that is started over what a later release has stored would answer 503 for it.
+//! The formats that an edge reads: an older program would answer 503 for versions stored by a later release.
 
 use devanture_config::manifest;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use devanture_serve::live::Live;
 use devanture_store::records;
 
-/// The highest formats that an edge reads. One of a release that does not say reads the first ones.
+/// The highest formats that an edge reads. A release that reports none reads the first formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct FormatsRead {
@@ -21,17 +21,17 @@ impl Default for FormatsRead {
 }
 
 impl FormatsRead {
-    /// Those of this program, which are also the highest that it has stored.
+    /// The formats of the running program, which are also the highest formats stored by the program.
     pub(super) const OWN: Self = Self { manifests: manifest::FORMAT, records: records::FORMAT };
 
-    /// Why an edge that reads these cannot go on with what this one serves, if so.
+    /// Returns the reason why an edge with these formats cannot serve the current versions, if any.
     pub(super) async fn lacking(self, live: &Live) -> Option<String> {
         const ADVICE: &str = "start the release that runs, or a later one";
         if self.records < Self::OWN.records {
             let (read, stored) = (self.records, Self::OWN.records);
             return Some(format!("its records have format {stored}, and the new edge reads {read} at most: {ADVICE}"));
         }
-        // What this program has loaded, one that reads as much loads as well.
+        // An edge with the same format of manifests can load all versions loaded here.
         if self.manifests >= Self::OWN.manifests {
             return None;
         }

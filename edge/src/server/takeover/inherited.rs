@@ -1,4 +1,4 @@
-//! What a new edge gets from the one that ran before it, and the wait for what a killed one still has.
+//! State that a new edge inherits from its predecessor, and the wait for resources of a killed predecessor.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,26 +10,26 @@ use tokio_util::sync::CancellationToken;
 use super::wire::{Listener, Listening};
 use crate::server::stores::LOCK_TIME_MAX;
 
-/// Longest wait for what a killed edge had: its ports and the lock of its catalog. On a busy machine the system has
-/// taken more than two seconds to close it all …
+/// Longest wait for the resources of a killed edge: its ports and the lock of its catalog. On a busy machine, the
+/// system took more than two seconds to close all.
 pub(super) const FREE_TIME_MAX: Duration = Duration::from_secs(30);
-/// … and the time between two tries.
+/// Pause between attempts.
 const FREE_LOOK: Duration = Duration::from_millis(10);
 
 /// The sockets of the running edge.
 #[derive(Default)]
 pub(crate) struct Inherited {
     pub(super) sockets: Vec<(Listening, OwnedFd)>,
-    /// The running edge's byte in the connection ids of QUIC.
+    /// The generation byte of the running edge in the connection ids of QUIC.
     pub(super) generation: Option<u8>,
     /// Cancelled when the running edge has ended.
     pub(super) ended: CancellationToken,
-    /// Whether an edge was killed over this data folder: what it listened on may be in use for a moment.
+    /// True if an edge of the data folder was killed: its addresses may still be in use for a moment.
     pub(super) follows_a_death: bool,
 }
 
 impl Inherited {
-    /// Adds sockets that the service manager opened, where no edge runs. Returns whether they were added.
+    /// Adds sockets opened by the service manager, if no edge runs. Returns true if the sockets were added.
     pub(crate) fn give(&mut self, given: Vec<(Listening, OwnedFd)>) -> bool {
         let is_alone = self.sockets.is_empty();
         if is_alone {
@@ -38,8 +38,8 @@ impl Inherited {
         is_alone
     }
 
-    /// Takes the sockets of a listener that is configured to listen on `address`: those of the same address, and for
-    /// a port that the system chose, those of the same IP address.
+    /// Takes the sockets of a listener configured for `address`: sockets with the same address, or, for a system-chosen
+    /// port, with the same IP address.
     pub(crate) fn take<T: From<OwnedFd>>(&mut self, listener: Listener, address: SocketAddr) -> Vec<T> {
         let is_meant = |listening: &Listening| {
             let same = listening.address == address || (address.port() == 0 && listening.address.ip() == address.ip());
@@ -48,11 +48,11 @@ impl Inherited {
         self.sockets.extract_if(.., |(listening, _)| is_meant(listening)).map(|(_, socket)| socket.into()).collect()
     }
 
-    /// Binds a socket that was not inherited. After the death of an edge it waits while the address is in use: the
-    /// system closes what a killed process had one after the other, and what it was starting may have copies for a
-    /// moment.
+    /// Binds a socket that was not inherited. After the death of an edge, waits while the address is in use: the system
+    /// closes the resources of a killed process one after another, and child processes may have copies for a moment.
     ///
     /// # Errors
+    /// Errors of `bind`; an address in use only after [`FREE_TIME_MAX`].
     /// Those of `bind`; that the address is in use after [`FREE_TIME_MAX`].
     #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
     pub(crate) fn bind<T>(&self, mut bind: impl FnMut() -> io::Result<T>) -> io::Result<T> {
@@ -67,7 +67,7 @@ impl Inherited {
         }
     }
 
-    /// Longest wait for a catalog that another process has.
+    /// Returns the longest wait for a catalog locked by another process.
     pub(super) const fn lock_time(&self) -> Duration {
         if self.follows_a_death { FREE_TIME_MAX } else { LOCK_TIME_MAX }
     }
@@ -77,7 +77,8 @@ impl Inherited {
         &self.ended
     }
 
-    /// The running edge's byte in the connection ids of QUIC, where its sockets of HTTP/3 came as well.
+    /// Returns the generation byte of the running edge in the connection ids of QUIC, if its HTTP/3 sockets were
+    /// inherited.
     pub(crate) const fn generation(&self) -> Option<u8> {
         self.generation
     }

@@ -1,16 +1,17 @@
-//! Takes over from a running edge: its listening sockets and the catalog change hands over a Unix socket in the data
-//! folder, so that no connection is refused.
+//! Takeover from a running edge: the listening sockets and the catalog are handed over through a Unix socket in the
+//! data folder, so that no connection is refused.
 //!
-//! The new edge (`successor`) connects, gets the sockets, and has the old one (`predecessor`) release the catalog. It
-//! loads what is live, serves, and says so; only then the old one drains. Where it ends before it serves, the old one
-//! takes the catalog back and goes on: so also where it cannot load what the old one serves, as when a manifest was
-//! damaged on the disk while its version was in memory. One that does not read the format of what is stored gets
-//! nothing at all. What the new one commits while the old one drains reaches the old one's connections too, and a
-//! backend that one of their requests is for, and that nobody runs yet, is started by the new one. Readers of the log
-//! come to the new one, which shows them what the old one still answers.
+//! The new edge (`successor`) connects, gets the sockets, and makes the running edge (`predecessor`) release the
+//! catalog. The successor loads the live versions, serves, and reports; only then the predecessor drains. If the
+//! successor ends before serving, the predecessor takes the catalog back and continues; the same applies if the
+//! successor cannot load a version that the predecessor serves, for example because a manifest was damaged on the disk
+//! while its version was in memory. A successor that cannot read the stored formats gets neither sockets nor catalog.
+//! Commits of the successor during the drain reach the predecessor's connections too, and the successor starts backends
+//! needed by requests to the predecessor. Log readers connect to the successor, which also shows the requests that the
+//! predecessor still answers.
 //!
-//! The old one may drain for long, and others may take over meanwhile: each passes on to the one before what it gets
-//! from the one behind it, and so ends after the one before.
+//! A drain may take long, and further edges may take over meanwhile: each edge forwards messages from its successor to
+//! its predecessor, and so ends after its predecessor.
 
 mod arrival;
 mod before;

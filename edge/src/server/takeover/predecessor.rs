@@ -1,4 +1,4 @@
-//! The side of the running edge: gives its sockets away, releases the catalog, and knows when to drain.
+//! The side of the running edge: hands over its sockets, releases the catalog, and starts the drain.
 
 use std::collections::VecDeque;
 use std::io;
@@ -32,42 +32,42 @@ use devanture_control::runner::{Handover as RunnerHandover, Runner};
 use devanture_serve::live::Lacking;
 use devanture_store::catalog::{self, Catalog};
 
-/// Pause after a connection could not be accepted.
+/// Pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Most new edges that wait for their turn.
+/// Maximum of queued new edges.
 const WAITING_MAX: usize = 8;
 /// Longest wait for the first message of a connection.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(10);
-/// Pauses between the tries to take the catalog back from a process that has just ended …
+/// Pause between attempts to take the catalog back from a process that has just ended.
 const TAKE_BACK_PAUSE: Duration = Duration::from_millis(50);
-/// … and for how long.
+/// Time limit of the attempts.
 const TAKE_BACK_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// A socket, and what it is for.
+/// A socket with its kind and address.
 type Descriptor = (Listening, OwnedFd);
-/// An environment whose live version is served here.
+/// An environment whose live version is served by the predecessor.
 type Served = (AppName, PlaceName);
 
-/// What changes hands.
+/// The parts of a handover.
 pub(crate) struct HandoverParts {
     pub(crate) publisher: Arc<Publisher>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) sockets: SharedCopies,
-    /// Where it listens for other nodes of a cluster.
+    /// Address of the listener for other nodes of a cluster.
     pub(crate) of_nodes: Option<SocketAddr>,
     /// Longest wait for deploys to end before the catalog is released.
     pub(crate) settle_time_max: Duration,
-    /// Time of commands that run once.
+    /// Time limit of one-off commands.
     pub(crate) run_time_max: Duration,
-    /// What runs backends, where that is on.
+    /// The runner of backends, if on.
     pub(crate) runner: Option<Runner>,
-    /// The edge that this one took over from.
+    /// The predecessor of the running edge.
     pub(crate) before: Before,
-    /// Has this edge end sooner.
+    /// Shortens the drain.
     pub(crate) haste: DrainHaste,
 }
 
-/// Waits for a new edge. Dropped, it no longer does.
+/// Waits for a new edge, until dropped.
 pub(crate) struct Handover {
     socket: Arc<OwnSocket>,
     giver: Arc<Giver>,
@@ -79,7 +79,7 @@ struct Giver {
     catalog: Arc<dyn Catalog>,
     publisher: Arc<Publisher>,
     credentials: Arc<Credentials>,
-    /// Empty once this edge drains: a copy of a socket keeps it open.
+    /// Empty during the drain: a copy would keep a socket open.
     sockets: SharedCopies,
     of_nodes: Option<SocketAddr>,
     settle_time_max: Duration,
@@ -87,23 +87,23 @@ struct Giver {
     runner: Option<Runner>,
     haste: DrainHaste,
     served: watch::Sender<bool>,
-    /// Held from the moment on at which a new edge serves: what that one refers to is not known here.
+    /// Held once a successor serves: the running edge does not know the successor's references.
     no_collection: Mutex<Option<OwnedMutexGuard<()>>>,
-    /// The process of the edge that takes over; 0 while none does, or where it is not known.
+    /// Process id of the successor; 0 without a successor, or if unknown.
     successor: watch::Sender<u32>,
-    /// Whether the new edge shows requests of this one to readers of the log.
+    /// True if the successor shows the predecessor's requests to log readers.
     shows_lines: AtomicBool,
-    /// Requests that the new edge is to show.
+    /// Requests to be shown by the successor.
     last_lines: Mutex<Option<LastLines>>,
     has_last_lines: Notify,
 }
 
-/// Requests that are answered in the drain, and what is dropped once the new edge has all of them.
+/// Requests answered during the drain, and a sender dropped once the successor has received all requests.
 struct LastLines(LogReader, oneshot::Sender<()>);
 
 impl Handover {
-    /// Opens the socket in the data folder. An edge without it serves all the same, tries again, and until then is
-    /// restarted with a gap.
+    /// Opens the socket in the data folder. Without the socket, the edge serves nevertheless and tries again; until
+    /// then, a restart has a gap.
     pub(crate) fn listen(control: &Runtime, data_dir: &Path, parts: HandoverParts) -> Self {
         let socket = OwnSocket::at(data_dir.join(SOCKET_NAME));
         let (sender, served) = watch::channel(false);
@@ -136,7 +136,7 @@ impl Handover {
         Self { socket, giver, served, before: parts.before }
     }
 
-    /// Waits until a new edge serves in place of this one.
+    /// Waits until a successor serves.
     pub(crate) async fn served(&self) {
         let mut served = self.served.clone();
         if served.wait_for(|served| *served).await.is_err() {
@@ -144,18 +144,19 @@ impl Handover {
         }
     }
 
-    /// Whether a new edge serves in place of this one.
+    /// Returns true once a successor serves.
     pub(crate) fn has_successor(&self) -> bool {
         *self.served.borrow()
     }
 
-    /// The edge that this one took over from.
+    /// Returns the predecessor of the running edge.
     pub(crate) const fn before(&self) -> &Before {
         &self.before
     }
 
-    /// Ends the readers of the log, who come to the new edge, and has that one show them what this one still answers.
-    /// What this returns ends when it has all of it, which is after the readers are ended once more.
+    /// Ends the log readers, which reconnect to the successor, and has the successor show the requests still answered
+    /// here. The returned receiver ends once the successor has received all requests, which is after the readers are
+    /// ended again.
     pub(crate) fn end_log_readers(&self, access_log: &AccessLog) -> Option<oneshot::Receiver<()>> {
         if !self.has_successor() || !self.giver.shows_lines.load(Ordering::Acquire) {
             access_log.end_readers();
@@ -167,7 +168,7 @@ impl Handover {
         Some(passed_on)
     }
 
-    /// Closes its copies of the sockets, and of the path where no new edge has it.
+    /// Closes the copies of the sockets, and removes the path unless a successor has bound the path.
     pub(crate) fn end(&self) {
         *self.giver.sockets.lock() = SocketCopies::default();
         if !self.has_successor() {
@@ -183,13 +184,13 @@ async fn send_all(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Re
     Ok(())
 }
 
-/// Whether a process runs. One that nobody has reaped yet has ended.
+/// Returns true if a process runs. A zombie counts as ended.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Refuses a new edge beside the one that takes over.
+/// Refuses a new edge during another edge's takeover.
 async fn refuse_beside(stream: &mut UnixStream, successor: u32) -> io::Result<()> {
     let _first: Request = wire::receive(stream).await?;
     let reason = format!(
@@ -235,8 +236,8 @@ impl Giver {
         }
     }
 
-    /// Refuses edges that come while another one takes over, which they would wait for and then lose. Those that come
-    /// when that one has ended have their turn. Never ends.
+    /// Refuses edges that connect during a takeover, since waiting would be in vain. Edges that connect after the
+    /// failure of the successor are queued. Never ends.
     async fn refuse_others(&self, listener: &mut KeptListener, waiting: &mut VecDeque<UnixStream>) {
         let mut successor = self.successor.subscribe();
         loop {
@@ -253,7 +254,7 @@ impl Giver {
         }
     }
 
-    /// One conversation, until the other edge ends or this one.
+    /// Handles one connection, until the end of the successor or of the running edge.
     async fn converse(&self, stream: &mut UnixStream) -> io::Result<()> {
         let begun = timeout(BEGIN_TIME_MAX, wire::receive(stream)).await.unwrap_or_else(|late| Err(late.into()));
         let own = std::process::id();
@@ -275,12 +276,12 @@ impl Giver {
             return stream.write_all(&wire::frame(&answer)?).await;
         }
         tracing::info!(pid, "a new edge takes over");
-        // As this process sees it, which may be in another container.
+        // The process id as seen here, which may differ from the successor's view in another container.
         let seen = stream.peer_cred().ok().and_then(|peer| u32::try_from(peer.pid()?).ok());
         self.successor.send_replace(seen.unwrap_or_default());
         self.give_sockets(stream, takes_http3).await?;
         let Request::Release = wire::receive(stream).await? else { return Err(io::ErrorKind::InvalidData.into()) };
-        // While it lasts, no collection removes what the new edge may refer to.
+        // While held, no collection removes files to which the successor may refer.
         let no_collection = match self.try_release().await {
             Ok(held) => held,
             Err(reason) => {
@@ -306,13 +307,13 @@ impl Giver {
                 _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
-        // Before this edge drains, which ends the instances that are its own.
+        // Before the drain, which ends the instances still owned by the running edge.
         let has_left = self.runner.as_ref().is_some_and(|runner| runner.leave(starts_wanted));
         self.shows_lines.store(shows_lines, Ordering::Release);
         *self.no_collection.lock() = Some(no_collection);
         self.served.send_replace(true);
         let (from, to) = stream.split();
-        // A frame is written whole before the other kind has its turn.
+        // A frame is written completely before a frame of the second kind.
         let to = tokio::sync::Mutex::new(to);
         let ended = tokio::select! {
             ended = self.follow_next(from) => ended,
@@ -325,7 +326,7 @@ impl Giver {
         ended
     }
 
-    /// Follows the new edge for as long as this one drains.
+    /// Follows the messages of the successor during the drain.
     async fn follow_next(&self, mut from: ReadHalf<'_>) -> io::Result<()> {
         loop {
             match wire::receive(&mut from).await? {
@@ -343,7 +344,7 @@ impl Giver {
         }
     }
 
-    /// Has the new edge start the backends that requests of this one are for, as those of a preview.
+    /// Makes the successor start backends needed by requests here, for example for previews.
     async fn pass_on_wanted(&self, to: &tokio::sync::Mutex<WriteHalf<'_>>) -> io::Result<()> {
         let Some(runner) = &self.runner else { return std::future::pending().await };
         loop {
@@ -353,7 +354,7 @@ impl Giver {
         }
     }
 
-    /// Has the new edge show its readers of the log the requests that this one answers while it drains.
+    /// Makes the successor show its log readers the requests answered here during the drain.
     async fn pass_on_lines(&self, to: &tokio::sync::Mutex<WriteHalf<'_>>) -> io::Result<()> {
         self.has_last_lines.notified().await;
         let Some(LastLines(mut lines, passed_on)) = self.last_lines.lock().take() else {
@@ -382,14 +383,14 @@ impl Giver {
         send_all(stream, &copies.iter().map(|(_, socket)| socket.as_fd()).collect::<Vec<_>>()).await
     }
 
-    /// Says, and returns, what of this is served here.
+    /// Reports and returns the environments of `lacking` that are served here.
     async fn tell_served(&self, stream: &mut UnixStream, lacking: Vec<Lacking>) -> io::Result<Vec<Served>> {
         let serving = self.publisher.ledger().live.serving(lacking).await;
         stream.write_all(&wire::frame(&Answer::Serves(serving.clone()))?).await?;
         Ok(serving)
     }
 
-    /// What a program learns that only looks.
+    /// Returns the response to a program that only probes.
     fn probed(&self) -> Answer {
         Answer::Probed {
             pid: std::process::id(),
@@ -401,7 +402,7 @@ impl Giver {
         }
     }
 
-    /// The addresses that it listens on.
+    /// Returns the addresses of the listeners.
     fn held(&self) -> Held {
         let sockets = self.sockets.lock();
         let tcp = sockets.listening.iter().map(|(listening, _)| *listening);
@@ -409,7 +410,7 @@ impl Giver {
         Held { listening, nodes: self.of_nodes }
     }
 
-    /// Copies of the sockets, and the byte of this process in the connection ids of QUIC.
+    /// Returns copies of the sockets, and the process's generation byte in the connection ids of QUIC.
     fn copies(&self, takes_http3: bool) -> io::Result<(Vec<Descriptor>, Option<u8>)> {
         let mut sockets = self.sockets.lock();
         sockets.are_given = true;
@@ -423,7 +424,7 @@ impl Giver {
         Ok((copies, quic.first().map(|quic| quic.generation)))
     }
 
-    /// Has the instances stand still and describes them; they go on once the new edge serves, or has failed.
+    /// Suspends the instances and describes them; the instances resume once the successor serves or has failed.
     async fn give_instances(&self, stream: &mut UnixStream) -> io::Result<()> {
         let Some(runner) = &self.runner else {
             return stream.write_all(&wire::frame(&Answer::Instances(None))?).await;
@@ -441,7 +442,8 @@ impl Giver {
         }
     }
 
-    /// Lets deploys end that were accepted, writes what is only in memory, and releases the catalog, or says why not.
+    /// Lets accepted deploys finish, writes in-memory state, and releases the catalog, or returns the reason of a
+    /// refusal.
     async fn try_release(&self) -> Result<OwnedMutexGuard<()>, String> {
         if let Some(runner) = &self.runner
             && !runner.end_data_work(self.settle_time_max).await
@@ -454,7 +456,7 @@ impl Giver {
     async fn release(&self) -> Result<OwnedMutexGuard<()>, catalog::Error> {
         self.publisher.ledger().refuse_changes(true);
         let runs = async {
-            // A command has a client of this edge, so that the next one cannot go on with it.
+            // A command has a client of the running edge, so that the successor cannot continue the command.
             if let Some(runner) = &self.runner {
                 runner.end_runs(self.run_time_max).await;
             }

@@ -1,4 +1,4 @@
-//! The side of the new edge: finds the running one, takes its sockets and the catalog, and reports that it serves.
+//! The side of the new edge: finds the running edge, takes its sockets and the catalog, and reports serving.
 
 use std::collections::HashSet;
 use std::io::{self, Write as _};
@@ -34,14 +34,14 @@ use devanture_serve::live::Lacking;
 use devanture_serve::proxy::{RunId, RunNow};
 use devanture_store::catalog::{Catalog, Committed};
 
-/// Longest wait for an answer of the running edge. It lets deploys end before it releases the catalog.
+/// Longest wait for a response of the running edge, which lets deploys finish before releasing the catalog.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Longest time from the loss of the connection to the end of the process that had it …
+/// Longest time from the loss of the connection to the end of its process.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
-/// … and between two looks at whether it has come.
+/// Interval of checks for the end.
 const END_LOOK: Duration = Duration::from_millis(10);
-/// Time between two looks at whether the running edge is there while it serves.
+/// Interval of checks of the connection while the running edge serves.
 const LOST_LOOK: Duration = Duration::from_millis(50);
 
 /// The connection to the running edge.
@@ -49,22 +49,22 @@ pub(crate) struct Successor {
     stream: UnixStream,
     /// The running edge's process.
     pid: u32,
-    /// The name of its log.
+    /// The name of the running edge's log.
     log_run: Option<String>,
-    /// Whether it says what it serves, and how many pushes it has counted.
+    /// True if the running edge reports its served versions, and its counted pushes.
     tells_served: bool,
     tells_pushes: bool,
     before: Before,
 }
 
 impl Successor {
-    /// Connects to the edge that runs over this data folder, and takes copies of its sockets. Nobody where none runs.
+    /// Connects to the running edge of the data folder, and takes copies of its sockets. `None` without a running edge.
     ///
     /// # Errors
-    /// [`StartError::TakeOver`] where it refuses.
+    /// [`StartError::TakeOver`] if the edge refuses.
     pub(crate) fn find(data_dir: &Path) -> Result<(Option<Self>, Inherited), StartError> {
         let after_death = Inherited { follows_a_death: true, ..Inherited::default() };
-        // Where no edge runs there is no socket, or one that nobody listens on.
+        // Without a running edge, the socket is missing or has no listener.
         let stream = match data_socket::connect_blocking(&data_dir.join(SOCKET_NAME)) {
             Ok(stream) => stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok((None, after_death)),
@@ -82,12 +82,12 @@ impl Successor {
         }
     }
 
-    /// A connection for one question of a program that only looks. `None` where no edge runs.
+    /// Opens a connection for one query of a program that only probes. `None` without a running edge.
     fn looking(data_dir: &Path) -> Result<Option<Self>, StartError> {
         let socket = data_dir.join(SOCKET_NAME);
         let stream = match data_socket::connect_blocking(&socket) {
             Ok(stream) => stream,
-            // A start would find the catalog in use, and end.
+            // A start would find the catalog in use, and fail.
             Err(error) if is_in_use(data_dir) => {
                 let reason = format!(
                     "{} cannot be reached: {error}. It opens that again once it can write to the folder",
@@ -130,7 +130,7 @@ impl Successor {
         Ok(descriptors)
     }
 
-    /// Has the running edge release the catalog.
+    /// Makes the running edge release the catalog.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -149,16 +149,16 @@ impl Successor {
         }
     }
 
-    /// The process of the running edge.
+    /// Returns the process id of the running edge.
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Waits until the connection to the running edge is lost, which says nothing that it was not asked for.
+    /// Waits for the loss of the connection to the running edge, which sends no unsolicited messages.
     pub(crate) async fn lost(&self) {
         loop {
             let mut byte = [0_u8];
-            // Whatever comes stays in the socket, which goes on blocking for others.
+            // Peeked bytes stay in the socket, whose other reads are blocking.
             match recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
                 Ok((_, 1..)) | Err(Errno::AGAIN | Errno::INTR) => sleep(LOST_LOOK).await,
                 Ok(_) | Err(_) => return,
@@ -166,14 +166,14 @@ impl Successor {
         }
     }
 
-    /// Over a connection, of whose other end nothing is known yet.
+    /// Wraps a connection to an unknown edge.
     pub(crate) fn over(stream: UnixStream) -> Self {
         let (tells_served, tells_pushes) = (false, false);
         Self { stream, pid: 0, log_run: None, tells_served, tells_pushes, before: Before::default() }
     }
 
-    /// Those of `lacking` that the running edge serves; `None` of a release that does not say, or one that has ended by
-    /// itself.
+    /// Returns the environments of `lacking` that the running edge serves; `None` from a release that does not report,
+    /// or after the end of the running edge.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -189,8 +189,8 @@ impl Successor {
         }
     }
 
-    /// The pushes that the running edge has counted; none of a release that does not say, or one that has ended by
-    /// itself.
+    /// Returns the pushes counted by the running edge; none from a release that does not report, or after the end of
+    /// the running edge.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -206,7 +206,7 @@ impl Successor {
         }
     }
 
-    /// Has the running edge hand its instances over. `None` where it runs none, or has ended by itself.
+    /// Takes over the instances of the running edge. `None` if the edge runs no instances, or has ended.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -238,11 +238,11 @@ impl Successor {
         }
     }
 
-    /// Reports that this edge serves, upon which the other one drains, and passes on to it what is committed from
-    /// `commits`, which began when the catalog was opened. From here on the instances are this edge's.
+    /// Reports that the successor serves, upon which the predecessor drains, and forwards commits from `commits`, which
+    /// began when the catalog was opened. From here on the instances belong to the successor.
     ///
     /// # Errors
-    /// [`StartError::TakeOver`] where the running edge is there and does not listen: it may have taken the catalog
+    /// [`StartError::TakeOver`] if the running edge exists but does not respond: the edge may have taken the catalog
     /// back.
     pub(crate) fn serve(
         mut self,
@@ -296,8 +296,8 @@ impl Successor {
     }
 }
 
-/// Looks whether this program could take over from the edge that runs over this data folder, which goes on as before.
-/// `None` where none runs. `own` is `[runner]` of this one, where that is on, and the folder of it.
+/// Checks that the program could take over from the running edge of the data folder, which continues unchanged. `None`
+/// without a running edge. `own` is the program's `[runner]`, if on, and its folder.
 ///
 /// # Errors
 /// [`StartError::TakeOver`], [`StartError::Runner`].
@@ -316,21 +316,21 @@ pub(crate) fn probe(data_dir: &Path, own: Option<(&edge_toml::Runner, &Path)>) -
     }
 }
 
-/// An edge that could be taken over from.
+/// An edge that could be taken over.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
-    /// Its process.
+    /// The process id.
     pub(crate) pid: u32,
-    /// Where it listens; `None` of a release that does not say.
+    /// The addresses of the listeners; `None` from a release that does not report.
     pub(crate) held: Option<Held>,
-    /// What it serves from memory alone, as far as it knows.
+    /// Versions served only from memory, as far as known.
     pub(crate) in_memory_alone: Vec<Lacking>,
-    /// Whether it says what it serves.
+    /// True if the edge reports its served versions.
     tells_served: bool,
 }
 
 impl Running {
-    /// As [`Successor::served_of`], of an edge that is only looked at.
+    /// Returns the served environments, as [`Successor::served_of`] does, of a probed edge.
     ///
     /// # Errors
     /// [`StartError::TakeOver`].
@@ -347,7 +347,7 @@ fn among(mut lacking: Vec<Lacking>, places: &[(AppName, PlaceName)]) -> Vec<Lack
     lacking
 }
 
-/// Why there is no answer of the running edge that can be used.
+/// Reason without a usable response of the running edge.
 enum Unanswered {
     Refused(String),
     Lost(io::Error),
@@ -365,14 +365,15 @@ impl From<io::Error> for Unanswered {
     }
 }
 
-/// Whether a process whose connection was lost has ended. One that only closed it takes the catalog back.
+/// Returns true if the process of a lost connection has ended. A process that only closed the connection takes the
+/// catalog back.
 #[expect(clippy::disallowed_methods, reason = "at the start, before anything is served")]
 fn has_ended(pid: u32) -> bool {
     let until = Instant::now() + END_TIME_MAX;
     loop {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
         let is_there = match stat {
-            // One that nobody has reaped yet has closed everything.
+            // A zombie has closed all its files.
             Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X'])),
             Err(error) => pid == 0 || error.kind() != io::ErrorKind::NotFound,
         };
@@ -387,8 +388,8 @@ fn refused(pid: u32, reason: &str) -> StartError {
     StartError::TakeOver { reason: format!("process {pid}: {reason}") }
 }
 
-/// Starts the backends that requests of the other edge are for, and shows these to readers of the log, until it has
-/// drained.
+/// Starts the backends needed by the predecessor's requests, and shows the requests to log readers, until the end of
+/// the drain.
 async fn hear(mut from: OwnedReadHalf, runner: Option<&Runner>, access_log: &AccessLog) {
     while let Ok(answer) = wire::receive(&mut from).await {
         match answer {
@@ -404,7 +405,8 @@ async fn hear(mut from: OwnedReadHalf, runner: Option<&Runner>, access_log: &Acc
     }
 }
 
-/// Passes commits and the members of pools on until the other edge has drained, and that it is to end sooner.
+/// Forwards commits and pool members until the end of the predecessor's drain, and forwards a request to shorten the
+/// drain.
 async fn pass_on(
     mut to: OwnedWriteHalf,
     mut commits: Receiver<Committed>,
