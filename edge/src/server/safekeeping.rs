@@ -21,7 +21,8 @@ use devanture_store::blobs::{Bounds, FreeSpace, OPEN_FILES_MAX};
 use devanture_store::catalog;
 use devanture_store::s3::Variables;
 
-/// The file of a catalog during a rewrite. The extension differs from the catalog's extension only after the stem, so
+/// The file of a catalog during a rewrite. Another stem, because the lock's path only replaces the extension: with
+/// another extension alone, both catalogs would share a lock.
 /// that the lock file differs from the catalog's lock.
 const REWRITTEN: &str = "rewritten.redb";
 /// The extension of the retained damaged catalog.

@@ -1,4 +1,4 @@
-//! The threads: one for each core that serves visitors, one for the API, and those of everything else.
+//! The threads: one for each core that serves visitors, one for the API, and the threads of all other work.
 
 use std::net::{TcpListener, UdpSocket};
 use std::rc::Rc;
@@ -34,15 +34,15 @@ use devanture_serve::proxy::Chain;
 use devanture_serve::tls::{Certificates, ServerTls};
 use devanture_serve::version::CommonField;
 
-/// Threads of the control runtime, …
+/// Threads of the control runtime.
 const CONTROL_THREADS: usize = 2;
-/// … and how many may wait for the disk, or compute, for all but requests: each keeps pages of memory that others
-/// cannot use, and a disk gains nothing from more. None of them may wait for what needs another one, but for those that
-/// restore damaged files, which are fewer.
+/// Maximum of blocking threads for disk reads and computation outside of requests: each thread retains pages of memory,
+/// and a disk gains no speed from more. No such thread may wait for another one, except the threads that restore
+/// damaged files, which are fewer.
 const CONTROL_BLOCKING_THREADS: usize = 32;
-/// Threads of each runtime for what waits, such as reads of a disk.
+/// Maximum of blocking threads of each runtime, for example for disk reads.
 const BLOCKING_THREADS: usize = 512;
-/// The time after which one of them ends that has nothing to do: it keeps pages of memory for as long as it is there.
+/// Idle time after which a blocking thread ends: each thread retains pages of memory.
 const IDLE_TIME: Duration = Duration::from_secs(2);
 
 /// The services of the threads.
@@ -54,21 +54,21 @@ pub(super) struct Serving {
     pub(super) admin_limits: ConnectionLimits,
     pub(super) drain: Drain,
     pub(super) https_port: u16,
-    /// The machine and the data folder, which no other node shares.
+    /// The machine and the data folder, unique among nodes.
     pub(super) node: Arc<str>,
-    /// The answers over plain HTTP to an authority that looks for a proof.
+    /// The proofs over plain HTTP for an ACME authority.
     pub(super) certificates: Certificates,
-    /// Whose tasks run on the thread of the API.
+    /// The publisher, whose tasks run on the thread of the API.
     pub(super) publisher: Arc<Publisher>,
-    /// Archives that may be unpacked at once.
+    /// Maximum of archives unpacked at once.
     pub(super) archives_max: u64,
 }
 
-/// Every thread, until it has drained.
+/// All threads, until their drain.
 #[derive(Default)]
 pub(super) struct Threads {
     running: Vec<JoinHandle<usize>>,
-    /// Those that serve no HTTP/3.
+    /// The threads without HTTP/3.
     without_http3: Vec<oneshot::Sender<ThreadQuic>>,
 }
 
@@ -109,7 +109,7 @@ impl Threads {
             threads.push(spawn(&format!("serve-{number}"), BLOCKING_THREADS, true, serve)?);
         }
         let settings = settings("admin", Some(serving.admin_tls.clone()), &serving.admin_limits);
-        // An archive that is unpacked as it comes has one from its first byte to its last, however slowly they come.
+        // A streamed archive occupies a thread from its first byte to its last, however slow the upload.
         let archives_max = usize::try_from(serving.archives_max).unwrap_or(usize::MAX);
         let blocking = BLOCKING_THREADS.saturating_add(archives_max);
         let (publisher, trusted_proxies) = (serving.publisher, serving.handler.trusted_proxies);
@@ -118,28 +118,28 @@ impl Threads {
         Ok(Self { running: threads, without_http3 })
     }
 
-    /// What those threads wait for that serve no HTTP/3.
+    /// Takes the senders of sockets for threads without HTTP/3.
     pub(super) fn take_without_http3(&mut self) -> Vec<oneshot::Sender<ThreadQuic>> {
         std::mem::take(&mut self.without_http3)
     }
 
-    /// Waits until every thread has drained. Returns how many connections were cut.
+    /// Waits for the drain of every thread. Returns the number of connections cut.
     pub(super) fn join(self) -> usize {
         let cut = self.running.into_iter().map(|thread| thread.join().unwrap_or_default());
         cut.sum()
     }
 }
 
-/// The threads of everything but requests. They keep the priority of the process: instances wait for those that write
-/// down what they print, and inherit it from the one that starts the spawner.
+/// Creates the runtime for all work outside of requests. Its threads keep the process's priority: instances wait for
+/// the threads that log their output, and inherit the priority of the thread that starts the spawner.
 pub(super) fn control_runtime() -> Result<Runtime, StartError> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(CONTROL_THREADS).max_blocking_threads(CONTROL_BLOCKING_THREADS).thread_keep_alive(IDLE_TIME);
     builder.thread_name("control").enable_all().build().map_err(StartError::Runtime)
 }
 
-/// Starts a thread with a runtime of its own. Where it does not serve visitors, the threads that wait and compute for
-/// it have [`Priority::Work`].
+/// Starts a thread with its own runtime. If the thread does not serve visitors, its blocking threads have
+/// [`Priority::Work`].
 fn spawn<F>(name: &str, blocking: usize, serves: bool, work: F) -> Result<JoinHandle<usize>, StartError>
 where
     F: FnOnce() -> std::pin::Pin<Box<dyn Future<Output = usize>>> + Send + 'static,
@@ -152,7 +152,7 @@ where
     let runtime: Runtime = builder.build().map_err(StartError::Runtime)?;
     let run = move || {
         let cut = LocalSet::new().block_on(&runtime, async { work().await });
-        // Reads of a disk that nobody waits for any more do not hold the end up.
+        // Abandoned disk reads must not delay the end.
         runtime.shutdown_background();
         cut
     };
@@ -161,7 +161,7 @@ where
 
 type Work = std::pin::Pin<Box<dyn Future<Output = usize>>>;
 
-/// What a thread serves HTTP/3 with, once it has a socket.
+/// The parts for HTTP/3 on a thread, once the thread has a socket.
 struct QuicParts {
     comes: oneshot::Receiver<ThreadQuic>,
     tls: ServerTls,
@@ -171,7 +171,7 @@ struct QuicParts {
 }
 
 impl QuicParts {
-    /// Waits for the socket, with which `Alt-Svc` may come; `None` where the thread drains before.
+    /// Waits for the socket, which may come with `Alt-Svc`; `None` if the drain begins first.
     async fn come(self) -> Option<(UdpSocket, QuicSettings, Option<HeaderValue>)> {
         let Self { comes, tls, limits, mut drain, node } = self;
         let ThreadQuic { quic, alt_svc } = tokio::select! {
@@ -256,7 +256,7 @@ fn serve(
     })
 }
 
-/// Whether the certificate of a connection for the host `sni` is good for `host` too.
+/// Returns true if the certificate of a connection for the host `sni` is valid for `host` too.
 fn covers(tls: &Option<ServerTls>, sni: Option<&str>, host: &str) -> bool {
     tls.as_ref().is_none_or(|tls| tls.covers(sni, host))
 }
@@ -279,7 +279,8 @@ fn serve_admin(
             async move { admin.handle(request, Via::Network(from.client)).await }
         });
         let cut = cut(served.await);
-        // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
+        // Accepted deploys end with the thread: no task may wait for the result any more, but a client knows of the
+        // deploy.
         let is_ordered = drain.borrow().is_some();
         if is_ordered {
             publisher.ended(listen::drain_time(&mut drain, |order| order.deploys)).await;

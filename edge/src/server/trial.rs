@@ -1,5 +1,5 @@
-//! Tries this program on the configuration and the stored state of an edge: what an upgrade to it would fail of. The
-//! edge may run, and nothing of it is touched.
+//! Tries the running program on the configuration and the stored state of an edge, to report the reasons for which an
+//! upgrade would fail. The edge may run, and is not modified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -24,46 +24,46 @@ use devanture_store::blobs::Room;
 use devanture_store::catalog::{self, Catalog, CopyState};
 use devanture_store::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 
-/// Attempts to copy a catalog that is written meanwhile …
+/// Maximum of attempts to copy a catalog during writes.
 const COPIES_MAX: u32 = 50;
-/// … each after a pause without a change, which is longer than the clock of files is coarse.
+/// Pause before each attempt, longer than the resolution of file times.
 const COPY_PAUSE: Duration = Duration::from_millis(100);
-/// The parts of the data folder that an edge reads and writes, which are folders …
+/// Folders of the data folder that an edge reads and writes.
 const FOLDERS: [&str; 8] = ["", "blobs", "deltas", "manifests", "quarantine", "tls", "tmp", "variants"];
-/// … or files, and whether it writes to them; it makes what is missing.
+/// Files of the data folder, with true for written files; an edge creates missing parts.
 const FILES: [(&str, bool); 5] =
     [(CATALOG_NAME, true), ("catalog.lock", true), ("format", false), ("tls/ca.key", false), ("tls/ca.pem", false)];
 
-/// What a trial read.
+/// Result of a trial.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Trial {
-    /// Records of the catalog.
+    /// Number of records of the catalog.
     pub records: usize,
-    /// Versions, each with its manifest.
+    /// Number of versions, each with its manifest.
     pub versions: usize,
-    /// Those of them that are live somewhere.
+    /// Number of versions that are live in an environment.
     pub live: usize,
-    /// The process of the edge that runs, which this program could take over from.
+    /// The process id of the running edge, which the program could take over from.
     pub running: Option<u32>,
-    /// Damage that an upgrade does not fail of.
+    /// Damage that does not prevent an upgrade.
     pub notes: Vec<String>,
 }
 
-/// Tries this program on a file and on a copy of the catalog that it leads to.
+/// Tries the program on a configuration and on a copy of its catalog.
 ///
 /// # Errors
-/// Everything that an upgrade would fail of.
+/// All reasons for which an upgrade would fail.
 pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<StartError>> {
     let mut faults = super::check(file, base);
     let data_dir = data_dir(file, base);
     let running = probe(file, base, &data_dir).map_err(|error| faults.push(error)).unwrap_or_default();
     faults.extend(running.iter().flat_map(|running| try_listeners(file, running)));
     let closed = closed(&data_dir);
-    // What is stored says nothing where it may not be read.
+    // Without read access, the stored state is unknown.
     let stored = if closed.is_empty() { stored(&data_dir, running.is_some()).await } else { Ok(Default::default()) };
     faults.extend(closed);
     let (mut trial, mut lacking) = stored.map_err(|error| faults.push(error)).unwrap_or_default();
-    // Of files, what the running edge knows: to read all of them would take long.
+    // For files, the running edge's report is used: reading all files would take long.
     let known = running.iter().flat_map(|running| &running.in_memory_alone);
     let known: Vec<Lacking> =
         known.filter(|known| !lacking.iter().any(|lacking| lacking.is_of(known))).cloned().collect();
@@ -73,7 +73,7 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
         None => Ok(Some(Vec::new())),
     };
     let served = served.map_err(|error| faults.push(error)).unwrap_or_default();
-    // Of a release that does not say what it serves, all of it counts.
+    // If the release does not report its served versions, all versions count.
     let lost: Vec<Lacking> = served.unwrap_or_else(|| lacking.clone());
     faults.extend(running.as_ref().and_then(|_running| no_handover(&data_dir)));
     trial.running = running.map(|running| running.pid);
@@ -84,8 +84,8 @@ pub async fn try_upgrade(file: &EdgeFile, base: &Path) -> Result<Trial, Vec<Star
     if faults.is_empty() { Ok(trial) } else { Err(faults) }
 }
 
-/// What of the data folder this user may not use as an edge does: one fault for each part, and none for what lies in a
-/// closed one.
+/// Returns a fault for each part of the data folder that the user cannot use as an edge does, and none for parts inside
+/// an unusable part.
 fn closed(data_dir: &Path) -> Vec<StartError> {
     let folders = FOLDERS.map(|name| (name, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK));
     let files = FILES.map(|(name, is_written)| match is_written {
@@ -112,8 +112,8 @@ fn closed(data_dir: &Path) -> Vec<StartError> {
     faults
 }
 
-/// Why the running edge could not hand its catalog over: it reads on from a copy in the data folder. A right that lacks
-/// is a fault of its own.
+/// Returns the reason why the running edge could not hand over its catalog, which requires a copy in the data folder
+/// for later reads. A missing permission is a separate fault.
 fn no_handover(data_dir: &Path) -> Option<StartError> {
     let why = match durable::probe(data_dir) {
         Err(durable::Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => return None,
@@ -137,7 +137,7 @@ fn probe(file: &EdgeFile, base: &Path, data_dir: &Path) -> Result<Option<Running
     takeover::probe(data_dir, folder.as_deref().map(|folder| (&file.runner, folder)))
 }
 
-/// What a copy of the catalog holds, and the live versions whose manifest cannot be read.
+/// Reads a copy of the catalog; returns its content, and the live versions with an unreadable manifest.
 async fn stored(data_dir: &Path, edge_runs: bool) -> Result<(Trial, Vec<Lacking>), StartError> {
     let (mut trial, mut lacking) = (Trial::default(), Vec::new());
     let path = data_dir.join(CATALOG_NAME);
@@ -146,7 +146,7 @@ async fn stored(data_dir: &Path, edge_runs: bool) -> Result<(Trial, Vec<Lacking>
     }
     let (catalog, _folder) = copy(&path, edge_runs)?;
     let mut live: BTreeMap<(String, VersionId), Vec<PlaceName>> = BTreeMap::new();
-    // Those of pointers come before those of versions.
+    // Keys of pointers precede keys of versions.
     for (key, record) in catalog.list("", None, false, usize::MAX).await? {
         trial.records += 1;
         let Some((app, name)) = key.split_once('/').and_then(|(_, rest)| rest.split_once('/')) else { continue };
@@ -183,10 +183,10 @@ async fn stored(data_dir: &Path, edge_runs: bool) -> Result<(Trial, Vec<Lacking>
     Ok((trial, lacking))
 }
 
-/// Why the manifest of a version is not what was stored, if it is not; else what this program's checks refuse of it.
+/// Checks the manifest of a version: `Err` with the damage, or `Ok` with the objection of the program's checks, if any.
 ///
 /// # Errors
-/// Where it is, and this program cannot read it: then it is another format.
+/// The manifest is undamaged, but the program cannot read its format.
 fn look(data_dir: &Path, app: &AppName, id: VersionId) -> Result<Result<Option<String>, String>, StartError> {
     let path = manifest_path(data_dir, id);
     let bytes = match std::fs::read(path) {
@@ -206,8 +206,8 @@ fn manifest_path(data_dir: &Path, id: VersionId) -> PathBuf {
     data_dir.join("manifests").join(hex.get(..2).unwrap_or_default()).join(format!("{hex}.json"))
 }
 
-/// A copy of a catalog, also of one that an edge has open: a file that did not change while it was copied is what a
-/// loss of power would have left. Every page of it is whole.
+/// Copies a catalog, even if an edge has the catalog open: a file unchanged during the copy equals the state after a
+/// power loss. Every page of the copy is valid.
 #[expect(clippy::disallowed_methods, reason = "nothing is served")]
 fn copy(path: &Path, edge_runs: bool) -> Result<(Arc<dyn Catalog>, TempDir), StartError> {
     let failed =
@@ -216,14 +216,14 @@ fn copy(path: &Path, edge_runs: bool) -> Result<(Arc<dyn Catalog>, TempDir), Sta
     let copy = folder.path().join(CATALOG_NAME);
     for _ in 0..COPIES_MAX {
         let before = changed(path).map_err(|error| failed(error.to_string()))?;
-        // Not by its age: where the clock was set back, it was changed at a time to come.
+        // Not by the file's age: after a clock set back, the change is in the future.
         std::thread::sleep(COPY_PAUSE);
         if changed(path).is_ok_and(|after| after == before) {
             durable::copy_for_reading(path, &copy).map_err(|error| failed(error.to_string()))?;
             if changed(path).is_ok_and(|after| after == before) {
                 let not_opened = |error| super::stores::not_opened(path, error);
                 let found = catalog::check_copy(path, &copy).map_err(not_opened)?;
-                // Only of an edge that has ended may a commit be half done.
+                // Only a stopped edge may leave an incomplete commit.
                 if edge_runs && found == CopyState::LastCommitLost {
                     return Err(catalog::Error::Damaged { path: path.display().to_string() }.into());
                 }
@@ -256,7 +256,7 @@ mod tests {
         assert!(copied.is_ok(), "{:?}", copied.err());
     }
 
-    /// Root may use everything, so that it tries what no right helps with: a part that leads in a circle.
+    /// Root may use everything, so the test uses a part that no right helps with: a link to itself.
     #[test]
     fn each_part_of_the_data_folder_that_cannot_be_used_is_one_fault_and_what_lies_in_it_is_none() {
         let parts = FOLDERS.into_iter().chain(FILES.map(|(name, _)| name)).filter(|name| !name.is_empty());
@@ -286,7 +286,7 @@ mod tests {
         };
         write(whole.id(), &whole.canonical());
         assert_eq!(look(folder.path(), &app, whole.id()).unwrap(), Ok(None));
-        // What an earlier release took is named, and no reason to stay with that.
+        // A version accepted by an earlier release is noted, and does not prevent the upgrade.
         let text = String::from_utf8(whole.canonical()).unwrap();
         let text = text.replacen('{', r#"{"base":{"upstreams":{"api":"http://a,b"}},"#, 1);
         let mistaken = Manifest::read(text.as_bytes()).unwrap();

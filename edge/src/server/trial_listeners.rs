@@ -1,4 +1,4 @@
-//! Tries the addresses that a new edge would listen on and the running one does not.
+//! Tries the addresses of a new edge that the running edge does not have.
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -9,13 +9,13 @@ use super::error::StartError;
 use super::takeover::{Listener, Running};
 use devanture_serve::listen::{quic, try_bind};
 
-/// The first port that every user may listen on.
+/// The first port open to every user.
 const UNPRIVILEGED_PORT: u16 = 1_024;
 /// The number of CAP_NET_BIND_SERVICE (capabilities(7)).
 const NET_BIND_SERVICE: u32 = 10;
 
-/// What a takeover from the running edge would fail of. What that one listens on is handed over, and not tried; neither
-/// is anything of a release that does not say what it listens on.
+/// Returns the listeners for which a takeover would fail. Listeners of the running edge are handed over, and not tried;
+/// if the release does not report its listeners, none is tried.
 pub(super) fn try_listeners(file: &EdgeFile, running: &Running) -> Vec<StartError> {
     let Some(held) = &running.held else { return Vec::new() };
     let listen = &file.listen;
@@ -33,7 +33,7 @@ pub(super) fn try_listeners(file: &EdgeFile, running: &Running) -> Vec<StartErro
     let mut faults: Vec<_> = tcp
         .filter_map(|address| Some(StartError::Bind { address, source: fails(address, try_bind(address))? }))
         .collect();
-    // By default, an edge that cannot have the port serves without HTTP/3.
+    // By default, an edge without the UDP port serves without HTTP/3.
     let address = listen.https;
     let is_wanted = listen.http3 == Some(true) && listen.tries_http3() && address.port() != 0;
     if is_wanted
@@ -45,16 +45,16 @@ pub(super) fn try_listeners(file: &EdgeFile, running: &Running) -> Vec<StartErro
     faults
 }
 
-/// Whether a new edge would fail of it, too. It has the rights of the running one, which starts it, and a person who
-/// calls the check may have fewer.
+/// Returns true if a new edge would fail too. A new edge has the rights of the running edge, which starts the new edge,
+/// while the caller of the check may have fewer rights.
 fn counts(error: &Error, address: SocketAddr, running: &Running) -> bool {
     let is_of_rights = error.kind() == ErrorKind::PermissionDenied && address.port() < UNPRIVILEGED_PORT;
     let status = || std::fs::read_to_string(format!("/proc/{}/status", running.pid)).unwrap_or_default();
     !is_of_rights || !gives_low_ports(&status())
 }
 
-/// Whether the processes that a process starts may listen on ports below 1024, by its `/proc/PID/status`: they get its
-/// ambient capabilities, and those of root what root has.
+/// Returns true if children of a process may listen on ports below 1024, by the process's `/proc/PID/status`: children
+/// inherit ambient capabilities, and children of root have root's capabilities.
 fn gives_low_ports(status: &str) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or_default();
     let has = |name: &str| u64::from_str_radix(field(name), 16).is_ok_and(|bits| bits & (1 << NET_BIND_SERVICE) != 0);

@@ -1,5 +1,4 @@
-//! What a start sets going beside the threads that serve: the load of what is live, and what looks after the disk and
-//! the counts.
+//! Work started beside the serving threads: the load of live versions, and the maintenance of disk and counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +18,11 @@ use devanture_serve::live::{Live, Loader};
 use devanture_store::blobs::FreeSpace;
 use devanture_store::catalog;
 
-/// Interval at which samples are moved into the histograms.
+/// Interval of moving samples into histograms.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
-/// Loads what is live, and waits for it for a while: with few apps all is loaded by then, and no request waits.
+/// Loads live versions, and waits for a limited time: with few apps all versions are loaded by then, and no request
+/// waits.
 ///
 /// # Errors
 /// As [`Arrival::check_served`].
@@ -38,7 +38,7 @@ pub(super) fn load_live(
     Ok(loading)
 }
 
-/// What looks after the disk and the counts for as long as the edge runs.
+/// Starts the maintenance of disk and counters, for as long as the edge runs.
 pub(super) fn start_upkeep(
     (file, stores, live): (&EdgeFile, &Stores, &Live),
     (control, sole): (&Runtime, &SoleWork),
@@ -56,7 +56,7 @@ pub(super) fn start_upkeep(
     background::start_scrub(file, sole, stores);
 }
 
-/// Keeps what is counted in order, for as long as the edge runs.
+/// Maintains the metrics, for as long as the edge runs.
 async fn keep_up(metrics: Exposition, loader: Loader, span: Duration) {
     let (mut upkeep, mut notes) = (tokio::time::interval(METRICS_UPKEEP), tokio::time::interval(TALLY_EVERY));
     loop {

@@ -1,4 +1,4 @@
-//! The thread that looks after pools of backends, and where these may be.
+//! The maintenance thread of backend pools, and the policy of upstream addresses.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ use devanture_serve::live::Live;
 use devanture_serve::proxy::address::{OtherNodes, Policy};
 use devanture_serve::proxy::{DnsTimes, Following, HealthLimits, Names, Registry, RegistrySettings, keep_pools, tls};
 
-/// Where the upstreams of strangers may be: what `edge.toml` says, and never the edge itself or another node of its
-/// cluster.
+/// Returns the policy for upstreams of untrusted versions: the settings of `edge.toml`, and never the edge itself or
+/// another node of its cluster.
 pub(super) fn policy(
     (file, base, addresses): (&EdgeFile, &Path, Addresses),
     cluster: Option<&Cluster>,
@@ -50,14 +50,14 @@ pub(super) fn policy(
     }
 }
 
-/// The sockets behind which everything is allowed that an edge may do, or more.
+/// Returns the Unix sockets with rights equal to the edge's, or greater.
 fn own_sockets(file: &EdgeFile, data_dir: &Path) -> Arc<[PathBuf]> {
     let of_edge = [local::SOCKET_NAME, takeover::SOCKET_NAME].map(|name| data_dir.join(name));
     let podman = file.runner.images.as_ref().map(|images| &images.socket);
     of_edge.into_iter().chain(file.runner.spawner.iter().chain(podman).cloned()).collect()
 }
 
-/// The pools of what is live, and the thread that looks after them.
+/// Creates the pools of live versions, and starts their maintenance thread.
 pub(super) fn start(
     (file, descriptors): (&EdgeFile, Descriptors),
     policy: &Policy,
@@ -77,7 +77,7 @@ pub(super) fn start(
     Ok((registry, keeper))
 }
 
-/// Looks after pools on a thread of its own, so that no name and no check of health takes a serving thread.
+/// Maintains pools on a separate thread, so that no lookup and no health check occupies a serving thread.
 pub(super) struct Keeper {
     stop: CancellationToken,
     thread: JoinHandle<()>,
@@ -114,12 +114,12 @@ impl Keeper {
         Ok(Self { stop, thread })
     }
 
-    /// Cancelled, pools are looked after no longer.
+    /// Returns a token whose cancellation stops the maintenance.
     pub(super) fn stop(&self) -> CancellationToken {
         self.stop.clone()
     }
 
-    /// Ends the thread, and what it holds.
+    /// Ends the thread, and drops its state.
     pub(super) fn end(self) {
         self.stop.cancel();
         self.thread.join().ok();

@@ -1,4 +1,4 @@
-//! Follows the pause of all changes: refuses what would begin, and ends the pause when its time is over.
+//! Follows the pause of all changes: refuses new changes, and ends the pause at its deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use devanture_store::catalog::Committed;
 /// Pause after the catalog failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Follows it for as long as the edge runs.
+/// Follows the pause as long as the edge runs.
 pub(super) async fn follow(publisher: Arc<Publisher>) {
     let ledger = publisher.ledger();
     let catalog = &*ledger.catalog;

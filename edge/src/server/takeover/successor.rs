@@ -421,7 +421,7 @@ async fn pass_on(
                 ends_sooner = true;
                 Ok(Request::EndSooner)
             }
-            // Before the switch to them, which was committed later.
+            // Before the switch to the instances, which was committed later.
             run = next_run(&mut runs) => run.map(|(id, now)| Request::Run { id, now }),
             committed = commits.recv() => committed.map(|committed| Request::Committed(Sent::from(&committed))),
         };
@@ -432,7 +432,7 @@ async fn pass_on(
                     return;
                 }
             }
-            // It goes on with what it knows, for as long as it drains.
+            // The predecessor continues with its known instances until the end of its drain.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

@@ -1,5 +1,5 @@
-//! The protocol between an edge and the one that takes over from it: frames of JSON behind four bytes of length, and
-//! descriptors as ancillary data of single bytes.
+//! The protocol between an edge and its successor: JSON frames after a length of four bytes, and descriptors as
+//! ancillary data of single bytes.
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::SocketAddr;
@@ -27,19 +27,19 @@ use devanture_serve::proxy::{RunId, RunNow, RunOrigin};
 use devanture_serve::version::Setting;
 use devanture_store::catalog::{Change, Committed, Revision};
 
-/// The number of this protocol; an edge that speaks another one is not taken over from.
+/// Version of the protocol; an edge with another version cannot be taken over.
 pub(super) const PROTOCOL: u32 = 2;
-/// Most bytes of a frame: a commit holds a few records, and a record is below a few megabytes.
+/// Maximum of a frame: a commit holds a few records, and a record is below a few megabytes.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Descriptors in one message; the system's bound is 253.
+/// Number of descriptors in one message; the system's limit is 253.
 pub(super) const DESCRIPTORS_AT_ONCE: usize = 16;
 
-/// From the new edge.
+/// Message of the new edge.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Request {
-    /// The first one of a new edge; whether it starts the backends that the running one's last requests are for, and
-    /// whether it shows these to readers of the log.
+    /// First message of a new edge. `starts_wanted` is true if the new edge starts backends for the last requests of
+    /// the running edge, and `shows_lines` if the new edge shows the requests to log readers.
     Begin {
         protocol: u32,
         pid: u32,
@@ -47,87 +47,87 @@ pub(super) enum Request {
         starts_wanted: bool,
         #[serde(default)]
         shows_lines: bool,
-        /// Whether it knows the sockets of HTTP/3.
+        /// True if the new edge knows HTTP/3 sockets.
         #[serde(default)]
         takes_http3: bool,
-        /// The formats that it reads.
+        /// The formats that the new edge reads.
         #[serde(default)]
         reads: FormatsRead,
     },
-    /// The first one, and the last, of a program that only looks whether it could take over.
+    /// First and last message of a program that only probes.
     Probe,
-    /// Which of this, that the new edge lacks, does it serve? Also the first one, and then the last, of a program that
-    /// only looks.
+    /// Query: environments that the new edge lacks, and the running edge may serve. Also the first and last message of
+    /// a program that only probes.
     Serves(Vec<Lacking>),
-    /// Release the catalog.
+    /// Request to release the catalog.
     Release,
-    /// Hand the instances over.
+    /// Request to hand the instances over.
     Instances,
-    /// How many pushes were begun within the hour?
+    /// Query: number of pushes begun within the hour.
     Pushes,
-    /// It serves.
+    /// Report that the new edge serves.
     Serving,
-    /// It made this commit.
+    /// Report of a commit by the new edge.
     Committed(Sent),
-    /// A backend that it runs has these instances.
+    /// Report of the instances of a backend run by the new edge.
     Run { id: RunId, now: Option<RunNow> },
-    /// It is to end itself, and so is the other one: as soon as an edge that nobody takes over from.
+    /// Request to end as soon as an edge without a successor, because the new edge has the same request.
     EndSooner,
 }
 
-/// From the running edge.
+/// Message of the running edge.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Answer {
-    /// The process, what each of the sockets is for whose descriptors follow, and the name that its log has in the ids
-    /// of lines.
+    /// The process, the kinds of the sockets whose descriptors follow, and the name of the running edge's log in the
+    /// ids of lines.
     Sockets {
         pid: u32,
         sockets: Vec<Listening>,
         #[serde(default)]
         log_run: Option<String>,
-        /// The byte of its process in the connection ids of QUIC, where it has sockets of HTTP/3.
+        /// The generation byte of the running edge in the connection ids of QUIC, with HTTP/3 sockets.
         #[serde(default)]
         generation: Option<u8>,
-        /// Whether it answers [`Request::Serves`].
+        /// True if the running edge answers [`Request::Serves`].
         #[serde(default)]
         tells_served: bool,
-        /// Whether it answers [`Request::Pushes`].
+        /// True if the running edge answers [`Request::Pushes`].
         #[serde(default)]
         tells_pushes: bool,
     },
     /// The catalog can be opened.
     Released,
-    /// The instances, whose descriptors follow; `None` where it runs none.
+    /// The instances, whose descriptors follow; `None` without instances.
     Instances(Option<Box<Handed>>),
-    /// The pushes of each app within the hour.
+    /// The pushes within the hour, by app.
     Pushes(Vec<CountedPushes>),
-    /// The process, the protocol that it speaks, and what a new edge would have to go on with.
+    /// The process, its protocol version, and the state that a new edge would have to continue.
     Probed {
         pid: u32,
         protocol: u32,
         runner: Option<Terms>,
-        /// Whether it answers [`Request::Serves`].
+        /// True if the running edge answers [`Request::Serves`].
         #[serde(default)]
         tells_served: bool,
-        /// Where it listens.
+        /// The addresses of the listeners.
         #[serde(default)]
         held: Option<Held>,
-        /// What it serves from memory alone, as it is damaged on the disk.
+        /// Versions served only from memory, because they are damaged on the disk.
         #[serde(default)]
         in_memory_alone: Vec<Lacking>,
     },
-    /// The environments that it serves what the new edge lacks of.
+    /// Environments that the running edge serves and the new edge lacks.
     Serves(Vec<(AppName, PlaceName)>),
-    /// A request that it still has is for this backend, which nobody runs yet.
+    /// A backend that a request in flight needs and no edge runs yet.
     Wanted(Box<WantedRun>),
-    /// A request that it answered while it drained, and has logged.
+    /// A request answered and logged during the drain.
     Line(Box<LogLine>),
-    /// It stays.
+    /// The running edge stays.
     Refused { pid: u32, reason: String },
 }
 
-/// A backend that a request is for.
+/// A backend needed by a request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WantedRun {
     id: RunId,
@@ -162,16 +162,16 @@ pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
 }
 
-/// The addresses that an edge listens on.
+/// The addresses of an edge's listeners.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Held {
-    /// Those that it hands over.
+    /// Listeners that are handed over.
     pub(crate) listening: Vec<Listening>,
-    /// The one for other nodes of a cluster.
+    /// Listener for other nodes of a cluster.
     pub(crate) nodes: Option<SocketAddr>,
 }
 
-/// What a socket serves.
+/// Kind of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Listener {
@@ -179,12 +179,12 @@ pub(crate) enum Listener {
     Http,
     /// A UDP socket of a thread, in the order of the threads.
     Http3,
-    /// Where packets go of the running edge's connections, of the same thread.
+    /// Destination of packets for the running edge's connections, for the same thread.
     Http3Forward,
     Https,
 }
 
-/// A commit; values are base64, `None` where a record was deleted.
+/// A commit; values are in base64, `None` for a deleted record.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Sent {
     revision: Revision,
@@ -202,10 +202,10 @@ impl From<&Committed> for Sent {
 }
 
 impl Sent {
-    /// The commit.
+    /// Converts the message to a commit.
     ///
     /// # Errors
-    /// Where a value is no base64.
+    /// Fails if a value is not valid base64.
     pub(super) fn committed(self) -> io::Result<Committed> {
         let change = |(key, value): (String, Option<String>)| {
             Ok(match value {
@@ -218,10 +218,10 @@ impl Sent {
     }
 }
 
-/// The frame of a message.
+/// Encodes a message as a frame.
 ///
 /// # Errors
-/// Where it is too long.
+/// The message is too long.
 pub(super) fn frame(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(message)?;
     let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= FRAME_BYTES_MAX).ok_or_else(too_long)?;
@@ -236,10 +236,10 @@ fn length(head: [u8; 4]) -> io::Result<usize> {
     usize::try_from(u32::from_be_bytes(head)).ok().filter(|length| *length <= FRAME_BYTES_MAX).ok_or_else(too_long)
 }
 
-/// Reads one message, and blocks until it is there.
+/// Reads one message, and blocks until the message is complete.
 ///
 /// # Errors
-/// Errors of the socket, its end included, and a message that is none.
+/// Errors of the socket, including its end, and an invalid message.
 pub(super) fn read<M: DeserializeOwned>(mut from: impl Read) -> io::Result<M> {
     let mut head = [0; 4];
     from.read_exact(&mut head)?;
@@ -248,7 +248,7 @@ pub(super) fn read<M: DeserializeOwned>(mut from: impl Read) -> io::Result<M> {
     Ok(serde_json::from_slice(&body)?)
 }
 
-/// As [`read`], without blocking.
+/// Reads one message as [`read`] does, without blocking.
 ///
 /// # Errors
 /// As [`read`].
@@ -263,7 +263,7 @@ pub(super) async fn receive<M: DeserializeOwned>(from: &mut (impl AsyncRead + Un
 /// Sends up to [`DESCRIPTORS_AT_ONCE`] descriptors.
 ///
 /// # Errors
-/// Errors of the socket, such as that it would block.
+/// Errors of the socket, for example that the call would block.
 pub(super) fn send_descriptors(to: impl AsFd, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_AT_ONCE))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -274,7 +274,7 @@ pub(super) fn send_descriptors(to: impl AsFd, descriptors: &[BorrowedFd<'_>]) ->
     Ok(())
 }
 
-/// Receives what one call of [`send_descriptors`] sent.
+/// Receives the descriptors of one call of [`send_descriptors`].
 ///
 /// # Errors
 /// Errors of the socket.

@@ -15,7 +15,7 @@ fn client(last: u8) -> Client {
     SocketAddr::from(([192, 0, 2, last], 0))
 }
 
-/// The task of a connection, and how often it was woken.
+/// The task of a connection, with the count of its wakes.
 struct Task(Handshake, Arc<Woken>);
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Task {
         Self(handshakes.enter(client).ok().unwrap(), Arc::default())
     }
 
-    /// Polls a handshake that ends with a step, or waits for its client after it.
+    /// Polls a handshake that ends with a step, or waits for its client afterwards.
     fn poll(&self, ends: bool) -> Poll<Result<(), Displaced>> {
         let waker = Waker::from(Arc::clone(&self.1));
         let handshake = poll_fn(|_| if ends { Poll::Ready(()) } else { Poll::Pending });
@@ -84,7 +84,7 @@ async fn the_oldest_handshake_that_waits_for_its_client_gives_its_place() {
     let (old, young) = (Task::new(&handshakes, client(1)), Task::new(&handshakes, client(2)));
     assert_eq!(handshakes.find_room(), Err(None), "neither waits for its client");
     assert!(young.poll(false).is_pending());
-    // The first step of a turn is always given, however slow this machine is.
+    // The first step of a turn is always granted, however slow the machine is.
     handshakes.begin_turn();
     assert!(old.poll(false).is_pending());
     let full = Instant::now() + Duration::from_secs(1);

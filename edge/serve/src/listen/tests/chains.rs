@@ -1,4 +1,4 @@
-//! Certificate chains beyond a TLS record and a congestion window, and those that no client takes.
+//! Certificate chains longer than a TLS record and a congestion window, and chains that clients reject.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 use crate::tls::Error;
 
-/// Bytes of one record of TLS (RFC 8446 section 5.1).
+/// Maximum of a TLS record (RFC 8446 §5.1).
 const RECORD_BYTES_MAX: usize = 16_384;
 
-/// Parameters of an authority whose certificate has about `bytes` bytes.
+/// Returns parameters of an authority whose certificate has about `bytes` bytes.
 fn authority(name: &str, bytes: usize) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -25,7 +25,7 @@ fn authority(name: &str, bytes: usize) -> CertificateParams {
     params
 }
 
-/// A root, and the key and chain for `shop.localhost` below three intermediates of about `bytes` bytes each, in PEM.
+/// Returns a root, and key and chain in PEM for `shop.localhost` below three intermediates of about `bytes` bytes each.
 fn issue(bytes: usize) -> (CertificateDer<'static>, String, String) {
     let (params, key) = (authority("root", 1_000), KeyPair::generate().unwrap());
     let root = params.self_signed(&key).unwrap().der().clone();
@@ -49,7 +49,7 @@ fn open(folder: &Path, key: &str, chain: &str) -> Result<Certificates, Error> {
     Certificates::open(&files, folder, folder, Arc::new(|_| false), Arc::new(|_| None), None)
 }
 
-/// A client of one version of TLS that trusts `root`.
+/// Returns a client of one version of TLS that trusts `root`.
 fn client(root: &CertificateDer<'static>, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();

@@ -29,7 +29,7 @@ fn requests_under_way_are_answered_and_new_connections_refused() {
                 Ok(response)
             }));
         }
-        // An idle connection of each kind, which the drain ends at once.
+        // An idle connection of each kind, which the drain ends immediately.
         let mut idle2 = http2_over(connect(running.address, &h2, "shop.localhost").await.unwrap()).await;
         idle2.send_request(get2("/")).await.unwrap();
         let mut idle1 = http1_over(connect(running.address, &h1, "shop.localhost").await.unwrap()).await;
@@ -47,7 +47,7 @@ fn requests_under_way_are_answered_and_new_connections_refused() {
     });
 }
 
-/// The next process takes what comes on new connections, and on this one a request may be on its way.
+/// The successor accepts new connections, while a request may be on its way on the idle connection.
 #[test]
 fn an_idle_connection_of_http_1_has_one_more_request_where_a_successor_serves() {
     local(async || {
@@ -65,12 +65,12 @@ fn an_idle_connection_of_http_1_has_one_more_request_where_a_successor_serves() 
         running
             .drain
             .send_replace(Some(DrainOrder { has_successor: true, ..DrainOrder::until(Instant::now() + PATIENCE) }));
-        // The drain is under way when the listener is closed.
+        // The drain has begun once the listener is closed.
         while TcpStream::connect(running.address).await.is_ok() {}
         let last = used.send_request(get("/")).await.unwrap();
         assert_eq!(last.headers()["connection"], "close");
         assert_eq!(text(last).await, "hello");
-        // The other one ends without a request, long before the deadline.
+        // The second connection ends without a request, long before the deadline.
         assert_eq!(running.drained().await, Drained { cut: 0 });
     });
 }
@@ -179,11 +179,11 @@ impl Sender {
     }
 }
 
-/// More bytes than the buffers of any socket hold.
+/// More bytes than the buffers of all sockets hold.
 const LARGE_BYTES: usize = 40_000_000;
 
-/// Has one request of each kind under way, on a connection each or `together`, when a drain begins in which the time of
-/// the kind `over` is over at once. That one ends, and the others go on.
+/// Begins one request of each kind, on separate connections or `together`, before a drain with an immediate deadline
+/// for the kind `over`. Only the request of that kind ends.
 async fn others_go_on(running: Running, config: ClientConfig, together: bool, over: UnderWay) {
     let config = Arc::new(config);
     let ends_in_order = over == UnderWay::EventStream && (ON_ENGINE.get() || config.alpn_protocols[0] != b"h2");
@@ -220,7 +220,7 @@ async fn others_go_on(running: Running, config: ClientConfig, together: bool, ov
         ..DrainOrder::until(later)
     }));
     let ended = |kind| kind == over;
-    // The one whose time is over.
+    // The request whose deadline has passed.
     match over {
         UnderWay::Request => drop(timeout(PATIENCE, async { request.await.unwrap().unwrap_err() }).await.unwrap()),
         _ => {
@@ -267,10 +267,10 @@ fn each_kind_of_request_has_a_time_of_its_own() {
     });
 }
 
-/// Long enough for nothing here to wait for it.
+/// Longer than any wait of the tests.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Opens a connection that a request upgrades, and on which bytes come back.
+/// Opens a connection upgraded by a request, and checks that bytes are echoed.
 async fn upgraded(running: &Running, config: &Arc<ClientConfig>) -> TokioIo<hyper::upgrade::Upgraded> {
     let mut sender = http1_over(connect(running.address, config, "shop.localhost").await.unwrap()).await;
     let mut request = get("/upgrade");
@@ -305,7 +305,7 @@ fn a_drain_follows_an_order_that_ends_sooner() {
         let later = Instant::now() + LONG;
         running.drain.send_replace(Some(DrainOrder { has_successor: true, ..DrainOrder::until(later) }));
         while TcpStream::connect(running.address).await.is_ok() {}
-        // One kind alone has no time left: it is none of those that are under way.
+        // Only one kind has no time left, and no request of the kind is in flight.
         running.drain.send_replace(Some(DrainOrder { downloads: Instant::now(), ..DrainOrder::until(later) }));
         eventually(|| running.limits.open() == 2).await;
         running.drain.send_replace(Some(DrainOrder::until(Instant::now())));
@@ -330,7 +330,7 @@ fn requests_are_not_waited_for_longer_because_of_an_upgraded_connection() {
         eventually(|| running.peers.borrow().len() == 2).await;
         let (now, later) = (Instant::now(), Instant::now() + LONG);
         running.drain.send_replace(Some(DrainOrder { tunnels: now, ..DrainOrder::until(later) }));
-        // Its time is over, and it was not asked to end.
+        // The deadline has passed, and the stream was not asked to end.
         running.gate.add_permits(1);
         assert_eq!(waiting.await.unwrap(), "waited");
         assert_eq!(running.drained().await, Drained { cut: 1 });

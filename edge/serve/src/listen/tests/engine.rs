@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// A connection of HTTP/1.1 to a listener with the engine.
+/// Returns an HTTP/1.1 connection to a listener with the engine.
 async fn connected(folder: &std::path::Path, limits: &Limits) -> (Running, TlsStream<TcpStream>) {
     let tls = self_signed(folder, &["shop.localhost"]).server_config();
     let running = Running::start(Some(tls), limits);
@@ -13,7 +13,7 @@ async fn connected(folder: &std::path::Path, limits: &Limits) -> (Running, TlsSt
     (running, stream)
 }
 
-/// Reads until what came ends so.
+/// Reads until the input ends with `end`.
 async fn until(stream: &mut TlsStream<TcpStream>, end: &str) -> String {
     let mut read = Vec::new();
     while !read.ends_with(end.as_bytes()) {
@@ -136,7 +136,7 @@ fn the_task_of_a_connection_that_rests_is_small() {
     println!("the future {run}, the session {session}, with its connection of HTTP/1.1 and of HTTP/2 {drives:?} bytes");
     for drive in drives {
         assert!(run + drive - session <= 3 * 1024, "{run} and {drive} bytes, {session} of them the session");
-        // The allocator's next size is half a kilobyte more, for each connection.
+        // The allocator's next size class is half a kilobyte larger, for each connection.
         assert!(drive <= 2 * 1024, "{drive} bytes");
     }
 }

@@ -1,4 +1,4 @@
-//! Many handshakes at once: what they cost a visitor who is connected already, and each other.
+//! Many concurrent handshakes: their cost for a connected visitor, and for each other.
 
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
@@ -11,18 +11,18 @@ use tokio::io::AsyncReadExt as _;
 use super::*;
 use crate::listen::handshakes::{ACCEPTS_PER_TURN, STEPS_PER_TURN};
 
-/// Turns of the event loop that one request of a client on the same thread takes, at most: the answer is read in
-/// another one than the request.
+/// Maximum of event loop turns for one request of a client on the same thread: the response is read in a later turn
+/// than the request.
 const TURNS_PER_REQUEST: usize = 3;
 
-/// Limits under which no handshake ends for having taken too long.
+/// Returns limits without a time limit for handshakes.
 fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits { handshake_ms_max: 600_000, ..Limits::default() };
     set(&mut limits);
     limits
 }
 
-/// The first message of a client.
+/// Returns the first message of a client.
 fn client_hello(config: &Arc<ClientConfig>) -> Vec<u8> {
     let name = ServerName::try_from("shop.localhost").unwrap();
     let mut bytes = Vec::new();
@@ -30,7 +30,7 @@ fn client_hello(config: &Arc<ClientConfig>) -> Vec<u8> {
     bytes
 }
 
-/// A connection from `from`, of which the edge learns when this thread gives way.
+/// Opens a connection from `from`, of which the edge learns when the thread yields.
 fn open(address: SocketAddr, from: IpAddr) -> std::net::TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
@@ -38,7 +38,7 @@ fn open(address: SocketAddr, from: IpAddr) -> std::net::TcpStream {
     socket.into()
 }
 
-/// Waits until the other end sends something, or closes; gives whether it sent.
+/// Waits until the server sends or closes; returns true if bytes were sent.
 async fn is_answered(stream: std::net::TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let mut stream = TcpStream::from_std(stream).unwrap();
@@ -52,7 +52,7 @@ const ELSEWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
 fn a_connected_visitor_is_served_between_the_steps_of_many_handshakes() {
     local(async || {
         let folder = tempfile::tempdir().unwrap();
-        // It is asked as often in every handshake, once the first message is read.
+        // Called equally often in every handshake, once the first message is read.
         let lookups = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&lookups);
         let knows = Arc::new(move |_: &str| count.fetch_add(1, Ordering::Relaxed) < usize::MAX);
@@ -135,7 +135,7 @@ fn clients_that_say_nothing_do_not_keep_others_out() {
         let silent: Vec<_> = (0..12).map(|_| open(running.address, HERE)).collect();
         let mut visitor = http1_over(connect(running.address, &config, "shop.localhost").await.unwrap()).await;
         assert_eq!(text(visitor.send_request(get("/")).await.unwrap()).await, "hello");
-        // Those that came first had to go, although they had time.
+        // The first connections were displaced, although their time was not over.
         for stream in silent.into_iter().take(9) {
             assert!(!is_answered(stream).await);
         }

@@ -1,4 +1,4 @@
-//! HTTP on real sockets: both protocols, many streams, upgrades, answers that are not lost.
+//! HTTP on real sockets: both protocols, many streams, upgrades, and responses that are not lost.
 
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -110,7 +110,7 @@ fn an_upgraded_connection_outlives_its_request_and_counts() {
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         let mut upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
         for round in 0..4_u8 {
-            // Longer in all than any limit of a connection that speaks HTTP.
+            // Longer in total than any limit of an HTTP connection.
             tokio::time::sleep(Duration::from_millis(60)).await;
             upgraded.write_all(&[round; 100]).await.unwrap();
             let mut back = [9; 100];

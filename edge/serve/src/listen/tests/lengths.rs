@@ -1,4 +1,4 @@
-//! Bodies of another length than their heads announce, on real sockets.
+//! Bodies with a length other than announced in the head, on real sockets.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -16,7 +16,7 @@ fn no_answer_of_http1_begins_within_the_body_of_another() {
                 format!("GET /length/{announced}/{has} HTTP/1.1\r\nhost: a\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n");
             stream.write_all(requests.as_bytes()).await.unwrap();
             let mut answers = Vec::new();
-            // A reset is an end as well.
+            // A reset counts as an end.
             timeout(PATIENCE, stream.read_to_end(&mut answers)).await.expect("the connection ends").ok();
             let text = String::from_utf8_lossy(&answers);
             assert!(text.matches("HTTP/1.1").count() <= 1 && !text.contains("hello"), "{announced} {has}: {text}");
@@ -34,7 +34,7 @@ fn a_stream_of_http2_with_such_a_body_fails_and_the_others_go_on() {
         let stream = connect(running.address, &config, "shop.localhost").await.unwrap();
         let mut sender = http2_over(stream).await;
         for (announced, has) in LENGTHS {
-            // The head of a long body may come before the reset.
+            // The head of a long body may arrive before the reset.
             let answered = sender.send_request(get2(&format!("/length/{announced}/{has}"))).await;
             let failed = match answered {
                 Ok(response) => response.into_body().collect().await.is_err(),

@@ -1,13 +1,13 @@
-//! Every limit of a connection, on real sockets, with times that are short.
+//! Every limit of a connection, on real sockets, with short times.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-/// Reads until the other end closes; gives how long it took, and what came.
+/// Reads until the server closes; returns the elapsed time, and the input.
 async fn closed(mut stream: impl AsyncRead + Unpin) -> (Duration, Vec<u8>) {
     let (start, mut read) = (Instant::now(), Vec::new());
-    // A reset ends it as well.
+    // A reset counts as a close.
     drop(timeout(PATIENCE, stream.read_to_end(&mut read)).await.expect("it is closed"));
     (start.elapsed(), read)
 }
@@ -34,7 +34,7 @@ fn a_slow_head_is_cut_although_its_bytes_keep_coming() {
         running.until_empty().await;
         drip.abort();
 
-        // The second head of a connection has the same limit, and its rest before it another.
+        // The second head of a connection has the same limit; the idle time before has another limit.
         let mut stream = TcpStream::connect(running.address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
         let mut first = [0; 4096];
@@ -74,7 +74,7 @@ fn an_idle_http2_connection_is_closed_and_one_with_a_request_is_not() {
         eventually(|| running.peers.borrow().len() == 2).await;
         eventually(|| running.limits.open() == 1).await;
         assert!(idle.send_request(get2("/")).await.is_err());
-        // As long again as it took for the idle one.
+        // Again as long as the limit of an idle connection.
         tokio::time::sleep(Duration::from_millis(300)).await;
         running.gate.add_permits(1);
         assert_eq!(text(waiting.await.unwrap().unwrap()).await, "waited");
@@ -105,7 +105,7 @@ fn connections_that_rest_make_room_for_those_that_come() {
         let mut resting = Vec::new();
         let come = async {
             while resting.len() < 64 {
-                // In the moment that the end of another one takes, one may be refused.
+                // While another connection ends, a connect may be refused.
                 let Ok(stream) = connect(running.address, &config, "shop.localhost").await else { continue };
                 let mut sender = http2_over(stream).await;
                 assert_eq!(text(sender.send_request(get2("/")).await.unwrap()).await, "hello");
@@ -208,7 +208,7 @@ fn an_http2_client_that_takes_no_end_of_its_answers_loses_them() {
         builder.initial_stream_window_size(10_000).initial_connection_window_size(10_000_000);
         let (mut sender, connection) = builder.handshake::<_, TestBody>(TokioIo::new(stream)).await.unwrap();
         spawn_local(connection);
-        // The whole body is handed over in one piece, so that no task of the edge waits for the window.
+        // The whole body is buffered in one piece, so that no task of the edge waits for the window.
         let _stuck = sender.send_request(get2("/bytes/50000")).await.unwrap();
         running.until_empty().await;
     });

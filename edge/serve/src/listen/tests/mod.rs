@@ -1,4 +1,4 @@
-//! The whole room on real sockets: a server and its clients on one thread.
+//! All of `listen` on real sockets: a server and its clients on one thread.
 
 mod chains;
 mod drain;
@@ -47,7 +47,7 @@ use devanture_base::fair::Lane;
 
 type TestBody = UnsyncBoxBody<Bytes, Infallible>;
 
-/// Longer than anything here takes.
+/// Longer than any wait of the tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A served socket.
@@ -56,7 +56,7 @@ struct Running {
     drain: watch::Sender<Option<DrainOrder>>,
     ended: JoinHandle<std::io::Result<Drained>>,
     limits: ConnectionLimits,
-    /// Lets requests to `/wait` go.
+    /// Releases requests to `/wait`.
     gate: Rc<Semaphore>,
     /// The peers of all requests.
     peers: Rc<RefCell<Vec<Arc<Peer>>>>,
@@ -182,13 +182,13 @@ fn local_with(on_engine: bool, test: impl AsyncFn()) {
     LocalSet::new().block_on(&runtime, test());
 }
 
-/// Certificates of a local authority in a folder, which serve `names`.
+/// Returns certificates of a local authority in a folder, for `names`.
 fn self_signed(folder: &std::path::Path, names: &'static [&'static str]) -> Certificates {
     let knows = Arc::new(move |name: &str| names.contains(&name));
     Certificates::open(&Tls::SelfSigned, folder, folder, knows, Arc::new(|_| None), None).unwrap()
 }
 
-/// A client that trusts the authority in `folder`, and offers `protocols`.
+/// Returns a client that trusts the authority in `folder`, and offers `protocols`.
 fn trusting(folder: &std::path::Path, protocols: &[&str]) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("tls/ca.pem")).unwrap()).unwrap();
@@ -216,12 +216,12 @@ async fn http2_over<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: T) -
     sender
 }
 
-/// A request in the form of HTTP/1.1.
+/// Returns a request in HTTP/1.1 form.
 fn get(path: &str) -> Request<TestBody> {
     Request::get(path).header("host", "shop.localhost").body(Empty::new().boxed_unsync()).unwrap()
 }
 
-/// A request in the form of HTTP/2.
+/// Returns a request in HTTP/2 form.
 fn get2(path: &str) -> Request<TestBody> {
     Request::get(format!("https://shop.localhost{path}")).body(Empty::new().boxed_unsync()).unwrap()
 }

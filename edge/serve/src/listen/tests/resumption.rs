@@ -1,4 +1,4 @@
-//! Sessions that are resumed: on another thread, and by the keys of a file.
+//! Resumed sessions: on another thread, and with the keys of a file.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,18 +11,19 @@ use crate::listen::bind_all;
 use crate::tls::Error;
 
 const THREADS: usize = 4;
-/// The system chooses the thread of a connection by its port: that so many miss one of four is out of the question.
+/// The system chooses the thread of a connection by the port: with `TRIES` attempts, a miss of one of four threads is
+/// practically impossible.
 const TRIES: usize = 400;
 
-/// Asks once on a connection of its own: how it shook hands, and what was answered.
+/// Sends a request on a new connection; returns the handshake kind and the response.
 async fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> (HandshakeKind, String) {
     let stream = connect(address, config, "localhost").await.unwrap();
     let kind = stream.get_ref().1.handshake_kind().unwrap();
-    // The ticket comes behind the handshake, with the first answer.
+    // The ticket arrives after the handshake, with the first response.
     (kind, text(http1_over(stream).await.send_request(get("/")).await.unwrap()).await)
 }
 
-/// Runs something on this thread, as a serving thread does.
+/// Runs a future on the current thread, as a serving thread does.
 fn once<F: Future>(work: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, work)
@@ -82,7 +83,7 @@ fn keys_in_a_file_are_read_again_and_stay_where_the_file_is_not_good() {
         let kind = async || ask(running.address, &config).await.0;
         assert_eq!(kind().await, HandshakeKind::Full);
         assert_eq!(kind().await, HandshakeKind::Resumed);
-        // A new key in front: what the old one sealed is still good.
+        // A new key in front: tickets sealed by the old key are still valid.
         write(&keys, &format!("{new}\n{old}\n"), 0o600);
         certificates.reload().unwrap();
         assert_eq!(kind().await, HandshakeKind::Resumed);
@@ -98,7 +99,7 @@ fn keys_in_a_file_are_read_again_and_stay_where_the_file_is_not_good() {
         std::fs::remove_file(&keys).unwrap();
         assert!(matches!(certificates.reload().unwrap_err(), Error::Read { .. }));
         assert_eq!(kind().await, HandshakeKind::Resumed);
-        // Once it is good again, it counts without a reload by hand; the group may read it.
+        // A repaired file counts without a manual reload; the group may read the file.
         let watch = spawn_local(certificates.clone().watch_files());
         write(&keys, &"ef".repeat(32), 0o640);
         let end = Instant::now() + PATIENCE;

@@ -1,4 +1,4 @@
-//! Handshakes: who the edge says it is, and to whom it says nothing.
+//! Handshakes: the certificate shown for each name, and refused names.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use rustls::{AlertDescription, DigitallySignedStruct, HandshakeKind, NamedGroup,
 use super::*;
 use crate::tls::Error;
 
-/// Takes any certificate, for tests that look at which one it is.
+/// Accepts any certificate, for tests that examine the certificate.
 #[derive(Debug)]
 struct Anyone;
 
@@ -59,7 +59,7 @@ fn trusting_anyone() -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-/// A certificate and its key in PEM, and the certificate as it is sent.
+/// Returns a certificate and its key in PEM, and the certificate in DER.
 fn issue(names: &[&str]) -> (String, String, Vec<u8>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).unwrap();
@@ -75,7 +75,7 @@ fn pair(name: &str) -> CertificateFiles {
     CertificateFiles { certificate: format!("{name}.pem").into(), key: format!("{name}.key").into() }
 }
 
-/// Puts a certificate for `names` at the files of `pair(name)`.
+/// Writes a certificate for `names` to the files of `pair(name)`.
 fn put(folder: &Path, name: &str, names: &[&str]) -> Vec<u8> {
     let (certificate, key, der) = issue(names);
     write(&folder.join(pair(name).certificate), &certificate);
@@ -88,7 +88,7 @@ fn open(folder: &Path, names: &[&str]) -> Result<Certificates, Error> {
     Certificates::open(&files, folder, folder, Arc::new(|_| false), Arc::new(|_| None), None)
 }
 
-/// The certificate that a client which asks for `name` gets.
+/// Returns the certificate for a client that asks for `name`.
 async fn shown(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> Vec<u8> {
     let stream = connect(address, config, name).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
@@ -149,12 +149,12 @@ fn names_that_only_a_wildcard_stands_for_share_one_certificate() {
             None,
         );
         let running = Running::start(Some(certificates.unwrap().server_config()), &Limits::default());
-        // The client checks that the certificate is good for the name.
+        // The client checks that the certificate is valid for the name.
         let config = Arc::new(trusting(folder.path(), &["h2"]));
         let one = shown(running.address, &config, "a.example.org").await;
         assert_eq!(shown(running.address, &config, "b.example.org").await, one);
         assert_ne!(shown(running.address, &config, "own.example.org").await, one);
-        // Clients take no wildcard of a top-level domain.
+        // Clients reject a wildcard of a top-level domain.
         let top = shown(running.address, &config, "a.localhost").await;
         assert_ne!(shown(running.address, &config, "b.localhost").await, top);
     });
@@ -193,7 +193,7 @@ fn a_handshake_is_modern_and_the_second_is_resumed() {
             let suite = session.negotiated_cipher_suite().unwrap().suite();
             assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
             assert_eq!(session.negotiated_key_exchange_group().unwrap().name(), NamedGroup::X25519MLKEM768);
-            // The ticket comes behind the handshake, with the first answer.
+            // The ticket arrives after the handshake, with the first response.
             http2_over(stream).await.send_request(get2("/")).await.unwrap();
         }
 
@@ -232,7 +232,7 @@ fn a_certificate_is_chosen_by_name_then_by_wildcard_and_else_is_the_first() {
     });
 }
 
-/// No authority is asked: there is none at that address.
+/// No authority is contacted: none exists at the address.
 #[test]
 fn with_acme_files_come_first_and_the_local_authority_last() {
     local(async || {
@@ -251,7 +251,7 @@ fn with_acme_files_come_first_and_the_local_authority_last() {
             Certificates::open(&tls("wild"), folder.path(), folder.path(), knows, Arc::new(|_| None), None).unwrap();
         let settings = certificates.server_config();
         let (shop, customer) = (Some("shop.example.app"), Some("www.customer.example"));
-        // RFC 9110 §7.4: a client that was shown the wildcard may ask for what it covers, and no other may.
+        // RFC 9110 §7.4: a client that got the wildcard may ask for covered names, and no other client may.
         assert!(settings.covers(shop, "docs.example.app") && settings.covers(customer, "www.customer.example"));
         assert!(!settings.covers(customer, "shop.example.app") && !settings.covers(shop, "www.customer.example"));
         assert!(certificates.are_trusted_for("shop.example.app"));

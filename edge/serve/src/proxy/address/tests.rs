@@ -1,4 +1,4 @@
-//! Every address has its class, and the policy lets through what it should.
+//! Every address has its class, and the policy permits the right addresses.
 
 use proptest::prelude::*;
 
@@ -153,13 +153,13 @@ fn the_edges_own_listeners_are_never_permitted() {
     for address in ["127.0.0.1:8444", "127.9.9.9:8444", "[::1]:8444", "127.0.0.1:8443", "[::1]:8443"] {
         assert!(!permitted(&anywhere, address), "{address}");
     }
-    // An address that this machine does not have is somebody else's.
+    // A foreign address belongs to another machine.
     assert!(permitted(&anywhere, "8.8.8.8:8443"));
 }
 
 #[test]
 fn an_address_of_this_machine_leads_to_a_listener_bound_to_all() {
-    // A connected datagram socket tells which address this machine would use; nothing is sent.
+    // A connected datagram socket reveals the machine's source address, without sending a packet.
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     if socket.connect("192.0.2.1:9").is_err() {
         return;
@@ -206,13 +206,14 @@ fn a_socket_needs_its_folder_to_be_named_and_links_are_followed() {
         apps.join("loop.sock"),
         apps.join("link.sock"),
         hidden.join("docker.sock"),
-        // One of an instance.
+        // A socket of an instance.
         apps.join("run/4f2a"),
     ] {
         assert!(!permits(&refused), "{}", refused.display());
     }
     assert!(Policy::default().permits_endpoint(&Endpoint::Socket(apps.join("shop.sock"))).is_err());
-    // An instance is where the edge put it; what the app put there leads to the edge itself no more than any other.
+    // An instance is at the endpoint chosen by the edge; a link placed there by the app must not lead to the edge
+    // itself.
     let is_permitted = |name: &str| policy.permits_instance(&Endpoint::Socket(hidden.join(name))).is_ok();
     std::os::unix::fs::symlink(apps.join("loop.sock"), hidden.join("s")).unwrap();
     assert!(is_permitted("docker.sock") && !is_permitted("s"));

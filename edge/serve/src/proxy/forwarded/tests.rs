@@ -1,4 +1,4 @@
-//! The client is what trusted proxies write, and nothing that a client writes.
+//! The client is determined by trusted proxies only, never by the client's own fields.
 
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ fn chain(lines: &[(&str, &str)]) -> Chain {
     Chain::of(&headers(lines), PROXY.parse().unwrap(), &trusted())
 }
 
-/// The client, and the proxies after it.
+/// Returns the client, and the proxies after the client.
 fn sent_on(lines: &[(&str, &str)]) -> (String, Vec<String>) {
     let chain = chain(lines);
     assert!(chain.is_trusted);
@@ -40,9 +40,9 @@ fn the_first_address_from_the_right_that_is_not_trusted_is_the_client() {
         ("[2001:db8::1]:4711, fd00::1", "2001:db8::1", &["fd00::1", PROXY]),
         ("2001:db8::1", "2001:db8::1", &[PROXY]),
         ("::ffff:203.0.113.9", "203.0.113.9", &[PROXY]),
-        // All are trusted: the farthest asked for itself.
+        // All are trusted: the farthest hop is the client.
         ("10.0.0.3, 10.0.0.2", "10.0.0.3", &["10.0.0.2", PROXY]),
-        // Not to be read: the one who wrote it asks.
+        // Unreadable: the author of the entry is the client.
         ("203.0.113.9, junk", PROXY, &[]),
         ("203.0.113.9, unknown", PROXY, &[]),
         ("203.0.113.9:port", PROXY, &[]),
@@ -66,7 +66,7 @@ fn forwarded_is_read_by_its_grammar() {
         ("for=\"[2001:db8::1]:_hidden\" ; proto=https , for=10.0.0.2;;", "2001:db8::1"),
         ("for=\"203.0.\\113.9\"", "203.0.113.9"),
         (", for=203.0.113.9 ,,", "203.0.113.9"),
-        // A client leaves a quote open, and hides nothing by it.
+        // An open quote of a client hides nothing.
         ("for=6.6.6.6;by=\", for=203.0.113.9", PROXY),
         ("for=6.6.6.6;by=\", for=203.0.113.9;host=\"x\"", PROXY),
         ("for=unknown", PROXY),

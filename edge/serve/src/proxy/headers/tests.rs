@@ -1,4 +1,4 @@
-//! Heads that go in, and heads that come out.
+//! Heads before and after the rewriting.
 
 use std::sync::LazyLock;
 
@@ -126,7 +126,7 @@ fn a_clients_own_word_about_itself_is_dropped() {
     assert_eq!(map.len(), 9, "{map:?}");
 }
 
-/// A client that reaches a backend past all servers in front of it can write these.
+/// A client with direct access to a backend can write these fields.
 #[test]
 fn fields_by_which_backends_believe_who_asks_pass_from_a_trusted_proxy_alone() {
     #[rustfmt::skip]
@@ -157,7 +157,7 @@ fn fields_by_which_backends_believe_who_asks_pass_from_a_trusted_proxy_alone() {
             assert_eq!(values(&map, "x-own"), ["kept"]);
         }
     }
-    // Names that only begin or end alike are an application's own.
+    // Names with only a similar beginning or end belong to the application.
     let own = ["client-ips", "x-client-id", "x-schemes", "my-client-ip", "x-hostname", "remote", "x-rewrite"];
     for name in own.into_iter().chain(["x-auth-token", "x-token", "x-forwarder", "x-tls-version"]) {
         assert_eq!(values(&sent(&[(name, "1")], Version::HTTP_11), name), ["1"], "{name}");

@@ -1,4 +1,4 @@
-//! Pools without a network: who gets a request, who waits, who is out for a while.
+//! Pools without a network: choice of members, waiting, and ejection.
 
 use super::super::elsewhere::NodeProcess;
 use super::super::membership::{self, Known};
@@ -90,7 +90,7 @@ async fn a_member_that_fails_is_out_for_a_while_but_never_the_last_one() {
     }
     failing(1);
     assert_eq!(pool.members()[1].state(), MemberState::Up, "nobody else is left");
-    // One that is out is better than one of which it is known that it is not well.
+    // An ejected member is better than a member known to be unhealthy.
     pool.members()[1].set_well(false);
     assert_eq!(endpoint(&lease(&pool).await.unwrap()), "127.0.0.1:1");
 }
@@ -148,7 +148,7 @@ async fn a_hundred_requests_pass_through_one_place_and_none_is_forgotten() {
     assert_eq!((pool.waiting(), pool.members()[0].in_flight()), (0, 0));
 }
 
-/// One that came just when a place was freed took it from those that had waited for it.
+/// A new request took a freed slot from earlier waiters.
 #[tokio::test(start_paused = true)]
 async fn requests_that_wait_get_a_place_in_the_order_in_which_they_came() {
     let declared = site_toml::Upstream {
@@ -174,7 +174,7 @@ async fn requests_that_wait_get_a_place_in_the_order_in_which_they_came() {
             tokio::task::yield_now().await;
         }
     }
-    // The first one gives up, and the next one is first.
+    // The first waiter gives up, and the second waiter becomes the first.
     tasks.remove(0).abort();
     while pool.waiting() == 5 {
         tokio::task::yield_now().await;
@@ -270,7 +270,7 @@ fn a_state_that_is_followed_is_never_taken_back_by_a_reader_of_an_older_one() {
     let pool = registry.pool(&key);
     let is_over = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // As the thread does that looks after names.
+        // As the maintenance thread of names does.
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 membership::update(&pool, &|| registry.members_of(&pool), &Known::default());
@@ -301,7 +301,7 @@ fn two_are_drawn_that_differ() {
     }
 }
 
-/// A pool of instances that the edge runs itself, and what it is known by.
+/// Returns a pool of managed instances, with its registry and run.
 fn run_pool() -> (Registry, Arc<Pool>, RunId) {
     let settings = RegistrySettings {
         policy: Policy::default(),
@@ -359,8 +359,7 @@ async fn requests_to_instances_wait_while_these_start_and_leave_them_at_once_whe
     assert!(registry.run_idle_ms(&id).is_some());
 }
 
-/// An instance that is to end is ended once nothing is in flight to it: what it was given before it became unhealthy
-/// is.
+/// An instance is stopped once no request is in flight: requests from before the instance became unhealthy count too.
 #[tokio::test]
 async fn requests_to_an_instance_are_counted_until_they_end_also_where_it_was_no_member_for_a_while() {
     let (registry, pool, id) = run_pool();
@@ -368,7 +367,7 @@ async fn requests_to_an_instance_are_counted_until_they_end_also_where_it_was_no
     let first = lease(&pool).await.unwrap();
     let at = |port: u16| Endpoint::Tcp(([127, 0, 0, 1], port).into());
     let in_flight = |port: u16| registry.run_in_flight(&id, Some(&at(port)));
-    // It is unhealthy, healthy again, unhealthy, and ends.
+    // The instance becomes unhealthy, healthy again, unhealthy again, and ends.
     registry.run(&id, Some(running(&[])));
     assert_eq!(in_flight(1), 1);
     registry.run(&id, Some(running(&[(1, false)])));
@@ -383,7 +382,7 @@ async fn requests_to_an_instance_are_counted_until_they_end_also_where_it_was_no
     assert_eq!((in_flight(1), registry.run_in_flight(&id, None)), (0, 0));
 }
 
-/// The runner notices the end of an instance a moment after its socket is gone: requests were answered 503 in between.
+/// The runner notices the end of an instance a moment after the socket is gone: requests got 503 in between.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_an_ended_instance_did_not_accept_waits_until_that_is_noticed() {
     let (registry, run, id) = run_pool();
@@ -419,9 +418,9 @@ async fn an_instance_is_only_reached_where_its_own_user_listens() {
             let before = lease.member.generation();
             let connected = crate::proxy::connect::connect(&pool, &lease.member, false, Duration::from_secs(60)).await;
             assert_eq!(connected.is_ok(), is_reached, "{endpoint} {uid:?}");
-            // What is kept of it is used no more, where it is not.
+            // The idle connections of an unreachable instance are not used again.
             assert_eq!(lease.member.generation() == before, is_reached, "{endpoint} {uid:?}");
-            // Nor do other nodes reach it.
+            // Other nodes do not reach the instance either.
             assert_eq!(registry.arrive(&id, &endpoint).await.is_ok(), is_reached, "{endpoint} {uid:?}");
         }
     }
@@ -485,7 +484,7 @@ async fn a_tunnel_ends_at_an_instance_of_this_node_that_is_shared_and_gets_reque
     assert!(registry.arrive(&id, &other).await.is_err(), "it is none of the run");
     assert_eq!(registry.run_in_flight(&id, Some(&at)), 0);
     let tunnel = registry.arrive(&id, &at).await.unwrap();
-    // What drains waits for it.
+    // The drain waits for the tunnel.
     assert_eq!((registry.run_in_flight(&id, Some(&at)), registry.run_in_flight(&id, Some(&other))), (1, 0));
     drop(tunnel);
     registry.tunnels_ended().await;

@@ -1,4 +1,4 @@
-//! Whose fault it is that a request's body ends too soon.
+//! The party at fault for a request body that ends too early.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Packets that come from elsewhere: with a forged source, and of a peer that moved.
+//! Packets from another address: with a forged source, and from a migrated peer.
 
 use std::time::Instant;
 
@@ -8,10 +8,10 @@ use quinn_proto::{ConnectionHandle, DatagramEvent, Dir, Event, StreamEvent, Stre
 
 use super::*;
 
-/// A request for `/` of `shop.localhost`: one frame of names that both sides know (RFC 9204, appendix A).
+/// A request for `/` of `shop.localhost`: one frame with static table names (RFC 9204, appendix A).
 const REQUEST: &[u8] = b"\x01\x15\0\0\xd1\xd7\xc1\x50\x0eshop.localhost";
 
-/// A client of which the test says from where each of its packets comes.
+/// A client whose test chooses the source of each packet.
 pub(super) struct ByHand {
     endpoint: quinn_proto::Endpoint,
     handle: ConnectionHandle,
@@ -20,7 +20,7 @@ pub(super) struct ByHand {
     answered: Vec<StreamId>,
 }
 
-/// A socket that sends at once, before anybody else has a turn.
+/// A socket that sends immediately, before any other task runs.
 struct Socket {
     sending: UdpSocket,
     receiving: tokio::net::UdpSocket,
@@ -53,7 +53,7 @@ impl ByHand {
         Self { endpoint, handle, connection, server, answered: Vec::new() }
     }
 
-    /// What is to be sent now.
+    /// Returns the packets to send now.
     pub(super) fn packets(&mut self) -> Vec<Vec<u8>> {
         let Self { endpoint, handle, connection, .. } = self;
         while let Some(event) = connection.poll_endpoint_events() {
@@ -68,7 +68,7 @@ impl ByHand {
         std::iter::from_fn(next).collect()
     }
 
-    /// Sends all of it from there.
+    /// Sends all packets from the socket.
     fn send(&mut self, from: &Socket) {
         for packet in self.packets() {
             from.sending.send_to(&packet, self.server).unwrap();
@@ -87,7 +87,7 @@ impl ByHand {
         }
     }
 
-    /// Is there until something is done.
+    /// Handles packets until `is_done` returns true.
     async fn stay(&mut self, at: &Socket, mut is_done: impl FnMut(&Self) -> bool) {
         while !is_done(self) {
             self.send(at);
@@ -96,7 +96,7 @@ impl ByHand {
         }
     }
 
-    /// Shakes hands; its last word is still to be sent.
+    /// Performs the handshake, except for the last flight.
     async fn shake(&mut self, at: &Socket) {
         self.stay(at, |client| !client.connection.is_handshaking()).await;
     }
@@ -110,22 +110,22 @@ impl ByHand {
         id
     }
 
-    /// Has a request answered.
+    /// Sends a request and receives the response.
     async fn fetch(&mut self, at: &Socket) {
         let id = self.ask();
         self.stay(at, |client| client.answered.contains(&id)).await;
     }
 }
 
-/// QUIC goes on to where such a packet claims to be from, before anybody has asked it who its peer is: limits, logs and
-/// backends took the claim for the address of the whole connection.
+/// QUIC continues with the claimed source of the packet before any validation: limits, logs and backends used the claim
+/// as the address of the whole connection.
 #[test]
 fn a_packet_with_a_forged_source_right_behind_the_handshake_does_not_say_who_the_peer_is() {
     local(async || {
         let served = Served::start(&Limits::default(), 1);
         let (own, forged, mut client) = (Socket::bind(), Socket::bind(), ByHand::new(&served));
         client.shake(&own).await;
-        // Both are there before the connection has its next turn.
+        // Both packets arrive before the connection's next turn.
         client.send(&own);
         client.ask();
         client.send(&forged);
@@ -152,13 +152,14 @@ fn a_migration_counts_when_its_peer_has_answered_from_there() {
         client.fetch(&own).await;
         client.ask();
         client.send(&forged);
-        // The server has believed it so far as to send there.
+        // The server has believed the claim enough to send to the address.
         forged.receive().await;
         for _ in 0..2 {
             client.fetch(&own).await;
         }
         assert_eq!(counted(), 0, "nobody was ever there");
-        // The answer to its challenge comes with the second request, or a later one where the server has given it up.
+        // The response to the server's challenge comes with the second request, or later if the server has given the
+        // challenge up.
         let moving = async {
             while counted() == 0 {
                 client.fetch(&next).await;

@@ -26,18 +26,18 @@ struct Served {
     gate: Rc<Semaphore>,
     peers: Rc<RefCell<Vec<Arc<Peer>>>>,
     folder: Arc<tempfile::TempDir>,
-    /// Each thread's way to the process that takes over.
+    /// Senders of each thread's sockets to the successor.
     after: Vec<tokio::sync::mpsc::UnboundedSender<UnixDatagram>>,
 }
 
 impl Served {
-    /// As many sockets as there would be threads, all on this one.
+    /// Starts with one socket for each of `threads`, all on the current thread.
     fn start(limits: &Limits, threads: u8) -> Self {
         let sockets = bind_all("127.0.0.1:0".parse().unwrap(), threads.into()).unwrap();
         Self::on(sockets, limits, Arc::new(tempfile::tempdir().unwrap()), ("edge-1", 7), None)
     }
 
-    /// On these sockets, on this node with this byte in its connection ids, beside a process that sends to these.
+    /// Starts on the given sockets, as a node with a generation byte, beside a predecessor.
     fn on(
         sockets: Vec<UdpSocket>,
         limits: &Limits,
@@ -87,7 +87,7 @@ impl Served {
         timeout(PATIENCE, connecting).await.unwrap()
     }
 
-    /// A connection of HTTP/3, and that of QUIC below it.
+    /// Opens an HTTP/3 connection; returns the QUIC connection too.
     async fn speak(&self, client: &quinn::Endpoint) -> (Requests, quinn::Connection) {
         let connection = self.connect(client).await.unwrap();
         (http3_over(&connection).await, connection)
@@ -202,7 +202,7 @@ fn an_upload_comes_whole_and_one_that_nobody_reads_waits() {
             Ok::<_, h3::error::StreamError>(())
         });
         eventually(|| uploaded.get() > 0).await;
-        // Other requests go on meanwhile.
+        // Other requests continue meanwhile.
         assert_eq!(fetch(&mut requests, "/bytes/100000").await.len(), 100_000);
         served.gate.add_permits(1);
         assert_eq!(timeout(PATIENCE, receive.recv_response()).await.unwrap().unwrap().status(), StatusCode::OK);
@@ -221,7 +221,7 @@ fn a_request_that_is_taken_back_ends_and_others_go_on() {
             stream.finish().await.unwrap();
             stream.recv_response().await.unwrap();
             stream.recv_data().await.unwrap();
-            // Which stops what it reads ahead: its own call for that panics while it does.
+            // Stops the read-ahead: the library's own call panics during a read-ahead.
             drop(stream);
         }
         let mut waiting = begin(&mut requests, ask_for("/wait")).await;
@@ -322,7 +322,7 @@ fn where_places_are_scarce_an_address_is_to_be_shown_first() {
     });
 }
 
-/// The first packet of a client that says nothing else.
+/// Returns the first packet of a client that sends no further packet.
 fn first_packet(served: &Served) -> Vec<u8> {
     ByHand::new(served).packets().swap_remove(0)
 }
@@ -370,7 +370,7 @@ fn connections_that_rest_make_room_for_those_that_come() {
         let mut resting = Vec::new();
         let come = async {
             while resting.len() < 64 {
-                // In the moment that the end of another one takes, one may be refused.
+                // While another connection ends, a connect may be refused.
                 let Ok(connection) = served.connect(&client).await else { continue };
                 let mut requests = http3_over(&connection).await;
                 assert_eq!(fetch(&mut requests, "/").await, b"hello");
@@ -428,7 +428,7 @@ fn the_next_process_of_a_node_ends_what_a_crash_left_and_other_nodes_with_its_ke
     });
 }
 
-/// Passes packets on to a server, and back as long as the second one says so.
+/// Relays packets to a server, and back while the returned flag is true.
 async fn relay(server: SocketAddr) -> (SocketAddr, Rc<Cell<bool>>) {
     let outer = Rc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
     let inner = Rc::new(tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap());
@@ -468,7 +468,7 @@ fn a_peer_that_missed_the_end_of_its_connection_learns_of_it_with_its_next_packe
         let mut late = connection.open_uni().await.unwrap();
         late.write_all(b"late").await.unwrap();
         let reason = timeout(PATIENCE, connection.closed()).await.unwrap();
-        // It is the last packet once more, or a reset on a machine that takes seconds for this.
+        // The last packet again, or a reset on a machine that takes seconds.
         assert!(!matches!(reason, quinn::ConnectionError::TimedOut), "{reason}");
     });
 }

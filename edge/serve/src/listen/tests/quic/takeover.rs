@@ -1,11 +1,11 @@
-//! Connections of HTTP/3 while other processes take their sockets over.
+//! HTTP/3 connections while other processes take over their sockets.
 
 use super::*;
 
-/// A request that waits, and what is not to end before it does.
+/// A waiting request, with the handles that must outlive the request.
 type Waiting = (Stream, Requests, quinn::Connection, quinn::Endpoint);
 
-/// Processes on the same sockets, one after the other.
+/// Successive processes on the same sockets.
 struct Processes {
     sockets: Vec<UdpSocket>,
     folder: Arc<tempfile::TempDir>,
@@ -22,14 +22,14 @@ impl Processes {
         Served::on(copies, &Limits::default(), Arc::clone(&self.folder), ("edge-1", generation), before)
     }
 
-    /// Starts the one after `old`, which then drains for long.
+    /// Starts the successor of `old`, which then drains for a long time.
     async fn take_over(&self, old: &Served, generation: u8) -> Served {
         let (here, there): (Vec<_>, Vec<_>) = old.after.iter().map(|_| UnixDatagram::pair().unwrap()).unzip();
         for (after, here) in old.after.iter().zip(here) {
             after.send(here).unwrap();
         }
         let new = self.start(generation, Some(there));
-        // The threads have the other end by the time at which they are to drain.
+        // The threads have received their ends of the pairs before the drain.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -39,7 +39,7 @@ impl Processes {
     }
 }
 
-/// Requests on connections of their own that wait for the gate.
+/// Sends waiting requests, each on its own connection.
 async fn waiting(served: &Served) -> Vec<Waiting> {
     let mut all = Vec::new();
     for _ in 0..6 {
@@ -53,7 +53,7 @@ async fn waiting(served: &Served) -> Vec<Waiting> {
     all
 }
 
-/// Lets them go: they are answered, and their connections end in order.
+/// Releases the requests: all are answered, and their connections end in order.
 async fn answered(served: &Served, all: &mut Vec<Waiting>) {
     served.gate.add_permits(all.len());
     for (waiting, _requests, connection, _client) in all {
@@ -86,7 +86,7 @@ fn connections_outlive_the_process_that_takes_the_sockets_over() {
     });
 }
 
-/// The one in between has nothing of its own under way: the packets of the first one go through it.
+/// The process in between has no requests of its own: packets of the first process pass through.
 #[test]
 fn connections_outlive_a_second_process_that_takes_the_sockets_over() {
     local(async || {
@@ -99,7 +99,7 @@ fn connections_outlive_a_second_process_that_takes_the_sockets_over() {
         assert_eq!(fetch(&mut requests, "/bytes/200000").await.len(), 200_000);
         answered(&first, &mut clients).await;
         drained(first).await;
-        // It does not learn of that end here.
+        // The test's process does not learn of the end.
         second.drain.send_replace(Some(DrainOrder::until(Instant::now())));
         drained(second).await;
     });

@@ -1,13 +1,13 @@
-//! Bytes in all pieces and of all kinds, and what they mean.
+//! Input in pieces of all sizes and kinds, and its decoding.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// All that an answer to a GET held: its head's status, its body, its trailers, and what was left over.
+/// The decoded response to a GET: status, body, trailers, and remaining bytes.
 type Read = (u16, Vec<u8>, Option<HeaderMap>, Vec<u8>);
 
-/// Reads an answer that comes in `pieces`, and then ends.
+/// Decodes a response that arrives in `pieces`, and then ends.
 fn read<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<Option<Read>, Fault> {
     let (mut input, mut found, mut trailers) = (BytesMut::new(), None, None);
     let (mut body, mut pieces) = (Vec::new(), pieces.into_iter());
@@ -42,7 +42,7 @@ fn read<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Result<Option<Read>, 
             }
         }
     }
-    // What came later belongs to nobody.
+    // Later bytes belong to no response.
     pieces.for_each(|piece| input.extend_from_slice(piece));
     Ok(found.map(|(status, decoder)| {
         assert!(decoder.is_over());
@@ -214,7 +214,7 @@ fn a_body_that_ends_early_is_not_whole() {
     assert_eq!(body, b"until the end");
 }
 
-/// An answer out of its body's pieces, and how it is framed.
+/// Encodes a response from the pieces of its body, with a framing.
 fn answer(chunks: &[Vec<u8>], framing: u8, trailer: Option<u8>) -> Vec<u8> {
     let whole = chunks.concat();
     let mut out = b"HTTP/1.1 200 OK\r\nx-a: b\r\n".to_vec();
@@ -244,7 +244,7 @@ fn answer(chunks: &[Vec<u8>], framing: u8, trailer: Option<u8>) -> Vec<u8> {
     out
 }
 
-/// `bytes` cut at `cuts`.
+/// Returns `bytes` cut at `cuts`.
 fn cut<'b>(bytes: &'b [u8], cuts: &[prop::sample::Index]) -> Vec<&'b [u8]> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
     ends.push(bytes.len());
@@ -287,7 +287,7 @@ proptest! {
         let bytes = [start.as_bytes(), &bytes].concat();
         let whole = read([&*bytes]);
         let pieces = read(cut(&bytes, &cuts));
-        // A fault may be seen before the part that the whole would have been refused for.
+        // A fault may be detected before the part that causes the refusal of the whole.
         prop_assert_eq!(whole.is_err(), pieces.is_err());
         if let (Ok(whole), Ok(pieces)) = (whole, pieces) {
             prop_assert_eq!(whole, pieces);
@@ -312,7 +312,7 @@ proptest! {
         let read: Vec<_> = request.headers.iter().map(|line| (line.name, line.value)).collect();
         let written: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         prop_assert_eq!(read, written);
-        // As the head of an answer, the fields come back as they went.
+        // Parsed as the head of a response, the fields are unchanged.
         let line = out.windows(2).position(|pair| pair == b"\r\n").unwrap();
         let answer = [b"HTTP/1.1 200 OK", &out[line..]].concat();
         prop_assert_eq!(take_head(&mut BytesMut::from(&*answer)).unwrap().unwrap().fields, fields);
