@@ -279,8 +279,7 @@ fn serve_admin(
             async move { admin.handle(request, Via::Network(from.client)).await }
         });
         let cut = cut(served.await);
-        // Accepted deploys end with the thread: no task may wait for the result any more, but a client knows of the
-        // deploy.
+        // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
         let is_ordered = drain.borrow().is_some();
         if is_ordered {
             publisher.ended(listen::drain_time(&mut drain, |order| order.deploys)).await;

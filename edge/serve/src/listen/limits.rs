@@ -320,7 +320,7 @@ impl ConnectionLimits {
         }
     }
 
-    /// Exempts connections of proxies from the limit per address; such connections count in the total alone.
+    /// Counts connections of proxies that stand for all their clients among all connections alone.
     #[must_use]
     pub fn exempting(self, proxies: &[AddressBlock]) -> Self {
         let exempt: Arc<[AddressBlock]> = proxies.into();

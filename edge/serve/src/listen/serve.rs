@@ -63,7 +63,7 @@ pub struct Peer {
     pub protocol: Protocol,
     /// Passes interim answers on, where possible: over HTTP/1.1.
     pub interim: Option<Arc<Interim>>,
-    /// The host of the SNI, in lower case.
+    /// The host that it named in the handshake, in lower case.
     pub sni: Option<Box<str>>,
     /// The version of TLS, on a TLS listener.
     pub tls_version: Option<ProtocolVersion>,
@@ -81,7 +81,7 @@ pub struct Peer {
 /// `service` is called once per request. A request whose peer goes away has its future dropped.
 ///
 /// # Errors
-/// Fails if `listener` cannot be used on the current runtime at all.
+/// When `listener` cannot be used on this runtime at all.
 pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settings, service: S) -> io::Result<Drained> {
     let Settings { name, tls, limits, drain } = settings;
     listener.set_nonblocking(true)?;

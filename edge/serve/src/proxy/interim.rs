@@ -1,9 +1,8 @@
-//! Forwards interim responses of backends, such as 103 (RFC 9110 §15.2), to a client of HTTP/1.1.
+//! Interim answers of backends, such as 103 (RFC 9110, section 15.2), on their way to a client of HTTP/1.1.
 //!
-//! hyper's server cannot send interim responses. So the responses are written to the same stream outside of hyper, only
-//! at a certain boundary between two messages of hyper: while hyper has no unwritten bytes, for the one request in
-//! flight, before its response has begun. Otherwise the interim responses are dropped, since interim responses are
-//! advisory.
+//! hyper's server has no way to send one. So they are written beside it, to the same stream, and only where that is
+//! certain to be between two of its messages: while it holds nothing that is not written, for the one request that is
+//! under way, before its answer has begun. Where it is not certain they are left out: they are advice.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,11 +15,12 @@ use parking_lot::Mutex;
 
 use super::headers;
 
-/// Maximum of interim responses forwarded for one request.
+/// Most interim answers that are passed on for one request.
 const INTERIMS_MAX: usize = 16;
-/// Maximum of unwritten bytes of interim responses.
+/// Most bytes of them that wait to be written.
 const HELD_BYTES_MAX: usize = 32 * 1024;
-/// Fields that frame a message, or that set browser state: the edge checks browser state only in the final response.
+/// Fields that frame a message, or that make browsers remember something: the edge looks at that in the final answer
+/// alone.
 const WITHHELD: [HeaderName; 9] = [
     header::ALT_SVC,
     header::CONTENT_LENGTH,
@@ -33,12 +33,12 @@ const WITHHELD: [HeaderName; 9] = [
     HeaderName::from_static("set-cookie2"),
 ];
 
-/// The interim responses of one connection, shared by the stream, which writes, and the request in flight.
+/// The interim answers of one connection: between its stream, which writes them, and the request that is under way.
 #[derive(Debug, Default)]
 pub struct Interim {
-    /// True while the server has unwritten bytes.
+    /// Whether the server holds bytes that are not written.
     is_writing: AtomicBool,
-    /// True if a response is ready to be written.
+    /// Whether there is something to write.
     is_held: AtomicBool,
     state: Mutex<State>,
 }
@@ -46,14 +46,14 @@ pub struct Interim {
 #[derive(Debug, Default)]
 struct State {
     held: Vec<u8>,
-    /// Number of responses still allowed.
+    /// Number that may follow.
     left: usize,
-    /// Number of the current request; odd while a request is in flight.
+    /// The request for which they are passed; odd while there is one.
     turn: u64,
     waker: Option<Waker>,
 }
 
-/// Forwards interim responses until the drop, which happens at the start of the request's response.
+/// Passes interim answers on while its request has no answer, which is while it lives.
 #[derive(Debug)]
 pub struct Passing {
     interim: Arc<Interim>,
@@ -61,7 +61,7 @@ pub struct Passing {
 }
 
 impl Interim {
-    /// Begins a request of the connection, before its response.
+    /// A request of this connection is under way, and its answer has not begun.
     #[must_use]
     pub fn open(self: &Arc<Self>) -> Passing {
         let mut state = self.state.lock();
@@ -70,22 +70,22 @@ impl Interim {
         Passing { interim: Arc::clone(self), turn: state.turn }
     }
 
-    /// Records that the server is about to write.
+    /// The server is about to write.
     pub fn writes(&self) {
         self.is_writing.store(true, Ordering::Relaxed);
     }
 
-    /// Records that the server has written all bytes.
+    /// The server has written all that it held.
     pub fn has_written(&self) {
         self.is_writing.store(false, Ordering::Relaxed);
     }
 
-    /// Sets the task to wake for a new interim response.
+    /// Whom to wake when there is something to write.
     pub fn set_waker(&self, waker: &Waker) {
         self.state.lock().waker = Some(waker.clone());
     }
 
-    /// Takes the bytes to write before any other bytes.
+    /// The bytes to write before anything else.
     pub fn take(&self) -> Option<Vec<u8>> {
         if !self.is_held.load(Ordering::Relaxed) {
             return None;
@@ -95,7 +95,7 @@ impl Interim {
     }
 
     fn pass(&self, turn: u64, status: StatusCode, fields: &HeaderMap) {
-        // 100 is between two adjacent peers, and 101 is no interim response.
+        // 100 is between each pair of programs, and 101 is no interim answer to an upgrade.
         let is_own = matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS);
         let mut state = self.state.lock();
         if is_own || !status.is_informational() || state.turn != turn || state.left == 0 {
@@ -118,7 +118,7 @@ impl Interim {
 }
 
 impl PartialEq for Interim {
-    /// Equality by connection.
+    /// Each is that of one connection.
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
     }
@@ -127,12 +127,12 @@ impl PartialEq for Interim {
 impl Eq for Interim {}
 
 impl Passing {
-    /// Forwards an interim response.
+    /// Passes an interim answer on.
     pub(crate) fn pass(&self, status: StatusCode, fields: &HeaderMap) {
         self.interim.pass(self.turn, status, fields);
     }
 
-    /// Lets hyper forward the interim responses to `request`, before the request is sent to a backend.
+    /// Has hyper pass on the interim answers to `request`, which is about to be sent to a backend.
     pub(crate) fn hear<B>(&self, request: &mut Request<B>) {
         let (interim, turn) = (Arc::clone(&self.interim), self.turn);
         hyper::ext::on_informational(request, move |answer| interim.pass(turn, answer.status(), answer.headers()));
@@ -148,7 +148,7 @@ impl Drop for Passing {
     }
 }
 
-/// Returns the response in wire format, without the fields of the backend's connection.
+/// The answer as it stands on the wire: without what belongs to the backend's connection.
 fn written(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
     let mut fields = fields.clone();
     headers::answer(&mut fields, false);
@@ -156,7 +156,7 @@ fn written(status: StatusCode, fields: &HeaderMap) -> Vec<u8> {
         fields.remove(name);
     }
     let mut line = String::new();
-    // Writes to a string cannot fail.
+    // Writing to a string cannot fail.
     write!(line, "HTTP/1.1 {} {}\r\n", status.as_u16(), status.canonical_reason().unwrap_or_default())
         .unwrap_or_default();
     let mut bytes = line.into_bytes();

@@ -34,7 +34,7 @@ const CLOSE_BUFFER_BYTES: usize = 4 * 1024;
 /// The client's stream, once the client has the response with the switch; `None` if the client disconnects earlier.
 pub(crate) type ClientStream = Pin<Box<dyn Future<Output = Option<UpgradedStream>>>>;
 
-/// Takes the client's stream out of the request, for both engines.
+/// Takes the stream of the client out of its request, by whichever engine it came.
 pub(crate) fn client<B>(request: &mut Request<B>) -> ClientStream {
     if let Some(stream) = OnUpgrade::take(request) {
         return Box::pin(stream);

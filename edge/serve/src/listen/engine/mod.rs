@@ -82,13 +82,13 @@ pub(crate) struct Drive<M> {
     has_ended: bool,
     /// The peer was asked, or is to be asked, to send no further request.
     pub(crate) finishes: bool,
-    /// Bytes written to the session that the peer has not accepted yet.
+    /// Bytes that were written and that the peer has not taken yet.
     unsent: u32,
     long_answers: LongAnswers,
 }
 
 impl<M: Machine> Drive<M> {
-    /// Creates a driver after the handshake.
+    /// Begins after the handshake.
     pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
         let watch = Watch::new(times, M::HEADS_ARE_SEEN);
         Self {
@@ -234,7 +234,7 @@ impl<M: Machine> Drive<M> {
                 Poll::Ready(Ok(ReadOutcome::Bytes)) => came = true,
                 Poll::Ready(Ok(ReadOutcome::End)) => self.has_ended = true,
                 Poll::Ready(Err(error)) => {
-                    // An alert may tell the reason; the peer may also have disconnected.
+                    // An alert may say what was wrong; the peer may be gone as well.
                     drop(tls_io::poll_write(io, session, cx));
                     return Err(error);
                 }
@@ -250,7 +250,7 @@ impl<M: Machine> Drive<M> {
             self.ending = match self.machine.produce(pieces, &mut turn, cx) {
                 Step::Open => None,
                 Step::HandOver(bytes) => Some(End::HandOver(bytes)),
-                // Responses before the broken response are complete.
+                // Answers before the one that broke off are whole.
                 Step::Broken => Some(End::Lost),
                 Step::Over => Some(End::Close),
             };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
-    /// Bytes from the socket, possibly with new plaintext in the session.
+    /// Bytes of the socket, of which the session may have made plaintext.
     Bytes,
     /// The peer has ended its direction.
     End,

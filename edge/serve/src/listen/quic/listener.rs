@@ -54,7 +54,7 @@ pub struct QuicSettings {
     pub successors: UnboundedReceiver<UnixDatagram>,
 }
 
-/// State shared by all connections of one listener.
+/// Shared by all connections of one listener.
 pub(super) struct Shared<E> {
     pub(super) limits: ConnectionLimits,
     /// The engine's form of the limits.
@@ -150,7 +150,7 @@ where
     S: Service + 'static,
     E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
 {
-    /// Dispatches packets until dropped.
+    /// Gives what comes to whom it is for, until it is dropped.
     async fn receive(&self, mut receiver: Receiver) {
         loop {
             let received = poll_fn(|cx| {

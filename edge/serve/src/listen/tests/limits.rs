@@ -208,7 +208,7 @@ fn an_http2_client_that_takes_no_end_of_its_answers_loses_them() {
         builder.initial_stream_window_size(10_000).initial_connection_window_size(10_000_000);
         let (mut sender, connection) = builder.handshake::<_, TestBody>(TokioIo::new(stream)).await.unwrap();
         spawn_local(connection);
-        // The whole body is buffered in one piece, so that no task of the edge waits for the window.
+        // The whole body is handed over in one piece, so that no task of the edge waits for the window.
         let _stuck = sender.send_request(get2("/bytes/50000")).await.unwrap();
         running.until_empty().await;
     });
