@@ -12,7 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use super::finding::{Finding, Names};
 use devanture_control::access::trust::{Probed, probe};
 
-/// Maximum of concurrent checks.
+/// Maximum number of concurrent checks.
 const AT_ONCE: usize = 16;
 /// Time limit of all checks together.
 const TIME_MAX: Duration = Duration::from_secs(30);

@@ -24,7 +24,7 @@ use devanture_store::s3::{self, Waits};
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// Time limit of all DNS queries together.
 const DNS_MAX: Duration = Duration::from_secs(10);
-/// Maximum of concurrent DNS queries.
+/// Maximum number of concurrent DNS queries.
 const DNS_AT_ONCE: usize = 16;
 /// Time limit of the check of the bucket.
 const BUCKET_MAX: Duration = Duration::from_secs(30);

@@ -31,9 +31,9 @@ const OPENS_IT_AGAIN: &str = "start no other one: it opens the socket within sec
 /// Advice about a data folder without access for the edge.
 const GIVE_RIGHTS_BACK: &str = "give the folder and its socket their rights back, as by `chmod u+rwx` of the folder: \
                                 docs/runbooks/disk-unwritable.md";
-/// Maximum of examined apps.
+/// Maximum number of examined apps.
 const APPS_MAX: usize = 100;
-/// Maximum of examined hostnames, of all apps together.
+/// Maximum number of examined hostnames, of all apps together.
 const HOSTNAMES_MAX: usize = 50;
 
 /// State of the edge of the data folder.

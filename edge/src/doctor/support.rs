@@ -23,9 +23,9 @@ use devanture_base::clock::now_ms;
 
 /// The folder in the archive.
 const FOLDER: &str = "devanture-support";
-/// Maximum of bytes read from the end of a log.
+/// Maximum number of bytes read from the end of a log.
 const LOG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Maximum of lines taken from the end of a log.
+/// Maximum number of lines taken from the end of a log.
 const LOG_LINES_MAX: usize = 2_000;
 /// Environment variables with secret values.
 const SECRET_VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];

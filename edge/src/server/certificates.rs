@@ -21,7 +21,7 @@ use devanture_serve::live::Live;
 use devanture_serve::tls::{self, Certificates, IssuedCertificates, Knows, PatternOf};
 use devanture_store::catalog::Catalog;
 
-/// Maximum of queued certificate failures.
+/// Maximum number of queued certificate failures.
 const TROUBLES_MAX: usize = 1_024;
 
 /// Checks the configured files without a data folder, and returns all errors.

@@ -1,4 +1,4 @@
-//! The own node in its cluster: certificate, record, and listener for other nodes.
+//! The local node in its cluster: certificate, record, and listener for other nodes.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -33,7 +33,7 @@ impl SocketPath {
 /// Binds a socket.
 ///
 /// # Errors
-/// Those of the system.
+/// Errors of the system.
 pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
     let fitting = SocketPath::of(socket)?;
     UnixListener::bind(&fitting.path)
@@ -42,7 +42,7 @@ pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
 /// Connects to a socket.
 ///
 /// # Errors
-/// Those of the system.
+/// Errors of the system.
 pub(super) fn connect_blocking(socket: &Path) -> io::Result<UnixStream> {
     let fitting = SocketPath::of(socket)?;
     UnixStream::connect(&fitting.path)
@@ -51,7 +51,7 @@ pub(super) fn connect_blocking(socket: &Path) -> io::Result<UnixStream> {
 /// Connects to a socket.
 ///
 /// # Errors
-/// Those of the system.
+/// Errors of the system.
 pub(crate) async fn connect(socket: &Path) -> io::Result<tokio::net::UnixStream> {
     let fitting = SocketPath::of(socket)?;
     tokio::net::UnixStream::connect(&fitting.path).await

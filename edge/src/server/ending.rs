@@ -105,7 +105,7 @@ impl Server {
         let DrainControl { order, haste, sole, .. } = &self.drain;
         let before = self.handover.before().clone();
         if !has_successor {
-            // No edge serves any more: the predecessor has no more time than the own edge.
+            // No edge serves any more: the predecessor has no more time than the edge itself.
             before.end_sooner();
         }
         self.control.spawn(hasten(order.clone(), haste.clone(), times, before));
@@ -127,7 +127,7 @@ impl Server {
         }
     }
 
-    /// Waits for the predecessor: packets and descriptors for the predecessor pass through the own edge.
+    /// Waits for the predecessor: messages from the successor for the predecessor pass through the edge.
     fn wait_for_edge_before(&self) {
         let mut drain = self.drain.subscribe();
         let late = async {

@@ -11,7 +11,7 @@ use devanture_serve::live::Lacking;
 use devanture_serve::tls;
 use devanture_store::{blobs, catalog};
 
-/// Maximum of environments named in an error about versions that a new edge would lack.
+/// Maximum number of environments named in an error about versions that a new edge would lack.
 const LACKING_NAMED_MAX: usize = 10;
 
 /// Reason why an edge cannot start.
@@ -102,7 +102,7 @@ pub enum StartError {
         /// The reason.
         reason: String,
     },
-    /// The stores are an unfinished or replaced copy, with which no edge may start.
+    /// The stores are an unfinished or outdated copy, with which no edge may start.
     #[error("{data_dir}: {reason}")]
     Copy {
         /// The data folder.

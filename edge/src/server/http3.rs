@@ -23,7 +23,7 @@ use devanture_control::environments::VisitorPorts;
 use devanture_serve::listen::Drain;
 use devanture_serve::listen::quic::{self, Place, Predecessor};
 
-/// Maximum of sockets for one address: a connection id has one byte for the thread.
+/// Maximum number of sockets for one address: a connection id has one byte for the thread.
 const SOCKETS_MAX: usize = 255;
 /// Interval of attempts to bind a port in use.
 const BIND_AGAIN: Duration = Duration::from_secs(2);

@@ -1,9 +1,9 @@
-//! Settings of the kernel, as `sysctl` names them.
+//! Settings of the kernel, under the names of `sysctl`.
 
 use std::io;
 use std::path::Path;
 
-/// Maximum of bytes read of a kernel or store file, which holds a number or a word.
+/// Maximum number of bytes read of a kernel or store file, which holds a number or a word.
 const TEXT_BYTES_MAX: usize = 64;
 
 /// Returns a numeric setting; `None` if unreadable.

@@ -12,7 +12,7 @@ use devanture_serve::live::Loader;
 
 /// The file in the data folder.
 const NAME: &str = "requests.json";
-/// Maximum of recorded environments: the rest differ little.
+/// Maximum number of recorded environments: the rest differ little.
 const ENVIRONMENTS_MAX: usize = 1_000;
 /// Maximum size of the file.
 const BYTES_MAX: u64 = 1024 * 1024;

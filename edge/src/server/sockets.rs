@@ -16,7 +16,7 @@ use super::stores::cores;
 use super::takeover::{Inherited, Listener, Listening};
 use devanture_serve::listen;
 
-/// Maximum of system-chosen TCP ports tried until the port is free for UDP as well.
+/// Maximum number of system-chosen TCP ports tried until the port is free for UDP as well.
 const PORTS_MAX: usize = 16;
 
 /// The addresses of an edge.

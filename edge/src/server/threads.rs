@@ -36,11 +36,11 @@ use devanture_serve::version::CommonField;
 
 /// Threads of the control runtime.
 const CONTROL_THREADS: usize = 2;
-/// Maximum of blocking threads for disk reads and computation outside of requests: each thread retains pages of memory,
-/// and a disk gains no speed from more. No such thread may wait for another one, except the threads that restore
-/// damaged files, which are fewer.
+/// Maximum number of blocking threads for disk reads and computation outside of requests: each thread retains pages of
+/// memory, and a disk gains no speed from more. No such thread may wait for another one, except the threads that
+/// restore damaged files, which are fewer.
 const CONTROL_BLOCKING_THREADS: usize = 32;
-/// Maximum of blocking threads of each runtime, for example for disk reads.
+/// Maximum number of blocking threads of each runtime, for example for disk reads.
 const BLOCKING_THREADS: usize = 512;
 /// Idle time after which a blocking thread ends: each thread retains pages of memory.
 const IDLE_TIME: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ pub(super) struct Serving {
     pub(super) certificates: Certificates,
     /// The publisher, whose tasks run on the thread of the API.
     pub(super) publisher: Arc<Publisher>,
-    /// Maximum of archives unpacked at once.
+    /// Maximum number of archives unpacked at once.
     pub(super) archives_max: u64,
 }
 

@@ -24,7 +24,7 @@ use devanture_store::blobs::Room;
 use devanture_store::catalog::{self, Catalog, CopyState};
 use devanture_store::records::{self, LIVE_PREFIX, LivePointer, VERSIONS_PREFIX, VersionRecord};
 
-/// Maximum of attempts to copy a catalog during writes.
+/// Maximum number of attempts to copy a catalog during writes.
 const COPIES_MAX: u32 = 50;
 /// Pause before each attempt, longer than the resolution of file times.
 const COPY_PAUSE: Duration = Duration::from_millis(100);

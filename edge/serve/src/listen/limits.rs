@@ -21,8 +21,8 @@ use devanture_base::clock::since_epoch;
 use devanture_base::telemetry::{NOTED_EVERY_S, Noted};
 use devanture_http as engine;
 
-/// Maximum of bytes read of a target, so that a target that is too long is distinguished from fields that are too
-/// large.
+/// Maximum number of bytes read of a target, so that a target that is too long is distinguished from fields that are
+/// too large.
 pub(crate) const TARGET_BYTES_MAX: usize = 64 * 1024;
 
 /// Divisor of the limit per address above which only clients with a validated address may connect.
@@ -92,12 +92,12 @@ pub(crate) struct Sizes {
     pub(crate) streams: u32,
     pub(crate) stream_window: u32,
     pub(crate) connection_window: u32,
-    /// Maximum of response bytes that one connection holds for its client.
+    /// Maximum number of response bytes that one connection holds for its client.
     pub(crate) response_bytes: usize,
     pub(crate) requests: u64,
     pub(crate) resets_per_second: u32,
     pub(crate) control_frames_per_second: u32,
-    /// Maximum of request bytes discarded after a response.
+    /// Maximum number of request bytes discarded after a response.
     pub(crate) linger_bytes: u64,
 }
 

@@ -15,13 +15,14 @@ use tokio::net::TcpStream;
 
 use super::limits::Permit;
 
-/// Maximum of connections in the system's accept queue.
+/// Maximum number of connections in the system's accept queue.
 pub const BACKLOG: i32 = 4_096;
 /// Requested size of the receive buffer of an HTTP/3 socket: all connections of a thread share the buffer, and packets
 /// without room are lost.
 pub const UDP_RECEIVE_BUFFER_BYTES: u64 = 4 * 1024 * 1024;
-/// Maximum of unsent bytes in the system's buffer, so that a slow reader does not make the system hold megabytes. With
-/// a quarter, the full value or no limit, bodies of 38 KB to 100 MB cost the same CPU time within the noise of a run.
+/// Maximum number of unsent bytes in the system's buffer, so that a slow reader does not make the system hold
+/// megabytes. With a quarter, the full value or no limit, bodies of 38 KB to 100 MB cost the same CPU time within the
+/// noise of a run.
 const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// Silence of a peer before the first TCP keep-alive probe.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Tunnels of other nodes that end at instances of the own node.
+//! Tunnels of other nodes that end at instances of the local node.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,7 +15,7 @@ use super::http1::{Stream, Transport};
 use super::peer_owner::check_peer;
 use super::run::{RunId, RunMember};
 
-/// Tunnels that end on the own node.
+/// Tunnels that end on the local node.
 #[derive(Default)]
 pub(super) struct Arriving {
     counts: Mutex<HashMap<(RunId, Endpoint), usize>>,
@@ -90,7 +90,7 @@ impl Drop for Entered {
     }
 }
 
-/// A connection of another node to an instance of the own node. The instance counts as busy until the drop.
+/// A connection of another node to an instance of the local node. The instance counts as busy until the drop.
 pub struct ArrivedTunnel {
     stream: Stream,
     _entered: Entered,

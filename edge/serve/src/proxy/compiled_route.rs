@@ -15,7 +15,7 @@ pub struct CompiledRoute {
     /// The upstream.
     pub pool: Arc<Pool>,
     pub(crate) times: Times,
-    /// Maximum of bytes of a request's body, if the route's limit is below the edge's limit.
+    /// Maximum number of bytes of a request's body, if the route's limit is below the edge's limit.
     pub(crate) body_bytes_max: u64,
     pub(crate) host: HostRule,
     /// The path prefix removed for the backend.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Maximum of bytes in flight in one direction.
+/// Maximum number of bytes in flight in one direction.
 const BUFFER_BYTES: usize = 16 * 1024;
 
 thread_local! {

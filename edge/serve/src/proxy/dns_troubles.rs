@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// Longest wait before a failed name is looked up again, unless `upstream_dns_ms_max` is shorter; each failure doubles
 /// the wait.
 const FAILED_WAIT_MAX: Duration = Duration::from_secs(60);
-/// Maximum of log lines about the names of one app within [`LINES_TIME`]; further lines are counted.
+/// Maximum number of log lines about the names of one app within [`LINES_TIME`]; further lines are counted.
 const LINES_PER_APP_MAX: u32 = 60;
 /// Time window of the log limit.
 const LINES_TIME: Duration = Duration::from_secs(60);

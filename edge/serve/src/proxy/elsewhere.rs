@@ -1,4 +1,5 @@
-//! Instances of other nodes, as reported by the nodes: pool members for requests that find no instance on the own node.
+//! Instances of other nodes, as reported by the nodes: pool members for requests that find no instance on the local
+//! node.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -78,7 +79,7 @@ impl Elsewhere {
         runs.iter().filter(|(_, by_node)| by_node.contains_key(node)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Adds the instances of other nodes to the own node's instances.
+    /// Adds the instances of other nodes to local instances.
     pub(super) fn add_to(&self, id: &RunId, now: &mut RunNow) {
         if let Some(by_node) = self.runs.read().get(id) {
             now.members.extend(by_node.values().flatten().cloned());

@@ -30,7 +30,7 @@ use super::response_body::{Exchange, ProxyBody};
 use super::stats::{Counters, Counts, add};
 use super::upgrade::{self, ClientStream, Tunnel};
 
-/// Maximum of HTTP/2 connections without free streams that a request tries before the member counts as failed.
+/// Maximum number of HTTP/2 connections without free streams that a request tries before the member counts as failed.
 const STALE_SHARED_MAX: u32 = 3;
 /// Longest wait, after a refused connect to an instance, for the runner to notice the end of the instance.
 const NOTICE_TIME_MAX: Duration = Duration::from_secs(2);
@@ -38,9 +38,9 @@ const NOTICE_TIME_MAX: Duration = Duration::from_secs(2);
 /// The parts of a thread's [`Client`].
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
-    /// Maximum of bytes of a request body: `proxy_body_bytes_max`.
+    /// Maximum number of bytes of a request body: `proxy_body_bytes_max`.
     pub body_bytes_max: u64,
-    /// Maximum of idle connections to one member: `upstream_idle_max`.
+    /// Maximum number of idle connections to one member: `upstream_idle_max`.
     pub idle_per_member_max: usize,
     /// Age at which a connection gets no further request: `upstream_connection_age_ms_max`.
     pub connection_age_max: Duration,

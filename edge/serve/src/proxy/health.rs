@@ -29,7 +29,7 @@ const PACE: Duration = Duration::from_millis(100);
 /// Bounds of health checks, regardless of the declarations of pools.
 #[derive(Debug, Clone, Copy)]
 pub struct HealthLimits {
-    /// Maximum of concurrent checks, of which one app has one eighth: `upstream_checks_max`.
+    /// Maximum number of concurrent checks, of which one app has one eighth: `upstream_checks_max`.
     pub checks_max: usize,
     /// Minimum interval between two checks of a member: `upstream_check_interval_ms_min`.
     pub interval_min: Duration,

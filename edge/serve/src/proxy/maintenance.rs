@@ -23,8 +23,8 @@ use devanture_base::fair::TurnsByApp;
 
 /// Interval of the check for users of an idle pool.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Maximum of concurrent lookups of backend names, of which one app has one eighth; further lookups wait for their
-/// turn.
+/// Maximum number of concurrent lookups of backend names, of which one app has one eighth; further lookups wait for
+/// their turn.
 const LOOKUPS_MAX: usize = 128;
 
 /// Bounds of the lifetime of DNS answers.

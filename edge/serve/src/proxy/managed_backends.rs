@@ -18,7 +18,7 @@ use super::run::{RunId, RunMember, RunNow, RunState};
 use super::tunnel::Opener;
 use crate::version::{Setting, Version};
 
-/// Maximum of queued requested runs; further requests ask again on their next arrival.
+/// Maximum number of queued requested runs; further requests ask again on their next arrival.
 const ASKED_MAX: usize = 1_024;
 
 /// The backend to start for a request without an instance.
@@ -46,11 +46,11 @@ impl RunOrigin {
 /// All known runs.
 pub(super) struct Runs {
     now: RwLock<HashMap<RunId, Arc<RunNow>>>,
-    /// Notifies of changes of the own node's instances.
+    /// Notifies of changes of local instances.
     changed: watch::Sender<u64>,
     /// Process number of the edge.
     pub(super) process: u64,
-    /// True if other nodes may reach the own node's instances.
+    /// True if other nodes may reach local instances.
     is_shared: AtomicBool,
     pub(super) elsewhere: Elsewhere,
     pub(super) asks: Arc<Asks>,
@@ -87,7 +87,7 @@ impl Runs {
         all.iter().filter(|(_, now)| now.is_shared).map(|(id, now)| (id.clone(), Arc::clone(now))).collect()
     }
 
-    /// Returns an instance of the own node that other nodes may reach and that gets requests.
+    /// Returns an instance of the local node that other nodes may reach and that gets requests.
     pub(super) fn shared_member(&self, id: &RunId, endpoint: &Endpoint) -> Option<RunMember> {
         let now = self.now.read().get(id).filter(|now| now.is_shared).cloned()?;
         now.members.iter().find(|member| member.endpoint == *endpoint && !member.is_draining).cloned()
@@ -97,7 +97,7 @@ impl Runs {
         self.is_shared.load(Ordering::Relaxed)
     }
 
-    /// Closes the own node's instances to other nodes.
+    /// Closes local instances to other nodes.
     pub(super) fn end_sharing(&self) {
         self.is_shared.store(false, Ordering::Relaxed);
         self.changed.send_modify(|count| *count = count.wrapping_add(1));

@@ -15,7 +15,7 @@ use super::run::{RunNow, RunState};
 use devanture_store::records::StoredDesired;
 use devanture_store::records::upstreams::MembersRecord;
 
-/// Maximum of members of one pool, with all names resolved: DNS may return thousands of addresses for each name.
+/// Maximum number of members of one pool, with all names resolved: DNS may return thousands of addresses for each name.
 const POOL_MEMBERS_MAX: usize = 1_000;
 
 /// The resolved names of a pool.

@@ -9,8 +9,8 @@
 //! Pools belong to the whole edge ([`Registry`]): all threads share the state of a member. On a separate thread,
 //! [`keep_pools`] resolves names (`dns`, `membership`) and checks the `health` of members; apps take `turns`.
 //!
-//! The pool of a backend that several nodes of a cluster run has the instances of all nodes: instances of the own node
-//! are preferred, and instances of other nodes ([`elsewhere`]) are reached through a [`tunnel`], which ends on the
+//! The pool of a backend that several nodes of a cluster run has the instances of all nodes: instances of the local
+//! node are preferred, and instances of other nodes ([`elsewhere`]) are reached through a [`tunnel`], which ends on the
 //! other node as an [`arriving`] tunnel.
 //!
 //! Each serving thread has one [`Client`], whose connections never move: the client must be used inside a

@@ -34,9 +34,9 @@ pub struct RegistrySettings {
     pub policy: Policy,
     /// Default TLS trust for `https` members of pools without TLS settings, see [`super::tls`].
     pub tls: Arc<ClientConfig>,
-    /// Maximum of requests in flight to one member: `upstream_requests_max`.
+    /// Maximum number of requests in flight to one member: `upstream_requests_max`.
     pub requests_max: u64,
-    /// Maximum of open sockets to backends of all apps: `upstream_sockets_max`, or less.
+    /// Maximum number of open sockets to backends of all apps: `upstream_sockets_max`, or less.
     pub sockets_max: u64,
 }
 
@@ -296,13 +296,13 @@ impl Registry {
         self.0.runs.elsewhere.changes()
     }
 
-    /// Returns the runs of the own node that other nodes may send requests to.
+    /// Returns the runs of the local node that other nodes may send requests to.
     #[must_use]
     pub fn shared_runs(&self) -> Vec<(RunId, Arc<RunNow>)> {
         self.0.runs.shared()
     }
 
-    /// Returns a watch on changes of the own node's instances.
+    /// Returns a watch on changes of local instances.
     #[must_use]
     pub fn run_changes(&self) -> watch::Receiver<u64> {
         self.0.runs.changes()
@@ -314,13 +314,13 @@ impl Registry {
         self.0.runs.process
     }
 
-    /// Returns true if other nodes may reach the own node's instances.
+    /// Returns true if other nodes may reach local instances.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.0.runs.is_shared()
     }
 
-    /// Closes the own node's instances to other nodes, at shutdown. Open tunnels stay.
+    /// Closes local instances to other nodes, at shutdown. Open tunnels stay.
     pub fn end_sharing(&self) {
         self.0.runs.end_sharing();
     }
@@ -344,13 +344,13 @@ impl Registry {
         self.0.tunnels.set(tunnels).ok();
     }
 
-    /// Waits until no tunnel of another node ends on the own node.
+    /// Waits until no tunnel of another node ends on the local node.
     pub async fn tunnels_ended(&self) {
         self.0.arriving.all_ended().await;
     }
 
-    /// Connects to the own node's instance at `endpoint`, for another node. The instance must be a member of the run
-    /// that gets requests.
+    /// Connects to the local instance at `endpoint`, for another node. The instance must be a member of the run that
+    /// gets requests.
     ///
     /// # Errors
     /// A sentence for the log of the other node.
@@ -384,8 +384,8 @@ impl Registry {
         self.0.runs.asks.next().await
     }
 
-    /// Returns the number of requests in flight to the own node's instances of a run, or only to the instance at
-    /// `endpoint`; upgraded connections and tunnels of other nodes count.
+    /// Returns the number of requests in flight to the local instances of a run, or only to the instance at `endpoint`;
+    /// upgraded connections and tunnels of other nodes count.
     #[must_use]
     pub fn run_in_flight(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let pools = of_run(&self.0.pools.lock(), id);

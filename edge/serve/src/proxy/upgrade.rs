@@ -28,7 +28,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3600);
 const SWITCH_MAX: Duration = Duration::from_secs(30);
 /// Longest time of the closing handshake of a WebSocket.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
-/// Maximum of bytes per read during a close.
+/// Maximum number of bytes per read during a close.
 const CLOSE_BUFFER_BYTES: usize = 4 * 1024;
 
 /// The client's stream, once the client has the response with the switch; `None` if the client disconnects earlier.

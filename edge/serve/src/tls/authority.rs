@@ -39,7 +39,7 @@ const LEAF_VALID: Duration = Duration::days(LEAF_DAYS);
 const LEAF_LEFT_MIN: Duration = Duration::days(30);
 /// Backdating of certificates, for clients whose clock is behind.
 const BACKDATED: Duration = Duration::days(1);
-/// Maximum of cached certificates; the oldest is evicted.
+/// Maximum number of cached certificates; the oldest is evicted.
 const LEAVES_MAX: usize = 1_024;
 /// The longest name that fits the subject of a certificate (RFC 5280, `ub-common-name`).
 const COMMON_NAME_MAX: usize = 64;

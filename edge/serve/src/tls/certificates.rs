@@ -23,7 +23,7 @@ use devanture_base::telemetry::Gauges;
 /// Interval at which [`Certificates::watch_files`] checks the files.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Maximum of certificates of one source whose expiry is in the metrics.
+/// Maximum number of certificates of one source whose expiry is in the metrics.
 const ENDS_SHOWN_MAX: usize = 100;
 /// The folder of the local authority, and of certificates issued by an authority, in the data folder.
 pub const AUTHORITY_FOLDER: &str = "tls";

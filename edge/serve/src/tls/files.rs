@@ -21,8 +21,8 @@ use super::Error;
 use super::file_watch::Changes;
 use crate::proxy::tls::{certificates, private_key};
 
-/// Maximum of a chain. Clients accept messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and every
-/// full handshake sends the whole chain.
+/// Maximum size of a chain. Clients accept messages of at most 64 KiB (rustls, Go) or 100 KB (OpenSSL, browsers), and
+/// every full handshake sends the whole chain.
 const CHAIN_BYTES_MAX: usize = 60 * 1024;
 
 /// A pair of files, with paths that can be opened.

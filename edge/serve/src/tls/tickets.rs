@@ -39,7 +39,7 @@ const TAG_BYTES: usize = 16;
 const KEY_BYTES: usize = 32;
 /// Minimum and maximum length of a secret.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 32..=256;
-/// Maximum of secrets in a file.
+/// Maximum number of secrets in a file.
 const SECRETS_MAX: usize = 16;
 /// Maximum size of the file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;

@@ -16,9 +16,9 @@ use crate::Failure;
 use crate::progress::ProgressLine;
 use crate::terminal::{print_line, say};
 
-/// Maximum of named damaged files of a version.
+/// Maximum number of named damaged files of a version.
 const FILES_SHOWN_MAX: usize = 5;
-/// Maximum of named damaged objects of a backup.
+/// Maximum number of named damaged objects of a backup.
 const OBJECTS_SHOWN_MAX: usize = 50;
 
 /// Advice about a damaged page of the catalog.

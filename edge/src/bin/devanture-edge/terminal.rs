@@ -10,7 +10,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::Failure;
 
-/// Source of a password: never a flag, which other users of the machine can see.
+/// Where a password comes from: never from a flag, which others on the machine can see.
 #[derive(Args)]
 pub(crate) struct PasswordArgs {
     /// Make a password and print it, alone, on the standard output; it is never shown again
@@ -88,7 +88,7 @@ pub(crate) fn line(question: &str) -> std::io::Result<String> {
     }
 }
 
-/// Asks for a line on the terminal without showing what is typed.
+/// Asks for a line on the terminal without echo.
 fn hidden_line(question: &str) -> std::io::Result<String> {
     let _hidden = Hidden::begin()?;
     line(question)

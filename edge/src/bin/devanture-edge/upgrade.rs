@@ -13,7 +13,7 @@ use crate::{Configuration, Failure, read, runtime};
 
 /// Prefix of the line in which a program reports its check.
 const NAME: &str = "devanture-edge ";
-/// Maximum of shown notes about damage.
+/// Maximum number of shown notes about damage.
 const NOTES_MAX: usize = 20;
 
 /// Flags of `upgrade`.

@@ -26,7 +26,7 @@ use devanture_store::catalog::Catalog;
 use source::{PAUSE_LONGER, PAUSE_OVER, Pause, Source};
 use target::Target;
 
-/// Maximum of passes over changed data before the last pass.
+/// Maximum number of passes over changed data before the last pass.
 const PASSES_MAX: u32 = 5;
 /// Duration below which another pass would gain nothing for the last pass.
 const PASS_SHORT: Duration = Duration::from_secs(5);

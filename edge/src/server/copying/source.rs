@@ -157,7 +157,7 @@ impl Source {
                 Ok(found.map(|record| record.value))
             }
             Records::Running(_) => {
-                // The start of the page that contains the key.
+                // The page after `before` starts at the key, or shortly before.
                 let before = PAUSE_KEY.get(..PAUSE_KEY.len().saturating_sub(1));
                 let found = self.page(before).await?.into_iter().find(|(key, _)| key == PAUSE_KEY);
                 Ok(found.map(|(_, value)| value))

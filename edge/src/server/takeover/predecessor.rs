@@ -34,7 +34,7 @@ use devanture_store::catalog::{self, Catalog};
 
 /// Pause after a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Maximum of queued new edges.
+/// Maximum number of queued new edges.
 const WAITING_MAX: usize = 8;
 /// Longest wait for the first message of a connection.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(10);

@@ -29,7 +29,7 @@ use devanture_store::catalog::{Change, Committed, Revision};
 
 /// Version of the protocol; an edge with another version cannot be taken over.
 pub(super) const PROTOCOL: u32 = 2;
-/// Maximum of a frame: a commit holds a few records, and a record is below a few megabytes.
+/// Maximum size of a frame: a commit holds a few records, and a record is below a few megabytes.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Number of descriptors in one message; the system's limit is 253.
 pub(super) const DESCRIPTORS_AT_ONCE: usize = 16;

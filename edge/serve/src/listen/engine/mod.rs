@@ -34,8 +34,8 @@ use super::watch::{self, Alarm, Verdict, Watch};
 use crate::tls::WRITE_BYTES;
 use devanture_http as engine;
 
-/// Maximum of consecutive turns before other connections of the thread: a poll for input, and a switch to another
-/// connection, cost as much as some kilobytes.
+/// Maximum number of consecutive turns before other connections of the thread: a poll for input, and a switch to
+/// another connection, cost as much as some kilobytes.
 pub(super) const TURNS_MAX: usize = 8;
 
 /// The end of a connection on the engine.

@@ -9,9 +9,9 @@ use devanture_http::Sink;
 
 /// Bodies up to this length are copied: a list of many slices costs more.
 const COPIED_BYTES_MAX: usize = 2 * 1024;
-/// Maximum of slices per write.
+/// Maximum number of slices per write.
 const SLICES_MAX: usize = 64;
-/// Maximum of memory kept for the next turn.
+/// Maximum amount of memory kept for the next turn.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Bytes before the text, which are never sent. An allocation of this size begins at a page, and so does the record
 /// into which the TLS library copies the text, behind a header of 5 bytes. If the target of a copy lies so little

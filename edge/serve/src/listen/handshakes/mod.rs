@@ -29,10 +29,10 @@ use tokio::time::{Instant, sleep_until};
 #[cfg(test)]
 mod tests;
 
-/// Maximum of handshake steps in one turn. Most steps are far shorter than [`TURN_SHARE`]: the end of a handshake, or a
-/// name that is not served.
+/// Maximum number of handshake steps in one turn. Most steps are far shorter than [`TURN_SHARE`]: the end of a
+/// handshake, or a name that is not served.
 pub(crate) const STEPS_PER_TURN: usize = 8;
-/// Maximum of connections accepted in one turn: each accept costs some system calls.
+/// Maximum number of connections accepted in one turn: each accept costs some system calls.
 pub(crate) const ACCEPTS_PER_TURN: usize = 4;
 /// Time after the first step of a turn in which another step may begin. A handshake with an ECDSA P-256 signature takes
 /// about as long, so that a turn rarely has more than one.
@@ -43,7 +43,7 @@ const BUSY_PART: usize = 4;
 /// The same divisor for the limit per client.
 const BUSY_PART_OF_CLIENT: usize = 8;
 
-/// Maximum of concurrent handshakes.
+/// Maximum number of concurrent handshakes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandshakeLimits {
     /// On one listener of one thread.

@@ -25,7 +25,7 @@ use devanture_base::fair::Lane;
 use devanture_http::http3::Code;
 use devanture_http::{Cause, Service, http3};
 
-/// Maximum of bytes that a connection sends at once before the end of the handshake.
+/// Maximum number of bytes that a connection sends at once before the end of the handshake.
 const SEND_BYTES_MAX: usize = 64 * 1024;
 
 /// An admitted connection.

@@ -67,7 +67,7 @@ pub(super) struct Drive<S: Service> {
     /// Time of the last sent stream bytes; `frames` counts all stream frames.
     sent: Instant,
     frames: u64,
-    /// Maximum of unacknowledged bytes held by QUIC.
+    /// Maximum number of unacknowledged bytes held by QUIC.
     window: u64,
     ping_at: Instant,
     ping_every: Duration,

@@ -17,7 +17,8 @@ use quinn_proto::{
 use super::forward::Batch;
 use super::udp::Socket;
 
-/// Maximum of queued packets of one connection. Further packets are dropped, as any packet may be lost in the network.
+/// Maximum number of queued packets of one connection. Further packets are dropped, as any packet may be lost in the
+/// network.
 const WAITING_MAX: usize = 1_024;
 
 /// The endpoint.

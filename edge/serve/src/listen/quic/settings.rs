@@ -11,12 +11,13 @@ use super::ids::{Ids, Place};
 use crate::listen::limits::{ConnectionLimits, Sizes};
 use crate::tls::ServerTls;
 
-/// Maximum of open unidirectional streams of a client: the three of HTTP/3, and some of unknown types (RFC 9114 §6.2).
+/// Maximum number of open unidirectional streams of a client: the three of HTTP/3, and some of unknown types (RFC 9114
+/// §6.2).
 const UNIDIRECTIONAL_STREAMS_MAX: u32 = 8;
-/// Maximum of open requests of a client before the first complete head: a stream with a missing first byte retains the
-/// following bytes, in up to about 2,000 separately allocated pieces.
+/// Maximum number of open requests of a client before the first complete head: a stream with a missing first byte
+/// retains the following bytes, in up to about 2,000 separately allocated pieces.
 const FIRST_STREAMS_MAX: u32 = 16;
-/// Maximum of unread bytes of all streams of a client, before the first complete head.
+/// Maximum number of unread bytes of all streams of a client, before the first complete head.
 const FIRST_WINDOW_BYTES_MAX: u32 = 128 * 1024;
 /// Bounds of unacknowledged bytes of one connection, as for a TCP connection on Linux. Between the bounds, the
 /// congestion window decides.
@@ -24,7 +25,7 @@ const SEND_WINDOW_BYTES_MIN: u64 = 256 * 1024;
 const SEND_WINDOW_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Delay between the announced end of an idle connection and its abort.
 const IDLE_GRACE: Duration = Duration::from_secs(5);
-/// Maximum of queued packet bytes of a connection before its begin.
+/// Maximum number of queued packet bytes of a connection before its begin.
 const INCOMING_BYTES_MAX: u64 = 16 * 1024;
 /// The same maximum for all connections.
 const INCOMING_BYTES_MAX_TOTAL: u64 = 8 * 1024 * 1024;

@@ -14,9 +14,9 @@ use super::farewell::{FAREWELLS_MAX, Farewell};
 use crate::listen::watch::Alarm;
 use devanture_http::http3::Code;
 
-/// Maximum of packets handled at once before other connections have their turn.
+/// Maximum number of packets handled at once before other connections have their turn.
 const PACKETS_MAX: usize = 64;
-/// Maximum of bytes that the system accepts at once.
+/// Maximum number of bytes that the system accepts at once.
 const SEND_BYTES_MAX: usize = 60 * 1024;
 /// Packets that close a connection: one for each encryption level that the peer may have (RFC 9000 §10.2.3).
 const LAST_PACKETS_MAX: usize = 3;

@@ -7,7 +7,8 @@ use quinn_proto::StreamId;
 
 /// Memory of a piece besides its content: an entry in a heap whose capacity is up to twice its length.
 const PIECE_BYTES: usize = 112;
-/// Maximum of pieces that QUIC keeps of one stream before merging the pieces, or ending the connection for its gaps.
+/// Maximum number of pieces that QUIC keeps of one stream before merging the pieces, or ending the connection for its
+/// gaps.
 const PIECES_MAX: usize = 2_049;
 /// Memory of pieces above which a peer that fills no gap counts as slow.
 const MUCH_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use super::*;
 use crate::tls::Error;
 
-/// Maximum of a TLS record (RFC 8446 §5.1).
+/// Maximum size of a TLS record (RFC 8446 §5.1).
 const RECORD_BYTES_MAX: usize = 16_384;
 
 /// Returns parameters of an authority whose certificate has about `bytes` bytes.

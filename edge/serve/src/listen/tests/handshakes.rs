@@ -11,8 +11,8 @@ use tokio::io::AsyncReadExt as _;
 use super::*;
 use crate::listen::handshakes::{ACCEPTS_PER_TURN, STEPS_PER_TURN};
 
-/// Maximum of event loop turns for one request of a client on the same thread: the response is read in a later turn
-/// than the request.
+/// Maximum number of event loop turns for one request of a client on the same thread: the response is read in a later
+/// turn than the request.
 const TURNS_PER_REQUEST: usize = 3;
 
 /// Returns limits without a time limit for handshakes.

@@ -334,7 +334,7 @@ impl Policy {
         refused.map_or(Ok(()), |reason| Err(Refusal { endpoint: endpoint.clone(), reason }))
     }
 
-    /// Returns the reason if the own edge or another node of the cluster listens at `address`.
+    /// Returns the reason if the edge itself or another node of the cluster listens at `address`.
     fn listens_there(&self, address: SocketAddr) -> Option<Reason> {
         if self.own.iter().any(|own| is_own(*own, address)) {
             return Some(Reason::Own);

@@ -26,13 +26,13 @@ pub struct OtherNodes(Arc<ArcSwap<Listening>>);
 struct Listening {
     /// Every address of the other nodes with every port of the same node.
     addresses: BTreeSet<(IpAddr, u16)>,
-    /// Bound addresses of nodes on the own machine.
+    /// Bound addresses of nodes on the local machine.
     here: Vec<SocketAddr>,
 }
 
 impl OtherNodes {
     /// Sets the listeners of the other nodes. A node without reported listeners is assumed to use `own_ports`, the
-    /// ports of the own node.
+    /// ports of the local node.
     pub fn set(&self, nodes: &[NodeListeners], own_ports: &[u16]) {
         let mut listening = Listening::default();
         for NodeListeners { advertise, listens } in nodes {

@@ -20,9 +20,9 @@ use devanture_base::fair::TurnsByApp;
 pub const LOOKUPS_TIME_MAX: Duration = Duration::from_secs(3);
 /// Divisor of an app's share: an app has at most one part of the concurrent requests to backends and DNS (law 11).
 pub const APP_PARTS: usize = 8;
-/// Maximum of concurrent lookups, of which an app has one eighth; further lookups wait for their turn.
+/// Maximum number of concurrent lookups, of which an app has one eighth; further lookups wait for their turn.
 pub const LOOKUPS_MAX: usize = 128;
-/// Maximum of concurrent lookups of one publish.
+/// Maximum number of concurrent lookups of one publish.
 const LOOKUPS_AT_ONCE: usize = 16;
 
 /// Resolves the names of published upstreams as the connections do, and checks every address.
@@ -35,7 +35,7 @@ pub struct UpstreamCheck {
 #[derive(Debug)]
 pub struct Refusals(Vec<Refusal>);
 
-/// Maximum of addresses in a refusal's message.
+/// Maximum number of addresses in a refusal's message.
 const NAMED_MAX: usize = 20;
 
 impl Refusals {

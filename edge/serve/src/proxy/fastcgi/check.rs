@@ -13,7 +13,7 @@ use crate::proxy::http1::codec::HEAD_BYTES_MAX;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::Original;
 
-/// Maximum of bytes read until the response head is complete, including record headers.
+/// Maximum number of bytes read until the response head is complete, including record headers.
 const ANSWER_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
 
 /// Requests `path` with the fields `headers` on a new connection; returns the status.

@@ -20,16 +20,16 @@ use crate::proxy::http1::{BodyFraming, Output, RequestSender, SendingRest, Strea
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::RequestBody;
 
-/// Maximum of bytes of a request body without a length, held until the body ends: a script needs the length before the
-/// body.
+/// Maximum number of bytes of a request body without a length, held until the body ends: a script needs the length
+/// before the body.
 const UNMEASURED_BYTES_MAX: usize = 64 * 1024;
-/// Maximum of logged bytes of one request's error output.
+/// Maximum number of logged bytes of one request's error output.
 const STDERR_BYTES_MAX: usize = 4 * 1024;
-/// Maximum of characters of the path in the log line.
+/// Maximum number of characters of the path in the log line.
 const LOGGED_PATH_MAX: usize = 200;
-/// Maximum of bytes per read.
+/// Maximum number of bytes per read.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// Maximum of bytes per read before the response head is complete.
+/// Maximum number of bytes per read before the response head is complete.
 const HEAD_READ_BYTES: usize = 8 * 1024;
 /// Minimum of free buffer space for a read without growing the buffer.
 const ROOM_BYTES_MIN: usize = 1024;

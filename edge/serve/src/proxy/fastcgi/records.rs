@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 /// Length of a record header.
 pub const HEADER_BYTES: usize = 8;
-/// Maximum of a record's content.
+/// Maximum size of a record's content.
 pub const CONTENT_BYTES_MAX: usize = 65_535;
 /// Longest name or value: the first bit of a length marks a length of four bytes.
 const LENGTH_BYTES_MAX: usize = 0x7fff_ffff;

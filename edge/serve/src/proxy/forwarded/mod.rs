@@ -13,7 +13,7 @@ use http::header::{self, HeaderName};
 
 use devanture_http::Fields;
 
-/// Maximum of trusted proxies before the edge; a longer chain is rejected.
+/// Maximum number of trusted proxies before the edge; a longer chain is rejected.
 pub const PROXIES_MAX: usize = 16;
 
 static FORWARDED: HeaderName = header::FORWARDED;

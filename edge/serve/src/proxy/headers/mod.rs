@@ -41,8 +41,8 @@ const RECEIVED_BY: &str = "https";
 /// The edge's name in `Via`. Requests carry the name because a gateway must send `Via` (RFC 9110 §7.6.3) and because
 /// the name ends forwarding loops; responses do not, since there `Via` is optional and would only be a banner.
 const PSEUDONYM: &str = "devanture";
-/// Maximum of edges on the path of a request: a chain of edges is valid, while a loop would hold a connection for each
-/// round.
+/// Maximum number of edges on the path of a request: a chain of edges is valid, while a loop would hold a connection
+/// for each round.
 const HOPS_MAX: usize = 4;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

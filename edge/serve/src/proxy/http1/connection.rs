@@ -21,15 +21,15 @@ use crate::proxy::request_body::RequestBody;
 
 /// Bounds of the size of a read; the maximum also bounds the bytes buffered for a slow client.
 const READ_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
-/// Maximum of bytes per read before the response head is complete: body bytes after the head stay in memory until the
-/// client takes the response.
+/// Maximum number of bytes per read before the response head is complete: body bytes after the head stay in memory
+/// until the client takes the response.
 const HEAD_READ_BYTES_MAX: usize = 8 * 1024;
 /// Minimum of free buffer space for a read without growing the buffer.
 const ROOM_BYTES_MIN: usize = 1024;
-/// Maximum of interim responses read in one poll, before other tasks run; the route's time for the first byte limits
-/// their duration.
+/// Maximum number of interim responses read in one poll, before other tasks run; the route's time for the first byte
+/// limits their duration.
 const INTERIMS_MAX: usize = 64;
-/// Maximum of bytes of a request body that are read and dropped after the backend stops reading.
+/// Maximum number of bytes of a request body that are read and dropped after the backend stops reading.
 const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
 
 /// A connection. A drop before the end of the exchange closes the connection, which cancels the request.

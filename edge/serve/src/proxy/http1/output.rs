@@ -18,7 +18,7 @@ use super::request_sender::BodyFraming;
 const COPIED_BYTES_MAX: usize = 4 * 1024;
 /// Number of unwritten bytes at which no more of the body is polled.
 const HELD_BYTES_MAX: usize = 64 * 1024;
-/// Maximum of pieces per write.
+/// Maximum number of pieces per write.
 const SLICES_MAX: usize = 16;
 
 /// The framing of a request body.

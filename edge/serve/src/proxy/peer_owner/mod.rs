@@ -145,7 +145,7 @@ impl Ends {
     async fn find(self, name: SocketName) -> io::Result<Option<SocketInfo>> {
         // A few microseconds each, without waiting: the kernel answers within the system call.
         if let Ok(found) = sock_diag::find(name) {
-            // A kernel without `sock_diag` also finds no socket; but such a kernel does not find the own end either.
+            // A kernel without `sock_diag` also finds no socket; but such a kernel does not find the local end either.
             if found.is_some() || sock_diag::find(self.own_end()).is_ok_and(|own| own.is_some()) {
                 return Ok(found);
             }

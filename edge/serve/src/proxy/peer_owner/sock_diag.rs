@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use super::{SocketInfo, SocketName};
 
-/// Maximum of an answer: one socket without optional attributes takes some 130 bytes.
+/// Maximum size of an answer: one socket without optional attributes takes some 130 bytes.
 const ANSWER_BYTES_MAX: usize = 4_096;
 /// Matches any socket with the addresses.
 const ANY_COOKIE: [u8; 8] = [0xff; 8];

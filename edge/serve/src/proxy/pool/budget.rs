@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The cost of one retry.
 const RETRY: u64 = 100;
-/// Maximum of saved retries, and the initial credit of a pool.
+/// Maximum number of saved retries, and the initial credit of a pool.
 const SAVED_MAX: u64 = 10;
 
 /// Tokens that requests earn and retries spend.

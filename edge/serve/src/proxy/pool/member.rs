@@ -13,7 +13,7 @@ use crate::proxy::fastcgi::Backend;
 
 /// Assumed maximum of streams on one connection, the usual limit of servers; further streams use another connection.
 pub(crate) const HTTP2_STREAMS_MAX: usize = 100;
-/// Maximum of doublings of a member's ejection time.
+/// Maximum number of doublings of a member's ejection time.
 const EJECTIONS_DOUBLED_MAX: u32 = 5;
 
 /// A member of a pool. The state counts for the whole edge: all threads share a member.
@@ -43,7 +43,7 @@ pub struct Member {
     ejections: AtomicU32,
     /// Number of times that the connections were dropped.
     generation: AtomicU32,
-    /// Maximum of HTTP/2 streams on one connection, as far as known.
+    /// Maximum number of HTTP/2 streams on one connection, as far as known.
     streams_max: AtomicUsize,
     /// End of the ejection, on the clock of [`now_ms`]; 0 without an ejection.
     ejected_until_ms: AtomicU64,

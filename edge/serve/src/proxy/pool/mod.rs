@@ -366,7 +366,7 @@ impl Pool {
     }
 
     /// Chooses the less busy of two random members: nearly as good as a choice among all members, without a rush on a
-    /// single member. Instances of other nodes only get requests that no instance of the own node can take.
+    /// single member. Instances of other nodes only get requests that no instance of the local node can take.
     fn pick(&self, avoid: Option<u64>) -> Picked {
         let members = self.members.load();
         if let [only] = members.as_slice() {

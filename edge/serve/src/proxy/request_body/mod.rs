@@ -16,7 +16,7 @@ use super::progress::{Progress, Upload};
 use super::trailers;
 use devanture_http::inbound::Broken;
 
-/// Maximum of bytes of a request body buffered for a repetition of a safe request.
+/// Maximum number of bytes of a request body buffered for a repetition of a safe request.
 pub(crate) const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// Reason to reject a request with a malformed body.

@@ -15,9 +15,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
-/// Maximum of a response head.
+/// Maximum size of a response head.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Maximum of fields in a head, and in trailers.
+/// Maximum number of fields in a head, and in trailers.
 pub const FIELDS_MAX: usize = 256;
 
 /// Reason of a failed HTTP/1.1 exchange.
