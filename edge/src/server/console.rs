@@ -130,7 +130,7 @@ async fn install_waiting(publisher: &Publisher, waiting: &Path) -> Result<(), Fa
     }
 }
 
-/// The successor installs the package instead of an ending edge.
+/// Ignores an error of an ending edge, whose successor installs the package.
 fn unless_restarting(error: Error) -> Result<(), Failed> {
     if error.0.code == Code::Restarting { Ok(()) } else { Err(Failed::of(&error)) }
 }

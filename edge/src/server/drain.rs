@@ -67,7 +67,7 @@ enum Haste {
     AtOnce,
 }
 
-/// Shortens a drain, also before its begin. Clones refer to the same drain.
+/// Handle to shorten a drain, also before its begin. Clones refer to the same drain.
 #[derive(Debug, Clone)]
 pub struct DrainHaste(watch::Sender<Haste>);
 

@@ -125,7 +125,8 @@ impl HandlerParts {
     }
 }
 
-/// Longest target: any path of a bundle's file, with each byte percent-encoded; RFC 9110 §4.1 requires at least 8,000.
+/// Returns the longest target: any path of a bundle's file, with each byte percent-encoded; RFC 9110 §4.1 requires at
+/// least 8,000.
 const fn target_bytes_max(path_bytes_max: usize) -> usize {
     let encoded = path_bytes_max.saturating_mul(3);
     if encoded > 8_000 { encoded } else { 8_000 }

@@ -110,7 +110,7 @@ pub struct Server {
     drain: DrainControl,
     handover: Handover,
     health: Arc<Health>,
-    /// Loads live versions.
+    /// Task that loads live versions.
     loading: JoinHandle<()>,
     publisher: Arc<Publisher>,
     requests: most_requested::Record,
@@ -355,7 +355,7 @@ fn serve_http3_later(
     later.begin(control, &file.listen, addresses, drain);
 }
 
-/// The encryption keys of secrets, and the settings that the keys decrypt.
+/// Returns the encryption keys of secrets, and the settings that the keys decrypt.
 fn settings_of(node: &Node, stores: &Stores, live: &Live) -> (Arc<KeyFile>, Arc<SettingsOf>) {
     let keys = Arc::new(KeyFile::new(node.key_file.clone()));
     live.set_opener(keys.opener());
@@ -363,7 +363,7 @@ fn settings_of(node: &Node, stores: &Stores, live: &Live) -> (Arc<KeyFile>, Arc<
     (keys, settings_of)
 }
 
-/// The input of serving threads.
+/// Collects the input of serving threads.
 fn serving(
     (file, base, descriptors): (&EdgeFile, &Path, Descriptors),
     control: &Runtime,
@@ -393,7 +393,7 @@ fn serving(
     }
 }
 
-/// The ledger, which knows the name of its node in a cluster.
+/// Creates the ledger, which knows the name of its node in a cluster.
 fn ledger(file: &EdgeFile, stores: &Stores, live: Live) -> Arc<Ledger> {
     let node = file.cluster.as_ref().map(|_cluster| file.node.clone());
     Arc::new(Ledger::on_node(Arc::clone(&stores.catalog), live, &file.limits, node))
@@ -437,7 +437,7 @@ fn environments_parts(
     }
 }
 
-/// Background work that begins once the edge serves.
+/// Starts the background work that begins once the edge serves.
 fn begin_serving(
     (file, base): (&EdgeFile, &Path),
     data_dir: &Path,
@@ -449,7 +449,7 @@ fn begin_serving(
     console::start((file, base), data_dir, control, publisher);
 }
 
-/// Background work of publishing, from the start of the edge on.
+/// Starts the background work of publishing, from the start of the edge on.
 fn begin_publishing(
     (control, sole): (&Runtime, &SoleWork),
     publisher: &Arc<Publisher>,

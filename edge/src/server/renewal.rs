@@ -10,7 +10,7 @@ use super::error::StartError;
 use super::stores::Stores;
 use devanture_serve::tls::{Changes, WATCH_INTERVAL};
 
-/// Reads files again; invalid files leave the earlier content in use.
+/// Function that reads files again; invalid files leave the earlier content in use.
 type Read = Box<dyn Fn() -> Result<(), StartError> + Send + Sync>;
 
 /// All certificate files. Clones share the files.

@@ -17,7 +17,7 @@ use devanture_serve::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
 
 type Reply = oneshot::Sender<Result<SmokeAnswer, Unanswered>>;
 
-/// Runs smoke checks on a separate thread.
+/// Runner of smoke checks on a separate thread.
 pub(super) struct Prober {
     questions: mpsc::UnboundedSender<(SmokeQuestion, Reply)>,
     stop: CancellationToken,

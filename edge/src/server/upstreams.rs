@@ -77,7 +77,7 @@ pub(super) fn start(
     Ok((registry, keeper))
 }
 
-/// Maintains pools on a separate thread, so that no lookup and no health check occupies a serving thread.
+/// Maintenance of pools on a separate thread, so that no lookup and no health check occupies a serving thread.
 pub(super) struct Keeper {
     stop: CancellationToken,
     thread: JoinHandle<()>,

@@ -50,7 +50,7 @@ impl Table {
     }
 }
 
-/// Removes a connection from the table, however its task ends.
+/// Guard that removes a connection from the table, however its task ends.
 struct Listed {
     table: Rc<Table>,
     number: u64,

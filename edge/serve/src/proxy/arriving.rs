@@ -70,7 +70,7 @@ impl Arriving {
     }
 }
 
-/// Counts a tunnel until the drop.
+/// Guard that counts a tunnel until the drop.
 struct Entered {
     arriving: Arc<Arriving>,
     key: (RunId, Endpoint),

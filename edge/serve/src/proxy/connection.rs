@@ -71,7 +71,7 @@ pub(crate) enum Sender {
     Http2 { shared: Share, sender: http2::SendRequest<RequestBody> },
 }
 
-/// Aborts the task of a connection on drop.
+/// Guard that aborts the task of a connection on drop.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -93,7 +93,7 @@ impl Drop for Share {
 /// An HTTP/2 connection, alive as long as a stream or the idle pool refers to the connection.
 pub(crate) struct Shared2 {
     sender: http2::SendRequest<RequestBody>,
-    /// Returns the number of streams that the peer allows now; `None` after the end of the connection.
+    /// Getter of the number of streams that the peer allows now; `None` after the end of the connection.
     allowed: Box<dyn Fn() -> Option<usize>>,
     /// True if the connection gets no more requests: the peer refuses requests, or may be dead without a close.
     is_left: Cell<bool>,
@@ -104,7 +104,8 @@ pub(crate) struct Shared2 {
 }
 
 impl Shared2 {
-    /// The connection of `sender`, driven by `task`; `allowed` returns the number of streams that the peer allows now.
+    /// Wraps the connection of `sender`, driven by `task`; `allowed` returns the number of streams that the peer allows
+    /// now.
     pub(crate) fn new(
         sender: http2::SendRequest<RequestBody>,
         allowed: Box<dyn Fn() -> Option<usize>>,

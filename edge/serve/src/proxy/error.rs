@@ -190,7 +190,7 @@ impl Error {
         Self::BadAnswer(BadAnswer::Unfit(what))
     }
 
-    /// Error of a failed connect, with exhausted resources of the machine kept apart.
+    /// Converts the error of a failed connect, with exhausted resources of the machine kept apart.
     pub(crate) fn connect(error: io::Error) -> Self {
         if error.raw_os_error().is_some_and(|number| OPEN_FILES.contains(&number)) {
             return Self::Unavailable("too many files are open");

@@ -14,7 +14,7 @@ use devanture_store::catalog::{self, Catalog, Change, Committed, Record};
 use devanture_store::records::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 use devanture_store::records::{self, gone};
 
-/// Brings a registry in line with the catalog, and keeps the registry current.
+/// Follower of the catalog that keeps a registry current.
 pub struct Following {
     registry: Registry,
     live: Live,

@@ -48,7 +48,7 @@ pub struct ClientSettings {
     pub stop: CancellationToken,
 }
 
-/// Forwards requests over the idle connections of one serving thread. Cheap to clone, not `Send`.
+/// Client that forwards requests over the idle connections of one serving thread. Cheap to clone, not `Send`.
 #[derive(Clone)]
 pub struct Client {
     inner: Rc<Inner>,

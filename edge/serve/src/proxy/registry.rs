@@ -145,7 +145,7 @@ impl Registry {
         pool
     }
 
-    /// Receiver of new pools; only the first call, by maintenance, gets the receiver.
+    /// Takes the receiver of new pools; only the first call, by maintenance, gets the receiver.
     pub(crate) fn births(&self) -> Option<mpsc::UnboundedReceiver<Weak<Pool>>> {
         self.0.births.lock().take()
     }
@@ -161,7 +161,7 @@ impl Registry {
         self.0.members.read().contains_key(&(app.clone(), place.to_owned()))
     }
 
-    /// The ports and endpoints that are closed to every upstream.
+    /// Returns the ports and endpoints that are closed to every upstream.
     pub fn internal(&self) -> &InternalAddresses {
         &self.0.settings.policy.internal
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::address::Endpoint;
 
-/// Distinguishes backends in one environment: the code, and the revision of the settings.
+/// Key of a backend in one environment: the code, and the revision of the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunKey {
     /// [`Managed::digest`].

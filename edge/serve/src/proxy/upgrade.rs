@@ -189,7 +189,7 @@ impl State {
     }
 }
 
-/// Counts the bytes read from one side, and follows WebSocket frames.
+/// Stream of one side that counts read bytes, records progress, and follows WebSocket frames.
 struct Metered<T> {
     /// Received frames, for a WebSocket.
     received: Option<Frames>,

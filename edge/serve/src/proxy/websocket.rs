@@ -13,7 +13,7 @@ pub(super) fn masked_going_away(mask: [u8; 4]) -> [u8; 8] {
     [0x88, 0x82, first, second, third, fourth, 0x03 ^ first, 0xE9 ^ second]
 }
 
-/// Follows the frames of one direction.
+/// State of the frames of one direction.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES_MAX],

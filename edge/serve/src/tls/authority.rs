@@ -282,11 +282,11 @@ fn read(path: &Path) -> Result<Option<String>, Error> {
     }
 }
 
-/// Resolves certificates for visitors: a leaf for a name that the edge serves.
+/// Resolver of certificates for visitors: a leaf for a name that the edge serves.
 pub(crate) struct ForVisitors {
     pub(crate) authority: Arc<Authority>,
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Returns the wildcard that stands for a name.
+    /// Getter of the wildcard that stands for a name.
     pub(crate) pattern_of: PatternOf,
 }
 
@@ -312,7 +312,7 @@ impl ResolvesServerCert for ForVisitors {
     }
 }
 
-/// Resolves certificates on the admin listener: one leaf for every name.
+/// Resolver of certificates on the admin listener: one leaf for every name.
 #[derive(Debug)]
 pub(crate) struct ForAdmin(pub(crate) Arc<Authority>);
 

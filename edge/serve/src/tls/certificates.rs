@@ -30,10 +30,10 @@ pub const AUTHORITY_FOLDER: &str = "tls";
 /// A name that every self-signed edge serves.
 const LOCALHOST: &str = "localhost";
 
-/// Returns true if the edge serves a name, given in lower case. Called in every handshake, and must be fast.
+/// Predicate of served names, given in lower case. Called in every handshake, and must be fast.
 pub type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Returns the wildcard, such as `*.example.org`, that stands for a served name.
+/// Function that returns the wildcard, such as `*.example.org`, that stands for a served name.
 pub type PatternOf = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// The certificates of the edge, for all listeners. Clones share the certificates.
@@ -371,7 +371,7 @@ fn check_files(named: &CertificateFiles, base_dir: &Path) -> Vec<Error> {
     }
 }
 
-/// Resolves from files if a file has the name, and otherwise from `rest`.
+/// Resolver from files if a file has the name, and otherwise from `rest`.
 #[derive(Debug)]
 struct Fallback<R> {
     files: Option<Arc<Files>>,
@@ -387,7 +387,7 @@ impl<R: ResolvesServerCert> ResolvesServerCert for Fallback<R> {
     }
 }
 
-/// Resolves to a certificate issued by an authority; until then, to the local authority's leaf, so that no visitor
+/// Resolver of certificates issued by an authority; until then, of the local authority's leaf, so that no visitor
 /// waits for an authority.
 #[derive(Debug)]
 struct Issued {

@@ -1,8 +1,9 @@
 //! TLS: certificates, their keys, session tickets, and the handshake of one connection.
 //!
 //! [`Certificates`] holds the edge's certificates, from files (`files`), from an authority ([`IssuedCertificates`],
-//! implemented by `acme` in the control plane) or from the local authority (`authority`), and builds a [`ServerTls`] for
-//! each listener (`server_tls`), whose sessions resume by the tickets of `tickets`. `file_watch` detects changed files.
+//! implemented by `acme` in the control plane) or from the local authority (`authority`), and builds a [`ServerTls`]
+//! for each listener (`server_tls`), whose sessions resume by the tickets of `tickets`. `file_watch` detects changed
+//! files.
 
 mod authority;
 mod certificates;

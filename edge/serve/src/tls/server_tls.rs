@@ -53,7 +53,7 @@ pub struct ServerTls {
     secret: Arc<Secret>,
 }
 
-/// Returns true if the certificate of the first host is valid for the second; both hosts are in lower case.
+/// Predicate: the certificate of the first host is valid for the second; both hosts are in lower case.
 pub(crate) type Covers = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 impl fmt::Debug for ServerTls {
@@ -183,7 +183,7 @@ impl ServerTls {
     }
 }
 
-/// Returns no certificate for names that are not served.
+/// Resolver without a certificate for names that are not served.
 struct OfServed {
     resolver: Arc<dyn ResolvesServerCert>,
     serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -202,7 +202,7 @@ impl ResolvesServerCert for OfServed {
     }
 }
 
-/// The library's provider with AES-128-GCM first: half the cost of the alternatives, and strong enough.
+/// Returns the library's provider with AES-128-GCM first: half the cost of the alternatives, and strong enough.
 pub fn provider() -> Arc<CryptoProvider> {
     use aws_lc_rs::{cipher_suite as suite, kx_group};
     Arc::new(CryptoProvider {

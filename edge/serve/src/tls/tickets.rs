@@ -139,7 +139,7 @@ impl Secrets {
     }
 }
 
-/// Seals and opens the tickets of one listener.
+/// Sealer and opener of the tickets of one listener.
 pub(crate) struct Tickets {
     file: Arc<TicketFile>,
     /// The listener: a session of one listener is invalid on another listener.

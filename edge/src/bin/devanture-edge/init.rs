@@ -91,7 +91,7 @@ enum Certificates {
     SelfSigned,
 }
 
-/// Returns the answer to a question.
+/// Function that returns the answer to a question.
 type Ask<'a> = &'a mut dyn FnMut(&str) -> std::io::Result<String>;
 
 /// Writes a configuration to `path`, if none exists, and prints the next steps.

@@ -72,7 +72,7 @@ impl Inherited {
         if self.follows_a_death { FREE_TIME_MAX } else { LOCK_TIME_MAX }
     }
 
-    /// Cancelled when the running edge has ended.
+    /// Returns a token cancelled when the running edge has ended.
     pub(crate) const fn ended(&self) -> &CancellationToken {
         &self.ended
     }

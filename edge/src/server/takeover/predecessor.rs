@@ -63,11 +63,11 @@ pub(crate) struct HandoverParts {
     pub(crate) runner: Option<Runner>,
     /// The predecessor of the running edge.
     pub(crate) before: Before,
-    /// Shortens the drain.
+    /// Handle to shorten the drain.
     pub(crate) haste: DrainHaste,
 }
 
-/// Waits for a new edge, until dropped.
+/// Readiness for a new edge, until dropped.
 pub(crate) struct Handover {
     socket: Arc<OwnSocket>,
     giver: Arc<Giver>,

@@ -40,7 +40,7 @@ const TURN_SHARE: Duration = Duration::from_micros(100);
 
 /// Divisor of the total limit above which only clients with a validated address may begin handshakes.
 const BUSY_PART: usize = 4;
-/// The same divisor for the limit per client.
+/// Divisor of the limit per client, for the same purpose.
 const BUSY_PART_OF_CLIENT: usize = 8;
 
 /// Maximum number of concurrent handshakes.

@@ -20,7 +20,7 @@ pub struct Place {
     pub generation: u8,
 }
 
-/// Generates connection ids that route to the socket.
+/// Generator of connection ids that route to the socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ids(pub(super) Place);
 

@@ -10,7 +10,7 @@ use rustls::{AlertDescription, DigitallySignedStruct, HandshakeKind, NamedGroup,
 use super::*;
 use crate::tls::Error;
 
-/// Accepts any certificate, for tests that examine the certificate.
+/// Verifier that accepts any certificate, for tests that examine the certificate.
 #[derive(Debug)]
 struct Anyone;
 

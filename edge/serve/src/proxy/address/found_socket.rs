@@ -62,7 +62,7 @@ impl FoundSocket {
     }
 }
 
-/// The link in `/proc` by which the system shows an open file.
+/// Returns the link in `/proc` by which the system shows an open file.
 fn shown(file: &OwnedFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }

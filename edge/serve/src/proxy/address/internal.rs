@@ -97,7 +97,7 @@ mod tests {
     use super::super::{Endpoint, Policy, Reason};
     use super::*;
 
-    /// The policy of an admin of every app on an edge that allows everything.
+    /// Returns the policy of an admin of every app on an edge that allows everything.
     fn policy() -> Policy {
         let allow = ["0.0.0.0/0", "::/0"].map(|block| block.parse().unwrap()).into();
         Policy { allow, trusted: true, ..Policy::default() }

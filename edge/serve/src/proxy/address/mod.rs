@@ -486,7 +486,7 @@ pub(crate) enum Host {
     Name(String),
 }
 
-/// The target of an `http` or `https` URL.
+/// Returns host and port of an `http` or `https` URL.
 pub(crate) fn host_and_port(url: &UpstreamUrl) -> (Host, u16) {
     let url = url.url();
     let host = url.host_str().unwrap_or_default();

@@ -25,7 +25,7 @@ pub const LOOKUPS_MAX: usize = 128;
 /// Maximum number of concurrent lookups of one publish.
 const LOOKUPS_AT_ONCE: usize = 16;
 
-/// Resolves the names of published upstreams as the connections do, and checks every address.
+/// Check of published upstreams: resolves names as the connections do, and checks every address.
 pub struct UpstreamCheck {
     names: Names,
     turns: TurnsByApp,

@@ -57,7 +57,7 @@ fn fields(lines: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
     Ok(fields)
 }
 
-/// The status of a script, such as `404 Not Found`; without a status, 302 with a `Location`, and 200 otherwise.
+/// Takes the status of a script, such as `404 Not Found`; without a status, 302 with a `Location`, and 200 otherwise.
 fn status(fields: &mut HeaderMap) -> Result<StatusCode, Fault> {
     let Some(said) = fields.remove(STATUS) else {
         return Ok(if fields.contains_key(header::LOCATION) { StatusCode::FOUND } else { StatusCode::OK });

@@ -159,7 +159,7 @@ pub fn stdin(content: usize) -> Bytes {
     Bytes::copy_from_slice(&header(STDIN, content))
 }
 
-/// Writes the parameters of a request. PHP parses each record separately, so that no pair may span two records.
+/// Writer of the parameters of a request. PHP parses each record separately, so that no pair may span two records.
 #[derive(Debug)]
 pub struct Params<'o> {
     out: &'o mut Vec<u8>,

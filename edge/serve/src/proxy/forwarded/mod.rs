@@ -50,7 +50,7 @@ struct Read {
 struct Malformed;
 
 impl Chain {
-    /// The chain of a client with a direct connection.
+    /// Returns the chain of a client with a direct connection.
     #[must_use]
     pub fn direct(peer: IpAddr) -> Self {
         Self { client: peer.to_canonical(), proxies: Vec::new(), scheme: "https", is_trusted: false }

@@ -308,7 +308,7 @@ fn say_who_asks(out: &mut HeaderMap, version: Version, arrival: &Arrival<'_>, ho
     out.append(header::VIA, HeaderValue::from_static(via(version)));
 }
 
-/// The edge's element of `Via`.
+/// Returns the edge's element of `Via`.
 const fn via(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "1.0 devanture",

@@ -49,7 +49,7 @@ struct Source {
     dropped: Vec<HeaderName>,
 }
 
-/// Ends a broken request body; the reason is in the exchange's [`Progress`].
+/// Error of a broken request body; the reason is in the exchange's [`Progress`].
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body broke off")]
 pub(crate) struct BrokenOff;
