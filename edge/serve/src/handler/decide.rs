@@ -1,4 +1,4 @@
-//! Decides the answer to a request: synchronous, without I/O, and independent of the protocol.
+//! Decides the response to a request: synchronous, without I/O, and independent of the protocol.
 
 use std::sync::Arc;
 
@@ -21,39 +21,37 @@ use crate::live::{
 use crate::version::Setting;
 use devanture_base::telemetry;
 
-/// Look-ups of one host, shared by requests of one batch; for another host, or another batch, it begins
-/// again.
+/// Lookups of one host, shared by the requests of one batch; reset for another host or batch.
 #[derive(Default)]
 pub(super) enum Seen {
-    /// Nobody has asked.
+    /// No lookup yet.
     #[default]
     Nothing,
-    /// Somebody has, and nothing is kept: it may be the only request, and a host that is no place is looked up each
-    /// time.
+    /// One lookup, not cached: the request may be the only one, and a host that is no place is looked up each time.
     Once,
-    /// Where the host leads, how that is paused, and what is live there.
+    /// The place of the host, its pause, and its live version.
     Place(HostEntry, Option<Arc<Pause>>, Option<Arc<Current>>),
 }
 
-/// Decides what a request is answered with.
+/// Decides the response to a request.
 #[must_use]
 pub fn decide(head: &Head<'_>, live: &Live) -> Decision {
     decide_together(head, live, &mut Seen::default(), &mut LastDraw::of_one())
 }
 
-/// Decides as [`decide`] does; of requests for the host of a place that come at one moment, what was `seen` for the
-/// second counts for all that follow. `last_draw` is of the same connection.
+/// Decides as [`decide`] does. For simultaneous requests to the host of one place, the lookup `seen` by the second
+/// request is reused for all later ones. `last_draw` belongs to the same connection.
 pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen, last_draw: &mut LastDraw) -> Decision {
     decide_for(head, live, seen, (Visit::AsStranger, last_draw))
 }
 
-/// Decides for a visitor who was looked up, and may see what is protected.
+/// Decides for a visitor who was looked up and may see the protected content.
 pub(super) fn decide_admitted(head: &Head<'_>, live: &Live) -> Decision {
     let decision = decide_for(head, live, &mut Seen::default(), (Visit::Admitted, &mut LastDraw::of_one()));
     Decision::Protected(Box::new(decision))
 }
 
-/// Whether what is protected is open.
+/// Admission of the visitor to protected content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Visit {
     Admitted,
@@ -118,7 +116,7 @@ fn decide_version(head: &Head<'_>, live: &Live, key: PreviewKey) -> Decision {
     }
 }
 
-/// Decides for what is protected: for a stranger before anything of it is looked at, else by `decide`.
+/// Decides for protected content: for a stranger before any lookup of the content, otherwise by `decide`.
 #[cold]
 fn protected(
     head: &Head<'_>,
@@ -130,8 +128,7 @@ fn protected(
     visitor_decision::decide(head, live, restriction, target).unwrap_or_else(|| Decision::Protected(Box::new(decide())))
 }
 
-/// Decides for an environment or alias: where it has another hostname, what it says while it is paused, else by what is
-/// live there.
+/// Decides for an environment or alias: a redirect to its canonical hostname, the pause page, or the live version.
 fn decide_at(
     head: &Head<'_>,
     live: &Live,
@@ -144,7 +141,7 @@ fn decide_at(
         return Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()));
     }
     let is_edges_proof = well_known::is_edges_proof(head.path, head.host, live);
-    // An authority would follow it to where the app answers.
+    // An authority would follow the redirect to the app's canonical hostname.
     if let Some(redirect) = canonical::redirect(head, entry, current, live)
         && !well_known::leads_to_edges_proof(head.path, head.host, live)
     {
@@ -176,7 +173,7 @@ fn decide_at(
         None if place.setting == Setting::Preview => {
             Decision::Load(LoadTarget::Preview(Preview::Alias(place.app.clone(), place.name.clone())))
         }
-        // It was loaded between two looks.
+        // The version was loaded between two reads.
         None if place.current().is_some() => {
             Decision::Load(LoadTarget::Environment(place.app.clone(), place.name.clone()))
         }
@@ -184,7 +181,7 @@ fn decide_at(
     }
 }
 
-/// Decides for a version that is known.
+/// Decides for a known version.
 pub(crate) fn decide_in(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     let site = LiveSite { current, place };
     let Outcome { end, path, varies, rule } = devanture_site::decide::decide(&site, head, &mut Untraced);

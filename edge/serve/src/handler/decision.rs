@@ -1,4 +1,5 @@
-//! The decision about a request: a file, a backend, a short answer or a refusal, each with what is needed to send it.
+//! The decision about a request: a file, a backend, a short response or a refusal, each with the data needed to send
+//! the response.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -20,23 +21,23 @@ use crate::live::{Current, LoadTarget};
 use crate::version::{Traffic, Version};
 use devanture_http::Fields;
 
-/// The part of a request that is decided by.
+/// Request fields that the decision reads.
 pub struct Head<'r> {
     /// The method.
     pub method: &'r HttpMethod,
-    /// The path as it was sent.
+    /// The path as sent.
     pub path: &'r str,
-    /// The query as it was sent.
+    /// The query as sent.
     pub query: Option<&'r str>,
     /// The host, in lower case, without a port.
     pub host: &'r str,
     /// The fields.
     pub fields: Fields<'r>,
-    /// The time, in seconds since 1970 UTC; asked for where a date is to be read.
+    /// Clock, in seconds since 1970 UTC; called only if the decision reads a date.
     pub now_s: fn() -> u64,
-    /// Whether the visitor is held on an earlier version, where the environment holds visitors.
+    /// Whether a pin may select an earlier version for the visitor, if the environment has pins.
     pub heeds_pins: bool,
-    /// Longest path that is looked at, in bytes.
+    /// Longest accepted path, in bytes.
     pub target_bytes_max: usize,
 }
 
@@ -76,7 +77,7 @@ impl<'r> Request<'r> for Head<'r> {
 pub enum Decision {
     /// A file of a version.
     File(FileAnswer),
-    /// Something that must be loaded before the request can be decided.
+    /// A version or setting that must be loaded before the request can be decided.
     Load(LoadTarget),
     /// A backend.
     Proxy {
@@ -84,31 +85,31 @@ pub enum Decision {
         current: Arc<Current>,
         /// The backend.
         to: ProxyTo,
-        /// Changes by the site's rules to the head of its answer.
+        /// Changes of the site's rules to the head of the response.
         ruled: HeaderRules,
-        /// Whether the host is the app's own.
+        /// Whether the host is a custom hostname.
         custom_host: bool,
     },
-    /// What is protected, for a visitor who may see it.
+    /// Protected content, for a visitor who may see the content.
     Protected(Box<Self>),
-    /// An error of the edge's own.
+    /// An error of the edge.
     Refuse(Refusal),
-    /// A message of a browser that is to be read.
+    /// A report of a browser, to be read.
     Report(Box<ReportMessage>),
     /// A head with a short body.
     Small(Box<SmallAnswer>),
-    /// A visitor who has to be looked up before the request can be decided.
+    /// A visitor who must be looked up before the request can be decided.
     Visitor(Box<Visitor>),
 }
 
-/// A message of a browser that is to be read.
+/// A report of a browser, to be read.
 pub struct ReportMessage {
     pub(super) current: Arc<Current>,
     pub(super) custom_host: bool,
 }
 
 impl Decision {
-    /// What is decided, whether it is protected or not.
+    /// The decision without its protection.
     #[inline]
     pub(super) const fn inner(&self) -> &Self {
         match self {
@@ -117,7 +118,7 @@ impl Decision {
         }
     }
 
-    /// The same, and whether it is protected.
+    /// The decision without its protection, and whether the decision was protected.
     pub(super) fn into_inner(self) -> (Self, bool) {
         match self {
             Self::Protected(inner) => (*inner, true),
@@ -125,12 +126,12 @@ impl Decision {
         }
     }
 
-    /// The same, protected if `is_protected`.
+    /// The decision, protected if `is_protected`.
     pub(super) fn protected_if(self, is_protected: bool) -> Self {
         if is_protected { Self::Protected(Box::new(self)) } else { self }
     }
 
-    /// Whether the host is the app's own.
+    /// Returns true if the host is a custom hostname.
     pub(super) const fn is_custom_host(&self) -> bool {
         match self.inner() {
             Self::File(answer) => answer.custom_host,
@@ -142,13 +143,13 @@ impl Decision {
         }
     }
 
-    /// The same; `None` where nobody has the host.
+    /// Returns [`Decision::is_custom_host`], or `None` if no app has the host.
     #[inline]
     pub(super) fn host_is_custom(&self) -> Option<bool> {
         self.current().map(|_| self.is_custom_host())
     }
 
-    /// The live version that it is about.
+    /// The live version of the decision.
     pub(super) fn current(&self) -> Option<&Arc<Current>> {
         match self.inner() {
             Self::File(FileAnswer { current, .. }) | Self::Proxy { current, .. } => Some(current),
@@ -159,13 +160,13 @@ impl Decision {
         }
     }
 
-    /// The visitors of the app that it is about, where they are limited.
+    /// Traffic of the decision's app, if limited.
     #[inline]
     pub(super) fn traffic(&self) -> Option<&Arc<Traffic>> {
         Some(&self.current()?.version.traffic).filter(|traffic| traffic.is_limited())
     }
 
-    /// Whether the site's rules say anything about the answer's head.
+    /// Returns true if the site's rules change the head of the response.
     pub(super) const fn is_ruled(&self) -> bool {
         match self.inner() {
             Self::File(answer) => answer.is_chosen || !answer.ruled.is_empty(),
@@ -177,21 +178,21 @@ impl Decision {
     }
 }
 
-/// The backends of a request.
+/// The backend of a request.
 pub struct ProxyTo {
-    /// Whose they are.
+    /// The backend's number.
     pub number: Backend,
-    /// The target, where a rule changes that of the request.
+    /// The target, if a rule changes the target of the request.
     pub path_and_query: Option<String>,
-    /// The `Host` that the rewrite says, if it says one.
+    /// The `Host` of the rewrite, if set.
     pub host: Option<HostRule>,
 }
 
 /// A file, by reference.
 pub struct FileAnswer {
-    /// The live version, kept to the last byte (law 1); its `Last-Modified` counts.
+    /// The live version, held to the last byte (law 1); source of `Last-Modified`.
     pub current: Arc<Current>,
-    /// The version that is answered from, where it is another one (law 10).
+    /// The version that has the file, if not the live version (law 10).
     pub keeper: Option<Arc<Version>>,
     /// The file's number.
     pub file: u32,
@@ -201,18 +202,18 @@ pub struct FileAnswer {
     pub status: StatusCode,
     /// The bytes.
     pub part: Part,
-    /// Its kind, which decides how long it may be cached.
+    /// Cache class of the file, which decides the lifetime in caches.
     pub kept: Kept,
-    /// Changes by the site's rules to its head.
+    /// Changes of the site's rules to the head.
     pub ruled: HeaderRules,
-    /// Whether a cookie decided which version it is of, and no rule changes its head.
+    /// Whether a cookie selected the version and no rule changes the head.
     pub is_chosen: bool,
-    /// Whether the host is the app's own.
+    /// Whether the host is a custom hostname.
     pub custom_host: bool,
 }
 
 impl FileAnswer {
-    /// The version that is answered from.
+    /// The version that has the file.
     #[must_use]
     pub fn version(&self) -> &Arc<Version> {
         self.keeper.as_ref().unwrap_or(&self.current.version)
@@ -222,47 +223,47 @@ impl FileAnswer {
 /// The bytes of a file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// None: a 304.
+    /// No bytes: a 304.
     None,
     /// One span.
     One(Span),
     /// Several spans, as `multipart/byteranges`.
     Several(Vec<Span>),
-    /// All of them.
+    /// The whole file.
     Whole,
 }
 
-/// An error of the edge's own, and whose it is.
+/// An error of the edge, with its version and reason.
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub refused: Refused,
-    /// The live version, if the request reached one.
+    /// The live version, if the request reached a version.
     pub current: Option<Arc<Current>>,
-    /// Changes by the site's rules to its head.
+    /// Changes of the site's rules to the head.
     pub ruled: HeaderRules,
-    /// The pause of the environment, if that is the reason.
+    /// The pause of the environment, if the pause is the reason.
     pub paused: Option<Arc<Pause>>,
-    /// Whether the host is the app's own.
+    /// Whether the host is a custom hostname.
     pub custom_host: bool,
 }
 
 impl From<Refused> for Refusal {
-    /// Nobody's: the request came as far as no version.
+    /// A refusal without a version: the request reached no version.
     fn from(refused: Refused) -> Self {
         Self { refused, current: None, ruled: HeaderRules::default(), paused: None, custom_host: false }
     }
 }
 
-/// What is known of a status page before its backends are looked at.
+/// Facts about a status page before the state of its backends is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusPage {
-    /// Whether a program reads it.
+    /// Whether the reader is a program.
     pub(super) is_json: bool,
     /// Whether the environment is paused.
     pub(super) is_paused: bool,
 }
 
-/// A head with a short body, made for this request.
+/// A head with a short body, made for the request.
 pub struct SmallAnswer {
     /// The status.
     pub status: StatusCode,
@@ -270,13 +271,13 @@ pub struct SmallAnswer {
     pub headers: HeaderMap,
     /// The body.
     pub body: bytes::Bytes,
-    /// The live version, if the answer is about one.
+    /// The live version, if the response is about a version.
     pub current: Option<Arc<Current>>,
-    /// Changes by the site's rules to its head.
+    /// Changes of the site's rules to the head.
     pub ruled: HeaderRules,
-    /// Whether the host is the app's own.
+    /// Whether the host is a custom hostname.
     pub custom_host: bool,
-    /// The page whose body says how its backends are, which is known where it is sent.
+    /// A status page, whose body is written at sending from the state of the backends.
     pub status_page: Option<StatusPage>,
 }
 
@@ -287,7 +288,7 @@ impl From<SmallAnswer> for Decision {
 }
 
 impl SmallAnswer {
-    /// A redirect. One whose address has a secret of a visitor's is kept by nobody.
+    /// A redirect. The response to an address with a visitor's secret must not be cached.
     #[must_use]
     pub fn redirect(status: StatusCode, location: &str) -> Self {
         let mut headers = HeaderMap::new();
@@ -296,7 +297,7 @@ impl SmallAnswer {
         if is_secret {
             headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
-        // A `Location` is ASCII (RFC 3986 §2); what else came in a query is kept in its encoded form.
+        // A `Location` is ASCII (RFC 3986 §2); other bytes of a query are sent percent-encoded.
         let location = utf8_percent_encode(location, CONTROLS).to_string();
         let location = HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("/"));
         headers.insert(LOCATION, location);
@@ -318,7 +319,7 @@ pub(super) fn refuse(current: &Arc<Current>, custom_host: bool, refused: Refused
     Decision::Refuse(Refusal { current: Some(Arc::clone(current)), custom_host, ..refused.into() })
 }
 
-/// The answer to OPTIONS, whose fields `ruled` changes.
+/// The response to OPTIONS, whose fields `ruled` changes.
 pub(super) fn options(current: &Arc<Current>, custom_host: bool, ruled: HeaderRules) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));

@@ -1,9 +1,9 @@
-//! From a request to its response, in one line: decide, then carry out.
+//! Turns a request into a response in two stages: decide, then carry out.
 //!
-//! [`decide`] is synchronous, does no I/O and is independent of what carries its decision out. [`Handler::handle`] does
-//! it in a future: (1) who is asked, (2) decide, (3) load what is not loaded yet and decide again, (4) answer
-//! from memory or the store, or forward to a backend, (5) count and log when the last byte is gone. [`EngineService`]
-//! does the same at once for all that needs no waiting.
+//! [`decide`] is synchronous, does no I/O and is independent of the code that carries the decision out.
+//! [`Handler::handle`] works in a future: (1) resolve the host, (2) decide, (3) load a missing version and decide
+//! again, (4) answer from memory or the store, or forward to a backend, (5) count and log after the last byte.
+//! [`EngineService`] does the same synchronously for every request that needs no waiting.
 
 mod authority;
 mod body;
@@ -92,10 +92,10 @@ use error_page::ErrorContext;
 use request_metrics::Measurement;
 use request_outcome::RequestOutcome;
 
-/// Most loads that one request waits for: the live version, and those before it.
+/// Maximum loads per request: the live version and its predecessors.
 const LOADS_MAX: usize = 4;
 
-/// The shared state of all requests of one serving thread.
+/// Shared state of all requests of one serving thread.
 pub struct Handler {
     /// The live versions.
     pub live: Live,
@@ -103,38 +103,38 @@ pub struct Handler {
     pub loader: Loader,
     /// The thread's connections to backends.
     pub backends: proxy::Client,
-    /// The ways to them.
+    /// Compiled routes by version.
     pub ways: RouteTable,
-    /// Where requests are logged.
+    /// Log of requests.
     pub access_log: AccessLog,
-    /// `Alt-Svc` for hostnames whose certificate strangers trust: once HTTP/3 is served, or `clear`.
+    /// `Alt-Svc` for hostnames with a publicly trusted certificate: set once HTTP/3 is served, or `clear`.
     pub alt_svc: OnceLock<CommonField>,
-    /// `Strict-Transport-Security` for hostnames of apps' own whose certificate strangers trust.
+    /// `Strict-Transport-Security` for custom hostnames with a publicly trusted certificate.
     pub hsts: CommonField,
-    /// Whether strangers trust the certificate of a host: it was not made by the local authority.
+    /// Returns true if the host's certificate is publicly trusted: not issued by the local authority.
     pub trusted: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Longest target of a request, in bytes.
+    /// Longest request target, in bytes.
     pub target_bytes_max: usize,
-    /// Proxies before the edge that may name the client: `[listen] trusted_proxies`.
+    /// Proxies in front of the edge that may name the client: `[listen] trusted_proxies`.
     pub trusted_proxies: Arc<ArcSwap<Vec<AddressBlock>>>,
-    /// The port that visitors connect to, where the operator has said it: `[listen] public_port`.
+    /// The port that visitors connect to, if configured: `[listen] public_port`.
     pub public_port: Option<u16>,
-    /// Looks up visitors of what is protected; without it nobody enters a password.
+    /// Looks up visitors of protected apps; without this field, password logins are off.
     pub visitors: Option<Arc<Visitors>>,
 }
 
-/// A request that was decided, and that the answer waits for.
+/// A decided request for which the response waits.
 pub struct DecidedRequest {
     authority: String,
-    /// The name in the authority.
+    /// The host of the authority.
     host: String,
     decision: Decision,
 }
 
-/// Fields of the head of every answer.
+/// Inputs of the fields in the head of every response.
 #[derive(Clone, Copy)]
 struct Bounds {
-    /// `None` where nobody has the host.
+    /// `None` if no app has the host.
     host_is_custom: Option<bool>,
     is_ruled: bool,
     is_proxied: bool,
@@ -150,8 +150,8 @@ impl Bounds {
 }
 
 impl Handler {
-    /// Answers one request that came in over TLS from `peer`; `covers` says whether the connection's certificate is
-    /// good for a host, `interim` takes what a backend says ahead of its answer.
+    /// Answers a request that arrived over TLS from `peer`; `covers` returns true if the connection's certificate is
+    /// valid for a host; `interim` receives interim responses of backends.
     pub async fn handle<B>(
         &self,
         request: Request<B>,
@@ -171,7 +171,7 @@ impl Handler {
         }
     }
 
-    /// As [`Handler::handle`], of a request that was decided.
+    /// Answers a decided request; see [`Handler::handle`].
     async fn handle_decided<B>(
         &self,
         request: Request<B>,
@@ -187,7 +187,7 @@ impl Handler {
         self.carry_out_decided(request, decided, (&from, interim), measurement).await
     }
 
-    /// Begins to measure a request, and finds out which client it is of.
+    /// Starts the measurement of a request, and determines its client.
     fn begun<B>(&self, request: &Request<B>, peer: IpAddr) -> (Chain, Measurement) {
         let began = Instant::now();
         let request_head = head_of(request);
@@ -196,7 +196,7 @@ impl Handler {
         (from, measurement)
     }
 
-    /// Waits for what the decision needs, and answers.
+    /// Waits for the loads and lookups of the decision, and answers.
     async fn carry_out_decided<B>(
         &self,
         mut request: Request<B>,
@@ -229,11 +229,11 @@ impl Handler {
         let fault = measurement.outcome().error();
         let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
-            // RFC 9112 §9.6: hyper will close, and the client must know.
+            // RFC 9112 §9.6: hyper will close the connection, and must announce the close to the client.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = match fault {
-            // What is sent to somebody who is probably gone tells nobody anything.
+            // The status of a response to a client that has probably gone would mislead logs and metrics.
             Some(request_outcome::CLIENT_IS_GONE) => request_outcome::client_gone(),
             _ => response.status(),
         };
@@ -243,7 +243,7 @@ impl Handler {
         })
     }
 
-    /// Loads what a request waits for, if it does, and decides.
+    /// Loads the version that a request waits for, if any, and decides.
     async fn loaded(&self, request_head: &RequestHead<'_>, host: &str, decision: Decision) -> Decision {
         let (mut decision, mut is_protected) = decision.into_inner();
         for _ in 0..LOADS_MAX {
@@ -259,7 +259,7 @@ impl Handler {
                 break;
             }
             let head = self.head(request_head, host);
-            // Who was let in, was so for all of this request.
+            // An admitted visitor stays admitted for the whole request.
             let next = if is_protected { decide_admitted(&head, &self.live) } else { decide(&head, &self.live) };
             (decision, is_protected) = next.into_inner();
         }
@@ -269,7 +269,7 @@ impl Handler {
         }
     }
 
-    /// Finds out who is asked, and decides.
+    /// Resolves the host, and decides.
     fn decided(
         &self,
         request_head: &RequestHead<'_>,
@@ -282,7 +282,7 @@ impl Handler {
         Ok(DecidedRequest { authority: authority.to_owned(), host, decision })
     }
 
-    /// Refuses a request for a `host` that its connection is not for; what else becomes of it, `decide` says.
+    /// Refuses a request for a `host` that the connection does not cover; otherwise calls `decide`.
     fn decided_for(
         &self,
         request_head: &RequestHead<'_>,
@@ -290,7 +290,7 @@ impl Handler {
         covers: impl Fn(&str) -> bool,
         decide: impl FnOnce(&Head<'_>, &Live) -> Decision,
     ) -> Decision {
-        // RFC 9110 §7.4. A host that nobody here has is missing on any connection.
+        // RFC 9110 §7.4. An unknown host is a 404 on every connection.
         let misdirected = !covers(host) && self.live.serves(host);
         match misdirected {
             true => Decision::Refuse(Refused::Misdirected.into()),
@@ -312,7 +312,7 @@ impl Handler {
         }
     }
 
-    /// Does what was decided.
+    /// Carries the decision out.
     async fn carry_out<B>(
         &self,
         mut request: Request<B>,
@@ -335,7 +335,7 @@ impl Handler {
             return self.at_once(decision, version, Fields::Map(request.headers()), came.host);
         };
         if ruled.is_private() {
-            // The name and the password were for the edge.
+            // The edge was the recipient of the name and the password.
             request.headers_mut().remove(AUTHORIZATION);
         }
         let fields = Fields::Map(request.headers());
@@ -352,7 +352,7 @@ impl Handler {
         response
     }
 
-    /// Does what was decided, where that needs no waiting.
+    /// Carries out a decision that needs no waiting.
     fn at_once(&self, decision: Decision, version: HttpVersion, fields: Fields<'_>, host: &str) -> Response<Body> {
         let bounds = Bounds::of(&decision, version);
         let mut response = match decision {
@@ -371,7 +371,7 @@ impl Handler {
                 kept_private::keep(response.headers_mut());
                 return response;
             }
-            // All of them are waited for before, with what they need at hand.
+            // The caller has already waited for each of these decisions, with the inputs at hand.
             Decision::Load(_) | Decision::Proxy { .. } | Decision::Report(_) | Decision::Visitor(_) => {
                 respond::refused(Refused::Unavailable)
             }
@@ -380,8 +380,8 @@ impl Handler {
         response
     }
 
-    /// `Strict-Transport-Security` and `Alt-Svc`, where an answer of `host` over this version is to have them. Browsers
-    /// keep both, and come back to the host by them alone, which they can where strangers trust its certificate.
+    /// `Strict-Transport-Security` and `Alt-Svc`, if a response of `host` over this HTTP version has them. Browsers
+    /// remember both fields and return by them alone, so the certificate must be publicly trusted.
     #[inline]
     fn kept_by_browsers(
         &self,
@@ -390,14 +390,14 @@ impl Handler {
         host: &str,
     ) -> [Option<&CommonField>; 2] {
         let hsts = (host_is_custom == Some(true)).then_some(&self.hsts);
-        // Who came by HTTP/3 knows of it.
+        // A client on HTTP/3 already knows the endpoint.
         let is_elsewhere = host_is_custom.is_some() && version != HttpVersion::HTTP_3;
         let alt_svc = self.alt_svc.get().filter(|_| is_elsewhere);
         let says_any = hsts.is_some() || alt_svc.is_some();
         if says_any && (self.trusted)(host) { [hsts, alt_svc] } else { [None, None] }
     }
 
-    /// Keeps with its app what the answer tells browsers to remember.
+    /// Confines the fields that browsers remember to the app of the response.
     fn confine(&self, headers: &mut HeaderMap, bounds: Bounds, host: &str) {
         let Bounds { host_is_custom, is_ruled, is_proxied, version } = bounds;
         let [hsts, alt_svc] = self.kept_by_browsers(host_is_custom, version, host);
@@ -408,7 +408,7 @@ impl Handler {
             tenant_isolation::confine(headers, host, self.live.domains().neighbours(host));
         }
         if let Some(hsts) = hsts {
-            // The owner of the hostname may have said more.
+            // The owner of the hostname may have set a stricter value.
             headers.entry(STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.value().clone());
         }
         if let Some(alt_svc) = alt_svc {
@@ -440,7 +440,7 @@ impl Handler {
         let Some(way) = self.ways.way(current, to.number) else { return respond::refused(Refused::Unavailable) };
         let way = to.host.map_or_else(|| Rc::clone(&way), |host| Rc::new(way.with_host(host)));
         outcome.begin(&ids, &way.pool);
-        // HTTP/1.0 has no interim answers (RFC 9110 §15.2).
+        // HTTP/1.0 has no interim responses (RFC 9110 §15.2).
         let takes_interim = request.version() == HttpVersion::HTTP_11;
         let passing = came.interim.filter(|_| takes_interim).map(Interim::open);
         let arrival = Arrival {
@@ -465,32 +465,33 @@ impl Handler {
                 error_page::of_route(Refused::from(&error), reason, current, error_context)
             }
         };
-        // What a person can quote is what the edge's log and the backend's have, whatever the backend calls it.
+        // The ID that a visitor quotes is the ID in the logs of the edge and of the backend, whatever ID the backend
+        // sets.
         response.headers_mut().insert(REQUEST_ID, ids.request_id);
         response
     }
 }
 
-/// Where a request came from, and what it is for.
+/// Origin and context of a request.
 #[derive(Clone, Copy)]
 struct Came<'r> {
     /// `None` if no client asks.
     from: Option<&'r Chain>,
     authority: &'r str,
-    /// The name in the authority.
+    /// The host of the authority.
     host: &'r str,
-    /// Passes interim answers on, where they can be.
+    /// Forwards interim responses, if the protocol allows.
     interim: Option<&'r Arc<Interim>>,
 }
 
-/// The same address with another path and query, where these can stand in one.
+/// The same URI with another path and query; `None` if the form of the URI has no path.
 fn with_path(uri: &http::Uri, path_and_query: &str) -> Option<http::Uri> {
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path_and_query.parse().ok()?);
     http::Uri::from_parts(parts).ok()
 }
 
-/// The protocol of a request, as the access log says it.
+/// Protocol of a request as the access log writes the name.
 const fn protocol(version: HttpVersion) -> &'static str {
     match version {
         HttpVersion::HTTP_3 => "h3",
@@ -500,6 +501,6 @@ const fn protocol(version: HttpVersion) -> &'static str {
     }
 }
 
-/// When a request's head had come in; on the engine, when the turn of the connection began in which it did, so that
-/// what the same turn did before counts as waiting.
+/// Arrival time of a request's head. On the engine, the start of the connection's turn that read the head, so that
+/// earlier work of the same turn counts as waiting.
 type Began = Instant;

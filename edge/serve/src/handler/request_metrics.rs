@@ -1,4 +1,4 @@
-//! Counts and logs a request when the last byte of its answer is gone, or its client is, however little was answered.
+//! Counts and logs a request once the last byte of its response is sent or its client is gone, however little was sent.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ use devanture_base::clock;
 use devanture_base::telemetry::{self, AccessLog};
 use devanture_http::{Cause, Fields, Outcome, RequestHead, ResponseBody};
 
-/// The version that answers a request, kept to its last byte (law 1).
+/// The version that answers a request, held to the last byte (law 1).
 enum Answerer {
     Nothing,
     Current(Arc<Current>),
@@ -57,7 +57,7 @@ impl Answerer {
 }
 
 impl Answerer {
-    /// The counts of its side, where a canary runs.
+    /// Counters of the canary side, while a canary runs.
     #[inline]
     fn side(&self) -> Option<&Side> {
         match self {
@@ -73,35 +73,36 @@ impl From<Option<Arc<Current>>> for Answerer {
     }
 }
 
-/// A request until its answer is complete, or it is given up before; then it is counted and logged.
+/// A request until the response is complete or abandoned; then counted and logged.
 pub(super) struct Measurement {
     began: Began,
     answerer: Answerer,
-    /// Apart, since it may be off.
+    /// Boxed, since the log may be off.
     log: Option<Box<(AccessLog, Box<LogLine>)>>,
     outcome: RequestOutcome,
-    /// Bytes of the answer's body that were sent.
+    /// Bytes of the body sent.
     bytes: u64,
     stage: Stage,
-    /// Whether it says nothing about the version: the environment is paused, or the app has reached a limit.
+    /// Whether the response is no evidence about the version: the environment is paused, or the app has reached a
+    /// limit.
     is_beside_version: bool,
-    /// Whether nothing of an answer's body is sent, since the method is HEAD.
+    /// Whether the method is HEAD, so that no body is sent.
     is_head: bool,
 }
 
 /// The state of a request.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// It has no answer yet.
+    /// No response yet.
     SiteRequest,
-    /// An answer of this status is being sent, of which nothing is left to send if it `is_whole`.
+    /// A response of `status` is being sent; complete if `is_whole`.
     Answered { status: StatusCode, is_whole: bool },
-    /// It was counted.
+    /// Counted.
     Over,
 }
 
 impl Measurement {
-    /// Begins with a request that came at `began`, from `client`.
+    /// Starts the measurement of a request that arrived at `began` from `client`.
     #[inline]
     pub(super) fn begin(
         began: Began,
@@ -109,7 +110,7 @@ impl Measurement {
         log: &AccessLog,
         client: impl FnOnce() -> IpAddr,
     ) -> Self {
-        // Nothing is copied for a log that is off.
+        // A disabled log copies no fields.
         let log = log.is_on().then(|| Box::new((log.clone(), Box::new(line(request, log, client())))));
         Self {
             began,
@@ -123,7 +124,7 @@ impl Measurement {
         }
     }
 
-    /// Where to note what becomes known of the request.
+    /// The record for facts about the request.
     pub(super) fn outcome(&self) -> &RequestOutcome {
         &self.outcome
     }
@@ -133,12 +134,12 @@ impl Measurement {
         self.outcome.forget_backend();
     }
 
-    /// Notes what was decided, and goes with what answers from now on.
+    /// Records the decision, and holds the version that answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
         (self.answerer, self.is_beside_version) = (Answerer::of(decision), is_beside_version(decision));
     }
 
-    /// The same for what is done with, which most answers are: what they are of is moved, not counted once more.
+    /// Records a decision that is no longer needed, the usual case: moves its version instead of counting a reference.
     #[inline]
     pub(super) fn carried_out(&mut self, decision: Decision) {
         match decision {
@@ -150,8 +151,8 @@ impl Measurement {
         }
     }
 
-    /// Counts the request among those of its app, where these are limited. Returns what it is answered with: where as
-    /// many are under way as are allowed, a refusal.
+    /// Counts the request among the running requests of its app, if limited. Returns the decision to carry out: a
+    /// refusal if the app is at its limit.
     pub(super) fn admitted(&self, decision: Decision) -> Decision {
         let Some(traffic) = decision.traffic() else { return decision };
         if let Some(entered) = traffic.enter() {
@@ -166,7 +167,7 @@ impl Measurement {
         Decision::Refuse(Refusal { current, custom_host, ..Refused::AppBusy.into() })
     }
 
-    /// The body at the pace that its app may send.
+    /// The body at the rate that the app may send.
     pub(super) fn paced(&self, body: Body) -> Body {
         match self.outcome.traffic() {
             Some(traffic) if traffic.is_paced() => body.paced(Arc::clone(traffic)),
@@ -174,30 +175,30 @@ impl Measurement {
         }
     }
 
-    /// Goes with the body of an answer of the edge's own until it ends.
+    /// Measures the body of an error of the edge to its end.
     pub(super) fn of_whole(self, response: Response<Body>) -> Response<Measured> {
         let status = response.status();
         response.map(|body| self.measure(status, body))
     }
 
-    /// Goes with the body until it ends.
+    /// Measures the body to its end.
     pub(super) fn measure(mut self, status: StatusCode, body: Body) -> Measured {
         self.answer(status, false);
         Measured { body, measurement: self }
     }
 
-    /// An answer of this status is being sent, of which nothing is left to send if it `is_whole`.
+    /// Records that a response of `status` is being sent; complete if `is_whole`.
     #[inline]
     pub(super) const fn answer(&mut self, status: StatusCode, is_whole: bool) {
         self.stage = Stage::Answered { status, is_whole };
     }
 
-    /// Whether nothing of an answer's body is sent.
+    /// Returns true if no body is sent.
     pub(super) const fn is_head(&self) -> bool {
         self.is_head
     }
 
-    /// Counts and logs it, unless it was; it ended at `now`.
+    /// Counts and logs the request, once; the request ended at `now`.
     fn end(&mut self, now: impl FnOnce() -> Instant) {
         let status = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::SiteRequest => request_outcome::client_gone(),
@@ -247,13 +248,14 @@ impl Outcome for Measurement {
     }
 
     fn pins_body(&self) -> bool {
-        // An asset of another version is there for other visitors too.
+        // An asset of an earlier version is also served to other visitors.
         matches!(&self.answerer, Answerer::Current(current) if current.is_replaced())
     }
 }
 
 impl Drop for Measurement {
-    /// Given up before its answer began, or before its end: its client went away, unless this end says why.
+    /// Ends a request that was abandoned before or within its response: the client went away, unless the outcome has
+    /// another reason.
     fn drop(&mut self) {
         match self.stage {
             Stage::Over => return,
@@ -268,7 +270,7 @@ impl Drop for Measurement {
     }
 }
 
-/// A body that is counted as it is sent.
+/// A body that is counted while being sent.
 pub struct Measured {
     body: Body,
     measurement: Measurement,
@@ -324,19 +326,19 @@ impl Drop for Measured {
     }
 }
 
-/// Whether the answer says nothing about the version.
+/// Returns true if the response is no evidence about the version.
 fn is_beside_version(decision: &Decision) -> bool {
     matches!(decision.inner(), Decision::Refuse(refusal) if matches!(refusal.refused, Refused::AppBusy | Refused::Paused))
 }
 
-/// Logs a request that was refused before anything of it was known but where it came from.
+/// Logs a request that was refused before more than its client was known.
 pub(super) fn log_refusal(log: &AccessLog, client: IpAddr, (version, status): (http::Version, StatusCode)) {
     if log.is_on() {
         log.write(Box::new(LogLine { status: status.as_u16(), ..unread(log, client, version) }));
     }
 }
 
-/// Fields of the log that are known before the answer.
+/// Fields of the log that are known before the response.
 fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
     LogLine {
         host: authority(request).unwrap_or_default().to_owned(),
@@ -348,7 +350,7 @@ fn line(request: &RequestHead<'_>, log: &AccessLog, client: IpAddr) -> LogLine {
     }
 }
 
-/// A line of a request of which nothing was read.
+/// Log line of an unread request.
 fn unread(log: &AccessLog, client: IpAddr, version: http::Version) -> LogLine {
     LogLine {
         at_ms: clock::now_ms(),
@@ -373,12 +375,12 @@ fn unread(log: &AccessLog, client: IpAddr, version: http::Version) -> LogLine {
     }
 }
 
-/// A field as a text, whatever its bytes are.
+/// A field as text, whatever its bytes.
 fn field_text(fields: Fields<'_>, name: &HeaderName) -> Option<String> {
     fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned())
 }
 
-/// The path and the query as they were sent; not what share links and logins are known by.
+/// The path and the query as sent, without the secrets of share links and logins.
 fn target<'r>(request: &RequestHead<'r>) -> Cow<'r, str> {
     match request.query.filter(|_| !has_secret_query(request.path)) {
         Some(query) => Cow::Owned(format!("{}?{query}", request.path)),

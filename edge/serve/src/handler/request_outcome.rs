@@ -1,4 +1,4 @@
-//! Per-request data for logs and metrics: what a backend's part in it was, and what went wrong.
+//! Per-request data for logs and metrics: the backend's part and the fault.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -9,31 +9,31 @@ use super::body;
 use crate::proxy::{Ids, Member, Pool};
 use crate::version::{Entered, Traffic};
 
-/// The status of a client that went away before its answer. It is for logs and metrics alone: no such status is
-/// registered, and a client that still reads gets a 400.
+/// Status of a client that went away before the response, for logs and metrics alone: the status is not registered, and
+/// a client that still reads gets a 400.
 const CLIENT_GONE: u16 = 499;
-/// The word for such a client, also for one that went away within its answer.
+/// Fault of a client that went away, before or within the response.
 pub(super) const CLIENT_IS_GONE: &str = "client-gone";
-/// The word for one that took nothing of its answer, while its memory was needed.
+/// Fault of a client that read no bytes of the response while memory was short.
 pub(super) const CLIENT_STALLED: &str = "client-stalled";
-/// The word for a request that a drain had no time left for.
+/// Fault of a request for which a drain had no time left.
 pub(super) const DRAINED: &str = "drained";
-/// The word for a request that cannot be forwarded as it is.
+/// Fault of a request that cannot be forwarded unchanged.
 const BAD_REQUEST: &str = "bad-request";
-/// The word for a request whose body rested too long.
+/// Fault of a request whose body stalled too long.
 const CLIENT_SLOW: &str = "client-slow";
-/// The word for a request whose body is too long.
+/// Fault of a request with too long a body.
 const TOO_LARGE: &str = "too-large";
-/// The word for a request of an app that has as many under way as it may.
+/// Fault of a request beyond its app's limit of simultaneous requests.
 pub(super) const APP_BUSY: &str = "app-busy";
-/// The word for a stored file that could not be read to its end.
+/// Fault of a stored file that could not be read to the end.
 const STORE: &str = "store";
 
-/// The words for faults before anything was sent to a backend.
+/// Faults before any byte was sent to a backend.
 const UNSENT: [&str; 3] = ["busy", "connect", "no-member"];
 
-/// Every word for a fault, with the status that goes with it where the answer has not begun, and when it is logged: the
-/// `error` of a line of the access log, the `reason` of a metric, the `code` of a problem.
+/// Every fault, with its status if the response has not begun, and the condition for logging: the `error` of an access
+/// log line, the `reason` of a metric, the `code` of a problem.
 pub const FAULTS: [(&str, u16, &str); 25] = [
     (APP_BUSY, 503, "The app has as many requests under way as `requests_per_app_max` lets it."),
     ("bad-answer", 502, "The backend sent no HTTP answer, or none that can be passed on."),
@@ -70,28 +70,27 @@ pub const FAULTS: [(&str, u16, &str); 25] = [
     (TOO_LARGE, 413, "The request's body is longer than `proxy_body_bytes_max`."),
 ];
 
-/// The status that logs and metrics have for a client that went away before its answer.
+/// Status in logs and metrics for a client that went away before the response.
 pub(super) fn client_gone() -> StatusCode {
     StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST)
 }
 
-/// Whether a fault is one of the client's that leaves the rest of its body unread or unreadable.
+/// Returns true if the fault is the client's and leaves the rest of the body unread or unreadable.
 pub(super) fn leaves_body(fault: &str) -> bool {
     matches!(fault, BAD_REQUEST | CLIENT_IS_GONE | CLIENT_SLOW | TOO_LARGE)
 }
 
-/// Data of one request for logs and metrics, noted as it becomes known.
+/// Data of one request for logs and metrics, recorded as known.
 #[derive(Default)]
 pub(super) struct RequestOutcome(
-    /// Boxed, since most requests have none of it, and are passed on from hand to hand with their
-    /// answers.
+    /// Boxed, since most requests have no such data, and each is moved several times with its response.
     OnceCell<Box<Aside>>,
 );
 
 #[derive(Default)]
 struct Aside {
     error: OnceCell<&'static str>,
-    /// Its place among the requests of its app, where these are limited.
+    /// Permit among the running requests of the app, if limited.
     entered: OnceCell<Entered>,
     backend: OnceCell<ToBackend>,
 }
@@ -104,7 +103,7 @@ struct ToBackend {
 }
 
 impl RequestOutcome {
-    /// A request begins its way to a backend.
+    /// Records that the request is on its way to a backend.
     pub(super) fn begin(&self, ids: &Ids, pool: &Arc<Pool>) {
         let (pool, request_id) = (Arc::clone(pool), ids.request_id.clone());
         self.aside().backend.set(ToBackend { pool, member: OnceCell::new(), request_id }).ok();
@@ -118,12 +117,12 @@ impl RequestOutcome {
         self.0.get()?.backend.get()
     }
 
-    /// The request is one of those of its app that are under way, for as long as this lives.
+    /// Holds the permit among the app's running requests for the lifetime of the record.
     pub(super) fn enter(&self, entered: Entered) {
         self.aside().entered.set(entered).ok();
     }
 
-    /// The visitors of its app, where they are limited.
+    /// Traffic of the app, if limited.
     pub(super) fn traffic(&self) -> Option<&Arc<Traffic>> {
         Some(self.0.get()?.entered.get()?.traffic())
     }
@@ -139,7 +138,7 @@ impl RequestOutcome {
         }
     }
 
-    /// The first fault is the one that is logged: others follow from it.
+    /// Records a fault; only the first is logged, since later faults follow from the first.
     pub(super) fn fail(&self, error: &'static str) {
         self.aside().error.set(error).ok();
     }
@@ -155,12 +154,12 @@ impl RequestOutcome {
         self.0.get()?.error.get().copied()
     }
 
-    /// Whether the request failed before any backend received it.
+    /// Returns true if the request failed before any backend received the request.
     pub(super) fn is_unsent(&self) -> bool {
         self.error().is_some_and(|error| UNSENT.contains(&error))
     }
 
-    /// Forgets the backend, and what went wrong with it: the request is decided again.
+    /// Forgets the backend and its fault: the request is decided again.
     pub(super) fn forget_backend(&mut self) {
         if let Some(aside) = self.0.get_mut() {
             (aside.error, aside.backend) = (OnceCell::new(), OnceCell::new());
@@ -171,7 +170,7 @@ impl RequestOutcome {
         self.backend().and_then(|backend| backend.request_id.to_str().ok()).map(str::to_owned)
     }
 
-    /// The very address that answered; where none did, what the request was for.
+    /// The address that answered; without an answer, the target of the request.
     pub(super) fn upstream(&self) -> Option<String> {
         let backend = self.backend()?;
         Some(match backend.member.get() {

@@ -1,4 +1,4 @@
-//! Decisions as responses: the prepared heads of files, small answers, errors of the edge's own.
+//! Decisions as responses: the prepared heads of files, small responses, errors of the edge.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use super::refused::Refused;
 use crate::version::{Representation, ServedFile, Setting, Source, VERSION_HEADER, Version};
 use devanture_http::{PreparedHead, SharedField};
 
-/// The media type of a sentence.
+/// Media type of a sentence.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
-/// Tells search engines what to leave out.
+/// Tells search engines which responses to leave out.
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 
-/// The answer to what is refused; never cached (RFC 9111 §3: an error must not outlive its cause).
+/// The response to a refusal; never cached (RFC 9111 §3: an error must not outlive its cause).
 pub(super) fn refused(refused: Refused) -> Response<Body> {
     let (status, sentence) = refused.row();
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -35,7 +35,7 @@ pub(super) fn refused(refused: Refused) -> Response<Body> {
     response
 }
 
-/// Adds the fields that a status asks for, whatever its body is.
+/// Adds the fields that a status requires, for every body.
 pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
     match refused {
         Refused::MethodNotAllowed => {
@@ -68,7 +68,7 @@ pub(super) fn add_fields(refused: Refused, headers: &mut HeaderMap) {
     }
 }
 
-/// Names the version of an answer; of a preview, `X-Robots-Tag` keeps search engines away.
+/// Names the version of a response; for a preview, `X-Robots-Tag` keeps search engines away.
 pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
     headers.insert(VERSION_HEADER, version.header.value().clone());
     if version.setting == Setting::Preview {
@@ -76,13 +76,13 @@ pub(super) fn trace(headers: &mut HeaderMap, version: &Version) {
     }
 }
 
-/// A plain answer of one sentence.
+/// A plain response of one sentence.
 #[must_use]
 pub fn plain(status: StatusCode, sentence: &'static str) -> Response<Body> {
     typed(status, TEXT, Bytes::from_static(sentence.as_bytes()))
 }
 
-/// A short answer that is not kept.
+/// A short response that is not cached.
 pub(super) fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -> Response<Body> {
     let length = body.len();
     let mut response = Response::new(Body::full(body));
@@ -95,17 +95,17 @@ pub(super) fn typed(status: StatusCode, media_type: &'static str, body: Bytes) -
     response
 }
 
-/// A small answer, with the version that it is about.
+/// A small response, with its version.
 pub(super) fn small(answer: SmallAnswer) -> Response<Body> {
     let mut response = Response::new(Body::full(answer.body.clone()));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     match answer.status {
-        // The answer to OPTIONS is for no cache (RFC 9110 §9.3.7).
+        // The response to OPTIONS is not cacheable (RFC 9110 §9.3.7).
         StatusCode::NO_CONTENT => answer.ruled.apply_to_own(response.headers_mut(), answer.status),
         status => answer.ruled.apply(response.headers_mut(), Kept::Page, status),
     }
-    // RFC 9110 §8.6: a 204 has no `Content-Length`, and that of a 304 would be the length of what is not sent.
+    // RFC 9110 §8.6: a 204 has no `Content-Length`, and in a 304 the field would be the length of the omitted body.
     if !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
     }
@@ -146,7 +146,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
         Part::Several(spans) => several(file, chosen, spans, &mut headers),
     };
     if answer.part != Part::None && !answer.status.is_client_error() {
-        // A 304 has the tag, beside which the date would tell a cache nothing (RFC 9110 §15.4.5).
+        // A 304 has the tag, which makes the date useless to a cache (RFC 9110 §15.4.5).
         headers.insert(LAST_MODIFIED, answer.current.last_modified.value().clone());
     }
     if answer.version().setting == Setting::Preview {
@@ -158,7 +158,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     response
 }
 
-/// An answer whose head was prepared for the engine.
+/// A response whose head was prepared for the engine.
 pub(super) struct Ready<'r> {
     pub(super) status: StatusCode,
     pub(super) head: &'r Arc<PreparedHead>,
@@ -166,19 +166,19 @@ pub(super) struct Ready<'r> {
     pub(super) body: ReadyBody<'r>,
 }
 
-/// The body of such an answer. What is in memory is handed over from here at once, and never was a [`Body`], which is
+/// The body of a prepared response. Bytes in memory are handed over directly rather than as a [`Body`], which is
 /// several times as large.
 pub(super) enum ReadyBody<'r> {
-    /// Without any bytes.
+    /// No bytes.
     None,
     /// A sentence.
     Text(&'static str),
-    /// All of a representation.
+    /// A whole representation.
     Whole(&'r Representation),
 }
 
 impl ReadyBody<'_> {
-    /// The whole body if it is in memory; else the body that reads it.
+    /// The whole body if in memory; otherwise the body that reads the file.
     #[inline]
     pub(super) fn at_hand(&self) -> Result<Bytes, Body> {
         match self {
@@ -190,8 +190,8 @@ impl ReadyBody<'_> {
     }
 }
 
-/// A file as it is prepared for the engine: all of it, or that it is the same as before, with nothing said by rules, of
-/// an app whose visitors are not limited.
+/// A file as prepared for the engine: the whole file or a 304, without changes by rules, of an app without traffic
+/// limits.
 #[inline]
 pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
     if !answer.ruled.is_empty() || answer.version().traffic.is_limited() {
@@ -214,7 +214,7 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
     Some(Ready { status, head, last_modified, body })
 }
 
-/// The same of a file that a cookie decided about.
+/// A prepared response for a file that a cookie selected.
 fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Option<Ready<'r>> {
     if answer.kept == Kept::StandIn {
         return None;
@@ -237,7 +237,7 @@ fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Optio
     Some(Ready { status, head, last_modified, body })
 }
 
-/// RFC 9110 §14.6: the parts carry the ranges, the whole only says that there are parts.
+/// RFC 9110 §14.6: the parts carry the ranges; the head only announces the parts.
 fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span], headers: &mut HeaderMap) -> Body {
     let boundary = range::boundary(chosen.head.etag().as_str());
     let media_type = headers.get(CONTENT_TYPE).unwrap_or_else(|| file.content_type.value()).clone();
@@ -249,7 +249,7 @@ fn several(file: &ServedFile, chosen: &Representation, spans: &[range::Span], he
 }
 
 fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: &str) {
-    // Numbers and a checked media type cannot fail to be a value.
+    // Numbers and a checked media type are always a valid value.
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
     }

@@ -1,5 +1,5 @@
-//! The ways of loaded versions to their backends, made at the first request of each thread and dropped when none comes
-//! any more: a version that was replaced stays loaded for its assets, and its backends are nobody's business then.
+//! Routes of loaded versions to their backends, compiled at the first request of each thread and dropped once idle: a
+//! replaced version stays loaded for its assets, and must not keep its backends.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,18 +11,18 @@ use devanture_site::decide::Backend;
 use crate::live::Current;
 use crate::proxy::{CompiledRoute, MemberState, Registry};
 
-/// Interval of the search for ways that were not used since the last one.
+/// Interval of the search for routes not used since the previous search.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The ways that one thread has made. Must be used inside a `LocalSet`.
+/// Routes that one thread has compiled. Must be used inside a `LocalSet`.
 pub struct RouteTable {
     registry: Registry,
     made: Rc<RefCell<HashMap<Key, Made>>>,
     is_swept: Rc<Cell<bool>>,
 }
 
-/// A loaded version, the revision of the settings that its own backend runs with, and the number of the way. The
-/// revision counts for that backend alone: a request sees one version, and one set of its settings (law 1).
+/// Loaded version, revision of the settings of its own backend, and number of the route. The revision counts for the
+/// own backend alone: a request sees one version and one set of settings (law 1).
 type Key = (u64, u64, Backend);
 
 struct Made {
@@ -31,13 +31,13 @@ struct Made {
 }
 
 impl RouteTable {
-    /// No way yet, to the pools of `registry`.
+    /// An empty table, on the pools of `registry`.
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         Self { registry, made: Rc::default(), is_swept: Rc::default() }
     }
 
-    /// The way of that number, if the version has one.
+    /// The route of `number`, if the version has the route.
     pub(super) fn way(&self, current: &Current, number: Backend) -> Option<Rc<CompiledRoute>> {
         let version = &current.version;
         let settings = Self::settings_of(current);
@@ -52,7 +52,7 @@ impl RouteTable {
                 CompiledRoute::new(&route.declared, self.registry.pool_of(version, route.upstream, settings)?)
             }
             Backend::Upstream(number) => {
-                // It may take as long as a route that leads to the same place.
+                // The time limit of a route to the same target applies.
                 let route = version.routes.iter().find(|route| route.upstream == number);
                 CompiledRoute::plain(
                     self.registry.pool_of(version, number, settings)?,
@@ -66,7 +66,7 @@ impl RouteTable {
         Some(way)
     }
 
-    /// Whether every pool that a route of the version leads to has a member that takes requests.
+    /// Returns true if every pool that a route of the version leads to has a member that accepts requests.
     pub(super) fn are_up(&self, current: &Current) -> bool {
         let version = &current.version;
         let settings = Self::settings_of(current);
@@ -79,12 +79,12 @@ impl RouteTable {
         })
     }
 
-    /// The revision of the settings that pools of the version depend on.
+    /// Revision of the settings that the version's pools depend on.
     fn settings_of(current: &Current) -> u64 {
         if current.version.managed.is_some() { current.settings.load().revision } else { 0 }
     }
 
-    /// Drops what nobody uses, until there is none at all.
+    /// Drops idle routes until the table is empty.
     fn sweep_on(&self) {
         if self.is_swept.replace(true) {
             return;

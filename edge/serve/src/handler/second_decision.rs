@@ -1,8 +1,8 @@
-//! Requests that no backend received: each is decided again if another version went live while it waited.
+//! Requests that no backend received: each is decided again if another version went live while the request waited.
 //!
-//! A request waits while the edge starts an instance for it. If its backend is replaced meanwhile, the instance never
-//! comes, and the live version has others. Nothing of the version before has answered then, so that the request still
-//! sees one version (law 1).
+//! A request waits while the edge starts an instance. If the backend is replaced meanwhile, the instance never starts,
+//! and the live version has other instances. The earlier version has sent no byte by then, so the request still sees
+//! one version (law 1).
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -25,12 +25,13 @@ use super::{Came, Handler};
 use crate::live::Current;
 use devanture_http::BodyError;
 
-/// Most decisions about one request, of which each but the last was about a version that was replaced meanwhile.
+/// Maximum decisions about one request; each but the last was about a version replaced meanwhile.
 const DECISIONS_MAX: usize = 4;
 
 impl Handler {
-    /// Does what was decided. Where no backend received the request, and something else went live while it waited for
-    /// an instance, does what is decided then. Also returns what became of the body, where no backend gets it.
+    /// Carries the decision out. If no backend received the request, and another version went live while the request
+    /// waited for an instance, decides again and carries the new decision out. Also returns the body's fate, if no
+    /// backend gets the body.
     pub(super) async fn carry_out_latest<B>(
         &self,
         mut request: Request<B>,
@@ -53,7 +54,7 @@ impl Handler {
             }
             let Some(returned) = loan.returned() else { return (response, Unwanted::Over) };
             let request_head = head_of(&returned);
-            // No instance of an earlier version comes any more: what is live answers who was held on it.
+            // No instance of an earlier version starts any more: the live version answers pinned visitors.
             let head = Head { heeds_pins: false, ..self.head(&request_head, came.host) };
             let next = match is_protected {
                 true => decide_admitted(&head, &self.live),
@@ -81,28 +82,28 @@ impl Handler {
     }
 }
 
-/// What is live where a request may wait for instances that the edge starts.
+/// The live version, if the request may wait for instances that the edge starts.
 fn waits_for_instances(decision: &Decision) -> Option<Arc<Current>> {
     let Decision::Proxy { current, .. } = decision.inner() else { return None };
     current.version.managed.is_some().then(|| Arc::clone(current))
 }
 
-/// A request's body on loan: it is returned if nothing of it was read.
+/// A lent request body, returned if unread.
 struct Lent<B>(Rc<RefCell<Shared<B>>>);
 
 struct Shared<B> {
-    /// `None` once it was returned.
+    /// `None` once returned.
     body: Option<B>,
     is_begun: bool,
 }
 
-/// The other end of the loan.
+/// The lender's end of the loan.
 struct Loan<B> {
     parts: Parts,
     shared: Rc<RefCell<Shared<B>>>,
 }
 
-/// Lends the body of a request, and keeps a copy of its head.
+/// Lends the body of a request, and copies the head.
 fn lend<B>(request: Request<B>) -> (Request<Lent<B>>, Loan<B>) {
     let (parts, body) = request.into_parts();
     let shared = Rc::new(RefCell::new(Shared { body: Some(body), is_begun: false }));
@@ -111,7 +112,7 @@ fn lend<B>(request: Request<B>) -> (Request<Lent<B>>, Loan<B>) {
 }
 
 impl<B> Loan<B> {
-    /// The request as it was; `None` if its body was begun.
+    /// The original request; `None` if reading of the body began.
     fn returned(self) -> Option<Request<B>> {
         let mut shared = self.shared.borrow_mut();
         let body = if shared.is_begun { None } else { shared.body.take() }?;
