@@ -9,13 +9,13 @@ use http::{Method, Request, Version};
 use super::refused::Refused;
 use devanture_http::{Fields, Names, RequestHead};
 
-/// The fields that few requests of HTTP/2 and HTTP/3 have.
+/// Fields that few requests of HTTP/2 and HTTP/3 have.
 const HOSTS: Names = Names::of(&["host"]);
 
-/// The scheme of what is served, as clients write it.
+/// The scheme of all served content, as clients write the name.
 const HTTPS: &str = "https";
 
-/// The head of a request as the library has it.
+/// The head of a request from hyper's type.
 pub(super) fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
     let uri = request.uri();
     RequestHead {
@@ -29,10 +29,10 @@ pub(super) fn head_of<B>(request: &Request<B>) -> RequestHead<'_> {
     }
 }
 
-/// The authority that a request is for: of an absolute target, as HTTP/2 and HTTP/3 mostly have one, before `Host`.
+/// The authority of a request: the authority of an absolute target, the usual form in HTTP/2 and HTTP/3, before `Host`.
 ///
-/// RFC 9112 §3.2: HTTP/1.1 must have one line `Host` with a sound value, even where the target's own authority counts
-/// (§3.2.2). RFC 9113 §8.3.1, RFC 9114 §4.3.1: in HTTP/2 and HTTP/3, it may be left out and may not say otherwise.
+/// RFC 9112 §3.2: HTTP/1.1 must have one line `Host` with a valid value, even if the target's own authority counts
+/// (§3.2.2). RFC 9113 §8.3.1, RFC 9114 §4.3.1: in HTTP/2 and HTTP/3, `Host` may be absent and must not differ.
 pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refused> {
     let name = HOST;
     let mut lines = request.fields.get_all(&name);
@@ -44,7 +44,7 @@ pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refuse
         (Some(_), Some(_)) => return Err(Refused::BadHost),
     };
     let target = request.authority;
-    // RFC 9112 §3.2.3: a target that is an authority alone is one of CONNECT.
+    // RFC 9112 §3.2.3: a target that is an authority alone belongs to CONNECT.
     if target.is_some() && request.scheme.is_none() && *request.method != Method::CONNECT {
         return Err(Refused::BadTarget);
     }
@@ -54,16 +54,16 @@ pub(super) fn authority<'r>(request: &RequestHead<'r>) -> Result<&'r str, Refuse
     {
         return Err(Refused::BadHost);
     }
-    // RFC 9110 §4.2.1: a host that is empty is no host; §4.2.4: a user in it is an error.
+    // RFC 9110 §4.2.1: an empty host is invalid; §4.2.4: user information in the authority is an error.
     let authority = target.or(host).filter(|authority| is_authority(authority) && !hostname(authority).is_empty());
     authority.ok_or(Refused::BadHost)
 }
 
-/// The authority of a request that came over TLS, whose target is one of `https` where it names a scheme.
+/// The authority of a request over TLS, whose target must be `https` if the target has a scheme.
 ///
-/// RFC 9110 §7.4, §15.5.20: `http` with the same host is another origin, which no connection over TLS is for, and so is
-/// every other scheme. Who serves it as `https` lets caches and filters before the edge take one for the other. A proxy
-/// that the operator trusts may pass on what it was asked for in the clear, over a connection of its own.
+/// RFC 9110 §7.4, §15.5.20: `http` with the same host is another origin, like every other scheme, and no connection
+/// over TLS is valid for another origin. Serving such a request as `https` would let caches and filters in front of the
+/// edge confuse the two origins. A trusted proxy may forward cleartext requests over a connection of its own.
 pub(super) fn authority_over_tls<'r>(
     request: &RequestHead<'r>,
     is_trusted: impl FnOnce() -> bool,
@@ -76,7 +76,7 @@ pub(super) fn authority_over_tls<'r>(
     }
 }
 
-/// The authority that a sound request is for, as it was sent.
+/// The authority of a valid request, as sent.
 pub(super) fn sent_authority<'r>(request: &RequestHead<'r>) -> &'r str {
     let name = HOST;
     let host = || str::from_utf8(request.fields.get(&name)?).ok();
@@ -86,15 +86,15 @@ pub(super) fn sent_authority<'r>(request: &RequestHead<'r>) -> &'r str {
 /// Longest authority that is remembered, in bytes: a name of 253 (RFC 1035 §2.3.4), its final dot, and a port.
 const REMEMBERED_BYTES_MAX: usize = 260;
 
-/// The host of the last request of a connection: the next one, which mostly names the same, need not be parsed again.
+/// The host of a connection's last request: the next request mostly names the same host, and needs no parsing.
 #[derive(Debug, Default)]
 pub(super) struct LastHost {
-    /// An authority that is sound; empty where there was none.
+    /// A valid authority; empty if absent.
     authority: String,
     host: String,
 }
 
-/// Whether a request is for the same host as the last one.
+/// Comparison of a request's host with the host of the last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SameHost {
     Yes,
@@ -102,7 +102,7 @@ pub(super) enum SameHost {
 }
 
 impl LastHost {
-    /// Finds out whom `request` is for, as [`authority_over_tls`] does.
+    /// Resolves the authority of `request`, as [`authority_over_tls`] does.
     pub(super) fn find(
         &mut self,
         request: &RequestHead<'_>,
@@ -113,7 +113,7 @@ impl LastHost {
         }
         self.forget();
         let authority = authority_over_tls(request, is_trusted)?;
-        // What is not remembered is found again.
+        // A longer authority is parsed for each request.
         if authority.len() <= REMEMBERED_BYTES_MAX {
             self.authority.push_str(authority);
         }
@@ -121,12 +121,12 @@ impl LastHost {
         Ok(SameHost::No)
     }
 
-    /// The name in the authority, as [`hostname`] has it; empty where the request was refused.
+    /// The name in the authority, see [`hostname`]; empty for a refused request.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
 
-    /// Whether the request says the same again, and nothing beside it that would have to agree.
+    /// Returns true if the request repeats the authority, without a second field that would have to agree.
     fn is_of(&self, request: &RequestHead<'_>) -> bool {
         if self.authority.is_empty() {
             return false;
@@ -170,22 +170,22 @@ fn is_authority(text: &str) -> bool {
     is_host && is_port(port)
 }
 
-/// `*DIGIT` of RFC 3986 §3.2.3. RFC 9110 §4.2.1 and §4.2.2 make it the number of a TCP port, which has 16 bits (RFC
-/// 9293 §3.1): a larger one names no server, and its lower bits name another one.
+/// `*DIGIT` of RFC 3986 §3.2.3. RFC 9110 §4.2.1 and §4.2.2 make the digits a TCP port, which has 16 bits (RFC 9293
+/// §3.1): a larger number names no server, and its lower bits name a wrong one.
 fn is_port(text: &str) -> bool {
     let digits = text.trim_start_matches('0');
     text.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
-/// The name in an authority: in lower case and in ASCII, without a port or a final dot. As browsers write it, it is a
-/// part of the authority and takes no memory.
+/// The name in an authority: lower case, ASCII, without port or final dot. A name in the spelling of browsers is
+/// borrowed from the authority and not allocated.
 pub(super) fn hostname(authority: &str) -> Cow<'_, str> {
     let host = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => authority,
     };
     let host = host.strip_suffix('.').unwrap_or(host);
-    // RFC 3986 §3.2.2: a name may come in its encoded form, which is another spelling of the same one.
+    // RFC 3986 §3.2.2: a name may be percent-encoded, as another spelling of the same name.
     if host.contains('%')
         && let Ok(name) = host.parse::<Hostname>()
     {
@@ -283,7 +283,7 @@ mod tests {
             if let Some(authority) = expected {
                 assert_eq!(sent_authority(&head_of(&request)), *authority, "{version:?} {target} {lines:?}");
             }
-            // After any other host, the same is found.
+            // The result does not depend on the previous host.
             for before in ["a", "b", "a:1", "c"] {
                 let mut last_host = LastHost { authority: before.to_owned(), host: hostname(before).into_owned() };
                 let found = last_host.find(&head_of(&request), || false).ok().map(|_| last_host.host().to_owned());
@@ -298,7 +298,7 @@ mod tests {
         use Version as V;
         #[rustfmt::skip]
         let cases = [
-            // version, target, from anybody, from a trusted proxy
+            // version, target, from any client, from a trusted proxy
             (V::HTTP_11, "/",          true,  true),
             (V::HTTP_11, "https://a/", true,  true),
             (V::HTTP_11, "HTTPS://a/", true,  true),    // RFC 3986 §3.1

@@ -1,4 +1,4 @@
-//! Bodies of responses: bytes from memory, spans of stored files read as they are sent, answers of backends.
+//! Response bodies: bytes in memory, spans of stored files read while being sent, responses of backends.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -21,45 +21,46 @@ use crate::version::{Source, Traffic};
 use devanture_http::{self as engine, ResponseBody};
 use devanture_store::blobs::ReadAt;
 
-/// Bytes read at once from a stored file: a slow client holds no more of it than this. Whole frames, some 64 KiB; of
-/// 64 KiB itself every fifth frame had 36 bytes, and 100 MB cost 5 % more.
+/// Bytes per read of a stored file, the most that a slow client holds. A multiple of whole frames near 64 KiB: with 64
+/// KiB exactly, every fifth frame had 36 bytes, and 100 MB cost 5 % more.
 const PIECE_BYTES: u64 = 4 * engine::FRAME_BYTES as u64;
 
-/// Why a body broke off. The connection, or the stream, is reset: what was sent so far cannot be taken for the whole.
+/// Reason of an aborted body. The connection or the stream is reset, so that a client cannot mistake the bytes sent so
+/// far for the whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The backend's answer broke off.
+    /// The backend's response was aborted.
     #[error(transparent)]
     Backend(#[from] proxy::Error),
-    /// A stored file could not be read to its end.
+    /// A stored file could not be read to the end.
     #[error("a stored file could not be read: {0}")]
     Store(std::io::Error),
 }
 
-/// Most bytes that are read of a body that nobody wants.
+/// Maximum bytes read of an unwanted body.
 const UNWANTED_BYTES_MAX: usize = 1024 * 1024;
-/// Longest time that such a body is read. A client that is answered while it sends may miss the answer, where its
+/// Maximum time for reading an unwanted body. A client that is answered while sending may miss the response if its
 /// connection ends.
 const UNWANTED_TIME_MAX: Duration = Duration::from_secs(5);
-/// Longest pause of such a body before the client is answered without it.
+/// Longest pause of an unwanted body before the client is answered without the rest.
 const UNWANTED_REST_MAX: Duration = Duration::from_millis(100);
 
-/// The outcome of a body that nobody wants.
+/// Outcome of an unwanted body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unwanted {
-    /// It breaks the rules of its framing (RFC 9112 §7.1).
+    /// The body violates its framing (RFC 9112 §7.1).
     Malformed,
-    /// It is over, or no business of the connection.
+    /// The body has ended, or does not concern the connection.
     Over,
-    /// It is still to come: the connection cannot go on to a next request.
+    /// The rest of the body is still to come: the connection cannot read a next request.
     Rewind,
 }
 
-/// Reads a body of HTTP/1.1 that nobody wants, as far as it comes at once.
+/// Reads an unwanted HTTP/1.1 body as far as the bytes arrive without pause.
 ///
-/// A client that waits for its answer before it sends the rest gets it soon, and one that waits for a word (`Expect`)
-/// at once. HTTP/2 frames bodies below the requests: it resets what is broken itself, and receives the rest of a body
-/// after the answer.
+/// A client that waits for the response before sending the rest is answered soon, and a client that waits for `100
+/// (Continue)` (`Expect`) at once. HTTP/2 frames bodies below requests: the protocol resets a broken stream itself, and
+/// receives the rest of a body after the response.
 pub(super) async fn pass_over<B>(request: &mut Request<B>) -> Unwanted
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -97,7 +98,7 @@ enum Kind {
     Paced(Box<Paced>),
 }
 
-/// One stretch of a body.
+/// One segment of a body.
 enum Segment {
     Bytes(Bytes),
     Stored { next: u64, end: u64 },
@@ -110,32 +111,32 @@ struct Segments {
     reading: Option<Reading>,
 }
 
-/// A read of the disk that is under way.
+/// A disk read in progress.
 struct Reading {
     length: usize,
     read: BoxFuture<'static, std::io::Result<Bytes>>,
 }
 
 impl Body {
-    /// No bytes.
+    /// A body without bytes.
     #[must_use]
     pub const fn empty() -> Self {
         Self(Kind::Full(None))
     }
 
-    /// These bytes.
+    /// A body of `bytes`.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
         Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
-    /// The answer of a backend.
+    /// The response body of a backend.
     #[must_use]
     pub fn proxied(body: ProxyBody) -> Self {
         Self(Kind::Proxied(Box::pin(body)))
     }
 
-    /// The same body, as fast as its app may send.
+    /// The body at the rate that the app may send.
     pub(super) fn paced(self, traffic: Arc<Traffic>) -> Self {
         if http_body::Body::is_end_stream(&self) {
             self
@@ -144,7 +145,7 @@ impl Body {
         }
     }
 
-    /// All of a representation.
+    /// A whole representation.
     pub(super) fn whole(source: &Source, size: u64) -> Self {
         match source {
             Source::Memory(bytes) => Self::full(bytes.clone()),
@@ -163,7 +164,7 @@ impl Body {
         }
     }
 
-    /// Several spans with their heads between them.
+    /// Several spans with their part heads.
     pub(super) fn parts(source: &Source, parts: &Multipart<'_>, spans: &[Span]) -> Self {
         let mut queue = VecDeque::with_capacity(spans.len() * 2 + 1);
         for (number, span) in spans.iter().enumerate() {
@@ -181,7 +182,7 @@ impl Body {
         Self::segments(file, queue)
     }
 
-    /// The whole body if it is in memory; else the body itself.
+    /// The whole body if in memory; otherwise the body itself.
     pub(super) fn at_hand(self) -> Result<Bytes, Self> {
         match self.0 {
             Kind::Full(bytes) => Ok(bytes.unwrap_or_default()),
@@ -201,7 +202,7 @@ fn slice(bytes: &Bytes, (first, last): Span) -> Bytes {
     bytes.slice(first.min(end)..end)
 }
 
-/// A span of what begins there in its file.
+/// A span of the content that starts at `begin` in its file.
 const fn stored(begin: u64, (first, last): Span) -> Segment {
     Segment::Stored { next: begin.saturating_add(first), end: begin.saturating_add(last).saturating_add(1) }
 }
@@ -240,7 +241,7 @@ impl Segments {
                     Ok(_) => {}
                     Err(error) => return Poll::Ready(Some(Err(error))),
                 }
-                // The disk may make a reader wait; the thread that serves others must not.
+                // A disk read may block, and the serving thread must not.
                 let read = file.read_in_turn(next, length);
                 let whole = read.map(move |read| match read {
                     Ok(bytes) if bytes.len() == length => Ok(bytes),
@@ -346,7 +347,7 @@ mod tests {
         }
     }
 
-    /// Bytes in memory, in a file of their own, and in one with others before and after them.
+    /// The same bytes in memory, in a file alone, and in a file with neighbours on both sides.
     fn everywhere(length: usize) -> (Vec<u8>, [Source; 3]) {
         let bytes: Vec<u8> = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let among_others = [b"before", &*bytes, b"after"].concat();
@@ -391,7 +392,7 @@ mod tests {
         }
     }
 
-    /// A file of which every other piece is in memory.
+    /// A file with every other piece in memory.
     struct Patchy {
         whole: Stored,
         waited: Mutex<Vec<(u64, usize)>>,

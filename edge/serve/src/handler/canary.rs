@@ -1,6 +1,6 @@
-//! Which side of a canary a request gets. A cookie decides: the edge's own, which a browser gets with the first page
-//! that it navigates to, or one that the site names. Requests without it, such as those of programs and crawlers, get
-//! the live version.
+//! Draws the side of a canary for a request. A cookie decides: either the edge's own, set with the first page that a
+//! browser navigates to, or a cookie named by the site. Requests without the cookie, such as those of programs and
+//! crawlers, get the live version.
 
 use std::fmt::Write as _;
 
@@ -16,21 +16,21 @@ use devanture_http::Name;
 static ACCEPT: Name = Name::of("accept");
 static COOKIES: Name = Name::of("cookie");
 
-/// For how long a browser keeps its cookie, in seconds: 30 days, longer than a canary.
+/// Lifetime of the cookie in a browser, in seconds: 30 days, longer than a canary.
 const COOKIE_S: u32 = 30 * 24 * 60 * 60;
 
-/// Longest line of `Cookie` that a connection remembers, in bytes: what is longer is drawn by each time.
+/// Longest line of `Cookie` that a connection remembers, in bytes: a longer line is drawn for each request.
 const REMEMBERED_BYTES_MAX: usize = 1_024;
 
-/// What the last request of a connection was drawn by, and what came of it: the next one is mostly of the same visitor.
+/// Input and result of a connection's last draw: the next request is mostly of the same visitor.
 #[derive(Debug, Default)]
 pub(super) struct LastDraw {
-    /// The number of the canary; 0 where nobody was drawn.
+    /// The number of the canary; 0 before any draw.
     canary: u64,
-    /// The line of `Cookie` that has the visitor's.
+    /// The line of `Cookie` with the visitor's cookie.
     line: Vec<u8>,
     is_taken: bool,
-    /// Whether no request follows that it would be remembered for.
+    /// Whether no later request could use the draw.
     is_of_one: bool,
 }
 
@@ -40,8 +40,8 @@ impl LastDraw {
         Self { is_of_one: true, ..Self::default() }
     }
 
-    /// Whether the visitor gets the canary, where that is known without a search: the request has one line of `Cookie`,
-    /// that of the last request, and the canary has not changed since.
+    /// The cached draw: true if the visitor gets the canary. `None` unless the request's only line of `Cookie` equals
+    /// the last request's and the canary is unchanged.
     #[inline]
     pub(super) fn again(&self, head: &Head<'_>, canary: &Canary) -> Option<bool> {
         if self.canary != canary.number {
@@ -50,7 +50,7 @@ impl LastDraw {
         (head.fields.only(&COOKIES)? == self.line).then_some(self.is_taken)
     }
 
-    /// Draws by a line of `Cookie`; `None` where it has no cookie that says who the visitor is.
+    /// Draws for a line of `Cookie`; `None` if the line has no cookie that identifies the visitor.
     fn by(&mut self, line: &[u8], canary: &Canary) -> Option<ByLine> {
         if self.canary == canary.number && self.line == line {
             return Some(ByLine::Drawn(self.is_taken));
@@ -69,15 +69,15 @@ impl LastDraw {
     }
 }
 
-/// What a line of `Cookie` says that has the cookie.
+/// Result for a line of `Cookie` that has the cookie.
 enum ByLine {
-    /// Whether its visitor gets the canary.
+    /// Drawn; true if the visitor gets the canary.
     Drawn(bool),
-    /// What the edge gave nobody: it counts as no cookie.
+    /// A value that the edge never set: counts as no cookie.
     Strange,
 }
 
-/// Whether the visitor gets the canary, and the cookie to give where the visitor has none.
+/// Returns true if the visitor gets the canary, and the cookie to set for a visitor without one.
 pub(super) fn draw(head: &Head<'_>, canary: &Canary, last: &mut LastDraw) -> (bool, Option<HeaderValue>) {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
     if let Some(ByLine::Drawn(is_taken)) = head.fields.get_all(&COOKIE).find_map(|line| last.by(line, canary)) {
@@ -87,18 +87,18 @@ pub(super) fn draw(head: &Head<'_>, canary: &Canary, last: &mut LastDraw) -> (bo
         return (false, None);
     }
     let mut visitor = String::with_capacity(VISITOR_CHARACTERS);
-    // Writing to a string does not fail.
+    // Writing to a string never fails.
     write!(visitor, "{:016x}", rand::random::<u64>()).ok();
     let is_taken = canary.split.takes(visitor.as_bytes());
     let cookie = format!("{VISITOR_COOKIE}={visitor}; Path=/; Max-Age={COOKIE_S}; Secure; HttpOnly; SameSite=Lax");
-    // A visitor who cannot be recognised again gets what all others without a cookie do.
+    // A visitor who cannot be recognised again gets the live version, like all visitors without a cookie.
     match HeaderValue::from_str(&cookie) {
         Ok(cookie) => (is_taken, Some(cookie)),
         Err(_) => (false, None),
     }
 }
 
-/// Whether a request without a cookie is one of a browser that navigates, and is given one.
+/// Returns true if a request without a cookie is a navigation of a browser, which is given a cookie.
 pub(super) fn is_first_page(head: &Head<'_>) -> bool {
     if !matches!(*head.method, Method::GET | Method::HEAD) {
         return false;

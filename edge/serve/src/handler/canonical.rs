@@ -1,4 +1,4 @@
-//! The redirect from a hostname of an environment to the one that is its canonical.
+//! The redirect from a hostname of an environment to the canonical hostname.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use http::StatusCode;
 use super::decision::{Decision, Head, SmallAnswer};
 use crate::live::{Current, HostEntry, Live};
 
-/// Sends a visitor to the canonical hostname, with the same path and query and whatever the method (308); asked again
-/// each time, since the next word about hostnames may be another. `None` if the host serves by itself.
+/// Redirects a visitor to the canonical hostname, with path, query and method unchanged (308); not cached, since the
+/// hostnames may change. `None` if the host is served directly.
 #[inline]
 pub(super) fn redirect(
     head: &Head<'_>,

@@ -1,8 +1,8 @@
-//! Which of the versions of an environment a request gets, where cookies decide, and what its answer says about that.
+//! Chooses the version of an environment by cookies, and marks responses that depend on the choice.
 //!
-//! A canary draws visitors (`canary`), and a site may hold them on the version of their first page (`pins`). Who is
-//! held is drawn no more. What was chosen by a cookie is no other visitor's: shared caches are not to keep it. A
-//! fingerprinted asset is the same in all versions, and is cached as usual.
+//! A canary draws visitors (`canary`), and a site may pin visitors to the version of their first page (`pins`). A
+//! pinned visitor is not drawn. A response chosen by a cookie belongs to its visitor, and shared caches must not store
+//! the response. A fingerprinted asset is the same in all versions, and is cached as usual.
 
 use std::sync::Arc;
 
@@ -21,18 +21,18 @@ use crate::version::{ServedFile, Version};
 struct Choice<'c> {
     side: Side<'c>,
     gives: Vec<HeaderValue>,
-    /// Whether the next answer can give them as well.
+    /// Whether the next response can set the cookies as well.
     says_again: bool,
 }
 
-/// Decides for an environment where cookies decide which version answers; `last_draw` is the connection's.
+/// Decides for an environment whose version is chosen by cookies; `last_draw` belongs to the connection.
 pub(super) fn decide_chosen(
     head: &Head<'_>,
     current: &Arc<Current>,
     (place, custom_host): (&Place, bool),
     last_draw: &mut LastDraw,
 ) -> Decision {
-    // As mostly: the visitor is that of the request before, and is given nothing.
+    // The usual case: the visitor of the last request again, without a cookie to set.
     if let (Some(canary), None) = (&current.canary, &current.pins)
         && let Some(is_taken) = last_draw.again(head, canary)
     {
@@ -56,11 +56,11 @@ pub(super) fn decide_chosen(
     decision
 }
 
-/// Notes in a decision that a cookie chose its version, and the cookies for the visitor.
+/// Records in a decision that a cookie chose its version, and the cookies to set.
 #[inline]
 fn say_chosen(decision: &mut Decision, gives: Vec<HeaderValue>) {
     match decision {
-        // As mostly: nothing is allocated for it, and its head is prepared.
+        // The usual case, without an allocation and with a prepared head.
         Decision::File(answer) if gives.is_empty() && answer.ruled.is_empty() => answer.is_chosen = true,
         Decision::File(FileAnswer { ruled, .. }) | Decision::Proxy { ruled, .. } => ruled.choose(ChosenBy { gives }),
         Decision::Refuse(refusal) => refusal.ruled.choose(ChosenBy { gives }),
@@ -69,7 +69,7 @@ fn say_chosen(decision: &mut Decision, gives: Vec<HeaderValue>) {
     }
 }
 
-/// Chooses the version for a visitor; `None` while an earlier one that may be it is not loaded.
+/// Chooses the version for a visitor; `None` while the pinned earlier version is not loaded.
 fn choose<'c>(
     head: &Head<'_>,
     current: &'c Arc<Current>,
@@ -82,7 +82,7 @@ fn choose<'c>(
         None => Held::default(),
     };
     let (side, visitor) = match (held.side, &current.canary) {
-        // Of a canary that got a smaller share, they are taken back.
+        // A canary whose share was reduced takes visitors back, so a pin on the canary is drawn again.
         (Some(Side::Pointed(side)), Some(canary)) if Arc::ptr_eq(side, &canary.next) => drawn(head, current, last_draw),
         (Some(side), _) => (side, None),
         (None, _) => drawn(head, current, last_draw),
@@ -95,22 +95,22 @@ fn choose<'c>(
     });
     let pin = pin.and_then(|pins| pins.cookie(&side.version, (head.now_s)()));
     let gives = match (visitor, pin) {
-        // As mostly.
+        // The usual case.
         (None, None) => Vec::new(),
         (visitor, pin) => visitor.into_iter().chain(pin).collect(),
     };
     Some(Choice { side, gives, says_again })
 }
 
-/// The version of a visitor who is not held, and the visitor's cookie where it is new.
+/// The version of a visitor without a pin, and the visitor's cookie if new.
 fn drawn<'c>(head: &Head<'_>, current: &'c Arc<Current>, last_draw: &mut LastDraw) -> (Side<'c>, Option<HeaderValue>) {
     let Some(canary) = &current.canary else { return (Side::Pointed(current), None) };
     let (is_taken, gives) = draw(head, canary, last_draw);
     (Side::Pointed(if is_taken { &canary.next } else { current }), gives)
 }
 
-/// Whether all versions that a pointer names answer with the same: a fingerprinted asset that they have as well, or by
-/// law 10, with the same fields.
+/// Returns true if all versions of a pointer answer the same: a fingerprinted asset that the versions share, directly
+/// or by law 10, with the same fields.
 #[inline]
 fn is_same_in_all(head: &Head<'_>, decision: &Decision, current: &Current) -> bool {
     let Decision::File(answer) = decision else { return false };
@@ -123,17 +123,18 @@ fn is_same_in_all(head: &Head<'_>, decision: &Decision, current: &Current) -> bo
 
 fn is_asset_of_all(head: &Head<'_>, (answer, file): (&FileAnswer, &ServedFile), current: &Current) -> bool {
     let version = answer.version();
-    // At its own path, without a rewrite: which one it came by is not known here.
+    // Rules may apply only at the file's own path: the path of a rewrite is unknown here.
     let is_ruled = !answer.ruled.is_empty();
     if is_ruled && head.path.strip_prefix('/') != Some(&*file.path) {
         return false;
     }
     let is_same = |other: &Arc<Version>| {
-        // It would not answer there at all.
+        // The other version would not answer at all.
         if !other.rules.can_compare(head.path) {
             return false;
         }
-        // In both directions: what another version says of the path, or keeps from strangers, is for no shared cache.
+        // Compared in both directions: a shared cache must not store a response that another version's rules change or
+        // protect.
         if !answer.ruled.is_only(&other.rules.fields(head.host, head.path)) || !version.rules.guards_as(&other.rules) {
             return false;
         }

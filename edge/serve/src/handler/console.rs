@@ -1,5 +1,5 @@
-//! Answers requests for the console: files of a version that is no app's, decided as for any visitor, with fields that
-//! keep everything else out of its pages.
+//! Answers requests for the console: files of a version without an app, decided as for any visitor, with fields that
+//! isolate the console's pages.
 
 use std::sync::Arc;
 
@@ -17,11 +17,12 @@ use crate::live::Current;
 use devanture_base::clock;
 use devanture_http::Fields;
 
-/// What pages of the console may load, send and embed: files of its own, the API beside it, and previews in frames.
+/// Content that pages of the console may load, send and embed: own files, the API beside the console, and previews in
+/// frames.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
     connect-src 'self'; frame-src https:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types devanture";
-/// Fields of every answer of the console.
+/// Fields of every response of the console.
 const FIELDS: [(HeaderName, &str); 5] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -29,7 +30,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
-/// It is for those who are logged in, and no shared cache asks for that.
+/// Console files are for logged-in users, and a shared cache cannot check a login.
 const IMMUTABLE: &str = "private, max-age=31536000, immutable";
 const REVALIDATE: &str = "private, no-cache";
 
@@ -58,7 +59,7 @@ pub fn console<B>(
         Decision::Refuse(refusal) => {
             error_page::refusal(&refusal, || ErrorContext::of(fields, "", refusal.current.as_deref()))
         }
-        // It has no backends, is loaded, and is behind a login of its own.
+        // The console has no backends, is loaded, and has a login of its own.
         Decision::Load(_)
         | Decision::Protected(_)
         | Decision::Proxy { .. }
@@ -77,7 +78,7 @@ pub fn console<B>(
     Response::from_parts(parts, bytes)
 }
 
-/// The same with its bytes, all of which are held, unless the bundle is far larger than a console may be.
+/// The response with its bytes, all in memory unless the bundle is far larger than a console may be.
 fn in_memory(response: Response<Body>) -> Response<Bytes> {
     let (parts, body) = response.into_parts();
     match body.at_hand() {

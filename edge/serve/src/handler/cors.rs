@@ -1,5 +1,5 @@
-//! Pages of another origin that use an environment's backends, such as a front that its own server for development
-//! serves: the protocol of the Fetch Standard (section 3.2), for the origins that `cors` names and for nobody else.
+//! Access of pages of another origin, such as a frontend on a development server, to an environment's backends: the
+//! protocol of the Fetch Standard (section 3.2), only for the origins that `cors` names.
 
 use std::sync::Arc;
 
@@ -17,15 +17,15 @@ use crate::live::Current;
 use crate::version::Version;
 use devanture_http::Fields;
 
-/// For how long a browser need not ask again, in seconds: no longer than somebody waits who has changed the list.
+/// Lifetime of a preflight's result in a browser, in seconds: short enough to wait for after a change of the list.
 const MAX_AGE_S: u64 = 600;
-/// Fields that the answer to a preflight depends on.
+/// Fields that the response to a preflight depends on.
 const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
-/// Fields that every page may read of an answer (section 2.2.2 of the standard), and that need no permission.
+/// Response fields that every page may read without permission (section 2.2.2 of the standard).
 const SAFELISTED: [&str; 7] =
     ["cache-control", "content-language", "content-length", "content-type", "expires", "last-modified", "pragma"];
 
-/// The origin of a request, where it is one that the version names.
+/// The origin of a request, if allowed by the version.
 pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValue> {
     if version.cors.is_empty() {
         return None;
@@ -36,14 +36,14 @@ pub(super) fn origin(fields: Fields<'_>, version: &Version) -> Option<HeaderValu
     version.cors.iter().find(|named| named.as_bytes() == origin).cloned()
 }
 
-/// Answers a preflight in the place of the backend that it would go to.
+/// Answers a preflight in place of the backend.
 pub(super) fn preflight(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Option<Decision> {
     let method = HeaderValue::from_bytes(head.fields.get(&ACCESS_CONTROL_REQUEST_METHOD)?).ok()?;
     let origin = origin(head.fields, &current.version)?;
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-    // Beside credentials, `*` is no wildcard: what is asked for is named.
+    // `*` is no wildcard with credentials, so the requested names are repeated.
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, method);
     for names in head.fields.get_all(&ACCESS_CONTROL_REQUEST_HEADERS) {
         if let Ok(names) = HeaderValue::from_bytes(names) {
@@ -58,7 +58,7 @@ pub(super) fn preflight(head: &Head<'_>, current: &Arc<Current>, custom_host: bo
     Some(SmallAnswer { status, headers, body, current, ruled, custom_host, status_page: None }.into())
 }
 
-/// Lets a page of `origin` read an answer, all of it: in place of what the backend says, also of the edge's own errors.
+/// Lets a page of `origin` read a whole response, in place of the backend's fields; also for errors of the edge.
 pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     let of_backend = |name: &&HeaderName| name.as_str().starts_with("access-control-");
     let doomed: Vec<HeaderName> = headers.keys().filter(of_backend).cloned().collect();
@@ -67,7 +67,7 @@ pub(super) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     }
     let mut exposed = String::new();
     for name in headers.keys().map(HeaderName::as_str) {
-        // No page may ever read cookies there.
+        // No page may ever read cookies.
         if SAFELISTED.contains(&name) || matches!(name, "set-cookie" | "set-cookie2") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Chooses the representation for a client with a dictionary (RFC 9842), and announces answers as dictionaries.
+//! Chooses the representation for a client with a dictionary (RFC 9842), and announces responses as dictionaries.
 
 use devanture_config::Sha256;
 use devanture_site::cache::Kept;
@@ -23,25 +23,25 @@ const DICTIONARY_ID: HeaderName = HeaderName::from_static("dictionary-id");
 const PRIORITY: HeaderName = HeaderName::from_static("priority");
 const SEC_CH_UA: HeaderName = HeaderName::from_static("sec-ch-ua");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// The fields of few requests.
+/// Fields that few requests have.
 const DICTIONARIES: Names = Names::of(&["available-dictionary"]);
 
-/// Why a client that names a dictionary is sent no delta.
+/// Reason that a client with a dictionary gets no delta.
 #[derive(Debug, Clone, Copy)]
 enum NoDelta {
-    /// `Available-Dictionary` or `Dictionary-ID` cannot be read.
+    /// `Available-Dictionary` or `Dictionary-ID` cannot be parsed.
     BadField,
     /// `Accept-Encoding` names neither `dcb` nor `dcz`.
     NotAccepted,
-    /// There is none for this file and this dictionary.
+    /// No delta exists for the file and the dictionary.
     NotMade,
-    /// The client has the file in another form.
+    /// The client has the file in another encoding.
     NotModified,
-    /// `Accept-Encoding` prefers another encoding, or that is shorter.
+    /// `Accept-Encoding` prefers another encoding, or another encoding is shorter.
     NotPreferred,
-    /// The request is of another origin, whose page may not read the answer (RFC 9842 §9).
+    /// The request is cross-origin, and the page may not read the response (RFC 9842 §9).
     OtherOrigin,
-    /// A span of a delta is of no use to a client that requests a span of the file.
+    /// The client requests a span of the file, and a span of a delta is useless to the client.
     Range,
 }
 
@@ -60,8 +60,8 @@ impl NoDelta {
 }
 
 impl SiteRequest<'_, '_> {
-    /// The representation to send in the place of `plain`: a delta where the client has its dictionary, and the one
-    /// with the fields of a dictionary where it is asked for as one. What only some may see is never either.
+    /// The representation to send in place of `plain`: a delta if the client has the dictionary, or the one with a
+    /// dictionary's fields if requested as a dictionary. Protected content is never either.
     pub(super) fn by_dictionary(
         &self,
         version: &Version,
@@ -80,9 +80,9 @@ impl SiteRequest<'_, '_> {
         offered.filter(|_| self.is_fetch_of_dictionary()).unwrap_or(number)
     }
 
-    /// Whether a browser fetches a dictionary that a page offers.
+    /// Returns true if a browser fetches a dictionary that a page offers.
     fn is_fetch_of_dictionary(&self) -> bool {
-        // Without a query: pages offer the address alone.
+        // Pages offer the address without a query.
         if self.head.query.is_some() {
             return false;
         }
@@ -99,7 +99,7 @@ impl SiteRequest<'_, '_> {
         fetch.is_of_dictionary()
     }
 
-    /// The delta to send; counts why there is none.
+    /// The delta to send; otherwise counts the reason.
     fn delta(
         &self,
         version: &Version,
@@ -140,14 +140,14 @@ impl SiteRequest<'_, '_> {
         }
         let plain = file.representations.get(plain).ok_or(NoDelta::NotMade)?;
         if self.head.fields.may_have(CONDITIONS) && self.is_known(plain) {
-            // A client that has it plainly is to load nothing at all, not a delta.
+            // A client with the plain file needs no bytes, not even a delta.
             return Err(NoDelta::NotModified);
         }
         let known = version.deltas(dictionaries, sha256);
         let sizes =
             || known.clone().filter_map(|number| file.representations.get(number)).map(|r| (r.coding(), r.size()));
         if sizes().next().is_none() {
-            // The code that makes deltas looks up whether there is such a dictionary: here nobody learns it.
+            // The delta maker checks later whether the dictionary exists; the client must not learn the result.
             version.report_miss(dictionaries.blob, sha256);
             return Err(NoDelta::NotMade);
         }
@@ -155,7 +155,7 @@ impl SiteRequest<'_, '_> {
         known.clone().nth(place).ok_or(NoDelta::NotMade)
     }
 
-    /// Counts an answer that is sent as a delta instead of as `plain`.
+    /// Counts a response sent as a delta instead of `plain`.
     pub(super) fn count_delta(&self, version: &Version, plain: &Representation, sent: &Representation) {
         let form = match sent.coding() {
             Coding::Dcb => 0,
@@ -177,8 +177,8 @@ impl SiteRequest<'_, '_> {
         origin.may_have_delta(|| ruled.allowed_origin())
     }
 
-    /// The dictionary that the pages share. Once a path of the version was withdrawn it is gone: it may hold some of
-    /// it.
+    /// The dictionary shared by the pages. Gone once a path of the version is withdrawn, since the dictionary may
+    /// contain its bytes.
     pub(super) fn pages_dictionary(&self, site: &LiveSite<'_>, sha256: Sha256) -> Decision {
         let version = &self.current.version;
         let known = version.pages.filter(|(known, _)| *known == sha256 && !self.current.withdrawn.touches(version));
@@ -190,7 +190,7 @@ impl SiteRequest<'_, '_> {
     }
 }
 
-/// Takes back that an answer is to be a dictionary, where it is not kept, or neither whole nor what the browser has
+/// Removes the announcement as a dictionary from a response that is not cacheable, or neither whole nor a 304 of the
 /// whole.
 pub(super) fn unless_kept(headers: &mut HeaderMap, status: StatusCode) {
     let is_whole = matches!(status, StatusCode::OK | StatusCode::NOT_MODIFIED);

@@ -1,5 +1,5 @@
-//! The handler as the engine asks it: at once for all that needs no waiting, in a future for the rest. What is decided,
-//! and what is said, is that of [`Handler::handle`]; a plain file is sent as it was prepared when its version was
+//! The handler as the engine's service: synchronous for every request that needs no waiting, a future otherwise.
+//! Decisions and responses equal those of [`Handler::handle`]; a plain file is sent as prepared when its version was
 //! loaded.
 
 use std::cell::Cell;
@@ -33,38 +33,38 @@ pub struct EngineService {
     handler: Rc<Handler>,
     peer: IpAddr,
     covers: Rc<dyn Fn(&str) -> bool>,
-    /// The interim responses of backends, where the protocol takes them.
+    /// Interim responses of backends, if the protocol has interim responses.
     interim: Option<Arc<Interim>>,
     last_request: Cell<Option<Box<LastRequest>>>,
 }
 
-/// Whom the last request was for, which the next one mostly is for too.
+/// Host and lookups of the last request, mostly valid for the next request too.
 #[derive(Default)]
 struct LastRequest {
     host: LastHost,
-    /// Look-ups for its host, for the requests of one batch.
+    /// Lookups for the host, for the requests of one batch.
     seen: Seen,
-    /// By which of the versions of an environment its visitor was answered.
+    /// The canary draw of the last visitor.
     last_draw: LastDraw,
 }
 
 impl EngineService {
-    /// Answers requests that come in over TLS from `peer`; `covers` says whether the connection's certificate is good
-    /// for a host.
+    /// Answers requests that arrive over TLS from `peer`; `covers` returns true if the connection's certificate is
+    /// valid for a host.
     pub fn new(handler: Rc<Handler>, peer: IpAddr, covers: impl Fn(&str) -> bool + 'static) -> Self {
         Self { handler, peer, covers: Rc::new(covers), interim: None, last_request: Cell::default() }
     }
 
-    /// Passes on the interim responses of backends.
+    /// Forwards the interim responses of backends.
     #[must_use]
     pub fn with_interim(mut self) -> Self {
         self.interim = Some(Arc::default());
         self
     }
 
-    /// Puts the answer to what was decided about a request for `host`; where it must be waited for, that is kept. What
-    /// is moved in larger steps than it was just written in makes a processor wait: so it is put together late, and
-    /// moved little.
+    /// Puts the response to a decided request for `host`; a decision that must be waited for is returned as later work.
+    /// A processor stalls on moves that are wider than the preceding writes, so the response is put together late and
+    /// moved rarely.
     #[inline]
     fn answered<R>(
         &self,
@@ -95,7 +95,7 @@ impl EngineService {
         })
     }
 
-    /// Whether the other end of the connection is a proxy that the operator trusts.
+    /// Returns true if the peer is a trusted proxy.
     fn is_from_trusted(&self) -> bool {
         self.handler.trusted_proxies.load().iter().any(|block| block.contains(self.peer))
     }
@@ -107,7 +107,7 @@ impl EngineService {
         Measurement::begin(began, request, &handler.access_log, client)
     }
 
-    /// An answer that is made for this request.
+    /// A response made for the request.
     fn made(&self, request: &RequestHead<'_>, began: Instant, decision: Decision, host: &str) -> Answer<Counted> {
         let mut measurement = self.measure(request, began);
         if decision.traffic().is_some() {
@@ -118,7 +118,7 @@ impl EngineService {
         sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
 
-    /// The answer of an app whose visitors are limited.
+    /// The response of an app with traffic limits.
     fn limited(
         &self,
         mut measurement: Measurement,
@@ -133,14 +133,14 @@ impl EngineService {
         sent(measurement, parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
 
-    /// The answer to a request that is for nobody.
+    /// The response to a request that reaches no app.
     fn refused(&self, request: &RequestHead<'_>, began: Instant, refused: Refused) -> Answer<Counted> {
         let (parts, body) = respond::refused(refused).into_parts();
         sent(self.measure(request, began), parts.status, AnswerHead::Map(parts.headers.into()), body)
     }
 }
 
-/// The answer as it was prepared, where it was.
+/// The prepared response, if the decision has one.
 #[inline]
 fn ready(decision: &Decision) -> Option<Ready<'_>> {
     match decision {
@@ -216,7 +216,7 @@ impl Service for EngineService {
     }
 }
 
-/// The answer as it is sent, with who counts it.
+/// The response as sent, with its measurement.
 fn sent(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
     let at_hand = if measurement.is_head() { Ok(Bytes::new()) } else { body.at_hand() };
     match at_hand {
@@ -225,21 +225,21 @@ fn sent(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Bo
     }
 }
 
-/// The same, of bytes that are at hand.
+/// A response whose bytes are at hand.
 #[inline]
 fn whole(mut measurement: Measurement, status: StatusCode, head: AnswerHead, bytes: Bytes) -> Answer<Counted> {
     measurement.answer(status, bytes.is_empty());
     Answer { status, head, body: AnswerBody::Bytes(bytes), outcome: Counted(Some(measurement)) }
 }
 
-/// The same, of a body that is read as it is sent. It counts itself, since it knows why it breaks off.
+/// A response whose body is read while being sent. The body counts itself, since only the body knows the reason of an
+/// abort.
 fn streamed(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
     let body = stream_body(measurement.measure(status, body));
     Answer { status, head, body: AnswerBody::Stream(body), outcome: Counted(None) }
 }
 
-/// Counts and logs an answer when it was sent, or will not be, however it ended. Holds the version of the answer (law
-/// 1).
+/// Counts and logs a response once sent or abandoned. Holds the version of the response (law 1).
 pub struct Counted(Option<Measurement>);
 
 impl Outcome for Counted {

@@ -1,7 +1,7 @@
-//! Error answers: to a person the site's own page, to a program a problem (RFC 9457).
+//! Error responses: the site's own page for a person, a problem (RFC 9457) for a program.
 //!
-//! A site's page for an error lies at its root and is named after the status, `503.html`, or for every status from 500
-//! on `5xx.html`. It answers navigations alone: a script, style, image or fetch that fails gets no HTML. A 404 has its
+//! A site's error page lies at its root and is named after the status, `503.html`, or for every status from 500 on
+//! `5xx.html`. The page answers navigations alone: a failed script, style, image or fetch gets no HTML. A 404 has its
 //! own rules, in `decide`.
 
 use std::borrow::Cow;
@@ -24,25 +24,25 @@ use crate::live::Current;
 use crate::version::{MapHash, Version};
 use devanture_http::Fields;
 
-/// The page for every status from 500 on that has none of its own.
+/// Page for every status from 500 on without a page of its own.
 const SERVER_ERROR_PAGE: &str = "5xx.html";
 
-/// Request properties that the answer to an error depends on, kept where the request itself is consumed.
+/// Request properties that an error response depends on, kept after the request itself is consumed.
 pub(super) struct ErrorContext {
     wants_page: bool,
     acceptable: Acceptable,
-    /// The visitor, where the site keeps anything from strangers.
+    /// The visitor, if the site protects any path.
     visitor: Option<Visitor>,
 }
 
-/// The visitor, as far as access depends on it.
+/// Properties of a visitor that decide access.
 struct Visitor {
     host: String,
     authorization: Option<Vec<u8>>,
 }
 
 impl ErrorContext {
-    /// Reads it from a request's fields; `current` is what the answer will be about.
+    /// Reads the context from a request's fields; `current` is the version of the response.
     pub(super) fn of(fields: Fields<'_>, host: &str, current: Option<&Current>) -> Self {
         let field = |name: HeaderName| fields.joined(&name);
         let mode = field(HeaderName::from_static("sec-fetch-mode"));
@@ -54,7 +54,7 @@ impl ErrorContext {
         Self { wants_page, acceptable: Acceptable::parse(field(ACCEPT_ENCODING).as_deref()), visitor }
     }
 
-    /// Whether the visitor may see the page of that name at the root.
+    /// Returns true if the visitor may see the page of `name` at the root.
     fn may_see(&self, version: &Version, name: &str) -> bool {
         self.visitor.as_ref().is_none_or(|visitor| {
             let authorization = visitor.authorization.as_deref();
@@ -63,12 +63,12 @@ impl ErrorContext {
     }
 }
 
-/// The answer to what is refused, traced to the version that it is about.
+/// The response to a refusal, with its version.
 pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext) -> Response<Body> {
     let (refused, pause) = (refusal.refused, refusal.paused.as_deref());
     let mut response = match (pause, refusal.current.as_deref()) {
         (Some(pause), current) => paused(pause, current, &context()),
-        // The visitor matters only where there may be a page. An app that is busy answers as cheaply as it can.
+        // The visitor matters only for a site's page. A busy app must answer as cheaply as possible.
         (None, Some(current)) if may_have_page(refused) && refused != Refused::AppBusy => {
             let context = context();
             let page = if context.wants_page { page(refused, current, &context) } else { None };
@@ -85,8 +85,7 @@ pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext)
     response
 }
 
-/// The plain 404 of a version, as it is prepared for the engine; `None` if any rule is about it, or its app's visitors
-/// are limited.
+/// The plain 404 of a version, as prepared for the engine; `None` if a rule applies, or the app has traffic limits.
 #[inline]
 pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
     if refusal.refused != Refused::NotFound || refusal.paused.is_some() || !refusal.ruled.is_empty() {
@@ -105,7 +104,7 @@ pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
     Some(Ready { status: StatusCode::NOT_FOUND, head, last_modified: None, body: ReadyBody::Text(sentence) })
 }
 
-/// Says what the answer to every refusal says.
+/// Adds the fields of every refusal.
 fn finish(refusal: &Refusal, response: &mut Response<Body>) {
     let status = response.status();
     // An error must not outlive its cause.
@@ -118,19 +117,19 @@ fn finish(refusal: &Refusal, response: &mut Response<Body>) {
     }
 }
 
-/// The answer for a backend that gave none; `code` is one of [`super::FAULTS`].
+/// The response for a backend without a response; `code` is one of [`super::FAULTS`].
 pub(super) fn of_route(refused: Refused, code: &str, current: &Current, context: &ErrorContext) -> Response<Body> {
     let (status, sentence) = refused.row();
     let answer = match context.wants_page {
         true => page(refused, current, context),
-        // A client of an API reads JSON, also when the edge answers.
+        // A client of an API reads JSON, from the edge as from the backend.
         false if status >= 500 => Some(problem(refused, code, sentence)),
         false => None,
     };
     answer.unwrap_or_else(|| respond::refused(refused))
 }
 
-/// The answer of a paused environment.
+/// The response of a paused environment.
 fn paused(pause: &Pause, current: Option<&Current>, context: &ErrorContext) -> Response<Body> {
     let mut response = match context.wants_page {
         true => {
@@ -142,8 +141,7 @@ fn paused(pause: &Pause, current: Option<&Current>, context: &ErrorContext) -> R
     response
 }
 
-/// The code of a problem for what is protected, or an app or a preview that has reached a limit; one of
-/// [`super::FAULTS`].
+/// The problem code for protected content, or for an app or preview at its limit; one of [`super::FAULTS`].
 const fn fault(refused: Refused) -> Option<&'static str> {
     match refused {
         Refused::AppBusy => Some(request_outcome::APP_BUSY),
@@ -154,13 +152,13 @@ const fn fault(refused: Refused) -> Option<&'static str> {
     }
 }
 
-/// Whether a site may have a page of its own for an error; a 404 has its own rules.
+/// Returns true if a site may have its own page for an error; a 404 has its own rules.
 const fn may_have_page(refused: Refused) -> bool {
     let (status, _) = refused.row();
     status == 403 || status >= 500
 }
 
-/// The site's own page for an error, where it has one that this visitor may see.
+/// The site's own page for an error, if the page exists and the visitor may see the page.
 fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<Response<Body>> {
     if !may_have_page(refused) {
         return None;
@@ -176,7 +174,7 @@ fn page(refused: Refused, current: &Current, context: &ErrorContext) -> Option<R
     let file = file.or_else(|| if status >= 500 { named(SERVER_ERROR_PAGE) } else { None })?;
     let chosen = file.representations.get(context.acceptable.choose(file.available()))?;
     let mut headers = chosen.head.error(&version.header);
-    // The page must not outlive why it is sent.
+    // The page must not outlive the error.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     respond::add_fields(refused, &mut headers);
     let mut response = Response::new(Body::whole(&chosen.bytes, chosen.size()));

@@ -1,4 +1,4 @@
-//! Applies the rules of a site to a request, and to the head of its answer.
+//! Applies the rules of a site to a request, and to the head of the response.
 
 use devanture_site::cache::{self, Kept};
 use devanture_site::rules::{Access, FieldChanges, Varies, append_member};
@@ -18,15 +18,15 @@ const CDN_CACHE_CONTROLS: [&str; 7] = [
     "x-accel-expires",
 ];
 
-/// Changes by the site's rules to the head of one answer. Without any, nothing is allocated.
+/// Changes of the site's rules to the head of one response. Without changes, no allocation.
 #[derive(Debug, Default)]
 pub struct HeaderRules(Option<Box<RuledFields>>);
 
 #[derive(Debug, Default)]
 struct RuledFields {
-    /// What rules say; `None` where it is only chosen by a cookie.
+    /// Changes by rules; `None` for a response that only a cookie chose.
     by_rules: Option<ByRules>,
-    /// How it was chosen, where cookies decide.
+    /// Cookies of the choice, if cookies decide.
     chosen_by: Option<ChosenBy>,
 }
 
@@ -34,20 +34,20 @@ struct RuledFields {
 struct ByRules {
     changes: FieldChanges,
     varies: Varies,
-    /// Whether only some may see it.
+    /// Whether access is restricted.
     is_private: bool,
-    /// Whether it is about a file of JavaScript, which a browser may ask for as a service worker, too.
+    /// Whether the file is JavaScript, which a browser may also request as a service worker.
     is_script: bool,
 }
 
-/// A cookie decided which version answers: the answer is for its visitor.
+/// Marks a response whose version a cookie chose: the response belongs to its visitor.
 #[derive(Debug)]
 pub(super) struct ChosenBy {
     /// Cookies for the visitor.
     pub(super) gives: Vec<HeaderValue>,
 }
 
-/// Says that a cookie decided which version answers, as far as caches are concerned.
+/// Tells caches that a cookie chose the version.
 pub(super) fn say_chosen(headers: &mut HeaderMap) {
     append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
     make_private(headers);
@@ -64,8 +64,7 @@ impl ChosenBy {
 
 impl HeaderRules {
     fn new(changes: FieldChanges, varies: Varies, is_private: bool) -> Self {
-        // Without a rule, a cache revalidates what stands in for something else before each use, and need not know what
-        // chose it.
+        // Without a rule, a cache revalidates a stand-in before each use, and need not know the reason of the choice.
         let is_for_some = varies.by_language || varies.by_cookie || is_private;
         match changes.is_empty() && !is_for_some {
             true => Self(None),
@@ -76,24 +75,24 @@ impl HeaderRules {
         }
     }
 
-    /// Whether anything is said.
+    /// Returns true without any change.
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether only some may see what is answered.
+    /// Returns true if access to the response is restricted.
     pub(super) fn is_private(&self) -> bool {
         self.by_rules().is_some_and(|ruled| ruled.is_private)
     }
 
-    /// Notes of which media type the file is. The head of a 304 does not say it.
+    /// Records the media type of the file, which the head of a 304 lacks.
     pub(super) fn note_type(&mut self, media_type: &[u8]) {
         if let Some(ruled) = self.0.as_mut().and_then(|ruled| ruled.by_rules.as_mut()) {
             ruled.is_script = cache::is_script(media_type);
         }
     }
 
-    /// Whether the rules change these fields alone.
+    /// Returns true if the rules change no more than `fields`.
     pub(super) fn is_only(&self, fields: &FieldChanges) -> bool {
         match &self.0 {
             None => fields.is_empty(),
@@ -107,30 +106,30 @@ impl HeaderRules {
         self.0.as_ref()?.by_rules.as_ref()
     }
 
-    /// Notes that a cookie decided which version answers.
+    /// Records that a cookie chose the version.
     pub(super) fn choose(&mut self, chosen_by: ChosenBy) {
         self.0.get_or_insert_default().chosen_by = Some(chosen_by);
     }
 
-    /// The `Access-Control-Allow-Origin` of the answer.
+    /// The `Access-Control-Allow-Origin` of the response.
     pub(super) fn allowed_origin(&self) -> Option<&HeaderValue> {
         self.by_rules()?.changes.set(&ACCESS_CONTROL_ALLOW_ORIGIN)
     }
 
-    /// Carries out what is said, over the fields that the answer has without it.
+    /// Applies the changes over the response's own fields.
     pub(super) fn apply(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
         self.apply_rules(headers, kept, status);
         if kept == Kept::ServiceWorker {
-            // To other requests the same file may say that it is kept for long (RFC 9110 §12.5.5).
+            // For other requests the same file may be cacheable for long (RFC 9110 §12.5.5).
             append_member(headers, &VARY, &HeaderValue::from_static("service-worker"));
         }
-        // After all else: no rule lets a shared cache have it.
+        // Last of all, so that no rule lets a shared cache store the response.
         if let Some(chosen_by) = self.0.as_ref().and_then(|ruled| ruled.chosen_by.as_ref()) {
             chosen_by.apply(headers);
         }
     }
 
-    /// The same for an answer of the edge's own, which no cache keeps and whose type is that of its own body.
+    /// Applies the changes to a response of the edge, which is not cacheable and has the type of its own body.
     pub(super) fn apply_to_own(&self, headers: &mut HeaderMap, status: StatusCode) {
         let own_type = headers.get(CONTENT_TYPE).cloned();
         self.apply(headers, Kept::StandIn, status);
@@ -143,7 +142,7 @@ impl HeaderRules {
 
     fn apply_rules(&self, headers: &mut HeaderMap, kept: Kept, status: StatusCode) {
         let Some(ruled) = self.by_rules() else {
-            // A fingerprinted file says by itself that it is kept for a year.
+            // A fingerprinted file already has a lifetime of one year.
             if matches!(kept, Kept::ServiceWorker | Kept::StandIn) {
                 shorten(headers, kept);
             }
@@ -154,27 +153,27 @@ impl HeaderRules {
         if let (Some(offered), Some(link)) = (offered, headers.get(LINK))
             && offered != *link
         {
-            // What the site links to stands beside the dictionaries that its pages offer.
+            // Links of the site stand beside the dictionaries that its pages offer.
             append_member(headers, &LINK, &offered);
         }
-        // What a rule calls a page is one.
+        // A response is a page if a rule sets the type of a page.
         let is_page = headers.get(CONTENT_TYPE).is_some_and(|value| cache::is_page("", value.as_bytes()));
         let kept = if kept == Kept::File && is_page { Kept::Page } else { kept };
         let is_called_script = headers.get(CONTENT_TYPE).is_some_and(|value| cache::is_script(value.as_bytes()));
         let may_be_worker = kept == Kept::File && (ruled.is_script || is_called_script) && !ruled.changes.is_empty();
         if status == StatusCode::NOT_MODIFIED {
-            // RFC 9110 §15.4.5: what describes the content stays with the content.
+            // RFC 9110 §15.4.5: fields that describe the content stay with the content.
             headers.remove(CONTENT_TYPE);
         }
         if !ruled.changes.cache_is_forced() || kept == Kept::StandIn {
             if may_be_worker && is_shorter_for_workers(headers, unruled.as_ref()) {
-                // A shared cache would give what it keeps for others to a worker's update (RFC 9110 §12.5.5).
+                // A shared cache would answer a worker's update from the copy for other requests (RFC 9110 §12.5.5).
                 append_member(headers, &VARY, &HeaderValue::from_static("service-worker"));
             }
             shorten(headers, kept);
         }
         if ruled.varies.by_language {
-            // The language may also be said by a cookie.
+            // A cookie may also select the language.
             append_member(headers, &VARY, &HeaderValue::from_static("accept-language, cookie"));
         } else if ruled.varies.by_cookie {
             append_member(headers, &VARY, &HeaderValue::from_static("cookie"));
@@ -188,7 +187,7 @@ impl HeaderRules {
     }
 }
 
-/// Keeps what must not be kept for long from being kept, whatever a rule said.
+/// Shortens the lifetime of a response that must not be cached for long, despite any rule.
 fn shorten(headers: &mut HeaderMap, kept: Kept) {
     let value = headers.get(CACHE_CONTROL).map(HeaderValue::as_bytes).unwrap_or_default();
     if let Some(instead) = cache::instead_of(value, kept) {
@@ -199,13 +198,13 @@ fn shorten(headers: &mut HeaderMap, kept: Kept) {
     }
 }
 
-/// Whether the rules keep a file for longer than they would keep it as a service worker; `unruled` is its
-/// `Cache-Control` without them.
+/// Returns true if the rules give a file a longer lifetime than a service worker would get; `unruled` is the
+/// `Cache-Control` without rules.
 fn is_shorter_for_workers(headers: &HeaderMap, unruled: Option<&HeaderValue>) -> bool {
     let ruled = headers.get(CACHE_CONTROL);
     let value = ruled.map(HeaderValue::as_bytes).unwrap_or_default();
     let is_long = |value: &[u8]| cache::instead_of(value, Kept::ServiceWorker).is_some();
-    // nginx's is a number alone.
+    // The field of nginx is a plain number.
     let is_long_at_cdn = |value: &HeaderValue| match cache::seconds(Some(value.as_bytes())) {
         Some(seconds) => seconds > cache::PAGE_SECONDS_MAX,
         None => is_long(value.as_bytes()),
@@ -214,14 +213,14 @@ fn is_shorter_for_workers(headers: &HeaderMap, unruled: Option<&HeaderValue>) ->
         || CDN_CACHE_CONTROLS.iter().filter_map(|name| headers.get(*name)).any(is_long_at_cdn)
 }
 
-/// Takes away what nginx and caches of other providers would read before `Cache-Control` (RFC 9213).
+/// Removes the fields that nginx and other providers' caches would read before `Cache-Control` (RFC 9213).
 fn forget_cdns(headers: &mut HeaderMap) {
     for name in CDN_CACHE_CONTROLS {
         headers.remove(name);
     }
 }
 
-/// RFC 9111 §3.5: `public` would let a shared cache give to anybody what only some may see.
+/// RFC 9111 §3.5: `public` would let a shared cache give restricted content to anybody.
 fn make_private(headers: &mut HeaderMap) {
     forget_cdns(headers);
     let value = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -236,13 +235,13 @@ fn make_private(headers: &mut HeaderMap) {
 }
 
 impl SiteRequest<'_, '_> {
-    /// Changes by the rules to the head of an answer to this request.
+    /// Changes of the rules to the head of the response.
     pub(super) fn ruled(&self, access: Access) -> HeaderRules {
         let changes = self.current.version.rules.fields(self.head.host, self.path);
         HeaderRules::new(changes, self.varies, access == Access::Known)
     }
 
-    /// The same for an answer that is no file's; empty if the request did not get as far as to a path.
+    /// Changes of the rules to a response that is no file; empty if the request reached no path.
     pub(super) fn ruled_at_path(&self) -> HeaderRules {
         if self.path.is_empty() { HeaderRules::default() } else { self.ruled(Access::Everybody) }
     }
@@ -257,7 +256,7 @@ impl SiteRequest<'_, '_> {
         HeaderRules::new(changes, self.varies, is_private)
     }
 
-    /// What a rewrite to a backend says about the head of its answer.
+    /// Changes of a rewrite to the head of the backend's response.
     pub(super) fn ruled_backend(&self) -> HeaderRules {
         let (rules, authorization) = (&self.current.version.rules, self.field(&AUTHORIZATION));
         let access = rules.access(self.head.host, self.path, authorization.as_deref());

@@ -1,4 +1,4 @@
-//! Reports of browsers about what pages load without a hash: read within a bound and a time, and only as many at once.
+//! Reports of browsers about resources that pages load without a hash: bounded in size, time and number.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -22,28 +22,28 @@ use crate::version::Setting;
 use devanture_base::clock;
 use devanture_base::telemetry;
 
-/// What stands for aliases and versions at their own hostnames.
+/// Label for aliases and for versions at their own hostnames.
 const PREVIEWS: &str = "preview";
 
-/// Of the messages that are read at once, one app has one part of so many: a flood of one leaves the others theirs.
+/// Divisor of the simultaneous reports for one app, so that a flood of one app leaves room for the rest.
 const PARTS: usize = 8;
 
 static READING: LazyLock<RwLock<Arc<Reading>>> =
     LazyLock::new(|| RwLock::new(Arc::new(Reading::of(&Limits::default()))));
 
-/// How messages are read: of all apps of the process together.
+/// Limits of reading reports, for all apps of the process together.
 struct Reading {
-    /// Bytes of a message; of a longer one nothing is read.
+    /// Maximum bytes of a report; a longer one is not read.
     bytes_max: usize,
-    /// Time for all of a message.
+    /// Time for a whole report.
     time_max: Duration,
-    /// Messages at once; others are only counted.
+    /// Maximum simultaneous reports; further ones are only counted.
     at_once: usize,
-    /// Those that are being read, by app.
+    /// Reports being read, by app.
     by_app: Mutex<HashMap<String, usize>>,
 }
 
-/// A message that is being read.
+/// Permit for reading a report.
 struct Turn {
     reading: Arc<Reading>,
     app: String,
@@ -61,7 +61,7 @@ impl Drop for Turn {
     }
 }
 
-/// Says within which limits the messages of browsers are read.
+/// Sets the limits for reading reports of browsers.
 pub fn read_integrity_reports(limits: &Limits) {
     *READING.write() = Arc::new(Reading::of(limits));
 }
@@ -77,7 +77,7 @@ impl Reading {
         }
     }
 
-    /// The turn of a message, if there is one.
+    /// The permit for a report, if available.
     fn turn(self: &Arc<Self>, app: &str) -> Option<Turn> {
         let mut by_app = self.by_app.lock();
         let all = by_app.values().fold(0, |all: usize, count| all.saturating_add(*count));
@@ -91,7 +91,7 @@ impl Reading {
 }
 
 impl Handler {
-    /// Reads a message, if that was decided, and answers it. It is counted whatever is in it.
+    /// Reads and answers a report, if decided so. The report is counted whatever its content.
     pub(super) async fn reported<B>(&self, decision: Decision, request: &mut Request<B>, host: &str) -> Decision
     where
         B: Body<Data = Bytes> + Unpin,
@@ -118,7 +118,7 @@ impl Handler {
     }
 }
 
-/// The body; `None` of one that is too long, too slow or broken.
+/// The body; `None` if too long, too slow or broken.
 async fn read<B>(request: &mut Request<B>, &Reading { bytes_max, time_max, .. }: &Reading) -> Option<Vec<u8>>
 where
     B: Body<Data = Bytes> + Unpin,

@@ -1,12 +1,12 @@
-//! What is protected is for its visitor alone: no shared cache keeps it, no search engine lists it, and it becomes no
+//! Restricts protected responses to their visitor: no storage in shared caches, no search engine entry, no use as a
 //! dictionary.
 
 use http::header::{CACHE_CONTROL, EXPIRES, HeaderName, LINK, VARY};
 use http::{HeaderMap, HeaderValue};
 
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
-/// Fields by which caches in front of the edge would keep an answer in spite of its `Cache-Control` (RFC 9213, and
-/// those of nginx and of providers), or have it be something else.
+/// Fields that would let caches in front of the edge store a response despite its `Cache-Control` (RFC 9213, nginx,
+/// providers), or change its meaning.
 const OF_CACHES: [HeaderName; 10] = [
     EXPIRES,
     HeaderName::from_static("cdn-cache-control"),
@@ -20,8 +20,8 @@ const OF_CACHES: [HeaderName; 10] = [
     HeaderName::from_static("x-accel-redirect"),
 ];
 
-/// Keeps an answer with its visitor, whatever the site or a backend says. The tag stays: the visitor's own browser
-/// may ask whether it still has the same.
+/// Makes a response private to its visitor, whatever the site or a backend sets. The tag stays: the visitor's own
+/// browser may revalidate.
 pub(super) fn keep(headers: &mut HeaderMap) {
     let is_never_stored = headers.get_all(CACHE_CONTROL).iter().any(|value| {
         let mut words = value.as_bytes().split(|byte| *byte == b',');

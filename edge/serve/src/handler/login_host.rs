@@ -1,10 +1,12 @@
-//! The hostname where visitors of what is protected log in, `[names] login`: it takes the passwords of accounts, or
-//! sends browsers to the provider of `[oidc]` and takes them back.
+//! The hostname where visitors of protected content log in, `[names] login`: takes the passwords of accounts, or sends
+//! browsers to the provider of `[oidc]` and back.
 //!
-//! Who has logged in there is known at the next hostname, by a cookie of this one: see `access/people.rs`.
+//! A cookie of the login hostname makes a logged-in person known at the next protected hostname: see
+//! `access/people.rs`.
 //!
-//! No app sees what is typed there. The provider knows this one address, and codes come to no hostname of an app. A
-//! login is of the browser that has the cookie of this hostname, which holds its secret and what it is for.
+//! No app sees a password typed there. The provider knows only the login hostname, and no hostname of an app receives
+//! codes. A login belongs to the browser with the login hostname's cookie, which holds the secret and the purpose of
+//! the login.
 
 use std::net::IpAddr;
 
@@ -29,7 +31,7 @@ use crate::live::Restriction;
 use devanture_base::clock;
 use devanture_http::Fields;
 
-/// Seconds for which the way back to the protected hostname is good.
+/// Seconds for which the way back to the protected hostname is valid.
 const ENTRY_S: u64 = 60;
 const ENDED: &str = "This login has ended, or never began here.";
 const NOT_LOGGED_IN: &str = "The login did not succeed.";
@@ -41,7 +43,7 @@ const WRONG: &str = "The account or the password is wrong.";
 const NO_PROVIDER: &str = "The service that people log in at cannot be reached just now. Try again in a moment.";
 
 impl Handler {
-    /// The answer to a step of a login.
+    /// The response to a step of a login.
     pub(super) async fn logging_in<B>(
         &self,
         visitors: &Visitors,
@@ -70,7 +72,7 @@ impl Handler {
             AtLogin::Logout if is_of_own_page(request.headers(), authority) => {
                 with_cookie(logout_page(None, Some(LOGGED_OUT)), cookie_named(PERSON_COOKIE, "", 0))
             }
-            // No other site's page logs anybody out.
+            // A page of another site must not log a person out.
             AtLogin::Person | AtLogin::Logout => {
                 let person = self.person(visitors, request.headers(), None).await;
                 logout_page(person.as_ref().map(|person| person.name.as_str()), None)
@@ -78,8 +80,8 @@ impl Handler {
         }
     }
 
-    /// Has browsers come to the login's hostname by HTTPS alone, where strangers trust its certificate, as to hostnames
-    /// of apps' own: passwords are typed there.
+    /// Makes browsers use HTTPS for the login hostname, if its certificate is publicly trusted, as for custom
+    /// hostnames: passwords are typed there.
     pub(super) fn keep_to_https(&self, decision: &mut Decision, host: &str) {
         if let Decision::Small(answer) = decision
             && (self.trusted)(host)
@@ -99,7 +101,7 @@ impl Handler {
         let Some((ticket, restriction)) = self.requested(&text) else {
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
-        // A page that has this one in a frame, or reads it by a script, learns nothing of who is logged in.
+        // A page that frames the login page, or reads the page by a script, must not learn the logged-in person.
         let person = match opens_page(headers) {
             true => self.person(visitors, headers, Some(&ticket.app)).await,
             false => None,
@@ -107,7 +109,7 @@ impl Handler {
         let person = person.filter(|person| person.mode == restriction.mode);
         if restriction.mode == Protection::Accounts {
             return match person {
-                // It goes on by a click, and not by itself: no site learns unseen that somebody of its team is there.
+                // A click is required, so that no site learns unseen that a member of its team visits.
                 Some(person) if person.may_see => self.person_page((&text, &ticket), &person.name),
                 Some(_) => self.account_page((&text, &ticket), Some(NO_RIGHTS), Refused::Protected, None),
                 None => self.account_page((&text, &ticket), None, Refused::Protected, None),
@@ -142,10 +144,10 @@ impl Handler {
             (Some(secret.state()) == state).then_some((secret, text))
         });
         let found = known.and_then(|(secret, text)| Some((secret, self.requested(text)?)));
-        // The cookie is the browser's to make up: what is for accounts is not for the provider.
+        // The browser could forge the cookie: a request for an account login must not pass to the provider.
         let found = found.filter(|(_, (_, restriction))| restriction.mode == Protection::Oidc);
         let Some((secret, (ticket, restriction))) = found else {
-            // Whatever login the browser has begun goes on.
+            // A login that the browser has begun stays valid.
             return page(Form::Elsewhere(None), Some(ENDED), Refused::Protected);
         };
         let Some(code) = parameter(query, "code") else {
@@ -161,7 +163,7 @@ impl Handler {
                 let cookie = self.person_cookie(visitors, &person, ends_s).await;
                 with_cookie(ended(self.sent_back(ticket, &restriction, (None, ends_s))), cookie)
             }
-            // Nothing was sent, so that the same code can be sent again.
+            // The code was not sent to the provider, so the same code can be sent again.
             Err(unconfirmed @ (Unconfirmed::Unavailable | Unconfirmed::Limited { .. })) => {
                 self.not_let_in(unconfirmed, &ticket)
             }
@@ -169,8 +171,8 @@ impl Handler {
         }
     }
 
-    /// The answer to the name and the password of an account, or to the button of somebody who is logged in. What was
-    /// typed by another site's page is not looked at.
+    /// The response to the name and password of an account, or to the button of a logged-in person. A form of another
+    /// site's page is not read.
     async fn entered_account(
         &self,
         visitors: &Visitors,
@@ -189,7 +191,7 @@ impl Handler {
         match form.step.as_str() {
             GO_ON => {
                 let person = self.person(visitors, headers, Some(&ticket.app)).await;
-                // The one whose name the page had.
+                // The person whose name the page showed.
                 let person = person.filter(|person| person.name == form.login && person.may_see);
                 return match person.filter(|person| person.mode == Protection::Accounts) {
                     Some(person) => {
@@ -220,7 +222,7 @@ impl Handler {
         }
     }
 
-    /// The page where the name and the password of an account are entered, with the seconds until they may be again.
+    /// The page for the name and password of an account, with the seconds until the next attempt.
     fn account_page(
         &self,
         (text, ticket): (&str, &Ticket),
@@ -232,13 +234,13 @@ impl Handler {
         page_again(Form::Account { request: text, host: &ticket.host, origin: &origin }, notice, refused, retry_s)
     }
 
-    /// The page where somebody who is logged in goes on by a click.
+    /// The page where a logged-in person continues by a click.
     fn person_page(&self, (text, ticket): (&str, &Ticket), name: &str) -> Decision {
         let origin = self.live.domains().url(&ticket.host);
         page(Form::Person { request: text, host: &ticket.host, origin: &origin, name }, None, Refused::Protected)
     }
 
-    /// Who is logged in here with this browser, and whether they may see an app.
+    /// The person logged in with the browser, and whether the person may see the app.
     async fn person(&self, visitors: &Visitors, headers: &HeaderMap, app: Option<&AppName>) -> Option<LoggedInPerson> {
         let (host, now_s) = (self.live.domains().login()?, clock::now_ms() / 1_000);
         for text in cookie_values(Fields::Map(headers), PERSON_COOKIE, PERSON_BYTES_MAX) {
@@ -249,8 +251,8 @@ impl Handler {
         None
     }
 
-    /// The cookie by which a person is logged in here. Where there can be none, each hostname needs a login of its own,
-    /// and the person who was logged in before in this browser is so no more.
+    /// The cookie that keeps a person logged in at the login hostname. If the cookie cannot be made, each hostname
+    /// needs its own login, and the browser's previous person is logged out.
     async fn person_cookie(&self, visitors: &Visitors, person: &Person, ends_s: u64) -> Option<HeaderValue> {
         match visitors.accounts.seal_person(person, self.live.domains().login()?, ends_s).await {
             Some(text) => cookie_named(PERSON_COOKIE, &text, ends_s.saturating_sub(clock::now_ms() / 1_000)),
@@ -258,14 +260,13 @@ impl Handler {
         }
     }
 
-    /// The request that a text is, if its hostname still is there.
+    /// The request of a text, if its hostname still exists.
     fn requested(&self, text: &str) -> Option<(Ticket, std::sync::Arc<Restriction>)> {
         let now_s = clock::now_ms() / 1_000;
         Ticket::open(Purpose::Request, text, &self.live, now_s).filter(|(ticket, _)| ticket.is_there(&self.live))
     }
 
-    /// Sends a visitor who is logged in back to the protected hostname: with an account of that mark, or at the
-    /// provider.
+    /// Redirects a logged-in visitor to the protected hostname: with an account of the given mark, or by the provider.
     fn sent_back(
         &self,
         ticket: Ticket,
@@ -279,7 +280,7 @@ impl Handler {
         entered(&format!("{url}{LOGIN_PATH}?ticket={sealed}"), [])
     }
 
-    /// The page for a visitor who is not let in, with the way back to where the login began.
+    /// The page for a visitor without access, with the way back to the start of the login.
     fn not_let_in(&self, unconfirmed: Unconfirmed, ticket: &Ticket) -> Decision {
         let (refused, notice) = match unconfirmed {
             Unconfirmed::Limited { .. } => (Refused::TooManyAttempts, Refused::TooManyAttempts.row().1),
@@ -296,18 +297,18 @@ impl Handler {
     }
 }
 
-/// Logs that somebody who is logged in opens a further hostname.
+/// Logs that a logged-in person opens a further hostname.
 fn log_going_on(person: &LoggedInPerson, ticket: &Ticket, from: IpAddr) {
     let (app, person) = (ticket.app.as_str(), person.name.as_str());
     tracing::info!(target: "audit", app, person, %from, "a visitor who is logged in goes on");
 }
 
-/// The same answer, which ends the login that this browser has begun.
+/// The decision, ending the login that the browser has begun.
 fn ended(decision: Decision) -> Decision {
     with_cookie(decision, cookie("", 0))
 }
 
-/// The same answer, which sets a cookie, if there is one.
+/// The decision with a cookie, if any.
 fn with_cookie(mut decision: Decision, cookie: Option<HeaderValue>) -> Decision {
     if let (Decision::Small(answer), Some(cookie)) = (&mut decision, cookie) {
         answer.headers.append(SET_COOKIE, cookie);
@@ -315,12 +316,12 @@ fn with_cookie(mut decision: Decision, cookie: Option<HeaderValue>) -> Decision 
     decision
 }
 
-/// The time in so many seconds, in seconds since 1970 UTC.
+/// The time in `seconds` seconds, in seconds since 1970 UTC.
 fn ends_in(seconds: u64) -> u64 {
     (clock::now_ms() / 1_000).saturating_add(seconds)
 }
 
-/// Whether a browser opens the page in a window of its own, as far as it says so.
+/// Returns true if a browser opens the page in a window of its own, by its fetch metadata.
 fn opens_page(headers: &HeaderMap) -> bool {
     let is = |name: &str, expected: &[u8]| headers.get(name).is_none_or(|value| value.as_bytes() == expected);
     is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document")

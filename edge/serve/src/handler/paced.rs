@@ -1,4 +1,4 @@
-//! A body that waits for its turn among those of its app, where the bytes that an app sends in a second are limited.
+//! Body that waits for its turn among the bodies of its app, for apps with a limit of bytes per second.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use super::body::{Body, Error};
 use crate::version::{Traffic, Turn};
 use devanture_http::{FRAME_BYTES, ResponseBody};
 
-/// Ends at the time of a piece, or as soon as the limit changes; says whether its time has come.
+/// Ends at the send time of a piece, or as soon as the limit changes; true if the send time has come.
 type Wait = Pin<Box<dyn Future<Output = bool>>>;
 
-/// Pieces of a body, each of which is booked before it is sent.
+/// Pieces of a body, each booked before being sent.
 pub(super) struct Paced {
     body: Body,
     traffic: Arc<Traffic>,
-    /// What came of the body and was not sent yet.
+    /// Unsent bytes of the body.
     held: Bytes,
-    /// How much of it is booked.
+    /// Booked bytes among the unsent.
     booked: usize,
-    /// Until it may be sent.
+    /// Wait for the send time.
     wait: Option<Wait>,
 }
 
@@ -32,13 +32,13 @@ impl Paced {
         Self { body, traffic, held: Bytes::new(), booked: 0, wait: None }
     }
 
-    /// Books the next piece of what is held.
+    /// Books the next piece of the unsent bytes.
     fn book(&mut self, bytes: usize) {
         self.booked = bytes;
         self.wait = self.traffic.book(bytes).map(wait);
     }
 
-    /// The piece that was booked, when its time has come.
+    /// The booked piece, once its send time has come.
     fn poll_booked(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
         while let Some(wait) = &mut self.wait {
             if ready!(wait.as_mut().poll(context)) {
@@ -156,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_beyond_the_pace_waits_for_its_time() {
         let traffic = traffic(1_000_000_000);
-        // A minute is booked by others.
+        // Other bodies have booked a minute.
         let _others = traffic.book(60_000_000_000).unwrap();
         let mut body = Body::full(Bytes::from_static(b"later")).paced(Arc::clone(&traffic));
         let polled = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some(5));
     }
 
-    /// Each stream that was reset left its bytes booked: a few thousand of them kept an app silent for hours.
+    /// Regression: each reset stream left its bytes booked, and a few thousand resets silenced an app for hours.
     #[tokio::test]
     async fn bodies_that_are_dropped_before_their_time_keep_no_other_one_waiting() {
         let traffic = traffic(1_000);
@@ -186,7 +186,7 @@ mod tests {
                 Body::full(Bytes::from_static(b"an hour later")).paced(traffics.of(&"shop".parse().unwrap()));
             let polled = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
             assert!(polled.is_pending());
-            // Woken by the change alone: the rest is polled before it.
+            // The change alone wakes the body, whose rest is polled before.
             let rest = tokio::time::timeout(std::time::Duration::from_secs(5), body.collect());
             let (rest, ()) = tokio::join!(rest, async { traffics.set_limits(&limits(after)) });
             assert_eq!(rest.expect("it waits").unwrap().to_bytes(), "an hour later");

@@ -1,4 +1,4 @@
-//! A paused environment: what it still answers, and its maintenance page.
+//! A paused environment: the paths still answered, and the maintenance page.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use super::respond;
 use crate::live::{Current, HostEntry};
 use crate::version::Version;
 
-/// Nothing of the page asks for anything.
+/// The page loads no resource.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// Why a request for a paused environment is refused; `None` if it goes on answering that path.
+/// The refusal of a request to a paused environment; `None` for a path that stays open.
 pub(super) fn refusal(
     head: &Head<'_>,
     entry: &HostEntry,
@@ -32,7 +32,7 @@ pub(super) fn refusal(
     let answers_on = match OwnPath::of(head.path) {
         Some(OwnPath::Env | OwnPath::Release) => true,
         Some(OwnPath::Status) => current.is_some_and(|current| current.version.status_page),
-        // A dictionary is made of pages, which are paused, and a link leads to one.
+        // A dictionary is made of pages, which are paused, and a link leads to a page.
         Some(OwnPath::Dictionary(_) | OwnPath::Integrity | OwnPath::Share) | None => false,
     };
     if answers_on || leaves_open(pause, head, current.map(|current| &*current.version)) {
@@ -42,9 +42,9 @@ pub(super) fn refusal(
     Some(Refusal { current, paused, custom_host: entry.custom, ..Refused::Paused.into() })
 }
 
-/// Whether the path belongs to those that go on answering: as routes are compared, so that what is asked of a backend
-/// is what was allowed. Another spelling of such a path is let through, to be redirected, and so is every address of a
-/// page that was allowed by one of them: the page's own place may be another one in each version.
+/// Returns true if the path stays open: compared like routes, so that a backend gets only the allowed paths. Another
+/// spelling of an open path is let through to be redirected, as is every address of a page with an allowed address: the
+/// canonical address may differ between versions.
 fn leaves_open(pause: &Pause, head: &Head<'_>, version: Option<&Version>) -> bool {
     if pause.allow.is_empty() {
         return false;
@@ -63,8 +63,8 @@ fn leaves_open(pause: &Pause, head: &Head<'_>, version: Option<&Version>) -> boo
     }
 }
 
-/// Whether `path` is an allowed page's address too: a visitor of either ends at the same file, and of neither at a
-/// backend.
+/// Returns true if `path` is another address of the allowed page: both addresses lead to the same file, and neither
+/// leads to a backend.
 fn is_same_page(version: &Version, allowed: &RoutePath, path: &str) -> bool {
     let (allowed, _) = allowed.prefix();
     if version.route(path).is_some() || version.route(allowed).is_some() {
@@ -78,17 +78,17 @@ fn is_same_page(version: &Version, allowed: &RoutePath, path: &str) -> bool {
     is_an_address && ends_at(allowed) == Some(number)
 }
 
-/// The maintenance page.
+/// The text of the maintenance page.
 pub(super) fn sentence(pause: &Pause) -> &str {
     pause.message.as_deref().unwrap_or(Refused::Paused.row().1)
 }
 
-/// Says when to come again.
+/// Adds `Retry-After`.
 pub(super) fn add_fields(pause: &Pause, headers: &mut HeaderMap) {
     headers.insert(RETRY_AFTER, HeaderValue::from(pause.retry_after_s));
 }
 
-/// The page for a site that has none of its own.
+/// The page for a site without its own.
 pub(super) fn page(pause: &Pause) -> Response<Body> {
     let text = html_text::escaped(sentence(pause));
     let page = format!(

@@ -1,5 +1,5 @@
-//! Which version a visitor is held on (`pin = "session"`): that of the first page, for as long as the visitor comes,
-//! the edge keeps it, and nobody went back from it.
+//! Pins visitors to a version (`pin = "session"`): the version of the visitor's first page, while the visitor keeps
+//! coming, the edge keeps the version, and no rollback from the version has happened.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::version::Version;
 
 /// The version that a visitor gets.
 pub(super) enum Side<'c> {
-    /// One that the pointer names.
+    /// A version of the pointer, live or canary.
     Pointed(&'c Arc<Current>),
-    /// One that was live before.
+    /// An earlier live version.
     Earlier(Arc<Current>),
 }
 
@@ -32,30 +32,30 @@ impl Deref for Side<'_> {
     }
 }
 
-/// What a visitor's cookie says.
+/// Content of a visitor's pin cookie.
 #[derive(Default)]
 pub(super) struct Held<'c> {
-    /// The version that the visitor is held on.
+    /// The version that the visitor is pinned to.
     pub(super) side: Option<Side<'c>>,
-    /// Whether the answer gives a cookie.
+    /// The cookie that the response sets.
     pub(super) gives: Gives,
 }
 
-/// Whether an answer gives the cookie.
+/// The pin cookie that a response sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Gives {
-    /// To a browser that comes first.
+    /// A first cookie, to a new browser.
     #[default]
     First,
-    /// The same once more, for the visitor came again.
+    /// The same cookie with a new lifetime, to a returning visitor.
     Again,
-    /// That of another version, for the one that the visitor was held on holds nobody any longer.
+    /// A cookie for another version, since the pinned version holds no visitors any longer.
     Next,
-    /// It does not.
+    /// No cookie.
     Nothing,
 }
 
-/// Looks up what a visitor is held on; `None` while that is not loaded.
+/// Looks up the version that a visitor is pinned to; `None` while the version is not loaded.
 pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pins), place: &Place) -> Option<Held<'c>> {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
     let value = head.fields.get_all(&COOKIE).find_map(|cookies| cookie(cookies, PIN_COOKIE));
@@ -68,9 +68,9 @@ pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pin
     let side = pointed.or_else(|| place.pinned((current, pins), pin.version).map(Side::Earlier));
     let gives = match &side {
         None if place.is_loading_pinned(pins, pin.version) => return None,
-        // Another node gave it, which knows of a switch already that comes to this one in a moment.
+        // The cookie is of another node, which already knows of a switch that reaches the local node in a moment.
         None if pin.is_ahead(now_s, pins.since_ms()) => Gives::Nothing,
-        // Also where a script of an open page sends the request: who has sent a cookie keeps cookies.
+        // Also for requests by a script of an open page: a client that has sent a cookie stores cookies.
         None => Gives::Next,
         Some(_) if pin.is_due(now_s, pins.idle_s) => Gives::Again,
         Some(_) => Gives::Nothing,
@@ -78,14 +78,14 @@ pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pin
     Some(Held { side, gives })
 }
 
-/// The version that the pointer names, live or the canary, whose id begins with `short`.
+/// The version of the pointer, live or canary, whose id begins with `short`.
 fn pointed<'c>(current: &'c Arc<Current>, short: &[u8]) -> Option<&'c Arc<Current>> {
     let canary = current.canary.as_ref().map(|canary| &canary.next);
     [Some(current), canary].into_iter().flatten().find(|side| side.version.id.is_short(short))
 }
 
 impl Pins {
-    /// The cookie that holds a visitor on a version from now on.
+    /// The cookie that pins a visitor to a version from now on.
     pub(super) fn cookie(&self, version: &Version, now_s: u64) -> Option<HeaderValue> {
         HeaderValue::try_from(set_cookie(&version.id.short(), self.since_ms(), now_s, self.idle_s)).ok()
     }

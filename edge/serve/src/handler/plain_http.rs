@@ -1,4 +1,4 @@
-//! Plain HTTP: every request is sent on to HTTPS, but for the proofs that certificate authorities look for.
+//! Plain HTTP: every request is redirected to HTTPS, except for the challenges of certificate authorities.
 
 use devanture_site::decide::with_query;
 use devanture_site::target;
@@ -12,10 +12,10 @@ use super::refused::Refused;
 use super::{respond, well_known};
 use crate::live::{Found, HostEntry, Live};
 
-/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
-/// canonical hostname where there is one. A host that nobody here has is sent nowhere. An authority that looks for the
-/// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path, and for a name that the edge gives
-/// nothing else.
+/// Answers a request over plain HTTP: a redirect to the same address over HTTPS, with the method unchanged (308), at
+/// the canonical hostname if set. An unknown host is not redirected. An authority that looks for the proof of a name
+/// (RFC 8555 §8.3) gets the result of `proof` for a host and a path, and no redirect for a name that belongs to the
+/// edge.
 pub async fn to_https(
     request: &Request<Incoming>,
     live: &Live,
@@ -34,12 +34,12 @@ pub async fn to_https(
     }
     let found = live.find(&host, |found| match found {
         Found::Nobody => None,
-        // To the canonical hostname at once: one redirect does for both.
+        // Directly to the canonical hostname: one redirect instead of two.
         Found::Place(HostEntry { canonical: Some(canonical), .. }) => Some(canonical.to_string()),
         Found::Place(_) | Found::Preview(_) | Found::Hidden(_) => Some(host.to_string()),
     });
     let Some(to) = found else { return respond::refused(Refused::UnknownHost) };
-    // An authority follows redirects, also to a hostname of the app's own, where the app would answer it.
+    // An authority follows redirects, also to a custom hostname, where the app would answer the challenge.
     if well_known::leads_to_edges_proof(request.uri().path(), &host, live) {
         return respond::refused(Refused::NotFound);
     }

@@ -1,4 +1,4 @@
-//! Why the edge itself answers with an error: the one table from reason to status and sentence.
+//! Errors of the edge: the single table from reason to status and sentence.
 
 use devanture_site::decide;
 use devanture_site::target::TargetError;
@@ -7,65 +7,65 @@ use crate::live::LoadError;
 use crate::proxy::{self, Phase};
 use crate::version;
 
-/// Why the edge itself answers with an error.
+/// Reason of an error of the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// The app has as many requests under way as it may.
+    /// The app has reached the limit of simultaneous requests.
     AppBusy,
     /// No host, or more than one.
     BadHost,
-    /// A backend could not be reached, or sent no HTTP answer.
+    /// A backend could not be reached, or sent no HTTP response.
     BackendFailed,
     /// A backend took too long.
     BackendSlow,
     /// No connection to a backend is free.
     BackendBusy,
-    /// The request cannot be forwarded as it is.
+    /// The request cannot be forwarded unchanged.
     BadRequest,
-    /// The request's target cannot be read.
+    /// The request's target cannot be parsed.
     BadTarget,
     /// The request's body is too long.
     BodyTooLarge,
-    /// The client rested too long within its body.
+    /// The client stalled too long within the body.
     ClientSlow,
-    /// The request came back to an edge again and again.
+    /// The request came back to an edge repeatedly.
     Loop,
-    /// Files do not have this method.
+    /// Files do not support the method.
     MethodNotAllowed,
-    /// Nobody has this method.
+    /// The method is unknown.
     MethodUnknown,
-    /// The connection was made for another host, and its certificate is not good for this one.
+    /// The connection's certificate is not valid for the host of the request.
     Misdirected,
     /// No file.
     NotFound,
-    /// The target is not one of `https`, as all are that are served over TLS.
+    /// The scheme of the target is not `https`, the only scheme served over TLS.
     NotHttps,
-    /// A preview does not fit into the memory budget of its app.
+    /// A preview does not fit into the memory budget of the app.
     OverMemory,
     /// The environment is paused.
     Paused,
-    /// A precondition of the client does not hold.
+    /// A precondition of the client fails.
     PreconditionFailed,
     /// Too many requests wait for previews of the app.
     PreviewsBusy,
-    /// The visitor may not see what is protected.
+    /// The visitor may not see the protected content.
     Protected,
-    /// None of the ranges lies within the representation, of this length.
+    /// No range lies within the representation, of the given length.
     RangeNotSatisfiable(u64),
     /// The target is too long.
     TargetTooLong,
-    /// There were too many attempts to enter a password.
+    /// Too many attempts to enter a password.
     TooManyAttempts,
-    /// The site lets only some see this.
+    /// The site restricts access to the path.
     Unauthorised,
     /// The live version cannot be served.
     Unavailable,
-    /// Nobody here has this host.
+    /// The host is unknown.
     UnknownHost,
 }
 
 impl Refused {
-    /// Every one of them, in the order of their names; the length is an example.
+    /// All reasons, in the order of their names; the length is an example.
     pub const ALL: [Self; 26] = [
         Self::AppBusy,
         Self::BackendBusy,
@@ -175,7 +175,7 @@ impl From<&proxy::Error> for Refused {
             | proxy::Error::Forbidden(_)
             | proxy::Error::NoAddress(_)
             | proxy::Error::Tls(_) => Self::BackendFailed,
-            // RFC 9112 §8: a client that broke off a request may still read an answer.
+            // RFC 9112 §8: a client that aborted a request may still read the response.
             proxy::Error::BadRequest(_) | proxy::Error::Cancelled => Self::BadRequest,
             proxy::Error::Loop(_) => Self::Loop,
             proxy::Error::NotImplemented(_) => Self::MethodUnknown,
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn every_refusal_is_in_the_list() {
         use Refused as R;
-        // A new one does not compile until it has its place here, and then fails until it is in the list.
+        // Exhaustive: a new reason does not compile without a place here, and then fails until listed.
         let place = |refused: R| match refused {
             R::AppBusy => 0,
             R::BackendBusy => 1,

@@ -1,5 +1,5 @@
-//! A request for something of a version, once it is decided which file, backend or address answers: the representation,
-//! preconditions and ranges of a file, and the fields that rules change.
+//! A request for content of a version, after the choice of file, backend or address: the representation, preconditions
+//! and ranges of a file, and the fields that rules change.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,24 +30,24 @@ static IF_UNMODIFIED_SINCE: Name = Name::of("if-unmodified-since");
 static RANGE: Name = Name::of("range");
 static SERVICE_WORKER: Name = Name::of("service-worker");
 pub(super) const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
-/// Fields that request less than all of a file.
+/// Fields that request less than a whole file.
 pub(super) const CONDITIONS: Names =
     Names::of(&["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"]);
 pub(super) const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// A request for something of a version.
+/// A request for content of a version.
 pub(super) struct SiteRequest<'a, 'r> {
     pub(super) head: &'a Head<'r>,
     pub(super) current: &'a Arc<Current>,
     pub(super) custom_host: bool,
-    /// The path in its normal form, decoded.
+    /// The normalized path, decoded.
     pub(super) path: &'a str,
-    /// Dependencies of rules, whether or not they applied.
+    /// Dependencies of rules, whether or not the rules applied.
     pub(super) varies: Varies,
 }
 
 impl SiteRequest<'_, '_> {
-    /// A field as one value, however many lines it came in.
+    /// A field as one value, joined from all its lines.
     #[inline]
     pub(super) fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
         self.head.fields.joined(name)
@@ -56,7 +56,7 @@ impl SiteRequest<'_, '_> {
     pub(super) fn refuse(&self, refused: Refused) -> Decision {
         let ruled = match refused {
             Refused::NotFound => self.ruled(Access::Everybody),
-            // A page of another origin reads these as it reads the file (Fetch Standard, section 3.2).
+            // A page of another origin reads these responses like the file (Fetch Standard, section 3.2).
             Refused::MethodNotAllowed
             | Refused::MethodUnknown
             | Refused::PreconditionFailed
@@ -67,26 +67,26 @@ impl SiteRequest<'_, '_> {
         Decision::Refuse(Refusal { current, ruled, custom_host: self.custom_host, ..refused.into() })
     }
 
-    /// The methods of a file. A preflight is answered by what rules say for the path: it asks for nothing else.
+    /// The methods of a file. A preflight is answered by the rules for the path alone.
     pub(super) fn methods(&self) -> Decision {
         options(self.current, self.custom_host, self.ruled_at_path())
     }
 
-    /// Sends the visitor to `location`; rules may change the fields of that if it is the site's own doing.
+    /// Redirects the visitor to `location`; rules may change the fields if the redirect is the site's own.
     pub(super) fn redirect(&self, status: u16, location: &str, is_by_site: bool) -> Decision {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::TEMPORARY_REDIRECT);
-        // A site has no say about one that nobody may keep.
+        // Rules must not make a redirect with a secret cacheable.
         let is_ruled = is_by_site && without_secret_query(location).len() == location.len();
         let ruled = if is_ruled { self.ruled_redirect() } else { HeaderRules::default() };
         let (current, custom_host) = (Some(Arc::clone(self.current)), self.custom_host);
         SmallAnswer { current, ruled, custom_host, ..SmallAnswer::redirect(status, location) }.into()
     }
 
-    /// Sends the request to a backend; a rewrite of the number `rule` may say what that sees.
+    /// Forwards the request to a backend; the rewrite of number `rule` may set the `Host` that the backend sees.
     pub(super) fn proxy(&self, number: Backend, path_and_query: Option<String>, rule: Option<u32>) -> Decision {
         let rules = &self.current.version.rules;
         let host = rule.and_then(|rule| rules.redirect_at(rule)?.host.clone());
-        // A route is the backend's, rules and all.
+        // A route belongs to the backend, so no rule of the site applies.
         let ruled = rule.map_or_else(HeaderRules::default, |_| self.ruled_backend());
         let to = ProxyTo { number, path_and_query, host };
         Decision::Proxy { current: Arc::clone(self.current), to, ruled, custom_host: self.custom_host }
@@ -159,16 +159,16 @@ impl SiteRequest<'_, '_> {
         }
     }
 
-    /// Whether the client has a representation, and gets a 304.
+    /// Returns true if the client has the representation and gets a 304.
     pub(super) fn is_known(&self, representation: &Representation) -> bool {
         matches!(self.part(representation), Ok((StatusCode::NOT_MODIFIED, _)))
     }
 
-    /// A page with a status of its own; it stands in for what was requested.
+    /// A page with a status of its own, sent in place of the requested content.
     pub(super) fn page(&self, number: u32, status: u16, access: Access) -> Decision {
         let chosen = self.current.version.file(number).and_then(|file| self.chosen(file));
         let (Some((representation, _)), Ok(status)) = (chosen, StatusCode::from_u16(status)) else {
-            // A page that stands in with an error says what is wrong with the path.
+            // Without its page, the error is a plain 404.
             return self.refuse(Refused::NotFound);
         };
         Decision::File(FileAnswer {
@@ -190,7 +190,7 @@ impl SiteRequest<'_, '_> {
         let if_none_match = self.head.fields.named(&IF_NONE_MATCH);
         let if_modified_since = self.head.fields.named(&IF_MODIFIED_SINCE);
         let if_unmodified_since = self.head.fields.named(&IF_UNMODIFIED_SINCE);
-        // No clock is asked where no date is to be read.
+        // The clock is read only if a date must be parsed.
         let has_date = if_modified_since.is_some() || if_unmodified_since.is_some();
         let preconditions = Preconditions {
             if_match: if_match.as_deref(),
@@ -202,7 +202,7 @@ impl SiteRequest<'_, '_> {
         conditional::evaluate(true, &preconditions, validators)
     }
 
-    /// Ranges are for GET alone (RFC 9110 §14.2).
+    /// Ranges apply to GET alone (RFC 9110 §14.2).
     fn range(&self, validators: &Validators<'_>, size: u64) -> RangeOutcome {
         if self.head.method != HttpMethod::GET {
             return RangeOutcome::Whole;

@@ -1,4 +1,5 @@
-//! Asks a version that is about to go live what a visitor would ask it, by the very code that answers visitors.
+//! Sends the requests of a smoke check to a version before the version goes live, by the same code that answers
+//! visitors.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -21,60 +22,60 @@ use super::{Came, Handler};
 use crate::live::{Current, Place};
 use crate::proxy::Chain;
 
-/// The `Accept` of a check: a page, if its path may be one's …
+/// The `Accept` of a check: a page, if the path may be a page.
 const PAGE: HeaderValue = HeaderValue::from_static("text/html,*/*;q=0.8");
-/// … and anything, where its path names an asset: an application's page must not stand in for that.
+/// The `Accept` of a check for an asset's path, for which an application's page must not stand in.
 const ANYTHING: HeaderValue = HeaderValue::from_static("*/*");
 /// The client, for the logs of backends.
 const PROGRAM: HeaderValue = HeaderValue::from_static(concat!("devanture-smoke/", env!("CARGO_PKG_VERSION")));
 
 /// A request to a version that is about to go live.
 pub struct SmokeQuestion {
-    /// The version, as it will be live.
+    /// The version, as live.
     pub current: Arc<Current>,
-    /// Its environment, where something is live there already.
+    /// The environment, if a version is already live there.
     pub place: Option<Arc<Place>>,
-    /// The environment's host, with its port where it is not 443.
+    /// The environment's host, with the port unless 443.
     pub authority: String,
-    /// Whether that is a hostname of the environment's own.
+    /// Whether the host is a custom hostname.
     pub custom_host: bool,
-    /// The address of the deploying client, which is that of the visitor; `None` if it is this machine itself.
+    /// The address of the deploying client, used as the visitor's; `None` for the local machine.
     pub from: Option<IpAddr>,
     /// The request.
     pub check: SmokeCheck,
-    /// So many bytes of the body are read.
+    /// Maximum bytes of the body to read.
     pub body_bytes_max: usize,
 }
 
-/// The answer of the version.
+/// The response of the version.
 #[derive(Debug)]
 pub struct SmokeAnswer {
     /// The status.
     pub status: u16,
     /// The fields: name in lower case, and value.
     pub fields: Vec<(String, Vec<u8>)>,
-    /// The body as it was sent, as far as it was read.
+    /// The body as sent, up to the bound.
     pub body: Vec<u8>,
 }
 
-/// The reason for which there is no answer.
+/// Reason for a missing response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unanswered(pub String);
 
 impl SmokeAnswer {
-    /// The values of a field, whose name has no case.
+    /// The values of a field; the name is case-insensitive.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 }
 
 impl Handler {
-    /// Asks `question`, and reads the answer as far as its bound: decided and carried out as for a visitor, after the
-    /// environment's hostname, its redirect to the canonical one and a pause, which are no version's.
+    /// Sends `question`, and reads the response up to the bound: decided and carried out as for a visitor, after the
+    /// hostname, the redirect to the canonical hostname and the pause of the environment, which belong to no version.
     ///
     /// # Errors
-    /// Where there is no whole answer.
+    /// No whole response.
     pub async fn ask_ahead(&self, question: SmokeQuestion) -> Result<SmokeAnswer, Unanswered> {
         let SmokeQuestion { current, place, authority, custom_host, from, check, body_bytes_max } = question;
         let request = request(&check.path, check.method(), &authority)
@@ -87,14 +88,14 @@ impl Handler {
             self.loader.load_target(&self.live, target).await;
             decision = decide();
         }
-        // Never this machine's own: a backend may trust that, and what it answers is shown to the one who deploys.
+        // Never the local machine's own address: a backend may trust the address, and the deployer sees the response.
         let from = from.map(Chain::direct);
         let outcome = RequestOutcome::default();
         let came = Came { from: from.as_ref(), authority: &authority, host: &host, interim: None };
         let response = self.carry_out(request, decision, &came, &outcome).await;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();
-        // One byte more tells that there is more.
+        // One byte beyond the bound shows that the body is longer.
         while bytes.len() <= body_bytes_max && check.method() == SmokeMethod::Get {
             let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
             match frame {

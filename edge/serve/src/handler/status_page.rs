@@ -1,5 +1,5 @@
-//! The page of an environment that says what is live, since when, and whether it is up: for anyone with its address, if
-//! the site wants it. It has no script, and nothing that is secret.
+//! The public page of an environment with the live version, its time and the state of the backends, if the site enables
+//! the page. The page has no script and no secret.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,13 +17,13 @@ use super::decision::{Decision, Head, SmallAnswer, StatusPage};
 use super::header_rules::HeaderRules;
 use crate::live::{Current, Place};
 
-/// Nothing of the page asks for anything, and no other page shows it within.
+/// The page loads no resource, and no page may frame the page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// The state of an environment, as its page has it.
+/// State of an environment on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Up,
@@ -49,7 +49,7 @@ impl State {
     }
 }
 
-/// The answer to a request for the page, whose body is filled in where it is sent.
+/// The response to a request for the page, whose body is written at sending.
 pub(super) fn decision(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     let accept = head.fields.joined(&ACCEPT);
     let accepts = |media_type: &str| accept.as_deref().is_some_and(|accept| contains(accept, media_type.as_bytes()));
@@ -83,7 +83,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
 }
 
-/// The body of the page; `are_up` says whether the backends take requests.
+/// The body of the page; `are_up` is true if the backends accept requests.
 pub(super) fn body(page: StatusPage, current: &Current, host: &str, are_up: bool) -> Bytes {
     let state = match (page.is_paused, are_up) {
         (true, _) => State::Paused,

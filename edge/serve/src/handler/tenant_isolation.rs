@@ -1,8 +1,7 @@
-//! Keeps with an app what its answers tell browsers to remember, whether a backend or a rule of the site says it (law
-//! 11).
+//! Confines to an app the fields that browsers remember, set by a backend or by a rule of the site (law 11).
 //!
-//! Browsers apply some fields of an answer to more than its host: to a parent that apps share, or to the names below
-//! it. What goes beyond the host is taken away wherever other apps may have names there.
+//! Browsers apply some response fields beyond the host: to a parent domain shared by apps, or to subdomains. A field
+//! that reaches beyond the host is removed wherever other apps may have names.
 
 use http::header::{ALT_SVC, SET_COOKIE, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,10 +9,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use crate::live::Neighbours;
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
-/// RFC 2965. No browser reads it any more, but it has a `Domain` too.
+/// RFC 2965. Obsolete in browsers, but with a `Domain` of its own.
 const SET_COOKIE_2: HeaderName = HeaderName::from_static("set-cookie2");
-/// Fields that can hold for all names below a host, and have nothing else to say that an app needs: reports of failures
-/// (Network Error Logging §4, Reporting API v0 §3.1), and pins of keys (RFC 7469 §2.1.3).
+/// Fields that can apply to all subdomains of a host and that no app needs: reports of failures (Network Error Logging
+/// §4, Reporting API v0 §3.1), and key pins (RFC 7469 §2.1.3).
 const OF_SUBDOMAINS: [HeaderName; 4] = [
     HeaderName::from_static("nel"),
     HeaderName::from_static("public-key-pins"),
@@ -21,11 +20,11 @@ const OF_SUBDOMAINS: [HeaderName; 4] = [
     HeaderName::from_static("report-to"),
 ];
 
-/// Confines an answer of `host` to it; `host` is in lower case, without a port.
+/// Confines a response of `host` to the host; `host` is in lower case, without a port.
 pub(super) fn confine(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
     headers.remove(SET_COOKIE_2);
-    // Where the host is served is for the edge to say: browsers would go elsewhere for it, such as to a port of the
-    // edge that is not for visitors, and try that first for as long as the field says.
+    // Only the edge advertises endpoints: browsers would follow the field elsewhere, such as to an internal port of the
+    // edge, and prefer that endpoint for the lifetime of the field.
     headers.remove(ALT_SVC);
     cookies(headers, host, neighbours);
     if neighbours == Neighbours::None {
@@ -40,16 +39,16 @@ pub(super) fn confine(headers: &mut HeaderMap, host: &str, neighbours: Neighbour
     }
 }
 
-/// Removes `Strict-Transport-Security` that a rule set where it would hold for a hostname that the app has from the
-/// edge, or whose certificate nobody else trusts: a browser that keeps it could not come back to such a one.
+/// Removes a rule's `Strict-Transport-Security` if the field would bind a hostname given by the edge or a certificate
+/// that is not publicly trusted: a browser that remembers the field could not come back to the host.
 pub(super) fn hsts(headers: &mut HeaderMap, binds_host: bool) {
     if !binds_host {
         headers.remove(STRICT_TRANSPORT_SECURITY);
     }
 }
 
-/// Removes `Domain` from every cookie that could be sent to another hostname than `host` and those below it, where
-/// these are nobody else's; without it, the cookie stays with `host` (RFC 6265 §5.3, step 6).
+/// Removes `Domain` from every cookie that could be sent to a hostname other than `host` and its subdomains, if the
+/// subdomains belong to the app alone; without the attribute, the cookie stays with `host` (RFC 6265 §5.3, step 6).
 fn cookies(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
     let is_confined = |cookie: &HeaderValue| is_confined(cookie.as_bytes(), host, neighbours);
     if headers.get_all(SET_COOKIE).iter().all(is_confined) {
@@ -62,13 +61,13 @@ fn cookies(headers: &mut HeaderMap, host: &str, neighbours: Neighbours) {
             true => Some(cookie),
             false => HeaderValue::from_bytes(&without_domain(cookie.as_bytes())).ok(),
         };
-        // One that cannot be written without its `Domain` is not sent at all.
+        // A cookie that cannot be written without its `Domain` is dropped.
         headers.extend(confined.map(|cookie| (SET_COOKIE, cookie)));
     }
 }
 
-/// Removes `Clear-Site-Data` where it would clear cookies below a domain that apps share: those of the neighbours would
-/// go too (Clear Site Data §3.1).
+/// Removes `Clear-Site-Data` if the field would clear cookies below a domain shared by apps, including those of
+/// neighbours (Clear Site Data §3.1).
 fn clearing(headers: &mut HeaderMap) {
     let clears = |value: &HeaderValue| {
         let value = value.as_bytes().to_ascii_lowercase();
@@ -79,8 +78,8 @@ fn clearing(headers: &mut HeaderMap) {
     }
 }
 
-/// Leaves `Strict-Transport-Security` to its host alone: `includeSubDomains`, and `preload`, which takes it for
-/// granted, would hold for the apps below it (RFC 6797 §6.1.2).
+/// Restricts `Strict-Transport-Security` to the host: `includeSubDomains`, and `preload`, which presupposes the former,
+/// would bind the apps below the host (RFC 6797 §6.1.2).
 fn hsts_of_host(headers: &mut HeaderMap) {
     let Some(value) = headers.get(STRICT_TRANSPORT_SECURITY) else { return };
     let parts = value.as_bytes().split(|&byte| byte == b';');
@@ -92,11 +91,11 @@ fn hsts_of_host(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a `Set-Cookie` reaches nobody but `host` and its own names below it.
+/// Returns true if a `Set-Cookie` reaches only `host` and its own subdomains.
 ///
-/// Browsers map the value of `Domain` to ASCII before they compare it: full-width letters, ideographic full stops, soft
-/// hyphens and percent-encoded bytes come out as names of others (UTS #46). So the value must be the name of `host` as
-/// it is, in ASCII, after the one leading dot that RFC 6265 §5.2.3 ignores.
+/// Browsers map the value of `Domain` to ASCII before the comparison: full-width letters, ideographic full stops, soft
+/// hyphens and percent-encoded bytes turn into names of other apps (UTS #46). So the value must equal the name of
+/// `host` in ASCII, after the one leading dot that RFC 6265 §5.2.3 ignores.
 fn is_confined(cookie: &[u8], host: &str, neighbours: Neighbours) -> bool {
     attributes(cookie).filter_map(domain).all(|domain| {
         let domain = domain.strip_prefix(b".").unwrap_or(domain);
@@ -104,12 +103,12 @@ fn is_confined(cookie: &[u8], host: &str, neighbours: Neighbours) -> bool {
     })
 }
 
-/// The parts of a cookie after its name and value. Quotes mean nothing to browsers here.
+/// The attributes of a cookie after name and value. Quotes have no meaning to browsers here.
 fn attributes(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
     cookie.split(|&byte| byte == b';').skip(1)
 }
 
-/// The value of a part that is a `Domain`.
+/// The value of a `Domain` attribute.
 fn domain(part: &[u8]) -> Option<&[u8]> {
     if !is_named(part, b"domain") {
         return None;
@@ -118,8 +117,8 @@ fn domain(part: &[u8]) -> Option<&[u8]> {
     part.get(equals + 1..).map(<[u8]>::trim_ascii)
 }
 
-/// Whether a part is called `name`, in lower case. Only its letters count: whatever a client may trim or ignore in a
-/// name makes no other one of it.
+/// Returns true if the attribute's name is `name`, in lower case. Only letters are compared: bytes that a client may
+/// trim or ignore in a name never make another name.
 fn is_named(part: &[u8], name: &[u8]) -> bool {
     let letters = part.iter().take_while(|&&byte| byte != b'=').filter(|byte| byte.is_ascii_alphabetic());
     letters.map(u8::to_ascii_lowercase).eq(name.iter().copied())
@@ -138,7 +137,7 @@ mod tests {
 
     const HOST: &str = "shop.example.app";
 
-    /// The confined value of a field of an answer of `host`.
+    /// The confined value of a field of a response of `host`.
     fn left(name: HeaderName, value: &[u8], host: &str, neighbours: Neighbours) -> Option<Vec<u8>> {
         let mut headers = HeaderMap::new();
         headers.append(name.clone(), HeaderValue::from_bytes(value).unwrap());
@@ -187,7 +186,7 @@ mod tests {
             ("a=1; \u{a0}Domain\u{a0}=example.app", "a=1"),
             ("a=1; \"Domain\"=example.app", "a=1"),
             ("a=\u{e9}; Domain=example.app; Path=/", "a=\u{e9}; Path=/"),
-            // What browsers map to `example.app`, or to the host itself.
+            // Values that browsers map to `example.app`, or to the host itself.
             ("a=1; Domain=\u{ff45}xample.app", "a=1"),
             ("a=1; Domain=example\u{3002}app", "a=1"),
             ("a=1; Domain=example\u{ff0e}app", "a=1"),
@@ -208,7 +207,7 @@ mod tests {
             assert_eq!(all, [b"first=1", confined.as_bytes()], "{cookie}");
             assert!(!headers.contains_key(SET_COOKIE_2));
         }
-        // Bytes that are no UTF-8.
+        // Invalid UTF-8.
         let cookie = left(SET_COOKIE, b"a=1; Domain=exa\xadmple.app", HOST, Neighbours::Beside);
         assert_eq!(cookie.as_deref(), Some(b"a=1".as_slice()));
     }

@@ -1,4 +1,4 @@
-//! A visitor of something protected, and the paths that are for visitors.
+//! Visitors of protected content, and the paths for visitors.
 
 use std::sync::Arc;
 
@@ -8,66 +8,66 @@ use percent_encoding::percent_decode_str;
 
 use crate::live::Restriction;
 
-/// Where the form of the page is sent to, and where logins begin and end.
+/// Target of the page's form, and start and end of logins.
 pub(super) const LOGIN_PATH: &str = "/.well-known/devanture/login";
-/// Where a person sees as whom they are logged in, and logs out, at the hostname where visitors log in.
+/// Page of the login hostname that shows the logged-in person and logs the person out.
 pub(super) const LOGOUT_PATH: &str = "/.well-known/devanture/logout";
-/// Where the provider of `[oidc]` sends browsers back to, at the hostname where visitors log in.
+/// Callback of the `[oidc]` provider, at the login hostname.
 pub(super) const CALLBACK_PATH: &str = "/.well-known/devanture/callback";
-/// Where share links lead to, with their text in the query.
+/// Target of share links, with the link's text in the query.
 pub const SHARE_PATH: &str = "/.well-known/devanture/share";
-/// The parameter of the query that holds the text of a link.
+/// The query parameter with the text of a link.
 pub const SHARE_PARAMETER: &str = "link=";
 
-/// A visitor who has to be looked up.
+/// A visitor who must be looked up.
 pub struct Visitor(pub(super) Kind);
 
-/// Where a visitor is.
+/// Kind of a visitor by the requested hostname.
 pub(super) enum Kind {
-    /// At something protected.
+    /// At protected content.
     Protected(AtProtected),
-    /// At the hostname where visitors log in.
+    /// At the login hostname.
     Login(AtLogin),
 }
 
-/// A visitor of something protected.
+/// A visitor of protected content.
 pub(super) struct AtProtected {
     pub(super) restriction: Arc<Restriction>,
     pub(super) target: ShareTarget,
     pub(super) step: Step,
 }
 
-/// How a visitor is looked up.
+/// Evidence by which a visitor is looked up.
 pub(super) enum Step {
-    /// By a form, which is the body.
+    /// A form, in the body.
     Form,
-    /// By a token of the app.
+    /// A token of the app.
     Token(Secret),
 }
 
 /// A step of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AtLogin {
-    /// It begins.
+    /// Start.
     Begin,
-    /// The browser comes back from the provider.
+    /// Return of the browser from the provider.
     Back,
-    /// The name and the password of an account, in a form; or that the login of before is to count.
+    /// Form with the name and password of an account, or with the consent to use the previous login.
     Form,
-    /// Who is logged in?
+    /// Page that shows the logged-in person.
     Person,
-    /// They log out.
+    /// Logout.
     Logout,
 }
 
-/// Below it are all of them.
+/// Common prefix of all paths above.
 const FOLDER: &str = "/.well-known/devanture/";
 
-/// Whether the query of a request for `path`, as it was sent, has secrets of visitors: what share links and logins are
-/// known by.
+/// Returns true if the query of a request for `path`, as sent, may contain secrets of visitors: texts of share links or
+/// logins.
 ///
-/// Any spelling of such a path counts, also one that is redirected or has something behind it, as programs that find
-/// addresses in texts make them: the secret is good at the right one.
+/// Any spelling of a secret path counts, also a redirected one or one with a suffix, as programs that find addresses in
+/// text produce: the secret is valid at the right path.
 pub(super) fn has_secret_query(path: &str) -> bool {
     let is_below = |path: &str| {
         let folder = path.as_bytes().get(..FOLDER.len());
@@ -76,7 +76,7 @@ pub(super) fn has_secret_query(path: &str) -> bool {
     match target::normalise(path, usize::MAX) {
         Target::Normal(path) => is_below(&path),
         Target::Redirect(path) => is_below(&path),
-        // Nothing answers it, and clients may still have meant the right one.
+        // No resource answers the path, but clients may have meant the right path.
         Target::Refuse(_) => {
             let decoded = percent_decode_str(path).decode_utf8_lossy().replace('\\', "/");
             decoded.to_ascii_lowercase().contains("/devanture/")
@@ -84,7 +84,8 @@ pub(super) fn has_secret_query(path: &str) -> bool {
     }
 }
 
-/// The text of an address without a query that has secrets of visitors. It may be one of any host, or a path alone.
+/// The address without a query that contains secrets of visitors. The address may be absolute, of any host, or a path
+/// alone.
 pub(super) fn without_secret_query(address: &str) -> &str {
     let Some((place, _)) = address.split_once('?') else { return address };
     let path = match place.split_once("://").filter(|_| !place.starts_with('/')) {

@@ -1,5 +1,5 @@
-//! What the pages of a login ask of accounts, of tokens and of the provider of `[oidc]`: a trait, since the records of
-//! these are written by the control plane, which serving does not know.
+//! Accounts, tokens and the `[oidc]` provider as the login pages need the three: a trait, since the control plane,
+//! which serving does not depend on, writes the records.
 
 use std::net::IpAddr;
 
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 /// Bytes of the secret of a login.
 const SECRET_BYTES: usize = 32;
 
-/// Accounts, tokens and the provider of `[oidc]`, as the pages of a login use them. Attempts are limited and logged by
-/// the implementation; `from` is the address of the visitor.
+/// Accounts, tokens and the `[oidc]` provider for the login pages. The implementation limits and logs attempts; `from`
+/// is the address of the visitor.
 #[async_trait]
 pub trait VisitorAccounts: Send + Sync {
-    /// Returns whether `password` has the hash `hash`. The name is that of something protected of the app, for which
-    /// attempts are counted.
+    /// Returns true if `password` has the hash `hash`. The name identifies the app's protected place whose attempts are
+    /// counted.
     ///
     /// # Errors
     /// `too_many_attempts`, `busy`.
@@ -36,7 +36,7 @@ pub trait VisitorAccounts: Send + Sync {
     /// Returns the owner of an account by its password; `None` for an account without rights in the app.
     ///
     /// # Errors
-    /// `bad_login`, `too_many_attempts`, `busy`, and where records cannot be read.
+    /// `bad_login`, `too_many_attempts`, `busy`, and unreadable records.
     async fn check_account(
         &self,
         login: &str,
@@ -45,19 +45,19 @@ pub trait VisitorAccounts: Send + Sync {
         from: IpAddr,
     ) -> Result<Option<Person>, Box<Problem>>;
 
-    /// Returns whether a token may read an environment of an app, `preview` for its previews.
+    /// Returns true if a token may read an environment of an app, `preview` for its previews.
     async fn may_visit(&self, token: &str, app: &AppName, environment: &PlaceName, from: IpAddr) -> bool;
 
-    /// Returns the address at the provider where a browser logs in, which then comes back to `callback` with a code.
+    /// Returns the provider's address for the login of a browser, which then returns to `callback` with a code.
     ///
     /// # Errors
     /// [`Unconfirmed::Unavailable`].
     async fn provider_address(&self, callback: &str, secret: &LoginSecret) -> Result<String, Unconfirmed>;
 
-    /// Confirms a login by the code, and the issuer, that the provider gave its browser.
+    /// Confirms a login by the code and the issuer that the provider gave the browser.
     ///
     /// # Errors
-    /// The reason for which it is not confirmed.
+    /// The reason of the missing confirmation.
     async fn confirm(
         &self,
         code: (&str, Option<&str>),
@@ -67,15 +67,14 @@ pub trait VisitorAccounts: Send + Sync {
         from: IpAddr,
     ) -> Result<Confirmed, Unconfirmed>;
 
-    /// Logs that the provider sent a browser back without a code, with its word for the reason (RFC 6749 §4.1.2.1).
+    /// Logs that the provider sent a browser back without a code, with the provider's error (RFC 6749 §4.1.2.1).
     fn deny(&self, error: Option<&str>, app: &AppName, from: IpAddr) -> Unconfirmed;
 
-    /// Returns the text by which a person is known at `host` until `ends_s`, in seconds since 1970 UTC; `None` if it is
-    /// longer than [`PERSON_BYTES_MAX`], or cannot be signed now.
+    /// Returns the text that identifies a person at `host` until `ends_s`, in seconds since 1970 UTC; `None` if longer
+    /// than [`PERSON_BYTES_MAX`], or if signing is impossible now.
     async fn seal_person(&self, person: &Person, host: &str, ends_s: u64) -> Option<String>;
 
-    /// Returns the person of such a text, if it was made for `host` and the login still holds; `app` is the one that
-    /// they want to see.
+    /// Returns the person of such a text, if made for `host` and the login is still valid; `app` is the requested app.
     async fn logged_in_person(
         &self,
         text: &[u8],
@@ -85,7 +84,7 @@ pub trait VisitorAccounts: Send + Sync {
     ) -> Option<LoggedInPerson>;
 }
 
-/// Longest text of a person, in bytes: it fits into a cookie. A person with more groups logs in at each
+/// Longest text of a person, in bytes, so that the text fits into a cookie. A person with more groups logs in at each
 /// hostname.
 pub const PERSON_BYTES_MAX: usize = 3_500;
 
@@ -93,47 +92,47 @@ pub const PERSON_BYTES_MAX: usize = 3_500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
-    /// The name, for the person to read.
+    /// The display name.
     pub name: String,
     /// The evidence of the login.
     pub known_by: KnownBy,
 }
 
-/// The evidence that a person logged in with.
+/// The evidence of a person's login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KnownBy {
     /// An account with one of its passwords.
     Account {
-        /// The mark of the account's present passwords.
+        /// The mark of the account's current passwords.
         mark: String,
     },
     /// The provider of `[oidc]`.
     Provider {
-        /// The client that the login was made as.
+        /// The client of the login.
         client: String,
-        /// The person's groups, of which those count that have a role now.
+        /// The person's groups; only groups with a current role count.
         groups: Vec<String>,
     },
 }
 
-/// A person whose login still holds.
+/// A person whose login is still valid.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LoggedInPerson {
-    /// The name, for the person to read.
+    /// The display name.
     pub name: String,
-    /// The kind of protection that this login opens: `accounts` or `oidc`.
+    /// The kind of protection that the login opens: `accounts` or `oidc`.
     pub mode: Protection,
     /// The end of the login, in seconds since 1970 UTC.
     pub ends_s: u64,
-    /// The mark of the account that logins with it carry.
+    /// The mark of the account that its logins carry.
     pub mark: Option<String>,
-    /// Whether they have a right in the app.
+    /// Whether the person has a right in the app.
     pub may_see: bool,
 }
 
 impl Person {
-    /// The mark of the account that logins with it carry.
+    /// The mark of the account that its logins carry.
     #[must_use]
     pub fn mark(&self) -> Option<String> {
         match &self.known_by {
@@ -143,38 +142,38 @@ impl Person {
     }
 }
 
-/// The secret of one login, which one browser has.
+/// The secret of one login, held by one browser.
 pub struct LoginSecret([u8; SECRET_BYTES]);
 
-/// A login that the provider has confirmed.
+/// A login confirmed by the provider.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Confirmed {
     /// The person.
     pub person: Person,
-    /// Seconds for which the groups count.
+    /// Seconds for which the groups are valid.
     pub lifetime_s: u64,
 }
 
-/// Why a login of a visitor is not confirmed.
+/// Reason that a visitor's login is not confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unconfirmed {
-    /// There were too many attempts from there.
+    /// Too many attempts from the address.
     Limited {
-        /// Seconds until the next one.
+        /// Seconds until the next attempt.
         retry_s: u64,
     },
-    /// None of the person's groups has a role in the app.
+    /// No group of the person has a role in the app.
     NoRole,
-    /// The provider did not confirm it, or what it sent is not of this login.
+    /// The provider refused the login, or the provider's data belong to another login.
     Refused,
-    /// The provider cannot be reached, is none at which browsers log in, or is busy; nothing was sent to it.
+    /// The provider is unreachable, not usable for browser logins, or busy; no code was sent.
     Unavailable,
-    /// It was sent a code, and answered neither that it is good nor that it is bad.
+    /// A code was sent, and the provider neither accepted nor refused the code.
     Unusable,
 }
 
 impl LoginSecret {
-    /// A new one.
+    /// A new secret.
     #[must_use]
     #[allow(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Self {
@@ -183,7 +182,7 @@ impl LoginSecret {
         Self(secret)
     }
 
-    /// The one that a text is; `None` for any other text.
+    /// Parses the secret of a text; `None` for an invalid text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut secret = [0; SECRET_BYTES];
@@ -191,31 +190,31 @@ impl LoginSecret {
         Some(Self(secret))
     }
 
-    /// Its text, for a cookie.
+    /// The text, for a cookie.
     #[must_use]
     pub fn text(&self) -> String {
         hex::encode(self.0)
     }
 
-    /// The text by which it is recognised, and from which it cannot be derived.
+    /// The text that identifies the secret and does not reveal the secret.
     #[must_use]
     pub fn state(&self) -> blake3::Hash {
         self.derived("state")
     }
 
-    /// The nonce that the identity token of this login must have (OpenID Connect Core §3.1.2.1).
+    /// The nonce of the login's identity token (OpenID Connect Core §3.1.2.1).
     #[must_use]
     pub fn nonce(&self) -> String {
         self.derived("nonce").to_hex().to_string()
     }
 
-    /// The verifier of PKCE: 43 characters, as RFC 7636 §4.1 recommends.
+    /// The PKCE verifier: 43 characters, as RFC 7636 §4.1 recommends.
     #[must_use]
     pub fn verifier(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.derived("verifier").as_bytes())
     }
 
-    /// The challenge of PKCE: SHA-256 of the verifier (RFC 7636 §4.2).
+    /// The PKCE challenge: SHA-256 of the verifier (RFC 7636 §4.2).
     #[must_use]
     pub fn challenge(&self) -> String {
         URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, self.verifier().as_bytes()))

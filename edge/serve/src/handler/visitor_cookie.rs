@@ -1,9 +1,8 @@
-//! The cookie of visitors of protected previews and environments: who had the password or a share
-//! link, or logged in, has it.
+//! The cookie of admitted visitors of protected previews and environments: set by a password, a share link or a login.
 //!
-//! It names the share link, the password or the login, and when it ends, and is signed for one hostname with a secret
-//! of that link or protection. So it is good nowhere else, and ends with the link, with the password, or with the
-//! account and its password.
+//! The cookie names the share link, the password or the login, and its end, and is signed for one hostname with a
+//! secret of the link or protection. So the cookie is invalid at any other hostname, and ends with the link, with the
+//! password, or with the account and its password.
 
 use devanture_config::api::{Protection, ShareTarget, VISITOR_COOKIE};
 use http::HeaderValue;
@@ -12,25 +11,25 @@ use http::header::COOKIE;
 use crate::live::{Live, Restriction};
 use devanture_http::Fields;
 
-/// Attributes of the cookie beside its lifetime.
+/// Attributes of the cookie apart from its lifetime.
 pub(super) const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Lax";
-/// The subject of a cookie for the password of a protection, …
+/// Subject of a cookie for the password of a protection.
 pub(super) const PASSWORD: &str = "password";
-/// … of one for a login at the provider, …
+/// Subject of a cookie for a login at the provider.
 const LOGIN: &str = "login";
-/// … and, before its mark, of one for a login with an account; others are ids of share links.
+/// Prefix, before the mark, of the subject for a login with an account; any further subject is the id of a share link.
 const ACCOUNT: &str = "account-";
-/// Cookies of the name that are looked at; other apps cannot set any, so that there is one.
+/// Maximum cookies of the name to check; no app can set the cookie elsewhere, so that one is usual.
 const COOKIES_MAX: usize = 4;
-/// Longest value that is looked at, in bytes.
+/// Longest value to check, in bytes.
 const VALUE_BYTES_MAX: usize = 256;
 
-/// The subject of a cookie for a login: of the account with that mark, or at the provider.
+/// The subject of a cookie for a login: of the account with the mark, or at the provider.
 pub(super) fn login_subject(mark: Option<&str>) -> String {
     mark.map_or_else(|| LOGIN.to_owned(), |mark| format!("{ACCOUNT}{mark}"))
 }
 
-/// A new cookie of `subject` for `host`, which ends at `expires_s`.
+/// A new cookie of `subject` for `host`, valid until `expires_s`.
 pub(super) fn set(host: &str, subject: &str, key: &[u8; 32], now_s: u64, expires_s: u64) -> Option<HeaderValue> {
     let mac = signature(key, host, subject, expires_s).to_hex();
     let lifetime_s = expires_s.saturating_sub(now_s);
@@ -38,7 +37,7 @@ pub(super) fn set(host: &str, subject: &str, key: &[u8; 32], now_s: u64, expires
     HeaderValue::from_str(&field).ok()
 }
 
-/// Whether a request brings a cookie that is good here.
+/// Returns true if the request has a cookie that is valid for the protected content.
 pub(super) fn admits(
     fields: Fields<'_>,
     host: &str,
@@ -71,7 +70,7 @@ fn is_good(value: &[u8], host: &str, restriction: &Restriction, target: &ShareTa
         (PASSWORD, _) if restriction.mode == Protection::Password => restriction.cookie_key(live),
         (LOGIN, _) if restriction.mode == Protection::Oidc => restriction.cookie_key(live),
         (PASSWORD | LOGIN, _) => None,
-        // The end of the account, and another password of it, end the login.
+        // The end of the account, or a new password, ends the login.
         (_, Some(mark)) => {
             let is_in_force = restriction.mode == Protection::Accounts && live.may_visit(mark, &restriction.app);
             if is_in_force { restriction.cookie_key(live) } else { None }
@@ -93,7 +92,7 @@ fn parts(value: &[u8]) -> Option<(&str, u64, blake3::Hash)> {
     Some((subject, expires.parse().ok()?, blake3::Hash::from_hex(mac).ok()?)).filter(|_| is_whole)
 }
 
-/// No part holds a byte 0, so that no two cookies are signed alike.
+/// No part contains a byte 0, so no two cookies are signed alike.
 fn signature(key: &[u8; 32], host: &str, subject: &str, expires_s: u64) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new_keyed(key);
     for part in ["devanture 2026 cookie of a visitor", host, subject, &expires_s.to_string()] {

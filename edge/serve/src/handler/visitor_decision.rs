@@ -1,4 +1,4 @@
-//! Decides for visitors of what is protected, by what a request brings: without I/O, as every decision.
+//! Decides for visitors of protected content by the fields of the request: without I/O, as every decision.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use super::{visitor_cookie, visitor_login};
 use crate::live::{Live, Restriction, ShareLink};
 use devanture_base::clock;
 
-/// Longest address that a visitor is sent back to, in bytes.
+/// Longest return address of a visitor, in bytes.
 const TO_BYTES_MAX: usize = 2_048;
-/// What a visitor reads whose link opens nothing.
+/// Notice to a visitor whose link is invalid.
 pub(super) const ENDED: &str = "This link has ended, or was revoked.";
 
-/// Decides for a visitor of something protected; `None` for one who is let in.
+/// Decides for a visitor of protected content; `None` for an admitted visitor.
 pub(super) fn decide(
     head: &Head<'_>,
     live: &Live,
@@ -53,7 +53,7 @@ pub(super) fn decide(
     Some(stranger(head, restriction))
 }
 
-/// The answer to a stranger: a page to a person, a problem to a program.
+/// The response to a stranger: a page to a person, a problem to a program.
 fn stranger(head: &Head<'_>, restriction: &Restriction) -> Decision {
     let field = |name: HeaderName| head.fields.joined(&name);
     let (mode, dest) = (HeaderName::from_static("sec-fetch-mode"), HeaderName::from_static("sec-fetch-dest"));
@@ -75,7 +75,7 @@ pub(super) fn form_of<'f>(restriction: &Restriction, to: &'f str) -> Form<'f> {
     }
 }
 
-/// The answer to a share link.
+/// The response to a share link.
 fn opened(head: &Head<'_>, live: &Live, restriction: &Restriction, target: &ShareTarget) -> Decision {
     let text = head.query.and_then(|query| query.split('&').find_map(|part| part.strip_prefix(SHARE_PARAMETER)));
     let Some((id, link)) = text.and_then(|text| link(live, restriction, target, text)) else {
@@ -93,7 +93,7 @@ pub(super) fn entered_by_link(live: &Live, host: &str, id: &str, link: &ShareLin
     cookie.map_or_else(|| Decision::Refuse(Refused::Unavailable.into()), |cookie| entered("/", [cookie]))
 }
 
-/// The link whose text this is, if it opens the target.
+/// The link of the text, if the link opens the target.
 pub(super) fn link<'t>(
     live: &Live,
     restriction: &Restriction,
@@ -102,12 +102,12 @@ pub(super) fn link<'t>(
 ) -> Option<(&'t str, Arc<ShareLink>)> {
     let (id, secret) = text.split_once('_')?;
     let link = live.share_link(&restriction.app, id).filter(|link| link.opens(target))?;
-    // Such hashes compare in constant time.
+    // BLAKE3 hashes compare in constant time.
     let is_right = blake3::hash(secret.as_bytes()) == blake3::Hash::from_bytes(*link.record.hash.as_bytes());
     is_right.then_some((id, link))
 }
 
-/// The token of the edge that a request brings.
+/// The edge's token in a request.
 fn token(head: &Head<'_>) -> Option<Secret> {
     let field = head.fields.joined(&AUTHORIZATION)?;
     let (scheme, token) = str::from_utf8(&field).ok()?.split_once(' ')?;
@@ -115,9 +115,9 @@ fn token(head: &Head<'_>) -> Option<Secret> {
     (scheme.eq_ignore_ascii_case("bearer") && is_credential(token)).then(|| Secret::new(token))
 }
 
-/// An address of this host that a browser stays on, whatever was sent; `/` for any other.
+/// A local address that a browser resolves to the same host, for any input; `/` for an address of another host.
 ///
-/// A browser takes `//` and `/\` for the beginning of a hostname, and leaves control characters out before it looks.
+/// A browser parses `//` and `/\` as the start of a hostname, and removes control characters before.
 pub(super) fn local_address(to: &str) -> &str {
     let mut bytes = to.bytes();
     let is_local = bytes.next() == Some(b'/') && !matches!(bytes.next(), Some(b'/' | b'\\'));

@@ -1,4 +1,4 @@
-//! The form by which a visitor enters a password: `application/x-www-form-urlencoded`, read within a bound and a time.
+//! The password form of a visitor: `application/x-www-form-urlencoded`, read within a bound and a time.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,37 +13,37 @@ use tokio::time::timeout;
 
 use super::refused::Refused;
 
-/// A password of 256 characters and an address, each byte encoded, fit into it.
+/// Enough for a password of 256 characters and an address, each byte encoded.
 const BYTES_MAX: usize = 16_384;
-/// Time for all of it.
+/// Time for the whole form.
 const TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The fields of the form; a missing one is empty.
+/// The fields of the form; a missing field is empty.
 #[derive(Debug)]
 pub(super) struct VisitorForm {
     pub(super) password: Secret,
-    /// Where the visitor wanted to go.
+    /// The address that the visitor wanted.
     pub(super) to: String,
     /// The text of a share link.
     pub(super) link: String,
     /// The name of an account.
     pub(super) login: String,
-    /// What the login is for.
+    /// The request of the login.
     pub(super) request: String,
-    /// Which button was pressed.
+    /// The pressed button.
     pub(super) step: String,
 }
 
-/// Whether a media type is that of forms.
+/// Returns true for the media type of forms.
 fn is_form(media_type: &HeaderValue) -> bool {
     let kind = media_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
     kind.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
 }
 
-/// Reads the form that is a request's body.
+/// Reads the form in a request's body.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason of the refusal.
 pub(super) async fn read<B>(request: &mut Request<B>) -> Result<VisitorForm, Refused>
 where
     B: Body<Data = Bytes> + Unpin,

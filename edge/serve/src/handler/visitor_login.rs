@@ -1,7 +1,8 @@
-//! Logins of visitors at the protected hostname: where each begins, and where the visitor comes back to and is let in.
+//! Logins of visitors at the protected hostname: the start of each login, and the return and admission of the visitor.
 //!
-//! In between the browser is at the hostname where visitors log in, which is the edge's own: no app sees what is typed
-//! or sent there. The secret in the browser's cookie here keeps others from having it finish a login that they began.
+//! In between the browser is at the login hostname, which belongs to the edge: no app sees a typed or sent secret. The
+//! secret in the browser's cookie at the protected hostname keeps an attacker from having the browser finish the
+//! attacker's login.
 
 use devanture_config::api::{LOGIN_COOKIE, ShareTarget};
 use http::{HeaderValue, Method};
@@ -17,9 +18,9 @@ use super::visitor_page::{entered, page};
 use super::visitor_ticket::{Purpose, Ticket};
 use crate::live::{Live, Restriction};
 
-/// Seconds that a login may take, for people type and look for second factors.
+/// Seconds that a login may take, including typing and second factors.
 pub(super) const LOGIN_S: u64 = 600;
-/// Longest address that a visitor comes back to after a login, in bytes.
+/// Longest return address after a login, in bytes.
 const TO_BYTES_MAX: usize = 1_024;
 /// Bytes of the secret of a browser.
 const SECRET_BYTES: usize = 32;
@@ -28,7 +29,7 @@ pub(super) const COOKIE_BYTES_MAX: usize = 4_000;
 const NOT_HERE: &str = "This login began in another browser, or took too long. Please log in again.";
 const NOWHERE: &str = "Nobody can log in on this server just now.";
 
-/// Decides for a visitor of something protected who begins a login, or comes back from one.
+/// Decides for a visitor of protected content who begins a login, or returns from a login.
 pub(super) fn decide(head: &Head<'_>, live: &Live, restriction: &Restriction, target: &ShareTarget) -> Decision {
     match parameter(head.query, "ticket") {
         Some(text) => admitted(head, live, (restriction, target), &text),
@@ -36,7 +37,7 @@ pub(super) fn decide(head: &Head<'_>, live: &Live, restriction: &Restriction, ta
     }
 }
 
-/// Decides for a request to the hostname where visitors log in.
+/// Decides for a request to the login hostname.
 pub(super) fn decide_at_login(head: &Head<'_>) -> Decision {
     let step = match (head.method, head.path) {
         (&Method::GET, LOGIN_PATH) => AtLogin::Begin,
@@ -49,7 +50,7 @@ pub(super) fn decide_at_login(head: &Head<'_>) -> Decision {
     Decision::Visitor(Box::new(Visitor(Kind::Login(step))))
 }
 
-/// Sends a browser to the hostname where visitors log in.
+/// Redirects a browser to the login hostname.
 fn begun(head: &Head<'_>, live: &Live, restriction: &Restriction) -> Decision {
     let to = parameter(head.query, "to").unwrap_or_default();
     let to = local_address(&to);
@@ -72,7 +73,7 @@ fn begun(head: &Head<'_>, live: &Live, restriction: &Restriction) -> Decision {
     }
 }
 
-/// Lets in a visitor who comes back with a ticket that was made for this browser.
+/// Admits a visitor who returns with a ticket made for the browser.
 fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, &ShareTarget), text: &str) -> Decision {
     let now_s = (head.now_s)();
     let ticket = Ticket::open(Purpose::Entry, text, live, now_s).map(|(ticket, _)| ticket);
@@ -82,11 +83,11 @@ fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, 
         let expected = blake3::Hash::from_hex(&ticket.browser).ok();
         cookie_values(head.fields, LOGIN_COOKIE, COOKIE_BYTES_MAX)
             .filter_map(|value| hex::decode(value).ok())
-            // Such hashes compare in constant time.
+            // BLAKE3 hashes compare in constant time.
             .any(|secret| Some(blake3::hash(&secret)) == expected)
     });
     let Some(own) = own else {
-        // The page was loaded again, or the login went through in another tab.
+        // The page was reloaded, or the login succeeded in another tab.
         if visitor_cookie::admits(head.fields, head.host, restriction, target, live, now_s) {
             return entered(to, []);
         }
@@ -96,30 +97,30 @@ fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, 
     let subject = visitor_cookie::login_subject(own.account.as_deref());
     let let_in = key.and_then(|key| visitor_cookie::set(head.host, &subject, &key, now_s, own.session_ends_s));
     match (let_in, cookie("", 0)) {
-        // A ticket is good once: what it was bound to goes.
+        // A ticket is valid once: the cookie that the ticket is bound to is removed.
         (Some(let_in), Some(ended)) => entered(to, [let_in, ended]),
         _ => Decision::Refuse(Refused::Unavailable.into()),
     }
 }
 
-/// The origin of the hostname where visitors log in; `None` where there is none, or where it became an app's.
+/// The origin of the login hostname; `None` if absent, or taken by an app.
 pub(super) fn login_url(live: &Live) -> Option<String> {
     let domains = live.domains();
     domains.login().filter(|login| !live.is_an_apps(login)).map(|login| domains.url(login))
 }
 
-/// The cookie of a login; one that lives for 0 s ends it.
+/// The cookie of a login; a lifetime of 0 s removes the cookie.
 pub(super) fn cookie(value: &str, lifetime_s: u64) -> Option<HeaderValue> {
     cookie_named(LOGIN_COOKIE, value, lifetime_s)
 }
 
-/// A cookie of that name, with the attributes of all cookies of visitors; one that lives for 0 s ends it.
+/// A cookie of `name`, with the attributes of all visitor cookies; a lifetime of 0 s removes the cookie.
 pub(super) fn cookie_named(name: &str, value: &str, lifetime_s: u64) -> Option<HeaderValue> {
     let attributes = visitor_cookie::ATTRIBUTES;
     HeaderValue::from_str(&format!("{name}={value}; Max-Age={lifetime_s}; {attributes}")).ok()
 }
 
-/// The first parameter of that name of a query, decoded.
+/// The first query parameter of `name`, decoded.
 pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let value = query?.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
     Some(percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned())

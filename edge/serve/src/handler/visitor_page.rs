@@ -1,6 +1,5 @@
-//! The pages that strangers get at what is protected: where the password is entered, that one logs in, or
-//! that a link is needed. They
-//! work without a script, and load nothing.
+//! Pages for strangers at protected content: password form, login, or the notice that a link is needed. The pages work
+//! without a script, and load no resource.
 
 use bytes::Bytes;
 use devanture_config::text::html_text;
@@ -18,10 +17,10 @@ use super::refused::Refused;
 use super::respond;
 use super::visitor::{LOGIN_PATH, LOGOUT_PATH};
 
-/// Nothing of the page is loaded, and its form is sent to its own host.
+/// The page loads no resource, and its form is sent to its own host.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
                       frame-ancestors 'none'";
-/// The address may hold the secret of a link: nobody hears of it. `no-referrer` would have browsers send the form
+/// The address may contain the secret of a link, and must not leak. `no-referrer` would make browsers send the form
 /// without an origin.
 const REFERRER: HeaderValue = HeaderValue::from_static("strict-origin");
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
@@ -31,42 +30,42 @@ const STYLE: &str = "body{display:grid;min-height:90vh;place-content:center;font
 const ACCOUNT_FIELD: &str = "<label for=\"account\">Account</label>\n\
     <input id=\"account\" name=\"login\" autocomplete=\"username\" required autofocus>\n";
 
-/// The buttons of a page for somebody who is logged in.
+/// The buttons of a page for a logged-in person.
 pub(super) const GO_ON: &str = "continue";
 pub(super) const LOG_OUT: &str = "logout";
 
-/// What a page is for.
+/// Kind of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form<'f> {
-    /// There is nothing to enter.
+    /// No form.
     None,
-    /// The password of the protection; then it goes on at this address.
+    /// The password of the protection; then a redirect to the address.
     Password(&'f str),
-    /// The password of a share link, of which this is the text.
+    /// The password of the share link with the given text.
     Link(&'f str),
-    /// Visitors log in elsewhere; then it goes on at this address.
+    /// Login at another hostname; then a redirect to the address.
     Login(&'f str),
-    /// The name and the password of an account; the request that it is for, and the hostname and origin of the site.
+    /// The name and the password of an account; with the request, and the hostname and origin of the site.
     Account { request: &'f str, host: &'f str, origin: &'f str },
-    /// The same, for somebody who is logged in there already, with this name.
+    /// The account page for a person of the given name who is already logged in.
     Person { request: &'f str, host: &'f str, origin: &'f str, name: &'f str },
-    /// It is the hostname where visitors log in, and who is logged in there has this name; `None` where nobody is.
+    /// The logout page of the login hostname, with the name of the logged-in person, if any.
     Logout(Option<&'f str>),
-    /// It is the hostname where visitors log in, and the login began at this address, as far as that is known.
+    /// An error page of the login hostname, with the address of the login's start, if known.
     Elsewhere(Option<&'f str>),
 }
 
-/// The page, with the status and the sentence of `refused` where that is why it is shown again.
+/// The page, with the status and the sentence of `refused` if shown again for a refusal.
 pub(super) fn page(form: Form<'_>, notice: Option<&str>, refused: Refused) -> Decision {
     page_again(form, notice, refused, None)
 }
 
-/// The same, with the seconds until the form may be sent again.
+/// The page, with the seconds until the form may be sent again.
 pub(super) fn page_again(form: Form<'_>, notice: Option<&str>, refused: Refused, retry_s: Option<u64>) -> Decision {
     shown(form, notice, refused.row().0, Some(refused), retry_s)
 }
 
-/// The page on which a person logs out.
+/// The logout page.
 pub(super) fn logout_page(name: Option<&str>, notice: Option<&str>) -> Decision {
     shown(Form::Logout(name), notice, StatusCode::OK.as_u16(), None, None)
 }
@@ -96,7 +95,7 @@ fn shown(
     let notice = notice
         .map_or_else(String::new, |text| format!("<p id=\"notice\" role=\"alert\">{}</p>\n", html_text::escaped(text)));
     let policy = match form {
-        // Browsers also look at where a form leads to.
+        // Browsers also check the redirect target of a form.
         Form::Account { origin, .. } | Form::Person { origin, .. } => {
             HeaderValue::from_str(&POLICY.replace("'self'", &format!("'self' {origin}")))
         }
@@ -119,7 +118,7 @@ fn shown(
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     common_fields(&mut headers);
     if is_login_host {
-        // Who opened it in a window learns nothing of what happens there, and nobody loads it into a page.
+        // An opener of the window must not observe the page, and no page may embed the page.
         for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("same-origin"));
         }
@@ -135,13 +134,13 @@ fn shown(
 }
 
 impl Form<'_> {
-    /// Whether its page is one of the hostname where visitors log in.
+    /// Returns true if the page belongs to the login hostname.
     const fn is_of_login_host(self) -> bool {
         matches!(self, Self::Account { .. } | Self::Person { .. } | Self::Logout(_) | Self::Elsewhere(_))
     }
 }
 
-/// A form without a field to fill in: the button of a step, and the hidden fields.
+/// A form without visible fields: the button of a step, and the hidden fields.
 fn button(path: &str, fields: &[(&str, &str)], id: &str, text: &str) -> String {
     let hidden = |(name, value): &(&str, &str)| {
         format!("<input type=\"hidden\" name=\"{name}\" value=\"{}\">\n", html_text::escaped(value))
@@ -186,7 +185,7 @@ fn form_html(form: Form<'_>) -> String {
     )
 }
 
-/// Sends a visitor on with these cookies: to an address of the same host, or to where they log in.
+/// Redirects a visitor and sets the cookies: to an address of the same host, or to the login hostname.
 pub(super) fn entered(to: &str, cookies: impl IntoIterator<Item = HeaderValue>) -> Decision {
     let mut redirect = SmallAnswer::redirect(StatusCode::SEE_OTHER, to);
     common_fields(&mut redirect.headers);
@@ -197,7 +196,7 @@ pub(super) fn entered(to: &str, cookies: impl IntoIterator<Item = HeaderValue>) 
     redirect.into()
 }
 
-/// No search engine lists it, and no cache keeps it.
+/// Keeps the page out of search engines and caches.
 fn common_fields(headers: &mut HeaderMap) {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
     headers.insert(REFERRER_POLICY, REFERRER);

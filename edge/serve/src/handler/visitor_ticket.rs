@@ -1,9 +1,8 @@
-//! Tickets of a login: what a protected hostname and the hostname where visitors log in hand to each other by way of a
-//! browser.
+//! Tickets of a login, passed between a protected hostname and the login hostname by the browser.
 //!
-//! Each is signed with the secret of the protection that it is for, so that it ends with it and opens nothing else. It
-//! names the hostname, and the hash of a secret that a cookie of that hostname holds: in another browser it is of no
-//! use.
+//! Each ticket is signed with the secret of its protection, so that a ticket ends with the protection and opens no
+//! other content. A ticket names the hostname, and the hash of a secret in a cookie of the hostname: in another browser
+//! the ticket is useless.
 
 use std::sync::Arc;
 
@@ -14,19 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::live::{Found, Live, Restriction};
 
-/// Longest ticket, in bytes: with a secret beside it, it fits into a cookie.
+/// Longest ticket, in bytes: a ticket and a secret fit into one cookie.
 const BYTES_MAX: usize = 3_500;
 
-/// What a ticket is for; one is not taken for the other.
+/// Purpose of a ticket; a ticket of one purpose is invalid for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To log in: from the protected hostname.
+    /// Login: from the protected hostname.
     Request,
-    /// To be let in: from the hostname where visitors log in.
+    /// Admission: from the login hostname.
     Entry,
 }
 
-/// What a ticket says.
+/// Content of a ticket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ticket {
@@ -35,29 +34,29 @@ pub(super) struct Ticket {
     pub(super) place: PlaceName,
     /// The protected hostname.
     pub(super) host: String,
-    /// Where the visitor wanted to go there.
+    /// The address that the visitor wanted there.
     pub(super) to: String,
-    /// The BLAKE3 of the secret of the browser, in hex.
+    /// BLAKE3 of the browser's secret, in hex.
     pub(super) browser: String,
-    /// When the ticket ends, in seconds since 1970 UTC.
+    /// End of the ticket, in seconds since 1970 UTC.
     pub(super) expires_s: u64,
-    /// When what it lets in to ends; 0 in a request.
+    /// End of the admission; 0 in a request.
     pub(super) session_ends_s: u64,
-    /// What the login with an account is known by, in a ticket that lets in.
+    /// Mark of the account of the login, in an admission ticket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) account: Option<String>,
 }
 
 impl Ticket {
-    /// Its text; `None` if it is too long.
+    /// The text of the ticket; `None` if too long.
     pub(super) fn seal(&self, purpose: Purpose, key: &[u8; 32]) -> Option<String> {
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).ok()?);
         let text = format!("{payload}.{}", signature(key, purpose, &payload).to_hex());
         (text.len() <= BYTES_MAX).then_some(text)
     }
 
-    /// The ticket that a text is, with the protection that it is for; `None` if it was not made for this purpose with
-    /// the secret of that protection, or has ended.
+    /// Parses a ticket, and finds its protection; `None` if the ticket was not made for the purpose with the secret of
+    /// the protection, or has ended.
     pub(super) fn open(purpose: Purpose, text: &str, live: &Live, now_s: u64) -> Option<(Self, Arc<Restriction>)> {
         if text.len() > BYTES_MAX {
             return None;
@@ -71,18 +70,18 @@ impl Ticket {
         (is_signed && ticket.expires_s > now_s).then_some((ticket, restriction))
     }
 
-    /// Whether its hostname still is one of what it is for.
+    /// Returns true if the hostname still belongs to the protected place.
     pub(super) fn is_there(&self, live: &Live) -> bool {
         live.find(&self.host, |found| match found {
             Found::Nobody => false,
             Found::Place(entry) => entry.place.restriction().is_some_and(|restriction| self.is_of(&restriction)),
             Found::Preview(key) => key.app == self.app && self.place.is_preview(),
-            // The login looks as it does for a preview that is there.
+            // The login looks the same as for an existing preview.
             Found::Hidden(hidden) => self.is_of(&hidden.restriction),
         })
     }
 
-    /// Whether it is for this protection.
+    /// Returns true if the ticket is for the protection.
     pub(super) fn is_of(&self, restriction: &Restriction) -> bool {
         self.app == restriction.app && self.place == restriction.place
     }

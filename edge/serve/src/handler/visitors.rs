@@ -1,7 +1,7 @@
-//! Visitors of protected previews and environments: who is let in, and what the others get.
+//! Visitors of protected previews and environments: admission, and the responses to strangers.
 //!
-//! A cookie is looked at when a request is decided. A form or a token takes a hash or a record to be looked up,
-//! and so a future: see [`Visitor`].
+//! A cookie is checked during the decision. A form or a token needs a hash computation or a record lookup, and so a
+//! future: see [`Visitor`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,15 +27,15 @@ const WRONG: &str = "That is not the password.";
 
 /// Looks up visitors.
 pub struct Visitors {
-    /// Passwords, accounts, tokens, and the provider of `[oidc]`.
+    /// Passwords, accounts, tokens, and the `[oidc]` provider.
     pub accounts: Arc<dyn VisitorAccounts>,
-    /// Milliseconds for which a password need not be entered again.
+    /// Milliseconds until a password must be entered again.
     pub login_ms_max: u64,
 }
 
 impl Handler {
-    /// Looks a visitor up. Returns the answer; `None` if what the request is for may be answered. The body is read only
-    /// where it is a form.
+    /// Looks a visitor up. Returns the response; `None` for an admitted visitor. The body is read only if the body is a
+    /// form.
     pub(super) async fn visited<B>(
         &self,
         visitor: &Visitor,
@@ -61,7 +61,7 @@ impl Handler {
         match step {
             Step::Token(token) => {
                 let may_visit = visitors.accounts.may_visit(token.expose(), &restriction.app, &restriction.place, from);
-                // It is for the edge, and the proxy leaves it out.
+                // The token is for the edge; the proxy removes the field.
                 (!may_visit.await).then(|| Decision::Refuse(Refused::Protected.into()))
             }
             Step::Form => {
@@ -78,7 +78,7 @@ impl Handler {
         }
     }
 
-    /// The answer to a form.
+    /// The response to a form.
     async fn entered(
         &self,
         visitors: &Visitors,
@@ -117,7 +117,7 @@ impl Handler {
     }
 }
 
-/// Why a password is not taken: a refusal, a sentence, and the seconds until another one may be.
+/// Refusal of a password: a reason, a sentence, and the seconds until the next attempt.
 struct NotTaken {
     refused: Refused,
     notice: &'static str,
@@ -125,7 +125,7 @@ struct NotTaken {
 }
 
 impl NotTaken {
-    /// The form once more.
+    /// The form again.
     fn page(&self, form: Form<'_>) -> Decision {
         page_again(form, Some(self.notice), self.refused, self.retry_s)
     }
@@ -151,7 +151,8 @@ async fn check(
     }
 }
 
-/// Whether a form comes from a page of the host itself, as far as its browser says: no other site logs a visitor in.
+/// Returns true if the browser reports that a form comes from a page of the same host: another site must not log a
+/// visitor in.
 pub(super) fn is_of_own_page(headers: &HeaderMap, authority: &str) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return matches!(site.as_bytes(), b"same-origin" | b"none");

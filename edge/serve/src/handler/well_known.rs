@@ -1,4 +1,4 @@
-//! Paths of the edge's own below `/.well-known/`: they are answered before routes, rules and files.
+//! Paths of the edge below `/.well-known/`: answered before routes, rules and files.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use super::header_rules::HeaderRules;
 use super::refused::Refused;
 use crate::live::{Current, Live};
 
-/// Whether an authority looks at `path` of `host`, in any spelling, for the proof that somebody has that name, and
-/// nobody but the edge gives one: an app that did would get a certificate for a name of the edge's domains.
+/// Returns true if an authority looks at `path` of `host`, in any spelling, for a proof of ownership that only the edge
+/// may give: an app with such a proof would get a certificate for a name of the edge's domains.
 #[inline]
 pub(super) fn is_edges_proof(path: &str, host: &str, live: &Live) -> bool {
     OwnPath::is_for_proofs(path) && live.domains().has(host)
 }
 
-/// Whether a client that is sent on elsewhere with `path` of `host` may look for such a proof there.
+/// Returns true if a client redirected with `path` of `host` may look for such a proof at the target.
 #[inline]
 pub(super) fn leads_to_edges_proof(path: &str, host: &str, live: &Live) -> bool {
     OwnPath::leads_to_proofs(path) && live.domains().has(host)
 }
 
-/// Answers what is asked for at one of the others.
+/// Answers a request for one of the remaining paths.
 pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
     match own {
         OwnPath::Env => env(head, current, custom_host),
@@ -37,14 +37,14 @@ pub(super) fn answer(own: OwnPath, head: &Head<'_>, current: &Arc<Current>, cust
             let body = current.version.release.clone();
             small(StatusCode::OK, fields_with(cache::NEVER), body, current, custom_host)
         }
-        // Visitors of what is protected were let in before.
+        // Visitors of protected content were let in before.
         OwnPath::Share => share(current, custom_host),
-        // The one is a file, and the other is asked for by its own.
+        // A dictionary is a file, and the status page has its own decision.
         OwnPath::Dictionary(_) | OwnPath::Status => refuse(current, custom_host, Refused::NotFound),
     }
 }
 
-/// The answer to a share link whose preview everybody may see: to its first page, without the secret.
+/// The response to a share link of a public preview: a redirect to the first page, without the secret.
 fn share(current: &Arc<Current>, custom_host: bool) -> Decision {
     let mut redirect = SmallAnswer::redirect(StatusCode::SEE_OTHER, "/");
     redirect.headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache::NEVER));
@@ -52,11 +52,11 @@ fn share(current: &Arc<Current>, custom_host: bool) -> Decision {
     SmallAnswer { current: Some(Arc::clone(current)), custom_host, ..redirect }.into()
 }
 
-/// One request sees one version and one revision of its settings (law 1): both come with `current`.
+/// A request sees one version and one revision of its settings (law 1): both belong to `current`.
 fn env(head: &Head<'_>, current: &Arc<Current>, custom_host: bool) -> Decision {
     let settings = current.settings.load();
     let field = |name: &HeaderName| head.fields.joined(name);
-    // RFC 9110 §13.2.2; there is no date to compare with.
+    // RFC 9110 §13.2.2; no date exists to compare.
     if field(&IF_MATCH).is_some_and(|tags| !conditional::matches_any(&tags, &settings.etag, Comparison::Strong)) {
         return refuse(current, custom_host, Refused::PreconditionFailed);
     }
