@@ -1,7 +1,6 @@
-//! Accounts as far as visitors who logged in with one are concerned: whether each still has the password that it had,
-//! and which app it is for.
+//! Accounts for visitors logged in with an account: current password and permitted app of each.
 //!
-//! They are looked up for visitors of what is protected for accounts alone.
+//! Read for visitors of content that is protected for accounts alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,24 +16,23 @@ use devanture_store::records::identities::{AccountRecord, may_visit};
 #[derive(Default)]
 pub(super) struct Accounts {
     by_key: HashMap<String, Account>,
-    /// The keys, by the marks of logins.
+    /// Keys by the marks of logins.
     by_mark: HashMap<String, String>,
-    /// What was read has all commits up to this one.
+    /// Last commit contained in the records read.
     read: Revision,
 }
 
 struct Account {
     mark: String,
-    /// For this app alone.
+    /// The only permitted app.
     app: Option<AppName>,
     written: Revision,
 }
 
 impl Accounts {
-    /// Takes over a record, unless it is older than what is known, as those are that the watch still holds after
-    /// everything was read again.
+    /// Takes over a record, unless older than the known one: the watch still holds such records after a full read.
     fn take(&mut self, key: &str, record: Option<&Record>, revision: Revision) {
-        // Also of an account that was deleted before that.
+        // Also for an account deleted before the read.
         if revision <= self.read || self.by_key.get(key).is_some_and(|known| known.written > revision) {
             return;
         }
@@ -54,7 +52,7 @@ impl Accounts {
 }
 
 impl Live {
-    /// Whether the account with that mark still has it, and rights in the app.
+    /// Returns true if the account still has the mark, and rights in the app.
     #[must_use]
     pub fn may_visit(&self, mark: &str, app: &AppName) -> bool {
         let accounts = self.0.accounts.read();
@@ -64,7 +62,7 @@ impl Live {
 }
 
 impl Follower {
-    /// Takes over the records of all accounts, in which all commits up to `read` are.
+    /// Takes over the records of all accounts, with all commits up to `read`.
     pub(super) fn accounts_are(&self, all: &[(String, Record)], read: Revision) {
         let mut accounts = Accounts::default();
         for (key, record) in all {

@@ -1,4 +1,4 @@
-//! Aliases: pointers whose versions are loaded at their first request.
+//! Aliases: pointers whose versions are loaded at the first request.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use devanture_store::records::AliasRecord;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Aliased {
     pub(super) version: VersionId,
-    /// The time since which it is, in milliseconds since 1970 UTC.
+    /// The time of the last move, in milliseconds since 1970 UTC.
     pub(super) since_ms: u64,
 }
 
@@ -22,14 +22,14 @@ impl Place {
         self.aliased.lock().clone()
     }
 
-    /// Moves the alias as its record says. Only the follower calls this.
+    /// Moves the alias to the record's target. Only the follower calls the function.
     pub(super) fn follow_alias(&self, alias: &AliasRecord) {
         self.ends_ms.store(alias.expires_ms.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.point_alias(Aliased { version: alias.version, since_ms: alias.switched_ms });
         tracing::debug!(app = %self.app, alias = %self.name, version = %alias.version.short(), "set");
     }
 
-    /// Moves the alias, and unloads what it showed before.
+    /// Moves the alias, and unloads the previous target.
     pub(super) fn point_alias(&self, next: Aliased) {
         let mut aliased = self.aliased.lock();
         if aliased.as_deref() != Some(&next) {
@@ -38,7 +38,7 @@ impl Place {
         }
     }
 
-    /// Shows what was loaded for the alias; false if the alias was moved since.
+    /// Shows the version loaded for the alias; false if the alias was moved since.
     pub(super) fn show_alias(&self, pointed: &Arc<Aliased>, current: &Arc<Current>) -> bool {
         let aliased = self.aliased.lock();
         let is_still = aliased.as_ref().is_some_and(|now| Arc::ptr_eq(now, pointed));
@@ -48,7 +48,7 @@ impl Place {
         is_still
     }
 
-    /// Unloads the alias if `which` matches; the next request loads it again.
+    /// Unloads the alias if `which` matches; the next request loads the alias again.
     pub(super) fn hide_alias(&self, which: impl Fn(&Arc<Current>) -> bool) {
         let _pointed = self.aliased.lock();
         if self.current.load().as_ref().is_some_and(which) {

@@ -1,5 +1,5 @@
-//! The names of all apps, and what memory holds of each: lists find and count apps here, and read records of those
-//! alone that they show.
+//! Names of all apps with their state in memory: lists find and count apps here, and read records of the listed apps
+//! alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,43 +15,43 @@ use devanture_base::telemetry;
 use devanture_store::catalog::{Change, Record};
 use devanture_store::records::{self, APPS_PREFIX, gone};
 
-/// The names of all apps, deleted ones among them.
+/// Names of all apps, including deleted ones.
 #[derive(Default)]
 pub(super) struct AppNames(RwLock<BTreeSet<AppName>>);
 
-/// The environments of one app, with the number of hostnames of their own.
+/// Environments of one app, with the number of custom hostnames.
 type Environments = BTreeMap<PlaceName, (Arc<Place>, usize)>;
 
-/// Apps to list.
+/// Filter of a list of apps.
 #[derive(Debug, Clone, Copy)]
 pub struct AppsWanted<'w> {
-    /// This one alone.
+    /// The only app to list.
     pub app: Option<&'w AppName>,
-    /// Environments of this name alone.
+    /// The only environment to list.
     pub environment: Option<&'w PlaceName>,
-    /// Only names that contain this text.
+    /// Text that names must contain.
     pub part: &'w str,
-    /// Only names behind this one.
+    /// Name before the first to list.
     pub after: Option<&'w str>,
-    /// Most apps.
+    /// Maximum apps.
     pub limit: usize,
 }
 
-/// Apps that were found.
+/// Result of a list of apps.
 pub struct AppsFound {
-    /// The first of them, in the order of their names.
+    /// The first apps, in the order of their names.
     pub apps: Vec<AppFound>,
-    /// Sums over all that match, those before `after` and beyond `limit` among them.
+    /// Totals over all matches, including apps before `after` and beyond `limit`.
     pub totals: AppTotals,
 }
 
 /// One app of [`AppsFound`].
 pub struct AppFound {
-    /// Its name.
+    /// The name.
     pub app: AppName,
-    /// Number of its stored versions.
+    /// Number of stored versions.
     pub versions: usize,
-    /// Its environments, `prod` first, with the number of hostnames of their own.
+    /// Environments, `prod` first, with the number of custom hostnames.
     pub environments: Vec<(Arc<Place>, usize)>,
 }
 
@@ -66,13 +66,13 @@ impl AppsWanted<'_> {
 }
 
 impl Live {
-    /// Whether there is such an app, be it a deleted one that can be restored.
+    /// Returns true if the app exists, even as a deleted one that can be restored.
     #[must_use]
     pub fn knows(&self, app: &AppName) -> bool {
         self.0.apps.0.read().contains(app)
     }
 
-    /// Finds apps that were not deleted. No record is read.
+    /// Finds apps that are not deleted. Reads no record.
     #[must_use]
     pub fn apps(&self, wanted: &AppsWanted<'_>) -> AppsFound {
         let hosts = self.0.hosts.load();
@@ -126,7 +126,7 @@ impl Follower {
     pub(super) fn apps_are(&self, apps: &[(String, Record)]) {
         let apps: BTreeSet<AppName> = apps.iter().filter_map(|(key, _)| app_of(key)).collect();
         let before = std::mem::replace(&mut *self.live.0.apps.0.write(), apps.clone());
-        // The next app of such a name is somebody else's.
+        // The next app of the same name has another owner.
         before.difference(&apps).for_each(|app| forget(app, None));
     }
 
@@ -137,12 +137,12 @@ impl Follower {
             self.live.0.apps.0.write().insert(app);
         } else {
             self.live.0.apps.0.write().remove(&app);
-            // As above.
+            // See above: a new owner may take the name.
             forget(&app, None);
         }
     }
 
-    /// Forgets the visitors of the environments that a commit purges. One that is restored has a live version again.
+    /// Forgets visitors of the environments that a commit purges. A restored environment has a live version again.
     pub(super) fn forget_purged(&self, changes: &[Change]) {
         for change in changes {
             let Change::Delete(key) = change else { continue };
@@ -155,7 +155,7 @@ impl Follower {
     }
 }
 
-/// Forgets what is remembered of the visitors of an app that is gone, or of one environment of it.
+/// Forgets the visitors of a purged app, or of one environment.
 fn forget(app: &AppName, environment: Option<&PlaceName>) {
     let environment = environment.map(PlaceName::as_str);
     telemetry::forget_traffic(app.as_str(), environment);

@@ -1,5 +1,5 @@
-//! Damage of stored files of versions that are in memory, as a check of the stored files finds it: what was loaded
-//! before is served as it was, and could not be loaded again.
+//! Damaged stored files of loaded versions, as found by a check of the stored files: such a version is still served
+//! from memory, and could not be loaded again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use devanture_base::fair::Lane;
 use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::records::{self, VersionRecord};
 
-/// Files of one version that are looked at each time, to see whether they are whole again.
+/// Files of one version checked per look for repair.
 const FILES_LOOKED_AT_MAX: usize = 64;
-/// Paths that the log names of one version.
+/// Paths of one version in the log.
 const LOGGED_MAX: usize = 10;
 
-/// The stored files of a version that are damaged or missing, and that it serves from memory.
+/// Damaged or missing stored files that a version serves from memory.
 #[derive(Debug)]
 pub(super) struct AtRest {
     pub(super) version: VersionId,
-    /// Their paths and contents.
+    /// Paths and contents.
     pub(super) files: Vec<(Box<str>, Digest)>,
-    /// Why the whole version could not be loaded again, if it could not.
+    /// Reason that the whole version could not be loaded again, if any.
     pub(super) error: Option<String>,
 }
 
-/// What a look at one environment came to: the version that it was for, and its damage.
+/// Result of a look at one environment: the checked version, and its damage.
 pub(super) type LookedAtRest = (Arc<Place>, VersionId, Option<AtRest>);
 
 impl AtRest {
-    /// Whether some of it may be whole again. At most so many files are looked at, others each `turn`.
+    /// Returns true if a file may be repaired. Checks a bounded number of files, different ones at each `turn`.
     async fn may_be_whole(&self, blobs: &dyn Blobs, turn: usize) -> bool {
         if self.error.is_some() {
             return true;
@@ -50,12 +50,12 @@ impl AtRest {
 }
 
 impl Place {
-    /// The damage of the stored files of a version that is in memory.
+    /// Damage of the stored files of a loaded version.
     pub(super) fn at_rest(&self, version: &VersionId) -> Option<Arc<AtRest>> {
         self.at_rest.load_full().filter(|at_rest| at_rest.version == *version)
     }
 
-    /// Notes what a look came to. Of another version than is live by now it is not used.
+    /// Records the result of a look; ignored if another version is live by now.
     pub(super) fn note_at_rest(&self, version: &VersionId, found: Option<AtRest>) {
         let is_new = self.at_rest(version).is_none();
         if let Some(AtRest { files, error, .. }) = found.as_ref().filter(|_| is_new) {
@@ -69,8 +69,7 @@ impl Place {
 }
 
 impl Live {
-    /// The environments whose loaded versions are to be looked at: all, where there are suspects, and those with damage
-    /// that is known.
+    /// Environments whose loaded versions must be checked: all if suspects exist, and those with known damage.
     pub(super) fn suspected(&self, suspects: &HashSet<Key>) -> Vec<(Arc<Place>, Arc<Version>)> {
         let hosts = self.0.hosts.load();
         let is_suspected = |place: &Place, version: &Version| {
@@ -86,7 +85,7 @@ impl Live {
 }
 
 impl Loader {
-    /// Looks at stored files of loaded versions: at those that are suspected, and those whose damage is known.
+    /// Checks stored files of loaded versions: suspected files, and files with known damage.
     pub(super) async fn look_at_rest(
         &self,
         suspected: Vec<(Arc<Place>, Arc<Version>)>,
@@ -104,7 +103,7 @@ impl Loader {
             }
             match self.at_rest(&version, known.as_deref(), suspects).await {
                 Ok(at_rest) => looked.push((place, version.id, at_rest)),
-                // What is known stays.
+                // Known damage stays recorded.
                 Err(error) => {
                     tracing::warn!(app = %place.app, version = %version.id, %error, "the stored files of a live version cannot be looked at");
                 }
@@ -132,7 +131,7 @@ impl Loader {
         let suspected = |(path, blob): (&BundlePath, Digest)| is_suspect(&blob).then(|| (path.as_str().into(), blob));
         let files = manifest.files.iter().map(|(path, file)| (path, file.hash));
         let mut named: Vec<(Box<str>, Digest)> = files.filter_map(suspected).collect();
-        // What was made of its files at the push, and is served in their place.
+        // Variants made at the push, served in place of the files.
         let key = records::version_key(&version.app, &version.id);
         if let Some(record) = self.catalog().get(&key).await? {
             let record: VersionRecord = records::read(&key, &record)?;
@@ -147,7 +146,7 @@ impl Loader {
                 files.insert(path, blob);
             }
         }
-        // A file that is read from the disk is found damaged by this, and its version loaded again without it.
+        // Reading finds the damage of a file on the disk, and the version is loaded again without the file.
         let loaded = Arc::clone(version);
         let served = move || {
             files.retain(|path, _| loaded.has_whole(path) != Some(false));
@@ -159,7 +158,7 @@ impl Loader {
     }
 }
 
-/// Whether an error of a store is damage of one file. A bucket that is away is none.
+/// Returns true if a store's error is damage of one file. An unreachable bucket is no damage.
 const fn is_damage(error: &blobs::Error) -> bool {
     matches!(
         error,

@@ -1,5 +1,5 @@
-//! A canary beside the live version: one swap of the live pointer begins, steps and ends it, so that a request sees
-//! both versions and the share at one moment.
+//! A canary beside the live version: one swap of the live pointer starts, steps and ends a canary, so that a request
+//! sees both versions and the share of one moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,17 +18,17 @@ use devanture_store::records::{CanaryRecord, PinsRecord};
 
 /// A version that a share of the visitors gets.
 pub struct Canary {
-    /// A number that no other one has had: of another share, too.
+    /// A unique number, also among the steps of a canary.
     pub number: u64,
-    /// As it is served to them.
+    /// The version as served to its share.
     pub next: Arc<Current>,
-    /// Which visitors those are.
+    /// The split of visitors.
     pub split: Split,
-    /// The part of the pointer.
+    /// The canary's part of the pointer.
     pub record: CanaryRecord,
 }
 
-/// How many canaries there were, each step of one counted.
+/// Number of canaries so far, each step counted.
 static CANARIES: AtomicU64 = AtomicU64::new(0);
 
 impl Canary {
@@ -38,27 +38,27 @@ impl Canary {
         Self { number, next: Arc::new(next), split, record }
     }
 
-    /// The cookie that tells visitors apart.
+    /// The cookie that identifies visitors.
     #[must_use]
     pub fn cookie(&self) -> &str {
         self.record.cookie.as_ref().map_or(VISITOR_COOKIE, |name| name.as_str())
     }
 
-    /// Whether the edge sets that cookie itself.
+    /// Returns true if the edge sets the cookie itself.
     #[must_use]
     pub const fn sets_cookie(&self) -> bool {
         self.record.cookie.is_none()
     }
 }
 
-/// What a pointer says of versions beside the live one.
+/// Records of a pointer beside the live version.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Beside {
     pub(super) canary: Option<CanaryRecord>,
     pub(super) pins: Option<PinsRecord>,
 }
 
-/// The counts of the answers of one version while a canary runs.
+/// Counters of one version's responses while a canary runs.
 #[derive(Default)]
 pub struct Side {
     tally: Tally,
@@ -66,19 +66,19 @@ pub struct Side {
 }
 
 impl Side {
-    /// Counts an answer.
+    /// Counts a response.
     pub fn count(&self, status: StatusCode, elapsed: Duration) {
         self.tally.count(status);
         self.micros.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The answers so far.
+    /// The responses so far.
     #[must_use]
     pub fn answers(&self) -> Answers {
         self.tally.answers()
     }
 
-    /// The same, with the mean time that they took.
+    /// The responses so far, with their mean time.
     #[must_use]
     pub fn counts(&self) -> SideCounts {
         let Answers { requests, not_found, server_errors } = self.answers();
@@ -88,26 +88,26 @@ impl Side {
 }
 
 impl Current {
-    /// The versions that visitors get, the live one first.
+    /// The versions for visitors, the live one first.
     pub fn versions(&self) -> impl Iterator<Item = &Arc<Version>> {
         std::iter::once(&self.version).chain(self.canary.iter().map(|canary| &canary.next.version))
     }
 
-    /// As it is served to each of its visitors, the live version first.
+    /// Both sides as served to their visitors, the live version first.
     #[must_use]
     pub fn sides(self: &Arc<Self>) -> Vec<Arc<Self>> {
         let canary = self.canary.iter().map(|canary| Arc::clone(&canary.next));
         std::iter::once(Arc::clone(self)).chain(canary).collect()
     }
 
-    /// The same without what is beside it.
+    /// The version without canary and pins.
     #[must_use]
     pub(super) fn alone(&self) -> Self {
         let (version, withdrawn) = (Arc::clone(&self.version), Arc::clone(&self.withdrawn));
         Self::new(version, self.live_since_ms(), withdrawn, self.settings.clone())
     }
 
-    /// The same with a canary beside it, which goes on counting where `before` did if it is the same one.
+    /// The version with a canary beside, continuing the counters of `before` for the same canary.
     #[must_use]
     pub(super) fn beside(self, canary: Option<(CanaryRecord, Arc<Version>)>, before: Option<&Self>) -> Self {
         let Some((record, version)) = canary else { return self };
@@ -123,7 +123,7 @@ impl Current {
         Self { canary, side: Some(side), ..self }
     }
 
-    /// The same with one of its versions loaded again; `None` if it has no such version.
+    /// The version or its canary loaded again; `None` if neither is `version`.
     pub(super) fn with_reloaded(&self, version: Arc<Version>) -> Option<Self> {
         let is_live = self.version.id == version.id;
         let canary = self.canary.as_ref().map(|canary| (canary.record.clone(), Arc::clone(&canary.next.version)));
@@ -137,18 +137,18 @@ impl Current {
         Some(next.beside(canary, Some(self)))
     }
 
-    /// The loaded version of that id, live or the canary.
+    /// The loaded version with the id, live or canary.
     pub(super) fn with_id(&self, id: &VersionId) -> Option<&Arc<Version>> {
         self.versions().find(|version| version.id == *id)
     }
 }
 
 impl Live {
-    /// The environments where a canary runs, as they are loaded here.
+    /// Environments with a loaded canary.
     pub fn canaries(&self) -> Vec<(AppName, PlaceName, Arc<Current>)> {
         let mut noted = self.0.canaries.lock();
         let mut running = Vec::new();
-        // Under the lock: a canary is noted after it is served, so that none that is served is taken away here.
+        // Under the lock: a canary is recorded after being served, so that no served canary is removed here.
         noted.retain(|(app, name)| {
             let current = self.place(app, name).and_then(|place| place.current());
             let current = current.filter(|current| current.canary.is_some());
@@ -159,7 +159,7 @@ impl Live {
         running
     }
 
-    /// Notes that a canary runs in a place, where one does: called after what is served there has changed.
+    /// Records that a canary runs in a place, if so: called after a change of the served version.
     pub(super) fn note_canary(&self, place: &Place) {
         if place.current.load().as_ref().is_some_and(|current| current.canary.is_some()) {
             self.0.canaries.lock().insert((place.app.clone(), place.name.clone()));
@@ -168,8 +168,8 @@ impl Live {
 }
 
 impl Loader {
-    /// What a pointer serves in a place: the live version, and the canary where it can be loaded. Without it, all
-    /// visitors get the live version.
+    /// The served versions of a pointer: the live version, and the canary if loadable. Without the canary, all visitors
+    /// get the live version.
     pub(super) async fn served(
         &self,
         live: &Live,
@@ -178,7 +178,7 @@ impl Loader {
         (beside, fill, turn): (&Beside, Fill, LoadTurn),
     ) -> Current {
         let record = beside.canary.as_ref();
-        // Who goes back to the live version, as the share became smaller, has what is older than the step.
+        // Visitors that return to the live version after a smaller share hold copies older than the step.
         let since_ms = record.and_then(|record| record.stepped_ms).map_or(since_ms, |ms| ms.max(since_ms));
         let current = Current::new(version, since_ms, live.withdrawn(&place.app), settings);
         let current = current.pinning(beside.pins.clone());

@@ -1,4 +1,4 @@
-//! The console that this node serves: the version that the record of the console names.
+//! The console of the node: the version that the console's record names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,36 +13,36 @@ use super::{Current, CurrentSettings, LoadError, Loader};
 use devanture_store::catalog::{Change, Committed};
 use devanture_store::records::console::{CONSOLE_KEY, console};
 
-/// Pause after the console could not be loaded.
+/// Pause after a failed load of the console.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The console of this node.
+/// The console of the node.
 pub struct Console {
     loader: Loader,
     current: ArcSwapOption<Current>,
     /// Whether the catalog is followed.
     is_on: AtomicBool,
-    /// Held while it is replaced.
+    /// Held during a replacement.
     moving: Mutex<()>,
 }
 
 impl Console {
-    /// Nothing is served before [`Console::follow`].
+    /// An empty console, served from [`Console::follow`] on.
     #[must_use]
     pub fn new(loader: Loader) -> Self {
         Self { loader, current: ArcSwapOption::empty(), is_on: AtomicBool::new(false), moving: Mutex::default() }
     }
 
-    /// What is served.
+    /// The served version.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Current>> {
         self.current.load_full()
     }
 
-    /// Serves what the catalog names, once it is followed.
+    /// Serves the version that the catalog names, once followed.
     ///
     /// # Errors
-    /// [`LoadError`]; what was served stays.
+    /// [`LoadError`]; the served version stays.
     pub async fn refresh(&self) -> Result<(), LoadError> {
         let _one = self.moving.lock().await;
         if !self.is_on.load(Ordering::Relaxed) {
@@ -71,7 +71,7 @@ impl Console {
             if let Err(error) = self.refresh().await {
                 tracing::error!(%error, "the console could not be loaded; `devanture-edge console install` stores it again");
                 sleep(AGAIN).await;
-                // It may be whole again without a commit, as after a repair.
+                // A repair can make the console loadable without a commit.
                 continue;
             }
             loop {

@@ -1,4 +1,4 @@
-//! The table of loaded contents: places of one version with the same merged settings share one.
+//! Table of loaded contents: places of one version with the same merged settings share one content.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,17 +9,17 @@ use parking_lot::Mutex;
 
 use crate::version::{Content, Setting};
 
-/// Loaded contents, held weakly.
+/// Loaded contents, by weak references.
 #[derive(Default)]
 pub(super) struct Contents(Mutex<HashMap<(AppName, VersionId), OfVersion>>);
 
-/// The contents of one version, and what is known of its manifest while one of them is loaded. Lists rather than maps:
-/// nearly all versions have one content, and an edge may have loaded many thousands of them.
+/// Contents of one version, and facts about its manifest while a content is loaded. Lists instead of maps: nearly all
+/// versions have a single content, and an edge may have loaded many thousands of versions.
 #[derive(Default)]
 struct OfVersion {
-    /// The names of the manifest's tables for environments, once it was read.
+    /// Names of the manifest's tables for environments, once read.
     tables: Option<Box<[Box<str>]>>,
-    /// The digest of the merged settings, by table; `None` for the base.
+    /// Digests of the merged settings, by table; `None` for the base.
     merged: Vec<(Option<Box<str>>, Digest)>,
     slots: Vec<(SlotKey, Slot)>,
 }
@@ -34,21 +34,21 @@ struct SlotKey {
     recorded: Digest,
 }
 
-/// A content, if it is loaded; [`super::loading`] has others wait that load it.
+/// A content, if loaded; [`super::loading`] makes concurrent loads wait.
 pub(super) type Slot = Arc<Mutex<Weak<Content>>>;
 
 /// A content to look up.
 #[derive(Clone, Copy)]
 pub(super) struct Sought<'s> {
     pub(super) version: (&'s AppName, &'s VersionId),
-    /// The name of the environment, or `preview`.
+    /// Name of the environment, or `preview`.
     pub(super) table: &'s str,
     pub(super) setting: Setting,
     pub(super) recorded: Digest,
 }
 
 impl Contents {
-    /// The slot of a content, if it can be found without the manifest.
+    /// The slot of a content, if known without the manifest.
     pub(super) fn known(&self, sought: &Sought<'_>) -> Option<Slot> {
         let mut versions = self.lock();
         let version = versions.get_mut(&sought.key())?;
@@ -57,7 +57,7 @@ impl Contents {
         Some(version.slot(sought, merged))
     }
 
-    /// The slot of a content, by its manifest and the merged settings.
+    /// The slot of a content, by manifest and merged settings.
     pub(super) fn slot(&self, sought: &Sought<'_>, manifest: &Manifest, serving: &Serving) -> Slot {
         // Equal settings have equal JSON: their maps are sorted.
         let merged = Digest::of(&serde_json::to_vec(serving).unwrap_or_default());
@@ -75,8 +75,8 @@ impl Contents {
         version.slot(sought, merged)
     }
 
-    /// Forgets the contents of a version, so that the next load sees new variants and deltas. Places that have one keep
-    /// it.
+    /// Forgets the contents of a version, so that the next load reads new variants and deltas. Places with a content
+    /// keep the old one.
     pub(super) fn outdate(&self, id: &VersionId) {
         self.lock().retain(|(_, other), _| other != id);
     }
@@ -93,7 +93,7 @@ impl Sought<'_> {
 }
 
 impl OfVersion {
-    /// The digest of the merged settings of a table, which a version's manifest has for ever.
+    /// Digest of the merged settings of a table, constant for a version's manifest.
     fn merged_of(&self, table: &Option<Box<str>>) -> Option<Digest> {
         self.merged.iter().find(|(known, _)| known == table).map(|(_, merged)| *merged)
     }
@@ -110,7 +110,7 @@ impl OfVersion {
     }
 }
 
-/// Pushes to a list that mostly stays at one element, which a list that grows has four times the memory for.
+/// Pushes to a list that mostly stays at one element; a growing list allocates room for four.
 fn push<T>(list: &mut Vec<T>, element: T) {
     if list.is_empty() {
         list.reserve_exact(1);
@@ -118,7 +118,7 @@ fn push<T>(list: &mut Vec<T>, element: T) {
     list.push(element);
 }
 
-/// Whether a content is loaded or being loaded.
+/// Returns true if a content is loaded or being loaded.
 fn is_used(slot: &Slot) -> bool {
     Arc::strong_count(slot) > 1 || slot.lock().strong_count() > 0
 }

@@ -1,5 +1,5 @@
-//! Live versions that are damaged: which files of them are not served, which could not be loaded at all, and what is
-//! served from memory alone. All of it is tried again until it is whole.
+//! Damaged live versions: missing files, failed loads, and files served from memory alone. Each damage is retried until
+//! repaired.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use devanture_store::records::{self, LivePointer};
 
 /// Interval of looks at damaged files.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Damaged files of one version that are looked at each time.
+/// Damaged files of one version checked per look.
 const FILES_LOOKED_AT_MAX: usize = 64;
-/// Longest interval between two loads of a version that could not be loaded; it doubles from one to the next.
+/// Longest interval between two loads of a version that could not be loaded; each interval is twice the previous one.
 const LOAD_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 /// A version that should be live and could not be loaded.
 #[derive(Debug)]
 pub(super) struct Unloaded {
-    /// `None` where the pointer cannot be read.
+    /// `None` if the pointer cannot be read.
     pub(super) version: Option<VersionId>,
     pub(super) error: String,
-    /// The file that it could not be loaded without.
+    /// The rule file that the load failed for.
     rule_file: Option<&'static str>,
 }
 
@@ -45,38 +45,38 @@ impl Unloaded {
     }
 }
 
-/// A version that was to be loaded, and what came of it.
+/// A version to load, with the result.
 type Loaded = (VersionId, Result<Arc<Version>, LoadError>);
 
-/// The result of a look at damaged versions.
+/// Result of a look at damaged versions.
 #[derive(Default)]
 pub(super) struct Looked {
-    /// Versions one of whose damaged files can be read again.
+    /// Versions with a damaged file that is readable again.
     repaired: Vec<VersionId>,
-    /// Places whose version could not be loaded, and what another try came to. `None` where the pointer cannot be read.
+    /// Places with a failed version, and the result of a retry. `None` if the pointer cannot be read.
     tried: Vec<(Arc<Place>, Option<Loaded>)>,
-    /// Damage on the disk of versions that are loaded.
+    /// Damage on the disk of loaded versions.
     at_rest: Vec<LookedAtRest>,
 }
 
-/// An environment whose live version is damaged.
+/// An environment with a damaged live version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedPlace {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The version that should be live; `None` where its record cannot be read.
+    /// The version that should be live; `None` if the record cannot be read.
     pub version: Option<VersionId>,
-    /// Paths of its files that are not served, or of the rule file that it could not be loaded without.
+    /// Paths of files that are not served, or of the rule file that the load failed for.
     pub files: Vec<Box<str>>,
-    /// Why it could not be loaded, if it could not.
+    /// Reason of the failed load, if any.
     pub error: Option<String>,
-    /// Whether all of it is in memory and served, until it is loaded again.
+    /// Whether all content is in memory and served, until loaded again.
     pub in_memory: bool,
 }
 
-/// An environment whose live version has what today's checks refuse, and was taken by an earlier release.
+/// An environment with a live version that an earlier release accepted and today's checks refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MistakenPlace {
     /// The app.
@@ -85,25 +85,25 @@ pub struct MistakenPlace {
     pub environment: PlaceName,
     /// The version.
     pub version: VersionId,
-    /// What of it.
+    /// The refusal.
     pub mistake: Box<str>,
 }
 
-/// When what is damaged is tried again.
+/// Schedule of retries of damaged content.
 pub(super) struct Retries {
     turn: usize,
     next_look: Instant,
     next_load: Instant,
     load_interval: Duration,
-    /// Number of damages of opened files that are handled.
+    /// Number of handled damages of opened files.
     damages: u64,
-    /// What was found damaged on the disk, and not looked at yet.
+    /// Damaged stored keys not yet looked at.
     suspects: HashSet<Key>,
-    /// The look that is under way: reading takes as long as the files are, and no switch waits for it.
+    /// The running look: reading takes as long as the files require, and no switch waits for a look.
     pub(super) running: JoinSet<Looked>,
-    /// Whether everything is to be tried when that has ended.
+    /// Whether all loads must be retried after the running look.
     wants_loads: bool,
-    /// The look that is waited for, and whose result is to be reported.
+    /// The look that callers wait for, to be reported.
     pub(super) reports: Option<u64>,
 }
 
@@ -123,12 +123,12 @@ impl Retries {
         }
     }
 
-    /// Waits until the next try.
+    /// Waits until the next retry.
     pub(super) fn due(&self) -> impl Future<Output = ()> + use<> {
         sleep_until(self.next_look)
     }
 
-    /// Whether versions may be loaded again. The next time is later if nothing could be loaded until then.
+    /// Returns true if versions may be loaded again. Each failed retry delays the next one.
     fn take_load(&mut self, now: Instant) -> bool {
         if now < self.next_load {
             return false;
@@ -138,7 +138,7 @@ impl Retries {
         true
     }
 
-    /// Whether opened files were found damaged that are not handled yet.
+    /// Returns true if opened files have damage not yet handled.
     pub(super) const fn is_outdated(&self, damages: u64) -> bool {
         self.damages != damages
     }
@@ -149,26 +149,26 @@ impl Retries {
 }
 
 impl Place {
-    /// The version that requests get here, loaded or to be loaded by the next one.
+    /// The version that requests get, loaded or loaded by the next request.
     #[must_use]
     pub fn served(&self) -> Option<VersionId> {
         let loaded = self.current.load().as_ref().map(|current| current.version.id);
         loaded.or_else(|| self.first_load.load().as_ref().map(|load| load.of.version))
     }
 
-    /// The version that should be live here and could not be loaded.
+    /// The version that should be live and could not be loaded.
     #[must_use]
     pub fn wanted(&self) -> Option<VersionId> {
         self.unloaded.load().as_ref().and_then(|unloaded| unloaded.version)
     }
 
-    /// Whether a version should be live here and could not be loaded.
+    /// Returns true if a version should be live and could not be loaded.
     fn is_unloaded(&self) -> bool {
         let is_nothing_loaded = || self.current.load().is_none() && !self.is_loading();
         self.setting == Setting::Environment && (self.unloaded.load().is_some() || is_nothing_loaded())
     }
 
-    /// Whether the live version could not be loaded, or lacks files.
+    /// Returns true if the live version could not be loaded, or lacks files.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.damage().is_some()
@@ -205,7 +205,7 @@ impl Place {
 }
 
 impl Live {
-    /// The environments whose live version is damaged, by app and name.
+    /// Environments with a damaged live version, by app and name.
     #[must_use]
     pub fn damaged(&self) -> Vec<DamagedPlace> {
         let hosts = self.0.hosts.load();
@@ -215,7 +215,7 @@ impl Live {
         damaged
     }
 
-    /// The environments whose live version has what today's checks refuse, by app and name.
+    /// Environments with a live version that today's checks refuse, by app and name.
     #[must_use]
     pub fn mistaken(&self) -> Vec<MistakenPlace> {
         let hosts = self.0.hosts.load();
@@ -225,19 +225,19 @@ impl Live {
         mistaken
     }
 
-    /// What today's checks refuse of one environment's live version.
+    /// The refusal of one environment's live version by today's checks.
     #[must_use]
     pub fn mistake_of(&self, app: &AppName, environment: &PlaceName) -> Option<Box<str>> {
         self.place(app, environment)?.mistaken().map(|mistaken| mistaken.mistake)
     }
 
-    /// The damage of one environment's live version.
+    /// Damage of one environment's live version.
     #[must_use]
     pub fn damage_of(&self, app: &AppName, environment: &PlaceName) -> Option<DamagedPlace> {
         self.place(app, environment)?.damage()
     }
 
-    /// Loaded versions of which that is true, each once.
+    /// Loaded versions that match, each once.
     fn versions_with(&self, is_wanted: impl Fn(&Version) -> bool) -> Vec<Arc<Version>> {
         let hosts = self.0.hosts.load();
         let placed = hosts.places.values().filter_map(|place| place.current());
@@ -249,8 +249,8 @@ impl Live {
 }
 
 impl Follower {
-    /// Has versions loaded again of whose opened files one was found damaged, and looks, apart, whether damaged files
-    /// are whole again and whether what could not be loaded can be: these `at_once` if they may be whole by now.
+    /// Reloads versions with a damaged opened file, and checks in the background whether damaged files are readable
+    /// again and failed versions loadable: the loads `at_once` if a repair is likely.
     pub(super) fn retry(&self, retries: &mut Retries, reloads: &mut Reloads, at_once: bool) {
         retries.next_look = Instant::now() + LOOK_EVERY;
         let damages = self.loader.blobs().damages();
@@ -265,7 +265,7 @@ impl Follower {
             return;
         }
         if retries.wants_loads {
-            // This look sees what was set aside or stored before it was requested, also of what could not be loaded.
+            // The look sees all data set aside or stored before the request, also of failed versions.
             retries.reports = Some(self.live.0.looks.wanted());
         }
         let damaged = self.live.versions_with(|version| !version.is_whole());
@@ -283,7 +283,7 @@ impl Follower {
         });
     }
 
-    /// The places whose version is to be loaded now.
+    /// The places whose version must be loaded now.
     fn unloaded(&self, retries: &mut Retries) -> Vec<Arc<Place>> {
         let hosts = self.live.0.hosts.load_full();
         let unloaded: Vec<_> = hosts.places.values().filter(|place| place.is_unloaded()).cloned().collect();
@@ -296,7 +296,7 @@ impl Follower {
         unloaded
     }
 
-    /// Serves what a look found whole.
+    /// Serves the repaired versions of a look.
     pub(super) async fn looked(&self, looked: Looked, retries: &Retries, reloads: &mut Reloads) {
         looked.repaired.into_iter().for_each(|id| reloads.want_at_once(id));
         for (place, tried) in looked.tried {
@@ -309,9 +309,9 @@ impl Follower {
             }
             let key = records::live_key(&place.app, &place.name);
             match self.loader.catalog().get(&key).await {
-                // Its version was loaded for the place just now, and is held by `tried`.
+                // The version was just loaded for the place, and `tried` holds a reference.
                 Ok(Some(record)) => self.point(&key, Some(&record.value), record.revision).await,
-                // The watch reports its end.
+                // The watch reports the end of the pointer.
                 Ok(None) => {}
                 Err(error) => tracing::warn!(key, %error, "a pointer cannot be read"),
             }
@@ -323,7 +323,7 @@ impl Follower {
     }
 }
 
-/// Looks whether damaged files can be read again, and loads what could not be loaded when its pointer was moved.
+/// Checks whether damaged files are readable again, and retries failed loads.
 async fn look(loader: Loader, damaged: Vec<Arc<Version>>, unloaded: Vec<Arc<Place>>, turn: usize) -> Looked {
     let mut looked = Looked::default();
     for place in unloaded {

@@ -1,11 +1,11 @@
-//! A version that this node serves before the pointer of its environment says so: a rollout that moves one node first.
+//! Serves a version ahead of the pointer of its environment: a rollout that moves one node first.
 
 use std::sync::Arc;
 
 use super::{Current, Live, Place};
 
-/// A version that this node serves ahead of the pointer. Dropped, what the pointer says is served again, unless the
-/// pointer has moved meanwhile.
+/// Guard of a version served ahead of the pointer. Dropping the guard restores the pointer's version, unless the
+/// pointer has moved.
 #[must_use = "the version is served ahead for as long as this lives"]
 pub struct ServedFirst {
     live: Live,
@@ -14,12 +14,12 @@ pub struct ServedFirst {
 }
 
 impl ServedFirst {
-    /// Goes on serving the version: the pointer has moved to it, or is about to.
+    /// Keeps serving the version: the pointer has moved there, or is about to.
     pub fn keep(self) {
         self.place.take_ahead(&self.next);
     }
 
-    /// Whether it is served: the pointer has not moved since.
+    /// Returns true while the version is served: the pointer has not moved.
     #[must_use]
     pub fn is_served(&self) -> bool {
         self.place.is_ahead(&self.next)
@@ -33,14 +33,14 @@ impl Drop for ServedFirst {
 }
 
 impl Live {
-    /// Serves `next` in an environment where something is live; `None` where nothing is.
+    /// Serves `next` in an environment with a live version; `None` without a live version.
     pub fn serve_first(&self, place: &Arc<Place>, next: Arc<Current>) -> Option<ServedFirst> {
         let is_ahead = place.go_ahead(Arc::clone(&next), &self.0.grace);
         self.note_canary(place);
         is_ahead.then(|| ServedFirst { live: self.clone(), place: Arc::clone(place), next })
     }
 
-    /// Serves what the pointer says again, where `next` is served ahead of it.
+    /// Restores the pointer's version if `next` is served ahead of the pointer.
     pub(super) fn end_first(&self, place: &Place, next: &Arc<Current>) {
         place.go_back(next, &self.0.grace);
         self.note_canary(place);
@@ -56,7 +56,7 @@ mod tests {
     use crate::live::Load;
     use crate::live::test_world::World;
 
-    /// An environment that serves the first of two versions, and the second one as it would be served.
+    /// An environment that serves the first of two versions, and the second as a candidate.
     async fn two_versions(world: &World) -> (Arc<Place>, Arc<Current>) {
         let one = world.store("shop", "one", 0, json!({})).await;
         let two = world.store("shop", "two", 0, json!({})).await;
@@ -78,7 +78,7 @@ mod tests {
         assert!(Arc::ptr_eq(&place.pointed().unwrap(), &before), "it is what the pointer says");
         drop(first);
         assert!(Arc::ptr_eq(&place.current().unwrap(), &before));
-        // Pages of the version that was served for a while find their assets (law 10).
+        // Pages of the withdrawn candidate still find their assets (law 10).
         assert!(place.loaded(&next.version.id).is_some());
     }
 
@@ -102,7 +102,7 @@ mod tests {
         let (place, next) = two_versions(&world).await;
         let before = place.current().unwrap();
         let first = world.live.serve_first(&place, Arc::clone(&next)).unwrap();
-        // The pointer is written again, with what it said before.
+        // The pointer is written again with the same content.
         world.switch("shop", "prod", before.version.id, None).await;
         let again = Current::new(Arc::clone(&next.version), 0, Arc::clone(&next.withdrawn), next.settings.clone());
         let second = world.live.serve_first(&place, Arc::new(again)).unwrap();

@@ -1,4 +1,4 @@
-//! Drops versions that were deleted: no hostname and no grace period answers from them any more.
+//! Drops deleted versions: no hostname and no grace period answers with their files any longer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use devanture_store::catalog::{self, Record, Revision};
 use devanture_store::records::{self, gone};
 
 impl Place {
-    /// Ends what the version would still answer here (law 10); what is live stays.
+    /// Ends the version's remaining assets here (law 10); a live version stays.
     pub(super) fn forget(&self, id: &VersionId) {
         self.replaced.change(|list| list.iter().filter(|kept| kept.current.version.id != *id).cloned().collect());
         self.preparing.change(|list| list.iter().filter(|version| version.id != *id).cloned().collect());
     }
 }
 
-/// The stored versions of each app.
+/// Stored versions of each app.
 pub(super) type StoredVersions = HashMap<AppName, StoredIds>;
 
 impl Live {
-    /// Whether a version that is not live in an environment still answers visitors of it on this node: for the assets
-    /// of pages that are open, or those who are held on it.
+    /// Returns true if a version that is not live in an environment still answers visitors on the node: for assets of
+    /// open pages, or for pinned visitors.
     pub fn answers_yet(&self, app: &AppName, environment: &PlaceName, id: &VersionId) -> bool {
         let places = self.environment_places();
         let mut of_it = places.iter().filter(|place| place.app == *app && place.name == *environment);
         of_it.any(|place| place.replaced.with(|list| list.iter().any(|kept| kept.current.version.id == *id)))
     }
 
-    /// Whether an app has that version.
+    /// Returns true if the app has the version.
     pub(super) fn is_stored(&self, app: &AppName, id: &VersionId) -> bool {
         self.0.ids.read().get(app).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Drops a version of `app`, wherever it is at hand and not live.
+    /// Drops a version of `app` from every place where the version is loaded but not live.
     pub(super) fn forget_version(&self, app: &AppName, id: &VersionId) {
         self.0.preparing.lock().retain(|version| version.app != *app || version.id != *id);
         for place in self.0.hosts.load().places.values().filter(|place| place.app == *app) {
@@ -45,7 +45,7 @@ impl Live {
         self.forget_preview(app, id);
     }
 
-    /// Drops a loaded preview; where the version is stored, the next request loads it again.
+    /// Drops a loaded preview; the next request loads a stored version again.
     pub(super) fn forget_preview(&self, app: &AppName, id: &VersionId) {
         self.0.previews.rcu(|previews| {
             let others = previews.iter().filter(|(key, _)| key.app != *app || key.id != *id);
@@ -55,7 +55,7 @@ impl Live {
 }
 
 impl Follower {
-    /// Follows `versions/{app}/{id}`: keeps the ids that versions' own hostnames may name.
+    /// Follows `versions/{app}/{id}`: maintains the ids that versions' own hostnames may name.
     pub(super) fn version_stored(&self, key: &str, stored: bool) {
         let Some((app, id)) = version_of(key) else { return };
         {
@@ -68,7 +68,7 @@ impl Follower {
             }
         }
         if stored {
-            // One that was deleted may be stored again: it is another then, stored later.
+            // A deleted id may be stored again, as a different version with a later time.
             self.live.forget_preview(&app, &id);
         } else {
             self.live.forget_version(&app, &id);
@@ -76,10 +76,10 @@ impl Follower {
         }
     }
 
-    /// Reads which versions are stored, and the commit that the newest of them was stored by.
+    /// Reads the stored versions, and the commit that stored the newest.
     pub(super) async fn stored_versions(&self) -> Result<(StoredVersions, Revision), catalog::Error> {
         let (mut stored, mut revision) = (StoredVersions::new(), 0);
-        // Page by page: all records of all versions at once would take much memory, which stays with the process.
+        // Page by page: all records of all versions at once would take much memory, which the process would not return.
         let mut records = Scan::new(&**self.loader.catalog(), records::VERSIONS_PREFIX);
         while let Some((key, record)) = records.next().await? {
             revision = record.revision.max(revision);
@@ -90,7 +90,7 @@ impl Follower {
         Ok((stored, revision))
     }
 
-    /// Takes these versions for all that there are, and drops those that were deleted unnoticed.
+    /// Replaces the known versions by `stored`, and drops versions deleted unnoticed.
     pub(super) fn versions_are(&self, stored: StoredVersions) {
         let mut known = self.live.0.ids.write();
         let before = std::mem::replace(&mut *known, stored);
@@ -104,7 +104,7 @@ impl Follower {
 }
 
 impl Follower {
-    /// Follows `deleted/{app}`: an app that is deleted answers nothing, and does again where that is taken back.
+    /// Follows `deleted/{app}`: a deleted app answers no request until restored.
     pub(super) fn app_deleted(&self, key: &str, deleted: bool) {
         let Some(app) = deleted_app_of(key) else { return };
         tracing::info!(app = %app, deleted, "an app was deleted or restored");
@@ -117,7 +117,7 @@ impl Follower {
         });
     }
 
-    /// Takes these apps for all that are deleted.
+    /// Replaces the set of deleted apps.
     pub(super) fn deleted_apps_are(&self, deleted: &[(String, Record)]) {
         let apps: HashSet<AppName> = deleted.iter().filter_map(|(key, _)| deleted_app_of(key)).collect();
         if self.live.0.hosts.load().deleted != apps {
@@ -127,7 +127,7 @@ impl Follower {
 }
 
 impl Follower {
-    /// Drops replaced versions that are no longer stored.
+    /// Drops earlier versions that are no longer stored.
     pub(super) fn forget_replaced(&self) {
         for place in self.live.0.hosts.load().places.values() {
             let is_stored = |id: &VersionId| self.live.is_stored(&place.app, id);
@@ -162,7 +162,7 @@ mod tests {
     use devanture_store::catalog::{Change, Commit};
     use devanture_store::records::{LivePointer, StoredSource, VersionRecord};
 
-    /// A follower that reads everything again sees the switch away from a version together with its deletion.
+    /// A follower that reads the whole catalog again sees the switch away from a version together with the deletion.
     #[tokio::test]
     async fn law_10_a_version_that_was_replaced_and_deleted_while_the_watch_lagged_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();
@@ -228,7 +228,7 @@ mod tests {
         follower.read_all().await.unwrap();
         assert_eq!(place.current().unwrap().version.id, two);
         assert!(place.loaded(&one).is_none() && !live.answers_yet(&app, &prod, &one));
-        // One that is still stored is kept.
+        // A stored version is kept.
         commit(vec![pointed(three)]).await;
         follower.read_all().await.unwrap();
         assert!(place.loaded(&two).is_some() && live.answers_yet(&app, &prod, &two));

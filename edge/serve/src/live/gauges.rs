@@ -1,10 +1,10 @@
-//! What is served as metrics, collected for each scrape: what is gone has none.
+//! Metrics of live versions, collected for each scrape: removed items have no series.
 
 use super::{AppsWanted, Live, Loader};
 use devanture_base::telemetry::{Gauges, gauge_value};
 
 impl Loader {
-    /// Adds the memory of the loaded versions of each app, and of all.
+    /// Adds the memory of the loaded versions, by app and in total.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         for (part, (bytes, bytes_max)) in self.memory_parts() {
             gauges.add("devanture_memory_bytes", &[("part", part)], gauge_value(bytes));
@@ -19,7 +19,7 @@ impl Loader {
 }
 
 impl Live {
-    /// Adds the number of apps and environments, the damage of live versions, and how many are not loaded.
+    /// Adds the number of apps and environments, the damage of live versions, and the number not loaded.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         let all = self.apps(&AppsWanted { app: None, environment: None, part: "", after: None, limit: 0 });
         gauges.add("devanture_apps", &[], gauge_value(all.totals.apps));
@@ -32,7 +32,7 @@ impl Live {
         }
         for damaged in self.damaged() {
             let place = (damaged.app.as_str(), damaged.environment.as_str());
-            // The manifest of a version that is in memory.
+            // Damage of the manifest of a version that is in memory.
             let is_of_manifest = damaged.error.is_some() && damaged.in_memory;
             if damaged.error.is_some() && !damaged.in_memory {
                 gauges.add_problem("devanture_unloaded_versions", place, 1.0);

@@ -1,21 +1,21 @@
-//! Hostnames below the edge's domains: which app, environment, alias or version they name.
+//! Hostnames below the edge's domains, resolved to app, environment, alias or version.
 
 use std::sync::OnceLock;
 
 use devanture_config::{AppName, HostPattern, Hostname, PlaceName, SHORT_CHARACTERS, VersionId};
 
-/// Hostnames of other apps with the same parent domain, which cookies of browsers would cross.
+/// Hostnames of other apps with the same parent domain, between which browsers could share cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Neighbours {
-    /// None that the edge knows of: the name belongs to a domain of its owner's.
+    /// No neighbours known: the name belongs to a domain of its owner.
     None,
-    /// Beside it: they share a domain of the edge.
+    /// Siblings: the names share a domain of the edge.
     Beside,
-    /// Below it: it is a domain of the edge, or a parent of one.
+    /// Subdomains: the name is a domain of the edge, or a parent of one.
     Below,
 }
 
-/// The two domains, the hostname where visitors log in, and the port that visitors see once there is one.
+/// The two domains, the login hostname, and the public port once known.
 #[derive(Debug, Clone)]
 pub struct Domains {
     domain: Hostname,
@@ -31,25 +31,25 @@ impl Domains {
         Self { domain, preview_domain, login: None, port: OnceLock::new() }
     }
 
-    /// The same, with the hostname at which visitors of what is protected log in.
+    /// Sets the login hostname for visitors of protected content.
     #[must_use]
     pub fn with_login(self, login: Option<Hostname>) -> Self {
         Self { login, ..self }
     }
 
-    /// The hostname at which visitors log in.
+    /// The login hostname.
     #[must_use]
     pub fn login(&self) -> Option<&str> {
         self.login.as_ref().map(Hostname::as_str)
     }
 
-    /// Whether visitors log in at `host`, a name in lower case.
+    /// Returns true if `host`, in lower case, is the login hostname.
     #[must_use]
     pub fn is_login(&self, host: &str) -> bool {
         self.login.as_ref().is_some_and(|login| login.as_str() == host)
     }
 
-    /// Says which port visitors see; the first word counts. Sockets are bound after everything else is at hand.
+    /// Sets the public port, once; later calls are ignored. Sockets are bound after all other parts are ready.
     pub fn set_port(&self, port: u16) {
         self.port.set(port).ok();
     }
@@ -66,7 +66,7 @@ impl Domains {
         format!("{}--{app}.{}", id.short(), self.preview_domain)
     }
 
-    /// A host of ours with the port that visitors see, where it is not 443.
+    /// A hostname of the edge with the public port, unless 443.
     #[must_use]
     pub fn authority(&self, host: &str) -> String {
         match self.port.get() {
@@ -75,41 +75,42 @@ impl Domains {
         }
     }
 
-    /// The URL of a host of ours.
+    /// The URL of a hostname of the edge.
     #[must_use]
     pub fn url(&self, host: &str) -> String {
         format!("https://{}", self.authority(host))
     }
 
-    /// Whether `host` is one of the domains, lies below one, or stands for one, so that only who runs the edge may give
-    /// it away.
+    /// Returns true if `host` is a domain of the edge, lies below one, or is a wildcard for one, so that only the
+    /// operator may assign the name.
     #[must_use]
     pub fn holds(&self, host: &HostPattern) -> bool {
         let base = host.base();
         [&self.domain, &self.preview_domain].iter().any(|domain| base.is_within(domain) || host.matches(domain))
     }
 
-    /// Whether `host` is the domain of previews, or lies above it: what answers there sets cookies for every preview.
+    /// Returns true if `host` is the domain of previews or a parent: a site at `host` could set cookies for every
+    /// preview.
     #[must_use]
     pub fn is_above_previews(&self, host: &str) -> bool {
         host.parse::<Hostname>().is_ok_and(|host| self.preview_domain.is_within(&host))
     }
 
-    /// Whether `host`, a name in lower case, lies below one of the domains.
+    /// Returns true if `host`, in lower case, lies below one of the domains.
     #[must_use]
     pub fn is_below_one(&self, host: &str) -> bool {
         [&self.domain, &self.preview_domain].iter().any(|domain| labels_below(host, domain).is_some())
     }
 
-    /// Whether `host`, a name in lower case, is one of the domains or lies below one: nobody but the edge proves to an
-    /// authority that such a name is theirs.
+    /// Returns true if `host`, in lower case, is one of the domains or lies below one: only the edge may prove the
+    /// ownership of the name to an authority.
     #[must_use]
     pub fn has(&self, host: &str) -> bool {
         [&self.domain, &self.preview_domain].iter().any(|domain| domain.as_str() == host) || self.is_below_one(host)
     }
 
-    /// The app whose `prod` would be at `host`, a name in lower case. `None` for a name that previews have, which lie
-    /// below the other domain, or a label with `--` in front of the same one.
+    /// The app whose `prod` would be at `host`, in lower case. `None` for a preview's name, which lies below the other
+    /// domain, or has a label with `--` in front of the same domain.
     #[must_use]
     pub fn app_at(&self, host: &str) -> Option<AppName> {
         if self.domain != self.preview_domain && labels_below(host, &self.preview_domain).is_some() {
@@ -118,14 +119,14 @@ impl Domains {
         labels_below(host, &self.domain)?.parse().ok()
     }
 
-    /// The app whose `prod`, environment, alias or version would be at `host`, a name in lower case.
+    /// The app whose `prod`, environment, alias or version would be at `host`, in lower case.
     #[must_use]
     pub fn app_of(&self, host: &str) -> Option<AppName> {
         let of_label = |label: &str| label.rsplit_once("--").map_or(label, |(_, app)| app).parse().ok();
         [&self.domain, &self.preview_domain].iter().find_map(|domain| of_label(labels_below(host, domain)?))
     }
 
-    /// Where the hostnames of other apps stand, seen from `host`, a name in lower case.
+    /// Position of other apps' hostnames relative to `host`, in lower case.
     #[must_use]
     pub fn neighbours(&self, host: &str) -> Neighbours {
         let domains = [self.domain.as_str(), self.preview_domain.as_str()];
@@ -141,25 +142,25 @@ impl Domains {
         }
     }
 
-    /// The app that a preview's hostname names, and what stands before it: an alias, an environment or a short id, if
-    /// it is one at all.
+    /// The app of a preview's hostname, and the prefix: an alias, an environment or a short id; `None` for other
+    /// hostnames.
     pub(crate) fn preview_host_parts<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
         let (name, app) = labels_below(host, &self.preview_domain)?.split_once("--")?;
         Some((app.parse().ok()?, name))
     }
 
-    /// The app and the short id that a version's hostname names.
+    /// The app and the short id of a version's hostname.
     pub(crate) fn version_host<'h>(&self, host: &'h str) -> Option<(AppName, &'h str)> {
         self.preview_host_parts(host).filter(|(_, short)| is_short_id(short))
     }
 
-    /// The wildcard that stands for every preview.
+    /// The wildcard for all previews.
     pub(crate) fn previews_pattern(&self) -> String {
         format!("*.{}", self.preview_domain)
     }
 }
 
-/// Whether a text is the beginning of a version's id that its hostname has.
+/// Returns true if a text is the id prefix of a version's hostname.
 pub(super) fn is_short_id(text: &str) -> bool {
     text.len() == SHORT_CHARACTERS && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

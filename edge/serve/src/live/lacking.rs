@@ -1,5 +1,5 @@
-//! What one process lacks of what is live, and whether another one serves it: an edge that would serve less than the
-//! running one does not take over from it.
+//! Live versions or files that one process lacks and another serves: an edge that would serve less than the running one
+//! does not take over.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,46 +13,46 @@ use super::{Live, Place};
 use crate::version::Setting;
 use devanture_store::blobs::Key;
 
-/// Files of one version that are looked at.
+/// Maximum files of one version to check.
 const FILES_MAX: usize = 100;
-/// Of these, those that a sentence names.
+/// Maximum files named in a message.
 const FILES_NAMED_MAX: usize = 3;
-/// Longest look at the files of one version. What is not known by then counts as served.
+/// Time limit for checking the files of one version. Unchecked files count as served.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// An environment whose live version a process cannot serve, or lacks files of.
+/// An environment whose live version a process cannot serve, or serves without some files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lacking {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The version that should be live; `None` where its record cannot be read.
+    /// The version that should be live; `None` if the record cannot be read.
     pub version: Option<VersionId>,
-    /// Its number of files that are left out, where the rest is served.
+    /// Number of files left out of an otherwise served version.
     pub count: usize,
-    /// Paths and contents of these files, a hundred at most.
+    /// Paths and contents of the missing files, a hundred at most.
     pub files: Vec<(Box<str>, Digest)>,
-    /// Why nothing of it is served, if so.
+    /// Reason, if no file of the version is served.
     pub error: Option<String>,
 }
 
 impl Lacking {
-    /// A version of which nothing can be served.
+    /// A version of which no file can be served.
     #[must_use]
     pub fn whole(app: &AppName, environment: PlaceName, version: VersionId, error: String) -> Self {
         let (app, version, error) = (app.clone(), Some(version), Some(error));
         Self { app, environment, version, count: 0, files: Vec::new(), error }
     }
 
-    /// Whether it is of the same environment as another.
+    /// Returns true if both are about the same environment.
     #[must_use]
     pub fn is_of(&self, other: &Self) -> bool {
         (&self.app, &self.environment) == (&other.app, &other.environment)
     }
 }
 
-/// Of a manifest, what is read of any format.
+/// Manifest fields that are read in every format.
 #[derive(Deserialize)]
 struct ManifestFormat {
     format: u32,
@@ -90,7 +90,7 @@ impl Place {
         (!damaged.is_empty()).then(|| Lacking { count: damaged.len(), files, ..of(Some(version.id)) })
     }
 
-    /// What is served here of a version that is damaged on the disk.
+    /// Content of a version, damaged on the disk, that is served from memory.
     fn in_memory_alone(&self) -> Option<Lacking> {
         let current = self.current.load();
         let version = &current.as_ref()?.version;
@@ -106,8 +106,8 @@ impl Place {
 }
 
 impl Live {
-    /// The environments whose live version this process cannot serve, or lacks files of, by app and name. What is not
-    /// loaded yet is not among them.
+    /// Environments whose live version the process cannot serve, or serves without some files, by app and name; without
+    /// versions not loaded yet.
     #[must_use]
     pub fn lacking(&self) -> Vec<Lacking> {
         let hosts = self.0.hosts.load();
@@ -119,8 +119,8 @@ impl Live {
         lacking
     }
 
-    /// An environment whose live version has a manifest of a higher format than `read`. Those that are not loaded are
-    /// read.
+    /// An environment whose live version has a manifest of a higher format than `read`. Reads manifests of versions not
+    /// loaded.
     pub async fn beyond_format(&self, read: u32) -> Option<String> {
         let sentence = |place: &Place, version: VersionId, format: u32| {
             let (app, environment) = (&place.app, &place.name);
@@ -145,8 +145,8 @@ impl Live {
         None
     }
 
-    /// The environments of which this process serves what it knows to be damaged on the disk, from memory alone:
-    /// another one that loads them lacks it.
+    /// Environments with damage on the disk that the process serves from memory: another process that loads the
+    /// versions would lack the files.
     #[must_use]
     pub fn in_memory_alone(&self) -> Vec<Lacking> {
         let hosts = self.0.hosts.load();
@@ -156,13 +156,13 @@ impl Live {
         lacking
     }
 
-    /// Those environments of which this process serves what another one lacks: it has a version loaded there, and of
-    /// files that the other one leaves out, the bytes of one at least.
+    /// The environments of `lacking` that the local process serves better: a version is loaded, and of the files
+    /// missing elsewhere at least one is readable here.
     pub async fn serving(&self, lacking: Vec<Lacking>) -> Vec<(AppName, PlaceName)> {
         let mut serving = Vec::new();
         for Lacking { app, environment, version, files, error, .. } in lacking {
             if let Some(loader) = self.0.loader.get() {
-                // What the other one found is damage of what this one has loaded.
+                // Damage found by the other process suspects the files loaded here.
                 let of_version = version.map(Key::Manifest).into_iter();
                 of_version
                     .chain(files.iter().map(|(_, blob)| Key::Blob(*blob)))
@@ -170,7 +170,7 @@ impl Live {
             }
             let Some(current) = self.place(&app, &environment).and_then(|place| place.current()) else { continue };
             let version = Arc::clone(&current.version);
-            // A file that is not in memory is read to its end: its stored bytes may be those that the other one found.
+            // A file on the disk is read to the end: its stored bytes may be the damaged ones.
             let look = move || error.is_some() || files.iter().any(|(path, _)| version.has_whole(path) == Some(true));
             let looked = timeout(LOOK_TIME_MAX, tokio::task::spawn_blocking(look)).await;
             if !matches!(looked, Ok(Ok(false))) {

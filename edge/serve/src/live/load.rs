@@ -1,11 +1,11 @@
-//! What is to be loaded, for which place, and why it cannot be.
+//! Loads to run: the version, its place, and the errors.
 
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use crate::version::{self, Claim, Fill, Setting};
 use devanture_store::catalog;
 
-/// Why a version cannot be loaded.
+/// Reason that a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Too many requests wait for previews of the app.
@@ -25,7 +25,7 @@ pub enum LoadError {
         /// The alias.
         name: PlaceName,
     },
-    /// The app has no such version.
+    /// The app does not have the version.
     #[error("the app {app} has no version {id}")]
     Unknown {
         /// The app.
@@ -33,21 +33,21 @@ pub enum LoadError {
         /// The version.
         id: VersionId,
     },
-    /// The store failed, or the bytes are not what they say.
+    /// The store failed, or the stored bytes do not match their digest or format.
     #[error(transparent)]
     Version(#[from] version::Error),
 }
 
-/// When a version with a long manifest is loaded, of which few are in memory at a time.
+/// Start of a load with a long manifest; few long manifests are in memory at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadTurn {
-    /// When it is the app's turn: requests and pushes begin as many loads as they like.
+    /// In the app's turn, for loads that requests and pushes begin in any number.
     InTurn,
-    /// At once: the caller begins one at a time, of all apps, and those of one must not wait for the loads of another.
+    /// At once: the caller begins a single load at a time, of all apps, and must not wait for the loads of another app.
     AtOnce,
 }
 
-/// A version to load, and where it will be served.
+/// A version to load, and the place that will serve the version.
 #[derive(Clone)]
 pub struct Load {
     /// The app.
@@ -56,15 +56,15 @@ pub struct Load {
     pub id: VersionId,
     /// The environment or alias, or `preview`.
     pub place: String,
-    /// Whether that is an environment or a preview.
+    /// The kind of place: environment or preview.
     pub setting: Setting,
-    /// Previews that may be evicted for it.
+    /// Previews that may be evicted for the load.
     pub claim: Claim,
-    /// How much of the memory for files its files may fill.
+    /// Share of the memory for files that the version's files may fill.
     pub fill: Fill,
-    /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
+    /// Whether damaged or missing files are left out; otherwise such files fail the load.
     pub leaves_out_damaged: bool,
-    /// When it is loaded, if its manifest is long.
+    /// Start of the load, if the manifest is long.
     pub turn: LoadTurn,
 }
 
@@ -77,7 +77,7 @@ impl Load {
         Self { app, id, place, setting, claim, fill, leaves_out_damaged: false, turn: LoadTurn::InTurn }
     }
 
-    /// A version that is live in an environment, with those of its files that are not damaged.
+    /// A version that is live in an environment, without damaged files.
     pub(super) fn already_live(app: &AppName, id: &VersionId, environment: &PlaceName) -> Self {
         Self { leaves_out_damaged: true, ..Self::live(app, id, environment) }
     }
@@ -87,7 +87,7 @@ impl Load {
         Self { claim: Claim::Other, fill: Fill::Ahead, ..Self::already_live(app, id, environment) }
     }
 
-    /// A preview; `place` is its name in metrics. Their queues bound how many are loaded at a time.
+    /// A preview; `place` is its name in metrics. The preview queues bound the number of simultaneous loads.
     pub(super) fn preview(app: &AppName, id: &VersionId, place: &str) -> Self {
         let (app, id, place) = (app.clone(), *id, place.to_owned());
         let (setting, claim, fill) = (Setting::Preview, Claim::Other, Fill::Requested);

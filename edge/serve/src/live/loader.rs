@@ -1,4 +1,4 @@
-//! Loads versions by their records, for the live pointers and for previews.
+//! Loads versions by their records, for live pointers and previews.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use devanture_store::records::{self, DictionariesRecord, Levels, Reach, VersionR
 /// Default lifetime of dictionaries in browsers.
 const DICTIONARY_DAYS: u64 = 30;
 const SECONDS_OF_DAY: u64 = 86_400;
-/// Most memory of the console, its files included. It is beside that of apps, none of which can take it away.
+/// Maximum memory of the console with its files, apart from the memory of apps, which cannot displace the console.
 const CONSOLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Longest sentence of a version about what today's checks refuse, in characters.
+/// Longest message about a manifest that today's checks refuse, in characters.
 const MISTAKE_CHARS_MAX: usize = 400;
-/// The place of the console in metrics.
+/// Place of the console in metrics.
 const CONSOLE: &str = "console";
-/// The name of the manifest table, and of the place in metrics, for previews of versions.
+/// Name of the manifest table, and of the place in metrics, for previews of versions.
 pub(super) const PREVIEW: &str = "preview";
 
 /// Loads versions. Cheap to clone.
@@ -56,18 +56,18 @@ struct Parts {
     misses: DictionaryMisses,
     tallies: Tallies,
     traffics: Arc<Traffics>,
-    /// Where versions are loaded; by default, on the caller's runtime.
+    /// Runtime for loads; by default, the caller's.
     runtime: Option<Handle>,
     contents: Arc<Contents>,
     loading: Arc<Loading>,
     on_demand: Arc<Queues>,
-    /// Manifests that were read.
+    /// Number of manifests read.
     #[cfg(test)]
     manifests_read: Arc<AtomicU64>,
 }
 
 impl Loader {
-    /// Loads from these stores, within these limits.
+    /// Loads from the given stores, within the limits.
     #[must_use]
     pub fn new(blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
         Self(Arc::new(Parts {
@@ -92,7 +92,7 @@ impl Loader {
         }))
     }
 
-    /// Manifests that were read.
+    /// Number of manifests read.
     #[cfg(test)]
     pub(super) fn manifests_read(&self) -> u64 {
         self.0.manifests_read.load(Ordering::Relaxed)
@@ -103,49 +103,49 @@ impl Loader {
         self
     }
 
-    /// Loads versions without what serves as dictionaries.
+    /// Loads versions without dictionaries.
     #[must_use]
     pub fn without_dictionaries(self) -> Self {
         self.with(|parts| parts.with_dictionaries = false)
     }
 
-    /// Has what browsers are to keep as dictionaries kept for `days`, and reports what dictionaries visitors lack
-    /// deltas for.
+    /// Sets the lifetime of dictionaries in browsers to `days`, and reports dictionaries of visitors for which deltas
+    /// are missing.
     #[must_use]
     pub fn with_dictionaries(self, days: u64, misses: DictionaryMisses) -> Self {
         self.set_dictionary_days(days);
         self.with(|parts| parts.misses = misses)
     }
 
-    /// Changes for how many days browsers keep dictionaries of versions that are loaded from now on.
+    /// Changes the days for which browsers keep dictionaries of versions loaded from now on.
     pub fn set_dictionary_days(&self, days: u64) {
         self.0.dictionary_seconds.store(days.saturating_mul(SECONDS_OF_DAY), Ordering::Relaxed);
     }
 
-    /// Loads versions on this runtime instead of the caller's.
+    /// Loads versions on `runtime` instead of the caller's.
     #[must_use]
     pub fn on_runtime(self, runtime: Handle) -> Self {
         self.with(|parts| parts.runtime = Some(runtime))
     }
 
-    /// The counts of every place that versions are loaded for.
+    /// Counters of every place with a loaded version.
     #[must_use]
     pub fn tallies(&self) -> &Tallies {
         &self.0.tallies
     }
 
-    /// What visitors of an app take at the moment.
+    /// Current traffic of an app's visitors.
     #[must_use]
     pub fn traffic(&self, app: &AppName) -> TrafficUsage {
         self.0.traffics.usage(app)
     }
 
-    /// As [`Traffics::set_limits`].
+    /// Sets the traffic limits; see [`Traffics::set_limits`].
     pub fn set_limits(&self, limits: &Limits) {
         self.0.traffics.set_limits(limits);
     }
 
-    /// The memory of the loaded versions of each app.
+    /// Memory of the loaded versions of each app.
     #[must_use]
     pub fn memory_usage(&self) -> Vec<(AppName, AppUsage)> {
         self.0.memory.usage()
@@ -157,8 +157,8 @@ impl Loader {
         self.0.memory.loaded_bytes()
     }
 
-    /// As [`Memory::file_bytes`], [`Memory::loaded_bytes`] with [`Memory::loaded_bytes_max`], and those of the process,
-    /// by what they are of.
+    /// Bytes and limit of each part of the memory: [`Memory::file_bytes`], [`Memory::loaded_bytes`] with
+    /// [`Memory::loaded_bytes_max`], and the process.
     pub(super) fn memory_parts(&self) -> [(&'static str, (u64, u64)); 3] {
         let memory = &self.0.memory;
         let loaded = (memory.loaded_bytes(), memory.loaded_bytes_max());
@@ -166,28 +166,28 @@ impl Loader {
         [("loaded", loaded), ("files", memory.file_bytes()), ("process", process)]
     }
 
-    /// The memory for rules while they are read.
+    /// Memory for rules during their parsing.
     pub fn rule_memory(&self) -> &Arc<RuleMemory> {
         &self.0.rule_memory
     }
 
-    /// The memory of what is loaded.
+    /// Memory of loaded content.
     pub(super) fn memory(&self) -> &Memory {
         &self.0.memory
     }
 
-    /// Whether the memory of the process is short, to be waited for.
+    /// A receiver of the state "process memory is short".
     #[must_use]
     pub fn memory_is_short(&self) -> watch::Receiver<bool> {
         self.0.memory_is_short.subscribe()
     }
 
-    /// Says whether the memory of the process is short to those who wait for it.
+    /// Reports to all receivers whether process memory is short.
     pub(super) fn say_short(&self, is_short: bool) {
         self.0.memory_is_short.send_replace(is_short);
     }
 
-    /// As [`Memory::is_beyond`].
+    /// Returns true beyond a part of the budget; see [`Memory::is_beyond`].
     pub(super) fn is_beyond(&self, parts: u64) -> bool {
         self.0.memory.is_beyond(parts)
     }
@@ -226,9 +226,8 @@ impl Loader {
         self.load_knowing(load, None).await
     }
 
-    /// Loads a version again, for the same place, and reuses the media types that were found the first time. Gives
-    /// another content only after [`Loader::outdate`]. What was loaded ahead of requests still is, unless it
-    /// `is_wanted` by now.
+    /// Loads a version again for the same place, with the media types of the first load. The content changes only after
+    /// [`Loader::outdate`]. A version loaded ahead of requests keeps that state unless `is_wanted`.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -238,17 +237,17 @@ impl Loader {
             id: known.id,
             place: known.place.clone(),
             setting: known.setting,
-            // What it replaces is live already: better variants are not worth an eviction of replaced versions.
+            // The replaced load is live already: better variants are not worth an eviction of earlier versions.
             claim: Claim::Other,
             fill: if known.is_lean() && !is_wanted { Fill::Ahead } else { Fill::Requested },
             leaves_out_damaged: true,
-            // What was remade, of all apps, is loaded one after the other.
+            // Reloads of all apps run one after the other.
             turn: LoadTurn::AtOnce,
         };
         self.load_knowing(load, Some(known)).await
     }
 
-    /// Makes the next loads of a version read its variants and deltas again.
+    /// Makes the next loads of a version read variants and deltas again.
     pub fn outdate(&self, id: &VersionId) {
         self.0.contents.outdate(id);
     }
@@ -284,7 +283,7 @@ impl Loader {
         Ok(Arc::new(Version::new(content, served).map_err(version::Error::from)?))
     }
 
-    /// The content of a version for a place: a loaded one if another place has the same.
+    /// The content of a version for a place: a loaded one if another place has the same content.
     async fn content(
         &self,
         load: &Load,
@@ -306,7 +305,7 @@ impl Loader {
         }
         let blobs = self.0.blobs.of(Lane::of(load.app.as_str()));
         let _permit = self.0.loading.begin(&*blobs, load).await.map_err(version::Error::from)?;
-        // It may have been loaded while this load waited.
+        // Another load may have finished during the wait.
         if let Some(content) = at_hand() {
             return Ok(content);
         }
@@ -399,33 +398,34 @@ impl Loader {
         Ok(self.manifest_and_mistake(id).await?.0)
     }
 
-    /// The manifest, with what today's checks refuse of it: what an earlier release took is served.
+    /// The manifest, with the message of today's checks, if refused: a version accepted by an earlier release is still
+    /// served.
     async fn manifest_and_mistake(&self, id: VersionId) -> Result<(Arc<Manifest>, Option<Box<str>>), LoadError> {
         let canonical = self.0.blobs.get(Key::Manifest(id)).await.map_err(version::Error::from)?;
         #[cfg(test)]
         self.0.manifests_read.fetch_add(1, Ordering::Relaxed);
         let read = move || -> Result<_, BadManifest> {
             let manifest = Manifest::stored(&canonical)?;
-            // A line of readiness holds it.
+            // Short enough for a line of the readiness report.
             let line = |bad: BadManifest| -> String {
                 bad.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MISTAKE_CHARS_MAX).collect()
             };
             let mistake = manifest.check().err().map(|bad| line(bad).into_boxed_str());
             Ok((Arc::new(manifest), mistake))
         };
-        // On a blocking thread, as it may name a hundred thousand files.
+        // On a blocking thread, since a manifest may list a hundred thousand files.
         let read = tokio::task::spawn_blocking(read).await.map_err(|_panicked| version::Error::Panicked)?;
         Ok(read.map_err(version::Error::from)?)
     }
 
-    /// Files of a version that serve as dictionaries; `None` if they are off.
+    /// Files of a version that serve as dictionaries; `None` if dictionaries are off.
     async fn dictionaries(&self, app: &AppName, id: &VersionId) -> Result<Option<DictionariesRecord>, LoadError> {
         if !self.0.with_dictionaries {
             return Ok(None);
         }
         let key = records::dictionaries_key(app, id);
         let Some(record) = self.0.catalog.get(&key).await? else { return Ok(Some(DictionariesRecord::default())) };
-        // A version that cannot say what serves as dictionaries is served all the same.
+        // An unreadable dictionaries record must not keep the version from being served.
         let read = records::read(&key, &record);
         Ok(Some(read.unwrap_or_else(|error| {
             tracing::error!(%error, "a record of dictionaries cannot be read; its version is served without");
@@ -443,7 +443,7 @@ mod tests {
     use devanture_store::catalog::{Change, Commit};
     use devanture_store::{blobs, catalog};
 
-    /// Whatever let it into the store: its answers would announce one length and have another.
+    /// Such a version in the store, for any reason, would announce a wrong `Content-Length`.
     #[tokio::test]
     async fn a_version_whose_files_have_other_lengths_than_its_manifest_says_is_not_loaded() {
         const BYTES: &[u8] = b"2,200 bytes";

@@ -1,4 +1,4 @@
-//! Loads under way: one at a time of each version, and few at a time of versions with long manifests (law 11).
+//! Running loads: one at a time of each version, and few at a time of versions with long manifests (law 11).
 
 use devanture_config::{AppName, VersionId};
 use tokio::sync::OwnedSemaphorePermit;
@@ -7,13 +7,13 @@ use super::load::{Load, LoadTurn};
 use devanture_base::fair::{KeyedSemaphore, Lane, Turn};
 use devanture_store::blobs::{Blobs, Error, ManifestTurns};
 
-/// The loads under way.
+/// The running loads.
 pub(super) struct Loading {
     turns: ManifestTurns,
     versions: KeyedSemaphore<(AppName, VersionId)>,
 }
 
-/// The right to load a version, until it is dropped.
+/// Permit to load a version, until dropped.
 #[must_use = "the version is loaded while this lives"]
 pub(super) struct LoadPermit {
     _version: Option<OwnedSemaphorePermit>,
@@ -25,13 +25,13 @@ impl Loading {
         Self { turns: ManifestTurns::new(), versions: KeyedSemaphore::new(1) }
     }
 
-    /// Waits until a load may begin: its version may be at hand by then.
+    /// Waits until a load may begin: another load may have loaded the version by then.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// The store fails.
     pub(super) async fn begin(&self, blobs: &dyn Blobs, load: &Load) -> Result<LoadPermit, Error> {
-        // The turn first. Who loads a version then waits for nothing else, so that what may begin at once waits for one
-        // load of its version at most, and never for those that wait for their turn.
+        // The turn comes first. A load that holds a version's lock then waits for no turn, so that a load with `AtOnce`
+        // waits for at most one load of the version, and never for loads in the queue.
         let turn = match load.turn {
             LoadTurn::InTurn => self.turns.take(blobs, Lane::of(load.app.as_str()), &[load.id]).await?,
             LoadTurn::AtOnce => None,
@@ -53,7 +53,7 @@ mod tests {
     use crate::live::test_world::World;
     use devanture_store::blobs::{self, Key, LONG_MANIFESTS_AT_ONCE};
 
-    /// Tables of a manifest that make it a long one.
+    /// Manifest tables that make a manifest long.
     fn long() -> Value {
         let tables = (0..3_000).map(|number| (format!("table-{number}"), json!({"not_found": "none"})));
         Value::Object(tables.collect::<Map<_, _>>())
@@ -97,13 +97,13 @@ mod tests {
         let [mut fifth, mut sixth] = [4, 5].map(|number: usize| begin(load("greedy", &long[number])));
         let mut other = begin(load("shop", &long[6]));
         for (waiting, load) in (0..).zip([&mut fifth, &mut sixth, &mut other]) {
-            // The length of a manifest comes from a thread that may wait for the disk.
+            // The length of a manifest comes from a blocking thread.
             while loading.turns.waiting() == waiting {
                 assert!(poll!(&mut *load).is_pending());
                 tokio::task::yield_now().await;
             }
         }
-        // What is short waits for nothing, and what the follower loads only where its version is being loaded.
+        // Short manifests wait for no turn, and the follower's loads wait only for loads of the same version.
         drop((begin(load("greedy", &short)).await, begin(load("shop", &short)).await));
         let at_once = |id: &VersionId| begin(Load { turn: LoadTurn::AtOnce, ..load("greedy", id) });
         drop(at_once(&long[7]).await);
@@ -113,7 +113,7 @@ mod tests {
         assert!(poll!(&mut same).is_ready());
         held.extend((&mut fifth).now_or_never());
         assert!(held.len() == LONG_MANIFESTS_AT_ONCE && poll!(&mut other).is_pending());
-        // The other app is next, though the greedy one waits longer.
+        // The other app is next, though the greedy one has waited longer.
         drop(held.remove(0));
         held.extend((&mut other).now_or_never());
         assert!(held.len() == LONG_MANIFESTS_AT_ONCE && poll!(&mut sixth).is_pending());

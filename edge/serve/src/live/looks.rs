@@ -1,4 +1,4 @@
-//! Requests for a look at what is damaged, and the wait until one that began afterwards is known.
+//! Requests for a look at damaged content, and the wait for the result of a later look.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::damage::Retries;
 use super::follow::Follower;
 use super::reloads::Reloads;
 
-/// Longest wait for the result of a look; damage that takes longer is known later.
+/// Longest wait for the result of a look; longer looks finish in the background.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// What is known while nobody follows the catalog: no look is to be waited for.
+/// Value of `known` while the catalog is not followed: no look is awaited.
 const NOBODY_LOOKS: u64 = u64::MAX;
 
-/// The looks that were requested, and those whose results are known.
+/// Numbers of the requested looks and of the known results.
 pub(super) struct Looks {
-    /// Notifies that something that was damaged may be whole again.
+    /// Notifies that damaged content may be repaired.
     pub(super) again: Notify,
-    /// Number of looks that are waited for, so far.
+    /// Number of awaited looks so far.
     wanted: AtomicU64,
-    /// The highest of these numbers whose result is known.
+    /// Highest look number with a known result.
     known: watch::Sender<u64>,
 }
 
@@ -33,29 +33,29 @@ impl Default for Looks {
 }
 
 impl Looks {
-    /// Looks are answered from now on.
+    /// Starts answering looks.
     pub(super) fn begin(&self) {
         self.known.send_replace(0);
     }
 
-    /// No look is answered any more.
+    /// Stops answering looks.
     pub(super) fn end(&self) {
         self.known.send_replace(NOBODY_LOOKS);
     }
 
-    /// The number of the last look that is waited for. A look that begins now is one for it, too.
+    /// The number of the last awaited look, which a look that begins now also answers.
     pub(super) fn wanted(&self) -> u64 {
         self.wanted.load(Ordering::Acquire)
     }
 }
 
 impl Live {
-    /// Has places looked at again whose version could not be loaded: its files may be whole now.
+    /// Requests another look at places with a failed version: the files may be repaired.
     pub fn look_again(&self) {
         self.0.looks.again.notify_one();
     }
 
-    /// As [`Self::look_again`], and waits until the result is what [`Self::damaged`] gives.
+    /// Requests a look as [`Self::look_again`] does, and waits until [`Self::damaged`] returns the result.
     pub async fn look_and_wait(&self) {
         let looks = &self.0.looks;
         let number = looks.wanted.fetch_add(1, Ordering::AcqRel).saturating_add(1);
@@ -68,14 +68,14 @@ impl Live {
 }
 
 impl Follower {
-    /// Reports the result of a look, once the versions that it had loaded again are served.
+    /// Reports the result of a look, once the versions that the look reloaded are served.
     pub(super) fn report_look(&self, retries: &mut Retries, reloads: &mut Reloads) {
         let is_settled = |retries: &Retries, reloads: &Reloads| retries.running.is_empty() && !reloads.are_due();
         if retries.reports.is_none() || !is_settled(retries, reloads) {
             return;
         }
         if retries.is_outdated(self.loader.blobs().damages()) {
-            // The look itself found opened files damaged: their versions are loaded again without them.
+            // The look itself found damage of opened files: their versions are reloaded without the files.
             self.retry(retries, reloads, false);
             if !is_settled(retries, reloads) {
                 return;

@@ -1,4 +1,4 @@
-//! Whether a version has nothing at an address, as far as its files and rules say.
+//! Detects addresses without content in a version, by its files and rules.
 
 use devanture_config::api::LogLine;
 use devanture_site::answers::{PredictedRequest, Request};
@@ -7,8 +7,8 @@ use http::StatusCode;
 
 use super::{Current, LiveSite};
 
-/// Whether `current` would answer the request of a line with 404, without the fields, which the line does not have.
-/// What a backend would say is not known, and no reason to think so.
+/// Returns true if `current` would answer a log line's request with 404, without the fields, which the line lacks. The
+/// response of a backend is unknown and does not count as a 404.
 pub fn has_nothing_at(current: &Current, line: &LogLine) -> bool {
     let (path, query) = match line.target.split_once('?') {
         Some((path, query)) => (path, Some(query)),

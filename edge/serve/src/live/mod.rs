@@ -1,8 +1,8 @@
 //! Resolves a hostname to its owner and its live version: the first step of every request.
 //!
-//! The table of hostnames is swapped whole, and only when hostnames change; each live pointer in it is swapped by
-//! itself. A request looks them up without a lock and copies nothing; several that come together share one copy of what
-//! was seen. Nothing here writes the catalog: [`Follower`] reads what `publish` wrote and moves the pointers.
+//! The table of hostnames is swapped as a whole, and only when hostnames change; each live pointer of the table is
+//! swapped separately. A request reads both without a lock or a copy; simultaneous requests share one lookup. The
+//! module never writes the catalog: [`Follower`] reads the commits of `publish` and moves the pointers.
 
 mod accounts;
 mod aliased;
@@ -93,40 +93,40 @@ use devanture_store::catalog::Revision;
 use devanture_store::records::{HostnameRecord, ListedHostnames};
 use rare_list::RareList;
 
-/// Most environments that were loaded and that a reader of [`Live::shown`] may lag behind.
+/// Maximum loaded environments by which a reader of [`Live::shown`] may lag behind.
 const SHOWN_MAX: usize = 1_024;
 
-/// A version as it is served in one place since one switch.
+/// A version as served in one place since one switch.
 pub struct Current {
     /// The version.
     pub version: Arc<Version>,
     /// The time of the switch (for a preview: of storing), in whole seconds since 1970 UTC.
     pub last_modified_s: u64,
-    /// The same, as a header says it.
+    /// `Last-Modified` of the switch.
     pub last_modified: CommonField,
-    /// Withdrawn paths of its app.
+    /// Withdrawn paths of the app.
     pub withdrawn: Arc<Withdrawn>,
-    /// The settings that it has.
+    /// The settings.
     pub settings: CurrentSettings,
-    /// The version that a share of its visitors gets instead.
+    /// The version that a share of the visitors gets instead.
     pub canary: Option<Arc<Canary>>,
-    /// The counts of its side, while a canary runs.
+    /// Counters of the version's side, while a canary runs.
     pub side: Option<Arc<Side>>,
-    /// What holds visitors on the version of their first page.
+    /// Pins of visitors to the version of their first page.
     pub pins: Option<Arc<Pins>>,
     /// Recent requests; used for previews only.
     usage: on_demand::Usage,
-    /// Another version was made live in its place, or it was unloaded.
+    /// True once another version went live in the place, or the version was unloaded.
     replaced: AtomicBool,
 }
 
 impl Current {
-    /// Puts a version in its place since `since_ms`.
+    /// Puts a version in its place, live since `since_ms`.
     #[must_use]
     pub fn new(version: Arc<Version>, since_ms: u64, withdrawn: Arc<Withdrawn>, settings: CurrentSettings) -> Self {
         let last_modified_s = since_ms / 1000;
-        // RFC 9110 §8.8.2.1: none of a time to come, which a clock that was ahead has left. Conditions are still
-        // compared with that, as what browsers were sent then.
+        // RFC 9110 §8.8.2.1: no date in the future, a remnant of a clock that was ahead. Conditions are still compared
+        // with the original date, the one that browsers received then.
         let shown_s = last_modified_s.min(clock::now_ms() / 1_000);
         let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(shown_s));
         let last_modified = HeaderValue::from_str(&date).unwrap_or_else(|_| HeaderValue::from_static(""));
@@ -142,18 +142,18 @@ impl Current {
         self.last_modified_s.saturating_mul(1_000)
     }
 
-    /// Notes a request, so that a preview is not evicted as idle.
+    /// Records a request, so that a preview is not evicted as idle.
     #[inline]
     pub fn note_use(&self) {
         self.usage.note();
     }
 
-    /// Notes that it was unloaded.
+    /// Marks the version as unloaded.
     fn unload(&self) {
         self.replaced.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was replaced or unloaded, so that it is there for answers under way alone.
+    /// Returns true if replaced or unloaded, and so present for running responses only.
     #[must_use]
     pub fn is_replaced(&self) -> bool {
         self.replaced.load(Ordering::Relaxed)
@@ -164,46 +164,46 @@ impl Current {
 pub struct Place {
     /// The app.
     pub app: AppName,
-    /// Its name.
+    /// The name of the environment or alias.
     pub name: PlaceName,
-    /// Whether it is an environment, or a preview.
+    /// The kind of place: environment or preview.
     pub setting: Setting,
-    /// The commit that its pointer was last moved by.
+    /// The commit that last moved the pointer.
     pointed: AtomicU64,
-    /// When it ends by itself, in milliseconds since 1970 UTC; an alias may.
+    /// The end of an alias with a lifetime, in milliseconds since 1970 UTC.
     ends_ms: AtomicU64,
     /// The live version; of an alias, the loaded one.
     current: ArcSwapOption<Current>,
-    /// The live pointer, for as long as its version is not loaded.
+    /// The live pointer, until its version is loaded.
     first_load: ArcSwapOption<first_load::FirstLoad<first_load::Pointed>>,
-    /// There while what was replaced within the grace period is not loaded.
+    /// Present until the versions replaced within the grace period are loaded.
     earlier_load: first_load::RareLoad,
-    /// How much an environment is requested.
+    /// Request frequency of the environment.
     demand: unloading::Demand,
-    /// Held while what is live in an environment changes.
+    /// Held during a change of the live version of an environment.
     moving: Mutex<()>,
-    /// A version that this node serves ahead of the pointer.
+    /// A version that the node serves ahead of the pointer.
     ahead: Mutex<Option<grace::Ahead>>,
     /// The target of an alias, loaded or not.
     aliased: Mutex<Option<Arc<aliased::Aliased>>>,
     /// The version that should be live and could not be loaded.
     unloaded: ArcSwapOption<damage::Unloaded>,
-    /// What is damaged on the disk of the version that is loaded.
+    /// Damage on the disk of the loaded version.
     at_rest: ArcSwapOption<at_rest::AtRest>,
     replaced: RareList<grace::GraceVersion>,
-    /// Versions that may become live here in a moment.
+    /// Versions that may go live here in a moment.
     preparing: RareList<Arc<Version>>,
-    /// Its pause.
+    /// The pause of the environment.
     paused: ArcSwapOption<Pause>,
-    /// Whether it is, since mostly it is not.
+    /// Whether paused: a cheap check, since most environments are not.
     is_paused: AtomicBool,
-    /// The commit that its pause was last written by.
+    /// The commit that last wrote the pause.
     pause_written: AtomicU64,
-    /// Its protection.
+    /// The protection.
     restriction: ArcSwapOption<Restriction>,
-    /// Whether it has one, since mostly it has not.
+    /// Whether protected: a cheap check, since most places are not.
     is_restricted: AtomicBool,
-    /// Redirects among its hostnames, if there are any.
+    /// Redirects among the hostnames, if any.
     leading: ArcSwapOption<names::Leading>,
 }
 
@@ -235,28 +235,28 @@ impl Place {
         }
     }
 
-    /// Whether it was an alias that has ended: nothing answers there, also before its record is removed.
+    /// Returns true for an alias that has ended: the alias answers no request, even before the record is removed.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         let ends_ms = self.ends_ms.load(Ordering::Relaxed);
-        // Most never end: no clock is asked for them.
+        // Most places never end, and need no clock.
         ends_ms != u64::MAX && ends_ms <= clock::now_ms()
     }
 
-    /// Notes a request to an environment, so that others are unloaded before it.
+    /// Records a request to an environment, so that less requested environments are unloaded first.
     #[inline]
     pub(crate) fn note_use(&self) {
         self.demand.note();
     }
 
-    /// The live version, or the loaded one of an alias; a request takes it once and keeps it to its last byte (law 1).
+    /// The live version, or the loaded one of an alias; a request takes the version once and holds the version to the
+    /// last byte (law 1).
     #[must_use]
     pub fn current(&self) -> Option<Arc<Current>> {
         self.current.load_full()
     }
 
-    /// The pause and the live version at one moment: to be read and dropped at once, since a thread can have few
-    /// of them.
+    /// The pause and the live version at one moment: read and drop the guard at once, since a thread has few guards.
     #[must_use]
     pub fn look(&self) -> (Option<Arc<Pause>>, Guard<Option<Arc<Current>>>) {
         let mut paused = self.paused();
@@ -275,12 +275,12 @@ impl Place {
         }
     }
 
-    /// A loaded version of this place with that id, live or not.
+    /// A loaded version of the place with the given id, live or not.
     pub fn loaded(&self, id: &VersionId) -> Option<Arc<Version>> {
         self.all_loaded().into_iter().find(|version| version.id == *id)
     }
 
-    /// Every loaded version of this place, the live one first.
+    /// Every loaded version of the place, the live one first.
     fn all_loaded(&self) -> Vec<Arc<Version>> {
         let mut all: Vec<Arc<Version>> =
             self.current().into_iter().flat_map(|current| current.versions().cloned().collect::<Vec<_>>()).collect();
@@ -294,11 +294,11 @@ impl Place {
 /// A hostname's entry.
 #[derive(Clone)]
 pub struct HostEntry {
-    /// Where it leads.
+    /// The place of the hostname.
     pub place: Arc<Place>,
-    /// Whether it is a hostname of the environment's own, not one below the edge's domains.
+    /// Whether the hostname is a custom one, not one below the edge's domains.
     pub custom: bool,
-    /// The hostname that visitors are sent to, where they are not served here.
+    /// The canonical hostname that visitors are redirected to, unless served here.
     pub canonical: Option<Arc<str>>,
 }
 
@@ -306,14 +306,14 @@ pub struct HostEntry {
 #[derive(Clone, Default)]
 struct Hosts {
     by_name: HashMap<Box<str>, HostEntry, foldhash::fast::RandomState>,
-    /// Wildcards, by the name below which theirs lie.
+    /// Wildcards, by the base name.
     below: HashMap<Box<str>, HostEntry>,
-    /// Exact names that somebody has, where nothing is live.
+    /// Exact names with an owner but without a live version.
     idle: HashSet<Box<str>>,
     places: HashMap<(AppName, PlaceName), Arc<Place>>,
     custom: BTreeMap<HostPattern, HostnameRecord>,
     listed: HashMap<(AppName, PlaceName), ListedHostnames>,
-    /// Apps that were deleted and can be restored: they answer nothing.
+    /// Deleted apps that can be restored, and that answer no request.
     deleted: HashSet<AppName>,
 }
 
@@ -328,13 +328,13 @@ pub struct PreviewKey {
 
 /// The owner of a hostname.
 pub enum Found<'h> {
-    /// Nobody here.
+    /// No owner.
     Nobody,
     /// An environment or alias.
     Place(&'h HostEntry),
-    /// A version alone.
+    /// A single version.
     Preview(PreviewKey),
-    /// A preview that is not there, of an app whose previews are protected so: a stranger does not learn that.
+    /// A missing preview of an app with protected previews: a stranger must not learn of the absence.
     Hidden(HiddenPreview),
 }
 
@@ -343,7 +343,7 @@ struct Shared {
     grace: Grace,
     hosts: ArcSwap<Hosts>,
     apps: apps::AppNames,
-    /// Ids of stored versions by app, for their own hostnames; asked only where a hostname is no place.
+    /// Ids of stored versions by app, for versions' own hostnames; read only if a hostname is no place.
     ids: RwLock<forget::StoredVersions>,
     previews: ArcSwap<HashMap<PreviewKey, Arc<Current>>>,
     /// Withdrawn paths by app, read when a version is put in its place.
@@ -352,26 +352,26 @@ struct Shared {
     preview_settings: RwLock<HashMap<AppName, settings::SharedSettings>>,
     accounts: RwLock<accounts::Accounts>,
     protected: protected::Protected,
-    /// Environments where a canary runs, or did at the last look.
+    /// Environments with a canary, now or at the last look.
     canaries: Mutex<HashSet<(AppName, PlaceName)>>,
-    /// Versions that were loaded to become live, for the follower to find.
+    /// Versions loaded to go live, for the follower to find.
     preparing: Mutex<Vec<Arc<Version>>>,
     applied: watch::Sender<Revision>,
-    /// What of all that the start found is loaded, or cannot be.
+    /// Progress of the loads that a start found.
     loaded: watch::Sender<first_load::Loaded>,
-    /// Environments whose version was loaded and has backends.
+    /// Environments with backends whose version was loaded.
     shown: broadcast::Sender<(AppName, PlaceName)>,
-    /// Loads what is live, once it is followed.
+    /// Loads live versions, once the catalog is followed.
     loader: OnceLock<Loader>,
     looks: looks::Looks,
 }
 
-/// Reads what is live. Cheap to clone, one for each thread.
+/// Reads the live versions. Cheap to clone, one for each thread.
 #[derive(Clone)]
 pub struct Live(Arc<Shared>);
 
 impl Live {
-    /// Nothing is live yet.
+    /// An empty table.
     #[must_use]
     pub fn new(domains: Domains, grace: Grace) -> Self {
         Self(Arc::new(Shared {
@@ -401,54 +401,55 @@ impl Live {
         &self.0.domains
     }
 
-    /// Resolves `host`, in lower case and without a port, and passes the match to `then`. Nothing is copied for it, so
-    /// it is not to wait.
+    /// Resolves `host`, in lower case and without a port, and passes the match to `then`. The match is not copied, so
+    /// `then` must not block.
     pub fn find<R>(&self, host: &str, then: impl FnOnce(Found<'_>) -> R) -> R {
         let hosts = self.0.hosts.load();
         if let Some(entry) = hosts.by_name.get(host).filter(|entry| !entry.place.has_ended()) {
             return then(Found::Place(entry));
         }
-        // The owner of a wildcard of the edge's own domains gets what nobody else has.
+        // A wildcard below the edge's own domains gets only hosts without another owner.
         if let Some(key) = self.stored(host) {
             return then(Found::Preview(key));
         }
-        // The wildcard's answer would tell that there is no such preview.
+        // The wildcard's answer would reveal that the preview is missing.
         if let Some(hidden) = self.hidden_preview(host) {
             return then(Found::Hidden(hidden));
         }
-        // A push asks nobody for the address of its version: a wildcard that stood for it would lose its visitors.
+        // A push needs no permission for the address of its version: a wildcard in place of the version would lose its
+        // visitors.
         if self.0.domains.version_host(host).is_some() {
             return then(Found::Nobody);
         }
         then(hosts.wildcard(host).map_or(Found::Nobody, Found::Place))
     }
 
-    /// The stored version whose own hostname `host` is.
+    /// The stored version whose own hostname is `host`.
     fn stored(&self, host: &str) -> Option<PreviewKey> {
         let (app, short) = self.0.domains.version_host(host)?;
         if self.0.hosts.load().deleted.contains(&app) {
             return None;
         }
-        // The first one that is not before it, if it begins with these characters.
+        // The first id from here on, if the id begins with the same characters.
         let least: VersionId = format!("{short:0<64}").parse().ok()?;
         let ids = self.0.ids.read();
         let id = *ids.get(&app)?.first_from(&least)?;
         (id.short() == *short).then_some(PreviewKey { app, id })
     }
 
-    /// Whether a certificate may be made for `host`.
+    /// Returns true if a certificate may be issued for `host`.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {
         self.is_an_apps(host) || self.domains().is_login(host)
     }
 
-    /// Whether an app answers at `host`, if only by not saying whether it has such a preview.
+    /// Returns true if an app answers at `host`, even by hiding the absence of a preview.
     #[must_use]
     pub fn is_an_apps(&self, host: &str) -> bool {
         self.find(host, |found| !matches!(found, Found::Nobody))
     }
 
-    /// The lane of the app that `host` is a name of, as [`Live::find`] takes it.
+    /// The lane of the app that owns `host`, as [`Live::find`] resolves the name.
     #[must_use]
     pub fn lane_of(&self, host: &str) -> Lane {
         self.find(host, |found| match found {
@@ -459,7 +460,7 @@ impl Live {
         })
     }
 
-    /// A version that is loaded as a preview already.
+    /// A version that is already loaded as a preview.
     #[must_use]
     pub fn preview(&self, key: &PreviewKey) -> Option<Arc<Current>> {
         self.0.previews.load().get(key).cloned()
@@ -471,7 +472,7 @@ impl Live {
         self.0.hosts.load().places.get(&(app.clone(), name.clone())).cloned()
     }
 
-    /// Whether an app was deleted, and answers nothing.
+    /// Returns true for a deleted app, which answers no request.
     #[must_use]
     pub fn is_deleted(&self, app: &AppName) -> bool {
         self.0.hosts.load().deleted.contains(app)
@@ -490,19 +491,19 @@ impl Live {
         hosts.places.values().filter(|place| place.setting == Setting::Environment).cloned().collect()
     }
 
-    /// Receives the environments whose version is loaded later than its pointer was known, and has backends.
+    /// Receives the environments with backends whose version is loaded later than the pointer was known.
     #[must_use]
     pub fn shown(&self) -> broadcast::Receiver<(AppName, PlaceName)> {
         self.0.shown.subscribe()
     }
 
-    /// The last commit of the catalog that requests to this node see.
+    /// The last commit of the catalog visible to requests on the node.
     #[must_use]
     pub fn revision(&self) -> Revision {
         *self.0.applied.borrow()
     }
 
-    /// Waits until a commit of the catalog can be seen by requests to this node.
+    /// Waits until a commit of the catalog is visible to requests on the node.
     pub async fn wait_for(&self, revision: Revision) {
         let mut applied = self.0.applied.subscribe();
         // The sender lives as long as `self`.

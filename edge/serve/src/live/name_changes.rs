@@ -1,4 +1,4 @@
-//! Follows records of hostnames: what they change in the table that requests look up.
+//! Follows records of hostnames, and updates the table that requests read.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use devanture_store::catalog::Record;
 use devanture_store::records;
 
 impl Follower {
-    /// Takes over records of hostnames, all at once.
+    /// Applies records of hostnames, all at once.
     pub(super) fn change_names<'c>(&self, records: impl Iterator<Item = (&'c str, Option<&'c Arc<[u8]>>)>) {
         let changes: Vec<NameChange> = records.filter_map(|(key, value)| NameChange::read(key, value)).collect();
         if changes.is_empty() {
@@ -19,14 +19,14 @@ impl Follower {
     }
 }
 
-/// Changes by a record of hostnames; a record that is gone leaves nothing.
+/// Changes by a record of hostnames; a deleted record has no values.
 enum NameChange {
     Host(HostPattern, Option<records::HostnameRecord>),
     Listed((AppName, PlaceName), Option<records::ListedHostnames>),
 }
 
 impl NameChange {
-    /// Nothing for a record that cannot be read: what was known before stays.
+    /// Returns `None` for an unreadable record: the previous names stay.
     fn read(key: &str, value: Option<&Arc<[u8]>>) -> Option<Self> {
         fn typed<T: serde::de::DeserializeOwned>(key: &str, value: Option<&Arc<[u8]>>) -> Option<Option<T>> {
             let record = value.map(|value| Record { value: Arc::clone(value), revision: 0 });

@@ -1,4 +1,4 @@
-//! The hostnames of environments' own: which of them visitors are sent to, and the table that requests look them up in.
+//! Custom hostnames of environments: the canonical hostname, and the table that requests read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use devanture_store::records::{HostnameRecord, ListedHostnames};
 /// Redirects among the hostnames of an environment.
 pub(super) type Leading = HashMap<Box<str>, Arc<str>>;
 
-/// The name that all others of an environment lead to, where there is one: what the API said; else what the live
-/// version's manifest says, as far as the environment has that name; else the first exact name that the manifest lists;
-/// else the one that the environment has had for longest.
+/// The name that all other names of an environment redirect to, if any, in this order: the name set by the API; the
+/// live version's manifest's `canonical`, if the environment has the name; the first exact name listed in the manifest;
+/// the environment's oldest name.
 pub fn canonical<'n>(
     listed: Option<&ListedHostnames>,
     own: impl Iterator<Item = (&'n HostPattern, &'n HostnameRecord)>,
@@ -31,12 +31,12 @@ pub fn canonical<'n>(
     }
     let mut first = listed.into_iter().flat_map(|listed| &listed.hostnames).filter_map(HostPattern::exact);
     let first = first.find(|name| own.contains_key(name));
-    // Of two that came at once the map's order counts, so that every node says the same.
+    // For names added at the same moment the map's order decides, the same on every node.
     first.or_else(|| own.iter().min_by_key(|(_, record)| record.added_ms).map(|(name, _)| name.clone()))
 }
 
 impl Hosts {
-    /// Derives again what requests look up, from all that is known; `place_host` names a place's own hostname.
+    /// Rebuilds the tables that requests read from all known records; `place_host` returns a place's own hostname.
     pub(super) fn index(&mut self, place_host: impl Fn(&AppName, &PlaceName) -> String) {
         self.by_name = HashMap::with_capacity_and_hasher(self.places.len() + self.custom.len(), Default::default());
         self.below = HashMap::new();
@@ -44,7 +44,7 @@ impl Hosts {
         let mut leading: HashMap<(AppName, PlaceName), Leading> = HashMap::new();
         for ((app, name), place) in &self.places {
             if self.deleted.contains(app) {
-                // Nobody else's wildcard answers for it in the meantime.
+                // No wildcard of another owner may answer for the hostname in the meantime.
                 self.idle.insert(place_host(app, name).into());
                 continue;
             }
@@ -57,7 +57,7 @@ impl Hosts {
         }
         for ((app, environment), own) in of_place {
             let key = (app.clone(), environment.clone());
-            // Of an alias that has an environment's names, nothing but its preview is served.
+            // An alias with an environment's names serves only its preview.
             let place = self.places.get(&key).filter(|place| place.setting == Setting::Environment);
             let Some(place) = place.filter(|_| !self.deleted.contains(app)) else {
                 self.idle.extend(own.iter().filter_map(|(host, _)| Some(host.exact()?.as_str().into())));
@@ -67,7 +67,7 @@ impl Hosts {
             let target: Option<Arc<str>> = canonical.as_ref().map(|name| name.as_str().into());
             for (host, _) in own {
                 let exact = host.exact();
-                // A wildcard serves itself: one name cannot stand for what may be many sites in one.
+                // A wildcard is never redirected: a single name cannot replace possibly many sites.
                 let leads_away = exact.is_some() && exact != canonical;
                 let canonical = if leads_away { target.clone() } else { None };
                 if let Some(canonical) = &canonical {
@@ -85,10 +85,10 @@ impl Hosts {
         }
     }
 
-    /// The entry of the wildcard that stands for `host`.
+    /// The entry of the wildcard that covers `host`.
     pub(super) fn wildcard(&self, host: &str) -> Option<&HostEntry> {
         let (label, base) = host.split_once('.')?;
-        // What somebody has by itself is theirs also while nothing is live there.
+        // An exact name belongs to its owner even without a live version.
         if label.is_empty() || self.idle.contains(host) { None } else { self.below.get(base) }
     }
 }
@@ -101,15 +101,15 @@ impl Place {
         }
     }
 
-    /// Whether visitors of `host` are sent to `canonical`, another name of this environment.
+    /// Returns true if visitors of `host` are redirected to `canonical`, another name of the environment.
     pub(crate) fn leads(&self, host: &str, canonical: &str) -> bool {
         self.leading.load().as_ref().and_then(|leading| leading.get(host)).is_some_and(|target| **target == *canonical)
     }
 }
 
 impl Live {
-    /// The host that visitors of an environment are led to, also where nothing is live yet: its canonical hostname, or
-    /// the edge's own name for it where there is none; and whether it is the former.
+    /// The host for visitors of an environment, with or without a live version: the canonical hostname, or else the
+    /// edge's own name; true for the former.
     pub fn visitors_host(&self, app: &AppName, environment: &PlaceName) -> (String, bool) {
         let hosts = self.0.hosts.load();
         let own = hosts.custom.iter().filter(|(_, record)| record.is_of(app, environment));
@@ -119,8 +119,8 @@ impl Live {
         }
     }
 
-    /// Hostnames of environments and aliases below the edge's domains, and whose they are: those of `prod` first, then
-    /// of other environments, then of aliases.
+    /// Hostnames of environments and aliases below the edge's domains, with their apps: of `prod` first, then of other
+    /// environments, then of aliases.
     #[must_use]
     pub fn place_names(&self) -> Vec<(AppName, String)> {
         let hosts = self.0.hosts.load();
@@ -136,7 +136,7 @@ impl Live {
         names.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// The exact hostnames of environments that have something live, in their ASCII form, sorted, and whose they are.
+    /// Exact hostnames of environments with a live version, in ASCII form, sorted, with their apps.
     #[must_use]
     pub fn custom_names(&self) -> Vec<(AppName, String)> {
         let hosts = self.0.hosts.load();
@@ -144,8 +144,8 @@ impl Live {
         exact.map(|(host, record)| (record.app.clone(), host.to_string())).collect()
     }
 
-    /// Whether an app has `host`, a name in lower case: as its own name, as one that it was given, or by a wildcard;
-    /// also while nothing of it is live, and while it can be restored.
+    /// Returns true if an app owns `host`, in lower case: as its own name, a custom name, or by a wildcard; also
+    /// without a live version, and while restorable.
     #[must_use]
     pub fn has_owner(&self, host: &str) -> bool {
         let is_given = |pattern: &str| {
@@ -157,8 +157,8 @@ impl Live {
         self.is_an_apps(host) || is_given(host) || is_covered() || is_of_known()
     }
 
-    /// The wildcard, such as `*.example.org`, that alone stands for `host`: a name that anybody may make up.
-    /// Names of protected previews share one, there or not, so that a certificate does not tell which it is.
+    /// The wildcard, such as `*.example.org`, that alone covers `host`: a name that any client may invent. Names of
+    /// protected previews share one wildcard, existing or not, so that a certificate does not reveal the existence.
     #[must_use]
     pub fn pattern_of(&self, host: &str) -> Option<String> {
         if self.is_of_protected_previews(host) {
@@ -186,8 +186,8 @@ mod tests {
 
     #[test]
     fn one_name_is_canonical_by_the_strongest_word_about_it() {
-        // What the manifest lists, and its `canonical`; what the environment has, the later ones added later, `!` for
-        // what the API said; the canonical, or `-` for none.
+        // Names listed in the manifest; the manifest's `canonical`; names of the environment, oldest first, with `!`
+        // for the API's choice; the canonical, or `-` for none.
         #[rustfmt::skip]
         let cases = [
             ["@ www",   "",     "@ www",    "@"],
@@ -197,7 +197,7 @@ mod tests {
             ["@ www",   "none", "@ www",    "-"],
             ["@ www",   "none", "@ www!",   "www"],
             ["@ www",   "www",  "@! www",   "@"],
-            // A name that another environment has meanwhile leads nobody.
+            // A name that another environment has taken redirects no visitor.
             ["@ www",   "www",  "@",        "@"],
             ["www @",   "",     "@ shop",   "@"],
             // Names of the API alone: the first.
@@ -245,8 +245,8 @@ mod tests {
         }
     }
 
-    /// Serves the hostnames `host app place`, separated by `;`, while `served` places, `app place`, have
-    /// something live; a `~` makes an alias.
+    /// Serves the hostnames `host app place`, separated by `;`, while the `served` places, `app place`, have a live
+    /// version; a `~` makes an alias.
     fn live(names: &str, served: &str) -> Live {
         let domain = || "localhost".parse().unwrap();
         let live =
@@ -279,7 +279,7 @@ mod tests {
     fn law_11_a_wildcard_does_not_answer_for_a_name_that_somebody_has() {
         let live =
             live("* blog prod; www shop prod; a blog staging; b shop preview; c shop next", "blog prod; shop next~");
-        // Nothing is live in the first three; of an alias an environment's names are not answered.
+        // No version is live in the first three; an alias does not answer at an environment's names.
         for word in ["www", "a", "b", "c", "@"] {
             assert_eq!(place_of(&live, word), "", "{word}");
             assert_eq!(live.pattern_of(host(word).as_str()), None, "{word}");

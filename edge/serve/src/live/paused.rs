@@ -1,4 +1,4 @@
-//! Environments that are paused, as the catalog says it.
+//! Paused environments, as recorded in the catalog.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,14 +12,14 @@ use devanture_store::catalog::{Record, Revision};
 use devanture_store::records::{self, PauseRecord};
 
 impl Place {
-    /// Its pause, if any.
+    /// The pause, if any.
     #[must_use]
     pub fn paused(&self) -> Option<Arc<Pause>> {
-        // A thread that sees the announcement of a pause sees this, too.
+        // A thread that sees the announcement of a pause sees the pause, too.
         if self.is_paused.load(Ordering::Acquire) { self.paused.load_full() } else { None }
     }
 
-    /// Pauses it, or ends its pause. The follower alone does.
+    /// Sets or ends the pause. Only the follower calls the function.
     fn pause(&self, pause: Option<Arc<Pause>>) {
         let is_paused = pause.is_some();
         self.paused.store(pause);
@@ -41,7 +41,7 @@ impl Follower {
         };
         let record = value.map(|value| Record { value: Arc::clone(value), revision });
         match record.map(|record| records::read::<PauseRecord>(key, &record)).transpose() {
-            // After everything was read again, the watch still holds commits that were in what was read.
+            // After a full read, the watch still holds commits contained in the read.
             Ok(pause) if place.pause_written.fetch_max(revision, Ordering::AcqRel) <= revision => {
                 tracing::info!(app = %app, environment = %name, paused = pause.is_some(), "pause");
                 place.pause(pause.map(|pause| Arc::new(pause.into())));
@@ -51,7 +51,7 @@ impl Follower {
         }
     }
 
-    /// Ends the pauses whose record was deleted while nobody looked.
+    /// Ends the pauses with a record deleted unnoticed.
     pub(super) fn end_pauses_but(&self, pauses: &[(String, Record)]) {
         for place in self.live.0.hosts.load().places.values() {
             let key = records::paused_key(&place.app, &place.name);

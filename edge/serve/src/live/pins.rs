@@ -1,5 +1,4 @@
-//! Versions that visitors are held on: those that were live before, for as long as they are kept for their assets (law
-//! 10).
+//! Versions that visitors are pinned to: earlier versions kept for their assets (law 10).
 
 use std::sync::Arc;
 
@@ -10,16 +9,16 @@ use super::{Current, Live, Place};
 use devanture_base::clock;
 use devanture_store::records::PinsRecord;
 
-/// What holds visitors on the version of their first page.
+/// Pins visitors to the version of their first page.
 pub struct Pins {
-    /// Seconds without a request after which a visitor is no longer held.
+    /// Seconds without a request after which a pin ends.
     pub idle_s: u32,
-    /// The part of the pointer.
+    /// The pins' part of the pointer.
     pub(super) record: PinsRecord,
 }
 
 impl Pins {
-    /// When what visitors get last changed, in milliseconds since 1970 UTC.
+    /// Time of the last change of the served versions, in milliseconds since 1970 UTC.
     #[must_use]
     pub const fn since_ms(&self) -> u64 {
         self.record.since_ms
@@ -27,19 +26,19 @@ impl Pins {
 }
 
 impl Current {
-    /// The same, with what holds its visitors, where its version holds any.
+    /// The version with pins, if the version pins visitors.
     #[must_use]
     pub fn pinning(self, record: Option<PinsRecord>) -> Self {
         let pins = record.zip(self.version.pin_idle_s).map(|(record, idle_s)| Arc::new(Pins { idle_s, record }));
         Self { pins, ..self }
     }
 
-    /// The part of the pointer.
+    /// The pins' part of the pointer.
     pub(super) fn pins_record(&self) -> Option<PinsRecord> {
         self.pins.as_ref().map(|pins| pins.record.clone())
     }
 
-    /// Whether the cookies of a visitor decide which version answers.
+    /// Returns true if cookies of a visitor choose the version.
     #[inline]
     #[must_use]
     pub const fn is_chosen_by_cookies(&self) -> bool {
@@ -48,7 +47,7 @@ impl Current {
 }
 
 impl Place {
-    /// The earlier version, of those that visitors are held on beside a live one, whose id begins with `short`.
+    /// The earlier version, among the versions that may have pinned visitors, whose id begins with `short`.
     #[must_use]
     pub fn pinned(&self, (live, pins): (&Current, &Pins), short: &[u8]) -> Option<Arc<Current>> {
         let (id, now_ms) = (pins.record.earlier.iter().find(|id| id.is_short(short))?, clock::now_ms());
@@ -62,13 +61,13 @@ impl Place {
         })
     }
 
-    /// Whether visitors are held on that version, and it is not loaded yet.
+    /// Returns true if visitors are pinned to the version, and the version is not loaded yet.
     #[must_use]
     pub fn is_loading_pinned(&self, pins: &Pins, short: &[u8]) -> bool {
         self.is_loading_earlier() && pins.record.earlier.iter().any(|id| id.is_short(short))
     }
 
-    /// The earlier versions that visitors are held on.
+    /// The earlier versions that visitors are pinned to.
     #[must_use]
     pub fn all_pinned(&self) -> Vec<Arc<Current>> {
         let pointed = self.pointed();
@@ -79,7 +78,7 @@ impl Place {
         earlier.filter(|earlier| guards_as(live, earlier)).collect()
     }
 
-    /// A version that was live within the grace period.
+    /// An earlier version of the grace period.
     fn earlier(&self, id: &VersionId) -> Option<Arc<Current>> {
         self.replaced.with(|list| {
             let kept = list.iter().find(|kept| kept.current.version.id == *id)?;
@@ -88,16 +87,15 @@ impl Place {
     }
 }
 
-/// Whether an earlier version keeps the same paths from strangers as the live one. Anybody can name a version in a
-/// cookie, so that one which shows more would show it to all.
+/// Returns true if an earlier version protects the same paths as the live one. Any client can name a version in a
+/// cookie, so a version with fewer protected paths would reveal them to all.
 fn guards_as(live: &Current, earlier: &Current) -> bool {
     earlier.version.rules.guards_as(&live.version.rules)
 }
 
 impl Live {
-    /// The versions of a pointer's `pins` that somebody can be held on now: those that are kept here, and that visitors
-    /// came to since they could last be away. Where other nodes answer too, their visitors are not known here, and
-    /// count as if they came.
+    /// The versions of a pointer's `pins` that may have pinned visitors now: versions kept here, with a visit within
+    /// the idle time. With other nodes, whose visitors are unknown here, every kept version counts.
     #[must_use]
     pub fn held_on(&self, app: &AppName, name: &PlaceName, pins: &PinsRecord, is_alone: bool) -> Vec<VersionId> {
         let Some(place) = self.place(app, name) else { return Vec::new() };
@@ -105,7 +103,7 @@ impl Live {
         let idle_s = live.as_ref().and_then(|live| live.pins.as_ref().map(|pins| pins.idle_s));
         let is_guarded = |kept: &Current| live.as_ref().is_some_and(|live| !guards_as(live, kept));
         let away_ms = idle_s.filter(|_| is_alone).map(|idle_s| kept_s(idle_s).saturating_add(1).saturating_mul(1_000));
-        // What is not loaded is loaded when somebody comes who is held on it.
+        // A version that is not loaded is loaded at the next request of a pinned visitor.
         let is_loading = place.is_loading() || place.is_loading_earlier();
         let now_ms = clock::now_ms();
         let holds = |id: &&VersionId| {

@@ -1,4 +1,4 @@
-//! Versions that were loaded to become live: the switch finds them loaded, and their assets answer already (law 10).
+//! Versions loaded to go live: the switch finds the versions loaded, and their assets already answer (law 10).
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::{Live, Place};
 use crate::version::Version;
 use devanture_base::clock;
 
-/// A version that is kept at hand to become live, for as long as this value lives: the caller that prepares it may be
-/// gone at any moment, as when a client hangs up.
+/// Guard that keeps a version loaded to go live: the preparing caller may be dropped at any moment, for example by a
+/// client that hangs up.
 #[must_use = "the version is at hand for as long as this lives"]
 pub struct Preparing {
     live: Live,
@@ -37,15 +37,15 @@ impl Drop for Preparing {
 }
 
 impl Live {
-    /// Keeps a version at hand that is to become live: the switch finds it loaded, and its fingerprinted assets answer
-    /// already (law 10).
+    /// Keeps a version loaded to go live: the switch finds the version loaded, and its fingerprinted assets already
+    /// answer (law 10).
     pub fn begin_preparing(&self, version: &Arc<Version>) -> Preparing {
         self.0.preparing.lock().push(Arc::clone(version));
         self.show_preparing(version);
         Preparing { live: self.clone(), version: Arc::clone(version) }
     }
 
-    /// Shows the place of `version` which versions are being prepared for it.
+    /// Updates the list of prepared versions in the place of `version`.
     fn show_preparing(&self, version: &Version) {
         let Ok(name) = version.place.parse() else { return };
         let Some(place) = self.place(&version.app, &name) else { return };
@@ -62,9 +62,9 @@ impl Live {
         preparing.iter().find(here).cloned()
     }
 
-    /// Whether a version answers in an environment or alias of its app: it is live, about to be, or was within the
-    /// grace period (law 10), or an alias points at it. Not while those within the grace
-    /// period are not loaded: the history says which they are.
+    /// Returns true if a version answers in an environment or alias of its app: live, about to go live, in the grace
+    /// period (law 10), or the target of an alias. Ignores the grace period while its versions are not loaded: the
+    /// history lists them.
     #[must_use]
     pub fn is_held(&self, app: &AppName, id: &VersionId) -> bool {
         let is_preparing = |version: &Arc<Version>| version.app == *app && version.id == *id;

@@ -1,41 +1,40 @@
-//! Keeps the memory of the whole process within its limit, as far as what is loaded takes it.
+//! Keeps the memory of the whole process within its limit by unloading content.
 //!
-//! The limit is about what the system says that the process has in RAM, and so about the allocator's fragments too,
-//! which no count of the edge's own knows. While memory is short, the environments that are requested least are
-//! unloaded, files are read from the disk as they are sent, and what is compressed behind a switch waits. Nothing is
-//! refused.
+//! The limit applies to the resident memory reported by the system, and so includes the allocator's fragments, which no
+//! counter of the edge includes. While memory is short, the least requested environments are unloaded, files are read
+//! from the disk while being sent, and compression after a switch waits. No request is refused.
 
 use std::time::Duration;
 
 use super::{Live, Loader};
 use devanture_base::telemetry::resident_bytes;
 
-/// How often the memory of the process is looked at.
+/// Interval of looks at the memory of the process.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Looks that pass after something was unloaded: the allocator gives memory back some time later.
+/// Looks skipped after an unload: the allocator returns memory with a delay.
 const LOOKS_OF_REST: u32 = 8;
-/// Parts of a hundred of the limit beyond which memory is short.
+/// Percentage of the limit above which memory is short.
 const SHORT_ABOVE: u64 = 90;
-/// Parts of it up to which it is enough again.
+/// Percentage of the limit up to which memory is sufficient again.
 const ENOUGH_UP_TO: u64 = 80;
-/// Parts of it that are aimed at: less, as what is unloaded leaves fragments.
+/// Target percentage of an unload: lower, since unloaded content leaves fragments.
 const FREED_TO: u64 = 75;
 
-/// What is known from one look to the next.
+/// State between two looks.
 struct Watched {
     bytes_max: u64,
     is_short: bool,
     rest: u32,
 }
 
-/// What a look is followed by.
+/// Step after a look.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
-    /// Nothing changes.
+    /// No change.
     Nothing,
-    /// So many bytes are to be unloaded.
+    /// Bytes to unload.
     Unload(u64),
-    /// Memory is short no longer.
+    /// End of the shortage.
     End,
 }
 
@@ -64,7 +63,7 @@ impl Watched {
 }
 
 impl Loader {
-    /// Keeps the memory of the process within `process_memory_bytes_max` for as long as the edge runs, if that is set.
+    /// Keeps the memory of the process within `process_memory_bytes_max` for as long as the edge runs, if set.
     pub async fn keep_process_memory(self, live: Live) {
         let bytes_max = self.memory().process_bytes_max();
         if bytes_max == 0 {
@@ -102,7 +101,7 @@ impl Loader {
         }
     }
 
-    /// Has loaded versions take `bytes` less than they do.
+    /// Unloads versions until `bytes` are freed.
     fn begin_shortage(&self, live: &Live, bytes: u64) {
         self.memory().begin_shortage(bytes);
         self.say_short(true);
@@ -154,7 +153,7 @@ mod tests {
             matches!(current.version.files[0].representations[0].bytes, Source::Memory(_))
         };
         let is_short = world.loader.memory_is_short();
-        // The one that is requested stays, and all are gone where that does not do.
+        // The requested version stays; all go if the rest is insufficient.
         request("shop").await;
         world.loader.begin_shortage(&world.live, world.loader.loaded_bytes() / 2);
         assert!(*is_short.borrow() && is_held("shop") && world.current("docs", "prod").is_none());

@@ -1,6 +1,7 @@
-//! Who may see environments and previews, and the links that open them, as the catalog says it.
+//! Protection of environments and previews, and the share links that open protected content, as recorded in the
+//! catalog.
 //!
-//! What cannot be read is shown to nobody.
+//! Content with an unreadable protection record is shown to no visitor.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
@@ -25,28 +26,28 @@ use devanture_store::records::settings::Sealed;
 /// The name under which the previews of an app are protected.
 const PREVIEW: &str = "preview";
 
-/// A secret that cookies are signed with, once it was opened.
+/// A secret that signs cookies, once unsealed.
 type CookieKey = OnceLock<[u8; 32]>;
 
-/// The protection of an environment, or of the previews of an app; there is none for what everybody may see.
+/// The protection of an environment, or of the previews of an app; absent for public content.
 pub struct Restriction {
     /// The app.
     pub app: AppName,
     /// The environment; `preview` for previews.
     pub place: PlaceName,
-    /// Who may see it.
+    /// The kind of protection.
     pub mode: Protection,
-    /// What is set; `None` for the edge's default, or for what cannot be read.
+    /// The protection record; `None` for the edge's default, or for an unreadable record.
     pub record: Option<ProtectionRecord>,
     /// The secret of its cookies.
     key: CookieKey,
 }
 
-/// A preview that is not there, of an app whose previews not everybody may see.
+/// A missing preview of an app with protected previews.
 pub struct HiddenPreview {
-    /// The protection of the previews that are there.
+    /// The protection of the app's existing previews.
     pub restriction: Arc<Restriction>,
-    /// What a link to it would name.
+    /// The target that a share link would have.
     pub target: ShareTarget,
 }
 
@@ -54,28 +55,28 @@ pub struct HiddenPreview {
 pub struct ShareLink {
     /// The app.
     app: AppName,
-    /// Its id.
+    /// The id.
     id: String,
-    /// What it opens.
+    /// The opened target.
     target: ShareTarget,
-    /// What is known of it.
+    /// The record.
     pub record: ShareRecord,
     /// The secret of its cookies.
     key: CookieKey,
 }
 
-/// Opens what is sealed together with a context; the keys are the business of a later room.
+/// Unseals a value with its context; the keys are held by a higher layer.
 pub type Opener = Box<dyn Fn(&str, &Sealed) -> Option<String> + Send + Sync>;
 
 impl Restriction {
-    /// The secret that cookies of its visitors are signed with.
+    /// The secret that signs the visitors' cookies.
     #[must_use]
     pub fn cookie_key(&self, live: &Live) -> Option<[u8; 32]> {
         let sealed = &self.record.as_ref()?.key;
         live.cookie_key(&self.key, &protection_context(&self.app, &self.place, KEY), sealed)
     }
 
-    /// The hash of its password.
+    /// The hash of the password.
     #[must_use]
     pub fn password_hash(&self, live: &Live) -> Option<String> {
         let sealed = self.record.as_ref()?.password.as_ref()?;
@@ -84,27 +85,27 @@ impl Restriction {
 }
 
 impl ShareLink {
-    /// Whether it opens this target, and has not ended.
+    /// Returns true if the link opens the target and has not ended.
     #[must_use]
     pub fn opens(&self, target: &ShareTarget) -> bool {
         self.target == *target && self.record.expires_ms > clock::now_ms()
     }
 
-    /// The secret that cookies of its visitors are signed with.
+    /// The secret that signs the visitors' cookies.
     #[must_use]
     pub fn cookie_key(&self, live: &Live) -> Option<[u8; 32]> {
         live.cookie_key(&self.key, &share_context(&self.app, &self.id, KEY), &self.record.key)
     }
 
-    /// The hash of its password.
+    /// The hash of the password.
     #[must_use]
     pub fn password_hash(&self, live: &Live) -> Option<String> {
         live.opened(&share_context(&self.app, &self.id, PASSWORD), self.record.password.as_ref()?)
     }
 }
 
-/// What was set, with the commit that it was written by. A restriction that is `None` opens what the edge's default
-/// would not.
+/// A protection with the commit that wrote the record. A restriction of `None` opens content that the edge's default
+/// would protect.
 #[derive(Clone)]
 struct Set {
     restriction: Option<Arc<Restriction>>,
@@ -117,7 +118,7 @@ type Links = HashMap<String, Arc<ShareLink>>;
 /// Every protection and every share link.
 #[derive(Default)]
 pub(super) struct Protected {
-    /// Of previews, when nothing is set.
+    /// Default for previews.
     default: OnceLock<Protection>,
     previews: RwLock<HashMap<AppName, Set>>,
     environments: RwLock<BTreeMap<(AppName, PlaceName), Set>>,
@@ -126,15 +127,15 @@ pub(super) struct Protected {
 }
 
 impl Place {
-    /// Its protection, if not everybody may see it.
+    /// The protection, if not public.
     #[inline]
     #[must_use]
     pub fn restriction(&self) -> Option<Arc<Restriction>> {
-        // A thread that sees the announcement of a restriction sees this, too.
+        // A thread that sees the announcement of a restriction sees the restriction, too.
         if self.is_restricted.load(Ordering::Acquire) { self.restriction.load_full() } else { None }
     }
 
-    /// The follower alone does.
+    /// Sets the protection. Only the follower calls the function.
     fn protect(&self, restriction: Option<Arc<Restriction>>) {
         let is_restricted = restriction.is_some();
         if is_restricted {
@@ -146,7 +147,7 @@ impl Place {
         }
     }
 
-    /// What share links to it name.
+    /// The target of share links to the place.
     #[must_use]
     pub fn share_target(&self) -> ShareTarget {
         match self.setting {
@@ -157,19 +158,19 @@ impl Place {
 }
 
 impl Live {
-    /// Says who may see previews of apps that set nothing else; the first word counts, before anything is followed.
+    /// Sets the default protection of previews, once, before any record is followed; later calls are ignored.
     pub fn set_default_protection(&self, previews: Protection) {
         self.0.protected.default.set(previews).ok();
     }
 
-    /// Who may see previews of apps that set nothing else.
+    /// The default protection of previews.
     #[must_use]
     pub fn default_protection(&self) -> Protection {
         self.0.protected.default.get().copied().unwrap_or_default()
     }
 
-    /// Says how sealed secrets are opened; the first word counts. Without it nobody enters a password, and no cookie is
-    /// good.
+    /// Sets the function that unseals secrets, once; later calls are ignored. Without the function, passwords cannot be
+    /// checked, and no cookie is valid.
     pub fn set_opener(&self, opener: Opener) {
         self.0.protected.opener.set(opener).ok();
     }
@@ -187,7 +188,7 @@ impl Live {
         Some(*known.get_or_init(|| key))
     }
 
-    /// The protection of an app's previews, if not everybody may see them.
+    /// The protection of an app's previews, if not public.
     #[must_use]
     pub fn preview_restriction(&self, app: &AppName) -> Option<Arc<Restriction>> {
         if let Some(set) = self.0.protected.previews.read().get(app) {
@@ -201,15 +202,14 @@ impl Live {
         Some(Arc::new(Restriction { app: app.clone(), place, mode, record: None, key: CookieKey::new() }))
     }
 
-    /// The preview that is missing at `host`, a name in lower case at which nothing was found, if strangers are not to
-    /// learn that it is.
+    /// The preview missing at `host`, an unresolved name in lower case, if the absence must be hidden from strangers.
     pub(super) fn hidden_preview(&self, host: &str) -> Option<HiddenPreview> {
         let domains = self.domains();
         let (app, name) = domains.preview_host_parts(host).filter(|_| !domains.is_login(host))?;
         let target = match name.parse() {
             Ok(alias) => ShareTarget::Alias(alias),
             Err(_) if is_short_id(name) => ShareTarget::Version(format!("{name:0<64}").parse().ok()?),
-            // No preview is called so, whatever there is.
+            // A preview cannot have the name.
             Err(_) => return None,
         };
         if !self.knows(&app) || self.is_deleted(&app) {
@@ -218,13 +218,13 @@ impl Live {
         Some(HiddenPreview { restriction: self.preview_restriction(&app)?, target })
     }
 
-    /// Whether `host`, a name in lower case, is such a name as previews of an app have which not everybody may see.
+    /// Returns true if `host`, in lower case, has the form of a preview's name of an app with protected previews.
     pub(super) fn is_of_protected_previews(&self, host: &str) -> bool {
         let app = self.domains().preview_host_parts(host).map(|(app, _)| app);
         app.is_some_and(|app| self.preview_restriction(&app).is_some())
     }
 
-    /// The protection of an environment, or of an app's previews where it is `preview`, if not everybody may see it.
+    /// The protection of an environment, or of an app's previews for `preview`, if not public.
     #[must_use]
     pub fn restriction_named(&self, app: &AppName, place: &PlaceName) -> Option<Arc<Restriction>> {
         if place.as_str() == PREVIEW {
@@ -248,7 +248,7 @@ impl Live {
 }
 
 impl Follower {
-    /// A new place, protected from its beginning.
+    /// A new place, protected from the beginning.
     pub(super) fn new_place(&self, app: &AppName, name: &PlaceName, setting: Setting) -> Arc<Place> {
         let place = Place::new(app.clone(), name.clone(), setting);
         place.protect(self.live.restriction_of(&place));
@@ -276,8 +276,8 @@ impl Follower {
         }
     }
 
-    /// Takes a record into the table. Returns its app; `None` for a record that is older than what is known, as those
-    /// are that the watch still holds after everything was read again.
+    /// Adds a record to the table. Returns its app; `None` for a record older than the known one: the watch still holds
+    /// such records after a full read.
     fn set_restriction(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) -> Option<AppName> {
         let (app, name) = named(PROTECTION_PREFIX, key)?;
         let place: PlaceName = name.parse().ok()?;
@@ -346,7 +346,7 @@ impl Follower {
     }
 }
 
-/// The restriction that a record asks for; what cannot be read is shown to nobody.
+/// The restriction of a record; an unreadable record admits no visitor.
 fn restriction(
     app: &AppName,
     place: &PlaceName,

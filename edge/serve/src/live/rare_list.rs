@@ -1,4 +1,4 @@
-//! A list that is read often and mostly empty, which is found out without a lock or a swap.
+//! A frequently read, mostly empty list: an empty list is detected without a lock or a swap.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-/// The list. A thread that sees what was done after a change sees the change.
+/// The list. A thread that sees an effect of a change sees the change.
 pub(super) struct RareList<T> {
-    /// There while anything is in it: of nearly all of very many lists, nothing is.
+    /// Present while the list has an element: nearly all of very many lists are empty.
     list: ArcSwapOption<Vec<T>>,
-    /// Whether there may be something in it: set before there is, and taken back after.
+    /// Whether the list may have an element: set before the first is added, and cleared after the last is removed.
     has_any: AtomicBool,
     changing: Mutex<()>,
 }
@@ -22,7 +22,7 @@ impl<T> Default for RareList<T> {
 }
 
 impl<T> RareList<T> {
-    /// Passes the list to `look`, which must not wait.
+    /// Passes the list to `look`, which must not block.
     pub(super) fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
         match self.has_any.load(Ordering::Acquire) {
             true => look(self.list.load().as_deref().map_or(&[], Vec::as_slice)),
@@ -30,7 +30,7 @@ impl<T> RareList<T> {
         }
     }
 
-    /// Makes the list what `change` makes of it; one change comes after the other.
+    /// Replaces the list by the result of `change`; changes run one after the other.
     pub(super) fn change(&self, change: impl FnOnce(&[T]) -> Vec<T>) {
         let _changing = self.changing.lock();
         let next = change(self.list.load().as_deref().map_or(&[], Vec::as_slice));

@@ -1,4 +1,4 @@
-//! Eviction for apps over their memory budget: previews first, then replaced versions.
+//! Eviction for apps over their memory budget: previews first, then earlier versions.
 
 use std::sync::{Arc, Weak};
 
@@ -19,13 +19,13 @@ impl LiveRelief {
 impl Relief for LiveRelief {
     fn relieve(&self, app: &AppName, claim: Claim) -> bool {
         let Some(live) = self.0.upgrade().map(Live) else { return false };
-        // Only a version that goes live may evict replaced ones (law 10). Without this, an app could not push any more.
+        // Only a version that goes live may evict earlier versions (law 10). Otherwise an app could not push any more.
         live.evict_one_preview(app) || (claim == Claim::Live && live.evict_one_replaced(app))
     }
 }
 
 impl Live {
-    /// Evicts the replaced version of an app whose grace period ends first; false if there is none.
+    /// Evicts the earlier version of an app whose grace period ends first; false if the app has no earlier version.
     fn evict_one_replaced(&self, app: &AppName) -> bool {
         let hosts = self.0.hosts.load();
         let ends = |place: &Arc<Place>| place.replaced.with(|list| list.iter().map(|replaced| replaced.until_ms).min());

@@ -1,5 +1,4 @@
-//! Versions that are to be loaded again, as what was made of their files got better: each in its turn, and not too
-//! often.
+//! Queue of versions to reload after their variants improved: one at a time, and not too often.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,26 +11,26 @@ use tokio::time::Instant;
 use super::{Live, Loader, Place};
 use crate::version::{Fill, Version};
 
-/// Time in which a version is not loaded another time: a visitor could have it loaded at every request, by
-/// the dictionaries that their browser names.
+/// Minimum interval of reloads of a version: a visitor could otherwise cause a reload with every request, by the
+/// dictionaries that the browser names.
 const REST: Duration = Duration::from_secs(10);
 
-/// A version that was loaded again, for the places where it was live.
+/// A reloaded version, with the places where the version was live.
 pub(super) type Loaded = (VersionId, Vec<(Arc<Place>, Arc<Version>)>);
 
 /// The queue.
 #[derive(Default)]
 pub(super) struct Reloads {
-    /// The versions, and from when on each may be loaded.
+    /// Versions with the earliest time of each reload.
     wanted: HashMap<VersionId, Instant>,
-    /// When the last ones were.
+    /// Start times of the last reloads.
     begun: HashMap<VersionId, Instant>,
-    /// The one that is being loaded.
+    /// The running reload.
     pub(super) running: JoinSet<Loaded>,
 }
 
 impl Reloads {
-    /// Has a version loaded again: at once, or after its rest.
+    /// Enqueues a reload: at once, or after the minimum interval.
     pub(super) fn want(&mut self, id: VersionId) {
         let now = Instant::now();
         self.begun.retain(|_, begun| now.duration_since(*begun) < REST);
@@ -39,23 +38,23 @@ impl Reloads {
         self.wanted.entry(id).or_insert(from);
     }
 
-    /// Has a version loaded again without a rest: a repair happens once.
+    /// Enqueues a reload without the minimum interval: a repair happens once.
     pub(super) fn want_at_once(&mut self, id: VersionId) {
         self.wanted.insert(id, Instant::now());
     }
 
-    /// Whether one waits, and none is being loaded.
+    /// Returns true if a reload waits, and no reload is running.
     pub(super) fn has_turn(&self) -> bool {
         self.running.is_empty() && !self.wanted.is_empty()
     }
 
-    /// Whether one is being loaded, or may be at once.
+    /// Returns true if a reload is running, or may begin at once.
     pub(super) fn are_due(&self) -> bool {
         let now = Instant::now();
         !self.running.is_empty() || self.wanted.values().any(|from| *from <= now)
     }
 
-    /// Waits until the first of those that wait may be loaded.
+    /// Waits until the first waiting reload may begin.
     pub(super) fn due(&self) -> impl Future<Output = ()> + use<> {
         let first = self.wanted.values().min().copied();
         async move {
@@ -66,7 +65,7 @@ impl Reloads {
         }
     }
 
-    /// Begins with the one that has waited longest; `None` if none may be loaded yet.
+    /// Begins the reload that has waited longest; `None` if no reload may begin yet.
     pub(super) fn begin(&mut self) -> Option<VersionId> {
         let now = Instant::now();
         let (id, from) = self.wanted.iter().min_by_key(|(_, from)| **from).map(|(id, from)| (*id, *from))?;
@@ -80,19 +79,19 @@ impl Reloads {
 }
 
 impl Loader {
-    /// Loads a version again in each environment where it is live or being loaded.
+    /// Reloads a version in each environment where the version is live or being loaded.
     pub(super) async fn load_everywhere(&self, live: &Live, id: VersionId) -> Loaded {
-        // All places then share the first content that is loaded from here on.
+        // From here on, all places share the first reloaded content.
         self.outdate(&id);
         let places: Vec<_> = live.environment_places().into_iter().filter(|place| place.has_live(&id)).collect();
-        // Whichever of an app is first loads the files for all of them: what one wants held is held for all. Else the
-        // one that wants them would be left without, and want them again in each interval.
+        // The first place of an app loads the files for all: files wanted in memory by one place are held for all.
+        // Otherwise that place would lack the files, and want a reload in each interval.
         let wanting: HashSet<AppName> =
             places.iter().filter(|place| place.is_wanted()).map(|place| place.app.clone()).collect();
         let mut loaded = Vec::new();
         for place in places {
             if place.first_load.load().as_ref().is_some_and(|load| load.of.version == id && load.has_begun()) {
-                // It may have read what was there before.
+                // The running load may have read the old content.
                 self.load_place(live, &place, Fill::Requested).await;
             }
             let Some(current) = place.current() else { continue };
@@ -107,7 +106,7 @@ impl Loader {
 }
 
 impl Place {
-    /// Whether a version is live, or is to be, in an environment.
+    /// Returns true if a version is live, or about to be, in an environment.
     fn has_live(&self, id: &VersionId) -> bool {
         let is_to_be = self.first_load.load().as_ref().is_some_and(|load| load.of.version == *id);
         is_to_be || self.current().is_some_and(|current| current.with_id(id).is_some())
@@ -124,7 +123,7 @@ mod tests {
     use crate::version::Source;
     use devanture_store::blobs::ReadAt;
 
-    /// The opened files of all encodings of the page of a version, and where in them these begin.
+    /// The opened files of all encodings of a version's page, with the offset of each encoding.
     fn opened(version: &Version) -> Vec<(&Arc<dyn ReadAt>, u64)> {
         let page = version.files.iter().find(|file| *file.path == *"index.html").unwrap();
         let opened = page.representations.iter().map(|representation| match &representation.bytes {

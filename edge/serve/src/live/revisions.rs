@@ -1,7 +1,7 @@
-//! Revisions that go back, as where the catalog of a cluster was restored from an earlier snapshot.
+//! Revisions that go back, for example after a cluster's catalog was restored from a snapshot.
 //!
-//! Pointers, pauses and withdrawn paths remember the revision that they were last written by, since a watch may still
-//! hold commits that were read already. After a restore, the state that is to be followed has lower revisions.
+//! Pointers, pauses and withdrawn paths store the revision of their last write, since a watch may still hold commits
+//! that were already read. After a restore, the state to follow has lower revisions.
 
 use std::sync::atomic::Ordering;
 
@@ -9,9 +9,9 @@ use super::follow::Follower;
 use devanture_store::catalog::Revision;
 
 impl Follower {
-    /// Takes note of the revision of the next commit of the watch. Where it is not after the one before, `watched`, all
-    /// revisions that are remembered are of a state that is gone. Returns whether that is so: commits in between may
-    /// have been missed, so that everything is to be read again.
+    /// Records the revision of the watch's next commit. A revision not above the last one, `watched`, means that all
+    /// stored revisions belong to a lost state. Returns true in this case: commits in between may have been missed, so
+    /// the whole catalog must be read again.
     pub(super) fn note_revision(&self, watched: &mut Revision, revision: Revision) -> bool {
         let went_back = revision <= *watched;
         if went_back {
@@ -25,7 +25,7 @@ impl Follower {
         went_back
     }
 
-    /// Reads everything again; where the catalog cannot be read, what is live stays.
+    /// Reads the whole catalog again; if the catalog cannot be read, the live versions stay.
     pub(super) async fn read_again(&self) {
         if let Err(error) = self.read_all().await {
             tracing::error!(%error, "the catalog cannot be read: what is live stays");

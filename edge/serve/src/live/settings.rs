@@ -1,4 +1,4 @@
-//! The settings that an environment shows to its front, as the catalog says them: prepared once, given out as they are.
+//! Public settings of an environment for its frontend: prepared once per revision.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -15,27 +15,27 @@ use devanture_store::records::settings::{SettingsRecord, StoredValue};
 /// Hex characters of a hash in an entity tag: 128 bits.
 const ETAG_CHARACTERS: usize = 32;
 
-/// The settings of one revision that are public.
+/// The public settings of one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicSettings {
     /// The revision.
     pub revision: u64,
     /// A flat JSON object of texts.
     pub body: Bytes,
-    /// Its strong entity tag, quotes included.
+    /// Strong entity tag, with quotes.
     pub etag: String,
-    /// The same, as a header has it.
+    /// `ETag` value of `etag`.
     pub etag_value: HeaderValue,
 }
 
 impl PublicSettings {
-    /// Those of an environment without any, as most are: one value for all of them.
+    /// The settings of an environment without public settings, the usual case: one value for all.
     pub(super) fn none() -> Arc<Self> {
         static NONE: LazyLock<Arc<PublicSettings>> = LazyLock::new(Arc::default);
         Arc::clone(&NONE)
     }
 
-    /// Those of `record`, the settings of that revision.
+    /// The public settings in `record`, of the given revision.
     pub fn of(revision: u64, record: &SettingsRecord) -> Self {
         let public = record.settings.iter().filter_map(|(name, setting)| match &setting.value {
             StoredValue::Plain { value, public: true } => Some((name, value.as_str())),
@@ -56,15 +56,16 @@ impl Default for PublicSettings {
     }
 }
 
-/// Settings that are shared by all previews of an app.
+/// Settings shared by all previews of an app.
 pub(super) type SharedSettings = Arc<ArcSwap<PublicSettings>>;
 
-/// Whose settings something that is live has.
+/// Source of the settings of a live version.
 #[derive(Clone)]
 pub enum CurrentSettings {
-    /// Those of its environment, in the revision that the live pointer names.
+    /// Settings of the environment, in the revision that the live pointer names.
     Own(Arc<PublicSettings>),
-    /// Those of the environment named `preview`: a preview has none of its own, and never those of another.
+    /// Settings of the environment named `preview`: a preview has no settings of its own, and never gets another
+    /// environment's.
     Preview(SharedSettings),
 }
 
@@ -75,7 +76,7 @@ impl Default for CurrentSettings {
 }
 
 impl CurrentSettings {
-    /// The settings; a request asks once.
+    /// The settings; a request calls the function once.
     #[must_use]
     pub fn load(&self) -> Arc<PublicSettings> {
         match self {
@@ -86,7 +87,7 @@ impl CurrentSettings {
 }
 
 impl Live {
-    /// The settings of an app's previews: a handle that stays good for as long as the edge runs.
+    /// The settings of an app's previews: a handle valid for as long as the edge runs.
     pub(super) fn preview_settings(&self, app: &AppName) -> SharedSettings {
         let known = self.0.preview_settings.read().get(app).cloned();
         known.unwrap_or_else(|| {
@@ -118,7 +119,7 @@ mod tests {
         let expected = serde_json::json!({ "SHOWN": "a \"b\"\n</script>" });
         assert_eq!(serde_json::from_slice::<serde_json::Value>(&shown.body).unwrap(), expected);
         assert_eq!(PublicSettings::default().body, "{}");
-        // The tag is that of the bytes: another revision that shows the same has the same.
+        // The tag depends on the bytes alone: a revision with equal public settings has the same tag.
         record.settings.remove(&"HIDDEN".parse().unwrap());
         assert_eq!(PublicSettings::of(4, &record).etag, shown.etag);
         assert_ne!(PublicSettings::default().etag, shown.etag);

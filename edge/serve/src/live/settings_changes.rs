@@ -1,4 +1,4 @@
-//! Follows the settings that environments and previews show to their front.
+//! Follows the public settings of environments and previews.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Record, Revision};
 use devanture_store::records::{self, settings};
 
-/// The environment whose settings previews and aliases have.
+/// The environment with the settings of previews and aliases.
 const PREVIEW: &str = "preview";
 
 impl Loader {
-    /// The settings that a live pointer names; where they are those that the place has already, these.
+    /// The settings that a live pointer names; the place's present settings if equal.
     pub(super) async fn own_settings(&self, place: &Place, revision: u64) -> CurrentSettings {
         let before = match place.current().map(|current| current.settings.clone()) {
             Some(CurrentSettings::Own(before)) => before,
@@ -42,14 +42,14 @@ impl Loader {
 }
 
 impl Follower {
-    /// Reads what the previews of all apps show. Gives the commit that the newest of these settings were written by.
+    /// Reads the public settings of the previews of all apps. Returns the commit that wrote the newest settings.
     pub(super) async fn read_all_preview_settings(
         &self,
         reading: Reading,
         apps: &[(String, Record)],
     ) -> Result<Revision, catalog::Error> {
         let apps = match reading {
-            // Most apps have no such settings, and to look for each app's takes long where there are thousands.
+            // Most apps have no settings for previews, and a lookup for each of thousands of apps takes long.
             Reading::First => self.apps_with_preview_settings().await?,
             Reading::Again => {
                 let app = |(key, _): &(String, Record)| key.strip_prefix(records::APPS_PREFIX)?.parse().ok();
@@ -66,7 +66,7 @@ impl Follower {
         Ok(revision)
     }
 
-    /// The apps that have settings for their previews, or an environment `preview`.
+    /// The apps with settings for their previews, or with an environment `preview`.
     async fn apps_with_preview_settings(&self) -> Result<BTreeSet<AppName>, catalog::Error> {
         let mut apps = BTreeSet::new();
         for prefix in [settings::SETTINGS_PREFIX, records::LIVE_PREFIX] {
@@ -81,7 +81,7 @@ impl Follower {
         Ok(apps)
     }
 
-    /// Follows what the previews of an app show: `settings/{app}/preview/{revision}` and `live/{app}/preview`.
+    /// Follows the public settings of an app's previews: `settings/{app}/preview/{revision}` and `live/{app}/preview`.
     pub(super) async fn follow_preview_settings(&self, key: &str) {
         let mut parts = key.split('/').skip(1);
         if let (Some(Ok(app)), Some(PREVIEW)) = (parts.next().map(str::parse::<AppName>), parts.next())
@@ -91,7 +91,7 @@ impl Follower {
         }
     }
 
-    /// Reads what the previews of an app show. Gives the commit that the newest of these settings were written by.
+    /// Reads the public settings of an app's previews. Returns the commit that wrote the newest settings.
     pub(super) async fn read_preview_settings(&self, app: &AppName) -> Result<Revision, catalog::Error> {
         let Ok(preview) = PREVIEW.parse::<PlaceName>() else { return Ok(0) };
         let held = settings::held(&**self.loader.catalog(), app, &preview).await?;

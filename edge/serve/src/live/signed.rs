@@ -1,7 +1,6 @@
-//! Signatures of what answers visitors beside the live version: of versions that were replaced and are kept for their
-//! assets (law 10), or for visitors who are held on them, of those that are being prepared, and of one that this node
-//! serves first. Each is looked up before it is kept, and all are again once signers, or signatures, have changed: what
-//! a place lists may answer.
+//! Signatures of versions that answer visitors beside the live version: earlier versions kept for their assets (law 10)
+//! or for pinned visitors, versions being prepared, and a version that the node serves first. Each signature is checked
+//! before a version is listed, and again after a change of signers or signatures: a listed version may answer.
 
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -10,7 +9,7 @@ use devanture_store::catalog::{self, Revision};
 use devanture_store::records::signing::{self, SIGNERS_PREFIX};
 
 impl Loader {
-    /// Whether a version may answer visitors of a place where it is not live. Not where that cannot be known.
+    /// Returns true if a version may answer visitors of a place where the version is not live; false if unknown.
     pub(super) async fn may_answer(&self, place: &Place, id: &VersionId) -> bool {
         let may = signing::may_answer(&**self.catalog(), (&place.app, &place.name), id).await;
         may.unwrap_or_else(|error| {
@@ -20,13 +19,13 @@ impl Loader {
         })
     }
 
-    /// Drops what may not answer visitors of a place any more; what is live there stays, and is served again where
-    /// this node served such a version first.
+    /// Drops versions that may no longer answer visitors of a place; the live version stays, and is restored if the
+    /// node served a dropped version first.
     pub async fn forget_unsigned(&self, live: &Live, place: &Place) {
         if let Some(first) = place.ahead()
             && !self.may_answer(place, &first.version.id).await
         {
-            // It is then one of those that were replaced, which follow.
+            // The version then counts as an earlier version, handled below.
             live.end_first(place, &first);
             if let Some(now) = place.current() {
                 self.tallies().switched(place.app.as_str(), place.name.as_str(), now.version.id);
@@ -44,8 +43,8 @@ impl Loader {
 }
 
 impl Follower {
-    /// Follows `signers/{app}/{env}` and `signatures/{app}/{id}`: what may not answer any more is dropped, and what may
-    /// again is loaded.
+    /// Follows `signers/{app}/{env}` and `signatures/{app}/{id}`: versions that may no longer answer are dropped, and
+    /// versions that may again are loaded.
     pub(super) async fn follow_signing(&self, key: &str) {
         let mut parts = key.split('/');
         let (kind, app, of) = (parts.next(), parts.next(), parts.next());
@@ -53,24 +52,24 @@ impl Follower {
         let environment = of.filter(|_| kind == Some("signers")).and_then(|name| name.parse::<PlaceName>().ok());
         for place in self.live.environment_places() {
             let is_of = place.app == app && environment.as_ref().is_none_or(|name| place.name == *name);
-            // Where no signatures are wanted, another one changes nothing.
+            // Without required signatures, a new signature changes nothing.
             if !is_of || (environment.is_none() && !self.wants_signatures(&place).await) {
                 continue;
             }
             self.loader.forget_unsigned(&self.live, &place).await;
             place.earlier_load.begin_again();
-            // Apart: one who signs again and again holds up no switch.
+            // In the background: repeated signing delays no switch.
             self.load_earlier_apart(&place);
         }
     }
 
-    /// Whether an environment wants signatures; also where that cannot be read.
+    /// Returns true if an environment requires signatures, or if the requirement cannot be read.
     async fn wants_signatures(&self, place: &Place) -> bool {
         let key = signing::signers_key(&place.app, &place.name);
         !matches!(self.loader.catalog().get(&key).await, Ok(None))
     }
 
-    /// The commit that signers were last set by.
+    /// The commit that last set signers.
     pub(super) async fn signers_written(&self) -> Result<Revision, catalog::Error> {
         let signers = self.all(SIGNERS_PREFIX).await?;
         Ok(signers.iter().map(|(_, record)| record.revision).max().unwrap_or_default())

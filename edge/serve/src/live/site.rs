@@ -1,4 +1,4 @@
-//! A live version, as the crate `devanture-site` decides by it.
+//! A live version as the input of the crate `devanture-site`.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use devanture_site::rules::CompiledRules;
 use super::{Current, Place};
 use crate::version::{Setting, Version};
 
-/// A live version, in the place where it is live if it has one.
+/// A live version, with the place where the version is live, if any.
 #[derive(Clone, Copy)]
 pub(crate) struct LiveSite<'a> {
     pub(crate) current: &'a Current,
     pub(crate) place: Option<&'a Place>,
 }
 
-/// A file of a version that was replaced, or is about to be live.
+/// A file of an earlier version, or of a version about to go live.
 pub(crate) enum Asset {
-    /// The file of that number.
+    /// The file of number `file`.
     Of { version: Arc<Version>, file: u32 },
-    /// Which it is is known when the versions before are loaded.
+    /// Unknown until the earlier versions are loaded.
     Unknown { app: AppName, name: PlaceName },
 }
 
@@ -65,7 +65,7 @@ impl Site for LiveSite<'_> {
         let version = self.version();
         let number = version.route(path)?;
         let is_first = version.routes.get(number).is_some_and(|route| route.declared.files_first);
-        // A page that was open in a switch goes on with the files of its own version (law 10).
+        // A page that was open during a switch continues with the files of its own version (law 10).
         let is_file = || version.indexes.paths.exact(path).is_some() || self.asset(path).is_some();
         (!is_first || !is_file()).then_some(number)
     }
@@ -97,7 +97,7 @@ impl Site for LiveSite<'_> {
     }
 
     fn has_status_page(&self) -> bool {
-        // Of an environment alone: a preview is up for anyone who looks at it.
+        // For an environment alone: a preview is up for every visitor.
         self.version().status_page && self.place.is_some_and(|place| place.setting == Setting::Environment)
     }
 
@@ -122,7 +122,7 @@ impl Site for LiveSite<'_> {
             let is_kept = version.file(number)?.fingerprinted && !self.current.withdrawn.hides_file(version, number);
             is_kept.then_some(number)
         };
-        // Asked first: what is loaded in between is found.
+        // Read first, so that a version loaded in between is found.
         let is_incomplete = place.is_loading_earlier();
         let found = place.asset_fallback(&self.current.version, |version| asset(version).is_some());
         match found {

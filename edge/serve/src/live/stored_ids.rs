@@ -2,8 +2,8 @@
 
 use devanture_config::VersionId;
 
-/// The ids. Most apps have few: a tree has room for eleven in its smallest node, and there are as many of these as
-/// apps.
+/// The ids. A sorted list: most apps have few ids, while a tree's smallest node has room for eleven, and every app has
+/// a list.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct StoredIds(Vec<VersionId>);
 
@@ -19,7 +19,7 @@ impl StoredIds {
     pub(super) fn insert(&mut self, id: VersionId) {
         if let Err(place) = self.0.binary_search(&id) {
             if self.0.len() == self.0.capacity() {
-                // Less than a list that doubles takes, and still rarely.
+                // Smaller steps than a doubling list takes, and still rare.
                 self.0.reserve_exact(self.0.len() / 4 + 1);
             }
             self.0.insert(place, id);
@@ -32,7 +32,7 @@ impl StoredIds {
         }
     }
 
-    /// The first one that is not before `least`.
+    /// The first id that is not before `least`.
     pub(super) fn first_from(&self, least: &VersionId) -> Option<&VersionId> {
         self.0.get(self.0.partition_point(|id| id < least))
     }

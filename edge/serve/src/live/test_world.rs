@@ -15,7 +15,7 @@ use devanture_store::catalog::{self, Catalog, Change, Commit};
 use devanture_store::records;
 use devanture_store::records::history::pushed;
 
-/// An edge without sockets, whose records tests write themselves.
+/// An edge without sockets; tests write the records.
 pub(super) struct World {
     _folder: tempfile::TempDir,
     blobs: Arc<dyn Blobs>,
@@ -38,7 +38,7 @@ impl World {
         Self { _folder: folder, blobs, catalog, live, loader, follower }
     }
 
-    /// An edge that was started again over the same stores, and has loaded nothing yet.
+    /// An edge restarted over the same stores, without any loaded version.
     pub(super) async fn started_again(self) -> Self {
         self.started_again_with(&Limits::default()).await
     }
@@ -52,8 +52,8 @@ impl World {
         Self { live, loader, follower, ..self }
     }
 
-    /// Stores a version of `app` with one page of this text, and `rules` redirects; `tables` is what its manifest says
-    /// of environments.
+    /// Stores a version of `app` with one page of `text`, and `rules` redirects; `tables` are the manifest's tables for
+    /// environments.
     pub(super) async fn store(&self, app: &str, text: &str, rules: usize, tables: Value) -> VersionId {
         let redirects: String = (0..rules).map(|n| format!("/old/{n} /new/{n} 301\n")).collect();
         let files = [("index.html", text.to_owned()), ("_redirects", redirects)];
@@ -74,7 +74,7 @@ impl World {
         id
     }
 
-    /// Stores short variants of a page, which nothing decodes.
+    /// Stores short variants of a page, which are never decoded.
     pub(super) async fn encode(&self, text: &str) {
         let variants = Form::ALL.into_iter().map(|form| (form, Quality::Quick, form.suffix().repeat(50).into()));
         self.blobs.put_variants(Digest::of(text.as_bytes()), variants.collect()).await.unwrap();
@@ -89,7 +89,7 @@ impl World {
         self.put(vec![(key, pointer)]).await;
     }
 
-    /// Makes a version live, with the entry of the history that says so.
+    /// Makes a version live, with the entry of the history.
     pub(super) async fn switch(&self, app: &str, environment: &str, version: VersionId, previous: Option<VersionId>) {
         let (app_name, place) = (app.parse().unwrap(), environment.parse().unwrap());
         let now_ms = devanture_base::clock::now_ms();
@@ -103,7 +103,7 @@ impl World {
         self.point(app, environment, version).await;
     }
 
-    /// Has an environment want a signature of somebody, and follows that alone.
+    /// Requires a signature in an environment, and follows that record alone.
     pub(super) async fn want_signatures(&self, app: &str, environment: &str) {
         let key = records::signing::signers_key(&app.parse().unwrap(), &environment.parse().unwrap());
         let record = json!({ "signers": [], "signatures_min": 1, "who": "", "at_ms": 0 });
@@ -146,7 +146,7 @@ impl World {
         self.live.place(&app.parse().unwrap(), &place.parse().unwrap())?.current()
     }
 
-    /// Bytes of memory that an app takes.
+    /// Bytes of memory of an app.
     pub(super) fn bytes(&self, app: &str) -> u64 {
         let app: AppName = app.parse().unwrap();
         let usage = self.loader.memory_usage();

@@ -1,8 +1,8 @@
-//! Keeps the loaded versions of all apps within one budget: environments that are requested least are unloaded, and
-//! load again at their next request.
+//! Keeps the loaded versions of all apps within one budget: the least requested environments are unloaded, and loaded
+//! again at their next request.
 //!
-//! What counts is in how many intervals an environment was requested, and half of that a day later. So one that was
-//! requested for days outlives a crawler, which requests each of them once.
+//! The measure is the number of intervals with a request, decayed to half within a day. So an environment requested for
+//! days outlives the visit of a crawler, which requests each environment once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -14,18 +14,19 @@ use super::first_load::{FirstLoad, Pointed};
 use super::{Current, CurrentSettings, Live, Loader, Place};
 use crate::version::Setting;
 
-/// What one interval with requests counts.
+/// Count of one interval with requests.
 const INTERVAL: u32 = 1 << 16;
-/// After so many bits of intervals without any, counts are half of what they were: a day, of 30 s each.
+/// Decay per interval in bits: counts halve within a day of 30 s intervals without requests.
 const DECAY_BITS: u32 = 12;
-/// To what part of the budget environments are unloaded, once it is exceeded: to find out which takes a look at all.
+/// Percentage of the budget to which environments are unloaded, once exceeded: every unload requires a look at all
+/// environments.
 const UNLOADED_TO: u64 = 98;
-/// Count beyond which an environment was not requested by a crawler alone: it was in two intervals.
+/// Count above which requests are not a crawler's alone: requests in two intervals.
 const WANTED_ABOVE: u32 = INTERVAL + INTERVAL / 2;
-/// Parts of a hundred of the budget that loads fill before they are requested; the rest is for those that are.
+/// Percentage of the budget that loads ahead of requests may fill; the rest is for requested versions.
 const FILLED_AHEAD: u64 = 90;
 
-/// How much an environment is requested. A request writes to it only if it is the first of an interval.
+/// Request frequency of an environment. Only the first request of an interval writes.
 #[derive(Default)]
 pub(super) struct Demand {
     is_requested: AtomicBool,
@@ -53,12 +54,12 @@ impl Demand {
 }
 
 impl Place {
-    /// Whether its files are to be held in memory: somebody came back.
+    /// Returns true if the files should be held in memory: requests came in more than one interval.
     pub(super) fn is_wanted(&self) -> bool {
         self.demand.count() > WANTED_ABOVE
     }
 
-    /// Unloads the live version, if it still is `current`.
+    /// Unloads the live version, if still `current`.
     fn unload_live(&self, current: &Arc<Current>) -> bool {
         let _moving = self.moving.lock();
         let CurrentSettings::Own(settings) = &current.settings else { return false };
@@ -69,7 +70,7 @@ impl Place {
         let canary = current.canary.as_ref().map(|canary| canary.record.clone());
         let beside = Beside { canary, pins: current.pins_record() };
         let pointed = Pointed { version: current.version.id, settings: settings.revision, since_ms, beside };
-        // In this order: a request that finds no version finds that one is to be loaded.
+        // The order matters: a request that finds no version must find the pending load.
         if !self.replaced.with(<[_]>::is_empty) {
             self.earlier_load.begin();
             self.replaced.change(|_| Vec::new());
@@ -82,15 +83,15 @@ impl Place {
 }
 
 impl Loader {
-    /// Whether versions that nobody requested just now are no longer to be loaded.
+    /// Returns true if versions without recent requests must not be loaded any more.
     pub(super) fn is_filled(&self) -> bool {
         self.is_beyond(FILLED_AHEAD)
     }
 }
 
 impl Live {
-    /// Ends an interval of requests, and returns versions whose files are to be held in memory from now on: they were
-    /// loaded before anybody requested them, and are requested again and again.
+    /// Ends an interval of requests, and returns versions whose files should be held in memory from now on: loaded
+    /// before any request, and requested repeatedly since.
     pub(super) fn count_demand(&self) -> Vec<VersionId> {
         let hosts = self.0.hosts.load();
         let environments = hosts.places.values().filter(|place| place.setting == Setting::Environment);
@@ -100,8 +101,8 @@ impl Live {
         lean.map(|current| current.version.id).collect()
     }
 
-    /// Unloads environments until the loaded versions are within their budget, but not `but`, which was just loaded for
-    /// a request. Those with backends stay: their instances and pools belong to what is loaded.
+    /// Unloads environments until the loaded versions are within their budget, except `but`, just loaded for a request.
+    /// Environments with backends stay: their instances and pools belong to the loaded version.
     pub(super) fn unload_beyond(&self, loader: &Loader, but: Option<&Arc<Place>>) {
         if !loader.is_beyond(100) {
             return;
@@ -150,7 +151,7 @@ mod tests {
         APPS.into_iter().filter(|app| world.current(app, "prod").is_some()).collect()
     }
 
-    /// Six apps of equal size, of which a bit more than three may be loaded.
+    /// Six apps of equal size, with memory for slightly more than three.
     async fn world() -> (World, u64) {
         let world = World::new(&Limits::default()).await;
         for app in APPS {
@@ -200,7 +201,7 @@ mod tests {
             let id = world.store(app, &format!("{app:>5}{}", "page ".repeat(999)), 0, json!({})).await;
             world.point(app, "prod", id).await;
         }
-        // A sixteenth of it has room for three pages of 5,000 bytes that each leave as much free as they take.
+        // A sixteenth of the budget has room for three pages of 5,000 bytes, with an equal amount left free per page.
         let limits = Limits { memory_bytes_max: 352_000, ..Limits::default() };
         let is_lean = |world: &World, app: &str| world.current(app, "prod").unwrap().version.is_lean();
         let world = world.started_again_with(&limits).await;
@@ -218,7 +219,7 @@ mod tests {
         world.loader.outdate(&current.version.id);
         let again = world.loader.load_again(Arc::clone(&current.version), place.is_wanted()).await.unwrap();
         assert!(!again.is_lean() && matches!(again.files[0].representations[0].bytes, Source::Memory(_)));
-        // The next start knows what was requested.
+        // The next start knows the request counts.
         let world = world.started_again_with(&limits).await;
         let requested = APPS.map(|app| ((app.parse().unwrap(), "prod".parse().unwrap()), 1));
         world.loader.clone().load_all(world.live.clone(), HashMap::from(requested)).await;
@@ -229,13 +230,13 @@ mod tests {
     async fn files_that_one_environment_wants_held_are_held_for_all_that_share_them() {
         let world = World::new(&Limits::default()).await;
         let id = world.store("shop", &"page ".repeat(999), 0, json!({})).await;
-        // Most of these come before `prod`, in whatever order they are loaded again.
+        // Most of these names sort before `prod`, in any order of reloading.
         let others: Vec<String> = (0..8).map(|number| format!("stage-{number}")).collect();
         let environments = || others.iter().map(String::as_str).chain(["prod"]);
         for environment in environments() {
             world.point("shop", environment, id).await;
         }
-        // A sixteenth of it has no room for a page that leaves as much free as it takes.
+        // A sixteenth of the budget has no room for a page with an equal amount left free.
         let limits = Limits { memory_bytes_max: 100_000, ..Limits::default() };
         let world = world.started_again_with(&limits).await;
         world.loader.clone().load_all(world.live.clone(), HashMap::new()).await;

@@ -1,4 +1,4 @@
-//! Paths that were withdrawn: no version that was stored until then answers them any more, on any hostname of the app.
+//! Withdrawn paths: versions stored before the withdrawal no longer answer the paths, on any hostname of the app.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,31 +18,31 @@ use devanture_store::records::{self, WithdrawnRecord};
 /// Withdrawn paths of one app, shared by all its versions.
 #[derive(Default)]
 pub struct Withdrawn {
-    /// Path, without its leading slash as a bundle has it, to the moment, in milliseconds since 1970 UTC. There
-    /// if any was.
+    /// Time of withdrawal by path without its leading slash, in milliseconds since 1970 UTC. Present if any path was
+    /// withdrawn.
     paths: ArcSwapOption<HashMap<Box<str>, u64>>,
-    /// Whether there are any, since mostly there are none.
+    /// Whether any path was withdrawn: a cheap check, since mostly none was.
     any: AtomicBool,
-    /// The commit that they were last written by.
+    /// The commit that last wrote the paths.
     written: AtomicU64,
 }
 
 impl Withdrawn {
-    /// Whether `version` no longer answers the normal path `path` of a request.
+    /// Returns true if `version` no longer answers the normalized path `path`.
     #[must_use]
     #[inline]
     pub fn hides(&self, version: &Version, path: &str) -> bool {
         self.has_any() && self.hides_path(version, path.strip_prefix('/').unwrap_or(path))
     }
 
-    // Apart from what every request runs through.
+    // Out of line, to keep the common path short.
     #[cold]
     fn hides_path(&self, version: &Version, path: &str) -> bool {
         self.paths.load().as_ref().is_some_and(|paths| is_before(paths, version, path))
     }
 
-    /// Whether `version` no longer answers with its file of that number: its own path was withdrawn, or another one at
-    /// which it answers in this version, or it is a compressed form of one that was.
+    /// Returns true if `version` no longer answers with the file of the number: the file's own path was withdrawn, or
+    /// another path of the file in the version, or the uncompressed file's.
     #[must_use]
     #[inline]
     pub fn hides_file(&self, version: &Version, number: u32) -> bool {
@@ -54,7 +54,7 @@ impl Withdrawn {
         self.paths.load().as_ref().is_some_and(|paths| is_file_before(paths, version, number))
     }
 
-    /// Whether a path was withdrawn when `version` was stored already.
+    /// Returns true if a path was withdrawn after `version` was stored.
     #[must_use]
     pub fn touches(&self, version: &Version) -> bool {
         let is_before = |at_ms: &u64| version.stored_ms <= *at_ms;
@@ -63,17 +63,17 @@ impl Withdrawn {
 
     #[inline]
     fn has_any(&self) -> bool {
-        // A thread that sees the announcement of a withdrawal sees this, too.
+        // A thread that sees the announcement of a withdrawal sees the withdrawal, too.
         self.any.load(Ordering::Acquire)
     }
 
-    /// Lets the next write through, whatever its revision.
+    /// Accepts the next write, whatever its revision.
     pub(super) fn forget_revision(&self) {
         self.written.store(0, Ordering::Release);
     }
 
     fn write(&self, paths: HashMap<Box<str>, u64>, revision: Revision) {
-        // After everything was read again, the watch still holds commits that were in what was read.
+        // After a full read, the watch still holds commits contained in the read.
         if self.written.fetch_max(revision, Ordering::AcqRel) <= revision {
             let any = !paths.is_empty();
             self.paths.store(any.then(|| Arc::new(paths)));
@@ -82,25 +82,25 @@ impl Withdrawn {
     }
 }
 
-/// Whether `path` was withdrawn when `version` was stored already.
+/// Returns true if `path` was withdrawn after `version` was stored.
 fn is_before(paths: &HashMap<Box<str>, u64>, version: &Version, path: &str) -> bool {
     paths.get(path).is_some_and(|at_ms| version.stored_ms <= *at_ms)
 }
 
-/// Whether a path was withdrawn at which the file `number` of `version` answers, when it was stored already.
+/// Returns true if a path of the file `number` of `version` was withdrawn after `version` was stored.
 fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32) -> bool {
     let Some(file) = version.file(number) else { return false };
     let name = &*file.path;
     if is_before(paths, version, name) {
         return true;
     }
-    // Compressed forms go with the file.
+    // Compressed forms are hidden with the file.
     if let Some(whole) = Coding::plain_path(name) {
         let number = version.indexes.paths.exact(whole);
         return number
             .map_or_else(|| is_before(paths, version, whole), |number| is_file_before(paths, version, number));
     }
-    // A file that came compressed alone answers under both names.
+    // A file uploaded only in compressed form answers under both names.
     let other = |form: &Form| {
         let other = format!("{name}.{}", form.suffix());
         is_before(paths, version, &other) && version.indexes.paths.exact(&other) == Some(number)
@@ -116,7 +116,7 @@ fn is_file_before(paths: &HashMap<Box<str>, u64>, version: &Version, number: u32
 }
 
 impl Live {
-    /// Withdrawn paths of an app: a handle that stays valid for as long as the edge runs.
+    /// Withdrawn paths of an app: a handle valid for as long as the edge runs.
     pub fn withdrawn(&self, app: &AppName) -> Arc<Withdrawn> {
         let known = self.0.withdrawn.read().get(app).cloned();
         known.unwrap_or_else(|| {
@@ -125,14 +125,14 @@ impl Live {
         })
     }
 
-    /// Whether a version of `app` that is at hand (live, aliased, kept, about to be live, or a loaded preview) answers
-    /// the normal path `path` with something of its own.
+    /// Returns true if a loaded version of `app` (live, aliased, kept, about to go live, or a preview) answers the
+    /// normalized path `path` with content of its own.
     #[must_use]
     pub fn answers(&self, app: &AppName, path: &str) -> bool {
         self.answers_but(&self.withdrawn(app), app, path)
     }
 
-    /// As [`Live::answers`], as if `path` were not withdrawn.
+    /// Evaluates [`Live::answers`] as if `path` were not withdrawn.
     #[must_use]
     pub fn would_answer(&self, app: &AppName, path: &str) -> bool {
         let mut paths = self.withdrawn(app).paths.load().as_deref().cloned().unwrap_or_default();
@@ -167,7 +167,7 @@ impl Follower {
                 let paths = paths.map(|(path, entry)| (path.strip_prefix('/').unwrap_or(&path).into(), entry.at_ms));
                 self.live.withdrawn(&app).write(paths.collect(), revision);
             }
-            // What was withdrawn stays so.
+            // Withdrawn paths stay withdrawn.
             Err(error) => tracing::error!(key, %error, "what was withdrawn cannot be read"),
         }
     }

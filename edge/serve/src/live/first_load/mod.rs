@@ -1,5 +1,5 @@
-//! What is live and not loaded yet: a start knows every live pointer, and loads the versions afterwards. All requests
-//! for a place wait for one load.
+//! Live versions that are not loaded yet: a start knows every live pointer, and loads the versions afterwards. All
+//! requests for a place share one load.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use devanture_base::clock;
 use devanture_store::catalog;
 use devanture_store::records::{self, history};
 
-/// Places that are loaded at once by the pass after the start; requests load others beside it.
+/// Simultaneous loads of the pass after the start; loads by requests run in addition.
 const LOADS_AT_ONCE: usize = 4;
 const SECOND_MS: u64 = 1_000;
-/// Longest wait of a request for the load of what it is for; beyond, it is answered 503.
+/// Longest wait of a request for a load; a longer wait is answered 503.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// What a request waits for.
+/// Target of a request's wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoadTarget {
     /// The live version of an environment.
     Environment(AppName, PlaceName),
-    /// The versions that were live in an environment within the grace period, for their assets (law 10).
+    /// The earlier versions of an environment in the grace period, for their assets (law 10).
     Earlier(AppName, PlaceName),
     /// A preview.
     Preview(Preview),
 }
 
-/// A live pointer, as far as it is served.
+/// The served part of a live pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pointed {
     pub(super) version: VersionId,
@@ -48,11 +48,11 @@ pub(super) struct Pointed {
     pub(super) settings: u64,
     /// The time of the switch, in milliseconds since 1970 UTC.
     pub(super) since_ms: u64,
-    /// The versions beside it.
+    /// Canary and pins.
     pub(super) beside: Beside,
 }
 
-/// A load that requests wait for. It begins once, and ends also where it fails.
+/// A load that requests wait for. Begins once, and ends even on failure.
 pub(super) struct FirstLoad<T> {
     pub(super) of: T,
     has_begun: AtomicBool,
@@ -64,12 +64,12 @@ impl<T> FirstLoad<T> {
         Arc::new(Self { of, has_begun: AtomicBool::new(false), ended: watch::Sender::new(false) })
     }
 
-    /// Whether the caller is the one that loads.
+    /// Returns true to the caller that must load.
     fn begin(&self) -> bool {
         !self.has_begun.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether it was begun.
+    /// Returns true once begun.
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::Acquire)
     }
@@ -84,29 +84,29 @@ impl<T> FirstLoad<T> {
     }
 }
 
-/// A load that is rarely there: every request for a missing file looks, without a lock or a swap.
+/// A load that is rarely present: every request for a missing file checks, without a lock or a swap.
 #[derive(Default)]
 pub(super) struct RareLoad {
     load: Mutex<Option<Arc<FirstLoad<()>>>>,
     is_there: AtomicBool,
-    /// Whether another one follows the one that has begun. Written while `load` is locked.
+    /// Whether a further load follows the begun one. Written while `load` is locked.
     again: AtomicBool,
 }
 
 impl RareLoad {
-    /// Whether there is one that has not ended.
+    /// Returns true if a load has not ended.
     fn is_there(&self) -> bool {
         self.is_there.load(Ordering::Acquire)
     }
 
-    /// Puts a new one in the place of the last.
+    /// Replaces the last load by a new one.
     pub(super) fn begin(&self) {
         let mut load = self.load.lock();
         self.put(&mut load);
     }
 
-    /// Puts a new one there, unless one waits to begin: one that has begun may have passed over what is there by now,
-    /// and is followed by another one, however often that is wanted meanwhile.
+    /// Adds a new load, unless one is waiting to begin: a begun load may have missed the newest versions, and is
+    /// followed by exactly one further load, however often requested.
     pub(super) fn begin_again(&self) {
         let mut load = self.load.lock();
         let has_begun = load.as_ref().map(|load| load.has_begun());
@@ -127,7 +127,7 @@ impl RareLoad {
         self.load.lock().clone()
     }
 
-    /// Takes `ended` away, unless there is another one by now. Returns the one that follows it, which is begun.
+    /// Removes `ended`, unless replaced by now. Returns the next load, begun, if any.
     fn end(&self, ended: &Arc<FirstLoad<()>>) -> Option<Arc<FirstLoad<()>>> {
         let mut load = self.load.lock();
         if !load.as_ref().is_some_and(|now| Arc::ptr_eq(now, ended)) {
@@ -143,7 +143,7 @@ impl RareLoad {
     }
 }
 
-/// Ends a load when its task is gone, however it ended.
+/// Ends a load when its task is gone, for any reason.
 struct EndsLoad<T>(Arc<FirstLoad<T>>);
 
 impl<T> Drop for EndsLoad<T> {
@@ -152,45 +152,45 @@ impl<T> Drop for EndsLoad<T> {
     }
 }
 
-/// What a start has loaded of all that it found.
+/// Progress of the loads after a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loaded {
-    /// Not all that is live.
+    /// Some live versions are not loaded.
     Nothing,
-    /// What is live, or as much of it as there is room for.
+    /// The live versions are loaded, as far as memory permits.
     Live,
-    /// Also what was replaced within the grace period.
+    /// The earlier versions of the grace period are loaded too.
     All,
 }
 
-/// The versions that are still to be loaded, of all that a start found.
+/// The versions still to be loaded, of all that a start found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Environments.
     pub environments: usize,
-    /// Of these, those whose live version a start has not loaded yet.
+    /// Environments whose live version a start has not loaded yet.
     pub waiting: usize,
-    /// Those whose live version is not in memory for want of room.
+    /// Environments whose live version is not in memory for want of room.
     pub unloaded: usize,
 }
 
 impl Place {
-    /// Whether the live version is still to be loaded.
+    /// Returns true if the live version must still be loaded.
     #[must_use]
     pub fn is_loading(&self) -> bool {
         self.first_load.load().is_some()
     }
 
-    /// Whether versions that were replaced within the grace period are still to be loaded.
+    /// Returns true if earlier versions of the grace period must still be loaded.
     #[must_use]
     pub fn is_loading_earlier(&self) -> bool {
         self.earlier_load.is_there()
     }
 
-    /// Whether the version of this pointer is to be loaded, and no other was since.
+    /// Returns true if the pointer's version is to be loaded, and the pointer has not moved since.
     pub(super) fn awaits(&self, pointed: &Pointed) -> bool {
         let is_same = |load: &Arc<FirstLoad<Pointed>>| {
-            // Of what was unloaded, the time is known in seconds.
+            // The time of an unloaded version is known in seconds.
             let seconds = |pointed: &Pointed| pointed.since_ms / 1_000;
             let of = &load.of;
             (of.version, of.settings, seconds(of)) == (pointed.version, pointed.settings, seconds(pointed))
@@ -199,7 +199,7 @@ impl Place {
         self.unloaded.load().is_none() && self.first_load.load().as_ref().is_some_and(is_same)
     }
 
-    /// Sets the live pointer, whose version is loaded later; false if a version is loaded already.
+    /// Sets the live pointer, whose version is loaded later; false if a version is already loaded.
     pub(super) fn point_later(&self, pointed: Pointed) -> bool {
         let _moving = self.moving.lock();
         if self.current.load().is_some() {
@@ -212,13 +212,13 @@ impl Place {
         true
     }
 
-    /// Serves what was loaded; false if the pointer was moved since.
+    /// Serves a loaded version; false if the pointer was moved since.
     fn show_first(&self, load: &Arc<FirstLoad<Pointed>>, current: Current) -> bool {
         let _moving = self.moving.lock();
         if !self.first_load.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, load)) {
             return false;
         }
-        // In this order: a request that finds no version finds that one is being loaded.
+        // The order matters: a request that finds no version must find the running load.
         self.current.store(Some(Arc::new(current)));
         self.first_load.store(None);
         if self.unloaded.load().as_ref().is_some_and(|unloaded| unloaded.version == Some(load.of.version)) {
@@ -227,7 +227,7 @@ impl Place {
         true
     }
 
-    /// Notes that the version of the pointer cannot be loaded, unless it was moved since.
+    /// Records that the pointer's version cannot be loaded, unless the pointer was moved since.
     fn fail_first(&self, load: &Arc<FirstLoad<Pointed>>, error: &LoadError) {
         let _moving = self.moving.lock();
         if self.first_load.load().as_ref().is_some_and(|now| Arc::ptr_eq(now, load)) {
@@ -240,7 +240,7 @@ impl Place {
 }
 
 impl Live {
-    /// What is still to be loaded.
+    /// The versions still to be loaded.
     #[must_use]
     pub fn progress(&self) -> Progress {
         let hosts = self.0.hosts.load();
@@ -255,27 +255,27 @@ impl Live {
         progress
     }
 
-    /// Waits until all that a start found is loaded, or cannot be.
+    /// Waits until all versions that a start found are loaded, or have failed.
     pub async fn loaded(&self) {
         let mut loaded = self.0.loaded.subscribe();
         // The sender lives as long as `self`.
         loaded.wait_for(|loaded| *loaded == Loaded::All).await.ok();
     }
 
-    /// Waits until all that is live is loaded, or cannot be; what was replaced within the grace period comes later.
+    /// Waits until all live versions are loaded, or have failed; earlier versions of the grace period come later.
     pub async fn loaded_live(&self) {
         let mut loaded = self.0.loaded.subscribe();
         // The sender lives as long as `self`.
         loaded.wait_for(|loaded| *loaded != Loaded::Nothing).await.ok();
     }
 
-    /// As a start that has loaded nothing yet, or what is live alone.
+    /// Simulates a start that has loaded no version yet, or the live versions alone.
     #[cfg(any(test, feature = "testing"))]
     pub fn set_loading(&self, is_loading: bool) {
         self.0.loaded.send_replace(if is_loading { Loaded::Nothing } else { Loaded::Live });
     }
 
-    /// Waits until all that an app serves is at hand, or cannot be loaded, or that takes too long.
+    /// Waits until all versions that an app serves are loaded or have failed, up to a time limit.
     pub async fn loaded_of(&self, app: &AppName) {
         let Some(loader) = self.0.loader.get() else { return };
         let places: Vec<_> = self.0.hosts.load().places.values().filter(|place| place.app == *app).cloned().collect();
@@ -289,13 +289,13 @@ impl Live {
     }
 }
 
-/// The places that are not loaded, in the order in which they are to be.
+/// The places that are not loaded, in the order of loading.
 fn in_turn(live: &Live, requests: &HashMap<(AppName, PlaceName), u64>) -> Vec<Arc<Place>> {
     let mut places: Vec<Arc<Place>> = live.0.hosts.load().places.values().cloned().collect();
     places.retain(|place| place.is_loading() || place.is_loading_earlier());
     places.sort_by_cached_key(|place| {
         let count = requests.get(&(place.app.clone(), place.name.clone())).copied().unwrap_or_default();
-        // Places of one version share its content: one after the other, they read it once.
+        // Places of one version share its content: loaded consecutively, the places read the content once.
         let version = place.first_load.load().as_ref().map(|load| load.of.version);
         (std::cmp::Reverse(count), !place.name.is_prod(), place.app.clone(), version)
     });
@@ -303,10 +303,9 @@ fn in_turn(live: &Live, requests: &HashMap<(AppName, PlaceName), u64>) -> Vec<Ar
 }
 
 impl Loader {
-    /// Loads everything that is live and not loaded: what `requests` says was requested most first, then `prod`, then
-    /// the rest; and after that what was replaced within the grace period. Files of what was not requested fill a part
-    /// of the memory for files alone. Ends when there is no room for more (`loaded_memory_bytes_max`); requests load
-    /// the others.
+    /// Loads every live version that is not loaded: by the counts of `requests`, then `prod`, then the rest; afterwards
+    /// the earlier versions of the grace period. Files of unrequested versions fill only a part of the memory for
+    /// files. Ends when memory is full (`loaded_memory_bytes_max`); requests load the remaining versions.
     pub async fn load_all(self, live: Live, requests: HashMap<(AppName, PlaceName), u64>) {
         let places = in_turn(&live, &requests);
         let (loader, live_ref) = (&self, &live);
@@ -333,7 +332,7 @@ impl Loader {
         live.0.loaded.send_replace(Loaded::All);
     }
 
-    /// Loads what a request for an environment waits for; false if that takes too long.
+    /// Loads the target of a request's wait; false after the time limit.
     pub async fn load_target(&self, live: &Live, target: &LoadTarget) -> bool {
         let (LoadTarget::Environment(app, name) | LoadTarget::Earlier(app, name)) = target else { return true };
         let Some(place) = live.place(app, name) else { return true };
@@ -349,11 +348,11 @@ impl Loader {
         timeout(WAIT_MAX, load).await.is_ok()
     }
 
-    /// Loads the live version of a place, unless it is loaded.
+    /// Loads the live version of a place, unless loaded.
     pub(super) async fn load_place(&self, live: &Live, place: &Arc<Place>, fill: Fill) {
         let Some(load) = place.first_load.load_full() else { return };
         if load.begin() {
-            // Apart, so that it goes on where the request that began it is gone.
+            // In a task, so that the load continues after the request that began the load is gone.
             drop(self.spawn(self.clone().first_load(live.clone(), Arc::clone(place), Arc::clone(&load), fill)));
         }
         load.wait().await;
@@ -375,7 +374,7 @@ impl Loader {
                     tracing::debug!(app = %app, environment = %name, version = %id.short(), "loaded");
                     live.unload_beyond(&self, Some(&place));
                     if has_backends {
-                        // Those who run backends and keep pools of them.
+                        // The receivers run backends and keep pools of backends.
                         live.0.shown.send((app.clone(), name.clone())).ok();
                     }
                 }
@@ -387,7 +386,7 @@ impl Loader {
         }
     }
 
-    /// A version for an environment where it is to be live: one that is loaded for it already, or loaded now.
+    /// A version that is to go live in an environment: already loaded for the environment, or loaded now.
     pub(super) async fn at_hand(
         &self,
         live: &Live,
@@ -401,7 +400,7 @@ impl Loader {
         }
     }
 
-    /// Loads the versions that were live in a place within the grace period, unless they are loaded.
+    /// Loads the earlier versions of a place in the grace period, unless loaded.
     pub(super) async fn load_earlier(&self, live: &Live, place: &Arc<Place>) {
         let Some(load) = place.earlier_load.load() else { return };
         if load.begin() {
@@ -410,8 +409,8 @@ impl Loader {
         load.wait().await;
     }
 
-    /// The same for the follower, which no app may hold up: it waits for no load that requests began, and that waits
-    /// for its turn.
+    /// Loads the earlier versions for the follower, which no app may delay: waits for no load that requests began and
+    /// that waits for its turn.
     pub(super) async fn load_earlier_at_once(&self, live: &Live, place: &Arc<Place>) {
         let Some(load) = place.earlier_load.load() else { return };
         if load.begin() {
@@ -430,7 +429,7 @@ impl Loader {
                     tracing::warn!(app = %app, environment = %environment, %error, "earlier versions are not at hand for their assets");
                 }
                 if place.all_pinned().iter().any(|earlier| earlier.version.has_backends()) {
-                    // Visitors who are held on it need its pools, and those of the live version alone are kept so far.
+                    // Pinned visitors need the version's pools, and so far only the pools of the live version are kept.
                     live.0.shown.send((place.app.clone(), place.name.clone())).ok();
                 }
                 next = place.earlier_load.end(&ends.0);
@@ -438,7 +437,7 @@ impl Loader {
         }));
     }
 
-    /// Loads the versions that were live in a place within the grace period, for their assets (law 10).
+    /// Loads the earlier versions of a place in the grace period, for their assets (law 10).
     async fn remember_replaced(&self, live: &Live, place: &Place, turn: LoadTurn) -> Result<(), catalog::Error> {
         let (app, name) = (&place.app, &place.name);
         let grace = live.0.grace;
@@ -458,25 +457,25 @@ impl Loader {
             }
             match self.load(Load { turn, ..Load::replaced(app, &previous, name) }).await {
                 Ok(version) => {
-                    // Those with which it was live last, as its visitors and its backend had them.
+                    // The settings with which the version was last live, as its visitors and its backend had them.
                     let with = switches.iter().skip(index + 1).find(|before| before.version == previous);
                     let settings = match (with, place.pointed()) {
                         (Some(before), _) => self.own_settings(place, before.settings).await,
                         (None, Some(current)) => current.settings.clone(),
                         (None, None) => CurrentSettings::default(),
                     };
-                    // Browsers have an older date of it than of what replaced it.
+                    // Browsers have an older date of the version than of its successor.
                     let since_ms = switch.at_ms.saturating_sub(SECOND_MS);
                     let current = Current::new(version, since_ms, live.withdrawn(app), settings);
                     place.keep(Arc::new(current), until_ms, &grace);
-                    // One that was deleted while it was loaded was not among those that were dropped then.
+                    // A version deleted during its load was not among the versions dropped at the deletion.
                     if !live.is_stored(app, &previous) {
                         live.forget_version(app, &previous);
                     }
-                    // Nor was one that lacks the signatures of signers who were set meanwhile.
+                    // Likewise for a version without the signatures of signers set in the meantime.
                     self.forget_unsigned(live, place).await;
                 }
-                // It was deleted, and its assets with it.
+                // The version was deleted, together with its assets.
                 Err(LoadError::Unknown { .. }) => {}
                 Err(error) => {
                     tracing::warn!(app = %app, version = %previous, %error, "an earlier version is not at hand for its assets");

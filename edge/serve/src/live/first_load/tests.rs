@@ -1,4 +1,4 @@
-//! What is loaded after a start, by whom, and what a switch in between leaves.
+//! Loads after a start, by request or by the pass, and the effect of a switch in between.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn a_start_knows_what_is_live_and_loads_what_is_requested_alone() {
     assert_eq!(world.live.progress(), Progress { environments: 2, waiting: 2, unloaded: 0 });
     assert!(world.live.damaged().is_empty(), "nothing failed");
 
-    // Those who come together share one load.
+    // Simultaneous requests share one load.
     let target = environment("shop");
     let both =
         tokio::join!(world.loader.load_target(&world.live, &target), world.loader.load_target(&world.live, &target));
@@ -100,7 +100,7 @@ async fn a_load_that_ends_with_its_runtime_ends_the_wait_for_it() {
     load.wait().await;
 }
 
-/// Its assets came back with the next change alone.
+/// Regression: the assets came back only with the next change.
 #[test]
 fn what_changes_while_earlier_versions_are_loaded_has_them_loaded_once_more() {
     let rare = RareLoad::default();
@@ -114,7 +114,7 @@ fn what_changes_while_earlier_versions_are_loaded_has_them_loaded_once_more() {
     }
     let second = rare.end(&first).unwrap();
     assert!(rare.is_there() && !second.begin(), "it is begun by whom it is given to");
-    // However often it was wanted.
+    // However often requested.
     assert!(rare.end(&second).is_none() && !rare.is_there());
 }
 
@@ -159,7 +159,7 @@ async fn what_is_live_is_loaded_before_what_was_replaced() {
         world.switch("shop", "prod", id, before.replace(id)).await;
     }
     let world = world.started_again().await;
-    // A load of what was replaced that takes long.
+    // A slow load of earlier versions.
     let earlier = world.place("shop", "prod").earlier_load.load().unwrap();
     assert!(earlier.begin());
     let loading = tokio::spawn(world.loader.clone().load_all(world.live.clone(), HashMap::new()));

@@ -1,4 +1,4 @@
-//! Follows the catalog: what `publish` committed becomes what requests see. The only writer of [`Live`].
+//! Follows the catalog: commits of `publish` become visible to requests. The only writer of [`Live`].
 
 #[cfg(test)]
 mod tests;
@@ -28,51 +28,50 @@ use devanture_store::records::identities::ACCOUNTS_PREFIX;
 use devanture_store::records::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
 use devanture_store::records::{self, AliasRecord, LivePointer};
 
-/// Records read at once from the catalog.
+/// Records per read of the catalog.
 const PAGE: usize = 1_000;
-/// Versions loaded at once when everything is read again.
+/// Simultaneous loads when the whole catalog is read again.
 const LOADS_AT_ONCE: usize = 4;
-/// Longest interval between two sweeps of idle previews, and fewest sweeps until one is evicted.
+/// Longest interval between two sweeps of idle previews, and minimum sweeps before an eviction.
 const SWEEP_INTERVAL_MS_MAX: u64 = 30_000;
 const SWEEPS_MIN: u32 = 4;
 
-/// Whether the catalog is read for the first time, or again after the watch lagged.
+/// Kind of a read of the whole catalog: the first, or again after the watch lagged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     First,
     Again,
 }
 
-/// Moves the pointers of [`Live`] as the catalog says.
+/// Moves the pointers of [`Live`] as the catalog changes.
 pub struct Follower {
     pub(super) live: Live,
     pub(super) loader: Loader,
     watch: Receiver<Committed>,
     remade: Receiver<VersionId>,
-    /// Versions that went live again as they were loaded long ago: what was made of their files since is in none of
-    /// them.
+    /// Versions live again from an old load, which lacks the variants made since.
     stale: Mutex<Vec<VersionId>>,
 }
 
 impl Follower {
-    /// Brings `live` to what the catalog says now, and loads all that is live. `remade` tells which versions got better
-    /// variants.
+    /// Brings `live` to the present state of the catalog, and loads all live versions. `remade` receives versions with
+    /// better variants.
     ///
     /// # Errors
-    /// Where the catalog cannot be read. A version that cannot be loaded is reported, and its place answers 503.
+    /// The catalog cannot be read. A version that cannot be loaded is reported, and its place answers 503.
     pub async fn start(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
         let follower = Self::begin(live, loader, remade).await?;
         follower.loader.clone().load_all(follower.live.clone(), HashMap::new()).await;
         Ok(follower)
     }
 
-    /// Brings `live` to what the catalog says now, without loading any version: [`Loader::load_all`] does, and each
-    /// request loads what it is for.
+    /// Brings `live` to the present state of the catalog without loading any version: [`Loader::load_all`] loads the
+    /// versions, and each request loads its own.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub async fn begin(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
-        // The watch begins before the first reading: nothing that is committed in between is missed.
+        // The watch begins before the first read, so that no commit in between is missed.
         let watch = loader.catalog().watch();
         loader.relieve_by(Box::new(LiveRelief::of(&live)));
         live.0.loader.set(loader.clone()).ok();
@@ -123,7 +122,7 @@ impl Follower {
                 _ = sweep.tick() => {
                     self.live.evict_idle_previews(sweeps);
                     let wanted = self.live.count_demand();
-                    // While memory is short they would be left out again.
+                    // While memory is short, the same files would be left out again.
                     if !self.loader.memory().is_short() {
                         wanted.into_iter().for_each(|id| reloads.want(id));
                     }
@@ -132,7 +131,7 @@ impl Follower {
                 remade = self.remade.recv(), if remaking => match remade {
                     Ok(id) => reloads.want(id),
                     Err(RecvError::Lagged(_)) => {}
-                    // There is no background pass, or it has ended; switches go on.
+                    // The background pass is absent or has ended; switches continue.
                     Err(RecvError::Closed) => remaking = false,
                 },
                 () = reloads.due(), if reloads.has_turn() => {
@@ -149,7 +148,7 @@ impl Follower {
         }
     }
 
-    /// The interval of sweeps, and after how many without a request a preview is evicted.
+    /// The interval of sweeps, and the number of sweeps without a request before a preview is evicted.
     fn sweeps(&self) -> (Duration, u32) {
         let idle_ms_max = self.loader.queues().idle_ms_max;
         let every_ms = (idle_ms_max / u64::from(SWEEPS_MIN)).clamp(1, SWEEP_INTERVAL_MS_MAX);
@@ -169,7 +168,7 @@ impl Follower {
         }
     }
 
-    /// Reads everything again.
+    /// Reads the whole catalog again.
     pub(super) async fn read_all(&self) -> Result<(), catalog::Error> {
         self.read(Reading::Again).await
     }
@@ -177,7 +176,7 @@ impl Follower {
     async fn read(&self, reading: Reading) -> Result<(), catalog::Error> {
         let (versions, mut revision) = self.stored_versions().await?;
         self.versions_are(versions);
-        // Before anything is live: what was withdrawn is not seen for a moment.
+        // Before any version is live: withdrawn content must not be visible for a moment.
         for (key, record) in self.all("withdrawn/").await? {
             self.withdraw(&key, Some(&record.value), record.revision);
             revision = revision.max(record.revision);
@@ -188,7 +187,7 @@ impl Follower {
         let apps = self.all(records::APPS_PREFIX).await?;
         self.apps_are(&apps);
         revision = revision.max(self.read_all_preview_settings(reading, &apps).await?);
-        // Before there is any place: what is protected is not open for a moment.
+        // Before any place exists: protected content must not be open for a moment.
         let protections = self.all(PROTECTION_PREFIX).await?;
         let links = self.all(SHARES_PREFIX).await?;
         let read = self.loader.catalog().state().revision;
@@ -217,7 +216,7 @@ impl Follower {
                     .map(|(key, record)| self.point(key, Some(&record.value), record.revision))
                     .collect();
                 stream::iter(loads).buffer_unordered(LOADS_AT_ONCE).collect::<Vec<()>>().await;
-                // What was live until now is kept for its assets, unless it was deleted while nobody looked.
+                // The previously live version is kept for its assets, unless deleted while the watch lagged.
                 self.forget_replaced();
             }
         }
@@ -231,7 +230,7 @@ impl Follower {
         }
         self.end_pauses_but(&pauses);
         if reading == Reading::Again {
-            // Those of a place that is not loaded are loaded with it.
+            // A place that is not loaded loads its pauses and earlier versions itself.
             for place in self.live.environment_places() {
                 self.loader.forget_unsigned(&self.live, &place).await;
                 if !place.is_loading() {
@@ -259,7 +258,7 @@ impl Follower {
                 let is_new = place_of(key).is_some_and(|(app, name, _)| self.live.place(&app, &name).is_none());
                 self.point(key, value, revision).await;
                 self.follow_preview_settings(key).await;
-                // An environment that was deleted and restored still answers for what it replaced before (law 10).
+                // An environment that was deleted and restored still answers for its earlier versions (law 10).
                 let place = place_of(key).filter(|_| is_new).and_then(|(app, name, _)| self.live.place(&app, &name));
                 if let Some(place) = place {
                     self.load_earlier_again(&place).await;
@@ -281,7 +280,7 @@ impl Follower {
         tracing::debug!(key, revision, "applied");
     }
 
-    /// Sets one pointer when the edge starts; its version is loaded later, unless one is loaded already.
+    /// Sets one pointer when the edge starts; the version is loaded later, unless already loaded.
     async fn point_first(&self, key: &str, record: &Record) {
         match self.pointed(key, record) {
             Some((place, Pointed::Live(pointer))) => {
@@ -295,8 +294,8 @@ impl Follower {
         }
     }
 
-    /// Moves one pointer, unless it was moved by that commit or a later one before: after everything was read again,
-    /// the watch still holds commits that were in what was read.
+    /// Moves one pointer, unless moved by the same or a later commit: after a full read, the watch still holds commits
+    /// contained in the read.
     pub(super) async fn point(&self, key: &str, value: Option<&Arc<[u8]>>, revision: Revision) {
         let Some(value) = value else {
             if let Some((app, name, _)) = place_of(key) {
@@ -305,7 +304,7 @@ impl Follower {
             return;
         };
         match self.pointed(key, &Record { value: Arc::clone(value), revision }) {
-            // Its version is loaded when it is requested.
+            // The version is loaded at its first request.
             Some((place, Pointed::Live(pointer))) if place.awaits(&pointed_at(&pointer)) => {}
             Some((place, Pointed::Live(pointer))) => self.switch(&place, &pointer).await,
             Some((place, Pointed::Alias(alias))) => place.follow_alias(&alias),
@@ -313,7 +312,7 @@ impl Follower {
         }
     }
 
-    /// The place of a pointer, and where it points; `None` if it cannot be read, or is older than what is known.
+    /// The place and target of a pointer; `None` if unreadable, or older than the known state.
     fn pointed(&self, key: &str, record: &Record) -> Option<(Arc<Place>, Pointed)> {
         let (app, name, setting) = place_of(key)?;
         let pointed = match setting {
@@ -364,38 +363,37 @@ impl Follower {
 
     async fn version(&self, place: &Place, id: &VersionId) -> Result<Arc<Version>, LoadError> {
         let version = self.loader.at_hand(&self.live, place, id, (Fill::Requested, LoadTurn::AtOnce)).await?;
-        // It was replaced before, and comes back: what is made of files while it is not live tells nobody of it.
+        // An earlier version comes back: variants made while a version is not live are not reported to the node.
         if place.replaced.with(|list| list.iter().any(|kept| Arc::ptr_eq(&kept.current.version, &version))) {
             self.stale.lock().push(*id);
         }
         Ok(version)
     }
 
-    /// Loads what a place replaced within the grace period, once more: it was not known as one before.
+    /// Loads a place's earlier versions of the grace period again: the version just replaced was not among them.
     async fn load_earlier_again(&self, place: &Arc<Place>) {
         place.earlier_load.begin_again();
         self.loader.load_earlier_at_once(&self.live, place).await;
     }
 
-    /// The same, without waiting for it.
+    /// Loads the earlier versions in the background.
     pub(super) fn load_earlier_apart(&self, place: &Arc<Place>) {
         let (live, loader, place) = (self.live.clone(), self.loader.clone(), Arc::clone(place));
         drop(self.loader.spawn(async move { loader.load_earlier(&live, &place).await }));
     }
 
-    /// Loads a version again wherever it is live or at hand, after its variants were remade; apart, so that no switch
-    /// waits for it.
+    /// Reloads a version wherever loaded, after its variants were remade; in the background, so that no switch waits.
     fn reload(&self, id: VersionId, reloads: &mut Reloads) {
         let (live, loader) = (self.live.clone(), self.loader.clone());
         reloads.running.spawn(async move { loader.load_everywhere(&live, id).await });
     }
 
-    /// Serves what was loaded again, where its version is still live.
+    /// Serves a reloaded version where still live.
     pub(super) fn take_again(&self, (id, loaded): Loaded) {
         for (place, version) in loaded {
             let Some(current) = place.current() else { continue };
             let Some(before) = current.with_id(&id) else { continue };
-            // What is in memory of a file whose stored bytes are damaged is kept; what is read from them is not.
+            // Bytes in memory are kept for a file with damaged stored bytes; bytes read from the disk are not.
             if version.damaged.len() > before.damaged.len().saturating_add(before.rotted()) {
                 continue;
             }
@@ -403,7 +401,7 @@ impl Follower {
                 place.replace(&current, next);
             }
         }
-        // A preview is loaded again when it is next asked for.
+        // A preview is reloaded at its next request.
         self.live.0.previews.rcu(|previews| {
             let others = previews.iter().filter(|(key, _)| key.id != id);
             others.map(|(key, current)| (key.clone(), Arc::clone(current))).collect::<HashMap<_, _>>()
@@ -413,7 +411,7 @@ impl Follower {
         }
     }
 
-    /// Loads what an app had no memory for, where a switch or a deletion may have made room.
+    /// Loads versions for which an app had no memory, since a switch or a deletion may have freed memory.
     fn retry_missing(&self, key: &str) {
         let Some((app, ..)) = place_of(key) else { return };
         let hosts = self.live.0.hosts.load();
@@ -424,7 +422,7 @@ impl Follower {
         }
     }
 
-    /// The place, made where it is new.
+    /// The place, created if new.
     fn place(&self, app: &AppName, name: &PlaceName, setting: Setting) -> Arc<Place> {
         if let Some(place) = self.live.place(app, name) {
             return place;
@@ -436,7 +434,7 @@ impl Follower {
         place
     }
 
-    /// Makes places for exactly these pointers, in one change of the table.
+    /// Makes places for exactly the given pointers, in one change of the table.
     fn places_are(&self, pointers: &[(String, Record)], hostnames: &[(String, Record)]) {
         let pointed: Vec<_> = pointers.iter().filter_map(|(key, _)| place_of(key)).collect();
         let places: HashSet<_> = pointed.iter().map(|(app, name, setting)| (app, name, *setting)).collect();
@@ -458,7 +456,7 @@ impl Follower {
         });
     }
 
-    /// Changes the table of hostnames, and derives again what requests look up from the whole of it.
+    /// Changes the table of hostnames, and rebuilds the derived tables for requests.
     pub(super) fn change_hosts(&self, change: impl Fn(&mut Hosts)) {
         self.live.0.hosts.rcu(|hosts| {
             let mut hosts = Hosts::clone(hosts);

@@ -1,11 +1,11 @@
-//! What ended while the watch lagged is forgotten.
+//! State deleted while the watch lagged is forgotten.
 
 use super::*;
 use crate::live::{Domains, Grace};
 use devanture_base::telemetry;
 use devanture_store::catalog::Commit;
 
-/// Empty stores, nothing live, and a loader.
+/// Empty stores, an empty table, and a loader.
 fn stores() -> (tempfile::TempDir, Arc<dyn catalog::Catalog>, Live, Loader) {
     let folder = tempfile::tempdir().unwrap();
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
@@ -16,7 +16,7 @@ fn stores() -> (tempfile::TempDir, Arc<dyn catalog::Catalog>, Live, Loader) {
     (folder, catalog, live, loader)
 }
 
-/// A follower that was overtaken by the watch reads everything again, and misses the deletions in between.
+/// A follower behind a lagging watch reads the whole catalog again, and misses the deletions in between.
 #[tokio::test]
 async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
     let (_folder, catalog, live, loader) = stores();
@@ -43,7 +43,7 @@ async fn what_was_deleted_while_the_watch_lagged_is_forgotten() {
     assert!(!live.serves("feature--shop.localhost"));
 }
 
-/// So are the versions that were deleted and the pauses that ended; what was withdrawn stays withdrawn.
+/// Deleted versions and ended pauses are forgotten too; withdrawn paths stay withdrawn.
 #[tokio::test]
 async fn versions_and_pauses_that_ended_while_the_watch_lagged_are_forgotten() {
     let (_folder, catalog, live, loader) = stores();
@@ -70,14 +70,14 @@ async fn versions_and_pauses_that_ended_while_the_watch_lagged_are_forgotten() {
     let gone = commit(vec![Change::Delete(version), Change::Delete(paused.clone())]).await;
     follower.read_all().await.unwrap();
     assert!(!live.serves(&host) && place.paused().is_none());
-    // A commit that arrives again, after a later one was read, changes nothing.
+    // A commit that arrives again, after a later one was read, has no effect.
     follower.apply(&put(&paused, pause.clone()), gone + 2).await;
     follower.apply(&Change::Delete(paused.clone()), gone + 3).await;
     follower.apply(&put(&paused, pause), gone + 2).await;
     assert!(place.paused().is_none());
 }
 
-/// Those in between may have been missed.
+/// Commits in between may have been missed.
 #[tokio::test]
 async fn a_commit_before_the_last_one_says_that_the_catalog_went_back() {
     let (_folder, _catalog, live, loader) = stores();
@@ -88,7 +88,7 @@ async fn a_commit_before_the_last_one_says_that_the_catalog_went_back() {
     assert_eq!(went_back, [false, false, true, false]);
 }
 
-/// The next environment of that name showed what browsers had reported of the one before.
+/// Regression: the next environment of the same name showed browser reports of the previous one.
 #[tokio::test]
 async fn the_visitors_of_an_environment_that_is_purged_are_forgotten_and_those_of_one_that_is_restored_are_not() {
     let (_folder, catalog, live, loader) = stores();

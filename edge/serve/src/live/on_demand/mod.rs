@@ -1,8 +1,8 @@
-//! Previews: versions and aliases that are loaded at their first request, and evicted when they are idle or the app is
-//! over its memory budget.
+//! Previews: versions and aliases that are loaded at their first request, and evicted when idle or when the app is over
+//! its memory budget.
 //!
-//! Loads run on the control runtime, one at a time for each app; all requests for a preview wait for one load. An app
-//! rests between two loads, so that requests for many of its previews in turn do not take the processor from other
+//! Loads run on the control runtime, one at a time for each app; all requests for a preview share one load. An app
+//! pauses between two loads, so that requests for many of its previews in turn do not take the processor from other
 //! apps.
 
 use std::collections::{HashMap, VecDeque};
@@ -21,15 +21,15 @@ use super::loader::{Loader, PREVIEW};
 use super::{Current, CurrentSettings, Live, PreviewKey};
 use crate::version::Setting;
 
-/// Most concurrent loads of previews, of all apps together.
+/// Maximum concurrent loads of previews, of all apps together.
 const LOADS_AT_ONCE: usize = 2;
-/// The rest of an app after a load, as a multiple of the time that the load took, and its upper bound.
+/// The pause of an app after a load, as a multiple of the load's time, and its upper bound.
 const REST_TIMES: u32 = 3;
 const REST_MAX: Duration = Duration::from_secs(10);
 /// Attempts to load an alias that is moved during the load.
 const TRIES: usize = 4;
 
-/// A preview, which is loaded at its first request.
+/// A preview, loaded at its first request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Preview {
     /// A version at its own hostname.
@@ -57,7 +57,7 @@ impl std::fmt::Display for Preview {
     }
 }
 
-/// Tracks recent requests. A request writes to it only if it is the first since the last sweep.
+/// Tracks recent requests. Only the first request since the last sweep writes.
 #[derive(Default)]
 pub(super) struct Usage {
     is_used: AtomicBool,
@@ -102,7 +102,7 @@ pub(super) struct Queues {
     pub(super) idle_ms_max: u64,
 }
 
-/// The previews of one app to load; the first one is being loaded.
+/// The previews of one app to load; the first is being loaded.
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<(Preview, watch::Sender<Option<Outcome>>)>,
@@ -133,7 +133,7 @@ impl Queues {
         }
     }
 
-    /// Enqueues a preview. Also returns whether the app's queue is new and needs a worker.
+    /// Enqueues a preview. Also returns true if the app's queue is new and needs a worker.
     fn join(&self, preview: &Preview) -> Result<(Waiting, bool), LoadError> {
         let mut queues = self.queues.lock();
         let is_new = !queues.contains_key(preview.app());
@@ -156,7 +156,7 @@ impl Queues {
         Ok((Waiting { requests: Arc::clone(&queue.requests), outcome }, is_new))
     }
 
-    /// The next preview of an app. Removes the queue if it is empty, and the worker then ends.
+    /// The next preview of an app. Removes an empty queue, and the worker then ends.
     fn next(&self, app: &AppName) -> Option<Preview> {
         let mut queues = self.queues.lock();
         let next = queues.get(app)?.waiting.front().map(|(preview, _)| preview.clone());
@@ -166,12 +166,12 @@ impl Queues {
         next
     }
 
-    /// Number of previews that wait or are being loaded, of all apps.
+    /// Number of previews in the queues of all apps, including running loads.
     fn len(&self) -> usize {
         self.queues.lock().values().map(|queue| queue.waiting.len()).sum()
     }
 
-    /// Completes the first preview of an app for all requests that wait for it.
+    /// Completes the first preview of an app for all waiting requests.
     fn complete(&self, app: &AppName, outcome: Outcome) {
         let first = self.queues.lock().get_mut(app).and_then(|queue| queue.waiting.pop_front());
         if let Some((_, sender)) = first {
@@ -181,13 +181,13 @@ impl Queues {
 }
 
 impl Loader {
-    /// Number of previews that wait to be loaded or are being loaded.
+    /// Number of previews in the queues, including running loads.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queues().len()
     }
 
-    /// Returns a preview, and loads it first if necessary.
+    /// Returns a preview, and loads the preview first if necessary.
     ///
     /// # Errors
     /// [`LoadError`].
@@ -205,7 +205,7 @@ impl Loader {
         outcome.unwrap_or_else(|| Err(Arc::new(LoadError::Busy { app: app.clone() })))
     }
 
-    /// Loads the queued previews of an app until there are none.
+    /// Loads the queued previews of an app until the queue is empty.
     async fn work(self, live: Live, app: AppName) {
         while let Some(preview) = self.queues().next(&app) {
             let outcome = {
@@ -256,7 +256,7 @@ impl Loader {
 }
 
 impl Live {
-    /// A preview, if it is loaded.
+    /// A preview, if loaded.
     pub(super) fn loaded_preview(&self, preview: &Preview) -> Option<Arc<Current>> {
         match preview {
             Preview::Version(key) => self.preview(key),
@@ -289,7 +289,7 @@ impl Live {
         versions.chain(aliases).collect()
     }
 
-    /// Evicts the least recently requested preview of an app; false if there is none.
+    /// Evicts the least recently requested preview of an app; false if the app has no loaded preview.
     pub(super) fn evict_one_preview(&self, app: &AppName) -> bool {
         let previews = self.loaded_previews(app);
         let rank = |current: &Current| (current.usage.rank(), std::cmp::Reverse(current.version.serial));
@@ -300,14 +300,14 @@ impl Live {
         })
     }
 
-    /// Evicts previews of an app until there are at most `count`.
+    /// Evicts previews of an app until at most `count` remain.
     fn evict_previews_beyond(&self, app: &AppName, count: usize) {
         for _ in count..self.loaded_previews(app).len() {
             self.evict_one_preview(app);
         }
     }
 
-    /// Evicts a preview; the next request loads it again.
+    /// Evicts a preview; the next request loads the preview again.
     fn evict_preview(&self, preview: &Preview, current: &Arc<Current>) {
         tracing::debug!(app = %preview.app(), %preview, "evicted a preview");
         match preview {
@@ -326,7 +326,7 @@ impl Live {
         }
     }
 
-    /// Evicts previews without a request in `sweeps` consecutive sweeps, of which this is one.
+    /// Evicts previews without a request in `sweeps` consecutive sweeps, including the present one.
     pub(super) fn evict_idle_previews(&self, sweeps: u32) {
         for (preview, current) in self.all_previews(|_| true) {
             if current.usage.sweep() >= sweeps {

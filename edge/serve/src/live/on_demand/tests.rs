@@ -11,7 +11,7 @@ fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("branch-{number}")).collect()
 }
 
-/// Whether both serve one content.
+/// Returns true if both serve one content.
 fn share(one: &Current, other: &Current) -> bool {
     std::ptr::eq(&raw const *one.version.files, &raw const *other.version.files)
 }
@@ -33,7 +33,7 @@ async fn aliases_are_loaded_when_they_are_requested_and_all_of_a_version_share_i
     }
     let itself = world.loader.preview(&world.live, &version("shop", id)).await.unwrap();
     assert!(share(&first, &itself));
-    // What each takes by itself: its counters.
+    // Own memory of each: the counters.
     assert!(world.bytes("shop") < one + 61 * 10_000, "{} of {one}", world.bytes("shop"));
 }
 
@@ -123,10 +123,10 @@ async fn no_more_requests_and_no_more_previews_of_an_app_wait_than_may() {
         }
         assert_eq!(polled.is_pending(), is_taken, "{number}");
     }
-    // Another app has a line of its own.
+    // Another app has a queue of its own.
     let mut others = Box::pin(loader.preview(live, &other));
     assert!(futures_util::poll!(&mut others).is_pending());
-    // Who goes away makes room for another one.
+    // A cancelled request makes room for another.
     drop(waiting.remove(0));
     let mut late = Box::pin(loader.preview(live, &wanted[0]));
     assert!(futures_util::poll!(&mut late).is_pending());
@@ -160,7 +160,7 @@ async fn a_preview_that_nobody_requests_is_dropped_and_loaded_again_for_the_next
     world.alias("shop", &["branch"], id).await;
     for wanted in [alias("shop", "branch"), version("shop", id)] {
         drop(world.loader.preview(&world.live, &wanted).await.unwrap());
-        // Used between two looks, it stays.
+        // A preview used between two looks stays.
         for _ in 0..3 {
             world.live.loaded_preview(&wanted).unwrap().note_use();
             world.live.evict_idle_previews(2);
@@ -173,7 +173,7 @@ async fn a_preview_that_nobody_requests_is_dropped_and_loaded_again_for_the_next
         assert!(world.loader.preview(&world.live, &wanted).await.is_ok());
         world.live.evict_one_preview(&"shop".parse().unwrap());
     }
-    // What is live never is.
+    // A live version is never evicted.
     world.point("shop", "prod", id).await;
     (0..5).for_each(|_| world.live.evict_idle_previews(1));
     assert!(world.current("shop", "prod").is_some());
@@ -207,7 +207,7 @@ async fn an_app_beyond_its_memory_loses_previews_then_replaced_versions_and_no_o
         world.point("shop", "prod", id).await;
         world.bytes("shop")
     };
-    // Room for three and a half of these, all of the same size.
+    // Memory for three and a half previews of equal size.
     let limits = Limits { app_memory_bytes_max: size * 7 / 2, ..Limits::default() };
     let world = World::new(&limits).await;
     let mut ids = Vec::new();
@@ -224,18 +224,18 @@ async fn an_app_beyond_its_memory_loses_previews_then_replaced_versions_and_no_o
     world.point("shop", "prod", ids[1]).await;
     let place = world.live.place(&"shop".parse().unwrap(), &"prod".parse().unwrap()).unwrap();
     drop(preview(ids[2]).await.unwrap());
-    // A further preview takes the place of the first, and not that of the version that was replaced.
+    // A further preview displaces the first preview, not the earlier version.
     drop(preview(ids[3]).await.unwrap());
     assert!(world.live.loaded_preview(&version("shop", ids[2])).is_none());
     assert!(place.loaded(&ids[0]).is_some());
-    // What goes live takes the place of the preview, and then that of the version that was replaced first.
+    // A version that goes live displaces the preview, and then the oldest earlier version.
     world.point("shop", "prod", ids[2]).await;
     assert!(world.live.loaded_preview(&version("shop", ids[3])).is_none() && place.loaded(&ids[0]).is_some());
     world.point("shop", "prod", ids[4]).await;
     assert_eq!(place.current().unwrap().version.id, ids[4]);
     assert!(place.loaded(&ids[0]).is_none() && place.loaded(&ids[2]).is_some());
     assert!(world.bytes("shop") <= limits.app_memory_bytes_max);
-    // What is live in environments stays whatever comes.
+    // Live versions of environments always stay.
     world.point("shop", "two", ids[0]).await;
     world.point("shop", "three", ids[1]).await;
     world.point("shop", "four", ids[2]).await;
