@@ -1,4 +1,5 @@
-//! Files that came compressed without their plain file: the version has the plain file, and their own names lead to it.
+//! Files uploaded compressed without their plain file: the version has the plain file, and the compressed names lead to
+//! the plain file.
 
 use std::sync::Arc;
 
@@ -12,10 +13,10 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::loader::LoadRequest;
 use super::rule_files::RuleFiles;
 
-/// Takes those plain files out that are not served, as `check` and `routes` decide it, too.
+/// Removes the plain files that are not served, as decided by `check` and `routes` too.
 ///
 /// # Errors
-/// Where the comparison panicked.
+/// The comparison panicked.
 pub(super) async fn leave_out_unserved(
     request: &mut LoadRequest,
     rule_files: RuleFiles,
@@ -34,15 +35,14 @@ pub(super) async fn leave_out_unserved(
     Ok(rule_files)
 }
 
-/// The manifest with the plain files that are not in it, and those in the place of their compressed ones that have the
-/// same name.
+/// The manifest with the missing plain files, in place of compressed files of the same name.
 pub(super) fn with_decoded(request: &LoadRequest) -> Arc<Manifest> {
     if request.decoded.is_empty() {
         return Arc::clone(&request.manifest);
     }
     let mut manifest = Manifest::clone(&request.manifest);
     for (plain, file) in &request.decoded {
-        // A type that is said for the compressed file is that of what it holds.
+        // A type declared for the compressed file is the type of its content.
         let media_type = names(request, plain).find_map(|name| request.manifest.files.get(&name)?.media_type.clone());
         let media_type = media_type.or_else(|| is_svgz(plain).then(|| SVG.to_owned()));
         manifest.files.insert(plain.clone(), FileEntry { hash: file.hash, size: file.size, media_type });
@@ -50,7 +50,7 @@ pub(super) fn with_decoded(request: &LoadRequest) -> Arc<Manifest> {
     Arc::new(manifest)
 }
 
-/// The names of compressed files, each with the path of its plain file, where that is another one.
+/// The names of compressed files, each with the path of its plain file, if different.
 pub(super) fn other_names(request: &LoadRequest) -> Vec<(BundlePath, BundlePath)> {
     let of = |plain: &BundlePath| names(request, plain).map(|name| (name, plain.clone())).collect::<Vec<_>>();
     request.decoded.keys().filter(|plain| !is_svgz(plain)).flat_map(of).collect()

@@ -1,4 +1,4 @@
-//! The bytes of files: held in memory where there is room, and else read from the store as they are sent.
+//! The bytes of files: held in memory if room permits, otherwise read from the store while being sent.
 
 use std::sync::Arc;
 
@@ -11,14 +11,13 @@ use super::loader::{AtHand, Error, Loader};
 use super::{Representation, ServedFile, Source, bytes_of};
 use devanture_store::blobs::{self, Form, Key};
 
-/// Encodings of a file that are no longer than this together are held as one piece: what holds a piece takes some 200
-/// bytes.
+/// Encodings of a file up to this length together are held as one piece: the holder of a piece takes some 200 bytes.
 const TOGETHER_BYTES_MAX: u64 = 16 * 1024;
-/// What the name of such a piece is derived for: no file has it for its hash.
+/// Context for deriving the key of a joint piece, so that no file has the same hash.
 const TOGETHER_CONTEXT: &str = "devanture 2026-11-27 encodings of one file that are held together";
 
 impl Loader<'_> {
-    /// The bytes of a file, and all its encodings with theirs, the identity first.
+    /// The bytes of a file, and all its encodings with their bytes, identity first.
     pub(super) async fn loaded(
         &self,
         path: &str,
@@ -37,7 +36,7 @@ impl Loader<'_> {
         for at_hand in encodings {
             match self.body(&at_hand, known).await {
                 Ok(body) => loaded.push((at_hand, body)),
-                // A variant can be made again: the file is served without it rather than not at all.
+                // A variant can be made again: the file is served without the variant rather than not at all.
                 Err(
                     error @ (Error::Blobs(
                         blobs::Error::Corrupt { .. } | blobs::Error::Missing(_) | blobs::Error::Remote(_),
@@ -52,7 +51,7 @@ impl Loader<'_> {
         Ok((body, loaded))
     }
 
-    /// The bytes of an encoding, which are as many as the heads of its responses announce.
+    /// The bytes of an encoding, with the length that the response heads announce.
     async fn body(&self, at_hand: &AtHand, known: Option<&ServedFile>) -> Result<Source, Error> {
         let (body, found) = self.stored_body(at_hand, known).await?;
         if found == at_hand.size {
@@ -61,7 +60,7 @@ impl Loader<'_> {
         Err(Error::Size { key: at_hand.key, announced: at_hand.size, found })
     }
 
-    /// The bytes of an encoding, and how many they are.
+    /// The bytes of an encoding, and their number.
     async fn stored_body(&self, at_hand: &AtHand, known: Option<&ServedFile>) -> Result<(Source, u64), blobs::Error> {
         let held = |bytes: Bytes| {
             let length = bytes_of(bytes.len());
@@ -87,8 +86,8 @@ impl Loader<'_> {
         Ok((Source::Stored(file, 0), size))
     }
 
-    /// The bytes of the encodings of one file together, where they are short; `None` where each is to be looked at
-    /// alone, as where one came as a file of the bundle, whose bytes it shares.
+    /// The bytes of all encodings of one file as a piece, if short; `None` if each must be loaded alone, for example an
+    /// encoding from the bundle, which shares the bytes of its file.
     async fn together(
         &self,
         blob: Digest,
@@ -116,7 +115,7 @@ impl Loader<'_> {
             .map(|(file, begins)| begins.into_iter().map(|begin| Source::Stored(Arc::clone(&file), begin)).collect()))
     }
 
-    /// The bytes of the encodings of one file in one piece, where there is room for so many.
+    /// The bytes of one file's encodings in one piece, if room permits.
     async fn held_together(&self, encodings: &[AtHand], size: u64) -> Option<Vec<Source>> {
         let name = name_of(encodings);
         if let Some(piece) = self.memory.share(name) {
@@ -130,7 +129,7 @@ impl Loader<'_> {
                 Some(bytes) => bytes,
                 None => self.blobs.get(at_hand.key).await.ok()?,
             };
-            // Another length than is announced is a mistake of that one alone.
+            // A wrong length is an error of the single encoding alone.
             if bytes_of(bytes.len()) != at_hand.size {
                 return None;
             }
@@ -140,14 +139,14 @@ impl Loader<'_> {
     }
 }
 
-/// What was opened of an encoding when its version was loaded the last time, if its bytes are the same.
+/// The source of an encoding from the previous load of the version, if the bytes are the same.
 fn opened_before(known: &ServedFile, at_hand: &AtHand) -> Option<Source> {
     let is_it = |one: &&Representation| one.head.is_of(&at_hand.hash, at_hand.coding, at_hand.size);
     let source = &known.representations.iter().find(is_it)?.bytes;
     matches!(source, Source::Stored(..)).then(|| source.clone())
 }
 
-/// Which variant of its file an encoding is.
+/// The variant form of an encoding.
 const fn form_of(at_hand: &AtHand) -> Option<Form> {
     match at_hand.key {
         Key::Variant(_, form) => Some(form),
@@ -155,7 +154,7 @@ const fn form_of(at_hand: &AtHand) -> Option<Form> {
     }
 }
 
-/// The name of a piece with the bytes of these encodings.
+/// The key of a piece with the bytes of `encodings`.
 fn name_of(encodings: &[AtHand]) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key(TOGETHER_CONTEXT);
     for at_hand in encodings {
@@ -164,7 +163,7 @@ fn name_of(encodings: &[AtHand]) -> Digest {
     hasher.finalize().into()
 }
 
-/// The bytes of each encoding in their piece.
+/// The bytes of each encoding within their piece.
 fn parts_of(piece: &Bytes, encodings: &[AtHand]) -> Option<Vec<Source>> {
     let mut begin: usize = 0;
     let parts = encodings.iter().map(|at_hand| {

@@ -1,5 +1,5 @@
-//! Files of a version that browsers keep as dictionaries, by the rules of its site. Pure, and not for a thread that
-//! others wait for: there may be thousands of files and of rules.
+//! Files of a version that browsers keep as dictionaries, by the rules of the site. Pure, but too slow for a serving
+//! thread: a version may have thousands of files and rules.
 
 use std::collections::BTreeSet;
 
@@ -13,31 +13,31 @@ use http::HeaderValue;
 
 use devanture_store::records::{DictionariesRecord, PagesDictionary};
 
-/// Fewest seconds that a file must be kept to be a dictionary: a day. What is stale is none (RFC 9842 §2.2.1), and for
-/// one that is before the next release nobody is to load anything a second time.
+/// Minimum freshness of a dictionary in seconds: a day. A stale response is no dictionary (RFC 9842 §2.2.1), and a
+/// dictionary that is stale before the next release would be loaded a second time in vain.
 const KEPT_SECONDS_MIN: u64 = 86_400;
-/// Most looks at rules, as [`Keeping::seconds`] counts them by what they take, for all files together: of a version
-/// that takes more, no file is announced by itself.
+/// Maximum cost of rule lookups for all files together, as counted by [`Keeping::seconds`]: a version beyond announces
+/// no file by its own response.
 const COMPARED_MAX: usize = 250_000;
 
-/// Files that browsers keep of a version.
+/// Files of a version that browsers keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptFiles {
-    /// Files that they keep by what the answer to their path says: fingerprinted ones unless a rule says otherwise,
-    /// others only by a rule. Under a name that stays, a dictionary is for `?v=2` after `?v=1`.
+    /// Files kept by the response of their own path: fingerprinted ones unless a rule differs, other files only by a
+    /// rule. Under a stable name, the dictionary of `?v=1` serves `?v=2`.
     by_themselves: BTreeSet<BundlePath>,
     /// Files that rules let no client keep.
     barred: BTreeSet<BundlePath>,
-    /// Other files, which pages offer.
+    /// Remaining files, offered by pages.
     linked: Vec<BundlePath>,
-    /// The shared dictionary of pages, which they offer too, and its lifetime in seconds.
+    /// The pages' shared dictionary, also offered by pages, with its lifetime in seconds.
     pages: Option<(PagesDictionary, u64)>,
-    /// Whether there was too much to be looked at.
+    /// Whether the lookups exceeded the limit.
     is_cut: bool,
 }
 
 impl KeptFiles {
-    /// Finds it out: of what serves as dictionaries by `record`, what `keeping` leaves.
+    /// Computes the files: the dictionaries of `record`, reduced by the rules in `keeping`.
     #[must_use]
     pub fn of(manifest: &Manifest, record: &DictionariesRecord, keeping: &Keeping) -> Self {
         let compared = &mut 0;
@@ -75,37 +75,37 @@ impl KeptFiles {
         kept
     }
 
-    /// Whether rules let nobody keep the file at a path, so that nobody comes with it.
+    /// Returns true if rules forbid every client to keep the file at a path, so that no client has the dictionary.
     #[must_use]
     pub fn is_barred(&self, path: &BundlePath) -> bool {
         self.barred.contains(path)
     }
 
-    /// Files that pages offer.
+    /// Files offered by pages.
     #[must_use]
     pub fn linked(&self) -> &[BundlePath] {
         &self.linked
     }
 
-    /// The lifetime of the shared dictionary: short, since it helps within a visit.
+    /// The pages' shared dictionary with its lifetime: short, since the dictionary helps within a visit.
     #[must_use]
     pub fn pages(&self) -> Option<PagesDictionary> {
         self.pages.filter(|(_, seconds)| *seconds > 0).map(|(pages, _)| pages)
     }
 
-    /// The same, where the next release finds it.
+    /// The pages' shared dictionary, if still kept at the next release.
     #[must_use]
     pub fn pages_found_again(&self) -> Option<PagesDictionary> {
         self.pages.filter(|(_, seconds)| *seconds >= KEPT_SECONDS_MIN).map(|(pages, _)| pages)
     }
 
-    /// Whether the rules were too many to say which files browsers keep by themselves.
+    /// Returns true if the rules were too many to determine the files that browsers keep by themselves.
     #[must_use]
     pub const fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// Files that browsers keep by the answers to their own paths.
+    /// Files that browsers keep by the responses of their own paths.
     #[must_use]
     pub fn announced_by_themselves<'m>(&'m self, manifest: &Manifest) -> Announced<'m> {
         let (fingerprinted, others): (Vec<&BundlePath>, Vec<_>) =
@@ -121,8 +121,8 @@ impl KeptFiles {
         self.announced_by_themselves(manifest).with_exact(self.linked.iter().map(BundlePath::as_str))
     }
 
-    /// The file that a browser comes with that asks for `path`, where the next release finds one: what is kept under a
-    /// name that stays is not asked for while it is kept, unless pages change what follows its name.
+    /// The file that a browser sends as its dictionary with a request for `path` after the next release: a file with a
+    /// stable name is not requested while kept, unless pages change its query.
     #[must_use]
     pub fn found_again<'m>(&self, announced: &Announced<'m>, path: &str) -> Option<&'m str> {
         let preferred = announced.preferred(path)?;
@@ -131,7 +131,7 @@ impl KeptFiles {
     }
 }
 
-/// The path that a file answers.
+/// The path at which a file answers.
 fn at(path: &BundlePath) -> String {
     format!("/{path}")
 }
@@ -147,7 +147,7 @@ mod tests {
 
     use crate::version::RuleFiles;
 
-    /// The kept ones of these files, with `headers` as rule file.
+    /// The kept files among `files`, with `headers` as rule file.
     fn kept(files: &[&str], linked: &[&str], headers: &str, meaning: Rules) -> KeptFiles {
         let entry = |path: &str| FileEntry { hash: Digest::of(path.as_bytes()), size: 5_000, media_type: None };
         let files: BTreeMap<BundlePath, FileEntry> =
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_fingerprinted_file_is_kept_unless_a_rule_says_otherwise_and_any_other_only_by_a_rule_and_for_a_day() {
-        // The files that are kept by themselves, and those that are offered.
+        // The files kept by themselves, and the offered files.
         for (headers, by_themselves, linked) in [
             ("", &[APP][..], &["lib.js"][..]),
             ("/other\n  Cache-Control: no-store\n", &[APP], &["lib.js"]),
@@ -234,11 +234,11 @@ mod tests {
             let rule = |number| format!("{path}\n  Cache-Control: public, max-age={}\n", 86_400 + number);
             (0..count).map(rule).collect()
         };
-        // Each is looked at for each of the files, and so are three nodes of the index.
+        // Each rule is checked for each file, as are three nodes of the index.
         let of = |rules: &str| kept(&files, &["b.js"], rules, Rules::Netlify);
         let (most, too_many) = (of(&rules(497, "/:a/:b")), of(&rules(498, "/:a/:b")));
         assert!(!most.is_cut() && too_many.is_cut() && too_many.by_themselves.is_empty());
-        // None of them is.
+        // No rule matches.
         let elsewhere = of(&rules(2_000, "/elsewhere/:b"));
         assert_eq!((elsewhere.is_cut(), elsewhere.by_themselves.len()), (false, files.len()));
     }
@@ -255,7 +255,7 @@ mod tests {
             let rule = |n| format!("/:a{n}/:b\n  Cache-Control: public, max-age=86400, x{n}=:a{n}:a{n}\n");
             (0..count).map(rule).collect()
         };
-        // So many looks at rules alone are within the bound by far.
+        // Rule lookups in this number alone are well within the bound.
         for (meaning, few, many) in
             [(Rules::Netlify, comparing(20), comparing(100)), (Rules::Cloudflare, copying(20), copying(100))]
         {

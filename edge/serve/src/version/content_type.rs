@@ -1,4 +1,4 @@
-//! The media type of a file as its head says it, with the charset where its bytes allow that to be said.
+//! The media type of a file in its head, with the charset if the bytes permit.
 
 use std::sync::Arc;
 
@@ -11,15 +11,15 @@ use super::Source;
 use super::loader::text_value;
 use devanture_store::blobs;
 
-/// Bytes read at once from a file that is not held in memory.
+/// Bytes per read of a file that is not held in memory.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// The media type of a file, as its head says it.
+/// The media type of a file in its head.
 pub(super) async fn media_type(path: &BundlePath, entry: &FileEntry, body: &Source) -> HeaderValue {
     media_type_of(path, entry, is_utf8(path, body).await)
 }
 
-/// The media type of a file, whose text is UTF-8 or not.
+/// The media type of a file, with text in UTF-8 if `is_utf8`.
 pub(super) fn media_type_of(path: &BundlePath, entry: &FileEntry, is_utf8: bool) -> HeaderValue {
     text_value(&match &entry.media_type {
         Some(declared) => media::with_charset(declared, is_utf8),
@@ -27,11 +27,11 @@ pub(super) fn media_type_of(path: &BundlePath, entry: &FileEntry, is_utf8: bool)
     })
 }
 
-/// Whether a text may be called UTF-8: its bytes are, and nothing in them declares otherwise.
+/// Returns true if a text may be labelled UTF-8: valid UTF-8 without a conflicting declaration.
 async fn is_utf8(path: &BundlePath, body: &Source) -> bool {
     match body {
         Source::Memory(bytes) => charset::is_plain_utf8(path.as_str(), bytes),
-        // Of a file by itself: it is its first encoding.
+        // The identity is the first encoding, in a file by itself.
         Source::Stored(file, _) => {
             let (file, path) = (Arc::clone(file), path.clone());
             tokio::task::spawn_blocking(move || stored_is_utf8(&path, &*file)).await.unwrap_or(false)
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    /// A file of that many bytes, of which only the first is no UTF-8, that counts how often it is read.
+    /// A file of that many bytes, with an invalid first byte, that counts reads.
     struct Counted(u64, AtomicU64);
 
     impl blobs::ReadAt for Counted {

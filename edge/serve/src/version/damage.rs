@@ -1,5 +1,5 @@
-//! Files of a version whose stored bytes are damaged or missing: they are restored from one of their encodings where
-//! that decodes to the same bytes, and otherwise left out, so that the rest of the version is served.
+//! Files of a version with damaged or missing stored bytes: restored from an encoding that decodes to the same bytes,
+//! and otherwise left out, so that the rest of the version is served.
 
 use std::io::Read;
 
@@ -18,28 +18,28 @@ use super::{Content, ServedFile, Source, Version};
 use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key};
 
-/// Bytes that are decoded at once.
+/// Bytes decoded at once.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Decoded pieces that may wait to be written.
 const PIECES_MAX: usize = 4;
-/// Files that are restored at once. The thread that decodes one waits for the threads that write it.
+/// Files restored at once. The decoding thread waits for the writing threads.
 static RESTORES: Semaphore = Semaphore::const_new(4);
 /// The window that a Zstandard encoding may need (RFC 9659 §3), as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Paths that the log names of one version.
+/// Paths of one version in the log.
 const LOGGED_MAX: usize = 10;
 
 /// A public file of a version that cannot be served, since its stored bytes are damaged or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedFile {
-    /// Its path in the bundle.
+    /// The path in the bundle.
     pub path: Box<str>,
-    /// Its content.
+    /// The content.
     pub blob: Digest,
 }
 
-/// Whether an error concerns the bytes of one file alone. A bucket that is away counts as that: a node prepares nothing
-/// before it has fetched all of it, so that what is missing here was lost, or evicted, since.
+/// Returns true if an error concerns the bytes of one file alone. An unreachable bucket counts too: a node prepares a
+/// version only after fetching all of its files, so a file missing here was lost or evicted since.
 pub(super) const fn is_damage(error: &Error) -> bool {
     matches!(
         error,
@@ -53,7 +53,7 @@ pub(super) const fn is_damage(error: &Error) -> bool {
     )
 }
 
-/// Those of some files of a version that were left out.
+/// The left-out files among some files of a version.
 pub(super) fn damaged<'f>(
     of: &'f [(BundlePath, FileEntry)],
     files: &'f [ServedFile],
@@ -62,7 +62,7 @@ pub(super) fn damaged<'f>(
     left_out.map(|((path, entry), _)| DamagedFile { path: path.as_str().into(), blob: entry.hash })
 }
 
-/// Logs what of a version is not served.
+/// Logs the files of a version that are not served.
 pub(super) fn log(version: &Content) {
     if let Some(mistake) = &version.mistake {
         tracing::warn!(app = %version.app, version = %version.id, mistake = &**mistake,
@@ -81,7 +81,7 @@ pub(super) fn log(version: &Content) {
 }
 
 impl ServedFile {
-    /// Whether stored bytes of it changed since they were opened.
+    /// Returns true if stored bytes of the file changed since being opened.
     fn has_rotted(&self) -> bool {
         let is_damaged = |source: &Source| matches!(source, Source::Stored(file, _) if file.is_damaged());
         self.representations.iter().any(|representation| is_damaged(&representation.bytes))
@@ -89,24 +89,24 @@ impl ServedFile {
 }
 
 impl Content {
-    /// Whether it has all that was stored of it, so that there is nothing to load again.
+    /// Returns true if all stored files are served, so that a reload is useless.
     pub fn is_whole(&self) -> bool {
         self.damaged.is_empty() && self.lost_pages.is_empty()
     }
 }
 
 impl Version {
-    /// Number of its files with stored bytes that changed since they were opened.
+    /// Number of files with stored bytes that changed since being opened.
     pub(crate) fn rotted(&self) -> usize {
         self.files.iter().filter(|file| file.has_rotted()).count()
     }
 
-    /// Whether the bytes of a file are at hand: in memory, or on the disk as they were when it was opened, all of which
-    /// are read for it. `None` of a path that is none of its files. Blocks on the disk.
+    /// Returns true if the bytes of a file are readable: in memory, or on the disk unchanged since being opened; reads
+    /// the whole file. `None` for an unknown path. Blocks on the disk.
     pub(crate) fn has_whole(&self, path: &str) -> Option<bool> {
         let is_it = |file: &&ServedFile| *file.path == *path;
         let found = self.indexes.paths.exact(path).and_then(|number| self.file(number)).filter(is_it);
-        // No path of visitors leads to some.
+        // Some files have no path for visitors.
         let file = found.or_else(|| self.files.iter().find(is_it))?;
         let Some(identity) = file.representations.first() else { return Some(false) };
         let Source::Stored(file, begin) = &identity.bytes else { return Some(true) };
@@ -120,8 +120,8 @@ impl Version {
         Some(true)
     }
 
-    /// Whether one of its damaged files, or of the pages that it lost, can be read again. At most `files_max` of them
-    /// are looked at, others each `turn`.
+    /// Returns true if a damaged file, or a lost page, can be read again. Checks at most `files_max`, different ones at
+    /// each `turn`.
     pub(crate) async fn is_repaired(&self, blobs: &dyn Blobs, files_max: usize, turn: usize) -> bool {
         let lost = self.damaged.iter().map(|file| &file.blob).chain(&self.lost_pages);
         let count = self.damaged.len().saturating_add(self.lost_pages.len());
@@ -136,7 +136,7 @@ impl Version {
 }
 
 impl Loader<'_> {
-    /// The bytes of a file and its encodings, restored from one of these if they are damaged.
+    /// The bytes of a file and its encodings, with damaged bytes restored from an encoding.
     pub(super) async fn bytes_of(
         &self,
         path: &BundlePath,
@@ -149,9 +149,9 @@ impl Loader<'_> {
         }
     }
 
-    /// Stores the bytes of a file again, decoded from one of its encodings. Returns whether it did.
+    /// Stores the bytes of a file again, decoded from an encoding. Returns true on success.
     async fn restore(&self, path: &BundlePath, entry: &FileEntry) -> bool {
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = RESTORES.acquire().await;
         let encodings = self.encodings(path, entry).await.unwrap_or_default();
         for at_hand in encodings {
@@ -168,7 +168,7 @@ impl Loader<'_> {
         false
     }
 
-    /// A file without anything to send: its path answers 503.
+    /// A file without any bytes: its path answers 503.
     pub(super) fn without_bytes(&self, path: &BundlePath, entry: &FileEntry) -> ServedFile {
         let known = self.known(path.as_str()).map(|known| known.content_type.value().clone());
         let media_type = known.unwrap_or_else(|| media_type_of(path, entry, true));
@@ -185,7 +185,7 @@ impl Loader<'_> {
     }
 }
 
-/// Stores what `encoded` decodes to as the bytes of a file, if it is these.
+/// Stores the decoded bytes of `encoded` as the bytes of a file, if equal.
 async fn restore_from(
     blobs: &dyn Blobs,
     encoded: Bytes,
@@ -194,17 +194,17 @@ async fn restore_from(
 ) -> Result<(), blobs::Error> {
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
     let size = entry.size;
-    // Ends by itself when the receiver is dropped.
+    // The thread ends when the receiver is dropped.
     drop(tokio::task::spawn_blocking(move || decode(&encoded, coding, size, &sender)));
     let mut upload = blobs.upload(Key::Blob(entry.hash)).await?;
     while let Some(piece) = pieces.recv().await {
         upload.write(piece).await?;
     }
-    // Whatever was cut off, or is too long, has another hash.
+    // Truncated or oversized bytes have another hash.
     upload.finish().await.map(drop)
 }
 
-/// Sends what `encoded` decodes to, and hardly more than `size` bytes of it.
+/// Sends the decoded bytes of `encoded`, hardly more than `size` bytes.
 fn decode(encoded: &[u8], coding: Coding, size: u64, pieces: &mpsc::Sender<Bytes>) -> Option<()> {
     let decoder: Box<dyn Read + '_> = match coding {
         Coding::Br => Box::new(brotli::Decompressor::new(encoded, PIECE_BYTES)),

@@ -1,5 +1,5 @@
-//! The dictionaries of a version (RFC 9842): deltas of its files, what of it browsers are to keep as a dictionary,
-//! and where pages offer more of them. Whatever of it is lost is left out: nothing here fails a load.
+//! The dictionaries of a version (RFC 9842): deltas of its files, files that browsers keep as dictionaries, and offers
+//! of further dictionaries by pages. Lost data is left out and fails no load.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{KeptFiles, Representation, ServedFile, ServedRoute, Source, choices_
 use devanture_store::blobs::{self, DeltaForm, DeltaInfo, Key};
 use devanture_store::records::{DictionariesRecord, PagesDictionary};
 
-/// The media type of what is a dictionary and nothing else.
+/// The media type of a pure dictionary.
 const DICTIONARY_TYPE: &str = "application/octet-stream";
 /// Bytes at the beginning of a delta that name its form and its dictionary, and a few more.
 const DELTA_HEAD_BYTES: usize = 64;
@@ -30,11 +30,10 @@ const DELTA_HEAD_BYTES: usize = 64;
 pub struct FileDictionaries {
     /// The file's content.
     pub blob: Digest,
-    /// The numbers of representations that are deltas, by both hashes of the dictionary that each was made with, in
-    /// order.
+    /// The numbers of representations that are deltas, by both hashes of the dictionary of each, in order.
     deltas: Box<[(Sha256, Digest, usize)]>,
-    /// Where pages offer the file as a dictionary: as many representations again begin here, in the same order, with
-    /// the fields of a dictionary.
+    /// First copy of the representations, if pages offer the file as a dictionary: as many again, in the same order,
+    /// with the fields of a dictionary.
     offered_from: Option<usize>,
 }
 
@@ -45,8 +44,8 @@ impl HeapBytes for FileDictionaries {
 }
 
 impl FileDictionaries {
-    /// The numbers of the representations that were made with a dictionary, in any environment. Which of them visitors
-    /// of a place may learn of, the version in that place decides.
+    /// The numbers of the representations made with a dictionary, in any environment. The version in a place decides
+    /// which deltas its visitors may learn of.
     pub(super) fn deltas(&self, sha256: Sha256) -> impl Iterator<Item = (&Digest, usize)> + Clone {
         let first = self.deltas.partition_point(|(known, ..)| *known < sha256);
         let known = self.deltas.get(first..).unwrap_or_default();
@@ -56,8 +55,8 @@ impl FileDictionaries {
             .map(|(_, dictionary, number)| (dictionary, *number))
     }
 
-    /// The number of the representation to send in the place of `number` to a browser that fetches the file as a
-    /// dictionary, if pages offer it.
+    /// The number of the representation to send in place of `number` to a browser that fetches the file as a
+    /// dictionary, if pages offer the file.
     #[must_use]
     pub fn as_dictionary(&self, number: usize) -> Option<usize> {
         self.offered_from.map(|from| from.saturating_add(number))
@@ -71,16 +70,16 @@ pub(super) struct DictionaryFields {
     used: HashMap<String, HeaderValue>,
     /// `Link` of pages.
     pub(super) link: Option<HeaderValue>,
-    /// `Cache-Control` of the dictionary that pages share.
+    /// `Cache-Control` of the pages' shared dictionary.
     kept: Option<HeaderValue>,
-    /// `Cache-Control` of a file that is fetched as a dictionary at its own address: fresh as long as the dictionary is
-    /// to serve (RFC 9842 §2.2.1), for the one browser alone, which still asks before each use (`Vary: *`).
+    /// `Cache-Control` of a file fetched as a dictionary at its own address: fresh for the lifetime of the dictionary
+    /// (RFC 9842 §2.2.1), private to the browser, which still revalidates before each use (`Vary: *`).
     offered: Option<HeaderValue>,
 }
 
 impl DictionaryFields {
-    /// Works it out from what the record says, and what rules have browsers keep of it. Nobody is sent to fetch what
-    /// one of `routes` leads elsewhere.
+    /// Computes the fields from the record, and from the files that rules let browsers keep. A file behind one of
+    /// `routes` is not offered.
     pub(super) fn new(
         manifest: &Manifest,
         record: Option<&DictionariesRecord>,
@@ -93,7 +92,7 @@ impl DictionaryFields {
         let is_routed = |path: &BundlePath| routes.iter().any(|route| route.declared.path.takes(&format!("/{path}")));
         let sha256 = |path: &BundlePath| record.files.get(&manifest.files.get(path)?.hash);
         let files = linked.iter().filter(|path| !is_routed(path) && sha256(path).is_some());
-        // It is answered before any route.
+        // The dictionary's path is answered before any route.
         let pages = pages.map(|pages| OwnPath::of_dictionary(pages.sha256));
         let link = link(files, pages);
         let cache_control = HeaderValue::try_from(format!("public, max-age={seconds}, immutable")).ok();
@@ -117,9 +116,9 @@ fn used(manifest: &Manifest, record: &DictionariesRecord, kept: &KeptFiles) -> H
     kept.announced_by_themselves(manifest).patterns().filter_map(|(path, pattern)| value(path, pattern)).collect()
 }
 
-/// Dictionaries that pages offer: files under names that could change, and the shared dictionary.
+/// Dictionaries offered by pages: files under names that could change, and the shared dictionary.
 fn link<'m>(files: impl Iterator<Item = &'m BundlePath>, pages: Option<String>) -> Option<HeaderValue> {
-    // At their own addresses: what a browser has of them just then is revalidated, and not loaded a second time.
+    // At their own addresses: a browser's present copy is revalidated, and not loaded a second time.
     let files = files.map(|path| target::encode_path(&format!("/{path}")));
     let links = files.chain(pages).map(|address| format!("<{address}>; rel=\"compression-dictionary\""));
     let links = links.collect::<Vec<_>>().join(", ");
@@ -133,7 +132,7 @@ fn name(sha256: &Sha256) -> String {
     name
 }
 
-/// The encoding that a form of a delta is.
+/// The encoding of a delta's form.
 const fn delta_coding(form: DeltaForm) -> Coding {
     match form {
         DeltaForm::Dcb => Coding::Dcb,
@@ -141,7 +140,7 @@ const fn delta_coding(form: DeltaForm) -> Coding {
     }
 }
 
-/// A delta that was made is damaged, and not served.
+/// A delta is damaged, and not served.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct DamagedDelta(String);
@@ -151,13 +150,13 @@ impl Loader<'_> {
         self.request.dictionaries.as_ref()
     }
 
-    /// Whether there may be deltas of a file, now or later: what varies by them says so from the beginning.
+    /// Returns true if deltas of a file may exist, now or later: such a file has `Vary` from the beginning.
     pub(super) fn may_have_deltas(&self, size: u64, media_type: &HeaderValue) -> bool {
         let is_worth_it = |media_type| dictionary::is_worth_a_delta(size, media_type);
         self.record().is_some() && media_type.to_str().is_ok_and(is_worth_it)
     }
 
-    /// Adds the deltas of a file to its representations, and all of them once more where pages offer it.
+    /// Adds the deltas of a file to its representations, and a copy of all representations if pages offer the file.
     pub(super) async fn add_deltas(
         &self,
         path: &str,
@@ -187,15 +186,14 @@ impl Loader<'_> {
         is_any.then(|| Box::new(FileDictionaries { blob: entry.hash, deltas: deltas.into(), offered_from }))
     }
 
-    /// The same bytes with the fields of a dictionary, as pages offer them.
+    /// The same bytes with the fields of a dictionary, as offered by pages.
     fn offered_as(&self, used: &str, heads: &HeadFields<'_>, of: &[Representation]) -> Vec<Representation> {
         let used = HeaderValue::try_from(used).ok();
         let heads = HeadFields { used: used.as_ref(), offered: self.dictionary_fields.offered.as_ref(), ..*heads };
         of.iter().map(|representation| heads.again(representation)).collect()
     }
 
-    /// The deltas of a blob that are sound, made with dictionaries of this app alone: of another app's nobody may
-    /// learn.
+    /// The valid deltas of a blob made with dictionaries of the same app: visitors must not learn of another app's.
     async fn deltas(&self, blob: Digest, record: &DictionariesRecord) -> Vec<(DeltaInfo, AtHand, Source)> {
         let prefetched = self.prefetched.lock().deltas_of(&blob);
         let listed = match prefetched {
@@ -221,8 +219,8 @@ impl Loader<'_> {
         found
     }
 
-    /// The bytes of a delta: held in memory where they do not take the room of what every visitor needs, and else read
-    /// from the disk as they are sent.
+    /// The bytes of a delta: held in memory if room remains beside the bytes that every visitor needs, otherwise read
+    /// from the disk while being sent.
     async fn delta_body(&self, at_hand: &AtHand, info: &DeltaInfo) -> Result<Source, DamagedDelta> {
         let bytes = self.delta_source(at_hand).await?;
         let (size, begin) = match &bytes {
@@ -234,7 +232,7 @@ impl Loader<'_> {
                 (size, read.map_err(|error| DamagedDelta(error.to_string()))?)
             }
         };
-        // Its head announces the length that is listed.
+        // The head announces the listed length.
         if size != info.size {
             return Err(DamagedDelta("it has another length than is listed".to_owned()));
         }
@@ -257,7 +255,7 @@ impl Loader<'_> {
         Ok(Source::Stored(self.blobs.open(at_hand.key).await.map_err(damaged)?, 0))
     }
 
-    /// The dictionary that pages share, as a file that no path of the bundle leads to.
+    /// The pages' shared dictionary, as a file that no path of the bundle leads to.
     pub(super) async fn pages_dictionary(&self, pages: &PagesDictionary) -> Option<ServedFile> {
         let entry = FileEntry { hash: pages.blob, size: pages.size, media_type: None };
         let path = OwnPath::of_dictionary(pages.sha256);
@@ -298,7 +296,7 @@ impl Loader<'_> {
     }
 }
 
-/// Whether a delta begins as its form has it, with the dictionary that is listed.
+/// Returns true if a delta begins with the header of its form and with the listed dictionary.
 fn names_dictionary(bytes: &[u8], info: &DeltaInfo) -> bool {
     bytes.strip_prefix(info.form.magic()).is_some_and(|rest| rest.starts_with(info.sha256.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! Reports dictionaries of browsers that there is no delta for to `encode`, which may make one.
+//! Reports browser dictionaries without a delta to `encode`, which may make the delta.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use tokio::sync::mpsc;
 
 use devanture_base::clock;
 
-/// Most misses in the queue; more are left out, and come again with their browsers.
+/// Maximum misses in the queue; further ones are dropped, and come again with their browsers.
 const WAITING_MAX: usize = 256;
-/// Misses of the last minute that are remembered; two that share a slot are reported twice.
+/// Remembered misses of the last minute; two misses in one slot are reported twice.
 const REMEMBERED: usize = 4_096;
-/// Apps whose misses are counted apart; two that share a slot share their budget.
+/// Slots for counting misses by app; two apps in one slot share their budget.
 const COUNTED: usize = 1_024;
-/// Queue length from which on an app spends its share of the minute: misses of strangers leave room for all
-/// other apps, and while the queue is short, misses of what the app never had cost it nothing.
+/// Queue length above which an app spends its budget of the minute: misses by strangers leave room for all other apps,
+/// and with a short queue, misses of unknown dictionaries cost an app no budget.
 const BUSY: usize = WAITING_MAX / 4;
 const MINUTE_MS: u64 = 60_000;
 /// The bits of a remembered miss that hold its time.
 const MINUTE_BITS: u64 = 0xffff;
 
-/// A browser asked for a file and has a dictionary that there is no delta with.
+/// A browser requested a file and has a dictionary without a delta.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DictionaryMiss {
     /// The app.
@@ -44,16 +44,16 @@ pub struct DictionaryMisses(Option<Arc<Reporting>>);
 struct Reporting {
     sender: mpsc::Sender<DictionaryMiss>,
     hasher: RandomState,
-    /// The last miss of each slot: of a hash of it what the minute leaves, and the minute.
+    /// The last miss of each slot: the upper bits of its hash, and the minute.
     remembered: Vec<AtomicU64>,
-    /// For each app the minute of its last miss, and how many it has reported in it.
+    /// For each app the minute of its last miss, and the number of misses reported in the minute.
     counted: Vec<AtomicU64>,
-    /// Misses that one app may report in a minute while many wait.
+    /// Misses that one app may report in a minute while the queue is long.
     of_app_max: u64,
 }
 
 impl Reporting {
-    /// Whether an app may tell one more in this minute. Two threads at once may count one for both.
+    /// Returns true if an app may report another miss in the minute. Two racing threads may count only one.
     fn may_report(&self, app: &AppName, minute: u64) -> bool {
         if self.sender.max_capacity().saturating_sub(self.sender.capacity()) < BUSY {
             return self.of_app_max > 0;
@@ -72,13 +72,13 @@ impl Reporting {
 }
 
 impl DictionaryMisses {
-    /// Tells nobody.
+    /// Reports no misses.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)
     }
 
-    /// Both ends of the channel, through which one app reports `of_app_max` misses a minute while many wait.
+    /// Both ends of the channel, through which one app reports `of_app_max` misses a minute while the queue is long.
     #[must_use]
     pub fn channel(of_app_max: u64) -> (Self, mpsc::Receiver<DictionaryMiss>) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
@@ -88,7 +88,7 @@ impl DictionaryMisses {
         (Self(Some(Arc::new(Reporting { sender, hasher, remembered, counted, of_app_max }))), receiver)
     }
 
-    /// Reports a miss, unless it was reported within this minute or too many wait.
+    /// Reports a miss, unless reported within the minute or the queue is full.
     pub fn report(&self, miss: DictionaryMiss) {
         self.report_at(miss, clock::now_ms());
     }
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(received.len(), BUSY + 100);
         misses.report_at(miss(255), 60_000);
         assert_eq!(received.len(), BUSY + 101);
-        // Of several others, since one may share its place.
+        // Several others, since one may share its slot.
         for number in 0..8 {
             misses.report_at(DictionaryMiss { app: format!("other-{number}").parse().unwrap(), ..miss(0) }, 60_000);
         }

@@ -1,5 +1,5 @@
-//! Fields that answers have in common, and lists of them. But for the version's id, which is in none of them, nearly
-//! all versions have the same ones: each is prepared once, for all versions that are loaded.
+//! Response fields shared by many responses, and lists of fields. Nearly all versions have the same fields except for
+//! the version's id, which no list contains: each field is prepared once, for all loaded versions.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,39 +15,39 @@ use parking_lot::Mutex;
 use super::Charge;
 use devanture_http::{SharedField, SharedFields};
 
-/// Capacity of a map of fields: those of a file, `etag`, `content-length`, `last-modified`, and what a range, a custom
-/// hostname or a rule adds.
+/// Capacity of a map of fields: the fields of a file, `etag`, `content-length`, `last-modified`, and the fields of a
+/// range, a custom hostname or a rule.
 const FIELDS_EXPECTED: usize = 16;
-/// A field or list with so many holders is one of many versions or of many files: none is charged for it. The places of
-/// those who hold it, for which each is, take many times as much.
+/// Holders above which a field or list is common to many versions or files, and charged to no holder. The holders
+/// themselves are charged, and take many times as much.
 const COMMON_HOLDERS_MIN: usize = 100;
-/// Estimated size of the entry of a field in the table of all.
+/// Estimated size of a field's entry in the common table.
 const ENTRY_BYTES: usize = 2 * size_of::<((HeaderName, HeaderValue), Weak<CommonField>)>();
-/// The same of a list, with what its key has in memory of its own.
+/// Estimated size of a list's entry, with the memory that its key owns.
 const LIST_ENTRY_BYTES: usize = 2 * size_of::<(ListKey, Weak<FieldList>)>() + size_of::<[usize; 8]>();
 /// Size of the counts of an `Arc`.
 const COUNTS_BYTES: usize = 16;
-/// Estimated size of a map of fields: names, values, and the table that finds them.
+/// Estimated size of a map of fields: names, values, and the hash table.
 const MAP_BYTES: u64 = (FIELDS_EXPECTED * 128) as u64;
 
-/// Says for which later requests an answer is to be the dictionary (RFC 9842 §2.1).
+/// Declares the later requests for which a response serves as the dictionary (RFC 9842 §2.1).
 pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
 
-/// The fields of all loaded versions, held weakly.
+/// The fields of all loaded versions, by weak references.
 static FIELDS: LazyLock<Known<FieldKey, CommonField>> = LazyLock::new(Known::default);
-/// The lists of all loaded versions, held weakly. A list keeps its fields alive, and so their addresses are its own for
-/// as long as it is there.
+/// The lists of all loaded versions, by weak references. A list keeps its fields alive, so their addresses are unique
+/// for as long as the list lives.
 static LISTS: LazyLock<Known<ListKey, FieldList>> = LazyLock::new(Known::default);
 
-/// What makes the fields of one kind of answer, of that status, out of those of another.
+/// Turns the fields of one kind of response, of the given status, into the fields of another kind.
 pub(super) type Change = fn(&mut HeaderMap, StatusCode);
 
 /// The name and the value of a field.
 type FieldKey = (HeaderName, HeaderValue);
-/// The addresses of the fields of a list, how many of them a 304 has, and the `vary` of errors.
+/// The addresses of the fields of a list, the number of its fields in a 304, and the `vary` of errors.
 type ListKey = (Box<[usize]>, usize, Option<usize>);
 
-/// What is prepared once for all, held weakly.
+/// Values prepared once for all versions, by weak references.
 struct Known<K, V>(Mutex<HashMap<K, Weak<V>>>);
 
 impl<K, V> Default for Known<K, V> {
@@ -57,13 +57,13 @@ impl<K, V> Default for Known<K, V> {
 }
 
 impl<K: Hash + Eq, V> Known<K, V> {
-    /// What is known by that key, or is made now.
+    /// The value of a key, made if absent.
     fn get_or_make(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
         let mut known = self.0.lock();
         if let Some(value) = known.get(&key).and_then(Weak::upgrade) {
             return value;
         }
-        // Bounded by what is loaded: whatever nobody holds goes before the table grows.
+        // Bounded by the loaded versions: dead entries are removed before the table grows.
         if known.len() == known.capacity() {
             known.retain(|_, value| value.strong_count() > 0);
         }
@@ -73,7 +73,7 @@ impl<K: Hash + Eq, V> Known<K, V> {
     }
 }
 
-/// A field that many answers have in common, in the form of either way to answer.
+/// A field common to many responses, prepared for both the engine and a header map.
 #[derive(Debug)]
 pub struct CommonField {
     name: HeaderName,
@@ -82,14 +82,14 @@ pub struct CommonField {
 }
 
 impl CommonField {
-    /// Prepares it.
+    /// Prepares a field.
     #[must_use]
     pub fn new(name: HeaderName, value: HeaderValue) -> Self {
         let shared = Arc::new(SharedField::new(name.as_str(), value.as_bytes()));
         Self { name, value, shared }
     }
 
-    /// Its value, for a map.
+    /// The value, for a map.
     #[must_use]
     pub const fn value(&self) -> &HeaderValue {
         &self.value
@@ -101,19 +101,19 @@ impl CommonField {
         &self.shared
     }
 
-    /// Whether it is the field of that name and value.
+    /// Returns true for the field of that name and value.
     pub(super) fn is(&self, name: &HeaderName, value: &HeaderValue) -> bool {
         self.name == *name && self.value == *value
     }
 
-    /// Its memory: as name and value here and in the table of all, and encoded.
+    /// The memory: name and value here and in the common table, and encoded.
     fn bytes(&self) -> usize {
         let texts = allocated(self.name.as_str().len()) + allocated(self.value.len());
         allocated(size_of::<Self>() + COUNTS_BYTES) + texts + self.shared.bytes() + ENTRY_BYTES
     }
 }
 
-/// The fields and lists of a version while it is loaded: for the most part, those that other versions have too.
+/// The fields and lists of a version during its load, mostly shared with other versions.
 #[derive(Default)]
 pub(super) struct FieldPool {
     fields: Mutex<HashMap<FieldKey, Arc<CommonField>>>,
@@ -121,7 +121,7 @@ pub(super) struct FieldPool {
 }
 
 impl FieldPool {
-    /// The field of that name and value.
+    /// The field of a name and value.
     pub(super) fn field(&self, name: HeaderName, value: HeaderValue) -> Arc<CommonField> {
         let mut known = self.fields.lock();
         let made = known.entry((name, value)).or_insert_with_key(|(name, value)| {
@@ -131,8 +131,8 @@ impl FieldPool {
         Arc::clone(made)
     }
 
-    /// The list of these fields of the pool: those that a 304 has too, those that only a 200 has (RFC 9110 §15.4.5),
-    /// and the `vary` of errors.
+    /// The list of fields of the pool: fields of a 200 and a 304, fields of a 200 alone (RFC 9110 §15.4.5), and the
+    /// `vary` of errors.
     pub(super) fn list(
         &self,
         not_modified: Vec<Arc<CommonField>>,
@@ -165,15 +165,15 @@ impl HeapBytes for FieldPool {
     }
 }
 
-/// The fields that many representations share: all but `etag`, `content-length`, `date`, `last-modified` and the one
-/// that names the version.
+/// The fields shared by many representations: all except `etag`, `content-length`, `date`, `last-modified` and the
+/// field that names the version.
 pub(super) struct FieldList {
-    /// Those of a 304 first.
+    /// Fields of a 304 first.
     fields: Box<[Arc<CommonField>]>,
     not_modified_count: usize,
     /// The `vary` of error pages, which are never deltas.
     vary_of_errors: Option<Arc<CommonField>>,
-    /// Whether its `cache-control` is short enough for an answer that stands in for another one.
+    /// Whether the `cache-control` is short enough for a stand-in.
     may_stand_in: bool,
     /// The fields of a 200, encoded for the engine.
     ok: OnceLock<Arc<SharedFields>>,
@@ -185,10 +185,10 @@ pub(super) struct FieldList {
 struct SeldomListed {
     /// The fields of a 200, as a map.
     map: OnceLock<HeaderMap>,
-    /// The fields of other kinds of answers, encoded for the engine.
+    /// The fields of other kinds of responses, encoded for the engine.
     not_modified: OnceLock<Arc<SharedFields>>,
     error: OnceLock<Arc<SharedFields>>,
-    /// The same where a cookie chose the version.
+    /// The fields for a version chosen by a cookie.
     chosen: OnceLock<Arc<SharedFields>>,
     chosen_not_modified: OnceLock<Arc<SharedFields>>,
 }
@@ -204,8 +204,8 @@ impl FieldList {
         Self { fields, not_modified_count, vary_of_errors, may_stand_in, ok, seldom }
     }
 
-    /// Its memory: itself, its entry in the table of all, and those forms that were made for another version already.
-    /// What is made later is charged to the version that it is made for.
+    /// The memory: the list, its entry in the common table, and the forms already made for other versions. A form made
+    /// later is charged to the version that needs the form.
     fn bytes(&self) -> usize {
         let own = allocated(size_of::<Self>() + COUNTS_BYTES) + LIST_ENTRY_BYTES;
         let seldom = self.seldom.get().map_or(0, |seldom| {
@@ -223,7 +223,7 @@ impl FieldList {
     }
 
     fn of_ok(&self) -> impl Iterator<Item = &Arc<CommonField>> {
-        // What only a rule has kept is no dictionary where that rule does not hold, such as behind a rewrite.
+        // A file kept by a rule alone is no dictionary where the rule does not apply, such as behind a rewrite.
         let is_kept = dictionary::is_kept(cache_control(&self.fields));
         self.fields.iter().filter(move |field| is_kept || field.name != USE_AS_DICTIONARY)
     }
@@ -237,7 +237,8 @@ impl FieldList {
         self.fields.iter().filter(move |field| !others.contains(&field.name)).chain(&self.vary_of_errors)
     }
 
-    /// The fields of a 200, as a map with room for more. Here and below, what is made for it is charged to `charge`.
+    /// The fields of a 200, as a map with room for more. Here and below, the memory of a new form is charged to
+    /// `charge`.
     pub(super) fn map(&self, charge: &Charge) -> HeaderMap {
         let made = || {
             charge.add(MAP_BYTES);
@@ -268,13 +269,13 @@ impl FieldList {
         self.seldom(charge).error.get_or_init(|| encoded(self.of_errors(), charge))
     }
 
-    /// The fields of a 200 where a cookie chose the version, which `change` makes of those of any.
+    /// The fields of a 200 for a version chosen by a cookie, derived by `change` from the usual fields.
     pub(super) fn chosen(&self, charge: &Charge, change: Change) -> &Arc<SharedFields> {
         let made = || changed(collected(self.fields.iter()), change, (StatusCode::OK, charge));
         self.seldom(charge).chosen.get_or_init(made)
     }
 
-    /// The same of a 304.
+    /// The fields of a 304 for a version chosen by a cookie.
     pub(super) fn chosen_not_modified(&self, charge: &Charge, change: Change) -> &Arc<SharedFields> {
         let made = || changed(self.map_of_not_modified(), change, (StatusCode::NOT_MODIFIED, charge));
         self.seldom(charge).chosen_not_modified.get_or_init(made)
@@ -321,7 +322,7 @@ fn collected<'f>(fields: impl Iterator<Item = &'f Arc<CommonField>>) -> HeaderMa
 mod tests {
     use super::*;
 
-    /// A list of a 200 whose media type is `media_type`, in the pool of another version.
+    /// A list of a 200 with the media type `media_type`, in the pool of another version.
     fn list(pool: &FieldPool, media_type: &'static str) -> Arc<FieldList> {
         let field = |name, value| pool.field(name, HeaderValue::from_static(value));
         let not_modified = vec![field(CACHE_CONTROL, "no-store"), field(VARY, "accept-encoding")];

@@ -1,4 +1,4 @@
-//! Heads that are made before anybody asks: of each encoding of each file, and of the miss that a version answers most.
+//! Heads made ahead of requests: for each encoding of each file, and for the plain 404 of a version.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,15 +11,15 @@ use super::field_list::{Change, CommonField, FieldList};
 use super::version_field::{VERSION_HEADER, VersionField};
 use devanture_http::{self as engine, SharedField, SharedFields};
 
-/// Estimated size of an encoded head without its list: tag and length, for all protocols, and its place.
+/// Estimated size of an encoded head without its list: tag and length, for all protocols, and the entry.
 const MADE_BYTES: u64 = 320 + size_of::<Sent>() as u64;
 /// Hex characters of a hash in an entity tag: 128 bits.
 const ETAG_CHARACTERS: usize = 32;
 
-/// The bytes of a hash that its tag is made of.
+/// The bytes of a hash in the tag.
 type TagBytes = [u8; ETAG_CHARACTERS / 2];
 
-/// A strong entity tag, quotes included.
+/// A strong entity tag, with quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityTag([u8; ETAG_CHARACTERS + 2]);
 
@@ -27,7 +27,7 @@ impl EntityTag {
     fn of(bytes: &TagBytes) -> Self {
         let mut tag = [b'"'; ETAG_CHARACTERS + 2];
         if let Some(characters) = tag.get_mut(1..=ETAG_CHARACTERS) {
-            // Each is as long as the other is.
+            // The lengths match by type.
             hex::encode_to_slice(bytes, characters).ok();
         }
         Self(tag)
@@ -36,7 +36,7 @@ impl EntityTag {
     /// The tag as a field value.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // It holds quotes and hex digits only.
+        // Only quotes and hex digits.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
@@ -45,10 +45,10 @@ impl EntityTag {
     }
 }
 
-/// The fields of a representation's answers, but for `date` and `last-modified`.
+/// The fields of a representation's responses, except `date` and `last-modified`.
 ///
-/// Kept in what they cost to hold, for the several hundred thousand that a version may have and nobody asks for in a
-/// while; what a response is begun with, its tag included, is made at the first request.
+/// Compact, since a version may have several hundred thousand heads that are rarely requested; the head of a response,
+/// with its tag, is made at the first request.
 pub struct PreparedHead {
     tag: TagBytes,
     of: Of,
@@ -56,11 +56,11 @@ pub struct PreparedHead {
     sent: OnceLock<Box<Sent>>,
 }
 
-/// The encoding and the length of what a head is of, in eight bytes.
+/// Encoding and length of a head's content, in eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Of {
     low: u32,
-    /// The bits above these: no file has a quarter of a petabyte.
+    /// The upper bits of the length: no file has a quarter of a petabyte.
     high: u16,
     coding: Coding,
 }
@@ -77,7 +77,7 @@ impl Of {
     }
 }
 
-/// What is made of a head that is sent.
+/// Data made for a head that is sent.
 struct Sent {
     etag: EntityTag,
     ok: OnceLock<Arc<engine::PreparedHead>>,
@@ -102,7 +102,7 @@ impl Sent {
 }
 
 impl PreparedHead {
-    /// Makes a head of the hash, the encoding and its length, and the shared fields.
+    /// Makes a head from the hash, the encoding and its length, and the shared fields.
     pub(super) fn new(hash: &Digest, (coding, length): (Coding, u64), common: Arc<FieldList>) -> Self {
         let tag = hash.as_bytes().first_chunk().copied().unwrap_or_default();
         Self { tag, of: Of::new(coding, length), common, sent: OnceLock::new() }
@@ -113,13 +113,13 @@ impl PreparedHead {
         Self { tag: self.tag, of: self.of, common, sent: OnceLock::new() }
     }
 
-    /// The length of what it is the head of.
+    /// The length of the content.
     #[inline]
     pub(super) const fn length(&self) -> u64 {
         self.of.length()
     }
 
-    /// The encoding of what it is the head of.
+    /// The encoding of the content.
     #[inline]
     pub(super) const fn coding(&self) -> Coding {
         self.of.coding
@@ -131,17 +131,17 @@ impl PreparedHead {
         &self.sent().etag
     }
 
-    /// Whether it is the head of bytes with that hash, in that encoding and of that length.
+    /// Returns true for the head of bytes with the hash, encoding and length.
     pub(super) fn is_of(&self, hash: &Digest, coding: Coding, length: u64) -> bool {
         hash.as_bytes().starts_with(&self.tag) && self.of == Of::new(coding, length)
     }
 
-    /// Whether both are the heads of the same bytes.
+    /// Returns true if both are heads of the same bytes.
     pub(crate) fn is_of_same_bytes(&self, other: &Self) -> bool {
         self.tag == other.tag
     }
 
-    /// The fields of a 200; here and below, `version` is the field of the version whose head it is.
+    /// The fields of a 200; here and below, `version` is the field of the head's version.
     pub fn ok(&self, version: &VersionField) -> HeaderMap {
         let mut map = self.common.map(version.charge());
         map.insert(VERSION_HEADER, version.value().clone());
@@ -150,8 +150,7 @@ impl PreparedHead {
         map
     }
 
-    /// The fields of a page that says what went wrong. It stands in for something else, which has no tag and no ranges,
-    /// offers no dictionary and is none.
+    /// The fields of an error page, a stand-in without tag and ranges, which offers no dictionary and is none.
     pub fn error(&self, version: &VersionField) -> HeaderMap {
         let mut map = self.common.map_of_error();
         map.insert(VERSION_HEADER, version.value().clone());
@@ -167,32 +166,32 @@ impl PreparedHead {
         map
     }
 
-    /// As [`PreparedHead::ok`], for the engine.
+    /// The fields of [`PreparedHead::ok`], for the engine.
     #[inline]
     pub(crate) fn ok_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
         self.sent().ok.get_or_init(|| self.made((true, true), self.common.ok(version.charge()), version))
     }
 
-    /// As [`PreparedHead::not_modified`], for the engine.
+    /// The fields of [`PreparedHead::not_modified`], for the engine.
     pub(crate) fn not_modified_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
         let made = || self.made((false, true), self.common.not_modified(version.charge()), version);
         self.sent().not_modified.get_or_init(made)
     }
 
-    /// As [`PreparedHead::error`], for the engine.
+    /// The fields of [`PreparedHead::error`], for the engine.
     pub(crate) fn error_ready(&self, version: &VersionField) -> &Arc<engine::PreparedHead> {
         let made = || self.made((true, false), self.common.error(version.charge()), version);
         self.sent().error.get_or_init(made)
     }
 
-    /// As [`PreparedHead::ok_ready`], where a cookie chose the version; `change` says so of the fields, always the
-    /// same.
+    /// The fields of [`PreparedHead::ok_ready`] for a version chosen by a cookie; `change` marks the fields, always in
+    /// the same way.
     pub(crate) fn chosen_ready(&self, version: &VersionField, change: Change) -> &Arc<engine::PreparedHead> {
         let made = || self.made((true, true), self.common.chosen(version.charge(), change), version);
         self.sent().chosen.get_or_init(made)
     }
 
-    /// As [`PreparedHead::chosen_ready`], of a 304.
+    /// The fields of [`PreparedHead::chosen_ready`] for a 304.
     pub(crate) fn chosen_not_modified_ready(
         &self,
         version: &VersionField,
@@ -202,7 +201,7 @@ impl PreparedHead {
         self.sent().chosen_not_modified.get_or_init(made)
     }
 
-    /// Whether it may be sent as it is in the place of something else.
+    /// Returns true if the file may be sent unchanged as a stand-in.
     pub(crate) fn may_stand_in(&self) -> bool {
         self.common.may_stand_in()
     }
@@ -228,15 +227,14 @@ impl PreparedHead {
     }
 }
 
-/// The head of the answer to what a version does not have, where no rule and no page says anything about it. Made by
-/// who answers, at the first miss.
+/// The head of the plain 404 of a version, without rules and error page. Made by the handler at the first 404.
 pub(super) struct MissHead {
     fields: Box<[Arc<CommonField>]>,
     made: OnceLock<Arc<engine::PreparedHead>>,
 }
 
 impl MissHead {
-    /// None yet; it will have as many as it can of `fields`, which other answers of the version have.
+    /// An empty head; shares as many of `fields` as possible with other responses of the version.
     pub(super) const fn new(fields: Box<[Arc<CommonField>]>) -> Self {
         Self { fields, made: OnceLock::new() }
     }

@@ -19,18 +19,17 @@ use super::{Representation, Setting, Source};
 pub(super) struct HeadFields<'h> {
     pub(super) media_type: &'h HeaderValue,
     pub(super) fingerprinted: bool,
-    /// Whether there are several encodings.
+    /// Whether several encodings exist.
     pub(super) choice: bool,
-    /// Whether one may depend on a dictionary.
+    /// Whether a representation may depend on a dictionary.
     pub(super) may_have_deltas: bool,
     /// `Use-As-Dictionary`.
     pub(super) used: Option<&'h HeaderValue>,
-    /// Another `Cache-Control` than the usual one.
+    /// A `Cache-Control` other than the usual.
     pub(super) kept: Option<&'h HeaderValue>,
-    /// `Cache-Control` of the answer to the fetch of a dictionary that pages offer, at an address that has other
-    /// answers.
+    /// `Cache-Control` of the response to the fetch of an offered dictionary, at an address that has further responses.
     pub(super) offered: Option<&'h HeaderValue>,
-    /// The policy about what pages load without a hash.
+    /// The integrity policy of a page.
     pub(super) policy: Option<&'h [(HeaderName, HeaderValue); 2]>,
     /// `Link`.
     pub(super) link: Option<&'h HeaderValue>,
@@ -43,7 +42,7 @@ impl HeadFields<'_> {
         Representation { head: PreparedHead::new(&at_hand.hash, of, self.list(at_hand.coding)), bytes }
     }
 
-    /// The same bytes with these fields.
+    /// The same bytes with the present fields.
     pub(super) fn again(&self, known: &Representation) -> Representation {
         let head = known.head.with(self.list(known.coding()));
         Representation { head, bytes: known.bytes.clone() }
@@ -60,14 +59,15 @@ impl HeadFields<'_> {
         });
         let vary_of_choice = self.choice.then(|| fixed(VARY, "accept-encoding"));
         not_modified.extend(match (self.offered.is_some(), self.may_have_deltas) {
-            // Nothing else at this address is answered with it (RFC 9111 §4.1), however long its dictionary is fresh.
+            // The response answers no other request for the address (RFC 9111 §4.1), however long its dictionary is
+            // fresh.
             (true, _) => Some(fixed(VARY, "*")),
             (false, true) => Some(fixed(VARY, "accept-encoding, available-dictionary")),
             (false, false) => vary_of_choice.clone(),
         });
         let used = self.used.map(|used| field(USE_AS_DICTIONARY, used.clone()));
         if self.offered.is_some() {
-            // A 304 makes a dictionary of the bytes that the browser has (RFC 9111 §3.2).
+            // A 304 makes a dictionary of the bytes in the browser's cache (RFC 9111 §3.2).
             not_modified.extend(used.clone());
         }
         if let Some(link) = self.link {

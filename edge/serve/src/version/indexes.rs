@@ -1,4 +1,4 @@
-//! The indexes of a version: which file answers at a path.
+//! The indexes of a version, from path to file.
 
 use std::sync::Arc;
 
@@ -13,12 +13,11 @@ use super::alone;
 use super::loader::{Error, LoadRequest};
 use super::{Charge, bytes_of};
 
-/// What finds the file of a path. A version that is loaded again, as what was made of its files got better, has that of
-/// the one that it replaces.
+/// Finds the file of a path. A version reloaded for better variants reuses the indexes of its predecessor.
 pub struct Indexes {
     /// Path to file.
     pub paths: PathIndex,
-    /// The same for paths that need no thought.
+    /// Path to file for simple paths.
     pub fast_paths: FastPaths,
     handling: HtmlHandling,
     /// The plain files that are not in the bundle.
@@ -28,14 +27,14 @@ pub struct Indexes {
 }
 
 impl Indexes {
-    /// Their memory.
+    /// The memory.
     pub(super) fn bytes(&self) -> u64 {
         self.charge.bytes()
     }
 }
 
-/// The indexes of a version: those of the version as it was loaded before, or new ones, made on a blocking thread, as
-/// there may be a hundred thousand paths.
+/// The indexes of a version: reused from the previous load, or built on a blocking thread, since a version may have a
+/// hundred thousand paths.
 pub(super) async fn of(
     request: &LoadRequest,
     manifest: &Arc<Manifest>,

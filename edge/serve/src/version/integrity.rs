@@ -1,4 +1,4 @@
-//! Pages with the hashes of what they load, in the place of those of the bundle, and the policy that browsers get.
+//! Pages with integrity hashes in place of the bundle's pages, and the policy for browsers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ const ENFORCED: HeaderName = HeaderName::from_static("integrity-policy");
 const REPORTED: HeaderName = HeaderName::from_static("integrity-policy-report-only");
 const ENDPOINTS: HeaderName = HeaderName::from_static("reporting-endpoints");
 /// Neither Chromium nor Firefox blocks style sheets (November 2026), and Chromium 156 logs an error at each view of a
-/// page whose policy names `style`.
+/// page with `style` in its policy.
 const POLICY: HeaderValue = HeaderValue::from_static("blocked-destinations=(script), endpoints=(devanture-integrity)");
 
-/// The policy of the page at `path`, and where browsers report; `None` where its hashes were not looked for.
+/// The policy of the page at `path`, and the report endpoint; `None` if the page's hashes were not computed.
 pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<[(HeaderName, HeaderValue); 2]> {
     request.integrity.pages.get(path)?;
     let policy = match request.serving.integrity {
@@ -34,7 +34,7 @@ pub(super) fn policy(request: &LoadRequest, path: &BundlePath) -> Option<[(Heade
     Some([(policy, POLICY), (ENDPOINTS, endpoints)])
 }
 
-/// The import map of the page at `path`, as a `Content-Security-Policy` names it.
+/// Hash of the import map of the page at `path`, in the form of a `Content-Security-Policy` source.
 pub(super) fn map_hash(request: &LoadRequest, path: &BundlePath) -> Option<Box<MapHash>> {
     request.integrity.pages.get(path)?;
     let hash = request.integrity.maps.get(path)?;
@@ -44,12 +44,12 @@ pub(super) fn map_hash(request: &LoadRequest, path: &BundlePath) -> Option<Box<M
 /// A manifest with pages that have hashes.
 pub struct HashedPages {
     pub manifest: Manifest,
-    /// Those that are not stored any more, in whose place are those of the bundle.
+    /// Pages no longer stored, replaced by the bundle's pages.
     lost: Vec<Digest>,
 }
 
-/// The manifest with the pages that have hashes, and those that are lost: these are served as they are in the bundle,
-/// without a policy.
+/// The manifest with the pages that have hashes, and the lost pages, which are served as in the bundle, without a
+/// policy.
 pub(super) async fn with_pages(
     blobs: &dyn Blobs,
     request: &mut LoadRequest,
@@ -64,11 +64,11 @@ pub(super) async fn with_pages(
     })
 }
 
-/// Puts pages with hashes in the place of those of `manifest`: `None` if there are none. What is lost of them is taken
-/// out of `integrity`, and what came beside a page of the bundle out of `given`.
+/// Puts pages with hashes in place of the pages of `manifest`: `None` without such pages. Lost pages are removed from
+/// `integrity`, and encodings of the bundle's pages from `given`.
 ///
 /// # Errors
-/// Where their records cannot be read.
+/// The records of the pages cannot be read.
 pub async fn put_hashed_pages(
     blobs: &dyn Blobs,
     manifest: &Manifest,
@@ -93,7 +93,7 @@ pub async fn put_hashed_pages(
             continue;
         }
         (entry.hash, entry.size) = (page.hash, page.size);
-        // It is an encoding of other bytes.
+        // An encoding of the bundle's page has other content.
         given.remove(&path);
     }
     Ok(Some(HashedPages { manifest: with_pages, lost }))

@@ -1,4 +1,4 @@
-//! Loads a version: reads and checks every byte that it will serve, and prepares every head.
+//! Loads a version: reads and checks every byte to serve, and prepares every head.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,25 +34,24 @@ use super::{
 use super::{alone, bytes_of, choices_of, indexes, integrity};
 use devanture_store::blobs::{self, Blobs, Form, Key, VariantInfo};
 
-/// Files that are read at once while a version is loaded.
+/// Files read at once during the load of a version.
 const READS_AT_ONCE: usize = 16;
-/// Files whose loads are prepared, and then charged for, together: so many are in memory twice, and so many more that
-/// were read ahead.
+/// Files prepared and charged together: the memory of so many files exists twice, and of so many more is read ahead.
 const FILES_AT_ONCE: usize = 256;
-/// Estimated memory of the handle of a version on bytes that are held, which encodings of one file may share.
+/// Estimated memory of a version's handle on held bytes, which encodings of one file may share.
 const HANDLE_BYTES: usize = 16;
-/// Estimated memory of what reads a stored file.
+/// Estimated memory of the reader of a stored file.
 const STORED_FILE_BYTES: usize = 288;
-/// Estimated bytes in memory for each byte of JSON in a manifest, for the parts that are not measured.
+/// Estimated bytes in memory for each byte of manifest JSON, for the parts that are not measured.
 const BYTES_BY_TEXT: usize = 4;
 
-/// The files of a version, those that were left out, and the hash and number of the dictionary that pages share.
+/// The files of a version, the files left out, and the hash and number of the pages' shared dictionary.
 type Loaded = (Box<[ServedFile]>, Box<[DamagedFile]>, Option<(Sha256, u32)>);
 
 /// Loads a version.
 ///
 /// # Errors
-/// [`Error`]; a blob whose bytes are not what they say is one.
+/// [`Error`], including a blob whose bytes do not match its digest.
 pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content, Error> {
     let (memory, claim) = request.memory.clone();
     let charge = Arc::new(memory.charge(claim));
@@ -63,13 +62,13 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     let html_handling = manifest.html_handling_in(&request.serving);
     let indexes = indexes::of(&request, &manifest, html_handling).await?;
     let (manifest, lost_pages) = integrity::with_pages(blobs, &mut request, manifest).await?;
-    // Nobody else needs it any more: each file of it goes as it is loaded.
+    // The last reference to the manifest: each file entry is freed as soon as loaded.
     request.manifest = Arc::new(Manifest { format: manifest.format, ..Manifest::of_files(BTreeMap::new()) });
     if let Some(record) = &mut request.dictionaries
         && let Some(pages) = &record.pages
         && blobs.size(Key::Blob(pages.blob)).await?.is_none()
     {
-        // What is lost is not offered.
+        // A lost dictionary is not offered.
         record.pages = None;
     }
     let (serving, record) = (&request.serving, request.dictionaries.as_ref());
@@ -134,7 +133,7 @@ pub async fn load(blobs: &dyn Blobs, mut request: LoadRequest) -> Result<Content
     Ok(content)
 }
 
-/// What is held of `files`: one that is read from the disk although it is short was left out for want of room.
+/// The residency of `files`: a short file read from the disk was left out of memory for want of room.
 fn residency(request: &LoadRequest, files: &[ServedFile]) -> Residency {
     let mut all = files.iter().flat_map(|file| &file.representations);
     let is_small = |size: u64| size <= request.memory_file_bytes_max;
@@ -149,7 +148,7 @@ fn backends_bytes(serving: &Serving) -> usize {
     serde_json::to_vec(&own).map_or(0, |text| text.len().saturating_mul(BYTES_BY_TEXT))
 }
 
-/// Files of the bundle that are encodings of others, as the record has it.
+/// Files of the bundle that are encodings of other files, by the record.
 fn siblings(request: &LoadRequest) -> BTreeMap<BundlePath, FileEntry> {
     let given = request.given.iter().flat_map(|(path, forms)| forms.iter().map(move |form| (path, form)));
     let sibling = |(path, form): (&BundlePath, &Form)| {
@@ -160,12 +159,12 @@ fn siblings(request: &LoadRequest) -> BTreeMap<BundlePath, FileEntry> {
     given.filter_map(sibling).collect()
 }
 
-/// The pools, and the routes that lead to them in the order in which they are asked.
+/// The pools, and their routes in the order of matching.
 fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
     let declared = serving.upstreams.iter().flatten();
     let mut upstreams: Vec<ServedUpstream> = declared
         .map(|(name, declared)| {
-            // What is bad of its addresses and certificates fails by itself where it is used.
+            // A bad address or certificate fails by itself where used.
             let is_usable = declared.mistakes().iter().all(|found| matches!(found.key, "ca" | "to"));
             ServedUpstream {
                 name: name.clone(),
@@ -186,7 +185,8 @@ fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
                 upstreams.push(ServedUpstream { name, declared: Upstream::from(to.clone()) });
                 upstreams.len() - 1
             }
-            // Of a stored version alone. Its path is the backend's still, and no file's (law 9): nobody answers there.
+            // For stored versions alone. The path still belongs to the backend, not to a file (law 9): the edge answers
+            // with an error.
             _ => {
                 upstreams.push(ServedUpstream { name: format!("{name}#"), declared: Upstream::default() });
                 upstreams.len() - 1
@@ -198,23 +198,23 @@ fn backends(serving: &Serving) -> (Vec<ServedUpstream>, Vec<ServedRoute>) {
     (upstreams, routes)
 }
 
-/// The origins that `cors` names; a text of theirs is always a value.
+/// The origins of `cors`; the text of an origin is always a valid value.
 fn cors(serving: &Serving) -> Vec<HeaderValue> {
     let origins = serving.cors.iter().flatten().take(CORS_ORIGINS_MAX);
     origins.filter_map(|origin| HeaderValue::from_str(origin.as_str()).ok()).collect()
 }
 
 impl Loader<'_> {
-    /// Loads every public file, and then the dictionary that pages share.
+    /// Loads every public file, and then the pages' shared dictionary.
     async fn files(&self, manifest: Arc<Manifest>, charge: &Charge) -> Result<Loaded, Error> {
-        // What grows is there twice for a moment, and half of it may be too much.
+        // Exact capacity: a growing list exists twice for a moment, and half of its memory may be unused.
         let count = manifest.files.keys().filter(|path| !path.is_private()).count();
         let mut files: Vec<ServedFile> = Vec::with_capacity(count.saturating_add(1));
         let mut damaged = Vec::new();
-        // Private files are never read: nobody can ask for them.
+        // Private files are never read, since no request can reach a private file.
         let mut public = Arc::unwrap_or_clone(manifest).files.into_iter().filter(|(path, _)| !path.is_private());
-        // Collected before they run, as a closure in the stream would keep the future from being `Send`; and in
-        // groups, as the futures of a hundred thousand files take more memory than the files.
+        // Collected before running, since a closure in the stream would make the future not `Send`; in groups, since
+        // the futures of a hundred thousand files need more memory than the files.
         let mut next = || public.by_ref().take(FILES_AT_ONCE).collect::<Vec<_>>();
         let mut some = next();
         let mut prefetched = self.prefetched(&some).await;
@@ -230,7 +230,7 @@ impl Loader<'_> {
                 }
                 Ok::<(), Error>(())
             };
-            // The disk is read for the next group while the heads of this one are made.
+            // The disk is read for the next group while the heads of the present group are made.
             let (loaded, ahead) = tokio::join!(load, self.prefetched(&following));
             loaded?;
             let new = files.get(first..).unwrap_or_default();
@@ -251,7 +251,7 @@ impl Loader<'_> {
         Ok((files.into(), damaged.into(), pages))
     }
 
-    /// What the files of a group need, read ahead.
+    /// Data that the files of a group need, read ahead.
     async fn prefetched(&self, group: &[(BundlePath, FileEntry)]) -> Prefetched {
         let entries = group.iter().map(|(_, entry)| entry);
         let with_deltas = self.request.dictionaries.as_ref().is_some_and(|record| !record.deltas_from.is_empty());
@@ -260,7 +260,7 @@ impl Loader<'_> {
     }
 
     async fn file(&self, path: &BundlePath, entry: &FileEntry) -> Result<ServedFile, Error> {
-        // A file that is in memory already does not wait for anything: without this, a large version would not yield.
+        // Yields between files that are already in memory: without the call, a large version would block the thread.
         tokio::task::consume_budget().await;
         let (body, loaded) = match self.bytes_of(path, entry).await {
             Ok(loaded) => loaded,
@@ -292,7 +292,7 @@ impl Loader<'_> {
             link: self.dictionary_fields.link.as_ref().filter(|_| cache::is_page("", media_type.as_bytes())),
             version: self,
         };
-        // Collected from what is twice as large, it would stay in the place of that.
+        // Allocated exactly: a collect in place would keep the allocation of the elements twice as large.
         let mut representations: Vec<Representation> = Vec::with_capacity(loaded.len());
         representations.extend(loaded.into_iter().map(|(at_hand, bytes)| heads.representation(&at_hand, bytes)));
         let choices = choices_of(&representations);
@@ -301,13 +301,13 @@ impl Loader<'_> {
         Ok(ServedFile { path, content_type, fingerprinted, is_page, map_hash, choices, representations, dictionaries })
     }
 
-    /// A file as it was loaded before: of one version, and so of one content.
+    /// A file of the previous load: of the same version, and so with the same content.
     pub(super) fn known(&self, path: &str) -> Option<&ServedFile> {
         let known = self.request.known.as_ref().filter(|known| known.id == self.request.id)?;
         known.file(known.indexes.paths.exact(path)?).filter(|file| *file.path == *path)
     }
 
-    /// The encodings of a file: those that came beside it in the bundle, then those that the store has made.
+    /// The encodings of a file: encodings from the bundle first, then encodings made by the store.
     pub(super) async fn encodings(&self, path: &BundlePath, entry: &FileEntry) -> Result<Vec<AtHand>, Error> {
         let mut found: Vec<AtHand> = Vec::new();
         for form in self.request.given.get(path).into_iter().flatten() {
@@ -323,7 +323,7 @@ impl Loader<'_> {
         Ok(found)
     }
 
-    /// The encodings of a blob that the store has made.
+    /// The encodings of a blob made by the store.
     pub(super) async fn made(&self, blob: Digest) -> Result<Vec<AtHand>, Error> {
         let at_hand = |variant: VariantInfo| {
             let VariantInfo { form, size, hash, .. } = variant;
@@ -333,8 +333,8 @@ impl Loader<'_> {
         let made = match prefetched {
             Some(made) => made,
             None => match self.blobs.stored_variants(blob).await {
-                // What cannot be read of them costs bytes on the wire and no page. Which folder it is stands in the log
-                // and in readiness: a line for each file would be a flood.
+                // An unreadable variant costs bytes on the wire, and no page. The folder is named in the log and in
+                // readiness: a line for each file would flood the log.
                 Err(blobs::Error::Disk(error)) if error.is_unreadable() => {
                     tracing::debug!(%blob, %error, "a file is served as it came");
                     Vec::new()
@@ -359,16 +359,16 @@ impl HeapBytes for ServedFile {
 impl HeapBytes for Representation {
     fn heap_bytes(&self) -> usize {
         match &self.bytes {
-            // The bytes themselves, and what holds them, are counted where they are held.
+            // The bytes and their holder are counted by the holder.
             Source::Memory(_) => HANDLE_BYTES,
             Source::Stored(file, 0) => STORED_FILE_BYTES.saturating_add(file.held_bytes()),
-            // That is counted with the one that begins the file.
+            // Counted with the encoding at the start of the file.
             Source::Stored(..) => HANDLE_BYTES,
         }
     }
 }
 
-/// The encoding that a form is.
+/// The encoding of a form.
 const fn coding(form: Form) -> Coding {
     match form {
         Form::Br | Form::BrQuick => Coding::Br,

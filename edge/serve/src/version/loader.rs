@@ -1,4 +1,4 @@
-//! What the load of a version works with: the request, the stores, the encodings that are at hand, and its errors.
+//! Inputs of the load of a version: the request, the stores, the available encodings, and the errors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use devanture_store::blobs::{self, Blobs, Form, Key};
 use devanture_store::records::integrity_pages::IntegrityPages;
 use devanture_store::records::{DecodedFile, DictionariesRecord, Levels, Reach};
 
-/// Why a version cannot be loaded.
+/// Reason that a version cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store failed.
@@ -31,20 +31,20 @@ pub enum Error {
     /// The stored manifest cannot be read.
     #[error("the stored manifest cannot be read: {0}")]
     Manifest(#[from] devanture_config::manifest::BadManifest),
-    /// Stored bytes are more or fewer than the heads of their responses would announce.
+    /// The length of the stored bytes differs from the length that the response heads would announce.
     #[error("{key} has {found} bytes, and {announced} would be announced for it")]
     Size {
-        /// The name of the bytes in the store.
+        /// The key of the bytes in the store.
         key: Key,
-        /// The length that the manifest, or the list of variants, gives.
+        /// The length in the manifest or the list of variants.
         announced: u64,
         /// The length of the stored bytes.
         found: u64,
     },
-    /// A file of rules cannot be read.
+    /// A rule file cannot be read.
     #[error(transparent)]
     RuleFile(#[from] RuleFileError),
-    /// It does not fit into the memory budget of the app.
+    /// The version does not fit into the memory budget of the app.
     #[error(transparent)]
     OverMemory(#[from] OverMemory),
 }
@@ -55,45 +55,45 @@ pub struct LoadRequest {
     pub app: AppName,
     /// The version.
     pub id: VersionId,
-    /// Its manifest.
+    /// The manifest.
     pub manifest: Arc<Manifest>,
-    /// The settings of the manifest, merged for where it will be served.
+    /// The settings of the manifest, merged for the place.
     pub serving: Serving,
-    /// Whether it will be a preview.
+    /// The kind of place: environment or preview.
     pub setting: Setting,
     /// Siblings that are encodings of a file, by the file's path.
     pub given: BTreeMap<BundlePath, Vec<Form>>,
-    /// Plain files of siblings that came alone, by their path.
+    /// Plain files of siblings uploaded alone, by their path.
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
-    /// Pages with the hashes of what they load, where the place wants them.
+    /// Pages with integrity hashes, if the place wants the hashes.
     pub integrity: IntegrityPages,
-    /// At which level its files are served.
+    /// Compression levels at which the files are served.
     pub(crate) levels: Levels,
-    /// Which addresses it may reach.
+    /// Addresses that the version may reach.
     pub reach: Reach,
-    /// Whether an admin of every app stored it.
+    /// Whether an admin of every app stored the version.
     pub edge_admin: bool,
-    /// When it was stored.
+    /// The time of storing.
     pub stored_ms: u64,
-    /// Its files that serve as dictionaries; `None` if dictionaries are off.
+    /// Files that serve as dictionaries; `None` if dictionaries are off.
     pub dictionaries: Option<DictionariesRecord>,
-    /// For how many seconds browsers keep what they fetch as a dictionary.
+    /// Seconds for which browsers keep a fetched dictionary.
     pub dictionary_seconds: u64,
-    /// Up to what length a file is held in memory.
+    /// Longest file held in memory.
     pub memory_file_bytes_max: u64,
-    /// Most rules; those beyond are left out.
+    /// Maximum rules; further rules are left out.
     pub rules_max: usize,
-    /// For whom the rules are read.
+    /// The reader of the rules, for fair turns.
     pub rule_reader: RuleReader,
-    /// The memory budget of the app, and what may be evicted for this load.
+    /// The memory budget of the app, and the versions that may be evicted for the load.
     pub memory: (Arc<AppMemory>, Claim),
-    /// How much of the memory for files its files may fill.
+    /// Share of the memory for files that the version's files may fill.
     pub fill: Fill,
-    /// The same version as it was loaded before: what its files are is in it.
+    /// An earlier load of the same version, with the facts about its files.
     pub known: Option<Arc<Version>>,
-    /// Whether files whose bytes are damaged or missing are left out; else they fail the load.
+    /// Whether damaged or missing files are left out; otherwise such files fail the load.
     pub leaves_out_damaged: bool,
-    /// What today's checks refuse of the manifest.
+    /// Refusal of the manifest by today's checks.
     pub mistake: Option<Box<str>>,
 }
 
@@ -102,17 +102,16 @@ pub(super) struct Loader<'l> {
     pub(super) blobs: &'l dyn Blobs,
     pub(super) memory: &'l Arc<AppMemory>,
     pub(super) request: &'l LoadRequest,
-    /// Files of the bundle that are encodings of others.
+    /// Files of the bundle that are encodings of other files.
     pub(super) siblings: BTreeMap<BundlePath, FileEntry>,
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
     pub(super) prefetched: Mutex<Prefetched>,
-    /// Whether what was opened of the same version before is taken over. Where some of it is damaged, all is looked at
-    /// again.
+    /// Whether opened files of the earlier load are reused. With any damage, all files are checked again.
     pub(super) takes_over: bool,
 }
 
-/// An encoding that is at hand: which, of what length, of what hash, under which name in the store.
+/// An available encoding: coding, length, hash, and key in the store.
 pub(super) struct AtHand {
     pub(super) coding: Coding,
     pub(super) size: u64,
@@ -120,7 +119,7 @@ pub(super) struct AtHand {
     pub(super) key: Key,
 }
 
-/// A header value of text that was checked before; what could not stand in a header becomes empty.
+/// A header value of checked text; text that is no valid value becomes empty.
 pub(super) fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

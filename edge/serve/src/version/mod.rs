@@ -1,7 +1,7 @@
-//! A manifest prepared for serving: the path index, the merged settings, and for every encoding of every file the head
-//! that goes before it. Made once when a version is loaded; nothing in it changes afterwards.
+//! A manifest prepared for serving: the path index, the merged settings, and the response head of every encoding of
+//! every file. Built once when a version is loaded, and immutable afterwards.
 //!
-//! Nearly all of it is [`Content`], which is shared by all places with the same merged settings; a [`Version`] is a
+//! Nearly all of the data is [`Content`], shared by all places with the same merged settings; a [`Version`] is a
 //! content in one place.
 
 mod alone;
@@ -65,27 +65,28 @@ use devanture_store::records::Reach;
 pub enum Source {
     /// Held in memory.
     Memory(Bytes),
-    /// Read from the store as it is sent: what of the file begins there. Short encodings of one file share one.
+    /// Read from the store while being sent: the file, and the offset of the content. Short encodings of one file share
+    /// a file.
     Stored(Arc<dyn ReadAt>, u64),
 }
 
 /// One encoding of one file, ready to be sent.
 pub struct Representation {
-    /// The fields of its answers.
+    /// The fields of the responses.
     pub head: PreparedHead,
-    /// Its bytes.
+    /// The bytes.
     pub bytes: Source,
 }
 
 impl Representation {
-    /// Its encoding.
+    /// The encoding.
     #[inline]
     #[must_use]
     pub const fn coding(&self) -> Coding {
         self.head.coding()
     }
 
-    /// Its length in bytes.
+    /// The length in bytes.
     #[inline]
     #[must_use]
     pub const fn size(&self) -> u64 {
@@ -93,32 +94,32 @@ impl Representation {
     }
 }
 
-/// The hash of an import map that was put into a page, as a `Content-Security-Policy` names it.
+/// Hash of an import map inserted into a page, in the form of a `Content-Security-Policy` source.
 #[derive(Debug, Clone)]
 pub struct MapHash(pub Box<str>);
 
-/// One file of a version. There may be a hundred thousand of them, and so what few have is boxed.
+/// One file of a version. A version may have a hundred thousand files, so rare data is boxed.
 pub struct ServedFile {
-    /// Its path in the bundle.
+    /// The path in the bundle.
     pub path: Box<str>,
-    /// Its media type, as the head says it.
+    /// The media type, as in the head.
     pub content_type: Arc<CommonField>,
-    /// Whether its name is a fingerprint of its content.
+    /// Whether the name contains a fingerprint of the content.
     pub fingerprinted: bool,
-    /// Whether it is a page or a service worker, which must not be kept for long.
+    /// Whether the file is a page or a service worker, which must not be cached for long.
     pub is_page: bool,
-    /// Of the import map that was put into it.
+    /// Hash of the import map inserted into the page.
     pub map_hash: Option<Box<MapHash>>,
-    /// How many representations can be chosen from by their encodings.
+    /// Number of representations selectable by `Accept-Encoding`.
     choices: u8,
-    /// The encodings, the identity first; after those that can be chosen from, deltas.
+    /// The encodings, identity first; deltas follow the selectable ones.
     pub representations: Box<[Representation]>,
-    /// Its dictionaries and deltas.
+    /// Dictionaries and deltas.
     pub dictionaries: Option<Box<FileDictionaries>>,
 }
 
 impl ServedFile {
-    /// The variants that can be chosen from: encoding and length, in the order of `representations`.
+    /// The selectable variants: encoding and length, in the order of `representations`.
     #[inline]
     pub fn available(&self) -> impl ExactSizeIterator<Item = (Coding, u64)> + Clone {
         let choices = self.representations.get(..usize::from(self.choices)).unwrap_or_default();
@@ -128,21 +129,21 @@ impl ServedFile {
 
 /// A pool of backends that routes and rewrites lead to.
 pub struct ServedUpstream {
-    /// Its name below `[upstreams]`, or the address that routes lead to.
+    /// The name below `[upstreams]`, or the address of a route.
     pub name: String,
-    /// Its settings.
+    /// The settings.
     pub declared: Upstream,
 }
 
-/// A path that goes to a backend.
+/// A path that leads to a backend.
 pub struct ServedRoute {
-    /// Its settings.
+    /// The settings.
     pub declared: Route,
-    /// The number of its pool.
+    /// The number of the pool.
     pub upstream: usize,
 }
 
-/// Where a version is served, as far as its heads depend on it.
+/// Kind of place, as far as response heads depend on the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Setting {
     /// An environment.
@@ -151,32 +152,32 @@ pub enum Setting {
     Preview,
 }
 
-/// Which files of a version are held in memory.
+/// Selection of the files held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Residency {
-    /// All that are short enough.
+    /// All files that are short enough.
     Full,
-    /// Fewer, for want of room when it was loaded ahead of requests: it may be loaded again once it is requested.
+    /// Fewer files, for want of memory when loaded ahead of requests: the version may be reloaded once requested.
     Lean,
 }
 
-/// A version ready to serve in one place; dereferences to its content, which other places may share.
+/// A version ready to serve in one place; dereferences to its content, which places may share.
 pub struct Version {
-    /// A number that no other loaded version ever has.
+    /// Unique number among all loaded versions ever.
     pub serial: u64,
-    /// The environment or alias that it was loaded for; `preview` for a version's own hostname.
+    /// The environment or alias of the load; `preview` for a version's own hostname.
     pub place: String,
     /// `/.well-known/devanture/release.json`.
     pub release: Bytes,
-    /// Its counters.
+    /// Counters of the version.
     pub metrics: RequestMetrics,
-    /// The counts of the place that it was loaded for, of whichever version answers there.
+    /// Counters of the place, across versions.
     pub tally: Tally,
-    /// The visitors of its app.
+    /// Traffic of the app.
     pub traffic: Arc<Traffic>,
-    /// The deltas that its visitors lack.
+    /// Missing deltas of visitors.
     misses: DictionaryMisses,
-    /// The dictionaries that its visitors may have, in order.
+    /// Dictionaries that the place's visitors may have, in order.
     dictionaries: Box<[Digest]>,
     content: Arc<Content>,
     _charge: Charge,
@@ -185,68 +186,68 @@ pub struct Version {
 /// The content of a version, in all places with the same merged settings.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and none excludes another")]
 pub struct Content {
-    /// Its id.
+    /// The id.
     pub id: VersionId,
-    /// Its app.
+    /// The app.
     pub app: AppName,
-    /// The format of its manifest.
+    /// The format of the manifest.
     pub format: u32,
-    /// Whether it is served as a preview.
+    /// The kind of place: environment or preview.
     pub setting: Setting,
     /// Path to file.
     pub indexes: Arc<Indexes>,
     /// The files, by the numbers of the index.
     pub files: Box<[ServedFile]>,
-    /// Which of the files are held in memory.
+    /// Selection of the files held in memory.
     residency: Residency,
-    /// Files that are left out, as their stored bytes are damaged or missing: they have no representations.
+    /// Files left out for damaged or missing stored bytes, without representations.
     pub damaged: Box<[DamagedFile]>,
-    /// What today's checks refuse of its manifest, which an earlier release took: its pools and routes that are bad
-    /// answer nothing but 502, and all else is served.
+    /// Refusal of the manifest by today's checks, after acceptance by an earlier release: invalid pools and routes
+    /// answer 502, and the rest is served.
     pub mistake: Option<Box<str>>,
-    /// Pages with hashes that are missing, in whose place are those of the bundle, without a policy.
+    /// Missing pages with hashes; the bundle's pages are served instead, without a policy.
     pub lost_pages: Box<[Digest]>,
-    /// The dictionary that its pages share, with its number among the files: no path leads to it.
+    /// The pages' shared dictionary, with its file number: no path leads to the dictionary.
     pub pages: Option<(Sha256, u32)>,
-    /// Origins whose pages may use the backends.
+    /// Origins of pages that may use the backends.
     pub cors: Vec<HeaderValue>,
     /// `html_handling`.
     pub html_handling: HtmlHandling,
     /// `not_found`.
     pub not_found: NotFound,
-    /// Seconds without a request after which a visitor is no longer held on it; `None` where nobody is.
+    /// Seconds without a request after which a visitor's pin ends; `None` without pins.
     pub pin_idle_s: Option<u32>,
-    /// Whether `release.json` tells where the bundle came from.
+    /// Whether `release.json` names the source of the bundle.
     pub public_source: bool,
     /// `status_page`.
     pub status_page: bool,
-    /// Whether browsers report what its pages load without a hash.
+    /// Whether browsers report resources that pages load without a hash.
     pub takes_reports: bool,
-    /// Paths that go to backends, the longest first.
+    /// Paths that lead to backends, longest first.
     pub routes: Vec<ServedRoute>,
     /// Redirects, rewrites, fields, access.
     pub rules: CompiledRules,
     /// Pools that routes and rewrites lead to.
     pub upstreams: Vec<ServedUpstream>,
-    /// The backend that came with it, which the edge runs itself.
+    /// The version's own backend, run by the edge.
     pub managed: Option<Arc<Managed>>,
-    /// Which addresses its routes may reach.
+    /// Addresses that the routes may reach.
     pub reach: Reach,
-    /// Whether an admin of every app stored it, so that its backend may run as the edge's own user.
+    /// Whether an admin of every app stored the version, so that its backend may run as the edge's own user.
     pub edge_admin: bool,
-    /// When it was stored, in milliseconds since 1970 UTC.
+    /// The time of storing, in milliseconds since 1970 UTC.
     pub stored_ms: u64,
     /// The header `devanture-version`.
     pub header: VersionField,
-    /// Smoke checks before it goes live in its place.
+    /// Smoke checks before going live in the place.
     pub smoke: Vec<SmokeCheck>,
-    /// The head of its plain 404.
+    /// The head of the plain 404.
     miss: head::MissHead,
-    /// Its memory, without the bytes of files.
+    /// The memory, without the bytes of files.
     charge: Arc<Charge>,
 }
 
-/// How many of a file's representations can be chosen from, before its deltas are added to them.
+/// The number of a file's selectable representations, before deltas are added.
 fn choices_of(representations: &[Representation]) -> u8 {
     u8::try_from(representations.len()).unwrap_or(u8::MAX)
 }
@@ -265,18 +266,18 @@ impl Deref for Version {
 }
 
 impl Version {
-    /// Its content, if no other version shares it.
+    /// The content, if unshared.
     #[cfg(any(test, feature = "testing"))]
     pub fn content_mut(&mut self) -> Option<&mut Content> {
         Arc::get_mut(&mut self.content)
     }
 
-    /// Whether it leads to backends, its own or others.
+    /// Returns true if the version leads to backends, of its own or external ones.
     pub(crate) fn has_backends(&self) -> bool {
         !self.upstreams.is_empty() || self.managed.is_some()
     }
 
-    /// Notes that a visitor who has the dictionary `sha256` would have had a delta of `blob`.
+    /// Records a missing delta of `blob` for a visitor with the dictionary `sha256`.
     pub(crate) fn report_miss(&self, blob: Digest, sha256: Sha256) {
         let environment = match self.setting {
             Setting::Environment => self.place.parse().ok(),
@@ -285,13 +286,13 @@ impl Version {
         self.misses.report(DictionaryMiss { app: self.app.clone(), environment, version: self.id, blob, sha256 });
     }
 
-    /// The numbers of a file's representations that were made with a dictionary, if visitors of this place may have it.
+    /// Numbers of a file's deltas made with a dictionary, if the place's visitors may have the dictionary.
     pub fn deltas(&self, file: &FileDictionaries, sha256: Sha256) -> impl Iterator<Item = usize> + Clone {
         let may_have = |dictionary: &Digest| self.dictionaries.binary_search(dictionary).is_ok();
         file.deltas(sha256).filter(move |(dictionary, _)| may_have(dictionary)).map(|(_, number)| number)
     }
 
-    /// Whether the file at `path` has that delta at hand.
+    /// Returns true if the file at `path` has the delta loaded.
     #[must_use]
     pub fn has_delta(&self, path: &str, delta: &DeltaInfo) -> bool {
         let file = self.indexes.paths.exact(path).and_then(|number| self.file(number));
@@ -304,37 +305,37 @@ impl Version {
 }
 
 impl Content {
-    /// The file with that number of the index.
+    /// The file of an index number.
     #[must_use]
     pub fn file(&self, number: u32) -> Option<&ServedFile> {
         self.files.get(usize::try_from(number).ok()?)
     }
 
-    /// Whether files are read from the disk that may be held in memory now that somebody requests it.
+    /// Returns true if files are read from the disk that could be in memory for a requested version.
     #[must_use]
     pub fn is_lean(&self) -> bool {
         self.residency == Residency::Lean
     }
 
-    /// The head of its plain 404, for the engine; `make` says at the first one which fields it has.
+    /// The head of the plain 404, for the engine; `make` returns the fields for the first 404.
     pub(crate) fn miss_ready(&self, make: impl FnOnce() -> HeaderMap) -> &Arc<engine::PreparedHead> {
         self.miss.get_or_make(&self.header, make)
     }
 
-    /// Its memory, without the bytes of files.
+    /// The memory, without the bytes of files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.charge.bytes().saturating_add(self.indexes.bytes())
     }
 
-    /// The number of the pool with a member at `to`, if the environment has one there.
+    /// The number of the pool with a member at `to`, if the environment has such a pool.
     #[must_use]
     pub fn upstream(&self, to: &UpstreamUrl) -> Option<usize> {
         self.upstreams.iter().position(|upstream| upstream.declared.to.contains(to))
     }
 
-    /// The number of the route that `path` belongs to: as `site::target::normalise_for_route` gives it, decoded but for
-    /// encoded slashes, so that neither an encoded letter avoids a route nor `%2f` makes a segment of its own (law 9).
+    /// The number of the route of `path`: as returned by `site::target::normalise_for_route`, decoded except for
+    /// encoded slashes, so that an encoded letter cannot avoid a route and `%2f` cannot add a segment (law 9).
     #[must_use]
     pub fn route(&self, path: &str) -> Option<usize> {
         self.routes.iter().position(|route| route.declared.path.takes(path))
@@ -345,7 +346,7 @@ impl Content {
 mod tests {
     use super::*;
 
-    /// A version may have a hundred thousand files in four encodings, nearly all of which nobody requests in a while.
+    /// A version may have a hundred thousand files in four encodings, nearly all of which are rarely requested.
     #[test]
     fn a_file_that_nobody_requests_takes_little_memory() {
         assert!(size_of::<ServedFile>() <= 64, "{}", size_of::<ServedFile>());

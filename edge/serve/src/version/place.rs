@@ -1,4 +1,4 @@
-//! A content served in one place, with the counters and `release.json` of that place.
+//! A content served in one place, with the counters and `release.json` of the place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,24 +13,24 @@ use devanture_base::telemetry::{RequestMetrics, Tally};
 /// Estimated size of a version in one place without its content: its counters, and their series in the metrics.
 const PLACE_BYTES: u64 = 2 * 1024;
 
-/// The number of the next version that is loaded.
+/// The number of the next loaded version.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// Where and how a content is served.
+/// Place and settings of a served content.
 pub struct Served {
     /// The environment or alias, or `preview`.
     pub place: String,
-    /// Where its bundle came from.
+    /// The source of the bundle.
     pub source: Source,
-    /// Receives the deltas that visitors lack.
+    /// Receives missing deltas of visitors.
     pub misses: DictionaryMisses,
-    /// The dictionaries that its visitors may have, in order.
+    /// The dictionaries that the place's visitors may have, in order.
     pub dictionaries: Box<[Digest]>,
-    /// The counts of the place.
+    /// The counters of the place.
     pub tally: Tally,
-    /// The visitors of the app.
+    /// Traffic of the app.
     pub traffic: Arc<Traffic>,
-    /// Previews that may be evicted for it.
+    /// Previews that may be evicted for the version.
     pub claim: Claim,
 }
 
@@ -61,7 +61,7 @@ fn release(content: &Content, place: &str, source: &Source) -> Bytes {
         "version": content.id,
         "stored": stored,
     });
-    // Everybody can read it, and what is written for colleagues names customers, weaknesses and what is to come.
+    // Public, while notes for colleagues name customers, weaknesses and plans.
     if content.public_source
         && let Some(release) = release.as_object_mut()
     {
@@ -69,6 +69,6 @@ fn release(content: &Content, place: &str, source: &Source) -> Bytes {
         release.insert("branch".to_owned(), source.branch.clone().into());
         release.insert("message".to_owned(), source.message.clone().into());
     }
-    // Without the room that it grew in.
+    // Without spare capacity.
     Bytes::from(release.to_string().into_bytes().into_boxed_slice())
 }

@@ -1,5 +1,5 @@
-//! Reads the small files of a version many at a time: a call of the store for each, and for each of its variants, costs
-//! more than the bytes.
+//! Reads the small files of a version many at a time: a store call for each file and each variant costs more than the
+//! bytes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use devanture_config::manifest::FileEntry;
 use super::{AppMemory, Fill};
 use devanture_store::blobs::{Blobs, DeltaInfo, VariantInfo};
 
-/// Files up to this length are read ahead.
+/// Longest file that is read ahead.
 const SMALL_BYTES_MAX: u64 = 64 * 1_024;
 
-/// What was read ahead for the files that are loaded next. What is not in it is read when it is needed.
+/// Data read ahead for the files loaded next. Missing data is read on demand.
 #[derive(Default)]
 pub(super) struct Prefetched {
     variants: HashMap<Digest, Vec<VariantInfo>>,
     deltas: HashMap<Digest, Vec<DeltaInfo>>,
-    /// By the hash of the bytes.
+    /// Bytes by their hash.
     bytes: HashMap<Digest, Bytes>,
 }
 
@@ -34,15 +34,15 @@ impl Prefetched {
         self.deltas.get(blob).cloned()
     }
 
-    /// Takes the bytes with that hash: a copy of them would share their memory, which takes memory of its own. Another
-    /// file with the same bytes finds them among those that are held, or reads them.
+    /// Takes the bytes of a hash out: a shared copy would need memory of its own. A second file with the same bytes
+    /// finds the bytes among the held ones, or reads the bytes again.
     pub(super) fn take_bytes_of(&mut self, hash: &Digest) -> Option<Bytes> {
         self.bytes.remove(hash)
     }
 }
 
-/// Reads ahead what the files of some entries need, those of at most so many bytes, and which deltas they have, if
-/// `with_deltas`. What cannot be read is left to the load of its file, which knows what to do about it.
+/// Reads ahead the data of some entries, of files up to the length bound, and the list of deltas if `with_deltas`. Read
+/// errors are left to the load of the file, which handles the error.
 pub(super) async fn prefetch(
     blobs: &dyn Blobs,
     (memory, fill): (&Arc<AppMemory>, Fill),
@@ -51,7 +51,7 @@ pub(super) async fn prefetch(
     with_deltas: bool,
 ) -> Prefetched {
     let mut prefetched = Prefetched::default();
-    // In their order: neighbours lie in one folder.
+    // In order of hashes: neighbours lie in one folder.
     let sizes: BTreeMap<Digest, u64> = entries.map(|entry| (entry.hash, entry.size)).collect();
     if let Ok(found) = blobs.variants_all(sizes.keys().copied().collect()).await {
         for (blob, variants) in sizes.keys().zip(found) {
@@ -67,7 +67,7 @@ pub(super) async fn prefetch(
     let small = sizes.iter().filter(|(blob, size)| **size <= size_max && memory.share(**blob).is_none());
     let (small, sizes): (Vec<Digest>, Vec<u64>) = small.unzip();
     let bytes = sizes.into_iter().fold(0, u64::saturating_add);
-    // What has no room is sent from the disk.
+    // A file without room in memory is sent from the disk.
     if memory.room_in(fill, bytes).is_none() {
         return prefetched;
     }

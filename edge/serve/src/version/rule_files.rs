@@ -1,4 +1,4 @@
-//! The files of a bundle that hold rules, read from the store.
+//! The rule files of a bundle, read from the store.
 
 use std::sync::Arc;
 
@@ -17,8 +17,7 @@ use super::rule_memory::{RuleReader, RuleTurn, table_bytes};
 use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::records::DictionariesRecord;
 
-/// A file of rules that is damaged or missing. Nothing of its version is served without it: what it says is not known,
-/// and that may be a password.
+/// A rule file is damaged or missing. The version is then not served at all: the unknown rules may include a password.
 #[derive(Debug, thiserror::Error)]
 #[error("its rule file `{name}` is damaged or missing, and may keep paths from visitors: {source}")]
 pub struct RuleFileError {
@@ -27,7 +26,7 @@ pub struct RuleFileError {
     source: blobs::Error,
 }
 
-/// The files of rules, with memory for what is read of them and of the rules in the manifest.
+/// The rule files, with memory for the parsed rules and the rules in the manifest.
 #[derive(Debug, Default)]
 pub struct RuleFiles {
     redirects: Option<Bytes>,
@@ -36,11 +35,11 @@ pub struct RuleFiles {
 }
 
 impl RuleFiles {
-    /// Reads them, where the bundle has them, once it is the turn of `reader`. A caller that has some must not wait for
-    /// others with them in hand.
+    /// Reads the rule files of the bundle, once the turn of `reader` comes. A caller with a turn must not wait for
+    /// another turn.
     ///
     /// # Errors
-    /// Where one of them cannot be read.
+    /// A rule file cannot be read.
     pub async fn read(blobs: &dyn Blobs, manifest: &Manifest, reader: &RuleReader) -> Result<Self, RuleFileError> {
         let entry = |name: &str| {
             let path: Option<BundlePath> = name.parse().ok();
@@ -56,7 +55,7 @@ impl RuleFiles {
                 let got = blobs.get(Key::Blob(entry.hash)).await;
                 return got.map(Some).map_err(|source| RuleFileError { name, source });
             }
-            // Longer than is read: one byte too many says so without the rest being held.
+            // Longer than the limit: one extra byte shows the excess without the rest in memory.
             Ok(Some(Bytes::from(vec![b'\n'; FILE_BYTES_MAX + 1])))
         };
         Ok(Self { redirects: read(REDIRECTS_FILE).await?, headers: read(HEADERS_FILE).await?, _turn: turn })
@@ -70,8 +69,7 @@ impl RuleFiles {
         Self { redirects: text(redirects), headers: text(headers), _turn: RuleTurn::default() }
     }
 
-    /// The rules that hold in an environment, where `serving` does. What cannot be carried out is left out: the push
-    /// reported it.
+    /// The rules for an environment, with the settings `serving`. Unusable rules are left out: the push reported them.
     #[must_use]
     pub fn rules(&self, serving: &Serving, meaning: Rules, rules_max: usize) -> RuleSet {
         let sources = Sources {
@@ -86,11 +84,11 @@ impl RuleFiles {
         rules::read(&sources).0
     }
 
-    /// The same for `serving` of `manifest`, compiled on a thread that nobody waits on: there may be thousands.
-    /// With them comes what they leave of `record` for browsers to keep.
+    /// The rules for `serving` of `manifest`, compiled on a blocking thread, since a version may have thousands. Also
+    /// returns the files of `record` that the rules let browsers keep.
     ///
     /// # Errors
-    /// Where that panicked.
+    /// The thread panicked.
     pub async fn compiled(
         self,
         manifest: &Arc<Manifest>,
@@ -119,14 +117,14 @@ impl RuleFiles {
         (rules.redirects.len(), rules.headers.len())
     }
 
-    /// Paths that rules keep from strangers, or answer otherwise, in any environment or in previews.
-    /// `None` if there are too many to be compared with paths.
+    /// Paths that rules protect or redirect, in any environment or in previews. `None` if too many to compare with
+    /// paths.
     #[must_use]
     pub fn restricted(&self, manifest: &Manifest, rules_max: usize) -> Option<RestrictedPaths> {
         RestrictedPaths::of(manifest, self.redirects.as_deref(), self.headers.as_deref(), rules_max)
     }
 
-    /// Everything that is wrong with the rules that hold in `environment`.
+    /// All findings about the rules for `environment`.
     #[must_use]
     pub fn findings(&self, manifest: &Manifest, environment: &str, rules_max: usize) -> Vec<Mistake> {
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());

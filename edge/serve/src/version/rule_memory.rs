@@ -1,8 +1,7 @@
-//! Memory for rules while they are read, shared so that no app takes what another one would need (law 11).
+//! Memory for rules during parsing, divided so that no app takes another app's memory (law 11).
 //!
-//! Parsed rules take many times the memory of their text. Each reader waits here for its turn before it holds even the
-//! text: first among those of its environment, then as the one of that among those of its app, then among those of all
-//! apps.
+//! Parsed rules take many times the memory of their text. Each reader waits for its turn before even the text is in
+//! memory: first among the readers of its environment, then among the environments of its app, then among all apps.
 
 use std::sync::Arc;
 
@@ -13,21 +12,21 @@ use devanture_config::{AppName, Manifest};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of memory for each byte of the text of rules while they are read and checked: 16 to 25 were measured, of rules
-/// with long lists of conditions.
+/// Bytes of memory for each byte of rule text during parsing and checking: 16 to 25 were measured, with long lists of
+/// conditions.
 const BYTES_BY_TEXT: u64 = 25;
-/// Memory is counted in pieces of so many bytes, as one reader takes at most `u32::MAX` permits of a semaphore.
+/// Unit of memory in bytes, since one reader takes at most `u32::MAX` permits of a semaphore.
 const PIECE_BYTES: u64 = 1_024;
-/// One app has one part in so many.
+/// Divisor of the memory for one app.
 const SHARES: u32 = 2;
 
 /// The memory for the rules of all apps.
 pub struct RuleMemory {
     all: Arc<Semaphore>,
     of_app_max: u32,
-    /// Of the apps whose rules are read now.
+    /// Permits by app with rules being read.
     of_app: KeyedSemaphore<AppName>,
-    /// Of the environments, or of the previews, of apps whose rules are waited for now.
+    /// Queues by environment or previews of an app with waiting readers.
     queues: KeyedSemaphore<(AppName, String)>,
 }
 
@@ -39,7 +38,7 @@ pub struct RuleReader {
     environment: String,
 }
 
-/// Memory for the rules of one version, for as long as this value lives.
+/// Memory for the rules of one version, until dropped.
 #[must_use = "the memory is free again once this is dropped"]
 #[derive(Debug, Default)]
 pub(super) struct RuleTurn {
@@ -47,7 +46,7 @@ pub(super) struct RuleTurn {
 }
 
 impl RuleMemory {
-    /// All of it is free.
+    /// Memory without readers.
     #[must_use]
     pub fn new(limits: &Limits) -> Arc<Self> {
         let pieces = u32::try_from(limits.rules_memory_bytes_max / PIECE_BYTES).unwrap_or(u32::MAX).max(SHARES);
@@ -60,18 +59,18 @@ impl RuleMemory {
         })
     }
 
-    /// Who reads rules of `app` for `environment`.
+    /// The reader of rules of `app` for `environment`.
     pub fn reader(self: &Arc<Self>, app: &AppName, environment: impl Into<String>) -> RuleReader {
         RuleReader { memory: Arc::clone(self), app: app.clone(), environment: environment.into() }
     }
 }
 
 impl RuleReader {
-    /// Waits for memory for rules whose text has so many bytes. What needs more than the share of an app waits for all
-    /// of that share, and so is read one at a time. Nobody who has a turn may wait for another one.
+    /// Waits for memory for `text_bytes` bytes of rule text. Larger rules than the share of an app wait for the whole
+    /// share, and so are read one at a time. A holder of a turn must not wait for another turn.
     ///
-    /// Of an environment only the first in its queue waits among those of the app, so that environments have their
-    /// turns one after the other, however many readers one of them has.
+    /// Only the first reader of an environment waits in the app's queue, so that environments take turns, however many
+    /// readers an environment has.
     pub(super) async fn turn(&self, text_bytes: u64) -> RuleTurn {
         let Self { memory, app, environment } = self;
         let pieces = text_bytes.saturating_mul(BYTES_BY_TEXT).div_ceil(PIECE_BYTES);
@@ -79,9 +78,9 @@ impl RuleReader {
         if pieces == 0 {
             return RuleTurn::default();
         }
-        // None of these is ever closed.
+        // No semaphore here is ever closed.
         let first = memory.queues.take((app.clone(), environment.clone())).await;
-        // The app's own before that of all, so that among all apps none waits with more than its share.
+        // The app's share before the common memory, so that among all apps no app waits with more than its share.
         let own = memory.of_app.of(app.clone()).acquire_many_owned(pieces).await;
         drop(first);
         let all = Arc::clone(&memory.all).acquire_many_owned(pieces).await;
@@ -128,7 +127,7 @@ mod tests {
         let first = greedy.turn(300_000).await;
         let mut second = pin!(greedy.turn(300_000));
         assert!(poll!(&mut second).is_pending(), "beyond its half");
-        // The other half is free, however many wait.
+        // The other half is free, however many readers wait.
         let other = shop.turn(512_000).await;
         drop(first);
         let second = second.now_or_never().unwrap();
@@ -148,7 +147,7 @@ mod tests {
         let mut second = pin!(shop.turn(1));
         assert!(poll!(&mut second).is_pending());
         let other = blog.turn(u64::MAX).await;
-        // A version without rules waits for nothing.
+        // A version without rules does not wait.
         drop(shop.turn(0).await);
         drop(first);
         assert!(poll!(&mut second).is_ready());
@@ -181,7 +180,7 @@ mod tests {
         let mut waiting = waiting.into_iter();
         let second = waiting.next().unwrap().now_or_never().unwrap();
         assert!(poll!(&mut wanted).is_pending(), "one of the previews came before it");
-        // The next of the previews goes to the end of the app's queue.
+        // The next reader of the previews joins the end of the app's queue.
         let mut others: Vec<_> = waiting.collect();
         for turn in &mut others {
             assert!(poll!(turn).is_pending());

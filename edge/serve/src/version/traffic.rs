@@ -1,7 +1,7 @@
-//! What the visitors of one app take at once, where that is limited: requests under way, and bytes sent in a second.
+//! Traffic limits of one app's visitors: simultaneous requests, and bytes sent per second.
 //!
-//! Every app that is loaded has a [`Traffic`]. Where nothing is limited, a request looks at one flag of it and counts
-//! nothing. Limits change while the edge runs: for requests to come, and for what waits for its time.
+//! Every loaded app has a [`Traffic`]. Without limits, a request reads one flag and counts nothing. Limits change while
+//! the edge runs: for new requests, and for pieces that wait for their send time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,52 +13,52 @@ use devanture_config::limits::Limits;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// How long an app may have sent nothing and send as much at once: a page comes as fast as without a limit.
+/// Idle time whose unused rate an app may send at once: a page is as fast as without a limit.
 const BURST: Duration = Duration::from_secs(1);
-/// How far ahead of its time a piece may be sent. Timers are not exact, and a wait for each piece of a fast connection
-/// would make it slow.
+/// Time by which a piece may be sent early. Timers are not exact, and a wait for each piece would slow a fast
+/// connection.
 const AHEAD: Duration = Duration::from_millis(10);
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Limits of one app's visitors that [`Traffics::set_limits`] changes.
 pub const LIMITS_APPLIED: &[&str] = &["requests_per_app_max", "sent_bytes_per_second_per_app_max"];
 
-/// The visitors of one app.
+/// The traffic of one app.
 pub struct Traffic {
-    /// Whether a request has to be counted; looked at by every request.
+    /// Whether requests are counted; read by every request.
     is_limited: AtomicBool,
-    /// 0 where they are not limited.
+    /// Maximum simultaneous requests; 0 is no limit.
     requests_max: AtomicU64,
     requests: AtomicU64,
-    /// `None` where it is not limited how fast the app may send, which takes no memory for it.
+    /// `None` without a rate limit, without memory for the pacing.
     pacing: Mutex<Option<Box<Pacing>>>,
 }
 
-/// How fast an app may send.
+/// Send rate of an app.
 struct Pacing {
     pace: Pace,
-    /// Cancelled when the limit changes.
+    /// Cancelled by a change of the limit.
     changed: CancellationToken,
 }
 
-/// Bytes that were booked and have to wait. Dropped before their time, they are booked no longer: what a visitor has
-/// reset keeps no other one waiting.
+/// Booked bytes that must wait. Dropping the turn before its time cancels the booking: a reset stream must not delay
+/// other visitors.
 pub(crate) struct Turn {
     traffic: Arc<Traffic>,
     bytes: u64,
-    /// When they may be sent.
+    /// The send time.
     pub(crate) at: Instant,
-    /// Cancelled when the limit changes before that: the bytes are booked again.
+    /// Cancelled by an earlier change of the limit: the bytes are then booked again.
     pub(crate) changed: CancellationToken,
 }
 
-/// A request under way, until it is dropped.
+/// A running request, until dropped.
 pub struct Entered(Arc<Traffic>);
 
-/// What visitors of an app take at the moment; `None` of what is not limited.
+/// Current traffic of an app; `None` for an unlimited quantity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TrafficUsage {
-    /// Requests under way.
+    /// Running requests.
     pub requests: Option<u64>,
     /// Bytes sent in the last whole second.
     pub bytes_per_second: Option<u64>,
@@ -76,8 +76,8 @@ impl Traffic {
         traffic
     }
 
-    /// Changes the limits. Requests under way go on as they began, but for what waits for its time: its time may not
-    /// come for hours under the limit before.
+    /// Changes the limits. Running requests continue, except for waiting pieces: the send time under the old limit may
+    /// be hours away.
     fn set_limits(&self, limits: &Limits) {
         let (requests_max, per_second) = (limits.requests_per_app_max, limits.sent_bytes_per_second_per_app_max);
         let mut pacing = self.pacing.lock();
@@ -92,30 +92,30 @@ impl Traffic {
         self.is_limited.store(requests_max > 0 || per_second > 0, Ordering::Relaxed);
     }
 
-    /// Whether anything is limited.
+    /// Returns true if any limit is set.
     #[must_use]
     #[inline]
     pub fn is_limited(&self) -> bool {
         self.is_limited.load(Ordering::Relaxed)
     }
 
-    /// Counts a request until what this returns is dropped; `None` if as many are under way as are allowed.
+    /// Counts a request until the result is dropped; `None` at the limit.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<Entered> {
         let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        // Dropped at once, it takes itself back.
+        // Dropped at once, the value undoes the count.
         let entered = Entered(Arc::clone(self));
         let max = self.requests_max.load(Ordering::Relaxed);
         (max == 0 || before < max).then_some(entered)
     }
 
-    /// Whether bytes have to wait.
+    /// Returns true if the rate is limited.
     #[must_use]
     pub fn is_paced(&self) -> bool {
         self.pacing.lock().is_some()
     }
 
-    /// Books bytes that are to be sent. Returns when they may be, if that is not now.
+    /// Books bytes to send. Returns the turn to wait for, if the bytes cannot be sent now.
     pub(crate) fn book(self: &Arc<Self>, bytes: usize) -> Option<Turn> {
         let mut pacing = self.pacing.lock();
         let pacing = pacing.as_mut()?;
@@ -134,7 +134,7 @@ impl Traffic {
 }
 
 impl Entered {
-    /// The app's visitors, this one among them.
+    /// The traffic of the app, including the request.
     #[must_use]
     pub const fn traffic(&self) -> &Arc<Traffic> {
         &self.0
@@ -150,25 +150,25 @@ impl Drop for Entered {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut pacing = self.traffic.pacing.lock();
-        // Under the limit that holds now, these bytes were never booked.
+        // The bytes were never booked under the present limit.
         if let Some(pacing) = pacing.as_mut().filter(|_| !self.changed.is_cancelled()) {
             pacing.pace.give_back((self.bytes, self.at), Instant::now());
         }
     }
 }
 
-/// The bytes of one app: each connection books the next piece when its last one is sent, so that those that wait take
-/// turns.
+/// Booking of one app's bytes: each connection books the next piece after sending the last, so that waiting connections
+/// take turns.
 struct Pace {
     per_second: u64,
-    /// All times count from here.
+    /// Origin of all times.
     began: Instant,
-    /// When all that was booked is paid for, in nanoseconds.
+    /// Time at which all booked bytes are paid for, in nanoseconds.
     paid_ns: u64,
-    /// From here until `paid_ns` it was not counted yet. What waits counts as if it went out evenly: a piece that takes
-    /// many seconds would else be all in one of them, and nothing in the others.
+    /// Start of the uncounted time before `paid_ns`. Waiting bytes count as sent evenly: a piece of many seconds would
+    /// otherwise count in a single second.
     uncounted_from_ns: u64,
-    /// The second that is counted, its bytes, and those of the one before, both in billionths.
+    /// The counted second, its bytes, and the bytes of the previous second, both in billionths.
     second: u64,
     bytes: u128,
     bytes_before: u128,
@@ -182,20 +182,20 @@ impl Pace {
     fn book(&mut self, bytes: u64, now: Instant) -> Option<Instant> {
         let now_ns = nanoseconds(now.saturating_duration_since(self.began));
         self.count_until(now_ns);
-        // What was not used is kept for a while, and no longer.
+        // Unused rate is kept for a while only.
         let from_ns = self.paid_ns.max(now_ns.saturating_sub(nanoseconds(BURST)));
         if self.paid_ns <= now_ns {
             self.uncounted_from_ns = from_ns;
         }
         self.paid_ns = from_ns.saturating_add(self.cost_ns(bytes));
         let at_ns = Some(self.paid_ns).filter(|paid_ns| *paid_ns > now_ns.saturating_add(nanoseconds(AHEAD)));
-        // What need not wait goes out now, as does the part of a piece that time without bytes pays for.
+        // A piece without a wait is sent now, as is the part of a piece that idle time pays for.
         self.count(at_ns.map_or(self.paid_ns, |_| now_ns));
         at_ns.and_then(|at_ns| self.began.checked_add(Duration::from_nanos(at_ns)))
     }
 
-    /// Takes back bytes that were booked for a time, as far as it is still to come: what is past cannot be used any
-    /// more. What was booked behind them keeps its time, and what is booked from now on comes earlier.
+    /// Cancels bytes booked for a time, as far as the time is still to come: past time cannot be used any more. Later
+    /// bookings keep their times, and new bookings come earlier.
     fn give_back(&mut self, (bytes, at): (u64, Instant), now: Instant) {
         let [at_ns, now_ns] = [at, now].map(|time| nanoseconds(time.saturating_duration_since(self.began)));
         self.count_until(now_ns);
@@ -203,16 +203,16 @@ impl Pace {
         self.paid_ns = self.paid_ns.saturating_sub(self.cost_ns(bytes).min(left_ns));
     }
 
-    /// For how long these bytes take all that may be sent.
+    /// The time for which `bytes` take the whole rate.
     fn cost_ns(&self, bytes: u64) -> u64 {
         let cost_ns = u128::from(bytes) * u128::from(SECOND_NS) / u128::from(self.per_second.max(1));
         u64::try_from(cost_ns).unwrap_or(u64::MAX)
     }
 
-    /// Counts what went out until now, in the seconds in which it did.
+    /// Counts the bytes sent until now, in their seconds.
     fn count_until(&mut self, now_ns: u64) {
         let end_ns = self.paid_ns.min(now_ns);
-        // Earlier seconds are not asked for any more.
+        // Earlier seconds are never read.
         let first_ns = (end_ns / SECOND_NS).saturating_sub(2).saturating_mul(SECOND_NS);
         self.uncounted_from_ns = self.uncounted_from_ns.max(first_ns);
         while self.uncounted_from_ns < end_ns {
@@ -223,7 +223,7 @@ impl Pace {
         self.turn_to(now_ns / SECOND_NS);
     }
 
-    /// Counts what is paid for until a time, in the second that is counted.
+    /// Counts the bytes paid for until a time, in the current second.
     fn count(&mut self, until_ns: u64) {
         let time_ns = until_ns.saturating_sub(self.uncounted_from_ns);
         self.bytes = self.bytes.saturating_add(u128::from(self.per_second) * u128::from(time_ns));
@@ -247,7 +247,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The visitors of every app that is loaded.
+/// The traffic of every loaded app.
 pub struct Traffics(Mutex<Known>);
 
 struct Known {
@@ -256,13 +256,13 @@ struct Known {
 }
 
 impl Traffics {
-    /// Counts within these limits.
+    /// Counts within the limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self(Mutex::new(Known { limits: limits.clone(), by_app: HashMap::new() }))
     }
 
-    /// Changes those of [`LIMITS_APPLIED`], also for single apps.
+    /// Changes the limits in [`LIMITS_APPLIED`], also for single apps.
     pub fn set_limits(&self, limits: &Limits) {
         let mut known = self.0.lock();
         known.limits = limits.clone();
@@ -273,14 +273,14 @@ impl Traffics {
         }
     }
 
-    /// The visitors of `app`, all its versions together.
+    /// The traffic of `app`, all its versions together.
     #[must_use]
     pub fn of(&self, app: &AppName) -> Arc<Traffic> {
         let Known { limits, by_app } = &mut *self.0.lock();
         if let Some(traffic) = by_app.get(app).and_then(Weak::upgrade) {
             return traffic;
         }
-        // Only before it would grow: apps that are loaded one after the other are not all looked at for each.
+        // Only before the map grows: loading apps one after the other must not scan all apps each time.
         if by_app.len() == by_app.capacity() {
             by_app.retain(|_, traffic| traffic.strong_count() > 0);
             by_app.reserve(by_app.len().max(1));
@@ -290,7 +290,7 @@ impl Traffics {
         traffic
     }
 
-    /// What visitors of `app` take at the moment.
+    /// The current traffic of `app`.
     #[must_use]
     pub fn usage(&self, app: &AppName) -> TrafficUsage {
         self.of(app).usage()
@@ -327,7 +327,7 @@ mod tests {
         let (shop, blog): (AppName, AppName) = ("shop".parse().unwrap(), "blog".parse().unwrap());
         let traffics = Traffics::new(&Limits::default());
         let (traffic, other) = (traffics.of(&shop), traffics.of(&blog));
-        // Under way without being counted; it ends without being counted, too.
+        // A request that began uncounted ends uncounted, too.
         assert!(!traffic.is_limited());
         let mut limits = Limits { requests_per_app_max: 1, ..Limits::default() };
         limits.apps.set(blog, vec![("requests_per_app_max", 2), ("sent_bytes_per_second_per_app_max", 1)]);
@@ -336,7 +336,7 @@ mod tests {
         assert!(entered.iter().all(Option::is_some) && traffic.enter().is_none() && other.enter().is_none());
         assert!(!traffic.is_paced() && other.is_paced());
         let waiting = other.book(1_000_000).unwrap();
-        // The same limits change nothing of what waits.
+        // Equal limits leave waiting pieces unchanged.
         traffics.set_limits(&limits);
         assert!(!waiting.changed.is_cancelled());
         traffics.set_limits(&Limits { sent_bytes_per_second_per_app_max: 1_000_000_000, ..Limits::default() });
@@ -384,7 +384,7 @@ mod tests {
                 sent.push((now - began, bytes));
             }
             for (index, (from, _)) in sent.iter().enumerate() {
-                // A piece is sent when it is paid for as a whole.
+                // A piece is sent once paid for as a whole.
                 let mut bytes = 0;
                 for (at, more) in &sent[index + 1..] {
                     bytes += more;
@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(pace.book(2_000, at(0)), Some(at(6_000)));
         pace.give_back((4_000, at(4_000)), at(1_000));
         assert_eq!(pace.book(1_000, at(1_000)), Some(at(4_000)), "one of four seconds is over");
-        // The time of this one has come: it was sent.
+        // The time has come: the piece was sent.
         pace.give_back((1_000, at(4_000)), at(4_000));
         assert_eq!(pace.book(1_000, at(4_000)), Some(at(5_000)));
         pace.give_back((1_000, at(5_000)), at(4_000));
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(pace.last_second(at(3_000)), 0);
     }
 
-    /// A piece was counted in the one second in which it was sent, so that `usage` said 0 in all others.
+    /// Regression: a piece was counted in the one second of its sending, so that `usage` was 0 in all other seconds.
     #[test]
     fn a_piece_that_waits_for_many_seconds_counts_in_each_of_them() {
         let began = Instant::now();
@@ -433,7 +433,7 @@ mod tests {
         assert_eq!(pace.book(8_000, at(5_000)), Some(at(12_000)));
         assert_eq!(pace.last_second(at(6_000)), 2_000, "the second without bytes before it counts, too");
         assert_eq!(pace.last_second(at(9_500)), 1_000);
-        // Another connection waits behind it.
+        // Another connection waits behind the piece.
         assert_eq!(pace.book(8_000, at(10_500)), Some(at(20_000)));
         for ms in [11_000, 12_500, 13_001, 20_500] {
             assert_eq!(pace.last_second(at(ms)), 1_000, "{ms}");

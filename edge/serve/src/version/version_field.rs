@@ -1,5 +1,4 @@
-//! The field that names the version of an answer. It is apart from the lists of fields, which are shared by all
-//! versions.
+//! The field that names the version of a response, separate from the field lists, which all versions share.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,10 +7,10 @@ use http::{HeaderName, HeaderValue};
 use super::Charge;
 use devanture_http::SharedField;
 
-/// The header that names the version of an answer.
+/// The header that names the version of a response.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("devanture-version");
 
-/// The field as all heads of one version have it.
+/// The field in all heads of one version.
 pub struct VersionField {
     value: HeaderValue,
     /// For the engine; made at the first request.
@@ -20,12 +19,12 @@ pub struct VersionField {
 }
 
 impl VersionField {
-    /// The field of this value. What its heads take later, at the first request of each, is charged to `charge`.
+    /// The field of a value. Later memory of the heads, at the first request of each, is charged to `charge`.
     pub(super) const fn new(value: HeaderValue, charge: Arc<Charge>) -> Self {
         Self { value, shared: OnceLock::new(), charge }
     }
 
-    /// Its value, for a map.
+    /// The value, for a map.
     #[must_use]
     pub const fn value(&self) -> &HeaderValue {
         &self.value

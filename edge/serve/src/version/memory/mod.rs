@@ -1,9 +1,9 @@
-//! Memory budgets of apps: for loaded versions, and for the bytes of their files that are held in memory.
+//! Memory budgets of apps: for loaded versions, and for the bytes of their files held in memory.
 //!
-//! A version is charged to its app while it is loaded, and the load fails once the app is over its budget. Bytes of
-//! files are optional: a file without room is read from the store as it is sent. They are held once, however many
-//! versions and apps share them, but count in full for each app, so that an app's share does not depend on the content
-//! of others.
+//! A version is charged to its app while loaded, and the load fails once the app is over its budget. Bytes of files are
+//! optional: a file without room is read from the store while being sent. Bytes are held once, however many versions
+//! and apps share the bytes, but count in full for each app, so that an app's share does not depend on the content of
+//! other apps.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,61 +14,61 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest};
 use parking_lot::Mutex;
 
-/// The bytes of files may take one part in so many of an app's budget, less so many times what its versions take by
-/// themselves, which must be in memory, and twice while one is loaded again: of very many files, fewer are held.
+/// Divisor of an app's budget for the bytes of files, reduced by the same multiple of the versions' own memory, which
+/// is required, and needed twice during a reload: of very many files, fewer are held.
 const FILES_SHARE: u64 = 4;
 const VERSIONS_WEIGHT: u64 = 6;
-/// They may always take one part in so many of it.
+/// Divisor of an app's budget that files may always use.
 const FILES_SHARE_LEAST: u64 = 16;
-/// Estimated memory of what holds a piece of bytes: the handles of a version, of its app and of all apps, and the entry
-/// of each of the latter two in its table. It counts as the bytes do.
+/// Estimated memory of the holder of a piece of bytes: the handles of a version, of its app and of all apps, and the
+/// table entries of the latter two. Counted like the bytes.
 const HOLDER_BYTES: u64 = 192;
-/// What nobody requested yet may fill one part in so many of the memory for files.
+/// Divisor of the memory for files that unrequested versions may fill.
 const AHEAD_SHARE: u64 = 16;
 
-/// The limit of loaded versions that there is none of while the memory of the process is not short.
+/// Limit of loaded versions while the memory of the process is not short: unlimited.
 const NOT_SHORT: u64 = u64::MAX;
 
 /// Previews that may be evicted to make room for a load, of the same app only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// For a version that goes live: previews, and versions that were replaced.
+    /// For a version that goes live: previews, and earlier versions.
     Live,
     /// For any other version: previews.
     Other,
 }
 
-/// How much of the memory for files the files of a version may fill.
+/// Share of the memory for files that the files of a version may fill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
-    /// A part of it: the version is loaded before anybody requested it.
+    /// A part: the version is loaded ahead of requests.
     Ahead,
-    /// All of it.
+    /// All of the memory.
     Requested,
 }
 
 /// Evicts loaded versions.
 pub trait Relief: Send + Sync {
-    /// Evicts one loaded version of an app; false if there is none that this claim may evict.
+    /// Evicts one loaded version of an app; false if the claim may evict no version.
     fn relieve(&self, app: &AppName, claim: Claim) -> bool;
 }
 
-/// An app is over its memory budget.
+/// The app is over its memory budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the loaded versions of the app {app} would take more than {bytes_max} bytes of memory")]
 pub struct OverMemory {
     /// The app.
     pub app: AppName,
-    /// Its budget.
+    /// The budget.
     pub bytes_max: u64,
 }
 
-/// Memory that an app uses.
+/// Memory used by an app.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AppUsage {
-    /// Bytes in all.
+    /// Bytes in total.
     pub bytes: u64,
-    /// Of these, bytes of files.
+    /// Bytes of files, part of the total.
     pub files: u64,
 }
 
@@ -78,25 +78,25 @@ pub struct Memory {
     pool: Arc<Pool>,
 }
 
-/// The beginning of a digest: tables of held bytes have an entry for every encoding of every file, and a whole digest
-/// in each would take most of their memory. What is found is compared with the whole digest.
+/// Prefix of a digest: tables of held bytes have an entry for every encoding of every file, and whole digests would
+/// take most of the tables' memory. A match is verified with the whole digest.
 type Prefix = u64;
 
-/// The part that all apps share.
+/// The part shared by all apps.
 struct Pool {
     held: Mutex<HashMap<Prefix, Weak<Held>>>,
-    /// Serializes admission, so that concurrent loads do not exceed a limit together.
+    /// Serializes admission, so that concurrent loads cannot exceed a limit together.
     admission: Mutex<()>,
-    /// Bytes of files that are held, each counted once.
+    /// Held bytes of files, each counted once.
     used: AtomicU64,
     /// Bytes of versions without their files, of all apps.
     versions: AtomicU64,
     bytes_max: u64,
-    /// Of versions and files together; 0 is no limit.
+    /// Limit of versions and files together; 0 is no limit.
     loaded_bytes_max: u64,
-    /// The same while the memory of the process is short.
+    /// The limit while the memory of the process is short.
     short_bytes_max: AtomicU64,
-    /// Of the whole process; 0 is no limit.
+    /// Limit of the whole process; 0 is no limit.
     process_bytes_max: u64,
     app_bytes_max: u64,
     /// [`HOLDER_BYTES`].
@@ -109,19 +109,19 @@ impl Pool {
         self.short_bytes_max.load(Ordering::Relaxed) < NOT_SHORT
     }
 
-    /// What a piece of so many bytes counts, held or to be.
+    /// The charge for a piece of `length` bytes, held or about to be held.
     const fn held_bytes(&self, length: u64) -> u64 {
         length.saturating_add(self.holder_bytes)
     }
 
-    /// What the files of an app may take, whose versions take so much without them.
+    /// The limit for the files of an app with `versions` bytes of versions.
     fn app_files_bytes_max(&self, versions: u64) -> u64 {
         let free = (self.app_bytes_max / FILES_SHARE).saturating_sub(versions.saturating_mul(VERSIONS_WEIGHT));
         free.max(self.app_bytes_max / FILES_SHARE_LEAST)
     }
 }
 
-/// A reservation for bytes of a file, until they are held or this is dropped.
+/// A reservation for bytes of a file, until held or dropped.
 pub struct Room {
     app: Arc<AppMemory>,
     bytes: u64,
@@ -135,7 +135,7 @@ impl Drop for Room {
     }
 }
 
-/// Bytes that are held, shared by apps.
+/// Held bytes, shared by apps.
 struct Held {
     hash: Digest,
     bytes: Box<[u8]>,
@@ -154,7 +154,7 @@ pub struct AppMemory {
     app: AppName,
     pool: Arc<Pool>,
     used: AtomicU64,
-    /// The part of `used` that is bytes of files.
+    /// The part of `used` for bytes of files.
     files: AtomicU64,
     shares: Mutex<HashMap<Prefix, Weak<Share>>>,
 }
@@ -183,7 +183,7 @@ impl AsRef<[u8]> for Owner {
 }
 
 impl Memory {
-    /// Makes empty budgets with these limits.
+    /// Makes empty budgets with the limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
         Self::with_holders(limits, HOLDER_BYTES)
@@ -206,36 +206,36 @@ impl Memory {
         Self { apps: Mutex::default(), pool: Arc::new(pool) }
     }
 
-    /// Sets what evicts versions. Only the first call has an effect.
+    /// Sets the evictor of versions. Only the first call has an effect.
     pub fn relieve_by(&self, relief: Box<dyn Relief>) {
         self.pool.relief.set(relief).ok();
     }
 
-    /// Bytes of all loaded versions with their files, files of several apps counted once.
+    /// Bytes of all loaded versions with their files; files of several apps count once.
     #[must_use]
     pub fn loaded_bytes(&self) -> u64 {
         self.pool.versions.load(Ordering::Relaxed).saturating_add(self.pool.used.load(Ordering::Relaxed))
     }
 
-    /// Bytes of files that are held, those of several apps counted once, and the most that they may be.
+    /// Held bytes of files, shared ones counted once, and their limit.
     #[must_use]
     pub fn file_bytes(&self) -> (u64, u64) {
         (self.pool.used.load(Ordering::Relaxed), self.pool.bytes_max)
     }
 
-    /// The most that all loaded versions may take with their files; 0 where there is no limit.
+    /// Limit of all loaded versions with their files; 0 is no limit.
     #[must_use]
     pub fn loaded_bytes_max(&self) -> u64 {
         self.pool.loaded_bytes_max
     }
 
-    /// The most that the process may take; 0 where there is no limit.
+    /// Limit of the process; 0 is no limit.
     #[must_use]
     pub fn process_bytes_max(&self) -> u64 {
         self.pool.process_bytes_max
     }
 
-    /// Whether loaded versions take more than `parts` of a hundred of what they may all together.
+    /// Returns true if loaded versions take more than `parts` percent of their common limit.
     #[must_use]
     pub fn is_beyond(&self, parts: u64) -> bool {
         let set = self.pool.loaded_bytes_max;
@@ -244,18 +244,18 @@ impl Memory {
         max < NOT_SHORT && self.loaded_bytes() > (max / 100).saturating_mul(parts)
     }
 
-    /// Notes that the memory of the process is short: loaded versions are to take `bytes` less than they do, and no
-    /// more files are held until [`Memory::end_shortage`].
+    /// Starts a memory shortage of the process: the limit of loaded versions falls to `bytes` below their present use,
+    /// and no more files are held until [`Memory::end_shortage`].
     pub fn begin_shortage(&self, bytes: u64) {
         self.pool.short_bytes_max.store(self.loaded_bytes().saturating_sub(bytes), Ordering::Relaxed);
     }
 
-    /// Notes that the process has memory enough.
+    /// Ends the memory shortage.
     pub fn end_shortage(&self) {
         self.pool.short_bytes_max.store(NOT_SHORT, Ordering::Relaxed);
     }
 
-    /// Whether the memory of the process is short.
+    /// Returns true if the memory of the process is short.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.pool.is_short()
@@ -280,7 +280,7 @@ impl Memory {
         memory
     }
 
-    /// The memory of each app that has anything loaded.
+    /// The memory of each app with loaded content.
     #[must_use]
     pub fn usage(&self) -> Vec<(AppName, AppUsage)> {
         let apps = self.apps.lock();
@@ -289,7 +289,7 @@ impl Memory {
 }
 
 impl AppMemory {
-    /// The memory that it uses.
+    /// The memory in use.
     #[must_use]
     pub fn usage(&self) -> AppUsage {
         AppUsage { bytes: self.used.load(Ordering::Relaxed), files: self.files.load(Ordering::Relaxed) }
@@ -301,7 +301,7 @@ impl AppMemory {
         Charge { app: Arc::clone(self), bytes: AtomicU64::new(0), claim }
     }
 
-    /// The bytes with the hash `hash`, if this app holds them, or if another app does and this one has room.
+    /// The bytes with the hash `hash`, if held for the app, or held for another app and within the app's budget.
     #[must_use]
     pub fn share(self: &Arc<Self>, hash: Digest) -> Option<Bytes> {
         let own = self.shares.lock().get(&prefix(&hash)).and_then(Weak::upgrade);
@@ -309,19 +309,19 @@ impl AppMemory {
             return Some(Bytes::from_owner(Owner(share)));
         }
         let held = found(&self.pool.held.lock(), &hash)?;
-        // Admitted as if no other app held them, also while memory is short: they take none.
+        // Admitted as if held by no other app, even while memory is short: shared bytes take no memory.
         let _room = self.room_beside(length(&held.bytes), 0, self.pool.bytes_max)?;
         Some(self.take(held))
     }
 
-    /// Reserves `more` bytes for a file, if the total and the app's budget allow it and the app leaves at least as many
-    /// bytes of the total free as it holds. There is none while the memory of the process is short.
+    /// Reserves `more` bytes for a file, if the total and the app's budget permit and the app leaves at least as many
+    /// bytes of the total free as the app holds. `None` while the memory of the process is short.
     #[must_use]
     pub fn room(self: &Arc<Self>, more: u64) -> Option<Room> {
         self.free_room(more, 0, self.pool.bytes_max)
     }
 
-    /// As [`AppMemory::room`], for a file of a version that may fill so much.
+    /// Reserves room as [`AppMemory::room`] does, within the share of the version.
     #[must_use]
     pub fn room_in(self: &Arc<Self>, fill: Fill, more: u64) -> Option<Room> {
         match fill {
@@ -330,7 +330,8 @@ impl AppMemory {
         }
     }
 
-    /// As [`AppMemory::room`], but keeps a quarter of what one app can hold free for more important bytes.
+    /// Reserves room as [`AppMemory::room`] does, but keeps a quarter of one app's maximum free for more important
+    /// bytes.
     #[must_use]
     pub fn room_to_spare(self: &Arc<Self>, more: u64) -> Option<Room> {
         self.free_room(more, self.pool.bytes_max / 8, self.pool.bytes_max)
@@ -343,13 +344,13 @@ impl AppMemory {
         self.room_beside(more, spare, bytes_max)
     }
 
-    /// Whether the memory of the process is short.
+    /// Returns true if the memory of the process is short.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.pool.is_short()
     }
 
-    /// Room in the first `bytes_max` bytes of all.
+    /// Room within the first `bytes_max` bytes of the total.
     fn room_beside(self: &Arc<Self>, more: u64, spare: u64, bytes_max: u64) -> Option<Room> {
         let pool = &self.pool;
         let _admission = pool.admission.lock();
@@ -367,13 +368,13 @@ impl AppMemory {
         Some(Room { app: Arc::clone(self), bytes: more })
     }
 
-    /// Holds `bytes`, whose hash is `hash`, for as long as the result lives, in place of their reservation.
+    /// Holds `bytes` of the hash `hash` for the lifetime of the result, in place of their reservation.
     #[must_use]
     pub fn hold(self: &Arc<Self>, hash: Digest, bytes: Bytes, room: Room) -> Bytes {
         if let Some(shared) = self.share(hash) {
             return shared;
         }
-        // Without the room to grow that a buffer may have: most files are short, and there are many of them.
+        // Without a buffer's spare capacity: most files are short and numerous.
         let bytes = Vec::from(bytes).into_boxed_slice();
         let held = {
             let mut known = self.pool.held.lock();
@@ -389,7 +390,7 @@ impl AppMemory {
             }
         };
         let taken = self.take(held);
-        // Last, so that no other load gets the room in between.
+        // Last, so that no other load takes the room in between.
         drop(room);
         taken
     }
@@ -418,7 +419,7 @@ impl AppMemory {
     }
 }
 
-/// Memory that is charged to an app until this is dropped.
+/// Memory charged to an app until dropped.
 pub struct Charge {
     app: Arc<AppMemory>,
     bytes: AtomicU64,
@@ -426,10 +427,10 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Charges `bytes` more, and evicts other versions where they do not fit.
+    /// Charges `bytes` more, and evicts other versions if necessary.
     ///
     /// # Errors
-    /// [`OverMemory`] if nothing is left to evict.
+    /// [`OverMemory`] if no version is left to evict.
     pub fn grow(&self, bytes: u64) -> Result<(), OverMemory> {
         while !self.app.try_use(bytes) {
             let relief = self.app.pool.relief.get();
@@ -441,7 +442,7 @@ impl Charge {
         Ok(())
     }
 
-    /// Charges `bytes` more even if that exceeds the budget; the next load then has less room.
+    /// Charges `bytes` more even beyond the budget; the next load then has less room.
     pub fn add(&self, bytes: u64) {
         self.app.used.fetch_add(bytes, Ordering::Relaxed);
         self.app.pool.versions.fetch_add(bytes, Ordering::Relaxed);
@@ -468,14 +469,14 @@ impl Drop for Charge {
     }
 }
 
-/// Removes dead entries when the map is about to grow, so that the cost of each insertion stays constant.
+/// Removes dead entries when the map is about to grow, so that the amortized cost of an insertion stays constant.
 fn sweep<K, V>(map: &mut HashMap<K, Weak<V>>) {
     if map.len() == map.capacity() {
         map.retain(|_, value| value.strong_count() > 0);
     }
 }
 
-/// The held bytes with that hash.
+/// The held bytes of a hash.
 fn found(held: &HashMap<Prefix, Weak<Held>>, hash: &Digest) -> Option<Arc<Held>> {
     held.get(&prefix(hash)).and_then(Weak::upgrade).filter(|held| held.hash == *hash)
 }

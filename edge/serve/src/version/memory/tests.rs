@@ -10,7 +10,7 @@ fn app(memory: &Memory, name: &str) -> Arc<AppMemory> {
     memory.of(&name.parse().unwrap())
 }
 
-/// Has an app hold as many pieces of 10 bytes as it may.
+/// Makes an app hold pieces of 10 bytes up to its limit.
 fn filled(app: &Arc<AppMemory>) -> Vec<Bytes> {
     let mut held = Vec::new();
     while let Some(room) = app.room(10) {
@@ -21,7 +21,7 @@ fn filled(app: &Arc<AppMemory>) -> Vec<Bytes> {
     held
 }
 
-/// Has an app hold bytes.
+/// Makes an app hold bytes.
 fn held(app: &Arc<AppMemory>, bytes: impl Into<Bytes>) -> Bytes {
     let bytes = bytes.into();
     let room = app.room(length(&bytes)).unwrap();
@@ -71,7 +71,7 @@ fn an_app_that_takes_all_that_it_may_leaves_as_much_to_the_others() {
         apps.push(held);
     }
     assert_eq!(counts, [500, 250, 120, 60]);
-    // What one gives back is there for all.
+    // Returned memory is available to all apps.
     apps.remove(0);
     assert_eq!(filled(&app(&memory, "five")).len() * 10, 280);
 }
@@ -86,10 +86,10 @@ fn files_take_a_quarter_of_what_an_app_may_and_deltas_leave_room_for_files() {
     let memory = self::memory(800, 1_000_000);
     let shop = app(&memory, "shop");
     let _held = [0, 1, 2].map(|n: u8| held(&shop, vec![n; 100]));
-    // Of the 500 that are free, 100 are left to files, and as much as it holds to others.
+    // Of the 500 free bytes, 100 remain for files, and as many as the app holds for other apps.
     assert!(shop.room(100).is_some() && shop.room(101).is_none());
     assert!(shop.room_to_spare(0).is_some() && shop.room_to_spare(1).is_none());
-    // What was asked for and is being read counts already.
+    // A reservation counts from the start of the read.
     let room = shop.room(60);
     assert!(room.is_some() && shop.room(40).is_some() && shop.room(41).is_none());
 }
@@ -123,10 +123,10 @@ fn what_is_loaded_ahead_of_requests_fills_a_sixteenth() {
     let memory = memory(1_600, 1_000_000);
     let (shop, blog) = (app(&memory, "shop"), app(&memory, "blog"));
     let _held = held(&shop, vec![0; 50]);
-    // Of the 50 that are left of the sixteenth, an app leaves as many free as it takes.
+    // Of the 50 free bytes of the sixteenth, an app leaves as many free as the app takes.
     assert!(blog.room_in(Fill::Ahead, 25).is_some() && blog.room_in(Fill::Ahead, 26).is_none());
     assert!(blog.room_in(Fill::Requested, 775).is_some() && blog.room_in(Fill::Requested, 776).is_none());
-    // What others hold already costs nothing more.
+    // Bytes held for other apps cost no further memory.
     let _room = blog.room(150);
     assert!(blog.room_in(Fill::Ahead, 1).is_none() && blog.share(Digest::of(&[0; 50])).is_some());
 }
@@ -148,7 +148,7 @@ fn while_memory_is_short_nothing_more_is_held_and_what_is_held_is_shared() {
     assert!(!memory.is_short() && !memory.is_beyond(0) && shop.room(1).is_some());
 }
 
-/// Drops what it has, one after the other, and notes for whom.
+/// Drops its charges one after the other, and records the claims.
 struct Few(Mutex<(Vec<Charge>, Vec<Claim>)>);
 
 impl Relief for Arc<Few> {
@@ -180,7 +180,7 @@ fn what_can_be_done_without_is_dropped_for_what_is_loaded_and_never_another_apps
     assert_eq!((blog.usage().bytes, few.0.lock().1.clone()), (90, vec![Claim::Live; 3]));
     drop(charge);
     assert_eq!(shop.usage().bytes, 0);
-    // What is made already counts, too.
+    // A growing charge counts, too.
     let charge = shop.charge(Claim::Live);
     charge.add(101);
     assert!(shop.charge(Claim::Live).grow(1).is_err());
