@@ -1,28 +1,29 @@
-//! The default `Cache-Control`, where no rule of the site sets it.
+//! The default `Cache-Control`, unless a rule of the site sets the field.
 
 use super::fields::members;
 
-/// For a fingerprinted file: another content would have another name, so no client need ever ask again.
+/// For a fingerprinted file: different content would have a different name, so no client ever needs to revalidate.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
-/// For every other file and for the page of a single-page application: kept, but asked about before each use.
+/// For every other file and for the page of a single-page application: stored, but revalidated before each use.
 pub const REVALIDATE: &str = "public, max-age=0, must-revalidate";
-/// For a miss and an error: what is missing now may be there after the next switch, and a browser or a proxy that kept
-/// the answer would go on saying otherwise (RFC 9110 §15.5.5 makes 404 cacheable by itself).
+/// For a miss or an error: the content may exist after the next switch, and a browser or proxy with a stored response
+/// would keep answering with the error (RFC 9110 §15.5.5 makes 404 cacheable by default).
 pub const NEVER: &str = "no-store";
 
-/// The value for a file that was found under its own name.
+/// The value for a file found under its own name.
 #[must_use]
 pub fn default_cache_control(fingerprinted: bool) -> &'static str {
     if fingerprinted { IMMUTABLE } else { REVALIDATE }
 }
 
-/// Longest time, in seconds, that a rule of a site may have a page kept without asking: after it, a switch is seen.
+/// Longest lifetime, in seconds, that a site's rule may give a page without revalidation: a switch is visible
+/// afterwards.
 pub const PAGE_SECONDS_MAX: u64 = 3_600;
-/// The same for what stands in for something else: that may be there after the next switch.
+/// Longest lifetime of a stand-in: the real content may exist after the next switch.
 pub const STAND_IN_SECONDS_MAX: u64 = 60;
 
-/// Names that service workers have; a browser that keeps an old one keeps the whole old site. They count in
-/// every request; any other file is one where the request says so ([`is_service_worker`]).
+/// Usual names of service workers; a browser with an old service worker keeps the whole old site. The names count in
+/// every request; any other file counts if the request is for a service worker ([`is_service_worker`]).
 const SERVICE_WORKERS: [&str; 13] = [
     "firebase-messaging-sw.js",
     "flutter_service_worker.js",
@@ -39,20 +40,20 @@ const SERVICE_WORKERS: [&str; 13] = [
     "sw.mjs",
 ];
 
-/// The kind of an answer, which decides how long it may be cached.
+/// Cache class of a response, which decides its lifetime in caches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
-    /// A file under its own name: as long as its rule says.
+    /// A file under its own name: as long as its rule permits.
     File,
-    /// A page, or a file with a name of service workers.
+    /// A page, or a file with the name of a service worker.
     Page,
     /// A file that a browser requested as a service worker.
     ServiceWorker,
-    /// A page that answers for something else: of a single-page application, of an error, of a rewrite.
+    /// A page that stands in for other content: of a single-page application, of an error, of a rewrite.
     StandIn,
 }
 
-/// Whether the file at `path` is one that must not be kept for long, whatever a rule says without `force`.
+/// Returns true if the file at `path` must not be cached for long, whatever a rule without `force` says.
 #[must_use]
 pub fn is_page(path: &str, media_type: &[u8]) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -62,21 +63,21 @@ pub fn is_page(path: &str, media_type: &[u8]) -> bool {
     is_html || SERVICE_WORKERS.iter().any(|worker| name.eq_ignore_ascii_case(worker))
 }
 
-/// Whether a media type is one of JavaScript, as a service worker's is (MIME Sniffing §4.6).
+/// Returns true for a media type of JavaScript, including service workers (MIME Sniffing §4.6).
 #[must_use]
 pub fn is_script(media_type: &[u8]) -> bool {
     let essence = media_type.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
     essence.ends_with(b"javascript") || essence.ends_with(b"ecmascript")
 }
 
-/// Whether a request with this value of `Service-Worker` is for a service worker, whatever the file is called: browsers
-/// say `script` then (Service Workers, algorithm Update).
+/// Returns true if a request with the `Service-Worker` value is for a service worker, by any file name: browsers then
+/// send `script` (Service Workers, algorithm Update).
 #[must_use]
 pub fn is_service_worker(service_worker: Option<&[u8]>) -> bool {
     service_worker.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"script"))
 }
 
-/// The directives of a value of `Cache-Control`, in lower case, with their arguments (RFC 9111 §5.2).
+/// The directives of a `Cache-Control` value, in lower case, with their arguments (RFC 9111 §5.2).
 pub fn directives(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<&[u8]>)> {
     members(value).map(|directive| match directive.iter().position(|&byte| byte == b'=') {
         Some(at) => (directive.get(..at).unwrap_or_default().to_ascii_lowercase(), directive.get(at + 1..)),
@@ -84,8 +85,7 @@ pub fn directives(value: &[u8]) -> impl Iterator<Item = (Vec<u8>, Option<&[u8]>)
     })
 }
 
-/// The seconds of a directive, capped at the maximum (RFC 9111 §1.2.2); `None` where it has no
-/// number.
+/// The seconds of a directive, capped at the maximum (RFC 9111 §1.2.2); `None` without a number.
 #[must_use]
 pub fn seconds(argument: Option<&[u8]>) -> Option<u64> {
     let digits = str::from_utf8(argument?).ok()?.trim_matches('"');
@@ -93,14 +93,15 @@ pub fn seconds(argument: Option<&[u8]>) -> Option<u64> {
     is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
-/// Whether a value of `Cache-Control` lets nobody keep an answer for more than `seconds_max` without asking.
+/// Returns true if a `Cache-Control` value lets no cache keep a response for more than `seconds_max` without
+/// revalidation.
 #[must_use]
 pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
     let mut longest = None;
     for (name, argument) in directives(value) {
         match name.as_slice() {
             b"no-store" => return true,
-            // With an argument it is about some fields alone (RFC 9111 §5.2.2.4).
+            // With an argument the directive applies to some fields alone (RFC 9111 §5.2.2.4).
             b"no-cache" if argument.is_none() => return true,
             b"immutable" => return false,
             b"max-age" | b"s-maxage" | b"stale-while-revalidate" => {
@@ -109,11 +110,11 @@ pub fn is_short(value: &[u8], seconds_max: u64) -> bool {
             _ => {}
         }
     }
-    // Without a freshness lifetime a cache guesses one (RFC 9111 §4.2.2).
+    // Without a freshness lifetime a cache may use a heuristic one (RFC 9111 §4.2.2).
     longest.is_some_and(|longest| longest <= seconds_max)
 }
 
-/// Replaces the `value` of a rule that would have the answer cached for too long.
+/// Replaces the `value` of a rule with too long a lifetime.
 #[must_use]
 pub fn instead_of(value: &[u8], kept: Kept) -> Option<&'static str> {
     let seconds_max = match kept {

@@ -1,18 +1,18 @@
-//! Which visitors of an environment get the canary: by a hash of what tells a visitor apart, on every node the same.
+//! Selects the visitors of an environment that get the canary: by a hash of the visitor's id, equal on every node.
 //!
-//! A visitor has a number from 0 to 9,999, by a hash of the visitor's id and the canary's salt. Those below the share
-//! get the canary, so that a larger share takes nobody back, and another canary draws again. Nothing is remembered.
+//! A visitor has a number from 0 to 9,999, by a hash of the visitor's id and the canary's salt. Numbers below the share
+//! get the canary, so that a larger share takes no visitor back, and another canary draws again. No state is stored.
 
 use super::navigation;
 
-/// The cookie that the edge sets where the site names none.
+/// The cookie that the edge sets if the site names no cookie.
 pub const VISITOR_COOKIE: &str = "__Host-devanture-visitor";
-/// Characters of an id that the edge gives a visitor.
+/// Characters of a visitor id made by the edge.
 pub const VISITOR_CHARACTERS: usize = 16;
-/// Parts that visitors are divided into.
+/// Number of buckets of visitors.
 const PARTS: u64 = 10_000;
 
-/// Parts of a `User-Agent` by which crawlers, previews of chats and monitors name themselves, in lower case.
+/// Parts of a `User-Agent` by which crawlers, chat previews and monitors identify themselves, in lower case.
 const CRAWLERS: [&[u8]; 15] = [
     b"bot",
     b"crawl",
@@ -34,7 +34,7 @@ const CRAWLERS: [&[u8]; 15] = [
 /// The visitors that get the canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// The same for all steps of one canary, and different for each.
+    /// The same for all steps of one canary, and different between canaries.
     salt: u64,
     /// In per cent.
     share: u8,
@@ -47,14 +47,15 @@ impl Split {
         Self { salt: hash(0, salt.as_bytes()), share }
     }
 
-    /// Whether the visitor of that id gets the canary.
+    /// Returns true if the visitor of the id gets the canary.
     #[must_use]
     pub fn takes(&self, visitor: &[u8]) -> bool {
         hash(self.salt, visitor) % PARTS < u64::from(self.share) * (PARTS / 100)
     }
 }
 
-/// The same on every machine and in every release: FNV-1a, whose bits the last steps of MurmurHash3 then mix.
+/// A hash that is equal on every machine and in every release: FNV-1a, with bits mixed by the last steps of
+/// MurmurHash3.
 fn hash(salt: u64, bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325 ^ salt;
     for byte in bytes {
@@ -65,7 +66,7 @@ fn hash(salt: u64, bytes: &[u8]) -> u64 {
     hash ^ (hash >> 33)
 }
 
-/// The value of the cookie `name` in a line of `Cookie`; the first, where there are several.
+/// The value of the cookie `name` in a line of `Cookie`; the first of several.
 #[must_use]
 pub fn cookie<'c>(field: &'c [u8], name: &str) -> Option<&'c [u8]> {
     let mut rest = field;
@@ -79,10 +80,10 @@ pub fn cookie<'c>(field: &'c [u8], name: &str) -> Option<&'c [u8]> {
     }
 }
 
-/// What stands before the first semicolon, and what follows it, if there is one.
+/// The part before the first semicolon, and the part after, if any.
 ///
-/// Not at a comma: browsers send one that a page put into a value, and what follows it would be a cookie of any name,
-/// also of one that no page may set (RFC 6265 §5.4).
+/// A comma is no separator: browsers send a comma that a page put into a value, and the rest would become a cookie of
+/// any name, even of a name that no page may set (RFC 6265 §5.4).
 fn first_pair(field: &[u8]) -> (&[u8], Option<&[u8]>) {
     match semicolon(field).and_then(|place| Some((field.get(..place)?, field.get(place + 1..)?))) {
         Some((pair, rest)) => (pair, Some(rest)),
@@ -90,14 +91,15 @@ fn first_pair(field: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// The place of the first semicolon. Eight bytes are looked at together: every request of a visitor passes here.
+/// The position of the first semicolon. Compares eight bytes at once, since every request of a visitor runs the
+/// function.
 fn semicolon(field: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGHEST: u64 = ONES << 7;
     const SEMICOLONS: u64 = u64::from_ne_bytes([b';'; 8]);
     let (words, rest) = field.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
-        // The lowest bit is set for the first byte that is zero here.
+        // The lowest set bit marks the first zero byte.
         let differs = u64::from_le_bytes(*word) ^ SEMICOLONS;
         let found = differs.wrapping_sub(ONES) & !differs & HIGHEST;
         if found != 0 {
@@ -107,16 +109,16 @@ fn semicolon(field: &[u8]) -> Option<usize> {
     Some(words.len() * 8 + rest.iter().position(|byte| *byte == b';')?)
 }
 
-/// Whether the edge gave a visitor this id: anything else in its cookie counts as no cookie, and gets a new one.
+/// Returns true for an id made by the edge: any other value in the edge's cookie counts as no cookie, and is replaced.
 #[must_use]
 pub fn is_visitor(id: &[u8]) -> bool {
-    // Without an end before the last character: the bytes are looked at together.
+    // No early exit: the bytes are compared together.
     let is_hex = |byte: &u8| byte.is_ascii_digit() | (b'a'..=b'f').contains(byte);
     id.len() == VISITOR_CHARACTERS && id.iter().fold(true, |all, byte| all & is_hex(byte))
 }
 
-/// Whether a visitor is drawn by a request without the cookie: a browser that navigates, and no crawler. All else gets
-/// the live version, as it may keep no cookie.
+/// Returns true if a request without the cookie draws a visitor: a browser's navigation, not a crawler's. Other
+/// requests get the live version, since the client may store no cookie.
 #[must_use]
 pub fn is_drawn(mode: Option<&[u8]>, dest: Option<&[u8]>, accept: Option<&[u8]>, user_agent: Option<&[u8]>) -> bool {
     navigation::wants_page(mode, dest, accept) && user_agent.is_some_and(|agent| !is_crawler(agent))
@@ -221,7 +223,7 @@ mod tests {
         let navigate: Option<&[u8]> = Some(b"navigate");
         assert!(is_drawn(navigate, Some(b"document"), html, Some(firefox)));
         assert!(is_drawn(None, None, html, Some(firefox)));
-        // As tests of the team are driven.
+        // As driven by tests of a team.
         assert!(is_drawn(navigate, Some(b"document"), html, Some(b"Mozilla/5.0 HeadlessChrome/156.0.0.0")));
         assert!(!is_drawn(None, None, html, Some(googlebot)));
         assert!(!is_drawn(None, None, html, None));

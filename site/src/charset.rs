@@ -1,31 +1,31 @@
-//! Whether a file's bytes may be called UTF-8 in `Content-Type`: they are, and nothing in them says otherwise.
+//! Decides whether a file may be labelled UTF-8 in `Content-Type`: valid UTF-8 without a conflicting declaration.
 
-/// Bytes of a file that are searched for a declaration, as browsers do for HTML.
+/// Bytes of a file searched for a declaration, as browsers do for HTML.
 pub const HEAD_BYTES_MAX: usize = 1_024;
 
-/// Looks at a file that comes in pieces.
+/// Checks a file that arrives in pieces.
 #[derive(Debug, Clone)]
 pub struct Utf8Probe {
     declaration: Option<Declaration>,
     head: Vec<u8>,
-    /// The beginning of a character that the next piece ends.
+    /// The beginning of a character that the next piece completes.
     unfinished: Vec<u8>,
     is_utf8: bool,
 }
 
-/// Where a kind of file says its encoding.
+/// Form of the encoding declaration of a kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Declaration {
     /// `@charset "…";` as the very first bytes.
     Css,
-    /// `<meta charset=…>` or `<meta … content="…; charset=…">`, or as XML has it.
+    /// `<meta charset=…>` or `<meta … content="…; charset=…">`, or the form of XML.
     Html,
     /// `<?xml … encoding="…"?>`
     Xml,
 }
 
 impl Utf8Probe {
-    /// Begins with the file of this name, whose ending says where a declaration would be.
+    /// Begins a check of the file at `path`, whose ending selects the form of a declaration.
     #[must_use]
     pub fn new(path: &str) -> Self {
         let declaration = match super::media::extension(path).as_deref() {
@@ -63,19 +63,19 @@ impl Utf8Probe {
         if let Err(error) = str::from_utf8(rest) {
             match error.error_len() {
                 Some(_) => self.is_utf8 = false,
-                // The piece ends within a character, of which these at most three bytes are the beginning.
+                // The piece ends within a character, of which at most three bytes are here.
                 None => self.unfinished.extend_from_slice(rest.get(error.valid_up_to()..).unwrap_or_default()),
             }
         }
     }
 
-    /// Whether the rest of the file makes no difference any more.
+    /// Returns true if the rest of the file cannot change the result.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         !self.is_utf8
     }
 
-    /// Whether all of it is UTF-8 and no other encoding is declared.
+    /// Returns true if the whole file is UTF-8 and declares no other encoding.
     #[must_use]
     pub fn finish(self) -> bool {
         self.is_utf8 && self.unfinished.is_empty() && !self.declares_another()
@@ -93,7 +93,7 @@ impl Utf8Probe {
     }
 }
 
-/// Whether `bytes`, the whole file named `path`, are UTF-8 and declare nothing else.
+/// Returns true if `bytes`, the whole file at `path`, are UTF-8 and declare no other encoding.
 #[must_use]
 pub fn is_plain_utf8(path: &str, bytes: &[u8]) -> bool {
     let mut probe = Utf8Probe::new(path);
@@ -125,7 +125,7 @@ fn meta_charset(head: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// The name that `text` begins with, in quotes or not.
+/// The name at the start of `text`, quoted or not.
 fn name_at(text: &[u8]) -> &[u8] {
     let text = text.trim_ascii_start();
     let text = text.strip_prefix(b"\"").or_else(|| text.strip_prefix(b"'")).unwrap_or(text);

@@ -1,21 +1,20 @@
-//! Preconditions: whether the client has the answer already, or wants none (RFC 9110 §13).
+//! Preconditions: checks whether the client already has the response, or wants no response (RFC 9110 §13).
 //!
-//! They are looked at only where the answer without them would be a 200 (§13.2.1): never for a redirect, a 404 page or
-//! an error. The validators are those of the variant that was negotiated, so that a tag seen with one encoding says
-//! nothing about another.
+//! Preconditions apply only if the response without them would be a 200 (§13.2.1): never to a redirect, a 404 page or
+//! an error. The validators belong to the negotiated variant, so that a tag of one encoding says nothing about another.
 
 use super::date;
 use super::fields::trimmed;
 
-/// The validators of the chosen variant.
+/// The validators of the selected variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Validators<'a> {
-    /// Its strong entity tag, with its quotes.
+    /// The strong entity tag, with quotes.
     pub etag: &'a str,
     /// `Last-Modified`, in seconds since the epoch.
     pub last_modified: u64,
-    /// Whether that date alone stands for exactly these bytes (§8.8.2.2): it does for the unencoded file, whose bytes
-    /// change only by a switch that moves the date, and not for a variant, which may be remade in between.
+    /// Whether the date alone identifies exactly the same bytes (§8.8.2.2): true for the unencoded file, whose bytes
+    /// change only by a switch that moves the date, and false for a variant, which may be remade in between.
     pub date_is_strong: bool,
 }
 
@@ -30,26 +29,26 @@ pub struct Preconditions<'a> {
     pub if_modified_since: Option<&'a [u8]>,
     /// `If-Unmodified-Since`
     pub if_unmodified_since: Option<&'a [u8]>,
-    /// The time, in seconds since the epoch, that dates with two digits of a year are read by.
+    /// The time, in seconds since the epoch, for reading dates with a two-digit year.
     pub now_seconds: u64,
 }
 
 /// The result of the preconditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// 304: the client has it.
+    /// 304: the client has the representation.
     NotModified,
-    /// 412: what the client insists on does not hold.
+    /// 412: a required condition fails.
     PreconditionFailed,
-    /// Answer as if there were none.
+    /// Answer as without preconditions.
     Proceed,
 }
 
-/// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `is_read` says that the method is GET or HEAD.
+/// Evaluates the preconditions in the order of RFC 9110 §13.2.2; `is_read` is true for GET and HEAD.
 #[must_use]
 pub fn evaluate(is_read: bool, preconditions: &Preconditions<'_>, validators: &Validators<'_>) -> Outcome {
     let now = preconditions.now_seconds;
-    // Steps 1 and 2: If-Match, and only without it If-Unmodified-Since.
+    // Steps 1 and 2: If-Match, and only without If-Match the field If-Unmodified-Since.
     if let Some(tags) = preconditions.if_match {
         if !matches_any(tags, validators.etag, Comparison::Strong) {
             return Outcome::PreconditionFailed;
@@ -59,7 +58,7 @@ pub fn evaluate(is_read: bool, preconditions: &Preconditions<'_>, validators: &V
     {
         return Outcome::PreconditionFailed;
     }
-    // Steps 3 and 4: If-None-Match, and only without it If-Modified-Since, which only reads have.
+    // Steps 3 and 4: If-None-Match, and only without If-None-Match the field If-Modified-Since, for reads alone.
     if let Some(tags) = preconditions.if_none_match {
         if matches_any(tags, validators.etag, Comparison::Weak) {
             return if is_read { Outcome::NotModified } else { Outcome::PreconditionFailed };
@@ -73,32 +72,32 @@ pub fn evaluate(is_read: bool, preconditions: &Preconditions<'_>, validators: &V
     Outcome::Proceed
 }
 
-/// Whether `Range` is to be looked at: step 5 of RFC 9110 §13.2.2, and §13.1.5.
+/// Returns true if `Range` applies: step 5 of RFC 9110 §13.2.2, and §13.1.5.
 #[must_use]
 pub fn range_applies(if_range: Option<&[u8]>, validators: &Validators<'_>, now_seconds: u64) -> bool {
     let Some(value) = if_range.map(trimmed) else { return true };
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
-        // One tag, compared strongly: a weak one never applies.
+        // A single tag, compared strongly: a weak tag never applies.
         return value == validators.etag.as_bytes();
     }
-    // The very date, not an earlier or later one.
+    // The exact date, not an earlier or later one.
     let date = date::parse(value, now_seconds);
     validators.date_is_strong && date.is_some_and(|date| u64::try_from(date) == Ok(validators.last_modified))
 }
 
-/// The comparison of two tags (RFC 9110 §8.8.3.2).
+/// Comparison of two tags (RFC 9110 §8.8.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     /// Both strong, and equal.
     Strong,
-    /// Equal but for the mark of weakness.
+    /// Equal except for the weakness mark.
     Weak,
 }
 
-/// Whether a field's value names `etag`, which is strong and has its quotes, or is `*`.
+/// Returns true if a field's value lists the strong, quoted `etag`, or is `*`.
 #[must_use]
 pub fn matches_any(value: &[u8], etag: &str, comparison: Comparison) -> bool {
-    // Most send back the one tag that they were sent, which needs no reading.
+    // Most clients return the single tag that they received, which needs no parsing.
     value == etag.as_bytes()
         || trimmed(value) == b"*"
         || entity_tags(value)
@@ -108,13 +107,13 @@ pub fn matches_any(value: &[u8], etag: &str, comparison: Comparison) -> bool {
 /// One entity tag of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityTag<'a> {
-    /// Whether `W/` stands before it.
+    /// Whether prefixed by `W/`.
     pub is_weak: bool,
-    /// The rest, with its quotes.
+    /// The rest, with quotes.
     pub opaque: &'a [u8],
 }
 
-/// The well-formed tags of a list (RFC 9110 §8.8.3); what is malformed is passed over up to the next comma.
+/// The well-formed tags of a list (RFC 9110 §8.8.3); a malformed member is skipped up to the next comma.
 pub fn entity_tags(value: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     let mut rest = value;
     std::iter::from_fn(move || {
@@ -126,7 +125,7 @@ pub fn entity_tags(value: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
                 return None;
             }
             let (tag, after) = first_tag(rest);
-            // A comma may be part of a tag, so that the next member begins only after what was read as one.
+            // A tag may contain a comma, so the next member begins only after the parsed tag.
             let end = after.iter().position(|&byte| byte == b',').unwrap_or(after.len());
             let (junk, next) = after.split_at_checked(end).unwrap_or_default();
             rest = next;
@@ -139,7 +138,7 @@ pub fn entity_tags(value: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     })
 }
 
-/// The tag that `text` begins with, and what follows; without one nothing is taken, and of a malformed one all of it.
+/// The tag at the start of `text`, and the rest; without a tag nothing is consumed, and a malformed tag entirely.
 fn first_tag(text: &[u8]) -> (Option<EntityTag<'_>>, &[u8]) {
     let (is_weak, quoted) = match text {
         [b'W', b'/', quoted @ ..] => (true, quoted),
@@ -216,7 +215,7 @@ mod tests {
             (&["IM: W/\"ours\""],                         PreconditionFailed),
             (&["IM: ours"],                               PreconditionFailed),
             (&["IM: "],                                   PreconditionFailed),
-            // §13.1.4: If-Unmodified-Since, ignored beside If-Match or if it is no date.
+            // §13.1.4: If-Unmodified-Since, ignored beside If-Match or if no date.
             (&[&ius_before],                              PreconditionFailed),
             (&[&ius_exact],                               Proceed),
             (&[&ius_850],                                 Proceed),
@@ -247,7 +246,7 @@ mod tests {
             (&["INM: \"ours-gzip\""],                     Proceed),
             (&["INM: \"x\", *"],                          Proceed),     // `*` stands alone
             (&["INM: "],                                  Proceed),
-            // §13.1.3: If-Modified-Since, ignored beside If-None-Match or if it is no date.
+            // §13.1.3: If-Modified-Since, ignored beside If-None-Match or if no date.
             (&[&ims_before],                              Proceed),
             (&[&ims_exact],                               NotModified),
             (&[&ims_850],                                 NotModified),

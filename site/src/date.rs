@@ -1,7 +1,7 @@
-//! Dates of HTTP (RFC 9110 §5.6.7): three forms in, one form out.
+//! HTTP dates (RFC 9110 §5.6.7): parses three forms, and writes one.
 //!
-//! The crate `httpdate` is not used for reading: it knows no year before 1970, no leap second, and guesses the century
-//! of the RFC 850 form without knowing the time.
+//! The crate `httpdate` is not used for parsing: the crate knows no year before 1970 and no leap second, and guesses
+//! the century of the RFC 850 form without the current time.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ const MONTHS: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 /// Beginning with the weekday of 1970-01-01.
 const WEEKDAYS: [&[u8]; 7] = [b"Thursday", b"Friday", b"Saturday", b"Sunday", b"Monday", b"Tuesday", b"Wednesday"];
-/// The last second of the year 9999, which is the last that the form can write.
+/// The last second of the year 9999, the last in the written form.
 const SECONDS_MAX: u64 = 253_402_300_799;
 
 /// A date in the form of `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -18,7 +18,7 @@ const SECONDS_MAX: u64 = 253_402_300_799;
 pub struct ImfFixdate([u8; 29]);
 
 impl ImfFixdate {
-    /// The date of a second since the epoch; one after the year 9999 becomes the last that can be written.
+    /// The date of a second since the epoch; a second after the year 9999 becomes the last valid one.
     #[must_use]
     pub fn from_seconds(seconds: u64) -> Self {
         let seconds = seconds.min(SECONDS_MAX);
@@ -26,7 +26,7 @@ impl ImfFixdate {
         let civil = Civil::from_days(i64::try_from(days).unwrap_or_default());
         let weekday = usize::try_from(days % 7).ok().and_then(|place| WEEKDAYS.get(place));
         let month = usize::try_from(civil.month).ok().and_then(|number| MONTHS.get(number.checked_sub(1)?));
-        // Both are always found; what stands for neither is never written.
+        // Both are always found; the fallbacks are never written.
         let [w0, w1, w2] = weekday.and_then(|name| name.first_chunk()).unwrap_or(b"   ");
         let [m0, m1, m2] = month.copied().unwrap_or(b"   ");
         let [d1, d0] = two_digits(u64::from(civil.day));
@@ -41,10 +41,10 @@ impl ImfFixdate {
         ])
     }
 
-    /// As it stands in a field.
+    /// The date as a field value.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        // It is ASCII throughout.
+        // Always ASCII.
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -61,10 +61,10 @@ impl fmt::Debug for ImfFixdate {
     }
 }
 
-/// Reads a date in any of the three forms, as seconds since the epoch, which before it are negative.
+/// Parses a date in any of the three forms, as seconds since the epoch, negative before the epoch.
 ///
-/// `now` settles the century of the RFC 850 form. A weekday that is not the date's own makes the date invalid
-/// (RFC 5322 §3.3, which RFC 9110 §5.6.7 refers to).
+/// `now` determines the century of the RFC 850 form. A weekday that does not match the date makes the date invalid (RFC
+/// 5322 §3.3, referenced by RFC 9110 §5.6.7).
 #[must_use]
 pub fn parse(value: &[u8], now_seconds: u64) -> Option<i64> {
     let mut text = Text(super::fields::trimmed(value));
@@ -130,7 +130,7 @@ fn asctime_date<'a>(text: &mut Text<'a>) -> Option<(&'a [u8], Civil, i64)> {
     Some((weekday, Civil { year, month, day }, second))
 }
 
-/// The latest year with these two digits in which the date is not more than 50 years after now (RFC 9110 §5.6.7).
+/// The latest year with the two digits in which the date is at most 50 years in the future (RFC 9110 §5.6.7).
 fn latest_year(year_of_century: i64, month: u32, day: u32, second: i64, now_seconds: u64) -> i64 {
     let now_seconds = now_seconds.min(SECONDS_MAX).cast_signed();
     let now = Civil::from_days(now_seconds.div_euclid(SECONDS_PER_DAY.cast_signed()));
@@ -150,7 +150,7 @@ struct Civil {
 }
 
 impl Civil {
-    /// From days since 1970-01-01, by years that begin in March, so that the leap day is the last one.
+    /// From days since 1970-01-01, by years that begin in March, so that the leap day is the last day.
     fn from_days(days: i64) -> Self {
         let days = days + 719_468;
         let era = days.div_euclid(146_097);
@@ -167,7 +167,7 @@ impl Civil {
         }
     }
 
-    /// Days since 1970-01-01; `None` if there is no such day.
+    /// Days since 1970-01-01; `None` for an invalid day.
     fn to_days(self) -> Option<i64> {
         let is_leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
         let days_in_month = match self.month {
@@ -216,7 +216,7 @@ impl<'a> Text<'a> {
         (1..).zip(MONTHS).find(|(_, month)| month.as_slice() == name).map(|(number, _)| number)
     }
 
-    /// Seconds since midnight; a leap second counts as the next one.
+    /// Seconds since midnight; a leap second counts as the next second.
     fn time_of_day(&mut self) -> Option<i64> {
         let hour = self.number(2)?;
         self.skip(b":")?;
@@ -259,12 +259,12 @@ mod tests {
             ("Mon, 01 Jan 0001 00:00:00 GMT",       Some(-62_135_596_800)),
             ("Fri, 31 Dec 9999 23:59:59 GMT",       Some(253_402_300_799)),
             ("  Sun, 06 Nov 1994 08:49:37 GMT\t",   Some(784_111_777)),   // §5.5: white space around a value
-            // Two digits of a year: at most 50 years ahead, else the past.
+            // Two-digit years: at most 50 years ahead, else in the past.
             ("Wednesday, 15-Jan-76 00:00:00 GMT",   Some(3_346_272_000)), // 2076, 50 years to the second
             ("Thursday, 15-Jan-76 00:00:01 GMT",    Some(190_512_001)),   // 1976
             ("Friday, 31-Dec-99 00:00:00 GMT",      Some(946_598_400)),   // 1999
             ("Monday, 01-Jan-24 00:00:00 GMT",      Some(1_704_067_200)),
-            // None of the forms.
+            // Invalid forms.
             ("Mon, 06 Nov 1994 08:49:37 GMT",       None),                // that was a Sunday
             ("sun, 06 Nov 1994 08:49:37 GMT",       None),                // case counts
             ("Sun, 06 Nov 1994 08:49:37 gmt",       None),

@@ -1,4 +1,4 @@
-//! The paths of a version that lead straight to a file, as they are sent: for these, nothing need be taken apart.
+//! Paths of a version that lead directly to a file, as sent, without parsing.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use super::name_table::{NameTable, Span};
 use super::resolve::{PathIndex, Resolution, addresses, resolve};
 use super::target::{Target, normalise};
 
-/// Paths that are normal as they stand and are neither redirected nor missing, each with its file: what
-/// [`normalise`] and [`resolve`] say of most requests, found by one look.
+/// Normal paths that are neither redirected nor missing, each with its file: the results of [`normalise`] and
+/// [`resolve`] for most requests, by a single lookup.
 #[derive(Debug, Default)]
 pub struct FastPaths {
-    /// That of the index.
+    /// The text of the index.
     text: Arc<str>,
     files: NameTable<u32>,
 }
 
 impl FastPaths {
-    /// Those that lead to the files at `paths`, which are those of `index`.
+    /// The fast paths of the files at `paths`, the files of `index`.
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p BundlePath>, index: &PathIndex, handling: HtmlHandling) -> Self {
         let straight = |path: &str| match (normalise(path, path.len()), resolve(index, handling, path)) {
             (Target::Normal(normal), Resolution::File(number)) if normal == path => Some(number),
@@ -34,14 +34,14 @@ impl FastPaths {
                     files.change(&text, (address.as_str(), span), number, |_| {});
                 }
             }
-            // It lies in the text after a slash, as the index has it.
+            // The text has the path after a slash, as in the index.
             begin += path.as_str().len() + 1;
         }
         files.shrink();
         Self { text, files }
     }
 
-    /// The number of the file that `path`, as it was sent, leads to; `None` where the full look-up has to decide.
+    /// The number of the file of `path`, as sent; `None` if a full lookup must decide.
     #[inline]
     #[must_use]
     pub fn file(&self, path: &str) -> Option<u32> {
@@ -55,8 +55,8 @@ impl HeapBytes for FastPaths {
     }
 }
 
-/// Where an address of the file at `path` lies in the text that has `path`, after a slash, at `begin`: it begins there,
-/// but for a slash at its end.
+/// The span of an address of the file at `path` in the text, which has `path` after a slash at `begin`: the address
+/// starts there, and may end with a further slash.
 fn span_of(address: &str, path: &BundlePath, begin: usize) -> Option<Span> {
     let is_in = |name: &str| name.strip_prefix('/').is_some_and(|name| path.as_str().starts_with(name));
     match address.strip_suffix('/') {
@@ -80,7 +80,7 @@ mod tests {
         HtmlHandling::ForceTrailingSlash,
     ];
 
-    /// The result of the full look-up of a path that is sent in normal form.
+    /// The result of the full lookup of a path sent in normal form.
     fn thought(index: &PathIndex, handling: HtmlHandling, path: &str) -> Option<u32> {
         let Target::Normal(normal) = normalise(path, 1_000) else { return None };
         match resolve(index, handling, &normal) {
@@ -115,7 +115,7 @@ mod tests {
                 let straight = FastPaths::new(&paths, &index, handling);
                 let own = paths.iter().flat_map(|path| addresses(path.as_str()));
                 for path in own.chain([generated.clone()]) {
-                    // A path that names no file takes more to decide.
+                    // A path without a file needs the full lookup.
                     let file = straight.file(&path);
                     prop_assert!(file.is_none() || file == thought(&index, handling, &path), "{:?} {}", handling, path);
                 }

@@ -1,8 +1,8 @@
-//! Field values as RFC 9110 §5 has them: lines put together, lists taken apart.
+//! Field values of RFC 9110 §5: joining lines, splitting lists.
 
 use std::borrow::Cow;
 
-/// Puts the lines of one field together, in their order (RFC 9110 §5.3); one line alone is borrowed.
+/// Joins the lines of one field, in their order (RFC 9110 §5.3); a single line is borrowed.
 #[inline]
 #[must_use]
 pub fn joined<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Cow<'a, [u8]>> {
@@ -17,7 +17,7 @@ pub fn joined<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Cow<'a, [
     Some(Cow::Owned(whole))
 }
 
-/// The members of a list whose members hold no quoted text; empty ones are passed over (RFC 9110 §5.6.1.2).
+/// The members of a list without quoted text; empty members are skipped (RFC 9110 §5.6.1.2).
 pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trimmed).filter(|member| !member.is_empty())
 }

@@ -1,17 +1,16 @@
 //! The meaning of a request to a version, as pure functions: no I/O, no clock, no async, and in the common case no
 //! allocation.
 //!
-//! A request's path goes through [`target`] to its one normal form, and through [`resolve`] to a file of the version or
-//! to a redirect; [`fast_paths`] holds what both say of the paths that are asked for most. [`negotiate`] then picks the
-//! variant, [`conditional`] decides whether the client has it already, and [`range`] which part of it is wanted. What a
-//! file's name says is in [`media`], [`well_known`] and [`fingerprint`], what its bytes say about their encoding in
-//! [`charset`]; these four run when a version is loaded. Time comes in as seconds since the epoch. What the site itself
-//! says about its paths, beyond its files, is in [`rules`]. [`decide`](mod@decide) is the order of these questions, for
-//! both programs; [`answers`] explains it to the command line, which has no loaded version.
+//! [`target`] brings a request's path to its normal form, and [`resolve`] maps the normal form to a file of the version
+//! or to a redirect; [`fast_paths`] caches both for the most frequent paths. [`negotiate`] then selects the variant,
+//! [`conditional`] decides whether the client has the variant already, and [`range`] selects the requested part.
+//! [`media`], [`well_known`] and [`fingerprint`] read a file's name, and [`charset`] the encoding of its bytes; these
+//! four run when a version is loaded. Time is passed in as seconds since the epoch. [`rules`] holds the site's own
+//! settings for its paths, beyond its files. [`decide`](mod@decide) fixes the order of these steps, for both programs;
+//! [`answers`] explains the order to the command line, which has no loaded version.
 //!
-//! Values of header fields come in as bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a
-//! malformed part must not hide a well-formed one beside it. A field that came in several lines is put together by
-//! [`fields::joined`] first.
+//! Values of header fields are bytes, since a field may carry bytes that are not ASCII (RFC 9110 §5.5) and a malformed
+//! part must not hide a well-formed part. A field in several lines is first joined by [`fields::joined`].
 
 pub mod answers;
 pub mod cache;

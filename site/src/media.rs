@@ -1,32 +1,32 @@
-//! Media types: what a file's name says about its bytes, and whether they are worth compressing.
+//! Media types by file name, and whether a type is worth compressing.
 //!
-//! `mime_guess` knows most names; [`corrected`] stands before it with what it lacks or has otherwise than browsers and
-//! the registry of media types have it today.
+//! `mime_guess` knows most names; [`corrected`] comes first, with types that `mime_guess` lacks or has differently from
+//! today's browsers and media type registry.
 
 use std::borrow::Cow;
 
 pub use crate::fingerprint::extension;
 use crate::well_known;
 
-/// For a file whose name says nothing; with `nosniff` a browser offers to save it.
+/// For a file of unknown type; with `nosniff` a browser offers to save the file.
 pub const UNKNOWN: &str = "application/octet-stream";
 
 /// The value of `Content-Type` for the file at `path`.
 ///
-/// `is_utf8` says that the bytes are UTF-8 and declare nothing else, as `charset` finds out.
+/// `is_utf8` is true if the bytes are UTF-8 without a conflicting declaration, as determined by `charset`.
 #[must_use]
 pub fn content_type(path: &str, is_utf8: bool) -> Cow<'static, str> {
     with_charset(media_type(path, is_utf8), is_utf8)
 }
 
-/// Whether a file is a page that browsers ask for as a document, by its media type or else by its name.
+/// Returns true if a file is a page that browsers request as a document, by its media type or else by its name.
 #[must_use]
 pub fn is_html(path: &str, media_type: Option<&str>) -> bool {
     let media_type = media_type.map_or_else(|| content_type(path, false), Cow::Borrowed);
     media_type.trim_start().to_ascii_lowercase().starts_with("text/html")
 }
 
-/// Adds `charset=utf-8` to a media type of text, if the bytes are UTF-8 and it has no parameter yet.
+/// Adds `charset=utf-8` to a text media type without parameters, if the bytes are UTF-8.
 #[must_use]
 pub fn with_charset<'t>(media_type: impl Into<Cow<'t, str>>, is_utf8: bool) -> Cow<'t, str> {
     let media_type = media_type.into();
@@ -37,9 +37,9 @@ pub fn with_charset<'t>(media_type: impl Into<Cow<'t, str>>, is_utf8: bool) -> C
     }
 }
 
-/// Whether bytes of this type are worth a try: text, code, and media that is not compressed by itself.
+/// Returns true if bytes of the type are worth compressing: text, code, and media without compression of its own.
 ///
-/// Bytes of an unknown type are tried, since what does not become smaller is not kept.
+/// Bytes of an unknown type are tried, since a result that is not smaller is discarded.
 #[must_use]
 pub fn is_compressible(content_type: &str) -> bool {
     let essence = essence(content_type);
@@ -102,10 +102,12 @@ fn media_type(path: &str, is_utf8: bool) -> &'static str {
 /// Types that `mime_guess` lacks or has wrong.
 fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
     Some(match extension {
-        // RFC 9239: `text/javascript` is the one type of JavaScript, modules included; browsers take no other for one.
+        // RFC 9239: `text/javascript` is the only type of JavaScript, modules included; browsers accept no other type
+        // for modules.
         "cjs" | "js" | "mjs" => "text/javascript",
-        // `.ts` and `.mts` are also streams of video, which are never UTF-8: each packet begins with binary fields. As
-        // TypeScript has no registered type and no browser runs it, it is plain text, as it is at unpkg and GitHub.
+        // `.ts` and `.mts` are also video streams, which are never UTF-8: each packet begins with binary fields. As
+        // TypeScript has no registered type and no browser runs TypeScript, the type is plain text, as at unpkg and
+        // GitHub.
         "mts" | "ts" if is_utf8 => "text/plain",
         "mts" | "ts" => "video/mp2t",
         "cts" | "svelte" | "tsx" | "vue" => "text/plain",
@@ -119,7 +121,7 @@ fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
         "toml" => "application/toml",
         "yaml" | "yml" => "application/yaml",
         "mdx" => "text/markdown",
-        // Sources that are read here and not run.
+        // Sources for reading, not for running.
         "astro" | "diff" | "frag" | "ftl" | "glsl" | "go" | "graphql" | "ini" | "java" | "kt" | "lock" | "patch"
         | "php" | "proto" | "py" | "rb" | "rs" | "rst" | "sha256" | "sha512" | "swift" | "vert" | "wat" => "text/plain",
         "wgsl" => "text/wgsl",
@@ -140,7 +142,7 @@ fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
         "stl" => "model/stl",
         "usda" => "model/vnd.usda",
         "usdz" => "model/vnd.usdz+zip",
-        // One that unpacks is served as the SVG that is in it: see `precompressed`.
+        // An unpackable file is served as the SVG inside: see `precompressed`.
         "svgz" | "tgz" => "application/gzip",
         "zst" => "application/zstd",
         "rpm" => "application/x-rpm",
@@ -152,7 +154,7 @@ fn corrected(extension: &str, is_utf8: bool) -> Option<&'static str> {
     })
 }
 
-/// Types that `mime_guess` lacks or has wrong, of data, of segments of streams, and of packages of applications.
+/// Types that `mime_guess` lacks or has wrong, of data, of stream segments, and of application packages.
 fn data_and_packages(extension: &str) -> Option<&'static str> {
     Some(match extension {
         // RFC 8949 §9.5, RFC 7519 §10.3.1.
@@ -170,7 +172,7 @@ fn data_and_packages(extension: &str) -> Option<&'static str> {
         "gpkg" => "application/geopackage+sqlite3",
         "mvt" => "application/vnd.mapbox-vector-tile",
         "pmtiles" => "application/vnd.pmtiles",
-        // Without a type of its own: the stores of applications take it as this.
+        // Without a registered type: application stores accept the unknown type.
         "aab" => UNKNOWN,
         "appinstaller" => "application/appinstaller",
         "msix" => "application/msix",
@@ -178,15 +180,15 @@ fn data_and_packages(extension: &str) -> Option<&'static str> {
         "mobileconfig" => "application/x-apple-aspen-config",
         "pkpass" => "application/vnd.apple.pkpass",
         "pkpasses" => "application/vnd.apple.pkpasses",
-        // Browsers take a signed exchange with its version alone.
+        // Browsers accept a signed exchange only with its version.
         "sxg" => "application/signed-exchange;v=b3",
         "wbn" => "application/webbundle",
         _ => return None,
     })
 }
 
-/// Whether the registry gives the type a parameter `charset`: text has it, and XML (RFC 7303); JSON has not (RFC 8259
-/// §11).
+/// Returns true if the registered type has a parameter `charset`: true for text and XML (RFC 7303), false for JSON (RFC
+/// 8259 §11).
 fn has_charset(media_type: &str) -> bool {
     let essence = essence(media_type);
     essence.starts_with("text/")

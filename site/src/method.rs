@@ -1,4 +1,4 @@
-//! Methods that files answer (RFC 9110 §9).
+//! Methods of files (RFC 9110 §9).
 
 /// The value of `Allow` for a file (RFC 9110 §10.2.1).
 pub const ALLOW: &str = "GET, HEAD, OPTIONS";
@@ -8,17 +8,17 @@ pub const ALLOW: &str = "GET, HEAD, OPTIONS";
 pub enum Method {
     /// `GET`.
     Get,
-    /// `HEAD`: exactly `GET`'s head, without its body (RFC 9110 §9.3.2).
+    /// `HEAD`: exactly the head of `GET`, without a body (RFC 9110 §9.3.2).
     Head,
-    /// A method that somebody defined and that files do not have: 405 with [`ALLOW`] (RFC 9110 §15.5.6).
+    /// A registered method that files do not support: 405 with [`ALLOW`] (RFC 9110 §15.5.6).
     NotAllowed,
-    /// A method that nobody defined: 501 (RFC 9110 §15.6.2).
+    /// An unregistered method: 501 (RFC 9110 §15.6.2).
     NotImplemented,
     /// `OPTIONS`.
     Options,
 }
 
-/// The IANA registry of methods but for the three that files answer, in its order; `PRI` is no method of a request.
+/// The IANA registry of methods without the three methods of files, in its order; `PRI` is no request method.
 const REGISTERED: &[&str] = &[
     "ACL",
     "BASELINE-CONTROL",
@@ -59,7 +59,7 @@ const REGISTERED: &[&str] = &[
 ];
 
 impl Method {
-    /// Takes the name as it stands in the request; names tell upper case from lower (RFC 9110 §9.1).
+    /// Parses the name as sent; names are case-sensitive (RFC 9110 §9.1).
     #[must_use]
     pub fn of(name: &str) -> Self {
         match name {
@@ -71,7 +71,7 @@ impl Method {
         }
     }
 
-    /// Whether the preconditions of a read apply (RFC 9110 §13.2.2).
+    /// Returns true if the preconditions of a read apply (RFC 9110 §13.2.2).
     #[must_use]
     pub fn is_read(self) -> bool {
         matches!(self, Self::Get | Self::Head)

@@ -1,5 +1,5 @@
-//! A table that finds what belongs to a name, whose names lie in one text that it is given: a version may have several
-//! hundred thousand names, and each as a string of its own would take more than all else about it.
+//! A hash table by name, with all names in one shared text: a version may have several hundred thousand names, and
+//! separate strings would take more memory than all other data of the version.
 
 use std::hash::{BuildHasher as _, Hasher as _};
 
@@ -7,12 +7,12 @@ use devanture_config::heap::allocated;
 
 /// Set in the length of a name that has a slash after its text.
 const SLASHED: u32 = 1 << 31;
-/// Slots for each entry, at least: few names then meet another one.
+/// Minimum slots for each entry, so that collisions are few.
 const SLOTS_BY_ENTRY: usize = 2;
-/// Fewest slots.
+/// Minimum slots.
 const SLOTS_MIN: usize = 4;
 
-/// Where a name lies in the text.
+/// The span of a name in the text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     begin: u32,
@@ -20,13 +20,13 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    /// The `length` bytes of the text from `begin` on; `None` beyond what fits.
+    /// The `length` bytes of the text from `begin` on; `None` if out of range for the type.
     pub(crate) fn new(begin: usize, length: usize) -> Option<Self> {
         let length = u32::try_from(length).ok().filter(|length| *length < SLASHED)?;
         Some(Self { begin: u32::try_from(begin).ok()?, length })
     }
 
-    /// The same with a slash after it, which does not lie in the text.
+    /// The span with a slash appended, which is not in the text.
     pub(crate) const fn slashed(self) -> Self {
         Self { begin: self.begin, length: self.length | SLASHED }
     }
@@ -46,20 +46,20 @@ impl Span {
     }
 }
 
-/// The way to an entry.
+/// A reference to an entry.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    /// The place of the entry and one; 0 where there is none.
+    /// The index of the entry plus one; 0 for an empty slot.
     number: u32,
-    /// A part of the hash of its name: a name that is not there is compared with hardly any other.
+    /// A part of the name's hash: an absent name is compared with hardly any entry.
     tag: u32,
 }
 
-/// The table. All its methods are given the text in which the names lie.
+/// The table. All methods take the text that contains the names.
 #[derive(Debug, Clone)]
 pub(crate) struct NameTable<V> {
     entries: Vec<(Span, V)>,
-    /// By the hash of a name, and the slots after it.
+    /// By the hash of a name, with linear probing.
     slots: Box<[Slot]>,
     hashes: foldhash::fast::RandomState,
 }
@@ -71,14 +71,14 @@ impl<V> Default for NameTable<V> {
 }
 
 impl<V: Copy> NameTable<V> {
-    /// What belongs to `name`.
+    /// The value of `name`.
     #[inline]
     pub(crate) fn get(&self, text: &str, name: &str) -> Option<V> {
         let entry = self.entries.get(self.find(text, name).ok()?)?;
         Some(entry.1)
     }
 
-    /// Changes what belongs to `name`, which lies at `span`; it is `new` at first.
+    /// Changes the value of `name`, which lies at `span`; initially `new`.
     pub(crate) fn change(&mut self, text: &str, (name, span): (&str, Span), new: V, change: impl FnOnce(&mut V)) {
         if self.slots.len() < self.entries.len().saturating_add(1).saturating_mul(SLOTS_BY_ENTRY) {
             self.grow(text);
@@ -100,18 +100,18 @@ impl<V: Copy> NameTable<V> {
         }
     }
 
-    /// Gives back what was taken for more names.
+    /// Releases spare capacity.
     pub(crate) fn shrink(&mut self) {
         self.entries.shrink_to_fit();
     }
 
-    /// Bytes of its memory, without the text.
+    /// Bytes of heap memory, without the text.
     pub(crate) fn heap_bytes(&self) -> usize {
         let entries = self.entries.capacity().saturating_mul(size_of::<(Span, V)>());
         allocated(entries).saturating_add(allocated(size_of_val::<[Slot]>(&self.slots)))
     }
 
-    /// The place of the entry of a name, else the slot that it would get.
+    /// The index of a name's entry, else the slot for a new entry.
     #[inline]
     fn find(&self, text: &str, name: &str) -> Result<usize, Option<usize>> {
         // A power of two.
@@ -132,11 +132,11 @@ impl<V: Copy> NameTable<V> {
         Err(None)
     }
 
-    /// The first slot of a name, beyond the number of slots, and its tag.
+    /// The first slot of a name, not yet reduced to the number of slots, and its tag.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "they are parts of a hash")]
     fn hash(&self, name: &[u8]) -> (usize, u32) {
-        // Not as a slice is hashed: its length goes into the hash by itself.
+        // Not hashed as a slice, which would hash the length, too.
         let mut hasher = self.hashes.build_hasher();
         hasher.write(name);
         let hash = hasher.finish();
@@ -178,7 +178,7 @@ mod tests {
         fn it_finds_what_a_map_finds(names in proptest::collection::vec("[ab/]{0,4}", 0..200), other in "[ab/]{0,5}") {
             let (mut text, mut spans) = (String::new(), Vec::new());
             for name in &names {
-                // Of those with a slash at their end, that lies not in the text.
+                // A slash at the end of a name is not in the text.
                 let (bare, is_slashed) = name.strip_suffix('/').map_or((name.as_str(), false), |bare| (bare, true));
                 let span = Span::new(text.len(), bare.len()).unwrap();
                 spans.push(if is_slashed { span.slashed() } else { span });

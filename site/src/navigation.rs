@@ -1,12 +1,12 @@
-//! The purpose of a request: a navigation, the page of an application, or a script, style, image or data.
+//! Purpose of a request: a navigation, the page of an application, or a script, style, image or data.
 
 use super::fields::{members, trimmed};
 
-/// Whether a request is a navigation: a person is about to see what answers it, such as a page for an error.
+/// Returns true if a request is a navigation: a person is about to see the response, such as an error page.
 ///
-/// A browser says it by itself: `Sec-Fetch-Mode: navigate` (Fetch Metadata §2.3), unless the navigation fills an
-/// `<object>` or `<embed>`, which ask for media. Who does not send that field asks for a page only by naming
-/// `text/html` or `application/xhtml+xml` in `Accept`; `*/*` alone is what a script or curl sends.
+/// A browser sends `Sec-Fetch-Mode: navigate` (Fetch Metadata §2.3), unless the navigation fills an `<object>` or
+/// `<embed>`, which request media. A client without the field requests a page only by `text/html` or
+/// `application/xhtml+xml` in `Accept`; `*/*` alone is sent by scripts and curl.
 #[must_use]
 pub fn wants_page(sec_fetch_mode: Option<&[u8]>, sec_fetch_dest: Option<&[u8]>, accept: Option<&[u8]>) -> bool {
     match (sec_fetch_mode.map(trimmed), sec_fetch_dest.map(trimmed)) {
@@ -16,24 +16,24 @@ pub fn wants_page(sec_fetch_mode: Option<&[u8]>, sec_fetch_dest: Option<&[u8]>, 
     }
 }
 
-/// Whether the page of a single-page application may answer `path`, which is no file. The same for `not_found` and for
-/// a rewrite of every path.
+/// Returns true if the page of a single-page application may answer `path`, which has no file. The rule is shared by
+/// `not_found` and by a rewrite of every path.
 ///
-/// A request that shows by itself that it is for a script, style, image, font or data gets 404: HTML in its place
-/// breaks in ways that are hard to find. The signs are Fetch Metadata, an `Accept` with neither HTML nor `*/*`, and a
-/// name with the ending of an asset. A request without any of them is for a deep link, which previews in chats,
-/// monitors and curl follow with `Accept: */*` or with none.
+/// A request that is evidently for a script, style, image, font or data gets 404: HTML in its place breaks pages in
+/// ways that are hard to find. The evidence is Fetch Metadata, an `Accept` with neither HTML nor `*/*`, and a name with
+/// the ending of an asset. A request without evidence is for a deep link, which chat previews, monitors and curl follow
+/// with `Accept: */*` or without `Accept`.
 #[must_use]
 pub fn may_have_shell(mode: Option<&[u8]>, dest: Option<&[u8]>, accept: Option<&[u8]>, path: &str) -> bool {
     let wants_page = wants_page(mode, dest, accept);
     if wants_page || mode.is_some() || dest.is_some() {
-        // A script may ask for a part of a page, and then says so.
+        // A script may request a part of a page, and then names HTML.
         return wants_page || (dest == Some(b"empty".as_slice()) && accept.is_some_and(lists_html));
     }
     accept.is_none_or(takes_anything) && !names_an_asset(path)
 }
 
-/// Whether an `Accept` takes whatever comes (RFC 9110 §12.5.1).
+/// Returns true if an `Accept` takes any type (RFC 9110 §12.5.1).
 #[must_use]
 pub fn takes_anything(accept: &[u8]) -> bool {
     members(accept).any(|member| {
@@ -42,7 +42,7 @@ pub fn takes_anything(accept: &[u8]) -> bool {
     })
 }
 
-/// Endings of what pages are made with; a page is never meant by such a name.
+/// Endings of resources of pages; a name with such an ending is never a page.
 const ASSETS: [&str; 34] = [
     "avif",
     "cjs",
@@ -80,7 +80,7 @@ const ASSETS: [&str; 34] = [
     "zip",
 ];
 
-/// Whether a path names something that a page is made with, by the ending of its last segment.
+/// Returns true if a path names a resource of a page, by the ending of its last segment.
 #[must_use]
 pub fn names_an_asset(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -91,7 +91,7 @@ fn is_page(dest: &[u8]) -> bool {
     matches!(dest, b"document" | b"iframe" | b"frame" | b"fencedframe")
 }
 
-/// Whether an `Accept` names HTML.
+/// Returns true if an `Accept` names HTML.
 #[must_use]
 pub fn lists_html(accept: &[u8]) -> bool {
     members(accept).any(|member| {

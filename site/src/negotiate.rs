@@ -7,7 +7,7 @@ use super::fields::{members, trimmed};
 /// The content coding of a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Coding {
-    /// Not at all.
+    /// No coding.
     Identity,
     /// gzip (RFC 1952).
     Gzip,
@@ -22,12 +22,12 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// All that any client may be sent, in the order in which they are declared.
+    /// All codings for clients without a dictionary, in the order of declaration.
     pub const ALL: [Self; 4] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Br];
-    /// All of them, in the same order.
+    /// All codings, in the same order.
     const NAMED: [Self; 6] = [Self::Identity, Self::Gzip, Self::Zstd, Self::Br, Self::Dcb, Self::Dcz];
 
-    /// Its name in `Content-Encoding`.
+    /// The name in `Content-Encoding`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl Coding {
         }
     }
 
-    /// The ending of a file that holds it; identity has none.
+    /// The file ending of the coding; identity has an empty ending.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Coding {
         }
     }
 
-    /// The path of the file that the one at `path` is an encoding of, as its name says; none for a file of its own.
+    /// The path of the plain file that the file at `path` encodes, by its name; `None` for a plain file.
     #[must_use]
     pub fn plain_path(path: &str) -> Option<&str> {
         let (plain, ending) = path.rsplit_once('.')?;
@@ -61,9 +61,9 @@ impl Coding {
         is_coding.then_some(plain)
     }
 
-    /// The coding of this name, in any case; `x-gzip` is an old name of gzip (RFC 9110 §8.4.1.3).
+    /// The coding of a name, in any case; `x-gzip` is an old name of gzip (RFC 9110 §8.4.1.3).
     fn named(name: &[u8]) -> Option<Self> {
-        // As browsers write them.
+        // As browsers write the names.
         match name {
             b"gzip" => return Some(Self::Gzip),
             b"br" => return Some(Self::Br),
@@ -81,7 +81,7 @@ impl Coding {
 /// A weight in steps of half a thousandth; 0 is "not acceptable".
 type Weight = u16;
 
-/// The weight of identity where the field does not name it: acceptable, but less so than anything that was named.
+/// The weight of identity if the field does not name identity: acceptable, but less than any named coding.
 const UNSAID: Weight = 1;
 const WEIGHT_MAX: Weight = 2_000;
 
@@ -97,10 +97,11 @@ pub struct Acceptable {
 }
 
 impl Acceptable {
-    /// Reads `Accept-Encoding`; parts that are malformed or name another coding are passed over.
+    /// Parses `Accept-Encoding`; malformed members and unknown codings are skipped.
     ///
-    /// Without the field anything may be sent, but what the client decodes is unknown, so that only identity is. Of a
-    /// coding that is named more than once the least weight counts: a client that refused it anywhere is not sent it.
+    /// Without the field every coding is permitted, but the client's decoders are unknown, so only identity is sent.
+    /// For a coding named more than once the least weight counts: a client that refused a coding anywhere is not sent
+    /// the coding.
     #[must_use]
     pub fn parse(accept_encoding: Option<&[u8]>) -> Self {
         accept_encoding.and_then(Self::usual).unwrap_or_else(|| Self::read(accept_encoding))
@@ -135,26 +136,26 @@ impl Acceptable {
         }
         let [identity, gzip, zstd, br, dcb, dcz] = weights;
         Self {
-            // §12.5.3, rule 2: where the field does not name it, identity is acceptable.
+            // §12.5.3, rule 2: identity is acceptable unless named.
             identity: identity.or(others).unwrap_or(UNSAID),
             gzip: gzip.or(others).unwrap_or(0),
             zstd: zstd.or(others).unwrap_or(0),
             br: br.or(others).unwrap_or(0),
-            // A client that names them knows what a dictionary is; `*` says nothing of it.
+            // Only a client that names these codings has dictionaries; `*` does not include them.
             dcb: dcb.unwrap_or(0),
             dcz: dcz.unwrap_or(0),
         }
     }
 
-    /// Whether the client takes this coding.
+    /// Returns true if the client accepts the coding.
     #[must_use]
     pub fn takes(&self, coding: Coding) -> bool {
         self.weight(coding) > 0
     }
 
-    /// The place in `available` of what to send: the greatest weight, among equals the fewest bytes, among those the
-    /// first. Where nothing is acceptable it is identity all the same: a page that can perhaps be read is worth more
-    /// than a 406, which RFC 9110 §12.5.3 leaves open.
+    /// The index in `available` of the variant to send: the greatest weight, then the fewest bytes, then the first. If
+    /// no variant is acceptable, identity is sent nevertheless: a page that can perhaps be read is better than a 406,
+    /// and RFC 9110 §12.5.3 permits both.
     #[must_use]
     pub fn choose<I>(&self, available: I) -> usize
     where
@@ -174,8 +175,8 @@ impl Acceptable {
         best.map(|(place, ..)| place).or_else(identity).unwrap_or(0)
     }
 
-    /// The one of `deltas`, all made with the dictionary that the client has, to send instead of `plain`: what
-    /// [`Acceptable::choose`] would choose of them all. `None` if that is `plain`.
+    /// The delta of `deltas`, all made with the client's dictionary, to send instead of `plain`, as selected by
+    /// [`Acceptable::choose`] among all. `None` if `plain` is selected.
     #[must_use]
     pub fn delta_instead(
         &self,
@@ -206,7 +207,7 @@ impl Acceptable {
     }
 }
 
-/// The place in `available` of the variant to send; see [`Acceptable::choose`]. It is 0 where nothing is available.
+/// The index in `available` of the variant to send; see [`Acceptable::choose`]. 0 for an empty list.
 #[must_use]
 pub fn choose<I>(accept_encoding: Option<&[u8]>, available: I) -> usize
 where
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(choose(Some(b"br"), [(Coding::Identity, 1), (Coding::Gzip, 1)]), 0);
         // Equal bytes: the first.
         assert_eq!(choose(Some(b"br, gzip"), [(Coding::Identity, 9), (Coding::Gzip, 1), (Coding::Br, 1)]), 1);
-        // A coding that made it larger, all being equally welcome.
+        // A coding with a larger result, at equal weights.
         assert_eq!(choose(Some(b"identity, gzip"), [(Coding::Identity, 1), (Coding::Gzip, 9)]), 0);
     }
 

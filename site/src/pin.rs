@@ -1,32 +1,32 @@
-//! The cookie that holds a visitor on a version: which one, and when the visitor was last here. Nothing is remembered
-//! of visitors, and nothing is signed: a visitor can choose among the versions that visitors are held on, and no other.
+//! The cookie that pins a visitor to a version: the version, and the visitor's last visit. The edge stores no visitor
+//! state and signs nothing: a visitor can select only among the pinned versions.
 
 /// The cookie.
 pub const PIN_COOKIE: &str = "__Host-devanture-pin";
-/// Most digits of a time in seconds since 1970 UTC: until the year 5138.
+/// Maximum digits of a time in seconds since 1970 UTC: until the year 5138.
 const DIGITS_MAX: usize = 11;
-/// Seconds that the clock of the node that gave the cookie may be ahead.
+/// Seconds by which the clock of the issuing node may be ahead.
 const AHEAD_S_MAX: u64 = 300;
-/// Digits that milliseconds have beyond seconds.
+/// Digits of milliseconds beyond seconds.
 const DIGITS_OF_MS: usize = 3;
 /// Seconds within which all nodes know of a switch.
 const MOMENT_S: u64 = 10;
-/// Parts of the time after which a visitor counts as away; once one of them has passed, the cookie is given again.
+/// Divisor of the idle time: the cookie is renewed once one part has passed.
 const PARTS: u64 = 10;
 
-/// What the cookie says.
+/// Content of the cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pin<'c> {
-    /// The beginning of the version's id.
+    /// The prefix of the version's id.
     pub version: &'c [u8],
-    /// When the visitor was here, in seconds since 1970 UTC.
+    /// The time of the last visit, in seconds since 1970 UTC.
     seen_s: u64,
-    /// When what visitors get had last changed, as the node knew that gave it, in milliseconds since 1970 UTC.
+    /// The last change of the served versions known to the issuing node, in milliseconds since 1970 UTC.
     since_ms: u64,
 }
 
 impl<'c> Pin<'c> {
-    /// Reads the value of the cookie; `None` for what the edge gives nobody.
+    /// Parses the value of the cookie; `None` for a value that the edge never sets.
     #[must_use]
     pub fn read(value: &'c [u8]) -> Option<Self> {
         let mut parts = value.split(|byte| *byte == b'.');
@@ -35,20 +35,20 @@ impl<'c> Pin<'c> {
         parts.next().is_none().then_some(Self { version, seen_s, since_ms })
     }
 
-    /// Whether the visitor was away for `idle_s` seconds or more, so that nothing holds any longer. Since the cookie is
-    /// given again from time to time alone, up to a tenth more may pass.
+    /// Returns true if the visitor was away for `idle_s` seconds or more, so that the pin has ended. Since the cookie
+    /// is renewed only now and then, up to a tenth more may pass.
     #[must_use]
     pub fn is_over(&self, now_s: u64, idle_s: u32) -> bool {
         self.seen_s > now_s.saturating_add(AHEAD_S_MAX) || now_s.saturating_sub(self.seen_s) > kept_s(idle_s)
     }
 
-    /// Whether a node gave the cookie a moment ago that knows of a later change than that of `since_ms`.
+    /// Returns true if a node issued the cookie a moment ago and knew of a later change than `since_ms`.
     #[must_use]
     pub const fn is_ahead(&self, now_s: u64, since_ms: u64) -> bool {
         self.since_ms > since_ms && now_s.saturating_sub(self.seen_s) <= MOMENT_S
     }
 
-    /// Whether the cookie is to be given again, so that it holds for as long as the visitor comes.
+    /// Returns true if the cookie must be renewed, so that the pin lasts for as long as the visitor comes.
     #[must_use]
     pub fn is_due(&self, now_s: u64, idle_s: u32) -> bool {
         now_s.saturating_sub(self.seen_s) >= (u64::from(idle_s) / PARTS).max(1)
@@ -67,8 +67,8 @@ pub fn kept_s(idle_s: u32) -> u64 {
     idle_s + idle_s.div_ceil(PARTS)
 }
 
-/// The value of `Set-Cookie` that holds a visitor on `version`, the beginning of an id, from now on; what visitors get
-/// last changed at `since_ms`.
+/// The value of `Set-Cookie` that pins a visitor to `version`, the prefix of an id, from now on; `since_ms` is the last
+/// change of the served versions.
 #[must_use]
 pub fn set_cookie(version: &str, since_ms: u64, now_s: u64, idle_s: u32) -> String {
     let kept_s = kept_s(idle_s);

@@ -1,16 +1,16 @@
-//! Files that came compressed alone, as `game.wasm.br` without `game.wasm`: builds such as Unity's write them.
+//! Files uploaded compressed alone, such as `game.wasm.br` without `game.wasm`, the output of builds such as Unity's.
 //!
-//! They are served decoded or as they are, under the plain name and under their own. Only names of what pages load
-//! count: an archive or a dump that somebody downloads, as `backup.sql.gz`, stays the file that it is.
+//! The files are served decoded or encoded, under the plain name and under their own. Only names of page resources
+//! count: an archive or dump for download, such as `backup.sql.gz`, stays an ordinary file.
 //!
-//! An SVG in gzip, `logo.svgz`, has no other name: it is its own plain file, also beside a `logo.svg`.
+//! An SVG in gzip, `logo.svgz`, has no other name: the file is its own plain file, even beside a `logo.svg`.
 
 use devanture_config::path::BundlePath;
 
-/// Endings of compressed files, the one to prefer first.
+/// Endings of compressed files, the preferred one first.
 pub const SUFFIXES: [&str; 3] = ["br", "zst", "gz"];
 
-/// Endings of what pages load: code, styles, data of games and applications, fonts, models.
+/// Endings of page resources: code, styles, data of games and applications, fonts, models.
 const LOADED: [&str; 21] = [
     "bin",
     "bundle",
@@ -35,17 +35,17 @@ const LOADED: [&str; 21] = [
     "webmanifest",
 ];
 
-/// The type of what an SVG in gzip unpacks to (SVG 1.1, appendix P).
+/// The type of an unpacked SVG in gzip (SVG 1.1, appendix P).
 pub const SVG: &str = "image/svg+xml";
 
-/// Whether a name says that the file is an SVG in gzip.
+/// Returns true if the name is an SVG's in gzip.
 #[must_use]
 pub fn is_svgz(path: &BundlePath) -> bool {
     let parts = path.as_str().rsplit_once('.');
     parts.is_some_and(|(stem, ending)| !stem.is_empty() && !stem.ends_with('/') && ending.eq_ignore_ascii_case("svgz"))
 }
 
-/// The name of the file that the plain file at `plain` comes in, in the encoding with that ending.
+/// The name of the plain file `plain` in the encoding of the given ending.
 #[must_use]
 pub fn compressed_path(plain: &BundlePath, suffix: &str) -> Option<BundlePath> {
     match is_svgz(plain) {
@@ -54,7 +54,7 @@ pub fn compressed_path(plain: &BundlePath, suffix: &str) -> Option<BundlePath> {
     }
 }
 
-/// The plain path of a file whose name says that it is compressed and that pages load it.
+/// The plain path of a compressed page resource, by its name.
 #[must_use]
 pub fn plain_path(path: &BundlePath) -> Option<BundlePath> {
     if is_svgz(path) && !path.is_private() {
@@ -83,7 +83,7 @@ mod tests {
             ("img/logo.svg.gz", Some("img/logo.svg")),
             ("img/logo.svgz", Some("img/logo.svgz")),
             ("LOGO.SVGZ", Some("LOGO.SVGZ")),
-            // Downloads, and what is no compressed file.
+            // Downloads, and uncompressed files.
             ("backup.tar.gz", None),
             ("dump.sql.gz", None),
             ("sitemap.xml.gz", None),

@@ -1,16 +1,16 @@
-//! Parts of a file: `Range` against its length, and the form of an answer with several parts (RFC 9110 §14).
+//! Parts of a file: `Range` for a file's length, and the form of a response with several parts (RFC 9110 §14).
 //!
-//! Only GET has ranges; for any other method the field is ignored (§14.2). It is looked at after the preconditions,
-//! `If-Range` among them, and its numbers are those of the variant that was negotiated.
+//! Only GET has ranges; for any other method the field is ignored (§14.2). The field is evaluated after the
+//! preconditions, including `If-Range`, and its numbers refer to the negotiated variant.
 
 use std::fmt::Write as _;
 
 use super::fields::{members, trimmed};
 
-/// Most parts of one request; a client that asks for more gets the whole (§14.2 leaves it open).
+/// Maximum parts of one request; a client that requests more gets the whole (§14.2 permits both).
 pub const RANGES_MAX: usize = 32;
 
-/// The first and the last byte of a part, both of them in it.
+/// The first and the last byte of a part, both inclusive.
 pub type Span = (u64, u64);
 
 /// The requested parts of the file.
@@ -18,15 +18,15 @@ pub type Span = (u64, u64);
 pub enum RangeOutcome {
     /// 206 with `Content-Range`.
     One(u64, u64),
-    /// 206 with `multipart/byteranges`, in the order in which they were asked for, none overlapping another.
+    /// 206 with `multipart/byteranges`, in the requested order, without overlaps.
     Several(Vec<Span>),
     /// 416 with [`unsatisfied`].
     Unsatisfiable,
-    /// 200: no range, another unit, or a range that is malformed.
+    /// 200: no range, another unit, or a malformed range.
     Whole,
 }
 
-/// Reads `Range` for a file of `length` bytes.
+/// Parses `Range` for a file of `length` bytes.
 #[must_use]
 pub fn parse(range: Option<&[u8]>, length: u64) -> RangeOutcome {
     let Some(set) = range.and_then(byte_range_set) else { return RangeOutcome::Whole };
@@ -41,7 +41,7 @@ pub fn parse(range: Option<&[u8]>, length: u64) -> RangeOutcome {
         }
         match (wanted.within(length), first) {
             (Within::Nothing, _) => {}
-            // Of an empty file the whole is wanted, which no Content-Range can say.
+            // An empty file is sent as a whole, since no Content-Range can describe its range.
             (Within::EmptyFile, _) => return RangeOutcome::Whole,
             (Within::Span(span), None) => first = Some(span),
             (Within::Span(span), Some(first)) => {
@@ -55,7 +55,7 @@ pub fn parse(range: Option<&[u8]>, length: u64) -> RangeOutcome {
     match first {
         _ if count == 0 => RangeOutcome::Whole,
         None => RangeOutcome::Unsatisfiable,
-        // The usual case: one range, and nothing was allocated.
+        // The usual case: one range, without an allocation.
         Some((start, end)) if spans.is_empty() => RangeOutcome::One(start, end),
         Some(_) => {
             coalesce(&mut spans);
@@ -90,13 +90,13 @@ fn byte_range_set(value: &[u8]) -> Option<&[u8]> {
 /// One `range-spec`.
 #[derive(Clone, Copy)]
 enum Wanted {
-    /// From a byte, up to another or to the end.
+    /// From a byte to another, or to the end.
     From(u64, u64),
-    /// So many bytes at the end.
+    /// That many bytes at the end.
     Last(u64),
 }
 
-/// The part of a file of this length.
+/// The part of a file of a given length.
 enum Within {
     EmptyFile,
     Nothing,
@@ -130,7 +130,7 @@ fn parse_spec(spec: &[u8]) -> Option<Wanted> {
     }
 }
 
-/// `1*DIGIT`, and a number that is too large for any file is as large as can be.
+/// `1*DIGIT`; a number too large for any file saturates.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -141,13 +141,13 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Puts parts that overlap together, where the earlier one stood (RFC 9110 §15.3.7.2), so that no byte goes out twice.
+/// Merges overlapping parts at the position of the earlier part (RFC 9110 §15.3.7.2), so that no byte is sent twice.
 fn coalesce(spans: &mut Vec<Span>) {
     let mut apart: Vec<Span> = Vec::with_capacity(spans.len());
     for &span in spans.iter() {
         let overlaps = |other: &Span| other.0 <= span.1 && span.0 <= other.1;
         let place = apart.iter().position(overlaps).unwrap_or(apart.len());
-        // Those before are apart from each other, so that what is put together reaches none but these.
+        // The preceding parts do not overlap, so the merged part touches no further part.
         let whole = apart
             .iter()
             .filter(|&other| overlaps(other))
@@ -158,8 +158,8 @@ fn coalesce(spans: &mut Vec<Span>) {
     *spans = apart;
 }
 
-/// A boundary that does not occur in the file: made of the entity tag, which is a hash of these very bytes, so that
-/// nobody can have put it among them.
+/// A boundary that does not occur in the file: made of the entity tag, a hash of the very same bytes, which cannot have
+/// been inserted among them.
 #[must_use]
 pub fn boundary(etag: &str) -> String {
     // RFC 2046 §5.1.1: at most 70 characters; these need no quotes.
@@ -167,7 +167,7 @@ pub fn boundary(etag: &str) -> String {
     "part-".chars().chain(tag).collect()
 }
 
-/// An answer with several parts (RFC 9110 §14.6, RFC 2046 §5.1).
+/// A response with several parts (RFC 9110 §14.6, RFC 2046 §5.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Multipart<'a> {
     /// The delimiter of parts, see [`boundary`].
@@ -179,13 +179,13 @@ pub struct Multipart<'a> {
 }
 
 impl Multipart<'_> {
-    /// The media type of the whole answer.
+    /// The media type of the whole response.
     #[must_use]
     pub fn media_type(&self) -> String {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// The head before the bytes of `span`, which is the first part or a later one.
+    /// The part head before the bytes of `span`, for the first or a later part.
     #[must_use]
     pub fn part_head(&self, is_first: bool, span: Span) -> String {
         let mut head = String::with_capacity(160);
@@ -205,7 +205,7 @@ impl Multipart<'_> {
         format!("\r\n--{}--\r\n", self.boundary)
     }
 
-    /// The length of the whole answer.
+    /// The length of the whole response.
     #[must_use]
     pub fn body_bytes(&self, spans: &[Span]) -> u64 {
         let count = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX);

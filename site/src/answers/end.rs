@@ -1,22 +1,22 @@
-//! A request, and how it ends.
+//! A request, and its end.
 
 use std::borrow::Cow;
 
 use crate::decide::{OwnPath, Refused, Stage};
 use crate::fields;
 
-/// A request, as far as its answer depends on it.
+/// A request, as an input of the decision.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'r> {
     /// The method.
     pub method: &'r str,
-    /// The path as it is sent.
+    /// The path as sent.
     pub path: &'r str,
-    /// The query as it is sent.
+    /// The query as sent.
     pub query: Option<&'r str>,
     /// The host, in lower case, without a port.
     pub host: &'r str,
-    /// The fields, their names in lower case.
+    /// The fields, with names in lower case.
     pub headers: &'r [(String, String)],
 }
 
@@ -29,11 +29,11 @@ impl Request<'_> {
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// A backend is asked.
+    /// A request to a backend.
     Backend {
-        /// Which.
+        /// The backend.
         to: BackendTo,
-        /// For what, as it is sent.
+        /// The target, as forwarded.
         path_and_query: String,
     },
     /// A file of the bundle, by its number in the order of the manifest.
@@ -47,15 +47,15 @@ pub enum End {
     Methods,
     /// 404, without a page of the site.
     Nothing,
-    /// The edge itself.
+    /// A response of the edge itself.
     Own(OwnPath),
-    /// A preflight of an origin that `cors` names: 204, in place of a backend.
+    /// A preflight of an origin in `cors`: 204, in place of a backend.
     Preflight,
-    /// The visitor is sent elsewhere.
+    /// A redirect.
     Redirect {
         /// The status.
         status: u16,
-        /// Where to.
+        /// The target.
         location: String,
     },
     /// An error.
@@ -65,19 +65,19 @@ pub enum End {
 /// The backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendTo {
-    /// The one that a route leads to, by its number in the order in which routes are asked.
+    /// The backend of a route, by the route's number in the order of matching.
     Route(usize),
-    /// One of `[upstreams]`, by its origin.
+    /// A member of `[upstreams]`, by its origin.
     Origin(String),
 }
 
-/// The decision, and the rule that led to it.
+/// The decision, and the rule that led there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
     /// The outcome.
     pub end: End,
-    /// The stage at which it ends.
+    /// The deciding stage.
     pub stage: Stage,
-    /// The rule that led there, by its number.
+    /// The number of the deciding rule.
     pub rule: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! Why a request is answered as it is, and which routes take what the bundle could answer.
+//! Explains the response to a request, and lists files and rules shadowed by routes.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -16,30 +16,30 @@ use crate::resolve::{self, Resolution};
 use crate::rules::check::route_before;
 use crate::rules::{HeaderRule, Redirect};
 
-/// Why a request is answered as it is.
+/// Explanation of the response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     /// The decision.
     pub decided: Decided,
-    /// The stages on the way, in order; the last one answers.
+    /// The stages, in order; the last one decides.
     pub notes: Vec<Note>,
-    /// The rules that change the fields of the answer, in order, by their numbers.
+    /// The numbers of the rules that change the response fields, in order.
     pub fields: Vec<usize>,
-    /// The origin whose pages may read a backend's answer, where the request comes from one that `cors` names.
+    /// The origin of pages that may read a backend's response, if the request comes from an origin in `cors`.
     pub cors: Option<String>,
 }
 
-/// Paths of the bundle that a route takes.
+/// Paths of the bundle shadowed by a route.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shadowed {
-    /// Files that no visitor gets, by their numbers.
+    /// The numbers of files that no visitor gets.
     pub files: Vec<u32>,
-    /// Redirects and rewrites that never apply, by their numbers.
+    /// The numbers of redirects and rewrites that never apply.
     pub rules: Vec<usize>,
 }
 
 impl ManifestSite<'_> {
-    /// Explains the answer to `request`.
+    /// Explains the response to `request`.
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
         let predicted = PredictedRequest::known(request);
@@ -60,14 +60,14 @@ impl ManifestSite<'_> {
         Explanation { decided: Decided { end: self.end_of(request, end), stage, rule }, notes, fields, cors }
     }
 
-    /// Where a request for a hostname that is not the canonical one is sent, and that one.
+    /// The target of a request for a hostname that is not the canonical one, and the canonical hostname.
     fn canonical_redirect(&self, request: &Request<'_>) -> Option<(String, &str)> {
         let canonical = self.canonical.as_deref().filter(|name| self.leads(request.host, name))?;
         let location = decide::canonical_location(format!("https://{canonical}"), request.path, request.query)?;
         Some((location, canonical))
     }
 
-    /// The end as `routes` prints it: what a backend sees, and the names of things in the place of their numbers.
+    /// The end as `routes` prints it: the path seen by a backend, and names in place of numbers.
     fn end_of(&self, request: &Request<'_>, end: decide::End<Infallible>) -> End {
         match end {
             decide::End::Asset { asset, .. } => match asset {},
@@ -98,27 +98,27 @@ impl ManifestSite<'_> {
         }
     }
 
-    /// Whether rules change the fields of an answer. A backend's answer and the edge's own have none of them, and where
-    /// a request got as far as to no path, no rule is for it.
+    /// Returns true if rules change the fields of a response. Rules never change the response of a backend or of the
+    /// edge, and a request without a path has no rules.
     fn has_fields(&self, end: &decide::End<Infallible>, path: &str) -> bool {
         match end {
             decide::End::File { .. } | decide::End::Nothing => true,
             decide::End::Methods | decide::End::Refused(Refused::MethodNotAllowed | Refused::MethodUnknown) => {
                 !path.is_empty()
             }
-            // That to the normal form is the edge's own.
+            // The redirect to the normal form belongs to the edge.
             decide::End::Redirect { is_by_site, .. } => *is_by_site && self.rules.redirects_have_fields,
             _ => false,
         }
     }
 
-    /// The rules that change the fields of the answer at `path`.
+    /// The rules that change the fields of the response at `path`.
     fn fields_of(&self, host: &str, path: &str) -> Vec<usize> {
         let rules = self.rules.headers.iter().enumerate();
         rules.filter(|(_, rule)| rule.path.is_for(host, path)).map(|(number, _)| number).collect()
     }
 
-    /// The routes, in the order in which they are asked, each with its place in the list as it is written, from 0.
+    /// The routes, in the order of matching, each with its position in the written list, from 0.
     #[must_use]
     pub fn routes(&self) -> &[(usize, Route)] {
         &self.routes
@@ -142,13 +142,13 @@ impl ManifestSite<'_> {
         &self.serving
     }
 
-    /// The hostname that visitors of the environment end at, where the bundle says one.
+    /// The final hostname for visitors of the environment, if the bundle names one.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
         self.canonical.as_deref().or_else(|| self.hosts.first().map(String::as_str))
     }
 
-    /// The members of the pool that a backend is one of, and the pool's name below `[upstreams]`, where it has one.
+    /// The members of a backend's pool, and the pool's name below `[upstreams]`, if any.
     #[must_use]
     pub fn pool(&self, to: &BackendTo) -> (Option<&str>, Vec<UpstreamUrl>) {
         let pools = || self.serving.upstreams.iter().flatten();
@@ -171,7 +171,7 @@ impl ManifestSite<'_> {
         }
     }
 
-    /// The `Host` that a backend gets, where the redirect or rewrite of the number `rule` led to it, if one did.
+    /// The `Host` that a backend gets, if the redirect or rewrite of number `rule` led there.
     #[must_use]
     pub fn host_rule(&self, to: &BackendTo, rule: Option<usize>) -> HostRule {
         let by_rule = rule.and_then(|rule| self.redirect(rule)?.host.clone());
@@ -188,7 +188,7 @@ impl ManifestSite<'_> {
         HostRule::of(route, &pool)
     }
 
-    /// Paths of the bundle that each route takes, in the order of [`ManifestSite::routes`].
+    /// Paths of the bundle shadowed by each route, in the order of [`ManifestSite::routes`].
     #[must_use]
     pub fn shadowed(&self) -> Vec<Shadowed> {
         let mut all = vec![Shadowed::default(); self.routes.len()];
@@ -212,12 +212,12 @@ impl ManifestSite<'_> {
         all
     }
 
-    /// The route that takes every path of the file `number`.
+    /// The route that matches every path of the file `number`.
     fn taken(&self, number: u32, path: &str, rewrites: &Rewrites) -> Option<usize> {
         if is_stand_in(path) || (self.not_found == NotFound::SinglePageApplication && path == "index.html") {
             return None;
         }
-        // An encoding of a file that is there is given as that file.
+        // An encoding of an existing file counts as the file.
         let plain = path.rsplit_once('.').filter(|(_, ending)| matches!(*ending, "br" | "gz" | "zst"));
         if plain.is_some_and(|(plain, _)| self.index.exact(plain).is_some()) || rewrites.may_reach(number) {
             return None;
@@ -239,9 +239,9 @@ impl ManifestSite<'_> {
 #[derive(Debug, Default)]
 struct Rewrites {
     files: BTreeSet<u32>,
-    /// Whether some put what they captured into paths of files.
+    /// Whether a rewrite inserts captures into paths of files.
     has_captures: bool,
-    /// Whether some do so whatever route has that path.
+    /// Whether a rewrite may serve any file, on paths of any route.
     any: bool,
 }
 
@@ -278,7 +278,7 @@ fn sent_on(route: &Route, path: &str) -> String {
     if route.strip_prefix { without_prefix(path, prefix) } else { path.to_owned() }
 }
 
-/// Whether a file is given in place of others: a page for an error.
+/// Returns true if a file stands in for others: an error page.
 fn is_stand_in(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let status = name.strip_suffix(".html").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Files that every visitor of a page gets for the addresses in it, whatever the address of the page.
+//! Files that every visitor of a page gets for the addresses in the page, at any address of the page.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,33 +18,33 @@ use crate::integrity::Asset;
 use crate::precompressed::{SUFFIXES, is_svgz};
 use crate::rules::Varies;
 
-/// Rules of a site that are looked at in one step.
+/// Rules of a site checked in one step.
 const RULES_PER_STEP: usize = 64;
-/// Files whose names are counted in one step.
+/// Files with names counted in one step.
 const FILES_PER_STEP: usize = 64;
-/// Bytes of addresses whose files are kept.
+/// Bytes of addresses in the cache of lookups.
 const KNOWN_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// A version whose pages are looked at for the files that they load.
+/// A version whose pages are searched for the files that they load.
 #[derive(Debug)]
 pub struct SameForAll<'s> {
     site: &'s ManifestSite<'s>,
-    /// How many files have a name.
+    /// Number of files by name.
     names: HashMap<&'s str, usize>,
-    /// Whether any page may answer at other addresses than its own.
+    /// Whether rewrites may serve pages at other addresses.
     has_rewrites: bool,
     steps: &'s Steps,
-    /// The files at addresses that were looked up, and …
+    /// Cache of the files at addresses.
     known: RefCell<HashMap<String, Option<&'s BundlePath>>>,
-    /// … the bytes of these addresses.
+    /// The bytes of the cached addresses.
     known_bytes: Cell<usize>,
 }
 
 impl<'s> SameForAll<'s> {
-    /// Counts the names of the files. Every look takes some of the `steps`.
+    /// Counts the names of the files. Every lookup takes some of the `steps`.
     ///
     /// # Errors
-    /// [`TooMany`] where there are not enough to begin.
+    /// [`TooMany`] if too few steps are left to begin.
     pub fn new(site: &'s ManifestSite<'s>, steps: &'s Steps) -> Result<Self, TooMany> {
         steps.take(Self::steps_of(site.paths.len(), rules(site)))?;
         let mut names: HashMap<&str, usize> = HashMap::new();
@@ -59,22 +59,22 @@ impl<'s> SameForAll<'s> {
         steps((files / FILES_PER_STEP).saturating_add(rules).saturating_add(1))
     }
 
-    /// The steps that are left.
+    /// The remaining steps.
     pub(super) const fn steps(&self) -> &'s Steps {
         self.steps
     }
 
-    /// The file of the bundle that `asset` of the page at `page` is for every visitor: not what a rule, a redirect or a
-    /// route may answer with something else, nor what is of another origin.
+    /// The file of the bundle that every visitor gets for `asset` of the page at `page`; `None` if a rule, a redirect
+    /// or a route may answer differently, or for another origin.
     ///
     /// # Errors
-    /// [`TooMany`] where no steps are left.
+    /// [`TooMany`] if no steps are left.
     pub fn file(&self, page: &BundlePath, asset: &Asset) -> Result<Option<&'s BundlePath>, TooMany> {
         self.steps.take(1)?;
         let Some(url) = self.url(page, asset) else { return Ok(None) };
         let Some(path) = self.at(&url)? else { return Ok(None) };
         let is_relative = [Some(asset.address.as_str()), asset.base.as_deref()].into_iter().flatten().all(is_relative);
-        // At another address of the page, a relative one could be another file of the same name.
+        // At another address of the page, a relative address could name another file.
         let may_be_another = is_relative && self.is_at_others(page) && self.names.get(name(path.as_str())) != Some(&1);
         Ok((!may_be_another).then_some(path))
     }
@@ -85,7 +85,7 @@ impl<'s> SameForAll<'s> {
         self.base(page, asset.base.as_deref())?.join(&asset.address).ok()
     }
 
-    /// The address that those in a page are relative to.
+    /// The base of relative addresses in a page.
     #[must_use]
     pub fn base(&self, page: &BundlePath, base: Option<&str>) -> Option<Url> {
         let own = self.site.address_of(page).ok()?;
@@ -95,7 +95,7 @@ impl<'s> SameForAll<'s> {
         }
     }
 
-    /// Whether a file has the name that an address ends with: few have of all that a script holds.
+    /// Returns true if some file has the last segment of an address as its name: few addresses in a script match.
     pub(super) fn may_be_there(&self, url: &Url) -> bool {
         let decoded = percent_decode_str(name(url.path())).decode_utf8_lossy();
         self.names.contains_key(&*decoded)
@@ -135,7 +135,7 @@ impl<'s> SameForAll<'s> {
             return None;
         }
         let path = self.site.path(file)?;
-        // What answers for the plain file that did not come is decoded, and so has other bytes.
+        // A plain file decoded from its encoding has other bytes.
         let is_decoded = |suffix: &&str| {
             let suffix = format!(".{suffix}");
             path.as_str().ends_with(&suffix) && !url.path().ends_with(&suffix)
@@ -143,7 +143,7 @@ impl<'s> SameForAll<'s> {
         (!is_svgz(path) && !SUFFIXES.iter().any(is_decoded)).then_some(path)
     }
 
-    /// Whether a page may answer at other addresses than its own.
+    /// Returns true if a page may answer at addresses other than its own.
     fn is_at_others(&self, page: &BundlePath) -> bool {
         let is_shell = self.site.not_found == NotFound::SinglePageApplication && page.as_str() == "index.html";
         // `/x` and `/x/` both answer with `x/index.html`, and no redirect leads from one to the other.
@@ -152,7 +152,7 @@ impl<'s> SameForAll<'s> {
     }
 }
 
-/// How many rules and routes a site has.
+/// Number of rules and routes of a site.
 const fn rules(site: &ManifestSite<'_>) -> usize {
     site.rules.redirects.len().saturating_add(site.rules.headers.len()).saturating_add(site.routes.len())
 }
@@ -162,7 +162,7 @@ fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether an address depends on the path of its page.
+/// Returns true if an address depends on the path of its page.
 fn is_relative(address: &str) -> bool {
     let address = address.trim_start();
     !address.starts_with(['/', '\\']) && Url::parse(address).is_err()
@@ -179,7 +179,7 @@ mod tests {
     use crate::integrity::PageAssets;
     use crate::rules::RuleSet;
 
-    /// The file that `html` at `page` loads, in a site with these settings.
+    /// The file that `html` at `page` loads, in a site with `settings`.
     fn file(settings: &str, page: &str, html: &str) -> Option<String> {
         let paths = ["index.html", "404.html", "a.js", "x/index.html", "x/a.js", "x/b.js", "api/c.js", "only.js.gz"];
         let entry = || FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
@@ -214,7 +214,7 @@ mod tests {
             ("{}", "index.html", "<script src=/x//a.js>", None),
             ("{}", "index.html", "<script src=/api/c.js>", Some("api/c.js")),
             (routes, "index.html", "<script src=/api/c.js>", None),
-            // Shown at any address, a page names other files with the same words.
+            // A page shown at any address names different files by the same words.
             ("{}", "404.html", "<script src=a.js>", None),
             ("{}", "404.html", "<script src=x/b.js>", Some("x/b.js")),
             ("{}", "404.html", "<script src=/a.js>", Some("a.js")),

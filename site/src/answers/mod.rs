@@ -1,8 +1,8 @@
-//! Predicts the answers of a version to an address, as far as its bundle alone decides them.
+//! Predicts the responses of a version to an address, as far as the bundle alone determines them.
 //!
-//! [`decide`](crate::decide::decide) decides them, as it does for the edge; here are a manifest in the place of a
-//! loaded version, and the words that explain each step. Where an answer depends on what is not known here, a backend
-//! or the visitor, that is what is said.
+//! [`decide`](crate::decide::decide) decides, as for the edge; the module supplies a manifest in place of a loaded
+//! version, and the words that explain each step. A response that depends on unknown facts, such as a backend or the
+//! visitor, is reported as unknown.
 
 mod end;
 mod explain;
@@ -39,32 +39,32 @@ use crate::rules::{At, CompiledRules, RuleSet};
 use crate::target;
 use notes::Differs;
 
-/// Stands for the host of the site, whichever it is.
+/// Placeholder for the host of the site.
 pub const HOST: &str = "site.invalid";
-/// Redirects that are followed; browsers give up after about as many.
+/// Maximum redirects to follow; browsers give up after about as many.
 const REDIRECTS_MAX: usize = 20;
 
-/// The request of a browser.
+/// Kind of a browser's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Asking {
-    /// A person follows a link, or a page shows another in a frame.
+    /// A followed link, or a frame of another page.
     Navigation,
-    /// A page is made with it.
+    /// A resource of a page.
     Subresource,
 }
 
-/// The answer at an address.
+/// The response at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// A file of the bundle, by its number in the order of the manifest.
     File(u32),
-    /// Not the site's: a backend, another site or the edge itself answers, or the answer depends on the request.
+    /// No file of the site: a backend, another site or the edge itself answers, or the response depends on the request.
     Elsewhere,
-    /// Nothing: a 404, or a status that a rule gives, after the rule at this place where one led there.
+    /// No content: a 404, or a rule's status, with the place of the rule that led there.
     Nothing(Option<At>),
-    /// No path that anything answers.
+    /// An invalid path.
     BadPath,
-    /// A circle of redirects, through the rule at this place.
+    /// A circle of redirects, through the rule at the place.
     Circle(Option<At>),
 }
 
@@ -76,20 +76,20 @@ pub struct ManifestSite<'m> {
     index: PathIndex,
     html_handling: HtmlHandling,
     not_found: NotFound,
-    /// In the order in which they are asked, each with its place in the list as it is written.
+    /// In the order of matching, each with its position in the written list.
     routes: Vec<(usize, Route)>,
     rules: RuleSet,
     compiled: CompiledRules,
     upstreams: Vec<String>,
     hosts: Vec<String>,
-    /// The hostname that the others lead to.
+    /// The canonical hostname.
     canonical: Option<String>,
     serving: Serving,
 }
 
 impl<'m> ManifestSite<'m> {
-    /// Makes a version ready to be asked, as it would be in `table`, an environment's name or `preview`; `rules` are
-    /// those that hold there, and `restricted` what the whole manifest and its files of rules keep from visitors.
+    /// Prepares a version as it would be in `table`, an environment's name or `preview`; `rules` are the rules there,
+    /// and `restricted` the paths that the whole manifest and its rule files restrict.
     #[must_use]
     pub fn new(manifest: &'m Manifest, table: &str, rules: RuleSet, restricted: Option<&RestrictedPaths>) -> Self {
         let serving = manifest.serving_for(table);
@@ -104,11 +104,11 @@ impl<'m> ManifestSite<'m> {
         let mut routes: Vec<(usize, Route)> = serving.routes.iter().flatten().cloned().enumerate().collect();
         sort_routes(&mut routes, |(_, route)| &route.path);
         let mut index = PathIndex::new(paths.iter().copied());
-        // A file that came compressed alone answers under its plain name too, which the edge decodes.
+        // A file uploaded compressed alone answers under its plain name too, decoded by the edge.
         let alone = served_plain_paths(manifest, restricted);
         let alone = alone.into_iter().filter(|(_, plain)| index.exact(plain.as_str()).is_none());
         let alone: Vec<_> = alone.collect();
-        // Of several codings of one file the first one counts.
+        // With several codings of one file the first counts.
         index.name_also(alone.iter().rev().map(|(name, plain)| (plain, name)));
         Self {
             manifest,
@@ -132,10 +132,10 @@ impl<'m> ManifestSite<'m> {
         self.paths.get(usize::try_from(file).ok()?).copied()
     }
 
-    /// The address at which a visitor sees the page at `path` of the bundle, so that its links lead on from there.
+    /// The visitor's address of the page at `path` of the bundle, the base of its links.
     ///
     /// # Errors
-    /// Where the path makes no URL, which no path does.
+    /// The path makes no URL, which no path does.
     pub fn address_of(&self, path: &BundlePath) -> Result<Url, url::ParseError> {
         let own = format!("/{path}");
         let place = match resolve::resolve(&self.index, self.html_handling, &own) {
@@ -149,20 +149,20 @@ impl<'m> ManifestSite<'m> {
         Url::parse(&format!("https://{HOST}{}", target::encode_path(&place)))
     }
 
-    /// What its pages say of the hashes of what they load.
+    /// Integrity settings of the pages.
     #[must_use]
     pub fn integrity(&self) -> Integrity {
         self.serving.integrity.unwrap_or(Integrity::Off)
     }
 
-    /// Whether a URL is one of the site's own.
+    /// Returns true if a URL belongs to the site.
     #[must_use]
     pub fn is_own(&self, url: &Url) -> bool {
         let is_web = matches!(url.scheme(), "http" | "https");
         is_web && url.port().is_none() && url.host_str().is_some_and(|h| h == HOST || self.hosts.iter().any(|n| n == h))
     }
 
-    /// Follows redirects from `url`, an address of the site itself, and returns what answers in the end.
+    /// Follows redirects from `url`, an address of the site itself, and returns the final response.
     #[must_use]
     pub fn ask(&self, url: &Url, asking: Asking) -> Answer {
         use decide::End;
@@ -193,7 +193,7 @@ impl<'m> ManifestSite<'m> {
         Answer::Circle(led_by)
     }
 
-    /// Whether a file is a page, by its declared type or else by its name.
+    /// Returns true if a file is a page, by its declared type or else by its name.
     #[must_use]
     pub fn is_page(&self, file: u32) -> bool {
         let Some(path) = self.path(file) else { return false };
@@ -207,7 +207,7 @@ impl<'m> ManifestSite<'m> {
         }
     }
 
-    /// Whether a file is a page that the edge puts hashes into.
+    /// Returns true if the edge inserts hashes into the page.
     #[must_use]
     pub fn is_html(&self, file: u32) -> bool {
         let declared = |path| self.manifest.files.get(path).and_then(|entry| entry.media_type.as_deref());
@@ -215,7 +215,7 @@ impl<'m> ManifestSite<'m> {
     }
 }
 
-/// Whether a file's name is that of a page.
+/// Returns true if a file's name is a page's.
 #[must_use]
 pub fn is_page_name(path: &str) -> bool {
     let ending = crate::fingerprint::extension(path);

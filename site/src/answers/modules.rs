@@ -1,7 +1,7 @@
-//! The modules that a page reaches by imports, and that no tag of it names.
+//! The modules that a page reaches by imports, without a tag of their own.
 //!
-//! Imports are found by [`script_addresses`](crate::integrity::script_addresses), which finds more than there are. That
-//! is no danger: an address is taken only if every visitor gets one file of the version at it.
+//! [`script_addresses`](crate::integrity::script_addresses) finds the imports, and more addresses than imports. The
+//! surplus is harmless: an address counts only if every visitor gets the same file of the version there.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use super::steps::{TooMany, steps};
 use crate::fingerprint;
 use crate::integrity::{AssetKind, ModuleHashes, PageAssets, ScriptAddress};
 
-/// Imports of all modules of a version together.
+/// Maximum imports of all modules of a version together.
 const IMPORTS_MAX: usize = 1_000_000;
-/// Imports that are followed again in one step, for another page.
+/// Imports followed again in one step, for another page.
 const IMPORTS_PER_STEP: usize = 64;
-/// Bytes of the addresses of scripts that are kept.
+/// Bytes of cached addresses in scripts.
 const SOURCES_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of the address of a classic script whose imports are kept, and …
+/// Longest address of a classic script with cached imports, in bytes.
 const SCRIPT_ADDRESS_BYTES_MAX: usize = 512;
-/// … such scripts.
+/// Maximum classic scripts with cached imports.
 const SCRIPTS_MAX: usize = 10_000;
 
 /// A module that pages reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Module {
-    /// Its address, from the first slash on.
+    /// The address, from the first slash on.
     pub address: String,
-    /// Its file.
+    /// The file.
     pub file: BundlePath,
-    /// The bytes of that.
+    /// The hash of the file.
     pub hash: Digest,
-    /// Their length.
+    /// The length of the file.
     pub size: u64,
 }
 
-/// Modules that a page reaches; pages share them.
+/// Modules that a page reaches, shared between pages.
 pub type Modules = Arc<[Arc<Module>]>;
 
-/// How much is followed.
+/// Limits of the search.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Modules of a version in one environment.
@@ -52,21 +52,21 @@ pub struct Bounds {
     pub map_bytes_max: usize,
 }
 
-/// Finds the modules of pages. What one page reaches is kept for the next.
+/// Finds the modules of pages. Results of one page are reused for the next.
 pub struct ModuleFinder<'s> {
     same: &'s SameForAll<'s>,
     bounds: Bounds,
-    /// For pages whose import maps have the same prefixes.
+    /// Graphs of pages whose import maps have the same prefixes.
     graphs: HashMap<[u8; 32], Graph>,
-    /// The addresses in scripts that were read, by their bytes, and …
+    /// The addresses in scripts already read, by content.
     sources: HashMap<Digest, Arc<[ScriptAddress]>>,
-    /// … the memory that they take.
+    /// The memory of the addresses.
     sources_bytes: usize,
     modules: usize,
     imports: usize,
 }
 
-/// Gives the addresses in a script; an empty list for one that cannot be read.
+/// Returns the addresses in a script; an empty list for an unreadable script.
 type ReadScript<'r> = &'r mut dyn FnMut(&BundlePath) -> Vec<ScriptAddress>;
 
 /// The modules that some pages reach.
@@ -74,30 +74,30 @@ type ReadScript<'r> = &'r mut dyn FnMut(&BundlePath) -> Vec<ScriptAddress>;
 struct Graph {
     nodes: Vec<Node>,
     by_address: HashMap<String, usize>,
-    /// The modules that classic scripts import, by their addresses.
+    /// The modules that classic scripts import, by the scripts' addresses.
     scripts: HashMap<String, Vec<usize>>,
-    /// What was reached from the same places, by their [`Roots::key`].
+    /// Results by the [`Roots::key`] of the same roots.
     reached: HashMap<[u8; 32], Result<Modules, TooMany>>,
 }
 
 struct Node {
     module: Arc<Module>,
     url: Url,
-    /// The modules that it imports; `None` as long as it was not read.
+    /// The imported modules; `None` until read.
     imports: Option<Arc<[usize]>>,
 }
 
-/// Where a page begins.
+/// Roots of a page.
 #[derive(Debug, Default)]
 struct Roots {
-    /// Modules that tags of the page name, and whose hashes are there.
+    /// Modules with a tag of the page, and so with a hash there.
     named: BTreeSet<usize>,
-    /// Modules that its inline and classic scripts import, and those of its import map.
+    /// Modules imported by the page's inline and classic scripts, and modules of its import map.
     imported: BTreeSet<usize>,
 }
 
 impl Roots {
-    /// What tells these from others, in less memory than they take.
+    /// A digest of the roots, smaller than the roots.
     fn key(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for modules in [&self.named, &self.imported] {
@@ -111,15 +111,14 @@ impl Roots {
 }
 
 impl<'s> ModuleFinder<'s> {
-    /// Prepares to look at pages of a version.
+    /// Prepares the search in pages of a version.
     #[must_use]
     pub fn new(same: &'s SameForAll<'s>, bounds: Bounds) -> Self {
         let (graphs, sources) = (HashMap::new(), HashMap::new());
         Self { same, bounds, graphs, sources, sources_bytes: 0, modules: 0, imports: 0 }
     }
 
-    /// The modules that the page at `page` reaches and that no tag of it names, those first that are the fewest imports
-    /// away.
+    /// The modules that the page at `page` reaches without a tag, sorted by the number of imports on the way.
     ///
     /// # Errors
     /// [`TooMany`].
@@ -129,7 +128,7 @@ impl<'s> ModuleFinder<'s> {
         assets: &PageAssets,
         read: &mut dyn FnMut(&BundlePath) -> Vec<ScriptAddress>,
     ) -> Result<Modules, TooMany> {
-        // Where the map's own addresses would be those of another origin, none of them is this site's.
+        // If the map's own addresses belong to another origin, none is a file of the site.
         let Some(base) = self.same.base(page, assets.base()).filter(is_own) else {
             return Ok(Arc::default());
         };
@@ -141,7 +140,7 @@ impl<'s> ModuleFinder<'s> {
         found
     }
 
-    /// The addresses in a script of the version: one file is read once, however many tags and addresses lead to it.
+    /// The addresses in a script of the version: one file is read once, however many tags and addresses lead there.
     fn addresses(&mut self, file: &BundlePath, read: ReadScript<'_>) -> Result<Arc<[ScriptAddress]>, TooMany> {
         let Some(entry) = self.same.manifest().files.get(file) else { return Ok(Arc::default()) };
         if let Some(known) = self.sources.get(&entry.hash) {
@@ -159,7 +158,7 @@ impl<'s> ModuleFinder<'s> {
     }
 }
 
-/// A look at one page.
+/// Search of one page.
 struct Walk<'w, 's> {
     finder: &'w mut ModuleFinder<'s>,
     graph: &'w mut Graph,
@@ -254,7 +253,7 @@ impl Walk<'_, '_> {
         self.graph.nodes.get(number).map_or(0, |node| ModuleHashes::bytes_of(&node.module.address))
     }
 
-    /// The modules that one imports, read at the first time.
+    /// The imports of a module, read at the first call.
     fn imports(&mut self, number: usize, read: ReadScript<'_>) -> Result<Arc<[usize]>, TooMany> {
         let Some(node) = self.graph.nodes.get(number) else { return Ok(Arc::default()) };
         if let Some(known) = &node.imports {
@@ -324,7 +323,7 @@ impl Walk<'_, '_> {
     }
 }
 
-/// Whether a URL is one of the site's origin.
+/// Returns true if a URL has the site's origin.
 fn is_own(url: &Url) -> bool {
     url.scheme() == "https" && url.host_str() == Some(super::HOST) && url.port().is_none()
 }
@@ -420,7 +419,7 @@ mod tests {
         assert_eq!(twice.0, twice.1);
     }
 
-    /// The steps that a look at one page takes, and how often a script was read.
+    /// The steps of one page's search, and the number of script reads.
     fn cost(html: &str) -> (u64, usize) {
         const MOST: u64 = 10_000_000;
         let (steps, mut reads) = (Steps::new(MOST), 0);

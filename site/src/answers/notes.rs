@@ -1,4 +1,4 @@
-//! Notes taken while an answer is decided, which explain it.
+//! Notes taken during a decision, which explain the response.
 
 use devanture_config::site_toml::{HtmlHandling, NotFound, RoutePath};
 use http::header::AUTHORIZATION;
@@ -9,18 +9,18 @@ use crate::decide::{OwnPath, Reason, Refused, Request as _, Stage, Step, Trace};
 use crate::rules::access::{Sent, Users};
 use crate::rules::{At, HeaderRule, Redirect, Skip};
 
-/// Most notes that are kept of one stage.
+/// Maximum notes of one stage.
 const STAGE_NOTES_MAX: usize = 20;
 
-/// Where what is noted stands.
+/// Source of a note.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Stands {
-    /// Nowhere: it is so in every site.
+    /// No source: true for every site.
     #[default]
     Nowhere,
-    /// In a rule.
+    /// A rule.
     At(At),
-    /// Below this key of `devanture.toml`, such as `routes[0]` or `not_found`.
+    /// A key of `devanture.toml`, such as `routes[0]` or `not_found`.
     Key(String),
 }
 
@@ -29,20 +29,20 @@ pub enum Stands {
 pub struct Note {
     /// The stage.
     pub stage: Stage,
-    /// Whether it gives the answer.
+    /// Whether the stage decides.
     pub answers: bool,
-    /// Why, or why not, as a clause.
+    /// The reason, as a clause.
     pub why: String,
-    /// Where it stands.
+    /// The source of the reason.
     pub stands: Stands,
 }
 
-/// Notes whether an answer differs between visitors, and the rule that led to it.
+/// Records whether a response differs between visitors, and the deciding rule.
 #[derive(Debug, Default)]
 pub(super) struct Differs {
     /// Whether a rule depends on the visitor.
     pub(super) may_differ: bool,
-    /// The rule that gave the answer.
+    /// The deciding rule.
     pub(super) rule: Option<u32>,
 }
 
@@ -58,7 +58,7 @@ impl Trace for Differs {
     }
 }
 
-/// Takes notes of every step, in words.
+/// Records every step, in words.
 pub(super) struct Notes<'n> {
     site: &'n ManifestSite<'n>,
     predicted: &'n PredictedRequest<'n>,
@@ -94,19 +94,18 @@ impl Trace for Notes<'_> {
 }
 
 impl<'n> Notes<'n> {
-    /// About this request.
+    /// Notes about the request `predicted`.
     pub(super) const fn of(site: &'n ManifestSite<'n>, predicted: &'n PredictedRequest<'n>) -> Self {
         Self { site, predicted, all: Vec::new(), ended: None }
     }
 
-    /// Notes that the canonical hostname gives the answer.
+    /// Notes that the canonical hostname decides.
     pub(super) fn by_canonical_host(&mut self, host: &str, canonical: &str) {
         let why = format!("{host} leads to the canonical hostname, {canonical}");
         self.end(Stage::Host, None, Stands::Key("hostnames".to_owned()), why);
     }
 
-    /// The stage that gave the answer, with its rule, and all notes in the order of the stages; none of what would come
-    /// after the answer.
+    /// The deciding stage, with its rule, and all notes in the order of the stages, without stages after the decision.
     pub(super) fn in_order(self) -> (Stage, Option<u32>, Vec<Note>) {
         let (last, rule) = self.ended.unwrap_or((Stage::NotFound, None));
         let mut all = self.all;
@@ -115,7 +114,7 @@ impl<'n> Notes<'n> {
         (last, rule, all)
     }
 
-    /// Notes that something does not answer.
+    /// Notes that a stage does not decide.
     fn pass(&mut self, stage: Stage, stands: Stands, why: String) {
         let count = self.all.iter().filter(|note| note.stage == stage).count();
         if count < STAGE_NOTES_MAX {
@@ -126,7 +125,7 @@ impl<'n> Notes<'n> {
         }
     }
 
-    /// Notes what answers.
+    /// Notes the decision.
     fn end(&mut self, stage: Stage, rule: Option<u32>, stands: Stands, why: String) {
         self.ended = Some((stage, rule));
         self.all.push(Note { stage, answers: true, why, stands });
@@ -134,7 +133,7 @@ impl<'n> Notes<'n> {
 
     fn not_own(&self) -> String {
         let why = match OwnPath::is_for_proofs(self.predicted.path()) {
-            // Which names these are, only the edge knows.
+            // Only the edge knows the names.
             true => "it is the site's at hostnames of its own alone; below the edge's domains it is the edge's",
             false => "it is none of the edge's own",
         };
@@ -145,7 +144,7 @@ impl<'n> Notes<'n> {
         self.site.redirect(usize::try_from(number?).ok()?)
     }
 
-    /// Where the answer stands, and why it is that one.
+    /// The source and the reason of the decision.
     fn reason(&self, stage: Stage, rule: Option<u32>, reason: Reason<'_>) -> (Stands, String) {
         let rule = self.rule(rule);
         let by_rule = || rule.map_or(Stands::Nowhere, |rule| Stands::At(rule.at.clone()));
@@ -214,7 +213,7 @@ impl<'n> Notes<'n> {
             Skip::NoAddress => "would lead to what is no address",
             Skip::NoPath => "leads to what is no path",
             Skip::OtherHost => "is for another host",
-            // So are most.
+            // The usual case.
             Skip::OtherPath => return,
             Skip::OtherQuery => "asks for another query",
             Skip::OtherVisitor => "asks for another language or cookie",
@@ -223,12 +222,12 @@ impl<'n> Notes<'n> {
             Skip::Unknowable => "asks for what the edge never knows",
             Skip::UnknownVisitor => "depends on the visitor",
         };
-        // A file goes before all rules that wait for it, and they come after it.
+        // A file precedes all rules that wait for a file, so the note precedes theirs.
         let stage = if skip == Skip::File { Stage::ForcedRules } else { Stage::of_rule(rule) };
         self.pass(stage, Stands::At(rule.at.clone()), format!("{} {why}", shown(rule)));
     }
 
-    /// Says of the routes before that of the number `before`, or of all, why they do not take `path`.
+    /// Explains why the routes before number `before`, or all routes, do not match `path`.
     fn other_routes(&mut self, path: &str, before: Option<usize>) {
         let folded = path.to_ascii_lowercase();
         let site = self.site;
@@ -250,7 +249,7 @@ impl<'n> Notes<'n> {
         self.site.routes.get(number).map_or("", |(_, route)| route.path.as_str())
     }
 
-    /// Why there is no file at `path`.
+    /// The reason that no file is at `path`.
     fn no_file(&self, path: &str) -> String {
         let name = path.strip_prefix('/').unwrap_or(path);
         let mut paths = self.site.paths.iter();
@@ -263,7 +262,7 @@ impl<'n> Notes<'n> {
         }
     }
 
-    /// The rule that keeps `path` from the sender of the request.
+    /// The rule that protects `path` from the sender of the request.
     fn guard(&self, path: &str) -> Option<&'n HeaderRule> {
         let (host, authorization) = (self.predicted.host()?, self.predicted.field(&AUTHORIZATION));
         let sent = Sent::of(authorization.as_deref());
@@ -276,7 +275,7 @@ impl<'n> Notes<'n> {
     }
 }
 
-/// A rule as messages show it.
+/// A rule in messages.
 fn shown(rule: &Redirect) -> String {
     format!("`{} → {}`", rule.from, rule.to)
 }

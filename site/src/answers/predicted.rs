@@ -1,4 +1,4 @@
-//! A request that is predicted: of a visitor of whom nothing is known, or of a known one.
+//! A predicted request, of an unknown or a known visitor.
 
 use std::borrow::Cow;
 
@@ -8,19 +8,19 @@ use super::Asking;
 use super::end::Request;
 use crate::decide;
 
-/// Longest path that is looked at; the edge's own limit is not known here.
+/// Longest accepted path; the edge's own limit is unknown here.
 pub(super) const PATH_BYTES_MAX: usize = 65_536;
 
 /// Known properties of the sender of a request.
 #[derive(Clone, Copy)]
 enum Who<'q> {
-    /// Nothing: any visitor.
+    /// Unknown: any visitor.
     Anybody(Asking),
-    /// The sender of this request.
+    /// The sender of the given request.
     Known(&'q Request<'q>),
 }
 
-/// A request that is predicted.
+/// A predicted request.
 pub struct PredictedRequest<'q> {
     method: Method,
     path: &'q str,
@@ -29,12 +29,12 @@ pub struct PredictedRequest<'q> {
 }
 
 impl<'q> PredictedRequest<'q> {
-    /// Any visitor's.
+    /// A request of any visitor.
     pub(super) const fn by_anybody(path: &'q str, query: Option<&'q str>, asking: Asking) -> Self {
         Self { method: Method::GET, path, query, who: Who::Anybody(asking) }
     }
 
-    /// This one; a method that is no token is one that nobody knows.
+    /// The given request; an invalid method counts as an unknown one.
     #[must_use]
     pub fn known(request: &'q Request<'q>) -> Self {
         let method = Method::from_bytes(request.method.as_bytes()).or_else(|_| Method::from_bytes(b"UNKNOWN"));

@@ -1,4 +1,4 @@
-//! Names that a page's import map leads to addresses by how they begin.
+//! Prefixes of names in a page's import map.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,16 +7,16 @@ use url::Url;
 use super::steps::{Steps, TooMany};
 use crate::integrity::PageMap;
 
-/// The beginnings of names, of all tables of a map.
+/// The prefixes, of all tables of a map.
 #[derive(Debug, Default)]
 pub(super) struct Prefixes {
-    /// For each, the tables that have it, and where each leads.
+    /// For each prefix, its tables with the targets.
     by_name: HashMap<String, Vec<(usize, Url)>>,
     longest: usize,
 }
 
 impl Prefixes {
-    /// Those of a map in a page at `base`.
+    /// The prefixes of a map in a page at `base`.
     pub(super) fn of(map: &PageMap, base: &Url, steps: &Steps) -> Result<Self, TooMany> {
         let mut prefixes = Self::default();
         for prefix in &map.prefixes {
@@ -28,7 +28,7 @@ impl Prefixes {
         Ok(prefixes)
     }
 
-    /// What tells them from those of another map.
+    /// A digest of the prefixes.
     pub(super) fn key(&self) -> [u8; 32] {
         let mut names: Vec<_> = self.by_name.iter().collect();
         names.sort_by_key(|(name, _)| name.as_str());
@@ -44,7 +44,7 @@ impl Prefixes {
         *hasher.finalize().as_bytes()
     }
 
-    /// Where a name may lead: of each table, the longest beginning counts, as in browsers.
+    /// The possible targets of a name: in each table, the longest prefix counts, as in browsers.
     pub(super) fn urls(&self, name: &str, steps: &Steps) -> Result<Vec<Url>, TooMany> {
         let (mut urls, mut seen) = (Vec::new(), BTreeSet::new());
         if self.by_name.is_empty() {

@@ -1,4 +1,4 @@
-//! The answers of small sites to addresses, and that those who listen hear of the answer that others get.
+//! Responses of small sites to addresses, and equality of traced and untraced decisions.
 
 use devanture_config::Digest;
 use devanture_config::manifest::FileEntry;
@@ -99,7 +99,7 @@ fn a_page_has_the_address_that_its_links_lead_on_from() {
     }
 }
 
-/// Rules in every form that is passed over or applied for another reason.
+/// Rules in every form that is skipped or applied for another reason.
 const REDIRECTS: [&str; 16] = [
     "/about /docs/ 302!",
     "/a/* /b/:splat 301",
@@ -119,7 +119,7 @@ const REDIRECTS: [&str; 16] = [
     "/i/:x/* /api/:splat/:x 200!",
 ];
 
-/// One trace that notes nothing of what it hears.
+/// A listening trace that records nothing.
 struct Deaf;
 
 impl decide::Trace for Deaf {
@@ -167,7 +167,7 @@ proptest! {
         let traced = decide(&site, &predicted, &mut Deaf);
         prop_assert!(untraced.end == traced.end && untraced.path == traced.path, "{:?}\n{:?}", untraced, traced);
         prop_assert_eq!(untraced.rule, traced.rule);
-        // Every explanation ends with the one note that answers.
+        // Every explanation ends with the single deciding note.
         let explained = site.explain(&request);
         let answering = explained.notes.iter().filter(|note| note.answers).count();
         prop_assert!(answering == 1 && explained.notes.last().unwrap().answers, "{:?}", explained);

@@ -20,25 +20,25 @@ struct Applied<'a> {
     number: u32,
     rule: &'a Redirect,
     filled: &'a Filled,
-    /// The path of the request, normal and decoded.
+    /// The path of the request, normalized and decoded.
     path: &'a str,
 }
 
 impl Applied<'_> {
-    /// The stage that the rule belongs to.
+    /// The stage of the rule.
     const fn stage(&self) -> Stage {
         Stage::of_rule(self.rule)
     }
 }
 
 impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
-    /// The result of the first rule that applies, if it comes before the files or there is no file.
+    /// The result of the first rule that applies, if the rule precedes files or the path has no file.
     #[inline]
     pub(super) fn by_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
         if self.site.rules().has_redirects() { self.by_first_rule(path, found, trace) } else { None }
     }
 
-    // Apart from what every request runs through.
+    // Out of line, to keep the common path short.
     #[inline(never)]
     fn by_first_rule<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
         let mut skipped = |number, skip| trace.step(Step::Rule(number, skip));
@@ -52,7 +52,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
                 return None;
             }
             trace.step(Step::NoFile(path));
-            // An asset of the version that a page was made with goes before a rule for every path (law 10).
+            // An asset of the version that a page belongs to precedes a rule for every path (law 10).
             if Self::has_files(self.request.method())
                 && let Some(end) = self.asset(path)
             {
@@ -62,7 +62,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         self.apply(Applied { number, rule, filled: &filled, path }, found, trace)
     }
 
-    /// The first rule for a visitor, as `first` finds it.
+    /// The first rule for a visitor, by the search `first`.
     fn by_visitor(self, first: impl FnOnce(&Visitor<'_>) -> Matched<'d>) -> Matched<'d> {
         let request = self.request;
         let (accept_language, cookie) = (request.field(&ACCEPT_LANGUAGE), request.field(&COOKIE));
@@ -78,9 +78,9 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         resolve::resolve(self.site.index(), self.site.html_handling(), path) != Resolution::Missing
     }
 
-    /// The result of the first rule for the path as it was sent, where that leads to another server, or may with one
-    /// more step: what the path means there is not for the edge to say (RFC 3986 §2.2). `path` is its normal form, by
-    /// which everything that stays here is decided: who may see it, files, and the rules that stand before.
+    /// The result of the first rule for the path as sent, if the rule leads to another server, directly or in one more
+    /// step: the meaning of the path there is not for the edge to decide (RFC 3986 §2.2). `path` is its normal form,
+    /// which decides all local matters: access, files, and the preceding rules.
     pub(super) fn passed_on<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> Option<End<S::Asset>> {
         let rules = self.site.rules();
         if !rules.has_redirects() {
@@ -95,7 +95,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         if !self.keeps_spelling(rule, &filled) || (!rule.force && (self.has_file(path) || self.asset(path).is_some())) {
             return None;
         }
-        // No spelling passes by a rule that stands before, which may keep visitors away from a part of a backend.
+        // No spelling may bypass a preceding rule, which may protect a part of a backend.
         let first = self.by_visitor(|visitor| rules.redirect(visitor, path, None));
         if first.rule.is_some_and(|(before, ..)| before < number) {
             return None;
@@ -106,7 +106,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         if sent.is_as_sent() || !matches!(end, End::Backend { .. }) {
             return Some(end);
         }
-        // Dot segments and doubled slashes mean one thing here and another in a backend.
+        // Dot segments and doubled slashes differ in meaning between the edge and a backend.
         found.rule = None;
         let to = sent.as_str();
         trace.step(Step::Ended(Stage::Spelling, None, Reason::Spelling { to, is_moved: false }));
@@ -114,8 +114,8 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         Some(End::Redirect { status: 308, location, is_by_site: false })
     }
 
-    /// Whether a rule sends a visitor to another site, to a backend, or to a path of the site where no file is: a route
-    /// or a rule may pass that on, now or in another step.
+    /// Returns true if a rule leads to another site, to a backend, or to a local path without a file, which a route or
+    /// a rule may forward, now or in another step.
     fn keeps_spelling(self, rule: &Redirect, filled: &Filled) -> bool {
         let is_routed = || {
             let to = target::normalise_for_route(&filled.path, self.request.path_bytes_max());
@@ -126,8 +126,8 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
             || (rule.is_redirect() && !self.leads_to_file(&filled.path))
     }
 
-    /// Whether a redirect leads to a file or a page, which has one name. Whether there is one behind what this visitor
-    /// may not see, or what is withdrawn, is nothing that a redirect shows.
+    /// Returns true if a redirect leads to a file or a page, which has a single name. A redirect must not reveal a page
+    /// that is protected from the visitor or withdrawn.
     fn leads_to_file(self, path: &str) -> bool {
         normal(path, self.request.path_bytes_max()).is_some_and(|to| {
             self.site.rules().can_compare(&to)
@@ -173,12 +173,12 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         })
     }
 
-    /// The request's query, where the rule did not ask for it: what a rule asks for has been used.
+    /// The request's query, unless the rule matches parameters: matched parameters are consumed.
     fn query_beside(self, rule: &Redirect) -> Option<&'r str> {
         self.request.query().filter(|_| rule.query.is_empty())
     }
 
-    /// Whether a redirect leads to the very address that was requested.
+    /// Returns true if a redirect leads to the requested address.
     fn leads_here(self, applied: Applied<'_>, query: Option<&str>) -> bool {
         let Applied { filled, path, .. } = applied;
         let host = filled.origin.as_deref().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
@@ -187,7 +187,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
             let own = self.request.host();
             own.is_some_and(|own| host.eq_ignore_ascii_case(own) || self.site.leads(plain, own))
         };
-        // Here every spelling of a path leads to its normal form.
+        // At the edge, every spelling of a path leads to its normal form.
         let is_same = || {
             filled.path == target::encode_path(path)
                 || (filled.path.contains('%')
@@ -220,8 +220,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         let refused = if *self.request.method() == Method::TRACE {
             Some(Refused::MethodUnknown)
         } else if !is_path() {
-            // What was captured must lead nowhere but below the path that was written: dot segments mean something
-            // there.
+            // A capture must not lead outside the rule's own path: dot segments would.
             Some(Refused::BadRewrite)
         } else {
             None
@@ -235,7 +234,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         End::Backend { to, path_and_query: Some(with_query(filled.path.clone(), query)) }
     }
 
-    /// Answers with the file at `to` as if it were here.
+    /// Answers with the file at `to` in place of the requested path.
     fn rewrite<T: Trace>(self, applied: Applied<'_>, to: &str, found: &mut Found, trace: &mut T) -> End<S::Asset> {
         let Applied { number, rule, filled, path } = applied;
         let Self { site, request } = self;
@@ -250,7 +249,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
             };
         }
         let Some(file) = site.index().page_at(to) else { return self.missing(path, to, found, trace) };
-        // A page for every path is no image and no script.
+        // A catch-all page must not answer for an image or a script.
         if self.is_shell(rule, file) && !rule.force {
             found.varies.by_navigation = true;
             if !request.may_have_shell(path) {
@@ -261,7 +260,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         self.file(path, (file, Kept::StandIn), (applied.stage(), found), trace)
     }
 
-    /// The page at `to` with a status of the rule's own.
+    /// The page at `to` with the rule's status.
     fn page_by<T: Trace>(
         self,
         applied: Applied<'_>,
@@ -276,7 +275,7 @@ impl<'d, 'r, S: Site, R: Request<'r>> Visit<'d, S, R> {
         }
     }
 
-    /// Whether a rule gives every path the page of an application: one page for whatever lies below.
+    /// Returns true if a rule gives every path the page of an application: one page for all paths below.
     fn is_shell(self, rule: &Redirect, file: u32) -> bool {
         let (_, ending) = rule.from.steps();
         ending != Ending::Exact && rule.to.constant_path().is_some() && self.site.is_page(file)

@@ -1,18 +1,18 @@
-//! The redirect from a hostname of an environment to the one that is its canonical.
+//! The redirect from a hostname of an environment to the canonical hostname.
 
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use crate::target;
 
-/// Where a request for `path` and `query` is sent on, at the hostname that the address `base` has, whatever the method
-/// (308); `None` if it has no path: a tunnel has none, nor has the `*` of OPTIONS (RFC 9112 §3.2.3, §3.2.4).
+/// The target of a redirect (308) of `path` and `query` to the hostname of the address `base`, with the method
+/// unchanged; `None` without a path: a tunnel has no path, nor has the `*` of OPTIONS (RFC 9112 §3.2.3, §3.2.4).
 #[must_use]
 pub fn canonical_location(base: String, path: &str, query: Option<&str>) -> Option<String> {
     if !path.starts_with('/') {
         return None;
     }
     let mut location = base;
-    // A `Location` is ASCII (RFC 3986 §2); what else was sent is kept in its encoded form.
+    // A `Location` is ASCII (RFC 3986 §2); other bytes are sent percent-encoded.
     location.push_str(&target::for_location(path));
     if let Some(query) = query {
         location.push('?');

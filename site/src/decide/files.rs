@@ -1,4 +1,4 @@
-//! Files and pages, and what answers where there is none.
+//! Files and pages, and the response for a missing file.
 
 use devanture_config::site_toml::NotFound;
 use http::Method as HttpMethod;
@@ -15,7 +15,7 @@ use crate::rules::{Access, CompiledRules};
 use crate::target;
 
 impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
-    /// The file or page at `path`, which is `file` where that is known.
+    /// The file or page at `path`, which is `file` if known.
     #[inline(always)]
     pub(super) fn by_file<T: Trace>(
         self,
@@ -40,7 +40,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         }
     }
 
-    /// A file, if the visitor may see it.
+    /// A file, if the visitor may see the file.
     #[inline(always)]
     pub(super) fn file<T: Trace>(
         self,
@@ -55,7 +55,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         self.seen(path, (file, 200, kept), (stage, found), trace)
     }
 
-    /// A page with a status of its own; it stands in for what was requested.
+    /// A page with a status of its own, sent in place of the requested content.
     pub(super) fn page<T: Trace>(
         self,
         path: &str,
@@ -89,9 +89,9 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         End::File { file, status, kept, access }
     }
 
-    /// Whether the visitor may see a file by the path that was requested, and by every other one that leads to the file
-    /// or to what it is an encoding of: some rule may keep only one of them from strangers. An asset of another version
-    /// is kept as that version kept it, too.
+    /// Returns the access of the visitor to a file by the requested path, and by every other path of the file or of the
+    /// file that it encodes: a rule may protect only one of the paths. An asset of another version is protected by the
+    /// rules of both versions.
     pub(super) fn access_to<T: Trace>(
         self,
         own: &str,
@@ -120,13 +120,13 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         most
     }
 
-    /// Whether files have this method.
+    /// Returns true if files support the method.
     pub(super) fn has_files(method: &HttpMethod) -> bool {
         *method == HttpMethod::GET || Method::of(method.as_str()).is_read()
     }
 
-    /// The answer where there is no file: an asset of a version that was just replaced; the page of an application, for
-    /// those who navigate to `path`; else the nearest page that says so, seen from `wanted`.
+    /// The response for a missing file: an asset of an earlier version; the page of an application, for navigations to
+    /// `path`; else the nearest 404 page, seen from `wanted`.
     pub(super) fn missing<T: Trace>(self, path: &str, wanted: &str, found: &mut Found, trace: &mut T) -> End<S::Asset> {
         let site = self.site;
         if let Some(end) = self.asset_at(wanted, path) {
@@ -142,7 +142,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         self.not_found(path, wanted, found, trace)
     }
 
-    /// The nearest page that says so, where the site has it say so.
+    /// The nearest 404 page, if the site has such pages.
     pub(super) fn not_found<T: Trace>(
         self,
         path: &str,
@@ -161,8 +161,8 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         End::Nothing
     }
 
-    /// A path that was withdrawn: only what was stored since may answer it, and neither a rule nor the page of an
-    /// application stands in.
+    /// A withdrawn path: only content stored since may answer, and neither a rule nor the page of an application stands
+    /// in.
     pub(super) fn withdrawn<T: Trace>(self, path: &str, found: &mut Found, trace: &mut T) -> End<S::Asset> {
         self.asset(path).unwrap_or_else(|| self.not_found(path, path, found, trace))
     }

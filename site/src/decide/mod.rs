@@ -1,12 +1,12 @@
-//! Decides the answer to a request: one function for the edge, which sends the answer, and for the command line, which
-//! explains it.
+//! Decides the response to a request: one function for the edge, which sends the response, and for the command line,
+//! which explains the decision.
 //!
-//! The first of these that has an answer gives it: (1) a method that no path has, (2) the edge's own paths, (3) routes,
-//! (4) the normal form of the path, (5) access, (6) withdrawn paths, (7) rules, (8) files and pages, (9) the last
-//! resort. A backend, the encoding of a file, preconditions and ranges follow from the [`Outcome`], and are the edge's.
+//! The first step with a result decides: (1) an unknown method, (2) the edge's own paths, (3) routes, (4) the normal
+//! form of the path, (5) access, (6) withdrawn paths, (7) rules, (8) files and pages, (9) the last resort. The backend,
+//! the encoding of a file, preconditions and ranges follow from the [`Outcome`], and belong to the edge.
 //!
-//! The caller is generic in three ways: a [`Site`] is a version in memory or a manifest, a [`Request`] may come from a
-//! visitor of whom nothing is known, and a [`Trace`] hears of every step, or is [`Untraced`] and costs nothing.
+//! The caller is generic in three ways: a [`Site`] is a version in memory or a manifest, a [`Request`] may come from an
+//! unknown visitor, and a [`Trace`] receives every step, or is [`Untraced`] and costs no instruction.
 
 mod by_rule;
 mod canonical;
@@ -36,11 +36,11 @@ use crate::resolve::{self, Resolution};
 use crate::rules::{Access, Varies};
 use crate::target::{self, Target, TargetError};
 
-/// Decides the answer to `request`.
+/// Decides the response to `request`.
 #[inline]
 pub fn decide<'r, S: Site, R: Request<'r>, T: Trace>(site: &S, request: &R, trace: &mut T) -> Outcome<'r, S::Asset> {
     let visit = Visit { site, request };
-    // One call, which the compiler then puts here, and an outcome that is never moved.
+    // A single call, so that the compiler inlines the function and never moves the outcome.
     let mut outcome = visit.decide(trace);
     let is_options = *request.method() == HttpMethod::OPTIONS;
     if is_options && matches!(outcome.end, End::Backend { .. }) && visit.is_preflight() {
@@ -50,13 +50,13 @@ pub fn decide<'r, S: Site, R: Request<'r>, T: Trace>(site: &S, request: &R, trac
     outcome
 }
 
-/// Who may see the file of that number, under every path that leads to it, where `path` was requested.
+/// Access to a file, under every path that leads to the file, for a request to `path`.
 #[inline]
 pub fn access_to_file<'r, S: Site, R: Request<'r>>(site: &S, request: &R, path: &str, file: u32) -> Access {
     Visit { site, request }.access_to(site.file_path(file), None, path, &mut Untraced)
 }
 
-/// A path with a query after it.
+/// A path followed by a query.
 #[must_use]
 pub fn with_query(mut path: String, query: Option<&str>) -> String {
     if let Some(query) = query {
@@ -72,7 +72,7 @@ struct Visit<'d, S, R> {
     request: &'d R,
 }
 
-/// What is known of an outcome before its end.
+/// Parts of an outcome that are known before its end.
 #[derive(Default)]
 struct Found {
     varies: Varies,
@@ -88,14 +88,13 @@ impl<S, R> Clone for Visit<'_, S, R> {
 impl<S, R> Copy for Visit<'_, S, R> {}
 
 impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
-    /// Decides by what the path is: one of the edge's own, then a route's, then a file's.
+    /// Decides by the kind of path: the edge's own, then a route's, then a file's.
     #[inline(always)]
     fn decide<T: Trace>(self, trace: &mut T) -> Outcome<'r, S::Asset> {
         let Self { site, request } = self;
         let path = request.path();
         match *request.method() {
-            // RFC 9110 §9.3.6: the edge is no proxy that a client chooses; a tunnel has no path that a route could
-            // match.
+            // RFC 9110 §9.3.6: the edge is no proxy that a client selects; a tunnel has no path for a route to match.
             HttpMethod::CONNECT => return self.refuse(Stage::Method, Refused::MethodNotAllowed, trace).into(),
             // RFC 9110 §9.3.7: about the server as a whole.
             HttpMethod::OPTIONS if path == "*" => {
@@ -107,7 +106,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         if let Some(own) = OwnPath::of(path).filter(|own| site.has_own(*own)) {
             return Outcome::of(self.own(own, trace), Cow::Borrowed(path));
         }
-        // Before a backend could read it as the edge's own.
+        // Before a backend could read the path as one of the edge's.
         if let Some((_, to)) = OwnPath::respelled(path, request.path_bytes_max()).filter(|(own, _)| site.has_own(*own))
         {
             return self.moved(to, trace);
@@ -133,13 +132,13 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         self.at(path, file, trace)
     }
 
-    /// One of the edge's own paths. What a site keeps from strangers, it keeps here too.
+    /// One of the edge's own paths, protected like the site's paths.
     fn own<T: Trace>(self, own: OwnPath, trace: &mut T) -> End<S::Asset> {
         if let Some(end) = self.kept_out(self.request.path(), trace) {
             return end;
         }
         match own {
-            // That one is a file.
+            // The dictionary is a file.
             OwnPath::Dictionary(_) => {
                 if let Some(end) = self.by_method(Stage::Own, None, trace) {
                     return end;
@@ -160,7 +159,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         End::Own(own)
     }
 
-    /// A path that belongs to a route is never answered by a file or a fallback, whatever its spelling (law 9).
+    /// A path of a route is never answered by a file or a fallback, in any spelling (law 9).
     #[inline]
     fn by_route<T: Trace>(self, trace: &mut T) -> Option<End<S::Asset>> {
         if self.site.has_routes() {
@@ -177,15 +176,15 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
                 let route = self.site.route(&text);
                 trace.step(Step::OtherRoutes { path: &text, before: route });
                 let route = route?;
-                // RFC 9110 §9.3.8: what a backend would send back holds fields that a script may not read.
+                // RFC 9110 §9.3.8: a backend would return fields that a script must not read.
                 if *self.request.method() == HttpMethod::TRACE {
                     return Some(self.refuse(Stage::Routes, Refused::MethodUnknown, trace));
                 }
                 trace.step(Step::Ended(Stage::Routes, None, Reason::Route(route)));
                 Some(End::Backend { to: Backend::Route(route), path_and_query: None })
             }
-            // Dot segments and doubled slashes mean one thing here and another in a backend: only the normal form goes
-            // on.
+            // Dot segments and doubled slashes differ in meaning between the edge and a backend: only the normal form
+            // is forwarded.
             Target::Redirect(to) => {
                 let Target::Normal(text) = target::normalise_for_route(&to, path_bytes_max) else { return None };
                 let route = self.site.route(&text);
@@ -198,14 +197,14 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         }
     }
 
-    /// Redirects to the normal form `to`; where that would be redirected in its turn, by a rule or to a page's place,
-    /// to there at once, and only for now, since the next version may have it elsewhere. What a rule sends to another
-    /// server goes there as it came.
+    /// Redirects to the normal form `to`. If `to` would be redirected by a rule or to a page's canonical address,
+    /// redirects there directly, and only temporarily, since the next version may differ. A rule to another server gets
+    /// the path as sent.
     fn moved<T: Trace>(self, to: String, trace: &mut T) -> Outcome<'r, S::Asset> {
         let site = self.site;
         let mut place = None;
-        // A normal form is normal; the edge's own paths are no rule's, and a route's answer is its backend's. Whether
-        // there is a page behind what this visitor may not see, or what is withdrawn, is nothing that a redirect shows.
+        // A normal form needs no second step; the edge's own paths are outside the rules, and a route is answered by
+        // its backend. A redirect must not reveal a page that is protected from the visitor or withdrawn.
         if let Target::Normal(path) = target::normalise(&to, to.len())
             && !self.is_edges(&path)
             && site.route(&path).is_none()
@@ -233,13 +232,12 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         End::Redirect { status, location: with_query(to, self.request.query()), is_by_site: false }.into()
     }
 
-    /// Whether `path`, which is normal, may be answered by the edge before the site is looked at.
+    /// Returns true if the edge may answer the normalized `path` before the site's rules and files.
     fn is_edges(self, path: &str) -> bool {
         OwnPath::of(path).is_some_and(|own| self.site.has_own(own)) || OwnPath::is_for_proofs(path)
     }
 
-    /// The outcome for `path`, which is normal, decoded and no route's; `file` is what it leads to, where that is
-    /// known.
+    /// The outcome for the normalized, decoded `path` without a route; `file` is the file of the path, if known.
     #[inline(always)]
     fn at<T: Trace>(self, path: Cow<'r, str>, file: Option<u32>, trace: &mut T) -> Outcome<'r, S::Asset> {
         let mut found = Found::default();
@@ -272,7 +270,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         self.by_file(path, file, found, trace)
     }
 
-    /// The answer to a method that files do not have.
+    /// The response to a method that files do not support.
     #[inline]
     fn by_method<T: Trace>(self, stage: Stage, rule: Option<u32>, trace: &mut T) -> Option<End<S::Asset>> {
         if *self.request.method() == HttpMethod::GET { None } else { self.by_other_method(stage, rule, trace) }
@@ -297,19 +295,19 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         End::Refused(refused)
     }
 
-    /// Whether the visitor may see what has this path.
+    /// The visitor's access to the path.
     #[inline]
     fn access(self, path: &str) -> Access {
         if self.site.rules().has_guards() { self.guarded_access(path) } else { Access::Everybody }
     }
 
     fn guarded_access(self, path: &str) -> Access {
-        // The credentials of an unknown visitor may be the right ones.
+        // An unknown visitor may have the right credentials.
         let Some(host) = self.request.host() else { return Access::Everybody };
         self.site.rules().access(host, path, self.request.field(&AUTHORIZATION).as_deref())
     }
 
-    /// The answer to those who may not see what has this path.
+    /// The response to a visitor without access to the path.
     #[inline]
     fn kept_out<T: Trace>(self, path: &str, trace: &mut T) -> Option<End<S::Asset>> {
         if self.access(path) != Access::Refused {
@@ -319,8 +317,7 @@ impl<'r, S: Site, R: Request<'r>> Visit<'_, S, R> {
         Some(End::Refused(Refused::Unauthorised))
     }
 
-    /// Whether a page of an origin that the site names finds out what it may send to a backend (Fetch Standard, section
-    /// 3.2).
+    /// Returns true for a preflight to a backend from a page of an allowed origin (Fetch Standard, section 3.2).
     fn is_preflight(self) -> bool {
         let asks = self.request.field(&ACCESS_CONTROL_REQUEST_METHOD).is_some();
         asks && self.request.field(&ORIGIN).is_some_and(|origin| self.site.has_cors_origin(&origin))

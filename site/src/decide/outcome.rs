@@ -1,4 +1,4 @@
-//! The outcome of a request: its end, and what else the head of the answer depends on.
+//! The outcome of a request: its end, and the remaining inputs of the response head.
 
 use std::borrow::Cow;
 
@@ -10,59 +10,59 @@ use crate::target::TargetError;
 /// The outcome of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome<'r, A> {
-    /// How it ends.
+    /// The end of the request.
     pub end: End<A>,
-    /// The path by which rules change the fields of the answer: its normal form, decoded, where the request got so far.
+    /// The path for rules about response fields: the normal form, decoded, if the request got so far.
     pub path: Cow<'r, str>,
-    /// Dependencies of rules, whether or not they applied.
+    /// Dependencies of rules, whether or not the rules applied.
     pub varies: Varies,
-    /// The redirect or rewrite that led there, by its number.
+    /// The number of the deciding redirect or rewrite.
     pub rule: Option<u32>,
 }
 
-/// How a request ends. `A` is an asset of another version.
+/// End of a request. `A` is an asset of another version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End<A> {
-    /// A fingerprinted asset of a version that was replaced, or is about to be live (law 10).
+    /// A fingerprinted asset of an earlier version, or of a version about to go live (law 10).
     Asset {
-        /// Which.
+        /// The asset.
         asset: A,
-        /// Whether only some may see it.
+        /// Access restriction of the asset.
         access: Access,
     },
-    /// A backend is asked.
+    /// A request to a backend.
     Backend {
-        /// Which.
+        /// The backend.
         to: Backend,
-        /// The target, where a rule changes that of the request.
+        /// The target, if a rule changes the target of the request.
         path_and_query: Option<String>,
     },
     /// A file.
     File {
-        /// Its number.
+        /// The number of the file.
         file: u32,
         /// The status.
         status: u16,
-        /// Its kind, which decides how long it may be cached.
+        /// Cache class of the file, which decides the lifetime in caches.
         kept: Kept,
-        /// Whether only some may see it.
+        /// Access restriction of the file.
         access: Access,
     },
-    /// The methods that files have: 204.
+    /// The methods of files: 204.
     Methods,
     /// 404, without a page of the site.
     Nothing,
-    /// The edge itself.
+    /// A response of the edge itself.
     Own(OwnPath),
-    /// A preflight of an origin that the site names: 204, in place of a backend.
+    /// A preflight of an allowed origin: 204, in place of a backend.
     Preflight,
-    /// The visitor is sent elsewhere.
+    /// A redirect.
     Redirect {
         /// The status.
         status: u16,
-        /// Where to.
+        /// The target.
         location: String,
-        /// Whether that is the site's own doing; else the path is written in another form than the normal one.
+        /// Whether a rule or page handling of the site redirects, rather than the normal form of the path.
         is_by_site: bool,
     },
     /// An error.
@@ -72,24 +72,24 @@ pub enum End<A> {
 /// A backend, by its number in the site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
-    /// That of a route.
+    /// The backend of a route.
     Route(usize),
-    /// The pool that a rewrite names.
+    /// The pool of a rewrite.
     Upstream(usize),
 }
 
-/// Why a request is answered with an error.
+/// Reason of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A rule makes no path of it.
+    /// A rewrite yields no valid path.
     BadRewrite,
-    /// The path can be none.
+    /// The path is invalid.
     BadTarget(TargetError),
-    /// Files do not have this method.
+    /// Files do not support the method.
     MethodNotAllowed,
-    /// Nobody has this method, or none that is sent on.
+    /// The method is unknown, or cannot be forwarded.
     MethodUnknown,
-    /// The site lets only some see this.
+    /// The site restricts access to the path.
     Unauthorised,
 }
 
@@ -108,14 +108,14 @@ impl Refused {
 }
 
 impl<'r, A> Outcome<'r, A> {
-    /// One that no rule had a part in.
+    /// An outcome without any rule.
     pub(super) fn of(end: End<A>, path: Cow<'r, str>) -> Self {
         Self { end, path, varies: Varies::default(), rule: None }
     }
 }
 
 impl<A> From<End<A>> for Outcome<'_, A> {
-    /// One whose fields no rule changes.
+    /// An outcome without rules for response fields.
     fn from(end: End<A>) -> Self {
         Self::of(end, Cow::Borrowed(""))
     }

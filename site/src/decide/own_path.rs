@@ -1,39 +1,39 @@
-//! Paths of the edge's own below `/.well-known/devanture/`.
+//! The edge's own paths below `/.well-known/devanture/`.
 
 use devanture_config::Sha256;
 
 use crate::target::{self, Target};
 
-/// Below it lie the edge's own paths; a site's files may lie there, too.
+/// Folder of the edge's own paths, which may also contain files of a site.
 const FOLDER: &str = "/.well-known/devanture/";
-/// Below that, the dictionaries of pages, by their SHA-256.
+/// Folder below, with the dictionaries of pages, by SHA-256.
 const DICTIONARIES: &str = "dictionary/";
-/// Where certificate authorities look for the proof that somebody has a name: by ACME (RFC 8555 §8.3), and by an agreed
+/// Folders that certificate authorities read for a proof of domain ownership: ACME (RFC 8555 §8.3), and an agreed
 /// change to a website (§3.2.2.4.18 of the Baseline Requirements of the CA/Browser Forum).
 const PROOFS: [&str; 2] = ["/.well-known/acme-challenge", "/.well-known/pki-validation"];
 
-/// A path of the edge's own: it is answered before routes, rules and files.
+/// A path of the edge, answered before routes, rules and files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnPath {
-    /// The settings that the environment shows to its front.
+    /// The public settings of the environment.
     Env,
-    /// Where browsers report what pages load without a hash, where its site has hashes.
+    /// Reports of browsers about resources loaded without a hash, if the site has hashes.
     Integrity,
     /// The version.
     Release,
-    /// Where share links lead to; what they open is open by itself.
+    /// Target of share links, open to every visitor.
     Share,
-    /// The page that says whether the environment is up, where its site has one.
+    /// The status page of the environment, if the site has one.
     Status,
-    /// The compression dictionary of its pages that has this SHA-256.
+    /// The pages' compression dictionary of the given SHA-256.
     Dictionary(Sha256),
 }
 
 impl OwnPath {
-    /// Where [`OwnPath::Integrity`] is.
+    /// The path of [`OwnPath::Integrity`].
     pub const INTEGRITY: &str = "/.well-known/devanture/integrity";
 
-    /// The one at `path`, as it was sent, if there is one.
+    /// The own path at `path`, as sent, if any.
     #[must_use]
     #[inline]
     pub fn of(path: &str) -> Option<Self> {
@@ -51,7 +51,7 @@ impl OwnPath {
         }
     }
 
-    /// The normal form of `path`, as it was sent, where that is another one and one of these.
+    /// The normal form of `path`, as sent, if different and one of the own paths.
     #[inline]
     pub(super) fn respelled(path: &str, bytes_max: usize) -> Option<(Self, String)> {
         if !may_be_well_known(path) {
@@ -63,33 +63,34 @@ impl OwnPath {
         }
     }
 
-    /// Whether certificate authorities look at `path`, as it was sent, for the proof that somebody has the name; any
-    /// spelling counts that a program may read so. At a name that the edge gives such a path is the edge's; at
-    /// hostnames of their own apps answer it.
+    /// Returns true if certificate authorities read `path`, as sent, for a proof of domain ownership, in any spelling
+    /// that a program may accept. On the edge's own domains such a path belongs to the edge; on custom hostnames the
+    /// apps answer.
     ///
-    /// A path that begins with another segment and leaves it again, as `/x/../` does, is none: nothing answers it but
-    /// a redirect to its normal form.
+    /// A path that enters another segment first and leaves the segment again, as `/x/../` does, does not count: the
+    /// only response is a redirect to the normal form.
     #[must_use]
     #[inline]
     pub fn is_for_proofs(path: &str) -> bool {
         may_be_well_known(path) && Self::leads_to_proofs(path)
     }
 
-    /// The same of a path that is sent on elsewhere as it is: a client may remove its dot segments first.
+    /// Returns true for such a path after removal of dot segments, as a client may do with a path that is redirected
+    /// unchanged.
     #[must_use]
     pub fn leads_to_proofs(path: &str) -> bool {
         target::may_lead_into(path, &PROOFS)
     }
 
-    /// Where the dictionary with this SHA-256 is.
+    /// The path of the dictionary with the SHA-256.
     #[must_use]
     pub fn of_dictionary(sha256: Sha256) -> String {
         format!("{FOLDER}{DICTIONARIES}{sha256}")
     }
 }
 
-/// Whether the first segment of `path`, as it was sent, may be read as `.well-known` (RFC 8615). Nearly every path begins
-/// with a letter, and is looked at no further.
+/// Returns true if the first segment of `path`, as sent, may be read as `.well-known` (RFC 8615): nearly every path
+/// begins with a letter, and is decided by that letter.
 #[inline]
 fn may_be_well_known(path: &str) -> bool {
     matches!(path.as_bytes(), [b'/', b'%' | b'.' | b'/' | b';' | b'\\', ..])
@@ -101,7 +102,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::{Index, select};
 
-    /// A character as it is and encoded, and a slash in all forms that a program may read as one.
+    /// A character literally and encoded, and a slash in every form that a program may accept.
     fn spellings(character: char) -> Vec<String> {
         let code = u32::from(character);
         let mut all = vec![character.to_string(), format!("%{code:02X}"), format!("%{code:02x}")];
@@ -111,7 +112,7 @@ mod tests {
         all
     }
 
-    /// The same, and what programs take for it that refuse nothing.
+    /// All spellings, including those that programs without checks accept.
     fn lax_spellings(character: char) -> Vec<String> {
         let mut all = spellings(character);
         all.extend([format!("%25{:02x}", u32::from(character)), character.to_ascii_uppercase().to_string()]);
@@ -143,7 +144,7 @@ mod tests {
         ) {
             let own = format!("{FOLDER}env.json");
             prop_assert_eq!(own.len(), chosen.len());
-            // A backslash is refused before anything answers.
+            // A backslash is refused first of all.
             let spelled = |(character, chosen): (char, &Index)| {
                 let all: Vec<String> = spellings(character).into_iter().filter(|text| !has_backslash(text)).collect();
                 chosen.get(&all).clone()

@@ -1,4 +1,4 @@
-//! A version as it is live in one place, as far as answers depend on it.
+//! A version live in one place, as an input of the decision.
 
 use devanture_config::site_toml::{HtmlHandling, NotFound};
 
@@ -6,8 +6,7 @@ use super::OwnPath;
 use crate::resolve::PathIndex;
 use crate::rules::CompiledRules;
 
-/// A version as it is live in one place, as far as answers depend on it. What only an edge knows is by default not
-/// there.
+/// A version live in one place, as an input of the decision. Facts known only to an edge are absent by default.
 pub trait Site {
     /// A file of another version.
     type Asset;
@@ -24,45 +23,44 @@ pub trait Site {
     /// Redirects, rewrites, fields, access.
     fn rules(&self) -> &CompiledRules;
 
-    /// Whether there is any route.
+    /// Returns true if the site has a route.
     fn has_routes(&self) -> bool;
 
-    /// The number of the route that `path` belongs to: as [`normalise_for_route`](crate::target::normalise_for_route)
-    /// gives it.
+    /// The number of the route of `path`, in the form of [`normalise_for_route`](crate::target::normalise_for_route).
     fn route(&self, path: &str) -> Option<usize>;
 
-    /// The number of the pool with a member at `origin`, if the site declares one: the edge is nobody's open proxy.
+    /// The number of the pool with a member at `origin`, if declared by the site: the edge is no open proxy.
     fn upstream(&self, origin: &str) -> Option<usize>;
 
-    /// Whether pages of `origin` may use the backends.
+    /// Returns true if pages of `origin` may use the backends.
     fn has_cors_origin(&self, origin: &[u8]) -> bool;
 
-    /// Whether visitors of `host` are sent on to `canonical`.
+    /// Returns true if visitors of `host` are redirected to `canonical`.
     fn leads(&self, host: &str, canonical: &str) -> bool;
 
     /// The path of a file in the bundle.
     fn file_path(&self, file: u32) -> &str;
 
-    /// Whether a file is a page.
+    /// Returns true if a file is a page.
     fn is_page(&self, file: u32) -> bool;
 
-    /// The file that `path`, as it was sent, leads to, where that needs no thought.
+    /// The file of `path`, as sent, if found without a full lookup.
     fn fast_path(&self, path: &str) -> Option<u32> {
         let _ = path;
         None
     }
 
-    /// Whether it has a page that says whether it is up.
+    /// Returns true if the site has a status page.
     fn has_status_page(&self) -> bool {
         false
     }
 
-    /// Whether browsers report what its pages load without a hash.
+    /// Returns true if browsers report resources that pages load without a hash.
     fn takes_reports(&self) -> bool {
         false
     }
 
-    /// Whether it has that path of the edge's own.
+    /// Returns true if the site has the own path of the edge.
     fn has_own(&self, own: OwnPath) -> bool {
         match own {
             OwnPath::Integrity => self.takes_reports(),
@@ -71,19 +69,19 @@ pub trait Site {
         }
     }
 
-    /// Whether `path` was withdrawn.
+    /// Returns true if `path` was withdrawn.
     fn hides(&self, path: &str) -> bool {
         let _ = path;
         false
     }
 
-    /// Whether a file was withdrawn, under any of its paths.
+    /// Returns true if a file was withdrawn, under any of its paths.
     fn hides_file(&self, file: u32) -> bool {
         let _ = file;
         false
     }
 
-    /// The fingerprinted asset at `path` in a version that was replaced here, or is about to be live (law 10).
+    /// The fingerprinted asset at `path` in an earlier version, or in a version about to go live (law 10).
     fn asset(&self, path: &str) -> Option<Self::Asset> {
         let _ = path;
         None

@@ -1,4 +1,4 @@
-//! The steps on the way to an outcome, for those who explain it.
+//! Steps of a decision, for explanations.
 
 use devanture_config::rules::Redirect;
 use serde::Serialize;
@@ -6,40 +6,40 @@ use serde::Serialize;
 use super::outcome::Refused;
 use crate::rules::Skip;
 
-/// The stages on the way to an answer, in this order; the first that has one gives it.
+/// The stages of a decision, in order; the first stage with a result decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
     /// The canonical hostname.
     Host,
-    /// A method that no path has.
+    /// An unknown method.
     Method,
     /// The edge's own paths.
     Own,
     /// Routes, the longest first.
     Routes,
-    /// The one normal form of a path.
+    /// The normal form of a path.
     Spelling,
     /// Access.
     Access,
-    /// Rules that go before files.
+    /// Rules that precede files.
     ForcedRules,
     /// Files and pages.
     Files,
-    /// Rules that apply where no file is.
+    /// Rules for paths without a file.
     Rules,
     /// The last resort.
     NotFound,
 }
 
 impl Stage {
-    /// The one that a redirect or rewrite belongs to.
+    /// The stage of a redirect or rewrite.
     #[must_use]
     pub const fn of_rule(rule: &Redirect) -> Self {
         if rule.force { Self::ForcedRules } else { Self::Rules }
     }
 
-    /// In a few words.
+    /// The name for messages.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -57,16 +57,16 @@ impl Stage {
     }
 }
 
-/// Hears of every step of a decision.
+/// Receives every step of a decision.
 pub trait Trace {
-    /// Whether anybody listens: rules are then looked at in their order, and else in the order in which they are found.
+    /// Whether the trace reads the steps: rules are then tried in their order, and otherwise in the order of the index.
     const LISTENS: bool;
 
-    /// Notes a step.
+    /// Records a step.
     fn step(&mut self, step: Step<'_>);
 }
 
-/// Nobody listens: this compiles to nothing.
+/// Discards all steps: compiles to no code.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Untraced;
 
@@ -80,56 +80,56 @@ impl Trace for Untraced {
 /// A step of a decision.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
-    /// The stage gives the answer, by the rule of that number if it has one.
+    /// The stage decides, by the rule of the given number, if any.
     Ended(Stage, Option<u32>, Reason<'a>),
-    /// No file or page has this path.
+    /// No file or page at the path.
     NoFile(&'a str),
-    /// There are no routes.
+    /// The site has no routes.
     NoRoutes,
     /// The path is in its normal form.
     Normal,
-    /// The path is none of the edge's own.
+    /// The path is not one of the edge's own.
     NotOwn,
-    /// No rule keeps the path from this visitor.
+    /// No rule protects the path from the visitor.
     Open,
-    /// The routes before that of the number `before`, or all of them, do not take `path`.
+    /// No match of `path` among the routes before number `before`, or among all routes.
     OtherRoutes {
-        /// The path, as it is compared with routes.
+        /// The path, as compared with routes.
         path: &'a str,
-        /// The route that takes it.
+        /// The matching route.
         before: Option<usize>,
     },
-    /// The answer that was just noted is a backend's, and the edge answers the preflight in its place.
+    /// The preceding response is a backend's, and the edge answers the preflight instead.
     Preflight,
-    /// The redirect or rewrite of that number is passed over.
+    /// The redirect or rewrite of the given number is skipped.
     Rule(u32, Skip),
 }
 
-/// Why a stage gives the answer.
+/// Reason that a stage decides.
 #[derive(Debug, Clone, Copy)]
 pub enum Reason<'a> {
     /// A file or page.
     File {
-        /// Its number.
+        /// The number of the file.
         file: u32,
         /// The status.
         status: u16,
     },
-    /// The path is another spelling of a page's own.
+    /// The path is another spelling of a page's address.
     HtmlHandling,
-    /// This path is for those who have a name and a password.
+    /// The path requires a name and a password.
     KeptOut(&'a str),
     /// OPTIONS for files.
     Methods,
-    /// There is nothing.
+    /// No content.
     Nothing,
     /// The path is one of the edge's own.
     Own,
     /// An error.
     Refused(Refused),
-    /// The route of this number takes the path.
+    /// The path matches the route of the number.
     Route(usize),
-    /// The route of this number takes the path, whose normal form is this one.
+    /// The path matches the route of the number, with the given normal form.
     RouteSpelling(usize, &'a str),
     /// The rule is the first that applies.
     Rule,
@@ -137,7 +137,7 @@ pub enum Reason<'a> {
     Spelling {
         /// The normal form, encoded.
         to: &'a str,
-        /// Whether that is another spelling of a page's own place.
+        /// Whether `to` is a page's canonical address.
         is_moved: bool,
     },
     /// OPTIONS for the server as a whole.

@@ -1,8 +1,9 @@
 //! Resolves a decoded path to a file, by the site's `html_handling`.
 //!
-//! Three of the ways are Cloudflare's, decision by decision: a path that is another spelling of a page's own is
-//! redirected, but only where the target is no file itself and would answer with exactly that page. `AsIs` is ours and
-//! never redirects. A client is redirected once: where the target would redirect in its turn, the last one is named.
+//! Three of the modes follow Cloudflare, decision by decision: a path that is another spelling of a page's address is
+//! redirected, but only if the target is no file itself and would answer with exactly the same page. `AsIs` is
+//! Devanture's own and never redirects. A client is redirected once: if the target would redirect again, the final
+//! target is named.
 
 mod not_found_pages;
 
@@ -15,21 +16,21 @@ use devanture_config::site_toml::HtmlHandling;
 use super::name_table::{NameTable, Span};
 use not_found_pages::NotFoundPages;
 
-/// Redirects that are followed to name the last one; no site is known to need more than two.
+/// Maximum redirects followed to name the final target; known sites need at most two.
 const REDIRECTS_MAX: usize = 4;
 
 /// The result for a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// The file of this number.
+    /// The file of the number.
     File(u32),
-    /// A page that has its place at this decoded path; the caller encodes it and adds the query.
+    /// A page with its address at the decoded path; the caller encodes the path and adds the query.
     Redirect(String),
-    /// Nothing of this site.
+    /// No content of the site.
     Missing,
 }
 
-/// The files that one name without its final slash leads to, so that one look-up finds them all.
+/// The files of one name without its final slash, so that a single lookup finds all of them.
 #[derive(Debug, Clone, Copy, Default)]
 struct Entry {
     /// `name`
@@ -40,7 +41,7 @@ struct Entry {
     index: Option<u32>,
 }
 
-/// An [`Entry`] as it is kept: with [`NONE`] in the place of what is not there, it takes half as much.
+/// An [`Entry`] as stored: with [`NONE`] for an absent file, half the size.
 #[derive(Debug, Clone, Copy)]
 struct Kept {
     exact: u32,
@@ -61,7 +62,7 @@ impl Kept {
     }
 }
 
-/// The paths of a bundle that visitors may see, prepared for look-ups that do not allocate.
+/// The public paths of a bundle, prepared for lookups without allocation.
 #[derive(Debug, Clone, Default)]
 pub struct PathIndex {
     /// All paths, each after a slash.
@@ -72,8 +73,7 @@ pub struct PathIndex {
 }
 
 impl PathIndex {
-    /// Makes an index in which each path has its place in `paths` as its number; private paths are left out, and
-    /// still counted.
+    /// Makes an index with the position of each path in `paths` as its number; private paths are left out, but counted.
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> Self {
         let (mut text, mut public) = (String::new(), Vec::new());
         for (number, path) in (0..).zip(paths).filter(|(_, path)| !path.is_private()) {
@@ -91,19 +91,19 @@ impl PathIndex {
         index
     }
 
-    /// The text that its names lie in, each path after a slash.
+    /// The text that contains the names, each path after a slash.
     pub(crate) const fn text(&self) -> &Arc<str> {
         &self.text
     }
 
-    /// Lets files answer under the names of other files too, in the place of those: pairs of such a name and the path
-    /// of the file, of which the last one counts where several have one name.
+    /// Makes files answer under the names of other files too, in place of those files: pairs of a name and the path of
+    /// the file, of which the last pair of a name counts.
     pub fn name_also<'p>(&mut self, names: impl IntoIterator<Item = (&'p BundlePath, &'p BundlePath)>) {
         let (mut text, mut places) = (self.text.to_string(), Vec::new());
         for (name, path) in names {
             let Some(number) = self.exact(path.as_str()) else { continue };
             let begin = match self.exact(name.as_str()) {
-                // Its names lie in the text already.
+                // The text already contains the names.
                 Some(_) => 0,
                 None => {
                     text.push('/');
@@ -125,25 +125,25 @@ impl PathIndex {
         self.not_found_pages.sort();
     }
 
-    /// The file at exactly this path, which is a bundle's or, with its leading slash, a request's.
+    /// The file at exactly the path, without a leading slash as in a bundle, or with one as in a request.
     #[must_use]
     pub fn exact(&self, path: &str) -> Option<u32> {
         self.names.get(&self.text, path.strip_prefix('/').unwrap_or(path))?.entry().exact
     }
 
-    /// The file that a rewrite to `path` answers with: exactly, else its page, never by a redirect.
+    /// The file of a rewrite to `path`: the exact file, else its page, never by a redirect.
     #[must_use]
     pub fn page_at(&self, path: &str) -> Option<u32> {
         served(self.entry(path), HtmlHandling::AsIs, path)
     }
 
-    /// The page that a single-page application answers navigations with: `/index.html`.
+    /// The page of a single-page application for navigations: `/index.html`.
     #[must_use]
     pub fn shell(&self) -> Option<u32> {
         self.exact("index.html")
     }
 
-    /// Adds the names of `path`, which lies at `begin` in the text, and so do all names of it.
+    /// Adds the names of `path`, which begins at `begin` in the text, as do all names of the path.
     fn insert(&mut self, (begin, path): (usize, &str), number: u32) {
         let text = Arc::clone(&self.text);
         let mut change = |name: &str, change: fn(&mut Kept, u32)| {
@@ -165,7 +165,7 @@ impl PathIndex {
         }
     }
 
-    /// The file or redirect of the name of `path`; a path with a final slash is not a file itself.
+    /// The entry of the name of `path`; a path with a final slash has no exact file.
     fn entry(&self, path: &str) -> Entry {
         let name = path.strip_prefix('/').unwrap_or(path);
         let (name, is_folder) = match name.strip_suffix('/') {
@@ -188,7 +188,7 @@ impl HeapBytes for PathIndex {
     }
 }
 
-/// Says what `decoded_path` stands for; it is normal, as `target` made it.
+/// Resolves the normalized `decoded_path`; see `target`.
 #[must_use]
 pub fn resolve(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) -> Resolution {
     let found = match one_step(index, handling, decoded_path) {
@@ -196,12 +196,12 @@ pub fn resolve(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) ->
         Step::Missing => return Resolution::Missing,
         Step::Redirect { to, page } => last_redirect(index, handling, to, page),
     };
-    // A redirect that would end at another page is none: the file, if there is one, answers under its own name.
+    // A redirect that would end at another page is invalid: the file, if any, answers under its own name.
     let here = || served(index.entry(decoded_path), handling, decoded_path).map(Resolution::File);
     found.map(Resolution::Redirect).or_else(here).unwrap_or(Resolution::Missing)
 }
 
-/// The file at which a visitor of `decoded_path` ends, directly or by the redirect to a page's own place.
+/// The file that a visitor of `decoded_path` reaches, directly or by the redirect to a page's address.
 #[must_use]
 pub fn ends_at(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) -> Option<u32> {
     let found = match resolve(index, handling, decoded_path) {
@@ -210,19 +210,19 @@ pub fn ends_at(index: &PathIndex, handling: HtmlHandling, decoded_path: &str) ->
     };
     match found {
         Resolution::File(number) => Some(number),
-        // A redirect names the last place.
+        // A redirect names the final target.
         Resolution::Redirect(_) | Resolution::Missing => None,
     }
 }
 
-/// Every address at which some way of handling pages finds the file at `path` of a bundle, its own first.
+/// Every address at which some page handling finds the file at `path` of a bundle, its own first.
 #[must_use]
 pub fn addresses(path: &str) -> Vec<String> {
     let own = format!("/{path}");
     let mut all = Vec::with_capacity(5);
     if let Some(name) = own.strip_suffix(".html") {
         all.extend([name.to_owned(), format!("{name}/")]);
-        // The folder with its slash, and without where that leaves a name.
+        // The folder with its slash, and without if a name remains.
         if let Some(folder) = name.strip_suffix("index").filter(|folder| folder.ends_with('/')) {
             all.push(folder.to_owned());
             all.extend(folder.strip_suffix('/').filter(|name| !name.is_empty()).map(str::to_owned));
@@ -232,7 +232,7 @@ pub fn addresses(path: &str) -> Vec<String> {
     all
 }
 
-/// Where a client ends that is sent `to`, if `page` answers there.
+/// The final target of a redirect to `to`, if `page` answers there.
 fn last_redirect(index: &PathIndex, handling: HtmlHandling, mut to: String, wanted: u32) -> Option<String> {
     for _ in 0..REDIRECTS_MAX {
         match one_step(index, handling, &to) {
@@ -244,8 +244,8 @@ fn last_redirect(index: &PathIndex, handling: HtmlHandling, mut to: String, want
     None
 }
 
-/// The `404.html` that is nearest to `decoded_path` upwards: in its own folder first, which for `/blog/` is `blog` and
-/// for `/blog` the root.
+/// The nearest `404.html` of `decoded_path`, upwards from its own folder, which is `blog` for `/blog/` and the root for
+/// `/blog`.
 #[must_use]
 pub fn not_found_page(index: &PathIndex, decoded_path: &str) -> Option<u32> {
     if index.not_found_pages.is_empty() {
@@ -260,7 +260,7 @@ pub fn not_found_page(index: &PathIndex, decoded_path: &str) -> Option<u32> {
 enum Step {
     File(u32),
     Missing,
-    /// To the place of `page`.
+    /// To the address of `page`.
     Redirect {
         to: String,
         page: u32,
@@ -278,7 +278,7 @@ fn one_step(index: &PathIndex, handling: HtmlHandling, path: &str) -> Step {
     redirect.or_else(|| served(own, handling, path).map(Step::File)).unwrap_or(Step::Missing)
 }
 
-/// The file that answers at `path` itself, whose entry is given; redirects are left aside.
+/// The file that answers at `path` itself, with the given entry, without redirects.
 fn served(entry: Entry, handling: HtmlHandling, path: &str) -> Option<u32> {
     let is_folder = path.ends_with('/');
     match handling {
@@ -294,7 +294,7 @@ fn served(entry: Entry, handling: HtmlHandling, path: &str) -> Option<u32> {
     }
 }
 
-/// A redirect to `to`, if `page` is there, `to` is no file itself, and `to` would answer with exactly `page`.
+/// A redirect to `to`, if `page` exists, `to` is no file itself, and `to` would answer with exactly `page`.
 struct Redirects<'a>(&'a PathIndex, HtmlHandling);
 
 impl Redirects<'_> {
@@ -305,16 +305,16 @@ impl Redirects<'_> {
         leads.then(|| Step::Redirect { to: to.to_owned(), page })
     }
 
-    /// As [`Self::to`], to `name` with a slash after it.
+    /// The redirect of [`Self::to`] to `name` with a slash appended.
     fn to_folder(&self, name: &str, page: Option<u32>) -> Option<Step> {
         page?;
         self.to(&format!("{name}/"), page)
     }
 }
 
-/// The spellings of a page that each way tells apart; `name` is what is before them and keeps no final slash.
+/// The spellings of a page that the modes distinguish; `name` is the part before the spelling, without a final slash.
 enum Spelling<'a> {
-    /// `name/`, the root included, whose name is empty.
+    /// `name/`, including the root, with an empty name.
     Folder { name: &'a str },
     /// `name.html`
     Html { name: &'a str },
@@ -322,7 +322,7 @@ enum Spelling<'a> {
     Index { name: &'a str },
     /// `name/index.html`
     IndexHtml { name: &'a str },
-    /// Anything else.
+    /// Any other path.
     Plain,
 }
 
@@ -342,7 +342,7 @@ impl<'a> Spelling<'a> {
     }
 }
 
-/// `None` where [`served`] has the last word.
+/// `None` if [`served`] decides.
 fn auto_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step> {
     let redirect = Redirects(index, HtmlHandling::AutoTrailingSlash);
     match Spelling::of(path) {
@@ -400,7 +400,7 @@ fn drop_trailing_slash(index: &PathIndex, path: &str, own: Entry) -> Option<Step
     match Spelling::of(path) {
         Spelling::Plain => None,
         Spelling::Index { .. } if own.exact.is_some() => None,
-        // The root alone keeps its slash.
+        // Only the root keeps its slash.
         Spelling::Index { name: "" } => redirect.to("/", own.html),
         Spelling::Index { name } => redirect.to(name, index.entry(name).html).or_else(|| redirect.to(name, own.html)),
         Spelling::IndexHtml { name: "" } => redirect.to("/", own.exact),

@@ -1,7 +1,7 @@
-//! The pages of a bundle that say that something is not there, found upwards from a path.
+//! The 404 pages of a bundle, found upwards from a path.
 //!
-//! They lie in the order of their folders, each with the nearest one above it: a look-up takes time with the length of
-//! the path, and not for each of its folders, of which a request may name thousands.
+//! The pages are sorted by folder, each with a link to the nearest page above: a lookup takes time by the length of the
+//! path, not by the number of its folders, which may be thousands in one request.
 
 use std::cmp::Ordering;
 
@@ -16,24 +16,24 @@ pub(super) struct NotFoundPages(Vec<Page>);
 
 #[derive(Debug, Clone)]
 struct Page {
-    /// Its folder, without slashes at its ends.
+    /// The folder, without slashes at its ends.
     folder: Box<str>,
     number: u32,
-    /// The place of the nearest page above it, or [`NONE`].
+    /// The index of the nearest page above, or [`NONE`].
     above: u32,
 }
 
 impl NotFoundPages {
-    /// Adds the page of a folder, in the place of the one that it has. They are found once [`Self::sort`] was called.
+    /// Adds the page of a folder, replacing the folder's present page. Call [`Self::sort`] before lookups.
     pub(super) fn add(&mut self, folder: &str, number: u32) {
         self.0.push(Page { folder: folder.into(), number, above: NONE });
     }
 
-    /// Brings them into their order.
+    /// Sorts the pages.
     pub(super) fn sort(&mut self) {
         let pages = &mut self.0;
         pages.sort_by(|a, b| by_segments(&a.folder, &b.folder));
-        // Of a folder the last one counts.
+        // The last page of a folder counts.
         pages.dedup_by(|later, earlier| {
             let is_same = later.folder == earlier.folder;
             if is_same {
@@ -56,20 +56,21 @@ impl NotFoundPages {
         }
     }
 
-    /// Whether there is none at all.
+    /// Returns true without any page.
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The page that is nearest to a folder upwards, its own first.
+    /// The nearest page of a folder, upwards from its own.
     pub(super) fn nearest(&self, folder: &str) -> Option<u32> {
-        // The last one that is not behind the folder is its own, or lies below one that is above the folder, if any is.
+        // The last page at or before the folder is the folder's own, or lies below the nearest page above the folder,
+        // if any.
         let after = self.0.partition_point(|page| by_segments(&page.folder, folder) != Ordering::Greater);
         let mut page = self.0.get(after.checked_sub(1)?)?;
         let same = page.folder.bytes().zip(folder.bytes()).take_while(|(a, b)| a == b).count();
         loop {
             let length = page.folder.len();
-            // What is above a page is a beginning of its folder.
+            // A folder above a page is a prefix of the page's folder.
             if length <= same && (length == 0 || matches!(folder.as_bytes().get(length), None | Some(b'/'))) {
                 return Some(page.number);
             }
@@ -85,12 +86,12 @@ impl HeapBytes for NotFoundPages {
     }
 }
 
-/// Whether a folder is above another, or the same.
+/// Returns true if a folder is above another, or equal.
 fn holds(folder: &str, other: &str) -> bool {
     folder.is_empty() || other.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The order in which what is in a folder comes right after it; the root, whose name is empty, is before all.
+/// The order in which the content of a folder directly follows the folder; the root, with an empty name, is first.
 fn by_segments(a: &str, b: &str) -> Ordering {
     let rank = |byte: u8| if byte == b'/' { 0 } else { u16::from(byte).saturating_add(1) };
     a.bytes().map(rank).cmp(b.bytes().map(rank))

@@ -17,7 +17,7 @@ fn index(paths: &[&str]) -> PathIndex {
     PathIndex::new(&paths)
 }
 
-/// The file's own path, `→` and where to, or `-`.
+/// The file's own path, `→` and the target, or `-`.
 fn shown(paths: &[&str], handling: HtmlHandling, path: &str) -> String {
     match resolve(&index(paths), handling, path) {
         Resolution::File(number) => paths[usize::try_from(number).unwrap()].to_owned(),
@@ -113,7 +113,7 @@ fn a_folder_with_the_name_of_a_page_is_a_folder() {
         ("/chart.js",                 site[3], "→/chart.js/",       "→/chart.js/",       site[3],            "-"),
         ("/sub/index.html",           site[4], "→/sub/index.html/", "→/sub/index.html/", site[4],            "-"),
         ("/sub/index.html/",          site[4], site[4],             site[4],             "→/sub/index.html", "-"),
-        // As Cloudflare has it, the page of the folder without the ending goes first.
+        // As in Cloudflare, the page of the folder without the ending comes first.
         ("/both.html",                site[5], "→/both/",           "→/both/",           "→/both",           "-"),
         ("/both.html/",               site[5], site[5],             site[5],             "-",                "-"),
         ("/empty.html",               "-",     "-",                 "-",                 "-",                "-"),
@@ -149,7 +149,7 @@ fn the_nearest_404_page_upwards_answers() {
     assert_eq!(not_found_page(&PathIndex::default(), "/b/c"), None);
 }
 
-/// As it is defined: each folder upwards is looked at.
+/// Reference implementation: checks each folder upwards.
 fn nearest_by_each_folder(paths: &[String], path: &str) -> Option<u32> {
     let mut folder = path.strip_prefix('/').unwrap();
     loop {
@@ -185,7 +185,7 @@ fn numbers_count_private_paths_too() {
     assert_eq!(index.shell(), Some(2));
 }
 
-/// Cloudflare's decisions again, written as their table has them: by what exists, one question after the other.
+/// Cloudflare's decisions again, in the form of their table: by the existing files, one question after the other.
 /// `None` is a miss, `Some(Err)` a redirect.
 fn by_the_table(files: &[BundlePath], way: HtmlHandling, d: &str, skip: bool) -> Option<Result<u32, String>> {
     let exists = |path: &str| {
@@ -285,7 +285,7 @@ fn segment() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("a"), Just("index"), Just("b"), Just("a.html"), Just("index.html")]
 }
 
-/// Names that get in each other's way, in few folders.
+/// Names that conflict, in few folders.
 fn bundles() -> impl Strategy<Value = Vec<BundlePath>> {
     let name = prop_oneof![Just("a"), Just("a.html"), Just("index"), Just("index.html"), Just("index.html.html")];
     let path = (proptest::collection::vec(segment(), 0..3), name).prop_map(|(folders, name)| {
