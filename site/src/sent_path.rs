@@ -1,25 +1,25 @@
-//! The path of a request as it was sent, for rules that pass a part of it on to another server.
+//! The path of a request as sent, for rules that forward a part of the path to another server.
 //!
-//! Which characters are encoded may mean something there: RFC 3986 §2.2 has only unreserved ones be the same in both
-//! spellings, and `group%2Fproject` is one segment of two names. Such a path is compared with patterns by what it says,
-//! and what they capture is taken from what was sent.
+//! Encoded characters may have a meaning of their own there: by RFC 3986 §2.2 only unreserved characters are equal in
+//! both spellings, and `group%2Fproject` is one segment of two names. Patterns are compared with the decoded text of
+//! such a path, and captures are taken from the path as sent.
 
 use std::borrow::Cow;
 
 use crate::target::{self, Target};
 
-/// A path as it was sent, but for dot segments and doubled slashes, which mean one thing here and another elsewhere.
+/// A path as sent, but without dot segments and doubled slashes, whose meaning differs between servers.
 #[derive(Debug)]
 pub struct SentPath<'a> {
     sent: Cow<'a, str>,
-    /// Decoded, but for encoded slashes, which divide no segments.
+    /// Decoded, except for encoded slashes, which do not separate segments.
     text: String,
-    /// The place in `sent` of each byte of the text, and of its end.
+    /// The position in `sent` of each byte of the text, and of its end.
     places: Vec<usize>,
 }
 
 impl<'a> SentPath<'a> {
-    /// Reads a path; `None` if it is none that is sent on.
+    /// Parses a path; `None` if the path cannot be forwarded.
     #[must_use]
     pub fn of(raw_path: &'a str, bytes_max: usize) -> Option<Self> {
         let sent = match target::normalise_for_route(raw_path, bytes_max) {
@@ -52,25 +52,25 @@ impl<'a> SentPath<'a> {
         Some(Self { sent, text, places })
     }
 
-    /// The path that patterns are compared with: decoded, but for encoded slashes.
+    /// The path for comparison with patterns: decoded, except for encoded slashes.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The path that is sent on.
+    /// The path to forward.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.sent
     }
 
-    /// Whether it is exactly what was sent.
+    /// Returns true if the path equals the path as sent.
     #[must_use]
     pub const fn is_as_sent(&self) -> bool {
         matches!(self.sent, Cow::Borrowed(_))
     }
 
-    /// What was sent for `captured`, if that is a part of the [text](Self::text), and not only equal to one.
+    /// The sent spelling of `captured`, if a slice of the [text](Self::text) and not merely an equal string.
     #[must_use]
     pub fn sent_for(&self, captured: &str) -> Option<&str> {
         let from = captured.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?;
@@ -98,7 +98,7 @@ mod tests {
             ("/u%CC%88x", "/u\u{308}x", "\u{308}", "%CC%88"),
             ("/100%25/%252F", "/100%/%2F", "%2F", "%252F"),
             ("/a b/\"", "/a b/\"", " b/\"", " b/\""),
-            // Dot segments and doubled slashes mean one thing here and another elsewhere.
+            // Dot segments and doubled slashes differ in meaning between servers.
             ("/x/..//a%2Fb", "/a%2Fb", "a%2Fb", "a%2Fb"),
         ] {
             let path = SentPath::of(raw, 4_096).unwrap();

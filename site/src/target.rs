@@ -1,11 +1,11 @@
-//! The path of a request: its one normal form, a redirect to it, or a refusal.
+//! The path of a request: its normal form, a redirect to the normal form, or a refusal.
 //!
-//! A path is normal when it is what [`encode_path`] writes for the name that it stands for: RFC 3986 §6.2.2 (upper-case
-//! hex digits, nothing encoded that need not be, no dot segments) and Unicode's form NFC, with single slashes. The
-//! characters that clients do not agree on (`[ ] | ^ { }`: RFC 3986 has them encoded, and the URLs of browsers leave
-//! some of them as they are, WHATWG URL §1.3) may stand for themselves; all else has one spelling that is answered
-//! without a redirect, and every other one redirects to it. What some programs read in another way, such as a
-//! backslash, NUL or `..;`, is refused: edge and backend can then never mean different things.
+//! A path is normal if equal to the output of [`encode_path`] for its name: RFC 3986 §6.2.2 (upper-case hex digits, no
+//! unnecessary encoding, no dot segments) and Unicode's form NFC, with single slashes. The characters on which clients
+//! disagree (`[ ] | ^ { }`: RFC 3986 requires their encoding, and the URLs of browsers leave some unencoded, WHATWG URL
+//! §1.3) may be literal; every other character has one spelling that is answered without a redirect, and all other
+//! spellings redirect there. A character or segment that some programs interpret differently, such as a backslash, NUL
+//! or `..;`, is refused: edge and backend can then never disagree.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,33 +16,33 @@ use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 /// The result of a request's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// Normal: the decoded path, in NFC, beginning with `/`, and ending with `/` where the request's did.
+    /// Normal: the decoded path, in NFC, beginning with `/`, and ending with `/` if the request's did.
     Normal(Cow<'a, str>),
-    /// Another spelling of this normal path, encoded and without a query; it never begins with `//` or `/\`.
+    /// Another spelling of the given normal path, encoded and without a query; never begins with `//` or `/\`.
     Redirect(String),
-    /// Not a path that anything answers.
+    /// An invalid path.
     Refuse(TargetError),
 }
 
-/// Says what is wrong with a request's path; it is the client's fault.
+/// Error in a request's path, the fault of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// A `\`, also encoded, which some systems read as `/`.
     #[error("the path holds a backslash")]
     Backslash,
-    /// A control character, also encoded, NUL included.
+    /// A control character, also encoded, including NUL.
     #[error("the path holds a control character")]
     Control,
-    /// A dot segment that only some programs would see: behind an encoded slash, or followed by `;`.
+    /// A dot segment that only some programs recognise: behind an encoded slash, or followed by `;`.
     #[error("the path holds a hidden dot segment")]
     DotSegment,
     /// A `%` without two hex digits (RFC 3986 §2.1).
     #[error("the path holds a % that is not followed by two hex digits")]
     Encoding,
-    /// Does not begin with `/`, or holds a `?` or `#`.
+    /// No leading `/`, or a `?` or `#` within.
     #[error("the request's target is not a path")]
     NotAPath,
-    /// Longer than the limit; it is answered with 414 (RFC 9110 §15.5.15), all others with 400.
+    /// Longer than the limit; answered with 414 (RFC 9110 §15.5.15), unlike all other errors with 400.
     #[error("the path is too long")]
     TooLong,
     /// Encoded bytes that are not UTF-8.
@@ -52,7 +52,7 @@ pub enum TargetError {
 
 /// Brings the path of a request for a file to its normal form; an encoded slash counts as a slash.
 ///
-/// `raw_path` is without its query. The empty path is `/` (RFC 9110 §4.2.3).
+/// `raw_path` excludes the query. The empty path is `/` (RFC 9110 §4.2.3).
 #[must_use]
 pub fn normalise(raw_path: &str, bytes_max: usize) -> Target<'_> {
     if let Some(early) = early(raw_path, bytes_max) {
@@ -69,12 +69,12 @@ pub fn normalise(raw_path: &str, bytes_max: usize) -> Target<'_> {
     if is_normal { Target::Normal(Cow::Owned(decoded)) } else { Target::Redirect(encoded) }
 }
 
-/// Brings the path of a request that may belong to a route to the form that routes are compared with.
+/// Brings the path of a request that may belong to a route to the form for comparison with routes.
 ///
-/// Only what decides which route it is gets normalised: dot segments and doubled slashes redirect, and what
-/// [`normalise`] refuses is refused. In [`Target::Normal`] the text is decoded but for encoded slashes, which stay
-/// `%2F` and so never match a route's own; what is forwarded is `raw_path`, unchanged. Where no route matches,
-/// [`normalise`] has the last word, also over a redirect from here.
+/// Only the parts that decide the route are normalised: dot segments and doubled slashes redirect, and the errors of
+/// [`normalise`] are refused. The text of [`Target::Normal`] is decoded except for encoded slashes, which stay `%2F`
+/// and so never match a route's slash; `raw_path` itself is forwarded unchanged. If no route matches, [`normalise`]
+/// decides, also instead of a redirect from here.
 #[must_use]
 pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
     if let Some(early) = early(raw_path, bytes_max) {
@@ -96,18 +96,18 @@ pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
     Target::Normal(Cow::Owned(text))
 }
 
-/// Whether a program that refuses nothing may read `raw_path` as one that lies in, or leads through, one of `folders`,
-/// which are in lower case.
+/// Returns true if a program without checks may read `raw_path` as a path in, or through, one of `folders`, which are
+/// in lower case.
 ///
-/// Such programs decode once or twice, take a backslash for a slash, and leave what is no encoding as it stands. They
-/// drop dot segments, empty ones and the parameters of segments (`;` and the rest, RFC 3986 §3.3), as Java's servlet
-/// containers do; and file systems know no case, and no dots and spaces at the end of a name.
+/// Such programs decode once or twice, read a backslash as a slash, and leave invalid encodings unchanged. Some drop
+/// dot segments, empty segments and the parameters of segments (`;` and the rest, RFC 3986 §3.3), as Java's servlet
+/// containers do; and file systems ignore case, and dots and spaces at the end of a name.
 pub(crate) fn may_lead_into(raw_path: &str, folders: &[&str]) -> bool {
     let once = percent_decode_str(raw_path).decode_utf8_lossy();
     let twice = percent_decode_str(&once).decode_utf8_lossy().replace('\\', "/").to_ascii_lowercase();
     let mut path = String::new();
     for segment in twice.split('/') {
-        // Whether it is left again, programs read in different ways.
+        // Programs disagree on whether the path leaves the folder again.
         if folders.contains(&path.as_str()) {
             return true;
         }
@@ -125,20 +125,19 @@ pub(crate) fn may_lead_into(raw_path: &str, folders: &[&str]) -> bool {
     false
 }
 
-/// Writes a decoded path for a `Location` or a link: each segment with everything encoded that is not a `pchar`
-/// (RFC 3986 §3.3).
+/// Encodes a decoded path for a `Location` or a link: each segment with every character encoded that is no `pchar` (RFC
+/// 3986 §3.3).
 #[must_use]
 pub fn encode_path(decoded: &str) -> String {
     encoded(decoded, |byte| is_pchar(byte) || byte == b'/')
 }
 
-/// Writes the path of a request for the `Location` of a redirect that only changes the scheme or the host, and leaves
-/// the path to the server that answers next.
+/// Encodes the path of a request for the `Location` of a redirect that changes only the scheme or the host, and leaves
+/// the path to the next server.
 ///
-/// The result begins with exactly one slash and holds no two in a row, no backslash, and no byte but visible ASCII. To
-/// a browser, two slashes or backslashes at the beginning of a path are the beginning of another authority (RFC 3986
-/// §4.2, WHATWG URL §4.4), also where they only come about as it removes dot segments. Everything else stays as it was
-/// sent.
+/// The result begins with exactly one slash and contains no two slashes in a row, no backslash, and only visible ASCII.
+/// To a browser, two slashes or backslashes at the start of a path begin another authority (RFC 3986 §4.2, WHATWG URL
+/// §4.4), even if the two result from the removal of dot segments. All other bytes stay as sent.
 #[must_use]
 pub fn for_location(raw_path: &str) -> String {
     let mut path = String::with_capacity(raw_path.len() + 1);
@@ -154,7 +153,7 @@ pub fn for_location(raw_path: &str) -> String {
     path
 }
 
-/// The cases that need no split into segments: too long, empty, or normal as it is, which is the usual case.
+/// The cases that need no split into segments: too long, empty, or already normal, the usual case.
 fn early(raw_path: &str, bytes_max: usize) -> Option<Target<'_>> {
     if raw_path.len() > bytes_max {
         Some(Target::Refuse(TargetError::TooLong))
@@ -167,10 +166,10 @@ fn early(raw_path: &str, bytes_max: usize) -> Option<Target<'_>> {
     }
 }
 
-/// Whether the path is normal and holds nothing encoded, so that it is its own decoded form.
+/// Returns true if the path is normal and contains no encoding, and so equals its decoded form.
 fn is_plain(raw_path: &str) -> bool {
     let Some(rest) = raw_path.strip_prefix('/') else { return false };
-    // What comes after a slash counts: another one, or a dot. All bytes are looked at without a branch.
+    // A byte after a slash matters: another slash, or a dot. All bytes are checked without a branch.
     let (mut all, mut after_slash, mut was_slash) = (0, 0, true);
     for byte in rest.bytes() {
         let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(OTHER);
@@ -185,7 +184,7 @@ fn is_plain(raw_path: &str) -> bool {
 /// The classes of a byte in a path: one bit each.
 const SLASH: u8 = 1;
 const DOT: u8 = 2;
-/// A `pchar` that is no dot.
+/// A `pchar` other than a dot.
 const PCHAR: u8 = 4;
 const OTHER: u8 = 8;
 
@@ -207,7 +206,7 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-/// `pchar` of RFC 3986 §3.3, but for the percent sign.
+/// `pchar` of RFC 3986 §3.3, without the percent sign.
 const fn is_pchar(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
         | b'-' | b'.' | b'_' | b'~'
@@ -215,7 +214,7 @@ const fn is_pchar(byte: u8) -> bool {
         | b':' | b'@')
 }
 
-/// Whether a segment is `.` or `..`, also as those see it that take `;` and what follows for a parameter.
+/// Returns true if a segment is `.` or `..`, also for programs that read `;` and the rest as a parameter.
 fn is_dots(segment: &str) -> bool {
     matches!(segment.split(';').next(), Some("." | ".."))
 }
@@ -279,7 +278,8 @@ fn hex_value(digit: u8) -> Result<u8, TargetError> {
     }
 }
 
-/// Removes dot segments (RFC 3986 §5.2.4) and empty ones; of each pair the first decides and the second is written.
+/// Removes dot segments (RFC 3986 §5.2.4) and empty segments; of each pair the first text decides and the second is
+/// written.
 fn without_dots<'t>(parts: impl Iterator<Item = (&'t str, &'t str)>) -> String {
     let mut path = String::new();
     let mut is_folder = false;
@@ -300,12 +300,12 @@ fn without_dots<'t>(parts: impl Iterator<Item = (&'t str, &'t str)>) -> String {
     path
 }
 
-/// Encodes what some clients leave as it is and others encode, and leaves all else.
+/// Encodes the characters on which clients disagree, and leaves all others.
 fn with_tolerated_bytes_encoded(raw_path: &str) -> String {
     encoded(raw_path, |byte| !matches!(byte, b'[' | b']' | b'|' | b'^' | b'{' | b'}'))
 }
 
-/// Encodes what may not stand in a path at all, and leaves what is encoded already.
+/// Encodes the characters that are invalid in a path, and leaves encodings.
 fn with_bad_bytes_encoded(raw: &str) -> String {
     encoded(raw, |byte| is_pchar(byte) || byte == b'/' || byte == b'%')
 }
@@ -342,7 +342,7 @@ mod tests {
         use TargetError as E;
         #[rustfmt::skip]
         let cases = [
-            // Normal as it stands.
+            // Already normal.
             ("",                    normal("/")),                     // RFC 9110 §4.2.3
             ("/",                   normal("/")),
             ("/a/b.js",             normal("/a/b.js")),
@@ -451,7 +451,7 @@ mod tests {
         }
     }
 
-    /// Paths that are made of what matters here.
+    /// Paths of the characters that matter here.
     fn raw_paths() -> impl Strategy<Value = String> {
         let piece = prop_oneof![
             "[a-z.;/]{1,3}",
@@ -497,7 +497,7 @@ mod tests {
             prop_assert_eq!(refused(normalise(&raw, 4096)), refused(normalise_for_route(&raw, 4096)));
         }
 
-        /// As browsers read it: a path alone, and one behind an authority of which somebody takes the path.
+        /// As browsers parse the location: a path alone, and a path behind an authority that is then dropped.
         #[test]
         fn a_path_for_a_location_is_never_another_authority(raw in raw_paths()) {
             let path = for_location(&raw);

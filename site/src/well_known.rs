@@ -1,16 +1,16 @@
-//! Media types of well-known documents (RFC 8615) whose names have no ending, as their specifications have them.
+//! Media types of well-known documents (RFC 8615) without a file ending, by their specifications.
 //!
-//! Those of the registry of IANA whose specification fixes one type, and a few that are in use and not entered there.
-//! What has an ending, such as `nostr.json`, is known by that; what a specification leaves open, such as the proof of
+//! The list has the documents of the IANA registry with a single specified type, and a few unregistered ones in use. A
+//! document with an ending, such as `nostr.json`, is known by the ending; a document of open type, such as the proof of
 //! an authority, stays unknown.
 
-/// The folder of all of them.
+/// The folder of all documents.
 const FOLDER: &str = ".well-known/";
 
 const JSON: &str = "application/json";
 
-/// The type of each document, which what lies below its name has too: RFC 8414 §3.1 puts the path of an issuer behind
-/// the name of its metadata, and others do the same.
+/// The type of each document, and of all paths below its name: RFC 8414 §3.1 appends the path of an issuer to the name
+/// of its metadata, and other specifications do the same.
 #[rustfmt::skip]
 const DOCUMENTS: [(&str, &str); 43] = [
     ("api-catalog",                        "application/linkset+json"),            // RFC 9727 §4.1
@@ -58,11 +58,11 @@ const DOCUMENTS: [(&str, &str); 43] = [
     ("x-nodeinfo2",                        JSON),
 ];
 
-/// The media type of the document at `path` of a bundle; none of what is no such document.
+/// The media type of the document at `path` of a bundle; `None` for any other file.
 #[must_use]
 pub fn media_type(path: &str) -> Option<&'static str> {
     let name = match path {
-        // Where Apple looked first.
+        // The location that Apple read first.
         "apple-app-site-association" => path,
         _ => path.strip_prefix(FOLDER)?.split('/').next()?,
     };
@@ -97,7 +97,7 @@ mod tests {
             (".well-known/com.apple.remotemanagement",              Some("application/json")),
             (".well-known/shared-storage/trusted-origins",          Some("application/json")),
             (".well-known/udap",                                    Some("application/json")),
-            // These are known by their ending, or not at all.
+            // Known by their ending, or not at all.
             (".well-known/host-meta.json",                          None),
             (".well-known/security.txt",                            None),
             (".well-known/acme-challenge/token",                    None),

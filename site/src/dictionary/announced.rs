@@ -1,5 +1,4 @@
-//! Which files of a version are announced as dictionaries, for which later paths, and which of them a browser
-//! then comes with.
+//! Files of a version announced as dictionaries, with their path patterns, and the selection of a browser among them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,30 +8,30 @@ use super::matching::{Pattern, exact_pattern};
 
 /// The files of a version that are announced, each with one pattern.
 ///
-/// Of several files with the same pattern only the largest has it: a browser keeps them all under that pattern, and
-/// takes the one that it fetched last, which nobody knows. The largest script of a folder stands in for the others of
-/// it, new ones too.
+/// Of several files with the same pattern only the largest has the pattern: a browser keeps all of them under the
+/// pattern, and uses the one fetched last, which is unknown. The largest script of a folder stands in for the other
+/// scripts of the folder, including new ones.
 #[derive(Debug, Clone, Default)]
 pub struct Announced<'f> {
-    /// By what their patterns begin with.
+    /// Files by the prefix of their patterns.
     by_prefix: HashMap<&'f str, Vec<AnnouncedFile<'f>>>,
-    /// Files that are announced for their own path alone.
+    /// Files announced for their own path alone.
     exact: BTreeSet<&'f str>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct AnnouncedFile<'f> {
     pattern: Pattern<'f>,
-    /// The length of the pattern as it is sent, which browsers go by.
+    /// The length of the pattern as sent, which browsers compare.
     length: usize,
     file: Sized<'f>,
 }
 
-/// A file, so that the largest is the greatest; of two of one length, the one that comes first.
+/// A file, ordered so that the largest is the greatest; of two of equal length, the first by path.
 type Sized<'f> = (u64, Reverse<&'f str>);
 
 impl<'f> Announced<'f> {
-    /// Of these files, each of its path and its length in bytes.
+    /// Announces the files, each given by its path and its length in bytes.
     pub fn new(files: impl IntoIterator<Item = (&'f str, u64)>) -> Self {
         let mut largest: BTreeMap<Pattern<'f>, Sized<'f>> = BTreeMap::new();
         let mut scripts: BTreeMap<Pattern<'f>, BTreeSet<Sized<'f>>> = BTreeMap::new();
@@ -49,7 +48,8 @@ impl<'f> Announced<'f> {
         let mut broadest: BTreeMap<Pattern<'f>, Sized<'f>> = BTreeMap::new();
         for (broad, scripts) in scripts {
             let length = broad.text().len();
-            // One whose successor would find another's longer pattern needs its own: `index-legacy-*` beside `index-*`.
+            // A file whose successor would match another file's longer pattern needs its own: `index-legacy-*` beside
+            // `index-*`.
             let needs_own = |(_, Reverse(path)): &Sized<'f>| {
                 let pattern = Pattern::own(path);
                 own.taking(path).any(|entry| entry.length > length && Some(entry.pattern) != pattern)
@@ -73,15 +73,15 @@ impl<'f> Announced<'f> {
         announced
     }
 
-    /// With the paths of files under names that could change: those that pages offer, and those that a rule of the site
-    /// has browsers keep.
+    /// Adds the paths of files under names that could change: files offered by pages, and files that browsers keep by a
+    /// rule of the site.
     #[must_use]
     pub fn with_exact(mut self, paths: impl IntoIterator<Item = &'f str>) -> Self {
         self.exact.extend(paths);
         self
     }
 
-    /// The paths of the files that are announced, each with its pattern as it is sent.
+    /// The paths of the announced files, each with its pattern as sent.
     pub fn patterns(&self) -> impl Iterator<Item = (&'f str, String)> {
         let exact = self.exact.iter().map(|path| (*path, exact_pattern(path)));
         self.entries().map(|(path, pattern)| (path, pattern.text())).chain(exact)
@@ -94,7 +94,7 @@ impl<'f> Announced<'f> {
             .map(|AnnouncedFile { pattern, file: (_, Reverse(path)), .. }| (*path, *pattern))
     }
 
-    /// The path of the file that a browser comes with that asks for `path` and has all of them: the one with the
+    /// The path of the dictionary that a browser with all files sends with a request for `path`: the file with the
     /// longest pattern (RFC 9842 §2.2.3).
     #[must_use]
     pub fn preferred(&self, path: &str) -> Option<&'f str> {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     proptest! {
-        /// Each file at most once, each pattern at most once, and what comes is what was announced with the longest.
+        /// Each file at most once, each pattern at most once, and the selected file has the longest announced pattern.
         #[test]
         fn a_browser_comes_with_the_longest_pattern_that_takes_a_path(
             files in prop::collection::btree_map("([ab]/){0,2}(app|x|x-app)?[-.]?[0-9a-f]{8}(\\.min)?\\.(js|css)", 0_u64..9, 0..12),

@@ -6,30 +6,30 @@ use devanture_config::Sha256;
 use sfv::visitor::{Ignored, ItemVisitor, ParameterVisitor, parameter_visitor_with};
 use sfv::{BareItemFromInput, Parser};
 
-/// Most characters of a `Dictionary-ID` (RFC 9842 §2.3).
+/// Maximum characters of a `Dictionary-ID` (RFC 9842 §2.3).
 const ID_CHARS_MAX: usize = 1_024;
 
-/// The SHA-256 in a value of `Available-Dictionary`: exactly one byte sequence of 32 bytes. Its parameters mean
-/// nothing.
+/// The SHA-256 in a value of `Available-Dictionary`: exactly one byte sequence of 32 bytes. Parameters are ignored.
 #[must_use]
 pub fn available_dictionary(value: &[u8]) -> Option<Sha256> {
     let BareItemFromInput::ByteSequence(bytes) = item(value)? else { return None };
     <[u8; 32]>::try_from(bytes).ok().map(Sha256::from)
 }
 
-/// Whether a value of `Dictionary-ID` is well formed: exactly one string, of so many characters at the most. What it
-/// says is for people who read a request: the hash in `Available-Dictionary` tells more.
+/// Returns true if a value of `Dictionary-ID` is well-formed: exactly one string, up to the maximum length. The id is
+/// for people who read a request: the hash in `Available-Dictionary` is more precise.
 #[must_use]
 pub fn is_dictionary_id(value: &[u8]) -> bool {
     matches!(item(value), Some(BareItemFromInput::String(id)) if id.as_str().len() <= ID_CHARS_MAX)
 }
 
-/// The item of a field that holds exactly one. A field with malformed parameters is refused; others are dropped unread.
+/// The item of a field with exactly one. A field with malformed parameters is refused; well-formed parameters are
+/// dropped unread.
 fn item(value: &[u8]) -> Option<BareItemFromInput<'_>> {
     Parser::new(value).parse_item_with_visitor(BareItem).ok()
 }
 
-/// Keeps an item without its parameters, so that a request with many of them takes no memory for them.
+/// Keeps an item without its parameters, so that a request with many parameters takes no memory for them.
 struct BareItem;
 
 impl<'v> ItemVisitor<'v> for BareItem {
@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    /// Of 32 bytes of 0xff.
+    /// 32 bytes of 0xff.
     const ONES: &str = "//////////////////////////////////////////8=";
 
     #[test]
@@ -57,7 +57,7 @@ mod tests {
         #[rustfmt::skip]
         let good = [
             format!(":{ONES}:"), format!("  :{ONES}:  "), format!(":{}:", ONES.trim_end_matches('=')),
-            // §4.2.7: bits that are left over.
+            // §4.2.7: surplus bits.
             format!(":{}9=:", &ONES[..42]), format!(":{ONES}:;a"), format!(":{ONES}:; a=1;b;*c=\"x\\\"\\\\\""),
             format!(":{ONES}:;a=-1.5;b=tok/en:*;c=:aGk=:;d=?0;e=@1659578233;f=%\"%c3%bc\";g=*"),
             format!(":{ONES}:;a=999999999999999;a=123456789012.123"),
@@ -73,16 +73,16 @@ mod tests {
         let bad = [
             String::new(), "  ".into(), ":".into(), "::".into(), format!(":{ONES}"), format!("{ONES}:"), ONES.into(),
             format!("\"{ONES}\""), "?1".into(), "token".into(), "1".into(),
-            // Not one: two lines come joined like this; and a list.
+            // More than one item: two joined lines; and a list.
             format!(":{ONES}:, :{ONES}:"), format!(":{ONES}: :{ONES}:"), format!("(:{ONES}:)"), format!("a=:{ONES}:"),
-            // Other lengths than 32 bytes.
+            // Lengths other than 32 bytes.
             ":aGk=:".into(), format!(":{}:", "A".repeat(42)), format!(":{}:", "A".repeat(44)),
             format!(":{}:", STANDARD.encode([1; 31])), format!(":{}:", STANDARD.encode([1; 33])),
-            // Not this alphabet, not this padding.
+            // Wrong alphabet, wrong padding.
             format!(":{}-:", &ONES[..42]), format!(":{}_=:", &ONES[..42]), format!(":{} =:", &ONES[..42]),
             format!(":{ONES}=:"), format!(":={}:", &ONES[..43]), format!(":{}=/:", &ONES[..42]),
             format!("\t:{ONES}:"), format!(":{ONES}:\t"), format!(":{ONES}:\u{e4}"),
-            // What follows counts.
+            // The rest counts.
             format!(":{ONES}:;"), format!(":{ONES}:;A=1"), format!(":{ONES}:;1"), format!(":{ONES}: ;a"),
             format!(":{ONES}:;a="), format!(":{ONES}:;a=1."), format!(":{ONES}:;a=-"), format!(":{ONES}:;a=.5"),
             format!(":{ONES}:;a=1234567890123456"), format!(":{ONES}:;a=1234567890123.1"), format!(":{ONES}:;a=1.1234"),

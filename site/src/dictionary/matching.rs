@@ -1,12 +1,12 @@
-//! `Use-As-Dictionary` (RFC 9842 §2.1): for which later requests an answer is to be the dictionary.
+//! `Use-As-Dictionary` (RFC 9842 §2.1): the later requests for which a response serves as the dictionary.
 //!
 //! Only documents are distinguished by `match-dest`. A script is requested as `script`, `worker`, `serviceworker`, or
-//! by a `fetch` as nothing at all, and a client prefers every dictionary that names the destination to one that names
-//! none, however much longer the pattern of the latter is: so either all patterns of assets name it, or none does.
+//! by a `fetch` without a destination, and a client prefers every dictionary with a destination to one without, however
+//! much longer the latter's pattern is: so either all patterns of assets name the destination, or no pattern does.
 
 use super::super::{fingerprint, target};
 
-/// A path with anything in one place of it, decoded.
+/// A path with a wildcard in one position, decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pattern<'p> {
     pub(super) before: &'p str,
@@ -14,16 +14,17 @@ pub struct Pattern<'p> {
 }
 
 impl<'p> Pattern<'p> {
-    /// Of a fingerprinted file: its path, with anything in the place of the fingerprint. None for another file.
+    /// The pattern of a fingerprinted file: its path, with a wildcard in place of the fingerprint. `None` for another
+    /// file.
     ///
-    /// The paths that it matches lie in the file's own folder or below.
+    /// The matching paths lie in the file's own folder or below.
     #[must_use]
     pub fn own(path: &'p str) -> Option<Self> {
         let (before, after) = fingerprint::pattern(path)?;
         Some(Self { before, after })
     }
 
-    /// As [`Pattern::own`], for all files of the folder with the same ending.
+    /// The pattern of [`Pattern::own`] for all files of the folder with the same ending.
     #[must_use]
     pub fn broad(path: &'p str) -> Option<Self> {
         let (before, _) = fingerprint::pattern(path)?;
@@ -32,39 +33,38 @@ impl<'p> Pattern<'p> {
         Some(Self { before: folder, after })
     }
 
-    /// Whether it matches a path.
+    /// Returns true if the pattern matches a path.
     #[must_use]
     pub fn takes(&self, path: &str) -> bool {
         path.strip_prefix(self.before).is_some_and(|rest| rest.ends_with(self.after))
     }
 
-    /// As a URL pattern has it.
+    /// The pattern as a URL pattern.
     #[must_use]
     pub fn text(&self) -> String {
         format!("/{}*{}", literal(self.before), literal(self.after))
     }
 }
 
-/// The pattern of one path alone, whatever the query is.
+/// The pattern of one path alone, with any query.
 #[must_use]
 pub fn exact_pattern(path: &str) -> String {
     format!("/{}", literal(path))
 }
 
-/// The value for a pattern, and an id by which a person knows the dictionary again in what browsers send.
+/// The value for a pattern, and an id by which a person recognises the dictionary in a browser's requests.
 #[must_use]
 pub fn use_as(pattern: &str, id: &str) -> String {
     format!("match={}, id={}", quoted(pattern), quoted(id))
 }
 
-/// The value of what serves as a dictionary for all pages.
+/// The value of a dictionary for all pages.
 #[must_use]
 pub fn use_as_for_documents(id: &str) -> String {
     format!("match=\"/*\", match-dest=(\"document\"), id={}", quoted(id))
 }
 
-/// Text of a decoded path as a pattern that matches it alone: encoded as a URL has it, and without a meaning of its
-/// own.
+/// Text of a decoded path as a pattern that matches only the path: encoded as in a URL, and escaped.
 fn literal(decoded: &str) -> String {
     let mut text = String::with_capacity(decoded.len());
     for character in target::encode_path(decoded).chars() {
@@ -96,7 +96,7 @@ mod tests {
         Pattern::broad(path).map(|pattern| pattern.text())
     }
 
-    /// Whether a URL pattern's path, of wildcards and escaped text alone, matches a path of a URL.
+    /// Returns true if a URL pattern's path, of wildcards and escaped text alone, matches a path of a URL.
     fn matches(pattern: &str, path: &str) -> bool {
         let mut characters = pattern.chars();
         match characters.next() {
@@ -163,7 +163,7 @@ mod tests {
             for made in &made {
                 prop_assert_eq!(&unquoted(&use_as(made, "a1")), made);
                 prop_assert!(matches(made, &url(&new)) && !matches(made, &more), "{} {}", made, url(&new));
-                // Everything lies below the root.
+                // Every path lies below the root.
                 prop_assert!(folder.is_empty() || elsewhere.iter().all(|path| !matches(made, path)), "{}", made);
             }
             for pattern in [Pattern::own(&old).unwrap(), Pattern::broad(&old).unwrap()] {

@@ -1,5 +1,5 @@
-//! Compression dictionaries (RFC 9842): which one a client has, which clients may be answered with it, and how an
-//! answer is announced as one.
+//! Compression dictionaries (RFC 9842): the dictionary of a client, the clients that may get a delta, and the
+//! announcement of a response as a dictionary.
 
 mod announced;
 mod item;
@@ -12,14 +12,14 @@ pub use matching::{Pattern, exact_pattern, use_as, use_as_for_documents};
 use super::cache::{directives, seconds};
 use super::media;
 
-/// Files below this length fit a packet or two as they are: no delta is made of them.
+/// Minimum length of a file with deltas: a shorter file fits a packet or two unencoded.
 pub const FILE_BYTES_MIN: u64 = 1_024;
 /// Hex characters of a dictionary's SHA-256 in its id.
 pub const ID_CHARS: usize = 16;
-/// The least urgency (RFC 9218 §4.1) with which browsers fetch a dictionary; that of a script's `fetch` is 1 to 3.
+/// The least urgency (RFC 9218 §4.1) of browsers' dictionary fetches; a script's `fetch` has 1 to 3.
 const DICTIONARY_URGENCY_MIN: u8 = 4;
 
-/// The fields by which a browser's fetch of a dictionary that a page offers is known.
+/// The fields that identify a browser's fetch of a dictionary offered by a page.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LinkFetch<'f> {
     /// `Sec-Fetch-Dest`.
@@ -30,15 +30,15 @@ pub struct LinkFetch<'f> {
     pub site: Option<&'f [u8]>,
     /// `Priority`, which browsers send over HTTP/2.
     pub priority: Option<&'f [u8]>,
-    /// Whether there is a `Referer`.
+    /// Whether a `Referer` is present.
     pub has_referer: bool,
-    /// Whether there is a `Sec-CH-UA`.
+    /// Whether a `Sec-CH-UA` is present.
     pub has_brands: bool,
 }
 
 impl LinkFetch<'_> {
-    /// Whether this is the fetch of a `<link rel="compression-dictionary">`, which has no destination of its own. A
-    /// script's `fetch` of the same file names the page, as a rule, and is more urgent; only browsers that send
+    /// Returns true for the fetch of a `<link rel="compression-dictionary">`, which has no destination of its own. A
+    /// script's `fetch` of the same file usually has a `Referer`, and is more urgent; only browsers that send
     /// `Sec-CH-UA` fetch such links.
     #[must_use]
     pub fn is_of_dictionary(&self) -> bool {
@@ -71,9 +71,9 @@ pub struct Origin<'f> {
 }
 
 impl Origin<'_> {
-    /// Whether an answer may be coded with a dictionary: a page of another origin that may not read the answer could
-    /// learn something of it by its length (RFC 9842 §9.3.3). `allowed` is what `Access-Control-Allow-Origin` of the
-    /// answer says.
+    /// Returns true if a response may be coded with a dictionary: a page of another origin that may not read the
+    /// response could infer its content from the length (RFC 9842 §9.3.3). `allowed` is the
+    /// `Access-Control-Allow-Origin` of the response.
     #[must_use]
     pub fn may_have_delta<A: AsRef<[u8]>>(&self, allowed: impl FnOnce() -> Option<A>) -> bool {
         match (self.site, self.mode) {
@@ -87,15 +87,15 @@ impl Origin<'_> {
     }
 }
 
-/// Whether what is answered with this `Cache-Control` may serve as a dictionary: a client keeps it for a while without
-/// asking, and everybody may see it.
+/// Returns true if a response with the `Cache-Control` may serve as a dictionary: public, and fresh for a while without
+/// revalidation.
 #[must_use]
 pub fn is_kept(cache_control: &[u8]) -> bool {
     kept_seconds(cache_control) > 0
 }
 
-/// Lifetime in seconds: `None` if it is given more than once and not alike, which clients read in more than one way
-/// (RFC 9111 §4.2.1).
+/// Lifetime in seconds: 0 if given more than once with different values, which clients interpret in different ways (RFC
+/// 9111 §4.2.1).
 #[must_use]
 pub fn kept_seconds(cache_control: &[u8]) -> u64 {
     let mut kept = None;
@@ -114,7 +114,7 @@ pub fn kept_seconds(cache_control: &[u8]) -> u64 {
     kept.unwrap_or(0)
 }
 
-/// Whether a file of this length and type is worth a delta.
+/// Returns true if a file of the length and type is worth a delta.
 #[must_use]
 pub fn is_worth_a_delta(size: u64, media_type: &str) -> bool {
     size >= FILE_BYTES_MIN && media::is_compressible(media_type)

@@ -1,4 +1,4 @@
-//! Names that count as fingerprinted, as generators write them, and names that do not.
+//! Fingerprinted names, as written by generators, and names without a fingerprint.
 
 use std::hint::black_box;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Names that these generators wrote, in the given versions, when `tools/sites` built our sites with them.
+/// Names written by the generators, in the given versions, when `tools/sites` built our sites.
 #[test]
 fn names_that_generators_wrote_are_fingerprinted() {
     #[rustfmt::skip]
@@ -89,7 +89,7 @@ fn names_that_generators_wrote_are_fingerprinted() {
     }
 }
 
-/// Names from the documentation of these, and names in its forms.
+/// Names from the documentation of the generators, and names of the same forms.
 #[test]
 fn names_that_documentation_shows_are_fingerprinted() {
     #[rustfmt::skip]
@@ -158,7 +158,7 @@ fn names_of_people_are_not_fingerprinted() {
     let paths = [
         "oauth2-redirect.js", "jquery-3.7.1.min.js", "bootstrap.min.css", "IMG_20240101.jpg", "2024-01-15-report.html",
         "app-v10.2.3.js", "swagger-ui-bundle.js", "favicon-32x32.png", "report-20240115.pdf",
-        // Pages, and what is made of another file.
+        // Pages, and files derived from another file.
         "index-B3xY9_aZ.html", "index-B3xY9_aZ.js.map", "index-B3xY9_aZ.js.gz", "main.4f2a91bc03de.js.LICENSE.txt",
         // Dates, sizes, numbers.
         "photo-20240115093000.jpg", "release-b20240115.js", "app.v20240115.js", "photo-12345678.jpg",
@@ -166,7 +166,7 @@ fn names_of_people_are_not_fingerprinted() {
         "report-2024q4v2.pdf", "photo-DSC02345.jpg", "DSC01234.JPG", "IMG-E1234567.jpg", "scan-ISBN2345.png",
         "2024-01-report.pdf", "apple-touch-icon-180x180.png", "tile.x12y2048.png", "map-z12x2048y1362.png",
         "datasheet-LM317T12.pdf", "datasheet-ESP32S3X.pdf", "iso-ISO9001A.pdf", "poster-A4-SIZE2.png", "video-4k60fps10bit.mp4",
-        // A UUID tells things apart and says nothing of their content.
+        // A UUID identifies a file, but not its content.
         "550e8400-e29b-41d4-a716-446655440000.png", "f47ac10b-58cc-4372-a567-0e02b2c3d479.png",
         "avatar-f47ac10b-58cc-4372-a567-0e02b2c3d479.png", "_nuxt/builds/meta/f47ac10b-58cc-4372-a567-0e02b2c3d479.json",
         // Named after the build, which two builds may share, or after a query (Gatsby).
@@ -185,7 +185,7 @@ fn names_of_people_are_not_fingerprinted() {
         "lib-win32x64.js", "lib-x86asm64.js", "app-v2beta3rc.js", "chunk-vendors.js", "main.bundle.js", "index.html",
         "_nuxt/homePage.js", "_astro/hero-version2.png",
         "README-Overview.md", "foo-camelCase.js", "bar.bundleLoader.js", "a-someThingElse.css",
-        // Too short, too little.
+        // Too short, too few characters.
         "app-4f2a91b.js", "main-a1b2.js", "sw.js", "index", "a-ABCDEFGH.js", "a-deadbeef.js", "-4f2a91bc", ".4f2a91bc.js",
         "_next/static/build1/_buildManifest.js", "_app/version.json", "4f2a91bc.js", "logo-a1b2c3d4@2x.png", "",
     ];
@@ -194,7 +194,7 @@ fn names_of_people_are_not_fingerprinted() {
     }
 }
 
-/// A hash as a generator writes it, from a seed.
+/// A hash in a generator's form, from a seed.
 fn hash(mut seed: u64, alphabet: &[u8], length: usize) -> String {
     (0..length)
         .map(|_| {

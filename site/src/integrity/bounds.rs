@@ -1,7 +1,7 @@
-//! How much of a page is looked at: a page that has more is served as it is. Pure.
+//! Bounds of a page's analysis: a page beyond a bound is served unchanged. Pure.
 //!
-//! No page of a site comes near to these, so they are no operator's business: what a page costs is what it holds, and
-//! never a product of two things that it holds.
+//! No real page comes near the bounds, so they are not configurable: the cost of a page is linear in its content, and
+//! never a product of two quantities.
 
 /// Bytes of the address in a tag, and of a `<base>`.
 pub const ADDRESS_BYTES_MAX: usize = 4_096;
@@ -11,22 +11,22 @@ pub const TAGS_MAX: usize = 4_000;
 pub const INLINE_MAX: usize = 20_000;
 /// Addresses in the import map of a page.
 pub const NAMES_MAX: usize = 20_000;
-/// Beginnings of names in the import map of a page.
+/// Name prefixes in the import map of a page.
 pub const PREFIXES_MAX: usize = 1_000;
 
-/// Why a page is served as it is, without hashes and without a policy.
+/// Reason that a page is served unchanged, without hashes and without a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
-    /// It has an address or a `<base>` that is too long, or more tags, imports or names than are looked at.
+    /// Too long an address or `<base>`, or too many tags, imports or names.
     TooMuch,
-    /// Its `<base>` is in a template, or comes after a script: addresses may mean others than they seem to.
+    /// A `<base>` in a template or after a script: the meaning of addresses is uncertain.
     Base,
-    /// It has scripts, templates or a `<base>` in SVG or MathML, which are read by other rules.
+    /// Scripts, templates or a `<base>` in SVG or MathML, with other parsing rules.
     Foreign,
-    /// It has `<noframes>`, which is text to some readers.
+    /// A `<noframes>`, which is text to some parsers.
     Frames,
-    /// It has scripts in a template that becomes a shadow tree.
+    /// Scripts in a template that becomes a shadow tree.
     Shadow,
-    /// Its own import map is none.
+    /// An invalid import map of the page.
     Map,
 }

@@ -1,10 +1,9 @@
-//! What a `Content-Security-Policy` says of an import map that is put into a page (Content Security Policy Level 3).
-//! Pure.
+//! Effect of a `Content-Security-Policy` on an import map inserted into a page (Content Security Policy Level 3). Pure.
 
-/// The directives that decide about inline scripts, the first that is there.
+/// The directives for inline scripts; the first one present applies.
 const DIRECTIVES: [&str; 3] = ["script-src-elem", "script-src", "default-src"];
 
-/// Whether a page with this policy refuses an inline script that it does not know.
+/// Returns true if the policy refuses an unknown inline script.
 pub(super) fn refuses_inline(policies: &str) -> bool {
     policies.split(',').any(|policy| {
         let is_sandboxed = policy.split(';').filter_map(words).any(|(name, sources)| {
@@ -14,8 +13,7 @@ pub(super) fn refuses_inline(policies: &str) -> bool {
     })
 }
 
-/// The policy with `hash` among the scripts that it lets run; `None` where it lets all inline scripts run, or none at
-/// all.
+/// The policy with `hash` added to its allowed scripts; `None` if the policy allows all inline scripts, or no script.
 #[must_use]
 pub fn with_hash(policies: &str, hash: &str) -> Option<String> {
     let mut is_changed = false;
@@ -38,10 +36,10 @@ pub fn with_hash(policies: &str, hash: &str) -> Option<String> {
     is_changed.then(|| policies.join(","))
 }
 
-/// The directive of a policy that decides about inline scripts: its number, and its sources.
+/// The directive of a policy for inline scripts: its number, and its sources.
 fn deciding(policy: &str) -> Option<(usize, Vec<&str>)> {
     DIRECTIVES.iter().find_map(|wanted| {
-        // Of two of a name, the first holds.
+        // Of two directives of a name, the first applies.
         policy.split(';').enumerate().find_map(|(number, directive)| {
             let (name, sources) = words(directive)?;
             (name == *wanted).then_some((number, sources))
@@ -54,7 +52,8 @@ fn words(directive: &str) -> Option<(String, Vec<&str>)> {
     Some((words.next()?.to_ascii_lowercase(), words.collect()))
 }
 
-/// Whether sources let any inline script run (§6.7.3.2): beside a hash or a nonce, `'unsafe-inline'` does not count.
+/// Returns true if sources allow every inline script (§6.7.3.2): beside a hash or a nonce, `'unsafe-inline'` has no
+/// effect.
 fn lets_all_inline(sources: &[&str]) -> bool {
     let sources: Vec<String> = sources.iter().map(|source| source.to_ascii_lowercase()).collect();
     let is_strict = |source: &String| {

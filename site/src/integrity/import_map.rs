@@ -1,4 +1,4 @@
-//! Import maps with the hashes of modules: the one that is put into a page, and that of the page itself. Pure.
+//! Import maps with the hashes of modules: the edge's own map, inserted into a page, and the page's map. Pure.
 
 use devanture_config::Sha256;
 use serde_json::Value;
@@ -6,21 +6,21 @@ use serde_json::Value;
 use super::bounds::{ADDRESS_BYTES_MAX, NAMES_MAX, PREFIXES_MAX};
 use super::{HASH_CHARACTERS, metadata};
 
-/// What begins an import map of the edge's own. No tool writes the space, so nothing else is taken for one.
+/// Start of an import map of the edge. No tool writes the space, so the start is unambiguous.
 const OWN_BEGIN: &[u8] = b"<script type=\"importmap\">{\"integrity\" :{";
-/// What ends it.
+/// End of an import map of the edge.
 const OWN_END: &[u8] = b"}}</script>";
-/// What begins the hashes in the import map of a page; with the tab, nothing of the page begins so.
+/// Start of the hashes in the import map of a page; unambiguous by the tab.
 const MERGED_BEGIN: &[u8] = b"\"integrity\"\t:{";
 /// Bytes of an entry beside its address.
 const ENTRY_BYTES: usize = HASH_CHARACTERS + 13;
 
-/// The hashes of modules, as they stand in an import map.
+/// The hashes of modules, in the syntax of an import map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleHashes(String);
 
 impl ModuleHashes {
-    /// Adds the module at an address, which begins with a slash. One that would need to be escaped is left out.
+    /// Adds the module at an address, which begins with a slash. An address that would need escaping is left out.
     pub fn add(&mut self, address: &str, hash: &Sha256) {
         if !is_plain(address.as_bytes()) {
             return;
@@ -29,37 +29,37 @@ impl ModuleHashes {
         self.0.push_str(&format!("{comma}\"{address}\":\"{}\"", metadata(hash)));
     }
 
-    /// Whether there is none.
+    /// Returns true without any hash.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes that the module at an address takes.
+    /// Bytes of the entry for an address.
     #[must_use]
     pub const fn bytes_of(address: &str) -> usize {
         address.len().saturating_add(ENTRY_BYTES)
     }
 
-    /// An import map of nothing but these, as an element.
+    /// An import map with the hashes alone, as an element.
     pub(super) fn element(&self) -> String {
         format!("{}{}{}", String::from_utf8_lossy(OWN_BEGIN), self.0, String::from_utf8_lossy(OWN_END))
     }
 
-    /// What comes after the first brace of a page's own import map.
+    /// The text for insertion after the first brace of a page's own import map.
     pub(super) fn merged(&self, is_empty: bool) -> String {
         let comma = if is_empty { "" } else { "," };
         format!("{}{}}}{comma}", String::from_utf8_lossy(MERGED_BEGIN), self.0)
     }
 }
 
-/// Whether an address stands in a map as it is.
+/// Returns true if an address needs no escaping in a map.
 fn is_plain(address: &[u8]) -> bool {
     let is_own = address.starts_with(b"/") && !address.starts_with(b"//");
     is_own && address.iter().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(byte))
 }
 
-/// The bytes of an import map that the edge has put before what follows it, if `html` begins with one.
+/// The length of the edge's import map at the start of `html`, if present.
 pub(super) fn own_bytes(html: &[u8]) -> usize {
     let after = || {
         let rest = html.strip_prefix(OWN_BEGIN)?;
@@ -68,7 +68,7 @@ pub(super) fn own_bytes(html: &[u8]) -> usize {
     after().map_or(0, |after| html.len().saturating_sub(after.len()))
 }
 
-/// The bytes that the edge has put into the import map of a page, if `json`, after its first brace, begins with them.
+/// The length of the edge's insertion at the start of `json`, the import map of a page after its first brace.
 pub(super) fn merged_bytes(json: &[u8]) -> usize {
     let after = || {
         let rest = entries(json.strip_prefix(MERGED_BEGIN)?)?.strip_prefix(b"}")?;
@@ -77,7 +77,7 @@ pub(super) fn merged_bytes(json: &[u8]) -> usize {
     after().map_or(0, |after| json.len().saturating_sub(after.len()))
 }
 
-/// What follows the hashes of modules, of which there is at least one.
+/// The rest after at least one hash of a module.
 fn entries(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         let inner = rest.strip_prefix(b"\"")?;
@@ -93,36 +93,36 @@ fn entries(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A beginning of names that an import map leads to addresses with the same rest; both end with a slash.
+/// A prefix in an import map, which maps names to addresses with the same rest; both prefixes end with a slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapPrefix {
-    /// The table that it is in: `imports`, or one of `scopes`.
+    /// The table of the prefix: `imports`, or one of `scopes`.
     pub table: usize,
-    /// The beginning.
+    /// The prefix of names.
     pub name: String,
-    /// Where it leads.
+    /// The prefix of addresses.
     pub address: String,
 }
 
 /// The import map of a page.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageMap {
-    /// The addresses that it names.
+    /// The addresses in the map.
     pub addresses: Vec<String>,
-    /// Beginnings of names.
+    /// The name prefixes.
     pub prefixes: Vec<MapPrefix>,
-    /// The addresses whose hashes it has itself.
+    /// The addresses with a hash in the map.
     pub hashed: Vec<String>,
-    /// Whether it is a map at all.
+    /// Whether the map is valid.
     pub(super) is_map: bool,
-    /// Whether hashes can be put into it: it is a map, and has none of its own.
+    /// Whether hashes can be inserted: a valid map without hashes.
     pub(super) takes_hashes: bool,
-    /// Whether it is an empty object.
+    /// Whether the map is an empty object.
     pub(super) is_empty: bool,
 }
 
 impl PageMap {
-    /// Reads a map.
+    /// Parses a map.
     pub(super) fn read(json: &[u8]) -> Self {
         let Ok(Value::Object(map)) = serde_json::from_slice::<Value>(json) else { return Self::default() };
         let mut page = Self {
@@ -137,7 +137,7 @@ impl PageMap {
         let tables = map.get("imports").into_iter().chain(scopes.into_iter().flat_map(serde_json::Map::values));
         let tables = tables.filter_map(Value::as_object).enumerate();
         for (table, (name, address)) in tables.flat_map(|(table, names)| names.iter().map(move |name| (table, name))) {
-            // What holds the module itself is no request.
+            // A `data:` address contains the module itself, and needs no request.
             let Some(address) = address.as_str().filter(|address| !address.starts_with("data:")) else { continue };
             if name.ends_with('/') && address.ends_with('/') {
                 page.prefixes.push(MapPrefix { table, name: name.clone(), address: address.to_owned() });
@@ -148,7 +148,7 @@ impl PageMap {
         page
     }
 
-    /// Whether it has more than is looked at.
+    /// Returns true if the map exceeds the bounds.
     pub(super) fn is_too_large(&self) -> bool {
         let is_long = |text: &String| text.len() > ADDRESS_BYTES_MAX;
         self.addresses.len().max(self.hashed.len()) > NAMES_MAX

@@ -1,11 +1,12 @@
-//! Hashes in pages: finds the scripts and style sheets that a page loads, and adds `integrity` to their tags. Pure.
+//! Integrity hashes in pages: finds the scripts and style sheets that a page loads, and adds `integrity` to their tags.
+//! Pure.
 //!
-//! Tags name no module that another one imports: for these, an import map with their hashes is put before the first
-//! script (`import_map`), or into the map that the page has.
+//! No tag names a module that is imported by a module: an import map with the hashes of such modules is inserted before
+//! the first script (`import_map`), or into the page's own map.
 //!
-//! A browser with an `Integrity-Policy` wants two things of a tag: a hash, and a request that is not `no-cors`. So a
-//! classic script or style sheet gets `crossorigin` with its hash; at the page's own origin that changes nothing else,
-//! as cookies are still sent there. Every other byte of the page stays as it is.
+//! A browser with an `Integrity-Policy` requires two properties of a tag: a hash, and a request that is not `no-cors`.
+//! So a classic script or style sheet gets `crossorigin` with its hash; at the page's own origin the attribute changes
+//! nothing else, as cookies are still sent there. Every other byte of the page stays unchanged.
 
 mod bounds;
 mod content_policy;
@@ -32,7 +33,7 @@ use devanture_config::Sha256;
 use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 use reader::Reader;
 
-/// What texts in UTF-16 begin with: no attribute in ASCII can be put into them.
+/// Byte order marks of UTF-16: an ASCII attribute cannot be inserted into such a text.
 const WIDE_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// Characters of a SHA-256 in base64.
@@ -41,25 +42,25 @@ const HASH_CHARACTERS: usize = 44;
 /// A tag that loads a script or a style sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asset {
-    /// Its address, as the page writes it.
+    /// The address, as written in the page.
     pub address: String,
-    /// The `<base>` before it, to which the address is relative: one text for all tags of a page.
+    /// The preceding `<base>`, the base of the address: one text for all tags of a page.
     pub base: Option<Arc<str>>,
-    /// Whether the page says its hash already.
+    /// Whether the tag already has a hash.
     pub has_integrity: bool,
-    /// What it is.
+    /// The kind.
     pub kind: AssetKind,
-    /// Whether it is loaded for what is yet to name it.
+    /// Whether the tag preloads for a later tag.
     pub is_preload: bool,
-    /// Whether its request would be `no-cors`, for which no hash counts.
+    /// Whether the request would be `no-cors`, for which no hash counts.
     pub needs_crossorigin: bool,
-    /// The byte at which the page says its address.
+    /// The position of the address in the page.
     pub at: usize,
-    /// The byte after the name of its tag.
+    /// The position after the name of the tag.
     after_name: usize,
 }
 
-/// What a tag loads.
+/// Kind of a loaded asset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AssetKind {
     /// A module.
@@ -70,21 +71,21 @@ pub enum AssetKind {
     Style,
 }
 
-/// Where an import map may be put.
+/// Position for an import map.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 enum MapPlace {
-    /// Nowhere: there is no script.
+    /// None: the page has no script.
     #[default]
     None,
     /// Before the first script.
     Before(usize),
-    /// After the first brace of the page's own one, whose text is this.
+    /// After the first brace of the page's own map, with the range of the map's text.
     Into(usize, Range<usize>),
-    /// Nowhere: the page's own one has hashes, or is none.
+    /// None: the page's own map has hashes, or is invalid.
     OfPage,
 }
 
-/// The tags of a page that load scripts and style sheets, and what else says which modules it loads.
+/// The tags of a page that load scripts and style sheets, and the imports that determine its modules.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageAssets {
     tags: Vec<Asset>,
@@ -92,7 +93,7 @@ pub struct PageAssets {
     inline: Vec<ScriptAddress>,
     map: PageMap,
     place: MapPlace,
-    /// Where the first import map and its text begin.
+    /// Positions of the first import map and of its text.
     first_map: Option<(usize, usize)>,
     refuses_inline: bool,
     unfit: Option<Unfit>,
@@ -103,7 +104,7 @@ pub struct PageAssets {
 pub struct HashedPage {
     /// The page.
     pub html: Vec<u8>,
-    /// The text of its import map, as a browser hashes it for a `Content-Security-Policy`, if hashes are in one.
+    /// The text of the import map with the hashes, as hashed by a browser for a `Content-Security-Policy`, if any.
     pub map: Option<Vec<u8>>,
 }
 
@@ -114,13 +115,14 @@ pub fn metadata(hash: &Sha256) -> String {
 }
 
 impl PageAssets {
-    /// Reads a page; `None` where no attribute could be put into it.
+    /// Parses a page; `None` if no attribute could be inserted.
     #[must_use]
     pub fn read(html: &[u8]) -> Option<Self> {
         if WIDE_MARKS.iter().any(|mark| html.starts_with(mark)) {
             return None;
         }
-        // A tab counts as a line's end does, and keeps every byte at its place: the tokenizer makes one of CR and LF.
+        // A tab counts like the end of a line, and keeps every byte at its position: the tokenizer turns CR LF into one
+        // character.
         let plain: Vec<u8> = html.iter().map(|byte| if *byte == b'\r' { b'\t' } else { *byte }).collect();
         let mut emitter = DefaultEmitter::<usize>::new_with_span();
         emitter.naively_switch_states(true);
@@ -139,13 +141,13 @@ impl PageAssets {
         Some(reader.page)
     }
 
-    /// Why the page is served as it is, if it is.
+    /// The reason that the page is served unchanged, if any.
     #[must_use]
     pub const fn unfit(&self) -> Option<Unfit> {
         self.unfit
     }
 
-    /// Bytes of memory that this takes.
+    /// Bytes of memory of the assets.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let tags = self.tags.iter().map(|tag| size_of::<Asset>().saturating_add(tag.address.capacity()));
@@ -170,32 +172,32 @@ impl PageAssets {
         self.base.as_deref()
     }
 
-    /// What its inline scripts import.
+    /// The imports of the inline scripts.
     #[must_use]
     pub fn inline(&self) -> &[ScriptAddress] {
         &self.inline
     }
 
-    /// Its own import map.
+    /// The page's own import map.
     #[must_use]
     pub const fn map(&self) -> &PageMap {
         &self.map
     }
 
-    /// Whether hashes of modules may be put into an import map.
+    /// Returns true if an import map can take hashes of modules.
     #[must_use]
     pub fn takes_map(&self) -> bool {
         matches!(self.place, MapPlace::Before(_) | MapPlace::Into(..)) && !self.refuses_inline
     }
 
-    /// Whether a `Content-Security-Policy` in the page itself refuses an import map.
+    /// Returns true if a `Content-Security-Policy` in the page itself refuses an import map.
     #[must_use]
     pub const fn refuses_inline(&self) -> bool {
         self.refuses_inline
     }
 
-    /// The page with `hashes`, one for each tag, and those of `modules` in an import map. `None` where a browser would
-    /// not see them as they are meant.
+    /// The page with `hashes`, one for each tag, and the hashes of `modules` in an import map. `None` if a browser
+    /// would not parse the insertions as intended.
     #[must_use]
     pub fn with_hashes(&self, html: &[u8], hashes: &[Option<Sha256>], modules: &ModuleHashes) -> Option<HashedPage> {
         if self.unfit.is_some() {
@@ -206,7 +208,8 @@ impl PageAssets {
         let named: HashSet<Sha256> = named.filter_map(|(_, hash)| *hash).collect();
         let mut added: Vec<(usize, String)> = Vec::new();
         for (asset, hash) in expected.tags.iter_mut().zip(hashes) {
-            // A script may insert what is preloaded: without `crossorigin`, and so it would be loaded twice.
+            // A script may insert the preloaded resource without `crossorigin`, and a preload with the attribute would
+            // load the resource twice.
             let Some(hash) = hash.filter(|hash| !asset.is_preload || named.contains(hash)) else { continue };
             if asset.has_integrity {
                 continue;
@@ -225,7 +228,7 @@ impl PageAssets {
             from = at;
         }
         page.extend_from_slice(html.get(from..)?);
-        // What the tokenizer does not see as an attribute, no browser does.
+        // A browser parses the same attributes as the tokenizer.
         let seen = Self::read(&page)?;
         let is_same = |(seen, expected): (&Asset, &Asset)| {
             (&seen.address, &seen.base, seen.has_integrity, seen.needs_crossorigin)
@@ -236,7 +239,7 @@ impl PageAssets {
         (is_as_meant && has_map).then_some(HashedPage { html: page, map })
     }
 
-    /// Adds the import map to what is added to the page. Returns its text.
+    /// Appends the import map to the insertions. Returns the map's text.
     fn map_with(
         &self,
         html: &[u8],
@@ -262,7 +265,7 @@ impl PageAssets {
     }
 }
 
-/// A text as it is in a document: each end of a line is one character.
+/// A text as in a document: each end of a line is one character.
 fn normal_lines(text: &[u8]) -> Vec<u8> {
     let mut normal = Vec::with_capacity(text.len());
     let mut after_return = false;
@@ -275,9 +278,9 @@ fn normal_lines(text: &[u8]) -> Vec<u8> {
     normal
 }
 
-/// A page as it was before [`PageAssets::with_hashes`]: without the attributes that stand right after the names of its
-/// tags, and without an import map or hashes in the page's own, in the very form in which they are put there. `None`
-/// where no attribute could be put into it.
+/// The page before [`PageAssets::with_hashes`]: without the attributes directly after the names of its tags, and
+/// without the import map or the hashes in the page's own map, all in the exact form of the insertion. `None` if no
+/// attribute could be inserted.
 #[must_use]
 pub fn without_hashes(html: &[u8]) -> Option<Vec<u8>> {
     let mut taken: Vec<Range<usize>> = Vec::new();
@@ -298,8 +301,8 @@ pub fn without_hashes(html: &[u8]) -> Option<Vec<u8>> {
     Some(page)
 }
 
-/// The bytes that the edge has put into the first import map of a page, or the whole map, by where that and its text
-/// begin.
+/// The range of the edge's hashes in the first import map of a page, or of the whole map, by the positions of the map
+/// and of its text.
 fn map_of_edge(html: &[u8], (start, text): (usize, usize)) -> Option<Range<usize>> {
     let own = import_map::own_bytes(html.get(start..)?);
     if own > 0 {
@@ -310,7 +313,7 @@ fn map_of_edge(html: &[u8], (start, text): (usize, usize)) -> Option<Range<usize
     (merged > 0).then_some(brace..brace.checked_add(merged)?)
 }
 
-/// The bytes of the attributes that [`PageAssets::with_hashes`] has put there, if it has.
+/// The length of the attributes inserted by [`PageAssets::with_hashes`], if present.
 fn added(html: &[u8]) -> usize {
     let is_base64 = |hash: &&[u8]| hash.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte));
     let after = || {

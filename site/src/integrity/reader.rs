@@ -1,11 +1,11 @@
-//! Reads a page, tag by tag: what it loads, and whether hashes would do there what they are for. Pure.
+//! Reads a page, tag by tag: its assets, and whether hashes would be effective. Pure.
 
 use html5gum::StartTag;
 
 use super::bounds::{ADDRESS_BYTES_MAX, INLINE_MAX, TAGS_MAX, Unfit};
 use super::{Asset, AssetKind, MapPlace, PageAssets, PageMap, asset, content_policy, script_addresses, text};
 
-/// An inline script whose end is still to come.
+/// An inline script without its end so far.
 struct Inline {
     is_map: bool,
     start: usize,
@@ -16,11 +16,11 @@ struct Inline {
 pub(super) struct Reader<'r> {
     html: &'r [u8],
     pub(super) page: PageAssets,
-    /// Templates that are open: nothing in them runs.
+    /// Open templates, whose content does not run.
     templates: usize,
-    /// … and those among them from the first that becomes a shadow tree on.
+    /// Open templates from the first shadow tree on.
     shadows: usize,
-    /// The elements of SVG and MathML that are open.
+    /// Open elements of SVG and MathML.
     foreign: usize,
     inline: Option<Inline>,
 }
@@ -35,7 +35,7 @@ impl<'r> Reader<'r> {
     pub(super) fn start(&mut self, tag: &StartTag<usize>) {
         self.inline = None;
         if self.templates == 0 {
-            // What an element does at an event, such as `onload`.
+            // Event handlers of an element, such as `onload`.
             let handlers = tag.attributes.iter().filter(|(name, _)| name.starts_with(b"on"));
             handlers.for_each(|(_, source)| self.imports(source));
         }
@@ -65,7 +65,8 @@ impl<'r> Reader<'r> {
         }
     }
 
-    /// Notes why the page is served as it is: the first reason, or that it is too much to be read on.
+    /// Records the reason that the page is served unchanged: the first reason, or an exceeded bound, which ends the
+    /// reading.
     fn refuse(&mut self, why: Unfit) {
         if self.page.unfit.is_none() || why == Unfit::TooMuch {
             self.page.unfit = Some(why);
@@ -90,7 +91,7 @@ impl<'r> Reader<'r> {
         let Some(asset) = asset else { return };
         let is_long = asset.address.len() > ADDRESS_BYTES_MAX;
         if is_long && is_inline_data(&asset.address) {
-            // It is no request, and no policy blocks it.
+            // No request is sent, and no policy blocks the script.
             return;
         }
         if is_long || self.page.tags.len() >= TAGS_MAX {
@@ -100,7 +101,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    /// Notes where the first script is, and what an inline one is.
+    /// Records the position of the first script, and the kind of an inline script.
     fn script(&mut self, tag: &StartTag<usize>, asset: Option<&Asset>) {
         let is_script = tag.name.as_slice() == b"script";
         let loads_module = asset.is_some_and(|asset| asset.kind == AssetKind::Module);
@@ -119,7 +120,7 @@ impl<'r> Reader<'r> {
         }
     }
 
-    /// Adds what an inline script imports.
+    /// Adds the imports of an inline script.
     fn imports(&mut self, source: &[u8]) {
         self.page.inline.extend(script_addresses(source).into_iter().filter(|one| one.is_import));
         if self.page.inline.len() > INLINE_MAX {
@@ -144,7 +145,7 @@ impl<'r> Reader<'r> {
             return;
         }
         if self.page.first_map.is_some() {
-            // Where a page has several, hashes are in the first.
+            // Of several import maps in a page, the first has hashes.
             return;
         }
         self.page.first_map = Some((start, text_start));
@@ -163,7 +164,7 @@ impl<'r> Reader<'r> {
     }
 }
 
-/// Whether an address holds the file itself.
+/// Returns true if an address contains the file itself.
 fn is_inline_data(address: &str) -> bool {
     let address = address.trim_start_matches(|c: char| c <= ' ');
     address.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))

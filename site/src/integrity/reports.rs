@@ -1,4 +1,4 @@
-//! Reports of browsers about what pages load without a hash (Reporting API, `integrity-violation`). Pure.
+//! Reports of browsers about resources that pages load without a hash (Reporting API, `integrity-violation`). Pure.
 
 use devanture_config::api::IntegrityReport;
 use serde_json::Value;
@@ -6,10 +6,10 @@ use url::Url;
 
 /// Reports of one message.
 const REPORTS_MAX: usize = 100;
-/// Bytes of an address that is kept.
+/// Bytes of a stored address.
 const ADDRESS_BYTES_MAX: usize = 512;
 
-/// The reports of a message that are about pages of `host`.
+/// The reports of a message about pages of `host`.
 #[must_use]
 pub fn integrity_reports(bytes: &[u8], host: &str, now_ms: u64) -> Vec<IntegrityReport> {
     let Ok(Value::Array(messages)) = serde_json::from_slice(bytes) else { return Vec::new() };
@@ -37,7 +37,7 @@ fn report(message: &Value, host: &str, now_ms: u64) -> Option<IntegrityReport> {
     })
 }
 
-/// An address that is not too long; the path of a URL is ASCII.
+/// An address within the bound; the path of a URL is ASCII.
 fn short(mut address: String) -> String {
     if address.len() > ADDRESS_BYTES_MAX {
         address.truncate(address.floor_char_boundary(ADDRESS_BYTES_MAX));

@@ -1,8 +1,8 @@
-//! Addresses in scripts: what they import, and what else may be a script. Pure.
+//! Addresses in scripts: imports, and texts that may be addresses of scripts. Pure.
 //!
-//! This is no parser of JavaScript, and one that loses its place in a regular expression would miss imports. So every
-//! text between two quotes of a kind is looked at, also where that is between two literals: what is found beside the
-//! imports are addresses of files that the version has or not.
+//! The module is no parser of JavaScript: a parser that loses its position in a regular expression would miss imports.
+//! So every text between two equal quotes is checked, even between two literals: a surplus address either names a file
+//! of the version or no file.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 const ADDRESS_BYTES_MAX: usize = 1_024;
 /// Bytes of a comment between `import(` and the address, such as `/* @vite-ignore */`.
 const COMMENT_BYTES_MAX: usize = 256;
-/// Such comments.
+/// Maximum comments before an address.
 const COMMENTS_MAX: usize = 4;
-/// The call that writes into a page, without what makes it `writeln`, …
+/// The call that writes into a page, without the suffix of `writeln`.
 const WRITE: &[u8] = b"document.write";
-/// … and the bytes of its text that are looked at.
+/// Bytes of the call's text to search.
 const WRITTEN_BYTES_MAX: usize = 2_048;
-/// What the tag of a script begins with.
+/// Start of a script tag.
 const SCRIPT_TAG: &[u8] = b"<script";
 /// Addresses of one script.
 const ADDRESSES_MAX: usize = 20_000;
@@ -24,9 +24,9 @@ const ADDRESSES_MAX: usize = 20_000;
 /// An address in a script.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ScriptAddress {
-    /// As it is written.
+    /// The address as written.
     pub text: String,
-    /// Whether it is imported, and not just a text that could be the address of a script.
+    /// Whether imported, rather than a text that could be the address of a script.
     pub is_import: bool,
 }
 
@@ -47,8 +47,8 @@ pub fn script_addresses(source: &[u8]) -> Vec<ScriptAddress> {
     found.into_iter().collect()
 }
 
-/// The texts that a script makes the address of an element, as of a script that it adds to the page, and the addresses
-/// of scripts that it writes into it; each with the byte at which it begins.
+/// The texts that a script assigns as the address of an element, such as of a script that it adds to the page, and the
+/// addresses of scripts that it writes into the page; each with its position.
 pub fn added(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let is_address = |(start, text): &(usize, &str)| {
         let before = start.checked_sub(1).and_then(|quote| source.get(..quote)).unwrap_or_default();
@@ -58,7 +58,7 @@ pub fn added(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     quoted(source).filter(is_address).chain(written(source))
 }
 
-/// The addresses of scripts whose tags are in the text that `document.write` is given.
+/// The addresses of script tags in the text of `document.write`.
 fn written(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let calls = source.windows(WRITE.len()).enumerate().filter(|(_, window)| *window == WRITE);
     calls.filter_map(|(at, _)| literal(source, at.saturating_add(WRITE.len()))).flat_map(|(begin, text)| {
@@ -75,7 +75,7 @@ fn written(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The text that a call is given whose name ends at `at`, or `ln` later, with the byte at which it begins.
+/// The text argument of a call whose name ends at `at`, or `ln` later, with its position.
 fn literal(source: &[u8], at: usize) -> Option<(usize, &[u8])> {
     let rest = source.get(at..)?;
     let rest = rest.strip_prefix(b"ln").unwrap_or(rest).trim_ascii_start();
@@ -88,7 +88,7 @@ fn literal(source: &[u8], at: usize) -> Option<(usize, &[u8])> {
     Some((source.len().saturating_sub(rest.len()), near.get(..length)?))
 }
 
-/// The value of the attribute `src` of the tag whose name ends at `from`, also where its quotes are escaped.
+/// The value of the attribute `src` of the tag whose name ends at `from`, also with escaped quotes.
 fn source_of_tag(text: &[u8], from: usize) -> Option<(usize, &str)> {
     let tag = text.get(from..)?;
     let tag = tag.get(..tag.iter().position(|byte| *byte == b'>').unwrap_or(tag.len()))?;
@@ -105,16 +105,16 @@ fn source_of_tag(text: &[u8], from: usize) -> Option<(usize, &str)> {
     let length = value.iter().position(is_end).unwrap_or(value.len()).min(ADDRESS_BYTES_MAX);
     let start = from.saturating_add(name).saturating_add(4).saturating_add(signs);
     let value = str::from_utf8(value.get(..length)?).ok()?;
-    // An address that is put together begins elsewhere.
+    // A concatenated address begins in another text.
     (!value.is_empty() && !value.starts_with(['+', '{'])).then_some((start, value))
 }
 
-/// The place of a word in lower case, whatever case it is written in.
+/// The position of a lower-case word, in any case.
 fn position(text: &[u8], word: &[u8]) -> Option<usize> {
     text.windows(word.len()).position(|window| window.eq_ignore_ascii_case(word))
 }
 
-/// Whether what follows `before` becomes the field `src` of something.
+/// Returns true if the text after `before` is assigned to a field `src`.
 fn is_source(before: &[u8]) -> bool {
     if let Some(field) = before.strip_suffix(b"=") {
         return field.trim_ascii_end().ends_with(b".src");
@@ -124,7 +124,7 @@ fn is_source(before: &[u8]) -> bool {
     name.and_then(|call| call.trim_ascii_end().strip_suffix(b"(")).is_some_and(|call| call.ends_with(b"setAttribute"))
 }
 
-/// The addresses of imports that are written with escapes, as `"/l\u0061te.js"`.
+/// The addresses of imports written with escapes, as `"/l\u0061te.js"`.
 fn escaped(source: &[u8]) -> impl Iterator<Item = String> {
     let quotes = source.iter().enumerate().filter(|(_, byte)| matches!(byte, b'"' | b'\''));
     quotes.filter_map(move |(at, quote)| {
@@ -136,7 +136,7 @@ fn escaped(source: &[u8]) -> impl Iterator<Item = String> {
     })
 }
 
-/// A text without its escapes; `None` where it has one that no address needs.
+/// A text without its escapes; `None` for an escape that no address needs.
 fn unescaped(text: &str) -> Option<String> {
     let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
     while let Some((before, escape)) = rest.split_once('\\') {
@@ -161,7 +161,7 @@ fn unescaped(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// The texts between two quotes of a kind that could be addresses, each with the byte at which it begins.
+/// The texts between two equal quotes that could be addresses, each with its position.
 fn quoted(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let mut open: Option<(usize, u8)> = None;
     source.iter().copied().enumerate().filter_map(move |(at, byte)| match byte {
@@ -179,26 +179,26 @@ fn quoted(source: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The address that a text at a place is.
+/// The address in a text at a position.
 fn address(source: &[u8], start: usize, text: &str) -> Option<ScriptAddress> {
     let is_import = is_imported(source.get(..start.checked_sub(1)?)?);
     (is_import || is_script(text)).then(|| ScriptAddress { text: text.to_owned(), is_import })
 }
 
-/// Whether a text could be the address of a script, wherever it stands.
+/// Returns true if a text could be the address of a script, at any position.
 fn is_script(text: &str) -> bool {
     let path = text.split(['?', '#']).next().unwrap_or_default();
     let is_path = ["./", "../", "/"].iter().any(|begin| text.starts_with(begin));
     is_path && (path.ends_with(".js") || path.ends_with(".mjs"))
 }
 
-/// Whether an address after `before` is imported. What looks like a comment may be in a text, as of `"http://a"`: with
-/// and without it counts.
+/// Returns true if an address after `before` is imported. An apparent comment may be part of a text, such as
+/// `"http://a"`, so both readings count.
 fn is_imported(before: &[u8]) -> bool {
     ends_with_import(without_comment(before.trim_ascii_end())) || ends_with_import(without_comments(before))
 }
 
-/// Whether `before` ends with what stands before the address of an import.
+/// Returns true if `before` ends with the start of an import.
 fn ends_with_import(before: &[u8]) -> bool {
     let before = before.trim_ascii_end();
     if is_word(before, b"from") || is_word(before, b"import") {
@@ -223,7 +223,7 @@ fn without_comments(mut text: &[u8]) -> &[u8] {
     text.trim_ascii_end()
 }
 
-/// The text without the comment that its last line ends with.
+/// The text without the line comment at its end.
 fn without_line_comment(text: &[u8]) -> &[u8] {
     let near = text.get(text.len().saturating_sub(COMMENT_BYTES_MAX)..).unwrap_or_default();
     let line = near.rsplit(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
@@ -231,7 +231,7 @@ fn without_line_comment(text: &[u8]) -> &[u8] {
     begin.and_then(|begin| text.get(..text.len().saturating_sub(line.len()).saturating_add(begin))).unwrap_or(text)
 }
 
-/// The text without a comment between two signs at its end.
+/// The text without the block comment at its end.
 fn without_comment(text: &[u8]) -> &[u8] {
     let Some(inner) = text.strip_suffix(b"*/") else { return text };
     let from = inner.len().saturating_sub(COMMENT_BYTES_MAX);
@@ -240,7 +240,7 @@ fn without_comment(text: &[u8]) -> &[u8] {
     begin.and_then(|begin| text.get(..from.saturating_add(begin))).unwrap_or(text)
 }
 
-/// Whether `text` ends with a word that is no part of a longer name, and no field.
+/// Returns true if `text` ends with `word`, neither as a part of a longer name nor as a field.
 fn is_word(text: &[u8], word: &[u8]) -> bool {
     let Some(before) = text.strip_suffix(word) else { return false };
     !before.last().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_$.".contains(byte) || *byte >= 0x80)
@@ -307,7 +307,7 @@ mod tests {
         let texts: Vec<&str> = found.iter().map(|(_, text)| *text).collect();
         assert_eq!(texts, ["/a.js", "//b.example/b.js", "/d.js?e=", "/g.js"]);
         assert!(found.iter().all(|(at, text)| source[*at..].starts_with(text.as_bytes())), "{found:?}");
-        // A tag of the page itself is no text of the script before it.
+        // A tag of the page itself is no text of the preceding script.
         let page = br#"<script>document.write("<p>hi")</script><script src="/own.js"></script>"#;
         assert_eq!(added(page).count(), 0);
     }

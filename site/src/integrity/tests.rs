@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const HASH: [u8; 32] = [7; 32];
 
-/// The page with the hash at each of its tags, written short.
+/// The page with the hash at each of its tags, in short form.
 fn hashed(html: &str) -> String {
     let assets = PageAssets::read(html.as_bytes()).unwrap();
     let hashes = vec![Some(Sha256::from(HASH)); assets.tags().len()];
@@ -26,7 +26,7 @@ fn scripts_and_style_sheets_get_their_hash() {
         "<script# type=module src=a.js></script>",
         "<link# rel=modulepreload href=a.js>",
         "<link#! rel=preload as=style href=a.css><link rel=preload as=font href=a.woff2><link#! rel=stylesheet href=a.css>",
-        // What a script inserts asks without `crossorigin`, and would not find what was preloaded with it.
+        // A script inserts elements without `crossorigin`, which would not match a preload with the attribute.
         "<link rel=preload as=script href=b.js><link rel=preload as=style href=b.css>",
         "<link#! rel='alternate StyleSheet' href=a.css/>",
         "<link rel=icon href=a.svg><script>1</script><script type=importmap>{}</script>",
@@ -90,7 +90,7 @@ fn a_page_costs_what_it_holds_and_one_that_holds_too_much_is_served_as_it_is() {
         assert_eq!(assets.unfit(), (!is_fit).then_some(Unfit::TooMuch), "{}", &page[..60]);
         let hashes = vec![None; assets.tags().len()];
         assert_eq!(assets.with_hashes(page.as_bytes(), &hashes, &modules()).is_some(), is_fit, "{}", &page[..60]);
-        // The base is there once, however many tags are relative to it.
+        // The base is stored once, however many tags are relative.
         assert!(assets.memory_bytes() < 10_000 + 10 * page.len(), "{} {}", assets.memory_bytes(), page.len());
     }
 }
@@ -134,7 +134,7 @@ fn modules() -> ModuleHashes {
     modules
 }
 
-/// The page with the hashes of two modules, written short.
+/// The page with the hashes of two modules, in short form.
 fn mapped(html: &str) -> String {
     let page = PageAssets::read(html.as_bytes()).unwrap().with_hashes(html.as_bytes(), &[], &modules()).unwrap();
     assert_eq!(without_hashes(&page.html).as_deref(), Some(html.as_bytes()));
@@ -164,7 +164,7 @@ fn hashes_of_modules_come_before_the_first_script_or_into_the_map_of_the_page() 
             "<script>1</script><script type=importmap>\r\n {\"integrity\"\t:{#},\"imports\":{}}</script>",
         ),
         ("<script type=importmap>{ }</script>", "<script type=importmap>{\"integrity\"\t:{#} }</script>"),
-        // What is the page's own stays so.
+        // The page's own hashes stay.
         ("<script type=importmap>{\"integrity\":{}}</script>", "<script type=importmap>{\"integrity\":{}}</script>"),
         ("<p>no script", "<p>no script"),
     ] {
@@ -199,7 +199,7 @@ fn a_map_that_only_looks_like_the_edge_s_stays() {
 }
 
 proptest! {
-    /// Without the attributes that were put into it, a page is what it was.
+    /// Without the inserted attributes, a page equals the original.
     #[test]
     fn no_other_byte_of_a_page_changes(html in "(<script |<script type=importmap>|\\{\"imports\":\\{\\}\\}|<template>|<link rel=stylesheet |src=a.js|href=b|>|</script>|<!--|-->|[a-z\"'>/ \\r\\n<]){0,30}") {
         let assets = PageAssets::read(html.as_bytes()).unwrap();

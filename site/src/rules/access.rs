@@ -8,7 +8,7 @@ use devanture_config::heap::{HeapBytes, allocated};
 use super::headers::User;
 use crate::fields::trimmed;
 
-/// Credentials that give access to a path, as hashes of what a client sends: comparing them takes constant time.
+/// Credentials for a path, as hashes of the client's bytes: the comparison takes constant time.
 #[derive(Debug)]
 pub struct Users(Vec<Hash>);
 
@@ -19,13 +19,13 @@ impl Users {
         Self(users.iter().map(|user| blake3::hash(format!("{}:{}", user.name, user.password).as_bytes())).collect())
     }
 
-    /// Whether there is nobody: then everybody may.
+    /// Returns true without users: access is then open.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Gives what tells these from others to a hash.
+    /// Adds the credentials to a hash.
     pub(super) fn feed(&self, hasher: &mut Hasher) {
         hasher.update(&self.0.len().to_le_bytes());
         for user in &self.0 {
@@ -33,20 +33,20 @@ impl Users {
         }
     }
 
-    /// Whether `sent` are the credentials of one of them.
+    /// Returns true if `sent` are the credentials of a user.
     #[must_use]
     pub fn hold(&self, sent: Option<&Sent>) -> bool {
-        // Every one is looked at: the time does not say which.
+        // Every user is compared: the time must not reveal the match.
         sent.is_some_and(|sent| self.0.iter().fold(false, |found, user| found | (*user == sent.0)))
     }
 }
 
-/// The credentials that a client sent, as a hash, computed once however many rules ask for them.
+/// The credentials sent by a client, as a hash, computed once for all rules.
 #[derive(Debug)]
 pub struct Sent(Hash);
 
 impl Sent {
-    /// Reads `Authorization`; `None` if it is of another scheme, whose name has no case (RFC 9110 §11.1).
+    /// Parses `Authorization`; `None` for another scheme; the name of the scheme is case-insensitive (RFC 9110 §11.1).
     #[must_use]
     pub fn of(authorization: Option<&[u8]>) -> Option<Self> {
         let (scheme, sent) = trimmed(authorization?).split_at_checked(6)?;

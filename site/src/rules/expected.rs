@@ -1,4 +1,4 @@
-//! Shared by the tests of both providers' files: findings in tables, and their comparison.
+//! Shared by the tests of both providers' files: expected findings in tables, and their comparison.
 
 use devanture_config::parsing::Weight;
 
@@ -7,7 +7,7 @@ use super::Findings;
 /// An expected finding: its line number, `m` for a mistake or `d` for a doubt, and a part of the message.
 pub(super) type ExpectedFinding<'s> = (usize, char, &'s str);
 
-/// Fails unless exactly these findings are there.
+/// Fails unless exactly the expected findings are present.
 pub(super) fn assert_findings(text: &str, findings: &Findings, expected: &[ExpectedFinding<'_>]) {
     let found = findings.0.iter().map(|finding| (finding.line, finding.weight, finding.message.as_str()));
     let found: Vec<_> = found.collect();

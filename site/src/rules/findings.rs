@@ -1,19 +1,19 @@
-//! What is wrong with rules, as it is found while they are read and compared.
+//! Findings about rules, collected while rules are parsed and compared.
 
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_config::rules::At;
 
-/// Collects what is wrong with rules.
+/// Collects findings about rules.
 #[derive(Debug, Default)]
 pub struct Findings(pub Vec<Mistake>);
 
 impl Findings {
-    /// Errors: text that cannot be parsed or meant.
+    /// Adds an error: text that cannot be parsed or intended.
     pub fn mistake(&mut self, at: &At, message: impl Into<String>, hint: Option<&str>) {
         self.add(at, Weight::Mistake, message.into(), hint);
     }
 
-    /// Warnings: text that the provider itself accepts, or silently drops.
+    /// Adds a warning: text that the provider itself accepts, or silently drops.
     pub fn doubt(&mut self, at: &At, message: impl Into<String>, hint: Option<&str>) {
         self.add(at, Weight::Doubt, message.into(), hint);
     }

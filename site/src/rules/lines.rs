@@ -1,4 +1,4 @@
-//! Shared by `_redirects` and `_headers` of all providers: lines, fields, and how findings name them.
+//! Shared by `_redirects` and `_headers` of all providers: lines, fields, and the form of findings.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use super::pattern::{BadPattern, Dialect, Pattern, next_name};
 use super::template::known_name;
 use super::{At, Findings};
 
-/// Most fields and users of one block.
+/// Maximum fields and users of one block.
 const FIELDS_MAX: usize = 500;
-/// Findings of each weight reported for one file: nobody reads more, and a hostile file has millions of lines.
+/// Maximum findings of each weight for one file: people read no more, and a hostile file has millions of lines.
 const FINDINGS_MAX: usize = 1_000;
-/// Most characters of a text that a finding quotes.
+/// Maximum characters of a quoted text in a finding.
 const QUOTED_CHARS_MAX: usize = 80;
 
-/// The lines that say something, trimmed, with their numbers from 1.
+/// The lines with content, trimmed, with their numbers from 1.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let numbered = text.split('\n').enumerate().map(|(index, line)| (index + 1, line.trim()));
     numbered.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// A file whose findings are put in order when it has been read.
+/// A file whose findings are sorted after parsing.
 pub(super) struct File<'f> {
     name: Arc<str>,
     before: usize,
@@ -67,7 +67,7 @@ impl<'f> File<'f> {
         }
     }
 
-    /// The paths of a rule; what a provider takes although no path can match it is a doubt.
+    /// Parses the paths of a rule; a path that a provider accepts although no request can match is a warning.
     pub(super) fn pattern(&mut self, line: usize, text: &str, dialect: Dialect) -> Option<Pattern> {
         match Pattern::parse(text, dialect) {
             Ok(pattern) => return Some(pattern),
@@ -79,7 +79,7 @@ impl<'f> File<'f> {
         None
     }
 
-    /// Some findings show only at the end of a file; a person reads them from top to bottom.
+    /// Sorts the findings by line, since some appear only at the end of a file.
     pub(super) fn sort(self) {
         if let Some(own) = self.findings.0.get_mut(self.before..) {
             own.sort_by_key(|finding| finding.line);
@@ -87,7 +87,7 @@ impl<'f> File<'f> {
     }
 }
 
-/// A text as a finding repeats it.
+/// A text as quoted in a finding.
 pub(super) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
         Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),
@@ -95,12 +95,12 @@ pub(super) fn quoted(text: &str) -> String {
     }
 }
 
-/// A corrected line as a hint; `None` if it is too long to be read.
+/// A corrected line as a hint; `None` if too long to read.
 pub(super) fn write(line: &str) -> Option<String> {
     (line.chars().count() <= 2 * QUOTED_CHARS_MAX).then(|| format!("write `{line}`"))
 }
 
-/// Says what a destination holds that stays as it is although it looks as if it stood for something.
+/// Reports parts of a destination that look like placeholders but stay literal.
 pub(super) fn check_destination(file: &mut File<'_>, line: usize, to: &str, names: &[&str]) {
     if to.starts_with("//") {
         let host = to.trim_start_matches('/');
@@ -116,7 +116,7 @@ pub(super) fn check_destination(file: &mut File<'_>, line: usize, to: &str, name
         let message = format!("the `*` of the destination {} stays a `*`", quoted(to));
         file.doubt(line, message, Some("what the path's `*` took is written :splat"));
     }
-    // What follows a letter, as in `/wiki/Special:Search`, is hardly meant as a placeholder.
+    // A colon after a letter, as in `/wiki/Special:Search`, is hardly meant as a placeholder.
     let mut rest = path;
     while let Some((at, name)) = next_name(rest) {
         let is_apart = rest.get(..at).is_some_and(|before| before.ends_with(['/', '=']));
@@ -132,17 +132,17 @@ pub(super) fn check_destination(file: &mut File<'_>, line: usize, to: &str, name
     }
 }
 
-/// One block of `_headers` while it is read: a path and its fields.
+/// One block of `_headers` during parsing: a path and its fields.
 pub(super) struct Block<'t> {
-    /// The line of its path.
+    /// The line of the path.
     pub(super) line: usize,
-    /// Its path.
+    /// The path.
     pub(super) path: &'t str,
-    /// Names in lower case; one without a value is removed.
+    /// Names in lower case; a field without a value is removed.
     pub(super) fields: Vec<(String, Option<String>)>,
-    /// Users who may see these paths.
+    /// Users with access to the paths.
     pub(super) users: Vec<User>,
-    /// Whether no line stands under its path.
+    /// Whether the path has no lines.
     pub(super) is_bare: bool,
     is_full: bool,
 }
@@ -156,7 +156,7 @@ impl<'t> Block<'t> {
         self.fields.is_empty() && self.users.is_empty()
     }
 
-    /// Says of a path without lines that it does nothing: it does not share those of the next one.
+    /// Reports that a path without lines has no effect: the lines of the next path are not shared.
     pub(super) fn check_bare(&self, file: &mut File<'_>) {
         if self.is_bare {
             let message = format!("no fields stand under {}, which has no effect", quoted(self.path));
@@ -173,7 +173,7 @@ impl<'t> Block<'t> {
         }
     }
 
-    /// Sets a field; what was set before in the same block is joined with it.
+    /// Sets a field, joined with earlier values of the same block.
     pub(super) fn set(&mut self, file: &mut File<'_>, line: usize, name: &str, value: &str) {
         let Some(name) = field_name(file, line, name, reserved) else { return };
         let earlier = self.fields.iter().position(|(known, value)| *known == name && value.is_some());
@@ -202,7 +202,7 @@ impl<'t> Block<'t> {
         }
     }
 
-    /// Lets a user see these paths.
+    /// Gives a user access to the paths.
     pub(super) fn admit(&mut self, file: &mut File<'_>, line: usize, user: User) {
         if self.has_room(file, line) {
             self.users.push(user);
@@ -254,7 +254,7 @@ mod tests {
         for line in 1..3_000 {
             file.doubt(line, "a doubt", None);
         }
-        // Doubts without number do not hide a mistake.
+        // Many warnings do not hide a mistake.
         file.mistake(1, "a mistake", None);
         file.sort();
         assert_eq!(findings.0.len(), FINDINGS_MAX + 1);

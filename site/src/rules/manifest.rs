@@ -1,4 +1,4 @@
-//! The rules of a manifest: what the command line and the edge both ask, so that they find the same.
+//! The rules of a manifest, for both the command line and the edge, so that their findings are equal.
 
 use devanture_config::PlaceName;
 use devanture_config::manifest::Manifest;
@@ -7,21 +7,21 @@ use devanture_config::site_toml::HtmlHandling;
 
 use super::{At, RuleSet, RuleTable, Sources, check, read};
 
-/// The table that holds for previews.
+/// The table for previews.
 const PREVIEW: &str = "preview";
 
-/// The tables whose rules must hold before a version may go live in `environment`: its own, and that of previews where
-/// there is one, since every version has a preview too.
+/// The tables whose rules must be valid before a version may go live in `environment`: its own, and the table for
+/// previews if present, since every version has a preview too.
 #[must_use]
 pub fn tables_checked<'m>(manifest: &'m Manifest, environment: &'m str) -> Vec<&'m str> {
     let preview = manifest.env.keys().map(PlaceName::as_str).filter(|name| *name == PREVIEW && *name != environment);
     std::iter::once(environment).chain(preview).collect()
 }
 
-/// Reads and checks the rules that `manifest` has in `environment`, its name or `preview`; `redirects` and `headers`
-/// are the bytes of its rule files, where it holds them.
+/// Parses and checks the rules of `manifest` in `environment`, its name or `preview`; `redirects` and `headers` are the
+/// bytes of its rule files, if present.
 ///
-/// Invalid rules are left out, and reported. `site_file` and `at` tell where the tables stand.
+/// Invalid rules are left out, and reported. `site_file` and `at` locate the tables.
 #[must_use]
 pub fn of_manifest(
     manifest: &Manifest,
@@ -43,7 +43,8 @@ pub fn of_manifest(
     (rules, findings)
 }
 
-/// Whether a file answers `path`, which is decoded and begins with a slash; with `is_literal`, its very name alone.
+/// Returns true if a file answers `path`, which is decoded and begins with a slash; with `is_literal`, only by its
+/// exact name.
 fn has_file(manifest: &Manifest, is_literal: bool, path: &str) -> bool {
     let path = path.strip_prefix('/').unwrap_or(path);
     let is_public = |path: &str| manifest.files.get_key_value(path).is_some_and(|(path, _)| !path.is_private());
@@ -104,7 +105,7 @@ mod tests {
         let (rules, findings) = of("staging");
         assert_eq!((rules.redirects.len(), rules.headers.len()), (0, 2));
         assert!(findings[0].message.contains("another scheme"), "{findings:?}");
-        // Nobody waits for what is too much.
+        // Rules beyond the limit take no time.
         let (rules, findings) = of_manifest(&manifest, "prod", None, None, 1, "devanture.toml", &nowhere);
         assert_eq!(rules.redirects.len() + rules.headers.len(), 1);
         assert_eq!(findings.len(), 1, "{findings:?}");

@@ -1,9 +1,9 @@
 //! Rules of a site about its paths: redirects, rewrites, header fields, caching, access.
 //!
 //! Rules come in several forms: the files `_redirects` and `_headers` in the meaning of Netlify or Cloudflare, and the
-//! tables of `devanture.toml`. Each form is read by a file of its own here, and all come out as one [`RuleSet`], which
-//! [`CompiledRules`] prepares for requests. What is wrong comes out beside it, as mistakes and doubts with their lines;
-//! [`check`] adds what only shows when all rules are looked at together.
+//! tables of `devanture.toml`. Each form has its own parser here, and all forms result in one [`RuleSet`], which
+//! [`CompiledRules`] prepares for requests. Parsers also return findings, mistakes and warnings with their lines;
+//! [`check`] adds findings that appear only in all rules together.
 
 pub mod access;
 pub mod check;
@@ -26,7 +26,7 @@ mod tests;
 pub mod visitor;
 
 pub use compiled::{Access, CompiledRules, FieldChanges, Keeping, Matched, Skip, Varies, append_member};
-/// A single rule, as `devanture.toml` has it too, and so defined in `devanture-config`.
+/// A single rule, shared with `devanture.toml`, and so defined in `devanture-config`.
 pub use devanture_config::rules::{
     At, HEADERS_FILE, HeaderRule, Pattern, REDIRECTS_FILE, Redirect, RuleTable, headers, pattern, redirect, template,
 };

@@ -1,4 +1,4 @@
-//! Adds the rules of the tables of a manifest, whose author may never have had a `devanture.toml`.
+//! Adds the rules of the tables of a manifest, which may not come from a `devanture.toml`.
 
 use devanture_config::rules::tables::{TableMistake, cache, headers, redirect};
 
@@ -7,7 +7,7 @@ use super::{At, Findings, RuleSet, RuleTable, Sources};
 /// Adds the rules of the tables.
 pub(super) fn add(sources: &Sources<'_>, rules: &mut RuleSet, findings: &mut Findings) {
     let at = sources.at;
-    // A manifest can hold far more than is allowed; nobody shall wait for rules that are refused in any case.
+    // A manifest can contain far more rules than allowed; rules that are refused in any case must take no time.
     let is_full = |rules: &RuleSet| rules.redirects.len() + rules.headers.len() > sources.rules_max;
     let serving = sources.serving;
     for (kind, tables) in [(RuleTable::Redirects, &serving.redirects), (RuleTable::Rewrites, &serving.rewrites)] {

@@ -1,4 +1,4 @@
-//! Matches the query of a request against that of a rule.
+//! Matches the query of a request against the query of a rule.
 
 use std::borrow::Cow;
 
@@ -10,15 +10,15 @@ use super::redirect::{QueryRule, QueryValue};
 /// A parameter of a query.
 #[derive(Debug)]
 pub struct QueryParameter<'q> {
-    /// Its name, decoded.
+    /// The name, decoded.
     name: Cow<'q, str>,
-    /// Its value, decoded.
+    /// The value, decoded.
     value: Cow<'q, str>,
-    /// Its value as every part of a URL has it: what was encoded stays so.
+    /// The value as in any part of a URL: encodings are preserved.
     encoded: Cow<'q, str>,
 }
 
-/// The parameters of a query by their names; those of one name in their order.
+/// The parameters of a query sorted by name; equal names in their order.
 #[must_use]
 pub fn parameters(query: Option<&str>) -> Vec<QueryParameter<'_>> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
@@ -30,7 +30,7 @@ pub fn parameters(query: Option<&str>) -> Vec<QueryParameter<'_>> {
     parameters
 }
 
-/// A plus sign is a space in a query alone, and a percent sign begins an encoded byte everywhere.
+/// A plus sign is a space only in a query, and a percent sign begins an encoded byte everywhere.
 fn encoded(text: &str) -> Cow<'_, str> {
     let hex = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
     let is_encoded = |at: usize| hex(at + 1) && hex(at + 2);
@@ -56,8 +56,8 @@ fn decoded(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether the query holds exactly what `rules` name, in any order; what they capture is added, encoded. `parameters`
-/// are as [`parameters`] gives them.
+/// Returns true if the query has exactly the parameters of `rules`, in any order; captures are appended, encoded.
+/// `parameters` is the result of [`parameters`].
 #[must_use]
 pub fn query_matches<'a>(
     rules: &'a [QueryRule],

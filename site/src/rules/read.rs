@@ -1,4 +1,4 @@
-//! Reads the rules of all sources into one set, within its bounds.
+//! Reads the rules of all sources into one set, within the bounds.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,11 +14,11 @@ use super::rule_set::{CONDITIONS_MAX, EXPRESSION_COST_MAX, EXPRESSIONS_MAX, FIEL
 use super::sources::{FILE_BYTES_MAX, Sources};
 use super::{cloudflare, netlify, of_tables};
 
-/// How often a path is compared with a rule that asks for a password: once as it is requested, once where a rule leads,
-/// and for each name of the file that answers.
+/// Comparisons of a path with a rule that requires a password: once as requested, once after a rewrite, and once for
+/// each name of the file that answers.
 const GUARD_LOOKS: usize = 9;
 
-/// Reads the rules. What cannot be read is left out of them, and said.
+/// Reads the rules. Invalid rules are left out and reported.
 #[must_use]
 pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
     let mut findings = Findings::default();
@@ -38,7 +38,7 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
             Rules::Netlify => netlify::headers(text, sources.rules_max, &mut findings),
         };
     }
-    // Rules of files go before those of tables, as at Netlify.
+    // Rules of files precede rules of tables, as in Netlify.
     of_tables::add(sources, &mut rules, &mut findings);
     let count = rules.redirects.len() + rules.headers.len();
     if count > sources.rules_max {
@@ -56,7 +56,7 @@ pub fn read(sources: &Sources<'_>) -> (RuleSet, Vec<Mistake>) {
     (rules, findings.0)
 }
 
-/// Leaves out rules with more captures, or places for them, than [`CAPTURES_MAX`].
+/// Leaves out rules with more captures, or capture placeholders, than [`CAPTURES_MAX`].
 fn limit_captures(rules: &mut RuleSet, findings: &mut Findings) {
     let mut has_room = |count: usize, at: &At, what: &str| {
         let has_room = count <= CAPTURES_MAX;
@@ -76,7 +76,7 @@ fn limit_captures(rules: &mut RuleSet, findings: &mut Findings) {
     });
 }
 
-/// The places for captures in the value that has most of them.
+/// The maximum of capture placeholders in one value.
 fn most_places(rule: &HeaderRule) -> usize {
     let of_change = |change: &Change| match change {
         Change::Remove(_) => 0,
@@ -85,8 +85,8 @@ fn most_places(rule: &HeaderRule) -> usize {
     rule.changes.iter().map(of_change).max().unwrap_or(0)
 }
 
-/// Leaves out rules with conditions beyond [`CONDITIONS_MAX`]. Those without do not count: the first that matches is
-/// the last one that is looked at.
+/// Leaves out rules with conditions beyond [`CONDITIONS_MAX`]. Rules without conditions do not count: the first match
+/// ends the search.
 fn limit_conditions(rules: &mut RuleSet, findings: &mut Findings) {
     let mut count = 0_usize;
     rules.redirects.retain(|rule| {
@@ -107,17 +107,18 @@ fn limit_conditions(rules: &mut RuleSet, findings: &mut Findings) {
     });
 }
 
-/// What the rules for one path may add up to.
+/// Sums of the parts of the rules for one path.
 #[derive(Default)]
 struct Parts {
-    /// Of rules that begin with a placeholder or `*`.
+    /// Rules that begin with a placeholder or `*`.
     shared: usize,
-    /// Of others, by their first segment, or by the whole path where it is one alone, however that is spelled.
+    /// Other rules, by their first segment, or by the whole path for a rule of a single path, in any spelling.
     apart: HashMap<(bool, String), usize>,
 }
 
 impl Parts {
-    /// Adds `looks` at the parts of a rule, of which `own` are no segments; whether there is room for them.
+    /// Adds `looks` times the parts of a rule, of which `own` are no segments; returns true if the sum is within the
+    /// limit.
     fn have_room(&mut self, pattern: &Pattern, own: usize, looks: usize) -> bool {
         let segments = pattern.steps().0;
         let parts = own.saturating_add(segments.len()).saturating_mul(looks);
@@ -139,8 +140,8 @@ impl Parts {
     }
 }
 
-/// Leaves out rules whose segments, fields and users go beyond [`PARTS_MAX`], but for those that ask for a password:
-/// one path may have all of them. A redirect for one path alone is the last that is looked at, or has conditions.
+/// Leaves out rules with segments, fields and users beyond [`PARTS_MAX`], except for rules that require a password: one
+/// path may match all of them. A redirect of a single path ends the search, or has conditions.
 fn limit_parts(rules: &mut RuleSet, findings: &mut Findings) {
     let mut parts = Parts::default();
     let mut say = |has_room: bool, at: &At| {
@@ -160,9 +161,9 @@ fn limit_parts(rules: &mut RuleSet, findings: &mut Findings) {
     });
 }
 
-/// Leaves out patterns that take parts of segments beyond [`EXPRESSIONS_MAX`] or [`EXPRESSION_COST_MAX`]: each may be
-/// asked for every path. One that asks for a password does so for a whole folder then: a version of another program may
-/// be live with it.
+/// Leaves out patterns of partial segments beyond [`EXPRESSIONS_MAX`] or [`EXPRESSION_COST_MAX`]: each may be compared
+/// with every path. A pattern that requires a password is widened to a whole folder instead: a version of another
+/// release may be live with the rule.
 fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
     let (mut count, mut cost) = (0, 0_usize);
     let mut has_room = |pattern: &Pattern, looks: usize, at: &At| {
@@ -195,20 +196,20 @@ fn limit_expressions(rules: &mut RuleSet, findings: &mut Findings) {
     });
 }
 
-/// How often a redirect or rewrite may be looked at for one request: where its path is compared with the rules, and
-/// once more where targets are too long. What it captures takes as long as two looks more.
+/// Maximum comparisons of a redirect or rewrite for one request: once with the other rules, and once more if targets
+/// are too long. Captures cost as much as two further comparisons.
 fn looks_at_redirect(rule: &Redirect) -> usize {
     if rule.to.places() > 0 { 6 } else { 2 }
 }
 
-/// The same of a rule for fields.
+/// Maximum comparisons of a rule for fields for one request.
 fn looks_at_fields(rule: &HeaderRule) -> usize {
     let of_values = if most_places(rule) > 0 { 3 } else { 1 };
     if rule.users.is_empty() { of_values } else { of_values + GUARD_LOOKS }
 }
 
-/// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one answer may get them
-/// all.
+/// Leaves out rules that would set or remove more than [`FIELD_NAMES_MAX`] different fields: one response may get all
+/// of them.
 fn limit_field_names(rules: &mut RuleSet, findings: &mut Findings) {
     let mut names: BTreeSet<String> = BTreeSet::new();
     rules.headers.retain(|rule| {
@@ -225,7 +226,7 @@ fn limit_field_names(rules: &mut RuleSet, findings: &mut Findings) {
     });
 }
 
-/// The text of a file of rules; one that is none is a mistake.
+/// The text of a rule file; invalid UTF-8 is a mistake.
 fn text_of<'t>(bytes: Option<&'t [u8]>, file: &str, findings: &mut Findings) -> Option<&'t str> {
     let bytes = bytes?;
     let at = |line| At { file: file.into(), line };

@@ -1,4 +1,4 @@
-//! The paths that rules and routes keep files from: what answers in a file's place, or asks for a password first.
+//! Paths of files restricted by rules and routes: rules that answer in place of a file, or require a password first.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -10,24 +10,24 @@ use super::pattern::Ending;
 use super::{At, EXPRESSIONS_MAX, Pattern, Redirect, RuleSet, Sources, read};
 use crate::precompressed::plain_path;
 
-/// Most rules and routes, each counted once, that are compared with paths: beyond, no file is taken to be everyone's.
+/// Maximum rules and routes, each counted once, for comparison with paths: beyond, no file counts as public.
 const RESTRICTED_MAX: usize = 10_000;
 
-/// The paths of a bundle that not everyone reads, in any environment or in previews.
+/// The paths of a bundle that are not public, in any environment or in previews.
 #[derive(Debug, Default)]
 pub struct RestrictedPaths {
-    /// Of rules that ask for a password, and of redirects and rewrites that go before files.
+    /// Patterns of rules that require a password, and of redirects and rewrites that precede files.
     patterns: Vec<Pattern>,
-    /// A file never answers a path of theirs.
+    /// Routes, whose paths no file ever answers.
     routes: BTreeSet<RoutePath>,
 }
 
 impl RestrictedPaths {
-    /// Collects what keeps the files of a bundle from strangers, or answers in their place; `redirects` and `headers`
-    /// are its files of rules. `None` if that is too much to be compared with paths.
+    /// Collects the restrictions of a bundle's files; `redirects` and `headers` are its rule files. `None` if too many
+    /// to compare with paths.
     ///
-    /// The tables are read one by one and not as they are merged, and the files of rules once for each meaning that
-    /// they have: that takes as long as the manifest is, however many tables it has, and finds no rule less.
+    /// The tables are read one by one and not merged, and the rule files once for each meaning in use: the time is
+    /// linear in the manifest, however many tables the manifest has, and no rule is missed.
     #[must_use]
     pub fn of(manifest: &Manifest, redirects: Option<&[u8]>, headers: Option<&[u8]>, rules_max: usize) -> Option<Self> {
         let read = |serving: &Serving, meaning: Rules, (redirects, headers): (Option<&[u8]>, Option<&[u8]>)| {
@@ -56,28 +56,29 @@ impl RestrictedPaths {
         Some(restricted)
     }
 
-    /// Most rules and routes that are compared with each path.
+    /// The number of rules and routes compared with each path.
     #[must_use]
     pub fn count(&self) -> usize {
         self.patterns.len().saturating_add(self.routes.len())
     }
 
-    /// Whether a file may not be read by everyone at `path`, which is decoded, on some host.
+    /// Returns true if a file may be restricted at `path`, which is decoded, on some host.
     #[must_use]
     pub fn takes(&self, path: &str) -> bool {
         self.routes.iter().any(|route| route.takes(path)) || self.patterns.iter().any(|pattern| pattern.takes(path))
     }
 
-    /// Whether something that takes the path `name` does not take the path `other`, in some environment.
+    /// Returns true if a rule or route that matches the path `name` does not match the path `other`, in some
+    /// environment.
     fn distinguishes(&self, name: &str, other: &str) -> bool {
         let of_routes = || self.routes.iter().any(|route| route.takes(name) && !route.takes(other));
         of_routes() || self.patterns.iter().any(|pattern| pattern.takes(name) && !pattern.takes(other))
     }
 
-    /// Adds what `rules` say; `None` if that is too much.
+    /// Adds the restrictions in `rules`; `None` if too many.
     fn add(&mut self, rules: RuleSet, seen: &mut HashSet<(String, bool, bool)>) -> Option<()> {
         let guards = rules.headers.into_iter().filter(|rule| !rule.users.is_empty()).map(|rule| rule.path);
-        // Also those with conditions: there are visitors who do not see the file.
+        // Also rules with conditions: some visitors do not see the file.
         let forced = rules.redirects.into_iter().filter(|rule| rule.force && !moves_host(rule)).map(|rule| rule.from);
         let is_new =
             |pattern: &Pattern| seen.insert((pattern.as_str().to_owned(), pattern.is_tolerant(), pattern.folds()));
@@ -87,7 +88,8 @@ impl RestrictedPaths {
     }
 }
 
-/// Whether a rule sends all of one host to the same paths of another one: that says nothing of a page.
+/// Returns true if a rule redirects all paths of one host to the same paths of another: such a rule is irrelevant to a
+/// single page.
 fn moves_host(rule: &Redirect) -> bool {
     let (segments, ending) = rule.from.steps();
     let is_whole = segments.is_empty() && matches!(ending, Ending::Below | Ending::BelowOrSelf);
@@ -96,8 +98,9 @@ fn moves_host(rule: &Redirect) -> bool {
 }
 
 /// Plain paths, from pairs of a compressed file's name and its plain path, that a password, a route or a forced rule
-/// for the compressed name would not protect: the rule meant the content, and its author did not expect another name.
-/// They are not served. With more rules than can be compared (`restricted` is none), all plain paths are returned.
+/// for the compressed name would not protect: the rule was meant for the content, and its author did not expect a
+/// second name. Such plain paths are not served. With too many rules to compare (`restricted` is `None`), all plain
+/// paths are returned.
 #[must_use]
 pub fn unserved_plain_paths(
     restricted: Option<&RestrictedPaths>,
@@ -109,8 +112,8 @@ pub fn unserved_plain_paths(
     names.into_iter().filter(|(name, plain)| is_apart(name, plain)).map(|(_, plain)| plain).collect()
 }
 
-/// The files of a bundle that came compressed alone and are served under their plain path, too: pairs of the name and
-/// that path.
+/// The files of a bundle uploaded compressed alone and also served under their plain path: pairs of the name and the
+/// plain path.
 #[must_use]
 pub fn served_plain_paths(manifest: &Manifest, restricted: Option<&RestrictedPaths>) -> Vec<(BundlePath, BundlePath)> {
     let alone = |name: &BundlePath| {

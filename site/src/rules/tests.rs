@@ -1,5 +1,4 @@
-//! Tests of the bounds that hold for the rules of a site, so that no request costs more than a few milliseconds (law
-//! 11).
+//! Tests of the bounds on the rules of a site, so that no request costs more than a few milliseconds (law 11).
 
 use std::fmt::Write as _;
 
@@ -23,7 +22,7 @@ fn compiled(redirects: &str, headers: &str) -> CompiledRules {
     CompiledRules::new(rules)
 }
 
-/// Where the rules lead from `path`.
+/// The target of the rules for `path`.
 fn led(rules: &CompiledRules, path: &str) -> Option<String> {
     let visitor = Visitor { host: Some("shop.localhost"), ..Visitor::default() };
     rules.redirect(&visitor, path, None).rule.map(|(_, _, filled)| filled.location(None))
@@ -61,7 +60,7 @@ fn law_11_the_conditions_of_all_rules_have_a_bound() {
     assert_eq!(rules.redirects.len(), 100_000 / 53);
     assert_eq!(mistakes.len(), 2_500 - 100_000 / 53);
     assert!(mistakes[0].message.contains("100000 parameters"), "{:?}", mistakes[0]);
-    // Without conditions they cost a look-up.
+    // Without conditions, rules cost one lookup.
     let text = (0..10_000).fold(String::new(), |text, number| text + &format!("/a/b/c/d/e/f/g/h/i/j/k/{number} /x\n"));
     let (rules, mistakes) = read_as(Rules::Netlify, &text, "");
     assert_eq!((rules.redirects.len(), mistakes.len()), (10_000, 0));
@@ -75,7 +74,7 @@ fn law_11_patterns_of_parts_of_segments_have_a_bound_on_what_they_cost_together(
     let long = |n: usize| format!("/{}{n}*\n  X: :splat\n", "x".repeat(490));
     let guard = |n: usize| format!("/*x{n}*\n  Basic-Auth: ann:one\n");
     let short = |n: usize| format!("/x{n}/*/y.:ext /y/:splat.:ext 301\n");
-    // The shortest ones always fit, with all that they capture.
+    // The shortest rules always fit, with all their captures.
     for (meaning, redirects, headers, taken) in [
         (Rules::Cloudflare, lines(100, &short), String::new(), 100),
         (Rules::Netlify, String::new(), lines(100, &named), 100),
@@ -84,7 +83,7 @@ fn law_11_patterns_of_parts_of_segments_have_a_bound_on_what_they_cost_together(
     ] {
         let (rules, mistakes) = read_as(meaning, &redirects, &headers);
         let guards = rules.headers.iter().filter(|rule| !rule.users.is_empty()).count();
-        // A password is asked for all the same: for the folder.
+        // A password is still required: for the folder.
         assert_eq!(rules.redirects.len() + rules.headers.len(), if guards > 0 { 100 } else { taken }, "{mistakes:?}");
         assert_eq!(mistakes.len(), 100 - taken, "{mistakes:?}");
         assert!(mistakes.iter().all(|mistake| mistake.message.contains("may cost 1200 together")), "{mistakes:?}");
@@ -158,7 +157,7 @@ fn what_is_taken_away_twice_is_away_until_it_is_set_again() {
 
 #[test]
 fn of_many_rules_that_take_one_path_the_first_counts() {
-    // The index finds those of short paths first.
+    // The index finds the rules of short paths first.
     let text =
         (0..100).rev().fold(String::new(), |text, depth| text + &format!("{}/* /depth/{depth}\n", "/a".repeat(depth)));
     let rules = compiled(&text, "");
@@ -197,6 +196,6 @@ fn law_11_values_that_grow_too_long_end_what_rules_set_in_one_answer() {
         names
     };
     assert_eq!(fields("/x/y").len(), 11);
-    // What is taken away is taken away all the same.
+    // Removals still apply.
     assert_eq!(fields(&format!("/x/{}", "y".repeat(5_000))), Vec::<String>::new());
 }

@@ -4,19 +4,19 @@ use std::collections::HashSet;
 
 use crate::fields::{members, trimmed};
 
-/// The cookie that says a language before the browser does, as Netlify has it.
+/// The cookie that overrides the browser's language, as in Netlify.
 const LANGUAGE_COOKIE: &[u8] = b"nf_lang";
-/// Most tags of equal weight that are looked at.
+/// Maximum tags of equal weight.
 const TAGS_MAX: usize = 16;
-/// Longest language that is looked for in a tag, in bytes: twice what the longest tag in use has (RFC 5646 §4.4.1).
+/// Longest language in a tag, in bytes: twice the longest tag in use (RFC 5646 §4.4.1).
 const LANGUAGE_BYTES_MAX: usize = 70;
 
-/// A visitor, as far as rules depend on one.
+/// A visitor, as an input of rules.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Visitor<'v> {
-    /// The host, in lower case; `None` for any visitor, of whom nothing else is known either.
+    /// The host, in lower case; `None` for an entirely unknown visitor.
     pub host: Option<&'v str>,
-    /// The query as it was sent.
+    /// The query as sent.
     pub query: Option<&'v str>,
     /// `Accept-Language`.
     pub accept_language: Option<&'v [u8]>,
@@ -27,15 +27,15 @@ pub struct Visitor<'v> {
 /// The preferences and cookies of a visitor, parsed once for all rules.
 #[derive(Debug, Default)]
 pub struct Tastes<'v> {
-    /// The languages that the tags with the greatest weight stand for, in lower case; of equal weight there may be
-    /// several (RFC 9110 §12.5.4). Rules name thousands of languages, and each costs one look here.
+    /// The languages of the tags with the greatest weight, in lower case; several may have equal weight (RFC 9110
+    /// §12.5.4). Rules name thousands of languages, and each costs one lookup here.
     languages: HashSet<Vec<u8>>,
     /// The names of cookies.
     cookies: HashSet<&'v [u8]>,
 }
 
 impl<'v> Visitor<'v> {
-    /// Reads what conditions ask for.
+    /// Parses the inputs of conditions.
     #[must_use]
     pub fn tastes(&self) -> Tastes<'v> {
         let (mut cookies, mut chosen) = (HashSet::new(), None);
@@ -53,9 +53,9 @@ impl<'v> Visitor<'v> {
     }
 }
 
-/// The names and values of cookies, in one pass over their field: clients make it long.
+/// The names and values of cookies, in one pass over the field, which clients may make long.
 fn pairs_of(field: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    // Lines of HTTP/2 were put together with commas; a cookie's value holds none (RFC 6265 §4.1.1).
+    // Lines of HTTP/2 were joined with commas; a cookie's value contains no comma (RFC 6265 §4.1.1).
     let is_end = |byte: &u8| matches!(byte, b';' | b',');
     let mut rest = field;
     std::iter::from_fn(move || {
@@ -82,8 +82,8 @@ fn best(accept: &[u8]) -> Vec<&[u8]> {
 }
 
 impl Tastes<'_> {
-    /// Whether one of `languages`, in lower case, is liked best, and one of `cookies` is sent; an empty list asks for
-    /// nothing. A language includes its regions: `fr` is liked where `fr-CH` is.
+    /// Returns true if one of `languages`, in lower case, is among the preferred, and one of `cookies` is sent; an
+    /// empty list is always satisfied. A language includes its regions: `fr` matches `fr-CH`.
     #[must_use]
     pub fn suit(&self, languages: &[String], cookies: &[String]) -> bool {
         let is_liked = |language: &String| self.languages.contains(language.as_bytes());
@@ -92,7 +92,7 @@ impl Tastes<'_> {
     }
 }
 
-/// The languages that a tag stands for, in lower case: `fr-ch` and `fr` for `fr-CH`.
+/// The languages of a tag, in lower case: `fr-ch` and `fr` for `fr-CH`.
 fn languages_of(tag: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     let tag = tag.get(..=LANGUAGE_BYTES_MAX).unwrap_or(tag).to_ascii_lowercase();
     let ends = (1..=tag.len().min(LANGUAGE_BYTES_MAX)).filter({
@@ -102,7 +102,7 @@ fn languages_of(tag: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<> {
     ends.filter_map(move |end| tag.get(..end).map(<[u8]>::to_vec))
 }
 
-/// A tag and its weight in thousandths (RFC 9110 §12.4.2); what cannot be read weighs nothing.
+/// A tag and its weight in thousandths (RFC 9110 §12.4.2); an invalid member has weight 0.
 fn weighted(member: &[u8]) -> (&[u8], u16) {
     let mut parts = member.split(|&byte| byte == b';').map(trimmed);
     let tag = parts.next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Rules about hostnames of the site's own, of which all but one lead to the canonical one before any rule is asked.
+//! Rules about hostnames of the site's own, of which all but one redirect to the canonical hostname before any rule
+//! applies.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +15,12 @@ use crate::rules::redirect::Redirect;
 /// The hostnames that the site lists.
 struct Listed {
     canonical: Hostname,
-    /// The names that lead to it.
+    /// The names that redirect to the canonical one.
     others: BTreeSet<Hostname>,
 }
 
 impl Listed {
-    /// `None` if no name leads to another one.
+    /// `None` if no name redirects to another.
     fn new(serving: &Serving) -> Option<Self> {
         let exact = || serving.hostnames.iter().flatten().filter_map(|name| name.exact());
         let canonical = match &serving.canonical {
@@ -32,8 +33,8 @@ impl Listed {
     }
 }
 
-/// Says which rules are never asked since their host leads away, and which send visitors of the canonical name to one
-/// that sends them back.
+/// Reports the rules that never apply since their host is redirected, and the rules that send visitors of the canonical
+/// name to a name that redirects back.
 pub(super) fn find(rules: &[Redirect], serving: &Serving, findings: &mut Findings) {
     let Some(listed) = Listed::new(serving) else { return };
     for rule in rules {
@@ -62,8 +63,7 @@ pub(super) fn find(rules: &[Redirect], serving: &Serving, findings: &mut Finding
     }
 }
 
-/// The name that a rule sends visitors of the canonical one to, with the path that they asked for, and that sends them
-/// back.
+/// The name that a rule sends visitors of the canonical name to, with the requested path, and that redirects back.
 fn leads_back<'l>(rule: &Redirect, listed: &'l Listed) -> Option<&'l Hostname> {
     if !rule.is_redirect() || !rule.is_unconditional() {
         return None;

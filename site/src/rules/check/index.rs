@@ -1,19 +1,19 @@
-//! Finds the rules that may match a path, without asking all of them.
+//! Finds the rules that may match a path, without a comparison with every rule.
 
 use std::collections::HashMap;
 
 use crate::rules::pattern::{Pattern, Segment};
 use crate::rules::redirect::Redirect;
 
-/// Most comparisons of all rules with all others: less than a second's work, for rules that nobody writes by hand.
+/// Maximum comparisons of all rules with each other: less than a second's work, and only generated rules need more.
 const COMPARISONS_MAX: usize = 2_000_000;
 
 /// The remaining budget of comparisons.
 #[derive(Debug)]
 pub(super) struct Budget {
-    /// With rules for one path alone, which are looked up: never spent on others, since most rules are such.
+    /// For rules of a single path, which are looked up: separate, since most rules are of the kind.
     exact: usize,
-    /// With all others.
+    /// For all other rules.
     others: usize,
 }
 
@@ -27,11 +27,11 @@ impl Default for Budget {
 #[derive(Debug)]
 pub(super) struct Index<'r> {
     rules: &'r [Redirect],
-    /// Rules for one path alone, by that path's segments.
+    /// Rules of a single path, by the path's segments.
     exact: HashMap<String, Vec<usize>>,
-    /// Others whose first segment is a text.
+    /// Other rules with a text as first segment.
     first: HashMap<&'r str, Vec<usize>>,
-    /// All others.
+    /// All other rules.
     rest: Vec<usize>,
 }
 
@@ -50,7 +50,7 @@ impl<'r> Index<'r> {
         index
     }
 
-    /// The first rule before `at` of which `is_it` holds, among those that may match what `pattern` matches.
+    /// The first rule before `at` that satisfies `is_it`, among the rules that may match a path of `pattern`.
     pub(super) fn first_before(
         &self,
         at: usize,
@@ -63,7 +63,7 @@ impl<'r> Index<'r> {
         self.earliest([exact, first, Some(&self.rest)], at, budget, is_it).map(|(_, rule)| rule)
     }
 
-    /// The first rule of which `is_it` holds, among those that may match `path`.
+    /// The first rule that satisfies `is_it`, among the rules that may match `path`.
     pub(super) fn first_of(
         &self,
         path: &str,
@@ -102,7 +102,7 @@ impl<'r> Index<'r> {
     }
 }
 
-/// The key of a pattern for a single path; a final slash does not count, as some ignore it.
+/// The key of a pattern for a single path; without a final slash, which some patterns ignore.
 fn static_key(pattern: &Pattern) -> Option<String> {
     if !pattern.is_static() {
         return None;

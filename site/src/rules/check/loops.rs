@@ -1,4 +1,4 @@
-//! Redirects that lead around in a circle, or on for ever.
+//! Redirects that lead in a circle, or onwards without end.
 
 use std::collections::BTreeSet;
 
@@ -11,24 +11,24 @@ use crate::rules::Findings;
 use crate::rules::pattern::{Pattern, next_name};
 use crate::rules::redirect::Redirect;
 
-/// Most redirects that are followed; browsers follow about twenty.
+/// Maximum redirects to follow; browsers follow about twenty.
 const HOPS_MAX: usize = 16;
-/// Characters of a path that a message shows.
+/// Characters of a path in a message.
 const SHOWN_CHARACTERS_MAX: usize = 60;
-/// The stand-in for a capture while redirects are followed: a path that a visitor may well request.
+/// Placeholder for a capture while redirects are followed: a path that a visitor may well request.
 const SAMPLE: &str = "some-page";
 
-/// Where following began to repeat itself.
+/// The repetition found by following redirects.
 struct Circle {
-    /// The rules in it.
+    /// The rules of the circle.
     rules: BTreeSet<usize>,
-    /// The paths, from the first that repeats; of one that grows, a few.
+    /// The paths, from the first repeated one; for a growing path, a few.
     paths: Vec<String>,
-    /// Whether a path comes again, and not only a rule.
+    /// Whether a path repeats, and not only a rule.
     is_exact: bool,
 }
 
-/// Follows every redirect through the rules that hold for all visitors.
+/// Follows every redirect through the rules that apply to all visitors.
 pub(super) fn find(
     rules: &[Redirect],
     index: &Index<'_>,
@@ -57,8 +57,8 @@ pub(super) fn find(
     }
 }
 
-/// A rule for a host that leads to the same path of the same host: from `http` to `https`, most likely, which needs
-/// none.
+/// A rule for a host that leads to the same path of the same host: most likely from `http` to `https`, which needs no
+/// rule.
 fn own_host(rule: &Redirect, findings: &mut Findings) {
     if !rule.is_redirect() || !rule.is_unconditional() {
         return;
@@ -95,7 +95,7 @@ fn report(rule: &Redirect, circle: &Circle, findings: &mut Findings) {
     }
 }
 
-/// Whether a rule sends every visitor to a path of the same site.
+/// Returns true if a rule sends every visitor to a path of the same site.
 fn leads_on(rule: &Redirect) -> bool {
     rule.is_redirect() && rule.is_unconditional() && rule.to.origin().is_none()
 }
@@ -129,7 +129,7 @@ fn follow(
             return Some(Circle { rules, paths: paths.split_off(before), is_exact: true });
         }
     }
-    // A long way through many rules may still end; one rule again and again does not.
+    // A long chain through many rules may still end; a single repeated rule does not.
     let last: Vec<usize> = taken.split_off(HOPS_MAX / 2);
     let rules: BTreeSet<usize> = last.iter().copied().collect();
     (rules.len() < last.len()).then(|| Circle { rules, paths: paths.into_iter().take(3).collect(), is_exact: false })
@@ -141,7 +141,7 @@ fn sample(pattern: &Pattern) -> Option<String> {
     pattern.matches("", &path).is_some().then_some(path)
 }
 
-/// The text of a pattern with something in the place of every name and star, decoded.
+/// The text of a pattern with a sample in place of every name and star, decoded.
 pub(super) fn filled(text: &str) -> String {
     let mut path = String::new();
     let mut rest = text;

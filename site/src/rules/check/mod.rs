@@ -1,8 +1,8 @@
-//! Checks of all rules together: loops, rules that never apply, rewrites that are not allowed.
+//! Checks of all rules together: loops, rules that never apply, forbidden rewrites.
 //!
-//! What a provider accepts in its files stays a doubt, since a site that works there shall work here; what is certain
-//! to be wrong in a table of `devanture.toml` is a mistake. The work is bounded: of many thousands of rules with names
-//! and stars some may be looked at alone.
+//! A line that a provider accepts in its files is only a warning, since a site that works there must work here; a
+//! certain error in a table of `devanture.toml` is a mistake. The work is bounded: among many thousands of rules with
+//! names and stars some may be checked only on their own.
 
 mod hosts;
 mod index;
@@ -21,8 +21,8 @@ use super::pattern::{Ending, Pattern, Segment, next_name};
 use super::template::known_name;
 use super::{Findings, HEADERS_FILE, REDIRECTS_FILE, Redirect, RuleSet};
 
-/// Looks for what the rules of one environment do to each other, to its routes and to its files; `has_file` says
-/// whether a decoded path, as a visitor asks for it, is answered by a file.
+/// Checks the rules of one environment against each other, its routes and its files; `has_file` returns true if a file
+/// answers a decoded path, as requested by a visitor.
 #[must_use]
 pub fn check(rules: &RuleSet, serving: &Serving, has_file: &dyn Fn(&str) -> bool) -> Vec<Mistake> {
     let mut findings = Findings::default();
@@ -39,7 +39,7 @@ pub fn check(rules: &RuleSet, serving: &Serving, has_file: &dyn Fn(&str) -> bool
         covered(rules, &index, at, &mut budget, &mut findings);
         target(rule, serving, has_file, &mut findings);
         if !is_of_a_file(rule) {
-            // The readers of the files say it in their providers' words.
+            // The parsers of the files report destinations in their providers' words.
             destination(rule, &mut findings);
         }
     }
@@ -48,30 +48,30 @@ pub fn check(rules: &RuleSet, serving: &Serving, has_file: &dyn Fn(&str) -> bool
     findings.0
 }
 
-/// A rule as messages show it.
+/// A rule in messages.
 fn shown(rule: &Redirect) -> String {
     format!("`{} → {}`", rule.from, rule.to)
 }
 
-/// Whether a rule is written in a file of a provider, which accepts more than is meant.
+/// Returns true if a rule comes from a file of a provider, which accepts more than intended.
 fn is_of_a_file(rule: &Redirect) -> bool {
     [REDIRECTS_FILE, HEADERS_FILE].contains(&rule.at.file.as_ref())
 }
 
-/// A path of a target, decoded and in NFC as requests' paths are compared.
+/// A path of a target, decoded and in NFC, as paths of requests are compared.
 fn decoded(path: &str) -> String {
     percent_decode_str(path).decode_utf8_lossy().nfc().collect()
 }
 
-/// Whether a rule that stands before another takes every path of it, so that the other never applies.
+/// Returns true if an earlier rule matches every path of a later one, which then never applies.
 #[must_use]
 pub fn takes_all_of(earlier: &Redirect, later: &Redirect) -> bool {
-    // Where a file stands, a forced rule still applies after one that is not forced.
+    // For an existing file, a forced rule still applies after an unforced one.
     let always = earlier.is_unconditional() && (earlier.force || !later.force) && earlier.to.has_constant_host();
     always && earlier.from.covers(&later.from)
 }
 
-/// Says that an earlier rule takes every path of the rule at `at`.
+/// Reports that an earlier rule matches every path of the rule at `at`.
 fn covered(rules: &RuleSet, index: &Index<'_>, at: usize, budget: &mut Budget, findings: &mut Findings) {
     let Some(rule) = rules.redirects.get(at) else { return };
     let covers = |earlier: &Redirect| takes_all_of(earlier, rule) && !differ_by_scheme(&earlier.from, &rule.from);
@@ -89,18 +89,18 @@ fn covered(rules: &RuleSet, index: &Index<'_>, at: usize, budget: &mut Budget, f
     findings.doubt(&rule.at, message, Some("write the narrower rule first, or take one of them away"));
 }
 
-/// Netlify wants a rule for a host twice, with `http://` and with `https://`: the second is no slip.
+/// Netlify requires a rule for a host twice, with `http://` and with `https://`: the second is no mistake.
 fn differ_by_scheme(one: &Pattern, other: &Pattern) -> bool {
     let rest = |pattern: &str| pattern.split_once("://").map(|(_, rest)| rest.to_owned());
     one.as_str() != other.as_str() && one.has_host() && rest(one.as_str()) == rest(other.as_str())
 }
 
-/// The number of the first of `routes` that takes every path of a rule, which then never applies.
+/// The number of the first of `routes` that matches every path of a rule, which then never applies.
 pub fn route_before<'r>(rule: &Redirect, mut routes: impl Iterator<Item = &'r Route>) -> Option<usize> {
     routes.position(|route| lies_under(&rule.from, route))
 }
 
-/// Whether every path of a pattern lies under a route, which is asked before every rule.
+/// Returns true if every path of a pattern lies under a route, which precedes every rule.
 fn lies_under(pattern: &Pattern, route: &Route) -> bool {
     let (segments, ending) = pattern.steps();
     let (prefix, is_folder) = route.path.prefix();
@@ -110,7 +110,7 @@ fn lies_under(pattern: &Pattern, route: &Route) -> bool {
     begins && (is_folder || (ending == Ending::Exact && own.all(|rest| *rest == Segment::Text(Box::default()))))
 }
 
-/// The target of a rewrite: an existing file, or a declared upstream.
+/// Checks the target of a rewrite: an existing file, or a declared upstream.
 fn target(rule: &Redirect, serving: &Serving, has_file: &dyn Fn(&str) -> bool, findings: &mut Findings) {
     if rule.is_redirect() || rule.is_unknowable {
         return;
@@ -134,7 +134,7 @@ fn target(rule: &Redirect, serving: &Serving, has_file: &dyn Fn(&str) -> bool, f
     }
 }
 
-/// A rewrite to another origin leads where the site said that one may lead, or it would make an open proxy.
+/// Checks that a rewrite to another origin has an upstream declared by the site, to avoid an open proxy.
 fn upstream(rule: &Redirect, origin: &str, serving: &Serving, findings: &mut Findings) {
     if !rule.to.has_constant_host() {
         let message = format!("{}: the host of a rewrite must be written out", shown(rule));
@@ -151,14 +151,14 @@ fn upstream(rule: &Redirect, origin: &str, serving: &Serving, findings: &mut Fin
     findings.mistake(&rule.at, message, Some(&hint));
 }
 
-/// A name for an upstream that has none yet: the first label of its host that says something.
+/// A name for an undeclared upstream: the first specific label of its host.
 fn upstream_name(origin: &str) -> String {
     let host = Url::parse(origin).ok().and_then(|url| url.domain().map(str::to_owned)).unwrap_or_default();
     let label = host.split('.').find(|label| !label.is_empty() && *label != "www").unwrap_or("backend");
     label.to_owned()
 }
 
-/// A `:name` that stands for nothing, or a `*`, is sent as it is: most likely something else is meant.
+/// Reports a `:name` without a value, or a `*`, which would be sent literally: most likely a mistake.
 fn destination(rule: &Redirect, findings: &mut Findings) {
     let names = Redirect::names(&rule.from, &rule.query);
     let text = rule.to.as_str();
@@ -170,7 +170,7 @@ fn destination(rule: &Redirect, findings: &mut Findings) {
     while let Some((at, name)) = text.get(from..).and_then(next_name) {
         let at = from + at;
         from = at + 1 + name.len();
-        // `Special:Search` is a name that people have; a segment or value of its own is a placeholder.
+        // `Special:Search` is a name in use; a whole segment or value is a placeholder.
         let is_whole = text.get(..at).is_some_and(|before| before.ends_with(['/', '=']))
             && text.get(from..).is_some_and(|after| after.is_empty() || after.starts_with(['/', '?', '#', '&']));
         let is_known = text.get(at + 1..).is_some_and(|after| known_name(after, &names).is_some());

@@ -1,4 +1,4 @@
-//! Tables of rules and of what is found in them.
+//! Tables of rules and their findings.
 
 use devanture_config::parsing::Weight;
 
@@ -46,7 +46,7 @@ fn found_in(rules: &RuleSet) -> Vec<Mistake> {
     check(rules, &serving(), &|path| FILES.contains(&path))
 }
 
-/// Line, weight and the words of each finding in a file of Netlify's meaning.
+/// Compares line, weight and words of each finding in a file of Netlify's meaning.
 #[track_caller]
 fn hold(file: &str, text: &str, expected: &[(usize, Weight, &str)]) {
     let found = found_in(&rules(file, Dialect::Netlify, text));
@@ -99,7 +99,7 @@ fn rules_and_hostnames_do_not_lead_to_each_other() {
         let names = r#"["*.example.org", "example.org", "www.example.org", "b\u00fccher.example"]"#;
         serde_json::from_str(&format!(r#"{{{canonical} "hostnames": {names}}}"#)).unwrap()
     };
-    // The canonical name, a rule, and what is found: `circle`, `never asked` or nothing.
+    // The canonical name, a rule, and the finding: `circle`, `never asked` or empty.
     #[rustfmt::skip]
     let cases = [
         ("",                "https://example.org/* https://www.example.org/:splat 301!", "circle"),
@@ -167,7 +167,7 @@ fn a_rule_that_an_earlier_one_covers_never_applies() {
     }
     for text in [
         "/a /x; /* /index.html 200",
-        // A forced rule applies where a file stands, for which the earlier one is not asked.
+        // A forced rule applies to an existing file, for which the earlier rule is skipped.
         "/* /index.html 200; /a /y 301!",
         "/a /x 301?; /a /y",
         "/a/* /x; /ab /y",
@@ -223,7 +223,7 @@ fn a_name_that_stands_for_nothing_is_a_doubt() {
     hold("devanture.toml", "/a /b/:splat", &[(1, Weight::Doubt, none)]);
     hold("devanture.toml", "/a/* /b/*", &[(1, Weight::Doubt, "the `*` is sent as it is")]);
     hold("devanture.toml", "/w https://en.wikipedia.org/wiki/Special:Search; /v https://a.example:8443/", &[]);
-    // The readers of files say it themselves.
+    // The parsers of files report destinations themselves.
     hold("_redirects", "/a /b/:splat", &[]);
 }
 

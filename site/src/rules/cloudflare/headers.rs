@@ -1,5 +1,5 @@
-//! `_headers` in Cloudflare's meaning: a path or a URL, then fields to set and to remove; what several blocks set adds
-//! up.
+//! `_headers` in Cloudflare's meaning: a path or a URL, then fields to set and to remove; the values of several blocks
+//! add up.
 
 use std::collections::HashMap;
 
@@ -10,20 +10,20 @@ use crate::rules::pattern::Dialect;
 use crate::rules::template::Template;
 use crate::rules::{Findings, HEADERS_FILE, HeaderRule};
 
-/// Most blocks. Cloudflare says 100 and counts a block only when the next one begins, and so takes one more.
+/// Maximum blocks. Cloudflare documents 100, but counts a block only at the next one, and so accepts one more.
 const BLOCKS_MAX: usize = 101;
 
-/// The rule that the lines under a path belong to.
+/// The rule of the lines under a path.
 enum Open<'t> {
-    /// No path has come yet.
+    /// No path so far.
     Nothing,
-    /// A dropped path, with the message about it.
+    /// A dropped path, already reported.
     Dropped,
-    /// A path, as a URL has it.
+    /// A path, in the form of a URL.
     Block(String, Block<'t>),
 }
 
-/// Reads the file.
+/// Parses the file.
 pub(super) fn read(text: &str, findings: &mut Findings) -> Vec<HeaderRule> {
     let mut file = File::new(HEADERS_FILE, findings);
     let mut blocks: Vec<(String, Block<'_>)> = Vec::new();
@@ -69,7 +69,7 @@ fn close<'t>(file: &mut File<'_>, blocks: &mut Vec<(String, Block<'t>)>, open: O
     }
 }
 
-/// The path of a block, as a URL has it, with its host where it has one.
+/// The path of a block, in the form of a URL, with its host if present.
 fn path(file: &mut File<'_>, line: usize, content: &str) -> Option<String> {
     let (host, path) = match content.split_once("://").filter(|_| !content.starts_with('/')) {
         Some(("https", rest)) => {
@@ -116,7 +116,7 @@ fn path(file: &mut File<'_>, line: usize, content: &str) -> Option<String> {
     Some(format!("{origin}{}", url.path()))
 }
 
-/// A line that is no path.
+/// A line below a path.
 fn field(file: &mut File<'_>, open: &mut Open<'_>, line: usize, content: &str) {
     if let Open::Block(_, block) = open {
         block.is_bare = false;
@@ -169,7 +169,7 @@ fn field(file: &mut File<'_>, open: &mut Open<'_>, line: usize, content: &str) {
     }
 }
 
-/// Of blocks for the same path the last one stands, at the place of the first.
+/// Of blocks for the same path the last one stays, at the position of the first.
 fn without_duplicates<'t>(file: &mut File<'_>, blocks: Vec<(String, Block<'t>)>) -> Vec<(String, Block<'t>)> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut kept: Vec<(String, Block<'t>)> = Vec::with_capacity(blocks.len());
@@ -192,7 +192,7 @@ fn without_duplicates<'t>(file: &mut File<'_>, blocks: Vec<(String, Block<'t>)>)
 fn rule(file: &mut File<'_>, path: &str, block: Block<'_>) -> Option<HeaderRule> {
     let path = file.pattern(block.line, path, Dialect::Cloudflare)?;
     let names = path.names();
-    // What a block removes goes before what it sets, in whichever order they stand.
+    // Removals precede settings in a block, in any written order.
     let (removed, set): (Vec<_>, Vec<_>) = block.fields.into_iter().partition(|(_, value)| value.is_none());
     let change = |(name, value): (String, Option<String>)| match value {
         Some(value) => Change::Set { name, value: Template::parse(&value, &names) },

@@ -14,12 +14,12 @@ use super::{Findings, HeaderRule, Redirect};
 /// Longest line, in UTF-16 units.
 const LINE_UNITS_MAX: usize = 2_000;
 
-/// Reads `_redirects`; `html_handling` is what `devanture.toml` says.
+/// Parses `_redirects`; `html_handling` is the setting of `devanture.toml`.
 pub(super) fn redirects(text: &str, html_handling: Option<HtmlHandling>, findings: &mut Findings) -> Vec<Redirect> {
     redirects::read(text, html_handling, findings)
 }
 
-/// Reads `_headers`.
+/// Parses `_headers`.
 pub(super) fn headers(text: &str, findings: &mut Findings) -> Vec<HeaderRule> {
     headers::read(text, findings)
 }
@@ -28,12 +28,12 @@ fn is_too_long(line: &str) -> bool {
     line.len() > LINE_UNITS_MAX && line.encode_utf16().count() > LINE_UNITS_MAX
 }
 
-/// A path as a URL has it: encoded, without dot segments.
+/// A path in the form of a URL: encoded, without dot segments.
 fn url_of(path: &str) -> Option<Url> {
     Url::parse(&format!("relative://{path}")).ok()
 }
 
-/// The name that a pattern captures under twice: Cloudflare makes a rule of it that never applies.
+/// The name that a pattern captures twice: in Cloudflare such a rule never applies.
 fn repeated_capture(pattern: &str) -> Option<String> {
     let mut seen = Vec::new();
     let mut rest = pattern;

@@ -1,4 +1,5 @@
-//! `_redirects` in Cloudflare's meaning: rules go before files, those for one path before those with `*` or `:name`.
+//! `_redirects` in Cloudflare's meaning: rules precede files, and rules of a single path precede rules with `*` or
+//! `:name`.
 
 use std::collections::HashMap;
 
@@ -12,11 +13,11 @@ use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 
 /// Cloudflare's default status.
 const STATUS: u16 = 302;
-/// The statuses that Cloudflare knows.
+/// The statuses that Cloudflare accepts.
 const STATUSES: [u16; 6] = [200, 301, 302, 303, 307, 308];
-/// Most rules for one path each.
+/// Maximum rules of a single path.
 const STATIC_MAX: usize = 2_000;
-/// Most rules with `*` or `:name`, and those after the first of them.
+/// Maximum rules with `*` or `:name`, including all rules after the first of them.
 const DYNAMIC_MAX: usize = 100;
 
 /// The rules so far.
@@ -30,13 +31,13 @@ struct Rules {
     paths: HashMap<String, usize>,
 }
 
-/// A destination as it is compared and followed.
+/// A destination in comparable form, and as followed.
 struct Destination {
     text: String,
     is_absolute: bool,
 }
 
-/// Reads the file. The steps have Cloudflare's order: a line that a later step drops has been counted by then.
+/// Parses the file in the order of Cloudflare's steps: a line that a later step drops has already been counted.
 pub(super) fn read(text: &str, html_handling: Option<HtmlHandling>, findings: &mut Findings) -> Vec<Redirect> {
     let mut file = File::new(REDIRECTS_FILE, findings);
     let mut rules = Rules {
@@ -106,7 +107,7 @@ fn tokens<'t>(file: &mut File<'_>, line: usize, content: &'t str) -> Option<(&'t
     }
 }
 
-/// The path of a rule, as a URL has it.
+/// The path of a rule, in the form of a URL.
 fn path(file: &mut File<'_>, line: usize, from: &str, to: &str) -> Option<String> {
     if from.starts_with("https://") || from.starts_with("http://") {
         let message = format!(
@@ -179,7 +180,7 @@ fn rule(
         query: Box::default(),
         to,
         status,
-        // Rules are asked before files.
+        // Rules precede files.
         force: true,
         host: None,
         languages: Box::default(),
@@ -243,10 +244,10 @@ fn status(file: &mut File<'_>, line: usize, text: Option<&str>) -> Option<u16> {
     status
 }
 
-/// Whether Cloudflare drops a rule since its pages would be redirected to where they came from.
+/// Returns true if Cloudflare drops a rule whose pages would be redirected back to their source.
 fn is_loop(file: &mut File<'_>, line: usize, from: &str, to: &str, html_handling: Option<HtmlHandling>) -> bool {
     let is_index = to.ends_with("/index") || to.ends_with("/index.html");
-    // Where no page is redirected, a folder may lead to its page.
+    // Without page redirects, a folder may lead to its page.
     let has_redirects = !matches!(html_handling, Some(HtmlHandling::AsIs | HtmlHandling::None));
     let hint = match from {
         _ if !is_index => return false,

@@ -1,4 +1,4 @@
-//! Tables of what Cloudflare's files come to, from its documentation and from the tests of its parsers.
+//! Tables of Cloudflare files and their results, from its documentation and from the tests of its parsers.
 
 use devanture_config::site_toml::HtmlHandling;
 use proptest::prelude::*;
@@ -31,7 +31,7 @@ fn headers(text: &str) -> (Vec<String>, Findings) {
     (rules.iter().map(block).collect(), findings)
 }
 
-/// `line path; name: value; ! name`, a value with places for captures in brackets
+/// `line path; name: value; ! name`, a value with capture placeholders in brackets
 fn block(rule: &HeaderRule) -> String {
     let mut shown = format!("{} {}", rule.at.line, rule.path);
     for change in &rule.changes {
@@ -72,7 +72,7 @@ fn redirects_are_read_as_cloudflares_documentation_writes_them() {
         ("/blog/* https://blog.my.domain/:splat", &["1 /blog/* > https://blog.my.domain/:splat 302"]),
         ("/movies/:title /media/:title 301", &["1 /movies/:title > /media/:title 301"]),
         ("/a*b /c/:splat", &["1 /a*b > /c/:splat 302"]),
-        // Rules for one path go first, unless one with `*` or `:name` stands before them.
+        // Rules of a single path come first, unless preceded by a rule with `*` or `:name`.
         ("/a /b\n/c/* /d\n/e /f\n/:g /h", &["1 /a > /b 302", "2 /c/* > /d 302", "3 /e > /f 302", "4 /:g > /h 302"]),
         ("/a /b\n/b /a", &["1 /a > /b 302", "2 /b > /a 302"]),
     ] {
@@ -109,7 +109,7 @@ fn redirects_that_cannot_be_read_are_mistakes_and_do_not_stop_the_rest() {
 
 #[test]
 fn redirects_that_cloudflare_drops_or_cuts_are_doubts() {
-    // The same tests, and what packages/asset-worker makes of rules when it answers.
+    // The same tests, and the application of rules by packages/asset-worker.
     for (text, rules, expected) in [
         ("https://yeah.com https://nah.com", &[][..], &[(1, 'd', "for a host")][..]),
         ("http://yeah.com/x /y", &[], &[(1, 'd', "for a host")]),
@@ -119,7 +119,7 @@ fn redirects_that_cloudflare_drops_or_cuts_are_doubts() {
         ("/a HTTPS://x.example/y", &[], &[(1, 'd', "leads to a path or to https://")]),
         ("/a /b\n/b /a\n/a /c", &["1 /a > /b 302", "2 /b > /a 302"], &[(3, 'd', "line 1 has the path `/a`")]),
         ("/a https://example.com/b 200", &[], &[(1, 'd', "cannot lead to another site")]),
-        // The path is taken by then.
+        // The path is already taken.
         ("/a https://example.com/b 200\n/a /c", &[], &[(1, 'd', "another site"), (2, 'd', "line 1 has the path")]),
         ("/* /index.html 200", &[], &[(1, 'd', "would lead to itself")]),
         ("/* /index", &[], &[(1, 'd', "would lead to itself")]),
@@ -127,7 +127,7 @@ fn redirects_that_cloudflare_drops_or_cuts_are_doubts() {
         ("/ /index.html\n/ /index", &[], &[(1, 'd', "would lead to itself"), (2, 'd', "would lead to itself")]),
         ("/* https://x.example/index.html", &["1 /* > https://x.example/index.html 302"], &[]),
         ("/* /index.html?x 200", &["1 /* > /index.html?x 200"], &[]),
-        // A line that is dropped later has been counted and has made those after it dynamic.
+        // A line dropped later has been counted and has made the following lines dynamic.
         ("/*/x/* /y\n/a /b", &["2 /a > /b 302"], &[(1, 'd', "`*` can stand in it only once")]),
         ("/:a/:a /y", &[], &[(1, 'd', "`:a` can stand in it only once")]),
         ("/:splat/* /y", &[], &[(1, 'd', "`*` can stand in it only once")]),
@@ -173,10 +173,10 @@ fn no_more_rules_are_taken_than_cloudflare_takes() {
     assert!(findings.0[..50].iter().all(|finding| finding.message.contains("2000 rules for one path each")));
     assert_eq!(findings.0[50].line, 2_151);
     assert!(findings.0[50].message.contains("all below are dropped"));
-    // A rule for one path below the first dynamic one is a dynamic one.
+    // A rule of a single path below the first dynamic rule is dynamic.
     let many = (0..150).map(|n| format!("/{n} /x\n")).collect::<String>();
     assert_eq!(redirects(&format!("/* /x\n{many}")).0.len(), 100);
-    // Counted is what cannot be read further on, too.
+    // Lines that fail a later step count, too.
     let bad = "/a/* /b 418\n".repeat(100);
     assert!(redirects(&format!("{bad}/c/* /d")).0.is_empty());
     let long = format!("/a /{}", "b".repeat(2_000));
@@ -276,7 +276,7 @@ fn headers_that_cannot_be_read_or_are_dropped_are_reported() {
             &[(2, 'd', "`Content-Length`"), (3, 'd', "`Server`")],
         ),
         ("/a\n  Basic-Auth: user:secret\n  a: b", &["1 /a; a: b"], &[(2, 'd', "show the passwords")]),
-        // One of two blocks for the same path takes the other's place.
+        // Of two blocks for the same path the later takes the position of the earlier.
         ("/a\n  a: b\n/b\n  c: d\n/a\n  e: f", &["5 /a; e: f", "3 /b; c: d"], &[(1, 'd', "the block of line 5")]),
         (
             "https://x.example\n  a: b\nhttps://x.example/\n  c: d",

@@ -1,4 +1,4 @@
-//! For how long the rules of a site have browsers keep what is answered at a path, and nothing else that they say.
+//! Browser cache lifetimes by the rules of a site, for a path, without the rules' other effects.
 
 use devanture_config::rules::{HeaderRule, Pattern};
 use http::header::CACHE_CONTROL;
@@ -10,13 +10,13 @@ use super::index::PatternIndex;
 use super::taken::{Taken, takes_somewhere};
 use crate::dictionary::kept_seconds;
 
-/// Fields that a rule controls alone: the edge then neither sets them nor relies on them.
+/// Fields that only a rule controls: the edge then neither sets nor relies on the field.
 const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
-/// Bytes of a path that are compared or copied in about the time of one look.
+/// Bytes of a path compared or copied in about the time of one lookup.
 const BYTES_OF_A_LOOK: usize = 16;
 
-/// The rules that say something of `Cache-Control`, or of what is a dictionary. That an answer leaves out what would
-/// make its head too long is not foreseen: then it is no dictionary after all.
+/// The rules about `Cache-Control` or dictionaries. The omission of fields that make a head too long is not predicted:
+/// the response then turns out not to be a dictionary.
 #[derive(Debug, Default)]
 pub struct Keeping {
     rules: Vec<Rule>,
@@ -26,16 +26,16 @@ pub struct Keeping {
 #[derive(Debug)]
 struct Rule {
     path: Pattern,
-    /// Of `Cache-Control` alone.
+    /// Changes of `Cache-Control` alone.
     changes: Changes,
-    /// Whether it says itself what is a dictionary.
+    /// Whether the rule itself controls dictionaries.
     says_dictionary: bool,
-    /// How often it compares or copies each byte of a path.
+    /// Number of passes that compare or copy each byte of a path.
     passes: usize,
 }
 
 impl Keeping {
-    /// Makes them ready.
+    /// Prepares the rules.
     #[must_use]
     pub fn new(rules: &[HeaderRule]) -> Self {
         let mut numbers = FieldNumbers::default();
@@ -51,9 +51,9 @@ impl Keeping {
         Self { index: PatternIndex::new(rules.iter().map(|rule| &rule.path)), rules }
     }
 
-    /// For how many seconds what is answered at `path` may serve as a dictionary, on any host, where it says
-    /// `cache_control` without rules. Adds to `compared` the looks that it took: one for each node of the index, each
-    /// change, and each 16 bytes that are compared or copied.
+    /// Seconds for which the response at `path` may serve as a dictionary, on any host, given its `cache_control`
+    /// without rules. Adds the cost to `compared`: one for each node of the index, each change, and each 16 bytes
+    /// compared or copied.
     #[must_use]
     pub fn seconds(&self, path: &str, cache_control: &HeaderValue, compared: &mut usize) -> u64 {
         let mut numbers = Vec::new();
@@ -69,7 +69,7 @@ impl Keeping {
             match Taken::of(&rule.path, rule.changes.have_places(), "", path) {
                 Some(mut taken) if !rule.says_dictionary => changes.add(&rule.changes, &mut taken, &mut removed),
                 Some(_) => is_ours = false,
-                // What one host alone says is in doubt said by all.
+                // A rule for one host alone might apply to every host.
                 None => is_ours &= !takes_somewhere(&rule.path, path),
             }
         }
@@ -80,7 +80,7 @@ impl Keeping {
 }
 
 impl Rule {
-    /// The looks that it takes at most for `path`.
+    /// Maximum cost of the rule for `path`.
     fn looks(&self, path: &str) -> usize {
         let bytes = self.passes.saturating_mul(path.len());
         self.changes.len().max(1).saturating_add(bytes / BYTES_OF_A_LOOK)

@@ -1,4 +1,4 @@
-//! Changes that rules make to the head of an answer.
+//! Changes of rules to the head of a response.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::taken::Taken;
 
-/// Most bytes of fields that rules set in one answer: clients refuse longer heads, and a value may grow with the path.
-/// A field counts as a table of fields does (RFC 7541 §4.1), and one that would be too long as the longest.
+/// Maximum bytes of fields set by rules in one response: clients refuse longer heads, and a value may grow with the
+/// path. A field counts like an entry of a field table (RFC 7541 §4.1), and an overlong one as the longest.
 const FIELDS_BYTES_MAX: usize = 32 * 1024;
-/// What a field counts besides its name and value.
+/// The charge for a field besides its name and value.
 const FIELD_BYTES: usize = 32;
 
-/// Most different fields whose removal is remembered while one answer is made: more than a version has, for which rules
-/// may be read.
+/// Maximum removed fields tracked per response: more than the rules of a version may name.
 const REMOVED_MAX: usize = 256;
 
 /// The numbers of the fields that rules name.
@@ -30,14 +29,14 @@ impl FieldNumbers {
             return *number;
         }
         let next = self.0.len();
-        // A copy of the name itself would make it a shared one, which is larger, for as long as the rules are there.
+        // A clone of the name itself would make the name a shared one, which is larger, for the lifetime of the rules.
         self.0.insert(name.as_str().into(), next);
         next
     }
 }
 
-/// The fields, by their numbers, that are taken away so far and not set again: doing so once more is no work, however
-/// many rules say it.
+/// The fields, by number, removed so far and not set again: a repeated removal costs no work, however many rules repeat
+/// the removal.
 #[derive(Debug)]
 pub(super) struct Removed([bool; REMOVED_MAX]);
 
@@ -48,7 +47,7 @@ impl Default for Removed {
 }
 
 impl Removed {
-    /// Says whether a field is among them from now on, and returns whether it was.
+    /// Sets whether a field is removed, and returns the previous state.
     fn replace(&mut self, number: usize, is_removed: bool) -> bool {
         self.0.get_mut(number).is_some_and(|known| std::mem::replace(known, is_removed))
     }
@@ -73,28 +72,28 @@ struct Prepared {
 enum Action {
     Remove,
     Set(HeaderValue),
-    /// A value that depends on what the path holds.
+    /// A value that depends on captures of the path.
     Fill(Template),
 }
 
-/// The change of one field of an answer.
+/// The change of one field of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FieldChange {
-    /// One more line of it, or one more member of its list.
+    /// Adds a line, or a member of a list.
     Append(HeaderName, HeaderValue),
-    /// Nothing of it is sent.
+    /// Removes the field.
     Remove(HeaderName),
-    /// This alone is sent.
+    /// Sets the only value.
     Set(HeaderName, HeaderValue),
 }
 
-/// Everything that rules change in the head of one answer.
+/// All changes of rules to the head of one response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldChanges {
     changes: Vec<FieldChange>,
-    /// Whether the last `Cache-Control` among them holds whatever it is for.
+    /// Whether the last `Cache-Control` applies to every kind of response.
     cache_is_forced: bool,
-    /// Bytes of everything that was set.
+    /// Bytes of all fields set.
     bytes: usize,
 }
 
@@ -103,7 +102,7 @@ impl Changes {
         let field = |name: &str| HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).ok();
         let changes = rule.changes.iter().filter_map(|change| {
             let (name, action) = match change {
-                // What an answer varies by is so whatever anybody says.
+                // No rule may remove `Vary`.
                 Change::Remove(name) => (field(name).filter(|name| *name != VARY)?, Action::Remove),
                 Change::Set { name, value } if value.is_constant() => {
                     (field(name)?, Action::Set(HeaderValue::from_bytes(value.as_str().as_bytes()).ok()?))
@@ -115,23 +114,23 @@ impl Changes {
         Self { changes: changes.collect(), force: rule.force, joins: rule.joins }
     }
 
-    /// Whether it changes this field.
+    /// Returns true if the changes name the field.
     pub(super) fn name(&self, wanted: &HeaderName) -> bool {
         self.changes.iter().any(|change| change.name == wanted)
     }
 
-    /// The part of it about this field.
+    /// The changes of the field alone.
     pub(super) fn of(mut self, wanted: &HeaderName) -> Self {
         self.changes = self.changes.into_iter().filter(|change| change.name == wanted).collect();
         self
     }
 
-    /// Whether a value of it depends on what the path holds.
+    /// Returns true if a value depends on captures of the path.
     pub(super) fn have_places(&self) -> bool {
         self.changes.iter().any(|change| matches!(change.action, Action::Fill(_)))
     }
 
-    /// The number of places for captures in all values.
+    /// The number of capture placeholders in all values.
     pub(super) fn places(&self) -> usize {
         let places = self.changes.iter().map(|change| match &change.action {
             Action::Fill(value) => value.places(),
@@ -145,7 +144,7 @@ impl Changes {
         self.changes.len()
     }
 
-    /// Whether it changes nothing.
+    /// Returns true without any change.
     pub(super) const fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
@@ -159,7 +158,7 @@ impl HeapBytes for Changes {
 
 impl HeapBytes for Prepared {
     fn heap_bytes(&self) -> usize {
-        // Of a name that the standards know nothing is on the heap; that is not distinguished.
+        // A nonstandard name is on the heap; standard names are not distinguished.
         let value = match &self.action {
             Action::Remove => 0,
             Action::Set(value) => allocated(value.len()),
@@ -170,19 +169,20 @@ impl HeapBytes for Prepared {
 }
 
 impl FieldChanges {
-    /// Whether nothing is changed.
+    /// Returns true without any change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// Whether a rule says what it says about `Cache-Control` for pages too.
+    /// Returns true if a rule's `Cache-Control` applies to pages too.
     #[must_use]
     pub const fn cache_is_forced(&self) -> bool {
         self.cache_is_forced
     }
 
-    /// Adds what a rule does, after what earlier ones do. What would make the head too long is left out.
+    /// Adds the changes of a rule, after those of earlier rules. A change that would make the head too long is left
+    /// out.
     pub(super) fn add(&mut self, rule: &Changes, taken: &mut Taken<'_>, removed: &mut Removed) {
         for Prepared { name, number, action } in &rule.changes {
             let value = match action {
@@ -221,7 +221,7 @@ impl FieldChanges {
             FieldChange::Append(known, _) | FieldChange::Set(known, _) => known == name,
             FieldChange::Remove(_) => false,
         });
-        // A cookie more is another line; what an answer varies by only grows.
+        // A further cookie is a further line; `Vary` only grows.
         if *name == VARY || *name == SET_COOKIE || (joins && was_set) {
             self.changes.push(FieldChange::Append(name.clone(), value));
         } else {
@@ -230,7 +230,7 @@ impl FieldChanges {
         }
     }
 
-    /// The value that a field is set to; `None` if several values of it are joined.
+    /// The value that a field is set to; `None` if several values are joined.
     #[must_use]
     pub fn set(&self, name: &HeaderName) -> Option<&HeaderValue> {
         let mut changes = self.changes.iter().filter(|change| change.name() == name);
@@ -240,7 +240,7 @@ impl FieldChanges {
         }
     }
 
-    /// Carries the changes out.
+    /// Applies the changes.
     pub fn apply(&self, headers: &mut HeaderMap) {
         for change in &self.changes {
             match change {
@@ -267,7 +267,7 @@ impl FieldChange {
     }
 }
 
-/// Adds members to the one line of a list (RFC 9110 §5.3).
+/// Adds members to the single line of a list (RFC 9110 §5.3).
 pub fn append_member(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
     let joined = headers.get(name).map(|known| [known.as_bytes(), b", ", value.as_bytes()].concat());
     let value = joined.and_then(|joined| HeaderValue::from_bytes(&joined).ok()).unwrap_or_else(|| value.clone());

@@ -1,4 +1,4 @@
-//! Finds the rules whose patterns may match a path: a tree of segments, so that a thousand rules cost what ten do.
+//! Finds the rules whose patterns may match a path: a tree of segments, so that a thousand rules cost as much as ten.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,12 +6,12 @@ use devanture_config::heap::{HeapBytes, allocated};
 use devanture_config::rules::Pattern;
 use devanture_config::rules::pattern::{Ending, Segment};
 
-/// Rules by the segments of their patterns. Each pattern has its place in the list it was made of as its number.
+/// Rules by the segments of their patterns. The number of a pattern is its position in the input list.
 #[derive(Debug, Default)]
 pub(super) struct PatternIndex {
     /// Patterns that ignore a final slash.
     tolerant: Tree,
-    /// Patterns for which it matters: their last segment is then empty.
+    /// Patterns with a significant final slash, whose last segment is then empty.
     exact: Tree,
     /// Patterns that ignore a final slash and the case of letters.
     folded: Tree,
@@ -30,7 +30,7 @@ struct Tree {
     numbers: Box<[u32]>,
 }
 
-/// The patterns that share the segments up to here. Each list of numbers starts where the one before it ends.
+/// The patterns that share the segments up to the node. Each list of numbers starts at the end of the previous list.
 #[derive(Debug, Clone, Copy)]
 struct Node {
     edges: (u32, u32),
@@ -38,16 +38,16 @@ struct Node {
     name: Option<u32>,
     /// Start of the numbers of patterns that end here.
     ends: u32,
-    /// Start of those that match anything below, at least a slash.
+    /// Start of the numbers of patterns that match every path below, at least a slash.
     below: u32,
-    /// Start of those that match this and anything below, and of expressions with this prefix.
+    /// Start of the numbers of patterns that match the node and every path below, and of expressions with the prefix.
     any: u32,
     end: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Edge {
-    /// The range of its text.
+    /// The range of the text.
     text: (u32, u32),
     node: u32,
 }
@@ -71,8 +71,9 @@ impl PatternIndex {
         Self { tolerant: Tree::new(tolerant), exact: Tree::new(exact), folded: Tree::new(folded) }
     }
 
-    /// Calls `found` with the number of every pattern that may match `path`, in no order, and returns how many nodes it
-    /// looked at. Patterns of whole segments match it, on their hosts; those that take parts have the last word.
+    /// Calls `found` with the number of every pattern that may match `path`, in no order, and returns the number of
+    /// visited nodes. Patterns of whole segments do match, on their hosts; patterns of partial segments must still be
+    /// compared.
     pub(super) fn visit(&self, path: &str, found: &mut dyn FnMut(u32)) -> usize {
         let Some(rest) = path.strip_prefix('/') else { return 0 };
         let exact = self.exact.visit(rest, found);
@@ -111,7 +112,7 @@ impl Tree {
                     (None, Ending::Exact) => ends.push(number),
                 }
             }
-            // After this node and all that are queued already.
+            // After the present node and all queued nodes.
             let mut child = count(nodes.len() + 1 + waiting.len());
             let first_edge = count(edges.len());
             for (text, items) in by_text {
@@ -140,9 +141,8 @@ impl Tree {
         Self { nodes: nodes.into(), edges: edges.into(), texts: texts.into(), numbers: numbers.into() }
     }
 
-    /// Looks at the nodes that the segments of a path, which is without its first slash, lead to, and returns how many
-    /// these are. The end of a segment is found once for all nodes of its level: there may be thousands, and it may be
-    /// long.
+    /// Visits the nodes that the segments of a path, without its first slash, lead to, and returns their number. The
+    /// end of a segment is found once for all nodes of its level: nodes may be thousands, and segments long.
     fn visit(&self, path: &str, found: &mut dyn FnMut(u32)) -> usize {
         if self.nodes.is_empty() {
             return 0;
@@ -162,7 +162,7 @@ impl Tree {
         visited
     }
 
-    /// Looks at one node, and adds those to `next` that `segment` leads to, which follows those that led here.
+    /// Visits one node, and adds the nodes that `segment` leads to, `None` at the end, to `next`.
     fn look(&self, at: u32, segment: Option<&str>, next: &mut Vec<u32>, found: &mut dyn FnMut(u32)) {
         let Some(node) = super::at(&self.nodes, at) else { return };
         self.numbers(node.any, node.end).iter().copied().for_each(&mut *found);
@@ -203,7 +203,7 @@ impl HeapBytes for Tree {
     }
 }
 
-/// An index into an array. `rules_max` and the longest pattern keep all of them within 32 bits.
+/// An index into an array. `rules_max` and the longest pattern keep every index within 32 bits.
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn each_node_is_looked_at_once() {
-        // Both ways lead to each of the last ones.
+        // Both ways lead to each of the last nodes.
         let texts = (0..64_u8).map(|number| {
             let segment = |bit: u8| if number >> bit & 1 == 1 { "/a" } else { "/:x" };
             (0..6).map(segment).collect::<String>()

@@ -1,4 +1,4 @@
-//! The compiled rules of a version: which redirect a path has, which fields its answer gets, who may see it.
+//! The compiled rules of a version: the redirect of a path, the fields of its response, and its access.
 
 mod cache_rules;
 mod fields;
@@ -25,19 +25,19 @@ use fields::{FieldNumbers, Removed};
 use index::PatternIndex;
 use taken::{Taken, takes_somewhere};
 
-/// Most targets that are filled for one request as the index finds their rules, and then as many in the order of the
-/// rules, of which all but the last one make no address: with more, no rule applies. Filling one takes as long as what
-/// it captures, and a hundred rules may take one path.
+/// Maximum targets filled for one request in index order, and then as many in the order of the rules, if all but the
+/// last fail to make an address: beyond, no rule applies. Filling takes time by the length of the captures, and a
+/// hundred rules may match one path.
 const FILLS_MAX: u32 = 32;
 
-/// Longest path that is compared with patterns in which `*` or `:name` is a part of a segment, in bytes: a longer one
-/// is refused where a site has any, and never served past what they say.
+/// Longest path compared with patterns in which `*` or `:name` is a part of a segment, in bytes: a longer path is
+/// refused on a site with such patterns, and never served past the rules.
 const EXPRESSION_PATH_BYTES_MAX: usize = 2_048;
 
-/// Request properties that an answer depends on besides its path.
+/// Request properties that a response depends on besides its path.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Varies {
-    /// `Accept-Language`, and the cookie that says a language.
+    /// `Accept-Language`, and the cookie that sets a language.
     pub by_language: bool,
     /// `Cookie`.
     pub by_cookie: bool,
@@ -46,7 +46,7 @@ pub struct Varies {
 }
 
 impl Varies {
-    /// Adds what another part of the decision depends on.
+    /// Adds the dependencies of another part of the decision.
     pub(crate) const fn join(&mut self, other: Self) {
         self.by_language |= other.by_language;
         self.by_cookie |= other.by_cookie;
@@ -54,41 +54,41 @@ impl Varies {
     }
 }
 
-/// Why a redirect or rewrite is passed over.
+/// Reason that a redirect or rewrite is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Skip {
-    /// A file is there, which goes first.
+    /// A file exists, and precedes the rule.
     File,
-    /// It leads to the very address that was requested.
+    /// The rule leads to the requested address.
     LeadsHere,
-    /// What it captured makes no address.
+    /// The captures make no address.
     NoAddress,
-    /// It leads to what is no path.
+    /// The target is no valid path.
     NoPath,
-    /// It is for another host.
+    /// The rule is for another host.
     OtherHost,
-    /// It is for another path.
+    /// The rule is for another path.
     OtherPath,
-    /// It is for another query.
+    /// The rule is for another query.
     OtherQuery,
-    /// It is for another language or cookie.
+    /// The rule is for another language or cookie.
     OtherVisitor,
-    /// It answers navigations, and this is none.
+    /// The rule answers navigations, and the request is none.
     PagesAlone,
-    /// It leads to what the site does not declare.
+    /// The target is not declared by the site.
     Undeclared,
-    /// It depends on what no edge ever knows.
+    /// The rule depends on a fact that no edge ever knows.
     Unknowable,
-    /// It depends on a visitor of whom nothing is known: the outcome differs between visitors.
+    /// The rule depends on an unknown visitor: the outcome differs between visitors.
     UnknownVisitor,
 }
 
-/// The redirect or rewrite that a request has, if it has one.
+/// The redirect or rewrite of a request, if any.
 #[derive(Debug, Default)]
 pub struct Matched<'r> {
-    /// The rule and its number, with what it captured in its place.
+    /// The rule and its number, with the captures inserted.
     pub rule: Option<(u32, &'r Redirect, Filled)>,
-    /// Its dependencies.
+    /// The dependencies.
     pub varies: Varies,
 }
 
@@ -107,19 +107,19 @@ pub struct CompiledRules {
     redirect_index: PatternIndex,
     field_rules: Box<[FieldRule]>,
     field_index: PatternIndex,
-    /// The numbers of those that keep paths from strangers: a request asks these alone, under every name of a file.
+    /// The numbers of the rules that protect paths: a request checks only these, under every name of a file.
     guard_numbers: Box<[u32]>,
     guard_index: PatternIndex,
-    /// The hash of them, where there are any.
+    /// The hash of the protecting rules, if any.
     guards: Option<Hash>,
-    /// Whether any pattern takes a part of a segment; those of hosts alone do not depend on the path.
+    /// Whether any pattern matches a part of a segment; excluding hosts, whose patterns do not depend on the path.
     has_expressions: bool,
-    /// Whether redirects get fields by rules too.
+    /// Whether rules also change the fields of redirects.
     pub redirects_have_fields: bool,
 }
 
 impl CompiledRules {
-    /// Makes rules ready.
+    /// Compiles rules.
     #[must_use]
     pub fn new(rules: RuleSet) -> Self {
         let RuleSet { redirects, headers, redirects_have_fields } = rules;
@@ -144,28 +144,28 @@ impl CompiledRules {
         }
     }
 
-    /// Whether `path`, which is normal and decoded, is short enough to be compared with these rules.
+    /// Returns true if the normalized, decoded `path` is short enough to compare with the rules.
     #[must_use]
     #[inline]
     pub const fn can_compare(&self, path: &str) -> bool {
         !self.has_expressions || path.len() <= EXPRESSION_PATH_BYTES_MAX
     }
 
-    /// Whether there is any redirect or rewrite.
+    /// Returns true if any redirect or rewrite exists.
     #[must_use]
     pub fn has_redirects(&self) -> bool {
         !self.redirects.is_empty()
     }
 
-    /// The redirect or rewrite of that number.
+    /// The redirect or rewrite of the number.
     #[must_use]
     pub fn redirect_at(&self, number: u32) -> Option<&Redirect> {
         at(&self.redirects, number)
     }
 
-    /// The first redirect or rewrite that applies to `path`, which is normal and decoded.
+    /// The first redirect or rewrite that applies to the normalized, decoded `path`.
     ///
-    /// Where somebody listens to what is `skipped`, rules are looked at in their order, and else as they are found.
+    /// With a listener in `skipped`, rules are tried in their order, and otherwise in the order of the index.
     #[must_use]
     pub fn redirect(
         &self,
@@ -181,7 +181,7 @@ impl CompiledRules {
         self.redirect_as_found(&mut search)
     }
 
-    /// The same for a path as it was sent: what a target takes of it stays encoded.
+    /// The first redirect or rewrite for a path as sent: captured parts stay encoded.
     #[must_use]
     pub fn redirect_as_sent(&self, visitor: &Visitor<'_>, sent: &SentPath<'_>) -> Matched<'_> {
         self.redirect_as_found(&mut Search { sent: Some(sent), ..Search::new(visitor, sent.text()) })
@@ -195,12 +195,12 @@ impl CompiledRules {
         if search.fills < FILLS_MAX {
             return matched;
         }
-        // So many rules take this path that it is cheaper to fill the target of the first alone.
+        // So many rules match the path that filling only the first rule's target is cheaper.
         search.fills = 0;
         self.redirect_in_order(search, &mut |_, _| {})
     }
 
-    /// The same by the numbers of the rules: after the first that applies none is looked at.
+    /// The first redirect or rewrite in the order of the rules: no rule after the first that applies is tried.
     fn redirect_in_order(&self, search: &mut Search<'_, '_>, skipped: &mut dyn FnMut(u32, Skip)) -> Matched<'_> {
         let mut matched = Matched::default();
         let mut numbers = Vec::new();
@@ -215,8 +215,8 @@ impl CompiledRules {
         matched
     }
 
-    /// Takes the rule of that number for what matched, if it applies and goes before what did so far; else says why it
-    /// is passed over.
+    /// Stores the rule of the number as the match, if the rule applies and precedes the present match; otherwise
+    /// returns the reason of the skip.
     fn consider<'s>(&'s self, number: u32, search: &mut Search<'_, '_>, matched: &mut Matched<'s>) -> Option<Skip> {
         let is_found = matched.rule.as_ref().is_some_and(|(first, _, _)| *first <= number);
         if is_found || search.fills >= FILLS_MAX {
@@ -232,7 +232,7 @@ impl CompiledRules {
         }
     }
 
-    /// Changes by the rules to the head of the answer to `path`.
+    /// Changes of the rules to the head of the response to `path`.
     #[must_use]
     #[inline]
     pub fn fields(&self, host: &str, path: &str) -> FieldChanges {
@@ -257,21 +257,20 @@ impl CompiledRules {
         changes
     }
 
-    /// Whether any path is kept from strangers.
+    /// Returns true if any path is protected.
     #[must_use]
     pub const fn has_guards(&self) -> bool {
         self.guards.is_some()
     }
 
-    /// Whether these rules keep the same paths from the same people as others do.
+    /// Returns true if both sets of rules protect the same paths with the same users.
     #[must_use]
     pub fn guards_as(&self, other: &Self) -> bool {
         self.guards == other.guards
     }
 
-    /// Who may see `path`; [`Access::Everybody`] where no rule keeps it from anybody, and nobody where it is too long
-    /// to be compared with them: a file of another version, or a name of a file, which is some bytes longer than its
-    /// path.
+    /// The access to `path`; [`Access::Everybody`] without a protecting rule, and refused for a path too long to
+    /// compare: a file of another version, or a file's name, which is some bytes longer than its path.
     #[must_use]
     pub fn access(&self, host: &str, path: &str, authorization: Option<&[u8]>) -> Access {
         if self.guards.is_none() {
@@ -298,12 +297,12 @@ impl CompiledRules {
     }
 }
 
-/// The rules that keep paths from strangers, with their numbers.
+/// The rules that protect paths, with their numbers.
 fn guards_of(rules: &[FieldRule]) -> impl Iterator<Item = (u32, &FieldRule)> {
     (0..).zip(rules).filter(|(_, rule)| !rule.users.is_empty())
 }
 
-/// The hash of the rules that keep paths from strangers, in their order.
+/// The hash of the rules that protect paths, in their order.
 fn guards(rules: &[FieldRule]) -> Option<Hash> {
     let mut hasher = blake3::Hasher::new();
     for (_, rule) in guards_of(rules) {
@@ -329,16 +328,16 @@ impl HeapBytes for FieldRule {
     }
 }
 
-/// The search for the redirect or rewrite of one request, with what of the request was read for it.
+/// The search for the redirect or rewrite of one request, with the parsed parts of the request.
 struct Search<'a, 'v> {
     visitor: &'a Visitor<'v>,
     path: &'a str,
-    /// What the path was made of, where that goes on as it was sent.
+    /// The path as sent, if forwarded as sent.
     sent: Option<&'a SentPath<'a>>,
     explains: bool,
     parameters: Option<Vec<QueryParameter<'v>>>,
     tastes: Option<Tastes<'v>>,
-    /// Targets that were filled, or could not be.
+    /// Targets filled, or failed to fill.
     fills: u32,
 }
 
@@ -347,13 +346,13 @@ impl<'a, 'v> Search<'a, 'v> {
         Self { visitor, path, sent: None, explains: false, parameters: None, tastes: None, fills: 0 }
     }
 
-    /// What `rule` captures, put into its target, if it applies.
+    /// The captures of `rule`, inserted into its target, if the rule applies.
     fn applies(&mut self, rule: &Redirect, varies: &mut Varies) -> Result<Filled, Skip> {
         let (visitor, path, sent) = (self.visitor, self.path, self.sent);
-        // For an unknown visitor: any host that the rule is for.
+        // For an unknown visitor: any host of the rule.
         let host = visitor.host.unwrap_or_else(|| host_of(rule));
         let Some(mut taken) = Taken::of(&rule.from, rule.to.places() > 0, host, path) else {
-            // The path is looked at once more only to explain it.
+            // The path is compared again only for an explanation.
             let is_elsewhere = self.explains && rule.from.has_host() && takes_somewhere(&rule.from, path);
             return Err(if is_elsewhere { Skip::OtherHost } else { Skip::OtherPath });
         };
@@ -389,8 +388,8 @@ impl<'a, 'v> Search<'a, 'v> {
     }
 }
 
-/// Fills the target of a rule with captures as a URL has them. The first `of_path` are of the path, or of the host, in
-/// which nothing is ever encoded; those of the query have that form already.
+/// Fills the target of a rule with captures, encoded as in a URL. The first `of_path` captures are of the path, or of
+/// the host, which is never encoded; captures of the query are already encoded.
 fn fill_encoded(
     rule: &Redirect,
     captures: &Captures<'_>,
@@ -406,21 +405,21 @@ fn fill_encoded(
     rule.to.fill_encoded(&encoded)
 }
 
-/// The host that a rule is for, as far as it is written out.
+/// The literal part of a rule's host.
 fn host_of(rule: &Redirect) -> &str {
     let text = rule.from.as_str();
     let rest = text.split_once("://").map_or("", |(_, rest)| rest);
     rest.split('/').next().unwrap_or_default()
 }
 
-/// Whether somebody may see a path.
+/// Access to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Anybody may.
+    /// Unrestricted.
     Everybody,
-    /// This visitor may.
+    /// Granted to the visitor.
     Known,
-    /// This visitor may not.
+    /// Refused to the visitor.
     Refused,
 }
 

@@ -1,10 +1,10 @@
-//! A pattern that takes a path, with what it captures.
+//! A pattern that matches a path, with its captures.
 
 use devanture_config::rules::Pattern;
 use devanture_config::rules::pattern::Captures;
 
-/// A pattern that takes a path on a host, with what it captures. What segments it captures is looked up when it is
-/// first used: thousands of rules may take one path, which takes long where a segment is long.
+/// A pattern that matches a path on a host, with its captures. Captured segments are located at the first use:
+/// thousands of rules may match one path, and locating a long segment takes long.
 #[derive(Debug)]
 pub(super) struct Taken<'a> {
     pattern: &'a Pattern,
@@ -14,13 +14,13 @@ pub(super) struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    /// That of a pattern which the index found for `path`, if it takes it; it captures nothing unless that `is_used`.
+    /// The match of a pattern that the index found for `path`; without captures unless `is_used`.
     pub(super) fn of(pattern: &'a Pattern, is_used: bool, host: &'a str, path: &'a str) -> Option<Self> {
         let captures = match (pattern.takes_parts(), is_used) {
-            // Whole segments were compared by the index.
+            // The index compared whole segments.
             (false, _) if !pattern.is_for_host(host) => return None,
             (false, true) => None,
-            // One pass is for both questions.
+            // One pass answers both questions.
             (true, true) => Some(pattern.matches(host, path)?),
             (true, false) if !pattern.is_for(host, path) => return None,
             (_, false) => Some(Captures::new()),
@@ -28,14 +28,14 @@ impl<'a> Taken<'a> {
         Some(Self { pattern, host, path, captures })
     }
 
-    /// What it captures.
+    /// The captures.
     pub(super) fn captures(&mut self) -> &mut Captures<'a> {
         let (pattern, host, path) = (self.pattern, self.host, self.path);
         self.captures.get_or_insert_with(|| pattern.matches(host, path).unwrap_or_default())
     }
 }
 
-/// Whether a pattern that the index found for `path` takes it on some host.
+/// Returns true if a pattern that the index found for `path` matches on some host.
 pub(super) fn takes_somewhere(pattern: &Pattern, path: &str) -> bool {
     !pattern.takes_parts() || pattern.takes(path)
 }

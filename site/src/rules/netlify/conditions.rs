@@ -7,7 +7,7 @@ use crate::rules::lines::{File, quoted};
 use crate::rules::pattern::is_name;
 use crate::rules::redirect::{QueryRule, QueryValue};
 
-/// Most parameters, and most conditions, of a rule.
+/// Maximum parameters, and maximum conditions, of a rule.
 const PAIRS_MAX: usize = 100;
 /// The conditions that Netlify knows.
 const CONDITIONS: [&str; 5] = ["Language", "Cookie", "Country", "Role", "Sign"];
@@ -56,7 +56,7 @@ pub(super) fn pairs<'t>(file: &mut File<'_>, line: usize, tokens: &[&'t str]) ->
     Some(pairs)
 }
 
-/// The required parameters of the query; `None` if no query can match, which is reported.
+/// The required parameters of the query; `None` if no query can match, with a report.
 pub(super) fn query(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Option<Vec<QueryRule>> {
     let mut rules = Vec::with_capacity(pairs.len());
     for (key, value) in pairs {
@@ -90,12 +90,12 @@ pub(super) fn query(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Opt
     Some(rules)
 }
 
-/// A name or a value as it is when a query has been read.
+/// A name or a value as in a parsed query.
 fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
-/// Parses conditions; each that has no effect here is reported.
+/// Parses conditions; each condition without effect here is reported.
 pub(super) fn conditions(file: &mut File<'_>, line: usize, pairs: &[Pair<'_>]) -> Conditions {
     let mut conditions = Conditions::default();
     for (key, value) in pairs {

@@ -1,4 +1,4 @@
-//! Redirects beside Netlify's own engine, the package `netlify-redirector` of npm, which `tools/needs` installs.
+//! Compares redirects with Netlify's own engine, the package `netlify-redirector` of npm, installed by `tools/needs`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use proptest::test_runner::TestRunner;
 
 use crate::rules::Findings;
 
-/// Reads a list of rules and paths, and writes where each leads: `null` where the rule is for another path.
+/// Reads a list of rules and paths, and writes the target of each: `null` if the rule is for another path.
 const ENGINE: &str = r"
 const cases = JSON.parse(require('fs').readFileSync(0, 'utf8'));
 const engine = require('netlify-redirector');
@@ -27,11 +27,10 @@ const engine = require('netlify-redirector');
 })();
 ";
 
-/// Pairs of a rule and a path that are tried for each case of a property.
+/// Pairs of a rule and a path tried for each case of a property.
 const PAIRS_PER_CASE: usize = 64;
 
-/// The folder of the package, if it is installed; says what is not tested where it is not, and fails where nothing may
-/// be missing.
+/// The folder of the package, if installed; otherwise reports the skipped test, and fails where no test may be skipped.
 fn packages() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
@@ -45,7 +44,7 @@ fn packages() -> Option<PathBuf> {
     None
 }
 
-/// Where the engine sends each path by its rule.
+/// The engine's target of each path by its rule.
 fn of_engine(packages: &Path, pairs: &[(String, String)]) -> Vec<Option<String>> {
     let mut node = Command::new("node");
     node.args(["-e", ENGINE]).env("NODE_PATH", packages).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -56,7 +55,7 @@ fn of_engine(packages: &Path, pairs: &[(String, String)]) -> Vec<Option<String>>
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Where a rule sends a path here; what is read with a doubt alone is no rule.
+/// The target of a path by a rule here; a rule with any finding counts as no rule.
 fn of_devanture(rule: &str, path: &str) -> Option<String> {
     let rules = super::redirects(rule, 10, &mut Findings::default());
     let rule = rules.first()?;
@@ -64,7 +63,7 @@ fn of_devanture(rule: &str, path: &str) -> Option<String> {
     Some(rule.to.fill(&captures).unwrap().location(None))
 }
 
-/// The engine leaves slashes that meet as they are; here they are one, or a splat could begin another host.
+/// The engine keeps adjacent slashes; here adjacent slashes are merged, or a splat could begin another host.
 fn with_single_slashes(location: &str) -> String {
     let (scheme, mut rest) = match location.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest.to_owned()),
@@ -76,9 +75,9 @@ fn with_single_slashes(location: &str) -> String {
     scheme + &rest
 }
 
-/// Rules and paths of what means something in either. Not among them is what the engine does by accident: of names of
-/// which one begins with another the first one counts, and of two segments that are `*` one after the other the second
-/// takes nothing or all, by where they stand.
+/// Rules and paths of all significant elements. Excludes accidental behaviour of the engine: of two names, one a prefix
+/// of the other, the first one counts, and of two adjacent `*` segments the second captures nothing or all, depending
+/// on the position.
 fn pairs() -> impl Strategy<Value = (String, String)> {
     let segment = prop_oneof![
         3 => prop::sample::select(vec!["a", "b", "ab", "a.b", "(a)+"]),

@@ -1,4 +1,4 @@
-//! `_headers` in Netlify's meaning: a path, then fields; all blocks that match apply.
+//! `_headers` in Netlify's meaning: a path, then fields; all matching blocks apply.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::rules::pattern::Dialect;
 use crate::rules::template::Template;
 use crate::rules::{Findings, HEADERS_FILE, HeaderRule};
 
-/// The field that is never sent: it says who may see a path.
+/// A field that is never sent, but restricts access to a path.
 const BASIC_AUTH: &str = "basic-auth";
 
-/// Reads the file; nothing that comes after one rule more than `rules_max`.
+/// Parses the file, up to one rule more than `rules_max`.
 pub(super) fn read(text: &str, rules_max: usize, findings: &mut Findings) -> Vec<HeaderRule> {
     let mut file = File::new(HEADERS_FILE, findings);
     let mut blocks: Vec<Block<'_>> = Vec::new();
@@ -21,7 +21,7 @@ pub(super) fn read(text: &str, rules_max: usize, findings: &mut Findings) -> Vec
             file.mistake(line, format!("the line is too long: {LINE_BYTES_MAX} bytes are the most"), None);
         } else if content.starts_with('/') {
             if blocks.len() > rules_max {
-                // The caller says that there are too many.
+                // The caller reports the excess.
                 break;
             }
             blocks.push(Block::new(line, content));
@@ -39,10 +39,10 @@ pub(super) fn read(text: &str, rules_max: usize, findings: &mut Findings) -> Vec
     rules
 }
 
-/// A line that is no path.
+/// A line below a path.
 fn field(file: &mut File<'_>, block: Option<&mut Block<'_>>, line: usize, content: &str) {
     let Some((name, value)) = content.split_once(':') else {
-        // Netlify has no such line and drops it; Cloudflare's meaning of it is the only one it can have.
+        // Netlify drops the line, which is unknown there; Cloudflare's meaning is the only possible one.
         if let (Some(block), Some(name)) = (block, content.strip_prefix("! ")) {
             return block.remove(file, line, name.trim());
         }
@@ -83,7 +83,7 @@ fn field(file: &mut File<'_>, block: Option<&mut Block<'_>>, line: usize, conten
     }
 }
 
-/// `user:password user:password`; nothing of it is repeated in a finding.
+/// `user:password user:password`; never quoted in a finding.
 fn users(file: &mut File<'_>, block: &mut Block<'_>, line: usize, value: &str) {
     for (index, pair) in value.split_whitespace().enumerate() {
         match pair.split_once(':') {
@@ -98,12 +98,12 @@ fn users(file: &mut File<'_>, block: &mut Block<'_>, line: usize, value: &str) {
     }
 }
 
-/// Netlify rewrites the commas of every value, those in quotes too.
+/// Netlify normalises the commas of every value, even within quotes.
 fn with_even_commas(value: &str) -> String {
     value.split(',').map(str::trim).collect::<Vec<_>>().join(", ")
 }
 
-/// Of blocks that are the same the last one stays.
+/// Of equal blocks the last one stays.
 fn without_duplicates<'t>(file: &mut File<'_>, blocks: Vec<Block<'t>>) -> Vec<Block<'t>> {
     let mut last = HashMap::new();
     let mut kept = Vec::with_capacity(blocks.len());
@@ -132,7 +132,7 @@ fn rule(file: &mut File<'_>, block: Block<'_>) -> Option<HeaderRule> {
     }
     let path = file.pattern(block.line, block.path, Dialect::NetlifyHeaders)?;
     let change = |(name, value): (String, Option<String>)| match value {
-        // Netlify has no places for captures in values.
+        // Netlify has no capture placeholders in values.
         Some(value) => Change::Set { name, value: Template::parse(&value, &[]) },
         None => Change::Remove(name),
     };

@@ -13,12 +13,12 @@ use super::{Findings, HeaderRule, Redirect};
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
-/// Reads `_redirects`, until there are more than `rules_max` rules.
+/// Parses `_redirects`, until more than `rules_max` rules are found.
 pub(super) fn redirects(text: &str, rules_max: usize, findings: &mut Findings) -> Vec<Redirect> {
     redirects::read(text, rules_max, findings)
 }
 
-/// Reads `_headers`, until there are more than `rules_max` rules.
+/// Parses `_headers`, until more than `rules_max` rules are found.
 pub(super) fn headers(text: &str, rules_max: usize, findings: &mut Findings) -> Vec<HeaderRule> {
     headers::read(text, rules_max, findings)
 }

@@ -11,7 +11,7 @@ use crate::rules::{Findings, REDIRECTS_FILE, Redirect};
 
 /// Netlify's default status.
 const STATUS: u16 = 301;
-/// A line in its parts, as they are written.
+/// A line in its parts, as written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Parts<'t> {
     from: &'t str,
@@ -22,7 +22,7 @@ struct Parts<'t> {
     conditions: Vec<Pair<'t>>,
 }
 
-/// Reads the file; nothing that comes after one rule more than `rules_max`.
+/// Parses the file, up to one rule more than `rules_max`.
 pub(super) fn read(text: &str, rules_max: usize, findings: &mut Findings) -> Vec<Redirect> {
     let mut file = File::new(REDIRECTS_FILE, findings);
     let mut rules: Vec<(Parts<'_>, Redirect)> = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn read(text: &str, rules_max: usize, findings: &mut Findings) -> Vec
             continue;
         }
         if rules.len() > rules_max {
-            // The caller says that there are too many.
+            // The caller reports the excess.
             break;
         }
         if let Some(parts) = parts(&mut file, line, content)
@@ -46,7 +46,7 @@ pub(super) fn read(text: &str, rules_max: usize, findings: &mut Findings) -> Vec
     rules
 }
 
-/// Of rules that are the same the last one stays.
+/// Of equal rules the last one stays.
 fn without_duplicates(file: &mut File<'_>, rules: Vec<(Parts<'_>, Redirect)>) -> Vec<Redirect> {
     let mut last = HashMap::new();
     let mut kept = Vec::with_capacity(rules.len());
@@ -64,7 +64,7 @@ fn without_duplicates(file: &mut File<'_>, rules: Vec<(Parts<'_>, Redirect)>) ->
     kept
 }
 
-/// Takes a line apart.
+/// Splits a line into its parts.
 fn parts<'t>(file: &mut File<'_>, line: usize, content: &'t str) -> Option<Parts<'t>> {
     let tokens: Vec<&str> = content.split_whitespace().take_while(|token| !token.starts_with('#')).collect();
     let (from, rest) = tokens.split_first()?;
@@ -99,7 +99,7 @@ fn parts<'t>(file: &mut File<'_>, line: usize, content: &'t str) -> Option<Parts
     Some(Parts { from, query, to, status, force, conditions: pairs(file, line, conditions)? })
 }
 
-/// The destination of a rule that has none: the same path, where it takes everything below a folder.
+/// The destination of a rule without a destination: the same path, if the rule matches all paths below a folder.
 fn forwarded(file: &mut File<'_>, line: usize, from: &str, second: &str, status: i64) -> Option<String> {
     match from.strip_suffix("/*") {
         Some(folder) if (200..300).contains(&status) => Some(format!("{folder}/:splat")),
@@ -112,7 +112,7 @@ fn forwarded(file: &mut File<'_>, line: usize, from: &str, second: &str, status:
     }
 }
 
-/// Says why none of the parts of a line is a destination.
+/// Reports the reason that no part of a line is a destination.
 fn no_destination(file: &mut File<'_>, line: usize, from: &str, rest: &[&str]) {
     for token in rest {
         match Target::parse(token, &[]) {
@@ -162,7 +162,7 @@ fn statuses() -> String {
     STATUSES.map(|status| status.to_string()).join(", ")
 }
 
-/// The integer that a text begins with.
+/// The integer at the start of a text.
 fn leading_integer(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let end = digits.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
@@ -177,7 +177,7 @@ fn is_url(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// Makes a rule of the parts of a line; `None` if it would have no effect, which is said.
+/// Makes a rule of the parts of a line; `None` if the rule would have no effect, with a report.
 fn rule(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Redirect> {
     let from = path(file, line, parts)?;
     let query = query(file, line, &parts.query)?;
@@ -226,7 +226,7 @@ fn rule(file: &mut File<'_>, line: usize, parts: &Parts<'_>) -> Option<Redirect>
         host: None,
         follows_html_handling: false,
     };
-    // From http to https of the same host, the edge leads every visitor by itself.
+    // The edge itself redirects every visitor from http to https of the same host.
     let is_upgrade = parts.from.strip_prefix("http://").is_some_and(|from| {
         let from = from.strip_suffix("/*").map_or_else(|| from.to_owned(), |folder| format!("{folder}/:splat"));
         parts.to.strip_prefix("https://") == Some(from.as_str())
@@ -288,7 +288,7 @@ fn unknown_status(file: &mut File<'_>, line: usize, status: i64) {
     file.doubt(line, format!("a rule with status {status} is not carried out here{meaning}"), Some(&hint));
 }
 
-/// Whether a rule sends every visitor of a path to that path again; Netlify ignores such a rule.
+/// Returns true if a rule sends every visitor of a path to the same path; Netlify ignores such a rule.
 fn is_loop(file: &mut File<'_>, parts: &Parts<'_>, rule: &Redirect) -> bool {
     if !rule.is_redirect() || !rule.is_unconditional() {
         return false;
@@ -300,7 +300,7 @@ fn is_loop(file: &mut File<'_>, parts: &Parts<'_>, rule: &Redirect) -> bool {
     };
     let end = parts.to.find(['?', '#']).unwrap_or(parts.to.len());
     let to = parts.to.get(..end).unwrap_or_default();
-    // A path leads to the host that it was asked from.
+    // A path leads to the requested host.
     let own_path = match from.split_once("://") {
         Some((_, rest)) if !is_url(to) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
         _ => from.as_str(),

@@ -1,4 +1,4 @@
-//! Tables of what Netlify's files come to, from its documentation and from the tests of its parsers.
+//! Tables of Netlify files and their results, from its documentation and from the tests of its parsers.
 
 use proptest::prelude::*;
 
@@ -85,7 +85,7 @@ fn redirects_are_read_as_netlifys_documentation_writes_them() {
         ("/ /de 302 language=de", &["1 / > /de 302 Language=de"]),
         ("/* /preview/:splat 302! Cookie=is_staff,beta", &["1 /* > /preview/:splat 302! Cookie=is_staff,beta"]),
         ("/gatedpage /gatedpage/ 200! Cookie=a", &["1 /gatedpage > /gatedpage/ 200! Cookie=a"]),
-        // What its engine takes, the package `netlify-redirector` of npm.
+        // Rules that the engine accepts, the package `netlify-redirector` of npm.
         ("/docs/preset-* /docs/babel-:splat", &["1 /docs/preset-* > /docs/babel-:splat 301"]),
         (
             "/.well-known/webfinger* https://fed.example/.well-known/webfinger:splat 301",
@@ -365,7 +365,7 @@ proptest! {
         let text = fields.iter().fold(path.clone(), |text, (name, value)| format!("{text}\n  {name}: {value}"));
         let (found, findings) = headers(&text);
         let shown = fields.iter().fold(format!("1 {path}"), |text, (name, value)| format!("{text}; {name}: {value}"));
-        // A value that begins with // may be taken for a URL only after a name of letters alone.
+        // A value that begins with // may be mistaken for a URL only after a name of letters alone.
         prop_assert_eq!(found, [shown]);
         prop_assert!(findings.0.is_empty(), "{:?}", findings);
     }
