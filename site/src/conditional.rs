@@ -13,7 +13,7 @@ pub struct Validators<'a> {
     pub etag: &'a str,
     /// `Last-Modified`, in seconds since the epoch.
     pub last_modified: u64,
-    /// Whether the date alone identifies exactly the same bytes (§8.8.2.2): true for the unencoded file, whose bytes
+    /// True if the date alone identifies exactly the same bytes (§8.8.2.2): true for the unencoded file, whose bytes
     /// change only by a switch that moves the date, and false for a variant, which may be remade in between.
     pub date_is_strong: bool,
 }
@@ -107,7 +107,7 @@ pub fn matches_any(value: &[u8], etag: &str, comparison: Comparison) -> bool {
 /// One entity tag of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EntityTag<'a> {
-    /// Whether prefixed by `W/`.
+    /// True if prefixed by `W/`.
     pub is_weak: bool,
     /// The rest, with quotes.
     pub opaque: &'a [u8],

@@ -92,7 +92,7 @@ fn byte_range_set(value: &[u8]) -> Option<&[u8]> {
 enum Wanted {
     /// From a byte to another, or to the end.
     From(u64, u64),
-    /// That many bytes at the end.
+    /// A number of bytes at the end.
     Last(u64),
 }
 

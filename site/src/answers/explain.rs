@@ -239,9 +239,9 @@ impl ManifestSite<'_> {
 #[derive(Debug, Default)]
 struct Rewrites {
     files: BTreeSet<u32>,
-    /// Whether a rewrite inserts captures into paths of files.
+    /// True if a rewrite inserts captures into paths of files.
     has_captures: bool,
-    /// Whether a rewrite may serve any file, on paths of any route.
+    /// True if a rewrite may serve any file, on paths of any route.
     any: bool,
 }
 

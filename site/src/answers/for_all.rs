@@ -31,7 +31,7 @@ pub struct SameForAll<'s> {
     site: &'s ManifestSite<'s>,
     /// Number of files by name.
     names: HashMap<&'s str, usize>,
-    /// Whether rewrites may serve pages at other addresses.
+    /// True if rewrites may serve pages at other addresses.
     has_rewrites: bool,
     steps: &'s Steps,
     /// Cache of the files at addresses.

@@ -29,7 +29,7 @@ pub enum Stands {
 pub struct Note {
     /// The stage.
     pub stage: Stage,
-    /// Whether the stage decides.
+    /// True if the stage decides.
     pub answers: bool,
     /// The reason, as a clause.
     pub why: String,
@@ -40,7 +40,7 @@ pub struct Note {
 /// Records whether a response differs between visitors, and the deciding rule.
 #[derive(Debug, Default)]
 pub(super) struct Differs {
-    /// Whether a rule depends on the visitor.
+    /// True if a rule depends on the visitor.
     pub(super) may_differ: bool,
     /// The deciding rule.
     pub(super) rule: Option<u32>,

@@ -62,7 +62,7 @@ pub enum End<A> {
         status: u16,
         /// The target.
         location: String,
-        /// Whether a rule or page handling of the site redirects, rather than the normal form of the path.
+        /// True if a rule or page handling of the site redirects, rather than the normal form of the path.
         is_by_site: bool,
     },
     /// An error.

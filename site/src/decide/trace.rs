@@ -59,7 +59,7 @@ impl Stage {
 
 /// Receives every step of a decision.
 pub trait Trace {
-    /// Whether the trace reads the steps: rules are then tried in their order, and otherwise in the order of the index.
+    /// True if the trace reads the steps: rules are then tried in their order, and otherwise in the order of the index.
     const LISTENS: bool;
 
     /// Records a step.
@@ -137,7 +137,7 @@ pub enum Reason<'a> {
     Spelling {
         /// The normal form, encoded.
         to: &'a str,
-        /// Whether `to` is a page's canonical address.
+        /// True if `to` is a page's canonical address.
         is_moved: bool,
     },
     /// OPTIONS for the server as a whole.

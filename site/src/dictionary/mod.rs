@@ -30,9 +30,9 @@ pub struct LinkFetch<'f> {
     pub site: Option<&'f [u8]>,
     /// `Priority`, which browsers send over HTTP/2.
     pub priority: Option<&'f [u8]>,
-    /// Whether a `Referer` is present.
+    /// True if a `Referer` is present.
     pub has_referer: bool,
-    /// Whether a `Sec-CH-UA` is present.
+    /// True if a `Sec-CH-UA` is present.
     pub has_brands: bool,
 }
 

@@ -113,11 +113,11 @@ pub struct PageMap {
     pub prefixes: Vec<MapPrefix>,
     /// The addresses with a hash in the map.
     pub hashed: Vec<String>,
-    /// Whether the map is valid.
+    /// True if the map is valid.
     pub(super) is_map: bool,
-    /// Whether hashes can be inserted: a valid map without hashes.
+    /// True if hashes can be inserted: a valid map without hashes.
     pub(super) takes_hashes: bool,
-    /// Whether the map is an empty object.
+    /// True if the map is an empty object.
     pub(super) is_empty: bool,
 }
 

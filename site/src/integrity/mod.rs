@@ -46,13 +46,13 @@ pub struct Asset {
     pub address: String,
     /// The preceding `<base>`, the base of the address: one text for all tags of a page.
     pub base: Option<Arc<str>>,
-    /// Whether the tag already has a hash.
+    /// True if the tag already has a hash.
     pub has_integrity: bool,
     /// The kind.
     pub kind: AssetKind,
-    /// Whether the tag preloads for a later tag.
+    /// True if the tag preloads for a later tag.
     pub is_preload: bool,
-    /// Whether the request would be `no-cors`, for which no hash counts.
+    /// True if the request would be `no-cors`, for which no hash counts.
     pub needs_crossorigin: bool,
     /// The position of the address in the page.
     pub at: usize,

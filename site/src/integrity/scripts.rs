@@ -26,7 +26,7 @@ const ADDRESSES_MAX: usize = 20_000;
 pub struct ScriptAddress {
     /// The address as written.
     pub text: String,
-    /// Whether imported, rather than a text that could be the address of a script.
+    /// True if imported, rather than a text that could be the address of a script.
     pub is_import: bool,
 }
 

@@ -142,7 +142,7 @@ pub(super) struct Block<'t> {
     pub(super) fields: Vec<(String, Option<String>)>,
     /// Users with access to the paths.
     pub(super) users: Vec<User>,
-    /// Whether the path has no lines.
+    /// True if the path has no lines.
     pub(super) is_bare: bool,
     is_full: bool,
 }

@@ -26,6 +26,6 @@ pub struct RuleSet {
     pub redirects: Vec<Redirect>,
     /// Fields; all matches apply, in order.
     pub headers: Vec<HeaderRule>,
-    /// Whether rules also change the fields of redirects (Cloudflare's meaning).
+    /// True if rules also change the fields of redirects (Cloudflare's meaning).
     pub redirects_have_fields: bool,
 }

@@ -30,7 +30,7 @@ pub(super) struct LastDraw {
     /// The line of `Cookie` with the visitor's cookie.
     line: Vec<u8>,
     is_taken: bool,
-    /// Whether no later request could use the draw.
+    /// True if no later request could use the draw.
     is_of_one: bool,
 }
 
@@ -91,7 +91,7 @@ pub(super) fn draw(head: &Head<'_>, canary: &Canary, last: &mut LastDraw) -> (bo
     write!(visitor, "{:016x}", rand::random::<u64>()).ok();
     let is_taken = canary.split.takes(visitor.as_bytes());
     let cookie = format!("{VISITOR_COOKIE}={visitor}; Path=/; Max-Age={COOKIE_S}; Secure; HttpOnly; SameSite=Lax");
-    // A visitor who cannot be recognised again gets the live version, like all visitors without a cookie.
+    // A visitor that cannot be recognised again gets the live version, like all visitors without a cookie.
     match HeaderValue::from_str(&cookie) {
         Ok(cookie) => (is_taken, Some(cookie)),
         Err(_) => (false, None),

@@ -21,11 +21,11 @@ use crate::version::{ServedFile, Version};
 struct Choice<'c> {
     side: Side<'c>,
     gives: Vec<HeaderValue>,
-    /// Whether the next response can set the cookies as well.
+    /// True if the next response can set the cookies as well.
     says_again: bool,
 }
 
-/// Decides for an environment whose version is chosen by cookies; `last_draw` belongs to the connection.
+/// Decides for an environment with a version chosen by cookies; `last_draw` belongs to the connection.
 pub(super) fn decide_chosen(
     head: &Head<'_>,
     current: &Arc<Current>,
@@ -82,7 +82,7 @@ fn choose<'c>(
         None => Held::default(),
     };
     let (side, visitor) = match (held.side, &current.canary) {
-        // A canary whose share was reduced takes visitors back, so a pin on the canary is drawn again.
+        // A canary with a reduced share takes visitors back, so a pin on the canary is drawn again.
         (Some(Side::Pointed(side)), Some(canary)) if Arc::ptr_eq(side, &canary.next) => drawn(head, current, last_draw),
         (Some(side), _) => (side, None),
         (None, _) => drawn(head, current, last_draw),

@@ -45,7 +45,7 @@ pub(super) fn decide_together(head: &Head<'_>, live: &Live, seen: &mut Seen, las
     decide_for(head, live, seen, (Visit::AsStranger, last_draw))
 }
 
-/// Decides for a visitor who was looked up and may see the protected content.
+/// Decides for an admitted visitor, after the lookup.
 pub(super) fn decide_admitted(head: &Head<'_>, live: &Live) -> Decision {
     let decision = decide_for(head, live, &mut Seen::default(), (Visit::Admitted, &mut LastDraw::of_one()));
     Decision::Protected(Box::new(decision))

@@ -35,7 +35,7 @@ pub struct Head<'r> {
     pub fields: Fields<'r>,
     /// Clock, in seconds since 1970 UTC; called only if the decision reads a date.
     pub now_s: fn() -> u64,
-    /// Whether a pin may select an earlier version for the visitor, if the environment has pins.
+    /// True if a pin may select an earlier version for the visitor, if the environment has pins.
     pub heeds_pins: bool,
     /// Longest accepted path, in bytes.
     pub target_bytes_max: usize,
@@ -87,10 +87,10 @@ pub enum Decision {
         to: ProxyTo,
         /// Changes of the site's rules to the head of the response.
         ruled: HeaderRules,
-        /// Whether the host is a custom hostname.
+        /// True if the host is a custom hostname.
         custom_host: bool,
     },
-    /// Protected content, for a visitor who may see the content.
+    /// Protected content, for an admitted visitor.
     Protected(Box<Self>),
     /// An error of the edge.
     Refuse(Refusal),
@@ -98,7 +98,7 @@ pub enum Decision {
     Report(Box<ReportMessage>),
     /// A head with a short body.
     Small(Box<SmallAnswer>),
-    /// A visitor who must be looked up before the request can be decided.
+    /// A visitor to look up before the request can be decided.
     Visitor(Box<Visitor>),
 }
 
@@ -206,9 +206,9 @@ pub struct FileAnswer {
     pub kept: Kept,
     /// Changes of the site's rules to the head.
     pub ruled: HeaderRules,
-    /// Whether a cookie selected the version and no rule changes the head.
+    /// True if a cookie selected the version and no rule changes the head.
     pub is_chosen: bool,
-    /// Whether the host is a custom hostname.
+    /// True if the host is a custom hostname.
     pub custom_host: bool,
 }
 
@@ -243,7 +243,7 @@ pub struct Refusal {
     pub ruled: HeaderRules,
     /// The pause of the environment, if the pause is the reason.
     pub paused: Option<Arc<Pause>>,
-    /// Whether the host is a custom hostname.
+    /// True if the host is a custom hostname.
     pub custom_host: bool,
 }
 
@@ -257,9 +257,9 @@ impl From<Refused> for Refusal {
 /// Facts about a status page before the state of its backends is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatusPage {
-    /// Whether the reader is a program.
+    /// True if the reader is a program.
     pub(super) is_json: bool,
-    /// Whether the environment is paused.
+    /// True if the environment is paused.
     pub(super) is_paused: bool,
 }
 
@@ -275,9 +275,9 @@ pub struct SmallAnswer {
     pub current: Option<Arc<Current>>,
     /// Changes of the site's rules to the head.
     pub ruled: HeaderRules,
-    /// Whether the host is a custom hostname.
+    /// True if the host is a custom hostname.
     pub custom_host: bool,
-    /// A status page, whose body is written at sending from the state of the backends.
+    /// A status page with a body written at sending, from the state of the backends.
     pub status_page: Option<StatusPage>,
 }
 
@@ -319,7 +319,7 @@ pub(super) fn refuse(current: &Arc<Current>, custom_host: bool, refused: Refused
     Decision::Refuse(Refusal { current: Some(Arc::clone(current)), custom_host, ..refused.into() })
 }
 
-/// The response to OPTIONS, whose fields `ruled` changes.
+/// The response to OPTIONS, with fields changed by `ruled`.
 pub(super) fn options(current: &Arc<Current>, custom_host: bool, ruled: HeaderRules) -> Decision {
     let mut headers = HeaderMap::with_capacity(2);
     headers.insert(ALLOW, HeaderValue::from_static(method::ALLOW));

@@ -225,14 +225,14 @@ fn sent(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Bo
     }
 }
 
-/// A response whose bytes are at hand.
+/// A response with its bytes at hand.
 #[inline]
 fn whole(mut measurement: Measurement, status: StatusCode, head: AnswerHead, bytes: Bytes) -> Answer<Counted> {
     measurement.answer(status, bytes.is_empty());
     Answer { status, head, body: AnswerBody::Bytes(bytes), outcome: Counted(Some(measurement)) }
 }
 
-/// A response whose body is read while being sent. The body counts itself, since only the body knows the reason of an
+/// A response with a body read while being sent. The body counts itself, since only the body knows the reason of an
 /// abort.
 fn streamed(measurement: Measurement, status: StatusCode, head: AnswerHead, body: Body) -> Answer<Counted> {
     let body = stream_body(measurement.measure(status, body));

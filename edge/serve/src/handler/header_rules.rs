@@ -34,13 +34,13 @@ struct RuledFields {
 struct ByRules {
     changes: FieldChanges,
     varies: Varies,
-    /// Whether access is restricted.
+    /// True if access is restricted.
     is_private: bool,
-    /// Whether the file is JavaScript, which a browser may also request as a service worker.
+    /// True if the file is JavaScript, which a browser may also request as a service worker.
     is_script: bool,
 }
 
-/// Marks a response whose version a cookie chose: the response belongs to its visitor.
+/// Marks a response of a version chosen by a cookie: the response belongs to its visitor.
 #[derive(Debug)]
 pub(super) struct ChosenBy {
     /// Cookies for the visitor.

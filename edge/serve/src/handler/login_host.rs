@@ -191,7 +191,7 @@ impl Handler {
         match form.step.as_str() {
             GO_ON => {
                 let person = self.person(visitors, headers, Some(&ticket.app)).await;
-                // The person whose name the page showed.
+                // The person named on the page.
                 let person = person.filter(|person| person.name == form.login && person.may_see);
                 return match person.filter(|person| person.mode == Protection::Accounts) {
                     Some(person) => {

@@ -186,7 +186,7 @@ mod tests {
                 Body::full(Bytes::from_static(b"an hour later")).paced(traffics.of(&"shop".parse().unwrap()));
             let polled = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
             assert!(polled.is_pending());
-            // The change alone wakes the body, whose rest is polled before.
+            // The change alone wakes the body: the rest is polled before the change.
             let rest = tokio::time::timeout(std::time::Duration::from_secs(5), body.collect());
             let (rest, ()) = tokio::join!(rest, async { traffics.set_limits(&limits(after)) });
             assert_eq!(rest.expect("it waits").unwrap().to_bytes(), "an hour later");

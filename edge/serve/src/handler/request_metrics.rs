@@ -83,10 +83,10 @@ pub(super) struct Measurement {
     /// Bytes of the body sent.
     bytes: u64,
     stage: Stage,
-    /// Whether the response is no evidence about the version: the environment is paused, or the app has reached a
+    /// True if the response is no evidence about the version: the environment is paused, or the app has reached a
     /// limit.
     is_beside_version: bool,
-    /// Whether the method is HEAD, so that no body is sent.
+    /// True if the method is HEAD, so that no body is sent.
     is_head: bool,
 }
 

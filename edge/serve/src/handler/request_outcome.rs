@@ -20,7 +20,7 @@ pub(super) const CLIENT_STALLED: &str = "client-stalled";
 pub(super) const DRAINED: &str = "drained";
 /// Fault of a request that cannot be forwarded unchanged.
 const BAD_REQUEST: &str = "bad-request";
-/// Fault of a request whose body stalled too long.
+/// Fault of a request with a body that stalled too long.
 const CLIENT_SLOW: &str = "client-slow";
 /// Fault of a request with too long a body.
 const TOO_LARGE: &str = "too-large";

@@ -158,7 +158,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
     response
 }
 
-/// A response whose head was prepared for the engine.
+/// A response with a head prepared for the engine.
 pub(super) struct Ready<'r> {
     pub(super) status: StatusCode,
     pub(super) head: &'r Arc<PreparedHead>,

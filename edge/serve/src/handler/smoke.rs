@@ -37,7 +37,7 @@ pub struct SmokeQuestion {
     pub place: Option<Arc<Place>>,
     /// The environment's host, with the port unless 443.
     pub authority: String,
-    /// Whether the host is a custom hostname.
+    /// True if the host is a custom hostname.
     pub custom_host: bool,
     /// The address of the deploying client, used as the visitor's; `None` for the local machine.
     pub from: Option<IpAddr>,

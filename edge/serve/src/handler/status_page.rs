@@ -49,7 +49,7 @@ impl State {
     }
 }
 
-/// The response to a request for the page, whose body is written at sending.
+/// The response to a request for the page, with a body written at sending.
 pub(super) fn decision(head: &Head<'_>, current: &Arc<Current>, place: Option<&Place>, custom_host: bool) -> Decision {
     let accept = head.fields.joined(&ACCEPT);
     let accepts = |media_type: &str| accept.as_deref().is_some_and(|accept| contains(accept, media_type.as_bytes()));

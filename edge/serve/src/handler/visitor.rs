@@ -19,7 +19,7 @@ pub const SHARE_PATH: &str = "/.well-known/devanture/share";
 /// The query parameter with the text of a link.
 pub const SHARE_PARAMETER: &str = "link=";
 
-/// A visitor who must be looked up.
+/// A visitor to look up.
 pub struct Visitor(pub(super) Kind);
 
 /// Kind of a visitor by the requested hostname.

@@ -20,8 +20,8 @@ const SECRET_BYTES: usize = 32;
 /// is the address of the visitor.
 #[async_trait]
 pub trait VisitorAccounts: Send + Sync {
-    /// Returns true if `password` has the hash `hash`. The name identifies the app's protected place whose attempts are
-    /// counted.
+    /// Returns true if `password` has the hash `hash`. `name` is the app and the protected place, for counting
+    /// attempts.
     ///
     /// # Errors
     /// `too_many_attempts`, `busy`.
@@ -88,7 +88,7 @@ pub trait VisitorAccounts: Send + Sync {
 /// hostname.
 pub const PERSON_BYTES_MAX: usize = 3_500;
 
-/// A person who has logged in.
+/// A logged-in person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Person {
@@ -116,7 +116,7 @@ pub enum KnownBy {
     },
 }
 
-/// A person whose login is still valid.
+/// A person with a valid login.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LoggedInPerson {
     /// The display name.
@@ -127,7 +127,7 @@ pub struct LoggedInPerson {
     pub ends_s: u64,
     /// The mark of the account that its logins carry.
     pub mark: Option<String>,
-    /// Whether the person has a right in the app.
+    /// True if the person has a right in the app.
     pub may_see: bool,
 }
 

@@ -17,7 +17,7 @@ use devanture_base::clock;
 
 /// Longest return address of a visitor, in bytes.
 const TO_BYTES_MAX: usize = 2_048;
-/// Notice to a visitor whose link is invalid.
+/// Notice to a visitor with an invalid link.
 pub(super) const ENDED: &str = "This link has ended, or was revoked.";
 
 /// Decides for a visitor of protected content; `None` for an admitted visitor.

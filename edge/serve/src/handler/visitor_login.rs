@@ -29,7 +29,7 @@ pub(super) const COOKIE_BYTES_MAX: usize = 4_000;
 const NOT_HERE: &str = "This login began in another browser, or took too long. Please log in again.";
 const NOWHERE: &str = "Nobody can log in on this server just now.";
 
-/// Decides for a visitor of protected content who begins a login, or returns from a login.
+/// Decides for the start of a login at protected content, and for the return from a login.
 pub(super) fn decide(head: &Head<'_>, live: &Live, restriction: &Restriction, target: &ShareTarget) -> Decision {
     match parameter(head.query, "ticket") {
         Some(text) => admitted(head, live, (restriction, target), &text),
@@ -73,7 +73,7 @@ fn begun(head: &Head<'_>, live: &Live, restriction: &Restriction) -> Decision {
     }
 }
 
-/// Admits a visitor who returns with a ticket made for the browser.
+/// Admits a visitor with a ticket made for the browser.
 fn admitted(head: &Head<'_>, live: &Live, (restriction, target): (&Restriction, &ShareTarget), text: &str) -> Decision {
     let now_s = (head.now_s)();
     let ticket = Ticket::open(Purpose::Entry, text, live, now_s).map(|(ticket, _)| ticket);

@@ -47,7 +47,7 @@ pub(super) enum Form<'f> {
     Login(&'f str),
     /// The name and the password of an account; with the request, and the hostname and origin of the site.
     Account { request: &'f str, host: &'f str, origin: &'f str },
-    /// The account page for a person of the given name who is already logged in.
+    /// The account page for a logged-in person, with the person's name.
     Person { request: &'f str, host: &'f str, origin: &'f str, name: &'f str },
     /// The logout page of the login hostname, with the name of the logged-in person, if any.
     Logout(Option<&'f str>),

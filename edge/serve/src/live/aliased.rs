@@ -1,4 +1,4 @@
-//! Aliases: pointers whose versions are loaded at the first request.
+//! Aliases: pointers to versions that are loaded at the first request.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

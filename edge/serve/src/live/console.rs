@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 pub struct Console {
     loader: Loader,
     current: ArcSwapOption<Current>,
-    /// Whether the catalog is followed.
+    /// True if the catalog is followed.
     is_on: AtomicBool,
     /// Held during a replacement.
     moving: Mutex<()>,

@@ -72,7 +72,7 @@ pub struct DamagedPlace {
     pub files: Vec<Box<str>>,
     /// Reason of the failed load, if any.
     pub error: Option<String>,
-    /// Whether all content is in memory and served, until loaded again.
+    /// True if all content is in memory and served, until loaded again.
     pub in_memory: bool,
 }
 
@@ -101,7 +101,7 @@ pub(super) struct Retries {
     suspects: HashSet<Key>,
     /// The running look: reading takes as long as the files require, and no switch waits for a look.
     pub(super) running: JoinSet<Looked>,
-    /// Whether all loads must be retried after the running look.
+    /// True if all loads must be retried after the running look.
     wants_loads: bool,
     /// The look that callers wait for, to be reported.
     pub(super) reports: Option<u64>,

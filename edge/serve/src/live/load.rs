@@ -62,7 +62,7 @@ pub struct Load {
     pub claim: Claim,
     /// Share of the memory for files that the version's files may fill.
     pub fill: Fill,
-    /// Whether damaged or missing files are left out; otherwise such files fail the load.
+    /// True if damaged or missing files are left out; otherwise such files fail the load.
     pub leaves_out_damaged: bool,
     /// Start of the load, if the manifest is long.
     pub turn: LoadTurn,

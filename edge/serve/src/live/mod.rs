@@ -195,13 +195,13 @@ pub struct Place {
     preparing: RareList<Arc<Version>>,
     /// The pause of the environment.
     paused: ArcSwapOption<Pause>,
-    /// Whether paused: a cheap check, since most environments are not.
+    /// True if paused: a cheap check, since most environments are not.
     is_paused: AtomicBool,
     /// The commit that last wrote the pause.
     pause_written: AtomicU64,
     /// The protection.
     restriction: ArcSwapOption<Restriction>,
-    /// Whether protected: a cheap check, since most places are not.
+    /// True if protected: a cheap check, since most places are not.
     is_restricted: AtomicBool,
     /// Redirects among the hostnames, if any.
     leading: ArcSwapOption<names::Leading>,
@@ -296,7 +296,7 @@ impl Place {
 pub struct HostEntry {
     /// The place of the hostname.
     pub place: Arc<Place>,
-    /// Whether the hostname is a custom one, not one below the edge's domains.
+    /// True if the hostname is a custom one, not one below the edge's domains.
     pub custom: bool,
     /// The canonical hostname that visitors are redirected to, unless served here.
     pub canonical: Option<Arc<str>>,

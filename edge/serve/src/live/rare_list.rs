@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 pub(super) struct RareList<T> {
     /// Present while the list has an element: nearly all of very many lists are empty.
     list: ArcSwapOption<Vec<T>>,
-    /// Whether the list may have an element: set before the first is added, and cleared after the last is removed.
+    /// True if the list may have an element: set before the first is added, and cleared after the last is removed.
     has_any: AtomicBool,
     changing: Mutex<()>,
 }

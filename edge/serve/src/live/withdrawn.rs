@@ -21,7 +21,7 @@ pub struct Withdrawn {
     /// Time of withdrawal by path without its leading slash, in milliseconds since 1970 UTC. Present if any path was
     /// withdrawn.
     paths: ArcSwapOption<HashMap<Box<str>, u64>>,
-    /// Whether any path was withdrawn: a cheap check, since mostly none was.
+    /// True if any path was withdrawn: a cheap check, since mostly none was.
     any: AtomicBool,
     /// The commit that last wrote the paths.
     written: AtomicU64,

@@ -32,7 +32,7 @@ pub struct KeptFiles {
     linked: Vec<BundlePath>,
     /// The pages' shared dictionary, also offered by pages, with its lifetime in seconds.
     pages: Option<(PagesDictionary, u64)>,
-    /// Whether the lookups exceeded the limit.
+    /// True if the lookups exceeded the limit.
     is_cut: bool,
 }
 

@@ -173,7 +173,7 @@ pub(super) struct FieldList {
     not_modified_count: usize,
     /// The `vary` of error pages, which are never deltas.
     vary_of_errors: Option<Arc<CommonField>>,
-    /// Whether the `cache-control` is short enough for a stand-in.
+    /// True if the `cache-control` is short enough for a stand-in.
     may_stand_in: bool,
     /// The fields of a 200, encoded for the engine.
     ok: OnceLock<Arc<SharedFields>>,

@@ -19,9 +19,9 @@ use super::{Representation, Setting, Source};
 pub(super) struct HeadFields<'h> {
     pub(super) media_type: &'h HeaderValue,
     pub(super) fingerprinted: bool,
-    /// Whether several encodings exist.
+    /// True if several encodings exist.
     pub(super) choice: bool,
-    /// Whether a representation may depend on a dictionary.
+    /// True if a representation may depend on a dictionary.
     pub(super) may_have_deltas: bool,
     /// `Use-As-Dictionary`.
     pub(super) used: Option<&'h HeaderValue>,

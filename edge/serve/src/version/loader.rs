@@ -71,7 +71,7 @@ pub struct LoadRequest {
     pub(crate) levels: Levels,
     /// Addresses that the version may reach.
     pub reach: Reach,
-    /// Whether an admin of every app stored the version.
+    /// True if an admin of every app stored the version.
     pub edge_admin: bool,
     /// The time of storing.
     pub stored_ms: u64,
@@ -91,7 +91,7 @@ pub struct LoadRequest {
     pub fill: Fill,
     /// An earlier load of the same version, with the facts about its files.
     pub known: Option<Arc<Version>>,
-    /// Whether damaged or missing files are left out; otherwise such files fail the load.
+    /// True if damaged or missing files are left out; otherwise such files fail the load.
     pub leaves_out_damaged: bool,
     /// Refusal of the manifest by today's checks.
     pub mistake: Option<Box<str>>,
@@ -107,7 +107,7 @@ pub(super) struct Loader<'l> {
     pub(super) fields: &'l FieldPool,
     pub(super) dictionary_fields: &'l DictionaryFields,
     pub(super) prefetched: Mutex<Prefetched>,
-    /// Whether opened files of the earlier load are reused. With any damage, all files are checked again.
+    /// True if opened files of the earlier load are reused. With any damage, all files are checked again.
     pub(super) takes_over: bool,
 }
 

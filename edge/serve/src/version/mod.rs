@@ -104,9 +104,9 @@ pub struct ServedFile {
     pub path: Box<str>,
     /// The media type, as in the head.
     pub content_type: Arc<CommonField>,
-    /// Whether the name contains a fingerprint of the content.
+    /// True if the name contains a fingerprint of the content.
     pub fingerprinted: bool,
-    /// Whether the file is a page or a service worker, which must not be cached for long.
+    /// True if the file is a page or a service worker, which must not be cached for long.
     pub is_page: bool,
     /// Hash of the import map inserted into the page.
     pub map_hash: Option<Box<MapHash>>,
@@ -217,11 +217,11 @@ pub struct Content {
     pub not_found: NotFound,
     /// Seconds without a request after which a visitor's pin ends; `None` without pins.
     pub pin_idle_s: Option<u32>,
-    /// Whether `release.json` names the source of the bundle.
+    /// True if `release.json` names the source of the bundle.
     pub public_source: bool,
     /// `status_page`.
     pub status_page: bool,
-    /// Whether browsers report resources that pages load without a hash.
+    /// True if browsers report resources that pages load without a hash.
     pub takes_reports: bool,
     /// Paths that lead to backends, longest first.
     pub routes: Vec<ServedRoute>,
@@ -233,7 +233,7 @@ pub struct Content {
     pub managed: Option<Arc<Managed>>,
     /// Addresses that the routes may reach.
     pub reach: Reach,
-    /// Whether an admin of every app stored the version, so that its backend may run as the edge's own user.
+    /// True if an admin of every app stored the version, so that its backend may run as the edge's own user.
     pub edge_admin: bool,
     /// The time of storing, in milliseconds since 1970 UTC.
     pub stored_ms: u64,

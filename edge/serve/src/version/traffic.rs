@@ -25,7 +25,7 @@ pub const LIMITS_APPLIED: &[&str] = &["requests_per_app_max", "sent_bytes_per_se
 
 /// The traffic of one app.
 pub struct Traffic {
-    /// Whether requests are counted; read by every request.
+    /// True if requests are counted; read by every request.
     is_limited: AtomicBool,
     /// Maximum simultaneous requests; 0 is no limit.
     requests_max: AtomicU64,

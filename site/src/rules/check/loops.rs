@@ -24,7 +24,7 @@ struct Circle {
     rules: BTreeSet<usize>,
     /// The paths, from the first repeated one; for a growing path, a few.
     paths: Vec<String>,
-    /// Whether a path repeats, and not only a rule.
+    /// True if a path repeats, and not only a rule.
     is_exact: bool,
 }
 

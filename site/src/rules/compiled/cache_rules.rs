@@ -28,7 +28,7 @@ struct Rule {
     path: Pattern,
     /// Changes of `Cache-Control` alone.
     changes: Changes,
-    /// Whether the rule itself controls dictionaries.
+    /// True if the rule itself controls dictionaries.
     says_dictionary: bool,
     /// Number of passes that compare or copy each byte of a path.
     passes: usize,

@@ -91,7 +91,7 @@ enum FieldChange {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldChanges {
     changes: Vec<FieldChange>,
-    /// Whether the last `Cache-Control` applies to every kind of response.
+    /// True if the last `Cache-Control` applies to every kind of response.
     cache_is_forced: bool,
     /// Bytes of all fields set.
     bytes: usize,

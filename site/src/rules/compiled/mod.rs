@@ -112,9 +112,9 @@ pub struct CompiledRules {
     guard_index: PatternIndex,
     /// The hash of the protecting rules, if any.
     guards: Option<Hash>,
-    /// Whether any pattern matches a part of a segment; excluding hosts, whose patterns do not depend on the path.
+    /// True if any pattern matches a part of a segment; excluding hosts, whose patterns do not depend on the path.
     has_expressions: bool,
-    /// Whether rules also change the fields of redirects.
+    /// True if rules also change the fields of redirects.
     pub redirects_have_fields: bool,
 }
 

@@ -89,7 +89,7 @@ impl<T> FirstLoad<T> {
 pub(super) struct RareLoad {
     load: Mutex<Option<Arc<FirstLoad<()>>>>,
     is_there: AtomicBool,
-    /// Whether a further load follows the begun one. Written while `load` is locked.
+    /// True if a further load follows the begun one. Written while `load` is locked.
     again: AtomicBool,
 }
 

@@ -230,7 +230,7 @@ impl Follower {
         }
         self.end_pauses_but(&pauses);
         if reading == Reading::Again {
-            // A place that is not loaded loads its pauses and earlier versions itself.
+            // An unloaded place loads its earlier versions later, after its live version.
             for place in self.live.environment_places() {
                 self.loader.forget_unsigned(&self.live, &place).await;
                 if !place.is_loading() {

@@ -14,8 +14,8 @@ use devanture_config::limits::Limits;
 use devanture_config::{AppName, Digest};
 use parking_lot::Mutex;
 
-/// Divisor of an app's budget for the bytes of files, reduced by the same multiple of the versions' own memory, which
-/// is required, and needed twice during a reload: of very many files, fewer are held.
+/// Divisor of an app's budget for the bytes of files, less `VERSIONS_WEIGHT` times the versions' own memory, which is
+/// required, and needed twice during a reload: of very many files, fewer are held.
 const FILES_SHARE: u64 = 4;
 const VERSIONS_WEIGHT: u64 = 6;
 /// Divisor of an app's budget that files may always use.
