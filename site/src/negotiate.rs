@@ -277,7 +277,7 @@ mod tests {
             (Some("gzip, zstd"),                         "zstd"),
             (Some("gzip;q=1.0, br;q=0.9"),               "gzip"),
             (Some("gzip;q=0.5, br;q=0.501"),             "br"),
-            (Some("br;q=0.001"),                         "br"),       // named, so before identity, which is not
+            (Some("br;q=0.001"),                         "br"), // named, so preferred to identity, which is unnamed
             (Some("br;q=0"),                             "identity"),
             (Some("br;q=0.000, gzip"),                   "gzip"),
             (Some("identity"),                           "identity"),
@@ -286,7 +286,7 @@ mod tests {
             (Some("identity;q=0.5, br;q=0.2"),           "identity"),
             (Some("identity;q=0, gzip;q=0.1"),           "gzip"),
             (Some("*"),                                  "br"),       // §12.5.3: `*` is what is not named
-            (Some("*;q=0"),                              "identity"), // nothing is left, and no 406
+            (Some("*;q=0"),                              "identity"), // no acceptable variant, and no 406
             (Some("*;q=0, gzip"),                        "gzip"),
             (Some("*, br;q=0"),                          "zstd"),
             (Some("gzip, *;q=0.5"),                      "gzip"),
@@ -305,7 +305,7 @@ mod tests {
             (Some("br;q=0.5;x=1, gzip;q=0.1"),           "gzip"),
             (Some("br;q=1., gzip;q=0.9"),                "br"),       // §12.4.2: digits are optional
             (Some("br gzip"),                            "identity"),
-            (Some("br, br;q=0"),                         "identity"), // refused once is refused
+            (Some("br, br;q=0"),                         "identity"), // a refusal anywhere counts
         ];
         for (accept, expected) in cases {
             assert_eq!(chosen(accept, ALL), expected, "{accept:?}");

@@ -241,7 +241,7 @@ struct Rewrites {
     files: BTreeSet<u32>,
     /// True if a rewrite inserts captures into paths of files.
     has_captures: bool,
-    /// True if a rewrite may serve any file, on paths of any route.
+    /// True if such a rewrite may serve a file at the path of a route.
     any: bool,
 }
 

@@ -92,7 +92,7 @@ impl HeaderRules {
         }
     }
 
-    /// Returns true if the rules change no more than `fields`.
+    /// Returns true if the rules change exactly `fields`, for every visitor alike.
     pub(super) fn is_only(&self, fields: &FieldChanges) -> bool {
         match &self.0 {
             None => fields.is_empty(),

@@ -32,7 +32,7 @@ impl Deref for Side<'_> {
     }
 }
 
-/// Content of a visitor's pin cookie.
+/// The resolved pin of a visitor.
 #[derive(Default)]
 pub(super) struct Held<'c> {
     /// The version that the visitor is pinned to.

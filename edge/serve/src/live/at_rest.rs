@@ -131,7 +131,7 @@ impl Loader {
         let suspected = |(path, blob): (&BundlePath, Digest)| is_suspect(&blob).then(|| (path.as_str().into(), blob));
         let files = manifest.files.iter().map(|(path, file)| (path, file.hash));
         let mut named: Vec<(Box<str>, Digest)> = files.filter_map(suspected).collect();
-        // Variants made at the push, served in place of the files.
+        // Decoded files and pages with hashes, made at the push and served in place of the bundle's files.
         let key = records::version_key(&version.app, &version.id);
         if let Some(record) = self.catalog().get(&key).await? {
             let record: VersionRecord = records::read(&key, &record)?;

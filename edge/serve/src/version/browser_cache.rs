@@ -87,7 +87,8 @@ impl KeptFiles {
         &self.linked
     }
 
-    /// The pages' shared dictionary with its lifetime: short, since the dictionary helps within a visit.
+    /// The pages' shared dictionary, if kept at all: a short lifetime suffices, since the dictionary helps within a
+    /// visit.
     #[must_use]
     pub fn pages(&self) -> Option<PagesDictionary> {
         self.pages.filter(|(_, seconds)| *seconds > 0).map(|(pages, _)| pages)

@@ -165,7 +165,7 @@ impl CompiledRules {
 
     /// The first redirect or rewrite that applies to the normalized, decoded `path`.
     ///
-    /// With a listener in `skipped`, rules are tried in their order, and otherwise in the order of the index.
+    /// With a callback `skipped`, rules are tried in their order, and otherwise in the order of the index.
     #[must_use]
     pub fn redirect(
         &self,
