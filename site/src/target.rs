@@ -99,7 +99,7 @@ pub fn normalise_for_route(raw_path: &str, bytes_max: usize) -> Target<'_> {
 /// Returns true if a program without checks may read `raw_path` as a path in, or through, one of `folders`, which are
 /// in lower case.
 ///
-/// Such programs decode once or twice, read a backslash as a slash, and leave invalid encodings unchanged. Some drop
+/// Such programs decode once or twice, read a backslash as a slash, and leave invalid encodings unchanged. They drop
 /// dot segments, empty segments and the parameters of segments (`;` and the rest, RFC 3986 §3.3), as Java's servlet
 /// containers do; and file systems ignore case, and dots and spaces at the end of a name.
 pub(crate) fn may_lead_into(raw_path: &str, folders: &[&str]) -> bool {
