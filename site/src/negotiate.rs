@@ -277,7 +277,7 @@ mod tests {
             (Some("gzip, zstd"),                         "zstd"),
             (Some("gzip;q=1.0, br;q=0.9"),               "gzip"),
             (Some("gzip;q=0.5, br;q=0.501"),             "br"),
-            (Some("br;q=0.001"),                         "br"), // named, so preferred to identity, which is unnamed
+            (Some("br;q=0.001"),                         "br"),       // named, so preferred to identity, which is unnamed
             (Some("br;q=0"),                             "identity"),
             (Some("br;q=0.000, gzip"),                   "gzip"),
             (Some("identity"),                           "identity"),
