@@ -11,6 +11,30 @@ pub mod access;
 
 pub mod encode;
 
+pub mod places;
+
+pub mod signing;
+
+pub mod pauses;
+
+pub mod upstreams;
+
+pub mod instances;
+
+pub mod hostnames;
+
+pub mod settings;
+
+pub mod aliases;
+
+pub mod protection;
+
+pub mod data;
+
+pub mod commands;
+
+pub mod schedules;
+
 pub mod environments;
 
 pub mod acme;

@@ -16,8 +16,8 @@ use crate::server::{data_socket, is_in_use};
 use devanture_control::admin::{
     BACKEND_LINE, CATALOG_DAMAGED_LINE, MISTAKE_LINE, OPEN_LINE, REACH_LINE, UNWRITABLE_LINE,
 };
-use devanture_control::environments::ALLOW_OR_PUSH;
 use devanture_control::runner::{LISTEN_ON_HOST, TURN_ON};
+use devanture_control::upstreams::ALLOW_OR_PUSH;
 use devanture_control::webhooks::KEPT_WEBHOOK;
 
 const CHECK: &str = "edge";

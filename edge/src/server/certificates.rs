@@ -14,9 +14,9 @@ use tokio::sync::mpsc;
 
 use super::cluster::{self, Cluster};
 use devanture_control::acme::{Acme, CertificateTrouble, OnTrouble};
-use devanture_control::environments::KeyFile;
 use devanture_control::ledger::Announcement;
 use devanture_control::publish::Publisher;
+use devanture_control::settings::KeyFile;
 use devanture_serve::live::Live;
 use devanture_serve::tls::{self, Certificates, IssuedCertificates, Knows, PatternOf};
 use devanture_store::catalog::Catalog;

@@ -75,7 +75,7 @@ impl Server {
             let environments = self.publisher.environments();
             // Both have the same time from their SIGTERM on.
             self.unless_at_once(async {
-                tokio::join!(environments.end_schedules(Duration::ZERO), runner.end(times.requests))
+                tokio::join!(environments.schedules.end_schedules(Duration::ZERO), runner.end(times.requests))
             });
         }
         if !has_successor {

@@ -19,7 +19,7 @@ use super::handler_parts::alt_svc;
 use super::sockets::{Addresses, SharedCopies};
 use super::takeover::{Inherited, Listener, Listening};
 use devanture_control::admin::Health;
-use devanture_control::environments::VisitorPorts;
+use devanture_control::hostnames::VisitorPorts;
 use devanture_serve::listen::Drain;
 use devanture_serve::listen::quic::{self, Place, Predecessor};
 

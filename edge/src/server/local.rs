@@ -32,8 +32,8 @@ use super::stores::{CATALOG_NAME, data_dir, has_catalog, open_catalog_alone};
 use devanture_base::durable;
 use devanture_control::access::Credentials;
 use devanture_control::admin::{Admin, SECRETS_LINE, Via};
-use devanture_control::environments::{self, KeyFile, LostSecrets};
 use devanture_control::ledger::{Actor, Audit, Error};
+use devanture_control::settings::{KeyFile, LostSecrets};
 use devanture_store::catalog::Catalog;
 
 /// The name of the socket in the data folder.
@@ -148,7 +148,7 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     let data_dir = data_dir(file, base);
     let socket = data_dir.join(SOCKET_NAME);
     if data_socket::connect(&socket).await.is_ok() {
-        let mut found = environments::clashing_names(file, None).await.unwrap_or_default();
+        let mut found = devanture_control::places::clashing_names(file, None).await.unwrap_or_default();
         let Ok(answer) = ask(&socket, Method::GET, "/health/ready", NOTHING).await else { return found };
         let text = String::from_utf8_lossy(&answer).into_owned();
         found.extend(text.lines().filter_map(|line| line.strip_prefix(SECRETS_LINE)).map(str::to_owned));
@@ -157,10 +157,10 @@ pub async fn check_stored(file: &EdgeFile, base: &Path) -> Vec<String> {
     // A folder that no edge has used yet is left unchanged.
     let is_used = data_dir.join(CATALOG_NAME).exists();
     let catalog = if is_used { open_catalog_alone(file, base).await.ok() } else { None };
-    let mut found = environments::clashing_names(file, catalog.as_deref()).await.unwrap_or_default();
+    let mut found = devanture_control::places::clashing_names(file, catalog.as_deref()).await.unwrap_or_default();
     let Some(catalog) = catalog else { return found };
     let keys = KeyFile::new(file.secrets_key_file().map(|path| base.join(path)));
-    let lost = environments::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
+    let lost = devanture_control::settings::lost_secrets(&*catalog, &keys).await.unwrap_or_default();
     found.extend(lost.iter().map(LostSecrets::sentence));
     found
 }

@@ -9,8 +9,8 @@ use tokio::runtime::Runtime;
 
 use super::takeover::Arrival;
 use super::{StartError, Stores};
-use devanture_control::environments::SettingsOf;
 use devanture_control::runner::{Parts, Runner};
+use devanture_control::settings::SettingsOf;
 use devanture_serve::live::Live;
 use devanture_serve::proxy::Registry;
 
@@ -54,7 +54,7 @@ pub(super) fn start(
         handover: None,
     };
     let begin = || -> Result<Runner, StartError> {
-        control.block_on(devanture_control::environments::give_user_ids_apart(&*stores.catalog))?;
+        control.block_on(devanture_control::instances::give_user_ids_apart(&*stores.catalog))?;
         // As late as possible: the instances are suspended from here on until the edge serves.
         let parts = Parts { handover: arrival.instances()?, ..parts };
         control.block_on(Runner::start(parts)).map_err(StartError::Runner)

@@ -61,9 +61,10 @@ async fn a_target_that_no_buffer_holds_counts_as_a_head_that_is_too_large() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_feed_alone_in_trailers_is_not_refused_by_hyper() {
     let edge = shop().await;
-    // RFC 9112 §2.2: it may end a line, or be refused, which the engine does. A request with `TE` is hyper's, which
-    // looks for the end of the section by CRLF, and for its lines by LF too: what stands between is read by nobody. A proxy
-    // that ends the section there, and sends requests of several clients on one connection, would miss an answer.
+    // RFC 9112 §2.2: a line feed alone may end a line, or be refused, which the engine does. A request with `TE` is
+    // hyper's, which looks for the end of the section by CRLF, and for its lines by LF too: the bytes between are read
+    // by nobody. A proxy that ends the section there, and sends requests of several clients on one connection, would
+    // miss an answer.
     let head = "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n";
     let next = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
     let found = over_tls(&edge, format!("{head}0\r\nX: y\n\r\n{next}{next}").as_bytes()).await;

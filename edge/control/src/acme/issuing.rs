@@ -15,8 +15,8 @@ use super::renewer::{Keeper, Served};
 use super::store::shared::SharedRecords;
 use super::trouble::OnTrouble;
 use crate::cluster::Nodes;
-use crate::environments::KeyFile;
 use crate::ledger::AcmeRecords;
+use crate::settings::KeyFile;
 
 /// The certificates that nodes share, and the nodes: for [`Acme::keep_issued`].
 pub struct SharedCertificates {

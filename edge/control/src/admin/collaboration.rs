@@ -21,14 +21,14 @@ impl Admin {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         let page = body::page(request.uri(), "after", ALIASES)?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().aliases(&actor, &app, &page).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().aliases.aliases(&actor, &app, &page).await?))
     }
 
     pub(super) async fn alias(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         let name = path.alias()?;
-        let (revision, alias) = self.publisher.environments().alias(&actor, &app, &name).await?;
+        let (revision, alias) = self.publisher.environments().aliases.alias(&actor, &app, &name).await?;
         precondition::record(request.headers(), revision, &alias)
     }
 
@@ -41,11 +41,11 @@ impl Admin {
         let wanted: AliasRequest = self.json(request).await?;
         if dry_run {
             let environments = self.publisher.environments();
-            let prediction = environments.predict_alias(&actor, &app, &name, &wanted, &condition).await?;
+            let prediction = environments.aliases.predict_alias(&actor, &app, &name, &wanted, &condition).await?;
             return Ok(answer::json(StatusCode::OK, &prediction));
         }
         let (revision, alias) =
-            self.publisher.environments().set_alias(&actor, &app, &name, &wanted, &condition).await?;
+            self.publisher.environments().aliases.set_alias(&actor, &app, &name, &wanted, &condition).await?;
         precondition::record(&http::HeaderMap::new(), revision, &alias)
     }
 
@@ -55,7 +55,8 @@ impl Admin {
         let name = path.alias()?;
         let condition = precondition::condition(request.headers())?;
         let dry_run = body::dry_run(request.uri())?;
-        let previous = self.publisher.environments().delete_alias(&actor, &app, &name, &condition, dry_run).await?;
+        let previous =
+            self.publisher.environments().aliases.delete_alias(&actor, &app, &name, &condition, dry_run).await?;
         if !dry_run {
             return Ok(answer::no_content());
         }
@@ -67,7 +68,7 @@ impl Admin {
     pub(super) async fn lock_of(&self, call: Call) -> Answer {
         let Call { path, request, .. } = call;
         let (app, environment) = path.place()?;
-        let Some((revision, lock)) = self.publisher.environments().locked(&app, &environment).await? else {
+        let Some((revision, lock)) = self.publisher.environments().places.locked(&app, &environment).await? else {
             let detail = format!("{environment} of the app {app} is not locked.");
             return Err(Problem::new(Code::NotFound, detail).into());
         };
@@ -81,7 +82,7 @@ impl Admin {
         let dry_run = body::dry_run(request.uri())?;
         let wanted: LockRequest = self.json_or_default(request).await?;
         let report =
-            self.publisher.environments().lock(&actor, &app, &environment, wanted, &condition, dry_run).await?;
+            self.publisher.environments().places.lock(&actor, &app, &environment, wanted, &condition, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -90,7 +91,8 @@ impl Admin {
         let (app, environment) = path.place()?;
         let condition = precondition::condition(request.headers())?;
         let dry_run = body::dry_run(request.uri())?;
-        let report = self.publisher.environments().unlock(&actor, &app, &environment, &condition, dry_run).await?;
+        let report =
+            self.publisher.environments().places.unlock(&actor, &app, &environment, &condition, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 

@@ -27,7 +27,7 @@ impl Admin {
         if entries_max > DATA_LIST_MAX {
             return Err(Problem::new(Code::BadRequest, format!("`limit` is at most {DATA_LIST_MAX}.")).into());
         }
-        let list = self.publisher.environments().data_list((&app, &environment), entries_max).await?;
+        let list = self.publisher.environments().data.data_list((&app, &environment), entries_max).await?;
         Ok(answer::json(StatusCode::OK, &list))
     }
 
@@ -36,7 +36,7 @@ impl Admin {
         let snapshot = body::parameter(call.uri(), "snapshot").map(|name| parsed(&name)).transpose()?;
         let rest = rest(call.uri())?;
         let environments = self.publisher.environments();
-        let archive = environments.data_archive(&call.actor, (&app, &environment), snapshot, rest).await?;
+        let archive = environments.data.data_archive(&call.actor, (&app, &environment), snapshot, rest).await?;
         let in_force = self.credentials.in_force(call.actor).await;
         let bytes = stream::unfold(archive, async |mut archive| {
             let next = archive.next().await?;
@@ -65,7 +65,7 @@ impl Admin {
         let _client = abandoned.clone().drop_guard();
         let push = async move {
             let environments = publisher.environments();
-            environments.data_push(&actor, (&app, &environment), (is_replacing, upload), &abandoned).await
+            environments.data.data_push(&actor, (&app, &environment), (is_replacing, upload), &abandoned).await
         };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(push).await?))
     }
@@ -80,7 +80,7 @@ impl Admin {
         let _client = abandoned.clone().drop_guard();
         let make = async move {
             let environments = publisher.environments();
-            environments.data_snapshot(&actor, (&app, &environment), (wanted, dry_run), &abandoned).await
+            environments.data.data_snapshot(&actor, (&app, &environment), (wanted, dry_run), &abandoned).await
         };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(make).await?))
     }
@@ -93,7 +93,7 @@ impl Admin {
         let _client = abandoned.clone().drop_guard();
         let restore = async move {
             let environments = publisher.environments();
-            environments.data_restore(&actor, (&app, &environment), (name, dry_run), &abandoned).await
+            environments.data.data_restore(&actor, (&app, &environment), (name, dry_run), &abandoned).await
         };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(restore).await?))
     }
@@ -106,7 +106,7 @@ impl Admin {
         let _client = abandoned.clone().drop_guard();
         let remove = async move {
             let environments = publisher.environments();
-            environments.data_remove(&actor, (&app, &environment), (name, dry_run), &abandoned).await
+            environments.data.data_remove(&actor, (&app, &environment), (name, dry_run), &abandoned).await
         };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(remove).await?))
     }
@@ -124,7 +124,7 @@ impl Admin {
 
     fn data_place(&self, call: &Call) -> Result<(AppName, PlaceName), Error> {
         let node = body::parameter(call.uri(), "node");
-        self.publisher.environments().check_data_node(node.as_deref())?;
+        self.publisher.environments().data.check_data_node(node.as_deref())?;
         call.path.place()
     }
 }

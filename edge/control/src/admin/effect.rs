@@ -85,7 +85,7 @@ impl Admin {
         }
         let app = call.path.app()?;
         for environment in self.reached(operation, call, &app).await? {
-            self.publisher.environments().check_unsigned(&call.actor, (&app, &environment)).await?;
+            self.publisher.environments().signing.check_unsigned(&call.actor, (&app, &environment)).await?;
         }
         Ok(())
     }
@@ -103,7 +103,7 @@ impl Admin {
         }
         let app = call.path.app()?;
         for environment in self.reached(operation, call, &app).await? {
-            self.publisher.environments().log_unsigned(&call.actor, (&app, &environment), operation.id).await?;
+            self.publisher.environments().signing.log_unsigned(&call.actor, (&app, &environment), operation.id).await?;
         }
         Ok(())
     }
@@ -119,8 +119,8 @@ impl Admin {
         (app, environment): (&AppName, &PlaceName),
         id: &str,
     ) -> Result<(), Error> {
-        self.publisher.environments().check_change(actor, (app, environment)).await?;
-        self.publisher.environments().log_unsigned(actor, (app, environment), id).await
+        self.publisher.environments().signing.check_change(actor, (app, environment)).await?;
+        self.publisher.environments().signing.log_unsigned(actor, (app, environment), id).await
     }
 
     /// Checks and enters what is done to a version that may have been replaced: visitors may have its files still, by
@@ -134,19 +134,19 @@ impl Admin {
         (app, version): (&AppName, &VersionId),
         id: &str,
     ) -> Result<(), Error> {
-        let mut environments = self.publisher.environments().with_signers(app).await?;
+        let mut environments = self.publisher.environments().signing.with_signers(app).await?;
         environments.retain(|environment| !environment.is_prod());
         environments.push(PlaceName::prod());
         let mut named = Vec::new();
         for environment in environments {
             if self.publisher.ledger().names_version(app, &environment, version).await? {
-                self.publisher.environments().check_change(actor, (app, &environment)).await?;
+                self.publisher.environments().signing.check_change(actor, (app, &environment)).await?;
                 named.push(environment);
             }
         }
         // No entry is of an operation that another environment refused.
         for environment in named {
-            self.publisher.environments().log_unsigned(actor, (app, &environment), id).await?;
+            self.publisher.environments().signing.log_unsigned(actor, (app, &environment), id).await?;
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Admin {
     async fn reached(&self, operation: &Operation, call: &Call, app: &AppName) -> Result<Vec<PlaceName>, Error> {
         match operation.is_of_environment() {
             true => Ok(vec![call.path.environment()?]),
-            false => self.publisher.environments().with_signers(app).await,
+            false => self.publisher.environments().signing.with_signers(app).await,
         }
     }
 }

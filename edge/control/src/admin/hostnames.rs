@@ -6,7 +6,7 @@ use http::StatusCode;
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
-use crate::environments::https_records;
+use crate::hostnames::https_records;
 
 /// Default number of hostnames on a page.
 const PAGE: usize = 1_000;
@@ -16,7 +16,7 @@ impl Admin {
         let Call { path, request, .. } = call;
         let (app, environment) = path.place()?;
         let page = body::page(request.uri(), "after", PAGE)?;
-        let mut list = self.publisher.environments().hostnames(&app, &environment, &page).await?;
+        let mut list = self.publisher.environments().hostnames.hostnames(&app, &environment, &page).await?;
         list.hostnames.iter_mut().for_each(|status| self.add_certificate(status));
         Ok(answer::json(StatusCode::OK, &list))
     }
@@ -27,8 +27,12 @@ impl Admin {
         let host = path.host()?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: HostnameRequest = self.json_or_default(request).await?;
-        let mut set =
-            self.publisher.environments().set_hostname(&actor, &app, &environment, &host, &wanted, dry_run).await?;
+        let mut set = self
+            .publisher
+            .environments()
+            .hostnames
+            .set_hostname(&actor, &app, &environment, &host, &wanted, dry_run)
+            .await?;
         self.add_certificate(&mut set.hostname);
         Ok(answer::json(StatusCode::OK, &set))
     }
@@ -45,7 +49,8 @@ impl Admin {
         let (app, environment) = path.place()?;
         let host = path.host()?;
         let dry_run = body::dry_run(request.uri())?;
-        let removed = self.publisher.environments().remove_hostname(&actor, &app, &environment, &host, dry_run).await?;
+        let removed =
+            self.publisher.environments().hostnames.remove_hostname(&actor, &app, &environment, &host, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &removed))
     }
 }

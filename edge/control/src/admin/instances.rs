@@ -12,7 +12,7 @@ use super::{answer, body};
 impl Admin {
     pub(super) async fn instances(&self, call: Call) -> Answer {
         let (app, environment) = call.path.place()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().instances(&app, &environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().instances.instances(&app, &environment).await?))
     }
 
     pub(super) async fn scale(&self, call: Call) -> Answer {
@@ -21,7 +21,8 @@ impl Admin {
         let dry_run = body::dry_run(request.uri())?;
         let wanted: ScaleRequest = self.json(request).await?;
         let publisher = Arc::clone(&self.publisher);
-        let scale = async move { publisher.environments().scale(&actor, &app, &environment, &wanted, dry_run).await };
+        let scale =
+            async move { publisher.environments().instances.scale(&actor, &app, &environment, &wanted, dry_run).await };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(scale).await?))
     }
 
@@ -32,7 +33,11 @@ impl Admin {
         let wanted: RestartRequest = self.json_or_default(request).await?;
         let publisher = Arc::clone(&self.publisher);
         let restart = async move {
-            publisher.environments().restart(&actor, &app, &environment, wanted.process.as_ref(), dry_run).await
+            publisher
+                .environments()
+                .instances
+                .restart(&actor, &app, &environment, wanted.process.as_ref(), dry_run)
+                .await
         };
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(restart).await?))
     }

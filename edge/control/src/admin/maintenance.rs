@@ -18,7 +18,7 @@ impl Admin {
         let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: PauseRequest = self.json_or_default(request).await?;
-        let report = self.publisher.environments().pause(&actor, &app, &environment, wanted, dry_run).await?;
+        let report = self.publisher.environments().pauses.pause(&actor, &app, &environment, wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -26,7 +26,7 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
-        let report = self.publisher.environments().resume(&actor, &app, &environment, dry_run).await?;
+        let report = self.publisher.environments().pauses.resume(&actor, &app, &environment, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 

@@ -129,15 +129,15 @@ impl Admin {
         text.extend(self.publisher.damaged().iter().take(DAMAGED_PLACES_MAX).map(damage_line));
         let mistaken = self.publisher.ledger().live.mistaken();
         text.extend(mistaken.iter().take(DAMAGED_PLACES_MAX).map(mistake_line));
-        let lost = self.publisher.environments().lost_secrets();
+        let lost = self.publisher.environments().settings.lost_secrets();
         text.extend(lost.iter().take(DAMAGED_PLACES_MAX).map(|lost| format!("{SECRETS_LINE}{}\n", lost.sentence())));
-        let idle = self.publisher.environments().idle_backends();
+        let idle = self.publisher.environments().instances.idle_backends();
         text.extend(idle.iter().take(DAMAGED_PLACES_MAX).map(|idle| format!("{BACKEND_LINE}{}\n", idle.sentence())));
-        let kept = self.publisher.environments().all_kept_addresses();
+        let kept = self.publisher.environments().upstreams.all_kept_addresses();
         text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
         let kept = self.publisher.webhooks().kept_reach();
         text.extend(kept.iter().take(DAMAGED_PLACES_MAX).map(|kept| format!("{REACH_LINE}{}\n", kept.sentence())));
-        let open = self.publisher.environments().all_open_ports();
+        let open = self.publisher.environments().instances.all_open_ports();
         text.extend(open.iter().take(DAMAGED_PLACES_MAX).map(|open| format!("{OPEN_LINE}{}\n", open.sentence())));
         answer::typed(StatusCode::OK, "text/plain; charset=utf-8", text.into())
     }

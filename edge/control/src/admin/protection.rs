@@ -12,7 +12,10 @@ use devanture_serve::handler::{SHARE_PARAMETER, SHARE_PATH};
 impl Admin {
     pub(super) async fn protections(&self, call: Call) -> Answer {
         let app = call.path.app()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().protections(&call.actor, &app).await?))
+        Ok(answer::json(
+            StatusCode::OK,
+            &self.publisher.environments().protection.protections(&call.actor, &app).await?,
+        ))
     }
 
     pub(super) async fn protect(&self, call: Call) -> Answer {
@@ -20,13 +23,13 @@ impl Admin {
         let ((app, place), dry_run) = (path.place()?, body::dry_run(request.uri())?);
         let wanted = self.json(request).await?;
         let environments = self.publisher.environments();
-        let set = environments.protect(&actor, &self.credentials, (&app, &place), wanted, dry_run).await?;
+        let set = environments.protection.protect(&actor, &self.credentials, (&app, &place), wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &set))
     }
 
     pub(super) async fn shares(&self, call: Call) -> Answer {
         let app = call.path.app()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().shares(&call.actor, &app).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().protection.shares(&call.actor, &app).await?))
     }
 
     pub(super) async fn make_share(&self, call: Call) -> Answer {
@@ -39,14 +42,14 @@ impl Admin {
         }
         let page = format!("{SHARE_PATH}?{SHARE_PARAMETER}");
         let environments = self.publisher.environments();
-        let made = environments.make_share(&actor, &self.credentials, &app, wanted, &page).await?;
+        let made = environments.protection.make_share(&actor, &self.credentials, &app, wanted, &page).await?;
         Ok(answer::json(StatusCode::CREATED, &made))
     }
 
     pub(super) async fn revoke_share(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, dry_run) = (path.app()?, body::dry_run(request.uri())?);
-        let revoked = self.publisher.environments().revoke_share(&actor, &app, path.id(), dry_run).await?;
+        let revoked = self.publisher.environments().protection.revoke_share(&actor, &app, path.id(), dry_run).await?;
         Ok(answer::json(StatusCode::OK, &revoked))
     }
 }

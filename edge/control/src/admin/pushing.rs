@@ -162,7 +162,7 @@ impl Admin {
         if wanted.with_settings {
             // To restore settings is to change them.
             actor.may(Scope::Promote, &app, Some(&environment))?;
-            self.publisher.environments().check_unsigned(&actor, (&app, &environment)).await?;
+            self.publisher.environments().signing.check_unsigned(&actor, (&app, &environment)).await?;
         }
         let how = (&condition, dry_run);
         switched(self.publisher.switcher().rollback(&actor, (&app, &environment), &wanted, how, sink).await?, events)

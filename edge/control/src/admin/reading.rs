@@ -17,12 +17,12 @@ impl Admin {
         let Call { actor, request, .. } = call;
         let page = body::page(request.uri(), "after", PAGE)?;
         let search = body::parameter(request.uri(), "search").unwrap_or_default();
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().apps(&actor, &search, &page).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().places.apps(&actor, &search, &page).await?))
     }
 
     pub(super) async fn app(&self, call: Call) -> Answer {
         let app = call.path.app()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().app(&call.actor, &app).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().places.app(&call.actor, &app).await?))
     }
 
     pub(super) async fn status(&self, call: Call) -> Answer {

@@ -29,7 +29,7 @@ impl Admin {
         let (app, environment) = path.place()?;
         let dry_run = body::dry_run(request.uri())?;
         if let Some(node) = body::parameter(request.uri(), "node") {
-            self.publisher.environments().check_node(&node)?;
+            self.publisher.environments().data.check_node(&node)?;
         }
         let mut frames = Frames::of(request)?;
         let wanted = frames.begin().await?;
@@ -37,7 +37,7 @@ impl Admin {
         self.credentials.check(&actor).await?;
         let environments = self.publisher.environments();
         if dry_run {
-            let predicted = environments.predict_run(&actor, (&app, &environment), wanted).await?;
+            let predicted = environments.commands.predict_run(&actor, (&app, &environment), wanted).await?;
             return Ok(answer::json(StatusCode::OK, &predicted));
         }
         let mut in_force = self.credentials.in_force(actor.clone()).await;
@@ -48,7 +48,7 @@ impl Admin {
             Problem::new(Code::RunEnded, detail)
         });
         let (to, output) = mpsc::channel(FRAMES_WAITING);
-        environments.run(&actor, (&app, &environment), wanted, (frames.into_source(), to), ended_by).await?;
+        environments.commands.run(&actor, (&app, &environment), wanted, (frames.into_source(), to), ended_by).await?;
         let output = stream::unfold(output, async |mut output| Some((output.recv().await?, output)));
         Ok(answer::streamed(MEDIA_TYPE, output))
     }

@@ -11,7 +11,7 @@ use super::{answer, body};
 impl Admin {
     pub(super) async fn schedules(&self, call: Call) -> Answer {
         let (app, environment) = call.path.place()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().schedules(&app, &environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().schedules.schedules(&app, &environment).await?))
     }
 
     pub(super) async fn run_schedule(&self, call: Call) -> Answer {
@@ -19,8 +19,9 @@ impl Admin {
         let ((app, environment), name) = (path.place()?, path.schedule()?);
         let dry_run = body::dry_run(request.uri())?;
         let publisher = Arc::clone(&self.publisher);
-        let run =
-            async move { publisher.environments().run_schedule(&actor, (&app, &environment), &name, dry_run).await };
+        let run = async move {
+            publisher.environments().schedules.run_schedule(&actor, (&app, &environment), &name, dry_run).await
+        };
         let status = if dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
         Ok(answer::json(status, &self.publisher.to_its_end(run).await?))
     }

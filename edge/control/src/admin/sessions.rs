@@ -56,7 +56,7 @@ impl Admin {
     /// `cross_site`.
     pub(super) fn check_host(&self, host: Option<&RequestHost>) -> Result<(), Error> {
         let detail = match host {
-            Some(host) if !self.publisher.environments().may_be_an_apps(&host.name) => return Ok(()),
+            Some(host) if !self.publisher.environments().places.may_be_an_apps(&host.name) => return Ok(()),
             Some(_) => "This hostname is that of an app, or may become one's: the app would be sent the session, too.",
             None => "The request does not say which host it is for.",
         };

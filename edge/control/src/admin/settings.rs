@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{Body, answer, body};
-use crate::environments::settings_etag;
 use crate::ledger::Error;
+use crate::settings::etag as settings_etag;
 
 /// The form of a change of settings.
 const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;
@@ -22,14 +22,14 @@ const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "pub
 impl Admin {
     pub(super) async fn settings(&self, call: Call) -> Answer {
         let (app, environment) = call.path.place()?;
-        let list = self.publisher.environments().settings(&app, &environment).await?;
+        let list = self.publisher.environments().settings.settings(&app, &environment).await?;
         Ok(tagged(answer::json(StatusCode::OK, &list), list.revision))
     }
 
     pub(super) async fn development_settings(&self, call: Call) -> Answer {
         let (app, environment) = call.path.place()?;
         let environments = self.publisher.environments();
-        let settings = environments.development_settings(&call.actor, &app, &environment).await?;
+        let settings = environments.settings.development_settings(&call.actor, &app, &environment).await?;
         Ok(answer::json(StatusCode::OK, &settings))
     }
 
@@ -48,7 +48,7 @@ impl Admin {
         let change = async move {
             let (place, condition) = ((&app, &environment), (if_match.as_deref(), dry_run));
             let still_may = credentials.check(&actor);
-            publisher.environments().change_settings(&actor, place, &patch, condition, still_may).await
+            publisher.environments().settings.change_settings(&actor, place, &patch, condition, still_may).await
         };
         let changed = self.publisher.to_its_end(change).await?;
         let holds = if dry_run { changed.previous } else { changed.revision };

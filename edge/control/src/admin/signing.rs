@@ -13,7 +13,7 @@ const ENTRIES_DEFAULT: usize = 100;
 impl Admin {
     pub(super) async fn signers(&self, call: Call) -> Answer {
         let (app, environment) = call.path.place()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().signers(&app, &environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().signing.signers(&app, &environment).await?))
     }
 
     pub(super) async fn set_signers(&self, call: Call) -> Answer {
@@ -22,14 +22,14 @@ impl Admin {
         let dry_run = body::dry_run(request.uri())?;
         let wanted = self.json(request).await?;
         let environments = self.publisher.environments();
-        let report = environments.set_signers(&actor, (&app, &environment), &wanted, dry_run).await?;
+        let report = environments.signing.set_signers(&actor, (&app, &environment), &wanted, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
     pub(super) async fn signatures(&self, call: Call) -> Answer {
         let app = call.path.app()?;
         let version = self.publisher.ledger().resolve_version(&app, call.path.id()).await?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().signatures(&app, &version).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().signing.signatures(&app, &version).await?))
     }
 
     pub(super) async fn sign(&self, call: Call) -> Answer {
@@ -39,8 +39,8 @@ impl Admin {
         let SignRequest { signature } = self.json(request).await?;
         let version = self.publisher.ledger().resolve_version(&app, &id).await?;
         let environments = self.publisher.environments();
-        environments.add_signatures(&actor, &app, &version, &[signature]).await?;
-        Ok(answer::json(StatusCode::OK, &environments.signatures(&app, &version).await?))
+        environments.signing.add_signatures(&actor, &app, &version, &[signature]).await?;
+        Ok(answer::json(StatusCode::OK, &environments.signing.signatures(&app, &version).await?))
     }
 
     /// The manifest, byte for byte: its BLAKE3 is the id of the version.

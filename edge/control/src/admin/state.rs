@@ -11,7 +11,7 @@ use super::body::BodyPlaces;
 use super::event_streams::EventStreams;
 use super::freshness::SharedRefresh;
 use crate::access::Credentials;
-use crate::environments::VisitorPorts;
+use crate::hostnames::VisitorPorts;
 use crate::publish::Publisher;
 use devanture_base::fair::Shares;
 use devanture_base::telemetry::{Exposition, GaugeSource};

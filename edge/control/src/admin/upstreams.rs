@@ -8,8 +8,8 @@ use http::StatusCode;
 use super::call::{Answer, Call, PathParameters};
 use super::state::Admin;
 use super::{answer, body};
-use crate::environments::MemberAt;
 use crate::ledger::Error;
+use crate::upstreams::MemberAt;
 
 /// A member of an upstream, as a path names it.
 struct Member {
@@ -33,7 +33,7 @@ impl Member {
 impl Admin {
     pub(super) async fn upstreams(&self, call: Call) -> Answer {
         let (app, environment) = call.path.place()?;
-        Ok(answer::json(StatusCode::OK, &self.publisher.environments().upstreams(&app, &environment).await?))
+        Ok(answer::json(StatusCode::OK, &self.publisher.environments().upstreams.upstreams(&app, &environment).await?))
     }
 
     pub(super) async fn set_member(&self, call: Call) -> Answer {
@@ -41,7 +41,8 @@ impl Admin {
         let member = Member::of(&path)?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: MemberRequest = self.json_or_default(request).await?;
-        let report = self.publisher.environments().set_member(&actor, member.at(), wanted.desired, dry_run).await?;
+        let report =
+            self.publisher.environments().upstreams.set_member(&actor, member.at(), wanted.desired, dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 
@@ -49,7 +50,7 @@ impl Admin {
         let Call { actor, path, request } = call;
         let member = Member::of(&path)?;
         let dry_run = body::dry_run(request.uri())?;
-        let report = self.publisher.environments().remove_member(&actor, member.at(), dry_run).await?;
+        let report = self.publisher.environments().upstreams.remove_member(&actor, member.at(), dry_run).await?;
         Ok(answer::json(StatusCode::OK, &report))
     }
 }

@@ -1,95 +1,66 @@
-//! What is set for an environment apart from what is live in it: settings and secrets, hostnames, members of upstreams,
-//! aliases, locks and pauses, how many instances run, and which environments there are at all.
+//! Everything that environments have apart from their versions: the features, put together, and the status that shows
+//! them all.
 //!
-//! Each change is one commit of [`Ledger`]; when it returns, requests see it.
+//! Each feature is a room of its own; each change is one commit of [`Ledger`], and requests see the change when the call
+//! returns.
 
-mod admin_host;
-mod aliases;
-mod apps;
-mod counts;
-mod data;
-mod hostnames;
-mod idle_backends;
-mod instance_nodes;
-mod instances;
-mod kept_reach;
-mod lock;
-mod marker;
-mod pause;
-mod places;
-mod protection;
-mod reserved;
-mod run;
-mod schedules;
-mod settings;
-mod shares;
-mod signers;
 mod status;
 #[cfg(test)]
 mod tests;
-mod turns;
-mod unsigned;
-mod upstreams;
-mod user_ids;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use devanture_config::edge_toml::Names;
-use tokio::sync::Mutex;
 
+use crate::aliases::Aliases;
 use crate::cluster::Nodes;
+use crate::commands::Commands;
+use crate::data::EnvironmentData;
+use crate::hostnames::Hostnames;
+use crate::instances::Instances;
 use crate::ledger::Ledger;
+use crate::pauses::Pauses;
+use crate::places::Places;
+use crate::protection::Protections;
 use crate::runner::Runner;
-use devanture_base::fair::Shares;
+use crate::schedules::Scheduler;
+use crate::settings::{KeyFile, Settings, SettingsOf};
+use crate::signing::Signing;
+use crate::upstreams::Upstreams;
+use devanture_base::telemetry::Gauges;
 use devanture_serve::proxy::Registry;
 use devanture_serve::proxy::address::{Policy, UpstreamCheck};
 use devanture_store::blobs::Blobs;
 
-pub use aliases::keep_sweeping_aliases;
-pub(crate) use aliases::{Aliased, Aliasing, PREVIEW, check_expected_alias};
-pub(crate) use hostnames::Claims;
-pub use hostnames::{VisitorPorts, https_records};
-pub use instances::SettingsOf;
-pub use kept_reach::ALLOW_OR_PUSH;
-pub(crate) use lock::{Gate, Passage, locked_by};
-pub(crate) use places::check_may_be_live;
-pub use reserved::clashing_names;
-pub(crate) use settings::etag as settings_etag;
-pub(crate) use settings::{Coming, Keys, Unopened};
-pub use settings::{KeyFile, LostSecrets, lost_secrets};
-pub use upstreams::MemberAt;
-pub use user_ids::give_user_ids_apart;
-
-/// Upstreams, and processes, of one environment of which what was said by the API is remembered; beyond it, only of
-/// those that the live version names.
-const REMEMBERED_MAX: usize = 200;
-
-/// What is set for the environments of all apps.
+/// Everything that the environments of all apps have apart from their versions.
 pub struct Environments {
     ledger: Arc<Ledger>,
     blobs: Arc<dyn Blobs>,
-    /// Names that no new app may have.
-    names: Names,
-    /// Apps, environments and aliases are made one at a time, so that no two of them are the last one that a limit
-    /// allows.
-    making: Mutex<()>,
-    /// Where DNS is asked; the system's resolvers where there is none.
-    dns_servers: Vec<SocketAddr>,
-    upstream_check: UpstreamCheck,
-    prover: hostnames::Prover,
-    members: upstreams::Members,
-    keys: Arc<KeyFile>,
-    /// Environments whose secrets do not open, as of the last look.
-    lost_secrets: arc_swap::ArcSwap<Vec<LostSecrets>>,
-    /// Backends that are live and not run, as of the last look.
-    idle: idle_backends::FoundInLive<idle_backends::IdleBackend>,
-    /// What is live and reaches private addresses that nobody allows any more, as of the last look.
-    kept_reach: idle_backends::FoundInLive<kept_reach::KeptAddresses>,
-    instances: instances::Instances,
-    schedules: schedules::Schedules,
-    /// Places of commands that run once.
-    runs: Arc<Shares>,
+    /// Which apps and environments there are.
+    pub places: Arc<Places>,
+    /// Signers and signatures.
+    pub signing: Arc<Signing>,
+    /// Pauses.
+    pub pauses: Arc<Pauses>,
+    /// Pools of backends.
+    pub upstreams: Arc<Upstreams>,
+    /// Instances of backends.
+    pub instances: Arc<Instances>,
+    /// Hostnames.
+    pub hostnames: Arc<Hostnames>,
+    /// Aliases.
+    pub aliases: Arc<Aliases>,
+    /// Settings and secrets.
+    pub settings: Arc<Settings>,
+    /// Protections and share links.
+    pub protection: Arc<Protections>,
+    /// Kept data.
+    pub data: Arc<EnvironmentData>,
+    /// Commands that run once.
+    pub commands: Arc<Commands>,
+    /// Schedules.
+    pub schedules: Arc<Scheduler>,
 }
 
 /// What [`Environments`] is made of.
@@ -115,47 +86,48 @@ pub struct Parts {
 }
 
 impl Environments {
-    /// Puts the parts together.
+    /// Puts the features together.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
-        let (runner, settings_of) = parts.runner.unzip();
+        let (runner, variables) = parts.runner.unzip();
+        let (l, blobs) = (|| Arc::clone(&ledger), parts.blobs);
+        let places = Arc::new(Places::new(l(), parts.names));
+        let signing = Arc::new(Signing::new(l(), Arc::clone(&places)));
+        let pauses = Arc::new(Pauses::new(l(), Arc::clone(&places), Arc::clone(&signing)));
+        let check = UpstreamCheck::new(&parts.dns_servers);
+        let upstreams = Arc::new(Upstreams::new(l(), parts.registry, parts.upstreams, check));
+        let of_node = (parts.node, parts.nodes);
+        let instances = Instances::new((l(), Arc::clone(&blobs)), Arc::clone(&signing), runner, of_node);
+        let instances = Arc::new(instances);
+        let of_app = (Arc::clone(&places), Arc::clone(&signing));
+        let hostnames = Arc::new(Hostnames::new((l(), Arc::clone(&blobs)), of_app, parts.dns_servers));
+        let of_app = (Arc::clone(&places), Arc::clone(&signing), Arc::clone(&instances));
+        let settings = Arc::new(Settings::new((l(), Arc::clone(&parts.keys)), of_app, variables));
+        let of_app = (Arc::clone(&places), Arc::clone(&hostnames), Arc::clone(&settings));
+        let aliases = Arc::new(Aliases::new(l(), of_app.0, of_app.1, of_app.2));
         Self {
-            prover: hostnames::Prover::new(
-                Arc::clone(&ledger.catalog),
-                &parts.dns_servers,
-                ledger.limits().dns_time_ms_max,
-                ledger.limits().dns_lookups_max,
-            ),
-            runs: Shares::new(ledger.limits().runs_max),
-            ledger,
-            blobs: parts.blobs,
-            names: parts.names,
-            making: Mutex::default(),
-            members: upstreams::Members::new(parts.registry, parts.upstreams),
-            keys: parts.keys,
-            lost_secrets: arc_swap::ArcSwap::default(),
-            idle: idle_backends::FoundInLive::default(),
-            kept_reach: idle_backends::FoundInLive::default(),
-            instances: instances::Instances::new(runner, settings_of, parts.node, parts.nodes),
-            schedules: schedules::Schedules::default(),
-            upstream_check: UpstreamCheck::new(&parts.dns_servers),
-            dns_servers: parts.dns_servers,
+            protection: Arc::new(Protections::new(l(), parts.keys, Arc::clone(&aliases))),
+            data: Arc::new(EnvironmentData::new(l(), Arc::clone(&instances))),
+            commands: Arc::new(Commands::new(l(), Arc::clone(&instances), Arc::clone(&aliases))),
+            schedules: Arc::new(Scheduler::new(l(), Arc::clone(&instances), Arc::clone(&pauses))),
+            ledger: l(),
+            blobs,
+            places,
+            signing,
+            pauses,
+            upstreams,
+            instances,
+            hostnames,
+            aliases,
+            settings,
         }
     }
 
-    /// Checks where upstreams point that are published.
-    pub(crate) const fn upstream_check(&self) -> &UpstreamCheck {
-        &self.upstream_check
-    }
-
-    /// The keys that secrets are sealed with.
-    pub(crate) fn keys(&self) -> &Arc<KeyFile> {
-        &self.keys
-    }
-
-    /// Where DNS is asked; the system's resolvers where there is none.
-    pub(crate) fn dns_servers(&self) -> &[SocketAddr] {
-        &self.dns_servers
+    /// Adds metrics of the pools, the instances, and the secrets that do not open.
+    pub fn add_metrics(&self, gauges: &mut Gauges) {
+        self.upstreams.registry().add_metrics(gauges);
+        self.instances.add_instance_metrics(gauges);
+        self.settings.add_secret_metrics(gauges);
     }
 }
 

@@ -1,17 +1,15 @@
 //! The status of an environment: what is live in it, where it is served, and in which state it is.
 
-use devanture_config::api::{AliasList, CanaryShare, Damage, PlaceStatus, Protection, Scope, Status, Urls};
+use devanture_config::api::{CanaryShare, Damage, Protection, Scope, Status};
 use devanture_config::manifest::parts::{self, Parts};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::Environments;
-use crate::ledger::{Actor, Error, Page};
+use crate::ledger::{Actor, Error};
 use devanture_serve::live::DamagedPlace;
 use devanture_store::catalog::Revision;
 use devanture_store::records::{self, LivePointer};
 
-/// Limit of the environments, and of the aliases, in a status.
-const PLACES_MAX: usize = 1_000;
 /// Paths of damaged files that a status lists.
 const DAMAGED_FILES_MAX: usize = 100;
 
@@ -29,7 +27,7 @@ impl Environments {
         self.ledger.must_exist(app).await?;
         let (revision, pointer) = self.ledger.live_pointer(app, environment).await?.unzip();
         let pointer = pointer.filter(LivePointer::is_known);
-        let (places, more_places) = self.places(actor, app).await?;
+        let (places, more_places) = self.aliases.all_places(actor, app).await?;
         let mut hostnames = Vec::new();
         for (key, record) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let Some(owner) = records::hostname(&key, &record) else { continue };
@@ -42,7 +40,7 @@ impl Environments {
             None => None,
         };
         let signed = match &pointer {
-            Some(pointer) => self.signed_live((app, environment), &pointer.version).await?,
+            Some(pointer) => self.signing.signed_live((app, environment), &pointer.version).await?,
             None => None,
         };
         let status = Status {
@@ -51,19 +49,19 @@ impl Environments {
             version: pointer.as_ref().map(|p| p.version),
             since_ms: pointer.as_ref().map(|p| p.switched_ms),
             deploy: pointer.as_ref().map(|p| p.deploy.clone()),
-            urls: pointer.as_ref().map(|p| self.urls(app, environment, &p.version)),
+            urls: pointer.as_ref().map(|p| self.places.urls(app, environment, &p.version)),
             hostnames,
             places,
-            paused: self.paused(app, environment).await?.map(|(_, pause)| pause),
-            locked: self.locked(app, environment).await?.map(|(_, lock)| lock),
+            paused: self.pauses.paused(app, environment).await?.map(|(_, pause)| pause),
+            locked: self.places.locked(app, environment).await?.map(|(_, lock)| lock),
             damaged: self.ledger.live.damage_of(app, environment).map(damage),
             mistake: self.ledger.live.mistake_of(app, environment).map(String::from),
             quarantined: self.quarantined(actor).await,
             catalog_damaged: may_know_of_all(actor) && self.ledger.catalog.state().is_damaged,
-            lost_secrets: self.settings(app, environment).await?.lost(),
-            open_ports: self.open_ports(app, environment),
-            kept_reach: self.kept_addresses(app, environment).map(|kept| kept.report()),
-            runner_off: self.idle_backend(app, environment).is_some(),
+            lost_secrets: self.settings.settings(app, environment).await?.lost(),
+            open_ports: self.instances.open_ports(app, environment),
+            kept_reach: self.upstreams.kept_addresses(app, environment).map(|kept| kept.report()),
+            runner_off: self.instances.idle_backend(app, environment).is_some(),
             more_places,
             went_back,
             pins: pointer.as_ref().is_some_and(|pointer| pointer.pins.is_some()),
@@ -71,7 +69,8 @@ impl Environments {
             canary: pointer
                 .and_then(|pointer| pointer.canary)
                 .map(|canary| CanaryShare { version: canary.version, share: canary.share }),
-            protection: Some(self.protection_of(app, environment).await?).filter(|mode| *mode != Protection::Public),
+            protection: Some(self.protection.protection_of(app, environment).await?)
+                .filter(|mode| *mode != Protection::Public),
             signed,
             parts: self.live_parts(app, environment),
             nodes: Vec::new(),
@@ -93,53 +92,6 @@ impl Environments {
         }
         // A folder that may not be read is told by readiness, and keeps no status from who asks for it.
         self.blobs.quarantined().await.ok().filter(|count| *count > 0)
-    }
-
-    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are
-    /// more.
-    pub(super) async fn places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
-        let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
-        let mut places = Vec::new();
-        let live = match &actor.environment {
-            Some(own) => {
-                let key = records::live_key(app, own);
-                self.ledger.catalog.get(&key).await?.map(|record| (key, record)).into_iter().collect()
-            }
-            None => self.ledger.catalog.list(&records::live_prefix(app), None, false, PLACES_MAX + 1).await?,
-        };
-        for (key, record) in live.iter().take(PLACES_MAX) {
-            // The status of its own environment reports it.
-            let Ok(pointer) = records::read::<LivePointer>(key, record) else { continue };
-            places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
-        }
-        let page = Page { limit: PLACES_MAX, after: None, cursor: "after" };
-        let AliasList { aliases, next, .. } = self.aliases(actor, app, &page).await?;
-        places.extend(aliases);
-        Ok((places, live.len() > PLACES_MAX || next.is_some()))
-    }
-
-    fn environment_status(&self, app: &AppName, name: PlaceName, pointer: &LivePointer) -> PlaceStatus {
-        let domains = self.ledger.live.domains();
-        PlaceStatus {
-            alias: false,
-            version: pointer.version,
-            url: domains.url(&domains.place_host(app, &name)),
-            since_ms: pointer.switched_ms,
-            who: None,
-            expires_ms: None,
-            name,
-        }
-    }
-
-    /// Where an environment and a version of it can be seen.
-    #[must_use]
-    pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
-        let domains = self.ledger.live.domains();
-        Urls {
-            live: domains.url(&domains.place_host(app, environment)),
-            preview: domains.url(&domains.preview_host(app, version)),
-            alias: None,
-        }
     }
 
     /// Parts of the live version of an environment.

@@ -67,19 +67,19 @@ impl World {
     async fn share(&self) -> Result<(), Error> {
         let request = ShareRequest { target: "prod".to_owned(), expires_s: Some(60), password: None };
         let actor = Actor::local();
-        self.environments.make_share(&actor, &self.credentials, &self.app, request, "/_/").await.map(drop)
+        self.environments.protection.make_share(&actor, &self.credentials, &self.app, request, "/_/").await.map(drop)
     }
 
     async fn protect(&self) -> Result<(), Error> {
         let request = ProtectionRequest { mode: Some(Protection::Token), password: None };
         let place = (&self.app, &self.prod);
-        self.environments.protect(&Actor::local(), &self.credentials, place, request, false).await.map(drop)
+        self.environments.protection.protect(&Actor::local(), &self.credentials, place, request, false).await.map(drop)
     }
 
     async fn name(&self) -> Result<(), Error> {
         let (host, request) = ("www.example.org".parse().unwrap(), HostnameRequest::default());
         let (app, prod) = (&self.app, &self.prod);
-        self.environments.set_hostname(&Actor::local(), app, prod, &host, &request, false).await.map(drop)
+        self.environments.hostnames.set_hostname(&Actor::local(), app, prod, &host, &request, false).await.map(drop)
     }
 
     async fn count(&self, prefix: &str) -> usize {
@@ -117,7 +117,7 @@ async fn a_link_that_a_clock_that_leapt_ahead_would_end_stays() {
     clock::settle_own_clock_from(now_ms - 10 * 86_400_000);
     world.share().await.unwrap();
     assert_eq!(world.count(SHARES_PREFIX).await, 2);
-    assert_eq!(world.environments.shares(&Actor::local(), &world.app).await.unwrap().shares.len(), 1);
+    assert_eq!(world.environments.protection.shares(&Actor::local(), &world.app).await.unwrap().shares.len(), 1);
     clock::settle_own_clock_from(now_ms);
     world.share().await.unwrap();
     assert_eq!(world.count(SHARES_PREFIX).await, 2);

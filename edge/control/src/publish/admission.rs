@@ -9,8 +9,8 @@ use devanture_config::text::counted;
 use devanture_config::{AppName, Manifest, PlaceName};
 
 use super::publisher::Publisher;
-use crate::environments::check_may_be_live;
 use crate::ledger::{Actor, Error};
+use crate::places::check_may_be_live;
 use crate::runner::folder_count;
 use crate::switch::{check_reason, check_typed};
 
@@ -36,16 +36,16 @@ impl Publisher {
         self.check_backend(actor, own)?;
         self.check_image(own).await?;
         match &options.alias {
-            Some(alias) => self.environments.check_alias(actor, app, alias, options.alias_expires).await?,
+            Some(alias) => self.environments.aliases.check_alias(actor, app, alias, options.alias_expires).await?,
             None => self.ledger.check_place(app, environment).await?,
         }
         let is_switching = !options.no_switch && options.alias.is_none();
-        self.environments.check_may_make(app, environment, !is_switching).await?;
+        self.environments.places.check_may_make(app, environment, !is_switching).await?;
         if is_switching {
             check_may_be_live(environment)?;
             self.check_parts_stay(app, environment, manifest, options.allow_warnings)?;
         }
-        self.environments.check_hostnames(actor, app, environment, manifest, is_switching).await
+        self.environments.hostnames.check_hostnames(actor, app, environment, manifest, is_switching).await
     }
 
     /// Checks a manifest against the format and the limits of bundles.
@@ -151,13 +151,13 @@ impl Publisher {
         if !manifest.has_backend() {
             return Ok(());
         }
-        let runner = self.environments.runner()?;
+        let runner = self.environments.instances.runner()?;
         runner.check(actor.is_admin_of_all())?;
         manifest.server.as_ref().map_or(Ok(()), |folder| runner.check_interpreters(folder))?;
         for place in manifest.env.keys().map(PlaceName::as_str).chain([""]) {
             let Some(managed) = manifest.managed_in(&manifest.serving_for(place)) else { continue };
             let processes = managed.server.processes.iter().map(|process| process.instances.alone());
-            self.environments.check_instances(processes.fold(0, u64::saturating_add))?;
+            self.environments.instances.check_instances(processes.fold(0, u64::saturating_add))?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use devanture_config::PlaceName;
 
 use super::publisher::Publisher;
 use super::pushes::Push;
-use crate::environments::{Aliased, Aliasing};
+use crate::aliases::{Aliased, Aliasing};
 use crate::ledger::{Condition, Error};
 use crate::switch::Steps;
 
@@ -25,7 +25,7 @@ impl Publisher {
             condition: &Condition::default(),
         };
         let point = async {
-            let aliased = self.environments.point_alias(&aliasing).await?;
+            let aliased = self.environments.aliases.point_alias(&aliasing).await?;
             let to = push.version.short();
             let detail = match aliased.previous {
                 Some(previous) if previous == push.version => format!("{name} is {to} already"),

@@ -211,7 +211,7 @@ impl Publisher {
         check_length(announced.unwrap_or(0), bytes_max, self)?;
         self.ledger.check_place(app, environment).await?;
         // What it is to do is looked at once it is there.
-        self.environments.check_may_make(app, environment, true).await?;
+        self.environments.places.check_may_make(app, environment, true).await?;
         self.must_have_room().await?;
         self.ledger.catch_up(app, environment).await?;
         self.count_push(app)?;

@@ -11,7 +11,7 @@ use super::elsewhere;
 use super::incoming::CheckedPush;
 use super::publisher::Publisher;
 use super::pushes::{Began, Push, Received};
-use crate::environments::check_expected_alias;
+use crate::aliases::check_expected_alias;
 use crate::ledger::{Actor, Error, Lease, lost};
 use crate::switch::{check_expected, check_no_canary};
 use devanture_base::clock;
@@ -58,7 +58,7 @@ impl Publisher {
         let (push, image) = self.with_fixed_image(actor, (app, environment), push).await?;
         self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
-        self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
+        self.environments.signing.check_signatures(app, &push.version, &push.options.signatures)?;
         let app_made_ms = self.ledger.made_ms_of(app).await?;
         let Admitted { missing, live, lease } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
@@ -115,7 +115,7 @@ impl Publisher {
     ) -> Result<DeployPrediction, Error> {
         self.ledger.catch_up(app, environment).await?;
         let push = self.joined(actor, (app, environment), push).await?;
-        self.environments.check_signatures(app, &push.version, &push.options.signatures)?;
+        self.environments.signing.check_signatures(app, &push.version, &push.options.signatures)?;
         let Admitted { missing, live, .. } = self.admit(actor, (app, environment), &push).await?;
         self.check_pushes(app)?;
         self.check_stored_bytes(app, &missing).await?;
@@ -144,10 +144,10 @@ impl Publisher {
             return Ok(());
         }
         check_no_canary(place.1, live.as_ref())?;
-        if self.environments.locked(place.0, place.1).await?.is_some() {
+        if self.environments.places.locked(place.0, place.1).await?.is_some() {
             return Ok(());
         }
-        self.environments.predict_signed(place, &push.version, &push.options.signatures).await
+        self.environments.signing.predict_signed(place, &push.version, &push.options.signatures).await
     }
 
     /// Checks that a push may begin, and finds what it has to send.
@@ -165,7 +165,7 @@ impl Publisher {
         let (_, missing) = self.missing_of(app, own).await?;
         self.check_room(app, *version, missing.is_empty()).await?;
         let live = match &options.alias {
-            Some(alias) => self.environments.aliased(app, alias).await?,
+            Some(alias) => self.environments.aliases.aliased(app, alias).await?,
             None => self.ledger.live_version_id(app, environment).await?,
         };
         Ok(Admitted { missing, live, lease })
@@ -231,7 +231,7 @@ impl Publisher {
         let is_stored = self.ledger.catalog.get(&records::version_key(app, &version)).await?.is_some();
         if !is_stored {
             // Its end checks this again; the files of one that is refused have no need to come.
-            self.environments.check_version_count(app).await?;
+            self.environments.places.check_version_count(app).await?;
         }
         if is_stored && is_whole { Ok(()) } else { self.must_have_room().await }
     }

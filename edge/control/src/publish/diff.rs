@@ -108,7 +108,7 @@ impl Publisher {
             return Ok(Named::Version(version));
         }
         actor.may_alias(Scope::Read, app, &place).or_else(|_| actor.may_compare(app, &place))?;
-        match self.environments.alias(actor, app, &place).await {
+        match self.environments.aliases.alias(actor, app, &place).await {
             Ok((_, alias)) => Ok(Named::Version(alias.version)),
             Err(Error(problem)) if problem.code == Code::NotFound => {
                 // What is named twice is no slip: the first promotion to a new environment is looked at this way.
@@ -125,14 +125,14 @@ impl Publisher {
     /// compared as one without files. `prod` and the environment of a token need no first push to be known.
     async fn check_known(&self, actor: &Actor, app: &AppName, place: &PlaceName) -> Result<(), Error> {
         let is_given = place.is_prod() || actor.environment.as_ref() == Some(place);
-        if is_given || self.environments.has_environment(app, place).await? {
+        if is_given || self.environments.places.has_environment(app, place).await? {
             return Ok(());
         }
         let max = usize::try_from(self.ledger.limits().for_app(app).environments_max).unwrap_or(usize::MAX);
         // A token of one environment does not learn the names of others.
         let names = match actor.environment {
             Some(_) => BTreeSet::new(),
-            None => self.environments.names_of(app, max).await?,
+            None => self.environments.places.names_of(app, max).await?,
         };
         let prod = PlaceName::prod();
         let known = names.iter().map(String::as_str).chain([prod.as_str()]);

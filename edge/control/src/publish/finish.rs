@@ -18,8 +18,8 @@ use super::publisher::Publisher;
 use super::pushes::Push;
 use super::recording::StoredVersion;
 use crate::encode;
-use crate::environments::{PREVIEW, locked_by};
 use crate::ledger::{Actor, Condition, Error, Lease};
+use crate::places::{PREVIEW, locked_by};
 use crate::switch::{
     CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
 };
@@ -138,7 +138,8 @@ impl Publisher {
         let reporter = steps.reporter("compress");
         let Compressed { given, passed, leases } = steps.run("compress", self.compress(push, &reporter)).await?;
         let StoredVersion { is_new, restored_manifest } = self.store_version(push, given).await?;
-        self.environments.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
+        let signing = &self.environments.signing;
+        signing.add_signatures(&push.actor, &push.app, &push.version, &push.options.signatures).await?;
         if let (Some(dictionaries), Some(passed)) = (&self.dictionaries, passed) {
             dictionaries.stored(&push.app, &push.version, &passed).await;
         }
@@ -150,7 +151,7 @@ impl Publisher {
         self.uploads.owned.stored(&push.app, push.version, &push.manifest).await?;
         if push.manifest.has_backend() {
             // Its previews may be asked for from now on.
-            self.environments.give_uid(&push.app, PREVIEW).await?;
+            self.environments.instances.give_uid(&push.app, PREVIEW).await?;
         }
         self.uploads.end_sent(push).await;
         let withdrawn = self.retention.withdrawn_of(&push.app, &push.version, &push.manifest).await?;
@@ -242,7 +243,7 @@ impl Publisher {
         withdrawn: Vec<String>,
         alias: Option<PlaceStatus>,
     ) -> DeployReport {
-        let mut urls = self.environments.urls(&push.app, &push.environment, &push.version);
+        let mut urls = self.environments.places.urls(&push.app, &push.environment, &push.version);
         urls.alias = alias.as_ref().map(|alias| alias.url.clone());
         // Where previews are pushed to, nothing is live: the alias is what there is to see.
         if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {

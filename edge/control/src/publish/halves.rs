@@ -110,7 +110,7 @@ impl Publisher {
         options: &DeployOptions,
     ) -> Result<Option<VersionId>, Error> {
         if let Some(alias) = &options.alias
-            && let Some(version) = self.environments.aliased(app, alias).await?
+            && let Some(version) = self.environments.aliases.aliased(app, alias).await?
         {
             return Ok(Some(version));
         }

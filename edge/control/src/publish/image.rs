@@ -17,7 +17,7 @@ impl Publisher {
     pub(super) async fn check_image(&self, manifest: &Manifest) -> Result<(), Error> {
         match manifest.image() {
             Some(image) => {
-                let checked = self.environments.runner()?.check_image(image).await;
+                let checked = self.environments.instances.runner()?.check_image(image).await;
                 checked.map_err(|error| self.switcher.named_failure(error.into()))
             }
             None => Ok(()),
@@ -51,7 +51,7 @@ impl Publisher {
         let Some(Image::Registry(image)) = server.image.as_ref().filter(|image| !image.is_fixed()) else {
             return Ok(None);
         };
-        let resolved = self.environments.runner()?.resolve_image(app, image).await;
+        let resolved = self.environments.instances.runner()?.resolve_image(app, image).await;
         let fixed = Image::Registry(resolved.map_err(|error| self.switcher.named_failure(error.into()))?);
         server.image = Some(fixed.clone());
         Ok(Some(fixed))

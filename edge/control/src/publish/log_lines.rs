@@ -183,7 +183,7 @@ impl LogSources {
 
     /// The output of instances, in the same manner. Its lines outlast a process of the edge.
     async fn instance_lines(&self, request: &LogsRequest, name: Option<&str>) -> Result<LogsBegun, Error> {
-        self.output_lines(self.environments.instance_logs()?, request, name).await
+        self.output_lines(self.environments.instances.instance_logs()?, request, name).await
     }
 
     /// As [`Self::instance_lines`], of `logs` of the node of this name.

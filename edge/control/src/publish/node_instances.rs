@@ -17,18 +17,18 @@ impl NodeService {
             InstancesAction::List => {}
             InstancesAction::Rescale => {
                 catch_up(&*self.switcher.ledger.catalog, request.revision).await?;
-                environments.rescale_here(place).await?;
+                environments.instances.rescale_here(place).await?;
             }
-            InstancesAction::Restart(process) => environments.restart_here(place, process.as_ref()).await?,
+            InstancesAction::Restart(process) => environments.instances.restart_here(place, process.as_ref()).await?,
         }
-        environments.instances_here(place)
+        environments.instances.instances_here(place)
     }
 }
 
 #[async_trait]
 impl InstanceService for NodeService {
     fn registry(&self) -> &Registry {
-        self.switcher.environments.registry()
+        self.switcher.environments.upstreams.registry()
     }
 
     async fn instances(&self, request: &InstancesRequest) -> Result<Vec<InstanceStatus>, Problem> {

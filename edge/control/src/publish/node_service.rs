@@ -22,9 +22,9 @@ use crate::cluster::{
     self, AttemptNote, EnvironmentQuery, EnvironmentReport, GATE_MAX, GateHeld, GateRequest, Hold, LogsRequest,
     LogsSender, Nodes, Placed, PrepareRequest, Progress,
 };
-use crate::environments::Coming;
 use crate::ledger::{Actor, Error};
 use crate::retention::Uploads as _;
+use crate::settings::Coming;
 use crate::switch::{Deploys, Switcher};
 use devanture_base::telemetry;
 use devanture_store::blobs::Key;
@@ -75,7 +75,7 @@ impl NodeService {
         let lease = switcher.ledger.leases.version(request.version).await;
         // By itself, and before it loads anything: what the other node makes of it does not count here.
         let live = switcher.ledger.live_version_id(&request.app, &request.environment).await?;
-        switcher.environments.signed(place, &request.version, live == Some(request.version)).await?;
+        switcher.environments.signing.signed(place, &request.version, live == Some(request.version)).await?;
         let manifest = switcher.ledger.manifest(&*switcher.blobs, &request.app, request.version).await?;
         let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
         // What comes next looks at it again.
@@ -91,7 +91,7 @@ impl NodeService {
             (Some(revision), Some(record)) => {
                 let coming = Coming { revision, record };
                 let environments = &switcher.environments;
-                environments.prepare_for_settings_of_others(place, request.version, coming, progress).await?
+                environments.settings.prepare_for_settings_of_others(place, request.version, coming, progress).await?
             }
             _ => {
                 let backend = switcher.backend_of(place, request.version, request.settings).await?;

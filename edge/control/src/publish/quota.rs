@@ -73,7 +73,7 @@ impl Publisher {
         self.ledger.must_exist(app).await?;
         let of_all = self.ledger.limits();
         let limits = of_all.for_app(app);
-        let counts = self.environments.counts(app).await?;
+        let counts = self.environments.places.counts(app).await?;
         let stored_bytes = self.uploads.owned.bytes_with(app, &self.uploads.pushes.coming(app)).await?;
         let traffic = self.switcher.loader.traffic(app);
         let used = |name: &str| match name {

@@ -40,7 +40,7 @@ impl Publisher {
             let key = key.clone();
             let mut commit = Commit { checks: self.same_app(push).await?.into_iter().collect(), ..Commit::default() };
             // Until the commit nobody else makes an app, where this one is new.
-            let _making = self.environments.make_app(&push.app).await?;
+            let _making = self.environments.places.make_app(&push.app).await?;
             let found = self.ledger.catalog.get(&key).await?;
             let is_new = found.is_none();
             match found {
@@ -65,7 +65,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&stored)?));
                 }
                 None => {
-                    self.environments.check_version_count(&push.app).await?;
+                    self.environments.places.check_version_count(&push.app).await?;
                     let now_ms = clock::now_ms();
                     let (stored_ms, check) = self.counts_as_stored(push, now_ms).await?;
                     let record = VersionRecord {
@@ -88,7 +88,7 @@ impl Publisher {
                     commit.changes.push(Change::Put(key, records::write(&record)?));
                     // What was deleted or collected of it before is no longer reported or restorable.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
-                    self.environments.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
+                    self.environments.places.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }
             }
             let event = AuditEvent::of(Action::StoreVersion).app(&push.app).what(push.version.short());
@@ -150,7 +150,7 @@ impl Publisher {
             halves: push.halves(),
             with: push.with(),
         };
-        let _making = self.environments.make_history(&push.app, &deploy.environment).await?;
+        let _making = self.environments.places.make_history(&push.app, &deploy.environment).await?;
         self.ledger.append_history(&push.app, deploy).await
     }
 

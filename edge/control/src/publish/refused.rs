@@ -158,7 +158,7 @@ impl Publisher {
             halves: None,
             with: None,
         };
-        let _making = self.environments.make_history(app, environment).await?;
+        let _making = self.environments.places.make_history(app, environment).await?;
         self.ledger.append_history(app, deploy).await?;
         Ok(true)
     }

@@ -57,8 +57,8 @@ impl Retention {
         operation: &str,
         commit: &mut Commit,
     ) -> Result<(), Error> {
-        for environment in self.environments.with_signers(app).await? {
-            self.environments.note_unsigned(actor, (app, &environment), operation, commit).await?;
+        for environment in self.environments.signing.with_signers(app).await? {
+            self.environments.signing.note_unsigned(actor, (app, &environment), operation, commit).await?;
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Retention {
             ];
             let mut commit = Commit { checks, changes };
             let place = (app, environment);
-            self.environments.note_moved(actor, place, &deleted.pointer, &entry.deploy, &mut commit).await?;
+            self.environments.signing.note_moved(actor, place, &deleted.pointer, &entry.deploy, &mut commit).await?;
             let event = AuditEvent::of(Action::DeleteEnvironment).place(app, environment);
             if self.ledger.commit(actor, event, commit).await? {
                 self.uploads.end_of(app, Some(environment));
@@ -142,7 +142,7 @@ impl Retention {
         (app, environment): (&AppName, &PlaceName),
         report: PlaceDeleteReport,
     ) -> Result<Option<PlaceDeleteReport>, Error> {
-        if !self.environments.has_environment(app, environment).await? {
+        if !self.environments.places.has_environment(app, environment).await? {
             let detail = format!("Nothing is live in {environment} of the app {app}.");
             let hint = "`devanture status` lists the environments";
             return Err(Problem::new(Code::NothingLive, detail).hint(hint).into());

@@ -148,9 +148,9 @@ impl Retention {
             }
             self.ledger.hold_version(&mut commit, app, &pointer.version, true).await?;
             let place = (app, environment);
-            self.environments.note_moved(actor, place, &pointer, &entry.deploy, &mut commit).await?;
+            self.environments.signing.note_moved(actor, place, &pointer, &entry.deploy, &mut commit).await?;
             // Meanwhile a wildcard of another one may have answered there.
-            self.environments.take_address(actor, place, &mut commit).await?;
+            self.environments.hostnames.take_address(actor, place, &mut commit).await?;
             let event = AuditEvent::of(Action::Undelete).place(app, environment);
             if dry_run || self.ledger.commit(actor, event, commit).await? {
                 let lost_hostnames = self.hostnames_of_others((app, Some(environment)), hostnames).await?;

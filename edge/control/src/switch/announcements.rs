@@ -31,7 +31,7 @@ fn of_intent(intent: &Intent<'_>) -> WebhookData {
 impl Switcher {
     /// That a version went live, for the commit that moves the pointer.
     fn went_live(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
-        let urls = self.environments.urls(intent.app, intent.environment, &intent.version);
+        let urls = self.environments.places.urls(intent.app, intent.environment, &intent.version);
         let mut data = WebhookData { previous, url: Some(urls.live), preview: Some(urls.preview), ..of_intent(intent) };
         let event = match (&intent.movement, intent.expected.undone) {
             (_, Some(undone)) => {
@@ -64,7 +64,7 @@ impl Switcher {
         (live, canary): (VersionId, &CanaryRecord),
         what: String,
     ) -> Announcement {
-        let urls = self.environments.urls(app, environment, &canary.version);
+        let urls = self.environments.places.urls(app, environment, &canary.version);
         let data = WebhookData {
             environment: Some(environment.clone()),
             actor: Some(actor.name.clone()),

@@ -22,7 +22,7 @@ impl Switcher {
         version: VersionId,
         settings: Option<u64>,
     ) -> Result<Option<Wanted>, Error> {
-        let Some(managed) = self.environments.managed_in((app, environment), version).await? else {
+        let Some(managed) = self.environments.instances.managed_in((app, environment), version).await? else {
             return Ok(None);
         };
         let settings = match (settings, self.ledger.live_pointer(app, environment).await?) {
@@ -31,7 +31,7 @@ impl Switcher {
             // As the switch decides it, see `Switcher::compose`.
             (None, None) => settings::held(&*self.ledger.catalog, app, environment).await?.newest,
         };
-        Ok(Some(self.environments.wanted((app, environment), version, managed, settings).await?))
+        Ok(Some(self.environments.instances.wanted((app, environment), version, managed, settings).await?))
     }
 
     /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not
@@ -44,7 +44,7 @@ impl Switcher {
             return Ok(());
         }
         // One at a time in an environment, whichever nodes are pushed to, and none for what will not go live.
-        let _one_at_a_time = self.environments.take_turn(intent.app, intent.environment).await?;
+        let _one_at_a_time = self.environments.instances.take_turn(intent.app, intent.environment).await?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         intent.expected.condition.check(live.as_ref().map(|(revision, _)| *revision))?;
         self.may_replace(intent, live.as_ref().map(|(_, pointer)| pointer))?;
@@ -52,7 +52,7 @@ impl Switcher {
             return Ok(());
         }
         drop(self.claims(intent).await?);
-        let runner = self.environments.runner()?;
+        let runner = self.environments.instances.runner()?;
         if server.snapshot.is_some() {
             let made = async {
                 let name = runner.data_before_release((intent.app, intent.environment)).await?;
@@ -76,7 +76,7 @@ impl Switcher {
         report: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Option<Held>, Error> {
         match wanted {
-            Some(wanted) => Ok(Some(self.environments.runner()?.prepare(wanted, report).await?)),
+            Some(wanted) => Ok(Some(self.environments.instances.runner()?.prepare(wanted, report).await?)),
             None => Ok(None),
         }
     }

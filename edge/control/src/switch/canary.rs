@@ -18,8 +18,8 @@ use super::checks::{check_if_live, check_reason};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::Steps;
 use super::switcher::Switcher;
-use crate::environments::{Gate, Passage};
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
+use crate::places::{Gate, Passage};
 use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::{
@@ -59,7 +59,7 @@ impl Switcher {
             who: record.who,
             cookie: record.cookie,
             next,
-            urls: self.environments.urls(app, environment, &record.version),
+            urls: self.environments.places.urls(app, environment, &record.version),
             counts: counts.unwrap_or_default(),
         }
     }
@@ -186,8 +186,10 @@ impl Switcher {
         live: VersionId,
         canary: VersionId,
     ) -> Result<(), Error> {
-        let (before, after) =
-            (self.environments.managed_in(place, live).await?, self.environments.managed_in(place, canary).await?);
+        let (before, after) = (
+            self.environments.instances.managed_in(place, live).await?,
+            self.environments.instances.managed_in(place, canary).await?,
+        );
         let Some(after) = after else { return Ok(()) };
         let is_same = before.is_some_and(|before| before.digest == after.digest);
         match after.server.processes.iter().find(|process| process.kind != Kind::Web).filter(|_| !is_same) {
@@ -222,7 +224,7 @@ impl Switcher {
         commit.checks.extend([Check::At(key.clone(), *revision), Check::Absent(entry_key.clone())]);
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, false).await?;
         let place = (intent.app, intent.environment);
-        commit.checks.extend(self.environments.signed(place, &intent.version, false).await?.checks);
+        commit.checks.extend(self.environments.signing.signed(place, &intent.version, false).await?.checks);
         let pins = pins_changed(pointer);
         let next = LivePointer { canary: Some(canary), pins, ..pointer.clone() };
         commit.changes.push(Change::Put(entry_key, records::write(&entry)?));
@@ -261,7 +263,7 @@ impl Switcher {
         let revision = update(&key, || async {
             let (revision, pointer) = self.canary_pointer(app, environment).await?;
             let running = running(environment, &pointer, expected)?;
-            let Gate::Open(gate) = self.environments.gate(actor, (app, environment), passage).await? else {
+            let Gate::Open(gate) = self.environments.places.gate(actor, (app, environment), passage).await? else {
                 return Err(no_canary(environment));
             };
             a_second_after(running.last_modified_ms()).await;
@@ -276,8 +278,11 @@ impl Switcher {
             let place = (app, environment);
             let announcement = self.canary_stepped(actor, place, (pointer.version, &next), share_text(share));
             // As what begins one: more visitors get only what enough signers have signed, whenever they were set.
-            let signed =
-                if raises { self.environments.signed(place, &next.version, false).await?.checks } else { Vec::new() };
+            let signed = if raises {
+                self.environments.signing.signed(place, &next.version, false).await?.checks
+            } else {
+                Vec::new()
+            };
             let pins = pins_changed(&pointer);
             let next = LivePointer { canary: Some(next), pins, ..pointer };
             let mut commit = changed((&key, revision), gate, (entry_key, &entry), &next)?;
@@ -318,7 +323,8 @@ impl Switcher {
         update(&key, || async {
             let (revision, pointer) = self.canary_pointer(app, environment).await?;
             let running = running(environment, &pointer, expected)?;
-            let Gate::Open(gate) = self.environments.gate(actor, (app, environment), Passage::Undo).await? else {
+            let Gate::Open(gate) = self.environments.places.gate(actor, (app, environment), Passage::Undo).await?
+            else {
                 return Err(no_canary(environment));
             };
             let (entry_key, mut entry) = self.note_canary(actor, (app, environment), &pointer, running).await?;

@@ -4,8 +4,8 @@ use devanture_config::api::{DeployKind, Source};
 use devanture_config::manifest::halves::{Half, Halves};
 use devanture_config::{AppName, PlaceName, VersionId};
 
-use crate::environments::Passage;
 use crate::ledger::{Action, Actor, AuditEvent, Condition};
+use crate::places::Passage;
 use devanture_store::records::halves_begun::HalvesBegun;
 use devanture_store::records::{CanaryRecord, LivePointer};
 

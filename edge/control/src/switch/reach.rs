@@ -22,7 +22,7 @@ impl Switcher {
             return Err(Problem::new(Code::BadManifest, detail).into());
         }
         let addresses: Vec<(&UpstreamUrl, bool)> = addresses.into_iter().map(|to| (to, is_vouched)).collect();
-        self.environments.upstream_check().check(app, &self.upstreams, &addresses).await?;
+        self.environments.upstreams.check().check(app, &self.upstreams, &addresses).await?;
         for (name, declared) in manifest.tables().filter_map(|table| table.upstreams.as_ref()).flatten() {
             if let Err(why) = proxy::tls::check(&declared.pool()) {
                 let detail = format!("The upstream `{name}`: {why}.");
@@ -58,6 +58,6 @@ impl Switcher {
         let serving = manifest.serving_for(environment.as_str());
         drop(manifest);
         let upstreams: Vec<(&UpstreamUrl, bool)> = serving.backends().map(|to| (to, false)).collect();
-        Ok(self.environments.upstream_check().check(app, &self.upstreams, &upstreams).await?)
+        Ok(self.environments.upstreams.check().check(app, &self.upstreams, &upstreams).await?)
     }
 }

@@ -125,7 +125,8 @@ impl Switcher {
         let target = LoadTarget::Environment(intent.app.clone(), intent.environment.clone());
         self.loader.load_target(live, &target).await;
         let Some(place) = live.place(intent.app, intent.environment) else { return Ok(None) };
-        let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
+        let settings =
+            self.environments.settings.settings_to_be(intent.app, intent.environment, intent.settings).await?;
         let withdrawn = live.withdrawn(intent.app);
         let pointer = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let pins = self.pins(intent, pointer.as_ref().map(|(_, pointer)| pointer)).await?;

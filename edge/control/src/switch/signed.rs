@@ -17,7 +17,7 @@ impl Switcher {
     pub(super) async fn check_signed(&self, intent: &Intent<'_>) -> Result<(), Error> {
         let live = self.ledger.live_version_id(intent.app, intent.environment).await?;
         let (place, is_live) = ((intent.app, intent.environment), live == Some(intent.version));
-        self.environments.signed(place, &intent.version, is_live).await?;
+        self.environments.signing.signed(place, &intent.version, is_live).await?;
         Ok(())
     }
 
@@ -33,7 +33,7 @@ impl Switcher {
     ) -> Result<(), Error> {
         let place = (intent.app, intent.environment);
         let is_live = deploy.previous == Some(intent.version);
-        let signed = self.environments.signed(place, &intent.version, is_live).await?;
+        let signed = self.environments.signing.signed(place, &intent.version, is_live).await?;
         commit.checks.extend(signed.checks);
         let (kind, at_ms) = (deploy.kind, deploy.at_ms);
         let moves = Moves { actor: intent.actor, kind, at_ms, deploy: intent.deploy, signed_by: signed.by };

@@ -68,7 +68,8 @@ impl Switcher {
         let withdrawn = self.ledger.live.withdrawn(intent.app);
         let place = self.ledger.live.place(intent.app, intent.environment);
         // As the switch will choose them, also where nothing is live yet.
-        let settings = self.environments.settings_to_be(intent.app, intent.environment, intent.settings).await?;
+        let settings =
+            self.environments.settings.settings_to_be(intent.app, intent.environment, intent.settings).await?;
         let current = Arc::new(Current::new(Arc::clone(version), clock::now_ms(), withdrawn, settings));
         let body_bytes_max = usize::try_from(self.ledger.limits().smoke_body_bytes_max).unwrap_or(usize::MAX);
         let questions: Vec<SmokeQuestion> = version

@@ -129,7 +129,7 @@ impl Switcher {
         }
         let held = settings::held(&*self.ledger.catalog, app, environment).await?;
         let difference = match was {
-            Some(was) => self.environments.settings_difference(app, environment, was, &held).await?,
+            Some(was) => self.environments.settings.settings_difference(app, environment, was, &held).await?,
             None => None,
         };
         // One that was live before is live again with all that it was: whatever its names stood for, they stand for
@@ -350,7 +350,7 @@ impl Switcher {
             version,
             previous: moved.previous,
             switched: moved.switched,
-            urls: self.environments.urls(app, environment, &version),
+            urls: self.environments.places.urls(app, environment, &version),
             deploy: moved.deploy,
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
             steps: steps.list().to_vec(),
@@ -387,7 +387,7 @@ impl Switcher {
                 halves: None,
                 with: None,
             };
-            let _making = self.environments.make_history(app, environment).await?;
+            let _making = self.environments.places.make_history(app, environment).await?;
             self.ledger.append_history(app, deploy).await
         };
         // It was refused with its reason either way.
@@ -402,7 +402,7 @@ impl Switcher {
         if moved.locked.is_some() {
             return None;
         }
-        self.environments.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
+        self.environments.pauses.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
     }
 
     /// Where the bundle of a stored version came from.

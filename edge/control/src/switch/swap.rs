@@ -13,8 +13,9 @@ use super::steps::Steps;
 use super::switcher::Switcher;
 use super::watch::Watching;
 use crate::cluster::Prepared;
-use crate::environments::{Claims, Gate, check_may_be_live, locked_by};
+use crate::hostnames::Claims;
 use crate::ledger::{Attempts, Error, other_than};
+use crate::places::{Gate, check_may_be_live, locked_by};
 use crate::runner::{Held, Wanted};
 use devanture_base::clock;
 use devanture_base::telemetry;
@@ -57,7 +58,7 @@ impl Switcher {
     pub(crate) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
         let is_rollback = intent.movement.is_rollback();
         let place = (intent.app, intent.environment);
-        self.environments.claims(intent.actor, place, intent.version, is_rollback).await
+        self.environments.hostnames.claims(intent.actor, place, intent.version, is_rollback).await
     }
 
     /// Loads the version, then swaps the pointer; this node serves it `first` for a while, where that is wanted. What
@@ -139,20 +140,23 @@ impl Switcher {
         self.held_back(intent, &mut Steps::new(None)).await?;
         let _lease = self.ledger.leases.version(intent.version).await;
         self.check_stored(intent).await?;
-        if self.environments.managed_in((intent.app, intent.environment), intent.version).await?.is_some() {
-            self.environments.check_backend(intent.app, &intent.version).await?;
+        if self.environments.instances.managed_in((intent.app, intent.environment), intent.version).await?.is_some() {
+            self.environments.instances.check_backend(intent.app, &intent.version).await?;
         }
         let claims = self.claims(intent).await?;
         let (live, is_same) = self.replaced(intent).await?;
         let previous = live.filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
         if !is_same {
             let place = (intent.app, intent.environment);
-            drop(self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?);
+            drop(self.environments.places.make_environment(intent.app, intent.environment, previous.is_some()).await?);
             let mut never_made = Commit::default();
             if let Some(revision) = intent.settings {
-                self.environments.hold_settings(intent.app, intent.environment, revision, &mut never_made).await?;
+                self.environments
+                    .settings
+                    .hold_settings(intent.app, intent.environment, revision, &mut never_made)
+                    .await?;
             }
-            self.environments.claim_hostnames(intent.actor, place, &claims, &mut never_made).await?;
+            self.environments.hostnames.claim_hostnames(intent.actor, place, &claims, &mut never_made).await?;
         }
         Ok(Foreseen { previous, switches: !is_same })
     }
@@ -202,7 +206,7 @@ impl Switcher {
         }
         check_canary(intent, live.as_ref().map(|(_, pointer)| pointer))?;
         let Gate::Shut(lock) =
-            self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
+            self.environments.places.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
         else {
             return Ok(None);
         };
@@ -289,22 +293,26 @@ impl Switcher {
             }
             let before_pointer = live.as_ref().map(|(_, pointer)| pointer.clone()).filter(LivePointer::is_known);
             let previous = before_pointer.as_ref().map(|pointer| pointer.version);
-            let gate =
-                match self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await? {
-                    Gate::Open(check) => check,
-                    // It was locked since the push looked.
-                    Gate::Shut(lock) => {
-                        let detail = locked_by(&lock, intent.environment);
-                        let deploy = Some(intent.deploy.to_owned());
-                        return Ok((Moved { previous, deploy, locked: Some(lock), ..Moved::default() }, detail));
-                    }
-                };
+            let gate = match self
+                .environments
+                .places
+                .gate(intent.actor, (intent.app, intent.environment), intent.passage())
+                .await?
+            {
+                Gate::Open(check) => check,
+                // It was locked since the push looked.
+                Gate::Shut(lock) => {
+                    let detail = locked_by(&lock, intent.environment);
+                    let deploy = Some(intent.deploy.to_owned());
+                    return Ok((Moved { previous, deploy, locked: Some(lock), ..Moved::default() }, detail));
+                }
+            };
             let detail = moves(intent, previous);
             let mut steps = before.clone();
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             steps.push(Step { name: "switch".to_owned(), state: StepState::Done, detail: detail.clone(), ms });
             let _making =
-                self.environments.make_environment(intent.app, intent.environment, previous.is_some()).await?;
+                self.environments.places.make_environment(intent.app, intent.environment, previous.is_some()).await?;
             let (mut commit, hostnames) = match intent.begun_canary() {
                 Some(canary) => (self.compose_canary(intent, canary, live, steps).await?, Vec::new()),
                 None => self.compose(intent, claims, &key, live, steps).await?,
@@ -351,11 +359,12 @@ impl Switcher {
         // Of a locked environment the hostnames stay as well.
         if intent.movement.is_push()
             && let Gate::Open(check) =
-                self.environments.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
+                self.environments.places.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
         {
             commit.checks.push(check);
             hostnames = self
                 .environments
+                .hostnames
                 .claim_hostnames(intent.actor, (intent.app, intent.environment), claims, &mut commit)
                 .await?;
         }
@@ -423,12 +432,14 @@ impl Switcher {
         let mut commit = Commit::default();
         let settings = match (intent.settings, &live) {
             (Some(revision), _) => {
-                self.environments.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
+                self.environments.settings.hold_settings(intent.app, intent.environment, revision, &mut commit).await?;
                 revision
             }
             (None, Some((_, pointer))) => pointer.settings,
             // What was set before anything was live; a promotion brings no other environment's.
-            (None, None) => self.environments.newest_settings(intent.app, intent.environment, &mut commit).await?,
+            (None, None) => {
+                self.environments.settings.newest_settings(intent.app, intent.environment, &mut commit).await?
+            }
         };
         let mut pointer = LivePointer {
             version: intent.version,
@@ -471,7 +482,7 @@ impl Switcher {
         self.hold_signed(intent, (&pointer, &deploy), &mut commit).await?;
         // After the check of the signers: those that are set from here on are not those of the check.
         pointer.pins = self.pins(intent, live.as_ref().map(|(_, pointer)| pointer)).await?;
-        let hostnames = self.environments.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
+        let hostnames = self.environments.hostnames.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&self.ledger.entry_of(deploy, position))?));
         commit.changes.push(Change::Put(key.to_owned(), records::write(&pointer)?));
         Ok((commit, hostnames))

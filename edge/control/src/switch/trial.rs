@@ -26,7 +26,7 @@ impl Switcher {
         let span = Duration::from_millis(self.ledger.limits().instance_trial_ms);
         if intent.movement.is_rollback()
             || !moved.switched
-            || self.environments.runner_if_any().is_none()
+            || self.environments.instances.runner_if_any().is_none()
             || span.is_zero()
         {
             return;
@@ -44,15 +44,15 @@ impl Switcher {
     async fn try_instances(&self, switched: &Switched, replaced: &LivePointer, span: Duration) -> Result<(), Error> {
         let until = Instant::now() + span;
         let (app, environment) = (&switched.app, &switched.environment);
-        let Some(managed) = self.environments.managed_in((app, environment), switched.version).await? else {
+        let Some(managed) = self.environments.instances.managed_in((app, environment), switched.version).await? else {
             return Ok(());
         };
-        let before = self.environments.managed_in((app, environment), replaced.version).await?;
+        let before = self.environments.instances.managed_in((app, environment), replaced.version).await?;
         if before.is_some_and(|before| before.digest == managed.digest) {
             // The instances are those from before the switch: going back would change nothing.
             return Ok(());
         }
-        let failure = self.environments.failure((app, environment), switched.version, managed.digest);
+        let failure = self.environments.instances.failure((app, environment), switched.version, managed.digest);
         let mut failure = std::pin::pin!(failure);
         let why = loop {
             if Instant::now() >= until || self.tasks.is_closed() {

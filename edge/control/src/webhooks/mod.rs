@@ -33,8 +33,9 @@ use self::client::Client;
 use self::kept_reach::KeptReaches;
 use self::queue::Queue;
 use crate::cluster::Nodes;
-use crate::environments::{Environments, KeyFile};
+use crate::environments::Environments;
 use crate::ledger::{Duty, Error, Ledger};
+use crate::settings::KeyFile;
 use devanture_base::clock;
 use devanture_base::fair::{RateLimit, Shares};
 use devanture_base::telemetry;
@@ -87,9 +88,9 @@ impl Webhooks {
     pub(crate) fn new(ledger: Arc<Ledger>, environments: &Environments, policy: Policy, nodes: Option<Nodes>) -> Self {
         let limits = ledger.limits();
         Self {
-            keys: Arc::clone(environments.keys()),
+            keys: Arc::clone(&environments.settings.keys),
             nodes,
-            client: Client::new(environments.dns_servers(), policy),
+            client: Client::new(environments.hostnames.dns_servers(), policy),
             is_closed: watch::Sender::new(false),
             attempts: TaskTracker::new(),
             messages: per_minute(limits.webhook_messages_per_minute_per_app_max),

@@ -8,9 +8,9 @@ use devanture_config::edge_toml::EdgeFile;
 use crate::server::local::LocalError;
 use crate::server::stores::data_dir;
 use devanture_base::durable;
-use devanture_control::environments::KeyFile;
 use devanture_control::ledger::Error;
 use devanture_control::safekeeping::not_read;
+use devanture_control::settings::KeyFile;
 
 /// The folder of certificates in a data folder.
 const TLS: &str = "tls";

@@ -19,9 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::error::StartError;
 use super::local::LocalError;
-use devanture_control::environments::{KeyFile, LostSecrets, lost_secrets};
 use devanture_control::ledger::{Error, begin_copy, finish_copy};
 use devanture_control::safekeeping::{self, Copied, Transfer};
+use devanture_control::settings::{KeyFile, LostSecrets, lost_secrets};
 use devanture_store::catalog::Catalog;
 use source::{PAUSE_LONGER, PAUSE_OVER, Pause, Source};
 use target::Target;

@@ -231,7 +231,7 @@ impl Giver {
                 tracing::error!(%error, "the catalog could not be taken back: what is live is served, and nothing can be changed; start the edge again");
             }
             self.publisher.ledger().refuse_changes(false);
-            self.publisher.environments().resume_schedules();
+            self.publisher.environments().schedules.resume_schedules();
             self.publisher.webhooks().resume();
         }
     }
@@ -463,7 +463,7 @@ impl Giver {
         };
         let pushes_and_schedules = async {
             self.publisher.settle(self.settle_time_max).await;
-            self.publisher.environments().end_schedules(self.settle_time_max).await;
+            self.publisher.environments().schedules.end_schedules(self.settle_time_max).await;
             self.publisher.webhooks().end().await;
         };
         tokio::join!(pushes_and_schedules, runs);

@@ -12,8 +12,8 @@ use super::*;
 use crate::acme::held::pem_of;
 use crate::acme::lookup::Lookup;
 use crate::acme::schedule::{Ended, Rules, Wanted};
-use crate::environments::KeyFile;
 use crate::ledger::{AcmeRecords, Member, Members, WritePause, pause_changes, resume_changes};
+use crate::settings::KeyFile;
 use devanture_serve::tls::provider;
 use devanture_store::catalog::{self, Catalog, Change, Commit, Record};
 

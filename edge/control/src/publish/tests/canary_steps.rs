@@ -169,7 +169,7 @@ async fn finished_below_a_wildcard(unconfirmed: Option<bool>) -> (bool, bool) {
     let other = name(1);
     due.world.push(&other, &[3].into()).await.unwrap();
     let (environments, request) = (&due.world.publisher.environments, HostnameRequest::default());
-    environments.set_hostname(&Actor::local(), &other, &due.prod, &wildcard, &request, false).await.unwrap();
+    environments.hostnames.set_hostname(&Actor::local(), &other, &due.prod, &wildcard, &request, false).await.unwrap();
     due.put(confirmations_key(&other), &json!({ "confirm": ["promote"] })).await;
     due.switcher().look_at_canaries(&mut Windows::default()).await;
     due.switcher().tasks.close();

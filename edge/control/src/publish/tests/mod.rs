@@ -145,8 +145,8 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
         changes.push(Change::Put(key, records::write(&record).unwrap()));
     }
     catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
-    assert_eq!(publisher.environments.sweep_aliases().await.unwrap(), 1);
-    assert_eq!(publisher.environments.sweep_aliases().await.unwrap(), 0);
+    assert_eq!(publisher.environments.aliases.sweep_aliases().await.unwrap(), 1);
+    assert_eq!(publisher.environments.aliases.sweep_aliases().await.unwrap(), 0);
     let left = catalog.list(&records::alias_prefix(&app), None, false, 9).await.unwrap();
     let left: Vec<&str> = left.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(left, ["alias/shop/goes-on", "alias/shop/lasts"]);
@@ -272,18 +272,25 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
                 "lock",
                 publisher
                     .environments
+                    .places
                     .lock(&actor, &app, &prod, LockRequest::default(), &condition, false)
                     .await
                     .map(drop),
             ),
             (
                 "pause",
-                publisher.environments.pause(&actor, &app, &prod, PauseRequest::default(), false).await.map(drop),
+                publisher
+                    .environments
+                    .pauses
+                    .pause(&actor, &app, &prod, PauseRequest::default(), false)
+                    .await
+                    .map(drop),
             ),
             (
                 "settings",
                 publisher
                     .environments
+                    .settings
                     .change_settings(&actor, (&app, &prod), &settings, (None, false), std::future::ready(Ok(())))
                     .await
                     .map(drop),
@@ -292,7 +299,7 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
         if is_app {
             results.push((
                 "alias",
-                publisher.environments.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop),
+                publisher.environments.aliases.set_alias(&actor, &app, &alias, &wanted, &condition).await.map(drop),
             ));
             results.push(("withdraw", publisher.retention.withdraw(&actor, &app, &withdrawal, false).await.map(drop)));
         }

@@ -120,7 +120,7 @@ async fn hostnames_beyond_the_limits_of_the_app_and_of_the_environment_are_refus
         let (app, prod, request) = (name(0), PlaceName::prod(), HostnameRequest::default());
         let given = "a.example.org".parse().unwrap();
         let environments = &world.publisher.environments;
-        environments.set_hostname(&Actor::local(), &app, &prod, &given, &request, false).await.unwrap();
+        environments.hostnames.set_hostname(&Actor::local(), &app, &prod, &given, &request, false).await.unwrap();
         let listing = |hosts: &[&str]| with(&format!("[env.prod]\nhostnames = {hosts:?}\n"));
         // What the environment has already takes no room.
         let two = listing(&["a.example.org", "b.example.org"]);

@@ -118,7 +118,7 @@ impl Retention {
         environment: Option<&PlaceName>,
         until: Instant,
     ) -> Result<(), Error> {
-        if let Some(runner) = self.environments.runner_if_any()
+        if let Some(runner) = self.environments.instances.runner_if_any()
             && !self.has_previews(app, environment).await?
         {
             runner.wait_until_ended(app, environment, until).await;
@@ -219,11 +219,11 @@ impl Retention {
     /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where
     /// that could not be done yet.
     async fn end_backend(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
-        let Some(runner) = self.environments.runner_if_any() else { return Ok(true) };
+        let Some(runner) = self.environments.instances.runner_if_any() else { return Ok(true) };
         match runner.forget(app, environment).await {
             Ok(clean) => {
                 for place in clean {
-                    self.environments.free_uid(app, &place).await?;
+                    self.environments.instances.free_uid(app, &place).await?;
                 }
                 Ok(true)
             }

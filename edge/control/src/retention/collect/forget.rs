@@ -24,7 +24,7 @@ impl Retention {
         let mut apps = Scan::new(&*self.ledger.catalog, records::APPS_PREFIX);
         while let Some((key, _)) = apps.next().await? {
             let Some(app) = app_of(&key) else { continue };
-            for environment in self.environments.names_of(&app, usize::MAX).await? {
+            for environment in self.environments.places.names_of(&app, usize::MAX).await? {
                 let Ok(environment) = environment.parse() else { continue };
                 self.ledger.forget_history(&app, &environment).await?;
             }

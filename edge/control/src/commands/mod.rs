@@ -1,0 +1,340 @@
+//! Commands that run once in an environment: who may, in which version, and what the history and the audit log have of
+//! them.
+
+use std::sync::Arc;
+
+use devanture_config::api::{
+    DeployKind, RUN_COMMAND_BYTES_MAX, RUN_WORDS_MAX, RunEnd, RunExit, RunPrediction, RunRequest, TERM_CHARACTERS_MAX,
+};
+use devanture_config::problem::{Code, Problem};
+use devanture_config::text::counted;
+use devanture_config::{AppName, PlaceName};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
+
+use crate::aliases::Aliases;
+use crate::instances::{Instances, no_backend};
+use crate::ledger::{Action, Actor, AuditEvent, Error, Ledger, nothing_live, update};
+use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
+use devanture_base::clock;
+use devanture_base::fair::{Share, Shares};
+use devanture_store::catalog::{Change, Check, Commit};
+use devanture_store::records::{self, LivePointer, gone};
+
+/// Environments that a refusal names.
+const NAMES_MAX: usize = 10;
+
+/// A command of somebody who may run it.
+struct RunToBegin {
+    wanted: Wanted,
+    request: RunRequest,
+    record: RunRecord,
+    _share: Share,
+}
+
+/// What the history and the audit log have of a command.
+struct RunRecord {
+    actor: Actor,
+    app: AppName,
+    environment: PlaceName,
+    /// What is live as it begins.
+    live: LivePointer,
+    /// The program, and the number of its arguments.
+    summary: String,
+}
+
+/// Commands that run once.
+pub struct Commands {
+    ledger: Arc<Ledger>,
+    instances: Arc<Instances>,
+    aliases: Arc<Aliases>,
+    /// Permits of the commands under way.
+    runs: Arc<Shares>,
+}
+
+impl Commands {
+    pub(crate) fn new(ledger: Arc<Ledger>, instances: Arc<Instances>, aliases: Arc<Aliases>) -> Self {
+        let runs = Shares::new(ledger.limits().runs_max);
+        Self { ledger, instances, aliases, runs }
+    }
+}
+
+impl Commands {
+    /// Predicts [`Self::run`]; runs nothing.
+    ///
+    /// # Errors
+    /// As [`Self::run`], as far as nothing has to be started for it.
+    pub(crate) async fn predict_run(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: RunRequest,
+    ) -> Result<RunPrediction, Error> {
+        let (wanted, _) = self.wanted_run(actor, (app, environment), &request).await?;
+        let time = self.instances.runner()?.once_time(request.timeout_ms);
+        Ok(RunPrediction {
+            dry_run: true,
+            app: app.clone(),
+            environment: environment.clone(),
+            version: wanted.version,
+            command: request.command,
+            timeout_ms: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Starts a command in the folder of the live version, with the settings that are live there, and carries it to its
+    /// end, also after the caller was dropped. It is ended by `ended_by`, and where its environment is deleted. Returns
+    /// when it has begun.
+    ///
+    /// # Errors
+    /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many
+    /// as it may, or the machine has no terminal left; `persist_full`; `instance_failed` where it cannot be set up; the
+    /// problem of `ended_by` where that comes first.
+    pub(crate) async fn run(
+        self: &Arc<Self>,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: RunRequest,
+        (from, to): (FrameSource, FrameSender),
+        ended_by: EndedBy,
+    ) -> Result<(), Error> {
+        // Before what is live is looked at: no deletion is missed.
+        let deleted = self.deleted(app.clone(), environment.clone());
+        let mut ended_by: EndedBy = Box::pin(async move {
+            tokio::select! {
+                problem = ended_by => problem,
+                problem = deleted => problem,
+            }
+        });
+        let (wanted, live) = self.wanted_run(actor, (app, environment), &request).await?;
+        let share = self.runs.take_in(app, environment.as_str()).ok_or_else(|| {
+            let max = self.ledger.limits().runs_max;
+            let detail = format!(
+                "{app} runs as many commands in {environment} as it may: half of the {max} of this node that are free."
+            );
+            Problem::new(Code::Busy, detail).hint("wait for one of them; `runs_max` in edge.toml is the limit")
+        })?;
+        let run = RunToBegin {
+            wanted,
+            record: RunRecord {
+                actor: actor.clone(),
+                app: app.clone(),
+                environment: environment.clone(),
+                live,
+                summary: summary(&request),
+            },
+            request,
+            _share: share,
+        };
+        let (begun, has_begun) = oneshot::channel();
+        let commands = Arc::clone(self);
+        // Whatever becomes of the caller: what is recorded as begun is recorded as ended.
+        self.instances.runner()?.spawn_once(async move {
+            let answer = match commands.begin_run(&run, &mut ended_by).await {
+                Ok(once) => {
+                    begun.send(Ok(())).ok();
+                    return commands.carry_run(once, run, (from, to), ended_by).await;
+                }
+                Err(error) => Err(error),
+            };
+            begun.send(answer).ok();
+        });
+        has_begun.await.unwrap_or_else(|_gone| Err(crate::runner::Error::Ended.into()))
+    }
+
+    /// Records that a command begins, and starts it, unless `ended_by` comes first.
+    async fn begin_run(&self, run: &RunToBegin, ended_by: &mut EndedBy) -> Result<Once, Error> {
+        let RunToBegin { wanted, request, record, .. } = run;
+        let RunRecord { actor, app, environment, summary, .. } = record;
+        // Before it runs: what cannot be recorded is not done.
+        let event = AuditEvent::of(Action::Run).place(app, environment).what(summary);
+        self.ledger.record(actor, event).await?;
+        let begun = async {
+            let begun = self.instances.runner()?.begin_once(wanted.clone(), request, ended_by).await?;
+            begun.map_err(Error::from)
+        };
+        match begun.await {
+            Ok(once) => Ok(once),
+            Err(error) => {
+                self.note_end(record, &format!("not started, {}", error.0.code.as_str())).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries a command to its end, and records that.
+    async fn carry_run(&self, once: Once, run: RunToBegin, (from, to): (FrameSource, FrameSender), ended_by: EndedBy) {
+        let RunToBegin { record, _share, .. } = run;
+        let (end, _until_recorded) = once.serve(from, to, ended_by).await;
+        self.note_end(&record, &end_text(&end)).await;
+    }
+
+    /// What is to run, for somebody who may, and what is live.
+    async fn wanted_run(
+        &self,
+        actor: &Actor,
+        (app, environment): (&AppName, &PlaceName),
+        request: &RunRequest,
+    ) -> Result<(Wanted, LivePointer), Error> {
+        check(request)?;
+        self.ledger.must_exist(app).await?;
+        self.instances.runner()?;
+        // A command is code: where all backends share a user, it is for those who may push some.
+        self.instances.check_settings_actor(actor)?;
+        let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
+        let Some(live) = pointer.filter(LivePointer::is_known) else {
+            return Err(self.nothing_to_run_in(actor, app, environment).await?);
+        };
+        let Some(managed) = self.instances.managed_in((app, environment), live.version).await? else {
+            return Err(no_backend(app, environment));
+        };
+        Ok((self.instances.wanted((app, environment), live.version, managed, live.settings).await?, live))
+    }
+
+    /// The refusal of a command where nothing is live, with the environments that have something.
+    async fn nothing_to_run_in(&self, actor: &Actor, app: &AppName, environment: &PlaceName) -> Result<Error, Error> {
+        let problem = nothing_live(app, environment);
+        let (places, _has_more) = self.aliases.all_places(actor, app).await?;
+        let mut names = places.iter().filter(|place| !place.alias).map(|place| place.name.as_str()).peekable();
+        if names.peek().is_none() {
+            return Ok(problem.into());
+        }
+        let named: Vec<&str> = names.by_ref().take(NAMES_MAX).collect();
+        let more = if names.peek().is_some() { ", …" } else { "" };
+        Ok(problem.hint(format!("`--env` names an environment with a live version: {}{more}", named.join(", "))).into())
+    }
+
+    /// Records how a command ended, in the history and in the audit log.
+    async fn note_end(&self, run: &RunRecord, how: &str) {
+        let RunRecord { actor, app, environment, summary, .. } = run;
+        let what = format!("{summary}: {how}");
+        let Err(Error(problem)) = self.record_end(run, &what).await else { return };
+        tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the history");
+        // The audit log outlives the environment, which may be the reason that the command ended.
+        let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
+        if let Err(Error(problem)) = self.ledger.record(actor, event).await {
+            tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the audit log");
+        }
+    }
+
+    /// # Errors
+    /// `deleted` where the app or the environment was deleted; those of the catalog.
+    async fn record_end(&self, run: &RunRecord, what: &str) -> Result<(), Error> {
+        let RunRecord { actor, app, environment, live, .. } = run;
+        let place = (app, environment);
+        update(&records::history_prefix(app, environment), || async {
+            self.ledger.check_there(app, Some(environment)).await?;
+            let (at_ms, message) = (clock::now_ms(), Some(what.to_owned()));
+            let (key, entry) = self.ledger.note(actor, place, DeployKind::Run, live, at_ms, message).await?;
+            let deleted = [gone::deleted_app_key(app), gone::deleted_environment_key(app, environment)];
+            let absent = deleted.into_iter().chain([key.clone()]);
+            let commit = Commit {
+                checks: absent.map(Check::Absent).collect(),
+                changes: vec![Change::Put(key, records::write(&entry)?)],
+            };
+            let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
+            Ok(self.ledger.commit(actor, event, commit).await?.then_some(()))
+        })
+        .await
+    }
+
+    /// Waits until an environment is deleted.
+    fn deleted(&self, app: AppName, environment: PlaceName) -> impl Future<Output = Problem> + Send + 'static {
+        let mut commits = self.ledger.catalog.watch();
+        let keys = [gone::deleted_app_key(&app), gone::deleted_environment_key(&app, &environment)];
+        let catalog = Arc::clone(&self.ledger.catalog);
+        async move {
+            loop {
+                let is_deleted = match commits.recv().await {
+                    Ok(commit) => {
+                        let puts = |change: &Change| matches!(change, Change::Put(key, _) if keys.contains(key));
+                        commit.changes.iter().any(puts)
+                    }
+                    Err(RecvError::Lagged(_)) => {
+                        let [app, environment] = [catalog.get(&keys[0]).await, catalog.get(&keys[1]).await];
+                        matches!(app, Ok(Some(_))) || matches!(environment, Ok(Some(_)))
+                    }
+                    Err(RecvError::Closed) => std::future::pending().await,
+                };
+                if is_deleted {
+                    let detail = format!("{environment} of {app} was deleted, and the command was ended.");
+                    return Problem::new(Code::RunEnded, detail);
+                }
+            }
+        }
+    }
+}
+
+/// What the audit log says of a command. Its arguments are left out: they hold passwords and the like.
+fn summary(request: &RunRequest) -> String {
+    let program: String = request.command.first().map(String::as_str).unwrap_or_default().chars().take(100).collect();
+    match request.command.len().saturating_sub(1) {
+        0 => program,
+        count => format!("{program} with {}", counted(count as u64, "argument")),
+    }
+}
+
+fn end_text(end: &RunEnd) -> String {
+    let how = match &end.exit {
+        RunExit::Code(code) => format!("code {code}"),
+        RunExit::Signal(signal) => format!("signal {signal}"),
+        RunExit::Missing(_) => "no such program".to_owned(),
+        RunExit::NotExecutable(_) => "may not be run".to_owned(),
+        RunExit::Problem(problem) => problem.detail.clone(),
+    };
+    format!("{how}, after {} ms", end.ms)
+}
+
+/// # Errors
+/// `bad_request` for what no process can be started with.
+fn check(request: &RunRequest) -> Result<(), Error> {
+    let refuse = |detail: String| Err(Problem::new(Code::BadRequest, detail).into());
+    let (words, bytes) = (request.command.len(), request.command.iter().map(String::len).sum::<usize>());
+    if request.command.first().is_none_or(String::is_empty) {
+        return refuse("The command is empty.".to_owned());
+    }
+    if words > RUN_WORDS_MAX || bytes > RUN_COMMAND_BYTES_MAX {
+        return refuse(format!(
+            "The command has {words} words of {bytes} bytes; {RUN_WORDS_MAX} of {RUN_COMMAND_BYTES_MAX} are allowed."
+        ));
+    }
+    if request.command.iter().any(|word| word.contains('\0')) {
+        return refuse("The command holds a NUL character.".to_owned());
+    }
+    let is_term = |term: &String| term.len() <= TERM_CHARACTERS_MAX && term.bytes().all(|byte| byte.is_ascii_graphic());
+    if !request.term.as_ref().is_none_or(is_term) {
+        return refuse("`term` is the name of a terminal, such as xterm-256color.".to_owned());
+    }
+    if request.timeout_ms == Some(0) {
+        return refuse("`timeout_ms` is a number of milliseconds from 1 on.".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(words: &[&str]) -> RunRequest {
+        let command = words.iter().map(ToString::to_string).collect();
+        RunRequest { command, terminal: None, term: None, timeout_ms: None }
+    }
+
+    #[test]
+    fn the_audit_log_names_the_program_and_no_argument() {
+        assert_eq!(summary(&request(&["./manage"])), "./manage");
+        assert_eq!(summary(&request(&["mysql", "-psecret"])), "mysql with 1 argument");
+        assert!(summary(&request(&["x".repeat(999).as_str()])).len() <= 100);
+    }
+
+    #[test]
+    fn what_no_process_can_be_started_with_is_refused() {
+        assert!(check(&request(&["sh", "-c", ""])).is_ok());
+        for words in [&[][..], &[""], &["a\0b"], &["x".repeat(RUN_COMMAND_BYTES_MAX + 1).as_str()]] {
+            assert!(check(&request(words)).is_err());
+        }
+        assert!(check(&request(&["x"; RUN_WORDS_MAX + 1])).is_err());
+        let term = |term: &str| check(&RunRequest { term: Some(term.to_owned()), ..request(&["sh"]) });
+        assert!(term("xterm-256color").is_ok() && term("a b").is_err() && term(&"x".repeat(65)).is_err());
+    }
+}

@@ -1,0 +1,70 @@
+//! Settings and secrets as variables of instances.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use devanture_config::{AppName, PlaceName};
+use parking_lot::Mutex;
+
+use super::KeyFile;
+use crate::ledger::Error;
+use crate::runner::Variables;
+use devanture_store::catalog::Catalog;
+
+/// The settings of a revision that is about to be, by place and revision.
+type Coming = Mutex<HashMap<(AppName, PlaceName, u64), BTreeMap<String, String>>>;
+
+/// Gives instances the settings and secrets of their environment.
+pub struct SettingsOf {
+    catalog: Arc<dyn Catalog>,
+    keys: Arc<KeyFile>,
+    coming: Coming,
+}
+
+/// Settings that hold while the instances of their new revision are prepared.
+pub(crate) struct ComingSettings<'s> {
+    of: &'s SettingsOf,
+    key: (AppName, PlaceName, u64),
+}
+
+impl Drop for ComingSettings<'_> {
+    fn drop(&mut self) {
+        self.of.coming.lock().remove(&self.key);
+    }
+}
+
+impl SettingsOf {
+    /// Reads the records of `catalog`, and opens secrets with the keys of that file.
+    #[must_use]
+    pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyFile>) -> Self {
+        Self { catalog, keys, coming: Mutex::default() }
+    }
+
+    /// Has a revision that is not stored yet be these settings for as long as what is given lives.
+    pub(crate) fn coming(
+        &self,
+        (app, environment): (&AppName, &PlaceName),
+        revision: u64,
+        values: BTreeMap<String, String>,
+    ) -> ComingSettings<'_> {
+        let key = (app.clone(), environment.clone(), revision);
+        self.coming.lock().insert(key.clone(), values);
+        ComingSettings { of: self, key }
+    }
+}
+
+#[async_trait]
+impl Variables for SettingsOf {
+    async fn of(&self, app: &AppName, place: &str, revision: u64) -> Result<BTreeMap<String, String>, String> {
+        let place: PlaceName = place.parse().map_err(|error| format!("{error}"))?;
+        let key = (app.clone(), place, revision);
+        let coming = self.coming.lock().get(&key).cloned();
+        if let Some(coming) = coming {
+            return Ok(coming);
+        }
+        let opened = super::open(&*self.catalog, &self.keys, app, &key.1, revision).await;
+        let opened = opened.map_err(|Error(problem)| problem.detail)?;
+        Ok(opened.into_iter().map(|(name, value)| (name.to_string(), value.expose().to_owned())).collect())
+    }
+}
