@@ -389,12 +389,8 @@ fn the_site_has_no_io_no_clock_and_no_async() {
 #[test]
 fn law_6_only_the_durable_helper_changes_files() {
     // Files of the kernel, a tmpfs that one instance alone sees, and fixtures that tests alone write.
-    const NO_FILES: [&str; 4] = [
-        "records/golden/mod.rs",
-        "spawner/cgroup/mod.rs",
-        "spawner/kernel_files.rs",
-        "spawner/private_folders.rs",
-    ];
+    const NO_FILES: [&str; 4] =
+        ["records/golden/mod.rs", "spawner/cgroup/mod.rs", "spawner/kernel_files.rs", "spawner/private_folders.rs"];
     let mut sources = sources();
     sources.retain(|source| !NO_FILES.contains(&source.path.as_str()));
     let (durable, others): (Vec<&Source>, Vec<&Source>) =

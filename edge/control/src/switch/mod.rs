@@ -8,7 +8,6 @@
 mod announcements;
 mod backend;
 mod canary;
-mod canary_steps;
 mod checks;
 mod deploys;
 mod fingerprints;
@@ -31,9 +30,9 @@ mod watch;
 mod watcher;
 
 pub(crate) use announcements::with_source;
-pub(crate) use canary::check_no_canary;
 #[cfg(test)]
-pub(crate) use canary_steps::Windows;
+pub(crate) use canary::Windows;
+pub(crate) use canary::check_no_canary;
 pub use checks::check_if_live;
 pub(crate) use checks::{check_reason, check_typed};
 pub(crate) use deploys::{Deploys, Origin, Watched, begun_of, started_ms};

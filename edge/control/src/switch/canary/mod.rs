@@ -1,6 +1,8 @@
 //! Canaries: a share of the visitors gets a version before it is live for all. A canary is a part of the live pointer,
 //! so that each of its steps is one compare-and-swap. What runs beside it is in `live`, what it does by itself in
-//! `canary_steps.rs`.
+//! `steps.rs`.
+
+mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +16,20 @@ use devanture_config::site_toml::Kind;
 use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
-use super::checks::{check_if_live, check_reason};
-use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
-use super::steps::Steps;
-use super::switcher::Switcher;
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
 use crate::places::{Gate, Passage};
+use crate::switch::checks::{check_if_live, check_reason};
+use crate::switch::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
+use crate::switch::steps::Steps;
+use crate::switch::switcher::Switcher;
 use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::{
     self, BegunWith, CanaryRecord, HistoryEntry, LivePointer, PinsRecord, StoredDeploy, StoredOutcome, StoredPlan,
 };
+
+#[cfg(test)]
+pub(crate) use steps::Windows;
 
 /// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.
 pub(super) const SECOND_MS: u64 = 1_000;

@@ -14,10 +14,10 @@ use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::rise::{BadAnswers, rise};
-use super::stored::Switching;
-use super::switcher::Switcher;
 use crate::ledger::{Actor, Error};
+use crate::switch::rise::{BadAnswers, rise};
+use crate::switch::stored::Switching;
+use crate::switch::switcher::Switcher;
 use devanture_base::clock;
 use devanture_base::telemetry::{self, Answers, LogWanted};
 use devanture_serve::live::Current;
