@@ -1,8 +1,7 @@
-//! Everything that environments have apart from their versions: the features, put together, and the status that shows
-//! them all.
+//! Everything of environments apart from versions: the features, wired together, and a status across all features.
 //!
-//! Each feature is a room of its own; each change is one commit of [`Ledger`], and requests see the change when the call
-//! returns.
+//! Each feature is a module of `control`; each change is a single commit of [`Ledger`], and requests see the change
+//! once the call returns.
 
 mod status;
 #[cfg(test)]
@@ -33,11 +32,11 @@ use devanture_serve::proxy::Registry;
 use devanture_serve::proxy::address::{Policy, UpstreamCheck};
 use devanture_store::blobs::Blobs;
 
-/// Everything that the environments of all apps have apart from their versions.
+/// Features of the environments of all apps, apart from versions.
 pub struct Environments {
     ledger: Arc<Ledger>,
     blobs: Arc<dyn Blobs>,
-    /// Which apps and environments there are.
+    /// Apps and environments.
     pub places: Arc<Places>,
     /// Signers and signatures.
     pub signing: Arc<Signing>,
@@ -63,30 +62,30 @@ pub struct Environments {
     pub schedules: Arc<Scheduler>,
 }
 
-/// What [`Environments`] is made of.
+/// Parts of [`Environments`].
 pub struct Parts {
-    /// Bytes.
+    /// Store of file contents.
     pub blobs: Arc<dyn Blobs>,
-    /// Names that no new app may have.
+    /// Names reserved from new apps.
     pub names: Names,
-    /// Where DNS is asked; the system's resolvers where there is none.
+    /// DNS servers; empty for the resolvers of the system.
     pub dns_servers: Vec<SocketAddr>,
-    /// Where upstreams may point.
+    /// Addresses allowed for upstreams.
     pub upstreams: Policy,
     /// The pools of upstreams.
     pub registry: Registry,
-    /// The keys that secrets are sealed with.
+    /// Keys for sealing secrets.
     pub keys: Arc<KeyFile>,
-    /// What this node is called.
+    /// Name of this node.
     pub node: String,
-    /// The other nodes; `None` of an edge that is alone.
+    /// Other nodes of the cluster; `None` without a cluster.
     pub nodes: Option<Nodes>,
-    /// What runs backends, where it does, and what gives them their settings.
+    /// Runner of backends and source of their settings; `None` if this node runs no backends.
     pub runner: Option<(Runner, Arc<SettingsOf>)>,
 }
 
 impl Environments {
-    /// Puts the features together.
+    /// Wires the features together.
     #[must_use]
     pub fn new(ledger: Arc<Ledger>, parts: Parts) -> Self {
         let (runner, variables) = parts.runner.unzip();
@@ -123,7 +122,7 @@ impl Environments {
         }
     }
 
-    /// Adds metrics of the pools, the instances, and the secrets that do not open.
+    /// Adds metrics of the pools, the instances, and the secrets that cannot be opened.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         self.upstreams.registry().add_metrics(gauges);
         self.instances.add_instance_metrics(gauges);
@@ -133,7 +132,7 @@ impl Environments {
 
 #[cfg(test)]
 impl Parts {
-    /// Where nothing runs and nothing is proxied.
+    /// Parts without a runner and without proxying.
     pub(crate) fn plain(blobs: Arc<dyn Blobs>, folder: &std::path::Path) -> Self {
         let policy = Policy::default();
         let tls = devanture_serve::proxy::tls::trusting([]).unwrap();

@@ -1,4 +1,4 @@
-//! The status of an environment: what is live in it, where it is served, and in which state it is.
+//! Status of an environment: the live version, the addresses, and the state.
 
 use devanture_config::api::{CanaryShare, Damage, Protection, Scope, Status};
 use devanture_config::manifest::parts::{self, Parts};
@@ -10,14 +10,15 @@ use devanture_serve::live::DamagedPlace;
 use devanture_store::catalog::Revision;
 use devanture_store::records::{self, LivePointer};
 
-/// Paths of damaged files that a status lists.
+/// Maximum number of damaged files in a status.
 const DAMAGED_FILES_MAX: usize = 100;
 
 impl Environments {
-    /// What is live in an environment, and where else the actor can see the app; with the revision of its live pointer.
+    /// Returns the status of an environment and the revision of the live pointer. The status includes the app's places
+    /// that the actor can see.
     ///
     /// # Errors
-    /// `not_found` where there is no such app.
+    /// `not_found` for an unknown app.
     pub async fn status(
         &self,
         actor: &Actor,
@@ -78,23 +79,24 @@ impl Environments {
         Ok((revision, status))
     }
 
-    /// The earlier versions that visitors can be held on now.
+    /// Returns the earlier versions that currently serve pinned visitors.
     pub(crate) fn pinned(&self, app: &AppName, environment: &PlaceName, pointer: &LivePointer) -> Vec<VersionId> {
         let is_alone = self.instances.nodes.is_none();
         let held = |pins| self.ledger.live.held_on(app, environment, pins, is_alone);
         pointer.pins.as_ref().map_or_else(Vec::new, held)
     }
 
-    /// Files in quarantine, where there are any and the actor may know of the whole edge.
+    /// Returns the number of files in quarantine; `None` if there are no files or the actor lacks access to the whole
+    /// edge.
     async fn quarantined(&self, actor: &Actor) -> Option<u64> {
         if !may_know_of_all(actor) {
             return None;
         }
-        // A folder that may not be read is told by readiness, and keeps no status from who asks for it.
+        // Readiness reports an unreadable quarantine folder; a status request must not fail for that reason.
         self.blobs.quarantined().await.ok().filter(|count| *count > 0)
     }
 
-    /// Parts of the live version of an environment.
+    /// Returns the parts of the live version of an environment.
     pub(crate) fn live_parts(&self, app: &AppName, environment: &PlaceName) -> Option<Parts> {
         let current = self.ledger.live.place(app, environment)?.pointed()?;
         let version = &current.version;
@@ -109,12 +111,12 @@ impl Environments {
     }
 }
 
-/// Damage as the API reports it.
-/// Whether the actor may know of the whole edge.
+/// Returns true if the actor may read every app of the edge.
 fn may_know_of_all(actor: &Actor) -> bool {
     actor.may_in_every_app(Scope::Read).is_ok()
 }
 
+/// Converts damage to the form of the API.
 fn damage(damaged: DamagedPlace) -> Damage {
     let count = u64::try_from(damaged.files.len()).unwrap_or(u64::MAX);
     let files = damaged.files.iter().take(DAMAGED_FILES_MAX).map(|path| path.to_string()).collect();

@@ -1,4 +1,4 @@
-//! Tests of changes that another one overtakes, and of links that end.
+//! Tests of changes overtaken by another commit, and of expiring links.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use devanture_store::catalog::{self, Catalog, Change, Commit};
 use devanture_store::records::protection::{PROTECTION_PREFIX, SHARES_PREFIX, ShareRecord, shares_prefix};
 use devanture_store::records::{self, AppRecord, HOSTNAMES_PREFIX, LivePointer};
 
-/// An app with something live in `prod`, over a catalog in which something may happen before a commit.
+/// An app with a live version in `prod`, over a catalog in which a test can place events before a commit.
 struct World {
     environments: Environments,
     credentials: Credentials,

@@ -1,4 +1,4 @@
-//! Pauses an environment and ends a pause: one record, and an entry of the history beside it. What is live stays.
+//! Pauses and resumes environments: a single record, and a history entry. The live version stays live.
 
 use devanture_config::api::{DeployKind, Pause, PauseReport, PauseRequest};
 use devanture_config::problem::{Code, Problem};
@@ -15,7 +15,7 @@ use devanture_store::records::{self, PauseRecord};
 
 /// Default `Retry-After` of a pause, in seconds.
 const RETRY_AFTER_S: u64 = 60;
-/// The most that may be said.
+/// Maximum `Retry-After`, in seconds.
 const RETRY_AFTER_S_MAX: u64 = 604_800;
 
 /// Pauses of environments.
@@ -32,12 +32,11 @@ impl Pauses {
 }
 
 impl Pauses {
-    /// Pauses an environment, or changes how it is paused; with `dry_run` it only reports whether that would change
-    /// anything.
+    /// Pauses an environment, or changes a pause; with `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `bad_request` for what a pause cannot be, `nothing_live` where nothing is live; `forbidden` for a new message
-    /// where signatures are wanted and the actor is no admin: visitors read it, and nobody signs it.
+    /// `bad_request` for an invalid pause, `nothing_live` without a live version. `forbidden` for a new message by a
+    /// non-admin if the environment requires signatures: visitors read the message, and the message is unsigned.
     pub async fn pause(
         &self,
         actor: &Actor,
@@ -86,11 +85,10 @@ impl Pauses {
         .await
     }
 
-    /// Ends a pause; where there is none, nothing is changed. With `dry_run` it only reports whether that would change
-    /// anything.
+    /// Ends a pause; does nothing for an environment without a pause. With `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there.
+    /// `not_found` for an unknown app.
     pub async fn resume(
         &self,
         actor: &Actor,
@@ -113,7 +111,7 @@ impl Pauses {
         .await
     }
 
-    /// How an environment is paused, where it is.
+    /// Returns the pause of an environment.
     pub(crate) async fn paused(
         &self,
         app: &AppName,
@@ -125,7 +123,7 @@ impl Pauses {
         Ok(Some((record.revision, pause.into())))
     }
 
-    /// Whether a pause may be as it is wanted.
+    /// Checks that a requested pause is valid.
     fn check_pause(&self, wanted: &PauseRequest) -> Result<(), Error> {
         let refuse = |detail: String, hint: String| Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
         let message = wanted.message.as_deref().unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Hostnames at which the admin listener keeps sessions of browsers: those that no app has, nor may come to have.
+//! Hostnames for browser sessions on the admin listener: names that no app has or can get.
 
 use super::Places;
 
 impl Places {
-    /// Whether an app has `host`, a name in lower case, or may come to have it although the operator gave it to none.
-    /// Below the edge's domains that is every name but one that stands directly below `domain` and is reserved, or one
-    /// of `names.admin`.
+    /// Returns true if an app has `host`, a lower-case name, or can get `host` without a grant by the operator. Below
+    /// the edge's domains, only two kinds of names are exempt: reserved names directly below `domain`, and names in
+    /// `names.admin`.
     #[must_use]
     pub fn may_be_an_apps(&self, host: &str) -> bool {
         let live = &self.ledger.live;

@@ -1,4 +1,4 @@
-//! The list of apps that an actor sees: found in memory, and read from the catalog page by page.
+//! List of apps for an actor: apps are found in memory, and records are read from the catalog page by page.
 
 use devanture_config::AppName;
 use devanture_config::api::{AppEnvironment, AppInfo, AppList, CanaryShare};
@@ -10,15 +10,15 @@ use devanture_serve::live::{AppFound, AppsWanted, Place};
 use devanture_store::catalog::Record;
 use devanture_store::records::{self, AppRecord, HistoryEntry, LivePointer};
 
-/// Most environments that a list shows of one app.
+/// Maximum number of environments per app in a list.
 const ENVIRONMENTS_SHOWN_MAX: usize = 20;
 
 impl Places {
-    /// A page of the apps that the actor may read, in the order of their names, of those whose names contain `part`.
-    /// Records are read of the apps on the page alone, however many there are.
+    /// Returns a page of the apps that the actor may read and whose names contain `part`, in order of name. Only
+    /// records of apps on the page are read, however many apps exist.
     ///
     /// # Errors
-    /// `bad_request` for a cursor that no page gave, and for a `part` that no name can contain; those of the catalog.
+    /// `bad_request` for an unknown cursor and for a `part` with characters outside app names; errors of the catalog.
     pub async fn apps(&self, actor: &Actor, part: &str, page: &Page) -> Result<AppList, Error> {
         let part = part.to_ascii_lowercase();
         if !part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-') {
@@ -44,10 +44,10 @@ impl Places {
         Ok(AppList { apps, totals: found.totals, next })
     }
 
-    /// One app, as the list has it for the actor.
+    /// Returns a single app in the form of the list.
     ///
     /// # Errors
-    /// `not_found`; those of the catalog.
+    /// `not_found`; errors of the catalog.
     pub async fn app(&self, actor: &Actor, app: &AppName) -> Result<AppInfo, Error> {
         let environment = actor.environment.as_ref();
         let wanted = AppsWanted { app: Some(app), environment, part: "", after: None, limit: 1 };
@@ -59,7 +59,7 @@ impl Places {
         info.ok_or_else(|| Problem::new(Code::NotFound, format!("There is no app {app}.")).into())
     }
 
-    /// One app of the list; `None` if it ended meanwhile.
+    /// Returns an entry of the list; `None` if the app was deleted meanwhile.
     async fn app_info(&self, actor: &Actor, found: AppFound) -> Result<Option<AppInfo>, Error> {
         let AppFound { app, versions, environments } = found;
         let shown: Vec<_> = environments.iter().take(ENVIRONMENTS_SHOWN_MAX).collect();
@@ -81,7 +81,7 @@ impl Places {
         };
         for (place, hostnames) in shown {
             let (live, lock) = (read.next().flatten(), read.next().flatten());
-            // One that was deleted meanwhile is not there.
+            // An environment deleted meanwhile is left out.
             let Some(live) = live else { continue };
             let environment = self.app_environment(place, *hostnames, &live, lock.is_some()).await?;
             info.environments.push(environment);
@@ -108,7 +108,7 @@ impl Places {
             },
             url: domains.url(&domains.place_host(app, name)),
             hostnames: count(hostnames),
-            // What is loaded has its manifest at hand: the list reads no file for it.
+            // The manifest of a loaded version is in memory: the list reads no file for this field.
             backend: place.pointed().map(|current| current.version.managed.is_some()),
             paused: place.paused().is_some(),
             locked,
@@ -120,8 +120,8 @@ impl Places {
         })
     }
 
-    /// Who made live what is live in an environment: its entry of the history says so. A push and a switch are found by
-    /// their key, of a rollback the newest entries are read.
+    /// Returns the author of the current live version, from the history. The entry of a push or a switch is found by
+    /// key; for a rollback, the newest entries are read.
     async fn switched_by(&self, place: &Place, pointer: &LivePointer) -> Result<Option<String>, Error> {
         let is_it = |entry: &HistoryEntry| entry.deploy.id == pointer.deploy;
         let at = self.ledger.catalog.get(&pointer.position).await?;
@@ -155,7 +155,7 @@ mod tests {
     use devanture_store::catalog::{Catalog, CatalogState, Change, Commit, Committed, Error as CatalogError, Revision};
     use devanture_store::{blobs, catalog};
 
-    /// Counts the records that are read of a catalog.
+    /// Counts the records read from a catalog.
     struct Counting(Arc<dyn Catalog>, AtomicUsize);
 
     #[async_trait]
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// The records that are read for a page, where there are so many apps.
+    /// Returns the number of records read for a page of `apps` apps.
     async fn records_of_a_page(apps: usize, part: &str) -> usize {
         let folder = tempfile::tempdir().unwrap();
         let blobs = blobs::open(folder.path().to_owned()).unwrap();
@@ -235,7 +235,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_reads_no_record_of_an_app_that_it_does_not_show() {
         let few = records_of_a_page(20, "").await;
-        // Of each app its record, its pointer, its lock and the entry of its history.
+        // Per app: the app record, the live pointer, the lock and the history entry.
         assert_eq!(few, 40);
         assert_eq!(records_of_a_page(200, "").await, few);
         assert_eq!(records_of_a_page(200, "9").await, few, "nor for a search");

@@ -1,4 +1,4 @@
-//! How much of what is counted an app has, and the refusal of one more.
+//! Usage of an app against the limits, and the refusal above a limit.
 
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
@@ -9,26 +9,26 @@ use crate::ledger::Error;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::records::{self, VersionRecord};
 
-/// What an app has.
+/// Usage of an app.
 pub(crate) struct Counts {
     pub(crate) versions: u64,
-    /// Files of the version that has the most.
+    /// Files in the largest version.
     pub(crate) version_files_most: u64,
     pub(crate) aliases: u64,
     pub(crate) environments: u64,
-    /// Hostnames of all its environments.
+    /// Hostnames of all environments.
     pub(crate) hostnames: u64,
 }
 
 impl Places {
-    /// Counts what an app has, as its limits do.
+    /// Counts the usage of an app in the same way as the limits.
     pub(crate) async fn counts(&self, app: &AppName) -> Result<Counts, Error> {
         let catalog = &*self.ledger.catalog;
         let (mut versions, mut version_files_most) = (0_u64, 0);
         let mut stored = Scan::new(catalog, records::versions_prefix(app));
         while let Some((key, record)) = stored.next().await? {
             versions = versions.saturating_add(1);
-            // A damaged record is a version too.
+            // A damaged record counts as a version too.
             let files = records::read::<VersionRecord>(&key, &record).map_or(0, |version| version.files);
             version_files_most = files.max(version_files_most);
         }
@@ -51,7 +51,7 @@ impl Places {
     }
 }
 
-/// Checks that an app that has `used` of a thing may have one more.
+/// Checks that an app with `used` items of a kind may have an additional item.
 ///
 /// # Errors
 /// `too_many`.

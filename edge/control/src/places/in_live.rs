@@ -1,4 +1,4 @@
-//! What a look at all live environments found, kept until something live changes.
+//! Cached result of a scan over all live environments, valid until a live environment changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,23 +13,23 @@ use tokio::time::Instant;
 use devanture_serve::live::Live;
 use devanture_store::catalog::Revision;
 
-/// How often all environments are looked at: other nodes of a cluster may make a version live that this one cannot run.
+/// Interval between scans: other nodes of a cluster may make a version live that this node cannot run.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// What was found when all environments were last looked at.
+/// Result of the latest scan over all environments.
 pub(crate) struct FoundInLive<T>(Mutex<Option<Known<T>>>);
 
 struct Known<T> {
     found: Arc<BTreeSet<T>>,
-    /// The last commit that requests saw before the look.
+    /// Last commit visible to requests before the scan.
     revision: Revision,
     looked: Instant,
-    /// Environments that were loaded since.
+    /// Environments loaded since the scan.
     loaded: Receiver<(AppName, PlaceName)>,
 }
 
 impl<T> Known<T> {
-    /// Looks, if anything was committed or loaded since the last look, or it is long ago.
+    /// Repeats the scan after a commit, after a load, or once the interval has passed.
     fn renew(&mut self, revision: Revision, look: impl FnOnce() -> BTreeSet<T>) {
         let is_loaded = self.take_loaded();
         if self.revision == revision && !is_loaded && self.looked.elapsed() < LOOK {
@@ -38,7 +38,7 @@ impl<T> Known<T> {
         (self.found, self.revision, self.looked) = (Arc::new(look()), revision, Instant::now());
     }
 
-    /// Whether an environment was loaded since the last call.
+    /// Returns true if an environment was loaded since the last call.
     fn take_loaded(&mut self) -> bool {
         let mut is_loaded = false;
         loop {
@@ -57,10 +57,10 @@ impl<T> Default for FoundInLive<T> {
 }
 
 impl<T> FoundInLive<T> {
-    /// What `look` finds, or found while the same was live.
+    /// Returns the result of `look`, or the cached result if the live environments are unchanged.
     pub(crate) fn of(&self, live: &Live, look: impl FnOnce() -> BTreeSet<T>) -> Arc<BTreeSet<T>> {
         let mut known = self.0.lock();
-        // Both before the look: what comes while it lasts is looked at the next time.
+        // Both values are read before the scan: a change during the scan leads to a further scan.
         let (revision, shown) = (live.revision(), known.is_none().then(|| live.shown()));
         if let Some(loaded) = shown {
             let (found, looked) = (Arc::new(look()), Instant::now());
@@ -85,7 +85,7 @@ mod tests {
         let domain = || "localhost".parse().unwrap();
         let live = Live::new(Domains::new(domain(), domain()), Grace { ms: 0, versions_max: 0 });
         let (known, looks) = (FoundInLive::default(), Cell::new(0_usize));
-        // Each look finds one more.
+        // Each scan finds one item more.
         let look = || {
             looks.set(looks.get() + 1);
             (0..looks.get()).collect()

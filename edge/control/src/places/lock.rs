@@ -1,4 +1,4 @@
-//! Locks an environment and ends a lock: one record, checked by whatever moves the live pointer in the same commit.
+//! Locks and unlocks environments: a single record, checked in the same commit as each move of the live pointer.
 
 use devanture_config::api::{DeployKind, Lock, LockReport, LockRequest, Scope};
 use devanture_config::problem::{Code, Problem};
@@ -11,34 +11,32 @@ use devanture_base::clock;
 use devanture_store::catalog::{Check, Revision};
 use devanture_store::records::{self, LockRecord};
 
-/// How what moves a live pointer treats a lock.
+/// Treatment of a lock by an operation that moves the live pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Passage {
-    /// A push: its version is stored all the same.
+    /// Push: the version is stored despite the lock.
     Push,
-    /// It stops.
+    /// Fails on a lock.
     Stops,
-    /// It goes on, where the actor may.
+    /// Passes the lock if the actor may.
     Forced,
-    /// It takes back what was watched, and passes locks of anyone since.
+    /// Undo of a watched change: passes later locks by any actor.
     Undo,
 }
 
-/// Whether a live pointer may be moved as far as locks go.
+/// Decision of a lock about a move of the live pointer.
 pub(crate) enum Gate {
-    /// It may, if this still holds.
+    /// The move is allowed if the check holds at the commit.
     Open(Check),
-    /// It is a push, whose version is stored all the same.
+    /// The push is stored without going live.
     Shut(Lock),
 }
 
 impl Places {
-    /// Locks an environment, or changes why it is locked; with `dry_run` it only reports whether that would change
-    /// anything.
+    /// Locks an environment, or changes the reason of a lock; with `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `locked` where somebody else did, `bad_request` for a reason that is none, `nothing_live`,
-    /// `precondition_failed`.
+    /// `locked` by another actor, `bad_request` for an invalid reason, `nothing_live`, `precondition_failed`.
     pub async fn lock(
         &self,
         actor: &Actor,
@@ -80,12 +78,10 @@ impl Places {
         .await
     }
 
-    /// Ends a lock; where there is none, nothing is changed. With `dry_run` it only reports whether that would change
-    /// anything.
+    /// Ends a lock; does nothing for an unlocked environment. With `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `locked` where somebody else locked it and the actor is no admin, `not_found` for an app that is not there,
-    /// `precondition_failed`.
+    /// `locked` by another actor unless the actor is an admin, `not_found` for an unknown app, `precondition_failed`.
     pub async fn unlock(
         &self,
         actor: &Actor,
@@ -111,10 +107,10 @@ impl Places {
         .await
     }
 
-    /// How an environment is locked, where it is, with the revision of the record.
+    /// Returns the lock of an environment with the revision of the record.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub async fn locked(&self, app: &AppName, environment: &PlaceName) -> Result<Option<(Revision, Lock)>, Error> {
         let key = records::lock_key(app, environment);
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(None) };
@@ -122,10 +118,10 @@ impl Places {
         Ok(Some((record.revision, lock.into())))
     }
 
-    /// Whether the live pointer of an environment may be moved.
+    /// Decides if a lock allows a move of the live pointer.
     ///
     /// # Errors
-    /// `locked` where it is no push, and may not pass.
+    /// `locked` if the operation is no push and may not pass the lock.
     pub(crate) async fn gate(
         &self,
         actor: &Actor,
@@ -162,7 +158,7 @@ impl Places {
 }
 
 impl Actor {
-    /// Whether this actor may change or pass a lock: its owner may, and an admin.
+    /// Checks that the actor may change or pass a lock: allowed for the owner and for admins.
     fn may_change(&self, lock: &Lock, environment: &PlaceName) -> Result<(), Error> {
         if self.scope == Scope::Admin || self.name == lock.who {
             return Ok(());
@@ -173,7 +169,7 @@ impl Actor {
     }
 }
 
-/// That an environment is locked, as a sentence without its end.
+/// Returns a sentence without the final stop: the environment is locked.
 pub(crate) fn locked_by(lock: &Lock, environment: &PlaceName) -> String {
     let reason = lock.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
     format!("{environment} is locked by {}{reason}", lock.who)

@@ -1,7 +1,7 @@
-//! Apps and environments that are made: which names they may have, and how many there may be.
+//! Creation of apps and environments: allowed names, and limits on numbers.
 //!
-//! They are made one at a time, from the count to the commit, so that no two of them are the last one that a limit
-//! allows. What is there already waits for nobody.
+//! Creations run one at a time, from the count to the commit: two concurrent creations must not both take the last
+//! place below a limit. Existing apps and environments never wait.
 
 use std::collections::BTreeSet;
 
@@ -18,11 +18,11 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, AppRecord, HostnameRecord};
 use devanture_store::records::{gone, settings, signing};
 
-/// What keeps others from making something until it is dropped.
+/// Exclusive permit for a creation, held until dropped.
 pub(crate) type Making<'p> = MutexGuard<'p, ()>;
 
-/// Checks that a version may be live in an environment: `preview` is where pushes to aliases, and the settings of all
-/// previews, are.
+/// Checks that a version may be live in an environment: `preview` is reserved for pushes to aliases and for the
+/// settings of all previews.
 ///
 /// # Errors
 /// `name_reserved`.
@@ -37,8 +37,8 @@ pub(crate) fn check_may_be_live(environment: &PlaceName) -> Result<(), Error> {
 }
 
 impl Places {
-    /// Checks, before anything is sent for it, that a push finds its app and its environment, or may make them. Of
-    /// `preview` it may make the history alone (`is_noted_alone`), which does not count.
+    /// Checks, before an upload, that the app and the environment of a push exist or may be created. In `preview`, a
+    /// push to an alias creates only the history (`is_noted_alone`), which does not count against the limit.
     ///
     /// # Errors
     /// `name_reserved`, `too_many`.
@@ -60,7 +60,7 @@ impl Places {
         }
     }
 
-    /// Begins to make an app; `None` if it is there.
+    /// Begins to create an app; `None` if the app exists.
     ///
     /// # Errors
     /// `name_reserved`, `too_many`.
@@ -73,7 +73,7 @@ impl Places {
         Ok(Some(making))
     }
 
-    /// Adds the record of an app to a commit, where the app is new.
+    /// Adds the record of a new app to a commit.
     pub(crate) async fn add_app(
         &self,
         app: &AppName,
@@ -84,7 +84,7 @@ impl Places {
         commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
         let key = records::app_key(app);
         match self.ledger.catalog.get(&key).await? {
-            // It may end meanwhile, and another one of its name begin.
+            // The app may be deleted meanwhile, and a new app of the same name created.
             Some(found) => commit.checks.push(Check::At(key, found.revision)),
             None => {
                 let record = AppRecord { created_ms: now_ms, who: actor.name.clone() };
@@ -95,7 +95,7 @@ impl Places {
         Ok(())
     }
 
-    /// Begins to make an environment; `None` if it is there, as the caller may know already.
+    /// Begins to create an environment; `None` if the environment exists (`is_there` if the caller knows already).
     ///
     /// # Errors
     /// `too_many`.
@@ -113,7 +113,7 @@ impl Places {
         Ok(Some(making))
     }
 
-    /// Begins to write the history of an environment, which makes it, unless it is that of `preview`.
+    /// Begins to write the history of an environment, and so creates the environment, except for `preview`.
     ///
     /// # Errors
     /// `too_many`.
@@ -156,7 +156,7 @@ impl Places {
             .into())
     }
 
-    /// Checks that an app may store one more version.
+    /// Checks that an app may store an additional version.
     ///
     /// # Errors
     /// `too_many`.
@@ -175,14 +175,14 @@ impl Places {
         check_count(app, "environment", used, "environments_max", max, hint)
     }
 
-    /// Whether there is anything of an environment.
+    /// Returns true if the catalog has any record of an environment.
     pub(crate) async fn has_environment(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
         let history = records::history_prefix(app, environment);
         Ok(self.has_more_than_history(app, environment).await? || self.has_any(&history).await?)
     }
 
-    /// Whether an environment is one of those that an app may have so many of: `preview` is not while there is its
-    /// history alone, which pushes to aliases write.
+    /// Returns true if an environment counts against the limit of the app: `preview` does not count with only a
+    /// history, as written by pushes to aliases.
     async fn is_counted(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
         match environment.is_preview() {
             true => self.has_more_than_history(app, environment).await,
@@ -207,7 +207,7 @@ impl Places {
         Ok(!self.ledger.catalog.list(prefix, None, false, 1).await?.is_empty())
     }
 
-    /// At most `max` of the environments of an app that count, as [`Places::is_counted`] has it.
+    /// Returns at most `max` of the environments that count against the limit, as in [`Places::is_counted`].
     pub(crate) async fn counted_names_of(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
         let mut found = self.names_of(app, max.saturating_add(1)).await?;
         let preview = PlaceName::preview();
@@ -220,7 +220,7 @@ impl Places {
         Ok(found)
     }
 
-    /// At most `max` of the environments of which an app has anything.
+    /// Returns at most `max` of the environments of an app with any record.
     pub(crate) async fn names_of(&self, app: &AppName, max: usize) -> Result<BTreeSet<String>, Error> {
         let mut found = BTreeSet::new();
         for prefix in [
@@ -237,7 +237,7 @@ impl Places {
                 let Some((key, _)) = next.first() else { break };
                 let rest = key.strip_prefix(&prefix).unwrap_or_default();
                 after = Some(match rest.split_once('/') {
-                    // Beyond every record of this environment.
+                    // After all records of this environment.
                     Some((name, _)) => format!("{prefix}{name}/~"),
                     None => key.clone(),
                 });

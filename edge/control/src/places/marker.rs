@@ -1,4 +1,4 @@
-//! Locks and pauses are written alike: one record beside the live pointer, and an entry of the history.
+//! Common write path of locks and pauses: a record beside the live pointer, and a history entry.
 
 use devanture_config::api::{DeployKind, WebhookData, WebhookEvent};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -10,20 +10,20 @@ use devanture_base::clock;
 use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records;
 
-/// A change of a lock or a pause.
+/// Change of a lock or a pause.
 pub(crate) struct MarkerChange {
     kind: DeployKind,
     action: Action,
     key: String,
-    /// The revision of the record that it replaces or removes.
+    /// Revision of the replaced or removed record.
     before: Option<Revision>,
     change: Change,
-    /// The reason, where there is one.
+    /// Reason, if given.
     message: Option<String>,
 }
 
 impl MarkerChange {
-    /// The record is written, in place of that at `before`.
+    /// Writes the record, in place of the record at `before`.
     pub(crate) fn write<T: Serialize>(
         (kind, action): (DeployKind, Action),
         key: &str,
@@ -34,23 +34,24 @@ impl MarkerChange {
         Ok(Self { kind, action, key: key.to_owned(), before, change, message: None })
     }
 
-    /// The record at `before` is removed.
+    /// Removes the record at `before`.
     pub(crate) fn remove((kind, action): (DeployKind, Action), key: &str, before: Revision) -> Self {
         let change = Change::Delete(key.to_owned());
         Self { kind, action, key: key.to_owned(), before: Some(before), change, message: None }
     }
 
-    /// The same, with a reason for the history and the audit log.
+    /// Adds a reason for the history and the audit log.
     pub(crate) fn because(self, message: Option<&str>) -> Self {
         Self { message: message.map(str::to_owned), ..self }
     }
 }
 
 impl Places {
-    /// Commits a change of a lock or a pause; a dry run ends before that. Returns false if another commit won the race.
+    /// Commits a change of a lock or a pause; a dry run ends before the commit. Returns false if another commit won the
+    /// race.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there, `nothing_live` where nothing is live.
+    /// `not_found` for an unknown app, `nothing_live` without a live version.
     pub(crate) async fn change_marker(
         &self,
         actor: &Actor,
@@ -82,7 +83,7 @@ impl Places {
     }
 }
 
-/// The announcement of a lock or of its end to webhooks.
+/// Returns the announcement of a lock or an unlock for webhooks.
 fn announcement(
     action: Action,
     actor: &Actor,

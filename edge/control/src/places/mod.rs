@@ -1,6 +1,6 @@
-//! Which apps and environments there are: making them within the limits, locks, the list of apps, reserved names.
+//! Apps and environments: creation within the limits, locks, the list of apps, reserved names.
 //!
-//! A record of `app/NAME` makes an app; anything below an environment's keys makes the environment.
+//! A record of `app/NAME` creates an app; any record below the keys of an environment creates the environment.
 
 mod admin_host;
 mod apps;
@@ -28,18 +28,19 @@ pub(crate) use marker::MarkerChange;
 pub(crate) use reserved::admin_hostname;
 pub use reserved::clashing_names;
 
-/// The name of the environment that has the settings of all previews.
+/// Name of the environment with the settings of all previews.
 pub(crate) const PREVIEW: &str = "preview";
-/// Upstreams, and processes, of one environment whose changes by the API are remembered; beyond this number, only those
-/// of the live version are.
+/// Maximum number of upstreams, or processes, of an environment with remembered changes by the API. Above this number,
+/// only changes to upstreams and processes of the live version are remembered.
 pub(crate) const REMEMBERED_MAX: usize = 200;
 
-/// The apps and environments of the edge.
+/// Apps and environments of the edge.
 pub struct Places {
     pub(crate) ledger: Arc<Ledger>,
-    /// Names that no new app may have.
+    /// Names reserved from new apps.
     pub(crate) names: Names,
-    /// Apps, environments and aliases are made one at a time, so that no two of them are the last one of a limit.
+    /// Serializes the creation of apps, environments and aliases: two concurrent creations must not both take the last
+    /// place below a limit.
     pub(crate) making: Mutex<()>,
 }
 
@@ -48,7 +49,7 @@ impl Places {
         Self { ledger, names, making: Mutex::default() }
     }
 
-    /// Addresses of an environment and of a version of its app.
+    /// Returns the addresses of an environment and of a version of the app.
     #[must_use]
     pub fn urls(&self, app: &AppName, environment: &PlaceName, version: &VersionId) -> Urls {
         let domains = self.ledger.live.domains();

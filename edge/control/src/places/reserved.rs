@@ -1,5 +1,4 @@
-//! Names of apps that clash with the edge's own: reserved ones, those whose hostname is the domain of previews, and
-//! hostnames of the edge itself.
+//! App names in conflict with the edge: reserved names, names at the domain of previews, and hostnames of the edge.
 
 use devanture_config::edge_toml::{EdgeFile, Names};
 use devanture_config::problem::{Code, Problem};
@@ -11,7 +10,7 @@ use devanture_store::catalog::{self, Catalog};
 use devanture_store::records;
 use devanture_store::records::HostnameRecord;
 
-/// The problem of a hostname that is, or stands for, one of the edge itself; `None` for any other.
+/// Returns the problem of a hostname that equals or covers a hostname of the edge; `None` for all other hostnames.
 pub(crate) fn admin_hostname(names: &Names, host: &HostPattern) -> Option<Problem> {
     let name = names.admin_name(host)?;
     let detail = match host.is_wildcard() {
@@ -22,12 +21,12 @@ pub(crate) fn admin_hostname(names: &Names, host: &HostPattern) -> Option<Proble
     Some(Problem::new(Code::NameReserved, detail).hint(hint))
 }
 
-/// What a hostname of the edge itself is for.
+/// Returns the purpose of a hostname of the edge.
 fn kind(names: &Names, name: &str) -> &'static str {
     if names.is_login(name) { "the hostname where visitors log in" } else { "a hostname of the admin listener" }
 }
 
-/// Why no new app may have a name, as a sentence; `None` where one may.
+/// Returns a sentence with the reason if no new app may have a name; `None` for a free name.
 pub(crate) fn why_reserved(domains: &Domains, names: &Names, app: &AppName) -> Option<String> {
     let host = domains.place_host(app, &PlaceName::prod());
     if domains.is_above_previews(&host) {
@@ -39,10 +38,10 @@ pub(crate) fn why_reserved(domains: &Domains, names: &Names, app: &AppName) -> O
     names.is_reserved(app).then(|| format!("The name {app} is reserved on this edge."))
 }
 
-/// Lists what clashes in `edge.toml` and in the catalog, where there is one: a sentence for each name.
+/// Lists name conflicts in `edge.toml` and in the catalog, if there is a catalog: a sentence for each name.
 ///
 /// # Errors
-/// Where the catalog cannot be read.
+/// Errors of the catalog.
 pub async fn clashing_names(file: &EdgeFile, catalog: Option<&dyn Catalog>) -> Result<Vec<String>, catalog::Error> {
     let domains = Domains::new(file.domain.clone(), file.preview_domain.clone());
     let allowed = file.names.allow.iter();

@@ -1,7 +1,7 @@
-//! Signatures of versions: signers of environments, signatures of versions, and changes that carry no signature.
+//! Signatures of versions: signers of environments, signatures of versions, and changes without a signature.
 //!
-//! `signers.rs` keeps who has to sign, and answers whether a version is signed; `unsigned.rs` guards what changes a
-//! visitor's view without a version, in environments that want signatures.
+//! `signers.rs` stores the required signers and checks the signatures of versions. `unsigned.rs` guards changes to the
+//! responses of an environment outside a version, if the environment requires signatures.
 
 mod signers;
 mod unsigned;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::ledger::Ledger;
 use crate::places::Places;
 
-/// Signers, and what they signed.
+/// Signers and their signatures.
 pub struct Signing {
     ledger: Arc<Ledger>,
     places: Arc<Places>,

@@ -1,4 +1,4 @@
-//! Signatures of versions, whose signatures an environment wants, and the one check that every switch passes.
+//! Signatures of versions, the required signers of environments, and the signature check of every switch.
 
 use devanture_config::api::{Signed, Signers, SignersReport, SignersRequest, VersionSignature, VersionSignatures};
 use devanture_config::problem::{Code, Problem};
@@ -16,21 +16,22 @@ use devanture_store::records::signing::{
 };
 use devanture_store::records::{self, LivePointer, PinsRecord};
 
-/// What the signatures of a version come to in an environment.
+/// Result of checking the signatures of a version in an environment.
 pub(crate) struct SignedThere {
-    /// That what the environment wants has not changed by the commit. Signatures that count go with their version
-    /// alone, which such a commit holds; those of strangers come at any time, and delay no switch.
+    /// Checks that the required signers are unchanged at the commit. Signatures of signers are only deleted with the
+    /// version, and the commit holds the version. Signatures of strangers may arrive at any time and delay no switch.
     pub(crate) checks: Vec<Check>,
-    /// Fingerprints of the keys that have signed it: of the environment's signers, where it has any.
+    /// Fingerprints of the keys with a valid signature; only signers of the environment, if the environment has
+    /// signers.
     pub(crate) by: Vec<String>,
 }
 
 impl Signing {
-    /// Checks that a version has the signatures that an environment wants. What `is_live` stays live without: an
-    /// environment that wants signatures from now on goes on serving, also after a restart.
+    /// Checks that a version has the signatures required by an environment. A version that `is_live` stays live without
+    /// signatures: an environment with new requirements continues to serve, also after a restart.
     ///
     /// # Errors
-    /// `not_signed`. Where a record cannot be read, nothing goes live.
+    /// `not_signed`. With an unreadable record, no version goes live.
     pub(crate) async fn signed(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -48,7 +49,7 @@ impl Signing {
         let by = signed_by(&wanted.signers, &signatures, app, version);
         if !is_live {
             check_enough(environment, version, &wanted, &by).map_err(|Error(mut problem)| {
-                // It is stored, and who signs it looks at it first.
+                // The version is stored, and signers look at the preview before signing.
                 let preview = self.places.urls(app, environment, version).preview;
                 problem.detail.push_str(&format!(" Its preview: {preview}"));
                 Error(problem)
@@ -57,7 +58,7 @@ impl Signing {
         Ok(SignedThere { checks, by: by.into_iter().map(SignerKey::fingerprint).collect() })
     }
 
-    /// Checks that a version which is about to be pushed with these signatures has what an environment wants.
+    /// Checks that a version to be pushed with these signatures satisfies an environment.
     ///
     /// # Errors
     /// `not_signed`.
@@ -75,11 +76,10 @@ impl Signing {
         check_enough(environment, version, &wanted, &by)
     }
 
-    /// Whether the live version of an environment has the signatures that the environment wants; `None` where it wants
-    /// none.
+    /// Returns the signing state of the live version of an environment; `None` if no signatures are required.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub(crate) async fn signed_live(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -100,10 +100,10 @@ impl Signing {
         })
     }
 
-    /// Whose signatures an environment wants.
+    /// Returns the required signers of an environment.
     ///
     /// # Errors
-    /// `not_found` where there is no such app.
+    /// `not_found` for an unknown app.
     pub async fn signers(&self, app: &AppName, environment: &PlaceName) -> Result<Signers, Error> {
         self.ledger.must_exist(app).await?;
         let record = self.signers_record(app, environment).await?.map(|(_, record)| record);
@@ -129,11 +129,11 @@ impl Signing {
         })
     }
 
-    /// Sets whose signatures an environment wants; with no signers it wants none. What is live stays live. With
-    /// `dry_run` it only reports what would change.
+    /// Sets the required signers of an environment; an empty list ends the requirement. The live version stays live.
+    /// With `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `bad_request`, `not_found` where there is no such app, `too_many`.
+    /// `bad_request`, `not_found` for an unknown app, `too_many`.
     pub async fn set_signers(
         &self,
         actor: &Actor,
@@ -185,7 +185,7 @@ impl Signing {
                 return Ok(None);
             }
             tracing::info!(%app, %environment, who = actor.name, what, "signers were set");
-            // From here on no version answers that may not, whether for its assets or for visitors who are held on it.
+            // From here on, no unsigned version serves requests, neither for assets nor for pinned visitors.
             if let Some((revision, _)) = self.signers_record(app, environment).await? {
                 self.ledger.live.wait_for(revision).await;
             }
@@ -195,8 +195,8 @@ impl Signing {
         .await
     }
 
-    /// Holds visitors no longer on earlier versions that lack the signatures which are wanted from now on. A switch in
-    /// between does not find the signers that it has seen.
+    /// Unpins visitors from earlier versions without the newly required signatures. A concurrent switch fails on its
+    /// check of the signers.
     async fn release_unsigned(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -219,7 +219,7 @@ impl Signing {
         Ok(())
     }
 
-    /// Checks what is wanted by itself. Returns how many signatures a version needs.
+    /// Checks a request on its own. Returns the number of signatures required per version.
     fn check_signers(&self, wanted: &SignersRequest) -> Result<u64, Error> {
         let (signers, max) = (&wanted.signers, self.ledger.limits().signers_per_environment_max);
         if count(signers.len()) > max {
@@ -242,7 +242,7 @@ impl Signing {
         Ok(signatures_min)
     }
 
-    /// The signatures of a stored version.
+    /// Returns the signatures of a stored version.
     ///
     /// # Errors
     /// `not_found`, `version_collected`.
@@ -259,7 +259,7 @@ impl Signing {
         Ok(VersionSignatures { app: app.clone(), version: *version, signatures: signatures.collect() })
     }
 
-    /// Adds signatures to a stored version; one of a key that has signed it already takes the place of its first.
+    /// Adds signatures to a stored version; a further signature of the same key replaces the first.
     ///
     /// # Errors
     /// `bad_signature`, `not_found`, `version_collected`, `too_many`.
@@ -280,7 +280,7 @@ impl Signing {
                 return Ok(Some(()));
             }
             let mut commit = Commit::default();
-            // It is not added to a version that is deleted meanwhile.
+            // Prevents adding a signature to a version deleted meanwhile.
             self.ledger.hold_version(&mut commit, app, version, false).await?;
             for signature in &new {
                 stored.retain(|one| one.signature.0.key() != signature.0.key());
@@ -299,7 +299,7 @@ impl Signing {
         .await
     }
 
-    /// Checks that signatures are of this version of this app, and no more than a version may have.
+    /// Checks that signatures belong to this version of this app, and that the number is within the limit.
     ///
     /// # Errors
     /// `bad_signature`, `too_many`.
@@ -321,8 +321,8 @@ impl Signing {
         Err(Problem::new(Code::BadSignature, detail).hint(hint).into())
     }
 
-    /// Drops the oldest signatures of keys that no environment wants: anyone who may push could fill the list of a
-    /// version with those of keys that mean nothing, and keep a signer out.
+    /// Drops the oldest signatures of keys that no environment requires. Otherwise any actor with the right to push
+    /// could fill the list with signatures of unknown keys and lock out a signer.
     async fn make_room(&self, app: &AppName, stored: &mut Vec<StoredSignature>) -> Result<(), Error> {
         let max = usize::try_from(self.ledger.limits().signatures_per_version_max).unwrap_or(usize::MAX);
         if stored.len() <= max {
@@ -369,13 +369,13 @@ fn too_many_signatures(max: u64) -> Error {
     Problem::new(Code::TooMany, detail).hint("`signatures_per_version_max` in edge.toml is the limit").into()
 }
 
-/// What an environment wants, as a sentence without its end.
+/// Returns a sentence without the final stop about the requirements of an environment.
 fn wants(record: &SignersRecord) -> String {
     let names: Vec<String> = record.signers.iter().map(SignerKey::fingerprint).collect();
     format!("versions are signed by {} of {}", record.signatures_min, names.join(", "))
 }
 
-/// Refuses a version that too few of the signers have signed.
+/// Rejects a version with too few signatures of the signers.
 fn check_enough(
     environment: &PlaceName,
     version: &VersionId,

@@ -1,4 +1,4 @@
-//! What nobody signs, in environments that want signatures: who may change it, and its entries in the live log.
+//! Changes without a signature in environments with required signatures: permissions, and entries in the live log.
 
 use devanture_config::api::{ConfirmedAction, DeployKind, Scope};
 use devanture_config::problem::{Code, Problem};
@@ -12,26 +12,26 @@ use devanture_store::records::signing::{live_log_prefix, signers_key, signers_pr
 use devanture_store::records::{LivePointer, StoredDeploy, gone};
 
 impl Signing {
-    /// The environments of an app that want signatures.
+    /// Returns the environments of an app with required signatures.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub(crate) async fn with_signers(&self, app: &AppName) -> Result<Vec<PlaceName>, Error> {
         let prefix = signers_prefix(app);
         let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
         Ok(found.iter().filter_map(|(key, _)| key.strip_prefix(&prefix)?.parse().ok()).collect())
     }
 
-    /// Whether an environment wants signatures. A record that cannot be read counts as well.
+    /// Returns true if an environment requires signatures; also true for an unreadable record.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub(crate) async fn wants_signatures(&self, app: &AppName, environment: &PlaceName) -> Result<bool, Error> {
         Ok(self.ledger.catalog.get(&signers_key(app, environment)).await?.is_some())
     }
 
-    /// Checks that an actor may change what visitors of an environment get by something that nobody signs: an admin of
-    /// it alone, if it wants signatures.
+    /// Checks that an actor may change the responses of an environment without a signature. If the environment requires
+    /// signatures, only an admin of the environment may.
     ///
     /// # Errors
     /// `forbidden`.
@@ -52,8 +52,8 @@ impl Signing {
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
-    /// Checks that an actor may change what visitors of an environment get by something that nobody signs: as
-    /// [`Self::check_unsigned`], and confirmed where it is `prod` and the app has that confirmed.
+    /// Checks that an actor may change the responses of an environment without a signature: [`Self::check_unsigned`],
+    /// and for `prod` also the confirmation if the app requires confirmation.
     ///
     /// # Errors
     /// `forbidden`, `confirmation_required`.
@@ -69,11 +69,11 @@ impl Signing {
         Ok(())
     }
 
-    /// Enters in the live log that an actor changes something that nobody signs, if the environment wants signatures.
-    /// `operation` is its id in the description of the API.
+    /// Enters an unsigned change into the live log, if the environment requires signatures. `operation` is the
+    /// operation id in the API description.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(crate) async fn log_unsigned(
         &self,
         actor: &Actor,
@@ -93,11 +93,11 @@ impl Signing {
         .await
     }
 
-    /// Adds the entry of [`Self::log_unsigned`] to a commit, if the environment wants signatures and something is live
-    /// in it: where nothing is, nobody sees anything.
+    /// Adds the entry of [`Self::log_unsigned`] to a commit, if the environment requires signatures and has a live
+    /// version: without a live version, the change has no visible effect.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(crate) async fn note_unsigned(
         &self,
         actor: &Actor,
@@ -116,11 +116,10 @@ impl Signing {
         self.ledger.log_live(commit, (app, environment), &pointer, moves).await
     }
 
-    /// Adds to a commit that takes the live pointer of an environment away, or brings it back, its entry of the live
-    /// log.
+    /// Adds the entry of the live log to a commit that removes or restores the live pointer of an environment.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(crate) async fn note_moved(
         &self,
         actor: &Actor,
@@ -134,7 +133,8 @@ impl Signing {
         self.ledger.log_live(commit, (app, environment), pointer, moves).await
     }
 
-    /// Fingerprints of the signers of what is live. A damaged record names none, and keeps nobody from a deletion.
+    /// Returns the fingerprints of the signers of the live version. Empty for a damaged record, so deletions stay
+    /// possible.
     async fn live_signed_by(&self, place: (&AppName, &PlaceName), version: &VersionId) -> Vec<String> {
         match self.signed(place, version, true).await {
             Ok(signed) => signed.by,
