@@ -1,4 +1,5 @@
-//! What a manifest lists as hostnames: checked when a push begins, granted before a switch, taken in its commit.
+//! Hostnames listed by a manifest: checked at the begin of a push, granted before a switch, assigned in the commit of
+//! the switch.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -15,19 +16,19 @@ use devanture_base::clock;
 use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::{self, HostnameRecord, ListedHostnames, VersionRecord};
 
-/// The hostnames that a version lists for an environment, and which of them it may take where nobody has them.
+/// Hostnames listed by a version for an environment, and the subset to assign if free.
 pub(crate) struct Claims {
     listed: ListedHostnames,
     granted: HashSet<HostPattern>,
     is_rollback: bool,
 }
 
-/// Who said the names that a version lists.
+/// Trust in the author of the names listed by a version.
 #[derive(Clone, Copy, Default)]
 struct Vouched {
-    /// An admin of the app, in the environment that is to have them.
+    /// Admin of the app in the target environment.
     by_admin: bool,
-    /// An admin of every app.
+    /// Admin of every app.
     by_admin_of_all: bool,
 }
 
@@ -37,12 +38,12 @@ impl Vouched {
     }
 }
 
-/// Names by what it would take to have them.
+/// Names by requirement.
 #[derive(Default)]
 struct Sorted {
     granted: HashSet<HostPattern>,
     forbidden: Vec<(HostPattern, &'static str)>,
-    /// Why one is nobody's to give.
+    /// Reason why a name cannot be assigned by any actor.
     reserved: Option<Problem>,
     to_prove: Vec<Hostname>,
 }
@@ -60,8 +61,9 @@ impl Sorted {
 }
 
 impl Hostnames {
-    /// Checks, when a push begins, that its actor may list what the manifest lists: for names that an admin gives,
-    /// in every table, since another's switch makes them live; for names that DNS proves, where the push goes.
+    /// Checks at the begin of a push that the actor may list the hostnames of the manifest. Names granted by admins are
+    /// checked in all tables, because a switch by another actor makes them live; names proven by DNS only in the target
+    /// of the push.
     ///
     /// # Errors
     /// `forbidden`, `hostname_unproven`, `hostname_taken`, `hostnames_full`, `name_reserved`.
@@ -93,11 +95,10 @@ impl Hostnames {
         self.prove(app, &sorted.to_prove).await
     }
 
-    /// What a version lists for an environment, and what of it the environment may take.
+    /// Returns the hostnames listed by a version for an environment, and the names that the environment may take.
     ///
     /// # Errors
-    /// `forbidden`, `hostname_taken`, `hostname_unproven` and `name_reserved`, unless it is a rollback: that leaves the
-    /// name to nobody and goes on.
+    /// `forbidden`, `hostname_taken`, `hostname_unproven` and `name_reserved`; a rollback skips the name instead.
     pub(crate) async fn claims(
         &self,
         actor: &Actor,
@@ -107,10 +108,11 @@ impl Hostnames {
     ) -> Result<Claims, Error> {
         let manifest = self.ledger.manifest(&*self.blobs, app, version).await?;
         let serving = manifest.serving_for(environment.as_str());
-        // DNS may take long.
+        // DNS may take long: the manifest is freed first.
         drop(manifest);
         let listed = ListedHostnames { hostnames: serving.hostnames.unwrap_or_default(), canonical: serving.canonical };
-        // The actor of a switch does not vouch for what somebody else's bundle lists: an admin must have pushed it.
+        // The actor of a switch does not vouch for names in the bundle of another author: an admin must have pushed the
+        // bundle.
         let key = records::version_key(app, &version);
         let stored: Option<VersionRecord> =
             self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
@@ -125,7 +127,7 @@ impl Hostnames {
         }
         let mut granted = sorted.granted;
         if !is_rollback {
-            // Before DNS is asked: no proof takes a name from another.
+            // Checked before DNS: a proof never takes a name from another owner.
             self.check_owners(app, environment, &listed.hostnames).await?;
             self.prove(app, &sorted.to_prove).await?;
             granted.extend(sorted.to_prove.into_iter().map(HostPattern::from));
@@ -133,8 +135,8 @@ impl Hostnames {
         Ok(Claims { listed, granted, is_rollback })
     }
 
-    /// Adds what makes the listed hostnames those of this environment, and returns those that it did not have. Names
-    /// that an earlier version listed stay.
+    /// Adds the assignment of the listed hostnames to the commit, and returns the newly assigned hostnames. Names
+    /// listed by earlier versions stay.
     pub(crate) async fn claim_hostnames(
         &self,
         actor: &Actor,
@@ -142,10 +144,11 @@ impl Hostnames {
         claims: &Claims,
         commit: &mut Commit,
     ) -> Result<Vec<HostPattern>, Error> {
-        // Going back is never held up by a name that somebody else has by now.
+        // A name now owned elsewhere must never block a rollback.
         let is_rollback = claims.is_rollback;
         let own = self.own_hostnames(app, environment).await?;
-        // Nothing is live there before the first switch, and a wildcard may stand for its address.
+        // Before the first switch, no version answers at the environment's own address, and a wildcard may cover the
+        // address.
         let address = self.address_loss(actor, (app, environment)).await?;
         address.check()?;
         let (mut added, mut losses) = (Vec::new(), vec![address]);
@@ -155,7 +158,7 @@ impl Hostnames {
                 None if is_rollback && own.names.len().saturating_add(added.len()) >= self.hostnames_max() => {}
                 None if is_rollback && self.check_hostnames_of_app(app, own.of_app, added.len() + 1).is_err() => {}
                 None if claims.granted.contains(host) => {
-                    // Another place may have visitors there since it was looked at.
+                    // Another place may have gained visitors at the name since the check.
                     let loss = self.loss(actor, (app, environment), host).await?;
                     match loss.check() {
                         Ok(()) => losses.push(loss),
@@ -175,7 +178,7 @@ impl Hostnames {
                     added.push(host.clone());
                 }
                 None if is_rollback => {}
-                // It was taken from the environment since it was looked at: that is to be looked at again.
+                // The name was taken from the environment since the check: check again.
                 None => return Err(catalog::Error::Conflict { key }.into()),
                 Some(found) => {
                     let owner = records::read::<HostnameRecord>(&key, &found)?;
@@ -193,7 +196,7 @@ impl Hostnames {
         Ok(added)
     }
 
-    /// Sorts those of `hosts` that the environment does not have yet.
+    /// Sorts the `hosts` that the environment does not have yet.
     async fn sort_hostnames(
         &self,
         actor: &Actor,
@@ -212,7 +215,7 @@ impl Hostnames {
                 sorted.reserved = sorted.reserved.or(Some(problem));
                 continue;
             }
-            // A name that another place has is never moved by what a version lists.
+            // A version's list never moves a name of another place.
             if owner.is_none()
                 && let Some(problem) = self.loss(actor, (app, environment), host).await?.into_refusal()
             {
@@ -243,7 +246,7 @@ impl Hostnames {
         Ok(sorted)
     }
 
-    /// Whether another app or environment has one of the names.
+    /// Checks that all names are free or owned by the environment.
     async fn check_owners(&self, app: &AppName, environment: &PlaceName, hosts: &[HostPattern]) -> Result<(), Error> {
         for host in hosts {
             if let Some(owner) = self.hostname_owner(host).await?.filter(|owner| !owner.is_of(app, environment)) {
@@ -253,7 +256,7 @@ impl Hostnames {
         Ok(())
     }
 
-    /// Checks that there is room for those of the names that nobody has.
+    /// Checks that the free names among `hosts` fit the limits.
     async fn check_hostname_room(
         &self,
         app: &AppName,
@@ -273,7 +276,7 @@ impl Hostnames {
         self.check_added(app, environment, &own, added.len())
     }
 
-    /// Checks that an environment and its app may have so many more hostnames.
+    /// Checks that an environment and its app may have `added` more hostnames.
     fn check_added(&self, app: &AppName, environment: &PlaceName, own: &Own, added: usize) -> Result<(), Error> {
         if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
             return Err(full(environment, self.hostnames_max()).into());
@@ -292,7 +295,7 @@ impl Hostnames {
     }
 }
 
-/// Adds what tells which of the names the others lead to, where that or the names change.
+/// Adds the record of listed and canonical names to the commit, if the record or the names change.
 fn note_listed(own: &Own, listed: &ListedHostnames, added: usize, commit: &mut Commit) -> Result<(), Error> {
     if added == 0 && own.listed.names == *listed {
         return Ok(());

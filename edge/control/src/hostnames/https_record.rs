@@ -1,23 +1,23 @@
-//! Records `HTTPS` of DNS (RFC 9460), by which browsers learn of HTTP/3 ahead of their first request.
+//! DNS records of type `HTTPS` (RFC 9460): browsers learn of HTTP/3 before the first request.
 
 use devanture_config::HostPattern;
 
-/// Seconds for which resolvers keep a record.
+/// TTL of a record, in seconds.
 const TTL_S: u32 = 3_600;
-/// The port of `https` URLs that name none.
+/// Default port of `https` URLs.
 const DEFAULT_PORT: u16 = 443;
 
-/// The ports by which visitors reach an edge that serves HTTP/3.
+/// Public ports of an edge with HTTP/3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VisitorPorts {
-    /// Over TCP.
+    /// TCP port.
     pub https: u16,
-    /// Over UDP.
+    /// UDP port.
     pub http3: u16,
 }
 
-/// The records of a name, as lines of a zone file. A wildcard has them at the default port alone: the owner of a record
-/// for another one begins with the port (§9.1).
+/// Returns the records of a name as lines of a zone file. Empty for a wildcard outside the default port: the owner name
+/// of a record for another port begins with the port (§9.1).
 #[must_use]
 pub fn https_records(name: &HostPattern, ports: VisitorPorts) -> Vec<String> {
     let VisitorPorts { https, http3 } = ports;
@@ -29,7 +29,7 @@ pub fn https_records(name: &HostPattern, ports: VisitorPorts) -> Vec<String> {
     let line = |rest: String| format!("{owner} {TTL_S} IN HTTPS {rest}");
     match http3 == https {
         true => vec![line(format!("1 {target} alpn=\"h3,h2\""))],
-        // A port counts for all protocols of its record, so HTTP/2 has one of its own.
+        // A port applies to all protocols of a record, so HTTP/2 has a separate record.
         false => vec![
             line(format!("1 {target} alpn=\"h3\" no-default-alpn port={http3}")),
             line(format!("2 {target} alpn=\"h2\"")),

@@ -1,5 +1,4 @@
-//! Hostnames that come to one place from another: by the rules of the place that loses visitors, whichever app it is of
-//! and by whichever way the name comes.
+//! Hostnames moving between places: the rules of the losing place apply, for every app and for every kind of change.
 
 use std::collections::HashSet;
 
@@ -12,39 +11,39 @@ use crate::ledger::{Actor, Error};
 use devanture_store::catalog::{Check, Commit};
 use devanture_store::records::{self, HostnameRecord};
 
-/// The entry of the live log of a place that loses a hostname: the operation that gives names to places.
+/// Operation in the live log entry of a place that loses a hostname: the operation that assigns hostnames.
 const LOST: &str = "addHostname";
 
-/// The visitors that a place loses when another one gets a hostname.
+/// Visitors lost by a place through the assignment of a hostname to another place.
 #[derive(Default)]
 pub(super) struct VisitorLoss {
-    /// The place; `None` where nobody else has visitors at the hostname.
+    /// Losing place; `None` if no other place has visitors at the hostname.
     of: Option<(AppName, PlaceName)>,
-    /// Why the actor may not take them from it.
+    /// Reason why the actor may not take the visitors.
     refused: Option<Problem>,
-    /// That the place is still the one.
+    /// Checks that the losing place is unchanged at the commit.
     checks: Vec<Check>,
 }
 
 impl VisitorLoss {
     /// # Errors
-    /// `hostname_taken` where the place wants signatures and the actor is no admin of it, `confirmation_required` where
-    /// it is `prod` of an app that has what replaces its live version confirmed.
+    /// `hostname_taken` if the place requires signatures and the actor is no admin of the place,
+    /// `confirmation_required` for a `prod` with required confirmations.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.refused.clone().map_or(Ok(()), |problem| Err(problem.into()))
     }
 
-    /// Why the actor may not take the visitors.
+    /// Returns the reason why the actor may not take the visitors.
     pub(super) fn into_refusal(self) -> Option<Problem> {
         self.refused
     }
 }
 
 impl Hostnames {
-    /// The visitors that another place than `place` loses if that one gets `host`, and whether the actor may take them.
+    /// Returns the loss of visitors by another place if `place` gets `host`, with the decision about the actor.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(super) async fn loss(
         &self,
         actor: &Actor,
@@ -54,12 +53,12 @@ impl Hostnames {
         self.loss_of(actor, place, host, self.reached_by(place.0, host).await?).await
     }
 
-    /// The visitors that the wildcard of another place loses once something answers at the address of its own of an
-    /// environment or alias, which goes before wildcards, and whether the actor may take them. `None` if something
-    /// is live there already, or if somebody was given that very name, which goes before it.
+    /// Returns the loss of a wildcard of another place once a version answers at the own address of an environment or
+    /// alias, which takes precedence over wildcards. Empty if a version is live already, or if the exact name is
+    /// assigned, which takes precedence over the address.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(super) async fn address_loss(
         &self,
         actor: &Actor,
@@ -77,7 +76,7 @@ impl Hostnames {
         self.loss_of(actor, place, &pattern, self.covered_by(&host).await?).await
     }
 
-    /// Checks that an actor may let something answer at the address of its own of an environment or alias.
+    /// Checks that an actor may go live at the own address of an environment or alias.
     ///
     /// # Errors
     /// As [`VisitorLoss::check`].
@@ -85,7 +84,8 @@ impl Hostnames {
         self.address_loss(actor, place).await?.check()
     }
 
-    /// The same, for the commit that does it and gives no other names: it holds only if the wildcard is as it was.
+    /// Performs [`Self::check_address`] for a commit that goes live without assigning names: the commit fails if the
+    /// wildcard has changed.
     ///
     /// # Errors
     /// As [`VisitorLoss::check`].
@@ -100,7 +100,7 @@ impl Hostnames {
         self.note_losses(actor, vec![loss], commit).await
     }
 
-    /// What `place` takes of whom visitors reach by `host`, with the checks that they do.
+    /// Returns the loss of the place reached by `host` to `place`, with the checks of the lookup.
     async fn loss_of(
         &self,
         actor: &Actor,
@@ -113,7 +113,7 @@ impl Hostnames {
             Some((app, environment)) => match self.signing.check_change(actor, (app, environment)).await {
                 Ok(()) => None,
                 Err(Error(problem)) => match problem.code {
-                    // It does not betray what another app wants.
+                    // The refusal must not reveal the requirements of another app.
                     Code::Forbidden => Some(taken(host, SIGNED_HINT)),
                     Code::ConfirmationRequired => Some(*problem),
                     _ => return Err(Error(problem)),
@@ -124,18 +124,18 @@ impl Hostnames {
         Ok(VisitorLoss { of, refused, checks })
     }
 
-    /// Adds to the commit that gives hostnames to a place that each comes from where it was looked for, and the entries
-    /// in the live logs of the places that lose them and want signatures.
+    /// Adds to a commit that assigns hostnames the checks of the losses, and the live log entries of losing places that
+    /// require signatures.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(super) async fn note_losses(
         &self,
         actor: &Actor,
         losses: Vec<VisitorLoss>,
         commit: &mut Commit,
     ) -> Result<(), Error> {
-        // One commit writes one entry of a log.
+        // A commit writes at most a single entry per log.
         let mut places = HashSet::new();
         for VisitorLoss { of, checks, .. } in losses {
             commit.checks.extend(checks);
@@ -147,15 +147,15 @@ impl Hostnames {
         Ok(())
     }
 
-    /// The place that visitors reach by `host` before `app` gets it: who has it, who answers there below the edge's
-    /// domains, or who has the wildcard that stands for it.
+    /// Returns the place reached by `host` before the assignment to `app`: the owner, the environment with the address
+    /// below the edge's domains, or the owner of the covering wildcard.
     async fn reached_by(
         &self,
         app: &AppName,
         host: &HostPattern,
     ) -> Result<(Option<(AppName, PlaceName)>, Vec<Check>), Error> {
         if let Some(owner) = self.hostname_owner(host).await? {
-            // Each commit that changes the owner checks that by itself.
+            // Commits that change the owner include the check already.
             return Ok((Some((owner.app, owner.environment)), Vec::new()));
         }
         let Some(exact) = host.exact() else { return Ok((None, Vec::new())) };
@@ -165,7 +165,7 @@ impl Hostnames {
         self.covered_by(&exact).await
     }
 
-    /// The place that has the wildcard which stands for a name.
+    /// Returns the place with the wildcard covering a name.
     async fn covered_by(&self, host: &Hostname) -> Result<(Option<(AppName, PlaceName)>, Vec<Check>), Error> {
         let Some(wildcard) = HostPattern::wildcard_of(host) else { return Ok((None, Vec::new())) };
         let key = records::hostname_key(&wildcard);
@@ -175,8 +175,8 @@ impl Hostnames {
         Ok((owner.map(|owner| (owner.app, owner.environment)), vec![check]))
     }
 
-    /// The environment of an app that answers at `host` as its own address, of those whose visitors anything protects:
-    /// `prod`, and those that want signatures. No app is given an address of another one.
+    /// Returns the environment of an app with `host` as its own address. Only environments with protected visitors
+    /// count: `prod`, and environments that require signatures. No app is given an address of another app.
     async fn addressed(&self, app: &AppName, host: &Hostname) -> Result<Option<PlaceName>, Error> {
         let domains = self.ledger.live.domains();
         if domains.app_of(host.as_str()).as_ref() != Some(app) {
@@ -191,6 +191,6 @@ impl Hostnames {
     }
 }
 
-/// The hint where an environment that wants signatures has the visitors of a name.
+/// Hint for a name with visitors of an environment that requires signatures.
 const SIGNED_HINT: &str =
     "an environment that wants signatures answers there, also by a wildcard: have an admin of it give the name away";

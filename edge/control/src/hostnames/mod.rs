@@ -1,7 +1,7 @@
-//! Hostnames of environments' own: who may have which, and what the API changes about them.
+//! Custom hostnames of environments: permissions, and changes by the API.
 //!
-//! A name below the edge's domains is given by who runs the edge, a wildcard by an `admin` token, any other by an
-//! `admin` token or with a proof by DNS (`proof.rs`). `claim.rs` does the same for what a manifest lists.
+//! A name below the edge's domains is granted by the operator of the edge, a wildcard by an `admin` token, any other
+//! name by an `admin` token or with a DNS proof (`proof.rs`). `claim.rs` covers the names listed by a manifest.
 
 mod claim;
 mod https_record;
@@ -35,22 +35,22 @@ use devanture_store::records::{self, HostnameRecord, ListedHostnames};
 use losses::VisitorLoss;
 use others::OtherNames;
 
-/// What it takes to give a name that nobody has to an environment.
+/// Requirement for assigning a free name to an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needed {
-    /// The scope `admin`.
+    /// Scope `admin`.
     Admin,
-    /// The scope `admin` for every app.
+    /// Scope `admin` for every app.
     AdminOfAll,
-    /// A proof, or the scope `admin`.
+    /// Proof, or the scope `admin`.
     Proof,
-    /// A proof, or the scope `admin` for every app: another app has a wildcard that stands for the name, or a name
-    /// above or below it, so that cookies of the one may be for the other, too.
+    /// Proof, or the scope `admin` for every app. Another app has a wildcard covering the name, or a name above or
+    /// below the name, so cookies of both apps may mix.
     ProofBesideAnother,
 }
 
-/// What the live version lists as hostnames of an environment. Its record is written again with each name that the
-/// environment gets, so that of two changes that do not know of each other one has to look again.
+/// Hostnames listed by the live version of an environment. The record is written again with each new name of the
+/// environment, so of two concurrent changes the second fails and retries.
 struct Listed {
     key: String,
     found: Option<Record>,
@@ -65,12 +65,12 @@ impl Listed {
         Ok(Self { key, found, names })
     }
 
-    /// Adds the check that nobody changed the environment's names since this was read.
+    /// Adds the check that the names of the environment are unchanged since the read.
     fn check(&self, commit: &mut Commit) {
         commit.checks.push(Check::of(self.key.clone(), self.found.as_ref().map(|found| found.revision)));
     }
 
-    /// Adds the same, and that this commit changes them; `names` are what is listed from now on.
+    /// Adds the check of [`Self::check`], and writes `names` as the new list.
     fn write(&self, names: &ListedHostnames, commit: &mut Commit) -> Result<(), Error> {
         self.check(commit);
         commit.changes.push(Change::Put(self.key.clone(), records::write(names)?));
@@ -78,10 +78,10 @@ impl Listed {
     }
 }
 
-/// The hostnames of one environment as the catalog has them.
+/// Hostnames of an environment in the catalog.
 struct Own {
     names: Vec<(HostPattern, HostnameRecord, Revision)>,
-    /// How many the app has, those of its other environments among them.
+    /// Number of hostnames of the app, over all environments.
     of_app: usize,
     listed: Listed,
 }
@@ -103,7 +103,7 @@ pub struct Hostnames {
     places: Arc<Places>,
     signing: Arc<Signing>,
     prover: Prover,
-    /// Servers of DNS for proofs; empty for the system's resolvers.
+    /// DNS servers for proofs; empty for the resolvers of the system.
     dns_servers: Vec<SocketAddr>,
 }
 
@@ -119,17 +119,17 @@ impl Hostnames {
         Self { ledger, blobs, places, signing, prover, dns_servers }
     }
 
-    /// Servers of DNS for proofs; empty for the system's resolvers.
+    /// Returns the DNS servers for proofs; empty for the resolvers of the system.
     pub(crate) fn dns_servers(&self) -> &[SocketAddr] {
         &self.dns_servers
     }
 }
 
 impl Hostnames {
-    /// A page of the hostnames of an environment's own, in the order of their ASCII forms.
+    /// Returns a page of the custom hostnames of an environment, in order of the ASCII forms.
     ///
     /// # Errors
-    /// `not_found` where there is no such app; `bad_request` for a cursor that no page gave.
+    /// `not_found` for an unknown app; `bad_request` for an unknown cursor.
     pub async fn hostnames(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<HostnameList, Error> {
         self.ledger.must_exist(app).await?;
         if page.after.as_ref().is_some_and(|after| after.parse::<HostPattern>().is_err()) {
@@ -142,13 +142,13 @@ impl Hostnames {
         Ok(HostnameList { app: app.clone(), environment: environment.clone(), canonical, hostnames, next })
     }
 
-    /// Gives a hostname to an environment, or changes whether the others lead to it; with `dry_run` it only says what
-    /// would come of it.
+    /// Assigns a hostname to an environment, or changes the canonical flag (redirects from all other hostnames); with
+    /// `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `forbidden` and `hostname_unproven` where the actor may not have the name, `hostname_taken` where another app or
-    /// environment has it, `confirmation_required` where that is `prod` and its app wants it, `name_reserved` where the
-    /// admin listener has it, `hostnames_full`; `not_found` where there is no such app.
+    /// `forbidden` and `hostname_unproven` if the actor may not have the name, `hostname_taken` for a name of another
+    /// app or environment, `confirmation_required` for a name of a `prod` with required confirmations, `name_reserved`
+    /// for a name of the admin listener, `hostnames_full`; `not_found` for an unknown app.
     pub async fn set_hostname(
         &self,
         actor: &Actor,
@@ -172,7 +172,7 @@ impl Hostnames {
             let found = self.ledger.catalog.get(&key).await?;
             let before: Option<HostnameRecord> = found.as_ref().map(|found| records::read(&key, found)).transpose()?;
             let is_own = before.as_ref().is_some_and(|before| before.is_of(app, environment));
-            // DNS is asked once, however often the commit is tried, as long as it is the same one whose name it is.
+            // DNS is queried once over all retries of the commit, as long as the owner of the name is unchanged.
             let owner = before.as_ref().map(|before| (before.app.clone(), before.environment.clone()));
             if let Some(problem) = admin_hostname(&self.places.names, host).filter(|_| !is_own) {
                 return Err(problem.into());
@@ -208,7 +208,7 @@ impl Hostnames {
             let mut commit = put(&key, found.map(|found| found.revision), &record)?;
             commit.checks.push(same_app.check(&*self.ledger.catalog).await?);
             commit.checks.extend(named.map(|named| Check::Absent(records::app_key(&named))));
-            // An alias of that name may have been made since it was looked for.
+            // An alias of the same name may have been created since the check.
             commit.checks.push(Check::Absent(records::alias_key(app, environment)));
             commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
             commit.checks.push(Check::Absent(gone::deleted_environment_key(app, environment)));
@@ -235,10 +235,10 @@ impl Hostnames {
         }
     }
 
-    /// Takes a hostname from an environment; with `dry_run` it only says what would come of it.
+    /// Removes a hostname from an environment; with `dry_run`, only reports the effect.
     ///
     /// # Errors
-    /// `not_found` where the environment does not have it.
+    /// `not_found` if the environment does not have the name.
     pub async fn remove_hostname(
         &self,
         actor: &Actor,
@@ -278,12 +278,12 @@ impl Hostnames {
         .await
     }
 
-    /// The app, other than `app`, that a hostname below the edge's domains is of by its form.
+    /// Returns the app encoded in a hostname below the edge's domains, unless the app equals `app`.
     fn other_app_named(&self, app: &AppName, host: &HostPattern) -> Option<AppName> {
         self.ledger.live.domains().app_of(host.exact()?.as_str()).filter(|named| named != app)
     }
 
-    /// The problem of a hostname that the app which it is of by its form answers at; `None` where that is not there.
+    /// Returns the problem of a hostname with an existing app as its address; `None` if the app does not exist.
     async fn address_of(&self, named: Option<&AppName>, host: &HostPattern) -> Result<Option<Problem>, Error> {
         let Some(named) = named else { return Ok(None) };
         if self.ledger.catalog.get(&records::app_key(named)).await?.is_none() {
@@ -293,7 +293,7 @@ impl Hostnames {
         Ok(Some(Problem::new(Code::HostnameTaken, detail).hint("choose another hostname, or leave it out")))
     }
 
-    /// Whether the actor may give `host` to `app`; `before` is who has it.
+    /// Checks that the actor may assign `host` to `app`; `before` is the current owner.
     async fn may_have(
         &self,
         actor: &Actor,
@@ -307,7 +307,7 @@ impl Hostnames {
         let needed = self.needed(host, &OtherNames::read(&*self.ledger.catalog, app).await?);
         let is_admin = actor.scope == Scope::Admin;
         if let Some(before) = before {
-            // Within one app a name is proven already; it moves where the token is for both environments.
+            // Within an app, the name is proven already; a token for both environments may move the name.
             let is_movable = before.app == *app && actor.may(Scope::Push, app, Some(&before.environment)).is_ok();
             if !is_movable || (needed == Needed::AdminOfAll) || (needed == Needed::Admin && !is_admin) {
                 return Err(taken(host, "only an admin token for every app can move it here").into());
@@ -327,24 +327,24 @@ impl Hostnames {
         }
     }
 
-    /// What it takes to have a name, beside the names that `others` have.
+    /// Returns the requirement for having a name, given the names of `others`.
     fn needed(&self, host: &HostPattern, others: &OtherNames) -> Needed {
-        // Below the edge's domains every name is, or may become, some app's own (law 11).
+        // Each name below the edge's domains belongs to an app, or may in future (law 11).
         if self.ledger.live.domains().holds(host) {
             return Needed::AdminOfAll;
         }
         let Some(exact) = host.exact() else {
-            // What stands for all of a top-level domain stands for other apps' names (law 11).
+            // A wildcard over a top-level domain covers names of other apps (law 11).
             let is_of_one_label = !host.base().as_str().contains('.');
             return if is_of_one_label || others.are_around(host) { Needed::AdminOfAll } else { Needed::Admin };
         };
-        // What another app answers at now is not taken from it by a token that it does not know.
+        // A token without rights on another app must not take over an address of the other app.
         let is_anothers = HostPattern::wildcard_of(&exact).is_some_and(|wildcard| others.have(&wildcard));
         if is_anothers || others.are_around(host) { Needed::ProofBesideAnother } else { Needed::Proof }
     }
 
     async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {
-        // Before the names: what changes in between is seen by the check.
+        // Read before the names: the check detects changes in between.
         let listed = Listed::read(&*self.ledger.catalog, app, environment).await?;
         let (mut names, mut of_app) = (Vec::new(), 0_usize);
         for (key, found) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
@@ -358,7 +358,7 @@ impl Hostnames {
         Ok(Own { names, of_app, listed })
     }
 
-    /// Adds the check that an alias `name` takes no environment's hostnames over.
+    /// Adds the check that an alias `name` does not take over hostnames of an environment.
     ///
     /// # Errors
     /// `alias_taken`.
@@ -390,13 +390,13 @@ impl Hostnames {
             source: if record.by_api { HostnameSource::Api } else { HostnameSource::Manifest },
             listed: own.listed.names.hostnames.contains(name),
             url: exact.map(|exact| self.ledger.live.domains().url(exact.as_str())),
-            // Certificates are beyond this room: the API adds it, and what depends on it.
+            // Certificates are outside this module: the API adds the certificate and dependent fields.
             certificate: None,
             https_records: Vec::new(),
         }
     }
 
-    /// Checks that an app may have so many more hostnames.
+    /// Checks that an app may have `added` more hostnames.
     ///
     /// # Errors
     /// `hostnames_full`.
@@ -420,7 +420,7 @@ fn put(key: &str, before: Option<Revision>, record: &HostnameRecord) -> Result<C
     Ok(Commit { checks: vec![check], changes: vec![Change::Put(key.to_owned(), records::write(record)?)] })
 }
 
-/// The others lead to one name at most.
+/// Clears the canonical flag of all other names: at most a single name is canonical.
 fn unmark_others(own: &mut Own, host: &HostPattern, commit: &mut Commit) -> Result<(), Error> {
     for (name, record, revision) in &mut own.names {
         if name != host && record.canonical {

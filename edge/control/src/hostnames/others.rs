@@ -1,5 +1,4 @@
-//! The hostnames of other apps, as far as they are above or below a name: browsers send what is set for a name to all
-//! below it.
+//! Hostnames of other apps above or below a name: browsers send cookies of a name to all names below.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +9,12 @@ use devanture_store::catalog::Catalog;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::records::{self, HostnameRecord};
 
-/// Hostnames of all apps but one, each with its last label first, so that what is below a name follows it.
+/// Hostnames of all other apps with reversed labels, so names below a name follow in order.
 #[derive(Default)]
 pub(super) struct OtherNames(BTreeSet<String>);
 
 impl OtherNames {
-    /// Those of all apps but `app`.
+    /// Reads the hostnames of all apps except `app`.
     pub(super) async fn read(catalog: &dyn Catalog, app: &AppName) -> Result<Self, Error> {
         let mut others = Self::default();
         let mut names = Scan::new(catalog, records::HOSTNAMES_PREFIX);
@@ -27,12 +26,12 @@ impl OtherNames {
         Ok(others)
     }
 
-    /// Whether one of them is `name`.
+    /// Returns true if `name` is a hostname of another app.
     pub(super) fn have(&self, name: &HostPattern) -> bool {
         self.0.contains(&turned(&name.to_string()))
     }
 
-    /// Whether one of them is above or below `host`.
+    /// Returns true if a hostname of another app is above or below `host`.
     pub(super) fn are_around(&self, host: &HostPattern) -> bool {
         let below = turned(host.base().as_str()) + ".";
         let first = self.0.range(below.clone()..).next();
@@ -40,7 +39,7 @@ impl OtherNames {
     }
 }
 
-/// A name with its last label first.
+/// Returns a name with reversed labels.
 fn turned(name: &str) -> String {
     name.rsplit('.').collect::<Vec<_>>().join(".")
 }

@@ -1,7 +1,7 @@
-//! Proofs by DNS: who can write a TXT record below a name may have it.
+//! DNS proofs: an actor with write access to a TXT record below a name may have the name.
 //!
-//! The record's value is bound to this edge by a secret, to the app and to the name: that of another edge, app or name
-//! proves nothing.
+//! The value of the record is bound to this edge by a secret, to the app and to the name: records of another edge, app
+//! or name prove nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,19 +20,19 @@ use devanture_serve::proxy::Names;
 use devanture_store::catalog::Catalog;
 use devanture_store::records::PROOF_SECRET_KEY;
 
-/// The label before a name, under which its proof is.
+/// Label in front of a name for the proof record.
 const LABEL: &str = "_devanture";
-/// What the value begins with, so that a person sees in a zone what the record is for.
+/// Prefix of the value: shows the purpose of the record to readers of a zone file.
 const VALUE: &str = "devanture-app=";
-/// Names whose records a hint spells out; of more, their number is given.
+/// Maximum number of names with a spelled-out record in a hint; further names are counted.
 const HINTS_MAX: usize = 10;
-/// Of the questions that may be under way at once an app has one in so many, so that a DNS that does not answer one app
-/// keeps no other from asking (law 11).
+/// An app may use at most the inverse of this fraction of the concurrent lookups, so a slow DNS server of an app does
+/// not block lookups of other apps (law 11).
 const SHARES: usize = 4;
-/// A question waits so many times as long for its turn as it may take itself.
+/// Maximum wait of a lookup for its turn, as a multiple of the lookup time.
 const WAITS: u32 = 2;
 
-/// Asks DNS for proofs.
+/// Resolver of DNS proofs.
 pub(crate) struct Prover {
     catalog: Arc<dyn Catalog>,
     names: Names,
@@ -41,8 +41,7 @@ pub(crate) struct Prover {
     secret: OnceCell<[u8; 32]>,
 }
 
-/// Asks when it is the turn of the app whose turns these are; waits no longer than `wait_max`, and then asks no longer
-/// than `time_max`.
+/// Runs a lookup in turn for the app; waits at most `wait_max`, then runs at most `time_max`.
 async fn ask_in_turn<T>(
     turns: &AppTurns,
     (wait_max, time_max): (Duration, Duration),
@@ -55,14 +54,14 @@ async fn ask_in_turn<T>(
     timeout(time_max, question).await.unwrap_or_else(late)
 }
 
-/// A TXT record that proves a name.
+/// TXT record that proves a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Proof {
     name: String,
     value: String,
 }
 
-/// A name that DNS does not prove.
+/// Name without a DNS proof.
 pub(crate) struct Unproven {
     host: Hostname,
     proof: Proof,
@@ -75,7 +74,7 @@ impl Prover {
         let time_max = Duration::from_millis(time_ms_max);
         Self {
             catalog,
-            // Its time is longer than that of a question, which ends with its turn.
+            // Longer than the time of a lookup: the timeout of the turn ends the lookup.
             names: Names::within(servers, time_max * 2),
             time_max,
             lookups: TurnsByApp::new(lookups_max, SHARES),
@@ -83,10 +82,10 @@ impl Prover {
         }
     }
 
-    /// Those of `hosts` that DNS does not prove to be `app`'s.
+    /// Returns the `hosts` without a DNS proof for `app`.
     ///
     /// # Errors
-    /// Where the catalog fails; a DNS that fails proves nothing.
+    /// Errors of the catalog; a DNS failure counts as unproven.
     pub(crate) async fn unproven(&self, app: &AppName, hosts: &[Hostname]) -> Result<Vec<Unproven>, Error> {
         if hosts.is_empty() {
             return Ok(Vec::new());
@@ -102,12 +101,12 @@ impl Prover {
                 Some(Unproven { host, proof, why })
             }
         };
-        // All wait from now on: a list of names waits no longer than one.
+        // All lookups start to wait now: a list of names waits no longer than a single name.
         let answers: Vec<Option<Unproven>> = join_all(hosts.iter().map(ask)).await;
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// The secret, made where there is none; all nodes of a cluster have the same.
+    /// Returns the secret, created on first use; all nodes of a cluster share the secret.
     async fn secret(&self) -> Result<[u8; 32], Error> {
         self.secret.get_or_try_init(|| shared_secret(&*self.catalog, PROOF_SECRET_KEY)).await.copied()
     }
@@ -115,15 +114,15 @@ impl Prover {
 
 impl Proof {
     fn new(secret: &[u8; 32], app: &AppName, host: &Hostname) -> Self {
-        // Neither name can hold the zero between them, so that no two pairs read alike.
+        // Neither name can contain the zero separator, so two distinct pairs never collide.
         let bound = blake3::keyed_hash(secret, format!("hostname-proof\0{app}\0{host}").as_bytes());
         Self { name: format!("{LABEL}.{host}."), value: format!("{VALUE}{}", bound.to_hex()) }
     }
 
-    /// Asks for the record.
+    /// Looks up the record.
     ///
     /// # Errors
-    /// Why it is not there, as the second half of a sentence.
+    /// Reason for a missing record, as the second half of a sentence.
     async fn look_up(&self, names: &Names) -> Result<(), String> {
         let name = Name::from_ascii(&self.name).map_err(|_reason| "its record's name would be too long".to_owned())?;
         let texts = names.texts(&name).await?;
@@ -135,7 +134,7 @@ impl Proof {
     }
 }
 
-/// The problem of names that nothing proves: it says which record to make for each.
+/// Returns the problem of unproven names, with the record to create for each name.
 pub(crate) fn problem(app: &AppName, unproven: &[Unproven]) -> Problem {
     let listed = |text: &dyn Fn(&Unproven) -> String, parted: &str| {
         let mut texts: Vec<String> = unproven.iter().take(HINTS_MAX).map(text).collect();
@@ -199,7 +198,7 @@ mod tests {
         let times = (Duration::from_millis(200), Duration::from_millis(150));
         let silence = || std::future::pending::<Result<(), String>>();
         let answers = join_all((0..4).map(|_| ask_in_turn(&own, times, silence()))).await;
-        // The second one's turn comes after 150 ms; after 200 ms the rest give up.
+        // The second turn comes after 150 ms; after 200 ms the rest give up.
         let expected =
             ["did not answer within 150 ms", "did not answer within 150 ms", "too much else", "too much else"];
         for (answer, expected) in answers.iter().zip(expected) {

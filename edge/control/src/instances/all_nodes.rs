@@ -1,4 +1,4 @@
-//! Instances of an environment on all nodes of a cluster: this node's, and what it asks of the others.
+//! Instances of an environment on all nodes of a cluster: the instances of this node, and requests to the other nodes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,19 +13,19 @@ use crate::cluster::{self, InstancesAction, InstancesRequest, Nodes};
 use crate::ledger::Error;
 use crate::runner::{OpenPort, Runner};
 
-/// Pause between two looks at the instances of all nodes.
+/// Interval between polls of the instances on all nodes.
 const LOOK: Duration = Duration::from_secs(1);
-/// Time that another node gets for a change of its instances beside what these may take to be healthy: to hear of the
-/// commit, and for a change that is under way there.
+/// Extra time for another node to change its instances, beyond the time for instances to become healthy: covers the
+/// delivery of the commit and a change in progress on the other node.
 const MORE_TIME: Duration = Duration::from_secs(60);
-/// Ends of an instance after which a new backend has failed: one that ends once may come back.
+/// Exits of an instance after which a new backend counts as failed: after a single exit, an instance may recover.
 const FAILURES: u64 = 2;
 
-/// An app, and an environment or alias of it.
+/// App, and an environment or alias of the app.
 type PlaceOf<'p> = (&'p AppName, &'p PlaceName);
 
 impl Instances {
-    /// The instances of a place on this node.
+    /// Returns the instances of a place on this node.
     ///
     /// # Errors
     /// `runner_off`.
@@ -33,30 +33,30 @@ impl Instances {
         Ok(self.runner()?.instances(app, environment.as_str()))
     }
 
-    /// Instances of this node that listen on all addresses of the machine.
+    /// Returns the instances of this node with a listener on all addresses of the machine.
     pub(crate) fn all_open_ports(&self) -> Vec<OpenPort> {
         self.runner.as_ref().map_or_else(Vec::new, Runner::open_ports)
     }
 
-    /// Those of a place, by their names.
+    /// Returns the names of the instances of a place with a listener on all addresses of the machine.
     pub(crate) fn open_ports(&self, app: &AppName, environment: &PlaceName) -> Vec<String> {
         let all = self.all_open_ports().into_iter();
         let own = all.filter(|open| open.app == *app && open.place == environment.as_str());
         own.map(|open| open.instance).collect()
     }
 
-    /// Has this node follow the counts of instances, and waits until new ones are healthy.
+    /// Applies the instance counts on this node, and waits until new instances are healthy.
     ///
     /// # Errors
-    /// `runner_off`; what the new instances failed of.
+    /// `runner_off`; the failure of new instances.
     pub(crate) async fn rescale_here(&self, (app, environment): PlaceOf<'_>) -> Result<(), Error> {
         Ok(self.runner()?.rescale(app, environment.as_str(), &|_line| {}).await?)
     }
 
-    /// Restarts the instances of this node, one after the other.
+    /// Restarts the instances of this node in sequence.
     ///
     /// # Errors
-    /// `runner_off`; what a new instance failed of.
+    /// `runner_off`; the failure of a new instance.
     pub(crate) async fn restart_here(
         &self,
         (app, environment): PlaceOf<'_>,
@@ -65,7 +65,8 @@ impl Instances {
         Ok(self.runner()?.restart(app, environment.as_str(), process, &|_line| {}).await?)
     }
 
-    /// The instances of a place on all nodes that answer, by process, node and number; and whether all nodes did.
+    /// Returns the instances of a place on all responding nodes, by process, node and number; the flag is true if all
+    /// nodes responded.
     pub(crate) async fn instances_everywhere(&self, place: PlaceOf<'_>) -> Result<(Vec<InstanceStatus>, bool), Error> {
         let mut found = self.instances_here(place)?;
         let Some(nodes) = &self.nodes else { return Ok((found, true)) };
@@ -73,16 +74,16 @@ impl Instances {
         let elsewhere = elsewhere.map_err(cluster::Error::into_problem)?;
         let have_answered = elsewhere.iter().all(Option::is_some);
         found.extend(elsewhere.into_iter().flatten().flatten());
-        // Those of a node are in their order already.
+        // The instances of each node are already in order.
         found.sort_by(|a, b| (&a.process, &a.node).cmp(&(&b.process, &b.node)));
         Ok((found, have_answered))
     }
 
-    /// Waits until all instances of `web` of a version that is live have failed since the call, on whichever nodes they
-    /// run, and says how the last one did; returns nothing once the version is no longer live.
+    /// Waits until all `web` instances of a live version, on all nodes, have failed since the call. Returns the reason
+    /// of the last failure, or `None` once the version is no longer live.
     ///
     /// # Errors
-    /// `runner_off`; where the catalog cannot be read.
+    /// `runner_off`; errors of the catalog.
     pub(crate) async fn failure(
         &self,
         place: PlaceOf<'_>,
@@ -105,7 +106,7 @@ impl Instances {
                 let before = before.entry((one.node.clone(), one.name.clone())).or_insert(one.restarts);
                 one.state != InstanceState::Healthy && one.restarts.saturating_sub(*before) >= FAILURES
             };
-            // Each of them is looked at, so that its restarts count from the first look on.
+            // All instances are visited, so the restart count of each instance starts with the first poll.
             let failed = web.iter().map(has_failed).filter(|has_failed| *has_failed).count();
             if let Some(last) = web.last().filter(|_| have_answered && failed == web.len()) {
                 let why = last.detail.as_deref().unwrap_or("it ended");
@@ -116,16 +117,15 @@ impl Instances {
         Ok(None)
     }
 
-    /// Has all nodes follow the counts of instances; returns the names of those that are not waited for.
+    /// Applies the instance counts on all nodes; returns the names of nodes without a wait.
     pub(crate) async fn rescale_everywhere(&self, place: PlaceOf<'_>) -> Result<Vec<String>, Error> {
         let elsewhere = self.change_elsewhere(place, InstancesAction::Rescale);
-        // None of them is left alone with it: what it comes to may have to be undone.
+        // Both run to completion, even if either fails: the caller may have to undo the change on all nodes.
         let (here, elsewhere) = tokio::join!(self.rescale_here(place), elsewhere);
         here.and(elsewhere)
     }
 
-    /// Restarts the instances of all nodes, one after the other; returns the names of the nodes that are not waited
-    /// for.
+    /// Restarts the instances of all nodes in sequence; returns the names of nodes without a wait.
     pub(crate) async fn restart_everywhere(
         &self,
         place: PlaceOf<'_>,

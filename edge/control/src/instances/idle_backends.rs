@@ -1,5 +1,5 @@
-//! Live versions with a backend on an edge that runs none, as after a restore onto an edge without `[runner]`: their
-//! requests to the backend fail, and everything that reports troubles names them.
+//! Live versions with a backend on an edge without `[runner]`, for example after a restore: requests to the backend
+//! fail, and all problem reports name the versions.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::Instances;
 use crate::runner::TURN_ON;
 
-/// Longest time between two looks at all environments: another node may make a version live that this node cannot run.
+/// Maximum time between scans of all environments: another node may make a version live that this node cannot run.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// A live version whose backend this edge does not run.
+/// Live version with a backend that this edge does not run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdleBackend {
     app: AppName,
@@ -24,7 +24,7 @@ pub(crate) struct IdleBackend {
 }
 
 impl IdleBackend {
-    /// A sentence for operators, without what to do.
+    /// Returns a sentence for operators, without the remedy.
     pub(crate) fn sentence(&self) -> String {
         let Self { app, environment, version } = self;
         format!("version {} of {app} in {environment} has a backend, and this edge has no [runner]", version.short())
@@ -32,7 +32,7 @@ impl IdleBackend {
 }
 
 impl Instances {
-    /// Whether the live version of an environment, or its canary, has a backend that this edge does not run.
+    /// Returns the live version or canary of an environment with a backend that this edge does not run.
     pub(crate) fn idle_backend(&self, app: &AppName, environment: &PlaceName) -> Option<IdleBackend> {
         if self.runner.is_some() || self.ledger.live.is_deleted(app) {
             return None;
@@ -42,8 +42,8 @@ impl Instances {
         Some(IdleBackend { app: app.clone(), environment: environment.clone(), version: side.version.id })
     }
 
-    /// All of them, by app and environment. There may be thousands of environments, which are looked at where what is
-    /// live has changed, and not for each of the requests that ask.
+    /// Returns all idle backends by app and environment. With thousands of environments, the scan runs only after a
+    /// change of the live versions, not per request.
     pub(crate) fn idle_backends(&self) -> Arc<BTreeSet<IdleBackend>> {
         if self.runner.is_some() {
             return Arc::default();
@@ -54,7 +54,7 @@ impl Instances {
         })
     }
 
-    /// Logs each of them when it is loaded, or made live by another node. Ends at once where backends are run.
+    /// Logs each idle backend once loaded or made live by another node. Returns at once on an edge with a runner.
     pub async fn keep_warning_of_idle_backends(self: Arc<Self>) {
         if self.runner.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! The instances of environments: how many there are, starting them with settings, restarts.
+//! Instances of environments: number, start with settings, restart.
 
 mod all_nodes;
 mod idle_backends;
@@ -31,18 +31,18 @@ pub(crate) use idle_backends::IdleBackend;
 pub(crate) use turns::{Begun, Turns};
 pub use user_ids::give_user_ids_apart;
 
-/// Instances of the environments, where the edge runs backends.
+/// Instances of the environments, if the edge runs backends.
 pub struct Instances {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) signing: Arc<Signing>,
     pub(crate) runner: Option<Runner>,
     pub(crate) turns: Turns,
-    /// The name of this node.
+    /// Name of this node.
     node: String,
-    /// The other nodes; `None` of an edge that is alone.
+    /// Other nodes of the cluster; `None` without a cluster.
     pub(crate) nodes: Option<Nodes>,
-    /// Live backends that this edge does not run, as of the last look.
+    /// Live backends that this edge does not run, as of the latest scan.
     idle: FoundInLive<IdleBackend>,
 }
 
@@ -57,7 +57,7 @@ impl Instances {
         Self { ledger, blobs, signing, runner, turns, node, nodes, idle }
     }
 
-    /// The name of this node.
+    /// Returns the name of this node.
     pub(crate) fn node(&self) -> &str {
         &self.node
     }
@@ -83,7 +83,7 @@ impl From<runner::Error> for Error {
         };
         let mut problem = Problem::new(code, error.to_string()).with_lines(error.lines().to_vec());
         let hint = match &error {
-            // Nothing ran that could have written a line.
+            // No process started, so there are no log lines.
             runner::Error::Missing { .. } => Some(
                 "look at `command` below [server] in devanture.toml: a program in the folder, with its run bit, or one in the PATH of the edge",
             ),
@@ -121,8 +121,8 @@ fn hint(code: Code) -> Option<&'static str> {
 }
 
 impl Instances {
-    /// Whether somebody may say what instances are started with: where they run as the edge's own user, settings are as
-    /// good as code.
+    /// Checks that an actor may set the settings of instances. For instances with the edge's own user id, settings are
+    /// as powerful as code.
     ///
     /// # Errors
     /// `runner_forbidden`.
@@ -142,12 +142,12 @@ impl Instances {
         Err(Problem::new(Code::TooMany, detail).hint("`instances_max` in edge.toml is the limit").into())
     }
 
-    /// What runs backends, where they are run.
+    /// Returns the runner of backends, if configured.
     pub(crate) fn runner_if_any(&self) -> Option<&Runner> {
         self.runner.as_ref()
     }
 
-    /// What runs backends.
+    /// Returns the runner of backends.
     ///
     /// # Errors
     /// `runner_off`.
@@ -155,7 +155,7 @@ impl Instances {
         self.runner.as_ref().ok_or_else(|| runner::Error::Off.into())
     }
 
-    /// The backend of a version as `environment` has it.
+    /// Returns the backend of a version with the configuration of `environment`.
     pub(crate) async fn managed_in(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -178,7 +178,8 @@ impl Instances {
         Ok(Wanted { app, place, version, managed: Arc::new(managed), settings, trusted })
     }
 
-    /// Whether the backend of a stored version may run here. Returns whether an admin of the whole edge pushed it.
+    /// Checks that the backend of a stored version may run here. Returns true if an admin of the whole edge pushed the
+    /// version.
     ///
     /// # Errors
     /// `runner_off`, `runner_forbidden`.
@@ -191,7 +192,7 @@ impl Instances {
         Ok(trusted)
     }
 
-    /// The instances of an environment or alias, of all nodes that answer.
+    /// Returns the instances of an environment or alias on all responding nodes.
     ///
     /// # Errors
     /// `not_found`, `runner_off`.
@@ -202,7 +203,7 @@ impl Instances {
         Ok(InstanceList { instances, scale, left_out: Vec::new() })
     }
 
-    /// What instances wrote, and the name of this node.
+    /// Returns the output of instances, and the name of this node.
     ///
     /// # Errors
     /// `runner_off`.
@@ -211,7 +212,7 @@ impl Instances {
         Ok((runner.logs(), self.node()))
     }
 
-    /// Adds how instances are, where any are run.
+    /// Adds metrics of the instances, if the edge runs backends.
     pub(crate) fn add_instance_metrics(&self, gauges: &mut Gauges) {
         if let Some(runner) = &self.runner {
             runner.add_metrics(gauges);
@@ -226,12 +227,12 @@ impl Instances {
         })
     }
 
-    /// Says how many instances of processes there are to be; answers when it is so. With `dry_run` it only says what
-    /// would be requested.
+    /// Sets the number of instances per process; returns once the change is complete. With `dry_run`, only reports the
+    /// effect.
     ///
     /// # Errors
-    /// `nothing_live`, `bad_request` for a process that the live version has not, `too_many`; what the new instances
-    /// failed of, after which the count before holds again.
+    /// `nothing_live`, `bad_request` for a process outside the live version, `too_many`; the failure of new instances,
+    /// after which the previous count applies again.
     pub async fn scale(
         &self,
         actor: &Actor,
@@ -257,7 +258,7 @@ impl Instances {
                     None => drop(after.processes.remove(name)),
                 }
             }
-            // Versions can have ever new processes.
+            // Versions can declare new process names again and again.
             if after.processes.len() > REMEMBERED_MAX {
                 after.processes.retain(|name, _| known.contains_key(name));
             }
@@ -312,7 +313,7 @@ impl Instances {
         self.ledger.commit(actor, event, commit).await
     }
 
-    /// Undoes the change, unless somebody has made another one since.
+    /// Reverts a change of scale, unless a later change has been made.
     async fn unscale(
         &self,
         actor: &Actor,
@@ -327,11 +328,11 @@ impl Instances {
         Ok(())
     }
 
-    /// Restarts the instances of an environment, one after the other, so that no request is lost.
+    /// Restarts the instances of an environment in sequence, without losing requests.
     ///
     /// # Errors
-    /// `nothing_live`, `bad_request` for a process that is not there; what a new instance failed of, after which the
-    /// old ones go on.
+    /// `nothing_live`, `bad_request` for an unknown process; the failure of a new instance, after which the old
+    /// instances continue.
     pub async fn restart(
         &self,
         actor: &Actor,
@@ -358,7 +359,7 @@ impl Instances {
     }
 }
 
-/// Whether there may be fewer instances than before.
+/// Returns true if the number of instances may be lower than before.
 fn is_lowered(was: Count, now: Count) -> bool {
     match (was, now) {
         (Count::Count(was), Count::Count(now)) => now < was,

@@ -1,5 +1,5 @@
-//! Turns: whatever starts instances of an environment with other settings, or runs its `release`, does so one after the
-//! other, on all nodes of a cluster.
+//! Turns: operations that start instances of an environment with changed settings, or run `release`, are serialized on
+//! all nodes of a cluster.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use crate::cluster::{self, Nodes};
 use crate::ledger::{Duty, Error};
 use devanture_store::records;
 
-/// Pause between two looks whether another node is done.
+/// Interval between polls for the end of another node's turn.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The settings that instances of an environment were started with on this node before they were stored: a digest of
-/// the values of each revision.
+/// Settings used by instances of an environment on this node before the settings were stored: a digest of the values
+/// for each revision.
 #[derive(Default)]
 pub(crate) struct Begun(BTreeMap<u64, Digest>);
 
 impl Begun {
-    /// The newest revision; 0 before any.
+    /// Returns the newest revision; 0 if there is none.
     pub(crate) fn newest(&self) -> u64 {
         self.0.keys().next_back().copied().unwrap_or(0)
     }
 
-    /// Notes that instances are started with `values` as those of a revision. No revision has two sets of values here,
-    /// also where the first one never was stored: instances of it may still run.
+    /// Records the start of instances with `values` under a revision. A revision has a single set of values on this
+    /// node, even if the first set was never stored: instances with the first set may still run.
     ///
     /// # Errors
     /// `not_ready`.
@@ -44,29 +44,30 @@ impl Begun {
         Ok(())
     }
 
-    /// Forgets revisions with which no instance runs here any more: those of an environment that is made again under
-    /// the same name begin at 1.
+    /// Drops revisions without running instances: the revisions of an environment created again under the same name
+    /// start at 1.
     fn keep(&mut self, running: &BTreeSet<u64>) {
         self.0.retain(|revision, _| running.contains(revision));
     }
 }
 
-/// The turn of one environment on this node.
+/// Turn of an environment on this node.
 pub(crate) type Turn = Arc<tokio::sync::Mutex<Begun>>;
 
-/// The turns of this node.
+/// Turns of this node.
 #[derive(Default)]
 pub(crate) struct Turns(Mutex<HashMap<(AppName, PlaceName), Turn>>);
 
 impl Turns {
-    /// The turn of an environment, where `running` says with which revisions of its settings instances of one run here.
+    /// Returns the turn of an environment. `running` returns the settings revisions of the running instances of an
+    /// environment.
     fn of(
         &self,
         (app, environment): (&AppName, &PlaceName),
         running: impl Fn(&AppName, &PlaceName) -> BTreeSet<u64>,
     ) -> Turn {
         let mut all = self.0.lock();
-        // Those that nobody has in hand and of which nothing runs are made again as they are needed.
+        // Turns without a holder and without running instances are dropped, and created again on demand.
         all.retain(|(app, environment), turn| {
             let Ok(mut begun) = turn.try_lock() else { return true };
             if !begun.0.is_empty() {
@@ -78,21 +79,22 @@ impl Turns {
     }
 }
 
-/// A turn that was taken, until it is dropped.
+/// Guard of a turn, released on drop.
 pub(crate) struct TakenTurn {
     pub(crate) begun: OwnedMutexGuard<Begun>,
-    /// That of the cluster; it is lost with the lease of this node.
+    /// Turn of the cluster; lost with the lease of this node.
     _duty: Option<Duty>,
 }
 
 impl Instances {
-    /// Takes the turn of an environment on all nodes, for as long as this one keeps its lease. Another node is waited
-    /// for as long as `release_ms_max` and `instance_start_ms_max` say together.
+    /// Takes the turn of an environment on all nodes, for as long as this node holds the lease. Waits for another node
+    /// up to the sum of `release_ms_max` and `instance_start_ms_max`.
     ///
     /// # Errors
-    /// `busy` where another node is not done by then; where the catalog cannot be reached.
+    /// `busy` if another node is not done in time; errors of the catalog.
     pub(crate) async fn take_turn(&self, app: &AppName, environment: &PlaceName) -> Result<TakenTurn, Error> {
-        // Before the turn of this node, which another node needs that has the cluster's.
+        // Taken before the turn of this node: the node with the turn of the cluster needs the local turns of other
+        // nodes.
         let duty = match &self.nodes {
             Some(nodes) => Some(self.take_from_others(nodes, app, environment).await?),
             None => None,
@@ -100,7 +102,7 @@ impl Instances {
         Ok(TakenTurn { _duty: duty, ..self.take_turn_here(app, environment).await })
     }
 
-    /// Takes the turn of an environment on this node alone.
+    /// Takes the turn of an environment on this node only.
     pub(crate) async fn take_turn_here(&self, app: &AppName, environment: &PlaceName) -> TakenTurn {
         let running = |app: &AppName, environment: &PlaceName| {
             self.runner_if_any().map(|runner| runner.settings_revisions(app, environment)).unwrap_or_default()
@@ -115,7 +117,7 @@ impl Instances {
         let duty = format!("turn/{app}/{environment}");
         let take = async {
             loop {
-                // Looked at first, since to take it is a commit.
+                // The check comes first, because taking the duty is a commit.
                 if !nodes.is_duty_taken(&duty).await?
                     && let Some(duty) = nodes.take_duty(&duty).await?
                 {
@@ -162,7 +164,7 @@ mod tests {
         for revision in [1, 2, 7] {
             begun.begin(revision, &values("a")).unwrap();
         }
-        // An instance that has not ended yet keeps its own.
+        // A running instance keeps its revision.
         begun.keep(&[2].into());
         assert_eq!(begun.newest(), 2);
         assert!(begun.begin(1, &values("b")).is_err() && begun.begin(2, &values("b")).is_err());

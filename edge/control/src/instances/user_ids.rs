@@ -1,5 +1,5 @@
-//! Which user ids the instances of environments run as: each environment has one of its own, and all previews of an app
-//! share another one. The catalog holds them as numbers, which `runner` turns into ids of the edge's range.
+//! User ids of the instances: each environment has a user id, and all previews of an app share a further user id. The
+//! catalog stores numbers, which `runner` maps to ids of the edge's range.
 
 use std::collections::BTreeSet;
 
@@ -19,10 +19,10 @@ use devanture_store::records::instances::{
 use devanture_store::records::{self, gone};
 
 impl Instances {
-    /// Gives an environment, or the previews of an app (`preview`), a user id where it has none.
+    /// Assigns a user id to an environment, or to the previews of an app (`preview`), unless assigned already.
     ///
     /// # Errors
-    /// `too_many` where every id of the edge's range is in use.
+    /// `too_many` if all ids of the edge's range are in use.
     pub(crate) async fn give_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
         let count = self.runner.as_ref().map_or(u32::MAX, Runner::user_ids);
         match give(&*self.ledger.catalog, app, place, count, None).await? {
@@ -44,17 +44,17 @@ impl Instances {
 }
 
 impl Instances {
-    /// Lets the user id of an environment, or of the previews of an app, be given again. Nothing of the user may be
-    /// left.
+    /// Releases the user id of an environment, or of the previews of an app, for reuse. No file or process of the user
+    /// may be left.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub(crate) async fn free_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
         let key = uid_key(app, place);
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(()) };
         let UidRecord { number, pair } = records::read(&key, &record)?;
         if pair.is_some() {
-            // Files of other environments may still belong to it, where they have names in both.
+            // Files of other environments may still belong to the user id, if their names exist in both.
             return Ok(());
         }
         let free = FreeUidRecord { at_ms: clock::now_ms() };
@@ -69,19 +69,19 @@ impl Instances {
     }
 }
 
-/// The user id of an environment.
+/// Result of assigning a user id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Given {
-    /// It has this number.
+    /// Assigned number.
     Number(u32),
     /// All numbers are in use.
     None,
-    /// Its record cannot be read. Another number would leave it without what it keeps.
+    /// Unreadable record. A different number would cut the environment off from its files.
     Damaged,
 }
 
-/// The number of the user id of an environment, which gets one where it has none: the lowest that was never given, and
-/// one that was freed where there is none below `count`. `pair` is that of an earlier version of the edge.
+/// Returns the user id number of an environment, or assigns a number: the lowest never assigned, or a released number
+/// if no new number is below `count`. `pair` is the record of an earlier version of the edge.
 async fn give(
     catalog: &dyn Catalog,
     app: &AppName,
@@ -108,7 +108,7 @@ async fn give(
     .await
 }
 
-/// The number to give next, with what has to be committed with it.
+/// Returns the next number to assign, and adds the changes of the assignment to the commit.
 async fn next(
     catalog: &dyn Catalog,
     count: u32,
@@ -127,7 +127,7 @@ async fn next(
         commit.changes.push(Change::Put(UID_NEXT_KEY.to_owned(), records::write(&after)?));
         return Ok(Some(number));
     }
-    // The one that was freed the longest ago would be better still, but all of them are clean.
+    // The number released first would be better still, but all released numbers are clean.
     for (key, record) in catalog.list(FREE_UIDS_PREFIX, None, false, usize::MAX).await? {
         let number = key.strip_prefix(FREE_UIDS_PREFIX).and_then(|number| number.parse::<u32>().ok());
         if let Some(number) = number.filter(|number| *number < count) {
@@ -139,20 +139,20 @@ async fn next(
     Ok(None)
 }
 
-/// What an app had before its environments had ids of their own.
+/// User ids of an app from before the separation by environment.
 #[derive(Debug, Clone, Copy)]
 struct Pair {
     pair: u32,
-    /// The number of the pair that the environment keeps.
+    /// Number from the pair for the environment to keep.
     number: Option<u32>,
 }
 
-/// Gives every environment that can run a backend an id of its own where an earlier version of the edge gave all of an
-/// app one: previews keep theirs, `prod` (or the first environment) keeps the other, and the rest get new ones. To be
-/// called before anything runs.
+/// Assigns a separate user id to each environment with a backend, for apps with a shared user id from an earlier
+/// version of the edge. Previews keep their id, `prod` (or the first environment) keeps the second id, and all other
+/// environments get new ids. Must be called before instances start.
 ///
 /// # Errors
-/// Where the catalog fails.
+/// Errors of the catalog.
 pub async fn give_user_ids_apart(catalog: &dyn Catalog) -> Result<(), catalog::Error> {
     for (key, record) in catalog.list(UIDS_PREFIX, None, false, usize::MAX).await? {
         let Some(Ok(app)) = key.strip_prefix(UIDS_PREFIX).map(str::parse::<AppName>) else { continue };
@@ -215,7 +215,7 @@ mod tests {
         }
         assert_eq!(give(&*catalog, &shop, "prod", 4, None).await.unwrap(), Given::Damaged);
         assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), Given::Number(1));
-        // Neither the pair of an earlier version of the edge, nor a start, stumbles over them.
+        // Neither the pair of an earlier version nor a start fails because of damaged records.
         put(&*catalog, &uid_pair_key(&shop), serde_json::json!({ "number": 7 })).await;
         give_user_ids_apart(&*catalog).await.unwrap();
         assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), Given::Number(1));
@@ -232,7 +232,7 @@ mod tests {
             }
         }
         assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::None);
-        // One that was freed is given again, unless the range has become smaller.
+        // A released number is assigned again, unless the range has shrunk.
         put(&*catalog, &free_uid_key(9), serde_json::json!({ "at_ms": 1 })).await;
         assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::None);
         put(&*catalog, &free_uid_key(2), serde_json::json!({ "at_ms": 1 })).await;
@@ -255,7 +255,7 @@ mod tests {
             }
         }
         put(&*catalog, UID_NEXT_KEY, serde_json::json!({ "number": 6 })).await;
-        // What was begun and cut off goes on.
+        // An interrupted migration is resumed.
         for _ in 0..2 {
             give_user_ids_apart(&*catalog).await.unwrap();
         }

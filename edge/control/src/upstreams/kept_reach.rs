@@ -1,5 +1,6 @@
-//! Private addresses that what is live reaches since an admin of its app could allow that when it was stored, or when
-//! the member was added. It stays served, and everything that reports troubles names the line that allows it for good.
+//! Private addresses in use by live versions and members without a voucher. An admin of the app was allowed to grant
+//! access when the version was stored or the member was added. Such versions stay served, and all problem reports name
+//! the line of edge.toml with a permanent permission.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -15,12 +16,12 @@ use devanture_serve::version::Version;
 use devanture_store::records::Reach;
 use devanture_store::records::upstreams::MemberEntry;
 
-/// What to do about them.
+/// Remedy for unvouched addresses.
 pub const ALLOW_OR_PUSH: &str = "write that line below [upstreams] in edge.toml, beside what stands there; or \
                                         an admin of every app pushes the version, and adds the members and sets the \
                                         webhooks again, with their addresses";
 
-/// Addresses of an environment.
+/// Unvouched addresses of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeptAddresses {
     app: AppName,
@@ -30,7 +31,7 @@ pub(crate) struct KeptAddresses {
 }
 
 impl KeptAddresses {
-    /// A sentence for operators, without what to do.
+    /// Returns a sentence for operators, without the remedy.
     pub(crate) fn sentence(&self) -> String {
         let Self { app, environment, version, .. } = self;
         let KeptReach { addresses, allow, .. } = self.report();
@@ -41,7 +42,7 @@ impl KeptAddresses {
         )
     }
 
-    /// As the API reports them.
+    /// Returns the addresses in the form of the API.
     pub(crate) fn report(&self) -> KeptReach {
         KeptReach {
             addresses: self.addresses.iter().map(ToString::to_string).collect(),
@@ -52,7 +53,7 @@ impl KeptAddresses {
 }
 
 impl Upstreams {
-    /// Those of what is live in an environment; `None` where there are none.
+    /// Returns the unvouched addresses of the live version of an environment; `None` if there are none.
     pub(crate) fn kept_addresses(&self, app: &AppName, environment: &PlaceName) -> Option<KeptAddresses> {
         if self.ledger.live.is_deleted(app) {
             return None;
@@ -71,7 +72,8 @@ impl Upstreams {
         (!addresses.is_empty()).then_some(KeptAddresses { app, environment, version, addresses })
     }
 
-    /// All of them, by app and environment; looked at where what is live has changed.
+    /// Returns the unvouched addresses of all environments by app and environment; scanned again after a change of the
+    /// live versions.
     pub(crate) fn all_kept_addresses(&self) -> Arc<BTreeSet<KeptAddresses>> {
         self.kept_reach.of(&self.ledger.live, || {
             let environments = self.ledger.live.environments();
@@ -81,7 +83,7 @@ impl Upstreams {
 
     fn kept_in(&self, version: &Version, settings: u64) -> BTreeSet<IpAddr> {
         let registry = self.members.registry();
-        // Most versions reach nothing by it.
+        // Fast path: most versions have no unvouched addresses.
         if version.reach != Reach::Kept && !registry.has_members(&version.app, &version.place) {
             return BTreeSet::new();
         }
@@ -98,7 +100,7 @@ impl Upstreams {
                 true => version.reach,
                 false => Reach::Public,
             };
-            // An admin of every app who declared or added it vouches for the address.
+            // An admin of every app who declared or added a member vouches for the address.
             declared != Reach::Private && added != Reach::Private && (declared.is_private() || added.is_private())
         };
         let members = pool.members();

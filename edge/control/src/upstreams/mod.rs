@@ -1,7 +1,7 @@
-//! The pools of backends of an environment: who is a member and how each is, and members that come and go by the API.
+//! Pools of backends of an environment: the state of their members, and membership changes by the API.
 //!
-//! What the API says is one record for each pool, changed by compare-and-swap; beside it stands what the live version
-//! declares. A change is answered when requests go by it.
+//! Changes by the API are stored in a record per pool, written by compare-and-swap, beside the members declared by the
+//! live version. A change is answered once requests follow the change.
 
 mod kept_reach;
 
@@ -27,7 +27,7 @@ use devanture_store::records::{self, Reach};
 pub use kept_reach::ALLOW_OR_PUSH;
 pub(crate) use kept_reach::KeptAddresses;
 
-/// A member of a pool, by what names it.
+/// Identification of a pool member.
 #[derive(Debug, Clone, Copy)]
 pub struct MemberAt<'a> {
     /// The app.
@@ -36,16 +36,16 @@ pub struct MemberAt<'a> {
     pub environment: &'a PlaceName,
     /// The name of the pool.
     pub name: &'a str,
-    /// Where the member is.
+    /// Address of the member.
     pub address: &'a UpstreamUrl,
 }
 
-/// The pools of upstreams, and how their members change.
+/// Pools of upstreams, and changes to their members.
 pub(crate) struct Members {
     registry: Registry,
-    /// Where upstreams may point.
+    /// Addresses allowed for upstreams.
     policy: Policy,
-    /// One change at a time: however many scripts there are, none has to try again for long.
+    /// Serializes changes: with many concurrent scripts, no change has to retry for long.
     changing: Mutex<()>,
 }
 
@@ -58,13 +58,13 @@ impl Members {
         &self.registry
     }
 
-    /// Where upstreams of strangers may point.
+    /// Returns the addresses allowed for upstreams of untrusted actors.
     pub(crate) const fn policy(&self) -> &Policy {
         &self.policy
     }
 }
 
-/// A pool is of HTTP or of FastCGI, and has no members of the other one.
+/// Checks that a pool of HTTP or FastCGI only gets members of the same protocol.
 fn speaks_its_protocol(pool: &Pool, address: &UpstreamUrl, desired: DesiredState) -> Result<(), Error> {
     if desired == DesiredState::Out || address.is_fastcgi() == pool.is_fastcgi() {
         return Ok(());
@@ -75,21 +75,21 @@ fn speaks_its_protocol(pool: &Pool, address: &UpstreamUrl, desired: DesiredState
     Err(Problem::new(Code::BadRequest, detail).hint(format!("an address such as {wanted} is wanted")).into())
 }
 
-/// The next entry of one member.
+/// Next entry of a member.
 #[derive(Debug, PartialEq, Eq)]
 enum NextEntry {
-    /// Nothing: what the version declares is all.
+    /// No entry: the declaration of the version applies.
     Nothing,
-    /// This, and which addresses it may have.
+    /// Desired state, and allowed addresses.
     Desired(DesiredState, Reach),
 }
 
-/// Pools of the environments, and their members by the API.
+/// Pools of the environments, and members added by the API.
 pub struct Upstreams {
     pub(crate) ledger: Arc<Ledger>,
     members: Members,
     check: UpstreamCheck,
-    /// Live versions that reach private addresses without a voucher, as of the last look.
+    /// Live versions with unvouched private addresses, as of the latest scan.
     kept_reach: FoundInLive<KeptAddresses>,
 }
 
@@ -99,19 +99,19 @@ impl Upstreams {
         Self { ledger, members, check, kept_reach: FoundInLive::default() }
     }
 
-    /// Checks where published upstreams point.
+    /// Returns the address check of published upstreams.
     pub(crate) const fn check(&self) -> &UpstreamCheck {
         &self.check
     }
 
-    /// The pools of upstreams.
+    /// Returns the pools of upstreams.
     pub(crate) fn registry(&self) -> &Registry {
         self.members.registry()
     }
 }
 
 impl Upstreams {
-    /// The pools of what is live in an environment, in the order of their names, as this node sees them.
+    /// Returns the pools of the live version of an environment in order of name, as seen by this node.
     ///
     /// # Errors
     /// `nothing_live`, `not_found`.
@@ -127,12 +127,12 @@ impl Upstreams {
         Ok(UpstreamsReport { upstreams })
     }
 
-    /// Has a member get requests, or drain; with `dry_run` it only says what would come of it. When this returns,
-    /// requests to this node go by it.
+    /// Puts a member into service or drains a member; with `dry_run`, only reports the effect. On return, requests to
+    /// this node follow the change.
     ///
     /// # Errors
-    /// `upstream_unknown`, `upstream_forbidden` where the actor may not add that address, `not_found` for what is no
-    /// member and is to drain, `too_many`, `nothing_live`.
+    /// `upstream_unknown`, `upstream_forbidden` if the actor may not add the address, `not_found` for draining an
+    /// address outside the pool, `too_many`, `nothing_live`.
     pub async fn set_member(
         &self,
         actor: &Actor,
@@ -147,8 +147,8 @@ impl Upstreams {
         self.change_member(actor, at, desired, dry_run).await
     }
 
-    /// Takes a member out: one that was added is forgotten, one that the version declares is none from now on. What is
-    /// under way to it goes on.
+    /// Removes a member: the entry of an added member is deleted, and a declared member is marked as removed. Requests
+    /// in flight continue.
     ///
     /// # Errors
     /// `upstream_unknown`, `too_many`, `nothing_live`.
@@ -190,7 +190,7 @@ impl Upstreams {
             if let NextEntry::Desired(DesiredState::In, reach) = next
                 && allowed_as != Some(reach)
             {
-                // Asked without the lock: nobody else waits for the DNS of this one.
+                // The DNS lookup runs without the lock: no concurrent change waits for the lookup.
                 drop(one);
                 let one = [(at.address, reach.is_private())];
                 let checked = self.check.check(at.app, &self.members.policy, &one).await;
@@ -204,7 +204,7 @@ impl Upstreams {
             }
             let checks = vec![
                 Check::of(key.clone(), found.map(|found| found.revision)),
-                // What is live names the pool.
+                // The pool is declared by the live version.
                 Check::At(records::live_key(at.app, at.environment), live),
             ];
             let mut changes = match before.members.is_empty() {
@@ -228,8 +228,8 @@ impl Upstreams {
         }
     }
 
-    /// Deletes what is remembered of upstreams that the live version does not name, where that is much: versions can
-    /// name ever new ones. What one commit does not take goes with later changes.
+    /// Returns deletions of remembered upstreams that the live version does not declare, once many are remembered:
+    /// versions can declare new names again and again. Deletions beyond the size of a commit are left to later changes.
     async fn forgotten_members(
         &self,
         app: &AppName,
@@ -238,7 +238,7 @@ impl Upstreams {
     ) -> Result<Vec<Change>, Error> {
         let prefix = members_prefix(app, environment);
         let found = self.ledger.catalog.list(&prefix, None, false, usize::MAX).await?;
-        // A version that names all of them at once would have so many.
+        // Maximum number of members that a single version can declare.
         let members_max = self.ledger.limits().upstream_members_per_version_max;
         let is_named = |key: &str| {
             let name = key.strip_prefix(&prefix).unwrap_or_default();
@@ -247,7 +247,7 @@ impl Upstreams {
         Ok(forgotten(found, members_max, is_named))
     }
 
-    /// What the record says with one member changed.
+    /// Returns the record with a member changed.
     fn with(
         &self,
         before: &MembersRecord,
@@ -282,7 +282,7 @@ impl Upstreams {
         Ok(after)
     }
 
-    /// What is live in an environment, and the revision of its live pointer.
+    /// Returns the live version of an environment, and the revision of the live pointer.
     async fn live_version(&self, app: &AppName, environment: &PlaceName) -> Result<(Revision, Arc<Version>), Error> {
         let (revision, _) =
             self.ledger.live_pointer(app, environment).await?.ok_or_else(|| nothing_live(app, environment))?;
@@ -290,7 +290,7 @@ impl Upstreams {
         Ok((revision, self.ledger.served(app, environment)?))
     }
 
-    /// The pool of that name, where its members can change.
+    /// Returns the named pool if the API can change the members.
     fn named_pool(&self, version: &Version, name: &str) -> Result<(UpstreamName, Arc<Pool>), Error> {
         let number = version.upstreams.iter().position(|upstream| upstream.name == name);
         if version.managed.is_some() && name == SERVER_UPSTREAM {
@@ -298,7 +298,7 @@ impl Upstreams {
             let hint = "`devanture scale` says how many there are";
             return Err(Problem::new(Code::UpstreamUnknown, detail).hint(hint).into());
         }
-        // No other pool depends on the settings.
+        // Only pools of managed backends depend on the settings.
         let Some(key) = number.and_then(|number| PoolKey::of(version, number, 0)) else {
             let detail = format!("What is live in {} names no upstream `{name}`.", version.place);
             let hint = "`devanture upstreams` lists them; devanture.toml names them below [upstreams]";
@@ -318,7 +318,7 @@ impl Upstreams {
     fn pool_report(&self, pool: &Pool, record: Option<&MembersRecord>) -> UpstreamReport {
         let declared = &pool.key.declared.to;
         let members = pool.members();
-        // Requests that came to an earlier version, which said otherwise about the pool, are under way all the same.
+        // Requests to an earlier version with another declaration of the pool may still be in flight.
         let mut others = self.members.registry.of_place(&pool.key.app, &pool.key.place);
         others.retain(|other| other.key.name == pool.key.name && other.key != pool.key);
         let elsewhere = |member: &Member| -> usize {
@@ -343,12 +343,12 @@ impl Upstreams {
                 who: entry.map(|entry| entry.who.clone()),
             }
         };
-        // What an earlier version declared, and somebody took out, is no member of this one.
+        // An address declared by an earlier version and removed by the API is no member of this version.
         let is_added = |(address, entry): &(&UpstreamUrl, &MemberEntry)| {
             !declared.contains(address) && entry.desired != DesiredState::Out
         };
         let added = record.iter().flat_map(|record| &record.members).filter(is_added).map(|(address, _)| address);
-        // Those of an instance's pool are the instances.
+        // Members of a managed pool are the instances.
         let run = members.iter().filter(|_| pool.key.run.is_some()).map(|member| &member.declared);
         UpstreamReport {
             members: declared.iter().chain(added).chain(run).map(of).collect(),
@@ -365,8 +365,8 @@ impl NextEntry {
     }
 }
 
-/// The deletions of what is remembered of upstreams that are not named, as many as one commit takes, where all of it is
-/// much: many upstreams, or `members_max` members.
+/// Returns deletions for upstreams that are not named, up to the size of a commit. Empty below `REMEMBERED_MAX`
+/// upstreams and below `members_max` members.
 fn forgotten(found: Vec<(String, Record)>, members_max: u64, is_named: impl Fn(&str) -> bool) -> Vec<Change> {
     let members = found.iter().map(|(key, record)| {
         let read = records::read::<MembersRecord>(key, record);
@@ -379,8 +379,8 @@ fn forgotten(found: Vec<(String, Record)>, members_max: u64, is_named: impl Fn(&
     unnamed.take(PART_CHANGES_MAX).map(Change::Delete).collect()
 }
 
-/// The next entry of a member whose state is changed; `None` if it is not a member. What an
-/// admin of every app let in may be drained, and let in again, by a token that may push.
+/// Returns the next entry of a member after a state change; `None` for an address outside the pool. A token with the
+/// right to push may drain a member added by an admin of every app, and put the member back into service.
 fn next_entry(
     entry: Option<&MemberEntry>,
     is_declared: bool,
@@ -397,7 +397,7 @@ fn next_entry(
             Some(NextEntry::Desired(DesiredState::Drain, reach))
         }
         DesiredState::Drain => None,
-        // Also of an address that an earlier version declared, to which a rollback may go.
+        // Also for an address declared by an earlier version: a rollback may restore the declaration.
         DesiredState::Out if is_declared || is_out => Some(NextEntry::Desired(DesiredState::Out, Reach::Public)),
         DesiredState::Out => Some(NextEntry::Nothing),
     }
@@ -416,7 +416,7 @@ fn no_member(name: &str, address: &UpstreamUrl) -> Problem {
         .hint("`devanture upstreams` lists the members")
 }
 
-/// The refusal of an address that is added by the API.
+/// Returns the refusal of an address added by the API.
 fn refused(refusals: &Refusals) -> Problem {
     let hint = match refusals.reason() {
         Some(Reason::SocketNotAllowed) => "add its folder to [upstreams] sockets in edge.toml".to_owned(),
@@ -462,12 +462,12 @@ mod tests {
             next_entry(before.as_ref(), is_declared, desired, is_vouched)
         };
         let desired = |desired, vouched| Some(NextEntry::Desired(desired, Reach::of(vouched)));
-        // One that is declared is a member unless somebody says otherwise, and is trusted as its version is.
+        // A declared address is a member by default and trusted like the version.
         assert_eq!(next(None, true, In, true), Some(NextEntry::Nothing));
         assert_eq!(next(Some((Out, false)), true, In, true), Some(NextEntry::Nothing));
         assert_eq!(next(None, true, Drain, true), desired(Drain, false));
         assert_eq!(next(Some((Drain, false)), true, Out, true), desired(Out, false));
-        // One that is not is there by what is said, and forgotten when it goes.
+        // An undeclared address is a member only by the entry; removal deletes the entry.
         assert_eq!(
             (next(None, false, In, false), next(None, false, In, true)),
             (desired(In, false), desired(In, true))
@@ -477,12 +477,12 @@ mod tests {
         assert_eq!(next(Some((In, false)), false, In, true), desired(In, true));
         assert_eq!(next(Some((Drain, true)), false, Out, false), Some(NextEntry::Nothing));
         assert_eq!((next(None, false, Out, false), next(None, false, Drain, true)), (Some(NextEntry::Nothing), None));
-        // One that an admin of its app let in once stays as it is until an admin of every app sets it.
+        // An entry by an admin of the app stays unvouched until an admin of every app sets the member.
         let kept = MemberEntry { vouched: false, ..entry(In, true) };
         let drained = MemberEntry { desired: Drain.into(), ..kept.clone() };
         assert_eq!(next_entry(Some(&drained), false, In, false), Some(NextEntry::of(Some(&kept))));
         assert_eq!(next_entry(Some(&kept), false, In, true), desired(In, true));
-        // What a version before this one declared stays out, for when it is gone back to.
+        // An address declared by an earlier version stays out, in case of a rollback.
         assert_eq!(
             (next(Some((Out, false)), false, Out, true), next(Some((Out, false)), false, Drain, true)),
             (desired(Out, false), None)
