@@ -1,4 +1,4 @@
-//! The environments and aliases of an app in one list.
+//! Common list of the environments and aliases of an app.
 
 use devanture_config::api::{AliasList, PlaceStatus};
 use devanture_config::{AppName, PlaceName};
@@ -7,12 +7,12 @@ use super::Aliases;
 use crate::ledger::{Actor, Error, Page};
 use devanture_store::records::{self, LivePointer};
 
-/// Limit of the environments, and of the aliases, in a status.
+/// Maximum number of environments, and of aliases, in a status.
 const PLACES_MAX: usize = 1_000;
 
 impl Aliases {
-    /// The environments and aliases of an app that the actor sees, as many as a status lists, and whether there are
-    /// more.
+    /// Returns the environments and aliases of an app visible to the actor, up to the limit of a status; the flag is
+    /// true if there are more.
     pub(crate) async fn all_places(&self, actor: &Actor, app: &AppName) -> Result<(Vec<PlaceStatus>, bool), Error> {
         let name = |key: &str| -> Option<PlaceName> { key.rsplit('/').next()?.parse().ok() };
         let mut places = Vec::new();
@@ -24,7 +24,7 @@ impl Aliases {
             None => self.ledger.catalog.list(&records::live_prefix(app), None, false, PLACES_MAX + 1).await?,
         };
         for (key, record) in live.iter().take(PLACES_MAX) {
-            // The status of its own environment reports it.
+            // The status of the environment itself reports the damage.
             let Ok(pointer) = records::read::<LivePointer>(key, record) else { continue };
             places.extend(name(key).map(|name| self.environment_status(app, name, &pointer)));
         }

@@ -1,4 +1,4 @@
-//! Aliases: named pointers of an app that are no environments, set by hand or by pushes, ending by themselves or not.
+//! Aliases: named pointers of an app outside environments, set manually or by pushes, with or without an expiry.
 
 mod listing;
 
@@ -26,38 +26,38 @@ use devanture_store::records::{self, AliasRecord};
 
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
-/// What an alias is to be.
+/// Requested state of an alias.
 pub(crate) struct Aliasing<'a> {
     pub(crate) app: &'a AppName,
     pub(crate) name: &'a PlaceName,
     pub(crate) version: VersionId,
     pub(crate) actor: &'a Actor,
     pub(crate) expires: Option<Expiry>,
-    /// Of a push: when it began, and whether that does not matter.
+    /// For a push: the time of its begin, and true if the order of pushes is ignored.
     pub(crate) push: Option<(u64, bool)>,
-    /// Of a push of one half: which, and the version that gives the other one.
+    /// For a push of a half: the half, and the version with the other half.
     pub(crate) half: Option<(Half, Option<VersionId>)>,
-    /// The environment that the alias belongs to from now on: that of the push, or of the token.
+    /// Environment that will own the alias: the environment of the push, or of the token.
     pub(crate) environment: Option<&'a PlaceName>,
     pub(crate) if_live: Option<&'a str>,
     pub(crate) condition: &'a Condition,
 }
 
-/// What became of an alias.
+/// Result of setting an alias.
 pub(crate) struct Aliased {
     pub(crate) status: PlaceStatus,
     pub(crate) previous: Option<VersionId>,
     revision: Revision,
 }
 
-/// A change of an alias that may be made.
+/// Validated change of an alias.
 struct AliasChange<'e> {
     record: AliasRecord,
     previous: Option<VersionId>,
-    /// The revision of the record, if it says all of this already.
+    /// Revision of the record if the record is unchanged.
     unchanged: Option<Revision>,
     commit: Commit,
-    /// Held until the commit where the alias is new: nobody else makes one meanwhile, so that the limit holds.
+    /// Held until the commit of a new alias: without concurrent creations, the limit holds.
     making: Option<MutexGuard<'e, ()>>,
 }
 
@@ -81,12 +81,12 @@ impl Aliases {
 }
 
 impl Aliases {
-    /// Points an alias at a version, making it where it is new. Gives it with the revision of its record.
+    /// Points an alias at a version, and creates a new alias if needed. Returns the alias with the revision of the
+    /// record.
     ///
     /// # Errors
-    /// `alias_taken` where the name is an environment, `forbidden` where the alias is not the actor's, `too_many`,
-    /// `precondition_failed`, `confirmation_required` where it would end earlier, and as
-    /// [`Aliases::resolve_version`].
+    /// `alias_taken` for the name of an environment, `forbidden` for an alias of another owner, `too_many`,
+    /// `precondition_failed`, `confirmation_required` for an earlier expiry, and as [`Aliases::resolve_version`].
     pub async fn set_alias(
         &self,
         actor: &Actor,
@@ -102,7 +102,7 @@ impl Aliases {
         Ok((aliased.revision, aliased.status))
     }
 
-    /// Predicts [`Aliases::set_alias`], with the refusals that it would get; changes nothing.
+    /// Predicts [`Aliases::set_alias`], including errors, without changes.
     ///
     /// # Errors
     /// As [`Aliases::set_alias`].
@@ -128,17 +128,17 @@ impl Aliases {
         })
     }
 
-    /// The version that an alias is wanted for.
+    /// Returns the requested version of an alias.
     async fn resolve_alias(&self, app: &AppName, name: &PlaceName, wanted: &AliasRequest) -> Result<VersionId, Error> {
         self.ledger.check_there(app, Some(name)).await?;
         self.ledger.resolve_version(app, &wanted.version).await
     }
 
-    /// Refuses a push to an alias before anything is sent for it.
+    /// Rejects a push to an alias before the upload.
     ///
     /// # Errors
-    /// `forbidden`, `alias_taken`, `bad_request` for an end that has passed, `confirmation_required` for one that comes
-    /// earlier than before, `deleted` where the name is that of an environment that can be restored.
+    /// `forbidden`, `alias_taken`, `bad_request` for an expiry in the past, `confirmation_required` for an earlier
+    /// expiry than before, `deleted` for the name of a restorable environment.
     pub(crate) async fn check_alias(
         &self,
         actor: &Actor,
@@ -157,8 +157,8 @@ impl Aliases {
         if before.is_none() { self.hostnames.check_address(actor, (app, name)).await } else { Ok(()) }
     }
 
-    /// Checks that an actor may have an alias end by then: a session that lets it end earlier than before confirms that
-    /// as its deletion.
+    /// Checks that an actor may set this expiry: a session that shortens the lifetime must confirm the change like a
+    /// deletion.
     ///
     /// # Errors
     /// `confirmation_required`.
@@ -176,13 +176,13 @@ impl Aliases {
         }
     }
 
-    /// The version that an alias points at.
+    /// Returns the version of an alias.
     pub(crate) async fn aliased(&self, app: &AppName, name: &PlaceName) -> Result<Option<VersionId>, Error> {
         Ok(self.alias_record(app, name).await?.1.map(|alias| alias.version))
     }
 
     async fn check_no_environment(&self, app: &AppName, name: &PlaceName) -> Result<(), Error> {
-        // `preview` is what settings and protection of all previews are named by.
+        // `preview` is the name for the settings and protection of all previews.
         if name.is_prod() || name.is_preview() || self.ledger.live_pointer(app, name).await?.is_some() {
             let detail = format!("{name} is an environment of the app {app}.");
             return Err(Problem::new(Code::AliasTaken, detail).hint("choose another name for the alias").into());
@@ -190,7 +190,7 @@ impl Aliases {
         Ok(())
     }
 
-    /// The record of an alias as it is stored, and what it says where it has not ended.
+    /// Returns the stored record of an alias, and the parsed record unless the alias has expired.
     async fn alias_record(
         &self,
         app: &AppName,
@@ -203,7 +203,7 @@ impl Aliases {
         Ok((Some(record), is_there.then_some(alias)))
     }
 
-    /// Points an alias at a version, making it where it is new.
+    /// Points an alias at a version, and creates a new alias if needed.
     ///
     /// # Errors
     /// As [`Aliases::set_alias`]; `live_moved`, `superseded`.
@@ -227,7 +227,7 @@ impl Aliases {
         .await
     }
 
-    /// Checks that an alias may be pointed at a version, and prepares the commit that does it.
+    /// Checks that an alias may point at a version, and prepares the commit.
     async fn alias_change(&self, wanted: &Aliasing<'_>) -> Result<AliasChange<'_>, Error> {
         let Aliasing { app, name, version, .. } = *wanted;
         let key = records::alias_key(app, name);
@@ -284,10 +284,10 @@ impl Aliases {
         }
     }
 
-    /// An alias, with the revision of its record.
+    /// Returns an alias with the revision of the record.
     ///
     /// # Errors
-    /// `not_found`; `forbidden` for one that a token of one environment does not have.
+    /// `not_found`; `forbidden` for an alias outside the environment of the token.
     pub async fn alias(
         &self,
         actor: &Actor,
@@ -305,10 +305,10 @@ impl Aliases {
         }
     }
 
-    /// A page of the aliases of an app that the actor sees, in the order of their names.
+    /// Returns a page of the aliases of an app visible to the actor, in order of name.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
+    /// `not_found` for an unknown app; `bad_request` for an unknown cursor.
     pub async fn aliases(&self, actor: &Actor, app: &AppName, page: &Page) -> Result<AliasList, Error> {
         self.ledger.must_exist(app).await?;
         let prefix = records::alias_prefix(app);
@@ -318,7 +318,7 @@ impl Aliases {
         };
         let mut aliases = Vec::new();
         let now_ms = clock::now_ms();
-        // One more than the page holds says whether another follows; what is not shown is no part of the cursor either.
+        // An alias beyond the page size shows if another page follows; hidden aliases never become a cursor.
         let at_once = page.limit.saturating_add(1);
         while aliases.len() < at_once {
             let found = self.ledger.catalog.list(&prefix, after.as_deref(), false, at_once).await?;
@@ -338,8 +338,8 @@ impl Aliases {
         Ok(AliasList { app: app.clone(), aliases, next })
     }
 
-    /// Deletes an alias; its preview's hostname then leads nowhere. With `dry_run` it changes nothing. Returns the
-    /// version that it points at.
+    /// Deletes an alias; the hostname of the alias then serves no version. With `dry_run`, changes nothing. Returns the
+    /// version of the alias.
     ///
     /// # Errors
     /// `not_found`, `precondition_failed`.
@@ -365,8 +365,8 @@ impl Aliases {
         .await
     }
 
-    /// Removes the record of an alias: of this name, where somebody wants that, or of one whose time had come. Returns
-    /// whether nobody else was quicker.
+    /// Removes the record of an alias: a named alias on request, or an expired alias. Returns false if another commit
+    /// won the race.
     async fn remove_alias(
         &self,
         wanted: Option<(&Actor, &AppName, &PlaceName)>,
@@ -382,14 +382,14 @@ impl Aliases {
         }
     }
 
-    /// Removes the records of aliases that have ended. Returns how many.
+    /// Removes the records of expired aliases. Returns the number of removed records.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub async fn sweep_aliases(&self) -> Result<u64, Error> {
         let (now_ms, mut removed) = (clock::settled_ms(), 0);
         for (key, record) in self.ledger.catalog.list(records::ALIASES_PREFIX, None, false, usize::MAX).await? {
-            // Unreadable records were logged when they were loaded.
+            // Unreadable records were logged at load time.
             let has_expired = records::read::<AliasRecord>(&key, &record).is_ok_and(|alias| alias.has_expired(now_ms));
             if has_expired && self.remove_alias(None, key, record.revision).await? {
                 removed += 1;
@@ -400,7 +400,7 @@ impl Aliases {
 }
 
 impl<'a> Aliasing<'a> {
-    /// An alias that no push sets.
+    /// Returns the request for an alias set without a push.
     fn by_hand(
         actor: &'a Actor,
         (app, name): (&'a AppName, &'a PlaceName),
@@ -411,7 +411,7 @@ impl<'a> Aliasing<'a> {
         Self { app, name, version, actor, expires, push: None, half: None, environment, if_live: None, condition }
     }
 
-    /// Whether it may take over from what the alias points at.
+    /// Checks that the request may replace the current version of the alias.
     fn may_replace(&self, before: Option<&AliasRecord>) -> Result<(), Error> {
         if let Some(expected) = self.if_live {
             check_expected_alias(expected, self.name, before.map(|before| before.version))?;
@@ -430,7 +430,7 @@ impl<'a> Aliasing<'a> {
                 .into());
         }
         match (self.half, before.map(|before| before.version)) {
-            // An alias that is new takes the other half from elsewhere.
+            // A new alias takes the other half from another source.
             (Some((_, with)), Some(now)) if with != Some(now) && now != self.version => {
                 let detail = format!("{} got the alias {}, which gives the other half.", now.short(), self.name);
                 Err(Problem::new(Code::LiveMoved, detail).hint("push again").into())
@@ -442,10 +442,10 @@ impl<'a> Aliasing<'a> {
     fn record(&self, before: Option<&AliasRecord>) -> Result<AliasRecord, Error> {
         let now_ms = clock::now_ms();
         let same = before.filter(|before| before.version == self.version);
-        // Never back, as for an environment.
+        // The time of a switch never decreases, as for an environment.
         let moved_ms = now_ms.max(before.map_or(0, |before| before.switched_ms));
         let halves = before.map(AliasRecord::halves).unwrap_or_default();
-        // Set by hand, it does not let a push through that was older than the one it is taken from.
+        // After a manual change, pushes older than the replaced version still fail.
         let halves = match (self.push, self.half) {
             (Some((pushed, _)), Some((half, _))) => halves.with(half, pushed.max(halves.of(half))),
             (Some((pushed, _)), None) => HalvesBegun::both(pushed.max(halves.recorded().0)),
@@ -467,7 +467,7 @@ impl<'a> Aliasing<'a> {
     }
 }
 
-/// Removes the records of aliases that have ended, for as long as the edge serves.
+/// Removes the records of expired aliases while the edge serves.
 pub async fn keep_sweeping_aliases(aliases: Weak<Aliases>) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
@@ -478,7 +478,7 @@ pub async fn keep_sweeping_aliases(aliases: Weak<Aliases>) {
     }
 }
 
-/// When an alias expires; unchanged by default.
+/// Returns the expiry of an alias; unchanged by default.
 fn ends_ms(expires: Option<Expiry>, before: Option<&AliasRecord>, now_ms: u64) -> Result<Option<u64>, Error> {
     let Some(expires) = expires else { return Ok(before.and_then(|before| before.expires_ms)) };
     let at_ms = expires.at_ms(now_ms);
@@ -497,7 +497,7 @@ fn no_alias(app: &AppName, name: &PlaceName) -> Error {
         .into()
 }
 
-/// Checks that an alias points at the version that a push expects.
+/// Checks that an alias points at the version expected by a push.
 ///
 /// # Errors
 /// `live_moved`.

@@ -1,5 +1,5 @@
-//! Commands that run once in an environment: who may, in which version, and what the history and the audit log have of
-//! them.
+//! One-off commands in an environment: permissions, the version to run in, and the entries in the history and the audit
+//! log.
 
 use std::sync::Arc;
 
@@ -21,10 +21,10 @@ use devanture_base::fair::{Share, Shares};
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, LivePointer, gone};
 
-/// Environments that a refusal names.
+/// Maximum number of environments named by a refusal.
 const NAMES_MAX: usize = 10;
 
-/// A command of somebody who may run it.
+/// Authorized command, ready to start.
 struct RunToBegin {
     wanted: Wanted,
     request: RunRequest,
@@ -32,23 +32,23 @@ struct RunToBegin {
     _share: Share,
 }
 
-/// What the history and the audit log have of a command.
+/// Data of a command for the history and the audit log.
 struct RunRecord {
     actor: Actor,
     app: AppName,
     environment: PlaceName,
-    /// What is live as it begins.
+    /// Live version at the start of the command.
     live: LivePointer,
-    /// The program, and the number of its arguments.
+    /// Program, and number of arguments.
     summary: String,
 }
 
-/// Commands that run once.
+/// One-off commands.
 pub struct Commands {
     ledger: Arc<Ledger>,
     instances: Arc<Instances>,
     aliases: Arc<Aliases>,
-    /// Permits of the commands under way.
+    /// Permits of running commands.
     runs: Arc<Shares>,
 }
 
@@ -60,10 +60,10 @@ impl Commands {
 }
 
 impl Commands {
-    /// Predicts [`Self::run`]; runs nothing.
+    /// Predicts [`Self::run`] without running a command.
     ///
     /// # Errors
-    /// As [`Self::run`], as far as nothing has to be started for it.
+    /// As [`Self::run`], except for errors of starting the command.
     pub(crate) async fn predict_run(
         &self,
         actor: &Actor,
@@ -82,14 +82,14 @@ impl Commands {
         })
     }
 
-    /// Starts a command in the folder of the live version, with the settings that are live there, and carries it to its
-    /// end, also after the caller was dropped. It is ended by `ended_by`, and where its environment is deleted. Returns
-    /// when it has begun.
+    /// Starts a command in the folder of the live version, with the live settings. The command runs to completion even
+    /// if the caller is dropped; `ended_by` and a deletion of the environment end the command early. Returns once the
+    /// command has started.
     ///
     /// # Errors
-    /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` where the app, or the node, has as many
-    /// as it may, or the machine has no terminal left; `persist_full`; `instance_failed` where it cannot be set up; the
-    /// problem of `ended_by` where that comes first.
+    /// `bad_request`, `nothing_live`, `runner_off`, `runner_forbidden`; `busy` if the app or the node is at the limit,
+    /// or the machine has no terminal left; `persist_full`; `instance_failed` if the setup fails; the problem of
+    /// `ended_by` if `ended_by` completes first.
     pub(crate) async fn run(
         self: &Arc<Self>,
         actor: &Actor,
@@ -98,7 +98,7 @@ impl Commands {
         (from, to): (FrameSource, FrameSender),
         ended_by: EndedBy,
     ) -> Result<(), Error> {
-        // Before what is live is looked at: no deletion is missed.
+        // The watch begins before the live version is read, so no deletion is missed.
         let deleted = self.deleted(app.clone(), environment.clone());
         let mut ended_by: EndedBy = Box::pin(async move {
             tokio::select! {
@@ -128,7 +128,7 @@ impl Commands {
         };
         let (begun, has_begun) = oneshot::channel();
         let commands = Arc::clone(self);
-        // Whatever becomes of the caller: what is recorded as begun is recorded as ended.
+        // Spawned so that a recorded start always gets a recorded end, even if the caller is dropped.
         self.instances.runner()?.spawn_once(async move {
             let answer = match commands.begin_run(&run, &mut ended_by).await {
                 Ok(once) => {
@@ -142,11 +142,11 @@ impl Commands {
         has_begun.await.unwrap_or_else(|_gone| Err(crate::runner::Error::Ended.into()))
     }
 
-    /// Records that a command begins, and starts it, unless `ended_by` comes first.
+    /// Records the start of a command and starts the command, unless `ended_by` completes first.
     async fn begin_run(&self, run: &RunToBegin, ended_by: &mut EndedBy) -> Result<Once, Error> {
         let RunToBegin { wanted, request, record, .. } = run;
         let RunRecord { actor, app, environment, summary, .. } = record;
-        // Before it runs: what cannot be recorded is not done.
+        // Recorded before the start: a command without a record must not run.
         let event = AuditEvent::of(Action::Run).place(app, environment).what(summary);
         self.ledger.record(actor, event).await?;
         let begun = async {
@@ -162,14 +162,14 @@ impl Commands {
         }
     }
 
-    /// Carries a command to its end, and records that.
+    /// Runs a command to completion, and records the end.
     async fn carry_run(&self, once: Once, run: RunToBegin, (from, to): (FrameSource, FrameSender), ended_by: EndedBy) {
         let RunToBegin { record, _share, .. } = run;
         let (end, _until_recorded) = once.serve(from, to, ended_by).await;
         self.note_end(&record, &end_text(&end)).await;
     }
 
-    /// What is to run, for somebody who may, and what is live.
+    /// Returns the command to run, after the authorization, and the live version.
     async fn wanted_run(
         &self,
         actor: &Actor,
@@ -179,7 +179,8 @@ impl Commands {
         check(request)?;
         self.ledger.must_exist(app).await?;
         self.instances.runner()?;
-        // A command is code: where all backends share a user, it is for those who may push some.
+        // A command is code: with a user id shared by all backends, only actors with the right to push code may run
+        // commands.
         self.instances.check_settings_actor(actor)?;
         let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(live) = pointer.filter(LivePointer::is_known) else {
@@ -191,7 +192,7 @@ impl Commands {
         Ok((self.instances.wanted((app, environment), live.version, managed, live.settings).await?, live))
     }
 
-    /// The refusal of a command where nothing is live, with the environments that have something.
+    /// Returns the refusal of a command without a live version, with a list of environments that have a live version.
     async fn nothing_to_run_in(&self, actor: &Actor, app: &AppName, environment: &PlaceName) -> Result<Error, Error> {
         let problem = nothing_live(app, environment);
         let (places, _has_more) = self.aliases.all_places(actor, app).await?;
@@ -204,13 +205,13 @@ impl Commands {
         Ok(problem.hint(format!("`--env` names an environment with a live version: {}{more}", named.join(", "))).into())
     }
 
-    /// Records how a command ended, in the history and in the audit log.
+    /// Records the end of a command in the history and in the audit log.
     async fn note_end(&self, run: &RunRecord, how: &str) {
         let RunRecord { actor, app, environment, summary, .. } = run;
         let what = format!("{summary}: {how}");
         let Err(Error(problem)) = self.record_end(run, &what).await else { return };
         tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the history");
-        // The audit log outlives the environment, which may be the reason that the command ended.
+        // The audit log outlives the environment, and the deletion of the environment may have ended the command.
         let event = AuditEvent::of(Action::RunEnded).place(app, environment).what(what);
         if let Err(Error(problem)) = self.ledger.record(actor, event).await {
             tracing::warn!(%app, %environment, detail = problem.detail, "the end of a command is not in the audit log");
@@ -218,7 +219,7 @@ impl Commands {
     }
 
     /// # Errors
-    /// `deleted` where the app or the environment was deleted; those of the catalog.
+    /// `deleted` if the app or the environment was deleted; errors of the catalog.
     async fn record_end(&self, run: &RunRecord, what: &str) -> Result<(), Error> {
         let RunRecord { actor, app, environment, live, .. } = run;
         let place = (app, environment);
@@ -265,7 +266,7 @@ impl Commands {
     }
 }
 
-/// What the audit log says of a command. Its arguments are left out: they hold passwords and the like.
+/// Returns the text of a command for the audit log, without arguments: arguments contain passwords and similar secrets.
 fn summary(request: &RunRequest) -> String {
     let program: String = request.command.first().map(String::as_str).unwrap_or_default().chars().take(100).collect();
     match request.command.len().saturating_sub(1) {
@@ -286,7 +287,7 @@ fn end_text(end: &RunEnd) -> String {
 }
 
 /// # Errors
-/// `bad_request` for what no process can be started with.
+/// `bad_request` for a command that no process can be started with.
 fn check(request: &RunRequest) -> Result<(), Error> {
     let refuse = |detail: String| Err(Problem::new(Code::BadRequest, detail).into());
     let (words, bytes) = (request.command.len(), request.command.iter().map(String::len).sum::<usize>());

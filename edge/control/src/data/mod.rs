@@ -1,4 +1,4 @@
-//! The data of environments: who reads and changes it, and on which node.
+//! Data of environments: permissions to read and change, and the node with the data.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::ledger::{Action, Actor, AuditEvent, Error, Ledger, confirmations};
 use crate::runner::{self, DataArchive, Runner, Upload};
 use devanture_base::clock;
 
-/// An app, and an environment of it.
+/// App, and an environment of the app.
 type PlaceOf<'p> = (&'p AppName, &'p PlaceName);
 
-/// Kept data of the environments: folders of backends, and snapshots.
+/// Persistent data of the environments: folders of backends, and snapshots.
 pub struct EnvironmentData {
     ledger: Arc<Ledger>,
     instances: Arc<Instances>,
@@ -29,18 +29,19 @@ impl EnvironmentData {
 }
 
 impl EnvironmentData {
-    /// Lists the data of an environment on this node, at most so many files of it.
+    /// Lists the data of an environment on this node, at most `entries_max` files.
     ///
     /// # Errors
-    /// `not_found` where the environment keeps no data here; `busy`, `runner_off`, `persist_full`.
+    /// `not_found` if the environment has no data here; `busy`, `runner_off`, `persist_full`.
     pub(crate) async fn data_list(&self, place: PlaceOf<'_>, entries_max: u64) -> Result<DataList, Error> {
         Ok(self.data_runner(place).await?.data_list(place, entries_max).await?)
     }
 
-    /// Reads the data of an environment, or one of its snapshots, which is recorded; or what comes behind a part of it.
+    /// Reads the data of an environment, or a snapshot, or the remainder after a part; the read is recorded in the
+    /// audit log.
     ///
     /// # Errors
-    /// As [`Self::data_list`], `not_found` for a snapshot, and `precondition_failed` for a part of other data.
+    /// As [`Self::data_list`], `not_found` for a snapshot, and `precondition_failed` for a part of different data.
     pub(crate) async fn data_archive(
         &self,
         actor: &Actor,
@@ -55,11 +56,11 @@ impl EnvironmentData {
         Ok(archive)
     }
 
-    /// Replaces the data of an environment by an archive, unless it is `abandoned` before it is unpacked. Where there
-    /// is some already, `is_replacing` has to be true.
+    /// Replaces the data of an environment with an archive, unless `abandoned` before the extraction. If there is data
+    /// already, `is_replacing` must be true.
     ///
     /// # Errors
-    /// As [`Self::data_list`]; `conflict` where there is data; those of an archive, as `archive_cut_off`.
+    /// As [`Self::data_list`]; `conflict` if there is data; errors of an archive, such as `archive_cut_off`.
     pub(crate) async fn data_push(
         &self,
         actor: &Actor,
@@ -77,12 +78,12 @@ impl EnvironmentData {
         Ok(runner.data_push(place, upload, abandoned).await?)
     }
 
-    /// Makes a snapshot of the data of an environment, unless it is `abandoned` before its end. Another one gives way
-    /// to it only where the actor may delete snapshots.
+    /// Creates a snapshot of the data of an environment, unless `abandoned` before completion. An older snapshot is
+    /// only evicted if the actor may delete snapshots.
     ///
     /// # Errors
-    /// As [`Self::data_list`]; `conflict` where there is one of that name, `too_many`; `bad_request` for a name of the
-    /// edge's own.
+    /// As [`Self::data_list`]; `conflict` for an existing name, `too_many`; `bad_request` for a name reserved by the
+    /// edge.
     pub(crate) async fn data_snapshot(
         &self,
         actor: &Actor,
@@ -96,7 +97,7 @@ impl EnvironmentData {
             let detail = format!("Snapshots named `before-…`, such as {name}, are made by the edge itself.");
             return Err(Problem::new(Code::BadRequest, detail).hint("choose another name").into());
         }
-        // Before it is recorded: nothing is made then.
+        // The check runs before the audit record: a failed request creates no snapshot.
         let list = runner::unless_abandoned(abandoned, runner.data_list(place, 0)).await?;
         if list.snapshots.iter().any(|snapshot| snapshot.name == name) {
             return Err(Problem::new(Code::Conflict, format!("There is a snapshot {name} already.")).into());
@@ -109,8 +110,8 @@ impl EnvironmentData {
         Ok(runner::unless_abandoned(abandoned, runner.data_snapshot(place, name, may_replace)).await?)
     }
 
-    /// Whether the actor may do what `deleteSnapshot` takes: an admin of the environment, by a session that is
-    /// confirmed where the app has deletions confirmed.
+    /// Returns true if the actor satisfies the conditions of `deleteSnapshot`: an admin of the environment, with a
+    /// confirmed session if the app requires confirmed deletions.
     async fn may_delete_snapshots(&self, actor: &Actor, (app, environment): PlaceOf<'_>) -> Result<bool, Error> {
         if !actor.unconfirmed || !actor.is_admin_in(environment) {
             return Ok(actor.is_admin_in(environment));
@@ -118,7 +119,7 @@ impl EnvironmentData {
         Ok(!confirmations(&*self.ledger.catalog, app).await?.confirm.contains(&ConfirmedAction::Delete))
     }
 
-    /// Replaces the data of an environment by one of its snapshots, unless it is `abandoned` before it is unpacked.
+    /// Replaces the data of an environment with a snapshot, unless `abandoned` before the extraction.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `not_found` for the snapshot.
@@ -137,7 +138,7 @@ impl EnvironmentData {
         Ok(runner.data_restore(place, name, abandoned).await?)
     }
 
-    /// Removes a snapshot, unless it is `abandoned` before its end.
+    /// Removes a snapshot, unless `abandoned` before completion.
     ///
     /// # Errors
     /// As [`Self::data_restore`].
@@ -159,7 +160,8 @@ impl EnvironmentData {
     /// Checks that a request about data is for this node.
     ///
     /// # Errors
-    /// `not_found` for a node that does not answer; `bad_request` where several have data and none is named.
+    /// `not_found` for a node that does not respond; `bad_request` if several nodes have data and the request names no
+    /// node.
     pub(crate) fn check_data_node(&self, node: Option<&str>) -> Result<(), Error> {
         match node {
             Some(node) => self.check_node(node),
@@ -171,7 +173,7 @@ impl EnvironmentData {
         }
     }
 
-    /// Checks that this is the node that a request names: what another one answers was passed on to it.
+    /// Checks that this node is the node named by a request: requests for other nodes were forwarded before.
     ///
     /// # Errors
     /// `not_found`.
@@ -190,8 +192,8 @@ impl EnvironmentData {
         self.instances.runner()
     }
 
-    /// What keeps the data of an environment, and its counts, where it has this snapshot: a request for another one is
-    /// refused before it is recorded.
+    /// Returns the runner with the data of an environment, and the counts, if the snapshot exists: a request for an
+    /// unknown snapshot is rejected before the audit record.
     async fn data_with_snapshot(
         &self,
         place: PlaceOf<'_>,
@@ -219,7 +221,7 @@ fn counts(list: &DataList) -> DataReport {
     DataReport { node: list.node.clone(), files: list.files, bytes: list.bytes, ..DataReport::default() }
 }
 
-/// The name of a snapshot without one: the time, such as `2026-11-25-23-43-11`.
+/// Returns a snapshot name from the current time, such as `2026-11-25-23-43-11`.
 fn name_of_now() -> Result<SnapshotName, Error> {
     let now: String = date_time(clock::now_ms());
     let digits: Vec<&str> = now.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty()).collect();

@@ -26,8 +26,8 @@ const LABEL: &str = "_devanture";
 const VALUE: &str = "devanture-app=";
 /// Maximum number of names with a spelled-out record in a hint; further names are counted.
 const HINTS_MAX: usize = 10;
-/// An app may use at most the inverse of this fraction of the concurrent lookups, so a slow DNS server of an app does
-/// not block lookups of other apps (law 11).
+/// Divisor for the part of the concurrent lookups open to a single app: a slow DNS server of an app must not block
+/// lookups of other apps (law 11).
 const SHARES: usize = 4;
 /// Maximum wait of a lookup for its turn, as a multiple of the lookup time.
 const WAITS: u32 = 2;

@@ -38,7 +38,8 @@ pub(crate) fn check_may_be_live(environment: &PlaceName) -> Result<(), Error> {
 
 impl Places {
     /// Checks, before an upload, that the app and the environment of a push exist or may be created. In `preview`, a
-    /// push to an alias creates only the history (`is_noted_alone`), which does not count against the limit.
+    /// push without a switch (`is_noted_alone`) creates only the history, and the history does not count against the
+    /// limit.
     ///
     /// # Errors
     /// `name_reserved`, `too_many`.

@@ -1,4 +1,4 @@
-//! Sets who may see environments and previews.
+//! Access protection of environments and previews.
 
 mod shares;
 
@@ -22,9 +22,9 @@ use devanture_store::records::protection::{
 };
 use devanture_store::records::settings::Sealed;
 
-/// Most protections that are listed.
+/// Maximum number of listed protections.
 const LISTED_MAX: usize = 1_000;
-/// Bytes of the secret that cookies are signed with.
+/// Length of the signing secret of cookies, in bytes.
 const KEY_BYTES: usize = 32;
 
 /// Protections of environments and previews, and share links.
@@ -41,7 +41,7 @@ impl Protections {
 }
 
 impl Protections {
-    /// Who may see the previews of an app, and its environments.
+    /// Returns the protections of the previews and environments of an app.
     ///
     /// # Errors
     /// `not_found`.
@@ -64,16 +64,16 @@ impl Protections {
         Ok(ProtectionList { app: app.clone(), protections })
     }
 
-    /// Who may see an environment, or the previews of an app where it is `preview`.
+    /// Returns the protection of an environment, or of the previews of an app (`preview`).
     pub(crate) async fn protection_of(&self, app: &AppName, place: &PlaceName) -> Result<Protection, Error> {
         let record = self.protection_record(&protection_key(app, place)).await?;
         Ok(self.protection_status(place, record.as_ref().map(|(_, record)| record)).mode)
     }
 
-    /// Sets who may see an environment, or the previews of an app where it is `preview`.
+    /// Sets the protection of an environment, or of the previews of an app (`preview`).
     ///
     /// # Errors
-    /// `bad_request` for what cannot be set together, `secrets_locked`, `busy`, `not_found`.
+    /// `bad_request` for incompatible options, `secrets_locked`, `busy`, `not_found`.
     pub async fn protect(
         &self,
         actor: &Actor,
@@ -87,7 +87,7 @@ impl Protections {
             self.check_login(mode, credentials)?;
         }
         let key = protection_key(app, place);
-        // Hashed once, however often the commit is tried.
+        // The password is hashed once over all retries of the commit.
         let hash = match &request.password {
             Some(password) if !dry_run => Some(credentials.hash_for_visitors(app, password).await?),
             _ => None,
@@ -141,7 +141,7 @@ impl Protections {
         Ok(())
     }
 
-    /// The record of a protection as it is wanted. Another password, or another mode, ends the cookies of its visitors.
+    /// Returns the record of a requested protection. A new password or mode ends the cookies of the visitors.
     fn protection(
         &self,
         actor: &Actor,
@@ -161,7 +161,7 @@ impl Protections {
         };
         let password = match hash {
             Some(hash) => Some(sealing(PASSWORD, hash)?),
-            // What is only looked at has a place for it.
+            // A dry run seals a placeholder.
             None if request.password.is_some() => Some(sealing(PASSWORD, "")?),
             None => password,
         };
@@ -174,7 +174,7 @@ impl Protections {
 
     async fn protection_record(&self, key: &str) -> Result<Option<(Revision, ProtectionRecord)>, Error> {
         let record = self.ledger.catalog.get(key).await?;
-        // One that cannot be read protects, and is written again.
+        // A place with an unreadable record stays protected, and the record is written again.
         Ok(record.and_then(|record| Some((record.revision, records::read(key, &record).ok()?))))
     }
 
@@ -191,7 +191,7 @@ impl Protections {
     }
 }
 
-/// Whether a protection may be as it is wanted.
+/// Checks that a requested protection is valid.
 fn check(place: &PlaceName, request: &ProtectionRequest, before: Option<&ProtectionRecord>) -> Result<(), Error> {
     let refuse = |detail: String, hint: &str| Err(Problem::new(Code::BadRequest, detail).hint(hint).into());
     let has_password = request.password.is_some() || before.is_some_and(|before| before.password.is_some());
@@ -211,14 +211,14 @@ fn check(place: &PlaceName, request: &ProtectionRequest, before: Option<&Protect
     }
 }
 
-/// A new secret for cookies, in hex.
+/// Returns a new secret for cookies, in hex.
 pub(crate) fn new_cookie_key() -> String {
     let mut key = [0; KEY_BYTES];
     rand::rng().fill_bytes(&mut key);
     hex::encode(key)
 }
 
-/// Seals a text; what is only looked at makes no key, and is sealed by none.
+/// Seals a text; a dry run neither creates nor uses a key.
 pub(crate) fn seal(
     dry_run: bool,
     context: &str,
@@ -228,7 +228,7 @@ pub(crate) fn seal(
     if dry_run { Ok(Sealed::new(String::new(), &[])) } else { keys()?.seal(context, text) }
 }
 
-/// The hash of a password, if there is one.
+/// Returns the hash of a password, if given.
 pub(crate) async fn hashed(
     credentials: &Credentials,
     app: &AppName,

@@ -1,4 +1,4 @@
-//! Makes, lists and revokes share links: each opens one preview or environment to who has it.
+//! Creates, lists and revokes share links: each link grants access to a single preview or environment.
 
 use devanture_config::api::{Scope, Secret, Share, ShareList, ShareMade, ShareRequest, ShareRevoked, ShareTarget};
 use devanture_config::problem::{Code, Problem};
@@ -17,17 +17,17 @@ use devanture_store::records::protection::{
     KEY, PASSWORD, SHARES_PREFIX, ShareRecord, StoredTarget, named, share_context, share_key, shares_prefix,
 };
 
-/// How long a link is good by default, in seconds: a week.
+/// Default lifetime of a link, in seconds: a week.
 const EXPIRES_S: u64 = 604_800;
-/// Random bytes of a link's id, and …
+/// Random bytes of a link id.
 const ID_BYTES: usize = 8;
-/// … of its secret.
+/// Random bytes of a link secret.
 const SECRET_BYTES: usize = 32;
-/// Links that ended and are removed with one that is made.
+/// Maximum number of expired links removed with the creation of a link.
 const REMOVED_AT_ONCE: usize = 50;
 
 impl Protections {
-    /// The share links of an app that have not ended, the newest first.
+    /// Returns the share links of an app that have not expired, the newest first.
     ///
     /// # Errors
     /// `not_found`.
@@ -45,10 +45,10 @@ impl Protections {
         Ok(ShareList { app: app.clone(), shares })
     }
 
-    /// Makes a share link.
+    /// Creates a share link.
     ///
     /// # Errors
-    /// `bad_request`, `too_many`, `not_found`, `secrets_locked`, `busy`, and those of [`Ledger::resolve_version`].
+    /// `bad_request`, `too_many`, `not_found`, `secrets_locked`, `busy`, and the errors of [`Ledger::resolve_version`].
     ///
     /// [`Ledger::resolve_version`]: crate::ledger::Ledger::resolve_version
     pub async fn make_share(
@@ -85,7 +85,7 @@ impl Protections {
             expires_ms: now_ms.saturating_add(expires_s.saturating_mul(1_000)),
         };
         update(&key, || async {
-            // They count, and stay, for as long as the clock may be ahead by which they have ended.
+            // By the settled clock: after a leap of the clock, expired links still count and stay.
             let settled_ms = clock::settled_ms();
             let (ended, good): (Vec<_>, Vec<_>) =
                 self.share_records(app).await?.into_iter().partition(|(_, record)| record.expires_ms <= settled_ms);
@@ -106,7 +106,7 @@ impl Protections {
         .await
     }
 
-    /// Revokes a share link, and ends the cookies of its visitors.
+    /// Revokes a share link, and ends the cookies of the visitors.
     ///
     /// # Errors
     /// `not_found`.
@@ -130,7 +130,7 @@ impl Protections {
         update(&key, || async {
             let record = self.ledger.catalog.get(&key).await?.ok_or_else(missing)?;
             let revoked = ShareRevoked { dry_run, app: app.clone(), revoked: id.to_owned() };
-            // One that cannot be read opens nothing, and may go.
+            // An unreadable link grants no access and may be removed.
             let target =
                 records::read::<ShareRecord>(&key, &record).ok().map(|record| ShareTarget::from(record.target));
             if let Some(target) = &target {
@@ -148,7 +148,7 @@ impl Protections {
         .await
     }
 
-    /// What a text names: an environment, an alias, or a version by the beginning of its id.
+    /// Parses a target: an environment, an alias, or a version by a prefix of the id.
     async fn share_target(&self, app: &AppName, text: &str) -> Result<ShareTarget, Error> {
         if let Ok(name) = text.parse::<PlaceName>() {
             if self.ledger.live_pointer(app, &name).await?.is_some() {
@@ -178,7 +178,7 @@ impl Protections {
         Err(Problem::new(Code::TooMany, detail).hint(hint).into())
     }
 
-    /// All share links of an app; those that cannot be read are left out.
+    /// Returns all share links of an app, without unreadable records.
     async fn share_records(&self, app: &AppName) -> Result<Vec<(String, ShareRecord)>, Error> {
         let listed = self.ledger.catalog.list(&shares_prefix(app), None, false, usize::MAX).await?;
         let read = listed.iter().filter_map(|(key, record)| {
@@ -205,7 +205,7 @@ impl Protections {
     }
 }
 
-/// The environment in which an actor needs a right for a link to this target.
+/// Returns the environment in which an actor needs a right for a link to the target.
 fn place_of(target: &ShareTarget) -> Option<PlaceName> {
     match target {
         ShareTarget::Environment(name) => Some(name.clone()),
@@ -217,7 +217,7 @@ fn may_see(actor: &Actor, target: &ShareTarget) -> bool {
     place_of(target).is_some_and(|place| actor.is_of(&place))
 }
 
-/// Checks that an actor may open this target to others: one who may push to it.
+/// Checks that an actor may share the target: requires the right to push.
 fn check_right(actor: &Actor, app: &AppName, target: &ShareTarget) -> Result<(), Error> {
     actor.may(Scope::Push, app, place_of(target).as_ref())
 }

@@ -1,4 +1,4 @@
-//! Changes the settings of an environment: one new revision, and the live pointer that names it, in one commit.
+//! Changes the settings of an environment: a new revision, and a live pointer to the revision, in a single commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,38 +19,38 @@ use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 use devanture_store::records::{self, LivePointer};
 
-/// Characters of what the history says of a change.
+/// Maximum number of characters of a change in the history.
 const MESSAGE_CHARACTERS_MAX: usize = 500;
 
-/// What a patch wants, with its names read.
+/// Parsed patch of settings.
 struct Wanted<'p> {
     set: BTreeMap<SettingName, &'p SettingWanted>,
     unset: BTreeSet<SettingName>,
 }
 
-/// What a setting is to be, now that what it was is known.
+/// Kind of a setting after a change, given the previous kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain { public: bool },
     Secret,
 }
 
-/// What a patch changes of the settings that hold.
+/// Differences between a patch and the current settings.
 #[derive(Default)]
 struct Changes {
-    /// What is set: of which kind, and whether it is marked for development.
+    /// Settings to write: the kind, and the mark for development.
     set: BTreeMap<SettingName, (Kind, bool)>,
     unset: Vec<SettingName>,
 }
 
 impl Settings {
-    /// Sets and unsets settings of an environment; `if_match` is the field `If-Match`, with `dry_run` it only says what
-    /// would come of it. Where nothing is other than before, nothing is written. The first setting of an app that does
-    /// not exist makes it, as a first push does. `still_may` checks the actor again after the wait for its turn.
+    /// Sets and unsets settings of an environment. `if_match` is the value of the field `If-Match`; with `dry_run`,
+    /// only reports the effect. A patch without differences writes no revision. The first setting of an unknown app
+    /// creates the app, like a first push. `still_may` checks the actor again after the wait for the turn.
     ///
     /// # Errors
-    /// `bad_setting` with everything that is wrong, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`,
-    /// `deleted`, `name_reserved`; `not_found` where there is no such app and nothing is set; those of `still_may`.
+    /// `bad_setting` with all mistakes, `too_many`, `precondition_failed`, `alias_taken`, `secrets_locked`, `deleted`,
+    /// `name_reserved`; `not_found` for an unknown app if the patch sets no setting; errors of `still_may`.
     pub async fn change_settings(
         &self,
         actor: &Actor,
@@ -67,7 +67,7 @@ impl Settings {
         }
         let wanted = self.read_patch(patch)?;
         self.instances.check_settings_actor(actor)?;
-        // Instances are started with a revision before it is stored, so that no two changes may be at the same one.
+        // Instances start with a revision before the revision is stored, so two changes must not use the same revision.
         let mut turn = match dry_run {
             true => self.instances.take_turn_here(app, environment).await,
             false => self.instances.take_turn(app, environment).await?,
@@ -88,7 +88,7 @@ impl Settings {
             let next = held.newest.max(turn.begun.newest()).saturating_add(1);
             let revision = match begun_with {
                 _ if !changed => held.revision,
-                // The same values, after somebody else was quicker with something else.
+                // Same values, after another commit won the race.
                 Some(begun) if begun > held.newest => begun,
                 _ => next,
             };
@@ -117,7 +117,7 @@ impl Settings {
                 None => None,
             };
             begun_with = prepared.as_ref().map(|_| revision).or(begun_with);
-            // Either one holds the same lock until the commit.
+            // Both hold the same lock until the commit.
             let making_app = self.places.make_app(app).await?;
             let _making = match &making_app {
                 Some(_) => None,
@@ -133,11 +133,11 @@ impl Settings {
         }
     }
 
-    /// Reads the names of a patch, and checks all that needs no knowledge of what is there.
+    /// Parses the names of a patch, and runs all checks that do not need the current settings.
     fn read_patch<'p>(&self, patch: &'p SettingsPatch) -> Result<Wanted<'p>, Error> {
         let mut mistakes = Vec::new();
         let mut wrong = |name: &str, message: String, hint: Option<&str>| {
-            // Who writes `NAME=value` as a name may not want to read the value again.
+            // A user who typed `NAME=value` as a name should not see the value in the output.
             let name = name.split('=').next().unwrap_or_default();
             let file: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             let hint = hint.map(str::to_owned);
@@ -185,7 +185,7 @@ impl Settings {
         if mistakes.is_empty() { Ok(wanted) } else { Err(bad(mistakes).into()) }
     }
 
-    /// What of a patch is other than what holds.
+    /// Returns the differences between a patch and the current settings.
     fn changes(held: &Held, wanted: &Wanted<'_>) -> Result<Changes, Error> {
         let mut changes = Changes::default();
         let mut mistakes = Vec::new();
@@ -210,8 +210,8 @@ impl Settings {
                     (Some(StoredValue::Plain { value, public }), Kind::Plain { public: wanted }) => {
                         *value == setting.value && *public == wanted
                     }
-                    // A secret is sealed again even where it stays the same: an actor who may set it but not read it
-                    // would learn by the answer whether a guess is right.
+                    // A secret is sealed again even if unchanged: otherwise the answer would tell an actor with write
+                    // but without read access if a guess is right.
                     _ => false,
                 };
             if !is_same {
@@ -225,7 +225,7 @@ impl Settings {
         Ok(changes)
     }
 
-    /// Whether what would hold is within the limits. What takes something away is always let through.
+    /// Checks that the settings after the change are within the limits. Removals always pass.
     fn check_room(&self, before: &SettingsRecord, wanted: &Wanted<'_>, changes: &Changes) -> Result<(), Error> {
         if changes.set.is_empty() {
             return Ok(());
@@ -250,7 +250,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The settings as they are to hold from `revision` on.
+    /// Returns the settings record for `revision`.
     fn changed(
         &self,
         actor: &Actor,
@@ -282,8 +282,8 @@ impl Settings {
         Ok(SettingsRecord { who: actor.name.clone(), at_ms, settings })
     }
 
-    /// Makes the commit: the revision, and where something is live the pointer that names it and an entry of the
-    /// history. Returns whether nobody else was quicker.
+    /// Commits the revision and, with a live version, the live pointer to the revision and a history entry. Returns
+    /// false if another commit won the race.
     async fn commit_settings(
         &self,
         actor: &Actor,
@@ -296,7 +296,7 @@ impl Settings {
         let key = settings::settings_key(app, environment, revision);
         let live_key = records::live_key(app, environment);
         let mut commit = Commit {
-            // An alias of that name may have been made since it was looked for.
+            // An alias of the same name may have been created since the check.
             checks: vec![Check::Absent(key.clone()), Check::Absent(records::alias_key(app, environment))],
             changes: vec![Change::Put(key, records::write(record)?)],
         };
@@ -311,7 +311,7 @@ impl Settings {
                 commit.checks.extend([Check::At(live_key.clone(), before), Check::Absent(entry_key.clone())]);
                 let (at_ms, deploy) = (record.at_ms, entry.deploy.id.as_str());
                 let signed = self.signing.signed((app, environment), &pointer.version, true).await?;
-                // Signers may have been set since the request began.
+                // Signers may have been set since the begin of the request.
                 self.signing.check_unsigned(actor, (app, environment)).await?;
                 commit.checks.extend(signed.checks);
                 let moves = Moves { actor, kind, at_ms, deploy, signed_by: signed.by };
@@ -323,7 +323,7 @@ impl Settings {
         self.places.add_app(app, actor, record.at_ms, &mut commit).await?;
         self.prune_settings(app, environment, &mut commit).await?;
         let event = AuditEvent::of(Action::Settings).place(app, environment).what(message(changes));
-        // Of an environment that nothing is live in, nobody sees anything.
+        // Without a live version, the change has no visible effect.
         if is_live || environment.as_str() == "preview" {
             return self.ledger.commit(actor, event, commit).await;
         }
@@ -331,7 +331,7 @@ impl Settings {
     }
 }
 
-/// What a setting becomes: unchanged by default. `None` if a secret would be public.
+/// Returns the kind of a setting after a change; unchanged by default. `None` for a public secret.
 fn kind_of(before: Option<&StoredSetting>, wanted: &SettingWanted) -> Option<Kind> {
     let (was_secret, was_public) = match before.map(|before| &before.value) {
         Some(StoredValue::Secret(_)) => (true, false),
@@ -345,12 +345,12 @@ fn kind_of(before: Option<&StoredSetting>, wanted: &SettingWanted) -> Option<Kin
     }
 }
 
-/// The entity tag of a revision.
+/// Returns the entity tag of a revision.
 pub(crate) fn etag(revision: u64) -> String {
     format!("\"{revision}\"")
 }
 
-/// What the history says of a change: names alone.
+/// Returns the message of a change for the history: names only.
 fn message(changes: &Changes) -> String {
     let list = |names: Vec<&str>| names.join(", ");
     let set = list(changes.set.keys().map(SettingName::as_str).collect());

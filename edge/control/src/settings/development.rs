@@ -1,4 +1,4 @@
-//! Settings that are marked for development, which `devanture dev` reads back, secrets among them.
+//! Settings marked for development: `devanture dev` reads the values, including secrets.
 
 use devanture_config::api::DevelopmentSettings;
 use devanture_config::{AppName, PlaceName};
@@ -9,10 +9,11 @@ use crate::ledger::{Action, Actor, AuditEvent, Error};
 use devanture_store::records::settings;
 
 impl Settings {
-    /// The values of the settings that are marked for development. That they were read is recorded before they are.
+    /// Returns the values of the settings marked for development. The audit log records the read before the values are
+    /// opened.
     ///
     /// # Errors
-    /// `not_found` where there is no such app; `secrets_locked`; `conflict` where that could not be recorded.
+    /// `not_found` for an unknown app; `secrets_locked`; `conflict` if the read could not be recorded.
     pub(crate) async fn development_settings(
         &self,
         actor: &Actor,

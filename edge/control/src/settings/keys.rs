@@ -1,9 +1,9 @@
-//! The keys that secrets are sealed with: a file of its own, apart from the data folder, so that a copy of the one
-//! opens nothing without the other.
+//! Sealing keys of secrets: a separate file outside the data folder, so a copy of either opens no secret without the
+//! other.
 //!
-//! Each line is a key of 64 hex characters; the last one seals, and all of them open. A key is known by its id, which
-//! is derived from it, so that a second one can be added without touching what the first one sealed. The file is read
-//! each time that it is needed: no key stays in memory, and a new one counts at once.
+//! Each line is a key of 64 hex characters; the last key seals, and all keys open. A key is identified by an id derived
+//! from the key, so a second key can be added without touching values sealed by the first. The file is read on every
+//! use: no key stays in memory, and a new key takes effect at once.
 
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,33 +20,33 @@ use devanture_base::durable;
 use devanture_serve::live::Opener;
 use devanture_store::records::settings::Sealed;
 
-/// Bytes of a key.
+/// Length of a key, in bytes.
 const KEY_BYTES: usize = 32;
-/// Bytes of a nonce.
+/// Length of a nonce, in bytes.
 const NONCE_BYTES: usize = 12;
-/// Hex characters of a key's id.
+/// Length of a key id, in hex characters.
 const ID_CHARACTERS: usize = 16;
-/// What the id of a key is derived for.
+/// Context for deriving the id of a key.
 const ID_CONTEXT: &str = "devanture 2026 id of a key that seals secrets";
-/// Most bytes of the file.
+/// Maximum size of the file, in bytes.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// What the group and others may not do with the file: all but being read by the group, which is how an orchestrator
-/// hands a file to a process of another user.
+/// Forbidden permission bits of the file for the group and others. Only reading by the group is allowed: orchestrators
+/// pass files to a process of another user by group.
 const FORBIDDEN_MODE: u32 = 0o037;
-/// What stands above the first key.
+/// Header above the first key.
 const HEAD: &str = "# Keys that the secrets of Devanture are sealed with. The last line seals, every line opens.\n\
     # Keep a copy of this file, and keep it apart from copies of the data folder.\n";
 
-/// Where the keys are.
+/// Location of the keys.
 #[derive(Debug)]
 pub struct KeyFile {
     path: Option<PathBuf>,
     making: parking_lot::Mutex<()>,
-    /// How often a key was wanted to seal something.
+    /// Number of times a key was requested for sealing.
     pub(super) uses: AtomicU64,
 }
 
-/// The keys of the file, each with its id; the last one seals.
+/// Keys of the file with their ids; the last key seals.
 pub(crate) struct Keys(Vec<(String, [u8; KEY_BYTES])>);
 
 impl std::fmt::Debug for Keys {
@@ -55,17 +55,17 @@ impl std::fmt::Debug for Keys {
     }
 }
 
-/// Why a sealed value does not open.
+/// Reason why a sealed value cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unopened {
-    /// Its bytes are not those that were sealed, or not for this name.
+    /// The bytes are damaged, or were sealed for a different name.
     Damaged,
-    /// No key of the file has sealed it.
+    /// No key of the file matches the id.
     UnknownKey,
 }
 
 impl KeyFile {
-    /// Those in the file at `path`, where one can be.
+    /// Creates a handle to the file at `path`; `None` if no key file is possible.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
         Self { path, making: parking_lot::Mutex::default(), uses: AtomicU64::new(0) }
@@ -78,10 +78,10 @@ impl KeyFile {
         })
     }
 
-    /// The keys; empty if there is no file.
+    /// Reads the keys; empty if there is no file.
     ///
     /// # Errors
-    /// `secrets_locked` where the file cannot be read, is no file of keys, or is open to others.
+    /// `secrets_locked` if the file cannot be read, is not a key file, or is accessible to others.
     pub(crate) fn read(&self) -> Result<Keys, Error> {
         let path = self.path()?;
         let cannot = |why: String| locked(format!("The keys of secrets in {} cannot be used: {why}.", path.display()));
@@ -109,11 +109,11 @@ impl KeyFile {
         })
     }
 
-    /// The keys, with at least one: it is made where there is none.
+    /// Reads the keys, and creates a key if there is none.
     ///
     /// # Errors
-    /// As [`KeyFile::read`], and `secrets_locked` where the file cannot be written; `disk_full` and `disk_unwritable`
-    /// of a disk where none can.
+    /// As [`KeyFile::read`], and `secrets_locked` if the file cannot be written; `disk_full` and `disk_unwritable` for
+    /// a disk without writable files.
     pub(crate) fn read_or_make(&self) -> Result<Keys, Error> {
         self.uses.fetch_add(1, Ordering::Relaxed);
         let _one_at_a_time = self.making.lock();
@@ -137,7 +137,7 @@ impl KeyFile {
 }
 
 impl KeyFile {
-    /// Opens what one of the keys has sealed: for rooms that have no keys.
+    /// Returns a function that opens values sealed by any of the keys, for modules without access to keys.
     #[must_use]
     pub fn opener(self: &Arc<Self>) -> Opener {
         let keys = Arc::clone(self);
@@ -156,7 +156,7 @@ impl KeyFile {
 }
 
 impl KeyFile {
-    /// Makes a key where there is none.
+    /// Creates a key if there is none.
     ///
     /// # Errors
     /// As [`KeyFile::read_or_make`].
@@ -164,11 +164,11 @@ impl KeyFile {
         self.read_or_make().map(drop)
     }
 
-    /// Takes the keys of the file `from`. Where there are keys already, they must hold the one that seals there:
-    /// secrets that were sealed by it open here, too.
+    /// Copies the keys of the file `from`. Existing keys must include the sealing key of `from`: secrets sealed by
+    /// `from` must open here, too.
     ///
     /// # Errors
-    /// `secrets_locked` where a file cannot be read or written, or has other keys.
+    /// `secrets_locked` if a file cannot be read or written, or has different keys.
     pub fn share(&self, from: &Path) -> Result<(), Error> {
         let shared = Self::new(Some(from.to_owned())).read()?;
         let Some((id, _)) = shared.0.last() else {
@@ -192,11 +192,11 @@ impl KeyFile {
 }
 
 impl KeyFile {
-    /// Adds the keys of the file `from` that are missing here, before the own ones, so that the key that seals stays.
-    /// Returns how many were added.
+    /// Adds missing keys of the file `from` in front of the own keys, so the sealing key stays the same. Returns the
+    /// number of added keys.
     ///
     /// # Errors
-    /// `secrets_locked` where a file cannot be read or written.
+    /// `secrets_locked` if a file cannot be read or written.
     pub fn adopt(&self, from: &Path) -> Result<u64, Error> {
         let (theirs, own) = (Self::new(Some(from.to_owned())).read()?, self.read()?);
         let mut missing = theirs.0;
@@ -214,7 +214,7 @@ impl KeyFile {
 }
 
 impl Keys {
-    /// Reads the text of the file; what is wrong is the number of a line.
+    /// Parses the text of the file; the error is a line number.
     fn parse(text: &str) -> Result<Self, usize> {
         let mut keys = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -229,12 +229,12 @@ impl Keys {
         Ok(Self(keys))
     }
 
-    /// Whether one of them has this id.
+    /// Returns true if a key has this id.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.0.iter().any(|(own, _)| own == id)
     }
 
-    /// Seals `value`; only together with `context` it opens again.
+    /// Seals `value`; only the same `context` opens the sealed value.
     ///
     /// # Errors
     /// `secrets_locked`.
@@ -249,7 +249,7 @@ impl Keys {
         Ok(Sealed::new(id.clone(), &bytes))
     }
 
-    /// Opens what was sealed together with `context`.
+    /// Opens a value sealed with `context`.
     ///
     /// # Errors
     /// [`Unopened`].
@@ -265,13 +265,14 @@ impl Keys {
     }
 }
 
-/// The id of a key: it tells which key it is, and nothing about it.
+/// Returns the id of a key. The id identifies the key and reveals no part of the key.
 fn id_of(key: &[u8; KEY_BYTES]) -> String {
     let hash = hex::encode(blake3::derive_key(ID_CONTEXT, key));
     hash.get(..ID_CHARACTERS).unwrap_or(&hash).to_owned()
 }
 
-/// Why the keys are not in `path`. A disk that is full or failed refuses every change, whatever file is named.
+/// Returns the error of writing the keys to `path`. A full or failed disk is reported as such, because no other file
+/// path would help.
 fn not_written(path: &Path, error: durable::Error) -> Error {
     if matches!(error, durable::Error::Full { .. }) || error.is_failed_disk() {
         return error.into();
@@ -290,7 +291,7 @@ mod tests {
     use super::*;
     use devanture_base::durable::fault::{Fault, arm};
 
-    /// The id of the key that seals.
+    /// Returns the id of the sealing key.
     fn newest(keys: &Keys) -> Option<&str> {
         keys.0.last().map(|(id, _)| id.as_str())
     }
@@ -332,7 +333,7 @@ mod tests {
             let keys = keys(1);
             let sealed = keys.seal("shop prod KEY 1", &value).unwrap();
             prop_assert_eq!(keys.open("shop prod KEY 1", &sealed).unwrap(), value.clone());
-            // Not under another name, not with another key, not with any bit changed, not cut.
+            // Fails for a different name, a different key, a flipped bit, or truncated bytes.
             prop_assert_eq!(keys.open("shop prod OTHER 1", &sealed), Err(Unopened::Damaged));
             let other = self::keys(1);
             prop_assert_eq!(other.open("shop prod KEY 1", &sealed), Err(Unopened::UnknownKey));
@@ -372,7 +373,7 @@ mod tests {
         let again = both.seal("a", "value").unwrap();
         assert_ne!(again.key, sealed.key);
         assert_eq!(one.open("a", &again), Err(Unopened::UnknownKey));
-        // The same value is never sealed to the same bytes.
+        // Sealing the same value twice gives different bytes.
         assert_ne!(both.seal("a", "value").unwrap(), again);
         assert!(!format!("{both:?}").contains(&hex::encode(one.0[0].1)));
     }
@@ -397,7 +398,7 @@ mod tests {
             }
         }
         mode(0o600);
-        // What cannot be read is neither overwritten nor passed over.
+        // An unreadable file is neither overwritten nor ignored.
         for text in ["", "# nothing\n", "abc\n"] {
             durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
             assert_eq!(file.read_or_make().unwrap_err().0.code, Code::SecretsLocked, "{text:?}");

@@ -1,4 +1,4 @@
-//! Secrets whose key is not at hand, as after a restore without the key file: their environments' instances cannot
+//! Secrets without their key, for example after a restore without the key file: instances of these environments cannot
 //! start.
 
 use std::collections::BTreeSet;
@@ -17,26 +17,26 @@ use devanture_base::telemetry::Gauges;
 use devanture_store::catalog::{self, Catalog};
 use devanture_store::records::settings::{self, SETTINGS_PREFIX, StoredValue};
 
-/// How often the key file is looked at, and environments that lacked a key are tried again.
+/// Interval of checks of the key file, and of retries for environments with lost secrets.
 const LOOK: Duration = Duration::from_secs(2);
-/// Records listed at once.
+/// Number of records per listing.
 const PAGE: usize = 50;
-/// What to do about lost secrets.
+/// Remedy for lost secrets.
 pub(crate) const REMEDY: &str = "restore the key file, or set them again";
 
-/// An environment with secrets that do not open.
+/// Environment with secrets that cannot be opened.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LostSecrets {
     /// The app.
     pub app: AppName,
     /// The environment, or `preview`.
     pub environment: PlaceName,
-    /// The secrets, by name.
+    /// Names of the secrets.
     pub names: Vec<SettingName>,
 }
 
 impl LostSecrets {
-    /// A sentence for operators that names no secret.
+    /// Returns a sentence for operators without names of secrets.
     #[must_use]
     pub fn sentence(&self) -> String {
         let Self { app, environment, names } = self;
@@ -46,10 +46,10 @@ impl LostSecrets {
     }
 }
 
-/// Lists the environments with secrets that do not open, by app and name. What cannot be read is logged.
+/// Lists the environments with secrets that cannot be opened, by app and name. Unreadable records are logged.
 ///
 /// # Errors
-/// Where the catalog cannot be read.
+/// Errors of the catalog.
 pub async fn lost_secrets(catalog: &dyn Catalog, key_file: &KeyFile) -> Result<Vec<LostSecrets>, catalog::Error> {
     let mut places: BTreeSet<(AppName, PlaceName)> = BTreeSet::new();
     let mut after: Option<String> = None;
@@ -75,7 +75,7 @@ pub async fn lost_secrets(catalog: &dyn Catalog, key_file: &KeyFile) -> Result<V
     Ok(lost)
 }
 
-/// Those of the places whose secrets `keys` do not open; none open without keys.
+/// Returns the lost secrets among `places`; without keys, all secrets are lost.
 async fn lost_among(
     catalog: &dyn Catalog,
     keys: Option<&Keys>,
@@ -104,10 +104,10 @@ async fn lost_among(
 }
 
 impl Settings {
-    /// Looks for secrets that do not open, and logs those that were not lost before. The edge serves all the same.
+    /// Finds secrets that cannot be opened, and logs newly lost secrets. The edge continues to serve.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// Errors of the catalog.
     pub async fn check_secrets(&self) -> Result<(), catalog::Error> {
         let lost = lost_secrets(&*self.ledger.catalog, &self.keys).await?;
         let before = self.lost_secrets.swap(Arc::new(lost.clone()));
@@ -119,8 +119,8 @@ impl Settings {
         Ok(())
     }
 
-    /// Looks at all environments again when the key file changes, and until then at those that lack a key: somebody may
-    /// set their secrets again. Never ends.
+    /// Checks all environments after each change of the key file. In between, checks only environments with lost
+    /// secrets, because the secrets may be set again. Runs forever.
     pub async fn keep_checking_secrets(self: Arc<Self>) {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,13 +148,13 @@ impl Settings {
         }
     }
 
-    /// The environments with secrets that do not open, as of the last look.
+    /// Returns the environments with lost secrets, as of the latest scan.
     #[must_use]
     pub fn lost_secrets(&self) -> Arc<Vec<LostSecrets>> {
         self.lost_secrets.load_full()
     }
 
-    /// Adds the secrets that do not open.
+    /// Adds metrics of the lost secrets.
     pub fn add_secret_metrics(&self, gauges: &mut Gauges) {
         for LostSecrets { app, environment, names } in self.lost_secrets().iter() {
             #[expect(clippy::cast_precision_loss, reason = "no environment has as many secrets")]
@@ -164,7 +164,8 @@ impl Settings {
 }
 
 impl KeyFile {
-    /// What changes when other keys may be wanted or at hand: the uses of the file, its time, length and mode.
+    /// Returns a value that changes with the available or requested keys: the number of uses, and the time, length and
+    /// mode of the file.
     fn state(&self) -> (u64, Option<(Option<SystemTime>, u64, u32)>) {
         use std::os::unix::fs::PermissionsExt as _;
         let metadata = self.path().ok().and_then(|path| std::fs::metadata(path).ok());

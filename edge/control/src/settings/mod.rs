@@ -1,8 +1,8 @@
-//! Settings and secrets of environments: what holds, how one set of them differs from another, and opening them for the
-//! processes that need them. `change.rs` changes them, `keys.rs` has what secrets are sealed with.
+//! Settings and secrets of environments: current values, differences between revisions, and decryption for processes.
+//! `change.rs` changes settings, `keys.rs` manages the sealing keys.
 //!
-//! Each change makes a new revision, a record that never changes, and moves the live pointer to it in the same commit,
-//! so that one request sees one version and one revision.
+//! Each change creates a new immutable revision record and moves the live pointer to the revision in the same commit,
+//! so a request sees a single version and a single revision.
 
 mod change;
 mod development;
@@ -38,12 +38,12 @@ use devanture_serve::live::{CurrentSettings, PublicSettings};
 use devanture_store::catalog::{Catalog, Check, Commit};
 use devanture_store::records::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 
-/// The value of a setting, opened; it may be a secret, and so is in no text that is made of it.
+/// Decrypted value of a setting. The value may be a secret, so no text format shows the value.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct OpenedValue(String);
 
 impl OpenedValue {
-    /// The value itself, for the one who needs it.
+    /// Returns the plain value, for the consumer.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
@@ -55,10 +55,10 @@ impl std::fmt::Debug for OpenedValue {
     }
 }
 
-/// Opens all settings of an environment in one revision, secrets among them: for the instances of a version's backend.
+/// Opens all settings of an environment in a revision, including secrets, for the instances of a version's backend.
 ///
 /// # Errors
-/// `not_found` where the revision is not kept; `secrets_locked` where a secret does not open, with its name.
+/// `not_found` for a deleted revision; `secrets_locked`, with the name, for a secret that cannot be opened.
 pub(super) async fn open(
     catalog: &dyn Catalog,
     key_file: &KeyFile,
@@ -74,7 +74,7 @@ pub(super) async fn open(
 /// Opens all settings of a record.
 ///
 /// # Errors
-/// `secrets_locked` where a secret does not open, with its name.
+/// `secrets_locked`, with the name, for a secret that cannot be opened.
 pub(super) fn opened(
     record: SettingsRecord,
     key_file: &KeyFile,
@@ -107,9 +107,9 @@ pub struct Settings {
     places: Arc<Places>,
     signing: Arc<Signing>,
     instances: Arc<Instances>,
-    /// Gives instances their variables; `None` where no backends are run.
+    /// Source of the variables of instances; `None` if this node runs no backends.
     variables: Option<Arc<SettingsOf>>,
-    /// Environments whose secrets do not open, as of the last look.
+    /// Environments with secrets that cannot be opened, as of the latest scan.
     lost_secrets: ArcSwap<Vec<LostSecrets>>,
 }
 
@@ -124,15 +124,15 @@ impl Settings {
 }
 
 impl Settings {
-    /// The settings that hold in an environment; of secrets no more than their names.
+    /// Returns the current settings of an environment; for secrets only the names.
     ///
     /// # Errors
-    /// `not_found` where there is no such app.
+    /// `not_found` for an unknown app.
     pub async fn settings(&self, app: &AppName, environment: &PlaceName) -> Result<SettingsList, Error> {
         self.ledger.must_exist(app).await?;
         let held = settings::held(&*self.ledger.catalog, app, environment).await?;
         let has_secrets = held.record.settings.values().any(|setting| matches!(setting.value, StoredValue::Secret(_)));
-        // Keys that cannot be read open nothing, which is what there is to say of each secret.
+        // Unreadable keys open no secret, and the status of each secret reports the loss.
         let keys = if has_secrets { self.keys.read().ok() } else { None };
         let status = |(name, setting): (SettingName, StoredSetting)| {
             let (public, value, key) = match setting.value {
@@ -155,7 +155,7 @@ impl Settings {
         })
     }
 
-    /// How the settings of revision `was` differ from those that hold; `None` if no name does.
+    /// Compares the settings of revision `was` with the current settings; `None` if no name differs.
     pub(crate) async fn settings_difference(
         &self,
         app: &AppName,
@@ -183,7 +183,7 @@ impl Settings {
         Ok((!is_same).then_some(difference))
     }
 
-    /// Adds the check that an alias `name` takes no environment's settings over.
+    /// Adds the check that an alias `name` does not take over settings of an environment.
     ///
     /// # Errors
     /// `alias_taken`.
@@ -203,7 +203,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The check that a revision is still kept when a live pointer begins to name it.
+    /// Adds the check that a revision still exists when a live pointer first names the revision.
     pub(crate) async fn hold_settings(
         &self,
         app: &AppName,
@@ -220,11 +220,11 @@ impl Settings {
         Ok(())
     }
 
-    /// What will be shown of an environment's settings once it is switched: those of the revision `wanted`, else of the
-    /// one that holds, which is the newest where nothing is live yet.
+    /// Returns the settings to show for an environment after a switch: the settings of the revision `wanted`, or else
+    /// of the current revision, which is the newest without a live version.
     ///
     /// # Errors
-    /// `not_found` where the revision is no longer kept.
+    /// `not_found` for a deleted revision.
     pub(crate) async fn settings_to_be(
         &self,
         app: &AppName,
@@ -244,7 +244,7 @@ impl Settings {
         Ok(CurrentSettings::Own(Arc::new(shown)))
     }
 
-    /// The revision that a live pointer which is the environment's first one names, and the check that it is the
+    /// Returns the revision for the first live pointer of an environment, and adds the check that the revision is the
     /// newest.
     pub(crate) async fn newest_settings(
         &self,
@@ -259,7 +259,7 @@ impl Settings {
     }
 }
 
-/// What a sealed value belongs to. None of the parts can hold a line feed, so no two contexts are written the same.
+/// Returns the context of a sealed value. No part can contain a line feed, so two distinct contexts never collide.
 fn context(app: &AppName, environment: &PlaceName, name: &SettingName, revision: u64) -> String {
     format!("devanture-secret/1\n{app}\n{environment}\n{name}\n{revision}")
 }
@@ -278,7 +278,7 @@ fn not_kept(environment: &PlaceName, revision: u64) -> Problem {
     Problem::new(Code::NotFound, detail).hint("`settings_revisions_max` in edge.toml says how many are")
 }
 
-/// Names that differ between two sets of settings.
+/// Collects the names that differ between two sets of settings.
 fn compare(before: &SettingsRecord, now: &SettingsRecord, difference: &mut SettingsDifference) {
     for (name, setting) in &now.settings {
         match before.settings.get(name) {

@@ -1,4 +1,4 @@
-//! Starts the instances of an environment with settings that are about to be stored, on all nodes of a cluster.
+//! Starts the instances of an environment with settings that are not stored yet, on all nodes of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -17,24 +17,23 @@ use devanture_store::records::settings::SettingsRecord;
 /// Settings that are not stored yet.
 #[derive(Clone, Copy)]
 pub(crate) struct Coming<'s> {
-    /// Their revision.
+    /// Revision of the settings.
     pub(crate) revision: u64,
-    /// They themselves, with secrets sealed.
+    /// Settings with sealed secrets.
     pub(crate) record: &'s SettingsRecord,
 }
 
-/// Instances that run with settings on all nodes, for as long as this lives.
+/// Guard of instances started with the settings on all nodes.
 pub(super) struct PreparedSettings {
     here: Held,
     elsewhere: Option<Prepared>,
 }
 
 impl Settings {
-    /// Prepares what an environment is to run with settings that are not stored yet, on all nodes; `None` if what is
-    /// live there brings no backend.
+    /// Prepares instances with unstored settings on all nodes; `None` if the live version has no backend.
     ///
     /// # Errors
-    /// The first instance that is not healthy, on whichever node; `node_unreachable`, `secrets_locked`, `not_ready`.
+    /// The first unhealthy instance on any node; `node_unreachable`, `secrets_locked`, `not_ready`.
     pub(super) async fn prepare_for_settings(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -64,11 +63,11 @@ impl Settings {
         Ok(Some(PreparedSettings { here, elsewhere }))
     }
 
-    /// Prepares the instances of this node for settings that another node is about to store; `None` if the version
-    /// brings no backend.
+    /// Prepares the instances of this node for settings that another node is about to store; `None` if the version has
+    /// no backend.
     ///
     /// # Errors
-    /// The first instance that is not healthy; `runner_off`, `runner_forbidden`, `secrets_locked`, `not_ready`.
+    /// The first unhealthy instance; `runner_off`, `runner_forbidden`, `secrets_locked`, `not_ready`.
     pub(crate) async fn prepare_for_settings_of_others(
         &self,
         place: (&AppName, &PlaceName),
@@ -100,8 +99,7 @@ impl Settings {
         Ok(runner.prepare(&wanted, progress).await?)
     }
 
-    /// Waits until every other node serves what was prepared, which is live by now; those that do not in time follow
-    /// when they can.
+    /// Waits until all other nodes serve the prepared settings, now live; slow nodes follow later.
     pub(super) async fn await_settings(
         &self,
         (app, environment): (&AppName, &PlaceName),

@@ -1,5 +1,4 @@
-//! Which revisions of an environment's settings are kept: the newest, and those that the latest switches went live
-//! with.
+//! Retention of settings revisions: the newest revisions, and the revisions of the latest switches.
 
 use std::collections::BTreeSet;
 
@@ -13,12 +12,12 @@ use devanture_store::records::history;
 use devanture_store::records::settings::{revision_of, settings_prefix};
 use devanture_store::records::{self, HistoryEntry};
 
-/// Entries of the history that are read at most.
+/// Maximum number of history entries to read.
 const ENTRIES_MAX: usize = 20_000;
 
 impl Settings {
-    /// Adds to a commit that makes a revision the deletion of those that are not kept any longer; what one commit does
-    /// not take goes with later ones.
+    /// Adds the deletion of expired revisions to a commit that creates a revision. Deletions beyond the size of a
+    /// commit are left to later commits.
     pub(super) async fn prune_settings(
         &self,
         app: &AppName,
@@ -27,7 +26,7 @@ impl Settings {
     ) -> Result<(), Error> {
         let kept_max = usize::try_from(self.ledger.limits().settings_revisions_max).unwrap_or(usize::MAX);
         let records = self.ledger.catalog.list(&settings_prefix(app, environment), None, true, usize::MAX).await?;
-        // The commit makes one more.
+        // The commit adds a revision.
         let old: Vec<String> = records.into_iter().map(|(key, _)| key).skip(kept_max.saturating_sub(1)).collect();
         if old.is_empty() {
             return Ok(());
@@ -38,8 +37,8 @@ impl Settings {
         Ok(())
     }
 
-    /// The revisions that the latest `switches_max` switches went live with, and those that held at their ends: what a
-    /// rollback can restore.
+    /// Returns the revisions that a rollback can restore: the revisions at the start and at the end of the latest
+    /// `switches_max` switches.
     async fn settings_in_reach(
         &self,
         app: &AppName,
@@ -48,7 +47,7 @@ impl Settings {
     ) -> Result<BTreeSet<u64>, Error> {
         let prefix = records::history_prefix(app, environment);
         let (mut found, mut switches) = (BTreeSet::new(), 0);
-        // Of the changes while one version was live, the last one holds at its end.
+        // The last settings change of a live version is the state at the end of the version.
         let mut is_last_change = true;
         let entries = history::entries(&*self.ledger.catalog, prefix);
         let mut entries = entries.at_most(ENTRIES_MAX);

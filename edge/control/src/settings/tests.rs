@@ -1,4 +1,4 @@
-//! Tests of settings over a catalog of their own: what opens, what does not, and which revisions are kept.
+//! Tests of settings over a separate catalog: opening secrets, and retention of revisions.
 
 use std::future::ready;
 use std::path::Path;
@@ -23,7 +23,7 @@ struct World {
     prod: PlaceName,
 }
 
-/// Stores with an app that nothing is live in.
+/// Creates stores with an app without a live version.
 async fn world(folder: &Path) -> World {
     world_with(folder, &Limits::default()).await
 }
@@ -49,7 +49,7 @@ impl World {
         self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     }
 
-    /// `A=1 B!=2 C?=3 -D`: plain, secret, public, unset.
+    /// Applies a patch in the form `A=1 B!=2 C?=3 -D`: plain, secret, public, unset.
     async fn change(&self, words: &str) -> Result<u64, Code> {
         let mut patch = SettingsPatch::default();
         for word in words.split(' ') {
@@ -73,7 +73,7 @@ impl World {
         changed.map(|report| report.revision).map_err(|error| error.0.code)
     }
 
-    /// `A=1 B=2`: everything opened.
+    /// Returns all opened settings in the form `A=1 B=2`.
     async fn opened(&self, revision: u64) -> Result<String, String> {
         let opened = open(&*self.catalog, &self.environments.settings.keys, &self.app, &self.prod, revision).await;
         let text = |(name, value): (&SettingName, &OpenedValue)| format!("{name}={}", value.expose());
@@ -101,7 +101,7 @@ async fn everything_of_a_revision_opens_and_no_secret_is_in_a_record_or_a_debug_
     assert_eq!(world.change("-KEY").await, Ok(3));
     assert_eq!(world.opened(0).await.unwrap(), "");
     assert_eq!(world.opened(1).await.unwrap(), "A=1 C=3 KEY=hush");
-    // What was sealed in an earlier revision opens in a later one that has it still.
+    // A secret sealed in an earlier revision opens in a later revision.
     assert_eq!(world.opened(2).await.unwrap(), "A=2 C=3 KEY=hush OTHER=quiet");
     assert_eq!(world.opened(3).await.unwrap(), "A=2 C=3 OTHER=quiet");
     assert!(world.opened(4).await.unwrap_err().starts_with("not_found"));
@@ -148,7 +148,7 @@ async fn a_secret_that_was_moved_damaged_or_whose_key_is_lost_is_an_error_and_ca
         open(&*world.catalog, &world.environments.settings.keys, &world.app, &"staging".parse().unwrap(), 1).await;
     assert_eq!(opened.unwrap_err().0.code, Code::SecretsLocked);
 
-    // The key is lost: what it sealed is reported, and set again with a new one.
+    // Without the key, the lost secret is reported; a new value is sealed with a new key.
     world.put(settings_key(&world.app, &world.prod, 1), records::write(&record).unwrap()).await;
     devanture_base::durable::remove_file(&folder.path().join("secrets.key")).unwrap();
     let lost = world.opened(1).await.unwrap_err();
@@ -174,7 +174,7 @@ async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_
     assert_eq!(world.change("A=1 KEY!=hush").await, Ok(1));
     assert_eq!(world.change("A=1 -NONE").await, Ok(1));
     assert_eq!(world.kept().await, [1]);
-    // Otherwise the answer would tell an actor who may set it, but not read it, whether a guess is right.
+    // Otherwise the answer would tell an actor with write but without read access if a guess is right.
     assert_eq!(world.change("KEY=hush").await, Ok(2));
     assert_eq!(world.change("KEY=other").await, Ok(3));
     assert_eq!(world.change("KEY=hush").await, Ok(4));
@@ -182,7 +182,7 @@ async fn nothing_is_written_where_nothing_changes_and_a_secret_is_always_sealed_
     let mut text = std::fs::read_to_string(&path).unwrap();
     text.push_str(&format!("{}\n", hex::encode([7; 32])));
     devanture_base::durable::write_file(&path, text.as_bytes(), 0o600).unwrap();
-    // Both open; the newer one seals.
+    // Both keys open; the newer key seals.
     assert_eq!(world.opened(1).await.unwrap(), "A=1 KEY=hush");
     assert_eq!(world.change("KEY=hush").await, Ok(5));
     let text = format!("{}\n", hex::encode([7; 32]));
@@ -224,7 +224,7 @@ async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
         world.change(&format!("A={number}")).await.unwrap();
     }
     assert_eq!(world.kept().await, [3, 4, 5]);
-    // A pointer that names an old one, as a rollback leaves it: the next number is still a new one.
+    // The pointer names an old revision, as after a rollback: the next number is still new.
     let pointer = LivePointer {
         version: devanture_config::VersionId::of(b""),
         settings: 3,
@@ -241,8 +241,8 @@ async fn old_revisions_go_but_for_those_that_a_rollback_reaches() {
     assert_eq!((held.revision, held.newest), (3, 5));
 }
 
-/// As after the limit was lowered. A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes at once; this one refuses
-/// more, too.
+/// Simulates a lowered limit. A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes per commit; the catalog of this
+/// test rejects larger commits, too.
 #[tokio::test]
 async fn any_number_of_old_revisions_goes_with_the_next_ones() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,7 +269,7 @@ fn keys_of_another_edge_open_here_and_the_own_one_seals() {
     let keys = own.read().unwrap();
     assert_eq!(keys.open("a", &sealed).unwrap(), "hush");
     assert_eq!(keys.seal("a", "again").unwrap().key, own_id);
-    // There they are, also a second time, and in a file that was not there.
+    // The keys are in place, also after a repeated call, and in a newly created file.
     assert_eq!(own.adopt(&folder.path().join("other")).unwrap(), 0);
     assert_eq!(new.adopt(&folder.path().join("own")).unwrap(), 2);
     assert_eq!(new.read().unwrap().seal("a", "new").unwrap().key, own_id);

@@ -1,4 +1,4 @@
-//! Settings and secrets as variables of instances.
+//! Settings and secrets as environment variables of instances.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::ledger::Error;
 use crate::runner::Variables;
 use devanture_store::catalog::Catalog;
 
-/// The settings of a revision that is about to be, by place and revision.
+/// Settings of unstored revisions, by place and revision.
 type Coming = Mutex<HashMap<(AppName, PlaceName, u64), BTreeMap<String, String>>>;
 
-/// Gives instances the settings and secrets of their environment.
+/// Source of settings and secrets for instances.
 pub struct SettingsOf {
     catalog: Arc<dyn Catalog>,
     keys: Arc<KeyFile>,
     coming: Coming,
 }
 
-/// Settings that hold while the instances of their new revision are prepared.
+/// Guard of unstored settings while instances of the new revision are prepared.
 pub(crate) struct ComingSettings<'s> {
     of: &'s SettingsOf,
     key: (AppName, PlaceName, u64),
@@ -35,13 +35,13 @@ impl Drop for ComingSettings<'_> {
 }
 
 impl SettingsOf {
-    /// Reads the records of `catalog`, and opens secrets with the keys of that file.
+    /// Reads records from `catalog`, and opens secrets with the keys of the file.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, keys: Arc<KeyFile>) -> Self {
         Self { catalog, keys, coming: Mutex::default() }
     }
 
-    /// Has a revision that is not stored yet be these settings for as long as what is given lives.
+    /// Registers unstored settings as a revision, until the returned guard is dropped.
     pub(crate) fn coming(
         &self,
         (app, environment): (&AppName, &PlaceName),
