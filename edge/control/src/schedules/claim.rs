@@ -1,4 +1,4 @@
-//! Claims the time of a schedule for this node, by a commit before the command begins.
+//! Claims a due time of a schedule for this node by a commit before the command starts.
 
 use devanture_config::api::ScheduleRun;
 use devanture_config::site_toml::{Schedule, ScheduleName};
@@ -16,31 +16,31 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::schedules::{RunningRecord, ScheduleRecord, StoredRunEnd, StoredSkip, schedule_key};
 use devanture_store::records::{self, StoredRunOutcome, StoredSkipReason};
 
-/// Most runs of one schedule with `overlap` at once, on all nodes.
+/// Maximum number of concurrent runs of a schedule with `overlap`, on all nodes.
 const RUNS_MAX: usize = 10;
 
-/// What came of a claim.
+/// Result of a claim.
 pub(super) enum Claimed {
-    /// This node runs it.
+    /// This node runs the command.
     Run(Claim),
-    /// Times up to then were run or passed over.
+    /// All due times up to this time were run or skipped.
     Done(u64),
-    /// The run before has not ended, and the time was passed over.
+    /// The previous run is still in progress, and the due time was skipped.
     Running(u64),
-    /// Another node has just begun or ended a run: look again.
+    /// Another node has just started or ended a run: check again.
     Unsettled,
 }
 
-/// A run that this node is to begin.
+/// Claimed run, ready to start on this node.
 pub(super) struct Claim {
     pub(super) under_way: UnderWay,
     pub(super) run: ScheduleRun,
-    /// Keeps others from running the schedule, or from counting this run as left behind.
+    /// Prevents other nodes from running the schedule, and from counting this run as abandoned.
     pub(super) duty: Option<Duty>,
 }
 
 impl Scheduler {
-    /// The record of a schedule, and the check that it is still so.
+    /// Returns the record of a schedule, and the check that the record is unchanged.
     pub(super) async fn schedule_record(
         &self,
         (app, environment): &Place,
@@ -53,7 +53,7 @@ impl Scheduler {
         })
     }
 
-    /// Writes the record of a schedule; false where another commit came first.
+    /// Writes the record of a schedule; false if another commit won the race.
     pub(super) async fn write_schedule(
         &self,
         (app, environment): &Place,
@@ -71,7 +71,7 @@ impl Scheduler {
         Ok(unless_conflict(committed)?.is_some())
     }
 
-    /// Claims the time `due_ms` of a schedule, or a run on request without one.
+    /// Claims the due time `due_ms` of a schedule, or a run on request for `None`.
     pub(super) async fn claim_run(
         &self,
         place: &Place,
@@ -79,7 +79,7 @@ impl Scheduler {
         current: &Current,
         due_ms: Option<u64>,
     ) -> Result<Claimed, Error> {
-        // Known before it is written, so that a reader of the record finds a run that is under way.
+        // Registered before the write, so readers of the record find the run in progress.
         let (under_way, mut duty) = (self.state.under_way(place), None);
         let id = &under_way.id;
         let mut attempts = Attempts::default();
@@ -121,7 +121,7 @@ impl Scheduler {
         }
     }
 
-    /// Notes runs as interrupted whose process of the edge is gone. Returns whether there were any.
+    /// Marks runs of terminated edge processes as interrupted. Returns true if there were any.
     pub(super) async fn settle_left_behind(
         &self,
         place: &Place,
@@ -144,7 +144,7 @@ impl Scheduler {
         Ok(has_left)
     }
 
-    /// Whether a run is under way, as far as this node knows.
+    /// Returns true if a run is in progress, as far as this node knows.
     async fn is_running(&self, place: &Place, name: &ScheduleName, running: &RunningRecord) -> Result<bool, Error> {
         if running.process == self.state.process {
             return Ok(self.state.stops.lock().contains_key(&running.id));
@@ -159,8 +159,9 @@ impl Scheduler {
     }
 }
 
-/// Has a record be of the expression of a schedule, whose times count from when it went live; false where it was
-/// already. Each writer of the record does it: a run on request may come before the schedule was noted.
+/// Resets a record to the expression of a schedule, if different: due times then count from the switch to the live
+/// version. Returns false for an unchanged expression. All writers of the record call this function, because a run on
+/// request may precede the first record of the schedule.
 pub(super) fn follow_expression(record: &mut ScheduleRecord, schedule: &Schedule, since_ms: u64) -> bool {
     let (cron, zone) = (schedule.cron.as_str(), schedule.zone.as_str());
     let is_other = record.cron != cron || record.zone != zone;
@@ -171,7 +172,7 @@ pub(super) fn follow_expression(record: &mut ScheduleRecord, schedule: &Schedule
     is_other
 }
 
-/// The duty of the node that runs a schedule: one for all runs, or one for each where they may overlap.
+/// Returns the duty of the node with a run: a single duty for all runs, or a duty per run if runs may overlap.
 fn duty_of((app, environment): &(AppName, PlaceName), name: &ScheduleName, id: Option<&String>) -> String {
     match id {
         Some(id) => format!("schedule/{app}/{environment}/{name}/{id}"),

@@ -1,28 +1,28 @@
-//! When a schedule is due: pure, from its expression, the time that it ran last, and the clock.
+//! Due times of a schedule: pure functions of the expression, the last run, and the clock.
 
 use devanture_config::site_toml::{Missed, Schedule};
 
-/// Milliseconds after which a time counts as missed.
+/// Delay after which a due time counts as missed, in milliseconds.
 const LATE_MS: u64 = 60_000;
-/// How far the clock may be behind a time that ran, in milliseconds, until times count from the clock again. A clock
-/// that is set back by less repeats no time.
+/// Maximum lag of the clock behind a completed due time, in milliseconds, before due times count from the clock again.
+/// A clock set back by less repeats no due time.
 const CLOCK_BACK_MS_MAX: u64 = 3_600_000;
 
-/// What is to be done about a schedule.
+/// Next action for a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Run it, for this time.
+    /// Run the schedule for this due time.
     Now(u64),
-    /// Pass this time over.
+    /// Skip this due time.
     Missed(u64),
-    /// Look again at this time.
+    /// Check again at this time.
     At(u64),
-    /// It has no more times.
+    /// The schedule has no further due times.
     Never,
 }
 
-/// What is to be done at `now_ms` about a schedule whose times up to `done_ms` are done. Of several times that have
-/// passed, the last one stands for all.
+/// Returns the next action at `now_ms` for a schedule with all due times up to `done_ms` completed. The latest of
+/// several passed due times stands for all.
 pub(super) fn due(schedule: &Schedule, done_ms: u64, now_ms: u64) -> Due {
     let (cron, zone) = (&schedule.cron, &schedule.zone);
     let done_ms = counted_from(done_ms, now_ms);
@@ -33,14 +33,13 @@ pub(super) fn due(schedule: &Schedule, done_ms: u64, now_ms: u64) -> Due {
     }
 }
 
-/// The time up to which times are done: `now_ms` where the clock was set back by so much that `done_ms` counts for
-/// nothing.
+/// Returns the start for counting due times: `done_ms`, or `now_ms` after a large step back of the clock.
 pub(super) fn counted_from(done_ms: u64, now_ms: u64) -> u64 {
     if done_ms > now_ms.saturating_add(CLOCK_BACK_MS_MAX) { now_ms } else { done_ms }
 }
 
-/// Whether a record whose times up to `done_ms` are done says so of `due_ms`. It does not where the clock was set back
-/// by so much that its times count for nothing.
+/// Returns true if `due_ms` is among the completed due times up to `done_ms`. False after a large step back of the
+/// clock, when the record no longer counts.
 pub(super) fn is_done(due_ms: u64, done_ms: u64, now_ms: u64) -> bool {
     done_ms >= due_ms && done_ms <= now_ms.saturating_add(CLOCK_BACK_MS_MAX)
 }

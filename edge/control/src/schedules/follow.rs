@@ -1,4 +1,4 @@
-//! Follows what is live and the clock: which schedules there are, and whose time has come.
+//! Follows the live versions and the clock: known schedules, and due times.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use devanture_store::catalog::{Change, Check, Committed};
 use devanture_store::records::schedules::{SCHEDULES_PREFIX, ScheduleRecord, StoredSkip, names_of, schedules_prefix};
 use devanture_store::records::{self, StoredSkipReason, gone};
 
-/// Between two looks at the clock, so that one that is set is noticed soon.
+/// Interval of clock checks, so a change of the clock is noticed soon.
 const TICK: Duration = Duration::from_secs(1);
-/// Looks at the clock between two looks for runs that were left behind.
+/// Number of clock checks between checks for abandoned runs.
 const TICKS_OF_LEFT_BEHIND: u64 = 3;
-/// The clock was set back where it is earlier by more than this, in milliseconds.
+/// Threshold for a step back of the clock, in milliseconds.
 const SET_BACK_MS: u64 = 2_000;
 
 impl Scheduler {
-    /// Runs the schedules of what is live, until the edge ends. Returns at once where nothing is run.
+    /// Runs the schedules of live versions until the edge ends. Returns at once on a node without a runner.
     pub async fn keep_running_schedules(self: Arc<Self>) {
         if self.instances.runner.is_none() {
             return;
         }
         self.state.runtime.set(Handle::current()).ok();
-        // The watch begins before what is live is looked at: nothing that is committed in between is missed.
+        // The watch begins before the live versions are read, so no commit in between is missed.
         let (mut watch, mut shown) = (self.ledger.catalog.watch(), self.ledger.live.shown());
         self.ledger.live.loaded().await;
         self.refresh_all().await;
@@ -71,7 +71,7 @@ impl Scheduler {
         }
     }
 
-    /// What is live in an environment, where its schedules run.
+    /// Returns the live version of an environment, if the schedules run there.
     pub(super) fn scheduled(&self, (app, environment): &Place) -> Option<Arc<Current>> {
         let live = &self.ledger.live;
         let place = live.place(app, environment).filter(|place| place.setting == Setting::Environment)?;
@@ -130,7 +130,7 @@ impl Scheduler {
         }
     }
 
-    /// Learns the schedules of what is live in an environment now.
+    /// Reloads the schedules of the live version of an environment.
     async fn refresh(&self, place: &Place) {
         if let Err(error) = self.try_refresh(place).await {
             tracing::warn!(app = %place.0, environment = %place.1, %error, "the records of schedules cannot be read");
@@ -171,7 +171,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The record of a schedule that is live since `since_ms`.
+    /// Returns the record of a schedule with `since_ms` as the time of the switch.
     async fn noted(&self, place: &Place, schedule: &Schedule, since_ms: u64) -> Result<ScheduleRecord, Error> {
         update(schedule.name.as_str(), || async {
             let (found, check) = self.schedule_record(place, &schedule.name).await?;
@@ -185,7 +185,7 @@ impl Scheduler {
         .await
     }
 
-    /// Removes the records of schedules that are not live any more: going back to them later, nothing was missed.
+    /// Removes the records of schedules outside the live version: a later rollback must not count missed due times.
     async fn remove_others(&self, place: &Place, known: &BTreeMap<ScheduleName, Known>) -> Result<(), Error> {
         let prefix = schedules_prefix(&place.0, &place.1);
         for (key, record) in self.ledger.catalog.list(&prefix, None, false, usize::MAX).await? {
@@ -200,7 +200,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Finds whose time has come.
+    /// Finds due schedules.
     async fn look_at_clock(&self, now_ms: u64) {
         let is_alone = self.instances.nodes.is_none();
         let mut missed = Vec::new();
@@ -225,14 +225,14 @@ impl Scheduler {
         if !is_done(due_ms, record.time_ms, now_ms) {
             record.time_ms = due_ms;
             record.skipped = Some(StoredSkip { due_ms, reason: StoredSkipReason::Missed });
-            // Where another node was quicker, its commit is followed.
+            // After a lost race, the commit of the other node is followed.
             self.write_schedule(place, name, Some(&record), check).await?;
         }
         self.state.known.lock().done(place, name, record.time_ms);
         Ok(())
     }
 
-    /// Notes runs of other processes of the edge as interrupted that are gone.
+    /// Marks runs of other, terminated edge processes as interrupted.
     async fn settle_all_left_behind(&self) {
         let others: Vec<((AppName, PlaceName), ScheduleName)> = self.state.known.lock().with_others();
         for (place, name) in others {

@@ -1,4 +1,4 @@
-//! The schedules that this node knows, by environment, and which of them begin next.
+//! Schedules known to this node by environment, and the order of waiting runs.
 
 use std::collections::BTreeMap;
 
@@ -7,35 +7,35 @@ use devanture_config::{AppName, Digest, PlaceName};
 
 use super::due::{Due, counted_from, due};
 
-/// Pause before a time is looked for again that could not be claimed, in milliseconds: the end of each try wakes the
-/// loop, which would begin the next one at once.
+/// Delay before retrying a due time after a failed claim, in milliseconds: the end of each attempt wakes the loop, so
+/// without a delay the retry would be immediate.
 const LEFT_MS: u64 = 1_000;
 
-/// An app, and an environment of it.
+/// App, and an environment of the app.
 pub(super) type Place = (AppName, PlaceName);
 
-/// A schedule of what is live in an environment.
+/// Schedule of the live version of an environment.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) schedule: Schedule,
-    /// Times up to then are done.
+    /// All due times up to this time are completed.
     pub(super) done_ms: u64,
-    /// When it is looked at.
+    /// Time of the next check.
     pub(super) look_ms: u64,
-    /// A time that has come, and waits for its turn.
+    /// Due time waiting to start.
     pub(super) waiting: Option<u64>,
-    /// In a cluster, what is left to other nodes while `done_ms` is further ahead than it can be.
+    /// In a cluster, the due times left to other nodes while `done_ms` is implausibly far ahead.
     pub(super) left: Option<LeftToOthers>,
-    /// Some run of it may have been left behind by a process of the edge that is gone.
+    /// Set to true if a terminated edge process may have abandoned a run.
     pub(super) has_others: bool,
 }
 
-/// Times that are left to other nodes, noted when this one first saw a record that is further ahead than it can be.
+/// Due times left to other nodes, recorded at the first sight of an implausible record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LeftToOthers {
     /// The time of the record.
     done_ms: u64,
-    /// The first time of the schedule after that look.
+    /// First due time of the schedule after the first sight.
     until_ms: u64,
 }
 
@@ -56,7 +56,7 @@ impl Known {
                 self.waiting = Some(at);
                 self.look_ms = self.schedule.cron.next_after(&self.schedule.zone, now_ms).unwrap_or(u64::MAX);
             }
-            // One that came in time, and waits, is not missed.
+            // A due time in the queue was reached in time and is not missed.
             Due::Missed(at) => return self.waiting.is_none().then_some(at),
             Due::At(at) => self.look_ms = at,
             Due::Never => self.look_ms = u64::MAX,
@@ -64,10 +64,10 @@ impl Known {
         None
     }
 
-    /// The time up to which times are done, where other nodes run the schedule, too. If that is further ahead than it
-    /// can be, either it was written by a clock that was wrong, or this node's clock is far behind. One time is left to
-    /// the others: where their clocks are right, one of them runs it and writes the record, and this node waits again;
-    /// where none of them does, times count from there.
+    /// Returns the start for counting due times in a cluster. An implausible record was either written by a wrong
+    /// clock, or the clock of this node is far behind. A single due time is left to the other nodes: with correct
+    /// clocks, another node runs the schedule and writes the record, and this node waits again; without a run, due
+    /// times count from there.
     fn counted_beside_others(&mut self, now_ms: u64) -> u64 {
         if counted_from(self.done_ms, now_ms) == self.done_ms {
             self.left = None;
@@ -83,7 +83,7 @@ impl Known {
     }
 }
 
-/// A schedule whose time has come.
+/// Schedule with a due time reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) place: Place,
@@ -91,7 +91,7 @@ pub(super) struct Waiting {
     pub(super) due_ms: u64,
 }
 
-/// All that are known.
+/// All known schedules.
 #[derive(Debug, Default)]
 pub(super) struct AllKnown {
     places: BTreeMap<Place, BTreeMap<ScheduleName, Known>>,
@@ -119,7 +119,7 @@ impl AllKnown {
         self.places.get(place)?.get(name)
     }
 
-    /// Notes that times of a schedule are done, unless later ones are already.
+    /// Marks due times of a schedule as completed, unless later due times are completed already.
     pub(super) fn done(&mut self, place: &Place, name: &ScheduleName, done_ms: u64) {
         self.change(place, name, |known| {
             if known.done_ms != done_ms {
@@ -129,22 +129,22 @@ impl AllKnown {
         });
     }
 
-    /// Notes whether another process of the edge runs it.
+    /// Records if another edge process runs the schedule.
     pub(super) fn has_others(&mut self, place: &Place, name: &ScheduleName, has_others: bool) {
         self.change(place, name, |known| known.has_others = has_others);
     }
 
-    /// Notes that a time has had its turn.
+    /// Removes a due time from the queue.
     pub(super) fn begun(&mut self, place: &Place, name: &ScheduleName) {
         self.change(place, name, |known| known.waiting = None);
     }
 
-    /// Has a time be looked for again that had its turn, after a pause.
+    /// Schedules a retry of a due time after a delay.
     pub(super) fn leave(&mut self, place: &Place, name: &ScheduleName, now_ms: u64) {
         self.change(place, name, |known| known.look_ms = now_ms.saturating_add(LEFT_MS));
     }
 
-    /// Has all be looked at again.
+    /// Schedules an immediate check of all schedules.
     pub(super) fn look_at_all(&mut self) {
         self.places.values_mut().flat_map(BTreeMap::values_mut).for_each(|known| known.look_ms = 0);
     }
@@ -158,21 +158,21 @@ impl AllKnown {
         places.flat_map(|(place, schedules)| schedules.iter().map(move |(name, known)| (place, name, known)))
     }
 
-    /// Schedules that another process of the edge runs.
+    /// Returns the schedules run by another edge process.
     pub(super) fn with_others(&self) -> Vec<(Place, ScheduleName)> {
         let others = self.all().filter(|(_, _, known)| known.has_others);
         others.map(|(place, name, _)| (place.clone(), name.clone())).collect()
     }
 
-    /// Schedules that are to be looked at.
+    /// Returns the schedules with a due check.
     pub(super) fn due_for_a_look(&mut self, now_ms: u64) -> impl Iterator<Item = (&Place, &mut Known)> {
         let all =
             self.places.iter_mut().flat_map(|(place, schedules)| schedules.values_mut().map(move |one| (place, one)));
         all.filter(move |(_, known)| known.look_ms <= now_ms)
     }
 
-    /// Schedules that wait for their turn: by time, and those of one time in an order of `node`'s own, so that nodes do
-    /// not all begin with the same.
+    /// Returns the waiting schedules by due time. The order among equal due times depends on `node`, so nodes do not
+    /// all start with the same schedule.
     pub(super) fn waiting(&self, node: &str) -> Vec<Waiting> {
         let waits = self.all().filter_map(|(place, name, known)| {
             Some(Waiting { place: place.clone(), name: name.clone(), due_ms: known.waiting? })
@@ -187,10 +187,10 @@ impl AllKnown {
     }
 }
 
-/// Of the runs of a node, one in so many is for apps that have none.
+/// Divisor for the part of a node's runs reserved for apps without a run.
 const RESERVE: u64 = 4;
 
-/// Runs that this node has under way.
+/// Runs in progress on this node.
 #[derive(Debug, Default)]
 pub(super) struct Shares(BTreeMap<Place, u64>);
 
@@ -199,8 +199,8 @@ impl Shares {
         self.0.values().sum()
     }
 
-    /// Takes a share of an app; false where it, or all together, have as many as they may. An environment without a run
-    /// gets one beyond what its app may have, and those of apps without a run are left to them (law 11).
+    /// Takes a permit; false if the app or the node is at the limit. An environment without a run gets a permit beyond
+    /// the limit of the app. A reserve is left to apps without a run (law 11).
     pub(super) fn take(&mut self, place: &Place, total_max: u64, app_max: u64) -> bool {
         let own: u64 = self.0.iter().filter(|((app, _), _)| *app == place.0).map(|(_, runs)| runs).sum();
         let (left, is_first) = (total_max.saturating_sub(self.total()), !self.0.contains_key(place));
@@ -283,7 +283,7 @@ mod tests {
             let mut one = Known { done_ms: ahead, ..known(None) };
             assert_eq!((one.look(midnight, is_alone), one.waiting, one.look_ms), (None, None, eight));
             assert_eq!((one.look(eight + 500, is_alone), one.waiting), (None, expected));
-            // In a cluster another node has had its turn by then.
+            // In a cluster, another node had the chance to run by then.
             let next = eight + 24 * hour;
             one.waiting = None;
             assert_eq!((one.look(next + 500, is_alone), one.waiting), (None, Some(next)));
@@ -296,7 +296,8 @@ mod tests {
         let (mut all, name): (_, ScheduleName) = (AllKnown::default(), "digest".parse().unwrap());
         let place: Place = ("shop".parse().unwrap(), "prod".parse().unwrap());
         all.set(place.clone(), [(name.clone(), known(None))].into());
-        // The others are ten days ahead of it, and run each time of theirs; those of this node come six hours later.
+        // The other nodes are ten days ahead of this node, and run each of their due times; the due times of this node
+        // come six hours later.
         for number in 0..30 {
             let of_others = midnight + number * day + 2 * hour;
             all.done(&place, &name, of_others + 10 * day);
@@ -315,7 +316,7 @@ mod tests {
         let mut shares = Shares::default();
         let mut taken = |of: &Place| (0..50).filter(|_| shares.take(of, 8, 2)).count();
         assert_eq!((taken(&staging), taken(&prod), taken(&other)), (2, 1, 2));
-        // One more of all, and two are left to apps without a run.
+        // An extra permit for the environment, and two are left to apps without a run.
         assert_eq!((taken(&place("third", "prod")), taken(&place("own", "preview"))), (1, 0));
         assert_eq!((taken(&place("fourth", "prod")), taken(&place("fifth", "prod"))), (1, 1));
         assert_eq!(taken(&place("sixth", "prod")), 0);

@@ -1,4 +1,4 @@
-//! Lists the schedules of an environment, and runs one on request.
+//! Lists the schedules of an environment, and runs a schedule on request.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,10 +17,10 @@ use crate::ledger::{Action, Actor, AuditEvent, Error};
 use devanture_base::clock;
 
 impl Scheduler {
-    /// The schedules of the live version of an environment.
+    /// Returns the schedules of the live version of an environment.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there, `runner_off`.
+    /// `not_found` for an unknown app, `runner_off`.
     pub async fn schedules(&self, app: &AppName, environment: &PlaceName) -> Result<ScheduleList, Error> {
         self.ledger.must_exist(app).await?;
         self.instances.runner()?;
@@ -59,12 +59,12 @@ impl Scheduler {
         })
     }
 
-    /// Runs a schedule now, on this node, beside its times. Returns when it has begun; with `dry_run` it only reports
-    /// how the schedule is.
+    /// Runs a schedule now, on this node, in addition to the due times. Returns once the command has started; with
+    /// `dry_run`, only reports the status of the schedule.
     ///
     /// # Errors
-    /// `not_found` for a schedule that the live version has not; `busy` where it runs already, or as many commands run
-    /// as may.
+    /// `not_found` for a schedule outside the live version; `busy` if the schedule is running already, or the number of
+    /// running commands is at the limit.
     pub async fn run_schedule(
         self: &Arc<Self>,
         actor: &Actor,
@@ -109,7 +109,7 @@ impl Scheduler {
             runtime,
         );
         let status = self.schedule_status(&place, &schedule).await?;
-        // It may have ended already.
+        // The run may have ended already.
         let running = if status.running.contains(&run) { status.running } else { vec![run] };
         Ok(ScheduleStatus { running, ..status })
     }

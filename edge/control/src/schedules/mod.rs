@@ -1,10 +1,11 @@
-//! Schedules of what is live: every node knows them, and the one whose commit comes first runs a time.
+//! Schedules of live versions: all nodes know the schedules, and the first node to commit a claim runs a due time.
 //!
-//! The record of a schedule says which time was run last. It is written, with a check that it is as it was read, before
-//! the command begins: no time is run twice, and one whose node dies right then is not run. Of a schedule without
-//! `overlap` one run is under way at most: in a cluster its node holds a duty, and ends the command when it loses that.
+//! The record of a schedule holds the last due time that was run. The record is written before the command starts, with
+//! a check that the record is unchanged since the read. So no due time runs twice, and a due time is lost if the node
+//! dies right after the commit. A schedule without `overlap` has at most a single run in progress: in a cluster, the
+//! node of the run holds a duty, and ends the command when the duty is lost.
 //!
-//! Previews and aliases run no schedule.
+//! Previews and aliases run no schedules.
 
 mod claim;
 mod due;
@@ -30,13 +31,13 @@ use crate::instances::Instances;
 use crate::ledger::Ledger;
 use crate::pauses::Pauses;
 
-/// Longest wait for the records of runs that were ended.
+/// Maximum wait for the records of ended runs.
 const ENDED_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// What ends runs, by their ids, with the environment of each.
+/// Cancellation tokens of runs, by run id, with the environment of each.
 type Stops = HashMap<String, (Place, CancellationToken)>;
 
-/// A run that is under way on this node until this is dropped.
+/// Guard of a run in progress on this node.
 struct UnderWay {
     stops: Arc<Mutex<Stops>>,
     id: String,
@@ -49,20 +50,20 @@ impl Drop for UnderWay {
     }
 }
 
-/// The schedules of this node.
+/// Schedule state of this node.
 struct ScheduleState {
-    /// A name of this process of the edge.
+    /// Unique name of this edge process.
     process: String,
     known: Mutex<AllKnown>,
     shares: Mutex<Shares>,
-    /// What ends each run that is under way here, by its id.
+    /// Cancellation token of each run in progress on this node, by run id.
     stops: Arc<Mutex<Stops>>,
-    /// Nothing begins any more.
+    /// Set to true once no further runs may start.
     is_closed: AtomicBool,
-    /// A run has ended, so that others may begin.
+    /// Notified when a run has ended, so waiting runs may start.
     ended: Notify,
     runs: TaskTracker,
-    /// Where runs go on, also those of a request; set once times are followed.
+    /// Runtime for runs, including runs on request; set once the clock is followed.
     runtime: OnceLock<Handle>,
 }
 
@@ -104,8 +105,8 @@ impl Scheduler {
 }
 
 impl Scheduler {
-    /// Begins no more commands of schedules, and waits for those under way, at most for `time_max`; then they are
-    /// ended as instances are.
+    /// Stops starting scheduled commands, and waits at most `time_max` for running commands; then ends the commands in
+    /// the same way as instances.
     pub async fn end_schedules(&self, time_max: Duration) {
         let schedules = &self.state;
         schedules.is_closed.store(true, Ordering::Release);
@@ -119,7 +120,7 @@ impl Scheduler {
         timeout(stop_time_max.saturating_add(ENDED_WAIT_MAX), schedules.runs.wait()).await.ok();
     }
 
-    /// Has commands begin again, where the next edge did not take over.
+    /// Resumes starting commands, after a failed handover to a new process.
     pub fn resume_schedules(&self) {
         self.state.runs.reopen();
         self.state.is_closed.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Runs what was claimed, and writes how it ended.
+//! Runs claimed schedules, and records the end of runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,12 +17,12 @@ use devanture_base::clock;
 use devanture_base::telemetry;
 use devanture_serve::live::Current;
 
-/// Pause before the end of a run is written again, where the catalog did not take it.
+/// Delay before retrying to record the end of a run, after an error of the catalog.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Times that the end of a run is tried to be written; what is left then counts as interrupted later.
+/// Maximum number of attempts to record the end of a run; an unrecorded run counts as interrupted later.
 const WRITES_MAX: usize = 30;
 
-/// A run about to begin: what of, and what ends it.
+/// Claimed run with the data to start.
 pub(super) struct Beginning {
     pub(super) place: Place,
     pub(super) schedule: Schedule,
@@ -30,7 +30,7 @@ pub(super) struct Beginning {
     pub(super) claim: Claim,
 }
 
-/// A share of an environment, which is given back when this is dropped: also with a request whose client is gone.
+/// Permit of an environment, released on drop, also when the client of a request disconnects.
 pub(super) struct Share {
     scheduler: Arc<Scheduler>,
     place: Place,
@@ -45,7 +45,7 @@ impl Drop for Share {
 }
 
 impl Scheduler {
-    /// Begins what waits for its turn, as far as there is room.
+    /// Starts waiting schedules within the limits.
     pub(super) fn begin_waiting(self: &Arc<Self>) {
         if self.state.is_closed.load(Ordering::Acquire) {
             return;
@@ -62,7 +62,7 @@ impl Scheduler {
         }
     }
 
-    /// A share of an app, where it, and all together, have fewer than they may.
+    /// Takes a permit for an app, if the app and the node are below the limits.
     pub(super) fn take_share(self: &Arc<Self>, place: &Place) -> Option<Share> {
         let limits = self.ledger.limits();
         let (total_max, app_max) = (limits.scheduled_runs_max, limits.scheduled_runs_per_app_max);
@@ -89,7 +89,7 @@ impl Scheduler {
         }
     }
 
-    /// The live version of an environment, and a schedule of it.
+    /// Returns the live version of an environment, and a schedule of the version.
     pub(super) fn live_schedule(&self, place: &Place, name: &ScheduleName) -> Option<(Arc<Current>, Schedule)> {
         let current = self.scheduled(place)?;
         let managed = current.version.managed.as_ref()?;
@@ -97,7 +97,7 @@ impl Scheduler {
         Some((current, schedule))
     }
 
-    /// Runs a claimed time to its end, in the folder of the version that was live when it began.
+    /// Runs a claimed due time to completion, in the folder of the version that was live at the start.
     pub(super) async fn run_claimed(&self, beginning: Beginning) {
         let Beginning { place, schedule, current, claim } = beginning;
         let Claim { under_way, run, duty } = claim;
@@ -112,7 +112,7 @@ impl Scheduler {
         tokio::pin!(running);
         let end = tokio::select! {
             end = &mut running => end,
-            // Another node may begin the next run from now on.
+            // Another node may start the next run from now on.
             () = lost => {
                 kill.cancel();
                 running.await
@@ -140,7 +140,7 @@ impl Scheduler {
                 }
             }
         }
-        // Until here the run counted as under way.
+        // Up to this line, the run counted as in progress.
         drop((under_way, duty));
     }
 
@@ -164,7 +164,7 @@ impl Scheduler {
         runner.run_scheduled(&wanted, Scheduled { name, command, time_max, stop, kill }).await
     }
 
-    /// Longest time that a run of a schedule may take, in milliseconds.
+    /// Returns the maximum duration of a run, in milliseconds.
     pub(super) fn schedule_ms_max(&self, schedule: &Schedule) -> u64 {
         let max = self.ledger.limits().schedule_ms_max;
         schedule.timeout_ms.map_or(max, |own| own.min(max))
@@ -179,13 +179,13 @@ impl Scheduler {
     ) -> Result<(), Error> {
         update(name.as_str(), || async {
             let (found, check) = self.schedule_record(place, name).await?;
-            // The environment was deleted for good, or another node has counted the run as interrupted.
+            // The environment was purged, or another node has marked the run as interrupted.
             let Some(mut record) = found.filter(|record| record.running.iter().any(|running| running.id == id)) else {
                 return Ok(Some(()));
             };
             record.running.retain(|running| running.id != id);
             record.last = Some(ended.clone().into());
-            // A version that went live meanwhile may not have the schedule.
+            // A new live version may lack the schedule.
             let is_over = record.running.is_empty()
                 && self.scheduled(place).is_some()
                 && self.live_schedule(place, name).is_none();

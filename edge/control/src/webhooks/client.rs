@@ -1,7 +1,7 @@
-//! Sends one message: asks DNS, checks each address, connects to the very address that was checked, and reads the
-//! answer.
+//! Sends a message: resolves the name, checks each address, connects to exactly the checked address, and reads the
+//! response.
 //!
-//! No redirect is followed, and no proxy of the environment is asked: either would lead where nothing was checked.
+//! Redirects are not followed, and proxies from the environment are not used: both would lead to unchecked addresses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -35,19 +35,19 @@ use devanture_serve::proxy::address::{
 };
 use devanture_serve::proxy::{DnsAnswer, Names, retry_after_ms, tls};
 
-/// Longest time until a connection is open, TLS included.
+/// Maximum time to connect, including TLS.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Addresses of one name that are tried.
+/// Maximum number of addresses to try per name.
 const ADDRESSES_MAX: usize = 3;
-/// Bytes of the head of an answer.
+/// Maximum size of a response head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1_024;
-/// Bytes of the body of an answer that are read.
+/// Maximum size of a response body to read, in bytes.
 const BODY_BYTES_MAX: usize = 4 * 1_024;
-/// Characters of it that are kept.
+/// Maximum number of characters of a response body to store.
 const ANSWER_CHARACTERS_MAX: usize = 500;
 const AGENT: &str = concat!("Devanture-Webhooks/", env!("CARGO_PKG_VERSION"));
 
-/// Why a message did not come to be answered.
+/// Reason for a message without a response.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("it cannot be connected to: {0}")]
@@ -68,7 +68,7 @@ pub(super) enum Error {
     Unsendable(http::Error),
 }
 
-/// Why an address is refused, as a clause for the person who gave it.
+/// Returns the reason for refusing an address, as a clause for the author of the address.
 fn why(refusal: &Refusal) -> String {
     match (&refusal.endpoint, refusal.reason) {
         (devanture_serve::proxy::address::Endpoint::Tcp(address), Reason::NotAllowed(kind)) => format!(
@@ -86,14 +86,14 @@ fn why(refusal: &Refusal) -> String {
     }
 }
 
-/// A message on its way.
+/// Message to send.
 pub(super) struct Message {
-    /// Fields of its head, in their order.
+    /// Header fields, in order.
     pub(super) fields: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
 }
 
-/// What sends messages.
+/// HTTP client for messages.
 pub(super) struct Client {
     names: Names,
     lookups: TurnsByApp,
@@ -102,7 +102,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Asks DNS at `servers`, or the system's resolvers where there are none.
+    /// Creates a client with the given DNS servers; the resolvers of the system if empty.
     pub(super) fn new(servers: &[SocketAddr], policy: Policy) -> Self {
         Self {
             names: Names::new(servers),
@@ -112,8 +112,8 @@ impl Client {
         }
     }
 
-    /// Checks where an address that is set leads now. A name that does not resolve in time passes, as its receiver may
-    /// come later: each attempt checks again.
+    /// Checks the current addresses of a target. A name without an answer in time passes, because the receiver may be
+    /// set up later: each attempt checks again.
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::Plain`].
@@ -123,7 +123,7 @@ impl Client {
             let _turn = turns.take().await;
             self.addresses(target, trusted).await
         };
-        // What needs no DNS waits for no turn.
+        // Address literals need no DNS and wait for no turn.
         let checked = match target.literal() {
             Some(_) => Ok(self.addresses(target, trusted).await),
             None => timeout(LOOKUPS_TIME_MAX, addresses).await,
@@ -134,8 +134,8 @@ impl Client {
         }
     }
 
-    /// The addresses of the edge's own network that messages go to because the webhook is trusted alone; none of a name
-    /// that does not resolve in time.
+    /// Returns the addresses of the edge's own network that only a trusted webhook can reach; empty for a name without
+    /// an answer in time.
     pub(super) async fn private_addresses(&self, app: &AppName, target: &Target) -> BTreeSet<IpAddr> {
         let addresses = match &target.host {
             Host::Address(address) => vec![*address],
@@ -159,7 +159,7 @@ impl Client {
         addresses.iter().filter(|address| is_private(address)).map(IpAddr::to_canonical).collect()
     }
 
-    /// Where a message would go, every address of it checked: one that is refused refuses all.
+    /// Returns the checked addresses of a target: a single refused address refuses all.
     ///
     /// # Errors
     /// [`Error::Dns`], [`Error::Forbidden`], [`Error::Plain`].
@@ -182,7 +182,7 @@ impl Client {
         Ok(addresses.into_iter().map(|address| SocketAddr::new(address, target.port)).collect())
     }
 
-    /// Sends a message once, and takes note of what comes of it within `time_max`.
+    /// Sends a message once, and returns the result within `time_max`.
     pub(super) async fn send(
         &self,
         (target, trusted): (&Target, bool),
@@ -237,8 +237,8 @@ impl Client {
     }
 }
 
-/// Connects to one of these addresses, which are tried in a random order. Each has an equal share of the time that is
-/// left: one that drops what comes to it takes no message with it.
+/// Connects to any of the addresses, in random order. Each address gets an equal part of the remaining time, so an
+/// address that drops packets does not fail the message.
 async fn connect(mut addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Error> {
     addresses.sort_by_cached_key(|_| rand::random::<u64>());
     addresses.truncate(ADDRESSES_MAX);
@@ -256,7 +256,7 @@ async fn connect(mut addresses: Vec<SocketAddr>, deadline: Instant) -> Result<Tc
     Err(Error::Connect(failed))
 }
 
-/// Sends a message on a connection of its own, which ends with the handle beside the answer.
+/// Sends a message on a separate connection, which ends with the returned handle.
 async fn post<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     target: &Target,
@@ -284,11 +284,11 @@ async fn post<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     Ok((response, driven))
 }
 
-/// The beginning of a body, as far as it has come by then, as one line.
+/// Returns the beginning of a body, as received before the deadline, as a single line.
 async fn beginning(mut body: Incoming, deadline: Instant) -> String {
     let mut bytes = Vec::new();
     while bytes.len() < BODY_BYTES_MAX {
-        // What does not come in time says nothing: the answer is known by its head.
+        // A late body is ignored: the head already holds the result.
         let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else { break };
         if let Some(data) = frame.data_ref() {
             bytes.extend_from_slice(data.get(..data.len().min(BODY_BYTES_MAX)).unwrap_or_default());
@@ -311,15 +311,15 @@ mod tests {
 
     use super::*;
 
-    /// Law 7. Time stands still but for what is waited for, so that none of it is of this machine.
+    /// Law 7. Time is paused, so the result does not depend on the speed of the machine.
     #[tokio::test(start_paused = true)]
     async fn law_7_an_address_that_is_set_waits_no_longer_for_dns_than_it_may() {
-        // It takes questions and never reads them.
+        // Receives queries and never reads them.
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let client = Client::new(&[silent.local_addr().unwrap()], Policy::default());
         let (app, target) = ("shop".parse().unwrap(), Target::parse("https://hooks.example.org/a").unwrap());
         let begun = Instant::now();
-        // More than there are turns for.
+        // More checks than turns.
         let all = (0..LOOKUPS_MAX).map(|_| client.check(&app, &target, false));
         assert!(futures_util::future::join_all(all).await.iter().all(Result::is_ok));
         assert!(begun.elapsed() < LOOKUPS_TIME_MAX + Duration::from_millis(500), "{:?}", begun.elapsed());

@@ -1,4 +1,4 @@
-//! One attempt to send a message: claimed before, and written down after.
+//! Delivery attempt of a message: claimed before, and recorded after.
 
 use std::time::Duration;
 
@@ -26,42 +26,42 @@ use devanture_store::records::webhooks::{
 };
 use devanture_store::records::{self, StoredDelivery, StoredFormat, gone};
 
-/// Pause before a message is looked at again whose records cannot be read or written, in milliseconds.
+/// Delay before retrying a message after an error of the catalog, in milliseconds.
 const AGAIN_MS: u64 = 30_000;
-/// Milliseconds beyond the longest attempt after which a message is sent again whose node died in it.
+/// Extra time beyond the longest attempt before a message of a crashed node is sent again, in milliseconds.
 const CLAIM_MORE_MS: u64 = 5_000;
-/// Pause before what came of an attempt is written again, where the catalog did not take it …
+/// Delay before retrying to record the result of an attempt, after an error of the catalog.
 const PAUSE: Duration = Duration::from_secs(1);
-/// … and how often that is tried; what is left then is sent again.
+/// Maximum number of attempts to record a result; an unrecorded message is sent again.
 const WRITES_MAX: usize = 30;
 
-/// What an attempt needs of a webhook.
+/// Decrypted webhook data for an attempt.
 pub(super) struct Opened {
     pub(super) target: Target,
     secrets: Vec<String>,
 }
 
-/// A message among the attempts of its app within a minute.
+/// Account of a message in the rate limit of the app.
 struct Budget {
     is_counted: bool,
-    /// Whether it was sent; what counts and was not is given back.
+    /// True once sent; a counted message that was not sent is given back.
     is_sent: bool,
 }
 
-/// An attempt that was made.
+/// Completed attempt.
 struct Made<'a> {
     at: &'a DeliveryAt,
-    /// The message as it was claimed, and the check that it still is.
+    /// Claimed message, and the check that the record is unchanged.
     claimed: DeliveryRecord,
     check: Check,
-    /// The address as it was when the message was sent.
+    /// Address at the time of sending.
     url: Sealed,
     attempted: Attempted,
     next: Next,
 }
 
 impl Webhooks {
-    /// Sends a message, if it is due. Returns when to look at it again; `None` where it waits no longer.
+    /// Sends a message, if due. Returns the time of the next check; `None` for a completed message.
     pub(super) async fn deliver(&self, Begun { at, is_counted }: &Begun) -> Option<u64> {
         let mut budget = Budget { is_counted: *is_counted, is_sent: false };
         let looked = self.try_deliver(at, &mut budget).await;
@@ -119,10 +119,10 @@ impl Webhooks {
                 let message = message(&at.id, &claimed, webhook.format, &opened);
                 self.client.send((&opened.target, webhook.trusted), message, time_max).await
             }
-            // An attempt as any other: it is listed, and not made for ever.
+            // Counts as a normal attempt: the failure is listed, and retries are limited.
             Err(error) => {
                 tracing::warn!(app = %at.app, webhook = %at.webhook, %error, "a message to a webhook cannot be sent");
-                // A clause, as other errors are.
+                // Errors of attempts are clauses without a final stop.
                 Attempted::unsent(now_ms, error.0.detail.trim_end_matches('.').to_owned())
             }
         };
@@ -143,7 +143,7 @@ impl Webhooks {
         Ok(self.ledger.catalog.get_all(&keys).await?.iter().any(Option::is_some))
     }
 
-    /// The address and the secrets of a webhook.
+    /// Returns the decrypted address and secrets of a webhook.
     pub(super) fn opened(&self, app: &AppName, name: &WebhookName, webhook: &WebhookRecord) -> Result<Opened, Error> {
         let keys = self.keys.read()?;
         let url = open(&keys, &url_context(app, name), &webhook.url)?;
@@ -154,21 +154,22 @@ impl Webhooks {
         let mut secrets = vec![open(&keys, &context, &webhook.secret)?];
         let now_ms = clock::now_ms();
         let old = webhook.old_secrets(now_ms);
-        // One before that is lost with its key signs no more; the receiver has another by now, or refuses the message.
+        // An old secret that cannot be opened signs no more; the receiver has a newer secret by now, or rejects the
+        // message.
         secrets.extend(old.filter_map(|old| open(&keys, &context, &old.secret).ok()));
         Ok(Opened { target, secrets })
     }
 
-    /// Writes what came of an attempt. Returns when to look at the message again.
+    /// Records the result of an attempt. Returns the time of the next check.
     async fn conclude(&self, made: &Made<'_>) -> Result<Option<u64>, Error> {
         let mut failures = 0;
         loop {
             match self.try_conclude(made).await {
                 Ok(true) => break,
                 Ok(false) => match self.delivery_record(WAITING_PREFIX, made.at).await? {
-                    // Another attempt to the same webhook ended at the same time.
+                    // A concurrent attempt to the same webhook was recorded first.
                     Some((_, check)) if check == made.check => {}
-                    // It was requested again while it was sent: the time of that request counts.
+                    // A resend was requested during the attempt: the time of the request counts.
                     Some((requested, _)) => return Ok(Some(requested.next_ms)),
                     None => return Ok(None),
                 },
@@ -182,7 +183,7 @@ impl Webhooks {
         }
         let Next::Again(next_ms) = made.next else { return Ok(None) };
         let webhook = self.webhook_record(&made.at.app, &made.at.webhook).await?;
-        // Of one that was disabled by this attempt, the message is given up at the next look.
+        // If this attempt disabled the webhook, the next check drops the message.
         let is_over = webhook.is_none_or(|(_, webhook)| webhook.disabled.is_some());
         Ok(if is_over { None } else { Some(next_ms) })
     }
@@ -202,7 +203,7 @@ impl Webhooks {
         };
         let mut checks = vec![made.check.clone()];
         let webhook = self.webhook_record(&at.app, &at.webhook).await?;
-        // Of one that has another address by now, it says nothing.
+        // The result has no meaning for a webhook with a changed address.
         if let Some((revision, webhook)) = webhook.filter(|(_, webhook)| webhook.url == made.url) {
             let after = self.after(&webhook, made);
             if after != webhook {
@@ -223,7 +224,7 @@ impl Webhooks {
         Ok(self.write_webhooks(checks, changes).await?.is_some())
     }
 
-    /// A webhook after an attempt.
+    /// Returns a webhook record after an attempt.
     fn after(&self, webhook: &WebhookRecord, made: &Made<'_>) -> WebhookRecord {
         if made.attempted.attempt.error.is_none() {
             return webhook.taken(clock::now_ms());
@@ -243,7 +244,7 @@ fn count(made: &Made<'_>) {
     telemetry::count_in_app(DELIVERIES_TOTAL, made.at.app.as_str(), &[("outcome", outcome)], 1);
 }
 
-/// The announcement of a disabled webhook to the others of its app.
+/// Returns the announcement of a disabled webhook for the other webhooks of the app.
 fn disabled(at: &DeliveryAt, end: &StoredEnd) -> Announcement {
     let (webhook, reason) = (Some(at.webhook.clone()), Some(end.reason.clone()));
     let data = WebhookData { webhook, reason, ..WebhookData::of(&at.app) };
@@ -260,7 +261,7 @@ fn open(keys: &Keys, context: &str, sealed: &Sealed) -> Result<String, Error> {
     })
 }
 
-/// A message as it is sent.
+/// Returns the message to send.
 pub(super) fn message(id: &str, record: &DeliveryRecord, format: StoredFormat, opened: &Opened) -> Message {
     let format = WebhookFormat::from(format);
     let body = body(format, &payload(record.event.into(), record.at_ms, &record.data.clone().into()));

@@ -1,5 +1,5 @@
-//! Webhooks that lead to private addresses since an admin of their app could allow that when they were set. Messages go
-//! there as before, and everything that reports troubles names the line that allows it for good.
+//! Webhooks with unvouched private addresses: an admin of the app was allowed to grant access when the webhook was set.
+//! Messages are still sent, and all problem reports name the line of edge.toml with a permanent permission.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -23,26 +23,26 @@ use devanture_store::records;
 use devanture_store::records::gone;
 use devanture_store::records::webhooks::{WEBHOOKS_PREFIX, WebhookRecord, webhook_of};
 
-/// What begins the sentence about a webhook.
+/// Beginning of the sentence about a webhook.
 pub const KEPT_WEBHOOK: &str = "the webhook ";
-/// How often names are asked for again where nothing has changed.
+/// Interval of DNS lookups without changes.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Those that were found when all webhooks were last looked at.
+/// Webhooks found by the latest scan.
 pub(super) type KeptReaches = Mutex<Arc<BTreeSet<KeptWebhook>>>;
 
-/// A webhook with the private addresses that nobody allows any more.
+/// Webhook with unvouched private addresses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeptWebhook {
     app: AppName,
     name: WebhookName,
-    /// Those whose events it gets; all where there are none.
+    /// Environments whose events are sent; all environments if empty.
     environments: Vec<PlaceName>,
     addresses: BTreeSet<IpAddr>,
 }
 
 impl KeptWebhook {
-    /// A sentence for operators, without what to do.
+    /// Returns a sentence for operators, without the remedy.
     pub(crate) fn sentence(&self) -> String {
         let Self { app, name, addresses, .. } = self;
         let shown: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -56,12 +56,12 @@ impl KeptWebhook {
 }
 
 impl Webhooks {
-    /// All of them, as they were last looked at.
+    /// Returns the webhooks found by the latest scan.
     pub(crate) fn kept_reach(&self) -> Arc<BTreeSet<KeptWebhook>> {
         Arc::clone(&self.kept_reach.lock())
     }
 
-    /// What is live in an environment reaches, together with what the webhooks reach that get its events.
+    /// Adds the addresses reached by webhooks of an environment to the addresses reached by the live version.
     pub(crate) fn with_kept_reach(
         &self,
         live: Option<KeptReach>,
@@ -83,16 +83,16 @@ impl Webhooks {
         })
     }
 
-    /// Looks for them, at once and whenever a webhook was changed, for as long as the catalog is followed.
+    /// Scans the webhooks at once and after each change of a webhook, for as long as the catalog is followed.
     pub async fn keep_looking_for_kept_reach(self: Arc<Self>) {
-        // The watch begins before the first look: nothing that is committed in between is missed.
+        // The watch begins before the first scan, so no commit in between is missed.
         let mut watch = self.ledger.catalog.watch();
         loop {
             match self.find_kept_reach().await {
                 Ok(found) => *self.kept_reach.lock() = Arc::new(found),
                 Err(error) => tracing::warn!(%error, "where webhooks lead cannot be looked up"),
             }
-            // Names may lead elsewhere by then.
+            // Names may resolve to different addresses by then.
             if timeout(LOOK, changed(&mut watch)).await == Ok(WebhookChange::Closed) {
                 return;
             }
@@ -103,7 +103,7 @@ impl Webhooks {
         let mut found = BTreeSet::new();
         let mut all = Scan::new(&*self.ledger.catalog, WEBHOOKS_PREFIX);
         while let Some((key, record)) = all.next().await? {
-            // One that cannot be read sends nothing.
+            // A webhook with an unreadable record sends no messages.
             let read = records::read::<WebhookRecord>(&key, &record).ok();
             let kept = read.filter(|record| record.trusted && !record.vouched && record.disabled.is_none());
             let Some((record, (app, name))) = kept.zip(webhook_of(&key)) else { continue };
@@ -120,14 +120,14 @@ impl Webhooks {
     }
 }
 
-/// The end of a wait for changes of webhooks.
+/// Result of a wait for changes of webhooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WebhookChange {
     Webhooks,
     Closed,
 }
 
-/// Waits until a webhook, or a deletion of an app, may have changed.
+/// Waits for a possible change of a webhook, or a deletion of an app.
 async fn changed(watch: &mut Receiver<Committed>) -> WebhookChange {
     let is_meant = |change: &Change| match change {
         Change::Put(key, _) | Change::Delete(key) => {

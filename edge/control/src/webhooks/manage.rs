@@ -1,4 +1,4 @@
-//! Sets, lists and removes webhooks, and gives them other secrets.
+//! Sets, lists and removes webhooks, and rotates their secrets.
 
 use devanture_config::api::{
     Secret, WebhookDetails, WebhookList, WebhookName, WebhookRemoved, WebhookRequest, WebhookRotated, WebhookSet,
@@ -20,14 +20,14 @@ use devanture_store::records::webhooks::{
 };
 use devanture_store::records::{self, StoredEvent, StoredFormat};
 
-/// Environments that a webhook may name.
+/// Maximum number of environments per webhook.
 const ENVIRONMENTS_MAX: usize = 50;
-/// Secrets before the last old one that messages are signed with.
+/// Maximum number of signing secrets older than the previous secret.
 const OLDER_SECRETS_MAX: usize = 2;
-/// How long messages are signed with a secret that was replaced, in milliseconds: a day.
+/// Time for signing with a replaced secret, in milliseconds: a day.
 const OLD_SECRET_MS: u64 = 86_400_000;
 
-/// What a request wants, checked; of what it does not name, a webhook keeps what it has.
+/// Validated request; a webhook keeps the values of absent fields.
 struct Wanted {
     target: Option<(Target, Secret)>,
     events: Option<Vec<StoredEvent>>,
@@ -36,7 +36,7 @@ struct Wanted {
 }
 
 impl Webhooks {
-    /// The webhooks of an app.
+    /// Returns the webhooks of an app.
     ///
     /// # Errors
     /// `not_found`.
@@ -49,7 +49,7 @@ impl Webhooks {
         Ok(WebhookList { webhooks })
     }
 
-    /// A webhook, with its last messages, the newest first.
+    /// Returns a webhook with the latest messages, the newest first.
     ///
     /// # Errors
     /// `not_found`.
@@ -60,7 +60,7 @@ impl Webhooks {
             let below = deliveries_prefix(prefix, app, name);
             for (key, record) in self.ledger.catalog.list(&below, None, true, limit).await? {
                 let Some(at) = DeliveryAt::of(prefix, &key) else { continue };
-                // One that cannot be read was reported by the node that sends.
+                // The sending node has logged unreadable records.
                 let Ok(record) = records::read::<DeliveryRecord>(&key, &record) else { continue };
                 deliveries.push(listed(&at.id, &record));
             }
@@ -70,7 +70,7 @@ impl Webhooks {
         Ok(WebhookDetails { webhook: self.webhook_status(app, name, &record).await?, deliveries })
     }
 
-    /// A webhook that has to be there.
+    /// Returns a webhook, or fails if the webhook does not exist.
     pub(super) async fn existing_webhook(
         &self,
         app: &AppName,
@@ -80,12 +80,12 @@ impl Webhooks {
         self.webhook_record(app, name).await?.ok_or_else(|| no_webhook(app, name))
     }
 
-    /// Adds a webhook, or sets what the request names of one and has messages be sent to it again; with `dry_run` it
-    /// only says what would come of it.
+    /// Adds a webhook, or changes the requested fields of a webhook and resumes delivery; with `dry_run`, only reports
+    /// the effect.
     ///
     /// # Errors
-    /// `bad_request` for what is no address, `webhook_forbidden` for one that the actor may not reach, `too_many`,
-    /// `secrets_locked`, `not_found` for an app that is not there.
+    /// `bad_request` for an invalid address, `webhook_forbidden` for an address that the actor may not reach,
+    /// `too_many`, `secrets_locked`, `not_found` for an unknown app.
     pub async fn set(
         &self,
         actor: &Actor,
@@ -99,7 +99,7 @@ impl Webhooks {
         let wanted = self.checked(app, request, trusted).await?;
         let key = webhook_key(app, name);
         if !dry_run && self.webhook_record(app, name).await?.is_none() {
-            // Those of one before of this name, where an edge was killed between its removal and this.
+            // Messages of a removed webhook of the same name remain if an edge was killed right after the removal.
             self.forget_messages(app, name).await?;
         }
         update(&key, || async {
@@ -127,7 +127,7 @@ impl Webhooks {
         .await
     }
 
-    /// Checks a request: its events, its environments and its address.
+    /// Validates the events, environments and address of a request.
     async fn checked(&self, app: &AppName, request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
         let WebhookRequest { url, mut events, mut environments, format } = request;
         let bad = |detail: String| Problem::new(Code::BadRequest, detail);
@@ -168,11 +168,11 @@ impl Webhooks {
         })
     }
 
-    /// Checks that there is room for one more webhook. Returns what its commit checks and changes, so that of those
-    /// that are added at once each counts the others.
+    /// Checks that an app may have an additional webhook. Returns the check and the change for the commit, so of two
+    /// concurrent additions the second fails and counts again.
     async fn room_for_webhook(&self, app: &AppName) -> Result<(Check, Change), Error> {
         let key = added_key(app);
-        // Before they are counted: one that comes after this moment fails the check.
+        // Read before the count: an addition after this line fails the check.
         let last = self.ledger.catalog.get(&key).await?.map(|record| record.revision);
         let (count, count_max) = (self.webhook_records(app).await?.len(), self.ledger.limits().webhooks_per_app_max);
         if u64::try_from(count).unwrap_or(u64::MAX) < count_max {
@@ -183,7 +183,7 @@ impl Webhooks {
         Err(Problem::new(Code::TooMany, detail).hint("`webhooks_per_app_max` in edge.toml is the limit").into())
     }
 
-    /// The record of a webhook as it is wanted, and the secret of a new one.
+    /// Returns the record of a requested webhook, and the secret of a new webhook.
     fn composed(
         &self,
         actor: &Actor,
@@ -193,7 +193,7 @@ impl Webhooks {
         dry_run: bool,
     ) -> Result<(WebhookRecord, Option<Secret>), Error> {
         let Wanted { target, events, environments, format } = wanted;
-        // What is only asked about makes no key, and is sealed by none.
+        // A dry run neither creates nor uses a key.
         let seal = |context: &str, text: &str| match dry_run {
             true => Ok(Sealed::new(String::new(), &[])),
             false => self.keys.read_or_make()?.seal(context, text),
@@ -219,8 +219,7 @@ impl Webhooks {
         let environments = environments.cloned().unwrap_or_default();
         let now_ms = clock::now_ms();
         let (created_ms, resumed_ms) = kept.map_or((now_ms, 0), |before| (before.created_ms, now_ms));
-        // With its address it gets a secret that opens, where its own is lost with the keys: no message could be
-        // signed.
+        // A new address replaces a secret lost with the keys: otherwise no message could be signed.
         let context = secret_context(app, name);
         let is_lost = match (target, kept) {
             (Some(_), Some(before)) => self.keys.read()?.open(&context, &before.secret).is_err(),
@@ -255,7 +254,7 @@ impl Webhooks {
         Ok((record, shown))
     }
 
-    /// Removes a webhook; what waits to be sent to it is not sent.
+    /// Removes a webhook; waiting messages are not sent.
     ///
     /// # Errors
     /// `not_found`.
@@ -286,7 +285,7 @@ impl Webhooks {
         Ok(removed)
     }
 
-    /// Forgets the messages of a webhook that is gone: the next one of its name gets none of them.
+    /// Deletes the messages of a removed webhook: a new webhook of the same name must not get the messages.
     async fn forget_messages(&self, app: &AppName, name: &WebhookName) -> Result<(), Error> {
         for prefix in [WAITING_PREFIX, ENDED_PREFIX] {
             let below = deliveries_prefix(prefix, app, name);
@@ -302,8 +301,8 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Gives a webhook another secret. For a day messages are signed with the one before, too; `at_once` with none
-    /// before, as where somebody else has it.
+    /// Replaces the secret of a webhook. For a day, messages are also signed with the previous secret; `at_once` ends
+    /// the previous secret immediately, for example after a leak.
     ///
     /// # Errors
     /// `not_found`, `secrets_locked`.
@@ -317,12 +316,12 @@ impl Webhooks {
         let key = webhook_key(app, name);
         update(&key, || async {
             let (revision, record) = self.existing_webhook(app, name).await?;
-            // Where keys are lost, another secret repairs nothing, and a file that is made is in the way of a restore.
+            // With lost keys, a new secret repairs no webhook, and a newly created key file would hinder a restore.
             self.opened(app, name, &record)?;
             let secret = new_secret();
             let until_ms = clock::now_ms().saturating_add(if at_once { 0 } else { OLD_SECRET_MS });
             let sealed = self.keys.read_or_make()?.seal(&secret_context(app, name), &secret)?;
-            // Where the answer to a rotation was lost, the receiver has a secret from before that one.
+            // If the answer to a rotation was lost, the receiver has an older secret.
             let older = record.old_secrets(clock::now_ms()).take(OLDER_SECRETS_MAX).filter(|_| !at_once);
             let older_secrets = older.cloned().collect();
             let old_secret = (!at_once).then(|| OldSecret { secret: record.secret.clone(), until_ms });

@@ -1,21 +1,21 @@
-//! What is sent to a webhook: JSON, or a line of text for a chat, in which nothing that people chose is more than text.
+//! Message formats of webhooks: JSON, or a line of text for a chat. Texts chosen by users are escaped to plain text.
 
 use devanture_config::api::{WebhookData, WebhookEvent, WebhookFormat, WebhookPayload};
 use devanture_config::text::{plain_text::is_plain, rfc3339};
 use serde_json::json;
 
-/// Characters of one text of somebody in a message to a chat.
+/// Maximum number of characters of a user text in a chat message.
 const TEXT_CHARACTERS_MAX: usize = 200;
 const WORD_JOINER: char = '\u{2060}';
-/// Discord: no mention and no preview of a link (`SUPPRESS_EMBEDS`).
+/// Discord: neither mentions nor link previews (`SUPPRESS_EMBEDS`).
 const DISCORD_FLAGS: u64 = 4;
 
-/// What a message holds.
+/// Returns the payload of a message.
 pub(super) fn payload(event: WebhookEvent, at_ms: u64, data: &WebhookData) -> WebhookPayload {
     WebhookPayload { event, timestamp: rfc3339(at_ms), data: data.clone() }
 }
 
-/// The body of a message.
+/// Returns the body of a message.
 pub(super) fn body(format: WebhookFormat, payload: &WebhookPayload) -> Vec<u8> {
     let value = match format {
         WebhookFormat::Standard => serde_json::to_value(payload).unwrap_or_default(),
@@ -29,12 +29,13 @@ pub(super) fn body(format: WebhookFormat, payload: &WebhookPayload) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// A text of somebody, in one line and not too long, in which nothing hides, turns around or reads as a name of a host.
+/// Returns a user text as a single line of limited length, without control or direction characters and without host
+/// names.
 fn plain(text: &str) -> String {
     let mut characters = text.chars().map(|c| if is_plain(c) { c } else { ' ' });
     let mut plain = String::new();
     for c in characters.by_ref().take(TEXT_CHARACTERS_MAX) {
-        // Chats make links of bare names, too: what is between these two has no width, and ends the name.
+        // Chats turn bare host names into links: a zero-width joiner after the dot breaks the name.
         if c.is_alphabetic() && plain.ends_with('.') {
             plain.push(WORD_JOINER);
         }
@@ -46,14 +47,14 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Slack reads `&`, `<` and `>` alone as more than text, of which mentions are made, and turns addresses into links.
+/// Escapes for Slack, where only `&`, `<` and `>` are special and form mentions, and addresses become links.
 fn slack(text: &str) -> String {
     let text = plain(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    // A space of no width: what looks like an address is none.
+    // Zero-width space: breaks addresses.
     text.replace("://", ":\u{200b}//")
 }
 
-/// Discord reads Markdown, and takes a backslash before any of its characters.
+/// Escapes for Discord, where Markdown characters take a backslash.
 fn discord(text: &str) -> String {
     let mut escaped = String::new();
     for c in plain(text).chars() {
@@ -65,7 +66,7 @@ fn discord(text: &str) -> String {
     escaped
 }
 
-/// A message as a line of text; `escape` makes plain text of what people chose.
+/// Returns a message as a line of text; `escape` turns user texts into plain text.
 fn line(payload: &WebhookPayload, escape: fn(&str) -> String) -> String {
     let data = &payload.data;
     let version = data.version.map_or_else(|| "a version".to_owned(), |version| version.short());

@@ -1,9 +1,9 @@
-//! Webhooks of apps: what is set for them, and the messages that are sent to them.
+//! Webhooks of apps: configuration, and message delivery.
 //!
-//! A message is a record that the commit of its event writes (`ledger/announce.rs`). One node sends, which holds a duty
-//! in a cluster. Before an attempt it claims the message by a commit that says when the next attempt would be: a node
-//! that dies right then sends it again later, and what cannot be written is not sent again and again. So a message is
-//! sent at least once, with the same id each time, and messages to one webhook come in no promised order.
+//! A message is a record written by the commit of the event (`ledger/announce.rs`). A single node sends, and holds a
+//! duty in a cluster. Before an attempt, the node claims the message by a commit with the time of the next attempt:
+//! after a crash, the message is sent again later, and with an unwritable catalog the message is not sent again and
+//! again. So delivery is at least once, with the same id for all attempts, and without a guaranteed order per webhook.
 
 mod client;
 mod deliver;
@@ -47,44 +47,44 @@ use devanture_store::records::webhooks::{
 };
 use devanture_store::records::{StoredDelivery, gone};
 
-/// What the node that sends has in a cluster.
+/// Name of the duty of the sending node in a cluster.
 const DUTY: &str = "webhooks";
-/// Between two looks at the clock, and between two attempts to take the duty on.
+/// Interval of clock checks, and of attempts to take the duty.
 const TICK: Duration = Duration::from_secs(1);
-/// Longest wait for messages on their way where the edge ends.
+/// Maximum wait for attempts in progress at the end of the edge.
 const ENDING_MAX: Duration = Duration::from_secs(2);
-/// Attempts that have ended and are not taken note of yet.
+/// Capacity of the channel of completed attempts.
 const ENDED_MAX: usize = 1_024;
-/// The metric of attempts, by what came of them.
+/// Metric of attempts, by result.
 const DELIVERIES_TOTAL: &str = "devanture_webhook_deliveries_total";
 
-/// The window of the limits by app: an edge floods nobody for an app.
+/// Window of the rate limits by app: an edge must not flood receivers on behalf of an app.
 const WINDOW_MS: u64 = 60_000;
-/// Apps that are counted.
+/// Maximum number of apps with a counter.
 const APPS_MAX: usize = 10_000;
 
-/// What sends messages to webhooks.
+/// Sender of webhook messages.
 pub struct Webhooks {
     ledger: Arc<Ledger>,
-    /// What addresses and secrets are sealed with.
+    /// Sealing keys of addresses and secrets.
     keys: Arc<KeyFile>,
-    /// The other nodes; `None` of an edge that is alone.
+    /// Other nodes of the cluster; `None` without a cluster.
     nodes: Option<Nodes>,
     client: Client,
-    /// Nothing is sent any more.
+    /// Set to true once sending has stopped.
     is_closed: watch::Sender<bool>,
     attempts: TaskTracker,
-    /// Attempts of each app to send messages that wait.
+    /// Rate of delivery attempts by app.
     messages: RateLimit<AppName>,
-    /// Places of tests, and how many there were.
+    /// Permits of running tests; `tested` is the rate of tests by app.
     tests: Arc<Shares>,
     tested: RateLimit<AppName>,
-    /// Those that reach private addresses since an admin of their app could have them do so.
+    /// Webhooks with access to unvouched private addresses.
     kept_reach: KeptReaches,
 }
 
 impl Webhooks {
-    /// What sends for the apps whose environments these are, to where upstreams may point.
+    /// Creates the sender for the apps of these environments; `policy` limits the addresses.
     pub(crate) fn new(ledger: Arc<Ledger>, environments: &Environments, policy: Policy, nodes: Option<Nodes>) -> Self {
         let limits = ledger.limits();
         Self {
@@ -102,7 +102,7 @@ impl Webhooks {
     }
 }
 
-/// So many of each app within a minute.
+/// Returns a rate limit of `count_max` per app and minute.
 fn per_minute(count_max: u64) -> RateLimit<AppName> {
     RateLimit::new(usize::try_from(count_max).unwrap_or(usize::MAX), APPS_MAX, WINDOW_MS)
 }
@@ -137,7 +137,7 @@ impl Webhooks {
         }
     }
 
-    /// The duty to send; none of an edge that is alone.
+    /// Takes the duty to send; `None` without a cluster.
     async fn sending_duty(&self) -> Result<Option<Duty>, String> {
         let Some(nodes) = &self.nodes else { return Ok(None) };
         match nodes.is_duty_taken(DUTY).await {
@@ -149,10 +149,10 @@ impl Webhooks {
         duty.map(Some).ok_or_else(|| "another node was quicker".to_owned())
     }
 
-    /// Sends what is due, for as long as the catalog is followed.
+    /// Sends due messages for as long as the catalog is followed.
     async fn send_waiting(self: &Arc<Self>) {
         let (mut queue, (ended_in, mut ended)) = (Queue::default(), mpsc::channel(ENDED_MAX));
-        // The watch begins before what waits is read: nothing that is committed in between is missed.
+        // The watch begins before the waiting messages are read, so no commit in between is missed.
         let mut watch = self.ledger.catalog.watch();
         self.read_waiting(&mut queue).await;
         loop {
@@ -162,7 +162,7 @@ impl Webhooks {
                 let (this, ended_in) = (Arc::clone(self), ended_in.clone());
                 self.attempts.spawn(async move {
                     let next_ms = this.deliver(&begun).await;
-                    // Nobody listens where another node sends by now.
+                    // The receiver is gone if another node has become the sender.
                     ended_in.send((begun.at, next_ms)).await.ok();
                 });
             }
@@ -176,7 +176,7 @@ impl Webhooks {
                 },
                 Some((at, next_ms)) = ended.recv() => {
                     queue.ended(&at);
-                    // One that has ended is removed by the commit that says so, which a request to send it again may
+                    // A completed message is removed from the queue by its commit, and a request to send again may
                     // follow.
                     let look_ms = clock::now_ms().saturating_add(1_000);
                     queue.postpone(&at, next_ms.unwrap_or(look_ms));
@@ -186,7 +186,7 @@ impl Webhooks {
         }
     }
 
-    /// Reads all messages that wait.
+    /// Reads all waiting messages.
     async fn read_waiting(&self, queue: &mut Queue) {
         while let Err(error) = self.try_read_waiting(queue).await {
             tracing::warn!(%error, "the messages that wait for webhooks cannot be read");
@@ -203,22 +203,22 @@ impl Webhooks {
         Ok(())
     }
 
-    /// Sends no more messages, and waits a moment for those on their way. What is not known to have come is sent again
-    /// by the next edge.
+    /// Stops sending, and waits briefly for attempts in progress. The next edge process resends messages without a
+    /// recorded delivery.
     pub async fn end(&self) {
         self.is_closed.send_replace(true);
         self.attempts.close();
         timeout(ENDING_MAX, self.attempts.wait()).await.ok();
     }
 
-    /// Sends again, where the next edge did not take over.
+    /// Resumes sending, after a failed handover to a new process.
     pub fn resume(&self) {
         self.attempts.reopen();
         self.is_closed.send_replace(false);
     }
 }
 
-/// Takes note of a commit.
+/// Applies a commit to the queue.
 fn follow(queue: &mut Queue, committed: &Committed) {
     for change in committed.changes.iter() {
         match change {
@@ -253,8 +253,8 @@ fn count_dropped(key: &str, value: &[u8]) {
     }
 }
 
-/// Messages to a webhook that was just disabled are given up at once, not when they are due, and those to one that may
-/// take them again are sent at once. Attempts that fail change the webhook, too, and nothing about its messages.
+/// Drops messages to a newly disabled webhook at once, instead of at the due time, and sends messages to a resumed
+/// webhook at once. Failed attempts also change the webhook record, without any effect on messages.
 fn look_at_changed(queue: &mut Queue, key: &str, value: &[u8]) {
     let is_changed = serde_json::from_slice::<WebhookRecord>(value)
         .is_ok_and(|webhook| webhook.disabled.is_some() || webhook.failing_since_ms.is_none());
@@ -263,7 +263,7 @@ fn look_at_changed(queue: &mut Queue, key: &str, value: &[u8]) {
     }
 }
 
-/// Messages of an app or an environment that was just deleted are dropped at once, not when they are due.
+/// Drops messages of a deleted app or environment at once, instead of at the due time.
 fn look_at_deleted(queue: &mut Queue, key: &str) {
     if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
         if let Ok(app) = app.parse() {

@@ -1,4 +1,4 @@
-//! What follows from an attempt to send a message: pure, from the answer, the number of the attempt and the clock.
+//! Consequences of a delivery attempt: pure functions of the response, the number of the attempt and the clock.
 
 use devanture_config::api::WebhookAttempt;
 use devanture_config::text::counted;
@@ -9,52 +9,52 @@ const S: u64 = 1_000;
 const M: u64 = 60 * S;
 const H: u64 = 60 * M;
 
-/// Pauses after attempts that failed, in milliseconds, as Standard Webhooks suggests them: three days in all.
+/// Delays after failed attempts, in milliseconds, as suggested by Standard Webhooks: three days in total.
 const PAUSES_MS: [u64; 9] = [5 * S, 5 * M, 30 * M, 2 * H, 5 * H, 10 * H, 14 * H, 20 * H, 24 * H];
-/// Longest pause that a receiver may ask for by `Retry-After`, in milliseconds.
+/// Maximum delay accepted from `Retry-After`, in milliseconds.
 const RETRY_AFTER_MS_MAX: u64 = 24 * H;
-/// Longest time until a message is due, in milliseconds: more than any pause. One that is due later was put off by a
-/// clock that was ahead.
+/// Maximum time until a message is due, in milliseconds: longer than any delay. A later due time was set by a clock
+/// that was ahead.
 const DUE_MS_MAX: u64 = 27 * H;
-/// Longest time between two attempts that failed of one failure, in milliseconds: more than any pause. What was quiet
-/// for longer may have been well in between.
+/// Maximum time between two failed attempts of the same outage, in milliseconds: longer than any delay. After a longer
+/// silence, the receiver may have recovered in between.
 const QUIET_MS_MAX: u64 = 27 * H;
-/// Attempts that have to fail before a webhook is disabled.
+/// Minimum number of failed attempts before a webhook is disabled.
 const FAILURES_MIN: u64 = 5;
-/// The status by which a receiver says that it is gone for good.
+/// Status of a receiver that is gone permanently.
 const GONE: u16 = 410;
 
-/// An attempt, and what the receiver asks for.
+/// Attempt, and the delay requested by the receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attempted {
     pub(super) attempt: WebhookAttempt,
-    /// The pause that the receiver asks for, in milliseconds.
+    /// Delay requested by the receiver, in milliseconds.
     pub(super) retry_after_ms: Option<u64>,
 }
 
 impl Attempted {
-    /// One that came to no receiver, and why.
+    /// Returns an attempt that reached no receiver, with the reason.
     pub(super) fn unsent(at_ms: u64, why: String) -> Self {
         let attempt = WebhookAttempt { at_ms, ms: 0, status: None, error: Some(why), answer: String::new() };
         Self { attempt, retry_after_ms: None }
     }
 }
 
-/// What becomes of a message.
+/// Next state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It was taken.
+    /// Accepted by the receiver.
     Delivered,
-    /// It is sent again at this time.
+    /// To be sent again at this time.
     Again(u64),
-    /// It is not sent again.
+    /// Not to be sent again.
     GivenUp,
-    /// It is not sent again, nor is any other.
+    /// Not to be sent again, and the webhook is to be disabled.
     Gone,
 }
 
-/// The pause after an attempt that failed; `None` after the last one. `spread` is between 0 and 1: what failed together
-/// is not all tried again together.
+/// Returns the delay after a failed attempt; `None` after the last attempt. `spread` is between 0 and 1, and
+/// distributes the retries of concurrent failures over time.
 pub(super) fn pause_ms(attempts: u64, spread: f64) -> Option<u64> {
     let index = usize::try_from(attempts.saturating_sub(1)).ok()?;
     let pause_ms = *PAUSES_MS.get(index)?;
@@ -68,12 +68,12 @@ pub(super) fn pause_ms(attempts: u64, spread: f64) -> Option<u64> {
     Some(pause_ms.saturating_add(more_ms))
 }
 
-/// Whether a message is due, also where a clock that was ahead has put it off.
+/// Returns true if a message is due, or was postponed by a clock that was ahead.
 pub(super) const fn is_due(due_ms: u64, now_ms: u64) -> bool {
     due_ms <= now_ms || due_ms > now_ms.saturating_add(DUE_MS_MAX)
 }
 
-/// What follows from the attempt of this number, which ended at `now_ms`.
+/// Returns the next state of a message after an attempt that ended at `now_ms`.
 pub(super) fn next(attempted: &Attempted, attempts: u64, now_ms: u64, spread: f64) -> Next {
     if attempted.attempt.error.is_none() {
         return Next::Delivered;
@@ -86,7 +86,7 @@ pub(super) fn next(attempted: &Attempted, attempts: u64, now_ms: u64, spread: f6
     Next::Again(now_ms.saturating_add(pause_ms.max(asked_ms)))
 }
 
-/// A webhook after an attempt that failed at `at_ms`, and why it is to be disabled, where it is.
+/// Returns a webhook record after a failed attempt, and the reason if the webhook is to be disabled.
 pub(super) fn failed(
     webhook: &WebhookRecord,
     attempted: &Attempted,
@@ -104,13 +104,13 @@ pub(super) fn failed(
         }
         _ => None,
     };
-    // Attempts to one webhook may end in another order than they began.
+    // Concurrent attempts to a webhook may end in a different order.
     let failed_ms = webhook.failed_ms.filter(|_| is_same).unwrap_or(at_ms).max(at_ms);
     let failing_since_ms = Some(since_ms.min(at_ms));
     (WebhookRecord { failing_since_ms, failed_ms: Some(failed_ms), failures, ..webhook.clone() }, reason)
 }
 
-/// A time in its largest whole unit.
+/// Formats a duration in the largest whole unit.
 fn lasting(ms: u64) -> String {
     let (count, unit) = match ms {
         _ if ms >= 24 * H => (ms / (24 * H), "day"),

@@ -1,4 +1,4 @@
-//! The messages that wait, by when they are due: pure.
+//! Queue of waiting messages by due time, without I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -9,7 +9,7 @@ use devanture_config::{AppName, PlaceName};
 use super::outcome::is_due;
 use devanture_store::records::webhooks::DeliveryAt;
 
-/// Messages that wait to be sent, and which of them are being sent.
+/// Waiting messages, including messages in progress.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<DeliveryAt, Waiting>,
@@ -23,12 +23,12 @@ pub(super) struct Queue {
 struct Waiting {
     due_ms: u64,
     environment: Option<PlaceName>,
-    /// Whether it is to be looked at since something that it is about has changed: mostly it is given up or dropped
-    /// then.
+    /// True if a change of the app, the environment or the webhook requires a check now: usually, the message is then
+    /// dropped.
     is_looked_at: bool,
 }
 
-/// A message that is to be sent.
+/// Message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Begun {
     pub(super) at: DeliveryAt,
@@ -37,21 +37,21 @@ pub(super) struct Begun {
 }
 
 impl Queue {
-    /// Notes when a message is due.
+    /// Sets the due time of a message.
     pub(super) fn set(&mut self, at: DeliveryAt, due_ms: u64, environment: Option<PlaceName>) {
         self.remove(&at);
         self.by_time.insert((due_ms, at.clone()));
         self.waiting.insert(at, Waiting { due_ms, environment, is_looked_at: false });
     }
 
-    /// Forgets a message.
+    /// Removes a message.
     pub(super) fn remove(&mut self, at: &DeliveryAt) {
         if let Some(before) = self.waiting.remove(at) {
             self.by_time.remove(&(before.due_ms, at.clone()));
         }
     }
 
-    /// Moves a message that waits to another time.
+    /// Changes the due time of a waiting message.
     pub(super) fn postpone(&mut self, at: &DeliveryAt, due_ms: u64) {
         if let Some(before) = self.waiting.get(at) {
             let environment = before.environment.clone();
@@ -59,7 +59,7 @@ impl Queue {
         }
     }
 
-    /// Has those messages of an app be looked at now that `is_meant` names, by what names them and their environment.
+    /// Makes the messages of an app selected by `is_meant` due for an immediate check.
     pub(super) fn look_at(&mut self, app: &AppName, is_meant: impl Fn(&DeliveryAt, Option<&PlaceName>) -> bool) {
         let is_meant =
             |at: &DeliveryAt, waiting: &Waiting| at.app == *app && is_meant(at, waiting.environment.as_ref());
@@ -73,10 +73,10 @@ impl Queue {
         }
     }
 
-    /// Takes the messages that are due, those first that are due the longest: as many as may be sent at once, of one
-    /// app a quarter of them and to one webhook a quarter of these. So a slow receiver holds up no other app's, and of
-    /// its own app it takes several to hold up the others. Those of an app for which `may_send` says no go on waiting;
-    /// it is not asked of those that are looked at, as most of these need no attempt.
+    /// Takes the due messages, oldest due time first: up to `sends_max` at once, a quarter per app, and a quarter of
+    /// the app's part per webhook. So a slow receiver never delays other apps, and a single slow receiver does not
+    /// block its own app. Messages of an app without a permit by `may_send` stay in the queue. Messages to check need
+    /// no permit, because most need no attempt.
     pub(super) fn begin_due(
         &mut self,
         now_ms: u64,
@@ -86,7 +86,8 @@ impl Queue {
         let per_app_max = sends_max.div_ceil(4);
         let per_webhook_max = per_app_max.div_ceil(4);
         let mut begun = Vec::new();
-        // Those that are due in time are among them where no others wait, and are begun by then.
+        // The reverse iteration includes messages due in time only if no other messages wait, and such messages have
+        // been begun already.
         let put_off = self.by_time.iter().rev().take_while(|(due_ms, _)| is_due(*due_ms, now_ms));
         let due = self.by_time.iter().take_while(|(due_ms, _)| *due_ms <= now_ms);
         for (_, at) in due.chain(put_off) {
@@ -111,7 +112,7 @@ impl Queue {
         begun
     }
 
-    /// A message is not being sent any more.
+    /// Marks a message as no longer in progress.
     pub(super) fn ended(&mut self, at: &DeliveryAt) {
         if self.sending.remove(at) {
             one_less(&mut self.sending_by_app, &at.app);
@@ -119,19 +120,19 @@ impl Queue {
         }
     }
 
-    /// Messages that wait.
+    /// Returns the number of waiting messages.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Forgets all that wait; those that are being sent still are.
+    /// Removes all waiting messages; messages in progress stay marked.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.by_time.clear();
     }
 }
 
-/// Counts one less; what comes to nothing is forgotten.
+/// Decrements a counter, and removes the entry at zero.
 fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count = count.saturating_sub(1);
@@ -145,7 +146,7 @@ fn one_less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 mod tests {
     use super::*;
 
-    /// Those that are begun.
+    /// Returns the messages begun.
     fn begin(queue: &mut Queue, now_ms: u64, sends_max: usize) -> Vec<DeliveryAt> {
         queue.begin_due(now_ms, sends_max, |_| true).into_iter().map(|begun| begun.at).collect()
     }
@@ -239,7 +240,7 @@ mod tests {
         queue.look_at(&"shop".parse().unwrap(), |at, _| at.id.ends_with('2'));
         let begun = queue.begin_due(10, 32, |_| false);
         assert_eq!(begun, [Begun { at: at("shop", 2), is_counted: false }]);
-        // What is found to need an attempt waits as the others do.
+        // A checked message that needs an attempt waits in the queue like all others.
         queue.postpone(&at("shop", 2), 5);
         queue.ended(&at("shop", 2));
         assert_eq!(queue.begin_due(10, 32, |_| false), []);

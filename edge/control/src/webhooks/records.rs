@@ -1,4 +1,4 @@
-//! Reads and writes the records of webhooks and of their messages.
+//! Reads and writes the records of webhooks and messages.
 
 use devanture_config::AppName;
 use devanture_config::api::{
@@ -17,24 +17,24 @@ use devanture_store::records::webhooks::{
 };
 use devanture_store::records::{self, StoredDelivery};
 
-/// Most webhooks of an app: the limit, and what an earlier one left.
+/// Maximum number of webhooks to list per app: the limit, and webhooks from a higher earlier limit.
 const WEBHOOKS_MAX: usize = 100;
-/// Old messages that are forgotten with one that ends: more than the one that is added, so that a lowered limit is
-/// reached.
+/// Maximum number of old messages to delete with each completed message: more than a single message, so the list
+/// shrinks to a lowered limit.
 const FORGOTTEN_AT_ONCE_MAX: usize = 3;
 
-/// The context that an address is sealed with.
+/// Returns the sealing context of an address.
 pub(super) fn url_context(app: &AppName, name: &WebhookName) -> String {
     format!("webhook {app} {name} url")
 }
 
-/// The context that a secret is sealed with.
+/// Returns the sealing context of a secret.
 pub(super) fn secret_context(app: &AppName, name: &WebhookName) -> String {
     format!("webhook {app} {name} secret")
 }
 
 impl Webhooks {
-    /// A webhook, with the revision of its record.
+    /// Returns a webhook with the revision of the record.
     pub(super) async fn webhook_record(
         &self,
         app: &AppName,
@@ -45,7 +45,7 @@ impl Webhooks {
         Ok(record.map(|record| records::read(&key, &record).map(|read| (record.revision, read))).transpose()?)
     }
 
-    /// All webhooks of an app, by name.
+    /// Returns all webhooks of an app, by name.
     pub(super) async fn webhook_records(&self, app: &AppName) -> Result<Vec<(WebhookName, WebhookRecord)>, Error> {
         let listed = self.ledger.catalog.list(&webhooks_prefix(app), None, false, WEBHOOKS_MAX).await?;
         let read =
@@ -53,7 +53,7 @@ impl Webhooks {
         Ok(read.collect())
     }
 
-    /// A message below a prefix, with the check that it is still so.
+    /// Returns a message below a prefix, and the check that the record is unchanged.
     pub(super) async fn delivery_record(
         &self,
         prefix: &str,
@@ -64,7 +64,7 @@ impl Webhooks {
         Ok(Some((records::read(&key, &record)?, Check::At(key, record.revision))))
     }
 
-    /// How a webhook is.
+    /// Returns the status of a webhook.
     pub(super) async fn webhook_status(
         &self,
         app: &AppName,
@@ -96,7 +96,7 @@ impl Webhooks {
         })
     }
 
-    /// The changes by which a message is not sent any more, and the oldest of those that ended are forgotten.
+    /// Returns the changes that complete a message, and delete the oldest completed messages.
     pub(super) async fn ending(&self, at: &DeliveryAt, record: &DeliveryRecord) -> Result<Vec<Change>, Error> {
         let kept_max = usize::try_from(self.ledger.limits().webhook_deliveries_kept).unwrap_or(usize::MAX);
         let prefix = deliveries_prefix(ENDED_PREFIX, &at.app, &at.webhook);
@@ -113,7 +113,7 @@ impl Webhooks {
         Ok(changes)
     }
 
-    /// Writes what became of messages; `None` where another commit came first.
+    /// Writes changes of messages and webhooks; `None` if another commit won the race.
     pub(super) async fn write_webhooks(
         &self,
         checks: Vec<Check>,
@@ -125,7 +125,7 @@ impl Webhooks {
     }
 }
 
-/// A message as it is listed.
+/// Returns a message in the form of the list.
 pub(super) fn listed(id: &str, record: &DeliveryRecord) -> WebhookDelivery {
     WebhookDelivery {
         id: id.to_owned(),
@@ -137,7 +137,7 @@ pub(super) fn listed(id: &str, record: &DeliveryRecord) -> WebhookDelivery {
     }
 }
 
-/// That an app has no such webhook.
+/// Returns the error for an unknown webhook.
 pub(super) fn no_webhook(app: &AppName, name: &WebhookName) -> Error {
     Problem::new(Code::NotFound, format!("The app {app} has no webhook `{name}`."))
         .hint("`devanture webhooks` lists them")

@@ -1,4 +1,4 @@
-//! Messages that somebody asks for: a test of a webhook, and one that is sent again.
+//! Messages on request: webhook tests, and resends.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use devanture_store::records::webhooks::{DeliveryAt, DeliveryRecord, ENDED_PREFI
 use devanture_store::records::{self, StoredDelivery, StoredEvent};
 
 impl Webhooks {
-    /// Sends a message to a webhook now, once, from this node, also to one that is disabled. Returns what came of it.
+    /// Sends a test message now, once, from this node, even to a disabled webhook. Returns the result.
     ///
     /// # Errors
-    /// `not_found`; `busy` where as many are sent as may; `too_many_tests`; `secrets_locked`.
+    /// `not_found`; `busy` if the number of running tests is at the limit; `too_many_tests`; `secrets_locked`.
     pub async fn test(&self, actor: &Actor, app: &AppName, name: &WebhookName) -> Result<WebhookDelivery, Error> {
         let (revision, webhook) = self.existing_webhook(app, name).await?;
         let Some(_place) = self.tests.take(app) else {
@@ -45,8 +45,8 @@ impl Webhooks {
         let sent = self.client.send((&opened.target, webhook.trusted), message, time_max).await;
         let state = if sent.attempt.error.is_none() { StoredDelivery::Delivered } else { StoredDelivery::Failed };
         let record = DeliveryRecord { state, last: Some(sent.attempt.into()), ..record };
-        // Not for a webhook that was removed meanwhile. What is not written is missing in the list alone, or is seen
-        // again with the next message.
+        // The check excludes a webhook removed meanwhile. A lost write only affects the list, or is made up by the next
+        // message.
         let key = webhook_key(app, name);
         let after = if state == StoredDelivery::Delivered { webhook.taken(clock::now_ms()) } else { webhook.clone() };
         let written = async {
@@ -62,11 +62,10 @@ impl Webhooks {
         Ok(listed(&at.id, &record))
     }
 
-    /// Has a message be sent again that is not sent any more, or now if it waits, with the same id. Returns it as it
-    /// waits.
+    /// Sends a completed message again, or a waiting message now, with the same id. Returns the waiting message.
     ///
     /// # Errors
-    /// `not_found` for a message that is not listed; `conflict` where the webhook is disabled.
+    /// `not_found` for a message outside the list; `conflict` for a disabled webhook.
     pub async fn redeliver(
         &self,
         actor: &Actor,
@@ -96,7 +95,7 @@ impl Webhooks {
                 let problem = Problem::new(Code::NotFound, detail);
                 return Err(problem.hint(format!("`devanture webhooks show {name}` lists the last ones")).into());
             };
-            // One that waits has the attempts that it had: it is not sent for ever.
+            // A waiting message keeps the number of attempts, so retries stay limited.
             let attempts = if record.state == StoredDelivery::Waiting { record.attempts } else { 0 };
             let next_ms = clock::now_ms();
             let record = DeliveryRecord { state: StoredDelivery::Waiting, attempts, next_ms, ..record };

@@ -1,23 +1,23 @@
-//! Secrets of webhooks, and the signatures that are made with them (Standard Webhooks).
+//! Secrets and signatures of webhooks (Standard Webhooks).
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rand::RngCore as _;
 
-/// What a secret begins with.
+/// Prefix of a secret.
 const SECRET_PREFIX: &str = "whsec_";
-/// Bytes of a secret.
+/// Length of a secret, in bytes.
 const SECRET_BYTES: usize = 32;
 
-/// A new secret.
+/// Returns a new secret.
 pub(super) fn new_secret() -> String {
     let mut bytes = [0; SECRET_BYTES];
     rand::rng().fill_bytes(&mut bytes);
     format!("{SECRET_PREFIX}{}", BASE64.encode(bytes))
 }
 
-/// The value of `webhook-signature`: a signature by each secret, with a space between them.
+/// Returns the value of `webhook-signature`: a signature by each secret, separated by spaces.
 pub(super) fn signatures(secrets: &[String], id: &str, timestamp_s: u64, body: &[u8]) -> String {
     let signed = secrets.iter().filter_map(|secret| {
         let key = BASE64.decode(secret.strip_prefix(SECRET_PREFIX)?).ok()?;
@@ -33,7 +33,7 @@ pub(super) fn signatures(secrets: &[String], id: &str, timestamp_s: u64, body: &
 mod tests {
     use super::*;
 
-    /// The example of the specification's own libraries, which openssl agrees with.
+    /// Example from the reference libraries of the specification, confirmed with openssl.
     #[test]
     fn a_message_is_signed_as_the_specification_shows() {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();

@@ -1,4 +1,4 @@
-//! The address of a webhook, read from its text.
+//! Parser of webhook addresses.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,24 +7,24 @@ use devanture_config::site_toml::is_dns_name;
 use http::Uri;
 use http::uri::Scheme;
 
-/// Longest address, in bytes.
+/// Maximum length of an address, in bytes.
 const URL_BYTES_MAX: usize = 2_048;
 const HTTPS_PORT: u16 = 443;
 const HTTP_PORT: u16 = 80;
 
-/// Where messages go.
+/// Target of messages.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Target {
     pub(super) is_tls: bool,
     pub(super) host: Host,
     pub(super) port: u16,
-    /// The field `Host`.
+    /// Value of the field `Host`.
     pub(super) authority: String,
-    /// The path and the query, which may be a secret.
+    /// Path and query, possibly secret.
     pub(super) path: String,
 }
 
-/// The host of an address.
+/// Host of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Host {
     Address(IpAddr),
@@ -38,10 +38,10 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
-    /// Reads an address.
+    /// Parses an address.
     ///
     /// # Errors
-    /// What is wrong with it, as a clause that does not repeat it.
+    /// Mistake in the text, as a clause that does not repeat the text.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         if text.len() > URL_BYTES_MAX {
             return Err("it is longer than 2,048 bytes");
@@ -85,12 +85,12 @@ impl Target {
         Ok(Self { is_tls, host, port, authority: authority.as_str().to_ascii_lowercase(), path: path.to_owned() })
     }
 
-    /// What may be shown of it: the rest may be all that it takes to write to a chat.
+    /// Returns the part of the address that may be shown: the rest may be sufficient to write to a chat.
     pub(super) fn shown(&self) -> String {
         format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.authority)
     }
 
-    /// Its address, where the host is one.
+    /// Returns the socket address, if the host is an address literal.
     pub(super) fn literal(&self) -> Option<SocketAddr> {
         match self.host {
             Host::Address(address) => Some(SocketAddr::new(address, self.port)),
