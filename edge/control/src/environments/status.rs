@@ -79,7 +79,7 @@ impl Environments {
         Ok((revision, status))
     }
 
-    /// Returns the earlier versions that currently serve pinned visitors.
+    /// Returns the earlier versions available for pinned visitors now.
     pub(crate) fn pinned(&self, app: &AppName, environment: &PlaceName, pointer: &LivePointer) -> Vec<VersionId> {
         let is_alone = self.instances.nodes.is_none();
         let held = |pins| self.ledger.live.held_on(app, environment, pins, is_alone);

@@ -45,7 +45,7 @@ enum Needed {
     /// Proof, or the scope `admin`.
     Proof,
     /// Proof, or the scope `admin` for every app. Another app has a wildcard covering the name, or a name above or
-    /// below the name, so cookies of both apps may mix.
+    /// below the name, so cookies of either app may reach the other.
     ProofBesideAnother,
 }
 
@@ -283,7 +283,7 @@ impl Hostnames {
         self.ledger.live.domains().app_of(host.exact()?.as_str()).filter(|named| named != app)
     }
 
-    /// Returns the problem of a hostname with an existing app as its address; `None` if the app does not exist.
+    /// Returns the problem of `host` as an address of the app `named`; `None` if the app does not exist.
     async fn address_of(&self, named: Option<&AppName>, host: &HostPattern) -> Result<Option<Problem>, Error> {
         let Some(named) = named else { return Ok(None) };
         if self.ledger.catalog.get(&records::app_key(named)).await?.is_none() {

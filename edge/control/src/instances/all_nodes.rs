@@ -117,7 +117,7 @@ impl Instances {
         Ok(None)
     }
 
-    /// Applies the instance counts on all nodes; returns the names of nodes without a wait.
+    /// Applies the instance counts on all nodes; returns the names of nodes not waited for.
     pub(crate) async fn rescale_everywhere(&self, place: PlaceOf<'_>) -> Result<Vec<String>, Error> {
         let elsewhere = self.change_elsewhere(place, InstancesAction::Rescale);
         // Both run to completion, even if either fails: the caller may have to undo the change on all nodes.
@@ -125,7 +125,7 @@ impl Instances {
         here.and(elsewhere)
     }
 
-    /// Restarts the instances of all nodes in sequence; returns the names of nodes without a wait.
+    /// Restarts the instances of all nodes in sequence; returns the names of nodes not waited for.
     pub(crate) async fn restart_everywhere(
         &self,
         place: PlaceOf<'_>,

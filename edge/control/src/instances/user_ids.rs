@@ -54,7 +54,7 @@ impl Instances {
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(()) };
         let UidRecord { number, pair } = records::read(&key, &record)?;
         if pair.is_some() {
-            // Files of other environments may still belong to the user id, if their names exist in both.
+            // Files with names in both environments may still belong to the user id.
             return Ok(());
         }
         let free = FreeUidRecord { at_ms: clock::now_ms() };

@@ -14,8 +14,8 @@ use devanture_store::records::{self, AppRecord, HistoryEntry, LivePointer};
 const ENVIRONMENTS_SHOWN_MAX: usize = 20;
 
 impl Places {
-    /// Returns a page of the apps that the actor may read and whose names contain `part`, in order of name. Only
-    /// records of apps on the page are read, however many apps exist.
+    /// Returns a page of the apps readable by the actor with `part` in the name, in order of name. Only records of apps
+    /// on the page are read, however many apps exist.
     ///
     /// # Errors
     /// `bad_request` for an unknown cursor and for a `part` with characters outside app names; errors of the catalog.

@@ -33,17 +33,17 @@ pub(super) struct Known {
 /// Due times left to other nodes, recorded at the first sight of an implausible record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LeftToOthers {
-    /// The time of the record.
+    /// Time in the record.
     done_ms: u64,
     /// First due time of the schedule after the first sight.
     until_ms: u64,
 }
 
 impl Known {
-    /// Looks at the clock: notes a time that has come, and when to look again. Returns a time that was missed.
+    /// Checks the clock: records a due time, and the time of the next check. Returns a missed due time.
     ///
-    /// Where no other node runs the schedule, times count from `now_ms` again after the clock was set far back; noted,
-    /// since a later look would count from its own moment and find nothing.
+    /// On a single node, due times count from `now_ms` again after a large step back of the clock. The new start is
+    /// stored, because a later check would otherwise start from a later time and find no due time.
     pub(super) fn look(&mut self, now_ms: u64, is_alone: bool) -> Option<u64> {
         let done_ms = if is_alone {
             self.done_ms = counted_from(self.done_ms, now_ms);

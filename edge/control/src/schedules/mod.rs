@@ -52,7 +52,7 @@ impl Drop for UnderWay {
 
 /// Schedule state of this node.
 struct ScheduleState {
-    /// Unique name of this edge process.
+    /// Name of this edge process.
     process: String,
     known: Mutex<AllKnown>,
     shares: Mutex<Shares>,

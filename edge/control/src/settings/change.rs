@@ -137,7 +137,7 @@ impl Settings {
     fn read_patch<'p>(&self, patch: &'p SettingsPatch) -> Result<Wanted<'p>, Error> {
         let mut mistakes = Vec::new();
         let mut wrong = |name: &str, message: String, hint: Option<&str>| {
-            // A user who typed `NAME=value` as a name should not see the value in the output.
+            // A user may type `NAME=value` as a name by mistake: the output must not show the value.
             let name = name.split('=').next().unwrap_or_default();
             let file: String = name.chars().take(64).flat_map(char::escape_debug).collect();
             let hint = hint.map(str::to_owned);

@@ -65,7 +65,7 @@ pub(crate) enum Unopened {
 }
 
 impl KeyFile {
-    /// Creates a handle to the file at `path`; `None` if no key file is possible.
+    /// Creates a handle to the key file at `path`; with `None`, there can be no key file.
     #[must_use]
     pub fn new(path: Option<PathBuf>) -> Self {
         Self { path, making: parking_lot::Mutex::default(), uses: AtomicU64::new(0) }

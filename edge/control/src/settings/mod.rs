@@ -38,7 +38,7 @@ use devanture_serve::live::{CurrentSettings, PublicSettings};
 use devanture_store::catalog::{Catalog, Check, Commit};
 use devanture_store::records::settings::{self, Held, SettingsRecord, StoredSetting, StoredValue};
 
-/// Decrypted value of a setting. The value may be a secret, so no text format shows the value.
+/// Decrypted value of a setting. The value may be a secret, so `Debug` hides the value.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct OpenedValue(String);
 

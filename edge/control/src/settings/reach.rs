@@ -38,7 +38,7 @@ impl Settings {
     }
 
     /// Returns the revisions that a rollback can restore: the revisions at the start and at the end of the latest
-    /// `switches_max` switches.
+    /// `switches_max` live versions.
     async fn settings_in_reach(
         &self,
         app: &AppName,

@@ -100,7 +100,7 @@ impl Upstreams {
                 true => version.reach,
                 false => Reach::Public,
             };
-            // An admin of every app who declared or added a member vouches for the address.
+            // A declaration or addition by an admin of every app vouches for the address.
             declared != Reach::Private && added != Reach::Private && (declared.is_private() || added.is_private())
         };
         let members = pool.members();

@@ -298,7 +298,7 @@ async fn beginning(mut body: Incoming, deadline: Instant) -> String {
     shown(&bytes)
 }
 
-/// Bytes of a stranger as a text of one line.
+/// Returns untrusted bytes as a text of a single line.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });

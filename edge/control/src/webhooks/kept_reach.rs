@@ -36,7 +36,7 @@ pub(super) type KeptReaches = Mutex<Arc<BTreeSet<KeptWebhook>>>;
 pub(crate) struct KeptWebhook {
     app: AppName,
     name: WebhookName,
-    /// Environments whose events are sent; all environments if empty.
+    /// Environments with events for the webhook; all environments if empty.
     environments: Vec<PlaceName>,
     addresses: BTreeSet<IpAddr>,
 }

@@ -32,7 +32,7 @@ struct Waiting {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Begun {
     pub(super) at: DeliveryAt,
-    /// Whether it counts as one of the app's attempts already.
+    /// True if the message is counted in the rate limit of the app already.
     pub(super) is_counted: bool,
 }
 
