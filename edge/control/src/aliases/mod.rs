@@ -86,7 +86,7 @@ impl Aliases {
     ///
     /// # Errors
     /// `alias_taken` for the name of an environment, `forbidden` for an alias of another owner, `too_many`,
-    /// `precondition_failed`, `confirmation_required` for an earlier expiry, and as [`Aliases::resolve_version`].
+    /// `precondition_failed`, `confirmation_required` for an earlier expiry, and as [`Ledger::resolve_version`].
     pub async fn set_alias(
         &self,
         actor: &Actor,
