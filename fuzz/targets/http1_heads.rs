@@ -1,5 +1,5 @@
-//! Plain requests of HTTP/1.1: the same answers in whatever pieces they come, and no byte is lost that another is to
-//! answer.
+//! Requests of HTTP/1.1: the same answers in whatever pieces they come, and every byte is of a request that is answered,
+//! or of none that is whole.
 
 #![no_main]
 

@@ -7,20 +7,19 @@
 //! socket, TLS, clock, file or app, so crates that prepare and decide answers may use the crate although it serves
 //! above them.
 //!
-//! * [`fields`], [`request`]: requests as the service reads them;
-//! * [`answer`]: answers prepared for all protocols; [`body`]: bodies polled while they are sent;
-//! * [`hpack`]: field coding of HTTP/2 (RFC 7541); [`qpack`]: field coding of HTTP/3 (RFC 9204); [`field_coding`]: code
-//!   shared by both;
-//! * [`http2`]: connections of RFC 9113; [`http3`]: connections of RFC 9114, above a transport with streams;
-//! * [`http1`]: plain requests of RFC 9112; the connection of any unusual request is handed over; [`chunks`]: chunked
-//!   bodies of requests and of backend responses;
-//! * `message`: a field block as a head or trailers; `response`: the response to a request, from waiting to sending;
-//! * `streams`: the streams of a connection and their turns; `share`: read-ahead; `clocks`: streams that are too slow;
-//!   `wakes`: streams that were woken;
-//! * `flood`, `linger`, `drain`: budgets for frames that cost a peer nothing, requests that outlast their responses,
-//!   and the state of a drain;
-//! * [`inbound`]: bodies of requests that are not answered at once;
-//! * [`under_way`]: kinds of requests under way, for the drain;
+//! * [`fields`], [`request`]: what came, as it is read by who decides;
+//! * [`answer`]: what is answered, prepared for all protocols; [`body`]: bodies that are polled as they are sent;
+//! * [`hpack`]: fields as HTTP/2 writes them (RFC 7541); [`qpack`]: as HTTP/3 does (RFC 9204); [`field_coding`]: what
+//!   both have in common;
+//! * [`http2`]: the connection of RFC 9113; [`http3`]: that of RFC 9114, above a transport that has streams;
+//! * [`http1`]: the connection of RFC 9112; [`chunks`]: bodies in chunks, of requests and of the responses of backends;
+//! * `message`: a field block as a head or trailers; `response`: the response to a request, as it is awaited and sent;
+//! * `streams`: the streams of a connection, and whose turn it is; `share`: what is read ahead of the peer; `clocks`:
+//!   what is too slow; `wakes`: which were woken;
+//! * `flood`, `linger`, `drain`: budgets of what costs a peer nothing, requests that outlast their responses, and the
+//!   state of a drain;
+//! * [`inbound`]: the body of a request, for those that are not answered at once;
+//! * [`under_way`]: what is under way, by kind, for the drain;
 //! * [`upgrade`]: the stream of a connection that switches to another protocol;
 //! * [`sink`]: output of HTTP/1.1 and HTTP/2; [`stream_sink`]: output of HTTP/3.
 

@@ -383,7 +383,8 @@ fn serving(
         admin_tls: certificates.admin_server_config(),
         admin_limits: ConnectionLimits::new(&of_admin)
             .exempting(&file.listen.trusted_proxies)
-            .sharing_memory_with(&limits),
+            .sharing_memory_with(&limits)
+            .leaving_bodies(),
         limits,
         drain: drain.subscribe(),
         https_port,

@@ -9,7 +9,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::header::ALT_SVC;
 use http::{HeaderValue, Request};
-use hyper::body::Incoming;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -25,11 +24,10 @@ use devanture_base::fair::Lane;
 use devanture_control::admin::{Admin, Via};
 use devanture_control::encode::Priority;
 use devanture_control::publish::Publisher;
+use devanture_http::{Answering, Inbound, stream_body};
 use devanture_serve::handler::{self, EngineService};
 use devanture_serve::listen::quic::{self, QuicSettings};
-use devanture_serve::listen::{
-    self, ConnectionLimits, Drain, Drained, Peer, Protocol, RequestBody, Settings, WithEngine,
-};
+use devanture_serve::listen::{self, Awaited, ConnectionLimits, Drain, Drained, Peer, Protocol, Settings};
 use devanture_serve::proxy::Chain;
 use devanture_serve::tls::{Certificates, ServerTls};
 use devanture_serve::version::CommonField;
@@ -205,50 +203,38 @@ fn serve(
         let live = handler.live.clone();
         let plain = plain.map(|(socket, settings, certificates)| {
             let certificates = Rc::new(certificates);
-            tokio::task::spawn_local(listen::serve(
-                socket,
-                settings,
-                move |request: Request<Incoming>, _peer: Arc<Peer>| {
-                    let (live, certificates) = (live.clone(), Rc::clone(&certificates));
-                    async move {
-                        let proof = async |host: &str, path: &str| certificates.http_proof(host, path).await;
-                        handler::to_https(&request, &live, https_port, proof).await
-                    }
-                },
-            ))
+            let answer = move |request: Request<Inbound>| -> Answering {
+                let (live, certificates) = (live.clone(), Rc::clone(&certificates));
+                Box::pin(async move {
+                    let proof = async |host: &str, path: &str| certificates.http_proof(host, path).await;
+                    handler::to_https(&request, &live, https_port, proof).await.map(stream_body)
+                })
+            };
+            let services = move |_peer: &Arc<Peer>| (Awaited(answer.clone()), Lane::EDGE);
+            tokio::task::spawn_local(listen::serve(socket, settings, services))
         });
         let tls = Rc::new(visitors.tls.clone());
-        let on_engine = Rc::new({
-            let (handler, tls, live) = (Rc::clone(&handler), Rc::clone(&tls), handler.live.clone());
+        let services = Rc::new({
+            let (handler, live) = (Rc::clone(&handler), handler.live.clone());
             move |peer: &Arc<Peer>| {
                 let (tls, sni) = (Rc::clone(&tls), peer.sni.clone());
                 let covers = move |host: &str| covers(&tls, sni.as_deref(), host);
                 let service = EngineService::new(Rc::clone(&handler), peer.address.ip(), covers);
                 let service = if peer.protocol == Protocol::Http1 { service.with_interim() } else { service };
-                Some((service, peer.sni.as_deref().map_or(Lane::EDGE, |host| live.lane_of(host))))
+                (service, peer.sni.as_deref().map_or(Lane::EDGE, |host| live.lane_of(host)))
             }
         });
         let quic = tokio::task::spawn_local({
-            let (on_engine, handler) = (Rc::clone(&on_engine), Rc::clone(&handler));
+            let services = Rc::clone(&services);
             async move {
                 let Some((socket, settings, alt_svc)) = quic.come().await else { return Ok(Drained { cut: 0 }) };
                 if let Some(value) = alt_svc {
                     drop(handler.alt_svc.set(CommonField::new(ALT_SVC, value)));
                 }
-                quic::serve(socket, settings, move |peer: &Arc<Peer>| on_engine(peer)).await
+                quic::serve(socket, settings, move |peer: &Arc<Peer>| services(peer)).await
             }
         });
-        let on_engine = move |peer: &Arc<Peer>| on_engine(peer);
-        let limits = visitors.limits.clone();
-        let call = move |request: Request<Incoming>, peer: Arc<Peer>| {
-            let (handler, tls) = (Rc::clone(&handler), Rc::clone(&tls));
-            let request = RequestBody::of(request, &peer, &limits);
-            async move {
-                let covers = |host: &str| covers(&tls, peer.sni.as_deref(), host);
-                handler.handle(request, peer.address.ip(), peer.interim.as_ref(), covers).await
-            }
-        };
-        let mut cut = cut(listen::serve(socket, visitors, WithEngine { call, on_engine }).await);
+        let mut cut = cut(listen::serve(socket, visitors, move |peer: &Arc<Peer>| services(peer)).await);
         for beside in plain.into_iter().chain([quic]) {
             cut += beside.await.map_or(0, self::cut);
         }
@@ -273,12 +259,16 @@ fn serve_admin(
         let mut drain = settings.drain.clone();
         let catalog = Arc::clone(&publisher.ledger().catalog);
         tokio::task::spawn_local(local::serve(local, catalog, Arc::clone(&admin)));
-        let served = listen::serve(socket, settings, move |request: Request<Incoming>, peer: Arc<Peer>| {
-            let admin = Arc::clone(&admin);
-            let from = Chain::of(request.headers(), peer.address.ip(), &trusted_proxies.load());
-            async move { admin.handle(request, Via::Network(from.client)).await }
-        });
-        let cut = cut(served.await);
+        let services = move |peer: &Arc<Peer>| {
+            let (admin, trusted_proxies, peer) = (Arc::clone(&admin), Arc::clone(&trusted_proxies), peer.address.ip());
+            let answer = move |request: Request<Inbound>| -> Answering {
+                let admin = Arc::clone(&admin);
+                let from = Chain::of(request.headers(), peer, &trusted_proxies.load());
+                Box::pin(async move { admin.handle(request, Via::Network(from.client)).await.map(stream_body) })
+            };
+            (Awaited(answer), Lane::EDGE)
+        };
+        let cut = cut(listen::serve(socket, settings, services).await);
         // What was accepted ends with this thread: nobody may wait for it any more, but a client knows of it.
         let is_ordered = drain.borrow().is_some();
         if is_ordered {

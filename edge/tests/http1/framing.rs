@@ -100,3 +100,15 @@ async fn chunks_are_read_to_their_end_or_refused() {
     }
     edge.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_feed_alone_in_trailers_ends_the_connection() {
+    let edge = shop().await;
+    // RFC 9112 §2.2: it may end a line, or be refused. A proxy that ends the section elsewhere, and sends requests of
+    // several clients on one connection, would miss an answer.
+    let head = "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
+    let found = over_tls(&edge, format!("{head}0\r\nX: y\n\r\n{next}{next}").as_bytes()).await;
+    assert_eq!((found.statuses, found.closed), (vec![405], true));
+    edge.stop().await;
+}

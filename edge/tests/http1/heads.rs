@@ -124,7 +124,7 @@ async fn a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it() {
     let target = |bytes: usize| format!("GET /{} HTTP/1.1\r\nHost: shop.localhost\r\n\r\n", "a".repeat(bytes - 1));
     // RFC 6585 §5: header_bytes_max is 65,536, and header_fields_max 100; RFC 9110 §15.5.15.
     #[rustfmt::skip]
-    let cases: [(String, u16); 11] = [
+    let cases: [(String, u16); 12] = [
         (field(30_000),   200),
         (field(65_000),   200),
         (field(65_536),   431),
@@ -136,6 +136,7 @@ async fn a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it() {
         (target(12_288),  404),
         (target(12_289),  414),
         (target(100_000), 414),
+        (target(200_000), 414),
     ];
     for (bytes, status) in &cases {
         let found = over_tls(&edge, bytes.as_bytes()).await;

@@ -62,7 +62,7 @@ pub(crate) struct Got {
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks the handler as the library does; the body of an answer to HEAD is left unread, as there.
+/// Asks the handler for an answer that is awaited; the body of one to HEAD is left unread.
 pub(crate) async fn by_handle(handler: &Handler, request: &TestRequest<'_>) -> Got {
     let (is_head, covered) = (request.method == Method::HEAD, request.covered);
     let response = handler.handle(built(request, Empty::<Bytes>::new()), PEER, None, |_| covered).await;

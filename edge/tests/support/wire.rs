@@ -37,7 +37,7 @@ pub(crate) enum Protocol {
     Http3,
 }
 
-/// Those that an edge speaks: every case is sent by each. All of them, but for HTTP/3 where hyper serves.
+/// Those that an edge speaks: every case is sent by each.
 pub(crate) fn protocols(edge: &RunningEdge) -> impl Iterator<Item = Protocol> + use<> {
     let tries_http3 = edge.file().listen.tries_http3();
     assert_eq!(edge.http3().is_some(), tries_http3, "HTTP/3 is served where it is to be");

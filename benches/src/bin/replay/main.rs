@@ -371,7 +371,7 @@ fn through_http1(site: &Visits, requests: &[Vec<u8>], time: &mut Time) -> Result
         loop {
             let state = connection.produce(&mut out, &mut time.turn(), &mut cx);
             if state != http1::State::Open {
-                return Err("the connection was closed, or handed over".into());
+                return Err("the connection was closed".into());
             }
             if out.take() == 0 {
                 break;

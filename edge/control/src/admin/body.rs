@@ -10,14 +10,15 @@ use devanture_config::parsing::unique_keys;
 use devanture_config::problem::{Code, Problem};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Request, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::content_digest::ContentDigest;
 use super::state::Admin;
 use crate::access::Credentials;
+use crate::cluster::ApiBody;
 use crate::ledger::{Actor, Error, Page, none_wanted};
 use crate::publish::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 use devanture_base::fair::{Share, Shares};
@@ -138,7 +139,7 @@ pub(super) type BodyPlaces = Shares<String>;
 /// Dropped before its end, it is still taken in for a while: a client that is busy sending may else see the end of its
 /// stream, or of its connection, before it sees the answer that says why (as curl before its release 8 does in HTTP/2).
 pub(super) struct RequestBody {
-    incoming: Option<Incoming>,
+    incoming: Option<ApiBody>,
     times: BodyTimes,
     /// The announced digest, until its end; or why that cannot be read, which a caller who may send a body gets.
     digest: Result<Option<ContentDigest>, Error>,
@@ -150,7 +151,7 @@ pub(super) struct RequestBody {
 impl RequestBody {
     /// Takes a body that may take so long, and hashes to `digest` where one was sent.
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: ApiBody,
         times: BodyTimes,
         digest: Result<Option<ContentDigest>, Error>,
         places: &Arc<BodyPlaces>,
@@ -182,14 +183,14 @@ impl RequestBody {
 
     /// Whether nothing comes.
     pub(super) fn is_empty(&self) -> bool {
-        self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+        self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     /// The body as it comes in, with nothing checked yet.
     ///
     /// # Errors
     /// Where it was read to its end.
-    pub(super) fn unread(mut self) -> Result<Incoming, Error> {
+    pub(super) fn unread(mut self) -> Result<ApiBody, Error> {
         self.incoming.take().ok_or_else(broken_off)
     }
 
@@ -223,10 +224,7 @@ impl RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        let Some(mut incoming) = self.incoming.take().filter(|incoming| !hyper::body::Body::is_end_stream(incoming))
-        else {
-            return;
-        };
+        let Some(mut incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) else { return };
         let unread = async move {
             let mut left = UNREAD_BYTES_MAX;
             while let Some(Ok(frame)) = incoming.frame().await {

@@ -55,14 +55,17 @@ pub use monitoring::{
 pub use operations::{OPERATIONS, Operation};
 pub use state::{Admin, CertificateOf, Health, Node};
 
+use std::io;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use devanture_config::problem::{Code, Problem};
 use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
 
 use crate::access::Credentials;
+use crate::cluster::ApiBody;
 use crate::ledger::{Actor, Error};
 use body::{BodyTimes, RequestBody};
 use browser_request::RequestHost;
@@ -98,8 +101,16 @@ impl Via {
 }
 
 impl Admin {
-    /// Answers one request.
-    pub async fn handle(&self, request: Request<Incoming>, via: Via) -> Response<Body> {
+    /// Answers one request, whatever its body comes by.
+    pub async fn handle<B>(&self, request: Request<B>, via: Via) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Send + Sync + 'static,
+    {
+        let request = request.map(|body| body.map_err(io::Error::other).boxed());
+        self.handle_boxed(request, via).await
+    }
+
+    async fn handle_boxed(&self, request: Request<ApiBody>, via: Via) -> Response<Body> {
         let is_head = request.method() == Method::HEAD;
         let times = BodyTimes::of(&self.publisher.limits());
         let digest = ContentDigest::read(request.headers());

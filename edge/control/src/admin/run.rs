@@ -8,13 +8,13 @@ use devanture_config::run_stream::{ClientFrame, MEDIA_TYPE, Reader};
 use futures_util::stream;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 use super::body::RequestBody;
 use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
+use crate::cluster::ApiBody;
 use crate::ledger::Error;
 use crate::runner::{EndedBy, FrameSource};
 
@@ -56,7 +56,7 @@ impl Admin {
 
 /// The frames of a request.
 struct Frames {
-    incoming: Incoming,
+    incoming: ApiBody,
     reader: Reader,
 }
 

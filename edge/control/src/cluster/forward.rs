@@ -1,13 +1,20 @@
 //! Requests of the API that another node answers, since what they belong to is in its memory.
 
+use std::io;
+
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 
 use super::lines::LinesBody;
 
 /// What stands before the path of a forwarded request.
 pub(super) const PREFIX: &str = "/api";
+
+/// The body of a request of the API, whatever it came by.
+pub type ApiBody = BoxBody<Bytes, io::Error>;
 
 /// Answers requests that another node has received.
 #[async_trait]

@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
 use super::error::Error;
-use super::forward::PREFIX;
+use super::forward::{ApiBody, PREFIX};
 use super::nodes::{Nodes, PAUSE};
 use super::peer;
 use crate::ledger::Member;
@@ -20,7 +20,7 @@ impl Nodes {
     pub async fn forward(
         &self,
         member: &Member,
-        mut request: Request<Incoming>,
+        mut request: Request<ApiBody>,
     ) -> Result<Option<Response<Incoming>>, Error> {
         *request.uri_mut() = forwarded(member, request.uri()).map_err(|reason| peer::unreachable(member, reason))?;
         *request.version_mut() = Version::HTTP_2;

@@ -34,7 +34,7 @@ mod tunnel;
 pub use authority::{CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, KEY_FILE, init, join};
 pub use environment_messages::{EnvironmentQuery, EnvironmentReport, QuerySubject};
 pub use error::Error;
-pub use forward::Api;
+pub use forward::{Api, ApiBody};
 pub use gates::{GATE_MAX, GatesClosed};
 pub use identity::Identity;
 pub use instance_messages::{InstancesAction, InstancesRequest};

@@ -7,12 +7,12 @@ use devanture_config::AppName;
 use devanture_config::api::{NodeState, NodeStatus};
 use devanture_config::problem::Problem;
 use futures_util::future::{join_all, try_join_all};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
+use super::forward::ApiBody;
 use super::identity::Identity;
 use super::listener::{PREPARE, STATUS};
 use super::messages::{Answer, Outcome, PrepareRequest, Progress};
@@ -149,7 +149,7 @@ impl Nodes {
     }
 
     /// Opens a connection for requests of clients.
-    pub(super) async fn connect(&self, member: &Member) -> Result<SendRequest<Incoming>, Error> {
+    pub(super) async fn connect(&self, member: &Member) -> Result<SendRequest<ApiBody>, Error> {
         peer::connect(&self.identity, member).await
     }
 

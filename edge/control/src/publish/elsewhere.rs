@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::publisher::Publisher;
 use super::pushes::unknown;
-use crate::cluster::{self, Nodes};
+use crate::cluster::{self, ApiBody, Nodes};
 use crate::ledger::{Error, Member};
 
 /// Hexadecimal digits of a tag. Two of a hundred nodes have the same one in one of three thousand clusters; a push that
@@ -75,7 +75,7 @@ impl OtherNode<'_> {
     ///
     /// # Errors
     /// `not_found` where it is gone meanwhile, and with it a push that it has begun; `node_unreachable`.
-    pub async fn answer(&self, request: Request<Incoming>) -> Result<Response<Incoming>, Error> {
+    pub async fn answer(&self, request: Request<ApiBody>) -> Result<Response<Incoming>, Error> {
         let answered = self.nodes.forward(&self.member, request).await.map_err(cluster::Error::into_problem)?;
         answered.ok_or_else(self.gone)
     }

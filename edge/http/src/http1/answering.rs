@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Empty;
@@ -14,10 +14,37 @@ use crate::sink::Sink;
 use crate::under_way::{UnderWay, is_event_stream};
 use crate::{Outcome, StreamBody, Turn, stream_body};
 
-/// Answer being written.
+/// The form of an answer, by its request and its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// The client speaks HTTP/1.0, which has no chunks.
+    pub(super) is_http10: bool,
+    /// The connection ends with it (RFC 9112 §9.6).
+    pub(super) is_last: bool,
+}
+
+impl Manner {
+    /// The same for a body of that framing, which may need the end of the connection.
+    const fn framed_by(self, framing: Framing) -> Self {
+        Self { is_last: self.is_last || matches!(framing, Framing::UntilClose), ..self }
+    }
+
+    /// The field that says whether the connection goes on, where that has to be said: a client of HTTP/1.0 takes one
+    /// for closed that is not confirmed (RFC 9112 §9.3).
+    const fn line(self) -> &'static [u8] {
+        match self {
+            Self { is_last: true, .. } => b"connection: close\r\n",
+            Self { is_http10: true, .. } => b"connection: keep-alive\r\n",
+            Self { .. } => b"",
+        }
+    }
+}
+
+/// An answer that is being put.
 pub(super) struct Current<O> {
     status: StatusCode,
-    /// Fields until written.
+    manner: Manner,
+    /// The fields, until they are put.
     head: Option<AnswerHead>,
     framing: Framing,
     body: Rest,
@@ -35,6 +62,8 @@ enum Framing {
     Length(u64),
     /// The body is chunked.
     Chunked,
+    /// It ends with the connection.
+    UntilClose,
 }
 
 /// Remaining body to write.
@@ -47,7 +76,9 @@ enum Rest {
     Stream(StreamBody, u64, Bytes),
     /// Polled body of unknown length, sent in chunks (RFC 9112 §7.1).
     Chunks(StreamBody),
-    /// The length contradicts the head.
+    /// As many as come, up to the end of the connection (RFC 9112 §6.3), after those that are at hand.
+    UntilClose(StreamBody, Bytes),
+    /// Another length than the head announces.
     Unsound,
 }
 
@@ -63,8 +94,8 @@ pub(super) enum Put {
 }
 
 impl<O: Outcome> Current<O> {
-    /// Begins an answer to a request with `method`.
-    pub(super) fn new(answer: Answer<O>, method: &Method) -> Self {
+    /// Begins with an answer to a request of `method`.
+    pub(super) fn new(answer: Answer<O>, method: &Method, manner: Manner) -> Self {
         let Answer { status, head, body, outcome } = answer;
         let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let (framing, body) = match body {
@@ -72,22 +103,18 @@ impl<O: Outcome> Current<O> {
             body if !body.fits(&head) => (Framing::Prepared, Rest::Unsound),
             AnswerBody::Bytes(bytes) if bytes.is_empty() => (unless_said(&head, 0), Rest::None),
             AnswerBody::Bytes(bytes) => (unless_said(&head, bytes.len()), Rest::Bytes(bytes)),
-            AnswerBody::Stream(stream) => match (head.content_length(), stream.size_hint().exact()) {
-                (Some(length), _) => (Framing::Prepared, Rest::Stream(stream, length, Bytes::new())),
-                (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
-                (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
-            },
+            AnswerBody::Stream(stream) => streamed(&head, stream, manner),
         };
-        Self { status, head: Some(head), framing, body, outcome: Some(outcome), is_event_stream: false }
+        let manner = manner.framed_by(framing);
+        Self { status, manner, head: Some(head), framing, body, outcome: Some(outcome), is_event_stream: false }
     }
 
-    /// Begins the awaited response to a request with `method`; `is_last` announces the end of the connection (RFC 9112
-    /// §9.6). `None` for an interim response, which ends no request (RFC 9110 §15.2); status 101 does end the request
-    /// if the request `may_switch`.
+    /// Begins with the response to a request of `method` that was awaited. `None` if it is an interim one, which ends
+    /// no request (RFC 9110 §15.2); 101 does, where the request `may_switch`.
     pub(super) fn of_response(
         response: Response<StreamBody>,
         method: &Method,
-        is_last: bool,
+        manner: Manner,
         may_switch: bool,
     ) -> Option<Self> {
         let (mut parts, stream) = response.into_parts();
@@ -95,8 +122,9 @@ impl<O: Outcome> Current<O> {
         if parts.status.is_informational() && !switches {
             return None;
         }
-        if is_last && !switches {
-            parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        if !switches && !manner.line().is_empty() {
+            // It is said below.
+            parts.headers.remove(CONNECTION);
         }
         let is_bare = switches || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if switches || parts.status == StatusCode::NO_CONTENT {
@@ -105,16 +133,25 @@ impl<O: Outcome> Current<O> {
         }
         let is_event_stream = stream.size_hint().exact().is_none() && is_event_stream(&parts.headers);
         let head = AnswerHead::Map(Box::new(parts.headers));
-        let (framing, body) = if is_bare || method == Method::HEAD {
-            (Framing::Prepared, Rest::None)
-        } else {
-            match (head.content_length(), stream.size_hint().exact()) {
-                (Some(length), _) => (Framing::Prepared, Rest::Stream(stream, length, Bytes::new())),
-                (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
-                (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
-            }
+        let (framing, body) = match is_bare || method == Method::HEAD {
+            true => (Framing::Prepared, Rest::None),
+            false => streamed(&head, stream, manner),
         };
-        Some(Self { status: parts.status, head: Some(head), framing, body, outcome: None, is_event_stream })
+        let manner = manner.framed_by(framing);
+        Some(Self { status: parts.status, manner, head: Some(head), framing, body, outcome: None, is_event_stream })
+    }
+
+    /// Begins with the answer to a request that is refused as it stands, after which the connection ends.
+    pub(super) fn refusal(status: StatusCode) -> Option<Self> {
+        let mut response = Response::new(stream_body(Empty::<Bytes>::new()));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self::of_response(response, &Method::GET, Manner { is_http10: false, is_last: true }, false)
+    }
+
+    /// Whether the connection ends with it.
+    pub(super) const fn is_last(&self) -> bool {
+        self.manner.is_last
     }
 
     pub(super) const fn under_way(&self) -> UnderWay {
@@ -123,7 +160,7 @@ impl<O: Outcome> Current<O> {
 
     /// Ends a body of unknown length at the current byte.
     pub(super) fn end_here(&mut self) {
-        if let Rest::Chunks(stream) = &mut self.body {
+        if let Rest::Chunks(stream) | Rest::UntilClose(stream, _) = &mut self.body {
             *stream = stream_body(Empty::new());
         }
     }
@@ -159,6 +196,7 @@ impl<O: Outcome> Current<O> {
             }
             Rest::Stream(stream, left, at_hand) => put_stream(stream, left, at_hand, sink, &mut self.outcome, cx),
             Rest::Chunks(stream) => put_chunks(stream, sink, &mut self.outcome, cx),
+            Rest::UntilClose(stream, at_hand) => put_until_close(stream, at_hand, sink, &mut self.outcome, cx),
         };
         if put == Put::All {
             self.body = Rest::None;
@@ -172,7 +210,7 @@ impl<O: Outcome> Current<O> {
     /// Returns the body bytes held for the peer.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.body {
-            Rest::Stream(stream, _, at_hand) => {
+            Rest::Stream(stream, _, at_hand) | Rest::UntilClose(stream, at_hand) => {
                 stream.held_bytes() + if stream.is_shared() { 0 } else { at_hand.len() }
             }
             Rest::Chunks(stream) => stream.held_bytes(),
@@ -184,7 +222,7 @@ impl<O: Outcome> Current<O> {
     fn put_head(&self, head: &AnswerHead, sink: &mut impl Sink, turn: &mut Turn<'_>) {
         let block = &mut turn.scratch.block;
         block.clear();
-        block.extend_from_slice(b"HTTP/1.1 ");
+        block.extend_from_slice(if self.manner.is_http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
         block.extend_from_slice(self.status.as_str().as_bytes());
         block.push(b' ');
         block.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
@@ -211,9 +249,12 @@ impl<O: Outcome> Current<O> {
         if !is_dated {
             block.extend_from_slice(&turn.date.line);
         }
+        if !self.switches() {
+            block.extend_from_slice(self.manner.line());
+        }
         match self.framing {
-            Framing::Prepared => {}
-            // Writing to a vector cannot fail.
+            Framing::Prepared | Framing::UntilClose => {}
+            // A vector takes all that is written to it.
             Framing::Length(length) => drop(write!(block, "content-length: {length}\r\n")),
             Framing::Chunked => block.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
@@ -222,7 +263,17 @@ impl<O: Outcome> Current<O> {
     }
 }
 
-/// Returns the length field to add if the head has none.
+/// The framing of a body that is read as it is put, and its rest.
+fn streamed(head: &AnswerHead, stream: StreamBody, manner: Manner) -> (Framing, Rest) {
+    match (head.content_length(), stream.size_hint().exact()) {
+        (Some(length), _) => (Framing::Prepared, Rest::Stream(stream, length, Bytes::new())),
+        (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
+        (None, None) if manner.is_http10 => (Framing::UntilClose, Rest::UntilClose(stream, Bytes::new())),
+        (None, None) => (Framing::Chunked, Rest::Chunks(stream)),
+    }
+}
+
+/// The field to add about the length, where the head has none.
 fn unless_said(head: &AnswerHead, length: usize) -> Framing {
     match head.content_length() {
         None => Framing::Length(u64::try_from(length).unwrap_or(u64::MAX)),
@@ -303,7 +354,28 @@ fn put_chunks(
     Put::Some
 }
 
-/// Polls for the next bytes of a body, at most `room`; the inner option is `None` if the body broke off.
+fn put_until_close(
+    stream: &mut StreamBody,
+    at_hand: &mut Bytes,
+    sink: &mut impl Sink,
+    outcome: &mut Option<impl Outcome>,
+    cx: &mut Context<'_>,
+) -> Put {
+    loop {
+        put_bytes(at_hand, sink, outcome);
+        if !at_hand.is_empty() || sink.room() == 0 {
+            return Put::Some;
+        }
+        match poll_bytes(stream, sink.room(), cx) {
+            Poll::Pending => return Put::Some,
+            Poll::Ready(Some(Some(bytes))) => *at_hand = bytes,
+            Poll::Ready(Some(None)) => return Put::Broken,
+            Poll::Ready(None) => return Put::All,
+        }
+    }
+}
+
+/// The next bytes of a body, of which no more are read than there is `room` for; none within where it broke off.
 fn poll_bytes(stream: &mut StreamBody, room: usize, cx: &mut Context<'_>) -> Poll<Option<Option<Bytes>>> {
     loop {
         return match stream.as_mut().poll_some(room, cx) {

@@ -8,6 +8,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 
+use super::answering::Manner;
 use super::upload::{AnnouncedBody, BodyFraming, Upload};
 use crate::inbound::Inbound;
 use crate::upgrade::UpgradeSender;
@@ -16,6 +17,7 @@ use crate::{Answering, Limits, Service, StreamBody, stream_body};
 /// Request from the head to the last byte of the response.
 pub(super) struct Exchange<P> {
     method: Method,
+    manner: Manner,
     stage: Stage<P>,
     /// Incomplete request body.
     upload: Option<Upload>,
@@ -34,15 +36,21 @@ enum Stage<P> {
 }
 
 impl<P> Exchange<P> {
-    pub(super) fn new(request: Request<()>, body: Option<AnnouncedBody>, pending: Option<P>) -> Self {
+    /// Begins with a request, to which the response is to be put in this manner.
+    pub(super) fn new(request: Request<()>, body: Option<AnnouncedBody>, pending: Option<P>, manner: Manner) -> Self {
         let method = request.method().clone();
-        Self { method, stage: Stage::Came(Box::new(request), body, pending), upload: None, upgrade: None }
+        Self { method, manner, stage: Stage::Came(Box::new(request), body, pending), upload: None, upgrade: None }
     }
 
-    /// Begins an upgrade request.
-    pub(super) fn asking_upgrade(mut request: Request<()>, pending: Option<P>) -> Self {
+    /// Begins with a request that asks for another protocol.
+    pub(super) fn asking_upgrade(mut request: Request<()>, pending: Option<P>, manner: Manner) -> Self {
         let upgrade = Some(UpgradeSender::of(&mut request));
-        Self { upgrade, ..Self::new(request, None, pending) }
+        Self { upgrade, ..Self::new(request, None, pending, manner) }
+    }
+
+    /// The manner of its response, as far as the request says it.
+    pub(super) const fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// Returns true if the response may switch protocols.

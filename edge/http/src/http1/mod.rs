@@ -1,6 +1,5 @@
-//! Plain requests of HTTP/1.1 (RFC 9112), one after the other, until a request switches protocols. A plain request has
-//! no body, or a body with one announced length or in chunks. At the first unusual request the connection is handed
-//! over with all unanswered bytes.
+//! Requests of HTTP/1.1 and 1.0 (RFC 9112), one after the other, until one is the last or switches to another protocol.
+//! What is no request, or larger than it may be, is refused here, and ends the connection.
 //!
 //! A request is answered at once ([`Service::answer`]), or begun ([`Service::begin`]) and awaited while the body
 //! arrives.
@@ -18,16 +17,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::Version;
 use http::header::CONNECTION;
+use http::{StatusCode, Version};
 
-use self::answering::{Current, Put};
+use self::answering::{Current, Manner, Put};
 use self::exchange::Exchange;
-use self::head::{HEAD_BYTES_MAX, Head};
+use self::head::{FieldsOfUse, Head, RequestLine};
 use self::unread::Unread;
-use super::fields::Fields;
 use super::limits::Limits;
-use super::request::RequestHead;
 use super::sink::Sink;
 use super::under_way::{Kinds, UnderWay};
 use super::upgrade::UpgradeSender;
@@ -36,7 +33,10 @@ use super::{Answered, Service, Turn};
 /// Interim response for a client that waits before sending a body (RFC 9110 §15.2.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// HTTP/1.1 connection with plain requests.
+/// Bytes beyond a request with a body that are read while it is answered, so that the end of its client is seen.
+const AHEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A connection of HTTP/1.1.
 pub struct Connection<S: Service> {
     service: S,
     limits: Rc<Limits>,
@@ -46,8 +46,7 @@ pub struct Connection<S: Service> {
     /// Answer being written.
     current: Option<Current<S::Outcome>>,
     requests: u64,
-    /// True if the unread bytes belong to another engine.
-    is_other: bool,
+    /// The next request is the last.
     drains: bool,
     /// True if the current answer switches protocols.
     switches: bool,
@@ -70,9 +69,7 @@ enum Ending {
 pub enum State {
     /// An answer broke off: the driver must close the socket, so that the client does not take the answer for complete.
     Broken,
-    /// All earlier requests are answered; the remaining input, beginning with these bytes, belongs to another engine.
-    HandOver(Vec<u8>),
-    /// The connection continues.
+    /// It goes on.
     Open,
     /// The last answer is complete: the driver closes the connection.
     Over,
@@ -85,10 +82,10 @@ pub enum State {
 enum Next {
     /// A request of this length is being answered.
     Begun(usize),
-    /// Incomplete head.
-    Partial,
-    /// Bytes for another engine.
-    Other,
+    /// The beginning of a head, after so many bytes over which one passes.
+    Partial(usize),
+    /// No request that is answered, and nothing that comes after it: the connection ends with what is being put.
+    Ended,
 }
 
 impl<S: Service> Connection<S> {
@@ -101,7 +98,6 @@ impl<S: Service> Connection<S> {
             exchange: None,
             current: None,
             requests: 0,
-            is_other: false,
             drains: false,
             switches: false,
             ending: Ending::Never,
@@ -114,12 +110,17 @@ impl<S: Service> Connection<S> {
         if self.unread.is_empty() {
             if let Some(exchange) = &mut self.exchange {
                 bytes = bytes.get(exchange.receive(bytes)..).unwrap_or_default();
-            } else if self.current.is_none() && !self.is_other {
-                // Most requests are parsed in place.
+            } else if self.ending != Ending::Never && self.current.is_none() {
+                return;
+            } else if self.current.is_none() {
+                // Most requests are read where they are.
                 match self.begin(bytes, turn) {
                     Next::Begun(length) => bytes = bytes.get(length..).unwrap_or_default(),
-                    Next::Partial => self.unread.are_partial(bytes.len()),
-                    Next::Other => self.is_other = true,
+                    Next::Partial(passed) => {
+                        bytes = bytes.get(passed..).unwrap_or_default();
+                        self.unread.are_partial(bytes.len());
+                    }
+                    Next::Ended => return,
                 }
             }
         }
@@ -128,13 +129,9 @@ impl<S: Service> Connection<S> {
 
     /// Returns true if more bytes are welcome.
     pub fn wants_input(&self) -> bool {
-        if self.is_other {
-            return false;
-        }
         match &self.exchange {
-            // Reads beyond the body, to detect the end of the client.
-            Some(exchange) => exchange.wants_body().unwrap_or(self.unread.len() < HEAD_BYTES_MAX),
-            None => self.current.is_none() && !self.unread.is_worth_a_look(),
+            Some(exchange) => exchange.wants_body().unwrap_or(self.unread.len() < AHEAD_BYTES_MAX),
+            None => self.current.is_none() && !self.is_worth_a_look(),
         }
     }
 
@@ -166,10 +163,10 @@ impl<S: Service> Connection<S> {
             if self.exchange.is_some() {
                 return State::Open;
             }
-            if self.is_other {
-                return State::HandOver(self.unread.take());
+            if self.ending == Ending::AfterAnswer {
+                return State::Over;
             }
-            if !self.unread.is_worth_a_look() || sink.room() == 0 {
+            if !self.is_worth_a_look() || sink.room() == 0 {
                 return State::Open;
             }
             // Moved out while the service borrows a part.
@@ -178,56 +175,83 @@ impl<S: Service> Connection<S> {
             self.unread = unread;
             match next {
                 Next::Begun(length) => self.unread.advance(length),
-                Next::Partial => self.unread.are_partial(self.unread.len()),
-                Next::Other => self.is_other = true,
+                Next::Partial(passed) => {
+                    self.unread.advance(passed);
+                    self.unread.are_partial(self.unread.len());
+                }
+                Next::Ended => drop(self.unread.take()),
             }
         }
     }
 
-    /// Runs a turn without output: polls the response and passes on the request body, even while the peer has not read
-    /// earlier output.
+    /// Whether there may be a head, or a fault, among the unread bytes.
+    fn is_worth_a_look(&self) -> bool {
+        self.unread.is_worth_a_look(head::bytes_max(&self.limits))
+    }
+
+    /// Has a turn without output: the response is awaited, and the body of its request is read, also while the peer has
+    /// not taken what was put before.
     pub fn tend(&mut self, turn: &Turn<'_>, cx: &mut Context<'_>) {
         self.advance(turn.now, cx);
     }
 
     /// Begins to answer the request at the beginning of `bytes`.
     fn begin(&mut self, bytes: &[u8], turn: &mut Turn<'_>) -> Next {
-        // The last permitted request also goes to the other engine, which announces the end.
-        if self.drains || self.requests.saturating_add(1) >= self.limits.requests {
-            return Next::Other;
+        let passed = head::empty_lines(bytes);
+        let bytes = bytes.get(passed..).unwrap_or_default();
+        match head::read(bytes, &self.limits, turn.scratch) {
+            Head::Whole(line, fields) => {
+                let length = passed + line.length;
+                match self.begin_request(line, &fields, turn) {
+                    Some(()) => Next::Begun(length),
+                    None => self.refuse(StatusCode::BAD_REQUEST),
+                }
+            }
+            Head::Partial => Next::Partial(passed),
+            Head::Refused(status) => self.refuse(status),
+            Head::Http2 => {
+                self.ending = Ending::AfterAnswer;
+                Next::Ended
+            }
         }
-        let (method, target, length, body, asks_upgrade) = match head::read(bytes, &self.limits, turn.scratch) {
-            Head::Plain { method, target, length, body, asks_upgrade } => (method, target, length, body, asks_upgrade),
-            Head::Partial => return Next::Partial,
-            Head::Other => return Next::Other,
-        };
+    }
+
+    /// Answers a request at once, or begins to. `None` if it cannot be handed on.
+    fn begin_request(&mut self, line: RequestLine<'_>, fields: &FieldsOfUse, turn: &mut Turn<'_>) -> Option<()> {
+        let is_last = self.drains || !fields.keeps || self.requests.saturating_add(1) >= self.limits.requests;
+        let manner = Manner { is_http10: line.version == Version::HTTP_10, is_last };
         let mut pending = None;
-        if body.is_none() {
-            let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-            let request = RequestHead {
-                version: Version::HTTP_11,
-                method: &method,
-                scheme: None,
-                authority: None,
-                path,
-                query,
-                fields: Fields::Lines(&turn.scratch.lines),
-            };
-            match self.service.answer(&request, turn.now, |answer| Current::new(answer, &method)) {
-                Answered::Now(current) => self.current = Some(current),
+        if fields.body.is_none() {
+            let request = line.request(&turn.scratch.lines);
+            match self.service.answer(&request, turn.now, |answer| Current::new(answer, &line.method, manner)) {
+                Answered::Now(current) => {
+                    if current.is_last() {
+                        self.ending = Ending::AfterAnswer;
+                    }
+                    self.current = Some(current);
+                }
                 Answered::Later(decided) => pending = Some(decided),
             }
             self.service.end_of_batch();
         }
         if self.current.is_none() {
-            let Some(request) = head::to_request(&method, target, &turn.scratch.lines) else { return Next::Other };
-            self.exchange = Some(Box::new(match asks_upgrade {
-                true => Exchange::asking_upgrade(request, pending),
-                false => Exchange::new(request, body, pending),
+            let request = line.into_request(&turn.scratch.lines, fields.body.map(|body| body.framing))?;
+            self.exchange = Some(Box::new(match fields.asks_upgrade {
+                true => Exchange::asking_upgrade(request, pending, manner),
+                false => Exchange::new(request, fields.body, pending, manner),
             }));
         }
         self.requests += 1;
-        Next::Begun(length)
+        Some(())
+    }
+
+    /// Refuses what came. What follows cannot be told from the rest of it.
+    fn refuse(&mut self, status: StatusCode) -> Next {
+        self.service.note_refusal(Version::HTTP_11, status);
+        self.requests += 1;
+        self.current = Current::refusal(status);
+        self.ending = Ending::AfterAnswer;
+        Next::Ended
     }
 
     /// Advances the awaited response and the request body.
@@ -240,12 +264,13 @@ impl<S: Service> Connection<S> {
         }
         let Poll::Ready(response) = exchange.poll(&self.limits, now, cx) else { return };
         let is_close = response.headers().get(CONNECTION).is_some_and(|value| value == "close");
-        let is_last = self.drains || is_close || exchange.is_unread();
-        self.current = Current::of_response(response, exchange.method(), is_last, exchange.may_switch());
+        let Manner { is_http10, is_last } = exchange.manner();
+        let manner = Manner { is_http10, is_last: is_last || self.drains || is_close || exchange.is_unread() };
+        self.current = Current::of_response(response, exchange.method(), manner, exchange.may_switch());
         self.switches = self.current.as_ref().is_some_and(Current::switches);
-        self.ending = match self.current {
+        self.ending = match &self.current {
             None => Ending::Now,
-            Some(_) if is_last => Ending::AfterAnswer,
+            Some(current) if current.is_last() => Ending::AfterAnswer,
             Some(_) => Ending::Never,
         };
     }
@@ -267,11 +292,9 @@ impl<S: Service> Connection<S> {
         self.exchange.and_then(|exchange| exchange.into_upgrade())
     }
 
-    /// Starts a drain: the next request goes to another engine, which announces the end.
+    /// The answer to the next request says that it is the last, and so does one that is awaited.
     pub fn drain(&mut self) {
         self.drains = true;
-        // An incomplete head goes to the other engine as well.
-        self.is_other |= self.exchange.is_none() && !self.unread.is_empty();
     }
 
     /// Returns the time of the next required turn, regardless of input.

@@ -1,8 +1,6 @@
 //! Received bytes without an answer.
 
-use super::head::HEAD_BYTES_MAX;
-
-/// Head length up to which each further byte triggers a parse; beyond, each further line does.
+/// Bytes of a head that has begun up to which each further byte is looked at; beyond, each further line.
 const LOOK_BYTES_MAX: usize = 1_024;
 
 /// Received bytes without an answer. No memory is held while empty.
@@ -51,12 +49,12 @@ impl Unread {
         self.looked_at = count;
     }
 
-    /// Returns true if parsing may succeed since the last attempt. Input in single bytes is not parsed from the start
-    /// for each byte.
-    pub(super) fn is_worth_a_look(&self) -> bool {
+    /// Whether there may be more at the beginning than at the last look. What comes byte by byte is not read from its
+    /// beginning for each of them. A head has at most `head_bytes_max` bytes.
+    pub(super) fn is_worth_a_look(&self, head_bytes_max: usize) -> bool {
         let new = self.bytes.get(self.start + self.looked_at..).unwrap_or_default();
         let is_short = self.len() < LOOK_BYTES_MAX;
-        !new.is_empty() && (is_short || self.len() >= HEAD_BYTES_MAX || new.contains(&b'\n'))
+        !new.is_empty() && (is_short || self.len() >= head_bytes_max || new.contains(&b'\n'))
     }
 
     /// Takes all bytes.

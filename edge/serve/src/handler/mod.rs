@@ -229,7 +229,7 @@ impl Handler {
         let fault = measurement.outcome().error();
         let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
-            // RFC 9112 §9.6: hyper will close the connection, and must announce the close to the client.
+            // RFC 9112 §9.6: the connection ends with it, and the client must know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let status = match fault {

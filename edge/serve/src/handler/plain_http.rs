@@ -3,7 +3,6 @@
 use devanture_site::decide::with_query;
 use devanture_site::target;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::authority::{authority, head_of, hostname};
 use super::body::Body;
@@ -12,12 +11,12 @@ use super::refused::Refused;
 use super::{respond, well_known};
 use crate::live::{Found, HostEntry, Live};
 
-/// Answers a request over plain HTTP: a redirect to the same address over HTTPS, with the method unchanged (308), at
-/// the canonical hostname if set. An unknown host is not redirected. An authority that looks for the proof of a name
-/// (RFC 8555 §8.3) gets the result of `proof` for a host and a path, and no redirect for a name that belongs to the
-/// edge.
-pub async fn to_https(
-    request: &Request<Incoming>,
+/// Answers a request that came in over plain HTTP: to the same address over HTTPS, whatever the method (308), at the
+/// canonical hostname where there is one. A host that nobody here has is sent nowhere. An authority that looks for the
+/// proof of a name (RFC 8555 §8.3) finds what `proof` says for a host and a path, and for a name that the edge gives
+/// nothing else.
+pub async fn to_https<B>(
+    request: &Request<B>,
     live: &Live,
     https_port: u16,
     proof: impl AsyncFn(&str, &str) -> Option<String>,

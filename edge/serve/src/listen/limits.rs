@@ -30,9 +30,14 @@ const BUSY_PART: usize = 2;
 /// Divisor of the spare connections: within the spare part, each new connection ends an older one.
 const SPARE_PART: usize = 16;
 
+/// How long a body of a request may rest where its reader decides: longer than any does.
+const BODY_REST_LEFT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The limits of connections. Clones share one count, so that all threads of a listener are limited together.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
+    /// Whether who reads the bodies of requests says how long they may rest.
+    leaves_bodies: bool,
     pub(crate) times: Arc<Times>,
     pub(crate) sizes: Sizes,
     pub(crate) handshakes: HandshakeLimits,
@@ -229,6 +234,7 @@ impl ConnectionLimits {
         let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         let PerConnection { times, sizes, exempt } = PerConnection::new(limits, &[]);
         Self {
+            leaves_bodies: false,
             next: Arc::new(ArcSwap::from_pointee(PerConnection {
                 times: Arc::clone(&times),
                 sizes,
@@ -314,10 +320,16 @@ impl ConnectionLimits {
             control_frames_per_second: sizes.control_frames_per_second,
             header: times.header,
             write: times.write,
-            body: times.body,
+            body: if self.leaves_bodies { BODY_REST_LEFT } else { times.body },
             linger: times.linger,
             linger_bytes: sizes.linger_bytes,
         }
+    }
+
+    /// Leaves the time that the bodies of requests may rest to who reads them.
+    #[must_use]
+    pub fn leaving_bodies(self) -> Self {
+        Self { leaves_bodies: true, ..self }
     }
 
     /// Counts connections of proxies that stand for all their clients among all connections alone.

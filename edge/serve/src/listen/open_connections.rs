@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::answer::Activity;
+use super::activity::Activity;
 use super::draining::{Drain, DrainOrder, Drained, changed, drain_time, order_of};
 use super::limits::Tally;
 use devanture_http::{Cause, Kinds, UnderWay};
@@ -136,7 +136,7 @@ impl OpenConnections {
         for (number, (activity, _)) in &*self.table.connections.borrow() {
             let under_way = activity.under_way();
             let under_way = if under_way.is_empty() { UnderWay::Request.into() } else { under_way };
-            let ends_by_itself = under_way.has(UnderWay::EventStream) && activity.ends_event_streams();
+            let ends_by_itself = under_way.has(UnderWay::EventStream);
             if under_way.without(over).is_empty() && !ends_by_itself {
                 cut.push(*number);
             } else if under_way.without(over) != under_way {

@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Gauge, counter, gauge};
@@ -14,15 +13,14 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use super::answer::Activity;
+use super::activity::Activity;
 use super::connection::{Accepted, Shared, run};
 use super::draining::{Drain, Drained, drain_ordered};
 use super::handshakes::{Handshakes, TooMany};
 use super::limits::{ConnectionLimits, Refused};
 use super::open_connections::OpenConnections;
-use super::service::Answers;
+use super::service::Services;
 use super::socket::SocketIo;
-use crate::proxy::Interim;
 use crate::tls::ServerTls;
 
 /// Pause after the system refused an accept, for example for lack of file descriptors.
@@ -61,8 +59,6 @@ pub struct Peer {
     pub local: SocketAddr,
     /// The protocol.
     pub protocol: Protocol,
-    /// Passes interim answers on, where possible: over HTTP/1.1.
-    pub interim: Option<Arc<Interim>>,
     /// The host that it named in the handshake, in lower case.
     pub sni: Option<Box<str>>,
     /// The version of TLS, on a TLS listener.
@@ -78,11 +74,15 @@ pub struct Peer {
 /// During a drain, connections in the backlog are still accepted, and each peer is told to send no further request
 /// (`GOAWAY`, `Connection: close`); requests in flight, or about to arrive on a new connection, are answered.
 ///
-/// `service` is called once per request. A request whose peer goes away has its future dropped.
+/// `services` makes the service of each connection. A request whose peer goes away has its future dropped.
 ///
 /// # Errors
 /// When `listener` cannot be used on this runtime at all.
-pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settings, service: S) -> io::Result<Drained> {
+pub async fn serve<S: Services>(
+    listener: std::net::TcpListener,
+    settings: Settings,
+    services: S,
+) -> io::Result<Drained> {
     let Settings { name, tls, limits, drain } = settings;
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
@@ -101,7 +101,7 @@ pub async fn serve<S: Answers>(listener: std::net::TcpListener, settings: Settin
             tls,
             engine: Rc::new(limits.of_engine()),
             limits,
-            service: Rc::new(service),
+            services: Rc::new(services),
             http1,
             http2,
         }),
@@ -153,7 +153,7 @@ struct Server<S> {
     open: Gauge,
 }
 
-impl<S: Answers> Server<S> {
+impl<S: Services> Server<S> {
     fn take(&mut self, stream: TcpStream, address: SocketAddr) {
         if let Some(limits) = self.shared.limits.changed() {
             self.shared = Rc::new(self.shared.with(limits));

@@ -1,8 +1,7 @@
 //! The clocks of one connection: limits for heads, for idle time, and for a peer that accepts no bytes.
 //!
-//! hyper's own timer for heads also runs while a connection is idle, so idle connections could not be allowed more than
-//! a head; and it is set again for every request. Here the connection's driver says after each turn what happened, and
-//! one timer per connection, set for the earliest of the limits, is only moved when it fires or must fire earlier.
+//! The connection's driver says after each turn what happened. One timer per connection, set for the earliest of the
+//! limits, is only moved when it fires or must fire earlier.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -188,29 +187,5 @@ impl Alarm {
             timer.as_mut().reset(deadline);
         }
         Poll::Pending
-    }
-}
-
-/// One thing that mostly goes on before its limit; its timer moves only when it fires.
-#[derive(Debug, Default)]
-pub(crate) struct Stall {
-    since: Option<Instant>,
-    alarm: Alarm,
-}
-
-impl Stall {
-    /// Nothing stalls.
-    pub(crate) fn clear(&mut self) {
-        self.since = None;
-    }
-
-    /// Something stalls since now.
-    pub(crate) fn begin(&mut self) {
-        self.since = Some(Instant::now());
-    }
-
-    /// Ready when it has stalled for `limit`.
-    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<()> {
-        self.since.map_or(Poll::Pending, |since| self.alarm.poll(since + limit, cx))
     }
 }

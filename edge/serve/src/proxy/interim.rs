@@ -1,8 +1,7 @@
 //! Interim answers of backends, such as 103 (RFC 9110, section 15.2), on their way to a client of HTTP/1.1.
 //!
-//! hyper's server has no way to send one. So they are written beside it, to the same stream, and only where that is
-//! certain to be between two of its messages: while it holds nothing that is not written, for the one request that is
-//! under way, before its answer has begun. Where it is not certain they are left out: they are advice.
+//! They are for the one request that is under way, before its answer has begun, and are put between two messages. What
+//! is more than a few is left out: they are advice.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -36,8 +35,6 @@ const WITHHELD: [HeaderName; 9] = [
 /// The interim answers of one connection: between its stream, which writes them, and the request that is under way.
 #[derive(Debug, Default)]
 pub struct Interim {
-    /// Whether the server holds bytes that are not written.
-    is_writing: AtomicBool,
     /// Whether there is something to write.
     is_held: AtomicBool,
     state: Mutex<State>,
@@ -70,16 +67,6 @@ impl Interim {
         Passing { interim: Arc::clone(self), turn: state.turn }
     }
 
-    /// The server is about to write.
-    pub fn writes(&self) {
-        self.is_writing.store(true, Ordering::Relaxed);
-    }
-
-    /// The server has written all that it held.
-    pub fn has_written(&self) {
-        self.is_writing.store(false, Ordering::Relaxed);
-    }
-
     /// Whom to wake when there is something to write.
     pub fn set_waker(&self, waker: &Waker) {
         self.state.lock().waker = Some(waker.clone());
@@ -101,9 +88,6 @@ impl Interim {
         if is_own || !status.is_informational() || state.turn != turn || state.left == 0 {
             return;
         }
-        if self.is_writing.load(Ordering::Relaxed) {
-            return;
-        }
         state.left -= 1;
         let bytes = written(status, fields);
         if state.held.len() + bytes.len() > HELD_BYTES_MAX {
@@ -116,15 +100,6 @@ impl Interim {
         }
     }
 }
-
-impl PartialEq for Interim {
-    /// Each is that of one connection.
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
-    }
-}
-
-impl Eq for Interim {}
 
 impl Passing {
     /// Passes an interim answer on.
@@ -181,13 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn only_between_two_messages_and_for_the_request_that_is_under_way() {
+    fn only_for_the_request_that_is_under_way() {
         let interim = Arc::<Interim>::default();
         let first = interim.open();
-        interim.writes();
-        interim.pass(first.turn, HINTS, &fields(&[]));
-        assert_eq!(interim.take(), None, "the server holds a part of a message");
-        interim.has_written();
         for status in [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS, StatusCode::OK] {
             interim.pass(first.turn, status, &fields(&[]));
             assert_eq!(interim.take(), None, "{status}");

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -34,16 +33,10 @@ const CLOSE_BUFFER_BYTES: usize = 4 * 1024;
 /// The client's stream, once the client has the response with the switch; `None` if the client disconnects earlier.
 pub(crate) type ClientStream = Pin<Box<dyn Future<Output = Option<UpgradedStream>>>>;
 
-/// Takes the stream of the client out of its request, by whichever engine it came.
+/// Takes the stream of the client out of its request, which is there if it asked for another protocol.
 pub(crate) fn client<B>(request: &mut Request<B>) -> ClientStream {
-    if let Some(stream) = OnUpgrade::take(request) {
-        return Box::pin(stream);
-    }
-    let upgraded = hyper::upgrade::on(request);
-    Box::pin(async move {
-        let stream: UpgradedStream = Box::new(TokioIo::new(upgraded.await.ok()?));
-        Some(stream)
-    })
+    let stream = OnUpgrade::take(request);
+    Box::pin(async move { stream?.await })
 }
 
 /// Two connections to join.

@@ -13,8 +13,8 @@ pub(crate) enum Step {
     Over,
     /// A response broke off.
     Broken,
-    /// Another is to go on, with these bytes first.
-    HandOver(Vec<u8>),
+    /// It speaks another protocol now, of which these bytes came already.
+    Upgraded(Vec<u8>),
 }
 
 /// A connection of the engine.
@@ -78,9 +78,9 @@ impl<S: Service> Machine for http1::Connection<S> {
     fn produce(&mut self, sink: &mut impl Sink, turn: &mut Turn<'_>, cx: &mut Context<'_>) -> Step {
         match self.produce(sink, turn, cx) {
             http1::State::Broken => Step::Broken,
-            http1::State::HandOver(bytes) | http1::State::Upgraded(bytes) => Step::HandOver(bytes),
             http1::State::Open => Step::Open,
             http1::State::Over => Step::Over,
+            http1::State::Upgraded(bytes) => Step::Upgraded(bytes),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Drives a connection of the engine from its handshake to its end: socket, TLS, clocks.
 //!
-//! The engine knows bytes alone. Here they are read into memory of the thread, through TLS and into the connection
-//! (`machine`); what it puts (`pieces`) becomes records, which are written at once. Nothing is produced while records
-//! wait for the peer, so what a slow one costs is bounded; what an idle one costs is the session and little more.
+//! The engine knows bytes alone. Here they are read into memory of the thread, through TLS where there is some
+//! (`transport`), and into the connection (`machine`); what it puts (`pieces`) becomes records, which are written at once.
+//! Nothing is produced while some of it waits for the peer, so what a slow one costs is bounded; what an idle one costs is
+//! the session and little more.
 
 mod long_answers;
 mod machine;
@@ -10,6 +11,7 @@ mod pieces;
 mod rewind;
 mod thread;
 mod tls_io;
+mod transport;
 
 use std::io;
 use std::rc::Rc;
@@ -17,7 +19,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 pub(super) use self::long_answers::LongAnswers;
@@ -26,12 +27,11 @@ use self::machine::Step;
 pub(crate) use self::rewind::Rewind;
 pub(super) use self::thread::PerThread;
 use self::tls_io::ReadOutcome;
-use super::answer::Activity;
+pub(crate) use self::transport::{Plain, Transport};
+use super::activity::Activity;
 use super::limits::Times;
 use super::response_memory::{self, STALL_MIN};
-use super::socket::SocketIo;
 use super::watch::{self, Alarm, Verdict, Watch};
-use crate::tls::WRITE_BYTES;
 use devanture_http as engine;
 
 /// Maximum number of consecutive turns before other connections of the thread: a poll for input, and a switch to
@@ -49,8 +49,8 @@ pub(crate) enum End {
     Limit,
     /// Closed to free memory: the peer does not read.
     Memory,
-    /// Another is to go on, with these bytes first: who upgraded the connection, or hyper.
-    HandOver(Vec<u8>),
+    /// It speaks another protocol now, of which these bytes came already.
+    Upgraded(Vec<u8>),
 }
 
 /// The end of a run of turns.
@@ -69,10 +69,10 @@ pub(super) fn clock() -> Instant {
 }
 
 /// A connection with its clocks.
-pub(crate) struct Drive<M> {
-    pub(crate) stream: TlsStream<SocketIo>,
-    pub(crate) machine: M,
-    pub(crate) watch: Watch,
+pub(crate) struct Drive<T, M> {
+    stream: T,
+    machine: M,
+    watch: Watch,
     activity: Rc<Activity>,
     alarm: Alarm,
     /// The end of the connection once all output is written. No input is read and no output is produced until then.
@@ -81,15 +81,15 @@ pub(crate) struct Drive<M> {
     /// The peer sends no more.
     has_ended: bool,
     /// The peer was asked, or is to be asked, to send no further request.
-    pub(crate) finishes: bool,
+    finishes: bool,
     /// Bytes that were written and that the peer has not taken yet.
     unsent: u32,
     long_answers: LongAnswers,
 }
 
-impl<M: Machine> Drive<M> {
+impl<T: Transport, M: Machine> Drive<T, M> {
     /// Begins after the handshake.
-    pub(crate) fn new(stream: TlsStream<SocketIo>, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
+    pub(crate) fn new(stream: T, machine: M, times: Arc<Times>, activity: Rc<Activity>) -> Self {
         let watch = Watch::new(times, M::HEADS_ARE_SEEN);
         Self {
             stream,
@@ -106,9 +106,9 @@ impl<M: Machine> Drive<M> {
         }
     }
 
-    /// Requests that have begun.
-    pub(crate) fn requests(&self) -> u64 {
-        self.machine.requests()
+    /// Its stream and its connection, once it speaks another protocol.
+    pub(crate) fn into_parts(self) -> (T, M) {
+        (self.stream, self.machine)
     }
 
     /// Serves the connection until its end on the engine.
@@ -137,7 +137,7 @@ impl<M: Machine> Drive<M> {
             match self.watch.turn(cx, self.turn(), draining) {
                 Verdict::Stay => {
                     if draining.is_some() {
-                        self.activity.set_on_engine(self.machine.under_way());
+                        self.activity.set_under_way(self.machine.under_way());
                     }
                     self.report(cx);
                     return Poll::Pending;
@@ -183,8 +183,7 @@ impl<M: Machine> Drive<M> {
 
     /// Returns the activity, for the timeouts.
     fn turn(&self) -> watch::Turn {
-        let (io, session) = self.stream.get_ref();
-        let (pulse, is_unsent) = (io.pulse(), session.wants_write());
+        let (pulse, is_unsent) = (self.stream.pulse(), self.stream.holds_output());
         watch::Turn {
             read: pulse.take_read(),
             wrote: pulse.take_wrote(),
@@ -214,28 +213,22 @@ impl<M: Machine> Drive<M> {
     fn take_turn(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
         let (input, pieces, scratch, date) = shared.parts();
         let mut turn = engine::Turn { now, date, scratch };
-        let (io, session) = self.stream.get_mut();
         if !self.has_begun {
             self.has_begun = true;
-            // What is put in one turn is taken as a whole; how much that is, the pieces say.
-            session.set_buffer_limit(None);
-            tls_io::give(session, &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn));
-            // It may have come with the end of the handshake.
-            let state = session.process_new_packets().map_err(tls_io::mistaken)?;
-            self.has_ended = state.peer_has_closed();
+            self.has_ended = self.stream.begin(&mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn))?;
         }
-        let mut is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
+        let mut is_sent = self.stream.poll_send(cx)?.is_ready();
         let mut came = false;
         let is_asked = self.ending.is_none() && !self.has_ended && self.machine.wants_input();
         if is_asked {
             let receive = &mut |bytes: &[u8]| self.machine.receive(bytes, &mut turn);
-            match tls_io::poll_read(io, session, input, cx, receive) {
+            match self.stream.poll_receive(input, cx, receive) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(ReadOutcome::Bytes)) => came = true,
                 Poll::Ready(Ok(ReadOutcome::End)) => self.has_ended = true,
                 Poll::Ready(Err(error)) => {
                     // An alert may say what was wrong; the peer may be gone as well.
-                    drop(tls_io::poll_write(io, session, cx));
+                    drop(self.stream.poll_send(cx));
                     return Err(error);
                 }
             }
@@ -249,7 +242,7 @@ impl<M: Machine> Drive<M> {
             }
             self.ending = match self.machine.produce(pieces, &mut turn, cx) {
                 Step::Open => None,
-                Step::HandOver(bytes) => Some(End::HandOver(bytes)),
+                Step::Upgraded(bytes) => Some(End::Upgraded(bytes)),
                 // Answers before the one that broke off are whole.
                 Step::Broken => Some(End::Lost),
                 Step::Over => Some(End::Close),
@@ -257,8 +250,8 @@ impl<M: Machine> Drive<M> {
             let is_full = pieces.is_full();
             if !pieces.is_empty() {
                 self.unsent = self.unsent.saturating_add(u32::try_from(pieces.len()).unwrap_or(u32::MAX));
-                pieces.write_to(&mut session.writer())?;
-                is_sent = tls_io::poll_write(io, session, cx)?.is_ready();
+                self.stream.take(pieces)?;
+                is_sent = self.stream.poll_send(cx)?.is_ready();
             }
             puts_more = self.long_answers.has_put(is_full, is_sent, self.activity.lane());
         }
@@ -281,7 +274,7 @@ impl<M: Machine> Drive<M> {
     /// Returns the end of the connection, if any, once all output is written.
     fn end(&mut self) -> Option<End> {
         if let Some(end) = self.ending.take() {
-            self.stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
+            self.stream.end_turns();
             return Some(end);
         }
         ((self.has_ended || self.finishes) && self.machine.is_done(self.has_ended)).then_some(End::Close)
@@ -289,12 +282,11 @@ impl<M: Machine> Drive<M> {
 
     /// Writes the rest of the connection: the last response, and the `close_notify`.
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (io, session) = self.stream.get_mut();
-        tls_io::poll_write(io, session, cx).map(drop)
+        self.stream.poll_send(cx).map(drop)
     }
 
     /// Appends the `close_notify` to the output.
     pub(crate) fn say_end(&mut self) {
-        self.stream.get_mut().1.send_close_notify();
+        self.stream.say_end();
     }
 }

@@ -21,7 +21,7 @@ const AHEAD_BYTES: usize = 64;
 
 /// The output of the current turn.
 #[derive(Debug)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     /// The copied bytes, after [`AHEAD_BYTES`].
     text: Vec<u8>,
     /// The bytes by reference, each with the position in the copied bytes.

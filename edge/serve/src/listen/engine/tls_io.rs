@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReadOutcome {
+pub(crate) enum ReadOutcome {
     /// Bytes of the socket, of which the session may have made plaintext.
     Bytes,
     /// The peer has ended its direction.

@@ -15,15 +15,15 @@ use super::drive::{Drive, End};
 use super::endpoint::First;
 use super::listener::Shared;
 use super::transport::{Occurrence, Transport};
-use crate::listen::answer::Activity;
+use crate::listen::activity::Activity;
 use crate::listen::engine::clock;
 use crate::listen::handshakes::Handshake;
 use crate::listen::limits::Permit;
 use crate::listen::serve::{Peer, Protocol};
+use crate::listen::service::Services;
 use crate::tls::Failed;
-use devanture_base::fair::Lane;
 use devanture_http::http3::Code;
-use devanture_http::{Cause, Service, http3};
+use devanture_http::{Cause, http3};
 
 /// Maximum number of bytes that a connection sends at once before the end of the handshake.
 const SEND_BYTES_MAX: usize = 64 * 1024;
@@ -36,19 +36,12 @@ pub(super) struct Admitted {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn run<S, E>(shared: Rc<Shared<E>>, admitted: Admitted, activity: Rc<Activity>)
-where
-    S: Service + 'static,
-    E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
-{
+pub(super) async fn run<S: Services>(shared: Rc<Shared<S>>, admitted: Admitted, activity: Rc<Activity>) {
     let Admitted { first, permit, handshake } = admitted;
-    let Some((mut transport, peer)) = Box::pin(shake(&shared, first, handshake)).await else { return };
+    let Some((transport, peer)) = Box::pin(shake(&shared, first, handshake)).await else { return };
     shared.connections.increment(1);
     activity.share_memory(shared.limits.holding(peer.address.ip()));
-    let Some((service, lane)) = (shared.on_engine)(&Arc::new(peer)) else {
-        transport.close(clock(), Code::Internal);
-        return leave(transport);
-    };
+    let (service, lane) = shared.services.of(&Arc::new(peer));
     activity.set_lane(lane);
     let engine = http3::Connection::new(Rc::clone(&shared.engine), service);
     let limits = (Arc::clone(&shared.limits.times), shared.limits.sizes);
@@ -91,7 +84,6 @@ async fn shake<E>(shared: &Shared<E>, mut first: First, handshake: Handshake) ->
         address,
         local,
         protocol: Protocol::Http3,
-        interim: None,
         sni: data.and_then(|data| data.server_name).map(|name| name.to_ascii_lowercase().into()),
         tls_version: Some(ProtocolVersion::TLSv1_3),
     };

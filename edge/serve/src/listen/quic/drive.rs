@@ -10,7 +10,7 @@ use tracing::debug;
 use super::settings::{send_window, widen};
 use super::streams::Streams;
 use super::transport::{Occurrence, Sent, Transport};
-use crate::listen::answer::Activity;
+use crate::listen::activity::Activity;
 use crate::listen::engine::{LongAnswers, PerThread, TURNS_MAX, clock};
 use crate::listen::limits::{Sizes, Times};
 use crate::listen::response_memory::{self, STALL_MIN};
@@ -138,7 +138,7 @@ impl<S: Service> Drive<S> {
             match self.watch.turn(cx, turn, draining) {
                 Verdict::Stay => {
                     if draining.is_some() {
-                        self.activity.set_on_engine(self.engine.under_way());
+                        self.activity.set_under_way(self.engine.under_way());
                     }
                     self.report(cx);
                     return Poll::Pending;

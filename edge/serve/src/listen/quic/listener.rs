@@ -22,16 +22,15 @@ use super::forward::{Batch, MESSAGE_BYTES_MAX, Neighbours, Predecessor, Whose};
 use super::ids::Place;
 use super::settings;
 use super::udp::{Receiver, Socket};
-use crate::listen::answer::Activity;
+use crate::listen::activity::Activity;
 use crate::listen::draining::{Drain, DrainOrder, Drained, drain_ordered, drain_time, order_of};
 use crate::listen::engine::clock;
 use crate::listen::handshakes::{Handshakes, TooMany};
 use crate::listen::limits::{ConnectionLimits, Refused};
 use crate::listen::open_connections::OpenConnections;
-use crate::listen::serve::Peer;
+use crate::listen::service::Services;
 use crate::tls::ServerTls;
-use devanture_base::fair::Lane;
-use devanture_http::{self as engine, Service};
+use devanture_http as engine;
 
 /// Settings of one served socket.
 #[derive(Debug)]
@@ -55,26 +54,22 @@ pub struct QuicSettings {
 }
 
 /// Shared by all connections of one listener.
-pub(super) struct Shared<E> {
+pub(super) struct Shared<S> {
     pub(super) limits: ConnectionLimits,
     /// The engine's form of the limits.
     pub(super) engine: Rc<engine::Limits>,
-    pub(super) on_engine: Rc<E>,
+    pub(super) services: Rc<S>,
     pub(super) connections: Counter,
 }
 
 /// Serves HTTP/3 on `socket` until `settings.drain` says to drain, and then until every connection has ended, or the
-/// deadline. `on_engine` makes the service of each connection.
+/// deadline. `services` makes the service of each connection.
 ///
 /// Must run inside a [`tokio::task::LocalSet`] or local runtime: connections and their services stay on this thread.
 ///
 /// # Errors
 /// When `socket` cannot be used on this runtime at all.
-pub async fn serve<S, E>(socket: UdpSocket, settings: QuicSettings, on_engine: E) -> io::Result<Drained>
-where
-    S: Service + 'static,
-    E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
-{
+pub async fn serve<S: Services>(socket: UdpSocket, settings: QuicSettings, services: S) -> io::Result<Drained> {
     let QuicSettings { name, tls, limits, mut drain, place, node, predecessor, mut successors } = settings;
     let predecessor_ended = predecessor.as_ref().map(|predecessor| predecessor.ended.clone());
     let socket = Rc::new(Socket::new(socket)?);
@@ -96,7 +91,7 @@ where
         shared: RefCell::new(Rc::new(Shared {
             engine: Rc::new(limits.of_engine()),
             limits,
-            on_engine: Rc::new(on_engine),
+            services: Rc::new(services),
             connections: counter!("devanture_connections_total", "listener" => name, "protocol" => "h3"),
         })),
         handshakes,
@@ -132,11 +127,11 @@ where
     Ok(drained)
 }
 
-struct Server<E> {
+struct Server<S> {
     name: &'static str,
     tls: ServerTls,
     endpoint: Rc<Endpoint>,
-    shared: RefCell<Rc<Shared<E>>>,
+    shared: RefCell<Rc<Shared<S>>>,
     handshakes: Rc<Handshakes>,
     connections: OpenConnections,
     open: Gauge,
@@ -145,11 +140,7 @@ struct Server<E> {
     neighbours: Neighbours,
 }
 
-impl<S, E> Server<E>
-where
-    S: Service + 'static,
-    E: Fn(&Arc<Peer>) -> Option<(S, Lane)> + 'static,
-{
+impl<S: Services> Server<S> {
     /// Gives what comes to whom it is for, until it is dropped.
     async fn receive(&self, mut receiver: Receiver) {
         loop {
@@ -260,7 +251,7 @@ where
         *shared = Rc::new(Shared {
             engine: Rc::new(limits.of_engine()),
             limits,
-            on_engine: Rc::clone(&shared.on_engine),
+            services: Rc::clone(&shared.services),
             connections: shared.connections.clone(),
         });
     }

@@ -186,7 +186,7 @@ const LARGE_BYTES: usize = 40_000_000;
 /// for the kind `over`. Only the request of that kind ends.
 async fn others_go_on(running: Running, config: ClientConfig, together: bool, over: UnderWay) {
     let config = Arc::new(config);
-    let ends_in_order = over == UnderWay::EventStream && (ON_ENGINE.get() || config.alpn_protocols[0] != b"h2");
+    let ends_in_order = over == UnderWay::EventStream;
     let mut senders = Vec::new();
     for _ in UnderWay::ALL {
         senders.push(match senders.last() {
@@ -257,11 +257,8 @@ fn each_kind_of_request_has_a_time_of_its_own() {
         let certificates = self_signed(folder.path(), &["shop.localhost"]);
         for (protocol, together) in [("http/1.1", false), ("h2", false), ("h2", true)] {
             for over in UnderWay::ALL {
-                // What hyper sends on one connection ends with it.
-                if !together || ON_ENGINE.get() {
-                    let running = Running::start(Some(certificates.server_config()), &Limits::default());
-                    others_go_on(running, trusting(folder.path(), &[protocol]), together, over).await;
-                }
+                let running = Running::start(Some(certificates.server_config()), &Limits::default());
+                others_go_on(running, trusting(folder.path(), &[protocol]), together, over).await;
             }
         }
     });

@@ -1,4 +1,4 @@
-//! What only the engine does: connections that change hands, and what they cost.
+//! Pipelines and ends of connections, and what connections cost.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -24,7 +24,7 @@ async fn until(stream: &mut TlsStream<TcpStream>, end: &str) -> String {
 }
 
 #[test]
-fn a_connection_changes_hands_within_a_pipeline_and_loses_no_byte() {
+fn a_pipeline_of_requests_of_all_kinds_loses_no_byte() {
     local(async || {
         let folder = tempfile::tempdir().unwrap();
         let (running, mut stream) = connected(folder.path(), &Limits::default()).await;
@@ -72,9 +72,6 @@ fn a_pipeline_of_large_and_small_answers_arrives_whole() {
 #[test]
 fn a_peer_that_says_its_end_still_gets_its_answer() {
     local(async || {
-        if !ON_ENGINE.get() {
-            return;
-        }
         let folder = tempfile::tempdir().unwrap();
         let (running, mut stream) = connected(folder.path(), &Limits::default()).await;
         stream.write_all(b"GET /bytes/3000000 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
@@ -119,19 +116,20 @@ fn the_last_request_of_a_connection_learns_it() {
 fn the_task_of_a_connection_that_rests_is_small() {
     use crate::listen::connection::{Accepted, Shared, run};
     use crate::listen::engine::Drive;
+    use crate::listen::socket::SocketIo;
     use devanture_http::{http1, http2 as engine_http2};
 
-    type Call = fn(Request<Incoming>, Arc<Peer>) -> std::future::Ready<Response<TestBody>>;
-    type Service = WithEngine<Call, fn(&Arc<Peer>) -> Option<(EngineService, Lane)>>;
+    type Services = fn(&Arc<Peer>) -> (EngineService, Lane);
+    type Stream = tokio_rustls::server::TlsStream<SocketIo>;
     const fn size<A, B, C, F>(_run: &impl Fn(A, B, C) -> F) -> usize {
         size_of::<F>()
     }
 
-    let run = size::<Rc<Shared<Service>>, Accepted, _, _>(&run::<Service>);
+    let run = size::<Rc<Shared<Services>>, Accepted, _, _>(&run::<Services>);
     let session = size_of::<rustls::ServerConnection>();
     let drives = [
-        size_of::<Drive<http1::Connection<EngineService>>>(),
-        size_of::<Drive<engine_http2::Connection<EngineService>>>(),
+        size_of::<Drive<Stream, http1::Connection<EngineService>>>(),
+        size_of::<Drive<Stream, engine_http2::Connection<EngineService>>>(),
     ];
     println!("the future {run}, the session {session}, with its connection of HTTP/1.1 and of HTTP/2 {drives:?} bytes");
     for drive in drives {

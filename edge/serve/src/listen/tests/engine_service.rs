@@ -1,4 +1,4 @@
-//! What the tests answer on the engine: `/bytes/N` and what has no name at once, the rest as the library's side does.
+//! What the tests answer: `/bytes/N` and what has no name at once, the rest once it is awaited.
 
 use super::*;
 use devanture_http::{

@@ -194,22 +194,3 @@ fn an_http2_stream_without_a_window_is_reset_and_its_connection_goes_on() {
         assert_eq!(running.limits.open(), 1);
     });
 }
-
-#[test]
-fn an_http2_client_that_takes_no_end_of_its_answers_loses_them() {
-    // With the library alone: the engine knows whose the bytes are, and resets the stream (the test above).
-    local_with(false, async || {
-        let folder = tempfile::tempdir().unwrap();
-        let tls = self_signed(folder.path(), &["shop.localhost"]).server_config();
-        let running = Running::start(Some(tls), &short(|limits| limits.write_ms_max = 300));
-        let config = Arc::new(trusting(folder.path(), &["h2"]));
-        let stream = connect(running.address, &config, "shop.localhost").await.unwrap();
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.initial_stream_window_size(10_000).initial_connection_window_size(10_000_000);
-        let (mut sender, connection) = builder.handshake::<_, TestBody>(TokioIo::new(stream)).await.unwrap();
-        spawn_local(connection);
-        // The whole body is handed over in one piece, so that no task of the edge waits for the window.
-        let _stuck = sender.send_request(get2("/bytes/50000")).await.unwrap();
-        running.until_empty().await;
-    });
-}

@@ -12,7 +12,7 @@ mod quic;
 mod resumption;
 mod tls;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use devanture_config::edge_toml::Tls;
 use devanture_config::limits::Limits;
-use devanture_http::{OnUpgrade, UpgradedStream};
+use devanture_http::OnUpgrade;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
@@ -41,7 +41,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use self::engine_service::EngineService;
-use super::{ConnectionLimits, DrainOrder, Drained, Peer, Settings, WithEngine, bind, serve};
+use super::{ConnectionLimits, DrainOrder, Drained, Peer, Settings, bind, serve};
 use crate::tls::{Certificates, ServerTls};
 use devanture_base::fair::Lane;
 
@@ -70,18 +70,11 @@ impl Running {
         let limits = ConnectionLimits::new(limits);
         let settings = Settings { name: "test", tls, limits: limits.clone(), drain: drain_requested };
         let (gate, peers) = (Rc::new(Semaphore::new(0)), Rc::new(RefCell::new(Vec::new())));
-        let service = {
+        let services = {
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
-            move |request: Request<Incoming>, peer: Arc<Peer>| {
-                peers.borrow_mut().push(peer);
-                respond(request, Rc::clone(&gate))
-            }
+            move |peer: &Arc<Peer>| (EngineService::new(peer, &gate, &peers), Lane::EDGE)
         };
-        let on_engine = {
-            let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
-            move |peer: &Arc<Peer>| ON_ENGINE.get().then(|| (EngineService::new(peer, &gate, &peers), Lane::EDGE))
-        };
-        let ended = spawn_local(serve(listener, settings, WithEngine { call: service, on_engine }));
+        let ended = spawn_local(serve(listener, settings, services));
         Self { address, drain, ended, limits, gate, peers }
     }
 
@@ -142,12 +135,9 @@ where
             response.body(StreamBody::new(frames).boxed_unsync()).unwrap()
         }
         "/upgrade" => {
-            let by_engine = OnUpgrade::take(&mut request);
+            let upgraded = OnUpgrade::take(&mut request).unwrap();
             spawn_local(async move {
-                let upgraded: UpgradedStream = match by_engine {
-                    Some(stream) => stream.await.unwrap(),
-                    None => Box::new(TokioIo::new(hyper::upgrade::on(request).await.unwrap())),
-                };
+                let upgraded = upgraded.await.unwrap();
                 let (mut read, mut write) = tokio::io::split(upgraded);
                 tokio::io::copy(&mut read, &mut write).await.unwrap();
             });
@@ -163,21 +153,8 @@ fn full(bytes: impl Into<Bytes>) -> TestBody {
     Full::new(bytes.into()).boxed_unsync()
 }
 
-thread_local! {
-    /// Whether listeners have the engine.
-    static ON_ENGINE: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs a test on one thread, as the edge serves: with the library alone, and with the engine.
+/// Runs a test on one thread, as the edge serves.
 fn local(test: impl AsyncFn()) {
-    for on_engine in [false, true] {
-        local_with(on_engine, &test);
-    }
-}
-
-/// As [`local`], with one of the two.
-fn local_with(on_engine: bool, test: impl AsyncFn()) {
-    ON_ENGINE.set(on_engine);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, test());
 }

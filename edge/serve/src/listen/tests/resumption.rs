@@ -7,8 +7,9 @@ use std::path::Path;
 use rustls::HandshakeKind;
 
 use super::*;
-use crate::listen::bind_all;
+use crate::listen::{Awaited, bind_all};
 use crate::tls::Error;
+use devanture_http::{Answering, Inbound, stream_body};
 
 const THREADS: usize = 4;
 /// The system chooses the thread of a connection by the port: with `TRIES` attempts, a miss of one of four threads is
@@ -39,8 +40,11 @@ fn a_session_is_resumed_on_every_thread() {
     let serving = listeners.into_iter().enumerate().map(|(number, listener)| {
         let limits = ConnectionLimits::new(&Limits::default());
         let settings = Settings { name: "test", tls: Some(tls.clone()), limits, drain: drain_requested.clone() };
-        let answer = move |_, _| async move { Response::new(full(number.to_string())) };
-        std::thread::spawn(move || once(async { serve(listener, settings, answer).await.map(drop) }))
+        let answer = move |_request: Request<Inbound>| -> Answering {
+            Box::pin(async move { Response::new(stream_body(full(number.to_string()))) })
+        };
+        let services = move |_peer: &Arc<Peer>| (Awaited(answer), Lane::EDGE);
+        std::thread::spawn(move || once(async { serve(listener, settings, services).await.map(drop) }))
     });
     let serving: Vec<_> = serving.collect();
     once(async {

@@ -3,6 +3,7 @@
 mod addresses;
 mod takeover;
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
@@ -67,8 +68,8 @@ impl Served {
                 successors,
             };
             let (gate, peers) = (Rc::clone(&gate), Rc::clone(&peers));
-            let on_engine = move |peer: &Arc<Peer>| Some((EngineService::new(peer, &gate, &peers), Lane::EDGE));
-            spawn_local(quic::serve(socket, settings, on_engine))
+            let services = move |peer: &Arc<Peer>| (EngineService::new(peer, &gate, &peers), Lane::EDGE);
+            spawn_local(quic::serve(socket, settings, services))
         };
         let ended = sockets.into_iter().zip(0..).map(serve).collect();
         Self { address, drain, ended, limits, gate, peers, folder, after }
@@ -102,10 +103,6 @@ async fn http3_over(connection: &quinn::Connection) -> Requests {
     let (mut driver, requests) = h3::client::new(h3_quinn::Connection::new(connection.clone())).await.unwrap();
     spawn_local(async move { poll_fn(|cx| driver.poll_close(cx)).await });
     requests
-}
-
-fn local(test: impl AsyncFn()) {
-    local_with(true, test);
 }
 
 fn ask_for(path: &str) -> Request<()> {
