@@ -1,5 +1,5 @@
-//! Requests of HTTP/1.1: the same answers in whatever pieces they come, and every byte is of a request that is answered,
-//! or of none that is whole.
+//! Requests of HTTP/1.1: the same answers in whatever pieces they come, and every byte is of a request that is
+//! answered, or of none that is whole.
 
 #![no_main]
 

@@ -48,8 +48,8 @@ impl Future for OnUpgrade {
 }
 
 impl UpgradeSender {
-    /// Adds a promise to the extensions of a request.
-    pub(super) fn of<B>(request: &mut Request<B>) -> Self {
+    /// Puts a promise among the extensions of a request.
+    pub fn of<B>(request: &mut Request<B>) -> Self {
         let (sender, receiver) = oneshot::channel();
         request.extensions_mut().insert(Promise(Arc::new(Mutex::new(Some(receiver)))));
         Self(sender)

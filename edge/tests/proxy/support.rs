@@ -28,6 +28,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::wire::promise_upgrade;
+
 /// Runs a test on one thread, as the edge serves; a test that hangs fails.
 pub(crate) fn run<F: Future<Output = ()>>(work: F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -196,8 +198,9 @@ impl Front {
                     socket2::SockRef::from(&stream).set_send_buffer_size(bytes).unwrap();
                 }
                 let (client, way, notes) = (shared.clone(), Rc::clone(&way), Rc::clone(&notes));
-                let service = service_fn(move |request: Request<Incoming>| {
+                let service = service_fn(move |mut request: Request<Incoming>| {
                     let (client, way) = (client.clone(), Rc::clone(&way));
+                    promise_upgrade(&mut request);
                     let note = Note { outcomes: Rc::clone(&notes), text: "went away".to_owned() };
                     async move { Ok::<_, Infallible>(serve(&client, &way, request, peer, note).await) }
                 });

@@ -34,6 +34,8 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::wire::promise_upgrade;
+
 /// What the backends of these tests are: they say who they are, and do what the path says.
 const SERVER: &str = r#"
 const http = require('http'), fs = require('fs');
@@ -418,9 +420,10 @@ async fn front(live: Live, loader: Loader, registry: Registry, app: AppName) -> 
             let (stream, peer) = listener.accept().await.unwrap();
             let (live, loader, registry, app, client) =
                 (live.clone(), loader.clone(), registry.clone(), app.clone(), client.clone());
-            let service = service_fn(move |request: Request<Incoming>| {
+            let service = service_fn(move |mut request: Request<Incoming>| {
                 let (live, loader, registry, app, client) =
                     (live.clone(), loader.clone(), registry.clone(), app.clone(), client.clone());
+                promise_upgrade(&mut request);
                 async move {
                     let named = request.headers().get("x-version").map(|value| value.to_str().unwrap().to_owned());
                     let current: Arc<Current> = match named {

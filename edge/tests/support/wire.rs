@@ -8,8 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use devanture_http::UpgradeSender;
+use futures_util::TryFutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -28,6 +31,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The host of most tests.
 pub(crate) const HOST: &str = "shop.localhost";
+
+/// Has a request that hyper read promise its stream to who answers it, as the engine does.
+pub(crate) fn promise_upgrade(request: &mut Request<Incoming>) {
+    let upgraded = hyper::upgrade::on(&mut *request);
+    let promise = UpgradeSender::of(request);
+    tokio::task::spawn_local(upgraded.map_ok(|stream| promise.send(TokioIo::new(stream))));
+}
 
 /// What a request is sent by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Output of one HTTP/1.1 answer, piece by piece.
 
 use std::io::Write as _;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, DATE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::Empty;
 
@@ -21,6 +21,8 @@ pub(super) struct Manner {
     pub(super) is_http10: bool,
     /// The connection ends with it (RFC 9112 §9.6).
     pub(super) is_last: bool,
+    /// The client takes trailers behind the last chunk (RFC 9112 §7.1.2).
+    pub(super) takes_trailers: bool,
 }
 
 impl Manner {
@@ -146,7 +148,12 @@ impl<O: Outcome> Current<O> {
         let mut response = Response::new(stream_body(Empty::<Bytes>::new()));
         *response.status_mut() = status;
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Self::of_response(response, &Method::GET, Manner { is_http10: false, is_last: true }, false)
+        Self::of_response(
+            response,
+            &Method::GET,
+            Manner { is_http10: false, is_last: true, takes_trailers: false },
+            false,
+        )
     }
 
     /// Whether the connection ends with it.
@@ -195,7 +202,7 @@ impl<O: Outcome> Current<O> {
                 if bytes.is_empty() { Put::All } else { Put::Some }
             }
             Rest::Stream(stream, left, at_hand) => put_stream(stream, left, at_hand, sink, &mut self.outcome, cx),
-            Rest::Chunks(stream) => put_chunks(stream, sink, &mut self.outcome, cx),
+            Rest::Chunks(stream) => put_chunks(stream, self.manner, sink, &mut self.outcome, cx),
             Rest::UntilClose(stream, at_hand) => put_until_close(stream, at_hand, sink, &mut self.outcome, cx),
         };
         if put == Put::All {
@@ -314,13 +321,13 @@ fn put_stream(
         if sink.room() == 0 {
             return Put::Some;
         }
-        match poll_bytes(stream, sink.room(), cx) {
+        match poll_piece(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
-            Poll::Ready(Some(Some(bytes))) => match left.checked_sub(bytes.len().try_into().unwrap_or(u64::MAX)) {
+            Poll::Ready(Piece::Bytes(bytes)) => match left.checked_sub(bytes.len().try_into().unwrap_or(u64::MAX)) {
                 Some(rest) => (*left, *at_hand) = (rest, bytes),
                 None => return Put::Broken,
             },
-            Poll::Ready(None) if *left == 0 => return Put::All,
+            Poll::Ready(Piece::End(_)) if *left == 0 => return Put::All,
             Poll::Ready(_) => return Put::Broken,
         }
     }
@@ -328,25 +335,30 @@ fn put_stream(
 
 fn put_chunks(
     stream: &mut StreamBody,
+    manner: Manner,
     sink: &mut impl Sink,
     outcome: &mut Option<impl Outcome>,
     cx: &mut Context<'_>,
 ) -> Put {
     while sink.room() > 0 {
-        match poll_bytes(stream, sink.room(), cx) {
+        match poll_piece(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
-            // An empty chunk would end the body.
-            Poll::Ready(Some(Some(bytes))) if bytes.is_empty() => {}
-            Poll::Ready(Some(Some(bytes))) => {
+            // An empty chunk would be the last.
+            Poll::Ready(Piece::Bytes(bytes)) if bytes.is_empty() => {}
+            Poll::Ready(Piece::Bytes(bytes)) => {
                 let count = bytes.len();
                 sink.put(format!("{count:x}\r\n").as_bytes());
                 sink.put_body(bytes);
                 sink.put(b"\r\n");
                 count_sent(outcome, count);
             }
-            Poll::Ready(Some(None)) => return Put::Broken,
-            Poll::Ready(None) => {
-                sink.put(b"0\r\n\r\n");
+            Poll::Ready(Piece::Broken) => return Put::Broken,
+            Poll::Ready(Piece::End(trailers)) => {
+                sink.put(b"0\r\n");
+                for (name, value) in trailers.iter().flatten().filter(|_| manner.takes_trailers) {
+                    sink.put(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+                }
+                sink.put(b"\r\n");
                 return Put::All;
             }
         }
@@ -366,30 +378,40 @@ fn put_until_close(
         if !at_hand.is_empty() || sink.room() == 0 {
             return Put::Some;
         }
-        match poll_bytes(stream, sink.room(), cx) {
+        match poll_piece(stream, sink.room(), cx) {
             Poll::Pending => return Put::Some,
-            Poll::Ready(Some(Some(bytes))) => *at_hand = bytes,
-            Poll::Ready(Some(None)) => return Put::Broken,
-            Poll::Ready(None) => return Put::All,
+            Poll::Ready(Piece::Bytes(bytes)) => *at_hand = bytes,
+            Poll::Ready(Piece::Broken) => return Put::Broken,
+            Poll::Ready(Piece::End(_)) => return Put::All,
         }
     }
 }
 
-/// The next bytes of a body, of which no more are read than there is `room` for; none within where it broke off.
-fn poll_bytes(stream: &mut StreamBody, room: usize, cx: &mut Context<'_>) -> Poll<Option<Option<Bytes>>> {
+/// What comes next of a body.
+enum Piece {
+    /// Bytes.
+    Bytes(Bytes),
+    /// It broke off.
+    Broken,
+    /// Its end, with its trailers.
+    End(Option<HeaderMap>),
+}
+
+/// The next piece of a body, of which no more is read than there is `room` for.
+fn poll_piece(stream: &mut StreamBody, room: usize, cx: &mut Context<'_>) -> Poll<Piece> {
     loop {
-        return match stream.as_mut().poll_some(room, cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Ready(Some(Err(error))) => {
+        return Poll::Ready(match ready!(stream.as_mut().poll_some(room, cx)) {
+            None => Piece::End(None),
+            Some(Err(error)) => {
                 tracing::debug!(%error, "the body of an answer broke off");
-                Poll::Ready(Some(None))
+                Piece::Broken
             }
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(bytes) => Poll::Ready(Some(Some(bytes))),
-                // Trailers are dropped.
-                Err(_) => continue,
+            Some(Ok(frame)) => match frame.into_data().map_err(http_body::Frame::into_trailers) {
+                Ok(bytes) => Piece::Bytes(bytes),
+                Err(Ok(trailers)) => Piece::End(Some(trailers)),
+                // Of another kind, which means nothing here.
+                Err(Err(_)) => continue,
             },
-        };
+        });
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct FieldsOfUse {
     pub(super) asks_upgrade: bool,
     /// Whether the connection may have a next request (RFC 9112 §9.3).
     pub(super) keeps: bool,
+    /// Whether the client takes trailers (RFC 9110 §10.1.4).
+    pub(super) takes_trailers: bool,
 }
 
 /// Most bytes of a head: of its fields, and of its target.
@@ -206,7 +208,7 @@ fn take_fields(
     let Scratch { lines, block, .. } = scratch;
     lines.clear(LINES_BYTES_KEPT);
     let (mut length, mut codings, mut options) = (None, Codings::default(), Options::default());
-    let (mut awaits_word, mut names_protocol) = (false, false);
+    let (mut awaits_word, mut names_protocol, mut takes_trailers) = (false, false, false);
     for field in fields {
         block.clear();
         block.extend_from_slice(field.name.as_bytes());
@@ -215,6 +217,7 @@ fn take_fields(
         match block.as_slice() {
             b"connection" => options.take(value),
             b"upgrade" => names_protocol = true,
+            b"te" => takes_trailers |= options_of(value).any(|option| option.eq_ignore_ascii_case(b"trailers")),
             b"content-length" => {
                 // RFC 9112 §6.3: anything but one number is a fault, or an attack.
                 let number = content_length(value).ok_or(StatusCode::BAD_REQUEST)?;
@@ -240,7 +243,13 @@ fn take_fields(
         body,
         // RFC 9112 §6.1: where there is a length beside a coding, the connection ends in any case.
         keeps: !options.close && (is_http11 || options.keep_alive) && !(is_coded && length.is_some()),
+        takes_trailers,
     })
+}
+
+/// The members of a list (RFC 9110 §5.6.1), empty ones too.
+fn options_of(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// The options of the lines `Connection` that count here (RFC 9110 §7.6.1).
@@ -253,7 +262,7 @@ struct Options {
 
 impl Options {
     fn take(&mut self, value: &[u8]) {
-        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for option in options_of(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
@@ -273,7 +282,7 @@ struct Codings {
 impl Codings {
     fn take(&mut self, value: &[u8]) {
         self.are_there = true;
-        for coding in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        for coding in options_of(value) {
             // An empty one at the end is none that the body could end by.
             self.end_with_chunked = coding.eq_ignore_ascii_case(b"chunked");
             if !coding.is_empty() {

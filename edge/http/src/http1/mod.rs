@@ -219,7 +219,8 @@ impl<S: Service> Connection<S> {
     /// Answers a request at once, or begins to. `None` if it cannot be handed on.
     fn begin_request(&mut self, line: RequestLine<'_>, fields: &FieldsOfUse, turn: &mut Turn<'_>) -> Option<()> {
         let is_last = self.drains || !fields.keeps || self.requests.saturating_add(1) >= self.limits.requests;
-        let manner = Manner { is_http10: line.version == Version::HTTP_10, is_last };
+        let manner =
+            Manner { is_http10: line.version == Version::HTTP_10, is_last, takes_trailers: fields.takes_trailers };
         let mut pending = None;
         if fields.body.is_none() {
             let request = line.request(&turn.scratch.lines);
@@ -264,8 +265,8 @@ impl<S: Service> Connection<S> {
         }
         let Poll::Ready(response) = exchange.poll(&self.limits, now, cx) else { return };
         let is_close = response.headers().get(CONNECTION).is_some_and(|value| value == "close");
-        let Manner { is_http10, is_last } = exchange.manner();
-        let manner = Manner { is_http10, is_last: is_last || self.drains || is_close || exchange.is_unread() };
+        let mut manner = exchange.manner();
+        manner.is_last |= self.drains || is_close || exchange.is_unread();
         self.current = Current::of_response(response, exchange.method(), manner, exchange.may_switch());
         self.switches = self.current.as_ref().is_some_and(Current::switches);
         self.ending = match &self.current {

@@ -2,9 +2,9 @@
 //!
 //! [`bind_all`] opens one socket per serving thread, and [`serve`] takes connections from one socket on one thread
 //! until it drains. A connection goes through `serve` (accepted, counted), the handshake of [`crate::tls`] (rationed by
-//! `handshakes`), `connection` (HTTP/1.1 or HTTP/2, by the engine, which `engine` drives with the clocks of `watch`), and
-//! never leaves its thread. HTTP/3 has a room of its own within this one ([`quic`]), with the same limits, drains and
-//! shares of the thread.
+//! `handshakes`), `connection` (HTTP/1.1 or HTTP/2, by the engine, which `engine` drives with the clocks of `watch`),
+//! and never leaves its thread. HTTP/3 has a room of its own within this one ([`quic`]), with the same limits, drains
+//! and shares of the thread.
 
 mod activity;
 mod connection;

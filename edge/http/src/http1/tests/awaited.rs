@@ -5,9 +5,9 @@ use http::Response;
 use super::*;
 use crate::{StreamBody, stream_body};
 
-/// Answers `/echo` with the body of the request, `/early` without reading, `/slow` once the body is complete or broken,
-/// `/never` never, `/interim` with an interim response, `/switch` with another protocol, `/none` without a body,
-/// `/last` as the last answer, and all other paths with the path.
+/// `/echo` is answered with the body of the request, `/early` without a look at it, `/slow` once it is whole or broke
+/// off, `/never` not at all, `/interim` with what ends no request, `/switch` with another protocol, `/none` without a
+/// body, `/trailers` with trailers, `/last` as the last one, and all else with its path.
 pub(super) async fn respond(request: http::Request<Inbound>) -> Response<StreamBody> {
     let path = request.uri().path().to_owned();
     let mut body = request.into_body();
@@ -23,6 +23,11 @@ pub(super) async fn respond(request: http::Request<Inbound>) -> Response<StreamB
     let text = if path == "/echo" { Bytes::from(came) } else { Bytes::from(path.clone()) };
     let mut response = Response::new(stream_body(http_body_util::Full::new(text)));
     match path.as_str() {
+        "/trailers" => {
+            let trailers = HeaderMap::from_iter([("x-sum".parse().unwrap(), "1".parse().unwrap())]);
+            let frames = [Frame::data(Bytes::from(path)), Frame::trailers(trailers)].map(Ok::<_, BodyError>);
+            *response.body_mut() = stream_body(Frames::new(futures_util::stream::iter(frames)));
+        }
         "/interim" => *response.status_mut() = StatusCode::EARLY_HINTS,
         "/switch" => *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS,
         "/last" => drop(response.headers_mut().insert("connection", "close".parse().unwrap())),
@@ -333,5 +338,15 @@ fn nothing_switches_that_was_not_asked_to() {
         let mut steps = Steps::new(Site::default());
         steps.receive(&get_upgrade("/switch", fields));
         assert_eq!(steps.produce(Duration::ZERO), (String::new(), State::Broken), "{fields:?}");
+    }
+}
+
+#[test]
+fn trailers_are_for_clients_that_take_them() {
+    for (fields, trailers) in [("TE: gzip, Trailers\r\n", "x-sum: 1\r\n"), ("TE: gzip\r\n", ""), ("", "")] {
+        let text = format!("GET /trailers HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+        let done = serve(&limits(), &[(text + &get("/later")).as_bytes()], &[]);
+        let chunks = format!("transfer-encoding: chunked\r\n\r\n9\r\n/trailers\r\n0\r\n{trailers}\r\n");
+        assert_eq!(done.text(), format!("HTTP/1.1 200 OK\r\n{DATED}{chunks}") + &answer("/later"), "{fields:?}");
     }
 }

@@ -1,9 +1,9 @@
 //! Drives a connection of the engine from its handshake to its end: socket, TLS, clocks.
 //!
 //! The engine knows bytes alone. Here they are read into memory of the thread, through TLS where there is some
-//! (`transport`), and into the connection (`machine`); what it puts (`pieces`) becomes records, which are written at once.
-//! Nothing is produced while some of it waits for the peer, so what a slow one costs is bounded; what an idle one costs is
-//! the session and little more.
+//! (`transport`), and into the connection (`machine`); what it puts (`pieces`) becomes records, which are written at
+//! once. Nothing is produced while some of it waits for the peer, so what a slow one costs is bounded; what an idle one
+//! costs is the session and little more.
 
 mod long_answers;
 mod machine;
