@@ -1,12 +1,12 @@
-//! What is made of blobs: variants, which are encodings of one, and deltas, which are encodings by the bytes of
-//! another.
+//! Bytes derived from blobs: variants, which are encodings of a blob, and deltas, which are encodings of a blob by the
+//! bytes of a second blob.
 
 use bytes::Bytes;
 use devanture_config::{Digest, Sha256};
 
 use super::{DeltaForm, Form};
 
-/// The quality of a variant; a remade one replaces one of lower quality.
+/// The quality of a variant; a new variant replaces a variant of lower quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Quality {
     /// Made at a quick level before the switch.
@@ -20,56 +20,56 @@ pub enum Quality {
 /// Metadata of a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VariantInfo {
-    /// Its encoding.
+    /// The encoding.
     pub form: Form,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// The BLAKE3 of its own bytes.
+    /// The BLAKE3 of the variant's bytes.
     pub hash: Digest,
-    /// Its quality.
+    /// The quality.
     pub quality: Quality,
 }
 
-/// A variant that is stored.
+/// A stored variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredVariant {
-    /// Its metadata.
+    /// The metadata.
     pub info: VariantInfo,
-    /// Its bytes, compared with their hash; `None` if they have to be read.
+    /// The bytes, compared with the hash; `None` if a read is needed.
     pub bytes: Option<Bytes>,
 }
 
 /// Metadata of a delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeltaInfo {
-    /// Its encoding.
+    /// The encoding.
     pub form: DeltaForm,
-    /// The BLAKE3 of the dictionary; the blob of that name may be gone meanwhile.
+    /// The BLAKE3 of the dictionary; the blob of that name may be gone by now.
     pub dictionary: Digest,
-    /// The SHA-256 of the dictionary, by which a client names it.
+    /// The SHA-256 of the dictionary, by which a client names the dictionary.
     pub sha256: Sha256,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// The BLAKE3 of its own bytes.
+    /// The BLAKE3 of the delta's bytes.
     pub hash: Digest,
-    /// Its quality: quick or at the best level.
+    /// The quality: quick or the best level.
     pub quality: Quality,
 }
 
 /// A delta to be put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewDelta {
-    /// Its encoding.
+    /// The encoding.
     pub form: DeltaForm,
     /// The BLAKE3 of the dictionary.
     pub dictionary: Digest,
     /// The SHA-256 of the dictionary.
     pub sha256: Sha256,
-    /// Its quality.
+    /// The quality.
     pub quality: Quality,
-    /// Its bytes, those that name its form and its dictionary first (RFC 9842 §4 and §5).
+    /// The bytes, beginning with the form and the dictionary (RFC 9842 §4 and §5).
     pub bytes: Bytes,
 }
 
-/// Most dictionaries that one blob has deltas for; of more, those that were put last stay.
+/// Upper bound of dictionaries with deltas for one blob; beyond it the latest puts stay.
 pub const DELTA_DICTIONARIES_MAX: usize = 16;

@@ -1,11 +1,11 @@
-//! What it takes to bring a version from a shared store to the disk of a node.
+//! The cost of bringing a version from a shared store to the disk of a node.
 
-/// What it took to bring a version to the disk of a node.
+/// The cost of bringing a version to the disk of a node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchReport {
-    /// Objects that were read from the shared store.
+    /// Objects read from the shared store.
     pub objects: u64,
-    /// Their bytes.
+    /// Bytes of the objects.
     pub bytes: u64,
 }
 
@@ -16,7 +16,7 @@ impl FetchReport {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Adds what else it took.
+    /// Adds a further cost.
     pub(super) const fn merge(&mut self, more: Self) {
         self.objects = self.objects.saturating_add(more.objects);
         self.bytes = self.bytes.saturating_add(more.bytes);

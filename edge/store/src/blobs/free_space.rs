@@ -1,8 +1,8 @@
-//! The free space of the disk that holds the data folder, and the floor below which nothing new is stored; and whether
-//! anything can be written there at all (`writable`).
+//! The free space of the disk of the data folder, the floor below which no new file is stored, and the check that the
+//! folder can be written at all (`writable`).
 //!
-//! Serving and switching need a little room too, for records, logs and temporary files. So uploads are refused
-//! while there is still some, and not by the first write that fails.
+//! Serving and switching need a little room too, for records, logs and temporary files. Uploads are therefore refused
+//! while some room is left, and not by the first failed write.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,34 +17,34 @@ use super::Error;
 use devanture_base::durable::failed;
 use devanture_base::telemetry::gauge_value;
 
-/// No more than this part of a disk stays free.
+/// Divisor of the disk's size: at most this part of a disk is left free.
 pub const SHARE_MAX: u64 = 16;
-/// Files that have room at least for new ones to be stored, or a part of a small disk's: what an edge writes for itself
-/// needs some.
+/// Number of files that must be possible to create for an upload, or a part of a small disk's: the edge creates files
+/// for its own use, too.
 const FILES_FREE_MIN: u64 = 32;
-/// Time between two looks while nothing is uploaded.
+/// Interval of checks while no upload arrives.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// At every so many of them a file is written, too.
+/// Number of checks between two test writes of a file.
 const LOOKS_BETWEEN_WRITES: u64 = 3;
 
 /// The bytes of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// What an ordinary user may fill: the rest is root's.
+    /// Bytes that an ordinary user may fill: the rest is root's.
     pub free_bytes: u64,
     bytes: u64,
-    /// What is to stay free.
+    /// Bytes to be left free.
     pub bytes_min: u64,
-    /// Files that have room, where those are too few. Some file systems, such as btrfs, have no number of them.
+    /// Number of files that can still be created, if too few. Some file systems, such as btrfs, do not have the number.
     files_short: Option<u64>,
 }
 
 impl Room {
-    /// That of the disk of `folder`, of which `bytes_min` bytes stay free, or a part of a smaller one, by a divisor.
-    /// Blocks on the disk.
+    /// Returns the space of the disk of `folder`, with `bytes_min` bytes to be left free, or a part of a smaller disk,
+    /// by a divisor. Blocks on the disk.
     ///
     /// # Errors
-    /// The system's.
+    /// Errors of the system.
     pub fn of(folder: &Path, bytes_min: u64, share: u64) -> io::Result<Self> {
         let found = rustix::fs::statvfs(folder)?;
         let bytes = found.f_blocks.saturating_mul(found.f_frsize);
@@ -62,15 +62,16 @@ impl Room {
 pub struct FreeSpace {
     pub(super) folder: PathBuf,
     bytes_min: u64,
-    /// The part of the disk, as a divisor, that stays free at most.
+    /// The part of the disk, as a divisor, to be left free at most.
     share: u64,
     is_short: AtomicBool,
-    /// Why nothing can be written there; `None` where it can.
+    /// The reason why the disk cannot be written; `None` if writes work.
     pub(super) unwritable: Mutex<Option<String>>,
 }
 
 impl FreeSpace {
-    /// The free space of the disk of `folder`, of which `bytes_min` bytes stay free, or a sixteenth of a smaller one.
+    /// Creates the state of the disk of `folder`, with `bytes_min` bytes to be left free, or a sixteenth of a smaller
+    /// disk.
     #[must_use]
     pub fn new(folder: PathBuf, bytes_min: u64) -> Arc<Self> {
         Arc::new(Self::with(folder, bytes_min, SHARE_MAX))
@@ -87,13 +88,13 @@ impl FreeSpace {
         Arc::new(Self::with(folder, u64::MAX, 0))
     }
 
-    /// Whether the last look found less than what is to stay free.
+    /// Returns true if the last check found less than the space to be left free.
     #[must_use]
     pub fn is_short(&self) -> bool {
         self.is_short.load(Ordering::Relaxed)
     }
 
-    /// Looks at the disk, and reports a change. Blocks on the disk.
+    /// Checks the disk, and reports a change. Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Short`] and [`Error::OutOfFiles`]; [`Error::Disk`] where the system does not answer.
@@ -125,13 +126,13 @@ impl FreeSpace {
         }
     }
 
-    /// Looks again and again, for as long as the edge runs.
+    /// Checks the disk in a loop, for as long as the edge runs.
     pub async fn watch(self: Arc<Self>) {
         for number in 0_u64.. {
             let space = Arc::clone(&self);
             let writes = number.is_multiple_of(LOOKS_BETWEEN_WRITES) || space.unwritable().is_some();
             let look = move || {
-                // The error was reported by the look itself, or is that of the first upload.
+                // The error was reported by the check itself, or is that of the first upload.
                 drop(space.check());
                 if writes {
                     space.look_whether_writable();
@@ -162,7 +163,7 @@ mod tests {
     fn a_disk_that_gets_short_and_one_that_has_room_again_are_reported_when_they_change() {
         let folder = tempfile::tempdir().unwrap();
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        // The disk of a test is not filled: its floor moves.
+        // The test does not fill the disk: the floor moves.
         let mut space = FreeSpace::with(folder.path().to_owned(), 0, 0);
         let mut look = |bytes_min| {
             space.bytes_min = bytes_min;
@@ -188,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let space = FreeSpace::short(folder.path().to_owned());
         let watch = tokio::spawn(Arc::clone(&space).watch());
-        // The clock of the test goes on when nothing else does: each look is over by then.
+        // The paused clock advances only when all tasks are idle: each check is over by then.
         let moment = Duration::from_millis(1);
         tokio::time::sleep(moment).await;
         assert!(space.is_short.swap(false, Ordering::Relaxed));

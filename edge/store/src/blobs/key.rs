@@ -4,7 +4,7 @@ use std::fmt;
 
 use devanture_config::Digest;
 
-/// An encoding of a variant. `identity` is the blob itself and never a variant.
+/// The encoding of a variant. `identity` is the blob itself and never a variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
@@ -14,11 +14,11 @@ pub enum Form {
     Gz,
     /// Zstandard (RFC 8878).
     Zst,
-    /// Brotli at the quick level, kept beside another.
+    /// Brotli at the quick level, kept beside a better variant.
     BrQuick,
-    /// Gzip at the quick level, kept beside another.
+    /// Gzip at the quick level, kept beside a better variant.
     GzQuick,
-    /// Zstandard at the quick level, kept beside another.
+    /// Zstandard at the quick level, kept beside a better variant.
     ZstQuick,
 }
 
@@ -28,7 +28,7 @@ impl Form {
     /// Every form in which a variant may be stored.
     pub const STORED: [Self; 6] = [Self::Br, Self::Gz, Self::Zst, Self::BrQuick, Self::GzQuick, Self::ZstQuick];
 
-    /// The ending of its file's name.
+    /// The suffix of the file name.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -41,8 +41,8 @@ impl Form {
         }
     }
 
-    /// The form of the same encoding at the quick level that is kept beside another: what an app serves that has not
-    /// had the file compressed at the best level itself, where other apps have.
+    /// The form of the same encoding at the quick level, kept beside a better variant. An app without its own
+    /// compression of the file at the best level serves this form, where other apps have the best level.
     #[must_use]
     pub const fn kept_quick(self) -> Self {
         match self {
@@ -52,7 +52,7 @@ impl Form {
         }
     }
 
-    /// The form of the same encoding that others are kept beside.
+    /// The form of the same encoding at the best level.
     #[must_use]
     pub const fn encoding(self) -> Self {
         match self {
@@ -62,14 +62,14 @@ impl Form {
         }
     }
 
-    /// Whether it is one that is kept beside another.
+    /// Returns true if the form is kept beside a better variant.
     #[must_use]
     pub const fn is_kept_quick(self) -> bool {
         matches!(self, Self::BrQuick | Self::GzQuick | Self::ZstQuick)
     }
 }
 
-/// An encoding of a delta: of a blob, by means of a dictionary that the client has (RFC 9842 §4 and §5).
+/// The encoding of a delta of a blob, by a dictionary of the client (RFC 9842 §4 and §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DeltaForm {
     /// Brotli with a dictionary.
@@ -82,7 +82,7 @@ impl DeltaForm {
     /// Every form.
     pub const ALL: [Self; 2] = [Self::Dcb, Self::Dcz];
 
-    /// The ending of its file's name, which is also its name as a content coding.
+    /// The suffix of the file name, which is also the name of the content coding.
     #[must_use]
     pub const fn suffix(self) -> &'static str {
         match self {
@@ -91,8 +91,8 @@ impl DeltaForm {
         }
     }
 
-    /// What its bytes begin with, before the SHA-256 of its dictionary (RFC 9842 §4 and §5). To a decoder of Zstandard
-    /// the two together are a frame that is skipped.
+    /// The first bytes of a delta, before the SHA-256 of the dictionary (RFC 9842 §4 and §5). A decoder of Zstandard
+    /// sees both together as a skippable frame.
     #[must_use]
     pub const fn magic(self) -> &'static [u8] {
         match self {
@@ -105,19 +105,19 @@ impl DeltaForm {
 /// The name of stored bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
-    /// A file of a bundle, by the BLAKE3 of its bytes.
+    /// A file of a bundle, by the BLAKE3 of the bytes.
     Blob(Digest),
-    /// A canonical manifest, by its BLAKE3: the version's id.
+    /// A canonical manifest, by the BLAKE3, which is the version's id.
     Manifest(Digest),
     /// An encoding of a blob; the digest is the blob's.
     Variant(Digest, Form),
-    /// A delta: the digest of the blob that it decodes to, that of the dictionary, and how it is encoded.
+    /// A delta: the digest of the decoded blob, the digest of the dictionary, and the encoding.
     Delta(Digest, Digest, DeltaForm),
 }
 
 impl Key {
-    /// The path of a blob or manifest below the root of a data folder, a backup or a bucket; `None` for what is made of
-    /// blobs, which lies elsewhere in each.
+    /// The path of a blob or manifest below the root of a data folder, a backup or a bucket; `None` for variants and
+    /// deltas, with different places in the three.
     #[must_use]
     pub fn path(self) -> Option<String> {
         let (folder, name, ending) = match self {
@@ -128,7 +128,7 @@ impl Key {
         Some(format!("{folder}/{}/{name}{ending}", name.get(..2)?))
     }
 
-    /// The blob or manifest that has that path.
+    /// Returns the blob or manifest with the path `path`.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         let name = path.rsplit('/').next()?;

@@ -1,5 +1,5 @@
-//! Turns to have long manifests in memory: few are out at a time, however much work wants them, and the lanes that want
-//! them take turns (law 11).
+//! Permits to have long manifests in memory: few permits are out at a time, for any amount of work, and the lanes take
+//! turns (law 11).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::{Blobs, Error, Key};
 use devanture_base::durable::failed;
 use devanture_base::fair::{Lane, Turn, Turns};
 
-/// Longest manifests that are read at once, in bytes: longer ones are read on a thread that may block, in turns.
+/// Bytes up to which manifests are read at once: longer manifests are read on a thread that may block, in turns.
 pub const SHORT_MANIFEST_BYTES_MAX: u64 = 64 * 1_024;
-/// Turns that are out at once.
+/// Number of permits that are out at once.
 pub const LONG_MANIFESTS_AT_ONCE: usize = 4;
 
-/// The turns of one kind of work. Who has one never waits for another one of the same kind.
+/// The permits of one kind of work. The holder of a permit never waits for a second permit of the same kind.
 #[derive(Clone)]
 pub struct ManifestTurns(Arc<Turns>);
 
@@ -27,17 +27,17 @@ impl Default for ManifestTurns {
 }
 
 impl ManifestTurns {
-    /// Turns of a kind of work of its own, all of them free.
+    /// Creates the permits of a kind of work, all of them free.
     #[must_use]
     pub fn new() -> Self {
         Self(Turns::new(LONG_MANIFESTS_AT_ONCE))
     }
 
-    /// Waits for the turn of a lane to have the manifests of these versions in memory; `None` where they are short
-    /// together, and need none.
+    /// Waits for a permit of a lane to have the manifests of these versions in memory; `None` if the manifests are
+    /// short together and need no permit.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// An error if the store fails.
     pub async fn take(&self, blobs: &dyn Blobs, lane: Lane, versions: &[VersionId]) -> Result<Option<Turn>, Error> {
         let mut bytes = 0_u64;
         for version in versions {
@@ -49,12 +49,11 @@ impl ManifestTurns {
         Ok(Some(self.0.take(lane, bytes).await))
     }
 
-    /// Has `then` make what is wanted of the manifest of a version, as it is stored, in the turn of a lane. What is
-    /// made of a long one is made on a thread that may block, and the turn is over with it: nothing else is waited for
-    /// in it.
+    /// Calls `then` with the stored manifest of a version, under a permit of a lane. For a long manifest `then` runs on
+    /// a thread that may block, and the permit ends with `then`: the work waits for nothing further under the permit.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// An error if the store fails.
     pub async fn read<T: Send + 'static>(
         &self,
         blobs: &dyn Blobs,
@@ -64,7 +63,7 @@ impl ManifestTurns {
         let turn = self.take(blobs, lane, &[version]).await?;
         let canonical = blobs.get(Key::Manifest(version)).await?;
         let Some(turn) = turn else { return Ok(then(&canonical)) };
-        // The turn goes along: also where nobody waits for it any more, it is over when the work is.
+        // The permit moves into the work: even if the caller is dropped, the permit ends with the work.
         let work = move || {
             let made = then(&canonical);
             drop(turn);
@@ -73,7 +72,7 @@ impl ManifestTurns {
         tokio::task::spawn_blocking(work).await.map_err(lost)
     }
 
-    /// Work that waits for a turn.
+    /// Returns the number of tasks that wait for a permit.
     #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -116,7 +115,7 @@ mod tests {
             };
             of_work.read(&*blobs, (lane, long), work).await.unwrap()
         });
-        // The only thread of the runtime goes on meanwhile.
+        // The only thread of the runtime is free meanwhile.
         begins.await.unwrap();
         let take = || turns.0.take(lane, 1);
         let mut held = Vec::new();

@@ -1,8 +1,8 @@
-//! Immutable bytes by name: the trait `Blobs`, and the stores behind it: a folder of files, and a bucket that nodes
-//! share, with a folder in front.
+//! Immutable bytes by name: the trait `Blobs`, and the stores: a folder of files, and a bucket shared by several nodes,
+//! with a folder in front.
 //!
-//! A blob is checked against its name when it is put, and again when it is read, so that no caller ever
-//! holds bytes that are not what they say (law 4). Nothing here knows an app.
+//! A blob is checked against its name at every put and again at every read, so that no caller ever holds bytes of a
+//! different hash (law 4). The stores are independent of apps.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -43,9 +43,9 @@ pub use survey::{CacheUse, Survey};
 pub use tiered::{EvictReport, ProbeCheck, ProbeReport, TieredBlobs, open_tiered, probe, variants_object};
 pub use writable::check_folders;
 
-/// A blob that is being put: bytes are written as they come, and count only once [`Upload::finish`] was awaited.
+/// An upload of a blob: bytes are written on arrival, and count only after [`Upload::finish`] was awaited.
 ///
-/// Dropped before that, it leaves nothing behind.
+/// An upload dropped before `finish` leaves no file behind.
 #[async_trait]
 pub trait Upload: Send {
     /// Adds bytes.
@@ -54,16 +54,16 @@ pub trait Upload: Send {
     /// [`Error::Disk`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
-    /// Checks the hash of all that was written and makes it durable under its name. Returns its length in bytes.
+    /// Checks the hash of all written bytes and makes the blob durable under its name. Returns the length in bytes.
     ///
     /// # Errors
-    /// [`Error::Mismatch`], [`Error::Disk`]; nothing is left behind then.
+    /// [`Error::Mismatch`], [`Error::Disk`]; no file is left behind then.
     async fn finish(self: Box<Self>) -> Result<u64, Error>;
 }
 
-/// A blob that is being put before anybody knows its hash: its name is found while it is written.
+/// An upload of a blob with an unknown hash: the hash is computed during the writes.
 ///
-/// Dropped before [`UnnamedUpload::finish`] was awaited, it leaves nothing behind.
+/// An upload dropped before [`UnnamedUpload::finish`] was awaited leaves no file behind.
 #[async_trait]
 pub trait UnnamedUpload: Send {
     /// Adds bytes.
@@ -72,24 +72,24 @@ pub trait UnnamedUpload: Send {
     /// [`Error::Disk`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), Error>;
 
-    /// Makes all that was written durable as a blob. Returns its hash and its length in bytes.
+    /// Makes all written bytes durable as a blob. Returns the hash and the length in bytes.
     ///
     /// # Errors
-    /// [`Error::Disk`]; nothing is left behind then.
+    /// [`Error::Disk`]; no file is left behind then.
     async fn finish(self: Box<Self>) -> Result<(Digest, u64), Error>;
 }
 
-/// An opened blob or variant, to be read from any thread and at any place; it stays readable when it is deleted.
+/// An opened blob or variant: readable from any thread, at any offset, and after the file is deleted.
 pub trait ReadAt: Send + Sync {
-    /// Reads at most `len` bytes from `offset`; fewer only at the end. Blocks on the disk: never call it on a thread
-    /// that serves, but by `spawn_blocking`.
+    /// Reads at most `len` bytes from `offset`; fewer only at the end. Blocks on the disk: call the method from
+    /// `spawn_blocking`, never on a thread that serves requests.
     ///
     /// # Errors
-    /// Errors of the system; [`std::io::ErrorKind::InvalidData`] if the bytes are not those that were stored.
+    /// Errors of the system; [`std::io::ErrorKind::InvalidData`] if the bytes differ from the stored bytes.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes>;
 
-    /// As [`ReadAt::read_at`], without waiting for the disk: `None` if any of it would have to be waited for, or where
-    /// that is unknown. May be called on a thread that serves.
+    /// Like [`ReadAt::read_at`], without waiting for the disk: `None` if any of the bytes would need a wait, or where
+    /// the answer is unknown. May be called on a thread that serves requests.
     ///
     /// # Errors
     /// Errors of the system.
@@ -97,10 +97,10 @@ pub trait ReadAt: Send + Sync {
         Ok(None)
     }
 
-    /// As [`ReadAt::read_at`], on a thread that may wait, and when it is the turn of whom the file was opened for.
+    /// Like [`ReadAt::read_at`], on a thread that may block, in the turn of the lane for which the file was opened.
     ///
     /// # Errors
-    /// As [`ReadAt::read_at`].
+    /// Like [`ReadAt::read_at`].
     fn read_in_turn(self: Arc<Self>, offset: u64, len: usize) -> BoxFuture<'static, std::io::Result<Bytes>>
     where
         Self: 'static,
@@ -108,56 +108,56 @@ pub trait ReadAt: Send + Sync {
         Box::pin(read_on_a_thread(move || self.read_at(offset, len)))
     }
 
-    /// Its length in bytes.
+    /// Returns the length in bytes.
     fn size(&self) -> u64;
 
-    /// Bytes of memory that it takes while it is open.
+    /// Returns the bytes of memory that the open file takes.
     fn held_bytes(&self) -> usize {
         0
     }
 
-    /// Whether a read found bytes that are not those that were stored.
+    /// Returns true if a read found bytes that differ from the stored bytes.
     fn is_damaged(&self) -> bool {
         false
     }
 }
 
-/// Reads on a thread that may wait for the disk.
+/// Reads on a thread that may block on the disk.
 async fn read_on_a_thread(read: impl FnOnce() -> std::io::Result<Bytes> + Send + 'static) -> std::io::Result<Bytes> {
     tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other).flatten()
 }
 
-/// Variants that were opened as one file, and where each begins.
+/// Variants opened as one file, and the offset of each in the file.
 pub type OpenedTogether = (Arc<dyn ReadAt>, Vec<u64>);
 
-/// A store of immutable bytes. Every put is idempotent; what was put is durable when the call returns.
+/// A store of immutable bytes. Every put is idempotent and durable when the call returns.
 #[async_trait]
 pub trait Blobs: Send + Sync {
-    /// The same store, for the work of this lane: where the disk is busy, lanes take turns.
+    /// The same store, for the work of this lane: on a busy disk the lanes take turns.
     fn of(&self, lane: Lane) -> Arc<dyn Blobs>;
 
-    /// Begins to put the blob or manifest `key`, whose bytes come in pieces. What is stored under `key` already is
-    /// replaced by the same bytes, so that damage is repaired, the age in [`Blobs::list`] starts again, and the time
-    /// that a put takes tells nobody what was there.
+    /// Begins an upload, piece by piece, of the blob or manifest `key`. Bytes already stored under `key` are replaced
+    /// by the same bytes: damage is repaired, the age in [`Blobs::list`] starts again, and the duration of a put does
+    /// not reveal the presence of a blob.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn upload(&self, key: Key) -> Result<Box<dyn Upload>, Error>;
 
-    /// Begins to put a blob whose hash is not known yet, as those that come in an archive; else as [`Blobs::upload`].
+    /// Begins an upload of a blob with an unknown hash, such as a file in an archive; otherwise like [`Blobs::upload`].
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn upload_unnamed(&self) -> Result<Box<dyn UnnamedUpload>, Error>;
 
-    /// Checks that anything new may be stored beside what is to stay free on the disk. Blocks on the disk.
+    /// Checks that the disk has room for new files beyond the space to be left free. Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Short`], [`Error::OutOfFiles`] and [`Error::Disk`].
     fn check_free_space(&self) -> Result<(), Error>;
 
-    /// Makes the folders of blobs and manifests where they are gone, which no put does: for what is brought back there
-    /// after somebody removed them. A store whose files are elsewhere, too, makes them as it needs them.
+    /// Creates missing folders of blobs and manifests, for restored files after an operator removed the folders. No put
+    /// creates these folders. A store with a second home for its files creates the folders as needed.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -168,64 +168,65 @@ pub trait Blobs: Send + Sync {
     /// Puts the whole blob or manifest `key`.
     ///
     /// # Errors
-    /// As [`Upload::finish`].
+    /// Like [`Upload::finish`].
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error>;
 
-    /// Puts small whole blobs together. All are durable under their names, and were read back, when the call returns;
-    /// those of an error may be, each of them whole.
+    /// Puts several small whole blobs. At the return of the call all blobs are durable under their names, and were read
+    /// back. After an error some of the blobs may be stored, each of them whole.
     ///
     /// # Errors
-    /// As [`Upload::finish`].
+    /// Like [`Upload::finish`].
     async fn put_all(&self, blobs: BTreeMap<Digest, Bytes>) -> Result<(), Error>;
 
-    /// As [`Blobs::size`], of many blobs, in their order.
+    /// Like [`Blobs::size`], for many blobs, in their order.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error>;
 
-    /// Reads blobs and compares them with their hashes, but those that this process has read back or checked since they
-    /// were put.
+    /// Reads blobs and compares the hashes, except for blobs already read back or checked by this process since the
+    /// last put.
     ///
     /// # Errors
-    /// As [`Blobs::get`].
+    /// Like [`Blobs::get`].
     async fn check_all(&self, blobs: Vec<Digest>) -> Result<(), Error>;
 
-    /// Puts variants of one blob together, replacing those of the same form and lower quality. All, or none, are
-    /// known to [`Blobs::variants`] afterwards. Putting none notes that none are worth keeping.
+    /// Puts variants of one blob together, and replaces variants of the same form and lower quality. Afterwards
+    /// [`Blobs::variants`] knows either all of the variants or none. An empty list records that no variant is worth
+    /// storing.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Disk`].
+    /// [`Error::Missing`] if the blob is not stored (any more); [`Error::Disk`].
     async fn put_variants(&self, blob: Digest, variants: Vec<(Form, Quality, Bytes)>) -> Result<(), Error>;
 
-    /// As [`Blobs::put_variants`], of many blobs; what is of a blob that is not stored (any more) is left out.
+    /// Like [`Blobs::put_variants`], for many blobs; variants of blobs that are not stored (any more) are left out.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn put_variants_all(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error>;
 
-    /// As [`Blobs::put_variants_all`], the first that an app has of these blobs: where there are others already, as of
-    /// another app, those of the quick level are kept beside them, in the forms of [`Form::kept_quick`].
+    /// Like [`Blobs::put_variants_all`], for the first variants of these blobs from an app: where variants exist
+    /// already, as from a second app, quick variants are kept beside them, in the forms of [`Form::kept_quick`].
     ///
     /// # Errors
-    /// As [`Blobs::put_variants_all`].
+    /// Like [`Blobs::put_variants_all`].
     async fn put_first_variants(&self, variants: BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>) -> Result<(), Error>;
 
-    /// As [`Blobs::variants`], of many blobs, in their order; with those that are kept beside others, and the bytes of
-    /// those for which that costs nothing.
+    /// Like [`Blobs::variants`], for many blobs, in the given order; includes variants kept beside better ones, and the
+    /// bytes of variants if available without a read.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn variants_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<StoredVariant>>, Error>;
 
-    /// As [`Blobs::get`], of many small blobs, in their order.
+    /// Like [`Blobs::get`], for many small blobs, in their order.
     ///
     /// # Errors
-    /// [`Error::Disk`] where none can be read.
+    /// [`Error::Disk`] if none of the blobs can be read.
     async fn get_all(&self, blobs: Vec<Digest>) -> Result<Vec<Result<Bytes, Error>>, Error>;
 
-    /// The variants of a blob, without those that are kept beside others; empty where there are none, or where what was
-    /// known of them cannot be read.
+    /// Returns the variants of a blob, without variants kept beside better ones; empty without variants, or with an
+    /// unreadable list.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -235,104 +236,105 @@ pub trait Blobs: Send + Sync {
         Ok(variants)
     }
 
-    /// As [`Blobs::variants`], with those that are kept beside others.
+    /// Like [`Blobs::variants`], including variants kept beside better ones.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn stored_variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error>;
 
-    /// Whether variants of a blob are missing that were there, or none were ever put, as after a restore without them.
+    /// Returns true if variants of a blob have disappeared or were never put, as after a restore without variants.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn lacks_variants(&self, blob: Digest) -> Result<bool, Error>;
 
-    /// Those of many blobs of which [`Blobs::lacks_variants`], in their order.
+    /// Returns the blobs that lack variants ([`Blobs::lacks_variants`]), in the given order.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn lacking_variants(&self, blobs: Vec<Digest>) -> Result<Vec<Digest>, Error>;
 
-    /// Looks whether the lists of a blob's variants and deltas can be read, and sets aside those that cannot, by which
-    /// all of it is made again. Gives their number.
+    /// Checks that the lists of a blob's variants and deltas can be read, and sets unreadable lists aside, so that
+    /// variants and deltas are made again. Returns the number of lists set aside.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn check_lists(&self, blob: Digest) -> Result<u64, Error>;
 
-    /// Puts deltas of one blob together, replacing those of the same dictionary and form of lower quality. All, or
-    /// none, are known to [`Blobs::deltas`] afterwards; beyond [`DELTA_DICTIONARIES_MAX`] the oldest go.
+    /// Puts deltas of one blob together, and replaces deltas of the same dictionary and form and of lower quality.
+    /// Afterwards either all of them are known to [`Blobs::deltas`] or none; beyond [`DELTA_DICTIONARIES_MAX`] the
+    /// oldest are removed.
     ///
     /// # Errors
-    /// [`Error::Missing`] where the blob itself is not stored (any more); [`Error::Disk`].
+    /// [`Error::Missing`] if the blob is not stored (any more); [`Error::Disk`].
     async fn put_deltas(&self, blob: Digest, deltas: Vec<NewDelta>) -> Result<(), Error>;
 
-    /// The deltas of a blob, the one that was put last in the last place; empty where there are none, or where what was
-    /// known of them cannot be read.
+    /// Returns the deltas of a blob, in the order of the puts; empty without deltas, or with an unreadable list.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error>;
 
-    /// As [`Blobs::deltas`], of many blobs, in their order.
+    /// Like [`Blobs::deltas`], for many blobs, in their order.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn deltas_all(&self, blobs: Vec<Digest>) -> Result<Vec<Vec<DeltaInfo>>, Error>;
 
-    /// Whether something is stored under `key`, and of what length; the bytes are not checked.
+    /// Returns the length of the bytes stored under `key`, or `None`; the bytes are not checked.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn size(&self, key: Key) -> Result<Option<u64>, Error>;
 
-    /// All bytes of `key`, checked against its hash.
+    /// Returns all bytes of `key`, checked against the hash.
     ///
     /// # Errors
-    /// [`Error::Missing`]; [`Error::Corrupt`] after having set the bytes aside; [`Error::Disk`].
+    /// [`Error::Missing`]; [`Error::Corrupt`] after the bytes were set aside; [`Error::Disk`].
     async fn get(&self, key: Key) -> Result<Bytes, Error>;
 
-    /// Opens `key` for reading in pieces. All its bytes are checked first, once in the life of the process.
+    /// Opens `key` for reads in pieces. All bytes are checked first, once in the life of the process.
     ///
     /// # Errors
-    /// As [`Blobs::get`].
+    /// Like [`Blobs::get`].
     async fn open(&self, key: Key) -> Result<Arc<dyn ReadAt>, Error>;
 
-    /// Opens small variants of a blob, those with these hashes, as one file, and says where in it each begins. All
-    /// their bytes are checked. `None` where they are not as they are sought, or each is to be opened alone.
+    /// Opens small variants of a blob, given by their hashes, as one file, and returns the offset of each variant. All
+    /// bytes are checked. `None` if a variant differs from the request, or if each variant has to be opened alone.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn open_together(&self, blob: Digest, sought: Vec<(Form, Digest)>) -> Result<Option<OpenedTogether>, Error>;
 
-    /// Reads all bytes of `key` from the disk, so many in a second at most, and checks its hash. Returns their number.
+    /// Reads all bytes of `key` from the disk, at most `bytes_per_second_max` a second, and checks the hash. Returns
+    /// the number of bytes.
     ///
     /// # Errors
-    /// As [`Blobs::get`].
+    /// Like [`Blobs::get`].
     async fn check(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error>;
 
-    /// Notes that no whole bytes of a blob or a manifest were found.
+    /// Records that a reader found no whole bytes of a blob or a manifest.
     fn suspect(&self, key: Key);
 
-    /// The blobs and manifests that were found not to be whole, or were suspected, since this was called last; some
-    /// thousand at most. Versions that have them in memory go on with what they have.
+    /// Returns the blobs and manifests that were found damaged, or were suspected, since the last call; at most a few
+    /// thousand. Versions with a copy in memory go on with the copy.
     fn take_suspects(&self) -> HashSet<Key>;
 
-    /// Number of opened files that were found damaged as they were read ([`ReadAt::is_damaged`]).
+    /// Returns the number of opened files that were found damaged during a read ([`ReadAt::is_damaged`]).
     fn damages(&self) -> u64;
 
-    /// Brings a version to the disk of this node, where nodes share a store: its manifest, its blobs and their
-    /// variants. Returns what that took; a store of one node has all of it.
+    /// Brings a version from the shared store to the disk of this node: the manifest, the blobs and their variants.
+    /// Returns the cost. A store of one node has all files already.
     ///
     /// # Errors
-    /// [`Error::Missing`] and [`Error::Corrupt`] for what the shared store lacks or has otherwise; [`Error::Remote`];
-    /// [`Error::Disk`] and [`Error::Short`].
+    /// [`Error::Missing`] and [`Error::Corrupt`] for objects that the shared store lacks or has with different bytes;
+    /// [`Error::Remote`]; [`Error::Disk`] and [`Error::Short`].
     async fn fetch(&self, _version: VersionId, _blobs: Vec<Digest>) -> Result<FetchReport, Error> {
         Ok(FetchReport::default())
     }
 
-    /// The blobs and manifests that a bucket of several nodes has, by one listing, with their lengths; `None` of a
-    /// store of one node. What is put meanwhile may not be among them.
+    /// Returns the lengths of the blobs and manifests in the bucket of several nodes, by one listing; `None` for a
+    /// store of one node. Files put during the listing may be missing.
     ///
     /// # Errors
     /// [`Error::Remote`].
@@ -340,9 +342,9 @@ pub trait Blobs: Send + Sync {
         Ok(None)
     }
 
-    /// Compares the object that nodes share of a blob or manifest with the copy that this node has: its length, and
-    /// where it is to be read, with so many bytes in a second, its hash. What this node has not got is not compared:
-    /// [`Blobs::check`] reads the object of that.
+    /// Compares the shared object of a blob or manifest with the copy of this node: the length, and, if
+    /// `_bytes_per_second_max` is given, the hash, read at that rate. Objects without a copy on this node are left to
+    /// [`Blobs::check`].
     ///
     /// # Errors
     /// [`Error::Missing`] and [`Error::Corrupt`] of the object; [`Error::Remote`].
@@ -350,8 +352,8 @@ pub trait Blobs: Send + Sync {
         Ok(())
     }
 
-    /// Stores a blob or manifest again, from the copy that this node has, where [`Blobs::check_shared`] finds the
-    /// object that nodes share missing or changed. Only of what a version refers to. Returns whether it did.
+    /// Stores a blob or manifest again, from the copy of this node, if [`Blobs::check_shared`] finds the shared object
+    /// missing or changed. Meant only for files that a version refers to. Returns true if the object was stored.
     ///
     /// # Errors
     /// [`Error::Remote`] and [`Error::Disk`].
@@ -359,29 +361,29 @@ pub trait Blobs: Send + Sync {
         Ok(false)
     }
 
-    /// Whether nodes share it, so that its room is not that of the disk of this node.
+    /// Returns true if several nodes share the store, so that the disk of this node does not limit the store's space.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// Deletes `key`; a variant or a delta, or a blob with all of its. Deltas that the blob is the dictionary of stay.
-    /// Deleting what is not there is no error. After a crash it may be there again, whole.
+    /// Deletes `key`: a variant, a delta, a manifest, or a blob with its variants and deltas. Deltas for which the blob
+    /// is the dictionary stay. Deleting a missing key is no error. After a crash the file may be back, whole.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn delete(&self, key: Key) -> Result<(), Error>;
 
-    /// Collects a blob, without its variants and deltas, which go, or a manifest, if it was last put before that second
-    /// since 1970. It counts as missing from then on, but unless it is `for_good` a store may keep the bytes until
-    /// [`Blobs::remove_leftovers`] ends them; until then [`Blobs::get`] and [`Blobs::open`] bring them back. Returns
-    /// the bytes of all that went; `None` if it does not exist, or was put since.
+    /// Collects a blob or a manifest with a last put before `before_s`, in seconds since 1970. Variants and deltas of a
+    /// blob are deleted. The file counts as missing from then on, but unless `for_good` is set a store may keep the
+    /// bytes until [`Blobs::remove_leftovers`]; until then [`Blobs::get`] and [`Blobs::open`] restore the file. Returns
+    /// the bytes of all removed files; `None` if the file does not exist, or was put since.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error>;
 
-    /// Every blob and manifest with its length and the seconds since 1970 at which it was last put, in no order. On the
-    /// way, variants and deltas are removed whose blob is gone.
+    /// Returns every blob and manifest with its length and the time of the last put, in seconds since 1970, in no
+    /// order. Also removes variants and deltas without a blob.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -393,13 +395,14 @@ pub trait Blobs: Send + Sync {
         Ok(all)
     }
 
-    /// As [`Blobs::list`], of those alone whose digest begins with that byte: what is held in memory is a part of all.
+    /// Like [`Blobs::list`], for digests that begin with the byte `first`, so that only a part of the list is in
+    /// memory.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error>;
 
-    /// The blobs and manifests that are on the disk of this node, of those whose digest begins with that byte.
+    /// Returns the blobs and manifests on the disk of this node with digests beginning with the byte `first`.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -407,20 +410,20 @@ pub trait Blobs: Send + Sync {
         Ok(self.list_part(first).await?.into_iter().map(|(key, ..)| key).collect())
     }
 
-    /// Blobs and manifests that were collected and can be brought back, in no order.
+    /// Returns the collected blobs and manifests that can be restored, in no order.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn collected(&self) -> Result<Vec<Key>, Error>;
 
-    /// Number of files that were set aside as damaged and not removed yet.
+    /// Returns the number of files that were set aside as damaged and are not removed yet.
     ///
     /// # Errors
     /// [`Error::Disk`].
     async fn quarantined(&self) -> Result<u64, Error>;
 
-    /// Removes damaged and half-written files from before `before_s`, and collected ones from before
-    /// `collected_before_s`, both in seconds since 1970; with `dry_run` it only counts. Returns the files and their
+    /// Removes damaged and half-written files older than `before_s`, and collected files older than
+    /// `collected_before_s`, both in seconds since 1970; only counts with `dry_run`. Returns the number of files and of
     /// bytes.
     ///
     /// # Errors

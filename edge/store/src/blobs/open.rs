@@ -1,14 +1,14 @@
-//! Opens the built-in store, within what it may take of the machine.
+//! Opens the built-in store within bounds of the machine.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Blobs, Error, FreeSpace, fs};
 
-/// Most files of a store that are open at a time where nothing else is said.
+/// Upper bound of open files of a store, by default.
 pub const OPEN_FILES_MAX: usize = 4_096;
 
-/// Whether the folder `data_dir` holds blobs or manifests already.
+/// Returns true if the folder `data_dir` holds blobs or manifests already.
 ///
 /// # Errors
 /// [`Error::Disk`].
@@ -16,8 +16,8 @@ pub fn holds_files(data_dir: &Path) -> Result<bool, Error> {
     fs::holds_files(data_dir)
 }
 
-/// Checks that the folder has the layout that this program knows. One without a number is new, and one whose number the
-/// caller may not read is not checked.
+/// Checks that this program knows the layout of the folder. A folder without a number is new; a number that the caller
+/// may not read is not checked.
 ///
 /// # Errors
 /// [`Error::Disk`].
@@ -25,7 +25,7 @@ pub fn check_format(data_dir: &Path) -> Result<(), Error> {
     fs::check_format(data_dir)
 }
 
-/// Opens the store in the folder `data_dir`, making what is missing and removing what an interrupted write left.
+/// Opens the store in the folder `data_dir`; creates missing folders and removes remains of interrupted writes.
 ///
 /// # Errors
 /// [`Error::Disk`].
@@ -33,19 +33,19 @@ pub fn open(data_dir: PathBuf) -> Result<Arc<dyn Blobs>, Error> {
     Ok(Arc::new(fs::FileBlobs::open(data_dir, OPEN_FILES_MAX)?))
 }
 
-/// What a store may take of the machine.
+/// The bounds of a store.
 #[derive(Clone)]
 pub struct Bounds {
     /// Uploads fail below this floor of free space.
     pub free_space: Arc<FreeSpace>,
-    /// Files to read from that are open at a time; others are opened when they are read.
+    /// Upper bound of open files for reads; further files are opened at each read.
     pub open_files_max: usize,
 }
 
-/// As [`open`], within these bounds.
+/// Like [`open`], within these bounds.
 ///
 /// # Errors
-/// As [`open`].
+/// Like [`open`].
 pub fn open_within(data_dir: PathBuf, bounds: &Bounds) -> Result<Arc<dyn Blobs>, Error> {
     let store = fs::FileBlobs::open(data_dir, bounds.open_files_max)?;
     Ok(Arc::new(store.above(Arc::clone(&bounds.free_space))))

@@ -1,4 +1,4 @@
-//! Reads every stored file once in a while, so that damage is found before a visitor, or a restore, needs the bytes.
+//! Reads every stored file periodically, so that damage is found before a visitor or a restore needs the bytes.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use devanture_base::clock::now_ms;
 const PARTS: u64 = 256;
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
-/// The pause after a part that could not be listed.
+/// Pause after a part that could not be listed.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The pace and depth of the verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Days within which every file is read once; at least 1.
+    /// Number of days in which every file is read once; at least 1.
     pub days: u64,
-    /// Bytes that are read in a second at most.
+    /// Upper bound of bytes read in a second.
     pub bytes_per_second_max: u64,
 }
 
 impl Pace {
-    /// Milliseconds that a part may take.
+    /// Milliseconds for a part.
     const fn part_ms(self) -> u64 {
         match self.days {
             0 => DAY_MS / PARTS,
@@ -33,31 +33,31 @@ impl Pace {
         }
     }
 
-    /// The number of the part whose turn it is at a moment, counted from 1970: a restart goes on where the clock is.
+    /// The number of the turn at a moment, counted from 1970: a restart goes on where the clock is.
     const fn turn(self, at_ms: u64) -> u64 {
         at_ms / self.part_ms()
     }
 
-    /// The part whose turn it is.
+    /// The part that is read in a turn.
     fn part(turn: u64) -> u8 {
         u8::try_from(turn % PARTS).unwrap_or_default()
     }
 
-    /// The turn that comes next at a moment, which is `turn` unless the clock was set: no part is waited for longer
-    /// than its turn lasts, and none is read twice in a pass.
+    /// The next turn at a moment, which is `turn` unless the clock was set: no part waits longer than a turn lasts, and
+    /// none is read twice in a pass.
     const fn caught_up(self, turn: u64, at_ms: u64) -> u64 {
         let now = self.turn(at_ms);
         if turn > now.saturating_add(1) || turn.saturating_add(PARTS) < now { now.saturating_add(1) } else { turn }
     }
 
-    /// Time from a moment until a turn begins; none if it began.
+    /// Time from a moment until a turn begins; zero if the turn has begun.
     const fn until(self, turn: u64, at_ms: u64) -> Duration {
         Duration::from_millis(turn.saturating_mul(self.part_ms()).saturating_sub(at_ms))
     }
 }
 
-/// Reads all parts in their turns, for ever. A part that takes longer than its turn is read to its end, and the next
-/// ones follow at once. Calls `done` with the number of each part that could be read; 0 is the first of a pass.
+/// Reads all parts in their turns, for ever. A part that takes longer than a turn is read to the end, and the next
+/// parts follow at once. Calls `done` with the number of each part that could be read; 0 is the first of a pass.
 pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: impl Fn(u8) -> F) {
     let mut turn = pace.turn(now_ms()).saturating_add(1);
     loop {
@@ -75,7 +75,7 @@ pub async fn scrub<F: Future<Output = ()>>(blobs: &dyn Blobs, pace: Pace, done: 
     }
 }
 
-/// Reads all files whose digest begins with a byte.
+/// Reads all files with digests beginning with the byte `first`.
 async fn scrub_part(blobs: &dyn Blobs, first: u8, bytes_per_second_max: u64) -> Result<(), Error> {
     for key in blobs.held_part(first).await? {
         let mut keys = vec![key];
@@ -89,9 +89,9 @@ async fn scrub_part(blobs: &dyn Blobs, first: u8, bytes_per_second_max: u64) -> 
                     counter!("devanture_scrubbed_files_total").increment(1);
                     counter!("devanture_scrubbed_bytes_total").increment(bytes);
                 }
-                // It was deleted since the list was made.
+                // The file was deleted since the list was made.
                 Err(Error::Missing(_)) => {}
-                // The store logs what it sets aside.
+                // The store logs files that are set aside.
                 Err(error @ Error::Corrupt { .. }) => {
                     tracing::debug!(%error, "a stored file is damaged");
                     counter!("devanture_scrub_damaged_files_total").increment(1);
@@ -171,7 +171,7 @@ mod tests {
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
         assert_eq!(quarantine(), 4);
         assert_eq!(blobs.size(Key::Blob(digest)).await.unwrap(), None);
-        // Nothing is left to find.
+        // No damage is left to find.
         scrub_part(&*blobs, first, 1_000_000).await.unwrap();
         assert_eq!(quarantine(), 4);
     }
@@ -180,7 +180,7 @@ mod tests {
     async fn a_part_is_read_when_its_turn_begins_and_reported_then() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = open(folder.path().to_path_buf()).unwrap();
-        // So slowly that a turn hardly begins during the test.
+        // So slow that a turn hardly begins during the test.
         let pace = Pace { days: 4_000, bytes_per_second_max: 1_000_000 };
         let began = tokio::time::Instant::now();
         let (turn, at_ms) = (pace.turn(now_ms()) + 1, now_ms());
@@ -194,7 +194,7 @@ mod tests {
             part = is_done.recv() => part.unwrap(),
         };
         assert!([turn, turn + 1].map(Pace::part).contains(&part), "{part} in turn {turn}");
-        // The clock of the test goes on by the waits alone.
+        // The clock of the test advances only by the waits.
         assert!(began.elapsed() + Duration::from_secs(60) >= pace.until(turn, at_ms), "{:?}", began.elapsed());
     }
 

@@ -1,4 +1,4 @@
-//! Counts what the data folder holds, by kind: in the background and so slowly that nobody else waits for the disk.
+//! Counts the files of the data folder by kind, in the background and so slowly that no other work waits for the disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,25 +9,25 @@ use parking_lot::Mutex;
 
 use devanture_base::telemetry::{Gauges, gauge_value};
 
-/// The folders of files that a bucket can give back.
+/// The folders of files that a bucket can restore.
 const CACHED: [&str; 4] = ["blobs", "deltas", "manifests", "variants"];
-/// The folders that are counted.
+/// The counted folders.
 const KINDS: [&str; 7] = ["blobs", "collected", "deltas", "manifests", "quarantine", "tmp", "variants"];
-/// What was set aside as damaged is counted at each look: it is little, and wanted soon.
+/// The folder of damaged files, counted at each look: the files are few, and the number is wanted soon.
 const QUARANTINE: &str = "quarantine";
-/// Interval between two looks at it …
+/// Interval of looks at the folder of damaged files …
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// … and how many of them are between two counts of everything.
+/// … and the number of looks between two counts of all folders.
 const LOOKS: u32 = 360;
-/// The rest after a part of a count, as a multiple of the time that it took.
+/// Rest after a part of a count, as a multiple of the time of the part.
 const REST_TIMES: u32 = 19;
 
-/// Files, and their bytes.
+/// Number of files and of bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Amount {
     /// Files.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the files.
     pub bytes: u64,
 }
 
@@ -38,7 +38,7 @@ impl Amount {
     }
 }
 
-/// What a data folder holds, as of the last count.
+/// The contents of a data folder as of the last count.
 #[derive(Debug)]
 pub struct Survey {
     folder: PathBuf,
@@ -46,13 +46,13 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Of the data folder; nothing is counted yet.
+    /// Creates the survey of a data folder, without any counts yet.
     #[must_use]
     pub fn new(folder: PathBuf) -> Arc<Self> {
         Arc::new(Self { folder, counted: Mutex::default() })
     }
 
-    /// Counts again and again, for as long as the edge runs; calls `counted` after each count of everything.
+    /// Counts in a loop, for as long as the edge runs; calls `counted` after each count of all folders.
     pub async fn watch(self: Arc<Self>, counted: impl Fn()) {
         loop {
             for kind in KINDS {
@@ -66,7 +66,7 @@ impl Survey {
         }
     }
 
-    /// Counts the files of one kind, one folder after the other.
+    /// Counts the files of one kind, folder by folder.
     async fn count(&self, kind: &'static str) {
         let folder = self.folder.join(kind);
         let mut amount = Amount::default();
@@ -82,13 +82,13 @@ impl Survey {
         self.counted.lock().insert(kind, amount);
     }
 
-    /// Bytes of blobs, manifests, variants and deltas as of the last count; `None` before the first count has ended.
+    /// Bytes of blobs, manifests, variants and deltas as of the last count; `None` before the end of the first count.
     fn cached_bytes(&self) -> Option<u64> {
         let counted = self.counted.lock();
         CACHED.iter().try_fold(0_u64, |sum, kind| Some(sum.saturating_add(counted.get(kind)?.bytes)))
     }
 
-    /// Adds what was counted last; nothing before the first count of a kind has ended.
+    /// Adds the last counts; no gauge before the end of the first count of a kind.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         for (kind, amount) in self.counted.lock().iter() {
             gauges.add("devanture_stored_bytes", &[("kind", kind)], gauge_value(amount.bytes));
@@ -105,13 +105,13 @@ pub struct CacheUse {
 }
 
 impl CacheUse {
-    /// Of the folder of `survey`, which files that are not live leave once it holds more than `bytes_max`.
+    /// Bounds the folder of `survey` to `bytes_max`; beyond the bound, files that are not live leave the disk.
     #[must_use]
     pub const fn new(survey: Arc<Survey>, bytes_max: u64) -> Self {
         Self { survey, bytes_max }
     }
 
-    /// Bytes as of the last count; `None` before the first one has ended.
+    /// Bytes as of the last count; `None` before the end of the first count.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
         self.survey.cached_bytes()
@@ -124,12 +124,12 @@ impl CacheUse {
     }
 }
 
-/// The folders in a folder, and the files in it.
+/// The folders in a folder, and the amount of files in the folder.
 async fn of_folder(folder: PathBuf) -> (Vec<PathBuf>, Amount) {
     tokio::task::spawn_blocking(move || look(&folder)).await.unwrap_or_default()
 }
 
-/// What cannot be read, or goes meanwhile, is not counted.
+/// Counts the files of a folder; files that cannot be read, or vanish meanwhile, are left out.
 fn look(folder: &Path) -> (Vec<PathBuf>, Amount) {
     let (mut folders, mut amount) = (Vec::new(), Amount::default());
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -156,7 +156,7 @@ mod tests {
         for text in ["one", "three"] {
             blobs.put(Key::Blob(Digest::of(text.as_bytes())), text.into()).await.unwrap();
         }
-        // A small one stands in the index.
+        // A small variant is part of the index.
         let variants = vec![(Form::Br, Quality::Best, vec![b'e'; 9_000].into())];
         blobs.put_variants(Digest::of(b"one"), variants).await.unwrap();
         let survey = Survey::new(folder.path().to_owned());

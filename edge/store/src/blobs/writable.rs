@@ -1,5 +1,5 @@
-//! Whether anything can be kept in the data folder: a disk that failed, was mounted read-only or lost its folders says
-//! so to those alone who write.
+//! Checks that the data folder can be written: a disk that failed, was mounted read-only or lost its folders reports
+//! the failure only to writers.
 
 use std::io;
 use std::path::Path;
@@ -11,11 +11,10 @@ use super::FreeSpace;
 use super::fs::{SHARDED, TMP};
 use devanture_base::durable;
 
-/// Checks that the folders of stored files are there, and that this process may read and write them. Blocks on the
-/// disk.
+/// Checks that the folders of stored files exist and can be read and written by this process. Blocks on the disk.
 ///
 /// # Errors
-/// A sentence about the first of them that cannot be used.
+/// A sentence about the first unusable folder.
 pub fn check_folders(root: &Path) -> Result<(), String> {
     for name in SHARDED {
         let access = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
@@ -29,7 +28,7 @@ pub fn check_folders(root: &Path) -> Result<(), String> {
 }
 
 impl FreeSpace {
-    /// Why the last look found that nothing can be written.
+    /// The reason why the last check found the folder unwritable.
     #[must_use]
     pub fn unwritable(&self) -> Option<String> {
         self.unwritable.lock().clone()
@@ -55,16 +54,16 @@ impl FreeSpace {
         let tmp = self.folder.join(TMP);
         match durable::make_folder(&tmp).and_then(|()| durable::probe(&tmp)) {
             Ok(()) => {}
-            // That is said already.
+            // The shortage is reported already.
             Err(durable::Error::Full { .. }) if self.is_short() => {}
             Err(
                 error @ (durable::Error::Full { .. } | durable::Error::Gone { .. } | durable::Error::Replaced { .. }),
             ) => return Err(error.to_string()),
-            // Of the disk, only its folder of drafts is known to have wrong rights.
+            // For the disk, only its folder of drafts is known to have wrong rights.
             Err(durable::Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(format!("the folder {TMP} of data_dir: {source}"));
             }
-            // Without the name of the file, which is of no interest.
+            // Without the name of the file, which does not matter here.
             Err(durable::Error::Io { source, .. }) => return Err(format!("the disk of data_dir: {source}")),
         }
         check_folders(&self.folder)

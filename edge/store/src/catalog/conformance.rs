@@ -12,7 +12,7 @@ use super::{Catalog, Change, Check, Commit, Error, Record, Revision};
 /// A catalog under test, which can be closed and opened again.
 #[async_trait]
 pub(super) trait Harness: Sized + Send {
-    /// The length of the longest value that is tried.
+    /// Upper bound of the length of a value in the tests.
     const VALUE_BYTES_MAX: u32 = 2_000_000;
 
     async fn start() -> Self;
@@ -62,7 +62,7 @@ macro_rules! conformance {
 }
 pub(super) use conformance;
 
-/// A future that runs every case, one after the other, for an implementation whose server takes long to start.
+/// A future that runs every case in sequence, for an implementation with a slow start of its server.
 macro_rules! every_case {
     ($harness:ty) => {
         $crate::catalog::conformance::cases! { every_case $harness }
@@ -221,7 +221,7 @@ pub(super) async fn odd_pages_are_empty_or_whole(harness: impl Harness) {
     let list = |after, newest_first, limit| keys(&*catalog, "b/", after, newest_first, limit);
     assert_eq!(list(None, false, 0).await, [""; 0]);
     assert_eq!(list(None, true, 0).await, [""; 0]);
-    // A key that is not there, before, between, after and outside the others.
+    // A missing key, before, between, after and outside the existing keys.
     assert_eq!(list(Some("b/2"), false, 9).await, ["b/3"]);
     assert_eq!(list(Some("b/2"), true, 9).await, ["b/1"]);
     assert_eq!(list(Some("a"), false, 9).await, ["b/1", "b/3"]);
@@ -248,7 +248,7 @@ pub(super) async fn a_scan_reads_each_record_once_whatever_its_pages(harness: im
         let mut cut = scan().at_most(5);
         let mut found = vec![cut.next().await.unwrap().unwrap().0];
         loop {
-            // The rest of a page that was begun, then whole pages.
+            // The rest of a started page, then whole pages.
             let page = cut.next_page().await.unwrap();
             if page.is_empty() {
                 break;
@@ -313,7 +313,7 @@ pub(super) async fn revisions_rise_also_after_a_restart(mut harness: impl Harnes
             assert!(revision > last);
             last = revision;
         }
-        // Without the record that has the revision, it is not forgotten either.
+        // Even without a record of that revision, the revision is not forgotten.
         last = commit(&*catalog, &[], &[delete("a")]).await.unwrap();
         drop(catalog);
         harness = harness.restart().await;
@@ -383,7 +383,7 @@ pub(super) async fn many_records_are_read_each_in_its_place(harness: impl Harnes
     assert_eq!(catalog.get_all(&[]).await.unwrap(), []);
 }
 
-/// More checks than any store takes at once by itself: a version is collected only while no alias of its app has moved.
+/// More checks than any store compares in one request: a version is collected only while no alias of its app has moved.
 pub(super) async fn a_commit_of_many_checks_is_made_only_while_all_of_them_hold(harness: impl Harness) {
     let catalog = harness.catalog();
     let here = commit(&*catalog, &[], &[put("here", "1")]).await.unwrap();
@@ -394,7 +394,7 @@ pub(super) async fn a_commit_of_many_checks_is_made_only_while_all_of_them_hold(
     commit(&*catalog, &[], &[put("none/311", "now it is")]).await.unwrap();
     assert_eq!(conflict_at(commit(&*catalog, &checks, &[put("made", "2")]).await), "none/311");
     commit(&*catalog, &[], &[delete("none/311")]).await.unwrap();
-    // Of those who do so at the same time one is first, and the others find that its check does not hold.
+    // Of concurrent commits one is first, and the checks of the rest fail.
     let racers = (0..8).map(|number| {
         let (catalog, checks) = (Arc::clone(&catalog), many().chain([at("made", first)]).collect::<Vec<_>>());
         tokio::spawn(async move { commit(&*catalog, &checks, &[put("made", &number.to_string())]).await })

@@ -1,5 +1,5 @@
-//! Watches that the catalog's file stays where it was opened, as one that was moved or replaced serves on and stores
-//! nothing; shows whether it is known to be damaged; and has it look after itself.
+//! Watches that the catalog's file stays where it was opened, since an edge with a moved or replaced file serves on and
+//! stores nothing; reports known damage; and runs the maintenance of the catalog.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::{Catalog, Error};
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Looks again and again, for as long as the edge runs, and logs each change.
+/// Checks the file in a loop, for as long as the edge runs, and logs each change.
 pub async fn watch_in_place(catalog: Arc<dyn Catalog>) {
     let (mut was_in_place, mut was_damaged) = (true, false);
     loop {
@@ -28,7 +28,8 @@ pub async fn watch_in_place(catalog: Arc<dyn Catalog>) {
         was_damaged = is_damaged;
         let found = match catalog.check_in_place() {
             Err(error @ Error::Replaced { .. }) => Err(error),
-            // It is where it was, and the next edge has it; or a right lacks, which the look at the disk reports.
+            // The file is in place, and the next edge has it; or a right is missing, which the check of the disk
+            // reports.
             Ok(()) | Err(_) => Ok(()),
         };
         let is_in_place = found.is_ok();
@@ -42,7 +43,7 @@ pub async fn watch_in_place(catalog: Arc<dyn Catalog>) {
             _ => {}
         }
         was_in_place = is_in_place;
-        // Why it cannot be written is reported by the look at the disk, and by each commit.
+        // The reason is reported by the check of the disk, and by each commit.
         if let Err(error) = catalog.look_after().await {
             tracing::debug!(%error, "the catalog cannot be written yet");
         }

@@ -1,7 +1,7 @@
-//! Records with compare-and-swap and a watch: the trait `Catalog`, and the store behind it that is built in, `redb`.
+//! Records with compare-and-swap and a watch: the trait `Catalog`, and its built-in store, `redb`.
 //!
-//! A record is a short text key and a JSON value. Only `publish` writes here, only by [`Catalog::commit`]; everybody
-//! else reads and watches. No byte of a file is ever in it.
+//! A record is a short text key and a JSON value. Only `publish` writes here, only by [`Catalog::commit`]; all other
+//! code reads and watches. A record never holds bytes of a file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,10 +28,11 @@ pub use in_place::watch_in_place;
 pub use lease::Lease;
 pub use state::{CatalogState, CopyState};
 
-/// A revision: every commit has one, greater than all before it. A record has that of the commit that wrote it.
+/// The revision of a commit, greater than all earlier revisions. A record has the revision of the commit that wrote the
+/// record.
 pub type Revision = u64;
 
-/// The prefix of the records that say what is live: a follower of a cluster has them at once, before its copy is on
+/// The prefix of the records of live versions: a follower in a cluster has these records at once, before its copy is on
 /// stable storage.
 pub const LIVE_PREFIX: &str = "live/";
 
@@ -40,7 +41,7 @@ pub const LIVE_PREFIX: &str = "live/";
 pub struct Record {
     /// JSON.
     pub value: Arc<[u8]>,
-    /// The commit that wrote it.
+    /// The revision of the commit that wrote the record.
     pub revision: Revision,
 }
 
@@ -54,7 +55,7 @@ pub enum Check {
 }
 
 impl Check {
-    /// That the record at `key` still has `revision`, or that there still is none.
+    /// Returns the check that the record at `key` still has `revision`, or, for `None`, that there is still no record.
     #[must_use]
     pub fn of(key: impl Into<String>, revision: Option<Revision>) -> Self {
         match revision {
@@ -74,16 +75,17 @@ impl Check {
 /// One change of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Removes the record, if it is there.
+    /// Removes the record, if present.
     Delete(String),
     /// Writes the record.
     Put(String, Arc<[u8]>),
 }
 
-/// Most changes of a commit that every catalog takes: etcd's default (`--max-txn-ops`) less what is read beside them.
+/// Upper bound of changes in a commit, for every catalog: etcd's default (`--max-txn-ops`) less the reads in the same
+/// transaction.
 pub const COMMIT_CHANGES_MAX: usize = 126;
 
-/// Checks and changes that happen together or not at all.
+/// Checks and changes that are applied together or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Preconditions.
@@ -97,17 +99,17 @@ pub struct Commit {
 pub struct Committed {
     /// The commit.
     pub revision: Revision,
-    /// Its changes.
+    /// The changes of the commit.
     pub changes: Arc<[Change]>,
 }
 
 /// An error of a catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A check did not hold: somebody else was first. Nothing was changed.
+    /// A check failed: another commit won the race. No record was changed.
     #[error("the record {key} was changed by somebody else")]
     Conflict {
-        /// The first key whose check failed.
+        /// The key of the first failed check.
         key: String,
     },
     /// No room is left on the disk.
@@ -121,63 +123,63 @@ pub enum Error {
         /// The process, if known.
         holder: Option<u32>,
     },
-    /// The catalog's file is gone, or is not as this process opened and wrote it. Nothing was changed.
+    /// The catalog's file is gone, or differs from the file that this process opened and wrote. No record was changed.
     #[error("{path} was moved or replaced while the edge runs")]
     Replaced {
         /// The file.
         path: String,
     },
-    /// Another process of this node has the catalog now. Nothing was changed.
+    /// Another process of this node has the catalog now. No record was changed.
     #[error("a new edge takes over from this one")]
     HandedOver,
-    /// Changes are paused while records are copied to another store. Nothing was changed.
+    /// Changes are paused while records are copied to another store. No record was changed.
     #[error("changes are paused while the edge moves to another store")]
     Paused,
     /// The process ends, and the work was not begun.
     #[error("the edge ends")]
     Ending,
-    /// etcd refuses the user, or what the user wants to do. Nothing was changed.
+    /// etcd refuses the user or the operation of the user. No record was changed.
     #[error("etcd refuses the catalog: {reason}")]
     Denied {
-        /// What it answered.
+        /// The answer of etcd.
         reason: String,
     },
-    /// The lease of the commit has run out. Nothing was changed.
+    /// The lease of the commit has run out. No record was changed.
     #[error("the lease has run out")]
     LeaseLost,
-    /// The file mirrors another etcd cluster or another prefix than the configured one. Nothing was changed.
+    /// The file mirrors a different etcd cluster or prefix from the configured one. No record was changed.
     #[error("{path} is the mirror of {found}, and the configured catalog is {expected}; delete it if that is meant")]
     OtherOrigin {
         /// The file.
         path: String,
-        /// What it mirrors.
+        /// The mirrored cluster and prefix.
         found: String,
-        /// What it should mirror.
+        /// The configured cluster and prefix.
         expected: String,
     },
-    /// etcd has reached its space quota (alarm `NOSPACE`). Nothing was changed.
+    /// etcd has reached its space quota (alarm `NOSPACE`). No record was changed.
     #[error("etcd has reached its space quota (alarm NOSPACE)")]
     Quota,
-    /// The commit is larger than the store takes at once. Nothing was changed.
+    /// The commit exceeds a limit of the store. No record was changed.
     #[error("the commit is too large for the catalog: {reason}")]
     TooLarge {
-        /// What is too large, and the limit.
+        /// The exceeded limit.
         reason: String,
     },
-    /// etcd cannot be reached, or has no quorum. Nothing was changed.
+    /// etcd cannot be reached, or has no quorum. No record was changed.
     #[error("etcd is not available: {reason}")]
     Unavailable {
-        /// Why.
+        /// The reason, for a person.
         reason: String,
     },
-    /// The store failed during the commit, or stopped answering: whether it was made is not known yet. All of it was
-    /// made or nothing, and what is read tells which once the store works again.
+    /// The store failed during the commit, or stopped answering: the outcome of the commit is not known yet. Either all
+    /// changes were made or none; once the store works again, a read tells.
     #[error("the catalog stopped answering during the commit, which it may or may not have made: {reason}")]
     Undecided {
-        /// Why.
+        /// The reason, for a person.
         reason: String,
     },
-    /// A page of the catalog's file is not as it was written.
+    /// A page of the catalog's file differs from the written page.
     #[error("a page of {path} is damaged")]
     Damaged {
         /// The file.
@@ -189,17 +191,17 @@ pub enum Error {
         /// The system's reason.
         reason: String,
     },
-    /// The system does not let the store be written, or opened: its disk failed, or was mounted read-only. Nothing was
-    /// changed.
+    /// The system does not allow the store to be written or opened: the disk failed, or was mounted read-only. No
+    /// record was changed.
     #[error("the disk of the catalog cannot be used: {reason}")]
     Unwritable {
         /// The system's reason.
         reason: String,
     },
-    /// The caller's rate limit of changes is reached. Nothing was changed.
+    /// The caller's rate limit of changes is reached. No record was changed.
     #[error("too many changes at once")]
     TooOften {
-        /// Milliseconds until they may again.
+        /// Milliseconds until the next change is allowed.
         wait_ms: u64,
     },
     /// The store failed.
@@ -216,7 +218,7 @@ pub trait Catalog: Send + Sync {
     /// [`Error::Store`].
     async fn get(&self, key: &str) -> Result<Option<Record>, Error>;
 
-    /// The records at `keys`, each in its place; all of one moment where the store can.
+    /// Returns the records at `keys`, in the same order; all from one moment if the store is able to.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -228,8 +230,8 @@ pub trait Catalog: Send + Sync {
         Ok(found)
     }
 
-    /// Records whose keys begin with `prefix`, in the order of their keys' bytes, from the one after `after` (a whole
-    /// key) on, `limit` at most; backwards with `newest_first`, and then from the one before `after` on.
+    /// Returns at most `limit` records with the key prefix `prefix`, in the byte order of the keys, from the key after
+    /// `after` (a whole key). With `newest_first` the order is reversed, from the key before `after`.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -241,57 +243,57 @@ pub trait Catalog: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(String, Record)>, Error>;
 
-    /// Makes the changes if all checks hold; durable when it returns.
+    /// Makes the changes if all checks hold. The changes are durable when the call returns.
     ///
     /// # Errors
     /// [`Error::Conflict`], [`Error::Full`], [`Error::Store`], [`Error::TooLarge`], [`Error::Unavailable`],
-    /// [`Error::Unwritable`], …; nothing was changed then, except that [`Error::Undecided`] leaves it open.
+    /// [`Error::Unwritable`], …; no record was changed then, except that [`Error::Undecided`] leaves the outcome open.
     async fn commit(&self, commit: Commit) -> Result<Revision, Error>;
 
-    /// As [`Catalog::commit`], for a commit by which a full disk is freed, or a site that does harm ended: it may use
-    /// space that is held back for these.
+    /// Like [`Catalog::commit`], for a commit that frees space on a full disk or stops a harmful site: the commit may
+    /// use the reserved space.
     ///
     /// # Errors
-    /// As [`Catalog::commit`].
+    /// Like [`Catalog::commit`].
     async fn commit_reserved(&self, commit: Commit) -> Result<Revision, Error> {
         self.commit(commit).await
     }
 
-    /// Checks that the store still is where it was opened, so that what is read is what is stored there.
+    /// Checks that the store is still at the place of its opening, so that reads return the stored records.
     ///
     /// # Errors
-    /// [`Error::Replaced`], [`Error::HandedOver`]; [`Error::Unwritable`] where the system does not say.
+    /// [`Error::Replaced`], [`Error::HandedOver`]; [`Error::Unwritable`] if the system does not tell.
     fn check_in_place(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Goes on in the store itself where its disk can be written again, and takes the space back that is held back for
+    /// Resumes writes to the store once its disk can be written again, and takes back the reserved space of
     /// [`Catalog::commit_reserved`]. Called every few seconds.
     ///
     /// # Errors
-    /// [`Error::Unwritable`] and [`Error::Full`] for as long as that is not so.
+    /// [`Error::Unwritable`] and [`Error::Full`] until both are done.
     async fn look_after(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Releases the store, so that the next process of this node can open it, where only one can have it. Reads go on
-    /// from what is stored now and what [`Catalog::follow`] brings; commits are refused.
+    /// Releases the store, so that the next process of this node can open it, for stores that only one process can
+    /// open. Reads go on from the records as of now and from [`Catalog::follow`]; commits are refused.
     ///
     /// # Errors
-    /// Where reads could not go on; nothing was released then.
+    /// An error if reads could not go on; the store was not released then.
     async fn hand_over(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Takes the store back from a process that ended before it served.
+    /// Takes the store back from a process that ended before it served requests.
     ///
     /// # Errors
-    /// [`Error::Locked`] while the other process has it.
+    /// [`Error::Locked`] while the other process has the store.
     async fn take_back(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Takes note of a commit that the process made to which the store was handed over.
+    /// Applies a commit of the process to which the store was handed over.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -299,8 +301,8 @@ pub trait Catalog: Send + Sync {
         Ok(())
     }
 
-    /// Copies the records of one moment into a new catalog in the file `path`, with their revisions, but for those
-    /// whose keys begin with one of `left_out`. Returns the revision of that moment.
+    /// Copies the records of one moment into a new catalog in the file `path`, with their revisions, except records
+    /// with a key prefix in `left_out`. Returns the revision of that moment.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Store`].
@@ -308,25 +310,25 @@ pub trait Catalog: Send + Sync {
         Err(Error::Store(format!("this catalog cannot be copied to {}", path.display())))
     }
 
-    /// Reads every page of the store, with at most so many bytes in a second, and compares it with its checksum.
-    /// Commits wait for a moment. [`CatalogState::is_damaged`] has from then on what was found.
+    /// Reads every page of the store, at most `bytes_per_second_max` bytes a second, and compares each page with its
+    /// checksum. Commits wait for a moment. [`CatalogState::is_damaged`] has the result from then on.
     ///
     /// # Errors
-    /// [`Error::Damaged`]; [`Error::Full`] where the disk has no room for a copy, [`Error::HandedOver`],
-    /// [`Error::Replaced`] and [`Error::Store`], where nothing was found out.
+    /// [`Error::Damaged`]; [`Error::Full`] if the disk has no room for a copy, [`Error::HandedOver`],
+    /// [`Error::Replaced`] and [`Error::Store`] if the check could not be made.
     async fn check_pages(&self, _bytes_per_second_max: u64) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel and
-    /// reads again.
+    /// Returns a receiver of every commit from now on. A watcher that lags by more than the capacity of the channel
+    /// gets an error from the channel and reads again.
     fn watch(&self) -> broadcast::Receiver<Committed>;
 
-    /// The revision that can be read here, and the connection by which newer ones arrive.
+    /// The revision that can be read here, and the connection through which newer ones arrive.
     fn state(&self) -> CatalogState;
 
-    /// Waits until every commit can be read here that was acknowledged anywhere before the call; returns a revision
-    /// from then on. Without waiting in a catalog that nobody else writes to.
+    /// Waits until every commit that was acknowledged anywhere before the call can be read here. Returns the revision
+    /// from then on. A catalog with only one writer does not wait.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
@@ -334,12 +336,13 @@ pub trait Catalog: Send + Sync {
         Ok(self.state().revision)
     }
 
-    /// Waits for the commit `revision` to be readable here, for `at_most`. Returns whether it is.
+    /// Waits at most `at_most` for the commit `revision` to be readable here. Returns true if the commit is readable.
     async fn wait_for(&self, revision: Revision, _at_most: Duration) -> bool {
         self.state().revision >= revision
     }
 
-    /// A lease that runs out when nothing was heard of this node for `ttl`, which is rounded up to what the store can.
+    /// Returns a lease that runs out `ttl` after the last sign of life of this node; `ttl` is rounded up to a value
+    /// that the store supports.
     ///
     /// # Errors
     /// [`Error::Unavailable`], [`Error::Denied`].
@@ -347,50 +350,50 @@ pub trait Catalog: Send + Sync {
         Ok(Lease::endless())
     }
 
-    /// As [`Catalog::commit`]; the records that it puts vanish with the lease.
+    /// Like [`Catalog::commit`]; the new records vanish with the lease.
     ///
     /// # Errors
-    /// As [`Catalog::commit`], and [`Error::LeaseLost`].
+    /// Like [`Catalog::commit`], and [`Error::LeaseLost`].
     async fn commit_leased(&self, commit: Commit, _lease: &Lease) -> Result<Revision, Error> {
         self.commit(commit).await
     }
 }
 
-/// Opens the catalog in the file `path`, making it where it is missing.
+/// Opens the catalog in the file `path`; creates a missing file.
 ///
 /// # Errors
-/// [`Error::Locked`] where another process has it open, [`Error::Store`].
+/// [`Error::Locked`] if another process has the file open, [`Error::Store`].
 pub fn open(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(embedded::RedbCatalog::open(path)?))
 }
 
-/// Reads every page of `copy`, a copy of the catalog in the file `path`, and compares it with its checksum. The copy
-/// may be written to. Blocks on the disk.
+/// Reads every page of `copy`, a copy of the catalog in the file `path`, and compares each page with its checksum. The
+/// copy may be written to. Blocks on the disk.
 ///
 /// # Errors
-/// [`Error::Damaged`], which names `path`, where a start over such a file would fail; [`Error::Store`].
+/// [`Error::Damaged`], with the name `path`, if a start over such a file would fail; [`Error::Store`].
 pub fn check_copy(path: &Path, copy: &Path) -> Result<CopyState, Error> {
     let opened = durable::open_in_place(copy, durable::FILE_MODE).map_err(|error| Error::Store(error.to_string()))?;
     embedded::check_copy(path, opened)
 }
 
-/// As [`open`], with some disk space held back for [`Catalog::commit_reserved`].
+/// Like [`open`], with some disk space reserved for [`Catalog::commit_reserved`].
 ///
 /// # Errors
-/// As [`open`].
+/// Like [`open`].
 pub fn open_with_reserve(path: &Path) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(embedded::RedbCatalog::open_with_reserve(path)?))
 }
 
 /// Opens the catalog in etcd, with its mirror in the file `path`, which only one process of this node has open.
 ///
-/// With a mirror from an earlier start this waits for etcd no longer than a second, and reads go on from there. Without
-/// one it waits for the first snapshot. The tasks that follow etcd, commit and keep leases alive run on the runtime
-/// that this is called on, until the catalog is dropped; the catalog itself may be used from any.
+/// With a mirror from an earlier start the call waits for etcd at most a second, and reads go on from the mirror.
+/// Without a mirror the call waits for the first snapshot. The tasks that follow etcd, commit and keep leases alive run
+/// on the calling runtime until the catalog is dropped; the catalog itself may be used from any runtime.
 ///
 /// # Errors
-/// [`Error::Locked`] where another process has the mirror open, [`Error::OtherOrigin`] where it is of another cluster
-/// or prefix; without a mirror [`Error::Unavailable`] and [`Error::Denied`]; [`Error::Store`].
+/// [`Error::Locked`] if another process has the mirror open, [`Error::OtherOrigin`] if the mirror is of a different
+/// cluster or prefix; without a mirror [`Error::Unavailable`] and [`Error::Denied`]; [`Error::Store`].
 pub async fn open_etcd(path: &Path, settings: EtcdSettings) -> Result<Arc<dyn Catalog>, Error> {
     Ok(Arc::new(etcd::EtcdCatalog::open(path, settings).await?))
 }

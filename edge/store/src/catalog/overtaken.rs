@@ -1,4 +1,4 @@
-//! A catalog for tests, in which something else happens just before a commit.
+//! A catalog for tests, in which a change happens just before a commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,38 +10,38 @@ use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::{COMMIT_CHANGES_MAX, Catalog, CatalogState, Change, Commit, Committed, Error, Record, Revision};
 
-/// What happens before a commit, which it is given.
+/// A change before a commit, with the commit as its argument.
 type Before = Box<dyn FnOnce(&Commit) -> BoxFuture<'static, ()> + Send>;
 
-/// A catalog in which something happens just before a commit.
+/// A catalog in which a change happens just before a commit.
 pub struct Overtaken {
-    /// The catalog in which nothing is overtaken.
+    /// The underlying catalog, without such changes.
     pub stored: Arc<dyn Catalog>,
-    /// What is still to happen, before one commit each.
+    /// The pending changes, each before one commit.
     next: Mutex<VecDeque<(String, Before)>>,
-    /// What other nodes changed, which the next refresh brings.
+    /// Changes of other nodes, which the next refresh brings.
     unheard: Mutex<Vec<Change>>,
-    /// What those who watch from now on are sent, where that is not what is committed.
+    /// The channel of later watchers, if different from the real commits.
     announced: Mutex<Option<Sender<Committed>>>,
 }
 
 impl Overtaken {
-    /// Overtakes nothing yet.
+    /// Creates a catalog without pending changes.
     #[must_use]
     pub fn new(stored: Arc<dyn Catalog>) -> Arc<Self> {
         Arc::new(Self { stored, next: Mutex::default(), unheard: Mutex::default(), announced: Mutex::default() })
     }
 
-    /// Has this happen just before the next commit that changes a record whose key begins with `prefix`; called again,
-    /// before the one after it.
+    /// Runs `before` just before the next commit that changes a record with the key prefix `prefix`; a further call
+    /// applies to the commit after that.
     pub fn before(&self, prefix: &str, before: impl FnOnce(&Commit) -> BoxFuture<'static, ()> + Send + 'static) {
         self.next.lock().push_back((prefix.to_owned(), Box::new(before)));
     }
 
-    /// Has these changes made just before that commit.
+    /// Makes these changes just before that commit.
     ///
     /// # Panics
-    /// At that commit, where they cannot be made.
+    /// Panics at that commit if the changes cannot be made.
     pub fn before_commit_of(&self, prefix: &str, changes: Vec<Change>) {
         let stored = Arc::clone(&self.stored);
         self.before(prefix, move |_commit| {
@@ -52,20 +52,20 @@ impl Overtaken {
         });
     }
 
-    /// Has the catalog lack these changes of another node until it is refreshed.
+    /// Hides these changes of a different node until a refresh.
     pub fn before_refresh(&self, changes: Vec<Change>) {
         self.unheard.lock().extend(changes);
     }
 
-    /// Has those who watch from now on hear of what is sent here alone, as where they miss commits.
+    /// Sends later watchers only the commits of `sender`, like watchers that miss commits.
     pub fn announce_by(&self, sender: &Sender<Committed>) {
         *self.announced.lock() = Some(sender.clone());
     }
 
-    /// Checks that what was waited for has happened.
+    /// Checks that all pending changes have happened.
     ///
     /// # Panics
-    /// Where it has not.
+    /// Panics if a change is still pending.
     pub fn assert_overtaken(&self) {
         assert!(self.next.lock().is_empty(), "nothing was committed that was waited for");
     }
@@ -83,7 +83,7 @@ impl Overtaken {
     }
 }
 
-/// The key that a change is of.
+/// Returns the key of a change.
 #[must_use]
 pub fn key_of(change: &Change) -> &str {
     let (Change::Put(key, _) | Change::Delete(key)) = change;

@@ -4,21 +4,21 @@ use std::vec;
 
 use super::{Catalog, Error, Record};
 
-/// Records of a page, where nothing else is said.
+/// Records of a page, by default.
 const PAGE: usize = 1_000;
 
-/// A walk over the records whose keys begin with a prefix, in the order of their keys' bytes.
+/// A walk over the records with a key prefix, in the byte order of the keys.
 ///
-/// Only one page is in memory at a time. Records that are written or deleted behind the walk do not move it.
+/// Only one page is in memory at a time. Writes and deletions behind the walk do not move it.
 pub struct Scan<'a> {
     catalog: &'a dyn Catalog,
     prefix: String,
     newest_first: bool,
     page_len: usize,
-    /// The last key of the page before.
+    /// The last key of the previous page.
     after: Option<String>,
     has_more: bool,
-    /// Records that may still be read.
+    /// Number of records that may still be read.
     left: usize,
     page: vec::IntoIter<(String, Record)>,
 }
@@ -51,7 +51,7 @@ impl<'a> Scan<'a> {
         self
     }
 
-    /// Reads `records` at once, at least one.
+    /// Reads pages of `records` records, at least one.
     pub fn pages_of(mut self, records: usize) -> Self {
         self.page_len = records.max(1);
         self
@@ -63,12 +63,12 @@ impl<'a> Scan<'a> {
         self
     }
 
-    /// Whether the walk ended at the bound of [`Scan::at_most`], with records behind it perhaps.
+    /// Returns true if the walk ended at the bound of [`Scan::at_most`], with further records perhaps.
     pub(crate) fn was_cut(&self) -> bool {
         self.has_more && self.left == 0
     }
 
-    /// The next record; none at the end.
+    /// Returns the next record; `None` at the end.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -79,7 +79,7 @@ impl<'a> Scan<'a> {
         Ok(self.page.next())
     }
 
-    /// The rest of the current page, else the next page; `None` at the end.
+    /// Returns the rest of the current page, else the next page; empty at the end.
     ///
     /// # Errors
     /// [`Error::Store`].

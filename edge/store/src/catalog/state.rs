@@ -1,4 +1,4 @@
-//! What a catalog knows of itself: the revision that it can be read at, and its connection to where records come from.
+//! The state of a catalog: the readable revision, and the connection to the source of records.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use super::Revision;
 pub struct CatalogState {
     /// The last commit that can be read here.
     pub revision: Revision,
-    /// The time since etcd answered last; `None` for a catalog on this machine, and before the first answer.
+    /// The time since etcd's last answer; `None` for a catalog on this machine, and before the first answer.
     pub age: Option<Duration>,
-    /// How often a connection to etcd was lost or left since the start.
+    /// Number of connections to etcd that were lost or left since the start.
     pub reconnects: u64,
-    /// Whether commits of other nodes arrive here now. Always so for a catalog on this machine.
+    /// Set while commits of other nodes arrive here. Always set for a catalog on this machine.
     pub is_connected: bool,
-    /// Whether a page of the file on this machine is known to be damaged.
+    /// Set if a page of the file on this machine is known to be damaged.
     pub is_damaged: bool,
-    /// Whether records are read here while nothing can be written to the disk of this machine.
+    /// Set if records are readable while the disk of this machine cannot be written.
     pub is_unwritable: bool,
 }
 
-/// What a copy of a catalog has.
+/// The condition of a copy of a catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyState {
-    /// The last commit is not whole, and the one before it is. A loss of power during a commit leaves that.
+    /// The last commit is damaged, and the previous one is whole. The result of a power loss during a commit.
     LastCommitLost,
-    /// Everything.
+    /// All commits are whole.
     Whole,
 }
 
 impl CatalogState {
-    /// That of a catalog which nobody else writes to.
+    /// Returns the state of a catalog with a single writer.
     #[must_use]
     pub const fn local(revision: Revision) -> Self {
         Self { revision, age: None, reconnects: 0, is_connected: true, is_damaged: false, is_unwritable: false }

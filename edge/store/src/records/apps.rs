@@ -1,4 +1,4 @@
-//! Records of apps, of their stored versions, and of the paths that were withdrawn of them.
+//! Records of apps, of their stored versions, and of their withdrawn paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +15,14 @@ use crate::catalog::Record;
 /// `apps/{app}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppRecord {
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Time of creation, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// The name of the token that made it.
+    /// The name of the creating token.
     pub who: String,
 }
 
 impl AppRecord {
-    /// When the app was made whose record this is, in milliseconds since 1970 UTC; 0 if it is damaged.
+    /// Returns the time of creation of the app, in milliseconds since 1970 UTC; 0 if the record is damaged.
     #[must_use]
     pub fn made_ms(key: &str, record: &Record) -> u64 {
         read::<Self>(key, record).map_or(0, |made| made.created_ms)
@@ -41,70 +41,69 @@ pub fn app_key(app: &AppName) -> String {
 /// `versions/{app}/{id}`: a stored version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionRecord {
-    /// When it was stored, in milliseconds since 1970 UTC: for the first time, if it was gone since and paths were
-    /// withdrawn meanwhile.
+    /// Time of storing, in milliseconds since 1970 UTC: the first time, for a version that was removed and stored again
+    /// while paths were withdrawn.
     pub stored_ms: u64,
-    /// When it was stored again, if that is not `stored_ms`: its age counts from then.
+    /// Time of the last storing, if later than `stored_ms`: the age of the version counts from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again_ms: Option<u64>,
-    /// The name of the token that stored it.
+    /// The name of the token that stored the version.
     pub who: String,
-    /// Whether that token had the scope `admin` for every environment: the version's hostnames need no proof.
+    /// Set if that token had the scope `admin` for every environment: the version's hostnames need no proof.
     pub trusted: bool,
-    /// Whether that token was an admin's of every app: its backend may run as the edge's own user. Versions that were
-    /// stored before there was this member say nothing.
+    /// Set if that token belonged to an admin of every app: the backend may run as the edge's own user. `None` for
+    /// versions stored before the member existed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edge_admin: Option<bool>,
-    /// The environments whose own admins stored it: it is trusted there and nowhere else.
+    /// Environments in which the version is trusted, since an admin of the environment stored the version.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub trusted_in: BTreeSet<PlaceName>,
-    /// Which addresses it may reach. Versions that were stored before there was this member say nothing: they reach
-    /// private ones where they are trusted.
+    /// The allowed addresses. `None` for versions stored before the member existed: these reach private addresses where
+    /// they are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<Reach>,
-    /// Where the bundle came from.
+    /// The origin of the bundle.
     pub source: StoredSource,
     /// Files.
     pub files: u64,
-    /// Bytes of its files.
+    /// Bytes of all files.
     pub bytes: u64,
-    /// Files that came with encodings of themselves beside them, and which.
+    /// Files with precompressed encodings in the bundle, and the encodings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub given: BTreeMap<BundlePath, Vec<Form>>,
-    /// Decoded content of files that came compressed without their plain file, by the path of the latter; `given` has
-    /// their forms.
+    /// Decoded content of files that came only compressed, by the path of the plain file; `given` has the encodings.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub decoded: BTreeMap<BundlePath, DecodedFile>,
-    /// Pages with the hashes of what they load, for the environments that want them.
+    /// Pages with the hashes of their assets, for the environments with that setting.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub integrity: Vec<IntegrityPages>,
-    /// Whether its files have not had their pass at the best level yet, which comes when the version is live. Versions
-    /// that were stored before there was this member count as if they had.
+    /// Set until the files are compressed at the best level, which happens once the version is live. Unset for versions
+    /// stored before the member existed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quick: bool,
 }
 
 impl VersionRecord {
-    /// When it was stored last, in milliseconds since 1970 UTC.
+    /// Returns the time of the last storing, in milliseconds since 1970 UTC.
     #[must_use]
     pub fn stored_last_ms(&self) -> u64 {
         self.again_ms.unwrap_or(self.stored_ms)
     }
 
-    /// Whether an admin of every app stored it.
+    /// Returns true if an admin of every app stored the version.
     #[must_use]
     pub fn is_of_edge_admin(&self) -> bool {
         self.edge_admin.unwrap_or(self.trusted)
     }
 
-    /// Whether an admin of this environment stored it; `preview` stands for aliases and versions at their own
-    /// hostnames.
+    /// Returns true if an admin of this environment stored the version; `preview` stands for aliases and versions at
+    /// their own hostnames.
     #[must_use]
     pub fn is_trusted_in(&self, place: &str) -> bool {
         self.trusted || self.trusted_in.iter().any(|environment| environment.as_str() == place)
     }
 
-    /// Which addresses it may reach where it is served; `place` is as for [`VersionRecord::is_trusted_in`].
+    /// Returns the allowed addresses in an environment; `place` is as for [`VersionRecord::is_trusted_in`].
     #[must_use]
     pub fn reach_in(&self, place: &str) -> Reach {
         match self.reach {
@@ -115,7 +114,7 @@ impl VersionRecord {
         }
     }
 
-    /// Whether an admin of every app vouches for its addresses.
+    /// Returns true if an admin of every app vouches for the addresses.
     #[must_use]
     pub fn is_vouched(&self) -> bool {
         match self.reach {
@@ -124,18 +123,19 @@ impl VersionRecord {
         }
     }
 
-    /// What it may reach once somebody has stored it again, who vouches for its addresses or not.
+    /// Returns the allowed addresses after the version is stored again, by a token that vouches for the addresses or
+    /// not.
     #[must_use]
     pub fn reach_stored_again(&self, vouched: bool) -> Reach {
         match self.is_vouched() || vouched {
             true => Reach::Private,
-            // The trust of some environments alone may be that of all now.
+            // Trust of some environments alone may be the trust of all now.
             false if self.trusted && self.has_kept_reach() => Reach::Kept,
             false => Reach::Public,
         }
     }
 
-    /// Whether an admin of its app alone once let its addresses be private.
+    /// Returns true if an admin of the app alone once allowed private addresses.
     #[must_use]
     pub fn has_kept_reach(&self) -> bool {
         match self.reach {
@@ -145,39 +145,41 @@ impl VersionRecord {
     }
 }
 
-/// The addresses that what somebody has stored may reach.
+/// The addresses that a stored version may reach.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
-    /// Private ones too, as when an admin of its app could allow that: what was live then stays served.
+    /// Private ones too, from the time when an admin of the app could allow them: versions that were live then stay
+    /// served.
     Kept,
-    /// Private ones too: an admin of every app vouches for them.
+    /// Private ones too: an admin of every app vouches for the addresses.
     Private,
-    /// Public ones, and those of `[upstreams] allow`.
+    /// Public ones, and the addresses of `[upstreams] allow`.
     #[default]
     Public,
 }
 
 impl Reach {
-    /// That of what is stored now: by an admin of every app, who vouches for its addresses, or by anybody else.
+    /// Returns the reach of a newly stored version: by an admin of every app, with a guarantee for the addresses, or by
+    /// any other token.
     #[must_use]
     pub const fn of(vouched: bool) -> Self {
         if vouched { Self::Private } else { Self::Public }
     }
 
-    /// Whether it holds private addresses.
+    /// Returns true if private addresses are included.
     #[must_use]
     pub const fn is_private(self) -> bool {
         matches!(self, Self::Kept | Self::Private)
     }
 }
 
-/// A plain file that is in no manifest: its compressed form is.
+/// A plain file outside of any manifest, with its compressed form in a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecodedFile {
     /// The blob.
     pub hash: Digest,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
 }
 
@@ -196,23 +198,24 @@ pub fn version_key(app: &AppName, id: &VersionId) -> String {
     format!("{VERSIONS_PREFIX}{app}/{id}")
 }
 
-/// `withdrawn/{app}`: paths that no version stored until then answers any more.
+/// `withdrawn/{app}`: paths that versions stored until then do not answer any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawnRecord {
-    /// By the path, decoded and in its normal form, with its leading slash.
+    /// The entries by path, decoded and in normal form, with a leading slash.
     pub paths: BTreeMap<String, WithdrawnEntry>,
 }
 
 /// One path of a [`WithdrawnRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawnEntry {
-    /// When, in milliseconds since 1970 UTC; never less than a version of that moment was stored at.
+    /// Time of the withdrawal, in milliseconds since 1970 UTC; not before the storing time of any version of that
+    /// moment.
     pub at_ms: u64,
-    /// The name of the token that withdrew it.
+    /// The name of the token that withdrew the path.
     pub who: String,
 }
 
-/// The key of what was withdrawn of an app.
+/// Returns the key of an app's withdrawn paths.
 #[must_use]
 pub fn withdrawn_key(app: &AppName) -> String {
     format!("withdrawn/{app}")
@@ -238,7 +241,7 @@ mod tests {
             (json!({ "edge_admin": false, "reach": "private" }), Reach::Private, Reach::Private, true, false),
             (json!({ "edge_admin": true, "reach": "public" }), Reach::Public, Reach::Public, false, false),
             (json!({ "edge_admin": true, "reach": "kept" }), Reach::Kept, Reach::Kept, false, true),
-            // Those of before.
+            // Records of earlier releases.
             (json!({}), Reach::Kept, Reach::Kept, false, true),
             (json!({ "edge_admin": false }), Reach::Kept, Reach::Kept, false, true),
             (json!({ "edge_admin": true }), Reach::Private, Reach::Private, true, false),
@@ -248,7 +251,7 @@ mod tests {
             let found = of(record.clone());
             assert_eq!((found.reach_in("prod"), found.reach_in("staging")), (in_prod, in_staging), "{record}");
             assert_eq!((found.is_vouched(), found.has_kept_reach()), (is_vouched, has_kept), "{record}");
-            // Stored again, it reaches no more than before, unless by somebody who may let it.
+            // Stored again, a version reaches no more than before, unless the token may allow it.
             assert_eq!(found.reach_stored_again(false) == Reach::Private, is_vouched, "{record}");
             assert_eq!(found.reach_stored_again(true), Reach::Private, "{record}");
         }

@@ -1,5 +1,5 @@
-//! Ownership of records by apps and environments: what is removed with either of them, as [`table`](super::table) has
-//! it for each kind of record.
+//! Ownership of records by apps and environments: the records that are removed with their owner, as
+//! [`table`](super::table) states for each kind of record.
 
 use devanture_config::{AppName, PlaceName};
 
@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, Error, Record};
 use crate::records;
 use crate::records::gone::{self, GoneVersion};
 
-/// Whether an app has something that is served as a preview, or would be once it is restored: a version or an alias.
+/// Returns true if an app has a version or an alias, served as a preview now or after a restore.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -24,7 +24,7 @@ pub async fn has_previews(catalog: &dyn Catalog, app: &AppName) -> Result<bool, 
     }
     let mut deleted = Scan::new(catalog, gone::gone_prefix(app));
     while let Some((key, record)) = deleted.next().await? {
-        // A damaged record may have said that it can be restored.
+        // A damaged record may have stated that the version can be restored.
         if records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some()) {
             return Ok(true);
         }
@@ -32,8 +32,8 @@ pub async fn has_previews(catalog: &dyn Catalog, app: &AppName) -> Result<bool, 
     Ok(false)
 }
 
-/// At most `limit` records of an app, or of one environment of it; with `has_previews` without those that the previews
-/// of an app are served by, where the environment is `preview`.
+/// Returns at most `limit` records of an app, or of one environment of the app; for the environment `preview` with
+/// `has_previews`, without the records that serve the app's previews.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -54,7 +54,7 @@ pub async fn records_of(
         }
     }
     if let Some(environment) = environment {
-        // Links that open it: they would open another one of its name.
+        // Links to the environment: otherwise they would open a later environment of the same name.
         for (key, record) in catalog.list(&shares_prefix(app), None, false, usize::MAX).await? {
             let opens = records::read::<ShareRecord>(&key, &record).map(|share| share.target);
             if found.len() < limit && opens.is_ok_and(|target| target == StoredTarget::Environment(environment.clone()))
@@ -69,7 +69,7 @@ pub async fn records_of(
                 return Ok(found);
             }
             if names(&record, app, environment) {
-                // First what hangs on it: without it, nobody would find that any more.
+                // Dependent records first: without their owner, they could not be found any more.
                 let left = limit.saturating_sub(found.len());
                 found.extend(hanging_on(catalog, &key, &record, left).await?);
                 if found.len() < limit {
@@ -81,8 +81,9 @@ pub async fn records_of(
     Ok(found)
 }
 
-/// What of a kind is an app's, or one environment's of it: the prefix of the records, which ends in `/`, or the key of
-/// the one that there is; `None` where nothing is, or where it goes last or stays.
+/// Returns the key range of a kind's records that belong to an app, or to one environment of the app: the prefix, which
+/// ends in `/`, or the key of the single record; `None` if there are no such records, or if they are removed last or
+/// stay.
 fn owned_by(kind: &RecordKind, app: &AppName, environment: Option<&PlaceName>, has_previews: bool) -> Option<String> {
     let is_owned = match (kind.owner, environment) {
         (Owner::App | Owner::EnvironmentAtLast, None) => true,
@@ -100,7 +101,7 @@ fn owned_by(kind: &RecordKind, app: &AppName, environment: Option<&PlaceName>, h
     Some(format!("{head}{name}{end}"))
 }
 
-/// At most `limit` of the records that are nothing without the account of this id: its logins, sessions and passkeys.
+/// Returns at most `limit` records that depend on the account of this id: its logins, sessions and passkeys.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -110,7 +111,7 @@ pub(crate) async fn of_account(catalog: &dyn Catalog, id: &str, limit: usize) ->
     below(catalog, &prefixes, limit).await
 }
 
-/// At most `limit` of the records that are nothing without the token of this id: its last use and its sessions.
+/// Returns at most `limit` records that depend on the token of this id: its last use and its sessions.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -126,7 +127,7 @@ async fn below(catalog: &dyn Catalog, prefixes: &[String], limit: usize) -> Resu
     Ok(found)
 }
 
-/// At most `limit` of the records that are nothing without this one.
+/// Returns at most `limit` records that depend on this record.
 async fn hanging_on(
     catalog: &dyn Catalog,
     key: &str,
@@ -143,7 +144,7 @@ async fn hanging_on(
     }
 }
 
-/// Whether a record says that it is of this app, and of this environment where one is meant.
+/// Returns true if the value of a record names this app, and this environment if given.
 fn names(record: &Record, app: &AppName, environment: Option<&PlaceName>) -> bool {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(&record.value) else { return false };
     let says = |member: &str, name: &str| value.get(member).and_then(serde_json::Value::as_str) == Some(name);
@@ -158,7 +159,7 @@ mod tests {
     use devanture_config::Digest;
     use serde_json::json;
 
-    /// Records of the app `shop` by their keys, in the order in which they are found.
+    /// Keys of the records of the app `shop`, in the order of the search.
     const OWN: [&str; 21] = [
         "alias/shop/x",
         "confirmations/shop",
@@ -245,7 +246,7 @@ mod tests {
         expected.extend(["hostnames/a.example", "hostnames/b.example"]);
         expected.extend(["sessions/12", "used/1", "tokens/1", "tokens/3"]);
         assert_eq!(keys(None, false, usize::MAX).await, expected);
-        // Wherever it ends, nothing is left behind that hangs on what is there.
+        // At any end of the removal, no record is left behind that depends on an existing one.
         for limit in 0..expected.len() {
             assert_eq!(keys(None, false, limit).await, expected[..limit]);
         }

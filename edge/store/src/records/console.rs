@@ -1,4 +1,4 @@
-//! The record of the console: a bundle of no app.
+//! The record of the console: a bundle without an app.
 
 use devanture_config::{Digest, VersionId};
 use serde::{Deserialize, Serialize};
@@ -9,28 +9,28 @@ use crate::records;
 /// The key of the record.
 pub const CONSOLE_KEY: &str = "console";
 
-/// `console`: the console that was installed, or removed, last.
+/// `console`: the last console that was installed or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleRecord {
-    /// The BLAKE3 of its package. Of a console that was removed, too: a start does not install the same one again.
+    /// The BLAKE3 of the package. Kept for a removed console, too: a start does not install the same package again.
     pub package: Digest,
-    /// Its bundle; `None` once it was removed.
+    /// The bundle; `None` after a removal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// Its files.
+    /// Number of files.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the files.
     pub bytes: u64,
-    /// When it was installed or removed, in milliseconds since 1970 UTC.
+    /// Time of the installation or removal, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Who did.
+    /// The name of the actor.
     pub who: String,
 }
 
 /// Reads the record.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub async fn console(catalog: &dyn Catalog) -> Result<Option<(Record, ConsoleRecord)>, Error> {
     let Some(record) = catalog.get(CONSOLE_KEY).await? else { return Ok(None) };
     let read = records::read(CONSOLE_KEY, &record)?;

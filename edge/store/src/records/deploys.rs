@@ -1,4 +1,4 @@
-//! Records of the deploys of an environment that ended.
+//! Records of ended deploys of an environment.
 
 use devanture_config::manifest::halves::Halves;
 use devanture_config::problem::Code;
@@ -9,62 +9,62 @@ use super::values::read;
 use super::words::{StoredKind, StoredOutcome, StoredStepState};
 use crate::catalog::Record;
 
-/// `history/{app}/{env}/{number}`: a deploy that ended.
+/// `history/{app}/{env}/{number}`: an ended deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// The deploy.
     pub deploy: StoredDeploy,
-    /// Where a rollback that comes after this entry starts from: the entry itself, or the one that it went back to.
+    /// The entry from which a later rollback starts: this entry, or the entry to which it rolled back.
     pub position: String,
 }
 
 /// A deploy, or a pause, a lock or its end, a change of settings, or a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredDeploy {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its kind.
+    /// The kind.
     pub kind: StoredKind,
     /// The environment.
     pub environment: PlaceName,
     /// The version.
     pub version: VersionId,
-    /// The version that was live before.
+    /// The previously live version.
     pub previous: Option<VersionId>,
     /// The name of the token.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// The time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The origin of the bundle.
     #[serde(default)]
     pub source: StoredSource,
-    /// Its steps.
+    /// The steps.
     #[serde(default)]
     pub steps: Vec<StoredStep>,
-    /// Its outcome.
+    /// The outcome.
     pub outcome: StoredOutcome,
-    /// The alias that it was pushed to, where it was.
+    /// The alias of the push, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<PlaceName>,
-    /// The problem for which it failed, where it did.
+    /// The problem of a failed deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<StoredProblem>,
-    /// The lines of it that matter, the oldest first.
+    /// The important log lines, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
-    /// The revision of the environment's settings that holds with it; 0 where nothing was ever set.
+    /// The revision of the environment's settings that the deploy uses; 0 if no setting was ever made.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub settings: u64,
-    /// The reason for which the edge went back by itself, where it did.
+    /// The reason of an automatic rollback, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
-    /// The reason, as far as the person said it.
+    /// The reason given by the person, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The halves that a push brought; absent for a whole bundle without a backend.
+    /// The pushed halves; absent for a whole bundle without a backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halves: Option<Halves>,
-    /// The version that gave the other half to a push of one half.
+    /// The version that supplied the other half to a push of one half.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
 }
@@ -87,13 +87,13 @@ pub struct StoredSource {
     /// The message of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Whether the tree held changes that no commit has.
+    /// Set if the tree had uncommitted changes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
-    /// The CI system that pushed it, such as `github`.
+    /// The CI system of the push, such as `github`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci: Option<String>,
-    /// The address at which that system shows the run.
+    /// The URL of the run in the CI system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
@@ -101,9 +101,9 @@ pub struct StoredSource {
 /// One step of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredStep {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its outcome.
+    /// The outcome.
     pub state: StoredStepState,
     /// Details, such as `12 files, 31 variants`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -113,16 +113,17 @@ pub struct StoredStep {
     pub ms: u64,
 }
 
-/// The problem for which a deploy failed.
+/// The problem of a failed deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredProblem {
-    /// Its code, which keeps its spelling for good.
+    /// The code, which keeps its spelling for good.
     pub code: Code,
     /// The problem, as a sentence.
     pub detail: String,
 }
 
-/// An entry of a history; `None`, and an error in the log, if it is damaged: it costs nothing but itself.
+/// Returns an entry of a history; `None`, and an error in the log, for a damaged entry, so that the damage affects only
+/// this entry.
 #[must_use]
 pub fn entry(key: &str, record: &Record) -> Option<HistoryEntry> {
     read(key, record).inspect_err(|error| tracing::error!(%error, "an entry of a history is passed over")).ok()

@@ -1,4 +1,4 @@
-//! Records of the dictionaries that a version's files are compressed with.
+//! Records of the dictionaries for compression of a version's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,43 +6,44 @@ use devanture_config::path::BundlePath;
 use devanture_config::{AppName, Digest, PlaceName, Sha256, VersionId};
 use serde::{Deserialize, Serialize};
 
-/// `dictionaries/{app}/{id}`: what of a stored version serves as dictionaries (RFC 9842). It stands beside the
-/// manifest, so that the id of a version depends on none of it, and goes with the version.
+/// `dictionaries/{app}/{id}`: the dictionaries of a stored version (RFC 9842). Stored beside the manifest, so that the
+/// id of a version does not depend on them, and removed with the version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DictionariesRecord {
-    /// The SHA-256 of those of its files that anyone may read and that may serve, by their BLAKE3.
+    /// The SHA-256 of publicly readable files that can be dictionaries, by their BLAKE3.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<Digest, Sha256>,
-    /// The dictionaries that deltas of its files were made with, by the environment whose visitors have them: its own
-    /// files, and those of versions that were live there. Previews have those of `preview`.
+    /// The dictionaries of the files' deltas, by the environment of the visitors who have the dictionaries: own files,
+    /// and files of versions that were live there. Previews have the dictionaries of `preview`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub deltas_from: BTreeMap<PlaceName, BTreeSet<Digest>>,
-    /// Files under names that could change, which browsers keep for no longer than a load: pages offer them to be
-    /// fetched as dictionaries, in this order. Their paths.
+    /// Paths of files under names without a content hash, which browsers keep for no longer than a load: pages offer
+    /// these files as dictionaries, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub linked: Vec<BundlePath>,
-    /// The dictionary that its pages share.
+    /// The shared dictionary of the pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<PagesDictionary>,
-    /// The paths of the pages that it was made of: once one of them may not be read by anyone, it serves no more.
+    /// The paths of the pages in the shared dictionary: once a page is not publicly readable, the dictionary is not
+    /// used any more.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub pages_of: BTreeSet<BundlePath>,
 }
 
 impl DictionariesRecord {
-    /// Whether a file of the version itself, or what its pages share, is this dictionary.
+    /// Returns true if the dictionary is a file of the version or the shared dictionary of its pages.
     #[must_use]
     pub fn is_own(&self, dictionary: &Digest) -> bool {
         self.files.contains_key(dictionary) || self.pages.is_some_and(|pages| pages.blob == *dictionary)
     }
 
-    /// The dictionaries that deltas were made with, of all environments.
+    /// Returns the dictionaries of deltas, of all environments.
     pub fn all_from(&self) -> impl Iterator<Item = &Digest> {
         self.deltas_from.values().flatten()
     }
 
-    /// The dictionaries that deltas may be sent for in an environment, or in a preview where that is `None`. A
-    /// dictionary of another environment must not show: a delta confirms the guess at a content that was never live
+    /// Returns the dictionaries of the deltas that may be sent in an environment, or in a preview for `None`. A
+    /// dictionary of a different environment must not show: a delta confirms a guess at content that was never live
     /// here.
     #[must_use]
     pub fn from_in(&self, environment: Option<&PlaceName>) -> BTreeSet<Digest> {
@@ -60,18 +61,18 @@ impl DictionariesRecord {
     }
 }
 
-/// A dictionary that is made of pages that anyone may read.
+/// A dictionary made of publicly readable pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PagesDictionary {
-    /// Its blob, which the record holds.
+    /// The blob, which the record keeps alive.
     pub blob: Digest,
-    /// Its SHA-256.
+    /// The SHA-256.
     pub sha256: Sha256,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
 }
 
-/// Records of dictionaries that are read at once: one may have some megabytes.
+/// Records of dictionaries that are read at once: a record may have some megabytes.
 pub const DICTIONARIES_AT_ONCE: usize = 16;
 
 /// The prefix of all dictionaries.
@@ -83,7 +84,7 @@ pub fn dictionaries_prefix(app: &AppName) -> String {
     format!("{DICTIONARIES_PREFIX}{app}/")
 }
 
-/// The key of what of a version serves as dictionaries.
+/// Returns the key of a version's dictionaries.
 #[must_use]
 pub fn dictionaries_key(app: &AppName, version: &VersionId) -> String {
     format!("{DICTIONARIES_PREFIX}{app}/{version}")

@@ -1,10 +1,10 @@
-//! When the pushes began that the halves of a live version, or of an alias' version, came from.
+//! The start of the pushes that brought the halves of a live version, or of an alias' version.
 
 use devanture_config::manifest::halves::Half;
 use serde::{Deserialize, Serialize};
 
-/// The numbers of two pushes, as `publish` numbers them: an older push of a half does not take over from a newer one
-/// of the same half.
+/// The numbers of two pushes, as numbered by `publish`: an older push of a half does not replace a newer push of the
+/// same half.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HalvesBegun {
     /// The push that brought the backend.
@@ -14,13 +14,13 @@ pub struct HalvesBegun {
 }
 
 impl HalvesBegun {
-    /// Both halves came from one push.
+    /// Returns the numbers of a single push of both halves.
     #[must_use]
     pub const fn both(begun: u64) -> Self {
         Self { backend: begun, front: begun }
     }
 
-    /// The number of one half's push.
+    /// Returns the number of one half's push.
     #[must_use]
     pub const fn of(self, half: Half) -> u64 {
         match half {
@@ -29,7 +29,7 @@ impl HalvesBegun {
         }
     }
 
-    /// With another push of one half.
+    /// Replaces the push of one half.
     #[must_use]
     pub const fn with(self, half: Half, begun: u64) -> Self {
         match half {
@@ -38,7 +38,7 @@ impl HalvesBegun {
         }
     }
 
-    /// The number of the newer push, and what a record keeps beside it.
+    /// Returns the number of the newer push, and the value that a record stores beside it.
     #[must_use]
     pub fn recorded(self) -> (u64, Option<Self>) {
         (self.backend.max(self.front), (self.backend != self.front).then_some(self))

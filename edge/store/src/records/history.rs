@@ -8,23 +8,22 @@ use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error};
 use crate::records::{self, HistoryEntry, StoredDeploy, StoredKind, StoredOutcome};
 
-/// Entries that are in memory at once where a history is gone through: one may have hundreds of KiB of what its push
-/// says.
+/// Entries in memory at once during a walk over a history: an entry may have hundreds of KiB of push output.
 const ENTRIES_AT_ONCE: usize = 32;
-/// Entries that are read at most. Pauses and pushes that failed are entries, too: a history in which so many of them
-/// follow each other hides the switches before them.
+/// Upper bound of entries read. Pauses and failed pushes are entries, too: a history with so many of them in a row
+/// hides the switches before.
 const ENTRIES_MAX: usize = 20_000;
 
-/// One move of a live pointer.
+/// A move of a live pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Switch {
-    /// The version that went live.
+    /// The new live version.
     pub version: VersionId,
-    /// The revision of the settings that it had at its end, or has now.
+    /// The revision of the version's settings at the end of its time, or now.
     pub settings: u64,
     /// The version that was live until then.
     pub previous: Option<VersionId>,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the switch, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
@@ -33,8 +32,8 @@ pub fn entries(catalog: &dyn Catalog, prefix: impl Into<String>) -> Scan<'_> {
     Scan::new(catalog, prefix).newest_first().pages_of(ENTRIES_AT_ONCE)
 }
 
-/// The switches of the history below `prefix`, the last one first: back to the one that made live what was live at
-/// `since_ms`, or until `versions_max` versions were found.
+/// Returns the switches of the history below `prefix`, newest first: back to the switch to the version that was live at
+/// `since_ms`, or until `versions_max` versions are found.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -55,7 +54,7 @@ pub async fn switches(
             }
         };
         if deploy.outcome != StoredOutcome::Live {
-            // Of the changes while one version was live, the last one holds at its end.
+            // Of several changes while one version was live, the last applies at its end.
             if deploy.kind == StoredKind::Settings {
                 last_change.get_or_insert(deploy.settings);
             }
@@ -68,7 +67,7 @@ pub async fn switches(
         let StoredDeploy { version, settings, previous, at_ms, .. } = deploy;
         let settings = last_change.take().unwrap_or(settings);
         found.push(Switch { version, settings, previous, at_ms });
-        // What this one made live was live at that moment; all before it ended before.
+        // The version of this switch was live at that moment; all earlier versions ended before.
         if at_ms <= since_ms {
             return Ok(found);
         }
@@ -80,7 +79,7 @@ pub async fn switches(
     Ok(found)
 }
 
-/// For tests: a push to `prod` that made `version` live.
+/// For tests: a push to `prod` after which `version` is live.
 #[must_use]
 #[cfg(any(test, feature = "testing"))]
 pub fn pushed(version: VersionId) -> StoredDeploy {
@@ -146,7 +145,7 @@ mod tests {
         let catalog = crate::catalog::open(&folder.path().join("catalog.redb")).unwrap();
         let (app, prod) = ("shop".parse().unwrap(), PlaceName::prod());
         let id = |number: u64| VersionId::of(&number.to_be_bytes());
-        // Of seven hundred entries, one in a hundred is a switch; two versions take turns.
+        // Of seven hundred entries, one in a hundred is a switch; two versions alternate.
         let mut changes = Vec::new();
         for number in 1..=700_u64 {
             let outcome = if number % 100 == 0 { StoredOutcome::Live } else { StoredOutcome::Failed };

@@ -1,4 +1,4 @@
-//! Records of the hostnames of environments, and of those that their live versions list.
+//! Records of the hostnames of environments, and of the hostnames in the manifests of their live versions.
 
 use devanture_config::{AppName, Canonical, HostPattern, PlaceName};
 use serde::{Deserialize, Serialize};
@@ -13,29 +13,30 @@ pub struct HostnameRecord {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// When the environment got it, in milliseconds since 1970 UTC.
+    /// Time at which the environment got the hostname, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub added_ms: u64,
-    /// Whether the API added it, and not the manifest of a version that went live.
+    /// Set if the API added the hostname, and not the manifest of a version that went live.
     #[serde(default)]
     pub by_api: bool,
-    /// Whether the API said that the others lead to it.
+    /// Set if the API made this hostname the target of redirects from the others.
     #[serde(default)]
     pub canonical: bool,
-    /// The name of the token that added it.
+    /// The name of the adding token.
     #[serde(default)]
     pub who: String,
 }
 
 impl HostnameRecord {
-    /// Whether it is that environment's.
+    /// Returns true if the hostname belongs to that environment.
     #[must_use]
     pub fn is_of(&self, app: &AppName, environment: &PlaceName) -> bool {
         self.app == *app && self.environment == *environment
     }
 }
 
-/// Whose a hostname is; `None`, and an error in the log, if the record is damaged: it costs that hostname alone.
+/// Returns the owner of a hostname; `None`, and an error in the log, for a damaged record, so that the damage affects
+/// only this hostname.
 #[must_use]
 pub fn hostname(key: &str, record: &Record) -> Option<HostnameRecord> {
     read(key, record).inspect_err(|error| tracing::error!(%error, "a hostname is passed over")).ok()
@@ -50,17 +51,17 @@ pub fn hostname_key(host: &HostPattern) -> String {
     format!("{HOSTNAMES_PREFIX}{host}")
 }
 
-/// `listed/{app}/{env}`: what the manifest of the version that went live last says of the environment's hostnames.
+/// `listed/{app}/{env}`: the hostnames in the manifest of the last version that went live in the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListedHostnames {
-    /// The names, in its order.
+    /// The names, in the order of the manifest.
     pub hostnames: Vec<HostPattern>,
-    /// The canonical hostname, where it names one.
+    /// The canonical hostname, if named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canonical: Option<Canonical>,
 }
 
-/// The key of what the live manifest lists.
+/// Returns the key of the hostnames in the live manifest.
 #[must_use]
 pub fn listed_key(app: &AppName, environment: &PlaceName) -> String {
     format!("listed/{app}/{environment}")

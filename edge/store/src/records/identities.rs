@@ -1,4 +1,4 @@
-//! The records of who may do what, and who did: accounts, logins, the last use of tokens, the audit log.
+//! Records of rights and of their use: accounts, logins, the last use of tokens, the audit log.
 
 use devanture_config::api::AccountName;
 use devanture_config::{AppName, Digest, PlaceName};
@@ -6,37 +6,37 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{StoredBy, StoredScope, StoredVia};
 
-/// Bytes of the mark of logins of visitors.
+/// Bytes of the mark of visitors' logins.
 const MARK_BYTES: usize = 16;
 
 /// `accounts/{name}`: an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountRecord {
-    /// Its id, which no other account has, had or gets: that of its logins begins with it.
+    /// The id, unique for all time; the ids of the account's logins begin with it.
     pub id: String,
-    /// Its password by Argon2id, in the form of PHC, which names the parameters.
+    /// The Argon2id hash of the password, in PHC form, which names the parameters.
     pub password: String,
-    /// Another one for each password that was set; a login with an earlier one is none any more.
+    /// A value that is new for each password; a login with an earlier value is invalid.
     pub stamp: String,
-    /// For this app alone.
+    /// The only app of the account, if limited.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// The only environment of the account, if limited.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// The scope.
     pub scope: StoredScope,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Time of creation, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When its password was set; 0 while it has none, and `password` is a hash that no password has.
+    /// Time at which the password was set; 0 without a password, and then `password` is a hash that no password has.
     pub password_ms: u64,
-    /// Its creator.
+    /// The creator.
     pub made_by: String,
-    /// Its open invitation.
+    /// The open invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invitation: Option<Invitation>,
 }
 
 impl AccountRecord {
-    /// What logins of visitors with this account and its password of today are known by.
+    /// Returns the mark of visitors' logins with this account and its current password.
     #[must_use]
     pub fn visitor_mark(&self) -> String {
         let mut hasher = blake3::Hasher::new();
@@ -48,14 +48,15 @@ impl AccountRecord {
         hex::encode(mark)
     }
 
-    /// Whether it opens what is protected of an app for accounts.
+    /// Returns true if the account opens the parts of an app that are protected for accounts.
     #[must_use]
     pub fn may_visit(&self, app: &AppName) -> bool {
         may_visit(self.app.as_ref(), app)
     }
 }
 
-/// Whether an account for one app, or for all, opens what is protected of an app for accounts: with any rights there.
+/// Returns true if an account for one app, or for all, opens the parts of an app that are protected for accounts: any
+/// right there is enough.
 pub fn may_visit(own: Option<&AppName>, app: &AppName) -> bool {
     own.is_none_or(|own| own == app)
 }
@@ -63,82 +64,82 @@ pub fn may_visit(own: Option<&AppName>, app: &AppName) -> bool {
 /// An invitation to set the password of an account once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Invitation {
-    /// The BLAKE3 of its secret part.
+    /// The BLAKE3 of the secret part.
     pub hash: Digest,
-    /// When it ends, in milliseconds since 1970 UTC.
+    /// Time of expiry, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
 }
 
-/// `logins/{id}`: a login and all tokens that came of it, as their hashes. Without it none of them is good.
+/// `logins/{id}`: a login and all its tokens, as hashes. Without the record none of the tokens is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginRecord {
     /// The account.
     pub account: AccountName,
     /// The stamp of the account at that time.
     pub stamp: String,
-    /// The BLAKE3 of the part that all refresh tokens of this login share, which proves that a client had one of them.
+    /// The BLAKE3 of the common part of all refresh tokens of the login, which proves that a client had one of them.
     pub family: Digest,
-    /// The BLAKE3 of the part that the refresh token alone has that is good now.
+    /// The BLAKE3 of the individual part of the currently valid refresh token.
     pub refresh: Digest,
     /// The number of replacements of the pair.
     pub generation: u64,
-    /// The refresh token before that one.
+    /// The previous refresh token.
     pub previous: Option<ReplacedToken>,
-    /// The access tokens that may still be good.
+    /// The access tokens that may still be valid.
     pub access: Vec<AccessToken>,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Time of creation, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When it ends.
+    /// Time of expiry.
     pub expires_ms: u64,
-    /// From where it was made.
+    /// The origin of the login.
     pub from: String,
 }
 
-/// A refresh token that was replaced.
+/// A replaced refresh token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplacedToken {
-    /// The BLAKE3 of the part that it alone has.
+    /// The BLAKE3 of the individual part.
     pub hash: Digest,
-    /// When it was replaced first, in milliseconds since 1970 UTC.
+    /// Time of the first replacement, in milliseconds since 1970 UTC.
     pub replaced_ms: u64,
 }
 
 /// An access token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessToken {
-    /// The BLAKE3 of its secret part.
+    /// The BLAKE3 of the secret part.
     pub hash: Digest,
-    /// The number of its pair.
+    /// The number of the pair.
     pub generation: u64,
-    /// When it ends, in milliseconds since 1970 UTC.
+    /// Time of expiry, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
 }
 
-/// `used/{id}`: when a token was used last. A record of its own, so that no use can bring a revoked token back.
+/// `used/{id}`: the last use of a token. A separate record, so that a use cannot bring a revoked token back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsedRecord {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the use, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// From where.
     pub from: String,
 }
 
-/// `exchanged/{hash}`: that an identity token was exchanged, by the hash of its issuer and its id.
+/// `exchanged/{hash}`: an exchanged identity token, by the hash of its issuer and its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExchangedRecord {
-    /// From when on it would be refused as expired, in milliseconds since 1970 UTC.
+    /// Time from which the token would be refused as expired, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
-    /// The name of the token that it was exchanged for; empty in records of earlier releases.
+    /// The name of the token received in exchange; empty in records of earlier releases.
     #[serde(default)]
     pub by: String,
 }
 
-/// `audit/{number}`: an entry of the audit log: a change, and the origin of it.
+/// `audit/{number}`: an entry of the audit log: a change and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
-    /// Its number; later entries have greater ones.
+    /// The number, greater than the numbers of earlier entries.
     pub number: u64,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the change, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The action, such as `switch`; a newer edge may know more kinds.
     pub action: String,
@@ -146,32 +147,32 @@ pub struct AuditRecord {
     pub who: String,
     /// The kind of credential.
     pub by: StoredBy,
-    /// The id of the token, the login or the session. That of a session begins with the id of its token or account.
+    /// The id of the token, the login or the session. The id of a session begins with the id of its token or account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// The root of the chain of credentials that made the token, as an `AuditEntry` of the API says it.
+    /// The root of the chain of credentials that made the token, in the form of an `AuditEntry` of the API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// `session` where a browser made the change; `None` otherwise.
+    /// `session` if a browser made the change; `None` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<StoredVia>,
-    /// The address that it came from, or `local`.
+    /// The address of the client, or `local`.
     pub from: String,
-    /// The node of a cluster that made the change; `None` of an edge that is alone.
+    /// The node of a cluster that made the change; `None` for a single edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// The app, where it was in one.
+    /// The app of the change, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The environment, where it was in one.
+    /// The environment of the change, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Details, such as the version that went live.
+    /// Details, such as the new live version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub what: String,
 }
 
-/// The prefix of identity tokens that were exchanged.
+/// The prefix of exchanged identity tokens.
 pub const EXCHANGED_PREFIX: &str = "exchanged/";
 /// The prefix of all accounts.
 pub const ACCOUNTS_PREFIX: &str = "accounts/";
@@ -186,7 +187,7 @@ pub fn account_key(name: &AccountName) -> String {
     format!("{ACCOUNTS_PREFIX}{name}")
 }
 
-/// The key of an identity token that was exchanged.
+/// Returns the key of an exchanged identity token.
 #[must_use]
 pub fn exchanged_key(hash: &str) -> String {
     format!("{EXCHANGED_PREFIX}{hash}")
@@ -198,7 +199,7 @@ pub fn audit_key(number: u64) -> String {
     format!("{AUDIT_PREFIX}{number:016}")
 }
 
-/// The key of a login; its id begins with that of its account.
+/// Returns the key of a login, beginning with the id of the account.
 #[must_use]
 pub fn login_key(id: &str) -> String {
     format!("{LOGINS_PREFIX}{id}")

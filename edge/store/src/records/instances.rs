@@ -1,4 +1,4 @@
-//! The records of instances: how many there are to be, and which user ids they run as, with their keys.
+//! Records of instances: their wanted numbers, and their user ids, with the keys.
 
 use std::collections::BTreeMap;
 
@@ -10,44 +10,44 @@ use serde::{Deserialize, Serialize};
 pub const SCALE_PREFIX: &str = "scale/";
 /// The prefix of the user ids of environments.
 pub const UIDS_PREFIX: &str = "uids/";
-/// The prefix of numbers that can be given again.
+/// The prefix of numbers that can be assigned again.
 pub const FREE_UIDS_PREFIX: &str = "uids-free/";
 /// The next number of a user id: a [`NextUidRecord`].
 pub const UID_NEXT_KEY: &str = "uids-next";
 
-/// `scale/{app}/{env}`: instance counts set by the API; every other process has the count of the version.
+/// `scale/{app}/{env}`: instance counts set by the API; all other processes have the count of the version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScaleRecord {
     /// By process.
     pub processes: BTreeMap<ProcessName, Instances>,
 }
 
-/// `uids/{app}/{env}`: the user id of the instances of an environment, or of the app's previews (`preview`), as its
+/// `uids/{app}/{env}`: the user id of the instances of an environment, or of the app's previews (`preview`), as a
 /// number in the range of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UidRecord {
     /// From 0 on.
     pub number: u32,
-    /// The pair that the app had before each environment had an id of its own: its files may still belong to it.
+    /// The app's pair from the time before each environment had an id: files may still belong to the pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<u32>,
 }
 
-/// `uids/{app}`, as earlier versions of the edge wrote it: the pair of numbers 2 n and 2 n + 1, one for all
-/// environments of the app and one for its previews.
+/// `uids/{app}`, from earlier releases: the pair of numbers 2 n and 2 n + 1, one for all environments of the app and
+/// one for its previews.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UidPairRecord {
     /// From 0 on.
     pub number: u32,
 }
 
-/// `uids-next`: the lowest number that was never given.
+/// `uids-next`: the lowest number never assigned.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextUidRecord {
     /// The next number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u32>,
-    /// The next pair of numbers, as earlier versions of the edge wrote it.
+    /// The next pair of numbers, from earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<u32>,
 }
@@ -60,14 +60,14 @@ impl NextUidRecord {
     }
 }
 
-/// `uids-free/{number}`: a number whose environment has ended, and of which neither a file nor a process is left.
+/// `uids-free/{number}`: a number of an ended environment, without any file or process left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreeUidRecord {
-    /// When it was freed, in milliseconds since 1970 UTC.
+    /// Time of the release, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
-/// The key of the instance counts set by the API.
+/// Returns the key of the instance counts set by the API.
 #[must_use]
 pub fn scale_key(app: &AppName, place: &str) -> String {
     format!("{SCALE_PREFIX}{app}/{place}")
@@ -85,13 +85,13 @@ pub fn uid_key(app: &AppName, place: &str) -> String {
     format!("{UIDS_PREFIX}{app}/{place}")
 }
 
-/// The key of the pair of user ids that an app had.
+/// Returns the key of an app's pair of user ids.
 #[must_use]
 pub fn uid_pair_key(app: &AppName) -> String {
     format!("{UIDS_PREFIX}{app}")
 }
 
-/// The key that says that a number can be given again.
+/// Returns the key for a number that can be assigned again.
 #[must_use]
 pub fn free_uid_key(number: u32) -> String {
     format!("{FREE_UIDS_PREFIX}{number:010}")

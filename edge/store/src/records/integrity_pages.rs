@@ -1,4 +1,4 @@
-//! Pages of a version with the hashes of what they load, as its record names them.
+//! Pages of a version with the hashes of their assets, as named in the version's record.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -9,27 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use super::apps::{DecodedFile, VersionRecord};
 
-/// What the pages are.
+/// The media type of the pages.
 const HTML: &str = "text/html";
 
-/// Pages with the hashes of what they load, as they are in some environments.
+/// Pages with the hashes of their assets, for some environments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrityPages {
-    /// How they were made: [`Self::MADE`] of the edge that did.
+    /// The revision of the code that made the pages: [`Self::MADE`] of that edge.
     #[serde(default)]
     pub made: u32,
-    /// The environments: the names of their tables, or an empty one for all that have no table.
+    /// The environments: the names of their tables, or an empty name for all without a table.
     pub tables: BTreeSet<String>,
-    /// Every page that was looked at; one that has no hash is the file of the bundle.
+    /// All processed pages; a page without hashes is the file of the bundle.
     pub pages: BTreeMap<BundlePath, DecodedFile>,
-    /// The SHA-256 of the text of their import maps, of those that have hashes in one.
+    /// The SHA-256 of the text of the import maps, for pages with hashes in an import map.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub maps: BTreeMap<BundlePath, Sha256>,
 }
 
 impl VersionRecord {
-    /// The pages with hashes of all environments that are no files of `manifest`, as files of a bundle that none came
-    /// in.
+    /// Returns the pages with hashes of all environments that are not files of `manifest`, as files of a manifest.
     #[must_use]
     pub fn hashed_pages(&self, manifest: &Manifest) -> Manifest {
         let own: HashSet<Digest> = manifest.files.values().map(|file| file.hash).collect();
@@ -43,7 +42,7 @@ impl VersionRecord {
         Manifest::of_files(pages)
     }
 
-    /// The pages with hashes of an environment or preview, by the name of its table in `manifest`.
+    /// Returns the pages with hashes of an environment or preview, by the name of its table in `manifest`.
     #[must_use]
     pub fn integrity_in(&self, manifest: &Manifest, table: &str) -> IntegrityPages {
         IntegrityPages::of_table(&self.integrity, manifest, table)
@@ -51,10 +50,10 @@ impl VersionRecord {
 }
 
 impl IntegrityPages {
-    /// How pages are made; another number where the same page would become other bytes than before.
+    /// The revision of this code; changed if the same page becomes different bytes than before.
     pub const MADE: u32 = 2;
 
-    /// Those of an environment or preview among `all`, by the name of its table in `manifest`.
+    /// Returns the pages of an environment or preview from `all`, by the name of its table in `manifest`.
     #[must_use]
     pub fn of_table(all: &[Self], manifest: &Manifest, table: &str) -> Self {
         let has_own = manifest.env.keys().any(|name| name.as_str() == table);

@@ -1,7 +1,7 @@
-//! At which level of compression an app may serve a file: the one that it would have if it were alone on the edge.
+//! The level of compression at which an app may serve a file: the same as if the app were alone on the edge.
 //!
-//! Apps share files, and with them what is made of files. Which of it an app serves depends on its own pushes alone, as
-//! else a file that comes at the best level at once would tell a stranger that another app has it (law 11).
+//! Apps share files and their variants. The served variant depends only on the app's own pushes: otherwise a file that
+//! arrives at the best level at once would tell a stranger that a different app has the file (law 11).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,22 +15,22 @@ use crate::blobs::{Blobs, Key, VariantInfo};
 use crate::catalog::Catalog;
 use crate::catalog::scan::Scan;
 
-/// The levels at which the files of a version are served.
+/// The served levels of a version's files.
 #[derive(Clone, Default)]
 pub struct Levels(Option<Arc<Quick>>);
 
-/// A version whose files have not had their pass at the best level.
+/// A version with files that are not compressed at the best level yet.
 struct Quick {
     app: AppName,
     version: VersionId,
     catalog: Arc<dyn Catalog>,
     blobs: Arc<dyn Blobs>,
-    /// Files of versions of the app that had it.
+    /// Files of the app's versions that are compressed at the best level.
     improved: OnceCell<HashSet<Digest>>,
 }
 
 impl Levels {
-    /// Those of a version; `is_quick` is that of its record.
+    /// Returns the levels of a version; `is_quick` comes from its record.
     pub fn of(
         (app, version): (&AppName, VersionId),
         is_quick: bool,
@@ -47,14 +47,14 @@ impl Levels {
         }))
     }
 
-    /// The variants of a file, of those that are stored, that the app serves. Only where some are kept beside others,
-    /// as for another app, is more read than these.
+    /// Selects the stored variants of a file that the app serves. Reads further records only if some variants are kept
+    /// beside better ones, as for a second app.
     pub async fn served(&self, blob: &Digest, stored: Vec<VariantInfo>) -> Vec<VariantInfo> {
         let (kept, others): (Vec<_>, Vec<_>) = stored.into_iter().partition(|variant| variant.form.is_kept_quick());
         if kept.is_empty() || self.are_best(blob).await { others } else { kept }
     }
 
-    /// Whether the app has had a file compressed at the best level.
+    /// Returns true if the app has had a file compressed at the best level.
     pub async fn are_best(&self, blob: &Digest) -> bool {
         match &self.0 {
             Some(quick) => quick.improved.get_or_init(|| quick.read_improved()).await.contains(blob),
@@ -70,7 +70,7 @@ impl fmt::Debug for Levels {
 }
 
 impl Quick {
-    /// Reads which files the app has had compressed at the best level. What cannot be read counts as if it had not.
+    /// Reads the set of files that the app has had compressed at the best level. Unreadable records count as absent.
     async fn read_improved(&self) -> HashSet<Digest> {
         let mut improved = HashSet::new();
         let mut records = Scan::new(&*self.catalog, super::versions_prefix(&self.app));

@@ -1,4 +1,4 @@
-//! Records of what is live in an environment, and whether it is paused.
+//! Records of the live version of an environment, and of its pause.
 
 use devanture_config::api::{CookieName, Percent};
 use devanture_config::site_toml::RoutePath;
@@ -10,57 +10,56 @@ use super::pinned::PinsRecord;
 use super::words::StoredScope;
 use crate::catalog::LIVE_PREFIX;
 
-/// `live/{app}/{env}`: what is live in an environment.
+/// `live/{app}/{env}`: the live version of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LivePointer {
     /// The version.
     pub version: VersionId,
-    /// The revision of the environment's settings that it is served with.
+    /// The revision of the environment's settings with which the version is served.
     pub settings: u64,
-    /// When it went live, in milliseconds since 1970 UTC; never less than that of the pointer it replaced.
+    /// Time of the switch, in milliseconds since 1970 UTC; never less than the time of the replaced pointer.
     pub switched_ms: u64,
-    /// The deploy that made it live.
+    /// The deploy that made the version live.
     pub deploy: String,
-    /// When the push of this version began, as pushes are numbered: an older push does not take
-    /// over from it.
+    /// The number of this version's push: an older push does not replace it.
     pub begun: u64,
-    /// The entry of the history that going back starts from.
+    /// The history entry from which a rollback starts.
     pub position: String,
-    /// When the pushes of its halves began, if they came from different pushes; else `begun` is that of both.
+    /// The starts of the pushes of the halves, if they came from different pushes; otherwise `begun` applies to both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halves_begun: Option<HalvesBegun>,
-    /// The version that a share of the visitors gets instead. Releases that do not know it serve all of them the live
+    /// The version that a share of the visitors gets instead. Releases without this member serve all visitors the live
     /// version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryRecord>,
-    /// What holds visitors on the version of their first page; `None` where the live version holds nobody.
+    /// The pins that hold visitors on the version of their first page; `None` if the live version pins no visitor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pins: Option<PinsRecord>,
 }
 
 impl LivePointer {
-    /// The latest `Last-Modified` that visitors have, in milliseconds since 1970 UTC.
+    /// Returns the latest `Last-Modified` that visitors have, in milliseconds since 1970 UTC.
     #[must_use]
     pub fn last_modified_ms(&self) -> u64 {
         self.canary.as_ref().map_or(self.switched_ms, |canary| canary.last_modified_ms().max(self.switched_ms))
     }
 
-    /// The versions that visitors get.
+    /// Returns the versions that visitors get.
     pub fn versions(&self) -> impl Iterator<Item = VersionId> {
         std::iter::once(self.version).chain(self.canary.iter().map(|canary| canary.version))
     }
 
-    /// When the pushes of its halves began.
+    /// Returns the starts of the pushes of the halves.
     #[must_use]
     pub fn halves(&self) -> HalvesBegun {
         self.halves_begun.unwrap_or_else(|| HalvesBegun::both(self.begun))
     }
 
-    /// The pointer of an environment where nothing says what is live.
+    /// Returns the pointer of an environment without any record of its live version.
     #[must_use]
     pub fn unknown() -> Self {
         Self {
-            // No stored version has it: not even an empty manifest has no bytes.
+            // No stored version has this id: even an empty manifest has bytes.
             version: VersionId::of(b""),
             settings: 0,
             switched_ms: 0,
@@ -73,44 +72,44 @@ impl LivePointer {
         }
     }
 
-    /// Whether it says what is live. It does not if the record and all of the history are damaged.
+    /// Returns true if the pointer names a live version; false if the record and all of the history are damaged.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         !self.deploy.is_empty()
     }
 }
 
-/// The part of a live pointer that a canary is: what begins, steps and ends it is a commit of the pointer.
+/// The canary part of a live pointer: the start, each step and the end of a canary are commits of the pointer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryRecord {
     /// The version.
     pub version: VersionId,
     /// The share of the visitors.
     pub share: Percent,
-    /// The deploy that began it, by which visitors are drawn.
+    /// The deploy that began the canary, by which visitors are drawn.
     pub deploy: String,
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Time of the start, in milliseconds since 1970 UTC.
     pub since_ms: u64,
-    /// When it last got another share, in milliseconds since 1970 UTC.
+    /// Time of the last change of the share, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stepped_ms: Option<u64>,
-    /// Who began it.
+    /// The name of the starting actor.
     pub who: String,
-    /// What they might do then; `None` in what an earlier release began.
+    /// The rights of the actor at that time; `None` for canaries of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun_with: Option<BegunWith>,
-    /// The cookie that tells visitors apart, where it is the site's own.
+    /// The cookie that distinguishes visitors, if it is the site's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieName>,
-    /// The steps that it takes by itself.
+    /// The automatic steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<StoredPlan>,
-    /// When it takes the next one, in milliseconds since 1970 UTC; `None` where there is none.
+    /// Time of the next step, in milliseconds since 1970 UTC; `None` without a next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<u64>,
 }
 
-/// The steps that a canary takes by itself. The API has checked them.
+/// The automatic steps of a canary, checked by the API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredPlan {
@@ -121,37 +120,38 @@ pub struct StoredPlan {
 }
 
 impl StoredPlan {
-    /// The per cents after `share`; `None` where it has no more steps.
+    /// Returns the percentage after `share`; `None` after the last step.
     #[must_use]
     pub fn after(&self, share: Percent) -> Option<u8> {
         self.shares.iter().copied().find(|next| *next > share.percent())
     }
 }
 
-/// The rights of an actor when their canary began: its steps, which the edge takes by itself, have no others.
+/// The rights of the actor at the start of the canary: the automatic steps have these rights only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BegunWith {
-    /// The one app that they act in.
+    /// The only app of the actor, if limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The one environment that they act in.
+    /// The only environment of the actor, if limited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Their scope.
+    /// The scope.
     pub scope: StoredScope,
-    /// Whether it was a session that was not confirmed.
+    /// Set for a session that was not confirmed.
     pub unconfirmed: bool,
 }
 
 impl CanaryRecord {
-    /// The `Last-Modified` of its version, in milliseconds since 1970 UTC: visitors who come from the live version have
-    /// an earlier one.
+    /// Returns the `Last-Modified` of the canary's version, in milliseconds since 1970 UTC: visitors from the live
+    /// version have an earlier value.
     #[must_use]
     pub fn last_modified_ms(&self) -> u64 {
         self.stepped_ms.unwrap_or(self.since_ms)
     }
 
-    /// Whether its next step is due. One that is further off than a step lasts was set by a clock that was ahead.
+    /// Returns true if the next step is due. A step that is further off than the duration of a step was set by a clock
+    /// that was ahead.
     #[must_use]
     pub fn is_due(&self, now_ms: u64) -> bool {
         let every_ms = self.plan.as_ref().map_or(0, |plan| plan.every_s.saturating_mul(1_000));
@@ -174,17 +174,17 @@ pub fn live_prefix(app: &AppName) -> String {
 /// `paused/{app}/{env}`: a pause of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseRecord {
-    /// The time since which it is, in milliseconds since 1970 UTC.
+    /// Time of the start, in milliseconds since 1970 UTC.
     pub since_ms: u64,
-    /// The name of the token that said it last.
+    /// The name of the last token that set the pause.
     pub who: String,
-    /// The message for visitors, if there is one.
+    /// The message for visitors, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Paths that go on answering.
+    /// Paths that are still served.
     #[serde(default)]
     pub allow: Vec<RoutePath>,
-    /// Seconds after which visitors should come again (`Retry-After`).
+    /// Seconds after which visitors should retry (`Retry-After`).
     pub retry_after_s: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the edge made of a version and no manifest names, as the records beside it name it.
+//! Files that the edge made of a version and that no manifest names, as named in the records beside the manifest.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::apps::DecodedFile;
 use super::dictionaries::PagesDictionary;
 use super::integrity_pages::IntegrityPages;
 
-/// Of a record of a version, or of one that is gone, what names such files.
+/// The members of a record of a version, or of a removed version, that name such files.
 #[derive(Deserialize)]
 struct Made {
     #[serde(default)]
@@ -19,18 +19,18 @@ struct Made {
     record: Option<Box<Self>>,
 }
 
-/// Of a record of dictionaries the one that names a file: the rest may have megabytes.
+/// The member of a record of dictionaries that names a file: the rest may have megabytes.
 #[derive(Deserialize)]
 struct Pages {
     #[serde(default)]
     pages: Option<PagesDictionary>,
 }
 
-/// What files that came compressed alone decode to, and the pages with hashes, by the record of a version or of one
-/// that is gone.
+/// Returns the decoded content of files that came only compressed, and the pages with hashes, from the record of a
+/// version or of a removed version.
 ///
 /// # Errors
-/// Where the value is no such record.
+/// An error if the value is not such a record.
 pub fn made_files(value: &[u8]) -> Result<Vec<DecodedFile>, serde_json::Error> {
     let mut record: Made = serde_json::from_slice(value)?;
     let restorable = record.record.take().map(|restorable| *restorable);
@@ -41,10 +41,10 @@ pub fn made_files(value: &[u8]) -> Result<Vec<DecodedFile>, serde_json::Error> {
     Ok(files.collect())
 }
 
-/// The dictionary that pages of a version share, by its record of dictionaries.
+/// Returns the shared dictionary of a version's pages, from its record of dictionaries.
 ///
 /// # Errors
-/// Where the value is no such record.
+/// An error if the value is not such a record.
 pub fn pages_dictionary(value: &[u8]) -> Result<Option<PagesDictionary>, serde_json::Error> {
     serde_json::from_slice::<Pages>(value).map(|record| record.pages)
 }

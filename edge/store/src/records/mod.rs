@@ -1,8 +1,8 @@
-//! The records of the catalog: what stands at which key. `docs/storage.md` is the reference.
+//! The records of the catalog: the type of the value at each key. `docs/storage.md` is the reference.
 //!
-//! A value is written and read as JSON, and a release reads what the one before it wrote. The types of values are of
-//! this room alone: a value of the API becomes one of a record, and the other way round, by the conversions of `api`
-//! and `words`. Of the API's types only names and numbers with a form of their own stand in records.
+//! A value is written and read as JSON, and a release reads the records of the previous release. The types of values
+//! belong to this module alone: `api` and `words` convert between values of the API and values of records. Records
+//! contain no types of the API except names, and numbers with a text form of their own.
 
 mod api;
 mod apps;
@@ -68,6 +68,6 @@ pub use words::{
 
 pub use crate::catalog::LIVE_PREFIX;
 
-/// The number of the form of records that this code writes. One that an earlier release cannot read needs another, so
-/// that such a release does not take over.
+/// The number of the record format that this code writes. A format that an earlier release cannot read gets a new
+/// number, so that the earlier release does not take over.
 pub const FORMAT: u32 = 1;

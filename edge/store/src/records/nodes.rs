@@ -1,4 +1,4 @@
-//! The keys of nodes' records, which hang on leases: there is one for each node that lives.
+//! Keys of nodes' records, which depend on leases: one for each live node.
 
 /// The prefix of the records of nodes.
 pub const NODES_PREFIX: &str = "nodes/";

@@ -1,31 +1,32 @@
-//! The part of a live pointer that says on which earlier versions visitors are held.
+//! The part of a live pointer with the earlier versions to which visitors are pinned.
 
 use devanture_config::VersionId;
 use serde::{Deserialize, Serialize};
 
 use devanture_base::clock;
 
-/// The earlier versions that visitors are held on.
+/// The earlier versions to which visitors are pinned.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinsRecord {
-    /// Versions that were live before, the last one first.
+    /// Previously live versions, latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier: Vec<VersionId>,
-    /// When what visitors get last changed, in milliseconds since 1970 UTC; later with each change, whatever the clocks
-    /// say. A cookie says it as well, so that a node can tell one that was given by a node which knows more.
+    /// Time of the last change of the versions that visitors get, in milliseconds since 1970 UTC; increased by each
+    /// change, even if clocks go back. Cookies contain the time, too, so that a node can detect a cookie from a node
+    /// with newer knowledge.
     #[serde(default)]
     pub since_ms: u64,
 }
 
 impl PinsRecord {
-    /// These versions from now on, in place of `before`.
+    /// Returns the pins of these versions, in place of `before`.
     #[must_use]
     pub fn after(before: Option<&Self>, earlier: Vec<VersionId>) -> Self {
         let since_ms = before.map_or(0, |before| before.since_ms.saturating_add(1));
         Self { earlier, since_ms: clock::now_ms().max(since_ms) }
     }
 
-    /// The same versions, where something else of what visitors get changes now.
+    /// Returns the same versions, for a different change of the versions that visitors get.
     #[must_use]
     pub fn changed(&self) -> Self {
         Self::after(Some(self), self.earlier.clone())

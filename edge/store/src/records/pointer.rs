@@ -1,7 +1,7 @@
-//! Reads the live pointer of an environment, also when its record is damaged: what the history says was live last.
+//! Reads the live pointer of an environment, even with a damaged record: then the last live version in the history.
 //!
-//! What is served follows the record alone, so that such an environment stays at 503 until a push, a switch or a
-//! rollback writes the record again. This is what these start from.
+//! Requests are served by the record alone, so that such an environment stays at 503 until a push, a switch or a
+//! rollback writes the record again. These operations start from the pointer read here.
 
 use devanture_config::{AppName, PlaceName};
 
@@ -13,7 +13,7 @@ use crate::records::{self, HistoryEntry, LivePointer};
 /// Entries read at most: failed pushes and pauses are entries too.
 const ENTRIES_MAX: usize = 2_000;
 
-/// The live pointer of an environment and its revision.
+/// Returns the live pointer of an environment and its revision.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -27,10 +27,10 @@ pub async fn live_pointer(
     Ok(Some((record.revision, pointer_of(catalog, app, environment, &record).await?)))
 }
 
-/// The live pointer that `record` holds.
+/// Returns the live pointer in `record`.
 ///
 /// # Errors
-/// [`Error::Store`] where the history cannot be listed.
+/// [`Error::Store`] if the history cannot be listed.
 pub async fn pointer_of(
     catalog: &dyn Catalog,
     app: &AppName,

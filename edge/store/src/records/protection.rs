@@ -1,5 +1,5 @@
-//! The records of protection: who may see environments and previews, and the links that open one of them.
-//! `docs/storage.md` is the reference.
+//! Records of protection: the visitors of environments and previews, and the links that open them. `docs/storage.md` is
+//! the reference.
 
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
 use serde::{Deserialize, Serialize};
@@ -12,44 +12,44 @@ pub const PROTECTION_PREFIX: &str = "protection/";
 /// The prefix of every share link of every app.
 pub const SHARES_PREFIX: &str = "shares/";
 
-/// What is sealed for cookies, and …
+/// The use of a secret sealed for cookies, and …
 pub const KEY: &str = "key";
 /// … for passwords.
 pub const PASSWORD: &str = "password";
 
-/// `protection/{app}/{env}`: who may see an environment; `preview` stands for all previews of the app.
+/// `protection/{app}/{env}`: the allowed visitors of an environment; `preview` stands for all previews of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtectionRecord {
-    /// Who may see it.
+    /// The allowed visitors.
     pub mode: StoredProtection,
-    /// The Argon2id hash of its password, sealed.
+    /// The Argon2id hash of the password, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Sealed>,
-    /// The secret that the cookies of its visitors are signed with; another one ends all of them.
+    /// The secret that signs visitors' cookies; a new secret ends all of them.
     pub key: Sealed,
-    /// The name of the token or account that set it.
+    /// The name of the token or account that set the protection.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the change, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
 /// `shares/{app}/{id}`: a share link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareRecord {
-    /// What it opens.
+    /// The target of the link.
     pub target: StoredTarget,
-    /// The BLAKE3 of its secret.
+    /// The BLAKE3 of the secret.
     pub hash: Digest,
-    /// The Argon2id hash of its password, sealed.
+    /// The Argon2id hash of the password, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Sealed>,
-    /// The secret that the cookies of its visitors are signed with.
+    /// The secret that signs visitors' cookies.
     pub key: Sealed,
-    /// The name of the token or account that made it.
+    /// The name of the token or account that made the link.
     pub who: String,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Time of creation, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When it ends, in milliseconds since 1970 UTC.
+    /// Time of expiry, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
 }
 
@@ -57,7 +57,7 @@ pub struct ShareRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredTarget {
-    /// An alias, whatever version it points to.
+    /// An alias, for any version of the alias.
     Alias(PlaceName),
     /// An environment, whatever version is live there.
     Environment(PlaceName),
@@ -89,14 +89,14 @@ pub fn shares_prefix(app: &AppName) -> String {
     format!("{SHARES_PREFIX}{app}/")
 }
 
-/// The app and the environment, or the app and the id of the link, that a key below a prefix names.
+/// Returns the app and the environment, or the app and the id of the link, in a key below a prefix.
 #[must_use]
 pub fn named<'k>(prefix: &str, key: &'k str) -> Option<(AppName, &'k str)> {
     let (app, name) = key.strip_prefix(prefix)?.split_once('/')?;
     Some((app.parse().ok()?, name))
 }
 
-/// The context that a secret of a protection is sealed with: [`KEY`] or [`PASSWORD`].
+/// Returns the sealing context of a secret of a protection: [`KEY`] or [`PASSWORD`].
 #[must_use]
 pub fn protection_context(app: &AppName, place: &PlaceName, of: &str) -> String {
     format!("protection {app} {place} {of}")

@@ -1,4 +1,4 @@
-//! The records of schedules: which time was run last, what runs now, and what became of the last run.
+//! Records of schedules: the last run time, the current runs, and the result of the last run.
 
 use devanture_config::site_toml::ScheduleName;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -10,68 +10,68 @@ use super::words::{StoredRunOutcome, StoredSkipReason};
 pub const SCHEDULES_PREFIX: &str = "schedules/";
 
 /// `schedules/{app}/{env}/{name}`: a schedule of the live version. The time of a run is written before the run begins,
-/// so that no time is run twice.
+/// so that no time runs twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRecord {
-    /// The expression that `time_ms` is a time of.
+    /// The expression to which `time_ms` belongs.
     pub cron: String,
-    /// Its time zone.
+    /// The time zone.
     pub zone: String,
-    /// The last time that was run or passed over, or the time since which the schedule is live; in milliseconds since
-    /// 1970 UTC.
+    /// The last time that was run or skipped, or the time since which the schedule is live; in milliseconds since 1970
+    /// UTC.
     pub time_ms: u64,
-    /// Runs that have begun.
+    /// Current runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub running: Vec<RunningRecord>,
-    /// The last run that ended.
+    /// The last ended run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<StoredRunEnd>,
-    /// The last time that was passed over.
+    /// The last skipped time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<StoredSkip>,
 }
 
-/// A run that has begun.
+/// A current run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningRecord {
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// The process of the edge that runs it.
+    /// The edge process of the run.
     pub process: String,
-    /// The run as it is listed.
+    /// The run as shown in lists.
     pub run: StoredRun,
 }
 
-/// A run, as it is listed.
+/// A run, as shown in lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRun {
-    /// The time that it is for, in milliseconds since 1970 UTC; `None` for a run on request.
+    /// The scheduled time, in milliseconds since 1970 UTC; `None` for a run on request.
     pub due_ms: Option<u64>,
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Time of the start, in milliseconds since 1970 UTC.
     pub started_ms: u64,
-    /// The node that runs it.
+    /// The node of the run.
     pub node: String,
-    /// The version that it is of.
+    /// The version of the run.
     pub version: VersionId,
 }
 
-/// A run that ended.
+/// An ended run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRunEnd {
     /// The run.
     #[serde(flatten)]
     pub run: StoredRun,
-    /// When it ended, in milliseconds since 1970 UTC; of an interrupted run, when that was noticed.
+    /// Time of the end, in milliseconds since 1970 UTC; for an interrupted run the time of the discovery.
     pub ended_ms: u64,
-    /// Its outcome.
+    /// The outcome.
     pub outcome: StoredRunOutcome,
-    /// Its exit code, where it has one.
+    /// The exit code, if any.
     pub exit_code: Option<i32>,
-    /// More about the outcome, such as `was ended by signal 9`.
+    /// Details of the outcome, such as `was ended by signal 9`.
     pub detail: Option<String>,
 }
 
-/// A time that was passed over.
+/// A skipped time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSkip {
     /// The time, in milliseconds since 1970 UTC.
@@ -92,7 +92,7 @@ pub fn schedules_prefix(app: &AppName, environment: &PlaceName) -> String {
     format!("{SCHEDULES_PREFIX}{app}/{environment}/")
 }
 
-/// The schedule that a key is of.
+/// Returns the app, the environment and the name of the schedule in a key.
 #[must_use]
 pub fn names_of(key: &str) -> Option<(AppName, PlaceName, ScheduleName)> {
     let mut parts = key.strip_prefix(SCHEDULES_PREFIX)?.split('/');

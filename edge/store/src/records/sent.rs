@@ -1,29 +1,30 @@
-//! The records of what pushes have sent that no version holds yet, with their keys. `docs/storage.md` is the reference.
+//! Records of blobs that pushes have uploaded and no version holds yet, with the keys. `docs/storage.md` is the
+//! reference.
 
 use devanture_config::{AppName, Digest};
 use serde::{Deserialize, Serialize};
 
-/// The prefix of what any push of any app has sent.
+/// The prefix of the uploads of all pushes of all apps.
 pub const SENT_PREFIX: &str = "sent/";
-/// Most blobs that one record names.
+/// Upper bound of blobs in one record.
 pub const SENT_BLOBS_MAX: usize = 256;
 
-/// `sent/{app}/{push}/{batch}`: blobs that came in for a push; it never changes.
+/// `sent/{app}/{push}/{batch}`: uploaded blobs of a push; never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentRecord {
-    /// No later than any of them was put, in milliseconds since 1970 UTC.
+    /// A time no later than the put of any of the blobs, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The blobs.
     pub blobs: Vec<Digest>,
 }
 
-/// The prefix of what the pushes of an app have sent.
+/// Returns the prefix of the uploads of an app's pushes.
 #[must_use]
 pub fn sent_prefix(app: &AppName) -> String {
     format!("{SENT_PREFIX}{app}/")
 }
 
-/// The key of a part of what a push has sent.
+/// Returns the key of a batch of a push's uploads.
 #[must_use]
 pub fn sent_key(app: &AppName, push: &str, batch: u64) -> String {
     format!("{SENT_PREFIX}{app}/{push}/{batch:016}")

@@ -1,4 +1,4 @@
-//! The records of sessions of browsers: with passkeys, and what apps have them confirm.
+//! Records of browser sessions, of passkeys, and of the changes that apps require sessions to confirm.
 
 use std::collections::BTreeSet;
 
@@ -8,77 +8,78 @@ use serde::{Deserialize, Serialize};
 
 use super::words::StoredAction;
 
-/// `sessions/{id}`: a session of a browser. Its id begins with that of the account or the token that it acts as, whose
-/// rights are not copied here.
+/// `sessions/{id}`: a browser session. The id begins with the id of an account or a token, which gives the session its
+/// rights; the rights are not copied here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
-    /// The BLAKE3 of its secret.
+    /// The BLAKE3 of the secret.
     pub hash: Digest,
     /// The account; `None` for a session of a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<AccountName>,
-    /// The stamp of the account at that time, which changes with its password.
+    /// The stamp of the account at that time, which changes with the password.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stamp: String,
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Time of the start, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When it ends, however often it is used.
+    /// Time of the end, regardless of use.
     pub expires_ms: u64,
-    /// The address that it began from.
+    /// The client address at the start.
     pub from: String,
-    /// The browser, as that named itself.
+    /// The name sent by the browser.
     pub browser: String,
-    /// When its confirmation ends; 0 without one.
+    /// End of the confirmation; 0 without one.
     #[serde(default)]
     pub confirmed_until_ms: u64,
-    /// When the last challenge was made that it registered a passkey with: it registers with later ones alone.
+    /// Time of the last challenge with which the session registered a passkey: only later challenges can register a
+    /// further one.
     #[serde(default)]
     pub registered_ms: u64,
 }
 
-/// `passkeys/{id}`: a passkey of an account. Its id begins with that of the account.
+/// `passkeys/{id}`: a passkey of an account. The id begins with the id of the account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasskeyRecord {
     /// The account.
     pub account: AccountName,
-    /// The stamp of the account at that time: a passkey ends with the password that it was registered beside.
+    /// The stamp of the account at that time: the passkey ends with the password of its registration.
     pub stamp: String,
-    /// Its name in the list.
+    /// The name in lists.
     pub name: String,
-    /// The id that its authenticator gave it, in base64url.
+    /// The authenticator's id of the passkey, in base64url.
     pub credential: String,
-    /// Its public key, an uncompressed point of P-256 in hex.
+    /// The public key, an uncompressed point of P-256 in hex.
     pub public_key: String,
-    /// The relying party that it is for.
+    /// The relying party.
     pub rp: String,
-    /// The origin that it was registered at, and is good at alone.
+    /// The only origin at which the passkey is valid, that of the registration.
     pub origin: String,
-    /// Its signature counter, as it was shown last.
+    /// The last known signature counter.
     pub counter: u32,
-    /// When the last challenge was made that it answered, in milliseconds since 1970 UTC: it answers later ones alone.
+    /// Time of the last answered challenge, in milliseconds since 1970 UTC: only later challenges can be answered.
     pub challenge_ms: u64,
-    /// When the last one was made that it answered while a clock was ahead; 0 where none was.
+    /// Time of the last challenge answered while a clock was ahead; 0 without one.
     #[serde(default)]
     pub ahead_ms: u64,
-    /// When it was registered.
+    /// Time of the registration.
     pub created_ms: u64,
-    /// When it was used last; `None` if it never was.
+    /// Time of the last use; `None` before the first.
     pub used_ms: Option<u64>,
 }
 
 /// The prefix of all passkeys.
 pub const PASSKEYS_PREFIX: &str = "passkeys/";
 
-/// The key of a passkey, or, with the id of an account, the prefix of all passkeys of it.
+/// Returns the key of a passkey, or, with the id of an account, the prefix of all its passkeys.
 #[must_use]
 pub fn passkey_key(id: &str) -> String {
     format!("{PASSKEYS_PREFIX}{id}")
 }
 
-/// The prefix of what apps have sessions confirm.
+/// The prefix of the changes that apps require sessions to confirm.
 pub const CONFIRMATIONS_PREFIX: &str = "confirmations/";
 
-/// `confirmations/{app}`: the changes that an app has sessions confirm.
+/// `confirmations/{app}`: the changes that an app requires sessions to confirm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmationsRecord {
@@ -86,7 +87,7 @@ pub struct ConfirmationsRecord {
     pub confirm: BTreeSet<StoredAction>,
 }
 
-/// The key of the changes that an app has sessions confirm.
+/// Returns the key of the changes that an app requires sessions to confirm.
 #[must_use]
 pub fn confirmations_key(app: &AppName) -> String {
     format!("{CONFIRMATIONS_PREFIX}{app}")
@@ -95,7 +96,7 @@ pub fn confirmations_key(app: &AppName) -> String {
 /// The prefix of all sessions.
 pub const SESSIONS_PREFIX: &str = "sessions/";
 
-/// The key of a session, or, with the id of an account or a token, the prefix of all sessions of it.
+/// Returns the key of a session, or, with the id of an account or a token, the prefix of all its sessions.
 #[must_use]
 pub fn session_key(id: &str) -> String {
     format!("{SESSIONS_PREFIX}{id}")

@@ -1,4 +1,4 @@
-//! The settings of environments as records: one for each revision, which never changes. `docs/storage.md` is the
+//! Settings of environments as records: a record for each revision, which never changes. `docs/storage.md` is the
 //! reference.
 
 use std::collections::BTreeMap;
@@ -19,9 +19,9 @@ pub const SETTINGS_PREFIX: &str = "settings/";
 /// `settings/{app}/{env}/{revision}`: all settings of an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsRecord {
-    /// The name of the token that made this revision.
+    /// The name of the token of this revision.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the revision, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The settings.
     pub settings: BTreeMap<SettingName, StoredSetting>,
@@ -30,15 +30,15 @@ pub struct SettingsRecord {
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSetting {
-    /// Its value.
+    /// The value.
     pub value: StoredValue,
-    /// The revision in which it was set.
+    /// The revision in which the setting was made.
     pub revision: u64,
-    /// The name of the token that set it.
+    /// The name of the token that made the setting.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the setting, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Whether it is marked for development: its value may be read back, also where it is a secret.
+    /// Set for a development setting: the value may be read back, even for a secret.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub development: bool,
 }
@@ -47,11 +47,11 @@ pub struct StoredSetting {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoredValue {
-    /// As it was sent.
+    /// Unchanged, as sent.
     Plain {
         /// The value.
         value: String,
-        /// Whether the front may read it.
+        /// Set if the front may read the value.
         public: bool,
     },
     /// Sealed.
@@ -61,7 +61,7 @@ pub enum StoredValue {
 /// A sealed value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
-    /// The id of the key that opens it.
+    /// The id of the key that opens the value.
     pub key: String,
     /// In base64: 12 bytes of the nonce, the sealed bytes, 16 bytes of the tag.
     pub sealed: String,
@@ -77,7 +77,7 @@ impl Sealed {
         Self { key, sealed: BASE64.encode(bytes) }
     }
 
-    /// The bytes, where they are what they say.
+    /// Returns the bytes, if they are valid.
     #[must_use]
     pub fn bytes(&self) -> Option<Vec<u8>> {
         BASE64.decode(&self.sealed).ok().filter(|bytes| bytes.len() >= Self::MORE_BYTES)
@@ -101,32 +101,32 @@ pub fn settings_prefix(app: &AppName, environment: &PlaceName) -> String {
     format!("{SETTINGS_PREFIX}{app}/{environment}/")
 }
 
-/// The key of one revision of an environment's settings.
+/// Returns the key of one revision of an environment's settings.
 #[must_use]
 pub fn settings_key(app: &AppName, environment: &PlaceName, revision: u64) -> String {
     format!("{SETTINGS_PREFIX}{app}/{environment}/{revision:016}")
 }
 
-/// The revision that a key names.
+/// Returns the revision in a key.
 #[must_use]
 pub fn revision_of(key: &str) -> Option<u64> {
     key.rsplit('/').next()?.parse().ok()
 }
 
-/// The settings that hold in an environment.
+/// The current settings of an environment.
 #[derive(Debug, Clone, Default)]
 pub struct Held {
-    /// Their revision; 0 where nothing was ever set.
+    /// The revision; 0 if no setting was ever made.
     pub revision: u64,
-    /// The newest revision; another one holds after a rollback that restored it.
+    /// The newest revision; differs from `revision` after a rollback that restored an earlier one.
     pub newest: u64,
-    /// Their values.
+    /// The values.
     pub record: SettingsRecord,
     /// The commit that wrote the newest revision.
     pub written: Revision,
 }
 
-/// One revision of an environment's settings, and the commit that wrote it; revision 0 is none at all.
+/// Returns one revision of an environment's settings, and the commit that wrote it; revision 0 has no settings.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -144,7 +144,7 @@ pub async fn at(
     found.map(|found| records::read(&key, &found).map(|record| (record, found.revision))).transpose()
 }
 
-/// The newest revision of the settings of an environment; 0 where none were made.
+/// Returns the newest revision of the settings of an environment; 0 if there is none.
 ///
 /// # Errors
 /// [`Error::Store`].
@@ -153,10 +153,10 @@ pub(super) async fn newest(catalog: &dyn Catalog, app: &AppName, environment: &P
     Ok(newest.first().and_then(|(key, _)| revision_of(key)).unwrap_or(0))
 }
 
-/// The settings that hold in an environment: those that the live pointer names; where nothing is live, the newest.
+/// Returns the current settings of an environment: the revision in the live pointer; the newest without a live version.
 ///
 /// # Errors
-/// [`Error::Store`], also where those that the pointer names are gone.
+/// [`Error::Store`], also if the revision in the pointer is missing.
 pub async fn held(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<Held, Error> {
     let prefix = settings_prefix(app, environment);
     let newest = catalog.list(&prefix, None, true, 1).await?.into_iter().next();

@@ -1,4 +1,4 @@
-//! The records of signatures: those of a version, whose an environment wants, and the log of what was live.
+//! Records of signatures: of a version, of the required signers of an environment, and of the log of live versions.
 
 use devanture_config::signing::{Signature, SignatureText, SignerKey, signed_by};
 use devanture_config::{AppName, Digest, PlaceName, VersionId};
@@ -8,30 +8,30 @@ use super::words::StoredKind;
 use crate::catalog::{Catalog, Error};
 use crate::records;
 
-/// `signers/{app}/{env}`: whose signatures an environment wants. Without it, versions need none.
+/// `signers/{app}/{env}`: the required signers of an environment. Without the record, versions need no signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignersRecord {
     /// The public keys.
     pub signers: Vec<SignerKey>,
-    /// How many of them have to have signed a version.
+    /// Number of signers that have to have signed a version.
     pub signatures_min: u64,
-    /// The name of the token or account that set them.
+    /// The name of the token or account that set the signers.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the change, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
 impl SignersRecord {
-    /// Whether as many signers are enough.
+    /// Returns true if the number of signers is sufficient.
     #[must_use]
     pub fn is_enough(&self, by: usize) -> bool {
         u64::try_from(by).unwrap_or(u64::MAX) >= self.signatures_min
     }
 
-    /// Whether a version has the signatures that are wanted.
+    /// Returns true if a version has the required signatures.
     ///
     /// # Errors
-    /// Where its signatures cannot be read.
+    /// An error if the signatures of the version cannot be read.
     pub async fn admits(&self, catalog: &dyn Catalog, app: &AppName, version: &VersionId) -> Result<bool, Error> {
         let key = signatures_key(app, version);
         let Some(record) = catalog.get(&key).await? else { return Ok(self.is_enough(0)) };
@@ -41,12 +41,12 @@ impl SignersRecord {
     }
 }
 
-/// Whether a version may answer visitors of an environment beside what is live there: where it wants signatures, one
-/// that has them alone. What was live stays no longer for its assets or for visitors who are held on it, a start loads
-/// it no more, and no canary grows with it.
+/// Returns true if a version may answer visitors of an environment beside the live version: with required signers, only
+/// a version with the required signatures. An unsigned earlier version is not used any more for its assets or for
+/// pinned visitors, a start does not load it, and a canary does not grow with it.
 ///
 /// # Errors
-/// Where a record cannot be read.
+/// An error if a record cannot be read.
 pub async fn may_answer(
     catalog: &dyn Catalog,
     (app, environment): (&AppName, &PlaceName),
@@ -59,34 +59,34 @@ pub async fn may_answer(
     }
 }
 
-/// `signatures/{app}/{id}`: the signatures of a stored version. It goes with the version.
+/// `signatures/{app}/{id}`: the signatures of a stored version, removed with the version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignaturesRecord {
-    /// The signatures, the oldest first, one for each key.
+    /// The signatures, oldest first, one for each key.
     pub signatures: Vec<StoredSignature>,
 }
 
-/// One signature of a version.
+/// A signature of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredSignature {
     /// The signature.
     pub signature: SignatureText,
-    /// The name of the token or account that sent it.
+    /// The name of the token or account that sent the signature.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the signature, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
-/// The prefix of what environments want, of all apps.
+/// The prefix of the required signers of all apps.
 pub const SIGNERS_PREFIX: &str = "signers/";
 
-/// The prefix of what the environments of an app want.
+/// Returns the prefix of the required signers of an app's environments.
 #[must_use]
 pub fn signers_prefix(app: &AppName) -> String {
     format!("{SIGNERS_PREFIX}{app}/")
 }
 
-/// The key of whose signatures an environment wants.
+/// Returns the key of the required signers of an environment.
 #[must_use]
 pub fn signers_key(app: &AppName, environment: &PlaceName) -> String {
     format!("{}{environment}", signers_prefix(app))
@@ -98,29 +98,29 @@ pub fn signatures_key(app: &AppName, version: &VersionId) -> String {
     format!("signatures/{app}/{version}")
 }
 
-/// `live-log/{app}/{env}/{number}`: a version, and the settings that held with it, went live, or something that nobody
-/// signs was changed.
+/// `live-log/{app}/{env}/{number}`: a version and its settings went live, or an unsigned part of the environment was
+/// changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveLogRecord {
-    /// Its number: one more than that of the entry before.
+    /// The number: one more than the previous entry's.
     pub number: u64,
-    /// The hash of the entry before; `None` of the first one.
+    /// The hash of the previous entry; `None` for the first.
     pub previous: Option<Digest>,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the entry, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The version.
     pub version: VersionId,
-    /// The revision of the environment's settings; 0 where nothing was set.
+    /// The revision of the environment's settings; 0 without settings.
     pub settings: u64,
-    /// The deploy, or the change of settings; of [`StoredKind::Change`] the operation of the API.
+    /// The deploy, or the change of settings; for [`StoredKind::Change`] the operation of the API.
     pub deploy: String,
-    /// Its kind.
+    /// The kind.
     pub kind: StoredKind,
     /// The name of the token or account.
     pub who: String,
-    /// Fingerprints of the keys that had signed the version: of the environment's signers, where it has any.
+    /// Fingerprints of the keys that had signed the version: only keys of the environment's signers, if there are any.
     pub signed_by: Vec<String>,
-    /// The hash of all that, with the app and the environment.
+    /// The hash of all members above, with the app and the environment.
     pub hash: Digest,
 }
 

@@ -1,27 +1,26 @@
-//! The table of the kinds of records: the key of each, what it is removed with, and what takes it along.
+//! The table of the kinds of records: the key, the owner, and the presence in copies and backups.
 //!
-//! A removal of an app or an environment (`belongs`), a copy of a catalog and a backup go by this table. By tests,
-//! `docs/storage.md` has a row for each kind, and `golden` a file: a kind that is missing here fails them.
+//! Removal of an app or an environment (`belongs`), copies of a catalog and backups follow this table. Tests check that
+//! `docs/storage.md` has a row for each kind, and `golden` a file: a kind missing here fails the tests.
 
-/// The owner of a record, with which it is removed.
+/// The owner of a record, with which the record is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// The account or the token whose id the record's own id begins with.
+    /// The account or the token with an id that is the beginning of the record's id.
     Credential,
-    /// The app that the key names.
+    /// The app in the key.
     App,
-    /// The app that the key names, of which it is the last record.
+    /// The app in the key, as its last record.
     AppAtLast,
-    /// The environment that the key names.
+    /// The environment in the key.
     Environment,
-    /// The environment that the key names, of which it is the last record.
+    /// The environment in the key, as its last record.
     EnvironmentAtLast,
-    /// The environment that the key names. One of `preview` is what versions and aliases are served by, and stays while
-    /// there are any.
+    /// The environment in the key. A record of `preview` serves versions and aliases, and stays while there are any.
     EnvironmentOrPreviews,
-    /// The app and the environment that the value names in its members `app` and `environment`.
+    /// The app and the environment in the value's members `app` and `environment`.
     Named,
-    /// The edge as a whole, or an upkeep of its own.
+    /// The edge as a whole, or its own maintenance.
     Edge,
     /// The node that holds the lease of the record.
     Node,
@@ -30,13 +29,13 @@ pub enum Owner {
 /// A kind of record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordKind {
-    /// Its key, as `docs/storage.md` writes it. A name in braces has no slash, but for the last one.
+    /// The key, as written in `docs/storage.md`. A name in braces has no slash, except the last.
     pub key: &'static str,
-    /// Its owner.
+    /// The owner.
     pub owner: Owner,
-    /// Whether a copy of the catalog has it.
+    /// Set if a copy of the catalog contains the record.
     pub in_copies: bool,
-    /// Whether a backup has it.
+    /// Set if a backup contains the record.
     pub in_backups: bool,
 }
 
@@ -76,11 +75,11 @@ pub const TABLE: &[RecordKind] = &[
     kind("schedules/{app}/{env}/{name}", Owner::Environment),
     kind("secrets/challenges", Owner::Edge),
     kind("secrets/hostname-proof", Owner::Edge),
-    // It says nothing without the files of pushes that are under way.
+    // Meaningless without the files of running pushes.
     kind("sent/{app}/{push}/{number}", Owner::App).not_in_backups().not_in_copies(),
     kind("sessions/{id}", Owner::Credential),
     kind("settings/{app}/{env}/{revision}", Owner::EnvironmentOrPreviews),
-    // A link to an environment goes with that, too: its value says which.
+    // A link to an environment is removed with the environment, too: the value names the environment.
     kind("shares/{app}/{id}", Owner::App),
     kind("signatures/{app}/{id}", Owner::App),
     kind("signers/{app}/{env}", Owner::Environment),
@@ -113,13 +112,13 @@ impl RecordKind {
         Self { in_backups: false, ..self }
     }
 
-    /// The part of its keys before the first name.
+    /// Returns the part of the keys before the first name.
     #[must_use]
     pub fn prefix(&self) -> &'static str {
         self.key.split_once('{').map_or(self.key, |(prefix, _)| prefix)
     }
 
-    /// Whether a key has the form of this kind; the last name takes what is left of the key.
+    /// Returns true if a key has the form of this kind; the last name takes the rest of the key.
     fn has(&self, key: &str) -> bool {
         let (mut form, mut rest) = (self.key, key);
         loop {
@@ -136,10 +135,10 @@ impl RecordKind {
     }
 }
 
-/// The kind of record that a key is of; `None` where a release that knows more wrote it.
+/// Returns the kind of record of a key; `None` for kinds of later releases.
 #[must_use]
 pub fn kind_of(key: &str) -> Option<&'static RecordKind> {
-    // Of two forms the longer one comes later, as that of `uids/{app}/{env}`.
+    // Of two matching forms the longer one comes later, such as `uids/{app}/{env}`.
     TABLE.iter().rev().find(|kind| kind.has(key))
 }
 
@@ -147,7 +146,7 @@ pub fn kind_of(key: &str) -> Option<&'static RecordKind> {
 mod tests {
     use super::*;
 
-    /// The part of `docs/storage.md` that has a row for each kind of record.
+    /// The reference, with a row for each kind of record.
     const STORAGE: &str = include_str!("../../../../docs/storage.md");
     /// The heading of the table of records.
     const HEADING: &str = "| key | what it is | JSON |";

@@ -1,4 +1,4 @@
-//! Records of tokens, and of the secrets that proofs and challenges are made with.
+//! Records of tokens, and of the secrets for proofs and challenges.
 
 use devanture_config::api::AccountName;
 use devanture_config::{AppName, Digest, PlaceName};
@@ -6,41 +6,41 @@ use serde::{Deserialize, Serialize};
 
 use super::words::StoredScope;
 
-/// `tokens/{id}`: a token, as its hash.
+/// `tokens/{id}`: a token, as a hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
-    /// The BLAKE3 of its secret part; the secret is 256 random bits, so that no slow hash is needed.
+    /// The BLAKE3 of the secret part; the secret is 256 random bits, so that no slow hash is needed.
     pub hash: Digest,
-    /// Its name in the history.
+    /// The name in the history.
     pub name: String,
-    /// For this app alone.
+    /// The only app of the token, if limited.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// The only environment of the token, if limited.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// The scope.
     pub scope: StoredScope,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Time of creation, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When it ends.
+    /// Time of expiry.
     pub expires_ms: Option<u64>,
-    /// Its creator.
+    /// The creator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
-    /// The root of the chain of credentials that made it, as in entries of the audit log; `None` where the machine or
-    /// an exchange did, or an earlier release.
+    /// The root of the chain of credentials that made the token, as in entries of the audit log; `None` for tokens of
+    /// the machine, of an exchange, or of an earlier release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// The account that it ends with, where it outlives the session that made it.
+    /// The account of a token that outlives its session: the token ends with the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<TokenAccount>,
 }
 
-/// The account that a token ends with.
+/// The account with which a token ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenAccount {
-    /// Its name.
+    /// The name.
     pub name: AccountName,
-    /// Its id: an account of the same name that is made later is another one.
+    /// The id: a later account of the same name has a different id.
     pub id: String,
 }
 
@@ -53,7 +53,7 @@ pub fn token_key(id: &str) -> String {
     format!("{TOKENS_PREFIX}{id}")
 }
 
-/// `secrets/{use}`: what proofs of hostnames, or challenges for passkeys, are made with.
+/// `secrets/{use}`: the secret for proofs of hostnames, or for challenges for passkeys.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "testing"), derive(Debug, PartialEq, Eq))]
 pub struct ProofSecret {

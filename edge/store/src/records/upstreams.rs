@@ -1,4 +1,4 @@
-//! The records of pools: what the API says about their members, with their keys. `docs/storage.md` is the reference.
+//! Records of pools: the members set by the API, with the keys. `docs/storage.md` is the reference.
 
 use std::collections::BTreeMap;
 
@@ -9,35 +9,36 @@ use serde::{Deserialize, Serialize};
 use super::Reach;
 use super::words::StoredDesired;
 
-/// The prefix of what the API says about the members of every pool.
+/// The prefix of the members of all pools set by the API.
 pub const UPSTREAMS_PREFIX: &str = "upstreams/";
 
-/// `upstreams/{app}/{env}/{name}`: what the API says about the members of a pool, beside what the live version says.
+/// `upstreams/{app}/{env}/{name}`: the members of a pool set by the API, in addition to the members of the live
+/// version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MembersRecord {
     /// By the address.
     pub members: BTreeMap<UpstreamUrl, MemberEntry>,
 }
 
-/// One member of a [`MembersRecord`].
+/// A member in a [`MembersRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberEntry {
     /// The requested state.
     pub desired: StoredDesired,
-    /// Whether the address may be loopback or private.
+    /// Set if the address may be loopback or private.
     #[serde(default)]
     pub trusted: bool,
-    /// Whether it may be since an admin of every app set it; else an admin of its app did who could allow that once.
+    /// Set if an admin of every app allowed that; otherwise an admin of the app did, at a time when that was enough.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vouched: bool,
-    /// The name of the token that set it.
+    /// The name of the token that set the member.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the change, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
 impl MemberEntry {
-    /// Which addresses it may have.
+    /// Returns the allowed addresses.
     #[must_use]
     pub const fn reach(&self) -> Reach {
         match (self.trusted, self.vouched) {
@@ -48,13 +49,13 @@ impl MemberEntry {
     }
 }
 
-/// The key of what the API says about the members of a pool.
+/// Returns the key of the members of a pool set by the API.
 #[must_use]
 pub fn members_key(app: &AppName, environment: &PlaceName, name: &UpstreamName) -> String {
     format!("{UPSTREAMS_PREFIX}{app}/{environment}/{name}")
 }
 
-/// The prefix of those of an environment.
+/// Returns the prefix of the pools of an environment.
 #[must_use]
 pub fn members_prefix(app: &AppName, environment: &PlaceName) -> String {
     format!("{UPSTREAMS_PREFIX}{app}/{environment}/")

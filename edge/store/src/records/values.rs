@@ -7,19 +7,19 @@ use serde::de::DeserializeOwned;
 
 use crate::catalog::{Error, Record};
 
-/// A record's value, read.
+/// Reads a record's value.
 ///
 /// # Errors
-/// [`Error::Store`] where the value is not what its key promises.
+/// [`Error::Store`] if the value does not have the type of its key.
 pub fn read<T: DeserializeOwned>(key: &str, record: &Record) -> Result<T, Error> {
     serde_json::from_slice(&record.value)
         .map_err(|error| Error::Store(format!("the record {key} cannot be read: {error}")))
 }
 
-/// A value, written.
+/// Writes a value.
 ///
 /// # Errors
-/// [`Error::Store`]; none of the types of this room can fail.
+/// [`Error::Store`]; no type of this module can fail.
 pub fn write<T: Serialize>(value: &T) -> Result<Arc<[u8]>, Error> {
     let bytes =
         serde_json::to_vec(value).map_err(|error| Error::Store(format!("a record cannot be written: {error}")))?;

@@ -1,4 +1,4 @@
-//! The records of webhooks: where messages go, those that wait to be sent, and what became of the last ones.
+//! Records of webhooks: the receivers, the waiting messages, and the results of the last messages.
 
 use devanture_config::api::WebhookName;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -10,9 +10,9 @@ use super::words::{StoredDelivery, StoredEvent, StoredFormat, StoredKind};
 
 /// The prefix of webhooks.
 pub const WEBHOOKS_PREFIX: &str = "webhooks/";
-/// The prefix of what additions of webhooks to an app leave.
+/// The prefix of the records of added webhooks.
 const ADDED_PREFIX: &str = "webhooks-added/";
-/// The prefix of messages that wait to be sent.
+/// The prefix of waiting messages.
 pub const WAITING_PREFIX: &str = "webhook-waiting/";
 /// The prefix of messages that are not sent any more.
 pub const ENDED_PREFIX: &str = "webhook-ended/";
@@ -20,51 +20,51 @@ pub const ENDED_PREFIX: &str = "webhook-ended/";
 /// `webhooks/{app}/{name}`: a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookRecord {
-    /// Its address: who knows that of a chat may write there.
+    /// The address, sealed: knowing the address of a chat is enough to write there.
     pub url: Sealed,
-    /// The scheme and the host of its address.
+    /// The scheme and the host of the address.
     pub address: String,
-    /// The form of its messages.
+    /// The form of the messages.
     #[serde(default)]
     pub format: StoredFormat,
-    /// The events that are wanted; all where there are none.
+    /// The selected events; empty for all.
     #[serde(default)]
     pub events: Vec<StoredEvent>,
-    /// The environments whose events are wanted; all where there are none.
+    /// The environments of the selected events; empty for all.
     #[serde(default)]
     pub environments: Vec<PlaceName>,
-    /// The secret that messages are signed with.
+    /// The secret that signs messages.
     pub secret: Sealed,
-    /// The one before, for a while.
+    /// The previous secret, for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_secret: Option<OldSecret>,
-    /// Those before that one: who has not been given the secrets between goes on with theirs.
+    /// Earlier secrets, for a receiver without the later ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub older_secrets: Vec<OldSecret>,
-    /// Whether an admin of every app gave the address, which may then be loopback or private. In records of before an
-    /// admin of its app may have.
+    /// Set if an admin of every app gave the address, which may then be loopback or private. In records of earlier
+    /// releases also for an admin of the app.
     pub trusted: bool,
-    /// Whether it was surely an admin of every app; not in records of before.
+    /// Set if that was certainly an admin of every app; unset in records of earlier releases.
     #[serde(default)]
     pub vouched: bool,
-    /// The name of the token or account that set it.
+    /// The name of the token or account that set the webhook.
     pub who: String,
-    /// When it was added, in milliseconds since 1970 UTC.
+    /// Time of the addition, in milliseconds since 1970 UTC.
     pub created_ms: u64,
     /// Since when no message was taken, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing_since_ms: Option<u64>,
-    /// When the last attempt since then failed, in milliseconds since 1970 UTC, …
+    /// Time of the last failed attempt since then, in milliseconds since 1970 UTC, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_ms: Option<u64>,
     /// … and how many did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u64,
-    /// When it was set again, or its receiver took a message after others had failed, in milliseconds since 1970 UTC:
-    /// what was last tried before that is due at once.
+    /// Time at which the webhook was set again, or its receiver took a message after failures, in milliseconds since
+    /// 1970 UTC: messages last tried before that are due at once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed_ms: u64,
-    /// When and why it was disabled.
+    /// The time and the reason of the deactivation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<StoredEnd>,
 }
@@ -74,39 +74,39 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// A secret that was replaced.
+/// A replaced secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OldSecret {
     /// The secret.
     pub secret: Sealed,
-    /// End of the time in which messages are signed with it, too, in milliseconds since 1970 UTC.
+    /// End of the time in which the secret signs messages, too, in milliseconds since 1970 UTC.
     pub until_ms: u64,
 }
 
 impl WebhookRecord {
-    /// The webhook after its receiver has taken a message.
+    /// Returns the webhook after its receiver has taken a message.
     #[must_use]
     pub fn taken(&self, now_ms: u64) -> Self {
         let resumed_ms = if self.failing_since_ms.is_some() { now_ms } else { self.resumed_ms };
         Self { failing_since_ms: None, failed_ms: None, failures: 0, resumed_ms, ..self.clone() }
     }
 
-    /// The secrets before this one that messages are signed with, too, the last one first.
+    /// Returns the earlier secrets that still sign messages, latest first.
     pub fn old_secrets(&self, now_ms: u64) -> impl Iterator<Item = &OldSecret> {
         self.old_secret.iter().chain(&self.older_secrets).filter(move |old| old.until_ms > now_ms)
     }
 
-    /// Whether a message is due before its time, since the receiver may take it now.
+    /// Returns true if a message is due before its time, since the receiver may take it now.
     #[must_use]
     pub fn resumes(&self, message: &DeliveryRecord) -> bool {
         message.last.as_ref().is_some_and(|last| last.at_ms < self.resumed_ms)
     }
 
-    /// Whether a webhook wants an event of an environment.
+    /// Returns true if a webhook selects an event of an environment.
     #[must_use]
     pub fn wants(&self, event: StoredEvent, environment: Option<&PlaceName>) -> bool {
         let is_wanted = self.events.is_empty() || self.events.contains(&event);
-        // What is about no environment is about all of them.
+        // An event of no environment concerns all of them.
         let is_here = self.environments.is_empty() || environment.is_none_or(|one| self.environments.contains(one));
         self.disabled.is_none() && is_wanted && is_here
     }
@@ -117,16 +117,16 @@ impl WebhookRecord {
 pub struct DeliveryRecord {
     /// The event.
     pub event: StoredEvent,
-    /// When it happened, in milliseconds since 1970 UTC.
+    /// Time of the event, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// What happened.
+    /// The content.
     pub data: StoredData,
-    /// What became of it.
+    /// The state of the delivery.
     pub state: StoredDelivery,
-    /// Attempts that were made.
+    /// Number of attempts.
     #[serde(default)]
     pub attempts: u64,
-    /// When the next attempt is due, in milliseconds since 1970 UTC.
+    /// Time of the next attempt, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub next_ms: u64,
     /// The last attempt.
@@ -134,7 +134,7 @@ pub struct DeliveryRecord {
     pub last: Option<StoredAttempt>,
 }
 
-/// The time since which a webhook is sent nothing any more, and the reason.
+/// The time and the reason since which a webhook gets no messages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredEnd {
     /// The time, in milliseconds since 1970 UTC.
@@ -143,22 +143,22 @@ pub struct StoredEnd {
     pub reason: String,
 }
 
-/// One attempt to send a message.
+/// An attempt to send a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredAttempt {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the attempt, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Its duration in milliseconds.
+    /// Duration in milliseconds.
     pub ms: u64,
-    /// The status of the answer, where one came.
+    /// The status of the answer, if any.
     pub status: Option<u16>,
-    /// The reason for which the message counts as not taken.
+    /// The reason of a failed attempt.
     pub error: Option<String>,
     /// The beginning of the answer's body.
     pub answer: String,
 }
 
-/// The content of a message; of each event, those members are there that make sense for it.
+/// The content of a message, with the members that apply to the event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredData {
     /// The app.
@@ -166,7 +166,7 @@ pub struct StoredData {
     /// The environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// The name of the token or account that did it.
+    /// The name of the acting token or account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
     /// The kind of the deploy.
@@ -175,10 +175,10 @@ pub struct StoredData {
     /// The id of the deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<String>,
-    /// The version that it is about.
+    /// The version of the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// The version that was live before.
+    /// The previously live version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<VersionId>,
     /// The address of the environment.
@@ -187,16 +187,16 @@ pub struct StoredData {
     /// The address of the version's preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
-    /// The commit that the bundle is of.
+    /// The commit of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Its branch.
+    /// The branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The message of the person who pushed.
+    /// The message of the push.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The reason, as the actor or the edge says it.
+    /// The reason, as given by the actor or the edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The problem.
@@ -205,7 +205,7 @@ pub struct StoredData {
     /// The hostname.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// The end of its certificate, as RFC 3339 writes it; absent where it has none.
+    /// The end of the certificate, in the form of RFC 3339; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// The webhook.
@@ -225,11 +225,11 @@ pub fn webhook_key(app: &AppName, name: &WebhookName) -> String {
     format!("{}{name}", webhooks_prefix(app))
 }
 
-/// `webhooks-added/{app}`: the last addition of a webhook. Each one checks that there was none since it counted those
-/// that there are: two at once would be one too many.
+/// `webhooks-added/{app}`: the last addition of a webhook. Each addition checks that no further addition was made since
+/// the count of webhooks: two at once would exceed the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookAdded {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the addition, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
@@ -245,14 +245,14 @@ pub fn deliveries_prefix(prefix: &str, app: &AppName, name: &WebhookName) -> Str
     format!("{prefix}{app}/{name}/")
 }
 
-/// The name of a webhook, in its key.
+/// Returns the app and the name of a webhook in its key.
 #[must_use]
 pub fn webhook_of(key: &str) -> Option<(AppName, WebhookName)> {
     let (app, name) = key.strip_prefix(WEBHOOKS_PREFIX)?.split_once('/')?;
     Some((app.parse().ok()?, name.parse().ok()?))
 }
 
-/// A message, by what names it.
+/// A message, by its names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeliveryAt {
     /// The app.
@@ -264,7 +264,7 @@ pub struct DeliveryAt {
 }
 
 impl DeliveryAt {
-    /// The message that a key below `prefix` is of.
+    /// Returns the message of a key below `prefix`.
     #[must_use]
     pub fn of(prefix: &str, key: &str) -> Option<Self> {
         let mut parts = key.strip_prefix(prefix)?.split('/');
@@ -282,7 +282,7 @@ impl DeliveryAt {
 
 #[cfg(any(test, feature = "testing"))]
 impl WebhookRecord {
-    /// One that wants everything, for tests.
+    /// A webhook for all events, for tests.
     #[must_use]
     pub fn sample() -> Self {
         let sealed = Sealed::new("key".to_owned(), b"");

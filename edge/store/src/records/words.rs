@@ -1,7 +1,7 @@
-//! Words in records that are words of the API, too: each has an enum of its own here, with its spelling on the disk.
+//! Words of records that are also words of the API: each has a separate enum here, with its spelling on the disk.
 //!
-//! A word that the API gets, or gets another name for, is a compile error here, where it is decided how the disk has
-//! it. A word of a record stays for as long as a release reads records that may hold it.
+//! A new or renamed word of the API is a compile error here, and the fix decides the spelling on the disk. A word of a
+//! record stays as long as a release reads records with the word.
 
 use devanture_config::api::{
     By, ConfirmedAction, DeliveryState, DeployKind, DesiredState, Outcome, Protection, RunOutcome, Scope, SkipReason,
@@ -9,7 +9,7 @@ use devanture_config::api::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Defines enums of words, each with its conversions from the one of the API and back.
+/// Defines enums of words, with conversions to and from the enums of the API.
 macro_rules! words {
     ($($(#[$meta:meta])* $name:ident of $api:ident { $($(#[$on:meta])* $word:ident = $text:literal,)+ })+) => {$(
         $(#[$meta])*
@@ -79,7 +79,7 @@ words! {
         Change = "change",
     }
 
-    /// The state that is set for a member of a pool.
+    /// The configured state of a member of a pool.
     StoredDesired of DesiredState {
         In = "in",
         Drain = "drain",
@@ -95,7 +95,7 @@ words! {
         Done = "done",
     }
 
-    /// The visitors who may see an environment or the previews of an app.
+    /// The allowed visitors of an environment or of the previews of an app.
     StoredProtection of Protection {
         Public = "public",
         Password = "password",
@@ -122,7 +122,7 @@ words! {
         Admin = "admin",
     }
 
-    /// The reason for which a time of a schedule was passed over.
+    /// The reason of a skipped time of a schedule.
     StoredSkipReason of SkipReason {
         Running = "running",
         Missed = "missed",
@@ -136,12 +136,12 @@ words! {
         Failed = "failed",
     }
 
-    /// The means by which a client showed a credential.
+    /// The means by which a client presented a credential.
     StoredVia of Via {
         Session = "session",
     }
 
-    /// An event that webhooks are told of.
+    /// An event for webhooks.
     StoredEvent of WebhookEvent {
         DeployStarted = "deploy.started",
         DeployReady = "deploy.ready",

@@ -8,12 +8,12 @@ use ::http::Uri;
 
 use super::{Error, Variables};
 
-/// What an address begins with.
+/// The scheme of an address.
 const SCHEME: &str = "s3://";
-/// The endpoint of S3 itself, where no other is named.
+/// The endpoint of S3 itself, the default.
 const AMAZON: &str = "Amazon S3";
 
-/// A bucket, and the prefix that all paths in it begin with.
+/// A bucket, and the common prefix of all paths in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     bucket: String,
@@ -21,7 +21,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether a text is meant as an address.
+    /// Returns true if a text begins like an address.
     #[must_use]
     pub fn is_meant(text: &str) -> bool {
         text.starts_with(SCHEME)
@@ -33,7 +33,7 @@ impl Address {
         &self.bucket
     }
 
-    /// The prefix, without `/` at its ends; it may be empty.
+    /// The prefix, without `/` at its ends; may be empty.
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -64,11 +64,11 @@ impl fmt::Display for Address {
     }
 }
 
-/// The endpoint that variables name.
+/// The endpoint named by variables.
 pub(super) struct Endpoint {
-    /// For messages: its host and port.
+    /// The host and port, for messages.
     pub(super) shown: String,
-    /// Whether requests to it are not encrypted.
+    /// Set if requests to the endpoint are not encrypted.
     pub(super) is_plain: bool,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn endpoint(variables: &Variables) -> Result<Endpoint, Error> {
     let Some((name, value)) = names.iter().find_map(|name| Some((name, variables.get(*name)?.expose()))) else {
         return Ok(Endpoint { shown: AMAZON.to_owned(), is_plain: false });
     };
-    // The text may hold a password, so that it is in no message.
+    // The text may hold a password and is therefore in no message.
     let uri = value.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
     let (Some(uri), Some(scheme)) = (&uri, uri.as_ref().and_then(|uri| uri.scheme_str())) else {
         return Err(Error::Settings { reason: format!("{name} is no URL such as https://s3.example.com") });

@@ -1,23 +1,23 @@
-//! Why a store does not do what is asked, by the codes of its answers. No text of an answer is passed
-//! on: some hold the id of a key.
+//! Errors of an S3 store, by the codes of its answers. No text of an answer is passed on: some texts hold the id of a
+//! key.
 
 use std::error::Error as StdError;
 
 use super::Address;
 
-/// Codes of answers, by what they mean.
+/// Codes of answers, by meaning.
 const NO_BUCKET: &str = "NoSuchBucket";
 const CLOCK: &str = "RequestTimeTooSkewed";
 const REGION: [&str; 4] =
     ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "TemporaryRedirect"];
 const FULL: [&str; 5] =
     ["InsufficientStorage", "QuotaExceeded", "StorageFull", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull"];
-/// These come with other statuses than 401 and 403.
+/// Codes that come with statuses other than 401 and 403.
 const DENIED: [&str; 3] = ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"];
-/// Characters of a code that are shown.
+/// Upper bound of shown characters of a code.
 const CODE_CHARACTERS_MAX: usize = 64;
 
-/// Why a request to a store failed.
+/// The reason of a failed request to a store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The clocks of the store and of this machine differ too much for a signature.
@@ -26,7 +26,7 @@ pub enum Error {
         /// The store.
         at: String,
     },
-    /// The credentials may not do this.
+    /// The credentials lack the right for the operation.
     #[error("{at} refuses {doing} {object}: {code}")]
     Denied {
         /// The store.
@@ -38,7 +38,7 @@ pub enum Error {
         /// The code of the answer.
         code: String,
     },
-    /// The store failed, or answers what is not understood.
+    /// The store failed, or sent an answer that cannot be understood.
     #[error("{doing} {object} at {at} failed: {reason}")]
     Failed {
         /// The store.
@@ -50,7 +50,7 @@ pub enum Error {
         /// Status and code.
         reason: String,
     },
-    /// The store has no room left, or a quota is used up.
+    /// The store is full, or a quota is used up.
     #[error("{at} has no room left: writing {object} was refused with {code}")]
     Full {
         /// The store.
@@ -60,7 +60,7 @@ pub enum Error {
         /// The code of the answer.
         code: String,
     },
-    /// There is no such bucket.
+    /// The bucket does not exist.
     #[error("{at} has no bucket {bucket}")]
     NoBucket {
         /// The store.
@@ -68,13 +68,13 @@ pub enum Error {
         /// The bucket.
         bucket: String,
     },
-    /// No credentials are named, and the machine has no metadata service that gives some.
+    /// No credentials are configured, and the machine has no metadata service with credentials.
     #[error("there are no credentials for {at}")]
     NoCredentials {
         /// The store.
         at: String,
     },
-    /// The bucket lies in another region.
+    /// The bucket is in a different region.
     #[error("the bucket {bucket} of {at} lies in another region")]
     Region {
         /// The store.
@@ -85,7 +85,7 @@ pub enum Error {
     /// The settings cannot be used.
     #[error("{reason}")]
     Settings {
-        /// Why.
+        /// The reason, for a person.
         reason: String,
     },
     /// The store cannot be reached.
@@ -93,7 +93,7 @@ pub enum Error {
     Unreachable {
         /// The store.
         at: String,
-        /// Why.
+        /// The reason, for a person.
         reason: String,
     },
     /// The store's certificate is not trusted.
@@ -101,12 +101,12 @@ pub enum Error {
     Untrusted {
         /// The store.
         at: String,
-        /// Why.
+        /// The reason, for a person.
         reason: String,
     },
 }
 
-/// What errors name.
+/// The names that errors contain.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     at: String,
@@ -134,7 +134,7 @@ impl Context {
     pub(super) fn error(&self, doing: &'static str, path: &str, error: &object_store::Error) -> Error {
         let Answer { text, code } = Answer::of(error);
         let (at, object, bucket) = (self.at.clone(), self.object(path), self.address.bucket().to_owned());
-        // The metadata service of the machine was asked instead, and is not there or answers for another.
+        // The metadata service of the machine was asked instead, and is missing or belongs to a different service.
         if !self.has_credentials && text.contains("/latest/") {
             return Error::NoCredentials { at };
         }
@@ -169,7 +169,7 @@ impl Context {
     }
 }
 
-/// Whether an object is missing, and not its bucket.
+/// Returns true if an object is missing, and not its bucket.
 pub(super) fn is_missing_object(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotFound { .. }) && Answer::of(error).code.as_deref() != Some(NO_BUCKET)
 }
@@ -178,7 +178,7 @@ const fn is_denied(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. })
 }
 
-/// Whether a store does not know a kind of request.
+/// Returns true if a store does not implement a kind of request.
 pub(super) fn is_not_implemented(error: &object_store::Error) -> bool {
     let Answer { text, code } = Answer::of(error);
     code.as_deref() == Some("NotImplemented") || status(&text) == Some("501")
@@ -193,11 +193,11 @@ pub(super) fn sentence(error: &object_store::Error) -> String {
     cause.to_string()
 }
 
-/// An answer as the library reports it.
+/// An answer, as reported by the library.
 struct Answer {
-    /// All of it, which is shown to nobody.
+    /// The whole text, which is never shown.
     text: String,
-    /// The code in its body.
+    /// The code in the body.
     code: Option<String>,
 }
 
@@ -213,7 +213,7 @@ impl Answer {
     }
 }
 
-/// The status that a text of the library names.
+/// Returns the status in a text of the library.
 fn status(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("status code: ")?;
     rest.get(..3).filter(|status| status.bytes().all(|byte| byte.is_ascii_digit()))

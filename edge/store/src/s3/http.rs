@@ -32,10 +32,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Time for which a connection stays open without a request.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Bytes of a body that are sent in no time, also by a slow uplink.
+/// Bytes of a body that are sent at once, even over a slow uplink.
 const SMALL_BODY_BYTES_MAX: usize = 256 * 1_024;
 
-/// Makes clients that trust as `tls` does.
+/// Makes clients with the trust roots of `tls`.
 pub(super) struct Connector {
     tls: Arc<ClientConfig>,
     waits: Waits,
@@ -60,10 +60,10 @@ impl HttpConnector for Connector {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_MAX));
         let mut tls = ClientConfig::clone(&self.tls);
-        // The builder sets it.
+        // The builder sets the protocols.
         tls.alpn_protocols.clear();
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
-        // The metadata service of a machine has no other scheme.
+        // The metadata service of a machine is available only over plain HTTP.
         let is_plain = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
         let builder = if is_plain { builder.https_or_http() } else { builder.https_only() };
         let client = Client::builder(TokioExecutor::new())
@@ -84,7 +84,7 @@ struct Service {
 #[async_trait]
 impl HttpService for Service {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        // A small body is sent in no time, so that a store which hangs is noticed as soon as by a read.
+        // A small body is sent at once, so that a hanging store is noticed as soon as by a read.
         let is_large = request.body().content_length() > SMALL_BODY_BYTES_MAX;
         let is_long = matches!(*request.method(), Method::PUT | Method::POST) && is_large;
         let head_max = if is_long { self.waits.write_max } else { self.waits.read_max };
@@ -95,7 +95,7 @@ impl HttpService for Service {
     }
 }
 
-/// The next frame of a body; none after an error.
+/// Returns the next frame of a body; none after an error.
 async fn next_frame(body: Option<Incoming>) -> Option<(Result<Frame<Bytes>, HttpError>, Option<Incoming>)> {
     let mut body = body?;
     match timeout(PAUSE_MAX, body.frame()).await {
@@ -111,7 +111,7 @@ fn late() -> HttpError {
     HttpError::new(HttpErrorKind::Timeout, late)
 }
 
-/// What fails before a connection is open is retried, but for a certificate that is not trusted.
+/// Converts an error: failures before a connection is open are retried, except an untrusted certificate.
 fn failed(error: hyper_util::client::legacy::Error) -> HttpError {
     let kind = match error.is_connect() {
         true if is_untrusted(&error) => HttpErrorKind::Unknown,

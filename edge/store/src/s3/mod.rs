@@ -1,5 +1,5 @@
 //! A bucket of an S3 store: objects below a prefix, by their paths. Requests are signed, retried and bounded in time
-//! and memory; a request that fails is an [`Error`] that names the bucket and never a credential.
+//! and memory; a failed request is an [`Error`] that names the bucket and never a credential.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -33,13 +33,13 @@ pub use waits::Waits;
 
 /// First pause before a retry; later ones are longer and random.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// Bytes of an object that is read at once.
+/// Upper bound of the bytes of an object read in one piece.
 const SMALL_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
 
-/// Environment variables that say how to reach a store, by their names; those that begin with `AWS_`.
+/// Environment variables with the access to a store, by their names, which begin with `AWS_`.
 pub type Variables = BTreeMap<String, Secret>;
 
-/// The variables of this process.
+/// Returns the variables of this process.
 #[must_use]
 pub fn own_variables() -> Variables {
     let all = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
@@ -57,35 +57,35 @@ pub struct Bucket {
 /// An object of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its path.
+    /// The path.
     pub path: String,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub size: u64,
-    /// When it was last written, in seconds since 1970 by the clock of the store.
+    /// The time of the last write, in seconds since 1970 by the clock of the store.
     pub written_s: u64,
 }
 
-/// An object that is being read.
+/// An object during a read.
 pub struct Reading {
-    /// What it is.
+    /// The metadata.
     pub entry: Entry,
-    /// Its bytes, piece by piece.
+    /// The bytes, piece by piece.
     pub pieces: BoxStream<'static, Result<Bytes, Error>>,
 }
 
 impl Bucket {
-    /// Prepares access to a bucket, with the waits of backups. Nothing is sent.
+    /// Prepares access to a bucket, with the time limits of backups. Sends no request.
     ///
     /// # Errors
-    /// [`Error::Settings`] for variables that make no sense, and for plain HTTP to another machine.
+    /// [`Error::Settings`] for invalid variables, and for plain HTTP to a different machine.
     pub fn new(address: &Address, variables: &Variables, tls: Arc<ClientConfig>) -> Result<Self, Error> {
         Self::with_waits(address, variables, tls, Waits::BACKUP)
     }
 
-    /// As [`Bucket::new`], with other waits.
+    /// Like [`Bucket::new`], with the given time limits.
     ///
     /// # Errors
-    /// As [`Bucket::new`].
+    /// Like [`Bucket::new`].
     pub fn with_waits(
         address: &Address,
         variables: &Variables,
@@ -118,7 +118,7 @@ impl Bucket {
         segments.fold(self.prefix.clone(), |path, segment| path.join(segment))
     }
 
-    /// All objects below a folder, in no order. A folder without objects does not exist and is empty.
+    /// Lists all objects below a folder, in no order. A folder without objects does not exist and is empty.
     pub fn list(&self, folder: &str) -> BoxStream<'_, Result<Entry, Error>> {
         let listed = self.store.list(Some(&self.path(folder)));
         let entry = move |meta: object_store::ObjectMeta| {
@@ -131,7 +131,7 @@ impl Bucket {
         Box::pin(entries.try_filter_map(move |meta| std::future::ready(Ok(entry(meta)))))
     }
 
-    /// A small object; `None` if there is none.
+    /// Reads a small object; `None` if there is none.
     ///
     /// # Errors
     /// [`Error`], also for an object that is not small.
@@ -143,7 +143,7 @@ impl Bucket {
         found.bytes().await.map(Some).map_err(|error| self.context.error("reading", path, &error))
     }
 
-    /// The bytes of an object, piece by piece; `None` if there is none.
+    /// Returns the bytes of an object, piece by piece; `None` if there is none.
     ///
     /// # Errors
     /// [`Error`].
@@ -153,7 +153,7 @@ impl Bucket {
         Ok(Some(Box::pin(found.into_stream().map_err(move |error| context.error("reading", &path, &error)))))
     }
 
-    /// What an object is; `None` if there is none.
+    /// Returns the metadata of an object; `None` if there is none.
     ///
     /// # Errors
     /// [`Error`].
@@ -165,7 +165,7 @@ impl Bucket {
         }
     }
 
-    /// Begins to read an object; `None` if there is none.
+    /// Begins a read of an object; `None` if there is none.
     ///
     /// # Errors
     /// [`Error`].
@@ -177,7 +177,7 @@ impl Bucket {
         Ok(Some(Reading { entry, pieces: Box::pin(pieces) }))
     }
 
-    /// Some of the bytes of an object; `None` if there is none.
+    /// Reads a range of the bytes of an object; `None` if there is none.
     ///
     /// # Errors
     /// [`Error`].
@@ -189,19 +189,19 @@ impl Bucket {
         }
     }
 
-    /// The name of an object for messages, with its bucket.
+    /// Returns the name of an object for messages, including the bucket.
     #[must_use]
     pub fn shown(&self, path: &str) -> String {
         self.context.object(path)
     }
 
-    /// An error of a store that did not end an operation in time.
+    /// Returns the error of an operation that did not end in time.
     #[must_use]
     pub fn late(&self) -> Error {
         self.context.late()
     }
 
-    /// When an object was written, in milliseconds since 1970 UTC; `None` if there is none.
+    /// Returns the time of an object's last write, in milliseconds since 1970 UTC; `None` if there is none.
     ///
     /// # Errors
     /// [`Error`].
@@ -218,7 +218,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object as a whole, in place of what was there. Its bytes are in memory, in pieces.
+    /// Writes a whole object, replacing an existing one. The bytes are in memory, in pieces.
     ///
     /// # Errors
     /// [`Error`].
@@ -228,8 +228,8 @@ impl Bucket {
         written.map(drop).map_err(|error| self.context.error("writing", path, &error))
     }
 
-    /// Writes a small object unless there is one. Returns whether it was written. A store that cannot do that in one
-    /// step is asked first.
+    /// Writes a small object unless one exists. Returns true if the object was written. A store without an atomic
+    /// create is asked for the object first.
     ///
     /// # Errors
     /// [`Error`].
@@ -248,7 +248,7 @@ impl Bucket {
         }
     }
 
-    /// Begins to write a large object, part by part.
+    /// Begins the upload of a large object, part by part.
     ///
     /// # Errors
     /// [`Error`].
@@ -258,10 +258,10 @@ impl Bucket {
         Ok(LargeUpload::new(begun, path.to_owned(), self.context.clone()))
     }
 
-    /// Removes objects; one that is not there is no error.
+    /// Removes objects; a missing object is no error.
     ///
     /// # Errors
-    /// [`Error`]; some may be gone by then.
+    /// [`Error`]; some objects may be gone by then.
     pub async fn remove(&self, paths: impl IntoIterator<Item = String>) -> Result<(), Error> {
         let locations: Vec<_> = paths.into_iter().map(|path| Ok(self.path(&path))).collect();
         let mut removed = self.store.delete_stream(Box::pin(stream::iter(locations)));
@@ -281,7 +281,7 @@ fn entry(path: String, meta: &object_store::ObjectMeta) -> Entry {
     Entry { path, size: meta.size, written_s }
 }
 
-/// Whether credentials are named; else the metadata service of the machine is asked.
+/// Returns true if credentials are configured; otherwise the metadata service of the machine is asked.
 fn has_credentials(variables: &Variables) -> bool {
     let names = [
         "AWS_ACCESS_KEY_ID",

@@ -12,21 +12,22 @@ const ENDPOINT_NAMES: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "A
 /// Variables that name a region.
 const REGION_NAMES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
-/// A bucket as `edge.toml` names it. Credentials are no part of it: they come from the environment or the machine.
+/// The settings of a bucket in `edge.toml`. Credentials are not included: they come from the environment or the
+/// machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BucketSettings {
     /// The name of the bucket.
     pub bucket: String,
-    /// Its region; that of the environment by default.
+    /// The region; by default the region of the environment.
     pub region: Option<String>,
-    /// The URL of the store; that of the environment by default, else Amazon S3.
+    /// The URL of the store; by default the endpoint of the environment, else Amazon S3.
     pub endpoint: Option<String>,
-    /// What all paths begin with; it may be empty.
+    /// The common prefix of all paths; may be empty.
     pub prefix: String,
 }
 
 impl BucketSettings {
-    /// The variables of the environment, in which these settings replace those of the same meaning.
+    /// Merges these settings into the variables of the environment, and replaces variables of the same meaning.
     fn over(&self, variables: &Variables) -> Variables {
         let mut merged = variables.clone();
         let settings = [(&self.endpoint, &ENDPOINT_NAMES[..]), (&self.region, &REGION_NAMES[..])];
@@ -38,10 +39,10 @@ impl BucketSettings {
         merged
     }
 
-    /// Prepares access to the bucket. Nothing is sent: an edge starts without it.
+    /// Prepares access to the bucket. Sends no request: an edge starts without the bucket.
     ///
     /// # Errors
-    /// [`Error::Settings`] for settings and variables that make no sense, and for plain HTTP to another machine.
+    /// [`Error::Settings`] for invalid settings and variables, and for plain HTTP to a different machine.
     pub fn open(&self, variables: &Variables, tls: Arc<ClientConfig>, waits: Waits) -> Result<Bucket, Error> {
         let address = format!("s3://{}/{}", self.bucket, self.prefix);
         let address: Address = address.parse().map_err(|reason| Error::Settings { reason })?;

@@ -1,4 +1,4 @@
-//! An object that is written part by part, so that no more than a part of it is in memory.
+//! Writes an object part by part, with at most one part in memory.
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, PutPayload};
@@ -9,10 +9,10 @@ use super::error::{Context, Error};
 /// Bytes of each part but the last; stores want 5 MiB at least, and take 10,000 parts.
 const PART_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// A large object that is being written. It is there as a whole once [`LargeUpload::finish`] was awaited, and not at
-/// all before. One that is dropped, as where a client has left, is aborted: its parts would stay there, and cost.
+/// An upload of a large object. The object exists as a whole after [`LargeUpload::finish`] was awaited, and not before.
+/// A dropped upload, as of a disconnected client, is aborted: the parts would stay in the bucket and cost money.
 pub struct LargeUpload {
-    /// `None` once it has ended.
+    /// `None` after the end of the upload.
     parts: Option<Box<dyn MultipartUpload>>,
     path: String,
     context: Context,
@@ -21,7 +21,7 @@ pub struct LargeUpload {
 }
 
 impl LargeUpload {
-    /// Bytes from which on an object is written in this way.
+    /// Bytes from which an object is written in parts.
     pub const BYTES_MIN: u64 = PART_BYTES as u64;
 
     pub(super) const fn new(parts: Box<dyn MultipartUpload>, path: String, context: Context) -> Self {
@@ -34,7 +34,7 @@ impl LargeUpload {
     /// [`Error`]; the upload is of no use then.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), Error> {
         while self.held_bytes.saturating_add(bytes.len()) >= PART_BYTES {
-            // All parts but the last have one length, which some stores insist on.
+            // All parts but the last have the same length, as some stores require.
             let piece = bytes.split_to(PART_BYTES.saturating_sub(self.held_bytes));
             self.pieces.push(piece);
             self.send().await?;
@@ -54,10 +54,10 @@ impl LargeUpload {
         sent.map_err(|error| self.context.error("writing", &self.path, &error))
     }
 
-    /// Makes the object of all that was written.
+    /// Makes the object of all written bytes.
     ///
     /// # Errors
-    /// [`Error`]; there is no object then.
+    /// [`Error`]; no object exists then.
     pub async fn finish(mut self) -> Result<(), Error> {
         let result = self.complete().await;
         if result.is_err() {
@@ -77,9 +77,9 @@ impl LargeUpload {
         Ok(())
     }
 
-    /// Gives up, and has the store remove the parts.
+    /// Aborts the upload, and has the store remove the parts.
     pub async fn abort(mut self) {
-        // It is aborted when it is dropped while this waits, too.
+        // A drop during the wait aborts the upload, too.
         let Some(parts) = &mut self.parts else { return };
         let aborted = parts.abort().await;
         self.parts = None;
@@ -89,7 +89,7 @@ impl LargeUpload {
 
 impl Drop for LargeUpload {
     fn drop(&mut self) {
-        // Without a runtime the process ends, and nothing is sent any more.
+        // Without a runtime the process is ending, and no request can be sent any more.
         let (Some(mut parts), Ok(runtime)) = (self.parts.take(), Handle::try_current()) else { return };
         let (context, path) = (self.context.clone(), std::mem::take(&mut self.path));
         runtime.spawn(async move { report(parts.abort().await, &context, &path) });
@@ -122,12 +122,12 @@ mod tests {
     use super::*;
     use crate::s3::{Address, Bucket, Variables};
 
-    /// Longest wait for what comes at once.
+    /// Longest wait for an immediate event.
     const COMES: Duration = Duration::from_secs(60);
-    /// The answer that begins an upload.
+    /// The answer to the start of an upload.
     const BEGUN: &[u8] = b"<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
 
-    /// A store of a few lines that begins every object, answers no part, and reports the method of each request.
+    /// A minimal store that starts every upload, answers no part, and reports the method of each request.
     async fn store() -> (Bucket, mpsc::UnboundedReceiver<http::Method>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());

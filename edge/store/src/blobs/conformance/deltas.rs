@@ -8,7 +8,7 @@ use super::{Harness, blob, is_corrupt, is_missing, put_blob, sample};
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo, Error, Form, Key, NewDelta, Quality};
 use devanture_base::durable;
 
-/// The dictionary of that number: deltas do not ask whether it is stored.
+/// Returns the dictionary of that number: deltas do not require a stored dictionary.
 fn dictionary(number: usize) -> Digest {
     Digest::of(&number.to_le_bytes())
 }
@@ -51,7 +51,7 @@ pub(in crate::blobs) async fn deltas_are_known_with_dictionary_size_hash_and_qua
         assert_eq!(store.get(key).await.unwrap(), delta.bytes);
         assert_eq!(store.open(key).await.unwrap().read_at(0, 300).unwrap(), delta.bytes);
     }
-    // They are of one blob, by one dictionary, in one form; and no variants.
+    // The deltas belong to one blob, have one dictionary and one form, and are not variants.
     let others = [
         Key::Delta(digest, dictionary(1), DeltaForm::Dcz),
         Key::Delta(digest, dictionary(3), DeltaForm::Dcb),
@@ -99,7 +99,7 @@ pub(in crate::blobs) async fn a_better_delta_replaces_and_a_worse_one_does_not(h
         assert_eq!(store.get(key).await.unwrap(), current.bytes);
         assert_eq!(store.open(key).await.unwrap().read_at(0, 100).unwrap(), current.bytes);
     }
-    // Of one put, the better counts too, in whichever order they come.
+    // In a single put, the better one counts too, in either order.
     let both = [Quality::Best, Quality::Quick].map(|quality| delta(DeltaForm::Dcb, 2, quality, &sample(6, 50)));
     for pair in [both.to_vec(), both.iter().rev().cloned().collect()] {
         store.put_deltas(digest, pair).await.unwrap();
@@ -121,7 +121,7 @@ pub(in crate::blobs) async fn deltas_of_the_dictionaries_that_were_put_last_stay
     for number in 0..DELTA_DICTIONARIES_MAX {
         store.put_deltas(digest, both(number, Quality::Quick).to_vec()).await.unwrap();
     }
-    // The first is remade, so that it was put last, and two more come.
+    // The first is remade, and so becomes the latest, and two more follow.
     store.put_deltas(digest, both(0, Quality::Best)[..1].to_vec()).await.unwrap();
     let more = [both(100, Quality::Quick), both(101, Quality::Quick)].concat();
     store.put_deltas(digest, more).await.unwrap();
@@ -135,7 +135,7 @@ pub(in crate::blobs) async fn deltas_of_the_dictionaries_that_were_put_last_stay
     let left = known().await;
     assert!(left.contains(&dictionary(0)) && left.ends_with(&[dictionary(100), dictionary(101)]));
     assert!(left.contains(&dictionary(3)) && !left.contains(&dictionary(1)) && !left.contains(&dictionary(2)));
-    // More at once than a blob has.
+    // More in one put than a blob may have.
     let all: Vec<_> = (0..40).flat_map(|number| both(number, Quality::Best)).collect();
     store.put_deltas(digest, all).await.unwrap();
     assert_eq!(known().await, (40 - DELTA_DICTIONARIES_MAX..40).map(dictionary).collect::<Vec<_>>());
@@ -162,7 +162,7 @@ pub(in crate::blobs) async fn a_damaged_delta_is_forgotten_and_can_be_made_again
     harness.damage(key, &sample(17, 200)).await;
     assert!(is_corrupt(&store.open(key).await.map(drop), key));
     put().await.unwrap();
-    // One of another length is not even promised.
+    // A file of a wrong length does not even count as listed.
     harness.damage(key, b"").await;
     assert_eq!(store.deltas(digest).await.unwrap().len(), 1);
     assert!(is_missing(&store.open(key).await.map(drop), key));
@@ -194,7 +194,7 @@ pub(in crate::blobs) async fn a_deleted_blob_takes_its_deltas_along_and_not_thos
     assert_eq!(store.deltas(old).await.unwrap(), []);
     assert!(is_missing(&store.open(gone).await.map(drop), gone));
     assert_eq!(store.get(left).await.unwrap(), sample(1, 70));
-    // A listing leaves alone what a blob still has, and the same blob put again has nothing.
+    // A listing does not touch the deltas of an existing blob, and the same blob put again has none.
     assert_eq!(store.list().await.unwrap().len(), 1);
     assert_eq!(store.deltas(new).await.unwrap(), [info(&between(old))]);
     put_blob(&*store, &sample(204, 1_000)).await;
@@ -230,7 +230,7 @@ pub(in crate::blobs) async fn deltas_can_be_replaced_while_they_are_read(harness
         for reader in readers {
             reader.await.unwrap();
         }
-        // What is open stays what it was.
+        // An open file keeps its bytes.
         store.delete(Key::Blob(digest)).await.unwrap();
         assert_eq!(open.read_at(0, 50_000).unwrap(), quick);
     }

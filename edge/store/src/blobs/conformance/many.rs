@@ -1,4 +1,4 @@
-//! Cases of blobs that are put, looked for and checked many at a time.
+//! Cases of many blobs that are put, looked up and checked at a time.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(in crate::blobs) async fn blobs_put_together_are_there_as_if_put_alone(harne
     let (first, all) = (samples(300..320), samples(300..600));
     store.put_all(BTreeMap::new()).await.unwrap();
     store.put_all(first.clone()).await.unwrap();
-    // Some are there already, and one is not as it was.
+    // Some are stored already, and one is damaged.
     let (digest, bytes) = first.iter().find(|(_, bytes)| !bytes.is_empty()).unwrap();
     harness.damage(Key::Blob(*digest), &bytes[1..]).await;
     store.put_all(all.clone()).await.unwrap();

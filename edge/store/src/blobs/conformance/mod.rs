@@ -17,7 +17,7 @@ use devanture_base::durable;
 pub(super) use many::*;
 pub(super) use variants::*;
 
-/// A store under test, which can be closed and opened again and whose bytes can be damaged behind its back.
+/// A store under test: the harness can close and reopen the store and damage the stored bytes directly.
 #[async_trait]
 pub(super) trait Harness: Sized + Send {
     async fn start() -> Self;
@@ -25,11 +25,11 @@ pub(super) trait Harness: Sized + Send {
     async fn restart(self) -> Self;
     /// Replaces the stored bytes of `key`.
     async fn damage(&self, key: Key, bytes: &[u8]);
-    /// Whether nothing is left of uploads that came to nothing.
+    /// Returns true if no remains of failed uploads exist.
     async fn is_tidy(&self) -> bool;
 }
 
-/// Hands the list of cases to `$then`, with what it is about.
+/// Passes the list of cases to `$then`, with its arguments.
 macro_rules! each_case {
     ($then:ident, $harness:ty) => {
         $crate::blobs::conformance::$then! { @ $harness:
@@ -95,7 +95,7 @@ macro_rules! conformance {
 }
 pub(super) use conformance;
 
-/// Runs all cases in one test, where they share a server. All run, also after one has failed.
+/// Runs all cases in one test, for cases that share a server. All run, even after a failure.
 macro_rules! conformance_in_one {
     ($harness:ty) => {
         $crate::blobs::conformance::each_case! { conformance_in_one, $harness }
@@ -116,7 +116,7 @@ macro_rules! conformance_in_one {
 }
 pub(super) use conformance_in_one;
 
-/// Bytes that differ from those of any other seed.
+/// Returns bytes that differ for each seed.
 pub(super) fn sample(seed: u64, len: usize) -> Bytes {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
@@ -252,7 +252,7 @@ pub(super) async fn equal_bytes_put_at_once_by_many_are_one_blob(harness: impl H
                 let (store, bytes) = (Arc::clone(&store), bytes.clone());
                 tokio::spawn(async move {
                     put_blob(&*store, &bytes).await;
-                    // A blob that was put can be read, whatever others do meanwhile.
+                    // A blob can be read after its put, regardless of concurrent operations.
                     assert_eq!(store.get(blob(&bytes)).await.unwrap(), bytes);
                     assert_eq!(store.open(blob(&bytes)).await.unwrap().size(), bytes.len() as u64);
                 })
@@ -359,7 +359,7 @@ pub(super) async fn a_listing_holds_every_blob_and_manifest_once(harness: impl H
     assert_eq!(listed.iter().map(|(key, size, _)| (*key, *size)).collect::<BTreeMap<_, _>>(), expected);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(listed.iter().all(|(_, _, stored)| now.abs_diff(*stored) < 60));
-    // The listing touches nothing that is in use.
+    // The listing does not touch files in use.
     for key in expected.keys() {
         store.get(*key).await.unwrap();
         if let Key::Blob(digest) = key {
@@ -392,7 +392,7 @@ pub(super) async fn only_what_was_put_before_a_moment_is_deleted_by_it(harness: 
     let key = Key::Blob(digest);
     store.put_variants(digest, vec![(Form::Br, Quality::Quick, variant)]).await.unwrap();
     let put_s = store.list().await.unwrap()[0].2;
-    // Of the same second nothing is deleted: it may have been put after the question.
+    // A file of the same second is not deleted: its put may have come after the question.
     for before_s in [0, put_s] {
         assert_eq!(store.delete_put_before(key, before_s, false).await.unwrap(), None);
     }
@@ -413,7 +413,7 @@ pub(super) async fn what_goes_for_good_does_not_come_back(harness: impl Harness)
         store.put(key, bytes.clone()).await.unwrap();
         assert_eq!(store.delete_put_before(key, 0, true).await.unwrap(), None);
         assert_eq!(store.delete_put_before(key, u64::MAX, false).await.unwrap(), Some(1_000));
-        // One that was collected before it was put again may wait for its end still.
+        // A file collected before the second put may still await the final removal.
         store.put(key, bytes.clone()).await.unwrap();
         assert_eq!(store.delete_put_before(key, u64::MAX, true).await.unwrap(), Some(1_000));
         assert_eq!(store.collected().await.unwrap(), []);

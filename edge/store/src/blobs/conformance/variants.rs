@@ -17,7 +17,7 @@ fn info(form: Form, quality: Quality, bytes: &[u8]) -> VariantInfo {
 pub(in crate::blobs) async fn variants_are_known_with_size_hash_and_quality(harness: impl Harness) {
     let store = harness.store();
     let digest = put_blob(&*store, &sample(12, 1_000)).await;
-    // A store may keep small ones otherwise than large ones.
+    // A store may handle small and large variants differently.
     let made: Vec<_> = Form::ALL
         .into_iter()
         .zip([300, 20_000, 8_000])
@@ -68,7 +68,7 @@ pub(in crate::blobs) async fn a_better_variant_replaces_and_a_worse_one_does_not
     ];
     let mut current = Bytes::new();
     for (quality, seed, replaces) in order {
-        // Small ones and large ones take turns.
+        // Small and large ones alternate.
         let bytes = sample(seed, if seed % 3 == 1 { 10_000 } else { 100 });
         store.put_variants(digest, vec![(Form::Zst, quality, bytes.clone())]).await.unwrap();
         if replaces {
@@ -100,7 +100,7 @@ pub(in crate::blobs) async fn a_damaged_variant_is_forgotten_and_can_be_made_aga
     assert_eq!(store.get(gz).await.unwrap(), variant);
     put().await.unwrap();
     assert_eq!(store.get(br).await.unwrap(), variant);
-    // One of another length is not even promised.
+    // A file of a wrong length does not even count as listed.
     harness.damage(br, b"").await;
     assert_eq!(store.variants(digest).await.unwrap().len(), 1);
     assert!(is_missing(&store.open(br).await.map(drop), br));
@@ -128,7 +128,7 @@ pub(in crate::blobs) async fn a_deleted_blob_takes_its_variants_along(harness: i
     assert_eq!(store.size(Key::Blob(digest)).await.unwrap(), None);
     assert_eq!(store.variants(digest).await.unwrap(), []);
     assert!(is_missing(&store.open(Key::Variant(digest, Form::Br)).await.map(drop), Key::Variant(digest, Form::Br)));
-    // The same bytes as a manifest are another matter.
+    // The same bytes as a manifest are unaffected.
     assert_eq!(store.get(Key::Manifest(digest)).await.unwrap(), bytes);
     put_blob(&*store, &bytes).await;
     assert_eq!(store.variants(digest).await.unwrap(), []);
@@ -191,7 +191,7 @@ pub(in crate::blobs) async fn variants_of_many_blobs_are_there_as_if_put_for_eac
 
 pub(in crate::blobs) async fn first_variants_of_an_app_are_kept_beside_those_that_are_there(harness: impl Harness) {
     let store = harness.store();
-    // Small ones and large ones, of which some have files of their own.
+    // Small and large variants, partly in separate files.
     for (seed, length) in [(770, 100), (771, 20_000), (772, 8_000)] {
         let digest = put_blob(&*store, &sample(seed, 1_000)).await;
         let quick = |form: Form| (form, Quality::Quick, sample(seed + form as u64, length));
@@ -204,7 +204,7 @@ pub(in crate::blobs) async fn first_variants_of_an_app_are_kept_beside_those_tha
         store.put_first_variants([(digest, first.to_vec())].into()).await.unwrap();
         assert_eq!(store.stored_variants(digest).await.unwrap(), infos(&first));
         store.put_variants(digest, vec![best(Form::Br)]).await.unwrap();
-        // The second one, whose encoder makes the same.
+        // The second app, with an encoder that makes the same variants.
         let second = [quick(Form::Br), quick(Form::Gz), quick(Form::Zst)];
         for _ in 0..2 {
             store.put_first_variants([(digest, second.to_vec())].into()).await.unwrap();
@@ -237,8 +237,8 @@ pub(in crate::blobs) async fn first_variants_of_an_app_are_kept_beside_those_tha
     assert!(harness.is_tidy().await);
 }
 
-/// Readers of what is `quick`, each until it is `best`; never corrupt, never missing, never a mixture. Both have 50,000
-/// bytes.
+/// Readers of the `quick` bytes, each until the first `best` bytes; never corrupt, never missing, never a mixture. Both
+/// have 50,000 bytes.
 pub(super) fn readers_until(store: &Arc<dyn Blobs>, key: Key, quick: &Bytes, best: &Bytes) -> Vec<JoinHandle<()>> {
     let reader = || {
         let (store, quick, best) = (Arc::clone(store), quick.clone(), best.clone());

@@ -1,4 +1,5 @@
-//! A stored file is read and compared with its hash, slowly, and without taking the place of others in the page cache.
+//! Reads a stored file and compares the bytes with the hash, slowly, and without displacing other files from the page
+//! cache.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -18,7 +19,7 @@ use super::{FileBlobs, Key};
 use crate::blobs::Error;
 use devanture_base::durable::{Stamp, failed};
 
-/// Bytes that are read at once.
+/// Bytes of one read.
 const PIECE_BYTES: usize = 256 * 1_024;
 
 /// A file on its way through the hash.
@@ -28,13 +29,13 @@ struct Reading {
     hasher: blake3::Hasher,
     expected: Digest,
     at: u64,
-    /// Bytes that are still to be read; what a file has beyond its length when it was opened is read too.
+    /// Bytes still to be read; bytes beyond the length at the time of opening are read too.
     left: u64,
     bytes: u64,
 }
 
 impl Reading {
-    /// Reads the next piece. Returns its length; 0 at the end.
+    /// Reads the next piece. Returns the length; 0 at the end.
     fn read_piece(&mut self) -> std::io::Result<usize> {
         let mut piece = vec![0; PIECE_BYTES];
         let read = loop {
@@ -52,7 +53,7 @@ impl Reading {
     }
 }
 
-/// Reads a piece. What was not in the page cache before leaves it again.
+/// Reads a piece. Pages that were not in the page cache before are dropped from the cache again.
 #[cfg(target_os = "linux")]
 fn read(file: &File, piece: &mut [u8], at: u64) -> std::io::Result<usize> {
     if let Ok(read) = preadv2(file, &mut [IoSliceMut::new(piece)], at, ReadWriteFlags::NOWAIT)
@@ -72,7 +73,7 @@ fn read(file: &File, piece: &mut [u8], at: u64) -> std::io::Result<usize> {
 }
 
 impl FileBlobs {
-    /// Reads the file of `key` with at most so many bytes in a second. Returns its length in bytes.
+    /// Reads the file of `key` at most `bytes_per_second_max` a second. Returns the length in bytes.
     pub(super) async fn check_slowly(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
         let mut reading = self
             .with(move |folder| {
@@ -106,7 +107,7 @@ impl FileBlobs {
         }
         match self.with(move |folder| folder.set_aside_damaged(key, stamp)).await? {
             Some(quarantined) => Err(Error::Corrupt { key, quarantined }),
-            // Another file has the name by now.
+            // A new file has the name by now.
             None => Err(Error::Missing(key)),
         }
     }
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_ends_a_check() {
         let folder = tempfile::tempdir().unwrap();
-        // The system opens a folder, and reads nothing of it.
+        // The system opens a folder, but does not read from it.
         let file = File::open(folder.path()).unwrap();
         let (stamp, expected) = (Stamp::of(&file.metadata().unwrap()), Digest::of(b""));
         let hasher = blake3::Hasher::new();

@@ -1,5 +1,5 @@
-//! The text file that says what the deltas of one blob are: a line for each, in the order in which they were put,
-//! `dcb <BLAKE3 of the dictionary> <its SHA-256> 1234 <BLAKE3> quick`.
+//! The text file with the list of the deltas of one blob: a line for each, in the order of the puts,
+//! `dcb <BLAKE3 of the dictionary> <SHA-256 of the dictionary> 1234 <BLAKE3> quick`.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use devanture_config::{Digest, Sha256};
 use super::index::{quality, word};
 use crate::blobs::{DELTA_DICTIONARIES_MAX, DeltaForm, DeltaInfo};
 
-/// The length of the longest index that can be meant: a line of each form for each dictionary.
+/// Upper bound of the length of an index: a line of each form for each dictionary.
 pub(super) const INDEX_BYTES_MAX: u64 = 8_192;
 
 /// The text of an index.
@@ -20,7 +20,7 @@ pub(super) fn to_text(lines: &[DeltaInfo]) -> String {
     lines.iter().map(line).collect()
 }
 
-/// Reads an index; `None` where the text is none.
+/// Parses an index; `None` if the text is not an index.
 pub(super) fn parse(text: &str) -> Option<Vec<DeltaInfo>> {
     let (mut lines, mut names, mut dictionaries) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     // A text cut off in its last line would pass for a shorter index.

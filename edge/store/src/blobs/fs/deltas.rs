@@ -1,5 +1,5 @@
-//! The deltas of a blob: files in a folder of their own, and the index that says which of them count, the one that was
-//! put last in its last line.
+//! The deltas of a blob: files in a separate folder, and the index of the valid deltas, with the latest put in the last
+//! line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ const fn key_of(blob: Digest, info: &DeltaInfo) -> Key {
     Key::Delta(blob, info.dictionary, info.form)
 }
 
-/// The key of a delta by the name of its file; `None` for other names.
+/// Returns the key of a delta with the file name `name`; `None` for other names.
 pub(super) fn delta_key(name: &str) -> Option<Key> {
     let (blob, rest) = name.split_once('.')?;
     let (dictionary, suffix) = rest.split_once('.')?;
@@ -35,10 +35,10 @@ impl Folder {
         self.shard("deltas", blob).join(format!("{blob}.index"))
     }
 
-    /// Puts deltas and their index, with one fsync for each file and one for the folder.
+    /// Puts deltas and the index, with an fsync for each file and for the folder.
     pub(super) fn put_deltas(&self, blob: Digest, deltas: &[NewDelta]) -> Result<(), Error> {
         let _turn = self.lock(blob);
-        // The collection may have been faster: a delta without its blob would stay for ever.
+        // The collection may have been faster: a delta without a blob would stay for ever.
         if !self.path(Key::Blob(blob)).exists() {
             return Err(Error::Missing(Key::Blob(blob)));
         }
@@ -65,7 +65,7 @@ impl Folder {
         self.replace_all(&folder, vec![(Replacing { index_path, index_id: None, changes_known, gone, files }, drafts)])
     }
 
-    /// The index of a blob's deltas, in the order in which they were put.
+    /// Returns the index of a blob's deltas, in the order of their puts.
     pub(super) fn deltas(&self, blob: Digest) -> Result<Vec<DeltaInfo>, Error> {
         let _turn = self.lock(blob);
         self.deltas_in_turn(blob)
@@ -76,7 +76,7 @@ impl Folder {
         self.present_deltas(blob, listed)
     }
 
-    /// The hash that a delta's bytes must have, if it is there. Called under the lock.
+    /// Returns the expected hash of a delta's bytes, if the delta is listed. Called under the lock.
     pub(super) fn delta_hash(
         &self,
         blob: Digest,
@@ -92,8 +92,8 @@ impl Folder {
         Ok(self.deltas_in_turn(blob)?.iter().fold(0, |sum, info| sum.saturating_add(info.size)))
     }
 
-    /// Deletes the deltas that a blob's index lists, then the index, without which nobody would find them: those that
-    /// are left by a crash go with the next listing after the blob. Called under the lock.
+    /// Deletes the deltas listed in a blob's index, then the index, without which the deltas could not be found: deltas
+    /// left by a crash are removed by the next listing after the blob's removal. Called under the lock.
     pub(super) fn forget_deltas(&self, blob: Digest) -> Result<(), Error> {
         for info in self.read_delta_index(blob)? {
             self.forget(key_of(blob, &info))?;
@@ -102,7 +102,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Whether there is an index that cannot be read. Called under the lock.
+    /// Returns true if the index exists and cannot be read. Called under the lock.
     pub(super) fn has_bad_delta_index(&self, blob: Digest) -> Result<bool, Error> {
         let length = std::fs::metadata(self.delta_index_path(blob)).map_or(0, |found| found.len());
         Ok(length > 0 && self.read_delta_index(blob)?.is_empty())
@@ -112,7 +112,7 @@ impl Folder {
         read_lines(&self.delta_index_path(blob), delta_index::INDEX_BYTES_MAX, delta_index::parse)
     }
 
-    /// Those of `lines` whose files are there with their lengths: deltas may be deleted by hand.
+    /// Filters `lines` by the presence and the length of their files: an operator may delete deltas by hand.
     fn present_deltas(&self, blob: Digest, lines: Vec<DeltaInfo>) -> Result<Vec<DeltaInfo>, Error> {
         let mut present = Vec::with_capacity(lines.len());
         for info in lines {
@@ -124,7 +124,7 @@ impl Folder {
     }
 }
 
-/// Merges the index with new deltas: the lines of the new index, and the bytes of the new ones.
+/// Merges the index with new deltas: returns the lines of the new index, and the bytes of the new deltas.
 fn merged(known: Vec<DeltaInfo>, deltas: &[NewDelta]) -> (Vec<DeltaInfo>, BTreeMap<(Digest, DeltaForm), &Bytes>) {
     let (mut lines, mut bytes) = (known, BTreeMap::new());
     for delta in deltas {
@@ -143,7 +143,7 @@ fn merged(known: Vec<DeltaInfo>, deltas: &[NewDelta]) -> (Vec<DeltaInfo>, BTreeM
         });
         bytes.insert(name, &delta.bytes);
     }
-    // Those of which something was put last stay.
+    // The dictionaries with the latest puts stay.
     let mut dictionaries = Vec::new();
     for info in lines.iter().rev() {
         if !dictionaries.contains(&info.dictionary) {

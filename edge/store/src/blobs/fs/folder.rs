@@ -1,8 +1,9 @@
-//! The folder itself, as blocking calls: where each file lies, and what is done to it under the lock of its first byte.
+//! The folder of the store, by blocking calls: the place of each file, and the operations under the lock of the first
+//! byte.
 //!
-//! Everything that a reader must find consistent (a variant and its line in the index, a blob and what was made of it)
-//! is changed under the lock of the blob's first byte, which is also the name of its folder. Bytes are hashed outside
-//! it: an opened file stays what it is, whatever becomes of its name.
+//! Files with mutual references (a variant and its line in the index, a blob and its derived files) are changed under
+//! the lock of the blob's first byte, which is also the name of the blob's folder. Bytes are hashed outside the lock:
+//! an opened file keeps its bytes when the name is removed or replaced.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -26,19 +27,19 @@ use devanture_base::fair::Turns;
 
 /// The file with the number of the layout.
 const FORMAT_NAME: &str = "format";
-/// Its content. Another number is another layout, which this program does not know.
+/// The content of the format file. A different number is a layout that this program does not know.
 pub const FORMAT: &str = "devanture 1\n";
-/// More of the file `format` is not read.
+/// Upper bound of bytes read from the file `format`.
 const FORMAT_BYTES_MAX: u64 = 64;
-/// Most retries when a file was replaced while it was read.
+/// Upper bound of retries for a file that was replaced while it was read.
 const TRIES_MAX: usize = 4;
 
-/// Reads for visitors that wait for the disk at once. Each is a thread, and a disk gains little from more.
+/// Concurrent reads for visitors that wait for the disk. Each read is a thread, and a disk gains little from more.
 pub(super) const READS_AT_ONCE: usize = 64;
 
-/// The folders that have one below them for each first byte.
+/// The folders with a subfolder for each first byte.
 pub(in crate::blobs) const SHARDED: [&str; 4] = ["blobs", "variants", "deltas", "manifests"];
-/// Those of what was sent, and what nothing but a backup brings back. All else is made again.
+/// The folders of uploaded files, which only a backup can restore. All other files are made again.
 const SENT: [&str; 2] = ["blobs", "manifests"];
 pub(super) const QUARANTINE: &str = "quarantine";
 pub(in crate::blobs) const TMP: &str = "tmp";
@@ -50,27 +51,27 @@ pub(super) struct Folder {
     locks: [Mutex<()>; 256],
     verified: Mutex<Verified>,
     pub(super) handles: Handles,
-    /// The turns of reads for those who wait for an answer.
+    /// The turns of reads for clients that wait for a response.
     pub(super) reads: Arc<Turns>,
     pub(super) damages: AtomicU64,
-    /// What was found not to be whole, for those who have it in memory.
+    /// Keys found damaged, for holders of a copy in memory.
     pub(super) suspects: Mutex<HashSet<Key>>,
-    /// Whether all that was sent is elsewhere, too, and comes again.
+    /// Set if a bucket has all uploaded files as well, and can restore them.
     is_cache: bool,
 }
 
-/// A file, or a part of one, that was checked when it was opened, and what each group of its bytes must hash to.
+/// A file, or a part of a file, checked at the opening, with the expected hash of each group of bytes.
 pub(super) struct Checked {
     pub(super) handle: Arc<Handle>,
     pub(super) tree: OpenedTree,
     pub(super) size: u64,
-    /// Where it begins.
+    /// The offset of the first byte.
     pub(super) at: u32,
-    /// Which variant it is, if it is one.
+    /// The form, for variants.
     pub(super) form: Option<Form>,
 }
 
-/// Where the bytes of a key are, and the hash that they must have.
+/// The place of the bytes of a key, and their expected hash.
 pub(super) struct Located {
     id: FileId,
     pub(super) file: File,
@@ -81,7 +82,7 @@ pub(super) struct Located {
 }
 
 impl Located {
-    /// Reads all of it; `None` if the file is shorter.
+    /// Reads all bytes; `None` if the file is shorter.
     pub(super) fn read(&self) -> std::io::Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; usize::try_from(self.size).map_err(std::io::Error::other)?];
         match self.file.read_exact_at(&mut bytes, self.at.into()) {
@@ -113,12 +114,12 @@ pub(super) const fn digest_of(key: Key) -> Digest {
 }
 
 impl Folder {
-    /// Opens the store in `root`, making what is missing and removing what an interrupted write left. At most
-    /// `open_files_max` of the files that are served are open at a time.
+    /// Opens the store in `root`; creates missing folders and removes remains of interrupted writes. At most
+    /// `open_files_max` of the served files are open at a time.
     pub(super) fn open(root: PathBuf, open_files_max: usize) -> Result<Self, Error> {
         match set_up(&root) {
-            // What is there is read, and every put says so. So it is where one of its folders has wrong rights: whether
-            // this is the user of the edge was decided by the catalog.
+            // Reads work and every put reports the refusal, also if only one of the folders has wrong rights: the
+            // catalog has decided already that this user is the user of the edge.
             Err(Error::Disk(error)) if error.is_refused() && root.is_dir() => {
                 tracing::error!(%error, "the data folder cannot be written: what is stored is served");
             }
@@ -138,12 +139,12 @@ impl Folder {
         })
     }
 
-    /// The same of files that are all elsewhere, too.
+    /// Marks the store as a cache of files that a bucket has, too.
     pub(super) fn into_cache(self) -> Self {
         Self { is_cache: true, ..self }
     }
 
-    /// Checks that the folder is the one that was opened: in another one, nothing is known of what refers to its files.
+    /// Checks that the folder is still the opened one: references to the files of a different folder are unknown.
     pub(super) fn check_in_place(&self) -> Result<(), Error> {
         Ok(self.opened.check()?)
     }
@@ -156,7 +157,7 @@ impl Folder {
         let [first, ..] = *digest.as_bytes();
         #[expect(clippy::indexing_slicing, reason = "there is a lock for every byte")]
         let lock = &self.locks[usize::from(first)];
-        // It guards files and no memory: a panic of its last holder left what a crash leaves.
+        // The lock guards files and no memory: a panic of the last holder left the same as a crash.
         lock.lock()
     }
 
@@ -180,7 +181,7 @@ impl Folder {
         Ok(Draft::create(&self.tmp()?)?)
     }
 
-    /// The folder of drafts. Where somebody removed it, as what tidies up temporary files may, it is made again.
+    /// Returns the folder of drafts. Creates a missing folder, for example after a cleaner of temporary files.
     pub(super) fn tmp(&self) -> Result<PathBuf, Error> {
         self.check_in_place()?;
         let folder = self.root.join(TMP);
@@ -204,10 +205,10 @@ impl Folder {
         self.keep(key, self.draft_of(bytes)?)
     }
 
-    /// Gives a draft, whose hash was checked and which was synced, the name of its key.
+    /// Gives a draft, already checked and synced, the name of its key.
     ///
-    /// A file that has the name already is replaced, whatever it holds: so one that lost its bytes is repaired, its
-    /// time starts again for the collection, and the time that this takes does not reveal what was there.
+    /// An existing file of the name is replaced, whatever the content: a damaged file is repaired, the age for the
+    /// collection starts again, and the duration does not reveal the presence of the file.
     pub(super) fn keep(&self, key: Key, mut draft: Draft) -> Result<(), Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
@@ -216,14 +217,14 @@ impl Folder {
         self.rename_into(&mut draft, &path)?;
         let synced = durable::sync_folder(folder_of(&path));
         if synced.is_err() && !had_one {
-            // After the error nobody may count on the file. One that was there before is as good as it was.
+            // After the error the file cannot be relied on. An earlier file of the name is as good as before.
             drop(durable::remove_file(&path));
         }
         Ok(synced?)
     }
 
-    /// Renames a draft into a folder that is made when it is first needed, also after somebody removed it by hand.
-    /// Called under the lock, so that nobody else finds the folder before it is durable.
+    /// Renames a draft into a folder, creating the folder on first use, also after an operator removed the folder.
+    /// Called under the lock, so that no other thread finds the folder before the folder is durable.
     pub(super) fn rename_into(&self, draft: &mut Draft, path: &Path) -> Result<(), durable::Error> {
         let mut result = draft.rename(path);
         if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
@@ -236,15 +237,15 @@ impl Folder {
         result.map_err(failed("renaming to", path))
     }
 
-    /// The folder of all blobs or of all manifests that `path` should lie in, where that is gone. With the next put an
-    /// empty one would end all that tells of it, while what lay there is still missing.
+    /// Returns the missing folder of all blobs or of all manifests to which `path` belongs. A put that created an empty
+    /// folder would hide the loss, while the files are still missing.
     pub(super) fn gone_around(&self, path: &Path) -> Option<PathBuf> {
         let of_kind = folder_of(folder_of(path)).to_owned();
         let is_sent = SENT.iter().any(|name| of_kind == self.root.join(name));
         (is_sent && !self.is_cache && !of_kind.is_dir()).then_some(of_kind)
     }
 
-    /// Makes the folders of blobs and manifests that are gone, for what is brought back into them.
+    /// Creates missing folders of blobs and manifests, for restored files.
     pub(super) fn make_sent(&self) -> Result<(), Error> {
         self.check_in_place()?;
         SENT.iter().try_for_each(|name| Ok(durable::make_folder(&self.root.join(name))?))
@@ -259,7 +260,7 @@ impl Folder {
         }
     }
 
-    /// The length of what is stored under `key`.
+    /// Returns the length of the bytes stored under `key`.
     pub(super) fn size(&self, key: Key) -> Result<Option<u64>, Error> {
         match key {
             Key::Blob(_) | Key::Manifest(_) => self.length(key),
@@ -282,7 +283,7 @@ impl Folder {
         Ok(bytes)
     }
 
-    /// The file of `key`, checked unless this process did so before.
+    /// Opens the file of `key`, and checks the bytes unless this process has checked them already.
     pub(super) fn open_file(&self, key: Key) -> Result<Checked, Error> {
         let (located, tree) = self.checked(key, |Located { file, stamp, at, size, expected, .. }| {
             if let Some(tree) = self.verified().of(key, *stamp, *expected) {
@@ -309,7 +310,7 @@ impl Folder {
         }
     }
 
-    /// The file of `checked` and its stamp, opened again where it was closed.
+    /// Returns the file of `checked` and the stamp; opens a closed file again.
     pub(super) fn reopen(&self, checked: &Checked) -> std::io::Result<(Arc<File>, Stamp)> {
         match checked.handle.opened() {
             Some(opened) => Ok(opened),
@@ -317,7 +318,7 @@ impl Folder {
         }
     }
 
-    /// Keeps a file open for those who read it, before it loses its name. Called under the lock.
+    /// Keeps a file open for the readers, before the file loses its name. Called under the lock.
     pub(super) fn keep_open(&self, id: FileId) {
         self.handles.keep(id, &self.path_of(id));
     }
@@ -329,13 +330,13 @@ impl Folder {
         Ok(())
     }
 
-    /// Number of open files that could be closed.
+    /// Returns the number of open files that could be closed.
     #[cfg(test)]
     pub(super) fn open_count(&self) -> usize {
         self.handles.open_count()
     }
 
-    /// Has all of a file checked again when it is read next.
+    /// Makes the next read check the whole file again.
     #[cfg(test)]
     pub(super) fn distrust(&self, key: Key) {
         self.verified().distrust(key);
@@ -345,7 +346,7 @@ impl Folder {
         self.verified.lock()
     }
 
-    /// Opens `key` and hands it to `check`, which says `None` where the bytes are not those of the given hash.
+    /// Opens `key` and passes the file to `check`, which returns `None` if the bytes do not match the given hash.
     fn checked<T>(
         &self,
         key: Key,
@@ -360,12 +361,12 @@ impl Folder {
             if let Some(quarantined) = self.set_aside_damaged(key, located.stamp)? {
                 return Err(Error::Corrupt { key, quarantined });
             }
-            // Somebody replaced the bad file while it was read; the new one gets its own chance.
+            // A writer replaced the bad file while it was read; the new file gets a chance of its own.
         }
         Err(failed("reading", &path)(std::io::Error::other("the file changes each time it is read")).into())
     }
 
-    /// The bytes of `key` and the hash that they must have, both of one moment.
+    /// Returns the place of the bytes of `key` and the expected hash, both from one moment.
     pub(super) fn locate(&self, key: Key) -> Result<Option<Located>, Error> {
         let path = self.path(key);
         let _turn = self.lock(digest_of(key));
@@ -403,7 +404,7 @@ impl Folder {
     }
 }
 
-/// Whether `root` holds a blob or a manifest.
+/// Returns true if `root` holds a blob or a manifest.
 pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
     for kind in ["blobs", "manifests"] {
         let mut shards = Vec::new();
@@ -419,12 +420,12 @@ pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Makes what is missing, and removes what an interrupted write left.
+/// Creates missing folders, and removes remains of interrupted writes.
 fn set_up(root: &Path) -> Result<(), Error> {
     durable::make_folder(root)?;
     keep_format(root)?;
     durable::make_folders(root, SHARDED.into_iter().chain([QUARANTINE, TMP]).map(|name| root.join(name)))?;
-    // A process that was killed may have made a folder and not synced its parent.
+    // A killed process may have created a folder without syncing its parent.
     for name in SHARDED {
         durable::sync_folder(&root.join(name))?;
     }
@@ -438,7 +439,7 @@ fn keep_format(root: &Path) -> Result<(), Error> {
     }
 }
 
-/// Checks the number of the layout, as far as the caller may read it. Writes nothing.
+/// Checks the number of the layout, as far as the caller may read the number. Writes no file.
 pub(super) fn check_format(root: &Path) -> Result<(), Error> {
     match has_format(root) {
         Err(Error::Disk(durable::Error::Io { source, .. })) if source.kind() == ErrorKind::PermissionDenied => Ok(()),
@@ -446,18 +447,19 @@ pub(super) fn check_format(root: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether a text is one that some release writes, whatever its number.
+/// Returns true if a text is the format of some release, whatever the number.
 fn is_of_a_release(text: &str) -> bool {
     let number = text.trim_end().strip_prefix("devanture ");
     number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// Whether the folder has the number of our layout; false where it has none, and an error where it has another one.
+/// Returns true if the folder has the layout number of this program, false if the folder has no number; fails for a
+/// different number.
 fn has_format(root: &Path) -> Result<bool, Error> {
     let path = root.join(FORMAT_NAME);
     let mut text = String::new();
     match File::open(&path).and_then(|file| file.take(FORMAT_BYTES_MAX).read_to_string(&mut text)) {
-        // Somebody may have written it by hand, as the message below says.
+        // An operator may have written the file by hand, following the message below.
         Ok(_) if text.trim_end() == FORMAT.trim_end() => Ok(true),
         Ok(_) => {
             let (found, known) = (text.trim().escape_debug(), FORMAT.trim());
@@ -485,7 +487,7 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
 
-/// The entries of an index; empty if there is none, or if this program cannot have written it.
+/// Returns the entries of an index; empty if there is no index, or if the text cannot come from this program.
 pub(super) fn read_lines<T: Default>(
     path: &Path,
     bytes_max: u64,
@@ -503,7 +505,7 @@ pub(super) fn read_lines<T: Default>(
     }))
 }
 
-/// Calls `visit` with the name and the path of everything in `folder`; a folder that is not there holds nothing.
+/// Calls `visit` with the name and the path of each entry of `folder`; a missing folder has no entries.
 pub(super) fn each_file(folder: &Path, mut visit: impl FnMut(&str, &Path)) -> Result<(), Error> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,

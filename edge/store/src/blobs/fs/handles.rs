@@ -1,8 +1,8 @@
-//! The files of the store that versions are served from. Few of them are open at a time, however many are served: what
-//! was not read for a while is closed, and opened again when it is read.
+//! The store files from which versions are served. Only some of the files are open at a time, however many are served:
+//! a file without recent reads is closed, and opened again for the next read.
 //!
-//! A file that loses its name, or whose name another file gets, is opened before, and stays open for those who have it.
-//! Blobs are an exception where the other file is another copy of the same bytes.
+//! A file is opened before a removal or replacement of its name, and stays open for the holders. Blobs are an exception
+//! if the new file is a copy of the same bytes.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,23 +19,23 @@ use parking_lot::Mutex;
 use crate::blobs::Key;
 use devanture_base::durable::{self, Stamp};
 
-/// A file that is served.
+/// A served file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum FileId {
     /// The file of a key.
     Of(Key),
-    /// The index of a blob's variants, in which the small ones stand.
+    /// The index of a blob's variants, which contains the small variants.
     Index(Digest),
 }
 
 impl FileId {
-    /// Whether all files that have this name have the same bytes.
+    /// Returns true if all files of this name have the same bytes.
     const fn is_constant(self) -> bool {
         matches!(self, Self::Of(Key::Blob(_) | Key::Manifest(_)))
     }
 }
 
-/// A [`FileId`] as a handle has it: those of deltas are twice as long as others, and elsewhere.
+/// A [`FileId`] as stored in a handle: ids of deltas are twice as long as others and stored behind a pointer.
 enum KeptId {
     Blob(Digest),
     Index(Digest),
@@ -52,7 +52,8 @@ impl From<FileId> for KeptId {
     }
 }
 
-/// A served file, shared by all who read it. There are as many as there are files; of few there is more than this.
+/// A served file, shared by all readers. There is one handle for each served file, but only a few open files, so the
+/// state of an open file is separate.
 pub(super) struct Handle {
     id: KeptId,
     state: Mutex<State>,
@@ -60,18 +61,18 @@ pub(super) struct Handle {
 
 struct State {
     stamp: Stamp,
-    /// There while it is open.
+    /// The open file; `None` while closed.
     opened: Option<Box<Opened>>,
 }
 
-/// What an open file has beside its name.
+/// The state of an open file beyond its name.
 struct Opened {
     file: Arc<File>,
-    /// Whether the name is another file's, so that this one could not be opened again.
+    /// Set if the name belongs to a new file, so that this file could not be opened again.
     is_kept: bool,
-    /// Whether it was read since it was last spared.
+    /// Set if the file was read since it was last spared.
     is_read: bool,
-    /// The number of open files that could be closed. It is one of them while it is not kept.
+    /// The number of open files that could be closed, which includes this file unless it is kept.
     closable: Arc<AtomicUsize>,
 }
 
@@ -97,14 +98,14 @@ impl Drop for Opened {
 }
 
 impl State {
-    /// Keeps the file open, if it is, and returns whether it is.
+    /// Keeps an open file open. Returns true if the file is open.
     fn keep_opened(&mut self) -> bool {
         self.opened.as_mut().map(|opened| opened.keep()).is_some()
     }
 }
 
 impl Handle {
-    /// Which file it is.
+    /// Returns the id of the file.
     pub(super) fn id(&self) -> FileId {
         match &self.id {
             KeptId::Blob(blob) => FileId::Of(Key::Blob(*blob)),
@@ -113,7 +114,7 @@ impl Handle {
         }
     }
 
-    /// The file and its stamp, if it is open.
+    /// Returns the file and the stamp, if the file is open.
     pub(super) fn opened(&self) -> Option<(Arc<File>, Stamp)> {
         let mut state = self.state.lock();
         let stamp = state.stamp;
@@ -122,7 +123,7 @@ impl Handle {
         Some((Arc::clone(&opened.file), stamp))
     }
 
-    /// Takes a file that has the name, if it is this one or another copy of it. Gives whether none was open.
+    /// Takes a file of the same name, either the same file or a copy. Returns true if no file was open.
     fn take(&self, file: &Arc<File>, stamp: Stamp, closable: &Arc<AtomicUsize>) -> Option<bool> {
         let mut state = self.state.lock();
         let is_same = state.stamp == stamp;
@@ -130,7 +131,7 @@ impl Handle {
         if !is_same && (is_kept || !self.id().is_constant()) {
             return None;
         }
-        // Of two copies, the one that was checked last.
+        // Of two copies, the last checked one.
         state.stamp = stamp;
         match &mut state.opened {
             Some(_) if is_same => {}
@@ -143,7 +144,7 @@ impl Handle {
         Some(false)
     }
 
-    /// Keeps the file open, before it loses its name.
+    /// Keeps the file open, before the file loses its name.
     fn keep(&self, path: &Path, closable: &Arc<AtomicUsize>) -> std::io::Result<()> {
         if self.state.lock().keep_opened() {
             return Ok(());
@@ -157,7 +158,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Whether it was read since this was last asked.
+    /// Returns true if the file was read since the last call.
     fn was_read(&self) -> bool {
         self.state.lock().opened.as_mut().is_some_and(|opened| std::mem::take(&mut opened.is_read))
     }
@@ -174,13 +175,13 @@ fn open(path: &Path) -> std::io::Result<(File, Stamp)> {
     Ok((file, stamp))
 }
 
-/// The handles that are known, by the hashes of their names. There may be hundreds of thousands of them, and each knows
-/// its own name, so the table has none.
+/// The known handles, by the hashes of their names. There may be hundreds of thousands of handles, and each contains
+/// the name, so that the table has no keys.
 #[derive(Default)]
 struct Known {
-    /// Nobody can choose names that share a hash.
+    /// A random secret, so that no client can choose names with equal hashes.
     secret: RandomState,
-    /// Those that nobody has any more stay until the table is full.
+    /// Dropped handles stay in the table until the table is full.
     handles: HashTable<Weak<Handle>>,
 }
 
@@ -194,7 +195,7 @@ impl Known {
         found
     }
 
-    /// Adds a handle. One that had its name is not found any more.
+    /// Adds a handle. An earlier handle of the name is not found any more.
     fn insert(&mut self, handle: &Arc<Handle>) {
         let id = handle.id();
         let hash = self.secret.hash_one(id);
@@ -206,7 +207,7 @@ impl Known {
         if self.handles.len() == self.handles.capacity() {
             self.handles.retain(|handle| handle.strong_count() > 0);
         }
-        // One that has gone meanwhile has no name, and is not looked for.
+        // A handle dropped meanwhile has no name and is not looked for.
         let hash_of = |known: &Weak<Handle>| known.upgrade().map_or(0, |known| self.secret.hash_one(known.id()));
         self.handles.insert_unique(hash, Arc::downgrade(handle), hash_of);
     }
@@ -216,21 +217,21 @@ impl Known {
 pub(super) struct Handles {
     open_max: usize,
     known: Mutex<Known>,
-    /// Those that are open, in the order in which they are looked at to be closed.
+    /// The open handles, in the order of consideration for closing.
     turns: Mutex<VecDeque<Weak<Handle>>>,
     open: Arc<AtomicUsize>,
 }
 
 impl Handles {
-    /// At most `open_max` files are open, beside those that lost their names.
+    /// Opens at most `open_max` files, not counting files that lost their names.
     pub(super) fn new(open_max: usize) -> Self {
         Self { open_max, known: Mutex::default(), turns: Mutex::default(), open: Arc::default() }
     }
 
-    /// The handle of a file that was just opened under its name, `path`.
+    /// Returns the handle of a file that was just opened under its name, `path`.
     pub(super) fn of(&self, id: FileId, path: &Path, file: File, stamp: Stamp) -> Arc<Handle> {
         let (handle, was_closed) = self.shared(id, &Arc::new(file), stamp);
-        // It may have lost its name before the handle was known.
+        // The file may have lost its name before the handle was known.
         let has_name = std::fs::metadata(path).is_ok_and(|found| id.is_constant() || Stamp::of(&found) == stamp);
         if !has_name {
             handle.state.lock().keep_opened();
@@ -241,7 +242,7 @@ impl Handles {
         handle
     }
 
-    /// The handle that others have of the same file, or a new one, and whether the file was closed.
+    /// Returns the existing handle of the same file, or a new handle, and whether the file was closed.
     fn shared(&self, id: FileId, file: &Arc<File>, stamp: Stamp) -> (Arc<Handle>, bool) {
         let mut known = self.known.lock();
         if let Some(handle) = known.get(id)
@@ -255,10 +256,10 @@ impl Handles {
         (handle, true)
     }
 
-    /// Opens the file of a handle again, which was closed, and gives it with its stamp.
+    /// Opens the closed file of a handle again, and returns the file and the stamp.
     ///
     /// # Errors
-    /// Errors of the system; [`ErrorKind::NotFound`] if somebody removed or replaced the file by hand.
+    /// Errors of the system; [`ErrorKind::NotFound`] if an operator removed or replaced the file by hand.
     pub(super) fn open(&self, handle: &Arc<Handle>, path: &Path) -> std::io::Result<(Arc<File>, Stamp)> {
         match open(path) {
             Ok((file, stamp)) => {
@@ -273,11 +274,11 @@ impl Handles {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        // It lost its name since, and was kept open for this.
+        // The file lost its name since, and was kept open for this reader.
         handle.opened().ok_or_else(|| std::io::Error::new(ErrorKind::NotFound, "a stored file is not there any more"))
     }
 
-    /// Keeps a file open for those who have it, before it loses its name. Called under the lock of its folder.
+    /// Keeps a file open for the holders, before the file loses its name. Called under the lock of the folder.
     pub(super) fn keep(&self, id: FileId, path: &Path) {
         let handle = self.known.lock().get(id);
         if let Some(Err(error)) = handle.map(|handle| handle.keep(path, &self.open))
@@ -287,7 +288,7 @@ impl Handles {
         }
     }
 
-    /// Notes that a file was opened, and closes others where there are too many.
+    /// Records that a file was opened, and closes files beyond the bound.
     fn opened(&self, handle: &Arc<Handle>) {
         let mut closed = Vec::new();
         let mut turns = self.turns.lock();
@@ -307,11 +308,11 @@ impl Handles {
             }
         }
         drop(turns);
-        // Which may wait for the disk.
+        // Closing may wait for the disk.
         drop(closed);
     }
 
-    /// Number of open files that could be closed.
+    /// Returns the number of open files that could be closed.
     #[cfg(test)]
     pub(super) fn open_count(&self) -> usize {
         self.open.load(Ordering::Relaxed)
@@ -324,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    /// Of what two of them replaced, and where the table was made larger in between.
+    /// Covers handles that replaced earlier handles, with growth of the table in between.
     #[test]
     fn a_file_is_known_by_its_name_and_the_last_handle_of_a_name_counts() {
         let (file, other) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
@@ -344,13 +345,13 @@ mod tests {
         assert!(handles.known.lock().get(blob).is_none(), "another kind of file");
     }
 
-    /// With the counts of its `Arc`, it is what an allocator gives in 96 bytes.
+    /// With the counts of its `Arc`, a handle fits in the allocator's class of 96 bytes.
     #[test]
     fn a_file_that_is_closed_takes_little_memory() {
         assert!(size_of::<Handle>() <= 80, "{}", size_of::<Handle>());
     }
 
-    /// Files of variants: others may get their names.
+    /// A file of variants: a new file can get its name.
     fn variant(handles: &Handles, folder: &Path, number: u32) -> (Arc<Handle>, FileId, PathBuf) {
         let path = folder.join(number.to_string());
         durable::write_file(&path, &number.to_le_bytes(), 0o600).unwrap();
@@ -455,7 +456,7 @@ mod tests {
         assert_eq!(handles.open_count(), 2);
     }
 
-    /// They are open for as long as somebody has them, and are never closed for others.
+    /// Files without a name are open for as long as a holder exists, and are never closed to make room.
     #[test]
     fn beside_files_that_lost_their_names_no_others_stay_in_memory() {
         let folder = tempfile::tempdir().unwrap();

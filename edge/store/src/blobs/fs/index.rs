@@ -1,7 +1,7 @@
-//! The file that says what the variants of one blob are: a line for each, `br 1234 <BLAKE3> quick`.
+//! The file with the list of the variants of one blob: a line for each, `br 1234 <BLAKE3> quick`.
 //!
-//! A small variant has no file of its own: its line ends with ` here`, and its bytes stand behind the lines and an
-//! empty line, in the order of the lines.
+//! A small variant has no separate file: the line ends with ` here`, and the bytes follow the lines and an empty line,
+//! in the order of the lines.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use devanture_config::Digest;
 
 use crate::blobs::{Form, Quality, VariantInfo};
 
-/// The length of the longest text that can be meant: one line for each form, with room for larger numbers.
+/// Upper bound of the length of the text: one line for each form, with room for larger numbers.
 pub(super) const TEXT_BYTES_MAX: u64 = 1_024;
-/// The length of the longest variant that has no file of its own. A file costs as much as a block of the disk, an inode
-/// and its own sync, which is more than the bytes of most small files.
+/// Upper bound of the length of a variant without a file of its own. A file costs a block of the disk, an inode and a
+/// sync, which is more than the bytes of most small files.
 pub(super) const HERE_BYTES_MAX: u64 = 8_192;
 
-/// The last word of a line whose variant has no file of its own.
+/// The last word of a line for a variant without a file of its own.
 const HERE: &str = "here";
 
 /// A line of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) info: VariantInfo,
-    /// Where its bytes begin in the file of the index; `None` if they have a file of their own.
+    /// The offset of the bytes in the file of the index; `None` if the variant has a file of its own.
     pub(super) at: Option<u32>,
 }
 
@@ -41,12 +41,13 @@ pub(super) fn quality(text: &str) -> Option<Quality> {
     [Quality::Best, Quality::Given, Quality::Quick].into_iter().find(|quality| word(*quality) == text)
 }
 
-/// Whether a variant of so many bytes stands in the index itself.
+/// Returns true if a variant of `size` bytes is stored in the index.
 pub(super) const fn is_here(size: u64) -> bool {
     size <= HERE_BYTES_MAX
 }
 
-/// The bytes of an index; `here` gives those of each variant that has no file of its own, in the order of the lines.
+/// Returns the bytes of an index; `here` returns the bytes of each variant without a file of its own, in the order of
+/// the lines.
 pub(super) fn to_bytes<'v>(lines: &Lines, here: impl Fn(Form) -> Option<&'v [u8]>) -> Vec<u8> {
     let (mut text, mut content) = (String::new(), Vec::new());
     for Line { info, .. } in lines.values() {
@@ -63,10 +64,10 @@ pub(super) fn to_bytes<'v>(lines: &Lines, here: impl Fn(Form) -> Option<&'v [u8]
     [text.as_bytes(), &content.concat()].concat()
 }
 
-/// Reads an index of `length` bytes, of which `head` are the first; `None` where it is none.
+/// Parses an index of `length` bytes, of which `head` are the first; `None` if the bytes are not an index.
 pub(super) fn parse(head: &[u8], length: u64) -> Option<Lines> {
     let end = head.windows(2).position(|pair| pair == b"\n\n");
-    // Without content the text is all of it.
+    // Without content the whole file is text.
     let text = match end {
         Some(end) => head.get(..=end)?,
         None => Some(head).filter(|head| head.len() as u64 == length)?,
@@ -83,7 +84,7 @@ pub(super) fn parse(head: &[u8], length: u64) -> Option<Lines> {
     at.is_none_or(|at| at == length).then_some(lines)
 }
 
-/// Reads a line; `at` is where the bytes of the next variant begin that has no file of its own.
+/// Parses a line; `at` is the offset of the bytes of the next variant without a file of its own.
 fn parse_line(line: &str, at: &mut Option<u64>) -> Option<Line> {
     let mut words = line.split(' ');
     let (form, size, hash, quality_word) = (words.next()?, words.next()?, words.next()?, words.next()?);
@@ -106,7 +107,7 @@ fn parse_line(line: &str, at: &mut Option<u64>) -> Option<Line> {
     }
     let begin = (*at)?;
     *at = Some(begin.checked_add(info.size)?);
-    // This program writes none that are so long.
+    // This program writes no index of that length.
     let begin = u32::try_from(begin).ok()?;
     Some(Line { info, at: Some(begin) })
 }
@@ -191,7 +192,7 @@ mod tests {
             let content = [seed; 40];
             let mut lines = Lines::new();
             for (info, is_here) in infos {
-                // Only what is there has a length.
+                // Only variants in the index have a bounded length.
                 let info = if is_here { VariantInfo { size: info.size % 40, ..info } } else { info };
                 lines.insert(info.form, Line { info, at: is_here.then_some(0) });
             }

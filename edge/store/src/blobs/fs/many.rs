@@ -1,7 +1,6 @@
-//! Small blobs that are put, looked for and checked many at a time: their files are synced together, and each folder
-//! once.
+//! Puts, finds and checks many small blobs at a time: the files are synced together, and each folder once.
 //!
-//! What was sent together is mostly sorted by digest, so that a batch of some hundred blobs lies in a few folders.
+//! Blobs of one upload are mostly sorted by digest, so that a batch of some hundred blobs touches only a few folders.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -15,7 +14,7 @@ use super::tree::{OpenedTree, Tree};
 use crate::blobs::{Error, Key};
 use devanture_base::durable::{self, Batch, Draft, Stamp};
 
-/// A file that is on stable storage and was read back, under its temporary name.
+/// A file on stable storage that was read back, under its temporary name.
 struct Written {
     digest: Digest,
     draft: Draft,
@@ -24,8 +23,8 @@ struct Written {
 }
 
 impl Folder {
-    /// Puts whole blobs. Each that has its name when this returns, with or without an error, is durable and whole; with
-    /// an error, some may not have theirs.
+    /// Puts whole blobs. Each blob with a name at the return of the call, with or without an error, is durable and
+    /// whole; after an error some blobs may lack their names.
     pub(super) fn put_all(&self, blobs: &BTreeMap<Digest, Bytes>) -> Result<(), Error> {
         let mismatch = blobs.iter().map(|(digest, bytes)| (*digest, Digest::of(bytes))).find(|(name, of)| name != of);
         if let Some((expected, found)) = mismatch {
@@ -40,7 +39,7 @@ impl Folder {
         shards.into_values().try_for_each(|shard| self.name_all(shard))
     }
 
-    /// Gives files of one folder their names, with one sync.
+    /// Names the files of a folder, with a single sync.
     fn name_all(&self, files: Vec<Written>) -> Result<(), Error> {
         let Some(path) = files.first().map(|file| self.path(Key::Blob(file.digest))) else { return Ok(()) };
         let _turn = files.first().map(|file| self.lock(file.digest));
@@ -55,7 +54,7 @@ impl Folder {
             Ok(())
         });
         if let Err(error) = renamed.and_then(|()| durable::sync_folder(folder_of(&path))) {
-            // After the error nobody may count on the files. Those that were there before are as good as they were.
+            // After the error the files cannot be relied on. Earlier files of the names are as good as before.
             for path in new {
                 drop(durable::remove_file(&path));
             }
@@ -68,12 +67,12 @@ impl Folder {
         Ok(())
     }
 
-    /// The length of each blob that is stored.
+    /// Returns the length of each stored blob.
     pub(super) fn sizes(&self, blobs: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
         blobs.iter().map(|digest| self.length(Key::Blob(*digest))).collect()
     }
 
-    /// Reads blobs that this process has not read since they were written.
+    /// Reads the blobs without a read by this process since the write.
     pub(super) fn check_all(&self, blobs: &[Digest]) -> Result<(), Error> {
         for digest in blobs {
             let key = Key::Blob(*digest);
@@ -87,7 +86,7 @@ impl Folder {
     }
 }
 
-/// Compares what the system has of a file with what was meant (law 2), before the file has its name.
+/// Compares the system's copy of a file with the intended bytes (law 2), before the file has its name.
 fn read_back(digest: Digest, bytes: &Bytes, draft: Draft) -> Result<Written, Error> {
     let (stamp, stored) = (draft.stamp()?, draft.read_back(bytes.len())?);
     let unreadable = || durable::failed("reading back", Path::new(TMP));

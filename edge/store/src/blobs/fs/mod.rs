@@ -1,6 +1,6 @@
-//! The built-in store: a folder of files, whose format is in `docs/storage.md`.
+//! The built-in store: a folder of files in the format of `docs/storage.md`.
 //!
-//! [`folder`] does the I/O, by blocking calls; this file takes them off the threads that serve.
+//! [`folder`] does the I/O, by blocking calls; this module runs the calls off the threads that serve requests.
 
 mod check;
 mod delta_index;
@@ -43,24 +43,24 @@ use super::{
 use devanture_base::durable::{Draft, failed};
 use devanture_base::fair::{Lane, Turns};
 
-/// Bytes of an upload that wait in memory before they are written: the most that one upload holds, and also the
-/// size up to which a whole blob costs one trip to a blocking thread.
+/// Bytes of an upload that wait in memory before a write: the bound of one upload, and also the size up to which a
+/// whole blob costs one trip to a blocking thread.
 const PENDING_BYTES_MAX: usize = 256 * 1024;
 
-/// Calls that work on the disk at once. A disk gains nothing from more, and each is a thread whose share of the
-/// allocator's memory stays: a hundred pushes at once would have hundreds of them.
+/// Upper bound of concurrent calls on the disk. A disk gains nothing from more, and each call is a thread with a
+/// lasting share of the allocator's memory: a hundred concurrent pushes would have hundreds of threads.
 const CALLS_AT_ONCE: usize = 16;
-/// Blobs that one call looks for or checks, so that others have their turn between two calls …
+/// Number of blobs in one call of a look-up or a check, so that other work gets a turn between two calls …
 const PART_BLOBS: usize = 256;
-/// … and such calls at once.
+/// … and the number of such calls at once.
 const CHECKS_AT_ONCE: usize = 4;
 
-/// As [`super::check_format`].
+/// Like [`super::check_format`].
 pub(super) fn check_format(root: &Path) -> Result<(), Error> {
     folder::check_format(root)
 }
 
-/// Whether `root` holds a blob or a manifest. Blocks on the disk.
+/// Returns true if `root` holds a blob or a manifest. Blocks on the disk.
 pub(super) fn holds_files(root: &Path) -> Result<bool, Error> {
     folder::holds_files(root)
 }
@@ -70,25 +70,24 @@ pub(super) struct FileBlobs {
     disk: Disk,
 }
 
-/// The folder, and whose turn it is.
+/// The folder, and the turns of its users.
 #[derive(Clone)]
 struct Disk {
     folder: Arc<Folder>,
     turns: Arc<Turns>,
-    /// Whose work it does.
+    /// The lane of the work.
     lane: Lane,
-    /// Below which uploads fail.
+    /// The floor of free space below which uploads fail.
     floor: Option<Arc<FreeSpace>>,
 }
 
 impl FileBlobs {
-    /// Opens the store in `data_dir`, of which at most `open_files_max` served files are open at a time. Blocks on the
-    /// disk.
+    /// Opens the store in `data_dir`, with at most `open_files_max` open served files. Blocks on the disk.
     pub(super) fn open(data_dir: PathBuf, open_files_max: usize) -> Result<Self, Error> {
         Ok(Self::of(Folder::open(data_dir, open_files_max)?))
     }
 
-    /// As [`FileBlobs::open`], of files that are all elsewhere, too.
+    /// Like [`FileBlobs::open`], for a cache of files that a bucket has, too.
     pub(super) fn open_cache(data_dir: PathBuf, open_files_max: usize) -> Result<Self, Error> {
         Ok(Self::of(Folder::open(data_dir, open_files_max)?.into_cache()))
     }
@@ -104,7 +103,7 @@ impl FileBlobs {
         self
     }
 
-    /// The same store, for the work of this lane.
+    /// Returns the same store, for the work of a lane.
     pub(super) fn in_lane(&self, lane: Lane) -> Self {
         Self { disk: Disk { lane, ..self.disk.clone() } }
     }
@@ -122,7 +121,7 @@ impl Disk {
         self.floor.as_ref().map_or(Ok(()), |floor| floor.check())
     }
 
-    /// Does `work` on a blocking thread, when its turn comes. Once begun it goes on to its end even when the caller is
+    /// Runs `work` on a blocking thread, when its turn comes. Started work runs to completion even if the caller is
     /// dropped.
     async fn with<T: Send + 'static>(
         &self,
@@ -135,7 +134,7 @@ impl Disk {
         let work = move || {
             let _turn = turn;
             let done = work(&folder);
-            // What refuses one is told at once, and not by the next look.
+            // The refusal of a write is reported at once, and not by the next check.
             if let (Err(Error::Disk(error)), Some(floor)) = (&done, floor)
                 && error.is_unwritable()
                 && floor.unwritable().is_none()
@@ -334,7 +333,7 @@ impl Blobs for FileBlobs {
     }
 }
 
-/// A list in parts of which each is the work of one call.
+/// Splits a list into parts; each part is the work of one call.
 fn parts(blobs: &[Digest]) -> impl Iterator<Item = Vec<Digest>> {
     blobs.chunks(PART_BLOBS).map(<[Digest]>::to_vec)
 }
@@ -353,7 +352,7 @@ impl FileBlobs {
     }
 }
 
-/// The part of an upload that goes to a blocking thread and comes back.
+/// The part of an upload that moves to a blocking thread and back.
 struct Part {
     hasher: blake3::Hasher,
     draft: Option<Draft>,
@@ -378,9 +377,9 @@ impl Part {
 
 struct FileUpload {
     disk: Disk,
-    /// `None` where the bytes are a blob of whatever hash they turn out to have.
+    /// `None` for a blob with an unknown hash.
     key: Option<Key>,
-    /// Away while a blocking thread has it, and for good after an error.
+    /// `None` while a blocking thread has the part, and for good after an error.
     part: Option<Part>,
     pending: Vec<u8>,
 }
@@ -423,13 +422,13 @@ impl FileUpload {
         self.flush(bytes).await
     }
 
-    /// Makes the file durable under its key, or under that of the hash that was found.
+    /// Makes the file durable under its key, or under the key of the computed hash.
     async fn keep(mut self) -> Result<(Digest, u64), Error> {
         let (key, pending) = (self.key, std::mem::take(&mut self.pending));
         let mut part = self.take_part()?;
         let disk = self.disk.clone();
         let work = move |folder: &Folder| {
-            // The rest of one that was begun is less than what comes between two checks.
+            // The rest of a started upload is less than the bytes between two checks.
             if part.draft.is_none() {
                 disk.check_free_space()?;
             }

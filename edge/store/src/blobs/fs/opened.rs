@@ -1,4 +1,4 @@
-//! A stored file that is read piece by piece: each piece is checked.
+//! Reads a stored file piece by piece, with a check of each piece.
 
 use std::io::ErrorKind;
 #[cfg(target_os = "linux")]
@@ -17,33 +17,32 @@ use super::tree::Tree;
 use crate::blobs::{Key, ReadAt, read_on_a_thread};
 use devanture_base::fair::Lane;
 
-/// A file that can be read for as long as this is there, whatever becomes of its name. There are one or two of these
-/// for each of very many files that are served.
+/// A file, readable while the value exists, even after a loss of the name. There are one or two values for each of very
+/// many served files.
 pub(super) struct OpenedFile {
     pub(super) checked: Checked,
     pub(super) folder: Arc<Folder>,
-    /// Whose turn it is when it waits for the disk.
+    /// The lane of the turns for reads from the disk.
     pub(super) lane: Lane,
 }
 
 impl OpenedFile {
-    /// The name of its bytes. Put together when it is needed, as there is one of these for each encoding of very many
-    /// files.
+    /// Returns the name of the bytes. Computed on demand, since there is a value for each encoding of very many files.
     fn key(&self) -> Key {
         match (self.checked.handle.id(), self.checked.form) {
             (FileId::Index(blob), Some(form)) => Key::Variant(blob, form),
-            // Nothing but variants stands in an index.
+            // An index contains only variants.
             (FileId::Index(blob), None) => Key::Blob(blob),
             (FileId::Of(key), _) => key,
         }
     }
 
-    /// As much of `len` bytes from `offset` as the file has.
+    /// Returns the available part of `len` bytes from `offset`.
     fn available(&self, offset: u64, len: usize) -> usize {
         usize::try_from(self.size().saturating_sub(offset)).unwrap_or(usize::MAX).min(len)
     }
 
-    /// Notes that somebody removed or replaced the file by hand.
+    /// Records that an operator removed or replaced the file by hand.
     fn note_lost(&self, error: &std::io::Error) {
         if error.kind() == ErrorKind::NotFound && !self.is_damaged() {
             self.checked.tree.set_damaged();
@@ -52,16 +51,16 @@ impl OpenedFile {
     }
 }
 
-/// The `len` bytes at `offset` of a file, of which `bytes` are those from `from` on.
+/// Returns the `len` bytes at `offset` of a file, from `bytes`, which begin at offset `from`.
 fn piece(bytes: Vec<u8>, from: u64, offset: u64, len: usize) -> Bytes {
     let at = usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
     let wanted = bytes.get(at..at.saturating_add(len)).unwrap_or_default();
-    // A slice would hold whole groups in memory for as long as a slow reader takes.
+    // A slice would hold whole groups in memory for the time of a slow reader.
     if wanted.len() == bytes.len() { bytes.into() } else { Bytes::copy_from_slice(wanted) }
 }
 
 impl ReadAt for OpenedFile {
-    /// Checks all that is read: what comes from the disk may not be what was written.
+    /// Checks all bytes of the read: the disk may return bytes that differ from the written ones.
     fn read_at(&self, offset: u64, len: usize) -> std::io::Result<Bytes> {
         let len = self.available(offset, len);
         if len == 0 {
@@ -87,7 +86,7 @@ impl ReadAt for OpenedFile {
     fn read_cached(&self, offset: u64, len: usize) -> std::io::Result<Option<Bytes>> {
         let len = self.available(offset, len);
         let Checked { handle, at, size, tree, .. } = &self.checked;
-        // To open it may wait for the disk.
+        // Opening the file may wait for the disk.
         let Some((file, _)) = handle.opened() else { return Ok(None) };
         let is_trusted = tree.is_trusted(offset, len);
         // A part of a group cannot be checked alone.
@@ -95,13 +94,13 @@ impl ReadAt for OpenedFile {
         let mut bytes = vec![0; around];
         let pieces = &mut [IoSliceMut::new(&mut bytes)];
         match preadv2(&*file, pieces, from.saturating_add((*at).into()), ReadWriteFlags::NOWAIT) {
-            // What is not whole is read again, and reported, on a thread that may wait.
+            // Damaged bytes are read again, and reported, on a thread that may block.
             Ok(read) if read == bytes.len() && (is_trusted || tree.is_whole_or_trusted(from, &bytes)) => {
                 Ok(Some(piece(bytes, from, offset, len)))
             }
-            // A part is in memory, or the file is shorter than it was: a read that waits tells.
+            // Only a part is in memory, or the file has become shorter: a blocking read tells.
             Ok(_) => Ok(None),
-            // It would wait, or this kind of file cannot tell.
+            // The read would block, or this kind of file cannot tell.
             Err(Errno::AGAIN | Errno::INTR | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -135,7 +134,7 @@ impl ReadAt for OpenedFile {
 mod tests {
     use super::*;
 
-    /// With the counts of its `Arc`, it is what an allocator gives in 96 bytes, as a handle is.
+    /// With the counts of its `Arc`, the value fits in the allocator's class of 96 bytes, like a handle.
     #[test]
     fn a_file_that_nobody_reads_takes_little_memory() {
         assert!(size_of::<OpenedFile>() <= 80, "{}", size_of::<OpenedFile>());

@@ -1,4 +1,4 @@
-//! Damaged files: what is noted of them, and the quarantine that they are moved to.
+//! Damaged files: the records of the damage, and the quarantine.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -9,11 +9,11 @@ use super::handles::FileId;
 use crate::blobs::{Error, Form, Key};
 use devanture_base::durable::{self, Stamp};
 
-/// Keys that are suspected at a time. More at once are found by the next check.
+/// Upper bound of suspected keys at a time. Further keys are found by the next check.
 const SUSPECTS_MAX: usize = 10_000;
 
 impl Folder {
-    /// Notes that a part of an opened file is not as it was when the whole was checked.
+    /// Records that a part of an opened file has changed since the check of the whole.
     pub(super) fn found_damaged(&self, key: Key, stamp: Stamp) {
         self.verified().forget(key);
         self.damages.fetch_add(1, Ordering::Relaxed);
@@ -21,10 +21,10 @@ impl Folder {
             Ok(Some(quarantined)) => tracing::error!(?key, quarantined, "stored bytes changed since they were checked"),
             Ok(None) => {
                 tracing::error!(?key, "stored bytes changed since they were checked");
-                // Somebody wrote into the file, or another one has the name by now: all of it is checked, so that it is
-                // set aside before a push relies on it.
+                // The file was overwritten, or a new file has the name by now: the whole file is checked and a damaged
+                // file set aside, before a push relies on the file.
                 match key {
-                    // It may have been opened with the others that stand in its index.
+                    // The variant may have been opened together with the other variants in its index.
                     Key::Variant(blob, _) => Form::STORED.into_iter().for_each(|form| {
                         drop(self.open_file(Key::Variant(blob, form)));
                     }),
@@ -35,14 +35,14 @@ impl Folder {
         }
     }
 
-    /// Notes that a file that is served is not there any more, or is another one.
+    /// Records that a served file was removed or replaced.
     pub(super) fn found_lost(&self, key: Key) {
         self.verified().forget(key);
         self.damages.fetch_add(1, Ordering::Relaxed);
         tracing::error!(?key, path = %self.path(key).display(), "a stored file is gone, or was replaced, while it is served");
     }
 
-    /// Notes that the bytes of a blob or a manifest may not be whole: they are all checked when they are opened next.
+    /// Records that the bytes of a blob or a manifest may be damaged: all bytes are checked at the next opening.
     pub(super) fn suspect(&self, key: Key) {
         if let Key::Blob(_) | Key::Manifest(_) = key {
             self.verified().forget(key);
@@ -53,17 +53,17 @@ impl Folder {
         }
     }
 
-    /// What was suspected since this was called last.
+    /// Returns the keys that were suspected since the last call.
     pub(super) fn take_suspects(&self) -> HashSet<Key> {
         std::mem::take(&mut self.suspects.lock())
     }
 
-    /// Number of opened files that were found damaged.
+    /// Returns the number of opened files that were found damaged.
     pub(super) fn damages(&self) -> u64 {
         self.damages.load(Ordering::Relaxed)
     }
 
-    /// As [`Folder::set_aside`], of a file whose bytes are not those of its hash.
+    /// Like [`Folder::set_aside`], for a file with bytes that do not match the hash.
     pub(super) fn set_aside_damaged(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
         self.verified().forget(key);
         let quarantined = self.set_aside(key, stamp)?;
@@ -74,12 +74,12 @@ impl Folder {
         Ok(quarantined)
     }
 
-    /// Moves the file of `key` to the quarantine, if it still is the one with that stamp, and says where it is now. A
-    /// variant is lost by this, since an index says nothing about a file that is not there.
+    /// Moves the file of `key` to the quarantine, if the stamp still matches, and returns the new place. A variant is
+    /// lost thereby, since the index entry of a missing file does not count.
     fn set_aside(&self, key: Key, stamp: Stamp) -> Result<Option<String>, Error> {
         let mut ids = vec![FileId::Of(key)];
         if let Key::Variant(blob, _) = key {
-            // What stands in the index takes the other variants along, and all are made again.
+            // A variant in the index takes the other variants along, and all are made again.
             ids.push(FileId::Index(blob));
         }
         let _turn = self.lock(digest_of(key));
@@ -96,9 +96,9 @@ impl Folder {
         self.quarantine(kind, &self.path_of(id))
     }
 
-    /// Moves a file to the quarantine, if it is there, and says where it is now. Called under the lock.
+    /// Moves an existing file to the quarantine, and returns the new place. Called under the lock.
     pub(super) fn quarantine(&self, kind: &str, path: &Path) -> Result<Option<String>, Error> {
-        // One place for each file, so that what is bad again and again does not fill the disk.
+        // One place for each file, so that a file damaged repeatedly does not fill the disk.
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let quarantined = self.root().join(QUARANTINE).join(format!("{kind}-{name}"));
         let moved = durable::move_file(path, &quarantined)?;

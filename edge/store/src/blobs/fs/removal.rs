@@ -1,4 +1,4 @@
-//! Removal of files: deleted, collected and brought back, left over by a crash.
+//! Removal of files: deletion, collection and restores, and the remains of a crash.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,11 +14,11 @@ use super::handles::FileId;
 use crate::blobs::{Error, Key};
 use devanture_base::durable;
 
-/// Where collected blobs and manifests wait for their end, in the same layout as in the store.
+/// The folder of collected blobs and manifests before their final removal, in the same layout as the store.
 const COLLECTED: &str = "collected";
 
 impl Folder {
-    /// Deletes a variant, or a blob with all that was made of it, or a manifest. After a crash it may be there again.
+    /// Deletes a variant, a manifest, or a blob with its derived files. After a crash the file may be back.
     pub(super) fn delete(&self, key: Key) -> Result<(), Error> {
         let _turn = self.lock(digest_of(key));
         self.check_in_place()?;
@@ -29,8 +29,8 @@ impl Folder {
         }
     }
 
-    /// Removes what was made of a blob, and can be made again. The blob itself goes after that: as long as it is there,
-    /// the next collection finds it.
+    /// Removes the derived files of a blob, which can be made again. The blob is removed afterwards: the next
+    /// collection finds an existing blob.
     fn forget_derived(&self, key: Key) -> Result<(), Error> {
         if let Key::Blob(blob) = key {
             self.forget_variants(blob)?;
@@ -39,7 +39,7 @@ impl Folder {
         Ok(())
     }
 
-    /// Deletes a blob or manifest that was last put before `before_s`; a put of it waits for the same lock.
+    /// Deletes a blob or manifest with a last put before `before_s`; a put of the same key waits for the same lock.
     pub(super) fn delete_put_before(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
         let _turn = self.lock(digest_of(key));
         self.check_in_place()?;
@@ -80,7 +80,7 @@ impl Folder {
         Ok(shards)
     }
 
-    /// The blobs and manifests that wait for their end.
+    /// Returns the blobs and manifests that await their final removal.
     pub(super) fn collected(&self) -> Result<Vec<Key>, Error> {
         let mut found = Vec::new();
         for shard in self.collected_shards()? {
@@ -94,9 +94,9 @@ impl Folder {
         Ok(found)
     }
 
-    /// Brings a collected blob or manifest back to its name, where it still waits for its end. Called under the lock.
+    /// Restores a collected blob or manifest under its name, before the final removal. Called under the lock.
     ///
-    /// A catalog that was restored from an older copy may refer to files that a collection took since.
+    /// A catalog restored from an older copy may refer to files collected since.
     pub(super) fn take_back(&self, key: Key) -> Result<bool, Error> {
         if !matches!(key, Key::Blob(_) | Key::Manifest(_)) {
             return Ok(false);
@@ -117,14 +117,14 @@ impl Folder {
         Ok(is_back)
     }
 
-    /// Number of damaged files that were set aside.
+    /// Returns the number of damaged files that were set aside.
     pub(super) fn quarantined(&self) -> Result<u64, Error> {
         let mut count = 0;
         each_file(&self.root().join(QUARANTINE), |_, _| count += 1)?;
         Ok(count)
     }
 
-    /// Removes damaged files and abandoned drafts from before `before_s`, and collected files from before
+    /// Removes damaged files and abandoned drafts older than `before_s`, and collected files older than
     /// `collected_before_s`.
     pub(super) fn remove_leftovers(
         &self,
@@ -138,7 +138,7 @@ impl Folder {
         let mut old = Vec::new();
         for (folder, before_s) in folders {
             each_file(&folder, |_, path| {
-                // The time of the change of the name: the bytes may have been written long before they were set aside.
+                // The time of the rename: the bytes may have been written long before they were set aside.
                 let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
                 let changed = metadata.map(|metadata| (metadata.ctime(), metadata.len()));
                 let is_old = |changed_s: i64| u64::try_from(changed_s).is_ok_and(|changed_s| changed_s < before_s);
@@ -147,7 +147,7 @@ impl Folder {
         }
         let (mut files, mut bytes) = (0, 0_u64);
         for (path, length) in old {
-            // A draft whose writer lives is locked by it.
+            // A draft is locked by its writer while the writer lives.
             let is_free = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
             if is_free && (dry_run || durable::remove_file(&path)?) {
                 files += 1;
@@ -171,8 +171,8 @@ impl Folder {
         Ok(parts?.concat())
     }
 
-    /// The blobs and manifests whose digest begins with `first`, with length and time. On the way, variants and deltas
-    /// are removed whose blob is gone.
+    /// Returns the blobs and manifests with digests beginning with `first`, with length and time. Also removes variants
+    /// and deltas without a blob.
     pub(super) fn list_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut found = Vec::new();
         let shard = hex::encode([first]);
@@ -188,14 +188,13 @@ impl Folder {
         Ok(found)
     }
 
-    /// Removes variants and deltas of the blobs of one folder that are gone, as a crash in the middle of a deletion
-    /// leaves them.
+    /// Removes variants and deltas of missing blobs of one folder, the remains of a crash in the middle of a deletion.
     fn remove_orphans(&self, shard: &str) -> Result<(), Error> {
         self.check_in_place()?;
         self.orphans(shard)?.into_iter().try_for_each(|(blob, deltas)| self.remove_orphan(blob, deltas))
     }
 
-    /// The blobs of one folder that are gone and of which variants or deltas are left, with the names of these deltas.
+    /// Returns the missing blobs of one folder with remaining variants or deltas, and the names of these deltas.
     pub(super) fn orphans(&self, shard: &str) -> Result<BTreeMap<Digest, Vec<Key>>, Error> {
         let mut found = BTreeMap::new();
         for kind in ["variants", "deltas"] {
@@ -203,7 +202,7 @@ impl Folder {
                 let blob: Option<Digest> = name.split_once('.').and_then(|(digest, _)| digest.parse().ok());
                 if let Some(blob) = blob {
                     let of_blob = found.entry(blob).or_insert_with(|| (!self.path(Key::Blob(blob)).exists(), vec![]));
-                    // What an index does not say is found by its name.
+                    // Deltas that the index does not list are found by their names.
                     of_blob.1.extend(delta_key(name).filter(|_| of_blob.0));
                 }
             })?;
@@ -212,7 +211,7 @@ impl Folder {
         Ok(gone.map(|(blob, (_, deltas))| (blob, deltas)).collect())
     }
 
-    /// Removes what is left of a blob, unless it was put since it was found to be gone.
+    /// Removes the remains of a missing blob, unless the blob was put meanwhile.
     pub(super) fn remove_orphan(&self, blob: Digest, deltas: Vec<Key>) -> Result<(), Error> {
         let _turn = self.lock(blob);
         if self.path(Key::Blob(blob)).exists() {
@@ -224,7 +223,7 @@ impl Folder {
     }
 }
 
-/// The entry of a file in `list`; `None` if it was deleted since its name was read.
+/// Returns the entry of a file in `list`; `None` if the file was deleted since its name was read.
 fn entry(key: Key, path: &Path) -> Option<(Key, u64, u64)> {
     let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     let stored = metadata.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Replaces what was made of blobs: files, and the index that lists them.
+//! Replaces derived files of blobs, and their index.
 
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,20 @@ use devanture_base::durable::{self, Draft};
 /// Replaces the files of a blob and the index that lists them.
 pub(super) struct Replacing {
     pub(super) index_path: PathBuf,
-    /// The index, where files stand in it that are served.
+    /// The index, if it contains served variants.
     pub(super) index_id: Option<FileId>,
-    /// Whether the existing index lists files whose bytes change.
+    /// Set if the bytes of files in the existing index change.
     pub(super) changes_known: bool,
-    /// Files that go.
+    /// Files to be removed.
     pub(super) gone: Vec<Key>,
-    /// Files that come.
+    /// Files to be added.
     pub(super) files: Vec<Key>,
 }
 
 impl Folder {
-    /// Replaces what was made of blobs whose indexes are in `folder`, once all that needs room is written: the first
-    /// draft of each is its index, the others are its files. Between here and the new index a crash must not leave a
-    /// line of the old one beside other bytes, which would pass for corruption. Called under the lock.
+    /// Replaces derived files of blobs, with indexes in `folder`, after all new files were written: the first draft of
+    /// each blob is the index, the others are the files. If the bytes of listed files change, the old index is removed
+    /// first: after a crash, an old line beside new bytes would pass for corruption. Called under the lock.
     pub(super) fn replace_all(&self, folder: &Path, all: Vec<(Replacing, Vec<Draft>)>) -> Result<(), Error> {
         let indexes: Vec<PathBuf> = all.iter().map(|(replacing, _)| replacing.index_path.clone()).collect();
         for (replacing, _) in &all {

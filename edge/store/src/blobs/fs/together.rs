@@ -1,5 +1,5 @@
-//! Small variants of a blob that are opened as one file, which the index is in which they stand: of very many files
-//! that are served from the disk, what is open takes more memory than all else about them.
+//! Opens small variants of a blob as one file, the index with these variants: for very many files served from the disk,
+//! the state of open files takes more memory than all other state.
 
 use std::os::unix::fs::FileExt;
 
@@ -12,8 +12,8 @@ use crate::blobs::{Error, Form};
 use devanture_base::durable::{Stamp, failed};
 
 impl Folder {
-    /// Opens variants that stand in the index of their blob, those with these hashes, and says where in what is opened
-    /// each begins. `None` where one of them stands elsewhere, is another one, or is damaged.
+    /// Opens the variants in the index of their blob, given by hashes, and returns the offset of each in the opened
+    /// range. `None` if a variant has a separate file, has a different hash, or is damaged.
     pub(super) fn open_together(
         &self,
         blob: Digest,
@@ -35,7 +35,7 @@ impl Folder {
         let at = found.iter().map(|(at, ..)| *at).min().unwrap_or_default();
         let from = u64::from(at);
         let end = found.iter().map(|(at, size, _)| u64::from(*at).saturating_add(*size)).max().unwrap_or_default();
-        // Each has at most `HERE_BYTES_MAX`.
+        // Each variant has at most `HERE_BYTES_MAX`.
         let Some(size) = usize::try_from(end.saturating_sub(from)).ok().filter(|size| *size <= GROUP_BYTES) else {
             return Ok(None);
         };
@@ -52,7 +52,7 @@ impl Folder {
         let tree = OpenedTree::from(Tree::of_one_group(Digest::of(&bytes)));
         let begins = found.iter().map(|(begin, ..)| begin.saturating_sub(at).into()).collect();
         let handle = self.handles.of(FileId::Index(blob), &path, file, stamp);
-        // Whichever of them is damaged takes the others along, as they stand in one file.
+        // A damaged variant takes the others along, as all of them are in one file.
         Ok(Some((Checked { handle, tree, size: end.saturating_sub(from), at, form: Some(*form) }, begins)))
     }
 }

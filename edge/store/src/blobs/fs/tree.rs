@@ -1,8 +1,9 @@
-//! The hash tree of a stored file: what each group of its bytes must hash to, so that a piece of it can be checked
+//! The hash tree of a stored file: the expected hash of each group of bytes, so that a piece of the file can be checked
 //! alone.
 //!
-//! BLAKE3 is a tree of chunks of 1 KiB. A group is a whole subtree of 64 of them; only the last is shorter. The groups'
-//! values are found by the one pass that checks the whole, and stay in memory: 36 bytes for each 64 KiB.
+//! BLAKE3 is a tree of chunks of 1 KiB. A group is a whole subtree of 64 chunks; only the last group is shorter. The
+//! groups' values are computed in the one pass that checks the whole file, and stay in memory: 36 bytes for each 64
+//! KiB.
 
 use std::io::{ErrorKind, Read};
 use std::ops::Deref;
@@ -16,11 +17,10 @@ use devanture_config::Digest;
 
 /// Bytes of a group: a power of two, about as much as a response reads at once.
 pub(super) const GROUP_BYTES: usize = 64 * 1_024;
-/// For how many seconds a group that was checked counts as whole while it stays in the page cache. Nothing tells when a
-/// page was read from the disk again; so this is how long damage can go unnoticed at most.
+/// Seconds for which a checked group counts as whole while its pages stay in the page cache. The system does not report
+/// a new read of a page from the disk, so damage can go unnoticed for this time.
 const TRUSTED_S: u32 = 10;
-/// When the first group of a file was checked of which one was read that is not as it was: later than ever, which
-/// stays.
+/// The time of the first group of a damaged file: later than any real time, which stays.
 const DAMAGED_S: u32 = u32::MAX;
 
 /// The expected hashes of a file, group by group.
@@ -28,7 +28,7 @@ pub(super) struct Tree {
     groups: Groups,
 }
 
-/// Most files have one group: it takes no memory of its own.
+/// The groups. Most files have one group, which takes no extra memory.
 enum Groups {
     One([Group; 1]),
     Many(Box<[Group]>),
@@ -55,10 +55,10 @@ impl From<Vec<Group>> for Groups {
     }
 }
 
-/// The tree of a file as those have it who opened it. Most files have one group: its tree takes hardly more than a
-/// pointer to it and its counts would, and each has one of their own.
+/// The tree of an opened file. Most files have one group: the tree of one group takes hardly more than a shared pointer
+/// and its counts would, and each opened file has a separate tree.
 pub(super) enum OpenedTree {
-    /// Of one group.
+    /// The tree of a file with one group.
     Own(Tree),
     /// Of several, shared by all.
     Shared(Arc<Tree>),
@@ -84,31 +84,31 @@ impl Deref for OpenedTree {
 
 struct Group {
     value: ChainingValue,
-    /// When it was checked last, in seconds of the process.
+    /// The time of the last check, in seconds of the process.
     checked_s: AtomicU32,
 }
 
 impl Group {
-    /// Whether it was checked so short ago that what the page cache has of it counts as whole.
+    /// Returns true if the group was checked so recently that its bytes in the page cache count as whole.
     fn is_trusted(&self, now_s: u32) -> bool {
         let checked_s = self.checked_s.load(Ordering::Relaxed);
         checked_s != DAMAGED_S && now_s.saturating_sub(checked_s) < TRUSTED_S
     }
 
-    /// Notes that it was checked, or that the file is damaged.
+    /// Records the check of the group, or damage of the file.
     fn note(&self, checked_s: u32) {
         self.checked_s.fetch_max(checked_s, Ordering::Relaxed);
     }
 }
 
-/// Seconds since some moment before the process began: a group that was checked at 0 is not trusted.
+/// Returns the seconds since a moment before the start of the process: a group checked at 0 is not trusted.
 fn now_s() -> u32 {
     static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let passed = u32::try_from(BEGAN.elapsed().as_secs()).unwrap_or(u32::MAX);
     passed.saturating_add(TRUSTED_S).min(DAMAGED_S - 1)
 }
 
-/// The value of a group. That of a file of one group is the hash of the file.
+/// Returns the value of a group. For a file of one group the value is the hash of the file.
 fn value(index: usize, bytes: &[u8], is_only: bool) -> ChainingValue {
     if is_only {
         return *blake3::hash(bytes).as_bytes();
@@ -118,7 +118,8 @@ fn value(index: usize, bytes: &[u8], is_only: bool) -> ChainingValue {
     hasher.update(bytes).finalize_non_root()
 }
 
-/// The value of the subtree above some groups, the first of which begins at a multiple of their number's power of two.
+/// Returns the value of the subtree above some groups, the first of which begins at a multiple of their number's power
+/// of two.
 fn subtree(groups: &[Group]) -> Option<ChainingValue> {
     if let [only] = groups {
         return Some(only.value);
@@ -127,7 +128,8 @@ fn subtree(groups: &[Group]) -> Option<ChainingValue> {
     Some(merge_subtrees_non_root(&subtree(left)?, &subtree(right)?, Mode::Hash))
 }
 
-/// The left half has the largest power of two of groups that leaves the right one any; nothing of fewer than two.
+/// Splits groups: the left half has the largest power of two that leaves the right half non-empty. `None` for fewer
+/// than two groups.
 fn halves(groups: &[Group]) -> Option<(&[Group], &[Group])> {
     let left = groups.len().checked_next_power_of_two()? / 2;
     groups.split_at_checked(left).filter(|_| left > 0)
@@ -144,7 +146,7 @@ fn root(groups: &[Group]) -> Option<Digest> {
     Some(hash.into())
 }
 
-/// Fills as much of `buffer` as there is.
+/// Fills `buffer` as far as bytes are available.
 fn fill(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -159,14 +161,14 @@ fn fill(file: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
 }
 
 impl Tree {
-    /// Reads a file of `size` bytes to its end. Gives its hash, and the tree by which pieces of it are checked.
+    /// Reads a file of `size` bytes to the end. Returns the hash, and the tree for checks of pieces.
     ///
     /// # Errors
-    /// Errors of the system; a file of another length has no hash.
+    /// Errors of the system; a file of a different length has no hash.
     pub(super) fn read(mut file: impl Read, size: u64) -> std::io::Result<(Option<Digest>, Self)> {
         let is_only = size <= GROUP_BYTES as u64;
         let count = usize::try_from(size.div_ceil(GROUP_BYTES as u64)).unwrap_or(usize::MAX).max(1);
-        // By what comes, not by what is announced.
+        // The memory grows with the bytes that arrive, not with the announced size.
         let mut groups = Vec::new();
         let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(GROUP_BYTES)];
         let (checked_s, mut length) = (now_s(), 0_u64);
@@ -187,7 +189,7 @@ impl Tree {
         Ok((hash, Self { groups: groups.into() }))
     }
 
-    /// That of a file of one group, whose hash is `hash`. Its bytes have to be checked when they are read.
+    /// Returns the tree of a file of one group with the hash `hash`. Reads have to check the bytes.
     pub(super) fn of_one_group(hash: Digest) -> Self {
         let group = Group { value: *hash.as_bytes(), checked_s: AtomicU32::new(0) };
         Self { groups: Groups::One([group]) }
@@ -198,7 +200,7 @@ impl Tree {
         self.groups.len()
     }
 
-    /// The bytes of memory that it takes.
+    /// Returns the bytes of memory that the tree takes.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.groups {
             Groups::One(_) => 0,
@@ -206,7 +208,7 @@ impl Tree {
         }
     }
 
-    /// Whether a group was read that is not as it was.
+    /// Returns true if a damaged group was read.
     pub(super) fn is_damaged(&self) -> bool {
         self.groups.first().is_some_and(|first| first.checked_s.load(Ordering::Relaxed) == DAMAGED_S)
     }
@@ -217,33 +219,33 @@ impl Tree {
         }
     }
 
-    /// The groups that a piece lies in: the first, and one past the last.
+    /// Returns the groups of a piece: the first, and one past the last.
     fn range(offset: u64, len: usize) -> (usize, usize) {
         let group = |at: u64| usize::try_from(at / GROUP_BYTES as u64).unwrap_or(usize::MAX);
         let end = offset.saturating_add(len as u64);
         (group(offset), group(end.saturating_sub(1)).saturating_add(1))
     }
 
-    /// Whether all groups of a piece are trusted.
+    /// Returns true if all groups of a piece are trusted.
     pub(super) fn is_trusted(&self, offset: u64, len: usize) -> bool {
         let (first, end) = Self::range(offset, len);
         let now_s = now_s();
         self.groups.get(first..end).is_some_and(|groups| groups.iter().all(|group| group.is_trusted(now_s)))
     }
 
-    /// The piece that holds whole groups around another one.
+    /// Extends a piece to whole groups.
     pub(super) fn around(offset: u64, len: usize, size: u64) -> (u64, usize) {
         let (first, end) = Self::range(offset, len);
         let at = |group: usize| (group as u64).saturating_mul(GROUP_BYTES as u64).min(size);
         (at(first), usize::try_from(at(end).saturating_sub(at(first))).unwrap_or(usize::MAX))
     }
 
-    /// Whether the bytes from `offset`, which are whole groups, are those of the file.
+    /// Returns true if the bytes from `offset`, which are whole groups, are those of the file.
     pub(super) fn is_whole(&self, offset: u64, bytes: &[u8]) -> bool {
         self.all_groups(offset, bytes, |_, _| false)
     }
 
-    /// The same of bytes that the page cache has, without those groups that are trusted.
+    /// Like [`Tree::is_whole`], for bytes from the page cache, without a check of trusted groups.
     pub(super) fn is_whole_or_trusted(&self, offset: u64, bytes: &[u8]) -> bool {
         self.all_groups(offset, bytes, Group::is_trusted)
     }
@@ -272,7 +274,7 @@ impl Tree {
         Self { groups: groups.into() }
     }
 
-    /// Makes every group one that has to be checked again.
+    /// Makes the next read check every group again.
     #[cfg(test)]
     pub(super) fn distrust(&self) {
         self.groups.iter().for_each(|group| group.checked_s.store(0, Ordering::Relaxed));
@@ -340,7 +342,7 @@ mod tests {
         assert!(!tree.is_whole_or_trusted(0, &[2; 10]));
     }
 
-    /// A file whose reads end like this, one after the other.
+    /// A file with the given results of reads, one after the other.
     struct Reads(std::collections::VecDeque<std::io::Result<&'static [u8]>>);
 
     impl Read for Reads {

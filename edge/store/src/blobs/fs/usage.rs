@@ -1,4 +1,4 @@
-//! What each blob takes on the disk, with all that was made of it.
+//! The disk space of each blob, including its derived files.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::blobs::{Error, Key};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::blobs) struct Usage {
     pub(in crate::blobs) key: Key,
-    /// Bytes of its file, and of the files of its variants and deltas.
+    /// Bytes of the file, and of the files of its variants and deltas.
     pub(in crate::blobs) bytes: u64,
-    /// When it was last put, in seconds since 1970.
+    /// The time of the last put, in seconds since 1970.
     pub(in crate::blobs) put_s: u64,
 }
 
 impl Folder {
-    /// The blobs and manifests whose digest begins with `first`.
+    /// Returns the usage of the blobs and manifests with digests beginning with `first`.
     fn usage(&self, first: u8) -> Result<Vec<Usage>, Error> {
         let mut derived: BTreeMap<Digest, u64> = BTreeMap::new();
         let shard = hex::encode([first]);
@@ -44,7 +44,7 @@ impl Folder {
 }
 
 impl FileBlobs {
-    /// The blobs and manifests whose digest begins with `first`, with what was made of them.
+    /// Returns the usage of the blobs and manifests with digests beginning with `first`, derived files included.
     pub(in crate::blobs) async fn usage(&self, first: u8) -> Result<Vec<Usage>, Error> {
         self.with(move |folder| folder.usage(first)).await
     }

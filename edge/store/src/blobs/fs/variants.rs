@@ -1,4 +1,5 @@
-//! The variants of a blob: files beside it, and the index that says which of them count and holds the small ones.
+//! The variants of a blob: files beside the blob, and the index of the valid variants, with the bytes of the small
+//! ones.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,21 +17,21 @@ use super::replacing::Replacing;
 use crate::blobs::{Error, Form, Key, Quality, StoredVariant, VariantInfo};
 use devanture_base::durable::{Batch, failed, open_file};
 
-/// Bytes of an index that are read at once where those of its variants are wanted: most indexes are shorter.
+/// Bytes of an index that are read at once for reads of its variants: most indexes are shorter.
 const AHEAD_BYTES: u64 = 8 * 1024;
 
-/// An index that was opened.
+/// An opened index.
 struct Opened {
     file: File,
-    /// Its first bytes.
+    /// The first bytes.
     head: Vec<u8>,
     lines: Lines,
 }
 
-/// Variants of a blob that are to be put.
+/// Variants of a blob for a put.
 type New = [(Form, Quality, Bytes)];
 
-/// What replaces the variants of a blob, with the bytes of the new files.
+/// The replacement of the variants of a blob, with the bytes of the new files.
 struct Plan {
     replacing: Replacing,
     /// The index, then the files.
@@ -42,10 +43,10 @@ impl Folder {
         self.shard("variants", blob).join(format!("{blob}.index"))
     }
 
-    /// Puts variants and their index, with one fsync for each file and one for the folder.
+    /// Puts variants and the index, with an fsync for each file and for the folder.
     pub(super) fn put_variants(&self, blob: Digest, variants: &New) -> Result<(), Error> {
         let _turn = self.lock(blob);
-        // The collection may have been faster than the compression: a variant without its blob would stay for ever.
+        // The collection may have been faster than the compression: a variant without a blob would stay for ever.
         if !self.path(Key::Blob(blob)).exists() {
             return Err(Error::Missing(Key::Blob(blob)));
         }
@@ -56,8 +57,8 @@ impl Folder {
         }
     }
 
-    /// Puts the variants of many blobs; those of a blob that is gone are left out. The files of each folder are synced
-    /// together. With `keeps_quick`, those of the quick level whose encoding is stored already are kept beside it.
+    /// Puts the variants of many blobs; variants of missing blobs are left out. The files of each folder are synced
+    /// together. With `keeps_quick`, variants of the quick level are kept beside stored variants of the same encoding.
     pub(super) fn put_variants_all(
         &self,
         all: &BTreeMap<Digest, Vec<(Form, Quality, Bytes)>>,
@@ -82,7 +83,8 @@ impl Folder {
         Ok(())
     }
 
-    /// What is to be replaced; `None` if all is there in the quality of the new ones. Called under the lock.
+    /// Returns the planned replacement; `None` if all variants exist in the quality of the new ones. Called under the
+    /// lock.
     fn plan(&self, blob: Digest, variants: &New, keeps_quick: bool) -> Result<Option<Plan>, Error> {
         let listed = self.read_index(blob)?;
         let mut lines = self.present(blob, listed.clone())?;
@@ -95,7 +97,7 @@ impl Folder {
             }
             let size = bytes.len() as u64;
             let info = VariantInfo { form, size, hash: Digest::of(bytes), quality: *quality };
-            // Where they stand in the new index is found when it is read.
+            // The offset in the new index is computed when the index is read.
             lines.insert(form, Line { info, at: index::is_here(size).then_some(0) });
             new.insert(form, bytes);
         }
@@ -107,7 +109,8 @@ impl Folder {
             let bytes = match (line.at, new.get(form)) {
                 (None, _) => None,
                 (Some(_), Some(bytes)) => Some(Bytes::clone(bytes)),
-                // The line of what is damaged stays, without bytes: so it is missed, and made again.
+                // The line of a damaged variant stays, without bytes, so that the variant counts as missing and is made
+                // again.
                 (Some(_), None) => self.read_here(blob, line)?,
             };
             here.extend(bytes.map(|bytes| (*form, bytes)));
@@ -129,7 +132,7 @@ impl Folder {
         Ok(Some(Plan { replacing, contents: contents.collect() }))
     }
 
-    /// Writes the files of all plans, which are of one folder, and replaces what was there. Called under the lock.
+    /// Writes the files of all plans, which are of one folder, and replaces the old files. Called under the lock.
     fn carry_out(&self, plans: Vec<Plan>) -> Result<(), Error> {
         let Some(folder) = plans.first().map(|plan| folder_of(&plan.replacing.index_path).to_path_buf()) else {
             return Ok(());
@@ -143,14 +146,14 @@ impl Folder {
         self.replace_all(&folder, replacings.collect())
     }
 
-    /// Whether variants are missing that were there, or none were ever put.
+    /// Returns true if variants have disappeared, or were never put.
     pub(super) fn lacks_variants(&self, blob: Digest) -> Result<bool, Error> {
         let _turn = self.lock(blob);
         let listed = self.read_index(blob)?;
         self.is_lacking(blob, &listed)
     }
 
-    /// Those of many blobs of which [`Folder::lacks_variants`].
+    /// Returns the blobs that lack variants ([`Folder::lacks_variants`]).
     pub(super) fn lacking_variants(&self, mut blobs: Vec<Digest>) -> Result<Vec<Digest>, Error> {
         let mut failed = None;
         blobs.retain(|blob| {
@@ -162,7 +165,7 @@ impl Folder {
         failed.map_or(Ok(blobs), Err)
     }
 
-    /// Whether the index is not there or cannot be understood, or variants that are `listed` are not there.
+    /// Returns true if the index is missing or unreadable, or if `listed` variants are missing.
     fn is_lacking(&self, blob: Digest, listed: &Lines) -> Result<bool, Error> {
         let length = std::fs::metadata(self.index_path(blob)).map_or(None, |found| Some(found.len()));
         Ok(match (length, listed.len()) {
@@ -172,7 +175,7 @@ impl Folder {
         })
     }
 
-    /// Moves the indexes of a blob that cannot be read to the quarantine, and gives their number.
+    /// Moves the unreadable indexes of a blob to the quarantine, and returns their number.
     pub(super) fn check_lists(&self, blob: Digest) -> Result<u64, Error> {
         let _turn = self.lock(blob);
         let index = self.open_index(blob)?;
@@ -200,13 +203,13 @@ impl Folder {
         self.variants_in_turn(blob)
     }
 
-    /// As [`Folder::variants`], called under the lock.
+    /// Like [`Folder::variants`], called under the lock.
     pub(super) fn variants_in_turn(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         let listed = self.read_index(blob)?;
         Ok(self.present(blob, listed)?.into_values().map(|line| line.info).collect())
     }
 
-    /// The index of each blob's variants, with the bytes of those that stand in it.
+    /// Returns the index of each blob's variants, with the bytes of the variants that the index contains.
     pub(super) fn variants_all(&self, blobs: &[Digest]) -> Result<Vec<Vec<StoredVariant>>, Error> {
         let of = |blob: &Digest| {
             let _turn = self.lock(*blob);
@@ -220,17 +223,17 @@ impl Folder {
         blobs.iter().map(of).collect()
     }
 
-    /// The lines of a blob's index; none if there is no index or it cannot be parsed.
+    /// Returns the lines of a blob's index; empty for a missing or invalid index.
     pub(super) fn read_index(&self, blob: Digest) -> Result<Lines, Error> {
         Ok(self.open_index(blob)?.map(|(_, lines)| lines).unwrap_or_default())
     }
 
-    /// A blob's index and its lines, which are none if it cannot be parsed; `None` if there is no index.
+    /// Returns a blob's index and its lines, empty for an invalid index; `None` for a missing index.
     pub(super) fn open_index(&self, blob: Digest) -> Result<Option<(File, Lines)>, Error> {
         Ok(self.open_ahead(blob, TEXT_BYTES_MAX)?.map(|Opened { file, lines, .. }| (file, lines)))
     }
 
-    /// As [`Folder::open_index`], with so many of its first bytes, which are read in one call.
+    /// Like [`Folder::open_index`], with the first `bytes` of the index, which are read in one call.
     fn open_ahead(&self, blob: Digest, bytes: u64) -> Result<Option<Opened>, Error> {
         let path = self.index_path(blob);
         let file = match open_file(&path) {
@@ -251,12 +254,12 @@ impl Folder {
         Ok(Some(Opened { file, head, lines }))
     }
 
-    /// The bytes of a variant that stands in its index, if they are whole.
+    /// Returns the bytes of a variant in the index; `None` for damaged bytes.
     fn read_here(&self, blob: Digest, line: &Line) -> Result<Option<Bytes>, Error> {
         Ok(self.open_index(blob)?.and_then(|(file, _)| here(&file, line)))
     }
 
-    /// Those of `lines` whose files are there with their lengths: variants may be deleted by hand.
+    /// Filters `lines` by the presence and the length of their files: an operator may delete variants by hand.
     pub(super) fn present(&self, blob: Digest, mut lines: Lines) -> Result<Lines, Error> {
         let mut error = None;
         lines.retain(|form, line| match line.at {
@@ -283,9 +286,9 @@ impl Folder {
         for (form, line) in &lines {
             left.extend(here(&file, line).map(|bytes| (*form, bytes)));
         }
-        // The line of what is damaged stays, without bytes: so it is missed, and made again.
+        // The line of a damaged variant stays, without bytes, so that the variant counts as missing and is made again.
         if lines.is_empty() {
-            // An index without a line would say that none is worth keeping.
+            // An index without a line would mean that no variant is worth storing.
             return self.forget_index(blob);
         }
         let index = index::to_bytes(&lines, |form| left.get(&form).map(|bytes| &**bytes));
@@ -299,7 +302,7 @@ impl Folder {
         self.carry_out(vec![Plan { replacing, contents: vec![index.into()] }])
     }
 
-    /// Deletes what is there of a blob's variants, the index first. Called under the lock.
+    /// Deletes the existing variants of a blob, the index first. Called under the lock.
     pub(super) fn forget_variants(&self, blob: Digest) -> Result<(), Error> {
         self.forget_index(blob)?;
         for form in Form::STORED {
@@ -309,14 +312,14 @@ impl Folder {
     }
 }
 
-/// The bytes of a variant that stands in the beginning of its index, if they are whole.
+/// Returns the bytes of a variant from the head of the index; `None` for damaged or missing bytes.
 fn ahead(head: &[u8], line: &Line) -> Option<Bytes> {
     let from = usize::try_from(line.at?).ok()?;
     let bytes = head.get(from..from.checked_add(usize::try_from(line.info.size).ok()?)?)?;
     (Digest::of(bytes) == line.info.hash).then(|| Bytes::copy_from_slice(bytes))
 }
 
-/// The bytes of a variant that stands in the file of its index, if they are whole.
+/// Returns the bytes of a variant from the file of the index; `None` for damaged bytes.
 fn here(file: &File, line: &Line) -> Option<Bytes> {
     let at = line.at?.into();
     let mut bytes = vec![0; usize::try_from(line.info.size).ok()?];

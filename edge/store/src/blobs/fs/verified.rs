@@ -1,8 +1,8 @@
-//! The files that this process has checked as a whole, so that none is read twice for it.
+//! The files checked as a whole by this process, so that no file is read twice for a check.
 //!
-//! There may be hundreds of thousands of them, so of each only two digests stay: one of its key, and one of its key
-//! with the stamp that its file had. The hashes of its groups stay too where it has several; those of a file of one
-//! group are the hash of the file.
+//! There may be hundreds of thousands of files, so only two digests of each stay: of the key, and of the key with the
+//! file's stamp. A file of several groups keeps the hashes of the groups, too; the hash of a group in a file of one
+//! group is the hash of the file.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,28 +14,29 @@ use super::tree::{OpenedTree, Tree};
 use crate::blobs::Key;
 use devanture_base::durable::Stamp;
 
-/// Most files that are remembered as checked: 4 MiB. When there are more, all are forgotten and checked again.
+/// Upper bound of remembered files: 4 MiB. Beyond the bound, all are forgotten and checked again.
 const VERIFIED_MAX: usize = 200_000;
 /// Of how many groups of bytes the hashes are remembered: 36 MiB, of 64 GiB of files.
 const VERIFIED_GROUPS_MAX: usize = 1 << 20;
 
-/// A digest of a key, by a secret of the process: nobody can choose keys that share one. Of two that do, one is known.
+/// A digest of a key, by a secret of the process, so that no client can choose keys with equal digests. Of two keys
+/// with equal digests, one is known.
 type KeyDigest = u64;
 
-/// The files that were checked as a whole.
+/// The files checked as a whole.
 #[derive(Default)]
 pub(super) struct Verified {
     secrets: [RandomState; 2],
-    /// A digest of each file's key and stamp, by the other secret: a file is taken for another one only where both
-    /// digests are the same, which are 128 bits.
+    /// A digest of each file's key and stamp, by the second secret: two files are confused only if both digests, 128
+    /// bits, are equal.
     files: HashMap<KeyDigest, u64>,
-    /// The groups of those that have several.
+    /// The groups of files with several groups.
     trees: HashMap<KeyDigest, Arc<Tree>>,
     groups: usize,
 }
 
 impl Verified {
-    /// The result of the last check of the file of `key`, whose hash is `hash`, if the file is still the same.
+    /// Returns the result of the last check of the file of `key` with the hash `hash`; `None` for a changed file.
     pub(super) fn of(&self, key: Key, stamp: Stamp, hash: Digest) -> Option<OpenedTree> {
         let digest = self.digest(key);
         if self.files.get(&digest) != Some(&self.stamp_digest(key, stamp)) {

@@ -1,4 +1,4 @@
-//! Who fetches an object: one does, and the others that want it at the same time wait for it.
+//! Claims on fetches of objects: the first caller fetches an object, and further callers wait for the result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use tokio::sync::watch;
 use crate::blobs::Key;
 use crate::s3;
 
-/// How a fetch ended.
+/// The result of a fetch.
 #[derive(Debug, Clone)]
 pub(super) enum Ending {
-    /// The bucket has no such object.
+    /// The object is not in the bucket.
     Absent,
     /// The bucket did not answer.
     Failed(s3::Error),
     /// The object is in the local tier.
     Here,
-    /// The object has other bytes than its name says.
+    /// The bytes of the object do not match its name.
     Mismatch,
 }
 
@@ -28,18 +28,18 @@ type Waiting = watch::Receiver<Option<Ending>>;
 #[derive(Default)]
 pub(super) struct Claims(Mutex<HashMap<Key, Waiting>>);
 
-/// The right to fetch an object. Dropped without an ending, as when its caller is gone, it lets another one fetch.
+/// The right to fetch an object. A claim dropped without a result, as with its caller, lets the next caller fetch.
 pub(super) struct Claim {
     claims: Arc<Claims>,
     key: Key,
     ending: Option<watch::Sender<Option<Ending>>>,
 }
 
-/// The fetch of another one.
+/// A fetch by an earlier caller.
 pub(super) struct Other(Waiting);
 
 impl Claims {
-    /// Claims an object, unless another one fetches it.
+    /// Claims an object, unless an earlier caller is fetching the object.
     pub(super) fn claim(self: &Arc<Self>, key: Key) -> Result<Claim, Other> {
         let mut claimed = self.0.lock();
         if let Some(waiting) = claimed.get(&key) {
@@ -52,14 +52,14 @@ impl Claims {
 }
 
 impl Claim {
-    /// Ends the fetch for all who wait for it.
+    /// Reports the result to all waiting callers.
     pub(super) fn end(mut self, ending: Ending) {
         if let Some(sender) = self.release() {
             sender.send_replace(Some(ending));
         }
     }
 
-    /// Lets others claim the object, once.
+    /// Lets the next caller claim the object, once.
     fn release(&mut self) -> Option<watch::Sender<Option<Ending>>> {
         let sender = self.ending.take()?;
         self.claims.0.lock().remove(&self.key);

@@ -1,12 +1,12 @@
-//! What is stored, since when, and how it goes: the bucket says the first two by its listings and the times in them.
+//! Lists and collects stored objects: the listings of the bucket show the objects and their ages.
 //!
-//! S3 has no deletion on a condition that all stores know, so that between the question when an object was last put and
-//! its deletion another node may put it again. Two things make that safe. Every put writes the object, also where there
-//! is one, so that its time starts again; and a collection asks for objects that were put longer ago than the grace
-//! period (24 hours by default), on one node at a time, after it has read what the pushes of all nodes rely on. What is
-//! put in the milliseconds between question and deletion is then part of a push that is under way, and its
-//! verification, which asks the bucket for every blob, finds it missing and has it sent again. A collection that stalls
-//! for longer is held off by what pushes rely on, which it reads before it deletes.
+//! S3 has no conditional deletion in all stores, so that between the question for the time of the last put and the
+//! deletion a node may put the object again. Two rules make the gap safe. Every put writes the object, even an existing
+//! one, so that the age starts again; and a collection asks for objects older than the grace period (24 hours by
+//! default), on one node at a time, after reading the references of the pushes of all nodes. An object put in the
+//! milliseconds between question and deletion belongs to a running push: the verification of the push asks the bucket
+//! for every blob, finds the object missing and has it sent again. A collection that stalls for longer is held off by
+//! the references of pushes, read before the deletion.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,25 +20,26 @@ use crate::s3::Entry;
 use devanture_base::clock::now_ms;
 use devanture_base::durable;
 
-/// Age from which on variants in the bucket go whose blob is not there. Their blob may be on its way, or listed late.
+/// Age from which variants without a blob are removed from the bucket. The blob may still be on its way, or listed
+/// late.
 const ORPHAN_AGE: Duration = Duration::from_secs(86_400);
-/// Most objects of one folder that are listed: of 256, so that a bucket of a quarter of a billion blobs is beyond it.
+/// Upper bound of listed objects of one folder, of 256: a bucket with a quarter of a billion blobs exceeds the bound.
 const LISTED_MAX: usize = 1_000_000;
 
-/// Most objects that are listed in one go. More are listed folder by folder, of which each may be retried.
+/// Upper bound of objects listed in one go. Beyond the bound, folders are listed separately, with retries for each.
 const LISTED_AT_ONCE_MAX: usize = 10_000;
 
 fn key_of(entry: Entry) -> Option<(Key, u64, u64)> {
     Some((Key::of_path(&entry.path)?, entry.size, entry.written_s))
 }
 
-/// The blob whose variants an object holds.
+/// Returns the blob of an object of variants.
 fn blob_of(path: &str) -> Option<Digest> {
     path.rsplit('/').next()?.parse().ok()
 }
 
 impl TieredBlobs {
-    /// The objects of one folder.
+    /// Lists the objects of one folder.
     async fn folder(&self, kind: &str, first: u8) -> Result<Vec<Entry>, Error> {
         let folder = format!("{kind}/{}", hex::encode([first]));
         let listed = self.remote().list(&folder, LISTED_MAX, self.lane).await?;
@@ -48,19 +49,19 @@ impl TieredBlobs {
         })
     }
 
-    /// The blobs and manifests of the bucket whose digest begins with a byte, with lengths and times.
+    /// Lists the blobs and manifests of the bucket with digests beginning with a byte, with lengths and times.
     pub(super) async fn stored_part(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut stored = self.folder("blobs", first).await?;
         stored.extend(self.folder("manifests", first).await?);
         Ok(stored.into_iter().filter_map(key_of).collect())
     }
 
-    /// All blobs and manifests of the bucket; by parts where they are many.
+    /// Lists all blobs and manifests of the bucket; part by part if there are many.
     pub(super) async fn list_all(&self) -> Result<Vec<(Key, u64, u64)>, Error> {
         self.list_all_within(LISTED_AT_ONCE_MAX).await
     }
 
-    /// As [`TieredBlobs::list_all`], with at most so many objects in one go.
+    /// Like [`TieredBlobs::list_all`], with at most `at_once_max` objects in one go.
     pub(super) async fn list_all_within(&self, at_once_max: usize) -> Result<Vec<(Key, u64, u64)>, Error> {
         let mut stored = Vec::new();
         for kind in ["blobs", "manifests"] {
@@ -78,15 +79,15 @@ impl TieredBlobs {
         Ok(stored)
     }
 
-    /// As [`TieredBlobs::stored_part`]. On the way, variants without a blob go, on the disk and, once they are old, in
+    /// Like [`TieredBlobs::stored_part`]. Also removes variants without a blob, on the disk and, after some time, in
     /// the bucket.
     pub(super) async fn list_stored(&self, first: u8) -> Result<Vec<(Key, u64, u64)>, Error> {
         self.list_stored_at(first, now_ms() / 1_000).await
     }
 
-    /// As [`TieredBlobs::list_stored`], at a time in seconds since 1970.
+    /// Like [`TieredBlobs::list_stored`], at a time in seconds since 1970.
     pub(super) async fn list_stored_at(&self, first: u8, now_s: u64) -> Result<Vec<(Key, u64, u64)>, Error> {
-        // Before the blobs: of what is listed now, each had its blob before.
+        // Before the blobs: every variant listed now had its blob before.
         let mut derived = Vec::new();
         for origin in Origin::ALL {
             derived.extend(self.folder(origin.folder(), first).await?);
@@ -103,7 +104,8 @@ impl TieredBlobs {
         Ok(keys)
     }
 
-    /// Deletes everywhere. The variants go first: a blob that is still there is found by the next collection.
+    /// Deletes the object on the disk and in the bucket. The variants are deleted first: a blob that still exists is
+    /// found by the next collection.
     pub(super) async fn delete_everywhere(&self, key: Key) -> Result<(), Error> {
         match key {
             Key::Variant(blob, form) => return self.delete_variant(blob, form).await,
@@ -121,11 +123,11 @@ impl TieredBlobs {
         Ok(self.remote().remove(vec![path_of(key)?]).await?)
     }
 
-    /// Collects an object that was last put before a moment, by the clock of the bucket. What this node has of it on
-    /// its disk waits there for its end, unless it goes for good; other nodes drop theirs when they evict.
+    /// Collects an object with a last put before `before_s`, by the clock of the bucket. The copy on this node's disk
+    /// awaits the final removal, unless `for_good` is set; copies of other nodes are left to their evictions.
     pub(super) async fn collect(&self, key: Key, before_s: u64, for_good: bool) -> Result<Option<u64>, Error> {
         let Some(stored) = self.remote().head(&path_of(key)?, self.lane).await? else {
-            // A file that only this disk has is none that is stored; its time is that of this disk.
+            // A file on this disk alone does not count as stored, and has only the time of this disk.
             self.local.delete_put_before(key, before_s, for_good).await?;
             return Ok(None);
         };
@@ -142,7 +144,7 @@ impl TieredBlobs {
             }
         }
         self.remove_objects(key).await?;
-        // Whenever this disk fetched it: it is gone from the bucket.
+        // Whenever this disk fetched the file: the object is gone from the bucket.
         let here = self.local.delete_put_before(key, u64::MAX, for_good).await?;
         Ok(Some(here.unwrap_or(bytes)))
     }

@@ -1,5 +1,5 @@
-//! Eviction: blobs leave the local disk when they take more than they may, those first that were not read for the
-//! longest time. The bucket keeps all of them, and what is live is never evicted.
+//! Eviction: blobs leave the local disk beyond a bound, least recently read first. The bucket keeps all blobs, and
+//! files of live versions are never evicted.
 
 use std::collections::HashSet;
 
@@ -8,21 +8,21 @@ use metrics::counter;
 use super::store::TieredBlobs;
 use crate::blobs::{Blobs as _, Error, Key};
 
-/// What an eviction did.
+/// The result of an eviction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EvictReport {
     /// Blobs and manifests that left the disk, variants and deltas included.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the removed files.
     pub bytes: u64,
-    /// Bytes of all that is left, what must stay included.
+    /// Bytes of all remaining files, including those that must stay.
     pub left_bytes: u64,
 }
 
 impl TieredBlobs {
-    /// Removes blobs from the local disk, with their variants and deltas, until at most `bytes_max` are left, those
-    /// first that were not read for the longest time. What `keeps` names stays, and so does what was written or read at
-    /// or after `unused_since_s`, in seconds since 1970: a push may rely on it.
+    /// Removes blobs from the local disk, with their variants and deltas, least recently read first, until at most
+    /// `bytes_max` are left. Keys in `keeps` stay, and so do files written or read at or after `unused_since_s`, in
+    /// seconds since 1970: a push may rely on them.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -52,8 +52,8 @@ impl TieredBlobs {
         Ok(report)
     }
 
-    /// Removes from the local disk what the bucket has not got any more, since a collection of another node took it.
-    /// What `keeps` names stays: the bucket may have lost it.
+    /// Removes files from the local disk without an object in the bucket, after a collection by a different node. Keys
+    /// in `keeps` stay: the bucket may have lost their objects.
     ///
     /// # Errors
     /// [`Error::Disk`]; [`Error::Remote`] if the bucket cannot be listed.
@@ -64,7 +64,7 @@ impl TieredBlobs {
     ) -> Result<EvictReport, Error> {
         let mut report = EvictReport::default();
         for first in 0..=u8::MAX {
-            // Before the bucket: what is put from here on is on the disk first.
+            // Before the bucket is listed: every later put is on the disk first.
             let here = self.local.usage(first).await?;
             if here.is_empty() {
                 continue;

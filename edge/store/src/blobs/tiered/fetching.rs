@@ -1,5 +1,5 @@
-//! Brings objects of the bucket to the local disk: one, or all that a version needs. Each is compared with its hash
-//! before it has a name on the disk (law 4), and fetched once for all who want it at the same time.
+//! Brings objects of the bucket to the local disk: a single object, or all objects of a version. Each object is
+//! compared with its hash before it has a name on the disk (law 4), and fetched once for all concurrent callers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,34 +13,34 @@ use super::remote::{Object, REQUESTS_AT_ONCE, SMALL_BYTES_MAX, path_of};
 use super::store::TieredBlobs;
 use crate::blobs::{Blobs as _, Error, FetchReport, Key};
 
-/// Small blobs, or the variants of so many, that are put on the disk together, …
+/// Upper bound of small blobs, or of blobs with variants, that are put on the disk together, …
 pub(super) const BATCH_OBJECTS: usize = 128;
-/// … and their bytes.
+/// … and of their bytes.
 pub(super) const BATCH_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// What became of blobs that were to be brought.
+/// The result of a fetch of several blobs.
 #[derive(Default)]
 pub(super) struct Brought {
     pub(super) report: FetchReport,
-    /// Those that the bucket has not got.
+    /// Blobs that are not in the bucket.
     pub(super) absent: Vec<Digest>,
-    /// Those that could not be fetched, or are not what their name says.
+    /// Blobs that could not be fetched, or with bytes that do not match the name.
     pub(super) failed: HashMap<Digest, Error>,
 }
 
-/// An object that was fetched.
+/// The result of the fetch of one object.
 enum Got {
     Absent,
-    /// Another one fetches it.
+    /// An earlier caller is fetching the object.
     Elsewhere(Other),
-    /// It is on the disk; so many bytes were read from the bucket.
+    /// The object is on the disk, after a read of so many bytes from the bucket.
     Here(Option<u64>),
-    /// It is small: its bytes match their name, and are to be put on the disk.
+    /// The object is small: the bytes match the name, and are still to be put on the disk.
     Small(Claim, Bytes),
 }
 
 impl TieredBlobs {
-    /// Brings a blob or a manifest to the local disk. Returns false if the bucket has not got it.
+    /// Brings a blob or a manifest to the local disk. Returns false if the object is not in the bucket.
     pub(super) async fn bring(&self, key: Key) -> Result<bool, Error> {
         loop {
             match self.fetch_object(key).await? {
@@ -59,20 +59,20 @@ impl TieredBlobs {
                         let quarantined = self.remote().bucket.shown(&path_of(key)?);
                         return Err(Error::Corrupt { key, quarantined });
                     }
-                    // Its caller is gone, or the disk failed: this one tries.
+                    // The fetching caller was dropped, or its disk failed: this caller tries.
                     None => {}
                 },
             }
         }
     }
 
-    /// Fetches an object unless another one does.
+    /// Fetches an object unless an earlier caller is fetching it.
     async fn fetch_object(&self, key: Key) -> Result<Got, Error> {
         let claim = match self.shared.claims.claim(key) {
             Ok(claim) => claim,
             Err(other) => return Ok(Got::Elsewhere(other)),
         };
-        // Another one may have ended since the caller looked.
+        // An earlier fetch may have ended since the caller looked.
         if self.local.size(key).await?.is_some() {
             claim.end(Ending::Here);
             return Ok(Got::Here(None));
@@ -122,7 +122,7 @@ impl TieredBlobs {
         }
     }
 
-    /// Copies an object to the disk, piece by piece; the disk refuses other bytes.
+    /// Copies an object to the disk, piece by piece; the disk refuses bytes that do not match.
     async fn copy(&self, key: Key, mut object: Object<'_>) -> Result<Option<Bytes>, Error> {
         let mut upload = self.local.upload(key).await?;
         while let Some(piece) = object.next().await? {
@@ -160,7 +160,7 @@ impl TieredBlobs {
             }
         }
         self.keep(batch).await?;
-        // Only now: the others may wait for what this one has fetched.
+        // Only now: the other callers may wait for objects fetched here.
         for blob in elsewhere {
             match self.bring(Key::Blob(blob)).await {
                 Ok(true) => {}
@@ -186,7 +186,7 @@ impl TieredBlobs {
         Ok(())
     }
 
-    /// Brings a version to the local disk: its manifest, its blobs and their variants.
+    /// Brings a version to the local disk: the manifest, the blobs and their variants.
     pub(super) async fn fetch_version(&self, version: VersionId, blobs: Vec<Digest>) -> Result<FetchReport, Error> {
         let manifest = Key::Manifest(version);
         let mut report = FetchReport::default();

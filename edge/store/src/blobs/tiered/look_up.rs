@@ -1,5 +1,5 @@
-//! Brings variants of blobs from the bucket to the local disk: for a version that is prepared, and for blobs of which
-//! the disk has none.
+//! Brings variants of blobs from the bucket to the local disk: for a version in preparation, and for blobs without
+//! variants on the disk.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,31 +16,31 @@ use super::variants::VARIANTS_BYTES_MAX;
 use super::variants_object;
 use crate::blobs::{Blobs as _, Error, FetchReport, Form, Key, Quality};
 
-/// The form by which all variants of a blob are claimed.
+/// The form under which all variants of a blob are claimed.
 pub(super) const CLAIMED: Form = Form::Br;
-/// Variants of a blob as they are put.
+/// Variants of a blob for a put.
 type Variants = Vec<(Form, Quality, Bytes)>;
 
-/// Which blobs have variants that came with a bundle.
+/// The blobs with variants from a bundle.
 enum Given {
-    /// All of them.
+    /// The complete list.
     Known(HashSet<String>),
     /// A request for each tells.
     Unknown,
 }
 
-/// Variants that were fetched.
+/// Fetched variants.
 enum Fetched {
-    /// Another one fetches them.
+    /// An earlier caller is fetching the variants.
     Elsewhere(Digest, Other),
-    /// The disk has them, or the bucket has none.
+    /// The disk has the variants, or the bucket has none.
     Here,
-    /// They are to be put on the disk.
+    /// The variants are still to be put on the disk.
     Variants { blob: Digest, claim: Claim, variants: Variants, cost: FetchReport },
 }
 
 impl TieredBlobs {
-    /// Brings what the bucket has of blobs of which the disk has no variants. Where that fails the disk answers:
+    /// Brings variants from the bucket for blobs without variants on the disk. On failure the disk answers alone:
     /// variants can be made again.
     pub(super) async fn look_up(&self, blobs: Vec<Digest>) {
         let due = self.shared.lookups.due(&blobs);
@@ -63,7 +63,7 @@ impl TieredBlobs {
         }
     }
 
-    /// Brings the variants of a blob. Returns whether that one is here then.
+    /// Brings the variants of a blob. Returns true if the variant of `form` is on the disk then.
     pub(super) async fn bring_variant(&self, blob: Digest, form: Form) -> Result<bool, Error> {
         if self.local.size(Key::Blob(blob)).await?.is_none() && !self.bring(Key::Blob(blob)).await? {
             return Ok(false);
@@ -72,11 +72,11 @@ impl TieredBlobs {
         Ok(self.local.size(Key::Variant(blob, form)).await?.is_some())
     }
 
-    /// Brings the variants of blobs that are on the disk.
+    /// Brings the variants of blobs on the disk.
     pub(super) async fn bring_variants(&self, blobs: Vec<Digest>, search: Search) -> Result<FetchReport, Error> {
         let mut report = FetchReport::default();
         let mut todo = blobs;
-        // Again where another one began and gave up.
+        // Again, if an earlier caller began and gave up.
         while !todo.is_empty() {
             let given = self.given(todo.len()).await?;
             todo = self.bring_variants_by(todo, (&given, search), &mut report).await?;
@@ -84,7 +84,7 @@ impl TieredBlobs {
         Ok(report)
     }
 
-    /// Returns the blobs whose variants another one began to fetch and did not.
+    /// Returns the blobs for which an earlier caller began to fetch variants without an end.
     async fn bring_variants_by(
         &self,
         blobs: Vec<Digest>,
@@ -130,15 +130,15 @@ impl TieredBlobs {
         }
         self.local.put_variants_all(variants).await?;
         for (blob, claim) in claims {
-            // Only once they are on the disk: the bucket is not searched again for a noted blob for ten minutes, not
-            // even if this fetch fails or is cancelled before.
+            // Only once the variants are on the disk: the bucket is not searched again for a noted blob for ten
+            // minutes, not even if this fetch fails or is cancelled before.
             self.shared.lookups.note(blob);
             claim.end(Ending::Here);
         }
         Ok(())
     }
 
-    /// Which blobs have variants that came with a bundle: few have, so that one listing mostly tells.
+    /// Returns the blobs with variants from a bundle: few blobs have some, so that one listing is mostly enough.
     async fn given(&self, blobs: usize) -> Result<Given, Error> {
         if blobs == 1 {
             return Ok(Given::Unknown);
@@ -147,13 +147,13 @@ impl TieredBlobs {
         Ok(listed.map_or(Given::Unknown, |listed| Given::Known(listed.into_iter().map(|entry| entry.path).collect())))
     }
 
-    /// Fetches the variants of a blob, unless another one does or they are on the disk by now.
+    /// Fetches the variants of a blob, unless an earlier caller is fetching them or the disk has them by now.
     async fn fetch_variants(&self, blob: Digest, given: &Given, search: Search) -> Result<Fetched, Error> {
         let claim = match self.shared.claims.claim(Key::Variant(blob, CLAIMED)) {
             Ok(claim) => claim,
             Err(other) => return Ok(Fetched::Elsewhere(blob, other)),
         };
-        // Another one may have ended since the caller looked.
+        // An earlier fetch may have ended since the caller looked.
         let is_known = search == Search::Seldom && self.shared.lookups.due(&[blob]).is_empty();
         if is_known || !self.local.lacks_variants(blob).await? {
             claim.end(Ending::Here);
@@ -178,7 +178,7 @@ impl TieredBlobs {
             let bytes = object.bytes().await?;
             let Some(variants) = self.whole_variants(blob, &path, &bytes) else { continue };
             match memory {
-                // What is large is put at once, so that its memory is free again.
+                // Large variants are put at once, so that their memory is free again.
                 Some(_) => self.local.put_variants(blob, variants).await?,
                 None => all.get_or_insert_default().extend(variants),
             }
@@ -193,7 +193,7 @@ impl TieredBlobs {
         }
     }
 
-    /// The variants of an object that are what it says.
+    /// Returns the variants of an object with bytes that match their hashes.
     fn whole_variants(&self, blob: Digest, path: &str, object: &Bytes) -> Option<Variants> {
         let Some(found) = variants_object::parse(object) else {
             self.mismatch(Key::Blob(blob), path);
@@ -208,7 +208,7 @@ impl TieredBlobs {
         if whole.len() < count {
             self.mismatch(Key::Blob(blob), path);
         }
-        // That none are worth keeping is only what an object of none says.
+        // Only an object without variants means that no variant is worth storing.
         (whole.len() == count || !whole.is_empty()).then_some(whole)
     }
 }

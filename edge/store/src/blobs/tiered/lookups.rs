@@ -6,27 +6,27 @@ use std::time::{Duration, Instant};
 use devanture_config::Digest;
 use parking_lot::Mutex;
 
-/// For so long the bucket is not searched again for variants of a blob that has none on the disk: many files, such as
-/// images, never have any.
+/// Time for which the bucket is not searched again for variants of a blob without variants on the disk: many files,
+/// such as images, never have any.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(600);
-/// Blobs for which that is remembered: 10 MiB. Of more, all are looked up again.
+/// Upper bound of remembered blobs: 10 MiB. Beyond the bound, all are looked up again.
 const LOOKUPS_MAX: usize = 200_000;
 
-/// Whether to search for variants that were searched for lately.
+/// Selects whether to repeat a recent search for variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Search {
     /// The disk lost some.
     Always,
-    /// The bucket had none.
+    /// Not if the bucket had no variants in a recent search.
     Seldom,
 }
 
-/// When variants of blobs were last searched for in the bucket.
+/// The times of the last searches for variants of blobs in the bucket.
 #[derive(Default)]
 pub(super) struct Lookups(Mutex<HashMap<Digest, Instant>>);
 
 impl Lookups {
-    /// Notes that the variants of a blob are known.
+    /// Records that the variants of a blob are known.
     pub(super) fn note(&self, blob: Digest) {
         let mut known = self.0.lock();
         if known.len() >= LOOKUPS_MAX {
@@ -39,7 +39,7 @@ impl Lookups {
         self.0.lock().remove(&blob);
     }
 
-    /// The blobs whose variants may be searched for again.
+    /// Returns the blobs for which the search for variants may be repeated.
     pub(super) fn due(&self, blobs: &[Digest]) -> Vec<Digest> {
         let known = self.0.lock();
         let is_due = |blob: &&Digest| known.get(blob).is_none_or(|at| at.elapsed() > LOOK_UP_EVERY);
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(lookups.due(&blobs), [blobs[1]]);
         lookups.forget(blobs[2]);
         assert_eq!(lookups.due(&blobs), blobs[1..]);
-        // Of two that were searched for, the one of long ago.
+        // Of two searched blobs, the one with the older search.
         lookups.note(blobs[1]);
         let long_ago = Instant::now().checked_sub(LOOK_UP_EVERY + Duration::from_secs(1)).unwrap();
         lookups.0.lock().insert(blobs[0], long_ago);

@@ -1,10 +1,10 @@
-//! The store of a cluster: a bucket that all nodes share, and the disk of this node in front of it.
+//! The store of a cluster: a bucket shared by all nodes, and the disk of this node in front of the bucket.
 //!
-//! The bucket is the truth about what is stored and since when. The disk of a node holds what the node wrote or read: a
-//! folder of the same format as that of a single edge. Every put is durable on the disk first, then in the bucket, and
-//! acknowledged after both; it writes the object even if there is one, so that its age starts again and the time that a
-//! put takes tells nobody what was there. A read is served from the disk; what the disk lacks is fetched, and compared
-//! with its hash on the way in. Deltas stay on the node that made them.
+//! The bucket is authoritative for stored files and their ages. The disk of a node holds the files that the node wrote
+//! or read: a folder of the same format as that of a single edge. Every put is durable on the disk first, then in the
+//! bucket, and acknowledged after both; a put writes the object even over an existing one, so that the age starts again
+//! and the duration does not reveal the presence of a file. Reads are served from the disk; missing files are fetched,
+//! and compared with their hashes on the way in. Deltas stay on the node that made them.
 
 mod claims;
 mod collection;
@@ -45,8 +45,8 @@ pub use probe::{ProbeCheck, ProbeReport, probe};
 use remote::REQUESTS_AT_ONCE;
 pub use store::TieredBlobs;
 
-/// Opens the store in a bucket, with its local tier in the folder `data_dir`. Nothing is sent to the bucket: a node
-/// starts and serves without it.
+/// Opens the store in a bucket, with its local tier in the folder `data_dir`. No request is sent to the bucket: a node
+/// starts and serves without the bucket.
 ///
 /// # Errors
 /// [`Error::Disk`] of the folder.
@@ -74,7 +74,7 @@ impl Blobs for TieredBlobs {
     }
 
     async fn put(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
-        // It refuses other bytes, and keys that are not put alone.
+        // The local store refuses mismatching bytes, and keys that cannot be put alone.
         self.local.put(key, bytes.clone()).await?;
         self.store(key, bytes).await
     }
@@ -85,8 +85,8 @@ impl Blobs for TieredBlobs {
         stream::iter(writes).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
     }
 
-    /// The bucket says what is stored: a file of the local disk alone, whose object a collection of another node took,
-    /// has to be sent again.
+    /// The bucket is authoritative: a file on the local disk alone, after a collection of the object by a different
+    /// node, has to be sent again.
     async fn sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
         self.stored_sizes(blobs).await
     }
@@ -116,8 +116,8 @@ impl Blobs for TieredBlobs {
         self.get_all_of(blobs).await
     }
 
-    /// Of a blob that is not on the disk it says nothing: what reads every file, as a verification does, must not fill
-    /// the disk. [`Blobs::variants_all`] brings the blobs as well.
+    /// Returns no variants for blobs that are not on the disk: a reader of every file, such as a verification, must not
+    /// fill the disk. [`Blobs::variants_all`] brings the blobs as well.
     async fn stored_variants(&self, blob: Digest) -> Result<Vec<VariantInfo>, Error> {
         if self.local.size(Key::Blob(blob)).await?.is_some() {
             self.look_up(vec![blob]).await;
@@ -154,7 +154,7 @@ impl Blobs for TieredBlobs {
         self.local.deltas_all(blobs).await
     }
 
-    /// The local disk answers where it can, since versions that are loaded ask; [`Blobs::sizes`] asks the bucket.
+    /// Asks the local disk first, since loaded versions call this method; [`Blobs::sizes`] asks the bucket.
     async fn size(&self, key: Key) -> Result<Option<u64>, Error> {
         self.size_of(key).await
     }
@@ -225,7 +225,7 @@ impl Blobs for TieredBlobs {
         self.list_stored(first).await
     }
 
-    /// What lies on the disk of this node: each node checks its own.
+    /// Lists the disk of this node: each node checks only its own disk.
     async fn held_part(&self, first: u8) -> Result<Vec<Key>, Error> {
         self.local.held_part(first).await
     }

@@ -1,4 +1,4 @@
-//! Looks at a bucket before it is relied on: what its credentials may do, and whether it keeps what a store needs.
+//! Probes a bucket before use: the rights of the credentials, and the guarantees that a store needs.
 
 use std::time::{Duration, Instant};
 
@@ -8,27 +8,29 @@ use futures_util::TryStreamExt as _;
 use crate::s3::{self, Bucket};
 use devanture_base::clock::now_ms;
 
-/// The object that says what a prefix is for. Backups have another text there, so that neither is taken for the other.
+/// The object with the purpose of a prefix. Backups write a different text there, so that a store never takes over a
+/// prefix of backups, nor the reverse.
 const FORMAT_NAME: &str = "format";
-/// Its content.
+/// The content of the format object.
 const FORMAT: &str = "devanture-shared 1\n";
 /// Longest time for one check.
 const CHECK_MAX: Duration = Duration::from_secs(20);
-/// Most seconds by which the clock of the store may differ from that of this machine: collections compare the two.
+/// Upper bound of the difference, in seconds, between the clocks of the store and of this machine: collections compare
+/// the two.
 const CLOCK_SECONDS_MAX: u64 = 300;
-/// What is written first, …
+/// The first content, …
 const FIRST: &[u8] = b"devanture probe: the first bytes";
-/// … and then, in its place.
+/// … and its replacement.
 const SECOND: &[u8] = b"devanture probe: other bytes, and more of them";
 
 /// One check of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeCheck {
-    /// What was checked, such as `list what was just written`.
+    /// The name of the check, such as `list what was just written`.
     pub name: &'static str,
-    /// Why it failed, and what to do about it; `None` where all is well.
+    /// The reason of a failure, and the remedy; `None` after success.
     pub fault: Option<(String, &'static str)>,
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     pub ms: u64,
 }
 
@@ -37,29 +39,30 @@ pub struct ProbeCheck {
 pub struct ProbeReport {
     /// The bucket and its prefix.
     pub bucket: String,
-    /// Every check, in its order. The first two come before all others: after a fault there, nothing else is checked.
+    /// Every check, in order. The first two precede all others: after a fault in the first two, no further check is
+    /// made.
     pub checks: Vec<ProbeCheck>,
 }
 
 impl ProbeReport {
-    /// Whether the bucket can be relied on.
+    /// Returns true if the bucket is fit for use.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.checks.iter().all(|check| check.fault.is_none())
     }
 }
 
-/// A check that failed: why, and what to do.
+/// A failed check: the reason and the remedy.
 type Fault = (String, &'static str);
 
-/// Writes, reads, lists and deletes objects below `probe/` of the bucket, and reports what does not work. It says what
-/// the prefix is for where nothing did. Ends in bounded time.
+/// Writes, reads, lists and deletes objects below `probe/` of the bucket, and reports failures. States the purpose of
+/// the prefix in a bucket that has no such object yet. Ends in bounded time.
 pub async fn probe(bucket: &Bucket) -> ProbeReport {
     let folder = format!("probe/{}", hex::encode(rand::random::<[u8; 8]>()));
     let path = format!("{folder}/object");
     let mut probe = Probe { checks: Vec::new() };
     probe.run(bucket, &folder, &path).await;
-    // Whatever failed: nothing is left where that can be helped.
+    // After any failure: the test objects are removed as far as possible.
     drop(tokio::time::timeout(CHECK_MAX, bucket.remove([path, format!("{folder}/parts")])).await);
     ProbeReport { bucket: bucket.shown(""), checks: probe.checks }
 }
@@ -83,7 +86,7 @@ impl Probe {
         self.check("delete it", deletes(bucket, path)).await;
     }
 
-    /// Runs a check within its time. Returns whether all is well.
+    /// Runs a check within its time limit. Returns true on success.
     async fn check(&mut self, name: &'static str, check: impl Future<Output = Result<(), Fault>> + Send) -> bool {
         let began = Instant::now();
         let late = || Err(("it did not end in time".to_owned(), "check the endpoint and the network"));
@@ -95,7 +98,7 @@ impl Probe {
     }
 }
 
-/// What to do about an error.
+/// Adds the remedy to an error.
 fn fault(right: &'static str) -> impl Fn(s3::Error) -> Fault {
     move |error| {
         let hint = match &error {
@@ -181,7 +184,7 @@ async fn replaces(bucket: &Bucket, path: &str) -> Result<(), Fault> {
 
 async fn writes_parts(bucket: &Bucket, path: &str) -> Result<(), Fault> {
     let mut upload = bucket.write_large(path).await.map_err(fault(WRITE))?;
-    // Less than a part waits in memory for `finish`, which removes the parts of what fails.
+    // Less than a part waits in memory for `finish`, which removes the parts of a failed upload.
     upload.write(Bytes::from_static(SECOND)).await.map_err(fault(WRITE))?;
     upload.finish().await.map_err(fault(WRITE))?;
     reads(bucket, path, SECOND).await

@@ -1,4 +1,4 @@
-//! Reads: from the local disk, and from the bucket what the disk lacks or holds damaged.
+//! Reads: from the local disk, and from the bucket for files that the disk lacks or holds damaged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::remote::{Origin, REQUESTS_AT_ONCE, path_of, worth_listing};
 use super::store::TieredBlobs;
 use crate::blobs::{Blobs as _, Error, Key, ReadAt};
 
-/// Whether the local disk lacks the bytes, or had others and set them aside.
+/// Returns true if the local disk lacks the bytes, or set damaged bytes aside.
 const fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Missing(_) | Error::Corrupt { .. })
 }
@@ -52,12 +52,12 @@ impl TieredBlobs {
         }
     }
 
-    /// Fetches what the local disk lost; fails with that loss where the bucket has not got it either.
+    /// Fetches a file that the local disk lost; fails with that loss if the bucket lacks the object, too.
     async fn bring_back(&self, key: Key, lost: Error) -> Result<(), Error> {
         let is_back = match key {
             Key::Blob(_) | Key::Manifest(_) => self.bring(key).await?,
             Key::Variant(blob, form) => self.bring_variant(blob, form).await?,
-            // It is made again where it is wanted.
+            // A delta is made again on demand.
             Key::Delta(..) => false,
         };
         if !is_back {
@@ -88,9 +88,9 @@ impl TieredBlobs {
         for (blob, read) in blobs.iter().zip(&mut read).filter(|(_, read)| is_lost_read(read)) {
             let Some(again) = again.next() else { continue };
             match (again, brought.failed.remove(blob)) {
-                // Why it could not be fetched says more than that it is not here.
+                // The reason of the failed fetch is more precise than the absence here.
                 (Err(error), Some(failed)) if is_lost(&error) => *read = Err(failed),
-                // Of one that was damaged here and is nowhere else, that it was damaged says more.
+                // For a blob that was damaged here and is stored nowhere else, the damage is the more precise error.
                 (Err(Error::Missing(_)), None) => {}
                 (again, _) => *read = again,
             }
@@ -128,7 +128,7 @@ impl TieredBlobs {
         }
     }
 
-    /// The lengths of objects: from one listing where the bucket holds little, else by a request for each.
+    /// Returns the lengths of objects: from one listing if the bucket holds few, else by a request for each.
     pub(super) async fn stored_sizes(&self, blobs: Vec<Digest>) -> Result<Vec<Option<u64>>, Error> {
         if blobs.len() > REQUESTS_AT_ONCE
             && let Some(listed) = self.remote().list("blobs", worth_listing(blobs.len()), self.lane).await?
@@ -146,8 +146,8 @@ impl TieredBlobs {
         Ok(found.map(|entry| entry.size))
     }
 
-    /// Checks the local file, which is fetched again where it is damaged. Where there is none, the object in the bucket
-    /// is read and compared, and not stored: a disk that holds a part of all is not filled by being checked.
+    /// Checks the local file, and fetches a damaged file again. Without a local file, the object in the bucket is read
+    /// and compared, but not stored: a check must not fill a disk that holds a part of all files.
     pub(super) async fn check_one(&self, key: Key, bytes_per_second_max: u64) -> Result<u64, Error> {
         match self.local.check(key, bytes_per_second_max).await {
             Err(lost @ Error::Corrupt { .. }) => {
@@ -180,8 +180,8 @@ impl TieredBlobs {
         }
     }
 
-    /// Notes that an object has other bytes than its name says. It stays where it is: what came may have been changed
-    /// on the way, and one node that hears wrongly must not take an object from all.
+    /// Records that the bytes of an object do not match its name. The object stays in place: the bytes may have changed
+    /// on the way, and one node with a bad connection must not take an object from all nodes.
     pub(super) fn mismatch(&self, key: Key, path: &str) -> Error {
         let object = self.remote().bucket.shown(path);
         counter!("devanture_bucket_mismatches_total").increment(1);
@@ -189,7 +189,7 @@ impl TieredBlobs {
         Error::Corrupt { key, quarantined: object }
     }
 
-    /// Compares the object of a local file with it: the length, and where it is to be read, the hash.
+    /// Compares the object with its local file: the length, and, if a rate is given, the hash.
     pub(super) async fn compare_object(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<(), Error> {
         if !matches!(key, Key::Blob(_) | Key::Manifest(_)) {
             return Ok(());
@@ -206,9 +206,9 @@ impl TieredBlobs {
         }
     }
 
-    /// Stores the object of a local file again where the bucket has lost it or has other bytes, and what was made of
-    /// the blob. Only what a version refers to may be stored again: of anything else, a collection of another node may
-    /// have taken the object.
+    /// Stores the object of a local file again if the bucket has lost the object or has different bytes, together with
+    /// the derived files of a blob. Only for files that a version refers to: a collection of a different node may have
+    /// removed any other object.
     pub(super) async fn store_again(&self, key: Key, bytes_per_second_max: Option<u64>) -> Result<bool, Error> {
         match self.compare_object(key, bytes_per_second_max).await {
             Ok(()) => return Ok(false),

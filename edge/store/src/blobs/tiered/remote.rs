@@ -18,32 +18,34 @@ use devanture_base::fair::Turn;
 use devanture_base::fair::{Lane, Turns};
 use devanture_base::telemetry;
 
-/// Requests of one kind at once: reads, and writes. One connection each; more gain little on one disk and one network.
+/// Concurrent requests of one kind: reads, and writes. Each takes a connection; more gain little on a single disk and
+/// network.
 pub(super) const REQUESTS_AT_ONCE: usize = 32;
-/// Bytes of objects beyond [`SMALL_BYTES_MAX`] that are in memory at once.
+/// Upper bound of bytes in memory of objects beyond [`SMALL_BYTES_MAX`].
 const MEMORY_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
-/// The unit in which they are counted: a semaphore counts no further than 32 bits.
+/// The unit of the memory bound: a semaphore counts no further than 32 bits.
 const MEMORY_UNIT_BYTES: u64 = 1_024;
-/// Objects up to this length are small: as many as there are turns may be in memory beside the others.
+/// Upper bound of the length of a small object: one small object for each turn may be in memory beside the large ones.
 pub(super) const SMALL_BYTES_MAX: u64 = 256 * 1_024;
 /// Longest time for a small object …
 const BODY_MAX: Duration = Duration::from_secs(30);
-/// … and the least bytes in a second of a larger one, so that a store that dribbles holds nobody for ever.
+/// … and the minimal rate of a larger one, in bytes a second, so that a dribbling store does not block callers for
+/// ever.
 const BYTES_PER_SECOND_MIN: u64 = 64 * 1_024;
-/// Blobs per page of a listing that are worth it: a request for each of them would take as long.
+/// Blobs for which a page of a listing is worthwhile: a request for each of them would take as long.
 const BLOBS_PER_PAGE: usize = 256;
 /// Objects on a page of a listing.
 const PAGE_OBJECTS: usize = 1_000;
 
-/// For so many milliseconds after a read found the bucket away, others fail at once: a version of a thousand files
-/// would else wait a thousand times.
+/// Milliseconds after a failed connection in which reads fail at once: a version of a thousand files would otherwise
+/// wait a thousand times.
 const AWAY_MS: u64 = 1_000;
 
-/// Variants that the edge made of a blob, or that came with a bundle: two objects, so that a node that remakes variants
-/// can never overwrite those that came with a bundle on another node at the same time.
+/// The origin of variants: made by the edge, or part of a bundle. Each origin has a separate object, so that a node
+/// with remade variants can never overwrite variants of a bundle arriving at a different node at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// Came with a bundle; they are never remade.
+    /// Part of a bundle, and never remade.
     Given,
     /// Made by an edge.
     Made,
@@ -52,7 +54,7 @@ pub(super) enum Origin {
 impl Origin {
     pub(super) const ALL: [Self; 2] = [Self::Made, Self::Given];
 
-    /// The folder of their objects.
+    /// The folder of the objects.
     pub(super) const fn folder(self) -> &'static str {
         match self {
             Self::Given => "given",
@@ -73,18 +75,18 @@ pub(super) struct Remote {
     writes: Arc<Turns>,
     memory: Semaphore,
     began: Instant,
-    /// End of the time in which reads fail at once, in milliseconds since the beginning …
+    /// End of the time in which reads fail at once, in milliseconds since the start …
     away_until_ms: AtomicU64,
-    /// … and the error that they fail with.
+    /// … and the error of these reads.
     away: Mutex<Option<s3::Error>>,
 }
 
-/// An object that is being read, in its turn.
+/// An object during a read, with its turn.
 pub(super) struct Object<'r> {
     remote: &'r Remote,
     pub(super) size: u64,
     reading: Reading,
-    /// When all of it is to be there.
+    /// The deadline for the whole object.
     deadline: Instant,
     _turn: Turn,
 }
@@ -101,7 +103,7 @@ impl Object<'_> {
         Ok(piece)
     }
 
-    /// Waits, which does not count as waiting for the bucket.
+    /// Pauses, without counting the pause as a wait for the bucket.
     pub(super) async fn pause(&mut self, pause: Duration) {
         tokio::time::sleep(pause).await;
         self.deadline += pause;
@@ -117,12 +119,12 @@ impl Object<'_> {
     }
 }
 
-/// The pages of a listing that are worth it where so many objects are looked for, as a number of objects.
+/// Returns the number of objects in the pages of a listing that are worthwhile for a search of so many objects.
 pub(super) const fn worth_listing(objects: usize) -> usize {
     (objects / BLOBS_PER_PAGE).saturating_add(1).saturating_mul(PAGE_OBJECTS)
 }
 
-/// The longest time for a body of so many bytes.
+/// Returns the longest time for a body of `size` bytes.
 fn body_max(size: u64) -> Duration {
     BODY_MAX.saturating_add(Duration::from_secs(size / BYTES_PER_SECOND_MIN))
 }
@@ -143,7 +145,7 @@ impl From<s3::Error> for Error {
     }
 }
 
-/// The path of a blob or manifest; what is made of blobs has another one.
+/// Returns the path of a blob or manifest; fails for derived files, which have different paths.
 pub(super) fn path_of(key: Key) -> Result<String, Error> {
     let invalid = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "only blobs and manifests have a path");
     let failed = || durable::Error::Io { doing: "looking for", path: key.to_string(), source: invalid() };
@@ -164,14 +166,14 @@ impl Remote {
         }
     }
 
-    /// Waits until so many bytes may be in memory, those of a small object at once. It is taken before a turn to write,
-    /// so that nobody waits for it who keeps those from writing that hold it.
+    /// Waits until `bytes` more bytes may be in memory; a small object does not wait. Taken before a turn to write, so
+    /// that no holder of a turn waits for memory held by a waiter for the turn.
     pub(super) async fn memory(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
         if bytes <= SMALL_BYTES_MAX {
             return None;
         }
         let units = bytes.min(MEMORY_BYTES_MAX) / MEMORY_UNIT_BYTES;
-        // It is never closed.
+        // The semaphore is never closed.
         self.memory.acquire_many(u32::try_from(units).unwrap_or(u32::MAX)).await.ok()
     }
 
@@ -195,7 +197,7 @@ impl Remote {
         }
     }
 
-    /// Begins to read an object; `None` if there is none.
+    /// Begins a read of an object; `None` if there is none.
     pub(super) async fn open(&self, path: &str, lane: Lane) -> Result<Option<Object<'_>>, s3::Error> {
         self.check_there()?;
         let turn = self.reads.take(lane, SMALL_BYTES_MAX).await;
@@ -220,7 +222,7 @@ impl Remote {
         }
     }
 
-    /// What an object is.
+    /// Returns the metadata of an object.
     pub(super) async fn head(&self, path: &str, lane: Lane) -> Result<Option<Entry>, s3::Error> {
         self.check_there()?;
         let _turn = self.reads.take(lane, 1).await;
@@ -236,7 +238,7 @@ impl Remote {
         found.inspect_err(|error| self.note(error))
     }
 
-    /// The objects of a folder; `None` where there are more than so many.
+    /// Lists the objects of a folder; `None` for more than `max`.
     pub(super) async fn list(&self, folder: &str, max: usize, lane: Lane) -> Result<Option<Vec<Entry>>, s3::Error> {
         self.check_there()?;
         let _turn = self.reads.take(lane, SMALL_BYTES_MAX).await;
@@ -255,7 +257,7 @@ impl Remote {
         Ok(is_complete.then_some(entries))
     }
 
-    /// Writes an object whose bytes are in memory.
+    /// Writes an object from bytes in memory.
     pub(super) async fn write(&self, path: &str, pieces: Vec<Bytes>, lane: Lane) -> Result<(), s3::Error> {
         let bytes = pieces.iter().fold(0, |sum: u64, piece| sum.saturating_add(piece.len() as u64));
         let _turn = self.writes.take(lane, bytes).await;
@@ -275,14 +277,14 @@ impl Remote {
         self.writes.take(lane, bytes).await
     }
 
-    /// Counts a large object that was written.
+    /// Counts a written large object.
     pub(super) fn wrote_large(result: Result<u64, s3::Error>, began: Instant) -> Result<(), s3::Error> {
         let bytes = counted("put", began, result)?;
         counter!("devanture_bucket_bytes_total", "direction" => "out").increment(bytes);
         Ok(())
     }
 
-    /// Removes objects; one that is not there is no error.
+    /// Removes objects; a missing object is no error.
     pub(super) async fn remove(&self, paths: Vec<String>) -> Result<(), s3::Error> {
         if paths.is_empty() {
             return Ok(());
@@ -303,12 +305,12 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    /// A bucket that cannot be reached, whose clock does not go on.
+    /// A bucket that cannot be reached, with a stopped clock.
     fn stopped() -> Remote {
         Remote { began: Instant::now() + HOUR, ..Remote::new(nowhere()) }
     }
 
-    /// An error of a store that fails, and none that a request of these tests would end with.
+    /// An error of a failed store, different from the errors of requests in these tests.
     fn failure() -> s3::Error {
         let [at, object, reason] = ["there", "x", "it answers 503"].map(str::to_owned);
         s3::Error::Failed { at, doing: "reading", object, reason }
@@ -323,7 +325,7 @@ mod tests {
         turns
     }
 
-    /// An object that begins to be read now.
+    /// An object with a read that begins now.
     async fn object(
         remote: &Remote,
         pieces: impl Stream<Item = Result<Bytes, s3::Error>> + Send + 'static,
@@ -366,7 +368,7 @@ mod tests {
         assert!(found.as_mut().now_or_never().is_none());
         remote.note(&failure());
         drop(turns);
-        // A request would end with another error.
+        // A request would end with a different error.
         assert_eq!(opened.await.map(drop), Err(failure()));
         assert_eq!(found.await, Err(failure()));
     }
@@ -393,7 +395,7 @@ mod tests {
             object.pause(HOUR).await;
         }
         assert_eq!(object.next().await, Ok(None));
-        // By the clock of the test, which goes on when nothing else does.
+        // By the paused clock of the test, which advances when all tasks are idle.
         assert!(began.elapsed() >= 2 * HOUR, "{:?}", began.elapsed());
     }
 

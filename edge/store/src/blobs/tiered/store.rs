@@ -1,4 +1,4 @@
-//! The store itself: the disk of a node, and what its lanes share.
+//! The store itself: the disk of a node, and the state shared by its lanes.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct TieredBlobs {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What all lanes share.
+/// The state shared by all lanes.
 pub(super) struct Shared {
     remote: Remote,
     pub(super) claims: Arc<Claims>,
@@ -43,7 +43,7 @@ impl TieredBlobs {
         &self.shared.remote
     }
 
-    /// The same store for another lane, with all that is beyond [`crate::blobs::Blobs`].
+    /// Returns the same store for a lane, with the methods beyond [`crate::blobs::Blobs`].
     pub(super) fn in_lane(&self, lane: Lane) -> Self {
         Self { local: self.local.in_lane(lane), lane, shared: Arc::clone(&self.shared) }
     }

@@ -1,12 +1,12 @@
-//! Locks for writes of the variants of one blob, one after the other.
+//! Locks that serialize writes of the variants of one blob.
 
 use devanture_config::Digest;
 use tokio::sync::Mutex;
 
-/// Locks: two writes of the variants of one blob share one.
+/// Number of locks: two writes of the variants of one blob share a lock.
 const STRIPES: usize = 256;
 
-/// Locks by which the object of a blob's variants is written from what the disk holds, one write after the other.
+/// Locks that serialize the writes of the object of a blob's variants, which copy the state of the disk.
 pub(super) struct Stripes([Mutex<()>; STRIPES]);
 
 impl Default for Stripes {

@@ -13,9 +13,9 @@ use crate::blobs::{Blobs as _, Error, Key, ReadAt, UnnamedUpload, Upload};
 use crate::s3::LargeUpload;
 use devanture_base::durable::failed;
 
-/// Bytes of a local file that are read at once on their way to the bucket.
+/// Bytes of one read of a local file on its way to the bucket.
 const PIECE_BYTES: usize = 1_024 * 1_024;
-/// Bytes in memory of a large object that is being written: a part, and what is being read of the next.
+/// Bytes in memory during the write of a large object: a part, and the piece of the next part.
 const LARGE_MEMORY_BYTES: u64 = LargeUpload::BYTES_MIN + PIECE_BYTES as u64;
 
 impl TieredBlobs {
@@ -29,7 +29,7 @@ impl TieredBlobs {
         Ok(Box::new(Unnamed { store: self.in_lane(self.lane), local }))
     }
 
-    /// Writes an object whose bytes were checked and are on the local disk.
+    /// Writes an object from checked bytes that are on the local disk.
     pub(super) async fn store(&self, key: Key, bytes: Bytes) -> Result<(), Error> {
         if bytes.len() as u64 >= LargeUpload::BYTES_MIN {
             return self.store_from_disk(key).await;
@@ -39,7 +39,7 @@ impl TieredBlobs {
         Ok(())
     }
 
-    /// Writes the object of a file of the local disk, in parts where it is large.
+    /// Writes the object of a file on the local disk, in parts if it is large.
     pub(super) async fn store_from_disk(&self, key: Key) -> Result<(), Error> {
         let path = path_of(key)?;
         let file = self.local.open(key).await?;
@@ -56,7 +56,7 @@ impl TieredBlobs {
             match send(&file, &mut upload, key).await {
                 Ok(()) => Remote::wrote_large(upload.finish().await.map(|()| file.size()), began)?,
                 Err(error) => {
-                    // The parts would stay, and cost, until a rule of the bucket removes them.
+                    // The parts would stay, and cost money, until a rule of the bucket removes them.
                     upload.abort().await;
                     return match error {
                         Error::Remote(error) => Ok(Remote::wrote_large(Err(*error), began)?),
@@ -70,14 +70,14 @@ impl TieredBlobs {
     }
 
     fn note_put(&self, key: Key) {
-        // What this node puts, it compresses.
+        // The node of the put also compresses the blob.
         if let Key::Blob(blob) = key {
             self.shared.lookups.note(blob);
         }
     }
 }
 
-/// Sends a file, part by part. Each piece is compared with the tree of its file as it is read.
+/// Sends a file, part by part. Each piece is compared with the file's hash tree as it is read.
 async fn send(file: &Arc<dyn ReadAt>, upload: &mut LargeUpload, key: Key) -> Result<(), Error> {
     let mut at = 0_u64;
     while at < file.size() {
@@ -88,7 +88,7 @@ async fn send(file: &Arc<dyn ReadAt>, upload: &mut LargeUpload, key: Key) -> Res
     Ok(())
 }
 
-/// Reads a piece of a local file, or all of it.
+/// Reads a piece of a local file, or all of the file.
 async fn read(file: &Arc<dyn ReadAt>, at: u64, len: usize, key: Key) -> Result<Bytes, Error> {
     let read = Arc::clone(file).read_in_turn(at, len).await;
     let piece = read.map_err(failed("reading", key.to_string().as_ref()))?;

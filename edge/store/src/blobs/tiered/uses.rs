@@ -1,4 +1,4 @@
-//! When blobs were last read by this process.
+//! The times at which this process last read its blobs.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,10 @@ use parking_lot::Mutex;
 use crate::blobs::Key;
 use devanture_base::clock::now_ms;
 
-/// Blobs whose last use is remembered: 10 MiB. Of others, and after a start, the time counts at which they were
-/// written.
+/// Upper bound of remembered blobs: 10 MiB. For other blobs, and after a start, the time of the write counts.
 const USES_MAX: usize = 200_000;
 
-/// When blobs were last read by this process, in seconds since 1970.
+/// The times at which this process last read its blobs, in seconds since 1970.
 #[derive(Default)]
 pub(super) struct Uses(Mutex<HashMap<Digest, u64>>);
 

@@ -1,8 +1,8 @@
-//! Variants: on the local disk, and in the bucket one object for those of a blob that were made, and one for those that
-//! came with a bundle.
+//! Variants: on the local disk, and in the bucket as two objects for each blob, for made variants and for variants from
+//! a bundle.
 //!
-//! An object is written as a whole from what the disk holds. Of two nodes that write at once the later one wins, with
-//! variants that are whole; what came with a bundle has an object of its own, which remade variants never replace.
+//! An object is written as a whole from the state of the disk. Of two concurrent writers the later one wins, with whole
+//! variants; variants from a bundle have an object of their own, which remade variants never replace.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -17,17 +17,17 @@ use super::variants_object;
 use crate::blobs::{Blobs as _, Error, Form, Key, Quality, VariantInfo};
 use crate::s3::LargeUpload;
 
-/// The longest object of variants: they are in memory together. Longer ones stay on the disk of the node that made
-/// them, and other nodes make their own.
+/// Upper bound of the length of an object of variants, which are in memory together. Longer variants stay on the disk
+/// of the node that made them, and other nodes make new ones.
 pub(super) const VARIANTS_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
-/// Tries to read variants of one moment.
+/// Upper bound of attempts to read variants of one moment.
 const TRIES_MAX: usize = 4;
 
-/// The objects that change with variants.
+/// Returns the objects that change with variants.
 fn origins(variants: &[(Form, Quality, Bytes)]) -> Vec<Origin> {
     let is_given = |quality: &Quality| *quality == Quality::Given;
     let has_given = variants.iter().any(|(_, quality, _)| is_given(quality));
-    // None at all notes that none are worth keeping.
+    // An empty list records that no variant is worth storing.
     let has_made = variants.is_empty() || variants.iter().any(|(_, quality, _)| !is_given(quality));
     let all = [(Origin::Made, has_made), (Origin::Given, has_given)];
     all.into_iter().filter(|(_, changes)| *changes).map(|(origin, _)| origin).collect()
@@ -67,14 +67,14 @@ impl TieredBlobs {
         self.store_variants(blob, &changed).await
     }
 
-    /// Writes objects from the variants that the disk holds; those that have nothing to say are left alone.
+    /// Writes objects from the variants on the disk; objects without news are left alone.
     pub(super) async fn store_variants(&self, blob: Digest, changed: &[Origin]) -> Result<(), Error> {
         let stripe = self.shared.stripes.of(blob);
         let _turn = match stripe {
             Some(stripe) => Some(stripe.lock().await),
             None => None,
         };
-        // Without an index there is nothing to say, not even that none are worth keeping.
+        // Without an index there is no news, not even that no variant is worth storing.
         if self.local.lacks_variants(blob).await? && self.local.variants(blob).await?.is_empty() {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl TieredBlobs {
                 return self.write_object(&origin.path(blob), std::iter::once(head).chain(contents).collect()).await;
             }
         }
-        // They change faster than they are read: who changed them last writes the object.
+        // The variants change faster than reads: the last writer writes the object.
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl TieredBlobs {
         Ok(infos)
     }
 
-    /// The bytes of variants; `None` if one is another by now.
+    /// Returns the bytes of variants; `None` if a variant was replaced meanwhile.
     pub(super) async fn contents(&self, blob: Digest, infos: &[VariantInfo]) -> Result<Option<Vec<Bytes>>, Error> {
         let mut contents = Vec::with_capacity(infos.len());
         for info in infos {
@@ -149,7 +149,7 @@ impl TieredBlobs {
 
     /// Deletes a variant on the disk and in the bucket.
     pub(super) async fn delete_variant(&self, blob: Digest, form: Form) -> Result<(), Error> {
-        // An object is written from what the disk holds, so that it has to hold the others.
+        // The object is written from the state of the disk, so the disk has to hold the other variants.
         self.look_up(vec![blob]).await;
         self.local.delete(Key::Variant(blob, form)).await?;
         for origin in Origin::ALL {

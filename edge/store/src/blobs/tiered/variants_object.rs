@@ -14,9 +14,9 @@ use devanture_config::Digest;
 
 use crate::blobs::{Form, Quality, VariantInfo};
 
-/// The first line. Another number is another format, which says nothing to this program.
+/// The first line. A different number is a format that this program cannot read.
 const FIRST_LINE: &str = "devanture-variants 1\n";
-/// The longest head that can be meant: the first line, and one for each form.
+/// Upper bound of the length of the head: the first line, and a line for each form.
 const HEAD_BYTES_MAX: usize = 1_024;
 
 /// The word of a quality, as in the index of a data folder.
@@ -28,7 +28,7 @@ const fn word(quality: Quality) -> &'static str {
     }
 }
 
-/// What an object begins with that holds these variants, in the order of their forms.
+/// Returns the head of an object with these variants, in the order of their forms.
 #[must_use]
 pub fn head(variants: &[VariantInfo]) -> String {
     let mut text = FIRST_LINE.to_owned();
@@ -39,8 +39,7 @@ pub fn head(variants: &[VariantInfo]) -> String {
     text
 }
 
-/// Takes an object apart. `None` where it is none, or is not whole; whether the bytes have their hashes is the caller's
-/// to check.
+/// Parses an object. `None` if the object is invalid or not whole; the caller checks the hashes of the bytes.
 #[must_use]
 pub fn parse(object: &Bytes) -> Option<Vec<(VariantInfo, Bytes)>> {
     let start = object.get(..HEAD_BYTES_MAX.min(object.len()))?;
@@ -50,7 +49,7 @@ pub fn parse(object: &Bytes) -> Option<Vec<(VariantInfo, Bytes)>> {
     let (mut variants, mut at) = (Vec::<(VariantInfo, Bytes)>::new(), head_bytes);
     for line in lines.split_inclusive('\n') {
         let info = parse_line(line.strip_suffix('\n')?)?;
-        // One order, so that equal variants are equal objects.
+        // A fixed order, so that equal variants are equal objects.
         if variants.last().is_some_and(|(last, _)| last.form >= info.form) {
             return None;
         }
@@ -64,7 +63,7 @@ pub fn parse(object: &Bytes) -> Option<Vec<(VariantInfo, Bytes)>> {
 fn parse_line(line: &str) -> Option<VariantInfo> {
     let mut words = line.split(' ');
     let (form, size, hash, quality) = (words.next()?, words.next()?, words.next()?, words.next()?);
-    // A number is written in one way.
+    // A number has exactly one spelling.
     let is_number = size == "0" || (!size.starts_with('0') && size.bytes().all(|byte| byte.is_ascii_digit()));
     if words.next().is_some() || !is_number {
         return None;

@@ -1,4 +1,4 @@
-//! Copies the records of one moment into another file, while commits go on.
+//! Copies the records of one moment into a new file, while commits go on.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::catalog::{Error, Revision};
 use devanture_base::durable;
 
 impl CatalogFile {
-    /// Makes a catalog in `path`, where none may be, with the records of now; see the trait.
+    /// Creates a catalog in `path`, which must not exist, with the current records; see the trait.
     pub(super) fn copy_to(&self, path: &Path, left_out: &[&str]) -> Result<Revision, Error> {
         if path.exists() {
             return Err(Error::Store(format!("{} is there already", path.display())));
@@ -19,7 +19,7 @@ impl CatalogFile {
             let written = self.with(|from| copy.with(|to| copy_all(from, to, left_out)));
             written.flatten().unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error)
         });
-        // Only its own process had it open.
+        // Only the copying process had the file open.
         drop(durable::remove_file(&path.with_extension("lock")));
         if copied.is_err() {
             drop(durable::remove_file(path));

@@ -1,5 +1,5 @@
-//! The file of the catalog, as blocking calls: opening, reading, committing, and opening again after an error. Where
-//! nothing can be written to its disk, it is read on as it lies there ([`UnwrittenFile`]).
+//! The file of the catalog, by blocking calls: opening, reading, committing, and reopening after an error. On a disk
+//! that cannot be written, the file is read in its current state ([`UnwrittenFile`]).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,17 +22,17 @@ use devanture_base::telemetry::Noted;
 
 /// Key to eight bytes of revision, the highest first, and the value.
 pub(super) const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
-/// Numbers of the catalog itself.
+/// Numbers about the catalog.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// The key in [`META`] of the layout's number, [`FORMAT`].
 const META_FORMAT: &str = "format";
 /// The key in [`META`] of the last commit's revision.
 pub(super) const META_REVISION: &str = "revision";
-/// What a mirror is of. A copy made by [`CatalogFile::copy_to`] has no origin: it is a catalog of its own.
+/// The origin of a mirror. A copy made by [`CatalogFile::copy_to`] has no origin: the copy is an independent catalog.
 pub(super) const ORIGIN: TableDefinition<'_, &str, &str> = TableDefinition::new("origin");
-/// The number of the layout that this program knows.
+/// The layout number of this program.
 const FORMAT: u64 = 1;
-/// Bytes that the database may cache. Records are small and the system caches the file too.
+/// Upper bound of the database's cache in bytes. Records are small and the system caches the file, too.
 const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The length of a revision before a value.
 const REVISION_BYTES: usize = 8;
@@ -40,26 +40,26 @@ const REVISION_BYTES: usize = 8;
 /// An opened catalog.
 pub(super) struct CatalogFile {
     pub(super) path: PathBuf,
-    /// Held to write while the file is closed and opened again; to read by everybody else, commits included.
-    /// `None` when that failed: the next caller tries again.
+    /// Locked for writing while the file is closed and reopened; locked for reading by all other users, including
+    /// commits. `None` after a failed reopening: the next caller tries again.
     pub(super) database: RwLock<Option<Database>>,
-    /// Whether that is over an [`UnwrittenFile`].
+    /// Set if the database is over an [`UnwrittenFile`].
     pub(super) unwritten: AtomicBool,
-    /// The file that was opened.
+    /// The identity of the opened file.
     identity: durable::Identity,
-    /// What this process wrote there last.
+    /// The last head written by this process.
     header: Arc<Header>,
     seal: Seal,
-    /// Ours for as long as the value lives, also in the moment between closing and opening again; `None` while the
-    /// catalog is handed over.
+    /// The lock of the file, held for the life of the value, including the moment between closing and reopening; `None`
+    /// while the catalog is handed over.
     pub(super) lock: Mutex<Option<durable::Lock>>,
     pub(super) logged: LoggedFaults,
     #[cfg(test)]
     faults: Option<Arc<super::tests::Faults>>,
 }
 
-/// Lines of the log about a disk that fails, each once a minute at most: a caller that waits for the disk tries again
-/// each second, and every change meets the same error.
+/// Log lines about a failing disk, each at most once a minute: a caller that waits for the disk tries every second, and
+/// every change meets the same error.
 #[derive(Default)]
 pub(super) struct LoggedFaults {
     pub(super) failed: Noted,
@@ -68,9 +68,9 @@ pub(super) struct LoggedFaults {
     sync: Noted,
 }
 
-/// Why a commit was not made.
+/// The reason of a refused commit.
 enum Refusal {
-    /// The check at this key did not hold.
+    /// The check at this key failed.
     Conflict(String),
     /// The database failed, perhaps after the commit of this revision was written.
     Failed(redb::Error, Option<Revision>),
@@ -85,7 +85,7 @@ impl<E: Into<redb::Error>> From<E> for Refusal {
 pub(super) fn store_error(error: redb::Error) -> Error {
     match error {
         redb::Error::Io(source) if durable::is_full(&source) => Error::Full,
-        // Of the system, and nothing that the file itself would be the reason of.
+        // An error of the system that is not caused by the file itself.
         redb::Error::Io(source) if source.raw_os_error().is_some() => Error::Unwritable { reason: source.to_string() },
         other => Error::Store(other.to_string()),
     }
@@ -110,18 +110,17 @@ pub(super) fn durable_error(error: &durable::Error) -> Error {
     }
 }
 
-/// Runs `work` on the database, which panics at some pages that are not as it wrote them.
+/// Runs `work` on the database, which panics at some damaged pages.
 ///
 /// # Errors
-/// Those of `work`, and [`Error::Damaged`] in place of such a panic.
+/// The errors of `work`, and [`Error::Damaged`] in place of such a panic.
 pub(super) fn whole<T>(path: &Path, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     let damaged = |_panic| Err(Error::Damaged { path: path.display().to_string() });
     quietly(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(damaged)
 }
 
 impl CatalogFile {
-    /// Opens the catalog in `path`, making it where it is missing. One on a disk that failed, or is mounted read-only,
-    /// is read.
+    /// Opens the catalog in `path`; creates a missing file. A file on a failed or read-only disk is opened for reads.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let held = |holder| Error::Locked { path: path.display().to_string(), holder };
         let lock = take_lock(path)?;
@@ -134,7 +133,7 @@ impl CatalogFile {
             let opened = SealedFile::open(path, seal.clone(), Arc::clone(&header));
             let opened = opened.and_then(|file| cached().create_with_backend(file));
             let (database, is_unwritten) = match opened {
-                // Without our lock file: a tool, or an older copy of the folder.
+                // A holder without the lock file: a tool, or an older copy of the folder.
                 Err(DatabaseError::DatabaseAlreadyOpen) => return Err(held(None)),
                 Err(error) if is_failed_disk(&error) => {
                     tracing::error!(path = %path.display(), %error, "the catalog cannot be written: it is read alone");
@@ -159,7 +158,7 @@ impl CatalogFile {
         })
     }
 
-    /// Whether records are read while nothing can be written.
+    /// Returns true if records are readable while the disk cannot be written.
     pub(super) fn is_unwritten(&self) -> bool {
         self.unwritten.load(Ordering::Acquire)
     }
@@ -181,18 +180,18 @@ impl CatalogFile {
         Ok(file)
     }
 
-    /// Closes the file and opens it again, by which the database repairs what an interrupted commit left. Reads go on
-    /// also after most errors.
+    /// Closes and reopens the file, so that the database repairs the state after an interrupted commit. Reads go on
+    /// after most errors.
     pub(super) fn open_again(&self) -> Result<(), Error> {
         let mut database = self.database.write();
-        // Another file in its place would be taken for this one, with other records.
+        // A different file in its place would be taken for this file, with different records.
         self.check_in_place()?;
         // Closed first, since the file can be open only once.
         drop(database.take());
         self.open_into(&mut database)
     }
 
-    /// Opens the file again for `database`, which is empty; where it cannot be written, to be read.
+    /// Reopens the file for `database`, which is empty; only for reads if the file cannot be written.
     pub(super) fn open_into(&self, database: &mut Option<Database>) -> Result<(), Error> {
         match self.reopened() {
             Ok(opened) => {
@@ -211,17 +210,17 @@ impl CatalogFile {
         }
     }
 
-    /// Goes on in the file itself where it can be written again, after what came meanwhile was brought there. Never
-    /// called beside a commit.
+    /// Resumes in the file itself once the file can be written again, after changes in memory were written there. Must
+    /// not run concurrently with a commit.
     ///
     /// # Errors
-    /// For as long as it cannot be.
+    /// An error while the file cannot be written.
     pub(super) fn return_to_file(&self) -> Result<(), Error> {
         if !self.is_unwritten() || self.is_handed_over() {
             return Ok(());
         }
         self.check_in_place()?;
-        // A disk that takes nothing is not read through each time for the database to find that out.
+        // A probe avoids that the database reads the whole file each time only to find the disk unwritable.
         durable::probe(durable::folder_of(&self.path)).map_err(|error| durable_error(&error))?;
         self.write_again()?;
         let mut database = self.database.write();
@@ -235,18 +234,18 @@ impl CatalogFile {
         Ok(())
     }
 
-    /// Lets `work` have the database; `None` while there is none.
+    /// Passes the database to `work`; `None` while there is no database.
     pub(super) fn with<T>(&self, work: impl FnOnce(&Database) -> T) -> Option<T> {
         let database = self.database.read();
         database.as_ref().map(work)
     }
 
-    /// Where it lies.
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Checks that the path still names the file that was opened, and that nothing else has written to it.
+    /// Checks that the path still names the opened file, and that only this process has written to the file.
     pub(super) fn check_in_place(&self) -> Result<(), Error> {
         if self.is_handed_over() {
             return Err(Error::HandedOver);
@@ -255,10 +254,10 @@ impl CatalogFile {
         if self.header.is_ours() { Ok(()) } else { Err(Error::Replaced { path: self.path.display().to_string() }) }
     }
 
-    /// Makes the changes if all checks hold. Never called by two at once.
+    /// Makes the changes if all checks hold. Callers must not overlap.
     pub(super) fn commit(&self, commit: &Commit) -> Result<Revision, Error> {
-        // A commit to a file that lost its name would be lost with the next start, and one on top of what is not on the
-        // disk with that.
+        // The next start would lose a commit to a file without a name, and a commit on top of changes that are not on
+        // the disk would be lost together with them.
         self.check_in_place()?;
         self.write_again()?;
         self.return_to_file()?;
@@ -276,7 +275,7 @@ impl CatalogFile {
         }
     }
 
-    /// Opens the file again after a commit failed, and finds out whether it was made nevertheless: the last write may
+    /// Reopens the file after a failed commit, and finds out if the commit was made nevertheless: the last write may
     /// have reached the disk before the error.
     fn settle(&self, error: redb::Error, attempted: Option<Revision>) -> Result<Revision, Error> {
         if self.logged.failed.is_due() {
@@ -285,14 +284,14 @@ impl CatalogFile {
         match (self.open_again().and_then(|()| self.write_again()), attempted) {
             (Err(replaced @ Error::Replaced { .. }), _) => Err(replaced),
             (Ok(()), Some(attempted)) if self.revision()? == attempted => Ok(attempted),
-            // It may be read, and be on the disk or not.
+            // The commit may be readable, whether on the disk or not.
             (Err(_), Some(_)) if self.seal.is_unsynced() => Err(Error::Undecided { reason: error.to_string() }),
             (Ok(()) | Err(_), _) => Err(store_error(error)),
         }
     }
 
-    /// Brings to the disk what a sync that failed has left in memory alone; nothing if none has. Never called beside
-    /// a commit.
+    /// Writes changes to the disk that a failed sync has left only in memory, if any. Must not run concurrently with a
+    /// commit.
     pub(super) fn write_again(&self) -> Result<(), Error> {
         if !self.seal.is_unsynced() {
             return Ok(());
@@ -307,7 +306,7 @@ impl CatalogFile {
     }
 }
 
-/// The revision of the last commit that a reader sees.
+/// Returns the revision of the last commit that a reader sees.
 pub(super) fn revision_in(transaction: &ReadTransaction) -> Result<Revision, redb::Error> {
     let table = transaction.open_table(META)?;
     let found = table.get(META_REVISION)?;
@@ -317,7 +316,8 @@ pub(super) fn revision_in(transaction: &ReadTransaction) -> Result<Revision, red
 impl Drop for CatalogFile {
     fn drop(&mut self) {
         if !self.is_handed_over() && !self.header.is_ours() {
-            // Closing writes our commits' numbers into what was copied over the file: a backup would be spoilt by it.
+            // Closing writes the commit numbers of this process into a file copied over the catalog, which would spoil
+            // a backup.
             self.seal.close();
         }
     }
@@ -329,7 +329,8 @@ pub(super) fn take_lock(path: &Path) -> Result<durable::Lock, Error> {
     durable::lock(&path.with_extension("lock")).map_err(|error| durable_error(&error))?.map_err(held)
 }
 
-/// Makes a catalog without records. It gets its name when it is whole: a half-made one could not be opened any more.
+/// Creates a catalog without records. The file gets its name when it is whole: a half-made file could not be opened any
+/// more.
 pub(super) fn create(path: &Path) -> Result<(), Error> {
     let draft = path.with_extension("new");
     let durable = |error: durable::Error| durable_error(&error);
@@ -343,15 +344,15 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     result.map(|_| ())
 }
 
-/// Opens databases that cache [`CACHE_BYTES_MAX`].
+/// Returns a builder of databases with a cache of [`CACHE_BYTES_MAX`].
 pub(super) fn cached() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE_BYTES_MAX);
     builder
 }
 
-/// Makes what `to` has, an earlier state of `from`, that of `from`, all at once and durably. Where both are at one
-/// revision, it does nothing.
+/// Changes the contents of `to`, an earlier state of `from`, to those of `from`, atomically and durably. Does nothing
+/// if both have the same revision.
 fn bring(from: &Database, to: &Database) -> Result<(), redb::Error> {
     let reading = from.begin_read()?;
     let revision = revision_in(&reading)?;
@@ -396,13 +397,14 @@ fn bring(from: &Database, to: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
-/// The database as the file in `path` has it, without a write to it.
+/// Opens the database of the file in `path`, without writes to the file.
 fn unwritten(path: &Path) -> Result<Database, DatabaseError> {
     let file = UnwrittenFile::open(path).map_err(storage)?;
     cached().create_with_backend(file)
 }
 
-/// Whether the disk is why a database could not be opened. For want of a right another user is the remedy.
+/// Returns true if the disk is the reason for the failed opening of a database. A missing right is not: the remedy is a
+/// different user.
 fn is_failed_disk(error: &DatabaseError) -> bool {
     matches!(error, DatabaseError::Storage(StorageError::Io(source)) if durable::is_failed_disk(source))
 }

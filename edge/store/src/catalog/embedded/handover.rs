@@ -1,4 +1,4 @@
-//! Hands the catalog's file over to the next process, and goes on reading from a copy until this one ends.
+//! Hands the catalog's file over to the next process, and reads from a copy until this process ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,21 +15,21 @@ use crate::catalog::{Change, Committed, Error};
 use devanture_base::durable;
 
 impl CatalogFile {
-    /// Whether another process may have the file.
+    /// Returns true if the file is handed over to a new process.
     pub(super) fn is_handed_over(&self) -> bool {
         self.lock.lock().is_none()
     }
 
-    /// Closes the file and releases its lock. Reads go on from a copy, which has no name and goes with this process.
-    /// Never called beside a commit.
+    /// Closes the file and releases the lock. Reads go on from a copy, which has no name and vanishes with this
+    /// process. Must not run concurrently with a commit.
     pub(super) fn hand_over(&self) -> Result<(), Error> {
-        // What is in memory alone would be gone.
+        // Changes that are only in memory would be lost.
         self.return_to_file()?;
         let mut database = self.database.write();
         self.check_in_place()?;
-        // The next process takes what it reads for what is on the disk.
+        // The next process takes the readable state for the state of the disk.
         self.write_again()?;
-        // Closed first: an open file is not whole without what the database holds in memory.
+        // Closed first: an open file is not whole without the memory of the database.
         drop(database.take());
         match self.copy() {
             Ok(copy) => {
@@ -38,7 +38,7 @@ impl CatalogFile {
                 Ok(())
             }
             Err(error) => {
-                // It was reported; reads go on in any case.
+                // The error was reported; reads go on in any case.
                 drop(self.open_into(&mut database));
                 Err(error)
             }
@@ -57,8 +57,8 @@ impl CatalogFile {
         opened
     }
 
-    /// Takes the file back from a process that is gone. Returns what that one committed and [`CatalogFile::follow`] has
-    /// not brought, as one commit.
+    /// Takes the file back from an ended process. Returns the process' commits that [`CatalogFile::follow`] has not
+    /// received, as one commit.
     pub(super) fn take_back(&self) -> Result<Option<Committed>, Error> {
         let lock = take_lock(&self.path)?;
         let mut database = self.database.write();
@@ -73,7 +73,7 @@ impl CatalogFile {
         Ok(missed)
     }
 
-    /// Writes a commit of the other process to the copy.
+    /// Writes a commit of the new process to the copy.
     pub(super) fn follow(&self, committed: &Committed) -> Result<(), Error> {
         if !self.is_handed_over() {
             return Ok(());
@@ -83,7 +83,7 @@ impl CatalogFile {
     }
 }
 
-/// The commits that `file` has beyond `copy`, as one; both are read to their ends.
+/// Returns the commits of `file` beyond `copy`, as one; reads both to the end.
 fn missed(copy: &Database, file: &Database) -> Result<Option<Committed>, redb::Error> {
     let (copy, file) = (copy.begin_read()?, file.begin_read()?);
     let (known, revision) = (revision_in(&copy)?, revision_in(&file)?);
@@ -110,7 +110,7 @@ fn missed(copy: &Database, file: &Database) -> Result<Option<Committed>, redb::E
 
 fn write(database: &Database, committed: &Committed) -> Result<(), redb::Error> {
     let mut transaction = database.begin_write()?;
-    // The copy is nobody's after this process.
+    // The copy is not used after this process.
     transaction.set_durability(Durability::None)?;
     {
         let mut records = transaction.open_table(RECORDS)?;

@@ -1,7 +1,7 @@
-//! The head of the catalog's file as this process left it: whether something else has written over the file since.
+//! The head of the catalog's file as left by this process, for the detection of foreign writes to the file.
 //!
-//! A file that is copied over ours keeps its name and its inode. Its head does not: `redb` keeps the numbers and the
-//! checksums of the last two commits there, and every commit writes one of them.
+//! A file copied over the catalog keeps the name and the inode of the catalog, but not the head: `redb` stores the
+//! numbers and the checksums of the last two commits there, and every commit writes a part of the head.
 
 use std::fs::File;
 use std::io::Error;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
-/// Bytes of the head: `redb` has its two commit slots within the first 320.
+/// Bytes of the head: the two commit slots of `redb` are within the first 320.
 const HEAD_BYTES: usize = 512;
 
 /// Length and first bytes of a file.
@@ -20,14 +20,14 @@ struct Head {
     first: [u8; HEAD_BYTES],
 }
 
-/// A handle for reading, and what the file has by what this process wrote to it.
+/// A handle for reads, and the expected head after the writes of this process.
 ///
-/// That is kept write by write rather than read after a commit: what is copied over the file while a commit is synced
-/// would be taken for ours otherwise.
+/// The expectation is updated write by write rather than read after a commit: a file copied over the catalog during the
+/// sync of a commit would otherwise be taken for the catalog.
 #[derive(Debug)]
 pub(super) struct Header {
     file: File,
-    /// `None` where the file could not be read, and after a write that failed.
+    /// `None` if the file could not be read, and after a failed write.
     known: Mutex<Option<Head>>,
 }
 
@@ -38,21 +38,21 @@ impl Header {
         Ok(header)
     }
 
-    /// Takes what the file has for ours.
+    /// Records the current head as written by this process.
     pub(super) fn note(&self) {
         *self.known.lock() = self.head().ok();
     }
 
-    /// Whether the file is as this process left it. True where nothing is known, and where the file cannot be read:
-    /// that is no proof that another wrote to it.
+    /// Returns true if the file is as this process left it. True also if the head is unknown or the file cannot be
+    /// read: neither proves a foreign write.
     pub(super) fn is_ours(&self) -> bool {
         self.has(self.known.lock().as_ref())
     }
 
-    /// Lets `write` put `data` at `offset` of the file.
+    /// Calls `write` to put `data` at `offset` of the file.
     ///
     /// # Errors
-    /// Those of `write`; and without writing to the head where the file is no longer ours.
+    /// The errors of `write`; and an error without a write to the head if the file was written by another program.
     pub(super) fn writing(
         &self,
         offset: u64,
@@ -68,10 +68,10 @@ impl Header {
         })
     }
 
-    /// Lets `resize` give the file that length in bytes.
+    /// Calls `resize` to give the file the length `length` in bytes.
     ///
     /// # Errors
-    /// As [`Header::writing`].
+    /// Like [`Header::writing`].
     pub(super) fn resizing(&self, length: u64, resize: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         self.changing(resize, |head| head.length = length)
     }
@@ -100,7 +100,7 @@ impl Header {
     fn head(&self) -> Result<Head, Error> {
         let mut first = [0; HEAD_BYTES];
         let length = self.file.metadata()?.len();
-        // A shorter file is another one already by its length.
+        // A shorter file differs already by its length.
         let wanted = usize::try_from(length).map_or(HEAD_BYTES, |length| length.min(HEAD_BYTES));
         if let Some(first) = first.get_mut(..wanted) {
             self.file.read_exact_at(first, 0)?;

@@ -1,7 +1,7 @@
-//! The file as a mirror of another store: commits with the revisions that they have there, and whole snapshots.
+//! The file as a mirror of a remote store: commits with their remote revisions, and whole snapshots.
 //!
-//! A mirror has an origin, a text that names the store. Commits need not be on stable storage one by one: what is lost
-//! of the tail comes again from the origin, after the revision that the file has.
+//! A mirror has an origin, a text that names the store. Commits need not be on stable storage one by one: a lost tail
+//! comes again from the origin, after the revision of the file.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -15,35 +15,35 @@ use super::RedbCatalog;
 use super::file::{CatalogFile, META, META_REVISION, ORIGIN, RECORDS, encoded, store_error};
 use crate::catalog::{Change, Committed, Error, Record, Revision};
 
-/// The key in [`ORIGIN`] of the origin itself.
+/// The key of the origin in [`ORIGIN`].
 const ORIGIN_KEY: &str = "origin";
 /// The key in [`ORIGIN`] of the note.
 const NOTE_KEY: &str = "note";
 
-/// A part of a snapshot: records in the order of their keys' bytes.
+/// A part of a snapshot: records in the byte order of their keys.
 pub(in crate::catalog) struct SnapshotPage {
     pub(in crate::catalog) records: Vec<(String, Record)>,
-    /// Whether no page comes after it.
+    /// Set on the last page.
     pub(in crate::catalog) is_last: bool,
 }
 
-/// A whole state that takes the place of the mirror's.
+/// A whole state that replaces the state of the mirror.
 pub(in crate::catalog) struct Snapshot {
     pub(in crate::catalog) origin: String,
     pub(in crate::catalog) revision: Revision,
-    /// What its reader wants to remember of the origin; empty for nothing.
+    /// A note of the reader about the origin; empty for none.
     pub(in crate::catalog) note: String,
-    /// Its pages. Where it closes before the last one, the mirror stays as it is.
+    /// The pages. If the channel closes before the last page, the mirror stays as it is.
     pub(in crate::catalog) pages: mpsc::Receiver<SnapshotPage>,
 }
 
 impl RedbCatalog {
-    /// What the file mirrors; `None` if it is no mirror yet, or a catalog of its own.
+    /// Returns the origin of the mirror; `None` if the file is not a mirror yet, or is an independent catalog.
     pub(in crate::catalog) async fn origin(&self) -> Result<Option<String>, Error> {
         self.blocking(|file| file.text(ORIGIN_KEY)).await
     }
 
-    /// The note that was written last beside the records; `None` if there is none.
+    /// Returns the last note stored with the records; `None` if there is none.
     pub(in crate::catalog) async fn note(&self) -> Result<Option<String>, Error> {
         self.blocking(|file| file.text(NOTE_KEY)).await
     }
@@ -55,12 +55,12 @@ impl RedbCatalog {
         Ok(revision)
     }
 
-    /// Writes the commits of the origin after `after`, in their order; those up to the file's own revision are there
-    /// already. `note` is kept with them. With `is_durable`, all that was applied is on stable storage when this
-    /// returns. Watchers learn nothing of it.
+    /// Writes the commits of the origin after `after`, in order; commits up to the file's own revision are skipped.
+    /// Stores `note` with them. With `is_durable`, all applied commits are on stable storage when the call returns.
+    /// Watchers are not informed.
     ///
     /// # Errors
-    /// [`Error::Store`] where the file ends before `after`, so that commits would be missing.
+    /// [`Error::Store`] if the file ends before `after`, so that commits would be missing.
     pub(in crate::catalog) async fn apply(
         &self,
         after: Revision,
@@ -80,8 +80,7 @@ impl RedbCatalog {
         .await
     }
 
-    /// Makes the records those of a snapshot, all at once and durably. Returns the changes by which they became so, if
-    /// `is_announced`.
+    /// Replaces the records by those of a snapshot, atomically and durably. Returns the changes if `is_announced`.
     pub(in crate::catalog) async fn replace(
         &self,
         snapshot: Snapshot,
@@ -106,7 +105,7 @@ impl RedbCatalog {
 
     /// Sends a commit to the watchers.
     pub(in crate::catalog) fn announce(&self, committed: Committed) {
-        // Without a watcher nobody receives it, which is no error.
+        // A commit without a watcher has no receiver, which is no error.
         drop(self.watchers.committed.send(committed));
     }
 }
@@ -120,7 +119,7 @@ impl CatalogFile {
         })
     }
 
-    /// Returns the revision of the file after it.
+    /// Returns the revision of the file afterwards.
     fn apply_all(
         &self,
         after: Revision,
@@ -139,7 +138,7 @@ impl CatalogFile {
         }
     }
 
-    /// Lets `write` write to the file, or to the copy while another process has the file. Never called by two at once.
+    /// Passes the file to `write`, or the copy while a new process has the file. Callers must not overlap.
     fn write_as_mirror<T>(&self, write: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Error> {
         if self.is_handed_over() {
             return self.with(write).unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(store_error);
@@ -151,7 +150,8 @@ impl CatalogFile {
         {
             return Err(error);
         }
-        // Where the disk cannot be written, the mirror follows in memory: what it lacks after an end comes again.
+        // If the disk cannot be written, the mirror follows in memory: changes lost at the end of the process come
+        // again.
         let written = self.with(write);
         written.unwrap_or(Err(redb::Error::DatabaseClosed)).map_err(|error| {
             if self.is_unwritten() {
@@ -160,14 +160,15 @@ impl CatalogFile {
             if self.logged.failed.is_due() {
                 tracing::error!(path = %self.path.display(), %error, "the mirror could not be written and is opened again");
             }
-            // Without effect where it fails: the next access tries again, and reports it.
+            // A failure has no effect: the next access tries again, and reports the error.
             drop(self.open_again());
             store_error(error)
         })
     }
 }
 
-/// Returns the revision of the file after it; as an error that of a file which ends before `after`, and stays as it is.
+/// Returns the revision of the file afterwards; if the file ends before `after`, the file is unchanged and its revision
+/// is the error.
 fn apply(
     database: &Database,
     after: Revision,
@@ -211,7 +212,7 @@ fn make(records: &mut Table<'_, &str, &[u8]>, change: &Change, revision: Revisio
     Ok(())
 }
 
-/// Returns false where the last page did not come, and changes nothing then.
+/// Returns false, without any change, if the last page did not arrive.
 fn replace(database: &Database, mut snapshot: Snapshot, mut changed: impl FnMut(Change)) -> Result<bool, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
@@ -236,7 +237,7 @@ fn replace(database: &Database, mut snapshot: Snapshot, mut changed: impl FnMut(
     Ok(true)
 }
 
-/// Makes the records after `after` up to `end` those of a page; up to the last record without an `end`.
+/// Replaces the records after `after` up to `end` by those of a page; up to the last record without an `end`.
 fn merge(
     records: &mut Table<'_, &str, &[u8]>,
     after: Option<&str>,
@@ -245,7 +246,7 @@ fn merge(
     changed: &mut impl FnMut(Change),
 ) -> Result<(), redb::Error> {
     if end.is_none() && !page.is_last {
-        // A page of nothing, between two others.
+        // An empty page between two pages.
         return Ok(());
     }
     let bounds = (after.map_or(Bound::Unbounded, Bound::Excluded), end.map_or(Bound::Unbounded, Bound::Included));
@@ -271,7 +272,8 @@ fn merge(
                 && let Some((key, record)) = right.take()
             {
                 let bytes = encoded(record.revision, &record.value);
-                // The bytes and not the revision alone: a cluster that was restored gives its revisions a second time.
+                // Compares the bytes and not the revision alone: a restored cluster assigns its revisions a second
+                // time.
                 let is_same = order == Ordering::Equal
                     && left.as_ref().is_some_and(|(_, stored)| stored.value() == bytes.as_slice());
                 if !is_same {
@@ -430,7 +432,7 @@ mod tests {
         drop(new);
         old.take_back().await.unwrap();
         assert_eq!(old.last_revision().await.unwrap(), 1);
-        // What the copy alone had is missing in the file.
+        // Commits that only the copy had are missing in the file.
         assert!(matches!(old.apply(2, commits, None, true).await, Err(Error::Store(_))));
         assert_eq!(old.last_revision().await.unwrap(), 1);
     }

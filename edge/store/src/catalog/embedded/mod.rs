@@ -1,9 +1,8 @@
 //! The built-in catalog: one `redb` file beside the blobs.
 //!
-//! Every call goes to a blocking thread. Commits are made one after another; each is on stable storage, and sent to
-//! the watchers, before the next begins. `redb` gives up for good after any error of the disk, so the file is then
-//! closed and opened again: reads go on from the last commit, and a later commit may find room, or a disk that can be
-//! written again.
+//! Every call goes to a blocking thread. Commits are made one after another; each is on stable storage, and sent to the
+//! watchers, before the next begins. `redb` stops for good after any error of the disk, so the file is then closed and
+//! reopened: reads go on from the last commit, and a later commit may find room, or a writable disk.
 
 mod copy;
 mod file;
@@ -35,34 +34,33 @@ pub(super) use pages::check_copy;
 use reserve::Reserve;
 use watchers::Watchers;
 
-/// Reads at once: they come from memory most of the time, and each is a thread whose share of the allocator's memory
-/// stays.
+/// Concurrent reads: most come from memory, and each is a thread whose share of the allocator's memory stays.
 const READS_AT_ONCE: usize = 8;
 
-/// Pause before it is looked once more what a commit of unknown outcome came to.
+/// Pause between attempts to find out the unknown outcome of a commit.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// A catalog in a file.
 pub(super) struct RedbCatalog {
     file: Arc<CatalogFile>,
-    /// Whose turn it is to commit. Taken before a blocking thread is, so that those who wait hold none.
+    /// The turn to commit. Taken before a blocking thread, so that waiting callers hold no thread.
     turn: Arc<Mutex<()>>,
     readers: Semaphore,
     watchers: Arc<Watchers>,
-    /// Whether a damaged page is known of.
+    /// Set once a damaged page is known.
     damaged: Arc<AtomicBool>,
     reserve: Option<Arc<Reserve>>,
 }
 
 impl RedbCatalog {
-    /// Opens the catalog in `path`, making it where it is missing. Blocks on the disk.
+    /// Opens the catalog in `path`; creates a missing file. Blocks on the disk.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file = CatalogFile::open(path)?;
         let last = whole(path, || file.revision())?;
         Ok(Self::of(file, last))
     }
 
-    /// As [`RedbCatalog::open`], with a reserve beside it for [`Catalog::commit_reserved`].
+    /// Like [`RedbCatalog::open`], with a reserve for [`Catalog::commit_reserved`].
     pub(super) fn open_with_reserve(path: &Path) -> Result<Self, Error> {
         let opened = Self::open(path)?;
         Ok(Self { reserve: Some(Arc::new(Reserve::open(path.with_extension("reserve")))), ..opened })
@@ -79,7 +77,7 @@ impl RedbCatalog {
         }
     }
 
-    /// Finds out, as soon as the disk works again, what a commit came to whose outcome is not known.
+    /// Finds out the unknown outcome of a commit as soon as the disk works again.
     fn settle_soon(&self) {
         let (file, watchers, turn) = (Arc::clone(&self.file), Arc::clone(&self.watchers), Arc::clone(&self.turn));
         tokio::spawn(async move {
@@ -90,14 +88,14 @@ impl RedbCatalog {
                 let settled = tokio::task::spawn_blocking(move || whole(file.path(), || watchers.settle(&file)));
                 match settled.await {
                     Ok(Err(Error::Full | Error::Store(_) | Error::Unreadable { .. } | Error::Unwritable { .. })) => {}
-                    // It is known, or another process has the file.
+                    // The outcome is known, or a new process has the file.
                     Ok(_) | Err(_) => return,
                 }
             }
         });
     }
 
-    /// Reads on a blocking thread, when its turn comes.
+    /// Reads on a blocking thread, when the turn comes.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&CatalogFile) -> Result<T, Error> + Send + 'static,
@@ -106,7 +104,7 @@ impl RedbCatalog {
         self.blocking(read).await
     }
 
-    /// Does `work` on a blocking thread. It goes on to its end even when the caller is dropped.
+    /// Runs `work` on a blocking thread, to completion even if the caller is dropped.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&CatalogFile) -> Result<T, Error> + Send + 'static,
@@ -119,7 +117,7 @@ impl RedbCatalog {
                 }
                 result
             }
-            // Its runtime ended before its turn came: nothing was begun.
+            // The runtime ended before the work began.
             Err(error) if error.is_cancelled() => Err(Error::Ending),
             Err(error) => Err(Error::Store(error.to_string())),
         }
@@ -161,7 +159,7 @@ impl Catalog for RedbCatalog {
             }
             let revision = committed?;
             watchers.announce(Committed { revision, changes: commit.changes.into() });
-            // Here and not with the caller, who may be gone: the next commit is announced after this one.
+            // Here and not in the caller, which may be gone: the next commit is announced after this commit.
             drop(turn);
             if let Some(reserve) = reserve {
                 reserve.refill();
@@ -212,7 +210,7 @@ impl Catalog for RedbCatalog {
         let _turn = Arc::clone(&self.turn).lock_owned().await;
         let watchers = Arc::clone(&self.watchers);
         self.blocking(move |file| {
-            // What the other process committed last may not have come here.
+            // The last commits of the other process may not have arrived here.
             if let Some(missed) = file.take_back()? {
                 watchers.announce(missed);
             }

@@ -1,8 +1,8 @@
-//! Reads every page of the catalog and compares it with its checksum.
+//! Reads every page of the catalog and compares each page with its checksum.
 //!
-//! The database does so itself only when it opens a file that no process closed. A damaged page that nothing reads, or
-//! whose bytes still look like a record, would be found by the start after the next crash, which then fails. So the
-//! file is copied as that start would find it, and the copy is read as that start would.
+//! The database makes the comparison only at the opening of a file that no process closed. A damaged page without
+//! readers, or with bytes that still look like a record, would be found by the start after the next crash, which then
+//! fails. So the file is copied in the state of such a start, and the copy is read as by such a start.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -20,30 +20,31 @@ use super::file::{CatalogFile, cached, durable_error, store_error, whole};
 use crate::catalog::{CopyState, Error};
 use devanture_base::durable::{self, FILE_MODE};
 
-/// The ending of a copy while it gets its bytes. It has no name any more when it is read.
+/// The extension of a copy while its bytes are written. The copy has no name any more when it is read.
 const COPY_EXTENSION: &str = "checked";
-/// Times the copy that must be free on the disk: commits need room meanwhile.
+/// Free space required on the disk, as a multiple of the copy: commits need room meanwhile.
 const FREE_TIMES_MIN: u64 = 2;
-/// Bytes that are read at once before the copy is made.
+/// Bytes of one read before the copy is made.
 const PIECE_BYTES: usize = 1_024 * 1_024;
-/// Bytes that are then read in a second at least: what is read more slowly leaves memory again before it is copied.
+/// Lower bound of the rate of these reads: pages read more slowly leave memory again before they are copied.
 const BYTES_PER_SECOND_MIN: u64 = 8 * 1_024 * 1_024;
-/// Up to this progress of a repair, the database looks whether the last commit is whole, and begins at 0. It calls with
-/// more than 0 only where that commit is not, and then with 0.3; with one that is, the next call is at 0.6.
+/// Progress of a repair up to which the database checks the last commit, from 0. The callback gets more than 0 only for
+/// a damaged last commit, and then 0.3; with a whole one, the next call is at 0.6.
 const LAST_COMMIT_LOST_MAX: f64 = 0.5;
-/// The priority of the thread that reads a copy, where 0 is usual and 19 the lowest: as that of compressing that a push
-/// waits for.
+/// The priority of the thread that reads a copy, where 0 is usual and 19 the lowest: the same as for compression that a
+/// push waits for.
 const NICE: i32 = 10;
 
 impl RedbCatalog {
     /// See [`crate::catalog::Catalog::check_pages`].
     pub(super) async fn check_all_pages(&self, bytes_per_second_max: u64) -> Result<(), Error> {
         self.read_ahead(bytes_per_second_max).await?;
-        // Between two commits the file is whole. It comes from memory now, so that the next one waits for a moment.
+        // Between two commits the file is whole. The reads bring the file into memory, so that the next commit waits
+        // only for a moment.
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let copying = move |file: &CatalogFile| {
             let copy = file.unnamed_copy();
-            // Here and not with the caller, who may be gone: no commit is made beside it.
+            // Here and not in the caller, which may be gone: no commit is made meanwhile.
             drop(turn);
             copy
         };
@@ -58,7 +59,7 @@ impl RedbCatalog {
         spawned.map_err(|error| Error::Store(error.to_string()))?;
         let found = match found.await.unwrap_or(Err(Error::Ending)) {
             Ok(CopyState::Whole) => Ok(()),
-            // It was acknowledged, and this process, which wrote it, runs.
+            // The last commit was acknowledged by this process, which still runs.
             Ok(CopyState::LastCommitLost) => Err(Error::Damaged { path: self.file.path().display().to_string() }),
             Err(damaged @ Error::Damaged { .. }) => Err(damaged),
             Err(unknown) => return Err(unknown),
@@ -67,7 +68,7 @@ impl RedbCatalog {
         found
     }
 
-    /// Reads the file once, slowly, so that it is in memory when it is copied.
+    /// Reads the file once, slowly, so that the file is in memory for the copy.
     async fn read_ahead(&self, bytes_per_second_max: u64) -> Result<(), Error> {
         let failed = |error: std::io::Error| Error::Store(error.to_string());
         let mut opened = self.blocking(move |file| File::open(file.path()).map_err(failed)).await?;
@@ -90,16 +91,17 @@ impl RedbCatalog {
     }
 }
 
-/// The pause after so many bytes.
+/// Returns the pause after `bytes` bytes.
 fn pause_after(bytes: u64, bytes_per_second_max: u64) -> Duration {
     Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second_max.max(BYTES_PER_SECOND_MIN))
 }
 
 impl CatalogFile {
-    /// A copy of the file as the last commit left it, which goes with the handle. Never called beside a commit.
+    /// Returns a copy of the file after the last commit, which vanishes with the handle. Must not run concurrently with
+    /// a commit.
     fn unnamed_copy(&self) -> Result<File, Error> {
         self.check_in_place()?;
-        // While this is held, the file is not closed and opened again.
+        // While the database is held, the file is not closed and reopened.
         self.with(|_open| unnamed_copy_of(&self.path)).unwrap_or_else(|| Err(store_error(redb::Error::DatabaseClosed)))
     }
 }
@@ -112,16 +114,16 @@ fn unnamed_copy_of(path: &Path) -> Result<File, Error> {
         return Err(Error::Full);
     }
     let name = path.with_extension(COPY_EXTENSION);
-    // What a process left that was killed.
+    // Removes the remains of a killed process.
     durable::remove_file(&name).map_err(|error| durable_error(&error))?;
     let mut copy = durable::open_in_place(&name, FILE_MODE).map_err(|error| durable_error(&error))?;
     durable::remove_file(&name).map_err(|error| durable_error(&error))?;
-    // By the system, without the bytes in this process.
+    // Copied by the system, without the bytes in this process.
     std::io::copy(&mut from, &mut copy).map_err(failed)?;
     Ok(copy)
 }
 
-/// Bytes that are free on the disk of a file; `None` where the system does not answer.
+/// Returns the free bytes on the disk of a file; `None` if the system does not answer.
 fn free_bytes(path: &Path) -> Option<u64> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let disk = rustix::fs::statvfs(folder).ok()?;
@@ -129,7 +131,7 @@ fn free_bytes(path: &Path) -> Option<u64> {
 }
 
 fn lower_priority() {
-    // On Linux the priority belongs to the thread that asks.
+    // On Linux the priority belongs to the calling thread.
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!(%error, "the catalog is read at the priority of those that serve visitors");
     }
@@ -138,7 +140,7 @@ fn lower_priority() {
 /// Reads every page of `copy`, a copy of the catalog in `path`, which errors name. Blocks on the disk.
 ///
 /// # Errors
-/// [`Error::Damaged`] where a start over such a file would fail, [`Error::Store`].
+/// [`Error::Damaged`] if a start over such a file would fail, [`Error::Store`].
 pub(in crate::catalog) fn check_copy(path: &Path, copy: File) -> Result<CopyState, Error> {
     let damaged = || Error::Damaged { path: path.display().to_string() };
     let refused = |error: redb::DatabaseError| match redb::Error::from(error) {
@@ -146,12 +148,12 @@ pub(in crate::catalog) fn check_copy(path: &Path, copy: File) -> Result<CopyStat
             tracing::debug!(path = %path.display(), reason, "the catalog is damaged");
             damaged()
         }
-        // It is shorter than it says.
+        // The file is shorter than its header states.
         redb::Error::Io(error) if error.kind() == ErrorKind::UnexpectedEof => damaged(),
         other => store_error(other),
     };
     whole(path, || {
-        // An empty file would be made a catalog.
+        // The database would turn an empty file into a catalog.
         if copy.metadata().map_err(|error| store_error(redb::Error::Io(error)))?.len() == 0 {
             return Err(damaged());
         }
@@ -165,8 +167,8 @@ pub(in crate::catalog) fn check_copy(path: &Path, copy: File) -> Result<CopyStat
             is_last_lost.set(is_last_lost.get() || (progress > 0.0 && progress < LAST_COMMIT_LOST_MAX));
         });
         let mut database = builder.create_file(copy).map_err(refused)?;
-        // Of a file that was closed, opening reads next to nothing. Without a damaged page, there is at most what the
-        // database makes again from the others.
+        // Opening a closed file reads next to nothing. Without a damaged page, opening makes only what the database
+        // restores from other pages.
         if !was_read.get() {
             database.check_integrity().map_err(refused)?;
         }
@@ -194,7 +196,7 @@ mod tests {
         catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     }
 
-    /// Flips a bit of each copy of the text that the file has: that of the page in use is among them.
+    /// Flips a bit in each copy of the text in the file: the page in use has one of the copies.
     fn flip(path: &Path) {
         let bytes = std::fs::read(path).unwrap();
         let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
@@ -252,7 +254,7 @@ mod tests {
             put(&catalog, &format!("n/{number:03}"), &[b'x'; 3_000]).await;
         }
         drop(catalog);
-        // Without a commit since it was opened, and with one.
+        // Without a commit since the opening, and with one.
         let catalog = RedbCatalog::open(&path_in(&folder)).unwrap();
         for number in [50, 51] {
             assert!(!is_damaged(&catalog).await);

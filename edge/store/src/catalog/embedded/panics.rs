@@ -1,18 +1,19 @@
-//! Panics that become errors: they are reported once, by the error, and not by the text of the panic before it.
+//! Panics that become errors: reported once, by the error, and not by the text of the panic before.
 
 use std::cell::Cell;
 use std::panic;
 use std::sync::Once;
 
 thread_local! {
-    /// Whether a panic of this thread becomes an error.
+    /// Set if a panic of this thread becomes an error.
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The hook is one of the process.
+/// The hook belongs to the whole process.
 static HOOK: Once = Once::new();
 
-/// Runs `work`, which catches its panics, without the text of one on stderr. It is in the log of the level `debug`.
+/// Runs `work`, which catches its panics, without the text of a panic on stderr. The text is logged at the level
+/// `debug`.
 pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
     HOOK.call_once(|| {
         let before = panic::take_hook();

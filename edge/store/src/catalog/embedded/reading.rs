@@ -1,4 +1,4 @@
-//! Reads of the catalog's file, as blocking calls.
+//! Reads of the catalog's file, by blocking calls.
 
 use std::ops::Bound;
 
@@ -8,8 +8,8 @@ use super::file::{CatalogFile, RECORDS, decoded, revision_in, store_error};
 use crate::catalog::{Error, Record, Revision};
 
 impl CatalogFile {
-    /// Reads, and reads once more from the reopened file where the database fails. One that cannot be written stays as
-    /// it is: what came meanwhile is nowhere else.
+    /// Reads, and reads once more from the reopened file if the database fails. An unwritable file is not reopened:
+    /// changes made meanwhile exist only in memory.
     pub(super) fn read<T>(&self, work: impl Fn(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, Error> {
         let attempt = || self.with(|database| work(&database.begin_read()?));
         match attempt() {
@@ -37,7 +37,7 @@ impl CatalogFile {
         })
     }
 
-    /// The records at `keys`, all of one moment.
+    /// Returns the records at `keys`, all of one moment.
     pub(super) fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Record>>, Error> {
         self.read(|transaction| {
             let table = transaction.open_table(RECORDS)?;
@@ -92,7 +92,7 @@ impl CatalogFile {
     }
 }
 
-/// The same error of a read: it tells nothing of whether the disk can be written.
+/// Converts the error of a read, which does not tell that the disk cannot be written.
 fn read_error(error: redb::Error) -> Error {
     match store_error(error) {
         Error::Unwritable { reason } => Error::Unreadable { reason },
@@ -100,9 +100,9 @@ fn read_error(error: redb::Error) -> Error {
     }
 }
 
-/// The first text after all that begin with `prefix`; `None` where there is none.
+/// Returns the first text after all texts that begin with `prefix`; `None` if there is none.
 fn end_of_prefix(prefix: &str) -> Option<String> {
-    // The order of UTF-8's bytes is that of code points, and a range of `char` steps over the surrogates.
+    // The byte order of UTF-8 is the order of code points, and a range of `char` skips the surrogates.
     let mut end = prefix.to_owned();
     while let Some(last) = end.pop() {
         if let Some(next) = (last..=char::MAX).nth(1) {

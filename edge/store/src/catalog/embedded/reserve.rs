@@ -1,4 +1,4 @@
-//! Disk space held back for commits that free some: on a full disk, not even a deletion could be recorded otherwise.
+//! Disk space reserved for commits that free space: otherwise not even a deletion could be recorded on a full disk.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -7,36 +7,36 @@ use parking_lot::Mutex;
 
 use devanture_base::durable;
 
-/// Length of the reserve. A commit writes some dozens of pages of 4 KiB, and those of earlier commits are used again.
+/// Length of the reserve. A commit writes some dozens of pages of 4 KiB, and reuses pages of earlier commits.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// No more than this part of a small disk is held back.
+/// Divisor of a small disk's size: at most this part is reserved.
 const DISK_SHARE: u64 = 16;
-/// In how many steps it is released: another program that fills the disk takes one of them, not all.
+/// Number of steps in which the reserve is released: a program that fills the disk takes one step, not all.
 const STEPS: u64 = 4;
-/// Times the reserve that must be free for it to be filled again.
+/// Free space required for a refill, as a multiple of the reserve.
 const FREE_TIMES_MIN: u64 = 2;
-/// Interval between two attempts to fill it again.
+/// Interval between two attempts to refill the reserve.
 const REFILL_EVERY: Duration = Duration::from_secs(10);
 
-/// A file whose blocks are given back to the disk when a commit needs them.
+/// A file of reserved blocks, which are released when a commit needs them.
 #[derive(Debug)]
 pub(super) struct Reserve {
     path: PathBuf,
-    /// When it was filled or tried last; `None` before the first time.
+    /// The time of the last fill or attempt; `None` before the first.
     tried: Mutex<Option<Instant>>,
 }
 
 impl Reserve {
-    /// The reserve in the file `path`, filled where the disk has room.
+    /// Opens the reserve in the file `path`, and fills the reserve if the disk has room.
     pub(super) fn open(path: PathBuf) -> Self {
         let reserve = Self { path, tried: Mutex::new(None) };
         reserve.refill();
         reserve
     }
 
-    /// Gives a part of it back to the disk. Returns false when nothing is left.
+    /// Releases a part of the reserve. Returns false if the reserve is empty.
     pub(super) fn release(&self) -> bool {
-        // Not while it is filled.
+        // Not during a refill.
         let _turn = self.tried.lock();
         let length = self.length();
         let full = self.full_bytes().unwrap_or(length);
@@ -56,7 +56,7 @@ impl Reserve {
         }
     }
 
-    /// Fills it where the disk has room again, every few seconds at most.
+    /// Refills the reserve if the disk has room again, at most every few seconds.
     pub(super) fn refill(&self) {
         let mut tried = self.tried.lock();
         if tried.is_some_and(|tried| tried.elapsed() < REFILL_EVERY) {
@@ -80,7 +80,7 @@ impl Reserve {
         self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
     }
 
-    /// The length that it has when it is full; `None` where the system does not answer.
+    /// Returns the length of the full reserve; `None` if the system does not answer.
     fn full_bytes(&self) -> Option<u64> {
         let disk = rustix::fs::statvfs(self.folder()).ok()?;
         Some(BYTES_MAX.min(disk.f_blocks.saturating_mul(disk.f_frsize) / DISK_SHARE))

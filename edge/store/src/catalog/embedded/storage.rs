@@ -1,5 +1,5 @@
-//! The file below `redb`, which can be sealed: nothing is written to it from then on, also not by closing it. Where
-//! another file was copied over it, its head is not written any more either.
+//! The file below `redb`, with a seal: after sealing no write reaches the file, not even by closing the database. After
+//! a foreign file was copied over the file, the head is not written any more either.
 
 use std::io::Error;
 use std::ops::Bound;
@@ -13,7 +13,7 @@ use redb::{BackendError, DatabaseError, StorageBackend, StorageError};
 use super::header::Header;
 use devanture_base::durable::{self, FILE_MODE};
 
-/// Whether the file may be written to, and whether all of it was brought to the disk; shared by all who have it.
+/// The permission to write to the file, and the state of its syncs; shared by all holders of the file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seal(Arc<State>);
 
@@ -29,13 +29,13 @@ impl Seal {
         self.0.is_closed.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a sync has failed since [`Seal::note_synced`]: what was written before reads as it was written, and may
-    /// not be on the disk, also where a later sync succeeds.
+    /// Returns true if a sync has failed since [`Seal::note_synced`]: earlier writes are readable, and may be missing
+    /// on the disk even if a later sync succeeds.
     pub(super) fn is_unsynced(&self) -> bool {
         self.0.is_unsynced.load(Ordering::SeqCst)
     }
 
-    /// All of the file was written once more, and synced.
+    /// Records that the whole file was written once more, and synced.
     pub(super) fn note_synced(&self) {
         self.0.is_unsynced.store(false, Ordering::SeqCst);
     }
@@ -48,7 +48,7 @@ impl Seal {
     }
 }
 
-/// A file that [`Seal`] closes to writes.
+/// A file that [`Seal`] can close to writes.
 #[derive(Debug)]
 pub(super) struct SealedFile {
     file: FileBackend,
@@ -57,7 +57,7 @@ pub(super) struct SealedFile {
 }
 
 impl SealedFile {
-    /// Opens a catalog's file that is there, with its head, which is taken for ours as it is now.
+    /// Opens an existing catalog file, and records its current head as written by this process.
     pub(super) fn open(path: &Path, seal: Seal, header: Arc<Header>) -> Result<Self, DatabaseError> {
         let file = durable::open_in_place(path, FILE_MODE).map_err(|error| storage(error.into_io()))?;
         if file.metadata().map_err(storage)?.len() == 0 {

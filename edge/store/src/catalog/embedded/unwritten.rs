@@ -1,5 +1,5 @@
-//! The catalog's file on a disk that cannot be written: it is read as it lies there, and what the database writes stays
-//! in memory. So records are read for as long as the disk can be, and a mirror goes on following.
+//! The catalog's file on a disk that cannot be written: reads come from the file, and writes of the database stay in
+//! memory. Records are readable as long as the disk is, and a mirror goes on following.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,12 +11,12 @@ use std::path::Path;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-/// Bytes that are kept together: a page of the database.
+/// Bytes that are stored together: a page of the database.
 const PAGE_BYTES: usize = 4_096;
 
 type Page = [u8; PAGE_BYTES];
 
-/// A file that is read alone, with what would have been written to it.
+/// A file opened only for reads, with its pending writes in memory.
 #[derive(Debug)]
 pub(super) struct UnwrittenFile {
     file: File,
@@ -27,14 +27,14 @@ pub(super) struct UnwrittenFile {
 struct Written {
     /// The length of the whole, in bytes.
     length: u64,
-    /// Bytes of the file that still count: what was cut off once is zeros.
+    /// Bytes of the file that still count: bytes cut off once are zeros.
     kept: u64,
     /// Pages by their numbers.
     pages: BTreeMap<u64, Box<Page>>,
 }
 
 impl UnwrittenFile {
-    /// Opens a catalog's file that is there.
+    /// Opens an existing catalog file.
     pub(super) fn open(path: &Path) -> Result<Self, Error> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -59,8 +59,8 @@ impl UnwrittenFile {
     }
 }
 
-/// The pages of `length` bytes from `offset` on: the number of each, where its part begins, and which of the bytes that
-/// part is.
+/// Returns the pages of `length` bytes from `offset`: for each its number, the start of its part, and the range of the
+/// bytes in the part.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {

@@ -1,7 +1,7 @@
-//! Calls to whichever member is connected now, with a user's token.
+//! Calls to the currently connected member, with a user's token.
 //!
-//! The follower chooses the member and connects (`follower`); this is what all others send their calls by. A call that
-//! finds the member silent or cut off gives its connection up, which leads the follower to the next one.
+//! The follower chooses the member and connects (`follower`); all other callers send their calls through this client. A
+//! call that finds the member silent or cut off gives the connection up, which leads the follower to the next member.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,29 +20,29 @@ use super::settings::Endpoint;
 use super::wire::{self, AuthenticateRequest, Call, RangeRequest, ResponseHeader, SortOrder, SortTarget};
 use crate::catalog::Revision;
 
-/// Longest wait for one answer. A member answers within milliseconds; this is a few elections of a leader (one second
-/// by default), after which another member is more likely to answer.
+/// Longest wait for one answer. A member answers within milliseconds; the limit covers a few elections of a leader (one
+/// second by default), after which a different member is more likely to answer.
 pub(super) const REQUEST_TIME_MAX: Duration = Duration::from_secs(3);
-/// Longest wait for a connection where there is none: to find out that a member is silent, and an election, or two.
+/// Longest wait for a connection: time to find a member silent, and for an election or two.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(5);
-/// Pause before a call is sent again: the next connection has to be made first.
+/// Pause before a call is repeated: a new connection is needed first.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
-/// How often a token is renewed for one call.
+/// Upper bound of token renewals for one call.
 const RENEWALS_MAX: usize = 2;
 
 /// Calls to a cluster.
 pub(super) struct Client {
     pub(super) keys: Keys,
     credentials: Option<(String, Secret)>,
-    /// The cluster that is talked to, once it is known: members of another one are refused.
+    /// The id of the cluster, once known: members of a different cluster are refused.
     cluster: Mutex<Option<u64>>,
     current: watch::Sender<Option<Arc<Channel>>>,
     /// The last reason for there being no connection.
     last_fault: Mutex<Option<Fault>>,
-    /// When etcd answered last.
+    /// The time of etcd's last answer.
     contact: Mutex<Option<Instant>>,
     reconnects: AtomicU64,
-    /// Whose turn it is to renew a token: one is enough for all calls that found it expired.
+    /// The turn to renew a token: one renewal is enough for all calls with an expired token.
     renewing: tokio::sync::Mutex<()>,
 }
 
@@ -89,7 +89,7 @@ impl Client {
         *self.last_fault.lock() = Some(fault);
     }
 
-    /// Takes note of a connection that ended after it had been used.
+    /// Records the end of a connection that had been used.
     pub(super) fn note_reconnect(&self) {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
     }
@@ -108,7 +108,7 @@ impl Client {
         self.reconnects.load(Ordering::Relaxed)
     }
 
-    /// Checks that an answer is of the cluster that is talked to, which the first answer decides.
+    /// Checks that an answer is from the expected cluster, which the first answer decides.
     pub(super) fn check_cluster(&self, channel: &Channel, header: &ResponseHeader) -> Result<(), Fault> {
         let expected = *self.cluster.lock().get_or_insert(header.cluster_id);
         if expected == header.cluster_id {
@@ -117,7 +117,8 @@ impl Client {
         Err(Fault::OtherCluster { endpoint: channel.url().to_owned(), expected, found: header.cluster_id })
     }
 
-    /// The current connection, waiting for one until `until`, and no longer than [`CONNECTION_TIME_MAX`].
+    /// Returns the current connection; waits for a connection until `until`, and no longer than
+    /// [`CONNECTION_TIME_MAX`].
     pub(super) async fn connection(&self, until: Instant) -> Result<Arc<Channel>, Fault> {
         let until = until.min(Instant::now() + CONNECTION_TIME_MAX);
         let mut current = self.current.subscribe();
@@ -132,7 +133,7 @@ impl Client {
         }
     }
 
-    /// Calls the member of `channel`, renewing the token where it has expired.
+    /// Calls the member of `channel`, and renews an expired token.
     pub(super) async fn call_on<C: Call>(
         &self,
         channel: &Channel,
@@ -149,10 +150,10 @@ impl Client {
                     self.note_contact();
                     return Ok(answer);
                 }
-                // Sent without a token, as etcd needed no users then, or with that of a user who was removed. A wrong
+                // Sent without a token, as etcd needed no users then, or with the token of a removed user. A wrong
                 // password shows when it is exchanged for a token.
                 Err(Fault::BadCredentials) if self.credentials.is_some() => Fault::ExpiredToken,
-                // The same where etcd takes the name in the client's certificate for that of a user.
+                // The same if etcd takes the name in the client's certificate for the name of a user.
                 Err(Fault::Denied) if self.credentials.is_some() && token.is_none() => Fault::ExpiredToken,
                 Err(fault) => fault,
             };
@@ -164,7 +165,7 @@ impl Client {
                 fault => Err(fault),
             };
             if let Err(fault) = renewed {
-                // A caller with little time left learns nothing of the member by getting no answer.
+                // A caller with little time left learns nothing about the member from a missing answer.
                 if fault.is_of_member() && !(matches!(fault, Fault::Silent { .. }) && until < full) {
                     channel.give_up();
                 }
@@ -173,7 +174,7 @@ impl Client {
         }
     }
 
-    /// Reads, from one member after the other until one answers.
+    /// Reads, from member after member until one answers.
     pub(super) async fn read<C: Call>(&self, request: &C::Request, until: Instant) -> Result<C::Answer, Fault> {
         loop {
             let channel = self.connection(until).await?;
@@ -184,14 +185,14 @@ impl Client {
         }
     }
 
-    /// The last commit of any node that was acknowledged before the call.
+    /// Returns the last commit of any node that was acknowledged before the call.
     pub(super) async fn last_commit(&self, until: Instant) -> Result<Revision, Fault> {
         let found = self.read::<wire::Range>(&self.last_marker(), until).await?;
         Ok(newest(&found.kvs))
     }
 
-    /// Reads the marker that was written last. It has the revision of the last commit: each one writes a marker, and
-    /// none is ever deleted.
+    /// Reads the latest marker, with the revision of the last commit: each commit writes a marker, and markers are
+    /// never deleted.
     pub(super) fn last_marker(&self) -> RangeRequest {
         let (key, range_end) = self.keys.markers();
         RangeRequest {
@@ -217,10 +218,11 @@ impl Client {
     async fn authenticate(&self, channel: &Channel, until: Instant) -> Result<(), Fault> {
         let Some((name, password)) = &self.credentials else { return Ok(()) };
         let request = AuthenticateRequest { name: name.clone(), password: password.expose().to_owned() };
-        // Without the token that has expired. The connection keeps it until there is another one: its other calls are
-        // refused as expired meanwhile, also where the caller of this one goes away, and renew it themselves.
+        // Without the expired token. The connection keeps the expired token until a new one arrives: concurrent calls
+        // are refused as expired meanwhile, even if the caller of this renewal goes away, and renew the token
+        // themselves.
         let answer = match channel.call_without_token::<wire::Authenticate>(&request, until).await {
-            // Users that are not needed yet: etcd is open to everybody.
+            // Users are not needed yet: etcd is open to every client.
             Err(Fault::AuthDisabled) => {
                 channel.set_token(None);
                 return Ok(());
@@ -238,7 +240,7 @@ impl Client {
     }
 }
 
-/// Waits for a moment, which differs from call to call.
+/// Waits for a short, random time.
 pub(super) async fn pause_before_again() {
     sleep(AGAIN_AFTER.mul_f64(rand::random_range(0.5..1.5))).await;
 }

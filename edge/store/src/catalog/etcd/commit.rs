@@ -1,10 +1,10 @@
-//! Makes commits, one after the other, each with an outcome that is certain.
+//! Makes commits, one after the other, each with a certain outcome.
 //!
-//! An answer can be lost when etcd has made the commit, and a request can wait in a member that is stopped and be
-//! carried out long afterwards. So a commit is carried out only while this node's marker has the revision that the node
-//! knows, and changes it. After a lost answer another transaction, on the same condition, puts a fence into the marker:
-//! either it succeeds, and the lost commit can never be made any more; or the marker shows that the commit was made,
-//! and when.
+//! An answer can be lost after etcd has made the commit, and a request can wait in a stopped member and be carried out
+//! long afterwards. So a commit is carried out only while this node's marker has the revision that the node knows, and
+//! changes the marker. After a lost answer a second transaction, on the same condition, puts a fence into the marker:
+//! either the fence succeeds, and the lost commit can never be made any more; or the marker shows that the commit was
+//! made, and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use super::wire::{self, KeyValue, RangeRequest, Txn, TxnRequest, TxnResponse};
 use crate::catalog::embedded::RedbCatalog;
 use crate::catalog::{Catalog as _, Check, Commit, Error, Revision};
 
-/// Longest time until a commit is sent, or sent again, its wait for those before it included. An election of a leader
+/// Longest time until a commit is sent, or sent again, including the wait for earlier commits. An election of a leader
 /// takes one to two seconds.
 const COMMIT_TIME_MAX: Duration = Duration::from_secs(10);
-/// Longest time beyond that to find out what became of a commit.
+/// Longest further time to find out the outcome of a commit.
 const OUTCOME_TIME_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for the mirror after a commit.
 const MIRROR_TIME_MAX: Duration = Duration::from_secs(5);
@@ -34,29 +34,29 @@ pub(super) struct Committer {
     client: Arc<Client>,
     mirror: Arc<RedbCatalog>,
     progress: Arc<Progress>,
-    /// The key of the marker of this node.
+    /// The key of this node's marker.
     marker: Bytes,
-    /// Differs in each process, so that none takes the marker of another for its own.
+    /// The id of the process, so that no process takes a foreign marker for its own.
     process: String,
-    /// Whose turn it is to commit.
+    /// The turn to commit.
     turn: Arc<Mutex<Turn>>,
 }
 
-/// What the committing call knows of the marker.
+/// The committing call's knowledge of the marker.
 #[derive(Default)]
 struct Turn {
-    /// The revision of its last change; 0 before the first.
+    /// The revision of the last change; 0 before the first.
     marker_revision: i64,
-    /// Whether this process wrote it.
+    /// Set if this process wrote the marker.
     is_ours: bool,
     /// Ids given so far.
     ids: u64,
 }
 
-/// What became of a commit whose answer was lost.
+/// The outcome of a commit after the loss of the answer.
 enum Outcome {
     Made(Revision),
-    /// It was not made and never will be.
+    /// The commit was not made and never will be.
     NotMade,
 }
 
@@ -67,7 +67,7 @@ impl Committer {
         Self { client, mirror, progress, marker, process, turn: Arc::default() }
     }
 
-    /// Makes a commit. Has to run to its end: what it knows of the marker is lost otherwise.
+    /// Makes a commit. Must run to completion: otherwise the knowledge of the marker is lost.
     pub(super) async fn commit(&self, commit: Commit, lease: i64) -> Result<Revision, Error> {
         let until = Instant::now() + COMMIT_TIME_MAX;
         self.mirror.check_in_place()?;
@@ -78,7 +78,7 @@ impl Committer {
         let transaction = Transaction::new(&self.client, &self.marker, commit, lease, mirrored)?;
         let made = {
             let mut turn = self.turn(until).await?;
-            // It may have been handed over meanwhile.
+            // The mirror may have been handed over meanwhile.
             self.mirror.check_in_place()?;
             self.make(&transaction, &mut turn, until).await?
         };
@@ -90,7 +90,7 @@ impl Committer {
                 Ok(revision)
             }
             Err((check, seen)) if transaction.is_mirrored() => {
-                // Which of them does not hold, if any, is seen by the next attempt.
+                // The next attempt finds the failed check, if any.
                 self.progress.reached(seen, Instant::now() + MIRROR_TIME_MAX).await;
                 let (Check::Absent(key) | Check::At(key, _)) = check;
                 Err(Error::Conflict { key })
@@ -103,10 +103,10 @@ impl Committer {
         }
     }
 
-    /// Compares checks with the mirror where they are more than etcd compares at once, and gives the revision at which
-    /// they held, or the key of one that did not.
+    /// Compares checks with the mirror if there are more than etcd compares in one request. Returns the revision at
+    /// which they held, or the key of a failed check.
     async fn check_here(&self, checks: &[Check]) -> Result<Result<Revision, String>, Error> {
-        // Before they are read: what is committed in between is found to be too new.
+        // Before the records are read: later commits are then found to be too new.
         let revision = self.mirror.state().revision;
         if checks.len() <= COMMIT_OPERATIONS_MAX {
             return Ok(Ok(revision));
@@ -122,7 +122,7 @@ impl Committer {
         Ok(failed.map_or(Ok(revision), |(check, _)| Err(key_of(check))))
     }
 
-    /// Waits for the commits before this one, and keeps others out until it is dropped.
+    /// Waits for earlier commits, and blocks later ones until the returned guard is dropped.
     pub(super) async fn pause(&self) -> Result<impl Drop + use<>, Error> {
         self.turn(Instant::now() + COMMIT_TIME_MAX + OUTCOME_TIME_MAX).await
     }
@@ -132,7 +132,7 @@ impl Committer {
         timeout_at(until, Arc::clone(&self.turn).lock_owned()).await.map_err(late)
     }
 
-    /// Sends the commit until its outcome is certain. `Err` is the check that did not hold.
+    /// Sends the commit until its outcome is certain. `Err` is the failed check.
     async fn make(
         &self,
         transaction: &Transaction,
@@ -169,11 +169,11 @@ impl Committer {
         }
     }
 
-    /// Finds out what became of the commit `id`, whose answer is `fault`.
+    /// Finds out the outcome of the commit `id` with the answer `fault`.
     async fn outcome(&self, id: &str, fault: &Fault, turn: &mut Turn, until: Instant) -> Result<Outcome, Error> {
         tracing::warn!(%fault, "what became of a commit is found out by its marker");
         let undecided = |reason: String| Error::Undecided { reason };
-        // Without space nothing can be put. Such an answer comes when the commit was refused or made: none is on its
+        // Without space no key can be put. Such an answer means that the commit was refused or made, and is not on its
         // way.
         let fence = (!matches!(fault, Fault::NoSpace)).then(|| turn.next_id(&self.process));
         let marker = loop {
@@ -184,7 +184,7 @@ impl Committer {
                 }
                 Ok(Err(marker)) => break marker,
                 Err(fault) if Instant::now() >= until => {
-                    // Whatever the marker shows later on can be of this commit.
+                    // From now on any state of the marker can come from this commit.
                     turn.is_ours = false;
                     return Err(undecided(fault.to_string()));
                 }
@@ -200,19 +200,19 @@ impl Committer {
             turn.found(made, true);
             return Ok(Outcome::Made(made));
         }
-        // An earlier attempt to put the fence there, whose answer was lost; or, where there was none, no change at all.
+        // An earlier attempt to put the fence, with a lost answer; or, without a fence, no change at all.
         let is_fenced = fence.is_some_and(|fence| value.as_ref() == fence.as_bytes());
         if is_fenced || revision == turn.marker_revision {
             turn.marker_revision = revision;
             return Ok(Outcome::NotMade);
         }
-        // Another process has written over what would have shown it: two nodes have one name.
+        // A foreign process has overwritten the evidence: two nodes have the same name.
         turn.found_other(revision);
         Err(undecided("another process commits as this node".to_owned()))
     }
 
-    /// Puts a fence into the marker if it is at `revision`, and returns its new revision; else what the marker holds.
-    /// Without a fence it is read only.
+    /// Puts a fence into the marker if the marker is at `revision`, and returns the new revision; otherwise returns the
+    /// value of the marker. Without a fence the marker is only read.
     async fn fence(
         &self,
         fence: Option<&str>,
@@ -240,7 +240,7 @@ impl Committer {
         Ok(Err(found.ok_or_else(|| malformed("no marker"))?.into_iter().next()))
     }
 
-    /// Waits until the mirror shows why a commit was refused, so that its caller reads what it lost against.
+    /// Waits until the mirror shows the reason of a refused commit, so that the caller reads the winning change.
     async fn wait_for_loss(&self, check: &Check, seen: Revision) -> Result<(), Error> {
         let until = Instant::now() + MIRROR_TIME_MAX;
         let (Check::Absent(key) | Check::At(key, _)) = check;
@@ -249,7 +249,7 @@ impl Committer {
         loop {
             changes.mark_unchanged();
             let found = self.mirror.get(key).await?;
-            // A record that vanished with its lease was deleted by no commit, and has to be waited for by itself.
+            // A record that vanished with its lease was not deleted by a commit, and needs a separate wait.
             if !holds(check, found.map(|record| record.revision)) {
                 return Ok(());
             }
@@ -261,7 +261,7 @@ impl Committer {
 }
 
 impl Turn {
-    /// An id for what is written to the marker.
+    /// Returns a new id for the value of the marker.
     fn next_id(&mut self, process: &str) -> String {
         self.ids = self.ids.wrapping_add(1);
         format!("{process} {}", self.ids)
@@ -272,7 +272,7 @@ impl Turn {
         self.is_ours = is_ours;
     }
 
-    /// Takes note of a marker that this process did not write.
+    /// Records that the marker was written by a foreign process.
     fn found_other(&mut self, revision: i64) {
         if self.is_ours {
             tracing::error!(revision, "another process commits as this node: names of nodes have to differ");
@@ -293,7 +293,7 @@ mod tests {
         Fault::Silent { endpoint: "a member".to_owned() }
     }
 
-    /// A commit that puts `key`, as it is sent; and its id.
+    /// Returns a commit that puts `key`, as sent, and the commit's id.
     fn begin(catalog: &EtcdCatalog, turn: &mut Turn, key: &str) -> (Transaction, TxnRequest, String) {
         let changes = vec![Change::Put(key.to_owned(), b"1".as_slice().into())];
         let commit = Commit { checks: Vec::new(), changes };
@@ -336,7 +336,7 @@ mod tests {
         let catalog = &node.catalog;
         let until = Instant::now() + TIME_MAX;
         let mut turn = catalog.committer.turn(until).await.unwrap();
-        // With a fence, and by reading alone where etcd has no space for one.
+        // With a fence, and only by reads if etcd has no space for a fence.
         for (key, fault) in [("x", lost()), ("y", Fault::NoSpace)] {
             let (_, request, id) = begin(catalog, &mut turn, key);
             catalog.client.read::<Txn>(&request, until).await.unwrap();

@@ -1,9 +1,9 @@
-//! What goes wrong with etcd, as types.
+//! Faults of etcd, as types.
 
 use super::grpc::FrameError;
 use crate::catalog::Error;
 
-/// gRPC's codes that make a difference here.
+/// The gRPC codes that matter here.
 mod code {
     pub(super) const INVALID_ARGUMENT: u16 = 3;
     pub(super) const NOT_FOUND: u16 = 5;
@@ -16,19 +16,19 @@ mod code {
     pub(super) const UNAUTHENTICATED: u16 = 16;
 }
 
-/// A call that failed, or a connection.
+/// A failed call, or a failed connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(super) enum Fault {
     /// etcd has no users, and the settings name one.
     #[error("etcd knows no users: its authentication is not enabled")]
     AuthDisabled,
-    /// etcd does not know the user or the password, or no user is configured and etcd wants one.
+    /// etcd does not know the user or the password, or no user is configured and etcd requires one.
     #[error("etcd refuses the user name or the password")]
     BadCredentials,
-    /// The revision that was requested is gone: etcd was compacted beyond it.
+    /// The requested revision is gone: etcd was compacted beyond it.
     #[error("the revision was compacted")]
     Compacted,
-    /// The user may not do this.
+    /// The user lacks the right.
     #[error("the user of etcd may not read and write all keys below the prefix")]
     Denied,
     /// The token has expired, or is older than the last change of users.
@@ -37,74 +37,74 @@ pub(super) enum Fault {
     /// The lease is gone.
     #[error("the lease is gone")]
     LeaseGone,
-    /// An answer that is none of etcd's.
+    /// The answer does not come from etcd.
     #[error("{endpoint} sent what is no answer of etcd: {reason}")]
     Malformed {
-        /// Which member.
+        /// The member.
         endpoint: String,
-        /// What it sent.
+        /// The received text.
         reason: String,
     },
     /// The mirror could not be read or written.
     #[error("the mirror failed: {0}")]
     Mirror(String),
-    /// An answer is longer than one may be.
+    /// An answer exceeds the maximal length.
     #[error("{endpoint} sent an answer that is too long")]
     LongAnswer {
-        /// Which member.
+        /// The member.
         endpoint: String,
     },
     /// The member has no leader: it is cut off, or there is no majority.
     #[error("{endpoint} has no leader")]
     NoLeader {
-        /// Which member.
+        /// The member.
         endpoint: String,
     },
-    /// Its quota of space is reached.
+    /// The space quota is reached.
     #[error("etcd has reached its space quota")]
     NoSpace,
-    /// The member belongs to another cluster than the mirror.
+    /// The member belongs to a cluster other than the mirror's.
     #[error("{endpoint} belongs to another cluster ({found:016x}) than the mirror ({expected:016x})")]
     OtherCluster {
-        /// Which member.
+        /// The member.
         endpoint: String,
         /// The mirror's.
         expected: u64,
         /// The member's.
         found: u64,
     },
-    /// No answer within its time.
+    /// No answer arrived in time.
     #[error("{endpoint} does not answer")]
     Silent {
-        /// Which member.
+        /// The member.
         endpoint: String,
     },
     /// Any other refusal.
     #[error("{endpoint} answered {message} (gRPC {code})")]
     Status {
-        /// Which member.
+        /// The member.
         endpoint: String,
         /// gRPC's code.
         code: u16,
         /// etcd's text.
         message: String,
     },
-    /// The request is larger than one may be.
+    /// The request exceeds the maximal length.
     #[error("the request is larger than etcd takes")]
     TooLarge,
-    /// No connection, or it broke.
+    /// There is no connection, or the connection broke.
     #[error("{endpoint} cannot be reached: {reason}")]
     Unreachable {
-        /// Which member.
+        /// The member.
         endpoint: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Fault {
-    /// What a status means. etcd tells its errors apart by their texts alone (`rpctypes/error.go`), which are part of
-    /// its API: its own clients compare them.
+    /// Converts a status. Only the texts of etcd's errors distinguish them (`rpctypes/error.go`); the texts are part of
+    /// etcd's API, and etcd's own clients compare them.
     pub(super) fn of_status(endpoint: &str, code: u16, message: &str) -> Self {
         let endpoint = endpoint.to_owned();
         match (code, message) {
@@ -129,7 +129,7 @@ impl Fault {
         }
     }
 
-    /// What broke in the frames of an answer.
+    /// Converts an error in the frames of an answer.
     pub(super) fn of_frame(endpoint: &str, error: FrameError) -> Self {
         match error {
             FrameError::TooLong(_) => Self::LongAnswer { endpoint: endpoint.to_owned() },
@@ -139,7 +139,7 @@ impl Fault {
         }
     }
 
-    /// Whether the request was certainly not carried out, and will not be later on.
+    /// Returns true if the request was certainly not carried out, and will not be later.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::AuthDisabled
@@ -160,7 +160,7 @@ impl Fault {
                     | code::OUT_OF_RANGE
                     | code::UNIMPLEMENTED
             ),
-            // A transaction that found room when it was proposed and none when it was applied is made nevertheless
+            // A transaction with room at its proposal and none at its application is made nevertheless
             // (`quotaApplierV3` of etcd).
             Self::NoSpace
             | Self::LongAnswer { .. }
@@ -171,12 +171,12 @@ impl Fault {
         }
     }
 
-    /// Whether another member may answer where this one did not.
+    /// Returns true if a different member may answer.
     pub(super) const fn is_of_member(&self) -> bool {
         matches!(self, Self::Malformed { .. } | Self::NoLeader { .. } | Self::Silent { .. } | Self::Unreachable { .. })
     }
 
-    /// Whether the same request may succeed a moment later.
+    /// Returns true if the same request may succeed a moment later.
     pub(super) const fn is_transient(&self) -> bool {
         self.is_of_member()
             || matches!(

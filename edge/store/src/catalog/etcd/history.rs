@@ -1,38 +1,37 @@
-//! The last commit that a mirror knows by its marker, by which a restored etcd is distinguished from the one that was
-//! mirrored.
+//! The last commit known to a mirror by its marker, which distinguishes a restored etcd from the mirrored one.
 //!
-//! etcd that was restored from a backup can have the id of the cluster that it replaces, and gives its revisions to
-//! other commits. The id that a commit left in its marker is never given twice.
+//! An etcd restored from a backup can have the id of the replaced cluster, and assigns its revisions to new commits.
+//! The id in the marker of a commit is never assigned twice.
 
 use serde::{Deserialize, Serialize};
 
 use super::wire::KeyValue;
 
-/// What a commit wrote to a marker.
+/// The content of a marker after a commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Marked {
     /// The node of the marker.
     pub(super) node: String,
     /// The commit.
     pub(super) revision: i64,
-    /// Its id.
+    /// The id of the commit.
     pub(super) id: String,
 }
 
 impl Marked {
-    /// That of a node's marker; `None` for one that is no text.
+    /// Returns the content of a node's marker; `None` if the value is not text.
     pub(super) fn of(node: &str, kv: &KeyValue) -> Option<Self> {
         let id = std::str::from_utf8(&kv.value).ok()?.to_owned();
         Some(Self { node: node.to_owned(), revision: kv.mod_revision, id })
     }
 
-    /// As it is kept in the mirror.
+    /// Returns the text form for the mirror.
     pub(super) fn to_text(&self) -> String {
         // A struct of texts and numbers is always JSON.
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads it from the mirror.
+    /// Parses the text form in the mirror.
     pub(super) fn from_text(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

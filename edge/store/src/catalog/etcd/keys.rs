@@ -1,4 +1,4 @@
-//! Where records are in etcd: everything below one prefix, the records apart from what a cluster keeps for itself.
+//! The layout of keys in etcd: all keys are below one prefix, records apart from the cluster's own keys.
 //!
 //! `PREFIX records/KEY` is a record, `PREFIX commits/NODE` the marker of a node, which each of its commits writes.
 
@@ -15,7 +15,7 @@ pub(super) struct Keys {
     prefix: String,
 }
 
-/// Keys from the first on, up to but without the end. An end of one zero byte is that of all keys.
+/// Keys from the first, up to and without the end. An end of a single zero byte stands for the end of all keys.
 pub(super) type KeyRange = (Bytes, Bytes);
 
 impl Keys {
@@ -23,7 +23,7 @@ impl Keys {
         Self { prefix: prefix.into() }
     }
 
-    /// The prefix itself.
+    /// Returns the prefix.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -38,19 +38,19 @@ impl Keys {
         Bytes::from([self.prefix.as_str(), MARKERS, node].concat())
     }
 
-    /// The record's key, of a key in etcd; `None` for what is no record, or no text.
+    /// Returns the record's key for a key in etcd; `None` for keys that are no record, or no text.
     pub(super) fn record_of<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
         let key = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(RECORDS.as_bytes())?;
         std::str::from_utf8(key).ok()
     }
 
-    /// The node, of the key in etcd of its marker; `None` for what is no marker, or no text.
+    /// Returns the node for the etcd key of a marker; `None` for keys that are no marker, or no text.
     pub(super) fn node_of<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
         let key = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(MARKERS.as_bytes())?;
         std::str::from_utf8(key).ok()
     }
 
-    /// Everything.
+    /// Returns the range of all keys.
     pub(super) fn all(&self) -> KeyRange {
         below(self.prefix.as_bytes())
     }
@@ -66,7 +66,8 @@ impl Keys {
     }
 }
 
-/// The keys that begin with `prefix`, as etcd takes them (`RangeRequest.range_end` in its API reference).
+/// Returns the range of keys with the beginning `prefix`, in the form of etcd (`RangeRequest.range_end` in its API
+/// reference).
 fn below(prefix: &[u8]) -> KeyRange {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {

@@ -13,21 +13,21 @@ use crate::catalog::{Error, Lease};
 
 /// Longest time to grant a lease, and to revoke one.
 const LEASE_TIME_MAX: Duration = Duration::from_secs(10);
-/// A lease is renewed so often in its time, so that two renewals may fail.
+/// Number of renewals in the time of a lease, so that two renewals may fail.
 const RENEWALS: u32 = 3;
 
-/// Grants a lease and keeps it alive by a task.
+/// Grants a lease and keeps the lease alive by a task.
 pub(super) async fn grant(client: &Arc<Client>, ttl: Duration) -> Result<Lease, Error> {
     let seconds = i64::try_from(ttl.as_millis().div_ceil(1_000)).unwrap_or(i64::MAX).max(1);
     let began = Instant::now();
-    // One whose answer is lost is not renewed, and ends by itself.
+    // A lease with a lost answer is not renewed, and runs out by itself.
     let granted = client.read::<wire::LeaseGrant>(&LeaseGrantRequest { ttl: seconds }, began + LEASE_TIME_MAX).await?;
     let ttl = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(0));
     let (lost, is_lost) = watch::channel(false);
     let (ending, ended) = oneshot::channel();
     let kept = KeptLease { client: Arc::clone(client), id: granted.id, ttl };
     tokio::spawn(async move {
-        // From before it was requested: the member's clock began no earlier.
+        // Counted from before the request: the member's clock began no earlier.
         if let Some(done) = kept.keep_alive(began + ttl, ended).await {
             kept.revoke().await;
             if let Some(Err(())) = done.map(|done| done.send(())) {
@@ -45,11 +45,12 @@ struct KeptLease {
     ttl: Duration,
 }
 
-/// Whom to inform when the lease is revoked, if anyone waits.
+/// The receiver of the news that the lease is revoked, if any.
 type Done = Option<oneshot::Sender<()>>;
 
 impl KeptLease {
-    /// Renews the lease until it is lost, or ended: then it is to be revoked. `until` is when it runs out.
+    /// Renews the lease until the lease is lost or ended; an ended lease is then to be revoked. `until` is the time at
+    /// which the lease runs out.
     async fn keep_alive(&self, mut until: Instant, mut ended: oneshot::Receiver<oneshot::Sender<()>>) -> Option<Done> {
         loop {
             let next = Instant::now() + self.ttl / RENEWALS;
@@ -78,7 +79,7 @@ impl KeptLease {
         }
     }
 
-    /// Returns whether it is still there.
+    /// Returns true if the lease still exists.
     async fn renew(&self, until: Instant) -> Result<bool, Fault> {
         let renewed = self.client.read::<wire::LeaseKeepAlive>(&LeaseKeepAliveRequest { id: self.id }, until).await?;
         Ok(renewed.ttl > 0)

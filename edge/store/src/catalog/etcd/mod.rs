@@ -1,8 +1,8 @@
 //! The catalog of a cluster: records in etcd, read from a mirror on this node.
 //!
-//! Everything is read from the mirror, a file as that of the built-in catalog: nothing that serves waits for etcd, and
-//! a node starts without it. A task follows etcd into the mirror (`follower`). A commit is one transaction of etcd
-//! (`commit`), and returns when it can be read here.
+//! All reads come from the mirror, a file like that of the built-in catalog: requests never wait for etcd, and a node
+//! starts without it. A task follows etcd into the mirror (`follower`). A commit is one transaction of etcd (`commit`),
+//! and returns when it can be read here.
 
 mod client;
 mod commit;
@@ -42,9 +42,9 @@ use super::{Catalog, CatalogState, Commit, Committed, Error, Lease, Record, Revi
 
 pub use settings::EtcdSettings;
 
-/// Longest wait of a node without a mirror for its first snapshot.
+/// Longest wait of a node without a mirror for the first snapshot.
 const FIRST_SNAPSHOT_TIME_MAX: Duration = Duration::from_secs(30);
-/// Longest wait of a node with a mirror, to begin with what is new where etcd answers, and to refuse a wrong mirror.
+/// Longest wait of a node with a mirror, to start with current records if etcd answers, and to refuse a wrong mirror.
 const CONTACT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest wait of [`Catalog::refresh`].
 const REFRESH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub(super) struct EtcdCatalog {
     progress: Arc<Progress>,
     committer: Arc<Committer>,
     follower: JoinHandle<()>,
-    /// Where commits run, whatever becomes of their callers.
+    /// The runtime of commits, which outlive their callers.
     runtime: Handle,
 }
 
@@ -97,7 +97,7 @@ impl EtcdCatalog {
         Ok(catalog)
     }
 
-    /// Refuses a mirror of another cluster, where etcd answers soon enough to say so.
+    /// Refuses a mirror of a different cluster, if etcd answers in time.
     async fn check_origin(&self, path: &Path) -> Result<(), Error> {
         let until = Instant::now() + CONTACT_TIME_MAX;
         let start = self.progress.started(until, |start| !matches!(start, Start::Waiting)).await;
@@ -121,7 +121,7 @@ impl EtcdCatalog {
         let is_enough = |start: &Start| match start {
             Start::Waiting => false,
             Start::Followed => true,
-            // Others may pass.
+            // Other faults may pass.
             Start::Failed(faults) => faults.iter().any(is_refusal),
         };
         match self.progress.started(until, is_enough).await {
@@ -137,7 +137,7 @@ impl EtcdCatalog {
         }
     }
 
-    /// Commits by a task, which goes on to its end even when the caller is dropped.
+    /// Commits in a task, which runs to completion even if the caller is dropped.
     async fn run(&self, commit: Commit, lease: i64) -> Result<Revision, Error> {
         let committer = Arc::clone(&self.committer);
         match self.runtime.spawn(async move { committer.commit(commit, lease).await }).await {
@@ -148,7 +148,7 @@ impl EtcdCatalog {
     }
 }
 
-/// What the mirror is of; `None` for a new one.
+/// Returns the origin of the mirror; `None` for a new mirror.
 async fn origin_of(path: &Path, mirror: &RedbCatalog, prefix: &str) -> Result<Option<Origin>, Error> {
     let other = |found: String| Error::OtherOrigin {
         path: path.display().to_string(),
@@ -212,7 +212,7 @@ impl Catalog for EtcdCatalog {
         self.mirror.look_after().await
     }
 
-    /// The mirror goes to the other process. This one follows etcd on its own, into a copy.
+    /// Hands the mirror over to the next process. This process follows etcd on its own, into a copy.
     async fn hand_over(&self) -> Result<(), Error> {
         let _no_commits = self.committer.pause().await?;
         self.mirror.hand_over().await
@@ -220,12 +220,12 @@ impl Catalog for EtcdCatalog {
 
     async fn take_back(&self) -> Result<(), Error> {
         self.mirror.take_back().await?;
-        // It may have more than the copy, or less.
+        // The file may have more commits than the copy, or fewer.
         self.progress.restart.notify_one();
         Ok(())
     }
 
-    /// Commits of the other process come from etcd, in the order of all others.
+    /// Ignores the commit: commits of the next process come from etcd, in the common order.
     async fn follow(&self, committed: Committed) -> Result<(), Error> {
         self.wait_for(committed.revision, REFRESH_TIME_MAX).await;
         Ok(())

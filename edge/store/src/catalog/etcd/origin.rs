@@ -1,20 +1,20 @@
-//! Which cluster and which prefix a mirror is of.
+//! The cluster and the prefix of a mirror.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What a mirror is of.
+/// The source of a mirror.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Origin {
-    /// The id that etcd gave its cluster.
+    /// The id that etcd assigned to the cluster.
     pub(super) cluster: u64,
     /// The configured prefix.
     pub(super) prefix: String,
 }
 
-/// How an origin begins.
+/// The beginning of an origin's text.
 const KIND: &str = "etcd cluster ";
-/// What is between the cluster and the prefix.
+/// The text between the cluster and the prefix.
 const BETWEEN: &str = ", prefix ";
 
 impl fmt::Display for Origin {

@@ -1,4 +1,4 @@
-//! How far the mirror has come, and what the start waits for.
+//! The progress of the mirror, and the events that the start waits for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,26 +9,26 @@ use tokio::time::{Instant, timeout_at};
 use super::fault::Fault;
 use crate::catalog::Revision;
 
-/// What has become of the first attempts to follow etcd.
+/// The result of the first attempts to follow etcd.
 #[derive(Debug, Clone)]
 pub(super) enum Start {
-    /// Nothing is known yet.
+    /// No attempt has ended yet.
     Waiting,
-    /// It is followed, or was.
+    /// A member was followed.
     Followed,
-    /// No member could be followed, each for its reason.
+    /// No member could be followed, each with its own fault.
     Failed(Vec<Fault>),
 }
 
-/// What the follower has done so far.
+/// The progress of the follower.
 pub(super) struct Progress {
-    /// The last commit that can be read, and that watchers were sent.
+    /// The last commit that is readable and was sent to watchers.
     applied: watch::Sender<Revision>,
-    /// The last commit that watchers were sent. Higher than that in the file where the file lost its tail.
+    /// The last commit sent to watchers. Higher than the last commit of a file that lost its tail.
     announced: Mutex<Revision>,
     is_connected: AtomicBool,
     start: watch::Sender<Start>,
-    /// Asks the follower to begin again at what the file holds now.
+    /// Asks the follower to begin again at the current state of the file.
     pub(super) restart: Notify,
 }
 
@@ -52,7 +52,7 @@ impl Progress {
         self.applied.subscribe()
     }
 
-    /// Sets what can be read, also to less than before.
+    /// Sets the last readable commit, which may be lower than before.
     pub(super) fn set_applied(&self, revision: Revision) {
         self.applied.send_replace(revision);
     }
@@ -76,7 +76,7 @@ impl Progress {
         }
     }
 
-    /// Takes note of a round in which no member could be followed.
+    /// Records a round in which no member could be followed.
     pub(super) fn note_failed(&self, faults: Vec<Fault>) {
         self.start.send_modify(|start| {
             if !matches!(start, Start::Followed) {
@@ -85,15 +85,15 @@ impl Progress {
         });
     }
 
-    /// Waits until `is_enough`, or `until`; what there is then.
+    /// Waits until `is_enough`, or `until`. Returns the state then.
     pub(super) async fn started(&self, until: Instant, is_enough: impl FnMut(&Start) -> bool) -> Start {
         let mut start = self.start.subscribe();
-        // What has come by `until` counts, whether it is enough or not.
+        // The state at `until` counts, enough or not.
         drop(timeout_at(until, start.wait_for(is_enough)).await);
         self.start.borrow().clone()
     }
 
-    /// Waits until the commit `revision` can be read; false if that is not so before `until`.
+    /// Waits until the commit `revision` can be read; false if the time `until` comes first.
     pub(super) async fn reached(&self, revision: Revision, until: Instant) -> bool {
         let mut applied = self.applied.subscribe();
         let reached = timeout_at(until, applied.wait_for(|applied| *applied >= revision)).await;

@@ -1,4 +1,4 @@
-//! How etcd is reached: its members, and who the edge is there.
+//! The access to etcd: its members, and the identity of the edge.
 
 use std::sync::Arc;
 
@@ -16,36 +16,36 @@ const PORT: u16 = 2379;
 /// Settings of a catalog in etcd.
 #[derive(Clone)]
 pub struct EtcdSettings {
-    /// The members' client URLs, such as `https://10.0.0.11:2379`. Each is enough to find the catalog; all of them are
-    /// needed to find it when members are gone.
+    /// The members' client URLs, such as `https://10.0.0.11:2379`. A single URL is enough to find the catalog; all URLs
+    /// are needed to find the catalog without some of the members.
     pub endpoints: Vec<String>,
-    /// What every key begins with, such as `devanture/`.
+    /// The prefix of every key, such as `devanture/`.
     pub prefix: String,
-    /// For endpoints with `https`: the roots to trust, and a certificate of the edge where etcd wants one. What is put
-    /// in its place is for connections to come.
+    /// For endpoints with `https`: the trusted roots, and a certificate of the edge if etcd requires one. A replacement
+    /// applies to later connections.
     pub tls: Option<Arc<ArcSwap<ClientConfig>>>,
-    /// A user of etcd and its password.
+    /// A user of etcd and the password.
     pub credentials: Option<(String, Secret)>,
-    /// The name of this node, which no other has.
+    /// The name of this node, unique in the cluster.
     pub node: String,
 }
 
 /// A member's address.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// As it was configured, for messages.
+    /// The configured URL, for messages.
     pub(super) url: String,
     pub(super) host: String,
     pub(super) port: u16,
-    /// The name that its certificate has to have, and how to check it; `None` without TLS.
+    /// The required name in the certificate, and the check of the certificate; `None` without TLS.
     pub(super) tls: Option<(ServerName<'static>, Arc<ArcSwap<ClientConfig>>)>,
 }
 
 impl EtcdSettings {
-    /// The members.
+    /// Returns the members.
     ///
     /// # Errors
-    /// [`Error::Store`] names the setting that cannot be used.
+    /// [`Error::Store`] names the invalid setting.
     pub(super) fn members(&self) -> Result<Vec<Endpoint>, Error> {
         let members: Vec<_> = self.endpoints.iter().map(|url| self.member(url)).collect::<Result<_, _>>()?;
         if members.is_empty() {

@@ -1,7 +1,7 @@
-//! A commit as one transaction of etcd, and what its answer means.
+//! A commit as a transaction of etcd, and the meaning of the answer.
 //!
-//! The transaction compares the checked keys and the marker of this node, which it also writes. So a commit of nothing
-//! has a revision, and whether a commit was made can be found out after its answer was lost (`outcome`).
+//! The transaction compares the checked keys and the marker of this node, and also writes the marker. So an empty
+//! commit has a revision, and the outcome of a commit can be found out after a lost answer (`outcome`).
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use super::wire::{
 };
 use crate::catalog::{COMMIT_CHANGES_MAX, Change, Check, Commit, Error, Revision};
 
-/// Checks of a commit, and changes: of the operations that etcd takes by default (`--max-txn-ops`) all but two, as each
-/// checked key is read where the commit fails, the marker, and the last commit.
+/// Upper bound of checks and of changes in a commit: all but two of the operations that etcd takes by default
+/// (`--max-txn-ops`), since a failed commit reads each checked key, the marker, and the last commit.
 pub(super) const COMMIT_OPERATIONS_MAX: usize = COMMIT_CHANGES_MAX;
-/// Bytes of a request by etcd's default (`--max-request-bytes`), less what etcd adds for itself.
+/// Bytes of a request by etcd's default (`--max-request-bytes`), less the bytes that etcd adds.
 pub(super) const REQUEST_BYTES_MAX: usize = 1_572_864 - 4_096;
 
 /// A commit, ready to be sent once the marker's revision is known.
@@ -31,32 +31,32 @@ pub(super) struct Transaction {
     marker: Bytes,
 }
 
-/// How the checks of a commit are made.
+/// The comparison of the checks of a commit.
 enum Checks {
-    /// Each by a comparison of its own.
+    /// A comparison for each check.
     Each(Vec<Check>),
-    /// They held when they were compared with the mirror, and nothing may have been committed since. There are more of
-    /// them than etcd compares at once; the first one is named where that is not so.
+    /// The checks held in a comparison with the mirror, and no commit may follow that comparison. Used for more checks
+    /// than etcd compares in one request; a failure names the first check.
     Mirrored(Check),
 }
 
-/// What a transaction came to.
+/// The result of a transaction.
 pub(super) enum Answer {
-    /// It was made.
+    /// The commit was made.
     Made(Revision),
     /// A check did not hold.
     Conflict {
-        /// The first such check.
+        /// The first failed check.
         check: Check,
-        /// The last commit that it lost against.
+        /// The last commit that won against this commit.
         seen: Revision,
     },
-    /// The marker is at another revision; nothing was changed.
+    /// The marker has a different revision; no record was changed.
     OtherMarker(i64),
 }
 
 impl Transaction {
-    /// The transaction of a commit whose puts hang on `lease`, 0 for none.
+    /// Returns the transaction of a commit with puts that depend on `lease`, 0 for none.
     ///
     /// # Errors
     /// [`Error::TooLarge`].
@@ -84,11 +84,11 @@ impl Transaction {
         for check in checks.each() {
             let (key, revision) = match check {
                 Check::Absent(key) => (client.keys.record(key), 0),
-                // A revision that etcd cannot have is that of no record.
+                // A revision that etcd cannot have belongs to no record.
                 Check::At(key, revision) => (client.keys.record(key), i64::try_from(*revision).unwrap_or(i64::MAX)),
             };
             compares.push(at(key.clone(), revision));
-            // Of these and of the marker, revisions are enough: together their values may be too long for an answer.
+            // Revisions of these and of the marker are enough: together the values may be too long for an answer.
             reads.push(read(key, true));
         }
         reads.push(read(marker.clone(), true));
@@ -108,12 +108,12 @@ impl Transaction {
         Ok(transaction)
     }
 
-    /// Whether its checks were compared with the mirror.
+    /// Returns true if the checks were compared with the mirror.
     pub(super) const fn is_mirrored(&self) -> bool {
         matches!(self.checks, Checks::Mirrored(_))
     }
 
-    /// The request that is carried out only while the marker is at `marker_revision`, and writes `id` there.
+    /// Returns the request that is carried out only while the marker is at `marker_revision`, and writes `id` there.
     pub(super) fn request(&self, marker_revision: i64, id: &str) -> TxnRequest {
         let mut compare = self.compares.clone();
         compare.push(at(self.marker.clone(), marker_revision));
@@ -122,7 +122,7 @@ impl Transaction {
         TxnRequest { compare, success, failure: self.reads.clone() }
     }
 
-    /// What the answer to [`Transaction::request`] means.
+    /// Reads the answer to [`Transaction::request`].
     pub(super) fn read(&self, answer: TxnResponse, marker_revision: i64) -> Result<Answer, Fault> {
         let malformed = || Fault::Malformed { endpoint: "etcd".to_owned(), reason: "no answer to a commit".to_owned() };
         if answer.succeeded {
@@ -153,7 +153,7 @@ impl Transaction {
 }
 
 impl Checks {
-    /// Those that have a comparison of their own.
+    /// Returns the checks with a comparison of their own.
     fn each(&self) -> &[Check] {
         match self {
             Self::Each(checks) => checks,
@@ -162,7 +162,7 @@ impl Checks {
     }
 }
 
-/// Whether a check holds of a record with `revision`.
+/// Returns true if a check holds for a record with `revision`.
 pub(super) fn holds(check: &Check, revision: Option<Revision>) -> bool {
     match check {
         Check::Absent(_) => revision.is_none(),
@@ -170,7 +170,7 @@ pub(super) fn holds(check: &Check, revision: Option<Revision>) -> bool {
     }
 }
 
-/// The last change of each key, which etcd wants to be named once.
+/// Returns the last change of each key, since etcd accepts each key only once.
 fn operations(client: &Client, changes: Vec<Change>, lease: i64) -> Vec<RequestOp> {
     let mut last: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
     for change in changes {
@@ -201,7 +201,7 @@ pub(super) fn read(key: Bytes, keys_only: bool) -> RequestOp {
     operation(Request::Range(RangeRequest { key, keys_only, ..RangeRequest::default() }))
 }
 
-/// That a key was changed last at `revision`; 0 for one that is not there.
+/// Compares the revision of a key's last change with `revision`; 0 for a missing key.
 pub(super) fn at(key: Bytes, revision: i64) -> Compare {
     Compare {
         result: CompareResult::Equal.into(),
@@ -212,7 +212,7 @@ pub(super) fn at(key: Bytes, revision: i64) -> Compare {
     }
 }
 
-/// That no node has committed after `revision`.
+/// Compares that no node has committed after `revision`.
 fn none_after(client: &Client, revision: Revision) -> Compare {
     let (key, range_end) = client.keys.markers();
     let next = i64::try_from(revision.saturating_add(1)).unwrap_or(i64::MAX);

@@ -1,16 +1,16 @@
-//! The messages of etcd's API (`etcdserverpb`, `mvccpb`) that are needed, with their methods.
+//! The required messages of etcd's API (`etcdserverpb`, `mvccpb`), with their methods.
 //!
-//! Declared by hand after `rpc.proto`, `kv.proto` of etcd 3.4; a receiver skips fields that it does not know, so later
-//! versions of etcd 3 understand them too.
+//! Declared by hand after `rpc.proto`, `kv.proto` of etcd 3.4; a receiver skips unknown fields, so later versions of
+//! etcd 3 understand them, too.
 
 use bytes::Bytes;
 use prost::{Enumeration, Message, Oneof};
 
-/// A method that takes `Q` and answers `A`.
+/// A method with the request `Q` and the answer `A`.
 pub(super) trait Call {
     /// The request.
     type Request: Message;
-    /// The answer, of which a streaming method sends several.
+    /// The answer; a streaming method sends several.
     type Answer: Message + Default;
     /// The path of the HTTP request.
     const PATH: &'static str;
@@ -36,9 +36,9 @@ calls! {
     Authenticate = "/etcdserverpb.Auth/Authenticate": AuthenticateRequest => AuthenticateResponse;
     /// Grants a lease.
     LeaseGrant = "/etcdserverpb.Lease/LeaseGrant": LeaseGrantRequest => LeaseGrantResponse;
-    /// Renews a lease: a stream in both directions, of which one message each is used.
+    /// Renews a lease: a bidirectional stream, used for one message in each direction.
     LeaseKeepAlive = "/etcdserverpb.Lease/LeaseKeepAlive": LeaseKeepAliveRequest => LeaseKeepAliveResponse;
-    /// Ends a lease, and deletes its records.
+    /// Ends a lease, and deletes the records of the lease.
     LeaseRevoke = "/etcdserverpb.Lease/LeaseRevoke": LeaseRevokeRequest => LeaseRevokeResponse;
     /// Reads keys.
     Range = "/etcdserverpb.KV/Range": RangeRequest => RangeResponse;
@@ -48,7 +48,7 @@ calls! {
     Watch = "/etcdserverpb.Watch/Watch": WatchRequest => WatchResponse;
 }
 
-/// What each answer says of the cluster.
+/// The state of the cluster in each answer.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ResponseHeader {
     #[prost(uint64, tag = "1")]
@@ -57,7 +57,7 @@ pub(super) struct ResponseHeader {
     pub(super) revision: i64,
 }
 
-/// A key as it is stored.
+/// A stored key.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct KeyValue {
     #[prost(bytes = "bytes", tag = "1")]
@@ -191,14 +191,14 @@ pub(super) struct Compare {
     pub(super) key: Bytes,
     #[prost(oneof = "TargetUnion", tags = "6")]
     pub(super) target_union: Option<TargetUnion>,
-    /// With it, the comparison has to hold of every key from `key` up to this one.
+    /// With a `range_end`, the comparison has to hold for every key from `key` up to the end.
     #[prost(bytes = "bytes", tag = "64")]
     pub(super) range_end: Bytes,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Oneof)]
 pub(super) enum TargetUnion {
-    /// The revision of the last change; 0 for a key that is not there.
+    /// The revision of the last change; 0 for a missing key.
     #[prost(int64, tag = "6")]
     ModRevision(i64),
 }
@@ -247,7 +247,7 @@ pub(super) struct WatchCreateRequest {
     pub(super) start_revision: i64,
     #[prost(bool, tag = "4")]
     pub(super) progress_notify: bool,
-    /// Allows etcd to split what is too large for one message.
+    /// Allows etcd to split content that is too large for one message.
     #[prost(bool, tag = "8")]
     pub(super) fragment: bool,
 }
@@ -263,12 +263,12 @@ pub(super) struct WatchResponse {
     pub(super) created: bool,
     #[prost(bool, tag = "4")]
     pub(super) canceled: bool,
-    /// Where it was canceled because its revisions are compacted: the lowest that is left.
+    /// For a watch canceled because its revisions are compacted: the lowest remaining revision.
     #[prost(int64, tag = "5")]
     pub(super) compact_revision: i64,
     #[prost(string, tag = "6")]
     pub(super) cancel_reason: String,
-    /// Whether the next message goes on with the events of this one.
+    /// Set if the next message continues the events of this message.
     #[prost(bool, tag = "7")]
     pub(super) fragment: bool,
     #[prost(message, repeated, tag = "11")]
@@ -301,7 +301,7 @@ pub(super) struct LeaseGrantRequest {
 pub(super) struct LeaseGrantResponse {
     #[prost(int64, tag = "2")]
     pub(super) id: i64,
-    /// Seconds, which may be more than requested.
+    /// Seconds, possibly more than requested.
     #[prost(int64, tag = "3")]
     pub(super) ttl: i64,
 }
@@ -314,7 +314,7 @@ pub(super) struct LeaseKeepAliveRequest {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LeaseKeepAliveResponse {
-    /// Seconds that are left; 0 for a lease that is gone.
+    /// Remaining seconds; 0 for a lease that is gone.
     #[prost(int64, tag = "3")]
     pub(super) ttl: i64,
 }
@@ -328,7 +328,7 @@ pub(super) struct LeaseRevokeRequest {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct LeaseRevokeResponse {}
 
-/// Without `Debug`: it holds a password.
+/// Without `Debug`, because of the password.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]
 pub(super) struct AuthenticateRequest {

@@ -1,4 +1,5 @@
-//! Locks, pauses and share links of environments, the steps of a canary, and what an app has sessions confirm.
+//! Locks, pauses and share links of environments, the steps of a canary, and the changes of an app that sessions
+//! confirm.
 
 use devanture_config::api::{BadPlan, CanaryPlan, Confirmations, ConfirmedAction, Lock, Pause, ShareTarget};
 

@@ -1,8 +1,8 @@
-//! Conversions between values of the API and what records hold of them.
+//! Conversions between values of the API and values of records.
 //!
-//! This folder and `words.rs` alone name types of the API whose form may change with the API. Every conversion takes
-//! its value apart member by member: a member that the API gets is a compile error here, where it is decided whether
-//! the disk has it.
+//! Only this folder and `words.rs` name types of the API with a form that may change with the API. Every conversion
+//! destructures its value: a new member of the API is a compile error here, and the fix decides if the record stores
+//! the member.
 
 mod deploys;
 mod environments;
@@ -14,8 +14,7 @@ mod webhooks;
 mod tests {
     use std::path::Path;
 
-    /// Types of the API that stand in records: names and numbers that are checked as they are read, and written as they
-    /// were.
+    /// Types of the API in records: names and numbers that are checked when read, and written unchanged.
     const FORMS: [&str; 5] = ["AccountName", "CookieName", "Percent", "SettingName", "WebhookName"];
 
     #[test]

@@ -1,4 +1,4 @@
-//! Runs of schedules, and times that were passed over.
+//! Runs of schedules, and skipped times.
 
 use devanture_config::api::{ScheduleRun, ScheduleRunEnd, ScheduleSkip};
 

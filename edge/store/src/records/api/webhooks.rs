@@ -1,4 +1,4 @@
-//! Messages to webhooks: what happened, and what became of the last attempt.
+//! Messages to webhooks: the events, and the results of the last attempts.
 
 use devanture_config::api::{DeployKind, DeployProblem, WebhookAttempt, WebhookData, WebhookEnd};
 

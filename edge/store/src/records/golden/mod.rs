@@ -1,7 +1,7 @@
-//! Golden files: one record of each kind, byte for byte as it is on the disk, in a file that is named by the key.
+//! Golden files: one record of each kind, byte for byte as on the disk, in a file named by the key.
 //!
-//! A test says the value of each in Rust, with every member. A file that differs is a change of the format: of what
-//! earlier releases wrote, which is still to be read, and of what they read after a downgrade.
+//! A test states the value of each in Rust, with every member. A difference is a change of the format: of records of
+//! earlier releases, which must stay readable, and of records that earlier releases read after a downgrade.
 //! `UPDATE_FIXTURES=1` writes the files again.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 #[cfg(test)]
 mod tests;
 
-/// The kinds of records whose types, and golden files' tests, are in `devanture-control`.
+/// The kinds of records with types and golden tests in `devanture-control`.
 pub const OF_CONTROL: [&str; 10] = [
     "acme/{authority}/account",
     "acme/{authority}/certificates/{name}",
@@ -29,7 +29,7 @@ pub const OF_CONTROL: [&str; 10] = [
     "tasks/{task}",
 ];
 
-/// The golden file of a kind of record, which its key names.
+/// Returns the golden file for the key of a kind of record.
 fn file(key: &str) -> PathBuf {
     let name = key.replace(['{', '}'], "").replace('/', ".");
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/records/golden").join(name).with_added_extension("json")
@@ -38,7 +38,7 @@ fn file(key: &str) -> PathBuf {
 /// Checks that the golden file of `key` is read as `value`, and that both are written as its bytes.
 ///
 /// # Panics
-/// Where they are not.
+/// Panics on a difference.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "a fixture of tests is not durable")]
 pub fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(key: &str, value: &T) {
@@ -48,7 +48,7 @@ pub fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(key: &str, val
     }
     let golden = std::fs::read_to_string(&path);
     let golden = golden.unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
-    // The file ends as files of text do, a record does not.
+    // The file ends with a line end, like all text files; a record does not.
     let golden = golden.strip_suffix('\n').expect("a golden file ends with a line feed");
     let read: T = serde_json::from_str(golden).unwrap_or_else(|error| panic!("{key} cannot be read: {error}"));
     assert_eq!(read, *value, "{key} is read as another value");

@@ -37,7 +37,7 @@ use crate::records::{
     WithdrawnRecord,
 };
 
-/// The kinds of records that [`check`] is called for here.
+/// The kinds of records with a [`check`] here.
 const OF_STORE: [&str; 44] = [
     "accounts/{name}",
     "alias/{app}/{name}",
@@ -85,7 +85,7 @@ const OF_STORE: [&str; 44] = [
     "withdrawn/{app}",
 ];
 
-/// A public key, whose private one is lost, and a signature by it.
+/// A public key, without its lost private key, and a signature by the key.
 const SIGNER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEOkZU9Wxc+8JmEaywdYzOA7elCZagdWdcvKXx57yLrC ada@laptop";
 const SIGNATURE: &str = "\
 -----BEGIN SSH SIGNATURE-----\n\

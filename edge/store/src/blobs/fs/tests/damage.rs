@@ -1,4 +1,4 @@
-//! Files that change on the disk after they were checked.
+//! Files that change on the disk after a check.
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn opened() -> (InAFolder, Key, Arc<dyn ReadAt>, Vec<u8>) {
     (harness, key, file, bytes)
 }
 
-/// Changes one byte in place, without a new time of change, as a disk does.
+/// Changes a byte in place, without a new modification time, like a failing disk.
 pub(super) fn rot(path: &Path, at: usize) {
     let before = std::fs::metadata(path).unwrap();
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -29,12 +29,12 @@ async fn bytes_that_changed_after_the_check_are_not_given_and_all_others_are() {
     let damaged = file.read_at(65_536, 65_536).unwrap_err();
     assert_eq!(damaged.kind(), ErrorKind::InvalidData);
     assert!(file.is_damaged());
-    // Also a piece of the same group that is as it was.
+    // Also for an undamaged piece of the same group.
     assert!(file.read_at(100_000, 10).is_err());
     assert_eq!(file.read_at(0, 65_536).unwrap(), bytes[..65_536]);
     assert_eq!(file.read_at(131_100, 1_000_000).unwrap(), bytes[131_100..]);
     assert!(file.read_at(0, 65_537).is_err());
-    // It was set aside: nobody opens it again, and a put repairs it.
+    // The file was set aside: no reader opens the file again, and a put repairs the blob.
     assert!(matches!(harness.store.open(key).await, Err(Error::Missing(_))));
     assert_eq!(std::fs::read_dir(harness.data.path().join("quarantine")).unwrap().count(), 1);
     harness.store.put(key, bytes.clone().into()).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_file_that_was_written_to_is_set_aside_with_the_first_piece_that_is_da
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_modified(later).unwrap();
     assert!(file.read_at(65_536, 10).is_err());
     assert_eq!(harness.store.size(key).await.unwrap(), None);
-    // A whole file that has the name by then stays.
+    // A whole file with the same name by then stays.
     harness.store.put(key, bytes.clone().into()).await.unwrap();
     assert!(file.read_at(65_536, 10).is_err());
     assert_eq!(harness.store.size(key).await.unwrap(), Some(bytes.len() as u64));
@@ -73,15 +73,15 @@ async fn a_file_that_was_cut_is_damaged() {
 async fn what_is_in_the_page_cache_is_checked_again_when_the_last_check_is_long_ago() {
     let (harness, key, file, bytes) = opened().await;
     let path = path_of(harness.data.path(), key);
-    // It was checked when it was opened, so that any piece of it can be read at once, if this kind of file can tell.
+    // The opening checked the file, so that any piece can be read at once, if this kind of file can tell.
     let Some(piece) = file.read_cached(70_000, 1_000).unwrap() else { return };
     assert_eq!(piece, bytes[70_000..71_000]);
     let again = harness.store.open(key).await.unwrap();
     harness.store.disk.folder.distrust(key);
-    // With a part of a group all of it is checked.
+    // A read of a part of a group checks the whole group.
     assert_eq!(again.read_cached(131_000, 1_000).unwrap().unwrap(), bytes[131_000..132_000]);
     assert_eq!(again.read_cached(65_536, 65_536).unwrap().unwrap(), bytes[65_536..131_072]);
-    // What was checked short ago is not hashed again.
+    // Recently checked groups are not hashed again.
     rot(&path, 131_072);
     assert!(again.read_cached(131_073, 1_000).unwrap().is_some());
     rot(&path, 66_000);
@@ -152,7 +152,7 @@ fn a_file_that_was_cut_while_it_was_opened_is_damaged_and_one_that_cannot_be_rea
     assert_eq!(located.read().unwrap().unwrap(), bytes);
     overwrite(&path_of(data.path(), blob(&bytes)), &bytes[..999]);
     assert_eq!(located.read().unwrap(), None);
-    // The system opens a folder, and reads nothing of it.
+    // The system opens a folder, but does not read from it.
     located.file = std::fs::File::open(data.path()).unwrap();
     assert_eq!(located.read().unwrap_err().kind(), ErrorKind::IsADirectory);
 }
@@ -160,14 +160,14 @@ fn a_file_that_was_cut_while_it_was_opened_is_damaged_and_one_that_cannot_be_rea
 #[tokio::test]
 async fn a_file_that_is_open_holds_the_hashes_of_its_groups_in_memory_and_a_small_one_nothing() {
     let (harness, _, file, _) = opened().await;
-    // As the comment of the tree has it: 36 bytes for each 64 KiB.
+    // As documented for the tree: 36 bytes for each 64 KiB.
     assert_eq!(file.held_bytes(), 4 * 36);
     let small = sample(1, 65_536);
     harness.store.put(blob(&small), small.clone()).await.unwrap();
     assert_eq!(harness.store.open(blob(&small)).await.unwrap().held_bytes(), 0);
 }
 
-/// Bytes that rot on the disk before anybody reads them.
+/// Bytes that rot on the disk before any read.
 #[tokio::test]
 async fn a_blob_that_is_put_again_is_read_from_its_new_file_while_the_old_one_is_open() {
     let (harness, key, before, bytes) = opened().await;

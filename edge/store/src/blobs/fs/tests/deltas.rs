@@ -1,15 +1,15 @@
-//! Tests of deltas in the folder of files: their layout, the order of their steps, and what is left where.
+//! Tests of deltas in the folder of files: their layout, the order of steps, and the state after failures.
 
 use super::*;
 use crate::blobs::DELTA_DICTIONARIES_MAX;
 use crate::blobs::conformance::delta;
 
-/// What is done to the deltas of a store while it fails: new ones, better ones, and more than a blob has.
+/// Changes the deltas of a failing store: new ones, better ones, and more than a blob may have.
 pub(super) fn life(folder: &Folder, old: Digest, new: Digest, generation: u64) -> Result<(), Error> {
     let of = |quality| DeltaForm::ALL.map(|form| delta(form, 1, quality, &sample(generation + quality as u64, 100)));
     folder.put_deltas(new, &of(Quality::Quick))?;
     folder.put_deltas(new, &of(Quality::Best))?;
-    // Of another dictionary each time, so that the oldest of the blob that stays goes.
+    // Of a different dictionary each time, so that the oldest delta of the remaining blob is removed.
     let from = |number| NewDelta {
         dictionary: Digest::of(&[generation.to_le_bytes(), [number; 8]].concat()),
         ..delta(DeltaForm::Dcz, 1, Quality::Quick, &sample(generation, 50))
@@ -43,7 +43,7 @@ fn the_layout_of_deltas_is_the_one_that_is_written_down() {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600, "{path:?}");
         assert_eq!(std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o700);
     }
-    // What is bad goes where an operator finds it.
+    // A damaged file is moved to where an operator finds it.
     let key = Key::Delta(digest, dictionary, DeltaForm::Dcb);
     overwrite(&path_of(data.path(), key), b"worse");
     assert!(matches!(folder.get(key), Err(Error::Corrupt { .. })));
@@ -67,7 +67,7 @@ fn law_6_every_delta_is_synced_before_it_has_its_name_and_the_index_comes_last()
     // The first try of a rename finds no folder.
     let first = [&drafts[..], &[Rename, MakeFolder, SyncFolder, Rename, Rename, Rename, SyncFolder]].concat();
     assert_eq!(put(&both(0, Quality::Quick)), first);
-    // The old index goes before bytes that it does not mean have a name.
+    // The old index is removed before bytes that it does not describe get a name.
     let replaced = [&drafts[..], &[Remove, Rename, Rename, Rename, SyncFolder]].concat();
     assert_eq!(put(&both(0, Quality::Best)), replaced);
     assert_eq!(put(&both(0, Quality::Quick)), []);
@@ -107,7 +107,7 @@ fn a_listing_removes_deltas_whose_blob_is_gone_also_those_that_no_index_lists() 
     let (gone, kept) = (put_blob(&folder, &sample(1, 10)), put_blob(&folder, &sample(2, 10)));
     for digest in [gone, kept] {
         folder.put_deltas(digest, &made(1)).unwrap();
-        // A death in the middle of a put leaves this.
+        // A crash in the middle of a put leaves this state.
         let left = path_of(data.path(), Key::Delta(digest, Digest::of(b"left"), DeltaForm::Dcb));
         durable::write_file(&left, b"left", 0o600).unwrap();
     }
@@ -121,7 +121,7 @@ fn a_listing_removes_deltas_whose_blob_is_gone_also_those_that_no_index_lists() 
     assert_eq!(folder.deltas(kept).unwrap().len(), 1);
 }
 
-/// One that is empty says that nothing was made, as nobody but the system leaves it.
+/// An empty index means that no delta was made, which only the system can leave behind.
 #[test]
 fn indexes_that_cannot_be_read_are_set_aside_and_counted_and_others_stay() {
     let data = tempfile::tempdir().unwrap();

@@ -1,9 +1,8 @@
-//! A store whose disk fills or whose process ends at any step, and the order of its syncs.
+//! A store with a disk that fills or a process that ends at any step, and the order of syncs.
 
 use super::*;
 
-/// What is done to a store while it fails: blobs new and old, a manifest, variants and deltas new and replaced, a
-/// deletion.
+/// Changes a failing store: new and old blobs, a manifest, new and replaced variants and deltas, a deletion.
 fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
     let old = sample(0, 2_000);
     let new = sample(generation, 2_000);
@@ -26,7 +25,7 @@ fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
     folder.delete(blob(&new))
 }
 
-/// All that is listed and known is whole, and nothing else is there.
+/// Checks that all listed and known files are whole, and that no further files exist.
 pub(super) fn is_sound(data: &Path, folder: &Folder) {
     for (key, size, _) in folder.list().unwrap() {
         assert_eq!(folder.get(key).unwrap().len() as u64, size);
@@ -63,7 +62,7 @@ fn law_3_a_full_disk_at_any_step_leaves_everything_whole() {
         }
         // Some removals are only attempted; any other failure is reported.
         assert!(matches!(result, Ok(()) | Err(Error::Disk(durable::Error::Full { .. }))), "step {nth}: {result:?}");
-        // And with room again, the same is done to its end.
+        // With room again, the same changes succeed.
         life(&folder, 2 + nth as u64).unwrap();
     }
 }
@@ -74,7 +73,7 @@ fn law_3_a_death_at_any_step_leaves_everything_whole_for_the_next_start() {
     life(&Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).unwrap(), 1).unwrap();
     for nth in 0.. {
         let armed = arm(data.path(), Fault::Death, nth);
-        // The opening too may be what dies.
+        // The crash may also happen during the opening.
         let result =
             Folder::open(data.path().to_path_buf(), OPEN_FILES_MAX).and_then(|folder| life(&folder, 2 + nth as u64));
         let fired = armed.fired();
@@ -113,7 +112,7 @@ fn law_6_what_could_not_be_synced_into_its_folder_is_there_only_where_it_was_bef
     }
 }
 
-/// Else an index that may not be on the disk would be read, and list files that are lost with the next failure.
+/// Otherwise an index that may not be on the disk would be read, and list files that are lost with the next failure.
 #[test]
 fn law_6_an_index_that_could_not_be_synced_into_its_folder_is_not_there() {
     let data = tempfile::tempdir().unwrap();
@@ -123,7 +122,7 @@ fn law_6_an_index_that_could_not_be_synced_into_its_folder_is_not_there() {
     folder.put(blob(&bytes), &bytes).unwrap();
     let index = path_of(data.path(), Key::Variant(digest, Form::Br)).with_extension("index");
     let put = |quality, length: usize| folder.put_variants(digest, &[(Form::Br, quality, sample(9, length))]);
-    // Its folder is made by the first one. Of what is large, the index lists a file; what is small stands in it.
+    // The first put creates the folder. The index lists a file for a large variant, and contains a small one.
     put(Quality::Quick, 9_000).unwrap();
     let failing_sync = |steps: &[durable::Step]| steps.iter().position(|step| *step == durable::Step::SyncFolder);
     for length in [9_001, 5] {
@@ -163,7 +162,7 @@ async fn law_6_an_upload_is_synced_before_it_has_its_name() {
     let harness = InAFolder::start().await;
     for (len, writes) in [(10, 1), (300_000, 1), (600_000, 2)] {
         let bytes = sample(1, len);
-        // So that its folder is there.
+        // Creates the folder.
         harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
         let expected = [&[Create][..], &vec![Write; writes], &[SyncFile, Rename, SyncFolder]].concat();
         let log = arm(harness.data.path(), Fault::None, 0);
@@ -216,13 +215,13 @@ fn law_6_every_file_of_a_put_is_synced_before_it_has_its_name() {
     assert_eq!(put(Quality::Quick, large), []);
     folder.delete(blob(&bytes)).unwrap();
     folder.put(blob(&bytes), &bytes).unwrap();
-    // Small ones stand in the index, which is replaced as a whole.
+    // The index contains the small ones, and is replaced as a whole.
     for quality in [Quality::Quick, Quality::Best] {
         assert_eq!(put(quality, small), [&drafts(1)[..], &[Rename, SyncFolder]].concat());
     }
 }
 
-/// Else a disk that does not answer would have things sent or made again, or collected, and a store begin as new.
+/// Otherwise an unresponsive disk would lead to repeated uploads or encodings, to collections, or to a new store.
 #[test]
 fn what_cannot_be_read_is_not_taken_for_what_is_not_there() {
     let data = tempfile::tempdir().unwrap();
@@ -231,7 +230,7 @@ fn what_cannot_be_read_is_not_taken_for_what_is_not_there() {
     let (key, digest) = (blob(&bytes), Digest::of(&bytes));
     folder.put(key, &bytes).unwrap();
     let first = digest.as_bytes()[0];
-    // Where a file stands in the place of a folder, the system does not say that there is nothing.
+    // If a file is in the place of a folder, the system does not report a missing folder.
     let block = |kind: &str| {
         let shard = folder.shard(kind, digest);
         if shard.exists() {

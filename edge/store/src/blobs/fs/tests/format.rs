@@ -1,4 +1,4 @@
-//! The file `format` of a folder, and whether a folder holds files, before it is opened as a store.
+//! The file `format` of a folder, and the search for files in a folder before the opening as a store.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_folder_of_another_release_and_one_whose_format_is_damaged_are_reported_as_w
     }
 }
 
-/// A check of the configuration may run as another user than the edge.
+/// A check of the configuration may run as a user other than the edge.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_format_that_the_caller_may_not_read_is_not_checked() {
@@ -30,7 +30,7 @@ fn a_format_that_the_caller_may_not_read_is_not_checked() {
     assert!(crate::blobs::check_format(data.path()).is_err());
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     let check = || {
-        // Root may read everything: this thread is another user until it ends.
+        // Root may read all files: this thread is a different user until its end.
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(65_534)).ok();
         assert_eq!(std::fs::read(&path).unwrap_err().kind(), ErrorKind::PermissionDenied);
         crate::blobs::check_format(data.path())
@@ -38,7 +38,7 @@ fn a_format_that_the_caller_may_not_read_is_not_checked() {
     std::thread::scope(|scope| scope.spawn(check).join()).unwrap().unwrap();
 }
 
-/// Else an edge that lost its catalog would begin with an empty one and collect every file.
+/// Otherwise an edge without a catalog would begin with an empty one and collect every file.
 #[test]
 fn a_folder_holds_files_from_the_first_blob_or_manifest_on_and_not_for_its_folders() {
     let bytes = sample(1, 10);

@@ -1,8 +1,8 @@
-//! Files that are closed between two reads: no reader notices, whatever became of their names meanwhile.
+//! Files that are closed between two reads: readers do not notice, whatever happened to their names meanwhile.
 
 use super::*;
 
-/// A store that keeps one file open at a time.
+/// A store with one open file at a time.
 struct WithOneOpen(InAFolder);
 
 #[async_trait]
@@ -32,7 +32,7 @@ impl Harness for WithOneOpen {
 
 conformance!(WithOneOpen);
 
-/// A store that keeps two files open, with so many blobs in it, and these as somebody has them to read.
+/// Returns a store with two open files and `count` blobs, with their opened readers.
 async fn opened(count: u64) -> (InAFolder, Vec<(Arc<dyn ReadAt>, Bytes)>) {
     let harness = InAFolder::of(tempfile::tempdir().unwrap(), 2);
     let mut files = Vec::new();
@@ -159,7 +159,7 @@ async fn what_cannot_be_opened_is_as_it_was_and_what_is_gone_is_damaged_once() {
     durable::remove_file(shard).unwrap();
     durable::move_folder(&aside, shard).unwrap();
     assert_eq!(file.read_at(0, 10).unwrap(), bytes[..10]);
-    // Others are read until it is closed again.
+    // Further files are read until the file is closed again.
     for (other, _) in files.iter().skip(1).chain(files.iter().skip(1)) {
         other.read_at(0, 10).unwrap();
     }
@@ -176,7 +176,7 @@ async fn a_small_variant_is_read_to_its_end_by_those_who_have_it_when_its_blob_g
     let (variant, digest) = (sample(9, 500), Digest::of(&files[0].1));
     harness.store.put_variants(digest, vec![(Form::Br, Quality::Quick, variant.clone())]).await.unwrap();
     let small = harness.store.open(Key::Variant(digest, Form::Br)).await.unwrap();
-    // Others are read until it is closed.
+    // Further files are read until the file is closed.
     for (other, _) in files.iter().chain(&files) {
         other.read_at(0, 10).unwrap();
     }

@@ -1,9 +1,9 @@
-//! Tests of files that are written together: the order of their steps, and what is left where one fails.
+//! Tests of files written together: the order of steps, and the state after failures.
 
 use super::faults::is_sound;
 use super::*;
 
-/// What is done to a store while it fails: blobs put together, one of which is there already.
+/// Changes a failing store: blobs put together, one of which is stored already.
 pub(super) fn life(folder: &Folder, generation: u64) -> Result<(), Error> {
     folder.put_all(&named([sample(0, 2_000), sample(generation + 1_000_000, 300), sample(generation + 2_000_000, 0)]))
 }
@@ -12,7 +12,7 @@ fn named(contents: impl IntoIterator<Item = Bytes>) -> BTreeMap<Digest, Bytes> {
     contents.into_iter().map(|bytes| (Digest::of(&bytes), bytes)).collect()
 }
 
-/// Samples of which two lie in one folder and one in another.
+/// Returns samples: two in one folder and one in a second folder.
 fn two_folders() -> BTreeMap<Digest, Bytes> {
     let first = |bytes: &Bytes| Digest::of(bytes).as_bytes()[0];
     let all: Vec<Bytes> = (0..3_000).map(|seed| sample(seed, 20)).collect();
@@ -66,7 +66,7 @@ fn law_3_a_failure_at_any_step_leaves_whole_blobs_alone_and_those_that_were_ther
                 assert_eq!(folder.list().unwrap().len(), 3);
                 break;
             }
-            // A removal of what has no use is only attempted.
+            // The removal of a useless file is only attempted.
             assert!(result.is_err(), "step {nth}");
             folder.put_all(&blobs).unwrap();
             assert_eq!(folder.list().unwrap().len(), 3, "step {nth}");

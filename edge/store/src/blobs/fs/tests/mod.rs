@@ -1,4 +1,5 @@
-//! Tests of the folder of files: the conformance list, its layout, and what failures, deaths and full disks leave.
+//! Tests of the folder of files: the conformance list, its layout, and the state after failures, crashes and full
+//! disks.
 
 mod damage;
 mod deltas;
@@ -37,7 +38,7 @@ impl InAFolder {
     }
 }
 
-/// Every file below `folder` that is not of the layout itself, by its path in it.
+/// Returns every file below `folder` that is not part of the layout, by its path in the folder.
 fn files(folder: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -98,7 +99,7 @@ impl Harness for InAFolder {
     }
 
     async fn is_tidy(&self) -> bool {
-        // The last part of a dropped upload goes with its blocking thread.
+        // The last part of a dropped upload ends with its blocking thread.
         let end = Instant::now() + Duration::from_secs(5);
         while !files(&self.data.path().join("tmp")).is_empty() {
             if Instant::now() > end {
@@ -148,7 +149,7 @@ async fn the_layout_is_the_one_that_is_written_down() {
         let folder = path.parent().unwrap();
         assert!(folder == data || std::fs::metadata(folder).unwrap().permissions().mode() & 0o7777 == 0o700);
     }
-    // What is bad goes where an operator finds it.
+    // A damaged file is moved to where an operator finds it.
     overwrite(&path_of(data, Key::Blob(digest)), b"bad");
     overwrite(&path_of(data, Key::Manifest(digest)), b"bad");
     overwrite(&path_of(data, Key::Variant(digest, Form::Br)), &sample(3, 9_000));
@@ -227,7 +228,7 @@ fn a_folder_of_what_was_sent_does_not_come_back_empty_by_a_put() {
         let found = put(&folder);
         assert_eq!(matches!(found, Err(Error::Disk(durable::Error::Gone { .. }))), is_kept, "{name}: {found:?}");
         assert_eq!(data.path().join(name).exists(), !is_kept, "{name}");
-        // What is brought back comes into folders that are made for it; a cache, and a start, make them anyway.
+        // Restored files come into folders created for them; a cache, and a start, create them anyway.
         folder.make_sent().unwrap();
         put(&folder).unwrap();
         let cache = folder.into_cache();
@@ -298,7 +299,7 @@ async fn a_check_reads_no_more_bytes_in_a_second_than_it_is_given() {
     harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
     let began = tokio::time::Instant::now();
     assert_eq!(harness.store.check(blob(&bytes), 1_000).await.unwrap(), 1_000_000);
-    // The clock of the test goes on by the waits alone.
+    // The clock of the test advances only by the waits.
     assert!(began.elapsed() >= Duration::from_secs(999), "{:?}", began.elapsed());
 }
 
@@ -318,7 +319,7 @@ async fn nothing_new_is_uploaded_below_the_floor_of_free_space() {
     upload.write(sample(3, 1_000)).await.unwrap();
     assert!(matches!(upload.finish().await, Err(Error::Short { .. })));
     assert_eq!(files(&folder.path().join("tmp")), BTreeSet::new());
-    // What is there is read, and what serving makes of it is stored.
+    // Existing files are readable, and files made during serving are stored.
     assert_eq!(store.get(blob(&small)).await.unwrap(), small);
     store.put_variants(Digest::of(&small), vec![(Form::Br, Quality::Quick, sample(1, 100))]).await.unwrap();
 }
@@ -419,7 +420,7 @@ proptest! {
     }
 }
 
-/// Whether a read would wait is the system's to say; that it gives what a read that waits gives is ours.
+/// Only the system decides if a read would wait; the result must equal that of a blocking read.
 #[tokio::test]
 async fn what_is_read_without_waiting_is_what_is_stored() {
     let harness = InAFolder::start().await;
@@ -433,7 +434,7 @@ async fn what_is_read_without_waiting_is_what_is_stored() {
             assert_eq!(cached, read.unwrap(), "{len} from {offset}");
         }
     }
-    // What was cut meanwhile is left to a read that waits, which tells.
+    // A file truncated meanwhile is left to a blocking read, which reports the damage.
     overwrite(&path_of(harness.data.path(), key), &bytes[..100_000]);
     assert_eq!(opened.read_cached(90_000, 65_536).unwrap(), None);
     assert!(opened.read_at(90_000, 65_536).is_err());

@@ -12,7 +12,7 @@ async fn law_11_a_read_waits_for_one_of_another_app_and_not_for_all_of_its_reads
     harness.store.put(blob(&bytes), bytes.clone()).await.unwrap();
     let of = async |app: &str| harness.store.of(Lane::of(app)).open(blob(&bytes)).await.unwrap();
     let (greedy, modest) = (of("greedy").await, of("modest").await);
-    // All turns but one are out for good, so that the order shows.
+    // All turns but one are taken for good, so that the order shows.
     let reads = &harness.store.disk.folder.reads;
     let mut held = Vec::new();
     for _ in 0..READS_AT_ONCE {
@@ -26,7 +26,7 @@ async fn law_11_a_read_waits_for_one_of_another_app_and_not_for_all_of_its_reads
             order.lock().push(app);
             read
         });
-        // It waits for its turn.
+        // The read waits for its turn.
         tokio::task::yield_now().await;
     }
     drop(held.pop());

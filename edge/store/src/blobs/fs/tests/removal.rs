@@ -1,4 +1,4 @@
-//! Files that leave the store: leftovers, collected files, and what a listing removes.
+//! Removal of files: leftovers, collected files, and removals by a listing.
 
 use super::*;
 
@@ -117,7 +117,7 @@ fn a_folder_that_took_the_name_of_the_opened_one_is_left_alone() {
     is_refused(folder.remove_leftovers(u64::MAX, u64::MAX, false).map(drop));
     is_refused(folder.put_variants(Digest::of(&bytes), &[(Form::Br, Quality::Quick, sample(2, 5))]));
     is_refused(folder.list().map(drop));
-    // Nor is anything brought back in it.
+    // No file is restored into the folder either.
     durable::make_folder(&root.join("collected")).unwrap();
     durable::move_folder(&root.join("blobs"), &root.join("collected/blobs")).unwrap();
     is_refused(folder.get(key).map(drop));
@@ -138,7 +138,7 @@ fn a_listing_removes_variants_whose_blob_is_gone_and_ignores_strangers() {
     let shard = path_of(data.path(), Key::Blob(digest)).parent().unwrap().to_path_buf();
     durable::write_file(&shard.join("README"), b"", 0o600).unwrap();
     assert_eq!(folder.list().unwrap().len(), 1);
-    // A death in the middle of a deletion cannot leave this; a restored backup can.
+    // A crash in the middle of a deletion cannot lead to this state; a restored backup can.
     std::fs::remove_file(path_of(data.path(), Key::Blob(digest))).unwrap();
     assert_eq!(folder.list().unwrap(), []);
     assert_eq!(files(&data.path().join("variants")).len(), 0);
@@ -150,7 +150,7 @@ async fn what_is_written_while_another_folder_takes_the_name_leaves_nothing_in_t
     let (root, aside) = (parent.path().join("data"), parent.path().join("aside"));
     let store = FileBlobs::open(root.clone(), OPEN_FILES_MAX).unwrap();
     let (bytes, small) = (sample(1, 600_000), sample(2, 100));
-    // It has a file already, and only its name is missing.
+    // The upload has a file already, and only its name is missing.
     let mut upload = store.upload(blob(&bytes)).await.unwrap();
     upload.write(bytes.clone()).await.unwrap();
     durable::move_folder(&root, &aside).unwrap();
@@ -164,7 +164,7 @@ async fn what_is_written_while_another_folder_takes_the_name_leaves_nothing_in_t
     drop(log);
     is_refused(upload.finish().await.map(drop));
     assert_eq!(std::fs::read_dir(root.join("blobs")).unwrap().count(), 0);
-    // What stands there is of another store, also where it has the name of one of ours.
+    // The files belong to a different store, even under the name of a known one.
     other.put(blob(&small), &small).unwrap();
     let variants = vec![(Form::Br, Quality::Quick, sample(3, 9_000))];
     is_refused(store.put_variants_all(BTreeMap::from([(Digest::of(&small), variants)])).await);
@@ -173,7 +173,7 @@ async fn what_is_written_while_another_folder_takes_the_name_leaves_nothing_in_t
     assert_eq!(other.variants(Digest::of(&small)).unwrap(), []);
 }
 
-/// A push may send what a collection has just taken.
+/// A push may send a blob that a collection has just removed.
 #[test]
 fn what_was_made_of_a_blob_stays_where_the_blob_comes_back_during_a_listing() {
     let data = tempfile::tempdir().unwrap();

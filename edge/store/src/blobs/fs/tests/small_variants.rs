@@ -1,4 +1,4 @@
-//! Small variants, which stand in the index of their blob.
+//! Small variants, stored in the index of the blob.
 
 use super::*;
 
@@ -36,7 +36,7 @@ async fn a_blob_with_small_variants_is_two_files() {
 async fn an_index_of_an_earlier_release_is_read_and_its_files_go_when_they_are_replaced() {
     let harness = InAFolder::start().await;
     let (digest, [br, gz, _]) = stored(&harness, [9_000, 9_001, 9_002]).await;
-    // Such an index has small variants in files of their own.
+    // Such an index has small variants in separate files.
     let small = sample(7, 50);
     durable::write_file(&path_of(harness.data.path(), Key::Variant(digest, Form::Zst)), &small, 0o600).unwrap();
     let line = |form: &str, bytes: &Bytes| format!("{form} {} {} quick\n", bytes.len(), Digest::of(bytes));
@@ -117,7 +117,7 @@ async fn a_small_variant_that_is_open_stays_readable_and_is_damaged_when_it_chan
     assert_eq!(quarantined, [format!("variant-{digest}.index")].into());
 }
 
-/// Variants as they are sought: by their forms and hashes.
+/// Returns variants in the form of a search: by their forms and hashes.
 fn sought(contents: &[Bytes; 3], numbers: &[usize]) -> Vec<(Form, Digest)> {
     numbers.iter().map(|number| (FORMS[*number], Digest::of(&contents[*number]))).collect()
 }
@@ -179,7 +179,7 @@ async fn law_4_damage_in_variants_that_are_opened_as_one_is_never_given_out_and_
     }
 }
 
-/// Else a file would be sent as it is to everybody, for as long as a version has it.
+/// Otherwise a file would be sent uncompressed to all visitors, for as long as a version has the file.
 #[tokio::test]
 async fn a_small_variant_that_is_damaged_is_missed_and_made_again_whatever_becomes_of_the_others() {
     for is_deletion in [true, false] {

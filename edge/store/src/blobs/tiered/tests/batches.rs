@@ -1,4 +1,4 @@
-//! Fetches of many small objects: they reach the disk batch by batch, and nothing counts as here before it is.
+//! Fetches of many small objects: they reach the disk in batches, and count as present only then.
 
 use std::pin::Pin;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::blobs::tiered::look_up::CLAIMED;
 use crate::blobs::tiered::lookups::Search;
 
-/// Polls `work` until a condition holds, which has to be before it is ready.
+/// Polls `work` until a condition holds, which must happen before `work` is ready.
 async fn poll_until<F: Future>(mut work: Pin<&mut F>, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(poll!(work.as_mut()).is_pending(), "it ended before");
@@ -16,7 +16,7 @@ async fn poll_until<F: Future>(mut work: Pin<&mut F>, holds: impl Fn() -> bool) 
     }
 }
 
-/// A node with an empty disk, and blobs that are in the bucket with a variant each.
+/// A node with an empty disk, and blobs in the bucket with a variant each.
 struct Fetching {
     gate: Gate,
     node: Node,
@@ -37,23 +37,23 @@ impl Fetching {
         Self { gate, node, blobs }
     }
 
-    /// Whether the disk has variants of a blob.
+    /// Returns true if the disk has variants of a blob.
     fn has_variants(&self, blob: Digest) -> bool {
         let name = blob.to_string();
         self.node.data.path().join("variants").join(&name[..2]).join(format!("{name}.index")).exists()
     }
 
-    /// Whether the variants of a blob are being fetched, so that others wait.
+    /// Returns true if the variants of a blob are being fetched, so that other callers wait.
     fn are_claimed(&self, blob: Digest) -> bool {
         self.node.store.shared.claims.claim(Key::Variant(blob, CLAIMED)).is_err()
     }
 
-    /// Whether variants are fetched and wait to be put: no more than these requests are made at once.
+    /// Returns true if fetched variants await their put: no further requests are made at once.
     fn has_a_batch(&self) -> bool {
         self.blobs.iter().filter(|blob| self.are_claimed(**blob)).count() > REQUESTS_AT_ONCE
     }
 
-    /// The number of blobs whose variants are known.
+    /// Returns the number of blobs with known variants.
     async fn known(&self) -> usize {
         let found = self.node.store.variants_all(self.blobs.clone()).await.unwrap();
         found.iter().filter(|variants| variants.len() == 1).count()
@@ -70,7 +70,7 @@ async fn small_blobs_reach_the_disk_before_the_whole_version_is_in_memory() {
     for (count, length) in [(250, 300), (100, 100_000)] {
         let fetching = Fetching::start(&seaweed, count, length, 50).await;
         let Fetching { gate, node, blobs } = &fetching;
-        // The last one does not come before one is on the disk.
+        // The last blob arrives only after the first is on the disk.
         gate.hold_gets_after(blobs.len() - 1);
         let mut bringing = Box::pin(node.store.bring_all(blobs));
         poll_until(bringing.as_mut(), || blobs.iter().any(|blob| node.has(Key::Blob(*blob)))).await;
@@ -92,11 +92,11 @@ async fn variants_reach_the_disk_before_the_whole_version_is_in_memory_and_are_k
         let fetching = Fetching::start(&seaweed, count, 300, length).await;
         let Fetching { gate, node, blobs } = &fetching;
         node.store.bring_all(blobs).await.unwrap();
-        // The last variants do not come before others are on the disk.
+        // The last variants arrive only after others are on the disk.
         gate.hold_gets_after(blobs.len() - 1);
         let mut bringing = Box::pin(node.store.bring_variants(blobs.clone(), Search::Seldom));
         poll_until(bringing.as_mut(), || fetching.has_a_batch()).await;
-        // Until they are on the disk, another fetch waits for this one.
+        // Until the first fetch has put the variants on the disk, a second fetch waits.
         let due = node.store.shared.lookups.due(blobs);
         assert!(blobs.iter().all(|blob| fetching.has_variants(*blob) || due.contains(blob)));
         let is_free = |blob: &Digest| fetching.has_variants(*blob) && !fetching.are_claimed(*blob);

@@ -1,12 +1,12 @@
-//! A bucket that is away, fails, stalls: nothing is acknowledged that it has not got, what the disk holds is served,
-//! and nobody waits for ever.
+//! A bucket that is unreachable, fails, or stalls: no put without the bucket is acknowledged, files on the disk are
+//! served, and no caller waits for ever.
 
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::s3::Address;
 
-/// So many that every repetition fails, too.
+/// A number so large that every repetition fails, too.
 const FAILURES: usize = 1_000_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn a_put_that_the_bucket_fails_at_any_step_is_not_acknowledged_and_healed_
     assert!(is_remote(&node.store.put_all([(Digest::of(&small), small.clone())].into()).await));
     gate.fail(0);
     assert_eq!(objects(&bucket).await, Vec::<String>::new());
-    // As after a death between the two: the disk has it, the bucket has not.
+    // As after a crash between the two: the disk has the file, the bucket does not.
     assert!(node.has(key_of(&small)));
     assert_eq!(node.store.sizes(vec![Digest::of(&small)]).await.unwrap(), [None]);
     let blob = put(&*node.store, &small).await;
@@ -58,14 +58,14 @@ async fn a_large_put_that_the_bucket_fails_at_any_step_leaves_no_object_and_has_
     let bucket = bucket(&variables(gate.address, seaweed::OWNER));
     let node = Node::new(&bucket);
     let large = sample(1, 10 * 1_024 * 1_024);
-    // It is begun, has two parts, and is ended.
+    // The upload has a start, two parts, and an end.
     for step in 0..4 {
         let mut upload = node.store.upload(key_of(&large)).await.unwrap();
         upload.write(large.clone()).await.unwrap();
         gate.fail_after(step, FAILURES);
         gate.others();
         assert!(is_remote(&upload.finish().await), "step {step}");
-        // Once it is begun, there is a request that removes its parts besides, however that one ends.
+        // A started upload gets a further request for the removal of its parts, whatever the result of the request.
         assert!(step == 0 || gate.others() > 1, "step {step}");
         gate.fail(0);
         assert_eq!(objects(&bucket).await, Vec::<String>::new(), "step {step}");
@@ -89,7 +89,7 @@ async fn without_the_bucket_the_disk_is_served_and_the_rest_fails_soon() {
     let kept = Node::new(&there);
     kept.store.fetch(site.version, site.blobs()).await.unwrap();
     site.is_in(&*node.store, &*kept.store).await;
-    // As a version of a thousand files that is loaded: each fails, and not after a wait of its own.
+    // As for loading a version of a thousand files: each fails without a wait of its own.
     let began = Instant::now();
     for number in 0..1_000_u64 {
         let absent = Digest::of(&number.to_le_bytes());
@@ -108,7 +108,7 @@ async fn without_the_bucket_the_disk_is_served_and_the_rest_fails_soon() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bucket_that_never_answers_is_not_waited_for_longer_than_its_waits() {
-    // It takes connections and says nothing.
+    // The bucket accepts connections and sends no answer.
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let variables = variables(listener.local_addr().unwrap(), seaweed::OWNER);
     let address: Address = format!("s3://{BUCKET}/silent").parse().unwrap();

@@ -19,7 +19,7 @@ async fn a_bucket_of_many_objects_is_listed_by_parts_and_each_object_once() {
     let mut whole = node.store.list().await.unwrap();
     whole.sort_unstable();
     assert_eq!(whole.len(), 8);
-    // Neither kind is listed in one go; the blobs alone are; both are.
+    // Neither kind is listed in one go; only the blobs are; both are.
     for at_once_max in [2, 4, 5] {
         let mut listed = node.store.list_all_within(at_once_max).await.unwrap();
         listed.sort_unstable();
@@ -39,7 +39,7 @@ async fn a_listing_keeps_new_variants_in_the_bucket_and_removes_those_without_a_
     let (blob, key) = (put(&*node.store, &bytes).await, key_of(&bytes));
     let variants = vec![(Form::Br, Quality::Best, sample(2, 50_000)), (Form::Gz, Quality::Given, sample(3, 80))];
     node.store.put_variants(blob, variants).await.unwrap();
-    // As another node finds them whose listing of the blobs was earlier.
+    // As seen by a node with an earlier listing of the blobs.
     bucket.remove(key.path()).await.unwrap();
     let before = objects(&bucket).await;
     assert_eq!(before.len(), 2);
@@ -82,7 +82,7 @@ async fn a_file_that_only_this_disk_has_is_collected_by_the_time_of_the_disk() {
     let node = Node::new(&bucket);
     let key = key_of(&sample(1, 1_000));
     put(&*node.store, &sample(1, 1_000)).await;
-    // As a put leaves it that the bucket refused.
+    // As after a put that the bucket refused.
     bucket.remove(key.path()).await.unwrap();
     assert_eq!(node.store.delete_put_before(key, 1_000_000_000, true).await.unwrap(), None);
     assert!(node.has(key), "it was put since");

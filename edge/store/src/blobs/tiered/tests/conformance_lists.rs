@@ -7,13 +7,13 @@ use super::moto::{Moto, is_moto_installed};
 use super::*;
 use crate::blobs::conformance::{Harness, conformance_in_one};
 
-/// A node alone with its bucket. What is damaged is damaged in its last copy: on the disk, and gone from the bucket.
+/// A single node with its bucket. Damage is damage of the last copy: on the disk, and removed from the bucket.
 struct OnABucket<const KIND: usize> {
     node: Node,
     bucket: Bucket,
 }
 
-/// How to reach the server of each kind, of which a process has one at most.
+/// The variables of the server of each kind, at most one for a process.
 static SERVERS: [OnceLock<Variables>; 2] = [const { OnceLock::new() }; 2];
 const SEAWEED: usize = 0;
 const MOTO: usize = 1;
@@ -45,7 +45,7 @@ impl<const KIND: usize> Harness for OnABucket<KIND> {
     }
 
     async fn is_tidy(&self) -> bool {
-        // The last part of a dropped upload goes with its blocking thread.
+        // The last part of a dropped upload ends with its blocking thread.
         let end = Instant::now() + Duration::from_secs(5);
         while std::fs::read_dir(self.node.data.path().join("tmp")).unwrap().count() > 0 {
             if Instant::now() > end {

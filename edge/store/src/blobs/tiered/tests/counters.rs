@@ -1,11 +1,11 @@
-//! What is counted of reads and of requests to the bucket.
+//! Counters of reads and of requests to the bucket.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::*;
 use devanture_base::telemetry::BUCKET_REQUEST;
 
-/// The sum of the series of a metric that have all these labels.
+/// Returns the sum of the series of a metric with all these labels.
 fn total(recorder: &PrometheusRecorder, name: &str, labels: &[&str]) -> u64 {
     let text = recorder.handle().render();
     let is_of = |line: &&str| {
@@ -42,7 +42,7 @@ async fn reads_that_the_disk_answers_or_not_and_damage_are_counted() {
     assert_eq!(reads(), [2, 2]);
     second.store.get_all(files.iter().map(|bytes| Digest::of(bytes)).collect()).await.unwrap();
     assert_eq!(reads(), [4, 3]);
-    // Damage on the disk, in the bucket, and what is done about it.
+    // Damage on the disk, in the bucket, and the repair.
     let counted = || {
         ["local_files_replaced", "bucket_mismatches", "bucket_objects_stored_again"]
             .map(|name| total(&recorder, &format!("devanture_{name}_total"), &[]))
@@ -94,14 +94,14 @@ async fn requests_to_the_bucket_are_counted_with_their_outcomes_and_their_bytes(
     assert_eq!(requests("list"), [1, 0, 0]);
     other.store.delete(Key::Manifest(Digest::of(&absent))).await.unwrap();
     assert_eq!(requests("delete"), [1, 0, 0]);
-    // A failure is one, however often it was tried; a large object fails as it begins, or at its first part.
+    // A failure counts once, regardless of the attempts; a large object fails at the start, or at the first part.
     gate.fail(1_000_000);
     assert!(is_remote(&node.store.put(key_of(&absent), absent.clone()).await));
     assert!(is_remote(&node.store.put(key_of(&large), large.clone()).await));
     gate.fail_after(1, 1_000_000);
     assert!(is_remote(&node.store.put(key_of(&large), large.clone()).await));
     assert_eq!(requests("put"), [2, 0, 3]);
-    // One each: a node asks a bucket that is away no more for a while.
+    // One each: a node pauses its requests to an unreachable bucket for a while.
     gate.fail(1_000_000);
     assert!(is_remote(&Node::new(&bucket).store.get(key_of(&small)).await));
     assert!(is_remote(&Node::new(&bucket).store.size(key_of(&small)).await));

@@ -1,4 +1,4 @@
-//! Calls that the disk of a node answers, some of them with objects that are brought there first.
+//! Calls answered by the disk of a node, some of them with objects that are brought there first.
 
 use super::*;
 use crate::blobs::DeltaForm;
@@ -45,7 +45,7 @@ async fn a_full_disk_is_reported_and_the_store_is_shared() {
     assert!(matches!(full.check_free_space(), Err(Error::Short { .. })));
     let node = Node::new(&nowhere());
     node.store.check_free_space().unwrap();
-    // A collection does not make room on one disk by taking from all.
+    // A collection does not free space on one disk by removing objects of all nodes.
     assert!(node.store.is_shared());
 }
 

@@ -1,10 +1,10 @@
-//! What leaves the local disk, and what never does.
+//! Evictions from the local disk, and files that are never evicted.
 
 use std::time::{Duration, SystemTime};
 
 use super::*;
 
-/// Sets the time at which a local file was put.
+/// Sets the time of the put of a local file.
 fn age(node: &Node, key: Key, hours: u64) {
     let file = std::fs::File::options().write(true).open(node.path(key)).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3_600)).unwrap();
@@ -25,7 +25,7 @@ async fn eviction_takes_what_was_unused_for_longest_and_nothing_that_is_live() {
         node.store.put_variants(blob, vec![(Form::Br, Quality::Best, variant.clone())]).await.unwrap();
     }
     let keys: Vec<Key> = files.iter().map(key_of).collect();
-    // After a restart only the times of the files say what was used.
+    // After a restart only the times of the files tell their use.
     let Node { data, store } = node;
     drop(store);
     let node = Node::with_data(data, &bucket);
@@ -42,14 +42,14 @@ async fn eviction_takes_what_was_unused_for_longest_and_nothing_that_is_live() {
     let report = node.store.evict(&keeps, total - 20_000, u64::MAX).await.unwrap();
     assert_eq!(report.files, 2, "{report:?}");
     assert_eq!(keys.iter().map(|key| node.has(*key)).collect::<Vec<_>>(), [true, true, false, false, true]);
-    // What was used lately stays, though there is no room for it.
+    // Recently used files stay, even without room for them.
     let report = node.store.evict(&keeps, 0, now_s() - 3_600).await.unwrap();
     assert_eq!(keys.iter().map(|key| node.has(*key)).collect::<Vec<_>>(), [true, true, false, false, false]);
     assert!(report.left_bytes > 0);
     node.store.evict(&keeps, 0, u64::MAX).await.unwrap();
     assert_eq!(keys.iter().map(|key| node.has(*key)).collect::<Vec<_>>(), [true, false, false, false, false]);
     assert!(!node.has(Key::Variant(Digest::of(&files[1]), Form::Br)));
-    // The bucket keeps all: what is wanted again comes back with its variants.
+    // The bucket keeps all: needed files return with their variants.
     for bytes in &files {
         let blob = Digest::of(bytes);
         assert_eq!(node.store.variants_all(vec![blob]).await.unwrap()[0].len(), 1);
@@ -126,7 +126,7 @@ async fn files_that_fit_to_the_byte_or_were_put_at_the_limit_stay() {
     assert_eq!(node.store.evict(&none, 1_000, put_s + 1).await.unwrap().files, 0, "there is room for it");
     let report = node.store.evict(&none, 999, put_s + 1).await.unwrap();
     assert_eq!(report, EvictReport { files: 1, bytes: 1_000, left_bytes: 0 });
-    // The same of what was collected on another node.
+    // The same for files collected on a different node.
     put_then().await;
     bucket.remove(key.path()).await.unwrap();
     let report = node.store.drop_collected(&none, put_s).await.unwrap();

@@ -1,4 +1,4 @@
-//! Stores that differ from S3 in one thing, on which a cluster would lose files: a probe finds each difference.
+//! Stores that differ from S3 in one respect, and on which a cluster would lose files: a probe finds each difference.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,30 +10,30 @@ use parking_lot::Mutex;
 use super::probes::faults;
 use super::*;
 
-/// In what a store differs from S3.
+/// The difference of a store from S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// Nothing.
+    /// No difference.
     None,
-    /// Its clock is an hour late.
+    /// The clock is an hour late.
     Clock,
-    /// What was removed stays.
+    /// Removed objects stay.
     Deletion,
-    /// What was just written is not listed yet, …
+    /// A new object is not listed yet, …
     LateListing,
-    /// … or with the length of what was there before.
+    /// … or with the length of its predecessor.
     OldListing,
-    /// An object that was written in parts is not there.
+    /// An object written in parts is missing.
     Parts,
-    /// A part that is read is another one.
+    /// A read of a part returns a different part.
     Ranges,
-    /// The first byte that is read is another one.
+    /// The first byte of a read is changed.
     Reading,
-    /// What is written first stays.
+    /// The first write of an object stays.
     Replacement,
 }
 
-/// A store in memory, for as long as the tests run. It asks for no signature.
+/// A store in memory, for the time of the tests, without a check of signatures.
 struct Store {
     fault: Fault,
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -103,7 +103,7 @@ impl Store {
         }
     }
 
-    /// The head of an answer, without what all have, and the body.
+    /// Returns the head of an answer, without the common fields, and the body.
     fn answer(&self, request: &Request) -> (String, Vec<u8>) {
         let Request { method, path, query, range, body } = request;
         let ok = |body: String| ("HTTP/1.1 200 OK\r\n".to_owned(), body.into_bytes());
@@ -163,7 +163,7 @@ impl Store {
             return ("HTTP/1.1 404 Not Found\r\n".to_owned(), error.into());
         };
         let Some(range) = range else {
-            // The text that says what the prefix is for is read as it is.
+            // The text about the purpose of the prefix is read unchanged.
             if self.fault == Fault::Reading && path.contains("probe/") {
                 bytes[0] ^= 1;
             }
@@ -190,7 +190,7 @@ async fn a_probe_finds_each_difference_of_a_store_from_s3() {
         (Fault::OldListing, &["list what was just written"]),
         (Fault::Parts, &["write an object in parts"]),
         (Fault::Ranges, &["read a part of it"]),
-        // Each of them reads what it has written.
+        // Each of them reads back its own write.
         (Fault::Reading, &["read it", "replace it", "write an object in parts"]),
         (Fault::Replacement, &["replace it"]),
     ];
@@ -200,7 +200,7 @@ async fn a_probe_finds_each_difference_of_a_store_from_s3() {
         let found: Vec<&str> = faults(&report).iter().map(|(name, ..)| *name).collect();
         assert_eq!(found, expected, "{fault:?}: {report:?}");
         assert_eq!((report.checks.len(), report.is_good()), (9, expected.is_empty()));
-        // A second one finds the same: the first has left nothing that could be taken for what it writes.
+        // A second probe finds the same: the first left no object that could be taken for its successor's.
         let again = probe(&bucket).await;
         assert_eq!(faults(&again).len(), expected.len(), "{fault:?}: {again:?}");
     }

@@ -1,12 +1,12 @@
-//! Counters of the bucket and the disk: each counts what happened, and nothing else.
+//! Counters of the bucket and the disk: each counts exactly its own events.
 //!
-//! These tests have one thread, whose recorder counts for none but them.
+//! The tests have one thread, with a recorder for the thread alone.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::*;
 
-/// The value of a counter; 0 of one that was never counted.
+/// Returns the value of a counter; 0 for one that was never counted.
 fn counted(recorder: &PrometheusRecorder, name: &str) -> u64 {
     let text = recorder.handle().render();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -1,5 +1,5 @@
-//! Tests of the store of a cluster: the conformance list against real S3 stores, and what happens where the bucket and
-//! the local disk do not hold the same.
+//! Tests of the store of a cluster: the conformance list against real S3 stores, and differences between the bucket and
+//! the local disk.
 
 mod batches;
 mod bucket_away;
@@ -35,7 +35,7 @@ use crate::blobs::{FreeSpace, OPEN_FILES_MAX};
 use crate::s3::seaweed::{self, BUCKET, Gate, Seaweed, is_installed, variables};
 use crate::s3::{BucketSettings, Variables, Waits};
 
-/// A bucket, with a prefix that nothing else uses.
+/// Returns a bucket, with an unused prefix.
 fn bucket(variables: &Variables) -> Bucket {
     let prefix = format!("case-{}", hex::encode(rand::random::<[u8; 8]>()));
     bucket_at(variables, &prefix)
@@ -46,7 +46,8 @@ fn bucket_at(variables: &Variables, prefix: &str) -> Bucket {
     settings.open(variables, tls(variables), Waits::CLUSTER).unwrap()
 }
 
-/// Trusts the authority that the variables name, and nobody else: what has none is plain HTTP on this machine.
+/// Returns a configuration that trusts only the authority in the variables; without one the connection is plain HTTP on
+/// this machine.
 fn tls(variables: &Variables) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     if let Some(file) = variables.get("AWS_CA_BUNDLE") {
@@ -59,7 +60,7 @@ fn tls(variables: &Variables) -> Arc<ClientConfig> {
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// A node with a disk of its own.
+/// A node with its own disk.
 struct Node {
     data: TempDir,
     store: Arc<TieredBlobs>,
@@ -124,7 +125,8 @@ struct Site {
 }
 
 impl Site {
-    /// Puts it, with variants of the small files: quick ones, one that came with the bundle, and none that is worth it.
+    /// Puts the version, with variants of the small files: quick ones, one from the bundle, and none if not worth
+    /// storing.
     async fn put(store: &dyn Blobs, seed: u64, count: u64) -> Self {
         let mut files: Vec<Bytes> =
             (0..count).map(|number| sample(seed + number, 100 + 13 * usize::try_from(number).unwrap())).collect();
@@ -133,7 +135,7 @@ impl Site {
         for (number, bytes) in files.iter().enumerate() {
             let quality = if number % 10 == 3 { Quality::Given } else { Quality::Quick };
             let variant = |form, length| (form, quality, sample(seed + 500 + number as u64, length));
-            // Small ones and large ones are not stored alike.
+            // Small and large variants are stored differently.
             let both =
                 vec![variant(Form::Br, 60 + number), variant(Form::Gz, if number % 7 == 0 { 9_000 } else { 70 })];
             variants.insert(Digest::of(bytes), if number % 5 == 0 { Vec::new() } else { both });
@@ -158,7 +160,7 @@ impl Site {
         self.files.iter().map(|bytes| Digest::of(bytes)).collect()
     }
 
-    /// Checks that a store has all of it, bit for bit, with the variants of another one.
+    /// Checks that a store has the whole version, bit for bit, with the variants of the origin.
     async fn is_in(&self, store: &dyn Blobs, origin: &dyn Blobs) {
         assert_eq!(Digest::of(&store.get(Key::Manifest(self.version)).await.unwrap()), self.version);
         for bytes in &self.files {
@@ -175,7 +177,7 @@ impl Site {
     }
 }
 
-/// A bucket that nothing listens at.
+/// Returns a bucket without a listening server.
 pub(super) fn nowhere() -> Bucket {
     let listener = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -183,12 +185,12 @@ pub(super) fn nowhere() -> Bucket {
     bucket(&variables(address, seaweed::OWNER))
 }
 
-/// The variants of a blob, which is brought to the disk with them.
+/// Returns the variants of a blob, which is brought to the disk with them.
 async fn variants_of(store: &dyn Blobs, blob: Digest) -> Vec<VariantInfo> {
     store.variants_all(vec![blob]).await.unwrap().remove(0).into_iter().map(|variant| variant.info).collect()
 }
 
-/// Every object of a bucket, by its path.
+/// Returns every object of a bucket, by its path.
 async fn objects(bucket: &Bucket) -> Vec<String> {
     let mut paths: Vec<String> = bucket.list("").map_ok(|entry| entry.path).try_collect().await.unwrap();
     paths.sort();

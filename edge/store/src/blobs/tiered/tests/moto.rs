@@ -1,5 +1,4 @@
-//! A second S3 store, moto, a mock of Amazon's that is a server: what it does otherwise than SeaweedFS shows what the
-//! code takes for granted.
+//! A second S3 store, moto, a mock server of Amazon's: its differences from SeaweedFS reveal assumptions of the code.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -7,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 
 use super::*;
 
-/// The store. It ends when this is dropped.
+/// The store, ended on drop.
 pub(super) struct Moto {
     address: SocketAddr,
     child: Child,
 }
 
-/// Whether it is installed; says what is not tested where it is not, and fails where nothing may be missing.
+/// Returns true if moto is installed; otherwise prints the untested part, and fails if no requirement may be missing.
 pub(super) fn is_moto_installed() -> bool {
     let found = python().args(["-c", "import moto.server"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) {
@@ -25,7 +24,7 @@ pub(super) fn is_moto_installed() -> bool {
     false
 }
 
-/// Python with the folder of moto, which `tools/needs` keeps apart from other packages.
+/// Returns Python with the folder of moto, which `tools/needs` separates from other packages.
 fn python() -> Command {
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from);
@@ -37,7 +36,7 @@ fn python() -> Command {
 }
 
 impl Moto {
-    /// Starts it, with the bucket.
+    /// Starts the server, with the bucket.
     pub(super) fn start() -> Self {
         let mut command = python();
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]);
@@ -47,7 +46,7 @@ impl Moto {
             let (_, rest) = line.split_once("http://")?;
             rest.trim().parse().ok()
         });
-        // It waits when nobody reads what it prints of each request.
+        // The server would wait if its output about each request had no reader.
         std::thread::spawn(move || lines.for_each(drop));
         let moto = Self { address: address.expect("moto does not start"), child };
         let mut stream = TcpStream::connect(moto.address).unwrap();

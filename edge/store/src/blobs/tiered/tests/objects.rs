@@ -1,4 +1,4 @@
-//! What happens where the bucket and the local disk do not hold the same: other bytes, damage, and losses.
+//! Differences between the bucket and the local disk: changed bytes, damage, and losses.
 
 use super::*;
 
@@ -11,7 +11,7 @@ async fn law_4_other_bytes_in_the_bucket_are_never_stored_or_served() {
     let bucket = bucket(&seaweed.variables());
     let first = Node::new(&bucket);
     let site = Site::put(&*first.store, 3_000, 5).await;
-    // A small one, one that is streamed, one of several parts, and a manifest.
+    // A small blob, a streamed blob, a blob of several parts, and a manifest.
     let mut keys: Vec<Key> = [1, 6, 7].map(|number| key_of(&site.files[number])).to_vec();
     keys.push(Key::Manifest(site.version));
     for key in keys {
@@ -28,9 +28,9 @@ async fn law_4_other_bytes_in_the_bucket_are_never_stored_or_served() {
                 assert!(is_corrupt(&second.store.get_all(vec![blob]).await.unwrap().remove(0)));
             }
             assert!(!second.has(key));
-            // Nobody takes it from the others: it may have been changed on the way to this node alone.
+            // No node removes the object from the others: the bytes may have changed only on the way to this node.
             assert_eq!(bucket.head(&path).await.unwrap().unwrap().size, other.len() as u64);
-            // Who has it serves it.
+            // The node with a copy serves the file.
             assert_eq!(first.store.get(key).await.unwrap(), whole);
         }
         first.store.put(key, whole.clone()).await.unwrap();
@@ -55,13 +55,13 @@ async fn law_4_variants_in_the_bucket_that_are_not_what_they_say_are_left_there(
     let whole = bucket.read(&path).await.unwrap().unwrap();
     let mut changed = whole.to_vec();
     *changed.last_mut().unwrap() ^= 1;
-    // The one that is damaged is left out, and the other is as good as before.
+    // The damaged variant is left out, and the second one is as good as before.
     bucket.write(&path, [Bytes::from(changed)]).await.unwrap();
     let second = Node::new(&bucket);
     let found = variants_of(&*second.store, blob).await;
     assert_eq!(found.iter().map(|info| info.form).collect::<Vec<_>>(), [Form::Br]);
     assert_eq!(second.store.get(Key::Variant(blob, Form::Br)).await.unwrap(), br);
-    // Of one whose variants are all damaged nothing is left, which does not mean that none are worth keeping.
+    // If all variants of a blob are damaged, no variant is left, but the blob still counts as worth compressing.
     let mut all_changed = whole.to_vec();
     for variant_end in [whole.len(), whole.len() - gz.len()] {
         all_changed[variant_end - 1] ^= 1;
@@ -72,7 +72,7 @@ async fn law_4_variants_in_the_bucket_that_are_not_what_they_say_are_left_there(
         let node = Node::new(&bucket);
         assert_eq!(variants_of(&*node.store, blob).await, []);
         assert!(node.store.lacks_variants(blob).await.unwrap(), "they can be made again");
-        // Made again, they replace what is there.
+        // Remade variants replace the existing ones.
         node.store.put_variants(blob, variants.clone()).await.unwrap();
         assert_eq!(bucket.read(&path).await.unwrap().unwrap(), whole);
     }
@@ -96,7 +96,7 @@ async fn a_local_file_that_is_damaged_is_fetched_again() {
     assert_eq!(node.store.open(key).await.unwrap().read_at(0, 100_000).unwrap(), bytes);
     damage();
     assert_eq!(node.store.get_all(vec![blob]).await.unwrap().remove(0).unwrap(), bytes);
-    // As the scrub reads it.
+    // As read by the scrub.
     damage();
     assert_eq!(node.store.check(key, u64::MAX).await.unwrap(), 100_000);
     damage();
@@ -126,13 +126,13 @@ async fn what_a_bucket_has_lost_is_served_from_disks_and_stored_again() {
         assert!(!node.store.mend(Key::Blob(blob), None).await.unwrap(), "it is there again");
     }
     assert!(node.store.mend(Key::Manifest(site.version), None).await.unwrap());
-    // With what was made of them; of what had no variants worth keeping there is nothing in particular.
+    // With the derived files; a blob without variants has no object for them.
     assert_eq!(objects(&bucket).await, before);
-    // One that was cut short, too.
+    // A truncated object, too.
     let (path, bytes) = (key_of(&site.files[1]).path().unwrap(), &site.files[1]);
     bucket.write(&path, [bytes.slice(1..)]).await.unwrap();
     assert!(node.store.mend(key_of(bytes), None).await.unwrap());
-    // One of other bytes is found by reading it.
+    // An object with changed bytes is found by a read.
     let others: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
     bucket.write(&path, [others.into()]).await.unwrap();
     assert!(node.store.check_shared(key_of(bytes), None).await.is_ok(), "it has the length");
@@ -143,7 +143,7 @@ async fn what_a_bucket_has_lost_is_served_from_disks_and_stored_again() {
     node.store.check_shared(key_of(bytes), Some(u64::MAX)).await.unwrap();
     let sizes = node.store.shared_sizes().await.unwrap().unwrap();
     assert_eq!((sizes.len(), sizes[&key_of(bytes)]), (site.blobs().len() + 1, bytes.len() as u64));
-    // A node that has not got it has nothing to store.
+    // A node without a copy cannot store the object again.
     let other = Node::new(&bucket);
     assert!(!other.store.mend(key_of(bytes), None).await.unwrap());
     other.store.fetch(site.version, site.blobs()).await.unwrap();
@@ -182,14 +182,14 @@ async fn what_one_node_collects_is_gone_for_all_and_what_was_put_since_is_not() 
     first.store.put_variants(blob, vec![(Form::Br, Quality::Quick, sample(2, 70))]).await.unwrap();
     first.store.put_variants(blob, vec![(Form::Gz, Quality::Given, sample(3, 80))]).await.unwrap();
     let put_s = second.store.list().await.unwrap()[0].2;
-    // The second node, which has nothing of it on its disk, collects.
+    // The second node, without a copy on its disk, collects.
     assert_eq!(second.store.delete_put_before(key, put_s, false).await.unwrap(), None);
     let bytes_gone = second.store.delete_put_before(key, put_s + 1, false).await.unwrap().unwrap();
     assert!(bytes_gone > 1_150, "{bytes_gone}: with the objects of its variants");
     assert_eq!(objects(&bucket).await, Vec::<String>::new());
     assert_eq!(second.store.list().await.unwrap(), []);
     assert_eq!(first.store.sizes(vec![blob]).await.unwrap(), [None]);
-    // What a node had on its disk when it collected comes back for a catalog that refers to it again.
+    // The copy on the disk of the collecting node is restored for a catalog with a new reference to the blob.
     put(&*first.store, &bytes).await;
     assert_eq!(first.store.delete_put_before(key, u64::MAX, false).await.unwrap(), Some(1_150));
     assert_eq!((first.store.collected().await.unwrap(), first.store.size(key).await.unwrap()), (vec![key], None));
@@ -206,8 +206,8 @@ async fn a_listing_removes_old_variants_whose_blob_is_gone_from_the_bucket_and_n
     let seaweed = Seaweed::start();
     let bucket = bucket(&seaweed.variables());
     let node = Node::new(&bucket);
-    // Two blobs of one folder, one of which loses its object and not what was made of it, as a deletion that ended
-    // midway leaves it.
+    // Two blobs of one folder, one of which loses its object but not its derived files, as after an interrupted
+    // deletion.
     let mut of_first: BTreeMap<u8, Bytes> = BTreeMap::new();
     let (stays, goes) = (0..)
         .map(|seed| sample(seed, 100))
@@ -225,7 +225,7 @@ async fn a_listing_removes_old_variants_whose_blob_is_gone_from_the_bucket_and_n
     let entry = bucket.head(&paths[1][0]).await.unwrap().unwrap();
     let first = Digest::of(&stays).as_bytes()[0];
     let day_s = 86_400;
-    // Its blob may be on its way.
+    // The blob may be on its way.
     node.store.list_stored_at(first, entry.written_s + day_s).await.unwrap();
     assert_eq!(objects(&bucket).await, before);
     let listed = node.store.list_stored_at(first, entry.written_s + 2 * day_s).await.unwrap();

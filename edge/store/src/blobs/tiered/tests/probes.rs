@@ -1,4 +1,4 @@
-//! What a probe says of a bucket.
+//! The report of a probe about a bucket.
 
 use super::moto::{Moto, is_moto_installed};
 use super::*;
@@ -39,7 +39,7 @@ async fn a_probe_says_what_a_bucket_lacks_and_what_to_do() {
     let [(name, why, hint)] = faults(&report)[..] else { panic!("{report:?}") };
     assert_eq!(name, "know what the prefix is for");
     assert!(why.contains("refuses writing") && hint.contains("s3:PutObject"), "{why}: {hint}");
-    // A prefix of backups, whose pruning would take the files of the store.
+    // A prefix of backups: the pruning of backups would take the files of the store.
     let backups = bucket(&seaweed.variables());
     backups.write("format", [Bytes::from_static(crate::blobs::FORMAT.as_bytes())]).await.unwrap();
     let report = probe(&backups).await;

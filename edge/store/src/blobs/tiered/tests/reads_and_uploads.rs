@@ -1,4 +1,4 @@
-//! Reads that are bounded, and uploads that other nodes can read.
+//! Bounded reads, and uploads that other nodes can read.
 
 use super::*;
 
@@ -20,7 +20,7 @@ async fn what_is_uploaded_in_pieces_is_in_the_bucket_and_not_searched_for_varian
         let mut upload = first.store.upload(key_of(&named)).await.unwrap();
         upload.write(named.clone()).await.unwrap();
         assert_eq!(upload.finish().await.unwrap(), length as u64);
-        // They are new, and this node is the one that compresses them.
+        // The blobs are new, and this node compresses them.
         gate.gets();
         for bytes in [&unnamed, &named] {
             assert!(first.store.lacks_variants(Digest::of(bytes)).await.unwrap());
@@ -43,9 +43,9 @@ async fn an_object_is_checked_no_faster_than_it_may_be_read() {
     let key = Key::Blob(put(&*Node::new(&bucket).store, &bytes).await);
     let node = Node::new(&bucket);
     let store = Arc::clone(&node.store);
-    // At a byte per second it takes a week, …
+    // At a byte per second the check takes a week, …
     let slow = tokio::spawn(async move { store.check(key, 1).await });
-    // … while others are at it many times.
+    // … while other reads happen many times.
     for _ in 0..20 {
         assert_eq!(node.store.check(key, u64::MAX).await.unwrap(), 600_000);
     }

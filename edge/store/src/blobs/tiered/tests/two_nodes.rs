@@ -1,4 +1,4 @@
-//! What one node puts, another one has: blobs, manifests and variants, and the truth about what is stored.
+//! Files put by one node are available to a second: blobs, manifests and variants, and the list of stored files.
 
 use super::*;
 
@@ -12,7 +12,7 @@ async fn a_node_with_an_empty_disk_fetches_a_version_bit_for_bit_and_then_needs_
     let (first, second) = (Node::new(&bucket), Node::new(&bucket));
     let site = Site::put(&*first.store, 1_000, 60).await;
     let report = second.store.fetch(site.version, site.blobs()).await.unwrap();
-    // A manifest and 63 files, and of each small one an object of variants: 54 made, 6 given.
+    // A manifest and 63 files, and for each small one an object of variants: 54 made, 6 given.
     assert_eq!(report.objects, 64 + 60, "{report:?}");
     assert!(report.bytes > 9 * 1_024 * 1_024 + 300_000);
     assert_eq!(second.store.fetch(site.version, site.blobs()).await.unwrap(), FetchReport::default());
@@ -22,7 +22,7 @@ async fn a_node_with_an_empty_disk_fetches_a_version_bit_for_bit_and_then_needs_
     drop(store);
     let alone = Node::with_data(data, &nowhere());
     site.is_in(&*alone.store, &*first.store).await;
-    // What the bucket has not got is named.
+    // Blobs missing in the bucket are named.
     let absent = Digest::of(b"absent");
     let fetched = first.store.fetch(site.version, vec![absent]).await;
     assert!(matches!(fetched, Err(Error::Missing(Key::Blob(blob))) if blob == absent));
@@ -67,7 +67,7 @@ async fn a_version_that_many_want_at_once_is_fetched_once() {
     }
     let gets = gate.gets();
     site.is_in(&*node.store, &*first.store).await;
-    // 53 files, their objects of variants (three have none), those of five that came with the bundle, and a manifest; a
+    // 53 files, their objects of variants (three have none), the objects of five from the bundle, and a manifest; a
     // listing for each of the four.
     assert!(gets <= 53 + 53 + 5 + 1 + 4, "{gets}");
 }
@@ -90,7 +90,7 @@ async fn what_came_with_a_bundle_is_never_lost_to_remade_variants_of_another_nod
     };
     store(&first, Form::Br, Quality::Quick, &quick).await;
     store(&first, Form::Gz, Quality::Quick, &quick).await;
-    // The second node takes what came with a bundle; the first, which does not know of it, remakes.
+    // The second node takes the variants of a bundle; the first, which does not know of them, remakes variants.
     store(&second, Form::Br, Quality::Given, &given).await;
     store(&first, Form::Br, Quality::Best, &best).await;
     let third = Node::new(&bucket);
@@ -98,7 +98,7 @@ async fn what_came_with_a_bundle_is_never_lost_to_remade_variants_of_another_nod
     let found: Vec<_> = found.iter().map(|info| (info.form, info.quality)).collect();
     assert_eq!(found, [(Form::Br, Quality::Given), (Form::Gz, Quality::Quick)]);
     assert_eq!(third.store.get(Key::Variant(blob, Form::Br)).await.unwrap(), given);
-    // As one is deleted on one node, none brings it back.
+    // After a deletion on one node, no node restores the variant.
     third.store.delete(Key::Variant(blob, Form::Br)).await.unwrap();
     let fourth = Node::new(&bucket);
     let found = variants_of(&*fourth.store, blob).await;
@@ -159,14 +159,14 @@ async fn what_a_push_has_to_send_is_what_the_bucket_lacks_whatever_the_disk_hold
     let seaweed = Seaweed::start();
     let bucket = bucket(&seaweed.variables());
     let (first, second) = (Node::new(&bucket), Node::new(&bucket));
-    // Few are asked for one by one, many by a listing.
+    // A few blobs are requested one by one, many by a listing.
     for count in [3, 50] {
         let files: Vec<Bytes> = (0..count).map(|number| sample(number + count * 100, 200)).collect();
         first.store.put_all(files.iter().map(|bytes| (Digest::of(bytes), bytes.clone())).collect()).await.unwrap();
         let blobs: Vec<Digest> = files.iter().map(|bytes| Digest::of(bytes)).collect();
         assert_eq!(second.store.sizes(blobs.clone()).await.unwrap(), vec![Some(200); files.len()]);
         assert!(!second.has(key_of(&files[0])), "sizes fetch nothing");
-        // A collection of another node took one: this disk still has it, and a push has to send it.
+        // A collection of a different node removed a blob: this disk still has the blob, and a push has to send it.
         second.store.delete(key_of(&files[0])).await.unwrap();
         assert!(first.has(key_of(&files[0])));
         assert_eq!(first.store.sizes(blobs).await.unwrap()[..2], [None, Some(200)]);
@@ -203,6 +203,6 @@ async fn a_push_of_581_files_writes_each_object_once() {
     let (puts, gets, others) = (gate.puts(), gate.gets(), gate.others());
     println!("581 files and their variants: {puts} writes, {gets} reads, {others} others, {took:?}");
     assert_eq!((puts, others), (2 * 581 + 1, 0));
-    // One listing says what is stored; what this node put is not searched for variants.
+    // One listing tells the stored files; blobs put by this node are not searched for variants.
     assert!(gets <= 3, "{gets}");
 }

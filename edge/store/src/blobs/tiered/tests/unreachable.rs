@@ -1,4 +1,4 @@
-//! A node that cannot reach its bucket: what its disk lacks is not called missing, and nothing is acknowledged.
+//! A node without access to its bucket: files missing on the disk do not count as absent, and no put is acknowledged.
 
 use super::*;
 
@@ -14,11 +14,11 @@ async fn what_the_disk_lacks_may_be_in_a_bucket_that_cannot_be_reached_and_is_no
         assert!(is_remote(&node.store.size(key).await), "{key:?}");
         assert!(is_remote(&node.store.check(key, u64::MAX).await), "{key:?}");
     }
-    // A push that takes it for missing has it sent again.
+    // A push that takes the blob for missing has it sent again.
     assert!(is_remote(&node.store.check_all(vec![absent]).await));
     assert!(is_remote(&node.store.get_all(vec![absent]).await.unwrap().remove(0)));
     assert!(is_remote(&node.store.put_variants(absent, Vec::new()).await));
-    // What is made of a blob can be made again.
+    // Derived files of a blob can be made again.
     let variant = Key::Variant(absent, Form::Br);
     assert!(is_missing(&node.store.check(variant, u64::MAX).await));
     assert_eq!(node.store.size(variant).await.unwrap(), None);

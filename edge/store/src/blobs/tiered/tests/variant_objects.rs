@@ -1,9 +1,8 @@
-//! The objects that hold variants: which ones they hold, when they are written, and how nodes without the blob use
-//! them.
+//! The objects of variants: content, times of the writes, and use by nodes without the blob.
 
 use super::*;
 
-/// The forms and qualities that an object holds; `None` if there is none.
+/// Returns the forms and qualities in an object; `None` if there is none.
 async fn held(bucket: &Bucket, path: &str) -> Option<Vec<(Form, Quality)>> {
     let object = bucket.read(path).await.unwrap()?;
     let variants = variants_object::parse(&object).unwrap();
@@ -40,11 +39,11 @@ async fn what_came_with_a_bundle_and_what_was_made_are_in_objects_of_their_own()
     assert_eq!(objects_of(mixed).await, (Some(quick), of_bundle.clone()));
     assert_eq!(objects_of(given).await, (None, Some(vec![(Form::Gz, Quality::Given)])));
     assert_eq!(objects_of(none).await, (Some(Vec::new()), None), "that none are worth keeping is known to all");
-    // One that is made again changes the object of those that were made.
+    // A remade variant changes the object of made variants.
     node.store.put_variants(mixed, vec![variant(Form::Gz, Quality::Best, 8)]).await.unwrap();
     let best = vec![(Form::Gz, Quality::Best), (Form::Zst, Quality::Quick)];
     assert_eq!(objects_of(mixed).await, (Some(best), of_bundle));
-    // Each is known to a node that has read nothing yet.
+    // Each is known to a node that has read no object yet.
     let size = async |blob, form| Node::new(&bucket).store.size(Key::Variant(blob, form)).await.unwrap();
     assert_eq!(size(mixed, Form::Br).await, Some(300));
     assert_eq!(size(mixed, Form::Gz).await, Some(300));
@@ -71,7 +70,7 @@ async fn variants_of_a_blob_that_left_the_disk_while_they_were_made_are_stored()
     for store in [&node.store, &Node::new(&bucket).store] {
         assert_eq!(store.get(Key::Variant(blob, Form::Br)).await.unwrap(), made);
     }
-    // Those of a blob that was collected meanwhile are of no use.
+    // Variants of a blob that was collected meanwhile are useless.
     let gone = Digest::of(b"gone");
     let refused = node.store.put_variants(gone, vec![(Form::Br, Quality::Best, made)]).await;
     assert!(matches!(refused, Err(Error::Missing(Key::Blob(blob))) if blob == gone), "{refused:?}");
@@ -91,12 +90,12 @@ async fn large_variants_that_the_bucket_fails_at_any_step_leave_no_object_and_ha
     let path = Origin::Made.path(blob);
     let large: Vec<_> =
         [Form::Br, Form::Gz].map(|form| (form, Quality::Best, sample(form as u64, 6 * 1_024 * 1_024))).into();
-    // Their object is begun, has two parts, and is ended.
+    // The upload of the object has a start, two parts, and an end.
     for step in 0..4 {
         gate.fail_after(step, 1_000_000);
         gate.others();
         assert!(is_remote(&node.store.put_variants(blob, large.clone()).await), "step {step}");
-        // Once it is begun, there is a request that removes its parts besides, however that one ends.
+        // A started upload gets a further request for the removal of its parts, whatever the result of the request.
         assert!(step == 0 || gate.others() > 1, "step {step}");
         gate.fail(0);
         assert_eq!(bucket.head(&path).await.unwrap(), None, "step {step}");
@@ -114,7 +113,7 @@ async fn variants_that_were_replaced_since_they_were_listed_are_not_written() {
     let bytes = sample(1, 1_000);
     let blob = Digest::of(&bytes);
     node.store.local.put(key_of(&bytes), bytes).await.unwrap();
-    // Small ones and large ones are not stored alike.
+    // Small and large variants are stored differently.
     for (form, length) in [(Form::Br, 300), (Form::Gz, 20_000)] {
         let [quick, best] = [2, 3].map(|seed| sample(seed, length));
         node.store.local.put_variants(blob, vec![(form, Quality::Quick, quick.clone())]).await.unwrap();

@@ -1,7 +1,7 @@
-//! Concurrent fetches of one object: the first asks the bucket, the others share its result, and take over where it is
+//! Concurrent fetches of one object: the first asks the bucket, and the others share its result, and take over if it is
 //! cancelled.
 //!
-//! These tests have one thread, so that all others wait before the bucket answers the first.
+//! These tests have one thread, so that all other fetches wait before the bucket answers the first.
 
 use futures_util::future::join_all;
 use futures_util::poll;
@@ -11,7 +11,7 @@ use crate::blobs::tiered::claims::Ending;
 use crate::blobs::tiered::look_up::CLAIMED;
 use crate::blobs::tiered::lookups::Search;
 
-/// The results of concurrent fetches, which make one request.
+/// Returns the results of concurrent fetches, which make one request.
 async fn fetch_at_once(node: &Node, gate: &Gate, key: Key) -> Vec<Result<bool, Error>> {
     gate.gets();
     let fetched = join_all((0..8).map(|_| node.store.bring(key))).await;
@@ -19,7 +19,7 @@ async fn fetch_at_once(node: &Node, gate: &Gate, key: Key) -> Vec<Result<bool, E
     fetched
 }
 
-/// Two nodes of one bucket, the second of which reaches it through the gate.
+/// Returns two nodes of one bucket, the second of which reaches the bucket through the gate.
 fn nodes(seaweed: &Seaweed, gate: &Gate) -> (Node, Node) {
     let gated = variables(gate.address, seaweed::OWNER);
     (Node::new(&bucket_at(&seaweed.variables(), "waiting")), Node::new(&bucket_at(&gated, "waiting")))
@@ -33,7 +33,7 @@ async fn concurrent_fetches_share_one_request_for_an_object_that_is_there_or_abs
     let seaweed = Seaweed::start();
     let gate = Gate::open(seaweed.address);
     let (origin, node) = nodes(&seaweed, &gate);
-    // A small one, and one that is written to the disk as it comes.
+    // A small object, and an object written to the disk as it arrives.
     for bytes in [sample(1, 1_000), sample(2, 300_000)] {
         put(&*origin.store, &bytes).await;
         let fetched = fetch_at_once(&node, &gate, key_of(&bytes)).await;
@@ -61,7 +61,7 @@ async fn concurrent_fetches_share_one_request_for_an_object_of_other_bytes() {
         let fetched = fetch_at_once(&node, &gate, key).await;
         assert!(fetched.iter().all(is_corrupt));
         assert!(!node.has(key));
-        // Not for ever: it may be whole the next time.
+        // Not for ever: the object may be whole the next time.
         bucket.write(&key.path().unwrap(), [bytes.clone()]).await.unwrap();
         assert_eq!(node.store.get(key).await.unwrap(), bytes);
     }
@@ -74,7 +74,7 @@ async fn concurrent_fetches_share_one_request_that_the_bucket_refuses() {
     }
     let seaweed = Seaweed::start();
     let gate = Gate::open(seaweed.address);
-    // A refusal, unlike a bucket that is away, is not remembered for others.
+    // A refusal, unlike an unreachable bucket, is not remembered for other fetches.
     let node = Node::new(&bucket(&variables(gate.address, ("no-such-key-id", "no-such-key"))));
     let fetched = fetch_at_once(&node, &gate, Key::Blob(Digest::of(b"refused"))).await;
     assert!(fetched.iter().all(is_remote), "{fetched:?}");
@@ -97,7 +97,7 @@ async fn a_waiting_fetch_of_variants_takes_over_where_the_first_is_cancelled() {
     drop(claim);
     assert_eq!(bringing.await.unwrap().objects, 1);
     assert!(!node.store.local.lacks_variants(blob).await.unwrap());
-    // What another fetch has brought is not requested again.
+    // The result of an earlier fetch is not requested again.
     let claim = node.store.shared.claims.claim(Key::Variant(blob, CLAIMED)).ok().unwrap();
     let mut bringing = Box::pin(node.store.bring_variants(vec![blob], Search::Always));
     assert!(poll!(bringing.as_mut()).is_pending());

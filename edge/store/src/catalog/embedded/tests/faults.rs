@@ -1,4 +1,4 @@
-//! A catalog's file whose writes, growth and syncs fail as planned, or are overtaken by a copy over the file.
+//! A catalog's file with writes, growth and syncs that fail as planned, or are overtaken by a copy over the file.
 
 use std::io::Error as IoError;
 use std::ops::Bound;
@@ -11,7 +11,7 @@ use redb::{BackendError, StorageBackend};
 
 use crate::catalog::embedded::storage::SealedFile;
 
-/// How many more writes of the disk succeed, and whether those after one failure do.
+/// The number of further successful writes of the disk, and the behavior after a failure.
 #[derive(Debug)]
 pub(in crate::catalog::embedded) struct Faults {
     left: AtomicUsize,
@@ -19,9 +19,9 @@ pub(in crate::catalog::embedded) struct Faults {
     for_good: AtomicBool,
     /// The number of the error.
     pub(super) errno: AtomicI32,
-    /// Syncs that fail.
+    /// Number of failing syncs.
     pub(super) syncs: AtomicUsize,
-    /// What is copied over a file in place of an error.
+    /// A copy made over a file in place of an error.
     instead: Mutex<Option<(PathBuf, Vec<u8>)>>,
 }
 
@@ -34,7 +34,7 @@ impl Faults {
         Arc::new(Self { left, fired, for_good, errno, syncs, instead: Mutex::new(None) })
     }
 
-    /// Copies `bytes` over the file at `path` after so many writes, in place of an error.
+    /// Copies `bytes` over the file at `path` after `successes` writes, in place of an error.
     pub(super) fn copy_over(&self, successes: usize, path: &Path, bytes: &[u8]) {
         *self.instead.lock() = Some((path.to_path_buf(), bytes.to_vec()));
         self.after(successes, false);
@@ -74,7 +74,7 @@ impl Faults {
     }
 }
 
-/// A file whose writes, growth and syncs fail as planned.
+/// A file with writes, growth and syncs that fail as planned.
 #[derive(Debug)]
 pub(in crate::catalog::embedded) struct FailingFile {
     file: SealedFile,

@@ -137,7 +137,7 @@ async fn a_file_that_is_copied_over_an_open_catalog_is_refused_and_stays_as_it_i
     assert!(std::fs::read(&path).unwrap() == backup, "closing wrote to it");
 }
 
-/// A copy that comes between two writes of a commit, or while one is synced.
+/// Copies that arrive between two writes of a commit, or during a sync.
 #[test]
 fn a_file_that_is_copied_over_the_catalog_in_the_middle_of_a_commit_is_not_taken_for_ours() {
     for nth in 0.. {
@@ -213,7 +213,7 @@ async fn what_the_next_process_committed_before_it_died_is_heard_of_when_the_cat
     assert_eq!(followed.try_recv().unwrap().revision, 5);
 }
 
-/// After a failed sync a system reads what it has not written, and the next sync says nothing of it.
+/// After a failed sync a system reads back unwritten bytes, and the next sync does not report them.
 #[test]
 fn law_2_what_was_committed_as_a_sync_failed_is_written_once_more() {
     let folder = tempfile::tempdir().unwrap();
@@ -243,11 +243,11 @@ async fn a_commit_that_cannot_be_brought_to_the_disk_is_undecided_until_it_can_a
     let mut watch = catalog.watch();
     catalog.commit(number(1)).await.unwrap();
     let broken = devanture_base::durable::fault::arm(&path, devanture_base::durable::fault::Fault::Death, 0);
-    // Its own sync fails, and no other: what is read then is as it was written.
+    // Only the sync of this file fails: reads then return the written bytes.
     faults.syncs.store(1, Ordering::SeqCst);
     let undecided = catalog.commit(number(2)).await;
     assert!(matches!(undecided, Err(Error::Undecided { .. })), "{undecided:?}");
-    // Nothing is built upon it meanwhile.
+    // No commit is built upon the undecided one meanwhile.
     assert!(catalog.commit(number(3)).await.is_err());
     assert_eq!(watch.try_recv().unwrap().revision, 1);
     assert!(watch.try_recv().is_err());
@@ -278,7 +278,7 @@ fn a_disk_that_goes_on_failing_is_told_once_and_not_by_each_try() {
     file.commit(&number(4)).unwrap();
 }
 
-/// What is served follows the watch, and `status` reads: an operator who rolled back would read that it is done.
+/// The served state follows the watch, and `status` reads: after a rollback, both must agree.
 #[tokio::test]
 async fn readers_and_watchers_agree_on_a_commit_of_unknown_outcome_while_nothing_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
@@ -373,7 +373,7 @@ fn a_disk_that_stays_broken_loses_nothing_and_is_used_again_when_it_is_mended() 
     assert!(file.commit(&number(2)).unwrap() > first);
 }
 
-/// A file system of its own, of a fixed size; only root may make one.
+/// A file system of fixed size; only root may create one.
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
@@ -416,7 +416,7 @@ async fn law_3_a_really_full_disk_refuses_commits_and_still_reads() {
     assert!(matches!(catalog.commit(number(done)).await, Err(Error::Full)));
     assert_eq!(catalog.list("n/", None, false, usize::MAX).await.unwrap().len(), done);
     assert_eq!(std::iter::from_fn(|| watch.try_recv().ok()).count(), done);
-    // With room again, here by a larger disk, commits go on.
+    // With room again, here on a larger disk, commits succeed.
     disk.remount("size=16m");
     catalog.commit(number(done)).await.unwrap();
     let nothing_lost = catalog.list("n/", None, true, 1).await.unwrap();
@@ -450,14 +450,14 @@ async fn law_3_a_full_disk_takes_commits_that_free_it() {
     let delete = |n: usize| Commit { checks: vec![], changes: vec![Change::Delete(format!("n/{n:08}"))] };
     for n in 0..done {
         catalog.commit_reserved(delete(n)).await.unwrap();
-        // Another program takes whatever is released.
+        // A different program takes the released space.
         fill(&disk, &format!("other-{n}"));
     }
     assert!(catalog.list("n/", None, false, 1).await.unwrap().is_empty());
     let left = std::fs::metadata(&reserve).unwrap().len();
     assert!(left > 0, "pages of earlier commits are used again");
     drop(catalog);
-    // Another start finds what is left of it, and fills it where there is room.
+    // A second start finds the rest of the reserve, and fills it if there is room.
     for entry in std::fs::read_dir(disk.0.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.file_name().unwrap().to_string_lossy().starts_with("other") {
@@ -487,7 +487,7 @@ async fn a_caller_that_goes_away_leaves_no_half_commit_and_no_lost_turn() {
 
 const CHILD: &str = "DEVANTURE_TEST_COMMITS_IN";
 
-/// Not a test of its own: the process that the next one kills.
+/// Not a test, but the process that the next test kills.
 #[test]
 fn child_that_commits_until_it_is_killed() {
     let Some(path) = std::env::var_os(CHILD) else { return };
@@ -520,11 +520,11 @@ fn law_2_what_was_committed_survives_a_kill() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // What it printed between the last line that was read and the kill counts too.
+        // Lines printed between the last read line and the kill count too.
         let last = lines.map_while(Result::ok).filter_map(|line| number(&line)).last().or(last).unwrap();
         let file = CatalogFile::open(&path).unwrap();
         let records = file.list("n/", None, false, usize::MAX).unwrap();
-        // Everything printed, and at most the one that was being committed.
+        // All printed commits, and at most the one in progress.
         assert!((last + 1..=last + 2).contains(&records.len()), "{last} {}", records.len());
         let revision = file.commit(&Commit::default()).unwrap();
         assert!(revision > records.last().unwrap().1.revision);

@@ -9,7 +9,7 @@ use super::{CatalogFile, Faults, RedbCatalog, SmallDisk, number, path_in};
 use crate::catalog::embedded::{Snapshot, SnapshotPage};
 use crate::catalog::{Catalog as _, Change, Committed, Error, Record, Revision};
 
-/// What a disk answers that nothing can be written to: EPERM, EIO, ENXIO, EACCES, ENODEV, EROFS, ESTALE and EUCLEAN.
+/// Errors of a disk that cannot be written: EPERM, EIO, ENXIO, EACCES, ENODEV, EROFS, ESTALE and EUCLEAN.
 const UNWRITABLE: [i32; 8] = [1, 5, 6, 13, 19, 30, 116, 117];
 
 #[test]

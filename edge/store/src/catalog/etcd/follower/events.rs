@@ -1,4 +1,4 @@
-//! Commits out of the events of a watch.
+//! Assembles commits from the events of a watch.
 
 use crate::catalog::etcd::fault::Fault;
 use crate::catalog::etcd::history::Marked;
@@ -6,20 +6,20 @@ use crate::catalog::etcd::keys::Keys;
 use crate::catalog::etcd::wire::{EventType, WatchResponse};
 use crate::catalog::{Change, Committed, Revision};
 
-/// Puts events together that belong to one commit.
+/// Assembles the events of a commit.
 ///
-/// A message of a watch holds whole commits, of one revision each, unless it is a fragment: then the last commit goes
-/// on in the next message.
+/// A message of a watch holds whole commits, of one revision each; only a fragment ends within a commit, which the next
+/// message continues.
 #[derive(Default)]
 pub(super) struct Events {
-    /// The commit that may not be whole yet.
+    /// The commit that may be incomplete.
     begun: Option<(Revision, Vec<Change>)>,
-    /// The last marker that was written.
+    /// The latest marker.
     marked: Option<Marked>,
 }
 
 impl Events {
-    /// Takes a message; returns the commits that are whole with it.
+    /// Takes a message; returns the commits that are complete with this message.
     pub(super) fn push(
         &mut self,
         message: WatchResponse,
@@ -42,7 +42,7 @@ impl Events {
             if self.begun.as_ref().is_some_and(|(begun, _)| *begun != revision) {
                 whole.extend(self.take());
             }
-            // A marker is no record, and still makes a commit: one of nothing has a revision too.
+            // A marker is no record, but still makes a commit: an empty commit has a revision, too.
             let (_, changes) = self.begun.get_or_insert_with(|| (revision, Vec::new()));
             changes.extend(change);
         }
@@ -52,7 +52,7 @@ impl Events {
         Ok(whole)
     }
 
-    /// The last marker of the commits so far, if it is not that of a commit which is not whole yet.
+    /// Returns the last marker of the commits so far, unless it belongs to an incomplete commit.
     pub(super) fn marked(&self) -> Option<&Marked> {
         let is_whole = |_marked: &&Marked| self.begun.is_none();
         self.marked.as_ref().filter(is_whole)

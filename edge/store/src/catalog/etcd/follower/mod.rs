@@ -1,8 +1,7 @@
-//! Keeps the mirror up to date: connects to one member after the other, takes a snapshot where one is needed, and
-//! watches.
+//! Keeps the mirror up to date: connects to member after member, takes a snapshot if needed, and watches.
 //!
-//! etcd leaves all of this to its clients: a watch does not go on by itself after a break, ends for good where etcd was
-//! compacted beyond it, and a member that is cut off or stopped just falls silent.
+//! etcd leaves all of this to its clients: a watch does not go on by itself after a break, ends for good if etcd was
+//! compacted beyond its revision, and a stopped or cut-off member just falls silent.
 
 mod events;
 mod snapshot;
@@ -25,20 +24,20 @@ use super::wire::{self, KeyValue, RangeRequest, ResponseHeader};
 use crate::catalog::embedded::RedbCatalog;
 use crate::catalog::{Catalog as _, Change, Committed, LIVE_PREFIX, Revision};
 
-/// Longest time to connect to a member, to authenticate there and to read a first key. Checking a password takes etcd a
-/// tenth of a second by design.
+/// Longest time to connect to a member, authenticate and read a first key. The check of a password takes etcd a tenth
+/// of a second by design.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(4);
 /// Pause after no member could be followed; doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest such pause: how late a node notices that etcd is back.
+/// Longest pause: the delay until a node notices that etcd is back.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A member that was followed for less than this is left with a pause, so that a fault of this node's own, such as a
-/// full disk, does not become a storm of connections.
+/// Time from which a followed member counts as stable. A member followed for less is left with a pause, so that a fault
+/// of this node, such as a full disk, does not become a storm of connections.
 const STABLE_AFTER: Duration = Duration::from_secs(1);
-/// What is applied is on stable storage at the latest so long afterwards, and
+/// Applied commits are on stable storage after this time at the latest, and
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
-/// after so many commits; switches at once. Pages of commits that are not durable cannot be used again, so that the
-/// file would grow.
+/// after so many commits; switches at once. Pages of commits that are not durable cannot be reused, so that the file
+/// would grow.
 const COMMITS_UNDURABLE_MAX: usize = 512;
 
 /// Follows etcd into the mirror.
@@ -47,9 +46,9 @@ pub(super) struct Follower {
     pub(super) mirror: Arc<RedbCatalog>,
     pub(super) progress: Arc<Progress>,
     pub(super) endpoints: Vec<Endpoint>,
-    /// Whether the mirror has ever had a whole state.
+    /// Set once the mirror had a whole state.
     pub(super) has_snapshot: bool,
-    /// Commits in the mirror that are not on stable storage, and since when that is so.
+    /// Number of commits in the mirror that are not on stable storage, and the time of the first.
     undurable: usize,
     durable_at: Instant,
 }
@@ -67,7 +66,7 @@ impl Follower {
 
     /// Follows for ever.
     pub(super) async fn run(mut self) {
-        // Each node begins at another member, so that none has all watches.
+        // Each node begins at a random member, so that the watches spread over all members.
         let mut next = rand::random_range(0..self.endpoints.len().max(1));
         let mut round: Vec<Fault> = Vec::new();
         let mut pause = PAUSE_MIN;
@@ -103,7 +102,7 @@ impl Follower {
         }
     }
 
-    /// Follows one member for as long as that goes well.
+    /// Follows one member until a fault.
     async fn session(&mut self, endpoint: &Endpoint) -> Result<Infallible, Fault> {
         let until = Instant::now() + CONNECT_TIME_MAX;
         let channel = self.client.connect(endpoint, until).await?;
@@ -118,7 +117,7 @@ impl Follower {
         loop {
             if needs_snapshot {
                 match self.snapshot(&channel, header.cluster_id).await {
-                    // Compacted while it was read.
+                    // etcd was compacted during the read.
                     Err(Fault::Compacted) => continue,
                     taken => taken?,
                 }
@@ -132,7 +131,7 @@ impl Follower {
         }
     }
 
-    /// Reads from a member, so that it is known to have a leader, to accept the user, and to be of the right cluster.
+    /// Reads from a member, to check that the member has a leader, accepts the user, and is of the right cluster.
     async fn verify(&self, channel: &Channel, until: Instant) -> Result<ResponseHeader, Fault> {
         let malformed = || Fault::Malformed { endpoint: channel.url().to_owned(), reason: "no header".to_owned() };
         let found = channel.call::<wire::Range>(&self.client.last_marker(), until).await?;
@@ -142,8 +141,8 @@ impl Follower {
         Ok(header)
     }
 
-    /// Whether the mirror is an earlier state of this etcd, so that a watch can go on from there. A restored backup may
-    /// be at an earlier revision, or have given the mirror's revisions to other commits.
+    /// Returns true if the mirror is an earlier state of this etcd, so that a watch can go on from there. A restored
+    /// backup may be at an earlier revision, or have assigned the mirror's revisions to different commits.
     async fn is_continued(&self, channel: &Channel, header: &ResponseHeader) -> Result<bool, Fault> {
         self.mirrored().await?;
         let mirrored = self.progress.applied();
@@ -156,7 +155,8 @@ impl Follower {
         Ok(is_continued)
     }
 
-    /// Whether the last commit that the mirror knows is in this etcd; [`Fault::Compacted`] where etcd has forgotten it.
+    /// Returns true if the last commit known to the mirror is in this etcd; [`Fault::Compacted`] if etcd has forgotten
+    /// the commit.
     async fn has_marked(&self, channel: &Channel) -> Result<bool, Fault> {
         let note = self.mirror.note().await.map_err(|error| Fault::Mirror(error.to_string()))?;
         let Some(marked) = note.and_then(|note| Marked::from_text(&note)) else { return Ok(true) };
@@ -168,14 +168,14 @@ impl Follower {
         Ok(found.kvs.first().is_some_and(is_marked))
     }
 
-    /// The revision up to which the mirror holds everything and watchers know it.
+    /// Returns the revision up to which the mirror is complete and watchers are informed.
     async fn mirrored(&self) -> Result<Revision, Fault> {
         let stored = self.mirror.last_revision().await.map_err(|error| Fault::Mirror(error.to_string()))?;
         self.progress.set_applied(stored);
         Ok(stored.min(self.progress.announced()))
     }
 
-    /// Writes commits into the mirror, which has everything up to `after`, and sends them to the watchers.
+    /// Writes commits into the mirror, which is complete up to `after`, and sends them to the watchers.
     async fn apply(&mut self, after: Revision, commits: Vec<Committed>, marked: Option<&Marked>) -> Result<(), Fault> {
         self.undurable = self.undurable.saturating_add(commits.len());
         let is_durable = self.undurable >= COMMITS_UNDURABLE_MAX || self.durable_at.elapsed() >= DURABLE_EVERY;
@@ -194,8 +194,8 @@ impl Follower {
         }
         self.progress.set_applied(self.mirror.state().revision);
         if is_switch && !is_durable {
-            // Last, so that no visitor waits for the disk. A node that is killed after this serves the version also
-            // while etcd is away.
+            // Last, so that no visitor waits for the disk. A node killed after this point serves the version even while
+            // etcd is away.
             let made = self.mirror.apply(0, Vec::new(), None, true).await;
             made.map_err(|error| Fault::Mirror(error.to_string()))?;
             (self.undurable, self.durable_at) = (0, Instant::now());
@@ -203,7 +203,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Brings to stable storage what was applied a while ago.
+    /// Brings commits applied a while ago to stable storage.
     async fn flush(&mut self) -> Result<(), Fault> {
         if self.undurable > 0 && self.durable_at.elapsed() >= DURABLE_EVERY {
             self.apply(0, Vec::new(), None).await?;
@@ -211,19 +211,20 @@ impl Follower {
         Ok(())
     }
 
-    /// The origin of a mirror of this cluster.
+    /// Returns the origin of a mirror of this cluster.
     fn origin(&self, cluster: u64) -> Origin {
         Origin { cluster, prefix: self.client.keys.prefix().to_owned() }
     }
 }
 
-/// Whether a change moves a live pointer.
+/// Returns true if a change moves a live pointer.
 fn moves_live(change: &Change) -> bool {
     let (Change::Delete(key) | Change::Put(key, _)) = change;
     key.starts_with(LIVE_PREFIX)
 }
 
-/// Waits for some of `pause`, since nodes that lost etcd together should not come back together; the pause after it.
+/// Waits for a random part of `pause`, so that nodes that lost etcd together do not return together. Returns the next
+/// pause.
 async fn take_pause(pause: Duration) -> Duration {
     sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
     pause.saturating_mul(2).min(PAUSE_MAX)

@@ -15,11 +15,11 @@ use crate::catalog::{Change, Committed, Record, Revision};
 
 /// Records of a page. Most are a few hundred bytes.
 const PAGE_RECORDS: i64 = 1_000;
-/// Pages that wait for the mirror to take them.
+/// Pages that wait for the mirror.
 const WAITING_PAGES_MAX: usize = 2;
 
 impl Follower {
-    /// Makes the mirror the state of now, and sends the difference to the watchers as one commit.
+    /// Brings the mirror to the current state, and sends the difference to the watchers as one commit.
     pub(super) async fn snapshot(&mut self, channel: &Channel, cluster: u64) -> Result<(), Fault> {
         let (mut position, range_end) = self.client.keys.records();
         let first = self.page(channel, &position, &range_end, 0, PAGE_RECORDS).await?;
@@ -32,7 +32,7 @@ impl Follower {
         let note = self.marked_at(channel, read_at).await?.map_or_else(String::new, |marked| marked.to_text());
         let snapshot = Snapshot { origin: self.origin(cluster).to_string(), revision, note, pages: receiver };
         let mirror = std::sync::Arc::clone(&self.mirror);
-        // Nobody watches before the first one is there.
+        // There are no watchers before the first snapshot.
         let is_announced = self.has_snapshot;
         let replacing = tokio::spawn(async move { mirror.replace(snapshot, is_announced).await });
         let (mut page, mut limit) = first;
@@ -72,7 +72,8 @@ impl Follower {
         self.progress.set_applied(revision);
     }
 
-    /// The next page, with how many records the one after it may have: fewer, where these were larger than a message.
+    /// Returns the next page, and the number of records to request for the following page: fewer if these records
+    /// exceeded a message.
     async fn page(
         &self,
         channel: &Channel,

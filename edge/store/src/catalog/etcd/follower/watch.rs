@@ -1,4 +1,4 @@
-//! Watches everything below the prefix, from where the mirror is.
+//! Watches all keys below the prefix, from the revision of the mirror.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::catalog::etcd::wire::{
 
 /// Interval between two looks at whether the member is silent.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// After such a silence the member is asked whether it still watches: commits may just be rare.
+/// Silence after which the member is asked if it still watches: commits may just be rare.
 const ASK_AFTER: Duration = Duration::from_secs(1);
-/// After such a silence the member counts as stopped or cut off.
+/// Silence after which the member counts as stopped or cut off.
 const SILENCE_MAX: Duration = Duration::from_secs(4);
 
 impl Follower {
-    /// Watches until it fails. [`Fault::Compacted`] is the end of a watch that has to begin with a snapshot again.
+    /// Watches until a failure. [`Fault::Compacted`] ends a watch that has to begin with a snapshot again.
     pub(super) async fn watch(&mut self, channel: &Channel) -> Result<Infallible, Fault> {
         let mut position = self.mirrored().await?;
         let create = self.create_request(position)?;
@@ -50,7 +50,7 @@ impl Follower {
                         self.apply(position, commits, events.marked()).await?;
                         position = last;
                     }
-                    // Behind the disk, which is none of the member's.
+                    // The time spent on the disk does not count against the member.
                     heard = Instant::now();
                 }
                 _ = looks.tick() => {
@@ -79,13 +79,13 @@ impl Follower {
             progress_notify: true,
             fragment: true,
         };
-        // The revision of a progress answer is not used: up to etcd 3.4.24 and 3.5.7 one that was requested may be
-        // ahead of events that are still to come (etcd #15220).
+        // The revision of a progress answer is not used: up to etcd 3.4.24 and 3.5.7 a requested answer may be ahead of
+        // events that are still to come (etcd #15220).
         Ok(WatchRequest { request: Some(WatchRequestUnion::Create(create)) })
     }
 }
 
-/// A watch that etcd ended, or did not begin.
+/// Refuses a watch that etcd ended, or did not begin.
 fn refuse_canceled(answer: &WatchResponse, channel: &Channel) -> Result<(), Fault> {
     if !answer.canceled {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The body of a request: its first message, and those that a stream sends later.
+//! The body of a request: the first message, and later messages of a stream.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,17 +11,17 @@ use tokio::sync::mpsc;
 /// Frames of messages to send.
 pub(crate) struct Outgoing {
     first: Option<Bytes>,
-    /// Later ones; the request ends when its sender is dropped.
+    /// Later messages; the request ends when the sender is dropped.
     more: Option<mpsc::Receiver<Bytes>>,
 }
 
 impl Outgoing {
-    /// One message and no other.
+    /// Creates a body of one message.
     pub(super) const fn one(frame: Bytes) -> Self {
         Self { first: Some(frame), more: None }
     }
 
-    /// A message, and those that come by `more`.
+    /// Creates a body of a message and the later messages from `more`.
     pub(super) const fn many(first: Bytes, more: mpsc::Receiver<Bytes>) -> Self {
         Self { first: Some(first), more: Some(more) }
     }

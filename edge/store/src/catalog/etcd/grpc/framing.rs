@@ -3,21 +3,22 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use prost::Message;
 
-/// Longest message that is taken. The largest request of etcd is 1.5 MiB by default, so that one record always fits.
+/// Upper bound of the length of an accepted message. The largest request of etcd is 1.5 MiB by default, so that one
+/// record always fits.
 pub(super) const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes before a message.
 const HEAD_BYTES: usize = 5;
 
-/// Why bytes are not messages.
+/// The reason why bytes are not messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FrameError {
-    /// It is compressed, which was not offered.
+    /// The message is compressed, which was not offered.
     #[error("a compressed message")]
     Compressed,
-    /// It is longer than [`MESSAGE_BYTES_MAX`].
+    /// The message is longer than [`MESSAGE_BYTES_MAX`].
     #[error("a message of {0} bytes")]
     TooLong(usize),
-    /// It is no message of this method.
+    /// The bytes are not a message of this method.
     #[error("a message that cannot be decoded")]
     Undecodable,
 }
@@ -27,13 +28,13 @@ pub(super) fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(HEAD_BYTES.saturating_add(length));
     frame.put_u8(0);
-    // Requests are bounded far below 4 GiB before they come here.
+    // Requests are bounded far below 4 GiB before this point.
     frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     frame.extend_from_slice(&message.encode_to_vec());
     frame.freeze()
 }
 
-/// Messages out of bytes that arrive in pieces.
+/// Splits bytes that arrive in pieces into messages.
 #[derive(Default)]
 pub(super) struct Frames {
     bytes: BytesMut,
@@ -45,7 +46,7 @@ impl Frames {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// The next message; `None` until all of it has arrived.
+    /// Returns the next message; `None` until the whole message has arrived.
     pub(super) fn next<M: Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
         let Some((head, _)) = self.bytes.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let [flag, length @ ..] = *head;
@@ -67,7 +68,7 @@ impl Frames {
         }
     }
 
-    /// Whether no part of a message is left.
+    /// Returns true if no part of a message is left.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

@@ -30,18 +30,18 @@ use super::wire::Call;
 
 pub(super) use framing::FrameError;
 
-/// Interval of pings on a connection with streams. etcd closes a connection that sends them more often than every five
+/// Interval of pings on a connection with streams. etcd closes a connection with pings more often than every five
 /// seconds (`--grpc-keepalive-min-time`).
 const PING_EVERY: Duration = Duration::from_secs(6);
-/// Longest wait for the answer to one.
+/// Longest wait for the answer to a ping.
 const PING_TIME_MAX: Duration = Duration::from_secs(4);
-/// Bytes of one stream that are on their way: a page of a snapshot does not wait for each frame to be acknowledged.
+/// Bytes of one stream in transit: a page of a snapshot does not wait for the acknowledgement of each frame.
 const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
-/// The same of all streams, so that a watch whose events wait for the disk never keeps the others from theirs.
+/// Bytes of all streams in transit, so that a watch with events that wait for the disk never blocks the other streams.
 const CONNECTION_WINDOW_BYTES: u32 = 4 * STREAM_WINDOW_BYTES;
-/// Messages of a stream that wait to be sent.
+/// Messages of a stream in the send queue.
 const WAITING_MESSAGES_MAX: usize = 4;
-/// Longest text of an error that is kept.
+/// Upper bound of characters of an error text.
 const MESSAGE_CHARACTERS_MAX: usize = 300;
 
 /// A connection to a member.
@@ -50,9 +50,9 @@ pub(super) struct Channel {
     uri: Uri,
     sender: http2::SendRequest<Outgoing>,
     token: RwLock<Option<HeaderValue>>,
-    /// Cancelled when it has broken.
+    /// Cancelled when the connection has broken.
     broken: CancellationToken,
-    /// Ends the task of the connection with it.
+    /// Ends the task of the connection on drop.
     _task: DropGuard,
 }
 
@@ -76,7 +76,7 @@ impl Channel {
             None => speak(TokioIo::new(stream), &ended, &broken).await,
             Some((name, config)) => {
                 let mut config = ClientConfig::clone(&config.load());
-                // gRPC is HTTP/2, which etcd speaks to those alone that say so.
+                // gRPC is HTTP/2, which etcd speaks only to clients that offer it.
                 config.alpn_protocols = vec![b"h2".to_vec()];
                 let connector = TlsConnector::from(Arc::new(config));
                 let stream = connector.connect(name.clone(), stream).await.map_err(io_fault)?;
@@ -98,17 +98,17 @@ impl Channel {
         *self.token.write() = token;
     }
 
-    /// The token that is sent.
+    /// Returns the token that is sent.
     pub(super) fn token(&self) -> Option<HeaderValue> {
         self.token.read().clone()
     }
 
-    /// Gives the connection up, so that its callers look for another.
+    /// Gives the connection up, so that its callers look for a new one.
     pub(super) fn give_up(&self) {
         self.broken.cancel();
     }
 
-    /// Waits until it is broken or given up.
+    /// Waits until the connection is broken or given up.
     pub(super) async fn until_broken(&self) {
         self.broken.cancelled().await;
     }
@@ -118,7 +118,7 @@ impl Channel {
         self.call_with::<C>(self.token(), request, until).await
     }
 
-    /// As [`Channel::call`], without the token. The calls beside it are sent with theirs.
+    /// Like [`Channel::call`], without the token. Concurrent calls are sent with their token.
     pub(super) async fn call_without_token<C: Call>(
         &self,
         request: &C::Request,
@@ -138,7 +138,7 @@ impl Channel {
             let answer = answers.next().await?;
             let malformed = |reason: &str| Fault::Malformed { endpoint: self.url.clone(), reason: reason.to_owned() };
             let answer = answer.ok_or_else(|| malformed("no message"))?;
-            // The status comes behind the message, and is what decides.
+            // The status follows the message, and decides.
             match answers.next().await? {
                 None => Ok(answer),
                 Some(_) => Err(malformed("a second message")),
@@ -148,7 +148,7 @@ impl Channel {
         timeout_at(until, Box::pin(call)).await.unwrap_or_else(late)
     }
 
-    /// Begins a stream in both directions, with its first request.
+    /// Opens a bidirectional stream, with its first request.
     pub(super) async fn stream<C: Call>(
         &self,
         first: &C::Request,
@@ -186,7 +186,8 @@ impl Channel {
         let headers = request.headers_mut();
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        // A member without a leader answers so at once, and ends streams, in place of waiting for one.
+        // With the header, a member without a leader answers so at once, and ends streams, in place of a wait for a
+        // leader.
         headers.insert(HeaderName::from_static("hasleader"), HeaderValue::from_static("true"));
         if let Some(token) = token {
             headers.insert(HeaderName::from_static("token"), token);
@@ -195,7 +196,7 @@ impl Channel {
     }
 }
 
-/// Begins HTTP/2 on a stream. The task of the connection goes on until `ended`, and cancels `broken` at its own end.
+/// Begins HTTP/2 on a stream. The task of the connection runs until `ended`, and cancels `broken` at its own end.
 async fn speak<I>(
     io: TokioIo<I>,
     ended: &CancellationToken,
@@ -227,7 +228,7 @@ where
     Ok(sender)
 }
 
-/// An error with its causes: that of hyper alone does not say what happened.
+/// Formats an error with its causes: the text of hyper's error alone is not enough.
 fn reason_of(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -239,16 +240,16 @@ fn reason_of(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The requests of a stream. The stream ends when this is dropped.
+/// The requests of a stream. Dropping the value ends the stream.
 pub(super) struct Requests<C> {
     sender: mpsc::Sender<bytes::Bytes>,
     call: PhantomData<fn(C)>,
 }
 
 impl<C: Call> Requests<C> {
-    /// Sends another request, unless some already wait.
+    /// Sends a further request, unless the queue is full.
     pub(super) fn send(&self, request: &C::Request) {
-        // Those that wait do the same, and the end of the stream shows in its answers.
+        // Queued requests do the same, and the end of the stream shows in its answers.
         drop(self.sender.try_send(framed(request)));
     }
 }
@@ -258,7 +259,7 @@ pub(super) struct Answers<C> {
     url: String,
     body: Incoming,
     frames: Frames,
-    /// Whether its status has come, without which an end is no good one.
+    /// Set once the status has arrived; an end without a status is an error.
     is_done: bool,
     call: PhantomData<fn() -> C>,
 }
@@ -270,7 +271,7 @@ impl<C: Call> Answers<C> {
             let reason = format!("HTTP status {}", head.status);
             return Err(Fault::Malformed { endpoint: url, reason });
         }
-        // A call that is refused at once has its status in the head.
+        // A call refused at once has its status in the head.
         let is_done = head.headers.contains_key(STATUS);
         if is_done {
             check(&url, &head.headers)?;
@@ -278,7 +279,7 @@ impl<C: Call> Answers<C> {
         Ok(Self { url, body, frames: Frames::default(), is_done, call: PhantomData })
     }
 
-    /// The next answer; `None` at a good end. May be dropped while it waits: nothing is lost.
+    /// Returns the next answer; `None` at a good end. Cancel-safe: no answer is lost.
     pub(super) async fn next(&mut self) -> Result<Option<C::Answer>, Fault> {
         loop {
             let message = self.frames.next().map_err(|error| Fault::of_frame(&self.url, error))?;
@@ -306,10 +307,10 @@ impl<C: Call> Answers<C> {
 
 /// The field with gRPC's code.
 const STATUS: &str = "grpc-status";
-/// The field with its text, percent-encoded.
+/// The header of the status text, percent-encoded.
 const STATUS_MESSAGE: &str = "grpc-message";
 
-/// Reads the status that a call ended with.
+/// Checks the final status of a call.
 fn check(url: &str, headers: &HeaderMap) -> Result<(), Fault> {
     let text = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let code = text(STATUS).and_then(|code| code.parse::<u16>().ok());

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::conformance::{Harness, every_case};
 
 tokio::task_local! {
-    /// The cluster of all cases, and how many of them have begun: each has a prefix of its own.
+    /// The cluster of all cases, and the number of started cases: each has its own prefix.
     static SHARED: Arc<(Cluster, AtomicUsize)>;
 }
 
@@ -55,7 +55,7 @@ async fn a_catalog_in_etcd_does_what_every_catalog_does() {
     if !is_installed() {
         return;
     }
-    // One cluster for all cases: it takes longer to start than all of them together.
+    // One cluster for all cases: its start takes longer than all of them together.
     let shared = Arc::new((Cluster::start_secure(3), AtomicUsize::new(0)));
     SHARED.scope(shared, every_case!(BelowAPrefix)).await;
 }

@@ -3,8 +3,8 @@
 use super::*;
 use tokio::task::JoinSet;
 
-/// Counts up one record `times` times by compare-and-swap; the revisions of its commits. A commit that was not made is
-/// tried again; an outcome that is not known fails the test.
+/// Increments one record `times` times by compare-and-swap; returns the revisions of the commits. A refused commit is
+/// repeated; an unknown outcome fails the test.
 async fn increment(catalog: Arc<EtcdCatalog>, times: usize) -> Vec<Revision> {
     let mut made = Vec::new();
     while made.len() < times {
@@ -81,7 +81,7 @@ async fn a_leader_that_stops_and_goes_on_later_loses_no_commit_and_doubles_none(
     increments_survive(&cluster, async || {
         let leader = cluster.leader();
         cluster.stop(leader);
-        // Longer than any request waits, so that some are sent again while the first ones are still on their way.
+        // Longer than any request waits, so that some are repeated while the first ones are still on their way.
         tokio::time::sleep(Duration::from_secs(6)).await;
         cluster.resume(leader);
     })
@@ -98,7 +98,7 @@ async fn a_member_that_stops_is_left_for_another() {
     let node = Node::start(&cluster, "a").await;
     let mut made = Vec::new();
     for number in 0..3 {
-        // Whichever member it is connected to is one of them.
+        // The connected member is among the stopped ones.
         cluster.stop(number);
         let key = format!("n/{number}");
         made.push((key.clone(), commit_at_last(&*node.catalog, &[put(&key, "")]).await));
@@ -107,7 +107,7 @@ async fn a_member_that_stops_is_left_for_another() {
     }
     assert!(node.catalog.state().reconnects > 0);
     node.catalog.refresh().await.unwrap();
-    // A request that a stopped member found when it went on would have changed the record a second time.
+    // A request resumed by a stopped member would have changed the record a second time.
     for (key, revision) in made {
         assert_eq!(node.catalog.get(&key).await.unwrap().unwrap().revision, revision, "{key}");
     }
@@ -130,11 +130,11 @@ async fn a_connection_that_breaks_during_commits_leaves_the_outcome_of_each_cert
         let mut commits = JoinSet::new();
         for number in 0..COMMITS {
             let (catalog, key) = (Arc::clone(&node.catalog), format!("{cut:02}/{number}"));
-            // One that is made a second time loses against itself.
+            // A commit made a second time would conflict with itself.
             let checks = [Check::Absent(key.clone())];
             commits.spawn(async move { (commit(&*catalog, &checks, &[put(&key, "")]).await, key) });
         }
-        // Somewhere in the middle, at another moment each time.
+        // Somewhere in the middle, at a different moment each time.
         tokio::time::sleep(Duration::from_micros(700 * u64::try_from(cut).unwrap())).await;
         cable.cut();
         cable.repair();
@@ -202,7 +202,7 @@ async fn a_compaction_while_a_node_is_cut_off_loses_no_change() {
     cable.repair();
     assert!(cut_off.catalog.wait_for(last, TIME_MAX).await);
     assert_eq!(mirrored(&*cut_off.catalog).await, stored(&cluster));
-    // The difference is one commit for those who watch.
+    // Watchers receive the difference as one commit.
     let committed = watch.recv().await.unwrap();
     let mut changed: Vec<_> = committed
         .changes
@@ -281,7 +281,7 @@ async fn an_etcd_without_space_refuses_commits_until_it_has_some() {
     };
     assert!(matches!(refused, Error::Quota), "{refused:?}");
     assert!(matches!(commit(&*node.catalog, &[], &[put("n", "no")]).await, Err(Error::Quota)));
-    // What was refused was not made.
+    // A refused commit was not made.
     assert_eq!(value(&*node.catalog, "n").await, Some((made - 1).to_string()));
     assert_eq!(mirrored(&*node.catalog).await, stored(&cluster));
     cluster.compact(node.catalog.state().revision);
@@ -322,11 +322,11 @@ async fn a_token_that_expired_is_renewed() {
     let cluster = Cluster::start_secure(1);
     let node = Node::start(&cluster, "a").await;
     commit(&*node.catalog, &[], &[put("x", "1")]).await.unwrap();
-    // As their time does.
+    // As at the end of their lifetime.
     cluster.end_tokens();
     node.catalog.refresh().await.unwrap();
     commit(&*node.catalog, &[], &[put("x", "2")]).await.unwrap();
-    // Tokens are in memory: a member that was restarted knows none of them.
+    // Tokens are in memory: a restarted member knows none of them.
     cluster.kill(0);
     cluster.restart(0);
     cluster.wait_until_healthy();
@@ -366,7 +366,7 @@ async fn a_caller_that_goes_away_leaves_a_whole_commit_and_the_next_one_its_turn
         task.abort();
     }
     commit(&*node.catalog, &[], &[put("end", "")]).await.unwrap();
-    // Those that were begun go on by themselves, also behind this one.
+    // Started commits go on by themselves, even after this one.
     eventually("they end", async || mirrored(&*node.catalog).await == stored(&cluster)).await;
     commit(&*node.catalog, &[], &[put("end", "2")]).await.unwrap();
     let made = node.catalog.list("n/", None, false, 100).await.unwrap();

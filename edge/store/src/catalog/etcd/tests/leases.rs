@@ -1,4 +1,4 @@
-//! Leases: records that stay while their node does.
+//! Leases: records that stay as long as their node.
 
 use super::*;
 
@@ -17,7 +17,7 @@ async fn records_of_a_lease_stay_while_it_is_held_and_vanish_when_it_ends() {
     assert!(b.catalog.wait_for(revision, TIME_MAX).await);
     tokio::time::sleep(ttl + ttl / 4).await;
     assert_eq!(value(&*b.catalog, "nodes/a").await.as_deref(), Some("1"));
-    // Also when the member that renewed it is gone.
+    // Even without the member that renewed the lease.
     cluster.kill(cluster.leader());
     tokio::time::sleep(ttl + ttl / 4).await;
     assert!(!lease.is_lost());

@@ -1,7 +1,8 @@
-//! A recorded history of commits and reads by several nodes is that of one catalog, also across the death of a leader.
+//! A recorded history of commits and reads by several nodes matches that of a single catalog, even across the death of
+//! a leader.
 //!
 //! The checker is that of Wing and Gong with Lowe's memory of states ("Testing for linearizability", 2017), for
-//! registers with compare-and-swap. Keys are independent of each other, so that each is checked by itself.
+//! registers with compare-and-swap. Keys are independent of each other, so that each is checked separately.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
@@ -13,20 +14,20 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// What a register holds: a number that is written once only, 0 before the first.
+/// The content of a register: a number written only once, 0 before the first write.
 type Value = u64;
 
 #[derive(Debug, Clone, Copy)]
 enum Operation {
     Read(Value),
-    /// Wrote `new` where `expected` was.
+    /// Wrote `new` in place of `expected`.
     Swap {
         expected: Value,
         new: Value,
     },
-    /// Found something else than that.
+    /// Found a different value.
     Refused(Value),
-    /// May have written `new` where `expected` was, then or at any later moment.
+    /// May have written `new` in place of `expected`, then or at any later moment.
     Unknown {
         expected: Value,
         new: Value,
@@ -36,12 +37,12 @@ enum Operation {
 #[derive(Debug, Clone, Copy)]
 struct Call {
     began: Instant,
-    /// `None` for one that never ended.
+    /// `None` for a call that never ended.
     ended: Option<Instant>,
     operation: Operation,
 }
 
-/// The register after an operation; `None` where it cannot come next.
+/// Returns the register after an operation; `None` if the operation cannot come next.
 fn step(value: Value, operation: Operation) -> Option<Value> {
     match operation {
         Operation::Read(read) => (read == value).then_some(value),
@@ -53,7 +54,7 @@ fn step(value: Value, operation: Operation) -> Option<Value> {
 /// Calls that have taken effect, and the register then.
 type Position = (Vec<u64>, Value);
 
-/// Whether there is an order of the calls, each between its begin and its end, that one register can have had.
+/// Returns true if there is an order of the calls, each between its start and its end, that one register can have had.
 fn is_linearizable(mut calls: Vec<Call>) -> bool {
     calls.sort_by_key(|call| call.began);
     let needed = calls.iter().filter(|call| call.ended.is_some()).count();
@@ -65,7 +66,7 @@ fn is_linearizable(mut calls: Vec<Call>) -> bool {
         if done == needed {
             return true;
         }
-        // Only a call that began before the first end of those that are left can be the next one.
+        // Only a call that began before the first end of the remaining calls can be the next one.
         let left = || calls.iter().enumerate().filter(|(index, _)| !has(&taken, *index));
         let first_end = left().filter_map(|(_, call)| call.ended).min();
         for (index, call) in left() {
@@ -93,25 +94,25 @@ fn the_checker_knows_what_one_register_can_do() {
     let (one, two) = (call(0, 10, swap(0, 1)), call(20, 30, swap(1, 2)));
     assert!(is_linearizable(vec![]));
     assert!(is_linearizable(vec![one, two, call(40, 50, Operation::Read(2))]));
-    // Beside the write, either is right; behind it, only the new one.
+    // During the write, either value is right; after the write, only the new one.
     assert!(is_linearizable(vec![one, two, call(25, 35, Operation::Read(1))]));
     assert!(!is_linearizable(vec![one, two, call(40, 50, Operation::Read(1))]));
-    // One reads the new value, a later one the old value.
+    // An early read of the new value, and a later read of the old value.
     let reads = [call(21, 23, Operation::Read(2)), call(24, 26, Operation::Read(1))];
     assert!(!is_linearizable([&[one, two], &reads[..]].concat()));
-    // Two that both won.
+    // Two winning writes.
     assert!(!is_linearizable(vec![one, call(0, 10, swap(0, 3))]));
     assert!(is_linearizable(vec![one, call(0, 10, Operation::Refused(0))]));
     assert!(!is_linearizable(vec![one, call(20, 30, Operation::Refused(1))]));
-    // What nobody knows may happen or not, and late.
+    // A call of unknown outcome may take effect or not, and late.
     let unknown = Call { began: at(15), ended: None, operation: Operation::Unknown { expected: 1, new: 3 } };
     assert!(is_linearizable(vec![one, unknown, call(40, 50, Operation::Read(1)), call(60, 70, Operation::Read(3))]));
     assert!(!is_linearizable(vec![one, unknown, call(40, 50, Operation::Read(3)), call(60, 70, Operation::Read(1))]));
-    // A write that was lost.
+    // A lost write.
     assert!(!is_linearizable(vec![one, call(20, 30, swap(0, 2))]));
 }
 
-/// What all clients did, by key.
+/// The calls of all clients, by key.
 #[derive(Default)]
 struct History {
     calls: Mutex<BTreeMap<String, Vec<Call>>>,
@@ -135,13 +136,13 @@ async fn read(catalog: &dyn Catalog, key: &str) -> (Value, Option<Revision>) {
     }
 }
 
-/// Reads and swaps at random until all clients together have done so many calls.
+/// Reads and swaps at random, up to a total number of calls of all clients.
 async fn client(catalog: Arc<EtcdCatalog>, history: Arc<History>, calls: usize, mut random: StdRng) {
     while history.count.load(Ordering::Relaxed) < calls {
         let key = format!("k/{}", random.random_range(0..5));
         let began = Instant::now();
         if random.random_bool(0.5) {
-            // A read that could not be refreshed says nothing.
+            // A read without a refresh proves nothing.
             if catalog.refresh().await.is_ok() {
                 history.record(&key, began, Operation::Read(read(&*catalog, &key).await.0));
             }
@@ -153,7 +154,7 @@ async fn client(catalog: Arc<EtcdCatalog>, history: Arc<History>, calls: usize, 
             Ok(_) => history.record(&key, began, Operation::Swap { expected, new }),
             Err(Error::Conflict { .. }) => history.record(&key, began, Operation::Refused(expected)),
             Err(Error::Undecided { .. }) => history.record(&key, began, Operation::Unknown { expected, new }),
-            // Nothing was changed, which a read of `new` would disprove.
+            // No record was changed, which a read of `new` would disprove.
             Err(Error::Unavailable { .. }) => {}
             Err(other) => panic!("{other}"),
         }

@@ -21,7 +21,7 @@ pub(super) use support::{Cluster, is_installed};
 use super::{EtcdCatalog, EtcdSettings};
 use crate::catalog::{Catalog, Change, Check, Commit, Error, Revision};
 
-/// Longest wait for what has to come.
+/// Longest wait for an expected event.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(60);
 
 fn path_in(folder: &tempfile::TempDir) -> PathBuf {
@@ -38,7 +38,7 @@ fn settings(cluster: &Cluster, node: &str) -> EtcdSettings {
     }
 }
 
-/// A node of its own: its catalog, and the folder of its mirror.
+/// A node: its catalog, and the folder of its mirror.
 pub(super) struct Node {
     pub(super) catalog: Arc<EtcdCatalog>,
     folder: tempfile::TempDir,
@@ -55,13 +55,13 @@ impl Node {
         Self { catalog, folder }
     }
 
-    /// Ends it; the folder that its mirror is in.
+    /// Ends the node; returns the folder of its mirror.
     fn end(self) -> tempfile::TempDir {
         self.folder
     }
 }
 
-/// Opens a catalog whose last process may still be ending.
+/// Opens a catalog while its last process may still be ending.
 async fn open_again(path: &Path, settings: &EtcdSettings) -> Result<EtcdCatalog, Error> {
     let began = Instant::now();
     loop {
@@ -104,7 +104,7 @@ async fn mirrored(catalog: &dyn Catalog) -> Records {
     listed.into_iter().map(|(key, record)| (key, record.value.to_vec(), record.revision)).collect()
 }
 
-/// The records of etcd, as another client sees them.
+/// Returns the records of etcd, as seen by an independent client.
 fn stored(cluster: &Cluster) -> Records {
     let prefix = format!("{PREFIX}records/");
     let found = cluster.stored(&prefix);

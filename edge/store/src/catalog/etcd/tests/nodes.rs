@@ -1,4 +1,4 @@
-//! Several nodes over one cluster: what one commits, all see; one node that changes hands.
+//! Several nodes over one cluster: all nodes see the commits of each; one node that changes hands.
 
 use super::*;
 use crate::catalog::Committed;
@@ -59,7 +59,7 @@ async fn what_was_acknowledged_anywhere_is_read_after_a_refresh() {
     let (a, b) = (Node::start(&cluster, "a").await, Node::start(&cluster, "b").await);
     for number in 0..50 {
         let revision = commit(&*a.catalog, &[], &[put("n", &number.to_string())]).await.unwrap();
-        // Its own at once.
+        // The node sees its own commit at once.
         assert_eq!(a.catalog.get("n").await.unwrap().unwrap().revision, revision);
         if number % 2 == 0 {
             assert!(b.catalog.refresh().await.unwrap() >= revision);

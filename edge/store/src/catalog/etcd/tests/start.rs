@@ -1,4 +1,4 @@
-//! How a node starts: with etcd and without, over a mirror of its own or a wrong one, as the right user or a wrong one.
+//! The start of a node: with etcd and without, over its own mirror or a wrong one, as the right user or a wrong one.
 
 use devanture_config::api::Secret;
 
@@ -87,7 +87,7 @@ async fn a_member_of_another_cluster_is_passed_over() {
     let node = Node::start(&one, "a").await;
     let folder = node.end();
     let mixed = EtcdSettings { endpoints: [two.endpoints(), one.endpoints()].concat(), ..settings(&one, "a") };
-    // The first round may meet the wrong member alone, which is not enough to refuse the mirror.
+    // The first round may meet only the wrong member, which is not enough to refuse the mirror.
     let catalog = open_again(&path_in(&folder), &mixed).await.unwrap();
     commit(&catalog, &[], &[put("x", "1")]).await.unwrap();
     assert_eq!(mirrored(&catalog).await, stored(&one));
