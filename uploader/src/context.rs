@@ -17,31 +17,31 @@ use crate::settings::{Name, Setting, Settings, Source, Sources};
 /// The context of every command.
 #[derive(Debug)]
 pub(crate) struct Context {
-    /// The environment of the process, as it was at the start.
+    /// The environment of the process at the start.
     pub(crate) environment: BTreeMap<String, String>,
-    /// Whether it is to be said where each value comes from.
+    /// Set if the source of each value is to be printed.
     pub(crate) is_explaining: bool,
-    /// Where stdout is written.
+    /// The output to stdout.
     pub(crate) output: Output,
-    /// Where stderr is written.
+    /// The output to stderr.
     pub(crate) progress: Progress,
     /// The settings of the working folder.
     pub(crate) project: Project,
     /// The settings, each from its strongest source.
     pub(crate) settings: Settings,
-    /// Whether it is known which app is meant, whatever else is wrong with `devanture.toml`.
+    /// The result of the app's selection, independent of other mistakes in `devanture.toml`.
     chosen: Result<(), Failure>,
 }
 
 impl Context {
-    /// Gathers everything; what is wrong with a `devanture.toml` comes back beside it, as if that said nothing.
+    /// Gathers the context; mistakes of a `devanture.toml` are returned beside it, and the file then counts as empty.
     pub(crate) fn new(common: &Common, environment: BTreeMap<String, String>) -> (Self, Result<(), ProjectError>) {
         let (mut project, read) = Project::read(common.config.as_deref(), common.root.as_deref());
         let flags = common.flags();
         let app = flags.get(&Name::App).or_else(|| environment.get(Name::App.variable())).map(String::as_str);
         let chosen = project.choose(app);
         let chosen = project.unusable.clone().map_or(chosen, Err);
-        // What is wrong with the file itself comes first.
+        // Mistakes of the file itself come first.
         let read = read.and_then(|()| chosen.clone());
         let settings = Settings::gather(&Sources {
             flags: &flags,
@@ -66,11 +66,11 @@ impl Context {
         (Self { environment, is_explaining, output, progress, project, settings, chosen }, read)
     }
 
-    /// `read`, what is wrong with the files of the project, as far as it keeps a command from its work that needs of
-    /// them only which app is meant, unless it `is_of_the_edge`, and where its edge is.
+    /// Ignores `read`, the mistakes of the project's files, for a command that needs only the app and the address of the
+    /// edge; with `is_of_the_edge` the command needs no app.
     ///
     /// # Errors
-    /// As `read`, where the rest does not say what is needed.
+    /// `read`, if the rest of the settings is not enough.
     pub(crate) fn despite(&self, read: Result<(), Failure>, is_of_the_edge: bool) -> Result<(), Failure> {
         let Err(failure) = read else { return Ok(()) };
         self.chosen.clone()?;
@@ -81,18 +81,18 @@ impl Context {
         Ok(())
     }
 
-    /// The edge that the settings name.
+    /// Returns the edge of the settings.
     ///
     /// # Errors
-    /// Where a setting is missing, cannot be read, or may not go together with another.
+    /// An error if a setting is missing, cannot be read, or conflicts with another setting.
     pub(crate) fn edge(&self) -> Result<Edge, Failure> {
         Ok(Edge::new(self.link()?, self.settings.app()?.value))
     }
 
-    /// The edge, for an app that a command itself names.
+    /// Returns the edge, for an app named by the command itself.
     ///
     /// # Errors
-    /// As [`Context::edge`], and `usage` where the settings name another app.
+    /// Like [`Context::edge`], and `usage` if the settings name a different app.
     pub(crate) fn edge_of(&self, app: AppName) -> Result<Edge, Failure> {
         match self.settings.explicit_app()? {
             Some(setting) if setting.value != app => {
@@ -106,36 +106,36 @@ impl Context {
         }
     }
 
-    /// The way to the edge that the settings name, for what concerns no app alone.
+    /// Returns the link to the edge of the settings, for requests that do not concern a single app.
     ///
     /// # Errors
-    /// As [`Context::edge`].
+    /// Like [`Context::edge`].
     pub(crate) fn link(&self) -> Result<Link, Failure> {
         Link::new(&self.settings.edge_access()?, self.progress.clone())
     }
 
-    /// The environment that the settings name.
+    /// Returns the environment of the settings.
     ///
     /// # Errors
-    /// Where it is no name.
+    /// An error if the name is invalid.
     pub(crate) fn place(&self) -> Result<PlaceName, Failure> {
         Ok(self.settings.environment()?.value)
     }
 
-    /// The flags that a person has to give again to mean the same app and environment.
+    /// Returns the flags that select the same app and environment in a further command.
     pub(crate) fn again(&self) -> Again {
         let env = self.settings.environment().ok();
         let env = env.filter(|s: &Setting<_>| s.source == Source::Flag).map(|s| format!(" --env {}", s.value));
         Again([self.app_again(), env].into_iter().flatten().collect())
     }
 
-    /// The flags that a person has to give to mean an environment of the same app.
+    /// Returns the flags that select an environment of the same app in a further command.
     pub(crate) fn again_in(&self, environment: &PlaceName) -> Again {
         let env = (!environment.is_prod()).then(|| format!(" --env {environment}"));
         Again([self.app_again(), env].into_iter().flatten().collect())
     }
 
-    /// The flags that a person has to give again to mean the same app.
+    /// Returns the flags that select the same app in a further command.
     pub(crate) fn again_of_app(&self) -> Again {
         Again(self.app_again().unwrap_or_default())
     }

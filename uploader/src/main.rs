@@ -1,9 +1,9 @@
 //! `devanture`: puts a front-end in production with one push.
 //!
-//! `args` reads what was typed, and `context` joins it with the project and its `settings`. `source` is where a bundle
-//! comes from, `edge` speaks with an edge, and `output` prints for a person or a program; `platform` has what differs
-//! between systems. `commands` uses all of these, and none of them uses `commands`. What a folder holds and what a push
-//! makes of it is in `devanture-project`.
+//! `args` parses the command line, and `context` joins the arguments with the project and its `settings`. `source`
+//! finds the origin of a bundle, `edge` is the client of an edge, and `output` prints for a person or a program;
+//! `platform` has the differences between systems. `commands` uses all of these modules, and none of them uses
+//! `commands`. The content of a folder and the bundle of a push are in `devanture-project`.
 
 mod args;
 mod commands;
@@ -33,7 +33,7 @@ use crate::output::progress::{self, Progress, Volume};
 use crate::output::report::{self, Output};
 use crate::output::{failure, terminal};
 
-/// Most threads that speak with the network; encryption is all that they work on.
+/// Upper bound of network threads, used only for encryption.
 const THREADS_MAX: usize = 4;
 
 fn main() -> ExitCode {
@@ -58,12 +58,12 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
     if let Command::Man { folder } = &cli.command {
         return man_pages(folder, &environment);
     }
-    // Fails only where a provider is there already, which is as good.
+    // Fails only if a provider is installed already, which is as good.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let mut cli = cli;
     cli.common.output.json |= cli.command.wants_json();
     if let Command::Promote(args) = &cli.command {
-        // What an identity token is exchanged for is for one environment: here the one that is changed.
+        // The exchanged identity token is for one environment: here the changed one.
         cli.common.set_environment(&args.to);
     }
     let (mut context, read) = Context::new(&cli.common, environment);
@@ -75,7 +75,7 @@ fn run(cli: Cli, environment: BTreeMap<String, String>) -> ExitCode {
         Err(error) => Err((Failure::new(Code::Internal, format!("No threads can be started: {error}.")), None)),
     };
     if let Ok(runtime) = runtime {
-        // A scan that was interrupted is not waited for.
+        // An interrupted scan is not awaited.
         runtime.shutdown_background();
     }
     let ended = match (ended, report::unwritten()) {
@@ -104,7 +104,7 @@ fn man_pages(folder: &Path, environment: &BTreeMap<String, String>) -> ExitCode 
 
 /// Ends a call that clap did not accept: help and version go to stdout, mistakes are printed like every other failure.
 fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<String, String>) -> ExitCode {
-    // What was typed may be a stranger's, such as the name of a branch. If the output is closed, nothing is printed.
+    // The arguments may come from a stranger, such as the name of a branch. With a closed output, the text is dropped.
     let shown = arguments.iter().map(|argument| terminal::escaped(&argument.to_string_lossy()));
     match Cli::try_parse_from(shown) {
         Err(shown) => shown.print().ok(),
@@ -115,7 +115,7 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     }
     let suggested = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue];
     let suggested = suggested.into_iter().find_map(|kind| error.get(kind)).map(ToString::to_string);
-    // By the sound of its letters clap finds a flag that is less like it.
+    // By its measure of similarity clap finds a less similar flag.
     let suggested = negated_flag(error, arguments).or(suggested);
     let hint = suggested.map_or_else(|| "devanture --help".to_owned(), |meant| format!("did you mean `{meant}`?"));
     let failure = Failure::new(Code::Usage, first_paragraph(error)).hint(hint);
@@ -130,7 +130,7 @@ fn misused(error: &clap::Error, arguments: &[OsString], environment: &BTreeMap<S
     ExitCode::from(failure.exit)
 }
 
-/// The flag that begins with `--no-` and ends nearly as one that was typed without that.
+/// Returns the flag with the prefix `--no-` that is similar to a given flag without the prefix.
 fn negated_flag(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else { return None };
     let typed = typed.strip_prefix("--")?.split('=').next()?;
@@ -146,7 +146,7 @@ fn negated_flag(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
     Some(format!("--no-{}", nearest(typed, negated)?))
 }
 
-/// The error of clap as one line: its first paragraph, which may list what is missing below its first line.
+/// Returns the error of clap as one line: the first paragraph, which may list missing arguments below its first line.
 fn first_paragraph(error: &clap::Error) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();

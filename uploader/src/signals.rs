@@ -1,11 +1,11 @@
-//! Signals that end a command: Ctrl-C, and the one by which CI ends a job.
+//! Signals that end a command: Ctrl-C, and the signal by which CI ends a job.
 
 use devanture_config::problem::Code;
 
 use crate::output::exit::{self, Failure, INTERRUPTED};
 use crate::platform::terminated;
 
-/// Carries out `work` until Ctrl-C or SIGTERM.
+/// Runs `work` until Ctrl-C or SIGTERM.
 pub(crate) async fn interruptible(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
         // Signals are handled before the work begins.
@@ -15,7 +15,7 @@ pub(crate) async fn interruptible(work: impl Future<Output = Result<(), Failure>
     }
 }
 
-/// Carries out `work` until Ctrl-C or SIGTERM; `None` if it was ended.
+/// Runs `work` until Ctrl-C or SIGTERM; `None` after a signal.
 pub(crate) async fn until_signal<T>(work: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
@@ -24,7 +24,7 @@ pub(crate) async fn until_signal<T>(work: impl Future<Output = T>) -> Option<T> 
     }
 }
 
-/// Waits for a signal that ends a command. Returns the exit code that says which.
+/// Waits for a signal that ends a command. Returns the exit code of the signal.
 async fn signalled() -> u8 {
     tokio::select! {
         biased;
@@ -33,11 +33,11 @@ async fn signalled() -> u8 {
     }
 }
 
-/// Carries out `work`, which may wait for stdin or for another program's pipe, on a thread of its own: on that of the
-/// command, no signal would be heard meanwhile.
+/// Runs `work`, which may wait for stdin or for the pipe of a different program, on a thread of its own: on the thread
+/// of the command, signals would not be received meanwhile.
 ///
 /// # Errors
-/// As `work`.
+/// Like `work`.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {

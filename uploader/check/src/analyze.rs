@@ -27,13 +27,13 @@ use super::links::{Fragment, Looker, Places};
 use super::names::{self, OfFile};
 use super::{secrets, server_code};
 
-/// Largest file that is looked into.
+/// Upper bound of the size of analyzed files.
 pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most threads.
 const THREADS_MAX: usize = 8;
-/// Most findings that are kept; further ones are counted.
+/// Upper bound of stored findings; further ones are counted.
 const FINDINGS_MAX: usize = 100_000;
-/// Most links to places of pages that are remembered until every page was read, and most places.
+/// Upper bound of remembered links to fragments until every page was read, and of fragments.
 const FRAGMENTS_MAX: usize = 2_000_000;
 const IDS_MAX: usize = 16_000_000;
 
@@ -42,16 +42,16 @@ const IDS_MAX: usize = 16_000_000;
 pub struct Looked {
     /// In the order of files and lines.
     pub findings: Vec<Finding>,
-    /// The number of further ones.
+    /// Number of further findings.
     pub more: usize,
-    /// Files that are too large to be looked into.
+    /// Files that are too large for an analysis.
     pub too_large: Vec<String>,
-    /// Whether some links to places of pages were too many to be looked at.
+    /// Set if some links to fragments were not checked because of their number.
     pub has_unknown_fragments: bool,
 }
 
 impl Looked {
-    /// Drops findings about links to files that are there and that `refused` names: fixing those fixes the links.
+    /// Drops findings about links to existing files that `refused` names: a fix of the files fixes the links.
     pub(crate) fn forget_missing(&mut self, refused: &ProjectError, www: &Path) {
         let inside =
             |mistake: &Mistake| Some(format!("/{}", Path::new(&mistake.file).strip_prefix(www).ok()?.display()));
@@ -68,12 +68,12 @@ impl Looked {
 #[derive(Default)]
 struct Part {
     looked: Looked,
-    /// The places of each page, as hashes, sorted.
+    /// The fragments of each page, as sorted hashes.
     ids: Vec<(u32, Box<[u64]>)>,
     fragments: Vec<Pending>,
 }
 
-/// A link to a place of a page that may not have been read yet.
+/// A link to a fragment of a page that may not have been read yet.
 struct Pending {
     file: usize,
     line: usize,
@@ -94,10 +94,10 @@ struct Task<'t> {
     is_full: AtomicBool,
 }
 
-/// Looks at every file of `scan`, in each of the places, whose rules are beside their names.
+/// Analyzes every file of `scan`, in each place, given as a name with its rules.
 ///
 /// # Errors
-/// `internal` where a thread ended before its time.
+/// `internal` if a thread ended early.
 pub(crate) fn look(
     scan: &Scan,
     manifest: &Manifest,
@@ -155,7 +155,7 @@ impl Task<'_> {
         shown.strip_prefix(".").unwrap_or(&shown).display().to_string()
     }
 
-    /// The findings of all threads, and those that only show when all files were read.
+    /// Combines the findings of all threads, and adds findings about all files together.
     fn put_together(&self, parts: Vec<Part>, scan: &Scan, allows_doubts: bool) -> Looked {
         let mut looked = Looked { has_unknown_fragments: self.is_full.load(Ordering::Relaxed), ..Looked::default() };
         let mut ids: HashMap<u32, Box<[u64]>> = HashMap::new();
@@ -212,7 +212,7 @@ impl Task<'_> {
         });
     }
 
-    /// Adds what has no hash in places that want hashes.
+    /// Adds assets without hashes, in places that require hashes.
     fn without_hashes(&self, scan: &Scan, looked: &mut Looked) {
         for one in hashes::look(scan, self.places) {
             let Unhashed { path, line, column, target, message, hint } = one;
@@ -272,7 +272,7 @@ impl Task<'_> {
     }
 }
 
-/// One file that is looked at.
+/// A file under analysis.
 struct Inside<'i, 't> {
     task: &'i Task<'t>,
     part: &'i mut Part,
@@ -281,21 +281,21 @@ struct Inside<'i, 't> {
 }
 
 impl Inside<'_, '_> {
-    /// The bytes of the file; `None` if it is too large.
+    /// Reads the bytes of the file; `None` for a file beyond the limit.
     fn read(&mut self, found: &FoundFile) -> std::io::Result<Option<Vec<u8>>> {
         let mut file = found.path.open()?;
         if found.hashed.bytes > FILE_BYTES_MAX {
             let mut head = vec![0; 8_192];
             let count = file.read(&mut head)?;
             head.truncate(count);
-            // Nothing is looked for in a film.
+            // A film is not searched.
             if !secrets::is_binary(&head) {
                 self.part.looked.too_large.push(self.task.shown(self.path));
             }
             return Ok(None);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(found.hashed.bytes).unwrap_or_default());
-        // It may have grown since it was hashed.
+        // The file may have grown since the hashing.
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
@@ -303,7 +303,7 @@ impl Inside<'_, '_> {
     fn look(&mut self, bytes: &[u8], looker: &mut Looker<'_, '_>) {
         self.secrets(bytes);
         if self.path.is_private() {
-            // Nobody sees it.
+            // Visitors cannot read a private file.
             return;
         }
         self.server_code(bytes);
@@ -354,7 +354,7 @@ impl Inside<'_, '_> {
         let mut ids: Vec<u64> = page.ids.iter().map(|id| hash(id)).collect();
         ids.sort_unstable();
         ids.dedup();
-        // A page whose places are not kept has any that is asked for.
+        // A page without stored fragments counts as having any fragment.
         if self.task.ids.fetch_add(ids.len(), Ordering::Relaxed) > IDS_MAX {
             self.task.is_full.store(true, Ordering::Relaxed);
             return;

@@ -1,4 +1,4 @@
-//! Mistakes of files beside those of a `devanture.toml` that cannot be taken as it is: neither hides the other.
+//! Mistakes of files beside mistakes of an invalid `devanture.toml`: neither hides the other.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,27 +15,27 @@ use devanture_project::bundle::{self, Bundle};
 
 use super::finding::{self, BUNDLE, CONFIG, Finding, RULES};
 
-/// The files of a project whose configuration has mistakes.
+/// The files of a project with mistakes in the configuration.
 #[derive(Debug)]
 pub struct FilesBeside {
     /// The project.
     pub project: Project,
-    /// The folder of the pages, where the person names one.
+    /// The folder of the pages, if named on the command line.
     pub dir: Option<PathBuf>,
-    /// The environments whose rules are checked.
+    /// The environments of the checked rules.
     pub places: Vec<PlaceName>,
-    /// Whether files that would be left out are refused.
+    /// Set if files that would be left out are refused.
     pub is_strict: bool,
 }
 
-/// The findings, each with its code.
+/// The findings, each with a code.
 struct Found {
     mistakes: Vec<(&'static str, Mistake)>,
 }
 
 impl FilesBeside {
-    /// Adds what is wrong with the files to an `error` of the configuration, and returns both as findings, too. Another
-    /// error stays as it is.
+    /// Adds the mistakes of the files to an `error` of the configuration, and returns both as findings, too. Other
+    /// errors stay unchanged.
     #[must_use]
     pub fn add_to(self, error: ProjectError) -> (ProjectError, Vec<Finding>) {
         let own_code = if error.is(Code::BadConfig) { CONFIG } else { BUNDLE };
@@ -60,7 +60,7 @@ impl FilesBeside {
         (finding::sorted(ProjectError { message, ..error }.with_mistakes(mistakes)), findings)
     }
 
-    /// `None` if it is not known which files are meant.
+    /// Runs the checks; `None` if the files are not known.
     fn run(self) -> Option<Found> {
         let project = self.project.despite_mistakes()?;
         let (folders, misled) = project.sound_folders(self.dir.as_deref())?;
@@ -71,16 +71,16 @@ impl FilesBeside {
         mistakes.extend(of_files.map(|mistake| (BUNDLE, mistake)));
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let manifest = Bundle::of(&scan, &project.site, guessed).map_or_else(
-            // Rules of the file itself can be read without any page.
+            // Rules in the file itself can be read without any page.
             |_no_bundle| {
                 let base = project.site.base.clone();
                 Manifest { base, env: project.site.env.clone(), ..Manifest::of_files(BTreeMap::new()) }
             },
             |bundle| bundle.manifest,
         );
-        // An unreadable one was found by the walk.
+        // An unreadable file was found by the walk.
         let files = RuleFiles::read(&scan, &www).unwrap_or_default();
-        // Whether a rule has an effect depends on what could not be read.
+        // The effect of a rule may depend on unreadable files.
         let found = files.findings_in(&manifest, &project, &self.places).into_iter();
         mistakes.extend(found.filter(|mistake| mistake.weight == Weight::Mistake).map(|mistake| (RULES, mistake)));
         Some(Found { mistakes })

@@ -5,11 +5,11 @@ use cssparser::{ParseError, Parser, Token};
 /// An address in a style sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// The byte at which it begins.
+    /// The offset of the first byte.
     pub(crate) at: usize,
     /// The text, with escapes resolved.
     pub(crate) target: String,
-    /// Whether it is another style sheet.
+    /// Set for a further style sheet.
     pub(crate) is_import: bool,
 }
 
@@ -21,9 +21,9 @@ pub(crate) fn scan(css: &str, found: &mut dyn FnMut(Found)) {
 /// The current at-rule of the scanner, until its `;` or `{`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
-    /// Its first address is a style sheet.
+    /// The first address is a style sheet.
     Import,
-    /// Names and conditions, which nothing is loaded from.
+    /// Names and conditions, without loaded resources.
     Name,
     Other,
 }
@@ -44,7 +44,7 @@ struct Scanner<'f> {
 }
 
 impl Scanner<'_> {
-    /// Reads a block, and the blocks in it, to its end; in an `image-set`, texts are addresses.
+    /// Reads a block, and its nested blocks, to the end; in an `image-set`, strings are addresses.
     fn block(&mut self, parser: &mut Parser<'_>, is_set: bool) {
         loop {
             let at = parser.position().byte_index();
@@ -79,7 +79,7 @@ impl Scanner<'_> {
     fn found(&mut self, at: usize, target: &str) {
         let is_import = self.rule == Rule::Import;
         match self.rule {
-            // What follows the address are layers, conditions and media.
+            // Layers, conditions and media follow the address.
             Rule::Import => self.rule = Rule::Name,
             Rule::Name => return,
             Rule::Other => {}
@@ -88,9 +88,9 @@ impl Scanner<'_> {
     }
 }
 
-/// Reads the block that has just begun. Blocks in blocks beyond the parser's limit are read as if they were not nested.
+/// Reads the block that has just begun. Blocks nested beyond the parser's limit are read as if not nested.
 fn nested<'c>(parser: &mut Parser<'c>, read: impl FnOnce(&mut Parser<'c>)) {
-    // The result says only that `read` left something, such as the modifiers of a URL.
+    // The result tells only that `read` left a rest, such as the modifiers of a URL.
     drop(parser.parse_nested_block(|inside| {
         read(inside);
         Ok::<(), ParseError<()>>(())
@@ -125,7 +125,7 @@ mod tests {
             ("a{b:my-url(a.png);c:1url(b.png);d:#url(c.png)}", &[]),
             ("a{b:url(a.png", &["a.png"]),
             ("a{b:url(a b.png);c:url(d.png)}", &["d.png"]),
-            // A text ends with its line, and the next quote begins another.
+            // A string ends with its line, and the next quote begins a new one.
             ("a{b:url(\"a\nb\");c:url(d.png)}", &[]),
             ("a{b:url(\"a\nb);c:url(d.png)}", &["d.png"]),
             ("a{b:url(\"a\\\nb.png\")}", &["ab.png"]),
@@ -134,7 +134,7 @@ mod tests {
             ("a{b:url()}", &[""]),
             // Names are written with escapes, too.
             ("@\\69mport \"a.css\";a{b:u\\72l(a.png);c:image\\-set(\"b.png\" 1x)}", &["@a.css", "a.png", "b.png"]),
-            // A sign of the parentheses' own is none of the rule.
+            // A semicolon within the parentheses does not end the rule.
             ("a{b:image-set(var(--x,;) 1x, \"a.png\" 2x)}", &["a.png"]),
             ("a{b:url(\"a\r\nb);c:url(d.png)}", &["d.png"]),
             ("a{b:src(a.png);c:src(\"b.png\")}", &["b.png"]),

@@ -1,28 +1,28 @@
-//! Findings: each with its place, its code and its JSON.
+//! Findings: each with a place, a code and a JSON form.
 
 use devanture_config::parsing::{Mistake, Weight};
 use devanture_project::ProjectError;
 use serde::Serialize;
 
-/// The code of what is wrong with `devanture.toml`.
+/// The code of mistakes in `devanture.toml`.
 pub(crate) const CONFIG: &str = "config";
-/// The code of what is wrong with rules.
+/// The code of mistakes in rules.
 pub(crate) const RULES: &str = "rules";
-/// The code of what no bundle can hold.
+/// The code of files that no bundle can contain.
 pub(crate) const BUNDLE: &str = "bundle";
 
-/// Something that is wrong, or may be.
+/// A mistake or a warning.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
-    /// The file, as the person knows it.
+    /// The file, as the user knows it.
     pub file: String,
-    /// The line, from 1; 0 where the whole file is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: usize,
-    /// The column, from 1; 0 where it is not known.
+    /// The column, from 1; 0 if unknown.
     pub column: usize,
     /// The stable code.
     pub code: &'static str,
-    /// Whether it is a doubt.
+    /// Set for a warning.
     #[serde(rename = "severity", serialize_with = "severity")]
     pub is_doubt: bool,
     /// The message, as a sentence without its full stop.
@@ -30,7 +30,7 @@ pub struct Finding {
     /// The hint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The address or the name that it is about.
+    /// The address or the name that the finding concerns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Passwords that hold in one environment: at the version's preview the same files answer without.
+//! Passwords of a single environment: at the version's preview the same files are open.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use devanture_config::site_toml::{Explained, Origin, SiteFile};
 
 use super::finding::Finding;
 
-/// The doubts about rules that ask for a password in one of `places` and not in previews.
+/// Returns warnings about rules that ask for a password in one of `places` and not in previews.
 pub(crate) fn open_in_previews(site: &SiteFile, places: &[PlaceName]) -> Vec<Finding> {
     let held: BTreeSet<String> = guards(site, Some(&PlaceName::preview())).map(|(path, _)| path).collect();
     let (mut findings, mut seen) = (Vec::new(), BTreeSet::new());
@@ -37,7 +37,7 @@ pub(crate) fn open_in_previews(site: &SiteFile, places: &[PlaceName]) -> Vec<Fin
     findings
 }
 
-/// The paths that ask for a password in an environment, and where that is said.
+/// Returns the paths that ask for a password in an environment, and the positions of their rules.
 fn guards(site: &SiteFile, place: Option<&PlaceName>) -> impl Iterator<Item = (String, Origin)> {
     site.explain(place, None).into_iter().filter_map(|Explained { key, value, origin }| {
         let asks = value.get("basic_auth").and_then(|all| all.as_array()).is_some_and(|all| !all.is_empty());

@@ -1,4 +1,5 @@
-//! What browsers would report, or not load, under `integrity`: scripts, style sheets and modules without a hash.
+//! Finds assets that browsers would report, or not load, under `integrity`: scripts, style sheets and modules without a
+//! hash.
 
 use std::collections::HashSet;
 use std::io::Read as _;
@@ -17,15 +18,15 @@ use url::Url;
 
 use super::links::Places;
 
-/// Something without a hash.
+/// An asset without a hash.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Unhashed {
-    /// The file that it is in.
+    /// The file with the reference.
     pub(super) path: BundlePath,
-    /// Its place there.
+    /// The position in the file.
     pub(super) line: usize,
     pub(super) column: usize,
-    /// What it is about.
+    /// The referenced asset.
     pub(super) target: String,
     pub(super) message: String,
     pub(super) hint: &'static str,
@@ -46,11 +47,11 @@ const OF_ADDED: &str = "write its tag in the page, or import it as a module";
 const OF_MEMORY: &str = "the edge bounds it by `integrity_memory_bytes_max`";
 const OF_PAGES: &str = "the edge bounds them by `integrity_pages_max` and `integrity_page_bytes_max`";
 
-/// What is left of the edge's bounds of pages with hashes. Those that get none take nothing of it.
+/// The rest of the edge's bounds of pages with hashes. Pages without hashes do not count.
 struct Room {
     pages: usize,
     bytes: usize,
-    /// Pages that are counted, by their hashes: what pages of the same bytes load is held once.
+    /// Counted pages, by their hashes: the assets of pages with equal bytes are stored once.
     known: HashSet<Digest>,
 }
 
@@ -64,7 +65,7 @@ impl Room {
         }
     }
 
-    /// Counts one more page; false where there is no room for what it loads.
+    /// Counts a further page; false if its assets exceed the bounds.
     fn takes(&mut self, hash: Digest, assets: &PageAssets) -> bool {
         if !self.known.contains(&hash) {
             let Some(left) = self.bytes.checked_sub(assets.memory_bytes()) else { return false };
@@ -76,7 +77,7 @@ impl Room {
     }
 }
 
-/// Looks at the pages and scripts in every place that wants hashes.
+/// Checks the pages and scripts in every place that requires hashes.
 pub(super) fn look(scan: &Scan, places: &Places<'_>) -> Vec<Unhashed> {
     let mut found: Vec<Unhashed> = Vec::new();
     let mut known: HashSet<(BundlePath, usize, usize, String)> = HashSet::new();
@@ -85,7 +86,7 @@ pub(super) fn look(scan: &Scan, places: &Places<'_>) -> Vec<Unhashed> {
         look.pages();
         look.scripts();
         for mut one in look.found {
-            // What holds in several places is reported once.
+            // A finding in several places is reported once.
             if known.insert((one.path.clone(), one.line, one.column, one.target.clone())) {
                 if let Some(name) = name {
                     one.message = format!("in {name}: {}", one.message);
@@ -97,7 +98,7 @@ pub(super) fn look(scan: &Scan, places: &Places<'_>) -> Vec<Unhashed> {
     found
 }
 
-/// A look at one place.
+/// The check of one place.
 struct Look<'l, 'm> {
     scan: &'l Scan,
     site: &'l ManifestSite<'m>,
@@ -105,7 +106,7 @@ struct Look<'l, 'm> {
 }
 
 impl Look<'_, '_> {
-    /// The bytes of a file that is looked into; what cannot be read is reported elsewhere.
+    /// Returns the bytes of an analyzed file; unreadable files are reported by a different check.
     fn read(&self, path: &BundlePath, bytes_max: u64) -> Option<Vec<u8>> {
         let file = self.scan.files.get(path).filter(|file| file.hashed.bytes <= bytes_max)?;
         let mut bytes = Vec::new();
@@ -178,7 +179,7 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Says why a page is served as it is.
+    /// Reports the reason why a page is served unchanged.
     fn unfit(&mut self, path: &BundlePath, unfit: Unfit) {
         let (why, hint) = match unfit {
             Unfit::TooMuch => ("it names more, or longer, addresses than are looked at", OF_SIZE),
@@ -207,7 +208,7 @@ impl Look<'_, '_> {
             return;
         }
         let is_own = self.site.is_own(&url);
-        // What is missing is another finding.
+        // A missing asset is a separate finding.
         let is_missing = is_own && matches!(self.site.ask(&url, Asking::Subresource), Answer::Nothing(_));
         if file.is_none() && !is_missing {
             let hint = if is_own { OF_RULES } else { OF_OTHERS };
@@ -215,7 +216,7 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Looks at what a script imports from other hosts; `hashed` are addresses whose hashes the page says.
+    /// Checks the imports of a script from other hosts; `hashed` are addresses with hashes in the page.
     fn imports(&mut self, path: &BundlePath, source: &[u8], addresses: &[ScriptAddress], hashed: &[String]) {
         let is_far = |text: &str| ["https://", "http://", "//"].iter().any(|begin| text.starts_with(begin));
         for ScriptAddress { text, is_import } in addresses {
@@ -227,7 +228,7 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Looks at a page or script for the scripts that it adds to a page: no tag of these can have a hash.
+    /// Searches a page or script for scripts added to a page: no tag of an added script can have a hash.
     fn added(&mut self, path: &BundlePath, source: &[u8]) {
         for (at, text) in added_scripts(source) {
             let message = format!("it adds the script {}, which has no hash: {}", shown(text), self.effect());
@@ -235,7 +236,7 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Looks at the modules that a page reaches, where no import map can be put into it.
+    /// Checks the modules that a page reaches, if no import map can be inserted into the page.
     fn modules(&mut self, page: &BundlePath, assets: &PageAssets, base: Option<&Url>, modules: &Modules) {
         let own: HashSet<String> = assets
             .map()
@@ -258,7 +259,7 @@ impl Look<'_, '_> {
         self.add((page, b"", 0), &first.address, message, hint);
     }
 
-    /// Looks at every script for what it imports from other hosts, and what it adds to a page.
+    /// Checks every script for imports from other hosts, and for scripts added to a page.
     fn scripts(&mut self) {
         let is_script = |path: &&BundlePath| {
             matches!(extension(path.as_str()).as_deref(), Some("js" | "mjs")) && !path.is_private()
@@ -271,7 +272,7 @@ impl Look<'_, '_> {
         }
     }
 
-    /// Adds what was found at a byte of a file.
+    /// Adds a finding at a byte of a file.
     fn add(
         &mut self,
         (path, bytes, at): (&BundlePath, &[u8], usize),
@@ -284,7 +285,7 @@ impl Look<'_, '_> {
     }
 }
 
-/// An address as a message shows it.
+/// Returns an address in the form for messages.
 fn shown(address: &str) -> String {
     let plain: String = address.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
     format!("`{plain}`")

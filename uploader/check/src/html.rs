@@ -1,19 +1,19 @@
-//! Links and assets of a page, and its anchors.
+//! Links, assets and anchors of a page.
 
 use html5gum::{DefaultEmitter, Spanned, StartTag, Token, Tokenizer};
 
 use super::css;
 
-/// The use of an address, which decides who answers and what a browser does without encryption.
+/// The use of an address, which decides the answering code, and a browser's reaction to a missing encryption.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Use {
-    /// A link that a person follows.
+    /// A link for a person.
     Link,
-    /// Where a form is sent by GET, or by POST.
+    /// The target of a form, sent by GET or by POST.
     Form { is_post: bool },
     /// A page within the page.
     Frame,
-    /// A script, style, font, …: what a browser refuses to load without encryption.
+    /// A script, style, font, …: browsers refuse to load these without encryption.
     Asset,
     /// An image, sound or film, which a browser loads with encryption instead (Mixed Content §4.1).
     Media,
@@ -22,24 +22,24 @@ pub(crate) enum Use {
 /// An address in a page or style sheet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reference {
-    /// The byte at which it is written, or its attribute.
+    /// The offset of the address, or of its attribute.
     pub(crate) at: usize,
     /// The text.
     pub(crate) target: String,
-    /// Its use.
+    /// The use.
     pub(crate) used: Use,
-    /// Its element and attribute, such as `a href`.
+    /// The element and the attribute, such as `a href`.
     pub(crate) within: &'static str,
 }
 
 /// The parsed page.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
-    /// Its `<base>`, if any.
+    /// The `<base>`, if any.
     pub(crate) base: Option<String>,
-    /// Its addresses, in their order.
+    /// The addresses, in order.
     pub(crate) references: Vec<Reference>,
-    /// The places that a fragment may name.
+    /// The targets of fragments.
     pub(crate) ids: Vec<String>,
 }
 
@@ -68,7 +68,7 @@ enum Within {
 }
 
 fn read(html: &[u8], offset: usize, page: &mut Page, enters_noscript: bool) {
-    // A tab counts as a line's end does, and keeps every byte at its place: the tokenizer makes one of CR and LF.
+    // A tab counts like a line end, and keeps the offset of every byte: the tokenizer makes one byte of CR and LF.
     let plain: Vec<u8> = html.iter().map(|byte| if *byte == b'\r' { b'\t' } else { *byte }).collect();
     let mut emitter = DefaultEmitter::<usize>::new_with_span();
     emitter.naively_switch_states(true);
@@ -96,7 +96,7 @@ fn read(html: &[u8], offset: usize, page: &mut Page, enters_noscript: bool) {
                 let at = offset + text.0;
                 match within {
                     Within::Style => styles(&text.1, at, None, &mut page.references),
-                    // What a browser without scripts would show.
+                    // The content shown by a browser without scripts.
                     Within::Noscript => read(&text.1, at, page, false),
                     Within::Nothing => {}
                 }
@@ -113,7 +113,7 @@ fn styles(css: &[u8], offset: usize, at: Option<usize>, references: &mut Vec<Ref
     css::scan(&String::from_utf8_lossy(css), &mut |found| {
         let (used, within) = match found.is_import {
             true => (Use::Asset, "@import"),
-            // Whether it is a font, which a browser refuses, or an image is not known here.
+            // The use is unknown here: a font, which a browser refuses, or an image.
             false => (Use::Media, "url()"),
         };
         let at = at.unwrap_or(offset + found.at);
@@ -128,7 +128,7 @@ struct Element<'e> {
 }
 
 impl Element<'_> {
-    /// The value of an attribute and its place.
+    /// Returns the value of an attribute and its offset.
     fn value(&self, name: &str) -> Option<(String, usize)> {
         let value = self.tag.attributes.get(name.as_bytes())?;
         Some((String::from_utf8_lossy(value).into_owned(), self.offset + value.span.start))
@@ -147,7 +147,7 @@ impl Element<'_> {
     fn set(&mut self, name: &str, within: &'static str) {
         let Some((text, at)) = self.value(name) else { return };
         for target in candidates(&text) {
-            // One of a set is not loaded with encryption instead (Mixed Content §4.1), but refused.
+            // An image of a set is not loaded with encryption instead (Mixed Content §4.1), but refused.
             self.page.references.push(Reference { at, target: target.to_owned(), used: Use::Asset, within });
         }
     }
@@ -220,7 +220,7 @@ impl Element<'_> {
         }
     }
 
-    /// `link`, whose `rel` says what it is.
+    /// Reads a `link`, with its use in `rel`.
     fn link(&mut self) {
         let rel = self.text("rel").unwrap_or_default().to_ascii_lowercase();
         let has = |word: &str| rel.split_ascii_whitespace().any(|own| own == word);
@@ -270,7 +270,7 @@ pub(crate) fn candidates(text: &str) -> Vec<&str> {
         }
         rest = after;
         if bare.len() == url.len() {
-            // Descriptors, in which a comma may stand between parentheses.
+            // Descriptors, in which a comma may be within parentheses.
             let mut depth = 0_usize;
             let end = rest.find(|c: char| {
                 match c {
@@ -285,7 +285,7 @@ pub(crate) fn candidates(text: &str) -> Vec<&str> {
     }
 }
 
-/// Where a refresh leads (HTML, "shared declarative refresh steps").
+/// Returns the target of a refresh (HTML, "shared declarative refresh steps").
 fn refresh_target(content: &str) -> Option<&str> {
     let rest = content.trim_start().trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     let rest = rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == ',');

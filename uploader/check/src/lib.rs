@@ -1,8 +1,8 @@
-//! What a push would refuse or doubt, said about a folder, without an edge.
+//! The mistakes and warnings that a push would report about a folder, found without an edge.
 //!
-//! `html` and `css` find what pages and styles are made with, `links` asks whether it is answered, `secrets`,
-//! `server_code` and `names` look at files by themselves; `analyze` goes through the folder of pages, `server` through
-//! that of the backend, `hashes` at what has no hash, and `beside` at files where `devanture.toml` has mistakes. The
+//! `html` and `css` find the references of pages and styles, `links` checks that they are answered, `secrets`,
+//! `server_code` and `names` look at single files; `analyze` goes through the folder of pages, `server` through that of
+//! the backend, `hashes` finds assets without a hash, and `beside` checks files when `devanture.toml` has mistakes. The
 //! results are data: [`CheckReport`], its [`Finding`]s and its [`Verdict`].
 
 mod analyze;
@@ -41,12 +41,12 @@ use self::finding::{BUNDLE, RULES};
 pub use self::secrets::{SecretFiles, secrets_among};
 pub use self::server::is_settings_of_a_backend;
 
-/// How strict a check is.
+/// The strictness of a check.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CheckOptions {
-    /// Whether files that would be left out, and doubts, are refused.
+    /// Set if left-out files, and warnings, are refused.
     pub is_strict: bool,
-    /// Whether doubts may pass.
+    /// Set if warnings are allowed.
     pub allows_doubts: bool,
 }
 
@@ -55,11 +55,11 @@ pub struct CheckOptions {
 pub struct CheckRequest {
     /// The project.
     pub project: Project,
-    /// Its folders.
+    /// The folders.
     pub folders: Folders,
-    /// The environments whose rules are checked.
+    /// The environments of the checked rules.
     pub places: Vec<PlaceName>,
-    /// How strict the check is.
+    /// The strictness.
     pub options: CheckOptions,
 }
 
@@ -72,22 +72,22 @@ pub struct CheckReport {
     pub scan: Scan,
     /// The manifest that a push would send.
     pub manifest: Manifest,
-    /// Whose meaning the rule files are taken to have, where nobody says it.
+    /// The guessed provider of the rule files, if no provider is configured.
     pub guessed: Option<Rules>,
-    /// Mistakes and doubts about rules.
+    /// Mistakes and warnings about rules.
     pub of_rules: Vec<Mistake>,
     /// The findings in the files.
     pub looked: Looked,
-    /// Files that no bundle can hold.
+    /// Files that no bundle can contain.
     pub of_bundle: Option<ProjectError>,
 }
 
-/// Whether a check fails.
+/// The verdict of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Why it fails, if it does. No reason hides another.
+    /// The reason of a failure, if any. No reason hides another.
     pub error: Option<ProjectError>,
-    /// The doubts about rules that are allowed.
+    /// The allowed warnings about rules.
     pub allowed: Vec<Mistake>,
 }
 
@@ -95,7 +95,7 @@ impl CheckRequest {
     /// Runs the checks, on several threads.
     ///
     /// # Errors
-    /// `missing_folder`, `empty_bundle`, `bad_bundle` or `unreadable_file`, where no manifest can be made.
+    /// `missing_folder`, `empty_bundle`, `bad_bundle` or `unreadable_file`, if no manifest can be made.
     pub fn run(self) -> Result<CheckReport, ProjectError> {
         let Self { project, folders, places, options } = self;
         let (scan, of_bundle) = folders.walk(options.is_strict, Reading::All);
@@ -109,7 +109,7 @@ impl CheckRequest {
         let (Bundle { manifest, .. }, files) = match (made, of_bundle.clone()) {
             (Ok(made), _) => made,
             (Err(error), None) => return Err(error),
-            // That the bundle lacks what the folder would hold says less.
+            // The error of the bundle is a mere consequence of the missing folder.
             (Err(_), Some(of_bundle)) if of_bundle.is(Code::MissingFolder) || of_bundle.is(Code::EmptyBundle) => {
                 return Err(of_bundle);
             }
@@ -117,14 +117,14 @@ impl CheckRequest {
         };
         let mut of_rules = files.findings_in(&manifest, &project, &places);
         if of_bundle.is_some() || folders.only == Some(Half::Backend) {
-            // Whether a rule has an effect depends on files that may be missing from what was read.
+            // The effect of a rule may depend on files missing from the scan.
             of_rules.retain(|mistake| mistake.weight == Weight::Mistake);
         }
         let mut known = Vec::new();
         let mut rules = Vec::new();
         for place in &places {
             let serving = manifest.serving_for(place.as_str());
-            // Environments that say the same answer the same.
+            // Environments with equal settings answer alike.
             if !known.contains(&serving) {
                 rules.push((place.to_string(), files.rules_in(&manifest, &project, place).0));
                 known.push(serving);
@@ -154,7 +154,7 @@ impl CheckRequest {
 }
 
 impl CheckReport {
-    /// Everything that was found, by file, line and column.
+    /// Returns all findings, by file, line and column.
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         let of_files = self.of_bundle.iter().flat_map(|error| &error.mistakes);
@@ -165,7 +165,7 @@ impl CheckReport {
         findings
     }
 
-    /// The number of doubts about files.
+    /// Returns the number of warnings about files.
     #[must_use]
     pub fn doubts(&self) -> usize {
         self.looked.findings.iter().filter(|finding| finding.is_doubt).count()

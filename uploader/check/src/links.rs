@@ -1,4 +1,4 @@
-//! Whether the addresses in a page or style sheet are answered, by the very code that answers them at the edge.
+//! Checks that the addresses in a page or style sheet are answered, by the code of the edge.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,42 +11,42 @@ use url::Url;
 
 use super::html::{Reference, Use};
 
-/// Answers that are kept to be given again.
+/// Upper bound of cached answers.
 const KEPT_MAX: usize = 50_000;
-/// Characters of an address that a message shows.
+/// Upper bound of shown characters of an address.
 const SHOWN_MAX: usize = 200;
 /// Placeholders in an address that a program replaces later.
 const PLACEHOLDERS: [&str; 4] = ["{{", "${", "<%", "{%"];
 
-/// The version in every environment that is looked at.
+/// The version in every checked environment.
 pub(crate) struct Places<'m> {
-    /// Each with its name; messages about the first leave its name out.
+    /// Each site with its name; messages about the first omit the name.
     sites: Vec<(String, ManifestSite<'m>)>,
     by_letters: HashMap<String, &'m BundlePath>,
 }
 
-/// Something wrong with an address.
+/// A mistake about an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wrong {
     pub(crate) code: &'static str,
     pub(crate) is_doubt: bool,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// The address: a path where it is the site's own.
+    /// The address: a path for addresses of the site.
     pub(crate) target: String,
 }
 
-/// A place of a page that is linked to.
+/// A linked fragment of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Fragment {
-    /// The page, by its number.
+    /// The number of the page.
     pub(crate) page: u32,
-    /// As it is written.
+    /// The fragment as written.
     pub(crate) id: String,
 }
 
 impl Fragment {
-    /// The place with its encoded characters decoded, as a browser looks for it second.
+    /// Returns the fragment with its encoded characters decoded, which a browser looks for second.
     pub(crate) fn decoded(&self) -> String {
         percent_decode_str(&self.id).decode_utf8_lossy().into_owned()
     }
@@ -64,15 +64,15 @@ impl<'m> Places<'m> {
         self.sites.first().map(|(_, site)| site)
     }
 
-    /// The places whose pages name hashes, each with its name unless it is the first.
+    /// Returns the places of the pages with hashes, each with its name unless first.
     pub(crate) fn with_hashes(&self) -> impl Iterator<Item = (Option<&str>, &ManifestSite<'m>)> {
         let named = self.sites.iter().enumerate();
         let named = named.map(|(number, (name, site))| ((number > 0).then_some(name.as_str()), site));
         named.filter(|(_, site)| site.integrity() != Integrity::Off)
     }
 
-    /// Files that no visitor gets, since a route takes their paths: each with the route's path, and the place where
-    /// that is so, unless it is so in the first.
+    /// Returns files that no visitor gets, since a route takes their paths: each with the route's path, and with the
+    /// place unless the first has the same finding.
     pub(crate) fn shadowed(&self) -> Vec<(&BundlePath, String, Option<&str>)> {
         let mut all: Vec<(&BundlePath, String, Option<&str>)> = Vec::new();
         let mut known = HashSet::new();
@@ -86,12 +86,12 @@ impl<'m> Places<'m> {
         all
     }
 
-    /// Looks at the addresses of one file, again and again.
+    /// Returns a checker of the addresses of several files in turn.
     pub(crate) fn looker(&self) -> Looker<'_, 'm> {
         Looker { places: self, kept: HashMap::new() }
     }
 
-    /// A suggestion for a path that nothing answers.
+    /// Returns a suggestion for a path without an answer.
     fn hint(&self, path: &str) -> Option<String> {
         let decoded = percent_decode_str(path).decode_utf8_lossy();
         let name = decoded.strip_prefix('/')?;
@@ -109,14 +109,14 @@ impl<'m> Places<'m> {
     }
 }
 
-/// Looks at addresses, and remembers what was answered.
+/// Checks addresses, and caches the answers.
 pub(crate) struct Looker<'p, 'm> {
     places: &'p Places<'m>,
     kept: HashMap<(usize, String, Asking), Answer>,
 }
 
 impl Looker<'_, '_> {
-    /// The addresses that one file's own lead on from, in each place; `base` is what the page says of them.
+    /// Returns the base addresses of a file, in each place; `base` comes from the page.
     pub(crate) fn bases(&self, path: &BundlePath, base: Option<&str>) -> Vec<Option<Url>> {
         let of = |site: &ManifestSite<'_>| {
             let own = site.address_of(path).ok()?;
@@ -125,7 +125,7 @@ impl Looker<'_, '_> {
         self.places.sites.iter().map(|(_, site)| of(site)).collect()
     }
 
-    /// Looks at one address in every place: what is wrong with it, and the place of a page that it names.
+    /// Checks an address in every place: returns the mistakes, and the fragment of a page that the address names.
     pub(crate) fn look(&mut self, reference: &Reference, bases: &[Option<Url>]) -> (Vec<Wrong>, Option<Fragment>) {
         let mut all: Vec<Wrong> = Vec::new();
         let mut fragment = None;
@@ -137,7 +137,7 @@ impl Looker<'_, '_> {
             match self.look_in(number, reference, base) {
                 Ok(found) if number == 0 => fragment = found,
                 Ok(_) => {}
-                // What is wrong everywhere is reported once.
+                // A mistake that applies everywhere is reported once.
                 Err(wrong) if all.iter().any(|known| known.code == wrong.code) => {}
                 Err(mut wrong) => {
                     if number > 0 {
@@ -240,7 +240,7 @@ fn wrong(code: &'static str, message: String, target: &str) -> Wrong {
     Wrong { code, is_doubt: false, message, hint: None, target: target.to_owned() }
 }
 
-/// Content without encryption; browsers refuse most of it, and load images, sounds and films with encryption
+/// Content without encryption; browsers refuse most of these, and load images, sounds and films with encryption
 /// instead.
 fn mixed(reference: &Reference, url: &Url) -> Wrong {
     let (is_doubt, what) = match reference.used {
@@ -260,7 +260,7 @@ const fn code_of(used: Use) -> &'static str {
     }
 }
 
-/// An address of the site's own without its host.
+/// Returns an address of the site without its host.
 fn own_target(url: &Url) -> String {
     match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
@@ -268,7 +268,7 @@ fn own_target(url: &Url) -> String {
     }
 }
 
-/// The place that a link names; what a browser or a program of the page takes for itself is none.
+/// Returns the fragment of a link; `None` for fragments with a meaning for the browser or a program of the page.
 fn fragment_of(url: &Url) -> Option<String> {
     let fragment = url.fragment()?;
     let id = fragment.split(":~:").next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Checks of names and sizes of files: names that some disks treat as equal, and limits of edges.
+//! Checks names and sizes of files: names that some disks treat as equal, and limits of edges.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use devanture_config::site_toml::check::{CASE_COLLISION, FINGERPRINT_COLLISION, 
 use devanture_config::text::{byte_text, counted};
 use devanture_site::fingerprint::is_fingerprinted;
 
-/// A finding about a file as a whole; no path where it is about all of them.
+/// A finding about a file as a whole; without a path if the finding concerns all files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OfFile {
     pub(crate) path: Option<BundlePath>,
@@ -19,9 +19,10 @@ pub(crate) struct OfFile {
     pub(crate) hint: Option<&'static str>,
 }
 
-/// Names that differ in case alone: two files here, and one on a disk that takes `A` for `a`, which then is either.
+/// Finds names that differ only in case: two files here, and one file on a disk that takes `A` for `a`, with either
+/// content.
 ///
-/// The edge refuses them too, unless doubts are allowed.
+/// The edge refuses such names too, unless warnings are allowed.
 pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>, allows_doubts: bool) -> Vec<OfFile> {
     let mut by_letters: BTreeMap<String, Vec<&BundlePath>> = BTreeMap::new();
     for path in paths {
@@ -47,8 +48,8 @@ pub(crate) fn collisions<'p>(paths: impl Iterator<Item = &'p BundlePath>, allows
     found
 }
 
-/// Settings of other servers and providers, and what has their place here. Those of providers that serve them to nobody
-/// are left out.
+/// Settings of other servers and providers, and their replacements here. Files not served by the providers either are
+/// left out.
 const FOREIGN: [(&str, &str, &str); 12] = [
     (".buildpacks", "Heroku", "say what runs below [server] of devanture.toml"),
     (".htaccess", "Apache", IN_RULES),
@@ -65,13 +66,13 @@ const FOREIGN: [(&str, &str, &str); 12] = [
 ];
 const IN_RULES: &str = "write its rules in _redirects and _headers, or in devanture.toml";
 
-/// Files of settings that another server or provider reads, and nothing here does.
+/// Finds settings files of other servers or providers, which have no effect here.
 pub(crate) fn foreign<'p>(paths: impl Iterator<Item = &'p BundlePath>) -> Vec<OfFile> {
     let of_path = |path: &'p BundlePath| {
         let (folder, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
         let lower = name.to_lowercase();
         let (known, of, hint) = FOREIGN.iter().find(|(known, ..)| *known == lower)?;
-        // Some are read in any folder; of others only the one at the top is meant.
+        // Some are read in any folder; the others only at the top.
         let is_meant = folder.is_empty() || known.starts_with(".ht") || *known == "web.config";
         let and = if path.is_private() { "no visitor gets it" } else { "every visitor can read it" };
         is_meant.then(|| OfFile {
@@ -85,7 +86,7 @@ pub(crate) fn foreign<'p>(paths: impl Iterator<Item = &'p BundlePath>) -> Vec<Of
     paths.filter_map(of_path).collect()
 }
 
-/// Files, and a whole, that an edge with the usual limits would refuse; and those beyond the site's own limit.
+/// Finds files, and a total, that an edge with the default limits would refuse, or that exceed the site's own limit.
 pub(crate) fn over_limits<'p>(
     files: impl Iterator<Item = (&'p BundlePath, u64)>,
     file_bytes_max: Option<u64>,

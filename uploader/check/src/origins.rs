@@ -1,11 +1,11 @@
-//! Origins that `cors` names: those of visitors' own machines have no business with the backends of `prod`.
+//! Checks the origins of `cors`: origins on visitors' own machines have no use for the backends of `prod`.
 
 use devanture_config::site_toml::check::LOCAL_ORIGIN;
 use devanture_config::site_toml::{CorsOrigin, Origin, SiteFile};
 
 use super::finding::Finding;
 
-/// The doubts about what holds for `prod`.
+/// Returns warnings about the settings for `prod`.
 pub(crate) fn local(site: &SiteFile) -> Vec<Finding> {
     let place = "prod".parse().ok();
     let explained = site.explain(place.as_ref(), None).into_iter().filter(|one| one.key == "cors");

@@ -1,4 +1,4 @@
-//! Pins of previews: a preview is one version, and holds nobody.
+//! Pins of previews: a preview is a single version, and pins no visitor.
 
 use devanture_config::PlaceName;
 use devanture_config::site_toml::check::PREVIEW_PIN;
@@ -6,7 +6,7 @@ use devanture_config::site_toml::{Origin, Pin, SiteFile};
 
 use super::finding::Finding;
 
-/// The doubt about a `pin` of previews alone.
+/// Returns the warning about a `pin` of previews alone.
 pub(crate) fn of_previews(site: &SiteFile) -> Option<Finding> {
     let preview = PlaceName::preview();
     let said = site.env.get(&preview)?.pin;

@@ -1,7 +1,7 @@
-//! Secrets, recognised by the forms of their makers: keys, tokens, files of settings, sources.
+//! Secrets, recognised by the forms of their makers: keys, tokens, settings files, sources.
 //!
-//! Only forms that are certain are looked for: a guess by randomness would report every hash and every image. What is
-//! found is never printed in full; a person finds it by its place.
+//! Only certain forms are searched: a guess by randomness would report every hash and every image. A found secret is
+//! never printed in full; a person finds the secret by its position.
 
 use std::io::Read as _;
 use std::ops::Range;
@@ -18,25 +18,25 @@ use regex::bytes::Regex;
 
 use super::analyze::FILE_BYTES_MAX;
 
-/// Most findings reported for one file.
+/// Upper bound of findings reported for one file.
 const TOLD_MAX: usize = 20;
-/// Bytes at a file's beginning that show whether it is text.
+/// Bytes at a file's beginning that distinguish text from binary.
 const HEAD_BYTES: usize = 8_192;
 
-/// Something that was found.
+/// A found secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Secret {
-    /// The byte at which it begins.
+    /// The offset of the first byte.
     pub(crate) at: usize,
     /// The code.
     pub(crate) code: &'static str,
-    /// Whether it is certain that nobody should read it.
+    /// The certainty that the text is secret.
     pub(crate) weight: Weight,
-    /// Its kind, as a part of a sentence.
+    /// The kind, as a part of a sentence.
     pub(crate) what: String,
 }
 
-/// A form, the expression that finds it, and how certain it is.
+/// A form, with its expression and certainty.
 struct Form {
     expression: &'static str,
     what: &'static str,
@@ -51,14 +51,14 @@ const fn doubt(expression: &'static str, what: &'static str) -> Form {
     Form { expression, what, weight: Weight::Doubt }
 }
 
-/// The places in [`FORMS`] of those that are looked at twice.
+/// The indexes in [`FORMS`] of forms with a second check.
 const AWS: usize = 1;
 const JWT: usize = 2;
 const SLACK_HOOK: usize = 3;
 
-/// Every form; each begins with letters of its own, so that a file without any is passed over at once.
+/// Every form; each begins with distinctive letters, so that a file without such letters is skipped at once.
 const FORMS: [Form; 20] = [
-    // The words alone stand in every library that writes such keys.
+    // Every library for such keys contains the words alone.
     mistake(
         r#"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:[\s"'+,`]|\\n|\\r){0,20}(?:[A-Za-z-]{1,40}: [^\n\\]{0,100}(?:\s|\\n|\\r){1,4}){0,5}[A-Za-z0-9+/=]{40}"#,
         "a private key",
@@ -84,14 +84,14 @@ const FORMS: [Form; 20] = [
     mistake("rk_live_[A-Za-z0-9]{20,200}", "a secret key of Stripe (rk_live_…)"),
     doubt("sk_test_[A-Za-z0-9]{20,200}", "a secret key of Stripe for tests (sk_test_…)"),
     mistake("whsec_[A-Za-z0-9+/]{32,100}", "the secret of a webhook (whsec_…)"),
-    // In many sites it stands there on purpose: Google limits such keys by the page that uses them.
+    // Many sites publish such a key on purpose: Google limits the key by the page that uses it.
     doubt("AIza[A-Za-z0-9_-]{35}", "a key of Google (AIza…)"),
     mistake("npm_[A-Za-z0-9]{36}", "a token of npm (npm_…)"),
     mistake(r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}", "a key of SendGrid (SG.…)"),
     mistake("dvt_[0-9a-f]{12}_[0-9a-f]{64}", "a token of an edge (dvt_…)"),
 ];
 
-/// All forms in one expression, so that a file is gone through once.
+/// All forms in a single expression, so that a file is searched once.
 static ANY: LazyLock<Option<Regex>> = LazyLock::new(|| {
     let all: Vec<String> = FORMS.iter().map(|form| format!("({})", form.expression)).collect();
     Regex::new(&format!("(?-u){}", all.join("|"))).ok()
@@ -100,22 +100,22 @@ static ANY: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// A map within a program.
 static INLINE_MAP: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?-u)[#@] sourceMappingURL=data:application/json[^\r\n]{100}").ok());
-/// Sources within a map, and the first of them that is there.
+/// Sources within a map, and the first existing one.
 static SOURCES: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r#"(?-u)"sourcesContent"\s{0,9}:\s{0,9}\[(?:\s|null|,){0,5000}""#).ok());
 /// A line of a file of settings.
 static SETTING: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new(r"(?-u)^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*\S").ok());
 
-/// Words in the name of a setting whose value is a secret.
+/// Words in the names of secret settings.
 const SECRET_WORDS: [&str; 7] = ["ACCESS_KEY", "API_KEY", "CREDENTIAL", "PASSW", "PRIVATE", "SECRET", "TOKEN"];
 
-/// Whether bytes are no text, so that nothing is looked for in them.
+/// Returns true for binary content, which is not searched.
 pub(crate) fn is_binary(bytes: &[u8]) -> bool {
     bytes.iter().take(HEAD_BYTES).any(|byte| *byte == 0)
 }
 
-/// Looks for secrets in the file at `path` of the bundle.
+/// Searches for secrets in the file at `path` of the bundle.
 pub(crate) fn scan(path: &str, bytes: &[u8]) -> Vec<Secret> {
     let mut found = Vec::new();
     if is_binary(bytes) {
@@ -140,25 +140,25 @@ pub(crate) fn scan(path: &str, bytes: &[u8]) -> Vec<Secret> {
     found
 }
 
-/// Whether what has the form of a secret is one.
+/// Returns true if a text with the form of a secret is a secret.
 fn is_one(number: usize, bytes: &[u8], range: Range<usize>) -> bool {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let before = range.start.checked_sub(1).and_then(|at| bytes.get(at));
-    // A part of something longer, such as an image in base64, is none. An escape, `\n`, ends before it.
+    // A part of a longer text, such as an image in base64, is not a secret. An escape, `\n`, ends before the secret.
     let is_escape = |at: usize| at >= 2 && bytes.get(at - 2) == Some(&b'\\');
     if number != SLACK_HOOK && before.is_some_and(is_word) && !is_escape(range.start) {
         return false;
     }
     let text = bytes.get(range.clone()).unwrap_or_default();
     match number {
-        // What AWS writes in its own documents.
+        // The example of AWS in its own documents.
         AWS => !text.ends_with(b"EXAMPLE") && !bytes.get(range.end).is_some_and(is_word),
         JWT => is_of_a_service(text),
         _ => true,
     }
 }
 
-/// Whether a token says that it is one of a service itself; others are for browsers.
+/// Returns true if a token states that it is a service's own; other tokens are for browsers.
 fn is_of_a_service(token: &[u8]) -> bool {
     const ROLES: [&str; 4] = ["admin", "service", "service_role", "supabase_admin"];
     let payload = token.split(|byte| *byte == b'.').nth(1).unwrap_or_default();
@@ -168,7 +168,7 @@ fn is_of_a_service(token: &[u8]) -> bool {
     role.is_some_and(|role| ROLES.contains(&role))
 }
 
-/// A file of settings, such as `.env`, under another name.
+/// Detects a settings file, such as `.env`, under a different name.
 fn settings(path: &str, bytes: &[u8]) -> Option<Secret> {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let is_named = name.ends_with(".env")
@@ -183,7 +183,7 @@ fn settings(path: &str, bytes: &[u8]) -> Option<Secret> {
         if line.is_empty() || line.starts_with(b"#") {
             continue;
         }
-        // One line that is no setting makes the file another thing.
+        // A single line that is not a setting makes the file a different kind.
         let name = setting.captures(line)?.get(1)?.as_bytes();
         names.push(String::from_utf8_lossy(name).to_uppercase());
     }
@@ -200,7 +200,7 @@ fn is_code(ending: &str) -> bool {
     matches!(ending, "css" | "html" | "js" | "json" | "map" | "md" | "mjs" | "svg" | "ts" | "wasm")
 }
 
-/// A folder of git under another name.
+/// Detects a git folder under a different name.
 fn repository(path: &str, bytes: &[u8]) -> Option<Secret> {
     let is_one = match path.rsplit('/').next().unwrap_or(path) {
         "HEAD" => bytes.starts_with(b"ref: refs/heads/"),
@@ -228,7 +228,7 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).take(HEAD_BYTES).any(|window| window == wanted)
 }
 
-/// One line about secrets in files that are about to be sent; `None` if there are none.
+/// Returns a line about secrets in files to be uploaded; `None` if there are none.
 pub fn secrets_among<'f>(
     files: impl Iterator<Item = (&'f BundlePath, &'f FilePath, u64)>,
     table: &CheckTable,
@@ -238,7 +238,7 @@ pub fn secrets_among<'f>(
         if !found.is_looked_at(path.as_str(), bytes) {
             continue;
         }
-        // What cannot be read will be said by who sends it.
+        // The upload reports unreadable files.
         let mut read = Vec::new();
         if real.open().and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut read)).is_ok() {
             found.look(path.as_str(), &read);
@@ -247,7 +247,7 @@ pub fn secrets_among<'f>(
     found.line()
 }
 
-/// Files with secrets among those that are about to be sent, one file after the other.
+/// Collects files with secrets from files to be uploaded, file by file.
 pub struct SecretFiles<'t> {
     table: &'t CheckTable,
     first: Option<String>,
@@ -255,12 +255,12 @@ pub struct SecretFiles<'t> {
 }
 
 impl<'t> SecretFiles<'t> {
-    /// No file yet; what `table` ignores is passed over.
+    /// Creates an empty collection; files that `table` ignores are skipped.
     pub fn new(table: &'t CheckTable) -> Self {
         Self { table, first: None, count: 0 }
     }
 
-    /// Whether secrets are looked for in a file of so many bytes.
+    /// Returns true if a file of `bytes` bytes is searched for secrets.
     pub fn is_looked_at(&self, path: &str, bytes: u64) -> bool {
         bytes <= FILE_BYTES_MAX && !self.table.ignores(SECRET, path, None)
     }
@@ -274,7 +274,7 @@ impl<'t> SecretFiles<'t> {
         }
     }
 
-    /// The line about them; `None` if there are none.
+    /// Returns the line about the files; `None` if there are none.
     pub fn line(self) -> Option<String> {
         let and = match self.count.checked_sub(1)? {
             0 => String::new(),
@@ -288,7 +288,7 @@ impl<'t> SecretFiles<'t> {
 mod tests {
     use super::*;
 
-    /// Letters and digits that stand for a secret; put together here, so that no scanner takes this file for a leak.
+    /// Letters and digits in place of a secret; assembled here, so that no scanner takes this file for a leak.
     fn random(characters: usize) -> String {
         "Ab3dE5gH7jK9".chars().cycle().take(characters).collect()
     }
@@ -326,7 +326,7 @@ mod tests {
             assert_eq!(found("a.js", &text), [(11, SECRET, weight)], "{secret}");
             let shown = &scan("a.js", text.as_bytes())[0].what;
             assert!(!shown.contains(&secret[12..]), "{shown}");
-            // A part of something longer is none.
+            // A part of a longer text is not a secret.
             if !secret.starts_with('-') && !secret.starts_with("hooks") {
                 assert_eq!(found("a.js", &format!("x{secret}")), [], "{secret}");
             }

@@ -1,4 +1,4 @@
-//! Secrets in the folder of the backend: visitors cannot read it, but everyone who may read the version's files can.
+//! Secrets in the folder of the backend: hidden from visitors, but readable with the right to read the version's files.
 
 use std::io::Read as _;
 
@@ -10,23 +10,23 @@ use super::analyze::FILE_BYTES_MAX;
 use super::finding::Finding;
 use super::secrets;
 
-/// The folder that packages of others stand in; what they bring is no secret of this app.
+/// The folder of third-party packages: their content is not a secret of this app.
 const PACKAGES: &str = "node_modules";
-/// Forms of a file of settings that are there to be read.
+/// Forms of a settings file that are meant to be read.
 const EXAMPLES: [&str; 4] = [".env.dist", ".env.example", ".env.sample", ".env.template"];
 
-/// Whether the file at `path` is one of settings by its name.
+/// Returns true if the file at `path` is a settings file by its name.
 fn is_settings(path: &BundlePath) -> bool {
     let name = path.as_str().rsplit('/').next().unwrap_or_default();
     (name == ".env" || name.starts_with(".env.")) && !EXAMPLES.contains(&name)
 }
 
-/// Whether the file at `path` is one of a package of others.
+/// Returns true if the file at `path` belongs to a third-party package.
 fn is_of_a_package(path: &BundlePath) -> bool {
     path.as_str().split('/').any(|segment| segment == PACKAGES)
 }
 
-/// Whether a file of a backend is one of settings, by its path.
+/// Returns true if a file of a backend is a settings file, by its path.
 #[must_use]
 pub fn is_settings_of_a_backend(path: &BundlePath) -> bool {
     is_settings(path) && !is_of_a_package(path)
@@ -45,7 +45,7 @@ fn finding(server: &ServerScan, path: &BundlePath, file: &FoundFile, table: &Che
     let what = if is_settings(path) {
         "a file of settings, which stays in every version that has it".to_owned()
     } else if file.hashed.bytes <= FILE_BYTES_MAX {
-        // What cannot be read will be said by who sends it.
+        // The upload reports unreadable files.
         let mut bytes = Vec::new();
         file.path.open().ok()?.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
         secrets::scan(path.as_str(), &bytes).into_iter().find(|secret| secret.code == SECRET)?.what

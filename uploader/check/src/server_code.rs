@@ -1,24 +1,24 @@
-//! Code that is run by a server, and lies among the pages for everybody to read.
+//! Server code among the pages, readable by every visitor.
 //!
-//! It is known by the forms of functions that providers run, and by languages that no browser does in the folders that
-//! such functions stand in. Programs for browsers have none of these forms.
+//! Detected by the forms of providers' functions, and by languages without support in browsers in the folders of such
+//! functions. Programs for browsers have none of these forms.
 
 use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-/// Largest file that is looked into: what a build made of many is for browsers.
+/// Upper bound of the size of analyzed files: larger output of a bundler is for browsers.
 const BYTES_MAX: usize = 512 * 1024;
 /// Endings of programs in JavaScript and TypeScript.
 const SCRIPTS: [&str; 8] = [".cjs", ".cts", ".js", ".jsx", ".mjs", ".mts", ".ts", ".tsx"];
-/// Endings of programs that no browser runs.
+/// Suffixes of programs that no browser runs.
 const PROGRAMS: [&str; 8] = [".cs", ".cts", ".go", ".java", ".mts", ".py", ".rb", ".ts"];
-/// Folders at the top that functions stand in.
+/// Top-level folders of functions.
 const FOLDERS: [&str; 4] = ["api/", "functions/", "lambda/", "netlify/"];
 
 /// The forms of functions: of Vercel, of Cloudflare's Pages and Workers, of Netlify and AWS, and of Firebase.
 static FORMS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    // What a function is called with, after `(`; a type may stand behind the first.
+    // The parameters of a function, after `(`; a type may follow the first.
     let (request, response) = (r"\(\s*(?:req|request)\s*(?::[^,)]{1,80})?", r",\s*(?:res|response)\b");
     let function = format!(r"(?:async\s*)?(?:function\s*\w*\s*)?{request}{response}");
     let forms = [
@@ -32,10 +32,10 @@ static FORMS: LazyLock<Option<Regex>> = LazyLock::new(|| {
     ];
     Regex::new(&format!(r"(?m-u)^\s*(?:{})", forms.join("|"))).ok()
 });
-/// Packages that functions are written with.
+/// Packages for the code of functions.
 const PACKAGES: &str = "firebase-functions|@netlify/functions|@vercel/node";
 
-/// Where in the file at `path` of the bundle code of a server begins.
+/// Returns the offset at which server code begins in the file at `path` of the bundle.
 pub(super) fn find(path: &str, bytes: &[u8]) -> Option<usize> {
     let lower = path.to_ascii_lowercase();
     let has_ending = |endings: &[&str]| endings.iter().any(|ending| lower.ends_with(ending));
@@ -46,7 +46,7 @@ pub(super) fn find(path: &str, bytes: &[u8]) -> Option<usize> {
         return None;
     }
     let found = FORMS.as_ref()?.find(bytes)?;
-    // The blank lines before it are a part of what is found.
+    // The match includes the blank lines before the code.
     let blank = found.as_bytes().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     Some(found.start() + blank)
 }
@@ -71,7 +71,7 @@ mod tests {
             ("index.js", "const functions = require(\"firebase-functions\");", Some(0)),
             ("lambda/a.py", "def handler(event, context): ...", Some(0)),
             ("API/a.GO", "package a", Some(0)),
-            // What browsers run, and what people put up to be read.
+            // Programs for browsers, and text published to be read.
             ("app.js", "export default function App() { return handler(request, response) }", None),
             ("app.js", "if (process.env.NODE_ENV) { module.exports = factory(require('fs')) }", None),
             ("sw.js", "self.addEventListener('fetch', (event) => event.respondWith(fetch(event.request)))", None),

@@ -7,16 +7,16 @@ use super::moved::Moved;
 
 /// The folder around the provider's file.
 pub(crate) struct Around<'a> {
-    /// Whether a path, from the folder of the file, is there.
+    /// Returns true if a path, relative to the folder of the file, exists.
     pub(crate) has: &'a dyn Fn(&str) -> bool,
-    /// The folder to push where the file does not say one.
+    /// The folder to push if the file names none.
     pub(crate) www: &'a str,
-    /// Whether the person said that folder, which then is it whatever the file says.
+    /// Set if the command line names that folder, which then takes precedence over the file.
     pub(crate) is_explicit: bool,
 }
 
 impl Around<'_> {
-    /// Whether the folder to push, `named` or else found, has a file of that name.
+    /// Returns true if the folder to push, `named` or the default, has a file of that name.
     pub(super) fn in_www(&self, named: Option<&str>, name: &str) -> bool {
         (self.has)(&format!("{}/{name}", self.folder(named)))
     }
@@ -30,7 +30,7 @@ impl Around<'_> {
     }
 }
 
-/// A folder as `www` has it: `..` takes the folder before it away, where there is one.
+/// Normalizes a folder for `www`: `..` removes the previous component, if any.
 pub(super) fn folder(text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
@@ -44,7 +44,7 @@ pub(super) fn folder(text: &str) -> String {
     if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
-/// Files of rules mean nothing to some providers, and something here.
+/// Notes rule files that some providers ignore and that have a meaning here.
 pub(super) fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Around<'_>) {
     for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {

@@ -1,11 +1,11 @@
-//! `cleanUrls` and `trailingSlash`, which Vercel and Firebase have by the same names and with other meanings.
+//! `cleanUrls` and `trailingSlash`, which Vercel and Firebase share by name, but not by meaning.
 
 use devanture_config::site_toml::HtmlHandling;
 
 use super::moved::{Justified, Moved};
 use super::value::Node;
 
-/// A way of handling pages, and what differs from the provider's.
+/// The handling of pages, and its difference from the provider's.
 pub(crate) type Way = (HtmlHandling, Option<&'static str>);
 
 /// Reads both keys of `node`; `way` maps both, the second of which may be absent.

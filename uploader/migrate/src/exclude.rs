@@ -1,5 +1,5 @@
-//! Paths that a provider served to nobody, as globs of `exclude`: what its ignore files name, and code and settings
-//! that lie among the pages.
+//! Paths that a provider did not serve, as globs of `exclude`: paths in ignore files, and code and settings among the
+//! pages.
 
 use devanture_config::manifest::halves::Half;
 use devanture_config::site_toml::{FOLDER_GLOBS_MAX, FolderGlobs, LeftOutReason, PathGlob};
@@ -7,16 +7,16 @@ use devanture_config::site_toml::{FOLDER_GLOBS_MAX, FolderGlobs, LeftOutReason, 
 use super::around::{Around, folder};
 use super::moved::{Moved, Note, NoteKind};
 
-/// What a path is.
+/// The kind of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
-    /// A file, or what a glob names.
+    /// A file, or the matches of a glob.
     File,
     /// A folder.
     Folder,
 }
 
-/// Keeps `path`, from the folder of the provider's file, from visitors, where it lies among the pages.
+/// Excludes `path`, relative to the folder of the provider's file, if it is among the pages.
 pub(super) fn hide(moved: &mut Moved, around: &Around<'_>, path: &str, what: What) {
     let www = folder(around.folder(moved.www.as_deref()));
     if let Some(path) = within(&www, path) {
@@ -24,7 +24,7 @@ pub(super) fn hide(moved: &mut Moved, around: &Around<'_>, path: &str, what: Wha
     }
 }
 
-/// The same of `path` from the folder of the pages.
+/// Excludes `path`, relative to the folder of the pages.
 pub(super) fn hide_page(moved: &mut Moved, path: &str, what: What) {
     let end = if what == What::Folder { "/" } else { "" };
     let glob = format!("/{path}{end}");
@@ -33,14 +33,14 @@ pub(super) fn hide_page(moved: &mut Moved, path: &str, what: What) {
     }
 }
 
-/// Keeps what a provider leaves out by itself from visitors, where the pages are the whole project.
+/// Excludes the paths that a provider leaves out by default, if the pages are the whole project.
 pub(super) fn by_default(moved: &mut Moved, around: &Around<'_>, globs: &[&str]) {
     if folder(around.folder(moved.www.as_deref())) == "." {
         globs.iter().for_each(|glob| add(moved, glob, (0, "exclude")));
     }
 }
 
-/// Adds a glob, which stands in a line of the provider's file as `setting`.
+/// Adds a glob, with the line of the provider's file and its setting.
 pub(super) fn add(moved: &mut Moved, glob: &str, (line, setting): (usize, &str)) {
     if moved.exclude.len() >= FOLDER_GLOBS_MAX {
         return moved.lost(line, setting, format!("`{glob}` is one too many: {FOLDER_GLOBS_MAX} are the most"), None);
@@ -51,21 +51,21 @@ pub(super) fn add(moved: &mut Moved, glob: &str, (line, setting): (usize, &str))
     }
 }
 
-/// The files that an ignore file is about.
+/// The files to which an ignore file applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ignored {
-    /// The pages, in whose folder it stands.
+    /// The pages, in the folder of the ignore file.
     Pages,
-    /// The project, whose pages are served as they were sent.
+    /// The project, with pages that are served as uploaded.
     Project,
-    /// Sources, of which a build makes the pages after they were sent: Vercel's file is about what is uploaded.
+    /// Sources, from which a build makes the pages after the upload: Vercel's file applies to the upload.
     Sources,
 }
 
-/// Globs for everything in the folder of the pages, without a final slash: all, or all folders.
+/// Globs for the whole folder of the pages, without a final slash: all entries, or all folders.
 const WHOLE: [&str; 6] = ["/*", "/**", "/**/*", "*", "**", "**/*"];
 
-/// Reads an ignore file: the lines of `.gitignore`, from the folder of the provider's file, or from that of the pages.
+/// Reads an ignore file with the lines of `.gitignore`, relative to the folder of the provider's file, or of the pages.
 pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): (&str, &str), about: Ignored) {
     let www = match about {
         Ignored::Pages => ".".to_owned(),
@@ -80,7 +80,7 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
         }
     }
     for (at, (number, glob)) in globs.iter().enumerate() {
-        // By itself it would leave out every page, which were built there after the file had been read.
+        // The glob alone would leave out every page, although the pages were built there after the file had been read.
         let is_all = www != "." && WHOLE.contains(&glob.trim_end_matches('/'));
         let has_exceptions = || globs.iter().skip(at).any(|(_, later)| later.starts_with('!'));
         let is_built = about == Ignored::Sources && www != ".";
@@ -88,12 +88,12 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
             let why = format!("every page of {www}/ is named, and none is left out");
             moved.lost(*number, "exclude", why, Some("exclude = [\"…\"] names what visitors are not to get"));
         } else if is_built && glob.starts_with('!') && moved.exclude.len() == before.0 {
-            // An exception to nothing.
+            // An exception without a preceding glob.
         } else {
             add(moved, glob, (*number, "exclude"));
         }
     }
-    // The notes of the loop are about lines of this file.
+    // The notes of the loop concern lines of this file.
     moved.notes.iter_mut().skip(before.1).for_each(|note| file.clone_into(&mut note.file));
     if moved.exclude.len() > before.0 {
         let message = "what it names is `exclude` in devanture.toml".to_owned();
@@ -102,8 +102,8 @@ pub(super) fn ignore_file(moved: &mut Moved, around: &Around<'_>, (file, text): 
     }
 }
 
-/// A glob of Firebase's `ignore` as one of ours: there each is for the whole path of a file, but for those that end in
-/// `/**`, which become globs of folders. `None` where it cannot be said.
+/// Converts a glob of Firebase's `ignore`: there each glob matches the whole path of a file, except globs that end in
+/// `/**`, which become globs of folders. `None` if there is no equivalent.
 pub(super) fn of_firebase(glob: &str) -> Option<String> {
     let glob = glob.strip_prefix("./").unwrap_or(glob);
     if glob.starts_with('!') || glob.contains('(') || glob.ends_with('/') {
@@ -116,7 +116,7 @@ pub(super) fn of_firebase(glob: &str) -> Option<String> {
     Some(if path.starts_with("**/") || path.starts_with('/') { path } else { format!("/{path}") })
 }
 
-/// `path` from the folder `www`, if it lies there.
+/// Returns `path` relative to the folder `www`, if it is in that folder.
 fn within(www: &str, path: &str) -> Option<String> {
     let path = folder(path);
     if path == "." || path.split('/').any(|part| part == "..") {
@@ -125,12 +125,12 @@ fn within(www: &str, path: &str) -> Option<String> {
     if www == "." { Some(path) } else { path.strip_prefix(www)?.strip_prefix('/').map(str::to_owned) }
 }
 
-/// A line of an ignore file above the folder `www`, as one of that folder; `None` if it is about nothing there. One for
-/// the folder itself is not: it was built where the file had been read.
+/// Converts a line of an ignore file above the folder `www` to a line in that folder; `None` if the line matches
+/// nothing there. A line for the folder itself is dropped: the folder was built after the file had been read.
 fn below(www: &str, line: &str) -> Option<String> {
     let (sign, glob) = line.strip_prefix('!').map_or(("", line), |glob| ("!", glob));
     let body = glob.trim_end_matches('/');
-    // Without a slash within it is for every folder.
+    // Without an inner slash the glob applies to every folder.
     if www == "." || !body.contains('/') || body.starts_with("**/") {
         return Some(line.to_owned());
     }
@@ -148,7 +148,7 @@ fn below(www: &str, line: &str) -> Option<String> {
     (!rest.is_empty()).then(|| format!("{sign}/{rest}"))
 }
 
-/// A line of an ignore file with its braces escaped: they are characters of names there, and say alternatives here.
+/// Escapes the braces in a line of an ignore file: there they are characters of names, and here alternatives.
 fn with_literal_braces(line: &str) -> String {
     let (mut escaped, mut rest) = (String::with_capacity(line.len()), line);
     while let Some(character) = rest.chars().next() {
@@ -168,14 +168,14 @@ fn with_literal_braces(line: &str) -> String {
     escaped
 }
 
-/// What follows a class of characters, whose `[` was read: within it a brace is one of them.
+/// Returns the text after a character class, from behind its `[`: within the class a brace is a plain character.
 fn after_class(text: &str) -> Option<&str> {
     let text = text.strip_prefix(['!', '^']).unwrap_or(text);
-    // As the first of them, `]` does not close it.
+    // As the first character, `]` does not close the class.
     Some(text.strip_prefix(']').unwrap_or(text).split_once(']')?.1)
 }
 
-/// Whether a part of a glob is for the name `name`.
+/// Returns true if a component of a glob matches the name `name`.
 fn is_like(glob: &str, name: &str) -> bool {
     let Ok(glob) = format!("/{glob}").parse::<PathGlob>() else { return false };
     let globs = FolderGlobs { exclude: vec![glob], ..FolderGlobs::default() };
@@ -252,7 +252,7 @@ mod tests {
             ("dist", "/dist/\n!/dist/keep\n", &[], 0),
             ("web/dist", "/web/*\n!/web/src\n", &[], 0),
             ("web/dist", "/web/dist/*\n!/web/dist/a\n", &[], 1),
-            // Parts of it are left out here too: they are named for a reason.
+            // Parts of the folder are left out here too: they are named for a reason.
             ("dist", "/dist/private\n!/dist/private/a\n", &["/private", "!/private/a"], 0),
             ("dist", "/dist/*\n!/dist/keep\n/dist/private\n", &["/private"], 1),
             ("dist", "*.map\n!a.map\n", &["*.map", "!a.map"], 0),
@@ -302,7 +302,7 @@ mod tests {
             ("./drafts/*.html", Some("/drafts/*.html")),
             ("**/*.{ts,tsx}", Some("**/*.{ts,tsx}")),
             ("!(a|b)", None),
-            // Of a folder itself it says nothing.
+            // Such a glob does not match a folder itself.
             ("docs/", None),
             ("**/@(a|b).js", None),
         ] {

@@ -1,12 +1,12 @@
-//! Moves a project to Devanture: reads other providers' configuration, and proposes a first `devanture.toml`.
+//! Moves a project to Devanture: converts other providers' configuration, and proposes a first `devanture.toml`.
 //!
-//! [`migrate`] reads the configuration of a [`Provider`]. `value` reads the provider's file, and `around` is the folder
-//! with it; `netlify`, `cloudflare`, `vercel` and `firebase` say what it means here, and make a note of everything that
-//! is not the same; `syntax` and `source` are their patterns of paths; `exclude` is what they served to nobody; `moved`
-//! is what comes out, `settle` takes out of it what a check would doubt, and `toml_out` writes it. But for `settle` all
-//! of these are text in and text out; files are read here alone.
+//! [`migrate`] reads the configuration of a [`Provider`]. `value` parses the provider's file, and `around` is the
+//! folder of the file; `netlify`, `cloudflare`, `vercel` and `firebase` convert the settings, and note every
+//! difference; `syntax` and `source` are their patterns of paths; `exclude` converts paths that were not served;
+//! `moved` is the result, `settle` removes from it the rules that a check would warn about, and `toml_out` writes it.
+//! All of these except `settle` convert text to text; only this module reads files.
 //!
-//! [`proposal`] is for a project of no provider: what it looks like, and a first file for that.
+//! [`proposal`] is for a project without a provider: it analyzes the project and proposes a first file.
 
 mod around;
 mod clean_urls;
@@ -40,14 +40,14 @@ pub use self::proposal::FrameworkName;
 use self::proposal::guess;
 pub use self::provider::Provider;
 
-/// What came over of a provider's configuration.
+/// The result of the conversion of a provider's configuration.
 #[derive(Debug)]
 pub struct Migration {
     /// The app's name.
     pub app: String,
     /// The text of the `devanture.toml`.
     pub text: String,
-    /// Everything that is not the same, by lines of the provider's file.
+    /// All differences, by lines of the provider's file.
     pub notes: Vec<Note>,
     /// The number of redirects.
     pub redirects: usize,
@@ -57,12 +57,12 @@ pub struct Migration {
     pub headers: usize,
 }
 
-/// Reads the configuration of `provider` in the folder of `project`; `chosen_app` and `chosen_www` are the app and the
-/// folder of the pages, where the person says them.
+/// Converts the configuration of `provider` in the folder of `project`; `chosen_app` and `chosen_www` are the app and
+/// the folder of the pages, if the user names them.
 ///
 /// # Errors
-/// `bad_config` with the mistakes of the provider's file, or where the folder of the pages leads out; `usage` where
-/// there is no file to move from.
+/// `bad_config` with the mistakes of the provider's file, or if the folder of the pages leads out; `usage` if there is
+/// no file to convert.
 pub fn migrate(
     project: &Project,
     provider: Provider,
@@ -89,7 +89,7 @@ pub fn migrate(
 /// Reads the provider's file.
 ///
 /// # Errors
-/// `usage` where the project has no file of the provider's, `bad_config` with the mistakes of the file.
+/// `usage` if the project has no file of the provider, `bad_config` with the mistakes of the file.
 fn read(
     project: &Project,
     provider: Provider,
@@ -100,7 +100,7 @@ fn read(
     let text = |file: &str| devanture_project::read_text(&folder.join(file), &boundary);
     let of =
         |file: &str, read: Result<Moved, Mistakes>| read.map_err(|mistakes| ProjectError::of_config(file, mistakes));
-    // A site may have these alone.
+    // A site may have only rule files.
     let has_rule_file = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|file| around.in_www(None, file));
     match provider {
         Provider::Cloudflare => {
@@ -152,7 +152,8 @@ fn read(
     }
 }
 
-/// Why nothing can be moved: none of `files` is in `folder`, nor a file of rules among the pages where that would do.
+/// Returns the error of a missing configuration: none of `files` is in `folder`, nor a rule file among the pages if
+/// that would be enough.
 fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bool) -> ProjectError {
     let shown = |path: PathBuf| without_dot(path).display().to_string();
     let mut names: Vec<String> = files.iter().map(|file| shown(folder.join(file))).collect();
@@ -166,7 +167,7 @@ fn missing(folder: &Path, files: &[&str], around: &Around<'_>, or_rule_files: bo
     )
 }
 
-/// The app's name: that of a setting, else the provider's, else the folder's.
+/// Returns the app's name: from a setting, else from the provider, else from the folder.
 fn app(moved: &mut Moved, chosen: Option<AppName>, folder: &Path) -> String {
     let theirs = moved.app.clone();
     let parsed = theirs.as_ref().and_then(|name| name.parse::<AppName>().ok());
@@ -185,7 +186,7 @@ mod testing {
     use super::moved::{Moved, NoteKind};
     use super::toml_out;
 
-    /// Nothing lies around.
+    /// A folder without any files.
     pub(super) const NOTHING: Around<'static> = Around { has: &|_| false, www: "www", is_explicit: false };
 
     /// Each rule on one line: `from -> to status force`.
@@ -219,7 +220,7 @@ mod testing {
         of_kind.map(|note| format!("{} {}: {}", note.line, note.setting, note.message)).collect()
     }
 
-    /// Writes the file and checks that it is one.
+    /// Writes the file and checks that it is valid.
     #[track_caller]
     pub(super) fn written(moved: &Moved) -> String {
         let text = toml_out::site_file(moved, "them", "shop", moved.www.as_deref());
@@ -229,7 +230,7 @@ mod testing {
     }
 }
 
-/// Whatever a provider's file holds, what is written is a `devanture.toml`.
+/// For any content of a provider's file, the output is a `devanture.toml`.
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -238,7 +239,7 @@ mod tests {
     use super::testing::{NOTHING, written};
     use super::{firebase, netlify, vercel};
 
-    /// Texts as they stand in such files, and slips of them.
+    /// Typical texts of such files, and typos of them.
     fn text() -> impl Strategy<Value = String> {
         let piece = prop::sample::select(vec![
             "/",

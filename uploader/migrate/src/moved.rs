@@ -17,24 +17,24 @@ pub enum NoteKind {
     Lost,
     /// Was carried over, and is not quite the same here.
     Differs,
-    /// Is as good as it is, or was settled in a way that somebody should know of.
+    /// Valid without a change, or settled in a way worth knowing.
     Stays,
 }
 
-/// One thing that somebody who moves should know.
+/// A note for the moving person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     /// The file of the provider.
     pub file: String,
-    /// The line, from 1; 0 where the whole file is meant.
+    /// The line, from 1; 0 for the whole file.
     pub line: usize,
     /// The severity.
     pub kind: NoteKind,
-    /// The setting, by the provider's name.
+    /// The setting, under the provider's name.
     pub setting: String,
     /// The message, as a sentence without its full stop.
     pub message: String,
-    /// The replacement, if there is one.
+    /// The replacement, if any.
     pub instead: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for Note {
     }
 }
 
-/// A redirect or a rewrite; which of both says the list it stands in.
+/// A redirect or a rewrite, depending on the containing list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Rule {
     /// The line of the provider's file.
@@ -66,17 +66,17 @@ pub(crate) struct Rule {
     pub(crate) query: Vec<(String, String)>,
     pub(crate) languages: Vec<String>,
     pub(crate) cookies: Vec<String>,
-    /// Whether it takes a folder itself here, and took only what is below there.
+    /// Set if the rule matches a folder itself here, and matched only paths below the folder there.
     pub(crate) takes_folder: bool,
 }
 
 impl Rule {
-    /// Whether it is the same for every visitor and every query.
+    /// Returns true if the rule is the same for every visitor and every query.
     pub(crate) fn is_unconditional(&self) -> bool {
         self.query.is_empty() && self.languages.is_empty() && self.cookies.is_empty()
     }
 
-    /// The rule as `devanture.toml` would have it; else what is wrong with it there, and what to write instead.
+    /// Returns the rule in the form of `devanture.toml`; else the mistake, and a correction.
     pub(crate) fn as_redirect(&self, kind: RuleTable) -> Result<Redirect, (String, Option<String>)> {
         let table = RedirectTable {
             cookies: self.cookies.clone(),
@@ -98,7 +98,7 @@ impl Rule {
     }
 }
 
-/// One of `[[headers]]`.
+/// An entry of `[[headers]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Headers {
     /// The line of the provider's file.
@@ -108,23 +108,23 @@ pub(crate) struct Headers {
     pub(crate) basic_auth: Vec<String>,
 }
 
-/// A word of `devanture.toml` and the reason why it is this one.
+/// A word of `devanture.toml` and its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Justified<T> {
     pub(crate) word: T,
     pub(crate) because: String,
 }
 
-/// Everything that came over from one file.
+/// The converted parts of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// The file's name, as notes and comments have it.
+    /// The file's name, for notes and comments.
     pub(crate) file: String,
     pub(crate) app: Option<String>,
     pub(crate) www: Option<String>,
-    /// Whether a build of the provider's makes the pages, where its file says so.
+    /// Set if a build of the provider makes the pages; `None` if the file does not tell.
     pub(crate) is_built: Option<bool>,
-    /// Globs of what was served to nobody.
+    /// Globs of paths that were not served.
     pub(crate) exclude: Vec<String>,
     pub(crate) html_handling: Option<Justified<HtmlHandling>>,
     pub(crate) not_found: Option<Justified<NotFound>>,
@@ -138,22 +138,22 @@ pub(crate) struct Moved {
 }
 
 impl Moved {
-    /// Begins with nothing.
+    /// Creates an empty result.
     pub(crate) fn new(file: &str) -> Self {
         Self { file: file.to_owned(), ..Self::default() }
     }
 
-    /// Notes what could not be carried over.
+    /// Notes a setting that could not be carried over.
     pub(crate) fn lost(&mut self, line: usize, setting: &str, why: impl Into<String>, instead: Option<&str>) {
         self.note(line, NoteKind::Lost, setting, why.into(), instead);
     }
 
-    /// Notes what is not quite the same here.
+    /// Notes a setting with a small difference.
     pub(crate) fn differs(&mut self, line: usize, setting: &str, how: impl Into<String>, instead: Option<&str>) {
         self.note(line, NoteKind::Differs, setting, how.into(), instead);
     }
 
-    /// Notes what is good to know.
+    /// Notes a fact worth knowing.
     pub(crate) fn stays(&mut self, line: usize, setting: &str, what: impl Into<String>, instead: Option<&str>) {
         self.note(line, NoteKind::Stays, setting, what.into(), instead);
     }
@@ -163,7 +163,7 @@ impl Moved {
         self.notes.push(Note { file: self.file.clone(), line, kind, setting, message, instead });
     }
 
-    /// Adds a redirect; one that cannot be one here is noted.
+    /// Adds a redirect; an invalid one is noted.
     pub(crate) fn redirect(&mut self, setting: &str, rule: Rule) {
         match Self::checked(&rule, RuleTable::Redirects) {
             Ok(_) => {
@@ -179,7 +179,7 @@ impl Moved {
         }
     }
 
-    /// Adds a rewrite, and the upstream where it leads to another site; one that cannot be one here is noted.
+    /// Adds a rewrite, and the upstream if the target is a different site; an invalid rewrite is noted.
     pub(crate) fn rewrite(&mut self, setting: &str, rule: Rule) {
         match Self::checked(&rule, RuleTable::Rewrites) {
             Ok(Some(origin)) => match self.upstream(&origin) {
@@ -199,15 +199,16 @@ impl Moved {
         }
     }
 
-    /// The origin of the target, if it has one; else why the rule is none: what `devanture.toml` itself would say.
+    /// Returns the origin of the target, if any; else the reason why the rule is invalid, in the words of
+    /// `devanture.toml`.
     fn checked(rule: &Rule, kind: RuleTable) -> Result<Option<String>, (String, Option<String>)> {
         let redirect = rule.as_redirect(kind)?;
         Ok(redirect.to.origin().map(str::to_owned))
     }
 
-    /// Declares the origin as an upstream; `None` if it is no origin.
+    /// Declares the origin as an upstream; `None` if it is not an origin.
     fn upstream(&mut self, origin: &str) -> Option<()> {
-        // A placeholder in a host makes it one that cannot be read: the colon would begin a port.
+        // A placeholder in a host makes the host unreadable: the colon would begin a port.
         let origin = Url::parse(origin).ok()?.origin().ascii_serialization();
         origin.parse::<UpstreamUrl>().ok()?;
         if self.upstreams.iter().any(|(_, known)| *known == origin) {
@@ -216,7 +217,7 @@ impl Moved {
         let place = origin.split_once("://").map_or(origin.as_str(), |(_, place)| place);
         let words: Vec<&str> =
             place.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-        // A name has 64 characters at most; room is left for what tells it from another.
+        // A name has at most 64 characters; room is left for a suffix that makes it unique.
         let mut name: String = words.join("-").chars().take(40).collect();
         if name.is_empty() {
             name.push_str("upstream");
@@ -228,7 +229,7 @@ impl Moved {
         Some(())
     }
 
-    /// Adds fields for one path; those that a rule may not set are noted.
+    /// Adds fields for one path; fields that a rule may not set are noted.
     pub(crate) fn fields(&mut self, setting: &str, mut rule: Headers) {
         let mut kept: Vec<(String, Vec<String>)> = Vec::new();
         for (name, values) in std::mem::take(&mut rule.set) {
@@ -243,7 +244,7 @@ impl Moved {
                 values.drain(..values.len().saturating_sub(1));
             }
         }
-        // Each by itself, so that the others stay.
+        // Each field separately, so that the valid ones stay.
         for (name, values) in kept {
             match as_headers(&rule.path, [(&name, &values)], &[]) {
                 Ok(()) => rule.set.push((name, values)),
@@ -270,7 +271,7 @@ impl Moved {
     }
 }
 
-/// The error of a rule for fields in `devanture.toml`, and its correction.
+/// Returns the error of a rule for fields in `devanture.toml`, and its correction.
 fn as_headers<'h>(
     path: &str,
     set: impl IntoIterator<Item = (&'h String, &'h Vec<String>)>,
@@ -286,14 +287,14 @@ fn as_headers<'h>(
     tables::headers(&table, At::default()).map(drop).map_err(why)
 }
 
-/// Everything that is wrong with one table, and the first hint.
+/// Returns all mistakes of a table, and the first hint.
 fn why(mistakes: Vec<TableMistake>) -> (String, Option<String>) {
     let hint = mistakes.iter().find_map(|mistake| mistake.hint.clone());
     let messages: Vec<String> = mistakes.into_iter().map(|mistake| mistake.message).collect();
     (messages.join("; "), hint)
 }
 
-/// Adds a rule at the end, or before the one that would take its folder from it.
+/// Adds a rule at the end, or before the rule that would take its folder.
 fn insert(rules: &mut Vec<Rule>, rule: Rule) {
     let below = format!("{}/*", rule.from.trim_end_matches('/'));
     match rules.iter().position(|earlier| earlier.takes_folder && earlier.from == below) {

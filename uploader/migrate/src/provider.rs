@@ -1,6 +1,6 @@
-//! The providers whose configuration is read.
+//! The supported providers.
 
-/// A provider whose configuration is read.
+/// A supported provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provider {
     /// Cloudflare.
@@ -14,7 +14,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// All of them, by their names.
+    /// All providers, by name.
     pub const ALL: [Self; 4] = [Self::Cloudflare, Self::Firebase, Self::Netlify, Self::Vercel];
 
     /// The name on the command line.
@@ -28,7 +28,7 @@ impl Provider {
         }
     }
 
-    /// The files that are read.
+    /// Returns the names of the read files.
     #[must_use]
     pub const fn files(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Takes out of what came over each rule that `check` would doubt, with a note: what `init` writes passes it.
+//! Removes each converted rule that `check` would warn about, with a note: the output of `init` passes the check.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ use percent_encoding::percent_decode_str;
 
 use super::moved::{Moved, Rule};
 
-/// Takes out what `check` would find in `text_of` of it, in the folder of `project`.
+/// Removes the rules that `check` would report in the output of `text_of`, in the folder of `project`.
 pub(super) fn settle(project: &Project, moved: &mut Moved, text_of: &dyn Fn(&Moved) -> String) {
     never_applied(moved);
     let place = PlaceName::prod();
     let mut bundle = None;
-    // Each round takes something out, and what it was in the way of is looked at in the next.
+    // Each round removes rules, and rules blocked by them are checked in the next round.
     loop {
         let Ok(site) = SiteFile::parse(&project.file_name, &text_of(moved)) else { return };
         let project = Project { site, ..project.clone() };
@@ -35,7 +35,7 @@ pub(super) fn settle(project: &Project, moved: &mut Moved, text_of: &dyn Fn(&Mov
     }
 }
 
-/// The pages as they are built; where none are, as they will be: with the pages that rewrites lead to.
+/// Returns the bundle of the built pages; without pages, of the expected ones: the pages to which rewrites lead.
 fn bundle_of(project: &Project, moved: &Moved) -> (Manifest, RuleFiles) {
     if let Ok(folders) = project.folders(None)
         && folders.www.path().is_dir()
@@ -53,20 +53,20 @@ fn bundle_of(project: &Project, moved: &Moved) -> (Manifest, RuleFiles) {
     (Manifest::of_files(files), RuleFiles::default())
 }
 
-/// The page of the site that a rewrite leads to.
+/// Returns the page of the site to which a rewrite leads.
 fn page_of(rule: &Rule) -> Option<BundlePath> {
     let path = rule.to.split(['?', '#']).next()?.strip_prefix('/')?;
     let path = percent_decode_str(path.trim_end_matches('/')).decode_utf8().ok()?;
     BundlePath::normalised(if path.is_empty() { "index.html" } else { &path }).ok()
 }
 
-/// Takes out the rules whose paths an earlier one takes all.
+/// Removes the rules with paths that an earlier rule takes completely.
 fn never_applied(moved: &mut Moved) {
     let mut kept: Vec<(Redirect, usize)> = Vec::new();
     let mut out = Vec::new();
     for table in [RuleTable::Redirects, RuleTable::Rewrites] {
         for rule in std::mem::take(rules_of(moved, table)) {
-            // It was one when it was added.
+            // The rule was valid when it was added.
             let Ok(redirect) = rule.as_redirect(table) else { continue };
             match kept.iter().find(|(earlier, _)| takes_all_of(earlier, &redirect)) {
                 Some((_, earlier)) => out.push((table, rule, *earlier)),
@@ -80,7 +80,7 @@ fn never_applied(moved: &mut Moved) {
     let mut known = Vec::new();
     for (table, rule, earlier) in out {
         let setting = setting_of(moved, table);
-        // Of a rule that became several, the others still do what it did.
+        // Of a rule that became several, the rest still has the effect.
         let is_half = rules_of(moved, table).iter().any(|other| is_part_of_one(other, &rule));
         if is_half || known.contains(&(table, rule.line, rule.from.clone())) {
             continue;
@@ -97,14 +97,14 @@ fn never_applied(moved: &mut Moved) {
     }
 }
 
-/// Whether two rules were one, which is for a folder and for all that is below it. A file may be one line.
+/// Returns true if two rules were one, for a folder and for all paths below the folder. A file may be a single line.
 fn is_part_of_one(one: &Rule, other: &Rule) -> bool {
     let folder = |from: &str| from.strip_suffix("/*").unwrap_or(from).to_owned();
     let target = |to: &str| to.replace("/:splat", "");
     one.line == other.line && folder(&one.from) == folder(&other.from) && target(&one.to) == target(&other.to)
 }
 
-/// Whether redirects and rewrites stand in one list there, in which the first that matches counts.
+/// Returns true if redirects and rewrites are in a single list there, in which the first match counts.
 fn is_of_one_list(moved: &Moved) -> bool {
     moved.rules == Some(Rules::Netlify)
 }
@@ -121,7 +121,7 @@ fn rules_of(moved: &mut Moved, table: RuleTable) -> &mut Vec<Rule> {
     if table == RuleTable::Rewrites { &mut moved.rewrites } else { &mut moved.redirects }
 }
 
-/// Takes out the rules that `found` is about; whether there were any.
+/// Removes the rules in `found`; returns true if there were any.
 fn take_out(moved: &mut Moved, project: &Project, place: &PlaceName, found: Vec<Mistake>) -> bool {
     let lines = project.site.lines_in(Some(place));
     let counts = [
@@ -143,7 +143,7 @@ fn take_out(moved: &mut Moved, project: &Project, place: &PlaceName, found: Vec<
         }
     }
     let has_any = !out.is_empty();
-    // From the last, so that the others keep their numbers.
+    // From the last, so that the other indexes stay valid.
     for ((table, index), finding) in out.into_iter().rev() {
         let line = match table {
             RuleTable::Headers | RuleTable::Cache => moved.headers.remove(index).line,
@@ -173,7 +173,7 @@ mod tests {
         toml_out::site_file(moved, "them", "shop", Some("none"))
     }
 
-    /// Checks that `check` finds nothing in what is written of it.
+    /// Checks that `check` has no finding about the output.
     #[track_caller]
     fn passes_check(moved: &Moved) {
         let site = SiteFile::parse("devanture.toml", &text_of(moved)).unwrap();
@@ -195,7 +195,7 @@ mod tests {
         let vercel_of = |rules: Value| settled(vercel::read(&rules.to_string(), &NOTHING).unwrap());
         let rule = |source: &str, destination: &str| json!({ "source": source, "destination": destination });
         for (list, expected, noted) in [
-            // A folder, and then all that is below it.
+            // A folder, and then all paths below the folder.
             (
                 vec![rule("/docs", "/learn"), rule("/docs/:path*", "/guide/:path*")],
                 &["/docs -> /learn 308 force", "/docs/* -> /guide/:splat 308 force"][..],
@@ -242,7 +242,7 @@ mod tests {
         passes_check(&moved);
     }
 
-    /// Paths as they stand in such files, of few names, so that they meet.
+    /// Typical paths of such files, with few names, so that they collide.
     fn source(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
         prop::collection::vec(prop::sample::select(pieces), 1..4).prop_map(|pieces| pieces.concat())
     }

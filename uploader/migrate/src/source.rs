@@ -1,33 +1,34 @@
-//! A provider's pattern of paths in pieces, and what it is in ours.
+//! A provider's pattern of paths as pieces, and the equivalent patterns here.
 //!
-//! Ours knows a segment, `:name`, and what is below a folder, `*` at the end; patterns of fields have `*` anywhere.
-//! Alternatives become rules of their own. What neither can say is refused with the reason, and not widened: a redirect
-//! that takes more paths than it did takes pages away. The two exceptions are marked, so that they can be said.
+//! Patterns here have a segment, `:name`, and all paths below a folder, `*` at the end; patterns of fields have `*`
+//! anywhere. Alternatives become separate rules. A pattern without an equivalent is refused with the reason, and not
+//! widened: a redirect with more paths than before would take pages away. The two exceptions are marked, so that they
+//! can be noted.
 
 use std::fmt;
 use std::ops::Range;
 
 use devanture_site::rules::pattern::{SPLAT, is_name};
 
-/// Most rules that the alternatives of one pattern may become.
+/// Upper bound of rules from the alternatives of one pattern.
 const ALTERNATIVES_MAX: usize = 32;
 
 /// A piece of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Nothing, or a slash and then anything.
+    /// Nothing, or a slash and then any text.
     Below,
-    /// Any number of segments, each with the slash after it.
+    /// Any number of segments, each with a slash at the end.
     Deep,
-    /// Anything, or nothing.
+    /// Any text, possibly empty.
     Rest,
-    /// One segment that is not empty.
+    /// A single segment, not empty.
     Segment,
-    /// Anything but nothing.
+    /// Any text, not empty.
     Some,
-    /// Exactly this.
+    /// Exactly this text.
     Text(String),
-    /// Anything but a slash, or nothing.
+    /// Any text without a slash, possibly empty.
     Within,
 }
 
@@ -36,7 +37,7 @@ pub(crate) enum Piece {
 pub(crate) enum Item {
     /// A capture for the target.
     Capture(Capture, Vec<Self>),
-    /// One of several.
+    /// A choice of alternatives.
     Choice(Vec<Vec<Self>>),
     Piece(Piece),
 }
@@ -52,7 +53,7 @@ pub(crate) struct Capture {
 /// The hint for a refused pattern.
 pub(crate) const INSTEAD: &str = "a rule for each path, or :name for any segment and * at the end, where that is meant";
 
-/// Says why a pattern cannot be one of ours.
+/// The reason why a pattern has no equivalent here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) String);
 
@@ -66,18 +67,18 @@ pub(crate) fn refused<T>(why: impl Into<String>) -> Result<T, Refused> {
     Err(Refused(why.into()))
 }
 
-/// One of our patterns, with what stands for each capture.
+/// A pattern of this edge, with the replacement of each capture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Ours {
     pub(crate) pattern: String,
     pub(crate) values: Vec<(Capture, String)>,
-    /// Captures of the pattern's other alternatives: nothing stands for them.
+    /// Captures of the pattern's other alternatives, which are replaced by nothing.
     pub(crate) absent: Vec<Capture>,
-    /// Whether a star takes slashes here that it did not take there.
+    /// Set if a star matches slashes here that it did not match there.
     pub(crate) is_wider: bool,
-    /// Whether it takes a folder itself here, and took only what is below there.
+    /// Set if the pattern matches a folder itself here, and matched only paths below the folder there.
     pub(crate) takes_folder: bool,
-    /// Whether what is below a folder, with its slash, may be absent.
+    /// Set if the part below a folder, with its slash, may be absent.
     may_end_early: bool,
 }
 
@@ -88,18 +89,18 @@ struct Source {
     captures: Vec<(Capture, Range<usize>)>,
 }
 
-/// The patterns for `from` that together are `items`.
+/// Returns the patterns for `from` that together are equivalent to `items`.
 ///
 /// # Errors
-/// Where they cannot be said.
+/// An error without an equivalent.
 pub(crate) fn for_redirects(items: &[Item]) -> Result<Vec<Ours>, Refused> {
     patterns(items, Source::redirects)
 }
 
-/// The patterns for `for` that together are `items`.
+/// Returns the patterns for `for` that together are equivalent to `items`.
 ///
 /// # Errors
-/// Where they cannot be said.
+/// An error without an equivalent.
 pub(crate) fn for_headers(items: &[Item]) -> Result<Vec<Ours>, Refused> {
     patterns(items, |source| Ok(vec![source.headers()]))
 }
@@ -136,7 +137,7 @@ fn collect(items: &[Item], captures: &mut Vec<Capture>) {
     }
 }
 
-/// Each of `before`, followed by each way to take `items`.
+/// Returns each of `before`, followed by each alternative of `items`.
 fn expanded(items: &[Item], mut before: Vec<Source>) -> Result<Vec<Source>, Refused> {
     for item in items {
         before = match item {
@@ -174,14 +175,14 @@ fn expanded(items: &[Item], mut before: Vec<Source>) -> Result<Vec<Source>, Refu
 }
 
 impl Source {
-    /// The name that the segment at `index` gets.
+    /// Returns the name of the segment at `index`.
     fn name(&self, index: usize) -> String {
         let whole = self.captures.iter().find(|(_, range)| *range == (index..index + 1));
         let name = whole.and_then(|(capture, _)| capture.name.clone()).filter(|name| is_name(name) && name != SPLAT);
         name.unwrap_or_else(|| format!("part{}", index + 1))
     }
 
-    /// The text of each capture, with the text of each piece by `of_piece`.
+    /// Returns the text of each capture, with the text of each piece from `of_piece`.
     fn values(&self, of_piece: impl Fn(usize) -> Option<String>) -> Vec<(Capture, String)> {
         let value = |range: &Range<usize>| range.clone().map(&of_piece).collect::<Option<String>>();
         self.captures.iter().filter_map(|(capture, range)| Some((capture.clone(), value(range)?))).collect()
@@ -192,7 +193,7 @@ impl Source {
         let mut is_several = false;
         let mut takes_folder = false;
         let may_end_early = self.pieces.last() == Some(&Piece::Below);
-        // After a placeholder its segment is over.
+        // A placeholder ends its segment.
         let mut is_over = false;
         let count = self.pieces.len();
         for (index, piece) in self.pieces.iter().enumerate() {
@@ -266,7 +267,7 @@ impl Source {
                     names.push(index);
                     pattern.push_str(&format!(":{}", self.name(index)));
                 }
-                // A star takes slashes too, so that nothing need be said for the folders before it.
+                // A star matches slashes too, so that the folders before the star need no pattern.
                 Piece::Deep if matches!(next, Some(Piece::Segment | Piece::Within)) => {}
                 Piece::Deep => pattern.push_str("*/"),
                 Piece::Below => {
@@ -294,7 +295,7 @@ impl Source {
     }
 }
 
-/// A text of a path as it stands in a pattern of ours.
+/// Returns a text of a path, encoded for a pattern.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for (at, character) in text.char_indices() {
@@ -317,20 +318,20 @@ impl Ours {
         self.values.iter().find(|(capture, _)| capture == wanted).map(|(_, value)| value.as_str())
     }
 
-    /// A target with our names for the captures: `:name`, `:1` or `$1`, with a modifier
-    /// behind it or without.
+    /// Replaces the captures of a target by the names of this pattern: `:name`, `:1` or `$1`, with or without a
+    /// modifier.
     ///
     /// # Errors
-    /// Where it uses a capture that ours does not make.
+    /// An error if the target uses a capture that the pattern lacks.
     pub(crate) fn fill(&self, text: &str) -> Result<String, Refused> {
         let filled = self.filled(text, true)?;
         Ok(if filled.is_empty() { "/".to_owned() } else { filled })
     }
 
-    /// As [`Self::fill`], for the value of a field: it is no path, and nothing stands for what is absent.
+    /// Like [`Self::fill`], for the value of a field, which is not a path: absent captures are replaced by nothing.
     ///
     /// # Errors
-    /// Where it uses a capture that ours does not make.
+    /// An error if the value uses a capture that the pattern lacks.
     pub(crate) fn fill_value(&self, text: &str) -> Result<String, Refused> {
         self.filled(text, false)
     }
@@ -372,8 +373,8 @@ impl Ours {
         Ok(filled)
     }
 
-    /// The pattern and the target for the folder itself, where a target without what is below has no final slash
-    /// either: `/a/:path*` to `/b/:path*` leads from `/a` to `/b`, and our `/b/:splat` would lead to `/b/`.
+    /// Returns the pattern and the target for the folder itself, if the target without the lower part has no final
+    /// slash either: `/a/:path*` to `/b/:path*` leads from `/a` to `/b`, while `/b/:splat` here would lead to `/b/`.
     pub(crate) fn folder(&self, to: &str) -> Option<(String, String)> {
         let folder = self.pattern.strip_suffix("/*").filter(|_| self.may_end_early)?;
         let (before, after) = to.split_once("/:splat")?;
@@ -386,14 +387,14 @@ impl Ours {
         })
     }
 
-    /// Whether `text` uses a capture.
+    /// Returns true if `text` uses a capture.
     pub(crate) fn is_used_by(&self, text: &str) -> bool {
         let mut captures = self.values.iter().map(|(capture, _)| capture).chain(&self.absent);
         captures.any(|capture| capture.name.as_ref().is_some_and(|name| text.contains(&format!(":{name}"))))
     }
 }
 
-/// The text after a placeholder, without `*`, `+` or `?`; a `?` before more than a slash begins a query.
+/// Returns the text after a placeholder, without `*`, `+` or `?`; a `?` before more than a slash begins a query.
 fn without_modifier(text: &str) -> &str {
     if let Some(rest) = text.strip_prefix(['*', '+']) {
         return rest;

@@ -1,4 +1,4 @@
-//! Writes what came over as a `devanture.toml` that a person likes to read: each rule says which line it comes from.
+//! Writes the result as a readable `devanture.toml`: each rule names its line of origin.
 
 use std::fmt::Write;
 
@@ -58,7 +58,7 @@ pub(crate) fn site_file(moved: &Moved, provider: &str, app: &str, www: Option<&s
 }
 
 fn origin(text: &mut String, moved: &Moved, line: usize, before: &mut usize) {
-    // Several rules of one line have one comment.
+    // Several rules of one line share a comment.
     if *before == line {
         text.push('\n');
     } else {
@@ -110,7 +110,7 @@ fn write_headers(text: &mut String, rule: &Headers) {
     match rule.set.as_slice() {
         [] => {}
         [(name, values)] => line(text, "set", &format!("{{ {} = {} }}", key(name), value(values))),
-        // An inline table has one line; with dotted keys each field has its own.
+        // An inline table has one line; with dotted keys each field has a separate line.
         several => several.iter().for_each(|(name, values)| line(text, &format!("set.{}", key(name)), &value(values))),
     }
     if !rule.basic_auth.is_empty() {

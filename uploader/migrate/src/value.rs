@@ -1,14 +1,14 @@
-//! A file of a provider as a tree in which everything knows its line: TOML, and JSON with comments.
+//! A file of a provider as a tree of values with their lines: TOML, and JSON with comments.
 //!
-//! `serde_json` forgets where a value stood and refuses comments and final commas, which `wrangler.jsonc` and
-//! `firebase.json` may have; so JSON is read by `jsonc-parser`.
+//! `serde_json` drops the lines of values and refuses comments and final commas, which `wrangler.jsonc` and
+//! `firebase.json` may have; so JSON is parsed by `jsonc-parser`.
 
 use devanture_config::parsing::{Lines, Mistake, Mistakes, Weight};
 use jsonc_parser::{CollectOptions, ParseOptions, ast, common::Ranged, parse_to_ast};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A value and the line it begins in.
+/// A value and the line of its beginning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     /// The line, from 1.
@@ -24,12 +24,12 @@ pub(crate) enum Value {
     List(Vec<Node>),
     Map(Vec<Entry>),
     Null,
-    /// A number or a date, as it is written.
+    /// A number or a date, as written.
     Other(String),
     Text(String),
 }
 
-/// A key, the line it stands in, and its value.
+/// A key, its line, and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: String,
@@ -38,7 +38,7 @@ pub(crate) struct Entry {
 }
 
 impl Node {
-    /// The entries, in the order of the file; empty if it is not a map.
+    /// The entries, in the order of the file; empty for values other than maps.
     pub(crate) fn entries(&self) -> &[Entry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -46,7 +46,7 @@ impl Node {
         }
     }
 
-    /// The items; empty if it is not a list.
+    /// The items; empty for values other than lists.
     pub(crate) fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
@@ -59,7 +59,7 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 
-    /// The value of the first of `keys` that is there.
+    /// Returns the value of the first existing key of `keys`.
     pub(crate) fn first(&self, keys: &[&str]) -> Option<&Self> {
         keys.iter().find_map(|key| self.get(key))
     }
@@ -72,7 +72,7 @@ impl Node {
         }
     }
 
-    /// The text, or the number or word as it is written.
+    /// Returns the text, or the number or word as written.
     pub(crate) fn written(&self) -> Option<String> {
         match &self.value {
             Value::Text(text) | Value::Other(text) => Some(text.clone()),
@@ -81,7 +81,7 @@ impl Node {
         }
     }
 
-    /// The number of a status, however it is written.
+    /// Returns the number of a status, in any notation.
     pub(crate) fn status(&self) -> Option<u16> {
         status_of(&self.written()?)
     }
@@ -99,7 +99,7 @@ impl Node {
         }
     }
 
-    /// One text, or a list of texts.
+    /// Returns a single text, or a list of texts.
     pub(crate) fn texts(&self) -> Vec<String> {
         match &self.value {
             Value::List(items) => items.iter().filter_map(Self::written).collect(),
@@ -110,7 +110,7 @@ impl Node {
     }
 }
 
-/// The status that `text` is the number of: `200.0` and `2e2` are 200, as where they are numbers.
+/// Returns the status number in `text`: `200.0` and `2e2` are 200, like the numbers.
 pub(crate) fn status_of(text: &str) -> Option<u16> {
     let text = text.trim().replace('_', "");
     let of_float = || {
@@ -124,10 +124,10 @@ fn mistake(file: &str, line: usize, message: String) -> Mistake {
     Mistake { file: file.to_owned(), line, weight: Weight::Mistake, message, hint: None }
 }
 
-/// Reads TOML.
+/// Parses TOML.
 ///
 /// # Errors
-/// All places where it is none.
+/// All places at which the text is not TOML.
 pub(crate) fn read_toml(file: &str, text: &str) -> Result<Node, Mistakes> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = Lines::of(text.as_bytes());
@@ -168,10 +168,10 @@ fn of_toml(node: &Spanned<DeValue<'_>>, lines: &Lines) -> Node {
     Node { line: lines.line(node.span().start), value }
 }
 
-/// Reads JSON, in which there may be comments and final commas.
+/// Parses JSON, with comments and final commas.
 ///
 /// # Errors
-/// The place where it is none.
+/// The place at which the text is not JSON.
 pub(crate) fn read_json(file: &str, text: &str) -> Result<Node, Mistakes> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let options = ParseOptions {

@@ -1,8 +1,8 @@
-//! Opens files beneath a folder without following any link, so that what is read is what was checked.
+//! Opens files beneath a folder without following any link, so that the file read is the file checked.
 //!
-//! A path that was checked may name something else when it is opened: anyone who can write to the folder can put a link
-//! in the place of a file or of a folder above it. The folder is therefore held open, and each component of a path
-//! beneath it is opened without following links. Systems other than Unix check the path once more before they open it.
+//! A checked path may name a different file when it is opened: any writer to the folder can put a link in the place of
+//! a file or of a folder above it. The folder is therefore held open, and each component of a path beneath the folder
+//! is opened without following links. Systems other than Unix check the path once more before they open it.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::platform::OpenFolder;
 
-/// A folder that is held open. A clone is the same folder.
+/// An open folder. A clone is the same folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: Arc<Path>,
@@ -19,10 +19,10 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder at `path`, which holds no link: it comes from `fs::canonicalize`.
+    /// Opens the folder at `path`, which contains no link: the path comes from `fs::canonicalize`.
     ///
     /// # Errors
-    /// Where it cannot be read, or is no folder.
+    /// An error if the folder cannot be read, or is not a folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { open: OpenFolder::open(path)?, path: path.into() })
     }
@@ -30,7 +30,7 @@ impl Folder {
     /// Opens a folder beneath this one.
     ///
     /// # Errors
-    /// As [`Folder::file`].
+    /// Like [`Folder::file`].
     pub fn folder(&self, relative: &Path) -> io::Result<Self> {
         if relative.as_os_str().is_empty() {
             return Ok(self.clone());
@@ -42,7 +42,7 @@ impl Folder {
     /// Opens a file beneath this folder for reading.
     ///
     /// # Errors
-    /// Where it is not there, cannot be read, is no file, is a link, or a link stands in its path.
+    /// An error if the file is missing, cannot be read, is not a file, is a link, or has a link in its path.
     pub fn file(&self, relative: &Path) -> io::Result<File> {
         check(relative)?;
         let file = self.open.file(relative)?;
@@ -55,7 +55,7 @@ impl Folder {
     }
 }
 
-/// A file that was found beneath a folder.
+/// A file found beneath a folder.
 #[derive(Debug, Clone)]
 pub struct FilePath {
     folder: Folder,
@@ -63,25 +63,25 @@ pub struct FilePath {
 }
 
 impl FilePath {
-    /// The file at `relative`, which is not opened yet.
+    /// Returns the file at `relative`, without opening it.
     pub fn new(folder: &Folder, relative: PathBuf) -> Self {
         Self { folder: folder.clone(), relative }
     }
 
-    /// Opens it for reading.
+    /// Opens the file for reading.
     ///
     /// # Errors
-    /// As [`Folder::file`].
+    /// Like [`Folder::file`].
     pub fn open(&self) -> io::Result<File> {
         self.folder.file(&self.relative)
     }
 
-    /// Its path, to be shown.
+    /// Returns the path for messages.
     pub fn path(&self) -> PathBuf {
         self.folder.path.join(&self.relative)
     }
 
-    /// The file at `path`, in a folder of the test's own.
+    /// Returns the file at `path`, in the test's folder.
     #[cfg(test)]
     pub(crate) fn of(path: &Path) -> Self {
         let folder = std::fs::canonicalize(path.parent().unwrap()).unwrap();
@@ -97,7 +97,7 @@ impl PartialEq for FilePath {
 
 impl Eq for FilePath {}
 
-/// Refuses a path that is not made of plain names alone.
+/// Refuses a path with components other than plain names.
 fn check(relative: &Path) -> io::Result<()> {
     let is_plain = relative.components().all(|component| matches!(component, Component::Normal(_)));
     if is_plain && !relative.as_os_str().is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }

@@ -1,8 +1,7 @@
-//! The folder that the files of a project stay in: that of `devanture.toml`, or the one that `--root` names.
+//! The folder in which the files of a project stay: the folder of `devanture.toml`, or the folder of `--root`.
 //!
-//! A pull request writes `www` and `server.dir`, and can bring links. What they lead to is published, or quoted in a
-//! message, so that nothing which a project names is read from outside of this folder. What a person names on the
-//! command line may be anywhere.
+//! A pull request writes `www` and `server.dir`, and can bring links. The targets are published, or quoted in a
+//! message, so no path named by a project is read from outside this folder. Paths on the command line may be anywhere.
 
 use std::fs;
 use std::fs::File;
@@ -17,36 +16,36 @@ use devanture_site::rules::At;
 use super::beneath::Folder;
 use crate::ProjectError;
 
-/// The folder of git in a work tree, often with a token of the CI system: never published.
+/// The git folder of a work tree, often with a token of the CI system: never published.
 const GIT: &str = ".git";
-/// The hint about a path that leads out.
+/// The hint about a path that leads out of the boundary.
 const HINT: &str = "to let it lead there, name a folder that holds both: --root DIR, such as the repository's";
 
-/// The folder that the files of a project stay in.
+/// The folder in which the files of a project stay.
 #[derive(Debug, Clone)]
 pub struct Boundary {
     /// Without links; `None` if the folder is not there.
     root: Option<Arc<Path>>,
-    /// As a message names it.
+    /// The name for messages.
     shown: Arc<str>,
 }
 
-/// Why a path of the project cannot be used.
+/// The reason why a path of the project cannot be used.
 #[derive(Debug)]
 pub(crate) enum Misled {
-    /// It leads out of the folder, to the path that stands beside it.
+    /// The path leads out of the folder, to the contained target.
     Outside(PathBuf),
-    /// It leads to the files of git itself.
+    /// The path leads to the files of git.
     IntoGit,
-    /// It cannot be followed.
+    /// The path cannot be followed.
     Io(io::Error),
 }
 
 impl Boundary {
-    /// The boundary of the files in `folder`: `root`, where the person names one, else `folder` itself.
+    /// Creates the boundary of the files in `folder`: `root`, if given, else `folder` itself.
     ///
     /// # Errors
-    /// `usage` where `root` is no folder, or does not hold `folder`.
+    /// `usage` if `root` is not a folder, or does not contain `folder`.
     pub(crate) fn new(folder: &Path, root: Option<&Path>) -> Result<Self, ProjectError> {
         let bad = |path: &Path, why: String| {
             ProjectError::new(Code::Usage, format!("--root {} cannot be taken: {why}.", path.display()))
@@ -68,10 +67,10 @@ impl Boundary {
         Ok(Self { root: Some(root.into()), shown: format!("the folder of --root, {}", path.display()).into() })
     }
 
-    /// Where `path` leads when every link is followed, as a path from the boundary's folder.
+    /// Returns the target of `path` with every link followed, as a path relative to the boundary's folder.
     ///
     /// # Errors
-    /// As [`Misled`] says. A path that leads out by its own words is refused whether it is there or not.
+    /// A [`Misled`]. A path that leads out by its text alone is refused, present or not.
     pub(crate) fn follow(&self, path: &Path) -> Result<PathBuf, Misled> {
         let root = self.root().map_err(Misled::Io)?;
         let plain = without_links(path, root);
@@ -90,28 +89,28 @@ impl Boundary {
         self.root.as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Opens the folder that `path` leads to.
+    /// Opens the folder at the target of `path`.
     ///
     /// # Errors
-    /// As [`Boundary::follow`], or where it is no folder.
+    /// Like [`Boundary::follow`]; also an error if the target is not a folder.
     pub(crate) fn open_folder(&self, path: &Path) -> Result<Folder, Misled> {
         let within = self.follow(path)?;
         self.root().and_then(Folder::open).and_then(|root| root.folder(&within)).map_err(Misled::Io)
     }
 
-    /// Opens the file that `path` leads to.
+    /// Opens the file at the target of `path`.
     ///
     /// # Errors
-    /// As [`Boundary::follow`], or where it is no file.
+    /// Like [`Boundary::follow`]; also an error if the target is not a file.
     pub(crate) fn open_file(&self, path: &Path) -> Result<File, Misled> {
         let within = self.follow(path)?;
         self.root().and_then(Folder::open).and_then(|root| root.file(&within)).map_err(Misled::Io)
     }
 
-    /// The bytes of the file that `path` leads to, where there is one.
+    /// Returns the bytes of the file at the target of `path`, if present.
     ///
     /// # Errors
-    /// `bad_config` where it cannot be read, leads out, or has more than `bytes_max` bytes.
+    /// `bad_config` if the file cannot be read, leads out, or has more than `bytes_max` bytes.
     pub fn read(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, ProjectError> {
         let bad = |why: &str| ProjectError::new(Code::BadConfig, format!("{} cannot be read: {why}.", path.display()));
         let file = match self.open_file(path) {
@@ -138,7 +137,7 @@ impl Boundary {
     }
 }
 
-/// `path` as its words have it, without following links below `root`.
+/// Returns `path` resolved by its text, without following links below `root`.
 fn without_links(path: &Path, root: &Path) -> PathBuf {
     let mut plain = match path.has_root() {
         true => PathBuf::new(),
@@ -150,7 +149,7 @@ fn without_links(path: &Path, root: &Path) -> PathBuf {
             Component::CurDir => {}
             part => plain.push(part),
         }
-        // The folder itself may be reached by links, as `/tmp` is on some systems.
+        // The folder itself may be behind links, as `/tmp` is on some systems.
         if let Ok(real) = fs::canonicalize(&plain)
             && root.starts_with(&real)
         {
@@ -160,50 +159,50 @@ fn without_links(path: &Path, root: &Path) -> PathBuf {
     plain
 }
 
-/// The key that names the file of a container image.
+/// The key of a container image's file.
 pub(crate) const IMAGE_KEY: &str = "server.image";
 
 /// A folder or file to push.
 #[derive(Debug, Clone)]
 pub struct Place {
     path: PathBuf,
-    /// The boundary that it must stay within; `None` if the person named it.
+    /// The required boundary; `None` for a path from the command line.
     within: Option<Boundary>,
-    /// The key of `devanture.toml` that names it, and where that stands.
+    /// The key of `devanture.toml` with the path, and the position of the key.
     key: Option<(&'static str, At)>,
 }
 
 impl Place {
-    /// One that a person named.
+    /// Creates a place named on the command line.
     pub fn anywhere(path: PathBuf) -> Self {
         Self { path, within: None, key: None }
     }
 
-    /// One that the project names by `key`, or that is the usual one.
+    /// Creates a place named by the project's `key`, or the default place.
     pub fn within(path: PathBuf, boundary: Boundary, key: Option<(&'static str, At)>) -> Self {
         Self { path, within: Some(boundary), key }
     }
 
-    /// Its path as the person knows it.
+    /// Returns the path as the user knows it.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is the file of a container image, and no folder.
+    /// Returns true for the file of a container image, which is not a folder.
     pub(crate) fn is_image(&self) -> bool {
         matches!(self.key, Some((IMAGE_KEY, _)))
     }
 
-    /// The folder that it is in.
+    /// Returns the place of the parent folder.
     pub fn parent(&self) -> Self {
         let path = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         Self { path: path.to_owned(), ..self.clone() }
     }
 
-    /// Refuses a place that leads out, now; one that is not there does not.
+    /// Refuses a place that leads out of the boundary. A missing place passes.
     ///
     /// # Errors
-    /// `bad_config` with the line that names it.
+    /// `bad_config` with the line that names the place.
     pub fn check(&self) -> Result<(), ProjectError> {
         match self.within.as_ref().map(|boundary| boundary.follow(&self.path)) {
             Some(Err(misled @ (Misled::Outside(_) | Misled::IntoGit))) => Err(self.misled(&misled)),
@@ -211,10 +210,10 @@ impl Place {
         }
     }
 
-    /// Opens it as a folder.
+    /// Opens the place as a folder.
     ///
     /// # Errors
-    /// `missing_folder` with `hint`, `unreadable_file`; `bad_config` where it leads out.
+    /// `missing_folder` with `hint`, `unreadable_file`; `bad_config` if the place leads out.
     pub(crate) fn open_folder(&self, hint: &str) -> Result<Folder, ProjectError> {
         let shown = self.path.display();
         let opened = match &self.within {
@@ -237,10 +236,10 @@ impl Place {
         })
     }
 
-    /// Opens it as a file.
+    /// Opens the place as a file.
     ///
     /// # Errors
-    /// `unreadable_file`; `bad_config` where it leads out.
+    /// `unreadable_file`; `bad_config` if the place leads out.
     pub fn open_file(&self) -> Result<File, ProjectError> {
         let opened = match &self.within {
             Some(boundary) => boundary.open_file(&self.path),

@@ -1,8 +1,8 @@
-//! Reads `.env` files: names and values out of text, and nothing else.
+//! Parses `.env` files: names and values, without expansion.
 //!
-//! This is a parser of our own because the usual crates expand `$NAME` in a value from the process environment. Anyone
-//! who can write a `.env` into a pull request could then send any secret of the environment to an address of their
-//! choice. Here a `$` is a `$`, and the process environment is neither read nor written.
+//! The usual crates expand `$NAME` in a value from the process environment: the author of a `.env` in a pull request
+//! could then send any secret of the environment to an address of their choice. This parser takes a `$` as a `$`, and
+//! neither reads nor writes the process environment.
 
 use std::collections::BTreeMap;
 
@@ -14,36 +14,37 @@ use crate::ProjectError;
 /// The name of the file.
 pub const FILE_NAME: &str = ".env";
 
-/// The name of the file of one app, which goes before [`FILE_NAME`]: the name of an app leads to no other folder.
+/// Returns the file name for one app, which takes precedence over [`FILE_NAME`]: the name of an app cannot lead to a
+/// different folder.
 pub fn file_name_of(app: &AppName) -> String {
     format!("{FILE_NAME}.{app}")
 }
 
-/// The beginning of the names of this program's own settings.
+/// The prefix of this program's own settings.
 pub const OWN: &str = "DEVANTURE_";
-/// The name of the setting that says which app is meant.
+/// The name of the setting that selects the app.
 pub const APP_VARIABLE: &str = "DEVANTURE_APP";
 
 /// The content of a file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
-    /// What it sets.
+    /// The values by name.
     pub values: BTreeMap<String, String>,
-    /// The lines that cannot be read.
+    /// The invalid lines.
     unread: Vec<Unread>,
 }
 
-/// A line that cannot be read.
+/// An invalid line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Unread {
-    /// Its number, from 1.
+    /// The number, from 1.
     line: usize,
-    /// Whether it is about a setting of this program.
+    /// Set for a setting of this program.
     is_own: bool,
 }
 
 impl Parsed {
-    /// Refuses lines that cannot be read, all of them at once. What stands there may be a secret, and is not repeated.
+    /// Refuses invalid lines, all of them at once. The text of a line may be a secret, and is not repeated.
     ///
     /// # Errors
     /// `bad_config`.
@@ -51,8 +52,8 @@ impl Parsed {
         Self::refuse(file, &self.unread)
     }
 
-    /// As [`Parsed::check`], of lines that are about this program: the file may be another's as well, whose form is its
-    /// own matter.
+    /// Like [`Parsed::check`], for settings of this program: the rest of the file may belong to a different program,
+    /// with a form of its own.
     ///
     /// # Errors
     /// `bad_config`.
@@ -61,7 +62,7 @@ impl Parsed {
         Self::refuse(file, &own)
     }
 
-    /// The note about lines that are passed over, where there are some.
+    /// Returns the note about ignored lines, if any.
     pub fn passed_over(&self, file: &str) -> Option<String> {
         let first = self.unread.iter().find(|unread| !unread.is_own)?;
         let more = match self.unread.iter().filter(|unread| !unread.is_own).count().saturating_sub(1) {
@@ -86,10 +87,10 @@ impl Parsed {
     }
 }
 
-/// Reads `text`; of a name that stands twice the last value counts.
+/// Parses `text`; for a repeated name the last value counts.
 ///
 /// A line is `NAME=value` or `export NAME=value`, empty, or a comment that begins with `#`. A value is bare, up to ` #`
-/// or the line's end; or in single quotes, taken as it is; or in double quotes, with `\n`, `\r`, `\t`, `\"`, `\\` and
+/// or the line's end; or in single quotes, taken unchanged; or in double quotes, with `\n`, `\r`, `\t`, `\"`, `\\` and
 /// `\$`. Quoted values may span lines, and only a comment may follow them.
 pub fn parse(text: &str) -> Parsed {
     let mut parsed = Parsed::default();
@@ -111,11 +112,11 @@ pub fn parse(text: &str) -> Parsed {
         let value = text.get(value_at..).unwrap_or_default();
         let (value, consumed) = value_of(value);
         parsed.values.insert(name.to_owned(), value);
-        // A quoted value may have gone on beyond its first line.
+        // A quoted value may extend beyond its first line.
         let after_value = text.get(value_at + consumed..).unwrap_or_default();
         let left = after_value.lines().next().unwrap_or_default().trim_start();
         if !left.is_empty() && !left.starts_with('#') {
-            // A quote that was closed too late may have taken a line about this program with it.
+            // A quote that was closed too late may have swallowed a line about this program.
             let taken = text.get(line_at..value_at + consumed).unwrap_or_default();
             parsed.unread.push(Unread { line: number(), is_own: taken.lines().any(sets_own) });
         }
@@ -126,7 +127,7 @@ pub fn parse(text: &str) -> Parsed {
     parsed
 }
 
-/// The name that `line` sets, and where in the line its value begins.
+/// Returns the name in `line`, and the offset of the value.
 fn name_of(line: &str) -> Option<(&str, usize)> {
     let (before, _) = line.split_once('=')?;
     let name = without_export(before.trim());
@@ -142,13 +143,12 @@ fn without_export(line: &str) -> &str {
     }
 }
 
-/// Whether the name that a line begins with is a setting of this program. One that stands further on is another's
-/// matter.
+/// Returns true if the name at the beginning of a line is a setting of this program. A later name is not considered.
 fn sets_own(line: &str) -> bool {
     without_export(line.trim_start()).starts_with(OWN)
 }
 
-/// Reads the value that `text` begins with, and says how many bytes it took.
+/// Parses the value at the beginning of `text`, and returns the number of consumed bytes.
 fn value_of(text: &str) -> (String, usize) {
     let blank = text.len() - text.trim_start_matches([' ', '\t']).len();
     let body = text.get(blank..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Why a project cannot be read, checked or moved: data that a program prints in its own form.
+//! Errors of reading, checking or moving a project: data that each program prints in its own form.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use devanture_config::parsing::{Mistake, Mistakes};
 use devanture_config::problem::Code;
 use devanture_config::text::counted;
 
-/// Why a project cannot be read, checked or moved.
+/// The reason why a project cannot be read, checked or moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectError {
     /// The stable code.
@@ -15,7 +15,7 @@ pub struct ProjectError {
     pub message: String,
     /// The hint.
     pub hint: Option<Box<str>>,
-    /// Mistakes of files, where they are the reason.
+    /// Mistakes of files that are the reason, if any.
     pub mistakes: Box<[Mistake]>,
 }
 
@@ -28,7 +28,7 @@ impl ProjectError {
     /// Makes the error of a configuration file with mistakes.
     #[must_use]
     pub fn of_config(file: &str, mistakes: Mistakes) -> Self {
-        // An overlay's mistakes are not those of the file that it lies beside.
+        // An overlay's mistakes do not belong to the main file.
         let mut files = mistakes.0.iter().map(|mistake| mistake.file.as_str());
         let first = files.next().unwrap_or(file);
         let file = if files.all(|other| other == first) { first } else { "The configuration" };
@@ -39,7 +39,7 @@ impl ProjectError {
         Self::new(Code::BadConfig, message).with_mistakes(mistakes.0)
     }
 
-    /// Adds what to do.
+    /// Adds the remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into().into());
@@ -53,7 +53,7 @@ impl ProjectError {
         self
     }
 
-    /// Adds another reason: one sentence follows the other, and the mistakes of both are listed together.
+    /// Adds a second reason: the sentences are joined, and the mistakes of both are listed together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let message = format!("{} {}", self.message, other.message);
@@ -61,7 +61,7 @@ impl ProjectError {
         Self { message, mistakes, hint: self.hint.or(other.hint), ..self }
     }
 
-    /// Whether this is the error that `code` names.
+    /// Returns true if the error has the code `code`.
     #[must_use]
     pub fn is(&self, code: Code) -> bool {
         self.code == code

@@ -1,8 +1,8 @@
-//! A project's folder as a push sees it.
+//! A project's folder from the view of a push.
 //!
-//! [`Project`] is `devanture.toml`, its overlays, a `Procfile` and `.env`, read from the disk. [`boundary`] holds the
+//! [`Project`] is `devanture.toml`, its overlays, a `Procfile` and `.env`, read from the disk. [`boundary`] keeps the
 //! files of a project in their folder, [`beneath`] opens them, [`folders`] are those to push, and [`bundle`] is the
-//! manifest of what is found in them. Nothing here prints, asks an edge, or reads the environment of the process.
+//! manifest of the found files. The crate does not print, contact an edge, or read the environment of the process.
 
 pub mod beneath;
 pub mod boundary;
@@ -25,31 +25,31 @@ use self::boundary::{Boundary, Place};
 pub use self::error::ProjectError;
 use self::folders::{BundleGlobs, Folders, Pages};
 
-/// Most bytes that a file of settings may have.
+/// Upper bound of bytes of a settings file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// The folder that is pushed where nobody says another.
+/// The default folder of the pages.
 pub const WWW: &str = "www";
 
 /// The settings of the working folder.
 #[derive(Debug, Clone, Default)]
 pub struct Project {
-    /// The folder that holds `devanture.toml`, or would.
+    /// The folder of `devanture.toml`, present or not.
     pub folder: PathBuf,
-    /// The folder of `--root`, which contains everything that the project names.
+    /// The folder of `--root`, which contains all files that the project names.
     pub root: Option<PathBuf>,
-    /// The name of `devanture.toml` as the person knows it.
+    /// The name of `devanture.toml` as the user knows it.
     pub file_name: String,
-    /// Its content under its overlays; empty if it does not exist.
+    /// The content under the overlays; empty for a missing file.
     pub site: SiteFile,
-    /// Whether there is one.
+    /// Set if the file exists.
     pub exists: bool,
-    /// Whether it, its overlays and a `Procfile` were read; else `site` has the address of its app alone.
+    /// Set if the file, its overlays and a `Procfile` were read; otherwise `site` has only the address of its app.
     pub is_read: bool,
-    /// What keeps every command from its work: a flag that names nothing, or a `.env` that cannot be read.
+    /// The reason why every command fails: a flag with a missing target, or an unreadable `.env`.
     pub unusable: Option<ProjectError>,
-    /// Notes about lines of `.env` files that are passed over.
+    /// Notes about ignored lines of `.env` files.
     pub passed_over: Vec<String>,
-    /// Whether it has several apps, of which `site` is one.
+    /// Set if the file has several apps, of which `site` is one.
     pub is_one_of_several: bool,
     /// The content of `.env`.
     pub dotenv: BTreeMap<String, String>,
@@ -58,11 +58,11 @@ pub struct Project {
 }
 
 impl Project {
-    /// Reads `devanture.toml`, or the file that `--config` names, and `.env` of the working folder; what they are links
-    /// to stays within `root`.
+    /// Reads `devanture.toml`, or the file of `--config`, and `.env` of the working folder; targets of links stay
+    /// within `root`.
     ///
-    /// What went wrong comes back beside what could be read: `bad_config` with all mistakes, or `usage` where the file
-    /// that `--config` names does not exist, or `root` is no folder around it.
+    /// Errors are returned beside the readable part: `bad_config` with all mistakes, or `usage` if the file of
+    /// `--config` does not exist, or `root` is not a folder around it.
     pub fn read(config: Option<&Path>, root: Option<&Path>) -> (Self, Result<(), ProjectError>) {
         let path = config.unwrap_or_else(|| Path::new(site_toml::FILE_NAME));
         let folder = match path.parent() {
@@ -87,11 +87,11 @@ impl Project {
         (project, read)
     }
 
-    /// Turns to the app that is meant, where there are several: `chosen_app` is what a flag or the environment says,
-    /// then comes `.env`. Reads what the file of that app's own says beside `.env`.
+    /// Selects the app in a file of several apps: `chosen_app` from a flag or the environment, then `.env`. Reads the
+    /// app's own settings file beside `.env`.
     ///
     /// # Errors
-    /// `usage` where the file has several apps and none of them is said; `bad_config` where `.env.APP` cannot be read.
+    /// `usage` if the file has several apps and none is selected; `bad_config` if `.env.APP` cannot be read.
     pub fn choose(&mut self, chosen_app: Option<&str>) -> Result<(), ProjectError> {
         let chosen_app =
             chosen_app.or_else(|| self.dotenv.get(dotenv::APP_VARIABLE).map(String::as_str)).map(str::to_owned);
@@ -119,7 +119,7 @@ impl Project {
         let of_them = format!("{} has the apps {list}", self.file_name);
         let hint = format!("give --app with one of them, such as --app {}", names.first().copied().unwrap_or_default());
         let chosen = match chosen_app {
-            // Whether it is a name is checked where one is needed.
+            // The name is validated where it is used.
             Some(chosen_app) => apps.keys().find(|name| name.as_str() == chosen_app).cloned().ok_or_else(|| {
                 ProjectError::new(
                     Code::Usage,
@@ -150,7 +150,7 @@ impl Project {
         }
         let text = bytes.map(|bytes| text_of(bytes, &self.file_name)).transpose()?;
         self.exists = text.is_some();
-        // Commands that need no more go on with it, whatever is wrong with the rest.
+        // Commands that need only the address go on with it, whatever the mistakes in the rest.
         self.site = SiteFile::address(&self.file_name, text.as_deref().unwrap_or_default());
         let found = self.read_overlays(path, &boundary)?;
         let overlays: Vec<OverlayText<'_>> =
@@ -172,10 +172,10 @@ impl Project {
         Ok(())
     }
 
-    /// The overlays beside the file at `path`, in the order of their names: each one's name as the person knows it, its
-    /// environment, and what it holds.
+    /// Returns the overlays beside the file at `path`, in the order of their names: for each the name as the user knows
+    /// it, the environment, and the content.
     fn read_overlays(&self, path: &Path, boundary: &Boundary) -> Result<Vec<(String, String, String)>, ProjectError> {
-        // Where the folder cannot be listed, what is pushed of it will say so.
+        // If the folder cannot be listed, the scan of its content reports the error.
         let Ok(entries) = std::fs::read_dir(&self.folder) else { return Ok(Vec::new()) };
         let site_file = path.file_name().unwrap_or_default().to_string_lossy();
         let mut found = Vec::new();
@@ -194,10 +194,10 @@ impl Project {
         Ok(found)
     }
 
-    /// The content of the file `name` beside `devanture.toml`; empty if it does not exist.
+    /// Returns the content of the file `name` beside `devanture.toml`; empty for a missing file.
     ///
     /// # Errors
-    /// `bad_config` where it cannot be read.
+    /// `bad_config` if the file cannot be read.
     #[cfg(unix)]
     pub fn settings_of_server(&self, name: &str) -> Result<BTreeMap<String, String>, ProjectError> {
         let read = read_dotenv(&self.folder.join(name), &self.boundary()?)?;
@@ -205,31 +205,32 @@ impl Project {
         Ok(read.values)
     }
 
-    /// Settings of a file of the working folder, which may be the app's as well.
+    /// Reads the settings in a file of the working folder, which may belong to the app as well.
     fn read_own(&self, name: &str) -> Result<dotenv::Parsed, ProjectError> {
-        // The working folder need not be that of `devanture.toml`, nor lie within --root.
+        // The working folder may differ from that of `devanture.toml`, and be outside --root.
         let boundary = Boundary::new(Path::new(""), self.root.as_deref());
         read_dotenv(Path::new(name), &boundary.or_else(|_| Boundary::new(Path::new(""), None))?)
     }
 
-    /// The folder that everything which the project names stays in.
+    /// Returns the boundary of all paths in the project.
     ///
     /// # Errors
-    /// `usage` where `--root` cannot be taken.
+    /// `usage` if `--root` is invalid.
     pub fn boundary(&self) -> Result<Boundary, ProjectError> {
         Boundary::new(&self.folder, self.root.as_deref())
     }
 
-    /// Refuses a folder that `init` shall write into the file, and a push would refuse.
+    /// Refuses a folder that `init` would write into the file and a push would refuse.
     ///
     /// # Errors
-    /// `bad_config` where it leads out.
+    /// `bad_config` if the folder leads out.
     pub fn check_www(&self, www: Option<&str>) -> Result<(), ProjectError> {
         let Some(www) = www else { return Ok(()) };
         Place::within(without_dot(self.folder.join(www)), self.boundary()?, None).check()
     }
 
-    /// The folder to push: `dir` of the command line, which may be anywhere, else `www` of the file, else [`WWW`].
+    /// Returns the folder of the pages: `dir` of the command line, which may be anywhere, else `www` of the file, else
+    /// [`WWW`].
     fn www(&self, dir: Option<&Path>, boundary: &Boundary) -> Place {
         if let Some(dir) = dir {
             return Place::anywhere(without_dot(dir.to_owned()));
@@ -239,8 +240,8 @@ impl Project {
         Place::within(path, boundary.clone(), key)
     }
 
-    /// The same project with what can be known of its file where that has mistakes: which folder holds the pages, and
-    /// whose meaning the rule files have. `None` if not even that is known.
+    /// Returns the readable part of a project with mistakes in its file: the folder of the pages, and the provider of
+    /// the rule files. `None` if even that is unknown.
     pub fn despite_mistakes(&self) -> Option<Self> {
         if self.exists && self.is_read {
             return Some(self.clone());
@@ -251,14 +252,14 @@ impl Project {
             let key = line.split('=').next().unwrap_or_default().trim();
             ["www", "rules"].contains(&key)
         };
-        // Each key stays on its line, so that messages about it name the right one.
+        // Each key stays on its line, so that messages about the key name the right line.
         let kept: String = top.flat_map(|line| [if is_kept(line) { line } else { "" }, "\n"]).collect();
         let site = SiteFile::parse(&self.file_name, &kept).ok()?;
         Some(Self { site, ..self.clone() })
     }
 
-    /// The folders to push but those that are not there or lead out of the project's own folder, with the mistakes of
-    /// the latter.
+    /// Returns the folders to push except those that are missing or lead out of the project's folder, with the mistakes
+    /// of the latter.
     pub fn sound_folders(&self, dir: Option<&Path>) -> Option<(Folders, Vec<Mistake>)> {
         let (www, _, server) = self.places(dir).ok()?;
         let mut mistakes = Vec::new();
@@ -274,11 +275,10 @@ impl Project {
         Some((Folders { www, pages, server, only: None, globs: self.globs() }, mistakes))
     }
 
-    /// The folders to push: that of the pages, `dir` where the person names one, and that of the backend, where there
-    /// is one.
+    /// Returns the folders to push: the pages, in `dir` if given, and the backend, if any.
     ///
     /// # Errors
-    /// `bad_config` where the project names one that leads out of its own folder.
+    /// `bad_config` if the project names a folder outside its own.
     pub fn folders(&self, dir: Option<&Path>) -> Result<Folders, ProjectError> {
         let (www, pages, server) = self.places(dir)?;
         // Both are said at once.
@@ -301,14 +301,14 @@ impl Project {
         BundleGlobs { pages: self.site.pages.clone(), server: self.site.backend.clone() }
     }
 
-    /// The folders to push as the project names them, wherever they lead.
+    /// Returns the folders to push as named by the project, without checks.
     fn places(&self, dir: Option<&Path>) -> Result<(Place, Pages, Option<Place>), ProjectError> {
         let boundary = self.boundary()?;
         let tables = std::iter::once(&self.site.base).chain(self.site.env.values());
         let has_server = tables.into_iter().any(|table| table.server.is_some());
         let image = self.site.base.server.as_ref().and_then(|server| server.image.as_ref());
         let server = match image {
-            // What a registry has is no file of the project.
+            // An image in a registry is not a file of the project.
             Some(Image::Registry(_)) => None,
             Some(Image::Archive(path)) => {
                 let path = without_dot(self.folder.join(path.as_str()));
@@ -333,19 +333,20 @@ impl Project {
     }
 }
 
-/// The content of a file of settings; empty if it does not exist.
+/// Returns the content of a settings file; empty for a missing file.
 fn read_dotenv(path: &Path, boundary: &Boundary) -> Result<dotenv::Parsed, ProjectError> {
-    // `.env` may be a folder (Python's tools make such ones), or hold other programs' bytes: neither is a mistake here.
+    // `.env` may be a folder (Python's tools create such folders), or hold bytes of other programs: neither is a
+    // mistake here.
     let bytes = if path.is_file() { boundary.read(path, FILE_BYTES_MAX)? } else { None };
     let bytes = bytes.filter(|bytes| !bytes.contains(&0));
     Ok(bytes.map(|bytes| dotenv::parse(&String::from_utf8_lossy(&bytes))).unwrap_or_default())
 }
 
-/// The `Procfile` of a backend whose folder `dir` is within `folder`: within that, or beside `devanture.toml`. Without
-/// the folder there is no backend, and a `Procfile` is somebody else's.
+/// Finds the `Procfile` of a backend in the folder `dir` within `folder`: in that folder, or beside `devanture.toml`.
+/// Without the folder there is no backend, and a `Procfile` is unrelated.
 fn find_procfile(folder: &Path, dir: &str, boundary: &Boundary) -> Result<Option<(String, String)>, ProjectError> {
     let server = folder.join(dir);
-    // One that leads out is refused by what reads it.
+    // A folder that leads out is refused by its reader.
     if boundary.follow(&server).is_err() || !server.is_dir() {
         return Ok(None);
     }
@@ -369,10 +370,10 @@ pub fn without_dot(path: PathBuf) -> PathBuf {
     }
 }
 
-/// The text of the file at `path`, or `None` if it does not exist.
+/// Returns the text of the file at `path`, or `None` for a missing file.
 ///
 /// # Errors
-/// `bad_config` where it cannot be read, or is no text.
+/// `bad_config` if the file cannot be read, or is not text.
 pub fn read_text(path: &Path, boundary: &Boundary) -> Result<Option<String>, ProjectError> {
     let bytes = boundary.read(path, FILE_BYTES_MAX)?;
     bytes.map(|bytes| text_of(bytes, &path.display().to_string())).transpose()

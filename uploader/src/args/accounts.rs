@@ -79,7 +79,7 @@ pub(crate) struct InviteArgs {
 }
 
 impl AccountCommand {
-    /// Whether it concerns the edge rather than an app.
+    /// Returns true if the command concerns the edge rather than an app.
     pub(super) fn is_of_the_edge(&self) -> bool {
         match self {
             Self::List | Self::Delete { .. } => true,

@@ -1,4 +1,4 @@
-//! Arguments of `canary`, and those of `push` and `switch` that begin one.
+//! Arguments of `canary`, and the flags of `push` and `switch` that begin a canary.
 
 use std::str::FromStr;
 
@@ -19,14 +19,14 @@ Examples:
                                           it takes these steps, or aborts when errors rise
   devanture canary --json | jq .canary.counts";
 
-/// Seconds of a step where nothing else is said.
+/// Seconds of a step, by default.
 const EVERY_S: u64 = 300;
 
 /// The time of a step, with its unit: a number alone may be meant in minutes, and would be over in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StepTime(Seconds);
 
-/// Why a text is no [`StepTime`].
+/// The reason why a text is not a [`StepTime`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadStepTime {
     #[error(transparent)]
@@ -47,7 +47,7 @@ impl FromStr for StepTime {
     }
 }
 
-/// What `canary` is to do.
+/// The action of `canary`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CanaryAction {
     Abort,
@@ -56,7 +56,7 @@ pub(crate) enum CanaryAction {
     Status,
 }
 
-/// Why a text is no [`CanaryAction`].
+/// The reason why a text is not a [`CanaryAction`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("write a share of the visitors from 1 to 99, finish, abort or status")]
 pub(crate) struct BadAction;
@@ -80,7 +80,7 @@ pub(crate) struct CanaryArgs {
     /// Percent of the visitors from 1 to 99, finish, abort or status
     #[arg(value_name = "SHARE|finish|abort|status", default_value = "status")]
     pub(crate) action: CanaryAction,
-    /// The steps that it takes by itself.
+    /// The automatic steps.
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// Override the lock of the environment, as its owner or an admin
@@ -103,7 +103,7 @@ pub(crate) struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// The plan, where there is one.
+    /// Returns the plan, if any.
     pub(crate) fn plan(&self) -> Result<Option<CanaryPlan>, BadPlan> {
         if self.auto.is_empty() {
             return Ok(None);
@@ -118,7 +118,7 @@ pub(crate) struct NewCanaryArgs {
     /// Give it to this share of the visitors, in per cent, beside what is live
     #[arg(long, value_name = "SHARE", conflicts_with = "watch")]
     pub(crate) canary: Option<Percent>,
-    /// The steps that it takes by itself.
+    /// The automatic steps.
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// Tell the visitors of the canary apart by this cookie of the site
@@ -127,7 +127,7 @@ pub(crate) struct NewCanaryArgs {
 }
 
 impl NewCanaryArgs {
-    /// Whether a canary begins.
+    /// Returns true if a canary begins.
     pub(crate) fn is_wanted(&self) -> bool {
         self.canary.is_some() || !self.plan.auto.is_empty()
     }

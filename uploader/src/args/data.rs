@@ -47,7 +47,7 @@ pub(crate) enum DataCommand {
     Delete(SnapshotArgs),
 }
 
-/// The node of a cluster whose data is meant.
+/// The node of a cluster with the selected data.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct NodeArgs {
     /// Node of a cluster; each keeps data of its own

@@ -10,7 +10,7 @@ use devanture_config::site_toml::{BadRoutePath, BadUpstreamUrl, RoutePath, Upstr
 
 use crate::output::exit::Failure;
 
-/// The default port: that of the edge's own sample.
+/// The default port, the same as in the edge's sample.
 const PORT: u16 = 8443;
 /// The default path of `--api`.
 pub(crate) const API_PATH: &str = "/api/*";
@@ -59,7 +59,7 @@ pub(crate) struct DevArgs {
 }
 
 impl DevArgs {
-    /// The backends that are named by their addresses.
+    /// Returns the backends given by address.
     pub(crate) fn api_routes(&self) -> Vec<ApiRoute> {
         let named = |api: &Api| match api {
             Api::Remote => None,
@@ -68,10 +68,10 @@ impl DevArgs {
         self.api.iter().filter_map(named).collect()
     }
 
-    /// The half that is remote, if one is.
+    /// Returns the remote half, if any.
     ///
     /// # Errors
-    /// `usage` where both are.
+    /// `usage` if both are remote.
     pub(crate) fn remote_half(&self) -> Result<Option<Half>, Failure> {
         match (self.api.contains(&Api::Remote), self.front) {
             (true, Some(Front::Remote)) => {
@@ -97,7 +97,7 @@ pub(crate) enum Front {
 pub(crate) enum Api {
     /// The environment's backend.
     Remote,
-    /// A backend by its address.
+    /// A backend, by its address.
     Route(ApiRoute),
 }
 
@@ -109,7 +109,7 @@ impl FromStr for Api {
     }
 }
 
-/// A path that goes to a backend.
+/// A path of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ApiRoute {
     /// The paths.
@@ -118,7 +118,7 @@ pub(crate) struct ApiRoute {
     pub(crate) to: UpstreamUrl,
 }
 
-/// Why a text is not a value of `--api`.
+/// The reason why a text is not a value of `--api`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadApiRoute {
     /// The path is invalid.
@@ -133,7 +133,7 @@ impl FromStr for ApiRoute {
     type Err = BadApiRoute;
 
     fn from_str(text: &str) -> Result<Self, BadApiRoute> {
-        // No address of a backend begins with a slash, and no path holds a scheme before its first `=`.
+        // No address of a backend begins with a slash, and no path contains a scheme before its first `=`.
         let (path, url) = text.split_once('=').filter(|_| text.starts_with('/')).unwrap_or((API_PATH, text));
         Ok(Self { path: path.parse()?, to: url.parse()? })
     }

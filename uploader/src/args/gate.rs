@@ -24,12 +24,12 @@ pub(crate) struct GateArgs {
 }
 
 impl GateArgs {
-    /// Seconds for which the switch is watched.
+    /// Returns the seconds for which the switch is watched.
     pub(crate) fn watch_s(&self) -> Option<u64> {
         self.watch.map(|seconds| seconds.0)
     }
 
-    /// How the nodes of a cluster go over to it; `devanture.toml` says it where the command line does not.
+    /// Returns the order in which the nodes of a cluster switch; the command line overrides `devanture.toml`.
     pub(crate) fn rollout(&self, site: &SiteFile) -> Rollout {
         self.rollout.or(site.rollout).unwrap_or_default()
     }
@@ -39,7 +39,7 @@ impl GateArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Seconds(pub(crate) u64);
 
-/// Why a text is not such a time.
+/// The reason why a text is not such a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a time: write 60s, 5m or 1h")]
 pub(crate) struct BadSeconds(String);

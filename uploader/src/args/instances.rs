@@ -33,7 +33,7 @@ Examples:
 
 /// The word for the count of `devanture.toml`.
 const DEFAULT: &str = "default";
-/// The word for one on each node.
+/// The word for one instance on each node.
 const ALL: &str = "all";
 
 /// Flags of `scale`.
@@ -65,14 +65,14 @@ pub(crate) struct RestartArgs {
 pub(crate) struct ScaleTo {
     /// The process.
     pub(crate) process: ProcessName,
-    /// The number; `None` is that of `devanture.toml`.
+    /// The number; `None` for that of `devanture.toml`.
     pub(crate) count: Option<Instances>,
 }
 
-/// Why a text is not `PROCESS=NUMBER`.
+/// The reason why a text is not `PROCESS=NUMBER`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadScaleTo {
-    /// It has no `=`, or no number.
+    /// The text has no `=`, or no number.
     #[error("write PROCESS=N with a number from 0 to {INSTANCES_MAX}, PROCESS={ALL} or PROCESS={DEFAULT}")]
     Form,
     /// The name of the process is invalid.

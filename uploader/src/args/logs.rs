@@ -53,12 +53,13 @@ pub(crate) struct LogsArgs {
 }
 
 impl LogsArgs {
-    /// Whether requests are filtered.
+    /// Returns true if requests are filtered.
     pub(crate) fn filters_requests(&self) -> bool {
         self.status.is_some() || self.path.is_some() || self.version.is_some() || self.method.is_some()
     }
 
-    /// Whether the output of instances is shown among requests. A program that reads JSON gets lines of one kind.
+    /// Returns true if the output of instances is shown among requests. A program that reads JSON gets lines of one
+    /// kind.
     pub(crate) fn shows_instances_too(&self, is_json: bool) -> bool {
         self.source.is_none() && self.tail && !is_json && !self.filters_requests()
     }
@@ -75,12 +76,12 @@ pub(crate) enum LogSource {
     Release,
     /// The runs of a schedule.
     Schedule(ScheduleName),
-    /// The instances of a process, or the one with that number.
+    /// The instances of a process, or the instance with that number.
     Process(ProcessName, Option<u32>),
 }
 
 impl LogSource {
-    /// Whether instances wrote them.
+    /// Returns true if instances wrote the lines.
     pub(crate) fn is_of_instances(&self) -> bool {
         *self != Self::Requests
     }
@@ -103,7 +104,7 @@ impl FromStr for LogSource {
     }
 }
 
-/// Its form in the API.
+/// Formats the source for the API.
 impl fmt::Display for LogSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

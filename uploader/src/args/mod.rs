@@ -1,4 +1,4 @@
-//! The command line: commands, flags, help. It records what was typed, and touches nothing.
+//! The command line: commands, flags, help. Parses the arguments, without any effect.
 
 mod access;
 mod accounts;
@@ -153,7 +153,7 @@ impl Common {
         self.env.get_or_insert_with(|| name.to_string());
     }
 
-    /// The settings that were given as flags.
+    /// Returns the settings given as flags.
     pub(crate) fn flags(&self) -> BTreeMap<Name, String> {
         let flags = [
             (Name::Url, &self.url),
@@ -167,7 +167,7 @@ impl Common {
 }
 
 impl Command {
-    /// The environment that the command is for where nobody says one; `None` where any will do.
+    /// Returns the default environment of the command; `None` if the command does not depend on one.
     pub(crate) fn usual_place(&self) -> Option<PlaceName> {
         match self {
             Self::Push(PushArgs { alias: Some(_), .. }) => PREVIEW.parse().ok(),
@@ -377,7 +377,7 @@ pub(crate) struct CheckArgs {
 }
 
 impl Command {
-    /// Whether it concerns the edge rather than an app.
+    /// Returns true if the command concerns the edge rather than an app.
     pub(crate) fn is_of_the_edge(&self) -> bool {
         match self {
             Self::Account(command) => command.is_of_the_edge(),
@@ -392,7 +392,7 @@ impl Command {
         }
     }
 
-    /// Whether the command itself asks for JSON, besides --json.
+    /// Returns true if the command itself requests JSON, besides --json.
     pub(crate) fn wants_json(&self) -> bool {
         matches!(self, Self::Check(CheckArgs { format: Format::Json, .. }))
     }

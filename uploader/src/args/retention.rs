@@ -76,7 +76,7 @@ pub(crate) enum Deletable {
     Named(Undeletable),
 }
 
-/// A text that names nothing to delete.
+/// A text that does not name a deletable object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}; `delete environment NAME` and `delete app NAME` delete by name")]
 pub(crate) struct BadDeletable(BadIdPrefix);

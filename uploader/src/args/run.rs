@@ -44,11 +44,11 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// A time that a command may take.
+/// The maximal time of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Timeout(pub(crate) Duration);
 
-/// Says that a text is no time.
+/// The reason why a text is not a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write a number of seconds, minutes or hours from 1 on, such as 90s, 10m or 2h")]
 pub(crate) struct BadTimeout;

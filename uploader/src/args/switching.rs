@@ -11,7 +11,7 @@ use super::examples;
 use super::gate::GateArgs;
 use super::halves::HalfArgs;
 
-/// Default number of blobs that are uploaded in parallel.
+/// Default number of parallel uploads of blobs.
 const JOBS: u16 = 8;
 
 /// Flags of `push`.
@@ -58,7 +58,7 @@ pub(crate) struct PushArgs {
     /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-    /// The canary that it begins.
+    /// The canary of the push.
     #[command(flatten)]
     pub(crate) canary: NewCanaryArgs,
     /// Sign the version with this key: a file, or a public key that ssh-agent holds; may be given again
@@ -76,7 +76,7 @@ pub(crate) struct PushArgs {
 }
 
 impl PushArgs {
-    /// Whether what is live stays while it is pushed.
+    /// Returns true if the push does not change the live version.
     pub(crate) fn stores_only(&self) -> bool {
         self.no_switch || self.canary.is_wanted()
     }
@@ -100,7 +100,7 @@ pub(crate) struct SwitchArgs {
     /// Checks before the switch, and the watch after it.
     #[command(flatten)]
     pub(crate) gate: GateArgs,
-    /// The canary that it begins.
+    /// The canary of the switch.
     #[command(flatten)]
     pub(crate) canary: NewCanaryArgs,
     /// Print what would change, and change nothing

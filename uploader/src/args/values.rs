@@ -25,7 +25,7 @@ pub(super) fn provider() -> impl TypedValueParser<Value = Provider> {
     one_of(&Provider::ALL, Provider::name, Provider::files)
 }
 
-/// Reads one of `all` by its name; `help` is what the long help says of each.
+/// Parses an element of `all` by its name; `help` is the text about each in the long help.
 fn one_of<T: Copy + Send + Sync + 'static>(
     all: &'static [T],
     name: fn(T) -> &'static str,

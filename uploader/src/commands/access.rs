@@ -1,4 +1,4 @@
-//! `login`, `logout`, `token` and `audit`: who may do what, and who did.
+//! `login`, `logout`, `token` and `audit`: rights of people and programs, and the log of their actions.
 
 use devanture_config::api::{
     AuditEntry, AuditLog, Role, RoleRights, Scope, TokenInfo, TokenList, TokenMade, TokenPrediction, TokenRequest,
@@ -23,9 +23,9 @@ use crate::output::progress::Style;
 use crate::output::report::{Again, counted, time_text};
 use crate::settings::{Credential, Source};
 
-/// Tokens that are asked for at once.
+/// Tokens requested at once.
 const PAGE: &str = "1000";
-/// Widest column of what was changed; what is longer moves the rest of its line.
+/// Upper bound of the width of the column of changed objects; a longer text moves the rest of its line.
 const WHAT_WIDTH_MAX: usize = 40;
 
 impl Link {
@@ -46,7 +46,7 @@ impl Link {
         }
     }
 
-    /// Makes a token, an account or an invitation; with `is_dry_run` the edge only reports it.
+    /// Makes a token, an account or an invitation; with `is_dry_run` the edge only reports the effect.
     pub(super) async fn post_at<T: DeserializeOwned>(
         &self,
         segments: &[&str],
@@ -73,7 +73,7 @@ impl Link {
 /// `login`.
 ///
 /// # Errors
-/// As the edge says, or `usage` where the settings hold no login.
+/// The error of the edge, or `usage` if the settings have no login.
 pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
     let link = context.link()?;
     let (answer, is_kept) = login_of(&link)?.log_in_again(&link).await?;
@@ -100,7 +100,7 @@ pub(crate) async fn login(context: &Context) -> Result<(), Failure> {
 /// `logout`.
 ///
 /// # Errors
-/// As the edge says, or `usage` where the settings hold no login.
+/// The error of the edge, or `usage` if the settings have no login.
 pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
     let access = context.settings.edge_access()?;
     let was_there = match &access.credential {
@@ -130,7 +130,7 @@ fn login_of(link: &Link) -> Result<&Login, Failure> {
 /// `token`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(), Failure> {
     let link = context.link()?;
     let style = context.output.style;
@@ -169,7 +169,7 @@ pub(crate) async fn token(context: &Context, command: &TokenCommand) -> Result<(
 /// `audit`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Failure> {
     let link = context.link()?;
     let app = app_of(context, args.all_apps)?;
@@ -184,12 +184,12 @@ pub(crate) async fn audit(context: &Context, args: &AuditArgs) -> Result<(), Fai
     Ok(())
 }
 
-/// The app that is meant; `None` if all of them are.
+/// Returns the selected app; `None` for all apps.
 pub(super) fn app_of(context: &Context, all_apps: bool) -> Result<Option<AppName>, Failure> {
     if all_apps { Ok(None) } else { Ok(Some(context.settings.app()?.value)) }
 }
 
-/// The scope and the place that are meant, by a scope or a role.
+/// Returns the scope, the app and the environment selected by a scope or a role.
 pub(super) fn rights(
     context: &Context,
     scope: Option<Scope>,
@@ -201,13 +201,13 @@ pub(super) fn rights(
         .map_err(|error| Failure::new(Code::Usage, format!("--role: {error}.")))
 }
 
-/// The environment that is meant; `None` if the flag names none.
+/// Returns the selected environment; `None` without a flag.
 pub(super) fn environment_of(context: &Context) -> Result<Option<PlaceName>, Failure> {
     let environment = context.settings.environment()?;
     Ok((environment.source == Source::Flag).then_some(environment.value))
 }
 
-/// The public id of a token, also where the whole token was typed: the rest of it is not sent.
+/// Returns the public id of a token, even if the whole token was typed: the rest is not sent.
 fn public_id(typed: &str) -> &str {
     typed.strip_prefix("dvt_").and_then(|rest| rest.split('_').next()).unwrap_or(typed)
 }

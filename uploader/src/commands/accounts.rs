@@ -1,4 +1,4 @@
-//! `account`: the accounts of people, and the links by which they set their passwords.
+//! `account`: the accounts of people, and the links for setting their passwords.
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -20,7 +20,7 @@ use crate::output::progress::Style;
 use crate::output::prompt;
 use crate::output::report::{counted, time_text};
 
-/// Most bytes that are read for a password.
+/// Upper bound of bytes read for a password.
 const PASSWORD_BYTES_MAX: u64 = 4_096;
 
 impl Link {
@@ -33,7 +33,7 @@ impl Link {
 /// `account`.
 ///
 /// # Errors
-/// As the edge says; `usage` if no password can be read.
+/// The error of the edge; `usage` if no password can be read.
 pub(crate) async fn account(context: &Context, command: &AccountCommand) -> Result<(), Failure> {
     let link = context.link()?;
     match command {

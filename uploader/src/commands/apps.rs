@@ -1,4 +1,4 @@
-//! `apps`: the apps that the token may read, and what is live in their environments.
+//! `apps`: the apps that the token may read, and the live versions of their environments.
 
 use devanture_config::AppName;
 use devanture_config::api::{AppEnvironment, AppInfo, AppList};
@@ -11,7 +11,7 @@ use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{counted, time_text};
 
-/// Apps of one request, where all are wanted.
+/// Apps of one request for all apps.
 const PAGE: u16 = 1_000;
 
 impl Link {
@@ -28,7 +28,7 @@ impl Link {
 /// `apps`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn apps(context: &Context, args: &AppsArgs) -> Result<(), Failure> {
     let link = context.link()?;
     let mut list = link.apps(args, args.after.as_ref().map(AppName::as_str)).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn apps(context: &Context, args: &AppsArgs) -> Result<(), Failu
     Ok(())
 }
 
-/// One row of the table, before its columns have their widths.
+/// A row of the table, before its columns have their widths.
 struct Row {
     /// The app, environment, version, time and author.
     columns: [String; 5],
@@ -91,7 +91,7 @@ fn line(style: Style, row: &Row, widths: &[usize; 5]) -> String {
     format!("  {}  {}", columns.join("  "), style.dim(&row.notes)).trim_end().to_owned()
 }
 
-/// A row for each environment; the app's name stands in the first one.
+/// Returns a row for each environment; the first contains the app's name.
 fn rows(app: &AppInfo) -> Vec<Row> {
     let mut rows: Vec<Row> = app.environments.iter().map(environment_row).collect();
     let more = app.environments_total.saturating_sub(u64::try_from(app.environments.len()).unwrap_or(u64::MAX));

@@ -1,4 +1,4 @@
-//! Notes about a bundle: what was left out of it and why, and what was guessed.
+//! Notes about a bundle: left-out files and the reasons, and guesses.
 
 use devanture_config::manifest::leave_out::provider_of;
 use devanture_config::site_toml::Rules;
@@ -7,7 +7,7 @@ use devanture_project::bundle::scan::Scan;
 
 use crate::context::Context;
 
-/// Prints what was left out; what is for another provider has a line of its own.
+/// Prints the left-out files; files for other providers have a separate line.
 pub(super) fn left_out(context: &Context, left_out: &[String]) {
     let is_of_provider = |path: &&String| provider_of(path).is_some();
     let (of_providers, others): (Vec<&String>, Vec<&String>) = left_out.iter().partition(is_of_provider);
@@ -31,7 +31,7 @@ fn list(paths: &[&String]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// Prints what `exclude` named: a glob that takes too much is seen.
+/// Prints the files left out by `exclude`, so that an overly wide glob is noticed.
 fn excluded(context: &Context, scan: &Scan) {
     let of_server = scan.server.as_ref().map(|server| &server.excluded);
     for (key, paths) in [("exclude", Some(&scan.excluded)), ("server.exclude", of_server)] {
@@ -42,7 +42,7 @@ fn excluded(context: &Context, scan: &Scan) {
     }
 }
 
-/// The note about files that are pushed and never served, where there are some.
+/// Returns the note about files that are pushed and never served, if any.
 fn dotfiles(scan: &Scan) -> Option<String> {
     let mut paths = scan.files.keys().filter(|path| path.is_in_dotfile());
     let first = paths.next()?;
@@ -52,7 +52,7 @@ fn dotfiles(scan: &Scan) -> Option<String> {
     })
 }
 
-/// Prints what was left out, what is never served, and what was guessed.
+/// Prints left-out files, files that are never served, and guesses.
 pub(crate) fn print(context: &Context, scan: &Scan, rules: Option<Rules>) {
     left_out(context, &scan.left_out);
     excluded(context, scan);

@@ -19,7 +19,7 @@ use crate::output::terminal::escaped;
 /// `canary`.
 ///
 /// # Errors
-/// As the edge says, or `usage` for steps that do not rise.
+/// The error of the edge, or `usage` for steps that do not rise.
 pub(crate) async fn canary(context: &Context, args: &CanaryArgs) -> Result<(), Failure> {
     let plan = plan(&args.plan)?;
     let (edge, place) = (context.edge()?, context.place()?);
@@ -51,7 +51,7 @@ pub(crate) async fn canary(context: &Context, args: &CanaryArgs) -> Result<(), F
 /// `unpin`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn unpin(context: &Context) -> Result<(), Failure> {
     let unpinned = context.edge()?.unpin(&context.place()?).await?;
     context.output.report(&unpinned, || {
@@ -73,7 +73,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<Option<CanaryPlan>, Failure> {
     args.plan().map_err(|error| Failure::new(Code::Usage, format!("--auto: {error}.")))
 }
 
-/// Refuses flags of a canary where none begins, and those that do not go with one.
+/// Refuses canary flags without a canary, and flags that conflict with a canary.
 ///
 /// # Errors
 /// `usage`.
@@ -95,7 +95,7 @@ pub(super) fn check(args: &PushArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same of a canary that begins with a stored version.
+/// Like [`check`], for a canary of a stored version.
 ///
 /// # Errors
 /// `usage`.
@@ -123,10 +123,10 @@ pub(super) fn check_stored(args: &SwitchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Begins a canary with a version that the edge has.
+/// Begins a canary with a stored version.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(super) async fn begin_stored(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
     let request = CanaryRequest {
         version: Some(args.id.to_string()),
@@ -144,7 +144,7 @@ pub(super) async fn begin_stored(context: &Context, args: &SwitchArgs) -> Result
     Ok(())
 }
 
-/// Begins a canary with what was pushed.
+/// Begins a canary with the pushed version.
 pub(super) async fn begin(
     context: &Context,
     edge: &Edge,
@@ -172,7 +172,7 @@ pub(super) async fn begin(
     Ok(())
 }
 
-/// Both versions, and how they answer.
+/// Returns the lines about both versions, and their answers.
 fn lines(style: Style, status: &CanaryStatus, again: &Again) -> Vec<String> {
     let line = |name: &str, text: String| style.line(name, &text);
     let live = status.live.short();
@@ -198,7 +198,7 @@ fn lines(style: Style, status: &CanaryStatus, again: &Again) -> Vec<String> {
 }
 
 fn counts_text(counts: &SideCounts) -> String {
-    // With files, what differs is less than a millisecond.
+    // For files, the difference is less than a millisecond.
     let (ms, tenth) = (counts.mean_us / 1_000, counts.mean_us % 1_000 / 100);
     format!(
         "{}, {} with 5xx, {} with 404, {ms}.{tenth} ms on average",

@@ -19,13 +19,13 @@ use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::report::{Again, byte_text, counted};
 
-/// Most entries of a list that one answer of the edge holds.
+/// Upper bound of list entries in one answer of the edge.
 const PAGE_MAX: &str = "1000";
 
 /// `alias set`, `alias list`, `alias delete`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(), Failure> {
     let edge = context.edge()?;
     match command {
@@ -61,7 +61,7 @@ pub(crate) async fn alias(context: &Context, command: &AliasCommand) -> Result<(
     Ok(())
 }
 
-/// Prints what setting or deleting an alias would change, as the edge says.
+/// Prints the effect of setting or deleting an alias, as predicted by the edge.
 async fn print_foreseen_alias(
     context: &Context,
     edge: &Edge,
@@ -117,7 +117,7 @@ async fn all_aliases(edge: &Edge) -> Result<Vec<PlaceStatus>, Failure> {
     }
 }
 
-/// A line per alias: what it points at, where, since when, and when it ends.
+/// Returns a line for each alias: the target, the environment, the start, and the end.
 pub(crate) fn alias_lines(aliases: &[PlaceStatus], now_ms: u64) -> Vec<String> {
     let width = |text: &dyn Fn(&PlaceStatus) -> String| {
         aliases.iter().map(|alias| text(alias).chars().count()).max().unwrap_or(0)
@@ -141,7 +141,7 @@ pub(crate) fn alias_lines(aliases: &[PlaceStatus], now_ms: u64) -> Vec<String> {
     aliases.iter().map(line).collect()
 }
 
-/// A span of time in its largest whole unit.
+/// Formats a duration in its largest whole unit.
 fn span_text(ms: u64) -> String {
     let seconds = ms / 1_000;
     for (unit, length) in [("d", 86_400), ("h", 3_600), ("min", 60)] {
@@ -152,7 +152,7 @@ fn span_text(ms: u64) -> String {
     format!("{seconds} s")
 }
 
-/// A span of time that is left, rounded in its largest unit: of 14 days there are 14 d left a moment later.
+/// Formats a remaining duration, rounded in its largest unit: of 14 days, 14 d are left a moment later.
 fn left_text(ms: u64) -> String {
     let seconds = ms.div_ceil(1_000);
     for (unit, length) in [("d", 86_400), ("h", 3_600), ("min", 60)] {
@@ -171,7 +171,7 @@ fn now_ms() -> u64 {
 /// `lock`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn lock(context: &Context, args: &LockArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let request = LockRequest { reason: args.reason.clone() };
@@ -193,7 +193,7 @@ pub(crate) async fn lock(context: &Context, args: &LockArgs) -> Result<(), Failu
 /// `unlock`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn unlock(context: &Context, args: &UnlockArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     if args.dry_run {
@@ -242,12 +242,12 @@ fn print_lock(context: &Context, report: &LockReport, again: &Again) {
 /// `diff`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn diff(context: &Context, args: &DiffArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let (from, to) = match &args.to {
         Some(to) => (args.from.as_str(), to.as_str()),
-        // Alone, it is what may become live.
+        // A single version is the candidate for going live.
         None => ("live", args.from.as_str()),
     };
     let limit = if args.all { PAGE_MAX.to_owned() } else { args.limit.to_string() };
@@ -258,7 +258,7 @@ pub(crate) async fn diff(context: &Context, args: &DiffArgs) -> Result<(), Failu
         let (from_id, to_id) = (side(&diff.from, from), side(&diff.to, to));
         let mut more = edge.diff(&query(&from_id, &to_id, &place, &limit, Some(&next))).await?;
         if (more.from.version, more.to.version) != (diff.from.version, diff.to.version) {
-            // Something went live where nothing was.
+            // A first version went live in between.
             diff = edge.diff(&query(from, to, &place, &limit, None)).await?;
             continue;
         }
@@ -326,14 +326,14 @@ fn diff_lines(style: Style, diff: &Diff) -> Vec<String> {
     lines
 }
 
-/// The short id of a side, with its name unless that is the id or is long.
+/// Returns the short id of a side, with its name unless the name is the id or is long.
 fn side_text(side: &DiffSide) -> String {
     let id = side.version.map_or_else(|| "nothing".to_owned(), |version| version.short());
     let is_id = id.starts_with(&side.named) || side.named.len() > 12;
     if side.version.is_some() && is_id { id } else { format!("{id} ({})", side.named) }
 }
 
-/// Bytes for browsers that have the earlier version as dictionaries, if they are fewer.
+/// Returns the bytes for browsers with the earlier version as dictionaries, if fewer.
 fn with_dictionaries(visitors: &VisitorLoad) -> String {
     let less = visitors.with_dictionaries.filter(|bytes| *bytes < visitors.load.bytes);
     less.map_or_else(String::new, |bytes| format!(" ({} with dictionaries)", byte_text(bytes)))

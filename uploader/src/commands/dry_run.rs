@@ -1,4 +1,4 @@
-//! Predicted changes, as the edge answers them.
+//! Predicted changes, as answered by the edge.
 
 use devanture_config::api::{SettingsDifference, SwitchReport};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -11,14 +11,14 @@ use crate::output::progress::Style;
 /// The predicted change of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Foreseen {
-    /// Always true; it tells this line from that of the change itself.
+    /// Always true; distinguishes this line from that of the change itself.
     dry_run: bool,
     app: AppName,
     environment: PlaceName,
     version: VersionId,
     previous: Option<VersionId>,
     would_switch: bool,
-    /// Of a rollback with settings: which revision of them would hold again.
+    /// For a rollback with settings: the revision that would be restored.
     #[serde(skip_serializing_if = "Option::is_none")]
     settings: Option<ForeseenSettings>,
 }
@@ -65,13 +65,13 @@ impl Foreseen {
     }
 }
 
-/// Prints what a change would come to: `text` is the rest of a sentence that begins with "would".
+/// Prints the effect of a change: `text` is the rest of a sentence that begins with "would".
 pub(crate) fn print_foreseen(context: &Context, value: &impl Serialize, text: &str) {
     let style = context.output.style;
     context.output.write(value, || vec![style.line("would", text), nothing_changed(style)]);
 }
 
-/// As [`print_foreseen`], with the member of the JSON that names the change, such as `would_create`.
+/// Like [`print_foreseen`], with the member of the JSON that names the change, such as `would_create`.
 pub(crate) fn print_foreseen_as(context: &Context, value: &impl Serialize, member: &str, text: &str) {
     let mut value = json!(value);
     if let Some(members) = value.as_object_mut() {
@@ -80,7 +80,7 @@ pub(crate) fn print_foreseen_as(context: &Context, value: &impl Serialize, membe
     print_foreseen(context, &value, text);
 }
 
-/// The last line of every `--dry-run` that asks the edge.
+/// Returns the last line of every `--dry-run` with a request to the edge.
 pub(crate) fn nothing_changed(style: Style) -> String {
     style.line("note", "--dry-run: nothing has changed")
 }

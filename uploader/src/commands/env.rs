@@ -21,7 +21,7 @@ use crate::signals::blocking;
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 /// Stands for stdin.
 const STDIN: &str = "-";
-/// Most bytes that are read of a file, or by stdin; the edge's own limit is lower.
+/// Upper bound of bytes read from a file or stdin; the edge's own limit is lower.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most characters of a value in a list.
 const SHOWN_CHARACTERS_MAX: usize = 60;
@@ -29,7 +29,7 @@ const SHOWN_CHARACTERS_MAX: usize = 60;
 /// `env`.
 ///
 /// # Errors
-/// As the edge says, `usage` where a value cannot be read, or `bad_config` for lines of a file that cannot.
+/// The error of the edge, `usage` for an unreadable value, or `bad_config` for invalid lines of a file.
 pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), Failure> {
     let style = context.output.style;
     let (patch, dry_run) = match command {
@@ -67,18 +67,18 @@ pub(crate) async fn env(context: &Context, command: &EnvCommand) -> Result<(), F
     Ok(())
 }
 
-/// Where values come from that are not on the command line; it is read once.
+/// The source of values beyond the command line; stdin is read once.
 #[derive(Default)]
 struct Stdin {
     is_read: bool,
-    /// Values that were asked for, by name.
+    /// Values typed on request, by name.
     typed: BTreeMap<String, String>,
     #[cfg(test)]
     text: Option<&'static str>,
 }
 
 impl Stdin {
-    /// All of it; `what` is what it is read for.
+    /// Reads all of stdin; `what` is the purpose, for messages.
     fn read(&mut self, what: &str) -> Result<String, Failure> {
         if std::mem::replace(&mut self.is_read, true) {
             let message = format!("Stdin holds one thing, and {what} is the second that would be read from it.");
@@ -98,7 +98,7 @@ impl Stdin {
         text_of(stdin.lock(), "stdin")
     }
 
-    /// The value of `name`, which a person has typed, or all of stdin.
+    /// Returns the value of `name`, typed by a person, or all of stdin.
     fn value(&mut self, name: &str) -> Result<String, Failure> {
         match self.typed.remove(name) {
             Some(typed) => Ok(typed),
@@ -106,7 +106,7 @@ impl Stdin {
         }
     }
 
-    /// Asks a person at the terminal for the values that `args` leaves out.
+    /// Asks a person at the terminal for the values missing in `args`.
     async fn ask(&mut self, args: &EnvSetArgs) -> Result<(), Failure> {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return Ok(());
@@ -132,7 +132,7 @@ fn text_of(from: impl Read, name: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_error| cannot("it is not UTF-8".to_owned()))
 }
 
-/// Whether a word of `env set` holds the value itself.
+/// Returns true if an argument of `env set` contains the value itself.
 fn is_on_the_command_line(word: &str) -> bool {
     word.split_once('=').is_some_and(|(_, value)| value != STDIN)
 }
@@ -175,7 +175,7 @@ fn from_file(path: &Path, stdin: &mut Stdin) -> Result<BTreeMap<String, String>,
     Ok(parsed.values)
 }
 
-/// A name that is none may be a value that was typed in its place, and is not repeated.
+/// Checks a name. An invalid name may be a value typed in its place, and is not repeated.
 fn check_name(name: &str) -> Result<(), Failure> {
     if name.parse::<SettingName>().is_ok() {
         return Ok(());
@@ -184,8 +184,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     Err(Failure::new(Code::Usage, message).hint("such as API_URL=https://api.example.org"))
 }
 
-/// The value of `name` by stdin. Where nothing comes nobody meant an empty value: in CI, stdin is empty unless
-/// something is piped into it.
+/// Returns the value of `name` from stdin. An empty stdin is refused: in CI, stdin is empty without a pipe.
 fn piped(name: &str, stdin: &mut Stdin) -> Result<String, Failure> {
     check_name(name)?;
     let value = without_line_break(stdin.value(name)?);
@@ -236,7 +235,7 @@ fn list_lines(style: Style, list: &SettingsList) -> Vec<String> {
     lines
 }
 
-/// A value in one line.
+/// Formats a value in one line.
 fn shortened(value: &str) -> String {
     let mut shown: String = value.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if value.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
@@ -245,7 +244,7 @@ fn shortened(value: &str) -> String {
     shown
 }
 
-/// The result of a change that was to unset the settings `unset`.
+/// Returns the result of a change that was to unset the settings `unset`.
 fn report_lines(style: Style, report: &SettingsReport, unset: &[String]) -> Vec<String> {
     let place = &report.environment;
     let names = |names: &[SettingName]| names.iter().map(SettingName::as_str).collect::<Vec<_>>().join(", ");
@@ -266,7 +265,7 @@ fn report_lines(style: Style, report: &SettingsReport, unset: &[String]) -> Vec<
     }
     let holds = match report.live {
         true => "holds now",
-        // No version is live there: its settings are those of every preview.
+        // No version is live there: the settings apply to every preview.
         false if place.as_str() == PREVIEW => "holds now, in previews",
         false => "will hold once something is live there",
     };
@@ -313,7 +312,7 @@ mod tests {
             assert_eq!(values(&args(words, None), stdin).unwrap(), expected, "{words:?}");
         }
         assert!(values(&args(&["A", "B"], None), "x").unwrap_err().starts_with("usage: Stdin holds one thing"));
-        // What was typed in the place of a name is not repeated.
+        // A text in the place of a name is not repeated.
         for word in ["hush-hush", "api-key=hush", "=hush"] {
             let error = values(&args(&[word], None), "x").unwrap_err();
             assert!(error.starts_with("usage") && !error.contains("hush"), "{error}");

@@ -1,4 +1,4 @@
-//! `history`: what was live, as a list or one deploy whole.
+//! `history`: previously live versions, as a list or a single deploy in full.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{Deploy, DeployKind, History, Outcome};
@@ -13,7 +13,7 @@ use crate::output::progress::Style;
 use crate::output::report::{Again, counted, step_text, time_text};
 use crate::output::terminal::escaped;
 
-/// Most deploys that one answer of the edge holds.
+/// Upper bound of deploys in one answer of the edge.
 const PAGE_MAX: u16 = 1_000;
 /// Characters of a commit in a list.
 const COMMIT_CHARACTERS: usize = 8;
@@ -23,7 +23,7 @@ const SHOWN_CHARACTERS_MAX: [usize; 3] = [24, 20, 72];
 /// `history`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn history(context: &Context, args: &HistoryArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let style = context.output.style;
@@ -65,7 +65,7 @@ async fn all(edge: &Edge, place: &PlaceName) -> Result<History, Failure> {
     Ok(history)
 }
 
-/// The newest deploy of an environment whose id, or whose version's, begins so.
+/// Returns the newest deploy of an environment with an id, or version id, beginning with `id`.
 async fn find(edge: &Edge, place: &PlaceName, id: &str) -> Result<Deploy, Failure> {
     let id = id.to_ascii_lowercase();
     let is_it = |deploy: &Deploy| deploy.id.starts_with(&id) || deploy.version.to_string().starts_with(&id);
@@ -74,7 +74,7 @@ async fn find(edge: &Edge, place: &PlaceName, id: &str) -> Result<Deploy, Failur
         let history = page(edge, place, PAGE_MAX, before.as_deref()).await?;
         let mut found = history.deploys.into_iter().filter(is_it).peekable();
         if let Some(deploy) = found.next() {
-            // Of several deploys of one version the newest is meant; a part of an id means one deploy alone.
+            // Of several deploys of one version the newest is meant; the beginning of an id must be unique.
             let other = found.find(|other| other.version != deploy.version);
             return match other {
                 Some(other) => Err(Failure::new(
@@ -112,7 +112,7 @@ const fn kind_text(kind: DeployKind) -> &'static str {
     }
 }
 
-/// The kind of a deploy, with the halves that a push brought.
+/// Returns the kind of a deploy, with the pushed halves.
 fn pushed_text(deploy: &Deploy) -> String {
     let kind = kind_text(deploy.kind);
     match deploy.halves {
@@ -141,13 +141,13 @@ fn marked(style: Style, outcome: Outcome, text: &str) -> String {
     }
 }
 
-/// Texts of a column, as wide as the widest of them.
+/// Pads the texts of a column to the widest of them.
 fn padded(column: &[String], width_min: usize) -> Vec<String> {
     let width = column.iter().map(|text| text.chars().count()).fold(width_min, usize::max);
     column.iter().map(|text| format!("{text:<width$}")).collect()
 }
 
-/// A text of somebody else in one cell of the list.
+/// Shortens a foreign text to a cell of the list.
 fn shortened(text: &str, characters_max: usize) -> String {
     let text = &escaped(text.lines().next().unwrap_or_default());
     if text.chars().count() <= characters_max {
@@ -206,14 +206,14 @@ fn list_lines(style: Style, history: &History, again: &Again) -> Vec<String> {
     lines
 }
 
-/// The commit, with `*` where the tree held more.
+/// Returns the commit, with `*` for uncommitted changes.
 fn commit_text(deploy: &Deploy) -> String {
     let commit: String =
         deploy.source.commit.iter().flat_map(|commit| commit.chars()).take(COMMIT_CHARACTERS).collect();
     if deploy.source.dirty { format!("{commit}*") } else { commit }
 }
 
-/// The alias of a push to one, else the branch.
+/// Returns the alias of a push to one, else the branch.
 fn place_text(deploy: &Deploy) -> String {
     match (&deploy.alias, &deploy.source.branch) {
         (Some(alias), _) => alias.to_string(),
@@ -221,7 +221,7 @@ fn place_text(deploy: &Deploy) -> String {
     }
 }
 
-/// The lines of one deploy, whole.
+/// Returns the lines of a single deploy in full.
 fn whole_lines(style: Style, deploy: &Deploy) -> Vec<String> {
     let line = |name: &str, text: &str| format!("  {}  {text}", style.dim(&format!("{name:<8}")));
     let outcome = marked(style, deploy.outcome, outcome_text(deploy.outcome));

@@ -16,7 +16,7 @@ const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 /// `hostnames`.
 ///
 /// # Errors
-/// As the edge says; of a name that DNS must prove, with the record to create.
+/// The error of the edge; for a name without a DNS proof, with the record to create.
 pub(crate) async fn hostnames(context: &Context, command: &HostnamesCommand) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let style = context.output.style;
@@ -40,7 +40,7 @@ pub(crate) async fn hostnames(context: &Context, command: &HostnamesCommand) -> 
     Ok(())
 }
 
-/// The name in Unicode, with its other form where that is another.
+/// Returns the name in Unicode, with its ASCII form if different.
 fn both_forms(host: &HostnameStatus) -> String {
     if host.unicode == host.name.as_str() { host.unicode.clone() } else { format!("{} ({})", host.unicode, host.name) }
 }

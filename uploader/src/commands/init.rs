@@ -1,5 +1,5 @@
-//! `init`: writes a first `devanture.toml`, from what the project looks like or from another provider's configuration,
-//! and says what was found and what is next.
+//! `init`: writes a first `devanture.toml`, from an analysis of the project or from the configuration of a different
+//! provider, and prints the findings and the next step.
 
 use std::fs::OpenOptions;
 use std::io::{Error, Write};
@@ -16,13 +16,13 @@ use crate::output::report::counted;
 /// Requirements of a first push besides the file.
 const SETTINGS_NEEDED: &str = "set DEVANTURE_URL and DEVANTURE_TOKEN, and DEVANTURE_CA for an edge with a \
     local authority (`tls/ca.pem` in its data folder)";
-/// The command that comes after all else.
+/// The last command to run.
 const PUSH: &str = "devanture push";
 
 /// `init`.
 ///
 /// # Errors
-/// `usage` where there is a file already and `--force` is not given, or where it cannot be written.
+/// `usage` if the file exists and `--force` is not given, or if it cannot be written.
 pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
     let path = Path::new(&context.project.file_name);
     let app = context.settings.explicit_app()?.map(|setting| setting.value);
@@ -56,8 +56,8 @@ pub(crate) fn init(context: &Context, args: &InitArgs) -> Result<(), Failure> {
 /// `init --from`.
 ///
 /// # Errors
-/// `bad_config` with the mistakes of the provider's file; `usage` where there is no file to move from, where there is
-/// a `devanture.toml` already and `--force` is not given, or where it cannot be written.
+/// `bad_config` with the mistakes of the provider's file; `usage` if there is no file to convert, if `devanture.toml`
+/// exists and `--force` is not given, or if it cannot be written.
 pub(crate) fn init_from(context: &Context, args: &InitArgs, provider: Provider) -> Result<(), Failure> {
     let chosen_app = context.settings.explicit_app()?.map(|setting| setting.value);
     let Migration { app, text, notes, redirects, rewrites, headers } =
@@ -93,7 +93,7 @@ fn count_of(count: usize, what: &str) -> String {
     }
 }
 
-/// The notes for a person, those that matter most first.
+/// Returns the notes for a person, most important first.
 fn note_lines(notes: &[Note]) -> Vec<String> {
     let groups = [
         (NoteKind::Lost, "Not carried over:"),
@@ -111,10 +111,10 @@ fn note_lines(notes: &[Note]) -> Vec<String> {
     lines
 }
 
-/// Writes a file that is not there yet; with `is_forced`, in place of one that is.
+/// Writes a new file; with `is_forced`, replaces an existing one.
 ///
 /// # Errors
-/// `usage` where there is one, or where it cannot be written.
+/// `usage` if the file exists, or if it cannot be written.
 fn write(path: &Path, text: &str, is_forced: bool) -> Result<(), Failure> {
     let written = if is_forced { replace(path, text) } else { create(path, text) };
     written.map_err(|error| match error.kind() {
@@ -127,12 +127,12 @@ fn write(path: &Path, text: &str, is_forced: bool) -> Result<(), Failure> {
 }
 
 fn create(path: &Path, text: &str) -> Result<(), Error> {
-    // `create_new` neither overwrites a file nor follows a link that stands there.
+    // `create_new` neither overwrites a file nor follows a link at the path.
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(text.as_bytes())
 }
 
-/// Puts a whole file in the place of another, or of a link.
+/// Replaces a file, or a link, by a whole file.
 #[expect(clippy::disallowed_methods, reason = "the law about writes is the edge's; this file is in a repository")]
 fn replace(path: &Path, text: &str) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();

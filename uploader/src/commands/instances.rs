@@ -1,4 +1,4 @@
-//! `instances`, `scale`, `restart`: the processes of a backend that the edge runs.
+//! `instances`, `scale`, `restart`: the processes of a backend run by the edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,17 +20,17 @@ use crate::output::terminal::escaped;
 /// `instances`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn instances(context: &Context) -> Result<(), Failure> {
     let list = context.edge()?.instances(&context.place()?).await?;
     context.output.write(&list, || table(context.output.style, &list));
     Ok(())
 }
 
-/// `scale`: shows, where nothing is wanted.
+/// `scale`: shows the numbers, without arguments.
 ///
 /// # Errors
-/// As the edge says; `usage` where a process is named twice, or nothing would be left and nobody means it.
+/// The error of the edge; `usage` if a process is named twice, or no instance would be left without a confirmation.
 pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Failure> {
     let style = context.output.style;
     let mut processes = BTreeMap::new();
@@ -53,7 +53,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
         confirm(WEB, &what, way_back, "--yes", args.yes, context.output.is_json).await?;
     }
     let wanted = ScaleRequest { processes };
-    // Without a permission to read, what was said before is not known.
+    // Without the right to read, the earlier numbers are unknown.
     let before = if args.dry_run { None } else { edge.instances(&place).await.ok() };
     let _working = context.progress.working("scale", "until the new instances are healthy");
     let list = edge.scale(&place, &wanted, args.dry_run).await?;
@@ -80,7 +80,7 @@ pub(crate) async fn scale(context: &Context, args: &ScaleArgs) -> Result<(), Fai
 /// `restart`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn restart(context: &Context, args: &RestartArgs) -> Result<(), Failure> {
     let style = context.output.style;
     let (edge, place) = (context.edge()?, context.place()?);
@@ -130,7 +130,7 @@ struct Restarted<'l> {
     counts: &'l Counts<'l>,
 }
 
-/// The instances of `only`, or of every process, that a restart concerns: those for a rollback stay as they are.
+/// Counts the instances of `only`, or of every process, that a restart concerns: instances for a rollback stay.
 fn counts<'l>(list: &'l InstanceList, only: Option<&ProcessName>) -> Counts<'l> {
     let mut counts = Counts::new();
     let concerned = |one: &&InstanceStatus| !matches!(one.state, InstanceState::Warm | InstanceState::Stopping);
@@ -150,7 +150,7 @@ fn count_text(count: Option<Instances>) -> String {
     count.map_or_else(|| "default".to_owned(), |count| count.to_string())
 }
 
-/// A line per process: how many there are, how many of them are healthy, and who says how many there are to be.
+/// Returns a line for each process: the number of instances, of healthy ones, and the source of the wanted number.
 fn scale_lines(list: &InstanceList) -> Vec<String> {
     let current = || list.instances.iter().filter(|one| one.state != InstanceState::Warm);
     let names: BTreeSet<&ProcessName> = current().map(|one| &one.process).chain(list.scale.keys()).collect();
@@ -170,7 +170,7 @@ fn scale_lines(list: &InstanceList) -> Vec<String> {
     names.into_iter().map(line).collect()
 }
 
-/// The memory of an instance, and how much it may have.
+/// Returns the memory of an instance, and its limit.
 fn memory_text(one: &InstanceStatus) -> String {
     match (one.memory_bytes, one.memory_bytes_max) {
         (Some(used), Some(max)) => format!("{} of {}", byte_text(used), byte_text(max)),
@@ -179,8 +179,8 @@ fn memory_text(one: &InstanceStatus) -> String {
     }
 }
 
-/// Instances as a table: each with its node, its state and since when, how often it was started again, its memory, and
-/// why it is so.
+/// Returns instances as a table: for each the node, the state and its duration, the restarts, the memory, and the
+/// reason of the state.
 fn table(style: Style, list: &InstanceList) -> Vec<String> {
     if list.instances.is_empty() {
         return vec!["No instance runs here.".to_owned()];

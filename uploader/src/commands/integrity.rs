@@ -1,4 +1,4 @@
-//! `integrity`: what browsers reported about what pages load without a hash.
+//! `integrity`: browsers' reports about assets without a hash.
 
 use devanture_config::api::{IntegrityReport, IntegrityReports};
 
@@ -11,7 +11,7 @@ use crate::output::terminal::escaped;
 /// `integrity`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn integrity(context: &Context) -> Result<(), Failure> {
     let reports = context.edge()?.integrity_reports(&context.place()?).await?;
     context.output.write(&reports, || lines(context.output.style, &reports));
@@ -29,7 +29,7 @@ fn lines(style: Style, found: &IntegrityReports) -> Vec<String> {
     lines
 }
 
-/// What anybody may have sent is shown without control characters.
+/// Formats a report, with a text from any client, without control characters.
 fn line(style: Style, report: &IntegrityReport) -> String {
     let IntegrityReport { blocked, destination, page, enforced, count, last_ms, .. } = report;
     let what = format!("{} of {}", escaped(blocked), escaped(page));

@@ -1,4 +1,4 @@
-//! `logs`: requests of an environment as the edge answers them, and what its instances write.
+//! `logs`: requests of an environment as the edge answers them, and the output of its instances.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::output::terminal::{self, escaped};
 /// Longest silence of the edge, which sends a keep-alive every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const EVENT_STREAM: &str = "text/event-stream";
-/// The field by which a reader of events says where it was.
+/// The field by which a reader of events resumes.
 const LAST_EVENT_ID: &str = "last-event-id";
 /// The first pause before the edge is tried again, and the longest.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -34,7 +34,7 @@ const AWAY_TIME_MAX: Duration = Duration::from_secs(120);
 /// `logs`.
 ///
 /// # Errors
-/// As the edge says, or `unreachable` where it was lost.
+/// The error of the edge, or `unreachable` after a lost connection.
 pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failure> {
     let source = args.source.clone().unwrap_or(LogSource::Requests);
     if source.is_of_instances() && args.filters_requests() {
@@ -46,7 +46,7 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
         return requests.await;
     }
     let instances = async {
-        // Where the edge runs no backend, or may show no more, requests are shown all the same.
+        // If the edge runs no backend, or does not allow more, requests are shown all the same.
         if show(context, args, &LogSource::AllInstances, true).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -57,8 +57,8 @@ pub(crate) async fn logs(context: &Context, args: &LogsArgs) -> Result<(), Failu
     }
 }
 
-/// Shows the lines of one source. With `--tail` it goes on from the last line where the edge ends the stream or is
-/// lost, as while another edge takes over, and gives up when it cannot be reached for a while.
+/// Shows the lines of one source. With `--tail` the command resumes after the last line if the edge ends the stream or
+/// is lost, as during a takeover, and gives up after a while without a connection.
 async fn show(context: &Context, args: &LogsArgs, source: &LogSource, is_beside: bool) -> Result<(), Failure> {
     let mut follower = Follower { context, args, source, is_beside, last_id: None, last_shown: None };
     let (mut lost_since, mut pause) = (None, PAUSE);
@@ -69,7 +69,7 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource, is_beside:
             Ok(Followed::Cut) => {
                 lost_since = Some(Instant::now());
                 if began.elapsed() > PAUSE_MAX {
-                    // It was there: this is another outage.
+                    // The edge was there: this is a new outage.
                     pause = PAUSE;
                 }
                 follower.note("the edge ended the stream, as it does when it is restarted: connecting again");
@@ -86,24 +86,24 @@ async fn show(context: &Context, args: &LogsArgs, source: &LogSource, is_beside:
     }
 }
 
-/// A reader of one source, which may come again.
+/// A reader of one source, which may reconnect.
 struct Follower<'a> {
     context: &'a Context,
     args: &'a LogsArgs,
     source: &'a LogSource,
-    /// Another one speaks of the connection.
+    /// Set if a second reader reports the connection.
     is_beside: bool,
     /// The id of the last event.
     last_id: Option<String>,
-    /// The time of the last line that was shown, in milliseconds since 1970 UTC.
+    /// The time of the last shown line, in milliseconds since 1970 UTC.
     last_shown: Option<u64>,
 }
 
 /// The end of a stream.
 enum Followed {
-    /// All was shown, or the reader has gone, such as `head`.
+    /// All lines were shown, or the reader has gone, such as `head`.
     Done,
-    /// The edge ended it, or was lost; further lines would have come.
+    /// The edge ended the stream, or was lost; further lines were expected.
     Cut,
 }
 
@@ -124,7 +124,7 @@ impl Follower<'_> {
         let number = |name| text(name).and_then(|value| value.parse().ok());
         let missing = (number(LOGS_SINCE_HEADER), number(LOGS_GONE_HEADER));
         if is_of_instances {
-            // First, as a stream that goes on has no end to say it at.
+            // First, since an endless stream has no end for the note.
             note_gone_lines(context, missing);
         } else if self.last_id.is_some() {
             self.note_resumed(text(LOGS_RESUMED_HEADER) != Some("true"), missing.0);
@@ -162,7 +162,7 @@ impl Follower<'_> {
         }
     }
 
-    /// Says what is missing after it came again.
+    /// Notes the missing lines after a reconnection.
     fn note_resumed(&self, is_another_edge: bool, since: Option<u64>) {
         let after = self.last_shown.map_or_else(String::new, |at_ms| format!(" after {}", time_text(at_ms)));
         let before = since.map_or_else(String::new, |at_ms| format!(" and before {}", time_text(at_ms)));
@@ -222,7 +222,7 @@ fn note_what_is_missing(context: &Context, is_of_instances: bool, has_printed: b
     }
 }
 
-/// Says how many older lines of instances made room, and since when lines are held.
+/// Notes the number of dropped older lines of instances, and the time since which lines are stored.
 fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>)) {
     let Some(since) = since else { return };
     let lines = match gone {
@@ -235,7 +235,7 @@ fn note_gone_lines(context: &Context, (since, gone): (Option<u64>, Option<u64>))
         .note(&format!("{lines}: the edge holds lines of this environment's instances since {}", time_text(since)));
 }
 
-/// Tells an event. Returns whether there is still anything to write to.
+/// Prints an event. Returns true while the output has a reader.
 fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Result<bool, Failure> {
     let output = context.output;
     let text = match event.name.as_str() {
@@ -243,7 +243,7 @@ fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Res
         "line" if is_of_instances => {
             let line: InstanceLine = serde_json::from_str(&event.data).map_err(|error| garbled(&error))?;
             let text = instance_line_text(output.style, &line);
-            // A tab moves nothing but what follows on its line.
+            // A tab moves only the rest of its line.
             text.split('\t').map(terminal::line).collect::<Vec<_>>().join("\t")
         }
         "line" => {
@@ -262,14 +262,14 @@ fn print(context: &Context, event: &events::Event, is_of_instances: bool) -> Res
             context.progress.note(&note);
             return Ok(true);
         }
-        // An edge that is newer than this program may have more to say.
+        // A newer edge may send further events.
         _ => return Ok(true),
     };
     let mut stdout = io::stdout().lock();
     Ok(is_written(writeln!(stdout, "{text}").and_then(|()| stdout.flush())))
 }
 
-/// A request as a person reads it. Whatever a visitor sent, it speaks to no terminal.
+/// Formats a request for a person. A visitor's text cannot control the terminal.
 fn line_text(style: Style, line: &LogLine) -> String {
     let status = match line.status {
         500.. => style.bad(&line.status.to_string()),
@@ -305,7 +305,7 @@ fn instance_line_text(style: Style, line: &InstanceLine) -> String {
     }
     let who = match line.stream {
         LogStream::Stdout => style.dim(&who),
-        // What the edge says of it stands out among what it says itself.
+        // Reports of the edge stand out among the output of the instance.
         LogStream::Edge => style.good(&who),
         LogStream::Stderr => style.bad(&who),
     };

@@ -15,7 +15,7 @@ use crate::output::report::Again;
 /// `pause`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let request =
@@ -40,7 +40,7 @@ pub(crate) async fn pause(context: &Context, args: &PauseArgs) -> Result<(), Fai
 /// `resume`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn resume(context: &Context, args: &ResumeArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     if args.dry_run {

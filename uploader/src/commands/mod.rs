@@ -1,7 +1,7 @@
-//! The commands: one file or folder for each, or for those about one thing.
+//! The commands: a file or folder for each, or for several about one subject.
 //!
-//! A command takes what `args` read and the context of the call, and prints by `output`. `dry_run`,
-//! `bundle_notes` and `suggest` serve several of them.
+//! A command takes the arguments read by `args` and the context of the call, and prints through `output`. `dry_run`,
+//! `bundle_notes` and `suggest` serve several commands.
 
 mod access;
 mod accounts;
@@ -47,14 +47,14 @@ use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::signals::interruptible;
 
-/// Carries out a command until it ends or is interrupted; beside a failure stands what to say last.
+/// Runs a command until it ends or is interrupted; a failure comes with the last sentence to print.
 pub(crate) async fn run(
     context: &Context,
     command: &Command,
     read: Result<(), ProjectError>,
 ) -> Result<(), (Failure, Option<String>)> {
     if let Command::Check(args) = command {
-        // It reports mistakes in `devanture.toml` in the requested form.
+        // `check` reports mistakes in `devanture.toml` in the requested form.
         return interruptible(check::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
     let read = read.map_err(Failure::from);
@@ -73,21 +73,21 @@ pub(crate) async fn run(
         };
     }
     if let Command::Dev(args) = command {
-        // It is over when somebody ends it, which is no failure.
+        // An interruption is the normal end of `dev`, and not a failure.
         return Box::pin(dev::run(context, args, read)).await.map_err(|failure| (failure, None));
     }
     if let Command::Run(args) = command {
-        // Signals are for what runs.
+        // Signals are passed to the remote command.
         return Box::pin(run::run(context, args, context.despite(read, false)))
             .await
             .map_err(|failure| (failure, None));
     }
-    // A file with mistakes is no reason not to write another, which will say that there is one; and that it has several
-    // apps is not one if no app is meant.
+    // A file with mistakes does not stop `init`, which reports an existing file; a file of several apps does not stop
+    // commands without an app.
     let read = match command {
         Command::Init(_) => Ok(()),
         _ if command.is_of_the_edge() && !context.project.site.apps.is_empty() => Ok(()),
-        // It answers by the file itself.
+        // `routes` answers from the file itself.
         Command::Routes(_) => read,
         _ => context.despite(read, command.is_of_the_edge()),
     };

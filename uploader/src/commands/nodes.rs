@@ -1,4 +1,4 @@
-//! `nodes`: the nodes of the edge, and what is live on each.
+//! `nodes`: the nodes of the edge, and the live versions on each.
 
 use devanture_config::api::{NodeList, NodeStatus};
 use reqwest::Method;
@@ -20,7 +20,7 @@ impl Link {
 /// `nodes`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn nodes(context: &Context) -> Result<(), Failure> {
     let list = context.link()?.nodes().await?;
     context.output.write(&list, || lines(context.output.style, &list));
@@ -46,7 +46,7 @@ fn lines(style: Style, list: &NodeList) -> Vec<String> {
     lines
 }
 
-/// Its name, state, release and address.
+/// Returns the name, state, release and address.
 fn columns(node: &NodeStatus) -> [String; 4] {
     [
         node.name.clone(),

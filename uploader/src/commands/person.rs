@@ -17,7 +17,7 @@ use crate::output::report::time_text;
 use crate::settings::{Credential, EdgeAccess, PersonAccess};
 
 impl Link {
-    /// The provider that the edge names to those without a token.
+    /// Returns the provider that the edge names to clients without a token.
     async fn provider(&self) -> Result<Provider, Failure> {
         let request = self.request_at(Method::GET, &["session"], &[]).timeout(ANSWER_TIME_MAX);
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
@@ -32,7 +32,7 @@ impl Link {
 /// `login --oidc`.
 ///
 /// # Errors
-/// As the provider and the edge say; `untrusted_source`; `usage` where the login cannot be stored.
+/// The errors of the provider and the edge; `untrusted_source`; `usage` if the login cannot be stored.
 pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failure> {
     let access = context.settings.login_access()?;
     let person = person_of(&access)?;
@@ -57,13 +57,13 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
     let login = PersonLogin::of(&exchanged);
     let (is_kept, before) = person::keep(&access, person, login.clone()).await;
     if !is_kept {
-        // No command would use it, and the one that is stored stays as good as it was.
+        // No command would use the new login, and the stored login stays valid.
         revoke(&access, context, &login).await.ok();
         return Err(Failure::new(Code::Usage, "The login cannot be stored: the state folder cannot be written.")
             .hint("set XDG_STATE_HOME to a folder that can be written, and log in again"));
     }
     if let Some(before) = before {
-        // It may be over already.
+        // The earlier login may have ended already.
         revoke(&access, context, &before).await.ok();
     }
     let (name, scope) = (exchanged.person.clone().unwrap_or_default(), exchanged.scope);
@@ -83,10 +83,10 @@ pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failu
     Ok(())
 }
 
-/// `logout` of a login at the provider; `false` where none is stored.
+/// `logout` of a login at the provider; `false` without a stored login.
 ///
 /// # Errors
-/// Where the edge could not be reached.
+/// An error if the edge could not be reached.
 pub(crate) async fn logout(context: &Context, access: &EdgeAccess) -> Result<bool, Failure> {
     let person = person_of(access)?;
     let Some(login) = person::current(access, person) else {
@@ -96,7 +96,7 @@ pub(crate) async fn logout(context: &Context, access: &EdgeAccess) -> Result<boo
         return Ok(false);
     };
     match revoke(access, context, &login).await {
-        // It was over already.
+        // The login had ended already.
         Err(failure) if !failure.is(Code::BadToken) => return Err(failure),
         _ => {}
     }
@@ -122,7 +122,7 @@ fn person_of(access: &EdgeAccess) -> Result<&PersonAccess, Failure> {
 /// `whoami`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn whoami(context: &Context) -> Result<(), Failure> {
     let link = context.link()?;
     let request = || link.request_at(Method::GET, &["session"], &[]).timeout(ANSWER_TIME_MAX);

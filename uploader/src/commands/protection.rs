@@ -1,4 +1,4 @@
-//! `protect`: who may see previews and environments. `share`: links that open one of them.
+//! `protect`: the allowed visitors of previews and environments. `share`: links that open one of them.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{
@@ -15,16 +15,16 @@ use crate::output::progress::Style;
 use crate::output::report::time_text;
 use crate::output::terminal::escaped;
 
-/// What a person types for the environment whose protection previews have.
+/// The argument for the environment that holds the protection of previews.
 const PREVIEWS: &str = "previews";
 const PREVIEW: &str = "preview";
-/// What a person types for what the edge says.
+/// The argument for the default of the edge.
 const DEFAULT: &str = "default";
 
 /// `protect`.
 ///
 /// # Errors
-/// As the edge says; `usage` for what is no mode, and without a password.
+/// The error of the edge; `usage` for an invalid mode, and without a password.
 pub(crate) async fn protect(context: &Context, args: &ProtectArgs) -> Result<(), Failure> {
     let (edge, style) = (context.edge()?, context.output.style);
     let (Some(what), Some(mode)) = (&args.what, &args.mode) else {
@@ -58,14 +58,14 @@ pub(crate) async fn protect(context: &Context, args: &ProtectArgs) -> Result<(),
              protects them"
         ));
     }
-    // It may be there before the first push, and the name may be a slip.
+    // The protection may precede the first push, and the name may be a typo.
     if !place.is_preview() && !edge.status(&place).await.is_ok_and(|status| status.version.is_some()) {
         context.progress.note(&format!("nothing is live in {place} yet; it is protected once something is"));
     }
     Ok(())
 }
 
-/// Whether everybody may see the previews of the app, as far as this credential may know.
+/// Returns true if every visitor may see the previews of the app, as far as this credential may read that.
 async fn previews_are_open(context: &Context) -> bool {
     let Ok(edge) = context.edge() else { return false };
     let is_open = |status: &ProtectionStatus| status.environment.is_preview() && status.mode == Protection::Public;
@@ -75,7 +75,7 @@ async fn previews_are_open(context: &Context) -> bool {
 /// `share`.
 ///
 /// # Errors
-/// As the edge says; `nothing_live` without a target where nothing is live.
+/// The error of the edge; `nothing_live` without a target and a live version.
 pub(crate) async fn share(context: &Context, args: &ShareArgs) -> Result<(), Failure> {
     let (edge, style) = (context.edge()?, context.output.style);
     match &args.command {
@@ -114,7 +114,7 @@ pub(crate) async fn share(context: &Context, args: &ShareArgs) -> Result<(), Fai
     Ok(())
 }
 
-/// Whether links to previews open nothing. Who may not look is not notified.
+/// Returns true if links to previews are disabled. Without the right to read that, no note is printed.
 async fn are_previews_off(context: &Context) -> bool {
     let Ok(edge) = context.edge() else { return false };
     let is_off = |status: &ProtectionStatus| status.environment.is_preview() && status.mode == Protection::Off;

@@ -1,4 +1,4 @@
-//! The commands about what is kept: `delete`, `undelete`, `gc`.
+//! The commands about retention: `delete`, `undelete`, `gc`.
 
 use std::io::{self, IsTerminal};
 
@@ -19,11 +19,12 @@ use crate::output::exit::Failure;
 use crate::output::prompt::confirm;
 use crate::output::report::{byte_text, counted, time_text};
 
-/// Versions that `gc` tells by name; the others are counted, and all are in `--json`.
+/// Upper bound of versions named by `gc`; the rest is counted, and all are in `--json`.
 const TOLD_MAX: usize = 50;
-/// The flags by which a deletion is meant.
+/// The flags that confirm a deletion.
 const MEANT: &str = "--yes (or --now)";
-/// The flag by which a deletion of a place is meant: it can be restored, so that it has no `--now` of its own.
+/// The flag that confirms the deletion of an environment or app: a restore is possible, so that there is no separate
+/// `--now`.
 const PLACE_MEANT: &str = "--yes";
 /// The sentence about a purge, in place of the command that restores.
 const NO_WAY_BACK: &str = "with --purge it cannot be restored";
@@ -64,7 +65,7 @@ impl Target {
 /// `delete`.
 ///
 /// # Errors
-/// `usage` where the name is not typed and nobody says `--yes`, and as the edge says.
+/// `usage` if the name is not typed and `--yes` is not given, and the error of the edge.
 pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), Failure> {
     let target = match &args.what {
         Deletable::Named(kind) => Target::of(*kind, args.name.as_deref())?,
@@ -102,7 +103,7 @@ pub(crate) async fn delete(context: &Context, args: &DeleteArgs) -> Result<(), F
         }
         Target::Version(id) => {
             if !args.dry_run {
-                // As for a place: what is asked for on a terminal is known before it is asked.
+                // As for an environment: the effect is known before a person is asked.
                 let is_asked = !is_meant && !context.output.is_json && io::stdin().is_terminal();
                 let held_in = match is_asked {
                     true => edge.delete_version(id, true, args.purge).await?.held_in,
@@ -134,7 +135,7 @@ async fn delete_place(
             Some(environment) => (environment.as_str(), format!("environment {environment}")),
             None => (edge.app().as_str(), "app".to_owned()),
         };
-        // What is asked for on a terminal is known before it is asked.
+        // The effect is known before a person is asked.
         let mut way_back = if purge { NO_WAY_BACK } else { "`devanture undelete` restores it for a while" };
         let what = match yes || context.output.is_json || !io::stdin().is_terminal() {
             true => format!("`delete {kind}` would end it on every hostname, at once."),
@@ -188,18 +189,18 @@ async fn delete_place(
     Ok(())
 }
 
-/// Whether it is an environment that nothing is live in: it is not kept to be restored.
+/// Returns true for an environment without a live version, which cannot be restored.
 fn is_for_good(report: &PlaceDeleteReport) -> bool {
     report.environment.is_some() && report.environments.is_empty()
 }
 
-/// The sentence about visitors who are held on earlier versions of what is deleted, if there may be any.
+/// Returns the sentence about visitors pinned to deleted earlier versions, if there may be any.
 fn ended_text(report: &PlaceDeleteReport) -> Option<String> {
     let shorts: Vec<String> = report.pinned.iter().map(VersionId::short).collect();
     (!shorts.is_empty()).then(|| format!("Visitors are held on {} there, and are released.", shorts.join(", ")))
 }
 
-/// The sentence about visitors who are held on a version that is deleted, if there may be any.
+/// Returns the sentence about visitors pinned to a deleted version, if there may be any.
 fn released_text(held_in: &[PlaceName]) -> Option<String> {
     let names: Vec<&str> = held_in.iter().map(PlaceName::as_str).collect();
     (!names.is_empty()).then(|| format!("Visitors of {} are held on it, and get what is live.", names.join(", ")))
@@ -239,7 +240,7 @@ fn purged_line(purged: &PurgeReport) -> String {
         let freed = byte_text(purged.removed.map_or(purged.bytes, |removed| removed.bytes));
         return format!("  freed {freed}; {} of {files} remain: {}", byte_text(remains.bytes), remains.why);
     }
-    // What left the disk is known to an admin of every app alone: it says what other apps have.
+    // Only an admin of every app learns the size of the removed files: the size reveals files of other apps.
     match purged.removed {
         Some(removed) => {
             let files = counted(removed.files, "file");
@@ -290,7 +291,7 @@ async fn delete_version(context: &Context, edge: &Edge, id: &IdPrefix, args: &De
 /// `undelete`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn undelete(context: &Context, args: &UndeleteArgs) -> Result<(), Failure> {
     if let Some(kind) = args.what {
         return have_back(context, &Target::of(kind, args.name.as_deref())?, args.dry_run).await;
@@ -362,7 +363,7 @@ async fn have_back(context: &Context, target: &Target, dry_run: bool) -> Result<
 /// `gc`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn gc(context: &Context, args: &GcArgs) -> Result<(), Failure> {
     let report = context.link()?.collect(args.dry_run, args.force, args.purge).await?;
     let style = context.output.style;

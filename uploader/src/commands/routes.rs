@@ -1,4 +1,4 @@
-//! `routes`: which route, rule or file answers a path, and why, as it would be if the folder were pushed now.
+//! `routes`: the route, rule or file that answers a path, and the reason, as if the folder were pushed now.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -26,15 +26,15 @@ use crate::output::report::counted;
 
 /// Characters that no program sends in a path unencoded.
 const UNSENT: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'`');
-/// Fields that say what is wanted.
+/// Fields that state the wanted content.
 const WANTED: [&str; 3] = ["accept", "sec-fetch-dest", "sec-fetch-mode"];
-/// Files and rules of one route that are printed.
+/// Upper bound of printed files and rules of one route.
 const SHOWN_MAX: usize = 5;
 
 /// `routes`.
 ///
 /// # Errors
-/// `usage` where what is asked for cannot be asked, and as a push of the folder.
+/// `usage` for an invalid request, and the errors of a push of the folder.
 pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), Failure> {
     let (question, dir) = question(args)?;
     let folders = context.project.folders(dir.as_deref())?.only(args.half.only, dir.is_some());
@@ -43,12 +43,12 @@ pub(crate) async fn routes(context: &Context, args: &RoutesArgs) -> Result<(), F
     let (project, place) = (context.project.clone(), context.place()?);
     let style = context.output.style;
     let _working = context.progress.working("routes", &www.display().to_string());
-    // Off the thread that hears of Ctrl-C.
+    // Off the thread that receives Ctrl-C.
     let printed = tokio::task::spawn_blocking(move || {
         let scan = folders.scan(false)?;
         let guessed = bundle::guess_rules(&scan, &project, &www);
         let bundle = match only {
-            // What leads to the backend is listed, though the backend is not there to be checked.
+            // Routes to the backend are listed, although the backend is not there to be checked.
             Some(_) => Bundle::unchecked(&scan, &project.site, guessed),
             None => Bundle::of(&scan, &project.site, guessed)?,
         };
@@ -88,7 +88,7 @@ struct Question {
     query: Option<String>,
     host: Option<String>,
     headers: Vec<(String, String)>,
-    /// Whether nobody said what is wanted, so that a browser's words stand in.
+    /// Set if no such field was given, so that a browser's values are used.
     is_browsers: bool,
 }
 
@@ -149,7 +149,7 @@ type Printed = (Value, Vec<String>);
 /// Tells about a site.
 struct RoutePrinter<'t> {
     site: &'t ManifestSite<'t>,
-    /// Where the values of `devanture.toml` stand, by their keys.
+    /// The positions of the values of `devanture.toml`, by their keys.
     lines: HashMap<String, At>,
     www: &'t Path,
     place: &'t str,
@@ -211,7 +211,7 @@ impl RoutePrinter<'_> {
         with_place(value, self.place_of(self.at_of(&note.stands)))
     }
 
-    /// A rule for fields: its path, what it changes, and where it stands.
+    /// Returns a rule for fields: the path, the changes, and the position.
     fn fields(&self, number: usize) -> Option<(String, Vec<String>, Option<At>)> {
         let rule = self.site.field_rule(number)?;
         let mut changes: Vec<String> = rule
@@ -252,13 +252,13 @@ impl RoutePrinter<'_> {
         with_place(value, self.place_of(self.at_of(&self.stands(decided))))
     }
 
-    /// The key of a route by its number: those of `[server]` come after those of `[[routes]]`.
+    /// Returns the key of a route by its number: routes of `[server]` follow those of `[[routes]]`.
     fn key_of(&self, index: usize) -> String {
         let key = format!("routes[{index}]");
         if self.lines.contains_key(&key) { key } else { "server.routes".to_owned() }
     }
 
-    /// Where what gave the answer stands.
+    /// Returns the position of the entry that gave the answer.
     fn stands(&self, decided: &Decided) -> Stands {
         let rule = decided.rule.and_then(|rule| self.site.redirect(rule));
         match (&decided.end, rule) {
@@ -274,7 +274,7 @@ impl RoutePrinter<'_> {
     fn route_of(&self, to: &BackendTo) -> Option<&Route> {
         match to {
             BackendTo::Route(number) => self.site.routes().get(*number).map(|(_, route)| route),
-            // It may take as long as a route that leads to the same place.
+            // The time limit is that of a route to the same place.
             BackendTo::Origin(_) => {
                 let (name, members) = self.site.pool(to);
                 let leads = |route: &&Route| {
@@ -442,7 +442,7 @@ impl RoutePrinter<'_> {
         }
     }
 
-    /// The file, as the person knows it, and the line.
+    /// Returns the file, as the user knows it, and the line.
     fn place_of(&self, at: Option<&At>) -> Option<(String, usize)> {
         let at = at.filter(|at| !at.file.is_empty())?;
         let is_in_bundle = [REDIRECTS_FILE, HEADERS_FILE].contains(&at.file.as_ref());
@@ -459,7 +459,7 @@ impl RoutePrinter<'_> {
     }
 }
 
-/// What a route says of files, behind its path or its end.
+/// Returns the remark of a route about files, behind its path or its target.
 fn files_first(route: &Route) -> &'static str {
     if route.files_first { " (files_first)" } else { "" }
 }

@@ -1,4 +1,4 @@
-//! `schedules`, `schedules run`: the commands of a backend that run at times.
+//! `schedules`, `schedules run`: the scheduled commands of a backend.
 
 use devanture_config::api::{RunOutcome, ScheduleList, ScheduleRunEnd, ScheduleSkip, ScheduleStatus};
 use serde_json::json;
@@ -14,7 +14,7 @@ use crate::output::terminal::escaped;
 /// `schedules`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn schedules(context: &Context, args: &SchedulesArgs) -> Result<(), Failure> {
     let (edge, place, style) = (context.edge()?, context.place()?, context.output.style);
     match &args.command {
@@ -46,7 +46,7 @@ fn command_text(status: &ScheduleStatus) -> String {
     escaped(&status.command.join(" "))
 }
 
-/// How a run ended, and how long it took.
+/// Returns the outcome of a run, and its duration.
 fn end_text(last: &ScheduleRunEnd) -> String {
     let seconds = last.ended_ms.saturating_sub(last.run.started_ms) / 1_000;
     let how = match (last.outcome, last.exit_code, &last.detail) {
@@ -56,7 +56,7 @@ fn end_text(last: &ScheduleRunEnd) -> String {
     };
     let started = time_text(last.run.started_ms);
     match last.outcome {
-        // Its end is when another process noticed it.
+        // The end of an interrupted run is the time of its discovery.
         RunOutcome::Interrupted => format!("{how}, started {started}"),
         RunOutcome::Succeeded | RunOutcome::Failed | RunOutcome::TimedOut => {
             format!("{how}, started {started}, took {seconds} s")
@@ -64,7 +64,7 @@ fn end_text(last: &ScheduleRunEnd) -> String {
     }
 }
 
-/// A line for each schedule, and one for its last run.
+/// Returns a line for each schedule, and a line for its last run.
 fn all_lines(style: Style, list: &ScheduleList) -> Vec<String> {
     if list.schedules.is_empty() {
         return vec!["What is live has no schedule.".to_owned()];

@@ -1,4 +1,4 @@
-//! `status`: what is live in an environment, and on each node of a cluster.
+//! `status`: the live version of an environment, and of each node of a cluster.
 
 use devanture_config::api::{KeptReach, NodeVersion, Protection, Signed, Status};
 use devanture_config::text::counted;
@@ -11,22 +11,22 @@ use crate::output::progress::Style;
 use crate::output::status_lines::status_lines;
 use crate::output::terminal::escaped;
 
-/// The line of a backend that does not run, with what to do.
+/// The line of a backend that is not run, with the remedy.
 const RUNNER_OFF: &str =
     "this version has a backend, and this edge has no [runner]: write enabled = true below [runner] in its edge.toml";
 
-/// What follows the instances that listen on all addresses.
+/// The remark about instances that listen on all addresses.
 const LISTENS_EVERYWHERE: &str = "on all addresses of the machine, where others reach it past the edge: have it listen \
                                   on HOST, which is 127.0.0.1, or write listen = \"socket\" below [server]";
 
-/// What follows the private addresses that no admin of every app vouches for, and comes before the line to add.
+/// The remark about private addresses without the approval of an admin of every app, before the line to add.
 const REACHES: &str = "private addresses take an admin of every app now; the next push is refused without this line \
                        below [upstreams] in edge.toml:";
 
 /// `status`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     let status = context.edge()?.status(&context.place()?).await?;
     if status.version.is_none() {
@@ -36,7 +36,7 @@ pub(crate) async fn status(context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Who signed what is live, as far as the environment wants signatures.
+/// Returns the signers of the live version, if the environment requires signatures.
 fn signed_text(style: Style, signed: &Signed) -> String {
     let by = match signed.signed_by.as_slice() {
         [] => "by nobody".to_owned(),

@@ -17,16 +17,16 @@ use crate::signals::until_signal;
 /// Longest wait of a failure for its hint.
 const TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The environment or alias that `typed` is most likely a slip of; `None` if there is one of that name.
+/// Returns the environment or alias of which `typed` is most likely a typo; `None` if the name exists.
 pub(crate) async fn place(edge: &Edge, typed: &PlaceName) -> Option<PlaceName> {
     // Of an app, every environment tells all places.
     let status = edge.status_within(&PlaceName::prod(), TIME_MAX).await.ok()?;
     place_among(&status, typed)
 }
 
-/// The same, of the places that `status` lists.
+/// Like [`place`], among the places in `status`.
 fn place_among(status: &Status, typed: &PlaceName) -> Option<PlaceName> {
-    // Where not all are listed, whether it is there is not known.
+    // If not all are listed, the existence of the name is unknown.
     if typed.is_prod() || status.more_places || status.places.iter().any(|place| place.name == *typed) {
         return None;
     }
@@ -35,8 +35,8 @@ fn place_among(status: &Status, typed: &PlaceName) -> Option<PlaceName> {
     nearest(typed.as_str(), names.map(PlaceName::as_str))?.parse().ok()
 }
 
-/// Notes that there is no environment of the requested name, if it may be a slip: a first push may yet create it, so
-/// that it is no mistake.
+/// Notes that the requested environment does not exist, if the name may be a typo: a first push may still create the
+/// environment, so that the name is not a mistake.
 pub(crate) async fn note_new_place(context: &Context, edge: &Edge) {
     if typed_place(context).is_none_or(|typed| typed.is_prod()) {
         return;
@@ -46,7 +46,7 @@ pub(crate) async fn note_new_place(context: &Context, edge: &Edge) {
     }
 }
 
-/// The same, where a `status` of the app is at hand.
+/// Like [`note_new_place`], for a caller with a `status` of the app.
 pub(crate) fn note_place_missing_in(context: &Context, status: &Status) {
     let Some(typed) = typed_place(context) else { return };
     if let Some(meant) = place_among(status, &typed) {
@@ -54,13 +54,13 @@ pub(crate) fn note_place_missing_in(context: &Context, status: &Status) {
     }
 }
 
-/// The environment that somebody named: a name that nobody typed is no slip.
+/// Returns the environment named by the user: a default name is not a typo.
 fn typed_place(context: &Context) -> Option<PlaceName> {
     let environment = context.settings.environment().ok()?;
     (environment.source != Source::Default).then_some(environment.value)
 }
 
-/// Adds to a failure of `command` what may have been meant, where a name of a place may have been a slip.
+/// Adds to a failure of `command` a suggestion, if the name of an environment or alias may be a typo.
 pub(crate) async fn with_hint(context: &Context, command: &Command, failure: Failure) -> Failure {
     if ![Code::NotFound, Code::NoPrevious, Code::NothingLive].iter().any(|code| failure.is(*code)) {
         return failure;

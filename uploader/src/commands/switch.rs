@@ -21,7 +21,7 @@ use crate::signals::until_signal;
 /// `switch`.
 ///
 /// # Errors
-/// As the edge says, or `usage` for flags that do not go with a canary.
+/// The error of the edge, or `usage` for flags that conflict with a canary.
 pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), Failure> {
     canary::check_stored(args)?;
     if args.canary.is_wanted() {
@@ -50,7 +50,7 @@ pub(crate) async fn switch(context: &Context, args: &SwitchArgs) -> Result<(), F
 /// `rollback`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(), Failure> {
     let request = RollbackRequest {
         version: args.id.as_ref().map(ToString::to_string),
@@ -75,7 +75,7 @@ pub(crate) async fn rollback(context: &Context, args: &RollbackArgs) -> Result<(
 /// `promote`.
 ///
 /// # Errors
-/// As the edge says, or `usage` where both environments are one.
+/// The error of the edge, or `usage` if both environments are the same.
 pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(), Failure> {
     let environment = context.settings.environment()?;
     if environment.source == Source::Flag && environment.value != args.to {
@@ -105,7 +105,7 @@ pub(crate) async fn promote(context: &Context, args: &PromoteArgs) -> Result<(),
     Ok(())
 }
 
-/// Prints what a switch, a rollback or a promotion would change, as the edge says.
+/// Prints the effect of a switch, a rollback or a promotion, as predicted by the edge.
 async fn foresee(
     context: &Context,
     place: &PlaceName,
@@ -123,8 +123,8 @@ pub(super) fn print_switch(context: &Context, report: &SwitchReport, again: &Aga
     context.output.report(report, || report::switch_lines(context.output.style, report, again));
 }
 
-/// The last line after `failure` of a command that makes a stored version live: which version is live now, where the
-/// checks before it or the watch after it were why, or where the edge was not heard to the end.
+/// Returns the last line after `failure` of a command that makes a stored version live: the live version, if the checks
+/// before the switch or the watch after it were the reason, or if the connection to the edge broke.
 pub(crate) async fn last_sentence(context: &Context, command: &Command, failure: &Failure) -> Option<String> {
     let (place, again) = match command {
         Command::Promote(args) if !args.dry_run => (args.to.clone(), context.again_in(&args.to)),

@@ -14,7 +14,7 @@ use crate::output::progress::Style;
 use crate::output::prompt::confirm;
 use crate::output::report::counted;
 
-/// Pause between two looks at what is waited for.
+/// Pause between two checks of the wanted state.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Requests for a `--dry-run`.
 const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
@@ -22,7 +22,7 @@ const DRY_RUN: &[(&str, &str)] = &[("dry_run", "true")];
 /// `upstreams`.
 ///
 /// # Errors
-/// As the edge says; `usage` where the last member goes, and nobody means it.
+/// The error of the edge; `usage` for the last member without a confirmation.
 pub(crate) async fn upstreams(context: &Context, args: &UpstreamsArgs) -> Result<(), Failure> {
     match &args.command {
         None | Some(UpstreamsCommand::List) => {
@@ -38,7 +38,7 @@ pub(crate) async fn upstreams(context: &Context, args: &UpstreamsArgs) -> Result
     }
 }
 
-/// Sets what a member is to be, and waits until it is, for `wait` seconds at most.
+/// Sets the state of a member, and waits for it, at most `wait` seconds.
 async fn change(
     context: &Context,
     args: &MemberArgs,
@@ -75,7 +75,7 @@ async fn change(
     Ok(())
 }
 
-/// Waits until a member is what it is to be.
+/// Waits until a member has the wanted state.
 async fn reached(
     context: &Context,
     args: &MemberArgs,
@@ -99,14 +99,14 @@ async fn reached(
         tokio::time::sleep(LOOK_EVERY).await;
         let all = edge.upstreams(&place).await?;
         let same = all.upstreams.into_iter().find(|upstream| upstream.name == args.name.as_str());
-        // Of a pool that what is live no longer names, there is nothing to wait for.
+        // For a pool that the live version no longer names, there is no state to wait for.
         let Some(same) = same else { return Ok(report) };
         report = same;
     }
     Ok(report)
 }
 
-/// Whether all backends of a member are up, or have no request in flight.
+/// Returns true if all backends of a member are up, or have no request in flight.
 fn has_reached(report: &UpstreamReport, address: &UpstreamUrl, desired: DesiredState) -> bool {
     let member = report.members.iter().find(|member| member.address == *address);
     let mut backends = member.into_iter().flat_map(|member| &member.backends).peekable();
@@ -116,7 +116,7 @@ fn has_reached(report: &UpstreamReport, address: &UpstreamUrl, desired: DesiredS
     }
 }
 
-/// Whether somebody gets its requests, or would once they are well.
+/// Returns true if a member gets the requests, or would once healthy.
 fn has_members(report: &UpstreamReport) -> bool {
     report.members.iter().any(|member| !matches!(member.desired, Some(DesiredState::Out | DesiredState::Drain)))
 }
@@ -142,7 +142,7 @@ fn all_lines(style: Style, report: &UpstreamsReport) -> Vec<String> {
     report.upstreams.iter().flat_map(|upstream| lines_of(style, upstream)).collect()
 }
 
-/// An upstream as a table: its members, and the backends of each with their states and requests.
+/// Returns an upstream as a table: its members, and the backends of each with their states and requests.
 fn lines_of(style: Style, report: &UpstreamReport) -> Vec<String> {
     let mut head = report.name.clone();
     if report.protocol == Protocol::Http2 {
@@ -179,12 +179,12 @@ fn lines_of(style: Style, report: &UpstreamReport) -> Vec<String> {
     std::iter::once(format!("  {head}")).chain(rows.iter().map(row)).collect()
 }
 
-/// Where a member comes from, and who said otherwise.
+/// Returns the origin of a member, and the token that changed its state.
 fn origin(member: &MemberReport) -> String {
     let who = member.who.as_deref().unwrap_or_default();
     match (member.declared, member.desired) {
         (true, None | Some(DesiredState::In)) => String::new(),
-        // No token added it: it is an instance of a backend.
+        // No token added the member: an instance of a backend.
         (false, None) => "started by the edge".to_owned(),
         (false, Some(DesiredState::In)) => format!("added by {who}"),
         (_, Some(DesiredState::Drain)) => format!("drained by {who}"),

@@ -1,4 +1,4 @@
-//! `usage`: the limits of the app, and what it uses of each.
+//! `usage`: the limits of the app, and its use of each.
 
 use devanture_config::api::{AppUsage, LimitUsage};
 
@@ -10,14 +10,14 @@ use crate::output::report::byte_text;
 /// `usage`.
 ///
 /// # Errors
-/// As the edge says.
+/// The error of the edge.
 pub(crate) async fn usage(context: &Context) -> Result<(), Failure> {
     let usage = context.edge()?.usage().await?;
     context.output.write(&usage, || lines(context.output.style, &usage));
     Ok(())
 }
 
-/// The limit in a person's words; an edge that is newer than this program may have others.
+/// Returns the limit in plain words; a newer edge may have further limits.
 fn label(name: &str) -> &str {
     match name {
         "stored_bytes_per_app_max" => "bytes stored",
@@ -33,7 +33,7 @@ fn label(name: &str) -> &str {
     }
 }
 
-/// A value in the unit of its limit.
+/// Formats a value in the unit of its limit.
 fn value(name: &str, value: u64) -> String {
     if name.contains("bytes") { byte_text(value) } else { value.to_string() }
 }
@@ -55,7 +55,7 @@ fn lines(style: Style, usage: &AppUsage) -> Vec<String> {
     lines.collect()
 }
 
-/// What the limit is about, what is used, and what is allowed.
+/// Returns the limit, its use, and its maximum.
 fn row(limit: &LimitUsage) -> [String; 3] {
     let used = limit.used.map_or_else(|| "not counted".to_owned(), |used| value(&limit.name, used));
     let max = match limit.max {

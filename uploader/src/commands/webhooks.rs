@@ -26,7 +26,7 @@ const ONCE: &str = "the secret is shown this once; `devanture webhooks rotate` m
 /// `webhooks`.
 ///
 /// # Errors
-/// As the edge says; `usage` where stdin holds no address.
+/// The error of the edge; `usage` if stdin has no address.
 pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(), Failure> {
     let (edge, style) = (context.edge()?, context.output.style);
     match &args.command {
@@ -39,7 +39,7 @@ pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(
                 Some(typed) => Some(blocking(move || address(&typed)).await?),
                 None => None,
             };
-            // None of them stands for all; what is not named stays as it is.
+            // No event stands for all; omitted settings stay unchanged.
             let events = (*every_event || !event.is_empty()).then(|| event.clone());
             let environments = (*from_all || !from.is_empty()).then(|| from.clone());
             let wanted = WebhookRequest { url, events, environments, format: *format };
@@ -67,7 +67,7 @@ pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(
         Some(WebhooksCommand::Test { name }) => {
             let delivery = edge.test_webhook(name).await?;
             let is_taken = delivery.state == DeliveryState::Delivered;
-            // A failure is a line of JSON of its own.
+            // A failure has its own line of JSON.
             if is_taken || !context.output.is_json {
                 context.output.write(&delivery, || delivery_lines(style, &delivery));
             }
@@ -97,7 +97,7 @@ pub(crate) async fn webhooks(context: &Context, args: &WebhooksArgs) -> Result<(
     Ok(())
 }
 
-/// The address that was typed, or that stdin holds.
+/// Returns the typed address, or the address from stdin.
 fn address(typed: &str) -> Result<Secret, Failure> {
     if typed != "-" {
         return Ok(Secret::new(typed));
@@ -123,7 +123,7 @@ fn not_taken(name: &WebhookName, delivery: &WebhookDelivery) -> Failure {
     Failure::new(Code::WebhookFailed, message).hint(hint)
 }
 
-/// What a webhook is sent, in a few words.
+/// Returns the selected events of a webhook, in a few words.
 fn wants(webhook: &WebhookStatus) -> String {
     let events: Vec<&str> = webhook.events.iter().map(|event| event.as_str()).collect();
     let events = if events.is_empty() { "every event".to_owned() } else { events.join(", ") };

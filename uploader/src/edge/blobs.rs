@@ -1,4 +1,4 @@
-//! Sends the blobs that the edge lacks: small ones many at a time where the edge takes that, others one by one.
+//! Sends the blobs that the edge lacks: small ones in batches if the edge supports that, others one by one.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 use crate::output::report::byte_text;
 
-/// Blobs up to this length travel together: a request of their own would cost more than their bytes.
+/// Upper bound of a blob's length in a batch: a separate request would cost more than the bytes.
 const SMALL_BYTES_MAX: u64 = 128 * 1024;
 /// Bytes of a batch that are handed to the connection at once.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -30,8 +30,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// A blob to send.
 type Named<'b> = (Digest, &'b Blob);
 
-/// What is sent alone, the largest first, and what is sent together, in the order of its names: equal beginnings share
-/// a folder of the edge's disk.
+/// Splits the blobs: large blobs to be sent alone, largest first, and batches in the order of names: equal beginnings
+/// share a folder of the edge's disk.
 fn divided<'b>(missing: &[Named<'b>], limits: Option<BlobBatchLimits>) -> (Vec<Named<'b>>, Vec<Vec<Named<'b>>>) {
     let Some(BlobBatchLimits { blobs_max, bytes_max }) = limits else { return (missing.to_vec(), Vec::new()) };
     let small_max = SMALL_BYTES_MAX.min(bytes_max);
@@ -61,7 +61,7 @@ fn read_all(blobs: &[(Digest, FilePath, u64)]) -> Result<Vec<u8>, BlobError> {
         let changed = || BlobError::Changed(path.path());
         body.extend_from_slice(&blob_batch::head(digest, u32::try_from(*bytes).map_err(|_too_long| changed())?));
         let start = body.len();
-        // It was there when it was hashed. One byte more than it had tells that it grew.
+        // The file existed at the hashing. A surplus byte tells that the file grew.
         let file = path.open().map_err(|_error| changed())?;
         let read = file.take(bytes + 1).read_to_end(&mut body).map_err(|_error| changed())?;
         if read as u64 != *bytes || Digest::of(body.get(start..).unwrap_or_default()) != *digest {
@@ -72,11 +72,11 @@ fn read_all(blobs: &[(Digest, FilePath, u64)]) -> Result<Vec<u8>, BlobError> {
 }
 
 impl Edge {
-    /// Sends the blobs that a push lacks, so many requests at once. The first that fails ends the others: what has
-    /// arrived by then need not be sent again.
+    /// Sends the blobs that a push lacks, with a bounded number of concurrent requests. The first failure ends the
+    /// others: arrived blobs need not be sent again.
     ///
     /// # Errors
-    /// As [`BlobError`] says.
+    /// A [`BlobError`].
     pub(crate) async fn put_missing(
         &self,
         begun: &DeployBegun,
@@ -144,7 +144,7 @@ impl Edge {
     }
 }
 
-/// A body in pieces; `out` counts what was taken of it.
+/// Splits a body into pieces; `out` counts the bytes taken by the network.
 fn in_chunks(mut body: Bytes, out: Taken) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     stream::iter(std::iter::from_fn(move || {
         let chunk = body.split_to(body.len().min(CHUNK_BYTES));

@@ -1,4 +1,4 @@
-//! Identity tokens of Buildkite: the agent that runs the job requests one.
+//! Identity tokens of Buildkite, requested by the agent of the job.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,16 +12,16 @@ use tokio::process::Command;
 use crate::output::exit::Failure;
 use crate::settings::IDENTITY_TOKEN_BYTES_MAX;
 
-/// The program, which each job finds in its PATH.
+/// The program, in the PATH of each job.
 const PROGRAM: &str = "buildkite-agent";
-/// Longest time for it; it tries again by itself.
+/// Longest run time; the program retries by itself.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// An identity token of the job, for an audience, from the agent in a folder of `path`. What the agent writes beside it
-/// goes to the log of the job.
+/// Returns an identity token of the job, for an audience, from the agent in a folder of `path`. The agent's other
+/// output goes to the log of the job.
 ///
 /// # Errors
-/// `unreachable` where there is none.
+/// `unreachable` without an agent.
 pub(super) async fn identity_token(path: &str, audience: &str) -> Result<Secret, Failure> {
     let requested = tokio::time::timeout(TIME_MAX, request(path, audience)).await;
     requested.unwrap_or_else(|_late| Err(format!("it takes more than {} seconds", TIME_MAX.as_secs()))).map_err(|why| {
@@ -30,7 +30,7 @@ pub(super) async fn identity_token(path: &str, audience: &str) -> Result<Secret,
     })
 }
 
-/// The agent. A folder that is relative, such as `.`, may be one that a pull request wrote.
+/// Returns the path of the agent. A relative folder, such as `.`, may be written by a pull request.
 fn program(path: &str) -> Option<PathBuf> {
     let folders = std::env::split_paths(path).filter(|folder| folder.is_absolute());
     let mut programs = folders.map(|folder| folder.join(format!("{PROGRAM}{}", std::env::consts::EXE_SUFFIX)));
@@ -46,7 +46,7 @@ async fn request(path: &str, audience: &str) -> Result<Secret, String> {
     let bytes_max = u64::try_from(IDENTITY_TOKEN_BYTES_MAX).unwrap_or(u64::MAX);
     let mut printed = Vec::new();
     if let Some(output) = agent.stdout.take() {
-        // A line's end more, and one byte that is too much.
+        // One line end more, and a byte that is too much.
         let mut output = output.take(bytes_max.saturating_add(2));
         output.read_to_end(&mut printed).await.map_err(|error| format!("its output cannot be read, {error}"))?;
     }

@@ -1,8 +1,8 @@
-//! Credentials of the edge: a given token, or one that a login and its password were exchanged for.
+//! Credentials of the edge: a given token, or a token received in exchange for a login and its password.
 //!
-//! The result of an exchange is stored in the state folder of the person's programs, so that not every command logs
-//! in: one file for each address, login, CA and place that the login comes from, so that what one project's `.env`
-//! opens, another one's does not. Where nothing can be kept, as often in CI, each command logs in for itself.
+//! The result of an exchange is stored in the state folder of the user's programs, so that not every command logs in:
+//! one file for each address, login, CA and source of the login, so that the `.env` of one project does not open the
+//! login of a second one. If the file cannot be written, as often in CI, each command logs in for itself.
 
 use std::time::Duration;
 
@@ -21,23 +21,23 @@ use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
 use crate::settings::{Credential, EdgeAccess, LoginAccess, no_token};
 
-/// Longest time for an exchange; a busy edge may let a password wait for its turn.
+/// Longest time for an exchange; on a busy edge the check of a password may wait for its turn.
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A credential of the edge.
 #[derive(Debug)]
 pub(crate) enum Pass {
-    /// A token that was given.
+    /// A given token.
     Token(HeaderValue),
     /// An identity token of a CI system.
     Identity(Box<Identity>),
     /// A login.
     Login(Box<Login>),
-    /// None: for requests that need none.
+    /// No credential, for requests without authentication.
     None,
 }
 
-/// A login, and what it was exchanged for last.
+/// A login, and the result of its last exchange.
 #[derive(Debug)]
 pub(crate) struct Login {
     name: String,
@@ -50,10 +50,10 @@ pub(crate) struct Login {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Session {
     access_token: Secret,
-    /// When that ends, in seconds since 1970 UTC.
+    /// End of the access token, in seconds since 1970 UTC.
     access_expires_s: u64,
     refresh_token: Secret,
-    /// When the login ends.
+    /// End of the login.
     refresh_expires_s: u64,
 }
 
@@ -67,7 +67,7 @@ impl Session {
         }
     }
 
-    /// Whether the access token can be sent, as far as it says itself, and is not the one that was refused.
+    /// Returns true if the access token is current, and is not the refused one.
     fn is_good(&self, refused: Option<&HeaderValue>) -> bool {
         is_worth_showing(&self.access_token, self.access_expires_s, refused)
     }
@@ -79,10 +79,10 @@ impl Session {
 }
 
 impl Pass {
-    /// Of the settings; nothing is sent yet.
+    /// Creates the credential of the settings; sends no request.
     ///
     /// # Errors
-    /// `usage` where a token cannot be sent.
+    /// `usage` if a token cannot be sent.
     pub(crate) fn of(access: &EdgeAccess) -> Result<Self, Failure> {
         match &access.credential {
             Credential::Token(token) => Ok(Self::Token(bearer(token.secret())?)),
@@ -95,21 +95,21 @@ impl Pass {
         }
     }
 
-    /// The field that a request shows. `refused` is the one that the edge did not take just now.
+    /// Returns the value of the `Authorization` field. `refused` is the value that the edge has just refused.
     ///
     /// # Errors
-    /// As the edge says of the login; `unauthenticated` where there is no password to log in with.
+    /// The error of the edge about the login; `unauthenticated` without a password.
     pub(crate) async fn show(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<HeaderValue, Failure> {
         match self {
             Self::Token(token) => Ok(token.clone()),
             Self::None => Err(no_token()),
             Self::Identity(identity) => bearer(Box::pin(identity.token(link, refused)).await?.expose()),
-            // In a box: every request waits for this, and hardly one does it.
+            // Boxed: every request waits for this future, and hardly any request needs the future.
             Self::Login(login) => bearer(Box::pin(login.session(link, refused)).await?.access_token.expose()),
         }
     }
 
-    /// Whether another token can be obtained after one was refused.
+    /// Returns true if a new token can be obtained after a refusal.
     pub(crate) fn is_renewable(&self) -> bool {
         match self {
             Self::Identity(identity) => identity.is_renewable(),
@@ -129,20 +129,20 @@ impl Login {
         }
     }
 
-    /// The session that is good now: the one at hand, the one that is kept, a refreshed one, a new one.
+    /// Returns a valid session: the current one, the stored one, a refreshed one, or a new one.
     async fn session(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<Session, Failure> {
-        // Of many requests at once, one does the exchange.
+        // Of many concurrent requests, one does the exchange.
         let mut current = self.current.lock().await;
         if let Some(session) = current.as_ref().filter(|session| session.is_good(refused)) {
             return Ok(session.clone());
         }
-        // And of many commands at once: two that refresh with the same token would look like a thief and its victim.
+        // The same for concurrent commands: two refreshes with the same token would look like a theft.
         let _alone = match &self.store {
             Some(store) => store.lock().await,
             None => None,
         };
         let stored = self.store.as_ref().and_then(Store::read::<Session>);
-        // One that could not be stored is later than the one that is.
+        // A session that could not be stored is later than the stored one.
         let known = [current.clone(), stored.clone()].into_iter().flatten().max_by_key(|one| one.access_expires_s);
         let session = match known {
             Some(known) if known.is_good(refused) => known,
@@ -165,12 +165,12 @@ impl Login {
         session
     }
 
-    /// Writes `session`, and says whether it is kept.
+    /// Writes `session`. Returns true if the session is stored.
     fn write(&self, session: &Session) -> bool {
         self.store.as_ref().is_some_and(|store| store.write(session))
     }
 
-    /// Logs in for this command alone, where what the stored login is exchanged for could not be stored.
+    /// Logs in for this command alone, if the refreshed session of the stored login could not be stored.
     async fn log_in_beside_stored(&self, link: &Link) -> Result<Session, Failure> {
         if self.password.is_none() {
             let message = format!("The login of {} cannot be renewed: its file cannot be written.", self.name);
@@ -181,10 +181,10 @@ impl Login {
         Ok(self.log_in(link).await?.0)
     }
 
-    /// Logs in with the password; the login that was kept until now ends. Says also whether the new one is kept.
+    /// Logs in with the password; the stored login ends. Returns also whether the new login is stored.
     ///
     /// # Errors
-    /// As [`Pass::show`].
+    /// Like [`Pass::show`].
     pub(crate) async fn log_in_again(&self, link: &Link) -> Result<(LoggedIn, bool), Failure> {
         let _alone = match &self.store {
             Some(store) => store.lock().await,
@@ -193,24 +193,24 @@ impl Login {
         let before = self.store.as_ref().and_then(Store::read::<Session>);
         let (session, answer) = self.log_in(link).await?;
         if let Some(before) = before {
-            // It may be over already.
+            // The earlier login may have ended already.
             exchange(link, &["logout"], &before.refresh_request()).await.ok();
         }
         let is_kept = self.write(&session);
         Ok((answer, is_kept))
     }
 
-    /// Ends the login that is kept. Says whether there was one.
+    /// Ends the stored login. Returns true if there was one.
     ///
     /// # Errors
-    /// Where the edge could not be reached.
+    /// An error if the edge could not be reached.
     pub(crate) async fn log_out(&self, link: &Link) -> Result<bool, Failure> {
         let Some(store) = &self.store else { return Ok(false) };
         let _alone = store.lock().await;
         let Some(kept) = store.read::<Session>() else { return Ok(false) };
         match exchange(link, &["logout"], &kept.refresh_request()).await {
             Ok(_) => {}
-            // It was over already.
+            // The login had ended already.
             Err(Refusal::Final(failure)) if is_over(&failure) => {}
             Err(refusal) => return Err(refusal.into_failure()),
         }
@@ -229,7 +229,7 @@ impl Login {
         let wanted = LoginRequest { login: self.name.clone(), password: password.clone() };
         let requested_s = now_s();
         let attempt = async || match exchange(link, &["login"], &wanted).await {
-            // Each further try would be one attempt more.
+            // Each repetition would count as an attempt.
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
             other => other,
         };
@@ -246,7 +246,7 @@ async fn refresh(link: &Link, session: &Session) -> Result<Option<Session>, Fail
     }
     let wanted = session.refresh_request();
     let requested_s = now_s();
-    // An answer that was lost is asked for again with the same token, which the edge allows for a moment.
+    // After a lost answer the request is repeated with the same token, which the edge allows for a moment.
     match client::repeat(link.waits(), client::QUESTIONS_MAX, async || exchange(link, &["refresh"], &wanted).await)
         .await
     {
@@ -264,10 +264,10 @@ impl Link {
     /// Exchanges the identity token of a person.
     ///
     /// # Errors
-    /// As the edge says of it.
+    /// The error of the edge about the token.
     pub(crate) async fn exchange(&self, wanted: &ExchangeRequest) -> Result<Exchanged, Failure> {
         let attempt = async || match exchange(self, &["exchange"], wanted).await {
-            // Each further try would be one attempt more.
+            // Each repetition would count as an attempt.
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
             other => other,
         };
@@ -275,7 +275,7 @@ impl Link {
     }
 }
 
-/// A request that shows who somebody is instead of a token.
+/// Sends a request that proves an identity without a token.
 pub(super) async fn exchange(link: &Link, segments: &[&str], body: &impl Serialize) -> Result<Vec<u8>, Refusal> {
     let body = client::encoded(body).map_err(Refusal::Final)?;
     let request = link.request_at(Method::POST, segments, &[]).header(CONTENT_TYPE, "application/json");

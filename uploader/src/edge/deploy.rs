@@ -1,4 +1,4 @@
-//! The requests of a push that carry more than JSON: blobs, archives, and the stream of steps.
+//! The requests of a push with bodies beyond JSON: blobs, archives, and the stream of steps.
 
 use std::io;
 use std::path::PathBuf;
@@ -26,10 +26,9 @@ use super::taken::Taken;
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 
-/// Bytes of a file that are read and sent at once. On a slow line, a piece must be through well within
-/// [`STALL_TIME_MAX`].
+/// Bytes of a file that are read and sent at once. On a slow line, a piece must be sent well within [`STALL_TIME_MAX`].
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Longest time of the uploads to an edge without a byte taken, and then longest wait for an answer.
+/// Longest time of the uploads to an edge without any progress, and then longest wait for an answer.
 pub(super) const STALL_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest work of the edge on an archive after its last byte.
 const ARCHIVE_TIME_MAX: Duration = Duration::from_secs(1_800);
@@ -38,23 +37,23 @@ const SILENCE_MAX: Duration = Duration::from_secs(600);
 /// The media type of server-sent events.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Why a blob was not sent.
+/// The reason why a blob was not sent.
 #[derive(Debug)]
 pub(crate) enum BlobError {
-    /// This file does not hold what it held when it was hashed.
+    /// The content of this file has changed since the hashing.
     Changed(PathBuf),
-    /// Anything else.
+    /// Any other failure.
     Failed(Failure),
 }
 
 impl Edge {
-    /// Sends a blob; `sent` hears of the bytes that went out, and of those of a try that failed.
+    /// Sends a blob; `sent` counts the sent bytes, and subtracts those of a failed attempt.
     ///
-    /// The last piece of the file goes out only when all of it has the hash that it is sent under, so that a file that
-    /// changed meanwhile never arrives.
+    /// The last piece of the file is sent only if the whole file has the expected hash, so that a file changed
+    /// meanwhile never arrives.
     ///
     /// # Errors
-    /// As [`BlobError`] says.
+    /// A [`BlobError`].
     pub(super) async fn put_blob(
         &self,
         deploy: &str,
@@ -70,7 +69,7 @@ impl Edge {
                 move || path.open()
             });
             let file = opened.await.map_err(io::Error::other).flatten().map_err(|error| {
-                // It was there when it was hashed.
+                // The file existed at the hashing.
                 changed.store(true, Ordering::Relaxed);
                 let message = format!("{} cannot be read: {error}.", blob.path.path().display());
                 Refusal::Final(Failure::new(Code::UnreadableFile, message))
@@ -95,7 +94,7 @@ impl Edge {
                 sent.add_bytes(-i64::try_from(out.own()).unwrap_or(i64::MAX));
             }
             match answer {
-                // Sending it again would read the same file, which is not the one that was meant.
+                // A repetition would read the same changed file.
                 Err(Refusal::Again(failure, _)) if changed.load(Ordering::Relaxed) => Err(Refusal::Final(failure)),
                 other => other.map(drop),
             }
@@ -108,21 +107,21 @@ impl Edge {
         }
     }
 
-    /// Ends a push: the edge verifies, compresses, prepares and switches; `on_step` hears of each step.
+    /// Ends a push: the edge verifies, compresses, prepares and switches; calls `on_step` for each step.
     ///
     /// # Errors
-    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end:
-    /// then the deploy may have ended either way.
+    /// [`Refusal::Final`] with the problem of the edge, [`Refusal::Again`] if the connection broke before the end: then
+    /// the outcome of the deploy is unknown.
     pub(crate) async fn finish(&self, deploy: &str, on_step: &mut dyn FnMut(&Step)) -> Result<DeployReport, Refusal> {
         let request = self.request(Method::POST, &["deploys", deploy, "finish"], &[]).header(ACCEPT, EVENT_STREAM);
         let response = within(SILENCE_MAX, self.send(request)).await.unwrap_or_else(|| Err(silent()))?;
         self.follow(response, on_step).await
     }
 
-    /// Moves what is live, and hears of the steps; sent once, since whether it was done cannot be known.
+    /// Moves a live pointer, and reports the steps; sent once, since the outcome of a lost request is unknown.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn move_live(
         &self,
         segments: &[&str],
@@ -145,7 +144,7 @@ impl Edge {
         on_step: &mut dyn FnMut(&Step),
     ) -> Result<T, Refusal> {
         if client::media_type(&response) != EVENT_STREAM {
-            // It was accepted, so that it may have been done whatever the answer is.
+            // The request was accepted, so that it may have been carried out whatever the answer is.
             let report = self.read_json(response).await;
             return report.map_err(|refusal| Refusal::Again(refusal.into_failure(), None));
         }
@@ -160,7 +159,7 @@ impl Edge {
             let events = parser.take(&chunk).map_err(|error| unheard(&error))?;
             for event in events {
                 match event.name.as_str() {
-                    // A step that cannot be read is not printed; how the deploy did is in the last event.
+                    // An unreadable step is not printed; the outcome of the deploy is in the last event.
                     "step" => {
                         if let Ok(step) = serde_json::from_str::<Step>(&event.data) {
                             on_step(&step);
@@ -171,18 +170,18 @@ impl Edge {
                         let problem = client::read_problem(StatusCode::OK, event.data.as_bytes());
                         return Err(Refusal::Final(problem.unwrap_or_else(|| garbled(&event.data))));
                     }
-                    // An edge that is newer than this program may have more to say.
+                    // A newer edge may send further events.
                     _ => {}
                 }
             }
         }
     }
 
-    /// Sends an archive of so many bytes as it is, and waits until the edge has unpacked it and made it live.
+    /// Sends an archive of known length, and waits until the edge has unpacked the archive and made the version live.
     ///
     /// # Errors
-    /// [`Refusal::Final`] with the problem that the edge had, [`Refusal::Again`] where it was not heard to the end:
-    /// then the archive may have gone live.
+    /// [`Refusal::Final`] with the problem of the edge, [`Refusal::Again`] if the connection broke before the end: then
+    /// the archive may have gone live.
     pub(crate) async fn push_archive(
         &self,
         environment: &PlaceName,
@@ -204,7 +203,7 @@ impl Edge {
         client::check_report(self, report).map_err(Refusal::Final)
     }
 
-    /// Sends a request, and gives up when no upload to the edge has come further for `rest_max`.
+    /// Sends a request, and gives up if no upload to the edge has progressed for `rest_max`.
     pub(super) async fn send_watched(
         &self,
         request: RequestBuilder,
@@ -221,7 +220,7 @@ impl Edge {
     }
 }
 
-/// A file on its way out as a blob.
+/// A file sent as a blob.
 struct BlobBody {
     file: File,
     hasher: blake3::Hasher,
@@ -287,7 +286,7 @@ fn silent() -> Refusal {
     Refusal::Again(client::silent(), None)
 }
 
-/// The refusal where the edge goes on, and how the deploy did is not heard.
+/// Returns the refusal for a deploy that goes on at the edge with an unknown outcome.
 fn unheard(error: &dyn std::fmt::Display) -> Refusal {
     let Failure { message, hint, .. } = garbled(error);
     Refusal::Again(Failure { hint, ..Failure::new(Code::Unreachable, message) }, None)
@@ -299,7 +298,7 @@ fn garbled(what: &dyn std::fmt::Display) -> Failure {
         .hint("is this `devanture` of the same version as the edge?")
 }
 
-/// The blobs that the edge asks for, and where they are.
+/// Returns the blobs requested by the edge, with their sources.
 pub(crate) fn missing_blobs<'b>(bundle: &'b Bundle, begun: &DeployBegun) -> Result<Vec<(Digest, &'b Blob)>, Failure> {
     let find = |digest: &Digest| {
         let blob = bundle.blobs.get(digest).map(|blob| (*digest, blob));

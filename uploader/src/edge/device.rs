@@ -1,5 +1,5 @@
-//! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this one gets
-//! the identity token. Where the client has a secret, which the edge alone knows, the edge makes the requests.
+//! The device authorization grant (RFC 8628): a person confirms a code in a browser, on any machine, and this machine
+//! gets the identity token. For a client with a secret, known only to the edge, the edge makes the requests.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,17 +19,17 @@ use crate::output::exit::Failure;
 
 /// Longest time for one answer of the provider.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
-/// Most bytes of it.
+/// Upper bound of its bytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1_024;
-/// Longest time that a person has, whatever the provider says.
+/// Longest time for the person, whatever the provider allows.
 const LOGIN_TIME_MAX: Duration = Duration::from_secs(1_800);
-/// Pause between two requests where the provider names none (§3.2), its bounds, and what `slow_down` adds (§3.5).
+/// Default pause between two requests (§3.2), its bounds, and the increment of `slow_down` (§3.5).
 const INTERVAL_S: u64 = 5;
 const INTERVAL_S_MAX: u64 = 60;
 const SLOWER: Duration = Duration::from_secs(5);
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// The provider that an edge names.
+/// The provider named by an edge.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Provider {
     issuer: Issuer,
@@ -37,11 +37,11 @@ pub(crate) struct Provider {
     scopes: String,
     /// The PEM file of CAs to trust besides those of the system.
     ca: Option<PathBuf>,
-    /// Whether a login goes through the edge, as the client has a secret.
+    /// Set if a login goes through the edge, as the client has a secret.
     pub(crate) is_through_edge: bool,
 }
 
-/// What the person has to do.
+/// The instructions for the person.
 #[derive(Debug)]
 pub(crate) struct Prompt {
     /// The address to open.
@@ -71,7 +71,7 @@ struct Authorization {
     interval: Option<u64>,
 }
 
-/// What the provider answers to one request for the token.
+/// The provider's answer to a request for the token.
 #[derive(Debug, PartialEq, Eq)]
 enum Polled {
     Token(Secret),
@@ -87,7 +87,7 @@ struct TokenAnswer {
 }
 
 impl Provider {
-    /// The provider that the field `WWW-Authenticate` of a refusal names.
+    /// Returns the provider in the field `WWW-Authenticate` of a refusal.
     pub(crate) fn of_challenge(field: &str) -> Option<Self> {
         let text = |name: &str| {
             let (_, rest) = field.split_once(&format!("{name}=\""))?;
@@ -99,7 +99,7 @@ impl Provider {
         Some(Self { issuer, client_id, scopes, ca: None, is_through_edge })
     }
 
-    /// The same, trusted by the CAs of this PEM file beside those of the system.
+    /// Adds the CAs of a PEM file to those of the system.
     pub(crate) fn trusted_by(self, ca: Option<&Path>) -> Self {
         Self { ca: ca.map(Path::to_owned), ..self }
     }
@@ -107,11 +107,11 @@ impl Provider {
     /// Begins a login.
     ///
     /// # Errors
-    /// `unreachable` where the provider does not answer as it should.
+    /// `unreachable` without a valid answer of the provider.
     pub(crate) async fn begin(&self) -> Result<Prompt, Failure> {
         let url = self.issuer.discovery_url();
         let found: Discovery = self.answer(reqwest::Method::GET, &url, None).await?.1;
-        // Discovery 1.0 §4.3: byte for byte, or one provider could speak for another.
+        // Discovery 1.0 §4.3: byte for byte, or one provider could impersonate a second one.
         if found.issuer != self.issuer.as_str() {
             return Err(self.failed("its document is of another issuer"));
         }
@@ -141,7 +141,7 @@ impl Provider {
     /// Waits until the person has confirmed the code. Returns the identity token.
     ///
     /// # Errors
-    /// `forbidden` where the login is denied, `unauthenticated` where it takes too long, `unreachable`.
+    /// `forbidden` if the login is denied, `unauthenticated` after the time limit, `unreachable`.
     pub(crate) async fn wait(&self, prompt: &Prompt) -> Result<Secret, Failure> {
         let until = Instant::now() + prompt.life;
         let mut interval = prompt.interval;
@@ -166,7 +166,7 @@ impl Provider {
                     }
                     Polled::Failed(_, why) => return Err(self.failed(why)),
                 },
-                // §3.5: a provider that does not answer is given more time; `until` bounds it.
+                // §3.5: a provider without an answer is given more time; `until` bounds the wait.
                 Err(_) => interval = (interval * 2).min(Duration::from_secs(INTERVAL_S_MAX)),
             }
         }
@@ -182,7 +182,7 @@ impl Provider {
             .hint("`[oidc]` of the edge's edge.toml names the provider and the client")
     }
 
-    /// An answer of JSON, and whether its status is a good one.
+    /// Returns an answer of JSON, and true for a successful status.
     async fn answer<T: DeserializeOwned>(
         &self,
         method: reqwest::Method,
@@ -211,14 +211,14 @@ impl Provider {
     }
 }
 
-/// Whether the code and the address of a login are what goes to a terminal.
+/// Returns true if the code and the address of a login are safe for a terminal.
 fn can_be_shown(code: &str, address: &str) -> bool {
     let is_plain = |text: &str| !text.is_empty() && text.len() <= 2_048 && text.bytes().all(|b| b.is_ascii_graphic());
     let is_address = address.parse::<Url>().is_ok_and(|url| matches!(url.scheme(), "https" | "http"));
     is_plain(code) && is_plain(address) && is_address
 }
 
-/// What the edge answers to one request for the token.
+/// The edge's answer to a request for the token.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum DeviceAnswer {
@@ -227,13 +227,13 @@ enum DeviceAnswer {
 }
 
 impl Link {
-    /// Begins a login that goes through the edge.
+    /// Begins a login through the edge.
     ///
     /// # Errors
-    /// As the edge says.
+    /// The error of the edge.
     pub(crate) async fn begin_device(&self) -> Result<DevicePrompt, Failure> {
         let attempt = async || match credential::exchange(self, &["device"], &DeviceRequest {}).await {
-            // Each further try would be one attempt more.
+            // Each repetition would count as an attempt.
             Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
             other => other,
         };
@@ -245,10 +245,10 @@ impl Link {
         Ok(prompt)
     }
 
-    /// Waits until the person has confirmed the code of such a login. `wanted` names what was begun.
+    /// Waits until the person has confirmed the code of a login through the edge. `wanted` names the login.
     ///
     /// # Errors
-    /// As the edge says; `unauthenticated` where it takes too long.
+    /// The error of the edge; `unauthenticated` after the time limit.
     pub(crate) async fn wait_device(
         &self,
         prompt: &DevicePrompt,
@@ -277,7 +277,7 @@ impl Link {
     }
 }
 
-/// What an answer of the token endpoint means (§3.5).
+/// Interprets an answer of the token endpoint (§3.5).
 fn polled(is_good: bool, value: serde_json::Value) -> Polled {
     let bad = || Polled::Failed(String::new(), "its answer is not what it should be");
     let Ok(answer) = serde_json::from_value::<TokenAnswer>(value) else { return bad() };

@@ -1,21 +1,21 @@
-//! Server-sent events out of bytes, however the network splits them (the HTML standard, "Parsing an event stream").
+//! Parses server-sent events from bytes in arbitrary pieces (the HTML standard, "Parsing an event stream").
 
-/// Most bytes that one event may have before the stream is given up.
+/// Upper bound of bytes of an event; a stream with a larger event is given up.
 pub(crate) const EVENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// One event.
+/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// Its name; `message` where the stream says none.
+    /// The name; `message` by default.
     pub(crate) name: String,
-    /// Its data, lines joined by line feeds.
+    /// The data, lines joined by line feeds.
     pub(crate) data: String,
 }
 
-/// Most characters of an id; a longer one is passed over.
+/// Upper bound of bytes of an id; a longer one is ignored.
 const ID_BYTES_MAX: usize = 256;
 
-/// Says that an event is larger than [`EVENT_BYTES_MAX`].
+/// The error of an event larger than [`EVENT_BYTES_MAX`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event of the stream has more than {EVENT_BYTES_MAX} bytes")]
 pub(crate) struct EventTooLarge;
@@ -27,7 +27,7 @@ pub(crate) struct Parser {
     name: String,
     data: String,
     has_data: bool,
-    /// The id that the event has which is being read.
+    /// The id of the current event.
     id: Option<String>,
     last_id: Option<String>,
     after_return: bool,
@@ -35,7 +35,7 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    /// Takes the next bytes, and gives the events that they complete.
+    /// Takes the next bytes, and returns the completed events.
     ///
     /// # Errors
     /// [`EventTooLarge`]; the stream cannot be read on.
@@ -43,7 +43,7 @@ impl Parser {
         let mut events = Vec::new();
         for byte in bytes {
             match byte {
-                // The second half of CR LF, which may come in another piece than the first.
+                // The second half of CR LF, which may arrive in a later piece than the first.
                 b'\n' if self.after_return => self.after_return = false,
                 b'\n' | b'\r' => {
                     self.after_return = *byte == b'\r';
@@ -61,7 +61,7 @@ impl Parser {
         Ok(events)
     }
 
-    /// The id of the last event that was whole, or of one before it.
+    /// Returns the id of the last complete event, or of an earlier one.
     pub(crate) fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }

@@ -1,5 +1,5 @@
-//! What clients over HTTP have in common: reasons of failures, and the client for others than the edge that give an
-//! identity token, a CI system or the provider of `[oidc]`.
+//! The common parts of HTTP clients: reasons of failures, and the client for sources of identity tokens, such as a CI
+//! system or the provider of `[oidc]`.
 
 use std::error::Error as _;
 use std::path::Path;
@@ -13,14 +13,14 @@ use super::trust;
 use crate::output::exit::Failure;
 use crate::settings::Proxy;
 
-/// Longest time until a connection stands.
+/// Longest time until a connection is established.
 pub(crate) const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A client for that address, with the PEM file of CAs to trust besides those of the system. It follows no redirect:
-/// what opens it goes to the address that was said, and nowhere else.
+/// Creates a client for the address, with the PEM file of CAs to trust besides those of the system. The client follows
+/// no redirect: the credential goes only to the configured address.
 ///
 /// # Errors
-/// `usage` where the file cannot be taken, or TLS cannot be set up.
+/// `usage` if the file is invalid, or TLS cannot be set up.
 pub(super) fn client(url: &Url, ca: Option<&Path>, time_max: Duration) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
@@ -36,18 +36,18 @@ pub(super) fn client(url: &Url, ca: Option<&Path>, time_max: Duration) -> Result
     builder.build().map_err(|error| no_tls(&error))
 }
 
-/// The proxy for `url`, as the environment of this process says.
+/// Returns the proxy for `url` from the environment of this process.
 ///
 /// # Errors
-/// `usage` where it cannot be used.
+/// `usage` if the proxy is invalid.
 pub(crate) fn proxy_for(url: &Url) -> Result<Option<Proxy>, Failure> {
     Proxy::of(url, |name| std::env::var(name).ok())
 }
 
-/// Has requests to `url` go through the proxy for it, or through none.
+/// Sends requests to `url` through its proxy, or through none.
 ///
 /// # Errors
-/// As [`proxy_for`].
+/// Like [`proxy_for`].
 pub(crate) fn with_proxy(builder: reqwest::ClientBuilder, url: &Url) -> Result<reqwest::ClientBuilder, Failure> {
     match proxy_for(url)? {
         Some(proxy) => Ok(builder.proxy(proxy.for_client()?)),
@@ -55,13 +55,13 @@ pub(crate) fn with_proxy(builder: reqwest::ClientBuilder, url: &Url) -> Result<r
     }
 }
 
-/// The failure of a request without an answer, as `failed` makes it from the reason. The address may be a secret of a
-/// job: it is shown without.
+/// Returns the failure of a request without an answer, made by `failed` from the reason. The address may be a secret of
+/// a job and is not shown.
 pub(super) fn lost(error: reqwest::Error, failed: impl FnOnce(&str) -> Failure) -> Failure {
     let failure = failed(&root_cause(&error));
     let error = error.without_url();
-    // One that has the name of a CA that is trusted, and not its key, as the CAs of two edges have, makes a bad
-    // signature.
+    // A certificate of an issuer with the name of a trusted CA, but a different key, as for the CAs of two edges, has a
+    // bad signature.
     match tls_error(&error) {
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             failure.hint(
@@ -73,13 +73,13 @@ pub(super) fn lost(error: reqwest::Error, failed: impl FnOnce(&str) -> Failure) 
     }
 }
 
-/// The failure of a client that cannot be built.
+/// Returns the failure of a client that cannot be built.
 pub(crate) fn no_tls(error: &reqwest::Error) -> Failure {
     Failure::new(Code::Usage, format!("TLS cannot be set up: {}.", root_cause(error)))
         .hint("install the system's CA certificates, or set DEVANTURE_CA to the PEM file of the edge's CA")
 }
 
-/// The innermost reason of an error: what went wrong, without the layers that passed it on; and through which proxy.
+/// Returns the innermost reason of an error, without the outer layers, and the proxy in use.
 pub(crate) fn root_cause(error: &reqwest::Error) -> String {
     let cause = innermost(error);
     match error.url().and_then(|url| proxy_for(url).ok().flatten()) {
@@ -99,7 +99,7 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.to_string().trim_end_matches('.').to_owned()
 }
 
-/// The TLS error in an error, where there is one. An `io::Error` shows what it wraps only when it is asked for it.
+/// Returns the TLS error in an error, if any. An `io::Error` reveals the wrapped error only on request.
 pub(crate) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(error) = cause {

@@ -1,8 +1,7 @@
-//! Identity tokens of CI systems, and the tokens of the edge that they are exchanged for.
+//! Identity tokens of CI systems, and the tokens of the edge received in exchange.
 //!
-//! GitHub Actions makes an identity token for each request, and so does the agent of Buildkite. One of a variable is
-//! exchanged once: what it was exchanged for is stored in the state folder, so that a second command of the same job
-//! finds it.
+//! GitHub Actions makes an identity token for each request, and so does the agent of Buildkite. A token of a variable
+//! is exchanged once: the result is stored in the state folder, so that a second command of the same job finds it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,10 +27,10 @@ use crate::settings::{EdgeAccess, IdentityAccess, Origin, Token};
 const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest time for an identity token of GitHub Actions.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(20);
-/// Most bytes of its answer.
+/// Upper bound of bytes of the answer.
 const ANSWER_BYTES_MAX: usize = 128 * 1_024;
 
-/// An identity token, and what it was exchanged for last.
+/// An identity token, and the result of its last exchange.
 #[derive(Debug)]
 pub(crate) struct Identity {
     access: IdentityAccess,
@@ -41,13 +40,13 @@ pub(crate) struct Identity {
     current: Mutex<Option<IdentitySession>>,
 }
 
-/// A token that an identity token was exchanged for.
+/// A token received in exchange for an identity token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct IdentitySession {
     token: Secret,
-    /// When it ends, in seconds since 1970 UTC.
+    /// End of the token, in seconds since 1970 UTC.
     expires_s: u64,
-    /// The environment that it is for; `None` where it is for all.
+    /// The environment of the token; `None` for all.
     environment: Option<PlaceName>,
 }
 
@@ -65,7 +64,7 @@ impl IdentitySession {
 
 impl Identity {
     pub(crate) fn of(access: &EdgeAccess, identity: &IdentityAccess) -> Self {
-        // Where each request gets another one, there is nothing to keep.
+        // If each request gets a new token, there is no result to store.
         let store = match &identity.origin {
             Origin::GitHub { .. } | Origin::Buildkite { .. } => None,
             Origin::Variable(_, token) => Store::of_identity(access, identity, token.secret()),
@@ -73,17 +72,17 @@ impl Identity {
         Self { access: identity.clone(), ca: access.ca.clone(), store, current: Mutex::default() }
     }
 
-    /// Whether another token can be obtained after one was refused, or has ended.
+    /// Returns true if a new token can be obtained after a refusal or the end of a token.
     pub(crate) fn is_renewable(&self) -> bool {
         matches!(self.access.origin, Origin::GitHub { .. } | Origin::Buildkite { .. })
     }
 
-    /// The token that is good now: the one at hand, the one that is kept, or a new one.
+    /// Returns a valid token: the current one, the stored one, or a new one.
     ///
     /// # Errors
-    /// As the edge says of the identity token; `unreachable` where none can be obtained.
+    /// The error of the edge about the identity token; `unreachable` if none can be obtained.
     pub(crate) async fn token(&self, link: &Link, refused: Option<&HeaderValue>) -> Result<Secret, Failure> {
-        // Of many requests at once, one does the exchange.
+        // Of many concurrent requests, one does the exchange.
         let mut current = self.current.lock().await;
         if let Some(session) = current.as_ref().filter(|session| session.is_good(refused)) {
             return Ok(session.token.clone());
@@ -102,7 +101,7 @@ impl Identity {
         Ok(session.token)
     }
 
-    /// What is kept, if it is for the environment that is meant.
+    /// Returns the stored token, if it is for the selected environment.
     fn usable(&self, kept: IdentitySession) -> Result<IdentitySession, Failure> {
         let (Some(wanted), Some(own)) = (&self.access.environment, &kept.environment) else { return Ok(kept) };
         if wanted == own {
@@ -124,7 +123,7 @@ impl Identity {
             let request = link.request_at(Method::POST, &["exchange"], &[]).header(CONTENT_TYPE, "application/json");
             let sent = link.send_as(request.timeout(EXCHANGE_TIME_MAX).body(body), None).await;
             match sent {
-                // Each further try would be one attempt more.
+                // Each repetition would count as an attempt.
                 Err(Refusal::Again(failure, _)) if failure.is(Code::TooManyAttempts) => Err(Refusal::Final(failure)),
                 Err(refusal) => Err(refusal),
                 Ok(response) => link.read_json::<Exchanged>(response).await,
@@ -144,7 +143,7 @@ impl Identity {
         Ok(session)
     }
 
-    /// The failure of an exchange, with what was exchanged.
+    /// Returns the failure of an exchange, with the exchanged token's origin.
     fn explained(&self, failure: Failure, link: &Link) -> Failure {
         if !failure.is(Code::BadIdentityToken) {
             return failure;
@@ -192,7 +191,7 @@ async fn request((url, ca): (&Url, Option<&Path>), token: &Token, audience: &str
             .hint("the job needs `permissions: id-token: write`")
     };
     let lost = |error: reqwest::Error| match http::tls_error(&error).is_some() {
-        // Whom the certificate is of stays.
+        // The owner of the certificate is still reported.
         true => Refusal::Final(http::lost(error, failed)),
         false => Refusal::Again(http::lost(error, failed), None),
     };

@@ -1,4 +1,4 @@
-//! Speaks with an edge: requests and their answers, uploads, streams of events, whom the client trusts, and the keys
+//! The client of an edge: requests and their answers, uploads, streams of events, trusted certificates, and the keys
 //! that sign versions.
 
 mod blobs;

@@ -1,5 +1,5 @@
 //! Logins of people at the provider of the edge, stored in the state folder: one file for each edge and CA, with a
-//! token for each place that a person has logged in to.
+//! token for each app and environment of a login.
 
 use devanture_config::api::{Exchanged, Secret};
 use devanture_config::problem::Code;
@@ -11,24 +11,24 @@ use super::token_life::{is_worth_showing, now_s};
 use crate::output::exit::Failure;
 use crate::settings::{EdgeAccess, PersonAccess, no_token};
 
-/// Most logins of one edge that are stored.
+/// Upper bound of stored logins of one edge.
 const LOGINS_MAX: usize = 50;
 
-/// A login in one place.
+/// A login for one app and environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PersonLogin {
-    /// The id of its token.
+    /// The id of the token.
     pub(crate) id: String,
     /// The token.
     pub(crate) token: Secret,
     app: Option<AppName>,
     environment: Option<PlaceName>,
-    /// When it ends, in seconds since 1970 UTC.
+    /// End of the login, in seconds since 1970 UTC.
     expires_s: u64,
 }
 
 impl PersonLogin {
-    /// A login that has just begun.
+    /// Creates a new login.
     pub(crate) fn of(exchanged: &Exchanged) -> Self {
         Self {
             id: exchanged.id.clone(),
@@ -54,7 +54,7 @@ impl PersonLogin {
     }
 }
 
-/// A place as a sentence names it.
+/// Returns the app and environment as part of a sentence.
 pub(crate) fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>) -> String {
     match (app, environment) {
         (Some(app), Some(environment)) => format!("{environment} of {app}"),
@@ -63,13 +63,13 @@ pub(crate) fn place_text(app: Option<&AppName>, environment: Option<&PlaceName>)
     }
 }
 
-/// The stored login for the place that the settings name: the one that is for nothing else, else a wider one.
+/// Returns the stored login for the app and environment of the settings: the most specific login, else a wider one.
 pub(crate) fn current(access: &EdgeAccess, person: &PersonAccess) -> Option<PersonLogin> {
     let good = logins(access, person).into_iter().filter(|login| login.is_good() && login.is_for(person));
     good.max_by_key(|login| (login.app == person.app, login.environment == person.environment))
 }
 
-/// The failure of a command for which there is no login, with what is stored of other places of the same edge.
+/// Returns the failure of a command without a login, including stored logins for the same edge elsewhere.
 pub(crate) fn missing(access: &EdgeAccess, person: &PersonAccess) -> Failure {
     let (good, ended): (Vec<_>, Vec<_>) = logins(access, person).into_iter().partition(PersonLogin::is_good);
     let again = |place: Option<&PlaceName>| {
@@ -96,7 +96,7 @@ pub(crate) fn missing(access: &EdgeAccess, person: &PersonAccess) -> Failure {
     Failure::new(Code::Unauthenticated, message).hint(hint)
 }
 
-/// The note of a logout that found no login for its place, where there are some of other places of the same edge.
+/// Returns the note of a logout without a login, if there are stored logins for the same edge elsewhere.
 pub(crate) fn others(access: &EdgeAccess, person: &PersonAccess) -> Option<String> {
     let mut places: Vec<String> =
         logins(access, person).iter().filter(|login| login.is_good()).map(PersonLogin::place_text).collect();
@@ -107,14 +107,15 @@ pub(crate) fn others(access: &EdgeAccess, person: &PersonAccess) -> Option<Strin
     (!places.is_empty()).then(text)
 }
 
-/// Stores a login in place of an earlier one of the same place. Returns whether it is stored, and the earlier one.
+/// Stores a login in place of an earlier one for the same app and environment. Returns true if stored, and the earlier
+/// login.
 pub(crate) async fn keep(
     access: &EdgeAccess,
     person: &PersonAccess,
     login: PersonLogin,
 ) -> (bool, Option<PersonLogin>) {
     let Some(store) = Store::of_person(access, person) else { return (false, None) };
-    // Of two commands at once, the second begins with what the first has stored.
+    // Of two concurrent commands, the second begins with the result of the first.
     let _alone = store.lock().await;
     let place = |login: &PersonLogin| (login.app.clone(), login.environment.clone());
     let (before, mut others): (Vec<_>, Vec<_>) = logins(access, person)

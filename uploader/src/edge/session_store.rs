@@ -1,4 +1,4 @@
-//! Where a login, or what an identity token was exchanged for, is kept between two commands: one small file that only
+//! The store of a login, or of the result of an identity token's exchange, between two commands: a small file that only
 //! its owner can read.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -13,11 +13,11 @@ use serde::de::DeserializeOwned;
 use crate::platform::{is_private, make_private_folder, private};
 use crate::settings::{EdgeAccess, IdentityAccess, LoginAccess, PersonAccess};
 
-/// Most bytes of such a file.
+/// Upper bound of bytes of the file.
 const BYTES_MAX: u64 = 64 * 1024;
-/// Longest wait for another command's exchange, …
+/// Longest wait for the exchange of a concurrent command, …
 const LOCK_TIME_MAX: Duration = Duration::from_secs(20);
-/// … and how often it is looked whether it is over.
+/// … and the interval of checks for its end.
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// The file of one login.
@@ -28,7 +28,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// The file for a login by these settings; `None` if there is no folder for it.
+    /// Returns the file for a login with these settings; `None` without a state folder.
     pub(crate) fn of(access: &EdgeAccess, login: &LoginAccess) -> Option<Self> {
         let folder = login.state_folder.clone()?;
         let place = match login.is_trusted {
@@ -38,22 +38,22 @@ impl Store {
         Self::at(folder, access, &[login.name.as_bytes(), place.as_os_str().as_encoded_bytes()])
     }
 
-    /// The file for an identity token, of which its name holds a hash alone; `None` if there is no folder for it.
+    /// Returns the file for an identity token, named by a hash of the token; `None` without a state folder.
     pub(crate) fn of_identity(access: &EdgeAccess, identity: &IdentityAccess, token: &str) -> Option<Self> {
         let folder = identity.state_folder.clone()?;
-        // Whatever environment it was exchanged for: that is done once.
+        // Independent of the token's environment: the exchange is done once.
         let parts = ["identity", identity.app.as_str(), token];
         Self::at(folder, access, &parts.map(str::as_bytes))
     }
 
-    /// The file for the logins of people at the provider of this edge.
+    /// Returns the file for the logins of people at the provider of this edge.
     pub(crate) fn of_person(access: &EdgeAccess, person: &PersonAccess) -> Option<Self> {
         Self::at(person.state_folder.clone(), access, &[b"person"])
     }
 
-    /// The file for what these parts say, at this edge.
+    /// Returns the file for these parts, at this edge.
     fn at(folder: PathBuf, access: &EdgeAccess, parts: &[&[u8]]) -> Option<Self> {
-        // Another CA may be somebody who listens in.
+        // A different CA may belong to an eavesdropper.
         let ca = match &access.ca {
             Some(path) => std::fs::read(path).ok()?,
             None => Vec::new(),
@@ -71,7 +71,7 @@ impl Store {
         self.folder.join(format!("{}.{ending}", self.name))
     }
 
-    /// The stored session; `None` if it cannot be read, or could be read by others.
+    /// Returns the stored session; `None` if the file cannot be read, or could be read by other users.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Option<T> {
         let file = File::open(self.path("json")).ok()?;
         if !is_private(&file) {
@@ -82,7 +82,7 @@ impl Store {
         serde_json::from_str(&text).ok()
     }
 
-    /// Keeps `session`, whole or not at all. Says whether it is kept; a folder that cannot be written is no failure.
+    /// Stores `session`, whole or not at all. Returns true if stored; an unwritable folder is not a failure.
     pub(crate) fn write(&self, session: &impl Serialize) -> bool {
         self.try_write(session).is_ok()
     }
@@ -102,12 +102,12 @@ impl Store {
         written
     }
 
-    /// Keeps nothing any more.
+    /// Removes the stored session.
     pub(crate) fn remove(&self) {
         std::fs::remove_file(self.path("json")).ok();
     }
 
-    /// Waits until no other command exchanges the same login; `None` if that cannot be locked, or takes too long.
+    /// Waits for the lock against concurrent exchanges of the same login; `None` if locking fails, or takes too long.
     pub(crate) async fn lock(&self) -> Option<File> {
         make_private_folder(&self.folder).ok()?;
         let path = self.path("lock");

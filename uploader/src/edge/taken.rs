@@ -1,13 +1,13 @@
-//! How far the uploads to an edge have come.
+//! The progress of the uploads to an edge.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts the bytes that the network has taken of an upload, and of all that share the line with it.
+/// Counts the bytes of an upload taken by the network, and of all uploads on the same line.
 ///
-/// Of many uploads at once over a slow line, one waits long for its turn while others come further: the line stands
-/// still only if none does.
+/// Of many uploads over a slow line, one may wait long for its turn while others progress: the line stalls only if none
+/// progresses.
 #[derive(Debug, Clone)]
 pub(super) struct Taken {
     own: Arc<AtomicU64>,
@@ -15,7 +15,7 @@ pub(super) struct Taken {
 }
 
 impl Taken {
-    /// Of an upload that begins, beside those that have added to `all`.
+    /// Creates the counter of a new upload, which adds to `all`.
     pub(super) fn beside(all: &Arc<AtomicU64>) -> Self {
         Self { own: Arc::default(), all: Arc::clone(all) }
     }
@@ -25,12 +25,12 @@ impl Taken {
         self.all.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Bytes of this upload alone.
+    /// Returns the bytes of this upload alone.
     pub(super) fn own(&self) -> u64 {
         self.own.load(Ordering::Relaxed)
     }
 
-    /// Waits until nothing was taken of any upload for `rest_max`.
+    /// Waits until no upload has progressed for `rest_max`.
     pub(super) async fn rest(&self, rest_max: Duration) {
         let mut before = None;
         loop {

@@ -1,14 +1,14 @@
-//! How long a token that the edge gave is worth sending.
+//! The remaining lifetime for which a token of the edge is worth sending.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use devanture_config::api::Secret;
 use reqwest::header::HeaderValue;
 
-/// A token that ends so soon is not begun with: the request must arrive, too.
+/// Lower bound of the remaining seconds: the request must still arrive in time.
 pub(super) const LEFT_S_MIN: u64 = 10;
 
-/// Whether a token can be sent, as far as its end says, and is not the one that was refused.
+/// Returns true if a token has enough time left, and is not the refused one.
 pub(super) fn is_worth_showing(token: &Secret, expires_s: u64, refused: Option<&HeaderValue>) -> bool {
     let shown = |refused: &HeaderValue| refused.as_bytes().strip_prefix(b"Bearer ") == Some(token.expose().as_bytes());
     !refused.is_some_and(shown) && expires_s > now_s().saturating_add(LEFT_S_MIN)

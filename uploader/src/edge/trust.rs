@@ -1,5 +1,5 @@
-//! Whom the client trusts: those of the file that `DEVANTURE_CA` names, its certificates as they are, and the system's
-//! CAs, which are read only for a certificate that the named ones do not answer for.
+//! The certificates trusted by the client: the CAs in the file of `DEVANTURE_CA`, the exact certificates in that file,
+//! and the system's CAs, which are read only for a certificate that the file does not cover.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -18,21 +18,22 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 
 use crate::output::exit::Failure;
 
-/// Most bytes of a file of certificates; the bundles of systems have a quarter of a megabyte.
+/// Upper bound of bytes of a file of certificates; the bundles of systems have a quarter of a megabyte.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// The error of webpki for a CA's certificate that a server shows as its own. Its type is not within reach from here;
-/// under another name the certificate would be refused, which is safe.
+/// The error of webpki for a CA's certificate used as a server's. The type of the error is not accessible here; after a
+/// renaming the certificate would be refused, which is safe.
 const CA_AS_SERVER: &str = "CaUsedAsEndEntity";
 
-/// Whether a certificate was refused because it is a CA's and a server's in one; it is taken where it is named.
+/// Returns true if a certificate was refused for being both a CA's and a server's; the client accepts such a
+/// certificate from the file.
 pub(crate) fn is_ca_as_server(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(why) if why.to_string() == CA_AS_SERVER)
 }
 
-/// The TLS configuration, with the PEM file `path` to trust.
+/// Returns the TLS configuration, with the PEM file `path` to trust.
 ///
 /// # Errors
-/// `usage` where the file cannot be read, holds no certificate or holds one that cannot be taken.
+/// `usage` if the file cannot be read, contains no certificate or an invalid one.
 pub(crate) fn with_file(path: &Path) -> Result<ClientConfig, Failure> {
     let bad = |why: String| {
         Failure::new(Code::Usage, format!("The CA file {} cannot be taken: {why}.", path.display()))
@@ -49,7 +50,7 @@ pub(crate) fn with_file(path: &Path) -> Result<ClientConfig, Failure> {
     client_config(named, provider).map_err(|error| bad(error.to_string()))
 }
 
-/// The bytes of the file, which may be one that a `.env` names: it is neither endless nor waited for.
+/// Reads the file, which may be named by a `.env`: an endless or blocking file is refused.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     if !path.metadata()?.is_file() {
         return Err(io::Error::other("it is not a file"));
@@ -70,16 +71,17 @@ fn client_config(named: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvid
     Ok(config)
 }
 
-/// Takes what the named certificates answer for, a named certificate as it is, and what the system's verifier takes.
+/// Accepts certificates that the named CAs have issued, the exact named certificates, and those that the system's
+/// verifier accepts.
 ///
-/// `openssl req -x509` marks what it makes as a CA's, so the one certificate is CA and server at once. webpki refuses
-/// that; curl and browsers do not, and a person who names exactly this certificate has said whom they trust.
+/// `openssl req -x509` marks its output as a CA's, so the single certificate is CA and server at once. webpki refuses
+/// the combination; curl and browsers do not, and a person who names exactly this certificate trusts it.
 #[derive(Debug)]
 struct Verifier {
     by_named: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
-    /// The system's, which takes as long to read as all else that a short command does.
+    /// The system's verifier. Loading the verifier takes as long as the rest of a short command.
     usual: OnceLock<Result<rustls_platform_verifier::Verifier, Error>>,
 }
 
@@ -113,7 +115,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let verified = self.by_named.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         let refused = match verified {
-            // webpki looks at the dates before it looks at whose certificate it is, so only the name is left to check.
+            // webpki checks the dates before the issuer, so only the name is left to check.
             Err(Error::InvalidCertificate(why)) if is_ca_as_server(&why) && self.named.contains(end_entity) => {
                 rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 return Ok(ServerCertVerified::assertion());
@@ -121,7 +123,7 @@ impl ServerCertVerifier for Verifier {
             Err(refused) => refused,
             verified => return verified,
         };
-        // Without certificates of the system, what the named ones say is all there is to say.
+        // Without certificates of the system, the result for the named ones is final.
         let Ok(usual) = self.usual() else { return Err(refused) };
         usual.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }

@@ -1,4 +1,4 @@
-//! Failures: what a command says when it stops, and the exit code it ends with.
+//! Failures: the message of a stopped command, and its exit code.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,36 +11,36 @@ use serde::Serialize;
 
 use super::terminal;
 
-/// The exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it.
+/// The exit code after Ctrl-C: 128 and the number of SIGINT, as in shells.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// The exit code after SIGTERM, which CI sends when a job is cancelled.
+/// The exit code after SIGTERM, which CI sends to a cancelled job.
 pub(crate) const TERMINATED: u8 = 143;
 
-/// Why a command stopped.
+/// The reason why a command stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The stable code; a text, since an edge that is newer than this program may have codes of its own.
+    /// The stable code; a text, since a newer edge may have codes of its own.
     pub(crate) code: String,
     /// The message, as a sentence.
     pub(crate) message: String,
     /// The hint.
     pub(crate) hint: Option<Box<str>>,
-    /// Mistakes of files, where they are the reason.
+    /// Mistakes of files, if they are the reason.
     pub(crate) mistakes: Box<[Mistake]>,
-    /// What else the edge named as the reason; boxed, as most failures have none of it.
+    /// Further reasons named by the edge; boxed, as most failures have none.
     pub(crate) details: Option<Box<Details>>,
-    /// Whether the line of `--json` has been written already.
+    /// Set if the line of `--json` has been written already.
     pub(crate) is_printed: bool,
-    /// Whether nothing is printed, since the exit code is all that there is to say.
+    /// Set if no message is printed, since the exit code is the whole result.
     pub(crate) is_silent: bool,
     /// The exit code.
     pub(crate) exit: u8,
 }
 
-/// What an edge may name as the reason beside mistakes.
+/// The reasons beside mistakes that an edge may name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Details {
-    /// The limit that was reached.
+    /// The reached limit.
     pub(crate) limit: Option<ReachedLimit>,
     /// The last lines of the log of the instance.
     pub(crate) lines: Vec<String>,
@@ -61,7 +61,7 @@ impl Failure {
         }
     }
 
-    /// Makes the failure of a command that a signal ended, with the exit code that says which: Ctrl-C's is
+    /// Creates the failure of a command ended by a signal, with the exit code of the signal: Ctrl-C's is
     /// [`INTERRUPTED`].
     pub(crate) fn interrupted(exit: u8) -> Self {
         let message =
@@ -69,18 +69,18 @@ impl Failure {
         Self { code: "interrupted".to_owned(), exit, ..Self::new(Code::Internal, message) }
     }
 
-    /// Makes the end of a command that ran and has said itself what there is to say.
+    /// Creates the end of a command that ran and has printed its own message.
     pub(crate) fn silent(exit: u8) -> Self {
         Self { is_silent: true, exit, ..Self::new(Code::Internal, "The command ended.") }
     }
 
-    /// Adds what to do.
+    /// Adds the remedy.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into().into());
         self
     }
 
-    /// Adds after which time the edge wants to see the request again, unless its own hint says so.
+    /// Adds the wait requested by the edge, unless its own hint states the wait.
     pub(crate) fn asked_to_wait(self, wait: Duration) -> Self {
         let text = format!("the edge asks to come again in {}", counted(wait.as_secs(), "second"));
         match self.hint.as_deref() {
@@ -100,13 +100,13 @@ impl Failure {
         std::iter::once(self.message.clone()).chain(mistakes).chain(lines).collect()
     }
 
-    /// The sentence and the mistakes, each on a line of its own.
+    /// Returns the sentence and the mistakes, each on a separate line.
     fn without_lines(&self) -> String {
         let mistakes = self.mistakes.iter().map(|mistake| format!("\n{mistake}"));
         std::iter::once(self.message.clone()).chain(mistakes).collect()
     }
 
-    /// Whether this is the failure that `code` names.
+    /// Returns true if the failure has the code `code`.
     pub(crate) fn is(&self, code: Code) -> bool {
         self.code == code.as_str()
     }
@@ -163,7 +163,7 @@ impl From<Problem> for Failure {
     }
 }
 
-/// The number that an exit is for the shell.
+/// Returns the exit code of the shell.
 const fn number(exit: Exit) -> u8 {
     match exit {
         Exit::Done => 0,

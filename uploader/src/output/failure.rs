@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::progress::Progress;
 use super::report::Output;
 
-/// Prints a failure: to a person on stderr, and as a line of JSON on stdout where that is wanted.
+/// Prints a failure: to a person on stderr, and with `--json` as a line on stdout.
 pub(crate) fn print(output: &Output, progress: &Progress, failure: &Failure, last: Option<&str>) {
     if failure.is_silent {
         return;

@@ -6,7 +6,7 @@ use devanture_config::{PlaceName, VersionId};
 use super::progress::Style;
 use super::report::{byte_text, counted, time_text};
 
-/// Environments that are listed of a node that serves other versions there than it is to.
+/// Upper bound of listed environments in which a node serves a different version from the live one.
 const BEHIND_SHOWN_MAX: usize = 5;
 
 /// The state of a node in two words at most.
@@ -18,8 +18,8 @@ pub(crate) const fn state_text(state: NodeState) -> &'static str {
     }
 }
 
-/// A node in one line of `status`: its name, its state, the version that it serves in `environment`, its release, and
-/// what is unusual about it.
+/// Returns a node in one line of `status`: the name, the state, the version in `environment`, the release, and any
+/// anomalies.
 pub(crate) fn summary(style: Style, node: &NodeStatus, environment: &PlaceName) -> String {
     let here = node.versions.iter().find(|version| version.environment == *environment);
     let state = match node.state {
@@ -40,7 +40,7 @@ pub(crate) fn summary(style: Style, node: &NodeStatus, environment: &PlaceName) 
     format!("{}  {state}{version}  {}", node.name, style.dim(&notes.join(", ")))
 }
 
-/// How far it is behind, what it has in its cache, when its certificate ends, and what is wrong with it.
+/// Returns the lag of the node, the content of the cache, the end of the certificate, and the problems.
 pub(crate) fn notes_of(node: &NodeStatus) -> Vec<String> {
     let mut notes = Vec::new();
     if let (NodeState::Cut, Some(age_ms)) = (node.state, node.catalog_age_ms) {
@@ -60,7 +60,7 @@ pub(crate) fn notes_of(node: &NodeStatus) -> Vec<String> {
     notes
 }
 
-/// The environments in which a node serves another version than the one that is to be live.
+/// Returns the environments in which a node serves a different version from the live one.
 pub(crate) fn behind<'v>(versions: impl Iterator<Item = &'v NodeVersion>) -> Vec<String> {
     let all: Vec<String> = versions
         .filter_map(|live| {

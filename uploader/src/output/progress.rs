@@ -22,7 +22,8 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    /// Decides by `NO_COLOR` (no-color.org) and `CLICOLOR_FORCE` (bixense.com/clicolors), then by what the stream is.
+    /// Decides by `NO_COLOR` (no-color.org) and `CLICOLOR_FORCE` (bixense.com/clicolors), then by the kind of the
+    /// stream.
     pub(crate) fn of(environment: &std::collections::BTreeMap<String, String>, is_terminal: bool) -> Self {
         let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
         let is_forced = is_set("CLICOLOR_FORCE") && environment.get("CLICOLOR_FORCE").is_some_and(|value| value != "0");
@@ -53,7 +54,7 @@ impl Style {
         self.marked("2", text)
     }
 
-    /// A line that says what it is about, and then what there is to say.
+    /// Returns a line with a name and a text.
     pub(crate) fn line(self, name: &str, text: &str) -> String {
         format!("  {}  {text}", self.dim(&format!("{name:<8}")))
     }
@@ -70,7 +71,7 @@ pub(crate) enum Volume {
     Verbose,
 }
 
-/// Tells what a command does; a clone tells it in the same place.
+/// Reports the progress of a command; a clone reports to the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress {
     /// The style of text on stderr.
@@ -81,46 +82,46 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Looks at what stderr is.
+    /// Detects the kind of stderr.
     pub(crate) fn new(environment: &std::collections::BTreeMap<String, String>, volume: Volume) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let style = Style::of(environment, is_terminal);
-        // A terminal that cannot move its cursor gets lines.
+        // A terminal without cursor movement gets lines.
         let is_dumb = environment.get("TERM").is_some_and(|value| value == "dumb");
         let has_bars = is_terminal && !is_dumb && volume > Volume::Quiet;
         Self { style, volume, has_bars, running: Arc::default() }
     }
 
-    /// Whether what is under way is shown as it moves.
+    /// Returns true if current steps are shown by moving bars.
     pub(crate) fn has_bars(&self) -> bool {
         self.has_bars
     }
 
-    /// Says that a step is done.
+    /// Reports the end of a step.
     pub(crate) fn step(&self, name: &str, detail: &str) {
         if self.volume > Volume::Quiet {
             self.line(&self.style.line(name, detail));
         }
     }
 
-    /// Whether details are wanted.
+    /// Returns true for the verbose volume.
     pub(crate) fn is_verbose(&self) -> bool {
         self.volume == Volume::Verbose
     }
 
-    /// Says a detail, where details are wanted.
+    /// Prints a detail, if details are wanted.
     pub(crate) fn detail(&self, name: &str, text: &str) {
         if self.is_verbose() {
             self.step(name, text);
         }
     }
 
-    /// Says something that the person should know.
+    /// Prints a note for the user.
     pub(crate) fn note(&self, text: &str) {
         self.step("note", text);
     }
 
-    /// Says something that may be wrong, also where nothing else is to be said.
+    /// Prints a warning, also in quiet mode.
     pub(crate) fn warning(&self, text: &str) {
         self.line(&format!("  {}  {text}", self.style.bad(&format!("{:<8}", "warning"))));
     }
@@ -136,7 +137,7 @@ impl Progress {
         };
     }
 
-    /// Shows that the step `name` is under way, with `text`, until the next one begins or the answer is dropped.
+    /// Shows that the step `name` is running, with `text`, until the next step begins or the return value is dropped.
     pub(crate) fn working(&self, name: &str, text: &str) -> Working<'_> {
         let bar = ProgressBar::with_draw_target(None, self.draw_target());
         bar.set_style(styled("  {prefix:<8}  {spinner} {msg}"));
@@ -165,8 +166,8 @@ impl Progress {
         Sending { progress: self, sent: Arc::new(sent) }
     }
 
-    /// Where a bar is drawn. It has to be set when the bar is made: a frame that was drawn to an earlier target is
-    /// never cleared.
+    /// Returns the target of a bar. The target has to be set when the bar is made: a frame drawn to an earlier target
+    /// is never cleared.
     fn draw_target(&self) -> ProgressDrawTarget {
         if self.has_bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
     }
@@ -195,7 +196,7 @@ fn styled(template: &str) -> ProgressStyle {
     style.progress_chars("━━ ")
 }
 
-/// A step that is under way.
+/// A running step.
 #[derive(Debug)]
 pub(crate) struct Working<'p> {
     progress: &'p Progress,
@@ -207,11 +208,11 @@ impl Drop for Working<'_> {
     }
 }
 
-/// An upload that is under way.
+/// A running upload.
 #[derive(Debug)]
 pub(crate) struct Sending<'p> {
     progress: &'p Progress,
-    /// Its progress, for uploads.
+    /// The progress of the upload.
     pub(crate) sent: Arc<Sent>,
 }
 
@@ -225,7 +226,7 @@ impl Drop for Sending<'_> {
 #[derive(Debug)]
 pub(crate) struct Sent {
     bar: ProgressBar,
-    /// Where there is no bar: when a line was written last.
+    /// Without a bar: the time of the last written line.
     plain: Option<Mutex<Instant>>,
     begun: Instant,
     name: &'static str,
@@ -242,7 +243,7 @@ impl Sent {
         self.update();
     }
 
-    /// Adds sent bytes; negative if an attempt failed and they will be sent again.
+    /// Adds sent bytes; negative if an attempt failed and the bytes will be sent again.
     pub(crate) fn add_bytes(&self, bytes: i64) {
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
         self.update();

@@ -1,4 +1,4 @@
-//! Questions to a person at the terminal: whether something is meant, and for a line that is not shown.
+//! Questions to a person at the terminal: a confirmation, and a line without echo.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
@@ -11,10 +11,9 @@ use crate::platform::Hidden;
 /// Most bytes of a line.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Asks for the name of what is deleted, on a terminal; elsewhere nobody is asked, and somebody must have said that it
-/// is meant.
+/// Asks for the name of the deleted object, on a terminal; without a terminal, a flag must have confirmed the deletion.
 ///
-/// `what` says what would happen: a refusal prints it, too. `flags` are those by which it can be meant.
+/// `what` describes the effect, also in a refusal. `flags` are the confirming flags.
 pub(crate) async fn confirm(
     name: &str,
     what: &str,
@@ -44,13 +43,13 @@ pub(crate) async fn confirm(
     Err(Failure::new(Code::Usage, format!("That is not {name}; nothing has changed.")))
 }
 
-/// Asks on stderr, and reads a line of stdin, which is a terminal, without showing it.
+/// Asks on stderr, and reads a line from stdin, which is a terminal, without echo.
 ///
 /// # Errors
-/// `usage` where it cannot be read, or there is none.
+/// `usage` if the terminal cannot be read, or is missing.
 pub(crate) async fn hidden_line(question: &str) -> Result<String, Failure> {
     let failed = |error: io::Error| Failure::new(Code::Usage, format!("The terminal cannot be read: {error}."));
-    // Held here and not by the thread that reads: Ctrl-C drops this future, and leaves the thread waiting.
+    // Held here and not by the reading thread: Ctrl-C drops this future, and leaves the thread waiting.
     let hidden = Hidden::new().map_err(failed)?;
     let written = io::stderr().write_all(question.as_bytes()).and_then(|()| io::stderr().flush());
     written.map_err(failed)?;

@@ -18,16 +18,16 @@ use super::terminal;
 /// Writes to stdout.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
-    /// Whether JSON is wanted.
+    /// Set if JSON is requested.
     pub(crate) is_json: bool,
-    /// Whether only errors are printed.
+    /// Set if only errors are printed.
     pub(crate) is_quiet: bool,
     /// The style of text on stdout.
     pub(crate) style: Style,
 }
 
 impl Output {
-    /// Writes `value` as one line where JSON is wanted, else `lines`.
+    /// Writes `value` as one line of JSON if requested, else `lines`.
     pub(crate) fn write(self, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
         match self.is_json {
             true => self.json(value),
@@ -35,14 +35,14 @@ impl Output {
         }
     }
 
-    /// Writes what came of a change: as [`Output::write`], unless only errors are printed, and no JSON is wanted.
+    /// Writes the result of a change: like [`Output::write`], except that quiet mode without JSON prints no result.
     pub(crate) fn report(self, value: &impl Serialize, lines: impl FnOnce() -> Vec<String>) {
         if self.is_json || !self.is_quiet {
             self.write(value, lines);
         }
     }
 
-    /// The same output, but not quiet for a prediction, which is all that was wanted.
+    /// Returns the same output, but not quiet for a prediction: the report is the only result.
     pub(crate) fn of_change(self, is_dry_run: bool) -> Self {
         Self { is_quiet: self.is_quiet && !is_dry_run, ..self }
     }
@@ -57,15 +57,15 @@ impl Output {
         self.script(&terminal::lines(lines.iter().map(String::as_str)));
     }
 
-    /// Writes a text of this program's own as it is, and ends the line.
+    /// Writes a text of this program's own unchanged, and ends the line.
     pub(crate) fn script(self, text: &str) {
         let mut stdout = io::stdout().lock();
         is_written(writeln!(stdout, "{text}").and_then(|()| stdout.flush()));
     }
 }
 
-/// Whether required output was written; what was not fails the command at its end. A reader that has gone, such as
-/// `head`, wants nothing more: that is no failure of the command.
+/// Returns true if required output was written; otherwise the command fails at its end. A closed reader, such as
+/// `head`, is not a failure of the command.
 pub(crate) fn is_written(written: io::Result<()>) -> bool {
     if written.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::BrokenPipe) {
         IS_UNWRITTEN.store(true, Ordering::Relaxed);
@@ -73,7 +73,7 @@ pub(crate) fn is_written(written: io::Result<()>) -> bool {
     written.is_ok()
 }
 
-/// Whether some output could not be written, as on a full disk.
+/// Set if some output could not be written, as on a full disk.
 static IS_UNWRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// The failure if required output could not be written.
@@ -84,11 +84,11 @@ pub(crate) fn unwritten() -> Option<Failure> {
     })
 }
 
-/// The flags that a person has to give again to mean the same place.
+/// The flags that select the same app and environment in a further command.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Again(pub(crate) String);
 
-/// The lines after a push that went well; of one to an alias, `again` names the app alone.
+/// Returns the lines after a successful push; for a push to an alias, `again` names only the app.
 pub(crate) fn deploy_lines(
     style: Style,
     report: &DeployReport,
@@ -123,7 +123,7 @@ pub(crate) fn deploy_lines(
             (0, 0) => "nothing was sent, nothing has changed".to_owned(),
             // An archive comes whole.
             (0, _) => "nothing has changed".to_owned(),
-            // The edge had lost files of the version, or the manifest that says that they are this app's.
+            // The edge had lost files of the version, or the manifest with its link to this app.
             (sent, _) => format!("what the edge had lost of it is restored ({} sent again)", counted(sent, "file")),
         };
         lines.push(line("same", format!("{id} is live in {} already; {what}", report.environment)));
@@ -146,13 +146,13 @@ pub(crate) fn deploy_lines(
     lines
 }
 
-/// What keeps visitors from what went live, and how that ends.
+/// Returns the pause that hides the new live version from visitors, and the way to end it.
 fn still_paused_text(pause: &Pause, again: &Again) -> String {
     let since = time_text(pause.since_ms);
     format!("since {since} by {}: visitors get 503 until `devanture resume{}`", pause.who, again.0)
 }
 
-/// What visitors of the version before load again; empty if they load as much as any other.
+/// Returns the amount of data that visitors of the previous version load again; empty if equal to that of new visitors.
 fn returning_text(returning: &Returning) -> Option<String> {
     let Returning { bytes, plain_bytes } = *returning;
     let text = format!("returning visitors: {} instead of {}", byte_text(bytes), byte_text(plain_bytes));
@@ -194,7 +194,7 @@ pub(crate) fn switch_lines(style: Style, report: &SwitchReport, again: &Again) -
     lines
 }
 
-/// The difference of the settings from those that a version was live with.
+/// Returns the difference of the settings from those with which a version was live.
 fn settings_lines(difference: &SettingsDifference, id: &str, again: &Again) -> Vec<String> {
     let SettingsDifference { was, now, .. } = difference;
     if !difference.kept {
@@ -214,7 +214,7 @@ fn settings_lines(difference: &SettingsDifference, id: &str, again: &Again) -> V
     }
 }
 
-/// The text of a step at its end.
+/// Returns the text of a step at its end.
 pub(crate) fn step_text(style: Style, step: &Step) -> String {
     let detail = match (step.state, step.detail.as_str()) {
         (StepState::Failed, "") => "failed",
@@ -223,7 +223,7 @@ pub(crate) fn step_text(style: Style, step: &Step) -> String {
         (_, detail) => detail,
     };
     let detail = if step.state == StepState::Failed { style.bad(detail) } else { detail.to_owned() };
-    // Only of the switch does the time matter: it is how long both versions could be met.
+    // Only the time of the switch matters: for that long both versions could be served.
     if step.name == "switch" && step.state == StepState::Done { format!("{detail}   ({} ms)", step.ms) } else { detail }
 }
 

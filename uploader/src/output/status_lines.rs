@@ -1,4 +1,4 @@
-//! The lines of `status`, and of the environments and aliases that it lists.
+//! The lines of `status`, and of the listed environments and aliases.
 
 use devanture_config::VersionId;
 use devanture_config::api::{Damage, PlaceStatus, SettingName, Status};
@@ -7,10 +7,10 @@ use devanture_config::site_toml::RoutePath;
 use super::progress::Style;
 use super::report::{counted, lock_text, time_text};
 
-/// Damaged files that `status` names.
+/// Upper bound of damaged files named by `status`.
 const DAMAGED_FILES_SHOWN: usize = 3;
 
-/// The damage of a live version, and what to do.
+/// Returns the damage of a live version, and the remedy.
 fn damage_text(damage: &Damage) -> String {
     let version = damage.version.map_or_else(|| "what should be live".to_owned(), |version| version.short());
     match &damage.error {

@@ -1,4 +1,4 @@
-//! Tells the steps of the edge as it takes them.
+//! Prints the steps of the edge as they arrive.
 
 use devanture_config::api::{Step, StepState};
 
@@ -6,13 +6,13 @@ use super::progress::{Progress, Working};
 use super::report;
 use super::terminal::escaped;
 
-/// Tells steps, one after the other.
+/// Prints steps, one after the other.
 pub(crate) struct StepOutput<'p> {
     progress: &'p Progress,
     working: Option<Working<'p>>,
-    /// The steps to print; `None` is all of them.
+    /// The steps to print; `None` for all.
     only: Option<&'static [&'static str]>,
-    /// Whether what is live was changed.
+    /// Set if a live version was changed.
     pub(crate) has_switched: bool,
 }
 
@@ -23,8 +23,8 @@ impl<'p> StepOutput<'p> {
         Self { progress, working, only: None, has_switched: false }
     }
 
-    /// Tells what instances do and the checks before a switch, and the watch after it; the command itself says what was
-    /// switched.
+    /// Prints the steps of instances and the checks before a switch, and the watch after it; the command itself prints
+    /// the switch.
     pub(crate) fn of_gate(progress: &'p Progress) -> Self {
         Self {
             progress,
@@ -34,33 +34,33 @@ impl<'p> StepOutput<'p> {
         }
     }
 
-    /// Tells one.
+    /// Prints a step.
     pub(crate) fn print(&mut self, step: &Step) {
         self.has_switched |= step.name == "switch" && step.state == StepState::Done;
         if self.only.is_some_and(|only| !only.contains(&step.name.as_str())) {
             return;
         }
-        // That nodes are ready is printed for a push only, where it is one of many steps.
+        // The readiness of nodes is printed only for a push, as one of many steps.
         if self.only.is_some() && step.name == "prepare" && step.state == StepState::Done {
             drop(self.working.take());
             return;
         }
-        // The one before has to leave the line first.
+        // The previous step has to leave the line first.
         drop(self.working.take());
         // Reports about instances may contain their output.
         let step = &Step { detail: escaped(&step.detail), ..step.clone() };
         let is_of_instances = matches!(step.name.as_str(), "prepare" | "release");
-        // How many pages are made is for who looks on.
+        // The number of compressed pages is shown only on a terminal.
         let is_passing = step.name == "compress";
         let is_line = is_of_instances || step.name == "smoke" || !(is_passing || self.progress.has_bars());
         match step.state {
             StepState::Started if step.detail.is_empty() || !is_line => {
                 self.working = Some(self.progress.working(&step.name, &step.detail));
             }
-            // How it goes so far.
+            // The progress so far.
             StepState::Started => {
                 self.progress.step(&step.name, &step.detail);
-                // Others of them may take long yet.
+                // Further instances may still take long.
                 self.working = is_of_instances.then(|| self.progress.working(&step.name, ""));
             }
             StepState::Done | StepState::Skipped | StepState::Failed => {

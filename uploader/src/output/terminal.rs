@@ -1,8 +1,8 @@
-//! Text on its way to a terminal: whatever it is made of, it moves no cursor, hides nothing and turns nothing around.
+//! Text for a terminal, from any source: no text moves the cursor, hides text or reverses the direction.
 //!
-//! Names of files, keys of `devanture.toml`, rules, commits, and all that an edge or a backend says are a stranger's.
-//! They are put into texts as they are, and everything that is written to a terminal goes through [`line`], so that no
-//! place can forget to escape them. Colours are marks of a random form until then: no stranger's text holds one.
+//! Names of files, keys of `devanture.toml`, rules, commits, and all texts of an edge or a backend may come from a
+//! stranger. Such texts are formatted unchanged, and every output to a terminal goes through [`line`], so that no code
+//! can forget to escape them. Until then colours are marks of a random form, which no stranger's text contains.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
@@ -17,13 +17,13 @@ static MARK: LazyLock<String> = LazyLock::new(|| {
 /// The end of an escape sequence.
 const MARK_END: char = 'm';
 
-/// A mark for what follows, by the numbers of ECMA-48 §8.3.117 (`SGR`).
+/// Returns a mark for the following text, by the numbers of ECMA-48 §8.3.117 (`SGR`).
 pub(crate) fn mark(numbers: &str) -> String {
     format!("{}{numbers}{MARK_END}", *MARK)
 }
 
-/// A line as it is written to a terminal: marks become colours, and every other character that is not plain becomes a
-/// number in braces, line ends too.
+/// Formats a line for a terminal: marks become colours, and all other characters that are not plain become numbers in
+/// braces, including line ends.
 pub(crate) fn line(text: &str) -> String {
     let mut parts = text.split(MARK.as_str());
     let mut line = parts.next().map(escaped).unwrap_or_default();
@@ -40,7 +40,7 @@ pub(crate) fn line(text: &str) -> String {
     line
 }
 
-/// Lines as they are written to a terminal.
+/// Formats lines for a terminal.
 pub(crate) fn lines<'l>(lines: impl IntoIterator<Item = &'l str>) -> String {
     lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,8 +1,8 @@
-//! What differs between systems: rights and owners of files, room on disks, signals, local sockets, and the terminal.
-//! How files are opened is in `devanture-project`. Everything else is the same on all of them, but for `dev`, which is
-//! there for Unix alone, as the edge is.
+//! Differences between systems: rights and owners of files, free disk space, signals, local sockets, and the terminal.
+//! The opening of files is in `devanture-project`. All other code is the same on all systems, except `dev`, which
+//! exists only on Unix, like the edge.
 //!
-//! `unix` is tried on Linux; `windows`, which every other system takes, has been compiled and tried nowhere yet.
+//! `unix` is tested on Linux; `windows`, which all other systems use, has never been compiled or tested.
 
 #[cfg(unix)]
 mod unix;
@@ -22,5 +22,5 @@ pub(crate) use windows::{
 
 use devanture_config::api::TerminalSize;
 
-/// A size where the terminal has none.
+/// The size if the terminal has none.
 const SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };

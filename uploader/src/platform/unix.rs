@@ -16,51 +16,51 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::SIZE;
 
-/// Makes a folder for its owner alone, with its parents.
+/// Creates a folder that only the owner can access, with its parents.
 pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// Has a file that is created be for its owner alone.
+/// Limits the rights of a created file to the owner.
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options.mode(0o600)
 }
 
-/// Whether nobody but the owner may read a file.
+/// Returns true if only the owner may read a file.
 pub(crate) fn is_private(file: &File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.mode() & 0o077 == 0)
 }
 
-/// The user that owns a file, where the system has such.
+/// Returns the owner of a file, if the system has owners.
 #[expect(clippy::unnecessary_wraps, reason = "other systems have no such number")]
 pub(crate) fn owner_of(metadata: &Metadata) -> Option<u32> {
     Some(metadata.uid())
 }
 
-/// Whether the file belongs to the user who runs this program.
+/// Returns true if the file belongs to the user of this process.
 pub(crate) fn is_own(metadata: &Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw()
 }
 
-/// The bytes that are free on the disk of a folder for its user, and all of its bytes.
+/// Returns the free bytes on the disk of a folder for its user, and the size of the disk.
 pub(crate) fn disk_bytes(folder: &Path) -> Option<(u64, u64)> {
     let stat = rustix::fs::statvfs(folder).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Some((bytes(stat.f_bavail), bytes(stat.f_blocks)))
 }
 
-/// A path of git's index as the system has it.
+/// Converts a path of git's index.
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere not every path can be represented")]
 pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
-/// Waits for the signal by which CI ends a job; never ready if it cannot be received.
+/// Waits for the signal by which CI ends a job; never ready if the signal cannot be received.
 pub(crate) async fn terminated() {
     one(&mut signal(SignalKind::terminate()).ok()).await;
 }
 
-/// Waits for a signal, or for ever. May be dropped before it is ready.
+/// Waits for a signal, or for ever. Cancel-safe.
 async fn one(signal: &mut Option<Signal>) {
     let received = match signal {
         Some(signal) => signal.recv().await,
@@ -80,7 +80,7 @@ impl Signals {
         Self(kinds.map(|kind| signal(kind).ok()))
     }
 
-    /// The next one. May be dropped before it is ready.
+    /// Returns the next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) -> RunSignal {
         let [interrupt, terminate, hangup, quit] = &mut self.0;
         tokio::select! {
@@ -92,7 +92,7 @@ impl Signals {
     }
 }
 
-/// Whether this program reads from a terminal that a command may use, and writes to one.
+/// Returns true if stdin and stdout are a terminal that a command may use.
 pub(crate) fn has_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
@@ -105,7 +105,7 @@ pub(crate) fn terminal_size() -> TerminalSize {
     }
 }
 
-/// The terminal is raw for as long as this lives.
+/// Raw mode of the terminal, until dropped.
 pub(crate) struct Raw {
     before: Termios,
 }
@@ -135,20 +135,20 @@ impl Sizes {
         Self(has_terminal.then(|| signal(SignalKind::window_change()).ok()).flatten())
     }
 
-    /// The next size. May be dropped before it is ready.
+    /// Returns the next size. Cancel-safe.
     pub(crate) async fn next(&mut self) -> TerminalSize {
         one(&mut self.0).await;
         terminal_size()
     }
 }
 
-/// Keeps the terminal from showing what is typed, until it is dropped.
+/// Disables the echo of the terminal, until dropped.
 pub(crate) struct Hidden {
     before: Termios,
 }
 
 impl Hidden {
-    /// Stops showing it.
+    /// Disables the echo.
     pub(crate) fn new() -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut hidden = before.clone();
@@ -161,7 +161,7 @@ impl Hidden {
 impl Drop for Hidden {
     fn drop(&mut self) {
         tcsetattr(io::stdin(), OptionalActions::Drain, &self.before).ok();
-        // The line break that was typed was not shown either.
+        // The echo of the typed line break is missing, too.
         writeln!(io::stderr()).ok();
     }
 }
@@ -169,7 +169,7 @@ impl Drop for Hidden {
 /// Connects to a socket of this machine, which answers within `time_max`.
 ///
 /// # Errors
-/// Where nobody listens there.
+/// An error without a listener.
 pub(crate) fn local_socket(path: &OsStr, time_max: Duration) -> io::Result<impl io::Read + io::Write> {
     let stream = UnixStream::connect(Path::new(path))?;
     stream.set_read_timeout(Some(time_max))?;

@@ -1,5 +1,5 @@
-//! Windows, and every system that is no Unix. What a system lacks is said or left out, and never pretended: no
-//! owners as numbers, and no terminal for a command.
+//! Windows, and all systems other than Unix. Missing features are reported or left out, and never imitated: no owners
+//! as numbers, and no terminal for a command.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
@@ -13,18 +13,17 @@ use devanture_config::run_stream::RunSignal;
 
 use super::SIZE;
 
-/// Makes a folder, with its parents. It has the rights of the folder around it, which in a user's profile is closed to
-/// other users.
+/// Creates a folder, with its parents. The folder inherits its rights, which exclude other users in a user's profile.
 pub(crate) fn make_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).create(folder)
 }
 
-/// A file has the rights of its folder.
+/// Does nothing: a file inherits the rights of its folder.
 pub(crate) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-/// Rights are lists here, which are not read: a file in a user's profile is taken for that user's alone.
+/// Returns true: access lists are not read, and a file in a user's profile counts as private.
 pub(crate) fn is_private(_file: &File) -> bool {
     true
 }
@@ -34,22 +33,22 @@ pub(crate) fn owner_of(_metadata: &Metadata) -> Option<u32> {
     None
 }
 
-/// Who owns a file is not known.
+/// Returns true, as owners are unknown.
 pub(crate) fn is_own(_metadata: &Metadata) -> bool {
     true
 }
 
-/// Not known; an error says that a disk is full.
+/// Returns `None`; a full disk shows by an error.
 pub(crate) fn disk_bytes(_folder: &Path) -> Option<(u64, u64)> {
     None
 }
 
-/// A path of git's index as the system has it; `None` if it is no UTF-8.
+/// Converts a path of git's index; `None` if the path is not UTF-8.
 pub(crate) fn path_of(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
-/// Nothing like it: a job that is cancelled ends without a signal, or by Ctrl-C.
+/// Waits for ever: a cancelled job ends without a signal, or by Ctrl-C.
 pub(crate) async fn terminated() {
     pending().await
 }
@@ -62,7 +61,7 @@ impl Signals {
         Self
     }
 
-    /// The next one. May be dropped before it is ready.
+    /// Returns the next signal. Cancel-safe.
     pub(crate) async fn next(&mut self) -> RunSignal {
         match tokio::signal::ctrl_c().await {
             Ok(()) => RunSignal::Interrupt,
@@ -76,12 +75,12 @@ pub(crate) fn has_terminal() -> bool {
     false
 }
 
-/// A size that nobody reads.
+/// Returns a size without a reader.
 pub(crate) fn terminal_size() -> TerminalSize {
     SIZE
 }
 
-/// Nothing, since no command gets a terminal.
+/// Empty, since no command gets a terminal.
 pub(crate) struct Raw;
 
 impl Raw {
@@ -103,7 +102,7 @@ impl Sizes {
     }
 }
 
-/// What is typed is always shown: a question for a secret is refused.
+/// Input is always shown: a question for a secret is refused.
 pub(crate) struct Hidden;
 
 impl Hidden {
@@ -112,7 +111,7 @@ impl Hidden {
     }
 }
 
-/// Would connect to a socket of this machine.
+/// Fails: local sockets are not supported.
 ///
 /// # Errors
 /// Always.

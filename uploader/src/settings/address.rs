@@ -1,11 +1,11 @@
-//! The address of an edge, as it is read and as it can be shown.
+//! The address of an edge, parsed and for messages.
 
 use devanture_config::problem::Code;
 use url::{Host, Url};
 
 use crate::output::exit::Failure;
 
-/// An address as it can be shown: a user and a password in it are nobody else's.
+/// Returns an address for messages, without its user and password.
 pub(super) fn shown_url(text: &str) -> String {
     // A password may hold a slash, and proxies are written without a scheme as well.
     let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
@@ -40,7 +40,7 @@ pub(super) fn edge_url(text: &str, source: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// Whether `url` leads to this machine, whatever the network says.
+/// Returns true if `url` leads to this machine, whatever the network resolves.
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -1,6 +1,6 @@
-//! Identity tokens of CI systems: where one is found when there is neither a token nor a login.
+//! Identity tokens of CI systems: their sources, in the absence of a token and a login.
 //!
-//! They come from the environment of the process alone: a file of the project could name an address that collects them.
+//! They come only from the environment of the process: a file of the project could name an address that collects them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,37 +12,37 @@ use url::Url;
 use super::{Name, Setting, Settings, Source, Token, is_loopback};
 use crate::output::exit::Failure;
 
-/// The variable of an identity token that is for the edge.
+/// The variable of an identity token for the edge.
 pub(crate) const VARIABLE: &str = "DEVANTURE_ID_TOKEN";
-/// The variable of the audience that identity tokens are requested for.
+/// The variable of the audience for which identity tokens are requested.
 const AUDIENCE_VARIABLE: &str = "DEVANTURE_AUDIENCE";
-/// Variables that hold an identity token: the edge's own, and that of CircleCI.
+/// Variables with an identity token: the edge's own, and that of CircleCI.
 const VARIABLES: [&str; 2] = [VARIABLE, "CIRCLE_OIDC_TOKEN_V2"];
-/// Variables of GitHub Actions: the address that makes an identity token, and what opens it.
+/// Variables of GitHub Actions: the address that makes an identity token, and its credential.
 const GITHUB_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const GITHUB_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
-/// Variables of Buildkite: its mark, and what lets a job have its agent do something.
+/// Variables of Buildkite: its mark, and the permission of a job to use the agent.
 const BUILDKITE: &str = "BUILDKITE";
 const BUILDKITE_TOKEN: &str = "BUILDKITE_AGENT_ACCESS_TOKEN";
-/// Longest identity token, in bytes; an edge takes no longer one.
+/// Upper bound of bytes of an identity token, the same as that of an edge.
 pub(crate) const BYTES_MAX: usize = 65_536;
 
-/// Where an identity token comes from.
+/// The source of an identity token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// GitHub Actions makes one for each request.
+    /// GitHub Actions, which makes a token for each request.
     GitHub { url: Url, token: Token },
-    /// The agent of Buildkite requests one each time.
+    /// The agent of Buildkite, which requests a token each time.
     Buildkite {
-        /// The variable `PATH`, which says where the agent lies.
+        /// The variable `PATH`, with the folder of the agent.
         path: String,
     },
-    /// A variable holds one.
+    /// A variable with a token.
     Variable(&'static str, Token),
 }
 
 impl Origin {
-    /// The origin as a person knows it.
+    /// Returns the source as a person knows it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::GitHub { .. } => "GitHub Actions",
@@ -52,31 +52,31 @@ impl Origin {
     }
 }
 
-/// An identity token, and what it is exchanged for.
+/// An identity token, and the scope of its exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IdentityAccess {
-    /// Where it comes from.
+    /// The source.
     pub(crate) origin: Origin,
-    /// The audience that one is requested for; by default the address of the edge.
+    /// The requested audience; by default the address of the edge.
     pub(crate) audience: Option<String>,
-    /// The app that the token is for.
+    /// The app of the token.
     pub(crate) app: AppName,
-    /// The environment: the one that somebody said, or that the command is for.
+    /// The environment: from the settings, or that of the command.
     pub(crate) environment: Option<PlaceName>,
-    /// Whether somebody said it.
+    /// Set if the environment comes from the settings.
     pub(crate) is_said: bool,
-    /// The folder for what it was exchanged for, where there is one.
+    /// The folder for the result of the exchange, if any.
     pub(crate) state_folder: Option<PathBuf>,
 }
 
-/// What the environment says of identity tokens.
+/// The variables of identity tokens in the environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// A token, by the name of its variable.
     token: Option<(&'static str, String)>,
-    /// The address of GitHub Actions, and what opens it.
+    /// The address of GitHub Actions, and its credential.
     github: Option<(String, String)>,
-    /// The `PATH` of a job of Buildkite that may have its agent request one.
+    /// The `PATH` of a Buildkite job that may use its agent.
     buildkite: Option<String>,
     audience: Option<String>,
 }
@@ -84,7 +84,7 @@ pub(super) struct Found {
 impl Found {
     /// Reads the environment of the process.
     pub(super) fn of(environment: &BTreeMap<String, String>) -> Self {
-        // An unset variable of a CI system is often set to nothing.
+        // CI systems often set an unset variable to an empty text.
         let text = |name: &str| environment.get(name).filter(|text| !text.trim().is_empty()).cloned();
         Self {
             token: VARIABLES.into_iter().find_map(|name| Some((name, text(name)?))),
@@ -99,11 +99,11 @@ impl Found {
 }
 
 impl Settings {
-    /// The identity token of the CI system, where there is one.
+    /// Returns the identity token of the CI system, if any.
     ///
     /// # Errors
-    /// `untrusted_source` where it would go to an address, or be trusted to a CA, that a file of the project names;
-    /// `usage` where it cannot be read, or the app is not said.
+    /// `untrusted_source` if a file of the project names the address or the CA for the token; `usage` if the token
+    /// cannot be read, or the app is not set.
     pub(super) fn identity(
         &self,
         others: &[(Name, Option<&Setting<String>>)],
@@ -141,7 +141,7 @@ fn identity_token(text: &str, name: &str) -> Result<Token, Failure> {
     Ok(token)
 }
 
-/// The address of GitHub Actions, which is shown what opens it.
+/// Parses the address of GitHub Actions, which receives the credential.
 fn request_url(text: &str) -> Result<Url, Failure> {
     let url = text.parse::<Url>().ok().filter(|url| url.scheme() == "https" || is_loopback(url));
     url.ok_or_else(|| Failure::new(Code::Usage, format!("{GITHUB_URL} is no address over https.")))

@@ -1,7 +1,8 @@
-//! Settings: flags, then the environment, then `.env.APP`, then `.env`, then `devanture.toml`; and which of them may go
-//! together.
+//! Settings: flags, then the environment, then `.env.APP`, then `.env`, then `devanture.toml`; and the allowed
+//! combinations.
 //!
-//! Nothing here reads a file or the process environment: maps come in, so that the order is a table of tests.
+//! This module reads neither files nor the process environment: the maps are arguments, so that the order is a table of
+//! tests.
 
 mod address;
 mod identity;
@@ -25,10 +26,10 @@ pub(crate) use identity::{BYTES_MAX as IDENTITY_TOKEN_BYTES_MAX, IdentityAccess,
 pub(crate) use person::{PersonAccess, no_token};
 pub(crate) use proxy::Proxy;
 
-/// The place whose pushes are previews alone, where the history keeps pushes to aliases.
+/// The place of pushes that make only previews, under which the history stores pushes to aliases.
 pub(crate) const PREVIEW: &str = "preview";
 
-/// Where a setting comes from, the strongest first.
+/// The source of a setting, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     /// A flag of the command line.
@@ -41,19 +42,19 @@ pub(crate) enum Source {
     DotEnv,
     /// `devanture.toml`.
     SiteFile,
-    /// Nobody said anything.
+    /// The default.
     Default,
 }
 
 impl Source {
-    /// Whether only the person, or the machine's owner, can have written it. A pull request brings its own `.env` and
-    /// `devanture.toml`.
+    /// Returns true if only the user, or the machine's owner, can have written the source. A pull request brings its
+    /// own `.env` and `devanture.toml`.
     pub(crate) fn is_trusted(self) -> bool {
         matches!(self, Self::Flag | Self::Environment)
     }
 }
 
-/// One of the settings that have several sources.
+/// A setting with several sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
     /// The address of the edge's admin listener.
@@ -73,7 +74,7 @@ pub(crate) enum Name {
 }
 
 impl Name {
-    /// All of them, in the order of `--explain`.
+    /// All names, in the order of `--explain`.
     pub(crate) const ALL: [Self; 7] =
         [Self::Url, Self::Token, Self::App, Self::Env, Self::Ca, Self::Login, Self::Password];
 
@@ -98,24 +99,25 @@ impl Name {
             Self::App => "--app",
             Self::Env => "--env",
             Self::Ca => "--ca",
-            // There is no flag: others on the machine could see it.
+            // There is no flag: other users of the machine could see its value.
             Self::Login | Self::Password => self.variable(),
         }
     }
 
-    /// An unset variable of a CI system is often set to nothing. For an address, a token and a file that means unset;
-    /// an app or environment of no name is a mistake, since passing it over could push to the wrong place.
+    /// Returns true if an empty text counts as unset. CI systems often set an unset variable to an empty text. For an
+    /// address, a token and a file an empty text means unset; an empty app or environment is a mistake, since ignoring
+    /// it could push to the wrong place.
     const fn may_be_empty(self) -> bool {
         matches!(self, Self::Url | Self::Token | Self::Ca | Self::Login | Self::Password)
     }
 }
 
-/// A setting and where it comes from.
+/// A setting and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting<T> {
     /// The value.
     pub(crate) value: T,
-    /// Its source.
+    /// The source.
     pub(crate) source: Source,
 }
 
@@ -124,13 +126,13 @@ pub(crate) struct Setting<T> {
 pub(crate) struct Token(String);
 
 impl Token {
-    /// A token that an edge has just made.
+    /// Wraps a token that an edge has just made.
     #[cfg(unix)]
     pub(crate) fn made(text: String) -> Self {
         Self(text)
     }
 
-    /// The token itself, for the one header that carries it.
+    /// Returns the token itself, for the one header that carries it.
     pub(crate) fn secret(&self) -> &str {
         &self.0
     }
@@ -155,16 +157,16 @@ pub(crate) enum Credential {
     Person(PersonAccess),
 }
 
-/// An account, and where what it is exchanged for may be kept.
+/// An account, and the folder for the result of its exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoginAccess {
-    /// Its name.
+    /// The name.
     pub(crate) name: String,
-    /// Its password; without one, what was kept of an earlier login is all there is.
+    /// The password; without one, only a stored login can be used.
     pub(crate) password: Option<Token>,
-    /// Whether no file of the project said the name.
+    /// Set if the name does not come from a file of the project.
     pub(crate) is_trusted: bool,
-    /// The folder for what is kept, where there is one.
+    /// The state folder, if any.
     pub(crate) state_folder: Option<PathBuf>,
 }
 
@@ -173,7 +175,7 @@ pub(crate) struct LoginAccess {
 pub(crate) struct EdgeAccess {
     /// The address, without a final slash.
     pub(crate) url: Url,
-    /// Its credential.
+    /// The credential.
     pub(crate) credential: Credential,
     /// A PEM file to trust beside the system's.
     pub(crate) ca: Option<PathBuf>,
@@ -187,15 +189,15 @@ pub(crate) struct Settings {
     has_site_file: bool,
     app_dotenv_name: String,
     identity: identity::Found,
-    /// The environment that the command is for where nobody says one.
+    /// The default environment of the command.
     usual_place: Option<PlaceName>,
-    /// The folder for the state of this program, where there is one.
+    /// The folder for the state of this program, if any.
     pub(crate) state_folder: Option<PathBuf>,
 }
 
-/// The sources that settings are gathered from.
+/// The sources of settings.
 pub(crate) struct Sources<'s> {
-    /// The flags that were given.
+    /// The given flags.
     pub(crate) flags: &'s BTreeMap<Name, String>,
     /// The environment.
     pub(crate) environment: &'s BTreeMap<String, String>,
@@ -205,9 +207,9 @@ pub(crate) struct Sources<'s> {
     pub(crate) dotenv: &'s BTreeMap<String, String>,
     /// `devanture.toml`.
     pub(crate) site: &'s SiteFile,
-    /// The name of `devanture.toml` as the person knows it.
+    /// The name of `devanture.toml` as the user knows it.
     pub(crate) site_file_name: &'s str,
-    /// Whether there is one.
+    /// Set if the file exists.
     pub(crate) has_site_file: bool,
 }
 
@@ -228,7 +230,7 @@ impl Settings {
             let candidates = [
                 (Source::Flag, sources.flags.get(&name).cloned()),
                 (Source::Environment, variable(sources.environment)),
-                // Which app it is of is known before it is read.
+                // The app of the file is known before the file is read.
                 (Source::AppDotEnv, variable(sources.app_dotenv).filter(|_| name != Name::App)),
                 (Source::DotEnv, variable(sources.dotenv)),
                 (Source::SiteFile, of_site),
@@ -253,12 +255,12 @@ impl Settings {
         settings
     }
 
-    /// Says which environment the command is for where nobody says one: an identity token is exchanged for no other.
+    /// Sets the default environment of the command: an identity token is exchanged for no other.
     pub(crate) fn set_usual_place(&mut self, place: Option<PlaceName>) {
         self.usual_place = place;
     }
 
-    /// The source of a setting, as a person knows it.
+    /// Returns the source of a setting, as a person knows it.
     fn source_name(&self, name: Name, source: Source) -> &str {
         match source {
             Source::Flag => name.flag(),
@@ -270,10 +272,10 @@ impl Settings {
         }
     }
 
-    /// The app.
+    /// Returns the app.
     ///
     /// # Errors
-    /// `usage` where nobody said it, or where it is no name.
+    /// `usage` if the app is not set, or the name is invalid.
     pub(crate) fn app(&self) -> Result<Setting<AppName>, Failure> {
         self.parsed(Name::App)?.ok_or_else(|| {
             self.unsaid("Which app is meant is not said.")
@@ -281,7 +283,7 @@ impl Settings {
         })
     }
 
-    /// The failure of a setting that nobody said; it tells a wrong folder from an incomplete file.
+    /// Returns the failure of a missing setting, which distinguishes a wrong folder from an incomplete file.
     fn unsaid(&self, message: &str) -> Failure {
         let folder = match self.has_site_file {
             true => String::new(),
@@ -290,15 +292,15 @@ impl Settings {
         Failure::new(Code::Usage, format!("{message}{folder}"))
     }
 
-    /// The app, where somebody said one that is a name.
+    /// Returns the app, if one is set, and checks its name.
     pub(crate) fn explicit_app(&self) -> Result<Option<Setting<AppName>>, Failure> {
         self.parsed(Name::App)
     }
 
-    /// The environment.
+    /// Returns the environment.
     ///
     /// # Errors
-    /// `usage` where it is no name.
+    /// `usage` if the name is invalid.
     pub(crate) fn environment(&self) -> Result<Setting<PlaceName>, Failure> {
         let setting = self.parsed(Name::Env)?;
         Ok(setting.unwrap_or_else(|| Setting { value: PlaceName::prod(), source: Source::Default }))
@@ -319,16 +321,16 @@ impl Settings {
         }
     }
 
-    /// Settings to talk to the edge.
+    /// Returns the settings for requests to the edge.
     ///
     /// # Errors
-    /// `untrusted_source` where a token of the person or the machine would go to an address, or be trusted to a CA,
-    /// that a file of the project names; `usage` where something is missing or cannot be read.
+    /// `untrusted_source` if a token of the user or the machine would go to an address, or be trusted to a CA, named by
+    /// a file of the project; `usage` if a setting is missing or cannot be read.
     pub(crate) fn edge_access(&self) -> Result<EdgeAccess, Failure> {
         self.access_with(|others| self.credential(others))
     }
 
-    /// The same with the credential that goes to the address and the CA of these settings.
+    /// Returns the access with the credential for the address and the CA of these settings.
     fn access_with(
         &self,
         credential: impl FnOnce(&[(Name, Option<&Setting<String>>)]) -> Result<Credential, Failure>,
@@ -346,8 +348,8 @@ impl Settings {
         })
     }
 
-    /// The credential of the edge: of a token and a login the one from the stronger source, the token where both have
-    /// the same.
+    /// Returns the credential of the edge: the token or the login, from the stronger source, the token for equal
+    /// sources.
     fn credential(&self, others: &[(Name, Option<&Setting<String>>)]) -> Result<Credential, Failure> {
         let text = |name| self.texts.get(&name);
         match (text(Name::Token), text(Name::Login), text(Name::Password)) {
@@ -357,7 +359,7 @@ impl Settings {
                 Ok(Credential::Token(token))
             }
             (_, Some(login), password) => {
-                // What the person said of the two must not go where only the project says.
+                // The user's part of the two must not go to an address that only the project names.
                 for (name, setting) in [(Name::Login, Some(login)), (Name::Password, password)] {
                     if let Some(setting) = setting {
                         self.check_trust(name, setting.source, others)?;
@@ -365,7 +367,7 @@ impl Settings {
                 }
                 Ok(Credential::Login(LoginAccess {
                     name: login.value.trim().to_owned(),
-                    // It is JSON that carries it, so that it may hold anything, also at its ends.
+                    // JSON carries the password, so that it may contain any character, also at its ends.
                     password: password.map(|password| Token(password.value.clone())),
                     is_trusted: login.source.is_trusted(),
                     state_folder: self.state_folder.clone(),
@@ -397,7 +399,7 @@ impl Settings {
         check_goes_together(self, thing, self.source_name(secret, secret_source), others)
     }
 
-    /// One line per setting: its name, its value, and where it comes from.
+    /// Returns a line for each setting: the name, the value, and the source.
     pub(crate) fn explained(&self) -> Vec<String> {
         let lines = Name::ALL.into_iter().map(|name| match self.texts.get(&name) {
             Some(setting) => {
@@ -414,7 +416,7 @@ impl Settings {
     }
 }
 
-/// Checks that a credential goes to no address, and is trusted to no CA, that a file of the project names.
+/// Checks that a credential goes to no address, and is trusted to no CA, named by a file of the project.
 fn check_goes_together(
     settings: &Settings,
     thing: &str,
@@ -440,9 +442,10 @@ fn check_goes_together(
     Ok(())
 }
 
-/// The folder of this program below the one for the state of the person's programs, as the XDG specification has it.
+/// Returns the folder of this program below the folder for the state of the user's programs, according to the XDG
+/// specification.
 fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
-    // A path that is not absolute is to be passed over.
+    // A relative path is to be ignored.
     let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
     Some(state.join("devanture"))
@@ -450,7 +453,7 @@ fn state_folder(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
 
 fn read_secret(text: &str, source: &str, thing: &str) -> Result<Token, Failure> {
     let text = text.trim();
-    // What a header can carry (RFC 6750 §2.1 allows less still); the text itself is never repeated.
+    // The characters of a header value (RFC 6750 §2.1 allows even fewer); the text itself is never repeated.
     if text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(Token(text.to_owned()))
     } else {

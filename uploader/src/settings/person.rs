@@ -1,4 +1,4 @@
-//! Logins of people at the provider of the edge: where one is looked for when there is no other credential.
+//! Logins of people at the provider of the edge: their place, in the absence of other credentials.
 
 use std::path::PathBuf;
 
@@ -8,18 +8,18 @@ use devanture_config::{AppName, PlaceName};
 use super::{Credential, EdgeAccess, Settings, Source};
 use crate::output::exit::Failure;
 
-/// What to do without a credential.
+/// The remedy for a missing credential.
 const NO_TOKEN: &str = "set DEVANTURE_TOKEN; `devanture-edge token create` makes one. Or set DEVANTURE_LOGIN to the name of \
      an account and DEVANTURE_PASSWORD to its password; `devanture-edge account create` makes one. In CI, an identity \
      token does without either: GitHub Actions needs `permissions: id-token: write`, others set DEVANTURE_ID_TOKEN. \
      People log in with `devanture login --oidc`, at each edge that has a provider";
 
-/// The place that a stored login is looked for.
+/// The app and environment of a stored login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PersonAccess {
-    /// The app, where one is named.
+    /// The app, if named.
     pub(crate) app: Option<AppName>,
-    /// The environment, where one is named.
+    /// The environment, if named.
     pub(crate) environment: Option<PlaceName>,
     /// The folder of stored logins.
     pub(crate) state_folder: PathBuf,
@@ -31,10 +31,10 @@ pub(crate) fn no_token() -> Failure {
 }
 
 impl Settings {
-    /// Where a login of a person is stored.
+    /// Returns the place of a person's stored login.
     ///
     /// # Errors
-    /// `unauthenticated` where there is no folder for one.
+    /// `unauthenticated` without a state folder.
     pub(super) fn person(&self) -> Result<PersonAccess, Failure> {
         let environment = self.environment()?;
         Ok(PersonAccess {
@@ -44,11 +44,11 @@ impl Settings {
         })
     }
 
-    /// The edge that a person logs in to.
+    /// Returns the edge to which a person logs in.
     ///
     /// # Errors
-    /// `untrusted_source` where a file of the project names it, or a CA for it: it could be another edge, which hands
-    /// the identity token on to the right one; those of [`Settings::edge_access`].
+    /// `untrusted_source` if a file of the project names the edge, or a CA for the edge: a foreign edge could pass the
+    /// identity token on to the right one; the errors of [`Settings::edge_access`].
     pub(crate) fn login_access(&self) -> Result<EdgeAccess, Failure> {
         self.access_with(|others| {
             super::check_goes_together(self, "login", "the provider of the edge", others)?;

@@ -1,4 +1,4 @@
-//! The proxy that requests go through, which is the environment's alone, as that of other programs is.
+//! The proxy of requests, which comes only from the environment, as for other programs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,23 +12,23 @@ use super::address::{edge_url, is_loopback, shortened, shown_url};
 use super::{Name, Settings};
 use crate::output::exit::Failure;
 
-/// Variables of proxies for an address with `https`, and with `http`; the first that is not empty counts.
+/// Variables of proxies for an address with `https`, and with `http`; the first non-empty one counts.
 const FOR_HTTPS: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const FOR_HTTP: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
-/// Those of hosts that are reached without one.
+/// Variables of hosts that are reached without a proxy.
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Variable of a script of a web server, where `HTTP_PROXY` is a field of a stranger's request.
 const CGI: &str = "REQUEST_METHOD";
 
-/// A proxy that requests go through.
+/// A proxy of requests.
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     variable: &'static str,
-    /// Its address and its user, as the HTTP client reads them.
+    /// The address and the user, as parsed by the HTTP client.
     read: Intercept,
 }
 
-/// As a part of a sentence, without its user and password.
+/// As a part of a sentence, without the user and password.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.read.uri().to_string();
@@ -37,11 +37,11 @@ impl fmt::Display for Proxy {
 }
 
 impl Proxy {
-    /// The proxy for `url`; `None` where it is reached without one, as this machine always is.
+    /// Returns the proxy for `url`; `None` for a direct connection, as always for this machine.
     ///
     /// # Errors
-    /// `usage` where the proxy, or a host that is reached without it, cannot be read: passed over in silence, requests
-    /// would take another way than the one that was said.
+    /// `usage` if the proxy, or an exception, is invalid: if it were ignored, requests would take a different way than
+    /// configured.
     pub(crate) fn of(url: &Url, environment: impl Fn(&str) -> Option<String>) -> Result<Option<Self>, Failure> {
         let is_here = is_loopback(url) || url.domain().is_some_and(|name| name.ends_with(".localhost"));
         if is_here || environment(CGI).is_some() {
@@ -66,10 +66,10 @@ impl Proxy {
         read.map(|read| Some(Self { variable, read })).ok_or_else(|| unusable(variable, &text))
     }
 
-    /// The proxy as the HTTP client takes it.
+    /// Returns the proxy in the form of the HTTP client.
     ///
     /// # Errors
-    /// `usage` where it does not.
+    /// `usage` if the client refuses the proxy.
     pub(crate) fn for_client(&self) -> Result<reqwest::Proxy, Failure> {
         let address = self.read.uri().to_string();
         let proxy = reqwest::Proxy::all(address.as_str()).map_err(|_no_address| unusable(self.variable, &address))?;
@@ -79,18 +79,18 @@ impl Proxy {
         })
     }
 
-    /// Why nothing came through it, where the HTTP client gives `cause` as the reason.
+    /// Explains a failure of the proxy for which the HTTP client gives `cause` as the reason.
     pub(crate) fn explained(&self, cause: &str) -> String {
         // The cause comes with the name of the step that failed.
         match cause.rsplit(": ").next().unwrap_or(cause) {
             "proxy authorization required" => format!("{self} wants a user and a password, or others (status 407)"),
-            // Any other status than 200 (RFC 9110 §9.3.6).
+            // Any status other than 200 (RFC 9110 §9.3.6).
             "unsuccessful" => format!("{self} refuses to connect to it"),
             _ => format!("{cause}, through {self}"),
         }
     }
 
-    /// What to do where nothing comes through it.
+    /// Returns the remedy for a failure of the proxy.
     pub(crate) fn hint(&self) -> String {
         let variable = self.variable;
         format!("is {variable} right, and does that proxy connect there? NO_PROXY names hosts to reach without one")
@@ -108,26 +108,26 @@ const fn names_for(is_plain: bool) -> &'static [&'static str] {
     if is_plain { &FOR_HTTP } else { &FOR_HTTPS }
 }
 
-/// The first of the variables that says something, with what it says.
+/// Returns the first non-empty variable, with its value.
 fn first_of(names: &[&'static str], environment: impl Fn(&str) -> Option<String>) -> Option<(&'static str, String)> {
     let mut said = names.iter().filter_map(|name| Some((*name, environment(name)?.trim().to_owned())));
     said.find(|(_, value)| !value.is_empty())
 }
 
-/// The way that the HTTP client takes to `url`; `None` if it goes there directly, or cannot read `proxy`.
+/// Returns the HTTP client's way to `url`; `None` for a direct connection, or an invalid `proxy`.
 fn intercept(proxy: &str, exceptions: &str, url: &Url) -> Option<Intercept> {
     let target = url.as_str().parse().ok()?;
     Matcher::builder().all(proxy).no(exceptions).build().intercept(&target)
 }
 
-/// Whether a proxy speaks HTTP, at an address whose port is one.
+/// Returns true if a proxy speaks HTTP, at an address with a valid port.
 fn is_of_http(proxy: &Intercept) -> bool {
     let address = proxy.uri().to_string().parse::<Url>();
     address.is_ok_and(|address| matches!(address.scheme(), "http" | "https"))
 }
 
-/// An entry of `NO_PROXY` as the HTTP client reads it: `*`, an address, a network, or a name that is meant with all
-/// below it. Empty if it is for another port than that of `url`; `None` if it is none of these.
+/// Parses an entry of `NO_PROXY` like the HTTP client: `*`, an address, a network, or a name with all its subdomains.
+/// Empty if the entry is for a port other than that of `url`; `None` for all other texts.
 fn exception(entry: &str, url: &Url) -> Option<String> {
     if entry == "*" || entry.parse::<IpAddr>().is_ok() || is_network(entry) {
         return Some(entry.to_owned());
@@ -140,7 +140,7 @@ fn exception(entry: &str, url: &Url) -> Option<String> {
         "" => None,
         port => Some(port.strip_prefix(':')?.parse::<u16>().ok()?),
     };
-    // As `.example.org`, which is the same as `example.org`.
+    // Like `.example.org`, which is the same as `example.org`.
     let host = host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host).trim_matches('.');
     let host = match host.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
@@ -163,7 +163,7 @@ fn is_network(entry: &str) -> bool {
 }
 
 impl Settings {
-    /// A line for each variable of the environment that says by which proxy the edge is reached; none without a proxy.
+    /// Returns a line for each variable of the environment that selects the proxy for the edge; empty without a proxy.
     pub(crate) fn explained_proxy(&self, environment: &BTreeMap<String, String>) -> Vec<String> {
         let first = |names: &[&'static str]| first_of(names, |name| environment.get(name).cloned());
         let url = self.texts.get(&Name::Url).and_then(|setting| edge_url(&setting.value, "").ok());

@@ -1,4 +1,4 @@
-//! Tests of the order of settings, and of which of them may go together.
+//! Tests of the order of settings, and of their allowed combinations.
 
 use super::*;
 
@@ -55,7 +55,7 @@ fn the_file_of_one_app_goes_before_dotenv_and_is_trusted_no_more() {
     let login = [URL, ("DEVANTURE_LOGIN", "ada"), ("DEVANTURE_PASSWORD", "of game"), ("DEVANTURE_APP", "other")];
     let settings = gathered(&[], &login, &[("DEVANTURE_LOGIN", "bob"), TOKEN]);
     assert_eq!(settings.app().unwrap().value.as_str(), "game", "the file is of one app, and names none");
-    // A login of the app's own is stronger than a token of all.
+    // A login of the app is stronger than a token of all apps.
     let Credential::Login(access) = settings.edge_access().unwrap().credential else { panic!("it is a login") };
     assert_eq!((access.name.as_str(), access.is_trusted), ("ada", false));
     assert_eq!(access.password.unwrap().secret(), "of game");
@@ -64,7 +64,7 @@ fn the_file_of_one_app_goes_before_dotenv_and_is_trusted_no_more() {
         "{:?}",
         settings.explained()
     );
-    // The real environment goes before it, and its secrets go to no address that the file names.
+    // The real environment takes precedence, and its secrets go to no address named by the file.
     let settings = gathered(&[("DEVANTURE_LOGIN", "eve"), ("DEVANTURE_PASSWORD", "p")], &login, &[]);
     let failure = settings.edge_access().unwrap_err();
     assert!(failure.is(Code::UntrustedSource) && failure.message.contains(".env.game"), "{failure}");
@@ -93,7 +93,7 @@ fn a_token_goes_only_where_somebody_of_its_own_trust_says() {
         (false, settings(flag_token, &[], &[], SITE)),
         (false, settings(&[], &[URL, TOKEN], &[CA], "")),
         (false, settings(flag_token, &[URL], &[CA], "")),
-        // An empty variable is no variable: it cannot lend its trust to the `.env` beside it.
+        // An empty variable counts as unset: it cannot lend its trust to the `.env` beside it.
         (false, settings(&[], &[("DEVANTURE_URL", ""), TOKEN], &[URL], "")),
     ] {
         match settings.edge_access() {
@@ -124,7 +124,7 @@ fn a_password_goes_only_where_somebody_of_its_own_trust_says() {
         (false, settings(&[], &[URL, LOGIN, PASSWORD], &[CA], "")),
         // The project names the account, and would like the person's password.
         (false, settings(&[], &[PASSWORD], &[URL, LOGIN], "")),
-        // What was kept of the person's login is the person's, too.
+        // The stored result of the user's login belongs to the user, too.
         (false, settings(&[], &[LOGIN], &[URL], "")),
     ] {
         match settings.edge_access() {
@@ -211,7 +211,7 @@ fn an_explanation_names_the_proxy_of_the_edge() {
     }
 }
 
-/// The proxy for `url`, or why there is none that can be used.
+/// Returns the proxy for `url`, or the reason why it is invalid.
 fn proxy_of(url: &str, environment: &[(&str, &str)]) -> Result<Option<String>, String> {
     let environment = map(environment);
     let found = Proxy::of(&url.parse().unwrap(), |name| environment.get(name).cloned());
@@ -250,7 +250,7 @@ fn a_proxy_that_cannot_be_used_is_named_and_never_passed_over() {
             assert!(!format!("{read:?}").contains("secret") && !format!("{read:?}").contains("cret@"), "{read:?}");
         }
     }
-    // The first that is not empty counts, and one that is not needed stops nothing.
+    // The first non-empty variable counts, and an unneeded invalid one has no effect.
     let bad = "ftp://proxy";
     for (url, environment, expected) in [
         (EDGE, &[("HTTPS_PROXY", ""), ("https_proxy", " "), ("ALL_PROXY", "a:1")][..], Some("http://a:1 of ALL_PROXY")),
@@ -297,7 +297,7 @@ fn hosts_without_a_proxy_are_read_as_other_programs_read_them_or_named() {
         (v6, "2001:db8::1", Some(true)),
         (v6, "[2001:db8::1]:8444", Some(true)),
         (v6, "[2001:db8::1]:1", Some(false)),
-        // One that cannot be read may be the one that was meant.
+        // An unreadable entry may be the intended one.
         (edge, "https://edge.example.org", None),
         (edge, "edge.*.org", None),
         (edge, "edge.example.org/", None),

@@ -6,21 +6,21 @@ use devanture_config::api::Source;
 
 /// The variables of one CI system.
 struct System {
-    /// Its name in the history.
+    /// The name in the history.
     name: &'static str,
-    /// A variable that it always sets.
+    /// A variable that the system always sets.
     mark: &'static str,
-    /// Variables that hold the commit, in the order in which they are asked.
+    /// Variables of the commit, in the order of precedence.
     commit: &'static [&'static str],
-    /// The same for the branch; of a pull request the branch that it comes from stands first.
+    /// Variables of the branch; for a pull request the source branch comes first.
     branch: &'static [&'static str],
-    /// The same for what the commit or the pull request says.
+    /// Variables of the message of the commit or the pull request.
     message: &'static [&'static str],
     /// The same for the address of the run.
     url: &'static [&'static str],
 }
 
-/// The systems, in the order in which their marks are looked for: Jenkins may run beside another.
+/// The systems, in the order of the search for their marks: Jenkins may run beside a second system.
 const SYSTEMS: [System; 7] = [
     System {
         name: "github",
@@ -34,7 +34,7 @@ const SYSTEMS: [System; 7] = [
     System {
         name: "gitlab",
         mark: "GITLAB_CI",
-        // In a pipeline of merged results `CI_COMMIT_SHA` is a commit that nobody wrote.
+        // In a pipeline of merged results `CI_COMMIT_SHA` is a commit without an author.
         commit: &["CI_MERGE_REQUEST_SOURCE_BRANCH_SHA", "CI_COMMIT_SHA"],
         branch: &["CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", "CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME"],
         message: &["CI_COMMIT_TITLE", "CI_COMMIT_MESSAGE"],
@@ -83,12 +83,12 @@ const SYSTEMS: [System; 7] = [
     },
 ];
 
-/// The origin by these variables of a CI system; empty without one.
+/// Returns the origin from the variables of a CI system; empty without one.
 pub(crate) fn source(environment: &BTreeMap<String, String>) -> Source {
     let value = |name: &str| environment.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
     let Some(system) = SYSTEMS.iter().find(|system| value(system.mark).is_some()) else { return Source::default() };
     let first = |names: &[&str]| names.iter().find_map(|name| value(name)).map(str::to_owned);
-    // A tag is no branch; what was pushed is said by its commit.
+    // A tag is not a branch; the commit identifies the push.
     let is_tag =
         value("GITHUB_REF_TYPE") == Some("tag") || value("CI_COMMIT_TAG").is_some() || value("BUILDKITE_TAG").is_some();
     let branch = first(system.branch).filter(|_| !is_tag).map(|branch| plain_branch(system, &branch));
@@ -109,12 +109,12 @@ pub(crate) fn source(environment: &BTreeMap<String, String>) -> Source {
         _ => None,
     });
     let message = first(system.message).and_then(|text| text.lines().next().map(str::to_owned));
-    // Of a build that somebody began by hand it may be a name, which says nothing later.
+    // For a manual build the commit may be a name, which is meaningless later.
     let commit = first(system.commit).filter(|commit| commit != "HEAD");
     Source { commit, branch, message, dirty: false, ci: Some(system.name.to_owned()), url }
 }
 
-/// A branch without what some systems write before it.
+/// Removes the prefix that some systems add to a branch.
 fn plain_branch(system: &System, branch: &str) -> String {
     let branch = branch.strip_prefix("refs/heads/").unwrap_or(branch);
     let branch = if system.name == "jenkins" { branch.strip_prefix("origin/").unwrap_or(branch) } else { branch };

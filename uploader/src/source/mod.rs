@@ -1,4 +1,4 @@
-//! Where a bundle comes from: what the repository and the CI system say.
+//! The origin of a bundle, from the repository and the CI system.
 
 pub(crate) mod ci;
 pub(crate) mod git;

@@ -11,9 +11,9 @@ use super::exclude::{self, What};
 use super::moved::{Justified, Moved};
 use super::value::{Entry, Node, read_json, read_toml};
 
-/// The names of the file, in the order in which wrangler looks for them.
+/// The names of the file, in the search order of wrangler.
 pub(crate) const FILES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
-/// The file of the paths that are not sent, in the folder of the pages.
+/// The list of paths that are not uploaded, in the folder of the pages.
 pub(crate) const IGNORE_FILE: &str = ".assetsignore";
 /// The folder of functions of Pages.
 const FUNCTIONS: &str = "functions";
@@ -27,10 +27,10 @@ const HTML_HANDLING: [HtmlHandling; 4] = [
 ];
 const NOT_FOUND: [NotFound; 3] = [NotFound::None, NotFound::Page404, NotFound::SinglePageApplication];
 
-/// Reads the file, which is TOML or JSON by its name; without one, says what a site of Pages means by default.
+/// Reads the file, which is TOML or JSON by its name; without a file, returns the defaults of a site of Pages.
 ///
 /// # Errors
-/// All places where it is neither.
+/// All invalid places of the file.
 pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Moved, Mistakes> {
     let name = file.map_or("wrangler.toml", |(name, _)| name);
     let mut moved = Moved { rules: Some(Rules::Cloudflare), ..Moved::new(name) };
@@ -60,7 +60,7 @@ pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Mo
     Ok(moved)
 }
 
-/// Whether there is a folder of functions, or a worker among the pages, which only Cloudflare's sites have.
+/// Returns true if there is a folder of functions, or a worker among the pages, which only Cloudflare's sites have.
 pub(crate) fn has_functions(around: &Around<'_>) -> bool {
     (around.has)("functions") || around.in_www(None, "_worker.js")
 }
@@ -71,7 +71,7 @@ fn pages(moved: &mut Moved, around: &Around<'_>) {
     if has_functions(around) || around.in_www(www.as_deref(), "_worker.js") {
         moved.lost(0, "functions", "functions do not run at the edge", Some(ROUTES));
     }
-    // Pages sends none of them, also where they lie in the folder that it publishes.
+    // Pages uploads none of them, even in the published folder.
     if around.in_www(www.as_deref(), FUNCTIONS) {
         exclude::hide_page(moved, FUNCTIONS, What::Folder);
     }
@@ -100,7 +100,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
         "pages_build_output_dir" => moved.www = node.text().map(folder),
         "assets" => assets(moved, node),
         "site" => {
-            // Workers Sites, which came before assets.
+            // Workers Sites, the predecessor of assets.
             if let Some(bucket) = node.text_of("bucket") {
                 moved.www = Some(folder(bucket));
             }

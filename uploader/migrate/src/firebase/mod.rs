@@ -14,19 +14,19 @@ use super::vercel::add_headers;
 
 /// The name of the file.
 pub(crate) const FILE: &str = "firebase.json";
-/// Files left out or served to nobody in any case, so that `ignore` may name them.
+/// Files that are never served here, so that `ignore` may name them.
 const IGNORED: [&str; 2] = ["firebase.json", "**/.*"];
-/// What the tool of Firebase leaves in the project and sends in no case; `.firebase` is left out of every push.
+/// Files that the tool of Firebase leaves in the project and never uploads; `.firebase` is left out of every push.
 const BY_DEFAULT: [&str; 2] = ["firebase-debug.log", "firebase-debug.*.log"];
-/// Files of other services, and the folder of functions where nothing names another.
+/// Files of other services, and the default folder of functions.
 const OTHERS: [(&str, &[&str]); 3] =
     [("database", &["rules"]), ("firestore", &["indexes", "rules"]), ("storage", &["rules"])];
 const FUNCTIONS: &str = "functions";
 
-/// Reads the file; of several sites that whose `target` or `site` is `wanted`, else the first.
+/// Reads the file; of several sites the one with the `target` or `site` `wanted`, else the first.
 ///
 /// # Errors
-/// The place where the file is no JSON.
+/// The place at which the file is not JSON.
 pub(crate) fn read(text: &str, wanted: Option<&str>, around: &Around<'_>) -> Result<Moved, Mistakes> {
     let mut moved = Moved::new(FILE);
     let root = read_json(FILE, text)?;
@@ -47,9 +47,9 @@ pub(crate) fn read(text: &str, wanted: Option<&str>, around: &Around<'_>) -> Res
     Ok(moved)
 }
 
-/// Keeps code and settings of other services from visitors, where they lie among the pages.
+/// Excludes code and settings of other services that are among the pages.
 fn others(moved: &mut Moved, root: &Node, around: &Around<'_>) {
-    // Of some services there may be a list.
+    // Some services may have a list.
     let each = |node: &Node| match node.items() {
         [] => vec![node.clone()],
         items => items.to_vec(),
@@ -66,7 +66,7 @@ fn others(moved: &mut Moved, root: &Node, around: &Around<'_>) {
     }
 }
 
-/// One site of several.
+/// Selects a site of several.
 fn site<'h>(moved: &mut Moved, hosting: &'h Node, wanted: Option<&str>) -> &'h Node {
     let name = |site: &'h Node| site.first(&["target", "site"]).and_then(Node::text);
     let is_wanted = |site: &&Node| wanted.is_some() && [site.text_of("target"), site.text_of("site")].contains(&wanted);
@@ -146,7 +146,7 @@ fn part(moved: &mut Moved, entry: &Entry) {
     }
 }
 
-/// Carries over `ignore`, whose globs have no order there.
+/// Converts `ignore`; there the globs have no order.
 fn ignore(moved: &mut Moved, node: &Node) {
     let mut folders = Vec::new();
     for pattern in node.items().iter().filter(|item| item.text().is_none_or(|text| !IGNORED.contains(&text))) {
@@ -155,7 +155,7 @@ fn ignore(moved: &mut Moved, node: &Node) {
             Some(glob) if glob.ends_with('/') => folders.push((glob, at)),
             Some(glob) => {
                 exclude::add(moved, &glob, at);
-                // A folder of such a name is sent there.
+                // Firebase uploads a folder of such a name.
                 if moved.exclude.last() == Some(&glob) {
                     exclude::add(moved, &format!("!{glob}/"), at);
                 }
@@ -166,13 +166,13 @@ fn ignore(moved: &mut Moved, node: &Node) {
             }
         }
     }
-    // After the others, whose exceptions would bring them back.
+    // After the other globs: their exceptions would include these again.
     for (glob, at) in folders {
         exclude::add(moved, &glob, at);
     }
 }
 
-/// The pattern of a rule, which is a glob or an expression, and how it is written.
+/// Returns the pattern of a rule, which is a glob or an expression, and its text.
 fn source(item: &Node) -> Result<(String, Vec<Item>), Refused> {
     if let Some(source) = item.first(&["source", "glob"]).and_then(Node::text) {
         let read = glob(source).map_err(|refused| Refused(format!("`{source}`: {refused}")));
@@ -210,7 +210,7 @@ fn redirect(moved: &mut Moved, item: &Node) {
     };
     let status = item.get("type").and_then(Node::status).unwrap_or(301);
     match rules(item, destination) {
-        // Firebase's redirects go before files.
+        // Firebase's redirects precede files.
         Ok(rules) => rules.into_iter().for_each(|rule| {
             moved.redirect("redirects", Rule { status: Some(status), force: true, ..rule });
         }),
@@ -253,7 +253,7 @@ fn rewrites(moved: &mut Moved, node: &Node) {
     }
 }
 
-/// A rewrite to something that runs at Google's.
+/// Notes a rewrite to a service of Google.
 fn rewrite_elsewhere(moved: &mut Moved, item: &Node, source: &str) {
     let path = glob(source).and_then(|items| for_redirects(&items)).ok();
     let path = path.as_deref().and_then(<[_]>::first).map_or("/api/*", |one| one.pattern.as_str()).to_owned();

@@ -16,10 +16,10 @@ pub(crate) const FILE: &str = "netlify.toml";
 const ROUTES: &str = "run it as a backend, and send its paths there with [[routes]]";
 const BUILD: &str = "build with your own tools, then `devanture push`";
 
-/// Reads the file; without one, says what a site of Netlify's means by default.
+/// Reads the file; without a file, returns the defaults of a Netlify site.
 ///
 /// # Errors
-/// All places where the file is no TOML.
+/// All places at which the file is not TOML.
 pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mistakes> {
     let mut moved = Moved { rules: Some(Rules::Netlify), ..Moved::new(FILE) };
     match text {
@@ -41,7 +41,7 @@ pub(crate) fn read(text: Option<&str>, around: &Around<'_>) -> Result<Moved, Mis
     Ok(moved)
 }
 
-/// Keeps functions from visitors, where their folder lies among the pages.
+/// Excludes functions in a folder among the pages.
 fn hide_functions(moved: &mut Moved, root: &Node, around: &Around<'_>) {
     let build = root.get("build");
     let base = build.and_then(|build| build.text_of("base")).unwrap_or_default();
@@ -143,13 +143,13 @@ fn redirects(moved: &mut Moved, list: &Node) {
 
 type Why = (String, Option<&'static str>);
 
-/// Converts one of `[[redirects]]`.
+/// A converted entry of `[[redirects]]`.
 struct Found {
     rule: Rule,
     is_rewrite: bool,
 }
 
-/// Reads one of `[[redirects]]`; older names of its keys are taken too.
+/// Reads an entry of `[[redirects]]`; older names of its keys are accepted too.
 fn redirect(moved: &mut Moved, item: &Node) -> Result<Found, Why> {
     let text = |keys: &[&str]| item.first(keys).and_then(Node::text).map(str::to_owned);
     let from = text(&["from", "origin"]).ok_or_else(|| ("`from` is missing".to_owned(), None))?;
@@ -198,7 +198,7 @@ fn redirect(moved: &mut Moved, item: &Node) -> Result<Found, Why> {
     Ok(Found { rule, is_rewrite })
 }
 
-/// The status, and whether it has the mark of a forced rule.
+/// Returns the status, and the mark of a forced rule.
 fn status(item: &Node) -> Result<(u16, bool), Why> {
     let Some(written) = item.get("status").and_then(Node::written) else { return Ok((301, false)) };
     let number = written.strip_suffix('!').unwrap_or(&written);
@@ -229,10 +229,10 @@ fn conditions(rule: &mut Rule, item: &Node) -> Result<(), Why> {
     Ok(())
 }
 
-/// The rules that came before: at Netlify the first that matches counts, and here redirects go before rewrites.
+/// The earlier rules: at Netlify the first match counts, and here redirects precede rewrites.
 #[derive(Default)]
 struct Before {
-    /// Each with its line, and whether it is a rewrite.
+    /// Each rule with its line, and set for a rewrite.
     rules: Vec<(Redirect, usize, bool)>,
 }
 
@@ -270,7 +270,7 @@ impl Before {
     }
 }
 
-/// Whether some path may match both; patterns of whole segments alone are looked at.
+/// Returns true if some path may match both; considers only patterns of whole segments.
 fn overlap(one: &Pattern, other: &Pattern) -> bool {
     use devanture_site::rules::pattern::Ending;
 
@@ -313,7 +313,7 @@ fn headers(moved: &mut Moved, item: &Node) {
     moved.fields("headers", rule);
 }
 
-/// A value over several lines is one, with its commas as Netlify writes them.
+/// Joins a value over several lines, with its commas in Netlify's form.
 fn with_tidy_commas(value: &str) -> String {
     let parts: Vec<&str> = value.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     let joined = parts.join(", ");

@@ -1,4 +1,4 @@
-//! Cases of <https://docs.netlify.com/routing/redirects/> and its neighbours, as `netlify.toml` has them.
+//! Cases of <https://docs.netlify.com/routing/redirects/> and related pages, in the form of `netlify.toml`.
 
 use super::super::testing::{NOTHING, headers, notes, rules, written};
 use super::*;
@@ -8,7 +8,7 @@ fn moved(text: &str) -> Moved {
     read(Some(text), &NOTHING).unwrap()
 }
 
-/// The rules that one of `[[redirects]]` becomes.
+/// Returns the rules for an entry of `[[redirects]]`.
 fn one(keys: &str) -> Vec<String> {
     let moved = moved(&format!("[[redirects]]\n{keys}\n"));
     written(&moved);
@@ -26,7 +26,7 @@ fn redirects_of_netlify_are_the_same_here() {
         ("from = '/x'\nto = '/y'\nquery = {path = 'a'}", "/x -> /y 301 ?path=a"),
         // redirects/redirect-options/#splats, #placeholders
         ("from = '/news/*'\nto = '/blog/:splat'", "/news/* -> /blog/:splat 301"),
-        // What Netlify's engine takes.
+        // Forms accepted by Netlify's engine.
         ("from = '/docs/preset-*'\nto = '/docs/babel-:splat'", "/docs/preset-* -> /docs/babel-:splat 301"),
         ("from = '/x/*/y'\nto = '/z/:splat'", "/x/*/y -> /z/:splat 301"),
         ("from = '/a/:post-slug'\nto = '/b/:post-slug'", "/a/:post-slug -> /b/:post-slug 301"),
@@ -175,7 +175,7 @@ fn a_rewrite_of_everything_to_the_page_is_a_single_page_application() {
     assert!(rules(&moved).is_empty());
     assert_eq!(notes(&moved, NoteKind::Stays), ["5 redirects: `/late` never applied: line 1 takes its paths first"]);
     assert!(written(&moved).contains("not_found = \"single-page-application\""));
-    // One that goes before files is no such page.
+    // A rule that precedes files is not such a page.
     assert_eq!(one("from = '/*'\nto = '/index.html'\nstatus = 200\nforce = true"), ["/* -> /index.html force"]);
 }
 

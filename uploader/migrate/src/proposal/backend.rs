@@ -1,4 +1,4 @@
-//! The backend that lies beside the pages, and what starts it.
+//! The backend beside the pages, and its start command.
 
 use devanture_config::site_toml::SERVER_DIR;
 use devanture_config::site_toml::procfile::PROCFILE;
@@ -6,17 +6,17 @@ use devanture_config::site_toml::procfile::PROCFILE;
 use super::package::Package;
 use super::tree::{Tree, join};
 
-/// Variables by which servers of frameworks take the path of a socket: that of SvelteKit's adapter-node, and Nitro.
+/// Variables from which servers of frameworks take the path of a socket: SvelteKit's adapter-node, and Nitro.
 const SOCKET_VARIABLES: [&str; 2] = ["SOCKET_PATH", "NITRO_UNIX_SOCKET"];
-/// How programs read variables.
+/// Expressions that read variables in programs.
 const READS: [&str; 4] = ["process.env", "os.environ", "getenv(", "env("];
 
-/// What starts a backend.
+/// The start of a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Backend {
-    /// This command.
+    /// A command.
     Command(Vec<String>),
-    /// This command, whose program listens on a socket where it gets one.
+    /// A command with a program that listens on a given socket.
     OnSocket(Vec<String>),
     /// A `Procfile`.
     Procfile,
@@ -24,7 +24,7 @@ pub(super) enum Backend {
     Unknown,
 }
 
-/// The backend in [`SERVER_DIR`]; `None` if there is no such folder.
+/// Returns the backend in [`SERVER_DIR`]; `None` without such a folder.
 pub(super) fn backend(tree: &dyn Tree) -> Option<Backend> {
     if !tree.is_folder(SERVER_DIR) {
         return None;
@@ -34,7 +34,7 @@ pub(super) fn backend(tree: &dyn Tree) -> Option<Backend> {
     }
     let words = |words: &[&str]| Some(started_by(tree, words));
     let package = Package::read(tree, SERVER_DIR);
-    // What only a shell reads, and what the shell of npm alone finds, is for the person to say.
+    // Shell syntax, and programs that only npm's shell finds, are left to the user.
     if let Some(start) =
         package.script("start").filter(|start| start.starts_with("node ") && start.chars().all(is_plain))
     {
@@ -59,7 +59,7 @@ pub(super) fn backend(tree: &dyn Tree) -> Option<Backend> {
     }
 }
 
-/// The backend that `words` start: on a socket, if its program says that it can.
+/// Returns the backend started by `words`: on a socket, if the text of its program supports that.
 fn started_by(tree: &dyn Tree, words: &[&str]) -> Backend {
     let command = |before: &[&str]| before.iter().chain(words).map(|word| (*word).to_owned()).collect();
     let program = words.iter().find_map(|word| tree.text(&join(SERVER_DIR, word))).unwrap_or_default();
@@ -67,13 +67,13 @@ fn started_by(tree: &dyn Tree, words: &[&str]) -> Backend {
         return Backend::OnSocket(command(&[]));
     }
     match SOCKET_VARIABLES.into_iter().find(|name| reads(&program, name)) {
-        // By env(1), as no shell reads the command.
+        // Set by env(1), as no shell reads the command.
         Some(name) => Backend::OnSocket(command(&["env", &format!("{name}=$SOCKET")])),
         None => Backend::Command(command(&[])),
     }
 }
 
-/// Whether a program reads the variable `name`, as far as its text shows.
+/// Returns true if a program reads the variable `name`, according to its text.
 fn reads(program: &str, name: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_named = program.match_indices(name).any(|(at, _)| {

@@ -1,18 +1,18 @@
 //! Values in configuration files that are programs, such as `outDir` of `vite.config.ts`, and flags in scripts.
 //!
-//! The programs are not run: what stands in them as a text or a word is read, and the rest counts as computed.
+//! The programs are not run: literal texts and words are read, and the rest counts as computed.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// What a configuration says of a key.
+/// The value of a key in a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// A text in quotes.
     Text(String),
     /// A word without quotes, such as `false`.
     Word(String),
-    /// Something that only running the configuration would tell.
+    /// An expression with a value that only a run of the configuration would tell.
     Computed,
 }
 
@@ -26,7 +26,8 @@ impl Value {
     }
 }
 
-/// The first value of `key` in a text of JavaScript, TypeScript, JSON, TOML or YAML; `None` if the key is not there.
+/// Returns the first value of `key` in a text of JavaScript, TypeScript, JSON, TOML or YAML; `None` if the key is
+/// missing.
 pub(super) fn value_of(text: &str, key: &str) -> Option<Value> {
     let text = without_comments(text);
     let mut rest = text.as_str();
@@ -42,7 +43,7 @@ pub(super) fn value_of(text: &str, key: &str) -> Option<Value> {
     None
 }
 
-/// A name, or a text without its quotes, at the beginning of `rest`, and what stands behind it. Anything else is empty.
+/// Returns a name, or a text without its quotes, at the beginning of `rest`, and the text behind; otherwise empty.
 fn token(rest: &str, first: char) -> (&str, &str) {
     let is_part = |c: char| c.is_alphanumeric() || "_$-.".contains(c);
     let behind = rest.get(first.len_utf8()..).unwrap_or_default();
@@ -56,7 +57,7 @@ fn token(rest: &str, first: char) -> (&str, &str) {
     }
 }
 
-/// The number of bytes before the closing quote, or before the end of the line where there is none.
+/// The number of bytes before the closing quote, or before the end of the line without one.
 fn quoted_bytes(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, c) in text.char_indices() {
@@ -71,7 +72,7 @@ fn quoted_bytes(text: &str, quote: char) -> usize {
     text.len()
 }
 
-/// The value that stands behind a key, if one does.
+/// Returns the value behind a key, if any.
 fn value_after(after: &str) -> Option<Value> {
     let after = after.trim_start().strip_prefix([':', '='])?.trim_start_matches([' ', '\t']);
     // A comparison, or an arrow.
@@ -89,7 +90,7 @@ fn value_after(after: &str) -> Option<Value> {
     Some(if is_whole { Value::Word(word) } else { Value::Computed })
 }
 
-/// The text up to the closing quote; computed, if it is joined to something or has something put into it.
+/// Returns the text up to the closing quote; computed, if the text is part of an expression or contains one.
 fn quoted(mut rest: impl Iterator<Item = char>, quote: char) -> Value {
     let mut text = String::new();
     loop {
@@ -107,7 +108,7 @@ fn quoted(mut rest: impl Iterator<Item = char>, quote: char) -> Value {
     }
 }
 
-/// The text without comments of JavaScript; what looks like one inside of quotes stays.
+/// Returns the text without comments of JavaScript; text like a comment inside of quotes stays.
 pub(super) fn without_comments(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -129,7 +130,7 @@ pub(super) fn without_comments(text: &str) -> String {
                 }
                 kept.push(' ');
             }
-            // TOML and YAML; in JavaScript it begins the name of a private field.
+            // TOML and YAML; in JavaScript the character begins the name of a private field.
             '#' if kept.is_empty() || kept.ends_with(char::is_whitespace) => {
                 while rest.next_if(|c| *c != '\n').is_some() {}
             }
@@ -144,7 +145,7 @@ fn keep_quoted(rest: &mut Peekable<Chars<'_>>, quote: char, kept: &mut String) {
         kept.push(c);
         match c {
             '\\' => kept.extend(rest.next()),
-            // An apostrophe, or a text that does not end: what follows is read as if it had not begun.
+            // An apostrophe, or a text without an end: the rest is read as if the text had not begun.
             '\n' if quote != '`' => return,
             _ if c == quote => return,
             _ => {}
@@ -152,7 +153,7 @@ fn keep_quoted(rest: &mut Peekable<Chars<'_>>, quote: char, kept: &mut String) {
     }
 }
 
-/// The commands of a script for a shell, each as its words without quotes.
+/// Returns the commands of a shell script, each as its words without quotes.
 pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
     let words = script.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
     let mut commands = vec![Vec::new()];
@@ -165,7 +166,7 @@ pub(super) fn commands(script: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// The value of the first of the flags `names` in a command: `--out-dir x` or `--out-dir=x`.
+/// Returns the value of the first of the flags `names` in a command: `--out-dir x` or `--out-dir=x`.
 pub(super) fn flag_of(command: &[String], names: &[&str]) -> Option<String> {
     command.iter().enumerate().find_map(|(number, word)| {
         if names.contains(&word.as_str()) {

@@ -1,35 +1,35 @@
-//! The frameworks and generators that `init` knows, and which of them a project is made with.
+//! The frameworks and generators known to `init`, and their detection in a project.
 
 use super::framework_name::FrameworkName;
 use super::package::Package;
 use super::project::Project;
 use super::tree::Tree;
 
-/// How the folder that a framework writes is read from its configuration.
+/// The source of a framework's output folder in its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Output {
-    /// `angular.json` tells it.
+    /// In `angular.json`.
     Angular,
-    /// A key of its configuration, or a flag of its command; with what it adds to the folder.
+    /// In a key of the configuration, or a flag of the command; `adds` is appended to the folder.
     Said { key: &'static str, flags: &'static [&'static str], adds: &'static str },
-    /// As [`Output::Said`], below the folder that `root` of the configuration names.
+    /// Like [`Output::Said`], below the folder in `root` of the configuration.
     Vite,
     /// Below the folder of the documents, which the command names.
     VitePress,
 }
 
-/// What a framework does with a path that it wrote no page for.
+/// A framework's handling of a path without a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fallback {
-    /// Every such path is the application's, if it has one page alone.
+    /// Every such path belongs to the application, if it has only one page.
     Application,
-    /// It is so with a library that renders in the browser.
+    /// The same, with a library that renders in the browser.
     ByLibrary,
-    /// It is not found; `404.html` answers, if there is one.
+    /// The answer is 404, with `404.html` if present.
     NotFound,
-    /// `ssr: false` makes an application of it.
+    /// `ssr: false` makes the site an application.
     Nuxt,
-    /// `ssr: false` makes an application of it, with a page of its own beside prerendered ones.
+    /// `ssr: false` makes the site an application, with a separate page beside prerendered ones.
     ReactRouter,
     /// `fallback` of the adapter names the page.
     SvelteKit,
@@ -38,38 +38,38 @@ pub(super) enum Fallback {
 /// A framework or generator.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Framework {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub(super) id: FrameworkName,
-    /// Its name for people.
+    /// The name for people.
     pub(super) name: &'static str,
-    /// The packages of npm that show it.
+    /// The npm packages that identify the framework.
     packages: &'static [&'static str],
-    /// The names of its configuration, in the order of preference; the ending `*` is any of a program's.
+    /// The names of the configuration, in the order of preference; the extension `*` is that of any program.
     configs: &'static [&'static str],
-    /// The command that builds.
+    /// The build command.
     pub(super) command: &'static str,
-    /// The folders that it writes by default, the newest default last; `*` is any folder.
+    /// The default output folders, the newest default last; `*` is any folder.
     pub(super) folders: &'static [&'static str],
-    /// Where its output is configured.
+    /// The source of the output folder.
     pub(super) output: Output,
-    /// What it does with other paths.
+    /// The handling of other paths.
     pub(super) fallback: Fallback,
 }
 
-/// The endings of configurations that are programs.
+/// The extensions of configurations that are programs.
 const PROGRAM_ENDINGS: [&str; 6] = ["ts", "mts", "cts", "mjs", "cjs", "js"];
 
 const NOWHERE: Output = Output::Said { key: "", flags: &[], adds: "" };
 const VITE_CONFIGS: &[&str] = &["vite.config.*"];
 
-/// A library that renders in the browser, built by Vite or another bundler.
+/// A library that renders in the browser, built by Vite or a different bundler.
 const fn library(id: FrameworkName, name: &'static str, packages: &'static [&'static str]) -> Framework {
     let (configs, folders) = (VITE_CONFIGS, &["dist"]);
     let fallback = Fallback::Application;
     Framework { id, name, packages, configs, command: "vite build", folders, output: Output::Vite, fallback }
 }
 
-/// Those that contain others come first: Astro and SvelteKit depend on Vite.
+/// Frameworks that contain others come first: Astro and SvelteKit depend on Vite.
 pub(super) const FRAMEWORKS: [Framework; 22] = [
     Framework {
         id: FrameworkName::Next,
@@ -245,25 +245,25 @@ impl Framework {
         FRAMEWORKS.iter().find(|framework| framework.id == id)
     }
 
-    /// The framework of a project, and what shows it.
+    /// Returns the framework of a project, and the evidence.
     pub(super) fn detect(tree: &dyn Tree, package: &Package) -> Option<(&'static Self, String)> {
         let by_package = FRAMEWORKS.iter().find_map(|framework| {
             let name = framework.packages.iter().find(|name| package.depends_on(name))?;
             Some((framework, format!("{name} in package.json")))
         });
-        // A site of Hugo may depend on anything for its scripts and styles.
+        // A site of Hugo may depend on any package for its scripts and styles.
         let hugo = Self::of(FrameworkName::Hugo);
         let by_config = |framework: &'static Self| Some((framework, framework.config(tree, "")?.0));
         let others = || FRAMEWORKS.iter().filter(|framework| !framework.is_library()).find_map(by_config);
         hugo.and_then(by_config).or(by_package).or_else(others)
     }
 
-    /// Whether it is a library of Vite's users, whose configuration tells nothing of it.
+    /// Returns true for a library used with Vite, which Vite's configuration does not mention.
     fn is_library(&self) -> bool {
         self.output == Output::Vite && self.fallback == Fallback::Application
     }
 
-    /// Its configuration in a folder of the project: the path, and the text.
+    /// Returns the configuration in a folder of the project: the path, and the text.
     pub(super) fn config(&self, tree: &dyn Tree, folder: &str) -> Option<(String, String)> {
         self.configs.iter().find_map(|name| {
             let paths: Vec<String> = match name.strip_suffix('*') {
@@ -272,13 +272,13 @@ impl Framework {
             };
             let mut paths = paths.into_iter().map(|path| super::tree::join(folder, &path));
             let (path, text) = paths.find_map(|path| Some((path.clone(), tree.text(&path)?)))?;
-            // Others have such a file, too.
+            // Other programs have a file of this name, too.
             let is_its_own = !name.starts_with("config.") || text.to_lowercase().contains("baseurl");
             is_its_own.then_some((path, text))
         })
     }
 
-    /// Whether a path that has no page is the application's, in a project that wrote one page.
+    /// Returns true if a path without a page belongs to the application, in a project with only one page.
     pub(super) fn is_application(&self, project: &Project<'_>) -> bool {
         match self.fallback {
             Fallback::Application => true,

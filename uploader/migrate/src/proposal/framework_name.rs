@@ -1,4 +1,4 @@
-//! The names of the frameworks and generators that `init` knows.
+//! The names of the frameworks and generators known to `init`.
 
 /// The framework or generator of a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum FrameworkName {
     Next,
     /// Nuxt, generated.
     Nuxt,
-    /// Files as they are, without a framework.
+    /// Plain files, without a framework.
     Plain,
     /// Preact.
     Preact,
@@ -50,7 +50,7 @@ pub enum FrameworkName {
 }
 
 impl FrameworkName {
-    /// All of them, by their names.
+    /// All names, in order.
     pub const ALL: [Self; 22] = [
         Self::Angular,
         Self::Astro,
@@ -82,7 +82,7 @@ impl FrameworkName {
         self.words().0
     }
 
-    /// The name for people, with what has to be known of it.
+    /// The name for people, with a remark if needed.
     #[must_use]
     pub const fn summary(self) -> &'static str {
         self.words().1

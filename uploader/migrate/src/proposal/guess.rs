@@ -1,4 +1,4 @@
-//! What a project looks like: its framework, the folder of its pages, what answers other paths, and its backend.
+//! The analysis of a project: the framework, the folder of the pages, the answer to other paths, and the backend.
 
 use std::path::Path;
 
@@ -14,18 +14,18 @@ use super::tree::{Disk, Tree};
 #[derive(Debug)]
 pub(super) struct Guess {
     pub(super) framework: Option<&'static Framework>,
-    /// What shows the framework.
+    /// The evidence for the framework.
     pub(super) shown_by: String,
     pub(super) pages: Option<Pages>,
     pub(super) missing: Missing,
     pub(super) backend: Option<Backend>,
-    /// The line for a shell that writes the folder of the pages; `None` where it is there or not known.
+    /// The shell command that writes the folder of the pages; `None` if the folder exists or is unknown.
     pub(super) build: Option<String>,
-    /// What a person should know, as sentences.
+    /// Remarks for the user, as sentences.
     pub(super) notes: Vec<String>,
 }
 
-/// Looks at a project. With `www`, the folder of the pages is known, and with `chosen` the framework.
+/// Analyzes a project. With `www`, the folder of the pages is given, and with `chosen` the framework.
 pub(super) fn guess(tree: &dyn Tree, www: Option<&str>, chosen: Option<FrameworkName>) -> Guess {
     let project = Project::new(tree, chosen.and_then(Framework::of));
     let mut notes: Vec<String> = project.package.unreadable().map(unread_package).into_iter().collect();
@@ -47,33 +47,33 @@ fn unread_package(why: &str) -> String {
     format!("package.json cannot be read: {why}. The packages and scripts that it names are not known.")
 }
 
-/// The folder of the pages of a project, if it is known.
+/// Returns the folder of the pages of a project, if known.
 pub(crate) fn folder_of_pages(project: &Path) -> Option<String> {
     guess(&Disk::new(project), None, None).pages.map(|pages| pages.folder)
 }
 
-/// Whether a build makes the pages of a project, as far as its files say.
+/// Returns true if a build makes the pages of a project, according to its files.
 pub(crate) fn has_build(project: &Path) -> bool {
     let tree = Disk::new(project);
     let project = Project::new(&tree, None);
     project.framework.is_some() || project.package.has_build()
 }
 
-/// The line for a shell that builds the project.
+/// Returns the shell command that builds the project.
 fn build_line(project: &Project<'_>, framework: &Framework) -> Option<String> {
     let command = match framework.id {
         FrameworkName::Plain => return None,
-        // Its package has another name than its program.
+        // The package has a different name from its program.
         FrameworkName::Eleventy if project.package.script_with(framework.command).is_none() => "@11ty/eleventy",
         _ => framework.command,
     };
-    // A library says nothing of what builds it.
+    // A library does not tell its bundler.
     let is_known = framework.output != Output::Vite || project.package.depends_on("vite");
     let has_script = project.package.script("build").is_some();
     (is_known || has_script).then(|| project.package.build_line(command))
 }
 
-/// Why the build would write a server instead of pages, if it would.
+/// Returns the reason why the build would write a server instead of pages, if so.
 fn without_pages(project: &Project<'_>) -> Option<String> {
     let package = &project.package;
     let text = match project.framework?.id {
@@ -131,7 +131,7 @@ mod tests {
             let found = guessed(json, &[("index.html", ""), ("public/404.html", "")]);
             assert_eq!((found.pages, found.framework.is_none()), (None, true), "{json}");
             assert!(found.notes[0].starts_with("package.json cannot be read: "), "{json}: {:?}", found.notes);
-            // What a build has written needs no package.json.
+            // The output of a build needs no package.json.
             let built = guessed(json, &[("index.html", ""), ("dist/index.html", "")]);
             assert_eq!(built.pages.unwrap().folder, "dist");
         }

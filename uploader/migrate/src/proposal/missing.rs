@@ -1,12 +1,12 @@
-//! The answer to a path that the build wrote no page for, as the framework means it.
+//! The answer to a path without a page, as intended by the framework.
 
 use super::config_text::Value;
 use super::framework::Fallback;
 use super::project::Project;
 
-/// The page that React Router writes for an application beside prerendered pages.
+/// The page of a React Router application beside prerendered pages.
 const REACT_ROUTER_PAGE: &str = "__spa-fallback.html";
-/// The page that Angular writes for an application beside prerendered pages.
+/// The page of an Angular application beside prerendered pages.
 const ANGULAR_PAGE: &str = "index.csr.html";
 
 /// The answer to a path without a page.
@@ -14,13 +14,13 @@ const ANGULAR_PAGE: &str = "index.csr.html";
 pub(super) enum Missing {
     /// `index.html`.
     Application,
-    /// Another page, by its name, as an application's.
+    /// A differently named page of an application.
     ApplicationPage(String),
-    /// That it is not found, with `404.html` if there is one.
+    /// The status 404, with `404.html` if present.
     NotFound,
 }
 
-/// What answers a path without a page. `folder` is that of the pages, if it is known.
+/// Returns the answer to a path without a page. `folder` is the folder of the pages, if known.
 pub(super) fn missing(project: &Project<'_>, folder: Option<&str>) -> Missing {
     let Some(framework) = project.framework else { return Missing::NotFound };
     let has = |name: &str| folder.is_some_and(|folder| project.tree.is_file(&super::tree::join(folder, name)));
@@ -48,12 +48,12 @@ pub(super) fn missing(project: &Project<'_>, folder: Option<&str>) -> Missing {
     }
 }
 
-/// Whether a name stands in a path as it is.
+/// Returns true if a name needs no escapes in a path.
 fn is_plain(name: &str) -> bool {
     name.ends_with(".html") && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
-/// Whether a folder has no page but `index.html`, so that nothing but the application answers deep links.
+/// Returns true if a folder has no page except `index.html`, so that only the application answers deep links.
 fn has_one_page(project: &Project<'_>, folder: &str) -> bool {
     let is_alone = project.html_files(folder).iter().all(|name| name == "index.html");
     let names = project.tree.names(folder);
@@ -73,7 +73,7 @@ mod tests {
             ("react-dom", "", &["index.html"], Missing::Application),
             ("@angular/core", "", &["index.html"], Missing::Application),
             ("react-scripts", "", &["index.html"], Missing::Application),
-            // Several pages, or one for what is missing, are no single page.
+            // Several pages, or a page for missing paths, are not a single page.
             ("vue", "", &["index.html", "about/index.html"], Missing::NotFound),
             ("vue", "", &["index.html", "404.html"], Missing::NotFound),
             ("vue", "vite.config.ts: { appType: 'mpa' }", &["index.html"], Missing::NotFound),

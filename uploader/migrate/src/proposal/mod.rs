@@ -1,4 +1,4 @@
-//! A first `devanture.toml` from what a project looks like, with what was guessed and why.
+//! A first `devanture.toml` from an analysis of the project, with all guesses and their reasons.
 
 mod backend;
 mod config_text;
@@ -30,12 +30,12 @@ use self::tree::Disk;
 const WHICH_FOLDER: &str = "build, then `devanture init --force` finds the folder, or name it: `devanture init --force .` takes \
     this folder as it is";
 
-/// A key that was guessed, or should be said.
+/// A key that was guessed, or should be set.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GuessedKey {
     /// The key.
     pub key: &'static str,
-    /// Its value; `None` where nothing was found.
+    /// The value; `None` without a guess.
     pub value: Option<String>,
     /// The reason, as a part of a sentence.
     pub because: String,
@@ -48,27 +48,27 @@ impl fmt::Display for GuessedKey {
     }
 }
 
-/// A first `devanture.toml`, and what it was made from.
+/// A first `devanture.toml`, and its basis.
 #[derive(Debug)]
 pub struct Proposal {
     /// The app's name.
     pub app: String,
-    /// The framework, if it is known.
+    /// The framework, if known.
     pub framework: Option<FrameworkName>,
     /// Guesses, for a person to check.
     pub guessed: Vec<GuessedKey>,
-    /// What a person should know, as sentences.
+    /// Remarks for the user, as sentences.
     pub notes: Vec<String>,
-    /// The line for a shell that writes the folder of the pages; `None` where it is there or not known.
+    /// The shell command that writes the folder of the pages; `None` if the folder exists or is unknown.
     pub build: Option<String>,
     /// The text of the file.
     pub text: String,
 }
 
-/// Proposes a first file for `project`; `chosen_app`, `www` and `framework` are what the person says of them.
+/// Proposes a first file for `project`; `chosen_app`, `www` and `framework` are set by the user.
 ///
 /// # Errors
-/// `bad_config` where `www` leads out of the project.
+/// `bad_config` if `www` leads out of the project.
 pub fn propose(
     project: &Project,
     chosen_app: Option<AppName>,
@@ -125,7 +125,7 @@ fn guessed(guess: &Guess, is_www_chosen: bool) -> Vec<GuessedKey> {
     found
 }
 
-/// An app's name made of that of a folder.
+/// Returns an app's name derived from the name of a folder.
 #[must_use]
 pub fn app_of_folder(folder: &Path) -> Option<AppName> {
     let folder = std::fs::canonicalize(folder).ok()?;

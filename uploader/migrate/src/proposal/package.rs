@@ -1,21 +1,21 @@
-//! `package.json`: what a project depends on, its scripts, and what manages its packages.
+//! `package.json`: the dependencies of a project, its scripts, and its package manager.
 
 use serde_json::Value;
 
 use super::config_text::commands;
 use super::tree::Tree;
 
-/// The lists of `package.json` that name packages.
+/// The lists of packages in `package.json`.
 const DEPENDENCIES: [&str; 2] = ["dependencies", "devDependencies"];
 
-/// Packages that make pages of sources, and are no framework.
+/// Packages that make pages of sources, and are not frameworks.
 const BUNDLERS: [&str; 6] = ["@rspack/core", "esbuild", "parcel", "parcel-bundler", "rollup", "webpack"];
 
-/// The `package.json` of a project; without one it has no dependencies and no scripts.
+/// The `package.json` of a project; without the file there are no dependencies and no scripts.
 #[derive(Debug, Default)]
 pub(super) struct Package {
     json: Option<Value>,
-    /// Why there is one that cannot be read.
+    /// The reason why an existing file cannot be read.
     unreadable: Option<String>,
     manager: Manager,
 }
@@ -45,17 +45,17 @@ impl Package {
         Self { json, unreadable, manager }
     }
 
-    /// Whether there is one, also one that cannot be read.
+    /// Returns true if the file exists, readable or not.
     pub(super) const fn exists(&self) -> bool {
         self.json.is_some() || self.unreadable.is_some()
     }
 
-    /// Why there is one that cannot be read, as a part of a sentence.
+    /// Returns the reason why an existing file cannot be read, as a part of a sentence.
     pub(super) fn unreadable(&self) -> Option<&str> {
         self.unreadable.as_deref()
     }
 
-    /// Whether it depends on the package `name`.
+    /// Returns true if the project depends on the package `name`.
     pub(super) fn depends_on(&self, name: &str) -> bool {
         let list = |kind: &&str| self.json.as_ref()?.get(kind)?.get(name);
         DEPENDENCIES.iter().any(|kind| list(kind).is_some())
@@ -66,7 +66,7 @@ impl Package {
         self.json.as_ref()?.get("scripts")?.get(name)?.as_str()
     }
 
-    /// Whether something builds: a script whose name says so, or a bundler that it depends on.
+    /// Returns true if the project has a build: a script with such a name, or a bundler among the dependencies.
     pub(super) fn has_build(&self) -> bool {
         let scripts = self.json.as_ref().and_then(|json| json.get("scripts")?.as_object());
         let mut names = scripts.into_iter().flat_map(|scripts| scripts.keys());
@@ -74,7 +74,7 @@ impl Package {
             || BUNDLERS.iter().any(|name| self.depends_on(name))
     }
 
-    /// The script that runs `command`, by its name, and the words of that command in it. The script `build` comes
+    /// Returns the name of the script that runs `command`, and the words of that command. The script `build` comes
     /// first.
     pub(super) fn script_with(&self, command: &str) -> Option<(&str, Vec<String>)> {
         let scripts = self.json.as_ref()?.get("scripts")?.as_object()?;
@@ -87,16 +87,16 @@ impl Package {
         names.find_map(|name| Some((name, found(name)?)))
     }
 
-    /// The line for a shell that builds by `command`: by a script, if one runs it.
+    /// Returns the shell command that builds with `command`: through a script, if one runs it.
     pub(super) fn build_line(&self, command: &str) -> String {
         let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_:.".contains(c));
         let script = self.script_with(command).map(|(name, _)| name).filter(is_plain);
         let build = self.script("build");
         let name = match (script, build) {
-            // It may check types before.
+            // The script may check types before.
             (Some(name), Some(build)) if name != "build" && build.contains(name) => Some("build"),
             (Some(name), _) => Some(name),
-            // What it calls is another program's matter.
+            // The script `build` calls a different program.
             (None, Some(build)) if !build.contains(command.split(' ').next().unwrap_or_default()) => Some("build"),
             (None, _) => None,
         };
@@ -109,7 +109,7 @@ impl Package {
 }
 
 impl Manager {
-    /// By its lock file, else by what `package.json` says.
+    /// Detects the manager by its lock file, else by `package.json`.
     fn of(tree: &dyn Tree, json: Option<&Value>) -> Self {
         let locks = [
             ("pnpm-lock.yaml", Self::Pnpm),
@@ -130,7 +130,7 @@ impl Manager {
         }
     }
 
-    /// The line that runs a script.
+    /// Returns the command that runs a script.
     fn run(self, script: &str) -> String {
         let program = match self {
             Self::Bun => "bun",
@@ -141,7 +141,7 @@ impl Manager {
         format!("{program} run {script}")
     }
 
-    /// The line that runs a program of a package.
+    /// Returns the command that runs a program of a package.
     fn execute(self, command: &str) -> String {
         let program = match self {
             Self::Bun => "bunx",

@@ -1,4 +1,4 @@
-//! The folder of the pages: the one that the framework is configured to write, else one that holds a build.
+//! The folder of the pages: the configured output of the framework, else a folder that contains a build.
 
 use serde_json::Value as Json;
 
@@ -8,12 +8,12 @@ use super::framework_name::FrameworkName;
 use super::project::Project;
 use super::tree::join;
 
-/// Folders that builds write, in the order of preference. `public` and `site` are often sources, and are last.
+/// Output folders of builds, in the order of preference. `public` and `site` are often sources, and come last.
 const BUILD_FOLDERS: [&str; 10] =
     ["dist/www", "www", "dist/client", "dist", "build/client", "build", "out", "_site", "public", "site"];
-/// Folders of [`BUILD_FOLDERS`] that frameworks read.
+/// Folders of [`BUILD_FOLDERS`] that are input of frameworks.
 const SOURCE_FOLDERS: [&str; 3] = ["www", "public", "site"];
-/// Folders of [`BUILD_FOLDERS`] that hold a build even where they have no page at their top.
+/// Folders of [`BUILD_FOLDERS`] that count as a build even without a top-level page.
 const WITHOUT_PAGE: [&str; 6] = ["dist/www", "www", "dist", "build", "out", "_site"];
 /// The pages beside a backend.
 const BESIDE_BACKEND: &str = "dist/www";
@@ -21,28 +21,28 @@ const BESIDE_BACKEND: &str = "dist/www";
 /// The folder of the pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pages {
-    /// Relative to the project, as `www` has it.
+    /// The path relative to the project, in the form of `www`.
     pub(super) folder: String,
-    /// Why it is taken.
+    /// The reason of the choice.
     pub(super) because: String,
 }
 
 /// The configured folder.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
-    /// It is this one, and who says so.
+    /// A folder, and its source.
     Folder(String, String),
-    /// It is not in the project.
+    /// A folder outside the project.
     Outside(String, String),
-    /// It is computed by this key.
+    /// A value computed by this key.
     Computed(String),
 }
 
-/// The folder of the pages of a project. What a person should know of it is added to `notes`.
+/// Returns the folder of the pages of a project. Remarks for the user are added to `notes`.
 pub(super) fn pages(project: &Project<'_>, notes: &mut Vec<String>) -> Option<Pages> {
     let has_page = |folder: &str| !project.html_files(folder).is_empty();
     let there = |folder: String, because: &str| Some(Pages { folder, because: because.to_owned() });
-    // What stands beside a backend comes before what its framework writes.
+    // The pages beside a backend take precedence over the output of its framework.
     if has_page(BESIDE_BACKEND) {
         return there(BESIDE_BACKEND.to_owned(), "it has a page");
     }
@@ -69,7 +69,7 @@ pub(super) fn pages(project: &Project<'_>, notes: &mut Vec<String>) -> Option<Pa
     if let Some(framework) = project.framework {
         candidates.extend(framework.folders.iter().flat_map(|path| named(project, path)));
     }
-    // A framework's `public` holds sources, unless it says otherwise.
+    // A framework's `public` contains sources, unless configured otherwise.
     let may_have_framework = project.framework.is_some() || project.package.unreadable().is_some();
     let has_sources = may_have_framework && !is_plain;
     let others = BUILD_FOLDERS.iter().filter(|folder| !has_sources || !SOURCE_FOLDERS.contains(folder));
@@ -83,7 +83,7 @@ pub(super) fn pages(project: &Project<'_>, notes: &mut Vec<String>) -> Option<Pa
     by_default(project).or_else(|| as_it_is(project))
 }
 
-/// The project itself, where it is a site without a build.
+/// Returns the project itself, for a site without a build.
 fn as_it_is(project: &Project<'_>) -> Option<Pages> {
     let package = &project.package;
     if project.framework.is_some() || !project.tree.is_file("index.html") {
@@ -91,14 +91,14 @@ fn as_it_is(project: &Project<'_>) -> Option<Pages> {
     }
     let because = match (package.exists(), package.unreadable()) {
         (false, _) => "index.html is here",
-        // Its page may be what a bundler reads.
+        // The page may be the input of a bundler.
         (true, None) if !package.has_build() => "index.html is here, and package.json builds nothing",
         (true, _) => return None,
     };
     Some(Pages { folder: ".".to_owned(), because: because.to_owned() })
 }
 
-/// The folder that the framework will write.
+/// Returns the folder that the framework will write.
 fn by_default(project: &Project<'_>) -> Option<Pages> {
     let framework = project.framework?;
     let folder = framework.folders.iter().rev().find(|path| !path.contains('*'))?;
@@ -106,13 +106,13 @@ fn by_default(project: &Project<'_>) -> Option<Pages> {
     Some(Pages { folder: (*folder).to_owned(), because })
 }
 
-/// Whether a folder holds more than the two halves of a site with a backend.
+/// Returns true if a folder contains more than the two halves of a site with a backend.
 fn holds_build(project: &Project<'_>, folder: &str) -> bool {
     let mut names = project.tree.names(folder).into_iter();
     names.any(|name| folder != "dist" || (name != "server" && name != "www"))
 }
 
-/// The paths of a pattern in which one folder may be any.
+/// Expands a pattern in which one folder may have any name.
 fn named(project: &Project<'_>, pattern: &str) -> Vec<String> {
     let Some((before, after)) = pattern.split_once("/*") else { return vec![pattern.to_owned()] };
     let mut names = project.tree.names(before);
@@ -120,7 +120,7 @@ fn named(project: &Project<'_>, pattern: &str) -> Vec<String> {
     names.into_iter().map(|name| format!("{before}/{name}{after}")).collect()
 }
 
-/// The folder that the configuration of the framework, or a flag of its command, names.
+/// Returns the folder in the configuration of the framework, or in a flag of its command.
 fn said(project: &Project<'_>, framework: &Framework) -> Option<Said> {
     let command = || Some(project.package.script_with(framework.command)?.1);
     match framework.output {
@@ -130,7 +130,7 @@ fn said(project: &Project<'_>, framework: &Framework) -> Option<Said> {
         }
         Output::Said { key, flags, adds } => said_by(project, "", key, flags, adds),
         Output::Vite => {
-            // Its folders are below its root.
+            // The folders of Vite are below its root.
             let root = match project.value_of("root") {
                 Some(Value::Text(root)) => normal(&root)?,
                 _ => String::new(),
@@ -155,7 +155,7 @@ fn said(project: &Project<'_>, framework: &Framework) -> Option<Said> {
     }
 }
 
-/// The folder that a flag of the command says, else a key of the configuration.
+/// Returns the folder in a flag of the command, else in a key of the configuration.
 fn said_by(project: &Project<'_>, root: &str, key: &str, flags: &[&str], adds: &str) -> Option<Said> {
     let command = project.framework?.command;
     if let Some((script, words)) = project.package.script_with(command)
@@ -179,7 +179,7 @@ fn said_by(project: &Project<'_>, root: &str, key: &str, flags: &[&str], adds: &
     }
 }
 
-/// A folder relative to `root`, which a configuration said.
+/// Resolves a folder of a configuration relative to `root`.
 fn within(root: &str, folder: &str, by: String) -> Said {
     match normal(&join(root, folder)) {
         Some(normal) if !normal.is_empty() && !folder.starts_with('/') => Said::Folder(normal, by),
@@ -187,7 +187,7 @@ fn within(root: &str, folder: &str, by: String) -> Said {
     }
 }
 
-/// A path without `.` and `..`; `None` where it leads out of the folder.
+/// Returns a path without `.` and `..`; `None` if the path leads out of the folder.
 fn normal(path: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split(['/', '\\']) {
@@ -203,7 +203,7 @@ fn normal(path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-/// The folder of the browser's files that `angular.json` names, of its first application.
+/// Returns the folder of the browser's files in `angular.json`, for the first application.
 fn angular(text: &str) -> Option<String> {
     let json: Json = serde_json::from_str(&without_comments(text)).ok()?;
     let projects = json.get("projects")?.as_object()?;
@@ -220,7 +220,7 @@ fn angular(text: &str) -> Option<String> {
         None => format!("dist/{name}"),
     };
     let browser = output.and_then(|output| output.get("browser")?.as_str()).unwrap_or("browser");
-    // The builders before it wrote one folder.
+    // Earlier builders wrote a single folder.
     Some(if builder.ends_with(":application") { format!("{base}/{browser}") } else { base })
 }
 
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The folder of the pages of a project of these packages, and files.
+    /// Returns the folder of the pages of a project with these packages and files.
     fn folder(packages: &[&str], scripts: &str, files: &[(&str, &str)]) -> (Option<String>, Vec<String>) {
         let packages: Vec<String> = packages.iter().map(|name| format!("\"{name}\":\"1\"")).collect();
         let json = format!(r#"{{"dependencies":{{{}}},"scripts":{{{scripts}}}}}"#, packages.join(","));
@@ -309,7 +309,7 @@ mod tests {
             (&["gatsby"], &["public/index.html"], Some("public")),
             (&[], &["build/index.html", "dist/lib.js"], Some("build")),
             (&[], &["out/_redirects"], Some("out")),
-            // What is invented would be refused by the first push, or be the wrong one.
+            // An invented folder would be refused by the first push, or be the wrong folder.
             (&["parcel"], &["index.html"], None),
             (&["lodash"], &["index.html"], Some(".")),
             (&[], &["index.html"], Some(".")),

@@ -1,4 +1,4 @@
-//! A project that is looked at: its files, its `package.json`, and the configuration of its framework.
+//! A project under analysis: its files, its `package.json`, and the configuration of its framework.
 
 use super::config_text::{Value, value_of};
 use super::framework::Framework;
@@ -10,14 +10,14 @@ pub(super) struct Project<'t> {
     pub(super) tree: &'t dyn Tree,
     pub(super) package: Package,
     pub(super) framework: Option<&'static Framework>,
-    /// What shows the framework.
+    /// The evidence for the framework.
     pub(super) shown_by: String,
-    /// The path and the text of its configuration.
+    /// The path and the text of the configuration.
     pub(super) config: Option<(String, String)>,
 }
 
 impl<'t> Project<'t> {
-    /// Looks at a project; `chosen` is its framework, if a person says it.
+    /// Opens a project; `chosen` is the framework, if the user names it.
     pub(super) fn new(tree: &'t dyn Tree, chosen: Option<&'static Framework>) -> Self {
         let package = Package::read(tree, "");
         let detected = match chosen {
@@ -29,12 +29,12 @@ impl<'t> Project<'t> {
         Self { tree, package, framework, shown_by, config }
     }
 
-    /// The value of a key of the configuration.
+    /// Returns the value of a key of the configuration.
     pub(super) fn value_of(&self, key: &str) -> Option<Value> {
         value_of(&self.config.as_ref()?.1, key)
     }
 
-    /// Whether the configuration says so.
+    /// Returns true if the configuration sets `key` to `value`.
     pub(super) fn says(&self, key: &str, value: &str) -> bool {
         self.value_of(key).is_some_and(|said| said.text() == Some(value))
     }

@@ -1,4 +1,4 @@
-//! The text of a first `devanture.toml`: what was found, and as comments what else may be said.
+//! The text of a first `devanture.toml`: the found values, and further settings as comments.
 
 use devanture_config::site_toml::{self, SERVER_DIR, SiteFile};
 use devanture_config::text::toml_text::quoted;
@@ -7,7 +7,7 @@ use super::backend::Backend;
 use super::guess::Guess;
 use super::missing::Missing;
 
-/// The output of `init`. `chosen` is the folder of the pages, if a person says it.
+/// Returns the output of `init`. `chosen` is the folder of the pages, if the user names it.
 pub(super) fn site_file_text(app: &str, chosen: Option<&str>, guess: &Guess) -> String {
     let www = match chosen.or_else(|| guess.pages.as_ref().map(|pages| pages.folder.as_str())) {
         Some(www) => format!("www = {:<33} # what your build writes, relative to this file", quoted(www)),
@@ -47,7 +47,7 @@ pub(super) fn site_file_text(app: &str, chosen: Option<&str>, guess: &Guess) -> 
     text
 }
 
-/// An example of a route, where no backend of the project's own has one.
+/// Returns an example of a route, for a project without its own backend.
 fn routes(guess: &Guess) -> String {
     let routes = r#"
 [[routes]]                              # a path that goes to a backend of yours, on the same origin
@@ -60,7 +60,7 @@ to = "http://127.0.0.1:3000"
     }
 }
 
-/// The backend that goes along.
+/// Returns the text about the backend of the project.
 fn server(guess: &Guess) -> String {
     match &guess.backend {
         Some(Backend::Command(words)) => command(words, "# $PORT names the port to listen on\n"),
@@ -84,7 +84,7 @@ fn server(guess: &Guess) -> String {
     }
 }
 
-/// The backend that `words` start, with a remark on it.
+/// Returns the text about the backend started by `words`, with a remark.
 fn command(words: &[String], said: &str) -> String {
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let command = format!("command = [{}]", words.join(", "));

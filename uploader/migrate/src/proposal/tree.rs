@@ -1,4 +1,4 @@
-//! The files of a project, as `init` reads and lists them: bounded, and nothing is run.
+//! The files of a project, as read and listed by `init`: bounded, and without running any of them.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,33 +6,34 @@ use std::path::PathBuf;
 
 use devanture_project::platform;
 
-/// Most bytes of a file that is read.
+/// Upper bound of bytes of a read file.
 const TEXT_BYTES_MAX: u64 = 1024 * 1024;
-/// Most entries of a folder that are looked at.
+/// Upper bound of listed entries of a folder.
 const ENTRIES_MAX: usize = 10_000;
 
-/// Access to the files of a project. Paths are relative to its folder, which is the empty path.
+/// Access to the files of a project. Paths are relative to the project's folder, which is the empty path.
 pub(super) trait Tree {
-    /// The text of a file; `None` if there is none.
+    /// Returns the text of a file; `None` if the file is missing.
     ///
     /// # Errors
-    /// Why there is something that cannot be read, as a part of a sentence: links and files of more than 1 MiB are not.
+    /// The reason why an existing file cannot be read, as a part of a sentence: links and files of more than 1 MiB are
+    /// refused.
     fn read(&self, path: &str) -> Result<Option<String>, String>;
-    /// The text of a file; `None` if there is none, or if it cannot be read.
+    /// Returns the text of a file; `None` if the file is missing, or cannot be read.
     fn text(&self, path: &str) -> Option<String> {
         self.read(path).ok().flatten()
     }
-    /// The names in a folder, in order; none if there is no such folder.
+    /// Returns the names in a folder, in order; empty for a missing folder.
     fn names(&self, folder: &str) -> Vec<String>;
-    /// Whether there is such a file.
+    /// Returns true for an existing file.
     fn is_file(&self, path: &str) -> bool;
-    /// Whether there is such a folder.
+    /// Returns true for an existing folder.
     fn is_folder(&self, path: &str) -> bool;
-    /// Whether there is such a file, and it may be run.
+    /// Returns true for an existing executable file.
     fn is_program(&self, path: &str) -> bool;
 }
 
-/// A path made of a folder, which may be empty, and a path in it.
+/// Joins a folder, which may be empty, and a path in the folder.
 pub(super) fn join(folder: &str, path: &str) -> String {
     if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
 }

@@ -1,12 +1,12 @@
-//! Pattern syntaxes of providers: `path-to-regexp` (Vercel), globs (Firebase), and the regular expressions in
-//! both, of which only what a path of ours can say is read.
+//! Pattern syntaxes of providers: `path-to-regexp` (Vercel), globs (Firebase), and the subset of regular expressions in
+//! both that a path pattern here can express.
 
 use super::source::{Capture, Item, Piece, Refused, refused};
 
-/// Reads a pattern of `path-to-regexp` 6, as Vercel has it: <https://vercel.com/docs/project-configuration>.
+/// Parses a pattern of `path-to-regexp` 6, in Vercel's form: <https://vercel.com/docs/project-configuration>.
 ///
 /// # Errors
-/// Where it cannot be said in pieces.
+/// An error if pieces cannot express the pattern.
 pub(crate) fn path_to_regexp(text: &str) -> Result<Vec<Item>, Refused> {
     let mut reader = Reader::new(text);
     let mut items = Items::default();
@@ -32,10 +32,10 @@ pub(crate) fn path_to_regexp(text: &str) -> Result<Vec<Item>, Refused> {
     Ok(items.done())
 }
 
-/// Reads a glob of Firebase: <https://firebase.google.com/docs/hosting/full-config#glob_pattern_matching>.
+/// Parses a glob of Firebase: <https://firebase.google.com/docs/hosting/full-config#glob_pattern_matching>.
 ///
 /// # Errors
-/// Where it cannot be said in pieces.
+/// An error if pieces cannot express the pattern.
 pub(crate) fn glob(text: &str) -> Result<Vec<Item>, Refused> {
     if text.starts_with('!') && !text.starts_with("!(") {
         return refused("it is for every path that is not this one");
@@ -46,10 +46,10 @@ pub(crate) fn glob(text: &str) -> Result<Vec<Item>, Refused> {
     Ok(items)
 }
 
-/// Reads a regular expression (RE2's), which is taken to be for the whole path.
+/// Parses a regular expression (RE2's), which is taken to match the whole path.
 ///
 /// # Errors
-/// Where it cannot be said in pieces.
+/// An error if pieces cannot express the pattern.
 pub(crate) fn regex(text: &str) -> Result<Vec<Item>, Refused> {
     let mut reader = Reader::new(text);
     reader.take("^");
@@ -60,8 +60,7 @@ pub(crate) fn regex(text: &str) -> Result<Vec<Item>, Refused> {
     }
 }
 
-/// Whether a source of `path-to-regexp` is for every path, except perhaps some that a lookahead leaves out; and then
-/// what those are.
+/// Returns `Some` if a source of `path-to-regexp` matches every path, with the paths left out by a lookahead, if any.
 pub(crate) fn takes_everything(source: &str) -> Option<Option<String>> {
     if let Some(name) =
         source.strip_prefix("/:").and_then(|rest| rest.strip_suffix('*').or_else(|| rest.strip_suffix("(.*)")))
@@ -87,7 +86,7 @@ pub(crate) fn takes_everything(source: &str) -> Option<Option<String>> {
     (rest == ").*").then(|| Some(excluded.to_owned()))
 }
 
-/// Items as they come, with the literal text before the next one.
+/// The items so far, with the literal text before the next one.
 #[derive(Default)]
 struct Items {
     done: Vec<Item>,
@@ -142,7 +141,7 @@ impl Reader {
         Some(character)
     }
 
-    /// Whether `text` comes next, which is then passed.
+    /// Skips `text` and returns true, if it comes next.
     fn take(&mut self, text: &str) -> bool {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let found = text.chars().enumerate().all(|(at, character)| rest.get(at) == Some(&character));
@@ -179,7 +178,7 @@ fn modifier(reader: &mut Reader) -> Option<char> {
     Some(found)
 }
 
-/// A parameter of `path-to-regexp`: a name, a pattern in parentheses, or both, and a modifier.
+/// Parses a parameter of `path-to-regexp`: a name, a pattern in parentheses, or both, and a modifier.
 fn parameter(reader: &mut Reader, items: &mut Items, name: Option<String>) -> Result<(), Refused> {
     let capture = reader.capture(name);
     let pattern = match reader.take("(") {
@@ -254,7 +253,7 @@ fn brace_parameter(reader: &mut Reader, items: &mut Items, name: Option<String>)
     Ok(())
 }
 
-/// The inside of a group of a regular expression whose parenthesis was passed, up to its end.
+/// Parses the inside of a group of a regular expression after its parenthesis, up to its end.
 fn group(reader: &mut Reader) -> Result<Vec<Item>, Refused> {
     let items = alternatives(reader)?;
     if reader.take(")") { Ok(items) } else { refused("a `(` is not closed") }
@@ -302,7 +301,7 @@ fn atom(reader: &mut Reader, items: &mut Items) -> Result<(), Refused> {
     };
     let is_star = matches!(matched, Item::Piece(Piece::Rest | Piece::Some | Piece::Segment | Piece::Within));
     match reader.peek() {
-        // Whether a star takes as much or as little as it can is the same for a whole path.
+        // For a whole path, greedy and lazy stars are equivalent.
         Some('?') if is_star => reader.at += 1,
         Some('?') => {
             reader.at += 1;
@@ -325,7 +324,7 @@ fn limited<T>(text: &str) -> Result<T, Refused> {
     refused(format!("`{text}` limits what a placeholder takes"))
 }
 
-/// A class of characters whose bracket was passed; `[^/]` is the one that a path of ours can say.
+/// Parses a character class after its bracket; only `[^/]` has an equivalent in a path pattern.
 fn class(reader: &mut Reader) -> Result<Item, Refused> {
     let mut text = String::new();
     while let Some(character) = reader.next() {
@@ -345,7 +344,7 @@ fn class(reader: &mut Reader) -> Result<Item, Refused> {
     refused("a `[` is not closed")
 }
 
-/// A group of a regular expression whose parenthesis was passed.
+/// Parses a group of a regular expression after its parenthesis.
 fn parentheses(reader: &mut Reader) -> Result<Item, Refused> {
     if reader.take("?:") {
         return Ok(Item::Choice(vec![group(reader)?]));
@@ -370,7 +369,7 @@ fn is_named(reader: &Reader) -> bool {
     next(1) == Some('<') && next(2).is_some_and(|c| c.is_ascii_alphabetic())
 }
 
-/// A branch of a glob, up to one of `ends`; `before` is the character before it.
+/// Parses a branch of a glob, up to an element of `ends`; `before` is the preceding character.
 fn glob_branch(reader: &mut Reader, ends: &[char], before: Option<char>) -> Result<Vec<Item>, Refused> {
     reader.deeper()?;
     let mut items = Items::default();
@@ -425,7 +424,7 @@ fn glob_branch(reader: &mut Reader, ends: &[char], before: Option<char>) -> Resu
     Ok(items.done())
 }
 
-/// `**/`, which was passed: with a whole `*` behind it at the end it is everything below.
+/// Returns the piece of `**/`, which was read: with a whole `*` behind at the end, all paths below.
 fn deep(reader: &mut Reader) -> Piece {
     let rest = reader.text.get(reader.at..).unwrap_or_default();
     if rest == ['*'] {
@@ -435,7 +434,7 @@ fn deep(reader: &mut Reader) -> Piece {
     Piece::Deep
 }
 
-/// The branches of a choice whose opening was passed, up to its end.
+/// Parses the branches of a choice after its opening, up to its end.
 fn glob_choice(reader: &mut Reader, between: char, end: char, before: Option<char>) -> Result<Vec<Vec<Item>>, Refused> {
     let mut branches = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! What is read matches what it matched, and is a pattern of ours.
+//! A parsed pattern matches the same paths, and is valid here.
 
 use devanture_site::rules::Pattern;
 use devanture_site::rules::pattern::{BadPattern, Dialect};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::super::source::{for_headers, for_redirects};
 use super::*;
 
-/// Which of `paths` the patterns for redirects match.
+/// Returns those of `paths` that the patterns for redirects match.
 fn matched(items: &[Item], paths: &[&'static str]) -> Vec<&'static str> {
     let patterns: Vec<Pattern> = for_redirects(items)
         .unwrap()
@@ -53,7 +53,7 @@ proptest! {
                 prop_assert!(!stars.contains('*'), "{} {}", text, ours.pattern);
             }
             for ours in for_headers(&items).into_iter().flatten() {
-                // One that takes too many parts of segments is said when it is written down.
+                // A pattern with too many partial segments is reported when it is written.
                 let parsed = Pattern::parse(&ours.pattern, Dialect::NetlifyHeaders);
                 prop_assert!(matches!(parsed, Ok(_) | Err(BadPattern::TooLong)), "{} {}", text, ours.pattern);
             }

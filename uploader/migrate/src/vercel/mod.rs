@@ -13,12 +13,12 @@ use super::value::{Entry, Node, read_json};
 
 /// The name of the file.
 pub(crate) const FILE: &str = "vercel.json";
-/// Files of paths that are not sent, of which the first that is there is read.
+/// Lists of paths that are not uploaded; the first existing file is read.
 pub(crate) const IGNORE_FILES: [&str; 2] = [".vercelignore", ".nowignore"];
-/// What lies in the folder of the file and was served to nobody, also where that is the folder of the pages.
+/// Files in the folder of the configuration that were not served, even if that is the folder of the pages.
 const UNSERVED: [(&str, What); 4] =
     [("api", What::Folder), ("middleware.js", What::File), ("middleware.ts", What::File), ("package.json", What::File)];
-/// What was not sent without being named, of names that do not begin with a dot, which nobody gets here:
+/// Files that Vercel does not upload by default, without names that begin with a dot, which are not served here:
 /// <https://vercel.com/docs/builds/build-features#ignored-files-and-folders>.
 const BY_DEFAULT: [&str; 6] = ["npm-debug.log", "config.gypi", "node_modules", "__pycache__", "venv", "CVS"];
 /// A configuration that is a program.
@@ -30,7 +30,7 @@ const BUILD: &str = "build with your own tools, then `devanture push`";
 /// Reads the file.
 ///
 /// # Errors
-/// The place where the file is no JSON.
+/// The place at which the file is not JSON.
 pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
     let mut moved = Moved::new(FILE);
     let root = read_json(FILE, text)?;
@@ -89,7 +89,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
             moved.lost(line, key, "functions do not run at the edge", Some(SCHEDULES));
         }
         "buildCommand" => {
-            // Without a command, of no letters, the folder is served as it is sent.
+            // With an empty command the folder is served as uploaded.
             moved.is_built = node.text().map(|command| !command.trim().is_empty());
             moved.lost(line, key, "nothing is built here", Some(BUILD));
         }
@@ -109,7 +109,7 @@ fn top(moved: &mut Moved, entry: &Entry) {
     }
 }
 
-/// Conditions of a rule, as far as they are known here.
+/// The supported conditions of a rule.
 #[derive(Default)]
 struct Conditions {
     host: Option<String>,
@@ -174,7 +174,7 @@ fn conditions(item: &Node) -> Result<Conditions, Why> {
     Ok(conditions)
 }
 
-/// Notes a name that a query captures, and gives it as our rules write it.
+/// Records a name that a query captures, and returns the form of the capture here.
 fn capture(conditions: &mut Conditions, name: &str) -> String {
     conditions.captures.push(name.to_owned());
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
@@ -184,13 +184,13 @@ fn capture(conditions: &mut Conditions, name: &str) -> String {
     }
 }
 
-/// The name of `(?<name>.*)`, and of its like that take anything.
+/// Returns the name in `(?<name>.*)`, and in similar groups for any text.
 fn group_name(value: &str) -> Option<String> {
     let (name, pattern) = value.strip_prefix("(?<")?.strip_suffix(')')?.split_once('>')?;
     matches!(pattern, ".*" | ".+" | "[^/]+").then(|| name.to_owned())
 }
 
-/// The text that an expression without anything special stands for.
+/// Returns the text of an expression without special characters.
 fn literal(value: &str) -> Option<String> {
     let value = value.strip_prefix('^').unwrap_or(value);
     let value = value.strip_suffix('$').unwrap_or(value).replace("\\.", ".").replace("\\-", "-");
@@ -199,7 +199,7 @@ fn literal(value: &str) -> Option<String> {
     is_plain.then_some(value)
 }
 
-/// The rules that an item of `redirects` or `rewrites` becomes.
+/// Returns the rules for an item of `redirects` or `rewrites`.
 fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why> {
     let text = |key: &str| item.text_of(key).ok_or_else(|| (format!("`{key}` is missing"), None));
     let (source, destination) = (text("source")?, text("destination")?);
@@ -233,7 +233,7 @@ fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why
 fn add_query_captures(one: &mut Ours, conditions: &Conditions) {
     let captured = conditions.query.iter().map(|(_, value)| value).filter(|value| value.starts_with(':'));
     for (name, value) in conditions.captures.iter().zip(captured) {
-        // What a condition captures goes before what the path does.
+        // Captures of conditions precede captures of the path.
         one.values.insert(0, (Capture { name: Some(name.clone()), number: 0 }, value.clone()));
     }
 }
@@ -245,7 +245,7 @@ fn redirect(moved: &mut Moved, item: &Node) {
         (None, Some(status)) => status,
     };
     match rules(moved, item, "redirects") {
-        // Vercel's redirects go before files.
+        // Vercel's redirects precede files.
         Ok(rules) => rules.into_iter().for_each(|rule| {
             moved.redirect("redirects", Rule { status: Some(status), force: true, ..rule });
         }),
@@ -292,8 +292,8 @@ fn rewrites(moved: &mut Moved, node: &Node) {
     }
 }
 
-/// Whether a rule may be for some of the paths that an application's page leaves out, which `excluded` says as the
-/// inside of a lookahead. In doubt it may.
+/// Returns true if a rule may match some of the paths that an application's page leaves out; `excluded` is the inside
+/// of a lookahead. True in doubt.
 fn may_be_of(item: &Node, excluded: &str) -> bool {
     let source = item.text_of("source").unwrap_or_default();
     let path = source.strip_prefix('/').unwrap_or(source);
@@ -306,8 +306,7 @@ fn may_be_of(item: &Node, excluded: &str) -> bool {
     begins_so || regex::Regex::new(&format!("^(?:{excluded})")).map_or(true, |excluded| excluded.is_match(&own))
 }
 
-/// If a rewrite gives the application's page to every path, that is said in our way; beside it stands which paths it
-/// leaves out.
+/// Converts a rewrite of every path to the application's page; returns the paths that it leaves out.
 fn shell_of(moved: &mut Moved, item: &Node) -> Option<Option<String>> {
     let (source, destination) = (item.text_of("source")?, item.text_of("destination")?);
     let is_conditional = item.first(&["has", "missing"]).is_some_and(|list| !list.items().is_empty());
@@ -347,7 +346,7 @@ fn headers(moved: &mut Moved, item: &Node) {
     }
 }
 
-/// Adds the fields of an item for one of the patterns that its source became.
+/// Adds the fields of an item for one of the patterns of its source.
 pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &Ours) {
     if one.is_wider {
         let how = format!("`{source}` is `{}` here, whose star takes slashes too", one.pattern);
@@ -361,7 +360,7 @@ pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &Ou
         };
         let filled = if one.is_used_by(&value) { one.fill_value(&value).map_err(|r| r.to_string()) } else { Ok(value) };
         match filled {
-            // The last of one name counts there, where several would stand here.
+            // The last of equal names counts there, while several would be sent here.
             Ok(value) => {
                 rule.set.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
                 rule.set.push((name.to_owned(), vec![value]));
@@ -372,7 +371,8 @@ pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &Ou
     moved.fields("headers", rule);
 }
 
-/// `routes`, which came before all of the others: the usual way to an application's page is known, the rest is said.
+/// Converts `routes`, which preceded all others: the usual route to an application's page is converted, the rest is
+/// noted.
 fn routes(moved: &mut Moved, node: &Node) {
     for item in node.items() {
         if item.text_of("handle") == Some("filesystem") {

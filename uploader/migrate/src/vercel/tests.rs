@@ -166,7 +166,7 @@ fn vercels_ways_to_an_applications_page_are_a_single_page_application() {
             assert_eq!(reported, usize::from(excludes), "{source}");
         }
     }
-    // What the page leaves out is still there for those that follow.
+    // Paths left out by the page are still available to later rules.
     for (source, api, is_kept) in [
         ("/((?!api/).*)", "/api/:path*", true),
         ("/((?!api|static).*)", "/api/:path*", true),

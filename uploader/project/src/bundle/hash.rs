@@ -11,13 +11,13 @@ use devanture_config::Digest;
 use crate::beneath::FilePath;
 use crate::platform::identity;
 
-/// Most reads of a file that changes.
+/// Upper bound of reads of a changing file.
 pub(crate) const READS_MAX: u32 = 5;
-/// Wait before a file that changed is read again: its writer is likely not done.
+/// Wait before a changed file is read again: its writer is likely still writing.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes that are read at once.
+/// Bytes of one read.
 const CHUNK_BYTES: usize = 256 * 1024;
-/// Most threads that hash; beyond it the disk decides.
+/// Upper bound of hashing threads; beyond it the disk is the bottleneck.
 const THREADS_MAX: usize = 16;
 
 /// The identity and the last change of a file, from its metadata.
@@ -25,7 +25,7 @@ const THREADS_MAX: usize = 16;
 struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
-    /// That of the system.
+    /// The identity from the system.
     identity: (u64, u64, i64, i64),
 }
 
@@ -38,32 +38,32 @@ impl Stamp {
 /// A file's digest and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hashed {
-    /// The BLAKE3 of its bytes.
+    /// The BLAKE3 of the bytes.
     pub digest: Digest,
-    /// Their number.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
-/// Why a file could not be hashed.
+/// The reason why a file could not be hashed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HashError {
-    /// It was written to during every reading.
+    /// The file was written to during every read.
     #[error("it changed while it was read, {READS_MAX} times")]
     Changing,
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// Hashes the file at `path`, as often as it takes to read it once without a change.
+/// Hashes the file at `path`, and repeats until a read without a change.
 ///
 /// # Errors
-/// As [`HashError`] says.
+/// A [`HashError`].
 fn hash_file(path: &FilePath, chunk: &mut [u8]) -> Result<Hashed, HashError> {
     hash_file_watched(path, chunk, |_| {})
 }
 
-/// As [`hash_file`]; `while_reading` is called with the number of each reading before its last look at the file.
+/// Like [`hash_file`]; calls `while_reading` with the number of each read before the final look at the file.
 fn hash_file_watched(
     path: &FilePath,
     chunk: &mut [u8],
@@ -77,7 +77,7 @@ fn hash_file_watched(
         let before = Stamp::of(&file.metadata()?);
         let hashed = hash_to_end(&mut file, chunk)?;
         while_reading(reading);
-        // The path is asked too: by now it may name another file than the one that is open.
+        // The path is checked too: by now the path may name a different file from the open one.
         let opened_after = Stamp::of(&file.metadata()?);
         let named_after = path.open().and_then(|file| file.metadata()).map(|m| Stamp::of(&m)).ok();
         if opened_after == before && named_after == Some(before) && hashed.bytes == before.bytes {
@@ -103,7 +103,7 @@ fn hash_to_end(file: &mut File, chunk: &mut [u8]) -> io::Result<Hashed> {
     }
 }
 
-/// Hashes all of `paths` on several threads; the answers stand in their order.
+/// Hashes all `paths` on several threads; the results are in the order of the paths.
 pub(crate) fn hash_all(paths: &[FilePath]) -> Vec<Result<Hashed, HashError>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX).min(paths.len());
     let next = AtomicUsize::new(0);
@@ -111,7 +111,8 @@ pub(crate) fn hash_all(paths: &[FilePath]) -> Vec<Result<Hashed, HashError>> {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                // One for each thread: most files are far smaller, and are read in less time than it takes to get one.
+                // A buffer for each thread: most files are far smaller, and are read in less time than an allocation
+                // takes.
                 let (mut own, mut chunk) = (Vec::new(), vec![0; CHUNK_BYTES]);
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The manifest of what a scan found and `devanture.toml` says.
+//! The manifest of a scan and of `devanture.toml`.
 
 pub mod hash;
 pub mod rules;
@@ -20,33 +20,33 @@ use crate::Project;
 use crate::ProjectError;
 use crate::beneath::FilePath;
 
-/// Files whose meaning depends on whose they are.
+/// Files with a meaning that depends on the provider.
 const RULE_FILES: [&str; 2] = [REDIRECTS_FILE, HEADERS_FILE];
-/// Files that stand beside a site made for Cloudflare.
+/// Files beside a site made for Cloudflare.
 pub const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
 
-/// A bundle that is ready to be pushed.
+/// A bundle, ready for a push.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     /// The manifest to store.
     pub manifest: Manifest,
-    /// One file per blob.
+    /// A file for each blob.
     pub blobs: BTreeMap<Digest, Blob>,
 }
 
-/// Where the bytes of a blob can be read.
+/// The source of the bytes of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     /// The file.
     pub path: FilePath,
-    /// Its length.
+    /// The length.
     pub bytes: u64,
     /// Number of files of the bundle with these bytes.
     pub files: u64,
 }
 
 impl Bundle {
-    /// Files of which the bytes are sent, in both folders.
+    /// Returns the number of uploaded files, in both folders.
     pub fn files(&self) -> u64 {
         self.blobs.values().map(|blob| blob.files).sum()
     }
@@ -54,17 +54,17 @@ impl Bundle {
     /// Makes the manifest.
     ///
     /// # Errors
-    /// `bad_bundle` where the files do not go together.
+    /// `bad_bundle` if the files conflict with each other.
     pub fn of(scan: &Scan, site: &SiteFile, guessed_rules: Option<Rules>) -> Result<Self, ProjectError> {
         let bundle = Self::unchecked(scan, site, guessed_rules);
         bundle.manifest.check().map_err(|error| ProjectError::new(Code::BadBundle, format!("{error}.")))?;
         Ok(bundle)
     }
 
-    /// As [`Bundle::of`], of one half: whether it goes with the other, only the edge can say.
+    /// Like [`Bundle::of`], for one half: only the edge can check that the halves fit.
     ///
     /// # Errors
-    /// `usage` where `devanture.toml` names no backend to push.
+    /// `usage` if `devanture.toml` names no backend to push.
     pub fn of_half(
         scan: &Scan,
         site: &SiteFile,
@@ -80,7 +80,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// As [`Bundle::of`], without a check of the whole.
+    /// Like [`Bundle::of`], without a check of the whole.
     pub fn unchecked(scan: &Scan, site: &SiteFile, guessed_rules: Option<Rules>) -> Self {
         let mut files = BTreeMap::new();
         let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
@@ -111,10 +111,10 @@ impl Bundle {
     }
 }
 
-/// Whose meaning the rule files of the bundle have, where there are some and `devanture.toml` does not say it.
+/// Guesses the provider of the bundle's rule files, if there are some and `devanture.toml` does not name the provider.
 ///
-/// Netlify's, unless a file of Cloudflare's tool stands in the pushed folder, beside `devanture.toml`, or beside the
-/// pushed folder within the project.
+/// Netlify, unless a file of Cloudflare's tool is in the pushed folder, beside `devanture.toml`, or beside the pushed
+/// folder within the project.
 pub fn guess_rules(scan: &Scan, project: &Project, www: &Path) -> Option<Rules> {
     let has_rules = scan.files.keys().any(|path| RULE_FILES.contains(&path.as_str()));
     if !has_rules || project.site.base.rules.is_some() {
@@ -131,7 +131,7 @@ pub fn guess_rules(scan: &Scan, project: &Project, www: &Path) -> Option<Rules> 
     Some(if is_cloudflare { Rules::Cloudflare } else { Rules::Netlify })
 }
 
-/// The note about a `Procfile` that was read.
+/// Returns the note about a `Procfile` in use.
 pub fn procfile_note(from: &FromProcfile) -> String {
     let file = &from.file;
     match &from.route {
@@ -209,7 +209,7 @@ mod tests {
         let server = bundle.manifest.server.clone().unwrap();
         let runs: Vec<_> = server.files.iter().map(|(path, file)| (path.as_str(), file.run)).collect();
         assert_eq!((runs, server.links.len()), (vec![("b", false), ("run", true)], 1));
-        // Another run bit is another version.
+        // A changed run bit makes a new version.
         fs::set_permissions(folder.path().join("server/run"), fs::Permissions::from_mode(0o644)).unwrap();
         let other = Bundle::of(&project.folders(None).unwrap().scan(false).unwrap(), &project.site, None).unwrap();
         assert_ne!(other.manifest.id(), bundle.manifest.id());
@@ -233,12 +233,12 @@ mod tests {
         let with_settings = Bundle::of(&scan, &site.unwrap(), None).unwrap();
         assert_ne!(plain.manifest.id(), with_settings.manifest.id());
         assert_eq!(with_settings.manifest.env.len(), 1);
-        // A type that is said goes with the file.
+        // A configured type is stored with the file.
         let typed = SiteFile::parse("devanture.toml", "[types]\n\"/a\" = \"text/x-own\"\n").unwrap();
         let typed = Bundle::of(&scan, &typed, None).unwrap().manifest;
         let types: Vec<_> = typed.files.values().map(|file| file.media_type.as_deref()).collect();
         assert_eq!(types, [Some("text/x-own"), None, None]);
-        // Which app it is and where its folder lies are not a part of the version.
+        // The app and the path of its folder are not part of the version.
         let renamed = SiteFile::parse("devanture.toml", "app = \"y\"\nwww = \"z\"\n").unwrap();
         assert_eq!(Bundle::of(&scan, &renamed, None).unwrap().manifest.id(), plain.manifest.id());
     }

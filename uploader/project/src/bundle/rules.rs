@@ -1,4 +1,4 @@
-//! Looks at the rules of a bundle before anything is sent, as the edge will.
+//! Checks the rules of a bundle before an upload, with the code of the edge.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::{Project, without_dot};
 /// The rule files of a folder.
 #[derive(Debug, Default)]
 pub struct RuleFiles {
-    /// The folder that holds them, as a message names it.
+    /// The folder of the files, for messages.
     www: PathBuf,
     redirects: Option<Vec<u8>>,
     headers: Option<Vec<u8>>,
 }
 
 impl RuleFiles {
-    /// Reads them, where the folder has them.
+    /// Reads the rule files in the folder, if any.
     ///
     /// # Errors
     /// `unreadable_file`.
@@ -35,7 +35,7 @@ impl RuleFiles {
         Ok(Self { www: www.to_owned(), redirects, headers })
     }
 
-    /// Everything that is wrong with the rules that must hold before a version goes live in `place`.
+    /// Returns all mistakes of rules that must be fixed before a version goes live in `place`.
     pub fn findings(&self, manifest: &Manifest, project: &Project, place: &PlaceName) -> Vec<Mistake> {
         let mut all: Vec<Mistake> = Vec::new();
         for table in rules::tables_checked(manifest, place.as_str()) {
@@ -45,7 +45,7 @@ impl RuleFiles {
         all
     }
 
-    /// The rules that hold in `place`, and everything that is wrong with them.
+    /// Returns the rules for `place`, and all their mistakes.
     pub fn rules_in(&self, manifest: &Manifest, project: &Project, place: &PlaceName) -> (RuleSet, Vec<Mistake>) {
         let lines = project.site.lines_in(Some(place));
         let (redirects, headers) = (self.redirects.as_deref(), self.headers.as_deref());
@@ -53,20 +53,20 @@ impl RuleFiles {
         let name = place.as_str();
         let (rules, mut found) =
             rules::of_manifest(manifest, name, redirects, headers, rules_max(), &project.file_name, &at);
-        // A person opens a file by its path from where they are.
+        // The path for the user is relative to the working folder.
         for finding in found.iter_mut().filter(|finding| RULE_FILES.contains(&finding.file.as_str())) {
             finding.file = without_dot(self.www.join(&finding.file)).display().to_string();
         }
         (rules, found)
     }
 
-    /// Paths that the manifest and these files keep from visitors; `None` if that is too much to be compared with
-    /// paths.
+    /// Returns the paths that the manifest and these files hide from visitors; `None` if there are too many for a
+    /// comparison with paths.
     pub fn restricted(&self, manifest: &Manifest) -> Option<RestrictedPaths> {
         RestrictedPaths::of(manifest, self.redirects.as_deref(), self.headers.as_deref(), rules_max())
     }
 
-    /// Everything that is wrong in any of `places`; what is not wrong in the first of them names its place.
+    /// Returns all mistakes in any of `places`; a mistake that is missing in the first names its place.
     pub fn findings_in(&self, manifest: &Manifest, project: &Project, places: &[PlaceName]) -> Vec<Mistake> {
         let mut all: Vec<Mistake> = Vec::new();
         let mut common = None;
@@ -87,7 +87,7 @@ impl RuleFiles {
     }
 }
 
-/// The bytes of a file of the bundle, and no more than one more than are read of it.
+/// Returns the bytes of a bundle file, at most one byte beyond the limit.
 fn bytes_of(scan: &Scan, name: &str) -> Result<Option<Vec<u8>>, ProjectError> {
     let Some(file) = scan.files.get(name) else { return Ok(None) };
     let mut bytes = Vec::new();
@@ -97,16 +97,17 @@ fn bytes_of(scan: &Scan, name: &str) -> Result<Option<Vec<u8>>, ProjectError> {
     Ok(Some(bytes))
 }
 
-/// The edge's own limit may be lower, and is not known here.
+/// Returns the largest possible limit: the edge's own may be lower, and is not known here.
 fn rules_max() -> usize {
     let limit = TABLE.iter().find(|limit| limit.name == "rules_max");
     limit.and_then(|limit| usize::try_from(limit.range.1).ok()).unwrap_or(usize::MAX)
 }
 
-/// Refuses what cannot go live: mistakes with `code`, and doubts unless they are allowed; gives allowed doubts back.
+/// Refuses a bundle that cannot go live: mistakes with `code`, and warnings unless they are allowed; returns allowed
+/// warnings.
 ///
 /// # Errors
-/// `code` or `warnings`, with everything that was found.
+/// `code` or `warnings`, with all findings.
 pub fn judge(mut findings: Vec<Mistake>, code: Code, allows_doubts: bool) -> Result<Vec<Mistake>, ProjectError> {
     // Errors come first.
     findings.sort_by_key(|finding| finding.weight == Weight::Doubt);

@@ -1,6 +1,5 @@
-//! What differs between systems in files: run bits, identities, and opening without following links.
-//!
-//! `unix` is tried on Linux; `windows`, which every other system takes, has been compiled and tried nowhere yet.
+//! Differences between systems in files: run bits, identities, and opening without following links. `unix` is tested on
+//! Linux; `windows`, which all other systems use, has never been compiled or tested.
 
 #[cfg(unix)]
 mod unix;

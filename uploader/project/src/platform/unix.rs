@@ -10,24 +10,24 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-/// Whether the owner may run the file.
+/// Returns true if the owner may run the file.
 pub(crate) fn may_run(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o100 != 0
 }
 
-/// Whether the file is a program, and no link.
+/// Returns true if the file is a program, and not a link.
 pub fn is_program(path: &Path) -> bool {
     let found = path.symlink_metadata();
     found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Device, inode and time of the inode's last change; a file that was put in another's place has others.
+/// Returns the device, the inode and the time of the inode's last change, which differ for a replaced file.
 pub(crate) fn identity(metadata: &Metadata) -> (u64, u64, i64, i64) {
     (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 const FOLDER: OFlags = LOOK.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
-/// A folder need not be listed to open a file in it.
+/// Opening a file in a folder does not require the right to list the folder.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const LOOK: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "android", target_os = "linux")))]
@@ -36,12 +36,12 @@ const LOOK: OFlags = OFlags::RDONLY;
 const FILE: OFlags =
     OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
-/// A folder that is held open: what is opened beneath it is so by this descriptor, whatever its path names meanwhile.
+/// An open folder: entries are opened through the descriptor, independent of later changes of the path.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenFolder(Arc<OwnedFd>);
 
 impl OpenFolder {
-    /// Opens the folder at `path`, which holds no link.
+    /// Opens the folder at `path`, which contains no link.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(Arc::new(openat(CWD, path, FOLDER, Mode::empty())?)))
     }
@@ -51,13 +51,13 @@ impl OpenFolder {
         Ok(Self(Arc::new(descend(&self.0, relative, FOLDER)?)))
     }
 
-    /// Opens what is beneath this folder, by plain names, for reading.
+    /// Opens a file beneath this folder, by plain names, for reading.
     pub(crate) fn file(&self, relative: &Path) -> io::Result<File> {
         descend(&self.0, relative, FILE).map(File::from)
     }
 }
 
-/// Opens `relative` without following links: by one call where the system has it, else component by component.
+/// Opens `relative` without following links: by one call if the system supports that, else component by component.
 fn descend(root: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     {
@@ -65,9 +65,9 @@ fn descend(root: &OwnedFd, relative: &Path, flags: OFlags) -> io::Result<OwnedFd
         use rustix::io::Errno;
         let resolve = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
         match openat2(root, relative, flags, Mode::empty(), resolve) {
-            // Linux has it since 5.6, and sandboxes may forbid calls that they do not know.
+            // Linux has the call since 5.6, and sandboxes may forbid calls that they do not know.
             Err(Errno::NOSYS | Errno::PERM) => {}
-            // A rename at the same time makes the kernel give up rather than be wrong.
+            // A concurrent rename makes the kernel give up rather than return a wrong file.
             Err(Errno::AGAIN) => {}
             opened => return Ok(opened?),
         }

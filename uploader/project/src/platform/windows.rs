@@ -1,5 +1,4 @@
-//! Windows, and every system that is no Unix: no run bits, no inodes, and one way less to be sure that no link is
-//! followed.
+//! Windows, and all systems other than Unix: no run bits, no inodes, and a weaker guarantee that no link is followed.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -11,7 +10,7 @@ pub(crate) fn may_run(_metadata: &Metadata) -> bool {
     false
 }
 
-/// Whether the file has the name of a program.
+/// Returns true if the file has the name of a program.
 pub fn is_program(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("exe")) && path.is_file()
 }
@@ -21,12 +20,12 @@ pub(crate) fn identity(_metadata: &Metadata) -> (u64, u64, i64, i64) {
     (0, 0, 0, 0)
 }
 
-/// A folder by its path. Links are looked for before something is opened: one that comes in between is followed.
+/// A folder by its path. Links are looked for before an entry is opened: a link created in between is followed.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenFolder(Arc<Path>);
 
 impl OpenFolder {
-    /// The folder at `path`, which holds no link.
+    /// Opens the folder at `path`, which contains no link.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if path.is_dir() { Ok(Self(path.into())) } else { Err(io::ErrorKind::NotADirectory.into()) }
     }
@@ -36,12 +35,12 @@ impl OpenFolder {
         Self::open(&self.without_links(relative)?)
     }
 
-    /// Opens what is beneath this folder, by plain names, for reading.
+    /// Opens a file beneath this folder, by plain names, for reading.
     pub(crate) fn file(&self, relative: &Path) -> io::Result<File> {
         File::open(self.without_links(relative)?)
     }
 
-    /// The whole path, where no component below the folder is a link now.
+    /// Returns the whole path, if no component below the folder is a link now.
     fn without_links(&self, relative: &Path) -> io::Result<PathBuf> {
         let mut path = self.0.to_path_buf();
         for name in relative {

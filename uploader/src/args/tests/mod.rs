@@ -1,4 +1,4 @@
-//! The command line as it is typed.
+//! The command line as typed.
 
 mod recipes;
 
@@ -47,7 +47,7 @@ fn the_help_of_every_command_has_examples_that_are_understood() {
         assert!(!examples.is_empty(), "{}", command.get_name());
         for example in examples {
             let call = example.split(['|', '>']).next().unwrap_or_default();
-            // What follows two blanks says what the line does; a text in quotes is one word.
+            // Two blanks separate the call from its explanation; a quoted text is one word.
             let call = call.split("  ").next().unwrap_or_default();
             let parts = call.split('\'').enumerate();
             let call: String =

@@ -1,5 +1,5 @@
-//! Holds the recipes of `examples/ci`, and what they use of `deploy`, to the command line: each is YAML, and each call
-//! in it is one that the command line takes.
+//! Checks the recipes of `examples/ci`, and their parts of `deploy`, against the command line: each is YAML, and each
+//! call in it is valid.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ const RECIPES: [&[&str]; 4] = [
     &["examples/ci/github-actions.yml", "deploy/github-action/action.yml"],
     &["examples/ci/gitlab-ci.yml", "deploy/gitlab/devanture.yml"],
 ];
-/// What a CI system fills in.
+/// Variables that a CI system fills in.
 const FILLED: [(&str, &str); 6] = [
     ("$EXPIRES", "14d"),
     ("$PREVIEW_EXPIRES", "14d"),
@@ -49,7 +49,7 @@ fn texts(yaml: &Yaml, found: &mut Vec<String>) {
     }
 }
 
-/// The words of each call of `devanture` in a script: as a shell parts them, what a shell fills in left as it is.
+/// Returns the words of each call of `devanture` in a script, split as by a shell, without expansion.
 fn calls(script: &str) -> Vec<Vec<String>> {
     let mut calls = Vec::new();
     for line in script.replace("\\\n", " ").lines() {
@@ -113,7 +113,7 @@ fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
         files.iter().for_each(|name| texts(&read(name), &mut found));
         let (mut aliases, mut stagings, mut promotions, mut removals) = (0, 0, 0, 0);
         for call in found.iter().flat_map(|text| calls(text)) {
-            // What else a shell fills in is an id, or a folder.
+            // Other expansions of a shell are an id, or a folder.
             let words = call.iter().map(|word| match FILLED.iter().find(|(variable, _)| word == variable) {
                 Some((_, value)) => value,
                 None if word.starts_with('$') => "4f2a91bc03de",
@@ -135,7 +135,7 @@ fn every_call_of_a_recipe_is_one_that_the_command_line_takes() {
             }
         }
         assert_eq!((aliases, stagings, promotions), (1, 1, 1), "{name}");
-        // CircleCI and Buildkite start nothing when a branch is deleted.
+        // CircleCI and Buildkite start no job when a branch is deleted.
         let starts_none = ["examples/ci/buildkite.yml", "examples/ci/circleci.yml"].contains(&name);
         assert_eq!(removals, usize::from(!starts_none), "{name}");
         let text: String = files.iter().map(|name| std::fs::read_to_string(root().join(name)).unwrap()).collect();

@@ -1,4 +1,4 @@
-//! Parts of the live version that a push of the folder would remove, where the settings name an edge.
+//! Parts of the live version that a push of the folder would remove, if the settings name an edge.
 
 use devanture_config::Manifest;
 use devanture_config::manifest::parts::{self, Parts};
@@ -7,9 +7,9 @@ use devanture_config::problem::Code;
 use crate::context::Context;
 use crate::edge::client::LAST_QUESTION_TIME_MAX;
 
-/// The sentence about them; `None` without an edge, where nothing is live, and where nothing would be lost.
+/// Returns the sentence about these parts; `None` without an edge, without a live version, and without a loss.
 ///
-/// An edge that does not answer is no mistake of the folder, and ends in a note.
+/// An edge without an answer is not a mistake of the folder, and is only noted.
 pub(super) async fn lost_parts(context: &Context, manifest: &Manifest) -> Option<String> {
     let (edge, place) = (context.edge().ok()?, context.place().ok()?);
     match edge.status_within(&place, LAST_QUESTION_TIME_MAX).await {

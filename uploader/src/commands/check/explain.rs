@@ -1,4 +1,4 @@
-//! `check --explain`: each value that holds in an environment, and the file and line that say it.
+//! `check --explain`: each value that applies in an environment, with its file and line.
 
 use devanture_config::PlaceName;
 use devanture_config::site_toml::{Explained, Origin, Rules};
@@ -8,17 +8,16 @@ use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
 
-/// Everything that holds in one environment.
+/// All values that apply in one environment.
 pub(crate) struct Explanation {
     place: PlaceName,
     values: Vec<Explained>,
 }
 
-/// What is to be explained, where `--explain` asks for it; `guessed` is whose meaning the files of rules are taken to
-/// have.
+/// Returns the explanation if `--explain` is given; `guessed` is the guessed provider of the rule files.
 ///
 /// # Errors
-/// Where the environment is no name.
+/// An error if the name of the environment is invalid.
 pub(crate) fn explained(context: &Context, guessed: Option<Rules>) -> Result<Option<Explanation>, Failure> {
     if !context.is_explaining {
         return Ok(None);
@@ -29,7 +28,7 @@ pub(crate) fn explained(context: &Context, guessed: Option<Rules>) -> Result<Opt
 }
 
 impl Explanation {
-    /// As a member of the line of `--json`.
+    /// Returns the explanation as a member of the line of `--json`.
     pub(crate) fn json(&self) -> Value {
         let values: Vec<Value> = self.values.iter().map(one).collect();
         json!({ "environment": self.place, "values": values })
@@ -50,7 +49,7 @@ impl Explanation {
     }
 }
 
-/// Where origins stand at most; a longer value moves its own alone.
+/// Upper bound of the column of origins; a longer value moves only its own origin.
 const WIDTH_MAX: usize = 60;
 
 fn one(explained: &Explained) -> Value {
@@ -67,7 +66,7 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Default => "default".to_owned(),
         Origin::Guessed => "guessed".to_owned(),
-        // Of a `Procfile` as a whole no line is known.
+        // For a `Procfile` as a whole the line is unknown.
         Origin::File(at) if at.line == 0 => at.file.to_string(),
         Origin::File(at) => format!("{}:{}", at.file, at.line),
     }

@@ -1,4 +1,4 @@
-//! Findings as they are printed: for people, and as annotations of GitHub Actions.
+//! Printed findings: for people, and as annotations of GitHub Actions.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use devanture_check::Finding;
 
 use crate::output::report::counted;
 
-/// Findings of one code and target that are printed with their places.
+/// Upper bound of findings of one code and target that are printed with their places.
 const PLACES_MAX: usize = 5;
 
 fn place(finding: &Finding) -> String {
@@ -38,17 +38,18 @@ fn annotation(finding: &Finding, file: &str) -> String {
     format!("::{kind} {}::{}", properties.join(","), data(&format!("{}{hint}", finding.message)))
 }
 
-/// As the runner's own toolkit escapes the text of a command.
+/// Escapes the text of a command, like the runner's own toolkit.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// As the runner's own toolkit escapes a property of a command.
+/// Escapes a property of a command, like the runner's own toolkit.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// A line for each, for a person; of many places with one fault, such as a link of every page, the first ones.
+/// Returns a line for each finding, for a person; of many places with one fault, such as a link on every page, the
+/// first ones.
 pub(crate) fn lines(findings: &[Finding]) -> Vec<String> {
     let mut lines = Vec::new();
     let mut counts: std::collections::HashMap<(&str, bool, &str), usize> = std::collections::HashMap::new();
@@ -69,8 +70,8 @@ pub(crate) fn lines(findings: &[Finding]) -> Vec<String> {
     lines
 }
 
-/// The commands that make annotations of GitHub Actions. `folder` is where the paths begin, and `workspace` the clone,
-/// from which GitHub counts.
+/// Returns the commands that make annotations of GitHub Actions. `folder` is the base of the paths, and `workspace` the
+/// clone, to which GitHub's paths are relative.
 pub(crate) fn annotations(findings: &[Finding], folder: &Path, workspace: Option<&Path>) -> Vec<String> {
     let from_clone = |file: &str| {
         let whole = folder.join(file);

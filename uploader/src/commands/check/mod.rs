@@ -1,7 +1,6 @@
-//! `check`: prints what `devanture-check` finds in `devanture.toml`, in the rules and in the files of a folder.
+//! `check`: prints the findings of `devanture-check` in `devanture.toml`, in the rules and in the files of a folder.
 //!
-//! `against_live` compares with an edge where one is set, `explain` is `--explain`, and `findings` prints what was
-//! found.
+//! `against_live` compares with an edge if one is set, `explain` is `--explain`, and `findings` prints the findings.
 
 mod against_live;
 mod explain;
@@ -25,10 +24,10 @@ use crate::output::exit::Failure;
 use crate::output::report::{byte_text, counted};
 use crate::settings::Source;
 
-/// Files that are named where they were too large to be looked into.
+/// Upper bound of named files among those too large for an analysis.
 const NAMED_MAX: usize = 5;
 
-/// `check`; `read` is what went wrong with `devanture.toml`.
+/// `check`; `read` contains the mistakes of `devanture.toml`.
 ///
 /// # Errors
 /// `missing_folder`, `empty_bundle`, `bad_bundle`, `unreadable_file`, `bad_config`, `bad_rules`, `check_failed` or
@@ -36,14 +35,14 @@ const NAMED_MAX: usize = 5;
 pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), ProjectError>) -> Result<(), Failure> {
     let folders = context.project.folders(args.dir.as_deref());
     let folders = folders.map(|folders| folders.only(args.half.only, args.dir.is_some()));
-    // What is wrong with the file itself comes first.
+    // Mistakes of the file itself come first.
     let examined = match read.and(folders) {
         Ok(folders) => examine(context, args, folders).await.map_err(|failure| reported(context, failure, &[]))?,
         Err(error) => Err(error),
     };
     match examined {
         Ok(report) => {
-            // One half takes nothing of the other away.
+            // A push of one half removes no part of the other.
             let lost = match args.half.only {
                 None => against_live::lost_parts(context, &report.manifest).await,
                 Some(_) => None,
@@ -54,7 +53,7 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Pr
             pass_unbuilt(context, &error);
             Ok(())
         }
-        // What is wrong with the form of the file, or with what no bundle can hold.
+        // Mistakes in the form of the file, or files that no bundle can contain.
         Err(error) => {
             let (error, findings) = with_files(context, args, error).await?;
             if args.format == Format::Github {
@@ -65,7 +64,7 @@ pub(crate) async fn run(context: &Context, args: &CheckArgs, read: Result<(), Pr
     }
 }
 
-/// Whether nothing is wrong but that a folder is not there, or empty, which is meant to pass: before the first build.
+/// Returns true if the only mistake is a missing or empty folder, and that is allowed: before the first build.
 fn is_unbuilt(args: &CheckArgs, error: &ProjectError) -> bool {
     let lacks_files = error.is(Code::MissingFolder) || error.is(Code::EmptyBundle);
     args.if_built && error.mistakes.is_empty() && lacks_files
@@ -80,7 +79,7 @@ fn pass_unbuilt(context: &Context, error: &ProjectError) {
 /// Runs the checks.
 ///
 /// # Errors
-/// `usage` where a setting is no name, `internal` where the check itself went wrong.
+/// `usage` if a setting has an invalid name, `internal` if the check itself fails.
 async fn examine(
     context: &Context,
     args: &CheckArgs,
@@ -93,10 +92,10 @@ async fn examine(
     beside_signals(move || request.run()).await
 }
 
-/// Adds what is wrong with the files to an `error` of the configuration, and returns both as findings, too.
+/// Adds the mistakes of the files to an `error` of the configuration, and returns both as findings, too.
 ///
 /// # Errors
-/// `internal` where the files could not be looked at.
+/// `internal` if the files could not be checked.
 async fn with_files(
     context: &Context,
     args: &CheckArgs,
@@ -111,7 +110,7 @@ async fn with_files(
     beside_signals(move || files.add_to(error)).await
 }
 
-/// Calls `check` off the thread that hears of Ctrl-C.
+/// Calls `check` off the thread that receives Ctrl-C.
 async fn beside_signals<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     let checked = tokio::task::spawn_blocking(check).await;
     checked.map_err(|error| Failure::new(Code::Internal, format!("The check failed: {error}.")))
@@ -121,7 +120,7 @@ const fn options(args: &CheckArgs) -> CheckOptions {
     CheckOptions { is_strict: args.strict, allows_doubts: args.allow_warnings }
 }
 
-/// The environments to check: the one of the settings; by default `prod` and every one that `devanture.toml` names.
+/// Returns the environments to check: that of the settings; by default `prod` and all that `devanture.toml` names.
 fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
     let environment = context.settings.environment()?;
     let is_explicit = environment.source != Source::Default;
@@ -133,8 +132,8 @@ fn places(context: &Context) -> Result<Vec<PlaceName>, Failure> {
     Ok(places)
 }
 
-/// Tells what was found, and whether that is a failure; `lost` is the sentence about parts of the live version that a
-/// push would remove.
+/// Prints the findings, and fails if necessary; `lost` is the sentence about parts of the live version that a push
+/// would remove.
 fn conclude(context: &Context, args: &CheckArgs, report: &CheckReport, lost: Option<String>) -> Result<(), Failure> {
     let CheckReport { scan, guessed, looked, .. } = report;
     bundle_notes::print(context, scan, *guessed);
@@ -142,7 +141,7 @@ fn conclude(context: &Context, args: &CheckArgs, report: &CheckReport, lost: Opt
     let findings = report.findings();
     let is_listed = !looked.findings.is_empty();
     let Verdict { error, allowed } = report.judge(options(args));
-    // One list of all, in the order of files, where the reasons are of several kinds.
+    // One list of all findings, in the order of files, if the reasons are of several kinds.
     let is_mixed = is_listed && error.as_ref().is_some_and(|error| !error.mistakes.is_empty());
     match args.format {
         Format::Github => annotate(context, &findings),
@@ -178,7 +177,7 @@ fn conclude(context: &Context, args: &CheckArgs, report: &CheckReport, lost: Opt
     }
 }
 
-/// Writes the line of `--json` for a failure, which has more in it than other commands' has.
+/// Writes the line of `--json` for a failure, which has more members than that of other commands.
 fn reported(context: &Context, failure: Failure, findings: &[Finding]) -> Failure {
     if !context.output.is_json {
         return failure;
@@ -195,7 +194,7 @@ fn count(number: usize, thing: &str) -> String {
     counted(number as u64, thing)
 }
 
-/// Says what was not looked at.
+/// Prints the parts that were not analyzed.
 fn print_rest(context: &Context, looked: &Looked) {
     if let Some(more) = looked.too_large.len().checked_sub(1) {
         let named: Vec<&str> = looked.too_large.iter().take(NAMED_MAX).map(String::as_str).collect();
@@ -234,7 +233,7 @@ fn print_success(context: &Context, args: &CheckArgs, report: &CheckReport, note
     if !project.exists {
         context.progress.note(&format!("there is no {}; `devanture init` writes one", project.file_name));
     }
-    // A push alone finds what a tag leads to; and the id of one half is not known without the other.
+    // Only a push resolves a tag; and the id of one half depends on the other.
     let tag = manifest.image().filter(|image| !image.is_fixed());
     let id = (args.half.only.is_none() && tag.is_none()).then(|| manifest.id());
     let mut value = serde_json::json!({

@@ -1,4 +1,4 @@
-//! How much an archive may unpack to: the archive is by a backend that may be anybody's, and a few bytes of one can say
+//! Bounds of an unpacked archive: the archive may come from any backend, and a few bytes of an archive can expand to
 //! more than any disk holds.
 
 use std::cell::Cell;
@@ -12,21 +12,21 @@ use crate::output::exit::Failure;
 use crate::output::report::byte_text;
 use crate::platform;
 
-/// Most bytes that are unpacked for each byte that has come: data that people keep compresses to a hundredth at best …
+/// Upper bound of unpacked bytes for each received byte: real data compress to a hundredth at best …
 const TIMES_MAX: u64 = 1_000;
-/// … beyond so many, with which any archive may begin: 1 GiB.
+/// … beyond this size, which is always allowed: 1 GiB.
 const ALWAYS_BYTES: u64 = 1 << 30;
-/// What an entry counts for at least, as it takes so much of a disk.
+/// The least size counted for an entry, as it takes that much of a disk.
 const ENTRY_BYTES: u64 = 4_096;
-/// The part of a disk that stays free …
+/// The part of a disk to be left free …
 const RESERVE_PART: u64 = 20;
-/// … and no more than so many bytes of it: 1 GiB.
+/// … and the upper bound of these bytes: 1 GiB.
 const RESERVE_BYTES_MAX: u64 = 1 << 30;
-/// What to do where a bound is reached.
+/// The remedy for a reached bound.
 const LIFT: &str = "look at it first: pull it as an archive, such as backup.tar.zst; `--max-bytes BYTES` unpacks it up to \
                     so many bytes";
 
-/// Counts the bytes that are read.
+/// Counts the bytes read.
 pub(super) struct Counted<R> {
     from: R,
     bytes: Rc<Cell<u64>>,
@@ -42,16 +42,16 @@ impl<R: Read> Read for Counted<R> {
 
 /// The bound of one archive.
 pub(super) struct Bound {
-    /// What a person has allowed, in place of the other bounds.
+    /// The user's bound, in place of the other bounds.
     max: Option<u64>,
-    /// The folder that is unpacked into.
+    /// The destination folder.
     folder: PathBuf,
     read: Rc<Cell<u64>>,
     unpacked: u64,
 }
 
 impl Bound {
-    /// The bound of the archive that `from` reads, unpacked into `folder`; with the reader that counts for it.
+    /// Returns the bound of the archive in `from`, unpacked into `folder`; with the reader that counts for it.
     pub(super) fn new<R: Read>(from: R, folder: &Path, max: Option<u64>) -> (Self, Counted<R>) {
         let read = Rc::new(Cell::new(0));
         let bound = Self { max, folder: folder.to_owned(), read: Rc::clone(&read), unpacked: 0 };
@@ -61,7 +61,7 @@ impl Bound {
     /// Checks, before an entry is made, that the disk has room for its bytes.
     ///
     /// # Errors
-    /// `unreadable_file`, as where the disk is full; as [`Self::add`].
+    /// `unreadable_file`, as for a full disk; like [`Self::add`].
     pub(super) fn begin(&mut self, bytes: u64) -> Result<(), Failure> {
         if self.max.is_none()
             && let Some((free, reserve)) = free_space(&self.folder)
@@ -74,7 +74,7 @@ impl Bound {
             );
             return Err(Failure::new(Code::UnreadableFile, message).hint(format!("make room; or {LIFT}")));
         }
-        // Also where a person has said how many: this is about names alone.
+        // Even with a bound of the user: this concerns names alone.
         self.add(if bytes == 0 && self.max.is_none() { ENTRY_BYTES } else { 0 })
     }
 
@@ -101,7 +101,7 @@ impl Bound {
     }
 }
 
-/// Bytes that are free on the disk of a folder, and how many of them stay so; `None` where that is not known.
+/// Returns the free bytes on the disk of a folder, and the bytes to be left free; `None` if unknown.
 fn free_space(folder: &Path) -> Option<(u64, u64)> {
     let (free, size) = platform::disk_bytes(folder)?;
     Some((free, (size / RESERVE_PART).min(RESERVE_BYTES_MAX)))

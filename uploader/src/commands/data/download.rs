@@ -1,4 +1,5 @@
-//! The bytes of an archive, over as many connections as it takes: a download that breaks off goes on behind what came.
+//! The bytes of an archive, over several connections if needed: an interrupted download resumes behind the received
+//! bytes.
 
 use bytes::Bytes;
 use devanture_config::api::{DataRest, SnapshotName};
@@ -11,20 +12,20 @@ use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::byte_text;
 
-/// Most connections in a row over which nothing comes.
+/// Upper bound of consecutive connections without any bytes.
 const TRIES_MAX: u32 = 5;
 
-/// Whose archive is downloaded.
+/// The source of a download.
 pub(super) struct Source<'s> {
     pub(super) edge: &'s Edge,
-    /// The environment, and the node where a cluster has several.
+    /// The environment, and the node in a cluster of several.
     pub(super) of: (&'s PlaceName, Option<&'s str>),
     /// A snapshot, in place of the data.
     pub(super) snapshot: Option<&'s SnapshotName>,
     pub(super) progress: &'s Progress,
 }
 
-/// What came of an archive.
+/// The received part of an archive.
 #[derive(Default)]
 pub(super) struct Received {
     hasher: blake3::Hasher,
@@ -42,11 +43,11 @@ impl Received {
     }
 }
 
-/// Sends what comes behind `received` to `to`, whose end ends it too.
+/// Sends the bytes behind `received` to `to`; a closed `to` ends the download, too.
 ///
 /// # Errors
-/// As the edge says; `archive_cut_off` where the connection breaks again and again; `precondition_failed` where the
-/// archive does not begin any more with what was received.
+/// The error of the edge; `archive_cut_off` if the connection breaks repeatedly; `precondition_failed` if the received
+/// bytes are not the beginning of the archive any more.
 pub(super) async fn download(
     source: &Source<'_>,
     mut received: Received,

@@ -1,5 +1,5 @@
-//! The entries of an archive of data. What is before them is bounded: the reader of archives takes a name whole into
-//! memory, however long the archive says it is, and the archive is by a backend that may be anybody's.
+//! The entries of an archive of data, with bounded headers: the reader of archives takes a name whole into memory,
+//! regardless of its length, and the archive may come from any backend.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ const HEADERS_BYTES_MAX: u64 = 64 * 1024;
 /// An entry of an archive.
 pub(super) type Entry<'a, R> = tar::Entry<'a, Bounded<R>>;
 
-/// A reader of no more than is allowed by now.
+/// A reader with an upper bound of bytes, which grows on demand.
 pub(super) struct Bounded<R> {
     from: R,
     allowed: Rc<Cell<u64>>,
@@ -31,11 +31,10 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// Calls `with` for each entry until it breaks, and returns the reader. The content of a file is read by `with`, if
-/// anybody wants it.
+/// Calls `with` for each entry until it breaks, and returns the reader. `with` reads the content of a file if needed.
 ///
 /// # Errors
-/// Those of `with`, and `unreadable` of those of the archive.
+/// The errors of `with`, and `unreadable` of those of the archive.
 pub(super) fn for_each<R: Read, E>(
     from: R,
     unreadable: impl Fn(&io::Error) -> E,
@@ -47,7 +46,7 @@ pub(super) fn for_each<R: Read, E>(
         let mut entry = entry.map_err(|error| unreadable(&error))?;
         allowed.set(u64::MAX);
         let flow = with(&mut entry)?;
-        // What was left of its content is read on the way to the next one.
+        // The rest of the content is read on the way to the next entry.
         let content = entry.header().entry_size().map_err(|error| unreadable(&error))?;
         allowed.set(content.saturating_add(HEADERS_BYTES_MAX));
         if flow.is_break() {

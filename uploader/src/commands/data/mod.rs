@@ -1,4 +1,4 @@
-//! `data`: the folder that stays for an environment, its archives and snapshots.
+//! `data`: the persistent folder of an environment, its archives and snapshots.
 
 mod bound;
 mod download;
@@ -28,7 +28,7 @@ const ENDING: &str = ".tar.zst";
 /// `data`.
 ///
 /// # Errors
-/// As the edge says; of files on this machine.
+/// The error of the edge; errors of files on this machine.
 pub(crate) async fn data(context: &Context, command: &DataCommand) -> Result<(), Failure> {
     match command {
         DataCommand::List { limit, node } => {
@@ -85,7 +85,7 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
     let (edge, place) = (context.edge()?, context.place()?);
     let is_archive = is_archive(&args.from);
     let packed = pack::look(&args.from, is_archive).await?;
-    // As a build leaves it that failed: `--yes` in a script does not mean that.
+    // The result of a failed build, which `--yes` in a script does not allow.
     if args.replace && packed.is_empty && !args.allow_empty {
         let message = format!("{} is empty, and would remove all data of {place}.", args.from.display());
         return Err(Failure::new(Code::Usage, message).hint("`--allow-empty` beside `--replace` does that"));
@@ -96,7 +96,7 @@ async fn push(context: &Context, args: &PushDataArgs) -> Result<(), Failure> {
         context.progress.note(&format!("{others} left out, which are neither files, folders nor links"));
     }
     if args.dry_run {
-        // Without its entries: the edge refuses what it would refuse of the push, and has the count.
+        // Without entries: the edge refuses the same as for the push, and has the count.
         let there = edge.data(&place, args.node.node.as_deref(), Some(0)).await?;
         if (there.files > 0 || there.is_partial) && !args.replace {
             let message = format!("{place} of {} keeps data already.", edge.app());
@@ -155,7 +155,7 @@ fn is_archive(path: &Path) -> bool {
     path.to_string_lossy().ends_with(ENDING)
 }
 
-/// Carries out work on the disk on a thread of its own, so that a signal ends the command meanwhile.
+/// Runs work on the disk on a separate thread, so that a signal can end the command meanwhile.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| Err(Failure::new(Code::Internal, format!("The work on the disk ended: {error}."))))

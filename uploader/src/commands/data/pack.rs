@@ -1,4 +1,4 @@
-//! Makes the archive that replaces data, out of a folder or of a file that is one.
+//! Makes the archive that replaces data, from a folder or an archive file.
 
 use std::fs::{self, Metadata};
 use std::io::{self, Write};
@@ -16,25 +16,25 @@ use crate::output::exit::Failure;
 
 /// Bytes of a piece.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Pieces that wait for the connection.
+/// Pieces queued for the connection.
 const PIECES_WAITING: usize = 4;
 /// Greatest depth of folders.
 const DEPTH_MAX: usize = 64;
 /// The level of compression.
 const LEVEL: i32 = 3;
 
-/// What will be sent.
+/// The data to be sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Packed {
     pub(super) files: u64,
     pub(super) bytes: u64,
     /// Pipes, sockets and devices.
     pub(super) skipped: u64,
-    /// Nothing but folders would be there.
+    /// Set if the data contain only folders.
     pub(super) is_empty: bool,
 }
 
-/// Looks at what will be sent.
+/// Examines the data to be sent.
 ///
 /// # Errors
 /// `missing_folder`, `unreadable_file`.
@@ -45,7 +45,7 @@ pub(super) async fn look(from: &Path, is_archive: bool) -> Result<Packed, Failur
             Failure::new(Code::MissingFolder, format!("{} cannot be read: {error}.", from.display()))
         })?;
         if is_archive {
-            // What is no archive is refused by the edge, which says why.
+            // An invalid archive is refused by the edge, with the reason.
             let is_empty = is_empty_archive(&from).unwrap_or(false);
             return Ok(Packed { files: 1, bytes: found.len(), skipped: 0, is_empty });
         }
@@ -66,7 +66,8 @@ pub(super) async fn look(from: &Path, is_archive: bool) -> Result<Packed, Failur
     .await
 }
 
-/// The archive, as it is made. Where a file cannot be read meanwhile, it breaks off, and the edge changes nothing.
+/// Returns the archive, made on the fly. If a file cannot be read meanwhile, the archive breaks off, and the edge
+/// changes nothing.
 ///
 /// # Errors
 /// `unreadable_file`.
@@ -87,7 +88,7 @@ pub(super) async fn body(from: &Path, is_archive: bool) -> Result<reqwest::Body,
     Ok(reqwest::Body::wrap_stream(pieces))
 }
 
-/// Writes pieces of one size into a channel.
+/// Writes pieces of equal size into a channel.
 struct Pieces {
     sender: mpsc::Sender<io::Result<Bytes>>,
     now: Vec<u8>,
@@ -124,7 +125,7 @@ fn archive(from: &Path, to: &mut impl Write) -> io::Result<()> {
     tar.into_inner()?.finish()?.flush()
 }
 
-/// Whether an archive holds nothing but folders.
+/// Returns true if an archive contains only folders.
 fn is_empty_archive(path: &Path) -> io::Result<bool> {
     let mut is_empty = true;
     let same = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
@@ -136,13 +137,13 @@ fn is_empty_archive(path: &Path) -> io::Result<bool> {
     Ok(is_empty)
 }
 
-/// Whether it is a pipe, a socket or a device.
+/// Returns true for a pipe, a socket or a device.
 fn is_special(found: &Metadata) -> bool {
     !found.is_file() && !found.is_dir() && !found.is_symlink()
 }
 
-/// Calls `with` for everything below a folder, each folder before what it holds; no link is followed. It gets the path,
-/// the name in the archive, and what is there.
+/// Calls `with` for each entry below a folder, folders before their content; follows no link. The arguments are the
+/// path, the name in the archive, and the metadata.
 fn walk(
     folder: &Path,
     name: &Path,

@@ -1,5 +1,5 @@
 //! Receives an archive of data: as a file, or unpacked into a new folder. Neither has its name before the archive is
-//! known to be whole; until then an archive has the name of a part, with which the next download goes on.
+//! known to be complete; until then an archive has the name of a part, from which the next download resumes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, Write};
@@ -19,35 +19,35 @@ use super::download::{Received, Source, download};
 use super::entries::for_each;
 use crate::output::exit::Failure;
 
-/// Pieces that wait for the disk.
+/// Pieces queued for the disk.
 const PIECES_WAITING: usize = 16;
-/// The ending of what is not whole yet.
+/// The extension of an incomplete file.
 const PARTIAL: &str = ".partial";
-/// Most downloads that begin again as the data has changed.
+/// Upper bound of downloads that begin again because the data have changed.
 const ROUNDS_MAX: u32 = 3;
 /// Bytes of a part that are read at once.
 const READ_BYTES: usize = 256 * 1024;
-/// Longest path of an entry, in bytes, as Linux opens them.
+/// Upper bound of the path of an entry, in bytes, as in Linux.
 const PATH_BYTES_MAX: usize = 4_096;
-/// What to do where a part is kept.
+/// The hint about a stored part.
 const KEPT: &str = "run the command again: it goes on with the part that has come, which is kept beside the archive";
 
-/// What was received.
+/// The result of a download.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pulled {
     /// Unpacked files; 0 for an archive.
     pub(super) files: u64,
     pub(super) bytes: u64,
-    /// Links that were not made.
+    /// Number of omitted links.
     pub(super) skipped: u64,
 }
 
-/// Receives an archive into `to`. Where what came before begins otherwise than the data by now, it begins again.
+/// Receives an archive into `to`. Begins again if the stored part is not the beginning of the current data.
 ///
 /// # Errors
-/// `archive_cut_off` where the download breaks off, after which an archive goes on at the next call; `path_escapes` for
-/// a path that leads out of the folder, and `path_too_long`; `archive_bomb` where it unpacks to more than may be, or to
-/// more than `max_bytes`; those of the disk. Otherwise nothing is left.
+/// `archive_cut_off` if the download breaks off, after which an archive resumes at the next call; `path_escapes` for a
+/// path that leads out of the folder, and `path_too_long`; `archive_bomb` if the archive unpacks to more than its
+/// bound, or to more than `max_bytes`; errors of the disk. In these cases no file is left.
 pub(super) async fn pull(
     source: &Source<'_>,
     to: &Path,
@@ -64,7 +64,7 @@ pub(super) async fn pull(
     }
 }
 
-/// Receives an archive, as far as it stays the same.
+/// Receives an archive, as long as it stays the same.
 async fn round(
     source: &Source<'_>,
     to: &Path,
@@ -81,17 +81,17 @@ async fn round(
         let (from, partial, to) = (Pieces { receiver, now: Bytes::new() }, Arc::clone(&partial), to.to_owned());
         blocking(move || if is_archive { keep(from, &partial, &to) } else { unpack(from, (&partial, &to), max_bytes) })
     };
-    // Where it breaks off, the end of the archive is missing.
+    // After a break, the end of the archive is missing.
     let (downloaded, written) = tokio::join!(download(source, received, sender), written);
     let is = |code| written.as_ref().is_err_and(|failure| failure.is(code));
     let (is_cut_off, is_damaged) = (is(Code::ArchiveCutOff), is(Code::ArchiveDamaged));
     match downloaded {
-        // What is there is no part of the data by now, or never was: a crash may leave zeros at its end.
+        // The stored bytes are not part of the current data, or never were: a crash may leave zeros at the end.
         Err(failure) if failure.is(Code::PreconditionFailed) && (is_cut_off || is_damaged) => {
             partial.stays.store(false, Ordering::Relaxed);
             Err(failure)
         }
-        // Why nothing more came says more than that it is missing.
+        // The reason of the break is more precise than the missing end.
         Err(failure) if is_cut_off && !failure.is(Code::ArchiveCutOff) => Err(failure),
         _ if partial.stays() => written.map_err(|failure| failure.hint(KEPT)),
         _ => written,
@@ -115,14 +115,14 @@ impl Read for Pieces {
     }
 }
 
-/// A reader of what came before and of what comes now, which it writes.
+/// A reader of the stored and of the new bytes, which writes the new ones.
 struct Copying<R> {
     file: File,
-    /// Bytes of the file that came before and are still to be read.
+    /// Stored bytes of the file that are still to be read.
     before: u64,
     from: R,
     bytes: u64,
-    /// Why the file cannot be written, which is no fault of the archive.
+    /// The reason why the file cannot be written, which is not a fault of the archive.
     unwritten: Option<io::Error>,
 }
 
@@ -148,12 +148,12 @@ impl<R: Read> Read for Copying<R> {
     }
 }
 
-/// What is being received, which is removed unless it becomes whole or is to be gone on with.
+/// A partial download, which is removed unless it becomes complete or can be resumed.
 struct Partial {
     path: PathBuf,
-    /// The file of an archive, locked against another download of it.
+    /// The file of an archive, locked against a concurrent download.
     file: Option<File>,
-    /// Bytes that came before.
+    /// Number of stored bytes.
     before: u64,
     stays: AtomicBool,
 }
@@ -172,7 +172,7 @@ fn partial_path(to: &Path) -> PathBuf {
     name.into()
 }
 
-/// What is there already is somebody else's, and stays.
+/// Returns the failure of an existing path, which belongs to a different program and stays.
 fn cannot_begin(partial: &Path, error: &io::Error) -> Failure {
     let failure = unwritable(partial, error);
     match error.kind() {
@@ -185,7 +185,7 @@ fn cannot_begin(partial: &Path, error: &io::Error) -> Failure {
 }
 
 impl Partial {
-    /// The part of an archive, and what came of it before.
+    /// Opens the part of an archive, and returns its state.
     fn file(to: &Path) -> Result<(Self, Received), Failure> {
         let path = partial_path(to);
         let failed = |error: io::Error| cannot_begin(&path, &error);
@@ -245,7 +245,7 @@ fn keep(from: impl Read, partial: &Partial, to: &Path) -> Result<Pulled, Failure
     Ok(Pulled { bytes: from.bytes, ..Pulled::default() })
 }
 
-/// Reads an archive to its end, where its checksum is, though nobody wants the content here.
+/// Reads an archive to its end, which has the checksum, without a use of the content.
 fn read_whole(from: impl Read) -> Result<(), Failure> {
     let mut decoder = Decoder::new(from).map_err(|error| unreadable(&error))?.single_frame();
     io::copy(&mut decoder, &mut io::sink()).map_err(|error| unreadable(&error)).map(drop)
@@ -257,7 +257,7 @@ fn unpack(from: impl Read, (partial, to): (&Partial, &Path), max_bytes: Option<u
     let mut pulled = Pulled::default();
     let mut rest = for_each(decoder, unreadable, |entry| {
         let path = entry.path().map_err(|error| unreadable(&error))?.into_owned();
-        // No link is made, so that no path leads anywhere else.
+        // Links are not created, so that no path leads outside.
         let target = partial.path.join(checked(&path)?);
         let kind = entry.header().entry_type();
         if kind.is_dir() {
@@ -295,7 +295,7 @@ fn write(entry: &mut impl Read, target: &Path, bound: &mut Bound) -> Result<(), 
     }
 }
 
-/// A path that stays in its folder on every system.
+/// Checks that a path stays in its folder on every system.
 fn checked(path: &Path) -> Result<PathBuf, Failure> {
     let mut checked = PathBuf::new();
     let bytes = path.as_os_str().len();
@@ -356,7 +356,7 @@ mod tests {
         tar.into_inner().unwrap().finish().unwrap()
     }
 
-    /// Receives an archive, of which this comes now.
+    /// Receives an archive with these bytes.
     fn kept(from: &[u8], to: &Path) -> (u64, Result<Pulled, Failure>) {
         let (partial, _) = Partial::file(to).unwrap();
         (partial.before, keep(from, &partial, to))
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), whole);
         assert_eq!(unpacked(&whole, &to).unwrap(), Pulled { files: 2, bytes: 10, skipped: 1 });
         assert_eq!(fs::read_to_string(to.join("a/b")).unwrap(), "hello");
-        // Below what would have been a link.
+        // Below the path of an omitted link.
         assert_eq!(fs::read_to_string(to.join("link/x")).unwrap(), "below");
         assert_eq!(names(), 2);
     }
@@ -411,7 +411,7 @@ mod tests {
         assert!(full.is(Code::UnreadableFile) && full.message.contains(".partial cannot be written"), "{full:?}");
     }
 
-    /// An archive of a few bytes that would take as much memory as it likes: what it repeats is compressed.
+    /// A small archive that would take any amount of memory: its repetitions are compressed.
     #[test]
     fn a_name_that_is_longer_than_names_are_is_not_read_into_memory() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The backend of the bundle on this machine: its `web` process runs beside the edge of the run, is restarted when its
-//! folder changes, and ends with it.
+//! The backend of the bundle on this machine: the `web` process runs beside the local edge, is restarted after changes
+//! of its folder, and ends with the run.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ use crate::settings::Source;
 
 /// The file beside `devanture.toml` with settings for the backend on this machine.
 const SETTINGS_FILE: &str = ".env.server";
-/// The folder of the run for what `persist` keeps; the edge has its own data in another one beside it.
+/// The folder of the run for the data of `persist`; the edge has its own data in a separate folder.
 const PERSISTED: &str = "persist";
 /// The only instance: the first of `web`.
 const INSTANCE: &str = "web.1";
@@ -40,28 +40,28 @@ const INSTANCE: &str = "web.1";
 const OWN: &str = "DEVANTURE_";
 /// Longest time of a backend's end after SIGTERM, …
 const END_TIME_MAX: Duration = Duration::from_secs(2);
-/// … and how often it is looked whether it has.
+/// … and the interval of checks for the end.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// The note where it is not run.
+/// The note about a backend that is not run.
 const NOT_RUN: &str = "the backend of [server] is not run by dev: start it yourself and use --api";
 
-/// A backend that is to run.
+/// A backend to be run.
 pub(super) struct Backend {
-    /// Where it is to answer.
+    /// The address of the backend.
     pub(super) url: UpstreamUrl,
     app: AppName,
     port: u16,
-    /// The folder for what `persist` keeps, which goes with the run. Nothing of the edge is in it.
+    /// The folder for the data of `persist`, removed with the run. The edge has no files in the folder.
     persisted: PathBuf,
-    /// Settings of the environment that are marked for development. They are in memory alone.
+    /// Settings of the environment that are marked for development, only in memory.
     settings: BTreeMap<SettingName, String>,
 }
 
 impl Backend {
-    /// The backend of the project, where it has one that gets requests in `place` and can be run here.
+    /// Returns the backend of the project, if requests in `place` reach the backend and this machine can run it.
     ///
     /// # Errors
-    /// Where no port is free.
+    /// An error without a free port.
     pub(super) fn of(
         context: &Context,
         routing: &Routing,
@@ -73,7 +73,7 @@ impl Backend {
         let bad = |error| Failure::new(Code::Internal, format!("{error}."));
         let url: UpstreamUrl = format!("http://127.0.0.1:{port}").parse().map_err(bad)?;
         let routes = routes_of(&context.project.site, place, routing, Some(&url));
-        // Somebody else answers for it, or nobody asks it.
+        // The requests go elsewhere, or no route leads to the backend.
         if !routes.iter().any(|route| matches!(&route.to, RouteTo::Address(to) if *to == url)) {
             return Ok(None);
         }
@@ -85,11 +85,10 @@ impl Backend {
         Ok(Some(Self { url, app, port, persisted, settings: BTreeMap::new() }))
     }
 
-    /// Takes the settings of an environment that a person names and an edge has, as far as they are marked for
-    /// development.
+    /// Takes the development settings of the environment named by the user, if an edge is configured.
     pub(super) async fn take_settings(&mut self, context: &Context, place: &PlaceName) {
         let is_named = context.settings.environment().is_ok_and(|setting| setting.source == Source::Flag);
-        // Without an edge the site alone is served as that environment would.
+        // Without an edge the site alone is served like that environment.
         let Some(edge) = context.edge().ok().filter(|_| is_named) else { return };
         match edge.development_settings(place).await {
             Ok(found) => {
@@ -106,7 +105,7 @@ impl Backend {
         }
     }
 
-    /// Runs it until this is dropped, which ends it.
+    /// Runs the backend until the future is dropped, which ends the backend.
     pub(super) async fn run(&self, context: &Context, args: &DevArgs, place: &PlaceName) {
         let config = ConfigPath::of(context);
         let mut teller = DevOutput::new(context.output, &context.progress);
@@ -129,7 +128,7 @@ impl Backend {
                     watch.turn_to(watched);
                     watch
                 }
-                // The watcher of the pages reports how files are watched.
+                // The watcher of the pages reports the means of watching.
                 None => watch.insert(Watch::begin(watched, args.poll).0),
             };
             match started {
@@ -143,7 +142,7 @@ impl Backend {
                         ended = running.child.wait() => Some(ended),
                     };
                     if let Some(ended) = ended {
-                        // What it has left is ended now, while its number is nobody else's.
+                        // Remaining processes are ended now, before their group number is reused.
                         drop(running);
                         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                         teller.note(&format!("the backend ended by itself, {how}: a change of its files restarts it"));
@@ -157,7 +156,7 @@ impl Backend {
         }
     }
 
-    /// Starts it as the files say now.
+    /// Starts the backend with the current files.
     fn start(&self, context: &Context, config: &ConfigPath, place: &PlaceName) -> Result<Started, Failure> {
         let (mut project, read) = config.read();
         read?;
@@ -176,7 +175,7 @@ impl Backend {
         Ok(Started { running, note: without_link(&server, &folder), folder })
     }
 
-    /// The folder that stays through restarts, where `persist` asks for one.
+    /// Returns the folder that survives restarts, if `persist` requests one.
     fn data_of(&self, server: &Server) -> Result<Option<&Path>, Failure> {
         if server.persist.is_none() {
             return Ok(None);
@@ -186,7 +185,7 @@ impl Backend {
         Ok(Some(&self.persisted))
     }
 
-    /// Starts it with the variables `own`, which no setting changes.
+    /// Starts the backend with the variables `own`, which no setting changes.
     fn spawn(
         &self,
         context: &Context,
@@ -201,19 +200,19 @@ impl Backend {
         };
         let folder_there = std::fs::canonicalize(folder);
         let folder = folder_there.map_err(|error| failed(&folder.display().to_string(), &error))?;
-        // One that is named by its path is that of the folder, as on the edge.
+        // A program named by a path is relative to the folder, as on the edge.
         let program = if program.contains('/') { folder.join(program).into_os_string() } else { program.into() };
         let mut command = Command::new(program);
         let persons = context.environment.iter().filter(|(name, _)| !name.starts_with(OWN));
         command.args(arguments).current_dir(folder).env_clear().envs(persons);
-        // That of a person's shell names the machine.
+        // The shell's `HOST` names the machine.
         command.env("HOST", "127.0.0.1");
         command.envs(self.settings.iter().map(|(name, value)| (name.as_str(), value)));
         // An app called `server` has its own settings of this program in a file of that name.
         let settings = project.settings_of_server(SETTINGS_FILE)?;
         command.envs(settings.iter().filter(|(name, _)| !name.starts_with(OWN)));
         command.env("PORT", self.port.to_string()).envs(own);
-        // Stdout is for what `dev` itself tells.
+        // Stdout is reserved for the output of `dev`.
         command.stdin(Stdio::null()).stdout(io::stderr()).stderr(Stdio::inherit());
         let guard_failed = |error| failed("/bin/sh, which ends it if dev is killed", &error);
         let guard = Guard::start().map_err(guard_failed)?;
@@ -228,30 +227,30 @@ impl Backend {
     }
 }
 
-/// A backend that was started.
+/// A started backend.
 struct Started {
     running: Running,
-    /// Its folder, as the person knows it.
+    /// The folder, as the user knows it.
     folder: PathBuf,
-    /// What the person should know of it.
+    /// A note for the user.
     note: Option<String>,
 }
 
-/// A backend that runs, with all that it has started.
+/// A running backend, with all its processes.
 struct Running {
     child: Child,
     group: Option<Pid>,
-    /// Dropped after all of it has ended.
+    /// Dropped after all processes have ended.
     guard: Guard,
 }
 
 impl Running {
-    /// Tells it to end, and waits for that.
+    /// Ends the backend, and waits for its end.
     async fn end(mut self) {
         if let Some(group) = self.group {
-            // A process that has ended needs no signal.
+            // An ended process needs no signal.
             kill_process_group(group, Signal::TERM).ok();
-            // One that takes too long is killed when it is dropped.
+            // A process beyond the time limit is killed on drop.
             tokio::time::timeout(END_TIME_MAX, self.child.wait()).await.ok();
         }
     }
@@ -263,7 +262,7 @@ impl Drop for Running {
         kill_process_group(group, Signal::TERM).ok();
         let until = Instant::now() + END_TIME_MAX;
         while Instant::now() < until {
-            // The first of them is there until it is asked how it ended.
+            // The first process exists until its exit status is read.
             let has_ended = self.child.try_wait().is_ok_and(|ended| ended.is_some());
             if has_ended && test_kill_process_group(group).is_err() {
                 return;
@@ -280,14 +279,14 @@ fn failed(what: &str, error: &io::Error) -> Failure {
         .hint("build the backend first; `command` below [server] says how it is started")
 }
 
-/// The backend as `place` has it.
+/// Returns the backend in `place`.
 fn server_in(project: &Project, place: &PlaceName) -> Option<Server> {
     let over = project.site.env.get(place).cloned().unwrap_or_default();
     project.site.base.clone().overlaid_by(&over).server.map(|server| server.resolved())
 }
 
-/// The note where code that works on an edge may miss the link of `persist`: its folder here is the project's own,
-/// which `dev` only reads.
+/// Returns the note about code that may miss the link of `persist`: here the folder belongs to the project, which `dev`
+/// only reads.
 fn without_link(server: &Server, folder: &Path) -> Option<String> {
     let persist = server.persist.as_ref().filter(|persist| !folder.join(persist.as_str()).is_dir())?;
     let folder = folder.display();
@@ -296,7 +295,7 @@ fn without_link(server: &Server, folder: &Path) -> Option<String> {
     ))
 }
 
-/// The folder of the backend as the person knows it.
+/// Returns the folder of the backend as the user knows it.
 fn folder_of(project: &Project) -> Result<PathBuf, Failure> {
     Ok(project.folders(None)?.server.map(|server| server.path().to_owned()).unwrap_or_default())
 }
@@ -305,7 +304,7 @@ fn web_of(server: &Server) -> Option<&Process> {
     server.processes.iter().find(|process| process.name.as_str() == WEB)
 }
 
-/// A port that nobody listens on now.
+/// Returns a currently unused port.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

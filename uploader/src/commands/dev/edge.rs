@@ -1,9 +1,9 @@
-//! The edge of a run: the program `devanture-edge` as a child process, on this machine alone, with a data folder that
-//! ends with it and an authority that stays.
+//! The edge of a run: the program `devanture-edge` as a child process, only for this machine, with a data folder that
+//! ends with the run and a permanent authority.
 //!
-//! What a browser is asked to trust must be the same in every run and for every project, so the authority lies in the
-//! folder for the state of the person's programs. Everything else can be made again, so it is in a temporary folder.
-//! The child ends when its standard input ends, so that none is left over, even if this process is killed.
+//! A browser must trust the same authority in every run and for every project, so the authority is in the folder for
+//! the state of the user's programs. All other files can be made again, so they are in a temporary folder. The child
+//! ends when its standard input ends, so that no child is left over, even if this process is killed.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -29,29 +29,29 @@ use crate::settings::{Credential, EdgeAccess, Token};
 
 /// The program of the edge.
 const PROGRAM: &str = "devanture-edge";
-/// The domain whose every name is this machine (RFC 6761 §6.3).
+/// The domain with all names resolving to this machine (RFC 6761 §6.3).
 const DOMAIN: &str = "localhost";
-/// What the folders of runs are called.
+/// The prefix of the folders of runs.
 const RUN_PREFIX: &str = "devanture-dev-";
-/// Random letters and digits behind it.
+/// Number of random letters and digits after the prefix.
 const RUN_RANDOM_CHARACTERS: usize = 6;
-/// The file that a run holds locked in its folder.
+/// The lock file in the folder of a run.
 const RUN_LOCK: &str = "run.lock";
-/// An empty folder that is so young may be one of a run that begins.
+/// Age below which an empty folder may belong to a starting run.
 const RUN_AGE_MIN: Duration = Duration::from_secs(60);
-/// Other runs may take a new folder for one of a run that is over: so many are made at most.
+/// Upper bound of attempts to create a folder: concurrent runs may take a new folder for the remains of an ended run.
 const RUN_FOLDERS_MAX: u32 = 5;
-/// Time for the edge to start: it is a second on a slow machine.
+/// Time for the edge to start: a second on a slow machine.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Time for the edge to drain, before it is killed.
 const END_TIME_MAX: Duration = Duration::from_secs(10);
-/// Longest line that the edge reports its start with.
+/// Upper bound of bytes of the line in which the edge reports its start.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
-/// How long the end waits until the folder of the run is gone: a slow disk takes its time for many files.
+/// Longest wait at the end for the removal of the run's folder: a slow disk takes time for many files.
 const REMOVAL_TIME_MAX: Duration = Duration::from_secs(2);
-/// The configuration of the edge, without what depends on flags. Nobody waits for the best level of compression, as
-/// another version comes soon; an end waits a moment for requests that are under way; and what is kept does not grow
-/// with the number of changes.
+/// The configuration of the edge, without the settings of flags. The best level of compression is skipped, as the next
+/// version comes soon; the end waits a moment for current requests; and stored data do not grow with the number of
+/// changes.
 const EDGE_TOML: &str = r#"
 console = "off"
 data_dir = "data"
@@ -74,14 +74,14 @@ undelete_hours = 0
 collected_hours = 0
 "#;
 
-/// How the edge of a run is to be.
+/// The settings of a run's edge.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// The folder for the state of this program, where the authority stays.
+    /// The folder for the state of this program, with the permanent authority.
     pub(super) state_folder: Option<PathBuf>,
-    /// The port; 0 is one that is free.
+    /// The port; 0 for a free one.
     pub(super) port: u16,
-    /// Whether each request is a line on stderr.
+    /// Set if each request is a line on stderr.
     pub(super) has_log: bool,
 }
 
@@ -93,12 +93,12 @@ pub(super) struct LocalEdge {
     run: Run,
 }
 
-/// The process of the edge. It is killed when it is dropped.
+/// The process of the edge, killed on drop.
 pub(super) struct Process {
     child: Child,
-    /// The edge serves until this is closed. Apart from `child`, whose `wait` would close it.
+    /// The edge serves until the input is closed. Separate from `child`, since `child.wait` would close the input.
     input: ChildStdin,
-    /// Kept open, so that nothing that the edge writes fails.
+    /// Held open, so that no write of the edge fails.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -111,10 +111,10 @@ struct Run {
 }
 
 impl LocalEdge {
-    /// Starts it.
+    /// Starts the edge.
     ///
     /// # Errors
-    /// `usage` where there is no program of the edge, the port is taken or a folder cannot be used.
+    /// `usage` without the program of the edge, with an occupied port or an unusable folder.
     pub(super) async fn start(wanted: Wanted) -> Result<(Self, Process), Failure> {
         let program = program()?;
         let port = wanted.port;
@@ -131,7 +131,7 @@ impl LocalEdge {
         }
     }
 
-    /// A folder of the run for what is not the edge's.
+    /// Returns a folder of the run for files that are not the edge's.
     pub(super) fn folder(&self) -> &Path {
         self.run.folder.path()
     }
@@ -151,10 +151,10 @@ impl LocalEdge {
         })
     }
 
-    /// The way to it for an app.
+    /// Returns a client of the edge for an app.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
+    /// An error if TLS cannot be set up.
     pub(super) fn client(&self, app: AppName, progress: Progress) -> Result<client::Edge, Failure> {
         let address = format!("https://{}/", self.admin);
         let bad = |error| Failure::new(Code::Internal, format!("{address} is no address: {error}."));
@@ -166,19 +166,19 @@ impl LocalEdge {
         Ok(client::Edge::new(Link::new(&access, progress)?, app))
     }
 
-    /// Ends it: requests that are under way have a moment to end, and the folder goes.
+    /// Ends the edge: current requests have a moment to end, and the folder is removed.
     pub(super) async fn end(self, process: Process) {
         process.end().await;
         let Run { folder, _lock: lock, .. } = self.run;
         let removed = tokio::task::spawn_blocking(move || folder.close());
-        // What is left of it, a next run removes.
+        // A next run removes the remains.
         tokio::time::timeout(REMOVAL_TIME_MAX, removed).await.ok();
         drop(lock);
     }
 }
 
 impl Process {
-    /// Starts the program, and waits until it reports that it serves, or why it does not.
+    /// Starts the program, and waits for its report: serving, or the reason why not.
     async fn start(program: &Path, config: &Path) -> Result<(Self, Started), Failure> {
         let failed = |what: String| {
             Failure::new(Code::Internal, format!("{} {what}.", program.display()))
@@ -186,7 +186,7 @@ impl Process {
         };
         let mut command = Command::new(program);
         command.arg("--config").arg(config).arg("local");
-        // What it logs goes where the person reads; its standard output is for the line alone.
+        // The log goes to the user's stderr; the standard output is for the line alone.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| failed(format!("cannot be started: {error}")))?;
         let pipes = child.stdin.take().zip(child.stdout.take());
@@ -208,7 +208,7 @@ impl Process {
         }
     }
 
-    /// Waits until it ends by itself, which is always a failure.
+    /// Waits until the process ends by itself, which is always a failure.
     pub(super) async fn ended(&mut self) -> Failure {
         let ended = self.child.wait().await;
         let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -219,19 +219,20 @@ impl Process {
     async fn end(self) {
         let Self { mut child, input, _stdout: stdout } = self;
         drop(input);
-        // Dropped after that time, it is killed.
+        // Dropped after that time, the process is killed.
         tokio::time::timeout(END_TIME_MAX, child.wait()).await.ok();
         drop(stdout);
     }
 }
 
-/// The program of the edge: the one beside this program, which is of the same build, else the first one in `PATH`.
+/// Returns the program of the edge: the one beside this program, which is of the same build, else the first one in
+/// `PATH`.
 fn program() -> Result<PathBuf, Failure> {
     let own = std::env::current_exe().ok();
     let real = own.as_ref().and_then(|own| std::fs::canonicalize(own).ok());
     let beside = [own, real].into_iter().flatten().map(|own| own.with_file_name(PROGRAM));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // A relative folder of PATH would be one of the project, which may be a stranger's.
+    // A relative folder of PATH would be in the project, which may come from a stranger.
     let installed =
         std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join(PROGRAM));
     beside.chain(installed).find(|path| is_program(path)).ok_or_else(|| {
@@ -246,8 +247,8 @@ fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Makes the folders of a run and the configuration of its edge. Beside them stands a lock to hold until the edge has
-/// started: two at once would make two authorities, and find the same port free.
+/// Creates the folders of a run and the configuration of its edge. Returns also a lock to hold until the edge has
+/// started: two concurrent starts would make two authorities, and find the same port free.
 fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
     let kept = kept_folder(wanted.state_folder.as_deref())?;
     let starting = lock_file(&kept.join("start.lock")).and_then(|file| file.lock().map(|()| file));
@@ -255,7 +256,7 @@ fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
     let (folder, lock) = run_folder().map_err(|error| unusable(&std::env::temp_dir(), &error))?;
     let data = folder.path().join("data");
     DirBuilder::new().mode(0o700).create(&data).map_err(|error| unusable(&data, &error))?;
-    // The edge keeps its authority here.
+    // The edge stores its authority here.
     let tls = kept.join("tls");
     symlink(&tls, data.join("tls")).map_err(|error| unusable(&data, &error))?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("edge.toml"));
@@ -264,8 +265,8 @@ fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
     Ok((Run { folder, authority: tls.join("ca.pem"), _lock: lock }, starting))
 }
 
-/// The configuration of the edge. It reserves no names: nobody else has an app here. It serves no HTTP/3, which no
-/// browser would speak with an authority that only this machine knows.
+/// Returns the configuration of the edge. No names are reserved: there are no other apps. HTTP/3 is off, which no
+/// browser would use with an authority known only to this machine.
 fn edge_toml(wanted: &Wanted) -> String {
     let Wanted { port, has_log, .. } = wanted;
     let format = if *has_log { "combined" } else { "off" };
@@ -275,7 +276,7 @@ fn edge_toml(wanted: &Wanted) -> String {
     )
 }
 
-/// The folder whose authority stays.
+/// Returns the folder of the permanent authority.
 fn kept_folder(state_folder: Option<&Path>) -> Result<PathBuf, Failure> {
     let Some(state_folder) = state_folder else {
         let message = "There is no folder to keep the local authority in.";
@@ -291,12 +292,12 @@ fn lock_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
-/// A new temporary folder that is locked for as long as this run has it; those of runs that were killed go.
+/// Creates a new temporary folder, locked for the time of the run, and removes the folders of killed runs.
 fn run_folder() -> io::Result<(TempDir, File)> {
     let (folder, lock) = locked_folder()?;
     let own = folder.path().metadata()?.uid();
     let around = folder.path().parent().map(Path::to_owned);
-    // Nobody waits for it, and what it does not come to, the next run does.
+    // The removal runs in the background; the next run does the rest.
     std::thread::spawn(move || around.iter().for_each(|around| remove_left(around, own)));
     Ok((folder, lock))
 }
@@ -312,7 +313,7 @@ fn locked_folder() -> io::Result<(TempDir, File)> {
         let path = folder.path().join(RUN_LOCK);
         let lock = lock_file(&path)?;
         lock.lock()?;
-        // Another run may have locked it first, and removed the folder.
+        // A concurrent run may have locked the file first, and removed the folder.
         if path.symlink_metadata().is_ok_and(|file| lock.metadata().is_ok_and(|own| own.ino() == file.ino())) {
             return Ok((folder, lock));
         }
@@ -320,36 +321,37 @@ fn locked_folder() -> io::Result<(TempDir, File)> {
     Err(io::Error::other("other runs remove each new folder"))
 }
 
-/// Removes the folders of runs of the user `own` that are over.
+/// Removes the folders of ended runs of the user `own`.
 fn remove_left(around: &Path, own: u32) {
     for entry in std::fs::read_dir(around).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_run_name) {
-            // What is left of it, a next run removes.
+            // A next run removes the remains.
             remove_if_left(&entry.path(), own).ok();
         }
     }
 }
 
-/// Whether `name` is one that [`locked_folder`] makes; a person's own folder may begin like it.
+/// Returns true if `name` is a name made by [`locked_folder`]; a folder of the user may begin alike.
 fn is_run_name(name: &str) -> bool {
     let random = name.strip_prefix(RUN_PREFIX).unwrap_or_default();
     random.len() == RUN_RANDOM_CHARACTERS && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Removes the folder of a run if it belongs to `own` and to no run any more. Gives whether it did.
+/// Removes the folder of a run if it belongs to `own` and to no current run. Returns true if the folder was removed.
 ///
 /// # Errors
-/// Where something of it cannot be removed; the lock stays, so that the next run tries again at once.
+/// An error if an entry cannot be removed; the lock stays, so that the next run tries again at once.
 fn remove_if_left(folder: &Path, own: u32) -> io::Result<bool> {
     let metadata = folder.symlink_metadata()?;
     if !metadata.is_dir() || metadata.uid() != own {
         return Ok(false);
     }
-    // Held until the folder is gone: a run holds the lock of its own folder, and another one may remove this one, too.
+    // Held until the folder is gone: a run holds the lock of its own folder, and a concurrent run may remove this one,
+    // too.
     let lock = match OpenOptions::new().append(true).open(folder.join(RUN_LOCK)) {
         Ok(lock) => lock,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A run makes the lock first and removes it last: where anything else is, the folder is no run's.
+            // A run makes the lock first and removes it last: a folder with any other content does not belong to a run.
             let is_left = is_old(&metadata) && is_empty(folder)?;
             return if is_left { std::fs::remove_dir(folder).map(|()| true) } else { Ok(false) };
         }
@@ -453,13 +455,13 @@ mod tests {
         assert!(!is_removed(own), "its run goes on");
         drop(lock);
         assert!(!is_removed(own + 1), "it is another's");
-        // What a link leads to is not the run's.
+        // The target of a link does not belong to the run.
         let kept = around.path().join("tls");
         std::fs::create_dir(&kept).unwrap();
         symlink(&kept, folder.join("data/tls")).unwrap();
         assert!(is_removed(own) && !folder.exists() && kept.exists());
         assert!(remove_if_left(&folder, own).is_err(), "there is none");
-        // Of a removal that was ended just before its end.
+        // The rest of a removal that was ended just before its end.
         std::fs::create_dir(&folder).unwrap();
         File::open(&folder).unwrap().set_modified(old).unwrap();
         assert!(is_removed(own) && !folder.exists());

@@ -1,9 +1,9 @@
-//! Requests of the local edge that an environment's own hostname answers: a server on a loopback port sends each of
-//! them there as a visitor's browser would, and the answer back.
+//! Requests of the local edge that an environment's own hostname answers: a server on a loopback port sends each
+//! request there like a visitor's browser, and returns the answer.
 //!
-//! It has no credential. What names the local origin (`Host`, `Origin`, `Referer`) names the environment's on the way
-//! there, and `Location` and the domain of cookies the other way round; an origin that is not the local one stays, so
-//! that a backend still recognizes pages of strangers.
+//! The server has no credential. Fields with the local origin (`Host`, `Origin`, `Referer`) name the environment's
+//! origin on the way there, and `Location` and the domain of cookies the other way round; foreign origins stay, so that
+//! a backend still recognizes pages of strangers.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,22 +28,22 @@ use url::Url;
 use crate::edge::client::root_cause;
 use crate::output::exit::Failure;
 
-/// Most connections at once, of requests and of upgraded ones.
+/// Upper bound of concurrent connections, of requests and of upgraded ones.
 const CONNECTIONS_MAX: usize = 512;
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Longest time of a request's head.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
-/// Fields of requests by which the local edge names its client: that is this machine.
+/// Fields of requests by which the local edge names its client, which is this machine.
 const OF_THE_LOCAL_EDGE: [&str; 2] = ["forwarded", "x-real-ip"];
-/// Their prefix.
+/// The prefix of further such fields.
 const FORWARDED: &str = "x-forwarded-";
-/// Fields of answers that are about the environment's host and would hold for `localhost` beyond the run.
+/// Fields of answers that concern the environment's host and would apply to `localhost` beyond the run.
 const OF_THE_HOST: [HeaderName; 2] = [header::STRICT_TRANSPORT_SECURITY, header::ALT_SVC];
 
 type Body = UnsyncBoxBody<Bytes, reqwest::Error>;
 
-/// The server; it ends when it is dropped.
+/// The server, ended on drop.
 #[derive(Debug)]
 pub(super) struct Forwarder {
     address: SocketAddr,
@@ -51,11 +51,11 @@ pub(super) struct Forwarder {
 }
 
 impl Forwarder {
-    /// Starts it on a free port. `local` is the address of the site on this machine, and `remote` that of the
+    /// Starts the server on a free port. `local` is the address of the site on this machine, and `remote` that of the
     /// environment; `http` follows no redirects.
     ///
     /// # Errors
-    /// `internal` where no port is free.
+    /// `internal` without a free port.
     pub(super) async fn start(http: reqwest::Client, local: &Url, remote: &Url) -> Result<Self, Failure> {
         let failed = |error| Failure::new(Code::Internal, format!("No port can be listened on: {error}."));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
@@ -64,7 +64,7 @@ impl Forwarder {
         Ok(Self { address, server })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -98,14 +98,14 @@ async fn serve(listener: TcpListener, target: Arc<Target>) {
     }
 }
 
-/// Where requests go.
+/// The target of requests.
 struct Target {
     http: reqwest::Client,
     ends: Ends,
 }
 
 impl Target {
-    /// The answer of the environment. `permit` is held for as long as an upgraded connection is open.
+    /// Returns the answer of the environment. `permit` is held for as long as an upgraded connection is open.
     async fn answer(&self, mut request: Request<Incoming>, permit: Arc<OwnedSemaphorePermit>) -> Response<Body> {
         if !self.ends.is_local(&request) {
             return refused(StatusCode::FORBIDDEN, "This port is for the edge of `devanture dev` alone.\n".to_owned());
@@ -133,7 +133,7 @@ impl Target {
             Some(local) if status == StatusCode::SWITCHING_PROTOCOLS => {
                 tokio::spawn(async move {
                     if let (Ok(mut remote), Ok(local)) = tokio::join!(response.upgrade(), local) {
-                        // Either side may break it off.
+                        // Either side may end the connection.
                         tokio::io::copy_bidirectional(&mut remote, &mut TokioIo::new(local)).await.ok();
                     }
                     drop(permit);
@@ -180,24 +180,25 @@ impl Ends {
         }
     }
 
-    /// Whether a visitor of the site on this machine sends it, and not another program that found the port.
+    /// Returns true if a visitor of the site on this machine sends the request, and not a foreign program that found
+    /// the port.
     fn is_local<B>(&self, request: &Request<B>) -> bool {
         let field = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("?"));
         let host = field.or_else(|| request.uri().authority().map(Authority::as_str)).unwrap_or_default();
         self.local.strip_prefix("https://").is_some_and(|local| {
-            // A browser leaves the default port out, and another client may say it.
+            // A browser omits the default port, and other clients may include it.
             host.trim_end_matches(":443").eq_ignore_ascii_case(local)
         })
     }
 
-    /// The address of a path at the environment; `None` for what is no path, such as `*`, which would become a part of
-    /// the host.
+    /// Returns the address of a path at the environment; `None` for texts other than paths, such as `*`, which would
+    /// become a part of the host.
     fn remote_url(&self, path_and_query: &str) -> Option<Url> {
         let url: Url = format!("{}{path_and_query}", self.remote).parse().ok()?;
         (path_and_query.starts_with('/') && url.origin().ascii_serialization() == self.remote).then_some(url)
     }
 
-    /// The head of a request as the environment gets it.
+    /// Returns the head of a request for the environment.
     fn request_head(&self, local: &HeaderMap) -> HeaderMap {
         let is_upgrade = local.contains_key(header::UPGRADE);
         let mut head = passed_on(local, is_upgrade);
@@ -213,7 +214,7 @@ impl Ends {
         head
     }
 
-    /// The head of an answer as the local edge gets it.
+    /// Returns the head of an answer for the local edge.
     fn response_head(&self, remote: &HeaderMap, status: StatusCode) -> HeaderMap {
         let mut head = passed_on(remote, status == StatusCode::SWITCHING_PROTOCOLS);
         OF_THE_HOST.iter().for_each(|name| drop(head.remove(name)));
@@ -225,7 +226,7 @@ impl Ends {
     }
 }
 
-/// Fields without those of one connection (RFC 9110, section 7.6.1).
+/// Returns fields without those of one connection (RFC 9110, section 7.6.1).
 fn passed_on(head: &HeaderMap, is_upgrade: bool) -> HeaderMap {
     let listed: Vec<String> = head
         .get_all(header::CONNECTION)
@@ -251,7 +252,7 @@ fn passed_on(head: &HeaderMap, is_upgrade: bool) -> HeaderMap {
     passed
 }
 
-/// Replaces each value of a field for which `change` gives another one.
+/// Replaces each value of a field for which `change` returns a new one.
 fn replace(head: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Option<String>) {
     let header::Entry::Occupied(mut field) = head.entry(name) else { return };
     for value in field.iter_mut() {
@@ -262,20 +263,20 @@ fn replace(head: &mut HeaderMap, name: &HeaderName, change: impl Fn(&str) -> Opt
     }
 }
 
-/// `address` with the origin `to`, if its origin is `from`.
+/// Returns `address` with the origin `to`, if its origin is `from`.
 fn moved(address: &str, from: &str, to: &str) -> Option<String> {
     let url: Url = address.parse().ok()?;
     if url.origin().ascii_serialization() != from || !url.username().is_empty() || url.password().is_some() {
         return None;
     }
-    // An origin stands without a slash.
+    // An origin has no final slash.
     let rest = &address.get(address.find("://")? + 3..)?;
     let rest = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();
     Some(format!("{to}{rest}"))
 }
 
-/// A cookie without its `Domain` where that holds `host`; `None` for one that stays as it is. Without a domain it is of
-/// the local host alone (RFC 6265, section 5.3).
+/// Returns a cookie without its `Domain` if that includes `host`; `None` for an unchanged one. Without a domain the
+/// cookie belongs only to the local host (RFC 6265, section 5.3).
 fn without_domain(cookie: &str, host: &str) -> Option<String> {
     let is_of_host = |attribute: &str| {
         let Some((name, domain)) = attribute.split_once('=') else { return false };

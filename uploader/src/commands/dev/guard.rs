@@ -1,4 +1,4 @@
-//! Ends the backend where `dev` itself is killed: a shell holds the other end of a pipe, and sees it close.
+//! Ends the backend if `dev` itself is killed: a shell holds the other end of a pipe, and sees it close.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -6,21 +6,22 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::process::Pid;
 
-/// Reads the group to end, waits for the end of the pipe, and ends the group as `dev` does.
+/// Reads the number of the group, waits for the end of the pipe, and ends the group like `dev`.
 const SCRIPT: &str = r#"read -r group || exit
 read -r _
 kill -s TERM -- "-$group"
 sleep 2
 kill -s KILL -- "-$group""#;
 
-/// A process that ends a group of processes if this one is killed.
+/// A process that ends a process group if this process is killed.
 pub(super) struct Guard {
     shell: Child,
     pipe: ChildStdin,
 }
 
 impl Guard {
-    /// Starts it, before what it is to guard: nothing is then ever without it for longer than [`Self::watch`] takes.
+    /// Starts the guard, before the guarded process: the process is then unguarded only for the time of
+    /// [`Self::watch`].
     pub(super) fn start() -> io::Result<Self> {
         let mut command = Command::new("/bin/sh");
         command
@@ -43,7 +44,7 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Before the pipe ends: the number of a group that is gone may be that of another one by now.
+        // Before the pipe ends: the number of an ended group may have been reused by now.
         self.shell.kill().ok();
         self.shell.wait().ok();
     }

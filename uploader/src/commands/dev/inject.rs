@@ -1,24 +1,24 @@
-//! Puts the tag of the script that reloads a page into the page: where a browser runs it, and nowhere else.
+//! Puts the tag of the script that reloads a page into the page, where a browser runs the script.
 
 use html5gum::{DefaultEmitter, Token, Tokenizer};
 
 use super::reload::{SCRIPT_PATH, script_integrity};
 
-/// What a text in UTF-8 may begin with.
+/// The possible beginning of a text in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// What texts in UTF-16 begin with: no tag in ASCII can be put into them.
+/// The beginnings of texts in UTF-16, which cannot contain a tag in ASCII.
 const WIDE_MARKS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// The tag. It is external and of the page's own origin, so that `script-src 'self'` lets it run; it has its hash, so
-/// that an `Integrity-Policy` does; and it says by `data-page` which page it stands in.
+/// Returns the tag. The script is external and of the page's own origin, so that `script-src 'self'` allows it; the tag
+/// has a hash, so that an `Integrity-Policy` allows the script; and `data-page` names the page of the tag.
 pub(super) fn tag(page: &str) -> String {
     let integrity = script_integrity();
     format!(r#"<script src="{SCRIPT_PATH}" integrity="{integrity}" crossorigin="" data-page="{page}" defer></script>"#)
 }
 
-/// `html` with `tag` in it: before `</head>`, else before `<body>`, else before `</body>` or `</html>`, else at its
-/// end, as of a page that leaves these out; where none of them is a place for it, such as the end within a comment that
-/// nobody closed, at its beginning. `None` if it is no text that a tag can be put into.
+/// Returns `html` with `tag`: before `</head>`, else before `<body>`, else before `</body>` or `</html>`, else at its
+/// end, for a page without these; if none of them is a valid place, such as an end within an unclosed comment, at its
+/// beginning. `None` if the text cannot contain a tag.
 pub(super) fn inject(html: &[u8], tag: &str) -> Option<Vec<u8>> {
     if WIDE_MARKS.iter().any(|mark| html.starts_with(mark)) {
         return None;
@@ -28,13 +28,13 @@ pub(super) fn inject(html: &[u8], tag: &str) -> Option<Vec<u8>> {
         let (head, rest) = html.split_at_checked(at)?;
         Some([head, tag.as_bytes(), rest].concat())
     };
-    // What the tokenizer does not see as a tag, no browser runs.
+    // No browser runs a tag that the tokenizer does not see.
     places.into_iter().filter_map(put).find(|page| self::places(page).1 == before + 1)
 }
 
-/// The places for the tag, the best first, and how many tags of the script there are.
+/// Returns the places for the tag, best first, and the number of tags of the script.
 fn places(html: &[u8]) -> (Vec<usize>, usize) {
-    // A tab counts as a line's end does, and keeps every byte at its place: the tokenizer makes one of CR and LF.
+    // A tab counts like a line end, and keeps the offset of every byte: the tokenizer makes one byte of CR and LF.
     let plain: Vec<u8> = html.iter().map(|byte| if *byte == b'\r' { b'\t' } else { *byte }).collect();
     let mut emitter = DefaultEmitter::<usize>::new_with_span();
     emitter.naively_switch_states(true);
@@ -44,7 +44,7 @@ fn places(html: &[u8]) -> (Vec<usize>, usize) {
     for token in Tokenizer::new_with_emitter(&plain[..], emitter) {
         let Ok(token) = token;
         match token {
-            // Before it, the page would be one of quirks.
+            // Before the doctype, the tag would put the page into quirks mode.
             Token::Doctype(doctype) => start = start.max(doctype.span.end),
             Token::EndTag(tag) if tag.name.as_slice() == b"head" => head = head.or(Some(tag.span.start)),
             Token::StartTag(tag) if tag.name.as_slice() == b"body" => body = body.or(Some(tag.span.start)),
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The page with the place of the tag marked by `|`.
+    /// Returns the page, with `|` at the place of the tag.
     fn marked(html: &str) -> String {
         let tag = tag("x");
         String::from_utf8(inject(html.as_bytes(), &tag).unwrap()).unwrap().replace(&tag, "|")
@@ -84,7 +84,7 @@ mod tests {
             "<li>a</li>|",
             "front alone|",
             "|",
-            // What only looks like the end of a head.
+            // Only similar to the end of a head.
             "<head><!-- </head> -->|</head>",
             "<head><script>\"</head>\"</script>|</head>",
             "<head><script><!-- <script> </head> </script> </head> --></script>|</head>",
@@ -93,7 +93,7 @@ mod tests {
             "<head><meta content='</head>'>|</head>",
             "<p title=\"</head><body>\">a|",
             "<textarea></head></textarea>a|",
-            // What nobody closed takes all that follows.
+            // An unclosed element takes all that follows.
             "<!doctype html>|<p>a<!-- b",
             "|<p>a<script>b",
             "<!doctype html>|<title>a",
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(inject(b"\xfe\xff\0<\0p\0>", &tag("x")), None);
     }
 
-    /// A piece of a page, and whether a tag may stand within it.
+    /// A piece of a page, and true if a tag may be put within it.
     fn piece() -> impl Strategy<Value = (String, bool)> {
         let open = prop::sample::select(vec![
             "<p>",

@@ -1,10 +1,10 @@
-//! `dev`: serves the folder on this machine as an edge would, and shows each change at once.
+//! `dev`: serves the folder on this machine like an edge, and shows each change at once.
 //!
-//! `edge` starts the program `devanture-edge`, the very edge of production, and `watch` reports changes. Each one makes
-//! a `round`: the folder is pushed to that edge as any push is, with the tag of `inject` in the copies of its `pages`,
-//! and `reload` notifies the open pages. The `backend` of the bundle runs beside it, and its `guard` ends it if this
-//! process is killed; either half may be `remote`, which `forward` sends requests to. `output` prints all this, and
-//! `policy` knows when a page cannot be notified.
+//! `edge` starts the program `devanture-edge`, the same as in production, and `watch` reports changes. Each change
+//! makes a `round`: the folder is pushed to that edge like any push, with the tag of `inject` in the copies of its
+//! `pages`, and `reload` notifies the open pages. The `backend` of the bundle runs beside the edge, and its `guard`
+//! ends the backend if this process is killed; either half may be `remote`, to which `forward` sends requests. `output`
+//! prints all this, and `policy` detects pages that cannot be notified.
 
 mod backend;
 mod edge;
@@ -42,13 +42,13 @@ use crate::context::Context;
 use crate::output::exit::Failure;
 use crate::platform;
 
-/// The name of an app where neither a file nor a folder gives one.
+/// The name of the app if neither a file nor a folder gives one.
 const APP: &str = "site";
-/// How long a folder that looks half built is waited for when nothing happens in it any more, …
+/// Longest wait for an apparently half-built folder without further changes, …
 const BUILD_TIME_MAX: Duration = Duration::from_secs(30);
-/// … and after how long that is said: most builds are over by then.
+/// … and the delay of a note about the wait: most builds are over by then.
 const BUILD_TOLD_AFTER: Duration = Duration::from_secs(2);
-/// A file that cannot be read may be one that is written: so often is it tried again, …
+/// Upper bound of attempts to read a file that may be written at the same time, …
 const TRIES_MAX: u32 = 5;
 /// … after so long.
 const TRY_AGAIN: Duration = Duration::from_millis(300);
@@ -56,8 +56,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(300);
 /// `dev`: exits with success after a signal.
 ///
 /// # Errors
-/// What keeps it from serving; `bad_config` where `devanture.toml` has mistakes at the start, as the app's name is in
-/// it.
+/// The reason why the site cannot be served; `bad_config` if `devanture.toml` has mistakes at the start, as the file
+/// has the app's name.
 pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     read?;
     let folders = context.project.folders(args.dir.as_deref())?;
@@ -82,7 +82,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     let ((edge, mut process), is_over) = tokio::select! {
         // Signals are handled from the first moment on.
         biased;
-        // What has begun to start is ended, and not left half way.
+        // A started process is ended, and not left half-way.
         () = &mut shutdown => (starting.await?, true),
         edge = &mut starting => (edge?, false),
     };
@@ -97,7 +97,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     ended
 }
 
-/// Serves, with the backend of the bundle beside it, and the half that is remote. Both end with this.
+/// Serves, with the backend of the bundle, and the remote half. Both end with this future.
 async fn serve_all(
     context: &Context,
     args: &DevArgs,
@@ -125,15 +125,15 @@ async fn serve_all(
         site.give_settings(&rounds.edge, &place).await?;
     }
     tokio::select! {
-        // The address is printed before what is noted about the backend.
+        // The address is printed before notes about the backend.
         biased;
         ended = serve(context, args, edge, rounds) => ended,
         () = running => Ok(()),
     }
 }
 
-/// Serves until something fails that no change of a file can fix. What is dropped with it, the streams of open pages
-/// among them, is gone before the edge ends.
+/// Serves until a failure that no change of a file can fix. State dropped with the future, such as the streams of open
+/// pages, is gone before the edge ends.
 async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, mut rounds: Rounds) -> Result<(), Failure> {
     let routing = &rounds.routing;
     let mut teller = DevOutput::new(context.output, &context.progress);
@@ -196,14 +196,14 @@ async fn serve(context: &Context, args: &DevArgs, edge: &LocalEdge, mut rounds: 
                 true
             }
         };
-        // Where nothing comes any more, it is meant as it is.
+        // Without further changes, the folder is taken as complete.
         if has_settled {
             half_built_since = None;
         }
     }
 }
 
-/// What rounds need.
+/// The requirements of rounds.
 async fn rounds(
     context: &Context,
     edge: &LocalEdge,
@@ -240,7 +240,7 @@ async fn round(
     rounds.run(Begin { project, folders, is_patient }).await
 }
 
-/// The app: the given one, else one of the folder's name.
+/// Returns the app: the given one, else one with the folder's name.
 fn app(context: &Context) -> Result<AppName, Failure> {
     if let Some(app) = context.settings.explicit_app()? {
         return Ok(app.value);
@@ -251,7 +251,7 @@ fn app(context: &Context) -> Result<AppName, Failure> {
     }
 }
 
-/// Where `devanture.toml` is.
+/// The path of `devanture.toml`.
 struct ConfigPath {
     file: PathBuf,
     /// The folder of `--root`.
@@ -267,7 +267,7 @@ impl ConfigPath {
         &self.file
     }
 
-    /// Reads the project as it is now; a file that `--config` names must be there.
+    /// Reads the current project; the file of `--config` must exist.
     fn read(&self) -> (Project, Result<(), Failure>) {
         let config = (self.file != Path::new(FILE_NAME)).then_some(self.file.as_path());
         let (project, read) = Project::read(config, self.root.as_deref());

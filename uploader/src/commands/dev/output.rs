@@ -14,10 +14,10 @@ use crate::output::last_line::STILL_RUNNING;
 use crate::output::progress::Progress;
 use crate::output::report::{Output, counted};
 
-/// Left-out paths that are shown.
+/// Upper bound of shown left-out paths.
 const SHOWN_MAX: usize = 5;
 
-/// Says what happens.
+/// Reports events.
 pub(super) struct DevOutput<'c> {
     output: Output,
     progress: &'c Progress,
@@ -25,15 +25,15 @@ pub(super) struct DevOutput<'c> {
     offset: UtcOffset,
     /// The announced wait, if any.
     waiting: Option<String>,
-    /// Whether the last line about the files says what keeps them from being live.
+    /// Set if the last line about the files reported an obstacle.
     is_held_up: bool,
-    /// Notes about the version before, which are not repeated for each one.
+    /// Notes about the previous version, which are not repeated.
     notes: BTreeSet<String>,
 }
 
 /// The first output of a run.
 pub(super) struct Ready<'r> {
-    /// Where the site is.
+    /// The address of the site.
     pub(super) url: &'r str,
     /// The folder, unless the pages are remote.
     pub(super) www: Option<&'r Path>,
@@ -45,7 +45,7 @@ pub(super) struct Ready<'r> {
 
 impl<'c> DevOutput<'c> {
     pub(super) fn new(output: Output, progress: &'c Progress) -> Self {
-        // Where it cannot be known, it is UTC.
+        // UTC if the offset is unknown.
         let offset = UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC);
         Self { output, progress, offset, waiting: None, is_held_up: false, notes: BTreeSet::new() }
     }
@@ -68,7 +68,7 @@ impl<'c> DevOutput<'c> {
         });
     }
 
-    /// Says that a version went live.
+    /// Reports a new live version.
     pub(super) fn live(&mut self, went: &Went) {
         (self.waiting, self.is_held_up) = (None, false);
         self.notes(went);
@@ -89,7 +89,7 @@ impl<'c> DevOutput<'c> {
         self.output.write(&value, || vec![format!("{}  {what}, live in {} ms", style.dim(&clock), went.ms)]);
     }
 
-    /// Says, where something held the files up, that they are in order again, and are what is live already.
+    /// Reports, after an obstacle, that the files are valid again and already live.
     pub(super) fn unchanged(&mut self) {
         if !self.is_held_up {
             return;
@@ -120,7 +120,7 @@ impl<'c> DevOutput<'c> {
         self.notes = notes;
     }
 
-    /// Says something that the person should know.
+    /// Prints a note for the user.
     pub(super) fn note(&self, text: &str) {
         if self.output.is_json {
             self.output.json(&json!({ "event": "note", "text": text }));
@@ -128,7 +128,7 @@ impl<'c> DevOutput<'c> {
         self.progress.note(text);
     }
 
-    /// Says, once, that there is nothing to serve yet, or that a build seems to be at work.
+    /// Reports, once, that there are no files to serve yet, or that a build seems to be running.
     pub(super) fn waiting(&mut self, why: &str) {
         if self.waiting.as_deref() == Some(why) {
             return;
@@ -140,7 +140,7 @@ impl<'c> DevOutput<'c> {
         self.output.write(&value, || vec![format!("{}  {why}", style.dim(&clock))]);
     }
 
-    /// Says why a change did not go live.
+    /// Reports the reason why a change did not go live.
     pub(super) fn failed(&mut self, failure: &Failure, is_something_live: bool) {
         (self.waiting, self.is_held_up) = (None, true);
         if self.output.is_json {
@@ -154,7 +154,7 @@ impl<'c> DevOutput<'c> {
         failure::print(&self.output, self.progress, &printed, is_something_live.then_some(STILL_RUNNING));
     }
 
-    /// The time of the day, as the person's clock shows it.
+    /// Returns the local time of day.
     fn clock(&self) -> String {
         let now = OffsetDateTime::now_utc().to_offset(self.offset);
         format!("{:02}:{:02}:{:02}", now.hour(), now.minute(), now.second())

@@ -1,4 +1,4 @@
-//! The pages of a scan with the tag that reloads them, as copies beside the folder: the folder itself is only read.
+//! The pages of a scan with the tag that reloads them, as copies beside the folder, which is only read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -15,32 +15,32 @@ use devanture_project::bundle::scan::{FoundFile, Scan};
 use super::inject;
 use crate::output::exit::Failure;
 
-/// Largest page that gets the tag; a larger one is served as it is.
+/// Upper bound of the size of a page with the tag; a larger one is served unchanged.
 const PAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Endings of pages.
 const ENDINGS: [&str; 2] = [".html", ".htm"];
-/// Characters of a digest that tell one page from another.
+/// Characters of a digest that distinguish pages.
 const NAME_CHARACTERS: usize = 16;
 
-/// The copies that were made.
+/// The copies.
 #[derive(Debug)]
 pub(super) struct Pages {
     folder: Folder,
-    /// By the digest of the page as it is in the folder.
+    /// By the digest of the original page.
     copies: BTreeMap<Digest, Hashed>,
 }
 
 impl Pages {
-    /// Copies lie in `folder`, which is there and empty.
+    /// Creates an empty set of copies in `folder`, which exists and is empty.
     pub(super) fn new(folder: &Path) -> io::Result<Self> {
         let folder = std::fs::canonicalize(folder).and_then(|folder| Folder::open(&folder))?;
         Ok(Self { folder, copies: BTreeMap::new() })
     }
 
-    /// Puts copies with the tag in the place of the pages of `scan`. Gives what their tags say.
+    /// Replaces the pages of `scan` by copies with the tag. Returns the names in the tags.
     ///
     /// # Errors
-    /// `unreadable_file` where a page is no longer what was scanned, or no copy can be written.
+    /// `unreadable_file` if a page has changed since the scan, or a copy cannot be written.
     pub(super) fn put_into(&mut self, scan: &mut Scan, types: &MediaTypes) -> Result<BTreeSet<String>, Failure> {
         let mut used = BTreeSet::new();
         for (path, file) in &mut scan.files {
@@ -57,13 +57,13 @@ impl Pages {
         let old: Vec<Digest> = self.copies.keys().filter(|digest| !used.contains(digest)).copied().collect();
         for digest in old {
             self.copies.remove(&digest);
-            // The whole folder goes at the end.
+            // The whole folder is removed at the end.
             std::fs::remove_file(self.path(&digest)).ok();
         }
         Ok(used.iter().map(name).collect())
     }
 
-    /// The copy of a page; `None` if it takes no tag.
+    /// Returns the copy of a page; `None` for a page without a place for the tag.
     fn copy(&mut self, page: &FoundFile) -> Result<Option<Hashed>, Failure> {
         let digest = page.hashed.digest;
         if let Some(copy) = self.copies.get(&digest) {
@@ -97,7 +97,7 @@ fn name(digest: &Digest) -> String {
     digest.to_string().chars().take(NAME_CHARACTERS).collect()
 }
 
-/// Whether the file at `path` is served as a page.
+/// Returns true if the file at `path` is served as a page.
 fn is_page(path: &str, types: &MediaTypes) -> bool {
     match types.of(path) {
         Some(media_type) => media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html"),

@@ -1,4 +1,5 @@
-//! Whether a `Content-Security-Policy` lets a page run the script that reloads it, as far as rules of fields show it.
+//! Checks that a `Content-Security-Policy` allows the script that reloads a page, as far as rules of fields show the
+//! policy.
 
 use devanture_site::rules::RuleSet;
 use devanture_site::rules::headers::Change;
@@ -6,7 +7,7 @@ use devanture_site::rules::headers::Change;
 /// The field.
 const FIELD: &str = "content-security-policy";
 
-/// Where a rule sets a policy under which pages do not reload by themselves: the file and the line.
+/// Returns the position of a rule with a policy under which pages do not reload by themselves: the file and the line.
 pub(super) fn forbidden_by(rules: &RuleSet) -> Option<String> {
     rules.headers.iter().find_map(|rule| {
         let is_forbidding = rule.changes.iter().any(|change| match change {
@@ -17,8 +18,8 @@ pub(super) fn forbidden_by(rules: &RuleSet) -> Option<String> {
     })
 }
 
-/// Whether one of the policies keeps a page from running a script of its own origin, or from listening to it
-/// (Content Security Policy Level 3, §6.1, §6.7).
+/// Returns true if one of the policies forbids a script or a connection of the page's own origin (Content Security
+/// Policy Level 3, §6.1, §6.7).
 fn forbids(policies: &str) -> bool {
     policies.split(',').any(|policy| {
         let directives: Vec<(String, Vec<String>)> = policy.split(';').filter_map(directive).collect();
@@ -38,7 +39,7 @@ fn directive(text: &str) -> Option<(String, Vec<String>)> {
     Some((words.next()?, words.collect()))
 }
 
-/// Whether the sources hold the page's own origin. Where trust is passed on, only nonces and hashes count.
+/// Returns true if the sources include the page's own origin. With `strict-dynamic`, only nonces and hashes count.
 fn lets_own_origin(sources: &[String]) -> bool {
     let has = |word: &str| sources.iter().any(|source| source == word);
     !has("'strict-dynamic'") && (has("'self'") || has("*") || has("https:"))

@@ -1,7 +1,8 @@
-//! Tells open pages that another version is live: the script that `inject` puts into them, and the stream of events
-//! (HTML, §9.2) that it listens to.
+//! Notifies open pages of a new live version: the script that `inject` puts into pages, and its stream of events (HTML,
+//! §9.2).
 //!
-//! A small server on a loopback port has both. Pages reach it on their own origin by a route that `dev` alone adds.
+//! A small server on a loopback port has both. Pages reach the server on their own origin by a route that only `dev`
+//! adds.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -29,17 +30,17 @@ use url::form_urlencoded;
 
 use crate::output::exit::Failure;
 
-/// The path of the route: one that no site has.
+/// The path of the route, which no site uses.
 pub(super) const ROUTE_PATH: &str = "/.devanture-dev/*";
 /// The script.
 pub(super) const SCRIPT_PATH: &str = "/.devanture-dev/reload.js";
 /// The stream.
 const EVENTS_PATH: &str = "/.devanture-dev/events";
-/// The same in every run, as pages name its hash: what is live it learns by the stream.
+/// The same in every run, as pages contain the hash: the script learns the live version from the stream.
 const SCRIPT: &str = include_str!("reload.js");
 /// Interval of keep-alive comments of a stream: well within the timeout of a route.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// Most connections at once: each page that is open has one.
+/// Upper bound of concurrent connections: each open page has one.
 const CONNECTIONS_MAX: usize = 512;
 /// Pause after a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -51,19 +52,19 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// The live version, for open pages.
 #[derive(Debug, Clone)]
 struct Live {
-    /// This run and a number that grows: what an open page says of itself, so that it is of this run and of now.
+    /// The run and a growing number: an open page sends the stamp to prove its run and version.
     stamp: String,
     /// The stamp before.
     before: String,
-    /// The time since which it is live.
+    /// The time of the switch.
     since: Instant,
-    /// The tag of its pages.
+    /// The tags of the pages.
     pages: Arc<BTreeSet<String>>,
-    /// Paths of the stylesheets that have changed, where nothing else has.
+    /// Paths of changed stylesheets, if no other file has changed.
     styles: Option<Arc<[String]>>,
 }
 
-/// The server; with it, the streams end.
+/// The server; the streams end with it.
 #[derive(Debug)]
 pub(super) struct Reload {
     address: SocketAddr,
@@ -74,10 +75,10 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Starts it on a port that is free.
+    /// Starts the server on a free port.
     ///
     /// # Errors
-    /// `internal` where the system gives none.
+    /// `internal` without a free port.
     pub(super) async fn start() -> Result<Self, Failure> {
         let failed = |error| Failure::new(Code::Internal, format!("No port can be listened on: {error}."));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
@@ -90,13 +91,13 @@ impl Reload {
         Ok(Self { address, live, run, count: 0, server })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Says that a version with these pages is live. `styles` are the paths of the stylesheets that have changed since
-    /// the one before, where nothing else has.
+    /// Reports a new live version with these pages. `styles` are the paths of stylesheets that have changed since the
+    /// previous version, if no other file has changed.
     pub(super) fn went_live(&mut self, pages: BTreeSet<String>, styles: Option<Vec<String>>) {
         self.count += 1;
         let (stamp, pages) = (stamp(self.run, self.count), Arc::new(pages));
@@ -140,15 +141,15 @@ async fn serve(listener: TcpListener, live: watch::Receiver<Live>) {
             });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
-            // A page that was left breaks its connection off.
+            // A closed page breaks its connection.
             http.serve_connection(TokioIo::new(stream), service).await.ok();
             drop(permit);
         });
     }
 }
 
-/// Whether a request comes from a page of the run, and not from a stranger's whose name leads to this machine (DNS
-/// rebinding), or which asks from another site (Fetch Metadata).
+/// Returns true if a request comes from a page of the run, and not from a stranger's page under a name that leads to
+/// this machine (DNS rebinding), or from a different site (Fetch Metadata).
 fn is_own<B>(request: &Request<B>) -> bool {
     let field = |name| request.headers().get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
     let host = field(HOST.as_str()).or_else(|| request.uri().authority().map(Authority::as_str)).unwrap_or_default();
@@ -184,14 +185,14 @@ fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response
     response
 }
 
-/// A page that is open.
+/// An open page.
 #[derive(Debug, Default)]
 struct Page {
-    /// Its tag.
+    /// The tag.
     page: String,
-    /// Up to where it knows what has changed; of one that has just been loaded nothing is known.
+    /// The stamp of the last known version; `None` for a newly loaded page.
     stamp: Option<String>,
-    /// The time since its loading began, if it has just been loaded.
+    /// The time since the start of its loading, for a newly loaded page.
     age: Option<Duration>,
 }
 
@@ -209,9 +210,9 @@ impl Page {
         page
     }
 
-    /// Its first event: a reload if the page is not of the live version, otherwise which one that is.
+    /// Returns the first event: a reload if the page is not of the live version, otherwise the stamp of the version.
     fn greeting(&mut self, live: &Live) -> String {
-        // What was loaded before and after a switch may not go together.
+        // Files loaded before and after a switch may not fit together.
         let is_whole = match (&self.stamp, self.age) {
             (Some(stamp), _) => *stamp == live.stamp,
             (None, age) => age.is_some_and(|age| age <= live.since.elapsed()),
@@ -224,7 +225,7 @@ impl Page {
         }
     }
 
-    /// Its event when `live` went live.
+    /// Returns the event for the switch to `live`.
     fn event_text(&mut self, live: &Live) -> String {
         match &live.styles {
             Some(paths) if self.stamp.as_ref() == Some(&live.before) => {
@@ -274,7 +275,7 @@ mod tests {
         Page::of(&format!("page={page}&stamp={stamp}"))
     }
 
-    /// One that was just loaded.
+    /// A newly loaded page.
     fn new_page(page: &str, age_ms: u64) -> Page {
         Page::of(&format!("page={page}&age={age_ms}"))
     }
@@ -287,7 +288,7 @@ mod tests {
         {
             assert_eq!(stale.greeting(&live(None)), "event: reload\ndata: r-2\n\n");
         }
-        // One that was loaded in a switch, and one that was after it.
+        // A page loaded during a switch, and a page loaded after it.
         assert_eq!(new_page("p", 60_000).greeting(&live(None)), "event: reload\ndata: r-2\n\n");
         assert_eq!(new_page("p", 0).greeting(&live(None)), "event: live\ndata: r-2\n\n");
     }
@@ -301,7 +302,7 @@ mod tests {
         assert_eq!(one.stamp.as_deref(), Some("r-2"));
         assert_eq!(page("p", "r-0").event_text(&styles), "event: reload\ndata: r-2\n\n");
         assert_eq!(page("p", "r-1").event_text(&live(None)), "event: reload\ndata: r-2\n\n");
-        // One that was just loaded learns by the greeting what it is of.
+        // A newly loaded page learns its version from the greeting.
         let mut one = new_page("p", 0);
         one.greeting(&Live { stamp: "r-1".to_owned(), ..live(None) });
         assert!(one.event_text(&styles).starts_with("event: styles\n"));

@@ -1,7 +1,7 @@
-//! The half of a site that an environment has in the place of this machine: `--api remote`, `--front remote`.
+//! The half of a site from an environment in place of this machine: `--api remote`, `--front remote`.
 //!
-//! Its address comes from the edge of the settings, by the person's own credential, and never from a file of the
-//! project. What then goes to that address is what a visitor would send, without a credential.
+//! Its address comes from the edge of the settings, requested with the user's own credential, and never from a file of
+//! the project. Requests to that address are like a visitor's, without a credential.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -23,27 +23,27 @@ use crate::edge::trust;
 use crate::output::exit::Failure;
 use crate::settings::Source;
 
-/// The paths that belong to the front where nothing else has them.
+/// The paths of the front that no other route has.
 const FRONT_PATH: &str = "/*";
-/// The page of the folder that stands in for a front elsewhere. Nobody gets it: all paths are routes.
+/// The placeholder page for a remote front. No visitor gets the page: all paths are routes.
 const STAND_IN: &str = "<!doctype html><title>The front is remote</title>\n";
 
-/// An environment that has one half of the site.
+/// An environment with one half of the site.
 #[derive(Debug)]
 pub(super) struct RemoteSite {
     half: Half,
-    /// Where visitors reach it.
+    /// The address for visitors.
     origin: Url,
     http: reqwest::Client,
-    /// Its public settings.
+    /// The public settings.
     settings: BTreeMap<SettingName, String>,
 }
 
 impl RemoteSite {
-    /// The environment of the settings, where one half is to be remote. Nothing is sent to its visitors' address.
+    /// Returns the environment of the settings, if one half is remote. Sends no request to its visitors' address.
     ///
     /// # Errors
-    /// `usage` where the flags do not go together or no edge is set; `nothing_live`; as the edge says.
+    /// `usage` if the flags conflict or no edge is set; `nothing_live`; the error of the edge.
     pub(super) async fn find(context: &Context, args: &DevArgs) -> Result<Option<Self>, Failure> {
         let Some(half) = args.remote_half()? else { return Ok(None) };
         let (access, place) = (context.settings.edge_access()?, context.place()?);
@@ -69,7 +69,7 @@ impl RemoteSite {
                 let public = found.settings.into_iter().filter(|setting| setting.public);
                 public.filter_map(|setting| Some((setting.name, setting.value?))).collect()
             }
-            // A token that may see the environment may not always see these.
+            // A token that may read the environment may lack the right to read its settings.
             Err(failure) => {
                 let why = failure.message;
                 context.progress.note(&format!("the front has no public settings of {place}: {why}"));
@@ -79,11 +79,11 @@ impl RemoteSite {
         Ok(Some(Self { half, origin, http, settings }))
     }
 
-    /// Turns `routing` to it, by a forwarder for the site at `local`; what needs files has them in `run`, the folder of
-    /// the run.
+    /// Directs `routing` to the environment, through a forwarder for the site at `local`; required files are in `run`,
+    /// the folder of the run.
     ///
     /// # Errors
-    /// `internal` where no port is free or the folder cannot be used.
+    /// `internal` without a free port or with an unusable folder.
     pub(super) async fn forward(&self, routing: &mut Routing, local: &str, run: &Path) -> Result<Forwarder, Failure> {
         let bad = |error: &dyn std::fmt::Display| Failure::new(Code::Internal, format!("{error}."));
         let local: Url = local.parse().map_err(|error| bad(&error))?;
@@ -101,7 +101,7 @@ impl RemoteSite {
     /// answers before every route.
     ///
     /// # Errors
-    /// As the local edge says.
+    /// The error of the local edge.
     pub(super) async fn give_settings(&self, edge: &Edge, place: &PlaceName) -> Result<(), Failure> {
         let setting = |value: &String| SettingWanted {
             value: value.clone(),
@@ -118,7 +118,8 @@ impl RemoteSite {
     }
 }
 
-/// A client of visitors: it has no credential, trusts what the client of the API trusts, and follows no redirects.
+/// Creates a client like a visitor's: without a credential, with the trust roots of the API client, and without
+/// redirects.
 fn client(origin: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         // Connections are upgraded in HTTP/1.1 alone.
@@ -141,35 +142,35 @@ fn client(origin: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
     builder.build().map_err(|error| no_tls(&error))
 }
 
-/// Where the half of the environment is.
+/// The addresses of the environment's half.
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
     pub(super) half: Half,
-    /// Where the local edge sends requests for it: the forwarder.
+    /// The target of the local edge: the forwarder.
     pub(super) to: UpstreamUrl,
-    /// Where they go from there.
+    /// The target of the forwarder.
     pub(super) site: UpstreamUrl,
 }
 
-/// Where requests go that no file of the folder answers.
+/// The targets of requests without a file in the folder.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Routing {
     /// Backends of `--api`.
     pub(super) api: Vec<ApiRoute>,
-    /// The folder, where it is not that of `devanture.toml`.
+    /// The folder, if different from that of `devanture.toml`.
     pub(super) dir: Option<PathBuf>,
-    /// The half that an environment has, if it has one.
+    /// The half from an environment, if any.
     pub(super) remote: Option<Remote>,
 }
 
 impl Routing {
-    /// The forwarder, where it is for this half.
+    /// Returns the forwarder, if it is for this half.
     fn to(&self, half: Half) -> Option<RouteTo> {
         self.remote.as_ref().filter(|remote| remote.half == half).map(|remote| RouteTo::Address(remote.to.clone()))
     }
 
-    /// Turns the routes of `devanture.toml` to the environment where that has the backend. Its own routes hold for the
-    /// rest, such as fields and prefixes, which must not be changed twice.
+    /// Redirects the routes of `devanture.toml` to an environment with the backend. The environment applies its own
+    /// routes to the rest, such as fields and prefixes, which must not be changed twice.
     pub(super) fn turned(&self, routes: Vec<Route>) -> Vec<Route> {
         let Some(to) = self.to(Half::Backend) else { return routes };
         if routes.is_empty() {
@@ -187,16 +188,16 @@ impl Routing {
         turned.collect()
     }
 
-    /// The route of all pages, where the environment has them.
+    /// Returns the route of all pages, if the environment has them.
     pub(super) fn front(&self) -> Option<Route> {
         let to = self.to(Half::Front)?;
         FRONT_PATH.parse().map(|path| Route::new(path, to)).ok()
     }
 
-    /// Checks that something of `routes` leads to the environment.
+    /// Checks that a route of `routes` leads to the environment.
     ///
     /// # Errors
-    /// `usage` where none does.
+    /// `usage` without such a route.
     pub(super) fn check(&self, routes: &[Route]) -> Result<(), Failure> {
         let Some(remote) = &self.remote else { return Ok(()) };
         let leads_there = |route: &Route| matches!(&route.to, RouteTo::Address(to) if *to == remote.to);
@@ -210,7 +211,7 @@ impl Routing {
         Err(Failure::new(Code::Usage, format!("`{flag}` has no effect: {why}.")).hint("leave one of the two out"))
     }
 
-    /// The routes as a person knows them: with the environment's address, not the forwarder's.
+    /// Returns the routes as a user knows them: with the environment's address, not the forwarder's.
     pub(super) fn shown(&self, mut routes: Vec<Route>) -> Vec<Route> {
         for route in &mut routes {
             if let Some(remote) = &self.remote
@@ -223,10 +224,10 @@ impl Routing {
     }
 }
 
-/// Makes the folder that stands in for a front elsewhere, below the folder of the run.
+/// Creates the placeholder folder for a remote front, below the folder of the run.
 ///
 /// # Errors
-/// `internal` where it cannot be made.
+/// `internal` if the folder cannot be created.
 fn stand_in(run: &Path) -> Result<PathBuf, Failure> {
     let folder = run.join("front");
     let made = DirBuilder::new().create(&folder).and_then(|()| {

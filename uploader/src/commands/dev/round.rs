@@ -1,5 +1,5 @@
-//! One round: the folder as it is now becomes a version that is live, by the code that every push goes by; what `dev`
-//! adds is laid over what was read, and stands in no file of the project.
+//! A round: the current folder becomes the live version, by the code of every push; additions of `dev` are overlaid on
+//! the parsed files, and never written to the project.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -25,14 +25,14 @@ use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
 
-/// Blobs that are sent at once.
+/// Number of blobs sent at once.
 const JOBS: usize = 8;
-/// The folder is likely half built when it holds less than the first of so many parts of what it held.
+/// Divisor of the previous size, below which a folder is likely half built.
 const PARTS: usize = 2;
-/// The page without which a site that had it is likely half built.
+/// The home page: without the page, a folder is likely half built.
 const HOME: &str = "index.html";
 
-/// The hint about a fingerprinted name with other content.
+/// The hint about a fingerprinted name with new content.
 const REUSED_HINT: &str = "its name says that its content never changes, so browsers keep the old one, and a push refuses \
                            it, too: let the build give it another name, or restart `devanture dev`";
 
@@ -46,11 +46,11 @@ pub(super) struct Rounds {
     pub(super) reload: Reload,
     /// Copies of pages.
     pub(super) pages: Pages,
-    /// Where requests go that no file answers.
+    /// The targets of requests without a file.
     pub(super) routing: Routing,
-    /// Where the backend of the bundle answers, if it does.
+    /// The address of the bundle's backend, if any.
     pub(super) backend: Option<UpstreamUrl>,
-    /// The manifest that is live.
+    /// The live manifest.
     pub(super) live: Option<Manifest>,
     /// Progress of uploads.
     pub(super) progress: Progress,
@@ -62,45 +62,45 @@ pub(super) struct Begin {
     pub(super) project: Project,
     /// The folders.
     pub(super) folders: Folders,
-    /// Whether a folder that looks half built is left alone.
+    /// Set if an apparently half-built folder is left alone.
     pub(super) is_patient: bool,
 }
 
 /// The outcome of a round.
 pub(super) enum Ended {
-    /// Another version is live.
+    /// A new version is live.
     Live(Went),
     /// The same version is.
     Same,
-    /// The folder looks as if a build were under way.
+    /// A build of the folder seems to be running.
     HalfBuilt,
 }
 
 /// A version that went live.
 pub(super) struct Went {
-    /// Its id.
+    /// The id.
     pub(super) version: VersionId,
-    /// The number of its files.
+    /// The number of files.
     pub(super) files: usize,
     /// Number of changed, added and removed files; 0 for the first version.
     pub(super) changed: Option<usize>,
     /// Duration in milliseconds.
     pub(super) ms: u64,
-    /// Warnings, for which a push would be refused.
+    /// Warnings for which a push would be refused.
     pub(super) doubts: BTreeSet<String>,
-    /// Paths that were left out.
+    /// Left-out paths.
     pub(super) left_out: Vec<String>,
-    /// Where a policy is set under which pages do not reload by themselves.
+    /// The position of a policy under which pages do not reload by themselves.
     pub(super) policy: Option<String>,
-    /// Whose meaning the rule files have, where it was guessed.
+    /// The guessed provider of the rule files, if guessed.
     pub(super) guess: Option<String>,
 }
 
 impl Rounds {
-    /// Makes live what is in the folder now.
+    /// Makes the current folder live.
     ///
     /// # Errors
-    /// Why it did not go live; what was live before still is.
+    /// The reason why the version did not go live; the previous version still is.
     pub(super) async fn run(&mut self, begin: Begin) -> Result<Ended, Failure> {
         let begun = Instant::now();
         let Begin { mut project, folders, is_patient } = begin;
@@ -146,11 +146,11 @@ impl Rounds {
 
     async fn push(&self, bundle: &Bundle) -> Result<VersionId, Failure> {
         let options = DeployOptions {
-            // Nobody else pushes here.
+            // There are no other pushes here.
             force: true,
-            // They are printed, and nothing stops for them.
+            // Warnings are printed, and do not stop the version.
             allow_warnings: true,
-            // A check may ask a backend, which may be down: the front is served all the same.
+            // A check may need a backend, which may be down: the front is served all the same.
             no_smoke: true,
             ..DeployOptions::default()
         };
@@ -169,18 +169,18 @@ impl Rounds {
         drop(sending);
         match self.edge.finish(&begun.deploy, &mut |_| {}).await.map_err(Refusal::into_failure) {
             Ok(report) => Ok(report.version),
-            // There is no flag for it here: the next run is independent of this one.
+            // There is no flag for this case: the next run is independent of this run.
             Err(failure) if failure.is(Code::FingerprintReused) => Err(failure.hint(REUSED_HINT)),
             Err(failure) => Err(failure),
         }
     }
 }
 
-/// The difference of a manifest from the one before.
+/// The difference of a manifest from the previous one.
 struct Change {
-    /// Files that are others, came or went.
+    /// Number of changed, added and removed files.
     files: usize,
-    /// The paths of the stylesheets that have changed, where nothing else has.
+    /// The paths of changed stylesheets, if no other file has changed.
     styles: Option<Vec<String>>,
 }
 
@@ -199,13 +199,13 @@ impl Change {
     }
 }
 
-/// Whether a build that empties the folder first seems to be at work: the home page is gone, or most files are.
+/// Returns true if a build that empties the folder first seems to be running: the home page is gone, or most files are.
 fn is_half_built(live: &Manifest, scan: &Scan) -> bool {
     let is_without_home = live.files.contains_key(HOME) && !scan.files.contains_key(HOME);
     is_without_home || scan.files.len().saturating_mul(PARTS) < live.files.len()
 }
 
-/// The routes that hold in `place`; those to the backend of the bundle lead to `backend`, or are left out without one.
+/// Returns the routes for `place`; routes to the backend of the bundle lead to `backend`, or are left out without one.
 pub(super) fn routes_of(
     site: &SiteFile,
     place: &PlaceName,
@@ -230,7 +230,7 @@ pub(super) fn routes_of(
     routes
 }
 
-/// The routes, where those to the pool of the bundle's own instances lead to `backend`.
+/// Returns the routes, with those to the pool of the bundle's own instances directed to `backend`.
 fn without_pool(routes: Vec<Route>, backend: Option<&UpstreamUrl>) -> Vec<Route> {
     let turned = routes.into_iter().filter_map(|mut route| {
         if matches!(&route.to, RouteTo::Upstream(name) if name.as_str() == SERVER_UPSTREAM) {
@@ -241,8 +241,8 @@ fn without_pool(routes: Vec<Route>, backend: Option<&UpstreamUrl>) -> Vec<Route>
     turned.collect()
 }
 
-/// Lays over what a site says what it is to say here: the routes of `--api`, and the one to `reload`. Hostnames are
-/// those of visitors, and would lead away from this machine. The edge of the run runs no instances.
+/// Overlays a site with the settings of `dev`: the routes of `--api`, and the route to `reload`. Hostnames are removed,
+/// since they would lead visitors away from this machine. The edge of the run runs no instances.
 fn lay_over(
     site: &mut SiteFile,
     place: &PlaceName,
@@ -259,7 +259,7 @@ fn lay_over(
         table.upstreams.as_mut().map(|pools| pools.remove(SERVER_UPSTREAM));
     }
     if routing.front().is_some() {
-        // The environment has applied its rules to the pages already; what is left is for routes.
+        // The environment has applied its rules to the pages already; the rest is for routes.
         let merged = site.base.clone().overlaid_by(&site.env.remove(place).unwrap_or_default());
         site.base = Serving { cors: merged.cors, upstreams: merged.upstreams, ..Serving::default() };
     }

@@ -1,5 +1,5 @@
-//! Hears that files have changed: by the system where it tells, else by looking at them from time to time. It says that
-//! something has changed and not what, since the folder is read as a whole either way.
+//! Detects changes of files: by events of the system if available, else by periodic checks. Reports that a file has
+//! changed and not which one, since the folder is read as a whole either way.
 
 use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,33 +17,33 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Changes are over when there was none for so long: a program that writes several files does not rest longer.
+/// Quiet time after which changes are over: a program that writes several files does not pause longer.
 const QUIET: Duration = Duration::from_millis(100);
-/// After so long they are taken as they are: something may write all the time.
+/// Time after which ongoing changes are taken as they are: some program may write all the time.
 const BUSY_MAX: Duration = Duration::from_secs(5);
-/// Interval of checks whether the folder is still the watched one, and of polls without support by the system.
+/// Interval of checks that the folder is still the watched one, and of polls without support by the system.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Most folders below one another that are looked at.
+/// Upper bound of nested folders.
 const DEPTH_MAX: usize = 256;
 
-/// Device, inode, and when it was made, where that is known.
+/// Device, inode, and time of creation, if known.
 type Identity = (u64, u64, Option<SystemTime>);
 
 /// The watched folder.
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
-    /// The folder that is served.
+    /// The served folder.
     www: PathBuf,
     /// The folder of `devanture.toml`.
     project: PathBuf,
-    /// Both without links, as some systems name them.
+    /// Both without links, in the form of some systems.
     real: [PathBuf; 2],
     /// The name of `devanture.toml`.
     site_file: OsString,
 }
 
 impl Watched {
-    /// The folder, and the file of the project beside which overlays lie.
+    /// Creates the set of the folder and the project's file, which may have overlays beside it.
     pub(super) fn new(www: &Path, site_file: &Path) -> Self {
         let parent = site_file.parent().filter(|parent| !parent.as_os_str().is_empty());
         let (www, project) = (absolute(www), absolute(parent.unwrap_or_else(|| Path::new("."))));
@@ -51,13 +51,13 @@ impl Watched {
         Self { www, project, real, site_file: site_file.file_name().unwrap_or_default().to_owned() }
     }
 
-    /// Whether a file of this name, beside `devanture.toml`, says something about the site.
+    /// Returns true if a file of this name, beside `devanture.toml`, affects the site.
     fn is_setting(&self, name: &OsStr) -> bool {
         let (own, name) = (self.site_file.to_string_lossy(), name.to_string_lossy());
         own == name || overlay_of(&own, &name).is_some() || WRANGLER_FILES.contains(&&*name)
     }
 
-    /// Whether what happened to the file at `path` may change what is served.
+    /// Returns true if a change of the file at `path` may affect the served site.
     fn concerns(&self, path: &Path) -> bool {
         let below = |part: &Path| part.to_str().is_none_or(|part| left_out_part(part).is_none());
         let [www, project] = &self.real;
@@ -67,18 +67,18 @@ impl Watched {
                 && path.file_name().is_some_and(|name| self.is_setting(name)))
     }
 
-    /// The identity of the folder at the path: another one may be put in its place.
+    /// Returns the identity of the folder at the path, which may be replaced by a new folder.
     fn identity(&self) -> Option<Identity> {
         self.www.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino(), metadata.created().ok()))
     }
 
-    /// Whether the folder itself went away or got another name: what comes in its place may have the same inode.
+    /// Returns true if the folder itself was removed or renamed: its replacement may have the same inode.
     fn is_end(&self, event: &Event) -> bool {
         let is_end = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
         is_end && event.paths.iter().any(|path| *path == self.www || *path == self.real[0])
     }
 
-    /// A number that is another one when a file was changed.
+    /// Returns a number that differs after a change of a file.
     fn print(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for entry in std::fs::read_dir(&self.project).into_iter().flatten().flatten() {
@@ -91,7 +91,7 @@ impl Watched {
     }
 }
 
-/// The path from the root. Links stay in it: where they lead may change.
+/// Returns the path from the root. Links are not resolved: their targets may change.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -130,9 +130,9 @@ fn walk(folder: &Path, depth: usize, hasher: &mut DefaultHasher) {
 /// Hears of changes.
 pub(super) struct Watch {
     watched: Watched,
-    /// The identity of the folder at the last look.
+    /// The identity of the folder at the last check.
     identity: Option<Identity>,
-    /// Whether it has gone since.
+    /// Set if the folder has gone since.
     has_ended: Arc<AtomicBool>,
     changes: watch::Sender<u64>,
     changed: watch::Receiver<u64>,
@@ -143,15 +143,15 @@ pub(super) struct Watch {
 enum Means {
     /// The system tells.
     System {
-        /// It tells for as long as it is there.
+        /// Reports events until dropped.
         _watcher: RecommendedWatcher,
     },
-    /// The files are looked at; with what they were last.
+    /// Periodic checks of the files; with their last fingerprint.
     Looking(u64),
 }
 
 impl Watch {
-    /// Begins to watch. Beside it stands why the system does not tell, where it does not.
+    /// Begins to watch. Returns also the reason why the system's events are unavailable, if so.
     pub(super) fn begin(watched: Watched, polls: bool) -> (Self, Option<String>) {
         let (changes, changed) = watch::channel(0);
         let identity = watched.identity();
@@ -165,7 +165,7 @@ impl Watch {
         (watch, why)
     }
 
-    /// Lets the system tell; without it, the files are looked at.
+    /// Subscribes to the system's events; without them, the files are checked periodically.
     fn listen(&mut self) -> notify::Result<()> {
         match self.watcher() {
             Ok(watcher) => {
@@ -189,7 +189,7 @@ impl Watch {
             if event.as_ref().is_ok_and(|event| watched.is_end(event)) {
                 has_ended.store(true, Ordering::Relaxed);
             }
-            // An unknown change may be anything.
+            // An unknown change may affect any file.
             if event.map_or(true, |event| is_change(&event, &watched)) {
                 changes.send_modify(|count| *count += 1);
             }
@@ -204,7 +204,7 @@ impl Watch {
         Ok(watcher)
     }
 
-    /// Watches another folder where `watched` names one.
+    /// Watches the folder named by `watched`, if different.
     pub(super) fn turn_to(&mut self, watched: Watched) {
         if watched.www != self.watched.www {
             self.watched = watched;
@@ -216,17 +216,17 @@ impl Watch {
     fn start_again(&mut self) {
         self.watched.real = [real(&self.watched.www), real(&self.watched.project)];
         match self.means {
-            // Where it fails later, the files are polled; the note is printed once, at the start.
+            // After a later failure the files are polled; the note is printed once, at the start.
             Means::System { .. } => drop(self.listen()),
             Means::Looking(_) => self.look(),
         }
     }
 
-    /// Waits until something has changed and everything is quiet again.
+    /// Waits for a change, and then for quiet.
     pub(super) async fn settled(&mut self) {
         loop {
             tokio::select! {
-                // The sender is a part of this.
+                // The sender is a field of this value.
                 _ = self.changed.changed() => break,
                 () = tokio::time::sleep(LOOK_EVERY) => {
                     if self.is_other().await {
@@ -238,7 +238,7 @@ impl Watch {
         self.quiet().await;
     }
 
-    /// Waits until nothing has changed for a moment.
+    /// Waits until no change occurred for a moment.
     async fn quiet(&mut self) {
         let until = Instant::now() + BUSY_MAX;
         while Instant::now() < until {
@@ -256,7 +256,7 @@ impl Watch {
         self.follow();
     }
 
-    /// Whether another folder is at the path, or, where the system does not tell, a file is another.
+    /// Returns true if a new folder is at the path, or, without the system's events, if a file has changed.
     async fn is_other(&mut self) -> bool {
         if self.follow() {
             return true;
@@ -268,7 +268,7 @@ impl Watch {
         now != before
     }
 
-    /// Watches what is at the path now. Gives whether that is another folder than before.
+    /// Watches the current folder at the path. Returns true if the folder is a new one.
     fn follow(&mut self) -> bool {
         let has_ended = self.has_ended.swap(false, Ordering::Relaxed);
         let identity = self.watched.identity();
@@ -281,7 +281,7 @@ impl Watch {
     }
 }
 
-/// Whether what happened changes a file, and one that matters. Opening a file, as this program does, is an event too.
+/// Returns true if an event changes a relevant file. Opening a file, as this program does, is an event too.
 fn is_change(event: &Event, watched: &Watched) -> bool {
     match event.kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
@@ -352,7 +352,7 @@ mod tests {
             settled(&mut watch, "a folder that comes back").await;
             put(&www.join("a.html"), "three");
             settled(&mut watch, "a file in it").await;
-            // What is made at once may have the inode of what has just gone.
+            // A folder created at once may have the inode of the removed one.
             for round in 0..if polls { 1 } else { 5 } {
                 std::fs::remove_dir_all(&www).unwrap();
                 std::fs::create_dir(&www).unwrap();

@@ -1,6 +1,6 @@
-//! Reads through an archive before it is sent: the names that the edge leaves out, and secrets in the other files.
+//! Scans an archive before it is sent: names that the edge leaves out, and secrets in the other files.
 //!
-//! Only the edge decides what an archive is; what cannot be read here is passed over, unless `--strict` wants
+//! Only the edge decides if an archive is valid; unreadable parts are skipped here, unless `--strict` requires
 //! certainty.
 
 use std::collections::BTreeSet;
@@ -13,25 +13,25 @@ use devanture_config::site_toml::check::CheckTable;
 use tar::{EntryType, PaxExtensions};
 use zip::ZipArchive;
 
-/// Most entries that are looked at; the edge takes fewer.
+/// Upper bound of scanned entries; the edge takes fewer.
 const ENTRIES_MAX: usize = 20_000_000;
-/// Most bytes of an archive as it is unpacked that are looked at.
+/// Upper bound of scanned bytes of the unpacked archive.
 const UNPACKED_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
-/// Longest name that is read, and the records of PAX that may hold one.
+/// Upper bound of bytes of a name, and of the PAX records with names.
 const NAME_BYTES_MAX: u64 = 1024 * 1024;
-/// The window that a zstd frame may ask for, as a power of two: what the edge allows.
+/// Upper bound of the window of a zstd frame, as a power of two: the limit of the edge.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// What was found in an archive.
+/// The findings in an archive.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// Paths that the edge leaves out, each without what lies below it.
+    /// Paths left out by the edge, each without the paths below.
     pub(crate) left_out: Vec<String>,
     /// The line about secrets in files, if there are any.
     pub(crate) secrets: Option<String>,
 }
 
-/// What is being found.
+/// The state of a scan.
 struct Looking<'t> {
     left_out: BTreeSet<String>,
     secrets: SecretFiles<'t>,
@@ -39,7 +39,8 @@ struct Looking<'t> {
 }
 
 impl Contents {
-    /// Reads `file`, an archive of this media type. What was found stands beside what kept the rest from being read.
+    /// Scans `file`, an archive of this media type. Returns the findings beside the error that stopped the scan, if
+    /// any.
     pub(crate) fn read(file: File, media_type: &str, table: &CheckTable) -> (Self, Option<io::Error>) {
         let mut looking = Looking { left_out: BTreeSet::new(), secrets: SecretFiles::new(table), entries: 0 };
         let read = match media_type {
@@ -75,7 +76,7 @@ impl Looking<'_> {
     fn tar(&mut self, unpacked: impl Read) -> io::Result<()> {
         let mut archive = tar::Archive::new(unpacked.take(UNPACKED_BYTES_MAX));
         let mut long_name = None;
-        // Raw, since the crate reads long names whole, however long they say they are.
+        // Raw, since the crate reads long names whole, regardless of their length.
         for entry in archive.entries()?.raw(true) {
             let mut entry = entry?;
             match entry.header().entry_type() {
@@ -104,7 +105,7 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// The path of the entry `name`, unless it is left out.
+    /// Returns the path of the entry `name`, unless the entry is left out.
     fn taken(&mut self, name: &str) -> io::Result<Option<String>> {
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
@@ -196,7 +197,7 @@ mod tests {
             assert_eq!(contents.left_out, [".env", ".git", "keys/id_rsa"], "{media_type}");
             let secrets = contents.secrets.unwrap();
             assert!(secrets.contains("app.js holds a token of GitHub") && !secrets.contains(TOKEN), "{secrets}");
-            // What can be read of one that is cut off is listed all the same.
+            // The readable part of a truncated archive is listed all the same.
             let cut = &bytes[..bytes.len().min(1_200) / 2];
             let (_, failed) = Contents::read(file_of(cut), media_type, &CheckTable::default());
             assert!(failed.is_some(), "{media_type}");

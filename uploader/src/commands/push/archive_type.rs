@@ -1,8 +1,8 @@
-//! Archives by their names: what `push site.zip` sends as it is.
+//! Detects archives by their names, which `push site.zip` sends unchanged.
 
 use std::path::Path;
 
-/// Endings of archives, and the media types that the edge takes them under.
+/// Extensions of archives, and their media types for the edge.
 const TYPES: [(&str, &str); 6] = [
     (".zip", "application/zip"),
     (".tar", "application/x-tar"),
@@ -12,7 +12,7 @@ const TYPES: [(&str, &str); 6] = [
     (".tzst", "application/zstd"),
 ];
 
-/// The media type of the archive at `path`, if its name is that of one.
+/// Returns the media type of the archive at `path`, if its name is that of an archive.
 pub(crate) fn media_type(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_str()?.to_lowercase();
     TYPES.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, media_type)| *media_type)

@@ -1,4 +1,4 @@
-//! The outcome of a push whose connection was lost, and the last line of a failed one.
+//! The outcome of a push with a lost connection, and the last line of a failed push.
 
 use std::time::{Duration, Instant};
 
@@ -15,28 +15,28 @@ use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::last_line::{self, MAY_GO_ON, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
 use crate::signals::until_signal;
 
-/// So much longer than it may take is the end of a watch waited for.
+/// Additional wait for the end of a watch, beyond its duration.
 const WATCH_SLACK: Duration = Duration::from_secs(15);
-/// Longest wait for an edge that was lost at the end of a push, as while it is restarted.
+/// Longest wait for an edge that was lost at the end of a push, as during a restart.
 const AWAY_TIME_MAX: Duration = Duration::from_secs(30);
-/// Most requests for the live version once that edge answers.
+/// Upper bound of requests for the live version once that edge answers.
 pub(super) const LAST_QUESTIONS_MAX: u32 = 3;
 /// The pause before the edge is asked again.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the edge says of a deploy that it was not heard to the end of. One that failed is a failure.
+/// The edge's answer about a deploy with a broken connection. A failed deploy is a failure.
 enum Outcome {
-    /// It ended well.
+    /// The deploy succeeded.
     Reported(Box<DeployReport>),
-    /// The edge has lost it, or ended it as it was replaced.
+    /// The edge has lost the deploy, or ended it at its own replacement.
     Forgotten,
-    /// It has ended, and the edge does not remember how: one that was restarted knows no more than the history does.
+    /// The deploy has ended, and the edge does not remember the outcome: a restarted edge knows only the history.
     Ended,
-    /// It goes on, or no edge answers: what becomes of it is known in a moment.
+    /// The deploy goes on, or no edge answers: the outcome will be known in a moment.
     Open,
 }
 
-/// The report of a push that went live, as far as `status` and what was sent tell it.
+/// Returns the report of a push that went live, as far as `status` and the sent data tell.
 fn report_of(
     status: Status,
     urls: Urls,
@@ -74,13 +74,13 @@ fn report_of(
     }
 }
 
-/// Whether no edge answers, or one that is being replaced.
+/// Returns true if no edge answers, or the edge is being replaced.
 fn is_away(failure: &Failure) -> bool {
     failure.is(Code::Unreachable) || failure.is(Code::Restarting)
 }
 
 impl Push<'_> {
-    /// As [`Push::begin`], of a push that the edge has lost: that edge may not be back yet.
+    /// Like [`Push::begin`], for a push that the edge has lost: the edge may not be back yet.
     pub(super) async fn begin_again(
         &mut self,
         edge: &Edge,
@@ -96,8 +96,8 @@ impl Push<'_> {
         }
     }
 
-    /// The edge was not heard to the end: the version is live, or it is not, and only the edge knows. `None` where the
-    /// edge was restarted, has lost the push, and nothing went live since it began.
+    /// Finds out the outcome after a broken connection, which only the edge knows. `None` if the edge was restarted,
+    /// has lost the push, and no version went live since the start of the push.
     pub(super) async fn lost(
         &mut self,
         edge: &Edge,
@@ -128,7 +128,8 @@ impl Push<'_> {
             self.live = Live::Known(live);
             let went_live = live == Some(begun.version) && begun.live != Some(begun.version);
             if let (true, Some(watch_s)) = (went_live, self.args.gate.watch_s()) {
-                // It is live, and may be undone yet: only the end of the watch says how the push ended.
+                // The version is live, and may still be undone: only the end of the watch tells the outcome of the
+                // push.
                 return self.watched(edge, begun, Duration::from_secs(watch_s), failure).await.map(Some);
             }
             if let Some(status) = status.filter(|_| went_live)
@@ -142,7 +143,7 @@ impl Push<'_> {
             match self.outcome(edge, begun).await? {
                 Outcome::Reported(report) => return Ok(Some(*report)),
                 Outcome::Forgotten if live == begun.live => return Ok(None),
-                // A push that took over meanwhile is newer than this one.
+                // A push that took over meanwhile is newer than this push.
                 Outcome::Forgotten | Outcome::Ended => {
                     has_ended = true;
                     break;
@@ -151,7 +152,7 @@ impl Push<'_> {
                 Outcome::Open => tokio::time::sleep(LOOK_PAUSE).await,
             }
         }
-        // The edge's own message is printed as it is.
+        // The edge's own message is printed unchanged.
         if !failure.is(Code::Unreachable) {
             return Err(failure);
         }
@@ -165,8 +166,8 @@ impl Push<'_> {
         Err(failure.hint(format!("the edge may still be at work on it: {look}")))
     }
 
-    /// As [`Push::lost`], of one half: its version may be another than the one that it began with, so the deploy itself
-    /// is asked for.
+    /// Like [`Push::lost`], for one half: the version may differ from the initial one, so the deploy itself is
+    /// requested.
     async fn lost_half(
         &mut self,
         edge: &Edge,
@@ -185,20 +186,20 @@ impl Push<'_> {
         Err(failure.hint(self.history_says("how it ended")))
     }
 
-    /// The hint that the history of the environment says `what`.
+    /// Returns the hint that the history of the environment shows `what`.
     fn history_says(&self, what: &str) -> String {
         format!("`devanture history{}` says {what}", self.context.again().0)
     }
 
-    /// The command that lists the aliases of the app.
+    /// Returns the command that lists the aliases of the app.
     fn alias_list(&self) -> String {
         format!("`devanture alias list{}`", self.context.again_of_app().0)
     }
 
-    /// Asks the edge once how a deploy ended.
+    /// Requests the outcome of a deploy once.
     ///
     /// # Errors
-    /// The problem that it failed with.
+    /// The problem of a failed deploy.
     async fn outcome(&mut self, edge: &Edge, begun: &DeployBegun) -> Result<Outcome, Failure> {
         Ok(match edge.deploy_within(&begun.deploy, LAST_QUESTION_TIME_MAX).await {
             Ok(DeployStatus { report: Some(report), .. }) => {
@@ -216,7 +217,7 @@ impl Push<'_> {
         })
     }
 
-    /// The outcome of a deploy whose connection was lost during the watch.
+    /// Returns the outcome of a deploy with a connection lost during the watch.
     async fn watched(
         &mut self,
         edge: &Edge,
@@ -239,7 +240,7 @@ impl Push<'_> {
         Err(failure.hint(format!("it went live, but nobody heard its watch to the end: {history}")))
     }
 
-    /// The failure of a push as it is printed, and the last line: which version is live now.
+    /// Returns the printed failure of a push, and the last line about the live version.
     pub(crate) async fn ending(&self, failure: Failure) -> (Failure, String) {
         let last = self.last_sentence(&failure).await;
         match self.hint_of_interruption(&failure) {
@@ -252,7 +253,7 @@ impl Push<'_> {
         if !self.has_contacted {
             return self.last_sentence_without_edge(failure).await;
         }
-        // A push to an alias leaves what is live, if anything is, however it ends.
+        // A push to an alias does not change the live version, whatever its outcome.
         if self.args.alias.is_some() {
             let is_asked = !matches!(failure.exit, 3 | 4) || failure.is(Code::Forbidden);
             let nothing_is_live = is_asked && self.ask_what_is_live().await == Some(None);
@@ -261,13 +262,13 @@ impl Push<'_> {
         if failure.is(Code::Deleted) {
             return NOTHING_LIVE.to_owned();
         }
-        // An archive that the edge refused changed nothing; of one that it was not heard to the end of, it may have.
+        // A refused archive changed nothing; an archive with a broken connection may have.
         let is_archive_open = self.is_archive_sent && (failure.exit == 3 || failure.exit >= INTERRUPTED);
         let is_certain = self.finishing.is_none() && !is_archive_open;
         let live = match self.live {
             Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
-            // An edge that did not answer, or does not know this token, is not asked again. One that forbids the push
-            // may let the token read.
+            // An edge without an answer, or without knowledge of this token, is not asked again. If the edge forbids
+            // the push, the token may still read.
             Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) && !failure.is(Code::Forbidden) => {
                 STILL_RUNNING
             }
@@ -289,14 +290,14 @@ impl Push<'_> {
         live.to_owned()
     }
 
-    /// What an interrupted push leaves that the edge has accepted: it goes on without this program, so that what is
-    /// live now says nothing of what is live in a moment.
+    /// Returns the hint about an interrupted push that the edge has accepted: the edge goes on without this program, so
+    /// that the current live version does not tell the next one.
     fn goes_on(&self, failure: &Failure) -> Option<String> {
         if failure.exit < INTERRUPTED || self.args.stores_only() {
             return None;
         }
         match self.finishing {
-            // The edge alone knows the id of the version that it makes of one half.
+            // Only the edge knows the id of the version made of one half.
             Some(_) if self.args.half.only.is_some() => Some(last_line::goes_on("the push")),
             Some(version) => Some(last_line::goes_on(&version.short())),
             None => self.is_archive_sent.then(|| MAY_GO_ON.to_owned()),
@@ -310,7 +311,7 @@ impl Push<'_> {
         }
         let again = self.context.again().0;
         let status = format!("`devanture status{again}` shows what is live");
-        // Before the first version there is nothing to go back to.
+        // Before the first version there is no rollback.
         Some(match self.live {
             Live::Known(None) => format!("{goes_on}: {status}"),
             Live::Known(Some(_)) | Live::Unknown => {
@@ -319,10 +320,10 @@ impl Push<'_> {
         })
     }
 
-    /// The last sentence of a push that failed before it spoke to the edge: it reports a live version only if the edge
-    /// can be asked now.
+    /// Returns the last sentence of a push that failed before its first request: the live version is reported only if
+    /// the edge can be asked now.
     async fn last_sentence_without_edge(&self, failure: &Failure) -> String {
-        // Settings that the edge cannot be asked with, or must not.
+        // The settings do not allow a request to the edge.
         if matches!(failure.exit, 3 | 4) || failure.is(Code::UntrustedSource) || self.args.dry_run {
             return NOTHING_SENT.to_owned();
         }
@@ -333,7 +334,7 @@ impl Push<'_> {
         }
     }
 
-    /// The live version, if the edge can be reached and answers soon. Who ends the command once more does not wait.
+    /// Returns the live version, if the edge can be reached and answers soon. A second interruption ends the wait.
     async fn ask_what_is_live(&self) -> Option<Option<VersionId>> {
         let (edge, place) = (self.context.edge().ok()?, self.context.place().ok()?);
         until_signal(self.live_in(&edge, &place)).await.flatten()

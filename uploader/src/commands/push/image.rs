@@ -1,4 +1,4 @@
-//! The container image of a push: the edge finds what its tag leads to, and the version names that.
+//! The container image of a push: the edge resolves its tag, and the version names the result.
 
 use devanture_config::Manifest;
 use devanture_config::problem::Code;
@@ -6,7 +6,8 @@ use devanture_config::site_toml::Image;
 
 use crate::output::exit::Failure;
 
-/// The manifest with the image that the edge found, as text beside it; `None` where that is another one than the tag's.
+/// Returns the manifest with the image resolved by the edge, and its text; `None` if the image does not belong to the
+/// tag.
 pub(super) fn resolved(manifest: &Manifest, found: Option<&Image>) -> Option<(String, Manifest)> {
     let (Some(Image::Registry(tagged)), Some(Image::Registry(found))) = (manifest.image(), found) else { return None };
     if tagged.digest.is_some() || tagged.with_digest(found.digest.as_deref()?)? != *found {
@@ -20,7 +21,7 @@ pub(super) fn resolved(manifest: &Manifest, found: Option<&Image>) -> Option<(St
 /// Checks that the id of a version can be computed without an edge.
 ///
 /// # Errors
-/// `usage` where the edge would have to ask a registry.
+/// `usage` if the edge would have to ask a registry.
 pub(super) fn check_fixed(manifest: &Manifest) -> Result<(), Failure> {
     match manifest.image().filter(|image| !image.is_fixed()) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! `push`: scan, ask what is missing, send it, let the edge finish, and tell how it went.
+//! `push`: scans the folder, sends the missing blobs, waits for the edge, and prints the result.
 
 mod archive_contents;
 mod archive_type;
@@ -36,27 +36,27 @@ use crate::output::step_output::StepOutput;
 use crate::settings::{self, PREVIEW};
 use crate::source::git::{self, SourceFlags};
 
-/// Most scans of a folder that changes while it is sent.
+/// Upper bound of scans of a folder that changes during the upload.
 const SCANS_MAX: u32 = 3;
-/// Most times that a push of a folder begins again because the edge has lost it: what has arrived is not sent twice, so
-/// that it comes further each time.
+/// Upper bound of restarts of a folder push that the edge has lost: uploaded blobs are not sent twice, so that each
+/// attempt gets further.
 const RESTARTS_MAX: u32 = 10;
-/// Shortest upload whose rate is printed.
+/// Lower bound of the duration of an upload with a printed rate.
 const RATE_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// The note of a push that the edge has lost.
 const FORGOTTEN: &str = "the edge has lost the push, as by a restart; it begins again";
 
-/// The live version, as far as it is known.
+/// The live version, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Live {
-    /// Nobody was asked yet.
+    /// No edge was asked yet.
     Unknown,
-    /// The edge said it; it can have changed only while `finish` ran.
+    /// The answer of the edge; the live version can have changed only during `finish`.
     Known(Option<VersionId>),
 }
 
-/// One push.
+/// A push.
 #[derive(Debug)]
 pub(crate) struct Push<'c> {
     context: &'c Context,
@@ -64,9 +64,9 @@ pub(crate) struct Push<'c> {
     live: Live,
     /// The version that the edge is about to make live.
     finishing: Option<VersionId>,
-    /// Whether an archive is with the edge, which alone knows what becomes of it.
+    /// Set if the edge has an archive with an outcome known only to the edge.
     is_archive_sent: bool,
-    /// Whether the push has begun to talk to the edge.
+    /// Set if the push has sent a request to the edge.
     has_contacted: bool,
     steps: Vec<Step>,
     /// The keys that sign the version.
@@ -76,21 +76,21 @@ pub(crate) struct Push<'c> {
 /// The outcome of an upload.
 enum Uploaded {
     All,
-    /// A file was no longer what it was when it was scanned.
+    /// A file has changed since the scan.
     Changed(PathBuf),
     /// The edge does not know the push any more, as after a restart.
     Forgotten(Failure),
 }
 
-/// How the last request of a push ended.
+/// The result of the last request of a push.
 enum Finished {
     Reported(Box<DeployReport>),
-    /// The edge does not know the push any more, as after a restart, and nothing went live since it began.
+    /// The edge has lost the push, as after a restart, and no version went live since the start of the push.
     Forgotten(Failure),
 }
 
 impl<'c> Push<'c> {
-    /// Prepares the push; nothing happens yet.
+    /// Prepares the push, without any request.
     pub(crate) fn new(context: &'c Context, args: &'c PushArgs) -> Self {
         Self {
             context,
@@ -107,13 +107,13 @@ impl<'c> Push<'c> {
     /// Pushes.
     ///
     /// # Errors
-    /// Why the version did not go live; [`Push::ending`] then says what is.
+    /// The reason why the version did not go live; [`Push::ending`] then reports the live version.
     pub(crate) async fn run(&mut self) -> Result<(), Failure> {
         if self.args.no_switch && self.args.gate.watch.is_some() {
             return Err(Failure::new(Code::Usage, "--watch watches a switch, and --no-switch makes none.")
                 .hint("`devanture switch ID --watch 60s` makes the stored version live and watches it"));
         }
-        // A slip comes before the upload.
+        // A typo is reported before the upload.
         canary::check(self.args)?;
         let (dir, only) = (self.args.dir.as_deref(), self.args.half.only);
         let folders = self.context.project.folders(dir)?;
@@ -130,7 +130,7 @@ impl<'c> Push<'c> {
             return self.dry_run(&folders, archive_type.is_some()).await;
         }
         let place = self.place()?;
-        // A slip in the folder's name comes before settings that are missing.
+        // A typo in the folder's name is reported before missing settings.
         if archive_type.is_none() {
             folders.check_there()?;
         }
@@ -155,7 +155,7 @@ impl<'c> Push<'c> {
         if self.args.canary.is_wanted() {
             return canary::begin(self.context, &edge, &place, self.args, &report).await;
         }
-        // A version that an alias shows is made live where the app is.
+        // The version of an alias is made live in the environment of the app.
         let again = if self.args.alias.is_some() { self.context.again_of_app() } else { again };
         let no_switch = self.args.no_switch;
         let style = self.context.output.style;
@@ -174,7 +174,7 @@ impl<'c> Push<'c> {
         let (scan, bundle) = self.scan(folders).await?;
         image::check_fixed(&bundle.manifest)?;
         let prediction = self.predict(&bundle).await?;
-        // Of one half alone, the edge alone knows the other.
+        // Of a single half, only the edge knows the other.
         let id = match self.args.half.only {
             Some(_) => prediction.as_ref().map(|prediction| prediction.version),
             None => Some(bundle.manifest.id()),
@@ -200,8 +200,8 @@ impl<'c> Push<'c> {
         Ok(())
     }
 
-    /// Ends a dry run as the push would that the edge refuses. `None` where no edge answers: the id of a whole bundle
-    /// is the same without.
+    /// Ends a dry run with the refusal that the push would get. `None` without an answer of an edge: the id of a whole
+    /// bundle does not depend on the edge.
     async fn predict(&mut self, bundle: &Bundle) -> Result<Option<DeployPrediction>, Failure> {
         let progress = &self.context.progress;
         let edge = match self.context.edge() {
@@ -282,7 +282,7 @@ impl<'c> Push<'c> {
         Err(unsteady(format!("The folder `{}` keeps changing while it is sent.", folders.www.path().display())))
     }
 
-    /// Where the push goes: one to an alias goes where previews are, unless another environment is said.
+    /// Returns the target of the push: a push to an alias goes to previews, unless an environment is given.
     fn place(&self) -> Result<PlaceName, Failure> {
         let environment = self.context.settings.environment()?;
         match (&self.args.alias, environment.source) {
@@ -320,7 +320,7 @@ impl<'c> Push<'c> {
         })
     }
 
-    /// Reads and hashes the folder, off the threads that speak with the network.
+    /// Reads and hashes the folder, off the network threads.
     async fn scan(&mut self, folders: &Folders) -> Result<(Scan, Bundle), Failure> {
         let begun = Instant::now();
         let read = match (self.args.half.only, &folders.server) {
@@ -360,7 +360,7 @@ impl<'c> Push<'c> {
         let begun = edge.begin(place, begin).await?;
         drop(working);
         self.live = Live::Known(begun.live);
-        // The edge alone knows the other half.
+        // Only the edge knows the other half.
         if begun.version == begin.manifest.id() || begin.options.only.is_some() {
             return Ok(begun);
         }
@@ -394,7 +394,7 @@ impl<'c> Push<'c> {
         let files = missing.iter().map(|(_, blob)| blob.files).sum();
         let bytes = missing.iter().map(|(_, blob)| blob.bytes).sum();
         let sending = self.context.progress.sending("upload", files, bytes);
-        // The first that fails ends the others: what has arrived by then need not be sent again.
+        // The first failure ends the others: uploaded blobs need not be sent again.
         let ended = edge.put_missing(begun, missing, usize::from(self.args.jobs), &sending.sent).await;
         drop(sending);
         match ended {
@@ -403,7 +403,7 @@ impl<'c> Push<'c> {
             Err(BlobError::Failed(failure)) if failure.is(Code::NotFound) => return Ok(Uploaded::Forgotten(failure)),
             Err(BlobError::Failed(failure)) => return Err(resumable(failure)),
         }
-        // What took no time has no rate.
+        // An instant upload has no rate.
         let rate = match start.elapsed() {
             time if time >= RATE_TIME_MIN => format!("  {}", rate_text(bytes, time)),
             _ => String::new(),
@@ -432,8 +432,8 @@ impl<'c> Push<'c> {
         drop(step_output);
         let mut report = match ended {
             Ok(report) => client::check_report(edge, report)?,
-            // Once a step was reported, something else is missing. An edge that is replaced ends a push that has not
-            // switched yet.
+            // After a reported step, the failure concerns a different object. An edge under replacement ends a push
+            // that has not switched yet.
             Err(Refusal::Final(failure))
                 if failure.is(Code::NotFound) && !has_begun || failure.is(Code::Restarting) && !has_switched =>
             {
@@ -441,7 +441,7 @@ impl<'c> Push<'c> {
                 return Ok(Finished::Forgotten(failure));
             }
             Err(Refusal::Final(failure)) => {
-                // Where it went live and was not undone, only the edge knows what is live.
+                // If the version went live and was not undone, only the edge knows the live version.
                 if !has_switched || failure.is(Code::WatchFailed) {
                     self.finishing = None;
                 }
@@ -474,22 +474,22 @@ impl<'c> Push<'c> {
     }
 }
 
-/// The failure of a folder that something else writes to meanwhile, such as a build that has begun again.
+/// Returns the failure of a folder with a concurrent writer, such as a new build.
 fn unsteady(message: String) -> Failure {
     Failure::new(Code::UnreadableFile, message).hint("push when the build is done")
 }
 
-/// Says how to go on after an upload that was cut off.
+/// Adds the way to go on after an interrupted upload.
 fn resumable(failure: Failure) -> Failure {
     if failure.exit != Failure::new(Code::Unreachable, "").exit {
         return failure;
     }
-    // The other hint may be a question, whose mark ends the line.
+    // The existing hint may be a question: the question mark ends the line.
     let then = failure.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
     failure.hint(format!("the same push again sends only what has not arrived{then}"))
 }
 
-/// Where the bundle comes from, asked while the folder is read.
+/// Returns the origin of the bundle, determined while the folder is read.
 async fn source(context: &Context, args: &PushArgs) -> Source {
     let (folder, environment) = (context.project.folder.clone(), context.environment.clone());
     let flags = SourceFlags { commit: args.commit.clone(), branch: args.branch.clone(), message: args.message.clone() };

@@ -1,4 +1,4 @@
-//! Signatures of a push: made here, of the id that this program computes, before the edge says anything.
+//! Signatures of a push: made here, from the id computed by this program, before any answer of the edge.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,12 +11,12 @@ use super::Push;
 use crate::edge::signing::{SigningKey, sign_all};
 use crate::output::exit::Failure;
 
-/// The way to a signature where the id is not known here.
+/// The way to sign a version with an id that is not known here.
 const LATER: &str =
     "push with --no-switch, sign the version with `devanture sign`, then make it live by `devanture switch`";
 
 impl Push<'_> {
-    /// Reads the keys that were named, before anything is sent.
+    /// Reads the named keys, before any request.
     pub(super) async fn read_keys(&mut self, is_archive: bool) -> Result<(), Failure> {
         let why = match (self.args.sign.is_empty(), is_archive, self.args.half.only.is_some()) {
             (true, _, _) => return Ok(()),

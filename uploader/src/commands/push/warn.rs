@@ -1,4 +1,4 @@
-//! Warnings that do not stop a push: a name that may be a slip, and secrets.
+//! Warnings that do not stop a push: a possible typo in a name, and secrets.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::commands::suggest;
 use crate::edge::client::Edge;
 
 impl Push<'_> {
-    /// Says that the environment is a new one, where its name may be a slip of another's.
+    /// Warns that the environment is new, if its name may be a typo of an existing one.
     pub(super) async fn print_new_place(&self, edge: &Edge, place: &PlaceName, begun: &DeployBegun) {
         if begun.live.is_some() || place.is_prod() {
             return;
@@ -25,7 +25,7 @@ impl Push<'_> {
         }
     }
 
-    /// Warns of secrets in what is about to be sent: the push goes on, since its author may know better.
+    /// Warns of secrets in the files to be sent: the push goes on, since its author may know better.
     pub(super) async fn print_secrets(&self, bundle: &Bundle, missing: &[(Digest, &Blob)]) {
         let blobs: BTreeMap<Digest, (FilePath, u64)> =
             missing.iter().map(|(digest, blob)| (*digest, (blob.path.clone(), blob.bytes))).collect();

@@ -1,4 +1,5 @@
-//! The push of an archive: what is in it is printed, then it is sent as it is, and again where the edge has lost it.
+//! The push of an archive: its content is reported, then the archive is sent unchanged, and again if the edge has lost
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ impl Push<'_> {
     /// Sends an archive, and prints its steps.
     ///
     /// # Errors
-    /// Why the version did not go live.
+    /// The reason why the version did not go live.
     pub(super) async fn send_archive(
         &mut self,
         edge: &Edge,
@@ -33,7 +34,7 @@ impl Push<'_> {
         if !site.base.is_empty() || !site.env.is_empty() {
             self.context.progress.note("an archive is sent as it is, without what devanture.toml says about serving");
         }
-        // Of a backend everything is taken.
+        // All files of a backend are taken.
         if self.args.half.only != Some(Half::Backend) {
             self.look_into_archive(archive).await?;
         }
@@ -92,7 +93,7 @@ impl Push<'_> {
             }
         };
         self.is_archive_sent = false;
-        // The edge reports what it took of the upload, which is more precise.
+        // The edge reports the received bytes, which is more precise.
         if !report.steps.iter().any(|step| step.name == "upload") {
             self.done("upload", byte_text(bytes), begun);
         }
@@ -106,10 +107,10 @@ impl Push<'_> {
         Ok(report)
     }
 
-    /// Says what the edge leaves out of an archive, and warns of secrets in it, as of a folder.
+    /// Reports the files of an archive that the edge leaves out, and warns of secrets, as for a folder.
     ///
     /// # Errors
-    /// With `--strict`: `bad_bundle` where something is left out, `unreadable_file` where that cannot be found out.
+    /// With `--strict`: `bad_bundle` for left-out files, `unreadable_file` if the archive cannot be scanned.
     async fn look_into_archive(&self, (archive, media_type): (&Place, &'static str)) -> Result<(), Failure> {
         let (file, table) = (archive.open_file()?, self.context.project.site.check.clone());
         let read = tokio::task::spawn_blocking(move || Contents::read(file, media_type, &table)).await;
@@ -131,9 +132,9 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// Whether an archive can be sent again after `failure`: the edge answers, and nothing has gone live since before
-    /// the first time. An edge that is at work on it yet then makes the same version live once. A condition and a watch
-    /// would have another result the second time.
+    /// Returns true if an archive can be sent again after `failure`: the edge answers, and no version has gone live
+    /// since before the first attempt. An edge that is still working on the archive then makes the same version live
+    /// once. A condition and a watch would have a different result the second time.
     async fn may_begin_again(&self, edge: &Edge, place: &PlaceName, failure: &Failure) -> bool {
         if !failure.is(Code::Unreachable) || self.args.if_live.is_some() || self.args.gate.watch.is_some() {
             return false;

@@ -1,4 +1,4 @@
-//! `run`: a command once in the folder of the live version, with this program's input, output, signals and terminal.
+//! `run`: a one-off command in the folder of the live version, with this program's input, output, signals and terminal.
 
 mod output;
 mod session;
@@ -15,19 +15,19 @@ use crate::output::exit::Failure;
 use crate::output::terminal::escaped;
 use crate::platform;
 
-/// The exit code where the command was not run to its own end, as those of `docker run` and `env`; it is none that
-/// programs have by habit.
+/// The exit code of a command that did not run to its own end, as in `docker run` and `env`; programs do not use the
+/// code by habit.
 const NOT_RUN: u8 = 125;
-/// … where it may not be executed, and where there is no such program, as shells have them.
+/// … of a command that may not be executed, and of a missing program, as in shells.
 const NOT_EXECUTABLE: u8 = 126;
 const MISSING: u8 = 127;
-/// The exit code after a signal is this and its number.
+/// The base of the exit code after a signal; the signal's number is added.
 const SIGNALLED: i32 = 128;
 
-/// Runs a command once.
+/// Runs a one-off command.
 ///
 /// # Errors
-/// The end of the command, where its exit code is not 0; what kept it from its end, with [`NOT_RUN`].
+/// The end of the command, if its exit code is not 0; the reason of a missing end, with [`NOT_RUN`].
 pub(crate) async fn run(context: &Context, args: &RunArgs, read: Result<(), Failure>) -> Result<(), Failure> {
     let ended = match read {
         Ok(()) => begin(context, args).await,
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Context, args: &RunArgs, read: Result<(), Fail
     })
 }
 
-/// The command's end; `None` where it was only foreseen.
+/// Returns the command's end; `None` for a dry run.
 async fn begin(context: &Context, args: &RunArgs) -> Result<Option<RunEnd>, Failure> {
     let (edge, place) = (context.edge().map_err(not_run)?, context.place().map_err(not_run)?);
     let has_terminal = !args.no_tty && !context.output.is_json && !args.dry_run && platform::has_terminal();
@@ -71,7 +71,7 @@ async fn begin(context: &Context, args: &RunArgs) -> Result<Option<RunEnd>, Fail
     Ok(Some(end))
 }
 
-/// Whether a value of `TERM` is one that the edge takes.
+/// Returns true if the edge accepts a value of `TERM`.
 fn is_term(term: &str) -> bool {
     !term.is_empty()
         && term.len() <= devanture_config::api::TERM_CHARACTERS_MAX
@@ -83,7 +83,7 @@ fn not_run(failure: Failure) -> Failure {
     Failure { exit: NOT_RUN, ..failure }
 }
 
-/// The end of a command as this program's own.
+/// Converts the end of a command to this program's own end.
 fn exit_of(end: &RunEnd) -> Result<(), Failure> {
     let silent = |code: i32| match u8::try_from(code & 0xff) {
         Ok(0) => Ok(()),

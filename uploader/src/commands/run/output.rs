@@ -1,5 +1,5 @@
-//! Writes what a command writes, and reads what is for it, on threads of their own: a reader that rests, or nobody at
-//! the keyboard, holds up nothing else.
+//! Writes the output of a command, and reads its input, on separate threads: neither a slow reader nor an idle keyboard
+//! blocks the rest.
 
 use std::io::{self, Read as _, Write as _};
 use std::thread;
@@ -7,12 +7,12 @@ use std::thread;
 use devanture_config::run_stream::{CHUNK_BYTES, FRAME_BYTES_MAX, WINDOW_BYTES};
 use tokio::sync::mpsc;
 
-/// Most bytes of output that wait to be written: what an edge sends ahead, which looks at its window before it sends
-/// the last frame of it.
+/// Upper bound of unwritten bytes: the edge may send that much ahead, as it checks its window before it sends the last
+/// frame.
 pub(super) const UNWRITTEN_BYTES_MAX: usize = WINDOW_BYTES + FRAME_BYTES_MAX;
 
-/// Written bytes that the edge learns of at once: it hears small frames so often and no more, and programs write single
-/// lines. The rest of its window is open meanwhile.
+/// Written bytes reported to the edge at once: the edge accepts small frames only at a limited rate, while programs
+/// write single lines. The rest of the window is open meanwhile.
 const REPORTED_BYTES: usize = WINDOW_BYTES / 8;
 
 /// An output of this program.
@@ -22,7 +22,7 @@ pub(super) enum To {
     Stderr,
 }
 
-/// What became of output.
+/// The result of writing output.
 #[derive(Debug)]
 pub(super) enum Written {
     /// So many bytes were written.
@@ -31,13 +31,13 @@ pub(super) enum Written {
     Closed,
 }
 
-/// Output on its way.
+/// A writer of output.
 pub(super) struct Writer {
     /// No more than [`UNWRITTEN_BYTES_MAX`] wait.
     to: mpsc::UnboundedSender<(To, Vec<u8>)>,
     written: mpsc::UnboundedReceiver<Written>,
     unwritten: usize,
-    /// Bytes that were written and are not reported yet.
+    /// Written bytes that are not reported yet.
     unreported: usize,
 }
 
@@ -59,7 +59,7 @@ impl Writer {
         Self { to, written, unwritten: 0, unreported: 0 }
     }
 
-    /// Passes output on to be written; false, and nothing is, where more would wait than the edge may send ahead.
+    /// Queues output; false, without any effect, if the queue would exceed the bytes that the edge may send ahead.
     #[must_use]
     pub(super) fn put(&mut self, to: To, bytes: Vec<u8>) -> bool {
         let unwritten = self.unwritten.saturating_add(bytes.len());
@@ -67,14 +67,14 @@ impl Writer {
         // An empty piece costs memory, and no window.
         if is_within && !bytes.is_empty() {
             self.unwritten = unwritten;
-            // Where its thread has ended, `written` says so.
+            // If the thread has ended, `written` reports that.
             self.to.send((to, bytes)).ok();
         }
         is_within
     }
 
-    /// What became of output: so many bytes of it that they are worth a report, or its end. `None` once its thread has
-    /// ended. May be dropped before it is ready.
+    /// Returns the progress: enough written bytes for a report, or the end. `None` once the thread has ended.
+    /// Cancel-safe.
     pub(super) async fn written(&mut self) -> Option<Written> {
         loop {
             let Written::Bytes(bytes) = self.written.recv().await? else { return Some(Written::Closed) };
@@ -86,7 +86,7 @@ impl Writer {
         }
     }
 
-    /// Waits until all of it is written.
+    /// Waits until the whole output is written.
     pub(super) async fn end(self) {
         let Self { to, mut written, .. } = self;
         drop(to);
@@ -105,7 +105,7 @@ fn write(to: To, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// What is read from the standard input, piece by piece; an empty piece is its end.
+/// Returns the pieces read from the standard input; an empty piece is its end.
 pub(super) fn input() -> mpsc::Receiver<Vec<u8>> {
     let (to, pieces) = mpsc::channel(1);
     thread::spawn(move || {
@@ -113,7 +113,7 @@ pub(super) fn input() -> mpsc::Receiver<Vec<u8>> {
         loop {
             let piece = match io::stdin().lock().read(&mut buffer) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // What cannot be read, as where it is closed, has ended.
+                // An unreadable or closed input counts as ended.
                 read => buffer.get(..read.unwrap_or(0)).unwrap_or_default().to_vec(),
             };
             let is_last = piece.is_empty();
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_edge_that_sends_beyond_its_window_fills_no_memory() {
-        // Nobody reads what is written.
+        // The output has no reader.
         let (to, mut waiting) = mpsc::unbounded_channel();
         let (report, written) = mpsc::unbounded_channel();
         let mut writer = Writer { to, written, unwritten: 0, unreported: 0 };
@@ -140,13 +140,13 @@ mod tests {
             sent += 1;
             assert!(writer.put(To::Stderr, Vec::new()));
         }
-        // More than the window is no fault of an edge that looked at it before the last frame.
+        // More than the window is no fault of an edge that checked the window before the last frame.
         assert_eq!(sent * CHUNK_BYTES, WINDOW_BYTES + FRAME_BYTES_MAX);
         for _ in 0..sent {
             assert_eq!(waiting.recv().await.unwrap().1.len(), CHUNK_BYTES);
         }
         assert!(waiting.try_recv().is_err());
-        // What was written makes room.
+        // Written bytes make room.
         report.send(Written::Bytes(REPORTED_BYTES)).unwrap();
         writer.written().await.unwrap();
         assert!(writer.put(To::Stdout, vec![0; REPORTED_BYTES]) && !writer.put(To::Stdout, vec![0]));

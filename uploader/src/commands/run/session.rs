@@ -1,4 +1,4 @@
-//! The session of one command: what comes from the keyboard, from signals and from the edge, until the command has
+//! The session of a one-off command: input from the keyboard, signals and frames of the edge, until the command has
 //! ended.
 
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::edge::client::{Edge, RunStream, garbled_run, lost};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::platform::{Raw, Signals, Sizes};
 
-/// Ctrl-C so often ends this program, where the command goes on in spite of it.
+/// Number of Ctrl-C that end this program, if the command goes on in spite of them.
 const INTERRUPTS_MAX: u32 = 2;
-/// The exit code where the reader of the output is gone: 128 and the number of SIGPIPE.
+/// The exit code after the loss of the output's reader: 128 and the number of SIGPIPE.
 const READER_GONE: u8 = 141;
 
-/// How a command uses this program's streams.
+/// A command's use of this program's streams.
 pub(super) struct Session {
     /// The standard output is for JSON.
     is_json: bool,
@@ -37,14 +37,14 @@ impl Session {
     /// Runs a command to its end.
     ///
     /// # Errors
-    /// Where it could not be begun, its connection is lost, or this program is interrupted.
+    /// An error if the command could not begin, its connection is lost, or this program is interrupted.
     pub(super) async fn run(
         self,
         edge: &Edge,
         at: (&PlaceName, Option<&str>),
         wanted: &RunRequest,
     ) -> Result<RunEnd, Failure> {
-        // Before it begins: a signal in between is not lost.
+        // Before the command begins: a signal in between is not lost.
         let mut signals = Signals::new();
         let mut stream = tokio::select! {
             begun = edge.run(at, wanted) => begun.map_err(not_run)?,
@@ -59,7 +59,7 @@ impl Session {
         if ended.is_err() && interrupts >= INTERRUPTS_MAX {
             return ended;
         }
-        // What came is printed, whatever ended the command, unless nobody waits for a reader that rests.
+        // Received output is printed, whatever ended the command, unless the user ends the wait for a slow reader.
         tokio::select! {
             () = writer.end() => ended,
             signal = rest_interrupted(&mut signals, interrupts) => Err(interrupted(signal)),
@@ -116,7 +116,7 @@ impl Session {
                     return Err(not_run(lost(&format!("the edge has been silent for {SILENCE_S_MAX} s"))));
                 }
             };
-            // What cannot be sent any more may follow an end that is still to be read.
+            // A send can fail after an end that is still to be read.
             if stream.send(&frame).await.is_err() {
                 has_input = false;
             }
@@ -128,9 +128,9 @@ impl Session {
     }
 }
 
-/// Waits for the Ctrl-C that is one too many for this program; its command takes no more signals, and `interrupts` came
-/// before. SIGTERM and SIGQUIT end the program at once. SIGHUP comes once, with the terminal: output to a file is not
-/// lost by it.
+/// Waits for the Ctrl-C that ends this program, after `interrupts` earlier ones, while the command takes no signal any
+/// more. SIGTERM and SIGQUIT end the wait at once. SIGHUP comes once, with the terminal, and does not lose output to a
+/// file.
 async fn rest_interrupted(signals: &mut Signals, mut interrupts: u32) -> RunSignal {
     loop {
         match signals.next().await {
@@ -146,10 +146,10 @@ async fn rest_interrupted(signals: &mut Signals, mut interrupts: u32) -> RunSign
     }
 }
 
-/// Has output written.
+/// Queues output.
 ///
 /// # Errors
-/// Where the edge has sent more than it may: it would fill the memory where nobody reads.
+/// An error if the edge has sent more than allowed: without a reader the output would fill the memory.
 fn put(writer: &mut Writer, to: To, bytes: Vec<u8>) -> Result<(), Failure> {
     if writer.put(to, bytes) {
         return Ok(());
@@ -159,7 +159,7 @@ fn put(writer: &mut Writer, to: To, bytes: Vec<u8>) -> Result<(), Failure> {
     Err(not_run(garbled_run(&why)).hint("see whether an edge answers at this address: `devanture status`"))
 }
 
-/// Whether another piece of input fits into the window.
+/// Returns true if a further piece of input fits into the window.
 fn may_send(ahead: usize) -> bool {
     ahead.saturating_add(CHUNK_BYTES) <= WINDOW_BYTES
 }
@@ -168,7 +168,7 @@ async fn next_piece(pieces: &mut mpsc::Receiver<Vec<u8>>) -> Vec<u8> {
     pieces.recv().await.unwrap_or_default()
 }
 
-/// The failure of this program after a signal that nobody else could take.
+/// Returns the failure of this program after a signal that could not be passed on.
 fn interrupted(signal: RunSignal) -> Failure {
     match signal {
         RunSignal::Interrupt => Failure::interrupted(INTERRUPTED),

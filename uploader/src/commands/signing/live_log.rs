@@ -1,4 +1,4 @@
-//! `live-log`: what was live when, as a chain of hashes that is checked here.
+//! `live-log`: the log of live versions, as a chain of hashes that is checked here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,13 +16,13 @@ use crate::output::progress::Style;
 use crate::output::report::time_text;
 use crate::output::terminal::escaped;
 
-/// Most bytes of a log that was kept.
+/// Upper bound of bytes of a stored log.
 const KEPT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// `live-log`.
 ///
 /// # Errors
-/// As the edge says; `live_log_broken`.
+/// The error of the edge; `live_log_broken`.
 pub(crate) async fn live_log(context: &Context, args: &LiveLogArgs) -> Result<(), Failure> {
     let (edge, style, place) = (context.edge()?, context.output.style, context.place()?);
     let entries = read_all(&edge, &place).await?;
@@ -51,7 +51,7 @@ fn shown(style: Style, place: &PlaceName, entries: &[LiveLogEntry]) -> Vec<Strin
         let signed = counted(entry.signed_by.len(), "signature");
         let kind = serde_json::to_value(entry.kind).ok();
         let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default().to_owned();
-        // Nothing went live: what was changed is the operation of the API.
+        // No version went live: the change is an operation of the API.
         let is_change = entry.kind == DeployKind::Change;
         let what = if is_change { format!(" ({})", escaped(&entry.deploy)) } else { String::new() };
         let hash = style.dim(&entry.hash.short());
@@ -60,10 +60,10 @@ fn shown(style: Style, place: &PlaceName, entries: &[LiveLogEntry]) -> Vec<Strin
     entries.iter().map(line).collect()
 }
 
-/// The whole log of an environment, each entry checked against the one before.
+/// Reads the whole log of an environment, and checks each entry against the previous one.
 ///
 /// # Errors
-/// As the edge says; `live_log_broken`.
+/// The error of the edge; `live_log_broken`.
 pub(super) async fn read_all(edge: &Edge, place: &PlaceName) -> Result<Vec<LiveLogEntry>, Failure> {
     let (mut entries, mut after): (Vec<LiveLogEntry>, Option<String>) = (Vec::new(), None);
     loop {
@@ -79,10 +79,10 @@ pub(super) async fn read_all(edge: &Edge, place: &PlaceName) -> Result<Vec<LiveL
     }
 }
 
-/// Checks that a log continues the one that was kept in a file. Returns how many of its entries are still there.
+/// Checks that a log continues the log stored in a file. Returns the number of its entries that are still there.
 ///
 /// # Errors
-/// `live_log_broken`; `usage` where the file cannot be read.
+/// `live_log_broken`; `usage` if the file cannot be read.
 pub(super) fn continues(
     (edge, place): (&Edge, &PlaceName),
     entries: &[LiveLogEntry],
@@ -136,7 +136,7 @@ fn read_kept(file: &Path) -> Result<Vec<LiveLogEntry>, Failure> {
         serde_json::from_str(line).map_err(|_error| bad(format!("its line {} is no entry", at + 1)))
     };
     let entries: Vec<LiveLogEntry> = lines.map(entry).collect::<Result<_, _>>()?;
-    // A file that an export failed to write would be continued by any log.
+    // Any log would continue a file left empty by a failed export.
     if entries.is_empty() { Err(bad("it has no entry".to_owned())) } else { Ok(entries) }
 }
 

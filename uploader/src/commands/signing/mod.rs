@@ -1,4 +1,4 @@
-//! `sign`, `signers` and `live-log`; `verify` stands beside them.
+//! `sign`, `signers` and `live-log`; `verify` is a separate module.
 
 mod live_log;
 mod site;
@@ -24,7 +24,7 @@ pub(crate) use verify::verify;
 /// `sign`.
 ///
 /// # Errors
-/// As the edge says; `usage` for a key that cannot sign.
+/// The error of the edge; `usage` for a key that cannot sign.
 pub(crate) async fn sign(context: &Context, args: &SignArgs) -> Result<(), Failure> {
     let (edge, style) = (context.edge()?, context.output.style);
     let keys = SigningKey::read_all(&args.key).await?;
@@ -33,7 +33,7 @@ pub(crate) async fn sign(context: &Context, args: &SignArgs) -> Result<(), Failu
         context.output.write(&signatures, || list_lines(style, &signatures));
         return Ok(());
     }
-    // The edge only completes what was typed: it cannot have another version signed.
+    // The edge only completes the typed id: it cannot have a different version signed.
     let version = signatures.version;
     if !version.to_string().starts_with(&args.id.to_string()) {
         return Err(Failure::new(Code::Internal, "The edge names another version than was typed."));
@@ -46,7 +46,7 @@ pub(crate) async fn sign(context: &Context, args: &SignArgs) -> Result<(), Failu
     Ok(())
 }
 
-/// Notes whether the signatures are enough for the environment, where it wants some and the token may know.
+/// Notes if the signatures are enough for the environment, if signatures are required and the token may read that.
 async fn note_enough(context: &Context, list: &VersionSignatures) {
     let (Ok(edge), Ok(place)) = (context.edge(), context.place()) else { return };
     let Ok(wanted) = edge.signers(&place).await else { return };
@@ -85,7 +85,7 @@ fn list_lines(style: Style, list: &VersionSignatures) -> Vec<String> {
 /// `signers`.
 ///
 /// # Errors
-/// As the edge says; `usage` for keys that are none.
+/// The error of the edge; `usage` for invalid keys.
 pub(crate) async fn signers(context: &Context, args: &SignersArgs) -> Result<(), Failure> {
     let (edge, style, place) = (context.edge()?, context.output.style, context.place()?);
     let (wanted, dry_run) = match &args.command {

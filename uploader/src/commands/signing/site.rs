@@ -1,4 +1,4 @@
-//! A live site as a visitor gets it: each file of a manifest is requested, and what comes is hashed.
+//! A live site from the view of a visitor: each file of a manifest is requested, and the received bytes are hashed.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -20,35 +20,35 @@ use crate::edge::trust;
 use crate::output::exit::Failure;
 use crate::settings::EdgeAccess;
 
-/// Redirects of the site's own that are followed for one file, as from `about.html` to `about`.
+/// Upper bound of the site's own redirects for one file, as from `about.html` to `about`.
 const REDIRECTS_MAX: usize = 3;
 /// Characters of a path's segment that need no encoding.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Time for one file, beside …
+/// Time for one file, in addition to …
 const FILE_TIME: Duration = Duration::from_secs(60);
-/// … that of its bytes, of which so many come in a second at least.
+/// … the time for its bytes at this minimal rate per second.
 const BYTES_PER_SECOND_MIN: u64 = 16 * 1024;
-/// Bytes that an answer may have beyond twice those of its file.
+/// Bytes of an answer allowed beyond twice the size of its file.
 const BYTES_BEYOND: u64 = 1 << 20;
-/// The field that says which version answered.
+/// The field with the version of the answer.
 const VERSION: &str = "devanture-version";
 
-/// Why nothing came of a site that not everybody may see.
+/// The reason of missing files on a protected site.
 pub(super) const PROTECTED: &str = "the answer is 401, as of a protected environment";
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Found {
-    /// Its bytes came, byte for byte.
+    /// The bytes match, byte for byte.
     Same,
-    /// Bytes came that are none of the version's.
+    /// The bytes do not belong to the version.
     Foreign(String),
-    /// Nothing came that could be checked.
+    /// No answer could be checked.
     Missing(String),
     /// The manifest says that no file answers there.
     Unchecked(String),
-    /// The bytes of another file of the version came, as a rule may say.
+    /// The bytes belong to a different file of the version, as a rule may specify.
     OtherFile,
 }
 
@@ -57,12 +57,12 @@ pub(super) struct Site {
     http: reqwest::Client,
     url: Url,
     version: VersionId,
-    /// Whether its pages have the hashes of what they load, which the edge has put there.
+    /// Set if the pages contain the hashes of their assets, inserted by the edge.
     has_hashes: bool,
 }
 
 impl Site {
-    /// Prepares; nothing is sent yet. The token never goes there.
+    /// Prepares the check, without any request. The token is never sent to the site.
     pub(super) fn new(url: &Url, access: &EdgeAccess, version: VersionId, has_hashes: bool) -> Result<Self, Failure> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
@@ -73,7 +73,7 @@ impl Site {
         }
         let host = url.host_str().unwrap_or_default();
         if host == "localhost" || host.ends_with(".localhost") {
-            // As browsers and curl do (RFC 6761 §6.3).
+            // Like browsers and curl (RFC 6761 §6.3).
             builder = builder.resolve(host, ([127, 0, 0, 1], 0).into());
         }
         let http = with_proxy(builder, url)?
@@ -82,7 +82,7 @@ impl Site {
         Ok(Self { http, url: url.clone(), version, has_hashes })
     }
 
-    /// Requests a file without a coding, and, where its bytes came, with one.
+    /// Requests a file without a coding, and, if its bytes arrive, with one.
     pub(super) async fn check(
         &self,
         path: &BundlePath,
@@ -120,7 +120,7 @@ impl Site {
                     None => {}
                 }
             }
-            // Browsers show what comes with any status, and run scripts of 203.
+            // Browsers show the body of any status, and run scripts of 203.
             let is_page = self.has_hashes && is_html(path.as_str(), entry.media_type.as_deref());
             let found = self.read(response, (entry, is_page), is_of_version, &url).await?;
             return Ok(match found {
@@ -147,11 +147,11 @@ impl Site {
             return Ok(Found::Foreign(format!("the version {} answers", other.chars().take(20).collect::<String>())));
         }
         let coding = field(CONTENT_ENCODING.as_str());
-        // Any file of a version has a bounded length; what is longer than this one is another one.
+        // Any file of a version has a bounded length; a longer body belongs to a different file.
         let Some(mut hashing) = Hashing::new(coding.as_deref(), entry.size, is_page) else {
             return Ok(Found::Foreign(format!("the coding {} was not accepted", coding.unwrap_or_default())));
         };
-        // A coding may make none of many.
+        // A coding may turn many bytes into few.
         let mut left = bytes_max(entry.size);
         while let Some(bytes) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
             let rest = left.checked_sub(bytes.len() as u64);
@@ -182,8 +182,8 @@ impl Site {
     }
 }
 
-/// The bytes that are read in place of a file of `size`: another one of the version may be longer, and is recognised as
-/// such.
+/// Returns the bytes to read in place of a file of `size`: a different file of the version may be longer, and is
+/// recognised.
 const fn bytes_max(size: u64) -> u64 {
     size.saturating_mul(2).saturating_add(BYTES_BEYOND)
 }
@@ -192,7 +192,7 @@ fn unreachable(url: &Url, error: &reqwest::Error) -> Failure {
     Failure::new(Code::Unreachable, format!("{url} does not answer: {}.", root_cause(error)))
 }
 
-/// A hash of bytes as they are before their coding.
+/// A hash of bytes before their coding.
 enum Hashing {
     Gzip(flate2::write::MultiGzDecoder<Bounded>),
     Plain(Bounded),
@@ -218,7 +218,7 @@ impl Hashing {
         }
     }
 
-    /// The hash, and the bytes where they were to be kept.
+    /// Returns the hash, and the bytes if they were to be stored.
     fn end(self) -> Option<(Digest, Option<Vec<u8>>)> {
         let bounded = match self {
             Self::Gzip(decoder) => decoder.finish().ok()?,
@@ -232,11 +232,11 @@ impl Hashing {
     }
 }
 
-/// A hash of no more bytes than it may get: a coding may make many of few.
+/// A hash with an upper bound of bytes: a coding may expand few bytes to many.
 struct Bounded {
     hasher: blake3::Hasher,
     left: u64,
-    /// The bytes, where they are to be kept.
+    /// The bytes, if they are to be stored.
     kept: Option<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! `verify`: whether each byte of a live site belongs to a version that was signed, and whether the log is whole.
+//! `verify`: checks that each byte of a live site belongs to a signed version, and that the log is complete.
 
 use std::collections::BTreeSet;
 
@@ -23,19 +23,19 @@ use crate::output::exit::Failure;
 use crate::output::progress::Style;
 use crate::output::terminal::escaped;
 
-/// Files that are requested at once.
+/// Number of concurrent requests for files.
 const AT_ONCE: usize = 8;
-/// Paths that are printed of what could not be checked.
+/// Upper bound of printed paths that could not be checked.
 const SHOWN_MAX: usize = 10;
 
-/// A file that is not as it should be, or of which that is not known.
+/// A file with a wrong or unknown content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Odd {
     path: BundlePath,
     why: String,
 }
 
-/// What was found.
+/// The result of the verification.
 #[derive(Debug, Serialize)]
 struct Verified {
     app: AppName,
@@ -43,27 +43,27 @@ struct Verified {
     version: VersionId,
     site: String,
     signed_by: Vec<String>,
-    /// Files whose bytes came.
+    /// Number of files with matching bytes.
     same: usize,
-    /// Files in whose place another one of the version came.
+    /// Files with an answer that was a different file of the version.
     other_files: Vec<Odd>,
     foreign: Vec<Odd>,
-    /// Files that did not come, and in whose place no other one of the version did.
+    /// Files without an answer from the version.
     missing: Vec<Odd>,
-    /// Files of rules and of routes, and those that were excepted.
+    /// Files of rules and of routes, and excepted files.
     unchecked: Vec<Odd>,
-    /// Entries of the log; the last one names the version.
+    /// Number of entries of the log; the last one names the version.
     log_entries: usize,
-    /// The hash of the last entry: who keeps it knows later whether the log was written again.
+    /// The hash of the last entry: stored elsewhere, the hash reveals a later rewrite of the log.
     log_head: Option<Digest>,
-    /// Entries that are those of the file that was named.
+    /// Number of entries that match the given file.
     log_kept: Option<usize>,
 }
 
 /// `verify`.
 ///
 /// # Errors
-/// `not_signed`, `foreign_bytes`, `live_log_broken`, `live_moved`; as the edge says; `usage`.
+/// `not_signed`, `foreign_bytes`, `live_log_broken`, `live_moved`; the error of the edge; `usage`.
 pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), Failure> {
     let signers = public_keys(&args.signer).await?;
     let (edge, place) = (context.edge()?, context.place()?);
@@ -107,7 +107,7 @@ pub(crate) async fn verify(context: &Context, args: &VerifyArgs) -> Result<(), F
     Ok(())
 }
 
-/// Why a site is not the signed version.
+/// Returns the reason why a site is not the signed version.
 fn failure(verified: &Verified) -> Option<Failure> {
     let (odd, what) = [
         (&verified.foreign, "not of the signed version"),
@@ -133,7 +133,7 @@ fn is_are(count: usize) -> &'static str {
     if count == 1 { "is" } else { "are" }
 }
 
-/// The manifest, which is the version's because its hash is the id.
+/// Returns the manifest, which belongs to the version since its hash is the id.
 async fn manifest(edge: &Edge, version: &VersionId) -> Result<Manifest, Failure> {
     let bytes = edge.manifest(version).await?;
     if VersionId::of(&bytes) != *version {
@@ -144,7 +144,7 @@ async fn manifest(edge: &Edge, version: &VersionId) -> Result<Manifest, Failure>
         .map_err(|error| Failure::new(Code::BadManifest, format!("The manifest cannot be read: {error}.")))
 }
 
-/// Who of `signers` has signed the version.
+/// Returns the keys among `signers` that have signed the version.
 async fn signed(edge: &Edge, version: &VersionId, signers: &[SignerKey], min: u64) -> Result<Vec<String>, Failure> {
     let signatures = edge.signatures(&version.to_string()).await?.signatures;
     let signatures: Vec<Signature> = signatures.into_iter().map(|one| one.signature.0).collect();
@@ -159,16 +159,16 @@ async fn signed(edge: &Edge, version: &VersionId, signers: &[SignerKey], min: u6
         .hint(format!("`devanture sign {}` lists its signatures", version.short())))
 }
 
-/// That what is live changed meanwhile.
+/// Returns the failure of a live version that changed meanwhile.
 fn moved(place: &PlaceName) -> Failure {
     let message = format!("Another version went live in {place} while the site was verified.");
     Failure::new(Code::LiveMoved, message).hint("verify it again")
 }
 
-/// The log, whose last entry has to be of what is live.
+/// Reads the log; the last entry has to match the live version.
 ///
-/// The two are read one after the other: where they differ, the log is broken only if nothing went live between, which
-/// is so if the log is as long as before after what is live was read once more.
+/// The two are read one after the other: after a difference, the log is broken only if no version went live between,
+/// which is the case if the log has the same length after a second read of the live version.
 async fn log(edge: &Edge, place: &PlaceName, version: &VersionId) -> Result<Vec<LiveLogEntry>, Failure> {
     let entries = read_all(edge, place).await?;
     match entries.last() {
@@ -181,7 +181,7 @@ async fn log(edge: &Edge, place: &PlaceName, version: &VersionId) -> Result<Vec<
             }
             Err(broken(&format!("its last entry is of {}, and {} is live", last.version.short(), version.short())))
         }
-        // What went live before there was a log has no entry.
+        // Versions that went live before the log existed have no entry.
         None => Ok(entries),
     }
 }
@@ -236,8 +236,8 @@ async fn visit(
     Ok(())
 }
 
-/// Whether an `--except` means a file: by its path, its address without `.html` or `index.html`, or what either begins
-/// with.
+/// Returns true if an `--except` matches a file: the path, the address without `.html` or `index.html`, or the
+/// beginning of either.
 fn takes(pattern: &str, path: &str) -> bool {
     let pattern = pattern.trim_start_matches('/');
     if let Some(beginning) = pattern.strip_suffix('*') {

@@ -1,4 +1,4 @@
-//! The questions that an edge is asked, one function for each.
+//! The requests to an edge, a function for each.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ use crate::output::exit::Failure;
 pub(super) const BEGIN_TIME_MAX: Duration = Duration::from_secs(600);
 
 impl Edge {
-    /// Begins a push: what does the edge not have yet?
+    /// Begins a push. Returns the blobs that the edge lacks.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn begin(&self, environment: &PlaceName, begin: &BeginDeploy) -> Result<DeployBegun, Failure> {
-        // Once encoded, however often it is sent.
+        // Encoded once, for any number of attempts.
         let body = bytes::Bytes::from(encoded(begin)?);
         let segments = ["environments", environment.as_str(), "deploys"];
         self.repeated(|| {
@@ -40,11 +40,10 @@ impl Edge {
         .await
     }
 
-    /// Predicts [`Edge::begin`], with the refusals that it would get; no push is begun. Sent once, since no change
-    /// waits for the answer.
+    /// Predicts [`Edge::begin`], including refusals, without a push. Sent once, since no change waits for the answer.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn predict_push(
         &self,
         environment: &PlaceName,
@@ -55,18 +54,18 @@ impl Edge {
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    /// The limits of the app, and what it uses of each.
+    /// Returns the limits of the app, and its use of each.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn usage(&self) -> Result<AppUsage, Failure> {
         self.get(&["usage"], &[]).await
     }
 
-    /// What browsers reported about what the pages of an environment load without a hash.
+    /// Returns browsers' reports about assets without a hash in the pages of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn integrity_reports(&self, env: &PlaceName) -> Result<IntegrityReports, Failure> {
         self.get(&["environments", env.as_str(), "integrity"], &[]).await
     }
@@ -74,7 +73,7 @@ impl Edge {
     /// Makes a stored version live.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn switch(
         &self,
         env: &PlaceName,
@@ -87,7 +86,7 @@ impl Edge {
     /// Makes an earlier version live again.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn rollback(
         &self,
         env: &PlaceName,
@@ -97,10 +96,10 @@ impl Edge {
         self.move_live(&["environments", env.as_str(), "rollback"], request, on_step).await
     }
 
-    /// Makes live here what is live in another environment.
+    /// Makes the live version of a different environment live here.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn promote(
         &self,
         to: &PlaceName,
@@ -113,22 +112,22 @@ impl Edge {
     /// The live version, and the nodes of a cluster.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn status(&self, env: &PlaceName) -> Result<Status, Failure> {
         self.get(&["environments", env.as_str()], &[("nodes", "true")]).await
     }
 
-    /// The live version, requested once, for a failure that must be reported within `time_max`.
+    /// Returns the live version, requested once, for a failure that must be reported within `time_max`.
     pub(crate) async fn status_within(&self, env: &PlaceName, time_max: Duration) -> Result<Status, Failure> {
         self.get_within(&["environments", env.as_str()], time_max).await
     }
 
-    /// Where a deploy is, asked once.
+    /// Returns the state of a deploy, requested once.
     pub(crate) async fn deploy_within(&self, deploy: &str, time_max: Duration) -> Result<DeployStatus, Failure> {
         self.get_within(&["deploys", deploy], time_max).await
     }
 
-    /// Asks once. A login that is renewed first, and an edge that is taking over, count to the time.
+    /// Requests once. The renewal of a login, and the takeover by a new edge, count towards the time.
     async fn get_within<T: DeserializeOwned>(&self, segments: &[&str], time_max: Duration) -> Result<T, Failure> {
         let answer = tokio::time::timeout(time_max, self.once(self.request(Method::GET, segments, &[]))).await;
         answer.map_err(|_late| silent())?.map_err(Refusal::into_failure)
@@ -137,7 +136,7 @@ impl Edge {
     /// The history, newest first.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn history(&self, env: &PlaceName, query: &[(&str, &str)]) -> Result<History, Failure> {
         self.get(&["environments", env.as_str(), "history"], query).await
     }
@@ -145,7 +144,7 @@ impl Edge {
     /// A page of the aliases.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn aliases(&self, query: &[(&str, &str)]) -> Result<AliasList, Failure> {
         self.get(&["aliases"], query).await
     }
@@ -153,7 +152,7 @@ impl Edge {
     /// The differences of two versions.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn diff(&self, query: &[(&str, &str)]) -> Result<Diff, Failure> {
         self.get(&["diff"], query).await
     }
@@ -161,7 +160,7 @@ impl Edge {
     /// Locks an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn lock(&self, env: &PlaceName, request: &LockRequest) -> Result<LockReport, Failure> {
         let body = bytes::Bytes::from(encoded(request)?);
         let segments = ["environments", env.as_str(), "lock"];
@@ -177,7 +176,7 @@ impl Edge {
     /// Ends a lock.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn unlock(&self, env: &PlaceName) -> Result<LockReport, Failure> {
         let request = self.request(Method::DELETE, &["environments", env.as_str(), "lock"], &[]);
         self.once(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)
@@ -186,7 +185,7 @@ impl Edge {
     /// Points an alias to a version.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn set_alias(&self, name: &PlaceName, request: &AliasRequest) -> Result<PlaceStatus, Failure> {
         let body = bytes::Bytes::from(encoded(request)?);
         self.repeated(|| {
@@ -201,7 +200,7 @@ impl Edge {
     /// Deletes an alias.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn delete_alias(&self, name: &PlaceName) -> Result<(), Failure> {
         let request = self.request(Method::DELETE, &["aliases", name.as_str()], &[]).timeout(ANSWER_TIME_MAX);
         self.send(request).await.map(drop).map_err(Refusal::into_failure)
@@ -210,7 +209,7 @@ impl Edge {
     /// The hostnames of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn hostnames(&self, env: &PlaceName) -> Result<HostnameList, Failure> {
         let segments = ["environments", env.as_str(), "hostnames"];
         let mut list: HostnameList = self.get(&segments, &[]).await?;
@@ -225,7 +224,7 @@ impl Edge {
     /// Gives a hostname to an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn add_hostname(
         &self,
         env: &PlaceName,
@@ -246,7 +245,7 @@ impl Edge {
     /// Takes a hostname from an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn remove_hostname(
         &self,
         env: &PlaceName,
@@ -261,15 +260,15 @@ impl Edge {
     /// The upstreams of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn upstreams(&self, env: &PlaceName) -> Result<UpstreamsReport, Failure> {
         self.get(&["environments", env.as_str(), "upstreams"], &[]).await
     }
 
-    /// Sets the state of a member of an upstream, or removes it. Repeating the call changes nothing.
+    /// Sets the state of a member of an upstream, or removes the member. Repeating the call changes nothing.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn set_member(
         &self,
         env: &PlaceName,
@@ -295,15 +294,15 @@ impl Edge {
     /// The settings of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn settings(&self, env: &PlaceName) -> Result<SettingsList, Failure> {
         self.get(&["environments", env.as_str(), "settings"], &[]).await
     }
 
-    /// The settings of an environment that are marked for development.
+    /// Returns the settings of an environment that are marked for development.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn development_settings(&self, env: &PlaceName) -> Result<DevelopmentSettings, Failure> {
         self.get(&["environments", env.as_str(), "settings", "development"], &[]).await
     }
@@ -311,7 +310,7 @@ impl Edge {
     /// Changes the settings of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn change_settings(
         &self,
         env: &PlaceName,
@@ -319,7 +318,7 @@ impl Edge {
         query: &[(&str, &str)],
     ) -> Result<SettingsReport, Failure> {
         let body = bytes::Bytes::from(encoded(patch)?);
-        // To set twice what was set once changes nothing.
+        // Repeating the change has no further effect.
         self.repeated(|| {
             self.request(Method::PATCH, &["environments", env.as_str(), "settings"], query)
                 .header(CONTENT_TYPE, "application/json")
@@ -332,7 +331,7 @@ impl Edge {
     /// Pauses an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn pause(&self, env: &PlaceName, request: &PauseRequest) -> Result<PauseReport, Failure> {
         self.post(&["environments", env.as_str(), "pause"], request).await
     }
@@ -340,7 +339,7 @@ impl Edge {
     /// Ends a pause.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn resume(&self, env: &PlaceName) -> Result<PauseReport, Failure> {
         self.post(&["environments", env.as_str(), "resume"], &serde_json::json!({})).await
     }
@@ -348,15 +347,15 @@ impl Edge {
     /// Withdraws a path.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn withdraw(&self, request: &WithdrawRequest) -> Result<WithdrawReport, Failure> {
         self.post(&["withdrawn"], request).await
     }
 
-    /// Takes a withdrawal back; with `dry_run` the edge only says what would answer again.
+    /// Takes a withdrawal back; with `dry_run` the edge only reports the paths that would answer again.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn restore(&self, path: &str, dry_run: bool) -> Result<RestoreReport, Failure> {
         let mut query = vec![("path", path)];
         query.extend(DRY_RUN.into_iter().filter(|_| dry_run));

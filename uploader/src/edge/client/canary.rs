@@ -1,4 +1,4 @@
-//! Asks the edge about the canary of an environment, and changes which version its visitors get.
+//! Requests about the canary of an environment, and changes of its visitors' version.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{CanaryEnd, CanaryRequest, CanaryStatus, Step, SwitchReport, Unpinned};
@@ -13,31 +13,31 @@ impl Edge {
     /// The canary of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn canary(&self, env: &PlaceName) -> Result<CanaryStatus, Failure> {
         self.get(&["environments", env.as_str(), "canary"], &[]).await
     }
 
-    /// Begins a canary, or gives the one that runs another share.
+    /// Begins a canary, or changes the share of the current one.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn set_canary(&self, env: &PlaceName, request: &CanaryRequest) -> Result<CanaryStatus, Failure> {
         self.change_canary(Method::PUT, env, encoded(request)?).await
     }
 
-    /// Ends the canary; what is live stays.
+    /// Ends the canary; the live version stays.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn abort_canary(&self, env: &PlaceName, request: &CanaryEnd) -> Result<CanaryStatus, Failure> {
         self.change_canary(Method::DELETE, env, encoded(request)?).await
     }
 
-    /// Holds visitors on no earlier version any more.
+    /// Ends all pins of visitors to earlier versions.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn unpin(&self, env: &PlaceName) -> Result<Unpinned, Failure> {
         let request = self.request(Method::DELETE, &["environments", env.as_str(), "pins"], &[]);
         self.once(request.timeout(BEGIN_TIME_MAX)).await.map_err(Refusal::into_failure)
@@ -46,14 +46,14 @@ impl Edge {
     async fn change_canary(&self, method: Method, env: &PlaceName, body: Vec<u8>) -> Result<CanaryStatus, Failure> {
         let request = self.request(method, &["environments", env.as_str(), "canary"], &[]);
         let request = request.header(CONTENT_TYPE, "application/json").timeout(BEGIN_TIME_MAX).body(body);
-        // Sent once: whether it was done cannot be known.
+        // Sent once: the outcome of a lost request is unknown.
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
     /// Makes the version of the canary live for all visitors.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn finish_canary(
         &self,
         env: &PlaceName,

@@ -11,18 +11,18 @@ use super::repeat::{BLOB_TRIES_MAX, repeat};
 use super::{DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
-/// Longest work on data: an edge may take `data_task_ms_max`, and waits for requests under way.
+/// Longest work on data: an edge may take `data_task_ms_max`, and waits for current requests.
 const DATA_TIME_MAX: Duration = Duration::from_secs(86_400);
-/// Longest time for a list, which may have to look at a million files.
+/// Longest time for a list, which may cover a million files.
 const LIST_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// The query of a request that only reports what it would do.
+/// Returns the query of a request that only reports its effect.
 const fn predicting(dry_run: bool) -> &'static [(&'static str, &'static str)] {
     if dry_run { &DRY_RUN } else { &[] }
 }
 
 impl Edge {
-    /// A request below `data` of an environment, for the data of `node` where a cluster has several.
+    /// Builds a request below `data` of an environment, for the data of `node` in a cluster of several.
     fn data_request(
         &self,
         method: Method,
@@ -37,7 +37,7 @@ impl Edge {
     /// Lists files and snapshots.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn data(
         &self,
         env: &PlaceName,
@@ -49,10 +49,10 @@ impl Edge {
         self.repeated(|| self.data_request(Method::GET, (env, node), &[], &query).timeout(LIST_TIME_MAX)).await
     }
 
-    /// Begins to read an archive of the data, or of a snapshot.
+    /// Begins the download of an archive of the data, or of a snapshot.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn data_archive(
         &self,
         (env, node): (&PlaceName, Option<&str>),
@@ -63,11 +63,11 @@ impl Edge {
         self.send(request).await.map_err(Refusal::into_failure)
     }
 
-    /// Begins to read the rest of an archive whose download broke off. The edge may not have noticed that yet, and is
-    /// asked again.
+    /// Resumes the download of an archive after a broken connection. The request is repeated, since the edge may not
+    /// have noticed the break yet.
     ///
     /// # Errors
-    /// As [`Self::data_archive`]; `precondition_failed` where the archive begins otherwise by now.
+    /// Like [`Self::data_archive`]; `precondition_failed` if the beginning of the archive has changed.
     pub(crate) async fn rest_of_data_archive(
         &self,
         (env, node): (&PlaceName, Option<&str>),
@@ -84,7 +84,7 @@ impl Edge {
     /// Replaces the data by an archive.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn push_data(
         &self,
         env: &PlaceName,
@@ -98,10 +98,10 @@ impl Edge {
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    /// Makes a snapshot; with `dry_run` the edge only reports it.
+    /// Makes a snapshot; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn make_snapshot(
         &self,
         env: &PlaceName,
@@ -114,10 +114,10 @@ impl Edge {
         self.once(request).await.map_err(Refusal::into_failure)
     }
 
-    /// Replaces the data by a snapshot; with `dry_run` the edge only reports it.
+    /// Replaces the data by a snapshot; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn restore_snapshot(
         &self,
         env: &PlaceName,
@@ -130,10 +130,10 @@ impl Edge {
         self.once(request.timeout(DATA_TIME_MAX)).await.map_err(Refusal::into_failure)
     }
 
-    /// Deletes a snapshot; with `dry_run` the edge only reports it.
+    /// Deletes a snapshot; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn delete_snapshot(
         &self,
         env: &PlaceName,

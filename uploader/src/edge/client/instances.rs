@@ -11,22 +11,22 @@ use serde::Serialize;
 use super::{ANSWER_TIME_MAX, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
-/// Longest time until instances are as they are wanted: each may take its `start_ms`, one after the other.
+/// Longest time until instances are in the wanted state: each may take its `start_ms`, one after the other.
 pub(super) const INSTANCES_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 impl Edge {
     /// The instances of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn instances(&self, env: &PlaceName) -> Result<InstanceList, Failure> {
         self.get(&["environments", env.as_str(), "instances"], &[]).await
     }
 
-    /// Says how many of which process there are to be; with `dry_run` the edge only says what would be.
+    /// Sets the number of instances of a process; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn scale(
         &self,
         env: &PlaceName,
@@ -39,7 +39,7 @@ impl Edge {
     /// Restarts instances; with `dry_run` the edge only lists them.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn restart(
         &self,
         env: &PlaceName,
@@ -49,7 +49,7 @@ impl Edge {
         self.change(Method::POST, &["environments", env.as_str(), "instances", "restart"], wanted, dry_run).await
     }
 
-    /// Sends a change once, as whether it was done cannot be known.
+    /// Sends a change once, as the outcome of a lost request is unknown.
     async fn change(
         &self,
         method: Method,

@@ -1,4 +1,4 @@
-//! Speaks with the edge: requests with the token, answers as types, failures with what to do about them.
+//! The client of an edge: requests with the token, answers as types, failures with their remedies.
 
 mod calls;
 mod canary;
@@ -40,21 +40,21 @@ use crate::output::progress::Progress;
 use crate::output::report::milliseconds;
 use crate::settings::EdgeAccess;
 
-/// Longest time for a small question and its answer.
+/// Longest time for a small request and its answer.
 pub(crate) const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest request of a failed push for the live version, to end with the right sentence.
 pub(crate) const LAST_QUESTION_TIME_MAX: Duration = Duration::from_secs(5);
-/// The query by which the edge only reports what a change would come to.
+/// The query by which the edge only reports the effect of a change.
 pub(crate) const DRY_RUN: [(&str, &str); 1] = [("dry_run", "true")];
-/// Most bytes of an answer that is held in memory.
+/// Upper bound of bytes of an answer in memory.
 const ANSWER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// The members of a problem (RFC 9457 §3).
 const PROBLEM_TYPE: &str = "application/problem+json";
 
-/// The way to an edge, with what opens it.
+/// The link to an edge, with the credential.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
-    /// Replaced where its connections are no good: a request that is sent again would go over the same ones.
+    /// Replaced if its connections are broken: a repeated request would go over the same ones.
     http: Arc<RwLock<reqwest::Client>>,
     /// The file of CAs to trust besides those of the system.
     ca: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub(crate) struct Link {
     uploaded: Arc<AtomicU64>,
 }
 
-/// An edge, as one app's token sees it.
+/// An edge, in the scope of one app.
 #[derive(Debug, Clone)]
 pub(crate) struct Edge {
     link: Link,
@@ -83,18 +83,18 @@ impl std::ops::Deref for Edge {
 }
 
 impl Link {
-    /// Prepares to talk to the edge; nothing is sent yet.
+    /// Prepares the client; sends no request.
     ///
     /// # Errors
-    /// `usage` where the CA's file or the token cannot be taken.
+    /// `usage` if the CA's file or the token is invalid.
     pub(crate) fn new(access: &EdgeAccess, progress: Progress) -> Result<Self, Failure> {
         Self::with(access, Pass::of(access)?, progress)
     }
 
-    /// As [`Link::new`], with another credential.
+    /// Like [`Link::new`], with a given credential.
     ///
     /// # Errors
-    /// `usage` where the CA's file cannot be taken.
+    /// `usage` if the CA's file is invalid.
     pub(crate) fn with(access: &EdgeAccess, pass: Pass, progress: Progress) -> Result<Self, Failure> {
         let http = Arc::new(RwLock::new(http_client(&access.url, access.ca.as_deref())?));
         let (pass, url, ca) = (Arc::new(pass), access.url.clone(), access.ca.clone());
@@ -102,15 +102,15 @@ impl Link {
         Ok(Self { http, ca, url, pass, progress, waits, uploaded: Arc::default() })
     }
 
-    /// Has all further requests go over new connections; those that are under way keep theirs.
+    /// Sends all further requests over new connections; current requests keep theirs.
     pub(super) fn leave_connections(&self) {
-        // What could be set up at the start can be now.
+        // The setup succeeded at the start, so it succeeds now.
         if let Ok(http) = http_client(&self.url, self.ca.as_deref()) {
             *self.http.write().unwrap_or_else(PoisonError::into_inner) = http;
         }
     }
 
-    /// The address as a person writes it.
+    /// Returns the address as written by a person.
     pub(crate) fn address(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
@@ -131,17 +131,17 @@ impl Link {
         url
     }
 
-    /// Where progress is reported.
+    /// Returns the progress output.
     pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Where long waits are noted.
+    /// Returns the notes on long waits.
     pub(crate) fn waits(&self) -> &Waits {
         &self.waits
     }
 
-    /// Counts the bytes of an upload that begins.
+    /// Counts the bytes of a new upload.
     pub(super) fn taken(&self) -> Taken {
         Taken::beside(&self.uploaded)
     }
@@ -161,17 +161,17 @@ impl Link {
     }
 }
 
-/// The client of an edge, with the file of CAs to trust besides those of the system.
+/// Creates the HTTP client of an edge, with the file of CAs to trust besides those of the system.
 fn http_client(url: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("devanture/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIME_MAX)
         .tcp_nodelay(true)
-        // The token goes to the address that was said, and nowhere else.
+        // The token goes only to the configured address.
         .redirect(reqwest::redirect::Policy::none());
     builder = with_proxy(builder, url)?;
     if url.scheme() == "http" {
-        // No certificate will be checked, so those of the system need not be read, nor be there.
+        // No certificate will be checked, so those of the system need not be read, nor exist.
         builder = builder.tls_certs_only([]);
     } else if let Some(ca) = ca {
         builder = builder.tls_backend_preconfigured(trust::with_file(ca)?);
@@ -180,12 +180,12 @@ fn http_client(url: &Url, ca: Option<&Path>) -> Result<reqwest::Client, Failure>
 }
 
 impl Edge {
-    /// An app of the edge that `link` leads to.
+    /// Creates the client of an app of the edge at `link`.
     pub(crate) fn new(link: Link, app: AppName) -> Self {
         Self { link, app }
     }
 
-    /// The app that is meant.
+    /// Returns the selected app.
     pub(crate) fn app(&self) -> &AppName {
         &self.app
     }
@@ -199,10 +199,10 @@ impl Edge {
         self.repeated(|| self.request(Method::GET, segments, query).timeout(ANSWER_TIME_MAX)).await
     }
 
-    /// Has the edge say what a change would come to, with the refusals that the change would get.
+    /// Requests the effect of a change, including the refusals of the change.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn foresee<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -219,7 +219,7 @@ impl Edge {
         .await
     }
 
-    /// Sends a write that must not be repeated: whether the first one was done cannot be known.
+    /// Sends a write that must not be repeated, as the outcome of a lost request is unknown.
     async fn post<T: DeserializeOwned>(&self, segments: &[&str], body: &impl Serialize) -> Result<T, Failure> {
         let body = encoded(body)?;
         let request = self.request(Method::POST, segments, &[]).header(CONTENT_TYPE, "application/json");
@@ -240,28 +240,28 @@ impl Link {
         self.read_json(response).await
     }
 
-    /// Reads an answer that is JSON.
+    /// Reads an answer of JSON.
     ///
     /// # Errors
-    /// Where the connection breaks, or what answered is not an edge.
+    /// An error if the connection breaks, or the answering server is not an edge.
     pub(crate) async fn read_json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Refusal> {
         let body = self.body(response).await?;
         self.decoded(&body).map_err(Refusal::Final)
     }
 
-    /// Reads JSON.
+    /// Decodes JSON.
     ///
     /// # Errors
-    /// Where what answered is not an edge.
+    /// An error if the answering server is not an edge.
     pub(crate) fn decoded<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
         serde_json::from_slice(body).map_err(|error| self.not_an_edge(&format!("{error}")))
     }
 
-    /// Sends `request` with what opens the edge, and gives the answer back if it is a good one. While a new edge takes
-    /// over, it is sent again: it was not carried out.
+    /// Sends `request` with the credential, and returns a successful answer. While a new edge takes over, the request
+    /// is not carried out, and repeated.
     ///
     /// # Errors
-    /// The problem that the edge answered, or why it did not.
+    /// The problem in the edge's answer, or the reason of a missing answer.
     pub(crate) async fn send(&self, mut request: RequestBuilder) -> Result<Response, Refusal> {
         let begun = Instant::now();
         loop {
@@ -273,7 +273,7 @@ impl Link {
         }
     }
 
-    /// Sends `request`, and once more with the next token where a login's is over.
+    /// Sends `request`, and repeats it with the next token if the token of a login has ended.
     async fn send_renewing(&self, request: RequestBuilder) -> Result<Response, Refusal> {
         let shown = self.pass.show(self, None).await.map_err(Refusal::Final)?;
         let again = request.try_clone();
@@ -290,10 +290,10 @@ impl Link {
         }
     }
 
-    /// Sends `request` with this token, or none.
+    /// Sends `request` with this token, or without one.
     ///
     /// # Errors
-    /// As [`Link::send`].
+    /// Like [`Link::send`].
     pub(crate) async fn send_as(
         &self,
         request: RequestBuilder,
@@ -352,17 +352,17 @@ impl Link {
             true => read_problem(status, &body).unwrap_or_else(|| self.not_an_edge(&format!("status {status}"))),
             false => self.not_a_problem(status),
         };
-        // A server error without a problem is one of a proxy, which may have passed the request on.
+        // A server error without a problem comes from a proxy, which may have passed the request on.
         let is_of_proxy = status.is_server_error() && !has_problem;
         if status == StatusCode::REQUEST_TIMEOUT {
-            // What carries answers, and no bodies any more, would stall the next try as well.
+            // A connection that carries answers, and no bodies any more, would stall the next attempt as well.
             self.leave_connections();
         }
         let may_help = is_of_proxy || matches!(status.as_u16(), 408 | 425 | 429 | 502 | 503 | 504);
         if may_help { Refusal::Again(failure, wait) } else { Refusal::Final(failure) }
     }
 
-    /// The failure of an answer that is not of an edge's own making.
+    /// Returns the failure of an answer that does not come from an edge.
     fn not_a_problem(&self, status: StatusCode) -> Failure {
         let message = format!("{} answered {status}, and it is not an edge that did", self.address());
         match status {
@@ -379,7 +379,7 @@ impl Link {
             .hint("DEVANTURE_URL must be the address of the edge's admin listener, `admin` in its edge.toml")
     }
 
-    /// The failure of a request that got no answer.
+    /// Returns the failure of a request without an answer.
     pub(crate) fn unreachable(&self, error: &reqwest::Error) -> Failure {
         let message = format!("The edge at {} cannot be reached: {}.", self.address(), root_cause(error));
         let hint = match tls_error(error) {
@@ -409,20 +409,20 @@ impl Link {
     }
 }
 
-/// A request as it is printed: never its fields, one of which is the token.
+/// Formats a request for messages: never its fields, one of which is the token.
 fn request_line(request: &reqwest::Request) -> String {
     let url = request.url();
     let query = url.query().map_or_else(String::new, |query| format!("?{query}"));
     format!("{} {}{query}", request.method(), url.path())
 }
 
-/// The media type of a response, without its parameters; empty where it has none.
+/// Returns the media type of a response, without its parameters; empty without one.
 pub(crate) fn media_type(response: &Response) -> &str {
     let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads a problem; one whose code this program does not know keeps its text.
+/// Reads a problem; a problem with an unknown code keeps its text.
 pub(crate) fn read_problem(status: StatusCode, body: &[u8]) -> Option<Failure> {
     if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
         return Some(problem.into());
@@ -444,12 +444,12 @@ pub(crate) fn encoded(value: &impl Serialize) -> Result<Vec<u8>, Failure> {
         .map_err(|error| Failure::new(Code::Internal, format!("A request cannot be written: {error}.")))
 }
 
-/// The failure of a request that the edge has not answered in time.
+/// Returns the failure of a request without an answer in time.
 pub(crate) fn silent() -> Failure {
     Failure::new(Code::Unreachable, "The edge has been silent for too long.")
 }
 
-/// Checks that the report of a deploy is one of `app`.
+/// Checks that the report of a deploy belongs to `app`.
 pub(crate) fn check_report(edge: &Edge, report: DeployReport) -> Result<DeployReport, Failure> {
     if report.app == *edge.app() { Ok(report) } else { Err(edge.not_an_edge("it reports on another app")) }
 }

@@ -1,4 +1,4 @@
-//! Asks the edge who may see previews and environments, and makes share links.
+//! Requests about the visitors of previews and environments, and about share links.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{
@@ -11,18 +11,18 @@ use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
 impl Edge {
-    /// Who may see the previews and environments of the app.
+    /// Returns the protection of the previews and environments of the app.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn protections(&self) -> Result<ProtectionList, Failure> {
         self.get(&["protection"], &[]).await
     }
 
-    /// Sets who may see an environment, or the previews.
+    /// Sets the allowed visitors of an environment, or of the previews.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn protect(
         &self,
         place: &PlaceName,
@@ -38,15 +38,15 @@ impl Edge {
     /// The share links of the app.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn shares(&self) -> Result<ShareList, Failure> {
         self.get(&["shares"], &[]).await
     }
 
-    /// Makes a share link. Sent once: a second request would make another one.
+    /// Makes a share link. Sent once: a second request would make a further link.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn share(&self, wanted: &ShareRequest) -> Result<ShareMade, Failure> {
         let request = self.request(Method::POST, &["shares"], &[]);
         let request = request.header(CONTENT_TYPE, "application/json").timeout(ANSWER_TIME_MAX);
@@ -56,7 +56,7 @@ impl Edge {
     /// Revokes a share link.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn revoke_share(&self, id: &str, dry_run: bool) -> Result<ShareRevoked, Failure> {
         let query: &[_] = if dry_run { &DRY_RUN } else { &[] };
         let request = self.request(Method::DELETE, &["shares", id], query).timeout(ANSWER_TIME_MAX);

@@ -1,4 +1,4 @@
-//! Attempts: which failures of a request may go by themselves, how often it is sent, and the pauses between.
+//! Attempts: the failures that may be temporary, the number of repetitions, and the pauses between.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
@@ -8,38 +8,38 @@ use devanture_config::problem::Code;
 use super::waits::Waits;
 use crate::output::exit::Failure;
 
-/// Most attempts of a request that may be repeated.
+/// Upper bound of attempts of a repeatable request.
 pub(crate) const QUESTIONS_MAX: u32 = 5;
-/// Most attempts to send a blob: the blobs that have arrived are worth some patience.
+/// Upper bound of attempts to send a blob: already uploaded blobs justify some patience.
 pub(crate) const BLOB_TRIES_MAX: u32 = 7;
-/// The first pause before a repetition; each further one is twice as long.
+/// The first pause before a repetition; each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Longest pause that this program chooses.
+/// Longest pause chosen by this program.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for an edge that takes over from another one.
+/// Longest wait for an edge during a takeover.
 const RESTART_TIME_MAX: Duration = Duration::from_secs(120);
-/// Longest `Retry-After` that is waited for; a longer one is reported at once.
+/// Longest obeyed `Retry-After`; a longer one is reported at once.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
-/// Whether a request that failed may be sent again.
+/// A failed request, repeatable or not.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Nothing came of it; the edge may have said how long to wait.
+    /// The request had no effect; with the wait that the edge asks for, if any.
     Again(Failure, Option<Duration>),
-    /// Sending it again would end the same.
+    /// A repetition would end the same.
     Final(Failure),
 }
 
 impl Refusal {
-    /// The failure, whichever it is.
+    /// Returns the failure of either kind.
     pub(crate) fn into_failure(self) -> Failure {
         match self {
             Self::Again(failure, _) | Self::Final(failure) => failure,
         }
     }
 
-    /// Waits a moment where an edge is taking over from another one, which has gone on for less than
-    /// [`RESTART_TIME_MAX`] since `begun`; says whether that is so. The request was not carried out.
+    /// Waits a moment if an edge is taking over, for less than [`RESTART_TIME_MAX`] since `begun`. Returns true in that
+    /// case. The request was not carried out.
     pub(super) async fn wait_for_takeover(&self, begun: Instant, waits: &Waits) -> bool {
         match self {
             Self::Again(failure, wait) if failure.is(Code::Restarting) && begun.elapsed() < RESTART_TIME_MAX => {
@@ -53,7 +53,7 @@ impl Refusal {
     }
 }
 
-/// Carries `attempt` out up to `tries_max` times while that may help, with pauses between; long ones are noted by
+/// Runs `attempt` up to `tries_max` times while a repetition may help, with pauses between; long pauses are noted by
 /// `waits`.
 ///
 /// # Errors
@@ -90,14 +90,15 @@ where
     attempt().await.map_err(Refusal::into_failure)
 }
 
-/// A pause between half of it and all of it, so that many who were cut off at once do not come back at once.
+/// Returns a pause between half of `pause` and all of it, so that many clients that were cut off at once do not return
+/// at once.
 fn jittered(pause: Duration, random: u64) -> Duration {
     let half = pause / 2;
     let rest = u64::try_from(half.as_micros()).unwrap_or(u64::MAX).max(1);
     half + Duration::from_micros(random % rest)
 }
 
-/// A number that no two processes share: the standard library seeds its hashers at random.
+/// Returns a number that differs between processes: the standard library seeds its hashers at random.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -1,4 +1,4 @@
-//! Asks the edge about what is kept: deletions, having them back, collections.
+//! Requests about retention: deletions, restores, collections.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use reqwest::Method;
 use super::{ANSWER_TIME_MAX, Edge, Link, Refusal};
 use crate::output::exit::Failure;
 
-/// Longest time for a collection, which may wait for one that is under way, and a purge for instances: for
-/// `purge_wait_ms_max` of the edge, an hour at most.
+/// Longest time for a collection, which may wait for a running one, and for a purge for instances: `purge_wait_ms_max`
+/// of the edge, an hour at most.
 const COLLECT_TIME_MAX: Duration = Duration::from_secs(2 * 3_600);
 
-/// The flags of a query that are set.
+/// Returns the set flags of a query.
 fn set(flags: &[(&'static str, bool)]) -> Vec<(&'static str, &'static str)> {
     flags.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (*name, "true")).collect()
 }
 
-/// Longest time for a deletion: a purge waits for a collection that is under way.
+/// Returns the longest time for a deletion: a purge waits for a running collection.
 const fn time_max(purge: bool) -> Duration {
     if purge { COLLECT_TIME_MAX } else { ANSWER_TIME_MAX }
 }
 
 impl Edge {
-    /// Deletes a version; with `dry_run` the edge only says what would go.
+    /// Deletes a version; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn delete_version(
         &self,
         id: &IdPrefix,
@@ -41,10 +41,10 @@ impl Edge {
         self.once(request.timeout(time_max(purge))).await.map_err(Refusal::into_failure)
     }
 
-    /// Deletes the app, or one environment of it; with `dry_run` the edge only says what would go.
+    /// Deletes the app, or one environment of it; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn delete_place(
         &self,
         environment: Option<&PlaceName>,
@@ -57,28 +57,28 @@ impl Edge {
         self.once(request.timeout(time_max(purge))).await.map_err(Refusal::into_failure)
     }
 
-    /// What was deleted of the app and can be restored.
+    /// Returns the deleted objects of the app that can be restored.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn deleted(&self) -> Result<Vec<DeletedThing>, Failure> {
         self.get(&["deleted"], &[]).await
     }
 
-    /// Restores what was deleted.
+    /// Restores a deleted object.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn undelete(&self, request: &UndeleteRequest) -> Result<UndeleteReport, Failure> {
         self.post(&["undelete"], request).await
     }
 }
 
 impl Link {
-    /// Collects on the whole edge what nothing refers to.
+    /// Collects unreferenced files on the whole edge.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn collect(&self, dry_run: bool, force: bool, purge: bool) -> Result<CollectReport, Failure> {
         let query = set(&[("dry_run", dry_run), ("force", force), ("purge", purge)]);
         let request = self.request_at(Method::POST, &["gc"], &query).timeout(COLLECT_TIME_MAX);

@@ -1,4 +1,4 @@
-//! The stream of a command that runs once on an edge.
+//! The stream of a one-off command on an edge.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use super::{ANSWER_TIME_MAX, DRY_RUN, Edge, Refusal, encoded};
 use crate::output::exit::Failure;
 
-/// Most frames that wait to be sent.
+/// Upper bound of frames in the send queue.
 const FRAMES_WAITING: usize = 16;
-/// Attempts to begin, where the edge has refused one without running anything.
+/// Attempts to begin, if the edge has refused one without running the command.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// A command that runs on the edge, for as long as this lives.
+/// A command on the edge, which runs as long as this value lives.
 pub(crate) struct RunStream {
     to: mpsc::Sender<Bytes>,
     from: Response,
@@ -29,10 +29,10 @@ pub(crate) struct RunStream {
 }
 
 impl Edge {
-    /// Has the edge say what would run.
+    /// Requests the command that would run.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn predict_run(
         &self,
         at: (&PlaceName, Option<&str>),
@@ -46,23 +46,24 @@ impl Edge {
         self.repeated(request).await
     }
 
-    /// A request to run a command, on that node of a cluster if one is named.
+    /// Builds a request to run a command, on the given node of a cluster, if any.
     fn run_request(&self, (env, node): (&PlaceName, Option<&str>), query: &[(&str, &str)]) -> RequestBuilder {
         let query: Vec<_> = node.map(|node| ("node", node)).into_iter().chain(query.iter().copied()).collect();
         self.request(Method::POST, &["environments", env.as_str(), "run"], &query)
     }
 
-    /// Starts a command. It is sent once, since whether it ran cannot be known, unless the edge says that it did not.
+    /// Starts a command. Sent once, since the outcome of a lost request is unknown, unless the edge states that the
+    /// command did not run.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn run(&self, at: (&PlaceName, Option<&str>), wanted: &RunRequest) -> Result<RunStream, Failure> {
         let begin = begin(wanted)?;
         let begun = Instant::now();
         let mut attempts = 1;
         loop {
             let (to, frames) = mpsc::channel(FRAMES_WAITING);
-            // There is room for the first one.
+            // The empty queue has room for the first frame.
             to.try_send(begin.clone()).ok();
             let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
                 frames.recv().await.map(|bytes| (Ok::<_, Infallible>(bytes), frames))
@@ -92,7 +93,7 @@ impl Edge {
 }
 
 fn begin(wanted: &RunRequest) -> Result<Bytes, Failure> {
-    // Where it is too long for a frame, the edge would refuse it as well.
+    // If the command is too long for a frame, the edge would refuse it as well.
     let bytes = ClientFrame::Begin(wanted.clone()).bytes().map(Bytes::from);
     bytes.map_err(|_too_long| {
         let length = encoded(wanted).map_or(0, |text| text.len());
@@ -111,10 +112,10 @@ impl RunStream {
         self.to.send(bytes.into()).await.map_err(|_closed| lost("the edge takes nothing more"))
     }
 
-    /// The next frame. May be dropped before it is ready.
+    /// Returns the next frame. Cancel-safe.
     ///
     /// # Errors
-    /// `unreachable`, where the connection breaks before the last one.
+    /// `unreachable`, if the connection breaks before the last frame.
     pub(crate) async fn next(&mut self) -> Result<EdgeFrame, Failure> {
         loop {
             if let Some(frame) = self.reader.next_frame().map_err(|error| garbled(&error))? {
@@ -129,13 +130,13 @@ impl RunStream {
     }
 }
 
-/// The failure of a connection that broke while the command ran, which is ended then.
+/// Returns the failure of a broken connection during a command, which ends the command.
 pub(crate) fn lost(why: &str) -> Failure {
     Failure::new(Code::Unreachable, format!("The connection to the command is lost: {why}."))
         .hint("the edge has ended it, or will in a moment; `devanture audit` shows its end")
 }
 
-/// The failure of a stream that is none of an edge.
+/// Returns the failure of a stream that does not come from an edge.
 pub(crate) fn garbled(why: &dyn std::fmt::Display) -> Failure {
     Failure::new(Code::Unreachable, format!("The stream of the command cannot be read: {why}."))
 }

@@ -1,4 +1,4 @@
-//! Asks the edge about schedules, and runs one.
+//! Requests about schedules, and runs of a schedule.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{ScheduleList, ScheduleStatus};
@@ -12,15 +12,15 @@ impl Edge {
     /// The schedules of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn schedules(&self, env: &PlaceName) -> Result<ScheduleList, Failure> {
         self.get(&["environments", env.as_str(), "schedules"], &[]).await
     }
 
-    /// Runs a schedule now; with `dry_run` the edge only reports it.
+    /// Runs a schedule now; with `dry_run` the edge only reports the effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn run_schedule(
         &self,
         env: &PlaceName,
@@ -29,7 +29,7 @@ impl Edge {
     ) -> Result<ScheduleStatus, Failure> {
         let query: &[_] = if dry_run { &DRY_RUN } else { &[] };
         let segments = ["environments", env.as_str(), "schedules", name.as_str(), "run"];
-        // Sent once, as whether it was done cannot be known.
+        // Sent once, as the outcome of a lost request is unknown.
         let request = self.request(Method::POST, &segments, query).timeout(ANSWER_TIME_MAX);
         self.once(request).await.map_err(Refusal::into_failure)
     }

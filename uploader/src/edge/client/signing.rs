@@ -1,4 +1,4 @@
-//! Signatures of versions, signers of environments, and the log of what was live.
+//! Signatures of versions, signers of environments, and the log of live versions.
 
 use devanture_config::api::{LiveLog, SignRequest, Signers, SignersReport, SignersRequest, VersionSignatures};
 use devanture_config::signing::SignatureText;
@@ -13,18 +13,18 @@ use crate::output::exit::Failure;
 const ENTRIES: &str = "1000";
 
 impl Edge {
-    /// Whose signatures an environment wants.
+    /// Returns the required signers of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn signers(&self, environment: &PlaceName) -> Result<Signers, Failure> {
         self.get(&["environments", environment.as_str(), "signers"], &[]).await
     }
 
-    /// Sets whose signatures an environment wants.
+    /// Sets the required signers of an environment.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn set_signers(
         &self,
         environment: &PlaceName,
@@ -42,18 +42,18 @@ impl Edge {
         .await
     }
 
-    /// The signatures of a version; of one that was typed, with its whole id.
+    /// Returns the signatures of a version, which may be given by a shortened id; the answer has the whole id.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn signatures(&self, version: &str) -> Result<VersionSignatures, Failure> {
         self.get(&["versions", version, "signatures"], &[]).await
     }
 
-    /// Adds a signature to a version. Sent again where no answer came: a second time it changes nothing.
+    /// Adds a signature to a version. Repeated without an answer: a repetition has no further effect.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn add_signature(
         &self,
         version: &VersionId,
@@ -72,17 +72,17 @@ impl Edge {
     /// The manifest of a version, byte for byte.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn manifest(&self, version: &VersionId) -> Result<Vec<u8>, Failure> {
         let request = self.request(Method::GET, &["versions", &version.to_string(), "manifest"], &[]);
         let response = self.send(request.timeout(ANSWER_TIME_MAX)).await.map_err(Refusal::into_failure)?;
         self.body(response).await.map_err(Refusal::into_failure)
     }
 
-    /// A page of the log of what was live, after the entry of that number.
+    /// Returns a page of the log of live versions, after the entry with the given number.
     ///
     /// # Errors
-    /// As the edge says, or `unreachable`.
+    /// The error of the edge, or `unreachable`.
     pub(crate) async fn live_log(&self, environment: &PlaceName, after: Option<&str>) -> Result<LiveLog, Failure> {
         let mut query = vec![("limit", ENTRIES)];
         query.extend(after.map(|after| ("after", after)));

@@ -8,14 +8,14 @@ use crate::output::exit::Failure;
 use crate::output::progress::Progress;
 use crate::output::report::counted;
 
-/// Shorter pauses are not noted: a person does not notice them.
+/// Lower bound of noted pauses: a person does not notice shorter ones.
 const NOTED_MIN: Duration = Duration::from_secs(1);
 
-/// The waits of one run of the program; clones share what was noted.
+/// The waits of one run of the program; clones share the noted reasons.
 #[derive(Debug, Clone)]
 pub(crate) struct Waits {
     progress: Progress,
-    /// Codes of the problems that were noted.
+    /// Codes of the noted problems.
     noted: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -25,7 +25,7 @@ impl Waits {
         Self { progress, noted: Arc::default() }
     }
 
-    /// Notes that the program waits for `pause` before the next try, since the last one ended with `failure`. The
+    /// Notes that the program waits for `pause` before the next attempt, since the last one ended with `failure`. The
     /// second wait for the same reason is not noted.
     pub(crate) fn note(&self, failure: &Failure, pause: Duration) {
         if let Some(text) = self.text(failure, pause) {

@@ -1,4 +1,4 @@
-//! Signatures by `ssh-agent`, over the socket that `SSH_AUTH_SOCK` names.
+//! Signatures by `ssh-agent`, over the socket in `SSH_AUTH_SOCK`.
 
 use std::io::{self, Read as _, Write as _};
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::platform::local_socket;
 /// Longest wait for a person who confirms the signature.
 const PERSON_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// Has the agent sign.
+/// Requests a signature from the agent.
 ///
 /// # Errors
-/// Why there is no signature, as a part of a sentence.
+/// The reason of a missing signature, as a part of a sentence.
 pub(super) fn sign(key: &SignerKey, message: &str) -> Result<Signature, String> {
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
     let socket = socket.ok_or("SSH_AUTH_SOCK names none")?;

@@ -1,4 +1,4 @@
-//! Keys that sign versions: private keys in files, and those that `ssh-agent` holds.
+//! Keys that sign versions: private keys in files, and keys in `ssh-agent`.
 
 mod agent;
 
@@ -16,20 +16,20 @@ use crate::signals::blocking;
 
 /// Most bytes of a file with a key, or with a list of public keys.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// How a key may be named.
+/// The possible names of a key.
 const FORMS: &str = "a file as `ssh-keygen -t ed25519` makes it, or one with its public key, for ssh-agent";
 
-/// A key that can sign.
+/// A signing key.
 #[derive(Debug)]
 pub(crate) enum SigningKey {
-    /// A private key that was read.
+    /// A private key.
     Private(Box<PrivateKey>),
-    /// A key that `ssh-agent` holds; beside it stands the file of the private key, where that is encrypted.
+    /// A key in `ssh-agent`, with the file of the private key if that is encrypted.
     Agent(SignerKey, Option<String>),
 }
 
 impl SigningKey {
-    /// Reads the keys that were named: files, or public keys themselves.
+    /// Reads the named keys: files, or public keys themselves.
     ///
     /// # Errors
     /// `usage`.
@@ -56,7 +56,7 @@ impl SigningKey {
         }
     }
 
-    /// Its public key.
+    /// Returns the public key.
     pub(crate) fn public(&self) -> &SignerKey {
         match self {
             Self::Private(key) => key.public(),
@@ -64,10 +64,10 @@ impl SigningKey {
         }
     }
 
-    /// Signs a version. A key that `ssh-agent` holds may wait for a person.
+    /// Signs a version. A key in `ssh-agent` may wait for a person.
     ///
     /// # Errors
-    /// `usage` where `ssh-agent` does not sign.
+    /// `usage` if `ssh-agent` does not sign.
     pub(crate) fn sign(&self, app: &AppName, version: &VersionId) -> Result<SignatureText, Failure> {
         let message = version_message(app, version);
         let signature = match self {
@@ -80,7 +80,7 @@ impl SigningKey {
     }
 }
 
-/// An agent may answer anything.
+/// Checks a signature, since an agent may answer with any bytes.
 fn checked(signature: Signature, app: &AppName, version: &VersionId) -> Result<Signature, Failure> {
     match signature.check(app, version) {
         Ok(()) => Ok(signature),
@@ -98,10 +98,10 @@ fn not_by_agent(key: &SignerKey, file: Option<&str>, why: &str) -> Failure {
     Failure::new(Code::Usage, message).hint(format!("`ssh-add {}` gives the key to ssh-agent", file.unwrap_or("FILE")))
 }
 
-/// Signs a version with each of these keys, off the threads that speak with the network.
+/// Signs a version with each of these keys, off the network threads.
 ///
 /// # Errors
-/// As [`SigningKey::sign`].
+/// Like [`SigningKey::sign`].
 pub(crate) async fn sign_all(
     keys: Arc<[SigningKey]>,
     app: AppName,
@@ -111,7 +111,7 @@ pub(crate) async fn sign_all(
     signed.await.map_err(|error| Failure::new(Code::Internal, format!("Signing failed: {error}.")))?
 }
 
-/// The public keys that were named: files with one on each line, or the keys themselves.
+/// Reads the named public keys: files with a key on each line, or the keys themselves.
 ///
 /// # Errors
 /// `usage`.
@@ -146,7 +146,7 @@ fn public_key(text: &str, named: &str) -> Result<SignerKey, Failure> {
     })
 }
 
-/// Also of what is no plain file, such as the pipe of `<(…)`: it is read once.
+/// Reads a text once, even from a file that is not plain, such as the pipe of `<(…)`.
 fn read_text(named: &str) -> Result<String, Failure> {
     let bad = |why: String| Failure::new(Code::Usage, format!("The key {named} cannot be read: {why}.")).hint(FORMS);
     let file = File::open(Path::new(named)).map_err(|error| bad(error.to_string()))?;

@@ -1,9 +1,8 @@
-//! Whether a work tree holds what its commit does not: by the index, as `git status` does it, and without running
-//! filters.
+//! Detects uncommitted changes of a work tree by the index, like `git status`, and without running filters.
 //!
-//! A file that looks as it did when it was staged is taken for unchanged. Any other is read, and compared as it is,
-//! with the line endings of Unix, and as what Git LFS would put in its place. What other filters make of a file is not
-//! known, so that a file which they touch counts as changed when it was written after its checkout.
+//! A file with the metadata of the index counts as unchanged. Any other file is read, and compared unchanged, with Unix
+//! line endings, and as its Git LFS pointer. The output of other filters is unknown, so that a filtered file counts as
+//! changed after a write later than the checkout.
 
 use std::fs::{File, Metadata};
 use std::io::{Read as _, Seek as _};
@@ -22,15 +21,15 @@ use crate::platform::path_of;
 
 /// Most bytes of an index.
 const INDEX_BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// Most folders within one another.
+/// Upper bound of nested folders.
 const DEPTH_MAX: usize = 256;
-/// Longest file that is compared with the line endings of Unix.
+/// Upper bound of the length of files compared with Unix line endings.
 const TEXT_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Bytes that are read at once.
+/// Bytes of one read.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// Whether something in the work tree is not in the commit whose tree is `tree`. `None` where it cannot be known, or
-/// not before `deadline`.
+/// Returns true if the work tree differs from the commit with the tree `tree`. `None` if unknown, or not known before
+/// `deadline`.
 pub(super) fn exist(repository: &Repository, objects: &Store, tree: Id, deadline: Instant) -> Option<bool> {
     let (bytes, written) = repository.index(INDEX_BYTES_MAX)?;
     let index = Index::parse(&bytes, tree)?;
@@ -60,8 +59,8 @@ struct Staged<'i> {
 }
 
 impl Staged<'_> {
-    /// The number of entries below `path` that are as the tree `id` has them; `Some(None)` where one of its files is
-    /// staged otherwise or not at all, `None` where it cannot be known.
+    /// Returns the number of entries below `path` that match the tree `id`; `Some(None)` if one of the tree's files is
+    /// staged differently or not at all, `None` if unknown.
     #[expect(clippy::option_option, reason = "what is unknown is not what is different")]
     fn covers(&self, id: Id, path: &mut Vec<u8>, depth: usize) -> Option<Option<usize>> {
         if let Some((known, count)) = self.index.trees.get(path.as_slice())
@@ -95,7 +94,7 @@ impl Staged<'_> {
     }
 }
 
-/// The next entry of a tree: its mode, name and id.
+/// Returns the next entry of a tree: its mode, name and id.
 fn tree_entry<'t>(rest: &mut &'t [u8], like: Id) -> Option<(u32, &'t [u8], Id)> {
     let end = rest.iter().position(|byte| *byte == 0)?;
     let (head, after) = rest.split_at_checked(end)?;
@@ -103,19 +102,19 @@ fn tree_entry<'t>(rest: &mut &'t [u8], like: Id) -> Option<(u32, &'t [u8], Id)> 
     let mode = u32::from_str_radix(std::str::from_utf8(head.get(..space)?).ok()?, 8).ok()?;
     let (id, after) = after.get(1..)?.split_at_checked(like.as_bytes().len())?;
     *rest = after;
-    // Old trees have modes that git makes no more.
+    // Old trees have modes that git does not use any more.
     let mode = if mode == 0o100_664 { 0o100_644 } else { mode };
     Some((mode, head.get(space + 1..)?, Id::of_bytes(id)?))
 }
 
-/// Whether the file at `path` is another than the one that was staged. Whether it may be run is not compared: some file
-/// systems do not know it.
+/// Returns true if the file at `path` differs from the staged one. The run bit is not compared: some file systems lack
+/// the bit.
 fn is_changed(repository: &Repository, path: &[u8], entry: &Entry, index_written: (u32, u32)) -> Option<bool> {
     let relative = path_of(path)?;
     let full = repository.work_tree.path().join(&relative);
     let Ok(now) = full.symlink_metadata() else { return Some(true) };
     match entry.kind {
-        // What a submodule holds is its own repository's matter.
+        // The content of a submodule belongs to its own repository.
         FileKind::Submodule => Some(!now.is_dir()),
         FileKind::Link => {
             let Ok(target) = std::fs::read_link(&full) else { return Some(true) };
@@ -125,10 +124,10 @@ fn is_changed(repository: &Repository, path: &[u8], entry: &Entry, index_written
             Some(hasher.finish()? != entry.id)
         }
         FileKind::File if !now.is_file() => Some(true),
-        // One that was written when the index was may have been written once more in the same tick of the clock.
+        // A file written together with the index may have been written once more in the same tick of the clock.
         FileKind::File if looks_as_staged(&now, entry) && entry.modified < index_written => Some(false),
         FileKind::File => {
-            // A link above it leads to what is not in the work tree.
+            // A link in its path leads out of the work tree.
             let Ok(file) = repository.work_tree.file(&relative) else { return Some(true) };
             Some(!holds(file, now.len(), entry.id)?)
         }
@@ -139,19 +138,19 @@ fn looks_as_staged(now: &Metadata, entry: &Entry) -> bool {
     modified(now) == Some(entry.modified) && is_length(now, entry)
 }
 
-/// When a file was last written, in seconds and nanoseconds, as an index has it.
+/// Returns the modification time of a file, in seconds and nanoseconds, as in an index.
 pub(super) fn modified(metadata: &Metadata) -> Option<(u32, u32)> {
     let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     // An index holds the lowest 32 bits.
     Some((u32::try_from(since.as_secs() & u64::from(u32::MAX)).ok()?, since.subsec_nanos()))
 }
 
-/// Whether the file is as long as it was; the index holds the lowest 32 bits.
+/// Returns true if the length of the file is unchanged; the index has the lowest 32 bits.
 fn is_length(now: &Metadata, entry: &Entry) -> bool {
     now.len() & u64::from(u32::MAX) == u64::from(entry.length)
 }
 
-/// Whether the content of a file of `length` bytes is stored as the blob `id`.
+/// Returns true if the content of a file of `length` bytes is stored as the blob `id`.
 fn holds(mut file: File, length: u64, id: Id) -> Option<bool> {
     let (mut plain, mut sha256) = (id.blob_hasher(length), digest::Context::new(&digest::SHA256));
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -183,14 +182,14 @@ fn holds(mut file: File, length: u64, id: Id) -> Option<bool> {
     is_blob(&unix, id)
 }
 
-/// Whether `bytes` are the blob `id`.
+/// Returns true if `bytes` are the blob `id`.
 fn is_blob(bytes: &[u8], id: Id) -> Option<bool> {
     let mut hasher = id.blob_hasher(bytes.len() as u64);
     hasher.update(bytes);
     Some(hasher.finish()? == id)
 }
 
-/// Whether there is a file that is neither staged nor ignored.
+/// Returns true if there is a file that is neither staged nor ignored.
 fn has_untracked(work_tree: &Path, index: Arc<Index>, deadline: Instant) -> Option<bool> {
     let has_repository = Arc::new(AtomicBool::new(false));
     let (root, nested) = (work_tree.to_owned(), (Arc::clone(&index), Arc::clone(&has_repository)));
@@ -201,7 +200,7 @@ fn has_untracked(work_tree: &Path, index: Arc<Index>, deadline: Instant) -> Opti
         if entry.file_name() == GIT || !is_folder || entry.depth() == 0 || !entry.path().join(GIT).exists() {
             return entry.file_name() != GIT;
         }
-        // A submodule, or a repository that nobody has added.
+        // A submodule, or a repository that was not added.
         let (index, has_repository) = &nested;
         let is_known = bytes_of(&root, entry.path()).is_some_and(|path| index.entries.contains_key(&path));
         has_repository.fetch_or(!is_known, Ordering::Relaxed);
@@ -211,7 +210,7 @@ fn has_untracked(work_tree: &Path, index: Arc<Index>, deadline: Instant) -> Opti
         if Instant::now() > deadline {
             return None;
         }
-        // What cannot be read cannot be known to be there.
+        // Unreadable entries are ignored.
         let Ok(entry) = entry else { continue };
         if has_repository.load(Ordering::Relaxed) {
             return Some(true);
@@ -224,7 +223,7 @@ fn has_untracked(work_tree: &Path, index: Arc<Index>, deadline: Instant) -> Opti
     Some(has_repository.load(Ordering::Relaxed))
 }
 
-/// A path of the work tree as the index has it.
+/// Converts a path of the work tree to the form of the index.
 fn bytes_of(root: &Path, path: &Path) -> Option<Vec<u8>> {
     let names = path.strip_prefix(root).ok()?.iter().map(|name| name.as_encoded_bytes());
     Some(names.collect::<Vec<_>>().join(&b'/'))

@@ -1,14 +1,14 @@
-//! Reads the index of a work tree (gitformat-index): which files are staged, and how they looked then.
+//! Reads the index of a work tree (gitformat-index): the staged files, and their metadata at that time.
 
 use std::collections::BTreeMap;
 
 use super::objects::Id;
 
-/// Bit of the flags: the file counts as unchanged whatever it holds (`git update-index --assume-unchanged`).
+/// Bit of the flags: the file counts as unchanged regardless of its content (`git update-index --assume-unchanged`).
 const ASSUME_VALID: u16 = 0x8000;
 /// Bit of the flags: a second field of flags follows.
 const EXTENDED: u16 = 0x4000;
-/// Bits of the flags: which side of a conflict the entry is; 0 where there is none.
+/// Bits of the flags: the side of the entry in a conflict; 0 without a conflict.
 const STAGE: u16 = 0x3000;
 /// Bit of the second flags: the file is not checked out (`git sparse-checkout`).
 const SKIP_WORKTREE: u16 = 0x4000;
@@ -16,12 +16,12 @@ const SKIP_WORKTREE: u16 = 0x4000;
 const INTENT_TO_ADD: u16 = 0x2000;
 /// Bytes of an entry before its id.
 const STAT_BYTES: usize = 40;
-/// Bytes of a path, as systems have it.
+/// Upper bound of bytes of a path, as in systems.
 const PATH_BYTES_MAX: usize = 4_096;
-/// Greatest length of all paths, as a multiple of the index. A repository can be a stranger's, and paths that share
-/// most of the one before them would fill the memory.
+/// Upper bound of the total length of all paths, as a multiple of the index. A repository can come from a stranger, and
+/// paths that share a long prefix with the previous one would fill the memory.
 const PATHS_RATIO_MAX: usize = 8;
-/// Folders within each other.
+/// Upper bound of nested folders.
 const DEPTH_MAX: usize = 512;
 
 /// The kind of a file.
@@ -36,35 +36,34 @@ pub(super) enum FileKind {
 /// A staged file.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// Its kind.
+    /// The kind.
     pub(super) kind: FileKind,
-    /// Its mode, as in a tree.
+    /// The mode, as in a tree.
     pub(super) mode: u32,
-    /// Its content.
+    /// The id of the content.
     pub(super) id: Id,
-    /// When it was last written, in seconds and nanoseconds, as it was staged.
+    /// The modification time at staging, in seconds and nanoseconds.
     pub(super) modified: (u32, u32),
-    /// The lowest 32 bits of its length.
+    /// The lowest 32 bits of the length.
     pub(super) length: u32,
-    /// Whether it is not to be compared with the work tree.
+    /// Set if the file is not compared with the work tree.
     pub(super) is_skipped: bool,
 }
 
 /// An index.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// The files by their paths.
+    /// The files by path.
     pub(super) entries: BTreeMap<Vec<u8>, Entry>,
-    /// Whether an entry shows by itself that something is not committed: a conflict, or a file that is to be added.
+    /// Set if an entry alone shows uncommitted changes: a conflict, or a file to be added.
     pub(super) is_unfinished: bool,
-    /// Folders whose tree is known, by their paths: the tree, and how many entries it covers.
+    /// Folders with a known tree, by path: the tree, and the number of its entries.
     pub(super) trees: BTreeMap<Vec<u8>, (Id, usize)>,
     paths_bytes_left: usize,
 }
 
 impl Index {
-    /// Reads `bytes`, whose ids are as long as `like`. `None` where they are of a form that is not known here, such as
-    /// a split or a sparse index.
+    /// Parses `bytes`, with ids of the length of `like`. `None` for unknown forms, such as a split or a sparse index.
     pub(super) fn parse(bytes: &[u8], like: Id) -> Option<Self> {
         let width = like.as_bytes().len();
         let bytes = bytes.get(..bytes.len().checked_sub(width)?)?;
@@ -90,7 +89,7 @@ impl Index {
             let data = take(&mut rest, usize::try_from(length).ok()?)?;
             match name {
                 b"TREE" => index.tree(&mut &*data, width, &[], 0)?,
-                // Only extensions whose names begin with a capital may be passed over.
+                // Only extensions with names that begin with a capital may be skipped.
                 [first, ..] if first.is_ascii_uppercase() => {}
                 _ => return None,
             }
@@ -101,7 +100,7 @@ impl Index {
     fn entry(&mut self, rest: &mut &[u8], version: u32, width: usize, path: &mut Vec<u8>) -> Option<Entry> {
         let start = rest.len();
         let mut stat = take(rest, STAT_BYTES)?;
-        // Of the time of the inode's change, the device, the inode and the owner nothing is needed.
+        // The time of the inode's change, the device, the inode and the owner are not needed.
         take(&mut stat, 8)?;
         let modified = (u32_of(&mut stat)?, u32_of(&mut stat)?);
         take(&mut stat, 8)?;
@@ -112,7 +111,7 @@ impl Index {
         let flags = u16_of(rest)?;
         let more = if flags & EXTENDED == 0 { 0 } else { u16_of(rest)? };
         if version == 4 {
-            // The path shares all but so many bytes with the one before.
+            // The path shares its beginning with the previous path, except for the given number of bytes.
             let kept = path.len().checked_sub(number(rest)?)?;
             path.truncate(kept);
         } else {
@@ -120,7 +119,7 @@ impl Index {
         }
         let end = rest.iter().position(|byte| *byte == 0)?;
         path.extend_from_slice(take(rest, end)?);
-        // A NUL ends it; before version 4 up to seven more make the entry's length a multiple of eight.
+        // The path ends with a NUL; before version 4 up to seven more pad the entry's length to a multiple of eight.
         let padding = if version == 4 { 1 } else { 8 - (start - rest.len()) % 8 };
         if take(rest, padding)?.iter().any(|byte| *byte != 0) || !is_plain(path) {
             return None;
@@ -136,14 +135,14 @@ impl Index {
         Some(Entry { kind, mode, id, modified, length, is_skipped })
     }
 
-    /// Counts a path that is kept.
+    /// Counts a stored path.
     fn take_room(&mut self, path: &[u8]) -> Option<()> {
         let left = self.paths_bytes_left.checked_sub(path.len()).filter(|_| path.len() <= PATH_BYTES_MAX)?;
         self.paths_bytes_left = left;
         Some(())
     }
 
-    /// Reads a tree of the cache of trees and those below it, each of which stands in the one before.
+    /// Reads a tree of the tree cache and its subtrees.
     fn tree(&mut self, rest: &mut &[u8], width: usize, above: &[u8], depth: usize) -> Option<()> {
         let name = take_until(rest, 0)?;
         let entries: i64 = std::str::from_utf8(take_until(rest, b' ')?).ok()?.parse().ok()?;
@@ -156,7 +155,7 @@ impl Index {
         if depth > DEPTH_MAX || path.len() > PATH_BYTES_MAX || name.is_empty() != (depth == 0) {
             return None;
         }
-        // A negative count says that it is not known any more, and then no id follows.
+        // A negative count marks an invalid entry, without an id.
         if let Ok(entries) = usize::try_from(entries) {
             self.take_room(&path)?;
             self.trees.insert(path.clone(), (Id::of_bytes(take(rest, width)?)?, entries));
@@ -165,7 +164,7 @@ impl Index {
     }
 }
 
-/// Whether a path stays in the work tree and outside of the repository.
+/// Returns true if a path stays in the work tree and outside of the repository.
 fn is_plain(path: &[u8]) -> bool {
     let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.eq_ignore_ascii_case(b".git");
     path.split(|byte| *byte == b'/').all(is_name)
@@ -192,7 +191,7 @@ fn u16_of(rest: &mut &[u8]) -> Option<u16> {
     Some(u16::from_be_bytes(take(rest, 2)?.try_into().ok()?))
 }
 
-/// A number of variable length, its highest seven bits first, as the distance of a delta in a pack.
+/// Reads a number of variable length, highest seven bits first, like the distance of a delta in a pack.
 fn number(rest: &mut &[u8]) -> Option<usize> {
     let mut number = 0_usize;
     loop {
@@ -214,7 +213,7 @@ mod tests {
         "a".repeat(40).parse().unwrap()
     }
 
-    /// An index of version 2 with one entry of this path.
+    /// Returns an index of version 2 with a single entry of this path.
     fn with_path(path: &str) -> Vec<u8> {
         let mut bytes = b"DIRC\0\0\0\x02\0\0\0\x01".to_vec();
         let mut entry = vec![0; STAT_BYTES];
@@ -256,7 +255,7 @@ mod tests {
         assert!(with(b"link").is_none(), "a split index");
     }
 
-    /// An index of version 4 whose paths share all of the one before but its end, and with the cached trees of `trees`.
+    /// Returns an index of version 4 with paths of common beginnings, and with the cached trees of `trees`.
     fn of_version_4(paths: &[&str], trees: &[u8]) -> Vec<u8> {
         let mut bytes = b"DIRC\0\0\0\x04".to_vec();
         bytes.extend(u32::try_from(paths.len()).unwrap().to_be_bytes());

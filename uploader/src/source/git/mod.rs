@@ -1,8 +1,7 @@
-//! Where a bundle comes from: what the person, the repository and the CI system say. Nothing that goes wrong here stops
-//! a push.
+//! The origin of a bundle: from the user, the repository and the CI system. Failures here never stop a push.
 //!
-//! The repository is read, and `git` is never run: what a repository configures, such as filters, hooks and monitors,
-//! are commands, and a pull request can bring a whole repository as plain files.
+//! The repository is read, and `git` is never run: the configuration of a repository can contain commands, such as
+//! filters, hooks and monitors, and a pull request can bring a whole repository as plain files.
 
 mod changes;
 mod index;
@@ -21,15 +20,14 @@ use self::objects::{Id, Kind};
 use self::repository::{Head, Repository};
 use super::ci;
 
-/// Longest time that a push waits for what is known of the repository; in a huge work tree it may take long to find out
-/// what has changed.
+/// Longest wait of a push for the data of the repository; in a huge work tree the search for changes may take long.
 const TIME_MAX: Duration = Duration::from_secs(3);
 /// Most characters of a commit, a branch or a message.
 const CHARACTERS_MAX: usize = 500;
-/// Folders above which no repository is looked for, as git has it.
+/// Folders above which no repository is searched, as in git.
 const CEILINGS: &str = "GIT_CEILING_DIRECTORIES";
 
-/// The origin of a bundle by the person's flags; it overrides all else.
+/// The origin of a bundle from the command line, which overrides all other sources.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SourceFlags {
     /// `--commit`.
@@ -40,29 +38,29 @@ pub(crate) struct SourceFlags {
     pub(crate) message: Option<String>,
 }
 
-/// Reads the repository of `folder`, and from the environment what the CI system says.
+/// Reads the repository of `folder`, and the variables of the CI system.
 pub(crate) fn source(folder: &Path, environment: &BTreeMap<String, String>, flags: SourceFlags) -> Source {
     let ceilings = environment.get(CEILINGS).map(|list| std::env::split_paths(list).collect()).unwrap_or_default();
     complete(within(TIME_MAX, folder.to_owned(), ceilings), ci::source(environment), flags)
 }
 
-/// The state of the repository, found within `time`.
+/// Returns the state of the repository, if found within `time`.
 fn within(time: Duration, folder: PathBuf, ceilings: Vec<PathBuf>) -> Source {
     let deadline = Instant::now() + time;
     let (sender, receiver) = mpsc::channel();
-    // The thread is left behind when it takes too long; it ends with the process. Nobody listens then.
+    // A slow thread is left behind, and ends with the process. Its messages have no receiver then.
     std::thread::spawn(move || read(&folder, &ceilings, deadline, |source| drop(sender.send(source))));
     let mut known = Source::default();
-    // What is known first is the commit; whether the tree holds more takes longer.
+    // The commit is known first; the search for changes takes longer.
     while let Ok(more) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         known = more;
     }
     known
 }
 
-/// Puts together what the person, the CI system and `git` say. A head that is on a branch is a person's: `git` knows it
-/// best. A detached one is what CI systems check out, and may be a commit that nobody wrote: they know where it is
-/// from.
+/// Merges the data of the user, the CI system and `git`. A head on a branch belongs to a person: `git` is
+/// authoritative. A detached head is the checkout of a CI system, possibly of a commit without an author: the CI system
+/// is authoritative.
 fn complete(found: Source, ci: Source, flags: SourceFlags) -> Source {
     let shortened = |text: String| text.chars().filter(|c| !c.is_control()).take(CHARACTERS_MAX).collect();
     let is_detached = found.branch.is_none();
@@ -77,7 +75,7 @@ fn complete(found: Source, ci: Source, flags: SourceFlags) -> Source {
     }
 }
 
-/// Reads the repository of `folder`, and tells what is known as soon as it is.
+/// Reads the repository of `folder`, and reports each part as soon as it is known.
 fn read(folder: &Path, ceilings: &[PathBuf], deadline: Instant, report: impl Fn(Source)) -> Option<()> {
     let repository = Repository::discover(folder, ceilings)?;
     let Head { commit, branch } = repository.head()?;
@@ -92,7 +90,7 @@ fn read(folder: &Path, ceilings: &[PathBuf], deadline: Instant, report: impl Fn(
     Some(())
 }
 
-/// The tree of a commit, and its subject: the lines up to the first empty one.
+/// Returns the tree of a commit, and its subject: the lines up to the first empty one.
 fn commit_of(bytes: &[u8]) -> Option<(Id, String)> {
     let text = String::from_utf8_lossy(bytes);
     let tree = text.lines().next()?.strip_prefix("tree ")?.parse().ok()?;

@@ -1,6 +1,6 @@
 //! Reads objects of a repository: loose ones, and those in packs (gitformat-pack).
 //!
-//! Every length is of a stranger's making: each has a limit, and what does not fit is as good as not there.
+//! Every length may come from a stranger: each has a limit, and longer objects count as missing.
 
 use std::fmt;
 use std::io::{BufReader, Read as _};
@@ -13,15 +13,15 @@ use flate2::read::ZlibDecoder;
 
 use super::pack::Pack;
 
-/// Most bytes of an object that is read: a commit, or the tree of one folder.
+/// Upper bound of bytes of an object: a commit, or the tree of one folder.
 pub(super) const OBJECT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest header of a loose object.
 const HEADER_BYTES_MAX: u64 = 64;
-/// Most stores of objects that one repository borrows from.
+/// Upper bound of stores from which a repository borrows objects.
 const ALTERNATES_MAX: usize = 8;
-/// Most bytes of the list of these.
+/// Upper bound of bytes of the list of these stores.
 const ALTERNATES_BYTES_MAX: u64 = 64 * 1024;
-/// Most packs that are looked into: the index of each is held open.
+/// Upper bound of opened packs: the index of each is held open.
 const PACKS_MAX: usize = 150;
 
 /// The name of an object: its SHA-1 or SHA-256.
@@ -32,14 +32,14 @@ pub(super) struct Id {
 }
 
 impl Id {
-    /// The id that `bytes` are.
+    /// Creates an id from its bytes.
     pub(super) fn of_bytes(raw: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];
         bytes.get_mut(..raw.len())?.copy_from_slice(raw);
         matches!(raw.len(), 20 | 32).then_some(Self { length: raw.len(), bytes })
     }
 
-    /// The id of a blob of `length` bytes, hashed as this id was; the answer takes its bytes.
+    /// Returns a hasher for a blob of `length` bytes, with the algorithm of this id.
     pub(super) fn blob_hasher(self, length: u64) -> BlobHasher {
         let algorithm = if self.length == 20 { &digest::SHA1_FOR_LEGACY_USE_ONLY } else { &digest::SHA256 };
         let mut context = digest::Context::new(algorithm);
@@ -47,7 +47,7 @@ impl Id {
         BlobHasher(context)
     }
 
-    /// Its bytes.
+    /// Returns the bytes.
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -80,7 +80,7 @@ impl fmt::Debug for Id {
     }
 }
 
-/// A text that is no id.
+/// The error of a text that is not an id.
 #[derive(Debug)]
 pub(super) struct NoId;
 
@@ -114,10 +114,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the store in the folder `objects`, with those that it borrows from.
+    /// Opens the store in the folder `objects`, with the stores from which it borrows.
     pub(super) fn open(objects: &Folder) -> Option<Self> {
         let mut loose = vec![objects.clone()];
-        // Clones with `--reference` or `--shared` hold only what the other repository lacks.
+        // Clones with `--reference` or `--shared` hold only the objects that the other repository lacks.
         let mut at = 0;
         while let Some(folder) = loose.get(at).cloned() {
             for other in alternates(&folder) {
@@ -132,7 +132,7 @@ impl Store {
         Some(Self { loose, packs })
     }
 
-    /// The object `id`, where it is of that type and not too long.
+    /// Returns the object `id`, if it has that type and is not too long.
     pub(super) fn read(&self, id: Id, kind: Kind) -> Option<Vec<u8>> {
         let name = id.to_string();
         let path = Path::new(name.get(..2)?).join(name.get(2..)?);
@@ -177,7 +177,7 @@ fn read_loose(file: std::fs::File) -> Option<(Kind, Vec<u8>)> {
     Some((kind, read_exactly(inflated, length)?))
 }
 
-/// Reads `length` bytes, without trusting that there are so many.
+/// Reads `length` bytes, without trusting the length.
 pub(super) fn read_exactly(from: impl std::io::Read, length: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(length as u64).read_to_end(&mut bytes).ok()?;

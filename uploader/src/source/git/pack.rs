@@ -1,4 +1,4 @@
-//! Reads objects out of packs (gitformat-pack): the index of version 2, whole objects and deltas.
+//! Reads objects from packs (gitformat-pack): the index of version 2, whole objects and deltas.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -12,9 +12,9 @@ use super::objects::{Id, Kind, OBJECT_BYTES_MAX, read_exactly};
 
 /// The magic number of an index of version 2.
 const MAGIC: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
-/// Bytes before the sorted ids: the magic number, and how many ids begin with at most each byte.
+/// Bytes before the sorted ids: the magic number, and for each byte the number of ids with a first byte up to it.
 const IDS_AT: u64 = 8 + 256 * 4;
-/// Longest chain of deltas; git makes none longer than 4095.
+/// Upper bound of a chain of deltas; git makes none longer than 4095.
 const CHAIN_MAX: usize = 4_096;
 /// Most bytes of all deltas of a chain together.
 const CHAIN_BYTES_MAX: usize = 4 * OBJECT_BYTES_MAX;
@@ -27,21 +27,21 @@ pub(super) struct Pack {
     folder: Folder,
     name: String,
     index: Mutex<File>,
-    /// The pack, once something was found in it.
+    /// The pack, once an object was found in it.
     pack: Mutex<Option<File>>,
 }
 
 /// An entry of a pack.
 enum Entry {
     Whole(Kind, Vec<u8>),
-    /// A delta against what stands at another place of the same pack.
+    /// A delta against the entry at a different offset of the same pack.
     DeltaAt(u64, Vec<u8>),
-    /// A delta against an object that may be in another pack.
+    /// A delta against an object that may be in a different pack.
     DeltaOf(Id, Vec<u8>),
 }
 
 impl Pack {
-    /// Opens `name`.idx; `name`.pack is opened when it is needed.
+    /// Opens `name`.idx; `name`.pack is opened on demand.
     pub(super) fn open(folder: &Folder, name: &str) -> Option<Self> {
         let mut index = folder.file(Path::new(&format!("{name}.idx"))).ok()?;
         (read_at(&mut index, 0, 8)? == MAGIC).then(|| Self {
@@ -52,7 +52,7 @@ impl Pack {
         })
     }
 
-    /// The object `id` with its type, where this pack has it; bases of deltas may stand in any of `packs`.
+    /// Returns the object `id` with its type, if this pack has it; bases of deltas may be in any of `packs`.
     pub(super) fn read(&self, id: Id, packs: &[Self]) -> Option<(Kind, Vec<u8>)> {
         let (mut pack, mut at) = (self, self.find(id)?);
         let (mut deltas, mut bytes) = (Vec::new(), 0_usize);
@@ -80,7 +80,7 @@ impl Pack {
         Some((kind, object))
     }
 
-    /// Where the pack holds the object `id`.
+    /// Returns the offset of the object `id` in the pack.
     fn find(&self, id: Id) -> Option<u64> {
         let index = &mut *self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let first = u64::from(*id.as_bytes().first()?);
@@ -101,7 +101,7 @@ impl Pack {
         None
     }
 
-    /// Reads what stands at `at`; `like` is an id of the repository's kind.
+    /// Reads the entry at `at`; `like` is an id of the repository's kind.
     fn entry(&self, at: u64, like: Id) -> Option<Entry> {
         let opened = &mut *self.pack.lock().unwrap_or_else(PoisonError::into_inner);
         let pack = match opened {
@@ -135,9 +135,9 @@ impl Pack {
     }
 }
 
-/// Where the object with the number `number` of `count` stands in the pack.
+/// Returns the offset in the pack of the object with the number `number` of `count`.
 fn offset(index: &mut File, count: u64, width: u64, number: u64) -> Option<u64> {
-    // After the ids stands a CRC-32 of each, then the offsets.
+    // The ids are followed by a CRC-32 of each, then the offsets.
     let offsets_at = IDS_AT + count * (width + 4);
     let offset = u32_at(index, offsets_at + number * 4)?;
     if offset & 0x8000_0000 == 0 {
@@ -162,7 +162,7 @@ fn byte(from: &mut impl Read) -> Option<u8> {
     Some(u8::from_be_bytes(byte))
 }
 
-/// A number of variable length, its lowest seven bits first.
+/// Reads a number of variable length, lowest seven bits first.
 fn number(from: &mut impl Read) -> Option<u64> {
     let mut number = 0;
     for place in 0..NUMBER_BYTES_MAX {
@@ -175,7 +175,7 @@ fn number(from: &mut impl Read) -> Option<u64> {
     None
 }
 
-/// The distance from a delta back to its base: its highest seven bits first, and no number has two forms.
+/// Reads the distance from a delta back to its base: highest seven bits first, with a unique form for each number.
 fn distance(from: &mut impl Read) -> Option<u64> {
     let mut next = byte(from)?;
     let mut distance = u64::from(next & 0x7f);
@@ -193,7 +193,7 @@ fn inflate(from: impl Read, length: usize) -> Option<Vec<u8>> {
     read_exactly(ZlibDecoder::new(from), length)
 }
 
-/// Applies `delta` to `base`: parts of the base, and bytes of its own.
+/// Applies `delta` to `base`: parts of the base, and new bytes.
 fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     let mut rest = delta;
     let (base_length, length) = (number(&mut rest)?, number(&mut rest)?);
@@ -204,7 +204,7 @@ fn apply(base: &[u8], delta: &[u8]) -> Option<Vec<u8>> {
     while !rest.is_empty() {
         let instruction = byte(&mut rest)?;
         if instruction & 0x80 == 0 {
-            // 0 is kept for what may come one day.
+            // 0 is reserved for future use.
             let (own, after) = rest.split_at_checked(usize::from(instruction)).filter(|(own, _)| !own.is_empty())?;
             object.extend_from_slice(own);
             rest = after;

@@ -1,8 +1,7 @@
-//! Finds the repository that a folder belongs to, and the commit and branch that are checked out.
+//! Finds the repository of a folder, and its checked-out commit and branch.
 //!
-//! Only plain data is read: `HEAD`, refs and `packed-refs`. A bare repository is never taken for one, and a `.git` that
-//! names a repository elsewhere counts only where that repository names it back: a pull request can bring both as
-//! files.
+//! Only plain data are read: `HEAD`, refs and `packed-refs`. A bare repository is never accepted, and a `.git` that
+//! names a repository elsewhere counts only if that repository names it back: a pull request can bring both as files.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -16,13 +15,13 @@ use crate::platform::{is_own, owner_of};
 
 /// The name of a repository's folder in its work tree.
 pub(super) const GIT: &str = ".git";
-/// Most bytes of a file that holds one line, such as `HEAD`.
+/// Upper bound of bytes of a one-line file, such as `HEAD`.
 const LINE_BYTES_MAX: u64 = 4 * 1024;
 /// Most bytes of `packed-refs`.
 const PACKED_REFS_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// Most refs that lead to one another.
+/// Upper bound of a chain of symbolic refs.
 const SYMBOLIC_REFS_MAX: usize = 5;
-/// Most repositories within one another: submodules of submodules.
+/// Upper bound of nested repositories: submodules of submodules.
 const NESTING_MAX: usize = 16;
 
 /// A repository with a work tree.
@@ -30,9 +29,9 @@ const NESTING_MAX: usize = 16;
 pub(super) struct Repository {
     /// The work tree.
     pub(super) work_tree: Folder,
-    /// The folder that holds `HEAD` and the index: `.git`, or that of a linked work tree or submodule.
+    /// The folder of `HEAD` and the index: `.git`, or the folder of a linked work tree or submodule.
     git: Folder,
-    /// The folder that holds refs and objects. That of a linked work tree is the main work tree's.
+    /// The folder of refs and objects. For a linked work tree that of the main work tree.
     common: Folder,
 }
 
@@ -46,7 +45,7 @@ pub(super) struct Head {
 }
 
 impl Repository {
-    /// The repository whose work tree holds `folder`; the search ends below each of `ceilings`.
+    /// Finds the repository with `folder` in its work tree; the search ends below each of `ceilings`.
     pub(super) fn discover(folder: &Path, ceilings: &[PathBuf]) -> Option<Self> {
         let folder = fs::canonicalize(folder).ok()?;
         let owner = owner_of(&folder.metadata().ok()?);
@@ -59,7 +58,7 @@ impl Repository {
         let (work_tree, found) = candidates
             .find_map(|at| Some((at, at.join(GIT).symlink_metadata().ok()?)))
             .filter(|_| nesting < NESTING_MAX)?;
-        // A repository of another user was not made for this folder: anybody can put one into `/tmp`.
+        // A repository of a different user was not made for this folder: any user can put one into `/tmp`.
         if owner_of(&found) != owner && !is_own(&found) {
             return None;
         }
@@ -74,14 +73,14 @@ impl Repository {
         if let Some(common) = linked_to(&git, &work_tree.join(GIT)) {
             return Some(Self { work_tree: tree, git, common });
         }
-        // Else it is a submodule, whose repository lies within that of the work tree around it.
+        // Otherwise a submodule, with a repository inside that of the surrounding work tree.
         let around = Self::enclosing(work_tree.parent()?, ceilings, owner, nesting + 1)?;
         let is_within =
             [&around.git, &around.common].iter().any(|known| git.path().starts_with(known.path().join("modules")));
         is_within.then(|| Self { work_tree: tree, common: git.clone(), git })
     }
 
-    /// The commit and branch that are checked out; `None` before the first commit.
+    /// Returns the checked-out commit and branch; `None` before the first commit.
     pub(super) fn head(&self) -> Option<Head> {
         let mut line = first_line(&self.git, Path::new("HEAD"))?;
         let mut branch = None;
@@ -111,7 +110,7 @@ impl Repository {
         Store::open(&self.common.folder(Path::new("objects")).ok()?)
     }
 
-    /// The bytes of the index, unless there are more than `bytes_max`, and when it was written.
+    /// Returns the bytes of the index, up to `bytes_max`, and its modification time.
     pub(super) fn index(&self, bytes_max: u64) -> Option<(Vec<u8>, (u32, u32))> {
         let file = self.git.file(Path::new("index")).ok()?;
         let written = modified(&file.metadata().ok()?)?;
@@ -121,7 +120,7 @@ impl Repository {
     }
 }
 
-/// The common folder of a linked work tree whose own folder is `git`, where both name each other.
+/// Returns the common folder of a linked work tree with the folder `git`, if both name each other.
 fn linked_to(git: &Folder, dot_git: &Path) -> Option<Folder> {
     let back = fs::canonicalize(git.path().join(first_line(git, Path::new("gitdir"))?)).ok()?;
     let common = fs::canonicalize(git.path().join(first_line(git, Path::new("commondir"))?)).ok()?;
@@ -135,7 +134,7 @@ fn first_line(folder: &Folder, file: &Path) -> Option<String> {
     text.lines().next().map(str::to_owned)
 }
 
-/// Whether `name` is the full name of a ref (git-check-ref-format), so that it leads to no other file.
+/// Returns true if `name` is the full name of a ref (git-check-ref-format), so that it leads to no other file.
 fn is_ref_name(name: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
     let is_plain = |c: char| !c.is_control() && !" ~^:?*[\\".contains(c);

@@ -1,4 +1,4 @@
-//! What is read of a repository, beside what git itself says of it.
+//! Compares the data read from a repository with those of git itself.
 #![cfg(unix)]
 
 use std::io::Write as _;
@@ -7,10 +7,10 @@ use std::process::Command;
 
 use super::*;
 
-/// What is done to a work tree.
+/// A change of a work tree.
 type Change = fn(&Tree);
 
-/// A work tree that goes with the test.
+/// A work tree, removed with the test.
 struct Tree(tempfile::TempDir);
 
 impl Tree {
@@ -29,7 +29,7 @@ impl Tree {
         self.0.path()
     }
 
-    /// Writes a file, with a time that is not that of any other writing.
+    /// Writes a file, with a unique modification time.
     fn put(&self, path: &str, text: &str) {
         put(&self.path().join(path), text);
     }
@@ -47,7 +47,7 @@ impl Tree {
         source_of(self.path())
     }
 
-    /// Checks that what is read is what git says.
+    /// Checks that the read data match those of git.
     #[track_caller]
     fn agrees_with_git(&self) -> Source {
         let source = self.source();
@@ -75,7 +75,7 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What is read, with all the time that a busy machine may need.
+/// Reads the data, with enough time for a busy machine.
 fn source_of(folder: &Path) -> Source {
     within(Duration::from_secs(60), folder.to_owned(), Vec::new())
 }
@@ -147,7 +147,7 @@ fn loose_and_packed_objects_of_both_formats_are_read() {
     for format in ["sha1", "sha256"] {
         let tree = Tree::new(format);
         assert!(!tree.agrees_with_git().dirty);
-        // Long messages that differ little, and trees of many names, are stored as deltas.
+        // Long messages with small differences, and trees of many names, are stored as deltas.
         for n in 0..30 {
             tree.put("many/7", &format!("changed {n}\n"));
             tree.commit(&format!("Change {n}\n\n{}", "The reason is a long one, and the same each time.\n".repeat(40)));
@@ -164,7 +164,7 @@ fn loose_and_packed_objects_of_both_formats_are_read() {
         let source = tree.agrees_with_git();
         assert_eq!((source.message.as_deref(), source.branch, source.dirty), (Some("Change 26"), None, false));
         tree.git(&["checkout", "-q", "main"]);
-        // Nothing is cached of the trees above what was taken out, so that these are read out of the pack.
+        // The trees above the removed entries are not cached, so that they are read from the pack.
         tree.git(&["rm", "-q", "--cached", "many/7", "dir/b.txt"]);
         tree.git(&["add", "many/7", "dir/b.txt"]);
         assert!(!tree.agrees_with_git().dirty);
@@ -282,13 +282,13 @@ fn linked_work_trees_and_submodules_are_read_where_both_sides_name_each_other() 
     assert_eq!(source_of(&outer.path().join("sub")).message.as_deref(), Some("First"));
     assert!(!outer.agrees_with_git().dirty);
 
-    // A file that names a repository which does not name it back is anybody's.
+    // A file that names a repository which does not name it back may come from a stranger.
     for target in [tree.path().join(".git"), tree.path().join(".git/worktrees/linked"), linked.join(".git")] {
         let stranger = tempfile::tempdir().unwrap();
         put(&stranger.path().join(".git"), &format!("gitdir: {}\n", target.display()));
         assert_eq!(source_of(stranger.path()), Source::default(), "{}", target.display());
     }
-    // A folder of the attacker that names the other repository as the common one.
+    // A folder of the attacker that names the victim's repository as the common one.
     let stranger = tempfile::tempdir().unwrap();
     let real = std::fs::canonicalize(stranger.path()).unwrap();
     put(&real.join(".git"), "gitdir: own\n");
@@ -296,7 +296,7 @@ fn linked_work_trees_and_submodules_are_read_where_both_sides_name_each_other() 
     put(&real.join("own/commondir"), tree.path().join(".git").to_str().unwrap());
     put(&real.join("own/HEAD"), "ref: refs/heads/main\n");
     assert_eq!(source_of(&real), Source::default());
-    // A link to it.
+    // A link to the repository.
     let stranger = tempfile::tempdir().unwrap();
     symlink(tree.path().join(".git"), stranger.path().join(".git")).unwrap();
     assert_eq!(source_of(stranger.path()), Source::default());

@@ -1,4 +1,4 @@
-//! Scans the folders of a push: that of the pages, and that of the backend, which is no page of anybody's.
+//! Scans the folders of a push: the pages, and the backend, which visitors cannot read.
 
 use std::fs;
 
@@ -12,18 +12,18 @@ use crate::boundary::Place;
 use crate::folders::{Folders, Pages};
 
 impl Folders {
-    /// Walks both, and hashes what it finds. With `strict`, what would be left out of the pages is refused.
+    /// Walks both folders, and hashes the found files. With `strict`, files that would be left out of the pages are
+    /// refused.
     ///
     /// # Errors
-    /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong; `usage`
-    /// where both are one folder.
+    /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes; `usage` if both folders
+    /// are the same.
     pub fn scan(&self, strict: bool) -> Result<Scan, ProjectError> {
         let (scan, failure) = self.walk(strict, Reading::OnlySound);
         failure.map_or(Ok(scan), Err)
     }
 
-    /// As [`Folders::scan`], but returns what is wrong beside what was found, so that nothing that is wrong hides
-    /// anything else.
+    /// Like [`Folders::scan`], but returns the mistakes beside the found files, so that no mistake hides any other.
     pub fn walk(&self, strict: bool, reading: Reading) -> (Scan, Option<ProjectError>) {
         let (pages, of_pages) = self.walk_pages(strict, reading);
         let (server, of_server) = match self.read_server() {
@@ -38,7 +38,7 @@ impl Folders {
         (Scan { server, ..pages }, failure)
     }
 
-    /// Adds to the failure of a backend's folder that does not exist how the pages go without it.
+    /// Adds to the failure of a missing backend folder the way to push the pages alone.
     fn pages_alone(&self, failure: ProjectError) -> ProjectError {
         let has_pages = self.only.is_none() && self.pages != Pages::None && self.www.path().exists();
         match failure.hint.clone().filter(|_| has_pages && failure.is(Code::MissingFolder)) {
@@ -47,7 +47,7 @@ impl Folders {
         }
     }
 
-    /// Checks that the folders that are needed exist.
+    /// Checks that the required folders exist.
     ///
     /// # Errors
     /// `missing_folder`, with all of them.
@@ -68,17 +68,17 @@ impl Folders {
         }
     }
 
-    /// As [`Folders::scan`], without the backend.
+    /// Like [`Folders::scan`], without the backend.
     ///
     /// # Errors
-    /// As [`Folders::scan`].
+    /// Like [`Folders::scan`].
     pub fn scan_pages(&self, strict: bool) -> Result<Scan, ProjectError> {
         let (scan, failure) = self.walk_pages(strict, Reading::OnlySound);
         failure.map_or(Ok(scan), Err)
     }
 
     fn walk_pages(&self, strict: bool, reading: Reading) -> (Scan, Option<ProjectError>) {
-        // What the server runs is not for visitors to read, also where its folder stands among the pages.
+        // The files of the server are hidden from visitors, even if the server's folder is among the pages.
         let apart = self.server.as_ref().and_then(|folder| fs::canonicalize(folder.path()).ok());
         if self.pages != Pages::None && apart.is_some() && fs::canonicalize(self.www.path()).ok() == apart {
             let message = format!("The folder `{}` is named for pages and for the backend.", self.www.path().display());

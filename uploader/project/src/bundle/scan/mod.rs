@@ -1,9 +1,9 @@
-//! Walks the folder that is pushed: which files belong to the bundle, and what is wrong with the others.
+//! Walks the pushed folder: selects the files of the bundle, and reports mistakes of the rest.
 //!
-//! Links are followed inside the folder and refused where they lead out of it, in circles or nowhere. What is most
-//! likely secret, left there by a tool or for another provider, or named by `exclude`, is left out, also where a link
-//! of another name leads to it. The folder of the backend, which [`server`] walks over by other rules, is no page of
-//! anybody's.
+//! Links are followed inside the folder and refused if they lead out of it, in circles or to a missing target. Files
+//! that are probably secret, left there by a tool or meant for a different provider, or named by `exclude`, are left
+//! out, even behind a link of a different name. The folder of the backend, which [`server`] walks by separate rules, is
+//! hidden from visitors.
 
 mod folders;
 mod server;
@@ -29,21 +29,21 @@ use crate::boundary::Place;
 
 pub use server::ServerScan;
 
-/// Most files that are walked over; the edge's own limit may be lower.
+/// Upper bound of walked files; the edge's own limit may be lower.
 const FILES_MAX: usize = 10_000_000;
-/// Most folders below one another.
+/// Upper bound of nested folders.
 const DEPTH_MAX: usize = 256;
 
-/// Why a path that is left out is refused where `--strict` wants that, and what to do.
+/// The reason and the remedy for a left-out path that `--strict` refuses.
 const NOT_PUBLISHED: &str = "it is not published";
 const NOT_PUBLISHED_HINT: &str = "remove it, or push without --strict, which leaves it out";
 
 /// A file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundFile {
-    /// Where it is.
+    /// The path.
     pub path: FilePath,
-    /// Its content.
+    /// The content.
     pub hashed: Hashed,
 }
 
@@ -52,16 +52,16 @@ pub struct FoundFile {
 pub struct Scan {
     /// The files by their paths in the bundle.
     pub files: BTreeMap<BundlePath, FoundFile>,
-    /// Paths that were left out by their names.
+    /// Paths left out by their names.
     pub left_out: Vec<String>,
-    /// Paths that `exclude` left out.
+    /// Paths left out by `exclude`.
     pub excluded: Vec<String>,
-    /// The folder of the backend, where there is one.
+    /// The folder of the backend, if any.
     pub server: Option<ServerScan>,
 }
 
 impl Scan {
-    /// Files of both folders, links of the backend's among them.
+    /// Returns the number of files in both folders, including the backend's links.
     pub fn count(&self) -> u64 {
         self.files.len() as u64 + self.server.as_ref().map_or(0, ServerScan::count)
     }
@@ -76,7 +76,8 @@ impl Scan {
         self.files.values().fold(0, |sum, file| sum.saturating_add(file.hashed.bytes))
     }
 
-    /// A file or link of this scan that a later one of the same folders, of which `www` holds the pages, does not have.
+    /// Returns a file or link of this scan that a later scan of the same folders lacks; `www` is the folder of the
+    /// pages.
     pub fn first_gone_in(&self, later: &Self, www: &Path) -> Option<String> {
         let shown = |folder: &Path, path: &BundlePath| folder.join(path.as_str()).display().to_string();
         let gone = self.files.keys().find(|path| !later.files.contains_key(*path));
@@ -107,21 +108,21 @@ fn files_text(count: u64, bytes: u64) -> String {
     format!("{}, {}", counted(count, "file"), byte_text(bytes))
 }
 
-/// The files that a walk reads.
+/// Selects the files that a walk reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// Empty if anything is refused, since nothing can be sent then.
+    /// No file if any is refused, since no upload can follow.
     OnlySound,
-    /// All that are not refused themselves.
+    /// All files that are not refused themselves.
     All,
 }
 
-/// Walks `root`, a folder of pages, and hashes what it finds.
+/// Walks `root`, a folder of pages, and hashes the found files.
 ///
-/// With `strict`, what would be left out is refused.
+/// With `strict`, files that would be left out are refused.
 ///
 /// # Errors
-/// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with everything that is wrong.
+/// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
 #[cfg(test)]
 pub(crate) fn scan(root: &Path, strict: bool) -> Result<Scan, ProjectError> {
     use devanture_config::manifest::halves::Half;
@@ -140,8 +141,8 @@ fn open(place: &Place) -> Result<Folder, ProjectError> {
     )
 }
 
-/// Walks `place`, and passes over `apart`, a folder or a file without a link in its path. Returns what is wrong beside
-/// what was found.
+/// Walks `place`, except `apart`, a folder or a file without a link in its path. Returns the mistakes beside the found
+/// files.
 fn walk_apart(
     place: &Place,
     apart: Option<PathBuf>,
@@ -176,14 +177,14 @@ fn walk_apart(
 struct Walk {
     /// The folder, without links.
     root: Folder,
-    /// The folder as the person knows it.
+    /// The folder as the user knows it.
     shown: String,
-    /// A folder or a file that is passed over, without links.
+    /// An excepted folder or file, without links.
     apart: Option<PathBuf>,
     leave_out: LeaveOut,
-    /// Whether what is walked over stands in a folder that is left out, so that only what `include` names counts.
+    /// Set if the walked folder is below a left-out folder, so that only paths of `include` count.
     is_below_left_out: bool,
-    /// By path in the bundle: the path as the file system spells it, and where it leads.
+    /// Found files by path in the bundle: the path as spelled by the file system, and its target.
     found: BTreeMap<BundlePath, (String, FilePath)>,
     left_out: Vec<String>,
     excluded: Vec<String>,
@@ -193,7 +194,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// A walk over `root`, which is what `place` names.
+    /// Creates a walk over `root`, the target of `place`.
     fn new(root: Folder, place: &Place, leave_out: LeaveOut) -> Self {
         Self {
             root,
@@ -210,8 +211,8 @@ impl Walk {
         }
     }
 
-    /// Walks `folder`, which has no link in its path; `relative` is how it was reached; `above` is every folder on the
-    /// way.
+    /// Walks `folder`, which has no link in its path; `relative` is the walked path; `above` contains every folder on
+    /// the way.
     fn folder(&mut self, folder: &Path, relative: &str, above: &mut Vec<PathBuf>) {
         if self.is_apart(folder) {
             return;
@@ -233,7 +234,7 @@ impl Walk {
                 return;
             }
         };
-        // The order of a folder is the file system's own; what is reported must not depend on it.
+        // The order of a folder depends on the file system; the order of reports must not.
         entries.sort_by_key(fs::DirEntry::file_name);
         above.push(folder.to_owned());
         for entry in entries {
@@ -247,7 +248,7 @@ impl Walk {
             };
             let path = format!("{}{name}", prefix(relative));
             if relative.is_empty() && overlay_of(FILE_NAME, name).is_some() {
-                // It was read beside `devanture.toml`, and travels within the manifest.
+                // The overlay was read beside `devanture.toml`, and travels within the manifest.
                 continue;
             }
             let before = self.is_below_left_out;
@@ -259,8 +260,8 @@ impl Walk {
         above.pop();
     }
 
-    /// Whether `entry` is looked at: it is not left out, or it is a folder of which something may be brought back. What
-    /// is left out is noted, without what stands in it.
+    /// Returns true if `entry` is walked: not left out, or a folder of which `include` may name a part. Left-out
+    /// entries are recorded, without their content.
     fn is_walked(&mut self, entry: &fs::DirEntry, path: &str) -> bool {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let reason = self.leave_out.reason(path, is_folder, self.is_below_left_out);
@@ -317,7 +318,7 @@ impl Walk {
         if self.is_apart(&target) {
             return;
         }
-        // A harmless name must not publish what another name keeps out.
+        // A harmless name must not publish a file that a different name keeps out.
         if inside.to_str().is_some_and(|inside| overlay_of(FILE_NAME, inside).is_some()) {
             return;
         }
@@ -333,20 +334,20 @@ impl Walk {
         }
     }
 
-    /// Whether it is what is passed over, or stands in it.
+    /// Returns true for the excepted path, and for paths below it.
     fn is_apart(&self, real: &Path) -> bool {
-        // Pages within the folder that is passed over are named by themselves, as `public` of an application in PHP.
+        // Pages within the excepted folder are named explicitly, as `public` of an application in PHP.
         let is_own = |apart: &PathBuf| self.root.path().starts_with(apart) && real.starts_with(self.root.path());
         self.apart.as_ref().is_some_and(|apart| real.starts_with(apart) && !is_own(apart))
     }
 
-    /// The path in the bundle, where it can be one.
+    /// Returns the path in the bundle, if valid.
     fn key(&mut self, path: &str) -> Option<BundlePath> {
         let key = BundlePath::normalised(path);
         key.map_err(|error| self.refuse(path, &error.to_string(), Some("rename it"))).ok()
     }
 
-    /// Adds a file, which stands at `real` below the folder. Returns its path in the bundle, where it was added.
+    /// Adds a file at `real` below the folder. Returns the path in the bundle if the file was added.
     fn file(&mut self, path: String, real: &Path) -> Option<BundlePath> {
         if self.found.len() >= FILES_MAX {
             self.is_full = true;
@@ -371,7 +372,7 @@ impl Walk {
         }
     }
 
-    /// The files that were found, with what they hold.
+    /// Returns the found files, with their content.
     fn hashed(&mut self, reading: Reading) -> impl Iterator<Item = (BundlePath, FoundFile)> + use<> {
         let mut files = Vec::new();
         let mut found = std::mem::take(&mut self.found);
@@ -410,14 +411,14 @@ impl Walk {
         self.mistakes.push(Mistake { file, line: 0, weight: Weight::Mistake, message, hint });
     }
 
-    /// Everything that was wrong, if anything was.
+    /// Returns all mistakes, if any.
     fn finish(&mut self) -> Option<ProjectError> {
         let mistakes = std::mem::take(&mut self.mistakes);
         failure_of(&format!("The folder `{}`", self.shown), mistakes, self.has_refused)
     }
 }
 
-/// The failure of a bundle of which something is refused, or cannot be read.
+/// Returns the failure of a bundle with refused or unreadable files.
 fn failure_of(bundle: &str, mistakes: Vec<Mistake>, has_refused: bool) -> Option<ProjectError> {
     let count = match mistakes.len() {
         0 => return None,
@@ -431,7 +432,7 @@ fn failure_of(bundle: &str, mistakes: Vec<Mistake>, has_refused: bool) -> Option
     Some(ProjectError::new(code, format!("{bundle} holds {count} that {what}.")).with_mistakes(mistakes))
 }
 
-/// The failure of an archive that holds paths which are left out, where that is refused; `None` without such paths.
+/// Returns the failure of an archive with left-out paths, under `--strict`; `None` without such paths.
 pub fn refuse_left_out_of_archive(shown: &str, left_out: &[String]) -> Option<ProjectError> {
     let mistake = |path: &String| Mistake {
         file: format!("{shown}/{path}"),

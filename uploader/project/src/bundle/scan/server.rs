@@ -1,4 +1,4 @@
-//! Walks the folder of the backend: everything in it as it is, with run bits and links.
+//! Walks the folder of the backend: all entries unchanged, with run bits and links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,13 +19,13 @@ use crate::platform::may_run;
 /// The result of a walk over the folder of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerScan {
-    /// The folder as the person knows it.
+    /// The folder as the user knows it.
     pub folder: PathBuf,
-    /// The files by their paths in the folder, and whether each may be run.
+    /// The files by their paths in the folder, with their run bits.
     pub files: BTreeMap<BundlePath, (FoundFile, bool)>,
-    /// Links by their paths in the folder, with where they lead.
+    /// Links by their paths in the folder, with their targets.
     pub links: BTreeMap<BundlePath, String>,
-    /// Paths that `exclude` left out.
+    /// Paths left out by `exclude`.
     pub excluded: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ impl ServerScan {
         super::files_text(self.count(), self.total_bytes())
     }
 
-    /// Its JSON.
+    /// Returns the JSON form.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({ "files": self.count(), "bytes": self.total_bytes() })
     }
@@ -51,7 +51,7 @@ impl ServerScan {
     }
 }
 
-/// Walks the folder of a backend and hashes what it finds. Returns what is wrong beside what was found:
+/// Walks the folder of a backend and hashes the found files. Returns the mistakes beside the found files:
 /// `missing_folder`, `empty_bundle`; `bad_bundle` and `unreadable_file` with all mistakes.
 pub(super) fn walk(place: &Place, leave_out: LeaveOut, reading: Reading) -> (Option<ServerScan>, Option<ProjectError>) {
     if place.is_image() {
@@ -88,7 +88,7 @@ pub(super) fn walk(place: &Place, leave_out: LeaveOut, reading: Reading) -> (Opt
     (Some(scan), failure)
 }
 
-/// The file of a container image, which is the whole folder.
+/// Scans the file of a container image, which stands for the whole folder.
 fn archive(place: &Place) -> Result<ServerScan, ProjectError> {
     let hint = format!("build the image first, or say where it is: `image` below [server] in {FILE_NAME}");
     let shown = place.path().display();
@@ -107,16 +107,15 @@ fn archive(place: &Place) -> Result<ServerScan, ProjectError> {
 }
 
 struct ServerWalk {
-    /// The part that is like a walk over pages.
+    /// The part in common with a walk over pages.
     walk: Walk,
     links: BTreeMap<BundlePath, String>,
-    /// Files that may be run.
+    /// Executable files.
     runs: BTreeSet<BundlePath>,
 }
 
 impl ServerWalk {
-    /// Walks `folder`, which stands in `depth` others of the folder; `relative` is how it was reached. No link is
-    /// followed.
+    /// Walks `folder`, at depth `depth`; `relative` is the walked path. Follows no link.
     fn folder(&mut self, folder: &Path, relative: &str, depth: usize) {
         if depth >= DEPTH_MAX {
             return self.walk.refuse(relative, &format!("more than {DEPTH_MAX} folders stand in one another"), None);
@@ -188,7 +187,8 @@ impl ServerWalk {
     }
 }
 
-/// The interpreter that a link of a virtual environment leads to: the edge has its own of that name.
+/// Returns the interpreter at the target of a link in a virtual environment: the edge has its own interpreter of that
+/// name.
 fn interpreter(link: &Path) -> Option<InterpreterName> {
     let program = fs::canonicalize(link).ok()?;
     let runs = fs::metadata(&program).is_ok_and(|found| found.is_file() && may_run(&found));
@@ -276,7 +276,7 @@ mod tests {
         let links = scan(folder.path()).unwrap().links;
         let links: Vec<(&str, &str)> = links.iter().map(|(path, to)| (path.as_str(), to.as_str())).collect();
         assert_eq!(links, [("node", "/interpreters/node"), ("python", "/interpreters/python3.11")]);
-        // What cannot be run, and other programs, are no interpreters.
+        // Targets that cannot be run, and unrelated programs, are not interpreters.
         for (link, program) in [("a", "python3.12"), ("b", "tool"), ("c", "python3.13")] {
             symlink(elsewhere.path().join(program), folder.path().join(link)).unwrap();
         }

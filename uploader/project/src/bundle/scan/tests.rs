@@ -1,4 +1,4 @@
-//! What a walk over pages finds, refuses and leaves out.
+//! Files found, refused and left out by a walk over pages.
 
 use super::*;
 use devanture_config::Digest;
@@ -73,7 +73,7 @@ fn secrets_and_litter_are_left_out_with_a_word_and_refused_when_strict() {
 fn overlays_are_no_files_of_the_bundle() {
     let folder = Folder::new(&["a/devanture.staging.toml", "devanture.staging.toml", "devanture.toml"]);
     folder.link("config.txt", "devanture.staging.toml");
-    // They were read, so that nothing is reported about them.
+    // The overlays were read, so that there is no report about them.
     let scan = scan(&folder.path(), true).unwrap();
     assert_eq!(folder.names(), ["a/devanture.staging.toml", "devanture.toml"]);
     assert!(scan.left_out.is_empty());
