@@ -1,9 +1,9 @@
-//! The body of a request that carries many small blobs: for each its BLAKE3 (32 bytes), its length (4 bytes, the most
-//! significant first) and its bytes, one after the other.
+//! Body of a request with many small blobs: for each blob the BLAKE3 (32 bytes), the length (4 bytes, big-endian) and
+//! the bytes, back to back.
 
 use crate::Digest;
 
-/// The media type of such a body.
+/// Media type of the body.
 pub const MEDIA_TYPE: &str = "application/vnd.devanture.blobs";
 /// Bytes before the content of each blob.
 pub const HEAD_BYTES: usize = DIGEST_BYTES + LENGTH_BYTES;
@@ -11,7 +11,7 @@ pub const HEAD_BYTES: usize = DIGEST_BYTES + LENGTH_BYTES;
 const DIGEST_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 4;
 
-/// What stands before the content of a blob.
+/// Returns the head of a blob.
 #[must_use]
 pub fn head(digest: &Digest, length: u32) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
@@ -21,38 +21,38 @@ pub fn head(digest: &Digest, length: u32) -> [u8; HEAD_BYTES] {
     head
 }
 
-/// Why a body cannot be read.
+/// Error of an unreadable body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadBatch {
-    /// It ends within a blob, or within what stands before one.
+    /// The body ends within a blob or a head.
     #[error("the body ends within a blob")]
     CutOff,
-    /// A blob is longer than all of the body may be.
+    /// A blob exceeds the limit of the whole body.
     #[error("the blob {digest} is announced with {length} bytes, and a batch has {bytes_max} at most")]
     TooLong {
-        /// The name of the blob.
+        /// Name of the blob.
         digest: Digest,
-        /// Its announced length.
+        /// Announced length.
         length: u32,
-        /// The limit.
+        /// Limit.
         bytes_max: u64,
     },
 }
 
-/// Reads a body as it comes, in pieces of any length. It holds one unfinished blob at most, beside what was just
-/// pushed.
+/// Incremental reader of a body, for pieces of any length. Beside the last pushed piece, the reader holds at most one
+/// unfinished blob.
 #[derive(Debug)]
 pub struct Reader {
     bytes_max: u64,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that were read.
+    /// Consumed bytes of the buffer.
     taken: usize,
-    /// The blob whose content is coming in.
+    /// Blob under way.
     current: Option<(Digest, usize)>,
 }
 
 impl Reader {
-    /// A reader of blobs of at most so many bytes each.
+    /// Makes a reader with a limit of bytes per blob.
     #[must_use]
     pub const fn new(bytes_max: u64) -> Self {
         Self { bytes_max, buffer: Vec::new(), taken: 0, current: None }
@@ -65,7 +65,7 @@ impl Reader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next blob that came whole, with the name that was announced for it: the bytes are not checked.
+    /// Returns the next complete blob with the announced name; the bytes are unverified.
     ///
     /// # Errors
     /// [`BadBatch::TooLong`].
@@ -82,7 +82,7 @@ impl Reader {
         Ok(Some((digest, bytes)))
     }
 
-    /// Checks that the body ended where a blob did.
+    /// Checks that the body ended at the end of a blob.
     ///
     /// # Errors
     /// [`BadBatch::CutOff`].
@@ -102,7 +102,7 @@ impl Reader {
         }
     }
 
-    /// The next bytes, if so many came.
+    /// Takes the next `count` bytes, if complete.
     fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         let end = self.taken.checked_add(count)?;
         let taken = self.buffer.get(self.taken..end)?.to_vec();

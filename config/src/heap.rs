@@ -1,26 +1,26 @@
 //! Heap sizes of values, for memory budgets.
 //!
-//! The edge limits the memory of loaded versions by app, and an allocator does not know which app an allocation is for.
-//! So each type adds up what it owns; tests compare the sums with the allocator's own count.
+//! The edge limits the memory of loaded versions by app, and an allocator does not know the app behind an allocation.
+//! So each type adds up its owned memory; tests compare the sums with the allocator's own count.
 
 use std::collections::HashMap;
 
-/// The size to which allocators round up.
+/// Rounding of allocation sizes by allocators.
 const GRAIN: usize = 16;
 
-/// A value that knows the size of its heap allocations.
+/// Value with a known size of its heap allocations.
 pub trait HeapBytes {
-    /// Bytes of heap memory that only this value owns. Shared allocations are counted where they are made.
+    /// Returns the bytes of heap memory owned by this value alone. Shared allocations are counted at their origin.
     fn heap_bytes(&self) -> usize;
 }
 
-/// The size of an allocation of `bytes`, as allocators round it.
+/// Returns the size of an allocation of `bytes`, as rounded by allocators.
 #[must_use]
 pub const fn allocated(bytes: usize) -> usize {
     bytes.next_multiple_of(GRAIN)
 }
 
-/// The size of a hash table's buckets: a power of two of them, of which at most seven in eight are in use.
+/// Returns the size of a hash table's buckets: the number is a power of two, with at most seven in eight in use.
 #[must_use]
 pub fn table_bytes<K, V>(capacity: usize) -> usize {
     if capacity == 0 {

@@ -1,8 +1,7 @@
-//! Every file and message of Devanture: names, digests, the manifest, `edge.toml`, `devanture.toml`, the types of the
-//! API.
+//! Files and messages of Devanture: names, digests, the manifest, `edge.toml`, `devanture.toml`, the types of the API.
 //!
-//! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Both programs use it,
-//! so that a push from a laptop, from CI and by curl mean the same.
+//! This crate does no I/O: text and values come in, checked types or a list of mistakes come out. Server and command
+//! line share the crate, so pushes from a laptop, from CI and by curl have the same meaning.
 
 pub mod api;
 pub mod blob_batch;

@@ -1,5 +1,4 @@
-//! The line that `devanture-edge local` prints for `devanture dev`, which started it: where it serves, or why it does
-//! not.
+//! Line printed by `devanture-edge local` for its parent `devanture dev`: the addresses, or the reason of a failure.
 
 use std::net::SocketAddr;
 
@@ -7,39 +6,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::Secret;
 
-/// The outcome of starting an edge for `devanture dev`.
+/// Outcome of starting an edge for `devanture dev`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LocalEdge {
-    /// It serves until its standard input ends.
+    /// The edge serves until the end of its standard input.
     Ready {
-        /// The address of the listener for visitors.
+        /// Address of the listener for visitors.
         https: SocketAddr,
-        /// The address of the API.
+        /// Address of the API.
         admin: SocketAddr,
-        /// A token of the scope `admin`, for this run alone.
+        /// Token of the scope `admin`, for this run alone.
         token: Secret,
     },
-    /// It has ended; nothing listens.
+    /// The edge has ended; no socket listens.
     Failed {
-        /// The kind of failure, where the command line can tell more about it than the edge.
+        /// Kind of failure, for a better explanation by the command line.
         cause: StartFailure,
-        /// The failure, as a clause without a full stop.
+        /// Failure, as a clause without a full stop.
         message: String,
     },
 }
 
-/// Why an edge cannot start.
+/// Reason of a failed start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StartFailure {
     /// Another program listens on the address.
     AddressInUse,
-    /// The address cannot be used.
+    /// The address is unusable.
     Address,
     /// The local authority cannot be read or written.
     Certificates,
-    /// Anything else.
+    /// Any other reason.
     #[serde(other)]
     Other,
 }

@@ -1,4 +1,4 @@
-//! Names: apps, environments and aliases, hostnames. A name that exists is well formed.
+//! Names: apps, environments and aliases, hostnames. Every value is well formed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
 
-/// Longest app name, in characters; with `--` and a place it must still fit one DNS label (63, RFC 1035 §2.3.4).
+/// Maximum number of characters of an app name; together with `--` and a place, the name must fit one DNS label (63,
+/// RFC 1035 §2.3.4).
 pub const APP_CHARACTERS_MAX: usize = 40;
-/// Longest environment or alias, in characters.
+/// Maximum number of characters of an environment or alias.
 pub const PLACE_CHARACTERS_MAX: usize = 20;
-/// Longest hostname, in characters (RFC 1035 §2.3.4).
+/// Maximum number of characters of a hostname (RFC 1035 §2.3.4).
 pub const HOSTNAME_CHARACTERS_MAX: usize = 253;
 
-/// Says why a text is not a name of the kind that was wanted.
+/// Error for an invalid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {kind}: {why}")]
 pub struct BadName {
-    /// The text as it was given, shortened for display.
+    /// Text, shortened for display.
     pub text: String,
     kind: &'static str,
     why: &'static str,
@@ -30,7 +31,7 @@ impl BadName {
     }
 }
 
-/// Checks the DNS label form that apps, environments and aliases share.
+/// Checks the DNS label form of apps, environments and aliases.
 fn label(text: &str, kind: &'static str, characters_max: usize) -> Result<(), BadName> {
     let why = if text.is_empty() {
         "it is empty"
@@ -51,7 +52,7 @@ fn label(text: &str, kind: &'static str, characters_max: usize) -> Result<(), Ba
 macro_rules! text_type {
     ($name:ident) => {
         impl $name {
-            /// The name as text.
+            /// Returns the name.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -68,14 +69,15 @@ macro_rules! text_type {
     };
 }
 
-/// The name of an app: a DNS label of 1–40 characters, without `--`.
+/// Name of an app: a DNS label of 1–40 characters, without `--`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AppName(String);
 text_type!(AppName);
 
 impl AppName {
-    /// The name that the console is loaded and measured by. No app can have it, and no hostname: it is no label.
+    /// Returns the name of the console's site and metrics. The name is not a DNS label, so no app or hostname can have
+    /// this name.
     #[must_use]
     pub fn console() -> Self {
         Self("_console".to_owned())
@@ -91,9 +93,9 @@ impl FromStr for AppName {
     }
 }
 
-/// The name of an environment or an alias: 1–20 characters of a DNS label, never hex digits alone.
+/// Name of an environment or an alias: 1–20 characters of a DNS label, never hex digits alone.
 ///
-/// Both share one namespace per app, since both stand before `--` in a preview's hostname.
+/// Environments and aliases share one namespace per app, since both stand before `--` in a preview's hostname.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PlaceName(String);
@@ -109,7 +111,7 @@ impl FromStr for PlaceName {
             return Err(BadName::new(text, KIND, "hex digits alone would read as a version"));
         }
         if text == "xn" {
-            // Before `--` and an app it would be a name in another script (RFC 5890 §2.3.2.1).
+            // Before `--` and an app, the name would be a name in another script (RFC 5890 §2.3.2.1).
             return Err(BadName::new(text, KIND, "`xn--` begins names in other scripts"));
         }
         Ok(Self(text.to_owned()))
@@ -117,38 +119,39 @@ impl FromStr for PlaceName {
 }
 
 impl PlaceName {
-    /// The default environment, `prod`.
+    /// Returns the default environment, `prod`.
     #[must_use]
     pub fn prod() -> Self {
         Self("prod".to_owned())
     }
 
-    /// Whether this is `prod`, the environment that answers at the app's own hostname.
+    /// Returns true for `prod`, the environment at the app's own hostname.
     #[must_use]
     pub fn is_prod(&self) -> bool {
         self.0 == "prod"
     }
 
-    /// The hostname of this environment or alias of `app`: that of production is below `domain`, all others are below
+    /// Returns the hostname of this environment or alias of `app`: below `domain` for production, otherwise below
     /// `preview_domain`.
     #[must_use]
     pub fn host_of(&self, app: &AppName, domain: &Hostname, preview_domain: &Hostname) -> String {
         if self.is_prod() { format!("{app}.{domain}") } else { format!("{self}--{app}.{preview_domain}") }
     }
 
-    /// `preview`, the environment of pushes to aliases.
+    /// Returns `preview`, the environment of pushes to aliases.
     #[must_use]
     pub fn preview() -> Self {
         Self("preview".to_owned())
     }
 
-    /// Whether it is `preview`: the environment of pushes to aliases, whose settings previews have.
+    /// Returns true for `preview`, the environment of pushes to aliases, with the settings of previews.
     #[must_use]
     pub fn is_preview(&self) -> bool {
         self.0 == "preview"
     }
 
-    /// Makes an alias of a branch name: as it is where that is a name, else 13 characters, `-`, and 6 of its hash.
+    /// Makes an alias from a branch name: the branch name if valid, otherwise 13 characters, `-`, and 6 characters of a
+    /// hash.
     ///
     /// ```
     /// use devanture_config::PlaceName;
@@ -174,13 +177,13 @@ impl PlaceName {
         let slug = slug.trim_end_matches('-');
         let hash = blake3::hash(branch.as_bytes()).to_hex();
         let tail = hash.get(..6).unwrap_or_default();
-        // Without a single letter or digit of its own, a branch still gets a name; `-` keeps it from being hex alone.
+        // A branch without letters and digits still gets a name; `-` keeps the name from being hex alone.
         let slug = if slug.is_empty() { "branch" } else { slug };
         Self(format!("{slug}-{tail}"))
     }
 }
 
-/// A DNS hostname in lower case, without a port or a final dot; never an IP address.
+/// DNS hostname in lower case, without a port or a final dot; never an IP address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hostname(String);
@@ -191,7 +194,7 @@ impl FromStr for Hostname {
 
     fn from_str(text: &str) -> Result<Self, BadName> {
         const KIND: &str = "a hostname";
-        // The URL standard's host parser lower-cases, turns IDN into its ASCII form and recognises addresses.
+        // The URL standard's host parser lower-cases, converts IDN to ASCII and recognises addresses.
         let host = url::Host::parse(text).map_err(|_reason| BadName::new(text, KIND, "it cannot be read as one"))?;
         let url::Host::Domain(domain) = host else {
             return Err(BadName::new(text, KIND, "it is an IP address"));
@@ -214,34 +217,34 @@ impl FromStr for Hostname {
 }
 
 impl Hostname {
-    /// The name as a person writes it: `bücher.example` for `xn--bcher-kva.example`. What stands for no text stays as
-    /// it is.
+    /// Returns the name in Unicode: `bücher.example` for `xn--bcher-kva.example`. Labels without a Unicode form stay
+    /// unchanged.
     #[must_use]
     pub fn unicode(&self) -> String {
         unicode(&self.0)
     }
 
-    /// Whether this name equals `domain` or lies below it.
+    /// Returns true if this name equals `domain` or is below `domain`.
     #[must_use]
     pub fn is_within(&self, domain: &Self) -> bool {
         self.0 == domain.0 || self.0.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
     }
 }
 
-/// The Unicode form of a name in ASCII (UTS #46); the name itself where it has none that would be read back as it.
+/// Returns the Unicode form of a name in ASCII (UTS #46), or the name itself if the form does not convert back.
 fn unicode(ascii: &str) -> String {
     let (text, read) = idna::domain_to_unicode(ascii);
     let is_same = read.is_ok() && text.parse::<Hostname>().is_ok_and(|name| name.0 == ascii);
     if is_same { text } else { ascii.to_owned() }
 }
 
-/// A hostname, or `*.` before one: any one label below it.
+/// Hostname, or wildcard: `*.` and a hostname, for any single label below the hostname.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPattern(String);
 text_type!(HostPattern);
 
-/// The prefix of a wildcard.
+/// Prefix of a wildcard.
 const WILDCARD: &str = "*.";
 
 impl FromStr for HostPattern {
@@ -264,47 +267,47 @@ impl From<Hostname> for HostPattern {
 }
 
 impl HostPattern {
-    /// The hostname, where it is one and no wildcard.
+    /// Returns the hostname, unless a wildcard.
     #[must_use]
     pub fn exact(&self) -> Option<Hostname> {
         (!self.is_wildcard()).then(|| Hostname(self.0.clone()))
     }
 
-    /// Whether it stands for any one label below a name.
+    /// Returns true for a wildcard, which matches any single label below a name.
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         self.0.starts_with(WILDCARD)
     }
 
-    /// The hostname, or the one below which a wildcard's names lie.
+    /// Returns the hostname, or the parent hostname of a wildcard.
     #[must_use]
     pub fn base(&self) -> Hostname {
         Hostname(self.0.strip_prefix(WILDCARD).unwrap_or(&self.0).to_owned())
     }
 
-    /// The wildcard that stands for a hostname beside others: `*.example.org` for `www.example.org`; none for a name of
-    /// one label.
+    /// Returns the wildcard that matches a hostname: `*.example.org` for `www.example.org`; `None` for a name of one
+    /// label.
     #[must_use]
     pub fn wildcard_of(host: &Hostname) -> Option<Self> {
         let (_, base) = host.0.split_once('.')?;
         Some(Self(format!("{WILDCARD}{base}")))
     }
 
-    /// The names above it, the nearest first and none of one label: `example.org` for `www.example.org` and for
-    /// `*.example.org`.
+    /// Iterates over the parent names, the nearest first, without names of one label: `example.org` for
+    /// `www.example.org` and for `*.example.org`.
     pub fn above(&self) -> impl Iterator<Item = Self> {
         let parent = |name: &str| name.split_once('.').map(|(_, above)| above.to_owned());
         let nearest = self.0.strip_prefix(WILDCARD).map_or_else(|| parent(&self.0), |base| Some(base.to_owned()));
         std::iter::successors(nearest, move |name| parent(name)).filter(|name| name.contains('.')).map(Self)
     }
 
-    /// Whether it stands for `host`.
+    /// Returns true if the pattern matches `host`.
     #[must_use]
     pub fn matches(&self, host: &Hostname) -> bool {
         self.0 == host.0 || Self::wildcard_of(host).as_ref() == Some(self)
     }
 
-    /// It as a person writes it: `*.bücher.example` for `*.xn--bcher-kva.example`.
+    /// Returns the pattern in Unicode: `*.bücher.example` for `*.xn--bcher-kva.example`.
     #[must_use]
     pub fn unicode(&self) -> String {
         match self.0.strip_prefix(WILDCARD) {
@@ -314,13 +317,13 @@ impl HostPattern {
     }
 }
 
-/// The hostname that an environment's visitors are redirected to.
+/// Redirect target of an environment's hostnames.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Canonical {
-    /// This one, from all others that are no wildcards.
+    /// This hostname, for all other hostnames except wildcards.
     Name(Hostname),
-    /// None: each of them serves.
+    /// No redirect: every hostname serves.
     None,
 }
 
@@ -449,7 +452,7 @@ mod tests {
         assert!("*.example.org".parse::<Canonical>().is_err());
     }
 
-    /// Labels as people have them, in several scripts.
+    /// Plausible labels, in several scripts.
     fn label() -> impl Strategy<Value = String> {
         proptest::string::string_regex("[a-z0-9äöüßéñçøåабвгдежαβγδ日本語中文한국]{1,8}").unwrap()
     }

@@ -1,4 +1,4 @@
-//! Paths inside a bundle: UTF-8 in NFC, relative, of plain segments.
+//! Paths in a bundle: UTF-8 in NFC, relative, of plain segments.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,18 +9,18 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::site_toml::{FILE_NAME, overlay_of};
 
-/// A path in a bundle: segments joined by `/`, in NFC, without `.`, `..`, empty segments, `\` or control characters.
+/// Path in a bundle: segments joined by `/`, in NFC, without `.`, `..`, empty segments, `\` or control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BundlePath(String);
 
-/// Says why a text is not a path of a bundle.
+/// Error for an invalid path of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPath {
-    /// A `\`, which some systems read as `/`.
+    /// A `\`, read as `/` by some systems.
     #[error("`{0}` holds a backslash")]
     Backslash(String),
-    /// A control character, NUL included.
+    /// A control character, including NUL.
     #[error("`{0}` holds a control character")]
     Control(String),
     /// The empty text.
@@ -29,37 +29,37 @@ pub enum BadPath {
     /// An empty segment: a leading, doubled or final `/`.
     #[error("`{0}` has an empty segment: it begins or ends with / or holds //")]
     EmptySegment(String),
-    /// A `.` or `..` segment.
+    /// A segment `.` or `..`.
     #[error("`{0}` holds the segment . or .., which would leave its place")]
     Dots(String),
-    /// Not in NFC; only a manifest can be wrong in this way, since [`BundlePath::normalised`] fixes it.
+    /// Not in NFC; only in a manifest, since [`BundlePath::normalised`] converts to NFC.
     #[error("`{0}` is not in Unicode's form NFC")]
     NotNfc(String),
 }
 
 impl BundlePath {
-    /// Takes `text` as a path after bringing it to NFC.
+    /// Converts `text` to NFC and parses the path.
     ///
     /// # Errors
-    /// As [`BadPath`] says, but never [`BadPath::NotNfc`].
+    /// [`BadPath`], except [`BadPath::NotNfc`].
     pub fn normalised(text: &str) -> Result<Self, BadPath> {
         if is_nfc(text) { text.parse() } else { text.nfc().collect::<String>().parse() }
     }
 
-    /// The path as text.
+    /// Returns the path.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The last segment.
+    /// Returns the last segment.
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    /// Whether no visitor may see it: rule files, `devanture.toml` and its overlays, and anything in or named by a
-    /// dotfile but `.well-known`. A segment that begins with two dots is not a dotfile.
+    /// Returns true for paths never served to visitors: rule files, `devanture.toml` and its overlays, and dotfiles
+    /// with their content, except `.well-known`. A segment with two leading dots is not a dotfile.
     #[must_use]
     pub fn is_private(&self) -> bool {
         if matches!(self.0.as_str(), "_redirects" | "_headers" | FILE_NAME) || overlay_of(FILE_NAME, &self.0).is_some()
@@ -69,7 +69,7 @@ impl BundlePath {
         self.is_in_dotfile()
     }
 
-    /// Whether it is in, or named by, a dotfile but `.well-known`.
+    /// Returns true for a dotfile, or a path in a dotfile's folder, except `.well-known`.
     #[must_use]
     pub fn is_in_dotfile(&self) -> bool {
         let mut segments = self.0.split('/');
@@ -79,7 +79,7 @@ impl BundlePath {
     }
 }
 
-/// A path compares, and so is found in an ordered map, as its text does.
+/// Paths compare as their texts, so lookups in ordered maps work with texts.
 impl Borrow<str> for BundlePath {
     fn borrow(&self) -> &str {
         &self.0

@@ -1,8 +1,9 @@
-//! PEM as people have it (RFC 7468 §2): blocks after a space or a byte order mark, and files that run into each other.
+//! PEM as found in practice (RFC 7468 §2): blocks after a space or a byte order mark, and files joined without a line
+//! break.
 //!
-//! Readers of PEM pass over a line whose `-----BEGIN` is not its very beginning, and over the whole block with it: an
-//! authority is then not trusted, or an intermediate certificate is taken for that of the server. So each block is
-//! found here, or the line is named that is no boundary of one.
+//! PEM readers skip a line with `-----BEGIN` after its start, together with the whole block: an authority is then not
+//! trusted, or an intermediate certificate passes for the server's. So each block is found here, or the line of a
+//! faulty boundary is reported.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -15,11 +16,11 @@ const END: &str = "-----END ";
 const DASHES: &str = "-----";
 const BYTE_ORDER_MARK: char = '\u{feff}';
 const CERTIFICATE: &str = "CERTIFICATE";
-/// The end of the labels of keys: RFC 7468 §10, §11, and the older forms of each algorithm.
+/// End of the labels of keys: RFC 7468 §10, §11, and the older forms of each algorithm.
 const PRIVATE_KEY: &str = "PRIVATE KEY";
-/// The end of what OpenSSL writes beside a key, and what servers have in one file with it.
+/// End of the labels of parameters, written by OpenSSL beside a key and common in key files of servers.
 const PARAMETERS: &str = " PARAMETERS";
-/// Base64 as readers of PEM take it.
+/// Base64 as accepted by PEM readers.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -29,28 +30,28 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Marks of an encrypted key: RFC 5958 §3, RFC 1421 §4.6.1.1.
 const ENCRYPTED: [&str; 2] = ["-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED"];
 
-/// Says why a text is no PEM, as a clause about the file. Lines count from 1.
+/// Error for invalid PEM, as a clause about the file. Lines count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadPem {
-    /// A line holds a boundary that cannot be one.
+    /// A line has a faulty boundary.
     #[error("line {0} looks like a boundary, and is not `-----BEGIN …-----` or `-----END …-----` as a whole")]
     Boundary(usize),
-    /// A block of a kind that nothing reads.
+    /// A block has an unknown kind.
     #[error("line {0} begins a block that is neither a CERTIFICATE nor a PRIVATE KEY")]
     Unread(usize),
-    /// A private key where only certificates may be.
+    /// A private key among certificates.
     #[error("line {0} begins a private key, and a private key is no certificate")]
     Key(usize),
-    /// A certificate holds something that is not base64: in this line, or in the block that begins in it.
+    /// A certificate has characters outside base64: in this line, or in the block that begins in this line.
     #[error("line {0} is, or begins, a certificate that is not base64")]
     Base64(usize),
-    /// What a block holds is none of X.509 (RFC 5280 §4.1).
+    /// The content of a block is not X.509 (RFC 5280 §4.1).
     #[error("line {0} begins a certificate that is base64, and no certificate")]
     Content(usize),
-    /// A form of certificates that OpenSSL alone reads.
+    /// A form of certificates understood by OpenSSL alone.
     #[error("line {0} begins a TRUSTED CERTIFICATE, which `openssl x509 -in FILE` turns into a CERTIFICATE")]
     Trusted(usize),
-    /// A block ends that did not begin.
+    /// A block ends without a beginning.
     #[error("line {0} ends a block that did not begin")]
     Unbegun(usize),
     /// A block has no end.
@@ -58,18 +59,18 @@ pub enum BadPem {
     Unended(usize),
 }
 
-/// The blocks of `pem` alone, with their boundaries as every reader of PEM knows them.
+/// Returns the blocks of `pem` alone, with standard boundaries.
 ///
 /// # Errors
-/// [`BadPem`], for a boundary that a reader would pass over, and for a certificate that is not base64.
+/// [`BadPem`], for a boundary that PEM readers would skip, and for a certificate with invalid base64.
 pub fn blocks(pem: &[u8]) -> Result<String, BadPem> {
     Ok(read(pem, PrivateKeys::Taken)?.blocks)
 }
 
-/// The same of a text that anybody may read, which holds certificates of authorities alone.
+/// Returns the blocks of a public text with certificates of authorities only.
 ///
 /// # Errors
-/// [`BadPem`], for a private key, too, and for a certificate that no edge would trust by, as it could not read it.
+/// [`BadPem`], also for a private key, and for a certificate unreadable to an edge.
 pub fn certificates(pem: &[u8]) -> Result<String, BadPem> {
     let Read { blocks, certificates } = read(pem, PrivateKeys::Refused)?;
     for (line, content) in certificates {
@@ -78,15 +79,15 @@ pub fn certificates(pem: &[u8]) -> Result<String, BadPem> {
     Ok(blocks)
 }
 
-/// A text that was read.
+/// Parsed text.
 #[derive(Default)]
 struct Read {
     blocks: String,
-    /// What the certificates hold, and the lines in which they begin.
+    /// Content of the certificates, with their first lines.
     certificates: Vec<(usize, Vec<u8>)>,
 }
 
-/// Whether there may be private keys.
+/// Permission of private keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PrivateKeys {
     Refused,
@@ -98,7 +99,7 @@ fn read(pem: &[u8], keys: PrivateKeys) -> Result<Read, BadPem> {
     let (mut found, mut open) = (Read::default(), None::<OpenBlock<'_>>);
     for (line, number) in text.split('\n').zip(1_usize..) {
         let mut line = trimmed(line);
-        // A file without a line break at its end runs into the next one: there may be a beginning after an end.
+        // A file without a final line break runs into the next file: a beginning may follow an end.
         while let Some((label, rest)) = line.strip_prefix(END).and_then(|rest| rest.split_once(DASHES)) {
             match open.take() {
                 Some(begun) if begun.label == label => begun.end(&mut found)?,
@@ -117,7 +118,7 @@ fn read(pem: &[u8], keys: PrivateKeys) -> Result<Read, BadPem> {
             }
             open = Some(OpenBlock::new(label, number, &mut found.blocks)?);
         } else if line.starts_with('#') && open.is_none() {
-            // A block that was taken out on purpose.
+            // A block removed on purpose.
         } else if looks_like_boundary(line) {
             return Err(BadPem::Boundary(number));
         } else if let Some(begun) = &open {
@@ -134,11 +135,11 @@ fn read(pem: &[u8], keys: PrivateKeys) -> Result<Read, BadPem> {
     }
 }
 
-/// A block whose end has not come yet.
+/// Block without an end so far.
 struct OpenBlock<'t> {
     label: &'t str,
     line: usize,
-    /// Where its content begins among the blocks.
+    /// Start of the content among the blocks.
     at: usize,
 }
 
@@ -168,7 +169,7 @@ impl<'t> OpenBlock<'t> {
     }
 }
 
-/// Whether a line is meant as a boundary, as far as a person can see: BEGIN or END after dashes of any kind.
+/// Returns true if a line looks like an intended boundary: BEGIN or END after dashes of any kind.
 fn looks_like_boundary(line: &str) -> bool {
     let is_closed = line.ends_with(is_dash);
     let shown = if is_closed { line.to_ascii_uppercase() } else { line.to_owned() };
@@ -178,7 +179,7 @@ fn looks_like_boundary(line: &str) -> bool {
         let is_word = after.strip_prefix(word).is_none_or(|rest| !rest.starts_with(char::is_alphanumeric));
         match before.chars().rev().take_while(|&c| is_dash(c)).count() {
             0 => before.is_empty() && is_closed,
-            // A name may hold one, as in `FRONT-END-CA`.
+            // A name may contain the word, as in `FRONT-END-CA`.
             1 => is_closed && (before.chars().all(is_dash) || !before.ends_with('-')),
             _ => is_closed || is_word,
         }
@@ -186,7 +187,7 @@ fn looks_like_boundary(line: &str) -> bool {
     ["BEGIN", "END"].iter().any(|word| shown.match_indices(word).any(is_meant))
 }
 
-/// Whether a character is a dash (Unicode, `Dash`), as editors put them in for hyphens.
+/// Returns true if a character is a dash (Unicode, `Dash`), since editors replace hyphens.
 const fn is_dash(c: char) -> bool {
     matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe58}' | '\u{fe63}' | '\u{ff0d}')
 }
@@ -195,7 +196,7 @@ const fn is_of_base64(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b' ' | b'\t')
 }
 
-/// Whether `pem` holds a private key that only a password opens.
+/// Returns true if `pem` has a password-protected private key.
 #[must_use]
 pub fn has_encrypted_key(pem: &[u8]) -> bool {
     let text = String::from_utf8_lossy(pem);
@@ -206,7 +207,7 @@ fn trimmed(line: &str) -> &str {
     line.trim_matches(|c: char| c.is_whitespace() || c == BYTE_ORDER_MARK)
 }
 
-/// A label of today. Certificates had other ones once (RFC 7468 §5.1).
+/// Returns the current label. Certificates had other labels in the past (RFC 7468 §5.1).
 fn normal(label: &str) -> &str {
     match label {
         "X509 CERTIFICATE" | "X.509 CERTIFICATE" => CERTIFICATE,
@@ -220,7 +221,7 @@ fn add(blocks: &mut String, boundary: &str, label: &str) {
     }
 }
 
-/// A certificate of an authority, whose key nobody has.
+/// Certificate of an authority whose key was discarded.
 #[cfg(test)]
 pub(crate) const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\n\
     MIIBgDCCASWgAwIBAgIUAMy/0LJSUTlWL7Dxy3m5GoonrFgwCgYIKoZIzj0EAwIw\n\
@@ -339,7 +340,7 @@ mod tests {
             [ONE.to_owned(), ONE.replace("AwEC", "AwE="), ONE.replace("AwEC", "AwE"), format!("a PRIVATE KEY:\n{ONE}")]
         {
             assert!(blocks(good.as_bytes()).is_ok(), "{good:?}");
-            // As the edge would find out when a version that trusts by it is published.
+            // The edge's own parser would fail at the publication of a version with this certificate.
             let line = 1 + usize::from(good.starts_with('a'));
             assert_eq!(certificates(good.as_bytes()), Err(BadPem::Content(line)), "{good:?}");
         }

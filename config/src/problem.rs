@@ -1,5 +1,4 @@
-//! Problems: what goes wrong, as a stable code, an HTTP status and an exit code. One table for both programs and the
-//! docs.
+//! Problems: failures with a stable code, an HTTP status and an exit code. Both programs and the docs share one table.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,28 +6,28 @@ use crate::digest::VersionId;
 use crate::names::PlaceName;
 use crate::parsing::Mistake;
 
-/// Most mistakes of files that a problem lists.
+/// Maximum number of mistakes in a problem.
 pub const MISTAKES_MAX: usize = 200;
 
-/// The exit of the command line after a problem.
+/// Exit code of the command line after a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
     /// Done.
     Done = 0,
-    /// Refused, or failed; nothing was changed.
+    /// Refused or failed; no change was made.
     Refused = 1,
-    /// Wrong use, or a mistake in a file: nothing was sent.
+    /// Wrong use, or a mistake in a file; no request was sent.
     Usage = 2,
-    /// The edge could not be reached, or did not answer; trying again may help.
+    /// The edge was unreachable or silent; a retry may help.
     Unreachable = 3,
-    /// The token is missing, wrong, expired, or may not do this.
+    /// The token is missing, wrong, expired, or lacks the permission.
     Forbidden = 4,
 }
 
 macro_rules! codes {
     ($($code:ident $text:literal $status:literal $exit:ident $title:literal,)+) => {
-        /// The stable code of a problem.
+        /// Stable code of a problem.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $title] #[serde(rename = $text)] $code,)+
@@ -38,25 +37,25 @@ macro_rules! codes {
             /// Every code, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$code,)+];
 
-            /// The code as it stands in JSON.
+            /// Returns the code's text in JSON.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$code => $text,)+ }
             }
 
-            /// The HTTP status that goes with it; 0 for a problem that only the command line can have.
+            /// Returns the HTTP status; 0 for problems of the command line only.
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self { $(Self::$code => $status,)+ }
             }
 
-            /// The exit code of a command that it stopped.
+            /// Returns the exit code of a command stopped by the problem.
             #[must_use]
             pub const fn exit(self) -> Exit {
                 match self { $(Self::$code => Exit::$exit,)+ }
             }
 
-            /// Its title, in a few words.
+            /// Returns the title, in a few words.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$code => $title,)+ }
@@ -168,35 +167,35 @@ codes! {
     WebhookForbidden "webhook_forbidden" 422 Refused "A webhook points where webhooks of this app may not point.",
 }
 
-/// A limit that a request would go beyond.
+/// Limit that a request would exceed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReachedLimit {
-    /// Its key in `[limits]` of `edge.toml`.
+    /// Key in `[limits]` of `edge.toml`.
     pub name: String,
-    /// Its value for the app.
+    /// Value for the app.
     pub max: u64,
-    /// What is used of it, without the request.
+    /// Current use, without the request.
     pub used: u64,
 }
 
-/// What is live in an environment where a request expected something else.
+/// Live version of an environment, after a request with a different expectation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveNow {
     /// The environment.
     pub environment: PlaceName,
-    /// The live version; `None` if nothing is live.
+    /// Live version; `None` without a live version.
     pub version: Option<VersionId>,
 }
 
-/// A problem as RFC 9457 writes it, with the members `code`, `hint`, `limit`, `lines`, `live`, `mistakes` and
-/// `retry_after_s` added.
+/// Problem in the format of RFC 9457, with the further members `code`, `hint`, `limit`, `lines`, `live`, `mistakes` and
+/// `retry_after_s`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{detail}")]
 pub struct Problem {
-    /// `about:blank`: the code says what kind of problem it is (RFC 9457 §4.2.1).
+    /// `about:blank`: the code identifies the kind of problem (RFC 9457 §4.2.1).
     #[serde(rename = "type", default = "about_blank")]
     pub kind: String,
-    /// The code's title.
+    /// Title of the code.
     #[serde(default)]
     pub title: String,
     /// The HTTP status.
@@ -204,25 +203,25 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: Code,
-    /// The detail: what happened, and where, as a sentence.
+    /// Description of the event and its place, as a sentence.
     #[serde(default)]
     pub detail: String,
-    /// The hint: what to do.
+    /// Advice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// The limit that is the reason.
+    /// Exceeded limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<ReachedLimit>,
-    /// The last lines of the log of the instance that is the reason.
+    /// Last log lines of the failed instance.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
-    /// What is live instead of the version that was expected.
+    /// Live version in place of the expected version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveNow>,
-    /// Mistakes of files, where they are the reason.
+    /// Mistakes of files, for a problem in files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
-    /// After how many seconds it may go better, where that is known.
+    /// Seconds until a retry may succeed, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
 }
@@ -250,14 +249,14 @@ impl Problem {
         }
     }
 
-    /// Adds what to do.
+    /// Adds advice.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds the limit that is the reason, and its name to the hint.
+    /// Adds the exceeded limit, and its name to the hint.
     #[must_use]
     pub fn limit(mut self, name: &str, max: u64, used: u64) -> Self {
         let where_set = format!("`{name}` in edge.toml is the limit");
@@ -269,29 +268,29 @@ impl Problem {
         self
     }
 
-    /// Adds after how many seconds it may go better.
+    /// Adds the seconds until a retry may succeed.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
 
-    /// Adds what is live in an environment.
+    /// Adds the live version of an environment.
     #[must_use]
     pub fn live(mut self, environment: &PlaceName, version: Option<VersionId>) -> Self {
         self.live = Some(LiveNow { environment: environment.clone(), version });
         self
     }
 
-    /// Adds the last lines of the log of an instance.
+    /// Adds the last log lines of an instance.
     #[must_use]
     pub fn with_lines(mut self, lines: Vec<String>) -> Self {
         self.lines = lines;
         self
     }
 
-    /// Adds mistakes of files: [`MISTAKES_MAX`] of them, and a last one that says how many more there are. The first
-    /// ones lead to the others.
+    /// Adds mistakes of files: at most [`MISTAKES_MAX`], and a final entry with the number of further mistakes. Fixing
+    /// the first mistakes reveals the rest.
     #[must_use]
     pub fn with_mistakes(mut self, mut mistakes: Vec<Mistake>) -> Self {
         let more = mistakes.len().saturating_sub(MISTAKES_MAX);

@@ -1,31 +1,31 @@
-//! The stream of a command that runs once: frames with a length, a kind and a body, in both directions of one request.
+//! Stream of a command that runs once: frames with a length, a kind and a body, in both directions of one request.
 //!
-//! A frame is four bytes of length (the most significant first, of what follows), one byte of kind, and the body. The
-//! first frame of a client is [`ClientFrame::Begin`]; the last one of the edge is [`EdgeFrame::Ended`]. Input and
-//! output flow by credit: each side sends at most [`WINDOW_BYTES`] that `Taken` of the other one has not reported. So a
-//! signal never waits behind input that the command does not read, nor an end behind output that nobody reads; and a
-//! client whose output rests, as in a pager, still answers.
+//! A frame has four bytes of length (big-endian, of the rest), one byte of kind, and the body. The first frame of a
+//! client is [`ClientFrame::Begin`]; the last frame of the edge is [`EdgeFrame::Ended`]. Input and output flow by
+//! credit: each side sends at most [`WINDOW_BYTES`] beyond the bytes reported by the peer's `Taken`. So a signal never
+//! waits behind input unread by the command, nor an end behind unread output; and a client with paused output, as in a
+//! pager, still answers.
 
 use serde::{Deserialize, Serialize};
 
 use crate::api::{RunEnd, RunRequest, TerminalSize};
 
-/// The media type of both bodies.
+/// Media type of both bodies.
 pub const MEDIA_TYPE: &str = "application/vnd.devanture.run";
-/// Most bytes of a frame after its length.
+/// Maximum bytes of a frame after its length.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Most bytes of input or output in one frame.
+/// Maximum bytes of input or output in one frame.
 pub const CHUNK_BYTES: usize = 16 * 1024;
-/// Most bytes of input, or of output, that are on their way or wait to be read.
+/// Maximum bytes of input, or of output, in transit or unread.
 pub const WINDOW_BYTES: usize = 256 * 1024;
 /// Seconds of silence after which each side sends `Alive`.
 pub const ALIVE_S: u64 = 10;
-/// Seconds of silence of a client after which the edge takes it for gone.
+/// Seconds of silence after which the edge considers a client gone.
 pub const SILENCE_S_MAX: u64 = 45;
 
 const LENGTH_BYTES: usize = 4;
 
-/// A signal that a client passes on to the command and its children.
+/// Signal from a client for the command and its children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunSignal {
     /// SIGHUP.
@@ -59,46 +59,46 @@ impl RunSignal {
     }
 }
 
-/// From the client to the edge, which hears 1,000 small ones in a second and has the others wait: those of less than
-/// 4 KiB of input, or of output that was taken.
+/// Frame from the client to the edge. The edge reads 1,000 small frames in a second and delays the rest; frames with
+/// less than 4 KiB of input, or of taken output, are small.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
-    /// The command; the first frame, and no later one.
+    /// The command; always the first frame.
     Begin(RunRequest),
-    /// Input; empty at its end.
+    /// Input; empty for the end of input.
     Input(Vec<u8>),
-    /// The size of the terminal has changed.
+    /// The new size of the terminal.
     Resize(TerminalSize),
-    /// A signal for the command. More than 200 within a second end it.
+    /// A signal for the command. More than 200 signals within a second end the command.
     Signal(RunSignal),
-    /// So many further bytes of output were taken.
+    /// Number of further bytes of output taken.
     Taken(u32),
-    /// The client is still there.
+    /// Sign of life of the client.
     Alive,
 }
 
-/// From the edge to the client.
+/// Frame from the edge to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EdgeFrame {
     /// Standard output; all output, if the command has a terminal.
     Stdout(Vec<u8>),
     /// Standard error.
     Stderr(Vec<u8>),
-    /// So many further bytes of input were taken.
+    /// Number of further bytes of input taken.
     Taken(u32),
-    /// The command has ended; the last frame.
+    /// The end of the command; the last frame.
     Ended(Box<RunEnd>),
-    /// The edge is still there.
+    /// Sign of life of the edge.
     Alive,
 }
 
-/// Why a stream cannot be read on.
+/// Error of an unreadable stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadFrame {
-    /// A length of 0, or beyond [`FRAME_BYTES_MAX`].
+    /// The length is 0, or beyond [`FRAME_BYTES_MAX`].
     #[error("a frame has {0} bytes, and 1 to {FRAME_BYTES_MAX} are allowed")]
     Length(u32),
-    /// No kind of this direction.
+    /// The kind is unknown in this direction.
     #[error("a frame has the unknown kind {0}")]
     Kind(u8),
     /// The body does not fit the kind.
@@ -106,18 +106,18 @@ pub enum BadFrame {
     Body(u8),
 }
 
-/// A frame of one direction.
+/// Frame of one direction.
 pub trait Frame: Sized {
-    /// The kind and the body.
+    /// Returns the kind and the body.
     fn parts(&self) -> (u8, Vec<u8>);
 
-    /// The frame of a kind and a body.
+    /// Makes the frame of a kind and a body.
     ///
     /// # Errors
     /// [`BadFrame::Kind`], [`BadFrame::Body`].
     fn of_parts(kind: u8, body: &[u8]) -> Result<Self, BadFrame>;
 
-    /// The bytes of the frame.
+    /// Returns the bytes of the frame.
     ///
     /// # Errors
     /// [`BadFrame::Length`].
@@ -145,7 +145,7 @@ const STDERR: u8 = 18;
 const TAKEN: u8 = 19;
 const ENDED: u8 = 20;
 
-/// Nothing here holds a map with keys that are not texts, the one thing that could fail.
+/// Serialization cannot fail: all keys of maps are texts.
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
@@ -209,12 +209,12 @@ impl Frame for EdgeFrame {
     }
 }
 
-/// Reads a stream as it comes, in pieces of any length. It holds one unfinished frame at most, beside what was just
-/// pushed.
+/// Incremental reader of a stream, for pieces of any length. Beside the last pushed piece, the reader holds at most one
+/// unfinished frame.
 #[derive(Debug, Default)]
 pub struct Reader {
     buffer: Vec<u8>,
-    /// Bytes of the buffer that were read.
+    /// Consumed bytes of the buffer.
     taken: usize,
 }
 
@@ -226,10 +226,10 @@ impl Reader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next frame that came whole.
+    /// Returns the next complete frame.
     ///
     /// # Errors
-    /// [`BadFrame`]; nothing more can be read then.
+    /// [`BadFrame`]; the stream is unreadable from then on.
     pub fn next_frame<F: Frame>(&mut self) -> Result<Option<F>, BadFrame> {
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
         let Some((length, rest)) = rest.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
@@ -244,7 +244,7 @@ impl Reader {
         Ok(Some(frame))
     }
 
-    /// Whether the stream ended where a frame did.
+    /// Returns true if the stream ended at the end of a frame.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         self.buffer.len() == self.taken

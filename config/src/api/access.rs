@@ -16,24 +16,24 @@ pub const ACCOUNT_CHARACTERS_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// See.
+    /// Read-only access.
     Read,
-    /// Store versions, and make them live where the token applies.
+    /// Store versions, and make versions live where the token applies.
     Push,
-    /// Take a version from one environment to another.
+    /// Copy a version from an environment to another.
     Promote,
     /// Run commands in an environment, with its secrets and its data.
     Run,
-    /// Everything, and making tokens.
+    /// Every permission, including making tokens.
     Admin,
 }
 
 impl Scope {
-    /// All of them, each after those that it includes.
+    /// All scopes, each after the scopes included in it.
     pub const ALL: [Self; 5] = [Self::Read, Self::Push, Self::Promote, Self::Run, Self::Admin];
 
-    /// Whether this scope allows what `other` allows. `promote` includes `push`, and both include `read`; `run`
-    /// includes `read` alone, and no scope but `admin` includes `run`.
+    /// Returns true if this scope allows everything that `other` allows. `promote` includes `push`, and both include
+    /// `read`; `run` includes `read` alone, and no scope but `admin` includes `run`.
     #[must_use]
     pub const fn includes(self, other: Self) -> bool {
         match self {
@@ -73,19 +73,19 @@ impl fmt::Display for Scope {
     }
 }
 
-/// A password or a token on its way: never shown by `Debug`.
+/// Password or token in transit; `Debug` never shows the text.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text`.
+    /// Wraps `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that needs it.
+    /// Returns the text.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -98,21 +98,21 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The name of an account, which is what its owner logs in with: ASCII letters, digits and `.`, `_`, `@`, `+`, `-`, so
-/// that an address of electronic mail is one. Kept in lower case.
+/// Login name of an account: ASCII letters, digits and `.`, `_`, `@`, `+`, `-`, so email addresses are valid names.
+/// Stored in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AccountName(String);
 
 impl AccountName {
-    /// The name as text.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A text that is no account's name.
+/// Error for an invalid account name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "an account's name has 1 to {ACCOUNT_CHARACTERS_MAX} characters, letters of ASCII, digits, `.`, `_`, `@`, `+` and `-`, \
@@ -146,22 +146,22 @@ impl fmt::Display for AccountName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TokenRequestForm")]
 pub struct TokenRequest {
-    /// Its name in the history.
+    /// Name of the token in the history.
     pub name: String,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
     /// Lifetime in seconds; unlimited by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
 }
 
-/// [`TokenRequest`] as it is sent.
+/// Wire form of [`TokenRequest`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenRequestForm {
@@ -187,72 +187,71 @@ impl TryFrom<TokenRequestForm> for TokenRequest {
     }
 }
 
-/// The answer to [`TokenRequest`]: the only time that the token is shown.
+/// Response to [`TokenRequest`]. The token is shown only here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenMade {
-    /// Its public id.
+    /// Public id.
     pub id: String,
     /// The token.
     pub token: String,
-    /// When it ends, where it does: at the latest when the one ends that made it.
+    /// Expiry, at the latest that of the token's creator; `None` without an expiry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
 }
 
-/// The answer to `POST /v1/tokens` and `DELETE /v1/tokens/{id}` with `dry_run`: the token that would be made or
-/// revoked.
+/// Response to `POST /v1/tokens` and `DELETE /v1/tokens/{id}` with `dry_run`: the token to be made or revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenPrediction {
     /// Always true.
     pub dry_run: bool,
-    /// Its public id; `None` for a token that would be made.
+    /// Public id; `None` for a token not made yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// Its name in the history.
+    /// Name of the token in the history.
     pub name: String,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// When it ends, where it does.
+    /// Expiry, if any.
     pub expires_ms: Option<u64>,
 }
 
-/// A token, as it is listed: all but the token itself, which nobody has but its owner.
+/// Listed token. The secret part is known to the owner alone and left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenInfo {
-    /// Its public id.
+    /// Public id.
     pub id: String,
-    /// Its name in the history.
+    /// Name of the token in the history.
     pub name: String,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Creation time, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// Its creator, if known.
+    /// Creator, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<String>,
-    /// When it ends, where it does.
+    /// Expiry, if any.
     pub expires_ms: Option<u64>,
-    /// When it was used last, within a minute; `None` if it never was.
+    /// Last use, accurate to a minute; `None` for an unused token.
     pub last_used_ms: Option<u64>,
-    /// From where it was used last.
+    /// Address of the last use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_from: Option<String>,
 }
 
-/// `GET /v1/tokens`: in the order of their ids.
+/// `GET /v1/tokens`: tokens in the order of their ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenList {
     /// The tokens.
     pub tokens: Vec<TokenInfo>,
-    /// The `after` of the next page, if there is one.
+    /// `after` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -263,7 +262,7 @@ pub struct TokenList {
 pub struct LoginRequest {
     /// The account's name.
     pub login: String,
-    /// Its password.
+    /// Password.
     pub password: Secret,
 }
 
@@ -271,36 +270,36 @@ pub struct LoginRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
-    /// The refresh token that came last.
+    /// Latest refresh token.
     pub refresh_token: Secret,
 }
 
-/// The answer to a login and to a refresh.
+/// Response to a login or a refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedIn {
     /// The account.
     pub account: AccountName,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// The token for `Authorization: Bearer`.
+    /// Token for `Authorization: Bearer`.
     pub access_token: Secret,
     /// Lifetime in seconds.
     pub expires_in_s: u64,
-    /// Gets the next pair; it is good for one use.
+    /// Single-use token for the next pair.
     pub refresh_token: Secret,
-    /// Lifetime of the login in seconds: a refresh does not prolong it.
+    /// Lifetime of the login in seconds. A refresh does not prolong a login.
     pub refresh_expires_in_s: u64,
 }
 
-/// The means by which a client shows the credential of an account or a token.
+/// Channel by which a client presents the credential of an account or a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
-    /// By the session of a browser.
+    /// Browser session.
     Session,
 }
 
@@ -308,68 +307,68 @@ pub enum Via {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
-    /// By the account's password, or what came of it.
+    /// Account password, or a login made with the password.
     Account,
-    /// By the socket in the data folder, or by the data folder itself.
+    /// Socket in the data folder, or direct access to the data folder.
     Local,
-    /// By a token.
+    /// Token.
     Token,
 }
 
-/// One entry of the audit log: a change, and who made it from where.
+/// Entry of the audit log: a change, with author and origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its number; later entries have greater ones.
+    /// Number of the entry; later entries have greater numbers.
     pub number: u64,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// The action, such as `switch`; a newer edge may know more kinds.
+    /// Action, for example `switch`; a newer edge may send further actions.
     pub action: String,
-    /// The name of the token or the account.
+    /// Name of the token or the account.
     pub who: String,
-    /// The credential.
+    /// Kind of credential.
     pub by: By,
-    /// The id of the token, the login or the session. That of a session begins with the id of its token or account.
+    /// Id of the token, the login or the session. A session id begins with the id of the token or account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
-    /// Of a token that another credential made, the root of the chain of those that made it: the id of the account that
-    /// made the first token, a slash and the id of that token; the id of the first token alone, where it was made on
-    /// the edge's machine; or the name of the trust or the person, such as `trust:ci`.
+    /// Root of the chain of credentials by which a token was made: the id of the account behind the first token, a
+    /// slash and the id of that token; the id of the first token alone, if made on the edge's machine; or the name of
+    /// the trust or the person, for example `trust:ci`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// `session` where a browser made the change; `None` otherwise.
+    /// `session` for a change made from a browser; `None` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Via>,
-    /// From which address, or `local`.
+    /// Client address, or `local`.
     pub from: String,
-    /// The node of a cluster that made the change; `None` of an edge that is alone.
+    /// Node of the cluster behind the change; `None` without a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// In which app, where it was in one.
+    /// App, if the change concerns an app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// In which environment, where it was in one.
+    /// Environment, if the change concerns an environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Details, such as the version that went live.
+    /// Details, for example the new live version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub what: String,
 }
 
-/// `GET /v1/audit`: newest first.
+/// `GET /v1/audit`: newest entries first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditLog {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// The `before` of the next page, if there may be one.
+    /// `before` of the next page, if there may be a next page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A time as a person writes it, a number with `d`, `h`, `m` or `s` behind it, in seconds.
+/// Parses a duration in human form, a number with the suffix `d`, `h`, `m` or `s`, into seconds.
 ///
 /// # Errors
-/// Why it is none, as a sentence.
+/// The reason as a sentence.
 pub fn lifetime_s(text: &str) -> Result<u64, String> {
     let bad = || format!("`{text}` is not a time: write a number above 0 with d, h, m or s behind it, such as 90d");
     let unit = text.chars().next_back().ok_or_else(bad)?;

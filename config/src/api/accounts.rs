@@ -1,4 +1,4 @@
-//! Accounts of people, and their invitations.
+//! Accounts of people, and invitations.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,22 +10,22 @@ use crate::names::{AppName, PlaceName};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "AccountRequestForm")]
 pub struct AccountRequest {
-    /// Its login name.
+    /// Login name.
     pub name: AccountName,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// Its password; without one, nobody logs in before an invitation was accepted.
+    /// Password; without a password, logins fail until an invitation is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
 }
 
-/// [`AccountRequest`] as it is sent.
+/// Wire form of [`AccountRequest`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccountRequestForm {
@@ -51,45 +51,44 @@ impl TryFrom<AccountRequestForm> for AccountRequest {
     }
 }
 
-/// An account, as it is listed.
+/// Listed account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountInfo {
-    /// Its name.
+    /// Name.
     pub name: AccountName,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Creation time, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When its password was set; 0 while it has none.
+    /// Time of the last password change; 0 without a password.
     pub password_ms: u64,
-    /// Logins that are in force, sessions of browsers among them.
+    /// Number of valid logins, including browser sessions.
     pub logins: u64,
-    /// When the newest of them was made.
+    /// Time of the newest login.
     pub last_login_ms: Option<u64>,
-    /// When its open invitation ends, where it has one.
+    /// Expiry of the open invitation, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invited_until_ms: Option<u64>,
 }
 
-/// The answer to changes of accounts and invitations with `dry_run`: the account that would be made, invited or
-/// deleted.
+/// Response to changes of accounts and invitations with `dry_run`: the account to be made, invited or deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountPrediction {
     /// Always true.
     pub dry_run: bool,
-    /// Its name.
+    /// Name.
     pub name: AccountName,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// When the invitation would end, or the one ends that would be revoked.
+    /// Expiry of the new invitation, or of the invitation to be revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invited_until_ms: Option<u64>,
 }
@@ -98,19 +97,19 @@ pub struct AccountPrediction {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InvitationRequest {
-    /// Lifetime in seconds; by default `invitation_ms_max`, which is also the longest.
+    /// Lifetime in seconds; by default `invitation_ms_max`, the maximum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in_s: Option<u64>,
 }
 
-/// The answer to [`InvitationRequest`]: the only time that the invitation is shown.
+/// Response to [`InvitationRequest`]. The invitation is shown only here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvitationMade {
     /// The account.
     pub account: AccountName,
-    /// The invitation. Behind `/v1/invitations#` of the edge's address it is the link for a person.
+    /// Invitation. Appended to `/v1/invitations#` at the edge's address, the text is the link for a person.
     pub invitation: Secret,
-    /// When it ends, in milliseconds since 1970 UTC.
+    /// Expiry, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
 }
 
@@ -120,24 +119,24 @@ pub struct InvitationMade {
 pub struct AcceptRequest {
     /// The invitation.
     pub invitation: Secret,
-    /// The password that the account gets.
+    /// New password of the account.
     pub password: Secret,
 }
 
-/// The answer to [`AcceptRequest`]: the account that has a password now.
+/// Response to [`AcceptRequest`]: the account with the new password.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InvitationAccepted {
     /// The account.
     pub account: AccountName,
-    /// For this app alone.
+    /// App that access is limited to; all apps if absent.
     pub app: Option<AppName>,
-    /// For this environment alone.
+    /// Environment that access is limited to; all environments if absent.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
 }
 
-/// `GET /v1/accounts`: in the order of their names.
+/// `GET /v1/accounts`: accounts in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountList {
     /// The accounts.
@@ -148,6 +147,6 @@ pub struct AccountList {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRequest {
-    /// The new password; every login of the account ends.
+    /// New password; every login of the account ends.
     pub password: Secret,
 }

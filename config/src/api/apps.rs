@@ -1,4 +1,4 @@
-//! The list of apps: what is live in their environments, since when, and by whom.
+//! List of apps, with the live version of each environment, and its time and author.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,80 +6,80 @@ use super::CanaryShare;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
-/// `GET /v1/apps`: a page of the apps that the token may read, in the order of their names.
+/// `GET /v1/apps`: a page of the apps readable with the token, in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppList {
     /// The apps.
     pub apps: Vec<AppInfo>,
     /// Sums over all pages.
     pub totals: AppTotals,
-    /// The `after` of the next page, if there is one.
+    /// `after` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// Sums over every app that the token may read and the search finds.
+/// Sums over all apps that are readable with the token and match the search.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppTotals {
     /// Apps.
     pub apps: u64,
-    /// Their environments in which a version is live.
+    /// Environments with a live version.
     pub environments: u64,
-    /// Hostnames of these environments' own.
+    /// Custom hostnames of these environments.
     pub hostnames: u64,
 }
 
-/// One app of a list.
+/// App of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppInfo {
-    /// Its name.
+    /// Name.
     pub app: AppName,
-    /// When it was made, in milliseconds since 1970 UTC; absent if its record is damaged.
+    /// Creation time, in milliseconds since 1970 UTC; absent if the record is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_ms: Option<u64>,
-    /// The name of the token that made it; absent if its record is damaged.
+    /// Name of the token behind the creation; absent if the record is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
-    /// Number of its stored versions; absent for a token of one environment.
+    /// Number of stored versions; absent for a token of a single environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<u64>,
-    /// Number of its environments in which a version is live.
+    /// Number of environments with a live version.
     pub environments_total: u64,
-    /// These environments, `prod` first; the first of them, where there are many.
+    /// Environments with a live version, `prod` first; cut to the first few of a long list.
     pub environments: Vec<AppEnvironment>,
 }
 
-/// One environment of an app of a list.
+/// Environment of an app of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppEnvironment {
-    /// Its name.
+    /// Name.
     pub name: PlaceName,
-    /// The live version; absent if its record is damaged.
+    /// Live version; absent if the record is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// The time since which it is live, in milliseconds since 1970 UTC.
+    /// Time since which the version is live, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_ms: Option<u64>,
-    /// The name of the token or account that made it live, as far as the history still has it.
+    /// Name of the token or account behind the switch, if the history still has the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
-    /// Where visitors find it.
+    /// URL for visitors.
     pub url: String,
-    /// Number of hostnames of its own.
+    /// Number of custom hostnames.
     pub hostnames: u64,
-    /// Whether the live version has a backend that the edge runs; absent while the version is not loaded.
+    /// True if the live version has a backend run by the edge; absent while the version is not loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend: Option<bool>,
-    /// Whether it is paused.
+    /// True if the environment is paused.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
-    /// Whether it is locked.
+    /// True if the environment is locked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub locked: bool,
-    /// Whether files of the live version are damaged or missing, or it cannot be loaded.
+    /// True if the live version fails to load, or has damaged or missing files.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damaged: bool,
-    /// The canary beside the live version, where one runs.
+    /// Running canary, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryShare>,
 }

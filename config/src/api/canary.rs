@@ -1,4 +1,4 @@
-//! A canary: a share of the visitors of an environment gets a new version before it is live for all.
+//! Canary: a share of an environment's visitors gets a new version before all visitors do.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,25 +9,25 @@ use super::steps::Urls;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
-/// Most steps of a plan.
+/// Maximum number of steps of a plan.
 pub const CANARY_STEPS_MAX: usize = 20;
-/// Longest time of one step of a plan: a week.
+/// Maximum time of one step of a plan: a week.
 pub const CANARY_STEP_S_MAX: u64 = 7 * 24 * 60 * 60;
-/// Most characters of a cookie's name.
+/// Maximum number of characters of a cookie name.
 const COOKIE_CHARACTERS_MAX: usize = 64;
 
-/// A share of visitors: a whole number of per cent from 1 to 99.
+/// Share of visitors: a whole number of per cent from 1 to 99.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Percent(u8);
 
-/// Why a number is no [`Percent`].
+/// Error for a number outside [`Percent`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a canary gets from 1 to 99 per cent of the visitors, as a whole number")]
 pub struct BadPercent;
 
 impl Percent {
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub const fn percent(self) -> u8 {
         self.0
@@ -63,18 +63,18 @@ impl fmt::Display for Percent {
     }
 }
 
-/// The name of a cookie that tells visitors apart.
+/// Name of the cookie that distinguishes visitors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CookieName(String);
 
-/// Why a text is no [`CookieName`].
+/// Error for an invalid [`CookieName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the name of a cookie has 1 to 64 letters, digits, `-`, `_` or `.`")]
 pub struct BadCookieName;
 
 impl CookieName {
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -105,7 +105,7 @@ impl FromStr for CookieName {
     }
 }
 
-/// The steps that a canary takes by itself.
+/// Automatic steps of a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "UncheckedPlan")]
 pub struct CanaryPlan {
@@ -120,19 +120,19 @@ struct UncheckedPlan {
     every_s: u64,
 }
 
-/// Why numbers are no [`CanaryPlan`].
+/// Error for an invalid [`CanaryPlan`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPlan {
-    /// The time of a step.
+    /// Invalid time of a step.
     #[error("a step of a canary takes from 1 second to 7 days")]
     Every,
-    /// The shares.
+    /// Invalid shares.
     #[error("the steps of a canary are 1 to 20 rising per cents, the first from 1 to 99, the last at most 100")]
     Shares,
 }
 
 impl CanaryPlan {
-    /// These rising shares, each for so many seconds; 100 finishes.
+    /// Makes a plan of rising shares, each for `every_s` seconds; a share of 100 finishes the canary.
     ///
     /// # Errors
     /// [`BadPlan`].
@@ -150,26 +150,26 @@ impl CanaryPlan {
         Ok(Self { shares, every_s })
     }
 
-    /// The first share.
+    /// Returns the first share.
     #[must_use]
     pub fn first(&self) -> Option<Percent> {
         self.shares.first().and_then(|first| (*first).try_into().ok())
     }
 
-    /// The per cents after `share`; `None` where it has no more steps.
+    /// Returns the per cents after `share`; `None` after the last step.
     #[must_use]
     pub fn after(&self, share: Percent) -> Option<u8> {
         self.shares.iter().copied().find(|next| *next > share.percent())
     }
 
-    /// Its shares and the seconds of one step: all that it is.
+    /// Splits the plan into the shares and the seconds of one step.
     #[must_use]
     pub fn into_parts(self) -> (Vec<u8>, u64) {
         let Self { shares, every_s } = self;
         (shares, every_s)
     }
 
-    /// Seconds of one step.
+    /// Returns the seconds of one step.
     #[must_use]
     pub const fn every_s(&self) -> u64 {
         self.every_s
@@ -184,36 +184,36 @@ impl TryFrom<UncheckedPlan> for CanaryPlan {
     }
 }
 
-/// `PUT /v1/apps/{app}/environments/{env}/canary`: begins a canary, or changes the share of the one that runs.
+/// `PUT /v1/apps/{app}/environments/{env}/canary`: begins a canary, or changes the share of the running canary.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CanaryRequest {
-    /// The stored version that the share of visitors gets, by its id or an unambiguous prefix; without one, the canary
-    /// that runs gets another share.
+    /// Stored version for the share of visitors, by id or unambiguous prefix; if absent, the running canary gets a new
+    /// share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The share of the visitors in per cent; by default the first of the plan.
+    /// Share of the visitors in per cent; by default the first share of the plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub share: Option<Percent>,
-    /// The cookie that tells visitors apart; by default the edge sets one of its own.
+    /// Cookie that distinguishes visitors; by default a cookie set by the edge.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieName>,
-    /// The steps that it takes by itself.
+    /// Automatic steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<CanaryPlan>,
-    /// Only if this version is live now.
+    /// Live version required for the request to succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_live: Option<String>,
-    /// Let a fingerprinted name have other content than it had.
+    /// Accept changed content under a fingerprinted name.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
-    /// Override the lock of the environment; only its owner and an admin may.
+    /// Override the lock of the environment; reserved for the lock's owner and admins.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Begin without the checks of `[[smoke]]`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_smoke: bool,
-    /// Why, for the history.
+    /// Reason, for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -222,87 +222,87 @@ pub struct CanaryRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CanaryEnd {
-    /// Override the lock of the environment; only its owner and an admin may. No lock keeps anybody from an abort.
+    /// Override the lock of the environment; reserved for the lock's owner and admins. An abort ignores locks.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// Why, for the history.
+    /// Reason, for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// `GET /v1/apps/{app}/environments/{env}/canary`, and the answer to every change of it.
+/// `GET /v1/apps/{app}/environments/{env}/canary`, and the response to every change of a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryStatus {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The live version.
+    /// Live version.
     pub live: VersionId,
-    /// The canary that runs.
+    /// Running canary.
     pub canary: Option<Canary>,
 }
 
-/// A canary that runs.
+/// Running canary of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Canary {
-    /// The version that the share of visitors gets.
+    /// Version for the share of visitors.
     pub version: VersionId,
-    /// The share of the visitors in per cent.
+    /// Share of the visitors in per cent.
     pub share: Percent,
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Start time, in milliseconds since 1970 UTC.
     pub since_ms: u64,
-    /// Who began it.
+    /// Author.
     pub who: String,
-    /// The cookie that tells visitors apart, where it is the site's own.
+    /// Cookie that distinguishes visitors, if set by the site.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieName>,
-    /// The next step that it takes by itself.
+    /// Next automatic step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<CanaryStep>,
-    /// Where to look at the version alone.
+    /// URLs that show the version alone.
     pub urls: Urls,
-    /// What the node that answers has counted of each side.
+    /// Responses of each side, counted by the answering node.
     pub counts: CanaryCounts,
 }
 
-/// A canary, as the status of its environment says it.
+/// Canary in the status of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryShare {
-    /// The version.
+    /// Version.
     pub version: VersionId,
-    /// The share of the visitors in per cent.
+    /// Share of the visitors in per cent.
     pub share: Percent,
 }
 
-/// A step that a canary takes by itself.
+/// Automatic step of a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryStep {
-    /// The share in per cent; 100 finishes it.
+    /// Share in per cent; 100 finishes the canary.
     pub percent: u8,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
-/// The answers of both sides of a canary.
+/// Responses of both sides of a canary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryCounts {
-    /// Of the live version.
+    /// Live version.
     pub live: SideCounts,
-    /// Of the canary.
+    /// Canary.
     pub canary: SideCounts,
 }
 
-/// The answers of one side of a canary, since it began or this node started.
+/// Responses of one side of a canary, since the start of the canary or of this node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideCounts {
-    /// All of them.
+    /// All responses.
     pub requests: u64,
-    /// Of these, with 404.
+    /// Responses with status 404.
     pub not_found: u64,
-    /// Of these, with a status from 500 on.
+    /// Responses with a status of 500 or above.
     pub server_errors: u64,
-    /// Mean time until the last byte, in microseconds.
+    /// Mean time to the last byte, in microseconds.
     pub mean_us: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Collaboration: locks, aliases, and what differs between two versions.
+//! Collaboration: locks, aliases, and differences between two versions.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,40 +7,40 @@ use crate::names::{AppName, PlaceName};
 use crate::path::BundlePath;
 use crate::text::Expiry;
 
-/// `PUT /v1/apps/{app}/environments/{env}/lock`: what is live stays; the body may be left out.
+/// `PUT /v1/apps/{app}/environments/{env}/lock`: prevents changes of the live version; the body is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LockRequest {
-    /// The reason, shown to anyone who finds the environment locked.
+    /// Reason, shown in errors about the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A lock of an environment; also the answer to `GET …/lock`.
+/// Lock of an environment; also the response to `GET …/lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lock {
-    /// The time since which it is, in milliseconds since 1970 UTC.
+    /// Time of the lock, in milliseconds since 1970 UTC.
     pub since_ms: u64,
-    /// The name of the token that locked it.
+    /// Name of the locking token.
     pub who: String,
-    /// Why, where something was said.
+    /// Reason, if given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The answer to `PUT` and `DELETE /v1/apps/{app}/environments/{env}/lock`.
+/// Response to `PUT` and `DELETE /v1/apps/{app}/environments/{env}/lock`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The environment.
+    /// Environment.
     pub environment: PlaceName,
-    /// Its lock now, if any.
+    /// Current lock, if any.
     pub locked: Option<Lock>,
-    /// Whether anything was changed, or would be.
+    /// True if the request changed the lock, or would in a dry run.
     pub changed: bool,
 }
 
@@ -48,99 +48,99 @@ pub struct LockReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AliasRequest {
-    /// The version's id or an unambiguous prefix of it.
+    /// Id of the version, or an unambiguous prefix.
     pub version: String,
-    /// When the alias expires: by default unchanged, and never for a new one.
+    /// Expiry of the alias: unchanged by default, and never for a new alias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Expiry>,
 }
 
-/// The answer to `PUT` and `DELETE /v1/apps/{app}/aliases/{name}` with `dry_run`.
+/// Response to `PUT` and `DELETE /v1/apps/{app}/aliases/{name}` with `dry_run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasPrediction {
     /// Always true.
     pub dry_run: bool,
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The alias.
+    /// Alias.
     pub alias: PlaceName,
-    /// The version that it would point to; `None` if it would be deleted.
+    /// New target; `None` for a deletion.
     pub version: Option<VersionId>,
-    /// The version that it points to now; `None` for a new alias.
+    /// Current target; `None` for a new alias.
     pub previous: Option<VersionId>,
-    /// When it would expire, in milliseconds since 1970 UTC, if ever.
+    /// New expiry, in milliseconds since 1970 UTC, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
-    /// Whether anything would change.
+    /// True if the request would change the alias.
     pub changed: bool,
 }
 
 /// `GET /v1/apps/{app}/aliases`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliasList {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The aliases, in the order of their names.
+    /// Aliases, in the order of their names.
     pub aliases: Vec<PlaceStatus>,
-    /// The `after` of the next page, if there is one.
+    /// `after` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// One environment or alias.
+/// Environment or alias.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceStatus {
-    /// Its name.
+    /// Name.
     pub name: PlaceName,
-    /// Whether it is an alias.
+    /// True for an alias.
     pub alias: bool,
-    /// The version that it points to.
+    /// Target version.
     pub version: VersionId,
-    /// Where to look.
+    /// URL for visitors.
     pub url: String,
-    /// The time since which it points there, in milliseconds since 1970 UTC.
+    /// Time of the last change of the target, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub since_ms: u64,
-    /// For an alias: the name of the token that set it last.
+    /// For an alias: name of the token behind the last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
-    /// For an alias that ends by itself: when, in milliseconds since 1970 UTC.
+    /// For an alias with an expiry: the expiry, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
 }
 
-/// `GET /v1/apps/{app}/diff?from=…&to=…`: what differs between two versions.
+/// `GET /v1/apps/{app}/diff?from=…&to=…`: differences between two versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diff {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The first side.
+    /// First side.
     pub from: DiffSide,
-    /// The second side.
+    /// Second side.
     pub to: DiffSide,
-    /// Numbers of differing files and bytes.
+    /// Counts and bytes of differing files.
     pub files: FileChanges,
-    /// A page of the files that differ, in the order of their paths.
+    /// Page of the differing files, in the order of their paths.
     pub changes: Vec<FileChange>,
-    /// The `after` of the next page of `changes`, if there is one.
+    /// `after` of the next page of `changes`, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// Bytes that visitors load.
+    /// Bytes loaded by visitors.
     pub visitors: VisitorLoad,
-    /// The other differences in how the version is served.
+    /// Other differences in how the version is served.
     pub serving: Vec<ServingChange>,
 }
 
-/// One side of a [`Diff`].
+/// Side of a [`Diff`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiffSide {
-    /// As it was asked for.
+    /// Version as requested.
     pub named: String,
-    /// The version; `None` for an environment where nothing is live.
+    /// Version; `None` for an environment without a live version.
     pub version: Option<VersionId>,
 }
 
-/// A number of files and their bytes.
+/// Number of files and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Files.
@@ -157,77 +157,76 @@ impl Amount {
     }
 }
 
-/// Numbers of differing files, with their bytes in the second version (in the first one, for those that
-/// are removed).
+/// Counts of differing files. Bytes are those of the second version; for removed files, those of the first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChanges {
-    /// Files that are new.
+    /// New files.
     pub added: Amount,
-    /// Files with other content, or of another type.
+    /// Files with changed content or type.
     pub changed: Amount,
-    /// Files that are gone.
+    /// Removed files.
     pub removed: Amount,
-    /// Files that are the same.
+    /// Unchanged files.
     pub same: Amount,
 }
 
-/// The difference of a file.
+/// Kind of difference of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
-    /// It is new.
+    /// The file is new.
     Added,
-    /// It has other content, or another type.
+    /// The content or type changed.
     Changed,
-    /// It is gone.
+    /// The file is removed.
     Removed,
 }
 
-/// A file that differs.
+/// Differing file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileChange {
-    /// Its path in the bundle.
+    /// Path in the bundle.
     pub path: BundlePath,
-    /// The difference.
+    /// Kind of difference.
     pub change: ChangeKind,
-    /// Its bytes before, where it was there.
+    /// Bytes before, unless the file is new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_before: Option<u64>,
-    /// Its bytes now, where it is there.
+    /// Bytes now, unless the file is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Whether a fingerprinted name now stands for other content: browsers that have the old one keep it.
+    /// True if the content changed under a fingerprinted name: browsers keep the old content.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refingerprinted: bool,
 }
 
-/// Bytes that a switch makes visitors load who visit everything, as they travel to a browser.
+/// Bytes loaded after a switch by a visitor of every page, as transferred to a browser.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VisitorLoad {
-    /// Loaded again by a returning visitor: new files, and those with other content.
+    /// Loaded again by a returning visitor: new files and changed files.
     pub load: Amount,
-    /// Revalidated by a returning visitor's browser: unchanged files under names that could change.
+    /// Revalidated by a returning visitor's browser: unchanged files without a fingerprinted name.
     pub revalidate: Amount,
-    /// Not even revalidated by a returning visitor's browser: unchanged fingerprinted files.
+    /// Neither loaded nor revalidated by a returning visitor's browser: unchanged fingerprinted files.
     pub keep: Amount,
-    /// Loaded by a new visitor: everything.
+    /// Loaded by a new visitor: all files.
     pub first_visit: Amount,
-    /// The bytes of `load` where a browser has files of the earlier version as dictionaries (RFC 9842).
+    /// Bytes of `load` for a browser with files of the earlier version as dictionaries (RFC 9842).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with_dictionaries: Option<u64>,
 }
 
-/// A difference in how a version is served.
+/// Difference in how a version is served.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServingChange {
-    /// Where it stands: `devanture.toml`, `[env.staging]` of it, or the name of a rule file.
+    /// Location: `devanture.toml`, its table `[env.staging]`, or the name of a rule file.
     pub place: String,
-    /// The setting: a key such as `html_handling`, or `rules`.
+    /// Setting: a key, for example `html_handling`, or `rules`.
     pub key: String,
-    /// The value before: a word, or the number of entries of a list or table.
+    /// Value before: a word, or the number of entries of a list or table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// The value now.
+    /// Value now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<String>,
 }

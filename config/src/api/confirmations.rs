@@ -1,19 +1,19 @@
-//! What an app has sessions confirm before they do it.
+//! Changes of an app that a session has to confirm.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A kind of change that a session confirms.
+/// Kind of change that a session has to confirm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConfirmedAction {
-    /// Whatever changes what visitors of `prod` get; docs/signing.md has the table.
+    /// Any change visible to visitors of `prod`; docs/signing.md has the table.
     Promote,
-    /// A token that reaches the app.
+    /// A token with access to the app.
     Token,
-    /// A deletion of something of the app, or of its data.
+    /// A deletion of the app's data or of a part of the app.
     Delete,
 }
 
@@ -31,6 +31,6 @@ impl fmt::Display for ConfirmedAction {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmations {
-    /// The kinds of changes.
+    /// Kinds of changes.
     pub confirm: BTreeSet<ConfirmedAction>,
 }

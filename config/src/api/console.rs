@@ -1,31 +1,31 @@
-//! The console of an edge, as `devanture-edge console` installs it.
+//! Console of an edge, installed by `devanture-edge console`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, VersionId};
 
-/// `GET /v1/console`, and the answer to an installation.
+/// `GET /v1/console`, and the response to an installation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleStatus {
-    /// The console that is stored; `None` where there is none, or it was removed.
+    /// Stored console; `None` if never installed or removed.
     pub installed: Option<ConsoleInstalled>,
-    /// Whether this node serves it.
+    /// True if this node serves the console.
     pub served: bool,
 }
 
-/// A console that is stored.
+/// Stored console.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsoleInstalled {
-    /// The id of its bundle.
+    /// Id of the bundle.
     pub version: VersionId,
-    /// The BLAKE3 of the package that it came in.
+    /// BLAKE3 of the package.
     pub package: Digest,
-    /// Its files.
+    /// Number of files.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of the files.
     pub bytes: u64,
-    /// When it was installed, in milliseconds since 1970 UTC.
+    /// Time of the installation, in milliseconds since 1970 UTC.
     pub installed_ms: u64,
-    /// Who installed it.
+    /// Author of the installation.
     pub who: String,
 }

@@ -1,4 +1,4 @@
-//! What the texts of an edge's credentials begin with, so that one is recognised wherever it should not be.
+//! Prefixes of an edge's credentials, by which a leaked credential is recognised.
 
 /// A token.
 pub const TOKEN_PREFIX: &str = "dvt";
@@ -10,11 +10,11 @@ pub const REFRESH_TOKEN_PREFIX: &str = "dvr";
 pub const SESSION_PREFIX: &str = "dvs";
 /// An invitation.
 pub const INVITATION_PREFIX: &str = "dvi";
-/// All of them; an underscore follows each.
+/// All prefixes; an underscore follows each.
 pub const CREDENTIAL_PREFIXES: [&str; 5] =
     [TOKEN_PREFIX, ACCESS_TOKEN_PREFIX, REFRESH_TOKEN_PREFIX, SESSION_PREFIX, INVITATION_PREFIX];
 
-/// Whether a text has the form of an edge's credential, this one's or another's.
+/// Returns true if the text has the form of an edge's credential, of this edge or any other.
 #[must_use]
 pub fn is_credential(text: &str) -> bool {
     CREDENTIAL_PREFIXES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('_')))

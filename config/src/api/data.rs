@@ -1,4 +1,4 @@
-//! The folder that stays for an environment, its files and its snapshots.
+//! Persistent folder of an environment, with files and snapshots.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,35 +8,35 @@ use serde::{Deserialize, Serialize};
 use crate::Digest;
 use crate::text::text_form;
 
-/// Most characters of the name of a snapshot.
+/// Maximum number of characters of a snapshot name.
 pub const SNAPSHOT_NAME_CHARACTERS_MAX: usize = 63;
-/// The prefix of snapshots that the edge makes itself, before a release or before data is replaced.
+/// Prefix of automatic snapshots, made before a release or before data is replaced.
 pub const AUTOMATIC_SNAPSHOT: &str = "before-";
-/// Most files that a listing names.
+/// Maximum number of files in a listing.
 pub const DATA_LIST_MAX: u64 = 10_000;
-/// Files that a listing names by default.
+/// Default number of files in a listing.
 pub const DATA_LIST_DEFAULT: u64 = 1_000;
-/// The media type of archives of data: a tar, compressed by zstd.
+/// Media type of data archives: a tar compressed by zstd.
 pub const DATA_ARCHIVE_TYPE: &str = "application/zstd";
 
-/// The name of a snapshot: 1 to 63 characters of `a-z`, `0-9` and `-`, without `-` at either end.
+/// Name of a snapshot: 1 to 63 characters of `a-z`, `0-9` and `-`, without `-` at either end.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SnapshotName(String);
 
-/// Why a text is no name of a snapshot.
+/// Error for an invalid snapshot name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the name of a snapshot has 1 to 63 characters of a-z, 0-9 and `-`, and no `-` at its ends")]
 pub struct BadSnapshotName;
 
 impl SnapshotName {
-    /// The name as text.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the edge made the snapshot itself, and removes it again by itself.
+    /// Returns true if the edge made the snapshot automatically and removes the snapshot automatically.
     #[must_use]
     pub fn is_automatic(&self) -> bool {
         self.0.starts_with(AUTOMATIC_SNAPSHOT)
@@ -64,7 +64,7 @@ impl fmt::Display for SnapshotName {
 
 text_form!(SnapshotName, BadSnapshotName);
 
-/// The kind of an entry of the folder.
+/// Kind of an entry of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataKind {
@@ -72,61 +72,61 @@ pub enum DataKind {
     File,
     /// A folder.
     Folder,
-    /// A symbolic link, which is archived as a link and never followed.
+    /// A symbolic link, archived as a link and never followed.
     Link,
-    /// A pipe, a socket or a device, which is in no archive.
+    /// A pipe, a socket or a device, left out of archives.
     Special,
 }
 
-/// An entry of the folder.
+/// Entry of the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataEntry {
-    /// Its path below the folder; bytes that are not UTF-8 are replaced.
+    /// Path below the folder; bytes outside UTF-8 are replaced.
     pub path: String,
-    /// What it is.
+    /// Kind.
     pub kind: DataKind,
-    /// Bytes of a file; 0 for everything else.
+    /// Bytes of a file; 0 for other kinds.
     pub bytes: u64,
-    /// The time of its last change, in milliseconds since 1970 UTC.
+    /// Time of the last change, in milliseconds since 1970 UTC.
     pub modified_ms: u64,
 }
 
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotInfo {
-    /// Its name.
+    /// Name.
     pub name: SnapshotName,
-    /// Bytes of its archive.
+    /// Bytes of the archive.
     pub bytes: u64,
-    /// The time at which it was made, in milliseconds since 1970 UTC.
+    /// Time of the snapshot, in milliseconds since 1970 UTC.
     pub made_ms: u64,
-    /// Whether the edge made it itself, and removes it again by itself.
+    /// True if the edge made the snapshot automatically and removes the snapshot automatically.
     pub is_automatic: bool,
 }
 
-/// The folder that stays on one node.
+/// Persistent folder on one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataList {
     /// The node.
     pub node: String,
-    /// Files, folders and links that there are.
+    /// Number of files, folders and links.
     pub files: u64,
     /// Bytes of all files.
     pub bytes: u64,
-    /// The first entries, each folder before what it holds.
+    /// First entries, each folder before its content.
     pub entries: Vec<DataEntry>,
-    /// Whether there are more entries than are listed.
+    /// True if the listing is cut.
     pub is_partial: bool,
-    /// The snapshots, oldest first.
+    /// Snapshots, oldest first.
     pub snapshots: Vec<SnapshotInfo>,
 }
 
-/// The rest of an archive whose download broke off.
+/// Rest of an archive after an interrupted download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRest {
-    /// Bytes that have come.
+    /// Bytes received.
     pub from: u64,
-    /// Their BLAKE3.
+    /// BLAKE3 of the received bytes.
     pub digest: Digest,
 }
 
@@ -134,28 +134,28 @@ pub struct DataRest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotRequest {
-    /// Its name; by default the current time.
+    /// Name; by default the current time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<SnapshotName>,
 }
 
-/// The outcome of a change of the folder, or of its snapshots.
+/// Outcome of a change of the folder or its snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataReport {
     /// The node.
     pub node: String,
-    /// Files, folders and links that were archived or put in place.
+    /// Files, folders and links archived or put in place.
     pub files: u64,
-    /// Bytes of them.
+    /// Bytes of the files.
     pub bytes: u64,
-    /// Databases of SQLite that were copied by its online backup.
+    /// SQLite databases copied by SQLite's online backup.
     pub databases: u64,
-    /// Pipes, sockets and devices that were left out.
+    /// Pipes, sockets and devices left out.
     pub skipped: u64,
-    /// The snapshot that was made, of what was there before where data was replaced.
+    /// New snapshot; if data was replaced, of the earlier data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotName>,
-    /// Snapshots that were removed, since they were made by the edge and are old or too many.
+    /// Automatic snapshots removed by age or number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<SnapshotName>,
 }

@@ -1,4 +1,4 @@
-//! A push: how it begins, its steps, and how it ends.
+//! Push: begin, steps, and end.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,26 +21,26 @@ use crate::text::Expiry;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BeginDeploy {
-    /// The manifest to store.
+    /// Manifest to store.
     pub manifest: Manifest,
-    /// Where it comes from.
+    /// Origin of the bundle.
     #[serde(default)]
     pub source: Source,
-    /// Its options.
+    /// Options.
     #[serde(default)]
     pub options: DeployOptions,
 }
 
-/// A [`BeginDeploy`] whose manifest is not read to its end; see [`IncomingManifest`].
+/// [`BeginDeploy`] with an unread manifest; see [`IncomingManifest`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IncomingDeploy {
-    /// The manifest to store.
+    /// Manifest to store.
     pub manifest: IncomingManifest,
-    /// Where it comes from.
+    /// Origin of the bundle.
     #[serde(default)]
     pub source: Source,
-    /// Its options.
+    /// Options.
     #[serde(default)]
     pub options: DeployOptions,
 }
@@ -61,96 +61,96 @@ impl IncomingDeploy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeployOptions {
-    /// Store the version and give its preview, without touching the live pointer.
+    /// Store the version and its preview, without a change of the live pointer.
     pub no_switch: bool,
-    /// Go live even if a newer push did in the meantime.
+    /// Go live even if a newer push went live in the meantime.
     pub force: bool,
-    /// Go live only if this version is live now.
+    /// Live version required for the version to go live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_live: Option<String>,
-    /// Let doubts pass.
+    /// Accept warnings.
     pub allow_warnings: bool,
-    /// Let a fingerprinted name have other content than it had.
+    /// Accept changed content under a fingerprinted name.
     pub allow_refingerprint: bool,
-    /// Point this alias at the version, and leave what is live as it is.
+    /// Point this alias at the version, and leave the live version unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alias: Option<PlaceName>,
-    /// When that alias expires: by default unchanged, and never for a new one.
+    /// Expiry of the alias: unchanged by default, and never for a new alias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alias_expires: Option<Expiry>,
     /// Go live without the checks of `[[smoke]]`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_smoke: bool,
-    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    /// Seconds of watching after the switch; a rise of errors undoes the switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
-    /// How it goes live on the nodes of a cluster.
+    /// Rollout over the nodes of a cluster.
     #[serde(skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
-    /// Why, for the history.
+    /// Reason, for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Signatures of the version, as `ssh-keygen -Y sign` writes them.
+    /// Signatures of the version, in the format of `ssh-keygen -Y sign`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub signatures: Vec<SignatureText>,
-    /// The half that is pushed; the version's other half is that of the live version, or of `with`.
+    /// Pushed half; the other half comes from the live version, or from `with`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only: Option<Half>,
-    /// The version that gives the other half, as its id or the beginning of it.
+    /// Version that provides the other half, by id or prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
 }
 
-/// The answer to [`BeginDeploy`]: 201.
+/// Response to [`BeginDeploy`]: 201.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployBegun {
-    /// The deploy's id, for `finish`.
+    /// Id of the deploy, for `finish`.
     pub deploy: String,
-    /// The version's id.
+    /// Id of the version.
     pub version: VersionId,
-    /// The blobs that this app has not sent yet, each once.
+    /// Blobs never sent by this app, each once.
     pub missing: Vec<Digest>,
-    /// The version that is live now; of a push to an alias, the version that it points at now.
+    /// Live version; for a push to an alias, the alias's current target.
     pub live: Option<VersionId>,
-    /// How much one request with many blobs may carry; an edge that takes none does not say it.
+    /// Limits of a request with many blobs; absent if the edge accepts no batches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BlobBatchLimits>,
-    /// Of a push of one half: the version that gives the other one, if there is any.
+    /// For a push of one half: the version that provides the other half, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
-    /// The image that the tag of the manifest's leads to: the version names this one.
+    /// Image that the tag in the manifest resolves to; the version refers to this image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
 }
 
-/// Limits of a request that carries many blobs ([`crate::blob_batch`]).
+/// Limits of a request with many blobs ([`crate::blob_batch`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobBatchLimits {
-    /// Most blobs.
+    /// Maximum number of blobs.
     pub blobs_max: u64,
-    /// Most bytes of all of them together.
+    /// Maximum bytes of all blobs together.
     pub bytes_max: u64,
 }
 
-/// The answer to a request that carries many blobs: 200.
+/// Response to a request with many blobs: 200.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobsStored {
-    /// The blobs that are stored, in the order in which they came.
+    /// Stored blobs, in the order of arrival.
     pub stored: Vec<Digest>,
 }
 
-/// The answer to [`BeginDeploy`] with `dry_run`: a push that would begin.
+/// Response to [`BeginDeploy`] with `dry_run`: the push to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployPrediction {
     /// Always true.
     pub dry_run: bool,
-    /// The version's id.
+    /// Id of the version.
     pub version: VersionId,
-    /// The blobs that this app has not sent yet, each once.
+    /// Blobs never sent by this app, each once.
     pub missing: Vec<Digest>,
-    /// The version that is live now; of a push to an alias, the version that it points at now.
+    /// Live version; for a push to an alias, the alias's current target.
     pub live: Option<VersionId>,
-    /// Of a push of one half: the version that gives the other one, if there is any.
+    /// For a push of one half: the version that provides the other half, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
 }
@@ -160,7 +160,7 @@ pub struct DeployPrediction {
 pub struct FileCounts {
     /// Files of the version.
     pub total: u64,
-    /// Of these, files whose bytes the app had never sent.
+    /// Files with bytes never sent by the app before.
     pub new: u64,
 }
 
@@ -169,110 +169,112 @@ pub struct FileCounts {
 pub struct ByteCounts {
     /// Bytes of the version's files.
     pub total: u64,
-    /// Bytes of blobs that were sent.
+    /// Bytes of the sent blobs.
     pub sent: u64,
 }
 
-/// Bytes that returning visitors load again, as they travel.
+/// Bytes loaded again by returning visitors, as transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returning {
-    /// Bytes for a browser that has files of that version as dictionaries (RFC 9842).
+    /// Bytes for a browser with files of the previous version as dictionaries (RFC 9842).
     pub bytes: u64,
-    /// Bytes for any other.
+    /// Bytes for other browsers.
     pub plain_bytes: u64,
 }
 
-/// The one line of `push --json`, and the last event of a deploy.
+/// Output line of `push --json`, and last event of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployReport {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The version's id.
+    /// Id of the version.
     pub version: VersionId,
-    /// The version that was live before, if any.
+    /// Previous live version, if any.
     pub previous: Option<VersionId>,
-    /// Where to look.
+    /// URLs for visitors.
     pub urls: Urls,
     /// Files.
     pub files: FileCounts,
     /// Bytes.
     pub bytes: ByteCounts,
-    /// The deploy's id; where nothing changed, that of the deploy that made the version live.
+    /// Id of the deploy; for an unchanged live version, id of the deploy that made the version live.
     pub deploy: Option<String>,
-    /// Whether the live pointer was moved.
+    /// True if the live pointer moved.
     pub switched: bool,
     /// The steps.
     pub steps: Vec<Step>,
-    /// Paths of the version that it does not answer: it was stored before they were withdrawn.
+    /// Paths of the version that are no longer served: withdrawn after the version was stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<String>,
-    /// The alias as it is now, where one was pushed to.
+    /// Current alias, for a push to an alias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<PlaceStatus>,
-    /// The lock of the environment, if it kept the version from going live.
+    /// Lock of the environment, if the lock kept the version from going live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Lock>,
-    /// Bytes that returning visitors load again, if a version was live and dictionaries are on.
+    /// Bytes loaded again by returning visitors, if a version was live and dictionaries are on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returning: Option<Returning>,
-    /// How the environment is paused, where it is: visitors do not get the version yet.
+    /// Pause of the environment, if paused: visitors do not get the version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// Hostnames that became the environment's by this push.
+    /// Hostnames assigned to the environment by this push.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hostnames: Vec<HostPattern>,
-    /// The half that was pushed, where it was one alone.
+    /// Pushed half, for a push of one half.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Half>,
-    /// The version that gave the other half, if there was any.
+    /// Version that provided the other half, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
-    /// Whether the edge had lost the manifest of the version, which the push brought back.
+    /// True if the push restored the version's manifest, lost by the edge.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restored_manifest: bool,
-    /// Whether the pusher may not make the version live there; in `prod` where an alias was pushed to.
+    /// True if the pusher is not allowed to make the version live in the environment; for a push to an alias, in
+    /// `prod`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_not_switch: bool,
 }
 
-/// An event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.
+/// Event of `POST /v1/apps/{app}/deploys/{deploy}/finish`; the name is the server-sent event's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "lowercase")]
 pub enum DeployEvent {
     /// A step began or ended.
     Step(Step),
-    /// The deploy ended well. The last event.
+    /// The deploy succeeded. The last event.
     Done(Box<DeployReport>),
-    /// A switch, rollback or promotion ended well. The last event, `done` by name.
+    /// A switch, rollback or promotion succeeded. The last event, named `done`.
     Switched(Box<SwitchReport>),
     /// The deploy failed. The last event.
     Problem(Box<Problem>),
 }
 
-/// Where a deploy is.
+/// State of a deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeployState {
-    /// Its blobs are coming in.
+    /// The upload of blobs is under way.
     Begun,
-    /// Its steps are under way.
+    /// The steps are under way.
     Running,
-    /// Its version is live, or was when the deploy ended.
+    /// The version is live, or was live at the end of the deploy.
     Live,
-    /// Its version is stored and has a preview.
+    /// The version is stored and has a preview.
     Stored,
-    /// A newer push was live by then; its version is stored and has a preview.
+    /// A newer push was already live; the version is stored and has a preview.
     Superseded,
-    /// It failed.
+    /// The deploy failed.
     Failed,
 }
 
 impl From<Outcome> for DeployState {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            // A pause or a lock, its end, or a change of settings, left live what was.
+            // A pause or a lock, the end of a pause or a lock, and a change of settings leave the live version
+            // unchanged.
             Outcome::Live | Outcome::Done => Self::Live,
             Outcome::Stored => Self::Stored,
             Outcome::Superseded => Self::Superseded,
@@ -281,71 +283,71 @@ impl From<Outcome> for DeployState {
     }
 }
 
-/// `GET /v1/apps/{app}/environments/{env}/deploys`: deploys under way, and those that ended, newest first.
+/// `GET /v1/apps/{app}/environments/{env}/deploys`: deploys under way and ended deploys, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployList {
     /// The deploys.
     pub deploys: Vec<DeployEntry>,
-    /// Nodes of the cluster that did not answer: deploys that they run are missing.
+    /// Silent nodes of the cluster; the list lacks deploys run by these nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// The `before` of the next page, if there is one.
+    /// `before` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// One deploy of a list.
+/// Deploy of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployEntry {
-    /// Its id.
+    /// Id.
     pub deploy: String,
-    /// Its kind.
+    /// Kind.
     pub kind: DeployKind,
-    /// Where it is.
+    /// State.
     pub state: DeployState,
-    /// The version's id, once it is known.
+    /// Id of the version, once known.
     pub version: Option<VersionId>,
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Start time, in milliseconds since 1970 UTC.
     pub started_ms: u64,
-    /// When it ended, in milliseconds since 1970 UTC.
+    /// End time, in milliseconds since 1970 UTC.
     pub ended_ms: Option<u64>,
-    /// The name of the token or account.
+    /// Name of the token or account.
     pub who: String,
     /// The commit.
     pub commit: Option<String>,
-    /// The message of the person, or the subject of the commit.
+    /// Message of the person, or subject of the commit.
     pub message: Option<String>,
-    /// Why, as far as the person said it.
+    /// Reason, if given.
     pub reason: Option<String>,
-    /// The step that is under way.
+    /// Step under way.
     pub step: Option<String>,
-    /// Its steps so far.
+    /// Steps so far.
     pub steps: Vec<Step>,
-    /// Why it failed, where it did.
+    /// Reason of the failure, if failed.
     pub error: Option<DeployProblem>,
 }
 
-/// `GET /v1/apps/{app}/deploys/{deploy}`: where a deploy is.
+/// `GET /v1/apps/{app}/deploys/{deploy}`: the state of a deploy.
 ///
-/// The edge remembers the latest deploys with their report or problem; of older ones it tells what the history has.
+/// The edge remembers the latest deploys with their report or problem; older deploys come from the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployStatus {
-    /// The deploy's id.
+    /// Id of the deploy.
     pub deploy: String,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// Where it is.
+    /// State.
     pub state: DeployState,
-    /// The version's id, once it is known.
+    /// Id of the version, once known.
     pub version: Option<VersionId>,
-    /// Its steps so far.
+    /// Steps so far.
     pub steps: Vec<Step>,
-    /// The report, where it ended well and is remembered.
+    /// Report, if the deploy succeeded and is remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Box<DeployReport>>,
-    /// The problem, where it failed and is remembered.
+    /// Problem, if the deploy failed and is remembered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Box<Problem>>,
 }

@@ -1,4 +1,4 @@
-//! The history of an environment: its deploys, pauses, locks and changes of settings.
+//! History of an environment: deploys, pauses, locks and changes of settings.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::manifest::halves::Halves;
 use crate::names::{AppName, PlaceName};
 use crate::problem::Code;
 
-/// Where a bundle comes from, for the history.
+/// Origin of a bundle, for the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Source {
@@ -18,21 +18,21 @@ pub struct Source {
     /// The branch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The message of the person.
+    /// Message of the person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Whether the tree held changes that no commit has.
+    /// True if the tree had uncommitted changes.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
-    /// The CI system that pushed it, such as `github`.
+    /// CI system behind the push, for example `github`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ci: Option<String>,
-    /// Where that system shows the run.
+    /// URL of the run in the CI system.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
-/// The kind of an entry of the history.
+/// Kind of an entry of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeployKind {
@@ -44,89 +44,90 @@ pub enum DeployKind {
     Rollback,
     /// A promotion.
     Promote,
-    /// The environment was paused; what is live stayed.
+    /// The environment was paused; the live version is unchanged.
     Pause,
-    /// A pause ended; what is live stayed.
+    /// A pause ended; the live version is unchanged.
     Resume,
-    /// The environment was locked; what is live stays.
+    /// The environment was locked; the live version stays.
     Lock,
-    /// A lock ended; what is live stayed.
+    /// A lock ended; the live version is unchanged.
     Unlock,
     /// The environment was deleted.
     Delete,
-    /// The environment was restored, with the version that was live.
+    /// The environment was restored, with the version live at its deletion.
     Undelete,
-    /// Settings were changed; what is live stayed.
+    /// Settings changed; the live version is unchanged.
     Settings,
-    /// A command was run; what is live stayed.
+    /// A command was run; the live version is unchanged.
     Run,
-    /// Something that nobody signs was changed; what is live stayed. In live logs alone.
+    /// An unsigned change; the live version is unchanged. Only in live logs.
     Change,
 }
 
-/// The outcome of a deploy.
+/// Outcome of a deploy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Its version went live.
+    /// The version went live.
     Live,
-    /// Its version is stored and has a preview.
+    /// The version is stored and has a preview.
     Stored,
-    /// A newer push was live by then.
+    /// A newer push was already live.
     Superseded,
-    /// It failed.
+    /// The deploy failed.
     Failed,
-    /// It was a pause or a lock, the end of one, a change of settings, or a command.
+    /// A pause or a lock, the end of a pause or a lock, a change of settings, or a command.
     Done,
 }
 
-/// One attempt to make a version live, or a pause, a lock or its end, a change of settings, or a command, as a record.
+/// Record of an attempt to make a version live; also of a pause, a lock, the end of a pause or a lock, a change of
+/// settings, or a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
-    /// Its id.
+    /// Id.
     pub id: String,
-    /// Its kind.
+    /// Kind.
     pub kind: DeployKind,
     /// The environment.
     pub environment: PlaceName,
     /// The version.
     pub version: VersionId,
-    /// The version that was live before.
+    /// Previous live version.
     pub previous: Option<VersionId>,
-    /// The name of the token.
+    /// Name of the token.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Where the bundle came from.
+    /// Origin of the bundle.
     #[serde(default)]
     pub source: Source,
-    /// Its steps.
+    /// Steps.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// Its outcome.
+    /// Outcome.
     pub outcome: Outcome,
-    /// The alias that it was pushed to, where it was.
+    /// Alias, for a push to an alias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<PlaceName>,
-    /// Why it failed, where it did.
+    /// Reason of the failure, if failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<DeployProblem>,
-    /// The lines of it that matter, the oldest first.
+    /// Relevant log lines, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
-    /// The revision of the environment's settings that holds with it; 0 where nothing was ever set.
+    /// Revision of the environment's settings at this entry; 0 if no setting was ever set.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub settings: u64,
-    /// Why the edge went back by itself, where it did.
+    /// Reason of an automatic rollback, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
-    /// Why, as far as the person said it.
+    /// Reason given by the person, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The halves that a push brought; absent for a whole bundle without a backend.
+    /// Halves in the push; absent for a whole bundle without a backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halves: Option<Halves>,
-    /// The version that gave the other half to a push of one half.
+    /// Version that provided the other half, for a push of one half.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<VersionId>,
 }
@@ -136,7 +137,7 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// `GET /v1/apps/{app}/environments/{env}/history`: newest first.
+/// `GET /v1/apps/{app}/environments/{env}/history`: newest entries first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The app.
@@ -145,25 +146,25 @@ pub struct History {
     pub environment: PlaceName,
     /// The deploys.
     pub deploys: Vec<Deploy>,
-    /// Versions of these deploys that were deleted since.
+    /// Versions of these deploys deleted since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deleted: Vec<VersionId>,
-    /// Versions of these deploys that were collected since: nothing held them, and they were old.
+    /// Versions of these deploys collected since, unreferenced and old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub collected: Vec<VersionId>,
-    /// Entries of this page whose records are damaged and left out.
+    /// Number of entries of this page left out because of damaged records.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unreadable: u64,
-    /// The `before` of the next page, if there is one.
+    /// `before` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// Why a deploy failed.
+/// Reason of a failed deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeployProblem {
-    /// The code of the problem.
+    /// Code of the problem.
     pub code: Code,
-    /// The change, as a sentence.
+    /// Description, as a sentence.
     pub detail: String,
 }

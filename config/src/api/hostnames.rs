@@ -1,60 +1,60 @@
-//! Hostnames of an environment's own.
+//! Custom hostnames of an environment.
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AppName, HostPattern, Hostname, PlaceName};
 
-/// The source of an environment's hostname.
+/// Source of an environment's hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostnameSource {
-    /// By the API.
+    /// Set through the API.
     Api,
-    /// By the manifest of a version that went live.
+    /// Listed in the manifest of a version that went live.
     Manifest,
 }
 
-/// The source of a certificate.
+/// Source of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertificateSource {
-    /// An authority, by ACME; it is renewed before its end.
+    /// An authority, by ACME; renewed before expiry.
     Acme,
-    /// A file that `edge.toml` names.
+    /// A file named in `edge.toml`.
     File,
 }
 
-/// The certificate that the edge shows for a hostname.
+/// Certificate shown by the edge for a hostname.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameCertificate {
-    /// Its source.
+    /// Source.
     pub source: CertificateSource,
-    /// Its end, in milliseconds since 1970 UTC; of several for one name, the first one.
+    /// Expiry, in milliseconds since 1970 UTC; of several certificates for one name, the first expiry.
     pub expires_ms: u64,
 }
 
-/// One hostname of an environment.
+/// Hostname of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameStatus {
-    /// The name in ASCII, as requests have it; a wildcard begins with `*.`.
+    /// Name in ASCII, as in requests; a wildcard begins with `*.`.
     pub name: HostPattern,
-    /// The name as a person writes it.
+    /// Name in Unicode, for display.
     pub unicode: String,
-    /// Whether the other names lead here.
+    /// True for the target of redirects from the other names.
     pub canonical: bool,
-    /// Where its visitors are sent, where it is not they who are served.
+    /// Redirect target of visitors, if visitors are not served under this name.
     pub redirects_to: Option<Hostname>,
-    /// Its source.
+    /// Source.
     pub source: HostnameSource,
-    /// Whether the live version's `devanture.toml` lists it.
+    /// True if the live version's `devanture.toml` lists the name.
     pub listed: bool,
-    /// Its address; a wildcard has none.
+    /// URL; a wildcard has no URL.
     pub url: Option<String>,
-    /// Its certificate; `None` where there is none but one of the local authority.
+    /// Certificate; `None` without a certificate other than the local authority's.
     #[serde(default)]
     pub certificate: Option<HostnameCertificate>,
-    /// The records of DNS, as lines of a zone file, by which browsers learn of HTTP/3 ahead of their first request;
-    /// empty if it is not served, or there is no certificate.
+    /// DNS records, as lines of a zone file, that announce HTTP/3 to browsers before the first request; empty without
+    /// HTTP/3 or without a certificate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub https_records: Vec<String>,
 }
@@ -66,25 +66,25 @@ pub struct HostnameList {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The name that the others lead to, where there is one.
+    /// Redirect target of the other names, if any.
     pub canonical: Option<Hostname>,
-    /// The names, in the order of their ASCII forms.
+    /// Names, in the order of their ASCII forms.
     pub hostnames: Vec<HostnameStatus>,
-    /// The `after` of the next page, if there is one.
+    /// `after` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// `PUT /v1/apps/{app}/environments/{env}/hostnames/{host}`; the body may be left out.
+/// `PUT /v1/apps/{app}/environments/{env}/hostnames/{host}`; the body is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostnameRequest {
-    /// Whether other hostnames redirect to this one, overriding `devanture.toml`; unchanged by default.
+    /// True if other hostnames redirect to this hostname, overriding `devanture.toml`; unchanged by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canonical: Option<bool>,
 }
 
-/// Whose a hostname was.
+/// Previous owner of a hostname.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameOwner {
     /// The app.
@@ -93,38 +93,38 @@ pub struct HostnameOwner {
     pub environment: PlaceName,
 }
 
-/// The answer to [`HostnameRequest`].
+/// Response to [`HostnameRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameSet {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// Whether anything changed, or would.
+    /// True if the request changed the hostname, or would in a dry run.
     pub changed: bool,
-    /// Whose it was, where it was moved.
+    /// Previous owner of a moved hostname.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_from: Option<HostnameOwner>,
-    /// The name as it is now, or would be.
+    /// Hostname after the change.
     pub hostname: HostnameStatus,
 }
 
-/// The answer to `DELETE /v1/apps/{app}/environments/{env}/hostnames/{host}`.
+/// Response to `DELETE /v1/apps/{app}/environments/{env}/hostnames/{host}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostnameRemoved {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The name that is gone.
+    /// Removed name.
     pub removed: HostPattern,
-    /// The name that the others lead to now, where there is one.
+    /// New redirect target of the other names, if any.
     pub canonical: Option<Hostname>,
     /// Remaining steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]

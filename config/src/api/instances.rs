@@ -1,4 +1,4 @@
-//! Instances: the processes of backends that the edge runs, their states, and how many there are to be.
+//! Instances: the processes of backends run by the edge, their states and wanted numbers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,28 +8,28 @@ use serde::{Deserialize, Serialize};
 use crate::VersionId;
 use crate::site_toml::{Instances, Kind, ProcessName};
 
-/// The state of an instance.
+/// State of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
-    /// It was started, and is not healthy yet.
+    /// Started, and not healthy yet.
     Starting,
-    /// It answers, or as a worker it runs.
+    /// Answers requests; for a worker, runs.
     Healthy,
-    /// It runs, and does not answer as it should.
+    /// Runs, but fails its checks.
     Unhealthy,
-    /// It ended by itself, and is started again after a while.
+    /// Exited, and restarts after a delay.
     Waiting,
-    /// It ended so often that something is wrong with it; it is started again, ever more rarely.
+    /// Exits repeatedly; restarts with growing delays.
     CrashLoop,
-    /// It belongs to what was live before, and stays for a rollback.
+    /// Belongs to the previous version, and stays for a rollback.
     Warm,
-    /// It gets no more requests and ends.
+    /// Gets no more requests and ends.
     Stopping,
 }
 
 impl InstanceState {
-    /// As the API has it.
+    /// Returns the name used in the API.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -50,66 +50,66 @@ impl fmt::Display for InstanceState {
     }
 }
 
-/// One instance.
+/// Status of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatus {
-    /// Its name on its node, such as `web.2`.
+    /// Name on the node, for example `web.2`.
     pub name: String,
-    /// The node that runs it.
+    /// Node of the instance.
     pub node: String,
-    /// Its process.
+    /// Process.
     pub process: ProcessName,
-    /// Whether it gets requests.
+    /// Kind: with or without requests.
     pub kind: Kind,
-    /// Its state.
+    /// State.
     pub state: InstanceState,
-    /// The version that it was started for.
+    /// Version at the start of the instance.
     pub version: VersionId,
-    /// The revision of the settings that it was started with.
+    /// Revision of the settings at the start of the instance.
     pub settings: u64,
-    /// Its process id, while it runs.
+    /// Process id, while running.
     pub pid: Option<u32>,
-    /// Bytes of memory that it uses with all that it started, while it runs.
+    /// Bytes of memory used by the instance and its child processes, while running.
     pub memory_bytes: Option<u64>,
-    /// Bytes of memory that it may use.
+    /// Limit of memory in bytes.
     pub memory_bytes_max: Option<u64>,
-    /// Processes that it has, while it runs.
+    /// Number of processes, while running.
     pub processes: Option<u64>,
-    /// Bytes of its temporary files, while it runs; where these are in a tmpfs of its own, they are memory too.
+    /// Bytes of temporary files, while running; in a tmpfs of the instance, temporary files count as memory too.
     pub tmp_bytes: Option<u64>,
-    /// The number of restarts.
+    /// Number of restarts.
     pub restarts: u64,
-    /// The time since which it is in this state, in milliseconds since 1970 UTC.
+    /// Time of the last change of state, in milliseconds since 1970 UTC.
     pub since_ms: u64,
-    /// Why it is so, where there is something to say, such as `exited with code 1`.
+    /// Explanation of the state, if any, for example `exited with code 1`.
     pub detail: Option<String>,
 }
 
-/// The instances of an environment or alias.
+/// Instances of an environment or alias.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceList {
-    /// By process and number.
+    /// Instances, by process and number.
     pub instances: Vec<InstanceStatus>,
-    /// Counts set through the API, by process; the version decides about the others.
+    /// Counts set through the API, by process; other counts come from the version.
     pub scale: BTreeMap<ProcessName, Instances>,
-    /// Nodes that a change did not wait for, since they end or do not answer; they follow when they can.
+    /// Nodes skipped by a change, because the node is ending or silent; each follows as soon as possible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
 }
 
-/// The wanted number of instances of a process.
+/// Wanted number of instances of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScaleRequest {
-    /// By process; `null` is what the version says again.
+    /// Counts by process; `null` restores the count of the version.
     pub processes: BTreeMap<ProcessName, Option<Instances>>,
 }
 
-/// Restarts instances, one after the other.
+/// Restarts instances one by one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestartRequest {
-    /// Only instances of this process; all by default.
+    /// Process to restart; all by default.
     #[serde(default)]
     pub process: Option<ProcessName>,
 }

@@ -1,4 +1,4 @@
-//! What browsers reported about what pages load without a hash.
+//! Browsers' reports about page resources without a hash.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,42 +13,42 @@ pub struct IntegrityReports {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// What is live there, if anything is.
+    /// Live version's hashes, if a version is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveIntegrity>,
-    /// The reports. Anybody can send one: they are signs, and no proof.
+    /// Reports. Reports are hints, not proof: any client can send a report.
     pub reports: Vec<IntegrityReport>,
-    /// Nodes of the cluster that did not answer: their reports are missing.
+    /// Silent nodes of the cluster, with missing reports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
-/// The hashes in the pages of a live version.
+/// Hashes in the pages of a live version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveIntegrity {
     /// The version.
     pub version: VersionId,
-    /// `integrity` of its `devanture.toml` in the environment.
+    /// `integrity` in the version's `devanture.toml` for the environment.
     pub mode: Integrity,
-    /// Its pages that are served with a policy; none of a version that was stored before it had the key.
+    /// Number of pages served with a policy; 0 for a version stored before the key existed.
     pub pages: u64,
 }
 
-/// What browsers reported of one file on one page.
+/// Browsers' reports about one file on one page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrityReport {
-    /// The address of what had no hash, without its query: a path, or a URL of another host.
+    /// Address of the resource without a hash and without query: a path, or a URL of another host.
     pub blocked: String,
-    /// What it was to be: `script` or `style`.
+    /// Destination: `script` or `style`.
     pub destination: String,
-    /// The path of the page.
+    /// Path of the page.
     pub page: String,
-    /// Whether it was not loaded, by `enforce`.
+    /// True if `enforce` kept the browser from loading the resource.
     pub enforced: bool,
-    /// How often it was reported.
+    /// Number of reports.
     pub count: u64,
-    /// When first, in milliseconds since 1970 UTC.
+    /// Time of the first report, in milliseconds since 1970 UTC.
     pub first_ms: u64,
-    /// When last, in milliseconds since 1970 UTC.
+    /// Time of the last report, in milliseconds since 1970 UTC.
     pub last_ms: u64,
 }

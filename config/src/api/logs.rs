@@ -1,4 +1,4 @@
-//! Logs: one line of the access log and which are wanted, and what instances of backends write.
+//! Logs: lines of the access log and their filter, and output of backend instances.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,122 +9,122 @@ use serde::{Deserialize, Serialize};
 use crate::digest::IdPrefix;
 use crate::site_toml::RoutePath;
 
-/// Most parts of a [`StatusFilter`].
+/// Maximum number of parts of a [`StatusFilter`].
 const STATUS_PARTS_MAX: usize = 20;
 
-/// One request, as the access log has it and `GET /v1/apps/{app}/environments/{env}/logs` answers it.
+/// Request in the form of the access log and of `GET /v1/apps/{app}/environments/{env}/logs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Milliseconds since 1970 UTC at which the request's head had come in.
+    /// Arrival time of the request's head, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// The client's address, as much of it as is kept.
+    /// Client address, cut to the logged part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
     /// `http/1.1` or `h2`.
     pub protocol: String,
-    /// The host that was asked for.
+    /// Requested host.
     pub host: String,
     /// The method.
     pub method: String,
-    /// The path, with its query where that is kept.
+    /// Path, with the query if queries are logged.
     pub target: String,
     /// The status.
     pub status: u16,
-    /// Bytes of the body that were sent.
+    /// Sent bytes of the body.
     pub bytes: u64,
     /// Microseconds until the last byte.
     pub us: u64,
-    /// Where the visitor came from, as the client said.
+    /// `Referer` sent by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referer: Option<String>,
-    /// The client's program, as it said.
+    /// `User-Agent` sent by the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// The app, where the host belongs to one.
+    /// App, if the host belongs to an app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// The environment or alias; `preview` for a version at its own hostname.
+    /// Environment or alias; `preview` for a version at the version's own hostname.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
-    /// The version's short id.
+    /// Short id of the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Whether a backend answered.
+    /// True if a backend answered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proxied: bool,
-    /// The id of a proxied request, as the backend and the client have it too.
+    /// Id of a proxied request, also sent to the backend and the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// The address of the backend that answered; where none did, what the route leads to.
+    /// Address of the answering backend; if no backend answered, the target of the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// The fault, in one word of a table of the documentation.
+    /// Fault, as a word from a table of the documentation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The node of a cluster that answered it.
+    /// Answering node of the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
 }
 
-/// The `source` of `GET /v1/apps/{app}/environments/{env}/logs` for requests, which is the default.
+/// Default `source` of `GET /v1/apps/{app}/environments/{env}/logs`: requests.
 pub const SOURCE_REQUESTS: &str = "requests";
-/// The `source` for the instances of every process; the name of a process selects its own.
+/// `source` for the instances of every process; the name of a process selects the instances of the process.
 pub const SOURCE_INSTANCES: &str = "instances";
-/// The header of an answer that has fewer lines than were asked for because older ones made room: the time of the
-/// oldest that is held, in milliseconds since 1970 UTC.
+/// Header of a response with fewer lines than requested because older lines were dropped: the time of the oldest line
+/// in memory, in milliseconds since 1970 UTC.
 pub const LOGS_SINCE_HEADER: &str = "devanture-logs-since-ms";
-/// Beside it, of lines of instances: how many made room since the edge started, where that is known.
+/// Further header for lines of instances: the number of lines dropped since the edge's start, if known.
 pub const LOGS_GONE_HEADER: &str = "devanture-logs-gone";
-/// The header of an answer to a reader that came again with `Last-Event-ID`: `true` where the lines follow those that
-/// it had, `false` where an earlier process of the edge gave it those, whose further lines are gone.
+/// Header of a response to a reader with `Last-Event-ID`: `true` if the lines continue the reader's; `false` if the
+/// reader's lines came from an earlier process of the edge, whose further lines are lost.
 pub const LOGS_RESUMED_HEADER: &str = "devanture-logs-resumed";
-/// The source of what the command wrote that runs before a switch.
+/// Source with the output of the command that runs before a switch.
 pub const SOURCE_RELEASE: &str = "release";
-/// What the source of a schedule begins with, before its name.
+/// Prefix of a schedule's source, followed by the name of the schedule.
 pub const SOURCE_SCHEDULE: &str = "schedule.";
-/// The name of [`SOURCE_INSTANCES`] on the command line.
+/// Name of [`SOURCE_INSTANCES`] on the command line.
 pub const SOURCE_ALL_INSTANCES: &str = "all-instances";
-/// Reserved names in logs, which no process may have.
+/// Names reserved in logs, forbidden as process names.
 pub(crate) const SOURCES: [&str; 4] = [SOURCE_ALL_INSTANCES, SOURCE_INSTANCES, SOURCE_RELEASE, SOURCE_REQUESTS];
 
-/// Where an instance wrote a line.
+/// Origin of an instance's log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
-    /// To its standard output.
+    /// Standard output.
     Stdout,
-    /// To its standard error.
+    /// Standard error.
     Stderr,
-    /// Nowhere: the edge says what became of it.
+    /// The edge, reporting on the instance.
     Edge,
 }
 
-/// One line that an instance wrote.
+/// Log line of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceLine {
-    /// Milliseconds since 1970 UTC at which it came.
+    /// Arrival time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// The instance's name on its node, such as `web.2`.
+    /// Name of the instance on the node, for example `web.2`.
     pub instance: String,
-    /// The version that it was started for, in its short form.
+    /// Version at the start of the instance, in short form.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// The node that runs it.
+    /// Node of the instance.
     pub node: String,
-    /// Where it was written.
+    /// Origin of the line.
     pub stream: LogStream,
-    /// The line, without its end.
+    /// Line, without the line ending.
     pub text: String,
 }
 
-/// Lines that a reader did not get, as it was too slow: the data of the event `lost`.
+/// Number of lines lost by a slow reader: the data of the event `lost`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLost {
-    /// The number.
+    /// Number of lines.
     pub lost: u64,
 }
 
-/// A node of a cluster whose lines are missing from now on: the data of the event `unavailable`.
+/// Node of a cluster whose lines are missing from now on: the data of the event `unavailable`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogUnavailable {
     /// The node.
@@ -133,17 +133,17 @@ pub struct LogUnavailable {
     pub detail: String,
 }
 
-/// Statuses: `404`, `5xx`, `400-499`, or several of these with commas between.
+/// Statuses: `404`, `5xx`, `400-499`, or several, separated by commas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusFilter(Vec<(u16, u16)>);
 
-/// Says why a text names no statuses.
+/// Error for an invalid [`StatusFilter`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names no statuses: write 404, 5xx or 400-499, or several of these with commas between")]
 pub struct BadStatusFilter(String);
 
 impl StatusFilter {
-    /// Whether a status is one of them.
+    /// Returns true if the filter includes `status`.
     #[must_use]
     pub fn takes(&self, status: u16) -> bool {
         self.0.iter().any(|(first, last)| (*first..=*last).contains(&status))
@@ -187,12 +187,12 @@ impl fmt::Display for StatusFilter {
     }
 }
 
-/// The filter of lines; all conditions must hold.
+/// Filter of lines; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogFilter {
     /// The method, in capital letters.
     pub method: Option<String>,
-    /// The path, as that of a route is written.
+    /// Path, in the syntax of route paths.
     pub path: Option<RoutePath>,
     /// The status.
     pub status: Option<StatusFilter>,
@@ -201,14 +201,14 @@ pub struct LogFilter {
 }
 
 impl LogFilter {
-    /// Whether a line is wanted.
+    /// Returns true if the filter includes the line.
     #[must_use]
     pub fn takes(&self, line: &LogLine) -> bool {
         let path = || line.target.split('?').next().unwrap_or_default();
         self.status.as_ref().is_none_or(|status| status.takes(line.status))
             && self.method.as_ref().is_none_or(|method| line.method.eq_ignore_ascii_case(method))
             && self.path.as_ref().is_none_or(|wanted| wanted.takes(path()))
-            // A line has the beginning of an id, and so has the filter: the longer one begins with the shorter.
+            // Both ids are prefixes: the longer begins with the shorter.
             && self.version.as_ref().is_none_or(|wanted| {
                 let (wanted, found) = (wanted.as_str(), line.version.as_deref().unwrap_or_default());
                 !found.is_empty() && (wanted.starts_with(found) || found.starts_with(wanted))

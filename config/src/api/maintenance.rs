@@ -1,4 +1,4 @@
-//! Maintenance: pausing an environment, deleting a version, withdrawing a path.
+//! Maintenance: pauses of an environment, deletions of a version, withdrawals of a path.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,109 +14,111 @@ pub struct PauseRequest {
     /// The message for visitors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Paths that go on answering, each as the path of a route is written: `/status`, `/api/*`.
+    /// Paths still served, in the syntax of route paths: `/status`, `/api/*`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<RoutePath>,
-    /// Seconds after which visitors should come again (`Retry-After`).
+    /// Seconds after which visitors should retry (`Retry-After`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u64>,
 }
 
-/// A pause of an environment.
+/// Pause of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
-    /// The time since which it is, in milliseconds since 1970 UTC.
+    /// Start of the pause, in milliseconds since 1970 UTC.
     pub since_ms: u64,
-    /// The name of the token that said it last.
+    /// Name of the token behind the last change.
     pub who: String,
-    /// The message for visitors, if there is one.
+    /// Message for visitors, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Paths that go on answering.
+    /// Paths still served.
     #[serde(default)]
     pub allow: Vec<RoutePath>,
-    /// Seconds after which visitors should come again (`Retry-After`).
+    /// Seconds after which visitors should retry (`Retry-After`).
     pub retry_after_s: u64,
 }
 
-/// The answer to a pause and to `POST /v1/apps/{app}/environments/{env}/resume`.
+/// Response to a pause and to `POST /v1/apps/{app}/environments/{env}/resume`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PauseReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// Its pause now, if any.
+    /// Current pause, if any.
     pub paused: Option<Pause>,
-    /// Whether anything was changed, or would be.
+    /// True if the request changed the pause, or would in a dry run.
     pub changed: bool,
 }
 
-/// The answer to `DELETE /v1/apps/{app}/versions/{id}`.
+/// Response to `DELETE /v1/apps/{app}/versions/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// The version that is gone, or would be.
+    /// Deleted version.
     pub version: VersionId,
     /// Restorable until, in milliseconds since 1970 UTC.
     #[serde(default)]
     pub until_ms: u64,
-    /// Environments whose visitors were held on it (`pin = "session"`), or are: they get what is live.
+    /// Environments with visitors pinned to the version (`pin = "session"`), now or before; these visitors get the live
+    /// version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_in: Vec<PlaceName>,
-    /// What the app holds no longer; `None` without `purge`.
+    /// Files no longer held by the app; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<PurgeReport>,
 }
 
-/// `POST /v1/apps/{app}/withdrawn`: no version stored until now answers a path any more.
+/// `POST /v1/apps/{app}/withdrawn`: stops serving a path from every version stored until now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WithdrawRequest {
-    /// The path, as in an address: it begins with `/`, and has no query.
+    /// Path, as in a URL: begins with `/`, without query.
     pub path: String,
 }
 
-/// The answer to [`WithdrawRequest`].
+/// Response to [`WithdrawRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// The path, decoded and in its normal form.
+    /// Path, decoded and normalized.
     pub path: String,
-    /// Versions stored until this moment, in milliseconds since 1970 UTC, no longer answer it.
+    /// Time limit, in milliseconds since 1970 UTC: versions stored before no longer serve the path.
     pub at_ms: u64,
-    /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answered it until now; where none
-    /// did, the path may be misspelt.
+    /// True if a known version (live, aliased, kept, or a loaded preview) served the path until now; if false, the path
+    /// may be misspelt.
     pub answered: bool,
-    /// Whether it was withdrawn before.
+    /// True if the path was withdrawn before.
     #[serde(default)]
     pub was_withdrawn: bool,
 }
 
-/// The answer to `DELETE /v1/apps/{app}/withdrawn?path=…`: a path is withdrawn no more.
+/// Response to `DELETE /v1/apps/{app}/withdrawn?path=…`: ends the withdrawal of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// The path, decoded and in its normal form.
+    /// Path, decoded and normalized.
     pub path: String,
-    /// Versions stored until this moment, in milliseconds since 1970 UTC, did not answer it; now all do that have it.
+    /// Time limit, in milliseconds since 1970 UTC: versions stored before did not serve the path, and now do if
+    /// present.
     pub at_ms: u64,
-    /// Whether one of the versions at hand (live, aliased, kept, or a loaded preview) answers it now, or would.
+    /// True if a known version (live, aliased, kept, or a loaded preview) serves the path now, or would.
     pub answers: bool,
 }
 
@@ -125,21 +127,21 @@ pub struct RestoreReport {
 pub struct WithdrawnList {
     /// The app.
     pub app: AppName,
-    /// The paths, in their order.
+    /// Paths, in order.
     pub withdrawn: Vec<WithdrawnPath>,
     /// The `after` of the next page, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// A path that was withdrawn: one of the answer to `GET /v1/apps/{app}/withdrawn`.
+/// Withdrawn path in the response to `GET /v1/apps/{app}/withdrawn`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WithdrawnPath {
-    /// The path, decoded and in its normal form.
+    /// Path, decoded and normalized.
     pub path: String,
-    /// Versions stored until this moment, in milliseconds since 1970 UTC, no longer answer it.
+    /// Time limit, in milliseconds since 1970 UTC: versions stored before no longer serve the path.
     pub at_ms: u64,
-    /// The name of the token that withdrew it.
+    /// Name of the token behind the withdrawal.
     pub who: String,
 }
 

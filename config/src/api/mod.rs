@@ -1,6 +1,6 @@
-//! The messages of the HTTP API, as both sides write and read them.
+//! Messages of the HTTP API, shared by client and server.
 //!
-//! Each has its path here; the files are by subject.
+//! Each type is re-exported here; the files are by subject.
 
 mod access;
 mod accounts;

@@ -1,75 +1,75 @@
-//! The nodes of a cluster, and what is live on each.
+//! Nodes of a cluster, and the live versions on each.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{AppName, PlaceName, VersionId};
 
-/// Whether a node answers.
+/// Reachability of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// It answers, and follows the catalog.
+    /// The node answers, and follows the catalog.
     Ready,
-    /// It answers, and serves what it knew when it last reached the catalog.
+    /// The node answers, and serves the last state read from the catalog.
     Cut,
-    /// It does not answer this node; it counts as gone once its lease ends.
+    /// The node does not answer this node, and counts as gone at the end of its lease.
     Unreachable,
 }
 
-/// A version that is live on a node.
+/// Version live on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeVersion {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The version that the node serves; `None` if it could not load any.
+    /// Served version; `None` if no version could be loaded.
     pub version: Option<VersionId>,
-    /// The version that is to be live, where the node serves another one: it is behind.
+    /// Wanted version, if the node serves a different version and so is behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<VersionId>,
 }
 
-/// The local disk of a node in front of the bucket.
+/// Local disk of a node in front of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeCache {
-    /// Bytes of files on it, as of the last count, which is at most a few hours old; `None` before the first one.
+    /// Bytes of cached files at the last count, at most a few hours old; `None` before the first count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// `blobs.cache_bytes_max`: bytes beyond which files that are not live leave it.
+    /// `blobs.cache_bytes_max`: bytes beyond which files of no live version are evicted.
     pub bytes_max: u64,
 }
 
-/// One node.
+/// Status of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Where other nodes reach it; `None` of an edge that is alone.
+    /// Address for other nodes; `None` without a cluster.
     pub advertise: Option<String>,
-    /// Whether it answers.
+    /// State.
     pub state: NodeState,
-    /// The release of its program.
+    /// Release of the program.
     pub release: String,
-    /// When it started, in milliseconds since 1970 UTC.
+    /// Start time, in milliseconds since 1970 UTC.
     pub started_ms: u64,
-    /// The revision of the catalog that it has; `None` if it does not answer.
+    /// Revision of the node's catalog; `None` for a silent node.
     pub revision: Option<u64>,
-    /// Revisions that it lacks of those that the answering node has.
+    /// Number of revisions behind the answering node.
     pub lag: Option<u64>,
-    /// Milliseconds since it last heard from the catalog; `None` where that is a file of its own.
+    /// Milliseconds since the last contact with the catalog; `None` for a catalog in a local file.
     pub catalog_age_ms: Option<u64>,
-    /// When its certificate for other nodes ends, in seconds since 1970 UTC.
+    /// Expiry of the certificate for other nodes, in seconds since 1970 UTC.
     pub certificate_ends_s: Option<i64>,
-    /// Its local disk in front of the bucket; `None` of an edge whose disk is the store, or that does not answer.
+    /// Local disk in front of the bucket; `None` if the disk is the store, or for a silent node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<NodeCache>,
-    /// What is live on it, 10,000 environments at most.
+    /// Live versions, 10,000 environments at most.
     pub versions: Vec<NodeVersion>,
-    /// Whether there are more of them.
+    /// True if `versions` is cut.
     #[serde(default)]
     pub has_more: bool,
-    /// Why it does not answer, or what is wrong with it.
+    /// Reason of the silence, or of a fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -77,6 +77,6 @@ pub struct NodeStatus {
 /// The nodes of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeList {
-    /// The nodes, by their names.
+    /// Nodes, by name.
     pub nodes: Vec<NodeStatus>,
 }

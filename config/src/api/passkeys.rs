@@ -1,19 +1,19 @@
-//! Passkeys of accounts: what a browser asks for before it uses one, and what it sends then. Bytes are base64url
-//! without padding, as WebAuthn writes them in JSON.
+//! Passkeys of accounts: the challenge for a browser, and the browser's response. Bytes are base64url without padding,
+//! as in the JSON of WebAuthn.
 
 use serde::{Deserialize, Serialize};
 
 use super::access::Secret;
 
-/// The use of a challenge.
+/// Purpose of a challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// To begin a session.
+    /// Begin a session.
     Login,
-    /// To register a passkey.
+    /// Register a passkey.
     Register,
-    /// To confirm a session.
+    /// Confirm a session.
     Confirm,
 }
 
@@ -21,27 +21,27 @@ pub enum Purpose {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
-    /// What it is for.
+    /// Purpose.
     pub purpose: Purpose,
 }
 
-/// The answer to [`ChallengeRequest`].
+/// Response to [`ChallengeRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
-    /// The challenge, which is good for one use.
+    /// Single-use challenge.
     pub challenge: String,
-    /// The relying party: the hostname of the request.
+    /// Relying party: the hostname of the request.
     pub rp: String,
-    /// The account of the session; `None` before a login.
+    /// Account of the session; `None` before a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<PasskeyUser>,
     /// The passkeys of the account.
     pub credentials: Vec<PasskeyCredential>,
-    /// When the challenge ends, in milliseconds since 1970 UTC.
+    /// Expiry of the challenge, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
 }
 
-/// The account of a passkey, as an authenticator keeps it.
+/// Account of a passkey, as stored by an authenticator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasskeyUser {
     /// The user handle.
@@ -50,18 +50,18 @@ pub struct PasskeyUser {
     pub name: String,
 }
 
-/// The id of a passkey, as its authenticator gave it.
+/// Id of a passkey, chosen by the authenticator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasskeyCredential {
     /// The id.
     pub id: String,
 }
 
-/// What an authenticator signed.
+/// Assertion signed by an authenticator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Assertion {
-    /// The id of the passkey, as its authenticator gave it.
+    /// Id of a passkey, chosen by the authenticator.
     pub id: String,
     /// `authenticatorData`.
     pub authenticator_data: String,
@@ -69,7 +69,7 @@ pub struct Assertion {
     pub client_data_json: String,
     /// `signature`.
     pub signature: String,
-    /// `userHandle`, which a login needs.
+    /// `userHandle`, required for a login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_handle: Option<String>,
 }
@@ -78,7 +78,7 @@ pub struct Assertion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PasskeyRequest {
-    /// Its name in the list.
+    /// Name in the list.
     pub name: String,
     /// `attestationObject`.
     pub attestation_object: String,
@@ -86,27 +86,27 @@ pub struct PasskeyRequest {
     pub client_data_json: String,
 }
 
-/// A passkey, as it is listed.
+/// Listed passkey.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasskeyInfo {
-    /// Its id at the edge.
+    /// Id at the edge.
     pub id: String,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// When it was registered, in milliseconds since 1970 UTC.
+    /// Registration time, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When it was used last; `None` if it never was.
+    /// Time of the last use; `None` for an unused passkey.
     pub used_ms: Option<u64>,
 }
 
-/// `GET /v1/passkeys`: in the order of their ids.
+/// `GET /v1/passkeys`: passkeys in the order of their ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasskeyList {
     /// The passkeys of the account.
     pub passkeys: Vec<PasskeyInfo>,
 }
 
-/// `POST /v1/session/confirm`: shows once more who uses a session, by one of these.
+/// `POST /v1/session/confirm`: proves again the identity of a session's user, by exactly one member.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfirmRequest {

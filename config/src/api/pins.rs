@@ -1,17 +1,17 @@
-//! Visitors who are held on earlier versions of an environment.
+//! Visitors pinned to earlier versions of an environment.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
-/// The end of holding visitors on earlier versions.
+/// Response to the end of all pins to earlier versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpinned {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The versions on which visitors were held until now, the last one first.
+    /// Versions with pinned visitors until now, the latest first.
     pub versions: Vec<VersionId>,
 }

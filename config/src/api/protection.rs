@@ -1,4 +1,4 @@
-//! Protection of previews and environments: who may see them, and the links that open one of them.
+//! Protection of previews and environments: permitted visitors, and share links.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,42 +9,42 @@ use super::access::Secret;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
-/// The cookie of visitors of what is protected: its name is one that no page and no other host can set.
+/// Cookie of visitors of protected pages. The name's prefix prevents pages and other hosts from setting the cookie.
 pub const VISITOR_COOKIE: &str = "__Host-Http-devanture-visitor";
-/// The cookie of a browser that is about to log in to what is protected.
+/// Cookie of a browser during a login to a protected page.
 pub const LOGIN_COOKIE: &str = "__Host-Http-devanture-login";
-/// The cookie of a person who is logged in at the hostname where visitors log in; no app's hostname has it.
+/// Cookie of a logged-in person at the login hostname; never set at an app's hostname.
 pub const PERSON_COOKIE: &str = "__Host-Http-devanture-person";
 
-/// Who may see something that the edge serves; a later one is stricter.
+/// Permitted visitors of served content; each variant is stricter than the variant before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protection {
-    /// Everybody.
+    /// All visitors.
     #[default]
     Public,
     /// Visitors with the password, a share link or a token of the app.
     Password,
-    /// Visitors with an account of the edge that has rights in the app; a share link or a token.
+    /// Visitors with an account that has rights in the app; a share link or a token.
     Accounts,
-    /// Visitors whom the provider of `[oidc]` knows, with a group that has a role in the app; a share link or a token.
+    /// Visitors known to the provider of `[oidc]`, with a group that has a role in the app; a share link or a token.
     Oidc,
     /// Visitors with a share link or a token of the app.
     Token,
-    /// Nobody.
+    /// No visitors.
     Off,
 }
 
-/// A text that is no protection.
+/// Error for an invalid protection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is none of public, password, accounts, oidc, token and off")]
 pub struct BadProtection(pub String);
 
 impl Protection {
-    /// Every one, the strictest last.
+    /// All variants, the strictest last.
     pub const ALL: [Self; 6] = [Self::Public, Self::Password, Self::Accounts, Self::Oidc, Self::Token, Self::Off];
 
-    /// The word for it.
+    /// Returns the word for the protection.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Protection {
         }
     }
 
-    /// Whether visitors log in, at the hostname that is for it.
+    /// Returns true if visitors log in at the login hostname.
     #[must_use]
     pub const fn has_login(self) -> bool {
         matches!(self, Self::Accounts | Self::Oidc)
@@ -79,64 +79,64 @@ impl fmt::Display for Protection {
     }
 }
 
-/// Sets who may see an environment, or the previews of an app.
+/// Sets the permitted visitors of an environment, or of the previews of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectionRequest {
-    /// Who may; absent for the edge's default.
+    /// Protection; absent for the edge's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<Protection>,
-    /// The password; the one before stays if absent.
+    /// Password; unchanged if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
 }
 
-/// Who may see an environment, or the previews of an app.
+/// Permitted visitors of an environment, or of the previews of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtectionStatus {
     /// The environment; `preview` for all previews of the app.
     pub environment: PlaceName,
-    /// Who may see it.
+    /// Protection.
     pub mode: Protection,
-    /// Whether nothing is set, so that the edge's default holds.
+    /// True if the edge's default applies.
     pub is_default: bool,
-    /// Whether it has a password.
+    /// True if a password is set.
     pub has_password: bool,
-    /// The name of the token or account that set it.
+    /// Name of the token or account behind the last change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the last change, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
 }
 
-/// Who may see the previews of an app, and those of its environments for which something is set.
+/// Permitted visitors of an app's previews, and of its environments with a setting of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtectionList {
     /// The app.
     pub app: AppName,
-    /// The previews first.
+    /// Protections, previews first.
     pub protections: Vec<ProtectionStatus>,
 }
 
-/// What became of a [`ProtectionRequest`].
+/// Response to a [`ProtectionRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProtectionSet {
-    /// Whether nothing was done.
+    /// True for a dry run.
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// Who may see it now; with `dry_run`, who might.
+    /// New protection.
     pub protection: ProtectionStatus,
 }
 
-/// The target of a share link.
+/// Target of a share link.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShareTarget {
-    /// An alias, whatever version it points to.
+    /// An alias, with any version that the alias points to.
     Alias(PlaceName),
-    /// An environment, whatever version is live there.
+    /// An environment, with any live version.
     Environment(PlaceName),
     /// A version.
     Version(VersionId),
@@ -155,63 +155,63 @@ impl fmt::Display for ShareTarget {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShareRequest {
-    /// A version's id or the beginning of it, an alias, or an environment.
+    /// Version id or prefix, alias, or environment.
     pub target: String,
-    /// Seconds until it ends; a week if absent.
+    /// Seconds until expiry; a week if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_s: Option<u64>,
-    /// The password that its visitors are to enter, if any.
+    /// Password required from visitors, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
 }
 
-/// A share link, without its secret.
+/// Share link, without the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
-    /// Its id.
+    /// Id.
     pub id: String,
-    /// What it opens.
+    /// Target.
     pub target: ShareTarget,
-    /// The hostname of that.
+    /// Hostname of the target.
     pub host: String,
-    /// Whether it has a password.
+    /// True if a password is required.
     pub has_password: bool,
-    /// The name of the token or account that made it.
+    /// Name of the token or account behind the link.
     pub who: String,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Creation time, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// When it ends, in milliseconds since 1970 UTC.
+    /// Expiry, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
 }
 
-/// A share link that was made.
+/// Response to the creation of a share link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareMade {
     /// The app.
     pub app: AppName,
     /// The link.
     pub share: Share,
-    /// Its address, which is shown this once.
+    /// URL of the link, shown only here.
     pub url: Secret,
 }
 
-/// The share links of an app that have not ended.
+/// Unexpired share links of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareList {
     /// The app.
     pub app: AppName,
-    /// The newest first.
+    /// Links, the newest first.
     pub shares: Vec<Share>,
 }
 
-/// A share link that was revoked.
+/// Response to the revocation of a share link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareRevoked {
-    /// Whether nothing was done.
+    /// True for a dry run.
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// Its id.
+    /// Id.
     pub revoked: String,
 }
 

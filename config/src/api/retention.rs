@@ -1,199 +1,199 @@
-//! Retention: collections, deletions of apps, environments and versions, and how they are taken back.
+//! Retention: collections, and deletions and restorations of apps, environments and versions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::VersionId;
 use crate::names::{AppName, HostPattern, PlaceName};
 
-/// Why a version goes in a collection.
+/// Reason for which a collection removes a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WhyCollected {
-    /// Its app was deleted, and the time to restore it is over.
+    /// The app was deleted, and the time for a restoration is over.
     AppDeleted,
-    /// It is beyond `keep_versions` and `keep_days`, and nothing holds it.
+    /// The version is beyond `keep_versions` and `keep_days`, and unreferenced.
     Retention,
-    /// It was deleted, and the time to restore it is over.
+    /// The version was deleted, and the time for a restoration is over.
     VersionDeleted,
 }
 
-/// A version that a collection takes.
+/// Version removed by a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectedVersion {
-    /// Its app.
+    /// App.
     pub app: AppName,
     /// The version.
     pub version: VersionId,
-    /// Why it goes.
+    /// Reason.
     pub why: WhyCollected,
-    /// When it was stored, in milliseconds since 1970 UTC.
+    /// Upload time, in milliseconds since 1970 UTC.
     pub stored_ms: u64,
 }
 
-/// The answer to `POST /v1/gc`: what a collection took, or would take.
+/// Response to `POST /v1/gc`: the outcome of a collection, or its preview.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectReport {
-    /// Whether nothing was done.
+    /// True for a dry run.
     pub dry_run: bool,
-    /// Versions that are no longer stored.
+    /// Versions no longer stored.
     pub versions: Vec<CollectedVersion>,
-    /// Apps that can no longer be restored.
+    /// Apps no longer restorable.
     #[serde(default)]
     pub apps: Vec<AppName>,
-    /// Environments that can no longer be restored.
+    /// Environments no longer restorable.
     #[serde(default)]
     pub environments: Vec<CollectedEnvironment>,
-    /// Blobs and manifests that were taken; they stay on the disk for `collected_hours`.
+    /// Collected blobs and manifests; the files stay on the disk for `collected_hours`.
     pub files: u64,
-    /// Their bytes, those of the encodings of blobs among them.
+    /// Bytes of these files, including encodings of blobs.
     pub bytes: u64,
-    /// Files whose room is free now: collected earlier, damaged, or left over. They are not among `files`.
+    /// Files removed from the disk: collected earlier, damaged, or left over. Not included in `files`.
     #[serde(default)]
     pub removed_files: u64,
-    /// Their bytes.
+    /// Bytes of the removed files.
     #[serde(default)]
     pub removed_bytes: u64,
-    /// Why no file was taken, where the collection stopped itself.
+    /// Reason for which the collection stopped itself and collected no file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<CollectStopped>,
-    /// Whether a limit of one pass was reached, so that the next one finds more.
+    /// True if a limit of one pass was reached, so the next pass finds more.
     pub more: bool,
-    /// Versions whose manifests cannot be read: while there are any, no blob goes.
+    /// Versions with unreadable manifests, which keep every blob from collection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<VersionId>,
-    /// Its duration.
+    /// Duration.
     pub ms: u64,
 }
 
-/// A collection that took no file: more were unreferenced than a catalog in order explains.
+/// Collection stopped before any file: more files were unreferenced than a consistent catalog explains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectStopped {
-    /// Files that records refer to.
+    /// Files referenced by records.
     pub referenced: u64,
-    /// Files that would have been taken.
+    /// Files for collection.
     pub unreferenced: u64,
 }
 
-/// An environment that a collection ends.
+/// Environment ended by a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CollectedEnvironment {
-    /// Its app.
+    /// App.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
 }
 
-/// A deleted app, environment or version that can be restored: an entry of `GET /v1/apps/{app}/deleted`.
+/// Restorable app, environment or version: an entry of `GET /v1/apps/{app}/deleted`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedThing {
     /// The app.
     pub app: AppName,
-    /// The environment, where it is one.
+    /// Environment, for an environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// The version, where it is one.
+    /// Version, for a version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the deletion, in milliseconds since 1970 UTC.
     pub deleted_ms: u64,
     /// Restorable until, in milliseconds since 1970 UTC.
     pub until_ms: u64,
-    /// The name of the token that deleted it.
+    /// Name of the token behind the deletion.
     pub who: String,
 }
 
-/// The answer to `DELETE /v1/apps/{app}` and `DELETE /v1/apps/{app}/environments/{env}`.
+/// Response to `DELETE /v1/apps/{app}` and `DELETE /v1/apps/{app}/environments/{env}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlaceDeleteReport {
-    /// Whether nothing was done.
+    /// True for a dry run.
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// The environment, where it is one.
+    /// Environment, for an environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
     /// Restorable until, in milliseconds since 1970 UTC.
     pub until_ms: u64,
-    /// Environments that stop answering.
+    /// Environments no longer served.
     pub environments: Vec<PlaceName>,
-    /// Hostnames of their own that stop answering, and stay theirs until then.
+    /// Custom hostnames no longer served, and reserved for their environments until `until_ms`.
     pub hostnames: Vec<String>,
-    /// Versions that stop answering; none if only an environment is deleted.
+    /// Number of versions no longer served; 0 for the deletion of an environment.
     pub versions: u64,
-    /// Earlier versions on which visitors of these environments were held (`pin = "session"`), or are.
+    /// Earlier versions with visitors pinned in these environments (`pin = "session"`), now or before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,
-    /// What the app holds no longer; `None` without `purge`.
+    /// Files no longer held by the app; `None` without `purge`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<PurgeReport>,
 }
 
-/// What an app holds no longer after a purge. Whether another app has the same files does not show in it.
+/// Files no longer held by an app after a purge. Identical files of other apps remain undisclosed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeReport {
-    /// Blobs and manifests of what was purged that nothing else of the app refers to.
+    /// Purged blobs and manifests that the rest of the app does not refer to.
     pub files: u64,
-    /// Their bytes, without encodings.
+    /// Bytes of these files, without encodings.
     pub bytes: u64,
-    /// What left the disk; `None` unless the credential has the scope `admin` for every app.
+    /// Files removed from the disk; `None` unless the credential has the scope `admin` for every app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removed: Option<PurgeRemoved>,
-    /// Versions whose manifests cannot be read: while there are any, no file is removed. Those of other apps are among
-    /// them only where `removed` is there.
+    /// Versions with unreadable manifests, which prevent every removal of files. Versions of other apps are included
+    /// only together with `removed`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<VersionId>,
-    /// What could not be removed yet; `None` if nothing of it is left but what others refer to.
+    /// Files not yet removable; `None` if the remaining files are all referenced by other apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remains: Option<PurgeRemains>,
 }
 
-/// Files that a purge removed from the disk.
+/// Files removed from the disk by a purge.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeRemoved {
-    /// Blobs and manifests that no app refers to.
+    /// Blobs and manifests without a reference from any app.
     pub files: u64,
-    /// Their bytes, those of the encodings of blobs among them.
+    /// Bytes of these files, including encodings of blobs.
     pub bytes: u64,
 }
 
-/// Files that a purge could not remove yet.
+/// Files not yet removable by a purge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PurgeRemains {
     /// Blobs and manifests.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of these files.
     pub bytes: u64,
-    /// Why, as the end of a sentence.
+    /// Reason, as the end of a sentence.
     pub why: String,
 }
 
-/// `POST /v1/apps/{app}/undelete`: restores the app itself by default.
+/// `POST /v1/apps/{app}/undelete`: restores the app by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UndeleteRequest {
-    /// An environment.
+    /// Environment to restore.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// A version's id, or 6 or more of its first characters.
+    /// Version to restore, by id or at least 6 leading characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
 
-/// The answer to [`UndeleteRequest`].
+/// Response to [`UndeleteRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndeleteReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// The environment, where it is one.
+    /// Environment, for an environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// The version, where it is one, or the one that is live again.
+    /// Restored version, or the version live again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// Hostnames that it had, and that went elsewhere meanwhile.
+    /// Earlier hostnames, assigned to another environment in the meantime.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_hostnames: Vec<HostPattern>,
 }

@@ -1,6 +1,6 @@
 //! Roles: named bundles of a scope and a place, for people and programs alike.
 //!
-//! No record holds a role: what it stands for is what is stored. The table of docs/access.md is written from
+//! Records never contain a role, only the scope and place of the role. The table of docs/access.md is written from
 //! [`Role::ALL`].
 
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Scope;
 use crate::names::{AppName, PlaceName};
 
-/// A role.
+/// Role of a person or a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -28,10 +28,10 @@ pub enum Role {
     Ops,
 }
 
-/// The place of a role.
+/// Place of a role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RolePlace {
-    /// One app, or one environment of it.
+    /// One app, or one environment of the app.
     App,
     /// One environment of an app, by default the previews.
     Environment,
@@ -39,7 +39,7 @@ pub enum RolePlace {
     Edge,
 }
 
-/// What a role stands for: a scope, and where it counts.
+/// Rights of a role: a scope and a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleRights {
     /// For this app alone.
@@ -50,28 +50,28 @@ pub struct RoleRights {
     pub scope: Scope,
 }
 
-/// Why a role does not fit the place that is named with it.
+/// Error for a role and a place that do not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRole {
-    /// It is for one app, and none is named.
+    /// The role is for one app, and the request names no app.
     #[error("the role {0} is for one app: name it")]
     NeedsApp(Role),
-    /// It is for every app, and an app or an environment is named.
+    /// The role is for every app, and the request names an app or an environment.
     #[error("the role {0} is for every app: name neither an app nor an environment")]
     EveryApp(Role),
-    /// Both a role and a scope are named, or neither.
+    /// The request names both a role and a scope, or neither.
     #[error("name either a scope or a role")]
     RoleOrScope,
-    /// It is no role.
+    /// The text is no role.
     #[error("`{0}` is not a role: viewer, developer, team (or maintainer), owner or ops")]
     Unknown(String),
 }
 
 impl Role {
-    /// All of them, from the least to the most.
+    /// All roles, from the least to the most.
     pub const ALL: [Self; 5] = [Self::Viewer, Self::Developer, Self::Team, Self::Owner, Self::Ops];
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl Role {
         }
     }
 
-    /// Its scope.
+    /// Returns the scope.
     #[must_use]
     pub fn scope(self) -> Scope {
         match self {
@@ -94,7 +94,7 @@ impl Role {
         }
     }
 
-    /// Its place.
+    /// Returns the place.
     #[must_use]
     pub fn place(self) -> RolePlace {
         match self {
@@ -104,7 +104,7 @@ impl Role {
         }
     }
 
-    /// What it is for, as a phrase of the documents.
+    /// Returns the purpose, as a phrase of the documents.
     #[must_use]
     pub fn purpose(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl Role {
         }
     }
 
-    /// The scope and the place that it stands for, where an app and an environment are named, or are not.
+    /// Resolves the role to a scope and a place, with the named app and environment, if any.
     ///
     /// # Errors
     /// [`BadRole::NeedsApp`], [`BadRole::EveryApp`].
@@ -136,7 +136,7 @@ impl FromStr for Role {
 
     fn from_str(text: &str) -> Result<Self, BadRole> {
         match text {
-            // What GitLab and others call it.
+            // Name of the role in GitLab and other systems.
             "maintainer" => Ok(Self::Team),
             _ => Self::ALL.into_iter().find(|r| r.as_str() == text).ok_or_else(|| BadRole::Unknown(text.to_owned())),
         }
@@ -149,7 +149,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// The scope and the place of a request that names a scope or a role.
+/// Resolves a request's scope or role to rights.
 ///
 /// # Errors
 /// [`BadRole`].

@@ -1,32 +1,32 @@
-//! How a version goes live on the nodes of a cluster.
+//! Order in which the nodes of a cluster switch to a version.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How a version goes live on the nodes of a cluster.
+/// Order in which the nodes of a cluster switch to a version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rollout {
-    /// On all of them at once.
+    /// All nodes at once.
     #[default]
     AllAtOnce,
-    /// On the node that takes the push first, which is watched for a while, and then on the others.
+    /// First the node of the push, watched for a while, then the other nodes.
     OneFirst,
 }
 
-/// The words of [`Rollout`].
+/// Words of [`Rollout`].
 pub(crate) const ROLLOUTS: &[(&str, Rollout)] =
     &[("all-at-once", Rollout::AllAtOnce), ("one-first", Rollout::OneFirst)];
 
-/// Why a text is no [`Rollout`].
+/// Error for an invalid [`Rollout`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no way to go live: write all-at-once or one-first")]
 pub struct UnknownRollout(String);
 
 impl Rollout {
-    /// Whether it is the default.
+    /// Returns true for the default.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()

@@ -1,19 +1,18 @@
-//! A command that runs once in the folder of a version: what is requested, and how it ended. The frames that carry both
-//! are those of [`crate::run_stream`].
+//! Command that runs once in the folder of a version: request and outcome. The frames are in [`crate::run_stream`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 use crate::{AppName, PlaceName, VersionId};
 
-/// Most words of a command, its program among them.
+/// Maximum number of words of a command, including the program.
 pub const RUN_WORDS_MAX: usize = 1_000;
-/// Most bytes of all words of a command together.
+/// Maximum bytes of all words of a command together.
 pub const RUN_COMMAND_BYTES_MAX: usize = 32 * 1024;
-/// Most characters of [`RunRequest::term`].
+/// Maximum number of characters of [`RunRequest::term`].
 pub const TERM_CHARACTERS_MAX: usize = 64;
 
-/// The size of a terminal, in characters.
+/// Size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TerminalSize {
@@ -23,51 +22,51 @@ pub struct TerminalSize {
     pub columns: u16,
 }
 
-/// A command that is to run once.
+/// Request to run a command once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunRequest {
-    /// The program and its arguments; no shell reads them.
+    /// Program and arguments, without a shell.
     pub command: Vec<String>,
-    /// The terminal that it gets; without one, its input and outputs are pipes.
+    /// Terminal of the command; if absent, input and outputs are pipes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
-    /// The variable `TERM` of the terminal, such as `xterm-256color`.
+    /// Variable `TERM` of the terminal, for example `xterm-256color`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<String>,
-    /// Milliseconds that it may take; `run_ms_max` by default, and never more.
+    /// Time limit in milliseconds; by default `run_ms_max`, the maximum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
-/// How a command ended.
+/// Way in which a command ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunExit {
-    /// With a code of its own.
+    /// Exit code.
     Code(i32),
-    /// By a signal that the edge did not send.
+    /// Signal from outside the edge.
     Signal(i32),
-    /// There is no such program.
+    /// The program does not exist.
     Missing(String),
-    /// The program is there, and may not be run.
+    /// The program is not executable.
     NotExecutable(String),
-    /// The edge ended it, or could not start it.
+    /// The edge ended the command, or could not start the command.
     Problem(Box<Problem>),
 }
 
-/// The end of a command.
+/// End of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
-    /// How it ended.
+    /// Exit.
     pub exit: RunExit,
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     pub ms: u64,
-    /// The version in whose folder it ran.
+    /// Version of the folder.
     pub version: VersionId,
 }
 
-/// The answer to a request that only checks what would run.
+/// Response to a request for a check of a command only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunPrediction {
     /// Always true.
@@ -76,10 +75,10 @@ pub struct RunPrediction {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The version in whose folder it would run.
+    /// Version of the folder.
     pub version: VersionId,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub command: Vec<String>,
-    /// Milliseconds that it might take.
+    /// Time limit in milliseconds.
     pub timeout_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! Stored files: what is damaged, what repairs it, and backups.
+//! Stored files: damage, repairs, and backups.
 
 use std::collections::BTreeMap;
 
@@ -8,60 +8,59 @@ use super::access::Secret;
 use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 
-/// What was found of the pages of the catalog.
+/// Result of a check of the catalog's pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CatalogPages {
-    /// One of them is not as it was written.
+    /// A page differs from the written content.
     Damaged,
-    /// Nothing: they were not read, or could not be.
+    /// The pages were not read, or not readable.
     #[default]
     Unchecked,
-    /// All are as they were written.
+    /// Every page equals the written content.
     Whole,
 }
 
 impl CatalogPages {
-    /// Whether one is damaged.
+    /// Returns true if a page is damaged.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         matches!(self, Self::Damaged)
     }
 }
 
-/// `POST /v1/verify`: what was read, and what of it is damaged.
+/// `POST /v1/verify`: the checked files, and the damage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
-    /// Versions whose files were read.
+    /// Versions with checked files.
     pub versions: u64,
-    /// Files that were read, each once: blobs, manifests, variants and deltas.
+    /// Checked files, each once: blobs, manifests, variants and deltas.
     pub files: u64,
-    /// Their bytes.
+    /// Bytes of these files.
     pub bytes: u64,
-    /// Versions that lack something.
+    /// Versions with damaged or missing files.
     pub damaged: Vec<DamagedVersion>,
-    /// Damaged variants and deltas: they were set aside, and are made again, so that no version lacks them.
+    /// Damaged variants and deltas. The edge sets these aside and makes them again, so no version lacks a file.
     pub derived: u64,
-    /// Files that lie in quarantine.
+    /// Files in quarantine.
     pub quarantined: u64,
-    /// Versions with files of which this node has a copy that is whole, and the bucket that nodes share has none, or
-    /// one of another length or, where its objects were read, of other bytes.
+    /// Versions with an intact file on this node that the nodes' bucket lacks, or holds with another length or, if the
+    /// objects were read, with other bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bucket: Vec<DamagedVersion>,
-    /// Paths of files that were to be taken from a backup, and are damaged there, too; a folder of backups has them in
-    /// its quarantine then.
+    /// Paths of files wanted from a backup, and damaged in the backup too; a folder of backups quarantines these files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_in_backup: Vec<String>,
-    /// Files that a repair brought back.
+    /// Files restored by a repair.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repaired: u64,
-    /// The pages of the catalog; they are not read where one app alone is looked at.
+    /// Pages of the catalog; unread in a check of a single app.
     #[serde(default)]
     pub catalog: CatalogPages,
 }
 
 impl VerifyReport {
-    /// Whether all damage was repaired, or the edge makes the damaged files again by itself.
+    /// Returns true if all damage was repaired, or the edge remakes the damaged files automatically.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.damaged.is_empty() && self.bucket.is_empty() && !self.catalog.is_damaged()
@@ -73,93 +72,92 @@ const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// A version with damaged or missing files.
+/// Version with damaged or missing files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedVersion {
     /// The app.
     pub app: AppName,
     /// The version.
     pub version: VersionId,
-    /// Environments in which it is live.
+    /// Environments in which the version is live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub live_in: Vec<PlaceName>,
-    /// Whether it was deleted and can be restored.
+    /// True for a deleted, restorable version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
-    /// Whether its manifest is damaged or missing, so that none of its files is known.
+    /// True if the manifest is damaged or missing, so the version's files are unknown.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub manifest: bool,
-    /// Number of its files that are damaged or missing.
+    /// Number of damaged or missing files.
     pub count: u64,
     /// Paths of these files, a hundred at most.
     pub files: Vec<String>,
 }
 
-/// `POST /v1/repair`: what is to be repaired, and from where.
+/// `POST /v1/repair`: the subject and the source of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RepairRequest {
-    /// This app alone.
+    /// App to repair; all apps if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// Whether the objects of a bucket that nodes share are read and compared, and not their lengths alone.
+    /// True to read and compare the objects of the nodes' bucket; false to compare lengths alone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_bucket: bool,
-    /// The folder of backups, or `s3://BUCKET/PREFIX`, that damaged files are taken from; only by the socket in the
-    /// data folder.
+    /// Folder of backups, or `s3://BUCKET/PREFIX`, as source for damaged files; available only through the socket in
+    /// the data folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Environment variables that say how to reach an S3 store; without any, those of the edge count.
+    /// Environment variables with the access to an S3 store; if empty, the edge's environment applies.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, Secret>,
 }
 
-/// `POST /v1/backup`: where a backup is to be written; only by the socket in the data folder.
+/// `POST /v1/backup`: the target of a backup; available only through the socket in the data folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackupRequest {
-    /// The folder, from the root on, or `s3://BUCKET/PREFIX`.
+    /// Absolute path of the folder, or `s3://BUCKET/PREFIX`.
     pub to: String,
-    /// How many backups stay there, this one among them; all of them where it says nothing.
+    /// Number of backups to keep, including the new backup; all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep: Option<u32>,
-    /// Whether the keys that seal secrets are written, too.
+    /// True to include the keys that seal secrets.
     #[serde(default)]
     pub with_key: bool,
-    /// Environment variables that say how to reach an S3 store; without any, those of the edge count.
+    /// Environment variables with the access to an S3 store; if empty, the edge's environment applies.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, Secret>,
 }
 
-/// A backup that was written.
+/// Written backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupReport {
-    /// Its name: the time, in UTC.
+    /// Name: the time, in UTC.
     pub name: String,
-    /// The revision of the catalog.
+    /// Revision of the catalog.
     pub revision: u64,
-    /// Versions that it has.
+    /// Versions in the backup.
     pub versions: u64,
-    /// Files that it refers to.
+    /// Files referenced by the backup.
     pub files: u64,
-    /// Of these, those that were not there yet.
+    /// Files newly copied.
     pub copied_files: u64,
-    /// Their bytes.
+    /// Bytes of the copied files.
     pub copied_bytes: u64,
-    /// Versions whose files are damaged or missing, and are not whole in it.
+    /// Versions with damaged or missing files, incomplete in the backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedVersion>,
-    /// Names of earlier backups that cannot be read, as their description, their records or a manifest is damaged. They
-    /// stay, and may keep older ones from being removed.
+    /// Names of earlier backups with a damaged description, damaged records or a damaged manifest. Unreadable backups
+    /// stay, and may keep older backups from removal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<String>,
-    /// Names of earlier backups that were removed.
+    /// Names of earlier, removed backups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
-    /// Whether the keys that seal secrets are in it.
+    /// True if the backup includes the keys that seal secrets.
     pub with_key: bool,
-    /// The pages of the catalog that its records were copied from. Of a damaged one, a record may have other content
-    /// than was written.
+    /// Pages of the catalog behind the copied records. A record of a damaged page may differ from the written content.
     #[serde(default)]
     pub catalog: CatalogPages,
 }

@@ -1,4 +1,4 @@
-//! Schedules: when the commands of a backend run, and what became of their last runs.
+//! Schedules: the times of a backend's commands, and the outcomes of the last runs.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use crate::VersionId;
 use crate::cron::{Cron, Zone};
 use crate::site_toml::{Missed, ScheduleName};
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunOutcome {
-    /// With code 0.
+    /// Exit code 0.
     Succeeded,
-    /// With another code, by a signal, or it could not begin.
+    /// Another exit code, a signal, or a failed start.
     Failed,
-    /// Its time ran out, and the edge ended it.
+    /// The edge ended the run at the time limit.
     TimedOut,
-    /// The edge ended during it, or the environment was deleted.
+    /// The edge ended during the run, or the environment was deleted.
     Interrupted,
 }
 
 impl RunOutcome {
-    /// As the API has it.
+    /// Returns the name used in the API.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -41,13 +41,13 @@ impl fmt::Display for RunOutcome {
     }
 }
 
-/// Why a time was passed over.
+/// Reason for which a time was skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipReason {
-    /// The run before had not ended.
+    /// The previous run was still active.
     Running,
-    /// No edge ran, or the environment was paused, and the schedule says `missed = "skip"`.
+    /// The edge was down or the environment paused, and the schedule has `missed = "skip"`.
     Missed,
 }
 
@@ -60,36 +60,36 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// A run that has begun.
+/// Active run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRun {
-    /// The time that it is for, in milliseconds since 1970 UTC; `null` for a run on request.
+    /// Scheduled time, in milliseconds since 1970 UTC; `null` for a run on request.
     pub due_ms: Option<u64>,
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Start time, in milliseconds since 1970 UTC.
     pub started_ms: u64,
-    /// The node that runs it.
+    /// Node of the run.
     pub node: String,
-    /// The version that it is of.
+    /// Version of the run.
     pub version: VersionId,
 }
 
-/// A run that ended.
+/// Ended run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleRunEnd {
     /// The run.
     #[serde(flatten)]
     pub run: ScheduleRun,
-    /// When it ended, in milliseconds since 1970 UTC; of an interrupted run, when that was noticed.
+    /// End time, in milliseconds since 1970 UTC; for an interrupted run, the time of discovery.
     pub ended_ms: u64,
-    /// How it ended.
+    /// Outcome.
     pub outcome: RunOutcome,
-    /// Its exit code, where it has one.
+    /// Exit code, if any.
     pub exit_code: Option<i32>,
-    /// More about the outcome, such as `was ended by signal 9`.
+    /// Details of the outcome, for example `was ended by signal 9`.
     pub detail: Option<String>,
 }
 
-/// A time that was passed over.
+/// Skipped time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleSkip {
     /// The time, in milliseconds since 1970 UTC.
@@ -98,38 +98,38 @@ pub struct ScheduleSkip {
     pub reason: SkipReason,
 }
 
-/// One schedule.
+/// Status of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleStatus {
-    /// Its name.
+    /// Name.
     pub name: ScheduleName,
-    /// When it runs.
+    /// Times of the runs.
     pub cron: Cron,
-    /// The time zone of `cron`.
+    /// Time zone of `cron`.
     pub zone: Zone,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub command: Vec<String>,
-    /// What becomes of times that were missed.
+    /// Handling of missed times.
     pub missed: Missed,
-    /// Whether a run may begin before the one before has ended.
+    /// True if a run may begin before the end of the previous run.
     pub overlap: bool,
-    /// Longest time that a run may take, in milliseconds.
+    /// Time limit of a run, in milliseconds.
     pub timeout_ms: u64,
-    /// The next time, in milliseconds since 1970 UTC.
+    /// Next time, in milliseconds since 1970 UTC.
     pub next_ms: Option<u64>,
-    /// Runs that have begun.
+    /// Active runs.
     pub running: Vec<ScheduleRun>,
-    /// The last run that ended.
+    /// Last ended run.
     pub last: Option<ScheduleRunEnd>,
-    /// The last time that was passed over.
+    /// Last skipped time.
     pub skipped: Option<ScheduleSkip>,
 }
 
-/// The schedules of the version that is live in an environment.
+/// Schedules of an environment's live version.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScheduleList {
-    /// By name.
+    /// Schedules, by name.
     pub schedules: Vec<ScheduleStatus>,
-    /// Whether the environment is paused: nothing begins until it is resumed.
+    /// True if the environment is paused: no run begins until the environment is resumed.
     pub paused: bool,
 }

@@ -9,25 +9,25 @@ use serde::{Deserialize, Serialize};
 use crate::names::{AppName, PlaceName};
 use crate::text::text_form;
 
-/// The name of a setting: `[A-Za-z][A-Za-z0-9_]*`, as variables of a process are named; `http_proxy` is not
+/// Name of a setting: `[A-Za-z][A-Za-z0-9_]*`, as for environment variables. Case matters: `http_proxy` differs from
 /// `HTTP_PROXY`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SettingName(String);
 
-/// Says why a text is not the name of a setting.
+/// Error for an invalid setting name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a setting is named by A-Z, a-z, 0-9 and _, and begins with a letter")]
 pub struct BadSettingName;
 
 impl SettingName {
-    /// The name as text.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the edge itself sets it: `PORT`, and all that begins with `DEVANTURE_`.
+    /// Returns true for names set by the edge: `PORT`, and every name with the prefix `DEVANTURE_`.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.0 == "PORT" || self.0.starts_with("DEVANTURE_")
@@ -52,26 +52,25 @@ impl fmt::Display for SettingName {
 
 text_form!(SettingName, BadSettingName);
 
-/// The new value of one setting.
+/// New value of a setting.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettingWanted {
-    /// Its value.
+    /// Value.
     pub value: String,
-    /// Whether the front may read it; unchanged by default, and false for a new one.
+    /// True if the front may read the setting; unchanged by default, and false for a new setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
-    /// Whether it is sealed and never shown again; unchanged by default, and false for a new one.
+    /// True if the value is sealed and never shown again; unchanged by default, and false for a new setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<bool>,
-    /// Whether `devanture dev` may read it back, also where it is a secret; unchanged by default, and false for a new
-    /// one.
+    /// True if `devanture dev` may read the value, even of a secret; unchanged by default, and false for a new setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub development: Option<bool>,
 }
 
 impl fmt::Debug for SettingWanted {
-    // It may be a secret.
+    // The value may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("SettingWanted");
         shown.field("public", &self.public).field("secret", &self.secret).field("development", &self.development);
@@ -79,39 +78,39 @@ impl fmt::Debug for SettingWanted {
     }
 }
 
-/// `PATCH /v1/apps/{app}/environments/{env}/settings`: sets and unsets several at once.
+/// `PATCH /v1/apps/{app}/environments/{env}/settings`: sets and unsets several settings at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SettingsPatch {
     /// New values by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, SettingWanted>,
-    /// Names that are to be no more.
+    /// Names to remove.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
 }
 
-/// The answer to [`SettingsPatch`].
+/// Response to [`SettingsPatch`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsReport {
-    /// Whether it was only asked.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// Whether anything is other than before.
+    /// True if a setting changed.
     pub changed: bool,
-    /// The revision that holds now; with `dry_run` the one that would.
+    /// New revision; with `dry_run`, the revision to be made.
     pub revision: u64,
-    /// The revision that held before.
+    /// Previous revision.
     pub previous: u64,
-    /// Names that are new, or other than before.
+    /// New or changed names.
     pub set: Vec<SettingName>,
-    /// Names that were removed.
+    /// Removed names.
     pub unset: Vec<SettingName>,
-    /// Whether something is live in the environment.
+    /// True if a version is live in the environment.
     pub live: bool,
 }
 
@@ -122,12 +121,12 @@ pub struct SettingsList {
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The revision that holds; 0 where nothing was ever set. Also the entity tag of the answer.
+    /// Current revision; 0 if no setting was ever set. Also the entity tag of the response.
     pub revision: u64,
-    /// The name of the token that made it.
+    /// Name of the token behind the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
-    /// When it was made, in milliseconds since 1970 UTC.
+    /// Time of the revision, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
     /// The settings, by name.
@@ -135,50 +134,50 @@ pub struct SettingsList {
 }
 
 impl SettingsList {
-    /// The secrets whose key is not at hand.
+    /// Returns the secrets whose key is unavailable.
     #[must_use]
     pub fn lost(self) -> Vec<SettingName> {
         self.settings.into_iter().filter(|setting| setting.lost).map(|setting| setting.name).collect()
     }
 }
 
-/// One setting of a [`SettingsList`].
+/// Setting of a [`SettingsList`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a mark of its own, as the API shows it")]
 pub struct SettingStatus {
-    /// Its name.
+    /// Name.
     pub name: SettingName,
-    /// Whether the front may read it.
+    /// True if the front may read the setting.
     pub public: bool,
-    /// Whether it is sealed.
+    /// True for a sealed value.
     pub secret: bool,
-    /// Of a secret: whether the key that it was sealed with is not at hand, so that it must be set again.
+    /// For a secret: true if the sealing key is unavailable, so the secret must be set again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
-    /// Whether it is marked for development.
+    /// True if marked for development.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub development: bool,
-    /// Its value; a secret's is never shown.
+    /// Value; never shown for a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
-    /// The revision in which it was set.
+    /// Revision of the last change.
     pub revision: u64,
-    /// The name of the token that set it.
+    /// Name of the token behind the last change.
     pub who: String,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time of the last change, in milliseconds since 1970 UTC.
     pub at_ms: u64,
 }
 
-/// `GET /v1/apps/{app}/environments/{env}/settings/development`: the settings that are marked for development.
+/// `GET /v1/apps/{app}/environments/{env}/settings/development`: the settings marked for development.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevelopmentSettings {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The revision that holds.
+    /// Current revision.
     pub revision: u64,
-    /// Values by name, secrets among them.
+    /// Values by name, including secrets.
     pub settings: BTreeMap<SettingName, String>,
 }
 
@@ -189,22 +188,22 @@ impl fmt::Debug for DevelopmentSettings {
     }
 }
 
-/// Differences between the settings that a version was live with and those at its rollback.
+/// Differences between the settings of a version's last time live and the settings at its rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsDifference {
-    /// The revision that the version was live with last.
+    /// Revision at the version's last time live.
     pub was: u64,
-    /// The revision that held until the rollback.
+    /// Revision until the rollback.
     pub now: u64,
-    /// Whether the former holds again.
+    /// True if `was` was restored.
     pub restored: bool,
-    /// Whether the former revision is still stored; if not, no names can be listed.
+    /// True if `was` is still stored; otherwise the lists of names are empty.
     pub kept: bool,
-    /// Names whose value or kind changed since.
+    /// Names with a changed value or kind.
     pub changed: Vec<SettingName>,
-    /// Names that came since.
+    /// Added names.
     pub added: Vec<SettingName>,
-    /// Names that went since.
+    /// Removed names.
     pub removed: Vec<SettingName>,
 }
 

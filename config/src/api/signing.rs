@@ -1,4 +1,4 @@
-//! Signatures of versions, whose signatures an environment wants, and the chained log of what was live in it.
+//! Signatures of versions, signers required by an environment, and the chained log of an environment's live versions.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,29 @@ use crate::digest::{Digest, VersionId};
 use crate::names::{AppName, PlaceName};
 use crate::signing::{SignatureText, SignerKey};
 
-/// Context of the hashes of a live log: no other BLAKE3 is one of these.
+/// Context of the hashes of a live log, which separates the hashes from other BLAKE3 hashes.
 const LIVE_LOG_CONTEXT: &str = "devanture 2026-11-27 entry of a live log";
 
 /// `POST /v1/apps/{app}/versions/{id}/signatures`: a signature of a stored version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignRequest {
-    /// The signature, as `ssh-keygen -Y sign` writes it.
+    /// Signature, in the format of `ssh-keygen -Y sign`.
     pub signature: SignatureText,
 }
 
-/// One signature of a version.
+/// Signature of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionSignature {
-    /// The key that it is by.
+    /// Signing key.
     pub key: SignerKey,
-    /// The key's fingerprint, as `ssh-keygen -l` prints it.
+    /// Fingerprint of the key, as printed by `ssh-keygen -l`.
     pub fingerprint: String,
-    /// The name of the token or account that sent it.
+    /// Name of the token or account behind the upload.
     pub who: String,
-    /// When it came, in milliseconds since 1970 UTC.
+    /// Arrival time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// The signature, as `ssh-keygen -Y sign` writes it.
+    /// Signature, in the format of `ssh-keygen -Y sign`.
     pub signature: SignatureText,
 }
 
@@ -40,113 +40,113 @@ pub struct VersionSignatures {
     pub app: AppName,
     /// The version.
     pub version: VersionId,
-    /// Its signatures.
+    /// Signatures.
     pub signatures: Vec<VersionSignature>,
 }
 
-/// `PUT /v1/apps/{app}/environments/{env}/signers`: whose signatures an environment wants.
+/// `PUT /v1/apps/{app}/environments/{env}/signers`: sets the signers required by an environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SignersRequest {
-    /// The public keys; with none, versions need no signature.
+    /// Public keys; if empty, versions need no signature.
     pub signers: Vec<SignerKey>,
-    /// How many of them have to have signed a version; by default one.
+    /// Number of signers required for a version; by default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signatures_min: Option<u64>,
 }
 
-/// `GET /v1/apps/{app}/environments/{env}/signers`: whose signatures an environment wants.
+/// `GET /v1/apps/{app}/environments/{env}/signers`: the signers required by an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signers {
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The public keys; with none, versions need no signature.
+    /// Public keys; if empty, versions need no signature.
     pub signers: Vec<SignerKey>,
-    /// How many of them have to have signed a version.
+    /// Number of signers required for a version.
     pub signatures_min: u64,
-    /// The name of the token or account that set them, where anybody did.
+    /// Name of the token or account behind the last change, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
-    /// When they were set, in milliseconds since 1970 UTC.
+    /// Time of the last change, in milliseconds since 1970 UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_ms: Option<u64>,
-    /// Whether the live version has the signatures, where signatures are wanted and something is live.
+    /// State of the live version's signatures, if signatures are required and a version is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<Signed>,
 }
 
-/// The answer to a change of signers.
+/// Response to a change of signers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignersReport {
-    /// Whether the change was only predicted.
+    /// True for a dry run.
     pub dry_run: bool,
-    /// Whether anything changed, or would.
+    /// True if the request changed the signers, or would in a dry run.
     pub changed: bool,
-    /// The signers as they are now, or would be.
+    /// Signers after the change.
     #[serde(flatten)]
     pub signers: Signers,
 }
 
-/// Whether a version has the signatures that an environment wants.
+/// State of a version's signatures, compared with the signers of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signed {
-    /// Whether enough signers have signed it.
+    /// True if enough signers signed the version.
     pub is_enough: bool,
-    /// The signers who have signed it: comments and fingerprints.
+    /// Signers of the version: comments and fingerprints.
     pub signed_by: Vec<String>,
-    /// How many of them have to.
+    /// Number of signers required for a version.
     pub signatures_min: u64,
 }
 
-/// One entry of a live log: a version, and the settings that held with it, went live, or something that nobody signs
-/// was changed.
+/// Entry of a live log: a version went live with the settings of the time, or an unsigned change was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveLogEntry {
-    /// Its number: one more than that of the entry before.
+    /// Number: one more than the number of the previous entry.
     pub number: u64,
-    /// The hash of the entry before; `None` of the first one.
+    /// Hash of the previous entry; `None` for the first entry.
     pub previous: Option<Digest>,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The version.
     pub version: VersionId,
-    /// The revision of the environment's settings; 0 where nothing was set.
+    /// Revision of the environment's settings; 0 without settings.
     pub settings: u64,
-    /// The deploy, or the change of settings; of [`DeployKind::Change`] the operation of the API.
+    /// Deploy, or change of settings; for [`DeployKind::Change`] the operation of the API.
     pub deploy: String,
-    /// Its kind.
+    /// Kind.
     pub kind: DeployKind,
-    /// The name of the token or account.
+    /// Name of the token or account.
     pub who: String,
-    /// Fingerprints of the keys that had signed the version: of the environment's signers, where it has any.
+    /// Fingerprints of the version's signing keys; only keys of the environment's signers, if the environment has
+    /// signers.
     pub signed_by: Vec<String>,
-    /// The hash of all that, with the app and the environment.
+    /// Hash of all other fields, with the app and the environment.
     pub hash: Digest,
 }
 
-/// What went live, before it has its place in the log.
+/// Change of the live version, before its place in the log is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WentLive {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
     /// The version.
     pub version: VersionId,
-    /// The revision of the environment's settings.
+    /// Revision of the environment's settings.
     pub settings: u64,
-    /// The deploy, or the change of settings; of [`DeployKind::Change`] the operation of the API.
+    /// Deploy, or change of settings; for [`DeployKind::Change`] the operation of the API.
     pub deploy: String,
-    /// Its kind.
+    /// Kind.
     pub kind: DeployKind,
-    /// The name of the token or account.
+    /// Name of the token or account.
     pub who: String,
-    /// Fingerprints of the keys that had signed the version.
+    /// Fingerprints of the version's signing keys.
     pub signed_by: Vec<String>,
 }
 
 impl LiveLogEntry {
-    /// The entry behind `previous`, which is a number and a hash.
+    /// Makes the entry after `previous`, a number and a hash.
     #[must_use]
     pub fn after(
         (app, environment): (&AppName, &PlaceName),
@@ -160,7 +160,7 @@ impl LiveLogEntry {
         Self { hash: entry.hashed(app, environment), ..entry }
     }
 
-    /// The hash of what the entry says: BLAKE3, in its mode for keys with a context, of a JSON array.
+    /// Returns the hash of the entry: keyed BLAKE3 with a context, of a JSON array.
     #[must_use]
     pub fn hashed(&self, app: &AppName, environment: &PlaceName) -> Digest {
         let Self { number, previous, at_ms, version, settings, deploy, kind, who, signed_by, hash: _ } = self;
@@ -181,7 +181,7 @@ impl LiveLogEntry {
     }
 }
 
-/// `GET /v1/apps/{app}/environments/{env}/live-log`: what was live when, the oldest first.
+/// `GET /v1/apps/{app}/environments/{env}/live-log`: the history of live versions, the oldest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveLog {
     /// The app.
@@ -190,23 +190,23 @@ pub struct LiveLog {
     pub environment: PlaceName,
     /// The entries.
     pub entries: Vec<LiveLogEntry>,
-    /// The `after` of the next page, if there is one.
+    /// `after` of the next page, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
 
-/// Says where a chain is broken.
+/// Position of a break in the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenLog {
-    /// An entry is not as it was written.
+    /// An entry differs from the written content.
     #[error("the entry {0} was changed: its hash is another one")]
     Changed(u64),
-    /// An entry does not follow the one before it.
+    /// An entry does not follow the previous entry.
     #[error("the entry {0} does not follow the one before it: entries were removed, added or exchanged")]
     Order(u64),
 }
 
-/// Checks that each entry is as it was written, and follows the one before.
+/// Checks the hash of each entry, and the link to the previous entry.
 ///
 /// # Errors
 /// [`BrokenLog`].
@@ -222,7 +222,7 @@ pub fn check_live_log(
         }
         let follows = match before {
             Some(before) => entry.number == before.number.saturating_add(1) && entry.previous == Some(before.hash),
-            // What was before the first that is kept is not known.
+            // The entry before the first stored entry is unknown.
             None => (entry.number == 1) == entry.previous.is_none(),
         };
         if !follows {
@@ -281,10 +281,10 @@ mod tests {
         let mut exchanged = entries.clone();
         exchanged.swap(1, 2);
         assert_eq!(check(&exchanged), Err(BrokenLog::Order(3)));
-        // A log of another environment is not this one's.
+        // A log of another environment fails the check.
         let (app, staging) = ("shop".parse().unwrap(), "staging".parse().unwrap());
         assert_eq!(check_live_log((&app, &staging), None, &entries), Err(BrokenLog::Changed(1)));
-        // One that was written again from the second entry on does not follow what somebody kept.
+        // A log rewritten from the second entry on does not continue a copy of the original.
         let mut forged = log(3);
         forged[0].at_ms = 9;
         forged[0].hash = forged[0].hashed(&app, &PlaceName::prod());

@@ -1,4 +1,4 @@
-//! The status of an environment: what is live, and what there is to know of it.
+//! Status of an environment: the live version and related facts.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::digest::VersionId;
 use crate::manifest::parts::Parts;
 use crate::names::{AppName, PlaceName};
 
-/// `GET /v1/apps/{app}/environments/{env}`: what is live.
+/// `GET /v1/apps/{app}/environments/{env}`: the live version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a member of its own")]
 pub struct Status {
@@ -25,89 +25,89 @@ pub struct Status {
     pub environment: PlaceName,
     /// The live version, if any.
     pub version: Option<VersionId>,
-    /// The time since which it is, in milliseconds since 1970 UTC.
+    /// Time of the switch, in milliseconds since 1970 UTC.
     pub since_ms: Option<u64>,
-    /// The deploy that made it live.
+    /// Deploy behind the switch.
     pub deploy: Option<String>,
-    /// Where to look.
+    /// URLs for visitors.
     pub urls: Option<Urls>,
-    /// Hostnames of its own.
+    /// Custom hostnames.
     #[serde(default)]
     pub hostnames: Vec<String>,
-    /// Every environment and alias of the app, with what it points to.
+    /// Every environment and alias of the app, with its target.
     #[serde(default)]
     pub places: Vec<PlaceStatus>,
-    /// Its pause, if any.
+    /// Pause, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
-    /// Its lock, if any.
+    /// Lock, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Lock>,
-    /// The damage of the live version, if any.
+    /// Damage of the live version, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<Damage>,
-    /// What today's checks refuse of the live version, which an earlier release took: what is bad answers 502, and the
-    /// rest is served.
+    /// Error of the current checks in the live version, which an earlier release accepted: the faulty part answers 502,
+    /// and the rest is served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mistake: Option<String>,
-    /// Files of the whole edge that were found damaged and lie in quarantine; for tokens of every app.
+    /// Number of damaged files in quarantine on the whole edge; only for tokens of every app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantined: Option<u64>,
-    /// Whether a page of the edge's catalog was found damaged; for tokens of every app.
+    /// True if a page of the edge's catalog is damaged; only for tokens of every app.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub catalog_damaged: bool,
-    /// Secrets of the environment whose key is not at hand: no instance can start with them.
+    /// Secrets of the environment whose key is unavailable, which prevents the start of instances.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost_secrets: Vec<SettingName>,
-    /// Whether the live version, or its canary, has a backend that does not run, as `[runner]` of the edge is not on.
+    /// True if the live version or the canary has a backend that is not running because `[runner]` of the edge is off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runner_off: bool,
-    /// Instances on this node that listen on all addresses of the machine, such as `edge-1/web.1`, where other machines
-    /// reach them past the edge.
+    /// Instances on this node that listen on all addresses of the machine, for example `edge-1/web.1`, and so are
+    /// reachable past the edge from other machines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub open_ports: Vec<String>,
-    /// The private addresses that what is live reaches although no admin of every app vouches for them, if any.
+    /// Private addresses still reachable from the live version without approval by an admin of every app, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_reach: Option<KeptReach>,
-    /// Whether there are more environments or aliases than `places` holds.
+    /// True if `places` is cut.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_places: bool,
-    /// Why the edge went back to this version by itself, where it did.
+    /// Reason of an automatic rollback to this version, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<String>,
-    /// The canary beside the live version, where one runs.
+    /// Running canary, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryShare>,
-    /// Whether the live version holds its visitors, as `pin = "session"` says.
+    /// True if the live version pins visitors (`pin = "session"`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pins: bool,
-    /// Earlier versions on which visitors can be held now, the last one first.
+    /// Earlier versions with possible pinned visitors, the latest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pinned: Vec<VersionId>,
-    /// Who may see it, where not everybody may.
+    /// Permitted visitors, if restricted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
-    /// Whether the live version has the signatures that the environment wants, where it wants any.
+    /// State of the live version's signatures, if signatures are required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signed>,
-    /// The parts of the live version, if one is loaded.
+    /// Parts of the live version, if loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,
-    /// The nodes of a cluster, each with the versions of this app on it; empty unless the request has `nodes=true`.
-    /// Tokens of one app get no addresses, disks or certificates.
+    /// Nodes of a cluster, each with the app's versions on the node; empty without `nodes=true` in the request. Tokens
+    /// of one app get no addresses, disks or certificates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeStatus>,
 }
 
-/// Private addresses that what is live, or a webhook, reaches by the word of an admin of its app alone, which was
-/// enough once.
+/// Private addresses reachable from the live version or a webhook by the sole approval of an admin of the app, which
+/// sufficed in the past.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptReach {
-    /// The addresses.
+    /// Addresses.
     pub addresses: Vec<String>,
-    /// The line below `[upstreams]` of `edge.toml` that allows them to everybody.
+    /// Line below `[upstreams]` of `edge.toml` that allows the addresses to every app.
     pub allow: String,
-    /// The webhooks that reach some of them, of those that get events of the environment.
+    /// Webhooks to these addresses, among the webhooks with events of the environment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub webhooks: Vec<WebhookName>,
 }
@@ -115,17 +115,16 @@ pub struct KeptReach {
 /// Damage of a live version on the disk of the edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
-    /// The version that should be live, if the record that names it can be read.
+    /// Version that should be live, if the environment's record is readable.
     pub version: Option<VersionId>,
-    /// Number of its files that are damaged or missing: their paths answer 503 until they are stored again, unless they
-    /// are `in_memory`.
+    /// Number of damaged or missing files, whose paths answer 503 until stored again, unless `in_memory`.
     pub count: u64,
-    /// Paths of these files, a hundred at most; with `error`, the rule file that the version is not served without.
+    /// Paths of these files, a hundred at most; with `error`, the rule file required to serve the version.
     pub files: Vec<String>,
-    /// Why the version could not be loaded at all, or could not be loaded again.
+    /// Reason for which the version could not be loaded, or not loaded again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether all that is damaged on the disk is in memory and served: it lasts until the edge starts again.
+    /// True if all damaged files are still served from memory, until the next start of the edge.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_memory: bool,
 }

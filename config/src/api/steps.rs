@@ -1,20 +1,20 @@
-//! The steps of a deploy, and the addresses that it ends with.
+//! Steps and final URLs of a deploy.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a version can be seen.
+/// URLs of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Urls {
-    /// The environment.
+    /// URL of the environment.
     pub live: String,
-    /// The version alone.
+    /// URL of the version alone.
     pub preview: String,
-    /// The alias, where one was pushed to.
+    /// URL of the alias, for a push to an alias.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
 }
 
-/// The outcome of a step.
+/// State of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepState {
@@ -24,18 +24,18 @@ pub enum StepState {
     Done,
     /// Not needed.
     Skipped,
-    /// It stopped the deploy.
+    /// Failed, and ended the deploy.
     Failed,
 }
 
-/// One step of a deploy.
+/// Step of a deploy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// `scan`, `diff`, `upload`, `verify`, `compress`, `prepare`, `release`, `smoke`, `switch`, `watch`.
     pub name: String,
-    /// Its outcome.
+    /// State.
     pub state: StepState,
-    /// Details, such as `12 files, 31 variants`.
+    /// Details, for example `12 files, 31 variants`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// Duration in milliseconds.

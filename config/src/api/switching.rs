@@ -1,4 +1,4 @@
-//! A stored version goes live: by a switch, a rollback or a promotion.
+//! Switches, rollbacks and promotions, by which a stored version goes live.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,27 +13,27 @@ use crate::names::{AppName, PlaceName};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchRequest {
-    /// The version's id or an unambiguous prefix of it.
+    /// Id of the version, or an unambiguous prefix.
     pub version: String,
-    /// Only if this version is live now.
+    /// Live version required for the request to succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_live: Option<String>,
-    /// Let a fingerprinted name have other content than it had.
+    /// Accept changed content under a fingerprinted name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
-    /// Override the lock of the environment; only its owner and an admin may.
+    /// Override the lock of the environment; reserved for the lock's owner and admins.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Go live without the checks of `[[smoke]]`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_smoke: bool,
-    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    /// Seconds of watching after the switch; a rise of errors undoes the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
-    /// How it goes live on the nodes of a cluster.
+    /// Rollout over the nodes of a cluster.
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
-    /// Why, for the history.
+    /// Reason, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -42,94 +42,94 @@ pub struct SwitchRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// The version; by default the one that was live before the current one.
+    /// Version; by default the previous live version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Only if this version is live now. If `version` then is the one that was live before it in the order of the
-    /// history, this is the rollback that names no version.
+    /// Live version required for the request to succeed. With `version` set to the version live before in the order of
+    /// the history, the request equals a rollback without a version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_live: Option<String>,
-    /// Override the lock of the environment; only its owner and an admin may.
+    /// Override the lock of the environment; reserved for the lock's owner and admins.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Go live without the checks of `[[smoke]]`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_smoke: bool,
-    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    /// Seconds of watching after the switch; a rise of errors undoes the switch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
-    /// How it goes live on the nodes of a cluster.
+    /// Rollout over the nodes of a cluster.
     #[serde(skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
-    /// Why, for the history.
+    /// Reason, for the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Let the settings that it was live with last hold again, too.
+    /// Restore the settings of the version's last time live, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub with_settings: bool,
 }
 
-/// `POST /v1/apps/{app}/environments/{env}/promote`: makes live here what is live in another environment.
+/// `POST /v1/apps/{app}/environments/{env}/promote`: makes the live version of another environment live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PromoteRequest {
-    /// The other environment.
+    /// Other environment.
     pub from: PlaceName,
-    /// Only if this version is live in the other environment.
+    /// Live version required in the other environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Only if this version is live here now.
+    /// Live version required for the request to succeed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_live: Option<String>,
-    /// Let a fingerprinted name have other content than it had.
+    /// Accept changed content under a fingerprinted name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_refingerprint: bool,
-    /// Override the lock of the environment; only its owner and an admin may.
+    /// Override the lock of the environment; reserved for the lock's owner and admins.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Go live without the checks of `[[smoke]]`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_smoke: bool,
-    /// Watch the environment for so many seconds after the switch, and undo it when errors rise.
+    /// Seconds of watching after the switch; a rise of errors undoes the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch_s: Option<u64>,
-    /// How it goes live on the nodes of a cluster.
+    /// Rollout over the nodes of a cluster.
     #[serde(default, skip_serializing_if = "Rollout::is_default")]
     pub rollout: Rollout,
-    /// Why, for the history.
+    /// Reason, for the history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The answer to a switch, a rollback and a promotion.
+/// Response to a switch, a rollback and a promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchReport {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The environment.
     pub environment: PlaceName,
-    /// The live version, or the one that would be.
+    /// New live version.
     pub version: VersionId,
-    /// The version that was live before.
+    /// Previous live version.
     pub previous: Option<VersionId>,
-    /// Whether the live pointer was moved, or would be.
+    /// True if the live pointer moved, or would in a dry run.
     pub switched: bool,
-    /// Where to look.
+    /// URLs for visitors.
     pub urls: Urls,
-    /// The deploy's id.
+    /// Id of the deploy.
     pub deploy: Option<String>,
     /// Duration in milliseconds.
     pub ms: u64,
     /// The steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// Of a rollback: how the settings differ from those that the version was live with, where they do.
+    /// For a rollback: differences from the settings of the version's last time live, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<SettingsDifference>,
-    /// How the environment is paused, where it is: visitors do not get the version yet.
+    /// Pause of the environment, if paused: visitors do not get the version yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Pause>,
 }

@@ -5,33 +5,33 @@ use serde::{Deserialize, Serialize};
 use super::{Scope, Secret};
 use crate::names::{AppName, PlaceName};
 
-/// `POST /v1/exchange`: exchanges an identity token of an issuer that `[[trust]]` or `[oidc]` of `edge.toml` names.
+/// `POST /v1/exchange`: exchanges an identity token of an issuer named by `[[trust]]` or `[oidc]` of `edge.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExchangeRequest {
-    /// The identity token: a JWT.
+    /// Identity token: a JWT.
     pub identity_token: Secret,
-    /// The app that the token is to be for; only a login of a person may leave it out, for every app.
+    /// App of the new token; optional only for a login of a person, for every app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The environment; by default the first one of the trust, or as wide as the groups of a person allow.
+    /// Environment; by default the first environment of the trust, or every environment allowed by the person's groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
 }
 
-/// `POST /v1/device`: begins a login at the provider of `[oidc]` whose client has a secret, which the edge alone knows.
+/// `POST /v1/device`: begins a login at the provider of `[oidc]` for a client whose secret is known to the edge alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceRequest {}
 
-/// The answer to [`DeviceRequest`]: what a person confirms in a browser (RFC 8628 §3.2).
+/// Response to [`DeviceRequest`]: the prompt for confirmation by a person in a browser (RFC 8628 §3.2).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DevicePrompt {
-    /// What the token is requested with.
+    /// Code for token requests.
     pub device_code: Secret,
-    /// The code that the person enters.
+    /// Code to be entered by the person.
     pub user_code: String,
-    /// The address that they open.
+    /// URL to be opened by the person.
     pub verification_uri: String,
     /// Seconds until the code expires.
     pub expires_in_s: u64,
@@ -39,50 +39,50 @@ pub struct DevicePrompt {
     pub interval_s: u64,
 }
 
-/// `POST /v1/device/token`: the token of a login that [`DeviceRequest`] began, once the code was confirmed.
+/// `POST /v1/device/token`: the token of a login begun by [`DeviceRequest`], after the confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceTokenRequest {
-    /// What the beginning gave.
+    /// Device code of the [`DevicePrompt`].
     pub device_code: Secret,
-    /// The app that the token is to be for; every app without one.
+    /// App of the token; every app if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// The environment; as wide as the groups of the person allow without one.
+    /// Environment; every environment allowed by the person's groups if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
 }
 
-/// The answer to [`DeviceTokenRequest`] while the code was not confirmed.
+/// Response to [`DeviceTokenRequest`] before the confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceWaiting {
-    /// Whether the provider wants longer pauses between two requests: 5 seconds more (RFC 8628 §3.5).
+    /// True if the provider requires longer pauses between two requests: 5 seconds more (RFC 8628 §3.5).
     pub slower: bool,
 }
 
-/// The answer to [`ExchangeRequest`]: the only time that the token is shown.
+/// Response to [`ExchangeRequest`]. The token is shown only here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {
-    /// Its public id.
+    /// Public id.
     pub id: String,
     /// The token.
     pub token: Secret,
-    /// The name of the trust; `None` for a login of a person.
+    /// Name of the trust; `None` for a login of a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<String>,
-    /// The person who logged in, as the audit log names them.
+    /// Logged-in person, as named in the audit log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
-    /// For this app alone; a trust always names one.
+    /// App of the token; always present for a trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<AppName>,
-    /// For this environment alone; a trust always names one.
+    /// Environment of the token; always present for a trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// When it ends, in milliseconds since 1970 UTC.
+    /// Expiry, in milliseconds since 1970 UTC.
     pub expires_ms: u64,
-    /// Its lifetime in seconds.
+    /// Lifetime in seconds.
     pub expires_in_s: u64,
 }

@@ -1,19 +1,19 @@
-//! Pools of backends: their members, the state of each, and changes of them.
+//! Pools of backends: their members, states and changes.
 
 use serde::{Deserialize, Serialize};
 
 use crate::site_toml::{Protocol, UpstreamUrl};
 
-/// The state that the API sets for a member.
+/// State of a member set through the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DesiredState {
-    /// It gets requests.
+    /// The member gets requests.
     #[default]
     In,
-    /// It gets no new ones; those under way end.
+    /// The member gets no new requests; active requests finish.
     Drain,
-    /// It is none, although `devanture.toml` says so.
+    /// The member is removed, despite the entry in `devanture.toml`.
     Out,
 }
 
@@ -21,55 +21,55 @@ pub enum DesiredState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberRequest {
-    /// Whether it gets new requests, `in`, or only ends those under way, `drain`.
+    /// State: `in` for new requests, `drain` to finish active requests only.
     #[serde(default)]
     pub desired: DesiredState,
 }
 
-/// A backend behind an address: of a name there may be several.
+/// Backend behind an address; a name may have several backends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
-    /// Where it is.
+    /// Address.
     pub address: String,
-    /// Requests under way to it, upgraded ones among them.
+    /// Active requests, including upgraded connections.
     pub requests: u64,
     /// `up`, `draining`, `ejected` or `unwell`.
     pub state: String,
 }
 
-/// One member of a pool.
+/// Member of a pool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberReport {
-    /// Its address, as it was declared.
+    /// Address, as declared.
     pub address: UpstreamUrl,
-    /// The backends that it stands for now; of a name that was not resolved yet, none.
+    /// Current backends; empty for an unresolved name.
     pub backends: Vec<Backend>,
-    /// Whether the live version declares it.
+    /// True if the live version declares the member.
     pub declared: bool,
-    /// Its state set by the API, if any.
+    /// State set through the API, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired: Option<DesiredState>,
-    /// The token that set it.
+    /// Token behind the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<String>,
 }
 
-/// One pool of an environment.
+/// Pool of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamReport {
-    /// Its members, those of `devanture.toml` first.
+    /// Members, the members of `devanture.toml` first.
     pub members: Vec<MemberReport>,
-    /// Its name below `[upstreams]`, or the address of the route that leads to it.
+    /// Name below `[upstreams]`, or the address in the route.
     pub name: String,
-    /// The protocol of its members.
+    /// Protocol of the members.
     pub protocol: Protocol,
-    /// Requests that wait for a member.
+    /// Requests waiting for a member.
     pub waiting: u64,
 }
 
 /// `GET …/upstreams`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamsReport {
-    /// The pools of what is live, in the order of their names.
+    /// Pools of the live version, in the order of their names.
     pub upstreams: Vec<UpstreamReport>,
 }

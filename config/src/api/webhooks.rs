@@ -1,4 +1,4 @@
-//! Webhooks: addresses that are notified of the events of an app, and the outcomes of the messages to them.
+//! Webhooks: addresses notified of an app's events, and the outcomes of the messages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,15 +11,15 @@ use crate::digest::VersionId;
 use crate::names::{AppName, PlaceName};
 use crate::text::text_form;
 
-/// Longest name of a webhook, in characters.
+/// Maximum number of characters of a webhook's name.
 pub const WEBHOOK_NAME_CHARACTERS_MAX: usize = 32;
 
-/// The name of a webhook.
+/// Name of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WebhookName(String);
 
-/// Says why a text is not the name of a webhook.
+/// Error for an invalid webhook name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not the name of a webhook: 1 to {WEBHOOK_NAME_CHARACTERS_MAX} lower-case letters, digits, - and _, beginning with a letter"
@@ -27,7 +27,7 @@ pub struct WebhookName(String);
 pub struct BadWebhookName(pub String);
 
 impl WebhookName {
-    /// The name as text.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -55,7 +55,7 @@ text_form!(WebhookName, BadWebhookName);
 
 macro_rules! events {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
-        /// An event.
+        /// Event of an app.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum WebhookEvent {
             $($(#[doc = $doc])+ #[serde(rename = $text)] $name,)+
@@ -65,13 +65,13 @@ macro_rules! events {
             /// Every event, in the order of the documents.
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
-            /// The event as it stands in a message.
+            /// Returns the event's text in messages.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
             }
 
-            /// When it happens, as a sentence.
+            /// Returns the meaning, as a sentence.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+),)+ }
@@ -83,13 +83,13 @@ macro_rules! events {
 events! {
     /// A push, a switch, a rollback or a promotion has begun.
     DeployStarted = "deploy.started",
-    /// A push was stored and did not go live: its preview is there.
+    /// A push was stored with a preview and did not go live.
     DeployReady = "deploy.ready",
     /// A version went live by a push, a switch or a promotion.
     DeployLive = "deploy.live",
-    /// A push, a switch, a rollback or a promotion failed; what was live stayed.
+    /// A push, a switch, a rollback or a promotion failed; the live version is unchanged.
     DeployFailed = "deploy.failed",
-    /// The edge took a switch back by itself: the version before is live again.
+    /// The edge undid a switch automatically: the previous version is live again.
     DeployUndone = "deploy.undone",
     /// A version went live by a rollback.
     DeployRollback = "deploy.rollback",
@@ -101,25 +101,25 @@ events! {
     EnvironmentUnlocked = "environment.unlocked",
     /// A certificate of a hostname could not be obtained or renewed.
     CertificateFailed = "certificate.failed",
-    /// Another webhook of the app was disabled, since its receiver failed for too long.
+    /// A different webhook of the app was disabled because its receiver failed for too long.
     WebhookDisabled = "webhook.disabled",
-    /// Somebody tests the webhook.
+    /// A test of the webhook was requested.
     WebhookTest = "webhook.test",
 }
 
-/// A text that is no event.
+/// Error for an unknown event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no event of webhooks; they are {all}", all = all_events())]
 pub struct UnknownWebhookEvent(pub String);
 
-/// The events that a webhook can want, with commas.
+/// Returns the selectable events, separated by commas.
 fn all_events() -> String {
     let wanted = WebhookEvent::ALL.iter().filter(|event| event.can_be_wanted());
     wanted.map(|event| event.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 impl WebhookEvent {
-    /// Whether a webhook says that it wants it: every webhook gets its own tests.
+    /// Returns true if a webhook can select the event. Tests are always delivered, to the tested webhook.
     #[must_use]
     pub fn can_be_wanted(self) -> bool {
         self != Self::WebhookTest
@@ -141,11 +141,11 @@ impl fmt::Display for WebhookEvent {
     }
 }
 
-/// The form of the messages to a webhook.
+/// Format of the messages to a webhook.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WebhookFormat {
-    /// JSON, signed as Standard Webhooks says.
+    /// JSON, signed according to Standard Webhooks.
     #[default]
     Standard,
     /// A line of text for an incoming webhook of Slack.
@@ -155,7 +155,7 @@ pub enum WebhookFormat {
 }
 
 impl WebhookFormat {
-    /// Every form, by its name.
+    /// Every format, by name.
     pub const ALL: [(&'static str, Self); 3] =
         [("standard", Self::Standard), ("slack", Self::Slack), ("discord", Self::Discord)];
 }
@@ -167,7 +167,7 @@ impl fmt::Display for WebhookFormat {
     }
 }
 
-/// A text that is no form.
+/// Error for an unknown format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no format of webhooks; they are standard, slack and discord")]
 pub struct UnknownWebhookFormat(pub String);
@@ -181,19 +181,19 @@ impl FromStr for WebhookFormat {
     }
 }
 
-/// What a message of the form `standard` holds.
+/// Content of a message in the format `standard`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookPayload {
     /// The event.
     #[serde(rename = "type")]
     pub event: WebhookEvent,
-    /// When it happened, as RFC 3339 writes it.
+    /// Time of the event, in the format of RFC 3339.
     pub timestamp: String,
-    /// What happened.
+    /// Details.
     pub data: WebhookData,
 }
 
-/// What happened; of each event, those members are there that make sense for it.
+/// Details of an event; members without meaning for the event are absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookData {
     /// The app.
@@ -201,46 +201,46 @@ pub struct WebhookData {
     /// The environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<PlaceName>,
-    /// The name of the token or account that did it.
+    /// Name of the token or account behind the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// What the deploy is.
+    /// Kind of the deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<DeployKind>,
     /// The id of the deploy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy: Option<String>,
-    /// The version that it is about.
+    /// Subject version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionId>,
-    /// The version that was live before.
+    /// Previous live version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<VersionId>,
-    /// Where the environment is served.
+    /// URL of the environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// Where the version has its preview.
+    /// URL of the version's preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
-    /// The commit that the bundle is of.
+    /// Commit of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Its branch.
+    /// Branch of the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
-    /// The message of the person who pushed.
+    /// Message of the pusher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Why, as the actor or the edge says it.
+    /// Reason, given by the actor or the edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// What went wrong.
+    /// Problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<DeployProblem>,
     /// The hostname.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
-    /// When its certificate ends, as RFC 3339 writes it; absent where it has none.
+    /// Expiry of the hostname's certificate, in the format of RFC 3339; absent without a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
     /// The webhook.
@@ -249,7 +249,7 @@ pub struct WebhookData {
 }
 
 impl WebhookData {
-    /// Of an app, with nothing else said.
+    /// Makes the details of an app, with all other members absent.
     #[must_use]
     pub fn of(app: &AppName) -> Self {
         Self {
@@ -278,131 +278,131 @@ impl WebhookData {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebhookRequest {
-    /// Where messages go, which is never shown again; by default it stays.
+    /// Target URL of messages, never shown again; unchanged by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Secret>,
-    /// The events that are wanted, all where there are none; by default they stay.
+    /// Selected events, all if empty; unchanged by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<WebhookEvent>>,
-    /// The environments whose events are wanted, all where there are none; by default they stay.
+    /// Environments of the selected events, all if empty; unchanged by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environments: Option<Vec<PlaceName>>,
-    /// The form of the messages; by default it stays.
+    /// Format of the messages; unchanged by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<WebhookFormat>,
 }
 
-/// Whether messages are sent to a webhook.
+/// State of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WebhookState {
-    /// They are.
+    /// Messages are sent.
     Active,
-    /// They are; the last one failed.
+    /// Messages are sent; the last message failed.
     Failing,
-    /// They are not, until the webhook is set again.
+    /// Messages are not sent until the webhook is set again.
     Disabled,
 }
 
-/// A webhook that is sent nothing any more.
+/// End of a disabled webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookEnd {
-    /// Since when, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Why, as a sentence.
+    /// Reason, as a sentence.
     pub reason: String,
 }
 
-/// One webhook.
+/// Status of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookStatus {
-    /// Its name.
+    /// Name.
     pub name: WebhookName,
-    /// The scheme and the host of its address: the rest of one often is a secret.
+    /// Scheme and host of the URL; the rest of a URL often is a secret.
     pub address: String,
-    /// The form of its messages.
+    /// Format of the messages.
     pub format: WebhookFormat,
-    /// The events that are wanted; all where there are none.
+    /// Selected events; all if empty.
     pub events: Vec<WebhookEvent>,
-    /// The environments whose events are wanted; all where there are none.
+    /// Environments of the selected events; all if empty.
     pub environments: Vec<PlaceName>,
-    /// The name of the token or account that set it.
+    /// Name of the token or account behind the last change.
     pub who: String,
-    /// When it was added, in milliseconds since 1970 UTC.
+    /// Creation time, in milliseconds since 1970 UTC.
     pub created_ms: u64,
-    /// Whether messages are sent to it.
+    /// State.
     pub state: WebhookState,
-    /// Since when no message was taken, in milliseconds since 1970 UTC.
+    /// Time since which every message failed, in milliseconds since 1970 UTC.
     pub failing_since_ms: Option<u64>,
-    /// When and why it was disabled.
+    /// Time and reason of the end, for a disabled webhook.
     pub disabled: Option<WebhookEnd>,
-    /// End of the time in which messages are signed with the secret before, too, in milliseconds since 1970 UTC.
+    /// Time until which messages are signed with the previous secret, too, in milliseconds since 1970 UTC.
     pub old_secret_until_ms: Option<u64>,
-    /// Messages that are to be sent.
+    /// Number of unsent messages.
     pub waiting: u64,
 }
 
 /// The webhooks of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookList {
-    /// By name.
+    /// Webhooks, by name.
     pub webhooks: Vec<WebhookStatus>,
 }
 
-/// Answer of `PUT /v1/apps/{app}/webhooks/{name}`.
+/// Response to `PUT /v1/apps/{app}/webhooks/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookSet {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
-    /// Whether there was none of that name.
+    /// True for a new name.
     pub is_new: bool,
-    /// The webhook as it is now.
+    /// Webhook after the change.
     pub webhook: WebhookStatus,
-    /// The secret that messages are signed with, of a new one, or where the one before was lost with the keys; it is
-    /// not shown again.
+    /// Secret for the signatures of messages; only for a new webhook, or if the previous secret was lost with the keys.
+    /// Shown only here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Secret>,
 }
 
-/// Answer of `DELETE /v1/apps/{app}/webhooks/{name}`.
+/// Response to `DELETE /v1/apps/{app}/webhooks/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookRemoved {
-    /// Whether it was only asked what would change.
+    /// True for a dry run.
     pub dry_run: bool,
     /// The app.
     pub app: AppName,
     /// The webhook.
     pub removed: WebhookName,
-    /// Messages that were to be sent, and are not.
+    /// Number of unsent messages dropped.
     pub dropped: u64,
 }
 
-/// Answer of `POST /v1/apps/{app}/webhooks/{name}/rotate`.
+/// Response to `POST /v1/apps/{app}/webhooks/{name}/rotate`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookRotated {
     /// The app.
     pub app: AppName,
     /// The webhook.
     pub name: WebhookName,
-    /// The new secret, which is not shown again.
+    /// New secret, shown only here.
     pub secret: Secret,
-    /// End of the time in which messages are signed with the one before, too, in milliseconds since 1970 UTC.
+    /// Time until which messages are signed with the previous secret, too, in milliseconds since 1970 UTC.
     pub old_secret_until_ms: u64,
 }
 
-/// What became of a message.
+/// State of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeliveryState {
-    /// It is to be sent, for the first time or again.
+    /// The message is still to be sent, for the first time or again.
     Waiting,
-    /// The receiver has taken it.
+    /// The receiver accepted the message.
     Delivered,
-    /// The receiver has not taken it, and it is not sent again.
+    /// The receiver did not accept the message, and no attempt follows.
     Failed,
-    /// More messages waited than the edge keeps, and this one was the oldest.
+    /// The message was the oldest of more waiting messages than the edge stores.
     Dropped,
 }
 
@@ -417,44 +417,44 @@ impl fmt::Display for DeliveryState {
     }
 }
 
-/// One attempt to send a message.
+/// Attempt to send a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookAttempt {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// How long it took, in milliseconds.
+    /// Duration in milliseconds.
     pub ms: u64,
-    /// The status of the answer, where one came.
+    /// Status of the response, if any.
     pub status: Option<u16>,
-    /// Why the message counts as not taken.
+    /// Reason of the failure.
     pub error: Option<String>,
-    /// The beginning of the answer's body.
+    /// Beginning of the response's body.
     pub answer: String,
 }
 
-/// A message to a webhook.
+/// Message to a webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookDelivery {
-    /// Its id, which the header `webhook-id` has: the same in every attempt.
+    /// Id in the header `webhook-id`: the same in every attempt.
     pub id: String,
-    /// What became of it.
+    /// State.
     pub state: DeliveryState,
-    /// Attempts that were made.
+    /// Number of attempts.
     pub attempts: u64,
-    /// When the next attempt is due, in milliseconds since 1970 UTC.
+    /// Time of the next attempt, in milliseconds since 1970 UTC.
     pub next_ms: Option<u64>,
-    /// The last attempt.
+    /// Last attempt.
     pub last: Option<WebhookAttempt>,
-    /// What it says.
+    /// Content.
     pub payload: WebhookPayload,
 }
 
-/// Answer of `GET /v1/apps/{app}/webhooks/{name}`.
+/// Response to `GET /v1/apps/{app}/webhooks/{name}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookDetails {
     /// The webhook.
     pub webhook: WebhookStatus,
-    /// Its last messages, the newest first.
+    /// Last messages, the newest first.
     pub deliveries: Vec<WebhookDelivery>,
 }
 

@@ -1,5 +1,4 @@
-//! Cron expressions of five fields: minute, hour, day of the month, month, day of the week; and the times that they
-//! match.
+//! Cron expressions of five fields (minute, hour, day of the month, month, day of the week), and the matching times.
 
 mod times;
 mod zone;
@@ -14,9 +13,9 @@ use crate::text::{shown, text_form};
 
 pub use zone::{BadZone, Zone};
 
-/// Longest expression, in bytes: every minute of an hour written out in a list, with room to spare.
+/// Maximum length of an expression in bytes: a list of every minute of an hour, and spare room.
 const BYTES_MAX: usize = 512;
-/// Short forms and the expressions that they stand for.
+/// Short forms and the equivalent expressions.
 const SHORT: [(&str, &str); 7] = [
     ("@annually", "0 0 1 1 *"),
     ("@daily", "0 0 * * *"),
@@ -28,12 +27,12 @@ const SHORT: [(&str, &str); 7] = [
 ];
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-/// Sunday as the last day of a week; as the first one it is 0.
+/// Sunday as the last day of a week; as the first day, Sunday is 0.
 const SUNDAY: u32 = 7;
-/// The most days that each month can have.
+/// Maximum number of days of each month.
 const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
-/// A cron expression. Its smallest step is a minute, so nothing runs more often than once in each.
+/// Cron expression. The smallest step is a minute, so a schedule runs at most once a minute.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cron {
@@ -41,7 +40,7 @@ pub struct Cron {
     fields: Fields,
 }
 
-/// The numbers that each field matches, as bits.
+/// Matching numbers of each field, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Fields {
     minutes: u64,
@@ -49,36 +48,36 @@ struct Fields {
     days: u64,
     months: u64,
     weekdays: u64,
-    /// Either of both days is enough: neither field begins with `*`.
+    /// True if either of both days suffices: neither field begins with `*`.
     is_either_day: bool,
-    /// The hour begins with `*`: it follows the time that passes rather than the clock on the wall.
+    /// True if the hour begins with `*`: runs follow elapsed time, not the clock on the wall.
     is_every_hour: bool,
 }
 
-/// Says why a text is no cron expression.
+/// Error for an invalid cron expression.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadCron {
-    /// Neither five fields nor a short form.
+    /// The text is neither five fields nor a short form.
     #[error(
         "`{0}` is no cron expression: five fields for minute, hour, day, month and weekday, such as \"0 8 * * mon-fri\", or one of @hourly, @daily, @weekly, @monthly, @yearly"
     )]
     Form(String),
-    /// One field is wrong.
+    /// A field is invalid.
     #[error("`{text}` is no {field} of a cron expression: {} to {}, such as 1, 1-5, 1,3,5, * or */2", range.start(), range.end())]
     Field {
-        /// What the field stands for.
+        /// Name of the field.
         field: &'static str,
-        /// Its text.
+        /// Text of the field.
         text: String,
-        /// The numbers that it may hold.
+        /// Valid numbers.
         range: RangeInclusive<u32>,
     },
-    /// A day that none of its months has.
+    /// The day exists in none of the months.
     #[error("`{0}` never comes: none of its months has such a day")]
     Never(String),
 }
 
-/// One field: what it stands for, its range, and the names of its numbers from the first on.
+/// Field with its name, its range, and the names of its numbers from the first on.
 struct Field {
     name: &'static str,
     range: RangeInclusive<u32>,
@@ -100,14 +99,14 @@ impl Field {
         self.range.contains(&number).then_some(number)
     }
 
-    /// The last number of a range that begins with `first`: a week that began before Sunday ends with it.
+    /// Returns the last number of a range from `first`: Sunday ends a week that began before Sunday.
     fn last(&self, first: u32, text: &str) -> Option<u32> {
         let last = self.number(text)?;
         let is_end_of_week = *self.range.end() == SUNDAY && last == 0 && first > 0;
         Some(if is_end_of_week { SUNDAY } else { last })
     }
 
-    /// The bits of a list of numbers, ranges and steps.
+    /// Returns the bits of a list of numbers, ranges and steps.
     fn bits(&self, text: &str) -> Result<u64, BadCron> {
         text.split(',').try_fold(0, |bits, part| Ok(bits | self.part(part).ok_or_else(|| self.bad(text))?))
     }
@@ -123,7 +122,7 @@ impl Field {
                 let first = self.number(first)?;
                 (first, self.last(first, last)?)
             }
-            // Of one number with a step, crons disagree whether it is a range.
+            // Cron implementations disagree on a single number with a step: number or range.
             (_, None) if step.is_some() => return None,
             (one, None) => (self.number(one)?, self.number(one)?),
         };
@@ -165,7 +164,7 @@ impl Fields {
 }
 
 impl Cron {
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text

@@ -19,7 +19,7 @@ fn zone(text: &str) -> Zone {
     text.parse().unwrap()
 }
 
-/// What the clock of `zone` shows.
+/// Returns the local time and offset in `zone`.
 fn clock(zone: &Zone, at_ms: u64) -> (DateTime, Offset) {
     let at = Timestamp::from_millisecond(at_ms.try_into().unwrap()).unwrap();
     let offset = zone.rules().to_offset(at);
@@ -31,7 +31,7 @@ fn ms(zone: &Zone, text: &str) -> u64 {
     zone.rules().to_timestamp(at).unwrap().as_millisecond().try_into().unwrap()
 }
 
-/// The next `count` times in Paris after a time there, with their offsets in hours.
+/// Returns the next `count` times in Paris after a local time, with offsets in hours.
 fn in_paris(text: &str, after: &str, count: usize) -> Vec<String> {
     let paris = zone("Europe/Paris");
     let mut at = ms(&paris, after);
@@ -56,7 +56,7 @@ fn an_expression_is_read_as_it_is_written() {
         ("1,31 * * * *", "2026-03-06T17:01", "2026-03-06T17:31"),
         ("0 0 * * 7", "2026-03-02T00:00", "2026-03-08T00:00"),
         ("0 0 29 feb *", "2026-03-02T00:00", "2028-02-29T00:00"),
-        // Either day is enough where both are named.
+        // Either day suffices if both are named.
         ("0 0 13 * fri", "2026-03-02T00:00", "2026-03-06T00:00"),
         ("0 0 */2 * mon", "2026-03-02T00:00", "2026-03-09T00:00"),
         ("0 12 31 * *", "2026-04-01T00:00", "2026-05-31T12:00"),
@@ -98,7 +98,7 @@ fn a_range_of_weekdays_may_end_in_sunday() {
         ("5-sun", "0,5,6"),
         ("7-sun", "0"),
         ("mon-wed,sat-sun", "0-3,6"),
-        // It is the first day, too.
+        // Sunday is also the first day.
         ("sun-sun", "0"),
         ("0-sun", "0"),
         ("sun-tue", "0-2"),
@@ -140,7 +140,7 @@ fn what_is_no_expression_is_refused_with_its_field() {
         assert!(error.contains(part), "{text}: {error}");
     }
     assert!(format!("{}0 8 * * *", " ".repeat(BYTES_MAX)).parse::<Cron>().is_err());
-    // A day of the week comes in every month.
+    // A day of the week occurs in every month.
     assert!("0 8 30 feb mon".parse::<Cron>().is_ok());
 }
 
@@ -158,7 +158,7 @@ fn a_zone_has_one_name() {
 fn a_time_that_the_clock_leaves_out_comes_when_it_is_set_forward() {
     // On 29 March 2026, 02:00 is 03:00 in Paris.
     assert_eq!(in_paris("30 2 * * *", "2026-03-28T00:00", 3), ["28 02:30+1", "29 03:00+2", "30 02:30+2"]);
-    // Several of them are one.
+    // Several skipped times become a single run.
     assert_eq!(in_paris("0,20,40 2 * * *", "2026-03-28T03:00", 2), ["29 03:00+2", "30 02:00+2"]);
     assert_eq!(in_paris("0 2,3 * * *", "2026-03-28T04:00", 2), ["29 03:00+2", "30 02:00+2"]);
     assert_eq!(in_paris("*/30 * * * *", "2026-03-29T01:00", 3), ["29 01:30+1", "29 03:00+2", "29 03:30+2"]);
@@ -190,7 +190,7 @@ fn any_zone() -> impl Strategy<Value = Zone> {
     proptest::sample::select(names.to_vec()).prop_map(zone)
 }
 
-/// A time before a change of the clock: by up to a day, a minute, a millisecond, or nothing; or any.
+/// Returns a time before a change of the clock: by up to a day, a minute, a millisecond, or zero; or any time.
 fn near_a_change(zone: &Zone, at_ms: u64, near: u64) -> u64 {
     let at = Timestamp::from_millisecond(at_ms.try_into().unwrap()).unwrap();
     let rules = zone.rules();
@@ -214,9 +214,9 @@ proptest! {
         let has = |bits: u64, number: i8| bits & (1 << number) != 0;
         let matches = |shown: &DateTime| has(cron.fields.minutes, shown.minute())
             && has(cron.fields.hours, shown.hour()) && cron.fields.matches_date(shown.date());
-        // Else the clock was set forward just then.
+        // Otherwise the clock was set forward at this time.
         prop_assert!(matches(&shown) || before.seconds() < offset.seconds(), "{cron} {shown}");
-        // Nothing between was left out.
+        // No match in between was skipped.
         let minutes = (at / MINUTE_MS + 1..next / MINUTE_MS).take(3_000).map(|minute| minute * MINUTE_MS);
         for left_out in minutes.filter(|at| matches(&clock(&zone, *at).0)) {
             let (text, then) = clock(&zone, left_out);
@@ -232,7 +232,7 @@ proptest! {
         weekday in prop_oneof![Just("*/7".to_owned()), "[0-6]"],
         year in 1970_i16..2200,
     ) {
-        // Without a day that is a number and one of the week that is, both are to hold.
+        // If either day begins with `*`, both days must match.
         let Ok(cron) = format!("0 0 {day} {month} {weekday}").parse::<Cron>() else { return Ok(()) };
         let utc = Zone::default();
         let begin = jiff::civil::date(year, 1, 1);

@@ -1,9 +1,8 @@
-//! The times that an expression matches in a time zone, through changes of its clock: pure, in milliseconds since 1970
-//! UTC.
+//! Matching times of an expression in a time zone, through changes of the clock: pure, in milliseconds since 1970 UTC.
 //!
-//! Time is taken in spans of one offset. An expression of fixed hours runs once for each time of the clock on the wall:
-//! what a clock that is set forward leaves out runs when it is set, and what a clock that is set back repeats runs the
-//! first time. An expression of every hour follows the time that passes: it runs whenever the clock shows such a time.
+//! Time is split into spans of a constant offset. An expression with fixed hours runs once for each local time: times
+//! skipped by a clock set forward run at the change, and times repeated by a clock set back run the first time. An
+//! expression with every hour follows elapsed time: a run happens whenever the clock shows a matching time.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::{Offset, TimeZone};
@@ -11,20 +10,20 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::{Cron, Fields, Zone};
 
-/// Years within which everything comes that ever does, and a bit more than one: a 29 February that is to be a Sunday
-/// too takes forty around a year such as 2100, and a Saturday on some other one day twelve.
+/// Years until every possible match recurs, and slightly more than one year extra: a 29 February on a Sunday takes
+/// forty years around a year like 2100, and a Saturday on some other single day twelve.
 const YEARS_MAX: i64 = 41;
 
-/// A span of one offset, and what the clock showed when it began.
+/// Span of a constant offset.
 #[derive(Clone, Copy)]
 struct Stretch {
     offset: Offset,
-    /// Its first time, by the clock of the offset before.
+    /// First local time of the span, by the offset before.
     clock_before: Option<DateTime>,
 }
 
 impl Cron {
-    /// The first matching time after `after_ms`; `None` beyond the end of the calendar.
+    /// Returns the first matching time after `after_ms`; `None` beyond the end of the calendar.
     #[must_use]
     pub fn next_after(&self, zone: &Zone, after_ms: u64) -> Option<u64> {
         let rules = zone.rules();
@@ -35,7 +34,7 @@ impl Cron {
         let mut changes = rules.following(after);
         loop {
             let change = changes.next().filter(|change| change.timestamp() < horizon);
-            // One at the first time that counts is part of the first span.
+            // A change at the first candidate time belongs to the first span.
             if change.as_ref().is_some_and(|change| change.timestamp() <= from) {
                 continue;
             }
@@ -50,13 +49,13 @@ impl Cron {
         }
     }
 
-    /// The last matching time after `after_ms`, up to `until_ms`; `None` if there is none.
+    /// Returns the last matching time after `after_ms`, up to `until_ms`, if any.
     #[must_use]
     pub fn last_within(&self, zone: &Zone, after_ms: u64, until_ms: u64) -> Option<u64> {
         let is_before = |at: u64| self.next_after(zone, at).filter(|next| *next <= until_ms);
         let (mut low, mut high) = (after_ms, until_ms);
         let mut found = is_before(low)?;
-        // Halving, since there may be a year of minutes in between.
+        // Bisection, since the range may have a year of minutes.
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             match is_before(middle) {
@@ -68,8 +67,8 @@ impl Cron {
     }
 }
 
-/// What the clock showed by the offset before when the one of `from` began: where that is this very minute, or where
-/// the clock shows what it has shown before.
+/// Returns the local time by the previous offset at the start of `from`'s offset: if the start is this very minute, or
+/// the clock repeats times.
 fn clock_before(rules: &TimeZone, from: Timestamp) -> Option<DateTime> {
     let change = rules.preceding(from.checked_add(1.second()).ok()?).next()?.timestamp();
     let before = rules.to_offset(change.checked_sub(1.second()).ok()?).to_datetime(change);
@@ -77,23 +76,23 @@ fn clock_before(rules: &TimeZone, from: Timestamp) -> Option<DateTime> {
 }
 
 impl Fields {
-    /// The first match from `from` on, before `end`.
+    /// Returns the first match from `from` on, before `end`.
     fn first_within(self, stretch: Stretch, from: Timestamp, end: Timestamp) -> Option<Timestamp> {
         let mut clock = stretch.offset.to_datetime(from);
         if let Some(before) = stretch.clock_before.filter(|_| !self.is_every_hour) {
             if before < clock && self.first(before, clock).is_some() {
                 return Some(from);
             }
-            // What the clock shows a second time has run.
+            // Repeated local times ran already.
             clock = clock.max(before);
         }
         let found = self.first(clock, stretch.offset.to_datetime(end))?;
         stretch.offset.to_timestamp(found).ok().filter(|found| *found < end)
     }
 
-    /// The first match of a clock that is never set, from `from` on, before `end`.
+    /// Returns the first match of a clock without changes, from `from` on, before `end`.
     fn first(self, from: DateTime, end: DateTime) -> Option<DateTime> {
-        // Times of expressions have no seconds.
+        // Matching times have no seconds.
         let from = match (from.second(), from.subsec_nanosecond()) {
             (0, 0) => from,
             _ => from.checked_add(1.minute()).ok()?.with().second(0).subsec_nanosecond(0).build().ok()?,
@@ -101,7 +100,7 @@ impl Fields {
         let (mut date, mut minute) = (from.date(), minute_of_day(from));
         while date.at(0, 0, 0, 0) < end {
             if !self.matches_month(date) {
-                // There may be forty years to look through.
+                // The search may span forty years.
                 (date, minute) = (date.last_of_month().tomorrow().ok()?, 0);
                 continue;
             }
@@ -125,7 +124,7 @@ impl Fields {
         self.months & (1 << date.month()) != 0
     }
 
-    /// The first hour and minute from a minute of the day on.
+    /// Returns the first hour and minute from a minute of the day on.
     fn first_in_day(self, from: i16) -> Option<(i8, i8)> {
         let at_least = |bits: u64, least: i16| {
             let left = if least > 63 { 0 } else { (bits >> least) << least };

@@ -1,5 +1,4 @@
-//! Time zones by their names in the IANA database, a copy of which is part of the program: all nodes have the same
-//! rules.
+//! Time zones by IANA name. A copy of the database is part of the program, so all nodes have the same rules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,32 +9,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::{shown, text_form};
 
-/// The database of this program, whatever the machine has.
+/// Bundled database, independent of the machine's.
 static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
-/// Longest name, in bytes.
+/// Maximum length of a name, in bytes.
 const BYTES_MAX: usize = 64;
 
-/// A time zone, such as `Europe/Paris`.
+/// Time zone, for example `Europe/Paris`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Zone(String);
 
-/// Says that a text names no time zone.
+/// Error for an unknown time zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no time zone, such as UTC or Europe/Paris")]
 pub struct BadZone(pub String);
 
 impl Zone {
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its rules.
+    /// Returns the rules of the zone.
     pub(super) fn rules(&self) -> TimeZone {
-        // The name was found when it was read.
+        // The parser already found the name.
         DATABASE.get(&self.0).unwrap_or(TimeZone::UTC)
     }
 }
@@ -55,7 +54,7 @@ impl FromStr for Zone {
             return Err(bad());
         }
         let found = DATABASE.get(text).map_err(|_unknown| bad())?;
-        // The database takes any case: a name has one spelling here.
+        // The database ignores case; here a name has a single spelling.
         if found.iana_name() == Some(text) { Ok(Self(text.to_owned())) } else { Err(bad()) }
     }
 }

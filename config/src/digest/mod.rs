@@ -11,17 +11,17 @@ use crate::text::text_form;
 
 pub use sha256::{BadSha256, Sha256};
 
-/// Hex characters of a version in hostnames and in the `devanture-version` header.
+/// Number of hex characters of a version in hostnames and in the `devanture-version` header.
 pub const SHORT_CHARACTERS: usize = 12;
-/// Fewest hex characters that a person may type for an id.
+/// Minimum number of hex characters of an abbreviated id.
 pub const PREFIX_CHARACTERS_MIN: usize = 6;
 
-/// Says that a text is not 64 lower-case hex characters.
+/// Error for a text other than 64 lower-case hex characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a BLAKE3 digest of 64 hex characters in lower case")]
 pub struct BadDigest(pub String);
 
-/// The BLAKE3 of a blob's bytes: its name.
+/// BLAKE3 of a blob's bytes, used as the blob's name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
@@ -33,19 +33,19 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// Whether the hex form begins with `prefix` (which is in lower case).
+    /// Returns true if the hex form begins with `prefix`, in lower case.
     #[must_use]
     pub fn starts_with(&self, prefix: &str) -> bool {
         self.to_string().starts_with(prefix)
     }
 
-    /// Whether `short` is what [`Digest::short`] gives. Nothing is allocated for it.
+    /// Returns true if `short` equals [`Digest::short`], without an allocation.
     #[must_use]
     pub fn is_short(&self, short: &[u8]) -> bool {
         let mut bytes = [0; SHORT_CHARACTERS / 2];
@@ -53,7 +53,7 @@ impl Digest {
         is_hex && self.0.starts_with(&bytes)
     }
 
-    /// The first 12 hex characters.
+    /// Returns the first 12 hex characters.
     #[must_use]
     pub fn short(&self) -> String {
         let mut hex = self.to_string();
@@ -95,7 +95,7 @@ impl FromStr for Digest {
             return Err(bad());
         }
         let mut bytes = [0; 32];
-        // The decoder's own reason (odd length, which character) adds nothing to the sentence above.
+        // The decoder's reason (odd length, bad character) adds no information to the error.
         hex::decode_to_slice(text, &mut bytes).map_err(|_reason| bad())?;
         Ok(Self(bytes))
     }
@@ -103,26 +103,26 @@ impl FromStr for Digest {
 
 text_form!(Digest, BadDigest);
 
-/// The id of a version: the BLAKE3 of its canonical manifest.
+/// Id of a version: the BLAKE3 of the canonical manifest.
 pub type VersionId = Digest;
 
-/// A part of a version's id as a person types it: 6 to 64 hex characters.
+/// Abbreviated version id: 6 to 64 hex characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdPrefix(String);
 
-/// Says that a text cannot be the beginning of a version's id.
+/// Error for an invalid abbreviated id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a version id: 6 to 64 hex characters are wanted")]
 pub struct BadIdPrefix(pub String);
 
 impl IdPrefix {
-    /// The prefix in lower case.
+    /// Returns the prefix in lower case.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether `id` begins with this prefix.
+    /// Returns true if `id` begins with this prefix.
     #[must_use]
     pub fn matches(&self, id: &VersionId) -> bool {
         id.starts_with(&self.0)

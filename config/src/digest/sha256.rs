@@ -1,4 +1,4 @@
-//! SHA-256 digests as names: of compression dictionaries, as browsers name them (RFC 9842 §2.2).
+//! SHA-256 digests as names of compression dictionaries, as sent by browsers (RFC 9842 §2.2).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
 
-/// Says that a text is not 64 lower-case hex characters.
+/// Error for a text other than 64 lower-case hex characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a SHA-256 of 64 hex characters in lower case")]
 pub struct BadSha256(pub String);
 
-/// The SHA-256 of a dictionary's bytes.
+/// SHA-256 of a dictionary's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256([u8; 32]);
 
 impl Sha256 {
-    /// The 32 bytes of the digest.
+    /// Returns the 32 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -52,7 +52,7 @@ impl FromStr for Sha256 {
             return Err(bad());
         }
         let mut bytes = [0; 32];
-        // As for a BLAKE3, the decoder's own reason adds nothing.
+        // As for a BLAKE3, the decoder's reason adds no information to the error.
         hex::decode_to_slice(text, &mut bytes).map_err(|_reason| bad())?;
         Ok(Self(bytes))
     }

@@ -1,50 +1,50 @@
-//! `[access_log]`: in which form requests are logged, where to, and what of the visitors is kept.
+//! `[access_log]`: format, target and privacy of request logs.
 
 use std::path::PathBuf;
 
 use crate::parsing::reader::Table;
 
-/// In which form a request is logged.
+/// Format of logged requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// The combined format of nginx and Apache.
     Combined,
     /// One JSON object a line.
     Json,
-    /// Not at all.
+    /// No log.
     Off,
 }
 
-/// Where lines go.
+/// Target of log lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTarget {
-    /// To a file, appended; relative to `edge.toml`.
+    /// A file, opened to append; relative to `edge.toml`.
     File(PathBuf),
-    /// To the standard error, as the edge's own log.
+    /// Standard error, like the edge's own log.
     Stderr,
 }
 
-/// How much of a visitor's address is kept.
+/// Logged part of a visitor's address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogAddresses {
-    /// All of it.
+    /// The whole address.
     Full,
-    /// Nothing.
+    /// No part.
     None,
     /// The network: 24 bits of IPv4, 48 of IPv6.
     Short,
 }
 
-/// How the access log is kept.
+/// Access log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessLog {
-    /// How much of a visitor's address is kept.
+    /// Logged part of a visitor's address.
     pub addresses: LogAddresses,
-    /// The form of a line.
+    /// Format of a line.
     pub format: LogFormat,
-    /// Whether queries of addresses are kept.
+    /// True if queries of addresses are logged.
     pub queries: bool,
-    /// Where lines go.
+    /// Target of lines.
     pub to: LogTarget,
 }
 
@@ -60,7 +60,7 @@ const FORMATS: &[(&str, LogFormat)] =
     &[("combined", LogFormat::Combined), ("json", LogFormat::Json), ("off", LogFormat::Off)];
 const QUERIES: &[(&str, bool)] = &[("cut", false), ("kept", true)];
 
-/// Reads `[access_log]`, or the one word that `[log]` has for it.
+/// Reads `[access_log]`, or the single word of `[log]`.
 pub(super) fn access_log(root: &Table<'_, '_>) -> AccessLog {
     let short = root.table("log").map(|table| short(&table));
     let long = root.table("access_log").map(|table| long(&table));

@@ -1,11 +1,11 @@
-//! The keys in which two texts of `edge.toml` differ.
+//! Keys with different values in two texts of `edge.toml`.
 
 use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-/// Keys whose values differ, such as `limits.bundle_bytes_max`, in their order. A key that only one of them has differs
-/// too, also where its value is the default. Text that is no TOML has no keys.
+/// Returns the keys with different values, for example `limits.bundle_bytes_max`, in order. A key missing from either
+/// text differs too, even with its default value. A text outside TOML has no keys.
 #[must_use]
 pub fn changed_keys(before: &str, after: &str) -> Vec<String> {
     let (before, after) = (flat(before), flat(after));
@@ -39,7 +39,7 @@ mod tests {
     fn a_key_has_changed_when_its_value_has() {
         let before = "domain = \"a\"\n[limits]\nx = 1\ny = 2\n[tls]\nprofile = \"modern\"\n";
         assert_eq!(changed_keys(before, before), Vec::<String>::new());
-        // Neither comments nor the order matter.
+        // Comments and order are insignificant.
         let same = "# new\n[tls]\nprofile = \"modern\"\n[limits]\ny = 2\nx = 1\n";
         assert_eq!(changed_keys(before, same), ["domain"]);
         let after = "domain = \"a\"\nlimits = { x = 1, y = 3, z = 4 }\n";

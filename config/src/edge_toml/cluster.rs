@@ -1,4 +1,4 @@
-//! `node` and `[cluster]`: what this edge is called, and where the others of its cluster reach it.
+//! `node` and `[cluster]`: name of the edge, and address for other nodes.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,21 +11,21 @@ use crate::parsing::reader::Table;
 
 /// Default name of a node.
 pub const NODE: &str = "node-1";
-/// Default seconds until a node that is silent counts as gone.
+/// Seconds until a silent node counts as gone.
 pub const LEASE_S: u64 = 10;
-/// Most bytes in the name of a node.
+/// Maximum bytes of a node's name.
 const NODE_BYTES_MAX: usize = 63;
 
-/// The cluster that this edge is a node of.
+/// Cluster of this edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// Where other nodes reach this one.
+    /// Address of this node for other nodes.
     pub advertise: SocketAddr,
-    /// Where it listens for them.
+    /// Listening address for other nodes.
     pub listen: SocketAddr,
-    /// The folder of its certificate and of the cluster's CA, relative to `edge.toml`; by default in the data folder.
+    /// Folder of the node's certificate and the cluster's CA, relative to `edge.toml`; by default in the data folder.
     pub folder: Option<PathBuf>,
-    /// Seconds until a node that is silent counts as gone.
+    /// Seconds until a silent node counts as gone.
     pub lease_s: u64,
 }
 
@@ -33,7 +33,7 @@ pub struct Cluster {
 pub(super) fn node(root: &Table<'_, '_>, identity: &NodeIdentity) -> String {
     let written = root.string("node");
     let node = identity.node.clone().or(written).unwrap_or_else(|| NODE.to_owned());
-    // A DNS label, by which other nodes know its certificate; and no number, which would be an address.
+    // A DNS label, since other nodes check the name in the certificate; not a number, which would be an address.
     let is_name = (1..=NODE_BYTES_MAX).contains(&node.len())
         && node.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         && !node.starts_with('-')
@@ -46,10 +46,10 @@ pub(super) fn node(root: &Table<'_, '_>, identity: &NodeIdentity) -> String {
     node
 }
 
-/// Reads `[cluster]`, and checks that what it shares with the other nodes is where they reach it.
+/// Reads `[cluster]`, and checks that the stores are shared with the other nodes.
 pub(super) fn cluster(root: &Table<'_, '_>, storage: Option<&Storage>, identity: &NodeIdentity) -> Option<Cluster> {
     let cluster = root.table("cluster").and_then(|table| table_of_cluster(&table, identity));
-    // What is wrong with the stores was reported.
+    // Errors of the stores were reported before.
     let storage = storage?;
     let is_shared = matches!(storage.catalog, CatalogStore::Etcd(_));
     if is_shared && !root.has("cluster") {

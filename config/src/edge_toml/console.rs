@@ -1,17 +1,17 @@
-//! `console`: which package of the console the edge installs when it starts.
+//! `console`: package of the console installed at the edge's start.
 
 use std::path::PathBuf;
 
 use crate::parsing::reader::Table;
 
-/// The console of an edge.
+/// Console of an edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Console {
-    /// The package of this file is installed at each start that finds another one stored.
+    /// Package in this file, installed at a start unless already stored.
     File(PathBuf),
-    /// Nothing is installed or served.
+    /// No console.
     Off,
-    /// The package that came with the program, if one did.
+    /// Package shipped with the program, if any.
     #[default]
     Package,
 }

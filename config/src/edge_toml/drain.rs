@@ -1,29 +1,29 @@
-//! `[drain]`: the time of what is under way when the edge ends, by kind.
+//! `[drain]`: time limits of active work when the edge ends, by kind.
 
 use crate::parsing::reader::Table;
 
-/// Times beside `drain_timeout_ms`, which is that of requests and the default of all.
+/// Time limits beside `drain_timeout_ms`, the limit of requests and the default of all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drain {
-    /// Milliseconds for deploys and switches that were accepted.
+    /// Milliseconds for accepted deploys and switches.
     pub deploys_ms: u64,
-    /// Milliseconds for responses under way. `None` by default: [`Self::takeover_ms`] once another edge has taken over,
-    /// and else `drain_timeout_ms`.
+    /// Milliseconds for responses under way. `None` by default: [`Self::takeover_ms`] after a takeover by another edge,
+    /// otherwise `drain_timeout_ms`.
     pub downloads_ms: Option<u64>,
     /// Milliseconds for event streams (`text/event-stream`).
     pub event_streams_ms: u64,
     /// Milliseconds for commands of `devanture run`.
     pub runs_ms: u64,
-    /// Milliseconds for uploads and downloads once another edge has taken over, where they have no time of their own.
+    /// Milliseconds for uploads and downloads after a takeover by another edge, without a specific limit.
     pub takeover_ms: u64,
-    /// Milliseconds for upgraded connections, such as WebSockets.
+    /// Milliseconds for upgraded connections, for example WebSockets.
     pub tunnels_ms: u64,
-    /// Milliseconds for requests whose bodies are still coming in. `None` as for [`Self::downloads_ms`].
+    /// Milliseconds for requests whose bodies are still arriving. `None` as for [`Self::downloads_ms`].
     pub uploads_ms: Option<u64>,
 }
 
 impl Drain {
-    /// The times of an empty table, with this `drain_timeout_ms`.
+    /// Returns the limits of an empty table, with this `drain_timeout_ms`.
     #[must_use]
     pub const fn of(ms: u64) -> Self {
         Self {
@@ -38,9 +38,9 @@ impl Drain {
     }
 }
 
-/// Default of `takeover_ms`: what a person waits for on a slow line.
+/// Default of `takeover_ms`: acceptable time for a transfer over a slow line.
 const TAKEOVER_MS: u64 = 3_600_000;
-/// Longest time, in milliseconds.
+/// Maximum time, in milliseconds.
 pub(super) const DRAIN_MS_MAX: u64 = 3_600_000;
 
 /// Reads `[drain]`.

@@ -1,4 +1,4 @@
-//! What differs between nodes that share one `edge.toml`: name and address, which the environment may give.
+//! Name and address of a node, from the environment if several nodes share one `edge.toml`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,12 +8,12 @@ use crate::parsing::reader::{Reader, Table};
 
 /// Environment variable with the name of the node; overrides `node`.
 pub const NODE_VARIABLE: &str = "DEVANTURE_EDGE_NODE";
-/// Environment variable with the address of the node for the others; overrides `cluster.advertise`.
+/// Environment variable with the node's address for other nodes; overrides `cluster.advertise`.
 pub const ADVERTISE_VARIABLE: &str = "DEVANTURE_EDGE_ADVERTISE";
-/// Port of [`ADVERTISE_VARIABLE`] where it holds an address alone.
+/// Port of [`ADVERTISE_VARIABLE`] without a port.
 pub const NODES_PORT: u16 = 8445;
 
-/// Values of the environment that take the place of keys of `edge.toml`, unchecked.
+/// Unchecked values of the environment that override keys of `edge.toml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodeIdentity {
     /// Replaces `node`.
@@ -23,13 +23,13 @@ pub struct NodeIdentity {
 }
 
 impl NodeIdentity {
-    /// Reads both by `variable`, which looks up an environment variable; an empty one counts as unset.
+    /// Reads both variables through `variable`; an empty variable counts as unset.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name| variable(name).filter(|value| !value.is_empty());
         Self { node: value(NODE_VARIABLE), advertise: value(ADVERTISE_VARIABLE) }
     }
 
-    /// The address of [`ADVERTISE_VARIABLE`], if it is set; a bad one is reported at `table`.
+    /// Returns the address of [`ADVERTISE_VARIABLE`], if set; an error is reported at `table`.
     pub(super) fn address(&self, table: &Table<'_, '_>) -> Option<SocketAddr> {
         let text = self.advertise.as_deref()?;
         let alone = || text.parse().map(|address: IpAddr| SocketAddr::new(address, NODES_PORT));
@@ -43,7 +43,7 @@ impl NodeIdentity {
 }
 
 impl EdgeFile {
-    /// Reads `text` by itself; `file` is the name that mistakes are reported under.
+    /// Parses `text` without overrides; `file` is the name in errors.
     ///
     /// # Errors
     /// All mistakes of the file.
@@ -51,7 +51,7 @@ impl EdgeFile {
         Self::parse_for(&NodeIdentity::default(), file, text)
     }
 
-    /// Reads `text` for one of the nodes that share it.
+    /// Parses `text` for one of several nodes.
     ///
     /// # Errors
     /// All mistakes of the file and of the identity.
@@ -72,7 +72,7 @@ mod tests {
     use super::super::tests::LEAST;
     use super::*;
 
-    /// What all nodes share; neither their names nor their addresses.
+    /// Returns the keys common to all nodes, without names and addresses.
     fn shared() -> String {
         let stores = "[catalog]\nkind = \"etcd\"\nendpoints = [\"https://10.0.0.11:2379\"]\n\
                       [blobs]\nkind = \"s3\"\nbucket = \"www\"\n[cluster]\n";

@@ -1,4 +1,4 @@
-//! `[runner.images]`: where container images of backends come from, and the engine that runs them.
+//! `[runner.images]`: sources of container images, and the engine that runs the images.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,23 +12,23 @@ use crate::text::text_form;
 
 /// Default socket of the engine's service.
 pub const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
-/// Most registries of one list.
+/// Maximum number of registries of a list.
 const REGISTRIES_MAX: usize = 100;
-/// Longest name of a network, in bytes.
+/// Maximum length of a network's name, in bytes.
 const NETWORK_BYTES_MAX: usize = 64;
 
-/// How container images are run.
+/// Settings of container images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Images {
-    /// A file of credentials for registries in the form of containers-auth.json, relative to `edge.toml`.
+    /// File of credentials for registries in the form of containers-auth.json, relative to `edge.toml`.
     pub auth_file: Option<PathBuf>,
-    /// Registries that are asked without TLS.
+    /// Registries used without TLS.
     pub insecure_registries: Vec<String>,
     /// The network of containers.
     pub network: Network,
-    /// The registries, or parts of registries, that images may come from; OCI archives need none.
+    /// Allowed registries, or parts of registries; OCI archives need none.
     pub registries: Vec<String>,
-    /// The socket of podman's service.
+    /// Socket of podman's service.
     pub socket: PathBuf,
 }
 
@@ -36,18 +36,18 @@ pub struct Images {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Network {
-    /// The default one of podman, a bridge; only the port of each instance is open, on the loopback address.
+    /// Podman's default network, a bridge; only the port of each instance is open, on the loopback address.
     #[default]
     Bridge,
-    /// That of the machine: an instance reaches whatever listens on it.
+    /// Network of the machine: an instance reaches every listener of the machine.
     Host,
-    /// None: instances listen at a socket, and reach nothing.
+    /// No network: instances listen at a socket, without outgoing connections.
     None,
-    /// A bridge of podman by its name.
+    /// Named bridge of podman.
     Named(String),
 }
 
-/// A text that names no network.
+/// Error for an invalid network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither \"bridge\" nor \"host\" nor \"none\" nor the name of a network of podman")]
 pub struct BadNetwork(pub String);

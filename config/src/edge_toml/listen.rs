@@ -1,4 +1,4 @@
-//! `[listen]`: the sockets, and what speaks on them.
+//! `[listen]`: the sockets and their protocols.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,52 +7,53 @@ use super::net::{AddressBlock, ListenAddress};
 use super::required;
 use crate::parsing::reader::Table;
 
-/// The sockets.
+/// Listening sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// The HTTPS API; never public.
+    /// HTTPS API; never public.
     pub admin: SocketAddr,
-    /// Plain HTTP, which only redirects to HTTPS; off by default.
+    /// Plain HTTP with redirects to HTTPS only; off by default.
     pub http: Option<SocketAddr>,
-    /// Whether HTTP/3 is served, on the UDP port of the number of `https`; by default wherever that can be bound.
+    /// True if HTTP/3 is served, on the UDP port with the number of `https`; by default served if the port can be
+    /// bound.
     pub http3: Option<bool>,
-    /// The UDP port that visitors see of HTTP/3, where something before the edge changes it; else as `public_port`.
+    /// Public UDP port of HTTP/3, if changed in front of the edge; otherwise as `public_port`.
     pub http3_public_port: Option<u16>,
     /// HTTPS for visitors.
     pub https: SocketAddr,
-    /// The port that visitors see, where something before the edge changes it; else that of `https`.
+    /// Public port, if changed in front of the edge; otherwise the port of `https`.
     pub public_port: Option<u16>,
     /// Serving threads; 0 is one per core.
     pub threads: usize,
-    /// Addresses of proxies whose `Forwarded` fields are trusted; none by default.
+    /// Addresses of proxies with trusted `Forwarded` fields; none by default.
     pub trusted_proxies: Vec<AddressBlock>,
 }
 
 impl Listen {
-    /// Whether HTTP/3 is to be served where UDP can be bound.
+    /// Returns true if HTTP/3 is served if UDP can be bound.
     #[must_use]
     pub fn tries_http3(&self) -> bool {
         self.http3.unwrap_or(true)
     }
 
-    /// The UDP port that visitors see, of an edge that is bound to `bound`.
+    /// Returns the public UDP port of an edge bound to `bound`.
     #[must_use]
     pub fn http3_port(&self, bound: u16) -> u16 {
         self.http3_public_port.or(self.public_port).unwrap_or(bound)
     }
 }
 
-/// Why two TCP listeners cannot be bound at once; `None` if they can. Port 0 is any that is free.
+/// Returns the reason why two TCP listeners cannot be bound at once, if any. Port 0 is any free port.
 fn clash(one: SocketAddr, other: SocketAddr) -> Option<String> {
     if one.port() != other.port() || one.port() == 0 {
         return None;
     }
     let (of_one, of_other) = (one.ip().to_canonical(), other.ip().to_canonical());
-    // The same address of IPv6 may be one of two networks.
+    // The same IPv6 address may exist in two networks.
     if one == other || of_one == of_other && of_one.is_ipv4() {
         return Some("the same socket".to_owned());
     }
-    // A listener on `[::]` is also one on every address of IPv4.
+    // A listener on `[::]` also listens on every IPv4 address.
     let has = |all: IpAddr, address: IpAddr| all.is_unspecified() && (all.is_ipv6() || address.is_ipv4());
     let all = match (has(of_one, of_other), has(of_other, of_one)) {
         (true, _) => one,
@@ -62,7 +63,7 @@ fn clash(one: SocketAddr, other: SocketAddr) -> Option<String> {
     Some(format!("on one port, and {all} is every address of the machine"))
 }
 
-/// Reports a listener for other nodes that cannot be bound beside those of `[listen]`.
+/// Reports a listener for other nodes in conflict with `[listen]`.
 pub(super) fn check_cluster(root: &Table<'_, '_>, listen: Option<&Listen>, cluster: Option<&Cluster>) {
     let (Some(listen), Some(cluster), Some(table)) = (listen, cluster, root.table("cluster")) else { return };
     let sockets = [("https", Some(listen.https)), ("admin", Some(listen.admin)), ("http", listen.http)];

@@ -1,14 +1,14 @@
-//! `[metrics]`: which apps have series of their own.
+//! `[metrics]`: apps with separate series.
 
 use std::collections::BTreeSet;
 
 use crate::names::AppName;
 use crate::parsing::reader::Table;
 
-/// The labels of the metrics.
+/// Labels of the metrics.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {
-    /// The apps that have series of their own; the busiest ones by default.
+    /// Apps with separate series; the busiest apps by default.
     pub apps: Option<BTreeSet<AppName>>,
 }
 

@@ -1,4 +1,5 @@
-//! `edge.toml`: how one edge runs. Text in, a checked value or every mistake out; no file is opened here.
+//! `edge.toml`: configuration of one edge. The parser turns text into a checked value or a list of all mistakes, and
+//! opens no file.
 
 mod access_log;
 mod changes;
@@ -50,18 +51,18 @@ pub use watch::Watch;
 /// Default time limit of a drain, in milliseconds.
 pub const DRAIN_TIMEOUT_MS: u64 = 10_000;
 
-/// How variants are made.
+/// Settings of variants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compress {
-    /// Whether a background pass remakes variants at the best level.
+    /// True if a background pass remakes variants at the best level.
     pub background: bool,
-    /// Threads for it and for the quick pass; 0 is one per two cores, at least one.
+    /// Threads of the background pass and of the quick pass; 0 is one per two cores, at least one.
     pub threads: usize,
-    /// Whether files are also sent as deltas to browsers that have an earlier one (RFC 9842).
+    /// True if files are also sent as deltas to browsers with an earlier file (RFC 9842).
     pub dictionaries: bool,
-    /// Days within which a version must have been live for its files to serve as dictionaries.
+    /// Number of days: files of versions live within these days serve as dictionaries.
     pub dictionary_days: u64,
-    /// Most versions whose files serve as dictionaries for those of the next one.
+    /// Maximum number of versions whose files serve as dictionaries for the next version.
     pub dictionary_versions: usize,
 }
 
@@ -71,7 +72,7 @@ impl Default for Compress {
     }
 }
 
-/// Where any app's routes may point to, although it is no public address.
+/// Non-public targets allowed for the routes of every app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstreams {
     /// Blocks of private, loopback and reserved addresses.
@@ -80,80 +81,79 @@ pub struct Upstreams {
     pub sockets: Vec<PathBuf>,
 }
 
-/// The data folder that `text` names, also where the file has mistakes; `None` if it names none, or is no TOML.
+/// Returns the data folder named in `text`, even if the file has other mistakes; `None` without a folder or valid TOML.
 #[must_use]
 pub fn data_dir_of(text: &str) -> Option<PathBuf> {
     let table: toml::Table = text.parse().ok()?;
     table.get("data_dir")?.as_str().filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
-/// The whole file, checked.
+/// Checked content of the whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EdgeFile {
-    /// How the access log is kept.
+    /// Access log.
     pub access_log: AccessLog,
-    /// The cluster that this edge is a node of, if it is of one.
+    /// Cluster of this edge, if any.
     pub cluster: Option<Cluster>,
-    /// How variants are made.
+    /// Settings of variants.
     pub compress: Compress,
-    /// The console that is installed at a start.
+    /// Console to install at the start.
     pub console: Console,
-    /// The folder of everything that the edge keeps; relative to `edge.toml`.
+    /// Data folder of the edge, relative to `edge.toml`.
     pub data_dir: PathBuf,
-    /// Where DNS is asked; of the system's resolvers where there is none.
+    /// DNS servers; if empty, the system's resolvers.
     pub dns_servers: Vec<DnsServer>,
-    /// The domain below which apps answer.
+    /// Parent domain of apps.
     pub domain: Hostname,
-    /// Time of what is not a request in a drain.
+    /// Time limits of a drain other than the limit of requests.
     pub drain: Drain,
-    /// How long requests may take in a drain, in milliseconds.
+    /// Time limit of requests in a drain, in milliseconds.
     pub drain_timeout_ms: u64,
-    /// The limits.
+    /// Limits.
     pub limits: Limits,
-    /// The sockets.
+    /// Listening sockets.
     pub listen: Listen,
-    /// The labels of the metrics.
+    /// Labels of the metrics.
     pub metrics: Metrics,
-    /// Names that no new app may have.
+    /// Names forbidden for new apps.
     pub names: Names,
-    /// What this node is called.
+    /// Name of this node.
     pub node: String,
-    /// The provider at which people log in, if there is one.
+    /// Login provider for people, if any.
     pub oidc: Option<Oidc>,
-    /// The domain below which previews answer.
+    /// Parent domain of previews.
     pub preview_domain: Hostname,
-    /// Who may see the previews of apps that set nothing else.
+    /// Default protection of previews.
     pub previews: Protection,
-    /// What is kept, and for how long.
+    /// Retention.
     pub retention: Retention,
-    /// How the backends of bundles are run.
+    /// Runner of backends.
     pub runner: Runner,
-    /// The file of the keys that seal secrets, relative to `edge.toml`; by default beside the data folder, see
+    /// File of the keys that seal secrets, relative to `edge.toml`; by default beside the data folder, see
     /// [`EdgeFile::secrets_key_file`].
     pub secrets_key_file: Option<PathBuf>,
-    /// Where records and files are kept.
+    /// Stores of records and files.
     pub storage: Storage,
-    /// Whether the edge takes over from a running one that serves what it cannot load itself.
+    /// True if the edge takes over from a running edge that serves files this edge cannot load.
     pub take_over_damaged: bool,
-    /// The file of the keys of TLS tickets, which other nodes may have too, relative to `edge.toml`; keys of this
-    /// process alone where there is none.
+    /// File of the keys of TLS tickets, possibly shared with other nodes, relative to `edge.toml`; if absent, the
+    /// process uses its own keys.
     pub ticket_keys: Option<PathBuf>,
-    /// Where certificates come from.
+    /// Source of certificates.
     pub tls: Tls,
     /// Accepted versions of TLS.
     pub tls_profile: TlsProfile,
-    /// Issuers of identity tokens, and what these are exchanged for.
+    /// Trusted issuers of identity tokens, and the tokens given in exchange.
     pub trusts: Vec<Trust>,
-    /// Where any app's routes may point to.
+    /// Non-public targets allowed for the routes of every app.
     pub upstreams: Upstreams,
-    /// When a switch that is watched is undone.
+    /// Conditions for undoing a watched switch.
     pub watch: Watch,
 }
 
 impl EdgeFile {
-    /// The file of the keys that secrets are sealed with: `data.key` beside the data folder `data` where nothing else
-    /// is said, so that a copy of the folder alone opens none of them. `None` if the data folder has no name of its
-    /// own.
+    /// Returns the file of the keys that seal secrets: by default `data.key` beside the data folder `data`, so a copy
+    /// of the folder alone opens no secret. `None` for a data folder without a name.
     #[must_use]
     pub fn secrets_key_file(&self) -> Option<PathBuf> {
         self.secrets_key_file.clone().or_else(|| {
@@ -163,9 +163,9 @@ impl EdgeFile {
         })
     }
 
-    /// The folder of the code of backends and of what they keep: `data-run` beside the data folder `data` where nothing
-    /// else is said, since the apps' users have to come to it, and must not come to the data. `None` if the data folder
-    /// has no name of its own.
+    /// Returns the folder of backends' code and data: by default `data-run` beside the data folder `data`, since the
+    /// apps' users need access to this folder and must not have access to the data folder. `None` for a data folder
+    /// without a name.
     #[must_use]
     pub fn runner_folder(&self) -> Option<PathBuf> {
         self.runner.folder.clone().or_else(|| {
@@ -185,7 +185,7 @@ fn required<T>(table: &Table<'_, '_>, key: &str, value: Option<T>, example: &str
 }
 
 fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile> {
-    // Everything is read before the first `?`, so that all mistakes are found.
+    // Every key is read before the first `?`, so all mistakes are found.
     let node = cluster::node(root, identity);
     let storage = storage::storage(root);
     let cluster = cluster::cluster(root, storage.as_ref(), identity);
@@ -259,7 +259,7 @@ fn root_table(root: &Table<'_, '_>, identity: &NodeIdentity) -> Option<EdgeFile>
     })
 }
 
-/// Reports a default that no app could open: a password is an app's own, and so is the key of what a login gives.
+/// Rejects a default that no visitor could pass: passwords and login roles belong to an app.
 fn is_default_of_previews(root: &Table<'_, '_>, previews: Protection) -> bool {
     let is_fine = matches!(previews, Protection::Public | Protection::Token | Protection::Off);
     if !is_fine {
@@ -352,7 +352,7 @@ fn limits(table: &Table<'_, '_>) -> Limits {
 mod tests {
     use super::*;
 
-    /// The least file of the contract.
+    /// Minimal valid file.
     pub(super) const LEAST: &str = r#"
 data_dir = "data"
 domain = "localhost"

@@ -1,13 +1,13 @@
-//! `[names]`: names that no app may be given, since visitors or machines take what answers there for the operator's,
-//! and hostnames of the edge itself, where browsers keep sessions and visitors log in.
+//! `[names]`: app names reserved because visitors or machines trust such hostnames as the operator's, and hostnames of
+//! the edge for browser sessions and visitor logins.
 
 use crate::names::{AppName, HostPattern, Hostname};
 use crate::parsing::reader::Table;
 
-/// Names that are reserved by default, below `domain`: what people take for the operator's own pages, what machines ask
-/// for without a person by what their manufacturers document (settings of mail and telephony, keys, proxies, policies,
-/// enrolment, management, controllers of access points, logs, and what certificates name), and what the documents use
-/// for the edge. A word that an app may well be called by is none of them.
+/// Names reserved by default below `domain`: names of an operator's own pages, names that machines request
+/// automatically by their manufacturers' documentation (settings of mail and telephony, keys, proxies, policies,
+/// enrolment, management, controllers of access points, logs, and subjects of certificates), and names used for the
+/// edge in the documents. Plausible names of apps are excluded.
 pub const RESERVED_NAMES: &[&str] = &[
     "account",
     "accounts",
@@ -108,24 +108,24 @@ pub const RESERVED_NAMES: &[&str] = &[
     "zonedirector",
 ];
 
-/// The hostname that the admin listener has on its own machine.
+/// Hostname of the admin listener on the local machine.
 const LOCAL: &str = "localhost";
 
-/// Which names no new app may have.
+/// Names forbidden for new apps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Names that are reserved beside [`RESERVED_NAMES`].
+    /// Names reserved beside [`RESERVED_NAMES`].
     pub reserved: Vec<AppName>,
-    /// Names of [`RESERVED_NAMES`] that are not reserved here.
+    /// Names of [`RESERVED_NAMES`] that are allowed here.
     pub allow: Vec<AppName>,
-    /// Hostnames that the admin listener is reached by, beside `localhost`.
+    /// Hostnames of the admin listener, beside `localhost`.
     pub admin: Vec<Hostname>,
-    /// The hostname at which visitors of what is protected log in.
+    /// Login hostname for visitors of protected pages.
     pub login: Option<Hostname>,
 }
 
 impl Names {
-    /// The hostname of the edge itself that `host` is, or stands for.
+    /// Returns the edge's own hostname that `host` equals or covers.
     #[must_use]
     pub fn admin_name(&self, host: &HostPattern) -> Option<&str> {
         if host.as_str() == LOCAL {
@@ -134,13 +134,13 @@ impl Names {
         self.admin.iter().chain(&self.login).find(|name| host.matches(name)).map(Hostname::as_str)
     }
 
-    /// Whether visitors log in at `host`.
+    /// Returns true if `host` is the login hostname.
     #[must_use]
     pub fn is_login(&self, host: &str) -> bool {
         self.login.as_ref().is_some_and(|login| login.as_str() == host)
     }
 
-    /// Whether no new app may have this name.
+    /// Returns true if the name is forbidden for new apps.
     #[must_use]
     pub fn is_reserved(&self, app: &AppName) -> bool {
         self.reserved.contains(app) || RESERVED_NAMES.contains(&app.as_str()) && !self.allow.contains(app)
@@ -212,7 +212,7 @@ mod tests {
         for name in ["time", "tracker", "proxy", "controller", "phone"] {
             assert!(!Names::default().is_reserved(&name.parse().unwrap()), "{name}");
         }
-        // Names of services and policies in DNS begin with `_`, so they are no names of apps at all.
+        // DNS names of services and policies begin with `_`, and so are never names of apps.
         for name in ["_acme-challenge", "_dmarc", "_domainkey", "_mta-sts", "_sip", "_tcp"] {
             assert!(name.parse::<AppName>().is_err(), "{name}");
         }

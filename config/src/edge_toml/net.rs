@@ -1,4 +1,4 @@
-//! Addresses: blocks of them, as `[upstreams] allow` names them, and those of DNS servers.
+//! Addresses: blocks, as in `[upstreams] allow`, and DNS servers.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
 
-/// A block of addresses such as `10.0.0.0/8`; a bare address is a block of one.
+/// Block of addresses, for example `10.0.0.0/8`; a bare address is a block of a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AddressBlock(IpNet);
 
-/// Says that a text is not a block of addresses.
+/// Error for an invalid block of addresses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a block of addresses such as 10.0.0.0/8 or ::1")]
 pub struct BadBlock(pub String);
 
 impl AddressBlock {
-    /// Whether `address` lies in the block; an IPv4 address written in IPv6 form is taken as IPv4.
+    /// Returns true if the block contains `address`; an IPv4 address in IPv6 form counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
@@ -32,7 +32,8 @@ impl FromStr for AddressBlock {
 
     fn from_str(text: &str) -> Result<Self, BadBlock> {
         let bad = || BadBlock(text.chars().take(80).collect());
-        // Not by the parser of `ipnet`, which reads 010.0.0.1 as 10.0.0.1; others take the first number for octal.
+        // The parser of `ipnet` is avoided: `ipnet` reads 010.0.0.1 as 10.0.0.1, and other parsers read the first
+        // number as octal.
         let address = |text: &str| text.parse::<IpAddr>().map_err(|_reason| bad());
         let block = match text.split_once('/') {
             None => address(text)?.into(),
@@ -41,7 +42,7 @@ impl FromStr for AddressBlock {
                 IpNet::new(address(start)?, bits).map_err(|_too_long| bad())?
             }
         };
-        // A block of IPv4 addresses that are written in IPv6 form holds these addresses, however they are written.
+        // A block of IPv4 addresses in IPv6 form contains the addresses in both forms.
         let as_v4 = |six: Ipv6Net| {
             let bits = six.prefix_len().checked_sub(96)?;
             Ipv4Net::new(six.addr().to_ipv4_mapped()?, bits).ok()
@@ -61,19 +62,19 @@ impl fmt::Display for AddressBlock {
 
 text_form!(AddressBlock, BadBlock);
 
-/// The default port of DNS (RFC 1035 §4.2).
+/// Default port of DNS (RFC 1035 §4.2).
 const DNS_PORT: u16 = 53;
 
-/// The address of a DNS server, as `[dns] servers` names it.
+/// Address of a DNS server, as in `[dns] servers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DnsServer(pub SocketAddr);
 
-/// Says that a text is not the address of a DNS server.
+/// Error for an invalid address of a DNS server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the address of a DNS server such as 192.0.2.53 or 127.0.0.1:5353")]
 pub struct BadDnsServer(pub String);
 
-/// An address to listen at.
+/// Listening address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ListenAddress(pub(super) SocketAddr);
 

@@ -1,4 +1,4 @@
-//! `[oidc]`: the provider of OpenID Connect at which people log in, and the roles that its groups give.
+//! `[oidc]`: OpenID Connect provider for logins of people, and roles of the provider's groups.
 
 use std::path::PathBuf;
 
@@ -8,66 +8,66 @@ use crate::parsing::reader::Table;
 
 use super::trust::Issuer;
 
-/// Most entries of `[[oidc.groups]]`.
+/// Maximum number of entries of `[[oidc.groups]]`.
 pub const OIDC_GROUPS_MAX: usize = 500;
-/// Most apps, environments and scopes of one list.
+/// Maximum number of apps, environments and scopes of a list.
 const LIST_MAX: usize = 100;
-/// Longest client id, group, scope and name of a claim, in bytes.
+/// Maximum length of a client id, group, scope and claim name, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
 /// Default lifetime of a login, and its bounds, in seconds.
 const LIFETIME_S: u64 = 28_800;
 const LIFETIME_S_MIN: u64 = 300;
 const LIFETIME_S_MAX: u64 = 86_400;
 
-/// The provider of OpenID Connect of the people who use the edge.
+/// OpenID Connect provider for the edge's users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Oidc {
-    /// The provider: the claim `iss` of its identity tokens.
+    /// Provider: the claim `iss` of the identity tokens.
     pub issuer: Issuer,
-    /// A PEM file of authorities that the provider is trusted by beside the platform's.
+    /// PEM file of authorities trusted for the provider, beside the platform's.
     pub ca: Option<PathBuf>,
-    /// The client that the command line logs in as, and the audience of the identity tokens.
+    /// Client of the command line, and audience of the identity tokens.
     pub client_id: String,
-    /// The file with the secret of that client, which the edge alone shows to the provider; without one it is public.
+    /// File with the client's secret, used by the edge alone; if absent, the client is public.
     pub client_secret_file: Option<PathBuf>,
-    /// The scopes that a login requests; `openid` is one of them.
+    /// Scopes of a login, always including `openid`.
     pub scopes: Vec<String>,
-    /// The claim that lists the groups of a person.
+    /// Claim with the groups of a person.
     pub groups_claim: String,
-    /// The lifetime of a login, in seconds.
+    /// Lifetime of a login, in seconds.
     pub lifetime_s: u64,
-    /// The roles that groups give.
+    /// Roles of groups.
     pub groups: Vec<OidcGroup>,
 }
 
-/// The role that a group of the provider gives.
+/// Role of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcGroup {
-    /// The group, as the claim has it.
+    /// Group, exactly as in the claim.
     pub group: String,
     /// The role.
     pub role: Role,
-    /// The apps that it is for; empty for a role of every app.
+    /// Apps of the role; empty for a role of every app.
     pub apps: Vec<AppName>,
-    /// The environments that it is for; empty for all of the app.
+    /// Environments of the role; empty for all environments of the app.
     pub environments: Vec<PlaceName>,
 }
 
-/// What the groups of a person give them in one place.
+/// Rights given by a person's groups in one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OidcGrant<'o> {
-    /// The group that gives it.
+    /// Group behind the rights.
     pub group: &'o OidcGroup,
-    /// For this environment alone.
+    /// Environment of the rights; all environments if absent.
     pub environment: Option<PlaceName>,
     /// The scope.
     pub scope: Scope,
 }
 
 impl Oidc {
-    /// What these groups give in an app, or in every app if `app` is `None`: the highest scope; of equal ones the one
-    /// for every environment, and then the first of the file. Never more than is requested: with an environment it is
-    /// for that one alone.
+    /// Returns the rights of these groups in an app, or in every app if `app` is `None`: the highest scope; among equal
+    /// scopes a grant for every environment, then the first of the file. Rights never exceed the request: with an
+    /// environment, the grant covers the environment alone.
     #[must_use]
     pub fn grant(
         &self,
@@ -103,7 +103,7 @@ impl Oidc {
 /// Reads `[oidc]`.
 pub(super) fn oidc(root: &Table<'_, '_>) -> Option<Oidc> {
     let table = root.table("oidc")?;
-    // Everything is read before the first `?`, so that all mistakes are found.
+    // Every key is read before the first `?`, so all mistakes are found.
     let issuer: Option<Issuer> =
         super::required(&table, "issuer", table.parsed("issuer"), "\"https://login.example.org\"");
     let ca = table.string("ca").map(PathBuf::from);
@@ -151,7 +151,7 @@ fn group(table: &Table<'_, '_>) -> Option<OidcGroup> {
     table.finish();
     let role = role?;
     match role.rights(apps.first().cloned(), environments.first().cloned()) {
-        // The default of the role, where no environment is named.
+        // Default environment of the role, if the entry names none.
         Ok(rights) if environments.is_empty() => environments.extend(rights.environment),
         Ok(_) => {}
         Err(error @ BadRole::NeedsApp(_)) => {

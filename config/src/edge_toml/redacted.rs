@@ -1,13 +1,13 @@
-//! `edge.toml` as it may be shown to others: without what is, or leads to, a secret, and without names of apps.
+//! `edge.toml` for display: without secrets, paths to secrets, and names of apps.
 //!
-//! What is shown is listed here; every other text is hidden, so that a new key is hidden until somebody decides.
+//! Displayed keys are listed here; every other text is hidden, so a new key stays hidden until added.
 
 use serde_json::{Map, Value};
 use url::Url;
 
-/// What stands in place of a text that is not shown.
+/// Replacement of a hidden text.
 pub const HIDDEN: &str = "(hidden)";
-/// Keys whose texts are words, addresses, sizes or folders.
+/// Keys with displayed texts: words, addresses, sizes or folders.
 const SHOWN: [&str; 44] = [
     "access_log.addresses",
     "access_log.format",
@@ -54,12 +54,12 @@ const SHOWN: [&str; 44] = [
     "upstreams.allow",
     "upstreams.sockets",
 ];
-/// Keys whose texts are URLs: shown without a user, a path and a query.
+/// Keys with URLs, displayed without user, path and query.
 const ORIGINS: [&str; 5] = ["acme.directory", "blobs.endpoint", "catalog.endpoints", "oidc.issuer", "trust.issuer"];
-/// The tables whose keys are names of apps.
+/// Table with names of apps as keys.
 const BY_APP: &str = "limits.apps";
 
-/// The file as JSON, with `shown_names` also the names of apps; `None` if it is no TOML. Comments are left out.
+/// Returns the file as JSON without comments, with names of apps only if `shown_names`; `None` for invalid TOML.
 #[must_use]
 pub fn redacted(text: &str, shown_names: bool) -> Option<Value> {
     let table: toml::Table = text.parse().ok()?;
@@ -100,7 +100,7 @@ fn shown_text(path: &str, text: &str, shown_names: bool) -> String {
     }
 }
 
-/// Scheme, host and port of a URL.
+/// Returns scheme, host and port of a URL.
 fn origin(text: &str) -> String {
     let Ok(url) = Url::parse(text) else { return HIDDEN.to_owned() };
     url.origin().ascii_serialization()
@@ -110,7 +110,7 @@ fn origin(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Every text of the full sample, with its path.
+    /// Visits every text of the full sample, with its path.
     fn texts(path: &str, value: &mut toml::Value, each: &mut impl FnMut(&str, &mut String)) {
         match value {
             toml::Value::String(text) => each(path, text),
@@ -130,7 +130,7 @@ mod tests {
         toml::Value::Table(text.parse().unwrap())
     }
 
-    /// The keys of the sample with texts that are shown neither as they are nor as a URL.
+    /// Keys of the sample with hidden texts.
     const HIDDEN_KEYS: [&str; 36] = [
         "acme.ca",
         "acme.contact",
@@ -215,7 +215,7 @@ mod tests {
     fn every_key_that_is_shown_is_one_of_the_sample() {
         let mut found = Vec::new();
         texts("", &mut sample(), &mut |path, _| found.push(path.to_owned()));
-        // An earlier spelling, which stands not beside the new one.
+        // The earlier spelling cannot appear beside the new key.
         let missing: Vec<_> = SHOWN
             .iter()
             .chain(&ORIGINS)

@@ -1,17 +1,17 @@
 //! Retention: `[retention]` of `edge.toml`.
 
-/// Time for which versions are kept, and for which deleted ones can be restored.
+/// Retention times of versions, and restoration times of deleted items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
-    /// Seconds between two collections that the edge makes by itself; 0 is none.
+    /// Seconds between two automatic collections; 0 is never.
     pub collect_every_s: u64,
-    /// Days after which a version that nothing holds may go; 0 does not look at its age.
+    /// Days after which an unreferenced version may be collected; 0 ignores age.
     pub keep_days: u64,
-    /// The newest versions of an app, which never go; 0 does not look at their number.
+    /// Number of newest versions of an app that are never collected; 0 ignores the number.
     pub keep_versions: u64,
-    /// Hours for which a deleted app, environment or version can be restored.
+    /// Hours for which a deleted app, environment or version is restorable.
     pub undelete_hours: u64,
-    /// Hours for which collected files stay on the disk, from where they return when a record refers to them again.
+    /// Hours for which collected files stay on the disk, and return if a record refers to a file again.
     pub collected_hours: u64,
     /// Days within which every stored file and the catalog are read and checked once; 0 is never.
     pub scrub_days: u64,
@@ -31,15 +31,15 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Whether versions go by themselves at all.
+    /// Returns true if versions are ever collected automatically.
     #[must_use]
     pub const fn is_bounded(&self) -> bool {
         self.keep_days > 0 || self.keep_versions > 0
     }
 
-    /// Whether a version is beyond what is kept: neither among the newest (`rank` of them are newer) nor young enough
-    /// (it was stored, or live last, `age_ms` ago). A bound that is 0 leaves the other to decide; two of them let
-    /// nothing go.
+    /// Returns true if a version is beyond retention: not among the newest (`rank` versions are newer), and not young
+    /// (stored, or last live, `age_ms` ago). A bound of 0 leaves the decision to the other bound; with both at 0, every
+    /// version stays.
     #[must_use]
     pub fn is_beyond(&self, rank: u64, age_ms: u64) -> bool {
         let is_beyond_number = self.keep_versions == 0 || rank >= self.keep_versions;
@@ -47,17 +47,17 @@ impl Retention {
         self.is_bounded() && is_beyond_number && is_beyond_age
     }
 
-    /// Seconds since 1970 before which a file must have been collected to be removed at `now_s`.
+    /// Returns the time, in seconds since 1970, before which a file must have been collected to be removed at `now_s`.
     #[must_use]
     pub const fn collected_before_s(&self, now_s: u64) -> u64 {
         match self.collected_hours {
-            // The clock has seconds: what this very collection took goes too.
+            // The clock has a resolution of seconds: files of this very collection are included.
             0 => u64::MAX,
             hours => now_s.saturating_sub(hours.saturating_mul(3_600)),
         }
     }
 
-    /// Milliseconds for which a deleted app, environment or version can be restored.
+    /// Returns the milliseconds for which a deleted app, environment or version is restorable.
     #[must_use]
     pub const fn undelete_ms(&self) -> u64 {
         self.undelete_hours.saturating_mul(3_600_000)

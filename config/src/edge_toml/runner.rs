@@ -1,4 +1,4 @@
-//! `[runner]`: whether and how the edge runs the backends of bundles.
+//! `[runner]`: settings for running the backends of bundles.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,27 +13,27 @@ use crate::parsing::reader::Table;
 /// Default search path for programs.
 pub const RUNNER_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How backends are run.
+/// Settings of backends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runner {
-    /// Whether they are run at all.
+    /// True if backends are run.
     pub enabled: bool,
-    /// Where instances get control groups; without them, limits are held by measuring.
+    /// Location of instances' control groups; without control groups, limits are enforced by measuring.
     pub cgroup: ControlGroups,
-    /// The folder for the code and the persistent data of backends, relative to `edge.toml`; by default beside the data
+    /// Folder for the code and the persistent data of backends, relative to `edge.toml`; by default beside the data
     /// folder, see [`super::EdgeFile::runner_folder`].
     pub folder: Option<PathBuf>,
-    /// How backends that are container images are run; without it they are refused.
+    /// Settings of backends in container images; if absent, such backends are rejected.
     pub images: Option<Images>,
-    /// Where instances look for programs.
+    /// Search path of instances for programs.
     pub path: String,
-    /// The program of PHP-FPM; without it, one is looked for in `path`.
+    /// Program of PHP-FPM; if absent, searched in `path`.
     pub php_fpm: Option<PathBuf>,
-    /// The socket of a spawner that runs as root, for an edge that does not.
+    /// Socket of a spawner running as root, for an edge without root.
     pub spawner: Option<PathBuf>,
-    /// The user ids of backends; without them, a range is chosen that nothing on the machine uses.
+    /// User ids of backends; if absent, a range unused on the machine.
     pub uids: Option<Uids>,
-    /// Where the interpreters are that links of bundles may lead to, such as `python3.11` of a virtual environment.
+    /// Locations of interpreters for links in bundles, for example `python3.11` of a virtual environment.
     pub interpreters: BTreeMap<InterpreterName, PathBuf>,
 }
 
@@ -53,11 +53,11 @@ impl Default for Runner {
     }
 }
 
-/// A range of user ids, written `300000-365535`.
+/// Range of user ids, written `300000-365535`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uids(pub RangeInclusive<u32>);
 
-/// Says that a text is no range of user ids.
+/// Error for an invalid range of user ids.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no range of user ids, such as \"300000-365535\", from 1000 on")]
 pub struct BadUids(pub String);
@@ -68,26 +68,26 @@ impl FromStr for Uids {
     fn from_str(text: &str) -> Result<Self, BadUids> {
         let bounds = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
         match bounds {
-            // The last one stands for nobody in the system's calls.
+            // The last user id means "no user" in system calls.
             Some((first, last)) if (1_000..=last).contains(&first) && last < u32::MAX => Ok(Self(first..=last)),
             _ => Err(BadUids(text.chars().take(80).collect())),
         }
     }
 }
 
-/// Where instances get control groups of version 2.
+/// Location of instances' version 2 control groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ControlGroups {
-    /// Below the group that the service manager delegated to this process, if there is one.
+    /// Below the group delegated to this process by the service manager, if any.
     #[default]
     Auto,
-    /// Nowhere.
+    /// No control groups.
     Off,
     /// Below this group.
     Folder(PathBuf),
 }
 
-/// A text that names no place for control groups.
+/// Error for an invalid location of control groups.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither \"auto\" nor \"off\" nor a path from / on, such as \"/sys/fs/cgroup/devanture\"")]
 pub struct BadControlGroups(pub String);

@@ -1,4 +1,4 @@
-//! `[catalog]` and `[blobs]`: where records and files are kept.
+//! `[catalog]` and `[blobs]`: stores of records and files.
 
 use std::path::PathBuf;
 
@@ -7,62 +7,62 @@ use crate::parsing::reader::Table;
 
 /// Default prefix of the keys in etcd.
 pub const CATALOG_PREFIX: &str = "devanture/";
-/// Default bytes of files that an edge keeps on its own disk beside those that are live.
+/// Default limit of cached files on the edge's own disk, in bytes, beside live files.
 pub const CACHE_BYTES_MAX: u64 = 50 * 1024 * 1024 * 1024;
-/// Most endpoints of etcd: a cluster of it has seven members at most by its own advice.
+/// Maximum number of etcd endpoints; etcd's documentation advises at most seven members.
 const ENDPOINTS_MAX: usize = 16;
 
-/// Where records are kept.
+/// Store of records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum CatalogStore {
-    /// In a file of the data folder.
+    /// File of the data folder.
     #[default]
     Embedded,
-    /// In etcd, with a mirror in the data folder.
+    /// Etcd, with a mirror in the data folder.
     Etcd(Etcd),
 }
 
-/// How etcd is reached.
+/// Connection to etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
-    /// The URLs of its members, all of one scheme.
+    /// URLs of the members, all of the same scheme.
     pub endpoints: Vec<String>,
-    /// What all keys begin with.
+    /// Prefix of all keys.
     pub prefix: String,
-    /// A PEM file of authorities that the members are trusted by, in place of the platform's; relative to `edge.toml`.
+    /// PEM file of trusted authorities for the members, in place of the platform's; relative to `edge.toml`.
     pub ca: Option<PathBuf>,
-    /// The certificate and the key that the edge shows, relative to `edge.toml`.
+    /// Client certificate and key of the edge, relative to `edge.toml`.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// A user, and the file of its password, relative to `edge.toml`.
+    /// User, and file of the password, relative to `edge.toml`.
     pub user: Option<(String, PathBuf)>,
 }
 
-/// Where files are kept.
+/// Store of files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum BlobStore {
-    /// In the data folder.
+    /// Data folder.
     #[default]
     Folder,
-    /// In a bucket, with the data folder in front of it.
+    /// Bucket, with the data folder as a cache.
     S3(S3),
 }
 
-/// How a bucket is reached. Credentials are never in the file.
+/// Connection to a bucket. Credentials are never in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3 {
     /// The bucket.
     pub bucket: String,
-    /// The region that requests are signed for.
+    /// Region for signatures of requests.
     pub region: Option<String>,
-    /// The URL of the store, where it is not that of AWS.
+    /// URL of the store, unless AWS.
     pub endpoint: Option<String>,
-    /// The folder in the bucket.
+    /// Folder in the bucket.
     pub prefix: String,
-    /// Bytes on the own disk beyond which files that are not live are removed from it.
+    /// Bytes on the own disk beyond which files of no live version are evicted.
     pub cache_bytes_max: u64,
 }
 
-/// Where an edge keeps what it stores.
+/// Stores of an edge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Storage {
     /// Records.
@@ -88,7 +88,7 @@ const ETCD_KEYS: [&str; 7] = ["endpoints", "prefix", "ca", "cert", "key", "usern
 /// The keys of `[blobs]` for a bucket.
 const S3_KEYS: [&str; 5] = ["bucket", "region", "endpoint", "prefix", "cache_bytes_max"];
 
-/// Reads `[catalog]` and `[blobs]`; `None` where it is not known of which kind one of them is.
+/// Reads `[catalog]` and `[blobs]`; `None` if either kind is unknown.
 pub(super) fn storage(root: &Table<'_, '_>) -> Option<Storage> {
     let catalog = root.table("catalog").map_or_else(|| Some(CatalogStore::default()), |table| catalog(&table));
     let blobs = root.table("blobs").map_or_else(|| Some(BlobStore::default()), |table| blobs(&table));
@@ -109,8 +109,8 @@ fn catalog(table: &Table<'_, '_>) -> Option<CatalogStore> {
     read
 }
 
-/// Reads `kind`. Where it is wrong, or missing beside keys that need it, that alone is reported: what the other keys
-/// mean is not known then.
+/// Reads `kind`. If `kind` is wrong, or missing beside dependent keys, only this mistake is reported, since the other
+/// keys have no known meaning.
 fn kind<T: Copy>(
     table: &Table<'_, '_>,
     kinds: &[(&str, T)],
@@ -182,7 +182,7 @@ fn check_endpoints(table: &Table<'_, '_>, endpoints: &[String]) {
     }
 }
 
-/// Two keys that are written both or not at all.
+/// Reads two keys that are required together.
 fn pair(
     table: &Table<'_, '_>,
     (first, a): (&'static str, Option<String>),

@@ -1,16 +1,16 @@
-//! `[tls]` and `[acme]`: where certificates come from.
+//! `[tls]` and `[acme]`: sources of certificates.
 
 use std::path::PathBuf;
 
 use super::required;
 use crate::parsing::reader::Table;
 
-/// The directory of the authority that is asked where no other is named: Let's Encrypt.
+/// Default ACME directory: Let's Encrypt.
 pub const ACME_DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
-/// Contacts of one account at an authority.
+/// Maximum number of contacts of an account.
 const CONTACTS_MAX: usize = 10;
 
-/// A certificate chain and its key, as PEM files; paths are relative to `edge.toml`.
+/// Certificate chain and key, as PEM files; paths are relative to `edge.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The chain, leaf first.
@@ -19,7 +19,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// How the edge proves to an authority that a name is its own.
+/// Proof to an authority of the edge's control over a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChallengeKind {
     /// `http-01` (RFC 8555 §8.3): a file over plain HTTP, on port 80 of the name.
@@ -28,43 +28,43 @@ pub enum ChallengeKind {
     TlsAlpn,
 }
 
-/// The operator's account at an authority that requires external account binding (RFC 8555 §7.3.4).
+/// Operator's account at an authority that requires external account binding (RFC 8555 §7.3.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalAccount {
-    /// The id of its key.
+    /// Id of the key.
     pub key_id: String,
-    /// The file of its key, in base64url; relative to `edge.toml`.
+    /// File of the key, in base64url; relative to `edge.toml`.
     pub key_file: PathBuf,
 }
 
-/// The authority that certificates are ordered from.
+/// Authority for orders of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acme {
-    /// A file of authorities, in PEM, that the directory is trusted by too; relative to `edge.toml`.
+    /// PEM file of further trusted authorities for the directory; relative to `edge.toml`.
     pub ca: Option<PathBuf>,
-    /// The ways of proof, best first; at least one. `http-01` is left out where nothing listens for plain HTTP.
+    /// Challenges by preference; at least one. `http-01` is dropped without a listener for plain HTTP.
     pub challenges: Vec<ChallengeKind>,
-    /// Whom the authority writes to, such as `mailto:ops@example.org`.
+    /// Contacts for the authority, for example `mailto:ops@example.org`.
     pub contact: Vec<String>,
-    /// Its directory: an `https` URL.
+    /// Directory: an `https` URL.
     pub directory: String,
-    /// The account there that the edge's own is bound to.
+    /// Account at the authority to bind the edge's account to.
     pub external_account: Option<ExternalAccount>,
 }
 
-/// Where certificates come from.
+/// Source of certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
-    /// From files for the names that they cover, for all others from an authority.
+    /// Files for the names covered by the files, and an authority for all other names.
     Acme {
-        /// The authority.
+        /// Authority.
         authority: Acme,
-        /// The files; there may be none.
+        /// Files, possibly empty.
         files: Vec<CertificateFiles>,
     },
-    /// From files, chosen by SNI; the first where none fits.
+    /// Files, chosen by SNI; the first file if no name matches.
     Files(Vec<CertificateFiles>),
-    /// From a local authority that the edge makes once.
+    /// Local authority, made by the edge once.
     SelfSigned,
 }
 
@@ -113,7 +113,7 @@ pub(super) fn tls(root: &Table<'_, '_>, table: &Table<'_, '_>) -> Option<Tls> {
             );
             None
         }
-        // One of the two was named, which is a mistake already.
+        // A single key was named, already reported as a mistake.
         TlsMode::Files if files.is_empty() && (table.has("certificate") || table.has("key")) => None,
         TlsMode::Files if files.is_empty() => {
             table.mistake(

@@ -1,24 +1,23 @@
-//! `[watch]`: when a switch that is watched is undone.
+//! `[watch]`: conditions for undoing a watched switch.
 
 use crate::parsing::reader::Table;
 
-/// What counts as a rise of errors after a switch.
+/// Definition of a rise of errors after a switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
-    /// The time before the switch that is compared with, in seconds.
+    /// Time before the switch used for comparison, in seconds.
     pub before_s: u64,
-    /// So many bad answers at least.
+    /// Minimum number of bad responses.
     pub errors_min: u64,
-    /// The share must be more than so many times what it was.
+    /// Minimum factor between the shares after and before.
     pub factor: u64,
-    /// The share of 404 must have risen by so many percentage points.
+    /// Minimum rise of the share of 404, in percentage points.
     pub not_found_points: u64,
-    /// How long the first node is watched in a rollout that moves one node first, in seconds, where nothing else is
-    /// said.
+    /// Default time of watching the first node in a rollout that moves one node first, in seconds.
     pub one_first_s: u64,
-    /// So many requests at least, before anything is said.
+    /// Minimum number of requests for a decision.
     pub requests_min: u64,
-    /// The share of 5xx must have risen by so many percentage points.
+    /// Minimum rise of the share of 5xx, in percentage points.
     pub server_error_points: u64,
 }
 

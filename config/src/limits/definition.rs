@@ -1,4 +1,4 @@
-//! The macro that makes the type, the defaults and the table of the limits of one list.
+//! Macro for the type, the defaults and the table of a list of limits.
 
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident = $default:literal in $min:literal ..= $max:literal,)+) => {
@@ -16,16 +16,16 @@ macro_rules! limits {
             }
         }
 
-        /// One row of the table of limits.
+        /// Row of the table of limits.
         #[derive(Debug, Clone, Copy)]
         pub struct Limit {
             /// The key.
             pub name: &'static str,
             /// The default value.
             pub default: u64,
-            /// The least and the greatest value that are taken.
+            /// Smallest and greatest valid value.
             pub range: (u64, u64),
-            /// What it limits, as a sentence.
+            /// Meaning, as a sentence.
             pub meaning: &'static str,
         }
 
@@ -35,7 +35,7 @@ macro_rules! limits {
         ];
 
         impl Limits {
-            /// The value of the limit named `name`.
+            /// Returns the value of the limit named `name`.
             #[must_use]
             pub fn value(&self, name: &str) -> Option<u64> {
                 match name {
@@ -44,7 +44,7 @@ macro_rules! limits {
                 }
             }
 
-            /// The limit named `name`, to be set.
+            /// Returns the limit named `name` for changes.
             pub fn by_name(&mut self, name: &str) -> Option<&mut u64> {
                 match name {
                     $(stringify!($name) => Some(&mut self.$name),)+

@@ -1,4 +1,4 @@
-//! Limits that may have another value for one app: `[limits.apps.NAME]`.
+//! Limits with values for single apps: `[limits.apps.NAME]`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,8 +7,7 @@ use std::sync::Arc;
 use super::{Limits, TABLE};
 use crate::names::AppName;
 
-/// Limits of one app that `[limits.apps.NAME]` may set to another value for it, in the order in which `devanture usage`
-/// lists them.
+/// Limits that `[limits.apps.NAME]` may set for an app, in the order of `devanture usage`.
 pub const PER_APP: [&str; 9] = [
     "stored_bytes_per_app_max",
     "versions_max",
@@ -21,26 +20,26 @@ pub const PER_APP: [&str; 9] = [
     "sent_bytes_per_second_per_app_max",
 ];
 
-/// Whether 0 means that there is no such limit. Of [`PER_APP`], it does where it is the default; of the others, a limit
-/// of 0 lets nothing pass.
+/// Returns true if 0 means no limit. Of [`PER_APP`], these are the limits with default 0; for other limits, 0 permits
+/// nothing.
 #[must_use]
 pub fn zero_is_no_limit(name: &str) -> bool {
     TABLE.iter().any(|limit| limit.name == name && limit.default == 0)
 }
 
-/// Values of limits that hold for single apps, in place of those of `[limits]`.
+/// Values of limits for single apps, in place of the values of `[limits]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppLimits(Arc<BTreeMap<AppName, Vec<(&'static str, u64)>>>);
 
 impl AppLimits {
-    /// Sets limits, each of which is in [`PER_APP`], for one app.
+    /// Sets limits of [`PER_APP`] for one app.
     pub fn set(&mut self, app: AppName, values: Vec<(&'static str, u64)>) {
         Arc::make_mut(&mut self.0).insert(app, values);
     }
 }
 
 impl Limits {
-    /// The limits that hold for `app`. Nothing is copied for an app without values of its own.
+    /// Returns the limits of `app`, without a copy for an app without special values.
     #[must_use]
     pub fn for_app(&self, app: &AppName) -> Cow<'_, Self> {
         let Some(values) = self.apps.0.get(app) else { return Cow::Borrowed(self) };

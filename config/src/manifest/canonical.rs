@@ -1,5 +1,5 @@
-//! The canonical bytes of a manifest, written file by file: what they are written to may be a hasher, so that a
-//! version's id takes no memory by the size of the bundle.
+//! Canonical bytes of a manifest, written file by file. The target may be a hasher, so computing a version's id takes
+//! no memory by the size of the bundle.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Manifest, ServerFolder};
 use crate::path::BundlePath;
 
-/// Counts what is written to it.
+/// Writer that counts bytes.
 #[derive(Default)]
 pub(super) struct Length {
     pub(super) bytes: u64,
@@ -29,7 +29,7 @@ impl Write for Length {
 /// Writes the canonical form.
 ///
 /// # Errors
-/// Those of `out`.
+/// Errors of `out`.
 pub(super) fn write(manifest: &Manifest, out: &mut impl Write) -> io::Result<()> {
     let Manifest { base, env, files, format, guessed_rules, server } = manifest;
     let mut object = Object::begin(out)?;
@@ -55,7 +55,7 @@ pub(super) fn write(manifest: &Manifest, out: &mut impl Write) -> io::Result<()>
     object.end()
 }
 
-/// Writes a map whose order is that of its keys' bytes.
+/// Writes a map in the byte order of its keys.
 fn entries(out: &mut impl Write, map: &BTreeMap<BundlePath, impl Serialize>) -> io::Result<()> {
     let mut object = Object::begin(out)?;
     for (path, value) in map {
@@ -64,13 +64,13 @@ fn entries(out: &mut impl Write, map: &BTreeMap<BundlePath, impl Serialize>) -> 
     object.end()
 }
 
-/// Writes a value through [`serde_json::Value`], whose maps are sorted by name: the order of fields in the types cannot
-/// matter.
+/// Writes a value through [`serde_json::Value`], whose maps are sorted by name, so the order of fields in the types is
+/// irrelevant.
 fn sorted(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     Ok(serde_json::to_writer(out, &serde_json::to_value(value)?)?)
 }
 
-/// An object that is written member by member.
+/// JSON object, written member by member.
 struct Object<'a, W> {
     out: &'a mut W,
     is_empty: bool,
@@ -82,7 +82,7 @@ impl<'a, W: Write> Object<'a, W> {
         Ok(Self { out, is_empty: true })
     }
 
-    /// Where the value of the next member goes.
+    /// Returns the writer for the value of the next member.
     fn member(&mut self, name: &str) -> io::Result<&mut W> {
         if !std::mem::take(&mut self.is_empty) {
             self.out.write_all(b",")?;

@@ -1,23 +1,23 @@
-//! The container image of a bundle's backend, in a registry or as the one file of its server folder.
+//! Container image of a bundle's backend, in a registry or as the single file of its server folder.
 
 use super::{BadManifest, Manifest};
 use crate::site_toml::{Image, Serving};
 
 impl Manifest {
-    /// Whether a backend belongs to it: a folder, or an image.
+    /// Returns true if the bundle has a backend: a folder or an image.
     #[must_use]
     pub fn has_backend(&self) -> bool {
         self.server.is_some() || matches!(self.image(), Some(Image::Registry(_)))
     }
 
-    /// The container image that its backend is.
+    /// Returns the container image of the backend.
     #[must_use]
     pub fn image(&self) -> Option<&Image> {
         image_of(&self.base)
     }
 
-    /// Checks that an image is the same in every environment, and that the folder beside it is its archive alone. That
-    /// it is one which can be no other tomorrow is for the edge to see to: it asks the registry.
+    /// Checks that an image is the same in every environment, and that the folder beside an image holds its archive
+    /// alone. The edge ensures a fixed digest, by a request to the registry.
     pub(super) fn check_image(&self, serving: &Serving) -> Result<(), BadManifest> {
         let wrong = |message: &str| Err(BadManifest::ServerTable { key: "image", message: message.to_owned() });
         let (Some(image), folder) = (image_of(serving), &self.server) else { return Ok(()) };

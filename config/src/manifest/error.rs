@@ -1,90 +1,90 @@
-//! Why a manifest is refused.
+//! Reasons to reject a manifest.
 
 use super::{BadServerFolder, FORMAT};
 use crate::digest::Digest;
 use crate::path::BundlePath;
 
-/// Says why a manifest is refused.
+/// Reason to reject a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadManifest {
-    /// One path with two entries.
+    /// A path has two entries.
     #[error("`{0}` is named twice")]
     Twice(BundlePath),
-    /// Two paths that some file systems, and careless people, take for one.
+    /// Two paths are the same on some file systems.
     #[error("`{0}` is both a file and a folder")]
     FileAndFolder(BundlePath),
-    /// A bundle without a file.
+    /// The bundle has no file.
     #[error("the bundle holds no file")]
     Empty,
-    /// A format that this program does not know.
+    /// The format is unknown to this program.
     #[error("the manifest has format {0}; this program knows {FORMAT}")]
     Format(u32),
-    /// Not JSON of the manifest's shape.
+    /// The text is not JSON in the shape of a manifest.
     #[error("the manifest cannot be read: {0}")]
     Json(String),
-    /// A smoke check that cannot be asked.
+    /// A smoke check is invalid.
     #[error("the smoke check of `{path}`: `{key}` {message}")]
     Smoke {
-        /// Its path, as far as it is shown.
+        /// Path, shortened for display.
         path: String,
-        /// The key.
+        /// Key.
         key: &'static str,
-        /// The error.
+        /// Error.
         message: String,
     },
-    /// A route or a pool that cannot be used.
+    /// A route or a pool is invalid.
     #[error("{what}: `{key}` {message}")]
     Backend {
-        /// The name.
+        /// Name.
         what: String,
-        /// The key.
+        /// Key.
         key: &'static str,
-        /// The error.
+        /// Error.
         message: String,
     },
-    /// The backend's folder cannot be used.
+    /// The backend's folder is invalid.
     #[error(transparent)]
     Server(#[from] BadServerFolder),
-    /// The definition of the backend cannot be used.
+    /// The definition of the backend is invalid.
     #[error("[server]: `{key}` {message}")]
     ServerTable {
-        /// The key.
+        /// Key.
         key: &'static str,
-        /// The error.
+        /// Error.
         message: String,
     },
-    /// A media type that cannot stand in a header.
+    /// A media type is invalid in a header.
     #[error("`{0}` has a media type that is not one")]
     MediaType(BundlePath),
-    /// Settings, and links of the backend's folder, that are too long together.
+    /// Settings and links of the backend's folder are too long together.
     #[error("the manifest's settings have {bytes} bytes; {bytes_max} are allowed")]
     Settings {
-        /// Their length.
+        /// Length.
         bytes: u64,
-        /// The most that is allowed.
+        /// Maximum.
         bytes_max: u64,
     },
-    /// Too many tables of environments.
+    /// The manifest has too many tables of environments.
     #[error("the manifest has {count} tables of environments; {count_max} are allowed")]
     Tables {
-        /// The number.
+        /// Number.
         count: usize,
-        /// The most that are allowed.
+        /// Maximum.
         count_max: usize,
     },
-    /// Two lengths for the same bytes.
+    /// Equal bytes have two lengths.
     #[error("{0}")]
     Sizes(Box<TwoSizes>),
 }
 
-/// Two files with one hash, and so the same bytes, that are given two lengths.
+/// Two files with the same hash, and so the same bytes, and different lengths.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` has {} bytes and `{}` has {}, but both have the hash {hash}", one.0, one.1, other.0, other.1)]
 pub struct TwoSizes {
-    /// The hash of both.
+    /// Hash of both.
     pub hash: Digest,
-    /// The first file, with its size.
+    /// First file, with its size.
     pub one: (BundlePath, u64),
-    /// The second file, with its size.
+    /// Second file, with its size.
     pub other: (BundlePath, u64),
 }

@@ -1,4 +1,4 @@
-//! The entries of a manifest by path, as they come.
+//! Entries of a manifest by path, during reading.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use crate::path::BundlePath;
 
-/// Entries by path. One that names a path again is left out and reported once all are read, so that it takes no memory.
+/// Entries by path. A repeated path is dropped, to save memory, and reported at the end.
 #[derive(Debug)]
 pub(super) struct Entries<T> {
     by_path: BTreeMap<BundlePath, T>,
@@ -17,7 +17,7 @@ pub(super) struct Entries<T> {
 }
 
 impl<T> Entries<T> {
-    /// The entries, or the first path that is named twice.
+    /// Returns the entries, or the first repeated path.
     pub(super) fn each_once(self) -> Result<BTreeMap<BundlePath, T>, BundlePath> {
         self.twice.map_or(Ok(self.by_path), Err)
     }

@@ -1,8 +1,8 @@
-//! The two halves of a bundle, front and backend, and the join of one half with the other half of a stored version.
+//! Halves of a bundle, front and backend, and joins of one half with the other half of a stored version.
 //!
-//! The backend's half is its folder, every `[server]` table, and the tables that `owns` of `[server]` lists. All else
-//! is the front's: files, rules, routes, smoke checks. Whatever a bundle holds is in exactly one of its halves, so the
-//! join of both halves of a manifest is that manifest, with the same id.
+//! The backend's half consists of its folder, every `[server]` table, and the tables listed in `owns` of `[server]`.
+//! The rest is the front's: files, rules, routes, smoke checks. Each part of a bundle is in exactly one half, so the
+//! join of both halves of a manifest is the same manifest, with the same id.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Manifest;
 use crate::site_toml::{OwnedTable, Serving};
 
-/// One half of a bundle.
+/// Half of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Half {
@@ -23,7 +23,7 @@ pub enum Half {
     Front,
 }
 
-/// The halves that a push brought.
+/// Halves in a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Halves {
@@ -35,7 +35,7 @@ pub enum Halves {
     Front,
 }
 
-/// The text names no half.
+/// Error for an unknown half.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("one half of a bundle is `front` or `backend`")]
 pub struct BadHalf;
@@ -71,7 +71,7 @@ impl From<Half> for Halves {
 }
 
 impl Half {
-    /// The other half.
+    /// Returns the other half.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -80,15 +80,15 @@ impl Half {
         }
     }
 
-    /// This half of `manifest`, as a manifest. It may name pools that the other half declares, so it is checked
-    /// after the join.
+    /// Extracts this half of `manifest`, as a manifest. The half may refer to pools declared in the other half, so
+    /// checks come after the join.
     #[must_use]
     pub fn of(self, manifest: &Manifest) -> Manifest {
         let owned = owned_tables(manifest);
         let part = |table: &Serving| self.part(table, &owned);
         let env = manifest.env.iter().filter_map(|(name, table)| {
             let part = part(table);
-            // An empty table of the file is a part of the id, and belongs to the front.
+            // An empty table of the file is part of the id, and belongs to the front.
             let stays = !part.is_empty() || (self == Self::Front && table.is_empty());
             stays.then(|| (name.clone(), part))
         });
@@ -113,7 +113,7 @@ impl Half {
         }
     }
 
-    /// This half of one manifest with the other half of another.
+    /// Joins this half of one manifest with the other half of another.
     #[must_use]
     pub fn joined_with(self, own: &Manifest, other: &Manifest) -> Manifest {
         match self {
@@ -122,7 +122,7 @@ impl Half {
         }
     }
 
-    /// This half of one table.
+    /// Extracts this half of one table.
     fn part(self, table: &Serving, owned: &BTreeSet<OwnedTable>) -> Serving {
         match self {
             Self::Backend => {
@@ -134,7 +134,7 @@ impl Half {
 }
 
 impl Halves {
-    /// The halves of a whole bundle; `None` where it has no backend, and so nothing to distinguish.
+    /// Returns the halves of a whole bundle; `None` without a backend, which leaves no halves to distinguish.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Option<Self> {
         let has_front = !manifest.files.is_empty();
@@ -157,7 +157,7 @@ pub fn join(front: &Manifest, backend: &Manifest) -> Manifest {
         let table = put(table, backend.env.get(&name).unwrap_or(&nothing));
         (name, table, was_empty)
     });
-    // A table of which only owned keys were left says nothing any more.
+    // A table left empty by the removal of owned keys is dropped.
     joined.env =
         tables.filter(|(_, table, was_empty)| *was_empty || !table.is_empty()).map(|(n, t, _)| (n, t)).collect();
     for (name, table) in backend.env {
@@ -167,13 +167,13 @@ pub fn join(front: &Manifest, backend: &Manifest) -> Manifest {
     joined
 }
 
-/// The tables that the backend of `manifest` owns.
+/// Returns the tables owned by the backend of `manifest`.
 fn owned_tables(manifest: &Manifest) -> BTreeSet<OwnedTable> {
     let server = manifest.base.server.as_ref();
     server.and_then(|server| server.owns.as_ref()).into_iter().flatten().copied().collect()
 }
 
-/// `table` with the owned tables of `from`.
+/// Replaces the owned tables of `table` by the owned tables of `from`.
 fn with_tables_of(mut table: Serving, from: &Serving, owned: &BTreeSet<OwnedTable>) -> Serving {
     for one in owned {
         match one {
@@ -210,7 +210,7 @@ mod tests {
         "[upstreams]\napi = \"http://127.0.0.1:9001\"\n",
     ];
 
-    /// A bundle's manifest: which tables stand in it, who owns what, and the content of its folders.
+    /// Makes a manifest from choices of tables, owners, and content of folders.
     fn manifest(tables: u8, staging: u8, owned: u8, content: u8, has_server: bool) -> Manifest {
         let pick = |mask: u8| TABLES.iter().enumerate().filter(move |(at, _)| mask & (1 << at) != 0).map(|(_, t)| *t);
         let mut site = SiteFile::parse("f", &pick(tables & !2).collect::<String>()).unwrap();
@@ -263,10 +263,10 @@ mod tests {
             let (old, new) = (make(one), make(other));
             let joined = join(&new, &old);
             prop_assert_eq!(Half::Backend.of(&joined), Half::Backend.of(&old));
-            // A push of the same backend again changes nothing, whichever half comes first.
+            // A second push of the same backend changes nothing, in either order of halves.
             prop_assert_eq!(Half::Backend.joined_with(&old, &joined).id(), joined.id());
             prop_assert_eq!(Half::Front.joined_with(&new, &joined).id(), joined.id());
-            // Once both halves of a bundle were pushed, the id is that of a push of the whole.
+            // After pushes of both halves of a bundle, the id equals the id of a push of the whole.
             let settled = Half::Front.joined_with(&new, &Half::Backend.joined_with(&new, &old));
             prop_assert_eq!(settled.id(), new.id());
         }

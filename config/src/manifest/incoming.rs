@@ -1,8 +1,8 @@
-//! A manifest that a client sends, read in two steps: first its files and the text of all else, whose length is
-//! checked, then what that text says.
+//! Manifests from clients, read in two steps: first the files and the text of all other members, whose length is
+//! checked; then the content of this text.
 //!
-//! An entry of a file takes some four times its text in memory at most, while a table of settings can take a hundred
-//! times as much. With the length of the settings bounded, the memory for a manifest is bounded by its length.
+//! An entry of a file takes at most some four times its text in memory, while a table of settings can take a hundred
+//! times its text. With a bound on the length of the settings, the memory for a manifest is bounded by its length.
 
 use std::collections::BTreeMap;
 
@@ -15,15 +15,14 @@ use crate::names::PlaceName;
 use crate::parsing::unique_keys;
 use crate::site_toml::Rules;
 
-/// Bytes of memory that an entry of a manifest's files takes for each byte of its text, at most, with what a push notes
-/// of it.
+/// Maximum bytes of memory for each byte of text of a manifest's files, including the bookkeeping of a push.
 pub const FILES_MEMORY_FACTOR: u64 = 4;
-/// Bytes of memory that settings take for each byte of their text, at most.
+/// Maximum bytes of memory for each byte of text of the settings.
 pub const SETTINGS_MEMORY_FACTOR: u64 = 32;
-/// Tables of environments in a manifest: an empty one takes a hundred times its text.
+/// Maximum number of environment tables in a manifest: an empty table takes a hundred times its text.
 const TABLES_MAX: usize = 10_000;
 
-/// A manifest whose settings are not read yet.
+/// Manifest with unread settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IncomingManifest {
@@ -48,7 +47,7 @@ struct IncomingFolder {
 }
 
 impl IncomingManifest {
-    /// The length of the settings, and of the links of the backend's folder, in bytes.
+    /// Returns the length of the settings and of the links of the backend's folder, in bytes.
     #[must_use]
     pub fn settings_bytes(&self) -> u64 {
         let links = self.server.as_ref().and_then(|folder| folder.links.as_ref());
@@ -56,10 +55,10 @@ impl IncomingManifest {
         texts.into_iter().flatten().map(|text| u64::try_from(text.get().len()).unwrap_or(u64::MAX)).sum()
     }
 
-    /// Reads the settings, and with them the manifest, which is not checked yet.
+    /// Reads the settings, and returns the unchecked manifest.
     ///
     /// # Errors
-    /// [`BadManifest::Twice`]; [`BadManifest::Settings`] where they are longer than `settings_bytes_max`;
+    /// [`BadManifest::Twice`]; [`BadManifest::Settings`] if the settings are longer than `settings_bytes_max`;
     /// [`BadManifest::Json`], with the member.
     pub fn read(self, settings_bytes_max: u64) -> Result<Manifest, BadManifest> {
         let bytes = self.settings_bytes();

@@ -1,8 +1,8 @@
-//! Links of the backend's folder to an interpreter of the edge, such as those of a virtual environment of Python.
+//! Links of the backend's folder to an interpreter of the edge, for example in a virtual environment of Python.
 //!
-//! A link that leads out of the folder is refused, but for one: `/interpreters/python3.11` stands for the interpreter
-//! of that name, which each edge has at a path of its own. The form is an absolute path, so that an edge that does not
-//! know it refuses the bundle, and no link of an earlier bundle has it.
+//! Links out of the folder are refused, with one exception: `/interpreters/python3.11` stands for the interpreter of
+//! this name, located by each edge's settings. The form is an absolute path: edges without the feature refuse the
+//! bundle, and no link of an earlier bundle has the form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,39 +11,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
 
-/// The prefix of a link's target that is an interpreter.
+/// Prefix of link targets to an interpreter.
 const PREFIX: &str = "/interpreters/";
-/// The families of interpreters: what makes virtual environments, and what backends are run by.
+/// Families of interpreters, for virtual environments and for backends.
 const FAMILIES: &[&str] = &["bun", "deno", "node", "perl", "php", "pypy", "python", "ruby"];
-/// Most characters of a version.
+/// Maximum number of characters of a version.
 const VERSION_CHARACTERS_MAX: usize = 16;
 
-/// The name of an interpreter: that of its program with its version, such as `python3.11` or `node`.
+/// Name of an interpreter: the program with a version, for example `python3.11` or `node`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InterpreterName(String);
 
 impl InterpreterName {
-    /// The name as text.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The interpreter that a link leads to, if it does.
+    /// Returns the interpreter behind a link, if any.
     #[must_use]
     pub fn of_link(target: &str) -> Option<Self> {
         target.strip_prefix(PREFIX)?.parse().ok()
     }
 
-    /// The target of a link to it.
+    /// Returns the target of a link to the interpreter.
     #[must_use]
     pub fn link(&self) -> String {
         format!("{PREFIX}{}", self.0)
     }
 }
 
-/// A text that is no name of an interpreter.
+/// Error for an invalid interpreter name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an interpreter is named by its program and its version, such as python3.11 or node; one of {}", FAMILIES.join(", "))]
 pub struct BadInterpreterName;

@@ -1,9 +1,9 @@
-//! Files left out of every bundle: names that stand for secrets, for leftovers of tools, or for what another provider
-//! runs or reads.
+//! Files left out of every bundle: names of secrets, of leftovers of tools, and of files run or read by other
+//! providers.
 
-/// Files and folders in which tools keep private keys, passwords and tokens.
+/// Files and folders of private keys, passwords and tokens.
 const CREDENTIALS: [&str; 17] = [
-    // OpenSSH and GnuPG. A public key, `id_rsa.pub`, is meant to be shown.
+    // OpenSSH and GnuPG. Public keys such as `id_rsa.pub` are pushed.
     "id_rsa",
     "id_dsa",
     "id_ecdsa",
@@ -23,14 +23,14 @@ const CREDENTIALS: [&str; 17] = [
     ".pgpass",
     ".my.cnf",
 ];
-/// Endings of files that hold private keys: PEM, PKCS #12, Java's and PuTTY's.
+/// Endings of files with private keys: PEM, PKCS #12, Java's and PuTTY's.
 const KEY_ENDINGS: [&str; 7] = [".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".ppk"];
 
-/// Endings of sources of PHP, which hold passwords of databases: no visitor is to get them as files.
+/// Endings of PHP sources, which contain passwords of databases and must not be served as files.
 const SCRIPT_ENDINGS: [&str; 3] = [".php", ".phtml", ".phar"];
 
-/// Files and folders at the top that a provider runs or reads and serves to nobody, each with whose it is. Names that
-/// pages have too, such as `api` and `functions`, are not among them.
+/// Files and folders at the top that a provider runs or reads and never serves, each with the provider. Names also used
+/// for pages, such as `api` and `functions`, are excluded.
 const OF_PROVIDERS: [(&str, &str); 25] = [
     (".assetsignore", CLOUDFLARE),
     (".firebase", FIREBASE),
@@ -63,12 +63,12 @@ const FIREBASE: &str = "Firebase";
 const NETLIFY: &str = "Netlify";
 const VERCEL: &str = "Vercel";
 
-/// The folder of packages at the top: deeper ones are what a build made of packages, such as fonts and images.
+/// Folder of packages at the top; deeper folders of the name contain output of a build, such as fonts and images.
 const PACKAGES: &str = "node_modules";
 
-/// Whether something of this name is left out wherever it stands, and, where it is a folder, all that it holds.
+/// Returns true if files and folders of this name are left out everywhere, folders with their content.
 ///
-/// Upper case is taken for lower, since file systems that do not tell the two apart are where such names come from.
+/// Upper case counts as lower case, since such names come from case-insensitive file systems.
 #[must_use]
 pub fn is_left_out(name: &str) -> bool {
     let name = name.to_lowercase();
@@ -79,7 +79,7 @@ pub fn is_left_out(name: &str) -> bool {
         || KEY_ENDINGS.iter().chain(&SCRIPT_ENDINGS).any(|ending| name.ends_with(ending))
 }
 
-/// The part of `path`, a path from the top of the folder, that is left out with all that it holds.
+/// Returns the part of `path`, a path from the top of the folder, that is left out with its content.
 ///
 /// ```
 /// use devanture_config::manifest::leave_out::left_out_part;
@@ -93,7 +93,7 @@ pub fn left_out_part(path: &str) -> Option<&str> {
     ends.filter_map(|end| path.get(..end)).find(|part| is_left_out_itself(part))
 }
 
-/// Whether the file or folder at `path`, from the top of the bundle, is left out by its own name.
+/// Returns true if the file or folder at `path`, from the top of the bundle, is left out by its own name.
 #[must_use]
 pub fn is_left_out_itself(path: &str) -> bool {
     match path.rsplit_once('/') {
@@ -102,7 +102,7 @@ pub fn is_left_out_itself(path: &str) -> bool {
     }
 }
 
-/// The provider that runs or reads what stands at `path`, from the top of the folder, and serves it to nobody.
+/// Returns the provider that runs or reads the file at `path`, from the top of the folder, without serving the file.
 #[must_use]
 pub fn provider_of(path: &str) -> Option<&'static str> {
     OF_PROVIDERS.iter().find(|(known, _)| path.eq_ignore_ascii_case(known)).map(|(_, provider)| *provider)

@@ -1,8 +1,8 @@
-//! The manifest: the canonical form of a bundle, whose BLAKE3 is the version's id.
+//! Manifest: the canonical form of a bundle, whose BLAKE3 is the version's id.
 //!
-//! The canonical form is JSON without spaces, the members of every object in the order of their names' bytes, absent
-//! members left out, integers alone as numbers. It is fixed: a change of what these types write changes every id, so
-//! it needs another [`FORMAT`].
+//! The canonical form is JSON without spaces, with the members of every object in the byte order of their names,
+//! without absent members, and with integers as the only numbers. The form is fixed: a change of the written output
+//! changes every id, and requires a new [`FORMAT`].
 
 mod canonical;
 mod container;
@@ -32,53 +32,53 @@ pub use incoming::{FILES_MEMORY_FACTOR, IncomingManifest, SETTINGS_MEMORY_FACTOR
 pub use interpreter::{BadInterpreterName, InterpreterName};
 pub use server_folder::{BadServerFolder, LINK_BYTES_MAX, ServerFile, ServerFolder, stays_within};
 
-/// The number of the format that this code writes.
+/// Format number written by this code.
 pub const FORMAT: u32 = 1;
 
-/// One file of a bundle.
+/// File of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
-    /// The BLAKE3 of its bytes.
+    /// BLAKE3 of the bytes.
     pub hash: Digest,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub size: u64,
-    /// Its media type, only where somebody said it; others are derived when the version is loaded.
+    /// Media type, only if set explicitly; other types are derived when the version is loaded.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
 }
 
-/// The content of a bundle and its serving, before any environment's settings are merged in.
+/// Content of a bundle and its serving, before any environment's settings are merged in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    // The members stand in the order of their names: the derived writer keeps it.
+    // The members are in the order of their names, as the derived writer keeps the order.
     /// Settings of `devanture.toml` about serving in every environment.
     #[serde(default, skip_serializing_if = "Serving::is_empty")]
     pub base: Serving,
     /// The `[env.*]` tables, unmerged.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<PlaceName, Serving>,
-    /// Path to file, rule files included.
+    /// Files by path, including rule files.
     pub files: BTreeMap<BundlePath, FileEntry>,
     /// [`FORMAT`].
     pub format: u32,
-    /// Whose meaning `_redirects` and `_headers` have, where it was guessed and not said.
+    /// Provider whose meaning of `_redirects` and `_headers` was guessed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guessed_rules: Option<Rules>,
-    /// The backend's folder.
+    /// Folder of the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerFolder>,
 }
 
-/// A backend as a place runs it.
+/// Backend as run in a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Managed {
-    /// The BLAKE3 of its folder and its definition without routes: equal for versions that run the same backend.
+    /// BLAKE3 of the folder and of the definition without routes: equal for versions with the same backend.
     pub digest: Digest,
-    /// Its definition.
+    /// Definition.
     pub server: Server,
-    /// The scripts of its folder, where PHP runs it. They come from the manifest alone, and are never sent.
+    /// Scripts of the folder, if run by PHP. Derived from the manifest, and never sent.
     #[serde(skip)]
     pub scripts: Option<Arc<BundleScripts>>,
 }
@@ -97,16 +97,16 @@ impl Manifest {
         }
     }
 
-    /// The canonical bytes.
+    /// Returns the canonical bytes.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // A `Vec` takes everything, and no type of a manifest fails to be written.
+        // Neither a `Vec` nor the types of a manifest fail.
         canonical::write(self, &mut bytes).ok();
         bytes
     }
 
-    /// The length of the canonical form.
+    /// Returns the length of the canonical form.
     #[must_use]
     pub fn text_bytes(&self) -> u64 {
         let mut length = canonical::Length::default();
@@ -115,7 +115,7 @@ impl Manifest {
         length.bytes
     }
 
-    /// The version's id.
+    /// Returns the version's id.
     #[must_use]
     pub fn id(&self) -> VersionId {
         let mut hasher = blake3::Hasher::new();
@@ -124,29 +124,29 @@ impl Manifest {
         hasher.finalize().into()
     }
 
-    /// Reads a manifest, in any spelling of its JSON, and checks it.
+    /// Parses and checks a manifest, from any spelling of its JSON.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake.
     pub fn parse(json: &[u8]) -> Result<Self, BadManifest> {
         let manifest = Self::read(json)?;
         manifest.check()?;
         Ok(manifest)
     }
 
-    /// Reads a stored manifest to serve it. What nothing could be served by is refused, and no more: a check that was
-    /// added after it was stored must not take down what is live ([`Manifest::check`] names it).
+    /// Parses a stored manifest for serving. Only manifests that cannot be served are rejected: checks added after the
+    /// upload must not take down a live version ([`Manifest::check`] reports these).
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake.
     pub fn stored(json: &[u8]) -> Result<Self, BadManifest> {
         let manifest = Self::read(json)?;
         manifest.check_files()?;
         Ok(manifest)
     }
 
-    /// Reads a stored manifest without [`Manifest::check`], for callers that only need to know what it refers to: a
-    /// check that was added after it was stored must not hide its blobs from them.
+    /// Parses a stored manifest without [`Manifest::check`], for callers in need of its references only: checks added
+    /// after the upload must not hide blobs from these callers.
     ///
     /// # Errors
     /// [`BadManifest::Json`].
@@ -154,10 +154,10 @@ impl Manifest {
         serde_json::from_slice(json).map_err(|e| BadManifest::Json(e.to_string()))
     }
 
-    /// Checks what the types alone do not hold.
+    /// Checks the rules beyond the types.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake.
     pub fn check(&self) -> Result<(), BadManifest> {
         if self.format == FORMAT && self.files.is_empty() && !self.has_backend() {
             return Err(BadManifest::Empty);
@@ -167,7 +167,7 @@ impl Manifest {
         self.check_tables()
     }
 
-    /// Checks what every answer relies on: the format, and that each file is one, with one length and a type.
+    /// Checks the basis of every response: the format, and that each file has one length and one type.
     fn check_files(&self) -> Result<(), BadManifest> {
         if self.format != FORMAT {
             return Err(BadManifest::Format(self.format));
@@ -176,7 +176,7 @@ impl Manifest {
             folder.check()?;
         }
         for (path, file) in &self.files {
-            // What lies below a folder of this name comes next in the order of the paths, if there is anything.
+            // The first path below a folder of this name comes next in the order of the paths.
             let below = format!("{path}/");
             let next = self.files.range::<str, _>((Bound::Included(below.as_str()), Bound::Unbounded)).next();
             if next.is_some_and(|(other, _)| other.as_str().starts_with(&below)) {
@@ -189,10 +189,10 @@ impl Manifest {
         self.check_sizes()
     }
 
-    /// Checks what a backend is started by, in every environment.
+    /// Checks the start of backends, in every environment.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake.
     pub fn check_servers(&self) -> Result<(), BadManifest> {
         for table in self.tables().filter_map(|table| table.server.as_ref()) {
             if let Some(Mistaken { key, message }) = table.mistakes().into_iter().next() {
@@ -222,7 +222,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// Checks smoke checks, pools and routes: one that is bad fails alone.
+    /// Checks smoke checks, pools and routes: at run time, only the faulty entry fails.
     fn check_tables(&self) -> Result<(), BadManifest> {
         for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
             if let Some(Mistaken { key, message }) = check.mistakes().into_iter().next() {
@@ -241,9 +241,9 @@ impl Manifest {
         Ok(())
     }
 
-    /// Checks that the folder of a backend which stays through releases has a place of its own in the bundle.
+    /// Checks that the backend's persistent folder does not overlap the bundle.
     fn check_persist(&self, serving: &Serving) -> Result<(), BadManifest> {
-        // What of a container stays lies in its own file system.
+        // A container's persistent folder is in its own file system.
         let server = serving.server.as_ref().filter(|server| server.image.is_none());
         let persist = server.and_then(|server| server.persist.as_ref());
         let taken = self.server.as_ref().zip(persist).and_then(|(folder, persist)| folder.in_the_way_of(persist));
@@ -256,7 +256,7 @@ impl Manifest {
         }
     }
 
-    /// Checks that equal bytes have one length: the edge announces the length that stands here, and sends the bytes.
+    /// Checks that equal bytes have one length, since the edge announces the manifest's length and sends the bytes.
     fn check_sizes(&self) -> Result<(), BadManifest> {
         let pages = self.files.iter().map(|(path, file)| (path, file.hash, file.size));
         let server = self.server.iter().flat_map(|folder| &folder.files);
@@ -272,8 +272,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// Two paths that differ in nothing but their case: on many systems they are one file, and only one of them is left
-    /// where the bundle is unpacked.
+    /// Returns two paths that differ in case alone: on many systems these are the same file, and only one survives
+    /// unpacking.
     #[must_use]
     pub fn case_collision(&self) -> Option<(&BundlePath, &BundlePath)> {
         let mut seen: HashMap<String, &BundlePath> = HashMap::with_capacity(self.files.len());
@@ -283,30 +283,30 @@ impl Manifest {
         })
     }
 
-    /// Every table that says something about serving: the base, and those of the environments.
+    /// Iterates over the tables about serving: the base, and the tables of environments.
     pub fn tables(&self) -> impl Iterator<Item = &Serving> {
         std::iter::once(&self.base).chain(self.env.values())
     }
 
-    /// Every blob of it with its length: those of pages, then those of the backend.
+    /// Iterates over all blobs with their lengths: first of pages, then of the backend.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
         let pages = self.files.values().map(|file| (file.hash, file.size));
         pages.chain(self.server.iter().flat_map(ServerFolder::blobs))
     }
 
-    /// Files of both folders.
+    /// Returns the number of files of both folders.
     #[must_use]
     pub fn files_count(&self) -> usize {
         self.files.len() + self.server.as_ref().map_or(0, |server| server.files.len() + server.links.len())
     }
 
-    /// Bytes of all files together.
+    /// Returns the bytes of all files together.
     #[must_use]
     pub fn total_bytes(&self) -> u64 {
         self.blobs().fold(0, |sum, (_, size)| sum.saturating_add(size))
     }
 
-    /// The backend where `serving` holds, which is what [`Manifest::serving_for`] gives; `None` if there is none.
+    /// Returns the backend for `serving`, the result of [`Manifest::serving_for`], if any.
     #[must_use]
     pub fn managed_in(&self, serving: &Serving) -> Option<Managed> {
         let (folder, table) = (self.server.as_ref(), serving.server.as_ref()?);
@@ -315,7 +315,7 @@ impl Manifest {
         }
         let mut declared = table.clone();
         (declared.routes, declared.owns) = (None, None);
-        // Versions that differ in their schedules alone run the same instances.
+        // Versions that differ in schedules alone run the same instances.
         declared.schedule = None;
         let value = serde_json::json!({ "folder": folder, "said": declared });
         let server = table.resolved();
@@ -324,10 +324,10 @@ impl Manifest {
         Some(Managed { digest: Digest::of(value.to_string().as_bytes()), server, scripts: scripts.map(Arc::new) })
     }
 
-    /// The settings for `place`: the base with that environment's table laid over it, and the routes of its own
-    /// backend.
+    /// Returns the settings for `table`: the base, overlaid by the environment's table, with the routes of the bundle's
+    /// own backend.
     ///
-    /// `table` is the environment's name, or `preview`; a table that does not exist changes nothing.
+    /// `table` is the environment's name, or `preview`; a missing table changes nothing.
     #[must_use]
     pub fn serving_for(&self, table: &str) -> Serving {
         match self.env.iter().find(|(name, _)| name.as_str() == table).map(|(_, over)| over) {
@@ -336,14 +336,14 @@ impl Manifest {
         }
     }
 
-    /// Whose meaning the files of rules have, where `serving` holds: what is said, else what was guessed.
+    /// Returns the provider whose meaning rule files have under `serving`: the set provider, or the guess.
     #[must_use]
     pub fn rules_in(&self, serving: &Serving) -> Rules {
         serving.rules.or(self.guessed_rules).unwrap_or(Rules::Netlify)
     }
 
-    /// How pages are found, where `serving` holds: what is said, else the default of the rules' provider, since people
-    /// bring their links along with their rules.
+    /// Returns the mapping of paths to pages under `serving`: the set mapping, or the default of the rules' provider,
+    /// since links are brought along with rules.
     #[must_use]
     pub fn html_handling_in(&self, serving: &Serving) -> HtmlHandling {
         let has_rules = || [REDIRECTS_FILE, HEADERS_FILE].iter().any(|name| self.files.contains_key(*name));
@@ -355,7 +355,7 @@ impl Manifest {
     }
 }
 
-/// The first thing that is wrong with the routes and pools of one table.
+/// Checks the routes and pools of one table, up to the first mistake.
 fn check_backends(table: &Serving) -> Result<(), BadManifest> {
     for (name, declared) in table.upstreams.iter().flatten() {
         let what = || format!("the upstream `{}`", name.chars().take(80).collect::<String>());
@@ -374,8 +374,8 @@ fn check_backends(table: &Serving) -> Result<(), BadManifest> {
     Ok(())
 }
 
-/// Whether a text can be a media type in a header: a type and a subtype, which are tokens (RFC 9110 §8.3.1), and then
-/// perhaps parameters.
+/// Returns true if a text is a valid media type in a header: type and subtype, both tokens (RFC 9110 §8.3.1), with
+/// optional parameters.
 #[must_use]
 pub fn is_media_type(text: &str) -> bool {
     let is_token = |part: &str| {
@@ -441,7 +441,7 @@ mod tests {
         assert!(Manifest::stored(&two.canonical()).is_err(), "no answer has two lengths");
     }
 
-    /// Each was taken by an earlier release.
+    /// Each manifest was accepted by an earlier release.
     #[test]
     fn what_todays_checks_refuse_of_a_table_is_read_where_it_is_stored_and_named() {
         let ca = "-----BEGIN CERTIFICATE-----\nMAUC\n-----END CERTIFICATE-----\n";

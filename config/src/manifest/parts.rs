@@ -7,15 +7,15 @@ use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
 use crate::site_toml::ProcessName;
 use crate::text::counted;
 
-/// Routes that a message names.
+/// Maximum number of routes in a message.
 const NAMED_MAX: usize = 3;
 
-/// The parts that a version serves, or a bundle would serve, in one environment.
+/// Parts of a version or bundle in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
     /// Number of files, rule files aside.
     pub pages: u64,
-    /// Paths that go to backends.
+    /// Paths served by backends.
     pub routes: Vec<String>,
     /// Processes of the backend in the bundle.
     pub processes: Vec<ProcessName>,
@@ -24,7 +24,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Parts of a bundle as `environment` has it.
+    /// Returns the parts of a bundle in `environment`.
     #[must_use]
     pub fn of(manifest: &Manifest, environment: &str) -> Self {
         let serving = manifest.serving_for(environment);
@@ -41,9 +41,9 @@ impl Parts {
         }
     }
 
-    /// Parts of `self`, the live version, that a push of `new` would remove, in words; empty if there are none.
+    /// Describes the parts of `self`, the live version, that a push of `new` would remove; empty if none.
     ///
-    /// Smoke checks are named beside another part alone: without them nothing fails that visitors see.
+    /// Smoke checks are reported beside another part only: their removal is invisible to visitors.
     #[must_use]
     pub fn lost(&self, new: &Self) -> Vec<String> {
         let mut lost = Vec::new();
@@ -69,13 +69,13 @@ impl Parts {
     }
 }
 
-/// Whether a file of a bundle is more than a file of rules.
+/// Returns true unless a file of a bundle is a rule file.
 #[must_use]
 pub fn is_page(path: &str) -> bool {
     !matches!(path, REDIRECTS_FILE | HEADERS_FILE)
 }
 
-/// The sentence about parts that a push would remove.
+/// Returns the sentence about parts removed by a push.
 #[must_use]
 pub fn lost_text(environment: &str, lost: &[String]) -> String {
     let named = match lost {
@@ -88,7 +88,7 @@ pub fn lost_text(environment: &str, lost: &[String]) -> String {
     format!("What is live in {environment} has {named}, and this bundle has none of that.")
 }
 
-/// The hint about parts that a push would remove.
+/// Hint about parts removed by a push.
 pub const LOST_HINT: &str = "where that is meant, --allow-warnings takes it away (`allow_warnings=1` in the API); otherwise push all of it together, an archive with its devanture.toml";
 
 fn count(number: usize) -> u64 {

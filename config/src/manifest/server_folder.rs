@@ -1,4 +1,4 @@
-//! The `server` folder of a bundle: its files as they are, with their run bits and links.
+//! `server` folder of a bundle: unchanged files, with run bits and links.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -9,52 +9,52 @@ use super::InterpreterName;
 use crate::digest::Digest;
 use crate::path::BundlePath;
 
-/// Longest target of a link, in bytes.
+/// Maximum length of a link's target, in bytes.
 pub const LINK_BYTES_MAX: usize = 4_096;
 
-/// One file of the folder.
+/// File of the folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerFile {
-    /// The BLAKE3 of its bytes.
+    /// BLAKE3 of the bytes.
     pub hash: Digest,
-    /// Whether it may be run.
+    /// True for an executable file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub run: bool,
-    /// Its length in bytes.
+    /// Length in bytes.
     pub size: u64,
 }
 
-/// The folder.
+/// Folder of a backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerFolder {
-    /// Path to file.
+    /// Files by path.
     pub files: BTreeMap<BundlePath, ServerFile>,
-    /// Path to target: relative, and within the folder, or an [`InterpreterName`] of the edge.
+    /// Targets of links by path: relative, and within the folder, or an [`InterpreterName`] of the edge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub links: BTreeMap<BundlePath, String>,
 }
 
-/// Says why a folder is refused.
+/// Reason to reject a folder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadServerFolder {
-    /// It holds no file.
+    /// The folder has no file.
     #[error("the server folder holds no file")]
     Empty,
-    /// A path is two things.
+    /// A path has two meanings.
     #[error("`{0}` of the server folder is two things at once")]
     Double(BundlePath),
-    /// A link that leads out of the folder, or is no relative path.
+    /// A link leads out of the folder, or is not a relative path.
     #[error("the link `{0}` of the server folder leads out of it")]
     Link(BundlePath),
 }
 
 impl ServerFolder {
-    /// Checks what the types alone do not hold: no path lies below a file or a link, and no link leads out.
+    /// Checks the rules beyond the types: no path is below a file or a link, and no link leads out of the folder.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first mistake.
     pub fn check(&self) -> Result<(), BadServerFolder> {
         if self.files.is_empty() {
             return Err(BadServerFolder::Empty);
@@ -76,8 +76,8 @@ impl ServerFolder {
         }
     }
 
-    /// What of the folder keeps `persist`, a folder that stays through releases, from being made there: a file or a
-    /// link at that path, below it or above it.
+    /// Returns the path that prevents the creation of the persistent folder `persist`: a file or a link at, below or
+    /// above this path.
     #[must_use]
     pub fn in_the_way_of(&self, persist: &BundlePath) -> Option<&BundlePath> {
         let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
@@ -88,20 +88,19 @@ impl ServerFolder {
         })
     }
 
-    /// The interpreters of the edge that links lead to, with the paths of the links.
+    /// Iterates over the edge's interpreters behind links, with the paths of the links.
     pub fn interpreters(&self) -> impl Iterator<Item = (&BundlePath, InterpreterName)> {
         self.links.iter().filter_map(|(path, target)| Some((path, InterpreterName::of_link(target)?)))
     }
 
-    /// Every blob of it, with its length.
+    /// Iterates over all blobs, with their lengths.
     pub fn blobs(&self) -> impl Iterator<Item = (Digest, u64)> {
         self.files.values().map(|file| (file.hash, file.size))
     }
 }
 
-/// Whether a link at `path` with that target stays within the folder, whatever other links there are: each step up is
-/// one from the folder of the link, counted by names alone, so none may follow a name that could itself be a link
-/// elsewhere.
+/// Returns true if a link at `path` with this target stays within the folder, independent of other links. Each step up
+/// counts from the link's folder by names alone, so no step up may follow a name that could itself be a link elsewhere.
 #[must_use]
 pub fn stays_within(path: &BundlePath, target: &str) -> bool {
     if target.is_empty() || target.len() > LINK_BYTES_MAX || target.starts_with('/') || target.contains(['\0', '\\']) {

@@ -1,29 +1,30 @@
-//! Offsets of the lines of a text, so that a place is found without counting from its start.
+//! Offsets of a text's lines, for positions without a count from the start.
 
-/// The ends of a text's lines.
+/// Ends of a text's lines.
 #[derive(Debug, Clone)]
 pub struct Lines(Vec<usize>);
 
 impl Lines {
-    /// Looks for the lines of `text`.
+    /// Finds the lines of `text`.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
         Self(text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect())
     }
 
-    /// The line, from 1, of a byte offset; a line's end belongs to it.
+    /// Returns the line, from 1, of a byte offset; a line includes its end.
     #[must_use]
     pub fn line(&self, offset: usize) -> usize {
         self.0.partition_point(|end| *end < offset) + 1
     }
 
-    /// The line and the column, both from 1, of a byte offset of `text`, whose lines these are; columns are characters.
+    /// Returns the line and the column, both from 1, of a byte offset in `text`, the text of these lines; columns are
+    /// characters.
     #[must_use]
     pub fn place(&self, text: &[u8], offset: usize) -> (usize, usize) {
         let line = self.line(offset);
         let start = line.checked_sub(2).and_then(|before| self.0.get(before)).map_or(0, |end| end + 1);
         let before = text.get(start..offset.min(text.len())).unwrap_or_default();
-        // Every byte that does not go on with a character begins one.
+        // Every byte except continuation bytes begins a character.
         let characters = before.iter().filter(|byte| **byte & 0b1100_0000 != 0b1000_0000).count();
         (line, characters + 1)
     }

@@ -1,10 +1,10 @@
-//! Mistakes of a file that a person wrote: where, what, and what to do; all of them at once.
+//! Mistakes in a file written by a person: position, message and correction, all mistakes at once.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The severity of a finding.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weight {
@@ -14,18 +14,18 @@ pub enum Weight {
     Doubt,
 }
 
-/// One finding in a file.
+/// Finding in a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mistake {
-    /// The file's name as the person knows it.
+    /// Name of the file, for display.
     pub file: String,
-    /// The line, from 1; 0 where the whole file is meant.
+    /// Line, from 1; 0 for the whole file.
     pub line: usize,
-    /// Mistake or doubt.
+    /// Severity.
     pub weight: Weight,
     /// The message, as a sentence.
     pub message: String,
-    /// The correction, if there is one.
+    /// Correction, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes of a file, in the order of its lines. Never empty as an error.
+/// All mistakes of a file, in the order of lines. Never empty as an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mistakes(pub Vec<Mistake>);
 

@@ -1,4 +1,4 @@
-//! Reads files that a person wrote, so that all their mistakes come out at once and each with its line.
+//! Parsers of files written by people. Each parser reports all mistakes at once, with their lines.
 
 mod lines;
 mod mistake;

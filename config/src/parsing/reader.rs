@@ -1,4 +1,4 @@
-//! Reads TOML so that every mistake of a file comes out at once, with its line and a hint; knows no file's keys.
+//! TOML reader that reports every mistake of a file at once, with line and hint, independent of the file's keys.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::Lines;
 use super::{Mistake, Mistakes, Weight};
 
-/// Collects the mistakes of one file while it is read.
+/// Collector of the mistakes of one file.
 pub(crate) struct Reader<'t> {
     file: &'t str,
     text: &'t str,
@@ -25,7 +25,7 @@ impl<'t> Reader<'t> {
         Self { file, text, lines: Lines::of(text.as_bytes()), mistakes: RefCell::default(), broken: Cell::new(false) }
     }
 
-    /// Reads the text as TOML, keeping what can be read beside what cannot.
+    /// Parses the text as TOML, with recovery from mistakes.
     pub(crate) fn document(&self) -> Spanned<DeTable<'t>> {
         let (document, errors) = DeTable::parse_recoverable(self.text);
         self.broken.set(!errors.is_empty());
@@ -40,7 +40,7 @@ impl<'t> Reader<'t> {
         Table { reader: self, table, span, name: name.to_owned(), known: RefCell::default() }
     }
 
-    /// The line, from 1, of a byte offset.
+    /// Returns the line, from 1, of a byte offset.
     fn line(&self, offset: usize) -> usize {
         self.lines.line(offset)
     }
@@ -50,7 +50,7 @@ impl<'t> Reader<'t> {
         self.mistakes.borrow_mut().push(mistake);
     }
 
-    /// Gives `value` back where nothing was wrong.
+    /// Returns `value` if there were no mistakes.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Mistakes> {
         let mut mistakes = self.mistakes.into_inner();
         mistakes.sort_by_key(|m| m.line);
@@ -61,18 +61,18 @@ impl<'t> Reader<'t> {
     }
 }
 
-/// The lines in which a value stands.
+/// Lines of a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ValueLines {
-    /// The position of its key.
+    /// Line of the key.
     pub(crate) line: usize,
-    /// Where it is a list, those of its items.
+    /// Lines of the items, for a list.
     pub(crate) items: Vec<usize>,
-    /// Where it is a table, those of its keys.
+    /// Lines of the keys, for a table.
     pub(crate) entries: BTreeMap<String, usize>,
 }
 
-/// One table of the file, whose keys are asked for by name; those never asked for are mistakes.
+/// Table of the file. Keys are read by name; unread keys are mistakes.
 pub(crate) struct Table<'r, 't> {
     reader: &'r Reader<'t>,
     table: &'r DeTable<'t>,
@@ -87,21 +87,21 @@ impl<'r, 't> Table<'r, 't> {
         self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key).map(|(_, v)| v)
     }
 
-    /// The name of a key as a person would say it.
+    /// Returns the full name of a key, for messages.
     pub(crate) fn full(&self, key: &str) -> String {
         let is_bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         let key = if is_bare { key.to_owned() } else { format!("\"{key}\"") };
         if self.name.is_empty() { key } else { format!("{}.{key}", self.name) }
     }
 
-    /// Reports a mistake at `key`, or at the table where it does not hold the key.
+    /// Reports a mistake at `key`, or at the table if the key is absent.
     pub(crate) fn mistake(&self, key: &str, message: impl Into<String>, hint: Option<&str>) {
         let at = self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key);
         let offset = at.map_or(self.span.start, |(k, _)| k.span().start);
         self.reader.report(self.reader.line(offset), message.into(), hint.map(str::to_owned));
     }
 
-    /// Reports a mistake of the table itself, such as one of its name.
+    /// Reports a mistake of the table itself, for example in its name.
     pub(crate) fn mistaken(&self, message: impl Into<String>) {
         self.reader.report(self.reader.line(self.span.start), message.into(), None);
     }
@@ -120,7 +120,7 @@ impl<'r, 't> Table<'r, 't> {
         }
     }
 
-    /// A text that is then read as a `T`; what `T` says of a bad one becomes the mistake.
+    /// Reads a text as a `T`; an error of `T` becomes the mistake.
     pub(crate) fn parsed<T>(&self, key: &'static str) -> Option<T>
     where
         T: FromStr,
@@ -144,7 +144,7 @@ impl<'r, 't> Table<'r, 't> {
         }
     }
 
-    /// A list of texts, each read as a `T`.
+    /// Reads a list of texts, each as a `T`.
     pub(crate) fn list<T>(&self, key: &'static str) -> Option<Vec<T>>
     where
         T: FromStr,
@@ -164,7 +164,7 @@ impl<'r, 't> Table<'r, 't> {
         Some(values)
     }
 
-    /// A text, or a list of texts, each read as a `T`.
+    /// Reads a text or a list of texts, each as a `T`.
     pub(crate) fn text_or_list<T>(&self, key: &'static str) -> Option<Vec<T>>
     where
         T: FromStr,
@@ -202,7 +202,7 @@ impl<'r, 't> Table<'r, 't> {
         }
     }
 
-    /// A number of bytes: a whole number, or a text with a unit, such as `"50GiB"`.
+    /// Reads a number of bytes: a whole number, or a text with a unit, for example `"50GiB"`.
     pub(crate) fn bytes(&self, key: &'static str) -> Option<u64> {
         let value = self.value(key)?.get_ref();
         let DeValue::String(text) = value else { return self.integer(key, 0..=u64::MAX) };
@@ -214,7 +214,7 @@ impl<'r, 't> Table<'r, 't> {
         bytes
     }
 
-    /// One of a few words.
+    /// Reads a word out of `words`.
     pub(crate) fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text = self.string(key)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
@@ -241,7 +241,7 @@ impl<'r, 't> Table<'r, 't> {
         }
     }
 
-    /// A list of tables, `[[key]]`.
+    /// Reads a list of tables, `[[key]]`.
     pub(crate) fn tables(&self, key: &'static str) -> Option<Vec<Self>> {
         let DeValue::Array(items) = self.value(key)?.get_ref() else {
             self.mistake(key, format!("`{}` must be a list of tables", self.full(key)), Some("write [[…]] above it"));
@@ -257,7 +257,7 @@ impl<'r, 't> Table<'r, 't> {
         Some(tables)
     }
 
-    /// Every text below `key`, with its name: `[key]` and then `NAME = "…"`, or `"NAME" = "…"`.
+    /// Reads every text below `key`, with its name: `[key]` and then `NAME = "…"`, or `"NAME" = "…"`.
     pub(crate) fn named_strings(&self, key: &'static str) -> Vec<(String, String)> {
         let Some(outer) = self.table(key) else { return Vec::new() };
         let mut texts = Vec::new();
@@ -270,7 +270,7 @@ impl<'r, 't> Table<'r, 't> {
         texts
     }
 
-    /// The lines of every value of the table, by its key.
+    /// Returns the lines of every value of the table, by key.
     pub(crate) fn lines(&self) -> BTreeMap<String, ValueLines> {
         let line = |span: Range<usize>| self.reader.line(span.start);
         let mut all = BTreeMap::new();
@@ -289,14 +289,14 @@ impl<'r, 't> Table<'r, 't> {
         all
     }
 
-    /// Reports `key`, where the table holds it, as one that belongs elsewhere.
+    /// Reports `key`, if present, as misplaced.
     pub(crate) fn misplaced(&self, key: &'static str, message: impl Into<String>, hint: &str) {
         if self.value(key).is_some() {
             self.mistake(key, message, Some(hint));
         }
     }
 
-    /// Every value of the table, each a text or a list of texts.
+    /// Reads every value of the table, each a text or a list of texts.
     pub(crate) fn all_texts(&self) -> BTreeMap<String, Vec<String>> {
         let mut all = BTreeMap::new();
         for (name, value) in self.table {
@@ -322,7 +322,7 @@ impl<'r, 't> Table<'r, 't> {
         all
     }
 
-    /// Every value of the table with its name, each a text or a table.
+    /// Reads every value of the table with its name, each a text or a table.
     pub(crate) fn texts_or_tables(&self) -> Vec<(String, Result<String, Self>)> {
         let mut all = Vec::new();
         for (name, value) in self.table {
@@ -339,7 +339,7 @@ impl<'r, 't> Table<'r, 't> {
         all
     }
 
-    /// Every table below `key`, with its name: `[key.NAME]`.
+    /// Reads every table below `key`, with its name: `[key.NAME]`.
     pub(crate) fn named_tables(&self, key: &'static str) -> Vec<(String, Self)> {
         let Some(outer) = self.table(key) else { return Vec::new() };
         let mut tables = Vec::new();
@@ -355,28 +355,28 @@ impl<'r, 't> Table<'r, 't> {
         tables
     }
 
-    /// Whether what stands under `key` is a text.
+    /// Returns true if the value of `key` is a text.
     pub(crate) fn is_text(&self, key: &str) -> bool {
         let found = self.table.iter().find(|(k, _)| k.get_ref().as_ref() == key);
         found.is_some_and(|(_, value)| matches!(value.get_ref(), DeValue::String(_)))
     }
 
-    /// Whether the file is not TOML throughout, so that what seems to be missing may be there.
+    /// Returns true if the file has syntax errors, so a seemingly missing key may be present.
     pub(crate) fn is_broken(&self) -> bool {
         self.reader.broken.get()
     }
 
-    /// Whether the table holds `key`.
+    /// Returns true if the table has `key`.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(k, _)| k.get_ref().as_ref() == key)
     }
 
-    /// Notes keys that are known here and not read, since what they mean depends on another one.
+    /// Marks keys as known without reading the values, whose meaning depends on another key.
     pub(crate) fn know(&self, keys: &[&'static str]) {
         self.known.borrow_mut().extend(keys);
     }
 
-    /// Reports every key that nobody asked for. Call it last.
+    /// Reports every unread key. Call last.
     pub(crate) fn finish(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table {
@@ -390,7 +390,7 @@ impl<'r, 't> Table<'r, 't> {
     }
 }
 
-/// Reads `50GiB`; the units are those of IEC 80000-13.
+/// Parses `50GiB`; the units are those of IEC 80000-13.
 fn bytes_of(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -410,10 +410,10 @@ fn described(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Longest text that may be a slip of a word, in bytes: the comparison takes the product of both lengths.
+/// Maximum length of a text for a spelling suggestion, in bytes: the comparison takes the product of both lengths.
 const NEAREST_BYTES_MAX: usize = 64;
 
-/// The word of `words` that `text` is most likely a slip of.
+/// Returns the word of `words` most likely intended by `text`.
 pub fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     if text.len() > NEAREST_BYTES_MAX {
         return None;

@@ -1,5 +1,5 @@
-//! JSON in which no object names a member twice. RFC 8259 §4 leaves open which of the two counts, so that two readers
-//! of one text can see different values; derived readers of maps silently take the last one.
+//! JSON without duplicate members. RFC 8259 §4 leaves the choice between duplicates open, so two readers of one text
+//! can see different values; derived readers of maps silently take the last.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -8,29 +8,29 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Characters of a name that a message shows.
+/// Maximum number of characters of a name in a message.
 const SHOWN_MAX: usize = 200;
 
-/// Checks JSON that some type was read from already.
+/// Checks JSON already parsed as some type.
 ///
 /// # Errors
-/// The first member that an object names a second time, and where; as a mistake of the data, not of the syntax.
+/// The first duplicate member of an object, with its position; as a mistake of the data, not of the syntax.
 pub fn check(json: &[u8]) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(json);
     Value.deserialize(&mut reader)
 }
 
-/// The message for a name that is there already.
+/// Makes the error for a duplicate name.
 pub(crate) fn twice<E: Error>(name: &str) -> E {
     let shown: String = name.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
     E::custom(format_args!("`{shown}` is named twice"))
 }
 
-/// A name, which only takes memory where it has escapes.
+/// Name; allocates only for escapes.
 #[derive(Deserialize, PartialEq, Eq, Hash)]
 struct Name<'j>(#[serde(borrow)] Cow<'j, str>);
 
-/// Any value; nothing of it is kept but the names of the objects that are open.
+/// Any value; only the names of the open objects are stored.
 struct Value;
 
 impl<'j> DeserializeSeed<'j> for Value {

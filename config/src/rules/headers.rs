@@ -1,44 +1,44 @@
-//! One rule that changes the fields of answers: what is set, what is removed, and who may see them.
+//! Rule for the fields of responses: fields to set, fields to remove, and permitted users.
 
 use super::At;
 use super::pattern::Pattern;
 use super::template::Template;
 
-/// Longest value of a field that a rule sets, in bytes.
+/// Maximum length of a field's value in a rule, in bytes.
 pub const VALUE_BYTES_MAX: usize = 8_192;
 
-/// A rule.
+/// Rule for fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderRule {
-    /// Where it is written.
+    /// Position in its file.
     pub at: At,
-    /// Which paths.
+    /// Matching paths.
     pub path: Pattern,
-    /// Its changes, in order.
+    /// Changes, in order.
     pub changes: Vec<Change>,
-    /// Users who may see these paths; everybody if it is empty.
+    /// Permitted users of these paths; all visitors if empty.
     pub users: Vec<User>,
-    /// Whether a `Cache-Control` of it holds for pages and service workers too.
+    /// True if a `Cache-Control` of the rule also applies to pages and service workers.
     pub force: bool,
-    /// Whether a field that was set before gets a value more (Cloudflare's meaning); else this one takes its place.
+    /// True if a field set before gets a further value (Cloudflare's meaning); false to replace the value.
     pub joins: bool,
 }
 
-/// The change of one field by a rule.
+/// Change of a field by a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Takes it away.
+    /// Removes the field.
     Remove(String),
-    /// Sets it; the name is in lower case.
+    /// Sets the field.
     Set {
-        /// The name, in lower case.
+        /// Name, in lower case.
         name: String,
         /// The value.
         value: Template,
     },
 }
 
-/// A user of HTTP's basic authentication (RFC 7617).
+/// User of HTTP basic authentication (RFC 7617).
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     /// The name.
@@ -48,13 +48,13 @@ pub struct User {
 }
 
 impl std::fmt::Debug for User {
-    // A password must not come into a log by accident.
+    // Keeps the password out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// Fields that belong to the connection, the framing or the representation: the edge alone sets them.
+/// Fields of the connection, the framing or the representation, set by the edge alone.
 const RESERVED: [(&str, &str); 26] = [
     ("accept-ranges", FRAMING),
     ("age", FRAMING),
@@ -86,7 +86,7 @@ const RESERVED: [(&str, &str); 26] = [
 const CONNECTION: &str = "it belongs to the connection";
 const FRAMING: &str = "the edge sets it from what it sends";
 
-/// Why a rule may not set the field `name`, which is in lower case; `None` if it may.
+/// Returns the reason why a rule may not set the field `name`, in lower case; `None` if permitted.
 #[must_use]
 pub fn reserved(name: &str) -> Option<&'static str> {
     if name.starts_with(':') {
@@ -95,20 +95,20 @@ pub fn reserved(name: &str) -> Option<&'static str> {
     RESERVED.iter().find(|(reserved, _)| *reserved == name).map(|(_, why)| *why)
 }
 
-/// Why a rule may not remove the field `name`, which is in lower case; `None` if it may. `ETag` may go, as with
-/// Cloudflare: without it a client asks again by date alone.
+/// Returns the reason why a rule may not remove the field `name`, in lower case; `None` if permitted. `ETag` is
+/// removable, as with Cloudflare: clients then revalidate by date alone.
 #[must_use]
 pub fn unremovable(name: &str) -> Option<&'static str> {
     reserved(name).filter(|_| name != "etag")
 }
 
-/// Whether a text can be the name of a field: a token (RFC 9110 §5.6.2).
+/// Returns true if a text is a valid field name: a token (RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_field_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// Whether a text can be the value of a field (RFC 9110 §5.5): visible characters, spaces and tabs.
+/// Returns true if a text is a valid field value (RFC 9110 §5.5): visible characters, spaces and tabs.
 #[must_use]
 pub fn is_field_value(text: &str) -> bool {
     text.len() <= VALUE_BYTES_MAX && !text.chars().any(|c| c != '\t' && c.is_control())

@@ -1,8 +1,8 @@
-//! Rules of a site about its paths, as they are written: a pattern, a target, fields.
+//! Rules of a site about its paths, as written: a pattern, a target, fields.
 //!
-//! These are the types that the tables of `devanture.toml` are read into, so that a mistake is found where the table
-//! stands. The files of Netlify's and Cloudflare's form are read into the same types by `devanture-site`, which also
-//! compares rules with each other and applies them to requests.
+//! The tables of `devanture.toml` are read into these types, so mistakes are found at the position of the table. Files
+//! in the formats of Netlify and Cloudflare are read into the same types by `devanture-site`, which also compares rules
+//! with each other and applies rules to requests.
 
 pub mod headers;
 pub mod pattern;
@@ -14,29 +14,29 @@ pub use headers::HeaderRule;
 pub use pattern::Pattern;
 pub use redirect::Redirect;
 
-/// The file of redirects.
+/// File of redirects.
 pub const REDIRECTS_FILE: &str = "_redirects";
-/// The file of fields.
+/// File of fields.
 pub const HEADERS_FILE: &str = "_headers";
 
-/// Where a rule is written.
+/// Position of a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct At {
-    /// The file's name as the person knows it.
+    /// Name of the file, for display.
     pub file: std::sync::Arc<str>,
-    /// The line, from 1; 0 where it is not known.
+    /// Line, from 1; 0 if unknown.
     pub line: usize,
 }
 
 impl At {
-    /// A whole file.
+    /// Returns the position of a whole file.
     #[must_use]
     pub fn whole(file: &str) -> Self {
         Self { file: file.into(), line: 0 }
     }
 }
 
-/// A table of `devanture.toml` that holds rules.
+/// Table of `devanture.toml` with rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RuleTable {
     /// `[cache]`

@@ -1,4 +1,4 @@
-//! One rule that sends a path elsewhere: a redirect, a rewrite, or a page with a status of its own.
+//! Rule that maps a path to a target: a redirect, a rewrite, or a page with a custom status.
 
 use std::fmt;
 
@@ -10,60 +10,60 @@ use super::template::{Context, Template};
 use crate::heap::HeapBytes;
 use crate::site_toml::HostRule;
 
-/// The statuses that a rule may have; those from 300 to 399 redirect, the others answer with the target itself.
+/// Permitted statuses of a rule; statuses from 300 to 399 redirect, other statuses serve the target itself.
 pub const STATUSES: [u16; 9] = [200, 301, 302, 303, 307, 308, 404, 410, 451];
-/// Characters that must be encoded in a URL; a percent sign stays, since it already belongs to an encoded character.
+/// Characters to encode in a URL; a percent sign stays, as part of an already encoded character.
 const UNSAFE: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
 
-/// A rule.
+/// Rule for paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirect {
-    /// Where it is written.
+    /// Position in its file.
     pub at: At,
     /// The paths.
     pub from: Pattern,
-    /// The required parameters of the query; empty if any query will do. Otherwise the query must hold exactly these.
+    /// Required query parameters, matched exactly; any query matches if empty.
     pub query: Box<[QueryRule]>,
-    /// Where to.
+    /// Target.
     pub to: Target,
-    /// One of [`STATUSES`].
+    /// Status out of [`STATUSES`].
     pub status: u16,
-    /// Whether it goes before a file of that path.
+    /// True if the rule takes precedence over a file of the path.
     pub force: bool,
-    /// The `Host` of requests to a target elsewhere, if the rule says one.
+    /// `Host` of requests to an external target, if set.
     pub host: Option<HostRule>,
-    /// Only for visitors who prefer one of these languages, as tags in lower case; for all where it is empty.
+    /// Languages of matching visitors by preference, as tags in lower case; all visitors if empty.
     pub languages: Box<[String]>,
-    /// Only for visitors who send one of these cookies; for all where it is empty.
+    /// Cookies of matching visitors; all visitors if empty.
     pub cookies: Box<[String]>,
-    /// Has a condition that is never known here, such as the visitor's country: it never applies.
+    /// True if a condition is unknown to the edge, such as the visitor's country: the rule never applies.
     pub is_unknowable: bool,
-    /// Whether a rewrite's target is found as if it had been asked for, redirects of pages included (Cloudflare's
-    /// meaning); else the target's own file goes first.
+    /// True if a rewrite's target is found like a requested path, including redirects of pages (Cloudflare's meaning);
+    /// false if the target's own file comes first.
     pub follows_html_handling: bool,
 }
 
 impl Redirect {
-    /// Whether it sends the visitor to another address.
+    /// Returns true if the visitor is sent to another URL.
     #[must_use]
     pub const fn is_redirect(&self) -> bool {
         matches!(self.status, 300..=399)
     }
 
-    /// Whether it is the same for every visitor and every query.
+    /// Returns true if the rule is the same for every visitor and every query.
     #[must_use]
     pub fn is_unconditional(&self) -> bool {
         self.query.is_empty() && self.languages.is_empty() && self.cookies.is_empty() && !self.is_unknowable
     }
 
-    /// The number of its conditions: what a request is compared with once its path is found to match.
+    /// Returns the number of conditions compared with a request after a match of its path.
     #[must_use]
     pub fn conditions(&self) -> usize {
         self.query.len() + self.languages.len() + self.cookies.len() + usize::from(self.is_unknowable)
     }
 
-    /// The names that its target may use: those of the path and those of the query.
+    /// Returns the names available to the target: from the path and from the query.
     #[must_use]
     pub fn names<'n>(from: &'n Pattern, query: &'n [QueryRule]) -> Vec<&'n str> {
         let mut names = from.names();
@@ -75,50 +75,50 @@ impl Redirect {
     }
 }
 
-/// A parameter that the query must hold.
+/// Required query parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryRule {
-    /// Its name, decoded.
+    /// Name, decoded.
     pub name: String,
-    /// Its expected value.
+    /// Expected value.
     pub value: QueryValue,
 }
 
-/// The expected value of a parameter.
+/// Expected value of a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueryValue {
-    /// Anything, captured under this name.
+    /// Any value, captured under this name.
     Capture(String),
-    /// Exactly this, decoded.
+    /// Exactly this value, decoded.
     Text(String),
 }
 
-/// Where a rule leads.
+/// Target of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// As it was written, where that is not its path.
+    /// Text as written, if different from the path.
     text: Option<Box<str>>,
     path: Template,
-    /// Apart, since most are paths of the same site and nothing else.
+    /// Boxed, since most targets are paths of the same site.
     beside: Option<Box<BesidePath>>,
 }
 
-/// The parts of a target besides its path.
+/// Parts of a target besides its path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct BesidePath {
-    /// `https://host[:port]`, without a final slash; none for a path of the same site.
+    /// `https://host[:port]`, without a final slash; `None` for a path of the same site.
     origin: Option<Template>,
     query: Option<Template>,
     fragment: Option<Template>,
 }
 
-/// Says why a text is no target.
+/// Error for an invalid target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
-    /// A URL of a scheme that a redirect must not lead to.
+    /// The scheme of the URL is forbidden for redirects.
     #[error("`{0}` leads to another scheme than http or https")]
     ForeignScheme(String),
-    /// Its host cannot be read.
+    /// The host is invalid.
     #[error("`{0}` names no host that can be read")]
     Host(String),
     /// Neither a path nor a URL.
@@ -126,21 +126,21 @@ pub enum BadTarget {
     NotAPath(String),
 }
 
-/// A target with everything in its place.
+/// Target with all captures filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filled {
     /// `https://host[:port]`.
     pub origin: Option<String>,
-    /// The path, encoded; it begins with one slash alone.
+    /// Path, encoded; begins with a single slash.
     pub path: String,
-    /// The query, without its question mark.
+    /// Query, without its question mark.
     pub query: Option<String>,
-    /// The fragment, without its hash.
+    /// Fragment, without its hash.
     pub fragment: Option<String>,
 }
 
 impl Target {
-    /// Reads a target in which `:name` stands for what was captured under one of `names`.
+    /// Parses a target, with `:name` as the placeholder of a capture in `names`.
     ///
     /// # Errors
     /// [`BadTarget`].
@@ -168,25 +168,25 @@ impl Target {
         Ok(Self { text: (path.as_str() != text).then(|| text.into()), path, beside })
     }
 
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.text.as_deref().unwrap_or_else(|| self.path.as_str())
     }
 
-    /// `https://host[:port]` as it was written, where it leads to another site.
+    /// Returns `https://host[:port]` as written, for a target on another site.
     #[must_use]
     pub fn origin(&self) -> Option<&str> {
         self.origin_template().map(Template::as_str)
     }
 
-    /// Whether no capture stands in its host, so that the rule leads to one host or stays at its own.
+    /// Returns true if the host has no placeholder, so the rule leads to one host or stays at its own.
     #[must_use]
     pub fn has_constant_host(&self) -> bool {
         self.origin_template().is_none_or(Template::is_constant)
     }
 
-    /// The number of places for captures in the part that has most of them.
+    /// Returns the maximum number of placeholders in any part.
     #[must_use]
     pub fn places(&self) -> usize {
         let beside = self.beside.as_deref();
@@ -199,22 +199,23 @@ impl Target {
         self.beside.as_deref()?.origin.as_ref()
     }
 
-    /// Its path, where that is the same for every request.
+    /// Returns the path, if the same for every request.
     #[must_use]
     pub fn constant_path(&self) -> Option<&str> {
         self.path.is_constant().then(|| self.path.as_str())
     }
 
-    /// Puts what was captured, which is decoded, in its place. `None` if a capture would make another host of the
-    /// target's than one more label, or the target would be too long.
+    /// Fills in the decoded captures. `None` if a capture would change the host by more than a single label, or the
+    /// target would be too long.
     ///
-    /// Slashes that meet are one slash: a path that begins with two would be another host's (`//evil.example`).
+    /// Adjacent slashes become one slash: a path with two leading slashes would address another host
+    /// (`//evil.example`).
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>) -> Option<Filled> {
         self.filled(captures, Template::fill)
     }
 
-    /// The same with what was captured as a URL has it: what is encoded there stays as it is.
+    /// Fills in captures from a URL; encoded characters stay unchanged.
     #[must_use]
     pub fn fill_encoded(&self, captures: &Captures<'_>) -> Option<Filled> {
         self.filled(captures, Template::fill_encoded)
@@ -286,7 +287,7 @@ impl fmt::Display for Target {
 }
 
 impl Filled {
-    /// The address to send a visitor to; the query of the request goes along where the target has none of its own.
+    /// Returns the URL for the visitor, with the query of the request if the target has no query of its own.
     #[must_use]
     pub fn location(&self, request_query: Option<&str>) -> String {
         let mut location = self.origin.clone().unwrap_or_default();
@@ -324,10 +325,10 @@ fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// An origin as a `Location` has it, in ASCII (RFC 3986 §3.2.2); `None` if its host cannot be read.
+/// Returns an origin in the form of `Location`, in ASCII (RFC 3986 §3.2.2); `None` for an invalid host.
 ///
-/// A placeholder takes the place of a whole label, and at least two labels follow it: whatever a path holds, the host
-/// stays below the one that was written.
+/// A placeholder stands for a whole label, followed by at least two labels: for any path, the host stays below the
+/// written host.
 fn host_in_ascii(origin: &str, scheme_bytes: usize, names: &[&str]) -> Option<String> {
     let authority = origin.get(scheme_bytes..)?;
     if authority.contains(['@', '\\', '%']) {
@@ -383,7 +384,7 @@ mod tests {
             assert!(!filled.starts_with("//") && !filled.contains('\\'), "{filled}");
         }
         assert_eq!(location("https://:h.example.org/x", &vec![("h", "evil.example")], None), None);
-        // What only begins with the name of a capture is another one.
+        // A longer name that begins with a capture's name is a different name.
         let both = vec![("h", "a.b"), ("host", "x")];
         assert_eq!(location("https://:host.example.org/:h", &both, None).unwrap(), "https://x.example.org/a.b");
         for to in ["https://:h/x", "https://example.co:h/x", "https://:h.org/x", "https://x:h.example.org/"] {

@@ -1,7 +1,7 @@
-//! The tables of `devanture.toml` as rules: `[[redirects]]`, `[[rewrites]]`, `[[headers]]`, `[cache]`.
+//! Tables of `devanture.toml` as rules: `[[redirects]]`, `[[rewrites]]`, `[[headers]]`, `[cache]`.
 //!
-//! They are made twice by the same code: where the file is read, so that every mistake has its line and its key, and
-//! where rules are made of a manifest, whose author may never have had such a file.
+//! The same code runs twice: during parsing, for mistakes with line and key, and for rules from a manifest, which may
+//! come from an author without such a file.
 
 use super::headers::{Change, User, is_field_name, is_field_value, reserved, unremovable};
 use super::pattern::{Dialect, Pattern, has_plain_star};
@@ -11,11 +11,11 @@ use super::{At, HeaderRule, Redirect, RuleTable};
 use crate::parsing::reader::nearest;
 use crate::site_toml::rules::{CacheTable, HeadersTable, RedirectTable};
 
-/// The statuses of `[[redirects]]`.
+/// Permitted statuses of `[[redirects]]`.
 const STATUSES: [u16; 8] = [301, 302, 303, 307, 308, 404, 410, 451];
-/// The longest time that `Cache-Control` can say, in seconds (RFC 9111 §1.2.2).
+/// Maximum time in `Cache-Control`, in seconds (RFC 9111 §1.2.2).
 const CACHE_SECONDS_MAX: u64 = 1 << 31;
-/// Directives of a whole `Cache-Control` (RFC 9111 §5.2.2, RFC 5861, RFC 8246), and whether each needs a number.
+/// Directives of a whole `Cache-Control` (RFC 9111 §5.2.2, RFC 5861, RFC 8246), each with true if a number is required.
 const DIRECTIVES: [(&str, bool); 13] = [
     ("immutable", false),
     ("max-age", true),
@@ -34,7 +34,7 @@ const DIRECTIVES: [(&str, bool); 13] = [
 const CACHE_HINT: &str =
     "\"30s\", \"5m\", \"1h\", \"7d\", \"1y\", \"immutable\", \"revalidate\", \"no-store\", or a whole Cache-Control";
 
-/// An error of one key of a table.
+/// Error in a key of a table.
 #[derive(Debug)]
 pub struct TableMistake {
     /// The key.
@@ -45,7 +45,7 @@ pub struct TableMistake {
     pub hint: Option<String>,
 }
 
-/// Collects what is wrong with one table.
+/// Collector of the mistakes of a table.
 #[derive(Default)]
 struct Wrong(Vec<TableMistake>);
 
@@ -62,15 +62,15 @@ impl Wrong {
     }
 }
 
-/// Most entries of one rule: fields and users, or parameters, languages and cookies.
+/// Maximum number of entries of a rule: fields and users, or parameters, languages and cookies.
 const ENTRIES_MAX: usize = 100;
-/// Longest parameter, language or name of a cookie, in bytes.
+/// Maximum length of a parameter, language or cookie name, in bytes.
 const ENTRY_BYTES_MAX: usize = 256;
 
-/// The rule of one of `[[redirects]]` or `[[rewrites]]`.
+/// Makes the rule of an entry of `[[redirects]]` or `[[rewrites]]`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes.
 pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redirect, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let entries = table.query.len() + table.languages.len() + table.cookies.len();
@@ -135,7 +135,7 @@ pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redire
     wrong.or(rule)
 }
 
-/// Text of a pattern that is valid, but that nobody means literally.
+/// Rejects texts that are valid patterns, but unlikely to be meant literally.
 fn check_from(from: &str, wrong: &mut Wrong) {
     let path = ["https://", "http://"].iter().find_map(|scheme| from.strip_prefix(scheme));
     let path = path.map_or(from, |rest| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default());
@@ -226,7 +226,7 @@ fn target(table: &RedirectTable, names: &[&str], status: u16, wrong: &mut Wrong)
     }
 }
 
-/// Whether a text is a language tag in form (RFC 4647 §2.1).
+/// Returns true if a text has the form of a language tag (RFC 4647 §2.1).
 fn is_language(text: &str) -> bool {
     let mut subtags = text.split('-');
     let first = subtags.next().unwrap_or_default();
@@ -234,10 +234,10 @@ fn is_language(text: &str) -> bool {
     is_subtag(first) && first.bytes().all(|b| b.is_ascii_alphabetic()) && subtags.all(is_subtag)
 }
 
-/// The rule of one of `[[headers]]`.
+/// Makes the rule of an entry of `[[headers]]`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes.
 pub fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let path = pattern("for", &table.path, &mut wrong);
@@ -286,7 +286,7 @@ fn pattern(key: &'static str, text: &str, wrong: &mut Wrong) -> Option<Pattern> 
     }
 }
 
-/// The name in lower case, where a rule may set or remove the field.
+/// Returns the name in lower case, if a rule may set or remove the field.
 fn field_name(
     key: &'static str,
     written: &str,
@@ -308,7 +308,7 @@ fn field_name(
 fn user(text: &str, wrong: &mut Wrong) -> Option<User> {
     let user = text.split_once(':').filter(|(name, _)| !name.is_empty() && !text.chars().any(char::is_control));
     if user.is_none() {
-        // The text is not shown: it may hold a password.
+        // The text is hidden, as a possible password.
         wrong.add(
             "basic_auth",
             "one of its texts is not a user and a password",
@@ -318,10 +318,10 @@ fn user(text: &str, wrong: &mut Wrong) -> Option<User> {
     user.map(|(name, password)| User { name: name.to_owned(), password: password.to_owned() })
 }
 
-/// The rule of one line of `[cache]`.
+/// Makes the rule of a line of `[cache]`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All mistakes.
 pub fn cache(path: &str, table: &CacheTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
     let mut wrong = Wrong::default();
     let pattern = pattern("path", path, &mut wrong);
@@ -340,7 +340,7 @@ pub fn cache(path: &str, table: &CacheTable, at: At) -> Result<HeaderRule, Vec<T
     wrong.or(rule)
 }
 
-/// The `Cache-Control` that a text of `[cache]` stands for; else what is wrong, and a hint.
+/// Returns the `Cache-Control` for a text of `[cache]`, or an error and a hint.
 fn cache_control(text: &str) -> Result<String, (String, String)> {
     match text {
         "immutable" => return Ok("public, max-age=31536000, immutable".to_owned()),

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::pattern::Captures;
 use crate::heap::HeapBytes;
 
-/// Everything that is not a `pchar` (RFC 3986 §3.3), or a slash.
+/// All characters except `pchar` (RFC 3986 §3.3) and the slash.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -27,28 +27,27 @@ const PATH: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@')
     .remove(b'/');
-/// The same for captures that are encoded already.
+/// Same set for already encoded captures.
 const ENCODED_PATH: &AsciiSet = &PATH.remove(b'%');
-/// Characters kept in a value of a query: no `&`, `=`, `+` or `#` may come out of a capture.
+/// Characters kept in a query value: captures must not produce `&`, `=`, `+` or `#`.
 const QUERY: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
-/// The same for captures that are encoded already.
+/// Same set for already encoded captures.
 const ENCODED_QUERY: &AsciiSet = &QUERY.remove(b'%');
 
-/// Characters kept in a value of a field: no separator of a list, a parameter or an attribute may come out of a
-/// capture.
+/// Characters kept in a field value: captures must not produce a separator of a list, a parameter or an attribute.
 const FIELD: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
-/// Longest that a template may become when it is filled, in bytes: a target may name a capture many times.
+/// Maximum length of a filled template, in bytes: a target may repeat a capture many times.
 pub const FILLED_BYTES_MAX: usize = 8_192;
-/// Most captures of a rule, and most places for them in one template: what filling it costs.
+/// Maximum number of captures of a rule, and of placeholders in one template: a bound on the cost of filling.
 pub const CAPTURES_MAX: usize = 64;
 
-/// A text with places for captures.
+/// Text with placeholders for captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     text: Box<str>,
-    /// Empty without placeholders, as usual.
+    /// Empty without placeholders, as is usual.
     parts: Box<[Part]>,
 }
 
@@ -58,7 +57,7 @@ enum Part {
     Text(Box<str>),
 }
 
-/// Where a filled template goes, and so how captures are written in it.
+/// Destination of a filled template, which determines the encoding of captures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Context {
     /// The value of a field.
@@ -70,8 +69,8 @@ pub enum Context {
 }
 
 impl Template {
-    /// Reads a text in which `:name` stands for a capture, for those of `names` alone; any other stays as it is, and so
-    /// do names beyond [`CAPTURES_MAX`], with which no rule is taken. What follows a name is text, as with all
+    /// Parses a text, with `:name` as the placeholder of a capture, for `names` alone; other names stay literal, and so
+    /// do names beyond [`CAPTURES_MAX`], a number that no accepted rule has. Text after a name is literal, as with all
     /// providers: `:splat.html`, `:splat_old`.
     #[must_use]
     pub fn parse(text: &str, names: &[&str]) -> Self {
@@ -100,32 +99,31 @@ impl Template {
         Self { text: text.into(), parts: parts.into() }
     }
 
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it has no place for a capture, so that it is the same for every request.
+    /// Returns true if there are no placeholders, so the text is the same for every request.
     #[must_use]
     pub const fn is_constant(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// The number of its places for captures.
+    /// Returns the number of placeholders.
     #[must_use]
     pub fn places(&self) -> usize {
         self.parts.iter().filter(|part| matches!(part, Part::Capture(_))).count()
     }
 
-    /// Whether it has a place for the capture of that name.
+    /// Returns true if there is a placeholder for the capture of this name.
     #[must_use]
     pub fn uses(&self, name: &str) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Capture(used) if **used == *name))
     }
 
-    /// Puts the captures, which are decoded, in their places, encoded for `context`; `None` if that has more than
-    /// [`FILLED_BYTES_MAX`] bytes.
+    /// Fills in the decoded captures, encoded for `context`; `None` beyond [`FILLED_BYTES_MAX`] bytes.
     #[must_use]
     pub fn fill(&self, captures: &Captures<'_>, context: Context) -> Option<String> {
         let set = match context {
@@ -136,8 +134,8 @@ impl Template {
         self.filled(captures, set)
     }
 
-    /// The same with captures as a URL has them: what is encoded in them stays as it is, and what may not stand in
-    /// `context` is encoded too.
+    /// Fills in captures from a URL: encoded characters stay unchanged, and characters forbidden in `context` are
+    /// encoded too.
     #[must_use]
     pub fn fill_encoded(&self, captures: &Captures<'_>, context: Context) -> Option<String> {
         let set = match context {
@@ -172,7 +170,7 @@ impl Template {
     }
 }
 
-/// The name that a text begins with, where that is one of `names`; of several the longest.
+/// Returns the longest of `names` at the start of a text.
 #[must_use]
 pub fn known_name<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let begins = |name: &&str| !name.is_empty() && text.starts_with(name);

@@ -1,29 +1,29 @@
-//! Messages to and from `ssh-agent` (draft-ietf-sshm-ssh-agent): keys that never leave it sign.
+//! Messages to and from `ssh-agent` (draft-ietf-sshm-ssh-agent), for signatures by keys in the agent.
 
 use super::key::{KIND, SignerKey};
 use super::signature::{Signature, SignedData};
 use super::wire::{Reader, put_string};
 
-/// Most bytes of an answer; one with a signature has about 100.
+/// Maximum bytes of a response; a response with a signature has about 100.
 pub const AGENT_ANSWER_BYTES_MAX: usize = 16_384;
 
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
 
-/// The request that an agent signs a text with a key, with its length before it.
+/// Returns the request for an agent's signature of a text with a key, with its length prefix.
 #[must_use]
 pub fn agent_request(key: &SignerKey, data: &SignedData) -> Vec<u8> {
     let mut message = vec![SIGN_REQUEST];
     put_string(&mut message, &key.blob());
     put_string(&mut message, &data.0);
-    // No flags: they are for keys of other kinds.
+    // No flags, which are for other kinds of keys.
     message.extend(0_u32.to_be_bytes());
     let mut framed = Vec::with_capacity(message.len() + 4);
     put_string(&mut framed, &message);
     framed
 }
 
-/// The signature in an answer, which comes without its length; `None` where the agent refuses.
+/// Returns the signature in a response without length prefix; `None` if the agent refuses.
 #[must_use]
 pub fn agent_answer(key: &SignerKey, answer: &[u8]) -> Option<Signature> {
     let mut reader = Reader(answer);

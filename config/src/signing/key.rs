@@ -1,4 +1,4 @@
-//! Public keys as `authorized_keys` has them: `ssh-ed25519 AAAA… comment`.
+//! Public keys in the format of `authorized_keys`: `ssh-ed25519 AAAA… comment`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,16 +11,15 @@ use serde::{Deserialize, Serialize};
 use super::wire::{Reader, put_string};
 use crate::text::text_form;
 
-/// The one kind of keys.
+/// Only supported kind of keys.
 pub(super) const KIND: &str = "ssh-ed25519";
-/// Most characters of a key with its comment.
+/// Maximum number of characters of a key with its comment.
 pub const SIGNER_CHARACTERS_MAX: usize = 300;
-/// Most bytes of a key before base64; every Ed25519 key has 51.
+/// Maximum bytes of a key before base64; every Ed25519 key has 51.
 const BLOB_BYTES_MAX: usize = 128;
 
-/// The points of small order of Curve25519's Edwards form, without the bit of the sign, in all their encodings: 0 and
-/// 1, the two of order 8, and p − 1, p and p + 1. Anyone can make a signature of such a key that checks, without its
-/// secret.
+/// Points of small order of Curve25519's Edwards form, without the sign bit, in all encodings: 0 and 1, the two points
+/// of order 8, and p − 1, p and p + 1. For such a key, a valid signature can be made without the secret.
 const SMALL_ORDER: [[u8; 32]; 7] = [
     [0; 32],
     encoded(1, 0, 0),
@@ -37,7 +36,7 @@ const SMALL_ORDER: [[u8; 32]; 7] = [
     encoded(0xee, 0xff, 0x7f),
 ];
 
-/// A number by its first byte in little-endian order, those in the middle, and the last.
+/// Encodes a number from its first byte in little-endian order, the bytes in the middle, and the last byte.
 const fn encoded(first: u8, middle: u8, last: u8) -> [u8; 32] {
     let mut bytes = [middle; 32];
     bytes[0] = first;
@@ -50,17 +49,17 @@ fn is_of_small_order(mut bytes: [u8; 32]) -> bool {
     SMALL_ORDER.contains(&bytes)
 }
 
-/// Says why a text is not the key of a signer.
+/// Error for an invalid signer's key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not the public key of a signer, such as `ssh-ed25519 AAAA… name`: {why}")]
 pub struct BadSignerKey {
-    /// The beginning of the text.
+    /// Beginning of the text.
     pub text: String,
-    /// What is wrong with it.
+    /// Reason.
     pub why: &'static str,
 }
 
-/// An Ed25519 public key, with the comment behind it.
+/// Ed25519 public key with a comment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SignerKey {
@@ -68,7 +67,7 @@ pub struct SignerKey {
     comment: String,
 }
 
-/// Keys are the same whatever their comments say.
+/// Keys compare without comments.
 impl PartialEq for SignerKey {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes
@@ -82,7 +81,7 @@ impl SignerKey {
         Self { bytes, comment: comment.into() }
     }
 
-    /// The key from OpenSSH's binary form.
+    /// Parses OpenSSH's binary form.
     pub(super) fn of_blob(blob: &[u8]) -> Option<Self> {
         let mut reader = Reader(blob);
         let is_kind = reader.string()? == KIND.as_bytes();
@@ -90,7 +89,7 @@ impl SignerKey {
         (is_kind && reader.is_at_end() && !is_of_small_order(bytes)).then(|| Self::new(bytes, ""))
     }
 
-    /// OpenSSH's binary form.
+    /// Returns OpenSSH's binary form.
     #[must_use]
     pub fn blob(&self) -> Vec<u8> {
         let mut blob = Vec::with_capacity(51);
@@ -99,25 +98,25 @@ impl SignerKey {
         blob
     }
 
-    /// The 32 bytes of the key.
+    /// Returns the 32 bytes of the key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.bytes
     }
 
-    /// The comment; empty where there is none.
+    /// Returns the comment, possibly empty.
     #[must_use]
     pub fn comment(&self) -> &str {
         &self.comment
     }
 
-    /// The fingerprint, as `ssh-keygen -l` prints it.
+    /// Returns the fingerprint, as printed by `ssh-keygen -l`.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         format!("SHA256:{}", STANDARD_NO_PAD.encode(digest(&SHA256, &self.blob())))
     }
 
-    /// The fingerprint, and the comment where there is one.
+    /// Returns the fingerprint, followed by the comment if present.
     #[must_use]
     pub fn named(&self) -> String {
         match self.comment.as_str() {
@@ -136,7 +135,7 @@ impl FromStr for SignerKey {
             return Err(bad("it is not one line"));
         }
         let mut words = text.trim().splitn(3, ' ');
-        // Before its length: keys of other kinds are longer, and that is not what is wrong with them.
+        // Checked before the length, since keys of other kinds are longer and the kind is the better error.
         if words.next() != Some(KIND) {
             return Err(bad("only keys of the kind ssh-ed25519 sign versions, as `ssh-keygen -t ed25519` makes them"));
         }

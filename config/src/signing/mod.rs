@@ -1,6 +1,7 @@
-//! Signatures of versions in the format of OpenSSH (SSHSIG, `PROTOCOL.sshsig`): keys, what is signed, and checks.
+//! Signatures of versions in OpenSSH's format (SSHSIG, `PROTOCOL.sshsig`): keys, signed text, and checks.
 //!
-//! `ssh-keygen -Y sign -n devanture-version@1` makes the same signatures, and `ssh-keygen -Y verify` checks them.
+//! `ssh-keygen -Y sign -n devanture-version@1` makes the same signatures, and `ssh-keygen -Y verify` checks the
+//! signatures.
 
 mod agent;
 mod key;

@@ -1,4 +1,4 @@
-//! Private keys as `ssh-keygen -t ed25519` writes them.
+//! Private keys in the format of `ssh-keygen -t ed25519`.
 
 use std::fmt;
 
@@ -10,28 +10,28 @@ use super::key::{KIND, SignerKey};
 use super::signature::{Signature, SignedData};
 use super::wire::Reader;
 
-/// Most bytes of a file with a private key.
+/// Maximum bytes of a file with a private key.
 pub const PRIVATE_KEY_BYTES_MAX: usize = 16_384;
 
 const MAGIC: &[u8] = b"openssh-key-v1\0";
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";
 
-/// Says why a private key cannot be used.
+/// Error for an unusable private key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPrivateKey {
-    /// It is sealed with a passphrase; its public key is not.
+    /// The key is sealed with a passphrase; the public key is readable.
     #[error("it is encrypted with a passphrase")]
     Encrypted(SignerKey),
-    /// It is not OpenSSH's form, or was changed.
+    /// The text is not in OpenSSH's form, or was changed.
     #[error("it is not a private key as `ssh-keygen -t ed25519` makes it")]
     Form,
-    /// It is of another kind.
+    /// The kind of key is unsupported.
     #[error("it is not of the kind ssh-ed25519")]
     Kind,
 }
 
-/// An Ed25519 private key.
+/// Ed25519 private key.
 pub struct PrivateKey {
     pair: Ed25519KeyPair,
     public: SignerKey,
@@ -44,7 +44,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 impl PrivateKey {
-    /// Reads the text of a key's file.
+    /// Parses the text of a key file.
     ///
     /// # Errors
     /// [`BadPrivateKey`].
@@ -88,7 +88,7 @@ impl PrivateKey {
         Ok(Self { pair, public: SignerKey::new(*public.as_bytes(), comment) })
     }
 
-    /// Its public key, with the comment of the file.
+    /// Returns the public key, with the comment of the file.
     #[must_use]
     pub fn public(&self) -> &SignerKey {
         &self.public

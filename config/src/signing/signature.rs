@@ -1,4 +1,4 @@
-//! Signatures of versions: the text that is signed, OpenSSH's form around the signature, and the check.
+//! Signatures of versions: the signed text, OpenSSH's envelope, and the check.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,36 +15,36 @@ use crate::digest::VersionId;
 use crate::names::AppName;
 use crate::text::text_form;
 
-/// The namespace of signatures of versions: one that a key made for anything else is none of a version.
+/// Namespace of version signatures, which excludes signatures made for any other purpose.
 pub const NAMESPACE: &str = "devanture-version@1";
-/// Most bytes of a signature as text; one of an Ed25519 key has about 300.
+/// Maximum bytes of a signature as text; a signature of an Ed25519 key has about 300.
 pub const SIGNATURE_BYTES_MAX: usize = 2_048;
 
 const MAGIC: &[u8] = b"SSHSIG";
 const FORMAT: u32 = 1;
 const BEGIN: &str = "-----BEGIN SSH SIGNATURE-----";
 const END: &str = "-----END SSH SIGNATURE-----";
-/// Columns of a line, as `ssh-keygen` writes them.
+/// Columns of a line, as written by `ssh-keygen`.
 const COLUMNS: usize = 70;
 
-/// Says why a text is no signature, or why it is not one of a version.
+/// Error for an invalid signature, or for a signature of something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
-    /// It is not OpenSSH's form.
+    /// The text is not in OpenSSH's form.
     #[error("it is not a signature as `ssh-keygen -Y sign` makes it")]
     Form,
-    /// It is by another kind of key, or with an unknown hash.
+    /// The kind of key or the hash is unsupported.
     #[error("it is not by a key of the kind ssh-ed25519 with SHA-512 or SHA-256")]
     Kind,
-    /// It is of another namespace.
+    /// The namespace differs.
     #[error("its namespace is not `{NAMESPACE}`")]
     Namespace,
-    /// It is of another text, or was changed.
+    /// The signed text differs, or was changed.
     #[error("it is not of this version of this app")]
     OtherText,
 }
 
-/// The text that is signed for a version: a signature is good in no other app, and for no other content.
+/// Returns the signed text for a version: a signature is valid for one app and one content only.
 #[must_use]
 pub fn version_message(app: &AppName, version: &VersionId) -> String {
     format!("{NAMESPACE}\napp {app}\nversion {version}\n")
@@ -74,7 +74,7 @@ impl Hash {
     }
 }
 
-/// A signature in OpenSSH's form. Whether it is one of a version, [`Signature::check`] says.
+/// Signature in OpenSSH's form, unchecked until [`Signature::check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     key: SignerKey,
@@ -83,18 +83,18 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// The signature `bytes` of the [`SignedData`] of a text.
+    /// Makes a signature from the signature `bytes` of a text's [`SignedData`].
     pub(super) fn new(key: &SignerKey, bytes: [u8; 64]) -> Self {
         Self { key: key.clone(), hash: Hash::Sha512, bytes }
     }
 
-    /// The key that it says it is by.
+    /// Returns the key named in the signature.
     #[must_use]
     pub fn key(&self) -> &SignerKey {
         &self.key
     }
 
-    /// Checks that it is of this version of this app, and by its key.
+    /// Checks that the signature is of this version of this app, and by its key.
     ///
     /// # Errors
     /// [`BadSignature::OtherText`].
@@ -139,19 +139,19 @@ impl Signature {
     }
 }
 
-/// What a key signs for a text.
+/// Data signed by a key for a text.
 #[derive(Debug)]
 pub struct SignedData(pub(super) Vec<u8>);
 
 impl SignedData {
-    /// Of a text.
+    /// Makes the data for a text.
     #[must_use]
     pub fn of(message: &str) -> Self {
         Self(signed_data(Hash::Sha512, message))
     }
 }
 
-/// The hash of a text, bound to the namespace.
+/// Returns the data with the hash of a text, bound to the namespace.
 fn signed_data(hash: Hash, message: &str) -> Vec<u8> {
     let mut data = MAGIC.to_vec();
     put_string(&mut data, NAMESPACE.as_bytes());
@@ -165,7 +165,7 @@ fn signed_data(hash: Hash, message: &str) -> Vec<u8> {
     data
 }
 
-/// Which of `signers` have signed a version, each once, in their order.
+/// Returns the `signers` of a version, each once, in order.
 #[must_use]
 pub fn signed_by<'s>(
     signers: &'s [SignerKey],
@@ -212,7 +212,7 @@ impl fmt::Display for Signature {
     }
 }
 
-/// A signature as it stands in JSON: the text that `ssh-keygen -Y sign` writes.
+/// Signature in JSON: the text written by `ssh-keygen -Y sign`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SignatureText(pub Signature);

@@ -1,4 +1,4 @@
-//! Keys and signatures in the form of OpenSSH are read, and what was changed is refused.
+//! Tests that keys and signatures in OpenSSH's form are read, and changed texts refused.
 
 use super::*;
 use crate::digest::VersionId;
@@ -8,7 +8,7 @@ fn place() -> (AppName, VersionId) {
     ("shop".parse().unwrap(), VersionId::of(b"a manifest"))
 }
 
-/// A key that is made here, as `ssh-keygen` would write it.
+/// Makes a key, as `ssh-keygen` would.
 fn key(seed: u8) -> PrivateKey {
     let pair = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
     let public: [u8; 32] = aws_lc_rs::signature::KeyPair::public_key(&pair).as_ref().try_into().unwrap();
@@ -71,7 +71,7 @@ fn a_signer_counts_once() {
     let signers = [one.public().clone(), two.public().clone(), one.public().clone()];
     assert_eq!(signed_by(&signers, &signatures, &app, &version), [one.public()]);
     assert!(signed_by(&[two.public().clone()], &signatures, &app, &version).is_empty());
-    // One that says to be by another key is none.
+    // A signature that names another key is invalid.
     let forged = Signature::new(one.public(), bytes_of(&two.sign(&message)));
     assert!(signed_by(&signers, &[forged], &app, &version).is_empty());
 }
@@ -97,7 +97,7 @@ fn a_key_is_written_as_it_was_read_and_is_the_same_with_another_comment() {
     for text in bad {
         assert!(text.parse::<SignerKey>().is_err(), "{text:?}");
     }
-    // Anyone can sign for these: points of small order, whatever the bit of their sign.
+    // Signatures for points of small order need no secret, with either sign bit.
     let of_order_8 = "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05";
     let least = format!("01{}", "00".repeat(31));
     for point in [&"00".repeat(32), &least, &format!("ec{}7f", "ff".repeat(30)), of_order_8] {
@@ -115,7 +115,7 @@ fn an_encrypted_key_says_whose_it_is() {
     let public = *key(1).public().as_bytes();
     let encrypted = PrivateKey::parse(&file_of(&[1; 32], &public, b"aes256-ctr")).unwrap_err();
     assert_eq!(encrypted, BadPrivateKey::Encrypted(key(1).public().clone()));
-    // One whose halves do not belong together is none.
+    // A key with mismatched halves is invalid.
     let other = *key(2).public().as_bytes();
     assert_eq!(PrivateKey::parse(&file_of(&[1; 32], &other, b"none")).unwrap_err(), BadPrivateKey::Form);
     assert_eq!(PrivateKey::parse("a text").unwrap_err(), BadPrivateKey::Form);
@@ -136,7 +136,7 @@ fn an_agent_signs_what_a_key_would() {
     wire::put_string(&mut answer, &signature);
     let signed = agent_answer(key.public(), &answer).unwrap();
     assert_eq!((signed.check(&app, &version), signed), (Ok(()), key.sign(&message)));
-    // A refusal, and what was cut off.
+    // A refusal, and truncated responses.
     assert_eq!(agent_answer(key.public(), &[5]), None);
     for cut in 0..answer.len() {
         assert_eq!(agent_answer(key.public(), &answer[..cut]), None, "{cut} bytes");

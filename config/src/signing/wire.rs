@@ -1,6 +1,6 @@
 //! Fields of OpenSSH's binary formats (RFC 4251 §5), read and written.
 
-/// What is left to read.
+/// Unread rest.
 #[derive(Clone, Copy)]
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
@@ -15,7 +15,7 @@ impl<'a> Reader<'a> {
         Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    /// A `string`: its length, then its bytes.
+    /// Reads a `string`: its length, then its bytes.
     pub(super) fn string(&mut self) -> Option<&'a [u8]> {
         let length = self.number()?;
         self.take(usize::try_from(length).ok()?)
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a `string`. All that is written here is far shorter than its length field allows.
+/// Appends a `string`. Every text written here is far shorter than the length field allows.
 pub(super) fn put_string(into: &mut Vec<u8>, string: &[u8]) {
     into.extend(u32::try_from(string.len()).unwrap_or(u32::MAX).to_be_bytes());
     into.extend(string);

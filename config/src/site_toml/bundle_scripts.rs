@@ -1,29 +1,29 @@
-//! The scripts of PHP that a bundle has: a path of a request names one of these, and none that an application wrote.
+//! PHP scripts of a bundle: a request's path reaches only these, and never files written by the application.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::heap::{HeapBytes, allocated};
 use crate::path::BundlePath;
 
-/// The end of a script's name, as `security.limit_extensions` of PHP-FPM has it.
+/// End of a script's name, as in `security.limit_extensions` of PHP-FPM.
 const ENDING: &str = ".php";
-/// Most links that a path leads through, one after the other.
+/// Maximum number of consecutive links in a path.
 const LINKS_MAX: usize = 8;
 
-/// The scripts of a backend's folder. Links count as the bundle has them, so that one that leads into the folder that
-/// stays leads to no script.
+/// Scripts of a backend's folder. Links count as in the bundle, so a link into the persistent folder leads to no
+/// script.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BundleScripts {
-    /// The folder that requests reach, below that of the backend; empty for that folder itself.
+    /// Folder open to requests, below the backend's folder; empty for the backend's folder itself.
     root: Box<str>,
-    /// The paths of the scripts below the backend's folder, sorted.
+    /// Paths of the scripts below the backend's folder, sorted.
     files: Box<[Box<str>]>,
-    /// The links on the way to them, and the paths that these lead to.
+    /// Links on the way to scripts, and the links' targets.
     links: BTreeMap<Box<str>, Box<str>>,
 }
 
 impl BundleScripts {
-    /// The scripts below `root`, or that links lead to from there, of a folder with those files and links.
+    /// Returns the scripts below `root`, or linked from `root`, of a folder with these files and links.
     pub(crate) fn below<F>(root: &str, files: &BTreeMap<BundlePath, F>, links: &BTreeMap<BundlePath, String>) -> Self {
         let root = if root == "." { "" } else { root };
         let targets = links.iter().filter_map(|(path, to)| Some((path.as_str(), target_of(path.as_str(), to)?)));
@@ -39,7 +39,7 @@ impl BundleScripts {
                 break;
             }
         }
-        // Others are in memory for nothing: most of a project's files are no scripts of its root.
+        // Saves memory: most links of a project do not lead to scripts of its root.
         links.retain(|path, _| leads_on(path, &reached));
         let scripts = files.keys().map(BundlePath::as_str).filter(|path| path.ends_with(ENDING));
         let mut files: Vec<Box<str>> = scripts.filter(|path| is_within(path, &reached)).map(Box::from).collect();
@@ -47,7 +47,7 @@ impl BundleScripts {
         Self { root: root.into(), files: files.into(), links }
     }
 
-    /// Whether there is a script at `path`, which is relative to the root.
+    /// Returns true if `path`, relative to the root, is a script.
     #[must_use]
     pub fn holds(&self, path: &str) -> bool {
         let mut path = joined(&self.root, path);
@@ -60,7 +60,7 @@ impl BundleScripts {
         false
     }
 
-    /// The path that the first link on the way of `path` makes of it.
+    /// Resolves the first link of `path`, if any.
     fn behind_link(&self, path: &str) -> Option<String> {
         if self.links.is_empty() {
             return None;
@@ -77,31 +77,31 @@ impl HeapBytes for BundleScripts {
     }
 }
 
-/// The folders that a path lies in, the outermost first, and the path itself, each with what follows.
+/// Iterates over the parent folders of a path, the outermost first, and the path itself, each with the rest.
 fn path_and_parents(path: &str) -> impl Iterator<Item = (&str, &str)> {
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
     ends.filter_map(move |end| Some((path.get(..end)?, path.get(end..)?.trim_start_matches('/'))))
 }
 
-/// Whether a path is one of `folders`, or lies in one.
+/// Returns true if a path is in `folders`, or below one.
 fn is_within(path: &str, folders: &BTreeSet<Box<str>>) -> bool {
     folders.contains("") || path_and_parents(path).any(|(start, _)| folders.contains(start))
 }
 
-/// Whether a link at `path` lies in one of `folders`, or they behind it.
+/// Returns true if a link at `path` is in one of `folders`, or above one.
 fn leads_on(path: &str, folders: &BTreeSet<Box<str>>) -> bool {
     let below: Box<str> = format!("{path}/").into();
     is_within(path, folders)
         || folders.range::<Box<str>, _>(&below..).next().is_some_and(|folder| folder.starts_with(&*below))
 }
 
-/// The path that a link leads to, if it stays in the folder of the backend.
+/// Returns the target of a link, if in the backend's folder.
 fn target_of(path: &str, to: &str) -> Option<String> {
     let mut segments: Vec<&str> = path.split('/').collect();
     segments.pop();
     for segment in to.split('/') {
         match segment {
-            // Of an interpreter of the edge, which is no script.
+            // A link to an interpreter of the edge is no script.
             "" => return None,
             ".." => {
                 segments.pop()?;
@@ -155,7 +155,7 @@ mod tests {
             ("web/core", "../core"),
             ("web/one.php", "../core/b.php"),
             ("core/wp/again", "../wp"),
-            // Such as Laravel's, into the folder that stays.
+            // A link like Laravel's, into the persistent folder.
             ("web/storage", "../storage/app"),
             ("web/php", "/interpreters/php8.2"),
             ("core/round", "round"),

@@ -1,11 +1,11 @@
-//! `[check]` of `devanture.toml`: which findings `devanture check` ignores, and the site's own size limit.
+//! `[check]` of `devanture.toml`: findings ignored by `devanture check`, and the site's own size limit.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::parsing::reader::{Table, nearest};
 
-/// The codes of what `check` finds in the files of a site, in the order of the documentation.
+/// Codes of findings of `check` in the files of a site, in the order of the documentation.
 pub const CODES: [&str; 17] = [
     BROKEN_FRAGMENT,
     BROKEN_LINK,
@@ -25,62 +25,62 @@ pub const CODES: [&str; 17] = [
     SHADOWED_FILE,
     SOURCE_MAP,
 ];
-/// A link leads to a place of a page that the page does not have.
+/// A link leads to a missing fragment of a page.
 pub const BROKEN_FRAGMENT: &str = "broken-fragment";
-/// A link leads to what nothing answers.
+/// A link leads to a missing target.
 pub const BROKEN_LINK: &str = "broken-link";
 /// Two names differ in case alone.
 pub const CASE_COLLISION: &str = "case-collision";
 /// Two fingerprinted names differ in case alone.
 pub const FINGERPRINT_COLLISION: &str = "fingerprint-collision";
-/// A file of settings for another server or provider, which nothing reads here.
+/// A settings file for another server or provider, unused here.
 pub const FOREIGN_FILE: &str = "foreign-file";
-/// A file is larger than the site itself allows.
+/// A file exceeds the site's own limit.
 pub const LARGE_FILE: &str = "large-file";
-/// Pages of visitors' own machines may use the backends of `prod`.
+/// Pages on visitors' own machines may use the backends of `prod`.
 pub const LOCAL_ORIGIN: &str = "local-origin";
-/// A page or a style is made with what nothing answers.
+/// A page or a style uses a missing resource.
 pub const MISSING_ASSET: &str = "missing-asset";
-/// A page is made with what comes without encryption.
+/// A page uses an unencrypted resource.
 pub const MIXED_CONTENT: &str = "mixed-content";
-/// Something that a page loads has no hash, which `integrity` asks for.
+/// A resource of a page has no hash, despite `integrity`.
 pub const NO_HASH: &str = "no-hash";
-/// A password of one environment, which previews do not ask for.
+/// A password of one environment, not required by previews.
 pub const OPEN_PREVIEW: &str = "open-preview";
-/// An edge with the usual limits would refuse it.
+/// An edge with default limits would refuse the bundle.
 pub const OVER_LIMIT: &str = "over-limit";
-/// A `pin` of previews, which hold nobody.
+/// A `pin` of previews, which never pin visitors.
 pub const PREVIEW_PIN: &str = "preview-pin";
-/// Something that nobody should read.
+/// A secret.
 pub const SECRET: &str = "secret";
-/// Code that a server runs, for everybody to read.
+/// Server-side code, readable by every visitor.
 pub const SERVER_CODE: &str = "server-code";
-/// A file that no visitor gets, since a route takes its path.
+/// A file hidden by a route with the same path.
 pub const SHADOWED_FILE: &str = "shadowed-file";
-/// The sources of a program, for everybody to read.
+/// Sources of a program, readable by every visitor.
 pub const SOURCE_MAP: &str = "source-map";
 
-/// Most entries of `ignore`.
+/// Maximum number of entries of `ignore`.
 const IGNORED_MAX: usize = 10_000;
 
-/// The table.
+/// Table `[check]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckTable {
-    /// Missing settings.
+    /// Ignored findings.
     pub ignore: Vec<Ignored>,
-    /// Bytes of a file beyond which it is a mistake.
+    /// Maximum bytes of a file.
     pub file_bytes_max: Option<u64>,
 }
 
-/// One entry of `ignore`: a code, alone or with `:` and what it is about.
+/// Entry of `ignore`: a code, alone or followed by `:` and a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     code: String,
-    /// Where `*` stands for anything.
+    /// Subject, with `*` for any text.
     about: Option<String>,
 }
 
-/// Says why a text is no entry of `ignore`.
+/// Error for an invalid entry of `ignore`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct BadIgnored(String);
 
@@ -107,8 +107,8 @@ impl FromStr for Ignored {
 }
 
 impl Ignored {
-    /// Whether it ignores a finding of `code` in the file at `path` of the bundle, about `target`, the address or
-    /// the name that the finding is about.
+    /// Returns true if the entry covers a finding of `code` in the file at `path` of the bundle, about `target`, an
+    /// address or name.
     #[must_use]
     pub fn covers(&self, code: &str, path: &str, target: Option<&str>) -> bool {
         let Some(about) = &self.about else { return self.code == code };
@@ -116,13 +116,13 @@ impl Ignored {
     }
 }
 
-/// Whether `text` is what `pattern` says, in which each `*` stands for any characters.
+/// Returns true if `text` matches `pattern`, with `*` for any characters.
 fn is_like(pattern: &str, text: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(mut left) = text.strip_prefix(first) else { return false };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let last = parts.pop().unwrap_or_default();
-    // The earliest place of each part leaves the most for those that follow.
+    // The earliest position of each part leaves the most for the following parts.
     for part in parts {
         let Some((_, after)) = left.split_once(part) else { return false };
         left = after;
@@ -131,7 +131,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
 }
 
 impl CheckTable {
-    /// Whether a finding is ignored.
+    /// Returns true if a finding is ignored.
     #[must_use]
     pub fn ignores(&self, code: &str, path: &str, target: Option<&str>) -> bool {
         self.ignore.iter().any(|ignored| ignored.covers(code, path, target))

@@ -1,15 +1,14 @@
-//! `$PORT` and `$SOCKET` in the words of a command, which no shell reads.
+//! `$PORT` and `$SOCKET` in the words of a command without a shell.
 
 use std::path::Path;
 
-/// The variables that name where an instance listens.
+/// Variables with the address of an instance.
 const ADDRESSES: [&str; 2] = ["PORT", "SOCKET"];
 
-/// The words of `command` with `$PORT`, `${PORT}`, `$SOCKET` and `${SOCKET}` replaced by what `value` has for these
-/// names.
+/// Replaces `$PORT`, `${PORT}`, `$SOCKET` and `${SOCKET}` in `command` by the values from `value`.
 ///
-/// Other variables stay as they are written: a secret in an argument could be read by every process of the machine. The
-/// words of a shell stay too, as it reads its variables itself.
+/// Other variables stay literal: a secret in an argument would be visible to every process of the machine. The words of
+/// a shell stay literal too, since a shell expands its own variables.
 #[must_use]
 pub fn expanded(command: &[String], value: impl Fn(&str) -> Option<String>) -> Vec<String> {
     if is_shell(command) {
@@ -37,7 +36,7 @@ pub fn expanded(command: &[String], value: impl Fn(&str) -> Option<String>) -> V
     command.iter().map(expand).collect()
 }
 
-/// The first of `$PORT` and `$SOCKET` in `command`, without its dollar sign.
+/// Returns the first of `$PORT` and `$SOCKET` in `command`, without its dollar sign.
 pub(super) fn address_in(command: &[String]) -> Option<&'static str> {
     if is_shell(command) {
         return None;
@@ -45,7 +44,7 @@ pub(super) fn address_in(command: &[String]) -> Option<&'static str> {
     command.iter().flat_map(|word| word.split('$').skip(1)).find_map(|after| Some(variable(after)?.0))
 }
 
-/// The name of an address that `text` begins with, as what follows a dollar sign, and what is behind it.
+/// Parses an address variable after a dollar sign, and returns the rest of the text.
 fn variable(text: &str) -> Option<(&'static str, &str)> {
     ADDRESSES.iter().find_map(|name| {
         let rest = match text.strip_prefix('{') {
@@ -79,7 +78,7 @@ mod tests {
     fn a_command_names_its_port() {
         assert_eq!(with_port("gunicorn -b 127.0.0.1:$PORT app"), "gunicorn -b 127.0.0.1:4000 app");
         assert_eq!(with_port("run --port=${PORT} $PORT$PORT"), "run --port=4000 40004000");
-        // What is another variable, has no value, or is no variable, stays.
+        // Other variables, variables without a value, and invalid names stay literal.
         for same in ["run $PORTS", "run $PORT_2", "run $SOCKET", "run $HOME", "run ${PORT", "run $", "run a$", "run $$"]
         {
             assert_eq!(with_port(same), same);

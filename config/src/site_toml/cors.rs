@@ -1,4 +1,4 @@
-//! `cors`: the origins of other servers, such as one for development, whose pages may use an environment's backends.
+//! `cors`: foreign origins, for example a development server, whose pages may use an environment's backends.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,20 +9,19 @@ use url::{Host, Url};
 use crate::parsing::reader::Table;
 use crate::text::text_form;
 
-/// Most origins that one table may name.
+/// Maximum number of origins of a table.
 pub const CORS_ORIGINS_MAX: usize = 20;
 
-/// An origin, as a browser sends it in `Origin` (RFC 6454, section 6.2): scheme, host, and a port unless it is the
-/// scheme's own.
+/// Origin in the format of the header `Origin` (RFC 6454, section 6.2): scheme, host, and any non-default port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CorsOrigin(String);
 
-/// Says why a text is no such origin.
+/// Error for an invalid origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct BadCorsOrigin {
     text: String,
-    /// The likely intention, as far as it can be guessed.
+    /// Likely intended origin, if recognisable.
     meant: Option<String>,
 }
 
@@ -38,13 +37,13 @@ impl fmt::Display for BadCorsOrigin {
 }
 
 impl CorsOrigin {
-    /// As it is sent.
+    /// Returns the text as sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is an origin on the visitor's own machine.
+    /// Returns true for an origin on the visitor's own machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let url = Url::parse(&self.0).ok();
@@ -78,7 +77,7 @@ impl fmt::Display for CorsOrigin {
 
 text_form!(CorsOrigin, BadCorsOrigin);
 
-/// Says that there are too many of them.
+/// Reports an excess of origins.
 pub(super) fn check(table: &Table<'_, '_>, origins: Option<&[CorsOrigin]>) {
     if origins.is_some_and(|origins| origins.len() > CORS_ORIGINS_MAX) {
         table.mistake("cors", format!("`{}` names more than {CORS_ORIGINS_MAX} origins", table.full("cors")), None);

@@ -1,4 +1,4 @@
-//! Which tables count in an environment, and where each of the values that hold there comes from.
+//! Effective tables of an environment, and the origin of each effective value.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use super::site_file::SiteFile;
 use crate::names::PlaceName;
 use crate::rules::{At, RuleTable};
 
-/// Keys of which each entry counts by itself, as [`Serving::overlaid_by`] merges them.
+/// Keys merged entry by entry, as by [`Serving::overlaid_by`].
 const MERGED: [&str; 3] = ["cache", "server", "upstreams"];
 
 impl SiteFile {
-    /// The places of the rules that apply in `env`, or in every environment if it is `None`: merged as
-    /// [`Serving::overlaid_by`] merges.
+    /// Returns the positions of the rules for `env`, or for every environment if `None`: merged like
+    /// [`Serving::overlaid_by`].
     #[must_use]
     pub fn lines_in(&self, env: Option<&PlaceName>) -> PlaceLines {
         let mut lines: BTreeMap<RuleTable, Vec<At>> = BTreeMap::new();
@@ -38,11 +38,11 @@ impl SiteFile {
         PlaceLines(lines)
     }
 
-    /// Every value that applies in `env`, or in every environment if it is `None`, with its origin. `guessed` is the
-    /// provider whose meaning rule files are taken to have, if there are any and `rules` is not set.
+    /// Returns every value for `env`, or for every environment if `None`, with its origin. `guessed` is the provider
+    /// assumed for rule files, if present while `rules` is not set.
     ///
-    /// The values are found table by table, a stronger one after a weaker; that they are those of
-    /// [`Manifest::serving_for`](crate::Manifest::serving_for) is what a test holds.
+    /// Values are collected table by table, from weak to strong; a test checks that the result equals
+    /// [`Manifest::serving_for`](crate::Manifest::serving_for).
     #[must_use]
     pub fn explain(&self, env: Option<&PlaceName>, guessed: Option<Rules>) -> Vec<Explained> {
         let mut found: BTreeMap<String, BTreeMap<String, Explained>> = BTreeMap::new();
@@ -67,25 +67,25 @@ impl SiteFile {
         all
     }
 
-    /// Where `www` stands.
+    /// Returns the position of `www`.
     #[must_use]
     pub fn line_of_www(&self) -> At {
         self.layers.first().map(|base| base.key("www")).unwrap_or_default()
     }
 
-    /// Where `server.dir` stands.
+    /// Returns the position of `server.dir`.
     #[must_use]
     pub fn line_of_server_dir(&self) -> At {
         self.layers.first().map(|base| base.entry("server", "dir")).unwrap_or_default()
     }
 
-    /// Where `server.image` stands.
+    /// Returns the position of `server.image`.
     #[must_use]
     pub fn line_of_server_image(&self) -> At {
         self.layers.first().map(|base| base.entry("server", "image")).unwrap_or_default()
     }
 
-    /// Settings that are the same in every environment.
+    /// Returns the settings common to every environment.
     fn explain_base(&self) -> Vec<Explained> {
         let Some(base) = self.layers.first() else { return Vec::new() };
         let text = |key: &str, value: Option<String>| {
@@ -103,14 +103,14 @@ impl SiteFile {
     }
 }
 
-/// The values of a layer under one key: of a list each item, of a table each entry.
+/// Returns the values of a layer under one key: each item of a list, each entry of a table.
 fn explained(layer: &Layer, key: &str, value: Value) -> BTreeMap<String, Explained> {
     let one = |key: String, value, at| Explained { key, value, origin: Origin::File(at) };
     match value {
         Value::Array(items) if !items.is_empty() && items.iter().all(Value::is_object) => items
             .into_iter()
             .enumerate()
-            // The numbers keep their order where they are compared as texts.
+            // Padded numbers keep their order in comparisons of texts.
             .map(|(index, item)| (format!("{index:08}"), one(format!("{key}[{index}]"), item, layer.item(key, index))))
             .collect(),
         Value::Object(entries) if MERGED.contains(&key) => entries
@@ -125,7 +125,7 @@ fn explained(layer: &Layer, key: &str, value: Value) -> BTreeMap<String, Explain
     }
 }
 
-/// The default.
+/// Returns the defaults.
 fn defaults(declared: &[Explained], guessed: Option<Rules>) -> Vec<Explained> {
     let value_of = |key: &str| declared.iter().find(|one| one.key == key).map(|one| &one.value);
     let mut all = Vec::new();
@@ -147,7 +147,7 @@ fn defaults(declared: &[Explained], guessed: Option<Rules>) -> Vec<Explained> {
     all
 }
 
-/// A word as a manifest has it.
+/// Returns a word as in a manifest.
 fn word(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
@@ -160,7 +160,7 @@ mod tests {
     use crate::site_toml::{OverlayText, Serving};
     use proptest::prelude::*;
 
-    /// Lines that say something about serving; which of them stand in a table is what the numbers choose.
+    /// Lines about serving, selected into a table by numbers.
     const LINES: [&str; 9] = [
         "html_handling = \"none\"",
         "html_handling = \"as-is\"",
@@ -184,7 +184,7 @@ mod tests {
         "",
     ];
 
-    /// The text of one table: `lines` of [`LINES`], each key once, then `tables` of [`TABLES`], below `prefix`.
+    /// Returns the text of one table: `lines` of [`LINES`], each key once, then `tables` of [`TABLES`], below `prefix`.
     fn text(prefix: &str, number: usize, lines: &[usize], tables: &[usize]) -> String {
         let mut text = if prefix.is_empty() { String::new() } else { format!("[{}]\n", prefix.trim_end_matches('.')) };
         let mut keys: Vec<&str> = Vec::new();
@@ -213,7 +213,7 @@ mod tests {
         parsed.unwrap_or_else(|mistakes| panic!("{mistakes}\n{base}"))
     }
 
-    /// The explained values put together again, without defaults.
+    /// Rebuilds the settings from the explained values, without defaults.
     fn together(explained: &[Explained]) -> Serving {
         let mut whole = Map::new();
         for one in explained.iter().filter(|one| matches!(one.origin, Origin::File(_))) {
@@ -230,7 +230,7 @@ mod tests {
         serde_json::from_value(Value::Object(whole)).unwrap()
     }
 
-    /// A table without entries says nothing, and an entry is what is explained.
+    /// Drops empty tables, which have no effect and no explained entry.
     fn without_empty_tables(mut serving: Serving) -> Serving {
         serving.cache = serving.cache.filter(|cache| !cache.is_empty());
         serving.upstreams = serving.upstreams.filter(|upstreams| !upstreams.is_empty());
@@ -298,7 +298,7 @@ mod tests {
         }
     }
 
-    /// Text that is mostly a file.
+    /// Text close to a valid file.
     fn pieces() -> impl Strategy<Value = String> {
         const PIECES: [&str; 12] = [
             "app = \"shop\"\n",

@@ -1,4 +1,4 @@
-//! Changes that a route makes to the heads of messages.
+//! Changes to the heads of messages by a route.
 
 use std::collections::BTreeMap;
 
@@ -8,25 +8,25 @@ use super::mistaken::{Mistaken, is_token};
 use crate::parsing::reader::Table;
 use crate::text::shown;
 
-/// Fields that a route may change in one head.
+/// Maximum number of fields changed in a head.
 const ROUTE_FIELDS_MAX: usize = 64;
-/// Longest value of a field that a route sets, in bytes.
+/// Maximum length of a field's value set by a route, in bytes.
 const ROUTE_FIELD_BYTES_MAX: usize = 8_192;
 
 /// Changes of a head.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FieldRules {
-    /// Fields that are taken away.
+    /// Fields to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<String>,
-    /// Fields that are set, in place of those of the same name.
+    /// Fields to set, in place of fields with the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub set: BTreeMap<String, String>,
 }
 
 impl FieldRules {
-    /// Whether nothing is changed.
+    /// Returns true if no field is changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty()
@@ -52,7 +52,7 @@ impl FieldRules {
     }
 }
 
-/// Fields that frame a message, belong to its connection (RFC 9110 §7.6.1), or that only the edge may say.
+/// Returns true for fields of the framing, of the connection (RFC 9110 §7.6.1), or reserved for the edge.
 fn is_reserved(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let is_named = matches!(

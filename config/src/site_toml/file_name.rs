@@ -1,9 +1,9 @@
-//! The names of `devanture.toml` and of its overlays.
+//! Names of `devanture.toml` and its overlays.
 
-/// The name of the file.
+/// Name of the file.
 pub const FILE_NAME: &str = "devanture.toml";
 
-/// The environment whose overlay the file `name` is by its name, where `site_file` is that of `devanture.toml`.
+/// Returns the environment in an overlay's file `name`; `site_file` is the name of the `devanture.toml`.
 ///
 /// ```
 /// use devanture_config::site_toml::overlay_of;

@@ -1,4 +1,5 @@
-//! `exclude` and `include`: what of a folder is not pushed, and what is all the same, as `.gitignore` names paths.
+//! `exclude` and `include`: paths of a folder that are left out, and paths pushed in any case, in the syntax of
+//! `.gitignore`.
 
 use std::str::FromStr;
 
@@ -8,32 +9,32 @@ use crate::manifest::halves::Half;
 use crate::manifest::leave_out::{is_left_out_itself, provider_of};
 use crate::parsing::reader::Table;
 
-/// Most globs of one key.
+/// Maximum number of globs of a key.
 pub const FOLDER_GLOBS_MAX: usize = 2_000;
-/// Longest glob, in bytes.
+/// Maximum length of a glob, in bytes.
 const GLOB_BYTES_MAX: usize = 1_024;
-/// The folder of git, which no program needs to run.
+/// Folder of git, not needed by any program at run time.
 const GIT: &str = ".git";
-/// The beginning of the names of files of settings.
+/// Prefix of settings files.
 const SETTINGS: &str = ".env";
 
-/// One glob, as a line of `.gitignore` has it.
+/// Glob, in the syntax of a line of `.gitignore`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathGlob(String);
 
-/// Says why a text is no glob.
+/// Error for an invalid glob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPathGlob {
-    /// It names nothing.
+    /// The glob is empty.
     #[error("it names no path: a glob such as \"*.map\" or \"/drafts/\" is wanted")]
     Empty,
-    /// A comment of `.gitignore`.
+    /// The text is a comment of `.gitignore`.
     #[error("`{0}` is a comment in `.gitignore`; a name that begins with # is written \\#")]
     Comment(String),
-    /// It has too many bytes.
+    /// The glob is too long.
     #[error("it has more than {GLOB_BYTES_MAX} bytes")]
     Long,
-    /// It is no glob.
+    /// The syntax is invalid.
     #[error("`{0}` is no glob: {1}")]
     Syntax(String, String),
 }
@@ -59,12 +60,12 @@ impl FromStr for PathGlob {
     }
 }
 
-/// The globs of one folder.
+/// Globs of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FolderGlobs {
-    /// What is not pushed.
+    /// Paths to leave out.
     pub exclude: Vec<PathGlob>,
-    /// What is pushed although `exclude` names it or it is left out by its name.
+    /// Paths to push despite `exclude`, or despite a name left out by default.
     pub include: Vec<PathGlob>,
 }
 
@@ -84,16 +85,16 @@ impl FolderGlobs {
         Self { exclude, include }
     }
 
-    /// The globs of the folder of `half`, ready to be asked.
+    /// Compiles the globs of the folder of `half`.
     #[must_use]
     pub fn of(&self, half: Half) -> LeaveOut {
-        // What could not be made was a mistake when it was read.
+        // Globs that do not compile were reported during parsing.
         let of = |globs: &[PathGlob]| matcher(globs).unwrap_or_else(|_refused| Gitignore::empty());
         LeaveOut { half, exclude: of(&self.exclude), include: of(&self.include) }
     }
 }
 
-/// All of `globs` as one; each is sound, and together they may be too much.
+/// Compiles all of `globs`; each is valid, and only their sum may be too large.
 fn matcher(globs: &[PathGlob]) -> Result<Gitignore, ignore::Error> {
     let mut builder = GitignoreBuilder::new("");
     for PathGlob(glob) in globs {
@@ -102,25 +103,25 @@ fn matcher(globs: &[PathGlob]) -> Result<Gitignore, ignore::Error> {
     builder.build()
 }
 
-/// Whether no glob brings back what stands at `path`: a pull request writes `include`, and in CI these hold tokens. No
-/// visitor gets such names anyway.
+/// Returns true if no glob can include `path`: a pull request controls `include`, and in CI such files contain tokens.
+/// Visitors never get such names anyway.
 fn is_never_brought_back(path: &str) -> bool {
     let path = path.to_lowercase();
     path.split('/').any(|name| name == GIT || name.starts_with(SETTINGS))
 }
 
-/// Why something is left out.
+/// Reason to leave out a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftOutReason {
-    /// `exclude` names it.
+    /// A glob of `exclude` matches.
     Excluded,
-    /// Its name is one that is left out of every bundle.
+    /// The name is left out of every bundle.
     Name,
-    /// A folder above it is left out.
+    /// A parent folder is left out.
     Folder,
 }
 
-/// Tells what of a folder is left out.
+/// Filter of a folder's paths.
 #[derive(Debug, Clone)]
 pub struct LeaveOut {
     half: Half,
@@ -129,14 +130,14 @@ pub struct LeaveOut {
 }
 
 impl LeaveOut {
-    /// Whether anything of a folder that is left out may be brought back.
+    /// Returns true if a left-out folder may contain included paths.
     #[must_use]
     pub fn may_include(&self) -> bool {
         !self.include.is_empty()
     }
 
-    /// Why what stands at `path`, from the top of the folder, is left out; `is_below` says that it stands in a folder
-    /// that is.
+    /// Returns the reason to leave out `path`, a path from the top of the folder, if any; `is_below` is true inside a
+    /// left-out folder.
     #[must_use]
     pub fn reason(&self, path: &str, is_folder: bool, is_below: bool) -> Option<LeftOutReason> {
         let is_named = || match self.half {
@@ -156,7 +157,7 @@ impl LeaveOut {
         (!is_brought_back).then_some(reason)
     }
 
-    /// Whether the file or folder at `path` is left out, by itself or with a folder around it.
+    /// Returns true if the file or folder at `path` is left out, alone or with a parent folder.
     #[must_use]
     pub fn covers(&self, path: &str, is_folder: bool) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
@@ -188,7 +189,7 @@ mod tests {
             (&["**/internal/**"], "x/internal/y/z", true),
             (&["*.txt", "!robots.txt"], "robots.txt", false),
             (&["*.txt", "!robots.txt"], "notes.txt", true),
-            // What stands in an excluded folder is not brought back by a line of its own, as in git.
+            // As in git, a pattern cannot include a path in an excluded folder.
             (&["a/", "!a/b"], "a/b", true),
             (&["/*", "!/index.html", "!/assets/"], "assets/a.js", false),
             (&["/*", "!/index.html", "!/assets/"], "server.js", true),
@@ -207,7 +208,7 @@ mod tests {
         for (half, exclude, include, path, is_out) in [
             (Half::Front, &[][..], &[][..], "node_modules/a.js", true),
             (Half::Front, &[], &["node_modules/"], "node_modules/a.js", false),
-            // A secret within is named by itself or not at all.
+            // A secret in a folder is only included by its own name.
             (Half::Front, &[], &["node_modules/"], "node_modules/server.key", true),
             (Half::Front, &[], &["node_modules/**"], "node_modules/a/server.key", false),
             (Half::Front, &[], &["/node_modules/fonts/"], "node_modules/fonts/a/b.ttf", false),

@@ -1,4 +1,4 @@
-//! A `Procfile` in the place of the commands that `[server]` does not say.
+//! `Procfile` as the source of commands missing from `[server]`.
 
 use super::layer::Layer;
 use super::process::WEB;
@@ -10,28 +10,28 @@ use super::serving::Serving;
 use super::site_file::SiteFile;
 use crate::parsing::Mistakes;
 
-/// Where requests go that no file names a route for.
+/// Default route, if the file sets none.
 const ROUTE: &str = "/api/*";
 
 impl SiteFile {
-    /// The folder of the backend, relative to the file, where one is said or its usual place.
+    /// Returns the folder of the backend, relative to the file: as set, or the default.
     #[must_use]
     pub fn server_folder(&self) -> &str {
         self.server_dir.as_deref().unwrap_or(SERVER_DIR)
     }
 
-    /// Every table of it.
+    /// Iterates over all tables.
     fn tables(&self) -> impl Iterator<Item = &Serving> {
         std::iter::once(&self.base).chain(self.env.values())
     }
 
-    /// Whether a table says how a backend is started.
+    /// Returns true if a table sets the start of a backend.
     fn says_commands(&self) -> bool {
         let says = |server: &ServerTable| server.command.is_some() || server.processes.is_some();
         self.tables().filter_map(|table| table.server.as_ref()).any(says)
     }
 
-    /// Whether a table leads requests to the backend.
+    /// Returns true if a table has routes to the backend.
     fn says_routes(&self) -> bool {
         self.tables().any(|table| {
             let to_server = |to: &RouteTo| matches!(to, RouteTo::Upstream(name) if name.as_str() == SERVER_UPSTREAM);
@@ -40,15 +40,15 @@ impl SiteFile {
         })
     }
 
-    /// Itself, with the processes of a `Procfile` where nobody says another command.
+    /// Adds the processes of a `Procfile` if no other command is set.
     ///
     /// # Errors
-    /// All mistakes of such files.
+    /// All mistakes of the Procfiles.
     pub(super) fn with_procfiles(mut self, find: &mut FindProcfile<'_>) -> Result<Self, Mistakes> {
         if self.apps.is_empty() {
             return self.with_procfile(find);
         }
-        // One that lies where an app's own backend is belongs to that.
+        // A `Procfile` in the folder of an app's own backend belongs to this app.
         let taken: Vec<String> = self.apps.values().filter(|app| app.base.server.is_some()).map(dir_of).collect();
         for app in self.apps.values_mut() {
             if app.base.server.is_some() || !taken.contains(&dir_of(app)) {
@@ -76,7 +76,7 @@ impl SiteFile {
             routes: route.clone().map(|route| vec![route]),
             ..ServerTable::default()
         };
-        // It is weaker than what `devanture.toml` says.
+        // Settings of `devanture.toml` take precedence.
         let serving = Serving { server: Some(of_procfile), ..Serving::default() };
         self.layers.insert(0, Layer::of_whole(&file, serving));
         self.base.server = Some(server);
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(route("[server]\nroutes = [\"/x\"]\n"), Some(false));
         assert_eq!(route("[[routes]]\npath = \"/rpc/*\"\nto = \"server\"\n"), Some(false));
         assert_eq!(route("[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n"), Some(false));
-        // Without one, such a route leads nowhere.
+        // Without a `Procfile`, such a route has no target.
         assert!(SiteFile::parse(FILE_NAME, "[[routes]]\npath = \"/rpc/*\"\nto = \"server\"\n").is_err());
     }
 

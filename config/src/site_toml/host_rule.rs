@@ -1,4 +1,4 @@
-//! The `Host` that requests to a backend have.
+//! `Host` of requests to a backend.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
 
-/// The `Host` for a backend.
+/// `Host` for a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HostRule {
-    /// The one that the client asked for.
+    /// The host of the client's request.
     Keep,
-    /// The backend's own, as its address says it.
+    /// The backend's own host, from its address.
     Target,
-    /// This one.
+    /// This host.
     Name(String),
 }
 
-/// Says why a text names no host.
+/// Error for an invalid host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither \"keep\" nor \"target\" nor a host")]
 pub struct BadHostRule(pub String);
@@ -50,7 +50,7 @@ impl fmt::Display for HostRule {
     }
 }
 
-/// Whether a text can be the name or the address of a host, perhaps with a port.
+/// Returns true if a text is a name or address of a host, with an optional port.
 pub(super) fn is_host(text: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     (1..=260).contains(&text.len()) && text.bytes().all(is_part)

@@ -1,4 +1,4 @@
-//! `[server] image`: the container image that a backend is, by its name in a registry or as an OCI archive.
+//! `[server] image`: container image of a backend, by its name in a registry or as an OCI archive.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,41 +8,41 @@ use serde::{Deserialize, Serialize};
 use crate::path::BundlePath;
 use crate::text::{shown, text_form};
 
-/// What stands before the path of an archive.
+/// Prefix of an archive's path.
 const ARCHIVE: &str = "oci-archive:";
-/// What stands before a digest.
+/// Prefix of a digest.
 const SHA256: &str = "sha256:";
-/// Longest name of an image, in bytes.
+/// Maximum length of an image's name, in bytes.
 const IMAGE_BYTES_MAX: usize = 512;
-/// Longest tag, as registries take it, in bytes.
+/// Maximum length of a tag in registries, in bytes.
 const TAG_BYTES_MAX: usize = 128;
-/// First folders of a container that are its system's: none of them can be the folder that stays.
+/// Top-level system folders of a container, forbidden as the persistent folder.
 const SYSTEM_FOLDERS: [&str; 6] = ["dev", "etc", "proc", "run", "sys", "tmp"];
 
 /// A container image.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Image {
-    /// An OCI archive: its path beside `devanture.toml`, which is that of the one file of the server folder.
+    /// An OCI archive: its path beside `devanture.toml`, also the path of the single file of the server folder.
     Archive(BundlePath),
     /// An image in a registry.
     Registry(RegistryImage),
 }
 
-/// The name of an image in a registry, such as `registry.example.org/team/api@sha256:…`. The registry is always said.
+/// Name of an image in a registry, for example `registry.example.org/team/api@sha256:…`. The registry is mandatory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RegistryImage {
-    /// The host, with a port where there is one.
+    /// Host, with a port if needed.
     pub registry: String,
-    /// The path in the registry.
+    /// Path in the registry.
     pub repository: String,
-    /// What may lead to another image tomorrow.
+    /// Tag, which may refer to another image later.
     pub tag: Option<String>,
-    /// The digest of the image's manifest, 64 hex digits.
+    /// Digest of the image's manifest, 64 hex digits.
     pub digest: Option<String>,
 }
 
-/// Says that a text names no image.
+/// Error for an invalid image name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no image: write its registry, its name, and a tag or a digest, such as \"registry.example.org/team/api:1.4\", or \"oci-archive:dist/api.tar\""
@@ -65,7 +65,7 @@ impl FromStr for Image {
 }
 
 impl Image {
-    /// Whether it can be no other image tomorrow.
+    /// Returns true if the name always refers to the same image.
     #[must_use]
     pub fn is_fixed(&self) -> bool {
         match self {
@@ -74,7 +74,7 @@ impl Image {
         }
     }
 
-    /// The name of the archive's file in the server folder.
+    /// Returns the name of the archive's file in the server folder.
     #[must_use]
     pub fn archive_file(&self) -> Option<&str> {
         match self {
@@ -107,21 +107,21 @@ impl RegistryImage {
         })
     }
 
-    /// The registry and the path in it.
+    /// Returns the registry and the path in the registry.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// The same name with that digest, 64 hex digits, in the place of a tag; `None` where it is none.
+    /// Replaces a tag by the digest, 64 hex digits; `None` for an invalid digest.
     #[must_use]
     pub fn with_digest(&self, digest: &str) -> Option<Self> {
         let digest = digest.strip_prefix(SHA256).unwrap_or(digest);
         is_digest(digest).then(|| Self { tag: None, digest: Some(digest.to_owned()), ..self.clone() })
     }
 
-    /// Whether `allowed`, a registry such as `registry.example.org` or a part of one such as
-    /// `registry.example.org/team`, holds it.
+    /// Returns true if the image is in `allowed`, a registry such as `registry.example.org` or a part such as
+    /// `registry.example.org/team`.
     #[must_use]
     pub fn is_in(&self, allowed: &str) -> bool {
         let name = self.name();
@@ -153,20 +153,19 @@ impl fmt::Display for Image {
 
 text_form!(Image, BadImage);
 
-/// Whether a text can be a registry in the settings of an edge: a host, and perhaps a path in it.
+/// Returns true if a text is a valid registry in the settings of an edge: a host, with an optional path.
 #[must_use]
 pub fn is_registry_prefix(text: &str) -> bool {
     let (registry, path) = text.split_once('/').map_or((text, None), |(registry, path)| (registry, Some(path)));
     is_registry(registry) && path.is_none_or(|path| path.split('/').all(is_component))
 }
 
-/// Why a folder that stays cannot have this name in a container, where it is at `/` and its name.
+/// Returns true if a persistent folder must not have this name in a container, where the folder is at `/` and its name.
 pub(super) fn is_system_folder(path: &BundlePath) -> bool {
     path.as_str().split('/').next().is_some_and(|first| SYSTEM_FOLDERS.contains(&first))
 }
 
-/// A host with a dot or a port, or `localhost`: without one of them, tools take a name for one of a registry that they
-/// know by themselves.
+/// Returns true for a host with a dot or a port, or `localhost`: tools look up other names in a default registry.
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.rsplit_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
     let is_label = |label: &str| {
@@ -181,7 +180,7 @@ fn is_registry(text: &str) -> bool {
         && (host.contains('.') || port.is_some() || host == "localhost")
 }
 
-/// A part of a path: lower case letters and digits, with separators between them.
+/// Returns true for a part of a path: lower-case letters and digits, with separators between them.
 fn is_component(text: &str) -> bool {
     let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let ends = [text.bytes().next(), text.bytes().next_back()];

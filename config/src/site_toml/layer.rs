@@ -1,4 +1,4 @@
-//! One table that says something about serving, and where its values stand.
+//! Table about serving, with the positions of its values.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use crate::names::PlaceName;
 use crate::parsing::reader::{Table, ValueLines};
 use crate::rules::{At, RuleTable};
 
-/// The members of a rule that passwords stand in.
+/// Member of a rule with passwords.
 const GUARDED: &str = "basic_auth";
 
-/// One table that says something about serving: that of every environment, an `[env.*]`, or an overlay.
+/// Table about serving: of every environment, of an `[env.*]`, or of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// The environment that it is for; every one by default.
+    /// Environment of the table; every environment if absent.
     pub place: Option<PlaceName>,
-    /// Its content.
+    /// Content.
     pub serving: Serving,
     file: Arc<str>,
     lines: BTreeMap<String, ValueLines>,
@@ -37,12 +37,12 @@ impl Layer {
         At { file: Arc::clone(&self.file), line: line.unwrap_or(0) }
     }
 
-    /// The settings of a whole file in every environment, without line numbers.
+    /// Makes the layer of a whole file for every environment, without line numbers.
     pub(super) fn of_whole(file: &str, serving: Serving) -> Self {
         Self { place: None, serving, file: file.into(), lines: Default::default() }
     }
 
-    /// The file, and the line of a key.
+    /// Returns the file, and the line of a key.
     pub(super) fn place_of(&self, key: &str) -> (String, usize) {
         let at = self.key(key);
         (at.file.to_string(), at.line)
@@ -58,7 +58,7 @@ impl Layer {
 
     pub(super) fn entry(&self, key: &str, name: &str) -> At {
         let entries = self.lines.get(key).map(|lines| &lines.entries);
-        // The ending of a name has no case.
+        // The ending of a name is case-insensitive.
         let line = entries.and_then(|entries| {
             entries
                 .get(name)
@@ -68,42 +68,42 @@ impl Layer {
     }
 }
 
-/// Where the rules that hold in one environment stand.
+/// Positions of the rules of one environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlaceLines(pub(super) BTreeMap<RuleTable, Vec<At>>);
 
 impl PlaceLines {
-    /// Where the rule number `index`, from 0, of `table` stands; no line where it is not known.
+    /// Returns the position of the rule number `index`, from 0, of `table`; without a line if unknown.
     #[must_use]
     pub fn at(&self, table: RuleTable, index: usize) -> At {
         self.0.get(&table).and_then(|lines| lines.get(index)).cloned().unwrap_or_default()
     }
 }
 
-/// Where a value comes from.
+/// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody said anything.
+    /// The default.
     Default,
-    /// The files of rules beside the pages.
+    /// The rule files beside the pages.
     Guessed,
-    /// A file says it.
+    /// A file.
     File(At),
 }
 
-/// One value that holds in an environment.
+/// Effective value of an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explained {
-    /// Its key, such as `not_found`, `routes[0]` or `cache."/fonts/*"`.
+    /// Key, for example `not_found`, `routes[0]` or `cache."/fonts/*"`.
     pub key: String,
-    /// The value, as in a manifest.
+    /// Value, as in a manifest.
     pub value: Value,
-    /// Where it comes from.
+    /// Origin.
     pub origin: Origin,
 }
 
 impl Explained {
-    /// The value as it may be shown: without the passwords of `basic_auth`.
+    /// Returns the value for display, without the passwords of `basic_auth`.
     #[must_use]
     pub fn shown(&self) -> Value {
         let mut value = self.value.clone();

@@ -1,11 +1,11 @@
-//! `[types]`: the media types of files whose names do not say them.
+//! `[types]`: media types of files whose names do not determine the type.
 
 use std::collections::BTreeMap;
 
 use crate::manifest::is_media_type;
 use crate::parsing::reader::Table;
 
-/// `[types]`: media types by the path of a file, or by the ending of its name.
+/// `[types]`: media types by path of a file, or by ending of its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MediaTypes {
     by_ending: BTreeMap<String, String>,
@@ -13,8 +13,8 @@ pub struct MediaTypes {
 }
 
 impl MediaTypes {
-    /// The type that was said for the file at `path` of a bundle: for itself, else for the longest ending of its name,
-    /// whose letters have no case.
+    /// Returns the type set for the file at `path` of a bundle: for the path, or for the longest matching ending of its
+    /// name, without regard to case.
     #[must_use]
     pub fn of(&self, path: &str) -> Option<&str> {
         if let Some(media_type) = self.by_path.get(path) {
@@ -26,7 +26,7 @@ impl MediaTypes {
         endings.find_map(|ending| self.by_ending.get(ending)).map(String::as_str)
     }
 
-    /// The entry: an ending or a path, as it is written, and its type.
+    /// Iterates over the entries: an ending or a path, as written, and its type.
     pub(super) fn declared(&self) -> impl Iterator<Item = (String, &str)> {
         let endings = self.by_ending.iter().map(|(ending, media_type)| (ending.clone(), media_type.as_str()));
         endings.chain(self.by_path.iter().map(|(path, media_type)| (format!("/{path}"), media_type.as_str())))

@@ -1,11 +1,11 @@
-//! Errors of one entry of a table, from a file or from a manifest of the API.
+//! Errors of a table's entry, from a file or from a manifest of the API.
 
-/// One thing that is wrong with an entry: at which key, and what.
+/// Error of an entry, with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistaken {
-    /// The key.
+    /// Key.
     pub key: &'static str,
-    /// The error, as the rest of a sentence that begins with the key.
+    /// Error, as the rest of a sentence that begins with the key.
     pub message: String,
 }
 

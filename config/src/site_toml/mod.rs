@@ -1,4 +1,4 @@
-//! `devanture.toml`: which folder is which app, and how it is to be served.
+//! `devanture.toml`: the folder of each app, and the settings of its serving.
 
 mod bundle_scripts;
 pub mod check;

@@ -1,9 +1,10 @@
-//! Whether the instances of a process overlap at a switch.
+//! Overlap of a process's old and new instances at a switch.
 
 use super::process::Kind;
 
-/// Whether those of the next version start before those of this one have ended. Those that get requests do, so that
-/// none is lost; of others `own`, of the process, comes before `all`, of the backend.
+/// Returns true if instances of the next version start before the end of the instances of this version. Instances with
+/// requests always overlap, so no request is lost; for other instances, `own`, of the process, takes precedence over
+/// `all`, of the backend.
 pub(super) fn overlaps(kind: Kind, own: Option<bool>, all: Option<bool>) -> bool {
     kind == Kind::Web || own.or(all).unwrap_or(false)
 }

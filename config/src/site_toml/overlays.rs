@@ -1,4 +1,4 @@
-//! Overlays: `devanture.staging.toml` beside `devanture.toml` says what is different in `staging`.
+//! Overlays: `devanture.staging.toml` beside `devanture.toml` has the differences of `staging`.
 
 use super::layer::Layer;
 use super::procfile::FindProcfile;
@@ -8,23 +8,22 @@ use crate::names::{Canonical, PlaceName};
 use crate::parsing::reader::Reader;
 use crate::parsing::{Mistake, Mistakes, Weight};
 
-/// Keys that hold in every environment, and so belong in `devanture.toml`.
+/// Keys common to all environments, which belong in `devanture.toml`.
 const BASE_KEYS: [&str; 8] = ["app", "apps", "env", "exclude", "include", "types", "url", "www"];
 
-/// An overlay that was found beside `devanture.toml`.
+/// Overlay found beside `devanture.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverlayText<'t> {
-    /// Its name as the person knows it.
+    /// Name, for display.
     pub file: &'t str,
-    /// The environment that its name has, which may be none.
+    /// Environment in the name, possibly invalid.
     pub place: &'t str,
-    /// Its content.
+    /// Content.
     pub text: &'t str,
 }
 
 impl SiteFile {
-    /// Reads `text`, where there is a file, and lays `overlays` over it, each in its environment and after the table
-    /// `[env.*]` of that.
+    /// Parses `text`, if present, and overlays each environment's table `[env.*]` with its overlay in `overlays`.
     ///
     /// # Errors
     /// All mistakes of all files.
@@ -32,7 +31,7 @@ impl SiteFile {
         Self::parse_with_procfile(file, text, overlays, &mut |_| None)
     }
 
-    /// As [`SiteFile::parse_with`], with what `find` finds where nobody says how a backend is started.
+    /// Parses like [`SiteFile::parse_with`], with a `Procfile` from `find` if no start of a backend is set.
     ///
     /// # Errors
     /// All mistakes of all files.
@@ -77,14 +76,14 @@ impl SiteFile {
     }
 }
 
-/// Errors of an overlay beside a file of several apps.
+/// Makes the error of an overlay beside a file of several apps.
 fn of_no_app(overlay: &OverlayText<'_>) -> Mistake {
     let message = "it does not say which app it is for, and devanture.toml has several".to_owned();
     let hint = format!("write it in devanture.toml, below [apps.NAME.env.{}]", overlay.place);
     Mistake { file: overlay.file.to_owned(), line: 0, weight: Weight::Mistake, message, hint: Some(hint) }
 }
 
-/// The content of an overlay; `site` is the layer below it, as far as that can be read.
+/// Parses an overlay; `site` is the layer below, as far as readable.
 fn layer(overlay: &OverlayText<'_>, site: Option<&SiteFile>) -> Result<Layer, Mistakes> {
     let place = overlay.place.parse::<PlaceName>().map_err(|error| {
         let message = format!("its name stands for no environment: {error}");
@@ -159,13 +158,13 @@ mod tests {
             staging.cache.unwrap().into_iter().map(|(path, rule)| (path, rule.control)).collect();
         assert_eq!(cache, [("/a".to_owned(), "1d".to_owned()), ("/b".to_owned(), "1h".to_owned())]);
         assert_eq!(site.env[&"preview".parse().unwrap()].not_found, Some(NotFound::None));
-        // It stands for the same as a table in the one file: the manifest, and so the version's id, is the same.
+        // The overlay is equivalent to a table in the single file: the manifest, and so the version's id, is the same.
         let table = "app = \"shop\"\n[cache]\n\"/a\" = \"1h\"\n[env.staging]\nnot_found = \"none\"\n\
             hostnames = [\"b.example.org\"]\nhtml_handling = \"none\"\n[env.staging.cache]\n\"/b\" = \"1h\"\n\"/a\" = \"1d\"\n\
             [env.preview]\nnot_found = \"none\"\n";
         let whole = SiteFile::parse("devanture.toml", table).unwrap();
         assert_eq!((whole.base, whole.env), (site.base, site.env));
-        // Without a `devanture.toml` it still says what it says.
+        // Without a `devanture.toml`, an overlay has the same effect.
         assert_eq!(read(None, &[("staging", "")]).unwrap().env.len(), 1);
     }
 

@@ -1,10 +1,10 @@
-//! The tables that `owns` of `[server]` may list.
+//! Tables permitted in `owns` of `[server]`.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Tables that `owns` of `[server]` may give to the backend's half.
+/// Table that `owns` of `[server]` can assign to the backend's half.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OwnedTable {
@@ -38,7 +38,7 @@ pub const OWNED_TABLES: &[(&str, OwnedTable)] = &[
     ("upstreams", OwnedTable::Upstreams),
 ];
 
-/// The text names no table that a backend may own.
+/// Error for a table that a backend cannot own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a backend may own cache, cors, headers, redirects, rewrites, routes, smoke and upstreams")]
 pub struct BadOwnedTable;

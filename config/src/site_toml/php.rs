@@ -1,4 +1,4 @@
-//! `[server] kind = "php"`: what of a bundle PHP-FPM runs, and with how many workers.
+//! `[server] kind = "php"`: the part of a bundle run by PHP-FPM, and the number of workers.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,30 +8,30 @@ use super::scripts::{SCRIPT_INDEX, SCRIPT_SPLIT, Scripts, bad_index};
 use super::server::ServerTable;
 use crate::path::BundlePath;
 
-/// Default folder of the scripts that requests reach, below the folder of the backend.
+/// Default folder of scripts open to requests, below the backend's folder.
 pub const PHP_ROOT: &str = "public";
-/// Default number of workers of an instance: requests that it answers at once.
+/// Default number of workers of an instance, and so of simultaneous requests.
 pub const PHP_WORKERS: u64 = 8;
-/// Most workers of an instance; `instance_processes_max` of the edge may allow fewer.
+/// Maximum number of workers of an instance; `instance_processes_max` of the edge may allow fewer.
 pub const PHP_WORKERS_MAX: u64 = 512;
-/// The folder that stays through releases where `persist` names none: it holds the sessions.
+/// Default persistent folder: the folder of sessions.
 pub const PHP_PERSIST: &str = ".persist";
-/// The command in lists of processes; what is started is the edge's to find.
+/// Command in lists of processes; the edge finds the actual program.
 pub const PHP_COMMAND: &str = "php-fpm";
 
-/// A backend that PHP-FPM runs.
+/// Backend run by PHP-FPM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Php {
-    /// The folder of the scripts, below the folder of the backend; `.` is that folder itself.
+    /// Folder of the scripts, below the backend's folder; `.` is the backend's folder itself.
     pub root: String,
-    /// The script that answers paths that name none.
+    /// Front controller, for paths without a script.
     pub index: String,
     /// Workers of one instance.
     pub workers: u64,
 }
 
 impl Php {
-    /// What a table says.
+    /// Reads the settings of a table.
     pub(super) fn of(table: &ServerTable) -> Option<Self> {
         (table.kind == Some(MainKind::Php)).then(|| Self {
             root: table.root.clone().unwrap_or_else(|| PHP_ROOT.to_owned()),
@@ -40,7 +40,7 @@ impl Php {
         })
     }
 
-    /// Its scripts, where the folder of the backend is at `code`.
+    /// Returns the scripts, for a backend's folder at `code`.
     #[must_use]
     pub fn scripts(&self, code: &str) -> Scripts {
         let root = if self.root == "." { code.to_owned() } else { format!("{code}/{}", self.root) };
@@ -48,22 +48,22 @@ impl Php {
     }
 }
 
-/// Of keys that are for PHP alone, beside another kind.
+/// Message for PHP keys beside another kind.
 pub(super) const FOR_PHP: &str = "is for kind = \"php\"";
-/// Of keys that say how something is started, beside PHP.
+/// Message for start keys beside PHP.
 pub(super) const STARTS_ITSELF: &str = "has no place beside kind = \"php\": the edge starts php-fpm itself";
 
-/// The keys of a table that are for PHP alone.
+/// Iterates over the keys of a table reserved for PHP.
 pub(super) fn own_keys(table: &ServerTable) -> impl Iterator<Item = &'static str> {
     let keys = [("index", table.index.is_some()), ("root", table.root.is_some()), ("workers", table.workers.is_some())];
     keys.into_iter().filter(|(_, is_there)| *is_there).map(|(key, _)| key)
 }
 
-/// Everything that is wrong with the keys of a table that are about PHP.
+/// Returns all mistakes of a table in keys about PHP.
 pub(super) fn mistakes(table: &ServerTable) -> Vec<Mistaken> {
     let mut found = Vec::new();
     let mut wrong = |key, message: String| found.push(Mistaken { key, message });
-    // Of an overlay, the kind may be that of the base.
+    // An overlay may inherit the kind of the base.
     match table.kind {
         None => {}
         Some(MainKind::Php) => {

@@ -1,4 +1,4 @@
-//! A process of a backend: its name, what kind it is, how many instances it has and where they listen.
+//! Process of a backend: name, kind, number of instances, and listening address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,33 +8,33 @@ use serde::{Deserialize, Serialize};
 use crate::api::SOURCES;
 use crate::text::text_form;
 
-/// The process whose instances get requests.
+/// Process whose instances get requests.
 pub const WEB: &str = "web";
 
-/// Whether a process gets requests.
+/// Kind of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// It does, and is ready when it answers.
+    /// Gets requests, and is ready when answering.
     Web,
-    /// It does not, and is ready when it runs.
+    /// Gets no requests, and is ready when running.
     Worker,
 }
 
-/// The kind of a backend's main process, as `[server] kind` says it.
+/// Kind of a backend's main process, as in `[server] kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MainKind {
-    /// PHP-FPM, which the edge starts itself; it gets requests.
+    /// PHP-FPM, started by the edge; gets requests.
     Php,
     /// A command that gets requests.
     Web,
-    /// A command that does not.
+    /// A command without requests.
     Worker,
 }
 
 impl MainKind {
-    /// The kind of the process.
+    /// Returns the kind of the process.
     #[must_use]
     pub const fn kind(self) -> Kind {
         match self {
@@ -44,24 +44,24 @@ impl MainKind {
     }
 }
 
-/// Where a `web` instance listens.
+/// Listening address of a `web` instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ListenOn {
-    /// On the port of 127.0.0.1 that `PORT` names.
+    /// The port of 127.0.0.1 in `PORT`.
     #[default]
     Port,
-    /// On the Unix socket that `SOCKET` names.
+    /// The Unix socket in `SOCKET`.
     Socket,
 }
 
-/// The number of instances of a process.
+/// Number of instances of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Instances {
-    /// So many, spread over the nodes of a cluster.
+    /// A number, spread over the nodes of a cluster.
     Count(u64),
-    /// One on every node.
+    /// One instance on every node.
     All(All),
 }
 
@@ -74,7 +74,7 @@ pub enum All {
 }
 
 impl Instances {
-    /// The number that an edge alone runs.
+    /// Returns the number on an edge without a cluster.
     #[must_use]
     pub fn alone(self) -> u64 {
         match self {
@@ -93,12 +93,12 @@ impl fmt::Display for Instances {
     }
 }
 
-/// The name of a process, as in a `Procfile`.
+/// Name of a process, as in a `Procfile`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProcessName(String);
 
-/// Says why a text is not the name of a process.
+/// Error for an invalid process name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not the name of a process: 1 to 32 lower-case letters, digits, - and _, beginning with a letter, and none of requests, instances, all-instances, release"
@@ -106,18 +106,18 @@ pub struct ProcessName(String);
 pub struct BadProcessName(pub String);
 
 impl ProcessName {
-    /// The kind of a backend's main process.
+    /// Returns the name of a backend's main process.
     pub(super) fn of_main(kind: Kind) -> Self {
         Self(if kind == Kind::Web { WEB } else { "worker" }.to_owned())
     }
 
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether its instances get requests.
+    /// Returns the kind of the process.
     #[must_use]
     pub fn kind(&self) -> Kind {
         if self.0 == WEB { Kind::Web } else { Kind::Worker }

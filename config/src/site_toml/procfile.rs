@@ -1,4 +1,4 @@
-//! `Procfile`: the processes of a backend, one to a line, as `name: command of a shell`.
+//! `Procfile`: the processes of a backend, one per line, as `name: command of a shell`.
 
 use std::collections::BTreeMap;
 
@@ -9,33 +9,33 @@ use super::shell_line::in_shell;
 use crate::api::SOURCE_RELEASE;
 use crate::parsing::{Mistake, Mistakes, Weight};
 
-/// The name of the file.
+/// Name of the file.
 pub const PROCFILE: &str = "Procfile";
 
-/// The content of a `Procfile`.
+/// Content of a `Procfile`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Procfile {
-    /// The processes, by name.
+    /// Processes, by name.
     pub processes: BTreeMap<ProcessName, ProcessTable>,
-    /// The command that runs once before a switch.
+    /// Command that runs once before a switch.
     pub release: Option<Vec<String>>,
 }
 
-/// A `Procfile` that was read in the place of commands.
+/// `Procfile` used in place of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromProcfile {
-    /// Its name as the person knows it.
+    /// Name of the file, for display.
     pub file: String,
-    /// The path that leads to the backend as nobody says another.
+    /// Default path to the backend, if no route is set.
     pub route: Option<RoutePath>,
 }
 
-/// Finds a `Procfile` for a folder of a backend, relative to `devanture.toml`: its name as the person knows it, and
-/// what it holds.
+/// Finder of a `Procfile` for a backend's folder, relative to `devanture.toml`: returns the name for display and the
+/// content.
 pub type FindProcfile<'f> = dyn FnMut(&str) -> Option<(String, String)> + 'f;
 
-/// Reads `text`, with a byte order mark or without; `file` is the name that mistakes are reported under. Every command
-/// is a shell's, which it replaces where it is a single one.
+/// Parses `text`, with or without a byte order mark; `file` is the name in errors. Every command is a shell's; a single
+/// command replaces the shell.
 ///
 /// # Errors
 /// All mistakes of the file.
@@ -105,7 +105,7 @@ mod tests {
         {
             assert_eq!(parse("Procfile", &format!("\u{feff}{text}")), parse("Procfile", text), "{text:?}");
         }
-        // It is one at the beginning alone.
+        // A byte order mark is special at the beginning alone.
         assert_eq!(parse("Procfile", "web: a\n\u{feff}mailer: b\n").unwrap_err().0.len(), 1);
     }
 

@@ -1,4 +1,4 @@
-//! The path of a route, and what it takes.
+//! Path of a route, and its matches.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::text_form;
 
-/// The path of a route: `/api/*` for everything below and `/api` itself, or one path alone.
+/// Path of a route: `/api/*` for `/api` and everything below, or a single path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RoutePath(String);
 
-/// Says why a text is not the path of a route.
+/// Error for an invalid route path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not the path of a route: it begins with /, holds no empty, . or .. segment, and * only as its last segment"
@@ -20,13 +20,13 @@ pub struct RoutePath(String);
 pub struct BadRoutePath(pub String);
 
 impl RoutePath {
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The part before `/*`, and whether there is such an ending.
+    /// Returns the part before `/*`, and true for a path with this ending.
     #[must_use]
     pub fn prefix(&self) -> (&str, bool) {
         match self.0.strip_suffix("/*") {
@@ -35,7 +35,8 @@ impl RoutePath {
         }
     }
 
-    /// Whether `path` belongs to the route, by whole segments; it is normal, and decoded but for encoded slashes.
+    /// Returns true if the route matches `path`, by whole segments; `path` is normal, and decoded except for encoded
+    /// slashes.
     #[must_use]
     pub fn takes(&self, path: &str) -> bool {
         match self.prefix() {

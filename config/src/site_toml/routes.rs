@@ -1,4 +1,4 @@
-//! `[[routes]]`: which paths go to which backends.
+//! `[[routes]]`: paths and their backends.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,31 +13,31 @@ use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, Upstrea
 use super::upstreams::Upstream;
 use crate::parsing::reader::Table;
 
-/// Most routes that one table may hold.
+/// Maximum number of routes of a table.
 pub const ROUTES_MAX: usize = 1_000;
-/// Longest time that a route may wait, in milliseconds: a day.
+/// Maximum timeout of a route, in milliseconds: a day.
 pub const ROUTE_TIMEOUT_MS_MAX: u64 = 86_400_000;
 /// Default timeout of a route in milliseconds.
 pub const ROUTE_TIMEOUT_MS: u64 = 60_000;
-/// Longest time for a connection and its TLS handshake where a route says nothing, in milliseconds: with more than one
-/// member, waiting longer for one that is dead helps nobody.
+/// Default maximum for a connection with its TLS handshake, in milliseconds: with several members, a longer wait for a
+/// dead member is useless.
 pub const ROUTE_CONNECT_TIMEOUT_MS: u64 = 10_000;
 
-/// The timeouts of a route in milliseconds.
+/// Timeouts of a route in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RouteTimes {
-    /// Until a connection is established, with its TLS handshake.
+    /// Until a connection is established, including its TLS handshake.
     pub connect_ms: u64,
-    /// Until the answer begins.
+    /// Until the response begins.
     pub first_byte_ms: u64,
-    /// Between two parts of the answer.
+    /// Between two parts of the response.
     pub idle_ms: u64,
-    /// In all, where there is such a limit.
+    /// In total, if limited.
     pub total_ms: Option<u64>,
 }
 
 impl RouteTimes {
-    /// Those of `route`, or the defaults if there is none.
+    /// Returns the timeouts of `route`, or the defaults without a route.
     #[must_use]
     pub fn of(route: Option<&Route>) -> Self {
         let declared = |time: fn(&Route) -> Option<u64>| route.and_then(time);
@@ -52,8 +52,8 @@ impl RouteTimes {
     }
 }
 
-/// The order in which routes are asked: the longest path first, so that the first match is the most exact one; an exact
-/// path before an open one of its length. `path` says that of each one.
+/// Sorts routes for matching: the longest path first, so the first match is the most exact; of equal lengths, an exact
+/// path before an open path. `path` returns the path of an item.
 pub fn sort_routes<T>(routes: &mut [T], path: impl Fn(&T) -> &RoutePath) {
     routes.sort_by_key(|route| {
         let (prefix, is_open) = path(route).prefix();
@@ -61,10 +61,10 @@ pub fn sort_routes<T>(routes: &mut [T], path: impl Fn(&T) -> &RoutePath) {
     });
 }
 
-/// The path of a request, as it was sent, without the part of a route's own, `prefix`.
+/// Returns a request's path, as sent, without the route's own `prefix`.
 #[must_use]
 pub fn without_prefix(path: &str, prefix: &str) -> String {
-    // The path may be encoded where the route is not: what was matched is a number of whole segments.
+    // The request's path may be encoded unlike the route's, so the prefix is counted in segments.
     let rest = match prefix.matches('/').count() {
         0 => path,
         count => path.match_indices('/').nth(count).map_or("", |(at, _)| path.get(at..).unwrap_or_default()),
@@ -73,7 +73,7 @@ pub fn without_prefix(path: &str, prefix: &str) -> String {
     format!("{slash}{rest}")
 }
 
-/// Where a route leads: to an address, or to a pool of `[upstreams]` by its name.
+/// Target of a route: an address, or the name of a pool in `[upstreams]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RouteTo {
@@ -83,13 +83,13 @@ pub enum RouteTo {
     Upstream(UpstreamName),
 }
 
-/// Says why a text is not where a route may lead.
+/// Error for an invalid target of a route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRouteTo {
-    /// It looks like an address.
+    /// The text looks like an address.
     #[error(transparent)]
     Address(#[from] BadUpstreamUrl),
-    /// It looks like a name.
+    /// The text looks like a name.
     #[error(transparent)]
     Name(#[from] BadUpstreamName),
 }
@@ -98,7 +98,7 @@ impl FromStr for RouteTo {
     type Err = BadRouteTo;
 
     fn from_str(text: &str) -> Result<Self, BadRouteTo> {
-        // No name holds a colon, and every address does.
+        // Every address has a colon, and no name does.
         if text.contains(':') { Ok(Self::Address(text.parse()?)) } else { Ok(Self::Upstream(text.parse()?)) }
     }
 }
@@ -115,7 +115,7 @@ impl fmt::Display for RouteTo {
 impl TryFrom<String> for RouteTo {
     type Error = BadRouteTo;
 
-    /// As [`UpstreamUrl`] reads what is stored.
+    /// Parses a stored target like [`UpstreamUrl`].
     fn try_from(text: String) -> Result<Self, BadRouteTo> {
         if text.contains(':') {
             Ok(Self::Address(UpstreamUrl::read(&text)?))
@@ -132,58 +132,58 @@ impl From<RouteTo> for String {
 }
 
 impl HostRule {
-    /// The rule for requests to `pool`: what the route says, else what the pool says, else the default. `route` is
-    /// `None` for a rewrite, which names the address that visitors see the content of.
+    /// Returns the rule for requests to `pool`: of the route, or of the pool, or the default. `route` is `None` for a
+    /// rewrite, whose address names the shown content.
     #[must_use]
     pub fn of(route: Option<&Route>, pool: &Upstream) -> Self {
         let declared = route.and_then(|route| route.host.as_ref()).or(pool.host.as_ref());
         declared.cloned().unwrap_or_else(|| match route {
-            // A server elsewhere finds its site, and its certificate, by its own name; one of this site knows the
-            // visitor's.
+            // An external server finds its site and certificate by its own name; a backend of this site knows the
+            // visitor's host.
             Some(_) if !pool.to.iter().any(UpstreamUrl::is_public_name) => Self::Keep,
             _ => Self::Target,
         })
     }
 }
 
-/// Sends a path to a backend.
+/// Route of a path to a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// Most bytes of a request's body; the edge's own limit by default, which is never exceeded.
+    /// Maximum bytes of a request's body; by default the edge's limit, which always applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_bytes_max: Option<u64>,
-    /// Timeout of connecting in milliseconds.
+    /// Timeout of a connection in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout_ms: Option<u64>,
-    /// Whether a file of exactly that path answers in the place of the backend.
+    /// True if a file with exactly the path takes precedence over the backend.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub files_first: bool,
-    /// Timeout until the answer begins, in milliseconds.
+    /// Timeout until the response begins, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_timeout_ms: Option<u64>,
-    /// The `Host` of requests to the backend, see [`HostRule::of`].
+    /// `Host` of requests to the backend, see [`HostRule::of`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
-    /// Timeout of silence within the answer, in milliseconds.
+    /// Timeout of silence within the response, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
-    /// The paths.
+    /// Matching paths.
     pub path: RoutePath,
     /// Changes of the head of a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<FieldRules>,
-    /// Changes of the head of an answer.
+    /// Changes of the head of a response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_headers: Option<FieldRules>,
-    /// Whether the backend sees the path without the route's own part.
+    /// True if the backend sees the path without the route's own part.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strip_prefix: bool,
-    /// How long the backend may take to begin its answer, and then rest within it, in milliseconds; what is said for
-    /// one of the two counts before it.
+    /// Timeout in milliseconds until the response begins, and of silence within the response; the specific keys take
+    /// precedence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// Where to.
+    /// Target.
     pub to: RouteTo,
     /// Timeout of the whole exchange in milliseconds; upgraded connections have no such limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,7 +191,7 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route from a path to a place, that says nothing else.
+    /// Makes a route from a path to a target, without further settings.
     #[must_use]
     pub fn new(path: RoutePath, to: RouteTo) -> Self {
         Self {
@@ -211,7 +211,7 @@ impl Route {
         }
     }
 
-    /// Everything that is wrong with it.
+    /// Returns all mistakes.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         let mut found = Vec::new();
@@ -353,7 +353,7 @@ mod tests {
             ]
         );
         read(&format!("{route}[upstreams]\napi = \"http://h\"\n")).unwrap();
-        // Of an environment alone, it is missing everywhere else.
+        // A pool of one environment alone is missing in all others.
         assert_eq!(read(&format!("{route}[env.staging.upstreams]\napi = \"http://h\"\n")).unwrap_err().len(), 1);
         let in_staging = "[env.staging]\nroutes = [{ path = \"/b\", to = \"x\" }]\n";
         assert!(read(in_staging).unwrap_err()[0].starts_with("f:2: the route /b leads to `x`"), "{in_staging}");

@@ -1,4 +1,4 @@
-//! The tables of `devanture.toml` that hold rules, as they are written; `rules::tables` makes rules of them.
+//! Tables of `devanture.toml` with rules, as written; `rules::tables` makes the rules.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,48 +7,48 @@ use serde::{Deserialize, Serialize};
 
 use super::host_rule::HostRule;
 
-/// One of `[[redirects]]` or `[[rewrites]]`.
+/// Entry of `[[redirects]]` or `[[rewrites]]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RedirectTable {
-    /// Only for visitors who send one of these cookies.
+    /// Cookies of matching visitors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cookies: Vec<String>,
-    /// Whether it goes before a file of that path.
+    /// True if the rule takes precedence over a file of the path.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
-    /// The paths.
+    /// Matching paths.
     pub from: String,
-    /// The `Host` of requests to a target elsewhere; a rewrite alone has it.
+    /// `Host` of requests to an external target; for rewrites only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
-    /// Only for visitors who prefer one of these languages.
+    /// Languages of matching visitors by preference.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub languages: Vec<String>,
-    /// Exactly these parameters; a value `:name` captures.
+    /// Required parameters, matched exactly; a value `:name` captures.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub query: BTreeMap<String, String>,
-    /// The status; 301 by default. A rewrite has none.
+    /// Status; 301 by default. A rewrite has no status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Where to.
+    /// Target.
     pub to: String,
 }
 
-/// One of `[[headers]]`.
+/// Entry of `[[headers]]`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadersTable {
-    /// Users who may see these paths, each `user:password`; everybody if it is empty.
+    /// Permitted users of these paths, each `user:password`; all visitors if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub basic_auth: Vec<String>,
-    /// Whether its `Cache-Control` holds for pages and service workers too.
+    /// True if `Cache-Control` also applies to pages and service workers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
-    /// The paths.
+    /// Matching paths.
     #[serde(rename = "for")]
     pub path: String,
-    /// Fields to take away.
+    /// Fields to remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove: Vec<String>,
     /// Fields to set; several values are joined with commas.
@@ -57,7 +57,7 @@ pub struct HeadersTable {
 }
 
 impl fmt::Debug for HeadersTable {
-    // A password must not come into a log by accident.
+    // Keeps the password out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("HeadersTable");
         shown.field("force", &self.force).field("path", &self.path).field("remove", &self.remove);
@@ -65,13 +65,13 @@ impl fmt::Debug for HeadersTable {
     }
 }
 
-/// A value of `[cache]`.
+/// Value of `[cache]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CacheTable {
-    /// The lifetime: a time such as `1h`, a word, or a whole `Cache-Control`.
+    /// Lifetime: a time such as `1h`, a word, or a whole `Cache-Control`.
     pub control: String,
-    /// Whether it holds for pages and service workers too.
+    /// True if the lifetime also applies to pages and service workers.
     #[serde(default, skip_serializing_if = "is_false")]
     pub force: bool,
 }

@@ -1,4 +1,4 @@
-//! `[server.schedule.NAME]`: a command of a backend that runs at times of a cron expression.
+//! `[server.schedule.NAME]`: a command of a backend that runs at the times of a cron expression.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,24 +12,24 @@ use crate::cron::{Cron, Zone};
 use crate::parsing::reader::Table;
 use crate::text::text_form;
 
-/// Most schedules of one backend.
+/// Maximum number of schedules of a backend.
 pub const SCHEDULES_MAX: usize = 50;
-/// Longest time that a file may give a command, in milliseconds: a day. `schedule_ms_max` of the edge may be less.
+/// Maximum time limit of a command in a file, in milliseconds: a day. `schedule_ms_max` of the edge may be less.
 const TIMEOUT_MS_MAX: u64 = 86_400_000;
 const MISSED: &[(&str, Missed)] = &[("once", Missed::Once), ("skip", Missed::Skip)];
 
-/// The name of a schedule.
+/// Name of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ScheduleName(String);
 
-/// Says why a text is not the name of a schedule.
+/// Error for an invalid schedule name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the name of a schedule: 1 to 32 lower-case letters, digits, - and _, beginning with a letter")]
 pub struct BadScheduleName(pub String);
 
 impl ScheduleName {
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -55,58 +55,58 @@ impl fmt::Display for ScheduleName {
 
 text_form!(ScheduleName, BadScheduleName);
 
-/// What becomes of times at which no edge ran, or the environment was paused.
+/// Handling of times at which the edge was down or the environment paused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missed {
-    /// One run for all of them together.
+    /// A single run for all missed times.
     #[default]
     Once,
-    /// None.
+    /// No run.
     Skip,
 }
 
-/// A table `[server.schedule.NAME]`; missing keys are `None`.
+/// Table `[server.schedule.NAME]`; missing keys are `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTable {
-    /// The program and its arguments.
+    /// Program and arguments.
     pub command: Vec<String>,
-    /// When it runs.
+    /// Times of the runs.
     pub cron: Cron,
-    /// What becomes of times that were missed; `once` by default.
+    /// Handling of missed times; `once` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
-    /// Whether a run may begin before the one before has ended; `false` by default.
+    /// True if a run may begin before the end of the previous run; `false` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<bool>,
-    /// Longest time that a run may take, in milliseconds; by default, and at most, `schedule_ms_max` of the edge.
+    /// Time limit of a run, in milliseconds; by default, and at most, `schedule_ms_max` of the edge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// The time zone of `cron`; UTC by default.
+    /// Time zone of `cron`; UTC by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Zone>,
 }
 
-/// The schedules of a table `[server]`, by name.
+/// Schedules of a table `[server]`, by name.
 pub type ScheduleTables = BTreeMap<ScheduleName, ScheduleTable>;
 
-/// A schedule as it runs: every key has its value.
+/// Effective schedule, with a value for every key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// Its name.
+    /// Name.
     pub name: ScheduleName,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub command: Vec<String>,
-    /// When it runs.
+    /// Times of the runs.
     pub cron: Cron,
-    /// The time zone of `cron`.
+    /// Time zone of `cron`.
     pub zone: Zone,
-    /// What becomes of times that were missed.
+    /// Handling of missed times.
     pub missed: Missed,
-    /// Whether a run may begin before the one before has ended.
+    /// True if a run may begin before the end of the previous run.
     pub overlap: bool,
-    /// Longest time that a run may take, in milliseconds, where the file says one.
+    /// Time limit of a run, in milliseconds, if set in the file.
     pub timeout_ms: Option<u64>,
 }
 
@@ -124,7 +124,7 @@ impl ScheduleTable {
     }
 }
 
-/// What is wrong with schedules; `bad_command` finds what is with a command.
+/// Returns the mistakes of schedules; `bad_command` checks a command.
 pub(super) fn mistakes(
     schedules: &ScheduleTables,
     bad_command: impl Fn(&[String]) -> Option<&'static str>,
@@ -148,7 +148,7 @@ pub(super) fn mistakes(
     found
 }
 
-/// Reads `[server.schedule.*]`, where there are any.
+/// Reads `[server.schedule.*]`, if present.
 pub(super) fn schedules(server: &Table<'_, '_>) -> Option<ScheduleTables> {
     if !server.has("schedule") {
         return None;

@@ -1,4 +1,4 @@
-//! The scripts that a FastCGI backend runs: their root, the front controller, and which paths name a script.
+//! Scripts of a FastCGI backend: the root, the front controller, and the paths of scripts.
 
 use std::sync::Arc;
 
@@ -13,34 +13,34 @@ use crate::text::shown;
 
 /// Default front controller, below the root.
 pub const SCRIPT_INDEX: &str = "index.php";
-/// Default end of a script's name: what follows it is path info.
+/// Default end of a script's name; the rest of the path is path info.
 pub const SCRIPT_SPLIT: &str = ".php";
-/// Most paths of `scripts`.
+/// Maximum number of paths of `scripts`.
 pub const SCRIPTS_MAX: usize = 256;
-/// Longest path of a root or a script, in bytes: `PATH_MAX` of Linux.
+/// Maximum length of a root's or script's path, in bytes: `PATH_MAX` of Linux.
 pub const SCRIPT_PATH_BYTES_MAX: usize = 4_096;
 
-/// The scripts of a FastCGI backend: what `root`, `index`, `split` and `scripts` say.
+/// Scripts of a FastCGI backend, from `root`, `index`, `split` and `scripts`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scripts {
-    /// The folder that holds them, as the backend sees it: an absolute path without a slash at its end.
+    /// Folder of the scripts, as seen by the backend: an absolute path without a final slash.
     pub root: String,
-    /// The script that answers paths that name none, relative to the root.
+    /// Front controller, for paths without a script, relative to the root.
     pub index: String,
-    /// The end of a script's name.
+    /// End of a script's name.
     pub split: String,
-    /// The scripts that a path may name: paths below the root, or all below a folder where one ends with `/*`. By
+    /// Permitted scripts: paths below the root, or everything below a folder for a path with the ending `/*`. By
     /// default all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<String>>,
-    /// The scripts of the bundle, where the edge runs it: a path names no other. They may be many, so they come from
-    /// the manifest wherever they are needed, and are never sent.
+    /// Scripts of the bundle, if run by the edge: other scripts are unreachable. Since the list may be long, it is read
+    /// from the manifest on demand, and never sent.
     #[serde(skip)]
     pub bundle: Option<Arc<BundleScripts>>,
 }
 
 impl Scripts {
-    /// Scripts below `root` with the defaults.
+    /// Returns the scripts below `root` with the defaults.
     #[must_use]
     pub fn below(root: &str) -> Self {
         Self {
@@ -52,7 +52,7 @@ impl Scripts {
         }
     }
 
-    /// Whether a path may name the script at `path`, which is relative to the root.
+    /// Returns true if requests may reach the script at `path`, relative to the root.
     #[must_use]
     pub fn allows(&self, path: &str) -> bool {
         let is_listed = |pattern: &String| match pattern.strip_suffix('*') {
@@ -65,7 +65,7 @@ impl Scripts {
 }
 
 impl Upstream {
-    /// The scripts of its members, if they speak FastCGI.
+    /// Returns the scripts of the members, for FastCGI.
     #[must_use]
     pub fn scripts(&self) -> Option<Scripts> {
         let below = Scripts::below(self.root.as_deref()?);
@@ -78,7 +78,7 @@ impl Upstream {
         })
     }
 
-    /// Everything that is wrong with its keys for FastCGI.
+    /// Returns all mistakes in keys about FastCGI.
     pub(super) fn script_mistakes(&self) -> Vec<Mistaken> {
         let mut found = Vec::new();
         let mut wrong = |key, message: Option<String>| {
@@ -112,7 +112,7 @@ impl Upstream {
         }
         let split = self.split.as_deref().unwrap_or(SCRIPT_SPLIT);
         wrong("root", self.root.as_deref().and_then(bad_root));
-        // With another end, the default index fits no more.
+        // With another end, the default index no longer fits.
         let index = self.index.as_deref().unwrap_or(SCRIPT_INDEX);
         wrong("index", self.root.as_ref().and_then(|_| bad_index(index, split)));
         wrong("split", self.split.as_deref().and_then(bad_split));
@@ -121,38 +121,38 @@ impl Upstream {
     }
 }
 
-/// A root without the slashes at its end.
+/// Removes final slashes from a root.
 fn trimmed(root: &str) -> &str {
     root.trim_end_matches('/')
 }
 
-/// Whether a text is a relative path of plain segments.
+/// Returns true if a text is a relative path of plain segments.
 fn is_relative(path: &str) -> bool {
     path.len() <= SCRIPT_PATH_BYTES_MAX
         && !path.contains(['\0', '\\'])
         && path.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
-/// The mistake in `root`, if there is one.
+/// Returns the mistake in `root`, if any.
 fn bad_root(root: &str) -> Option<String> {
     let is_fine = root.strip_prefix('/').is_some_and(|path| is_relative(trimmed(path)));
     (!is_fine).then(|| "must be the absolute path of a folder, as the backend sees it".to_owned())
 }
 
-/// The mistake in `index` with that `split`, if there is one.
+/// Returns the mistake in `index` with this `split`, if any.
 pub(super) fn bad_index(index: &str, split: &str) -> Option<String> {
     let is_fine = is_relative(index) && index.ends_with(split);
     (!is_fine).then(|| format!("must be a path below the root that ends with `{split}`, such as \"index{split}\""))
 }
 
-/// The mistake in `split`, if there is one.
+/// Returns the mistake in `split`, if any.
 fn bad_split(split: &str) -> Option<String> {
     let is_fine = (2..=16).contains(&split.len())
         && split.strip_prefix('.').is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
     (!is_fine).then(|| "must be the end of a script's name, such as \".php\"".to_owned())
 }
 
-/// The mistake in `scripts`, if there is one.
+/// Returns the mistake in `scripts`, if any.
 fn bad_scripts(scripts: &[String]) -> Option<String> {
     if scripts.len() > SCRIPTS_MAX {
         return Some(format!("holds more than {SCRIPTS_MAX} paths"));
@@ -200,7 +200,7 @@ mod tests {
         assert!(error.contains("root"), "{error}");
         let error = read("[[routes]]\npath = \"/a\"\nto = \"fastcgi://h:1\"\n").unwrap_err().to_string();
         assert!(error.contains("[upstreams]"), "{error}");
-        // The API may add its members.
+        // The API may add the members.
         assert!(read("[upstreams.a]\nto = []\nroot = \"/a\"\n").is_ok());
     }
 
@@ -213,11 +213,11 @@ mod tests {
         let web = "[server]\ncommand = [\"a\"]\n";
         let error = read(web).unwrap_err().to_string();
         assert!(error.contains("`upstreams.server` has `root`"), "{error}");
-        // The layers count together.
+        // Layers are merged before the check.
         let staging = "[server]\nkind = \"php\"\n[env.staging.server]\nkind = \"web\"\ncommand = [\"a\"]\n";
         let error = read(staging).unwrap_err().to_string();
         assert!(error.contains("`upstreams.server` has `root`"), "{error}");
-        // A backend that is pushed without this half is not known here.
+        // A separately pushed backend is unknown here.
         assert!(read("").is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! `[server]`: the backend that comes with a bundle, and how the edge runs it.
+//! `[server]`: the backend in a bundle, and its settings.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use super::upstream_url::UpstreamName;
 use crate::parsing::reader::Table;
 use crate::path::BundlePath;
 
-/// The name of the pool of a bundle's own instances: routes may lead to it as to one of `[upstreams]`, and a table
-/// `[upstreams.server]` without `to` says how it is used.
+/// Name of the pool of a bundle's own instances: routes may use the name like a name of `[upstreams]`, and a table
+/// `[upstreams.server]` without `to` has the pool's settings.
 pub const SERVER_UPSTREAM: &str = "server";
 /// Default folder.
 pub const SERVER_DIR: &str = "dist/server";
@@ -27,101 +27,100 @@ pub const SERVER_DIR: &str = "dist/server";
 pub const START_MS: u64 = 60_000;
 /// Default time between SIGTERM and SIGKILL, in milliseconds.
 pub const STOP_MS: u64 = 10_000;
-/// Default time for which requests under way may go on before SIGTERM, in milliseconds.
+/// Default time for active requests before SIGTERM, in milliseconds.
 pub const DRAIN_MS: u64 = 30_000;
 /// Default time for which replaced instances stay for a rollback, in milliseconds.
 pub const WARM_MS: u64 = 300_000;
-/// Longest time that a key of `[server]` may say, in milliseconds: a day.
+/// Maximum time in a key of `[server]`, in milliseconds: a day.
 pub(super) const SERVER_MS_MAX: u64 = 86_400_000;
-/// Most instances of one process that a file may ask for; `instances_max` of the edge may say less.
+/// Maximum number of instances of a process in a file; `instances_max` of the edge may be less.
 pub const INSTANCES_MAX: u64 = 1_000;
-/// Most processes of one backend.
+/// Maximum number of processes of a backend.
 pub const PROCESSES_MAX: usize = 32;
-/// Most MiB of memory that a file may ask for.
+/// Maximum MiB of memory in a file.
 pub(super) const MEMORY_MB_MAX: u64 = 1_048_576;
-/// Most processor time that a file may ask for, in percent of one core.
+/// Maximum processor time in a file, in percent of one core.
 pub(super) const CPU_PERCENT_MAX: u64 = 100_000;
 
 const KINDS: &[(&str, MainKind)] = &[("php", MainKind::Php), ("web", MainKind::Web), ("worker", MainKind::Worker)];
 const LISTENS: &[(&str, ListenOn)] = &[("port", ListenOn::Port), ("socket", ListenOn::Socket)];
 
-/// `[server.processes.NAME]`: a process beside the main one.
+/// `[server.processes.NAME]`: a process beside the main process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessTable {
-    /// The program and its arguments.
+    /// Program and arguments.
     pub command: Vec<String>,
-    /// The number of its instances; one by default.
+    /// Number of instances; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
-    /// As that of the backend, for this process alone.
+    /// Overlap, as for the backend, for this process alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<bool>,
 }
 
-/// The settings of a table about the backend; missing ones are `None`.
+/// Settings of a table about the backend; missing keys are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerTable {
-    /// The program and its arguments; a name without a slash is looked for on the edge's `PATH`.
+    /// Program and arguments; a name without a slash is searched in the edge's `PATH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
-    /// Processor time of one instance, in percent of one core; only where the edge has control groups.
+    /// Processor time of one instance, in percent of one core; only with control groups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_percent: Option<u64>,
-    /// Longest time for requests in flight before SIGTERM, in milliseconds.
+    /// Maximum time for active requests before SIGTERM, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_ms: Option<u64>,
-    /// The path that answers 2xx or 3xx when an instance is well. By default it must answer `/` with a status below
-    /// 500.
+    /// Path of health checks, expected to answer 2xx or 3xx. By default `/` must answer with a status below 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
-    /// The script that answers paths that name none; for PHP.
+    /// Front controller, for paths without a script; for PHP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    /// The container image that it is, in the place of a folder; the same in every environment.
+    /// Container image, in place of a folder; the same in every environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
-    /// The number of instances of the main process; one by default.
+    /// Number of instances of the main process; one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<Instances>,
-    /// Whether the main process gets requests, and whether it is PHP-FPM.
+    /// Kind of the main process: with requests, without requests, or PHP-FPM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<MainKind>,
-    /// Where `web` instances listen.
+    /// Listening address of `web` instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<ListenOn>,
     /// Memory of one instance, in MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u64>,
-    /// Tables beside `[server]` that belong to the backend's half of a bundle; the others are the front's.
+    /// Tables beside `[server]` in the backend's half of a bundle; other tables are the front's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owns: Option<Vec<OwnedTable>>,
-    /// Whether instances without traffic of the next version start before those of this one have ended.
+    /// True if instances without traffic of the next version start before the end of the instances of this version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<bool>,
-    /// A folder that stays through releases: a link of that name beside the code, and `DEVANTURE_DATA`.
+    /// Persistent folder: a link of this name beside the code, and `DEVANTURE_DATA`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub persist: Option<BundlePath>,
-    /// When the edge makes a snapshot of that folder by itself.
+    /// Time of automatic snapshots of the persistent folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotTime>,
-    /// Processes beside the main one, by name.
+    /// Processes beside the main process, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processes: Option<BTreeMap<ProcessName, ProcessTable>>,
-    /// A command that runs once per deploy before the switch.
+    /// Command that runs once per deploy before the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Vec<String>>,
-    /// The folder of the scripts that requests reach, below the folder of the backend; for PHP.
+    /// Folder of scripts open to requests, below the backend's folder; for PHP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// Paths that go to the `web` instances.
+    /// Paths served by the `web` instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<RoutePath>>,
-    /// Commands that run at times, by name.
+    /// Scheduled commands, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<ScheduleTables>,
-    /// Longest time until an instance is healthy, in milliseconds.
+    /// Maximum time until an instance is healthy, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_ms: Option<u64>,
     /// Time of an instance between SIGTERM and SIGKILL, in milliseconds.
@@ -135,68 +134,68 @@ pub struct ServerTable {
     pub workers: Option<u64>,
 }
 
-/// One process of a backend.
+/// Process of a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// Its name.
+    /// Name.
     pub name: ProcessName,
-    /// Whether it gets requests.
+    /// Kind.
     pub kind: Kind,
-    /// The program and its arguments; of an image, empty where it starts what the image says.
+    /// Program and arguments; empty for the default command of an image.
     pub command: Vec<String>,
-    /// The number of instances.
+    /// Number of instances.
     pub instances: Instances,
-    /// Whether those of the next version start before those of this one have ended.
+    /// True if instances of the next version start before the end of the instances of this version.
     #[serde(default = "overlaps")]
     pub overlap: bool,
 }
 
-/// Of processes that an earlier release describes.
+/// Default for processes described by an earlier release.
 const fn overlaps() -> bool {
     true
 }
 
-/// A backend as it runs in one place: every key has its value.
+/// Effective backend in one place, with a value for every key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// Its processes, by name.
+    /// Processes, by name.
     pub processes: Vec<Process>,
-    /// The path that says that a `web` instance is well. Without one, it must answer `/` with a status below 500.
+    /// Path of health checks of a `web` instance. By default `/` must answer with a status below 500.
     pub health: Option<String>,
-    /// The container image that it is.
+    /// Container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
-    /// Where `web` instances listen.
+    /// Listening address of `web` instances.
     pub listen: ListenOn,
-    /// Memory of one instance in bytes, if it is limited.
+    /// Memory of one instance in bytes, if limited.
     pub memory_bytes: Option<u64>,
-    /// Processor time of one instance in percent of one core, if it is limited.
+    /// Processor time of one instance in percent of one core, if limited.
     pub cpu_percent: Option<u64>,
-    /// The folder that stays.
+    /// Persistent folder.
     pub persist: Option<BundlePath>,
-    /// What PHP-FPM runs, where it is the main process.
+    /// Settings of PHP-FPM, if the main process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub php: Option<Php>,
-    /// The command that runs once before the switch.
+    /// Command that runs once before the switch.
     pub release: Option<Vec<String>>,
-    /// Commands that run at times, by name.
+    /// Scheduled commands, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedules: Vec<Schedule>,
-    /// When the edge makes a snapshot of the folder by itself.
+    /// Time of automatic snapshots of the persistent folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotTime>,
     /// Milliseconds until an instance must be healthy.
     pub start_ms: u64,
     /// Milliseconds between SIGTERM and SIGKILL.
     pub stop_ms: u64,
-    /// Milliseconds for what is under way, before SIGTERM.
+    /// Milliseconds for active requests, before SIGTERM.
     pub drain_ms: u64,
-    /// Milliseconds that replaced instances stay.
+    /// Milliseconds for which replaced instances stay.
     pub warm_ms: u64,
 }
 
 impl ServerTable {
-    /// Lays `over` upon it, key by key.
+    /// Overlays this table with `over`, key by key.
     #[must_use]
     pub fn overlaid_by(self, over: &Self) -> Self {
         Self {
@@ -226,26 +225,26 @@ impl ServerTable {
         }
     }
 
-    /// Its routes, as those that `[[routes]]` would say.
+    /// Iterates over the routes, in the form of `[[routes]]`.
     pub(crate) fn as_routes(&self) -> impl Iterator<Item = Route> {
-        // The name is one: it is written above.
+        // The constant is a valid name.
         let to: Option<UpstreamName> = SERVER_UPSTREAM.parse().ok();
         let paths = self.routes.iter().flatten();
-        // A front controller takes every path that no file has.
+        // A front controller takes every path without a file.
         let files_first = self.kind == Some(MainKind::Php);
         let route =
             move |path: &RoutePath, to| Route { files_first, ..Route::new(path.clone(), RouteTo::Upstream(to)) };
         paths.zip(std::iter::repeat(to)).filter_map(move |(path, to)| Some(route(path, to?)))
     }
 
-    /// What starts the main process: of an image, empty if that says it itself.
+    /// Returns the command of the main process; empty for the default command of an image.
     fn main_command(&self) -> Option<Vec<String>> {
         let main = ProcessName::of_main(self.kind.map_or(Kind::Web, MainKind::kind));
         let is_named = || self.processes.iter().flatten().any(|(name, _)| *name == main);
         self.command.clone().or_else(|| (self.image.is_some() && !is_named()).then(Vec::new))
     }
 
-    /// Every key with its value, for a table with all that it is laid over.
+    /// Resolves every key, for a table merged with its layers.
     #[must_use]
     pub fn resolved(&self) -> Server {
         let mut processes = Vec::new();
@@ -259,7 +258,7 @@ impl ServerTable {
             processes.push(Process { name, kind, command, instances, overlap });
         }
         for (name, table) in self.processes.iter().flatten() {
-            // `instances` of the table itself is that of `web`, also where a `Procfile` names its command.
+            // `instances` of the table itself is the number of `web`, even with a command from a `Procfile`.
             let own =
                 if self.command.is_none() && php.is_none() && name.as_str() == WEB { self.instances } else { None };
             let instances = own.or(table.instances).unwrap_or(Instances::Count(1));
@@ -308,7 +307,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         let message = format!("`{}` is the same in every environment", table.full("owns"));
         table.mistake("owns", message, Some("write it below [server]"));
     }
-    // They are read with `dir`, beside which they stand.
+    // Both keys are read together with `dir`.
     table.know(&["exclude", "include"]);
     for key in ["exclude", "include"].into_iter().filter(|key| is_of_environment && table.has(key)) {
         let message = format!("`{}` is the same in every environment", table.full(key));
@@ -366,7 +365,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
     Some(server)
 }
 
-/// The folder of the backend, relative to the file.
+/// Reads the folder of the backend, relative to the file.
 pub(super) fn dir(server: &Table<'_, '_>) -> Option<String> {
     server.string("dir")
 }
@@ -436,7 +435,7 @@ mod tests {
             (3, "command = [\"a\", \"$PORT\"]\nrelease = [\"b\", \"$PORT\"]"),
             (3, "command = [\"a\", \"$PORT\"]\nprocesses = { b = { command = [\"b\", \"$PORT\"] } }"),
             (3, "command = [\"a\"]\nprocesses = { \"A\" = { command = [\"b\"] } }"),
-            // As a whole:
+            // Mistakes of the merged table:
             (1, "health = \"/\""),
             (3, "command = [\"a\"]\nprocesses = { web = { command = [\"b\"] } }"),
             (4, "command = [\"a\"]\nkind = \"worker\"\nroutes = [\"/api/*\"]"),

@@ -1,4 +1,4 @@
-//! What is wrong with a `[server]` table, alone and with the layers below it.
+//! Mistakes of a `[server]` table, alone and merged with the layers below.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use super::routes::ROUTES_MAX;
 use super::schedule;
 use super::server::{CPU_PERCENT_MAX, INSTANCES_MAX, MEMORY_MB_MAX, PROCESSES_MAX, SERVER_MS_MAX, ServerTable};
 
-/// Most words of a command, and …
+/// Maximum number of words of a command.
 const COMMAND_WORDS_MAX: usize = 256;
-/// … most bytes of one of them.
+/// Maximum bytes of a word.
 const COMMAND_WORD_BYTES_MAX: usize = 32_768;
-/// Longest path of a question about health, in bytes.
+/// Maximum length of a health check's path, in bytes.
 const HEALTH_PATH_BYTES_MAX: usize = 4_096;
 
 impl ServerTable {
-    /// Everything that is wrong with what it says itself.
+    /// Returns all mistakes of the table alone.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         let mut found = php::mistakes(self);
@@ -72,7 +72,8 @@ impl ServerTable {
         found
     }
 
-    /// Commands that name a variable for their address that they do not get. Stored manifests may hold them.
+    /// Returns the commands with an address variable that the command does not get. Stored manifests may have such
+    /// commands.
     pub(super) fn misplaced_addresses(&self) -> Vec<Mistaken> {
         let mut found = Vec::new();
         let mut check = |key, which: &str, command: &[String], why: &str| {
@@ -105,7 +106,7 @@ impl ServerTable {
         found
     }
 
-    /// Errors of it as a whole, with all layers below it.
+    /// Returns the mistake of the table merged with all layers below, if any.
     #[must_use]
     pub fn incomplete(&self) -> Option<Mistaken> {
         let wrong = |key, message: &str| Some(Mistaken { key, message: message.to_owned() });
@@ -142,7 +143,7 @@ impl ServerTable {
     }
 }
 
-/// Errors of a command.
+/// Returns the mistake of a command, if any.
 fn bad_command(words: &[String]) -> Option<&'static str> {
     match words.first() {
         None => Some("must name a program"),

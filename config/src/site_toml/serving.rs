@@ -1,4 +1,4 @@
-//! Settings of `devanture.toml` about serving, for every environment or for one; they travel in the manifest.
+//! Settings of `devanture.toml` about serving, for every environment or one; part of the manifest.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +15,13 @@ use super::upstream_url::UpstreamUrl;
 use super::upstreams::Declared;
 use crate::names::{Canonical, HostPattern};
 
-/// The mapping of paths without `.html` to pages.
+/// Mapping of paths without `.html` to pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HtmlHandling {
     /// Exactly, then with `.html`, then `/index.html`; never a redirect.
     AsIs,
-    /// `page.html` at `/page`, `page/index.html` at `/page/`; anything else is redirected there.
+    /// `page.html` at `/page`, `page/index.html` at `/page/`; all other forms redirect there.
     AutoTrailingSlash,
     /// Every page without a final slash.
     DropTrailingSlash,
@@ -31,48 +31,49 @@ pub enum HtmlHandling {
     None,
 }
 
-/// Hashes of scripts and style sheets in the pages of a version, and what browsers do with what has none.
+/// Hashes of scripts and style sheets in the pages of a version, and the treatment of resources without a hash by
+/// browsers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Integrity {
     /// No hashes: pages as they are in the bundle.
     Off,
-    /// Hashes, and reports about what has none.
+    /// Hashes, and reports about resources without a hash.
     Report,
-    /// Hashes, and browsers do not load what has none.
+    /// Hashes, and browsers block resources without a hash.
     Enforce,
 }
 
-/// The answer for a path that is not a file.
+/// Response for a path without a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotFound {
     /// The nearest `404.html` upwards, with status 404.
     #[serde(rename = "404-page")]
     Page404,
-    /// `/index.html` for navigations, 404 for everything else.
+    /// `/index.html` for navigations, 404 for all other requests.
     SinglePageApplication,
     /// A plain 404.
     None,
 }
 
-/// For how long a visitor is held on the version of the first page.
+/// Pinning of a visitor to the version of the first page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pin {
-    /// Not at all: the next request gets what is live then.
+    /// No pinning: each request gets the live version.
     Off,
     /// Until the visitor was away for a while.
     Session,
 }
 
-/// Whose meaning `_redirects` and `_headers` have.
+/// Provider whose meaning `_redirects` and `_headers` have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rules {
-    /// Cloudflare's.
+    /// Cloudflare.
     Cloudflare,
-    /// Netlify's.
+    /// Netlify.
     Netlify,
 }
 
@@ -93,18 +94,18 @@ pub(super) const INTEGRITY: &[(&str, Integrity)] =
 pub(super) const PIN: &[(&str, Pin)] = &[("off", Pin::Off), ("session", Pin::Session)];
 pub(super) const RULES: &[(&str, Rules)] = &[("cloudflare", Rules::Cloudflare), ("netlify", Rules::Netlify)];
 
-/// Default of `pin_idle_ms`: half an hour, as analytics count a visit.
+/// Default of `pin_idle_ms`: half an hour, the usual length of a visit in analytics.
 const PIN_IDLE_MS: u64 = 30 * 60 * 1_000;
-/// The values that `pin_idle_ms` may have: from a second to a day.
+/// Range of `pin_idle_ms`: from a second to a day.
 pub(super) const PIN_IDLE_MS_RANGE: std::ops::RangeInclusive<u64> = 1_000..=86_400_000;
 
-/// The word of a list that stands for a value.
+/// Returns the word of a value in a list.
 fn word_of<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     words.iter().find(|(_, own)| *own == value).map_or("", |(word, _)| word)
 }
 
 impl HtmlHandling {
-    /// As it is written in the file.
+    /// Returns the word in the file.
     #[must_use]
     pub fn word(self) -> &'static str {
         word_of(HTML_HANDLING, self)
@@ -112,7 +113,7 @@ impl HtmlHandling {
 }
 
 impl NotFound {
-    /// As it is written in the file.
+    /// Returns the word in the file.
     #[must_use]
     pub fn word(self) -> &'static str {
         word_of(NOT_FOUND, self)
@@ -120,30 +121,30 @@ impl NotFound {
 }
 
 impl Rules {
-    /// As it is written in the file.
+    /// Returns the word in the file.
     #[must_use]
     pub fn word(self) -> &'static str {
         word_of(RULES, self)
     }
 }
 
-/// The settings of a table about serving; missing ones are `None`.
+/// Settings of a table about serving; missing keys are `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Serving {
     /// Cache lifetimes for browsers and caches, by path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<BTreeMap<String, CacheTable>>,
-    /// Fields of answers.
+    /// Fields of responses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub headers: Option<Vec<HeadersTable>>,
-    /// The hostname to which the others redirect; by default the first that is no wildcard.
+    /// Redirect target of other hostnames; by default the first hostname, wildcards excluded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canonical: Option<Canonical>,
     /// Origins whose pages may use the backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Vec<CorsOrigin>>,
-    /// Hostnames of its own.
+    /// Custom hostnames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostnames: Option<Vec<HostPattern>>,
     /// `html_handling`.
@@ -158,54 +159,53 @@ pub struct Serving {
     /// `pin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,
-    /// Milliseconds without a request after which a visitor is no longer held.
+    /// Milliseconds without a request after which a visitor's pin ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin_idle_ms: Option<u64>,
-    /// Whether `release.json` tells everybody the commit, the branch and the message.
+    /// True if `release.json` publishes the commit, the branch and the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_source: Option<bool>,
-    /// Paths that lead elsewhere.
+    /// Redirected paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirects: Option<Vec<RedirectTable>>,
-    /// Paths that are answered by others.
+    /// Rewritten paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewrites: Option<Vec<RedirectTable>>,
-    /// Paths that go to backends.
+    /// Paths served by backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Vec<Route>>,
-    /// Whose meaning the rule files have.
+    /// Provider whose meaning the rule files have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Rules>,
-    /// The backend that comes with the bundle.
+    /// Backend in the bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerTable>,
-    /// Checks that a version must pass before it goes live.
+    /// Checks required before a version goes live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smoke: Option<Vec<SmokeCheck>>,
-    /// Whether the environment's hostnames have a page that says whether it is up.
+    /// True if the environment's hostnames have a status page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_page: Option<bool>,
-    /// Pools of backends that routes and rewrites may lead to, by name.
+    /// Pools of backends for routes and rewrites, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstreams: Option<BTreeMap<String, Declared>>,
 }
 
 impl Serving {
-    /// Whether it sets nothing.
+    /// Returns true if no key is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Seconds without a request after which a visitor is no longer held on the version of the first page; `None` where
-    /// nobody is held.
+    /// Returns the seconds without a request after which a visitor's pin ends; `None` without pinning.
     #[must_use]
     pub fn pin_idle_s(&self) -> Option<u32> {
         let idle_ms = self.pin_idle_ms.unwrap_or(PIN_IDLE_MS);
         (self.pin == Some(Pin::Session)).then(|| u32::try_from(idle_ms / 1_000).unwrap_or(u32::MAX))
     }
 
-    /// Every address of a backend that it names: those of `upstreams`, then those of routes.
+    /// Iterates over every address of a backend: of `upstreams`, then of routes.
     pub fn backends(&self) -> impl Iterator<Item = &UpstreamUrl> {
         let declared = self.upstreams.iter().flatten().flat_map(|(_, declared)| declared.to());
         let routed = self.routes.iter().flatten().filter_map(|route| match &route.to {
@@ -215,7 +215,7 @@ impl Serving {
         declared.chain(routed)
     }
 
-    /// With the routes of the backend that comes with the bundle, after its own.
+    /// Appends the routes of the backend in the bundle.
     #[must_use]
     pub fn with_server_routes(mut self) -> Self {
         let own: Vec<_> = self.server.iter().flat_map(|server| server.as_routes()).collect();
@@ -225,7 +225,7 @@ impl Serving {
         self
     }
 
-    /// Errors of the bundle's own backend; for a table with all layers below it.
+    /// Returns the mistake of the bundle's own backend, if any; for a table merged with all layers below.
     #[must_use]
     pub fn mistaken_server(&self) -> Option<Mistaken> {
         let server = self.server.as_ref()?;
@@ -243,7 +243,7 @@ impl Serving {
         })
     }
 
-    /// The numbers of the routes that lead to a pool which is not there; for a table with all that it is laid over.
+    /// Iterates over the routes to a missing pool, with their numbers; for a table merged with its layers.
     pub fn routes_to_nothing(&self) -> impl Iterator<Item = (usize, &Route)> {
         let is_declared = |name: &str| self.upstreams.as_ref().is_some_and(|all| all.contains_key(name));
         let is_there = move |name: &str| is_declared(name) || (self.server.is_some() && name == SERVER_UPSTREAM);
@@ -254,7 +254,7 @@ impl Serving {
             .filter(move |(_, route)| matches!(&route.to, RouteTo::Upstream(name) if !is_there(name.as_str())))
     }
 
-    /// Lays `over` upon it: what `over` says counts, a list as a whole, `cache` and `upstreams` by key.
+    /// Overlays these settings with `over`: `over` takes precedence, lists as a whole, `cache` and `upstreams` by key.
     #[must_use]
     pub fn overlaid_by(self, over: &Self) -> Self {
         Self {

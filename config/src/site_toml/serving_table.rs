@@ -1,4 +1,4 @@
-//! Reads what one table says about serving: that of every environment, an `[env.*]`, or an overlay.
+//! Reader of a table about serving: of every environment, of an `[env.*]`, or of an overlay.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::rules::tables::{self, TableMistake};
 use crate::rules::{At, RuleTable};
 
 impl Table<'_, '_> {
-    /// Hostnames belong to one environment: at the top they would be those of every one.
+    /// Rejects hostnames at the top: a hostname belongs to one environment, and the top applies to all.
     pub(super) fn finish_serving_hostnames(&self) {
         for key in ["canonical", "hostnames"] {
             if self.has(key) {
@@ -22,7 +22,8 @@ impl Table<'_, '_> {
         }
     }
 
-    /// Names that the API gave to the environment are not known here, so only a list beside it can tell.
+    /// Checks `canonical` against a list of hostnames only if set in the same table, since hostnames set through the
+    /// API are unknown here.
     pub(super) fn finish_canonical(&self, serving: &Serving) {
         if let (Some(Canonical::Name(name)), Some(hostnames)) = (&serving.canonical, &serving.hostnames)
             && !hostnames.contains(&name.clone().into())
@@ -60,7 +61,7 @@ pub(super) fn serving(table: &Table<'_, '_>) -> Serving {
     }
 }
 
-/// `[[redirects]]` or `[[rewrites]]`.
+/// Reads `[[redirects]]` or `[[rewrites]]`.
 fn redirect_tables(tables: &[Table<'_, '_>], kind: RuleTable) -> Vec<RedirectTable> {
     let mut rules = Vec::with_capacity(tables.len());
     for table in tables {
@@ -90,7 +91,7 @@ fn redirect_tables(tables: &[Table<'_, '_>], kind: RuleTable) -> Vec<RedirectTab
     rules
 }
 
-/// `[[headers]]`.
+/// Reads `[[headers]]`.
 fn headers_tables(tables: &[Table<'_, '_>]) -> Vec<HeadersTable> {
     let mut rules = Vec::with_capacity(tables.len());
     for table in tables {
@@ -110,7 +111,7 @@ fn headers_tables(tables: &[Table<'_, '_>]) -> Vec<HeadersTable> {
     rules
 }
 
-/// `[cache]`.
+/// Reads `[cache]`.
 fn cache_table(outer: &Table<'_, '_>) -> Option<BTreeMap<String, CacheTable>> {
     let table = outer.table("cache")?;
     let mut rules = BTreeMap::new();
@@ -135,7 +136,7 @@ fn cache_table(outer: &Table<'_, '_>) -> Option<BTreeMap<String, CacheTable>> {
     Some(rules)
 }
 
-/// Reports those of `keys` that `table` does not hold.
+/// Reports the missing `keys` of `table`.
 fn need(table: &Table<'_, '_>, keys: &[&str], hint: &str) {
     for key in keys {
         if !table.has(key) {

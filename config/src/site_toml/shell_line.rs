@@ -1,8 +1,8 @@
-//! A line of a `Procfile` as the shell that runs it has it: a single command takes the place of the shell, so that
-//! signals reach it, and its end is that of the process.
+//! `Procfile` line as run by a shell: a single command replaces the shell, so signals reach the command, and its end is
+//! the end of the process.
 
-/// Words that are no programs to a shell, or other ones than those of the same name (POSIX.1-2024 §2.4, §2.15, and
-/// what bash and dash add); sorted.
+/// Words with a special meaning to a shell, or different from the program of the same name (POSIX.1-2024 §2.4, §2.15,
+/// and additions of bash and dash); sorted.
 const OF_THE_SHELL: &[&str] = &[
     ".", ":", "alias", "bg", "break", "builtin", "case", "cd", "command", "continue", "declare", "do", "done", "echo",
     "elif", "else", "esac", "eval", "exec", "exit", "export", "false", "fc", "fg", "fi", "for", "function", "getopts",
@@ -11,7 +11,8 @@ const OF_THE_SHELL: &[&str] = &[
     "wait", "while",
 ];
 
-/// The words that run `line` in a shell, which a single command replaces: Debian's `sh` stays beside it otherwise.
+/// Returns the words that run `line` in a shell. A single command replaces the shell: Debian's `sh` otherwise remains
+/// as a parent.
 pub(super) fn in_shell(line: &str) -> Vec<String> {
     let line = match program_at(line).and_then(|at| line.split_at_checked(at)) {
         Some((assignments, program)) => format!("{assignments}exec {program}"),
@@ -20,14 +21,14 @@ pub(super) fn in_shell(line: &str) -> Vec<String> {
     vec!["/bin/sh".to_owned(), "-c".to_owned(), line]
 }
 
-/// Where the program stands in a line that is one simple command (POSIX.1-2024 §2.9.1), behind its assignments; `None`
-/// for everything else, and where it takes more than this to know.
+/// Returns the position of the program in a line of a single simple command (POSIX.1-2024 §2.9.1), after its
+/// assignments; `None` for all other or unclear lines.
 fn program_at(line: &str) -> Option<usize> {
     for at in words(line)? {
         let rest = line.get(at..)?;
         let word = rest.split([' ', '\t']).next()?;
         if is_assignment(word) {
-            // The blanks of a substitution divide no words.
+            // Blanks in a substitution do not divide words.
             if word.contains('(') {
                 return None;
             }
@@ -45,7 +46,7 @@ fn is_assignment(word: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_name) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// Where the words of a line begin; `None` where an operator or a substitution may make it more than one command.
+/// Returns the positions of a line's words; `None` if an operator or a substitution may add commands.
 fn words(line: &str) -> Option<Vec<usize>> {
     let (mut begins, mut is_within, mut quote, mut before) = (Vec::new(), false, None, ' ');
     let mut characters = line.char_indices();
@@ -58,7 +59,7 @@ fn words(line: &str) -> Option<Vec<usize>> {
                 characters.next()?;
             }
             (_, '`') => return None,
-            // Quotes within a substitution in quotes are its own.
+            // Quotes within a quoted substitution are separate.
             (Some(_), '$') if begins_substitution() => return None,
             (Some(_), _) => {}
             (None, ' ' | '\t') => {
@@ -86,7 +87,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The line for the shell.
+    /// Returns the line for the shell.
     fn run(line: &str) -> String {
         in_shell(line).remove(2)
     }

@@ -1,4 +1,4 @@
-//! The whole file, as it is read.
+//! Whole file, parsed.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,8 @@ use crate::names::{AppName, PlaceName};
 use crate::parsing::reader::{Reader, Table};
 use crate::parsing::{Mistake, Mistakes, Weight};
 
-/// Keys that stand in the table of each app where there are several; `canonical` and `hostnames` never stand above one.
+/// Keys required in the table of each app if there are several; `canonical` and `hostnames` are never common to several
+/// apps.
 const KEYS_OF_AN_APP: [&str; 25] = [
     "app",
     "cache",
@@ -46,41 +47,42 @@ const KEYS_OF_AN_APP: [&str; 25] = [
     "www",
 ];
 
-/// The whole file.
+/// Content of the whole file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SiteFile {
     /// The app.
     pub app: Option<AppName>,
-    /// The folder to push, relative to the file.
+    /// Folder to push, relative to the file.
     pub www: Option<String>,
-    /// What of that folder is not pushed, and what is all the same.
+    /// Filter of the folder.
     pub pages: FolderGlobs,
-    /// How a version goes live on the nodes of a cluster, where the command line does not say it.
+    /// Rollout over the nodes of a cluster; the command line takes precedence.
     pub rollout: Option<Rollout>,
-    /// The folder of the backend, relative to the file.
+    /// Folder of the backend, relative to the file.
     pub server_dir: Option<String>,
-    /// What of that folder is not pushed, and what is all the same.
+    /// Filter of the folder.
     pub backend: FolderGlobs,
-    /// The `Procfile` that says its commands, where it does.
+    /// `Procfile` with the commands, if used.
     pub procfile: Option<FromProcfile>,
-    /// `[apps.*]`: the apps of a repository that has more than one, each as if it had a file of its own.
+    /// `[apps.*]`: apps of a repository with several apps, each as if in a separate file.
     pub apps: BTreeMap<AppName, Self>,
-    /// The address of the edge's admin listener.
+    /// URL of the edge's admin listener.
     pub url: Option<String>,
     /// Settings of every environment.
     pub base: Serving,
-    /// Settings of one environment: its table, under its overlay.
+    /// Settings of one environment: its table, overlaid by its overlay.
     pub env: BTreeMap<PlaceName, Serving>,
-    /// Media types of files whose names do not say them; part of the version, so for every environment alike.
+    /// Media types of files whose names do not determine the type; part of the version, so the same for every
+    /// environment.
     pub types: MediaTypes,
-    /// Findings that `check` ignores; not a part of the version.
+    /// Findings ignored by `check`; not part of the version.
     pub check: CheckTable,
-    /// Every table of it that says something about serving, a weaker one before a stronger, and where its values stand.
+    /// Every table about serving, from weak to strong, with the positions of the values.
     pub layers: Vec<Layer>,
 }
 
 impl SiteFile {
-    /// Reads `text`; `file` is the name that mistakes are reported under.
+    /// Parses `text`; `file` is the name in errors.
     ///
     /// # Errors
     /// All mistakes of the file.
@@ -88,14 +90,13 @@ impl SiteFile {
         Self::read(file, text)?.with_its_routes()
     }
 
-    /// Reads of `text`, whatever is wrong with the rest of it, which app is meant, where its edge is and how it goes
-    /// live.
+    /// Reads the app, the edge's URL and the rollout from `text`, independent of other mistakes.
     #[must_use]
     pub fn address(file: &str, text: &str) -> Self {
         if let Some(site) = Self::sound_address(file, text) {
             return site;
         }
-        // Of what is not TOML a reader may take a part of a value for the whole: only lines that are whole count.
+        // In invalid TOML, a reader may take part of a value for the whole: only complete lines count.
         let top = text.lines().take_while(|line| !line.trim_start().starts_with('['));
         let is_kept = |line: &&str| {
             let key = line.split('=').next().unwrap_or_default().trim();
@@ -105,7 +106,7 @@ impl SiteFile {
         Self::sound_address(file, &kept).unwrap_or_default()
     }
 
-    /// The same of a text that is TOML.
+    /// Reads the same from valid TOML.
     fn sound_address(file: &str, text: &str) -> Option<Self> {
         let reader = Reader::new(file, text);
         let document = reader.document();
@@ -122,7 +123,7 @@ impl SiteFile {
         let mut site = of_table(&root);
         for (name, table) in root.named_tables("apps") {
             let Ok(app) = name.parse::<AppName>() else {
-                // Which of them is meant is unknown from here on.
+                // The intended app is unknown from here on.
                 site.apps.clear();
                 break;
             };
@@ -132,7 +133,7 @@ impl SiteFile {
         Some(site)
     }
 
-    /// As [`SiteFile::parse`], but for what only all files together can tell.
+    /// Parses like [`SiteFile::parse`], without checks across files.
     pub(super) fn read(file: &str, text: &str) -> Result<Self, Mistakes> {
         let reader = Reader::new(file, text);
         let document = reader.document();
@@ -168,7 +169,7 @@ impl SiteFile {
         reader.finish(Some(site))
     }
 
-    /// The settings of an app in one table: the root, or one of `[apps.*]`. The caller finishes the table.
+    /// Reads the settings of an app from one table: the root, or one of `[apps.*]`. The caller finishes the table.
     fn of_table(file: &str, root: &Table<'_, '_>) -> Self {
         let app = root.parsed("app");
         let www = root.string("www");
@@ -220,13 +221,13 @@ impl SiteFile {
 }
 
 impl SiteFile {
-    /// Where `[server]` stands.
+    /// Returns the position of `[server]`.
     fn server_at(&self) -> (String, usize) {
         let layer = self.layers.iter().find(|layer| layer.serving.server.is_some());
         layer.map_or_else(|| (FILE_NAME.to_owned(), 0), |layer| layer.place_of("server"))
     }
 
-    /// Itself, where every route that names a pool finds it in each environment, and a backend says all that it needs.
+    /// Checks that every route's pool exists in each environment, and that a backend is complete.
     pub(super) fn with_its_routes(mut self) -> Result<Self, Mistakes> {
         let mut mistakes: Vec<Mistake> = Vec::new();
         for place in std::iter::once(None).chain(self.env.keys().map(Some)) {
@@ -366,7 +367,7 @@ hostnames = ["Staging.example.org"]
         for bad in ["a.example.org", "*.example.org", ""] {
             assert_eq!(read(&format!("{hosts}canonical = \"{bad}\"\n")).unwrap_err().0[0].line, 3, "{bad}");
         }
-        // Names that were added by hand are not in the file.
+        // Names added through the API are not in the file.
         assert!(read("canonical = \"a.example.org\"\n").is_ok());
         assert!(SiteFile::parse("devanture.toml", "canonical = \"none\"\n").is_err());
     }

@@ -1,4 +1,4 @@
-//! `[[smoke]]`: what a version must answer before it goes live.
+//! `[[smoke]]`: checks of a version's responses before the version goes live.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,19 @@ use super::mistaken::{Mistaken, is_token};
 use crate::parsing::reader::Table;
 use crate::text::shown;
 
-/// Most checks that one table may hold; the edge's own limit may be lower.
+/// Maximum number of checks of a table; the edge's own limit may be lower.
 pub const SMOKE_CHECKS_MAX: usize = 1_000;
 /// Default timeout of a check in milliseconds.
 pub const SMOKE_TIMEOUT_MS: u64 = 10_000;
-/// Longest time that a check may ask for, in milliseconds; the edge's own limit may be lower.
+/// Maximum timeout of a check, in milliseconds; the edge's own limit may be lower.
 pub const SMOKE_TIMEOUT_MS_MAX: u64 = 600_000;
-/// The expected status by default.
+/// Default of the expected status.
 pub const SMOKE_STATUS: u16 = 200;
-/// Longest path of a check, in bytes.
+/// Maximum length of a check's path, in bytes.
 const PATH_BYTES_MAX: usize = 4_096;
-/// Longest text that an answer must hold, and longest value of a field, in bytes.
+/// Maximum length of a required text, and of a field's value, in bytes.
 const TEXT_BYTES_MAX: usize = 4_096;
-/// Fields that an answer must have.
+/// Maximum number of required fields.
 const FIELDS_MAX: usize = 32;
 const METHODS: &[(&str, SmokeMethod)] = &[("GET", SmokeMethod::Get), ("HEAD", SmokeMethod::Head)];
 
@@ -28,15 +28,15 @@ const METHODS: &[(&str, SmokeMethod)] = &[("GET", SmokeMethod::Get), ("HEAD", Sm
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum SmokeMethod {
-    /// For the whole answer.
+    /// Requests the whole response.
     #[default]
     Get,
-    /// For its head.
+    /// Requests the head.
     Head,
 }
 
 impl SmokeMethod {
-    /// As it is sent.
+    /// Returns the text as sent.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,49 +46,49 @@ impl SmokeMethod {
     }
 }
 
-/// One request that must be answered as it says before a version goes live.
+/// Request with an expected response, required before a version goes live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmokeCheck {
-    /// A text that the decoded body must hold.
+    /// Text required in the decoded body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contains: Option<String>,
-    /// Fields that the answer must have, with their values.
+    /// Required fields of the response, with their values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The method.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<SmokeMethod>,
-    /// The path, perhaps with a query.
+    /// Path, with an optional query.
     pub path: String,
-    /// The status that is expected.
+    /// Expected status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The timeout.
+    /// Timeout in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 impl SmokeCheck {
-    /// The method.
+    /// Returns the method.
     #[must_use]
     pub fn method(&self) -> SmokeMethod {
         self.method.unwrap_or_default()
     }
 
-    /// The status that is expected.
+    /// Returns the expected status.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status.unwrap_or(SMOKE_STATUS)
     }
 
-    /// The timeout in milliseconds.
+    /// Returns the timeout in milliseconds.
     #[must_use]
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(SMOKE_TIMEOUT_MS)
     }
 
-    /// Everything that is wrong with it.
+    /// Returns all mistakes.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         let mut found = Vec::new();
@@ -96,7 +96,7 @@ impl SmokeCheck {
         if !is_target(&self.path) {
             wrong("path", "is not a path: it begins with one /, and holds neither spaces nor a #");
         }
-        // An answer before the answer (1xx) is never the last one.
+        // An interim response (1xx) is never final.
         if !(200..=599).contains(&self.status()) {
             wrong("status", "must lie between 200 and 599");
         }
@@ -158,7 +158,7 @@ pub(super) fn smoke(outer: &Table<'_, '_>) -> Option<Vec<SmokeCheck>> {
     Some(checks)
 }
 
-/// RFC 9112 §3.2.1, as far as a person writes it: what is not ASCII is encoded when it is sent.
+/// RFC 9112 §3.2.1, for texts written by people: characters outside ASCII are encoded before sending.
 fn is_target(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")

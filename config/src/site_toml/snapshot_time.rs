@@ -1,14 +1,14 @@
-//! When the edge makes a snapshot of the folder that stays by itself.
+//! Time of automatic snapshots of the persistent folder.
 
 use serde::{Deserialize, Serialize};
 
-/// The words of `snapshot` below `[server]`.
+/// Words of `snapshot` below `[server]`.
 pub(super) const SNAPSHOT_TIMES: &[(&str, SnapshotTime)] = &[("before-release", SnapshotTime::BeforeRelease)];
 
-/// When a snapshot is made.
+/// Time of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SnapshotTime {
-    /// Before the command `release` of a push, or where it would run; going back makes none.
+    /// Before the command `release` of a push, or at its place; rollbacks make no snapshot.
     BeforeRelease,
 }

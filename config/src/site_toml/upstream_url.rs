@@ -1,4 +1,4 @@
-//! Where a backend is, and what a pool of them is called.
+//! Addresses of backends, and names of pools.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,30 +10,29 @@ use url::{Host, Url};
 
 use crate::text::text_form;
 
-/// Longest path of a socket, in bytes: `sockaddr_un` holds 107 and a zero.
+/// Maximum length of a socket's path, in bytes: `sockaddr_un` has 107 and a zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The address of a backend: an `http` or `https` URL without a path, a query, a fragment or a user, or the path of a
-/// socket, `unix:/run/shop.sock`. One that speaks FastCGI is `fastcgi://HOST:PORT` or `fastcgi+unix:/run/php.sock`.
+/// Address of a backend: an `http` or `https` URL without a path, a query, a fragment or a user, or the path of a
+/// socket, `unix:/run/shop.sock`. FastCGI backends are `fastcgi://HOST:PORT` or `fastcgi+unix:/run/php.sock`.
 ///
-/// Where a person writes it, its host is a name or an address ([`FromStr`]). What is stored may be of an earlier
-/// release, which took other hosts, too: `serde` reads these, [`UpstreamUrl::check`] refuses them, and nothing answers
-/// there.
+/// In user input, the host is a name or an address ([`FromStr`]). Stored addresses may come from an earlier release
+/// with laxer rules: `serde` reads these, [`UpstreamUrl::check`] rejects them, and requests to them fail.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl(Url);
 
-/// Says why a text is not the address of a backend.
+/// Error for an invalid backend address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not the address of a backend: http://HOST[:PORT], https://HOST[:PORT], unix:/PATH, fastcgi://HOST:PORT or fastcgi+unix:/PATH is wanted, with nothing after it, and a HOST with labels of 1 to 63 letters, digits, - or _"
 )]
 pub struct BadUpstreamUrl(pub String);
 
-/// Whether DNS can be asked for a name: labels of 1 to 63 letters, digits, `-` or `_`, with dots in between, 253 in all
-/// (RFC 1035 §2.3.4). RFC 2181 §11 allows labels of any bytes, and `_` is usual where Compose names services; any other
-/// is a mistake, such as a variable that nothing was put in for. A name whose last label is a number is an address that
-/// is none (URL Standard, "ends in a number checker"): no top-level domain is one.
+/// Returns true if a name can be looked up in DNS: labels of 1 to 63 letters, digits, `-` or `_`, with dots in between,
+/// 253 in total (RFC 1035 §2.3.4). RFC 2181 §11 allows labels of any bytes, and `_` is common in service names of
+/// Compose; other characters are mistakes, for example an unexpanded variable. A name with a number as its last label
+/// is an invalid address (URL Standard, "ends in a number checker"): no top-level domain is a number.
 #[must_use]
 pub fn is_dns_name(text: &str) -> bool {
     let plain = text.strip_suffix('.').unwrap_or(text);
@@ -44,7 +43,7 @@ pub fn is_dns_name(text: &str) -> bool {
     plain.len() <= 253 && plain.split('.').all(is_label) && !plain.rsplit('.').next().is_some_and(is_number)
 }
 
-/// Whether a label is a number, in decimal, octal or hexadecimal digits, as the parser of IPv4 addresses has it.
+/// Returns true if a label is a number, in decimal, octal or hexadecimal digits, as in the parser of IPv4 addresses.
 fn is_number(label: &str) -> bool {
     let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     match hexadecimal {
@@ -54,27 +53,27 @@ fn is_number(label: &str) -> bool {
 }
 
 impl UpstreamUrl {
-    /// The URL.
+    /// Returns the URL.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.0
     }
 
-    /// The path of the socket, where it is one.
+    /// Returns the path of the socket, for a socket.
     #[must_use]
     pub fn socket(&self) -> Option<String> {
         matches!(self.0.scheme(), "unix" | "fastcgi+unix")
             .then(|| percent_decode_str(self.0.path()).decode_utf8_lossy().into_owned())
     }
 
-    /// Whether the backend speaks FastCGI.
+    /// Returns true for a FastCGI backend.
     #[must_use]
     pub fn is_fastcgi(&self) -> bool {
         matches!(self.0.scheme(), "fastcgi" | "fastcgi+unix")
     }
 
-    /// Whether it is `https` to a name of the public DNS: a site of its own, which answers to this name. Names of one
-    /// label and those that RFC 6762, RFC 8375 and others set apart for private networks are not.
+    /// Returns true for `https` to a name of the public DNS: an independent site that answers to its own name. Names of
+    /// one label and names reserved for private networks by RFC 6762, RFC 8375 and others are excluded.
     #[must_use]
     pub fn is_public_name(&self) -> bool {
         const PRIVATE: [&str; 8] = ["arpa", "corp", "home", "internal", "lan", "local", "localhost", "test"];
@@ -82,7 +81,7 @@ impl UpstreamUrl {
         name.trim_end_matches('.').rsplit_once('.').is_some_and(|(_, top)| !PRIVATE.contains(&top))
     }
 
-    /// Its origin as rules write it; a socket and a backend of FastCGI have none.
+    /// Returns the origin as in rules; `None` for a socket or a FastCGI backend.
     #[must_use]
     pub fn origin(&self) -> Option<String> {
         matches!(self.0.scheme(), "http" | "https").then(|| self.0.origin().ascii_serialization())
@@ -94,20 +93,20 @@ impl FromStr for UpstreamUrl {
 
     fn from_str(text: &str) -> Result<Self, BadUpstreamUrl> {
         let read = Self::read(text)?;
-        // As it was written.
+        // The error shows the text as written.
         read.check().map_err(|_bad| BadUpstreamUrl(text.chars().take(200).collect()))?;
         Ok(read)
     }
 }
 
 impl UpstreamUrl {
-    /// Checks that its host is a name that DNS can be asked for, or an address.
+    /// Checks that the host is a name valid in DNS, or an address.
     ///
     /// # Errors
     /// [`BadUpstreamUrl`].
     pub fn check(&self) -> Result<(), BadUpstreamUrl> {
         let is_host = match self.0.scheme() {
-            // No default port is registered for it, and the host of an unknown scheme may hold anything.
+            // FastCGI has no registered default port, and the URL parser does not check the host of an unknown scheme.
             "fastcgi" => self
                 .0
                 .host_str()
@@ -118,7 +117,7 @@ impl UpstreamUrl {
         if is_host { Ok(()) } else { Err(BadUpstreamUrl(self.to_string().chars().take(200).collect())) }
     }
 
-    /// Reads what any release has taken.
+    /// Parses addresses accepted by any release.
     pub(super) fn read(text: &str) -> Result<Self, BadUpstreamUrl> {
         let bad = || BadUpstreamUrl(text.chars().take(200).collect());
         let url: Url = text.parse().map_err(|_reason| bad())?;
@@ -133,7 +132,7 @@ impl UpstreamUrl {
                 let decoded = percent_decode_str(url.path()).decode_utf8().map_err(|_reason| bad())?;
                 let is_path = decoded.len() > 1 && decoded.starts_with('/') && !decoded.ends_with('/');
                 let is_path = is_path && decoded.len() <= SOCKET_PATH_BYTES_MAX && !decoded.contains('\0');
-                // `unix://host/path` would look like an address elsewhere.
+                // `unix://host/path` would look like a remote address.
                 is_path && !url.has_authority()
             }
             _ => false,
@@ -162,18 +161,18 @@ impl From<UpstreamUrl> for String {
     }
 }
 
-/// The name of a pool: 1 to 64 letters, digits, `-`, `_` or `.`.
+/// Name of a pool: 1 to 64 letters, digits, `-`, `_` or `.`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamName(String);
 
-/// Says why a text is not the name of a pool.
+/// Error for an invalid pool name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not the name of an upstream: 1 to 64 letters, digits, -, _ or . are")]
 pub struct BadUpstreamName(pub String);
 
 impl UpstreamName {
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -253,7 +252,7 @@ mod tests {
             "fastcgi://u@127.0.0.1:9000",
             "fastcgi+unix:run/x",
             "fastcgi+unix://run/x",
-            // DNS has no such name.
+            // Invalid in DNS.
             "http://a..b",
             "http://.a",
             "http://a..",
@@ -277,7 +276,7 @@ mod tests {
         ] {
             assert!(bad.parse::<UpstreamUrl>().is_err(), "{bad}");
         }
-        // What an earlier release took is read where it is stored, as it was written, and named as bad.
+        // Addresses accepted by an earlier release are read from storage, as written, and reported as mistakes.
         for stored in ["http://a,b", "http://a..b:81", "https://$api:3000", "fastcgi://256.1.1.1:9000"] {
             let read: UpstreamUrl = serde_json::from_value(stored.into()).unwrap();
             assert_eq!((read.to_string().as_str(), read.check().is_err()), (stored, true));

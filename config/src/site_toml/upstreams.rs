@@ -1,4 +1,4 @@
-//! `[upstreams]`: pools of backends, by names of the author's choice.
+//! `[upstreams]`: pools of backends, with names chosen by the author.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,19 +13,19 @@ use crate::parsing::reader::Table;
 use crate::pem;
 use crate::text::text_form;
 
-/// Most addresses that one pool may declare.
+/// Maximum number of addresses of a pool.
 pub const MEMBERS_MAX: usize = 256;
-/// Longest configurable wait of a pool or a health check, in milliseconds: a day.
+/// Maximum wait of a pool or a health check, in milliseconds: a day.
 const UPSTREAM_MS_MAX: u64 = 86_400_000;
-/// Default number of requests that wait for a free member.
+/// Default number of requests waiting for a free member.
 pub const QUEUE_MAX: u64 = 256;
 /// Default time for which a request waits for a free member, in milliseconds.
 pub const QUEUE_MS: u64 = 5_000;
-/// Default number of attempts after the first one.
+/// Default number of attempts after the first attempt.
 pub const RETRIES: u64 = 2;
 /// Default share of requests that may be retries, in percent.
 pub const RETRY_PERCENT: u64 = 20;
-/// Default number of failures in a row after which a member is ejected.
+/// Default number of consecutive failures after which a member is ejected.
 pub const EJECT_AFTER: u64 = 5;
 /// Default time of a member's first ejection, in milliseconds.
 pub const EJECT_MS: u64 = 10_000;
@@ -33,54 +33,54 @@ pub const EJECT_MS: u64 = 10_000;
 pub const HEALTH_INTERVAL_MS: u64 = 5_000;
 /// Default time limit of a health check, in milliseconds.
 pub const HEALTH_TIMEOUT_MS: u64 = 2_000;
-/// Default number of passed checks in a row that make a member healthy.
+/// Default number of consecutive passed checks that make a member healthy.
 pub const HEALTHY_AFTER: u64 = 2;
-/// Default number of failed checks in a row that make a member unhealthy.
+/// Default number of consecutive failed checks that make a member unhealthy.
 pub const UNHEALTHY_AFTER: u64 = 3;
-/// Longest list of certificates that `ca` may hold, in bytes.
+/// Maximum length of the certificates in `ca`, in bytes.
 const CA_BYTES_MAX: usize = 256 * 1024;
-/// Longest path of a check of health, in bytes.
+/// Maximum length of a health check's path, in bytes.
 const HEALTH_PATH_BYTES_MAX: usize = 4_096;
 const PROTOCOLS: &[(&str, Protocol)] = &[("http1", Protocol::Http1), ("http2", Protocol::Http2)];
 
-/// The protocol of a backend.
+/// Protocol of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2: over TLS by ALPN, else with prior knowledge (RFC 9113 §3.3), as gRPC has it.
+    /// HTTP/2: over TLS by ALPN, otherwise with prior knowledge (RFC 9113 §3.3), as used by gRPC.
     Http2,
 }
 
-/// The health checks of a pool's members.
+/// Health checks of a pool's members.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// Answers in a row that make an unhealthy member healthy.
+    /// Consecutive good responses that make an unhealthy member healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_after: Option<u64>,
-    /// The `Host` of the check's request; the member's own address by default.
+    /// `Host` of the check's request; by default the member's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Milliseconds between two questions.
+    /// Milliseconds between two checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u64>,
-    /// The path.
+    /// Path.
     pub path: String,
-    /// The statuses that are well: one, or a first and a last one, `200-399`.
+    /// Healthy statuses: one status, or a range, `200-399`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<StatusRange>,
-    /// Milliseconds that the answer may take.
+    /// Timeout in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// Bad answers in a row that make a healthy member unhealthy.
+    /// Consecutive bad responses that make a healthy member unhealthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unhealthy_after: Option<u64>,
 }
 
-/// Statuses from a first to a last one: `204`, or `200-399`.
+/// Range of statuses: `204`, or `200-399`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct StatusRange {
@@ -88,16 +88,16 @@ pub struct StatusRange {
     last: u16,
 }
 
-/// Says that a text names no statuses.
+/// Error for an invalid range of statuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names no statuses: \"204\" or \"200-399\" does, within 200 to 599")]
 pub struct BadStatusRange(pub String);
 
 impl StatusRange {
-    /// The default of what counts as healthy.
+    /// Default range of healthy statuses.
     pub const OK: Self = Self { first: 200, last: 299 };
 
-    /// Whether `status` lies within.
+    /// Returns true if the range includes `status`.
     #[must_use]
     pub const fn holds(self, status: u16) -> bool {
         self.first <= status && status <= self.last
@@ -124,62 +124,62 @@ impl fmt::Display for StatusRange {
 
 text_form!(StatusRange, BadStatusRange);
 
-/// A pool of backends.
+/// Pool of backends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// Certificates in PEM that `https` members are trusted by, in place of the platform's.
+    /// Trusted certificates in PEM for `https` members, in place of the platform's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// Requests that may be under way to one member at once.
+    /// Simultaneous requests to one member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connections_max: Option<u64>,
-    /// Failures in a row after which a member gets no requests for a while; 0 never.
+    /// Consecutive failures after which a member gets no requests for a while; 0 is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eject_after: Option<u64>,
-    /// For how long at first, in milliseconds; each further time doubles it.
+    /// Milliseconds of the first ejection; each further ejection doubles the time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eject_ms: Option<u64>,
     /// Health checks of members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
-    /// The `Host` of requests to its members, where the route says none.
+    /// `Host` of requests to the members, if not set by the route.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostRule>,
-    /// The script below `root` that answers paths that name none; of FastCGI backends.
+    /// Front controller below `root`, for paths without a script; for FastCGI backends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    /// Whether connections to FastCGI backends are kept for the next request: each one takes up a worker of PHP-FPM.
+    /// True if connections to FastCGI backends are reused; each open connection occupies a worker of PHP-FPM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_alive: Option<bool>,
-    /// Their protocol.
+    /// Protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// Requests that may wait for a free member.
+    /// Requests waiting for a free member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_max: Option<u64>,
-    /// Their longest wait in milliseconds.
+    /// Maximum wait in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_ms: Option<u64>,
-    /// Attempts after the first one.
+    /// Attempts after the first attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u64>,
-    /// The share of requests that may be retries, in percent.
+    /// Share of requests that may be retries, in percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_percent: Option<u64>,
-    /// The folder of a FastCGI backend's scripts, as the backend sees it.
+    /// Folder of a FastCGI backend's scripts, as seen by the backend.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<String>,
-    /// The scripts below `root` that a path may name; all by default.
+    /// Permitted scripts below `root`; all by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scripts: Option<Vec<String>>,
-    /// The name that an `https` member's certificate must have, and that it is asked for (SNI).
+    /// Required name in the certificate of an `https` member, also sent as SNI.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// The end of a script's name, after which path info begins; `.php` by default.
+    /// End of a script's name, followed by path info; `.php` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Where the members are; a name stands for every address that it has. None: the API adds them.
+    /// Addresses of members; a name stands for all its addresses. Empty if the API adds the members.
     pub to: Vec<UpstreamUrl>,
 }
 
@@ -189,18 +189,18 @@ impl From<UpstreamUrl> for Upstream {
     }
 }
 
-/// The table of one upstream.
+/// Declaration of an upstream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Declared {
-    /// One address alone.
+    /// A single address.
     Address(UpstreamUrl),
     /// A table.
     Pool(Box<Upstream>),
 }
 
 impl Declared {
-    /// Its addresses.
+    /// Returns the addresses.
     #[must_use]
     pub fn to(&self) -> &[UpstreamUrl] {
         match self {
@@ -209,7 +209,7 @@ impl Declared {
         }
     }
 
-    /// As a pool.
+    /// Converts the declaration to a pool.
     #[must_use]
     pub fn pool(&self) -> Upstream {
         match self {
@@ -218,7 +218,7 @@ impl Declared {
         }
     }
 
-    /// Everything that is wrong with it.
+    /// Returns all mistakes.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         match self {
@@ -237,7 +237,7 @@ impl Upstream {
         bad.map(|bad| Mistaken { key: "to", message: format!("cannot be used: {bad}") })
     }
 
-    /// Everything that is wrong with it.
+    /// Returns all mistakes.
     #[must_use]
     pub fn mistakes(&self) -> Vec<Mistaken> {
         let mut found = self.script_mistakes();
@@ -331,7 +331,7 @@ pub(super) fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, Declar
             Err(inner) => pool(&inner).map(|pool| Declared::Pool(Box::new(pool))).ok_or(()),
         };
         if let Ok(declared) = declared {
-            // Those of a table are reported where it is read.
+            // Mistakes of a table are reported during parsing.
             if let (Declared::Address(_), Some(Mistaken { message, .. })) = (&declared, declared.mistakes().first()) {
                 table.mistake(&name, format!("`{}` {message}", table.full(&name)), Some(FASTCGI_HINT));
             }
@@ -437,7 +437,7 @@ mod tests {
         let after = pem::AUTHORITY.lines().count();
         let refused = parsed("ca: ").unwrap_err().to_string();
         assert!(refused.contains(&format!("is no PEM of certificates: line {} ", after + 1)), "{refused}");
-        // A manifest is there for everybody to read; and what the push cannot decode, `check` names.
+        // A manifest is public; and certificates that the push cannot decode are reported by `check`.
         let key = "-----BEGIN PRIVATE KEY-----\nMAUC\n-----END PRIVATE KEY-----\n";
         let garbled = "-----BEGIN CERTIFICATE-----\nMA.UC\n-----END CERTIFICATE-----\n";
         let list = "-----BEGIN X509 CRL-----\nMAUC\n-----END X509 CRL-----\n";
@@ -464,7 +464,7 @@ mod tests {
         assert!(health.status.unwrap().holds(302) && !health.status.unwrap().holds(404));
         let written = serde_json::to_string(&upstreams["api"]).unwrap();
         assert_eq!(serde_json::from_str::<Declared>(&written).unwrap(), upstreams["api"]);
-        // One address may stand alone.
+        // A single address may be a plain text.
         let one = SiteFile::parse("devanture.toml", "[upstreams.a]\nto = \"http://h\"\n").unwrap();
         assert_eq!(one.base.upstreams.unwrap()["a"].to().len(), 1);
     }

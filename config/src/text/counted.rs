@@ -1,8 +1,8 @@
-//! Numbers of things in the texts of both programs: `1 file`, `2 files`.
+//! Counts of things in the messages of both programs: `1 file`, `2 files`.
 
 use std::fmt::Display;
 
-/// A number of things in words; `thing` is the noun for one of them.
+/// Returns a count in words; `thing` is the singular noun.
 #[must_use]
 pub fn counted(count: impl Display, thing: &str) -> String {
     let text = count.to_string();
@@ -19,7 +19,7 @@ pub fn counted(count: impl Display, thing: &str) -> String {
     }
 }
 
-/// A time in its largest unit that is a whole number of it.
+/// Returns a time in the largest unit with a whole number.
 #[must_use]
 pub fn time_in_words(seconds: u64) -> String {
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
@@ -27,14 +27,14 @@ pub fn time_in_words(seconds: u64) -> String {
     whole.map_or_else(|| counted(seconds, "second"), |(unit_s, unit)| counted(seconds / unit_s, unit))
 }
 
-/// A number of bytes as a person reads it: in thousands, as disks and networks count.
+/// Returns a number of bytes for display, in powers of a thousand, as disks and networks count.
 #[must_use]
 pub fn byte_text(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
     if bytes < 1_000 {
         return format!("{bytes} B");
     }
-    // Tenths of the unit, rounded down, in whole numbers: no float can misround them.
+    // Tenths of the unit, rounded down, in whole numbers, without rounding errors of floats.
     let mut tenths = bytes / 100;
     let mut unit = 0;
     while tenths >= 10_000 && unit + 1 < UNITS.len() {
@@ -42,7 +42,7 @@ pub fn byte_text(bytes: u64) -> String {
         unit += 1;
     }
     let name = UNITS.get(unit).copied().unwrap_or_default();
-    // A kilobyte's tenth is nobody's business.
+    // Tenths of a kilobyte are omitted.
     if unit == 0 && tenths >= 100 {
         format!("{} {name}", tenths / 10)
     } else {

@@ -1,8 +1,8 @@
-//! Moments as people read them.
+//! Points in time for display.
 
 use time::OffsetDateTime;
 
-/// A moment in milliseconds since 1970, as `2026-11-23 14:05:00 UTC`; the number itself after the year 9999.
+/// Returns a time in milliseconds since 1970 as `2026-11-23 14:05:00 UTC`; the number itself after the year 9999.
 #[must_use]
 pub fn date_time(ms: u64) -> String {
     let moment = i64::try_from(ms / 1_000).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
@@ -19,8 +19,8 @@ pub fn date_time(ms: u64) -> String {
     )
 }
 
-/// A moment in milliseconds since 1970, as `2026-11-23T14:05:00.000Z` (RFC 3339); one after the year 9999 is its last
-/// one.
+/// Returns a time in milliseconds since 1970 as `2026-11-23T14:05:00.000Z` (RFC 3339); capped at the end of the year
+/// 9999.
 #[must_use]
 pub fn rfc3339(ms: u64) -> String {
     /// The last millisecond of the year 9999.

@@ -1,4 +1,4 @@
-//! When something ends: a duration such as `14d`, a moment of RFC 3339, or `never`.
+//! Expiry: a duration such as `14d`, a time in RFC 3339, or `never`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// The units of a duration, with their seconds.
+/// Units of a duration, with their seconds.
 const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400), ('w', 604_800)];
-/// The longest duration: ten years.
+/// Maximum duration: ten years.
 const SECONDS_MAX: u64 = 315_360_000;
-/// Longest text that may mean one.
+/// Maximum length of the text.
 const BYTES_MAX: usize = 64;
 
-/// When something ends.
+/// Expiry, relative or absolute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Expiry {
-    /// Not by itself.
+    /// No automatic expiry.
     Never,
-    /// So many seconds from now.
+    /// Seconds from now.
     In(u64),
-    /// At this moment, in seconds since 1970 UTC.
+    /// Time in seconds since 1970 UTC.
     At(u64),
 }
 
-/// Says why a text is no [`Expiry`].
+/// Error for an invalid [`Expiry`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no time at which something ends: a duration such as 14d, 12h or 90s (of ten years at most), a moment such as 2030-01-31T12:00:00Z, or never"
@@ -34,7 +34,7 @@ pub enum Expiry {
 pub struct BadExpiry(String);
 
 impl Expiry {
-    /// The time that it means when it is evaluated at `now_ms`, in milliseconds since 1970 UTC.
+    /// Returns the time of expiry, evaluated at `now_ms`, in milliseconds since 1970 UTC.
     ///
     /// ```
     /// use devanture_config::text::Expiry;
@@ -81,7 +81,7 @@ impl fmt::Display for Expiry {
             Self::In(seconds) => write!(f, "{seconds}s"),
             Self::At(seconds) => {
                 let moment = i64::try_from(*seconds).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
-                // What was read from a text has one.
+                // A value parsed from text is always representable.
                 f.write_str(&moment.and_then(|moment| moment.format(&Rfc3339).ok()).ok_or(fmt::Error)?)
             }
         }

@@ -1,6 +1,6 @@
-//! Text as it stands in HTML.
+//! Text in HTML.
 
-/// Escapes text for HTML: as the content of an element and as a quoted attribute, none of it is markup.
+/// Escapes text for HTML, both as the content of an element and as a quoted attribute.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut html = String::with_capacity(text.len());

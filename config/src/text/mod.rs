@@ -1,4 +1,4 @@
-//! Texts: numbers and moments as people read them, and texts of strangers made safe to show.
+//! Texts: numbers and times for display, and untrusted texts made safe for display.
 
 mod counted;
 mod date;

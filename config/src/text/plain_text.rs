@@ -1,9 +1,9 @@
-//! Texts of strangers that a person reads in a terminal or a log: paths, names, branches, user agents, messages of
-//! backends. Whatever they are made of, they move no cursor, end no line, hide nothing and turn nothing around.
+//! Untrusted texts for a terminal or a log: paths, names, branches, user agents, messages of backends. Escaped texts
+//! never move the cursor, end the line, hide characters or reverse the direction.
 
 use std::fmt::Write as _;
 
-/// The text with every character that is not plain as a number in braces, line ends too.
+/// Returns the text with every character that is not plain as a number in braces, including line ends.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     if is_all_plain(text) {
@@ -19,7 +19,7 @@ pub fn escaped(text: &str) -> String {
     escaped
 }
 
-/// JSON with the same values, in which every character that is not plain is one of JSON's own escapes.
+/// Returns JSON with the same values, in which every character that is not plain is a JSON escape.
 #[must_use]
 pub fn json(text: &str) -> String {
     if is_all_plain(text) {
@@ -31,23 +31,22 @@ pub fn json(text: &str) -> String {
             json.push(character);
             continue;
         }
-        // Outside of its texts JSON has none of them but blanks, which a line does not need.
+        // Outside of texts, JSON has no such characters except blanks, which are unnecessary.
         for unit in character.encode_utf16(&mut [0; 2]) {
-            // Writing to a text does not fail.
+            // Writing to a string does not fail.
             write!(json, "\\u{unit:04x}").ok();
         }
     }
     json
 }
 
-/// As most texts are printable ASCII, they are not looked at one character after the other.
+/// Fast path: most texts are printable ASCII, checked without a loop over characters.
 fn is_all_plain(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || text.chars().all(is_plain)
 }
 
-/// Whether a character shows itself and nothing else: no control (C0, DEL, C1), no end of a line or paragraph, none
-/// that turns the direction of others (`Bidi_Control`), and none that is not seen (`Default_Ignorable_Code_Point`), of
-/// which the variation selectors of emoji stay.
+/// Returns true if a character is visible and without side effects: no control (C0, DEL, C1), no end of a line or
+/// paragraph, no `Bidi_Control`, and no `Default_Ignorable_Code_Point` except the variation selectors of emoji.
 #[must_use]
 pub fn is_plain(character: char) -> bool {
     !character.is_control()

@@ -1,9 +1,9 @@
-//! Texts of strangers in the middle of a sentence.
+//! Untrusted texts within a sentence.
 
-/// Most characters of a text that a message shows.
+/// Maximum number of characters of a text in a message.
 const CHARACTERS_MAX: usize = 80;
 
-/// The beginning of a text, as it may stand in a sentence.
+/// Returns the beginning of a text, for use in a sentence.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect()
 }

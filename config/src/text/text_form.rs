@@ -1,6 +1,6 @@
-//! Types that are texts outside: one way for `serde` to read them by `FromStr` and to write them by `Display`.
+//! Types represented as texts outside: `serde` reads by `FromStr` and writes by `Display`.
 
-/// Gives a type with `#[serde(try_from = "String", into = "String")]` what these two ask for.
+/// Implements the conversions required by `#[serde(try_from = "String", into = "String")]`.
 macro_rules! text_form {
     ($name:ty, $error:ty) => {
         impl TryFrom<String> for $name {

@@ -1,15 +1,15 @@
-//! Keys and texts as TOML writes them, for the files that both programs make.
+//! Keys and texts in TOML, for files made by both programs.
 
 use std::fmt::Write;
 
-/// A key, in quotes where it needs them.
+/// Returns a key, quoted if needed.
 #[must_use]
 pub fn key(text: &str) -> String {
     let is_bare = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if is_bare { text.to_owned() } else { quoted(text) }
 }
 
-/// A basic string, in quotes.
+/// Returns a basic string, in quotes.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -21,7 +21,7 @@ pub fn quoted(text: &str) -> String {
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
             _ if character.is_control() => {
-                // Writing to a text does not fail.
+                // Writing to a string does not fail.
                 write!(quoted, "\\u{:04X}", u32::from(character)).ok();
             }
             _ => quoted.push(character),

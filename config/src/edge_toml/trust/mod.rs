@@ -1,4 +1,4 @@
-//! `[[trust]]`: issuers of identity tokens by OpenID Connect, and what such a token may be exchanged for.
+//! `[[trust]]`: issuers of OpenID Connect identity tokens, and the edge tokens given in exchange.
 
 mod owners;
 mod pattern;
@@ -16,65 +16,65 @@ use crate::parsing::reader::Table;
 
 pub use pattern::{BadPattern, ClaimPattern};
 
-/// Most entries of `[[trust]]`.
+/// Maximum number of entries of `[[trust]]`.
 pub const TRUSTS_MAX: usize = 100;
-/// Most claims of one of them.
+/// Maximum number of claims of an entry.
 const CLAIMS_MAX: usize = 32;
-/// Most patterns of one claim.
+/// Maximum number of patterns of a claim.
 const PATTERNS_MAX: usize = 32;
-/// Most environments of one of them.
+/// Maximum number of environments of an entry.
 const ENVIRONMENTS_MAX: usize = 32;
-/// Longest name of one of them, in characters.
+/// Maximum number of characters of an entry's name.
 const NAME_CHARACTERS_MAX: usize = 40;
-/// Longest issuer, audience and name of a claim, in bytes.
+/// Maximum length of an issuer, audience and claim name, in bytes.
 const TEXT_BYTES_MAX: usize = 512;
-/// Default lifetime of a token that an exchange makes, and the longest one, in seconds.
+/// Default lifetime of an exchanged token, and the maximum, in seconds.
 const LIFETIME_S: u64 = 900;
 const LIFETIME_S_MAX: u64 = 3_600;
-/// Claims that are checked by other keys, or by themselves.
+/// Claims checked by other keys or automatically.
 const OWN_CLAIMS: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
 
-/// Identity tokens of one issuer that may be exchanged for a token of the edge.
+/// Issuer whose identity tokens are exchanged for tokens of the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trust {
-    /// Its name, which the history and the audit log show.
+    /// Name in the history and the audit log.
     pub name: String,
-    /// The issuer of the identity tokens.
+    /// Issuer of the identity tokens.
     pub issuer: Issuer,
-    /// A PEM file of authorities that the issuer is trusted by beside the platform's.
+    /// PEM file of authorities trusted for the issuer, beside the platform's.
     pub ca: Option<PathBuf>,
-    /// The audience that they are for.
+    /// Required audience.
     pub audience: String,
-    /// What their claims have to be. All of them must match.
+    /// Required claims. All claims must match.
     pub claims: BTreeMap<String, Vec<ClaimPattern>>,
-    /// The app that a token is for.
+    /// App of a token.
     pub app: AppName,
-    /// The environments, one of which a token is for.
+    /// Environments; a token is for exactly one.
     pub environments: Vec<PlaceName>,
-    /// The scope of a token, named or that of a role; never `admin`.
+    /// Scope of a token, named directly or by a role; never `admin`.
     pub scope: Scope,
-    /// The lifetime of a token, in seconds.
+    /// Lifetime of a token, in seconds.
     pub lifetime_s: u64,
 }
 
-/// An issuer: the text of the claim `iss`, which is also the address below which its keys are found.
+/// Issuer: the text of the claim `iss`, also the base URL of the issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Issuer(String);
 
 impl Issuer {
-    /// The text, which identity tokens repeat byte for byte.
+    /// Returns the text, as repeated byte for byte in identity tokens.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address of the document that leads to its keys (OpenID Connect Discovery 1.0 §4).
+    /// Returns the URL of the discovery document (OpenID Connect Discovery 1.0 §4).
     #[must_use]
     pub fn discovery_url(&self) -> String {
         format!("{}/.well-known/openid-configuration", self.0.trim_end_matches('/'))
     }
 
-    /// The address of its keys, as that document says it: over TLS, or of this machine if the issuer is.
+    /// Returns the URL of the keys in a discovery document: over TLS, or on this machine for an issuer on this machine.
     #[must_use]
     pub fn keys_url(&self, text: &str) -> Option<String> {
         let url: Url = text.parse().ok()?;
@@ -85,7 +85,7 @@ impl Issuer {
     }
 }
 
-/// Why a text is no issuer.
+/// Error for an invalid issuer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadIssuer(&'static str);
@@ -116,12 +116,12 @@ impl fmt::Display for Issuer {
     }
 }
 
-/// Whether a URL leads to this machine, whatever the network says.
+/// Returns true if a URL leads to this machine, independent of the network.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        // RFC 6761 §6.3: it stays on the machine, whatever resolves it.
+        // RFC 6761 §6.3: `localhost` stays on the machine, independent of the resolver.
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     }
@@ -150,7 +150,7 @@ pub(super) fn trusts(root: &Table<'_, '_>) -> Vec<Trust> {
 }
 
 fn trust(table: &Table<'_, '_>) -> Option<Trust> {
-    // Everything is read before the first `?`, so that all mistakes are found.
+    // Every key is read before the first `?`, so all mistakes are found.
     let name = super::required(table, "name", table.string("name"), "\"github-main\"");
     if let Some(name) = name.as_ref().filter(|name| !is_name(name)) {
         let message = format!("`trust.name`: `{name}` is not 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9 and `-`");
@@ -198,9 +198,9 @@ fn trust(table: &Table<'_, '_>) -> Option<Trust> {
     })
 }
 
-/// What a trust gives, by `scope` or by `role`, and whether that is for previews where no environment is named.
+/// Returns the scope of a trust, given by `scope` or `role`, and true if the role defaults to previews.
 fn rights(table: &Table<'_, '_>) -> (Scope, bool) {
-    // `admin` is none of them: a token of CI makes no other tokens.
+    // `admin` is excluded: a CI token makes no other tokens.
     let scopes = [("read", Scope::Read), ("push", Scope::Push), ("promote", Scope::Promote), ("run", Scope::Run)];
     let scope = table.word("scope", &scopes);
     let role: Option<Role> = table.parsed("role");

@@ -1,15 +1,15 @@
-//! Issuers that serve everybody: which of their claims say whose an identity token is.
+//! Issuers open to all: the claims that identify the owner of an identity token.
 //!
-//! A trust in such an issuer that names a branch alone would take the branch of every stranger's repository.
+//! A trust in an open issuer with a branch alone would accept the same branch of any stranger's repository.
 
 use std::collections::BTreeMap;
 
 use super::{ClaimPattern, Issuer};
 
-/// How far the text of a claim has to go in front of its first `*` to name an owner.
+/// Required extent of a claim pattern before the first `*` to name an owner.
 #[derive(Clone, Copy)]
 enum Fixed {
-    /// All of it: it has no `*`.
+    /// The whole pattern: no `*`.
     All,
     /// Past the first `/`.
     Slash,
@@ -17,7 +17,7 @@ enum Fixed {
     TwoColons,
 }
 
-/// The hosts of issuers, with the claims that name an owner.
+/// Hosts of open issuers, with the claims that name an owner.
 const OWNERS: [(&str, &[(&str, Fixed)]); 3] = [
     (
         "token.actions.githubusercontent.com",
@@ -45,10 +45,10 @@ const OWNERS: [(&str, &[(&str, Fixed)]); 3] = [
     ),
 ];
 
-/// Checks that the claims of a trust in an issuer that serves everybody name an owner.
+/// Checks that a trust in an open issuer names an owner in the claims.
 ///
 /// # Errors
-/// What is missing, as a clause.
+/// The missing claim, as a clause.
 pub(super) fn check(issuer: &Issuer, claims: &BTreeMap<String, Vec<ClaimPattern>>) -> Result<(), String> {
     let rest = issuer.as_str().strip_prefix("https://").unwrap_or_default();
     let host = rest.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase();

@@ -1,18 +1,18 @@
-//! Patterns of claims: a text, or one with `*` at the end of segments.
+//! Patterns of claims: a text, or a text with `*` at the end of segments.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest pattern, in bytes.
+/// Maximum length of a pattern, in bytes.
 const BYTES_MAX: usize = 512;
 
-/// What the value of a claim has to be. A `*` stands for one or more characters within a segment; segments end at `/`
-/// and `:`, so that neither another folder nor another part of a subject matches.
+/// Pattern for the value of a claim. A `*` stands for one or more characters within a segment; segments end at `/` and
+/// `:`, so neither another folder nor another part of a subject matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimPattern(String);
 
 impl ClaimPattern {
-    /// Whether a value matches.
+    /// Returns true if `value` matches.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
         let mut patterns = self.0.split_inclusive(is_separator);
@@ -26,19 +26,19 @@ impl ClaimPattern {
         }
     }
 
-    /// The text in front of the first `*`; all of it without one.
+    /// Returns the text before the first `*`, or the whole text.
     #[must_use]
     pub fn fixed_part(&self) -> &str {
         self.0.split('*').next().unwrap_or_default()
     }
 
-    /// Whether it has a `*`.
+    /// Returns true if the pattern has a `*`.
     #[must_use]
     pub fn has_star(&self) -> bool {
         self.0.contains('*')
     }
 
-    /// Whether it has no text of its own.
+    /// Returns true if the pattern has no fixed text.
     pub(super) fn is_open(&self) -> bool {
         self.0.chars().all(|c| c == '*' || is_separator(c))
     }
@@ -48,7 +48,7 @@ fn is_separator(c: char) -> bool {
     matches!(c, '/' | ':')
 }
 
-/// Both are one segment each, with the separator that ends it.
+/// Matches a single segment, each side including the separator at its end.
 fn segment_matches(pattern: &str, value: &str) -> bool {
     let (text, ends) = parted(pattern);
     let (value, value_ends) = parted(value);
@@ -66,13 +66,13 @@ fn parted(segment: &str) -> (&str, Option<char>) {
     }
 }
 
-/// Why a text is no pattern.
+/// Error for an invalid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
-    /// It is empty, too long, or holds control characters.
+    /// The pattern is empty, too long, or contains control characters.
     #[error("the text of a claim has 1 to {BYTES_MAX} bytes, and no control characters")]
     Text,
-    /// It has a `*` elsewhere.
+    /// A `*` stands in another place.
     #[error("a `*` stands at the end of a segment, in front of `/`, `:` or the end: `{0}`")]
     Star(String),
 }

@@ -1,8 +1,8 @@
-//! Patterns of paths: what a rule is for. Text in, a matcher without backtracking out, with what it captured.
+//! Patterns of paths in rules. The parser turns text into a matcher with captures and without backtracking.
 //!
-//! A pattern is compared with a path in its normal form, decoded (`site::target` makes it). Whole segments are matched
-//! segment by segment; from the first of which only a part is taken, an expression goes on, whose time grows with the
-//! length of the path and of the pattern alone, so that no rule of one app can keep a thread from the others (law 11).
+//! A pattern is compared with a path in normal form, decoded (made by `site::target`). Whole segments are matched
+//! segment by segment; from the first partially matched segment on, an expression takes over, whose time grows with the
+//! length of the path and of the pattern alone, so no rule of one app can block a thread for other apps (law 11).
 
 mod expression;
 
@@ -15,36 +15,37 @@ use unicode_normalization::UnicodeNormalization;
 use crate::heap::HeapBytes;
 use expression::Expression;
 
-/// Longest pattern, in bytes.
+/// Maximum length of a pattern, in bytes.
 pub const PATTERN_BYTES_MAX: usize = 2_000;
-/// Longest pattern that takes parts of segments, in bytes, and most `*` in it: what one costs in time and memory.
+/// Maximum length of a pattern that matches parts of segments, in bytes, and maximum number of `*`: bounds on time and
+/// memory.
 pub const EXPRESSION_BYTES_MAX: usize = 512;
 const EXPRESSION_STARS_MAX: usize = 8;
-/// The name that `*` captures under.
+/// Name of the capture of `*`.
 pub const SPLAT: &str = "splat";
 
-/// Whose way of writing patterns.
+/// Syntax of patterns, by provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// `*` anywhere takes anything, `:name` anywhere takes characters but `/`; a final slash matters.
+    /// `*` anywhere matches anything, `:name` anywhere matches characters except `/`; a final slash is significant.
     Cloudflare,
-    /// `*` as a segment takes what is there, or nothing, and at the end of a segment what follows; `:name` takes a
-    /// segment. A final slash is a part of what a last `*` takes, and else ignored.
+    /// `*` as a segment matches any rest or nothing, and at the end of a segment the following characters; `:name`
+    /// matches a segment. A final slash is part of the match of a last `*`, and otherwise ignored.
     Netlify,
     /// As Netlify's headers: also `*` in other places, without regard to case.
     NetlifyHeaders,
 }
 
-/// A pattern.
+/// Pattern of paths.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: Box<str>,
-    /// Apart, since most are for every host.
+    /// Boxed, since most patterns apply to every host.
     host: Option<Box<HostPattern>>,
     shape: Shape,
-    /// Whether a final slash of the path makes no difference to whether it matches.
+    /// True if a final slash of the path is ignored.
     is_tolerant: bool,
-    /// Whether the case of ASCII letters is ignored.
+    /// True if the case of ASCII letters is ignored.
     folds: bool,
 }
 
@@ -60,48 +61,48 @@ enum Shape {
         segments: Box<[Segment]>,
         ending: Ending,
     },
-    /// Segments, and an expression for what comes after them.
+    /// Segments, and an expression for the rest.
     Expression {
         literal: Box<[Segment]>,
         expression: Box<Expression>,
     },
 }
 
-/// One segment of a pattern.
+/// Segment of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
-    /// Any segment that is not empty, captured under a name.
+    /// Any nonempty segment, captured under a name.
     Name(Box<str>),
-    /// Exactly this one.
+    /// Exactly this segment.
     Text(Box<str>),
 }
 
-/// The tail of a pattern after its segments.
+/// Tail of a pattern after its segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// A slash and then anything, which is captured.
+    /// A slash and then anything, captured.
     Below,
-    /// Nothing, or a slash and then anything, which is captured.
+    /// Nothing, or a slash and then anything, captured.
     BelowOrSelf,
     /// Nothing.
     Exact,
-    /// Whatever the pattern's expression says: [`Pattern::matches`] decides.
+    /// The pattern's expression: [`Pattern::matches`] decides.
     Expression,
 }
 
-/// Says why a text is not a pattern.
+/// Error for an invalid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
-    /// Its host cannot be read.
+    /// The host is invalid.
     #[error("`{0}` names no host that can be read")]
     Host(String),
-    /// Percent signs that are not followed by two hex digits, or bytes that are not UTF-8.
+    /// Percent signs without two hex digits, or bytes outside UTF-8.
     #[error("`{0}` holds a percent-encoding that cannot be read")]
     Encoding(String),
-    /// It begins with no slash.
+    /// The text does not begin with a slash.
     #[error("`{0}` is not a path: it must begin with /")]
     NotAPath(String),
-    /// Longer than [`PATTERN_BYTES_MAX`], or more than an expression may be.
+    /// Longer than [`PATTERN_BYTES_MAX`], or beyond the bounds of an expression.
     #[error(
         "the path is too long: {PATTERN_BYTES_MAX} bytes are the most, and {EXPRESSION_BYTES_MAX} with at most \
          {EXPRESSION_STARS_MAX} `*` where one is a part of a segment"
@@ -109,11 +110,11 @@ pub enum BadPattern {
     TooLong,
 }
 
-/// Captures of a pattern, by name; the values are decoded.
+/// Captures of a pattern, by name, decoded.
 pub type Captures<'a> = Vec<(&'a str, &'a str)>;
 
 impl Pattern {
-    /// Reads a pattern; one that begins with `https://` or `http://` is for that host alone.
+    /// Parses a pattern; a pattern that begins with `https://` or `http://` applies to this host alone.
     ///
     /// # Errors
     /// [`BadPattern`].
@@ -140,45 +141,46 @@ impl Pattern {
         Ok(Self { text: text.into(), host, shape: shape(path, dialect)?, is_tolerant, folds })
     }
 
-    /// As it was written.
+    /// Returns the text as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is for one host alone.
+    /// Returns true if the pattern applies to one host alone.
     #[must_use]
     pub const fn has_host(&self) -> bool {
         self.host.is_some()
     }
 
-    /// Whether a final slash of a path makes no difference to whether it matches.
+    /// Returns true if a final slash of a path is ignored.
     #[must_use]
     pub const fn is_tolerant(&self) -> bool {
         self.is_tolerant
     }
 
-    /// Whether the case of ASCII letters is ignored; its own letters are then in lower case.
+    /// Returns true if the case of ASCII letters is ignored; the pattern's own letters are then in lower case.
     #[must_use]
     pub const fn folds(&self) -> bool {
         self.folds
     }
 
-    /// Whether it takes parts of segments: which paths it is for is then more than its [steps](Self::steps) tell.
+    /// Returns true if the pattern matches parts of segments, so the [steps](Self::steps) alone do not determine its
+    /// paths.
     #[must_use]
     pub const fn takes_parts(&self) -> bool {
         matches!(self.shape, Shape::Expression { .. })
     }
 
-    /// Whether it takes parts of segments, or of a host, so that it costs more than a look-up.
+    /// Returns true if the pattern matches parts of segments, or of a host, and so costs more than a lookup.
     #[must_use]
     pub fn is_expression(&self) -> bool {
         self.takes_parts() || matches!(self.host.as_deref(), Some(HostPattern::Captures(_)))
     }
 
-    /// Its cost for each character of a path or host, where it [is an expression](Self::is_expression), and else 0: two
-    /// for up to 60 characters, placeholders and `*` from the first segment on of which it takes a part, and one more
-    /// for each 64 after them. One is about as long as a shift of a word.
+    /// Returns the cost for each character of a path or host, for [an expression](Self::is_expression), otherwise 0:
+    /// two for up to 60 characters, placeholders and `*` from the first partially matched segment on, and one more for
+    /// each further 64. One unit is about as long as a shift of a word.
     #[must_use]
     pub fn cost(&self) -> usize {
         let of_host = match self.host.as_deref() {
@@ -191,15 +193,14 @@ impl Pattern {
         }
     }
 
-    /// The same for everything below the whole segments that it begins with, on every host: more than it is for, which
-    /// is compared at no cost.
+    /// Returns a wider pattern: everything below the leading whole segments, on every host, compared at no cost.
     #[must_use]
     pub fn widened(&self) -> Self {
         let shape = Shape::Segments { segments: self.steps().0.into(), ending: Ending::BelowOrSelf };
         Self { text: self.text.clone(), host: None, shape, is_tolerant: self.is_tolerant, folds: self.folds }
     }
 
-    /// Whether it stands for one path alone.
+    /// Returns true if the pattern matches a single path.
     #[must_use]
     pub fn is_static(&self) -> bool {
         match &self.shape {
@@ -210,8 +211,7 @@ impl Pattern {
         }
     }
 
-    /// The segments that a path begins with, and what comes after them: what an index is made of. A final slash that
-    /// matters is an empty last segment.
+    /// Returns the leading segments, and the rest, for an index. A significant final slash is an empty last segment.
     #[must_use]
     pub fn steps(&self) -> (&[Segment], Ending) {
         match &self.shape {
@@ -220,7 +220,7 @@ impl Pattern {
         }
     }
 
-    /// The names that it captures, [`SPLAT`] among them.
+    /// Returns the names of captures, including [`SPLAT`].
     #[must_use]
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = match self.host.as_deref() {
@@ -242,8 +242,7 @@ impl Pattern {
         names
     }
 
-    /// Its captures of `path`, which is normal and decoded, on `host`, which is in lower case; `None` if it does
-    /// not match.
+    /// Returns the captures of `path`, normal and decoded, on `host`, in lower case; `None` without a match.
     #[must_use]
     pub fn matches<'a>(&'a self, host: &'a str, path: &'a str) -> Option<Captures<'a>> {
         let mut captures = Vec::new();
@@ -252,19 +251,19 @@ impl Pattern {
         Some(captures)
     }
 
-    /// Whether it [matches](Self::matches), which costs less than what it captures.
+    /// Returns true if the pattern [matches](Self::matches), at less cost than captures.
     #[must_use]
     pub fn is_for(&self, host: &str, path: &str) -> bool {
         self.is_for_host(host) && self.takes(path)
     }
 
-    /// Whether it matches `host`, which is in lower case, with any path at all.
+    /// Returns true if the pattern matches `host`, in lower case, with some path.
     #[must_use]
     pub fn is_for_host(&self, host: &str) -> bool {
         self.capture_host(host, None).is_some()
     }
 
-    /// Whether it matches `path`, which is normal and decoded, on any host at all.
+    /// Returns true if the pattern matches `path`, normal and decoded, on some host.
     #[must_use]
     pub fn takes(&self, path: &str) -> bool {
         self.capture_path(path, None).is_some()
@@ -280,7 +279,7 @@ impl Pattern {
 
     fn capture_path<'a>(&'a self, path: &'a str, mut captures: Option<&mut Captures<'a>>) -> Option<()> {
         let (segments, ending) = self.steps();
-        // What a star takes keeps its final slash, which is a part of the path (RFC 3986 §3.3); expressions know both.
+        // A star's match keeps its final slash, as part of the path (RFC 3986 §3.3); expressions handle both forms.
         let is_ignored = self.is_tolerant && ending == Ending::Exact;
         let path = if is_ignored { without_final_slash(path) } else { path };
         let rest = after_segments(segments, self.folds, path, captures.as_deref_mut())?;
@@ -297,7 +296,7 @@ impl Pattern {
         Some(())
     }
 
-    /// Whether every path that `other` matches is matched by this one too. `false` where it is not known.
+    /// Returns true if every path matched by `other` is also matched by this pattern; `false` if unknown.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         if *self == *other {
@@ -390,7 +389,7 @@ fn named(segments: &[Segment]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What of `path` comes after segments, from a slash on; `None` if it does not begin with them.
+/// Returns the rest of `path` after segments, from a slash on; `None` if `path` does not begin with the segments.
 fn after_segments<'a>(
     segments: &'a [Segment],
     folds: bool,
@@ -412,7 +411,7 @@ fn after_segments<'a>(
     Some(rest)
 }
 
-/// Decoded and in NFC, as paths are when they are compared.
+/// Decodes a text and converts the text to NFC, as for compared paths.
 fn decoded(text: &str) -> Result<String, BadPattern> {
     let bad = || BadPattern::Encoding(text.to_owned());
     let bytes = text.as_bytes();
@@ -434,7 +433,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             let ending = if dialect == Dialect::Cloudflare { Ending::Below } else { Ending::BelowOrSelf };
             return Ok(Shape::Segments { segments: segments.into(), ending });
         }
-        // Whatever follows the colon is the name in redirects of Netlify's, as in `:post-slug`.
+        // In Netlify's redirects, the name is the whole text after the colon, as in `:post-slug`.
         let is_whole = |name: &&str| if dialect == Dialect::Netlify { !name.is_empty() } else { is_name(name) };
         let whole = text.strip_prefix(':').filter(is_whole);
         let partial = match dialect {
@@ -462,7 +461,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
 
 fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern> {
     let bad = || BadPattern::Host(host.to_owned());
-    // The edge answers one port; whichever was meant, it is this one.
+    // The edge listens on one port, so the port in the pattern is ignored.
     let name = host.rsplit_once(':').filter(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
     let host = name.map_or(host, |(name, _)| name);
     if host.is_empty() {
@@ -477,8 +476,8 @@ fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern>
     }
 }
 
-/// Whether a path of a redirect in Netlify's form has a `*` that stands for itself: one that does not end a segment, or
-/// is a part of a name.
+/// Returns true if a redirect's path in Netlify's form has a literal `*`: not at the end of a segment, or part of a
+/// name.
 #[must_use]
 pub fn has_plain_star(path: &str) -> bool {
     path.split('/').any(|segment| match segment.strip_suffix('*') {
@@ -487,14 +486,14 @@ pub fn has_plain_star(path: &str) -> bool {
     })
 }
 
-/// Whether a text is the name of a placeholder, without its colon.
+/// Returns true if a text is the name of a placeholder, without its colon.
 #[must_use]
 pub fn is_name(text: &str) -> bool {
     let mut bytes = text.bytes();
     bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic()) && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// The first placeholder of a text: where its colon is, and its name.
+/// Returns the first placeholder of a text: the position of its colon, and its name.
 #[must_use]
 pub fn next_name(text: &str) -> Option<(usize, &str)> {
     text.match_indices(':').find_map(|(at, _)| {

@@ -1,4 +1,4 @@
-//! Patterns in each dialect: what they match and capture, what they cover, what is none.
+//! Tests of patterns in each dialect: matches, captures, coverage, and errors.
 
 use super::*;
 use proptest::prelude::*;
@@ -36,11 +36,11 @@ fn netlifys_patterns_take_segments_and_ignore_a_final_slash() {
     }
 }
 
-/// What Netlify's own engine takes, the package `netlify-redirector` of npm, release 0.5.0.
+/// Matches of Netlify's own engine, the npm package `netlify-redirector`, release 0.5.0.
 #[test]
 fn netlifys_stars_and_names_take_what_netlifys_engine_takes() {
     for (pattern, path, expected) in [
-        // A final slash is a part of what a last star takes, and else none of what is captured.
+        // A final slash is part of a last star's match, and otherwise not captured.
         ("/old/*", "/old", Some("splat=")),
         ("/old/*", "/old/", Some("splat=")),
         ("/old/*", "/old/x", Some("splat=x")),
@@ -67,14 +67,14 @@ fn netlifys_stars_and_names_take_what_netlifys_engine_takes() {
         ("/x/y*/z", "/x/yz", None),
         ("/x/y*/:b", "/x/y1/2/z/", Some("splat=1/2 b=z")),
         ("/:b/y*", "/x/y1/", Some("b=x splat=1/")),
-        // A star that is a segment may be absent.
+        // A star as a segment is optional.
         ("/x/*/y", "/x/a/y", Some("splat=a")),
         ("/x/*/y", "/x/a/b/y/", Some("splat=a/b")),
         ("/x/*/y", "/x/y", Some("splat=")),
         ("/x/*/y", "/x/a/y/c", None),
         ("/x/*/:b", "/x/1/2/z", Some("splat=1/2 b=z")),
         ("/x/*/:b", "/x/z/", Some("splat= b=z")),
-        // Of several the first one takes most, and is the splat.
+        // Of several stars, the first match is longest, and is the splat.
         ("/x/*/y/*", "/x/a/y/b/y/c", Some("splat=a/y/b")),
         ("/x/*/y/*", "/x/y", Some("splat=")),
         ("/*/y*", "/a/c/yb/d", Some("splat=a/c")),
@@ -82,14 +82,14 @@ fn netlifys_stars_and_names_take_what_netlifys_engine_takes() {
         ("/a*/b*", "/ax/b/b/by/c/", Some("splat=x/b/b")),
         ("/a*/b*", "/axbby", None),
         ("/x*/*", "/xa/b/", Some("splat=a/b/")),
-        // Only one at the end of a segment is a star.
+        // A star is special at the end of a segment alone.
         ("/a**", "/a*x", Some("splat=x")),
         ("/a**", "/ax", None),
         ("/n/*a*", "/n/*ay", Some("splat=y")),
         ("/*.php", "/a.php", None),
         ("/*.php", "/*.php", Some("")),
         ("/a*b/c", "/axb/c", None),
-        // All of a segment is a name.
+        // The whole segment is a name.
         ("/n/:post-slug", "/n/x", Some("post-slug=x")),
         ("/n/:a.html", "/n/x.html", Some("a.html=x.html")),
         ("/n/:a-:b", "/n/x-y", Some("a-:b=x-y")),
@@ -97,7 +97,7 @@ fn netlifys_stars_and_names_take_what_netlifys_engine_takes() {
         ("/n/:", "/n/x", None),
         ("/n/:", "/n/:", Some("")),
         ("/n/x:a", "/n/xy", None),
-        // No character means what it does in regular expressions.
+        // Characters of regular expressions have no special meaning.
         ("/n/(a|b)?[c]+.{2}^$", "/n/(a|b)?[c]+.{2}^$", Some("")),
         ("/n/a.c", "/n/abc", None),
         ("/n/a+*", "/n/a+b", Some("splat=b")),

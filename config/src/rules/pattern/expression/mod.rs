@@ -1,10 +1,8 @@
-//! Patterns in which `*` or `:name` is only a part of a segment or host: a row of places, and what leads from one to
-//! the next.
+//! Patterns with `*` or `:name` as part of a segment or host: a row of places, with transitions between them.
 //!
-//! All places that a text may have reached are kept as bits, and a character moves them all at once: the time grows
-//! with the length of the text times the 64ths of the places, whatever either holds. What is captured takes one more
-//! pass, backwards, however many names there are. Nothing is remembered from one text to the next, so no thread has
-//! caches.
+//! All places reached by a text so far are stored as bits, and each character moves all places at once: the time grows
+//! with the length of the text times the places divided by 64, independent of the content. Captures take one further
+//! pass, backwards, for any number of names. No state outlives a text, so threads have no caches.
 
 mod moves;
 #[cfg(test)]
@@ -18,30 +16,30 @@ use super::{
 use crate::heap::{HeapBytes, allocated};
 use moves::{Moves, WORD_BITS, WORDS_MAX};
 
-/// What it costs to look up the other case of a letter beyond ASCII, beside a word of places.
+/// Cost of the lookup of the other case of a letter beyond ASCII, compared with a word of places.
 const FOREIGN_COST: usize = 16;
 
-/// A pattern; what it is matched by is made at its first use: rules beyond a limit never are used.
+/// Pattern; the matcher is made at its first use, since rules beyond a limit are never used.
 #[derive(Debug, Clone)]
 pub(super) struct Expression {
     places: Box<[Place]>,
-    /// In the order of their places.
+    /// Captures, in the order of their places.
     captures: Box<[Capture]>,
-    /// Whether the last place may be left out: a slash at the end.
+    /// True if the last place, a final slash, is optional.
     has_free_end: bool,
     is_host: bool,
     folds: bool,
     moves: OnceLock<Moves>,
 }
 
-/// One place of a pattern.
+/// Place of a pattern.
 #[derive(Debug, Clone, Copy)]
 struct Place {
-    /// Characters that lead here from the place before.
+    /// Characters that lead here from the previous place.
     enters: Takes,
     /// Characters that stay here.
     stays: Takes,
-    /// So many places are passed over without a character; 0 if none is.
+    /// Number of places skipped without a character; 0 for none.
     skips: u8,
 }
 
@@ -49,23 +47,23 @@ struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Takes {
     Any,
-    /// All but a slash, or in a host a dot.
+    /// All characters except a slash, or in a host a dot.
     ButDivider,
     Exactly(char),
     Nothing,
 }
 
-/// What is captured under a name: the characters that stay at a place.
+/// Named capture: the characters that stay at a place.
 #[derive(Debug, Clone)]
 struct Capture {
     name: Box<str>,
     place: usize,
-    /// Also the one that leads there.
+    /// True to include the character that leads to the place.
     has_first: bool,
 }
 
 impl Expression {
-    /// The rest of a path, from a slash on; `path` is the whole of it.
+    /// Makes an expression for the rest of a path, from a slash on; `path` is the whole path.
     pub(super) fn of_path(path: &str, rest: &str, dialect: Dialect) -> Result<Self, BadPattern> {
         let mut row = Row::new(dialect == Dialect::NetlifyHeaders);
         match dialect {
@@ -76,20 +74,20 @@ impl Expression {
         row.made(path, false)
     }
 
-    /// A host, in which a name takes one label.
+    /// Makes an expression for a host, in which a name matches one label.
     pub(super) fn of_host(host: &str) -> Result<Self, BadPattern> {
         let mut row = Row::new(true);
         row.cloudflare(host)?;
         row.made(host, true)
     }
 
-    /// The names that it captures.
+    /// Iterates over the names of captures.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.captures.iter().map(|capture| &*capture.name)
     }
 
-    /// Its cost for each character of a text: one, and one for each word of places; more where letters beyond ASCII are
-    /// looked up for their other case.
+    /// Returns the cost for each character of a text: one, and one for each word of places; more if letters beyond
+    /// ASCII are looked up for their other case.
     pub(super) fn cost(&self) -> usize {
         let is_foreign = |place: &Place| matches!(place.enters, Takes::Exactly(character) if !character.is_ascii());
         let of_letters = if self.folds && self.places.iter().any(is_foreign) { FOREIGN_COST } else { 0 };
@@ -100,7 +98,7 @@ impl Expression {
         self.places.len().div_ceil(WORD_BITS)
     }
 
-    /// Adds what it captures of `text`, if that is wanted; `None` if it does not match.
+    /// Adds the captures of `text`, if requested; `None` without a match.
     pub(super) fn capture<'a>(&'a self, text: &'a str, captures: Option<&mut Captures<'a>>) -> Option<()> {
         let moves = self.moves();
         match captures.filter(|_| !self.captures.is_empty()) {
@@ -132,12 +130,12 @@ impl HeapBytes for Capture {
     }
 }
 
-/// The letter that stands for all that differ from `character` by their case alone.
+/// Returns the letter that represents all letters equal to `character` except for case.
 fn folded(character: char) -> char {
     if character.is_ascii() {
         return character.to_ascii_lowercase();
     }
-    // Its capital is that of `i`, whose small letter is not this one.
+    // The capital letter is the capital of `i`, whose small letter differs.
     if character == '\u{131}' {
         return character;
     }
@@ -150,7 +148,7 @@ fn only(mut characters: impl Iterator<Item = char>) -> Option<char> {
     characters.next().is_none().then_some(first)
 }
 
-/// A pattern that is being read.
+/// Pattern during parsing.
 struct Row {
     places: Vec<Place>,
     captures: Vec<Capture>,
@@ -164,9 +162,9 @@ impl Row {
         Self { places: vec![start], captures: Vec::new(), has_free_end: false, folds }
     }
 
-    /// Netlify's form of a redirect: a segment that is `*` may also be absent, and so may a slash at the end, which a
-    /// star takes that stands there. A star is one at the end of its segment alone, and a slash right behind its text
-    /// is none of what it takes.
+    /// Parses Netlify's form of a redirect: a segment `*` is optional, and so is a final slash, which is part of a
+    /// star's match if a star precedes. A star is special at the end of its segment alone, and a slash right after its
+    /// text is not part of the match.
     fn netlify_redirect(&mut self, path: &str) -> Result<(), BadPattern> {
         let mut ends_with_star = false;
         for segment in path.strip_prefix('/').unwrap_or(path).split('/') {
@@ -177,7 +175,7 @@ impl Row {
                     self.push('/');
                     self.name(name);
                 }
-                // The star before it takes everything.
+                // The preceding star matches everything.
                 None if is_star && ends_with_star => {}
                 None if is_star => self.below(),
                 None => {
@@ -197,7 +195,7 @@ impl Row {
         Ok(())
     }
 
-    /// Netlify's form of fields: a segment that is `*` may also be absent, and so may a slash at the end.
+    /// Parses Netlify's form of fields: a segment `*` is optional, and so is a final slash.
     fn netlify_headers(&mut self, path: &str) -> Result<(), BadPattern> {
         let mut was_star = false;
         for segment in path.split('/').filter(|segment| !segment.is_empty()) {
@@ -207,7 +205,7 @@ impl Row {
                     self.push('/');
                     self.name(name);
                 }
-                // Two of them take what one does.
+                // Two stars match the same as one.
                 None if is_star && was_star => {}
                 None if is_star => self.below(),
                 None => {
@@ -227,7 +225,7 @@ impl Row {
         Ok(())
     }
 
-    /// Cloudflare's form, for a path or a host: `*` takes anything, `:name` everything up to the next divider.
+    /// Parses Cloudflare's form, for a path or a host: `*` matches anything, `:name` everything up to the next divider.
     fn cloudflare(&mut self, text: &str) -> Result<(), BadPattern> {
         let mut rest = text;
         loop {
@@ -267,7 +265,7 @@ impl Row {
 
     fn star(&mut self, name: Option<&str>) {
         match self.places.last_mut() {
-            // The star before it takes everything.
+            // The preceding star matches everything.
             Some(Place { stays: Takes::Any, .. }) => return,
             Some(last) if last.stays == Takes::Nothing => last.stays = Takes::Any,
             last => {
@@ -282,7 +280,7 @@ impl Row {
         }
     }
 
-    /// A slash and anything, or nothing.
+    /// Adds an optional slash followed by anything.
     fn below(&mut self) {
         if let Some(last) = self.places.last_mut() {
             last.skips = 2;
@@ -292,7 +290,7 @@ impl Row {
         self.places.push(Place { enters: Takes::Nothing, stays: Takes::Nothing, skips: 0 });
     }
 
-    /// A slash or none, and anything.
+    /// Adds an optional slash, and anything.
     fn behind(&mut self) {
         if let Some(last) = self.places.last_mut() {
             last.skips = 2;
@@ -302,14 +300,14 @@ impl Row {
         self.capture(SPLAT, false);
     }
 
-    /// Captures at the last place; a name that was there before captures nothing again.
+    /// Captures at the last place; a repeated name captures nothing further.
     fn capture(&mut self, name: &str, has_first: bool) {
         if !self.captures.iter().any(|known| *known.name == *name) {
             self.captures.push(Capture { name: name.into(), place: self.places.len() - 1, has_first });
         }
     }
 
-    /// The expression of `text`, where that is not too long and does not take too many parts.
+    /// Makes the expression of `text`, unless too long or with too many parts.
     fn made(self, text: &str, is_host: bool) -> Result<Expression, BadPattern> {
         let stars = text.matches('*').count();
         let has_room = self.places.len() <= WORDS_MAX * WORD_BITS;

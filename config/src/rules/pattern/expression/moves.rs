@@ -1,34 +1,34 @@
-//! The moves of an expression as rows of bits, one for each of its places.
+//! Transitions of an expression as rows of bits, with a bit for each place.
 
 use std::ops::Range;
 
 use super::{Capture, Expression, Place, Takes, folded};
 use crate::heap::{HeapBytes, allocated};
 
-/// The places in a word.
+/// Number of places in a word.
 pub(super) const WORD_BITS: usize = 64;
-/// Most words of places: for the longest expression, with a place for each of its bytes and a few more.
+/// Maximum number of words: for the longest expression, with a place for each byte and a few more.
 pub(super) const WORDS_MAX: usize = 9;
 
-/// A set of places.
+/// Set of places.
 type Places = [u64; WORDS_MAX];
 
-/// The moves of an expression.
+/// Transitions of an expression.
 #[derive(Debug, Clone)]
 pub(super) struct Moves {
-    /// The words of a set.
+    /// Number of words of a set.
     words: usize,
-    /// The class of each ASCII character.
+    /// Class of each ASCII character.
     ascii: Box<[u16]>,
-    /// The classes of other characters, in their order. All that are nowhere named are of class 0.
+    /// Classes of other characters, in order. Unnamed characters are in class 0.
     others: Box<[(char, u16)]>,
-    /// For each class the places that its characters lead to, and then those that they stay at.
+    /// For each class, the places entered by its characters, then the places kept by its characters.
     by_class: Box<[u64]>,
-    /// The places that pass over one, and then those that pass over two.
+    /// Places that skip one place, then places that skip two.
     skips: Box<[u64]>,
-    /// The places where a text may end.
+    /// Places at which a text may end.
     ends: Box<[u64]>,
-    /// Whether a letter beyond ASCII is looked up by the one that stands for all of its cases.
+    /// True if letters beyond ASCII are looked up by the letter that represents all cases.
     folds: bool,
 }
 
@@ -83,7 +83,7 @@ impl Moves {
         moves
     }
 
-    /// Whether the expression matches `text`.
+    /// Returns true if the expression matches `text`.
     pub(super) fn take(&self, text: &str) -> bool {
         let mut reached = [0; WORDS_MAX];
         put(&mut reached, 0);
@@ -105,8 +105,8 @@ impl Moves {
         reached.iter().zip(&self.ends).any(|(word, ends)| word & ends != 0)
     }
 
-    /// The range of `text` that each of `captures` takes, where the expression matches: of all ways to match, that on
-    /// which the first part takes most, then the second, and so on.
+    /// Returns the range of `text` for each of `captures`, if the expression matches. Of all possible matches, the
+    /// first part is longest, then the second, and so on.
     pub(super) fn spans(&self, text: &str, captures: &[Capture]) -> Option<Vec<Range<usize>>> {
         let open = self.open(text);
         let mut walk = Walk { place: 0, spans: vec![0..0; captures.len()], captures, end: text.len() };
@@ -132,7 +132,7 @@ impl Moves {
         Some(walk.spans)
     }
 
-    /// For the start of `text`, and for the end of each of its characters, the places from which its rest matches.
+    /// Returns the places from which the rest of `text` matches, for the start and for the end of each character.
     fn open(&self, text: &str) -> Vec<u64> {
         let count = text.chars().count() + 1;
         let mut all = vec![0; count * self.words];
@@ -156,11 +156,11 @@ impl Moves {
         all
     }
 
-    /// The places that a character leads to, and those that it stays at.
+    /// Returns the places entered by a character, and the places kept by a character.
     fn of(&self, character: char) -> (&[u64], &[u64]) {
         let character = match character {
             _ if !self.folds || character.is_ascii() => character,
-            // The only ones of which the other case is in ASCII (Unicode's CaseFolding.txt).
+            // The only letters whose other case is in ASCII (Unicode's CaseFolding.txt).
             '\u{17F}' => 's',
             '\u{212A}' => 'k',
             _ if self.others.is_empty() => character,
@@ -180,13 +180,13 @@ impl Moves {
             .unwrap_or_default()
     }
 
-    /// How many places are passed over from a place; `None` if it cannot be left without a character.
+    /// Returns the number of places skipped from a place; `None` if a character is required.
     fn skipped(&self, place: usize) -> Option<usize> {
         let (one, two) = self.skips.split_at_checked(self.words)?;
         if has(one, place) { Some(1) } else { has(two, place).then_some(2) }
     }
 
-    /// Adds the places that are reached without a character. None of them has such a way on.
+    /// Adds the places reached without a character. Skips are never chained.
     fn skip(&self, reached: &mut Places) {
         let Some((one, two)) = self.skips.split_at_checked(self.words) else { return };
         let (mut carried_one, mut carried_two) = (0, 0);
@@ -198,7 +198,7 @@ impl Moves {
         }
     }
 
-    /// Adds the places from which these are reached without a character.
+    /// Adds the places from which these places are reached without a character.
     fn skip_back(&self, reached: &mut Places) {
         let Some((one, two)) = self.skips.split_at_checked(self.words) else { return };
         let mut after = 0;
@@ -222,17 +222,17 @@ impl HeapBytes for Moves {
     }
 }
 
-/// The way of one text through the places.
+/// Path of a text through the places.
 struct Walk<'c> {
     place: usize,
     spans: Vec<Range<usize>>,
     captures: &'c [Capture],
-    /// The length of the text.
+    /// Length of the text.
     end: usize,
 }
 
 impl Walk<'_> {
-    /// Goes to a place by the character from `before` to `after`.
+    /// Moves to a place by the character from `before` to `after`.
     fn arrive(&mut self, place: usize, before: usize, after: usize) {
         if let Some((_, span)) = self.span_of(self.place) {
             span.end = before;
@@ -250,7 +250,7 @@ impl Walk<'_> {
     }
 }
 
-/// The set of those places of which `is_in` holds.
+/// Returns the set of places that satisfy `is_in`.
 fn set(words: usize, places: &[Place], is_in: impl Fn(&Place) -> bool) -> Vec<u64> {
     let mut set = [0; WORDS_MAX];
     for (at, _) in places.iter().enumerate().filter(|(_, place)| is_in(place)) {

@@ -1,10 +1,10 @@
-//! Expressions beside those of the crate `regex`, which say the same in another way.
+//! Tests of expressions against the crate `regex`.
 
 use proptest::prelude::*;
 
 use super::super::{Dialect, Pattern, SPLAT, is_name, next_name};
 
-/// A capturing group; a name that was there before captures nothing again.
+/// Makes a capturing group; a repeated name captures nothing further.
 fn group(name: &str, takes: &str, names: &mut Vec<String>) -> String {
     if names.iter().any(|known| known == name) {
         return format!("(?:{takes})");
@@ -58,7 +58,7 @@ fn cloudflare(text: &str, names: &mut Vec<String>) -> String {
     source + &regex::escape(rest)
 }
 
-/// What the crate `regex` captures, as `name=value`.
+/// Returns the captures of the crate `regex`, as `name=value`.
 fn expected(source: &str, folds: bool, text: &str) -> Option<Vec<String>> {
     let regex = regex::RegexBuilder::new(&format!("^{source}$"));
     let regex = { regex }.case_insensitive(folds).dot_matches_new_line(true).build().unwrap();
@@ -69,7 +69,7 @@ fn expected(source: &str, folds: bool, text: &str) -> Option<Vec<String>> {
 
 fn assert_same(text: &str, dialect: Dialect, path: &str) {
     let pattern = Pattern::parse(text, dialect).unwrap();
-    // The crate has names of letters, digits and `_` alone.
+    // Names in the crate consist of letters, digits and `_`.
     let is_foreign = |segment: &str| segment.strip_prefix(':').is_some_and(|name| !name.is_empty() && !is_name(name));
     if !pattern.is_expression() || (dialect == Dialect::Netlify && text.split('/').any(is_foreign)) {
         return;
@@ -82,7 +82,7 @@ fn assert_same(text: &str, dialect: Dialect, path: &str) {
     };
     let expected = expected(&source, dialect == Dialect::NetlifyHeaders, path);
     let mut captured = pattern.matches("h", path);
-    // Whole segments before the expression capture under every name once more; the first one counts.
+    // Whole segments before the expression capture repeated names again; the first capture counts.
     if let Some(captured) = &mut captured {
         let all = captured.clone();
         let mut at = 0;
@@ -135,7 +135,7 @@ proptest! {
         path in "(/[abAé-]{0,3}){1,6}/?",
     ) {
         for dialect in [Dialect::Cloudflare, Dialect::Netlify, Dialect::NetlifyHeaders] {
-            // A final slash is no part of such a pattern, nor of a path that it is compared with.
+            // A final slash is part neither of the pattern nor of a compared path.
             let path = if dialect == Dialect::NetlifyHeaders { path.trim_end_matches('/') } else { &*path };
             if !path.is_empty() && text.matches('*').count() <= 8 {
                 assert_same(&text, dialect, path);
