@@ -1,5 +1,5 @@
-//! The control plane: a push comes in by [`admin`], goes down [`publish`] into the store of blobs, and ends with one
-//! compare-and-swap by [`ledger`], whose commit moves the live pointer of the serving plane.
+//! The control plane. [`admin`] accepts a push, [`publish`] stores its blobs, and [`ledger`] commits the switch by a
+//! compare-and-swap that moves the live pointer of the serving plane.
 
 pub mod runner;
 

@@ -1,4 +1,4 @@
-//! Accounts: a name, a password, and the permissions of their logins.
+//! Accounts: name, password, and permissions of logins.
 
 use devanture_config::api::{AccountInfo, AccountList, AccountName, AccountPrediction, AccountRequest, Scope, Secret};
 use devanture_config::problem::{Code, Problem};
@@ -11,17 +11,17 @@ use devanture_store::catalog::{self, Change, Check, Commit, Revision};
 use devanture_store::records;
 use devanture_store::records::identities::{self, AccountRecord, LoginRecord};
 
-/// Random bytes of an account's id.
+/// Random bytes of an account id.
 pub(super) const ID_BYTES: usize = 6;
-/// Random bytes of what tells one password of an account from the next.
+/// Random bytes that distinguish successive passwords of an account.
 const STAMP_BYTES: usize = 8;
 
 impl Credentials {
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
-    /// `forbidden` without lasting rights to run the edge, as for a login, `conflict` where there is one of that name,
-    /// `bad_request` for a password that is too short, `too_many`, `busy`.
+    /// `forbidden` without lasting rights to operate the edge, as for a login, `conflict` for an existing name,
+    /// `bad_request` for a short password, `too_many`, `busy`.
     pub async fn create_account(&self, actor: &Actor, request: AccountRequest) -> Result<AccountInfo, Error> {
         self.check_creation_of_account(actor, &request.name).await?;
         let key = identities::account_key(&request.name);
@@ -53,7 +53,7 @@ impl Credentials {
         }
     }
 
-    /// Predicts [`Credentials::create_account`], with the refusals that it would get, but for those of the password.
+    /// Predicts [`Credentials::create_account`] with its refusals, except those of the password.
     ///
     /// # Errors
     /// As [`Credentials::create_account`].
@@ -69,7 +69,7 @@ impl Credentials {
         })
     }
 
-    /// Checks that the actor may make accounts, and that there is room and no such account.
+    /// Checks the actor's right to create accounts, the limit, and the name.
     async fn check_creation_of_account(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
         must_manage_accounts(actor)?;
         let count_max = usize::try_from(self.limits.accounts_max).unwrap_or(usize::MAX);
@@ -84,7 +84,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// All accounts.
+    /// Returns all accounts.
     ///
     /// # Errors
     /// `forbidden`.
@@ -99,10 +99,10 @@ impl Credentials {
         Ok(list)
     }
 
-    /// Gives an account another password; every login of it ends.
+    /// Changes the password of an account, and ends all its logins.
     ///
     /// # Errors
-    /// `forbidden`, `not_found`, `bad_request` for a password that is too short, `busy`.
+    /// `forbidden`, `not_found`, `bad_request` for a short password, `busy`.
     pub async fn set_password(&self, actor: &Actor, name: &AccountName, password: &Secret) -> Result<(), Error> {
         must_manage_accounts(actor)?;
         self.account(name).await?.ok_or_else(|| missing(name))?;
@@ -118,11 +118,12 @@ impl Credentials {
         .await
     }
 
-    /// Deletes an account; every login of it ends. Tokens that it made stay, but for those that end with it. What one
-    /// commit does not take is refused all the same, and goes when what has ended is removed.
+    /// Deletes an account, and ends all its logins. Its tokens stay, unless bound to the account. Records beyond the
+    /// limit of one commit are refused at once, and deleted with expired records.
     ///
     /// # Errors
-    /// `forbidden`, `not_found`; `conflict` for the last one that may run the edge, except on the edge's machine.
+    /// `forbidden`, `not_found`; `conflict` for the last account able to operate the edge, except on the edge's
+    /// machine.
     pub async fn delete_account(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
         must_manage_accounts(actor)?;
         let key = identities::account_key(name);
@@ -133,7 +134,7 @@ impl Credentials {
             changes.extend(self.end_logins(&account).await?);
             changes.truncate(PART_CHANGES_MAX);
             let event = of_account(Action::DeleteAccount, &account).what(name);
-            // The other admin has to be there in the same commit: two admins may be deleted at the same time.
+            // Checked in the same commit: two admins may be deleted concurrently.
             let mut checks = vec![Check::At(key.clone(), revision)];
             checks.extend(self.admin_that_stays(actor, name, &account).await?);
             let commit = Commit { checks, changes };
@@ -142,7 +143,7 @@ impl Credentials {
         .await
     }
 
-    /// Predicts [`Credentials::delete_account`], with the refusals that it would get; deletes nothing.
+    /// Predicts [`Credentials::delete_account`] with its refusals; deletes nothing.
     ///
     /// # Errors
     /// As [`Credentials::delete_account`].
@@ -154,8 +155,8 @@ impl Credentials {
         Ok(prediction(name, account, invited_until_ms))
     }
 
-    /// A check for another account that may run the edge, if `account` is one that may. On the edge's machine there is
-    /// always a way in.
+    /// Returns a check for another account able to operate the edge, if `account` is able to. Local clients always have
+    /// access.
     async fn admin_that_stays(
         &self,
         actor: &Actor,
@@ -178,14 +179,14 @@ impl Credentials {
             .into())
     }
 
-    /// The record of an account.
+    /// Returns the record of an account.
     pub(super) async fn account(&self, name: &AccountName) -> Result<Option<(Revision, AccountRecord)>, Error> {
         let key = identities::account_key(name);
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
         Ok(Some((record.revision, records::read(&key, &record)?)))
     }
 
-    /// The logins of an account, by their keys.
+    /// Returns the logins of an account, by key.
     pub(super) async fn logins_of(&self, account: &AccountRecord) -> Result<Vec<(String, LoginRecord)>, Error> {
         let found = self.catalog.list(&identities::login_key(&account.id), None, false, usize::MAX).await?;
         let mut logins = Vec::with_capacity(found.len());
@@ -196,7 +197,7 @@ impl Credentials {
         Ok(logins)
     }
 
-    /// Gives the record of an account another password: its open invitation ends, and so does every login of it.
+    /// Changes the password in an account's record, and ends its open invitation and all its logins.
     pub(super) async fn with_password(
         &self,
         key: &str,
@@ -209,13 +210,13 @@ impl Credentials {
         account.invitation = None;
         let mut changes = vec![Change::Put(key.to_owned(), records::write(account)?)];
         changes.extend(self.end_logins(account).await?);
-        // The others have a stale stamp.
+        // The remaining logins have a stale stamp.
         changes.truncate(PART_CHANGES_MAX);
         Ok(changes)
     }
 
-    /// Ends every login of an account. One that is made at the same moment has a stale stamp, and so have its sessions
-    /// and passkeys: none of them is good any more, and their records go with the next removal of what has ended.
+    /// Ends all logins of an account. A login created concurrently has a stale stamp, as do its sessions and passkeys:
+    /// all are invalid, and deleted with expired records.
     async fn end_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         Ok(self.logins_of(account).await?.into_iter().map(|(key, _)| Change::Delete(key)).collect())
     }
@@ -241,7 +242,7 @@ impl Credentials {
     }
 }
 
-/// Accounts last: only an admin whose own credential does not end makes and changes them.
+/// Accounts are permanent: only an admin whose own credential does not expire may manage accounts.
 pub(super) fn must_manage_accounts(actor: &Actor) -> Result<(), Error> {
     actor.must_be_admin()?;
     if actor.expires_ms.is_none() {
@@ -253,7 +254,7 @@ pub(super) fn must_manage_accounts(actor: &Actor) -> Result<(), Error> {
         .into())
 }
 
-/// A event that concerns an account: the app's, where it is for one.
+/// Creates an event about an account, in the account's app, if restricted to one.
 pub(super) fn of_account(action: Action, account: &AccountRecord) -> AuditEvent {
     match (&account.app, &account.environment) {
         (Some(app), Some(environment)) => AuditEvent::of(action).place(app, environment),
@@ -262,12 +263,12 @@ pub(super) fn of_account(action: Action, account: &AccountRecord) -> AuditEvent 
     }
 }
 
-/// Whether somebody can log in with it and manage all apps.
+/// Returns true if the account can log in and manage all apps.
 fn runs_the_edge(account: &AccountRecord) -> bool {
     account.app.is_none() && account.scope == Scope::Admin && account.password_ms > 0
 }
 
-/// What would become of an account, for a dry run.
+/// Returns the predicted state of an account, for a dry run.
 pub(super) fn prediction(
     name: &AccountName,
     account: AccountRecord,
@@ -309,7 +310,7 @@ mod tests {
     use devanture_store::catalog::{COMMIT_CHANGES_MAX, Catalog};
     use devanture_store::records::{TokenAccount, TokenRecord};
 
-    /// The account `ada`, in a catalog that takes [`COMMIT_CHANGES_MAX`] changes at once, as one in etcd does.
+    /// The account `ada`, in a catalog limited to [`COMMIT_CHANGES_MAX`] changes per commit, like etcd.
     struct World {
         _folder: tempfile::TempDir,
         catalog: Arc<dyn Catalog>,
@@ -348,7 +349,7 @@ mod tests {
             self.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
         }
 
-        /// As many logins as before `logins_per_account_max` was lowered, and tokens that end with the account.
+        /// Creates as many logins as before `logins_per_account_max` was lowered, and tokens bound to the account.
         async fn log_in_often(&self) {
             let (_, account) = self.credentials.account(&self.name).await.unwrap().unwrap();
             let login = LoginRecord {

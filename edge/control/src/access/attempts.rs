@@ -1,18 +1,19 @@
 //! Rate limit of logins: sliding windows by account and by address, in bounded tables.
 //!
-//! Each attempt counts in two windows: that of the address it comes from, and that of the account. All addresses from
-//! which the account never logged in share one window of it, so that many addresses together gain nothing. An address
-//! from which it did log in has a window of its own there: a stranger who tries and tries locks out other strangers,
-//! and not the owner at their usual place. From elsewhere the owner waits until the oldest attempt is as old as the
-//! window; attempts that are refused do not count, so that nobody can prolong that.
+//! Each attempt counts in two windows, of its address and of the account. All addresses without an earlier login of the
+//! account share one window of the account, so that many addresses gain nothing together. Each address with an earlier
+//! login has its own window: repeated attempts lock out strangers, but not the owner at a usual address. From
+//! elsewhere, the owner waits until the oldest attempt leaves the window; refused attempts do not count, so that no
+//! attacker can prolong the wait.
 //!
-//! Visitors' passwords have tables of their own: neither keeps anybody from the other. Many people enter one of them,
-//! for the first time and from anywhere, so that each address has its own window there, and all those from which it was
-//! never entered together the larger one of an address: one stranger locks out nobody else. Of IPv6 one customer may
-//! have a /48, which is 65,536 such addresses: those of one, where it was never entered, share a window, too.
+//! Visitors' passwords have separate tables, so that visitors and accounts do not lock out each other. Many people
+//! enter the same visitors' password, for the first time and from anywhere. Each address has its own window there, and
+//! all addresses without an earlier success share a larger window: one stranger locks out no other visitor. An IPv6
+//! customer may have a /48, equal to 65,536 such addresses: the addresses of one /48 without a success also share a
+//! window.
 //!
-//! Nodes of a cluster report the attempts that were looked at to each other, a moment later, and count those of others
-//! as their own: so many are allowed on all of them, and a few more within that moment.
+//! Cluster nodes report checked attempts to each other after a short delay, and count attempts of other nodes as their
+//! own. The limits therefore hold for the cluster, with a few more attempts within the delay.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -25,14 +26,14 @@ use tokio::sync::mpsc;
 use crate::cluster::AttemptNote;
 use devanture_base::fair::{RateLimit, Windows, ms_since};
 
-/// Time in which attempts gather before they are reported to other nodes together.
+/// Delay in which attempts are gathered for a report to other nodes.
 pub(super) const REPORT_PAUSE: Duration = Duration::from_millis(200);
-/// Lines about refused tokens and logins in the log, …
+/// Log lines about refused tokens and logins …
 const LINES_MAX: usize = 20;
-/// … within so many milliseconds.
+/// … per window in milliseconds.
 const LINES_WINDOW_MS: u64 = 10_000;
 
-/// The origin of an attempt, as far as it is distinguished: a provider gives a whole /64 of IPv6 to one customer.
+/// Distinguished origin of an attempt: providers assign a whole /64 of IPv6 to a customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Network {
     Local,
@@ -52,7 +53,7 @@ impl Network {
         }
     }
 
-    /// The /48 that it is part of.
+    /// Returns the enclosing /48.
     fn block(self) -> Option<Block> {
         match self {
             Self::Local | Self::V4(_) => None,
@@ -60,7 +61,7 @@ impl Network {
         }
     }
 
-    /// Its first address, from which it is known again.
+    /// Returns the first address, which identifies the network.
     fn address(self) -> Option<IpAddr> {
         match self {
             Self::Local => None,
@@ -70,34 +71,34 @@ impl Network {
     }
 }
 
-/// A /48 of IPv6, the most that one customer usually gets (RFC 6177, section 2).
+/// A /48 of IPv6, the usual maximum of a customer (RFC 6177, section 2).
 type Block = [u16; 3];
 
-/// The hash of a login as it was typed, so that a long one takes no more room.
+/// Hash of a typed login, of constant size.
 type Login = [u8; 32];
 
-/// All attempts to log in, or all at visitors' passwords.
+/// Attempts at logins, or at visitors' passwords.
 pub(super) struct Attempts {
     began: Instant,
     of_visitors: bool,
     tables: Mutex<Tables>,
-    /// Takes what is reported to other nodes, in a cluster. What does not fit is left out.
+    /// Queue of reports to other nodes, in a cluster. Overflow is dropped.
     notes: OnceLock<mpsc::Sender<AttemptNote>>,
 }
 
 struct Tables {
     by_account: Windows<(Login, Option<Network>)>,
     by_address: Windows<Network>,
-    /// Of visitors alone: attempts at a password from all addresses where it was never right.
+    /// Only for visitors: attempts at a password from all addresses without a success.
     by_password: Windows<Login>,
     /// As `by_password`, from the addresses of one /48.
     by_block: Windows<(Login, Block)>,
-    /// From where accounts logged in: a window with one attempt each.
+    /// Origins of earlier logins: windows of one attempt each.
     known: Windows<(Login, Network)>,
 }
 
 impl Tables {
-    /// Time to wait for one more attempt from where the password was never right.
+    /// Returns the wait for another attempt from an address without a success.
     fn strangers_wait_ms(&mut self, attempt: &Attempt, now_ms: u64) -> Option<u64> {
         let login = attempt.account.0;
         let of_block = attempt.network.block().and_then(|block| self.by_block.wait_ms(&(login, block), now_ms));
@@ -121,7 +122,7 @@ impl Tables {
     }
 }
 
-/// One attempt that was let through.
+/// Admitted attempt.
 #[derive(Debug)]
 pub(super) struct Attempt {
     account: (Login, Option<Network>),
@@ -129,12 +130,12 @@ pub(super) struct Attempt {
     is_known: bool,
 }
 
-/// One attempt to exchange an identity token that was let through.
+/// Admitted attempt to exchange an identity token.
 #[derive(Debug)]
 pub(super) struct IdentityAttempt(Network);
 
 impl Attempts {
-    /// Attempts to log in.
+    /// Attempts at logins.
     pub(super) fn new(limits: &Limits) -> Self {
         Self::with(limits, false)
     }
@@ -159,10 +160,10 @@ impl Attempts {
         Self { began: Instant::now(), of_visitors, tables: Mutex::new(tables), notes: OnceLock::new() }
     }
 
-    /// Counts an attempt before it is looked at, so that many at once are not more than one after the other.
+    /// Counts an attempt before its check, so that concurrent attempts are limited like sequential attempts.
     ///
     /// # Errors
-    /// Time to wait, if there were too many.
+    /// The wait after too many attempts.
     pub(super) fn begin(&self, login: &str, from: Option<IpAddr>) -> Result<Attempt, Duration> {
         self.begin_at(login, from, ms_since(self.began)).map_err(Duration::from_millis)
     }
@@ -194,15 +195,15 @@ impl Attempts {
         Attempt { account: (login, has_own_window.then_some(network)), network, is_known }
     }
 
-    /// Whether an attempt counts in the window that all strangers have together beside their own.
+    /// Returns true if an attempt also counts in the window shared by all strangers.
     const fn is_shared(&self, attempt: &Attempt) -> bool {
         self.of_visitors && !attempt.is_known
     }
 
-    /// Counts an attempt to exchange an identity token, which names no account, before it is looked at.
+    /// Counts an attempt to exchange an identity token, which names no account, before its check.
     ///
     /// # Errors
-    /// Time to wait, if too many credentials from there were refused.
+    /// The wait after too many refused credentials from the address.
     pub(super) fn begin_identity(&self, from: Option<IpAddr>) -> Result<IdentityAttempt, Duration> {
         let (network, now_ms) = (Network::of(from), ms_since(self.began));
         let mut tables = self.tables.lock();
@@ -213,12 +214,12 @@ impl Attempts {
         Ok(IdentityAttempt(network))
     }
 
-    /// The identity token was good, or was not looked at.
+    /// Uncounts a valid or unchecked identity token.
     pub(super) fn take_back_identity(&self, attempt: &IdentityAttempt) {
         self.tables.lock().by_address.take_back(&attempt.0);
     }
 
-    /// The password was right: the account's attempts from there are forgotten, those of the address are not.
+    /// Records a correct password: forgets the account's attempts from the address, but not the address's own.
     pub(super) fn succeeded(&self, attempt: &Attempt) {
         let now_ms = ms_since(self.began);
         let mut tables = self.tables.lock();
@@ -233,14 +234,14 @@ impl Attempts {
         self.note(attempt, true);
     }
 
-    /// The password was wrong: it was counted when it began, and is reported to other nodes.
+    /// Records a wrong password: counted at the beginning, and now reported to other nodes.
     pub(super) fn failed(&self, attempt: &Attempt) {
         self.note(attempt, false);
     }
 
-    /// Reports attempts to other nodes by `sender`, from now on.
+    /// Sets the queue of reports to other nodes.
     pub(super) fn report_to(&self, sender: mpsc::Sender<AttemptNote>) {
-        // It is called once.
+        // Called once.
         self.notes.set(sender).ok();
     }
 
@@ -265,7 +266,7 @@ impl Attempts {
         let known = (login, network);
         let is_known = tables.known.wait_ms(&known, now_ms).is_some();
         let attempt = self.attempt(login, network, is_known);
-        // Windows that are full stay so without it, and no longer.
+        // A full window stays full; the attempt must not prolong the wait.
         if tables.by_address.wait_ms(&network, now_ms).is_none() {
             tables.by_address.add(&network, now_ms);
         }
@@ -283,7 +284,7 @@ impl Attempts {
         }
     }
 
-    /// The password was not looked at.
+    /// Uncounts an unchecked password.
     pub(super) fn take_back(&self, attempt: &Attempt) {
         let mut tables = self.tables.lock();
         tables.by_account.take_back(&attempt.account);
@@ -294,7 +295,7 @@ impl Attempts {
     }
 }
 
-/// The limit of lines in the log that strangers cause, from any origin.
+/// Limit of log lines caused by strangers, over all origins.
 pub(super) fn log_quota() -> RateLimit<()> {
     RateLimit::new(LINES_MAX, 1, LINES_WINDOW_MS)
 }
@@ -338,7 +339,7 @@ mod tests {
         assert_eq!(attempts.begin_at("ada", address("203.0.113.9"), 510).unwrap_err(), 500);
         attempts.begin_at("ada", address("192.0.2.1"), 510).unwrap();
         attempts.begin_at("bob", address("203.0.113.9"), 510).unwrap();
-        // What was refused does not count.
+        // A refused attempt does not count.
         attempts.begin_at("ada", address("203.0.113.9"), 1_010).unwrap();
     }
 
@@ -352,7 +353,7 @@ mod tests {
         }
         assert_eq!(attempts.begin_at("other", address("2001:db8::ffff:1"), 1).unwrap_err(), 999);
         attempts.begin_at("other", address("2001:db8:0:1::1"), 1).unwrap();
-        // An IPv4 address is the same in either form.
+        // Both forms of an IPv4 address are equal.
         for from in ["192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1"] {
             attempts.begin_at("other", address(from), 1).unwrap();
         }
@@ -375,7 +376,7 @@ mod tests {
         }
         assert_eq!(other.begin_at("ada", address("192.0.2.1"), 510).unwrap_err(), 500);
         other.begin_at("bob", address("2001:db8:0:1::2"), 510).unwrap();
-        // Where the owner logged in on one node, they are known on all.
+        // An address with a login on one node is known to all nodes.
         let home = one.begin_at("cy", address("192.0.2.9"), 20).unwrap();
         one.succeeded(&home);
         other.count_at(&noted.try_recv().unwrap(), 20);
@@ -421,7 +422,7 @@ mod tests {
             attempts.failed(&attempt);
         }
         assert_eq!(attempts.begin_at("visitor shop preview", address("2001:db8:0:ffff::1"), 510).unwrap_err(), 500);
-        // Neither who entered it before, nor anybody elsewhere, nor another password has to wait.
+        // Neither known visitors, nor visitors elsewhere, nor attempts at another password have to wait.
         attempts.begin_at("visitor shop preview", address("2001:db8:0:9::2"), 510).unwrap();
         attempts.begin_at("visitor shop preview", address("2001:db8:1::1"), 510).unwrap();
         attempts.begin_at("visitor shop staging", address("2001:db8:0:ffff::1"), 510).unwrap();

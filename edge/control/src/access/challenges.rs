@@ -1,8 +1,8 @@
-//! Challenges for passkeys: signed by a secret of the edge, so that no memory is kept of those that were given out.
+//! Challenges for passkeys: signed with a secret of the edge, so that issued challenges take no memory.
 //!
-//! A challenge says when it was made and is bound to its purpose and its session. It is used once: passkeys remember
-//! the times of the last challenges that they answered, and those of an account answer later ones alone. A session
-//! remembers the same of challenges to register one.
+//! A challenge contains its time, and is bound to a purpose and a session. Each challenge is usable once: passkeys
+//! record the time of the last answered challenge, and an account accepts only later challenges. Sessions likewise
+//! record registration challenges.
 
 use devanture_config::api::Purpose;
 
@@ -12,14 +12,14 @@ use devanture_base::clock;
 use devanture_store::records::CHALLENGE_SECRET_KEY;
 use devanture_store::records::sessions::PasskeyRecord;
 
-/// Bytes of the time, and of the random part behind it.
+/// Bytes of the time, and of the random part after the time.
 const TIME_BYTES: usize = 8;
 const RANDOM_BYTES: usize = 16;
 const BODY_BYTES: usize = TIME_BYTES + RANDOM_BYTES;
-/// How far the clock of another node may be ahead, in milliseconds.
+/// Tolerated lead of another node's clock, in milliseconds.
 const LEAD_MS_MAX: u64 = 60_000;
 
-/// The use of a challenge: its purpose, and the id of the session where there is one.
+/// Use of a challenge: purpose, and session id if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Use<'s> {
     pub(super) purpose: Purpose,
@@ -27,7 +27,7 @@ pub(super) struct Use<'s> {
 }
 
 impl Credentials {
-    /// A new challenge, and when it ends.
+    /// Returns a new challenge and its expiry.
     pub(super) async fn new_challenge(&self, of: Use<'_>) -> Result<(String, u64), Error> {
         let key = self.challenge_key().await?;
         let now_ms = clock::now_ms();
@@ -38,7 +38,7 @@ impl Credentials {
         Ok((webauthn::text(&challenge), now_ms.saturating_add(self.limits.challenge_ms_max)))
     }
 
-    /// When a challenge was made, if it was made here, for this use, and has not ended.
+    /// Returns the time of a challenge issued here for the use, unless expired.
     pub(super) async fn challenge_ms(&self, challenge: &str, of: Use<'_>) -> Result<Option<u64>, Error> {
         let key = self.challenge_key().await?;
         let now_ms = clock::now_ms();
@@ -51,20 +51,20 @@ impl Credentials {
     }
 }
 
-/// Whether the clock has reached a time, or is behind it by no more than clocks of nodes differ.
+/// Returns true if the clock has reached a time, up to the tolerated difference between nodes.
 const fn has_come(at_ms: u64, now_ms: u64) -> bool {
     at_ms <= now_ms.saturating_add(LEAD_MS_MAX)
 }
 
-/// The time of the last challenge that a passkey answered, or was made with; 0 where it is still to come. A clock that
-/// was ahead once would otherwise lock the passkey out until that time.
+/// Returns the time of the last challenge answered or registered by a passkey; 0 for a time in the future. A fast clock
+/// would otherwise lock out the passkey until that time.
 pub(super) fn answered_ms(passkey: &PasskeyRecord, now_ms: u64) -> u64 {
     let times = [passkey.challenge_ms, passkey.created_ms, passkey.ahead_ms];
     times.into_iter().filter(|at_ms| has_come(*at_ms, now_ms)).max().unwrap_or_default()
 }
 
-/// Records that a passkey answered a challenge of this time. A time that is still to come is kept beside it: what was
-/// answered then is not answered again when it comes.
+/// Records a passkey's answer to a challenge of the given time. A time in the future is kept separately, so that the
+/// same answer is not accepted once the time has come.
 pub(super) fn record_answer(passkey: &mut PasskeyRecord, challenge_ms: u64, now_ms: u64) {
     if !has_come(passkey.challenge_ms, now_ms) {
         passkey.ahead_ms = passkey.ahead_ms.max(passkey.challenge_ms);
@@ -72,7 +72,7 @@ pub(super) fn record_answer(passkey: &mut PasskeyRecord, challenge_ms: u64, now_
     passkey.challenge_ms = challenge_ms;
 }
 
-/// When a challenge was made, if this key signed it for this use.
+/// Returns the time of a challenge signed by the key for the use.
 fn made_ms(key: &[u8; 32], challenge: &str, of: Use<'_>) -> Option<u64> {
     let bytes = webauthn::bytes(challenge).ok()?;
     let (body, found) = bytes.split_at_checked(BODY_BYTES)?;
@@ -90,7 +90,7 @@ fn signature(key: &[u8; 32], body: &[u8], of: Use<'_>) -> blake3::Hash {
         Purpose::Register => "register",
         Purpose::Confirm => "confirm",
     };
-    // Neither text can hold the zero behind it.
+    // The zero byte separates the texts, which cannot contain zero bytes.
     let mut signed = format!("challenge\0{purpose}\0{}\0", of.session.unwrap_or_default()).into_bytes();
     signed.extend_from_slice(body);
     blake3::keyed_hash(key, &signed)
@@ -100,7 +100,7 @@ fn signature(key: &[u8; 32], body: &[u8], of: Use<'_>) -> blake3::Hash {
 mod tests {
     use super::*;
 
-    /// A passkey that answered a challenge of this time.
+    /// A passkey that has answered a challenge of the given time.
     fn answered(challenge_ms: u64) -> PasskeyRecord {
         PasskeyRecord {
             account: "ada".parse().unwrap(),

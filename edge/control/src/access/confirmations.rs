@@ -1,6 +1,6 @@
-//! Confirmations: a session shows once more who uses it, and apps say what it takes that for.
+//! Confirmations: a session's user authenticates again, as required by apps for chosen actions.
 //!
-//! Tokens that a program sends are not affected: they are no browsers that a stranger may sit at.
+//! Tokens sent by programs are exempt: no stranger can take over an unattended browser there.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ use devanture_store::records::identities::account_key;
 use devanture_store::records::sessions::{CONFIRMATIONS_PREFIX, ConfirmationsRecord, confirmations_key, session_key};
 
 impl InForce {
-    /// Whether it has not been confirmed, or its confirmation has ended.
+    /// Returns true without a valid confirmation.
     pub(super) fn is_unconfirmed(&self) -> bool {
         self.found.record.confirmed_until_ms <= clock::now_ms()
     }
@@ -37,11 +37,11 @@ impl InForce {
 }
 
 impl Credentials {
-    /// Confirms a session for a while, by what could begin it.
+    /// Confirms a session for a while, with a credential that could begin the session.
     ///
     /// # Errors
-    /// `forbidden` for what is no session; `bad_login` or `bad_token` where what is shown is wrong; `bad_request` for
-    /// what the session has not; `too_many_attempts`, `busy`.
+    /// `forbidden` for other credentials; `bad_login` or `bad_token` for a wrong proof; `bad_request` for a proof
+    /// unavailable to the session; `too_many_attempts`, `busy`.
     pub async fn confirm(
         &self,
         actor: &Actor,
@@ -70,7 +70,7 @@ impl Credentials {
         self.confirmed(actor, id, proof).await
     }
 
-    /// Confirms it, if what the proof rests on is as it was, and remembers the proof.
+    /// Confirms the session, if the proof's basis is unchanged, and records the proof.
     async fn confirmed(&self, actor: &Actor, id: &str, proof: Commit) -> Result<Session, Error> {
         update(&session_key(id), || async {
             let mut session = self.session_in_force(id).await?.ok_or_else(ended_session)?;
@@ -135,18 +135,18 @@ impl Credentials {
         Ok(Commit::default())
     }
 
-    /// What an app has sessions confirm.
+    /// Returns the confirmation settings of an app.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn confirmations(&self, app: &AppName) -> Result<Confirmations, Error> {
         ledger::confirmations(&*self.catalog, app).await
     }
 
-    /// Says what an app has sessions confirm. A session that takes something away from that has to be confirmed itself.
+    /// Sets the confirmation settings of an app. A session that weakens the settings must itself be confirmed.
     ///
     /// # Errors
-    /// `not_found` where there is no such app, `confirmation_required`.
+    /// `not_found` for an unknown app, `confirmation_required`.
     pub async fn set_confirmations(&self, actor: &Actor, app: &AppName, wanted: &Confirmations) -> Result<(), Error> {
         let key = confirmations_key(app);
         update(&key, || async {
@@ -176,7 +176,7 @@ impl Credentials {
         .await
     }
 
-    /// Checks that a session is confirmed, if the app wants that for `action`, or, without one, for anything.
+    /// Checks that a session is confirmed, if the app requires confirmation of `action`, or of any action if `None`.
     ///
     /// # Errors
     /// `confirmation_required`.
@@ -189,18 +189,18 @@ impl Credentials {
         ledger::check_confirmed(&*self.catalog, actor, app, action).await
     }
 
-    /// Whether an actor is a session that is not confirmed now.
+    /// Returns true for a session without a valid confirmation.
     ///
     /// # Errors
-    /// `bad_token` if the session has ended meanwhile; those of the catalog.
+    /// `bad_token` for a session ended meanwhile; errors of the catalog.
     pub async fn is_unconfirmed(&self, actor: &Actor) -> Result<bool, Error> {
         let Credential::Session(id, _) = &actor.credential else { return Ok(false) };
         Ok(self.session_in_force(id).await?.ok_or_else(ended_session)?.is_unconfirmed())
     }
 
-    /// Checks that a session is confirmed, if an app that a token would reach wants that. A token that may change
-    /// something needs it wherever an app has anything confirmed: it would do without confirmation what the session may
-    /// not.
+    /// Checks that a session is confirmed, if required by any app reached by a new token. A token with write access
+    /// needs the confirmation for any confirmed action of an app: the token would bypass the confirmation required of
+    /// the session.
     ///
     /// # Errors
     /// As [`Credentials::create`]; `confirmation_required`.
@@ -208,7 +208,7 @@ impl Credentials {
         if !matches!(actor.credential, Credential::Session(..)) {
             return Ok(());
         }
-        // First whether the actor may make it at all: nothing is reported of an app that it may not see.
+        // Checked first: an unauthorized actor must learn nothing of a hidden app.
         self.predict_creation(actor, wanted.clone()).await?;
         let needs = |set: &Confirmations| {
             set.confirm.contains(&ConfirmedAction::Token) || wanted.scope != Scope::Read && !set.confirm.is_empty()
@@ -231,7 +231,7 @@ impl Credentials {
     }
 
     /// # Errors
-    /// `confirmation_required` for a session that is not confirmed.
+    /// `confirmation_required` for an unconfirmed session.
     async fn must_be_confirmed(&self, actor: &Actor) -> Result<(), Error> {
         match &actor.credential {
             Credential::Session(id, _) => {

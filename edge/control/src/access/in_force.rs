@@ -1,5 +1,4 @@
-//! Whether a credential is still good, for answers that go on for as long as they are wanted, such as the lines of a
-//! log.
+//! Continuous check of a credential, for endless responses such as log streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +14,11 @@ use devanture_store::catalog::{Change, Check, Committed};
 use devanture_store::records::sessions::session_key;
 use devanture_store::records::{self, identities};
 
-/// A watch over the credential of an actor.
+/// Watch over the credential of an actor.
 pub struct InForce {
     credentials: Arc<Credentials>,
     actor: Actor,
-    /// The records that the credential stands and falls with.
+    /// Records on which the credential depends.
     keys: Vec<String>,
     commits: Receiver<Committed>,
     state: State,
@@ -27,39 +26,39 @@ pub struct InForce {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// As far as is known, until then.
+    /// Valid until the given time, as far as known.
     Good(Instant),
-    /// To be looked up: it has expired, or one of its records has changed.
+    /// To be checked: expired, or one of its records has changed.
     InDoubt,
     Ended,
 }
 
 impl Credentials {
-    /// Watches over the credential of `actor` from now on.
+    /// Watches the credential of `actor` from now on.
     pub async fn in_force(self: &Arc<Self>, actor: Actor) -> InForce {
         let keys = self.keys_of(&actor).await;
-        // Before the first look, so that no change falls between the two.
+        // Subscribed before the first check, so that no change in between is missed.
         let commits = self.catalog.watch();
         InForce { credentials: Arc::clone(self), actor, keys, commits, state: State::InDoubt }
     }
 
-    /// Checks that the credential of `actor` is good, and returns what a commit checks so that it is good then, too:
-    /// for what was allowed before a wait.
+    /// Checks that the credential of `actor` is valid, and returns checks for a later commit, for actions permitted
+    /// before a wait.
     ///
     /// # Errors
-    /// `bad_token`; those of the catalog.
+    /// `bad_token`; errors of the catalog.
     pub(super) async fn hold_in_force(&self, actor: &Actor) -> Result<Vec<Check>, Error> {
         let mut checks = Vec::new();
         for key in self.keys_of(actor).await {
             let revision = self.catalog.get(&key).await?.map(|record| record.revision);
             checks.push(Check::of(key, revision));
         }
-        // After the revisions: what changes from then on is found by the commit.
+        // Checked after reading the revisions: the commit detects later changes.
         self.check(actor).await?;
         Ok(checks)
     }
 
-    /// The records that the credential of `actor` stands and falls with; none of one that nothing can end.
+    /// Returns the records on which the credential of `actor` depends; empty for a permanent credential.
     async fn keys_of(&self, actor: &Actor) -> Vec<String> {
         let account_key = |name: &str| format!("{}{name}", identities::ACCOUNTS_PREFIX);
         let mut keys = match &actor.credential {
@@ -79,10 +78,10 @@ impl Credentials {
 }
 
 impl InForce {
-    /// Whether the credential is good by all that is committed now.
+    /// Returns true if the credential is valid by all present commits.
     ///
-    /// An answer looks here before each part that it sends: what has come about after a revocation can be there before
-    /// [`InForce::ended`] has looked.
+    /// A response checks before each sent part: data from after a revocation may be available before [`InForce::ended`]
+    /// has noticed.
     pub async fn is_good(&mut self) -> bool {
         loop {
             match self.commits.try_recv() {
@@ -102,7 +101,7 @@ impl InForce {
         self.state != State::Ended
     }
 
-    /// Ends when the credential is no longer good. May be left off and begun again.
+    /// Completes when the credential becomes invalid. Cancel safe.
     pub async fn ended(&mut self) {
         loop {
             self.look().await;
@@ -133,7 +132,7 @@ impl InForce {
         }
     }
 
-    /// Looks the credential up where it is in doubt.
+    /// Checks a doubtful credential.
     async fn look(&mut self) {
         if self.state != State::InDoubt {
             return;

@@ -1,8 +1,8 @@
-//! Invitations: a secret that sets the password of an account once.
+//! Invitations: single-use secrets that set the password of an account.
 //!
-//! An account has one open invitation at most, in its own record: a further one replaces it, and a password that is set
-//! in any way ends it. Its text names the account, so that no index of invitations is needed, and holds 256 random bits
-//! of which the record keeps the hash.
+//! An account has at most one open invitation, in its own record: a new invitation replaces the old, and every change
+//! of the password ends the invitation. The text names the account, which avoids an index, and holds 256 random bits,
+//! stored as a hash.
 
 use std::net::IpAddr;
 
@@ -24,7 +24,7 @@ use devanture_store::records;
 use devanture_store::records::identities::{self, AccountRecord, Invitation};
 
 impl Credentials {
-    /// Makes an invitation for an account, in place of an earlier one. Its password and its logins stay until then.
+    /// Creates an invitation for an account, replacing an earlier one. Until its acceptance, password and logins stay.
     ///
     /// # Errors
     /// `forbidden` as for a new account, `not_found`, `bad_request` for a lifetime beyond `invitation_ms_max`.
@@ -45,7 +45,7 @@ impl Credentials {
         Ok(InvitationMade { account: name.clone(), invitation: Secret::new(text), expires_ms })
     }
 
-    /// Predicts [`Credentials::invite`], with the refusals that it would get; makes no invitation.
+    /// Predicts [`Credentials::invite`] with its refusals; creates no invitation.
     ///
     /// # Errors
     /// As [`Credentials::invite`].
@@ -63,7 +63,7 @@ impl Credentials {
     /// Revokes the open invitation of an account.
     ///
     /// # Errors
-    /// `forbidden`; `not_found` if there is no such account, or it has none.
+    /// `forbidden`; `not_found` for an unknown account, or without an invitation.
     pub async fn revoke_invitation(&self, actor: &Actor, name: &AccountName) -> Result<(), Error> {
         must_manage_accounts(actor)?;
         self.change_account(actor, name, |account| {
@@ -88,31 +88,31 @@ impl Credentials {
         Ok(prediction(name, account, Some(ends_ms)))
     }
 
-    /// Accepts an invitation: its account gets the password, and every login that it had ends.
+    /// Accepts an invitation: sets the account's password, and ends all its logins.
     ///
     /// # Errors
-    /// `bad_token` if it is unknown, used, replaced or expired, which the answer does not tell apart;
-    /// `bad_request` for a password that is too short, with which the invitation stays; `too_many_attempts`, `busy`.
+    /// `bad_token` for an unknown, used, replaced or expired invitation, without distinction; `bad_request` for a short
+    /// password, which keeps the invitation; `too_many_attempts`, `busy`.
     pub async fn accept(&self, request: &AcceptRequest, from: Option<IpAddr>) -> Result<InvitationAccepted, Error> {
         let text = request.invitation.expose();
-        // Counted by the whole text, so that guesses about an account keep nobody from accepting the right one.
+        // Counted by the whole text, so that guesses for an account cannot block its true invitation.
         let attempt = self.attempts.begin(&format!("invitation {text}"), from);
         let attempt = attempt.map_err(|wait| self.limited("(invitation)", from, wait))?;
         let Some((name, secret)) = parts(text) else {
             self.attempts.failed(&attempt);
             return Err(self.bad_invitation(from));
         };
-        // Argon2 works only for those that have an invitation.
+        // Argon2 runs only for holders of an invitation.
         if self.invited(&name, secret).await?.is_none() {
             self.attempts.failed(&attempt);
             return Err(self.bad_invitation(from));
         }
         let kept = self.passwords.keep(PasswordOf::Account, &request.password).await;
-        // The invitation was right, whatever the password: a second look at it tells nobody anything.
+        // The invitation is valid whatever the password, so a second attempt reveals nothing.
         let password = kept.inspect_err(|_| self.attempts.take_back(&attempt))?;
         let key = identities::account_key(&name);
         let accepted = update(&key, || async {
-            // Of two who accept it at the same time, the second finds none.
+            // Of two concurrent acceptances, the second finds no invitation.
             let Some((revision, mut account)) = self.invited(&name, secret).await? else {
                 return Err(self.bad_invitation(from));
             };
@@ -132,17 +132,17 @@ impl Credentials {
         })
     }
 
-    /// The account of an invitation that is good.
+    /// Returns the account of a valid invitation.
     async fn invited(&self, name: &AccountName, secret: &str) -> Result<Option<(Revision, AccountRecord)>, Error> {
         let found = self.account(name).await?;
         let open = found.as_ref().and_then(|(_, account)| account.invitation.clone());
-        // Compared also where there is none, so that the time of the answer tells nothing of accounts.
+        // Compared even without an invitation, so that the response time does not reveal accounts.
         let open = open.unwrap_or_else(|| Invitation { hash: Digest::of(INVITATION_PREFIX.as_bytes()), expires_ms: 0 });
         let is_good = is_secret(secret, &open.hash) && open.expires_ms > clock::now_ms();
         Ok(found.filter(|_| is_good))
     }
 
-    /// When an invitation by this actor ends.
+    /// Returns the expiry of an invitation by the actor.
     fn invitation_end(&self, actor: &Actor, request: &InvitationRequest) -> Result<u64, Error> {
         must_manage_accounts(actor)?;
         let longest_ms = self.limits.invitation_ms_max;
@@ -156,7 +156,7 @@ impl Credentials {
         Ok(clock::now_ms().saturating_add(lifetime_ms))
     }
 
-    /// Changes the record of an account, which keeps its logins.
+    /// Changes the record of an account, keeping its logins.
     async fn change_account(
         &self,
         actor: &Actor,
@@ -187,7 +187,7 @@ impl Credentials {
     }
 }
 
-/// The account and the secret of an invitation's text.
+/// Splits an invitation into account and secret.
 fn parts(text: &str) -> Option<(AccountName, &str)> {
     let (name, secret) = text.strip_prefix(INVITATION_PREFIX)?.strip_prefix('_')?.split_once('_')?;
     let name = String::from_utf8(hex::decode(name).ok()?).ok()?;
@@ -195,7 +195,7 @@ fn parts(text: &str) -> Option<(AccountName, &str)> {
     Some((name.parse().ok()?, secret))
 }
 
-/// The actor of an acceptance: the account itself, before it has a login.
+/// The actor of an acceptance: the account itself, before any login.
 fn guest(name: &AccountName, account: &AccountRecord, from: Option<IpAddr>) -> Actor {
     Actor {
         name: name.to_string(),

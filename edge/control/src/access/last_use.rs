@@ -1,5 +1,5 @@
-//! When tokens and sessions were used last: in memory, and written every minute, so that no request waits for a write
-//! but the first one of a session that has rested for long.
+//! Last use of tokens and sessions: kept in memory and written every minute, so that requests do not wait for a write,
+//! except the first request of a long idle session.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,40 +14,40 @@ use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::identities::{self, UsedRecord};
 use devanture_store::records::{self, sessions};
 
-/// Time for which the use of a pair of tokens is remembered: longer than `refresh_grace_ms_max` can be.
+/// Time for which the use of a token pair is remembered: longer than the maximum of `refresh_grace_ms_max`.
 const PAIR_MS_MAX: u64 = 120_000;
-/// Pairs that are remembered before those are forgotten that were used longer ago.
+/// Remembered pairs before expired pairs are removed.
 const PAIRS_BEFORE_LOOK: usize = 256;
-/// Writes between two removals of sessions and passkeys that have ended.
+/// Writes between two removals of ended sessions and passkeys.
 const WRITES_BETWEEN_REMOVALS: u64 = 60;
 /// Interval of writes.
 const WRITTEN_EVERY: Duration = Duration::from_secs(60);
 /// Longest wait of a request for the write of its use.
 const WRITE_MAX: Duration = Duration::from_secs(1);
-/// The part of a session's idle time after which its use is written at once.
+/// Fraction of a session's idle time after which a use is written at once.
 const LATE_PART: u64 = 4;
-/// Uses that one commit writes.
+/// Uses per commit.
 const WRITTEN_AT_ONCE: usize = 100;
 
-/// The use of a token: its id, when and from where.
+/// Use of a token: id, time and origin.
 type Use = (String, (u64, Option<IpAddr>));
 
-/// The uses that are not written yet, and the pairs of logins that were used. Only what was recognised is in it.
+/// Uses not yet written, and used pairs of logins. Contains only recognized credentials.
 #[derive(Default)]
 pub(super) struct LastUse {
     tokens: Mutex<HashMap<String, (u64, Option<IpAddr>)>>,
-    /// By the id of the login: the latest pair of which the access token was shown, and when.
+    /// Latest pair whose access token was used, with the time, by login id.
     pairs: Mutex<HashMap<String, (u64, u64)>>,
 }
 
 impl LastUse {
-    /// A token or a session was used now.
+    /// Records a use of a token or session.
     pub(super) fn note(&self, id: &str, from: Option<IpAddr>) {
         let mut tokens = self.tokens.lock();
         tokens.insert(id.to_owned(), (clock::now_ms(), from));
     }
 
-    /// The access token of a login's pair was used, so shortly after it replaced another that this counts.
+    /// Records a use of the access token of a login's pair, soon after the pair replaced another.
     pub(super) fn note_pair(&self, login: &str, generation: u64) {
         let now_ms = clock::now_ms();
         let mut pairs = self.pairs.lock();
@@ -58,13 +58,13 @@ impl LastUse {
         (*latest, *used_ms) = (generation.max(*latest), now_ms);
     }
 
-    /// Whether the access token of this pair of a login, or of a later one, was used.
+    /// Returns true if the access token of the login's pair, or of a later pair, was used.
     pub(super) fn is_pair_used(&self, login: &str, generation: u64) -> bool {
         let pairs = self.pairs.lock();
         pairs.get(login).is_some_and(|(latest, _)| *latest >= generation)
     }
 
-    /// A token or a login was removed.
+    /// Forgets a deleted token or login.
     pub(super) fn forget(&self, id: &str) {
         self.tokens.lock().remove(id);
         self.pairs.lock().remove(id);
@@ -82,7 +82,7 @@ impl LastUse {
         self.tokens.lock().clone()
     }
 
-    /// Marks entries as written, unless they were used since.
+    /// Marks entries as written, unless used since.
     fn written(&self, id: &str, written_ms: u64) {
         let mut tokens = self.tokens.lock();
         if tokens.get(id).is_some_and(|(at_ms, _)| *at_ms <= written_ms) {
@@ -91,13 +91,13 @@ impl LastUse {
     }
 }
 
-/// The key of the token or the session with this id: that of a session holds that of its token or account.
+/// Returns the key of a token's or session's use; a session's key contains the key of its token or account.
 fn used_by(id: &str) -> String {
     if id.len() == tokens::ID_BYTES.saturating_mul(2) { records::token_key(id) } else { sessions::session_key(id) }
 }
 
 impl Credentials {
-    /// When and from where a token or a session was used last.
+    /// Returns time and origin of the last use of a token or session.
     pub(super) async fn last_used(&self, id: &str) -> Result<Option<UsedRecord>, Error> {
         if let Some(used) = self.used.unwritten(id) {
             return Ok(Some(used));
@@ -107,8 +107,7 @@ impl Credentials {
         Ok(record.map(|record| records::read(&key, &record)).transpose()?)
     }
 
-    /// Writes the last uses every minute, for as long as it is run, and removes sessions and passkeys that have ended
-    /// every hour.
+    /// Runs forever: writes the last uses every minute, and deletes ended sessions and passkeys every hour.
     pub async fn keep_last_uses(&self) {
         for number in 1_u64.. {
             tokio::time::sleep(WRITTEN_EVERY).await;
@@ -119,7 +118,7 @@ impl Credentials {
         }
     }
 
-    /// Writes the last uses that are not written yet; what cannot be written now is written with the next ones.
+    /// Writes the pending uses; failed writes are repeated with later uses.
     pub async fn write_last_uses(&self) {
         let uses: Vec<_> = self.used.all().into_iter().collect();
         for uses in uses.chunks(WRITTEN_AT_ONCE) {
@@ -130,8 +129,8 @@ impl Credentials {
         }
     }
 
-    /// Writes the latest use of a session that began at `created_ms`, if a good part of its idle time has passed since
-    /// the one that is written: another node would soon take it for ended.
+    /// Writes the latest use of a session begun at `created_ms`, if much of its idle time has passed since the written
+    /// use: another node would soon consider the session ended.
     pub(super) async fn write_late_use(&self, id: &str, created_ms: u64) {
         let Some((at_ms, from)) = self.used.latest(id) else { return };
         let key = identities::used_key(id);
@@ -141,14 +140,14 @@ impl Credentials {
         if at_ms.saturating_sub(written_ms) < self.limits.session_idle_ms_max / LATE_PART {
             return;
         }
-        // Where it cannot be written now, it is with the next ones.
+        // A failed write is repeated with later uses.
         let uses = [(id.to_owned(), (at_ms, from))];
         if let Ok(Err(error)) = tokio::time::timeout(WRITE_MAX, self.write_uses(&uses)).await {
             tracing::warn!(%error, "the last use of a session could not be written");
         }
     }
 
-    /// Writes some of them in one commit, or, where a token was revoked at that moment, each in its own.
+    /// Writes uses in one commit, or one by one after a concurrent revocation.
     async fn write_uses(&self, uses: &[Use]) -> Result<(), Error> {
         let written = |uses: &[Use]| uses.iter().for_each(|(id, (at_ms, _))| self.used.written(id, *at_ms));
         match self.commit_uses(uses).await? {
@@ -164,11 +163,11 @@ impl Credentials {
         Ok(())
     }
 
-    /// Returns whether no token was changed meanwhile.
+    /// Returns false if a token was changed concurrently.
     async fn commit_uses(&self, uses: &[Use]) -> Result<bool, Error> {
         let mut commit = Commit::default();
         for (id, (at_ms, from)) in uses {
-            // One that was revoked is not written: the record would stay for ever.
+            // A revoked token's use is not written: the record would never be deleted.
             let key = used_by(id);
             let Some(record) = self.catalog.get(&key).await? else { continue };
             let used = UsedRecord { at_ms: *at_ms, from: from_text(*from) };

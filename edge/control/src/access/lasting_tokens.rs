@@ -1,5 +1,5 @@
-//! Tokens that outlive the session that makes them: an account that has just confirmed its session may ask for them,
-//! and they end with it.
+//! Tokens that outlive the session of their creation: available to an account with a just confirmed session, and ended
+//! with the account.
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -11,15 +11,15 @@ use devanture_store::catalog::Change;
 use devanture_store::records::identities;
 use devanture_store::records::{self, TokenAccount, TokenRecord};
 
-/// Records of tokens, and of their uses, that the deletion of an account removes with it.
+/// Records of tokens and their uses deleted together with an account.
 const REMOVED_AT_ONCE: usize = 64;
 
 impl Credentials {
-    /// The account that a token ends with which lives for `life_ms`, longer than the session of the account that makes
-    /// it.
+    /// Returns the account to which a token of lifetime `life_ms` is bound, for a token that outlives the account's
+    /// session.
     ///
     /// # Errors
-    /// `confirmation_required`; `forbidden` beyond `account_token_ms_max`; `bad_token` if the session has ended.
+    /// `confirmation_required`; `forbidden` beyond `account_token_ms_max`; `bad_token` for an ended session.
     pub(super) async fn account_of_lasting(&self, session: &str, life_ms: u64) -> Result<TokenAccount, Error> {
         let session = self.session_in_force(session).await?.ok_or_else(ended_session)?;
         session.must_be_confirmed()?;
@@ -33,14 +33,13 @@ impl Credentials {
         Ok(TokenAccount { name, id: account.id })
     }
 
-    /// Whether the account that a token ends with is there; true for a token without one.
+    /// Returns true if the account of a token exists, or if the token has none.
     pub(super) async fn has_its_account(&self, token: &TokenRecord) -> Result<bool, Error> {
         let Some(of) = &token.account else { return Ok(true) };
         Ok(self.account(&of.name).await?.is_some_and(|(_, account)| account.id == of.id))
     }
 
-    /// Removes tokens that end with an account; those beyond a bound are refused all the same, until they go at their
-    /// end.
+    /// Deletes tokens bound to an account; tokens beyond the limit are already refused, and deleted at their expiry.
     pub(super) async fn remove_tokens_of(&self, account: &str) -> Result<Vec<Change>, Error> {
         let mut removed = Vec::new();
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {

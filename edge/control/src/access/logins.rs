@@ -1,11 +1,11 @@
-//! Logins: a password becomes a short-lived access token and a refresh token that gets the next pair.
+//! Logins: a password is exchanged for a short-lived access token and a refresh token for the next pair.
 //!
-//! A refresh token is good for one time. All those of one login share a part that shows that they were given out, and
-//! each has a part of its own. One that shows the first and has an old second part was stolen, or its owner's was: the
-//! login ends, and with it every token of it. One exception, for an answer that was lost on its way: the last one
-//! before the one that is good now may be presented again within `refresh_grace_ms_max` after it was replaced, as long
-//! as nobody has used anything of the pair that replaced it; that pair is good no more then. So of two who present the
-//! same token, however close to each other, one pair is left.
+//! Refresh tokens are single use. All refresh tokens of a login share a part that proves their origin, and each has a
+//! part of its own. A token with the right shared part and an old own part indicates a theft, of the presented token or
+//! of the owner's: the login ends with all its tokens. An exception covers lost responses: the immediately preceding
+//! token may be presented again within `refresh_grace_ms_max` after its replacement, while neither token of the
+//! replacing pair was used; the replacing pair then becomes invalid. Of two concurrent presentations of a token, one
+//! pair therefore remains.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -28,32 +28,32 @@ use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records;
 use devanture_store::records::identities::{self, AccessToken, AccountRecord, LoginRecord, ReplacedToken};
 
-/// Random bytes of a login's id, those of its account among them.
+/// Random bytes of a login id, including those of its account.
 pub(super) const ID_BYTES: usize = accounts::ID_BYTES + tokens::ID_BYTES;
-/// Random bytes of the part that all refresh tokens of a login have.
+/// Random bytes of the part shared by all refresh tokens of a login.
 const FAMILY_BYTES: usize = 16;
-/// Access tokens of one login that may be good at once.
+/// Valid access tokens per login.
 const ACCESS_TOKENS_MAX: usize = 4;
 
-/// A login that is in force, with its account.
+/// Valid login with its account.
 pub(super) struct InForce {
     pub(super) login: LoginRecord,
     revision: Revision,
     account: AccountRecord,
 }
 
-/// The two secrets of a new pair.
+/// Secrets of a new pair.
 struct Pair {
     access: String,
     refresh: String,
 }
 
-/// An account whose password was right.
+/// Account with a verified password.
 pub(super) struct Proven {
     pub(super) name: AccountName,
-    /// The stamp of the account when the password was looked at.
+    /// Stamp of the account at the verification.
     stamp: String,
-    /// What keeps the password by the parameters of today, where it was kept by others.
+    /// Hash of the password by the present parameters, if the stored hash used others.
     rehashed: Option<String>,
 }
 
@@ -64,12 +64,11 @@ impl Pair {
 }
 
 impl Credentials {
-    /// Looks at the password of an account. Attempts at the page where visitors log in, which everybody reaches, have
-    /// windows and places of their own (`of` says whose they are): strangers there take no login of the API away.
+    /// Verifies the password of an account. Attempts at the public visitor login have separate windows and permits,
+    /// selected by `of`, so that strangers cannot block logins of the API.
     ///
     /// # Errors
-    /// `bad_login` where it is wrong or there is no such account, which the answer does not tell apart;
-    /// `too_many_attempts`, `busy`.
+    /// `bad_login` for a wrong password or an unknown account, without distinction; `too_many_attempts`, `busy`.
     pub(super) async fn prove(
         &self,
         of: PasswordOf<'_>,
@@ -101,7 +100,7 @@ impl Credentials {
             return Err(self.refused(login, from));
         };
         attempts.succeeded(&attempt);
-        // Logins of visitors write nothing.
+        // Visitor logins write nothing.
         let rehashed = match verified.is_outdated && matches!(of, PasswordOf::Account) {
             true => Some(self.passwords.keep_again(password).await?),
             false => None,
@@ -109,11 +108,10 @@ impl Credentials {
         Ok(Proven { name, stamp: account.stamp, rehashed })
     }
 
-    /// The account of a password that was looked at, as it is now, and what keeps its password by the parameters of
-    /// today.
+    /// Returns the present record of a verified account, with the hash by the present parameters.
     ///
     /// # Errors
-    /// `bad_login` if another password was set meanwhile.
+    /// `bad_login` after a concurrent change of the password.
     pub(super) async fn proven_account(
         &self,
         proven: &Proven,
@@ -127,7 +125,7 @@ impl Credentials {
         Ok((revision, account, Some(change)))
     }
 
-    /// Exchanges a password for the first pair of tokens.
+    /// Exchanges a password for the first token pair.
     ///
     /// # Errors
     /// As [`Credentials::prove`].
@@ -180,7 +178,7 @@ impl Credentials {
         login
     }
 
-    /// Adds the access token of the newest pair; those that ended go.
+    /// Adds the access token of the newest pair, and removes expired tokens.
     fn add_access(&self, login: &mut LoginRecord, pair: &Pair, now_ms: u64) {
         login.access.retain(|token| token.expires_ms > now_ms);
         let surplus = (login.access.len() + 1).saturating_sub(ACCESS_TOKENS_MAX);
@@ -189,13 +187,13 @@ impl Credentials {
         login.access.push(AccessToken {
             hash: Digest::of(pair.access.as_bytes()),
             generation: login.generation,
-            // It does not outlive its login.
+            // An access token does not outlive its login.
             expires_ms: ends_ms.min(login.expires_ms),
         });
     }
 
-    /// Makes room for one more login of an account: the oldest ones beyond the limit go, and those that ended. What one
-    /// commit does not take goes with later ones, or when what has ended is removed.
+    /// Makes room for a login of an account: returns the deletion of expired logins and of the oldest beyond the limit.
+    /// Deletions beyond the limit of one commit follow with later logins, or with expired records.
     async fn surplus_logins(&self, account: &AccountRecord) -> Result<Vec<Change>, Error> {
         let now_ms = clock::now_ms();
         let is_over = |login: &LoginRecord| login.expires_ms <= now_ms || login.stamp != account.stamp;
@@ -208,7 +206,7 @@ impl Credentials {
         Ok(gone.map(|(key, _)| Change::Delete(key)).collect())
     }
 
-    /// Gives the next pair for a refresh token. The module says what becomes of one that was used before.
+    /// Returns the next pair for a refresh token. The module documentation describes reused tokens.
     ///
     /// # Errors
     /// `bad_token`.
@@ -230,7 +228,7 @@ impl Credentials {
                 checks: vec![Check::At(key.clone(), found.revision)],
                 changes: vec![Change::Put(key, records::write(&login)?)],
             };
-            // Where somebody else refreshed at the same moment, this one is now the token before.
+            // After a lost race with a concurrent refresh, the presented token is now the preceding token.
             if unless_conflict(commit_system(&*self.catalog, SystemWrite::Refresh, commit).await)?.is_some() {
                 return Ok(Some(answer(id, family, pair, &login, &found.account)));
             }
@@ -239,7 +237,7 @@ impl Credentials {
         .await
     }
 
-    /// The login with its next pair; `None` if the refresh token may not get one.
+    /// Returns the login with its next pair; `None` for an unacceptable refresh token.
     fn next_pair(&self, id: &str, login: &LoginRecord, secret: &str) -> Option<(LoginRecord, Pair)> {
         let now_ms = clock::now_ms();
         let (mut next, pair) = (login.clone(), Pair::new());
@@ -259,7 +257,7 @@ impl Credentials {
         Some((next, pair))
     }
 
-    /// Ends a login one of whose old refresh tokens was presented. Returns whether nobody else changed it first.
+    /// Ends a login after the presentation of an old refresh token. Returns false if another commit won the race.
     async fn end_stolen(&self, id: &str, found: &InForce, from: Option<IpAddr>) -> Result<bool, Error> {
         let actor = actor_of(id, &found.login, &found.account, from);
         let event = of_account(Action::ReuseRefreshToken, &found.account)
@@ -271,7 +269,7 @@ impl Credentials {
         Ok(ended)
     }
 
-    /// Ends the login that a refresh token is of, also where it is an old one.
+    /// Ends the login of a refresh token, even of an old token.
     ///
     /// # Errors
     /// `bad_token`.
@@ -299,7 +297,7 @@ impl Credentials {
         Ok(is_ended)
     }
 
-    /// The id, the part of the family and the token's own part of a refresh token.
+    /// Splits a refresh token into id, shared part and own part.
     fn family_of<'t>(&self, token: &'t Secret) -> Option<(&'t str, &'t str, &'t str)> {
         let mut parts = token.expose().split('_');
         let (Some(REFRESH_TOKEN_PREFIX), Some(id), Some(secrets), None) =
@@ -314,12 +312,12 @@ impl Credentials {
         Some((id, family, secret))
     }
 
-    /// A login that has not ended, of an account that is there and has the password that it was made with.
+    /// Returns an unexpired login whose account exists and has an unchanged password.
     pub(super) async fn login_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
         self.login_in_force_at(id, clock::now_ms()).await
     }
 
-    /// The same of a login that had not ended at `at_ms`.
+    /// As `login_in_force`, at the time `at_ms`.
     pub(super) async fn login_in_force_at(&self, id: &str, at_ms: u64) -> Result<Option<InForce>, Error> {
         if !is_hex(id, ID_BYTES) {
             return Ok(None);
@@ -332,7 +330,7 @@ impl Credentials {
         Ok(is_in_force.then_some(InForce { login, revision: record.revision, account }))
     }
 
-    /// Whose access token this is, if it is one.
+    /// Returns the actor of an access token.
     pub(super) async fn login_actor(
         &self,
         id: &str,
@@ -364,14 +362,14 @@ impl Credentials {
             .into()
     }
 
-    /// Counts a login that was refused, and logs it.
+    /// Counts and logs a refused login.
     pub(super) fn refuse_login(&self, login: &str, from: Option<IpAddr>) {
         count("refused");
         self.log_refusal(login, from, "wrong");
     }
 
     fn log_refusal(&self, login: &str, from: Option<IpAddr>, why: &str) {
-        // What is typed for a login may be a password: only what could be an account's name is logged.
+        // The typed login may be a password: only valid account names are logged.
         let login = login.parse::<AccountName>().map_or_else(|_| "(no name)".to_owned(), String::from);
         if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", login, from = from_text(from), why, "a login was refused");
@@ -391,7 +389,7 @@ pub(super) fn count(outcome: &'static str) {
     counter!("devanture_logins_total", "outcome" => outcome).increment(1);
 }
 
-/// The answer to one attempt too many; the next one may be made after `wait`.
+/// Refusal of an attempt beyond the limit; the next is allowed after `wait`.
 pub(super) fn limited(wait: Duration) -> Error {
     let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
     Problem::new(Code::TooManyAttempts, "There were too many attempts to log in, to this account or from this address.")
@@ -400,13 +398,13 @@ pub(super) fn limited(wait: Duration) -> Error {
         .into()
 }
 
-/// An id for a login, or a session, of the account or token with the id `of`.
+/// Returns a new id of a login or session, for the account or token with the id `of`.
 pub(super) fn new_id(of: &str) -> String {
     format!("{of}{}", random_hex(tokens::ID_BYTES))
 }
 
-/// The actor of a login. What it makes does not outlive the login: a copy of an access token, which is good for
-/// minutes, would else become a token that is good for ever.
+/// Returns the actor of a login. Credentials made by the actor do not outlive the login: otherwise a copied access
+/// token, valid for minutes, could create a permanent token.
 fn actor_of(id: &str, login: &LoginRecord, account: &AccountRecord, from: Option<IpAddr>) -> Actor {
     Actor {
         name: login.account.to_string(),

@@ -1,7 +1,6 @@
-//! Credentials: tokens, accounts with a password and passkeys, the logins and sessions that come of them, and the
-//! exchange of identity tokens.
+//! Credentials: tokens; accounts with password and passkeys; their logins and sessions; exchange of identity tokens.
 //!
-//! Each request of the API is recognised here as an [`Actor`]; what that one may do stands in `ledger/rights.rs`.
+//! Each API request is authenticated here as an [`Actor`], whose rights are in `ledger/rights.rs`.
 
 mod accounts;
 mod attempts;
@@ -50,26 +49,26 @@ pub use session_list::SESSIONS_PAGE;
 pub use sessions::{Browser, SessionMade};
 pub use tokens::TOKENS_PAGE;
 
-/// Tokens, accounts and logins: makes them, recognises them, ends them.
+/// Creates, recognizes and ends tokens, accounts and logins.
 pub struct Credentials {
     catalog: Arc<dyn Catalog>,
     audit: Audit,
     limits: Limits,
-    /// Tokens are made one at a time.
+    /// Serializes the creation of tokens.
     making: tokio::sync::Mutex<()>,
     passwords: Passwords,
     attempts: Attempts,
     visitor_attempts: Attempts,
     used: LastUse,
-    /// What challenges for passkeys are signed with, once one was needed.
+    /// Signing key of passkey challenges, set at first use.
     challenge_key: OnceCell<[u8; 32]>,
     trusts: Trusts,
-    /// Keeps a client that sends bad tokens all day from filling the log.
+    /// Limits log lines about bad tokens, so that no client fills the log.
     log_quota: RateLimit<()>,
 }
 
 impl Credentials {
-    /// Keeps all of it in `catalog`.
+    /// Stores credentials in `catalog`.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, audit: Audit, limits: &Limits) -> Self {
         Self {
@@ -87,14 +86,14 @@ impl Credentials {
         }
     }
 
-    /// Has the names of issuers resolved by these DNS servers, those of the system where there is none.
+    /// Sets the DNS servers for issuers, by default the system's.
     #[must_use]
     pub fn with_dns_servers(mut self, servers: &[SocketAddr]) -> Self {
         self.trusts.set_dns_servers(servers);
         self
     }
 
-    /// Counts attempts at logging in that were made on another node of the cluster.
+    /// Counts login attempts made on another node of the cluster.
     pub(crate) fn count_attempts(&self, notes: &[AttemptNote]) {
         for note in notes {
             let attempts = if note.of_visitor { &self.visitor_attempts } else { &self.attempts };
@@ -102,9 +101,8 @@ impl Credentials {
         }
     }
 
-    /// Reports attempts at logging in on this node to the others; never ends. Where nodes cannot be reached, the limits
-    /// hold on each of them. Nothing of it is written: a stranger who tries and tries costs the nodes some messages a
-    /// second.
+    /// Reports local login attempts to other nodes; never completes. If nodes are unreachable, each applies the limits
+    /// by itself. Nothing is stored: repeated attempts of a stranger cost the nodes a few messages per second.
     pub async fn keep_reporting_attempts(self: Arc<Self>, nodes: Nodes) {
         let (sender, mut noted) = tokio::sync::mpsc::channel(ATTEMPTS_MAX);
         self.attempts.report_to(sender.clone());
@@ -121,11 +119,10 @@ impl Credentials {
         }
     }
 
-    /// The actor of a token from the address `from`. Nothing is remembered from one request to the next: what was
-    /// revoked is refused at once.
+    /// Authenticates a token from the address `from`. Results are not cached: a revoked token is refused at once.
     ///
     /// # Errors
-    /// `bad_token` where it is unknown, damaged, revoked or expired, which the answer does not tell apart.
+    /// `bad_token` for an unknown, malformed, revoked or expired token, without distinction.
     pub async fn recognise(&self, token: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
         let found = match parts_of(token) {
             Some((TOKEN_PREFIX, id, secret)) => self.token_actor(id, secret, from).await?,
@@ -141,7 +138,7 @@ impl Credentials {
         })
     }
 
-    /// Whether a text has the form of a token that [`Credentials::recognise`] may know.
+    /// Returns true if a text has the form of a token of [`Credentials::recognise`].
     #[must_use]
     pub fn may_be_token(token: &str) -> bool {
         match parts_of(token) {
@@ -153,7 +150,7 @@ impl Credentials {
         }
     }
 
-    /// Whether a text has the form of a session that [`Credentials::recognise_session`] may know.
+    /// Returns true if a text has the form of a session of [`Credentials::recognise_session`].
     #[must_use]
     pub fn may_be_session(secret: &str) -> bool {
         parts_of(secret).is_some_and(|(prefix, id, secret)| {
@@ -161,10 +158,10 @@ impl Credentials {
         })
     }
 
-    /// Checks the credential of `actor` once more: for a request whose body took its time.
+    /// Checks the credential of `actor` again, for a request with a slow body.
     ///
     /// # Errors
-    /// `bad_token` if it was revoked or has expired since; those of the catalog.
+    /// `bad_token` after a revocation or expiry; errors of the catalog.
     pub async fn check(&self, actor: &Actor) -> Result<(), Error> {
         if self.is_good(actor).await?.is_none() {
             return Err(bad_token().into());
@@ -172,7 +169,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// When the credential of `actor` expires, as far as is known now; `None` if it has.
+    /// Returns the expiry of the actor's credential as presently known; `None` if expired.
     async fn is_good(&self, actor: &Actor) -> Result<Option<u64>, Error> {
         let now_ms = clock::now_ms();
         let ends_ms = match &actor.credential {
@@ -180,11 +177,11 @@ impl Credentials {
             Credential::Token(id) => {
                 self.token_in_force(id).await?.map(|(_, token)| token.expires_ms.unwrap_or(u64::MAX))
             }
-            // The access token that was shown may have ended; the login goes on.
+            // The presented access token may have expired, while the login continues.
             Credential::Login(id) => self.login_in_force(id).await?.map(|found| found.login.expires_ms),
             Credential::Session(id, _) => self.session_in_force(id).await?.map(|found| found.ends_ms),
         };
-        // A sleep has an end that a clock can tell.
+        // Bounded, since a timer needs an end within its range.
         Ok(ends_ms.filter(|at| *at > now_ms).map(|at| at.min(now_ms.saturating_add(86_400_000))))
     }
 }
@@ -194,32 +191,32 @@ fn bad_token() -> Problem {
         .hint("make a new one with `devanture-edge token create`, or log in again")
 }
 
-/// The prefix, the id and the secret of a credential.
+/// Splits a credential into prefix, id and secret.
 fn parts_of(text: &str) -> Option<(&str, &str, &str)> {
     let mut parts = text.split('_');
     let found = (parts.next()?, parts.next()?, parts.next()?);
     parts.next().is_none().then_some(found)
 }
 
-/// Random bytes.
+/// Returns random bytes.
 fn random_bytes(bytes: usize) -> Vec<u8> {
     let mut random = vec![0; bytes];
     rand::rng().fill_bytes(&mut random);
     random
 }
 
-/// Random bytes in hex.
+/// Returns random bytes in hex.
 fn random_hex(bytes: usize) -> String {
     hex::encode(random_bytes(bytes))
 }
 
-/// Whether a secret is the one whose BLAKE3 is `hash`. Such hashes compare in constant time, so that an answer's timing
-/// tells nothing of the stored one.
+/// Returns true if the secret has the BLAKE3 `hash`. The hashes compare in constant time, so that response times reveal
+/// nothing of the stored hash.
 fn is_secret(secret: &str, hash: &devanture_config::Digest) -> bool {
     blake3::hash(secret.as_bytes()) == blake3::Hash::from_bytes(*hash.as_bytes())
 }
 
-/// Whether a text is `bytes` in hex, as ids are; nothing else becomes part of a key.
+/// Returns true if a text is `bytes` in hex, the form of ids; other texts must not become part of a key.
 fn is_hex(text: &str, bytes: usize) -> bool {
     text.len() == bytes.saturating_mul(2) && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 }

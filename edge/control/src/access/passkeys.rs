@@ -1,7 +1,7 @@
-//! Passkeys of accounts: registered in a session, and shown in place of the password.
+//! Passkeys of accounts: registered in a session, and used in place of the password.
 //!
-//! The record of a passkey keeps the origin that it was registered at. A page on another port of the same host is the
-//! same relying party to an authenticator, which signs for it, and another origin here.
+//! A passkey's record holds the origin of its registration. For an authenticator, a page on another port of the host is
+//! the same relying party and gets signatures; here the page is another origin.
 
 use devanture_config::api::{
     AccountName, Assertion, Challenge, PasskeyCredential, PasskeyInfo, PasskeyList, PasskeyRequest, PasskeyUser,
@@ -21,17 +21,17 @@ use devanture_store::records;
 use devanture_store::records::identities::{AccountRecord, account_key};
 use devanture_store::records::sessions::{PASSKEYS_PREFIX, PasskeyRecord, passkey_key, session_key};
 
-/// Bytes of the hash of an authenticator's id, behind the id of the account.
+/// Bytes of the hash of an authenticator's id, after the account id.
 const HASH_BYTES: usize = 16;
 /// Longest name of a passkey, in characters.
 const NAME_CHARACTERS_MAX: usize = 100;
 
-/// The site of a request that is about a passkey.
+/// Site of a request about a passkey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PasskeySite {
-    /// Its hostname.
+    /// Hostname.
     pub rp: String,
-    /// Its origin, as browsers write it.
+    /// Origin, as written by browsers.
     pub origin: String,
 }
 
@@ -41,22 +41,21 @@ impl PasskeySite {
     }
 }
 
-/// A passkey whose signature was right.
+/// Passkey with a verified signature.
 pub(super) struct ProvenPasskey {
     pub(super) name: AccountName,
     pub(super) account: AccountRecord,
-    /// What has to be as it was when the signature was looked at.
+    /// Checks that the state of the verification is unchanged.
     pub(super) checks: Vec<Check>,
-    /// What remembers its use.
+    /// Records the use.
     pub(super) used: Change,
 }
 
 impl Credentials {
-    /// Makes a challenge; one that is not for a login names the account of the actor's session.
+    /// Creates a challenge, bound to the account of the actor's session unless for a login.
     ///
     /// # Errors
-    /// `forbidden` for what is no session of an account, `confirmation_required` to register a passkey; those of the
-    /// catalog.
+    /// `forbidden` without a session of an account, `confirmation_required` for a registration; errors of the catalog.
     pub async fn challenge(
         &self,
         purpose: Purpose,
@@ -65,7 +64,7 @@ impl Credentials {
     ) -> Result<Challenge, Error> {
         let session = match (purpose, actor) {
             (Purpose::Login, _) => None,
-            // Before an authenticator makes a passkey that nobody takes.
+            // Checked before an authenticator creates a passkey in vain.
             (Purpose::Register, Some(actor)) => Some(self.confirmed_account_session(actor).await?),
             (Purpose::Confirm, Some(actor)) => Some(self.account_session(actor).await?),
             (_, None) => return Err(no_session()),
@@ -81,11 +80,11 @@ impl Credentials {
         Ok(answer)
     }
 
-    /// Registers a passkey for the account of a session that is confirmed.
+    /// Registers a passkey for the account of a confirmed session.
     ///
     /// # Errors
-    /// `forbidden` for what is no session of an account, `confirmation_required`; `bad_request` for what no
-    /// authenticator made for this site and this challenge; `conflict` where it is there already; `too_many`.
+    /// `forbidden` without a session of an account, `confirmation_required`; `bad_request` for data not made by an
+    /// authenticator for the site and challenge; `conflict` for a registered passkey; `too_many`.
     pub async fn add_passkey(
         &self,
         actor: &Actor,
@@ -129,7 +128,7 @@ impl Credentials {
             let Some((revision, _)) = account_now else { return Err(ended_session()) };
             let StoredSession { id: of, record: mut own, revision: own_revision, .. } =
                 self.session_in_force(&session.found.id).await?.ok_or_else(ended_session)?.found;
-            // Once, whichever authenticator answers.
+            // Single use, whatever authenticator answers.
             if challenge_ms <= own.registered_ms {
                 return Err(stale_challenge());
             }
@@ -164,20 +163,20 @@ impl Credentials {
         .await
     }
 
-    /// The passkeys of the account of a session.
+    /// Returns the passkeys of a session's account.
     ///
     /// # Errors
-    /// `forbidden` for what is no session of an account; those of the catalog.
+    /// `forbidden` without a session of an account; errors of the catalog.
     pub async fn passkeys(&self, actor: &Actor) -> Result<PasskeyList, Error> {
         let (_, _, account) = self.account_session(actor).await?;
         let own = self.passkeys_of(&account).await?;
         Ok(PasskeyList { passkeys: own.iter().map(|(id, passkey)| info(id, passkey)).collect() })
     }
 
-    /// Removes a passkey of the account of a session that is confirmed.
+    /// Deletes a passkey of a confirmed session's account.
     ///
     /// # Errors
-    /// `forbidden` for what is no session of an account, `confirmation_required`, `not_found`.
+    /// `forbidden` without a session of an account, `confirmation_required`, `not_found`.
     pub async fn remove_passkey(&self, actor: &Actor, id: &str) -> Result<(), Error> {
         let (_, _, account) = self.confirmed_account_session(actor).await?;
         update(PASSKEYS_PREFIX, || async {
@@ -197,17 +196,17 @@ impl Credentials {
         .await
     }
 
-    /// Begins a session by a passkey.
+    /// Begins a session with a passkey.
     ///
     /// # Errors
-    /// `bad_login` whatever is wrong with it, which the answer does not tell apart; `too_many_attempts`.
+    /// `bad_login` for any fault, without distinction; `too_many_attempts`.
     pub async fn begin_by_passkey(
         &self,
         assertion: &Assertion,
         site: &PasskeySite,
         browser: &Browser,
     ) -> Result<SessionMade, Error> {
-        // Counted by what was signed, so that guesses keep nobody from showing the right one.
+        // Counted by the signature, so that guesses cannot block the true passkey.
         let attempt = self.attempts.begin(&format!("passkey {}", assertion.signature), browser.from);
         let attempt = attempt.map_err(|wait| self.limited("(passkey)", browser.from, wait))?;
         let of = Use { purpose: Purpose::Login, session: None };
@@ -231,7 +230,7 @@ impl Credentials {
         begun
     }
 
-    /// Looks at what a passkey of the account with the id `account` signed; `None` if anything of it is wrong.
+    /// Verifies the signature of a passkey of the account with the id `account`; `None` for any fault.
     pub(super) async fn prove_passkey(
         &self,
         assertion: &Assertion,
@@ -247,7 +246,7 @@ impl Credentials {
         if !id.starts_with(&account.id) || passkey.stamp != account.stamp {
             return Ok(None);
         }
-        // Where it was registered, and where it is shown: the client says the latter.
+        // The site of the registration, and the site of the use as reported by the client.
         let own = PasskeySite { rp: passkey.rp.clone(), origin: passkey.origin.clone() };
         if own != *site {
             log(&"it is of another site");
@@ -279,7 +278,7 @@ impl Credentials {
         let mut last_ms = answered_ms(&passkey, now_ms);
         for (key, record) in self.catalog.list(&passkey_key(&account.id), None, false, usize::MAX).await? {
             let other: PasskeyRecord = records::read(&key, &record)?;
-            // Until its first use, it is the challenge that it was registered with.
+            // Until the first use, the challenge of the registration.
             if other.used_ms.is_some() {
                 last_ms = last_ms.max(answered_ms(&other, now_ms));
             }
@@ -287,8 +286,8 @@ impl Credentials {
                 checks.push(Check::At(key, record.revision));
             }
         }
-        // Once: what any passkey of the account has answered, and what was made before that, is over. One that was
-        // registered since the challenge was made is none that it is for.
+        // Single use: rejects challenges up to the last answered by any passkey of the account. A passkey registered
+        // after the challenge does not count, since the challenge was not meant for it.
         if challenge_ms <= last_ms {
             log(&"a later challenge was answered already");
             return Ok(None);
@@ -300,7 +299,7 @@ impl Credentials {
         Ok(Some(ProvenPasskey { name: passkey.account, account, checks, used }))
     }
 
-    /// The session of an actor, and its account.
+    /// Returns the session of an actor, and its account.
     pub(super) async fn account_session(&self, actor: &Actor) -> Result<(InForce, AccountName, AccountRecord), Error> {
         let Credential::Session(id, _) = &actor.credential else { return Err(no_session()) };
         let session = self.session_in_force(id).await?.ok_or_else(ended_session)?;
@@ -325,7 +324,7 @@ impl Credentials {
         Ok(Some((record.revision, records::read(&key, &record)?)))
     }
 
-    /// The passkeys of an account, by their ids.
+    /// Returns the passkeys of an account, by id.
     pub(super) async fn passkeys_of(&self, account: &AccountRecord) -> Result<Vec<(String, PasskeyRecord)>, Error> {
         let mut own = Vec::new();
         for (key, record) in self.catalog.list(&passkey_key(&account.id), None, false, usize::MAX).await? {
@@ -337,7 +336,7 @@ impl Credentials {
         Ok(own)
     }
 
-    /// Whether the account of a passkey is there, and has the password that it had.
+    /// Returns true if the passkey's account exists with an unchanged password.
     pub(super) async fn is_passkey_in_force(&self, id: &str, record: &Record) -> Result<bool, Error> {
         let passkey: PasskeyRecord = records::read(&passkey_key(id), record)?;
         let account = self.account(&passkey.account).await?;
@@ -352,7 +351,7 @@ impl Credentials {
     }
 }
 
-/// The id of a passkey of an account.
+/// Returns the id of an account's passkey.
 fn passkey_id(account: &AccountRecord, credential: &[u8]) -> String {
     format!("{}{}", account.id, hash_of(credential))
 }
@@ -362,7 +361,7 @@ fn hash_of(credential: &[u8]) -> String {
     hex::encode(hash.as_bytes().iter().take(HASH_BYTES).copied().collect::<Vec<_>>())
 }
 
-/// The id of the account that an authenticator names.
+/// Returns the account id named by an authenticator.
 fn owner_named_by(assertion: &Assertion) -> Option<String> {
     let handle = webauthn::bytes(assertion.user_handle.as_deref()?).ok()?;
     String::from_utf8(handle).ok().filter(|id| is_hex(id, ID_BYTES))

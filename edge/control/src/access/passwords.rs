@@ -1,4 +1,4 @@
-//! Passwords by Argon2id, on threads of their own: so many at once, so many that wait, and no more.
+//! Argon2id password hashing on dedicated threads, with bounded concurrency and queue.
 
 use std::sync::Arc;
 
@@ -16,42 +16,42 @@ use rand::RngCore as _;
 use tokio::sync::Semaphore;
 use unicode_normalization::UnicodeNormalization as _;
 
-/// Bytes of a salt, as RFC 9106 §3.1 recommends them.
+/// Salt length, as recommended by RFC 9106 §3.1.
 const SALT_BYTES: usize = 16;
-/// Bytes of a hash.
+/// Hash length.
 const HASH_BYTES: usize = 32;
-/// Longest password: nobody types more, and hashing costs the same for all that are shorter.
+/// Longest password, beyond any typed password; hashing costs the same for all shorter passwords.
 const CHARACTERS_MAX: usize = 256;
 
 /// Hashes passwords.
 pub(super) struct Passwords {
     params: Params,
     characters_min: usize,
-    /// One for each password that is hashed or waits for it.
+    /// Permits of running and waiting hashes.
     places: Arc<Semaphore>,
-    /// One for each that is hashed.
+    /// Permits of running hashes.
     turns: Arc<Semaphore>,
-    /// Of the places, those for visitors' passwords, shared by their apps: strangers leave some for logins.
+    /// Permits of running and waiting hashes for visitors, shared by apps, so that strangers leave room for logins.
     visitor_places: Arc<Shares>,
-    /// Of the turns, those for visitors' passwords: a login waits for none but these.
+    /// Permits of running hashes for visitors, the only hashes that may delay a login.
     visitor_turns: Arc<Semaphore>,
 }
 
-/// Whose a password is.
+/// Purpose of a password.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum PasswordOf<'a> {
-    /// One of the edge, for its API or console.
+    /// Account of the edge, for the API or console.
     Account,
-    /// It lets visitors in to something protected of this app: a password for all of them, or that of an account.
+    /// Visitor access to a protected part of the app: a shared password, or that of an account.
     Visitors(&'a AppName),
 }
 
-/// The result of a check of a password.
+/// Result of a password check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Verified {
-    /// Whether it is the right one.
+    /// True for the correct password.
     pub(super) is_right: bool,
-    /// Whether it is kept by other parameters than those of today.
+    /// True if stored with outdated parameters.
     pub(super) is_outdated: bool,
 }
 
@@ -68,7 +68,7 @@ impl Passwords {
         let (at_once, waiting) = (count(limits.argon2_at_once_max), count(limits.argon2_waiting_max));
         let visitor_places = u64::try_from((at_once + waiting) / 2).unwrap_or(u64::MAX).max(1);
         Self {
-            // The ranges of the limits allow nothing that Argon2 does not.
+            // The limits' ranges are valid for Argon2.
             params: params.unwrap_or_default(),
             characters_min: usize::try_from(limits.password_characters_min).unwrap_or(usize::MAX),
             places: Arc::new(Semaphore::new(at_once + waiting)),
@@ -78,10 +78,10 @@ impl Passwords {
         }
     }
 
-    /// Keeps a new password. Length is all that is asked of it (NIST SP 800-63B §3.1.1.2).
+    /// Hashes a new password. Only its length is restricted (NIST SP 800-63B §3.1.1.2).
     ///
     /// # Errors
-    /// `bad_request` for one that is too short or too long, `busy`.
+    /// `bad_request` for a short or overlong password, `busy`.
     pub(super) async fn keep(&self, of: PasswordOf<'_>, password: &Secret) -> Result<String, Error> {
         let least = self.characters_min;
         if !(least..=CHARACTERS_MAX).contains(&password.expose().chars().count()) {
@@ -91,7 +91,7 @@ impl Passwords {
         self.hash(of, normal(password)).await
     }
 
-    /// Keeps the password of an account that was right by the parameters of today.
+    /// Hashes a verified password of an account again, by the present parameters.
     pub(super) async fn keep_again(&self, password: &Secret) -> Result<String, Error> {
         self.hash(PasswordOf::Account, normal(password)).await
     }
@@ -108,8 +108,8 @@ impl Passwords {
         .map_err(|reason| failed(&reason))
     }
 
-    /// Whether `password` is the one that is `kept`. Where there is none to compare with, the same work is done for
-    /// nothing, so that the time of the answer does not tell which accounts there are.
+    /// Compares `password` with the hash `kept`. Without a hash, the same work is done in vain, so that the response
+    /// time does not reveal accounts.
     ///
     /// # Errors
     /// `busy`.
@@ -139,7 +139,7 @@ impl Passwords {
         Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone())
     }
 
-    /// The hash for unknown accounts, and for those without a password: of random bytes, which no password hashes to.
+    /// Returns a hash for unknown accounts and accounts without a password: random bytes, matched by no password.
     pub(super) fn nobodys(&self) -> String {
         let (mut salt, mut hash) = ([0; SALT_BYTES], [0; HASH_BYTES]);
         rand::rng().fill_bytes(&mut salt);
@@ -149,8 +149,7 @@ impl Passwords {
         format!("$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${hash}")
     }
 
-    /// Does `work` on a thread for blocking work when it is its turn. A client that goes away does not give its place
-    /// to the next one before the work is done.
+    /// Runs `work` on a blocking thread in its turn. A dropped caller keeps its permit until the work is done.
     async fn in_turn<T: Send + 'static>(
         &self,
         of: PasswordOf<'_>,
@@ -165,7 +164,7 @@ impl Passwords {
             PasswordOf::Visitors(app) => Some(self.visitor_places.take(app).ok_or_else(busy)?),
         };
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_none_is_free| busy())?;
-        // Nobody closes them.
+        // The semaphores are never closed.
         let visitor_turn = match of {
             PasswordOf::Account => None,
             PasswordOf::Visitors(_) => Arc::clone(&self.visitor_turns).acquire_owned().await.ok(),
@@ -181,13 +180,13 @@ impl Passwords {
     }
 }
 
-/// One spelling for what looks the same (RFC 8265 §4.2.2), whatever keyboard it was typed on.
+/// Normalizes equal-looking passwords (RFC 8265 §4.2.2), whatever the keyboard.
 fn normal(password: &Secret) -> String {
     password.expose().nfc().collect()
 }
 
 fn failed(reason: &argon2::password_hash::Error) -> Error {
-    // It speaks of forms and parameters, never of the password.
+    // The reason concerns formats and parameters, never the password.
     tracing::error!(%reason, "a password could not be looked at");
     Problem::new(Code::Internal, "The edge failed; its log says more.").into()
 }

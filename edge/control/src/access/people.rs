@@ -1,9 +1,8 @@
-//! People who are logged in at the hostname where visitors log in, so that the next protected hostname takes no
-//! password.
+//! Logins of people at the visitor login hostname, valid for further protected hostnames without a password.
 //!
-//! The edge keeps nothing of it: a cookie of that hostname alone says who it is and when it expires, signed with a
-//! secret that all nodes have. Each use looks again: at the account, which may have ended or have another password
-//! since, or at the roles of `[oidc]`, which the operator may have changed.
+//! The edge stores nothing: a cookie of the login hostname holds person and expiry, signed with a secret shared by all
+//! nodes. Each use checks again: the account, which may be deleted or have a new password, or the roles of `[oidc]`,
+//! which the operator may have changed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,19 +13,19 @@ use serde::{Deserialize, Serialize};
 use super::Credentials;
 use devanture_serve::handler::{KnownBy, LoggedInPerson, PERSON_BYTES_MAX, Person};
 
-/// A person as a cookie has it.
+/// Person as stored in a cookie.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Session {
     person: Person,
-    /// The hostname of the login.
+    /// Hostname of the login.
     host: String,
     /// In seconds since 1970 UTC.
     ends_s: u64,
 }
 
 impl Credentials {
-    /// The text by which a person is known at `host` until `ends_s`; `None` if it is too long, or cannot be signed now.
+    /// Returns the cookie text for a person at `host` until `ends_s`; `None` if too long, or without a signing key.
     pub(super) async fn sealed_person(&self, person: &Person, host: &str, ends_s: u64) -> Option<String> {
         let session = Session { person: person.clone(), host: host.to_owned(), ends_s };
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&session).ok()?);
@@ -34,8 +33,7 @@ impl Credentials {
         (text.len() <= PERSON_BYTES_MAX).then_some(text)
     }
 
-    /// The person that a text is, if it was made for `host` and they are still who they were; `app` is what they want
-    /// to see.
+    /// Returns the person of a cookie text for `host`, if the person's basis is unchanged; `app` is the requested app.
     pub(super) async fn person_of_text(
         &self,
         text: &[u8],
@@ -69,7 +67,7 @@ impl Credentials {
         }
     }
 
-    /// The secret that people are signed with: derived from that of challenges, so that neither is of use as the other.
+    /// Returns the signing key, derived from the challenge secret so that neither is usable as the other.
     async fn person_key(&self) -> Option<[u8; 32]> {
         match self.challenge_key().await {
             Ok(key) => {

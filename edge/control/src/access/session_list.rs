@@ -1,4 +1,4 @@
-//! The list of sessions, their end on request, and the removal of those that have ended, and of such logins.
+//! List of sessions, their end on request, and deletion of ended sessions and logins.
 
 use devanture_config::api::{SessionInfo, SessionList};
 use devanture_config::problem::{Code, Problem};
@@ -17,17 +17,16 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::identities::LOGINS_PREFIX;
 use devanture_store::records::sessions::{PASSKEYS_PREFIX, SESSIONS_PREFIX, session_key};
 
-/// Time for which a session stays that has ended, in milliseconds.
+/// Time before an ended session is deleted, in milliseconds.
 const REMOVED_AFTER_MS: u64 = 60_000;
-/// Default number of sessions on a page.
+/// Default page size of sessions.
 pub const SESSIONS_PAGE: usize = 100;
 
 impl Credentials {
-    /// A page of the sessions that are in force: all for an admin of every app, else those of the actor's own account
-    /// or token.
+    /// Returns a page of valid sessions: all for an admin of every app, else those of the actor's own account or token.
     ///
     /// # Errors
-    /// `bad_request` for an `after` that no page gave; those of the catalog.
+    /// `bad_request` for an invalid `after`; errors of the catalog.
     pub async fn sessions(&self, actor: &Actor, page: &Page) -> Result<SessionList, Error> {
         if page.after.as_deref().is_some_and(|after| !is_hex(after, ID_BYTES)) {
             return Err(page.bad_cursor());
@@ -58,10 +57,10 @@ impl Credentials {
         }
     }
 
-    /// Ends a session: the actor's own, of its own account or token, or any for an admin of every app.
+    /// Ends a session: the actor's own, one of its account or token, or any for an admin of every app.
     ///
     /// # Errors
-    /// `not_found` for one that there is not, or that the actor may not see.
+    /// `not_found` for an unknown session, or one hidden from the actor.
     pub async fn end_session(&self, actor: &Actor, id: &str) -> Result<(), Error> {
         update(SESSIONS_PREFIX, || async {
             let session = self.session_in_force(id).await?;
@@ -91,18 +90,17 @@ impl Credentials {
         .await
     }
 
-    /// Removes the records of logins and sessions that have ended, and of those and passkeys whose account or token
-    /// has.
+    /// Deletes ended logins and sessions, and logins, sessions and passkeys of deleted accounts or tokens.
     pub async fn remove_ended_sessions(&self) {
         if let Err(error) = self.remove_ended_by(clock::settled_ms()).await {
             tracing::warn!(%error, "logins and sessions that have ended could not be removed");
         }
     }
 
-    /// Removes what had ended by `now_ms`.
+    /// Deletes records ended by `now_ms`.
     async fn remove_ended_by(&self, now_ms: u64) -> Result<(), Error> {
-        // What ended a while ago never goes on: no change in between makes this wrong, nor does a use on another node
-        // of which this one has not heard yet.
+        // Sessions ended a while ago never resume, neither by a concurrent change nor by a yet unknown use on another
+        // node.
         let ended_ms = now_ms.saturating_sub(REMOVED_AFTER_MS);
         for prefix in [SESSIONS_PREFIX, PASSKEYS_PREFIX, LOGINS_PREFIX] {
             let mut scan = Scan::new(&*self.catalog, prefix);
@@ -131,12 +129,12 @@ impl Credentials {
     }
 }
 
-/// The id of the actor's own account or token.
+/// Returns the id of the actor's own account or token.
 fn own_id(actor: &Actor) -> Option<&str> {
     actor.credential.id().map(owner_id)
 }
 
-/// Whether a session is of the actor's own account or token.
+/// Returns true for sessions of the actor's own account or token.
 fn is_own(actor: &Actor, session: &InForce) -> bool {
     let is_of_kind = match (&actor.credential, &session.owner) {
         (Credential::Login(_) | Credential::Session(_, SessionOf::Account), Owner::Account(name, _)) => {
@@ -218,7 +216,7 @@ mod tests {
             left.extend(catalog.list(SESSIONS_PREFIX, None, false, 9).await.unwrap());
             left.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
         };
-        // Whatever the machine says, which is far ahead of this.
+        // The machine's clock is far ahead of the test's times.
         assert_eq!(left_by(ends_ms).await, [format!("{LOGINS_PREFIX}{good}"), session_key(&good)]);
         assert_eq!(left_by(ends_ms + REMOVED_AFTER_MS).await, Vec::<String>::new());
     }

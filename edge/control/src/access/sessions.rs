@@ -1,7 +1,7 @@
-//! Sessions of browsers: a secret that acts as an account or a token until one of them ends.
+//! Browser sessions: a secret that acts as an account or token until either ends.
 //!
-//! A session has no rights of its own: each request reads those of its account or token, so that it ends with them, and
-//! with another password. The id of a session begins with that of its account or token.
+//! A session has no rights of its own: each request reads the rights of its account or token, so the session ends with
+//! these, and with a change of the password. A session id begins with the id of its account or token.
 
 use std::net::IpAddr;
 
@@ -23,32 +23,32 @@ use devanture_store::records::{self, TokenRecord};
 /// Longest name of a browser, in characters.
 const BROWSER_CHARACTERS_MAX: usize = 200;
 
-/// The browser of a request that begins a session.
+/// Browser of a request that begins a session.
 #[derive(Debug, Clone)]
 pub struct Browser {
-    /// The address of the client.
+    /// Address of the client.
     pub from: Option<IpAddr>,
-    /// How it names itself.
+    /// Name given by the browser.
     pub name: String,
 }
 
-/// A session that was begun.
+/// New session.
 pub struct SessionMade {
-    /// The session.
+    /// Session.
     pub session: Session,
-    /// What the browser shows from now on.
+    /// Secret for the browser's cookie.
     pub secret: Secret,
-    /// Its lifetime in seconds.
+    /// Lifetime in seconds.
     pub lifetime_s: u64,
 }
 
-/// The account or the token of a session, as it is now.
+/// Present account or token of a session.
 pub(super) enum Owner {
     Account(AccountName, AccountRecord),
     Token(String, TokenRecord),
 }
 
-/// A session with its record.
+/// Session with its record.
 pub(super) struct StoredSession {
     pub(super) id: String,
     pub(super) record: SessionRecord,
@@ -57,22 +57,22 @@ pub(super) struct StoredSession {
 }
 
 impl StoredSession {
-    /// Whether it is one of this account, with the password that it has.
+    /// Returns true for a session of the account with its present password.
     pub(super) fn is_of(&self, account: &AccountRecord) -> bool {
         self.record.account.is_some() && self.id.starts_with(&account.id) && self.record.stamp == account.stamp
     }
 }
 
-/// A session that is in force.
+/// Valid session.
 pub(super) struct InForce {
     pub(super) found: StoredSession,
     pub(super) owner: Owner,
-    /// When it ends if it is not used again.
+    /// Expiry without a further use.
     pub(super) ends_ms: u64,
 }
 
 impl InForce {
-    /// The actor that it acts as. What that makes does not outlive the session.
+    /// Returns the actor of the session. Credentials made by the actor do not outlive the session.
     fn actor(&self, from: Option<IpAddr>) -> Actor {
         let (id, ends_ms) = (self.found.id.clone(), self.found.record.expires_ms);
         let unconfirmed = self.is_unconfirmed();
@@ -104,11 +104,10 @@ impl InForce {
 }
 
 impl Credentials {
-    /// Begins a session by the password of an account.
+    /// Begins a session with the password of an account.
     ///
     /// # Errors
-    /// `bad_login` where it is wrong or there is no such account, which the answer does not tell apart;
-    /// `too_many_attempts`, `busy`.
+    /// `bad_login` for a wrong password or an unknown account, without distinction; `too_many_attempts`, `busy`.
     pub async fn begin_by_password(
         &self,
         login: &str,
@@ -127,13 +126,13 @@ impl Credentials {
         .await
     }
 
-    /// Begins a session by a token.
+    /// Begins a session with a token.
     ///
     /// # Errors
-    /// `bad_token` as for any request with it; `too_many_attempts`.
+    /// `bad_token` as for any request with the token; `too_many_attempts`.
     pub async fn begin_by_token(&self, token: &Secret, browser: &Browser) -> Result<SessionMade, Error> {
         let text = token.expose();
-        // Counted by the whole text, so that guesses keep nobody from showing the right one.
+        // Counted by the whole text, so that guesses cannot block the true token.
         let attempt = self.attempts.begin(&format!("token {text}"), browser.from);
         let attempt = attempt.map_err(|wait| self.limited("(token)", browser.from, wait))?;
         let actor = match self.recognise(text, browser.from).await {
@@ -144,7 +143,7 @@ impl Credentials {
             }
         };
         self.attempts.succeeded(&attempt);
-        // A login ends within its own rules: it is exchanged for nothing.
+        // Access tokens of a login cannot begin a session.
         let Credential::Token(id) = actor.credential else { return Err(bad_token().into()) };
         update(&records::token_key(&id), || async {
             let Some((revision, token)) = self.token_in_force(&id).await? else { return Err(bad_token().into()) };
@@ -160,7 +159,7 @@ impl Credentials {
         .await
     }
 
-    /// Puts together a new session of the account or the token with the id `of`.
+    /// Builds a new session of the account or token with the id `of`.
     pub(super) async fn begin(&self, of: &str, owner: Owner, browser: &Browser) -> Result<NewSession, Error> {
         let (now_ms, secret) = (clock::now_ms(), random_hex(tokens::SECRET_BYTES));
         let id = new_id(of);
@@ -187,7 +186,7 @@ impl Credentials {
         Ok(NewSession { session: InForce { found, owner, ends_ms: now_ms }, secret, commit })
     }
 
-    /// Commits a session that begins; `None` if something changed meanwhile.
+    /// Commits a new session; `None` if another commit won the race.
     pub(super) async fn commit_begun(
         &self,
         begun: NewSession,
@@ -206,8 +205,8 @@ impl Credentials {
         Ok(Some(SessionMade { session: self.session_report(&session).await?, secret, lifetime_s }))
     }
 
-    /// Makes room for one more session of an account or a token: those that ended go, and the oldest ones beyond the
-    /// limit.
+    /// Makes room for a session of an account or token: returns the deletion of ended sessions and of the oldest beyond
+    /// the limit.
     async fn surplus_sessions(&self, of: &str, owner: &Owner) -> Result<Vec<Change>, Error> {
         let is_over = |found: &StoredSession| match owner {
             Owner::Account(_, account) => !found.is_of(account),
@@ -222,10 +221,10 @@ impl Credentials {
         Ok(gone.flat_map(|found| removal(&found.id)).collect())
     }
 
-    /// The actor of the session with this secret, from the address `from`.
+    /// Authenticates a session secret from the address `from`.
     ///
     /// # Errors
-    /// `bad_token` where it is unknown, damaged, or over, which the answer does not tell apart.
+    /// `bad_token` for an unknown, malformed or ended session, without distinction.
     pub async fn recognise_session(&self, secret: &str, from: Option<IpAddr>) -> Result<Actor, Error> {
         let found = match parts_of(secret) {
             Some((SESSION_PREFIX, id, secret)) => {
@@ -242,12 +241,12 @@ impl Credentials {
         Ok(session.actor(from))
     }
 
-    /// A session that has not ended, of an account or a token that is good.
+    /// Returns an unexpired session of a valid account or token.
     pub(super) async fn session_in_force(&self, id: &str) -> Result<Option<InForce>, Error> {
         self.session_in_force_at(id, clock::now_ms()).await
     }
 
-    /// A session that had not ended at `at_ms`, of an account or a token that is good.
+    /// Returns a session unexpired at `at_ms`, of a valid account or token.
     pub(super) async fn session_in_force_at(&self, id: &str, at_ms: u64) -> Result<Option<InForce>, Error> {
         if !is_hex(id, ID_BYTES) {
             return Ok(None);
@@ -263,7 +262,7 @@ impl Credentials {
         Ok(Some(InForce { found, owner, ends_ms }))
     }
 
-    /// The account or the token of a session, if it is good and the session is of it.
+    /// Returns the valid account or token of a session, if the session belongs there.
     async fn owner_of(&self, found: &StoredSession) -> Result<Option<Owner>, Error> {
         if let Some(name) = &found.record.account {
             let account = self.account(name).await?.filter(|(_, account)| found.is_of(account));
@@ -273,7 +272,7 @@ impl Credentials {
         Ok(self.token_in_force(id).await?.map(|(_, token)| Owner::Token(id.to_owned(), token)))
     }
 
-    /// When a session ends if it is not used again.
+    /// Returns the expiry of a session without a further use.
     fn end_of(&self, found: &StoredSession) -> u64 {
         found.record.expires_ms.min(found.used_ms.saturating_add(self.limits.session_idle_ms_max))
     }
@@ -288,7 +287,7 @@ impl Credentials {
         Ok(StoredSession { id, record: session, revision: record.revision, used_ms })
     }
 
-    /// All sessions of the account or the token with this id, also those that have ended.
+    /// Returns all sessions of the account or token with the id, including ended sessions.
     async fn all_sessions_of(&self, of: &str) -> Result<Vec<StoredSession>, Error> {
         let mut all = Vec::new();
         for (key, record) in self.catalog.list(&session_key(of), None, false, usize::MAX).await? {
@@ -297,16 +296,16 @@ impl Credentials {
         Ok(all)
     }
 
-    /// The sessions of the account or the token with this id that have not ended.
+    /// Returns the unexpired sessions of the account or token with the id.
     pub(super) async fn sessions_of(&self, of: &str) -> Result<Vec<StoredSession>, Error> {
         let all = self.all_sessions_of(of).await?;
         Ok(all.into_iter().filter(|found| !self.has_ended(found)).collect())
     }
 
-    /// The caller, and what they may do.
+    /// Returns the caller and its permissions.
     ///
     /// # Errors
-    /// `bad_token` if the session has ended meanwhile; those of the catalog.
+    /// `bad_token` for a session ended meanwhile; errors of the catalog.
     pub async fn session(&self, actor: &Actor) -> Result<Session, Error> {
         if let Credential::Session(id, _) = &actor.credential {
             return self.session_report(&self.session_in_force(id).await?.ok_or_else(ended_session)?).await;
@@ -346,14 +345,14 @@ impl Credentials {
     }
 }
 
-/// A session that is about to be committed.
+/// Session about to be committed.
 pub(super) struct NewSession {
     session: InForce,
     secret: String,
     pub(super) commit: Commit,
 }
 
-/// The changes that remove a session.
+/// Returns the changes that delete a session.
 pub(super) fn removal(id: &str) -> Vec<Change> {
     vec![Change::Delete(session_key(id)), Change::Delete(used_key(id))]
 }
@@ -362,10 +361,10 @@ pub(super) fn id_of(key: &str) -> &str {
     key.strip_prefix(SESSIONS_PREFIX).unwrap_or_default()
 }
 
-// The id of a login or a session begins with either.
+// The id of a login or session begins with the id of an account or token.
 const _: () = assert!(super::accounts::ID_BYTES == tokens::ID_BYTES, "ids of accounts and tokens have one length");
 
-/// The id of the account or the token of a login or a session.
+/// Returns the account or token id of a login or session.
 pub(super) fn owner_id(id: &str) -> &str {
     id.get(..tokens::ID_BYTES.saturating_mul(2)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Tests of tokens over a catalog in which something else happens while one is made.
+//! Tests of tokens with concurrent changes of the catalog during their creation.
 
 use devanture_config::AppName;
 use devanture_config::api::{Scope, TokenRequest};
@@ -19,7 +19,7 @@ fn request(name: &str, app: Option<&AppName>) -> TokenRequest {
     TokenRequest { name, app, environment: None, scope: Scope::Admin, expires_in_s: None }
 }
 
-/// A token, and its actor.
+/// Returns a token and its actor.
 async fn maker(credentials: &Credentials, app: Option<&AppName>) -> (String, Actor) {
     let made = credentials.create(&Actor::local(), request("maker", app)).await.unwrap();
     (made.id, credentials.recognise(&made.token, None).await.unwrap())
@@ -50,7 +50,7 @@ async fn a_token_that_waits_its_turn_is_not_made_once_its_maker_was_revoked() {
         drop(making);
     });
     assert_eq!(made.unwrap_err().0.code, Code::BadToken);
-    // Nor where that comes just before the commit.
+    // Likewise just before the commit.
     let (id, actor) = maker(&credentials, None).await;
     overtaken.before_commit_of(records::TOKENS_PREFIX, vec![Change::Delete(token_key(&id))]);
     let made = credentials.create(&actor, request("late", None)).await;
@@ -66,7 +66,7 @@ async fn a_token_of_an_app_makes_none_of_the_next_app_of_its_name() {
     let app: AppName = "shop".parse().unwrap();
     put(&*overtaken.stored, app_record(&app, 1)).await;
     let (_, actor) = maker(&credentials, Some(&app)).await;
-    // What is the same app after a change of its record has its token.
+    // A change of its record leaves the app the same, and the token is created.
     overtaken.before_commit_of(records::TOKENS_PREFIX, vec![app_record(&app, 1)]);
     credentials.create(&actor, request("of the first", Some(&app))).await.unwrap();
     overtaken.before_commit_of(records::TOKENS_PREFIX, vec![app_record(&app, 2)]);

@@ -1,4 +1,4 @@
-//! Tokens: random, kept as hashes, scoped, expiring, revoked at once.
+//! Tokens: random, stored as hashes, scoped, expiring, revocable at once.
 
 use std::net::IpAddr;
 
@@ -19,53 +19,53 @@ use devanture_store::records::{self, TokenAccount, TokenRecord};
 
 /// Random bytes of a token's public id.
 pub(super) const ID_BYTES: usize = 6;
-/// Random bytes of a token's secret: 256 bits, beyond guessing, so that one hash keeps it.
+/// Random bytes of a token's secret: 256 bits cannot be guessed, so a plain hash suffices.
 pub(super) const SECRET_BYTES: usize = 32;
 /// Longest name of a token, in characters.
 const NAME_CHARACTERS_MAX: usize = 100;
-/// Default number of tokens on a page.
+/// Default page size of tokens.
 pub const TOKENS_PAGE: usize = 100;
-/// Most tokens on one page.
+/// Maximum page size of tokens.
 const PAGE_MAX: usize = 1_000;
 
-/// Expired tokens that one more removes, which makes room for it.
+/// Expired tokens deleted by a creation, to make room.
 const REMOVED_AT_ONCE: usize = 32;
 
-/// A token that may be made.
+/// Token about to be created.
 struct NewToken {
     name: String,
     life: Life,
-    /// Ids of expired tokens that go to make room.
+    /// Ids of expired tokens to delete.
     expired: Vec<String>,
 }
 
-/// How long a token lives.
+/// Lifetime of a token.
 struct Life {
     expires_ms: Option<u64>,
-    /// The account that it ends with.
+    /// Account to which the token is bound.
     account: Option<TokenAccount>,
 }
 
 impl Credentials {
-    /// Makes a token; the answer is the only place where it is ever shown. It may do no more than its maker, and does
-    /// not outlive a maker that ends; but for a session that its account has just confirmed, which a stolen cookie
-    /// alone cannot.
+    /// Creates a token, shown only in the response. A token has no more rights than its creator, and does not outlive
+    /// an expiring creator. A session just confirmed by its account is an exception, out of reach of a stolen cookie
+    /// alone.
     ///
     /// # Errors
-    /// `bad_request` for a name that is none, `forbidden` for more than the actor has, `not_found` for another app,
-    /// `deleted` where the actor is for an app that is deleted, `confirmation_required` where a session that is not
-    /// confirmed asks for more than its own life, `too_many`; where the catalog fails.
+    /// `bad_request` for an invalid name, `forbidden` beyond the actor's rights, `not_found` for an app outside the
+    /// actor's, `deleted` for an actor of a deleted app, `confirmation_required` for a lifetime beyond an unconfirmed
+    /// session, `too_many`; errors of the catalog.
     pub async fn create(&self, actor: &Actor, request: TokenRequest) -> Result<TokenMade, Error> {
         let own_app = match &actor.app {
             Some(app) => SameApp::find(&*self.catalog, app).await?,
             None => None,
         };
-        // Until the commit nobody else makes one, so that the limits hold.
+        // Blocks concurrent creations until the commit, so that the limits hold.
         let _making = self.making.lock().await;
         let (id, secret) = (random_hex(ID_BYTES), random_hex(SECRET_BYTES));
         let key = records::token_key(&id);
         update(&key, || async {
-            // Its maker may have been revoked while this waited, and its app be another one's by now.
+            // During the wait, the creator may have been revoked, and the app replaced by another owner's.
             let mut checks = self.hold_in_force(actor).await?;
             if let Some(own_app) = &own_app {
                 checks.push(own_app.check(&*self.catalog).await?);
@@ -100,7 +100,7 @@ impl Credentials {
         .await
     }
 
-    /// Predicts [`Credentials::create`], with the refusals that it would get; makes no token.
+    /// Predicts [`Credentials::create`] with its refusals; creates no token.
     ///
     /// # Errors
     /// As [`Credentials::create`].
@@ -117,21 +117,21 @@ impl Credentials {
         })
     }
 
-    /// Checks that the actor may make this token, and that there is room for it.
+    /// Checks the actor's right to the token, and the limits.
     async fn check_creation(&self, actor: &Actor, request: &TokenRequest, now_ms: u64) -> Result<NewToken, Error> {
         let name = request.name.trim();
         if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX || name.chars().any(char::is_control) {
             let detail = format!("A token needs a name of 1 to {NAME_CHARACTERS_MAX} characters.");
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
-        // Such a name in the history would be that of a job, or of another person.
+        // In the history, such a name would denote a CI job or another person.
         if is_exchanged(name) {
             let detail = "A name does not begin with `trust:` or `oidc:`, which exchanged tokens have.";
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
         check_rank(actor, request)?;
         if let (Some(_), Some(app)) = (&actor.app, &request.app) {
-            // What the tokens of a deleted app request of it is refused.
+            // Tokens of a deleted app are refused.
             check_there(&*self.catalog, app, request.environment.as_ref()).await?;
         }
         let expired = self.check_token_count(request.app.as_ref()).await?;
@@ -139,8 +139,8 @@ impl Credentials {
         Ok(NewToken { name: name.to_owned(), life, expired })
     }
 
-    /// How long a token lives: as it is asked for, but not longer than its maker. An account that has just confirmed
-    /// its session makes one that outlives the session, and ends with the account.
+    /// Returns the lifetime of a token: as requested, up to the end of its creator. An account with a just confirmed
+    /// session may create a token that outlives the session and ends with the account.
     async fn life(&self, actor: &Actor, expires_in_s: Option<u64>, now_ms: u64) -> Result<Life, Error> {
         let wanted = expires_in_s.map(|s| now_ms.saturating_add(s.saturating_mul(1000)));
         if let (Some(own), Some(wanted)) = (actor.expires_ms, wanted)
@@ -152,7 +152,7 @@ impl Credentials {
             let account = self.account_of_lasting(id, wanted.saturating_sub(now_ms)).await?;
             return Ok(Life { expires_ms: Some(wanted), account: Some(account) });
         }
-        // What a token makes ends with the same account.
+        // Tokens created by a token are bound to the same account.
         let account = match &actor.credential {
             Credential::Token(id) | Credential::Session(_, SessionOf::Token(id)) => {
                 self.token(id).await?.and_then(|(_, token)| token.account)
@@ -162,9 +162,9 @@ impl Credentials {
         Ok(Life { expires_ms: wanted.or(actor.expires_ms), account })
     }
 
-    /// Checks that there is room for one more token, also among those of an app. Returns the ids of those that have
-    /// expired and have to go to make room: an app could fill the list of all with tokens of a second otherwise. They
-    /// count, and stay, for as long as the clock may be ahead by which they have expired.
+    /// Checks the limits of tokens, in total and per app. Returns the ids of expired tokens to delete for room:
+    /// otherwise an app could fill the common list with tokens of a second. Expired tokens count, and stay, while their
+    /// expiry may be due to a fast clock.
     ///
     /// # Errors
     /// `too_many`.
@@ -177,7 +177,7 @@ impl Credentials {
         for (key, record) in self.catalog.list(records::TOKENS_PREFIX, None, false, usize::MAX).await? {
             let token: TokenRecord = records::read(&key, &record)?;
             count += 1;
-            // Those of trusts have a limit of their own: jobs of a pull request keep nobody from making a token.
+            // Tokens of trusts have a separate limit: jobs of pull requests must not block other tokens.
             let is_exchanged = token.made_by.as_deref().is_some_and(is_exchanged);
             let is_of_app = app.is_some() && token.app.as_ref() == app && !is_exchanged;
             of_app += usize::from(is_of_app);
@@ -208,17 +208,17 @@ impl Credentials {
             (false, true) => expired_of_app,
             (false, false) => Vec::new(),
         };
-        // A catalog in etcd takes 126 changes at once.
+        // An etcd commit is limited to 126 changes.
         removed.truncate(REMOVED_AT_ONCE);
         Ok(removed)
     }
 
-    /// A page of the tokens that the actor may see, in the order of their ids: of all for an admin of every app, else
-    /// of the app that it is an admin of.
+    /// Returns a page of the tokens visible to the actor, by id: all for an admin of every app, else those of the app
+    /// under its administration.
     ///
     /// # Errors
-    /// `forbidden` without the scope admin, `not_found` for another app; `bad_request` for an `after` that no page
-    /// gave.
+    /// `forbidden` without the scope admin, `not_found` for an app outside the actor's; `bad_request` for an invalid
+    /// `after`.
     pub async fn tokens(
         &self,
         actor: &Actor,
@@ -277,11 +277,11 @@ impl Credentials {
         })
     }
 
-    /// Revokes a token: the next request with it is refused. A token may revoke itself; else it takes an admin of what
-    /// the token is for.
+    /// Revokes a token, effective from the next request. A token may revoke itself; otherwise an admin of the token's
+    /// extent is required.
     ///
     /// # Errors
-    /// `not_found` for what there is not, or what the actor may not see; `forbidden`.
+    /// `not_found` for an unknown or hidden token; `forbidden`.
     pub async fn revoke(&self, actor: &Actor, id: &str) -> Result<(), Error> {
         let (revision, token) = self.check_revocation(actor, id).await?;
         let mut event = AuditEvent::of(Action::RevokeToken).what(format!("{id} {}", token.name));
@@ -298,7 +298,7 @@ impl Credentials {
         Ok(())
     }
 
-    /// Predicts [`Credentials::revoke`], with the refusals that it would get; revokes nothing.
+    /// Predicts [`Credentials::revoke`] with its refusals; revokes nothing.
     ///
     /// # Errors
     /// As [`Credentials::revoke`].
@@ -315,7 +315,7 @@ impl Credentials {
         })
     }
 
-    /// Checks that there is such a token, and that the actor may revoke it.
+    /// Checks that the token exists, and that the actor may revoke the token.
     async fn check_revocation(&self, actor: &Actor, id: &str) -> Result<(Revision, TokenRecord), Error> {
         let missing =
             || Problem::new(Code::NotFound, "There is no such token.").hint("`devanture token list` lists the tokens");
@@ -330,13 +330,13 @@ impl Credentials {
                 (None, _) => Ok(()),
                 _ => Err(missing().into()),
             })
-            // A caller who sees one app only learns nothing of tokens beyond it.
+            // A caller restricted to one app must learn nothing of other tokens.
             .map_err(|error| if actor.app.is_some() && token.app != actor.app { missing().into() } else { error })?;
         }
         Ok((revision, token))
     }
 
-    /// The record of a token.
+    /// Returns the record of a token.
     pub(super) async fn token(&self, id: &str) -> Result<Option<(Revision, TokenRecord)>, Error> {
         if !is_hex(id, ID_BYTES) {
             return Ok(None);
@@ -346,7 +346,7 @@ impl Credentials {
         Ok(Some((record.revision, records::read(&key, &record)?)))
     }
 
-    /// Whose token this is, if it is one.
+    /// Returns the actor of a token.
     pub(super) async fn token_actor(
         &self,
         id: &str,
@@ -369,7 +369,7 @@ impl Credentials {
         }))
     }
 
-    /// The record of a token that has not ended.
+    /// Returns the record of a valid token.
     pub(super) async fn token_in_force(&self, id: &str) -> Result<Option<(Revision, TokenRecord)>, Error> {
         let is_good = |token: &TokenRecord| token.expires_ms.is_none_or(|at_ms| at_ms > clock::now_ms());
         match self.token(id).await?.filter(|(_, token)| is_good(token)) {
@@ -379,7 +379,7 @@ impl Credentials {
     }
 }
 
-/// The making of a token for what the request names.
+/// Event of a token's creation.
 fn of_request(request: &TokenRequest) -> AuditEvent {
     let event = AuditEvent::of(Action::CreateToken);
     match (&request.app, &request.environment) {
@@ -389,7 +389,7 @@ fn of_request(request: &TokenRequest) -> AuditEvent {
     }
 }
 
-/// Checks that the actor may give away what is asked for: it is an admin of all of it.
+/// Checks that the actor is an admin of the requested extent.
 fn check_rank(actor: &Actor, request: &TokenRequest) -> Result<(), Error> {
     match &request.app {
         Some(app) => actor.may(Scope::Admin, app, request.environment.as_ref())?,
@@ -404,7 +404,7 @@ fn check_rank(actor: &Actor, request: &TokenRequest) -> Result<(), Error> {
     }
 }
 
-/// The refusal of a token that would end after its maker, which ends at `own`.
+/// Refusal of a token that would outlive its creator, which ends at `own`.
 fn outlives(actor: &Actor, own: u64, now_ms: u64) -> Error {
     let left_s = own.saturating_sub(now_ms) / 1000;
     let detail =

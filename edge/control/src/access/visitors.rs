@@ -1,5 +1,5 @@
-//! Visitors of protected previews and environments: their passwords, whose attempts are limited as logins are, the
-//! accounts that they log in with, and the tokens of an app that they come with.
+//! Visitors of protected previews and environments: passwords, with limits like those of logins, accounts for logging
+//! in, and tokens of an app.
 
 use std::net::IpAddr;
 
@@ -18,12 +18,12 @@ impl Credentials {
     /// Hashes a password for visitors.
     ///
     /// # Errors
-    /// `bad_request` for one that is too short or too long, `busy`.
+    /// `bad_request` for a short or overlong password, `busy`.
     pub(crate) async fn hash_for_visitors(&self, app: &AppName, password: &Secret) -> Result<String, Error> {
         self.passwords.keep(PasswordOf::Visitors(app), password).await
     }
 
-    /// Whether a visitor's password is the right one for `what`, a name of something protected of the app.
+    /// Checks a visitor's password for `what`, the name of a protected part of the app.
     ///
     /// # Errors
     /// `too_many_attempts`, `busy`.
@@ -55,14 +55,14 @@ impl Credentials {
         Ok(verified.is_right)
     }
 
-    /// Logs that a visitor was refused, within the quota of all that strangers cause.
+    /// Logs the refusal of a visitor, within the quota for strangers.
     fn log_visitor(&self, what: &str, from: Option<IpAddr>, why: &str) {
         if self.log_quota.take(&()).is_ok() {
             tracing::warn!(target: "audit", what, from = from_text(from), why, "a visitor was refused");
         }
     }
 
-    /// The person whose account this is, with its password; `None` where it has no rights in the app.
+    /// Returns the person of an account and password; `None` without rights in the app.
     ///
     /// # Errors
     /// As [`Credentials::login`].

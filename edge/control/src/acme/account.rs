@@ -1,4 +1,4 @@
-//! The edge's account at an authority: made once, kept, and made again only where the authority no longer knows it.
+//! ACME account of the edge: created once, stored, and created again only if unknown to the authority.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::store::{KeptAccount, Store};
 use devanture_serve::proxy;
 use devanture_serve::tls::Error;
 
-/// The error type of an unknown account (RFC 8555 §6.7).
+/// Error type of an unknown account (RFC 8555 §6.7).
 const NO_SUCH_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
-/// What the settings say of the authority, with the files that they name.
+/// Settings of the authority, with the contents of the named files.
 #[derive(Clone)]
 pub(crate) struct Authority {
     pub(crate) directory: String,
@@ -30,16 +30,16 @@ pub(crate) struct Authority {
     pub(crate) names: AuthorityNames,
 }
 
-/// Finds the account, or has it made.
+/// Finds or creates the account.
 pub(crate) struct Accounts {
     authority: Authority,
     store: Arc<dyn Store>,
-    /// Held while an account is made: never are there two.
+    /// Locked while an account is created, so that at most one is created.
     open: Mutex<Option<Account>>,
 }
 
 impl Authority {
-    /// Reads what the settings name.
+    /// Reads the settings and the named files.
     pub(crate) fn read(settings: &Settings, base: &Path) -> Result<Self, Error> {
         let external = settings.external_account.as_ref().map(|external| external_key(external, base)).transpose()?;
         Ok(Self {
@@ -57,12 +57,12 @@ impl Authority {
 }
 
 impl Accounts {
-    /// The account that `store` keeps.
+    /// Uses the account of `store`.
     pub(crate) fn new(authority: Authority, store: Arc<dyn Store>) -> Self {
         Self { authority, store, open: Mutex::default() }
     }
 
-    /// The account. Asks the authority where this is the first time since the start, or since [`Accounts::close`].
+    /// Returns the account. The first call since the start, or since [`Accounts::close`], contacts the authority.
     pub(crate) async fn account(&self) -> Result<Account, Failure> {
         let mut open = self.open.lock().await;
         if let Some(account) = &*open {
@@ -77,10 +77,10 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Has the authority's directory read again before the next order; and if `error` says that it does not know the
-    /// account any more, has another one made.
+    /// Makes the next order read the authority's directory again, and create another account if `error` reports an
+    /// unknown account.
     pub(crate) async fn close(&self, error: &AcmeError) {
-        // The holder of the lock is talking to the authority right now, and that may take minutes.
+        // The lock's holder may be contacting the authority for minutes.
         let Ok(mut open) = self.open.try_lock() else { return };
         *open = None;
         if matches!(error, AcmeError::Api(problem) if is_unknown(problem)) {
@@ -123,18 +123,18 @@ impl Accounts {
     }
 }
 
-/// Whether the authority does not know the account.
+/// Returns true if the authority does not know the account.
 pub(crate) fn is_unknown(problem: &Problem) -> bool {
     problem.r#type.as_deref() == Some(NO_SUCH_ACCOUNT)
 }
 
-/// Checks the files that the settings name, and gives everything that is wrong.
+/// Checks the files named by the settings, and returns all errors.
 pub(crate) fn check(settings: &Settings, base: &Path) -> Vec<Error> {
     let external = settings.external_account.as_ref().and_then(|external| external_key(external, base).err());
     external.into_iter().chain(trusted(settings, base).err()).collect()
 }
 
-/// Trusts the platform's authorities, and those of the file that the settings name.
+/// Trusts the platform's authorities, and the authorities in the named file.
 fn trusted(settings: &Settings, base: &Path) -> Result<Arc<ClientConfig>, Error> {
     let mut roots = rustls_native_certs::load_native_certs().certs;
     if let Some(ca) = &settings.ca {
@@ -149,7 +149,7 @@ fn trusted(settings: &Settings, base: &Path) -> Result<Arc<ClientConfig>, Error>
 fn external_key(external: &ExternalAccount, base: &Path) -> Result<(String, Vec<u8>), Error> {
     let path = base.join(&external.key_file);
     let text = std::fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
-    // Authorities show it with and without the padding.
+    // Authorities display the key with or without padding.
     let key = BASE64_URL_SAFE_NO_PAD.decode(text.trim().trim_end_matches('='));
     let key = key.ok().filter(|key| !key.is_empty());
     let key = key.ok_or_else(|| Error::Key { path, reason: "it is not base64url".to_owned() })?;

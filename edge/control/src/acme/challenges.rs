@@ -1,4 +1,4 @@
-//! Proofs in flight: what an authority finds when it looks whether a name is the edge's.
+//! Pending proofs of control over names, as requested by an authority.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,25 +16,25 @@ use super::lookup::Lookup;
 use super::store::Proof;
 use devanture_serve::tls::{ACME_TLS, Error, provider};
 
-/// Bytes of the digest of a key authorization: SHA-256.
+/// Length of a key authorization's digest: SHA-256.
 const DIGEST_BYTES: usize = 32;
-/// Characters of a token, which is base64url of 128 bits or more (RFC 8555 §8.3).
+/// Longest token; a token is base64url of 128 bits or more (RFC 8555 §8.3).
 const TOKEN_CHARACTERS_MAX: usize = 512;
-/// The path that an authority asks for, before the token (RFC 8555 §8.3).
+/// Requested path, before the token (RFC 8555 §8.3).
 const HTTP_PREFIX: &str = "/.well-known/acme-challenge/";
 
-/// The proofs in flight. No lock is taken to look at those that this process promised.
+/// Pending proofs. Looking up local proofs takes no lock.
 pub(crate) struct Challenges {
     proofs: Arc<Proofs>,
     config: Arc<ServerConfig>,
-    /// Those of other nodes, in a cluster.
+    /// Proofs of other nodes, in a cluster.
     elsewhere: OnceLock<Lookup>,
 }
 
 #[derive(Default)]
 struct Proofs(ArcSwap<HashMap<Box<str>, Arc<Ready>>>);
 
-/// The proof for one name, ready to be shown.
+/// Proof of a name, ready for presentation.
 enum Ready {
     Http { token: String, key_authorization: String },
     TlsAlpn(Arc<CertifiedKey>),
@@ -52,7 +52,7 @@ impl fmt::Debug for Proofs {
     }
 }
 
-/// Shows a proof until it is dropped.
+/// Presents a proof until dropped.
 pub(crate) struct Shown {
     proofs: Arc<Proofs>,
     name: Box<str>,
@@ -96,13 +96,13 @@ impl Challenges {
         Ok(Self { proofs, config: Arc::new(config), elsewhere: OnceLock::new() })
     }
 
-    /// Shows the proofs of other nodes, too.
+    /// Also presents the proofs of other nodes.
     pub(crate) fn look_elsewhere(&self, lookup: Lookup) {
-        // Only the first call counts, and there is one.
+        // Called once; later calls have no effect.
         self.elsewhere.set(lookup).ok();
     }
 
-    /// Shows `proof` for `name` until the value is dropped.
+    /// Presents `proof` for `name` until the result is dropped.
     pub(crate) fn show(&self, name: &str, proof: &Proof) -> Result<Shown, Error> {
         let ready = match proof {
             Proof::Http { token, key_authorization } => {
@@ -113,8 +113,7 @@ impl Challenges {
         Ok(self.proofs.show(name, ready))
     }
 
-    /// The answer to an authority that requests `path` of `host` over plain HTTP; `None` unless there is such a
-    /// challenge.
+    /// Answers a plain HTTP request of an authority for `path` of `host`; `None` without a matching challenge.
     pub(crate) async fn http_answer(&self, host: &str, path: &str) -> Option<String> {
         let requested = path.strip_prefix(HTTP_PREFIX)?;
         if let Some(own) = self.own_http_answer(host, requested) {
@@ -135,7 +134,7 @@ impl Challenges {
         }
     }
 
-    /// The settings for a handshake in which an authority looks for a proof of `name` that is in flight.
+    /// Returns the TLS configuration for a handshake that requests a pending proof of `name`.
     pub(crate) async fn config_for(&self, name: &str) -> Option<Arc<ServerConfig>> {
         let is_own = |proof: &Arc<Ready>| matches!(**proof, Ready::TlsAlpn(_));
         if self.proofs.0.load().get(name).is_some_and(is_own) {
@@ -150,7 +149,7 @@ impl Challenges {
     }
 }
 
-/// Whether a text is base64url without padding, so that it is one segment of a path and nothing else.
+/// Returns true for base64url without padding, which is a single path segment.
 pub(crate) fn is_token(text: &str) -> bool {
     let is_of_alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=TOKEN_CHARACTERS_MAX).contains(&text.len()) && text.bytes().all(is_of_alphabet)
@@ -162,16 +161,16 @@ fn config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, Error> 
         .with_no_client_auth()
         .with_cert_resolver(resolver);
     config.alpn_protocols = vec![ACME_TLS.to_vec()];
-    // Nobody comes back to such a session.
+    // Such sessions are never resumed.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     Ok(config)
 }
 
-/// The certificate that shows the digest of a key authorization in handshakes for `name` (RFC 8737 §3), with its key.
+/// Returns the certificate with the digest of a key authorization for handshakes of `name` (RFC 8737 §3), and its key.
 fn challenge_key(name: &str, digest: &[u8]) -> Result<CertifiedKey, Error> {
     if digest.len() != DIGEST_BYTES {
-        // The library panics.
+        // The library would panic.
         let reason = format!("a digest has {DIGEST_BYTES} bytes, not {}", digest.len());
         return Err(Error::Certificate { path: name.into(), reason });
     }
@@ -181,8 +180,8 @@ fn challenge_key(name: &str, digest: &[u8]) -> Result<CertifiedKey, Error> {
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    // Not checked against each other: the library does not read a certificate with an extension that is critical
-    // and unknown to it, and this one must have it (RFC 8737 §3).
+    // The match of key and certificate is not verified: the library refuses certificates with an unknown critical
+    // extension, required here (RFC 8737 §3).
     Ok(CertifiedKey::new(vec![certificate.into()], provider().key_provider.load_private_key(key)?))
 }
 

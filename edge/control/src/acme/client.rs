@@ -1,6 +1,6 @@
-//! Requests to an authority: HTTPS only, bounded in time and size, and never before its `Retry-After`.
+//! HTTPS requests to an authority: bounded in time and size, and respecting `Retry-After`.
 //!
-//! An order is a dozen requests in two months. Each has a connection of its own, so that none is held open in between.
+//! An order takes a dozen requests in two months. Each uses its own connection, so that none is kept open in between.
 
 use std::borrow::Cow;
 use std::io;
@@ -28,28 +28,28 @@ use super::schedule::{LIMITED_WAIT_MS, WAIT_MS_MAX};
 use devanture_base::clock;
 use devanture_serve::proxy::{Names, retry_after_ms};
 
-/// Longest time for one request, from the name to the last byte of the answer.
+/// Time limit of a request, from the name look-up to the last byte of the response.
 const REQUEST_MAX: Duration = Duration::from_secs(30);
-/// Bytes of an answer's body: chains are a few kilobytes.
+/// Longest response body: chains are a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of an answer's head.
+/// Longest response head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// The port where none is named.
+/// Default port.
 const HTTPS_PORT: u16 = 443;
 
-/// Asks an authority.
+/// Sends requests to an authority.
 #[derive(Clone)]
 pub(crate) struct Https {
     tls: Arc<ClientConfig>,
     names: AuthorityNames,
 }
 
-/// The DNS servers that the authority's name is resolved by: those of the system until others are set.
+/// DNS servers for the authority's name: the system's until others are set.
 #[derive(Clone, Default)]
 pub(crate) struct AuthorityNames(Arc<OnceLock<Names>>);
 
 impl AuthorityNames {
-    /// Asks these servers, unless some were asked already.
+    /// Sets the servers, unless already in use.
     pub(crate) fn set(&self, servers: &[SocketAddr]) {
         self.0.set(Names::new(servers)).ok();
     }
@@ -60,7 +60,7 @@ impl AuthorityNames {
     }
 }
 
-/// The authority is asked too often, or is busy (RFC 8555 §6.6).
+/// The authority is overloaded, or limits requests (RFC 8555 §6.6).
 #[derive(Debug, thiserror::Error)]
 #[error("the authority wants to be left alone for {} s: {detail}", wait_ms / 1_000)]
 pub(crate) struct RetryLater {
@@ -96,13 +96,13 @@ impl Https {
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await?.to_bytes();
             Ok::<_, Boxed>(Response::from_parts(parts, body))
         };
-        // The connection is driven for as long as the exchange lasts, and ends with it.
+        // The connection is driven during the exchange, and ends with the exchange.
         tokio::pin!(exchange, connection);
         tokio::select! {
             biased;
             answered = &mut exchange => answered,
             ended = &mut connection => {
-                // It may have ended right after the last byte came.
+                // The connection may have ended just after the last byte.
                 ended?;
                 exchange.await
             }
@@ -118,7 +118,7 @@ impl HttpClient for Https {
         let client = self.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            // It is in memory, and cannot fail.
+            // Reading from memory cannot fail.
             let body = body.collect().await.map_or_else(|never| match never {}, |body| body.to_bytes());
             let sent = timeout(REQUEST_MAX, client.send(Request::from_parts(parts, body))).await;
             let late = || io::Error::new(io::ErrorKind::TimedOut, "the authority did not answer in time").into();
@@ -133,9 +133,9 @@ impl HttpClient for Https {
     }
 }
 
-/// Refuses a directory without a valid address for nonces: the library panics where it cannot be parsed.
+/// Refuses a directory with an invalid nonce address, on which the library would panic.
 fn check_directory(body: &[u8]) -> Result<(), Boxed> {
-    // An object with this field is a directory (RFC 8555 §7.1.1). The library refuses what is not JSON.
+    // An object with the field is a directory (RFC 8555 §7.1.1). The library refuses malformed JSON.
     let Ok(directory) = serde_json::from_slice::<Directory<'_>>(body) else { return Ok(()) };
     let address = directory.new_nonce;
     match address.parse::<Uri>() {
@@ -151,7 +151,7 @@ struct Directory<'b> {
     new_nonce: Cow<'b, str>,
 }
 
-/// Bounds `Retry-After` of a successful response: the library adds it to the time, and panics on overflow.
+/// Limits `Retry-After` of a successful response: the library adds the value to a time, and panics on overflow.
 fn bound_wait(headers: &mut HeaderMap) {
     let most = WAIT_MS_MAX / 1_000;
     let value = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -160,7 +160,7 @@ fn bound_wait(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the authority wants to be left alone; the library does not hand `Retry-After` of a refusal on.
+/// Returns the authority's requested pause; the library omits `Retry-After` of a refusal.
 fn retry_later(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<RetryLater> {
     if status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::SERVICE_UNAVAILABLE {
         return None;
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// Status, `Retry-After`, and between how many milliseconds is to be waited, if at all.
+    /// Status, `Retry-After`, and the expected range of the wait in milliseconds, if any.
     type Case<'c> = (u16, Option<&'c str>, Option<std::ops::RangeInclusive<u64>>);
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
             ("604801", "604800"),
             ("1000000000000", "604800"),
             ("18446744073709551615", "604800"),
-            // Not a number to the library.
+            // Not a number for the library.
             ("18446744073709551616", "18446744073709551616"),
             ("soon", "soon"),
         ] {

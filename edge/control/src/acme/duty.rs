@@ -1,4 +1,4 @@
-//! Which node of a cluster orders certificates for all, and what it needs for that.
+//! Duty of ordering certificates for all nodes of a cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use crate::cluster::Nodes;
 use crate::ledger::Duty;
 use devanture_store::catalog::Committed;
 
-/// Time for which nobody must have had the duty before a node takes it on that cannot open all certificates: it would
-/// order them again.
+/// Time without a holder of the duty, before a node that cannot decrypt all certificates takes the duty and orders
+/// these again.
 const VACANT_MIN: Duration = Duration::from_secs(600);
-/// Interval of attempts to open certificates whose key was not at hand.
+/// Interval of attempts to decrypt certificates whose key was missing.
 const LOCKED_AGAIN: Duration = Duration::from_secs(10);
 
-/// What an order needs.
+/// Dependencies of orders.
 pub(super) struct Ordering {
     pub(super) accounts: Accounts,
     pub(super) store: Arc<dyn Store>,
 }
 
-/// The nodes, one of which orders, and the certificates that they share.
+/// Nodes, one of which orders, and the shared certificates.
 pub(crate) struct Cluster {
     nodes: Nodes,
     pub(super) follow: Follow,
     duty: String,
-    /// Since when nobody has the duty.
+    /// Start of the time without a holder of the duty.
     vacant_since: Option<Instant>,
     opened_at: Instant,
 }
@@ -48,7 +48,7 @@ impl Cluster {
         Self { nodes, follow, duty, vacant_since: None, opened_at: Instant::now() }
     }
 
-    /// Takes on the duty to order, where nobody has it, with all that the node before did.
+    /// Takes the duty of ordering if vacant, after reading all state of the previous holder.
     pub(super) async fn take_duty(&mut self, acme: &Acme) -> Result<Option<Duty>, String> {
         if self.nodes.is_duty_taken(&self.duty).await.map_err(|error| error.to_string())? {
             self.vacant_since = None;
@@ -66,7 +66,7 @@ impl Cluster {
         Ok(Some(duty))
     }
 
-    /// Tries again to open what could not be opened.
+    /// Tries again to decrypt unreadable certificates.
     pub(super) async fn open_locked(&mut self, acme: &Acme) {
         if self.follow.lacks_keys() && self.opened_at.elapsed() >= LOCKED_AGAIN {
             self.opened_at = Instant::now();
@@ -77,7 +77,7 @@ impl Cluster {
     }
 }
 
-/// The next commit to the catalog that nodes share; never, of an edge that is alone.
+/// Returns the next commit of the shared catalog; never completes on a standalone edge.
 pub(super) async fn next_commit(cluster: Option<&mut Cluster>) -> Option<Committed> {
     match cluster {
         Some(cluster) => cluster.follow.next().await,

@@ -1,4 +1,4 @@
-//! Why an order failed, and what follows for the next one.
+//! Failures of orders, and their effects on later orders.
 
 use instant_acme::Error as AcmeError;
 
@@ -6,28 +6,28 @@ use super::client::RetryLater;
 use super::schedule::{Ended, LIMITED_WAIT_MS};
 use devanture_serve::tls::Error;
 
-/// The error type of rate limits (RFC 8555 §6.7).
+/// Error type of rate limits (RFC 8555 §6.7).
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 
-/// Characters of a reason that are kept.
+/// Stored characters of a reason.
 const REASON_CHARACTERS_MAX: usize = 1_000;
 
-/// The word that failures are counted under where the authority is asked too often, or is busy.
+/// Metrics label of failures due to overload or rate limits of the authority.
 const LIMITED: &str = "rate_limited";
 
-/// Why there is no certificate.
+/// Reason for a missing certificate.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) reason: String,
     pub(crate) ended: Ended,
-    /// The word that it is counted under.
+    /// Metrics label.
     pub(crate) outcome: &'static str,
-    /// The error of the library, if it was its own.
+    /// Error of the library, if any.
     pub(crate) source: Option<Box<AcmeError>>,
 }
 
 impl Failure {
-    /// What went wrong before any order.
+    /// Converts a failure before any order.
     pub(crate) fn of_authority(error: AcmeError) -> Self {
         let failure = Self::from(error);
         let retry_after_ms = match failure.ended {
@@ -40,8 +40,8 @@ impl Failure {
         Self { ended: Ended::Unanswered { retry_after_ms }, outcome, ..failure }
     }
 
-    /// A rate limit that does not say that it is about `name` is about all orders: those of the account, or
-    /// everybody's. The type of the problem is the same for all of them (RFC 8555 §6.6).
+    /// Extends a rate limit not specific to `name` to all orders, of the account or of everyone: both have the same
+    /// problem type (RFC 8555 §6.6).
     pub(crate) fn about(self, name: &str) -> Self {
         match self.ended {
             Ended::Failed { retry_after_ms, .. } if self.outcome == LIMITED && !is_about(&self.reason, name) => {
@@ -51,17 +51,17 @@ impl Failure {
         }
     }
 
-    /// The description.
+    /// Refusal by the authority.
     pub(crate) const fn refused(reason: String) -> Self {
         Self { reason, ended: Ended::Failed { retry_after_ms: 0, unproven: false }, outcome: "failed", source: None }
     }
 
-    /// Why the authority did not take the proof.
+    /// Rejection of the proof by the authority.
     pub(crate) const fn unproven(reason: String) -> Self {
         Self { reason, ended: Ended::Failed { retry_after_ms: 0, unproven: true }, outcome: "failed", source: None }
     }
 
-    /// Nobody serves the name any more.
+    /// The name is no longer served.
     pub(crate) fn dropped() -> Self {
         let reason = "nobody serves the name any more".to_owned();
         Self { reason, ended: Ended::Dropped, outcome: "dropped", source: None }
@@ -81,27 +81,27 @@ impl From<AcmeError> for Failure {
     }
 }
 
-/// Errors of the disk or of a certificate, which an immediate retry at the authority would not fix.
+/// Errors of the disk or of a certificate, which no immediate retry would fix.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::refused(error.to_string())
     }
 }
 
-/// Whether an authority's words are about a name, a domain above it, or the set of names of an order.
+/// Returns true if the authority's text concerns a name, a parent domain, or the set of names of an order.
 fn is_about(text: &str, name: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let mut domains = std::iter::successors(Some(name), |name| name.split_once('.').map(|(_, above)| above));
     text.contains("identifiers") || domains.any(|domain| domain.contains('.') && text.contains(domain))
 }
 
-/// An error with its causes, cut at a length for the log: an authority's text may be a megabyte.
+/// Formats an error with its causes, truncated for the log: an authority's text may be a megabyte.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let reason = error.to_string();
-        // Some errors repeat their cause in their own words.
+        // Some errors repeat the text of their cause.
         if !text.ends_with(&reason) {
             text.push_str(": ");
             text.push_str(&reason);
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_limit_of_the_account_is_distinguished_from_one_of_a_name() {
-        // As Let's Encrypt says it (docs, "Rate limits").
+        // In the words of Let's Encrypt (docs, "Rate limits").
         for (text, expected) in [
             ("too many new orders (300) from this account in the last 3h0m0s, retry after 2026-01-01", false),
             ("Rate limit for '/acme/new-order' reached", false),

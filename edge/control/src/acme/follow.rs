@@ -1,4 +1,4 @@
-//! Takes in the certificates that the nodes of a cluster share, as whichever node orders them writes them.
+//! Follows the shared certificates of a cluster, whatever node orders.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use super::store::shared::{CERTIFICATES, SharedRecords, Unread};
 use devanture_serve::tls::Error;
 use devanture_store::catalog::{Change, Committed, Revision};
 
-/// The certificates of the catalog, as handshakes see them.
+/// Certificates of the catalog, available to handshakes.
 pub(crate) struct Follow {
     pub(crate) shared: SharedRecords,
     prefix: String,
     commits: broadcast::Receiver<Committed>,
-    /// The commit that wrote each certificate which was taken in.
+    /// Revision of each loaded certificate.
     known: HashMap<String, Revision>,
-    /// Names whose certificates this node's keys of secrets do not open.
+    /// Names of certificates not decryptable with the node's keys.
     locked: HashSet<String>,
 }
 
 impl Follow {
-    /// Takes in all that is there, in place of what is held.
+    /// Loads all certificates, replacing the present ones.
     pub(crate) async fn begin(shared: SharedRecords, acme: &Acme) -> Result<Self, Error> {
         let (commits, prefix) = (shared.records.watch(), shared.records.full_key(CERTIFICATES));
         let mut follow = Self { shared, prefix, commits, known: HashMap::new(), locked: HashSet::new() };
@@ -33,12 +33,12 @@ impl Follow {
         Ok(follow)
     }
 
-    /// Whether some certificates are such that another node may read them, but this one cannot.
+    /// Returns true if some certificates may be readable by other nodes, but not by the local node.
     pub(crate) fn lacks_keys(&self) -> bool {
         !self.locked.is_empty()
     }
 
-    /// Waits for the next commit; `None` where some were missed. Nothing is lost where it is dropped.
+    /// Returns the next commit; `None` after missed commits. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Committed> {
         match self.commits.recv().await {
             Ok(committed) => Some(committed),
@@ -47,7 +47,7 @@ impl Follow {
         }
     }
 
-    /// Takes in what a commit changed.
+    /// Applies a commit.
     pub(crate) async fn apply(&mut self, committed: Option<Committed>, acme: &Acme) {
         let Some(committed) = committed else {
             if let Err(error) = self.read_all(acme).await {
@@ -71,7 +71,7 @@ impl Follow {
         }
     }
 
-    /// Reads all records, and again those that could not be read before.
+    /// Reads all records, including records unreadable before.
     pub(crate) async fn read_all(&mut self, acme: &Acme) -> Result<(), Error> {
         let listed = self.shared.records.list(CERTIFICATES).await?;
         let names: HashSet<&str> = listed.iter().map(|(name, _)| name.as_str()).collect();
@@ -93,7 +93,7 @@ impl Follow {
     }
 
     fn take_in(&mut self, name: &str, value: &[u8], revision: Revision, acme: &Acme) {
-        // What was read from all records may be newer than a commit that was waiting.
+        // The full read may have loaded a newer revision than a queued commit.
         if self.known.get(name).is_some_and(|known| *known >= revision) {
             return;
         }
@@ -103,7 +103,7 @@ impl Follow {
                 self.known.insert(name.to_owned(), revision);
                 acme.hold(name, &Arc::new(held));
             }
-            // What is held of the name goes on being served.
+            // The loaded certificate of the name stays in use.
             Err(Unread::Locked) => drop(self.locked.insert(name.to_owned())),
             Err(Unread::Bad(error)) => {
                 self.known.insert(name.to_owned(), revision);

@@ -1,4 +1,4 @@
-//! A certificate that an authority issued: read from PEM, and checked before it is kept.
+//! Issued certificate: parsed from PEM, and verified before storing.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,20 +17,20 @@ use super::schedule::Life;
 use devanture_serve::tls::Error;
 use devanture_serve::tls::files::{Pair, certified};
 
-/// The certificates that are held, by their names.
+/// Certificates by name.
 pub(crate) type HeldByName = HashMap<Box<str>, Arc<Held>>;
 
-/// A certificate that an authority issued.
+/// Issued certificate.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) key: Arc<CertifiedKey>,
     pub(crate) life: Life,
-    /// Where in a span of time this certificate's turn is.
+    /// Position of the certificate's renewal within its time span.
     pub(crate) spread: u32,
 }
 
 impl Held {
-    /// Reads a key and a chain, as PEM, and the one name that they are for; errors name `path`.
+    /// Parses a key and chain in PEM, and their single name; errors name `path`.
     pub(crate) fn read(path: &Path, pem: &[u8], provider: &CryptoProvider) -> Result<(String, Self), Error> {
         let bad = |reason: &str| Error::Certificate { path: path.to_owned(), reason: reason.to_owned() };
         let pair = Pair { certificate: path.to_owned(), key: path.to_owned() };
@@ -43,7 +43,7 @@ impl Held {
         Ok((name, Self { key, life, spread: u32::from_be_bytes([a, b, c, d]) }))
     }
 
-    /// Reads a key and a chain, as PEM, which must be for `name`; errors name `path`.
+    /// Parses a key and chain in PEM, which must be for `name`; errors name `path`.
     pub(crate) fn read_for(name: &str, path: &Path, pem: &str, provider: &CryptoProvider) -> Result<Self, Error> {
         let (found, held) = Self::read(path, pem.as_bytes(), provider)?;
         if found != name {
@@ -52,8 +52,8 @@ impl Held {
         Ok(held)
     }
 
-    /// Reads what an authority issued for `name`: it must verify for a client that trusts one of its issuers, and must
-    /// not replace a valid certificate, of validity `replaced`, by an invalid one.
+    /// Parses an issued certificate for `name`: the chain must verify for a client that trusts one of its issuers, and
+    /// an invalid certificate must not replace a valid certificate of validity `replaced`.
     pub(crate) fn issued(
         name: &str,
         pem: &str,
@@ -76,12 +76,12 @@ impl Held {
     }
 }
 
-/// Verifies a chain as a client would that trusts all of it but the leaf, at the middle of the leaf's validity: this
+/// Verifies a chain as a client that trusts all of it except the leaf, at the middle of the leaf's validity, since the
 /// machine's clock may be wrong.
 fn verify(name: &str, held: &Held, provider: &Arc<CryptoProvider>) -> Result<(), Box<dyn std::error::Error>> {
     let Some((leaf, others)) = held.key.cert.split_first() else { return Ok(()) };
     if others.is_empty() {
-        // An authority whose root signs leaves: a client that has the root can verify it.
+        // The authority's root signs leaves directly: clients with the root can verify the leaf.
         return Ok(());
     }
     let mut trusted = RootCertStore::empty();
@@ -102,7 +102,7 @@ fn life(leaf: &CertificateDer<'_>) -> Option<Life> {
     Some(Life { not_before_ms: ms(validity.not_before)?, not_after_ms: ms(validity.not_after)? })
 }
 
-/// A key and a certificate of its own for some names.
+/// Self-signed key and certificate for the names.
 #[cfg(test)]
 pub(crate) fn pem_of(names: &[&str]) -> String {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -132,7 +132,7 @@ mod tests {
         assert!(matches!(error, Error::Mismatch { .. }), "{error}");
     }
 
-    /// A key and its chain by an authority of its own, valid between the two days of 2030.
+    /// Key and chain by a fresh authority, valid between two days of January 2030.
     fn issued(name: &str, days: (u8, u8)) -> (String, rcgen::Issuer<'static, rcgen::KeyPair>) {
         let mut authority = rcgen::CertificateParams::default();
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! The certificates of an authority for as long as the edge runs: shared by the nodes of a cluster, ordered, renewed.
+//! Lifetime of ACME certificates in a running edge: shared by cluster nodes, ordered, renewed.
 
 use std::sync::Arc;
 
@@ -18,15 +18,15 @@ use crate::cluster::Nodes;
 use crate::ledger::AcmeRecords;
 use crate::settings::KeyFile;
 
-/// The certificates that nodes share, and the nodes: for [`Acme::keep_issued`].
+/// Shared certificates and the nodes, for [`Acme::keep_issued`].
 pub struct SharedCertificates {
     nodes: Nodes,
     follow: Follow,
 }
 
 impl Acme {
-    /// Has the certificates that the nodes of a cluster share in `catalog`, sealed by `keys`, in place of those in the
-    /// data folder.
+    /// Uses the certificates shared by the nodes of a cluster in `catalog`, encrypted with `keys`, in place of those in
+    /// the data folder.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -47,12 +47,11 @@ impl Acme {
         Follow::begin(shared, self).await
     }
 
-    /// Orders a certificate for each of `names` that no file of `certificates` covers, and renews them; each comes with
-    /// the app that has it, and of an app those that matter most come first. `serves` says whether the edge still
-    /// serves a name. Never ends. To be dropped when it is not wanted any more; it must be inside a tokio runtime.
-    /// `names` is asked every second.
+    /// Orders and renews a certificate for each of `names` not covered by a file of `certificates`. Each name has its
+    /// app, the most important names of an app first. `serves` returns true for names served at present. Never
+    /// completes; must be polled within a tokio runtime, and may be dropped. `names` is called every second.
     ///
-    /// In a cluster, `shared`, one node at a time orders, and all of them take in what it keeps.
+    /// In a cluster, with `shared`, one node at a time orders, and all nodes load the stored certificates.
     pub async fn keep_issued(
         self: Arc<Self>,
         certificates: Certificates,

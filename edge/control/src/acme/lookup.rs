@@ -1,4 +1,4 @@
-//! Proofs that another node of the cluster has promised to an authority, which may ask any node for them.
+//! Look-up of proofs of other cluster nodes: an authority may contact any node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::store::Proof;
 use super::store::shared::SharedRecords;
 
-/// Look-ups at once that wait for etcd: anyone can ask for a proof, and an authority asks from a handful of places.
+/// Concurrent look-ups in etcd: anyone may request a proof, while an authority requests from a handful of places.
 const LOOKUPS_MAX: usize = 32;
-/// Shortest time between two requests to etcd for what this node may not have heard of yet.
+/// Shortest interval of etcd requests for proofs not yet known locally.
 const REFRESH_EVERY: Duration = Duration::from_millis(200);
 /// Longest wait for etcd.
 const REFRESH_MAX: Duration = Duration::from_secs(2);
 
-/// Finds them in the catalog.
+/// Looks up proofs in the catalog.
 pub(crate) struct Lookup {
     shared: SharedRecords,
     permits: Arc<Semaphore>,
-    /// When etcd was asked last.
+    /// Time of the last etcd request.
     refreshed: Mutex<Option<Instant>>,
 }
 
@@ -29,15 +29,15 @@ impl Lookup {
         Self { shared, permits: Arc::new(Semaphore::new(LOOKUPS_MAX)), refreshed: Mutex::default() }
     }
 
-    /// One whose look-ups in etcd are all under way.
+    /// Returns a look-up without free permits.
     #[cfg(test)]
     pub(super) fn busy(shared: SharedRecords) -> Self {
         Self { permits: Arc::new(Semaphore::new(0)), ..Self::new(shared) }
     }
 
-    /// The proof for `name` that is `wanted`; `None` where no node shows it.
+    /// Returns the `wanted` proof for `name`; `None` if no node presents one.
     pub(crate) async fn find(&self, name: &str, wanted: impl Fn(&Proof) -> bool) -> Option<Proof> {
-        // Without a permit, which anyone can take away: what this node knows costs no request to etcd.
+        // Without a permit, which strangers could exhaust: local knowledge costs no etcd request.
         if let Some(proof) = self.known(name).await.filter(&wanted) {
             return Some(proof);
         }
@@ -50,8 +50,7 @@ impl Lookup {
         self.shared.proof(name).await.inspect_err(|error| tracing::debug!(%error, "a proof cannot be read")).ok()?
     }
 
-    /// Waits until what was acknowledged before `asked` can be read here. Callers that wait meanwhile share one
-    /// request.
+    /// Waits until all commits acknowledged before `asked` are readable locally. Concurrent callers share a request.
     async fn catch_up(&self, asked: Instant) {
         let mut refreshed = self.refreshed.lock().await;
         if let Some(last) = *refreshed {

@@ -1,12 +1,12 @@
-//! Certificates by ACME (RFC 8555): one for each name that the edge serves and no file covers, ordered, kept, renewed.
+//! ACME certificates (RFC 8555): one for each served name not covered by a file, ordered, stored, renewed.
 //!
-//! `issuing` begins it; `schedule` decides when, without a clock; `renewer` looks every second at what is served and
-//! lets `order` do it, with the account of `account` and the requests of `client`; `store` keeps what came of it;
-//! `challenges` shows proofs to the authority. In a cluster, one node does that for all (`duty`): the others have what
-//! it keeps by `follow`, and show its proofs by `lookup`. Handshakes only ever look at [`Acme`]'s tables, which are
-//! swapped whole: they wait for nothing here.
+//! `issuing` is the entry point; `schedule` decides on times, without a clock; `renewer` checks served names every
+//! second and starts `order`, with the account of `account` and the requests of `client`; `store` stores results;
+//! `challenges` presents proofs to the authority. In a cluster, one node does so for all (`duty`): other nodes load
+//! stored certificates by `follow`, and present proofs by `lookup`. Handshakes only read [`Acme`]'s atomically swapped
+//! tables, and never wait.
 //!
-//! A certificate stays until a better one is there. What an authority does, or does not, takes nothing away.
+//! A certificate stays until a better one is available. Failures of an authority remove nothing.
 
 mod account;
 mod challenges;
@@ -49,10 +49,10 @@ use held::{Held, HeldByName};
 use store::authority_name;
 use store::folder::Folder;
 
-/// The folder of accounts and certificates, in that of the local authority.
+/// Folder of accounts and certificates, within the folder of the local authority.
 const FOLDER: &str = "acme";
 
-/// The certificates of one authority, and how it is asked for them.
+/// Certificates of an authority, and access to the authority.
 pub struct Acme {
     held: ArcSwap<HeldByName>,
     challenges: Arc<Challenges>,
@@ -69,8 +69,8 @@ impl fmt::Debug for Acme {
 }
 
 impl Acme {
-    /// Reads what is kept in `data_dir`, and the files that the settings name, relative to `base`. The authority is not
-    /// asked for anything yet.
+    /// Reads the stored state in `data_dir`, and the files named by the settings, relative to `base`, without
+    /// contacting the authority.
     ///
     /// # Errors
     /// All of [`Error`].
@@ -82,41 +82,40 @@ impl Acme {
         let provider = provider();
         let folder = Folder::open(folder, &settings.directory, Arc::clone(&provider))?;
         let held = ArcSwap::from_pointee(folder.read_certificates()?);
-        // It is logged at the start, not with the first order.
+        // Read here to log errors at the start, rather than at the first order.
         drop(folder.read_account()?);
         let (authority, challenges) = (Authority::read(settings, base)?, Arc::new(Challenges::new()?));
         Ok(Self { held, challenges, authority, folder, provider, ways: settings.challenges.clone() })
     }
 
-    /// Has the authority's name resolved by these DNS servers, those of the system where there is none. To be set
-    /// before anything is ordered.
+    /// Sets the DNS servers for the authority's name, by default the system's. Must be called before any order.
     pub fn set_dns_servers(&self, servers: &[SocketAddr]) {
         self.authority.names.set(servers);
     }
 
-    /// The name of the authority in the records that nodes share.
+    /// Returns the name of the authority in shared records.
     pub(crate) fn authority_name(&self) -> String {
         authority_name(&self.authority.directory)
     }
 
-    /// Checks what the settings name, without a folder for it, and gives everything that is wrong.
+    /// Checks the settings and their files without a data folder, and returns all errors.
     #[must_use]
     pub fn check(settings: &Settings, base: &Path) -> Vec<Error> {
         account::check(settings, base)
     }
 
-    /// Whether there is a certificate for a name.
+    /// Returns true if the name has a certificate.
     #[cfg(test)]
     fn holds(&self, name: &str) -> bool {
         self.held.load().contains_key(name)
     }
 
-    /// The proofs that are shown now.
+    /// Returns the presented proofs.
     pub(crate) const fn challenges(&self) -> &Arc<Challenges> {
         &self.challenges
     }
 
-    /// Changes what is held; handshakes see all of it or nothing.
+    /// Changes the certificates atomically for handshakes.
     fn change(&self, change: impl Fn(&mut HeldByName)) {
         self.held.rcu(|held| {
             let mut held = HashMap::clone(held);

@@ -1,4 +1,4 @@
-//! One order, from the request to the chain: the steps of RFC 8555 §7.4 for one name.
+//! A single order from request to chain: the steps of RFC 8555 §7.4 for one name.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use super::failure::Failure;
 use super::store::{Proof, Store};
 use devanture_serve::tls::Error;
 
-/// Delays between polls of an authority: short at first, then longer.
+/// Polling delays: first short, then longer.
 const POLLING: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(250)).backoff(1.5).timeout(Duration::from_secs(120));
 
-/// Authorizations of an order for one name: one is usual.
+/// Most authorizations of an order for one name; one is usual.
 const AUTHORIZATIONS_MAX: usize = 8;
 
-/// The order.
+/// Order to be made.
 pub(crate) struct OrderRequest<'w> {
     pub(crate) name: &'w str,
-    /// The ways of proof, the one to take first.
+    /// Challenge kinds, preferred first.
     pub(crate) ways: Vec<ChallengeKind>,
-    /// The certificate that the new one takes the place of, where the authority wants to know (RFC 9773 §5).
+    /// Replaced certificate, if the authority accepts the information (RFC 9773 §5).
     pub(crate) replaces: Option<CertificateIdentifier<'static>>,
 }
 
-/// Orders a certificate and waits for it. Gives its key and chain, as PEM. What is shown for the proof is shown no
-/// longer than this takes.
+/// Orders a certificate and waits for its issue. Returns key and chain in PEM. Proofs are presented only during the
+/// call.
 pub(crate) async fn obtain(
     account: &Account,
     (challenges, store): (&Challenges, &dyn Store),
@@ -52,7 +52,7 @@ pub(crate) async fn obtain(
         Err(instant_acme::Error::Api(problem)) => return Err(unproven(&mut order, &problem.to_string()).await),
         Err(error) => return Err(error.into()),
     }
-    // A key of its own for each certificate: one that leaks is of use for its time alone.
+    // Each certificate has a fresh key: a leaked key is useful only during the validity of its certificate.
     let key = KeyPair::generate().map_err(Error::from)?;
     let mut params = CertificateParams::new(vec![request.name.to_owned()]).map_err(Error::from)?;
     params.distinguished_name = DistinguishedName::new();
@@ -62,7 +62,7 @@ pub(crate) async fn obtain(
     Ok(key.serialize_pem() + &chain)
 }
 
-/// Shows what each authorization that is open asks for, and says so.
+/// Presents the proof for each pending authorization, and notifies the authority.
 async fn prove(
     order: &mut Order,
     (challenges, store): (&Challenges, &dyn Store),
@@ -101,7 +101,7 @@ async fn prove(
             ChallengeKind::TlsAlpn => Proof::TlsAlpn { digest: authorized.digest().as_ref().to_vec() },
         };
         shown = Some(challenges.show(name, &proof)?);
-        // Any node may be asked, from the next line on.
+        // From the next line on, the authority may contact any node.
         store.show_proof(name, &proof).await?;
         challenge.set_ready().await?;
     }
@@ -115,7 +115,7 @@ const fn kind(way: ChallengeKind) -> ChallengeType {
     }
 }
 
-/// Why the authority refused the proof, which it reports with the authorization rather than the order.
+/// Returns the authority's reason for rejecting the proof, reported with the authorization rather than the order.
 async fn unproven(order: &mut Order, otherwise: &str) -> Failure {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {

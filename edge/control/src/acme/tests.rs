@@ -1,4 +1,4 @@
-//! What `pebble` does not do: an authority that is asked too often, and one that says when it would renew.
+//! Tests beyond `pebble`: an authority with rate limits, and an authority with renewal information.
 
 use std::convert::Infallible;
 
@@ -21,10 +21,10 @@ use super::schedule::Ended;
 use super::store::{KeptAccount, Store as _};
 use super::*;
 
-/// What an authority answers to a path.
+/// Answer of an authority to a path.
 type Answers = fn(&str) -> Response<Full<Bytes>>;
 
-/// An authority of a few lines, over HTTPS, and its account.
+/// Minimal authority over HTTPS, and its account.
 struct World {
     folder: tempfile::TempDir,
     acme: Acme,
@@ -74,7 +74,7 @@ impl World {
         Self { folder, acme, ordering, requested }
     }
 
-    /// Has an account already, of an earlier start.
+    /// Adds an account from an earlier start.
     async fn with_account(self) -> Self {
         let key = KeyPair::generate().unwrap();
         let key = base64::Engine::encode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, key.serialize_der());
@@ -89,7 +89,7 @@ impl World {
     }
 }
 
-/// The certificate of an authority's API, and the file of the one that issued it.
+/// Certificate of the authority's API, and the file of its issuer.
 #[expect(clippy::disallowed_methods, reason = "the file of an operator, not of the edge")]
 fn identity(folder: &Path) -> Arc<ServerConfig> {
     let key = KeyPair::generate().unwrap();
@@ -111,7 +111,7 @@ fn limited(seconds: &str) -> Response<Full<Bytes>> {
     response.body(Full::new(body.into())).unwrap()
 }
 
-/// A key and a certificate of an authority for a name, valid from now for 90 days.
+/// Key and certificate by an authority for a name, valid for 90 days from now.
 fn issued(name: &str) -> String {
     let root = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
@@ -179,8 +179,8 @@ async fn an_account_that_the_authority_does_not_know_is_given_up() {
     assert!(world.acme.folder.account().await.unwrap().is_none());
 }
 
-/// The keeper asks the authority, and orders at once where it says that a certificate is to be replaced, such as before
-/// it is revoked (RFC 9773 §4.2).
+/// The keeper requests renewal information, and orders at once if a certificate is to be replaced, for example before
+/// its revocation (RFC 9773 §4.2).
 #[tokio::test]
 async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
     const NAME: &str = "a.example";
@@ -254,7 +254,7 @@ async fn a_certificate_that_the_edge_before_had_issued_meanwhile_is_served_and_n
     }
 }
 
-/// The name went while the account was being fetched.
+/// The name was removed while the account was fetched.
 #[tokio::test]
 async fn nothing_is_ordered_for_a_name_that_is_not_served_any_more() {
     let world = World::start(|other| panic!("{other}")).await.with_account().await;

@@ -1,36 +1,36 @@
-//! Reports of certificates that could not be obtained: each name once a day at most.
+//! Reports of failed certificates, at most once a day per name.
 
 use std::collections::HashMap;
 
 use devanture_config::AppName;
 
-/// Time between two reports of one name, in milliseconds.
+/// Interval between two reports of a name, in milliseconds.
 const AGAIN_MS: u64 = 24 * 3_600_000;
-/// Names that are remembered; beyond, all are forgotten.
+/// Remembered names; beyond, all are forgotten.
 const NAMES_MAX: usize = 100_000;
 
-/// A certificate that could not be obtained or renewed.
+/// Failure to obtain or renew a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateTrouble {
-    /// The app that has the name.
+    /// App of the name.
     pub app: AppName,
-    /// The name.
+    /// Name.
     pub name: String,
-    /// Why.
+    /// Reason.
     pub reason: String,
-    /// When the certificate ends that there is, in milliseconds since 1970 UTC.
+    /// End of the present certificate, in milliseconds since 1970 UTC.
     pub expires_ms: Option<u64>,
 }
 
-/// Receives reports; it does not wait.
+/// Receives reports; must not block.
 pub type OnTrouble = Box<dyn Fn(CertificateTrouble) + Send + Sync>;
 
-/// When each name was reported.
+/// Last report of each name.
 #[derive(Debug, Default)]
 pub(super) struct Reported(HashMap<String, u64>);
 
 impl Reported {
-    /// Whether a name was not reported for a day; from now on it was.
+    /// Returns true if the name was not reported for a day, and records the report.
     pub(super) fn is_new(&mut self, name: &str, now_ms: u64) -> bool {
         if self.0.get(name).is_some_and(|reported_ms| now_ms.abs_diff(*reported_ms) < AGAIN_MS) {
             return false;
@@ -42,7 +42,7 @@ impl Reported {
         true
     }
 
-    /// Forgets a name, which has its certificate.
+    /// Forgets a name with a new certificate.
     pub(super) fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }

@@ -1,4 +1,4 @@
-//! Operations about who may do what: logins, tokens, accounts, the audit log.
+//! Operations on access: logins, tokens, accounts, the audit log.
 
 use std::net::IpAddr;
 
@@ -18,12 +18,12 @@ use crate::access::TOKENS_PAGE;
 use crate::access::trust::{self, DeviceLogin};
 use crate::ledger::Error;
 
-/// Default number of entries of the audit log on a page.
+/// Default page size of the audit log.
 const AUDIT_PAGE: usize = 50;
-/// Most bytes of what somebody sends who has shown no token.
+/// Maximum body size of a request without a token, in bytes.
 pub(super) const OPEN_BODY_BYTES_MAX: u64 = 16 * 1024;
 
-/// Bytes of an exchange beside the identity token.
+/// Bytes of an exchange besides the identity token.
 const EXCHANGE_BYTES: u64 = 1_024;
 
 impl Admin {
@@ -46,7 +46,7 @@ impl Admin {
     pub(super) async fn exchange_token(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
         let bytes_max = self.publisher.limits().identity_token_bytes_max.saturating_add(EXCHANGE_BYTES);
         let wanted: ExchangeRequest = shown_within(request, bytes_max, Some(trust::LENGTH_LIMIT)).await?;
-        // In a box: it is long, and waits for others.
+        // Boxed: the future is large, and awaits network requests.
         Ok(answer::json(StatusCode::CREATED, &Box::pin(self.credentials.exchange(&wanted, from)).await?))
     }
 
@@ -114,20 +114,20 @@ impl Admin {
     }
 }
 
-/// The app that the query is about, where it names one.
+/// App named by the query.
 fn app_of(uri: &Uri) -> Result<Option<AppName>, Error> {
     body::parameter(uri, "app").map(|text| parsed(&text)).transpose()
 }
 
-/// Reads the body of a request without a token. One that cannot be read proves no identity, and is 401; one of another
-/// media type is 415: a page of another site can have a browser send `text/plain` without asking (Fetch §2.2.2), but
-/// not `application/json`.
+/// Reads the body of a request without a token. An unreadable body proves no identity: 401. A body of another media
+/// type is 415: a foreign page can make a browser send `text/plain` without a preflight (Fetch §2.2.2), but not
+/// `application/json`.
 pub(super) async fn shown<T: DeserializeOwned>(request: Request<RequestBody>) -> Result<T, Error> {
     shown_within(request, OPEN_BODY_BYTES_MAX, None).await
 }
 
-/// As [`shown`], of a body of so many bytes at most. Of a longer one the refusal says which `limit` of `edge.toml` it
-/// is.
+/// Reads a body as [`shown`] does, of at most `bytes_max` bytes. The refusal of a longer body names the `limit` of
+/// `edge.toml`.
 async fn shown_within<T: DeserializeOwned>(
     request: Request<RequestBody>,
     bytes_max: u64,

@@ -1,4 +1,4 @@
-//! Answers of the API: JSON, problems, texts, streams of events.
+//! API responses: JSON, problems, texts, event streams.
 
 use std::io;
 use std::sync::Arc;
@@ -20,13 +20,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use devanture_store::blobs::ReadAt;
 
-/// Bytes that are read at once of a stored file.
+/// Bytes per read of a stored file.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Longest silence of a stream of events.
+/// Longest silence of an event stream.
 const EVENT_REST_MAX: Duration = Duration::from_secs(15);
 
-/// The body of an answer. Where it breaks off by an error, its client learns that it is not whole: of HTTP/1.1 the last
-/// chunk is missing, of HTTP/2 the stream is reset.
+/// Response body. An error aborts the body visibly: HTTP/1.1 omits the last chunk, HTTP/2 resets the stream.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) fn typed(status: StatusCode, media_type: &'static str, bytes: Bytes) -> Response<Body> {
@@ -43,12 +42,12 @@ pub(super) fn with_body(status: StatusCode, media_type: &'static str, body: Body
     response
 }
 
-/// 200 with a body that comes piece by piece, to the end of the stream.
+/// Returns 200 with a body streamed to the end of `pieces`.
 pub(super) fn streamed(media_type: &'static str, pieces: impl Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
     streamed_whole(media_type, pieces.map(Ok))
 }
 
-/// As [`streamed`], of which the pieces are worth nothing alone: an error breaks it off.
+/// Returns 200 with a streamed body as [`streamed`] does. An error aborts the body, since its pieces are useless alone.
 pub(super) fn streamed_whole(
     media_type: &'static str,
     pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -56,7 +55,7 @@ pub(super) fn streamed_whole(
     with_body(StatusCode::OK, media_type, StreamBody::new(pieces.map_ok(Frame::data)).boxed_unsync())
 }
 
-/// 200 with the whole of a stored file, of which a slow client holds a piece.
+/// Returns 200 with a whole stored file. A slow client holds one piece in memory.
 pub(super) fn stored(media_type: &'static str, file: Arc<dyn ReadAt>, length: u64) -> Response<Body> {
     let pieces = stream::try_unfold(0, move |from: u64| {
         let file = Arc::clone(&file);
@@ -86,7 +85,7 @@ pub(super) fn text(status: StatusCode, text: &'static str) -> Response<Body> {
 }
 
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
-    // Nothing that is answered holds a map with keys that are not texts, the one thing that could fail.
+    // Serialization fails only for maps whose keys are not strings; no response contains such a map.
     typed(status, "application/json", serde_json::to_vec(value).unwrap_or_default().into())
 }
 
@@ -103,7 +102,7 @@ pub(super) fn not_modified() -> Response<Body> {
     response
 }
 
-/// The answer to HEAD: the same head, with the length that the content would have (RFC 9110 §9.3.2). In HTTP/2, hyper
+/// Returns the response to HEAD: the same head, with the `Content-Length` of GET (RFC 9110 §9.3.2). In HTTP/2, hyper
 /// would send the content.
 pub(super) fn without_content(mut response: Response<Body>) -> Response<Body> {
     let length = http_body::Body::size_hint(response.body()).exact();
@@ -115,7 +114,7 @@ pub(super) fn without_content(mut response: Response<Body>) -> Response<Body> {
     response.map(|_content| full(Bytes::new()))
 }
 
-/// RFC 9457, with the fields that HTTP wants beside some statuses.
+/// Returns a problem (RFC 9457), with the header fields required by HTTP for some statuses.
 pub(super) fn problem(problem: &Problem) -> Response<Body> {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let bytes = serde_json::to_vec(problem).unwrap_or_default();
@@ -137,8 +136,8 @@ pub(super) fn problem(problem: &Problem) -> Response<Body> {
     response
 }
 
-/// Server-sent events, as they happen; a comment where nothing happens for a while, so that nobody on the way takes the
-/// connection for dead (WHATWG HTML §9.2.7).
+/// Streams server-sent events. A comment fills each long silence, so that intermediaries keep the connection open
+/// (WHATWG HTML §9.2.7).
 pub(super) fn events(receiver: UnboundedReceiver<DeployEvent>) -> Response<Body> {
     let texts = stream::unfold(receiver, |mut receiver| async {
         let text = match tokio::time::timeout(EVENT_REST_MAX, receiver.recv()).await {
@@ -157,6 +156,6 @@ fn event_text(event: &DeployEvent) -> String {
         DeployEvent::Switched(report) => ("done", serde_json::to_string(report)),
         DeployEvent::Problem(problem) => ("problem", serde_json::to_string(problem)),
     };
-    // JSON has no line break of its own, so that one `data` line holds it.
+    // JSON on one line contains no line break, so a single `data` line suffices.
     format!("event: {name}\ndata: {}\n\n", data.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! Bodies of requests to the API: JSON within a limit, query parameters, streams of bytes.
+//! API request bodies: JSON within a limit, query parameters, byte streams.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,18 +23,18 @@ use crate::ledger::{Actor, Error, Page, none_wanted};
 use crate::publish::{SMALL_BODY_BYTES_MAX, check_object, unreadable};
 use devanture_base::fair::{Share, Shares};
 
-/// Longest time that a body that nobody reads any more is still received …
+/// Longest time spent draining an abandoned body …
 const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
-/// … and how much of it.
+/// … and the most bytes drained.
 const UNREAD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// The media type of a request's body, in lower case, without parameters.
+/// Returns the media type of a request body, in lower case, without parameters.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// Checks that the body is of this media type.
+/// Checks the media type of the body.
 ///
 /// # Errors
 /// `unsupported_type`.
@@ -48,13 +48,13 @@ pub(super) fn check_media_type(headers: &HeaderMap, wanted: &str) -> Result<(), 
     Err(Problem::new(Code::UnsupportedType, detail).into())
 }
 
-/// Whether the client takes server-sent events.
+/// Returns true if the client accepts server-sent events.
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     accept.contains("text/event-stream")
 }
 
-/// Reads a body of JSON of at most `bytes_max` bytes.
+/// Reads a JSON body of at most `bytes_max` bytes.
 pub(super) async fn json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: RequestBody,
@@ -63,20 +63,20 @@ pub(super) async fn json<T: DeserializeOwned>(
     read(&json_bytes(headers, body, bytes_max).await?)
 }
 
-/// The bytes of a body of JSON, for careful parsers.
+/// Returns the bytes of a JSON body, for strict parsers.
 pub(super) async fn json_bytes(headers: &HeaderMap, body: RequestBody, bytes_max: u64) -> Result<Bytes, Error> {
     check_media_type(headers, "application/json")?;
     whole(body, bytes_max).await
 }
 
 impl Admin {
-    /// The JSON body of a request.
+    /// Reads the JSON body of a request.
     pub(super) async fn json<T: DeserializeOwned>(&self, request: Request<RequestBody>) -> Result<T, Error> {
         let (parts, incoming) = request.into_parts();
         json(&parts.headers, incoming, self.publisher.limits().admin_body_bytes_max).await
     }
 
-    /// As [`Admin::json`], where nothing may be said.
+    /// Reads a body as [`Admin::json`] does; an empty body is the default.
     pub(super) async fn json_or_default<T: DeserializeOwned + Default>(
         &self,
         request: Request<RequestBody>,
@@ -108,19 +108,19 @@ pub(super) async fn whole(mut body: RequestBody, bytes_max: u64) -> Result<Bytes
         }
         Ok(whole.freeze())
     };
-    // The limit of a rest alone is kept by a client that sends a byte now and then.
+    // A limit on silence alone does not stop a client that sends a byte now and then.
     tokio::time::timeout(time_max, whole).await.map_err(|_elapsed| {
         Problem::new(Code::BodyStalled, format!("The body did not come within {} ms.", time_max.as_millis()))
             .hint("`admin_body_ms_max` in edge.toml is the limit")
     })?
 }
 
-/// Longest time of a request's body.
+/// Time limits of a request body.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BodyTimes {
-    /// Between two of its parts.
+    /// Longest silence between two parts.
     rest: Duration,
-    /// In all, where it is small enough to be read in one piece.
+    /// Total, for bodies read in one piece.
     whole: Duration,
 }
 
@@ -131,25 +131,26 @@ impl BodyTimes {
     }
 }
 
-/// The places for large bodies that come in, shared by [`Actor::sharer`].
+/// Permits for large incoming bodies, by [`Actor::sharer`].
 pub(super) type BodyPlaces = Shares<String>;
 
-/// The body of a request.
+/// Body of a request.
 ///
-/// Dropped before its end, it is still taken in for a while: a client that is busy sending may else see the end of its
-/// stream, or of its connection, before it sees the answer that says why (as curl before its release 8 does in HTTP/2).
+/// A dropped body is drained for a while: a client that is still sending might see the end of its stream or connection
+/// before the response with the reason (as curl before 8.0 does in HTTP/2).
 pub(super) struct RequestBody {
     incoming: Option<ApiBody>,
     times: BodyTimes,
-    /// The announced digest, until its end; or why that cannot be read, which a caller who may send a body gets.
+    /// Announced digest, taken at the end of the body; or the reason for an unreadable digest, reported to an
+    /// authorized caller.
     digest: Result<Option<ContentDigest>, Error>,
-    /// Who sends it, until its end.
+    /// Sender whose credential is checked at the end of the body.
     sender: Option<(Arc<Credentials>, Actor)>,
     places: Arc<BodyPlaces>,
 }
 
 impl RequestBody {
-    /// Takes a body that may take so long, and hashes to `digest` where one was sent.
+    /// Wraps a body with its time limits, and with its announced digest, if any.
     pub(super) fn new(
         incoming: ApiBody,
         times: BodyTimes,
@@ -159,8 +160,8 @@ impl RequestBody {
         Self { incoming: Some(incoming), times, digest, sender: None, places: Arc::clone(places) }
     }
 
-    /// A place for what is held in memory of a large body; `None` where nothing of it is counted: on the edge's own
-    /// machine, and before a login, where no body is large.
+    /// Returns a permit for the memory of a large body. `None` for local clients, which are not counted, and before a
+    /// login, since no login body is large.
     ///
     /// # Errors
     /// `busy`.
@@ -174,19 +175,19 @@ impl RequestBody {
         Ok(Some(place))
     }
 
-    /// The same from an actor whose credential has to be good still when all of it has come: a body may take its time,
-    /// and a token that was revoked meanwhile does nothing more.
+    /// Checks the actor's credential again at the end of the body: a slow body must not outlive the revocation of its
+    /// token.
     pub(super) fn sent_by(mut self, credentials: &Arc<Credentials>, actor: &Actor) -> Self {
         self.sender = Some((Arc::clone(credentials), actor.clone()));
         self
     }
 
-    /// Whether nothing comes.
+    /// Returns true for an empty body.
     pub(super) fn is_empty(&self) -> bool {
         self.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
-    /// The body as it comes in, with nothing checked yet.
+    /// Returns the raw body, before any check.
     ///
     /// # Errors
     /// Where it was read to its end.
@@ -194,7 +195,7 @@ impl RequestBody {
         self.incoming.take().ok_or_else(broken_off)
     }
 
-    /// The next bytes; `None` at the end, once they are known to be those that were meant.
+    /// Returns the next bytes; `None` at the end, after the digest has been verified.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if self.digest.is_err() {
             std::mem::replace(&mut self.digest, Ok(None))?;
@@ -204,14 +205,14 @@ impl RequestBody {
             let frame = tokio::time::timeout(self.times.rest, incoming.frame()).await.map_err(|_elapsed| rested())?;
             let Some(frame) = frame else {
                 std::mem::replace(&mut self.digest, Ok(None))?.map_or(Ok(()), ContentDigest::check)?;
-                // It stays to be done where this future is dropped.
+                // Taken after the check: a dropped future leaves the check to be done.
                 if let Some((credentials, actor)) = &self.sender {
                     credentials.check(actor).await?;
                     self.sender = None;
                 }
                 return Ok(None);
             };
-            // Trailers say nothing here.
+            // Trailers are ignored.
             if let Ok(bytes) = frame.map_err(|_reason| broken_off())?.into_data() {
                 if let Ok(Some(digest)) = &mut self.digest {
                     digest.update(&bytes);
@@ -249,7 +250,7 @@ fn broken_off() -> Error {
     Problem::new(Code::BadRequest, "The request's body broke off.").into()
 }
 
-/// The requested page of a list, by `limit` and the cursor.
+/// Returns the requested page of a list, from `limit` and the cursor.
 ///
 /// # Errors
 /// `bad_request`.
@@ -257,23 +258,23 @@ pub(super) fn page(uri: &Uri, cursor: &'static str, limit_default: usize) -> Res
     Page::read(parameter(uri, "limit").as_deref(), parameter(uri, cursor), cursor, limit_default)
 }
 
-/// A parameter of the query, decoded; `?name` alone is an empty one.
+/// Returns a decoded query parameter; `?name` alone is empty.
 pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     let mut pairs = uri.query()?.split('&').filter_map(|pair| decoded_pair(pair).ok());
     pairs.find(|(key, _)| key == name).map(|(_, value)| value)
 }
 
-/// Whether the request only asks what would change.
+/// Returns true for a dry run.
 pub(super) fn dry_run(uri: &Uri) -> Result<bool, Error> {
     flag(uri, "dry_run")
 }
 
-/// A parameter of the query that is `true` or `false`, the default.
+/// Returns a boolean query parameter, `false` by default.
 pub(super) fn flag(uri: &Uri, name: &'static str) -> Result<bool, Error> {
     parameter(uri, name).map_or(Ok(false), |value| flag_value(name, &value))
 }
 
-/// A boolean parameter.
+/// Parses a boolean parameter.
 pub(super) fn flag_value(name: &str, value: &str) -> Result<bool, Error> {
     match value {
         "" | "1" | "true" => Ok(true),
@@ -282,8 +283,7 @@ pub(super) fn flag_value(name: &str, value: &str) -> Result<bool, Error> {
     }
 }
 
-/// Checks that the query holds these parameters alone, each once at most: a mistyped `dry_run` would change what was
-/// only asked about.
+/// Refuses unknown and repeated query parameters: a mistyped `dry_run` would apply the change.
 pub(super) fn only_parameters(uri: &Uri, known: &[&str]) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
@@ -304,14 +304,14 @@ pub(super) fn only_parameters(uri: &Uri, known: &[&str]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A number of the query, or `default` where it says none.
+/// Returns a number of the query, or `default`.
 pub(super) fn number(uri: &Uri, name: &str, default: usize) -> Result<usize, Error> {
     let Some(text) = parameter(uri, name) else { return Ok(default) };
     text.parse()
         .map_err(|_reason| Problem::new(Code::BadRequest, format!("`{name}` must be a number, not `{text}`.")).into())
 }
 
-/// How many entries are wanted, or `default` where the query says nothing.
+/// Returns the requested page size, or `default`.
 pub(super) fn limit(uri: &Uri, default: usize) -> Result<usize, Error> {
     match number(uri, "limit", default)? {
         0 => Err(none_wanted()),
@@ -319,7 +319,7 @@ pub(super) fn limit(uri: &Uri, default: usize) -> Result<usize, Error> {
     }
 }
 
-/// A pair of the query, `name=value` or `name`, decoded.
+/// Decodes a query pair, `name=value` or `name`.
 pub(super) fn decoded_pair(pair: &str) -> Result<(String, String), Error> {
     let decoded = |text: &str| {
         let text = text.replace('+', " ");

@@ -1,8 +1,8 @@
-//! What the request of a browser says of itself: the cookie of its session, its host, and where it comes from.
+//! Fields by which a browser identifies a request: session cookie, host, origin.
 //!
-//! A request with the cookie has to come from a page of this very origin, as the browser itself says in
-//! `Sec-Fetch-Site` (Fetch Metadata), which no page can set: so no other site, and no app on another hostname or port,
-//! makes a browser send one that counts.
+//! A request with the cookie must come from a page of the same origin. `Sec-Fetch-Site` (Fetch Metadata) proves the
+//! origin, since no page can set the field: a foreign site, or an app on a different hostname or port, cannot make a
+//! browser send an accepted request.
 
 use devanture_config::api::SESSION_COOKIE;
 use devanture_config::problem::{Code, Problem};
@@ -12,35 +12,35 @@ use http::{HeaderMap, Method, Uri};
 
 use crate::ledger::Error;
 
-/// The host that a request is sent to.
+/// Host of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestHost {
-    /// Its hostname, in lower case and without a last dot.
+    /// Hostname, in lower case, without the final dot.
     pub(super) name: String,
-    /// Its port, where the request says one.
+    /// Port, if the request names a port.
     pub(super) port: Option<u16>,
 }
 
 impl RequestHost {
-    /// `None` where the request says none, or no one host.
+    /// Reads the host; `None` without exactly one.
     pub(super) fn of(headers: &HeaderMap, uri: &Uri) -> Option<Self> {
         let field = only(headers, HOST.as_str()).and_then(|field| field.parse::<Authority>().ok());
-        // That of HTTP/2 is in the address.
+        // HTTP/2 carries the host in the URI.
         let authority = uri.authority().cloned().or(field)?;
         let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
         Some(Self { name, port: authority.port_u16() })
     }
 }
 
-/// The value of a field that is there once.
+/// Returns the value of a field with a single occurrence.
 fn only<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())?.to_str().ok()
 }
 
-/// The value of the session's cookie, if there is one and no other of the name.
+/// Returns the value of the session cookie; `None` unless exactly one cookie has its name.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
-    // By bytes: cookies of others in the same field may hold any of them.
+    // Split by bytes: foreign cookies in the same field may contain any byte.
     let pairs = headers.get_all(COOKIE).iter().flat_map(|field| field.as_bytes().split(|byte| *byte == b';'));
     let value_of = |pair| <[u8]>::trim_ascii(pair).strip_prefix(SESSION_COOKIE.as_bytes())?.strip_prefix(b"=");
     let mut values = pairs.filter_map(value_of);
@@ -48,7 +48,7 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     std::str::from_utf8(value).ok()
 }
 
-/// Checks that a browser sent a request for a page of this origin, or for nobody but its user who opens an address.
+/// Checks `Sec-Fetch-Site`: same origin, or a user who opens the address.
 ///
 /// # Errors
 /// `cross_site`.
@@ -80,7 +80,7 @@ mod tests {
         let one = |value: &str| cookie(&headers(&[("cookie", value)])).map(str::to_owned);
         assert_eq!(one("a=b; __Host-Http-devanture-session=x; c=d").as_deref(), Some("x"));
         assert_eq!(one("__Host-Http-devanture-session=dvs_1_2").as_deref(), Some("dvs_1_2"));
-        // A cookie of another that is no ASCII.
+        // A foreign cookie that is not ASCII.
         let beside = http::HeaderValue::from_bytes(b"x=\xe9\xff; __Host-Http-devanture-session=y").unwrap();
         assert_eq!(cookie(&HeaderMap::from_iter([(COOKIE, beside)])), Some("y"));
         let others =

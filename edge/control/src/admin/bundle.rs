@@ -1,4 +1,4 @@
-//! A bundle in one request: the archive as the body, or as the field `bundle` of a form; and where a deploy is.
+//! Upload of a bundle in one request, with the archive as the body or as the form field `bundle`; state of a deploy.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::ledger::{Actor, Error};
 use crate::publish::{ArchiveIntake, ReceivedArchive, SOURCE_CHARACTERS_MAX, check_options, check_source};
 use crate::switch::check_if_live;
 
-/// The media type of a form.
+/// Media type of a form.
 pub(super) const FORM: &str = "multipart/form-data";
-/// Media types of archives. Which of them an archive is, its first bytes say.
+/// Media types of archives. The first bytes decide the actual format.
 pub(super) const ARCHIVES: [&str; 10] = [
     "application/gzip",
     "application/octet-stream",
@@ -37,27 +37,27 @@ pub(super) const ARCHIVES: [&str; 10] = [
     "application/zip",
     "application/zstd",
 ];
-/// Longest text of a form's field, and of a parameter.
+/// Longest text of a form field or parameter.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// So many bytes of a form may come before the next part of it is understood.
+/// Most bytes buffered before the next part of a form is parsed.
 const FORM_AHEAD_BYTES_MAX: usize = 1024 * 1024;
-/// Fields of a form.
+/// Most fields of a form.
 const FIELDS_MAX: usize = 16;
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Options of a push besides its archive or manifest.
+/// Push options besides the archive or manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// Whether a manifest is only checked.
+    /// True to only check a manifest.
     pub(super) dry_run: bool,
     options: DeployOptions,
     source: Source,
 }
 
 impl Admin {
-    /// Takes an archive in and makes it live.
+    /// Receives an archive and makes the version live.
     pub(super) async fn bundle(
         &self,
         actor: &Actor,
@@ -78,13 +78,13 @@ impl Admin {
         let intake = self.publisher.note_refused(actor, (app, environment), None, begun).await?;
         let received = receive(intake, &parts, incoming, &mut wanted).await;
         let archive = self.publisher.note_refused(actor, (app, environment), None, received).await?;
-        // An archive may take hours to come in, and its token may be revoked meanwhile.
+        // An archive may take hours to arrive, and its token may be revoked meanwhile.
         self.credentials.check(actor).await?;
         let id = archive.deploy().to_owned();
         let Wanted { options, source, .. } = wanted;
         check_source(&source, &self.publisher.limits())?;
         if prefers_async(&parts.headers) {
-            // The task goes on by itself; its record tells how it ends.
+            // The task runs detached; its record reports the outcome.
             drop(self.publisher.finish_archive(archive, source, options, None));
             let mut response = answer::json(StatusCode::ACCEPTED, &self.publisher.deploy_status(app, &id).await?);
             let headers = response.headers_mut();
@@ -107,7 +107,7 @@ impl Admin {
         }
     }
 
-    /// Tells where a deploy is.
+    /// Returns the state of a deploy.
     pub(super) async fn deploy_status(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let app = path.app()?;
@@ -119,7 +119,7 @@ impl Admin {
         }
         let mut response = answer::json(StatusCode::OK, &status);
         if matches!(status.state, DeployState::Begun | DeployState::Running) {
-            // Not worth asking more often.
+            // Shortest useful polling interval.
             response.headers_mut().insert(http::header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Ok(response)
@@ -142,7 +142,7 @@ async fn receive(
     intake.end().await
 }
 
-/// Reads a form whose field `bundle` is the archive and whose other fields are texts.
+/// Reads a form with the archive in the field `bundle` and texts in all other fields.
 async fn receive_form(
     intake: &mut ArchiveIntake,
     headers: &HeaderMap,
@@ -186,14 +186,14 @@ async fn receive_form(
         let text = String::from_utf8(text)
             .map_err(|_error| Problem::new(Code::BadRequest, "A field of the form is not UTF-8."))?;
         wanted.set_text(&name, text)?;
-        // The query may say the same, which the form overrides; the form itself says each once.
+        // The form overrides the query, but may not repeat a name.
         if let Some(name) = names.replace(name) {
             return Err(Problem::new(Code::BadRequest, format!("The form has two fields `{name}`.")).into());
         }
     }
-    // It may wait for more, and holds the body meanwhile.
+    // Released early: the form holds the body, and the next step may wait.
     drop(form);
-    // What follows the last part says nothing, but it is a part of the body, which may have a digest.
+    // Bytes after the last part are ignored, but belong to the digest of the body.
     let mut left = FORM_AHEAD_BYTES_MAX;
     while let Some(bytes) = incoming.lock().await.next().await? {
         left = left.checked_sub(bytes.len()).ok_or_else(|| Problem::new(Code::BadRequest, "The form has no end."))?;
@@ -208,9 +208,8 @@ async fn receive_form(
 
 type FormError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The form as it comes, so that what is not understood yet never piles up in memory: the reader of forms takes all
-/// that is ready before it looks at any of it, and looks for the end of a part's head however long that is. `ahead`
-/// counts the bytes that it took since it last made something of them.
+/// Streams the form with bounded memory: the form parser reads all available input first, and searches for the end of a
+/// part's head without a bound. `ahead` counts the bytes read since the parser's last progress.
 fn form_bytes(
     incoming: Arc<Mutex<RequestBody>>,
     ahead: Arc<AtomicUsize>,
@@ -252,7 +251,7 @@ fn prefers_async(headers: &HeaderMap) -> bool {
 }
 
 impl Wanted {
-    /// Reads the query. A parameter that is unknown is refused: mistyped, it could let a push go live that was not to.
+    /// Parses the query. An unknown parameter is refused: a typing mistake might otherwise make a push live.
     pub(super) fn of_query(query: &str) -> Result<Self, Error> {
         let mut wanted = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -282,7 +281,7 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// Adds what the query says to what the body of a push says, which counts more.
+    /// Fills options that the push body leaves open from the query; the body has precedence.
     pub(super) fn add_to(self, begin: &mut BeginDeploy) {
         let (options, source) = (&mut begin.options, &mut begin.source);
         options.allow_refingerprint |= self.options.allow_refingerprint;
@@ -307,7 +306,7 @@ impl Wanted {
         source.url = source.url.take().or(self.source.url);
     }
 
-    /// Options that a form may have too; they override the query.
+    /// Sets an option that forms share with the query; the form has precedence.
     fn set_text(&mut self, name: &str, text: String) -> Result<(), Error> {
         let place = match name {
             "branch" => &mut self.source.branch,
@@ -331,7 +330,7 @@ impl Wanted {
     }
 }
 
-/// A parameter in seconds; the edge's limits bound it.
+/// Parses a parameter in seconds, bounded by the edge's limits.
 fn seconds(name: &str, value: &str) -> Result<u64, Error> {
     let wrong = |_reason| Problem::new(Code::BadRequest, format!("`{name}` is a number of seconds."));
     Ok(value.parse().map_err(wrong)?)

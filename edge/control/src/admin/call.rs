@@ -1,4 +1,4 @@
-//! One call of an operation: who makes it, the parameters of its path, and its request.
+//! A call of an operation: actor, path parameters, request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use super::Body;
 use super::body::RequestBody;
 use crate::ledger::{Actor, Error};
 
-/// The outcome of an operation.
+/// Outcome of an operation.
 pub(super) type Answer = Result<Response<Body>, Error>;
 
-/// A call of an operation by an actor that may make it.
+/// Call of an operation by an authorized actor.
 pub(super) struct Call {
     pub(super) actor: Actor,
     pub(super) path: PathParameters,
@@ -30,26 +30,26 @@ impl Call {
     }
 }
 
-/// The right that an operation needs, checked before it runs.
+/// Right required by an operation, checked before the handler runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Right {
-    /// Any valid token; the operation checks what it may see or change, as this text says.
+    /// Any valid token; the operation checks access as the text describes.
     Checked(&'static str),
-    /// A token for every app with this scope.
+    /// Scope for every app.
     EveryApp(Scope),
-    /// This scope in the app, or in one of its environments.
+    /// Scope in the app, or in one of its environments.
     App(Scope),
-    /// This scope in every environment of the app.
+    /// Scope in every environment of the app.
     EveryEnvironment(Scope),
-    /// This scope in the environment.
+    /// Scope in the environment.
     Environment(Scope),
-    /// This scope for aliases of that name.
+    /// Scope for aliases of the given name.
     Alias(Scope),
 }
 
 impl Right {
     /// # Errors
-    /// `forbidden`; `not_found` for another app than the token's; `bad_request` for a name that is none.
+    /// `forbidden`; `not_found` for an app outside the token; `bad_request` for an invalid name.
     pub(super) fn check(self, actor: &Actor, path: &PathParameters) -> Result<(), Error> {
         match self {
             Self::Checked(_) => Ok(()),
@@ -73,12 +73,12 @@ impl fmt::Display for Right {
     }
 }
 
-/// The parameters of a path, by their names in the description.
+/// Path parameters, by their names in the API description.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PathParameters(Vec<(&'static str, String)>);
 
 impl PathParameters {
-    /// The parameters of `path` where it has the form of `template`, such as `/v1/apps/{app}`.
+    /// Returns the parameters of a `path` that matches `template`, for example `/v1/apps/{app}`.
     pub(super) fn of(template: &'static str, path: &str) -> Option<Self> {
         let mut values = Vec::new();
         let mut segments = path.trim_start_matches('/').split('/');
@@ -101,7 +101,7 @@ impl PathParameters {
         parsed(self.text("env"))
     }
 
-    /// The app and the environment.
+    /// Returns the app and the environment.
     pub(super) fn place(&self) -> Result<(AppName, PlaceName), Error> {
         Ok((self.app()?, self.environment()?))
     }
@@ -118,12 +118,12 @@ impl PathParameters {
         parsed(self.text("snapshot"))
     }
 
-    /// The id of a deploy, as it was sent.
+    /// Returns the deploy id as sent.
     pub(super) fn deploy(&self) -> &str {
         self.text("deploy")
     }
 
-    /// The id of a version or a token, as it was sent.
+    /// Returns the id of a version or a token as sent.
     pub(super) fn id(&self) -> &str {
         self.text("id")
     }
@@ -144,7 +144,7 @@ impl PathParameters {
         parsed(self.text("name"))
     }
 
-    /// The name of an upstream.
+    /// Returns the name of an upstream.
     pub(super) fn upstream(&self) -> Result<String, Error> {
         decoded(self.text("name"))
     }
@@ -153,13 +153,13 @@ impl PathParameters {
         decoded(self.text("address"))
     }
 
-    /// The parameter, which is empty where the path has none of that name; no type here is parsed from nothing.
+    /// Returns a parameter, empty if absent; every type parsed from parameters refuses the empty text.
     fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
     }
 }
 
-/// A name of the path or the query, checked.
+/// Parses a name of the path or the query.
 ///
 /// # Errors
 /// `bad_request`.
@@ -170,7 +170,7 @@ where
     text.parse().map_err(|error: T::Err| Problem::new(Code::BadRequest, format!("{error}.")).into())
 }
 
-/// A name that may come in its encoded form, as one in Unicode or a wildcard does.
+/// Parses a name after percent-decoding, for names in Unicode and wildcards.
 fn decoded<T: FromStr>(text: &str) -> Result<T, Error>
 where
     T::Err: fmt::Display,

@@ -1,4 +1,4 @@
-//! Operations about which version a visitor gets: the canary of an environment, and visitors who are held.
+//! Operations on the version served to each visitor: canaries and pins.
 
 use devanture_config::api::{CanaryEnd, CanaryRequest};
 use http::StatusCode;

@@ -1,4 +1,4 @@
-//! Operations of teams: aliases, locks, and what differs between versions.
+//! Operations for teams: aliases, locks, differences between versions.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{AliasPrediction, AliasRequest, LockRequest};
@@ -11,9 +11,9 @@ use super::{answer, body, precondition};
 use crate::ledger::Error;
 use crate::publish::DiffRequest;
 
-/// Default number of differing files on a page.
+/// Default page size of differing files.
 const CHANGES: usize = 200;
-/// Default number of aliases on a page.
+/// Default page size of aliases.
 const ALIASES: usize = 100;
 
 impl Admin {
@@ -110,7 +110,7 @@ impl Admin {
         };
         let environment = match body::parameter(uri, "env") {
             Some(text) => parsed(&text)?,
-            // What the token is for, where it does not see `prod`.
+            // A token without access to `prod` compares with its own environment.
             None => match &actor.environment {
                 Some(own) if actor.may_compare(&app, &PlaceName::prod()).is_err() => own.clone(),
                 _ => PlaceName::prod(),

@@ -1,4 +1,4 @@
-//! The console: its files for those who are logged in, and the operations that install and remove it.
+//! The console: its files for logged-in users, and its installation and removal.
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use super::{answer, body, login_page};
 use crate::publish::CONSOLE_PACKAGE_BYTES_MAX;
 use devanture_serve::handler;
 
-/// The folder of the console.
+/// Folder of the console.
 const FOLDER: &str = "/console";
-/// The page that it begins with.
+/// Start page.
 const START: &str = "/console/";
 
-/// Whether the console answers a request, and not an operation of the API.
+/// Returns true if the console answers the request, rather than an API operation.
 pub(super) fn is_its(method: &Method, uri: &Uri) -> bool {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     login_page::is_of_console(uri) && (is_read || uri.path() != "/")
 }
 
 impl Admin {
-    /// Answers from the console that is installed.
+    /// Answers from the installed console.
     pub(super) fn console(&self, request: &Request<RequestBody>) -> Answer {
         let Some(current) = self.publisher.console().current() else {
             return Err(Problem::new(Code::NotFound, "This edge has no console.")
@@ -44,7 +44,7 @@ impl Admin {
         let path_bytes_max = usize::try_from(self.publisher.limits().path_bytes_max).unwrap_or(usize::MAX);
         let mut response = handler::console(request, &current, below, path_bytes_max).map(answer::full);
         if let Some(location) = response.headers_mut().get_mut(LOCATION) {
-            // Paths are decided as if the folder were the root.
+            // Paths are resolved as if the folder were the root.
             let below = HeaderValue::from_bytes(&[FOLDER.as_bytes(), location.as_bytes()].concat());
             *location = below.unwrap_or(HeaderValue::from_static(START));
         }

@@ -1,4 +1,4 @@
-//! `Content-Digest` (RFC 9530): what a body says that it hashes to, checked as it comes in.
+//! `Content-Digest` (RFC 9530): announced hash of a body, verified on arrival.
 
 use aws_lc_rs::digest::{Algorithm, Context, SHA256, SHA512};
 use base64::Engine as _;
@@ -11,10 +11,10 @@ use crate::ledger::Error;
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
-/// The algorithms that RFC 9530 §5 takes for secure.
+/// Algorithms considered secure by RFC 9530 §5.
 const ALGORITHMS: [(&KeyRef, &Algorithm); 2] = [(key_ref("sha-256"), &SHA256), (key_ref("sha-512"), &SHA512)];
 
-/// The digests of a body that is coming in.
+/// Digests of an incoming body.
 pub(super) struct ContentDigest(Vec<Expected>);
 
 struct Expected {
@@ -24,13 +24,14 @@ struct Expected {
 }
 
 impl ContentDigest {
-    /// The digest of the head; `None` without a supported algorithm: a recipient may ignore others (RFC 9530 §2).
+    /// Reads the digest from the header fields; `None` without a supported algorithm, since a recipient may ignore
+    /// unknown algorithms (RFC 9530 §2).
     pub(super) fn read(headers: &HeaderMap) -> Result<Option<Self>, Error> {
         let mut members = Dictionary::new();
         for value in headers.get_all(CONTENT_DIGEST) {
             members = Parser::new(value).parse_dictionary_with_visitor(members).map_err(|_error| malformed())?;
         }
-        // An empty field would be as good as none (RFC 9651 §4.2); who sends one meant to protect the body.
+        // An empty field equals an absent field (RFC 9651 §4.2), but its sender meant to protect the body.
         if members.is_empty() && headers.contains_key(CONTENT_DIGEST) {
             return Err(malformed());
         }
@@ -49,14 +50,14 @@ impl ContentDigest {
         Ok((!expected.is_empty()).then_some(Self(expected)))
     }
 
-    /// Takes the next bytes of the body.
+    /// Hashes the next bytes of the body.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         for expected in &mut self.0 {
             expected.context.update(bytes);
         }
     }
 
-    /// Whether the body, which has ended, is the one that was meant.
+    /// Verifies the complete body.
     pub(super) fn check(self) -> Result<(), Error> {
         for Expected { name, context, digest } in self.0 {
             let found = context.finish();

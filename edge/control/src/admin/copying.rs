@@ -15,15 +15,15 @@ use crate::ledger::{Error, WritePause, pause_changes, resume_changes};
 use devanture_base::clock;
 use devanture_store::catalog::scan::Scan;
 
-/// Records on a page.
+/// Records per page.
 const PAGE_RECORDS: usize = 1_000;
-/// Bytes of values on a page, but for the last few records.
+/// Bytes of values per page, exceeded only by the last few records.
 const PAGE_BYTES: usize = 4 * 1_024 * 1_024;
-/// Records that are read at once: one may have some megabytes.
+/// Concurrent record reads: one record may have several megabytes.
 const READ_AT_ONCE: usize = 32;
-/// Longest pause of changes that is taken on.
+/// Longest accepted pause of changes.
 const PAUSE_SECONDS_MAX: u64 = 86_400;
-/// Longest wait for deploys to end before the pause begins.
+/// Longest wait for running deploys before the pause begins.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
 
 impl Admin {
@@ -54,7 +54,8 @@ impl Admin {
             return Err(Problem::new(Code::BadRequest, detail).into());
         }
         let (publisher, credentials) = (Arc::clone(&self.publisher), Arc::clone(&self.credentials));
-        // Whatever becomes of the caller: what is refused from here on is taken again by the end of the pause.
+        // Runs to completion even if the caller disconnects: changes refused from here on are accepted again only after
+        // the end or the failure of the pause.
         let paused = self.publisher.to_its_end(async move {
             let ledger = publisher.ledger();
             ledger.note_pause(true);

@@ -1,4 +1,4 @@
-//! Operations about the data of environments: lists, archives, snapshots.
+//! Operations on the data of environments: lists, archives, snapshots.
 
 use std::io;
 use std::sync::Arc;
@@ -111,10 +111,10 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.to_its_end(remove).await?))
     }
 
-    /// The other node that a request names.
+    /// Returns the other node named by a request.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub(super) async fn named_node(&self, uri: &Uri) -> Result<Option<OtherNode<'_>>, Error> {
         match body::parameter(uri, "node") {
             Some(node) => self.publisher.node_called(&node).await,
@@ -129,7 +129,7 @@ impl Admin {
     }
 }
 
-/// Breaks an archive off once the credential has ended that it is for: a slow client may take hours for it.
+/// Aborts an archive when its credential ends: a slow client may read for hours.
 fn while_in_force(
     archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     in_force: InForce,
@@ -144,7 +144,7 @@ fn while_in_force(
     })
 }
 
-/// What a client has of an archive, where it wants the rest.
+/// Returns the part of an archive that the client already has, for a resumed download.
 fn rest(uri: &Uri) -> Result<Option<DataRest>, Error> {
     match (body::parameter(uri, "from"), body::parameter(uri, "digest")) {
         (None, None) => Ok(None),

@@ -1,5 +1,5 @@
-//! What operations change for the visitors of an environment, and what follows from it: which of them sessions confirm,
-//! and what they take where an environment wants signatures.
+//! Effects of operations on the visitors of an environment, and their consequences: confirmation by sessions, and
+//! checks in environments with required signatures.
 
 use devanture_config::api::ConfirmedAction;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -10,37 +10,38 @@ use super::operations::{AfterDeletion, Operation};
 use super::state::Admin;
 use crate::ledger::{Actor, Error};
 
-/// What an operation changes of what the visitors of an environment get: pages, code, settings, members of upstreams,
-/// kept data, who may see it, pauses, withdrawn paths, instances, pins, canaries, share links.
+/// Effect of an operation on visitors: pages, code, settings, upstream members, data, access, pauses, withdrawn paths,
+/// instances, pins, canaries, share links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Nothing.
+    /// No effect.
     Nothing,
-    /// What the push that it ends was begun, confirmed and signed for.
+    /// Completes a push, which was confirmed and signed at its beginning.
     Continued,
-    /// Which versions they get: those that are signed, which the commit checks.
+    /// Selects served versions, which must be signed; the commit checks signatures.
     Signed,
-    /// Something that nobody signs.
+    /// Makes an unsigned change.
     Unsigned,
-    /// Something that the live version provides for, or that shows them less: nothing unsigned answers them.
+    /// Uses a provision of the live version, or restricts visitors; no unsigned content is served.
     Declared,
-    /// They get what is live again, or see it no more by a link: free, as it ends what somebody may have done wrong.
+    /// Restores the live content, or ends access by a link: always allowed, since the operation may undo a mistake.
     Undone,
-    /// How many instances there are: more are declared, fewer are not; [`crate::environments`] checks which it is.
+    /// Sets the number of instances: only numbers above the declared are unsigned; [`crate::environments`] checks the
+    /// number.
     Scaled,
-    /// They see less, and something that nobody signs if the body has a message: [`crate::environments`] checks that.
+    /// Restricts visitors; unsigned only with a message in the body, as [`crate::environments`] checks.
     Worded,
-    /// Something that nobody signs, of what the body names: its handler checks that by [`Admin::check_chosen`].
+    /// Makes an unsigned change of an environment named by the body; the handler calls [`Admin::check_chosen`].
     Chosen,
 }
 
 impl Effect {
-    /// Whether a session confirms it as what visitors get.
+    /// Returns true if a session confirms the operation as a change for visitors.
     pub(super) const fn is_confirmed(self) -> bool {
         matches!(self, Self::Signed | Self::Unsigned | Self::Declared | Self::Scaled | Self::Worded)
     }
 
-    /// What it takes where an environment wants signatures; `None` if it changes nothing for visitors.
+    /// Returns the requirement in an environment with required signatures; `None` without an effect on visitors.
     pub(super) const fn needs(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
@@ -55,7 +56,8 @@ impl Effect {
 }
 
 impl Admin {
-    /// Checks that a session is confirmed, if the app wants that for this operation. What is only predicted needs none.
+    /// Checks the confirmation of the session, if the app requires confirmation for the operation. A dry run requires
+    /// no confirmation.
     pub(super) async fn check_confirmed(&self, operation: &Operation, call: &Call) -> Result<(), Error> {
         let mut actions = operation.confirmed_as().peekable();
         if actions.peek().is_none() || is_predicted(operation, call)? {
@@ -63,11 +65,11 @@ impl Admin {
         }
         let app = call.path.app()?;
         if operation.deletes_app() {
-            // With the app its list of confirmations goes, too.
+            // The app's confirmation settings are deleted with the app.
             return self.credentials.check_confirmed(&call.actor, &app, None).await;
         }
-        // What is the app's reaches all of its environments. A hostname may come from `prod` of any app, whichever
-        // environment it goes to: who gives it away checks that.
+        // App-wide operations reach all environments. A hostname may come from `prod` of any app, whatever its new
+        // environment; the transfer checks that case.
         let reaches_prod = !operation.is_of_environment() || call.path.environment()? == PlaceName::prod();
         for action in actions.filter(|action| *action != ConfirmedAction::Promote || reaches_prod) {
             self.credentials.check_confirmed(&call.actor, &app, Some(action)).await?;
@@ -75,7 +77,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Checks that an actor may do what nobody signs in the environments that it reaches and that want signatures.
+    /// Checks the right to unsigned changes in all reached environments with required signatures.
     ///
     /// # Errors
     /// `forbidden`.
@@ -90,13 +92,13 @@ impl Admin {
         Ok(())
     }
 
-    /// Enters what nobody signs in the live logs of the environments that it reaches and that want signatures, before
-    /// it is done: what cannot be recorded is not done.
+    /// Appends an unsigned change to the live logs of all reached environments with required signatures, before the
+    /// change: an unrecorded change must not happen.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(super) async fn log_unsigned(&self, operation: &Operation, call: &Call) -> Result<(), Error> {
-        // A change of the settings moves the live pointer, with its own entry, as a deletion and a return do.
+        // Changes of settings, deletions and restorations move the live pointer and append their own entries.
         let is_logged = operation.id == "changeSettings" || operation.after_deletion == AfterDeletion::Own;
         if operation.effect != Effect::Unsigned || is_logged || is_predicted(operation, call)? {
             return Ok(());
@@ -108,7 +110,7 @@ impl Admin {
         Ok(())
     }
 
-    /// Checks and enters what nobody signs in an environment that a body names, as [`Self::check_confirmed`],
+    /// Checks and logs an unsigned change in an environment named by a body, as [`Self::check_confirmed`],
     /// [`Self::check_unsigned`] and [`Self::log_unsigned`] do.
     ///
     /// # Errors
@@ -123,8 +125,8 @@ impl Admin {
         self.publisher.environments().signing.log_unsigned(actor, (app, environment), id).await
     }
 
-    /// Checks and enters what is done to a version that may have been replaced: visitors may have its files still, by
-    /// a pin or from before a switch, in each environment whose history names it.
+    /// Checks and logs a change of a version that may have been replaced: visitors may still have its files, by a pin
+    /// or from before a switch, in each environment with the version in its history.
     ///
     /// # Errors
     /// As [`Self::check_chosen`].
@@ -144,14 +146,15 @@ impl Admin {
                 named.push(environment);
             }
         }
-        // No entry is of an operation that another environment refused.
+        // Logged after all checks: an operation refused by one environment leaves no entry in another.
         for environment in named {
             self.publisher.environments().signing.log_unsigned(actor, (app, &environment), id).await?;
         }
         Ok(())
     }
 
-    /// The environments that an operation changes: that of its path, or all of the app that want signatures.
+    /// Returns the environments changed by an operation: the environment of the path, or all environments of the app
+    /// with required signatures.
     async fn reached(&self, operation: &Operation, call: &Call, app: &AppName) -> Result<Vec<PlaceName>, Error> {
         match operation.is_of_environment() {
             true => Ok(vec![call.path.environment()?]),
@@ -160,7 +163,7 @@ impl Admin {
     }
 }
 
-/// Whether a call only asks what its operation would do.
+/// Returns true for a dry run.
 pub(super) fn is_predicted(operation: &Operation, call: &Call) -> Result<bool, Error> {
     Ok(operation.query.contains(&"dry_run") && body::dry_run(call.uri())?)
 }
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(of(Effect::Undone), ["revokeShare", "abortCanary", "unpin"]);
         assert_eq!((of(Effect::Scaled), of(Effect::Worded)), (vec!["scale"], vec!["pause"]));
         assert_eq!(of(Effect::Chosen), ["undelete", "makeShare", "deleteVersion"]);
-        // What changes something in an environment and nothing of what its visitors get.
+        // Operations on an environment without an effect on visitors.
         let others = ["lock", "unlock", "makeSnapshot", "deleteSnapshot"];
         for row in OPERATIONS.iter().filter(|row| row.method != Method::GET && row.is_of_environment()) {
             assert_eq!(row.effect == Effect::Nothing, others.contains(&row.id), "{}", row.id);
@@ -210,8 +213,8 @@ mod tests {
     #[test]
     fn every_change_says_whether_a_session_confirms_it() {
         use ConfirmedAction::{Delete, Promote};
-        // What is deleted of an app is confirmed, but for what goes back to what is live, and what a lock kept from
-        // happening.
+        // Deletions in an app are confirmed, except for returns to the live content, and for changes held back by a
+        // lock.
         for row in OPERATIONS.iter().filter(|row| row.method == Method::DELETE && row.path.contains("{app}")) {
             let is_free = row.effect == Effect::Undone || row.id == "unlock";
             assert_eq!(row.confirmed_as().next().is_none(), is_free, "{}", row.id);
@@ -232,7 +235,8 @@ mod tests {
             "restoreSnapshot",
         ];
         assert_eq!(deletions, expected);
-        // What changes for visitors is confirmed as such, whatever else it is; `finish` was when its push began.
+        // Changes for visitors are confirmed, whatever other confirmation applies; `finish` was confirmed when its push
+        // began.
         let others = [Effect::Nothing, Effect::Continued, Effect::Undone, Effect::Chosen];
         for row in OPERATIONS {
             assert_eq!(row.confirmed_as().any(|one| one == Promote), !others.contains(&row.effect), "{}", row.id);

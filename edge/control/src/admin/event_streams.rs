@@ -1,4 +1,4 @@
-//! Streams of events that go on for as long as their reader wants: how many of them one credential has at once.
+//! Endless event streams: number per credential.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use parking_lot::Mutex;
 
 use crate::ledger::{Actor, Error};
 
-/// Most deploys and logs that one token, or all logins and sessions of one account, follow at once on one node.
+/// Most deploys and logs followed at once on one node by a token, or by all logins and sessions of an account.
 pub(super) const STREAMS_PER_CREDENTIAL_MAX: usize = 32;
 
-/// The streams that are open, by whose they are.
+/// Open streams by owner.
 #[derive(Default)]
 pub(super) struct EventStreams(Mutex<HashMap<String, usize>>);
 
-/// One of them, for as long as this value lives.
+/// Open stream, counted until dropped.
 #[must_use = "the stream does not count once this is dropped"]
 pub(super) struct EventStream {
     streams: Arc<EventStreams>,
-    /// `None` on the edge's own machine, where streams are not counted.
+    /// `None` for local clients, whose streams are not counted.
     owner: Option<String>,
 }
 
 impl EventStreams {
-    /// Opens a stream of an actor.
+    /// Opens a stream for an actor.
     ///
     /// # Errors
     /// `too_many_streams`.

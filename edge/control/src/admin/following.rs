@@ -1,4 +1,4 @@
-//! A deploy as it goes, for those who did not begin it.
+//! Progress of a deploy, for readers other than its author.
 
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
@@ -10,7 +10,7 @@ use super::state::Admin;
 use crate::ledger::Actor;
 
 impl Admin {
-    /// The events of a deploy until it ends, its reader leaves, or the token or login of the reader is no longer good.
+    /// Streams the events of a deploy until the deploy ends, the reader leaves, or the reader's credential ends.
     pub(super) async fn follow_deploy(&self, actor: Actor, app: &AppName, deploy: &str) -> Answer {
         let stream = self.streams.open(&actor)?;
         let share = self.followers.take(app).ok_or_else(|| {

@@ -1,6 +1,6 @@
-//! Requests that another node answers: those of a push that it has begun. The client sees no difference.
+//! Requests answered by another node: requests of a push that began there. Clients see no difference.
 //!
-//! The node that has the request checks its token and its right; the other one checks them again, as for any request.
+//! The receiving node checks token and right; the answering node checks both again, as for any request.
 
 use std::io;
 
@@ -21,13 +21,13 @@ use crate::ledger::Error;
 use crate::publish::OtherNode;
 use devanture_base::fair::Share;
 
-/// The field in which a node says where the client of a forwarded request is: its address, or [`LOCAL`].
+/// Field with the address of a forwarded request's client, or [`LOCAL`].
 const CLIENT: HeaderName = HeaderName::from_static("devanture-client");
-/// A client of the socket in the data folder.
+/// Marks a client of the socket in the data folder.
 const LOCAL: &str = "local";
 
-/// Fields of a connection, which do not go beyond it (RFC 9110 §7.6.1; in HTTP/2 they are malformed, RFC 9113 §8.2.2),
-/// and those that this node has dealt with.
+/// Hop-by-hop fields (RFC 9110 §7.6.1; malformed in HTTP/2, RFC 9113 §8.2.2), and fields processed by the forwarding
+/// node.
 const OF_CONNECTION: [HeaderName; 9] = [
     CONNECTION,
     EXPECT,
@@ -41,10 +41,10 @@ const OF_CONNECTION: [HeaderName; 9] = [
 ];
 
 impl Admin {
-    /// The other node that has begun the push of a request. A request that another node has passed on goes no further.
+    /// Returns the node where the push of a request began. A forwarded request is never forwarded again.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub(super) async fn elsewhere(&self, call: &Call, via: Via) -> Result<Option<OtherNode<'_>>, Error> {
         if matches!(via, Via::Node(_)) {
             return Ok(None);
@@ -59,7 +59,7 @@ impl Admin {
         }
     }
 
-    /// Has another node answer a request, which has a place among those that are passed on until its answer has ended.
+    /// Forwards a request to a node. The request holds a permit until the end of its response.
     ///
     /// # Errors
     /// `busy`, `node_unreachable`.
@@ -74,14 +74,14 @@ impl Admin {
         }
         let client = via.address().map_or_else(|| LOCAL.to_owned(), |address| address.to_string());
         let client = HeaderValue::from_str(&client).map_err(|_error| no_client())?;
-        // In place of any that the client itself has sent.
+        // Replaces a field sent by the client.
         parts.headers.insert(CLIENT, client);
         let answered = node.answer(Request::from_parts(parts, body.unread()?)).await?;
         Ok(answered.map(|incoming| passed_on(incoming, share)))
     }
 }
 
-/// Where the client of a forwarded request is, as the node says that has passed it on.
+/// Returns the client's address as reported by the forwarding node.
 fn client_of(headers: &HeaderMap) -> Option<Via> {
     let mut clients = headers.get_all(CLIENT).iter();
     let client = clients.next()?.to_str().ok().filter(|_| clients.next().is_none())?;
@@ -105,7 +105,7 @@ impl Api for Admin {
     }
 }
 
-/// The body of another node's answer. Where that breaks off, this does: nobody takes a part for the whole.
+/// Body of the node's response. An aborted body aborts the response, so that a part never passes for the whole.
 fn passed_on(incoming: Incoming, share: Share) -> Body {
     let frames = stream::unfold((incoming, share), async |(mut incoming, share)| match incoming.frame().await? {
         Ok(frame) => Some((Ok(Frame::data(frame.into_data().ok()?)), (incoming, share))),

@@ -1,8 +1,8 @@
-//! How current an answer is, where other nodes change the catalog, too.
+//! Freshness of responses in a cluster.
 //!
-//! Every answer has the revision of the catalog that its node has in the field `devanture-revision`. A request that
-//! sends one waits until its node has it. A request that only reads first has its node catch up with what was
-//! acknowledged anywhere; while the catalog is away, it is answered by what the node knew last.
+//! The field `devanture-revision` of every response holds the catalog revision of its node. A request with the field
+//! waits until the node has the revision. A read first makes the node catch up with all acknowledged changes; without a
+//! reachable catalog, the node answers from its last known state.
 
 use std::time::Duration;
 
@@ -15,32 +15,31 @@ use super::Body;
 use super::state::Admin;
 use crate::ledger::{Actor, Credential, Error};
 
-/// The field of the catalog's revision.
+/// Field with the catalog revision.
 pub(super) const REVISION: HeaderName = HeaderName::from_static("devanture-revision");
-/// Longest wait for a revision that the caller knows.
+/// Longest wait for a revision known to the caller.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// Longest wait of a read for what was acknowledged elsewhere.
+/// Longest wait of a read for acknowledged changes.
 const REFRESH_MAX: Duration = Duration::from_secs(1);
-/// Seconds until a caller tries again whose revision did not come.
+/// Seconds until a caller retries after a missing revision.
 const RETRY_S: u64 = 1;
-/// Least time between the beginnings of two refreshes that strangers cause: each is a request to the catalog of all
-/// nodes.
+/// Shortest time between two refreshes caused by strangers: each refresh queries the catalog of all nodes.
 const STRANGERS_PAUSE: Duration = Duration::from_millis(100);
 
-/// Refreshes of the catalog that anyone may cause: one at a time, with a pause, and each for all who wait.
+/// Refreshes available to anyone: one at a time, with a pause, shared by all waiting callers.
 #[derive(Default)]
 pub(super) struct SharedRefresh(Mutex<Last>);
 
-/// The last of these refreshes.
+/// Latest refresh.
 #[derive(Default)]
 struct Last {
     begun: Option<Instant>,
-    /// When the last one began that has ended.
+    /// Start of the latest finished refresh.
     ended: Option<Instant>,
 }
 
 impl SharedRefresh {
-    /// Returns once a refresh has ended that began after the call; `refresh` is that of this caller, if none is.
+    /// Returns after a refresh that began after the call; the caller's `refresh` runs if no refresh is under way.
     async fn run(&self, refresh: impl Future<Output = ()>) {
         let came = Instant::now();
         let mut last = self.0.lock().await;
@@ -58,15 +57,15 @@ impl SharedRefresh {
 }
 
 impl Admin {
-    /// Whether other nodes change the catalog.
+    /// Returns true if other nodes change the catalog.
     pub(super) fn is_shared(&self) -> bool {
         self.publisher.is_in_cluster()
     }
 
-    /// Waits until this node has what the caller knows, and before a read what was acknowledged anywhere.
+    /// Waits for the revision known to the caller, and before a read for all acknowledged changes.
     ///
     /// # Errors
-    /// `catalog_unavailable` where the caller's revision does not come.
+    /// `catalog_unavailable` if the caller's revision does not arrive.
     pub(super) async fn catch_up(&self, method: &Method, fields: &HeaderMap) -> Result<(), Error> {
         if !self.is_shared() {
             return Ok(());
@@ -81,14 +80,14 @@ impl Admin {
             return Err(problem.retry_after(RETRY_S).into());
         }
         if method.is_safe() {
-            // What it does not hear of in time, it does not know.
+            // Best effort: after the time limit, the last known state is used.
             timeout(REFRESH_MAX, catalog.refresh()).await.ok();
         }
         Ok(())
     }
 
-    /// Has this node catch up with what was acknowledged anywhere, as far as it can, before a credential is looked for
-    /// again that it does not know: it may have been made on another node a moment ago.
+    /// Refreshes the catalog, best effort, before a second look-up of an unknown credential: another node may have just
+    /// created the credential.
     pub(super) async fn catch_up_for_stranger(&self) {
         let catalog = &self.publisher.ledger().catalog;
         let refresh = async {
@@ -97,11 +96,11 @@ impl Admin {
         timeout(REFRESH_MAX, self.refreshes.run(refresh)).await.ok();
     }
 
-    /// Checks in a cluster that a credential is good also by what was acknowledged anywhere: a node that stood still
-    /// knows nothing yet of a token that was revoked meanwhile. A read has caught up as far as it can.
+    /// Checks a credential in a cluster against all acknowledged changes: a stalled node has not seen the revocation of
+    /// a token. A read has already caught up, best effort.
     ///
     /// # Errors
-    /// `bad_token`; `catalog_unavailable` for a change, where this node cannot find out.
+    /// `bad_token`; `catalog_unavailable` for a change, if the catalog cannot be queried.
     pub(super) async fn check_in_force(&self, actor: &Actor, is_read: bool) -> Result<(), Error> {
         if !self.is_shared() || actor.credential == Credential::Local {
             return Ok(());
@@ -112,7 +111,7 @@ impl Admin {
         self.credentials.check(actor).await
     }
 
-    /// Adds the revision that this node has, unless another one has answered.
+    /// Adds the node's catalog revision, unless another node has answered.
     pub(super) fn with_revision(&self, mut response: Response<Body>) -> Response<Body> {
         if self.is_shared() {
             let revision = self.publisher.ledger().catalog.state().revision;
@@ -140,7 +139,7 @@ mod tests {
         join_all((0..10_000).map(|_| refreshes.run(refresh()))).await;
         let few = count.load(Ordering::Relaxed);
         assert!((1..=3).contains(&few), "{few}");
-        // What was acknowledged before a later one comes is known to it.
+        // A later caller knows all changes acknowledged before its call.
         refreshes.run(refresh()).await;
         assert_eq!(count.load(Ordering::Relaxed), few + 1);
     }

@@ -1,4 +1,4 @@
-//! Operations about the hostnames of environments' own.
+//! Operations on custom hostnames of environments.
 
 use devanture_config::api::{HostnameRequest, HostnameStatus};
 use http::StatusCode;
@@ -8,7 +8,7 @@ use super::state::Admin;
 use super::{answer, body};
 use crate::hostnames::https_records;
 
-/// Default number of hostnames on a page.
+/// Default page size of hostnames.
 const PAGE: usize = 1_000;
 
 impl Admin {

@@ -1,4 +1,4 @@
-//! Operations about instances: their state, their number, and restarts.
+//! Operations on instances: state, number, restarts.
 
 use std::sync::Arc;
 

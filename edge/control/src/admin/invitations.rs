@@ -1,7 +1,8 @@
-//! Operations about invitations: an admin makes and revokes them; who has one sets the password of its account.
+//! Operations on invitations: an admin creates and revokes invitations; a recipient sets the password of the account.
 //!
-//! The link of an invitation has it behind `#`, which browsers send to nobody: neither a log nor a `Referer` holds it,
-//! and a program that follows links in mails uses none up. The page is the same for everybody.
+//! The link carries the invitation behind `#`. Browsers never send the fragment, so no log and no `Referer` contains
+//! the invitation, and programs that follow links in mails do not use up an invitation. All recipients see the same
+//! page.
 
 use std::net::IpAddr;
 
@@ -63,7 +64,7 @@ impl Admin {
         Ok(answer::no_content())
     }
 
-    /// The page of all invitations: what a stranger gets in place of anything else, with how to become none.
+    /// Page of all invitations. To strangers, the page replaces every refusal, with instructions to log in.
     pub(super) async fn invitation_page(&self, request: Request<RequestBody>, _: Option<IpAddr>) -> Answer {
         body::only_parameters(request.uri(), &[])?;
         let mut response = INVITATION.answer(StatusCode::UNAUTHORIZED);
@@ -72,7 +73,7 @@ impl Admin {
         Ok(response)
     }
 
-    /// Accepts an invitation, of a program by JSON, and of the page by its form.
+    /// Accepts an invitation, as JSON from a program or as a form from the page.
     pub(super) async fn accept_invitation(&self, request: Request<RequestBody>, from: Option<IpAddr>) -> Answer {
         if body::media_type(request.headers()).as_deref() != Some(FORM) {
             let wanted: AcceptRequest = access::shown(request).await?;
@@ -90,7 +91,7 @@ impl Admin {
             }
             Err(Error(problem)) => {
                 let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                // Hints on a password are for the command line.
+                // Password hints address users of the command line.
                 let hint = problem.hint.filter(|_| problem.code != Code::BadRequest);
                 let hint = hint.as_deref().unwrap_or("go back to try again");
                 let sentences = [problem.detail, format!("Hint: {hint}.")];
@@ -102,7 +103,7 @@ impl Admin {
     async fn accepted(&self, wanted: &AcceptRequest, from: Option<IpAddr>) -> Result<InvitationAccepted, Error> {
         let accepted = self.credentials.accept(wanted, from).await;
         match accepted {
-            // It may have been made on another node a moment ago.
+            // Another node may have just created the invitation.
             Err(error) if error.0.code == Code::BadToken && self.is_shared() => {
                 self.catch_up_for_stranger().await;
                 self.credentials.accept(wanted, from).await
@@ -112,7 +113,7 @@ impl Admin {
     }
 }
 
-/// What the form of the page sends.
+/// Reads the form of the page.
 fn fields(bytes: &Bytes) -> Result<AcceptRequest, Error> {
     let bad = || Problem::new(Code::BadRequest, "The form has an invitation and a password.");
     let (mut invitation, mut password) = (None, None);
@@ -128,7 +129,7 @@ fn fields(bytes: &Bytes) -> Result<AcceptRequest, Error> {
         }
     }
     let (invitation, password) = invitation.zip(password).ok_or_else(bad)?;
-    // A person may paste the whole link.
+    // The user may paste the whole link.
     let invitation = invitation.rsplit('#').next().unwrap_or_default().trim();
     Ok(AcceptRequest { invitation: Secret::new(invitation), password: Secret::new(password) })
 }

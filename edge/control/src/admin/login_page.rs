@@ -1,7 +1,7 @@
-//! The page on which a person logs in: what a browser without a session gets at the addresses of the console, and the
-//! page that says why nobody logs in at a hostname.
+//! Login page, shown to browsers without a session at the console's addresses; refusal page, shown at hostnames without
+//! logins.
 //!
-//! They are the same for everybody, and the first goes on at the very address that it stands at.
+//! Both pages are the same for everyone. After a login, the browser stays at the address of the login page.
 
 use http::header::{ACCEPT, VARY, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -12,16 +12,16 @@ use super::call::Answer;
 use super::pages::{LOGIN, Page};
 use crate::ledger::Error;
 
-/// The folder of the console, without its last slash.
+/// Folder of the console, without the final slash.
 const CONSOLE: &str = "/console";
 
-/// Whether a path is one of the console.
+/// Returns true for paths of the console.
 pub(super) fn is_of_console(uri: &Uri) -> bool {
     let rest = uri.path().strip_prefix(CONSOLE);
     uri.path() == "/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whether a request is that of a browser that opens a page of the console.
+/// Returns true if a browser opens a page of the console.
 pub(super) fn is_wanted(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     let accepts_html = || {
@@ -31,12 +31,12 @@ pub(super) fn is_wanted(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool
     matches!(*method, Method::GET | Method::HEAD) && is_of_console(uri) && accepts_html()
 }
 
-/// The page, with 401 as every answer to a client without a credential.
+/// Returns the page with 401, the status of every response to a client without a credential.
 pub(super) fn page() -> Response<Body> {
     varying(LOGIN.answer(StatusCode::UNAUTHORIZED))
 }
 
-/// The refusal of a hostname, as a page for a browser that opens one of the console.
+/// Shows the refusal of a hostname as a page, to a browser that opens the console.
 ///
 /// # Errors
 /// The refusal, for every other client.
@@ -50,7 +50,7 @@ pub(super) fn refused(refusal: Error, status: StatusCode, request: &Request<Requ
     Ok(varying(Page::of_text("Not at this hostname", &sentences).answer(status)))
 }
 
-/// Says what the answer depends on.
+/// Adds `Vary`.
 fn varying(mut response: Response<Body>) -> Response<Body> {
     let is_refusal = response.status() == StatusCode::UNAUTHORIZED;
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Cookie"));

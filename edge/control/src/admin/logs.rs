@@ -1,5 +1,4 @@
-//! Requests of an environment as they are answered, or what its instances write: server-sent events, or a line of JSON
-//! each.
+//! Logs of an environment: requests, or output of its instances, as server-sent events or as JSON lines.
 
 use std::time::Duration;
 
@@ -25,18 +24,18 @@ use crate::ledger::Error;
 
 /// Longest silence of a stream.
 const REST_MAX: Duration = Duration::from_secs(15);
-/// Default number of remembered lines: for clients that want those alone …
+/// Default number of stored lines: for clients without `tail` …
 const LINES: usize = 100;
 /// … and for live readers.
 const LINES_BEFORE_TAIL: usize = 10;
-/// Most lines that may be asked for.
+/// Most lines per request.
 const LINES_MAX: usize = 100_000;
-/// The field of a reader of events that comes again.
+/// Field sent by a reconnecting event reader.
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Longest method that may be asked for.
+/// Longest method in a filter.
 const METHOD_CHARACTERS_MAX: usize = 32;
 
-/// The requested lines.
+/// Requested lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wanted {
     source: Source,
@@ -45,18 +44,18 @@ struct Wanted {
     tail: bool,
 }
 
-/// The source of the lines.
+/// Source of the lines.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Source {
     #[default]
     Requests,
     /// All instances.
     Instances,
-    /// Those of one process, or one of them.
+    /// All instances of a process, or one instance.
     Process(String),
 }
 
-/// The format of a line.
+/// Format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Events,
@@ -107,7 +106,7 @@ impl Admin {
     }
 }
 
-/// The lines before, and then those that come, until their reader leaves or the edge ends.
+/// Streams stored lines, then live lines, until the reader leaves or the edge stops.
 fn lines_of(form: Form, merged: Merged) -> impl Stream<Item = Bytes> + Send {
     stream::unfold(merged, move |mut merged| async move {
         let text = loop {
@@ -124,7 +123,7 @@ fn lines_of(form: Form, merged: Merged) -> impl Stream<Item = Bytes> + Send {
     })
 }
 
-/// A stream that goes on for as long as it is wanted ends with the credential that opened it, and holds its place.
+/// Ends an endless stream together with its credential, and holds the stream's permit.
 fn while_in_force(
     texts: impl Stream<Item = Bytes> + Send + 'static,
     in_force: InForce,
@@ -166,12 +165,12 @@ impl Form {
         }
     }
 
-    /// The place in the log where the lines that come begin: an id without an event.
+    /// Position in the log of the first live line: an id without an event.
     fn position(self, id: &str) -> Option<String> {
         (self == Self::Events).then(|| format!("id: {id}\n\n"))
     }
 
-    /// JSON has no line break of its own, so that one line holds it.
+    /// JSON on one line contains no line break.
     fn text(self, name: &str, json: &str) -> String {
         match self {
             Self::Events => format!("event: {name}\ndata: {json}\n\n"),
@@ -179,7 +178,7 @@ impl Form {
         }
     }
 
-    /// Something that says nothing, so that nobody on the way takes the connection for dead.
+    /// Keep-alive text without content, so that intermediaries keep the connection open.
     fn silence(self) -> String {
         match self {
             Self::Events => ": nothing new\n\n".to_owned(),
@@ -192,7 +191,7 @@ fn json(value: &impl serde::Serialize) -> String {
     plain_text::json(&serde_json::to_string(value).unwrap_or_default())
 }
 
-/// A filter in the form in which nodes have it.
+/// Converts a filter to the form shared by nodes.
 fn filters(filter: &LogFilter) -> LogFilters {
     LogFilters {
         method: filter.method.clone(),
@@ -203,7 +202,7 @@ fn filters(filter: &LogFilter) -> LogFilters {
 }
 
 impl Wanted {
-    /// Reads the query.
+    /// Parses the query.
     fn of_query(query: &str) -> Result<Self, Error> {
         let mut wanted = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -227,7 +226,7 @@ impl Wanted {
                 "status" => filter.status = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
                 "tail" => wanted.tail = body::flag_value("tail", &value)?,
                 "version" => filter.version = Some(value.parse().map_err(|error| bad(format!("{error}")))?),
-                // The address knows no other.
+                // The router admits no further parameter.
                 _ => {}
             }
         }
@@ -252,13 +251,13 @@ impl Source {
         match text {
             SOURCE_REQUESTS => Ok(Self::Requests),
             SOURCE_INSTANCES => Ok(Self::Instances),
-            // The command that runs before a switch is no process, and has a log.
+            // The release command runs before a switch; the command is no process, but has a log.
             SOURCE_RELEASE => Ok(Self::Process(text.to_owned())),
             name if name.strip_prefix(SOURCE_SCHEDULE).is_some_and(|name| name.parse::<ScheduleName>().is_ok()) => {
                 Ok(Self::Process(name.to_owned()))
             }
             name => {
-                // A process, or one instance of it.
+                // A process, or an instance of a process.
                 let process = name.split_once('.').map_or(name, |(process, _)| process);
                 let number = name.split_once('.').map_or("1", |(_, number)| number);
                 process.parse::<ProcessName>().map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use super::state::Admin;
 use super::{answer, body};
 use crate::ledger::Error;
 
-/// Default number of withdrawn paths on a page.
+/// Default page size of withdrawn paths.
 const PAGE: usize = 1_000;
 
 impl Admin {
@@ -38,7 +38,7 @@ impl Admin {
         match self.publisher.ledger().resolve_version(&app, version).await {
             Ok(found) if !dry_run => self.check_replaced(&actor, (&app, &found), "deleteVersion").await?,
             Ok(_) => {}
-            // A version that is gone already is purged all the same.
+            // A deleted version can still be purged.
             Err(Error(problem)) if matches!(problem.code, Code::NotFound | Code::VersionCollected) => {}
             Err(error) => return Err(error),
         }
@@ -72,7 +72,7 @@ impl Admin {
     pub(super) async fn withdrawn(&self, call: Call) -> Answer {
         let Call { path, request, .. } = call;
         let app = path.app()?;
-        // What was withdrawn is gone on the hostnames of every environment.
+        // Withdrawn paths are unavailable on the hostnames of every environment.
         let page = body::page(request.uri(), "after", PAGE)?;
         Ok(answer::json(StatusCode::OK, &self.publisher.retention().withdrawn(&app, &page).await?))
     }

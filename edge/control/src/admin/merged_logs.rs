@@ -1,4 +1,4 @@
-//! Lines of logs of one node or of all nodes of a cluster, as one sequence: what is held by its time, then what comes.
+//! Log lines of one node, or of all nodes of a cluster, as one sequence: stored lines by time, then live lines.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -9,64 +9,64 @@ use crate::cluster::{FromNode, LogsEvent, LogsHeld, LogsLine, LogsRequest, Nodes
 use crate::ledger::Error;
 use crate::publish::{LogSources, LogsBegun, LogsReader};
 
-/// Parts the nodes in the id of a line …
+/// Separates nodes in a line id …
 const NODES_APART: char = ';';
-/// … and a node from the id that its line has there.
+/// … and a node from its position.
 const NODE_APART: char = '=';
-/// Most bytes in the id of a line on its node; those of nodes are shorter.
+/// Longest position on a node, in bytes; nodes generate shorter positions.
 const PLACE_BYTES_MAX: usize = 64;
 
-/// An item of the sequence.
+/// Item of the sequence.
 #[derive(Debug, PartialEq)]
 pub(super) enum Item {
-    /// A line.
+    /// Log line.
     Line(LogsLine),
-    /// So many were left out.
+    /// Number of omitted lines.
     Lost(u64),
-    /// The place that a reader comes again with.
+    /// Position from which a reader can resume.
     Position(String),
-    /// A node whose lines are missing from now on.
+    /// Node whose lines are missing from here on.
     Silent(Silent),
 }
 
-/// The sequence.
+/// Merged sequence.
 pub(super) struct Merged {
-    /// What comes first, with the node that it is from, whose ids are still its own.
+    /// Stored lines, each with its node and with the node's own id.
     begin: VecDeque<(Option<Arc<str>>, Item)>,
-    /// None without `tail`, and at the end.
+    /// `None` without `tail`, and at the end.
     live: Option<Live>,
     places: Places,
-    /// The share of a reader without `tail`.
+    /// Permit of a reader without `tail`.
     _share: Option<LogsReader>,
-    /// About the lines that are held.
+    /// Extent of the stored lines.
     pub(super) held: LogsHeld,
 }
 
-/// What comes then.
+/// Live part of the sequence.
 struct Live {
     own: LogsReader,
-    /// `None` of an edge that is alone.
+    /// `None` on an edge without a cluster.
     others: Option<mpsc::Receiver<FromNode>>,
 }
 
-/// How far a reader has come, on each node.
+/// Position of a reader on each node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Places {
     Alone,
-    /// With the name of this node.
+    /// Name of the local node, and positions by node.
     Cluster(String, BTreeMap<String, String>),
 }
 
 impl Places {
-    /// Reads the id of a line of a cluster. One that has no place of a node, such as of an edge that was alone, says
-    /// nothing of it.
+    /// Parses a line id of a cluster. An id without a node position, as issued by a standalone edge, leaves all
+    /// positions unknown.
     fn of_cluster(own: &str, id: Option<&str>) -> Self {
         let parts = id.unwrap_or_default().split(NODES_APART).filter_map(|part| part.split_once(NODE_APART));
         let parts = parts.filter(|(_, id)| id.len() <= PLACE_BYTES_MAX);
         Self::Cluster(own.to_owned(), parts.map(|(node, id)| (node.to_owned(), id.to_owned())).collect())
     }
 
-    /// Forgets the places of all but these nodes and this one: each line repeats what is left.
+    /// Drops positions of unknown nodes, since each line id repeats all positions.
     fn keep_known<'n>(&mut self, others: impl Iterator<Item = &'n str>) {
         if let Self::Cluster(own, places) = self {
             let known: HashSet<&str> = others.collect();
@@ -81,7 +81,7 @@ impl Places {
         }
     }
 
-    /// Takes note of a place of a node, this one by default, and gives the id for all of them.
+    /// Records the position on a node, the local node by default, and returns the id for all nodes.
     fn pass(&mut self, node: Option<&str>, id: String) -> String {
         match self {
             Self::Alone => id,
@@ -95,8 +95,7 @@ impl Places {
 }
 
 impl Merged {
-    /// Begins to read the logs of this node, and of `nodes` where there are others. `request` has the id that the
-    /// reader comes with.
+    /// Starts reading the logs of the local node and of `nodes`. `request` carries the reader's id.
     pub(super) async fn begin(
         sources: &LogSources,
         nodes: Option<&Nodes>,
@@ -108,9 +107,10 @@ impl Merged {
         }
     }
 
-    /// The next item; `None` at the end: where this node ends the stream, or, without `tail`, after what is held.
+    /// Returns the next item. `None` at the end: when the local node ends the stream, or after the stored lines without
+    /// `tail`.
     pub(super) async fn next(&mut self) -> Option<Item> {
-        // The ids are made one at a time: each has the places on all nodes.
+        // Ids are built lazily: each id contains the positions on all nodes.
         if let Some((node, item)) = self.begin.pop_front() {
             let node = node.as_deref();
             return Some(match item {
@@ -122,7 +122,7 @@ impl Merged {
         if let Some(item) = self.live.as_mut()?.next(&mut self.places).await {
             return Some(item);
         }
-        // The id that a reader comes with to the edge that goes on where this one has ended.
+        // Id for a reader that reconnects to the edge's successor.
         let id = self.live.take()?.own.end_id()?;
         Some(Item::Position(self.places.pass(None, id)))
     }
@@ -145,7 +145,7 @@ impl Merged {
         };
         request.last_id = places.of(&own);
         let begun = sources.begin(&request).await?;
-        // The lines of this node are shown whatever becomes of the others.
+        // Lines of the local node are shown even if all other nodes fail.
         let (mut others, silent) =
             nodes.logs(&request, &last_ids).await.map_err(crate::cluster::Error::into_problem)?;
         places.keep_known(others.iter().map(|log| &*log.node).chain(silent.iter().map(|silent| &*silent.node)));
@@ -162,7 +162,7 @@ impl Merged {
         if !request.tail {
             return Ok(Self { begin, live: None, places, _share: begun.reader, held });
         }
-        // After those lines, so that a reader that was cut off among them gets the others again.
+        // Sent after the stored lines: a reader interrupted earlier receives the missing lines again.
         let reached = others.iter().filter_map(|log| Some((Some(log.node.as_str().into()), log.held.last_id.clone()?)));
         let reached = reached.chain(begun.held.last_id.map(|id| (None, id)));
         begin.extend(reached.map(|(node, id)| (node, Item::Position(id))));
@@ -175,7 +175,7 @@ impl Merged {
 }
 
 impl Live {
-    /// What comes next; `None` where this node ends the stream.
+    /// Returns the next live item; `None` when the local node ends the stream.
     async fn next(&mut self, places: &mut Places) -> Option<Item> {
         loop {
             let (node, event) = tokio::select! {
@@ -208,18 +208,18 @@ async fn next_of(others: Option<&mut mpsc::Receiver<FromNode>>) -> FromNode {
     }
 }
 
-/// What is to be known of the lines of several nodes.
+/// Combines the extents of the stored lines of several nodes.
 fn together<'h>(comes_again: bool, silent: &[Silent], all: impl Iterator<Item = &'h LogsHeld> + Clone) -> LogsHeld {
-    // An id with a place that no node knows says nothing.
+    // An id without a known node position is ignored.
     let is_known = all.clone().any(|held| held.is_resumed.is_some());
     let is_resumed = comes_again.then_some(silent.is_empty() && is_known);
     let mut together = LogsHeld { is_resumed, ..LogsHeld::default() };
     for held in all {
-        // A node that came meanwhile has nothing to go on from.
+        // A new node has no position to resume from.
         if held.is_resumed == Some(false) {
             together.is_resumed = comes_again.then_some(false);
         }
-        // From then on all lines are there.
+        // All nodes are complete from the latest start on.
         together.since_ms = together.since_ms.max(held.since_ms);
         together.gone = match (together.gone, held.gone) {
             (Some(one), Some(other)) => Some(one.saturating_add(other)),
@@ -229,10 +229,10 @@ fn together<'h>(comes_again: bool, silent: &[Silent], all: impl Iterator<Item = 
     together
 }
 
-/// The lines that a node holds.
+/// Stored lines of a node.
 struct Held {
     node: Arc<str>,
-    /// Whether they follow those that the reader had, so that none of them may be left out.
+    /// True if the lines continue the reader's position, so that no line may be omitted.
     follow: bool,
     lines: VecDeque<LogsLine>,
 }
@@ -243,8 +243,8 @@ impl Held {
     }
 }
 
-/// The lines of all nodes by their time, each node's in the order in which it has them; of those that follow nothing
-/// that the reader had, the last `lines_max`.
+/// Merges the lines of all nodes by time and keeps each node's order. Of nodes without a position, only the last
+/// `lines_max` lines are included.
 fn last_by_time(mut queues: Vec<Held>, lines_max: usize) -> impl Iterator<Item = (Arc<str>, LogsLine)> {
     let others: usize = queues.iter().filter(|held| !held.follow).map(|held| held.lines.len()).sum();
     let mut left_out = others.saturating_sub(lines_max);
@@ -280,7 +280,7 @@ mod tests {
         };
         assert_eq!(ids(None, None, 9), "x 1 2 y 3");
         assert_eq!(ids(None, None, 2), "y 3");
-        // Those that a reader waits for that comes again are all there; of a node that it does not know, the last ones.
+        // All lines after a known position are included; of an unknown node, only the last lines.
         assert_eq!(ids(Some(true), Some(false), 0), "x 1 2 y 3");
         assert_eq!(ids(Some(true), None, 1), "1 2 y 3");
     }

@@ -1,9 +1,8 @@
-//! The HTTP API: a thin layer over `publish` and the rooms below it, without logic of its own.
+//! The HTTP API: a thin layer over `publish` and the modules below, without logic of its own.
 //!
-//! `operations` is the table of all operations. A request finds its row there, shows its token, and passes the checks
-//! of the row: the right, the parameters of the query, whether its app or environment was deleted, and what follows
-//! from what it changes for visitors (`effect`). Then the handler of the row reads the body, calls a room below, and
-//! writes the answer.
+//! `operations` is the table of all operations. A request is matched to a row, authenticated, and checked against the
+//! row: right, query parameters, deletion of the app or environment, and effect on visitors (`effect`). The row's
+//! handler reads the body, calls a module below, and writes the response.
 
 mod access;
 mod answer;
@@ -73,24 +72,24 @@ use call::{Answer, Call, PathParameters};
 use content_digest::ContentDigest;
 use operations::{AfterDeletion, Found, Handler, PAUSE_PATH};
 
-/// The listener or socket of a request.
+/// Origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
-    /// By the socket in the data folder: who can open it needs no token.
+    /// The socket in the data folder; its clients need no token.
     Local,
-    /// By the network, from this address: nothing without a token.
+    /// The network, from the given address; a token is required.
     Network(IpAddr),
-    /// By another node, whose client came by the network from this address, or by that node's socket.
+    /// Another node, with the address of the client; `None` for a client of the node's socket.
     Node(Option<IpAddr>),
 }
 
 impl Via {
-    /// Whether the client needs no token.
+    /// Returns true if the client needs no token.
     fn is_local(self) -> bool {
         matches!(self, Self::Local | Self::Node(None))
     }
 
-    /// The client's address, where it has one.
+    /// Returns the client's address, if known.
     fn address(self) -> Option<IpAddr> {
         match self {
             Self::Local => None,
@@ -120,7 +119,7 @@ impl Admin {
         if is_head { answer::without_content(response) } else { response }
     }
 
-    /// A refusal that asks for a token names the provider that people log in at, where there is one.
+    /// Adds the login provider, if configured, to a refusal that asks for a token.
     fn with_challenge(&self, mut response: Response<Body>) -> Response<Body> {
         if let Some(field) = response.headers_mut().get_mut(WWW_AUTHENTICATE)
             && let Ok(challenge) = HeaderValue::try_from(self.credentials.challenge_field())
@@ -150,7 +149,7 @@ impl Admin {
                 Err(refused) => login_page::refused(refused, StatusCode::FORBIDDEN, &request),
             };
         }
-        // Only now: without a token even the shape of the API stays hidden.
+        // Checked late: without a token, the shape of the API stays hidden.
         match found {
             Found::Operation(operation, path) => self.run(operation, Call { actor, path, request }, via).await,
             Found::OtherMethods { allowed, .. } => Ok(method_not_allowed(&allowed)),
@@ -158,7 +157,7 @@ impl Admin {
         }
     }
 
-    /// Checks what the row of an operation says, and runs it.
+    /// Runs an operation after the checks of its row.
     async fn run(&self, operation: &Operation, mut call: Call, via: Via) -> Answer {
         let Handler::Authorized(right, run) = operation.handler else { return Err(operations::no_such_address()) };
         body::only_parameters(call.uri(), operation.query)?;
@@ -167,7 +166,7 @@ impl Admin {
         right.check(&call.actor, &call.path)?;
         let is_read = call.request.method().is_safe();
         if !is_read && !operation.only_stores() {
-            // Also before a confirmation is looked for, which may have come to another node a moment ago.
+            // Checked before the confirmation, which may have just been given on another node.
             self.check_in_force(&call.actor, is_read).await?;
         }
         if call.actor.unconfirmed && !is_read {
@@ -184,7 +183,7 @@ impl Admin {
             self.check_in_force(&call.actor, is_read).await?;
         }
         if !is_read && operation.path != PAUSE_PATH {
-            // Also before what is only predicted, and before what is stored beside the catalog.
+            // Also applies to dry runs, and to data stored outside the catalog.
             let in_place = self.publisher.ledger().check_in_place();
             self.note_push_refused(operation, &call, in_place).await?;
         }
@@ -194,10 +193,10 @@ impl Admin {
         run(self, Call { actor, path, request }).await
     }
 
-    /// Notes a push that is refused before any of it was read.
+    /// Records the refusal of a push before its body is read.
     ///
     /// # Errors
-    /// That of `in_place`.
+    /// The error of `in_place`.
     async fn note_push_refused(
         &self,
         operation: &Operation,
@@ -211,20 +210,19 @@ impl Admin {
         self.publisher.note_refused(&call.actor, (&app, &environment), None, in_place).await
     }
 
-    /// Checks that the app and the environment of a path were not deleted. A caller who may not know of the app learns
-    /// nothing of it here.
+    /// Refuses a deleted app or environment. The check reveals no app to an unauthorized caller.
     async fn check_deletion(&self, rule: AfterDeletion, actor: &Actor, path: &PathParameters) -> Result<(), Error> {
         let is_known = |app: &_| actor.app.as_ref().is_none_or(|own| own == app);
         let Some(app) = path.app().ok().filter(is_known).filter(|_| rule != AfterDeletion::Own) else { return Ok(()) };
         let environment = path.environment().ok().filter(|_| rule == AfterDeletion::Refused);
-        // Of another environment a token learns not even that it was deleted; its operation refuses it.
+        // A token learns nothing of foreign environments, not even their deletion; the operation refuses the token.
         let environment = environment.filter(|name| actor.is_of(name));
         self.publisher.ledger().check_there(&app, environment.as_ref()).await
     }
 
-    /// Answers a request without a good credential. A browser that opens a page of the console gets the page to log in,
-    /// where its cookie is missing, has ended, or does not count behind a link from another site; at a hostname where
-    /// nobody can log in, it gets the reason.
+    /// Answers a request without a valid credential. A browser that opens the console gets the login page if its cookie
+    /// is missing, expired, or ignored after a link from a foreign site; at a hostname without logins, the page states
+    /// the reason.
     fn to_stranger(&self, error: Error, request: &Request<RequestBody>) -> Answer {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let may_log_in = matches!(error.0.code, Code::BadToken | Code::CrossSite | Code::Unauthenticated);
@@ -256,7 +254,7 @@ impl Admin {
         }
         let token = authorization.and_then(|value| value.to_str().ok()).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
-            // RFC 9110 §11.1: the scheme's name has no case.
+            // Scheme names are case-insensitive (RFC 9110 §11.1).
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         match token {
@@ -272,7 +270,7 @@ impl Admin {
     async fn recognised(&self, token: &str, via: Via) -> Result<Actor, Error> {
         let recognised = self.credentials.recognise(token, via.address()).await;
         match recognised {
-            // It may have been made on another node a moment ago.
+            // Another node may have just created the token.
             Err(error) if error.0.code == Code::BadToken && self.is_shared() && Credentials::may_be_token(token) => {
                 self.catch_up_for_stranger().await;
                 self.credentials.recognise(token, via.address()).await
@@ -282,7 +280,7 @@ impl Admin {
     }
 }
 
-/// The answer to a method that an address does not take (RFC 9110 §15.5.6).
+/// Returns the refusal of an unsupported method (RFC 9110 §15.5.6).
 fn method_not_allowed(allowed: &[&Method]) -> Response<Body> {
     let allowed = operations::allow(allowed);
     let problem = Problem::new(Code::MethodNotAllowed, "This address does not take that method.");

@@ -1,4 +1,4 @@
-//! Operations for monitoring: health, metrics, and the description of the API.
+//! Operations for monitoring: health, metrics, API description.
 
 use std::net::IpAddr;
 
@@ -12,34 +12,34 @@ use devanture_base::telemetry::{self, Gauges};
 use devanture_serve::live::{DamagedPlace, MistakenPlace};
 use devanture_store::catalog;
 
-/// The description of the API, served as it stands here.
+/// API description, served verbatim.
 const OPENAPI: &str = include_str!("openapi.yaml");
 
-/// Environments with a damaged version that readiness names.
+/// Most environments with a damaged version listed by readiness.
 const DAMAGED_PLACES_MAX: usize = 100;
 
-/// The line of readiness about a damaged page of the catalog.
+/// Readiness line of a damaged catalog page.
 pub const CATALOG_DAMAGED_LINE: &str =
     "damaged: a page of the catalog is damaged: what is live is served, and a start may fail\n";
 
-/// The prefix of a line of readiness about a disk that cannot be written.
+/// Prefix of the readiness line of an unwritable disk.
 pub const UNWRITABLE_LINE: &str = "unwritable: ";
-/// The line of readiness about the UDP port of HTTP/3.
+/// Readiness line of the UDP port of HTTP/3.
 const HTTP3_LINE: &str =
     "http3: its UDP port cannot be listened on: it is tried every few seconds, and HTTP/3 is served once it is free\n";
-/// The prefix of a line of readiness about lost secrets.
+/// Prefix of the readiness line of lost secrets.
 pub const SECRETS_LINE: &str = "secrets: ";
 
-/// The prefix of a line of readiness about a backend that does not run.
+/// Prefix of the readiness line of a stopped backend.
 pub const BACKEND_LINE: &str = "backend: ";
-/// What begins the line of a live version that has what today's checks refuse.
+/// Prefix of the readiness line of a live version with content refused by current checks.
 pub const MISTAKE_LINE: &str = "mistake: ";
-/// What begins the line of an instance that listens on all addresses of the machine.
+/// Prefix of the readiness line of an instance listening on all addresses of the machine.
 pub const OPEN_LINE: &str = "open: ";
-/// What begins the line of a live version, or a webhook, that reaches private addresses which nobody allows any more.
+/// Prefix of the readiness line of a live version or a webhook whose permission for private addresses has ended.
 pub const REACH_LINE: &str = "reach: ";
 
-/// A line of readiness about a damaged version.
+/// Returns the readiness line of a damaged version.
 fn damage_line(damaged: &DamagedPlace) -> String {
     let DamagedPlace { app, environment, version, files, error, in_memory } = damaged;
     let what = match (error, files.first()) {
@@ -57,7 +57,7 @@ fn damage_line(damaged: &DamagedPlace) -> String {
     }
 }
 
-/// A line of readiness about what today's checks refuse.
+/// Returns the readiness line of a version refused by current checks.
 fn mistake_line(mistaken: &MistakenPlace) -> String {
     let MistakenPlace { app, environment, version, mistake } = mistaken;
     format!("{MISTAKE_LINE}version {} of {app} in {environment}: {mistake}\n", version.short())
@@ -76,7 +76,7 @@ impl Admin {
         Ok(answer::typed(StatusCode::OK, "application/yaml", OPENAPI.into()))
     }
 
-    /// The metrics of the whole edge.
+    /// Returns the metrics of the whole edge.
     pub(super) async fn all_metrics(&self, _: Call) -> Answer {
         let mut gauges = Gauges::default();
         self.publisher.add_metrics(&mut gauges);
@@ -94,7 +94,7 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &self.publisher.nodes().await?))
     }
 
-    /// Why nothing can be written to the disk; `None` where it can.
+    /// Returns the reason for an unwritable disk; `None` for a writable disk.
     fn unwritable(&self) -> Option<String> {
         let state = self.publisher.ledger().catalog.state();
         let of_catalog = || state.is_unwritable.then(|| "the catalog cannot be written".to_owned());
@@ -105,7 +105,7 @@ impl Admin {
         if !self.health.is_ready() {
             return answer::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n");
         }
-        // Another edge could not serve more than this one does.
+        // Lack of disk space does not end readiness: another edge could serve no more than the present edge.
         let mut text = match self.health.is_short_of_disk() {
             true => "ready, but the disk is almost full: new files are refused\n".to_owned(),
             false => "ready\n".to_owned(),

@@ -1,5 +1,4 @@
-//! The operations of the API, one row each: method, path, its id in the description, the right that it needs, the
-//! parameters of its query, and its handler.
+//! API operations, one row each: method, path, id in the description, required right, query parameters, handler.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,51 +16,51 @@ use super::state::Admin;
 use crate::ledger::Error;
 use Right::{Alias, App, Checked, Environment, EveryApp, EveryEnvironment};
 
-/// A handler in progress.
+/// Running handler.
 type Running<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
-/// The code of an operation.
+/// Handler function of an operation.
 #[derive(Clone, Copy)]
 pub(super) enum Handler {
-    /// For everybody: it needs no token, and what it is sent says who it is where that matters.
+    /// Open to everyone without a token; the body identifies the caller where identity matters.
     Open(for<'a> fn(&'a Admin, Request<RequestBody>, Option<IpAddr>) -> Running<'a>),
-    /// For actors with this right.
+    /// Restricted to actors with the right.
     Authorized(Right, for<'a> fn(&'a Admin, Call) -> Running<'a>),
 }
 
-/// What a deletion of its app or environment means to an operation.
+/// Reaction of an operation to a deleted app or environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterDeletion {
-    /// It is refused with `deleted`.
+    /// Refused with `deleted`.
     Refused,
-    /// It is refused only if the app was deleted.
+    /// Refused with `deleted` only for a deleted app.
     RefusedByApp,
-    /// It checks for itself: what was deleted can still be listed, restored or purged.
+    /// Checked by the operation: deleted records can still be listed, restored or purged.
     Own,
 }
 
-/// One operation of the API.
+/// Operation of the API.
 pub struct Operation {
-    /// Its method; HEAD is answered wherever GET is.
+    /// Method; every GET also answers HEAD.
     pub method: Method,
-    /// Its path, with `{name}` for a parameter, as in the description.
+    /// Path as in the description, with `{name}` for a parameter.
     pub path: &'static str,
-    /// Its `operationId` in the description.
+    /// `operationId` in the description.
     pub id: &'static str,
-    /// The parameters that its query may have.
+    /// Accepted query parameters.
     pub query: &'static [&'static str],
     pub(super) after_deletion: AfterDeletion,
-    /// The fields of a condition that it evaluates; another change refuses them.
+    /// Evaluated condition fields; changes without the field in their row refuse the condition.
     pub(super) conditions: &'static [HeaderName],
-    /// What it is to an app that has sessions confirm some changes, beside what it changes for visitors.
+    /// Action confirmed by sessions in an app with confirmations, besides the effect on visitors.
     pub(super) confirms: Option<ConfirmedAction>,
-    /// What it changes for the visitors of an environment.
+    /// Effect on the visitors of an environment.
     pub(super) effect: Effect,
     pub(super) handler: Handler,
 }
 
 impl Operation {
-    /// The scope that it needs, and where, in a few words.
+    /// Describes the required scope and its extent in a few words.
     #[must_use]
     pub fn needs(&self) -> String {
         match self.handler {
@@ -70,14 +69,14 @@ impl Operation {
         }
     }
 
-    /// What an app may have sessions confirm before it; what changes visitors of `prod` alone is among them.
+    /// Returns the actions that an app may require sessions to confirm, including changes for visitors of `prod`.
     pub(super) fn confirmed_as(&self) -> impl Iterator<Item = ConfirmedAction> {
         let change = self.effect.is_confirmed().then_some(ConfirmedAction::Promote);
         self.confirms.into_iter().chain(change)
     }
 
-    /// What it takes where an environment wants signatures, and as what sessions confirm it, if it changes what
-    /// visitors get.
+    /// Describes the requirement under required signatures and the confirmed action; `None` without an effect on
+    /// visitors.
     #[must_use]
     pub fn changes(&self) -> Option<(&'static str, String)> {
         let needs = self.effect.needs()?;
@@ -91,22 +90,22 @@ impl Operation {
         Some((needs, confirmed))
     }
 
-    /// Whether it is about one environment, which its path names.
+    /// Returns true if the path names one environment.
     pub(super) fn is_of_environment(&self) -> bool {
         self.path.contains("{env}")
     }
 
-    /// Whether it begins a push.
+    /// Returns true if the operation begins a push.
     pub(super) fn begins_push(&self) -> bool {
         self.id == "deploy"
     }
 
-    /// Whether it stores bytes alone, which are nothing before a push is finished.
+    /// Returns true if the operation only stores bytes, without effect until a push is finished.
     pub(super) fn only_stores(&self) -> bool {
         matches!(self.id, "putBlob" | "putBlobs")
     }
 
-    /// Whether it deletes a whole app.
+    /// Returns true if the operation deletes a whole app.
     pub(super) fn deletes_app(&self) -> bool {
         self.method == Method::DELETE && self.path == "/v1/apps/{app}"
     }
@@ -151,7 +150,7 @@ macro_rules! confirms {
     };
 }
 
-/// A row that writes and does not say by `changes` what it changes does not compile.
+/// A writing row without `changes` does not compile.
 macro_rules! effect {
     (GET) => {
         Effect::Nothing
@@ -167,7 +166,7 @@ macro_rules! operations {
         => $run:ident [$($query:literal),*] $(deleted=$deleted:ident)? $(conditions=$conditions:ident)?
         $(confirms=$confirms:ident)? $(changes=$effect:ident)?;
     )+) => {
-        /// Every operation of the API.
+        /// All operations of the API.
         pub static OPERATIONS: &[Operation] = &[$(Operation {
             method: Method::$method,
             path: $path,
@@ -182,7 +181,7 @@ macro_rules! operations {
     };
 }
 
-/// The path of the pause of all changes, which has to be ended while it lasts.
+/// Path of the pause of all changes, reachable during the pause to end the pause.
 pub(super) const PAUSE_PATH: &str = "/v1/pause";
 
 operations! {
@@ -365,10 +364,10 @@ operations! {
         => restore_snapshot ["dry_run", "node"] confirms=Delete changes=Unsigned;
 }
 
-/// What a method and a path lead to.
+/// Result of matching a method and a path.
 pub(super) enum Found {
     Operation(&'static Operation, PathParameters),
-    /// The path takes these methods alone; whether one of them needs a token.
+    /// The path exists with other methods; states if any of them needs a token.
     OtherMethods {
         allowed: Vec<&'static Method>,
         is_open: bool,
@@ -378,7 +377,7 @@ pub(super) enum Found {
 
 /// Finds the operation of a request.
 pub(super) fn find(method: &Method, path: &str) -> Found {
-    // What can be got can be asked about (RFC 9110 §9.1); the caller leaves the content out.
+    // Every GET also answers HEAD (RFC 9110 §9.1); the caller drops the content.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let mut others: Vec<&'static Operation> = Vec::new();
     for operation in OPERATIONS {
@@ -395,12 +394,12 @@ pub(super) fn find(method: &Method, path: &str) -> Found {
     Found::OtherMethods { allowed: others.into_iter().map(|operation| &operation.method).collect(), is_open }
 }
 
-/// The problem of an address that is none.
+/// Problem of an unknown address.
 pub(super) fn no_such_address() -> Error {
     Problem::new(Code::NotFound, "The API has no such address.").hint("/v1/openapi.yaml describes it").into()
 }
 
-/// The value of `Allow` for these methods (RFC 9110 §10.2.1).
+/// Returns the value of `Allow` for the methods (RFC 9110 §10.2.1).
 pub(super) fn allow(methods: &[&Method]) -> String {
     let names = methods.iter().flat_map(|method| match **method {
         Method::GET => vec!["GET", "HEAD"],

@@ -1,4 +1,4 @@
-//! Operations about passkeys, and confirmations of sessions.
+//! Operations on passkeys and on confirmations of sessions.
 
 use std::net::IpAddr;
 
@@ -32,7 +32,7 @@ impl Admin {
                 .into());
         }
         if wanted.purpose == Purpose::Register {
-            // The session may have been confirmed on another node a moment ago.
+            // Another node may have just confirmed the session.
             self.catch_up(&Method::GET, &headers).await?;
         }
         Ok(answer::json(StatusCode::OK, &self.credentials.challenge(wanted.purpose, actor.as_ref(), &site).await?))
@@ -80,7 +80,7 @@ fn site_of(headers: &HeaderMap, request: &Request<RequestBody>) -> Result<Passke
     site(RequestHost::of(headers, request.uri()).as_ref())
 }
 
-/// The site of a request, as its browser writes it: the admin listener is HTTPS alone.
+/// Origin of a request as written by its browser; the admin listener is HTTPS only.
 pub(super) fn site(host: Option<&RequestHost>) -> Result<PasskeySite, Error> {
     let host = host.ok_or_else(|| Problem::new(Code::BadRequest, "The request has no hostname."))?;
     let origin = match host.port {

@@ -1,5 +1,5 @@
-//! Entity tags of records, and the conditions of requests on them (RFC 9110 §8.8.3 and §13.1). A tag is strong, and
-//! names the revision of the record; where an answer covers more than one record, a hash of the answer follows.
+//! Entity tags of records, and conditional requests (RFC 9110 §8.8.3 and §13.1). A strong tag contains the record's
+//! revision; for an answer from several records, a hash of the answer follows the revision.
 
 use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
@@ -12,21 +12,20 @@ use super::{Body, answer};
 use crate::ledger::{Condition, Error, Expected};
 use devanture_store::catalog::Revision;
 
-/// Most tags of a field that are looked at.
+/// Most tags evaluated per field.
 const TAGS_MAX: usize = 64;
-/// Characters of the hash in the tag of an answer that covers several records.
+/// Hash characters in the tag of an answer from several records.
 const HASH_CHARACTERS: usize = 16;
 
-/// The precondition of a request that changes a record.
+/// Reads the precondition of a change.
 ///
 /// # Errors
-/// `bad_request` for fields that are none.
+/// `bad_request` for invalid fields.
 pub(super) fn condition(headers: &HeaderMap) -> Result<Condition, Error> {
     Ok(Condition { matches: expected(headers, &IF_MATCH)?, differs: expected(headers, &IF_NONE_MATCH)? })
 }
 
-/// Refuses preconditions of an operation that evaluates none: ignored, they would let through a change that the client
-/// has made conditional.
+/// Refuses preconditions unsupported by an operation: an ignored precondition would let a conditional change through.
 ///
 /// # Errors
 /// `bad_request`.
@@ -44,7 +43,7 @@ pub(super) fn refuse_unknown(method: &Method, headers: &HeaderMap, takes: &[Head
         .into())
 }
 
-/// Answers a request for one record with its tag; 304 where the client has it.
+/// Returns a record with its tag; 304 if the client has the record.
 pub(super) fn record<T: Serialize>(
     headers: &HeaderMap,
     revision: Revision,
@@ -53,8 +52,8 @@ pub(super) fn record<T: Serialize>(
     tagged(headers, &format!("\"{revision}\""), answer::json(StatusCode::OK, value))
 }
 
-/// The same for an answer that covers several records, the first of which has `revision`, where it is there. A
-/// condition of a change looks at that record alone.
+/// Returns an answer from several records with a tag; `revision` is the first record's, if present. Conditions of a
+/// change evaluate the first record only.
 pub(super) fn view<T: Serialize>(
     headers: &HeaderMap,
     revision: Option<Revision>,
@@ -66,7 +65,7 @@ pub(super) fn view<T: Serialize>(
 }
 
 fn tagged(headers: &HeaderMap, tag: &str, mut response: Response<Body>) -> Result<Response<Body>, Error> {
-    // RFC 9110 §13.1.2: for reading, weak tags compare as strong ones do.
+    // Reads compare weak tags like strong tags (RFC 9110 §13.1.2).
     if values(headers, &IF_NONE_MATCH).any(|value| matches_any(value, tag, Comparison::Weak)) {
         response = answer::not_modified();
     }
@@ -91,19 +90,19 @@ fn expected(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Expected>, 
         }
         for tag in entity_tags(value).take(TAGS_MAX) {
             tags += 1;
-            // RFC 9110 §13.1.1: a weak tag never matches where something is to be changed; nor does one of no record.
+            // Changes never match a weak tag (RFC 9110 §13.1.1), nor a tag without a record.
             revisions.extend(revision(tag.opaque).filter(|_| !tag.is_weak));
         }
     }
     if tags > 0 {
         return Ok(Some(Expected::Revisions(revisions)));
     }
-    // A condition that cannot be read must not pass for none.
+    // An unreadable condition must not pass for an absent condition.
     let detail = format!("`{name}` names no entity tag.");
     Err(Problem::new(Code::BadRequest, detail).hint("it is `*`, or tags as `ETag` gave them, quotes included").into())
 }
 
-/// The revision that a tag of ours names. That of a record that is not there names 0, which none has.
+/// Returns the revision in a tag. The tag of an absent record has revision 0, used by no record.
 fn revision(opaque: &[u8]) -> Option<Revision> {
     let opaque = std::str::from_utf8(opaque).ok()?.strip_prefix('"')?.strip_suffix('"')?;
     let number = opaque.split('-').next().unwrap_or_default();

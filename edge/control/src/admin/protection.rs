@@ -1,4 +1,4 @@
-//! Operations about who may see environments and previews, and about share links.
+//! Operations on access to environments and previews, and on share links.
 
 use devanture_config::PlaceName;
 use devanture_config::api::ShareRequest;
@@ -36,7 +36,7 @@ impl Admin {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         let wanted: ShareRequest = self.json(request).await?;
-        // A version or an alias is nobody's environment.
+        // A version or an alias belongs to no environment.
         if let Ok(environment) = wanted.target.parse::<PlaceName>() {
             self.check_chosen(&actor, (&app, &environment), "makeShare").await?;
         }

@@ -1,4 +1,4 @@
-//! Operations that write: pushes, switches.
+//! Writing operations: pushes, switches.
 
 use devanture_config::api::{BlobsStored, DeployEvent, PromoteRequest, RollbackRequest, Scope, SwitchRequest};
 use devanture_config::blob_batch;
@@ -55,7 +55,7 @@ impl Admin {
         Ok(answer::json(StatusCode::CREATED, &begun))
     }
 
-    /// Takes in a manifest, within the time for one.
+    /// Receives a manifest, within the time limit.
     async fn manifest(
         &self,
         place: (&AppName, &PlaceName),
@@ -100,7 +100,7 @@ impl Admin {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         let deploy = body::parameter(request.uri(), "deploy");
-        // Who may not send any learns nothing about how they are sent.
+        // Checked first: an unauthorized caller learns nothing about the format.
         let batch = deploy.as_deref().map(|deploy| self.publisher.batch(&actor, &app, deploy)).transpose()?;
         body::check_media_type(request.headers(), blob_batch::MEDIA_TYPE)?;
         let (Some(mut batch), Some(deploy)) = (batch, deploy) else {
@@ -114,28 +114,28 @@ impl Admin {
             batch.end()
         };
         let came = came.await;
-        // What was whole before a mistake need not be sent again.
+        // Blobs received before an error are stored, so that a retry may skip them.
         let stored = batch.store().await;
         let stored = self.publisher.note_refused_blobs(&app, &deploy, stored).await;
         came?;
         Ok(answer::json(StatusCode::OK, &BlobsStored { stored: stored? }))
     }
 
-    /// Streams the steps where the client wants events, and answers with the result else.
+    /// Finishes a push. Streams the steps to a client that accepts events, and returns the result to all other clients.
     pub(super) async fn finish(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let app = path.app()?;
         let deploy = path.deploy();
         let push = self.publisher.take(&actor, &app, deploy)?;
         let is_for_events = body::accepts_events(request.headers());
-        // It takes no body: whatever comes is not kept for as long as the steps take.
+        // The operation takes no body; dropping the request frees the body early.
         drop(request);
         if !is_for_events {
             return Ok(answer::json(StatusCode::OK, &self.publisher.finish(push, None).await?));
         }
         let (sink, events) = mpsc::unbounded_channel();
         let publisher = Arc::clone(&self.publisher);
-        // How it ends stands in the last event.
+        // The last event reports the outcome.
         tokio::spawn(async move { publisher.finish(push, Some(sink)).await.is_ok() });
         Ok(answer::events(events))
     }
@@ -160,7 +160,7 @@ impl Admin {
         let (sink, events) = events(&request);
         let wanted: RollbackRequest = self.json_or_default(request).await?;
         if wanted.with_settings {
-            // To restore settings is to change them.
+            // A restoration of settings is a change of settings.
             actor.may(Scope::Promote, &app, Some(&environment))?;
             self.publisher.environments().signing.check_unsigned(&actor, (&app, &environment)).await?;
         }
@@ -184,7 +184,7 @@ impl Admin {
 
 pub(super) type Events = mpsc::UnboundedReceiver<DeployEvent>;
 
-/// Where the steps go, if they are wanted as they happen.
+/// Returns the event channel, if the client requests events.
 pub(super) fn events(request: &Request<RequestBody>) -> (Option<EventSink>, Option<Events>) {
     if !body::accepts_events(request.headers()) {
         return (None, None);
@@ -193,10 +193,10 @@ pub(super) fn events(request: &Request<RequestBody>) -> (Option<EventSink>, Opti
     (Some(sink), Some(events))
 }
 
-/// The answer to a switch: its steps as they happen, or how it ended.
+/// Answers a switch by its events or by its result.
 pub(super) async fn switched(switching: Switching, events: Option<Events>) -> Result<Response<Body>, Error> {
     if let Some(events) = events {
-        // How it ends stands in the last event.
+        // The last event reports the outcome.
         return Ok(answer::events(events));
     }
     match switching.await {

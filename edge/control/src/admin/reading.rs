@@ -1,4 +1,4 @@
-//! Operations that only look: the list of apps, status, usage, history.
+//! Reading operations: app list, status, usage, history.
 
 use devanture_config::problem::{Code, Problem};
 use http::{StatusCode, Uri};
@@ -9,7 +9,7 @@ use super::{answer, body, precondition};
 use crate::ledger::Error;
 use crate::publish::TrafficWanted;
 
-/// Default number of deploys on a page of the history, and of apps on one of the list.
+/// Default page size of the history and of the app list.
 const PAGE: usize = 50;
 
 impl Admin {
@@ -30,7 +30,7 @@ impl Admin {
         let (app, environment) = path.place()?;
         let with_nodes = body::flag(request.uri(), "nodes")?;
         let (revision, mut status) = self.publisher.environments().status(&actor, &app, &environment).await?;
-        // Webhooks are the app's: a token for one environment does not see them.
+        // Webhooks belong to the app; a token for one environment must not see webhooks.
         if actor.environment.is_none() {
             status.kept_reach = self.publisher.webhooks().with_kept_reach(status.kept_reach, &app, &environment);
         }
@@ -76,7 +76,7 @@ impl Admin {
     }
 }
 
-/// A number of the query.
+/// Returns a number of the query.
 fn whole_number(uri: &Uri, name: &str, least: u64) -> Result<Option<u64>, Error> {
     let Some(text) = body::parameter(uri, name) else { return Ok(None) };
     let number = text.parse().ok().filter(|number| *number >= least);

@@ -1,4 +1,4 @@
-//! Operations of retention: collections, deletions of apps and environments, and having them back.
+//! Operations of retention: collections; deletions and restorations of apps and environments.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{ConfirmedAction, Scope, UndeleteRequest};
@@ -62,10 +62,10 @@ impl Admin {
         actor.may_everywhere(Scope::Push, &app)?;
         let dry_run = body::dry_run(request.uri())?;
         let wanted: UndeleteRequest = self.json_or_default(request).await?;
-        // An actor who may delete it may restore it.
+        // The right to delete includes the right to restore.
         let needed = if wanted.version.is_some() { Scope::Push } else { Scope::Admin };
         actor.may_everywhere(needed, &app)?;
-        // What is live in `prod` again.
+        // A restored live version of `prod`.
         let is_of_prod = wanted.environment.as_ref().is_none_or(PlaceName::is_prod);
         if !dry_run && wanted.version.is_none() && is_of_prod {
             self.credentials.check_confirmed(&actor, &app, Some(ConfirmedAction::Promote)).await?;

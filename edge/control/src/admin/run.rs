@@ -1,4 +1,4 @@
-//! `run`: a command once, its frames in the bodies of one request and its answer.
+//! `run`: a command run once; its frames travel in the bodies of one request and its response.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::runner::{EndedBy, FrameSource};
 
 /// Longest wait for the first frame.
 const BEGIN_TIME_MAX: Duration = Duration::from_secs(10);
-/// Most frames of output that wait to be written.
+/// Most output frames queued for writing.
 const FRAMES_WAITING: usize = 4;
 
 impl Admin {
@@ -33,7 +33,7 @@ impl Admin {
         }
         let mut frames = Frames::of(request)?;
         let wanted = frames.begin().await?;
-        // The frame took its time, and its body is not read by what looks again at the end of others.
+        // Checked again after the first frame: the reader of frames does not check the credential, unlike other bodies.
         self.credentials.check(&actor).await?;
         let environments = self.publisher.environments();
         if dry_run {
@@ -41,7 +41,7 @@ impl Admin {
             return Ok(answer::json(StatusCode::OK, &predicted));
         }
         let mut in_force = self.credentials.in_force(actor.clone()).await;
-        // A command does not outlast the right to run one.
+        // A command ends with the right to run commands.
         let ended_by: EndedBy = Box::pin(async move {
             in_force.ended().await;
             let detail = "The token has expired or was revoked, and the command was ended.";
@@ -54,7 +54,7 @@ impl Admin {
     }
 }
 
-/// The frames of a request.
+/// Frames of a request.
 struct Frames {
     incoming: ApiBody,
     reader: Reader,
@@ -68,7 +68,7 @@ impl Frames {
         Ok(Self { incoming: request.into_body().unread()?, reader: Reader::default() })
     }
 
-    /// The first frame, which says what is to run.
+    /// Reads the first frame, which names the command.
     ///
     /// # Errors
     /// `bad_request`.
@@ -79,13 +79,13 @@ impl Frames {
         }
     }
 
-    /// The next frame; `None` where the client is gone, or sends what is none.
+    /// Returns the next frame; `None` after a disconnect or an invalid frame.
     async fn next(&mut self) -> Option<ClientFrame> {
         loop {
             if let Some(frame) = self.reader.next_frame().ok()? {
                 return Some(frame);
             }
-            // Trailers say nothing here.
+            // Trailers are ignored.
             if let Ok(bytes) = self.incoming.frame().await?.ok()?.into_data() {
                 self.reader.push(&bytes);
             }

@@ -10,7 +10,7 @@ use super::{answer, body};
 use crate::ledger::{Actor, Credential, Error, Task, task_done};
 use crate::safekeeping::{self, BackupSource, Location, VerifyOptions};
 
-/// The least rate of a check in bytes a second, as of `scrub_bytes_per_second_max`: at less it would not end.
+/// Lowest rate of a check, in bytes per second, whatever `scrub_bytes_per_second_max`: a slower check would not end.
 const BYTES_PER_SECOND_MIN: usize = 65_536;
 
 impl Admin {
@@ -30,7 +30,7 @@ impl Admin {
         if report.derived > 0 {
             self.publisher.make_derived_again(options.app.as_ref());
         }
-        // Who has the answer finds the same in the readiness and in `status`.
+        // After the response, readiness and `status` show the same result.
         ledger.live.look_and_wait().await;
         Ok(answer::json(StatusCode::OK, &report))
     }
@@ -67,7 +67,7 @@ impl Admin {
         actor.may_in_every_app(Scope::Admin)?;
         let wanted: BackupRequest = self.json(request).await?;
         must_be_local(&actor)?;
-        // What a backup refers to is still there when it comes to it.
+        // Keeps all files until the backup reads their references.
         let _no_collection = self.publisher.retention().pause_everywhere().await?;
         let catalog = &*self.publisher.ledger().catalog;
         let source = BackupSource {
@@ -83,13 +83,13 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &report))
     }
 
-    /// Bytes that are read in a second to check them.
+    /// Bytes read per second by a check.
     fn rate(&self) -> u64 {
         self.publisher.limits().scrub_bytes_per_second_max
     }
 }
 
-/// Checks that the actor may read and write the folders of the edge anyway.
+/// Checks that the actor has access to the edge's folders anyway.
 pub(super) fn must_be_local(actor: &Actor) -> Result<(), Error> {
     actor.may_in_every_app(Scope::Admin)?;
     match actor.credential {

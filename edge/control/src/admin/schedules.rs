@@ -1,4 +1,4 @@
-//! Operations about schedules: their times and last runs, and a run on request.
+//! Operations on schedules: times, last runs, runs on request.
 
 use std::sync::Arc;
 

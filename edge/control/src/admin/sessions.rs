@@ -1,4 +1,4 @@
-//! Sessions of browsers: their cookie and their operations.
+//! Browser sessions: cookie and operations.
 
 use std::net::IpAddr;
 
@@ -16,15 +16,15 @@ use super::{Via, access, answer, body, passkeys};
 use crate::access::{Browser, Credentials, SESSIONS_PAGE, SessionMade};
 use crate::ledger::{Actor, Credential, Error};
 
-/// The attributes of the cookie.
+/// Attributes of the cookie.
 const ATTRIBUTES: &str = "Path=/; Secure; HttpOnly; SameSite=Strict";
 
 impl Admin {
-    /// The actor of the session whose cookie a request has; `None` without one. What the browser says of the request's
-    /// origin is checked first, so that a request from elsewhere learns nothing of the session.
+    /// Returns the actor of the session in the request's cookie; `None` without a cookie. The request's origin is
+    /// checked first, so that a cross-site request learns nothing about the session.
     ///
     /// # Errors
-    /// `cross_site`; `bad_token` for a session that has ended.
+    /// `cross_site`; `bad_token` for an ended session.
     pub(super) async fn session_actor(
         &self,
         method: &Method,
@@ -34,13 +34,13 @@ impl Admin {
     ) -> Result<Option<Actor>, Error> {
         let Some(secret) = cookie(headers) else { return Ok(None) };
         check_site(method, headers)?;
-        // Of a request that another node has passed on, that one has seen the host.
+        // The forwarding node has already checked the host.
         if !matches!(via, Via::Node(_)) {
             self.check_host(RequestHost::of(headers, uri).as_ref())?;
         }
         let recognised = self.credentials.recognise_session(secret, via.address()).await;
         match recognised {
-            // It may have been made on another node a moment ago.
+            // Another node may have just created the session.
             Err(error) if error.0.code == Code::BadToken && self.is_shared() && Credentials::may_be_session(secret) => {
                 self.catch_up_for_stranger().await;
                 self.credentials.recognise_session(secret, via.address()).await.map(Some)
@@ -49,8 +49,8 @@ impl Admin {
         }
     }
 
-    /// Checks that the hostname of a request is none that an app has or may come to have: a cookie for it would reach
-    /// the app, too, whatever the port (RFC 6265 §8.5).
+    /// Refuses the hostname of an app, present or future: the app would also receive a cookie for the hostname,
+    /// whatever the port (RFC 6265 §8.5).
     ///
     /// # Errors
     /// `cross_site`.
@@ -105,7 +105,7 @@ impl Admin {
     async fn begun_by_token(&self, token: &Secret, browser: &Browser) -> Result<SessionMade, Error> {
         let begun = self.credentials.begin_by_token(token, browser).await;
         match begun {
-            // It may have been made on another node a moment ago.
+            // Another node may have just created the session.
             Err(error)
                 if error.0.code == Code::BadToken && self.is_shared() && Credentials::may_be_token(token.expose()) =>
             {
@@ -116,7 +116,7 @@ impl Admin {
         }
     }
 
-    /// Ends the session that the browser had before: it shows the next one from now on.
+    /// Ends the browser's previous session, replaced by the new cookie.
     async fn end_former(&self, headers: &HeaderMap, from: Option<IpAddr>) {
         let Some(secret) = cookie(headers) else { return };
         if let Ok(actor) = self.credentials.recognise_session(secret, from).await {
@@ -150,7 +150,7 @@ impl Admin {
     }
 }
 
-/// The id of the session of an actor.
+/// Returns the session id of an actor.
 ///
 /// # Errors
 /// `forbidden` for another credential.

@@ -1,4 +1,4 @@
-//! Operations about the settings and secrets of environments.
+//! Operations on settings and secrets of environments.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::{Body, answer, body};
 use crate::ledger::Error;
 use crate::settings::etag as settings_etag;
 
-/// The form of a change of settings.
+/// Example of a change of settings.
 const LOOKS_LIKE: &str = r#"it looks like {"set": {"NAME": {"value": "…", "public": true}}, "unset": ["OTHER"]}"#;
 
 impl Admin {
@@ -33,7 +33,7 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &settings))
     }
 
-    /// A caller who may choose the live version may choose its settings; a push alone may not.
+    /// A caller with the right to choose the live version may choose its settings; the right to push does not suffice.
     pub(super) async fn change_settings(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
@@ -43,7 +43,7 @@ impl Admin {
         let patch = read(&bytes)?;
         let if_match = fields::joined(parts.headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes));
         let if_match = if_match.map(|tags| tags.to_vec());
-        // New instances are started with the settings, which may take longer than the client waits.
+        // New instances start with the settings, which may take longer than the client waits.
         let (publisher, credentials) = (Arc::clone(&self.publisher), Arc::clone(&self.credentials));
         let change = async move {
             let (place, condition) = ((&app, &environment), (if_match.as_deref(), dry_run));
@@ -56,7 +56,7 @@ impl Admin {
     }
 }
 
-/// The entity tag is the revision that holds.
+/// Adds the entity tag, the revision in force.
 fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
     if let Ok(etag) = HeaderValue::from_str(&settings_etag(revision)) {
         response.headers_mut().insert(ETAG, etag);
@@ -64,7 +64,7 @@ fn tagged(mut response: Response<Body>, revision: u64) -> Response<Body> {
     response
 }
 
-/// Reads a change. Lists are refused, which the derived reader takes for objects whose members stand in their order.
+/// Parses a change. Lists are refused: the derived parser would accept a list as an object with members in order.
 fn read(bytes: &[u8]) -> Result<SettingsPatch, Error> {
     let value: Value = serde_json::from_slice(bytes).map_err(|error| Error::from(unread(&error)))?;
     let settings = value.get("set").and_then(Value::as_object);
@@ -76,14 +76,14 @@ fn read(bytes: &[u8]) -> Result<SettingsPatch, Error> {
     Ok(patch)
 }
 
-/// Tells no name either: what was pasted in the wrong place may be a secret.
+/// Omits the repeated name: a misplaced secret must not be echoed.
 fn named_twice(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let detail = format!("The name that ends in line {line}, column {column} of the body stands twice in its object.");
     Problem::new(Code::BadRequest, detail).hint("keep one of the two")
 }
 
-/// Errors of the JSON parser repeat parts of the input, which may be secrets: only the place is reported.
+/// Reports only the position of a parser error: the parser's own message repeats input, which may be secret.
 fn unread(error: &serde_json::Error) -> Problem {
     let (line, column) = (error.line(), error.column());
     let detail = format!("The body cannot be read as a change of settings, from line {line}, column {column} on.");

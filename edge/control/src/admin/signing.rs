@@ -1,4 +1,4 @@
-//! Operations about signatures: those of versions, whose an environment wants, and the log of what was live.
+//! Operations on signatures: signatures of versions, signers required by an environment, live log.
 
 use devanture_config::api::SignRequest;
 use http::StatusCode;
@@ -7,7 +7,7 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
 
-/// Entries of a live log on a page, by default.
+/// Default page size of a live log.
 const ENTRIES_DEFAULT: usize = 100;
 
 impl Admin {
@@ -43,7 +43,7 @@ impl Admin {
         Ok(answer::json(StatusCode::OK, &environments.signing.signatures(&app, &version).await?))
     }
 
-    /// The manifest, byte for byte: its BLAKE3 is the id of the version.
+    /// Returns the manifest byte for byte: its BLAKE3 hash is the version id.
     pub(super) async fn stored_manifest(&self, call: Call) -> Answer {
         let app = call.path.app()?;
         let version = self.publisher.ledger().resolve_version(&app, call.path.id()).await?;

@@ -1,4 +1,4 @@
-//! The state that the operations work on, and the health of the edge.
+//! State shared by the operations, and health of the edge.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,41 +17,41 @@ use devanture_base::fair::Shares;
 use devanture_base::telemetry::{Exposition, GaugeSource};
 use devanture_store::blobs::{CacheUse, FreeSpace};
 
-/// Most requests that a node passes on at once; one app gets no more than half of them. Each has a connection of its
-/// own: on a shared one, a body that nobody reads would hold up all others.
+/// Most concurrently forwarded requests, at most half for one app. Each uses its own connection: on a shared
+/// connection, an unread body would stall all other requests.
 const FORWARDS_MAX: u64 = 64;
 
-/// Most readers of deploys as they go; one app gets no more than half of them.
+/// Most concurrent followers of deploys, at most half for one app.
 const FOLLOWERS_MAX: u64 = 256;
 
-/// Whether the edge can serve, and whether it is about to end.
+/// Health of the edge, and announcement of its end.
 #[derive(Debug, Default)]
 pub struct Health {
     ready: AtomicBool,
-    /// The disk of the data folder; `None` where nobody looks at it.
+    /// Disk of the data folder; `None` without monitoring.
     disk: Option<Arc<FreeSpace>>,
-    /// Whether HTTP/3 is wanted …
+    /// True if HTTP/3 is configured …
     wants_http3: bool,
-    /// … and the ports by which visitors reach it, once it is served.
+    /// … and the ports for visitors, set once HTTP/3 is served.
     http3: OnceLock<VisitorPorts>,
 }
 
 impl Health {
-    /// The API of an edge with its data on a disk.
+    /// Returns the health of an edge with its data on a disk.
     #[must_use]
     pub fn on(disk: Arc<FreeSpace>) -> Self {
         Self { disk: Some(disk), ..Self::default() }
     }
 
-    /// The same, of an edge that is or is not to serve HTTP/3.
+    /// Sets if HTTP/3 is to be served.
     #[must_use]
     pub fn wanting_http3(self, wants_http3: bool) -> Self {
         Self { wants_http3, ..self }
     }
 
-    /// Says that HTTP/3 is served at these ports.
+    /// Records the ports of HTTP/3.
     pub fn serves_http3(&self, ports: VisitorPorts) {
-        // They stay what they were at first.
+        // The first ports stay in force.
         self.http3.set(ports).ok();
     }
 
@@ -59,12 +59,12 @@ impl Health {
         self.http3.get().copied()
     }
 
-    /// Whether the port of HTTP/3 cannot be listened on.
+    /// Returns true if the UDP port of HTTP/3 is unavailable.
     pub(super) fn lacks_http3(&self) -> bool {
         self.wants_http3 && self.http3().is_none()
     }
 
-    /// Says whether new requests should come here.
+    /// Sets if new requests should be routed to the edge.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
@@ -77,7 +77,7 @@ impl Health {
         self.disk.as_ref().is_some_and(|disk| disk.is_short())
     }
 
-    /// Why nothing can be written to the disk.
+    /// Returns the reason for an unwritable disk.
     pub(super) fn unwritable(&self) -> Option<String> {
         self.disk.as_ref().and_then(|disk| disk.unwritable())
     }
@@ -90,37 +90,37 @@ pub struct Admin {
     pub(super) metrics: Exposition,
     pub(super) health: Arc<Health>,
     pub(super) node: Node,
-    /// One for each request that another node answers.
+    /// Permits of forwarded requests.
     pub(super) forwards: Arc<Shares>,
-    /// One for each reader of a deploy as it goes.
+    /// Permits of deploy followers.
     pub(super) followers: Arc<Shares>,
-    /// One for each large body of JSON that comes in.
+    /// Permits of large JSON bodies.
     pub(super) bodies: Arc<BodyPlaces>,
-    /// Of each credential, streams that go on for as long as their reader wants.
+    /// Endless streams per credential.
     pub(super) streams: Arc<EventStreams>,
-    /// Refreshes of the catalog for credentials that this node does not know.
+    /// Catalog refreshes for credentials unknown to the node.
     pub(super) refreshes: SharedRefresh,
 }
 
-/// Finds the certificate that the edge shows for a hostname or a wildcard.
+/// Looks up the certificate presented for a hostname or wildcard.
 pub type CertificateOf = Box<dyn Fn(&HostPattern) -> Option<HostnameCertificate> + Send + Sync>;
 
-/// What operations on the whole node need.
+/// Dependencies of operations on the whole node.
 pub struct Node {
-    /// Added to the metrics of each scrape.
+    /// Additional metrics sources, read by each scrape.
     pub gauges: Vec<GaugeSource>,
-    /// The local disk in front of a bucket; `None` where the disk is the store.
+    /// Local disk cache of a bucket; `None` if the disk is the store.
     pub cache: Option<CacheUse>,
-    /// The certificates that visitors are shown.
+    /// Certificates presented to visitors.
     pub certificate_of: CertificateOf,
-    /// The data folder.
+    /// Data folder.
     pub data_dir: PathBuf,
-    /// The file of the keys that seal secrets.
+    /// File of the keys that encrypt secrets.
     pub key_file: Option<PathBuf>,
 }
 
 impl Admin {
-    /// Puts the API together.
+    /// Assembles the API.
     #[must_use]
     pub fn new(
         publisher: Arc<Publisher>,

@@ -1,4 +1,4 @@
-//! Operations about pools of backends: who is a member, and members that come and go.
+//! Operations on upstream pools: list, addition and removal of members.
 
 use devanture_config::api::MemberRequest;
 use devanture_config::site_toml::UpstreamUrl;
@@ -11,7 +11,7 @@ use super::{answer, body};
 use crate::ledger::Error;
 use crate::upstreams::MemberAt;
 
-/// A member of an upstream, as a path names it.
+/// Member of an upstream, as named by a path.
 struct Member {
     app: AppName,
     environment: PlaceName,

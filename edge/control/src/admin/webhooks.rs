@@ -1,4 +1,4 @@
-//! Operations about webhooks: what is set, what was sent, and messages on request.
+//! Operations on webhooks: configuration, deliveries, messages on request.
 
 use devanture_config::api::ConfirmedAction;
 use http::StatusCode;
@@ -7,9 +7,9 @@ use super::call::{Answer, Call};
 use super::state::Admin;
 use super::{answer, body};
 
-/// Messages that are listed by default, and …
+/// Default page size of deliveries …
 const DELIVERIES_DEFAULT: usize = 20;
-/// … at most.
+/// … and its maximum.
 const DELIVERIES_MAX: usize = 1_000;
 
 impl Admin {
@@ -28,7 +28,7 @@ impl Admin {
         let Call { actor, path, request } = call;
         let (app, name, dry_run) = (path.app()?, path.webhook()?, body::dry_run(request.uri())?);
         let wanted = self.json(request).await?;
-        // Another address or fewer events end what was set before, as its deletion does.
+        // A new address or fewer events end the previous configuration, as a deletion does.
         let is_there = self.publisher.webhooks().list(&app).await?.webhooks.iter().any(|set| set.name == name);
         if is_there {
             self.credentials.check_confirmed(&actor, &app, Some(ConfirmedAction::Delete)).await?;

@@ -1,4 +1,4 @@
-//! The backend's half in an archive: the folder `server/` as it is, with run bits and links, and how it is started.
+//! Backend half of an archive: the folder `server/` with executable bits and links, and its start command.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,23 +12,23 @@ use devanture_config::site_toml::{FILE_NAME, SiteFile, overlay_of};
 use super::tree::{Tree, of_config};
 use crate::ledger::Error;
 
-/// The folder of the backend in an archive, whatever `dir` of `[server]` says of a project's own folder.
+/// Folder of the backend in an archive, whatever `dir` of `[server]` names within a project.
 pub(super) const SERVER: &str = "server";
-/// The folder of git, which no program needs to run.
+/// Git folder, needed by no program.
 const GIT: &str = ".git";
 
-/// What an entry of the archive of a backend is.
+/// Part of an archive, from the view of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Something of the folder `server/`.
+    /// Within the folder `server/`.
     Folder,
-    /// A file of settings in the root.
+    /// Settings file in the root.
     Settings,
-    /// Nothing that a backend has.
+    /// Outside the backend.
     Other,
 }
 
-/// Tells what of an archive belongs to its backend; everything may lie in one folder that wraps it.
+/// Classifies a path of an archive; all paths may share one wrapping folder.
 pub(super) fn part(path: &str) -> Part {
     let mut segments = path.split('/');
     let (first, second, third) = (segments.next().unwrap_or_default(), segments.next(), segments.next());
@@ -45,10 +45,10 @@ pub(super) fn part(path: &str) -> Part {
     }
 }
 
-/// The manifest of the backend's half.
+/// Returns the manifest of the backend half.
 ///
 /// # Errors
-/// `bad_config` where nothing says how the backend is started; `empty_bundle` without a folder `server/`.
+/// `bad_config` without a start command; `empty_bundle` without a folder `server/`.
 pub(super) fn manifest(
     site: SiteFile,
     tree: &Tree,

@@ -1,4 +1,4 @@
-//! Makes the manifest of what an archive held: which folder of it is the bundle, and what its `devanture.toml` says.
+//! Manifest of an archive: selection of the bundle's folder, and settings of its `devanture.toml`.
 
 use std::collections::BTreeMap;
 
@@ -19,30 +19,29 @@ use super::tree::{Tree, of_config};
 use crate::ledger::{Error, lost};
 use devanture_store::blobs::{Blobs, Key};
 
-/// Longest `devanture.toml`, as the command line takes it.
+/// Longest `devanture.toml`, equal to the limit of the command line.
 const SETTINGS_BYTES_MAX: u64 = 1024 * 1024;
-/// Most overlays beside it.
+/// Most overlays of `devanture.toml`.
 const OVERLAYS_MAX: usize = 100;
-/// The folder that is pushed where `devanture.toml` does not say which.
+/// Pushed folder by default, unless set in `devanture.toml`.
 const WWW: &str = "www";
-/// Files whose meaning depends on whose they are.
+/// Files whose meaning depends on their provider.
 const RULE_FILES: [&str; 2] = ["_redirects", "_headers"];
-/// Files that stand beside a site made for Cloudflare.
+/// Files that mark a site made for Cloudflare.
 const WRANGLER_FILES: [&str; 3] = ["wrangler.toml", "wrangler.jsonc", "wrangler.json"];
 
-/// Makes the manifest.
+/// Builds the manifest.
 ///
-/// 1. Where everything lies in one folder that holds an `index.html` or a `devanture.toml`, that folder is the root.
-/// 2. A `devanture.toml` in the root says how the bundle is served, and so do its overlays, such as
-///    `devanture.staging.toml`, which are no files of the bundle. Where it names a folder of the archive as `www`, or
-///    says nothing, there is a folder `www` and the root has no `index.html`, that folder is the bundle, as it is on
-///    the command line; else the root is.
-/// 3. `_redirects` and `_headers` have the meaning that the command line guesses by default.
-/// 4. What `exclude` names is no file of the bundle, and no more is what other providers read and serve to nobody.
+/// 1. If all files lie in one folder with an `index.html` or a `devanture.toml`, that folder is the root.
+/// 2. `devanture.toml` in the root defines the serving of the bundle, together with its overlays, for example
+///    `devanture.staging.toml`; these are not files of the bundle. The bundle is the folder named by `www`, or by
+///    default a folder `www` in a root without `index.html`, as for the command line; otherwise the root.
+/// 3. `_redirects` and `_headers` have the meaning guessed by the command line by default.
+/// 4. Files named by `exclude`, and configuration files of other providers, are excluded from the bundle.
 ///
-/// Of one half alone, the rest of the archive may be there and is no part of it. The backend's is made by [`backend`].
+/// A push of one half ignores the rest of the archive. [`backend`] handles the backend half.
 ///
-/// `reserve` takes memory for settings of so many bytes, before they are read.
+/// `reserve` reserves memory for settings of the given length before reading.
 pub(crate) async fn manifest(
     store: &dyn Blobs,
     (app, half): (&AppName, Option<Half>),
@@ -70,7 +69,7 @@ pub(crate) async fn manifest(
         (tree, links) = left((tree, links), &format!("{SERVER}/"), site.backend.clone(), Half::Backend).await?;
         return backend::manifest(site, &tree, (&runs, &links));
     }
-    // An image of a registry has no folder that would have to come along.
+    // An image in a registry needs no folder.
     let is_in_registry = |server: &ServerTable| matches!(server.image, Some(Image::Registry(_)));
     if half.is_none() && site.base.server.as_ref().is_some_and(|server| !is_in_registry(server)) {
         let why = "an archive is pushed as one half where there is [server]: with `?only=front`, and with \
@@ -87,7 +86,7 @@ pub(crate) async fn manifest(
         tree.retain(|path, _| overlay_of(FILE_NAME, path).is_none());
     }
     let is_cloudflares = wrangled || has_any(&tree, &WRANGLER_FILES);
-    // Only now it is known which folder is at the top, and what its author says of it.
+    // Excluded only now, once the root and its settings are known.
     let (tree, _) = left((tree, links), "", site.pages.clone(), Half::Front).await?;
     let guessed = match has_any(&tree, &RULE_FILES) && site.base.rules.is_none() {
         true if is_cloudflares => Some(Rules::Cloudflare),
@@ -110,7 +109,7 @@ pub(crate) async fn manifest(
     Ok(manifest)
 }
 
-/// The one folder that holds everything, where it is plainly meant as the root.
+/// Returns the single folder that contains all files, if recognizably the root.
 fn wrapper(tree: &Tree) -> Option<String> {
     let (folder, _) = tree.first_key_value()?.0.split_once('/')?;
     let inside = |path: &String| is_within(path, folder);
@@ -118,8 +117,8 @@ fn wrapper(tree: &Tree) -> Option<String> {
     (tree.keys().all(inside) && (holds("index.html") || holds(FILE_NAME))).then(|| folder.to_owned())
 }
 
-/// Takes the backend away, which no visitor reads: the folder `server/`, and what `dir` or `image` of `[server]` names.
-/// Where the pages lie within such a folder, no more of it than they is published anyway.
+/// Removes the backend, private to visitors: the folder `server/`, and the folders of `dir` and `image` of `[server]`.
+/// If the pages lie within such a folder, only the pages are published anyway.
 fn without_backend(tree: &mut Tree, site: &SiteFile) {
     let image = site.base.server.as_ref().and_then(|server| server.image.as_ref());
     if let Some(Image::Archive(image)) = image {
@@ -134,7 +133,7 @@ fn without_backend(tree: &mut Tree, site: &SiteFile) {
     tree.retain(|path, _| !folders.iter().any(|folder| holds(folder, path)));
 }
 
-/// A folder as paths of the archive name it, empty for its root; `None` where it lies outside.
+/// Normalizes a folder to the paths of the archive, empty for the root; `None` for a folder outside.
 fn plain(folder: &str) -> Option<String> {
     let mut segments = Vec::new();
     for segment in folder.split('/') {
@@ -151,7 +150,7 @@ fn is_within(path: &str, folder: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The folder that `devanture.toml` means, where the archive has it.
+/// Returns the folder named by `devanture.toml`, if in the archive.
 fn www(site: &SiteFile, tree: &Tree) -> Option<String> {
     let declared = site.www.as_deref();
     let folder = declared.unwrap_or(WWW).trim_start_matches("./").trim_end_matches('/');
@@ -168,7 +167,7 @@ fn has_any(tree: &Tree, names: &[&str]) -> bool {
     names.iter().any(|name| tree.contains_key(*name))
 }
 
-/// The files and links of an archive without those below `folder`, the folder of `half`, that are left out of it.
+/// Returns the files and links of an archive, without excluded paths below `folder`, the folder of `half`.
 async fn left(
     (mut tree, mut links): (Tree, BTreeMap<String, String>),
     folder: &str,
@@ -176,7 +175,7 @@ async fn left(
     half: Half,
 ) -> Result<(Tree, BTreeMap<String, String>), Error> {
     let folder = folder.to_owned();
-    // Many globs and many paths take a while: not on a thread that others wait for.
+    // Runs on a blocking thread: many globs and paths take time.
     let left = tokio::task::spawn_blocking(move || {
         let leave_out = globs.of(half);
         let stays = |path: &str| path.strip_prefix(&folder).is_none_or(|path| !leave_out.covers(path, false));
@@ -187,7 +186,7 @@ async fn left(
     left.await.map_err(|error| lost(&error))
 }
 
-/// What `devanture.toml` and its overlays in the root say, as far as they are there.
+/// Reads `devanture.toml` and its overlays in the root, if present.
 async fn site_file(
     store: &dyn Blobs,
     tree: &Tree,
@@ -224,12 +223,12 @@ async fn site_file(
         None => None,
     };
     let file = shown(FILE_NAME);
-    // A large file takes a while: not on a thread that others wait for.
+    // Runs on a blocking thread: a large file takes time.
     let parsed = tokio::task::spawn_blocking(move || parse(&file, base.as_deref(), &texts, procfile));
     parsed.await.map_err(|error| lost(&error))?
 }
 
-/// The `Procfile` of a backend, in its folder or beside it.
+/// Returns the `Procfile` of a backend, in its folder or next to the folder.
 fn procfile(tree: &Tree) -> Option<(&str, &FileEntry)> {
     let inside = format!("{SERVER}/{PROCFILE}");
     let found = tree.get_key_value(&inside).or_else(|| tree.get_key_value(PROCFILE))?;
@@ -269,7 +268,7 @@ async fn text(store: &dyn Blobs, name: &str, file: &FileEntry) -> Result<String,
 mod tests {
     use super::*;
 
-    /// What a push of the front publishes of `paths`, before the folder of pages is taken.
+    /// Returns those of `paths` published by a push of the front, before the selection of the pages' folder.
     fn front_of(settings: &str, paths: &[&str]) -> Vec<String> {
         let site = SiteFile::parse(FILE_NAME, settings).unwrap();
         let file = |path: &&str| {
@@ -297,7 +296,7 @@ mod tests {
             );
         }
         assert_eq!(front(&out("."), &["a.html", "main.js"]), Vec::<String>::new());
-        // The pages of PHP lie within the program, and nothing else of it is taken.
+        // The pages of PHP lie within the program; no other file of the program is published.
         let php = format!("www = \"app/public\"\n{}", out("app"));
         assert_eq!(front(&php, &["app/main.php", "app/public/a.css"]), ["app/main.php", "app/public/a.css"]);
         let php = format!("www = \"server/public\"\n{}", out("server"));

@@ -1,4 +1,4 @@
-//! The way of an archive's bytes from an asynchronous request to a blocking reader, and the meter that stops a bomb.
+//! Channel from an asynchronous request to a blocking reader, and a meter that stops decompression bombs.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,15 +12,16 @@ use tokio::sync::mpsc;
 use super::bounds::archive_bytes_max;
 use super::refusal::{Refusal, bomb, too_large};
 
-/// Chunks that may wait for the reader; a request that is faster waits instead.
+/// Chunks queued for the reader; a faster client waits.
 const CHUNKS: usize = 4;
-/// So much may be unpacked beyond the ratio before the whole archive is there: a bundle may begin with what packs well.
+/// Bytes unpacked beyond the ratio before the whole archive has arrived: a bundle may begin with highly compressible
+/// files.
 const AHEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// The end that takes bytes; `None` is the end of the archive. Dropped without it, the archive has broken off.
+/// Sending end; `None` ends the archive. Dropped without `None`, the archive was aborted.
 pub(crate) type Feed = mpsc::Sender<Option<Bytes>>;
 
-/// The end that reads them, on a thread that may block.
+/// Receiving end, for a blocking thread.
 pub(crate) struct FeedReader {
     receiver: mpsc::Receiver<Option<Bytes>>,
     chunk: Bytes,
@@ -29,8 +30,7 @@ pub(crate) struct FeedReader {
     slot: Slot,
 }
 
-/// Where a reader leaves the reason why it refused to read on, and whether it came to its end: crates in between know
-/// nothing but I/O errors.
+/// Reason of a reader's refusal, and its end: intermediate crates pass only I/O errors.
 #[derive(Clone, Default)]
 pub(super) struct Slot {
     refusal: Arc<Mutex<Option<Refusal>>>,
@@ -43,18 +43,18 @@ impl Slot {
         io::Error::other("unpacking was stopped")
     }
 
-    /// The reason, where there is one, or what `otherwise` makes of the error.
+    /// Returns the reason, if any, or the conversion of the error by `otherwise`.
     pub(super) fn reason(&self, otherwise: impl FnOnce() -> Refusal) -> Refusal {
         self.refusal.lock().take().unwrap_or_else(otherwise)
     }
 
-    /// Whether what is unpacked had nothing more to give when it was last asked.
+    /// Returns true if the unpacked data was at its end at the last read.
     pub(super) fn at_end(&self) -> bool {
         self.at_end.load(Ordering::Relaxed)
     }
 }
 
-/// Makes both ends.
+/// Creates both ends.
 pub(crate) fn feed() -> (Feed, FeedReader) {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let reader =
@@ -67,7 +67,7 @@ impl FeedReader {
         self.slot.clone()
     }
 
-    /// The next chunk; nothing at the end.
+    /// Returns the next chunk; empty at the end.
     pub(super) fn next_chunk(&mut self) -> io::Result<Bytes> {
         while self.chunk.is_empty() && !self.ended {
             match self.receiver.blocking_recv() {
@@ -93,7 +93,7 @@ impl Read for FeedReader {
     }
 }
 
-/// Counts what is unpacked, and stops where it is more than the limits allow for what has come in.
+/// Counts unpacked bytes, and stops beyond the limit for the received bytes.
 pub(super) struct Meter<R> {
     inner: R,
     packed: Arc<AtomicU64>,
@@ -105,7 +105,7 @@ pub(super) struct Meter<R> {
 }
 
 impl<R: Read> Meter<R> {
-    /// Meters what `unpack` makes of a feed.
+    /// Meters the output of `unpack` on a feed.
     pub(super) fn new(
         feed: FeedReader,
         limits: &Limits,
@@ -123,7 +123,7 @@ impl<R: Read> Meter<R> {
         })
     }
 
-    /// Bytes that came in so far, packed.
+    /// Returns the received packed bytes.
     pub(super) fn packed(&self) -> u64 {
         self.packed.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! What of an archive may be in a bundle: names, kinds and sizes, checked before a byte is stored.
+//! Admission of archive entries: names, kinds and sizes, checked before any byte is stored.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -16,18 +16,18 @@ use super::bounds::entries_max;
 use super::refusal::{bomb, shown, too_large, too_long};
 use crate::ledger::Error;
 
-/// Most folders below one another, as the command line takes them.
+/// Deepest nesting of folders, equal to the limit of the command line.
 const DEPTH_MAX: usize = 256;
-/// About what the manifest needs for a file beside its path: its hash, its size, and the JSON around them.
+/// Approximate manifest bytes of a file besides its path: hash, size, and JSON syntax.
 pub(super) const MANIFEST_ENTRY_BYTES: u64 = 110;
 
-/// About what the manifest needs for files of these paths.
+/// Returns the approximate manifest bytes of files with the paths.
 pub(super) fn manifest_bytes<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> u64 {
     let of = |path: &BundlePath| MANIFEST_ENTRY_BYTES.saturating_add(path.as_str().len() as u64);
     paths.into_iter().map(of).fold(0, u64::saturating_add)
 }
 
-/// What an entry says that it is.
+/// Declared kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
     Device,
@@ -40,28 +40,28 @@ pub(super) enum EntryKind {
     SymbolicLink,
 }
 
-/// What becomes of an entry.
+/// Decision on an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is a file of the bundle.
+    /// File of the bundle.
     Take(BundlePath),
-    /// It is a link of a backend's folder.
+    /// Link of a backend's folder.
     Link(BundlePath),
-    /// It is a folder, or one of the names that no bundle holds.
+    /// Folder, or a name excluded from all bundles.
     Skip,
 }
 
-/// Lets in what may come in.
+/// Admits entries.
 pub(super) struct Gate<'l> {
     limits: &'l Limits,
-    /// The half that is sent, if it is one alone.
+    /// The sent half, if only one half is sent.
     half: Option<Half>,
     entries: u64,
     files: HashSet<BundlePath>,
     folders: HashSet<BundlePath>,
     /// Bytes of all files.
     bytes: u64,
-    /// Bytes that the manifest will have.
+    /// Bytes of the manifest.
     manifest_bytes: u64,
     largest: Option<(BundlePath, u64)>,
 }
@@ -80,12 +80,12 @@ impl<'l> Gate<'l> {
         }
     }
 
-    /// Lets in one half alone.
+    /// Restricts the gate to one half.
     pub(super) fn of_half(self, half: Option<Half>) -> Self {
         Self { half, ..self }
     }
 
-    /// Decides about the entry `name`, as the archive spells it, of `size` bytes.
+    /// Decides on the entry `name`, as spelled in the archive, of `size` bytes.
     pub(super) fn entry(&mut self, name: &[u8], kind: EntryKind, size: u64) -> Result<Verdict, Error> {
         self.entries += 1;
         if self.entries > entries_max(self.limits) {
@@ -110,13 +110,13 @@ impl<'l> Gate<'l> {
             (EntryKind::SymbolicLink, Some(Half::Backend)) if is_in_backend() => {
                 self.take(&path, 0).map(|()| Verdict::Link(path))
             }
-            // The backend's folder may come along with the front.
+            // The backend's folder may accompany the front.
             (EntryKind::SymbolicLink, Some(Half::Front)) if is_in_backend() => Ok(Verdict::Skip),
             (kind, _) => Err(refused(&path, kind).into()),
         }
     }
 
-    /// The path in the bundle; none for the root itself.
+    /// Returns the path in the bundle; `None` for the root.
     fn path(&self, name: &[u8]) -> Result<Option<BundlePath>, Error> {
         let exceeds = |length: usize, max: u64| u64::try_from(length).is_ok_and(|length| length > max);
         if exceeds(name.len(), self.limits.path_bytes_max) {
@@ -135,7 +135,7 @@ impl<'l> Gate<'l> {
                 .hint("make the archive from inside the folder: `tar -C www -cz .`")
                 .into());
         }
-        // `tar -C www -c .` begins every name with `./`.
+        // `tar -C www -c .` prefixes every name with `./`.
         let mut rest = text;
         while let Some(shorter) = rest.strip_prefix("./") {
             rest = shorter.trim_start_matches('/');
@@ -157,7 +157,7 @@ impl<'l> Gate<'l> {
         Ok(Some(path))
     }
 
-    /// Counts a file of `size` bytes, or a link, that becomes a part of the bundle.
+    /// Counts an admitted file of `size` bytes, or an admitted link.
     fn take(&mut self, path: &BundlePath, size: u64) -> Result<(), Error> {
         let limits = self.limits;
         if size > limits.file_bytes_max {
@@ -184,7 +184,7 @@ impl<'l> Gate<'l> {
         Ok(())
     }
 
-    /// Lets in the target of the link `path`, which [`Gate::entry`] let in.
+    /// Admits the target of the link `path`, already admitted by [`Gate::entry`].
     pub(super) fn link(&mut self, path: &BundlePath, target: &str) -> Result<(), Error> {
         if target.len() > LINK_BYTES_MAX {
             let detail = format!("The link `{path}` in the archive leads to a name of {} bytes.", target.len());
@@ -194,7 +194,7 @@ impl<'l> Gate<'l> {
         self.count(path, target.len() as u64)
     }
 
-    /// Counts `bytes` of the manifest that `path` takes.
+    /// Counts the manifest bytes of `path`.
     fn count(&mut self, path: &BundlePath, bytes: u64) -> Result<(), Error> {
         let max = self.limits.manifest_bytes_max;
         self.manifest_bytes = self.manifest_bytes.saturating_add(bytes);
@@ -205,8 +205,8 @@ impl<'l> Gate<'l> {
         Ok(())
     }
 
-    /// Number of folders in which none of `paths` lies, which are in the order of [`by_segments`]. A folder with files
-    /// costs nothing beside them.
+    /// Returns the number of folders without any of `paths`, sorted by [`by_segments`]. Folders with files cost no
+    /// extra.
     fn empty_folders(&self, paths: &[&str]) -> usize {
         let holds = |folder: &str| {
             let behind = paths.partition_point(|path| by_segments(path, folder) != Ordering::Greater);
@@ -215,7 +215,7 @@ impl<'l> Gate<'l> {
         self.folders.iter().filter(|folder| !holds(folder.as_str())).count()
     }
 
-    /// Checks of the whole archive, whose packed length is `packed`.
+    /// Checks the whole archive, of packed length `packed`.
     pub(super) fn finish(&self, packed: u64) -> Result<(), Error> {
         if self.bytes > packed.saturating_mul(self.limits.archive_ratio_max) {
             let largest = self.largest.as_ref().map_or("", |(path, _)| path.as_str());
@@ -234,7 +234,7 @@ impl<'l> Gate<'l> {
             let detail = format!("The archive has {files} and empty folders; {most} are allowed.");
             return Err(too_large(detail, "bundle_files_max").into());
         }
-        // In this order what lies below a path comes right after it.
+        // Sorted so that entries below a path follow the path directly.
         let implied = paths.windows(2).find_map(|pair| match pair {
             [path, other] if is_below(path, other) => Some(*path),
             _ => None,
@@ -254,7 +254,7 @@ fn is_below(folder: &str, path: &str) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The order of paths by their segments, in which `/` comes before every other character.
+/// Orders paths by segments, with `/` before every other character.
 fn by_segments(a: &str, b: &str) -> Ordering {
     a.split('/').cmp(b.split('/'))
 }
@@ -283,7 +283,7 @@ fn refused(path: &BundlePath, kind: EntryKind) -> Problem {
     };
     let code = match kind {
         EntryKind::HardLink | EntryKind::SymbolicLink => Code::ArchiveLink,
-        // A file as any other, in a form of tar that is not read here.
+        // An ordinary file, in an unsupported tar format.
         EntryKind::Sparse => Code::BadArchive,
         EntryKind::Device | EntryKind::Fifo | EntryKind::File | EntryKind::Folder | EntryKind::Other => {
             Code::ArchiveSpecial

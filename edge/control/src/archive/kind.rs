@@ -1,6 +1,6 @@
-//! The kinds of archives, recognised by their first bytes.
+//! Archive formats, detected by their first bytes.
 
-/// What an archive is.
+/// Archive format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tar,
@@ -9,18 +9,18 @@ pub(crate) enum Kind {
     Zip,
 }
 
-/// So many first bytes tell every kind: a tar begins with a block of this length that holds its own checksum.
+/// Bytes needed for the detection: a tar begins with a block of this length with a checksum.
 pub(crate) const HEAD_BYTES: usize = 512;
 
 impl Kind {
-    /// What begins with `head`, which is [`HEAD_BYTES`] long or a whole archive.
+    /// Detects the format of `head`, of [`HEAD_BYTES`] bytes or a whole archive.
     pub(crate) fn of(head: &[u8]) -> Option<Self> {
         match head {
-            // A local header, or the end of the directory of an empty one (APPNOTE 4.3).
+            // Local header, or end of the directory of an empty archive (APPNOTE 4.3).
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Zip),
             // RFC 1952 §2.3.1.
             [0x1f, 0x8b, ..] => Some(Self::TarGz),
-            // RFC 8878 §3.1: a frame, or one to be skipped.
+            // RFC 8878 §3.1: a frame, or a skippable frame.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::TarZst),
             _ if is_tar(head) => Some(Self::Tar),
             _ => None,
@@ -31,7 +31,7 @@ impl Kind {
 fn is_tar(head: &[u8]) -> bool {
     let Ok(block) = <[u8; HEAD_BYTES]>::try_from(head) else { return false };
     if block.iter().all(|byte| *byte == 0) {
-        // A tar of nothing is its end alone.
+        // An empty tar consists of its end marker.
         return true;
     }
     let mut header = ::tar::Header::new_old();

@@ -1,14 +1,14 @@
-//! Bundles in one request: archives, unpacked file by file into the store, and made into a manifest at their end.
+//! Bundles in one request: archives, unpacked file by file into the store, and converted to a manifest.
 //!
-//! The bytes of a request go through [`mod@feed`] to a blocking thread. A tar, packed or not, is unpacked there as it
-//! comes ([`mod@untar`]); a zip has its directory at its end, so it is first spooled to one bounded temporary file
-//! ([`mod@unzip`]). [`gate`] decides what of it may be in a bundle, before a byte of it is stored; [`store`] hands each
-//! file to the store, which finds its hash; [`bundle`] makes the manifest. `publish` is the way through all of this,
-//! and ends where any other push is finished. What is held in memory is bounded, whatever comes: a few chunks, and the
-//! names of the files.
+//! Bytes of the request pass through [`mod@feed`] to a blocking thread. A tar, packed or not, is unpacked while
+//! received ([`mod@untar`]); a zip has its directory at the end, and is first spooled to a bounded temporary file
+//! ([`mod@unzip`]). [`gate`] admits entries before any byte is stored; [`store`] passes each file to the store, which
+//! computes its hash; [`bundle`] builds the manifest. `publish` drives these steps, and finishes the push like any
+//! other. Memory is bounded for any input: a few chunks, and the names of the files.
 //!
-//! The `tar` crate reads from blocking readers. That fits: inflating takes a whole core, which the thread of the API
-//! must not give, and the asynchronous descendants of the crate are younger copies of the same parser.
+//! The `tar` crate uses blocking readers. Blocking readers are suitable here: decompression occupies a whole core,
+//! which threads of the API must not provide, and the asynchronous forks of the crate are younger copies of the same
+//! parser.
 
 mod backend;
 mod bounds;

@@ -1,4 +1,4 @@
-//! Why an archive is not taken, as the problem that its sender gets.
+//! Refusals of archives, as problems for the client.
 
 use std::io;
 
@@ -6,12 +6,12 @@ use devanture_config::problem::{Code, Problem};
 
 use crate::ledger::Error;
 
-/// Why unpacking ended early.
+/// Reason for an early end of unpacking.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The bytes stopped coming, or nobody stores files any more: the other end knows why.
+    /// The input or the storage stopped; the other end knows the reason.
     BrokenOff,
-    /// The archive, or something in it.
+    /// Fault of the archive.
     Problem(Box<Problem>),
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn bad(detail: impl Into<String>) -> Problem {
     Problem::new(Code::BadArchive, detail)
 }
 
-/// What ended too early where it should not, or is not what its checksum says.
+/// Converts an error of a truncated or corrupt archive.
 pub(super) fn broken(error: &io::Error, detail: impl Into<String>) -> Problem {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return Problem::new(Code::ArchiveCutOff, detail).hint("send it again, whole");
@@ -60,7 +60,7 @@ pub(super) fn too_long(detail: impl Into<String>, limit: &str) -> Problem {
     Problem::new(Code::PathTooLong, detail).hint(format!("`{limit}` in edge.toml is the limit"))
 }
 
-/// A name out of an archive, as it can be shown: without control characters and not endless.
+/// Formats a name in an archive for display: bounded, without control characters.
 pub(super) fn shown(name: &[u8]) -> String {
     const CHARACTERS_MAX: usize = 200;
     let text = String::from_utf8_lossy(name);
@@ -71,7 +71,7 @@ pub(super) fn shown(name: &[u8]) -> String {
     shown
 }
 
-/// The problem with an archive that ends before its end.
+/// Problem of a truncated archive.
 pub(crate) fn broken_off() -> Error {
     Problem::new(Code::BadRequest, "The request's body broke off.").into()
 }

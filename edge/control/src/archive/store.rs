@@ -1,5 +1,5 @@
-//! Hands what is unpacked on a blocking thread to the store: a file at a time comes in, several are made durable at
-//! once.
+//! Passes unpacked files from a blocking thread to the store: files arrive one at a time, and several are synced
+//! concurrently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -18,26 +18,26 @@ use super::refusal::Refusal;
 use crate::ledger::{Error, lost};
 use devanture_store::blobs::{self, Blobs, UnnamedUpload};
 
-/// Pieces that may wait to be stored; unpacking that is faster waits instead.
+/// Pieces queued for storage; faster unpacking waits.
 const PIECES: usize = 8;
 /// Longest piece.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
-/// Files that are made durable at once, while the next ones are unpacked.
+/// Files synced concurrently, while the next files are unpacked.
 const FINISHED_AT_ONCE: usize = 16;
 
-/// The content of an archive.
+/// Content of an archive.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    /// Its files, in its order.
+    /// Files, in the order of the archive.
     pub(crate) files: Vec<(BundlePath, FileEntry)>,
-    /// Those that may be run.
+    /// Executable files.
     pub(crate) runs: BTreeSet<String>,
     /// Links of a backend's folder, with their targets.
     pub(crate) links: BTreeMap<String, String>,
 }
 
 impl Files {
-    /// About what the manifest needs for them.
+    /// Returns the approximate manifest bytes.
     pub(crate) fn manifest_bytes(&self) -> u64 {
         let of_link = |(path, target): (&String, &String)| {
             MANIFEST_ENTRY_BYTES.saturating_add(path.len() as u64).saturating_add(target.len() as u64)
@@ -47,22 +47,22 @@ impl Files {
     }
 }
 
-/// A piece of what is unpacked.
+/// Piece of unpacked data.
 pub(crate) enum Piece {
     Begin(BundlePath),
-    /// The file that comes next may be run.
+    /// Marks the next file as executable.
     MayRun(BundlePath),
     Link(BundlePath, String),
     Bytes(Bytes),
     End,
 }
 
-/// Where unpacked files go.
+/// Destination of unpacked files.
 pub(crate) trait Sink {
     fn put(&mut self, piece: Piece) -> Result<(), Refusal>;
 }
 
-/// The blocking end of the way to the store.
+/// Blocking end of the channel to the store.
 pub(crate) struct ToStore(mpsc::Sender<Piece>);
 
 impl Sink for ToStore {
@@ -71,7 +71,7 @@ impl Sink for ToStore {
     }
 }
 
-/// Copies at most `size` bytes of `reader` into the sink as the file `path`. Returns how many came.
+/// Copies at most `size` bytes of `reader` into the sink as the file `path`. Returns the number of bytes.
 pub(super) fn copy(
     reader: &mut dyn Read,
     path: BundlePath,
@@ -98,28 +98,27 @@ pub(super) fn copy(
     Ok(size - left)
 }
 
-/// Counts the files of an archive as they are stored.
+/// Counts the files of an archive as stored.
 pub(crate) trait Count: Send + 'static {
-    /// A file of so many bytes is stored.
+    /// Counts a stored file.
     ///
     /// # Errors
-    /// Where no more is to be stored.
+    /// The limit is reached.
     fn count(&mut self, blob: Digest, bytes: u64) -> Result<(), Error>;
 }
 
-/// Where nobody counts.
+/// Counts nothing.
 impl Count for () {
     fn count(&mut self, _blob: Digest, _bytes: u64) -> Result<(), Error> {
         Ok(())
     }
 }
 
-/// Runs `unpack` on a blocking thread and stores what it puts into its sink, for an app that may store `bytes_max`
-/// bytes in all; 0 is no limit. Each file is given to `count` once it is stored, also where the archive then fails.
+/// Runs `unpack` on a blocking thread and stores its output, for an app with a storage limit of `bytes_max` bytes; 0 is
+/// no limit. Each file is passed to `count` once stored, even if the archive then fails.
 ///
 /// # Errors
-/// `storage_full`, as soon as the files alone are more than that; those of `count`; why it cannot be unpacked or
-/// stored.
+/// `storage_full`, as soon as the files alone exceed the limit; errors of `count`; errors of unpacking and storing.
 pub(crate) async fn unpack_into<C: Count>(
     store: Arc<dyn Blobs>,
     (bytes_max, count): (u64, C),
@@ -132,7 +131,7 @@ pub(crate) async fn unpack_into<C: Count>(
     match unpacked.map_err(|error| lost(&error))? {
         Ok(()) => stored,
         Err(Refusal::Problem(problem)) => Err(Error(problem)),
-        // Storing knows why nobody took the files; where it does not, the bytes stopped coming.
+        // The storing side has the reason; otherwise the input stopped.
         Err(Refusal::BrokenOff) => stored.and_then(|_| Err(super::refusal::broken_off())),
     }
 }
@@ -142,7 +141,7 @@ fn too_much(bytes_max: u64) -> Problem {
     Problem::new(Code::StorageFull, detail).limit("stored_bytes_per_app_max", bytes_max, 0)
 }
 
-/// Stores files until the pieces end.
+/// Stores files until the end of the pieces.
 async fn take<C: Count>(
     store: Arc<dyn Blobs>,
     (bytes_max, mut count): (u64, C),
@@ -157,8 +156,8 @@ async fn take<C: Count>(
             Piece::Link(path, target) => drop(files.links.insert(path.into(), target)),
             Piece::Begin(path) => current = Some((path, store.upload_unnamed().await?)),
             Piece::Bytes(bytes) => {
-                // What the app stores already is counted once all is unpacked; what cannot fit is not unpacked till
-                // then.
+                // The app's stored files are counted after unpacking; an archive too large by itself is stopped
+                // earlier.
                 unpacked = unpacked.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 if bytes_max > 0 && unpacked > bytes_max {
                     return Err(too_much(bytes_max).into());

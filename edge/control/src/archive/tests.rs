@@ -1,4 +1,4 @@
-//! Archives of every kind, whole, cut off and changed, without an edge around them.
+//! Tests of archives of every format, complete, truncated and modified, without an edge.
 
 use std::fs::File;
 use std::io::{Cursor, Seek as _, Write as _};
@@ -47,7 +47,7 @@ fn unpacked(archive: &[u8], limits: &Limits) -> Result<Vec<(String, Vec<u8>)>, B
             let chunks: Vec<Bytes> = archive.chunks(1_000).map(Bytes::copy_from_slice).collect();
             let feeding = std::thread::spawn(move || {
                 let chunks = chunks.into_iter().map(Some).chain([None]);
-                // Nobody takes more where the archive was refused.
+                // Stops once the archive is refused.
                 chunks.take_while(|chunk| sender.blocking_send(chunk.clone()).is_ok()).count()
             });
             let result = untar(kind, reader, (limits, None), &mut files);
@@ -107,11 +107,11 @@ fn every_kind_holds_the_same_files() {
 #[test]
 fn every_cut_is_noticed() {
     for (kind, archive) in every_kind() {
-        // The last block of a plain tar is there for old tapes.
+        // The last block of a plain tar is only padding for tapes.
         let end = if kind == "tar" { archive.len() - 1_024 } else { archive.len() - 1 };
         for length in (0..=end).step_by(if kind == "tar" { 97 } else { 1 }).chain([end]) {
             let problem = unpacked(&archive[..length], &Limits::default()).unwrap_err();
-            // What is too short to be of any kind cannot be distinguished from what is none.
+            // Input too short for any format is indistinguishable from an unknown format.
             let code = if problem.detail.contains("no kind") { Code::BadArchive } else { Code::ArchiveCutOff };
             assert_eq!(problem.code, code, "{kind} cut to {length}: {problem:?}");
         }
@@ -256,7 +256,7 @@ fn empty_folders_count_as_files() {
         builder.append_data(&mut header, "a/b/index.html", &b"hi"[..]).unwrap();
         builder.into_inner().unwrap()
     };
-    // Folders of files are free, however many.
+    // Folders with files are free, in any number.
     assert_eq!(unpacked(&archive(&["a/", "a/b/", "c/", "d/"]), &limits).unwrap().len(), 1);
     let problem = unpacked(&archive(&["a/", "c/", "d/", "e/"]), &limits).unwrap_err();
     assert_eq!(problem.code, Code::BundleTooLarge);
@@ -286,7 +286,7 @@ proptest! {
         let (_, mut archive) = every_kind()[kind].clone();
         let place = place.index(archive.len());
         archive[place] = byte;
-        // Whatever it is taken for, it keeps within the limits.
+        // Whatever the detected format, the limits hold.
         if let Ok(files) = unpacked(&archive, &Limits { bundle_files_max: 3, ..Limits::default() }) {
             prop_assert!(files.len() <= 3);
         }

@@ -1,7 +1,7 @@
-//! Unpacks a tar as it comes: plain, gzip or zstd; ustar, GNU and PAX headers.
+//! Unpacks a tar while received: plain, gzip or zstd; ustar, GNU and PAX headers.
 //!
-//! The `tar` crate gives raw headers here. Those that announce a long name or PAX records are read by this file, within
-//! limits, since the crate reads them whole, however long they say they are.
+//! The `tar` crate yields raw headers here. Long names and PAX records are parsed by the present file within limits,
+//! since the crate reads these whole, whatever their declared length.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -17,24 +17,24 @@ use super::kind::Kind;
 use super::refusal::{Refusal, bad, broken, cut_off, shown, too_long};
 use super::store::{Piece, Sink, copy};
 
-/// The bit of a mode by which the owner may run a file.
+/// Mode bit for execution by the owner.
 pub(super) const OWNER_RUNS: u32 = 0o100;
-/// Longest set of PAX records of one entry: some tools put extended attributes there.
+/// Longest set of PAX records of an entry: some tools store extended attributes there.
 const PAX_BYTES_MAX: u64 = 1024 * 1024;
-/// The window that a zstd frame may ask for, as a power of two: 32 MiB, more than `zstd -19` takes.
+/// Largest accepted zstd window, as a power of two: 32 MiB, more than `zstd -19` uses.
 const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 
-/// Metadata of an entry, which comes before it.
+/// Metadata that precedes an entry.
 #[derive(Default)]
 struct Announced {
     name: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
-    /// The target of a link.
+    /// Target of a link.
     link: Option<Vec<u8>>,
 }
 
-/// Unpacks what comes by `feed` into `sink`.
+/// Unpacks `feed` into `sink`.
 pub(crate) fn untar(
     kind: Kind,
     feed: FeedReader,
@@ -76,9 +76,9 @@ fn walk<R: Read>(
         let kind = entry.header().entry_type();
         announces = !kind.is_pax_global_extensions();
         match kind {
-            // What holds for the whole archive, such as the commit that `git archive` writes, says nothing of a file.
+            // Records for the whole archive, for example the commit written by `git archive`, do not concern files.
             EntryType::XGlobalHeader => {}
-            // Of a link that no bundle holds it is not read.
+            // Targets of excluded links are not read.
             EntryType::GNULongLink if half != Some(Half::Backend) => {}
             EntryType::GNULongLink => announced.link = Some(read_name(&mut entry, limits, slot)?),
             EntryType::GNULongName => {
@@ -99,7 +99,7 @@ fn walk<R: Read>(
     Ok(gate.finish(meter.packed())?)
 }
 
-/// The blocks after the end, which fill the last record of a tape. Read to the end, so that checksums are checked.
+/// Reads the padding blocks after the end marker, so that checksums are verified.
 fn only_zeros<R: Read>(meter: &mut Meter<R>) -> io::Result<()> {
     let mut block = [0; 8 * 1024];
     loop {
@@ -123,12 +123,12 @@ fn unpack_entry<R: Read>(
     let name = announced.name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
     let size = entry.header().entry_size().map_err(|error| damaged(slot, &error, Some(&name)))?;
     if announced.size.is_some_and(|declared| declared != size) {
-        // Readers that believe the one or the other see different archives.
+        // Readers that trust one or the other length would see different archives.
         return Err(super::refusal::damaged(format!("`{}` has two lengths in the archive.", shown(&name))).into());
     }
     let kind = match entry.header().entry_type() {
         _ if announced.sparse => EntryKind::Sparse,
-        // Before ustar, a name that ends with / was the only sign of a folder.
+        // Before ustar, a name ending with / was the only mark of a folder.
         EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => EntryKind::Folder,
         EntryType::Regular | EntryType::Continuous => EntryKind::File,
         EntryType::Directory => EntryKind::Folder,
@@ -161,7 +161,7 @@ fn unpack_entry<R: Read>(
     Ok(())
 }
 
-/// A name that ends with a zero.
+/// Reads a name terminated by a zero.
 fn read_name<R: Read>(entry: &mut Entry<'_, R>, limits: &Limits, slot: &Slot) -> Result<Vec<u8>, Refusal> {
     let mut name = read_whole(entry, limits.path_bytes_max.saturating_add(1), slot)?;
     name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
@@ -172,7 +172,7 @@ fn read_whole<R: Read>(entry: &mut Entry<'_, R>, bytes_max: u64, slot: &Slot) ->
     let size = entry.size();
     if size > bytes_max {
         let mut begin = Vec::new();
-        // What cannot be read here is as long as it was.
+        // An unreadable rest leaves the size unchanged.
         drop(entry.take(256).read_to_end(&mut begin));
         let detail = format!("A name or record of {size} bytes stands in the archive: `{}`.", shown(&begin));
         return Err(too_long(detail, "path_bytes_max").into());
@@ -201,7 +201,7 @@ fn read_pax(records: &[u8], announced: &mut Announced) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Why reading failed: what one of our own readers said, or what the archive's format did not allow.
+/// Returns the reason of a read error: from the edge's own readers, or a violation of the archive's format.
 fn damaged(slot: &Slot, error: &io::Error, name: Option<&[u8]>) -> Refusal {
     slot.reason(|| {
         let place = name.map_or_else(String::new, |name| format!(" at `{}`", shown(name)));

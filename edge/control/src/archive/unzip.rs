@@ -1,7 +1,7 @@
-//! Unpacks a zip: spooled to one temporary file first, since its directory stands at its end.
+//! Unpacks a zip: first spooled to a temporary file, since its directory is at the end.
 //!
-//! The directory alone says what the archive holds; it is checked whole, against every limit, before anything is
-//! inflated. The `zip` crate keeps it in memory, so its length is bounded before the crate reads it.
+//! Only the directory determines the contents; the whole directory is checked against every limit before any
+//! decompression. The `zip` crate keeps the directory in memory, so its length is limited before the crate reads it.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -28,26 +28,26 @@ use super::untar::OWNER_RUNS;
 use devanture_base::durable::{self, Draft};
 use devanture_store::blobs::{self, Blobs};
 
-/// Bytes of an entry of the directory beside its name (APPNOTE 4.3.12), with room for the usual extra fields.
+/// Bytes of a directory entry besides its name (APPNOTE 4.3.12), with room for common extra fields.
 const DIRECTORY_ENTRY_BYTES: u64 = 96;
-/// The end of the directory with the longest comment (APPNOTE 4.3.16).
+/// End of the directory with the longest comment (APPNOTE 4.3.16).
 const END_BYTES: usize = 22;
 const TAIL_BYTES_MAX: u64 = 65_535 + 22;
-/// The header of an entry before its name (APPNOTE 4.3.7).
+/// Header of an entry before its name (APPNOTE 4.3.7).
 const LOCAL_HEADER_BYTES: u64 = 30;
-/// The end of a zip64 directory and what points to it (APPNOTE 4.3.14, 4.3.15).
+/// End of a zip64 directory, and its locator (APPNOTE 4.3.14, 4.3.15).
 const LOCATOR_BYTES: u64 = 20;
 
-/// Why a spool could not be written.
+/// Reason for a failed spool.
 pub(crate) enum SpoolError {
     Blobs(blobs::Error),
     Refusal(Refusal),
 }
 
-/// Writes what comes by `feed` into a temporary file in `folder`, which is gone when the value is dropped.
+/// Writes `feed` into a temporary file in `folder`, deleted on drop.
 pub(crate) fn spool(mut feed: FeedReader, folder: &Path, store: &dyn Blobs) -> Result<Draft, SpoolError> {
     let slot = feed.slot();
-    // Where somebody removed the folder, it is made again.
+    // A deleted folder is created again.
     let draft = durable::make_folder(folder).and_then(|()| Draft::create(folder));
     let mut draft = draft.map_err(|error| SpoolError::Blobs(error.into()))?;
     loop {
@@ -68,7 +68,7 @@ pub(crate) fn unzip(file: File, (limits, half): (&Limits, Option<Half>), sink: &
     ));
     let directory = file.try_clone().map_err(|error| unreadable(&error))?;
     let reader = Budgeted { inner: BufReader::new(file), left: Rc::clone(&budget) };
-    // Bytes before the first entry would be a program that unpacks itself; no bundle comes as one.
+    // Bytes before the first entry would be a self-extractor, which no bundle is.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, reader).map_err(|error| wrong(&error, None))?;
     budget.set(u64::MAX);
@@ -81,7 +81,7 @@ pub(crate) fn unzip(file: File, (limits, half): (&Limits, Option<Half>), sink: &
         if entry.unix_mode().is_some_and(|mode| mode & OWNER_RUNS != 0) {
             sink.put(Piece::MayRun(name.clone()))?;
         }
-        // One byte more than is promised: reading to the end checks the CRC, and shows whether there is more.
+        // One byte beyond the declared size: reading to the end verifies the CRC, and reveals excess data.
         let came = copy(&mut entry, path, size.saturating_add(1), sink, failed)?;
         if came != size {
             let detail = format!("`{name}` in the archive does not have the {size} bytes that it promises.");
@@ -91,7 +91,7 @@ pub(crate) fn unzip(file: File, (limits, half): (&Limits, Option<Half>), sink: &
     Ok(())
 }
 
-/// Decides about every entry of the directory. Returns those that are files of the bundle.
+/// Decides on every entry of the directory. Returns the files of the bundle.
 fn check_directory<R: Read + Seek>(
     archive: &ZipArchive<R>,
     file: &File,
@@ -133,8 +133,8 @@ fn check_directory<R: Read + Seek>(
     Ok(taken)
 }
 
-/// Refuses an entry whose own header has another name than the directory (APPNOTE 4.3.7, 4.3.12): readers that believe
-/// the one or the other see different archives.
+/// Refuses an entry whose local header has another name than the directory (APPNOTE 4.3.7, 4.3.12): readers that trust
+/// one or the other would see different archives.
 fn check_local_name(file: &File, header_start: u64, name: &[u8]) -> Result<(), Refusal> {
     let header = read_at(file, header_start, LOCAL_HEADER_BYTES)?;
     let length = u64::from(u16::from_le_bytes(array(&header, 26)));
@@ -150,7 +150,7 @@ fn check_local_name(file: &File, header_start: u64, name: &[u8]) -> Result<(), R
 }
 
 fn kind(name: &[u8], mode: Option<u32>) -> EntryKind {
-    // The type bits of a mode, as stat(2) has them; 0 where the archive was made without.
+    // Type bits of a mode as in stat(2); 0 for an archive without modes.
     match mode.unwrap_or(0) & 0o170_000 {
         0o040_000 => EntryKind::Folder,
         _ if name.ends_with(b"/") => EntryKind::Folder,
@@ -162,7 +162,7 @@ fn kind(name: &[u8], mode: Option<u32>) -> EntryKind {
     }
 }
 
-/// Refuses an archive whose directory says that it has more entries than may be, before anything is made of them.
+/// Refuses an archive whose directory declares too many entries, before parsing.
 fn check_counts(file: &File, length: u64, limits: &Limits) -> Result<(), Refusal> {
     let start = length.saturating_sub(TAIL_BYTES_MAX);
     let tail = read_at(file, start, length - start)?;
@@ -193,8 +193,8 @@ fn check_counts(file: &File, length: u64, limits: &Limits) -> Result<(), Refusal
     Ok(())
 }
 
-/// Refuses an archive with more entries than it counts: tools that cannot count beyond 65,535 write such ones, and what
-/// is served must not be a part of what was sent.
+/// Refuses an archive with more entries than declared, as written by tools limited to 65,535: otherwise only a part of
+/// the sent files would be served.
 fn check_nothing_hidden<R: Read + Seek>(archive: &ZipArchive<R>, file: &File) -> Result<(), Refusal> {
     let mut last = 0;
     for index in 0..archive.len() {
@@ -240,7 +240,7 @@ fn wrong(error: &ZipError, path: Option<&BundlePath>) -> Refusal {
     .into()
 }
 
-/// Reads no more than it is allowed, so that a directory without end ends.
+/// Limits the bytes read, so that an endless directory ends.
 struct Budgeted {
     inner: BufReader<File>,
     left: Rc<Cell<u64>>,

@@ -1,4 +1,4 @@
-//! Accepts connections of other nodes: what is answered has shown a certificate of the cluster's CA.
+//! Accepts connections of other nodes; only peers with a certificate of the cluster's CA are answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::handshakes::{Handshake, Handshakes, Places};
 use super::identity::Identity;
 
-/// Pause after a connection could not be accepted, as where no descriptors are left.
+/// Pause after a failed accept, for example without free descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Bounds of the connections of a listener.
+/// Limits on the connections of a listener.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
-    /// Handshakes under way, with whomever.
+    /// Running handshakes with any peer.
     pub(super) handshakes: Places,
     /// Longest handshake.
     pub(super) handshake: Duration,
@@ -35,7 +35,7 @@ impl Bounds {
     };
 }
 
-/// Has `answer` answer each connection of another node, until `stop` is cancelled; what is under way then goes on.
+/// Passes each connection of another node to `answer`, until `stop` is cancelled; running exchanges then continue.
 pub(super) async fn accept<A, F>(
     socket: TcpListener,
     identity: Identity,
@@ -60,7 +60,7 @@ pub(super) async fn accept<A, F>(
                     () = handshakes.room() => {}
                 }
                 let handshake = handshakes.begin(from.ip());
-                // As the certificate is now: it may have been renewed since the last connection.
+                // Read for each connection: the certificate may have been renewed.
                 let acceptor = TlsAcceptor::from(identity.server_config());
                 let (connections, answer) = (Arc::clone(&connections), answer.clone());
                 tokio::spawn(async move {
@@ -81,7 +81,7 @@ pub(super) async fn accept<A, F>(
     }
 }
 
-/// Makes sure that a node is at the other end.
+/// Completes the handshake, and thereby verifies that the peer is a node.
 async fn establish(
     tcp: TcpStream,
     acceptor: TlsAcceptor,
@@ -92,8 +92,8 @@ async fn establish(
     tcp.set_nodelay(true).map_err(|error| said(&error))?;
     let established = async {
         let tls = acceptor.accept(tcp).await.map_err(|error| said(&error))?;
-        // Not before: these places are for nodes, whose certificate is verified by now. One that waits for such a place
-        // keeps the other one, so that those who wait are bounded.
+        // Taken after the handshake: the permits are for nodes with a verified certificate. A waiting connection keeps
+        // its handshake slot, so that waiting connections are bounded.
         let permit = connections.acquire_owned().await.map_err(|error| said(&error))?;
         Ok((tls, permit))
     };
@@ -114,16 +114,16 @@ mod tests {
     use super::super::{authority, peer};
     use super::*;
 
-    /// Strangers at once, …
+    /// Concurrent strangers …
     const STRANGERS: usize = 300;
-    /// … and connections that they have to make before nodes are looked at.
+    /// … and their connections before nodes are examined.
     const OPENED: usize = 2_000;
-    /// Longest wait for what has to come.
+    /// Longest wait for an expected event.
     const PATIENCE: Duration = Duration::from_secs(120);
-    /// Longer than any test: what goes before has to be displaced.
+    /// Longer than any test, so that handshakes end only by displacement.
     const ENDLESS: Duration = Duration::from_secs(3_600);
 
-    /// The identity of a node, in a folder of its own.
+    /// Identity of a node, in its own folder.
     fn identity(folder: &tempfile::TempDir) -> Identity {
         let (ca, node) = (folder.path().join("ca"), folder.path().join("node"));
         authority::init(&ca).unwrap();
@@ -131,7 +131,7 @@ mod tests {
         Identity::read(&node, "edge-1").unwrap()
     }
 
-    /// Answers a node by a byte, and keeps its connection until the node ends it.
+    /// Answers a node with one byte, and holds the connection until the node closes.
     async fn answer(mut tls: TlsStream<TcpStream>, permit: OwnedSemaphorePermit) -> Result<(), String> {
         tls.write_all(b"!").await.map_err(|error| error.to_string())?;
         tls.flush().await.map_err(|error| error.to_string())?;
@@ -147,7 +147,7 @@ mod tests {
         address
     }
 
-    /// A connection of a node, and whether it was answered.
+    /// Connects as a node; `None` without an answer.
     async fn ask(identity: &Identity, address: SocketAddr) -> Option<tokio_rustls::client::TlsStream<TcpStream>> {
         let dialled = peer::dial(&identity.client_config(), "edge-1", address, |tcp| tcp.set_nodelay(true)).await;
         let mut tls = dialled.ok()?;
@@ -167,7 +167,7 @@ mod tests {
                 loop {
                     if let Ok(mut tcp) = TcpStream::connect(address).await {
                         opened.add_permits(1);
-                        // Until it is closed.
+                        // Until closed by the listener.
                         tcp.read_exact(&mut [0]).await.ok();
                     }
                 }
@@ -176,7 +176,7 @@ mod tests {
         let flood = opened.acquire_many(u32::try_from(OPENED).unwrap());
         drop(timeout(PATIENCE, flood).await.expect("those who are closed come again").unwrap());
         for _ in 0..5 {
-            // As nodes do, which ask again.
+            // Retries, as nodes do.
             let answered = async { while ask(&identity, address).await.is_none() {} };
             timeout(PATIENCE, answered).await.expect("a node is answered amid strangers");
         }

@@ -1,4 +1,4 @@
-//! Attempts at logging in, which nodes report to each other: so many are allowed in a cluster, and not on each node.
+//! Login attempts, reported between nodes so that limits apply to the whole cluster.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use super::messages::AttemptNote;
 use super::nodes::Nodes;
 use crate::ledger::Member;
 
-/// Longest time for a report to a node.
+/// Longest report to a node.
 const REPORT_MAX: Duration = Duration::from_secs(3);
 
 impl Nodes {
-    /// Reports attempts on this node to all others. A node that does not answer counts its own alone.
+    /// Reports local attempts to all other nodes. An unreachable node counts only its own attempts.
     pub async fn report_attempts(&self, notes: &[AttemptNote]) {
         let Ok(others) = self.others().await else { return };
         let reports = others.iter().map(|member| timeout(REPORT_MAX, self.report(member, notes)));
@@ -24,7 +24,7 @@ impl Nodes {
     async fn report(&self, member: &Member, notes: &[AttemptNote]) {
         let Ok(mut exchange) = self.open(member, ATTEMPTS).await else { return };
         exchange.sender.send(&notes).await;
-        // It ends the answer when it has counted them.
+        // The node ends the answer once the attempts are counted.
         drop(exchange.reader.next::<AttemptNote>().await);
     }
 }

@@ -1,4 +1,4 @@
-//! The cluster's CA: made once for all nodes, kept apart from them, and used whenever a node joins.
+//! CA of the cluster: created once for all nodes, stored apart from the nodes, used when a node joins.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,30 +12,30 @@ use time::{Duration, OffsetDateTime};
 use super::error::Error;
 use devanture_base::durable;
 
-/// The CA's certificate, with the CA and on each node.
+/// Certificate of the CA, stored with the CA and on each node.
 pub const CA_FILE: &str = "ca.pem";
-/// The CA's key, which no node has.
+/// Key of the CA, stored on no node.
 pub const CA_KEY_FILE: &str = "ca.key";
-/// The certificate of a node.
+/// Certificate of a node.
 pub const CERTIFICATE_FILE: &str = "node.pem";
-/// The key of a node.
+/// Key of a node.
 pub const KEY_FILE: &str = "node.key";
 
-/// Everybody may read a certificate.
+/// World-readable, for certificates.
 const CERTIFICATE_MODE: u32 = 0o644;
-/// Nobody but its owner may read a key.
+/// Owner only, for keys.
 const KEY_MODE: u32 = 0o600;
 /// Validity of the CA.
 const CA_VALID: Duration = Duration::days(3_650);
-/// Validity of a node's certificate: it is renewed by another `join`, and starts warn of its end.
+/// Validity of a node's certificate, renewed by another `join`; starts warn of the expiry.
 const NODE_VALID: Duration = Duration::days(825);
-/// Backdating of certificates, for nodes whose clock is behind.
+/// Backdating of certificates, for nodes with a slow clock.
 const BACKDATED: Duration = Duration::days(1);
 
-/// Makes the CA of a new cluster in the folder `out`.
+/// Creates the CA of a new cluster in the folder `out`.
 ///
 /// # Errors
-/// [`Error::File`] where there is one already; [`Error::Write`].
+/// [`Error::File`] for an existing CA; [`Error::Write`].
 pub fn init(out: &Path) -> Result<(), Error> {
     for name in [CA_FILE, CA_KEY_FILE] {
         let path = out.join(name);
@@ -48,7 +48,7 @@ pub fn init(out: &Path) -> Result<(), Error> {
     params.distinguished_name = named("Devanture cluster CA");
     params.not_before = now - BACKDATED;
     params.not_after = now - BACKDATED + CA_VALID;
-    // It signs certificates of nodes, and no further CA.
+    // The CA signs certificates of nodes, but no further CA.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let made = |error: rcgen::Error| Error::file(out, error);
@@ -60,8 +60,8 @@ pub fn init(out: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a certificate of the CA in `ca` for the node `node` at `address`, and puts it into `folder` with its key and
-/// the CA's certificate. One that is there is replaced: so it is renewed.
+/// Issues a certificate of the CA in `ca` for the node `node` at `address`, and writes the certificate, its key and the
+/// CA's certificate into `folder`. Existing files are replaced, which renews the certificate.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Write`].

@@ -1,4 +1,4 @@
-//! Questions to another node about what it alone knows of an environment, and its answers.
+//! Queries to another node about its local state of an environment, and the answers.
 
 use devanture_config::api::{DeployEntry, IntegrityReport};
 use devanture_config::{AppName, PlaceName};
@@ -6,42 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use devanture_base::telemetry::{TrafficRow, TrafficSpan};
 
-/// The path of these questions.
+/// Path of the queries.
 pub(super) const ENVIRONMENT_QUERIES: &str = "/v1/environment-queries";
-/// A question about an environment.
+/// Query about an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentQuery {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The environment.
+    /// Environment.
     pub environment: PlaceName,
-    /// Its subject.
+    /// Subject.
     pub subject: QuerySubject,
 }
 
-/// The subject of a question.
+/// Subject of a query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum QuerySubject {
-    /// The deploys that are under way or failed, which a history may not have.
+    /// Running and failed deploys, possibly outside the history.
     Deploys,
-    /// What browsers reported about what pages load without a hash.
+    /// Browser reports about files loaded without a hash.
     Integrity,
-    /// What it answered within a time.
+    /// Traffic of a time span.
     Traffic(TrafficSpan),
 }
 
-/// What a node knows.
+/// State known to a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EnvironmentReport {
     /// Deploys, in any order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deploys: Vec<DeployEntry>,
-    /// What browsers reported.
+    /// Browser reports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub integrity: Vec<IntegrityReport>,
-    /// What it answered, by step and version.
+    /// Traffic by step and version.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficRow>,
 }

@@ -1,4 +1,4 @@
-//! What nodes alone know of an environment: what they answered lately, and the deploys that they run.
+//! Queries about node-local state of an environment: recent traffic and running deploys.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::nodes::Nodes;
 use super::peer;
 use crate::ledger::Member;
 
-/// Longest wait for a node to answer.
+/// Longest wait for a node's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 impl Nodes {
-    /// What all other nodes know, and the names of those that did not answer.
+    /// Returns the reports of all other nodes, and the names of unreachable nodes.
     ///
     /// # Errors
     /// [`Error::Catalog`].

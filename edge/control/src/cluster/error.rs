@@ -1,4 +1,4 @@
-//! Why something between nodes failed.
+//! Errors between nodes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,63 +9,63 @@ use crate::ledger;
 use devanture_base::durable;
 use devanture_store::catalog;
 
-/// An error between nodes, or of what a node needs to be one.
+/// Error between nodes, or in the local prerequisites of a node.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
-    /// A file of the cluster's CA or of this node cannot be read, or is not what it should be.
+    /// A file of the cluster's CA or of the node is invalid.
     #[error("{}: {reason}", path.display())]
     File {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The reason.
+        /// Reason.
         reason: String,
     },
-    /// A file of the cluster's CA or of this node is there, and cannot be read.
+    /// A file of the cluster's CA or of the node cannot be read.
     #[error("{}: {source}", path.display())]
     Read {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// The system's error.
+        /// System error.
         source: io::Error,
     },
-    /// The cluster's listener cannot be opened.
+    /// The cluster listener cannot be opened.
     #[error("listening for other nodes at {address}: {source}")]
     Listen {
-        /// Its address.
+        /// Address.
         address: std::net::SocketAddr,
-        /// The system's error.
+        /// System error.
         source: io::Error,
     },
-    /// Another node has this one's name.
+    /// The node's name is taken by another node.
     #[error("another node at {advertise} is called {node} and lives; give this one another `node` in edge.toml")]
     NameTaken {
-        /// The name.
+        /// Name.
         node: String,
-        /// Where the other one is.
+        /// Address of the other node.
         advertise: std::net::SocketAddr,
     },
-    /// A node cannot be reached, or does not answer.
+    /// A node is unreachable or does not answer.
     #[error("{node} at {advertise}: {reason}")]
     Unreachable {
-        /// The node.
+        /// Node.
         node: String,
-        /// Its address.
+        /// Address.
         advertise: std::net::SocketAddr,
-        /// The reason.
+        /// Reason.
         reason: String,
     },
-    /// A node says no.
+    /// A node refused a request.
     #[error("{node}: {}", problem.detail)]
     Refused {
-        /// The node.
+        /// Node.
         node: String,
-        /// Its reason.
+        /// Reason.
         problem: Box<Problem>,
     },
-    /// Nodes come and go all the time.
+    /// Nodes join and leave continuously.
     #[error("nodes come and go all the time")]
     Unsettled,
     /// Files cannot be written.
@@ -78,7 +78,7 @@ impl Error {
         Self::File { path: path.to_owned(), reason: reason.to_string() }
     }
 
-    /// What a caller reads of it.
+    /// Converts the error for an API caller.
     pub(crate) fn into_problem(self) -> ledger::Error {
         match self {
             Self::Catalog(error) => error.into(),

@@ -1,4 +1,4 @@
-//! Follows which instances other nodes have, so that requests find them.
+//! Follows the instances of other nodes, so that requests can reach the instances.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -17,10 +17,10 @@ use devanture_serve::proxy::{NodeProcess, Registry, RunId};
 use devanture_store::catalog::{Change, Committed};
 use devanture_store::records::nodes::NODES_PREFIX;
 
-/// Pause before a node that does not answer is asked again.
+/// Pause before a retry to an unresponsive node.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// A node that is followed until this is dropped.
+/// Followed node, until dropped.
 struct Followed {
     member: Member,
     task: AbortHandle,
@@ -33,9 +33,9 @@ impl Drop for Followed {
 }
 
 impl Nodes {
-    /// Has `registry` know the instances of all other nodes that live, until `stop` is cancelled.
+    /// Keeps `registry` up to date with the instances of all other live nodes, until `stop` is cancelled.
     pub async fn follow_runs(self, registry: Registry, stop: CancellationToken) {
-        // Before they are listed: none that comes in between is missed.
+        // Subscribed before the listing, so that no join in between is missed.
         let mut commits = self.commits();
         let mut followed: HashMap<String, Followed> = HashMap::new();
         loop {
@@ -69,7 +69,7 @@ impl Nodes {
                             known.take(&member, report);
                         }
                     }
-                    // A process that took its place answers at once; until then its instances are those that they were.
+                    // A successor process answers at once; until then the last known instances stay.
                     sleep_until(again).await;
                 }
                 Err(error) => {
@@ -82,7 +82,7 @@ impl Nodes {
     }
 }
 
-/// Waits until nodes may have come or gone; false where no commit will come any more.
+/// Waits for a join or leave of a node; false once the commit channel has closed.
 pub(super) async fn next_change(commits: &mut Receiver<Committed>) -> bool {
     loop {
         match commits.recv().await {
@@ -101,7 +101,7 @@ pub(super) async fn next_change(commits: &mut Receiver<Committed>) -> bool {
     }
 }
 
-/// What is known of a node, forgotten when this is dropped.
+/// Known instances of a node, removed on drop.
 struct Known {
     node: String,
     registry: Registry,

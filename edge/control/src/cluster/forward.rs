@@ -1,4 +1,4 @@
-//! Requests of the API that another node answers, since what they belong to is in its memory.
+//! API requests answered by another node, whose memory holds their state.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 
 use super::lines::LinesBody;
 
-/// What stands before the path of a forwarded request.
+/// Path prefix of a forwarded request.
 pub(super) const PREFIX: &str = "/api";
 
 /// The body of a request of the API, whatever it came by.
@@ -19,11 +19,11 @@ pub type ApiBody = BoxBody<Bytes, io::Error>;
 /// Answers requests that another node has received.
 #[async_trait]
 pub trait Api: Send + Sync {
-    /// Answers one, which is as its client has sent it, with the fields that the other node has added.
+    /// Answers a request as sent by its client, with the fields added by the other node.
     async fn answer(&self, request: Request<Incoming>) -> Response<LinesBody>;
 }
 
-/// Whether a request is a forwarded one; it then is as its client has sent it.
+/// Restores the original of a forwarded request; false for other requests.
 pub(super) fn take_original(request: &mut Request<Incoming>) -> bool {
     let asked = request.uri().path_and_query().and_then(|asked| asked.as_str().strip_prefix(PREFIX));
     match asked.filter(|asked| asked.starts_with('/')).map(str::parse) {

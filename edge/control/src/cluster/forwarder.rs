@@ -1,4 +1,4 @@
-//! Passes requests of the API on to other nodes.
+//! Forwards API requests to other nodes.
 
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri, Version};
@@ -12,8 +12,8 @@ use super::peer;
 use crate::ledger::Member;
 
 impl Nodes {
-    /// Has another node answer a request of the API, by a connection of its own. A node that cannot be reached is tried
-    /// again until its lease ends; `None` once it is gone, or another process has taken its place.
+    /// Forwards an API request to another node, on a separate connection. An unreachable node is retried until its
+    /// lease ends; `None` once the node is gone or replaced by another process.
     ///
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Catalog`].
@@ -38,7 +38,7 @@ impl Nodes {
     }
 }
 
-/// Where the other node has it.
+/// Returns the URI of the request at the other node.
 fn forwarded(member: &Member, uri: &Uri) -> Result<Uri, String> {
     let asked = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     format!("https://{}{PREFIX}{asked}", member.node).parse().map_err(|error: http::uri::InvalidUri| error.to_string())

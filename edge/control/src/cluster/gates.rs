@@ -1,4 +1,4 @@
-//! The gates of all other nodes, closed by a collection: nobody begins to rely on files that it is about to take.
+//! Gates of all other nodes, closed by a collection: meanwhile no lease on files about to be deleted can be taken.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use super::peer::{self, Exchange};
 use crate::ledger::Member;
 use devanture_store::blobs::Key;
 
-/// Longest time for which a node keeps its gate closed for another one, which may be stuck.
+/// Longest time for which a node keeps its gate closed for another, possibly stuck node.
 pub const GATE_MAX: Duration = Duration::from_secs(10);
-/// Time after which a collection begins to take nothing more by a gate: well before it opens by itself …
+/// Time after which a collection starts no more deletions under a gate: well before the gate opens by itself …
 const USABLE: Duration = Duration::from_secs(5);
-/// … and after which it gives up what it has begun, such as a deletion that a slow bucket has not answered: what the
-/// bucket has received by then is done before the gate opens.
+/// … and after which running deletions are abandoned, for example in a slow bucket: requests received by the bucket
+/// until then complete before the gate opens.
 const TAKING_MAX: Duration = Duration::from_secs(8);
-/// Attempts to close the gates of all nodes while some come and go.
+/// Attempts to close the gates of all nodes while nodes join and leave.
 const CLOSE_TRIES: usize = 5;
 /// Longest wait for a node to close its gate.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
-/// The gates, for as long as this lives.
+/// Closed gates, opened on drop.
 pub struct GatesClosed {
     exchanges: Vec<Exchange>,
     held: HashSet<Key>,
@@ -36,30 +36,30 @@ pub struct GatesClosed {
 }
 
 impl GatesClosed {
-    /// Whether another node relies on `key`.
+    /// Returns true if another node has a lease on `key`.
     #[must_use]
     pub fn holds(&self, key: Key) -> bool {
         self.held.contains(&key)
     }
 
-    /// The second since 1970 from which on other nodes rely on all that was put, where there is one.
+    /// Returns the second since 1970 from which on all stored files are leased by other nodes, if any.
     #[must_use]
     pub const fn held_since_s(&self) -> Option<u64> {
         self.since_s
     }
 
-    /// Whether they are still closed for sure.
+    /// Returns true while the gates are certainly closed.
     #[must_use]
     pub fn are_closed(&self) -> bool {
         self.closed.elapsed() < USABLE
     }
 
-    /// Takes something for as long as the gates are closed for sure; `None` if it took longer, and may be gone or not.
+    /// Runs `taking` while the gates are certainly closed; `None` after a timeout, with an unknown outcome.
     pub async fn while_closed<T>(&self, taking: impl Future<Output = T>) -> Option<T> {
         timeout_at(self.closed + TAKING_MAX, taking).await.ok()
     }
 
-    /// Says what went, and opens the gates.
+    /// Reports deleted files, and opens the gates.
     pub async fn open(self, gone: &[Digest]) {
         let gone = Gone { blobs: gone.to_vec() };
         for exchange in self.exchanges {
@@ -69,12 +69,12 @@ impl GatesClosed {
 }
 
 impl Nodes {
-    /// Closes the gates of all other nodes that live. What they committed before that can be read here when it returns:
-    /// who has just given up a lease relies on its commit from then on.
+    /// Closes the gates of all other live nodes. On return, their earlier commits are readable locally, since the
+    /// holder of an ended lease relies on its commit.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] where one lives and does not answer, or where nodes come and go all the time;
-    /// [`Error::Catalog`], also where the catalog cannot be reached.
+    /// [`Error::Unreachable`] if a live node does not answer, or nodes join and leave continuously; [`Error::Catalog`],
+    /// also for an unreachable catalog.
     pub async fn close_gates(&self, keys: &[Key]) -> Result<GatesClosed, Error> {
         let mut request = GateRequest::default();
         for key in keys {
@@ -88,7 +88,7 @@ impl Nodes {
             let others = self.others().await?;
             let gates = self.close_gates_of(&others, &request).await?;
             self.catch_up().await?;
-            // One that came meanwhile was not asked.
+            // A node that joined meanwhile was not asked.
             if self.others().await? == others {
                 return Ok(gates);
             }
@@ -109,7 +109,7 @@ impl Nodes {
         Ok(gates)
     }
 
-    /// Closes one; `None` if the node is gone.
+    /// Closes the gate of a node; `None` if the node is gone.
     async fn close_gate(&self, member: &Member, request: &GateRequest) -> Result<Option<(Exchange, GateHeld)>, Error> {
         let close = async {
             let mut exchange = self.open(member, GATE).await?;
@@ -123,7 +123,7 @@ impl Nodes {
         let silent = || peer::unreachable(member, "it does not answer".to_owned());
         match timeout(CLOSE_MAX, close).await.unwrap_or_else(|_elapsed| Err(silent())) {
             Ok(closed) => Ok(Some(closed)),
-            // A process that took its place was not asked.
+            // A successor process was not asked.
             Err(error) if self.current(&member.node).await?.is_some() => Err(error),
             Err(_) => Ok(None),
         }
@@ -141,7 +141,7 @@ mod tests {
         let closed = Instant::now();
         let gates = GatesClosed { exchanges: Vec::new(), held: HashSet::new(), since_s: None, closed };
         assert_eq!(gates.while_closed(async { "gone" }).await, Some("gone"));
-        // The last moment at which one is begun.
+        // Last moment at which a deletion starts.
         advance(USABLE - Duration::from_millis(1)).await;
         assert!(gates.are_closed());
         assert_eq!(gates.while_closed(std::future::pending::<()>()).await, None);

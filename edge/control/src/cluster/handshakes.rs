@@ -1,12 +1,12 @@
-//! Handshakes with other nodes that are under way: bounded, so that strangers who only connect keep no node out.
+//! Running handshakes with other nodes: bounded, so that strangers with idle connections cannot lock out nodes.
 //!
-//! Anyone who reaches the listener may begin one. A handshake for which there is no place ends the oldest one of the
-//! address that has the most, once that is old enough; until then nothing is accepted, and further connections wait in
-//! the system's backlog. Strangers thus leave those alone who come from other addresses. Nodes and strangers may also
-//! share an address: a node's handshake takes a few milliseconds, and has its place for [`Places::stall`] at least. A
-//! node that lost it all the same tries again (see [`super::peer`]).
+//! Anyone with access to the listener may begin a handshake. A handshake beyond the limit displaces the oldest
+//! handshake of the address with the most, once old enough; until then no connection is accepted, and further
+//! connections wait in the system's backlog. Strangers therefore do not affect peers at other addresses. For nodes that
+//! share an address with strangers: a node's handshake takes a few milliseconds, and keeps its slot for at least
+//! [`Places::stall`]. A node displaced nevertheless retries (see [`super::peer`]).
 //!
-//! The rule is that of `listen::handshakes`, without its turns and steps: they are for the threads of visitors.
+//! The rule is the same as in `listen::handshakes`, without turns and steps, which serve the threads of visitors.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -24,39 +24,39 @@ use devanture_base::clock::since_epoch;
 use devanture_base::telemetry::{NOTED_EVERY_S, Noted};
 use devanture_serve::proxy::address::counted_as;
 
-/// How many handshakes may be under way.
+/// Limit of running handshakes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places {
     pub(super) count: usize,
-    /// Age from which on one gives way to another.
+    /// Age from which on a handshake may be displaced.
     pub(super) stall: Duration,
 }
 
-/// The handshakes of one listener.
+/// Handshakes of one listener.
 pub(super) struct Handshakes {
     places: Places,
     under_way: Mutex<UnderWay>,
-    /// Notified when one ends.
+    /// Notified at the end of a handshake.
     ended: Notify,
     displaced: Noted,
 }
 
 #[derive(Default)]
 struct UnderWay {
-    /// Handshakes that ever began.
+    /// Number of all handshakes ever begun.
     begun: u64,
     count: usize,
-    /// Of each address, by their numbers: the oldest one is the first.
+    /// Handshakes of each address by number, oldest first.
     by_address: HashMap<IpAddr, BTreeMap<u64, Place>>,
 }
 
 struct Place {
     since: Instant,
-    /// The handshake must end once this is dropped.
+    /// Dropping the sender ends the handshake.
     _kept: oneshot::Sender<Infallible>,
 }
 
-/// A handshake that is under way, until it is dropped.
+/// Running handshake, until dropped.
 pub(super) struct Handshake {
     of: Arc<Handshakes>,
     address: IpAddr,
@@ -69,7 +69,7 @@ impl Handshakes {
         Arc::new(Self { places, under_way: Mutex::default(), ended: Notify::new(), displaced: Noted::new() })
     }
 
-    /// Waits until there is room for another one.
+    /// Waits for a free slot.
     pub(super) async fn room(&self) {
         loop {
             let ended = self.ended.notified();
@@ -81,8 +81,8 @@ impl Handshakes {
         }
     }
 
-    /// Finds room for another one, ending the oldest one of the address that has the most if need be. Otherwise gives
-    /// the time at which that may end.
+    /// Finds a free slot, displacing the oldest handshake of the address with the most if necessary. Otherwise returns
+    /// the time at which the displacement is allowed.
     fn find_room(&self) -> Result<(), Instant> {
         let mut under_way = self.under_way.lock();
         if under_way.count < self.places.count {
@@ -99,7 +99,7 @@ impl Handshakes {
         Ok(())
     }
 
-    /// Counts and logs it.
+    /// Counts and logs a displacement.
     fn record_displaced(&self, address: IpAddr) {
         counter!("devanture_connections_refused_total", "listener" => "cluster", "reason" => "handshakes").increment(1);
         let Some(refused) = self.displaced.add(since_epoch().as_secs()) else { return };
@@ -111,7 +111,7 @@ impl Handshakes {
         );
     }
 
-    /// Counts a handshake with `from`, for which there is room.
+    /// Registers a handshake with `from` in a free slot.
     pub(super) fn begin(self: &Arc<Self>, from: IpAddr) -> Handshake {
         let (kept, displaced) = oneshot::channel();
         let address = counted_as(from);
@@ -127,7 +127,7 @@ impl Handshakes {
 }
 
 impl UnderWay {
-    /// The oldest handshake of the address that has the most; of several such addresses, the oldest of all.
+    /// Returns the oldest handshake of the address with the most; on a tie, the oldest of all.
     fn oldest_of_most(&self) -> Option<(IpAddr, u64, Instant)> {
         let oldest = self.by_address.iter().filter_map(|(address, own)| {
             let (number, place) = own.first_key_value()?;
@@ -149,7 +149,7 @@ impl UnderWay {
 }
 
 impl Handshake {
-    /// Runs it; `None` if it lost its place to another one.
+    /// Runs the handshake; `None` if displaced.
     pub(super) async fn run<F: Future>(&mut self, handshake: F) -> Option<F::Output> {
         tokio::select! {
             biased;
@@ -181,13 +181,13 @@ mod tests {
         Handshakes::new(Places { count, stall })
     }
 
-    /// Begins one, in the place of another one if need be.
+    /// Begins a handshake, displacing another if necessary.
     fn begun(handshakes: &Arc<Handshakes>, from: IpAddr) -> Handshake {
         handshakes.find_room().unwrap();
         handshakes.begin(from)
     }
 
-    /// Whether it still has its place.
+    /// Returns true if the handshake still has its slot.
     fn is_under_way(handshake: &mut Handshake) -> bool {
         handshake.run(pending::<()>()).now_or_never().is_none()
     }

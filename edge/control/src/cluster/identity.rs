@@ -1,5 +1,5 @@
-//! This node's certificate, and how it and the others make sure of each other: both sides of a connection show a
-//! certificate of the cluster's CA. The files are read again when they change; connections that are open stay.
+//! Certificate of the node, and mutual authentication of nodes: both ends of a connection present a certificate of the
+//! cluster's CA. Changed files are read again; open connections stay.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,38 +18,38 @@ use super::error::Error;
 use super::tunnel;
 use devanture_serve::proxy::tls::{certificates, private_key};
 
-/// The name of the protocol between nodes in ALPN: HTTP/2.
+/// Protocol between nodes in ALPN: HTTP/2.
 const ALPN: &[u8] = b"h2";
 
-/// What this node shows to others, and knows them by. Clones are the same one, also when its files were read again.
+/// Certificate and trust anchors of the node. Clones share the state, also after the files were read again.
 #[derive(Clone)]
 pub struct Identity {
-    /// The node's name.
+    /// Name of the node.
     pub node: String,
     folder: Arc<Path>,
     current: Arc<ArcSwap<Current>>,
-    /// Why the files cannot be used as they are now, where an earlier state of them is.
+    /// Fault of the present files, while an earlier state is in use.
     fault: Arc<ArcSwapOption<String>>,
 }
 
-/// The files as they were read.
+/// Contents of the files.
 struct Current {
-    /// The hash of all their bytes.
+    /// Hash of all bytes.
     bytes: blake3::Hash,
     ends_s: i64,
     client: Arc<ClientConfig>,
     tunnels: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
-    /// Why other nodes refuse the certificate, if they do.
+    /// Reason why other nodes refuse the certificate, if so.
     refused: Option<String>,
 }
 
 impl Identity {
-    /// Reads the files that [`super::join`] wrote into `folder` for the node `node`. `ca.pem` may hold several CAs, by
-    /// each of which others are known: so one CA takes the place of another.
+    /// Reads the files written by [`super::join`] into `folder` for the node `node`. `ca.pem` may hold several trusted
+    /// CAs, to replace one CA by another.
     ///
     /// # Errors
-    /// [`Error::File`], also where the certificate is another node's; [`Error::Read`].
+    /// [`Error::File`], also for the certificate of another node; [`Error::Read`].
     pub fn read(folder: &Path, node: &str) -> Result<Self, Error> {
         let current = Current::read(folder, node)?;
         Ok(Self {
@@ -60,14 +60,14 @@ impl Identity {
         })
     }
 
-    /// The files.
+    /// Returns the paths of the files.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
         [CA_FILE, CERTIFICATE_FILE, KEY_FILE].iter().map(|name| self.folder.join(name)).collect()
     }
 
-    /// Reads the files again: what they say is for connections to come. Those that cannot be used, or that other nodes
-    /// would refuse, leave what was.
+    /// Reads the files again, for future connections. Files that are invalid, or refused by other nodes, leave the
+    /// earlier state in use.
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Read`].
@@ -85,36 +85,37 @@ impl Identity {
         Ok(())
     }
 
-    /// Why the files cannot be used as they are now; what they said before is used.
+    /// Returns the fault of the present files, while the earlier state is in use.
     #[must_use]
     pub fn fault(&self) -> Option<Arc<String>> {
         self.fault.load_full()
     }
 
-    /// Why other nodes refuse the certificate, if they do: where it has ended, or is of a CA that `ca.pem` has not.
+    /// Returns the reason why other nodes refuse the certificate: an expired certificate, or a CA missing from
+    /// `ca.pem`.
     #[must_use]
     pub fn refused(&self) -> Option<String> {
         self.current.load().refused.clone()
     }
 
-    /// When the certificate ends, in seconds since 1970 UTC.
+    /// Returns the expiry of the certificate, in seconds since 1970 UTC.
     #[must_use]
     pub fn ends_s(&self) -> i64 {
         self.current.load().ends_s
     }
 
-    /// How this node connects to others now.
+    /// Returns the present client configuration.
     #[must_use]
     pub fn client_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.current.load().client)
     }
 
-    /// How this node opens tunnels to others now.
+    /// Returns the present client configuration for tunnels.
     pub(super) fn tunnels_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.current.load().tunnels)
     }
 
-    /// How this node answers others now.
+    /// Returns the present server configuration.
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().server)
     }
@@ -171,7 +172,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Checks that a certificate is for `node`; gives the second since 1970 at which it ends.
+/// Checks that a certificate is for `node`; returns its expiry in seconds since 1970.
 fn check(path: &Path, chain: &[CertificateDer<'_>], node: &str) -> Result<i64, Error> {
     let certificate = chain.first().map(AsRef::as_ref).unwrap_or_default();
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|error| Error::file(path, error))?;
@@ -183,7 +184,7 @@ fn check(path: &Path, chain: &[CertificateDer<'_>], node: &str) -> Result<i64, E
     Ok(parsed.validity().not_after.timestamp())
 }
 
-/// Looks at a certificate as other nodes do, which have the same CAs; fails with the reason where they refuse it.
+/// Verifies a certificate as other nodes with the same CAs do; returns the reason of a refusal.
 fn refused(
     chain: &[CertificateDer<'static>],
     node: &str,

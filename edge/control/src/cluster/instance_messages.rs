@@ -1,4 +1,4 @@
-//! The messages between nodes about their instances.
+//! Messages between nodes about instances.
 
 use devanture_config::site_toml::ProcessName;
 use devanture_config::{AppName, PlaceName};
@@ -7,43 +7,43 @@ use serde::{Deserialize, Serialize};
 use devanture_serve::proxy::{RunId, RunMember};
 use devanture_store::catalog::Revision;
 
-/// Where a node reports which instances it has, as they come and go.
+/// Path on which a node reports its instances as they change.
 pub(super) const RUNS: &str = "/v1/runs";
-/// Where instances are listed and changed.
+/// Path for listing and changing instances.
 pub(super) const INSTANCES: &str = "/v1/instances";
 
-/// A request to a node about its instances of one environment.
+/// Request to a node about its instances of an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstancesRequest {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The environment.
+    /// Environment.
     pub environment: PlaceName,
-    /// The revision of the catalog at which all of this is known.
+    /// Revision of the catalog that contains all referenced facts.
     pub revision: Revision,
-    /// The action.
+    /// Action.
     pub action: InstancesAction,
 }
 
-/// An action of a node on its instances.
+/// Action of a node on its instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstancesAction {
-    /// Lists them.
+    /// Lists the instances.
     List,
-    /// Follows the counts of the catalog, and waits until new ones are healthy.
+    /// Follows the instance numbers of the catalog, and waits until new instances are healthy.
     Rescale,
-    /// Restarts those of a process, or all.
+    /// Restarts the instances of a process, or all instances.
     Restart(Option<ProcessName>),
 }
 
-/// A part of what a node runs.
+/// Part of a node's running instances.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RunReport {
-    /// A number of the node's process.
+    /// Number of the node's process.
     pub(super) process: u64,
-    /// Whether what was reported before, and is not in this line, does not run any more.
+    /// True if earlier reported runs missing from the line have ended.
     pub(super) is_whole: bool,
-    /// Runs with their instances; without any where nothing of a run is left.
+    /// Runs with their instances; an empty list for an ended run.
     pub(super) runs: Vec<(RunId, Vec<RunMember>)>,
 }

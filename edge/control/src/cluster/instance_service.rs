@@ -1,4 +1,4 @@
-//! What a node does about its instances for the others: it reports them, lists them and changes them.
+//! Instance service of a node for other nodes: reports, lists, changes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,28 +13,28 @@ use super::lines::{LineReader, LineSender};
 use super::messages::Answer;
 use devanture_serve::proxy::{Registry, RunId, RunMember, RunNow};
 
-/// Most runs in one line.
+/// Most runs per line.
 const RUNS_MAX: usize = 1_000;
 
-/// What a node does about its instances for others.
+/// Instance service of a node for other nodes.
 #[async_trait]
 pub trait InstanceService: Send + Sync {
-    /// The pools that its instances are members of.
+    /// Returns the registry of the pools of the node's instances.
     fn registry(&self) -> &Registry;
 
-    /// Handles a request, and returns the instances of this node after it.
+    /// Handles a request, and returns the resulting instances of the node.
     ///
     /// # Errors
-    /// Why it cannot be done.
+    /// The reason for a refusal.
     async fn instances(&self, request: &InstancesRequest) -> Result<Vec<InstanceStatus>, Problem>;
 }
 
-/// The instances that another node knows of.
+/// Instances reported to another node.
 #[derive(Default)]
 struct Reported(HashMap<RunId, Vec<RunMember>>);
 
 impl Reported {
-    /// The runs that differ from what was reported, with their instances now; without any where a run has ended.
+    /// Returns the runs changed since the last report, with their present instances; an empty list for an ended run.
     fn differences(&mut self, now: Vec<(RunId, Arc<RunNow>)>) -> Vec<(RunId, Vec<RunMember>)> {
         let before = std::mem::take(&mut self.0);
         self.0 = now.into_iter().map(|(id, now)| (id, now.members.clone())).collect();
@@ -44,7 +44,7 @@ impl Reported {
     }
 }
 
-/// Reports the instances of this node until the other side is gone, or they are no longer for others.
+/// Reports the instances of the node until the receiver is gone, or the instances are no longer available to others.
 pub(super) async fn report(sender: LineSender, registry: Registry) {
     let mut changes = registry.run_changes();
     let mut reported = Reported::default();
@@ -53,7 +53,7 @@ pub(super) async fn report(sender: LineSender, registry: Registry) {
         changes.borrow_and_update();
         let runs = reported.differences(registry.shared_runs());
         let mut rest = runs.as_slice();
-        // The first line goes out even if nothing runs.
+        // The first line is sent even without any run.
         while is_whole || !rest.is_empty() {
             let (part, more) = rest.split_at(rest.len().min(RUNS_MAX));
             let line = RunReport { process: registry.process(), is_whole, runs: part.to_vec() };

@@ -1,4 +1,4 @@
-//! What this node asks of all others about their instances: how they are, and to follow a change.
+//! Requests to all other nodes about their instances: lists and changes.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::nodes::Nodes;
 use super::peer;
 use crate::ledger::Member;
 
-/// Longest wait for a node to list its instances.
+/// Longest wait for a node's list of instances.
 const LIST_MAX: Duration = Duration::from_secs(3);
 
 impl Nodes {
-    /// The instances of all other nodes; of a node that does not answer, `None`.
+    /// Returns the instances of all other nodes; `None` for an unresponsive node.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -37,11 +37,11 @@ impl Nodes {
         Ok(join_all(others.into_iter().map(ask)).await)
     }
 
-    /// Sends a request to all other nodes, at once or one after the other. A node that ends, that does not answer, or
-    /// not within that time, is left out: it follows the catalog when it can. Returns the names of those that were.
+    /// Sends a request to all other nodes, at once or one after the other. A node that ends, or does not answer in
+    /// time, is skipped, since it follows the catalog later. Returns the names of skipped nodes.
     ///
     /// # Errors
-    /// [`Error::Refused`] of a node that cannot; [`Error::Catalog`].
+    /// [`Error::Refused`] by a node; [`Error::Catalog`].
     pub async fn change_instances(
         &self,
         request: &InstancesRequest,
@@ -68,12 +68,12 @@ impl Nodes {
             }
             return Ok(left_out);
         }
-        // All of them, so that none still works on it after the answer.
+        // Waits for all nodes, so that none is still working after the response.
         let changed = join_all(others.into_iter().map(change)).await;
         Ok(changed.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    /// Has a node make a change, by whichever process runs it; false if it ends.
+    /// Makes a node apply a change, by its present process; false if the node ends.
     async fn change_on(&self, mut member: Member, request: &InstancesRequest) -> Result<bool, Error> {
         loop {
             let asked = tokio::select! {
@@ -87,8 +87,7 @@ impl Nodes {
                 },
             };
             let Err(Error::Refused { problem, .. }) = &asked else { return asked.map(|()| true) };
-            // A process that another one takes over from has given its instances away; one that ends breaks off what it
-            // has begun.
+            // A process during a takeover has handed over its instances; an ending process abandons its work.
             if problem.code != Code::Restarting && self.current(&member.node).await?.as_ref() == Some(&member) {
                 return asked.map(|()| true);
             }
@@ -115,7 +114,7 @@ impl Nodes {
     }
 }
 
-/// The answer of a node that gives one within that time: one whose program stands still may answer pings and no more.
+/// Awaits an answer of a node within a time limit: a stalled program may still answer pings.
 async fn within<T>(
     member: &Member,
     time: Duration,

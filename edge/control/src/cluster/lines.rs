@@ -1,4 +1,4 @@
-//! What goes both ways between nodes within one request: JSON, one value in a line.
+//! Bidirectional messages between nodes within one request: JSON, one value per line.
 
 use std::io;
 
@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 
 /// Longest line.
 const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Lines that wait to be sent.
+/// Queued lines.
 const LINES_MAX: usize = 64;
 
-/// A body that is written line by line.
+/// Body written line by line.
 pub(super) type LinesBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Writes the lines of a body.
@@ -24,7 +24,7 @@ pub(super) type LinesBody = UnsyncBoxBody<Bytes, io::Error>;
 pub(super) struct LineSender(mpsc::Sender<Bytes>);
 
 impl LineSender {
-    /// Sends one value; false once the other side is gone.
+    /// Sends a value; false once the receiver is gone.
     pub(super) async fn send(&self, value: &impl Serialize) -> bool {
         match line(value) {
             Some(line) => self.0.send(line).await.is_ok(),
@@ -32,17 +32,17 @@ impl LineSender {
         }
     }
 
-    /// Whether the other side is gone.
+    /// Returns true once the receiver is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Waits until the other side is gone.
+    /// Waits until the receiver is gone.
     pub(super) async fn closed(&self) {
         self.0.closed().await;
     }
 
-    /// Sends one value unless the other side does not keep up, or is gone.
+    /// Sends a value, dropped if the receiver is slow or gone.
     pub(super) fn try_send(&self, value: &impl Serialize) {
         if let Some(line) = line(value) {
             self.0.try_send(line).ok();
@@ -56,7 +56,7 @@ fn line(value: &impl Serialize) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// A body, and what writes it. The body ends once every sender is dropped.
+/// Returns a body and its writer. The body ends when every sender is dropped.
 pub(super) fn channel() -> (LineSender, LinesBody) {
     let (sender, receiver) = mpsc::channel(LINES_MAX);
     let frames = stream::unfold(receiver, async |mut receiver: mpsc::Receiver<Bytes>| {
@@ -77,10 +77,10 @@ impl<B: Body<Data = Bytes> + Unpin> LineReader<B> {
         Self { body, read: BytesMut::new() }
     }
 
-    /// The next value; `None` at the end of the body.
+    /// Returns the next value; `None` at the end of the body.
     ///
     /// # Errors
-    /// A sentence, where the connection is lost, or a line is too long or not what is expected.
+    /// A sentence about a lost connection, or an overlong or unexpected line.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, String>
     where
         B::Error: std::fmt::Display,

@@ -1,4 +1,4 @@
-//! Answers other nodes: those alone that have a certificate of the cluster's CA.
+//! Listener for other nodes with a certificate of the cluster's CA.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -36,38 +36,36 @@ use super::tunnel::{self, TUNNELS_MAX};
 use devanture_base::fair::Shares;
 use devanture_store::catalog::Revision;
 
-/// Where a version is prepared.
+/// Path for preparing a version.
 pub(super) const PREPARE: &str = "/v1/prepare";
-/// Where a collection asks which files are relied on.
+/// Path for a collection's query of leases.
 pub(super) const GATE: &str = "/v1/gate";
-/// Where a node reports attempts at logging in.
+/// Path for reports of login attempts.
 pub(super) const ATTEMPTS: &str = "/v1/attempts";
-/// Where a node says how it is.
+/// Path for the status of a node.
 pub(super) const STATUS: &str = "/v1/status";
 
-/// Most bytes of a request's header fields.
+/// Most bytes of request header fields.
 const HEADERS_BYTES_MAX: u32 = 128 * 1024;
-/// Connections that wait to be accepted.
+/// Backlog of connections.
 const BACKLOG: i32 = 4_096;
-/// Interval of pings on a connection, and longest time without an answer: what a node holds for another one that is
-/// gone is given up.
+/// Interval of pings on a connection, and longest wait for an answer; afterwards the node's holds are released.
 const PING: Duration = Duration::from_secs(5);
 
-/// What a node does for others.
+/// Service of a node for other nodes.
 #[async_trait]
 pub trait Service: InstanceService {
-    /// Prepares a version to become live, and reports how it goes. It is ready for as long as the result lives.
+    /// Prepares a version for a switch, and reports progress. The version stays ready for the lifetime of the result.
     ///
     /// # Errors
-    /// Why it cannot be.
+    /// The reason for a refusal.
     async fn prepare(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Hold, Problem>;
 
-    /// Waits until a version is live here that was switched to by the commit of `revision`; false if it is not within a
-    /// moment.
+    /// Waits until the switch committed at `revision` is in effect locally; false after a short time limit.
     async fn follow(&self, placed: Placed<'_>, revision: Revision) -> bool;
 
-    /// Reports to `held` which of these files this node relies on, and lets nobody begin to rely on any of them until
-    /// `gone` says which went, or its sender is dropped.
+    /// Reports to `held` the requested files with local leases, and blocks new leases on the files until `gone` names
+    /// the deleted files or is dropped.
     async fn close_gate(
         &self,
         files: &GateRequest,
@@ -75,37 +73,36 @@ pub trait Service: InstanceService {
         gone: oneshot::Receiver<Vec<Digest>>,
     );
 
-    /// Says which of the lines that `request` wants there are here; and with `tail` those that come, until it is
-    /// dropped.
+    /// Sends the stored lines matching `request`; with `tail`, also live lines, until dropped.
     async fn logs(&self, request: LogsRequest, sender: LogsSender);
 
-    /// Counts attempts at logging in that were made on another node.
+    /// Counts login attempts made on another node.
     fn count_attempts(&self, notes: &[AttemptNote]);
 
-    /// What it knows of an environment.
+    /// Reports node-local state of an environment.
     async fn report_environment(&self, query: &EnvironmentQuery) -> EnvironmentReport;
 
-    /// The state of this node, with the versions of one app, or of all.
+    /// Returns the status of the node, with the versions of one app or of all.
     async fn status(&self, app: Option<&AppName>) -> NodeStatus;
 }
 
-/// What answers other nodes.
+/// Handlers for other nodes.
 #[derive(Clone)]
 pub struct Answers {
-    /// What they ask of each other.
+    /// Requests between nodes.
     pub service: Arc<dyn Service>,
-    /// Requests of the API that another one has received.
+    /// API requests received by another node.
     pub api: Arc<dyn Api>,
 }
 
-/// The socket of this node for others.
+/// Socket of the node for other nodes.
 pub struct Listener {
     socket: std::net::TcpListener,
     address: SocketAddr,
 }
 
 impl Listener {
-    /// Binds it. Another process of this node may have it open, too, which gets all connections until
+    /// Binds the socket. Another process of the node may also have the address open, and gets all connections until
     /// [`Listener::listen`].
     ///
     /// # Errors
@@ -124,22 +121,22 @@ impl Listener {
         bound().map_err(|source| Error::Listen { address, source })
     }
 
-    /// Where it is open.
+    /// Returns the address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes connections from now on, which wait for [`Listener::serve`].
+    /// Accepts connections from now on, queued for [`Listener::serve`].
     ///
     /// # Errors
-    /// [`Error::Listen`], in particular where another program listens at the address since it was bound.
+    /// [`Error::Listen`], in particular if another program has started listening at the address since the bind.
     pub fn listen(&self) -> Result<(), Error> {
         let listening = rustix::net::listen(&self.socket, BACKLOG);
         listening.map_err(|error| Error::Listen { address: self.address, source: error.into() })
     }
 
-    /// Answers until `stop` is cancelled; exchanges under way then go on.
+    /// Answers until `stop` is cancelled; running exchanges then continue.
     pub async fn serve(self, identity: Identity, answers: Answers, stop: CancellationToken) {
         let socket = match TcpListener::from_std(self.socket) {
             Ok(socket) => socket,
@@ -173,7 +170,7 @@ async fn answer(
     });
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        // As many bytes as a client of the API may send, and what the node adds that passes it on.
+        // The limit of an API client, plus the fields added by the forwarding node.
         .max_header_list_size(HEADERS_BYTES_MAX)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
@@ -237,7 +234,7 @@ fn no_lines() -> LinesBody {
     http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Counts attempts on another node; the answer ends when that is done.
+/// Counts attempts on another node, then ends the answer.
 async fn attempts(mut reader: LineReader<Incoming>, _until_counted: LineSender, service: Arc<dyn Service>) {
     if let Ok(Some(mut notes)) = reader.next::<Vec<AttemptNote>>().await {
         notes.truncate(ATTEMPTS_MAX);
@@ -245,13 +242,13 @@ async fn attempts(mut reader: LineReader<Incoming>, _until_counted: LineSender, 
     }
 }
 
-/// Answers what this node alone knows of an environment.
+/// Answers a query about node-local state of an environment.
 async fn answer_query(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
     let Ok(Some(query)) = reader.next::<EnvironmentQuery>().await else { return };
     sender.send(&Answer::Environment(Box::new(service.report_environment(&query).await))).await;
 }
 
-/// Prepares a version, and holds it until the other node has switched to it or is gone.
+/// Prepares a version, and holds it until the other node has switched or is gone.
 async fn prepare(mut reader: LineReader<Incoming>, sender: LineSender, service: Arc<dyn Service>) {
     let Ok(Some(request)) = reader.next::<PrepareRequest>().await else { return };
     let prepared = {
@@ -281,7 +278,7 @@ async fn prepare(mut reader: LineReader<Incoming>, sender: LineSender, service: 
     }
 }
 
-/// Keeps the gate closed until the collection has said what went, or its node is gone.
+/// Keeps the gate closed until the collection reports deleted files, or its node is gone.
 async fn gate(mut reader: LineReader<Incoming>, sender: LineSender, service: Arc<dyn Service>) {
     let Ok(Some(files)) = reader.next::<GateRequest>().await else { return };
     let (held, is_held) = oneshot::channel();
@@ -301,7 +298,7 @@ async fn gate(mut reader: LineReader<Incoming>, sender: LineSender, service: Arc
 mod tests {
     use super::*;
 
-    /// The node would count as alive, and nobody would reach it.
+    /// Otherwise the node would count as live, but be unreachable.
     #[test]
     fn an_address_that_another_program_has_taken_since_it_was_bound_is_an_error() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();

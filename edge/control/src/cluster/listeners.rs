@@ -1,4 +1,4 @@
-//! Where the other nodes listen, so that no route leads there.
+//! Listener addresses of other nodes, forbidden as targets of routes.
 
 use super::follow_runs::next_change;
 use super::nodes::Nodes;
@@ -6,7 +6,7 @@ use crate::ledger::Member;
 use devanture_serve::proxy::address::{NodeListeners, OtherNodes};
 
 impl Nodes {
-    /// Has `listeners` know where the nodes listen that live now; `own_ports` are those of this node.
+    /// Sets `listeners` to the addresses of all live nodes; `own_ports` are the local ports.
     pub async fn read_listeners(&self, listeners: &OtherNodes, own_ports: &[u16]) {
         match self.others().await {
             Ok(others) => listeners.set(&others.into_iter().map(of_member).collect::<Vec<_>>(), own_ports),
@@ -16,9 +16,9 @@ impl Nodes {
         }
     }
 
-    /// As [`Nodes::read_listeners`], again whenever nodes come or go.
+    /// As [`Nodes::read_listeners`], repeated whenever nodes join or leave.
     pub async fn follow_listeners(self, listeners: OtherNodes, own_ports: Vec<u16>) {
-        // Before they are listed: none that comes in between is missed.
+        // Subscribed before the listing, so that no join in between is missed.
         let mut commits = self.commits();
         loop {
             self.read_listeners(&listeners, &own_ports).await;

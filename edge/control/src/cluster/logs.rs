@@ -1,4 +1,4 @@
-//! Lines of logs of other nodes: those that are held, and then those that come.
+//! Log lines of other nodes: stored lines, then live lines.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -20,106 +20,106 @@ use super::nodes::Nodes;
 use super::peer::{self, Exchange};
 use crate::ledger::Member;
 
-/// Where a node is asked for lines of its logs.
+/// Path for a node's log lines.
 pub(super) const LOGS: &str = "/v1/logs";
-/// Longest wait for the lines that a node holds.
+/// Longest wait for a node's stored lines.
 const HELD_MAX: Duration = Duration::from_secs(3);
-/// Pause between looks for nodes that came, or came back, while a log is read live.
+/// Pause between checks for new or returned nodes during a live read.
 const LOOK: Duration = Duration::from_secs(2);
-/// Lines of other nodes that wait for their reader.
+/// Queued lines of other nodes.
 const WAITING_MAX: usize = 64;
 
-/// The lines of an environment that a reader wants. Filters are in the form in which the API has them.
+/// Log filters of an environment, in the form of the API.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogFilters {
-    /// The method.
+    /// Method.
     pub method: Option<String>,
-    /// The path.
+    /// Path.
     pub path: Option<String>,
-    /// The status.
+    /// Status.
     pub status: Option<String>,
-    /// The version.
+    /// Version.
     pub version: Option<String>,
 }
 
-/// Whose lines are wanted, and which.
+/// Requested lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsRequest {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The environment.
+    /// Environment.
     pub environment: PlaceName,
-    /// The source, as the API has it.
+    /// Source, in the form of the API.
     pub source: String,
-    /// The filters.
+    /// Filters.
     #[serde(default)]
     pub filters: LogFilters,
-    /// Most lines of those that are held.
+    /// Most stored lines.
     pub lines: usize,
-    /// Whether those that come are wanted, too.
+    /// True to continue with live lines.
     pub tail: bool,
-    /// The id of the last line that the reader had of this node, if it comes again.
+    /// Id of the last line from the node, for a reconnecting reader.
     pub last_id: Option<String>,
 }
 
-/// A line as JSON.
+/// Line as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsLine {
-    /// The id that a reader comes again with.
+    /// Id for reconnecting.
     pub id: String,
-    /// When it was, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// The line.
+    /// Line.
     pub json: String,
 }
 
-/// What is to be known of the lines that are held.
+/// Extent of the stored lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogsHeld {
-    /// The id of the last line before those that come, whether or not it is wanted.
+    /// Id of the last line before the live lines, even if filtered out.
     pub last_id: Option<String>,
-    /// Whether the lines follow those that a reader had that comes again.
+    /// True if the lines continue the position of a reconnecting reader.
     pub is_resumed: Option<bool>,
-    /// The time of the oldest line that is held, where older ones made room that were asked for.
+    /// Time of the oldest stored line, if older requested lines were dropped.
     pub since_ms: Option<u64>,
-    /// Their number, where that is known.
+    /// Number of dropped lines, if known.
     pub gone: Option<u64>,
 }
 
-/// What a node says about its log: the lines that it holds, [`LogsEvent::Held`], and then what comes.
+/// Event of a node's log: stored lines, [`LogsEvent::Held`], then live lines.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogsEvent {
-    /// A line.
+    /// Line.
     Line(LogsLine),
-    /// Those were all that are held.
+    /// End of the stored lines.
     Held(LogsHeld),
-    /// So many lines were left out: their reader was too slow.
+    /// Number of lines omitted for a slow reader.
     Lost(u64),
-    /// The id that a reader comes with to the process that goes on.
+    /// Id for a reader that reconnects to the successor process.
     Position(String),
-    /// Why there are none.
+    /// Reason for missing lines.
     Problem(Box<Problem>),
 }
 
-/// Says to another node what its log is.
+/// Sends a log to another node.
 pub struct LogsSender(LineSender);
 
 impl LogsSender {
-    /// Sends one; false once the other node is gone.
+    /// Sends an event; false once the other node is gone.
     pub async fn send(&self, event: &LogsEvent) -> bool {
         self.0.send(event).await
     }
 }
 
-/// For tests: what a [`LogsSender`] sends.
+/// For tests: receiver of a [`LogsSender`].
 #[cfg(test)]
 pub(crate) struct SentEvents(LineReader<super::lines::LinesBody>);
 
 #[cfg(test)]
 impl SentEvents {
-    /// The next one; `None` once the sender is dropped.
+    /// Returns the next event; `None` once the sender is dropped.
     pub(crate) async fn next(&mut self) -> Option<LogsEvent> {
         self.0.next().await.unwrap()
     }
@@ -127,14 +127,14 @@ impl SentEvents {
 
 #[cfg(test)]
 impl LogsSender {
-    /// One whose events stay here.
+    /// Returns a sender and its local receiver.
     pub(crate) fn to_here() -> (Self, SentEvents) {
         let (sender, body) = super::lines::channel();
         (Self(sender), SentEvents(LineReader::new(body)))
     }
 }
 
-/// Answers a node that wants lines, until it is gone.
+/// Answers a request for lines, until the other node is gone.
 pub(super) async fn answer(mut reader: LineReader<Incoming>, sender: LineSender, service: &dyn Service) {
     let Ok(Some(request)) = reader.next::<LogsRequest>().await else { return };
     tokio::select! {
@@ -143,32 +143,32 @@ pub(super) async fn answer(mut reader: LineReader<Incoming>, sender: LineSender,
     }
 }
 
-/// The log of one other node.
+/// Log of another node.
 pub struct NodeLog {
-    /// The node.
+    /// Node.
     pub node: String,
-    /// The lines that it holds, oldest first.
+    /// Stored lines, oldest first.
     pub lines: Vec<LogsLine>,
-    /// About these.
+    /// Extent of the stored lines.
     pub held: LogsHeld,
     exchange: Exchange,
 }
 
-/// A node whose lines are missing.
+/// Node with missing lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Silent {
-    /// The node.
+    /// Node.
     pub node: String,
-    /// The reason.
+    /// Reason.
     pub reason: String,
 }
 
-/// What comes from other nodes while a log is read live.
+/// Event from other nodes during a live read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromNode {
-    /// This, of a node.
+    /// Event of a node.
     Event(String, LogsEvent),
-    /// A node that was followed ended, or cannot be reached.
+    /// A followed node ended or is unreachable.
     Silent(Silent),
 }
 
@@ -197,21 +197,21 @@ impl NodeLog {
         timeout(HELD_MAX, open).await.unwrap_or_else(silent)
     }
 
-    /// As [`pass_on`], while the connection is held.
+    /// As [`pass_on`], while holding the connection.
     async fn forward(mut self, to: mpsc::Sender<FromNode>) -> Ended {
         pass_on(self.node, &mut self.exchange.reader, self.held.last_id, to).await
     }
 }
 
-/// The end of a node's log.
+/// End of a node's log.
 #[derive(Debug, PartialEq)]
 struct Ended {
     silent: Silent,
-    /// The id that its log is asked for with when the node is there again.
+    /// Id for resuming the log once the node returns.
     last_id: Option<String>,
 }
 
-/// Passes on what comes until the node ends or nobody listens. `last_id` is where the node's log is now.
+/// Forwards events until the node ends or the receiver is dropped. `last_id` tracks the position in the node's log.
 async fn pass_on<B>(
     node: String,
     reader: &mut LineReader<B>,
@@ -250,7 +250,7 @@ where
 }
 
 impl Silent {
-    /// Says no address of a node: those who read the logs of one app do not learn it.
+    /// Omits the address of a node, hidden from readers of one app's logs.
     fn of(node: &str, error: Error) -> Self {
         let reason = match error {
             Error::Refused { problem, .. } => problem.detail,
@@ -264,8 +264,8 @@ impl Silent {
 }
 
 impl Nodes {
-    /// The lines that all other nodes hold, and the nodes that do not answer. `last_ids` has the id of the last line
-    /// that the reader had of a node.
+    /// Returns the stored lines of all other nodes, and the unresponsive nodes. `last_ids` has the reader's last line
+    /// id by node.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -289,8 +289,8 @@ impl Nodes {
         Ok((logs, silent))
     }
 
-    /// Follows the logs of `begun`, and those of nodes that come or come back, until the receiver is dropped. A node of
-    /// `silent` was reported already.
+    /// Follows the logs of `begun`, and of nodes that join or return, until the receiver is dropped. Nodes of `silent`
+    /// were already reported.
     #[must_use]
     pub fn follow_logs(
         &self,
@@ -318,9 +318,9 @@ impl Nodes {
 struct FollowLogs {
     nodes: Nodes,
     request: LogsRequest,
-    /// The id of the last line of a node that ended.
+    /// Last line id of each ended node.
     last_ids: HashMap<String, String>,
-    /// Nodes that were reported, and are not followed.
+    /// Nodes reported as silent.
     silent: HashSet<String>,
     followed: HashSet<String>,
     tasks: JoinSet<Ended>,
@@ -353,7 +353,7 @@ impl FollowLogs {
         self.tasks.spawn(log.forward(self.sender.clone()));
     }
 
-    /// Begins to follow nodes that are not followed.
+    /// Starts following new nodes.
     async fn look(&mut self) {
         let Ok(mut others) = self.nodes.others().await else { return };
         others.retain(|member| !self.followed.contains(&member.node));
@@ -375,10 +375,10 @@ impl FollowLogs {
         }
     }
 
-    /// Reports a node once, until it is followed again.
+    /// Reports a node as silent, once until followed again.
     async fn report(&mut self, silent: Silent) {
         if self.silent.insert(silent.node.clone()) {
-            // Nobody listens any more: the next look finds out.
+            // A dropped receiver is noticed by the next check.
             self.sender.send(FromNode::Silent(silent)).await.ok();
         }
     }

@@ -1,4 +1,4 @@
-//! The messages between nodes. Two consecutive releases understand each other: what a message lacks has a default.
+//! Messages between nodes. Two consecutive releases are compatible: missing fields have defaults.
 
 use std::net::IpAddr;
 
@@ -12,26 +12,26 @@ use super::instance_messages::RunReport;
 use devanture_store::catalog::Revision;
 use devanture_store::records::settings::SettingsRecord;
 
-/// A version that is to become live, for a node to prepare.
+/// Version to be prepared for a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrepareRequest {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The environment.
+    /// Environment.
     pub environment: PlaceName,
-    /// The version.
+    /// Version.
     pub version: VersionId,
-    /// The revision of the settings that it is to be live with, where it is not the one that is live.
+    /// Revision of the settings to go live, if different from the live revision.
     pub settings: Option<u64>,
-    /// The settings of that revision, with secrets sealed, where they are not stored yet.
+    /// Settings of the revision, with encrypted secrets, if not yet stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coming: Option<SettingsRecord>,
-    /// The revision of the catalog at which all of this is known.
+    /// Revision of the catalog that contains all referenced facts.
     pub revision: Revision,
 }
 
-/// Files that a collection is about to take, for a node to say which of them it relies on. Until it hears what went, it
-/// lets nobody begin to rely on any.
+/// Files about to be deleted by a collection. The node answers with its leases among these, and blocks new leases until
+/// told the deleted files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateRequest {
     /// Blobs.
@@ -40,83 +40,83 @@ pub struct GateRequest {
     pub manifests: Vec<VersionId>,
 }
 
-/// What a node relies on.
+/// Leases of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateHeld {
-    /// Those of the request.
+    /// Leased files of the request.
     pub files: GateRequest,
-    /// The second since 1970 from which on it relies on all that was put, where there is one.
+    /// Second since 1970 from which on all stored files are leased, if any.
     pub since_s: Option<u64>,
 }
 
-/// What went.
+/// Deleted files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gone {
     pub(super) blobs: Vec<Digest>,
 }
 
-/// What the node that prepares hears from the node that switches, after the request.
+/// Message from the switching node to the preparing node, after the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
-    /// The version is live as of this revision.
+    /// The version is live since the revision.
     Switched(Revision),
 }
 
-/// What the node that switches hears from the one that prepares.
+/// Message from the preparing node to the switching node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Answer {
-    /// A step, such as an instance that became healthy.
+    /// Progress, for example a healthy instance.
     Step(String),
-    /// It is ready.
+    /// Ready.
     Ready,
-    /// It cannot be.
+    /// Refused.
     Problem(Box<Problem>),
-    /// What was to become live is live here.
+    /// The switch is in effect locally.
     Live,
-    /// What it relies on.
+    /// Leases.
     Held(GateHeld),
-    /// Its state, in answer to the request for that.
+    /// Status, as requested.
     Status(Box<NodeStatus>),
-    /// The instances of the node, in answer to a request about them.
+    /// Instances, as requested.
     Instances(Vec<InstanceStatus>),
-    /// Instances that it has now.
+    /// Present instances.
     Runs(RunReport),
-    /// What it knows of an environment.
+    /// Node-local state of an environment.
     Environment(Box<EnvironmentReport>),
 }
 
-/// A line about how a preparation goes.
+/// Receives progress lines of a preparation.
 pub type Progress<'t> = &'t (dyn Fn(&str) + Send + Sync);
 
-/// What is held ready for a switch, until it is dropped.
+/// Resources held ready for a switch, until dropped.
 pub type Hold = Box<dyn Send + Sync>;
 
-/// Where a version was switched to.
+/// Target of a switch.
 #[derive(Debug, Clone, Copy)]
 pub struct Placed<'t> {
-    /// The app.
+    /// App.
     pub app: &'t AppName,
-    /// The environment.
+    /// Environment.
     pub environment: &'t PlaceName,
-    /// The version.
+    /// Version.
     pub version: VersionId,
 }
 
-/// Most attempts of one report.
+/// Most attempts per report.
 pub const ATTEMPTS_MAX: usize = 1_024;
 
-/// An attempt at logging in.
+/// Login attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptNote {
-    /// The hash of the login as it was typed, in hex.
+    /// Hash of the typed login, in hex.
     pub login: String,
-    /// The network that it came from; `None` of this machine.
+    /// Network of origin; `None` for the local machine.
     pub network: Option<IpAddr>,
-    /// Whether the password was right.
+    /// True for a correct password.
     pub has_succeeded: bool,
-    /// Whether it was a visitor's, whose attempts count apart from logins.
+    /// True for a visitor, whose attempts count separately from logins.
     #[serde(default)]
     pub of_visitor: bool,
 }

@@ -1,11 +1,12 @@
-//! The other nodes of a cluster: who they are, connections to them by mutual TLS, and what nodes ask of each other.
+//! Nodes of a cluster: membership, connections by mutual TLS, requests between nodes.
 //!
-//! Nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), by which it is known to the others, and
-//! a record in the catalog for as long as it lives ([`crate::ledger::Members`]). A node that has a request connects to
-//! the address in that record ([`peer`]), and the other one answers ([`listener`]) by its [`Service`]. Requests of the
-//! API that belong to another node are passed on to it ([`forwarder`]).
+//! All nodes are equal. Each has a certificate of the cluster's CA ([`authority`]), which authenticates the node, and a
+//! record in the catalog for its lifetime ([`crate::ledger::Members`]). A node connects to the address in the record of
+//! another node ([`peer`]), whose [`listener`] answers by its [`Service`]. API requests that belong to another node are
+//! forwarded ([`forwarder`]).
 //!
-//! Each follows which instances the others run ([`follow_runs`]), and requests for these go through a [`tunnel`].
+//! Each node follows the instances of all other nodes ([`follow_runs`]); requests reach the instances through a
+//! [`tunnel`].
 
 mod accept;
 mod attempts;

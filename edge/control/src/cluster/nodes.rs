@@ -1,4 +1,4 @@
-//! What this node asks of all others: to prepare a version before it goes live, and how they are.
+//! Requests to all other nodes: preparation of versions before a switch, and status.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,45 +22,45 @@ use crate::ledger::{self, Duty, Member, Members};
 use devanture_serve::proxy::Registry;
 use devanture_store::catalog::{Committed, Revision};
 
-/// Time beyond its lease for which a node may not answer before a switch is given up: one that ended is gone by then,
-/// also where etcd is busy and notices late, and one that is not reaches the catalog alone.
+/// Time beyond its lease during which a node may be silent before a switch is abandoned. By then an ended node is gone,
+/// even if a busy etcd notices late; a remaining node reaches only the catalog.
 const BEYOND_LEASE: Duration = Duration::from_secs(30);
-/// Time after which a node that does not answer is named.
+/// Silence after which a node is named in the progress.
 const NAMED_AFTER: Duration = Duration::from_secs(2);
-/// Times that a node may break off what it prepares, once that goes on for longer than it may be silent: one that a
-/// version ends every time never gets ready.
+/// Interruptions by a node during a preparation longer than its permitted silence: a node crashed by each load of the
+/// version would never become ready.
 const BREAKS_MAX: usize = 8;
-/// Pause before a node that did not answer is tried again, and between looks whether a silent one still lives.
+/// Pause before retrying a silent node, and between checks of its lease.
 pub(super) const PAUSE: Duration = Duration::from_millis(250);
-/// Longest wait for a node to serve what was switched to; it has prepared it, so that this is a moment.
+/// Longest wait for a node to serve a prepared version, which takes a moment.
 const FOLLOW_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for a node to say how it is.
+/// Longest wait for a node's status.
 const STATUS_MAX: Duration = Duration::from_secs(3);
 
-/// The other nodes, as this one reaches them.
+/// Other nodes, as reached from the local node.
 #[derive(Clone)]
 pub struct Nodes {
     identity: Identity,
     members: Arc<Members>,
 }
 
-/// A version that every other node holds ready, for as long as this lives.
+/// Version held ready by every other node, until dropped.
 pub struct Prepared {
     ready: Vec<(String, Exchange)>,
     gone: Vec<String>,
 }
 
-/// How a node answered.
+/// Answer of a node.
 enum Prepare {
     Ready(Exchange),
     Gone,
 }
 
-/// How long a node that prepares a version is still tried, when it cannot be reached.
+/// Retry limits for an unreachable node during a preparation.
 struct Patience {
     silent_max: Duration,
     began: Instant,
-    /// When it was known to live last.
+    /// Last sign of life.
     heard: Instant,
     breaks: usize,
     is_named: bool,
@@ -72,14 +72,14 @@ impl Patience {
         Self { silent_max, began: now, heard: now, breaks: 0, is_named: false }
     }
 
-    /// Takes note that the node, which was there until now, has broken off what it had begun.
+    /// Records that a reachable node interrupted its work.
     fn note_break(&mut self) {
         self.heard = Instant::now();
         self.breaks = self.breaks.saturating_add(1);
         self.is_named = false;
     }
 
-    /// The sentence about a node that is silent, once for each silence.
+    /// Returns the sentence about a silent node, once per silence.
     fn named_once(&mut self, node: &str) -> Option<String> {
         if self.is_named || self.heard.elapsed() < NAMED_AFTER {
             return None;
@@ -88,7 +88,7 @@ impl Patience {
         Some(format!("{node} does not answer, and is waited for at most {} s", self.silent_max.as_secs()))
     }
 
-    /// Whether it is tried again.
+    /// Returns true if the node is to be retried.
     fn is_left(&self) -> bool {
         let breaks_off_always = self.breaks > BREAKS_MAX && self.began.elapsed() >= self.silent_max;
         self.heard.elapsed() < self.silent_max && !breaks_off_always
@@ -96,31 +96,31 @@ impl Patience {
 }
 
 impl Nodes {
-    /// Reaches the nodes of `members` by `identity`.
+    /// Connects to the nodes of `members` with `identity`.
     #[must_use]
     pub const fn new(identity: Identity, members: Arc<Members>) -> Self {
         Self { identity, members }
     }
 
-    /// This node.
+    /// Returns the local node.
     #[must_use]
     pub fn own(&self) -> &Member {
         self.members.own()
     }
 
-    /// A refusal by this node, as one by another node reads.
+    /// Formats a refusal by the local node like a refusal by another node.
     #[must_use]
     pub(crate) fn refused_here(&self, problem: Box<Problem>) -> ledger::Error {
         Error::Refused { node: self.own().node.clone(), problem }.into_problem()
     }
 
-    /// When the certificate of this node ends, in seconds since 1970 UTC.
+    /// Returns the expiry of the node's certificate, in seconds since 1970 UTC.
     #[must_use]
     pub fn certificate_ends_s(&self) -> i64 {
         self.identity.ends_s()
     }
 
-    /// Why a changed certificate of this node, or the CA's, cannot be used; the earlier one is.
+    /// Returns the fault of a changed certificate of the node or the CA, while the earlier certificate is in use.
     #[must_use]
     pub fn certificate_fault(&self) -> Option<String> {
         self.identity.fault().map(|reason| reason.to_string())
@@ -130,17 +130,17 @@ impl Nodes {
         Ok(self.members.others().await?)
     }
 
-    /// The node of that name, if it lives.
+    /// Returns the live node of the given name.
     pub(super) async fn current(&self, node: &str) -> Result<Option<Member>, Error> {
         Ok(self.members.current(node).await?)
     }
 
-    /// Waits until what was acknowledged anywhere can be read here.
+    /// Waits until all acknowledged commits are readable locally.
     pub(super) async fn catch_up(&self) -> Result<(), Error> {
         Ok(self.members.catch_up().await?)
     }
 
-    /// Another node that lives and whose name is one of those.
+    /// Returns another live node whose name is accepted by `is_wanted`.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -153,17 +153,17 @@ impl Nodes {
         peer::connect(&self.identity, member).await
     }
 
-    /// How long a node that lives may not answer.
+    /// Returns the permitted silence of a live node.
     pub(super) fn silent_max(&self) -> Duration {
         self.members.lease().saturating_add(BEYOND_LEASE)
     }
 
-    /// Commits from now on.
+    /// Subscribes to commits.
     pub(super) fn commits(&self) -> Receiver<Committed> {
         self.members.commits()
     }
 
-    /// Has `registry` reach the instances of other nodes.
+    /// Connects `registry` to the instances of other nodes.
     pub fn open_tunnels(&self, registry: &Registry) {
         registry.open_tunnels_by(Arc::new(tunnel::Opener::new(&self.identity)));
     }
@@ -172,8 +172,8 @@ impl Nodes {
         peer::open(&self.identity, member, path).await
     }
 
-    /// Takes on what one node does at a time, such as `collection`, for as long as the lease lives; `None` if another
-    /// one does it.
+    /// Takes a duty done by one node at a time, for example `collection`, for the lifetime of the lease; `None` if
+    /// taken by another node.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -181,7 +181,7 @@ impl Nodes {
         Ok(self.members.take_duty(duty).await?)
     }
 
-    /// Whether some node has a duty, as far as this one knows.
+    /// Returns true if a node has the duty, as far as known locally.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -189,15 +189,15 @@ impl Nodes {
         Ok(self.members.is_duty_taken(duty).await?)
     }
 
-    /// Has every other node prepare a version. One whose lease ends meanwhile is gone, and not waited for.
+    /// Makes every other node prepare a version. A node whose lease ends meanwhile is gone, and not awaited.
     ///
     /// # Errors
-    /// [`Error::Refused`] and [`Error::Unreachable`] of the first node that cannot; [`Error::Catalog`].
+    /// [`Error::Refused`] and [`Error::Unreachable`] of the first failing node; [`Error::Catalog`].
     pub async fn prepare_all(&self, request: &PrepareRequest, progress: Progress<'_>) -> Result<Prepared, Error> {
         self.prepare_others(Prepared { ready: Vec::new(), gone: Vec::new() }, request, progress).await
     }
 
-    /// Has those prepare it that hold it no longer, or have come since.
+    /// Makes nodes prepare the version again that have dropped the version or joined since.
     ///
     /// # Errors
     /// As [`Nodes::prepare_all`].
@@ -216,7 +216,7 @@ impl Nodes {
         loop {
             let mut others = self.members.others().await?;
             others.retain(|member| !prepared.names(&member.node));
-            // Those that came meanwhile have it, too.
+            // Nodes that joined meanwhile are prepared, too.
             if others.is_empty() {
                 return Ok(prepared);
             }
@@ -241,7 +241,7 @@ impl Nodes {
             let asked = tokio::select! {
                 asked = self.ask(&member, request, progress, &mut patience) => asked,
                 changed = self.changed(&member) => match changed {
-                    // Another process has taken its place, and has not prepared anything.
+                    // A successor process has prepared nothing.
                     Some(successor) => {
                         patience.note_break();
                         member = successor;
@@ -257,7 +257,7 @@ impl Nodes {
                     }
                     sleep(PAUSE).await;
                 }
-                // A process that ends breaks off what it has begun: the one in its place is asked.
+                // An ending process abandons its work: its successor is asked.
                 Err(Error::Refused { .. }) if self.current(&member.node).await?.as_ref() != Some(&member) => {}
                 asked => return asked.map(Prepare::Ready),
             }
@@ -274,13 +274,14 @@ impl Nodes {
         let exchange = self.open(member, PREPARE).await?;
         let answered = answered(member, exchange, request, progress).await;
         if matches!(answered, Err(Error::Unreachable { .. })) {
-            // Not from the last line on: a load may report nothing for minutes, in which pings were answered.
+            // Counted from now, rather than from the last line: a load may be silent for minutes while pings are
+            // answered.
             patience.note_break();
         }
         answered
     }
 
-    /// Waits until a node is gone, or another process has taken its place.
+    /// Waits until a node is gone or replaced by another process.
     pub(super) async fn changed(&self, member: &Member) -> Option<Member> {
         loop {
             match self.members.current(&member.node).await {
@@ -290,8 +291,7 @@ impl Nodes {
         }
     }
 
-    /// The states of all nodes, this one by `own`, in the order of their names; with the versions of one app, or of
-    /// all.
+    /// Returns the status of all nodes by name, the local node by `own`; with the versions of one app or of all.
     ///
     /// # Errors
     /// [`Error::Catalog`].
@@ -304,7 +304,7 @@ impl Nodes {
         nodes.push(own);
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(app) = app {
-            // A node of the release before reports those of every app.
+            // Nodes of the previous release report versions of every app.
             nodes.iter_mut().for_each(|node| node.versions.retain(|version| version.app == *app));
         }
         Ok(nodes)
@@ -344,7 +344,7 @@ impl Nodes {
     }
 }
 
-/// Waits until a node is ready, by an exchange that is open; the exchange holds it so.
+/// Waits until a node is ready; the open exchange keeps the node ready.
 async fn answered(
     member: &Member,
     mut exchange: Exchange,
@@ -383,13 +383,13 @@ impl Prepared {
         self.ready.iter().any(|(ready, _)| ready == node) || self.gone.iter().any(|gone| gone == node)
     }
 
-    /// How many nodes hold it.
+    /// Returns the number of prepared nodes.
     #[must_use]
     pub fn count(&self) -> usize {
         self.ready.len()
     }
 
-    /// What a report says about it, with the part of the node `own`: a word for each node, in the order of their names.
+    /// Summarizes the preparation, including the node `own`: a word for each node, by name.
     #[must_use]
     pub fn summary(&self, own: &str, here: &str) -> String {
         let ready = self.ready.iter().map(|(node, _)| (node.as_str(), "ready"));
@@ -399,8 +399,8 @@ impl Prepared {
         all.iter().map(|(node, state)| format!("{node} {state}")).collect::<Vec<_>>().join(" · ")
     }
 
-    /// Says that the version is live as of `revision`, and waits until each node serves it. Gives the nodes that did
-    /// not say so in time: they follow when they can.
+    /// Reports that the version is live since `revision`, and waits until each node serves the version. Returns the
+    /// nodes without a timely answer, which follow later.
     pub async fn switched(self, revision: Revision) -> Vec<String> {
         let follow = self.ready.into_iter().map(|(node, mut exchange)| async move {
             let live = async {

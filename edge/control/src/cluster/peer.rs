@@ -1,4 +1,4 @@
-//! Connections to other nodes, over HTTP/2 and mutual TLS: one for each exchange.
+//! Connections to other nodes over HTTP/2 and mutual TLS, one per exchange.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,20 +21,20 @@ use super::identity::Identity;
 use super::lines::{LineReader, LineSender, channel};
 use crate::ledger::Member;
 
-/// Longest time until a connection to a node is open.
+/// Longest time to open a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(3);
-/// Handshakes that are tried before a node counts as unreachable, where it breaks them off …
+/// Handshakes tried before a node counts as unreachable, if the node aborts handshakes …
 const HANDSHAKE_TRIES: usize = 3;
-/// … and the pause between them.
+/// … and the pause in between.
 const HANDSHAKE_PAUSE: Duration = Duration::from_millis(50);
-/// Longest time until a node begins to answer an exchange.
+/// Longest wait for the start of an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Interval of pings on a connection …
 const PING_EVERY: Duration = Duration::from_secs(2);
-/// … and how long each may be without an answer.
+/// … and the longest wait for each answer.
 const PING_MAX: Duration = Duration::from_secs(3);
 
-/// An exchange with a node: lines both ways.
+/// Exchange with a node: lines in both directions.
 pub(super) struct Exchange {
     pub(super) sender: LineSender,
     pub(super) reader: LineReader<Incoming>,
@@ -68,7 +68,7 @@ fn silent(member: &Member, after: Duration) -> Error {
     unreachable(member, format!("it does not answer within {} s", after.as_secs()))
 }
 
-/// Opens a connection to `member`, which ends once nothing uses it.
+/// Opens a connection to `member`, closed once unused.
 ///
 /// # Errors
 /// [`Error::Unreachable`].
@@ -100,10 +100,10 @@ where
     Ok(client)
 }
 
-/// Opens a connection to the node `node` at `advertise`, and sets it up by `prepare` before its handshake.
+/// Connects to the node `node` at `advertise`; `prepare` configures the socket before the handshake.
 ///
 /// # Errors
-/// Those of the system, of `prepare` and of the handshake.
+/// Errors of the system, of `prepare` and of the handshake.
 pub(super) async fn dial(
     config: &Arc<ClientConfig>,
     node: &str,
@@ -116,7 +116,7 @@ pub(super) async fn dial(
         let tcp = TcpStream::connect(advertise).await?;
         prepare(&tcp)?;
         match TlsConnector::from(Arc::clone(config)).connect(name.clone(), tcp).await {
-            // Its place may have gone to another handshake, as where strangers come in crowds.
+            // The handshake may have been displaced, for example by a crowd of strangers.
             Err(error) if tries < HANDSHAKE_TRIES && is_broken_off(&error) => tries += 1,
             result => return result,
         }
@@ -124,7 +124,7 @@ pub(super) async fn dial(
     }
 }
 
-/// Whether the node ended the connection without an answer.
+/// Returns true if the node closed the connection without an answer.
 fn is_broken_off(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)

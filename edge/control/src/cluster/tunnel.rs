@@ -1,5 +1,5 @@
-//! Tunnels to instances of other nodes: a connection by mutual TLS, one line each way, and then the bytes of a request
-//! and its answer, which nobody here reads.
+//! Tunnels to instances of other nodes: a mutual TLS connection, one line in each direction, then the opaque bytes of a
+//! request and its response.
 
 use std::io;
 use std::sync::Arc;
@@ -21,25 +21,25 @@ use devanture_base::fair::{Share, Shares};
 use devanture_serve::proxy::address::{Endpoint, NodeInstance};
 use devanture_serve::proxy::{Registry, RunId, Tunnels};
 
-/// The protocol of tunnels in ALPN, which distinguishes them from requests on the same listener.
+/// Protocol of tunnels in ALPN, distinct from requests on the same listener.
 pub(super) const ALPN: &[u8] = b"devanture-tunnel/1";
-/// Tunnels of other nodes at once, of all apps together. One app gets half of them at most, see [`Shares`].
+/// Concurrent tunnels of other nodes over all apps, at most half for one app, see [`Shares`].
 pub(super) const TUNNELS_MAX: u64 = 4_096;
 /// Longest line, in bytes.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-/// Longest time from a connection until its tunnel is open, on the side where it ends.
+/// Longest time from the connection to the open tunnel, at the accepting end.
 const OPEN_MAX: Duration = Duration::from_secs(5);
-/// Time of silence after which the system asks whether the other node still lives.
+/// Silence after which the system probes the other node.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 
-/// The first line: where a tunnel is to end.
+/// First line: target of a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct OpenRequest {
     run: RunId,
     instance: Endpoint,
 }
 
-/// The answer to it.
+/// Answer to the first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum OpenAnswer {
@@ -75,8 +75,8 @@ impl Tunnels for Opener {
     }
 }
 
-/// Ends a tunnel of another node at an instance of this one. It counts among `tunnels` from the moment at which its app
-/// is known, and as a `connection` until then.
+/// Connects a tunnel of another node to a local instance. Once its app is known, the tunnel counts among `tunnels`;
+/// before, as a `connection`.
 pub(super) async fn end(
     mut tls: server::TlsStream<TcpStream>,
     registry: &Registry,
@@ -101,17 +101,17 @@ pub(super) async fn end(
     };
     let (arrived, _place) =
         timeout(OPEN_MAX, open).await.map_err(|_elapsed| "no tunnel was opened in time".to_owned())??;
-    // However many tunnels there are, nodes still speak to each other.
+    // Released early, so that tunnels never block exchanges between nodes.
     drop(connection);
     arrived.join(tls).await.map_err(said)
 }
 
-/// A place for a tunnel to an instance of a run.
+/// Takes a permit for a tunnel to an instance of a run.
 fn take_place(tunnels: &Arc<Shares>, run: &RunId) -> Result<Share, String> {
     tunnels.take(&run.app).ok_or_else(|| "the node has too many tunnels".to_owned())
 }
 
-/// Detects nodes that are gone silently, so that their tunnels end.
+/// Detects silently lost nodes, so that their tunnels end.
 fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_AFTER / 3);
@@ -124,8 +124,7 @@ fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a line and nothing beyond it: what follows is not for this side to read. TLS gives single bytes from its
-/// buffer.
+/// Reads exactly one line, leaving later bytes unread. TLS serves single bytes from its buffer.
 async fn read_line<T: serde::de::DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
     let mut line = Vec::new();
     loop {

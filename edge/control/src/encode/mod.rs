@@ -1,7 +1,7 @@
-//! Smaller forms of stored files: variants by compression, deltas with files of earlier versions as dictionaries, and
-//! how long files are as they are sent.
+//! Smaller forms of stored files: compressed variants, deltas from files of earlier versions as dictionaries, and
+//! transfer sizes.
 //!
-//! A push makes quick ones before its switch; [`Background`] makes the best ones behind it.
+//! A push makes quick forms before its switch; [`Background`] makes the best forms afterwards.
 
 mod compress;
 mod dictionaries;

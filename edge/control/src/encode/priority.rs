@@ -1,23 +1,23 @@
-//! Priorities of the threads that serve no visitors.
+//! Priorities of threads that serve no visitors.
 
-/// The priority of a thread; one that serves visitors has that of the process, and comes first.
+/// Priority of a thread; serving threads keep the priority of the process, and come first.
 ///
-/// The system gives each thread that waits for a core a share by its priority, but takes the core from one that has
-/// just begun to run at its next tick, up to four milliseconds later. How often a visitor waits for that depends on the
-/// share of all other threads together. So these have little of a busy core. They have all of what visitors leave.
+/// The system divides a core by priority, but interrupts a thread that has just begun only at the next tick, up to four
+/// milliseconds later. The frequency of these waits depends on the share of all other threads together. The priorities
+/// therefore leave little of a busy core to these threads, and all of an idle core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
-    /// A quarter of a busy core: storing, loading and checking. A push and a rollback wait for it, also where other
-    /// programs want all of the machine.
+    /// A quarter of a busy core: storing, loading and checking. Pushes and rollbacks wait for these, even while other
+    /// programs want the whole machine.
     Work,
-    /// A tenth of a busy core: compressing that a push waits for, in as many threads as there are cores.
+    /// A tenth of a busy core: compression that a push waits for, in as many threads as cores.
     Low,
-    /// As little as there is, 1.5 % of a busy core: what nobody waits for.
+    /// The minimum, 1.5 % of a busy core: work without a waiting caller.
     Lowest,
 }
 
 impl Priority {
-    /// As the system counts, where 0 is usual and 19 the lowest.
+    /// Returns the nice value, where 0 is normal and 19 the lowest.
     pub(super) const fn nice(self) -> i32 {
         match self {
             Self::Work => 5,
@@ -26,9 +26,9 @@ impl Priority {
         }
     }
 
-    /// Gives it to the calling thread, and so to all threads and processes that it will start.
+    /// Lowers the priority of the calling thread, inherited by its later threads and processes.
     pub fn lower(self) {
-        // On Linux the priority belongs to the thread that asks, and every thread may lower its own.
+        // On Linux, priorities belong to threads, and every thread may lower its own.
         if let Err(error) = rustix::process::setpriority_process(None, self.nice()) {
             tracing::warn!(%error, "a thread runs at the priority of those that serve visitors");
         }

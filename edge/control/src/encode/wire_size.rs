@@ -1,4 +1,4 @@
-//! Wire sizes of files: in the encodings that came with them in their bundle, or that the store has made.
+//! Transfer sizes of files, in encodings included in their bundle or made by the store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,10 +10,10 @@ use devanture_site::media::extension;
 use devanture_store::blobs::{Form, VariantInfo};
 use devanture_store::records::Levels;
 
-/// Files that only developer tools load.
+/// Files loaded only by developer tools.
 const SOURCE_MAP: &str = "map";
 
-/// Files of a bundle that are encodings of others beside them.
+/// Files of a bundle that are encodings of other files.
 #[derive(Debug, Default)]
 pub(crate) struct Siblings {
     paths: BTreeSet<BundlePath>,
@@ -22,7 +22,7 @@ pub(crate) struct Siblings {
 }
 
 impl Siblings {
-    /// Those of a version, as its record has them, whose other files are served at these levels.
+    /// Collects the encodings of a version from its record; all other files are served at the given levels.
     pub(crate) fn new(manifest: &Manifest, given: &BTreeMap<BundlePath, Vec<Form>>, levels: Levels) -> Self {
         let mut siblings = Self { levels, ..Self::default() };
         for (path, form) in given.iter().flat_map(|(path, forms)| forms.iter().map(move |form| (path, *form))) {
@@ -39,24 +39,25 @@ impl Siblings {
         siblings
     }
 
-    /// Whether a visitor of the site loads a file, by its path: not one that is private, or an encoding of another.
+    /// Returns true if visitors load the file, by its path: neither private nor an encoding.
     pub(crate) fn is_loaded(&self, path: &BundlePath) -> bool {
         !path.is_private() && !self.paths.contains(path) && extension(path.as_str()).as_deref() != Some(SOURCE_MAP)
     }
 
-    /// The variants of a blob that are served, of those that are stored.
+    /// Returns the served variants of a blob, among `stored`.
     pub(crate) async fn served(&self, blob: &Digest, stored: Vec<VariantInfo>) -> Vec<VariantInfo> {
         self.levels.served(blob, stored).await
     }
 
-    /// The bytes of a file in Brotli, where there is that, which every browser takes; `variants` are those served.
+    /// Returns the size of a file in Brotli, accepted by every browser, if available; `variants` are the served
+    /// variants.
     pub(crate) fn in_brotli(&self, entry: &FileEntry, variants: &[VariantInfo]) -> u64 {
         let is_brotli = |variant: &&VariantInfo| variant.form.encoding() == Form::Br;
         let made = || variants.iter().find(is_brotli).map(|variant| variant.size);
         self.sizes.get(&(entry.hash, Form::Br)).copied().or_else(made).unwrap_or(entry.size)
     }
 
-    /// The bytes of the shortest encoding of a blob that came beside it.
+    /// Returns the length of the shortest included encoding of a blob.
     pub(crate) fn shortest(&self, blob: Digest) -> Option<u64> {
         Form::ALL.into_iter().filter_map(|form| self.sizes.get(&(blob, form)).copied()).min()
     }

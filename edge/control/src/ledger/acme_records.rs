@@ -1,5 +1,4 @@
-//! The records by which the nodes of a cluster share certificates by ACME: changed by the node alone that orders for
-//! all.
+//! Records shared by cluster nodes for ACME certificates, written only by the ordering node.
 
 use std::sync::Arc;
 
@@ -14,12 +13,12 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Change, Commit, Committed, Error, Record};
 use devanture_store::records;
 
-/// The prefix of all these records.
+/// Prefix of all ACME records.
 pub const ACME_PREFIX: &str = "acme/";
-/// The prefix of the records of shown proofs, among those of one authority. They last as long as the duty to order.
+/// Prefix of records of presented proofs, below one authority. The records last as long as the ordering duty.
 pub const PROOFS: &str = "proofs/";
 
-/// The records of one authority, whose keys are relative to `acme/{authority}/`.
+/// Records of one authority, with keys relative to `acme/{authority}/`.
 #[derive(Clone)]
 pub struct AcmeRecords {
     catalog: Arc<dyn Catalog>,
@@ -27,32 +26,31 @@ pub struct AcmeRecords {
 }
 
 impl AcmeRecords {
-    /// Those of `authority`, a name without slashes.
+    /// Returns the records of `authority`, a name without slashes.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, authority: &str) -> Self {
         Self { catalog, prefix: format!("{ACME_PREFIX}{authority}/") }
     }
 
-    /// The whole key of the record at `key`.
+    /// Returns the full key of the record at `key`.
     #[must_use]
     pub fn full_key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    /// The record at `key`, as this node knows it.
+    /// Returns the locally known record at `key`.
     ///
     /// # Errors
-    /// Those of the catalog, also where it cannot be read as a `T`.
+    /// Errors of the catalog, also for a record that is no `T`.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         let key = self.full_key(key);
         self.catalog.get(&key).await?.map(|record| records::read(&key, &record)).transpose()
     }
 
-    /// All records whose keys begin with `below`, as this node knows them: what follows `below` in each key, and the
-    /// record.
+    /// Returns all locally known records whose keys begin with `below`, as pairs of key suffix and record.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn list(&self, below: &str) -> Result<Vec<(String, Record)>, Error> {
         let prefix = self.full_key(below);
         let mut scan = Scan::new(&*self.catalog, prefix.clone());
@@ -63,33 +61,32 @@ impl AcmeRecords {
         Ok(found)
     }
 
-    /// Every commit to the catalog from now on.
+    /// Subscribes to all later commits.
     #[must_use]
     pub fn watch(&self) -> broadcast::Receiver<Committed> {
         self.catalog.watch()
     }
 
-    /// Waits until what was acknowledged anywhere can be read here.
+    /// Waits until all acknowledged commits are readable locally.
     ///
     /// # Errors
-    /// Where the catalog cannot be reached.
+    /// The catalog is unreachable.
     pub async fn catch_up(&self) -> Result<(), Error> {
         self.catalog.refresh().await.map(drop)
     }
 
-    /// Whether all changes are paused, as far as this node knows.
+    /// Returns true while all changes are paused, as far as known locally.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn are_changes_paused(&self) -> Result<bool, Error> {
         Ok(self.catalog.get(PAUSE_KEY).await?.is_some())
     }
 
-    /// Writes `values` by their keys, and removes the records of those without one; some of them at a time.
+    /// Writes `values` by key, and deletes records without a value, in several commits.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where another node has taken the duty on: nothing more was changed then. Those of the
-    /// catalog.
+    /// [`Error::Conflict`] after another node has taken the duty, with no further changes. Errors of the catalog.
     pub async fn write<T: Serialize>(&self, duty: &Duty, values: &[(String, Option<T>)]) -> Result<(), Error> {
         for part in values.chunks(PART_CHANGES_MAX) {
             let commit = self.by(duty, part)?;
@@ -98,7 +95,7 @@ impl AcmeRecords {
         Ok(())
     }
 
-    /// Writes `value` at `key` for as long as the duty lasts.
+    /// Writes `value` at `key` for the duration of the duty.
     ///
     /// # Errors
     /// As [`AcmeRecords::write`], and [`Error::LeaseLost`].

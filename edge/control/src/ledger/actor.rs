@@ -1,42 +1,42 @@
-//! Actors: a name, its scope and place, and the credential that proved them.
+//! Actors: name, scope, environment, and proving credential.
 
 use std::net::IpAddr;
 
 use devanture_config::api::{By, Scope, Via};
 use devanture_config::{AppName, PlaceName};
 
-/// Characters of the id of a token or an account, which the ids of their sessions and logins begin with.
+/// Characters of the id of a token or account, the prefix of the ids of its sessions and logins.
 pub(super) const OWNER_ID_CHARACTERS: usize = 12;
 
-/// What the name of a token begins with that a trust gave, …
+/// Name prefix of tokens issued by a trust …
 pub(crate) const TRUST_PREFIX: &str = "trust:";
-/// … and that of a person, in the history and the audit log.
+/// … and of persons, in the history and the audit log.
 pub(crate) const PERSON_PREFIX: &str = "oidc:";
 
-/// Whether an exchange of identity tokens makes tokens of that name; no others have one.
+/// Returns true for names of tokens issued in an exchange of identity tokens; no other tokens have these names.
 pub(crate) fn is_exchanged(name: &str) -> bool {
     name.starts_with(TRUST_PREFIX) || name.starts_with(PERSON_PREFIX)
 }
 
-/// The credential of an actor.
+/// Credential of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
-    /// It could open the socket in the data folder, or the data folder.
+    /// Access to the socket in the data folder, or to the data folder.
     Local,
-    /// By a login with this id.
+    /// Login with the id.
     Login(String),
-    /// By the token with this id.
+    /// Token with the id.
     Token(String),
-    /// By the session of a browser with this id.
+    /// Browser session with the id.
     Session(String, SessionOf),
 }
 
-/// The credential that the session of a browser began with, and acts as.
+/// Credential that began a browser session, and by which the session acts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionOf {
-    /// An account.
+    /// Account.
     Account,
-    /// The token with this id.
+    /// Token with the id.
     Token(String),
 }
 
@@ -49,7 +49,7 @@ impl Credential {
         }
     }
 
-    /// Its public id.
+    /// Returns the public id.
     pub(crate) fn id(&self) -> Option<&str> {
         match self {
             Self::Local => None,
@@ -57,38 +57,38 @@ impl Credential {
         }
     }
 
-    /// By which means it was shown.
+    /// Returns the kind of the credential.
     pub(crate) fn via(&self) -> Option<Via> {
         matches!(self, Self::Session(..)).then_some(Via::Session)
     }
 }
 
-/// The caller.
+/// Caller of an operation.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// The name of the token or the account.
+    /// Name of the token or account.
     pub name: String,
-    /// For one app alone.
+    /// The only permitted app, if restricted.
     pub app: Option<AppName>,
-    /// For one environment alone.
+    /// The only permitted environment, if restricted.
     pub environment: Option<PlaceName>,
-    /// Its scope.
+    /// Scope.
     pub scope: Scope,
-    /// The address of the client; `None` for the socket in the data folder.
+    /// Address of the client; `None` for the socket in the data folder.
     pub from: Option<IpAddr>,
-    /// Its credential.
+    /// Credential.
     pub credential: Credential,
-    /// The root of the chain of credentials that made a token, as the entry of the audit log has it.
+    /// Root of the chain of credentials behind a token, as recorded in the audit log.
     pub root: Option<String>,
-    /// When its token or its login ends, in milliseconds since 1970 UTC. What it makes ends then, too.
+    /// Expiry of the token or login, in milliseconds since 1970 UTC, which also limits tokens made by the actor.
     pub expires_ms: Option<u64>,
-    /// Whether it is a session that was not confirmed when its request came, of a push when that began. What is only
-    /// predicted needs no confirmation.
+    /// True for a session without a confirmation at the time of its request, or, for a push, at its beginning. Dry runs
+    /// need no confirmation.
     pub unconfirmed: bool,
 }
 
 impl Actor {
-    /// A local user who can open the socket in the data folder, and so can read the data anyway.
+    /// Returns a local user with access to the socket in the data folder, and so to the data itself.
     #[must_use]
     pub fn local() -> Self {
         Self {
@@ -104,15 +104,15 @@ impl Actor {
         }
     }
 
-    /// The root of the chain of a token with the id `made`, which this actor makes. Neither a chain of tokens nor any
-    /// number of them leads away from who began it.
+    /// Returns the root of the chain for a token `made` by the actor. No chain or number of tokens hides its
+    /// originator.
     pub(crate) fn root_of(&self, made: &str) -> Option<String> {
         match &self.credential {
             Credential::Local => None,
             Credential::Login(id) | Credential::Session(id, SessionOf::Account) => {
                 Some(format!("{}/{made}", id.get(..OWNER_ID_CHARACTERS).unwrap_or(id)))
             }
-            // Each job of CI, and each login of a person, has a token of its own.
+            // Each CI job, and each login of a person, has a token of its own.
             Credential::Token(_) | Credential::Session(_, SessionOf::Token(_)) if is_exchanged(&self.name) => {
                 Some(self.name.clone())
             }
@@ -122,8 +122,8 @@ impl Actor {
         }
     }
 
-    /// Whose changes and streams are counted together: those of a token, those of all logins of an account. `None` on
-    /// the edge's own machine, which does as much as it likes.
+    /// Returns the key for shared counts of changes and streams: a token, or an account with all its logins. `None` for
+    /// local clients, which have no limit.
     pub(crate) fn owner(&self) -> Option<String> {
         match &self.credential {
             Credential::Local => None,
@@ -132,14 +132,14 @@ impl Actor {
         }
     }
 
-    /// Whose share it takes of what all actors have together: that of its app, which may have many tokens, else that of
-    /// its [`Actor::owner`].
+    /// Returns the key for fair sharing among all actors: the app, which may have many tokens, or else
+    /// [`Actor::owner`].
     pub(crate) fn sharer(&self) -> Option<String> {
         let owner = self.owner()?;
         Some(self.app.as_ref().map_or(owner, |app| format!("app {app}")))
     }
 
-    /// Its address for the audit log.
+    /// Returns the address for the audit log.
     pub(crate) fn address_text(&self) -> String {
         from_text(self.from)
     }

@@ -1,8 +1,8 @@
-//! Announcements of events to webhooks: a message for each webhook that wants the event, written in the commit of the
-//! change that the event is about.
+//! Announcements of events to webhooks: a message per subscribed webhook, written in the commit of the announced
+//! change.
 //!
-//! So an edge that is killed after the commit still has the messages to send, and one that is killed before it sends
-//! none about a change that never was. `webhooks` sends them.
+//! An edge killed after the commit still has the messages to send; an edge killed before announces no change that never
+//! happened. `webhooks` sends the messages.
 
 use devanture_config::AppName;
 use devanture_config::api::{Deploy, Outcome, WebhookData, WebhookEvent};
@@ -16,32 +16,32 @@ use devanture_store::records::webhooks::{
 };
 use devanture_store::records::{self, StoredDelivery, gone};
 
-/// Messages that one commit drops of one webhook, where more wait than may: more than the one that it adds, so that a
-/// lowered limit is reached.
+/// Most messages of a webhook dropped by one commit beyond the queue limit: more than the one added, so that a lowered
+/// limit is reached.
 const DROPPED_AT_ONCE_MAX: usize = 2;
-/// Characters of one text of a message.
+/// Characters per text of a message.
 const TEXT_CHARACTERS_MAX: usize = 500;
-/// Webhooks of an app that are looked at: a commit in etcd takes no more changes than 126.
+/// Webhooks served per app: an etcd commit is limited to 126 changes.
 const WEBHOOKS_MAX: usize = 20;
 
-/// An event, for the webhooks of its app.
+/// Event for the webhooks of its app.
 #[derive(Debug, Clone)]
 pub struct Announcement {
-    /// The event.
+    /// Kind of the event.
     pub event: WebhookEvent,
-    /// The body of its message, in which nothing is left out yet.
+    /// Full message body, before texts are truncated.
     pub data: WebhookData,
 }
 
-/// The id of a message about something that happened at this moment: ids of later messages are greater.
+/// Returns the id of a message about an event at `at_ms`; ids increase with time.
 pub(crate) fn message_id(at_ms: u64) -> String {
     format!("msg_{at_ms:012x}{:012x}", rand::random::<u64>() >> 16)
 }
 
-/// The changes that put an announcement before the webhooks of its app, but for the one that the event is about.
+/// Returns the changes that queue an announcement for the webhooks of its app, except the webhook concerned.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub(super) async fn messages(
     catalog: &dyn Catalog,
     announcement: &Announcement,
@@ -52,7 +52,7 @@ pub(super) async fn messages(
     let mut changes = Vec::new();
     let mut listed = catalog.list(&webhooks_prefix(&data.app), None, false, WEBHOOKS_MAX.saturating_add(1)).await?;
     if listed.len() > WEBHOOKS_MAX {
-        // No addition comes to this; what wrote to the catalog by itself may.
+        // Unreachable by the API; a foreign writer of the catalog may add more webhooks.
         tracing::error!(app = %data.app, "the app has more webhooks than {WEBHOOKS_MAX}: the others get no messages");
         listed.truncate(WEBHOOKS_MAX);
     }
@@ -82,7 +82,7 @@ pub(super) async fn messages(
     Ok(changes)
 }
 
-/// The same with texts of a bounded length: each webhook has a copy of them.
+/// Truncates the texts, since each webhook stores a copy.
 fn bounded(data: &WebhookData) -> WebhookData {
     let cut = |text: &mut String| {
         if let Some((end, _)) = text.char_indices().nth(TEXT_CHARACTERS_MAX) {
@@ -99,7 +99,7 @@ fn bounded(data: &WebhookData) -> WebhookData {
     data
 }
 
-/// Ends the oldest of the messages below `prefix` where one more would be too many.
+/// Drops the oldest messages below `prefix` if the queue is full.
 async fn beyond_the_bound(
     catalog: &dyn Catalog,
     prefix: &str,
@@ -121,7 +121,7 @@ async fn beyond_the_bound(
 }
 
 impl Announcement {
-    /// What an entry of the history that moved no live pointer says to webhooks.
+    /// Returns the announcement of a history entry without a move of the live pointer.
     pub(super) fn of_unmoved(app: &AppName, deploy: &Deploy, preview: String) -> Option<Self> {
         let event = match deploy.outcome {
             Outcome::Stored => WebhookEvent::DeployReady,
@@ -149,16 +149,15 @@ impl Announcement {
 }
 
 impl Ledger {
-    /// The changes that put an announcement before webhooks, for a commit of the caller's.
+    /// Returns the changes that announce an event, for a commit of the caller.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(crate) async fn messages(&self, announcement: &Announcement) -> Result<Vec<Change>, catalog::Error> {
         messages(&*self.catalog, announcement, self.limits().webhook_waiting_max).await
     }
 
-    /// Notifies webhooks of an event that is no change of the catalog. What an edge that is killed right then does not
-    /// write is not sent.
+    /// Announces an event that is no change of the catalog. An edge killed at the same moment may lose the message.
     pub async fn announce(&self, announcement: &Announcement) {
         let app: &AppName = &announcement.data.app;
         let written = async {

@@ -1,4 +1,4 @@
-//! The clock that orders deploys and entries of histories.
+//! Clock that orders deploys and history entries.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,13 +6,13 @@ use super::Ledger;
 use devanture_base::clock;
 use devanture_store::records;
 
-/// A clock that never gives a number twice and never goes back.
+/// Clock of unique, increasing numbers.
 #[derive(Debug, Default)]
 pub(super) struct Clock(AtomicU64);
 
 impl Ledger {
-    /// The next number of this process' clock: microseconds since 1970, but never the same twice and never back.
-    /// Deploys and entries of the history are ordered by it.
+    /// Returns the next number of the process' clock: microseconds since 1970, unique and increasing. Deploys and
+    /// history entries are ordered by these numbers.
     pub(crate) fn tick(&self) -> u64 {
         let now = u64::try_from(clock::since_epoch().as_micros()).unwrap_or(u64::MAX);
         let next = |last: u64| Some(now.max(last.saturating_add(1)));
@@ -21,14 +21,14 @@ impl Ledger {
         }
     }
 
-    /// Lets the clock go on from where an earlier process stopped, also when the machine's was set back since: a push
-    /// that begins now is newer than what is live.
+    /// Advances the clock beyond the last number of earlier processes, also after the machine's clock was set back: a
+    /// new push is newer than the live version.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub async fn continue_clock(&self) -> Result<(), devanture_store::catalog::Error> {
         for (key, record) in self.catalog.list(records::LIVE_PREFIX, None, false, usize::MAX).await? {
-            // Unreadable records were logged when they were loaded.
+            // Unreadable records were logged on loading.
             if let Ok(pointer) = records::read::<records::LivePointer>(&key, &record) {
                 self.not_before(pointer.begun);
             }
@@ -41,7 +41,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Lets no later [`Ledger::tick`] give `number` or less: an earlier process may have had a faster clock.
+    /// Makes later calls of [`Ledger::tick`] exceed `number`: an earlier process may have had a faster clock.
     pub(super) fn not_before(&self, number: u64) {
         self.clock.0.fetch_max(number, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! Preconditions of a request on a record that it changes (RFC 9110 §13.1), by the record's revision.
+//! Preconditions of a change on its record (RFC 9110 §13.1), by the record's revision.
 
 use devanture_config::VersionId;
 use devanture_config::problem::{Code, Problem};
@@ -6,28 +6,28 @@ use devanture_config::problem::{Code, Problem};
 use super::Error;
 use devanture_store::catalog::Revision;
 
-/// The expected state of the record; the default expects nothing.
+/// Expected state of the record; no expectation by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// `If-Match`: the record is one of these.
+    /// `If-Match`: the record is among these.
     pub matches: Option<Expected>,
-    /// `If-None-Match`: the record is none of these.
+    /// `If-None-Match`: the record is not among these.
     pub differs: Option<Expected>,
 }
 
-/// The entity tags of a precondition.
+/// Entity tags of a precondition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
-    /// Any record that is there: `*`.
+    /// Any existing record: `*`.
     Any,
-    /// These revisions. A tag that no record can have stands for none of them.
+    /// Revisions. A tag impossible for any record matches no revision.
     Revisions(Vec<Revision>),
 }
 
-/// Fewest digits of a version that name the one that is expected.
+/// Fewest digits that name an expected version.
 const EXPECTED_DIGITS_MIN: usize = 6;
 
-/// What is live where it is not the version that begins with `expected`: its id, or `nothing`.
+/// Returns the live version's id, or `nothing`, if the live version does not begin with `expected`.
 pub(crate) fn other_than(expected: &str, live: Option<VersionId>) -> Option<String> {
     let is = live.map_or_else(|| "nothing".to_owned(), |version| version.to_string());
     let is_expected = expected.len() >= EXPECTED_DIGITS_MIN && is.starts_with(&expected.to_ascii_lowercase());
@@ -44,8 +44,8 @@ impl Expected {
 }
 
 impl Condition {
-    /// Whether the record, which has `revision` where it is there, is as expected. The caller's commit checks that it
-    /// still has this revision.
+    /// Compares the record's `revision`, `None` without a record, with the expectation. The caller's commit must check
+    /// the revision again.
     ///
     /// # Errors
     /// `precondition_failed`.

@@ -1,4 +1,4 @@
-//! Confirmations of sessions: which changes of an app take one, and the one check of it.
+//! Confirmations of sessions: changes of an app that require a confirmation, and their common check.
 
 use devanture_config::AppName;
 use devanture_config::api::{Confirmations, ConfirmedAction};
@@ -9,10 +9,10 @@ use devanture_store::catalog::Catalog;
 use devanture_store::records;
 use devanture_store::records::sessions::{ConfirmationsRecord, confirmations_key};
 
-/// What an app has sessions confirm.
+/// Returns the confirmation settings of an app.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub(crate) async fn confirmations(catalog: &dyn Catalog, app: &AppName) -> Result<Confirmations, Error> {
     let key = confirmations_key(app);
     let record = catalog.get(&key).await?;
@@ -20,7 +20,7 @@ pub(crate) async fn confirmations(catalog: &dyn Catalog, app: &AppName) -> Resul
     Ok(set.unwrap_or_default().into())
 }
 
-/// Checks that a session was confirmed, if the app wants that for `action`, or, without one, for anything.
+/// Checks that a session was confirmed, if the app requires confirmation of `action`, or of any action if `None`.
 ///
 /// # Errors
 /// `confirmation_required`.
@@ -38,7 +38,7 @@ pub(crate) async fn check_confirmed(
     if is_wanted { Err(confirmation_required().into()) } else { Ok(()) }
 }
 
-/// The problem of a session that has to be confirmed first.
+/// Returns the problem of an unconfirmed session.
 pub(crate) fn confirmation_required() -> Problem {
     Problem::new(Code::ConfirmationRequired, "The session has to be confirmed before this.")
         .hint("`POST /v1/session/confirm` takes the password or a passkey of its account, or its token")

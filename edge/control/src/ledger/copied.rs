@@ -1,5 +1,5 @@
-//! A store that is a copy of another one: which records it takes, and the one that says that it is not finished, so
-//! that no edge serves it before and no other store is copied over it.
+//! Copy of a store: the copied records, and the marker of an unfinished copy, which prevents edges from serving the
+//! copy and other stores from being copied over the copy.
 
 use devanture_config::problem::{Code, Problem};
 use serde::{Deserialize, Serialize};
@@ -12,57 +12,57 @@ use devanture_store::records;
 use devanture_store::records::nodes::NODES_PREFIX;
 use devanture_store::records::table::kind_of;
 
-/// The key of the record of a copy.
+/// Key of the copy's marker.
 const COPY_KEY: &str = "copy";
-/// Time before the source goes on, in milliseconds, within which no edge takes a copy: clocks of machines differ.
+/// Milliseconds before the source resumes during which no edge accepts the copy: clocks of machines differ.
 const CLOCKS_APART_MS: u64 = 2_000;
 
-/// `copy`: that the records around it are a copy. The first start of an edge over it removes it.
+/// `copy`: marks the surrounding records as a copy. The first start of an edge deletes the marker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct CopyRecord {
-    /// The store that is copied, for people.
+    /// Copied store, for display.
     from: String,
-    /// When the copy was begun, in milliseconds since 1970 UTC.
+    /// Start of the copy, in milliseconds since 1970 UTC.
     began_ms: u64,
-    /// Its end, once everything is there; `None` until then.
+    /// Completion, once all is copied; `None` until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     finished: Option<Finished>,
 }
 
-/// A copy that has everything.
+/// Completion of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Finished {
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     at_ms: u64,
-    /// When the store that was copied takes changes again, unless its edges are stopped by then; `None` if none of them
-    /// ran.
+    /// Time at which the source accepts changes again, unless its edges are stopped before; `None` without running
+    /// edges.
     resumes_ms: Option<u64>,
 }
 
-/// Why no edge starts over a store.
+/// Reason why no edge may start over a store.
 #[derive(Debug, thiserror::Error)]
 pub enum NotCopied {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
-    /// What was copied took changes again before it was stopped, as far as is known.
+    /// The source accepted changes again before its edges were stopped, as far as known.
     #[error(
         "this is a copy of {from}, which takes changes again by now: run `devanture-edge copy --finish` again, then start \
          this edge. It takes a moment where {from} was stopped in time"
     )]
     Late {
-        /// The store that was copied.
+        /// Copied store.
         from: String,
     },
-    /// The copy has no end.
+    /// The copy is incomplete.
     #[error("this is an unfinished copy of {from}: finish it by `devanture-edge copy --finish`, then start this edge")]
     Unfinished {
-        /// The store that is copied.
+        /// Store being copied.
         from: String,
     },
 }
 
-/// Whether a copy of a store has the record.
+/// Returns true for records included in a copy.
 pub(crate) fn is_copied(key: &str) -> bool {
     kind_of(key).is_none_or(|kind| kind.in_copies)
 }
@@ -73,10 +73,10 @@ async fn copy_record(catalog: &dyn Catalog) -> Result<Option<(Record, CopyRecord
     Ok(Some((record, read)))
 }
 
-/// Begins to copy the store `from` into `catalog`, or goes on with it. No edge starts over it from here on.
+/// Begins or resumes a copy of the store `from` into `catalog`. From here on no edge starts over the catalog.
 ///
 /// # Errors
-/// `bad_request` where edges run on it, or it holds anything but an earlier part of this copy.
+/// `bad_request` if edges run on the catalog, or the catalog holds anything but an earlier part of the same copy.
 pub async fn begin_copy(catalog: &dyn Catalog, from: &str) -> Result<(), Error> {
     catalog.refresh().await?;
     if let Some((key, _)) = catalog.list(NODES_PREFIX, None, false, 1).await?.first() {
@@ -99,7 +99,7 @@ pub async fn begin_copy(catalog: &dyn Catalog, from: &str) -> Result<(), Error> 
     put(catalog, &record, found.map(|(record, _)| record.revision)).await
 }
 
-/// Checks that the records to copy are not an unfinished copy themselves.
+/// Checks that the source is not itself an unfinished copy.
 ///
 /// # Errors
 /// `bad_request`.
@@ -112,7 +112,7 @@ pub async fn check_finished(catalog: &dyn Catalog) -> Result<(), Error> {
     }
 }
 
-/// Checks that nothing is in the catalog that a copy would replace.
+/// Checks that a copy would replace no record of the catalog.
 async fn check_empty(catalog: &dyn Catalog) -> Result<(), Error> {
     let mut records = catalog::scan::Scan::new(catalog, "");
     while let Some((key, _)) = records.next().await? {
@@ -131,10 +131,10 @@ async fn put(catalog: &dyn Catalog, record: &CopyRecord, revision: Option<u64>) 
     Ok(())
 }
 
-/// Notes that everything is copied, and when the store that was copied takes changes again.
+/// Records the completion of a copy, and the time at which the source accepts changes again.
 ///
 /// # Errors
-/// Those of the catalog; `conflict` where another copy is written at the same time.
+/// Errors of the catalog; `conflict` for a concurrent copy.
 pub async fn finish_copy(catalog: &dyn Catalog, resumes_ms: Option<u64>) -> Result<(), Error> {
     let Some((found, mut record)) = copy_record(catalog).await? else {
         return Err(bad("An edge has taken the copy.", "stop it, and begin again with an empty store"));
@@ -143,10 +143,10 @@ pub async fn finish_copy(catalog: &dyn Catalog, resumes_ms: Option<u64>) -> Resu
     put(catalog, &record, Some(found.revision)).await
 }
 
-/// Makes an edge's own what was copied, before its first start. Nothing is done where nothing was copied.
+/// Accepts a copy before the first start of an edge. No effect without a copy.
 ///
 /// # Errors
-/// [`NotCopied`]: no edge may start over it.
+/// [`NotCopied`]: no edge may start over the store.
 pub async fn take_copied(catalog: &dyn Catalog) -> Result<(), NotCopied> {
     let Some((found, record)) = copy_record(catalog).await? else { return Ok(()) };
     let from = record.from;
@@ -158,13 +158,13 @@ pub async fn take_copied(catalog: &dyn Catalog) -> Result<(), NotCopied> {
     let checks = vec![Check::At(COPY_KEY.to_owned(), found.revision)];
     let changes = vec![Change::Delete(COPY_KEY.to_owned())];
     match commit_system(catalog, SystemWrite::Copy, Commit { checks, changes }).await {
-        // Another node was quicker.
+        // Another node won the race.
         Ok(_) | Err(catalog::Error::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Writes records of a copy, together.
+/// Writes copied records in one commit.
 ///
 /// # Errors
 /// As [`Catalog::commit`].
@@ -206,11 +206,11 @@ mod tests {
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Unfinished { from }) if from == "a"));
         finish_copy(&*catalog, Some(1)).await.unwrap();
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Late { from }) if from == "a"));
-        // So late that a clock which is a little behind would miss the end of the pause.
+        // So close to the end of the pause that a slightly slow clock would miss the end.
         begin_copy(&*catalog, "a").await.unwrap();
         finish_copy(&*catalog, Some(clock::now_ms() + CLOCKS_APART_MS / 2)).await.unwrap();
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Late { .. })));
-        // Begun again, it is unfinished again.
+        // A copy begun again is unfinished again.
         begin_copy(&*catalog, "a").await.unwrap();
         assert!(matches!(take_copied(&*catalog).await, Err(NotCopied::Unfinished { .. })));
         finish_copy(&*catalog, None).await.unwrap();

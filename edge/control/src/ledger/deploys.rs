@@ -1,4 +1,4 @@
-//! Reads the history of environments: pages of deploys, and which versions were live.
+//! Reads the history of environments: pages of deploys, and earlier live versions.
 
 use std::collections::BTreeSet;
 
@@ -11,20 +11,20 @@ use devanture_store::catalog::Record;
 use devanture_store::records::history;
 use devanture_store::records::{self, HistoryEntry, LivePointer};
 
-/// Bytes of entries after which a page of the history ends: one may have hundreds of KiB of what its push says.
+/// Bytes of entries after which a page ends: a single entry may have hundreds of KiB of texts from its push.
 const HISTORY_PAGE_BYTES: usize = 1_024 * 1_024;
-/// Entries of the history that are searched for the deploy that is live: failed pushes and pauses come after it.
+/// History entries searched for the live deploy: failed pushes and pauses come after the live deploy.
 const RECENT_ENTRIES: usize = 20;
-/// How long browsers may keep a file with a fingerprinted name: the `max-age` that it is served with.
+/// Longest caching of a file with a fingerprinted name by browsers: the `max-age` of such files.
 const FINGERPRINT_AGE_MS_MAX: u64 = 365 * 86_400_000;
-/// Switches of an environment that are searched for versions; the names of older ones are unknown.
+/// Switches of an environment searched for versions; names in older versions are unknown.
 const SWITCHES_MAX: usize = 400;
 
 impl Ledger {
-    /// A page of an environment's history, newest first.
+    /// Returns a page of an environment's history, newest first.
     ///
     /// # Errors
-    /// `not_found` where there is no such app; `bad_request` for a cursor that no page gave.
+    /// `not_found` for an unknown app; `bad_request` for an invalid cursor.
     pub async fn history(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<History, Error> {
         self.must_exist(app).await?;
         let prefix = records::history_prefix(app, environment);
@@ -63,7 +63,7 @@ impl Ledger {
         })
     }
 
-    /// Why the edge made live by itself what is live, where it did.
+    /// Returns the reason if the edge itself made the live version live.
     pub(crate) async fn why_went_back(
         &self,
         app: &AppName,
@@ -73,7 +73,7 @@ impl Ledger {
         Ok(self.live_deploy(app, environment, pointer).await?.and_then(|deploy| deploy.went_back))
     }
 
-    /// Who made live what is live, as far as the newest entries of the history say it.
+    /// Returns the author of the live version's deploy, as far as the newest entries contain the deploy.
     pub(crate) async fn who_switched(
         &self,
         app: &AppName,
@@ -83,7 +83,7 @@ impl Ledger {
         Ok(self.live_deploy(app, environment, pointer).await?.map(|deploy| deploy.who))
     }
 
-    /// The deploy that made live what is live, if it is among the newest entries.
+    /// Returns the live version's deploy, if among the newest entries.
     async fn live_deploy(
         &self,
         app: &AppName,
@@ -100,8 +100,8 @@ impl Ledger {
         Ok(None)
     }
 
-    /// Whether visitors of an environment may have files of a version: its history names it, it is live there, or it
-    /// answers there still. The history alone forgets what somebody else's switches push out of it.
+    /// Returns true if an environment's visitors may have files of a version: the version is in the history, live, or
+    /// still served. The history alone does not suffice, since switches by other actors displace entries.
     pub(crate) async fn names_version(
         &self,
         app: &AppName,
@@ -128,8 +128,8 @@ impl Ledger {
         Ok(false)
     }
 
-    /// The versions of an environment that were live within a year, the newest first. Their fingerprinted names still
-    /// count, so a collection keeps their manifests.
+    /// Returns the versions of an environment live within a year, newest first. Their fingerprinted names still matter,
+    /// so collections keep their manifests.
     pub(crate) async fn live_within_a_year(
         &self,
         app: &AppName,

@@ -1,4 +1,4 @@
-//! The one table from what fails below to the problem that is answered.
+//! Maps errors of lower layers to problems of the API.
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
@@ -11,18 +11,17 @@ use devanture_serve::version::RuleFileError;
 use devanture_store::s3;
 use devanture_store::{blobs, catalog};
 
-/// Seconds until a request is tried again that came while a new edge took over.
+/// Seconds until the retry of a request received during a takeover by a new edge.
 const RESTARTING_RETRY_S: u64 = 1;
 
-/// Seconds until a request is tried again that came while changes were paused for a move to another store.
+/// Seconds until the retry of a request received while changes are paused for a move to another store.
 const MOVING_RETRY_S: u64 = 2;
-/// Seconds until a request is tried again that the catalog could not be reached for: an election of etcd takes about
-/// two.
+/// Seconds until the retry of a request without a reachable catalog: an election of etcd takes about two seconds.
 const UNAVAILABLE_RETRY_S: u64 = 5;
-/// Seconds until a request is tried again that came while the bucket was away.
+/// Seconds until the retry of a request without a reachable bucket.
 const STORE_RETRY_S: u64 = 5;
 
-/// A problem that stopped a request to publish.
+/// Problem that stopped a request.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(pub Box<Problem>);
@@ -132,7 +131,7 @@ impl From<catalog::Error> for Error {
                 let detail = "The node counted as gone for a while: nothing was changed.";
                 Problem::new(Code::NotReady, detail).hint("do it again")
             }
-            // The caller waits for an edge that is stopping; the next one answers it.
+            // The caller waits for a stopping edge; the next edge answers the retry.
             catalog::Error::Ending => Problem::new(Code::NotReady, "The edge is shutting down.").hint("try again in a moment"),
             catalog::Error::Damaged { .. } => damaged(&error),
             catalog::Error::Unreadable { .. } => unreadable(&error),
@@ -193,8 +192,7 @@ impl From<Refusals> for Error {
     }
 }
 
-/// The bucket that nodes share did not do what was asked. Who pushes learns no more of it than that: it is the
-/// operator's.
+/// The shared bucket failed. The details concern the operator, and are hidden from the client.
 fn store_failed(error: &s3::Error) -> Problem {
     tracing::error!(%error, "the bucket of the stored files fails");
     match error {
@@ -206,21 +204,21 @@ fn store_failed(error: &s3::Error) -> Problem {
     }
 }
 
-/// The answer of an edge whose place a new one is taking to what would change something.
+/// Refusal of changes during a takeover by a new edge.
 pub(super) fn restarting() -> Problem {
     Problem::new(Code::Restarting, "A new edge takes over from this one.")
         .hint("try again in a moment; `devanture` does so by itself")
         .retry_after(RESTARTING_RETRY_S)
 }
 
-/// The answer while changes are paused, so that the last of them are copied to another store.
+/// Refusal of changes during a pause, while the last changes are copied to another store.
 pub(super) fn moving() -> Problem {
     Problem::new(Code::Restarting, "This edge moves to another store: nothing can be changed until it has.")
         .hint("try again in a moment; `devanture` does so by itself for two minutes")
         .retry_after(MOVING_RETRY_S)
 }
 
-/// The answer while etcd is away, or refuses the edge: the log has the reason, which is the operator's.
+/// Refusal while etcd is unreachable or refuses the edge; the log has the reason for the operator.
 fn unavailable(error: &catalog::Error) -> Problem {
     tracing::warn!(%error, "a change was refused");
     Problem::new(
@@ -243,7 +241,7 @@ fn disk_failed(error: &durable::Error) -> Problem {
     }
 }
 
-/// The disk takes nothing, be it full or not. The log has the reason, which is the operator's.
+/// Refusal while the disk accepts no writes, full or not; the log has the reason for the operator.
 fn unwritable(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "the disk cannot be written, and a change was refused");
     Problem::new(
@@ -253,14 +251,14 @@ fn unwritable(error: &dyn std::error::Error) -> Problem {
     .hint("inform the operator of the edge, for whom docs/runbooks/disk-unwritable.md says what to do")
 }
 
-/// The disk does not give something back that is needed, which tells nothing of whether it can be written.
+/// A needed read from the disk failed, which says nothing about writes.
 fn unreadable(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "the disk cannot be read, and what needed it was refused");
     Problem::new(Code::Internal, "The disk of the edge cannot be read: nothing was changed, and what is live stays.")
         .hint("inform the operator of the edge, whose log names what cannot be read: docs/runbooks/disk-unwritable.md")
 }
 
-/// The data folder is not the one that the edge opened.
+/// The data folder was replaced since the edge opened the folder.
 fn replaced(error: &impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotReady, format!("{error}."))
         .hint("put the data folder back, or restore it from a backup and start the edge again; until then it serves what is live and stores nothing")
@@ -270,19 +268,19 @@ fn replaced(error: &impl std::fmt::Display) -> Problem {
 const OVER_MEMORY_HINT: &str = "delete environments that nobody needs, or publish fewer files and rules; \
                                 `app_memory_bytes_max` in edge.toml is the limit";
 
-/// Makes a sentence of an error's text.
+/// Turns an error's text into a sentence.
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().into_iter().flat_map(char::to_uppercase);
     first.chain(characters).chain(['.']).collect()
 }
 
-/// A task that ended without a result.
+/// Problem of a task without a result.
 pub fn lost(error: &tokio::task::JoinError) -> Error {
     internal(error).into()
 }
 
-/// What needs the damaged page of the catalog cannot be done; the rest can.
+/// Refusal of work on the damaged page of the catalog; other work continues.
 fn damaged(error: &catalog::Error) -> Problem {
     tracing::error!(%error, "a record cannot be read or written");
     Problem::new(
@@ -292,7 +290,7 @@ fn damaged(error: &catalog::Error) -> Problem {
     .hint("inform the operator of the edge, for whom docs/runbooks/catalog-damaged.md says what to do")
 }
 
-/// The client learns that the edge failed; what failed stands in the edge's log alone.
+/// Hides an internal error from the client; the details are only in the edge's log.
 fn internal(error: &dyn std::error::Error) -> Problem {
     tracing::error!(%error, "a request to publish failed");
     Problem::new(Code::Internal, "The edge failed; its log says more.")

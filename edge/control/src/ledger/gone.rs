@@ -1,4 +1,4 @@
-//! Problems about deleted things: what was deleted, and how long it can be restored.
+//! Problems about deleted items, with the time left for a restoration.
 
 use devanture_config::IdPrefix;
 use devanture_config::problem::{Code, Problem};

@@ -1,4 +1,4 @@
-//! Writes the history of an environment: its next entry, in order, and the end of its oldest ones.
+//! Writes the history of an environment: appends entries and removes the oldest.
 
 use devanture_config::api::{Deploy, DeployKind, Outcome, Source};
 use devanture_config::{AppName, PlaceName};
@@ -9,11 +9,11 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, HistoryEntry, LivePointer};
 use devanture_store::records::{gone, history};
 
-/// Entries that a history takes, on average, before its oldest ones are forgotten.
+/// Average number of appended entries between two removals of the oldest.
 const ENTRIES_BETWEEN_LOOKS: u64 = 512;
 
 impl Ledger {
-    /// Appends a deploy that did not move the live pointer.
+    /// Appends a deploy without a move of the live pointer.
     pub(crate) async fn append_history(&self, app: &AppName, deploy: Deploy) -> Result<(), Error> {
         let key = self.next_entry(app, &deploy.environment).await?;
         let domains = self.live.domains();
@@ -21,7 +21,7 @@ impl Ledger {
         let announcement = Announcement::of_unmoved(app, &deploy, preview);
         let entry = self.entry_of(deploy, key.clone());
         let mut commit = Commit {
-            // A push that was under way when its app was deleted leaves nothing behind.
+            // A push running at the deletion of its app leaves no record.
             checks: vec![Check::Absent(key.clone()), Check::Absent(gone::deleted_app_key(app))],
             changes: vec![Change::Put(key, records::write(&entry)?)],
         };
@@ -32,8 +32,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// An entry of the history for what happens to an environment as a whole, and its key. The `pointer` says what is
-    /// live in it, the `message` why it happens or what of it.
+    /// Returns a history entry about an environment as a whole, with its key. `pointer` gives the live version,
+    /// `message` the reason or the details.
     pub(crate) async fn note(
         &self,
         actor: &Actor,
@@ -43,7 +43,7 @@ impl Ledger {
         at_ms: u64,
         message: Option<String>,
     ) -> Result<(String, HistoryEntry), Error> {
-        // A deploy is looked for from the moment on that its id tells.
+        // The look-up of a deploy starts at the time in its id.
         let id = format!("{:x}", self.tick());
         let key = self.next_entry(app, environment).await?;
         let deploy = Deploy {
@@ -69,27 +69,27 @@ impl Ledger {
         Ok((key.clone(), self.entry_of(deploy, key)))
     }
 
-    /// The key of the next entry of a history: after every entry that is there, whatever the clock says.
+    /// Returns the key of the next history entry, after every existing entry whatever the clock.
     pub(crate) async fn next_entry(&self, app: &AppName, environment: &PlaceName) -> Result<String, Error> {
         let prefix = records::history_prefix(app, environment);
         let last = self.catalog.list(&prefix, None, true, 1).await?;
         let last = last.first().and_then(|(key, _)| key.rsplit('/').next()?.parse().ok());
         self.not_before(last.unwrap_or(0));
         let number = self.tick();
-        // Not only collections bound a history: between two of them it could grow without end. The number is of a
-        // clock, so that this is one entry in so many.
+        // Bounds the history between collections. Numbers come from a clock, so one in so many entries triggers the
+        // removal.
         if number.is_multiple_of(ENTRIES_BETWEEN_LOOKS) {
             self.forget_history(app, environment).await?;
         }
         Ok(records::history_key(app, environment, number))
     }
 
-    /// Deletes the oldest entries of an environment's history, by their number and by their bytes: so many that an app
-    /// has no more than that on the disk in each of its environments. Switches and all other entries are counted apart,
-    /// so that pauses and pushes that failed do not take the versions away that a rollback can go back to.
+    /// Deletes the oldest history entries of an environment by number and by bytes, so that all histories of an app
+    /// stay within its disk limit. Switches and other entries are counted separately, so that pauses and failed pushes
+    /// displace no rollback targets.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub(crate) async fn forget_history(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
         let prefix = records::history_prefix(app, environment);
         let live = self.live_pointer(app, environment).await?.map(|(_, pointer)| pointer.deploy);
@@ -103,7 +103,7 @@ impl Ledger {
             }
             let mut old = Vec::new();
             for (key, record) in &page {
-                // What cannot be read says nothing.
+                // Unreadable entries count as no deploy.
                 let deploy = records::read::<HistoryEntry>(key, record).ok().map(|entry| entry.deploy);
                 let is_switch = deploy.as_ref().is_some_and(|deploy| deploy.outcome == Outcome::Live);
                 let kept = if is_switch { &mut switches } else { &mut others };

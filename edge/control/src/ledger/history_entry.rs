@@ -1,7 +1,7 @@
-//! How large an entry of a history may be, and how much of a history is kept.
+//! Limits on the size of history entries and on the extent of histories.
 //!
-//! What a push says of itself is refused where it is too long, as its sender can say it shorter. What the edge says of
-//! a deploy is cut: the deploy itself has ended by then.
+//! Overlong texts of a push are refused, since the sender can shorten the texts. Overlong texts of the edge are
+//! truncated, since the deploy has already ended.
 
 use devanture_config::api::Deploy;
 use devanture_config::limits::Limits;
@@ -9,12 +9,12 @@ use devanture_config::limits::Limits;
 use super::Ledger;
 use devanture_store::records::HistoryEntry;
 
-/// The last line of a log that was cut.
+/// Last line of a truncated log.
 pub(crate) const MORE_LINES: &str = "… and more";
-/// A detail of an entry that is too long has at most this part of its bytes.
+/// Truncated details of an entry get at most one part in so many of its bytes.
 const DETAIL_PART: usize = 64;
 
-/// What is kept of one kind of entries so far, the newest first.
+/// Kept entries of one kind so far, newest first.
 #[derive(Default)]
 pub(super) struct Kept {
     entries: u64,
@@ -22,7 +22,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Counts another entry, and returns whether it is beyond what is kept.
+    /// Counts an entry. Returns true if the entry exceeds the limits.
     pub(super) fn add(&mut self, bytes: usize, limits: &Limits) -> bool {
         self.entries = self.entries.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes as u64);
@@ -31,15 +31,15 @@ impl Kept {
 }
 
 impl Ledger {
-    /// The entry of a deploy, within `history_entry_bytes_max`.
+    /// Returns the history entry of a deploy, within `history_entry_bytes_max`.
     pub(crate) fn entry_of(&self, deploy: Deploy, position: String) -> HistoryEntry {
         let bytes_max = usize::try_from(self.limits().history_entry_bytes_max).unwrap_or(usize::MAX);
         fitted(HistoryEntry { deploy: deploy.into(), position }, bytes_max)
     }
 }
 
-/// Cuts what the edge says of a deploy until all of its entry has at most so many bytes: first its details, then the
-/// last lines of its log, and a message of the edge's own last.
+/// Truncates texts of the edge until the entry fits: first details, then the last log lines, finally the edge's own
+/// message.
 fn fitted(mut entry: HistoryEntry, bytes_max: usize) -> HistoryEntry {
     if bytes_of(&entry) <= bytes_max {
         return entry;
@@ -61,13 +61,13 @@ fn fitted(mut entry: HistoryEntry, bytes_max: usize) -> HistoryEntry {
     if bytes_of(&entry) > bytes_max
         && let Some(message) = &mut entry.deploy.source.message
     {
-        // In half of the entry, as JSON may take two bytes for one.
+        // Half of the bytes, since JSON may escape one byte as two.
         cut(message, bytes_max / 4);
     }
     entry
 }
 
-/// Cuts a text to at most so many bytes, and a mark that it was cut.
+/// Truncates a text to a number of bytes, plus a mark of truncation.
 fn cut(text: &mut String, bytes_max: usize) {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));
@@ -75,7 +75,7 @@ fn cut(text: &mut String, bytes_max: usize) {
     }
 }
 
-/// Bytes of what is stored of a value.
+/// Returns the serialized size of a value.
 fn bytes_of(value: &impl serde::Serialize) -> usize {
     serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
 }
@@ -127,7 +127,7 @@ mod tests {
         assert!(bytes_of(&many) <= BYTES_MAX && many.deploy.source.message == message, "{}", bytes_of(&many));
         assert_eq!(many.deploy.log.last().map(String::as_str), Some(MORE_LINES));
         assert!(many.deploy.log.len() < 5 && many.deploy.log.iter().all(|line| line.len() < 5_000));
-        // A message of the edge's own, such as the names of settings that changed.
+        // A message of the edge itself, for example names of changed settings.
         let message = Some("\"".repeat(BYTES_MAX * 2));
         let noted = entry(StoredDeploy {
             source: StoredSource { message, ..StoredSource::default() },

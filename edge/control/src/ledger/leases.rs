@@ -1,9 +1,8 @@
-//! Leases: what pushes and switches under way rely on, so that no collection takes it from them.
+//! Leases: protect files and versions used by running pushes and switches from collection.
 //!
-//! Work that is about to rely on stored bytes takes a lease first, and only then looks whether they are there. Taking
-//! one goes through a gate that a collection closes while it looks at the leases and deletes, for a few files at a
-//! time: what was seen after the gate stays for as long as the lease lives, and what is deleted is deleted before
-//! somebody looks.
+//! Work takes a lease first, and only then checks that the stored bytes are present. Taking a lease passes a gate,
+//! which a collection closes while reading leases and deleting, for a few files at a time. Files seen after passing the
+//! gate stay for the lifetime of the lease; files about to be deleted are deleted before the check.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use devanture_store::blobs::Key;
 
-/// Every lease.
+/// All leases.
 #[derive(Default)]
 pub(crate) struct Leases {
     gate: RwLock<()>,
@@ -23,17 +22,17 @@ pub(crate) struct Leases {
 
 #[derive(Default)]
 struct Held {
-    /// Number of leases on a blob or a manifest: of a version of a hundred thousand files, so many.
+    /// Leases by blob or manifest; a version of a hundred thousand files adds as many entries.
     blobs: HashMap<Digest, u32>,
     manifests: HashMap<VersionId, u32>,
-    /// Bundles that come in without anybody knowing their hashes yet: the second since 1970 at which each began.
+    /// Incoming bundles with yet unknown hashes, by the second since 1970 of their beginning.
     arriving: BTreeMap<u64, u64>,
     next: u64,
-    /// Versions that a watch may go back to, and how many may.
+    /// Versions that a watch may return to, with the number of watches.
     back: HashMap<(AppName, VersionId), u32>,
 }
 
-/// Something that is held for as long as this value lives.
+/// Lease, released on drop.
 #[must_use = "what is leased is held for as long as this lives"]
 pub(crate) struct Lease {
     leases: Arc<Leases>,
@@ -41,19 +40,19 @@ pub(crate) struct Lease {
 }
 
 enum What {
-    /// Whatever was put since an archive began to come in.
+    /// All files stored since the beginning of an archive.
     Arriving(u64),
-    /// A version, with its manifest and every blob of it.
+    /// Version, with its manifest and blobs.
     Bundle(VersionId, Arc<Manifest>),
-    /// Blobs that no manifest names.
+    /// Blobs outside all manifests.
     Blobs(Vec<Digest>),
-    /// A version that is stored; its record holds the rest.
+    /// Stored version, whose record protects the rest.
     Version(VersionId),
-    /// The same for one that an app may go back to, and that nobody may delete meanwhile.
+    /// Stored version that an app may return to, also protected from deletion.
     Back(AppName, VersionId),
 }
 
-/// The gate, closed: nobody takes a lease while this lives.
+/// Closed gate: no lease is taken during its lifetime.
 pub(crate) struct Closed<'l> {
     leases: &'l Leases,
     _gate: RwLockWriteGuard<'l, ()>,
@@ -76,32 +75,32 @@ impl Leases {
         Lease { leases: Arc::clone(self), what }
     }
 
-    /// Holds a version that is about to be stored, with all that it is made of.
+    /// Leases a version about to be stored, with all its files.
     pub(crate) async fn bundle(self: &Arc<Self>, version: VersionId, manifest: &Arc<Manifest>) -> Lease {
         self.take(What::Bundle(version, Arc::clone(manifest))).await
     }
 
-    /// Holds blobs that no manifest names.
+    /// Leases blobs outside all manifests.
     pub(crate) async fn blobs(self: &Arc<Self>, blobs: Vec<Digest>) -> Lease {
         self.take(What::Blobs(blobs)).await
     }
 
-    /// Holds a version that is stored.
+    /// Leases a stored version.
     pub(crate) async fn version(self: &Arc<Self>, version: VersionId) -> Lease {
         self.take(What::Version(version)).await
     }
 
-    /// Holds a version that is stored, and keeps it from being deleted.
+    /// Leases a stored version, and protects the version from deletion.
     pub(crate) async fn going_back(self: &Arc<Self>, app: &AppName, version: VersionId) -> Lease {
         self.take(What::Back(app.clone(), version)).await
     }
 
-    /// Whether an app may go back to a version by itself.
+    /// Returns true if an app may automatically return to a version.
     pub(crate) fn may_go_back(&self, app: &AppName, version: &VersionId) -> bool {
         self.held.lock().back.contains_key(&(app.clone(), *version))
     }
 
-    /// Holds every file that is put from the second `now_s` since 1970 on.
+    /// Leases all files stored from the second `now_s` since 1970 on.
     pub(crate) async fn arriving(self: &Arc<Self>, now_s: u64) -> Lease {
         let number = {
             let _gate = self.gate.read().await;
@@ -121,18 +120,18 @@ impl Leases {
 }
 
 impl Closed<'_> {
-    /// Whether somebody relies on `key`.
+    /// Returns true if a lease protects `key`.
     pub(crate) fn holds(&self, key: Key) -> bool {
         let held = self.leases.held.lock();
         match key {
             Key::Blob(digest) => held.blobs.contains_key(&digest),
             Key::Manifest(version) => held.manifests.contains_key(&version),
-            // They go with their blob.
+            // Deltas and variants are deleted with their blob.
             Key::Delta(..) | Key::Variant(..) => false,
         }
     }
 
-    /// The second since 1970 from which on everything that was put is held, where there is one.
+    /// Returns the second since 1970 from which on all stored files are leased, if any.
     pub(crate) fn held_since_s(&self) -> Option<u64> {
         self.leases.held.lock().arriving.values().min().copied()
     }
@@ -151,7 +150,7 @@ impl Drop for Lease {
             give_back(&mut held.blobs, &digest);
         }
         if held.blobs.len() <= held.blobs.capacity() / 4 {
-            // It would keep the room for the largest version that was ever pushed.
+            // Otherwise the table would keep the capacity for the largest version ever pushed.
             held.blobs.shrink_to_fit();
         }
         if let What::Back(app, version) = &self.what {
@@ -160,7 +159,7 @@ impl Drop for Lease {
     }
 }
 
-/// The version whose manifest a lease holds.
+/// Returns the version whose manifest is leased.
 fn version(what: &What) -> Option<VersionId> {
     match what {
         What::Arriving(_) | What::Blobs(_) => None,
@@ -168,7 +167,7 @@ fn version(what: &What) -> Option<VersionId> {
     }
 }
 
-/// The blobs that a lease holds; one may come several times, as often in taking as in giving back.
+/// Returns the leased blobs, with repetitions, which count equally on taking and releasing.
 fn blobs(what: &What) -> impl Iterator<Item = Digest> + '_ {
     let (manifest, listed) = match what {
         What::Bundle(_, manifest) => (Some(manifest), &[][..]),
@@ -179,7 +178,7 @@ fn blobs(what: &What) -> impl Iterator<Item = Digest> + '_ {
     named.chain(listed.iter().copied())
 }
 
-/// Counts one less of `key`.
+/// Decrements the count of `key`.
 fn give_back<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count = count.saturating_sub(1);

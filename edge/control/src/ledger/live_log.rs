@@ -1,5 +1,5 @@
-//! The log of what was live when, entry by entry, each with the hash of the one before: for people who do not want to
-//! trust the edge. Its entries are written in the commit that moves the pointer.
+//! The live log: a hash chain of all live versions, for readers who do not trust the edge. Entries are written in the
+//! commit that moves the pointer.
 
 use devanture_config::api::{DeployKind, LiveLog, LiveLogEntry, WentLive};
 use devanture_config::{AppName, PlaceName};
@@ -9,29 +9,28 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::signing::{LiveLogRecord, live_log_key, live_log_prefix};
 use devanture_store::records::{self, LivePointer};
 
-/// Oldest entries that one more takes with it at most: where the limit was lowered, a log shrinks switch by switch.
+/// Most oldest entries removed along with a new entry: after a lowered limit, a log shrinks switch by switch.
 const TRIMMED_MAX: usize = 8;
 
-/// Why a live pointer moves.
+/// Reason for a move of the live pointer.
 pub(crate) struct Moves<'m> {
-    /// Who moves it.
+    /// Actor.
     pub(crate) actor: &'m Actor,
-    /// How.
+    /// Kind.
     pub(crate) kind: DeployKind,
-    /// When, in milliseconds since 1970 UTC.
+    /// Time, in milliseconds since 1970 UTC.
     pub(crate) at_ms: u64,
-    /// The deploy, or the change of settings.
+    /// Deploy, or change of settings.
     pub(crate) deploy: &'m str,
-    /// Fingerprints of the keys that have signed the version.
+    /// Fingerprints of the keys that signed the version.
     pub(crate) signed_by: Vec<String>,
 }
 
 impl Ledger {
-    /// Adds an entry of the live log to the commit that moves the pointer. Of two commits with the same number, one
-    /// conflicts.
+    /// Adds a live-log entry to the commit that moves the pointer. Of two commits with the same number, one conflicts.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(crate) async fn log_live(
         &self,
         commit: &mut Commit,
@@ -70,10 +69,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// What was live in an environment, the oldest first.
+    /// Returns the live versions of an environment over time, oldest first.
     ///
     /// # Errors
-    /// `not_found` where there is no such app, `bad_request` for a cursor that is none.
+    /// `not_found` for an unknown app, `bad_request` for an invalid cursor.
     pub async fn live_log(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<LiveLog, Error> {
         self.must_exist(app).await?;
         let after = match &page.after {
@@ -87,7 +86,7 @@ impl Ledger {
         let found = self.catalog.list(&live_log_prefix(app, environment), after.as_deref(), false, limit).await?;
         let mut entries = Vec::new();
         for (key, record) in &found {
-            // One that cannot be read is missing, and the chain is broken there.
+            // An unreadable entry is omitted, which breaks the chain there.
             let entry = records::read::<LiveLogRecord>(key, record);
             let entry = entry.inspect_err(|error| tracing::error!(%error, "an entry of a live log is passed over"));
             entries.extend(entry.map(LiveLogEntry::from));

@@ -1,5 +1,5 @@
-//! Manifests of stored versions that requests look at: long ones are few in memory at a time, however many requests
-//! want them, and the apps that want them take turns (law 11).
+//! Manifests of stored versions read by requests: few long manifests are in memory at a time, whatever the number of
+//! requests, and the requesting apps take turns (law 11).
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use super::{Error, Ledger, lost};
 use devanture_base::fair::{Lane, Turn};
 use devanture_store::blobs::{Blobs, Key, SHORT_MANIFEST_BYTES_MAX};
 
-/// The turn to look at some manifests, for as long as this value or one of them lives.
+/// Permit to read some manifests, held until the permit and its manifests are dropped.
 #[derive(Clone)]
 #[must_use = "the manifests are read by this"]
 pub(crate) struct ManifestTurn {
     _held: Option<Arc<Turn>>,
 }
 
-/// A manifest of a stored version, with the turn that it was read in.
+/// Manifest of a stored version, with the permit of its reading.
 #[derive(Clone)]
 pub(crate) struct HeldManifest {
     manifest: Arc<Manifest>,
@@ -26,11 +26,11 @@ pub(crate) struct HeldManifest {
 }
 
 impl Ledger {
-    /// Waits for the turn of an app to look at manifests of its stored versions, which are all that are needed: to wait
-    /// for another turn with one in hand could last for ever.
+    /// Waits for the app's turn to read manifests of its stored versions. The permit must cover all needed manifests:
+    /// waiting for a second permit while holding one could deadlock.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// Errors of the store.
     pub(crate) async fn manifest_turn(
         &self,
         blobs: &dyn Blobs,
@@ -41,10 +41,10 @@ impl Ledger {
         Ok(ManifestTurn { _held: turn.map(Arc::new) })
     }
 
-    /// The manifest of a stored version, in a turn of its own: no other one may be in hand.
+    /// Reads the manifest of a stored version, under a permit of its own; the caller must hold no other manifest.
     ///
     /// # Errors
-    /// `not_ready` where it cannot be read.
+    /// `not_ready` for an unreadable manifest.
     pub(crate) async fn manifest(
         &self,
         blobs: &dyn Blobs,
@@ -56,14 +56,14 @@ impl Ledger {
 }
 
 impl ManifestTurn {
-    /// Reads one of the manifests that the turn is for.
+    /// Reads a manifest covered by the permit.
     ///
     /// # Errors
-    /// `not_ready` where it cannot be read.
+    /// `not_ready` for an unreadable manifest.
     pub(crate) async fn read(&self, blobs: &dyn Blobs, version: VersionId) -> Result<HeldManifest, Error> {
         let canonical = blobs.get(Key::Manifest(version)).await?;
         let (turn, bytes) = (self.clone(), canonical.len() as u64);
-        // The turn goes along: it is over when the manifest is, also where nobody waits for it any more.
+        // The permit moves along, and is released with the manifest even if the caller is dropped.
         let read = move || Manifest::stored(&canonical).map(|manifest| turn.hold(manifest));
         let read = match bytes > SHORT_MANIFEST_BYTES_MAX {
             true => tokio::task::spawn_blocking(read).await.map_err(|error| lost(&error))?,
@@ -75,7 +75,7 @@ impl ManifestTurn {
         })
     }
 
-    /// A manifest that is held as one that was read in this turn.
+    /// Holds a manifest as if read under the permit.
     pub(crate) fn hold(self, manifest: Manifest) -> HeldManifest {
         HeldManifest { manifest: Arc::new(manifest), _turn: self }
     }
@@ -89,12 +89,12 @@ impl Deref for HeldManifest {
     }
 }
 
-/// The manifest of a stored version, for the edge itself and where its memory is counted otherwise.
+/// Reads the manifest of a stored version, for the edge itself and for callers with other memory accounting.
 ///
 /// # Errors
-/// `not_ready` where it cannot be read.
+/// `not_ready` for an unreadable manifest.
 pub async fn stored_manifest(blobs: &dyn Blobs, version: VersionId) -> Result<Manifest, Error> {
-    // None but this one is there.
+    // The caller holds no other manifest.
     let HeldManifest { manifest, _turn } = ManifestTurn { _held: None }.read(blobs, version).await?;
     Ok(Arc::unwrap_or_clone(manifest))
 }

@@ -1,4 +1,4 @@
-//! The nodes of a cluster: a record for each, which hangs on a lease and goes with the node.
+//! Nodes of a cluster: one record each, bound to a lease and removed with the node.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -12,77 +12,77 @@ use devanture_store::catalog::{Catalog, Change, Check, Commit, Committed, Error,
 use devanture_store::records;
 use devanture_store::records::nodes::{NODES_PREFIX, node_key};
 
-/// The prefix of what one node does at a time.
+/// Prefix of duties, each done by one node at a time.
 const DUTIES_PREFIX: &str = "duties/";
-/// Most nodes that are listed.
+/// Most listed nodes.
 const NODES_MAX: usize = 1_000;
-/// Pause before a node that could not renew its record tries again.
+/// Pause before another attempt to renew the node's record.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// `nodes/{name}`: a node that lives.
+/// `nodes/{name}`: a live node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its name.
+    /// Name.
     pub node: String,
-    /// Where other nodes reach it.
+    /// Address for other nodes.
     pub advertise: SocketAddr,
-    /// The machine and the data folder that it runs over, which tell it from another node of its name.
+    /// Machine and data folder, which distinguish nodes of the same name.
     pub home: String,
-    /// The release of its program.
+    /// Release of the program.
     pub release: String,
-    /// When it started, in milliseconds since 1970 UTC.
+    /// Start, in milliseconds since 1970 UTC.
     pub started_ms: u64,
-    /// The addresses of its listeners, where no route of an app may lead; `None` of the release before.
+    /// Addresses of its listeners, forbidden as targets of app routes; `None` in the previous release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listens: Option<Vec<SocketAddr>>,
 }
 
-/// What this node does for all, until its lease is ended, dropped or lost.
+/// Duty of the node for all nodes, until its lease is ended, dropped or lost.
 #[derive(Debug)]
 pub struct Duty {
     pub(super) lease: Lease,
-    /// Holds for as long as no other node has taken the duty on: a check of every commit that is made by it.
+    /// Check for every commit under the duty: fails once another node has taken the duty.
     pub(super) held: Check,
 }
 
 impl Duty {
-    /// Waits until it is lost; for ever, where that does not happen.
+    /// Waits for the loss of the duty, possibly forever.
     pub async fn lost(&self) {
         self.lease.lost().await;
     }
 }
 
-/// The nodes, and this one among them.
+/// All nodes, with the local node among them.
 pub struct Members {
     catalog: Arc<dyn Catalog>,
     own: Member,
-    /// Known once the listeners are bound.
+    /// Set once the listeners are bound.
     listens: OnceLock<Vec<SocketAddr>>,
     lease: Duration,
 }
 
 impl Members {
-    /// Knows the nodes of `catalog`; this one is `own`, and counts as gone when it was silent for `lease`.
+    /// Tracks the nodes of `catalog`. `own` is the local node, considered gone after silence for `lease`.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, own: Member, lease: Duration) -> Self {
         Self { catalog, own, listens: OnceLock::new(), lease }
     }
 
-    /// Has the record of this node say where it listens.
+    /// Adds the listener addresses to the node's record.
     pub fn set_listens(&self, listens: Vec<SocketAddr>) {
         self.listens.get_or_init(|| listens);
     }
 
-    /// This node.
+    /// Returns the local node.
     #[must_use]
     pub const fn own(&self) -> &Member {
         &self.own
     }
 
-    /// All nodes that live as far as this one knows, by their names.
+    /// Returns all locally known live nodes, by name.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn all(&self) -> Result<Vec<Member>, Error> {
         let listed = self.catalog.list(NODES_PREFIX, None, false, NODES_MAX).await?;
         let members = listed.iter().filter_map(|(key, record)| match records::read::<Member>(key, record) {
@@ -95,7 +95,7 @@ impl Members {
         Ok(members.collect())
     }
 
-    /// All nodes that live but this one.
+    /// Returns all live nodes except the local node.
     ///
     /// # Errors
     /// As [`Members::all`].
@@ -105,42 +105,43 @@ impl Members {
         Ok(all)
     }
 
-    /// The node of that name, if it lives; another process than before may have taken its place.
+    /// Returns the live node of the given name; a different process may have replaced the earlier process.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn current(&self, node: &str) -> Result<Option<Member>, Error> {
         let key = node_key(node);
         let found = self.catalog.get(&key).await?;
         found.map(|record| records::read(&key, &record)).transpose()
     }
 
-    /// Commits from now on, those among them by which nodes come and go.
+    /// Subscribes to commits, including joins and leaves of nodes.
     #[must_use]
     pub fn commits(&self) -> Receiver<Committed> {
         self.catalog.watch()
     }
 
-    /// Waits until what was acknowledged anywhere can be read here.
+    /// Waits until all acknowledged commits are readable locally.
     ///
     /// # Errors
-    /// Where the catalog cannot be reached.
+    /// The catalog is unreachable.
     pub async fn catch_up(&self) -> Result<(), Error> {
         self.catalog.refresh().await.map(drop)
     }
 
-    /// Time after which a silent node counts as gone.
+    /// Returns the silence after which a node counts as gone.
     #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease
     }
 
-    /// Another node that lives and has this one's name. A record of the same home is one that this node left behind.
+    /// Returns another live node with the name of the local node. A record of the same home is a leftover of the local
+    /// node.
     ///
     /// # Errors
     /// As [`Members::all`].
     pub async fn namesake(&self) -> Result<Option<Member>, Error> {
-        // Without etcd the mirror shows who was there when it was reached last; this node among them.
+        // Without etcd, the mirror shows the nodes of the last connection, including the local node.
         if !self.catalog.state().is_connected {
             return Ok(None);
         }
@@ -148,8 +149,8 @@ impl Members {
         Ok(self.all().await?.into_iter().find(is_other))
     }
 
-    /// Keeps this node's record for as long as it lives, and takes it away when `stop` is cancelled, unless another
-    /// process of this node has put its own there.
+    /// Maintains the record of the node until `stop` is cancelled, then deletes the record, unless another process of
+    /// the node has replaced the record.
     pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
         loop {
             let registered = tokio::select! {
@@ -175,10 +176,10 @@ impl Members {
         }
     }
 
-    /// Takes on what one node does at a time, for as long as the lease lives; `None` if another one does it.
+    /// Takes a duty, done by one node at a time, for the lifetime of the lease; `None` if taken by another node.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn take_duty(&self, duty: &str) -> Result<Option<Duty>, Error> {
         let lease = self.catalog.lease(self.lease).await?;
         let key = duty_key(duty);
@@ -193,10 +194,10 @@ impl Members {
         }
     }
 
-    /// Whether some node has a duty, as far as this one knows.
+    /// Returns true if a node has the duty, as far as known locally.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn is_duty_taken(&self, duty: &str) -> Result<bool, Error> {
         Ok(self.catalog.get(&duty_key(duty)).await?.is_some())
     }
@@ -211,7 +212,7 @@ impl Members {
     }
 }
 
-/// The key of the record of who does something.
+/// Returns the key of a duty's record.
 fn duty_key(duty: &str) -> String {
     format!("{DUTIES_PREFIX}{duty}")
 }

@@ -1,9 +1,9 @@
-//! The records behind every change: who acts, what is there, and the only commits to the catalog.
+//! Records behind every change: actors, state, and the only commits to the catalog.
 //!
-//! Changes by an actor are committed by [`Ledger::commit`] together with an entry of the audit log ([`Audit`]); what
-//! the edge writes for itself, by [`commit_system`], and [`SystemWrite`] lists all of it. A change reads its records,
-//! decides, and commits with checks that they are still what it read; [`update`] begins it again where another one was
-//! quicker. A test holds that nothing above this room commits in another way.
+//! [`Ledger::commit`] commits changes by an actor together with an entry of the audit log ([`Audit`]).
+//! [`commit_system`] commits writes of the edge itself, all listed in [`SystemWrite`]. A change reads its records,
+//! decides, and commits with checks that the records are unchanged; [`update`] repeats the change after a lost race. A
+//! test ensures that no module above commits in another way.
 
 mod acme_records;
 mod actor;
@@ -79,7 +79,7 @@ pub use tasks::{Task, show_task, show_tasks, task_done};
 pub(crate) use update::{Attempts, update};
 pub use write_pause::{PAUSE_KEY, WritePause, is_write_pause, pause_changes, resume_changes, write_pause};
 
-/// Limits that [`Ledger::set_limits`] changes: nothing was made by them that is kept.
+/// Limits changed by [`Ledger::set_limits`]: no stored state depends on these.
 pub const LIMITS_APPLIED: &[&str] = &[
     "admin_body_bytes_max",
     "admin_body_idle_ms_max",
@@ -137,27 +137,27 @@ pub const LIMITS_APPLIED: &[&str] = &[
     "withdrawn_paths_max",
 ];
 
-/// The catalog as changes see it.
+/// Catalog as seen by changes.
 pub struct Ledger {
-    /// The records.
+    /// Records.
     pub catalog: Arc<dyn Catalog>,
-    /// The live versions, which follow what is committed.
+    /// Live versions, which follow the commits.
     pub live: Live,
     limits: ArcSwap<Limits>,
     audit: Audit,
-    /// Leases of pushes and switches in progress.
+    /// Leases of running pushes and switches.
     pub(crate) leases: Arc<Leases>,
-    /// Turns of requests that look at long manifests, two at most each.
+    /// Permits of requests that read long manifests, at most two each.
     manifests: ManifestTurns,
     clock: clock::Clock,
-    /// While a new edge takes over from this one.
+    /// True during the takeover by a new edge.
     refuses: AtomicBool,
-    /// While changes are paused.
+    /// True while changes are paused.
     is_paused: AtomicBool,
 }
 
 impl Ledger {
-    /// Keeps its records in `catalog`; requests see them by `live`.
+    /// Opens a ledger over `catalog`; requests see its commits through `live`.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, live: Live, limits: &Limits) -> Self {
         Self::on_node(catalog, live, limits, None)
@@ -179,14 +179,14 @@ impl Ledger {
         }
     }
 
-    /// The limits in force.
+    /// Returns the limits in force.
     #[must_use]
     pub fn limits(&self) -> Arc<Limits> {
         self.limits.load_full()
     }
 
-    /// Changes those of [`LIMITS_APPLIED`], which are read where they are compared with something, those of visitors,
-    /// which are reported here, and those of single apps, which are all of that kind; the others stay.
+    /// Changes the limits of [`LIMITS_APPLIED`], read at each comparison; the visitors' limits, reported here; and the
+    /// limits of single apps, which are all of the first kind. All other limits stay.
     pub fn set_limits(&self, new: &Limits) {
         let (mut limits, mut new) = ((*self.limits()).clone(), new.clone());
         for name in LIMITS_APPLIED.iter().chain(version::LIMITS_APPLIED) {
@@ -198,13 +198,13 @@ impl Ledger {
         self.limits.store(Arc::new(limits));
     }
 
-    /// The audit log.
+    /// Returns the audit log.
     #[must_use]
     pub fn audit(&self) -> &Audit {
         &self.audit
     }
 
-    /// Makes a commit that `actor` causes and waits until requests see it; false where another change was quicker.
+    /// Commits a change by `actor`, and waits until requests see the change; false if another commit won the race.
     ///
     /// # Errors
     /// As [`Ledger::commit_unseen`].
@@ -216,10 +216,10 @@ impl Ledger {
         Ok(revision.is_some())
     }
 
-    /// Records what `actor` is about to do, before it is done: what cannot be recorded is not done.
+    /// Records an action of `actor` beforehand: an unrecorded action must not happen.
     ///
     /// # Errors
-    /// `conflict` where the entry was not made; as [`Ledger::commit_unseen`].
+    /// `conflict` if the entry was not written; as [`Ledger::commit_unseen`].
     pub(crate) async fn record(&self, actor: &Actor, event: AuditEvent) -> Result<(), Error> {
         match self.commit(actor, event, Commit::default()).await? {
             true => Ok(()),
@@ -227,10 +227,10 @@ impl Ledger {
         }
     }
 
-    /// Makes a commit that `actor` causes, and does not wait for requests; `None` if another commit won the race.
+    /// Commits a change by `actor` without waiting for requests; `None` if another commit won the race.
     ///
     /// # Errors
-    /// `deleted` where the app or the environment was deleted meanwhile; those of the catalog.
+    /// `deleted` for an app or environment deleted meanwhile; errors of the catalog.
     pub(crate) async fn commit_unseen(
         &self,
         actor: &Actor,
@@ -245,10 +245,11 @@ impl Ledger {
         Ok(revision)
     }
 
-    /// Makes a commit of the edge's own and waits until requests see it; `None` if another commit won the race.
+    /// Commits a write of the edge itself, and waits until requests see the write; `None` if another commit won the
+    /// race.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub(crate) async fn commit_system(&self, why: SystemWrite, commit: Commit) -> Result<Option<Revision>, Error> {
         let revision = unless_conflict(commit_system(&*self.catalog, why, commit).await)?;
         if let Some(revision) = revision {

@@ -1,32 +1,32 @@
-//! Pages of lists: how many entries, and after which.
+//! Pages of lists: limit and cursor.
 
 use devanture_config::problem::{Code, Problem};
 
 use super::Error;
 
-/// Most entries on a page.
+/// Most entries per page.
 pub const PAGE_MAX: usize = 1_000;
-/// Longest cursor, in bytes: a path, each byte of it encoded, is the longest name in a list.
+/// Longest cursor, in bytes: a fully encoded path is the longest name in a list.
 const CURSOR_BYTES_MAX: usize = 200_000;
 
-/// The requested page of a list.
+/// Requested page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// The number of entries.
+    /// Number of entries.
     pub limit: usize,
-    /// After which entry: what the page before gave as `next`.
+    /// Cursor from the `next` of the previous page.
     pub after: Option<String>,
-    /// The name of the cursor's parameter.
+    /// Name of the cursor's parameter.
     pub cursor: &'static str,
 }
 
-/// The problem of a page of nothing.
+/// Problem of an empty page.
 pub(crate) fn none_wanted() -> Error {
     Problem::new(Code::BadRequest, "`limit` must be at least 1.").into()
 }
 
 impl Page {
-    /// Reads what a query says, where it says it; `limit` entries else.
+    /// Reads the page from a query, with `limit` entries by default.
     ///
     /// # Errors
     /// `bad_request`.
@@ -53,20 +53,20 @@ impl Page {
         }
     }
 
-    /// The problem of a cursor that no page gave.
+    /// Problem of an invalid cursor.
     #[must_use]
     pub fn bad_cursor(&self) -> Error {
         let detail = format!("`{}` is not what a page gave as `next`.", self.cursor);
         Problem::new(Code::BadRequest, detail).hint("leave it out for the first page").into()
     }
 
-    /// The cursor of the next page, where one more entry than wanted was found.
+    /// Returns the cursor of the next page, if one more entry than requested was found.
     pub(crate) fn next<T>(&self, found: &[T], name: impl Fn(&T) -> String) -> Option<String> {
         let is_more = found.len() > self.limit;
         found.get(self.limit.wrapping_sub(1)).filter(|_| is_more).map(name)
     }
 
-    /// The page of what is there whole already, in its order, and the cursor of the next one.
+    /// Returns a page of a complete, ordered list, and the cursor of the next.
     pub(crate) fn of<T>(&self, mut all: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
         if let Some(after) = &self.after {
             all.retain(|entry| name(entry) > *after);

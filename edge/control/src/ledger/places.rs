@@ -1,4 +1,4 @@
-//! Looks up apps and environments in the catalog: whether they exist, whether they were deleted, what is live.
+//! Looks up apps and environments in the catalog: existence, deletion, live version.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,15 +18,15 @@ use devanture_store::records::pointer;
 use devanture_store::records::{self, LivePointer};
 
 impl Ledger {
-    /// Whether an app is known.
+    /// Returns true if the app exists.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub async fn app_exists(&self, app: &AppName) -> Result<bool, Error> {
         Ok(self.catalog.get(&records::app_key(app)).await?.is_some())
     }
 
-    /// When an app was made, in milliseconds since 1970 UTC; 0 if its record is damaged.
+    /// Returns the creation time of an app, in milliseconds since 1970 UTC; 0 for a damaged record.
     ///
     /// # Errors
     /// `not_found`.
@@ -35,12 +35,12 @@ impl Ledger {
         Ok(self.made_ms_of(app).await?.unwrap_or(0))
     }
 
-    /// As [`Ledger::app_made_ms`]; `None` where there is no such app.
+    /// As [`Ledger::app_made_ms`]; `None` for an unknown app.
     pub(crate) async fn made_ms_of(&self, app: &AppName) -> Result<Option<u64>, Error> {
         Ok(made(&*self.catalog, app).await?.map(|(_, made_ms)| made_ms))
     }
 
-    /// The app that a change is for, to be held through a wait.
+    /// Returns the app of a change, to detect its replacement during a wait.
     ///
     /// # Errors
     /// `not_found`.
@@ -55,8 +55,8 @@ impl Ledger {
         Err(no_such_app(app))
     }
 
-    /// The live pointer and its revision. If its record is damaged, it is what the history says was live last, and the
-    /// next switch writes it again.
+    /// Returns the live pointer and its revision. A damaged record is replaced by the last live version of the history,
+    /// and written again by the next switch.
     pub(crate) async fn live_pointer(
         &self,
         app: &AppName,
@@ -64,22 +64,22 @@ impl Ledger {
     ) -> Result<Option<(u64, LivePointer)>, Error> {
         let live = pointer::live_pointer(&*self.catalog, app, environment).await?;
         if let Some((_, pointer)) = &live {
-            // The clock of another node may be ahead: what begins after this look is newer all the same.
+            // The clock of another node may be ahead: deploys begun from now on are still newer.
             self.not_before(pointer.begun);
         }
         Ok(live)
     }
 
-    /// Brings this node up to date before a push begins, so that the push is newer than what is live on any node.
+    /// Brings the node up to date before a push, so that the push is newer than the live version of any node.
     ///
     /// # Errors
-    /// Where the catalog cannot be reached: nothing could be made live.
+    /// The catalog is unreachable, so that no version could be made live.
     pub(crate) async fn catch_up(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
         self.catalog.refresh().await?;
         self.live_pointer(app, environment).await.map(drop)
     }
 
-    /// The live version of an environment, as far as it is known.
+    /// Returns the live version of an environment, as far as known.
     pub(crate) async fn live_version_id(
         &self,
         app: &AppName,
@@ -89,8 +89,7 @@ impl Ledger {
         Ok(pointer.filter(LivePointer::is_known).map(|pointer| pointer.version))
     }
 
-    /// Checks that an environment may have this name: aliases and environments share one namespace, and neither it nor
-    /// the app was deleted.
+    /// Checks the name of an environment: no alias has the same name, and neither environment nor app was deleted.
     pub(crate) async fn check_place(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
         self.check_there(app, Some(environment)).await?;
         if self.catalog.get(&records::alias_key(app, environment)).await?.is_some() {
@@ -100,20 +99,20 @@ impl Ledger {
         Ok(())
     }
 
-    /// Has [`Ledger::check_in_place`] refuse what would begin now, while what was accepted ends.
+    /// Makes [`Ledger::check_in_place`] refuse new changes, while accepted changes complete.
     pub fn refuse_changes(&self, refused: bool) {
         self.refuses.store(refused, Ordering::Release);
     }
 
-    /// Has [`Ledger::check_in_place`] refuse what would begin now, before its commit finds that changes are paused.
+    /// Makes [`Ledger::check_in_place`] refuse new changes early, before their commit detects the pause.
     pub fn note_pause(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Ordering::Release);
     }
 
-    /// Checks that the catalog is where it was opened: what is written to another one would be lost.
+    /// Checks that the catalog is still the opened catalog: writes to a replacement would be lost.
     ///
     /// # Errors
-    /// `not_ready`, and `restarting` while a new edge takes over or changes are paused.
+    /// `not_ready`; `restarting` during the takeover by a new edge or a pause of changes.
     pub fn check_in_place(&self) -> Result<(), Error> {
         if self.is_paused.load(Ordering::Acquire) {
             return Err(moving().into());
@@ -124,7 +123,7 @@ impl Ledger {
         Ok(self.catalog.check_in_place()?)
     }
 
-    /// Checks that neither an app nor, where one is meant, an environment of it was deleted.
+    /// Checks that neither the app nor the environment, if given, was deleted.
     ///
     /// # Errors
     /// `deleted`.
@@ -142,7 +141,7 @@ impl Ledger {
     }
 }
 
-/// As [`Ledger::check_there`], for rooms that have no ledger.
+/// As [`Ledger::check_there`], for modules without a ledger.
 pub(crate) async fn check_there(
     catalog: &dyn Catalog,
     app: &AppName,
@@ -167,7 +166,7 @@ fn no_such_app(app: &AppName) -> Error {
     Problem::new(Code::NotFound, format!("There is no app {app}.")).hint("the first push makes it").into()
 }
 
-/// That an environment has no live version.
+/// Problem of an environment without a live version.
 pub(crate) fn nothing_live(app: &AppName, environment: &PlaceName) -> Problem {
     Problem::new(Code::NothingLive, format!("Nothing is live in {environment} of the app {app}."))
         .hint("`devanture status` lists the environments")

@@ -1,8 +1,8 @@
-//! Permissions of actors, by app and environment: the rules that every operation checks.
+//! Permissions of actors by app and environment, checked by every operation.
 //!
-//! A token or an account may be for one environment of an app. It then acts in that environment alone, and reads
-//! nothing of another: what belongs to the app as a whole, such as its deleted versions, takes a token of every
-//! environment. Aliases stand between the two, see [`Actor::has_alias`].
+//! A token or account may be restricted to one environment of an app. It acts only in that environment, and reads
+//! nothing of other environments; app-wide items, for example deleted versions, require a token for every environment.
+//! Aliases are in between, see [`Actor::has_alias`].
 
 use devanture_config::api::{By, Scope};
 use devanture_config::problem::{Code, Problem};
@@ -12,7 +12,7 @@ use super::{Actor, Error};
 use devanture_store::records::AliasRecord;
 
 impl Actor {
-    /// Names the credential, at the beginning of a sentence.
+    /// Names the credential, for the beginning of a sentence.
     pub(crate) fn shown(&self) -> String {
         match self.credential.by() {
             By::Account => format!("The login of `{}`", self.name),
@@ -20,7 +20,7 @@ impl Actor {
         }
     }
 
-    /// The kind of the credential.
+    /// Returns the kind of the credential.
     fn kind(&self) -> &'static str {
         match self.credential.by() {
             By::Account => "account",
@@ -28,7 +28,7 @@ impl Actor {
         }
     }
 
-    /// The command that makes a credential with the scope. Whom a login of an account is refused has no use for a
+    /// Returns the command that creates a credential with the scope. An account's login needs a new scope rather than a
     /// token.
     fn made_by(&self, scope: Scope) -> String {
         match self.credential.by() {
@@ -37,10 +37,10 @@ impl Actor {
         }
     }
 
-    /// Whether this actor may do, in an app and an environment (where one is meant), what `scope` allows.
+    /// Checks the right to `scope` in an app, and in an environment if given.
     ///
     /// # Errors
-    /// `not_found` for another app, which the answer does not betray; `forbidden` else.
+    /// `not_found` for an app outside the token, which stays hidden; `forbidden` otherwise.
     pub fn may(&self, scope: Scope, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
         if self.app.as_ref().is_some_and(|own| own != app) {
             let detail = format!("There is no app {app} for this {}.", self.kind());
@@ -69,8 +69,7 @@ impl Actor {
         Ok(())
     }
 
-    /// Whether this actor may do what `scope` allows in every environment of an app: what is meant reaches all of its
-    /// hostnames.
+    /// Checks the right to `scope` in every environment of an app, for actions that affect all its hostnames.
     ///
     /// # Errors
     /// As [`Actor::may`]; `forbidden` for a token of one environment.
@@ -82,23 +81,23 @@ impl Actor {
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
-    /// Whether this actor is for every environment, or for this one.
+    /// Returns true if the actor's environments include the given one.
     pub(crate) fn is_of(&self, environment: &PlaceName) -> bool {
         self.environment.as_ref().is_none_or(|own| own == environment)
     }
 
-    /// Whether this actor is an admin of this environment of its app.
+    /// Returns true if the actor is an admin of the environment.
     pub(crate) fn is_admin_in(&self, environment: &PlaceName) -> bool {
         self.scope == Scope::Admin && self.is_of(environment)
     }
 
-    /// Whether this actor may do anything in every app.
+    /// Returns true if the actor is an admin of every app.
     #[must_use]
     pub fn is_admin_of_all(&self) -> bool {
         self.scope == Scope::Admin && self.app.is_none() && self.environment.is_none()
     }
 
-    /// Checks that this actor has the scope in every app: what is the whole edge's.
+    /// Checks the scope in every app, for actions on the whole edge.
     ///
     /// # Errors
     /// `forbidden`.
@@ -116,7 +115,7 @@ impl Actor {
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
-    /// Checks that this actor runs the edge.
+    /// Checks that the actor operates the edge.
     ///
     /// # Errors
     /// `forbidden`.
@@ -124,9 +123,9 @@ impl Actor {
         self.may_in_every_app(Scope::Admin)
     }
 
-    /// Checks that this actor may compare what is live in an environment with something else. A token of one
-    /// environment compares its own; one that may promote reads what it may take from, and one for `preview` that may
-    /// push shows what a pull request would change.
+    /// Checks the right to compare the live version of an environment. A token for one environment compares its own; a
+    /// token with `promote` reads the environments available as sources; a token with `push` for `preview` shows the
+    /// changes of a pull request.
     ///
     /// # Errors
     /// As [`Actor::may`].
@@ -135,14 +134,14 @@ impl Actor {
         self.may(Scope::Read, app, Some(environment).filter(|_| !is_wide))
     }
 
-    /// Whether this actor is for aliases of any name: a token for the environment `preview` is what CI has for
+    /// Returns true if the actor may use aliases of any name: CI has a token for the environment `preview` for
     /// branches.
     pub(crate) fn is_of_previews(&self) -> bool {
         self.environment.as_ref().is_some_and(PlaceName::is_preview)
     }
 
-    /// Checks that this actor may have to do with aliases of this name, whatever one points at; [`Actor::may_move`]
-    /// then looks at the alias itself.
+    /// Checks the right to aliases of the given name, whatever their version; [`Actor::may_move`] then checks the alias
+    /// itself.
     ///
     /// # Errors
     /// As [`Actor::may`].
@@ -150,16 +149,15 @@ impl Actor {
         if self.is_of_previews() { self.may(scope, app, None) } else { self.may(scope, app, Some(name)) }
     }
 
-    /// Whether an alias is among those that this actor sees, moves and deletes. A token of one environment has the
-    /// alias of its environment's name; one for `preview` also has every alias that a push to `preview`, or a token for
-    /// it, pointed last. An alias that was set by hand with a token of the whole app is the app's own: no pull request
-    /// moves it.
+    /// Returns true for aliases that the actor sees, moves and deletes. A token for one environment has the alias of
+    /// the same name; a token for `preview` also has every alias last pointed by a push to `preview`, or by such a
+    /// token. An alias set by hand with an app-wide token belongs to the app: no pull request moves that alias.
     pub(crate) fn has_alias(&self, name: &PlaceName, alias: &AliasRecord) -> bool {
         let Some(own) = &self.environment else { return true };
         own == name || own.is_preview() && alias.environment.as_ref() == Some(own)
     }
 
-    /// Checks that this actor may point an alias elsewhere, or delete it; `before` is the alias as it stands.
+    /// Checks the right to move or delete an alias; `before` is its present record.
     ///
     /// # Errors
     /// `forbidden`.
@@ -183,7 +181,7 @@ mod tests {
     use super::*;
     use crate::ledger::Credential;
 
-    /// A token for everything, one app, or one environment of it.
+    /// A token for all apps, one app, or one environment.
     fn token(scope: Scope, place: (Option<&str>, Option<&str>)) -> Actor {
         let (app, environment) = (place.0.map(app), place.1.map(place_of));
         Actor { scope, app, environment, credential: Credential::Token("t1".to_owned()), ..Actor::local() }

@@ -1,4 +1,4 @@
-//! Finds the version that a rollback goes back to.
+//! Finds the target version of a rollback.
 
 use std::collections::HashMap;
 
@@ -10,25 +10,24 @@ use super::{Error, Ledger};
 use devanture_store::records::history;
 use devanture_store::records::{self, LivePointer};
 
-/// What a rollback goes back to.
+/// Target of a rollback.
 pub(crate) struct Earlier {
-    /// The version.
+    /// Version.
     pub(crate) version: VersionId,
-    /// The entry that the next rollback starts from; `None` if the version was never live here.
+    /// Entry from which the next rollback starts; `None` for a version never live here.
     pub(crate) position: Option<String>,
-    /// What is live before it.
+    /// Live version before the rollback.
     pub(crate) from: VersionId,
-    /// The revision of the settings that the version was live with last.
+    /// Revision of the settings last in force with the version.
     pub(crate) settings: Option<u64>,
-    /// Whether an entry between the two is damaged, by which another version may have been live.
+    /// True if a damaged entry in between may hide another version.
     pub(crate) is_doubtful: bool,
 }
 
 impl Ledger {
-    /// What a rollback goes back to.
+    /// Returns the target of a rollback.
     ///
-    /// Going back twice goes further back: a rollback stands, for the next one, where the entry stands that it went
-    /// back to.
+    /// Repeated rollbacks go further back: for the next rollback, a rollback is positioned at the entry of its target.
     pub(crate) async fn earlier(
         &self,
         app: &AppName,
@@ -58,7 +57,7 @@ impl Ledger {
         Ok(earlier)
     }
 
-    /// The same for a pointer, which may be the one of an environment that was deleted.
+    /// As `earlier`, for a given pointer, possibly of a deleted environment.
     pub(crate) async fn earlier_of(
         &self,
         app: &AppName,
@@ -71,9 +70,9 @@ impl Ledger {
             Some(_) => None,
             None => Some(pointer.position.clone()).filter(|position| !position.is_empty()),
         };
-        // Of all that held while a version was live, what its last entry says.
+        // The last entry of a version decides among its settings.
         let mut settings_of: HashMap<VersionId, u64> = HashMap::new();
-        // Of the live version itself, what counts is what it was live with before another one was.
+        // For the live version itself, the settings before its replacement count.
         let mut has_left = wanted != Some(pointer.version);
         let (mut not_stored, mut is_doubtful) = (None, false);
         let mut entries = history::entries(&*self.catalog, prefix).after(after);
@@ -111,7 +110,7 @@ impl Ledger {
         }
     }
 
-    /// Why there is no version to go back to: none was live before, or those that were are not stored any more.
+    /// Returns the reason for the lack of a target: no earlier live version, or none still stored.
     async fn no_previous(
         &self,
         (app, environment): (&AppName, &PlaceName),

@@ -1,4 +1,4 @@
-//! The app that a change is for, through a wait: another app of its name is somebody else's.
+//! Identity of an app during a wait: a later app of the same name has a new owner.
 
 use devanture_config::AppName;
 use devanture_config::problem::{Code, Problem};
@@ -7,10 +7,10 @@ use super::Error;
 use devanture_store::catalog::{Catalog, Check, Revision};
 use devanture_store::records::{self, AppRecord};
 
-/// An app as it was when somebody was let change it.
+/// App as found when a change was permitted.
 ///
-/// A change that waits before its commit holds this: the app may be deleted for good meanwhile, and another one of its
-/// name be made by somebody else. That it is not deleted, which each commit checks, is true of that one, too.
+/// A change that waits before its commit holds this value: meanwhile the app may be purged, and its name taken by a new
+/// owner. The deletion check of each commit would not notice, since the new app is not deleted.
 #[derive(Debug, Clone)]
 pub(crate) struct SameApp {
     app: AppName,
@@ -18,18 +18,18 @@ pub(crate) struct SameApp {
 }
 
 impl SameApp {
-    /// The app that has this name now; `None` without one.
+    /// Returns the app that currently has the name; `None` without one.
     pub(crate) async fn find(catalog: &dyn Catalog, app: &AppName) -> Result<Option<Self>, Error> {
         Ok(made(catalog, app).await?.map(|(_, made_ms)| Self::made_at(app, made_ms)))
     }
 
-    /// The app that was made at that time, in milliseconds since 1970 UTC, as it was found before.
+    /// Returns an app found before, by its creation time in milliseconds since 1970 UTC.
     pub(crate) fn made_at(app: &AppName, made_ms: u64) -> Self {
         Self { app: app.clone(), made_ms }
     }
 
-    /// The check that the app is the same when a commit is made. Each attempt reads it again, since other changes write
-    /// the record of an app, too.
+    /// Returns a check that the app is the same at the commit. Each attempt reads the record again, since other changes
+    /// also write the record.
     ///
     /// # Errors
     /// `deleted`.
@@ -46,7 +46,8 @@ impl SameApp {
     }
 }
 
-/// The revision of an app's record, and when the app was made, in milliseconds since 1970 UTC; 0 if it is damaged.
+/// Returns the revision of an app's record, and the creation time in milliseconds since 1970 UTC; 0 for a damaged
+/// record.
 pub(super) async fn made(catalog: &dyn Catalog, app: &AppName) -> Result<Option<(Revision, u64)>, Error> {
     let key = records::app_key(app);
     let record = catalog.get(&key).await?;

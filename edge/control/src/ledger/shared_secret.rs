@@ -1,4 +1,4 @@
-//! Secrets that all nodes share: random bytes in a record, made where there are none.
+//! Secrets shared by all nodes: random bytes in a record, created at first use.
 
 use rand::RngCore as _;
 
@@ -7,10 +7,10 @@ use super::system_write::{SystemWrite, commit_system};
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
 use devanture_store::records::{self, ProofSecret};
 
-/// The secret at `key`, made where there is none; all nodes of a cluster have the same.
+/// Returns the secret at `key`, created if absent; equal on all nodes of a cluster.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub(crate) async fn shared_secret(catalog: &dyn Catalog, key: &str) -> Result<[u8; 32], Error> {
     loop {
         if let Some(record) = catalog.get(key).await? {
@@ -26,7 +26,7 @@ pub(crate) async fn shared_secret(catalog: &dyn Catalog, key: &str) -> Result<[u
         let commit =
             Commit { checks: vec![Check::Absent(key.to_owned())], changes: vec![Change::Put(key.to_owned(), made)] };
         match commit_system(catalog, SystemWrite::ProofSecret, commit).await {
-            // Read back above, also where another one was quicker.
+            // Read back above, also after a lost race.
             Ok(_) | Err(catalog::Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,50 +1,49 @@
-//! Commits of the edge for itself, without an entry of the audit log: [`SystemWrite`] lists all of them.
+//! Commits of the edge itself, without an audit entry; [`SystemWrite`] lists all.
 
 use super::write_pause::{paused, unless_paused};
 use devanture_store::catalog::{self, Catalog, Change, Commit, Revision};
 
-/// Writes of the edge for itself, without an actor.
+/// Writes of the edge itself, without an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SystemWrite {
-    /// Certificates by ACME that nodes share, their account, and the history of orders.
+    /// ACME certificates shared by nodes, their account, and the history of orders.
     Acme,
-    /// The end of what was deleted or is beyond what is kept: the log tells what it took.
+    /// End of deleted or surplus items, as reported in the log.
     Collection,
-    /// The dictionaries of a version: they follow from what was pushed, and their version has an entry.
+    /// Dictionaries of a version: derived from the pushed files, whose version has an entry.
     Dictionaries,
-    /// The removal of an alias whose time had come.
+    /// Removal of an expired alias.
     ExpiredAlias,
-    /// The entry of the history about a deploy that changed nothing but what is stored; its version has an entry of the
-    /// audit log where it is new.
+    /// History entry about a deploy that only stored a version; a new version has its own audit entry.
     History,
-    /// The entry of a live log about a change that nobody signs: the change itself has its entry of the audit log.
+    /// Live-log entry about an unsigned change, which has its own audit entry.
     LiveLog,
-    /// That the files of a version had their pass at the best level: its push has its entry.
+    /// Completion of the best-level recompression of a version, whose push has its entry.
     Levels,
-    /// When tokens were used last.
+    /// Last use of tokens.
     LastUse,
-    /// The next pair of tokens of a login: who they are was said when they logged in.
+    /// Next token pair of a login, whose beginning has its entry.
     Refresh,
-    /// Records of another store that are copied into this one, which nothing serves from yet.
+    /// Records copied from another store, before any edge serves the copy.
     Copy,
-    /// The pause of all changes, and its end: the copy of records that wants it is logged.
+    /// Pause of all changes, and its end; the copy that needs the pause is logged.
     Pause,
-    /// The secrets that proofs of hostnames, and challenges for passkeys, are made with.
+    /// Secrets for hostname proofs and passkey challenges.
     ProofSecret,
-    /// The number of the user id of an environment: the push that needs it has its entry.
+    /// User id of an environment: the push that needs the id has its entry.
     Uid,
-    /// The times and the outcomes of schedules: what they run is said by the version, whose push has its entry.
+    /// Times and outcomes of schedules, defined by a version whose push has its entry.
     Schedule,
-    /// When a task of the upkeep last did its work.
+    /// Last run of a maintenance task.
     Task,
-    /// Messages to webhooks that are about no change of the catalog, and what became of messages.
+    /// Webhook messages without a change of the catalog, and outcomes of messages.
     Webhook,
-    /// The upload journal of a push, so that it can be resumed, and its end: its version has an entry.
+    /// Upload journal of a push, for its resumption, and the journal's end; the version has an entry.
     Sent,
 }
 
 impl SystemWrite {
-    /// Whether it goes on while changes are paused.
+    /// Returns true for writes that continue while changes are paused.
     const fn is_exempt_from_pause(self) -> bool {
         matches!(self, Self::Copy | Self::Pause)
     }
@@ -55,7 +54,7 @@ impl SystemWrite {
     }
 }
 
-/// Makes a commit that is the edge's own.
+/// Commits a write of the edge itself.
 ///
 /// # Errors
 /// As [`Catalog::commit`].
@@ -73,14 +72,13 @@ pub(crate) async fn commit_system(
     committed.map_err(paused)
 }
 
-/// Most changes of one of the commits that [`commit_in_parts`] makes: fewer than a catalog takes at once, as some
-/// commits have more to say.
+/// Most changes per commit of [`commit_in_parts`]: below the catalog's limit, since some commits add more changes.
 pub(crate) const PART_CHANGES_MAX: usize = 100;
 
-/// Makes changes of the edge's own that need not happen together, some at a time.
+/// Commits independent changes of the edge itself, in several commits.
 ///
 /// # Errors
-/// As [`Catalog::commit`]; some of them may have been made.
+/// As [`Catalog::commit`]; some changes may have been made.
 pub(crate) async fn commit_in_parts(
     catalog: &dyn Catalog,
     why: SystemWrite,
@@ -92,7 +90,7 @@ pub(crate) async fn commit_in_parts(
     Ok(())
 }
 
-/// The revision of a commit; `None` if another commit won the race, and the records have to be read again.
+/// Returns the revision of a commit; `None` if another commit won the race, and the records must be read again.
 pub(crate) fn unless_conflict(committed: Result<Revision, catalog::Error>) -> Result<Option<Revision>, catalog::Error> {
     match committed {
         Ok(revision) => Ok(Some(revision)),

@@ -1,4 +1,4 @@
-//! Remembers when each task of the edge's upkeep last did its work, across restarts, and shows it in the metrics.
+//! Last runs of maintenance tasks, kept across restarts and shown in metrics.
 
 use metrics::gauge;
 use serde::{Deserialize, Serialize};
@@ -8,24 +8,24 @@ use devanture_base::clock;
 use devanture_store::catalog::{Catalog, Change, Commit};
 use devanture_store::records;
 
-/// A task of the upkeep.
+/// Maintenance task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
-    /// A backup.
+    /// Backup.
     Backup,
-    /// A collection.
+    /// Collection.
     Collection,
-    /// A part of the stored files that was read to check it.
+    /// Verification of a part of the stored files.
     Scrub,
 }
 
-/// `tasks/{task}`: when it last did its work.
+/// `tasks/{task}`: last run of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct TaskRecord {
-    /// In milliseconds since 1970 UTC.
+    /// Time in milliseconds since 1970 UTC.
     at_ms: u64,
-    /// The same by the clock by which things end for good: the next start goes on from there, so that one that is wrong
-    /// for a while is not taken for right by then.
+    /// Time by the clock that decides final deletions. The next start continues from there, so that a temporarily wrong
+    /// clock is not trusted.
     #[serde(default)]
     settled_ms: Option<u64>,
 }
@@ -46,7 +46,7 @@ impl Task {
     }
 }
 
-/// Notes that a task did its work. If that cannot be written, the metrics of this process have it all the same.
+/// Records a run of a task. If the write fails, the metrics of the process still show the run.
 pub async fn task_done(catalog: &dyn Catalog, task: Task) {
     let at_ms = clock::now_ms();
     show_task(task.word(), at_ms);
@@ -58,7 +58,7 @@ pub async fn task_done(catalog: &dyn Catalog, task: Task) {
     }
 }
 
-/// Shows in the metrics what is known of earlier processes, and lets the clock by which things end go on from there.
+/// Restores the metrics of earlier processes, and the clock that decides final deletions.
 pub async fn show_tasks(catalog: &dyn Catalog) {
     let mut last_ms = None;
     for task in Task::ALL {
@@ -74,7 +74,7 @@ pub async fn show_tasks(catalog: &dyn Catalog) {
     }
 }
 
-/// Shows in the metrics when a task last did its work.
+/// Sets the metric of a task's last run.
 pub fn show_task(task: &'static str, at_ms: u64) {
     #[allow(clippy::cast_precision_loss, reason = "exact for 285,000 years")]
     gauge!("devanture_last_success_timestamp_seconds", "task" => task).set(at_ms as f64 / 1_000.0);

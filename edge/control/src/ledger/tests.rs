@@ -1,5 +1,5 @@
-//! Tests of histories and live logs, in which what is written just before another entry is not written over, and of
-//! what is recorded before it is done.
+//! Tests of histories and live logs, where concurrent entries must not be overwritten, and of actions recorded
+//! beforehand.
 
 use std::sync::Arc;
 
@@ -91,7 +91,7 @@ async fn a_live_log_has_each_number_once_and_no_more_entries_than_are_kept() {
         world.ledger.log_live(&mut commit, (&world.app, &world.prod), &pointer, moves).await.unwrap();
         commit
     };
-    // Of two that looked at the same moment the second one fails.
+    // Of two concurrent writers the second fails.
     let (first, second) = (logged().await, logged().await);
     world.catalog.commit(first).await.unwrap();
     assert!(matches!(world.catalog.commit(second).await, Err(catalog::Error::Conflict { .. })));
@@ -126,7 +126,7 @@ async fn a_history_says_how_many_of_its_entries_cannot_be_read() {
     assert_eq!((history.deploys.len(), history.unreadable), (1, 1));
 }
 
-/// A catalog in which another commit always wins the race.
+/// Catalog in which another commit always wins the race.
 struct Outrun(Arc<dyn Catalog>);
 
 #[async_trait]

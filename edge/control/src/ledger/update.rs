@@ -1,15 +1,15 @@
-//! The one loop of changes: read, decide, commit, and begin again where another change was quicker.
+//! The common loop of changes: read, decide, commit, and repeat after a lost race.
 
 use devanture_store::catalog;
 
 /// Most attempts of a change.
 const ATTEMPTS_MAX: usize = 16;
 
-/// Calls `attempt` until it returns something. It reads its records each time and returns `None` if one of them
-/// had changed when it committed.
+/// Calls `attempt` until a result is returned. Each attempt reads its records anew, and returns `None` if a record had
+/// changed at its commit.
 ///
 /// # Errors
-/// `conflict`, with `key`, after [`ATTEMPTS_MAX`] attempts; those of an attempt.
+/// `conflict`, with `key`, after [`ATTEMPTS_MAX`] attempts; errors of an attempt.
 pub(crate) async fn update<T, E, F>(key: &str, mut attempt: impl FnMut() -> F) -> Result<T, E>
 where
     E: From<catalog::Error>,
@@ -24,12 +24,12 @@ where
     }
 }
 
-/// Counts the attempts of a change that keeps something from one to the next, which [`update`] cannot.
+/// Attempt counter for changes that keep state between attempts, unlike [`update`].
 #[derive(Debug, Default)]
 pub(crate) struct Attempts(usize);
 
 impl Attempts {
-    /// Begins one more.
+    /// Begins an attempt.
     ///
     /// # Errors
     /// `conflict`, with `key`, after [`ATTEMPTS_MAX`] attempts.
@@ -50,7 +50,7 @@ mod tests {
     use crate::ledger::Error;
     use devanture_config::problem::{Code, Problem};
 
-    /// Updates with an attempt that returns `answer` of its number, from 1; how many there were, and what came of them.
+    /// Runs `update` with `answer` by attempt number, from 1; returns the number of attempts and the result.
     async fn counted(answer: impl Fn(usize) -> Result<Option<usize>, Error>) -> (usize, Result<usize, Code>) {
         let attempts = AtomicUsize::new(0);
         let done = update("live/shop/prod", || async { answer(attempts.fetch_add(1, Ordering::Relaxed) + 1) }).await;

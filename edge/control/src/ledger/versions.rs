@@ -1,4 +1,4 @@
-//! Looks up versions in the catalog: stored, deleted or collected ones.
+//! Looks up versions in the catalog: stored, deleted or collected.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use devanture_store::records;
 use devanture_store::records::gone::{self, GoneVersion};
 
 impl Ledger {
-    /// The version of `app` that `typed` names.
+    /// Resolves `typed` to a version of `app`.
     ///
     /// # Errors
     /// `not_found`, `version_collected`, `ambiguous_id` and `bad_request`.
@@ -40,11 +40,11 @@ impl Ledger {
         }
     }
 
-    /// Adds to a commit that points at a version what keeps it apart from the version's deletion: whichever of the two
-    /// comes second fails.
+    /// Adds a check against the concurrent deletion of a version to a commit that points at the version: the later of
+    /// the two commits fails.
     ///
     /// # Errors
-    /// `not_found` and `version_collected` where the version went in the meantime.
+    /// `not_found` and `version_collected` for a version gone meanwhile.
     pub(crate) async fn hold_version(
         &self,
         commit: &mut Commit,
@@ -55,10 +55,11 @@ impl Ledger {
         let key = records::version_key(app, version);
         let Some(record) = self.catalog.get(&key).await? else { return Err(self.gone_problem(app, version).await?) };
         commit.checks.push(Check::At(key, record.revision));
-        // Of an app that was deleted nothing goes live.
+        // No version of a deleted app goes live.
         commit.checks.push(Check::Absent(gone::deleted_app_key(app)));
         if is_new_pointer {
-            // A deletion checks every pointer that it finds; of a new one it learns by this record. It never changes.
+            // A deletion checks every existing pointer, and detects new pointers by the app's record, which is
+            // rewritten unchanged.
             let app_key = records::app_key(app);
             if let Some(record) = self.catalog.get(&app_key).await? {
                 commit.changes.push(Change::Put(app_key, record.value));
@@ -67,7 +68,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether a version is stored, and was not deleted.
+    /// Returns true if a version is stored and not deleted.
     pub(crate) async fn is_stored(&self, app: &AppName, version: &VersionId) -> Result<bool, Error> {
         Ok(self.catalog.get(&records::version_key(app, version)).await?.is_some())
     }
@@ -80,8 +81,8 @@ impl Ledger {
         if self.is_stored(app, version).await? { Ok(()) } else { Err(self.gone_problem(app, version).await?) }
     }
 
-    /// The versions of these deploys that were deleted since, and those that were collected; a deploy that failed may
-    /// never have stored its version.
+    /// Returns the versions of the deploys that were deleted or collected since; a failed deploy may never have stored
+    /// its version.
     pub(crate) async fn gone(
         &self,
         app: &AppName,
@@ -105,7 +106,7 @@ impl Ledger {
         Ok((deleted, collected))
     }
 
-    /// Why a version that an app does not have is not there.
+    /// Returns the reason for the absence of a version.
     pub(crate) async fn gone_problem(&self, app: &AppName, version: &VersionId) -> Result<Error, Error> {
         let key = gone::gone_key(app, version);
         let gone =
@@ -131,7 +132,7 @@ impl Ledger {
         Ok(Problem::new(Code::NotFound, detail).hint(hint).into())
     }
 
-    /// The same for what somebody typed of its id.
+    /// As `gone_problem`, for a typed prefix of the id.
     pub(crate) async fn gone_by_prefix(&self, app: &AppName, prefix: &IdPrefix) -> Result<Error, Error> {
         let found = self.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
         let ids: Vec<VersionId> = found.iter().filter_map(|(key, _)| key.rsplit('/').next()?.parse().ok()).collect();

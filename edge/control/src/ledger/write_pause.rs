@@ -1,8 +1,8 @@
-//! The pause of all changes while the last of them are copied to another store: a record that every commit checks, so
-//! that it holds on all nodes from one revision on.
+//! Pause of all changes while the last changes are copied to another store: a record checked by every commit, so that
+//! all nodes pause from the same revision on.
 //!
-//! The pause ends by itself. Each node counts its seconds from when it found the record, by a clock that nobody sets,
-//! and the first one that comes to the end removes it. A node that starts meanwhile counts from its start.
+//! The pause expires. Each node counts the seconds since first seeing the record, by a monotonic clock, and the first
+//! node at the end deletes the record. A node started meanwhile counts from its start.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,25 +10,25 @@ use super::system_write::{SystemWrite, commit_system};
 use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Committed, Revision};
 use devanture_store::records;
 
-/// The key of the record.
+/// Key of the record.
 pub const PAUSE_KEY: &str = "changes-paused";
 
-/// `changes-paused`: that nothing may be changed.
+/// `changes-paused`: all changes are paused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WritePause {
-    /// When it began, in milliseconds since 1970 UTC.
+    /// Start, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// Seconds after which changes go on by themselves.
+    /// Seconds until the pause expires.
     pub seconds: u64,
 }
 
-/// The commit, which fails while changes are paused. The check comes last, so that a caller hears of its own first.
+/// Adds the pause check to a commit. The check comes last, so that the caller's own failed check is reported first.
 pub(super) fn unless_paused(mut commit: Commit) -> Commit {
     commit.checks.push(Check::Absent(PAUSE_KEY.to_owned()));
     commit
 }
 
-/// What a failed commit means: [`catalog::Error::Paused`] where the check of [`unless_paused`] did not hold.
+/// Maps a failed commit to [`catalog::Error::Paused`] if the check of [`unless_paused`] failed.
 pub(super) fn paused(error: catalog::Error) -> catalog::Error {
     match error {
         catalog::Error::Conflict { key } if key == PAUSE_KEY => catalog::Error::Paused,
@@ -36,7 +36,7 @@ pub(super) fn paused(error: catalog::Error) -> catalog::Error {
     }
 }
 
-/// Whether a commit begins or ends a pause.
+/// Returns true if a commit begins or ends a pause.
 pub fn is_write_pause(committed: &Committed) -> bool {
     committed.changes.iter().any(|change| {
         let (Change::Put(key, _) | Change::Delete(key)) = change;
@@ -44,36 +44,36 @@ pub fn is_write_pause(committed: &Committed) -> bool {
     })
 }
 
-/// The pause and its revision, if changes are paused.
+/// Returns the pause and its revision, if changes are paused.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub async fn write_pause(catalog: &dyn Catalog) -> Result<Option<(Revision, WritePause)>, catalog::Error> {
     let Some(record) = catalog.get(PAUSE_KEY).await? else { return Ok(None) };
     Ok(Some((record.revision, records::read(PAUSE_KEY, &record)?)))
 }
 
-/// Pauses all changes: when this returns, no node commits any, and what was committed before can be read here. A pause
-/// that is there already begins again.
+/// Pauses all changes: on return, no node commits any change, and all earlier commits are readable locally. An existing
+/// pause begins again.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub async fn pause_changes(catalog: &dyn Catalog, pause: &WritePause) -> Result<Revision, catalog::Error> {
     let changes = vec![Change::Put(PAUSE_KEY.to_owned(), records::write(pause)?)];
     commit_system(catalog, SystemWrite::Pause, Commit { checks: Vec::new(), changes }).await
 }
 
-/// Ends the pause, or only the one of that revision. Returns whether there was one.
+/// Ends the pause, or only the pause of revision `at`. Returns true if a pause was ended.
 ///
 /// # Errors
-/// Those of the catalog.
+/// Errors of the catalog.
 pub async fn resume_changes(catalog: &dyn Catalog, at: Option<Revision>) -> Result<bool, catalog::Error> {
     let Some(record) = catalog.get(PAUSE_KEY).await? else { return Ok(false) };
     let checks = vec![Check::At(PAUSE_KEY.to_owned(), at.unwrap_or(record.revision))];
     let changes = vec![Change::Delete(PAUSE_KEY.to_owned())];
     match commit_system(catalog, SystemWrite::Pause, Commit { checks, changes }).await {
         Ok(_) => Ok(true),
-        // Another node has ended it, or another pause has begun.
+        // Another node has ended the pause, or another pause has begun.
         Err(catalog::Error::Conflict { .. } | catalog::Error::Paused) => Ok(false),
         Err(error) => Err(error),
     }
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(write_pause(&*catalog).await.unwrap(), Some((revision, pause.clone())));
         let refused = commit_system(&*catalog, SystemWrite::Task, put()).await;
         assert!(matches!(refused, Err(catalog::Error::Paused)), "{refused:?}");
-        // One that was begun again has another end.
+        // A pause begun again has a new revision.
         let again = pause_changes(&*catalog, &pause).await.unwrap();
         assert!(!resume_changes(&*catalog, Some(revision)).await.unwrap());
         assert!(resume_changes(&*catalog, Some(again)).await.unwrap());

@@ -1,4 +1,4 @@
-//! Which bundles may be pushed where: every check that needs the manifest alone, for manifests and archives alike.
+//! Admission of bundles: all checks on the manifest alone, shared by manifests and archives.
 
 use devanture_config::api::{DeployOptions, Source};
 use devanture_config::limits::Limits;
@@ -14,15 +14,15 @@ use crate::places::check_may_be_live;
 use crate::runner::folder_count;
 use crate::switch::{check_reason, check_typed};
 
-/// Longest message, commit and branch of a push, in characters: they are kept in the history for good.
+/// Longest message, commit and branch of a push, in characters; the history keeps the texts forever.
 pub const SOURCE_CHARACTERS_MAX: usize = 4_096;
 
 impl Publisher {
-    /// Checks that `actor` may push this bundle there, before any of its blobs is sent. `own` is what the actor vouches
-    /// for: all of it, or the half that is pushed.
+    /// Checks the right of `actor` to push the bundle to the environment, before any blob is sent. `own` is the part
+    /// vouched for by the actor: the whole bundle or the pushed half.
     ///
     /// # Errors
-    /// The first check that fails; nothing is stored then.
+    /// The first failed check; nothing is stored.
     pub(crate) async fn check_bundle(
         &self,
         actor: &Actor,
@@ -115,7 +115,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Checks, when a push begins, that no table has more checks than the edge makes.
+    /// Checks the number of smoke checks of each table, at the beginning of a push.
     pub(crate) fn check_smoke(&self, manifest: &Manifest) -> Result<(), Error> {
         let max = self.ledger.limits().smoke_checks_max;
         let most = manifest.tables().filter_map(|table| table.smoke.as_ref()).map(Vec::len).max().unwrap_or(0);
@@ -126,7 +126,7 @@ impl Publisher {
         Err(Problem::new(Code::BadManifest, detail).hint("`smoke_checks_max` in edge.toml is the limit").into())
     }
 
-    /// Checks, when a push begins, that no environment gets more upstreams, or members of them, than it may have.
+    /// Checks the number of upstreams and members of each environment, at the beginning of a push.
     pub(crate) fn check_upstreams(&self, manifest: &Manifest) -> Result<(), Error> {
         let limits = self.ledger.limits();
         let most = most_upstreams(manifest);
@@ -143,7 +143,7 @@ impl Publisher {
         Err(Problem::new(Code::BadManifest, detail).hint(format!("`{name}` in edge.toml is the limit")).into())
     }
 
-    /// Whether the backend of a bundle may run here at all, before anything is sent for it.
+    /// Checks that the edge may run the bundle's backend, before any blob is sent.
     ///
     /// # Errors
     /// `runner_off`, `runner_forbidden`, `too_many`.
@@ -162,11 +162,10 @@ impl Publisher {
         Ok(())
     }
 
-    /// Checks that a push removes no whole part of the live version: pages, routes, the backend or one of its
-    /// processes.
+    /// Checks that a push removes no whole part of the live version: pages, routes, backend, or a process.
     ///
     /// # Errors
-    /// `warnings`, unless the push lets doubts pass.
+    /// `warnings`, unless the push accepts warnings.
     pub(crate) fn check_parts_stay(
         &self,
         app: &AppName,
@@ -186,7 +185,7 @@ impl Publisher {
     }
 }
 
-/// Checks what a push says of its half and of its reason.
+/// Checks the options of a push about its half and its reason.
 ///
 /// # Errors
 /// `bad_request`.
@@ -202,8 +201,7 @@ pub fn check_options(options: &DeployOptions) -> Result<(), Error> {
     }
 }
 
-/// Checks what a push says of where it comes from: no text of it is too long, and all of it together is at most half of
-/// an entry of the history.
+/// Checks the source of a push: bounds each text, and limits the total to half of a history entry.
 ///
 /// # Errors
 /// `bad_request`.
@@ -220,7 +218,7 @@ pub fn check_source(source: &Source, limits: &Limits) -> Result<(), Error> {
             let detail = format!("The {name} of the push has more than {SOURCE_CHARACTERS_MAX} characters.");
             return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
         }
-        // It stands in colleagues' terminals, and in one line of a log.
+        // The text is shown in terminals, and on one line of a log.
         let is_printable = |c: char| !c.is_control() || (name == "message" && matches!(c, '\n' | '\t'));
         if text.as_ref().is_some_and(|text| !text.chars().all(is_printable)) {
             let detail = format!("The {name} of the push holds a control character.");
@@ -237,14 +235,14 @@ pub fn check_source(source: &Source, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// Upstreams below `[upstreams]`, and the members that they declare.
+/// Upstreams below `[upstreams]`, and their declared members.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct UpstreamsCount {
     count: usize,
     members: usize,
 }
 
-/// The most that an environment gets, with what it has of the base.
+/// Returns the largest numbers of any environment, including upstreams inherited from the base.
 fn most_upstreams(manifest: &Manifest) -> UpstreamsCount {
     let base = || manifest.base.upstreams.iter().flatten();
     let of_base =
@@ -252,7 +250,7 @@ fn most_upstreams(manifest: &Manifest) -> UpstreamsCount {
     let in_base = |name: &str| manifest.base.upstreams.as_ref()?.get(name).map(|declared| declared.to().len());
     let tables = manifest.env.values().map(|table| {
         table.upstreams.iter().flatten().fold(of_base, |sum, (name, declared)| {
-            // That of an environment takes the place of the base's.
+            // A declaration of an environment replaces the declaration of the base.
             let members = sum.members.saturating_add(declared.to().len());
             match in_base(name) {
                 Some(replaced) => UpstreamsCount { members: members.saturating_sub(replaced), ..sum },
@@ -270,7 +268,7 @@ fn exceeds(length: usize, max: u64) -> bool {
     u64::try_from(length).is_ok_and(|length| length > max)
 }
 
-/// Checks that no two paths are one on a system whose file names have no case.
+/// Checks that no two paths differ only in case, for file systems that ignore case.
 pub(crate) fn check_cases(manifest: &Manifest, options: &DeployOptions) -> Result<(), Error> {
     let Some((path, other)) = manifest.case_collision().filter(|_| !options.allow_warnings) else { return Ok(()) };
     let detail = format!("`{path}` and `{other}` differ in nothing but their case.");

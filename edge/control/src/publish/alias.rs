@@ -1,4 +1,4 @@
-//! Points an alias at what was pushed.
+//! Alias of a push.
 
 use devanture_config::PlaceName;
 
@@ -9,7 +9,7 @@ use crate::ledger::{Condition, Error};
 use crate::switch::Steps;
 
 impl Publisher {
-    /// Points an alias at what was pushed.
+    /// Points an alias at the pushed version.
     pub(crate) async fn push_alias(&self, push: &Push, name: &PlaceName, steps: &mut Steps) -> Result<Aliased, Error> {
         let options = &push.options;
         let aliasing = Aliasing {

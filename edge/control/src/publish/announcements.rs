@@ -1,4 +1,4 @@
-//! Announcements of pushes to webhooks; of what they make live, `switch` announces it.
+//! Webhook announcements of pushes; `switch` announces live versions.
 
 use devanture_config::api::{DeployKind, WebhookData, WebhookEvent};
 
@@ -8,7 +8,7 @@ use crate::ledger::Announcement;
 use crate::switch::with_source;
 
 impl Publisher {
-    /// Notifies webhooks that the steps of a push begin.
+    /// Notifies webhooks of the start of a push's steps.
     pub(super) async fn announce_push(&self, push: &Push) {
         let data = WebhookData {
             environment: Some(push.environment.clone()),

@@ -1,4 +1,5 @@
-//! The way of a bundle in one request: bytes in, files stored, a manifest made, and from there on any other push.
+//! Intake of a bundle in one request: bytes are received, files stored, and a manifest built; further steps are common
+//! to all pushes.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -31,7 +32,7 @@ use devanture_base::clock;
 use devanture_base::durable::Draft;
 use devanture_base::fair::Share;
 
-/// An archive that is coming in. Dropped before its end, it leaves no temporary file behind.
+/// Incoming archive. Dropping an unfinished archive removes its temporary file.
 pub struct ArchiveIntake {
     publisher: Arc<Publisher>,
     target: Target,
@@ -40,32 +41,32 @@ pub struct ArchiveIntake {
     bytes_max: u64,
 }
 
-/// An archive that came in whole; [`Publisher::finish_archive`] makes it live.
+/// Completely received archive, made live by [`Publisher::finish_archive`].
 pub struct ReceivedArchive {
     target: Target,
     content: Content,
 }
 
-/// Where an archive is to go, and since when.
+/// Destination and start of an archive.
 struct Target {
     id: String,
     actor: Actor,
     app: AppName,
     environment: PlaceName,
-    /// The half that is sent, if it is one alone.
+    /// The sent half, if only one half is sent.
     half: Option<Half>,
     began: Began,
     since: Instant,
-    /// One of the archives that may be under way at once.
+    /// Permit of a concurrent archive.
     _share: Share,
-    /// Holds every file that is stored on the way.
+    /// Protects all files stored during the intake.
     arriving: Lease,
 }
 
 enum Stage {
-    /// Too little came to tell what it is.
+    /// Too few bytes to detect the format.
     Head(BytesMut),
-    /// A blocking thread has it.
+    /// A blocking thread unpacks the bytes.
     Fed(Feed, Work),
 }
 
@@ -80,7 +81,7 @@ enum Content {
 }
 
 impl Target {
-    /// The limits of the app that the archive is for.
+    /// Returns the limits of the archive's app.
     fn limits(&self, publisher: &Publisher) -> Limits {
         publisher.ledger.limits().for_app(&self.app).into_owned()
     }
@@ -90,7 +91,7 @@ impl ArchiveIntake {
     /// Adds bytes.
     ///
     /// # Errors
-    /// `bundle_too_large`, `bad_archive`, `disk_full`: as soon as it is plain that the archive cannot be taken.
+    /// `bundle_too_large`, `bad_archive`, `disk_full`, as soon as detected.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         check_length(self.bytes, self.bytes_max, &self.publisher)?;
@@ -118,7 +119,7 @@ impl ArchiveIntake {
             self.start(head).await;
         }
         let Stage::Fed(feed, work) = self.stage else { return Err(unknown_kind().into()) };
-        // Where nobody takes the end, the work has failed and says why.
+        // A closed channel means a failed worker, whose error is reported below.
         feed.send(None).await.ok();
         let content = match work {
             Work::Spooling(work) => Content::Spooled(work.await.map_err(|error| lost(&error))??),
@@ -127,7 +128,7 @@ impl ArchiveIntake {
         Ok(ReceivedArchive { target: self.target, content })
     }
 
-    /// Begins to work on what begins with `head`. Returns whether somebody does.
+    /// Starts the worker with the first bytes. Returns false if the worker has already stopped.
     async fn start(&mut self, head: Bytes) -> bool {
         let Some(kind) = Kind::of(head.get(..HEAD_BYTES).unwrap_or(&head)) else { return false };
         let (feed, reader) = feed();
@@ -163,7 +164,7 @@ impl ArchiveIntake {
         fed
     }
 
-    /// Why nobody takes bytes any more.
+    /// Returns the error of the stopped worker.
     async fn failure(&mut self) -> Error {
         let ended = match &mut self.stage {
             Stage::Head(_) => return unknown_kind().into(),
@@ -179,7 +180,7 @@ impl ArchiveIntake {
 }
 
 impl ReceivedArchive {
-    /// The deploy's id.
+    /// Returns the deploy id.
     #[must_use]
     pub fn deploy(&self) -> &str {
         &self.target.id
@@ -187,11 +188,11 @@ impl ReceivedArchive {
 }
 
 impl Publisher {
-    /// Begins to take in an archive for an environment; `announced` is its length, where it is known, and
-    /// `half` the half that it holds, where it is one alone.
+    /// Starts the intake of an archive for an environment. `announced` is its length, if known; `half` is its half, if
+    /// the archive holds one half alone.
     ///
     /// # Errors
-    /// `busy` where too many come in at once; `alias_taken`; `bundle_too_large` where it announces too much;
+    /// `busy` beyond the limit of concurrent archives; `alias_taken`; `bundle_too_large` by the announced length;
     /// `too_many_pushes`.
     pub async fn begin_archive(
         self: &Arc<Self>,
@@ -237,10 +238,10 @@ impl Publisher {
         })
     }
 
-    /// Makes a received archive live, in a task of its own that runs to its end also when nobody waits for it.
+    /// Makes a received archive live in a detached task, which runs to completion even if the caller is dropped.
     ///
     /// # Errors
-    /// The task's result: the first step that fails; the version that was live stays live.
+    /// The task returns the first failed step; the live version stays live.
     pub fn finish_archive(
         self: &Arc<Self>,
         archive: ReceivedArchive,
@@ -273,7 +274,7 @@ impl Publisher {
                 self.finish_push(push, steps).boxed().await
             }
             Err(error) => {
-                // Without a manifest there is no version for the history to record.
+                // Without a manifest, the history has no version to record.
                 tracing::warn!(code = error.0.code.as_str(), %error, "an archive could not be taken");
                 steps.ended(&Err(Error(error.0.clone())));
                 count_refused((&place.0, &place.1), &error);
@@ -282,7 +283,7 @@ impl Publisher {
         }
     }
 
-    /// The push that the archive is, with all its blobs received.
+    /// Converts the archive to a push with all blobs received.
     async fn archive_push(
         &self,
         archive: ReceivedArchive,
@@ -297,7 +298,7 @@ impl Publisher {
                 let (bytes_max, half) = (limits.stored_bytes_per_app_max, target.half);
                 let unpack = move |sink: &mut dyn Sink| {
                     let file = draft.reader().map_err(|error| Refusal::Problem(Error::from(error).0))?;
-                    // The draft lives until here, and its file with it.
+                    // The draft, and thus its file, lives until the end of `unzip`.
                     unzip(file, (&limits, half), sink)
                 };
                 let of = (&self.uploads.owned, &self.uploads.leftovers);
@@ -334,7 +335,7 @@ impl Publisher {
         };
         self.check_bundle(&target.actor, place, (&manifest, &own), &options).await?;
         let version = manifest.id();
-        // From here on the blobs are held by name, and no longer by their age.
+        // From here on, a lease by name protects the blobs, rather than their age.
         let lease = self.ledger.leases.bundle(version, &manifest).await;
         drop(target.arriving);
         let (wanted, missing) = self.missing_of(&target.app, &own).await?;

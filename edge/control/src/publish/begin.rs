@@ -1,4 +1,4 @@
-//! The first half of a push: its manifest is checked, what is missing is said, blobs come in.
+//! First half of a push: check of the manifest, list of missing blobs, receipt of blobs.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +19,7 @@ use devanture_base::fair::Share;
 use devanture_store::blobs::{Key, Upload};
 use devanture_store::records::{self, LivePointer};
 
-/// A blob that is coming in for a push.
+/// Incoming blob of a push.
 pub struct Receiving {
     upload: Box<dyn Upload>,
     app: AppName,
@@ -27,27 +27,27 @@ pub struct Receiving {
     digest: Digest,
     size: u64,
     left: u64,
-    /// When the last bytes came, in milliseconds since 1970: no later than the file is put.
+    /// Arrival of the last bytes, in milliseconds since 1970; never after the file is stored.
     came_ms: u64,
-    /// One of the blobs that may come in at once.
+    /// Permit of a concurrent blob.
     _share: Share,
 }
 
-/// A push that may begin.
+/// Admitted push.
 struct Admitted {
-    /// The blobs that the app has not sent yet, with their sizes.
+    /// Blobs not yet sent by the app, with their sizes.
     missing: HashMap<Digest, u64>,
-    /// The version that is live, or that the alias points at.
+    /// Live version, or the version of the alias.
     live: Option<VersionId>,
-    /// Held until the push has ended, so that what is there now stays.
+    /// Held until the end of the push, so that present blobs stay.
     lease: Lease,
 }
 
 impl Publisher {
-    /// Begins a push to an environment, and says which blobs are missing.
+    /// Begins a push to an environment, and returns the missing blobs.
     ///
     /// # Errors
-    /// Whatever is wrong with the manifest; `storage_full`, `too_many_pushes`; nothing is stored then.
+    /// Errors of the manifest; `storage_full`, `too_many_pushes`. Nothing is stored.
     pub async fn begin(
         &self,
         actor: &Actor,
@@ -81,7 +81,8 @@ impl Publisher {
             memory,
             _lease: lease,
         })?;
-        // What it brings is counted with it, so that two pushes that begin at once do not both get the last bytes.
+        // The missing bytes are counted together with the push, so that two concurrent pushes cannot both get the last
+        // bytes.
         let admitted = match self.check_stored_bytes(app, &push.missing).await {
             Ok(()) => self.count_push(app),
             refused => refused,
@@ -101,8 +102,8 @@ impl Publisher {
         })
     }
 
-    /// Predicts [`Publisher::begin`], with the refusals that it would get, and those of its switch for
-    /// `if_live`, a canary and signatures; begins no push.
+    /// Dry run of [`Publisher::begin`], with the refusals of its switch for `if_live`, a canary and signatures. No push
+    /// begins.
     ///
     /// # Errors
     /// As [`Publisher::begin`]; `live_moved`, `canary_running`, `not_signed`.
@@ -132,8 +133,8 @@ impl Publisher {
         Ok(DeployPrediction { dry_run: true, version: push.version, missing: sorted(&missing), live, with })
     }
 
-    /// Refuses what the switch of a push would refuse for a canary that runs, or for signatures that are missing. A
-    /// push to a locked environment is stored and switches nothing.
+    /// Predicts refusals of the switch for a running canary or missing signatures. A push to a locked environment is
+    /// stored without a switch.
     ///
     /// # Errors
     /// `canary_running`, `not_signed`.
@@ -150,7 +151,7 @@ impl Publisher {
         self.environments.signing.predict_signed(place, &push.version, &push.options.signatures).await
     }
 
-    /// Checks that a push may begin, and finds what it has to send.
+    /// Checks a new push, and finds its missing blobs.
     async fn admit(
         &self,
         actor: &Actor,
@@ -160,7 +161,7 @@ impl Publisher {
         let CheckedPush { manifest, version, options, joined, .. } = push;
         let own = joined.as_ref().map_or(manifest, |joined| &joined.own);
         self.check_bundle(actor, (app, environment), (manifest, own), options).await?;
-        // Before the answer says what is there: it stays there until the push has ended.
+        // Taken before the response lists missing blobs: present blobs must stay until the push ends.
         let lease = self.ledger.leases.bundle(*version, manifest).await;
         let (_, missing) = self.missing_of(app, own).await?;
         self.check_room(app, *version, missing.is_empty()).await?;
@@ -171,11 +172,11 @@ impl Publisher {
         Ok(Admitted { missing, live, lease })
     }
 
-    /// Takes in one blob of a push.
+    /// Receives a blob of a push.
     ///
     /// # Errors
-    /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's,
-    /// `bad_request` where its manifest does not name the blob, `busy` where too many come in at once.
+    /// `not_found` for an unknown push, `forbidden` for an environment outside the actor's rights, `bad_request` for a
+    /// blob outside the manifest, `busy` beyond the limit of concurrent blobs.
     pub async fn receive(
         &self,
         actor: &Actor,
@@ -200,10 +201,10 @@ impl Publisher {
         Ok(Receiving { upload, app, deploy, digest, size, left: size, came_ms, _share: share })
     }
 
-    /// Ends what [`Publisher::receive`] began, once all bytes were given to [`Receiving::write`].
+    /// Completes [`Publisher::receive`], after all bytes were passed to [`Receiving::write`].
     ///
     /// # Errors
-    /// `blob_mismatch` where the bytes are not those of the digest; nothing is stored then.
+    /// `blob_mismatch` if the bytes do not match the digest; nothing is stored.
     pub async fn received(&self, receiving: Receiving) -> Result<(), Error> {
         if receiving.left > 0 {
             let came = receiving.size - receiving.left;
@@ -219,14 +220,13 @@ impl Publisher {
         self.arrived(&receiving.app, &receiving.deploy, &blobs, receiving.came_ms).await
     }
 
-    /// The number and the id of a push that begins now.
+    /// Returns number and id of a new push.
     pub(crate) fn new_deploy(&self) -> (u64, String) {
         let begun = self.ledger.tick();
         (begun, format!("{begun:x}{}{:02x}", elsewhere::tag_of(&self.switcher.node), rand::random::<u8>()))
     }
 
-    /// Checks that there is room for what a push brings, before any of it is sent; a version that is stored already
-    /// needs none.
+    /// Checks the space for a push before any blob is sent. A stored version needs no space.
     async fn check_room(&self, app: &AppName, version: VersionId, is_whole: bool) -> Result<(), Error> {
         let is_stored = self.ledger.catalog.get(&records::version_key(app, &version)).await?.is_some();
         if !is_stored {
@@ -236,7 +236,7 @@ impl Publisher {
         if is_stored && is_whole { Ok(()) } else { self.must_have_room().await }
     }
 
-    /// Checks that anything new may be stored.
+    /// Checks the space for new files.
     ///
     /// # Errors
     /// `disk_full`.
@@ -257,7 +257,7 @@ impl Receiving {
     /// Adds bytes.
     ///
     /// # Errors
-    /// `blob_mismatch` where more come than the manifest says; `disk_full`.
+    /// `blob_mismatch` beyond the size in the manifest; `disk_full`.
     pub async fn write(&mut self, bytes: bytes::Bytes) -> Result<(), Error> {
         let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.left = self.left.checked_sub(more).ok_or_else(|| {

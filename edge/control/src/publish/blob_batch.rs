@@ -1,4 +1,4 @@
-//! Many small blobs of a push in one request: each is checked as it comes in, all are stored together.
+//! Many small blobs of a push in one request: blobs are verified on arrival and stored together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,34 +16,34 @@ use devanture_base::clock;
 use devanture_base::fair::Share;
 use devanture_base::telemetry;
 
-/// Blobs that are coming in together. Dropped before [`BlobBatch::store`], it stores nothing.
+/// Incoming blobs of a batch. A batch dropped before [`BlobBatch::store`] stores nothing.
 pub struct BlobBatch {
     publisher: Arc<Publisher>,
     push: Arc<Push>,
     reader: Reader,
     limits: BlobBatchLimits,
     blobs: BTreeMap<Digest, Bytes>,
-    /// The order in which they came.
+    /// Order of arrival.
     order: Vec<Digest>,
     bytes: u64,
-    /// When the first of them came, in milliseconds since 1970: no later than any of the files is put.
+    /// Arrival of the first blob, in milliseconds since 1970; never after any file is stored.
     came_ms: u64,
-    /// One of the batches that may be under way at once.
+    /// Permit of a concurrent batch.
     _share: Share,
 }
 
 impl Publisher {
-    /// The limits of a request with many blobs.
+    /// Returns the limits of a batch request.
     pub(super) fn batch_limits(&self) -> BlobBatchLimits {
         let limits = self.ledger.limits();
         BlobBatchLimits { blobs_max: limits.blob_batch_blobs_max, bytes_max: limits.blob_batch_bytes_max }
     }
 
-    /// Begins to take in many blobs of a push.
+    /// Starts a batch of blobs for a push.
     ///
     /// # Errors
-    /// `not_found` where there is no such push, `forbidden` where it is for an environment that is not the actor's,
-    /// `busy` where too many batches come in at once.
+    /// `not_found` for an unknown push, `forbidden` for an environment outside the actor's rights, `busy` beyond the
+    /// limit of concurrent batches.
     pub fn batch(self: &Arc<Self>, actor: &Actor, app: &AppName, deploy: &str) -> Result<BlobBatch, Error> {
         let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
@@ -71,8 +71,8 @@ impl BlobBatch {
     /// Adds bytes of the request.
     ///
     /// # Errors
-    /// `blob_mismatch` where the bytes of a blob are not those of its name, or are not as many as the manifest says;
-    /// `bad_request` where the manifest does not name it; `too_large` beyond the limits.
+    /// `blob_mismatch` if the bytes of a blob do not match its name or the size in the manifest; `bad_request` for a
+    /// blob outside the manifest; `too_large` beyond the limits.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.reader.push(bytes);
         while let Some((digest, bytes)) = self.reader.next_blob().map_err(unreadable)? {
@@ -81,7 +81,7 @@ impl BlobBatch {
         Ok(())
     }
 
-    /// Checks that the request ended where a blob did.
+    /// Checks that the request ends at the end of a blob.
     ///
     /// # Errors
     /// `bad_request`.
@@ -114,16 +114,16 @@ impl BlobBatch {
                 )
                 .into());
         }
-        // One that comes twice is the same twice.
+        // A repeated digest carries equal bytes.
         self.blobs.insert(digest, bytes);
         self.order.push(digest);
         Ok(())
     }
 
-    /// Stores what came, and returns its names in the order in which it came.
+    /// Stores the batch, and returns the digests in order of arrival.
     ///
     /// # Errors
-    /// `disk_full`; some of the blobs may be stored then.
+    /// `disk_full`; some blobs may have been stored.
     pub async fn store(self) -> Result<Vec<Digest>, Error> {
         let Self { publisher, push, blobs, order, came_ms, .. } = self;
         if blobs.is_empty() {
@@ -138,7 +138,7 @@ impl BlobBatch {
 }
 
 impl Publisher {
-    /// Notes blobs that are stored now, for the app and for its push.
+    /// Records stored blobs for the app and the push.
     pub(super) async fn arrived(
         &self,
         app: &AppName,
@@ -146,7 +146,7 @@ impl Publisher {
         blobs: &[(Digest, u64)],
         came_ms: u64,
     ) -> Result<(), Error> {
-        // First: of an app that was deleted meanwhile, the name may be somebody else's, who is to learn nothing of it.
+        // Looked up first: after a deletion of the app, its name may belong to a new owner, who must learn nothing.
         let push = self.uploads.pushes.find(app, deploy)?;
         self.uploads.owned.add(app, blobs.iter().copied()).await?;
         let (new, bytes) = {

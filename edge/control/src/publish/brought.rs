@@ -1,6 +1,5 @@
-//! What archives bring that come in or have failed: the files of each are stored before it is known whether it can be
-//! taken, and where it cannot, they lie there until a collection takes them. Of one app they are at most as many bytes
-//! as it may store, however many archives come in at once.
+//! Files of incoming and failed archives. Files are stored before the archive is accepted; files of a refused archive
+//! stay until a collection. Their bytes are bounded per app by the app's storage limit, over all its archives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,18 +13,18 @@ use super::owned::{Owned, SentBlobs};
 use crate::archive::Count;
 use crate::ledger::Error;
 
-/// Files of one app that are noted at the most: each takes memory, however short it is.
+/// Most recorded files of an app, since each costs memory, however short.
 const FILES_MAX: usize = 1_000_000;
 
-/// Files of archives that failed or still come in, by app.
+/// Files of failed and incoming archives, by app.
 #[derive(Default)]
 pub(super) struct Leftovers(Mutex<HashMap<AppName, Files>>);
 
-/// Files of one app.
+/// Files of an app.
 #[derive(Default)]
 struct Files {
     sizes: HashMap<Digest, u64>,
-    /// The sum of their sizes.
+    /// Total size.
     bytes: u64,
 }
 
@@ -35,7 +34,7 @@ impl Files {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Removes the files that are the app's own by now.
+    /// Removes files sent by the app meanwhile.
     fn remove_sent(&mut self, sent: &SentBlobs) {
         self.sizes.retain(|blob, _| !sent.contains(blob));
         self.bytes = self.sizes.values().copied().fold(0, u64::saturating_add);
@@ -43,7 +42,7 @@ impl Files {
 }
 
 impl Leftovers {
-    /// Forgets blobs that are no longer stored.
+    /// Removes blobs no longer stored.
     pub(super) fn forget(&self, gone: &[Digest]) {
         self.0.lock().retain(|_, files| {
             gone.iter().for_each(|blob| files.remove(blob));
@@ -51,29 +50,28 @@ impl Leftovers {
         });
     }
 
-    /// Forgets those of an app.
+    /// Removes all files of an app.
     pub(super) fn forget_app(&self, app: &AppName) {
         self.0.lock().remove(app);
     }
 }
 
-/// The files of an archive that comes in. Dropped before [`Brought::taken`], they are left over.
+/// Files of an incoming archive, left over if dropped before [`Brought::taken`].
 pub(super) struct Brought {
     app: AppName,
-    /// Bytes that the app may store; 0 is no limit, and nothing is counted.
+    /// Storage limit of the app in bytes; 0 is no limit and disables counting.
     max: u64,
     sent: SentBlobs,
     leftovers: Arc<Leftovers>,
-    /// What came that the app had not sent.
+    /// Received files not sent by the app before.
     blobs: Vec<Digest>,
 }
 
 impl Brought {
-    /// Begins to count what comes for an app that may store `max` bytes.
+    /// Starts to count files for an app with a storage limit of `max` bytes.
     ///
     /// # Errors
-    /// `storage_full` where archives that failed or still come in have brought so much already; where it cannot be read
-    /// what the app has sent.
+    /// `storage_full` if failed and incoming archives already reach the limit; errors of reading the app's sent blobs.
     pub(super) async fn begin(
         (owned, leftovers): (&Owned, &Arc<Leftovers>),
         app: &AppName,
@@ -89,7 +87,7 @@ impl Brought {
         if max > 0 && (bytes >= max || count >= FILES_MAX) { Err(brought.full(bytes)) } else { Ok(brought) }
     }
 
-    /// The archive is a push, by which its files are the app's.
+    /// Accepts the archive as a push; the app owns its files from now on.
     pub(super) fn taken(self) {
         let mut leftovers = self.leftovers.0.lock();
         if let Some(files) = leftovers.get_mut(&self.app) {

@@ -1,4 +1,4 @@
-//! Installs and removes the console: a bundle that belongs to no app, stored as any other.
+//! Installation and removal of the console: a bundle without an app, stored like any other bundle.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ use devanture_store::catalog::{Change, Check, Commit, Record};
 use devanture_store::records;
 use devanture_store::records::console::{CONSOLE_KEY, ConsoleRecord, console};
 
-/// Most bytes of a package.
+/// Largest package, in bytes.
 pub const CONSOLE_PACKAGE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// Most bytes of its files: all of them are in memory, in every encoding.
+/// Largest total of files, in bytes: memory holds all files, in every encoding.
 pub(super) const FILES_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most files.
 const FILES_MAX: u64 = 1_000;
-/// Most bytes of settings beside them, of which none is used.
+/// Largest settings file, in bytes; settings are ignored.
 const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
-/// Files that would say how others are served: the edge says that.
+/// Rule files, refused since the edge defines the serving rules.
 const RULE_FILES: [&str; 2] = ["_headers", "_redirects"];
-/// The page of every address of the console.
+/// Page served at every address of the console.
 const PAGE: &str = "index.html";
 
-/// Where a package goes that is only checked.
+/// Sink of a package that is only checked.
 #[derive(Default)]
 struct Checked {
     has_page: bool,
@@ -43,7 +43,7 @@ struct Checked {
 impl Sink for Checked {
     fn put(&mut self, piece: Piece) -> Result<(), Refusal> {
         match piece {
-            // A tar may have all of them in one folder.
+            // A tar may contain all files in one folder.
             Piece::Begin(path) => {
                 let below = path.as_str().split_once('/').map(|(_, below)| below);
                 self.has_page |= path.as_str() == PAGE || below == Some(PAGE);
@@ -60,7 +60,7 @@ impl Sink for Checked {
     }
 }
 
-/// Checks a package as far as that can be done without a store.
+/// Checks a package as far as possible without a store.
 ///
 /// # Errors
 /// `bad_archive` and the other codes of archives.
@@ -78,7 +78,7 @@ pub async fn check_console_package(package: Bytes) -> Result<(), Error> {
     }
 }
 
-/// The kind of a package, and its bytes for the thread that unpacks it.
+/// Returns the format of a package, and its bytes for the unpacking thread.
 fn opened(package: Bytes) -> Result<(Kind, FeedReader), Error> {
     let head = package.get(..HEAD_BYTES).unwrap_or(&package);
     let kind = Kind::of(head).filter(|kind| *kind != Kind::Zip);
@@ -86,7 +86,7 @@ fn opened(package: Bytes) -> Result<(Kind, FeedReader), Error> {
         kind.ok_or_else(|| bad("The package is no tar, tar.gz or tar.zst.").hint("`tools/package-console` makes one"))?;
     let (fed, reader) = feed();
     tokio::spawn(async move {
-        // Where the reader refuses to read on, it says why.
+        // A reader that stops early reports the reason.
         if fed.send(Some(package)).await.is_ok() {
             fed.send(None).await.ok();
         }
@@ -103,28 +103,28 @@ fn no_page() -> Error {
 }
 
 impl Publisher {
-    /// The console of this node.
+    /// Returns the console of the node.
     #[must_use]
     pub fn console(&self) -> &Arc<Console> {
         &self.console
     }
 
-    /// What is installed, and whether this node serves it.
+    /// Returns the installed console, and if the node serves the console.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn console_status(&self) -> Result<ConsoleStatus, Error> {
         let record = console(&*self.ledger.catalog).await?.map(|(_, record)| record);
         Ok(status(record, self.console.current().is_some()))
     }
 
-    /// Installs the console of a package: a tar of its files, packed by gzip or zstd or as it is. It replaces another
-    /// one by one commit, once all files are stored and the bundle was loaded.
+    /// Installs the console from a package: a tar of its files, plain or compressed by gzip or zstd. One commit
+    /// replaces the previous console, after all files are stored and the bundle was loaded.
     ///
     /// # Errors
-    /// `bad_archive` and the other codes of archives; those of the stores. What was installed stays.
+    /// `bad_archive` and the other codes of archives; errors of the stores. The previous console stays.
     pub async fn install_console(&self, actor: &Actor, package: Bytes) -> Result<ConsoleStatus, Error> {
-        // Until the record is written, nothing else says that these files are needed.
+        // Protects the files until the record refers to them.
         let arriving = self.ledger.leases.arriving(clock::now_ms() / 1_000).await;
         let digest = Digest::of(&package);
         let manifest = Arc::new(self.unpack_console(package).await?);
@@ -157,10 +157,10 @@ impl Publisher {
         self.console_status().await
     }
 
-    /// Removes the console. The same package is not installed again by a start.
+    /// Removes the console. A restart does not install the same package again.
     ///
     /// # Errors
-    /// `not_found` where none is installed; those of the catalog.
+    /// `not_found` without an installed console; errors of the catalog.
     pub async fn remove_console(&self, actor: &Actor) -> Result<ConsoleStatus, Error> {
         update(CONSOLE_KEY, || async {
             let Some((found, mut record)) = console(&*self.ledger.catalog).await? else { return Err(none()) };
@@ -174,7 +174,7 @@ impl Publisher {
         self.console_status().await
     }
 
-    /// Installs a package unless it was the last one that was installed, or removed.
+    /// Installs a package, unless the package was the last installed or removed.
     ///
     /// # Errors
     /// As [`Publisher::install_console`].
@@ -202,14 +202,14 @@ impl Publisher {
         self.ledger.commit(actor, event, Commit { checks, changes }).await
     }
 
-    /// Has this node serve what was committed. Where it serves none, as `console = "off"` says, it still does not.
+    /// Serves the committed console, unless `console = "off"`.
     async fn show_console(&self) {
         if let Err(error) = self.console.refresh().await {
             tracing::error!(%error, "the console could not be loaded");
         }
     }
 
-    /// Unpacks a package into the store, and says how its files are served.
+    /// Unpacks a package into the store, and builds the manifest with its serving rules.
     async fn unpack_console(&self, package: Bytes) -> Result<Manifest, Error> {
         let (kind, reader) = opened(package)?;
         let unpack = move |sink: &mut dyn Sink| untar(kind, reader, (&package_limits(), None), sink);

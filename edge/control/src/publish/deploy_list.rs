@@ -1,5 +1,4 @@
-//! The deploys of an environment: those under way on any node, and those that the history has; and one of them, as it
-//! goes.
+//! Deploys of an environment, running on any node or recorded in the history; progress of a single deploy.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,12 +18,12 @@ use crate::ledger::{Error, Page};
 use crate::switch::{Deploys, Origin, started_ms};
 use devanture_base::telemetry;
 
-/// Most deploys of a list that no history has, of one node.
+/// Most listed deploys of a node outside the history.
 const WITHOUT_HISTORY_MAX: usize = 100;
-/// Time after which a follower looks again although nothing was reported.
+/// Longest wait of a follower between two polls.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// What this node knows of an environment.
+/// Reports the node's deploys of an environment.
 pub(super) fn report_here(query: &EnvironmentQuery, deploys: &Deploys, uploads: &Uploads) -> EnvironmentReport {
     let (app, environment) = (&query.app, &query.environment);
     match &query.subject {
@@ -49,7 +48,7 @@ pub(super) fn report_here(query: &EnvironmentQuery, deploys: &Deploys, uploads: 
     }
 }
 
-/// The deploys that the nodes report, newest first.
+/// Merges the deploys reported by all nodes, newest first.
 fn merged(reports: Vec<EnvironmentReport>) -> Vec<DeployEntry> {
     let mut deploys: Vec<DeployEntry> = reports.into_iter().flat_map(|report| report.deploys).collect();
     newest_first(&mut deploys);
@@ -61,10 +60,10 @@ fn newest_first(deploys: &mut [DeployEntry]) {
 }
 
 impl Publisher {
-    /// What all nodes know of an environment, and the names of those that did not answer.
+    /// Returns the reports of all nodes on an environment, and the names of unreachable nodes.
     ///
     /// # Errors
-    /// `busy` where its app asks too much at once; those of the catalog.
+    /// `busy` if the app queries too much at once; errors of the catalog.
     pub(super) async fn query_environment(
         &self,
         query: &EnvironmentQuery,
@@ -80,10 +79,10 @@ impl Publisher {
         Ok((found, missing))
     }
 
-    /// A page of the deploys of an environment, newest first. Those that no history has are on the first one.
+    /// Returns a page of an environment's deploys, newest first. Deploys outside the history are on the first page.
     ///
     /// # Errors
-    /// `not_found` where there is no such app, nor a push that makes it; `bad_request` for a cursor that no page gave.
+    /// `not_found` for an unknown app without a push that creates the app; `bad_request` for an invalid cursor.
     pub async fn deploys(&self, app: &AppName, environment: &PlaceName, page: &Page) -> Result<DeployList, Error> {
         let mut list = DeployList::default();
         if page.after.is_none() {
@@ -93,14 +92,14 @@ impl Publisher {
             list.deploys = merged(found);
             list.missing = missing;
         }
-        // The app of a first push is made at its end.
+        // A first push creates the app only at its end.
         if list.deploys.is_empty() || self.ledger.app_exists(app).await? {
             let made_ms = self.ledger.app_made_ms(app).await?;
-            // What failed before may be another owner's (law 11), and with a version the history has it.
+            // Earlier failures may belong to a previous owner (law 11); failures with a version are in the history.
             let is_missing = |entry: &DeployEntry| entry.version.is_none() && entry.started_ms >= made_ms;
             list.deploys.retain(|entry| entry.state != DeployState::Failed || is_missing(entry));
             let History { deploys, next, .. } = self.ledger.history(app, environment, page).await?;
-            // One that ended meanwhile is in both.
+            // A deploy that has just ended is in both lists.
             let recorded: HashSet<&str> = deploys.iter().map(|deploy| deploy.id.as_str()).collect();
             list.deploys.retain(|entry| !recorded.contains(entry.deploy.as_str()));
             list.deploys.extend(deploys.into_iter().filter(is_deploy).map(entry_of));
@@ -109,7 +108,7 @@ impl Publisher {
         Ok(list)
     }
 
-    /// Follows a deploy from its first step on. `None` at its end, and where it is not known any more.
+    /// Follows a deploy from its first step. Yields `None` at the end, and for a forgotten deploy.
     #[must_use]
     pub fn follow_deploy(self: &Arc<Self>, app: &AppName, id: &str) -> DeployFollower {
         DeployFollower {
@@ -124,7 +123,7 @@ impl Publisher {
     }
 }
 
-/// Whether an entry of the history is an attempt to make a version live.
+/// Returns true if a history entry is an attempt to make a version live.
 const fn is_deploy(deploy: &Deploy) -> bool {
     matches!(deploy.kind, DeployKind::Push | DeployKind::Switch | DeployKind::Rollback | DeployKind::Promote)
 }
@@ -147,20 +146,20 @@ fn entry_of(deploy: Deploy) -> DeployEntry {
     }
 }
 
-/// The events of a deploy, as `finish` has them.
+/// Events of a deploy, as sent by `finish`.
 pub struct DeployFollower {
     publisher: Arc<Publisher>,
     app: AppName,
     id: String,
     changes: watch::Receiver<()>,
-    /// The steps as they were reported last.
+    /// Last reported steps.
     sent: Vec<Step>,
     events: VecDeque<DeployEvent>,
     is_over: bool,
 }
 
 impl DeployFollower {
-    /// The next event; `None` at the end.
+    /// Returns the next event; `None` at the end.
     pub async fn next(&mut self) -> Option<DeployEvent> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -169,7 +168,7 @@ impl DeployFollower {
             if self.is_over {
                 return None;
             }
-            // Before the look, so that no change falls between the two.
+            // Marked as seen before the query, so that no change in between is lost.
             self.changes.borrow_and_update();
             self.look().await;
             if self.events.is_empty() && !self.is_over {
@@ -186,7 +185,7 @@ impl DeployFollower {
         if self.publisher.uploads.pushes.is_there(&self.app, &self.id) {
             return;
         }
-        // It ended before this process began, or was never finished.
+        // The deploy ended before the process started, or was never finished.
         self.is_over = true;
         if let Ok(status) = self.publisher.deploy_status(&self.app, &self.id).await {
             self.note(status);
@@ -194,13 +193,13 @@ impl DeployFollower {
         }
     }
 
-    /// Reports what is new.
+    /// Queues new events.
     fn note(&mut self, status: DeployStatus) {
         let DeployStatus { state, steps, report, problem, .. } = status;
         let news = steps.iter().enumerate().filter(|(number, step)| self.sent.get(*number) != Some(*step));
         self.events.extend(news.map(|(_, step)| DeployEvent::Step(step.clone())));
         self.sent = steps;
-        // A push that lacks a blob goes on once that was sent.
+        // A push that lacks a blob continues once the blob is sent.
         self.is_over = !matches!(state, DeployState::Begun | DeployState::Running);
         if self.is_over {
             let done = report.map(DeployEvent::Done).or_else(|| problem.map(DeployEvent::Problem));
@@ -216,7 +215,7 @@ mod tests {
     #[test]
     fn the_newest_deploy_comes_first() {
         let entry = |id: &str| Origin::default().entry(id, DeployState::Running, None);
-        // Ids begin with microseconds since 1970; those of pushes end with their node and two random digits.
+        // Ids begin with microseconds since 1970; ids of pushes end with the node tag and two random digits.
         let mut list = [entry("641a2b3c4d5e6"), entry("641a2b3c4ffff00000000"), entry("x")];
         newest_first(&mut list);
         let ids: Vec<&str> = list.iter().map(|entry| entry.deploy.as_str()).collect();

@@ -1,4 +1,4 @@
-//! The status of a deploy: of a recent one from memory, of an older one from the history.
+//! Status of a deploy: recent deploys from memory, older deploys from the history.
 
 use devanture_config::AppName;
 use devanture_config::api::{Deploy, DeployState, DeployStatus};
@@ -9,13 +9,13 @@ use crate::ledger::Error;
 use crate::switch::begun_of;
 use devanture_store::records;
 
-/// Entries of one environment's history in which a deploy is looked for, from the moment on at which it began.
+/// History entries of an environment searched for a deploy, from its start on.
 const ENTRIES_MAX: usize = 1_000;
-/// Environments in which a deploy is looked for.
+/// Environments searched for a deploy.
 const ENVIRONMENTS_MAX: usize = 1_000;
 
 impl Publisher {
-    /// Where a deploy of an app is.
+    /// Returns the status of a deploy.
     ///
     /// # Errors
     /// `not_found`.
@@ -52,7 +52,7 @@ impl Publisher {
         }
     }
 
-    /// A deploy's entry: it was written soon after the deploy began, which its id tells.
+    /// Finds the history entry of a deploy: written soon after the start, which is part of the id.
     async fn find_in_history(&self, app: &AppName, id: &str) -> Result<Option<Deploy>, Error> {
         let Some(begun) = begun_of(id) else { return Ok(None) };
         let prefix = records::histories_prefix(app);
@@ -70,7 +70,7 @@ impl Publisher {
                     return Ok(Some(entry.deploy.into()));
                 }
             }
-            // Beyond every number of this environment.
+            // Sorts after every number of the environment.
             after = Some(format!("{below}~"));
         }
         Ok(None)

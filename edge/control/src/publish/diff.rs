@@ -1,4 +1,4 @@
-//! What differs between two stored versions: files, what visitors load again, and how they are served.
+//! Differences between two stored versions: files, bytes loaded again by visitors, serving rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,28 +21,28 @@ use super::returning::{FILES_TOGETHER, LOOKUPS_AT_ONCE};
 use crate::ledger::{Actor, Error, HeldManifest, ManifestTurn, Page, lost};
 use devanture_serve::version::RuleFiles;
 
-/// What stands for the version that is live.
+/// Name of the live version.
 const LIVE: &str = "live";
 
-/// What is to be compared.
+/// Requested comparison.
 #[derive(Debug, Clone)]
 pub struct DiffRequest {
-    /// `live`, an environment, an alias, or a version's id.
+    /// `live`, an environment, an alias, or a version id.
     pub from: String,
-    /// The same.
+    /// As `from`.
     pub to: String,
-    /// The environment that `live` means, and whose rules are counted.
+    /// Environment of `live`, and of the counted rules.
     pub environment: PlaceName,
-    /// Which page of the files that differ.
+    /// Page of differing files.
     pub page: Page,
 }
 
 impl Publisher {
-    /// What differs between two versions.
+    /// Compares two versions.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a side, or the rules of an environment, that a token
-    /// of one environment does not see.
+    /// `not_found`, `ambiguous_id`, `bad_request`; `forbidden` for a version or rules outside the environment of the
+    /// token.
     pub async fn diff(&self, actor: &Actor, app: &AppName, wanted: &DiffRequest) -> Result<Diff, Error> {
         self.ledger.must_exist(app).await?;
         actor.may_compare(app, &wanted.environment)?;
@@ -52,8 +52,8 @@ impl Publisher {
         };
         let from = self.named(actor, app, &wanted.from, &wanted.environment).await?;
         let to = self.named(actor, app, &wanted.to, &wanted.environment).await?;
-        // The first promotion to an environment is compared with it before anything was live there, in both directions.
-        // Between two names of nothing there is nothing to compare, and nothing that could take over from what is live.
+        // The first promotion to an environment is compared with an empty environment, in both directions. Two empty
+        // sides have no difference, and no version to promote.
         if let Named::NoAlias(place) = &to
             && (wanted.from == LIVE || matches!(from, Named::NoAlias(_)))
         {
@@ -65,7 +65,7 @@ impl Publisher {
         let before = self.manifest_or_empty(&turn, from).await?;
         let now = self.manifest_or_empty(&turn, to).await?;
         let both = (before.clone(), now.clone());
-        // A hundred thousand files are compared: not on a thread that others wait for.
+        // Runs on a blocking thread: a manifest may have a hundred thousand files.
         let compared = tokio::task::spawn_blocking(move || Compared::of(&both.0, &both.1)).await;
         let compared = compared.map_err(|error| lost(&error))?;
         let visitors = self.visitors(app, &wanted.environment, (from.as_ref(), &before), (to.as_ref(), &now)).await?;
@@ -87,8 +87,8 @@ impl Publisher {
         }
     }
 
-    /// Resolves one side: `live`, an environment, an alias, or the beginning of a version's id. No name of an
-    /// environment or alias could be an id.
+    /// Resolves a side: `live`, an environment, an alias, or a prefix of a version id. Names of environments and
+    /// aliases cannot be ids.
     async fn named(&self, actor: &Actor, app: &AppName, named: &str, environment: &PlaceName) -> Result<Named, Error> {
         if named.parse::<IdPrefix>().is_ok() {
             let version = self.ledger.resolve_version(app, named).await?;
@@ -111,7 +111,7 @@ impl Publisher {
         match self.environments.aliases.alias(actor, app, &place).await {
             Ok((_, alias)) => Ok(Named::Version(alias.version)),
             Err(Error(problem)) if problem.code == Code::NotFound => {
-                // What is named twice is no slip: the first promotion to a new environment is looked at this way.
+                // A name given twice is no typing mistake: a first promotion to a new environment is previewed so.
                 if named == LIVE || place != *environment {
                     self.check_known(actor, app, &place).await?;
                 }
@@ -121,15 +121,15 @@ impl Publisher {
         }
     }
 
-    /// Checks that there is anything of an environment in which nothing is live, so that a slip of its name is not
-    /// compared as one without files. `prod` and the environment of a token need no first push to be known.
+    /// Checks that an environment without a live version is known: a mistyped name must not be compared as empty.
+    /// `prod` and the environment of a token are always known.
     async fn check_known(&self, actor: &Actor, app: &AppName, place: &PlaceName) -> Result<(), Error> {
         let is_given = place.is_prod() || actor.environment.as_ref() == Some(place);
         if is_given || self.environments.places.has_environment(app, place).await? {
             return Ok(());
         }
         let max = usize::try_from(self.ledger.limits().for_app(app).environments_max).unwrap_or(usize::MAX);
-        // A token of one environment does not learn the names of others.
+        // A token of one environment does not learn the names of other environments.
         let names = match actor.environment {
             Some(_) => BTreeSet::new(),
             None => self.environments.places.names_of(app, max).await?,
@@ -144,8 +144,8 @@ impl Publisher {
         Err(Problem::new(Code::NotFound, detail).hint(hint).into())
     }
 
-    /// Checks that the actor sees a version that it names by its id. An actor that may push can make any version
-    /// live in its environment; one that may only read sees what the history of its environment names.
+    /// Checks that the actor may see a version named by its id. The right to push includes all versions, since a push
+    /// can make any version live; the right to read includes only versions in the history of its environment.
     async fn check_seen(&self, actor: &Actor, app: &AppName, version: &VersionId) -> Result<(), Error> {
         let Some(own) = actor.environment.as_ref().filter(|_| !actor.scope.includes(Scope::Push)) else {
             return Ok(());
@@ -159,7 +159,7 @@ impl Publisher {
         Err(Problem::new(Code::Forbidden, detail).hint(hint).into())
     }
 
-    /// What visitors of `now` load who look at everything, where returning ones have seen all of `before`.
+    /// Computes the bytes loaded by a visitor of all of `now`; returning visitors have loaded all of `before`.
     async fn visitors(
         &self,
         app: &AppName,
@@ -177,8 +177,8 @@ impl Publisher {
             travelling.extend(found);
         }
         let again = self.loaded_again(&was_sent, &sent, None).await?;
-        // Browsers that have a fingerprinted name keep its content, whatever it is now: but one that never saw it loads
-        // it, and the reuse of the name is reported with the change.
+        // Browsers keep the content of a fingerprinted name, whatever its new content. New visitors load the new
+        // content; the reuse of the name is reported with the change.
         let mut load =
             VisitorLoad { load: again.plain, with_dictionaries: again.with_dictionaries, ..VisitorLoad::default() };
         for ((path, _), bytes) in files.into_iter().zip(travelling) {
@@ -202,7 +202,7 @@ impl Publisher {
         environment: &PlaceName,
     ) -> Result<Vec<ServingChange>, Error> {
         let mut changes = serving_changes(&before, &now);
-        // One after the other: who has the rules of one version waits for no others.
+        // Sequential: a caller that holds the rules of one version must not wait for another permit.
         let (redirects_before, headers_before) = self.rule_counts(app, before, environment).await?;
         let (redirects, headers) = self.rule_counts(app, now, environment).await?;
         for (key, before, now) in
@@ -217,7 +217,7 @@ impl Publisher {
         Ok(changes)
     }
 
-    /// The numbers of redirects and rewrites, and of header rules, that a version has in an environment.
+    /// Returns the numbers of redirects and rewrites, and of header rules, of a version in an environment.
     async fn rule_counts(
         &self,
         app: &AppName,
@@ -228,20 +228,20 @@ impl Publisher {
         let files = RuleFiles::read(&*self.blobs, &manifest, &reader).await?;
         let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
-        // Thousands of rules are read: not on a thread that others wait for.
+        // Runs on a blocking thread: a version may have thousands of rules.
         let count = move || files.counts(&manifest, environment.as_str(), rules_max);
         tokio::task::spawn_blocking(count).await.map_err(|error| lost(&error))
     }
 }
 
-/// What one side of a comparison names.
+/// Side of a comparison.
 #[derive(Debug)]
 enum Named {
-    /// A stored version.
+    /// Stored version.
     Version(VersionId),
-    /// The environment that the request is about, where nothing is live.
+    /// Environment of the request, without a live version.
     OwnEnvironment,
-    /// The name of no alias, nor of any other environment where something is live.
+    /// Neither an alias nor an environment with a live version.
     NoAlias(PlaceName),
 }
 
@@ -253,7 +253,7 @@ fn nothing_live(app: &AppName, place: &PlaceName) -> Error {
 }
 
 impl Named {
-    /// The version; `None` for a place where nothing is live.
+    /// Returns the version; `None` without a live version.
     fn version(self) -> Option<VersionId> {
         match self {
             Self::Version(version) => Some(version),
@@ -262,11 +262,11 @@ impl Named {
     }
 }
 
-/// The files of two manifests beside each other.
+/// Files of two manifests, compared.
 #[derive(Debug, Default)]
 struct Compared {
     files: FileChanges,
-    /// In the order of their paths.
+    /// Sorted by path.
     changes: Vec<FileChange>,
 }
 
@@ -300,7 +300,7 @@ impl Compared {
     }
 }
 
-/// What `devanture.toml` says otherwise, table by table and key by key.
+/// Returns the changes in `devanture.toml`, by table and key.
 fn serving_changes(before: &Manifest, now: &Manifest) -> Vec<ServingChange> {
     let mut changes = Vec::new();
     add_changes(&mut changes, FILE_NAME, Some(&before.base), Some(&now.base));
@@ -332,7 +332,7 @@ fn add_changes(changes: &mut Vec<ServingChange>, place: &str, before: Option<&Se
     }
 }
 
-/// What a key says, in a word or a number: a list may be long, and a backend's address is nobody's business.
+/// Summarizes a value in a word or a number: lists may be long, and backend addresses are private.
 fn shown(value: &Value) -> String {
     let entries = |count: usize| counted(count, "entry");
     match value {

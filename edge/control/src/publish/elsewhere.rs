@@ -1,7 +1,8 @@
-//! Requests that another node of the cluster answers: those of a push that it has begun, and those that name it.
+//! Requests answered by another node of the cluster: requests of a push that began there, and requests that name the
+//! node.
 //!
-//! A push under way is in the memory of the node that has begun it. Its id has the tag of that node, so that any node
-//! knows where to send what belongs to it.
+//! A running push is in the memory of its first node. The push id contains the node's tag, so that every node can route
+//! requests of the push.
 
 use devanture_config::Digest;
 use devanture_config::problem::{Code, Problem};
@@ -13,38 +14,38 @@ use super::pushes::unknown;
 use crate::cluster::{self, ApiBody, Nodes};
 use crate::ledger::{Error, Member};
 
-/// Hexadecimal digits of a tag. Two of a hundred nodes have the same one in one of three thousand clusters; a push that
-/// comes to both of them is begun again.
+/// Hexadecimal digits of a tag. Tags of two among a hundred nodes collide in one of three thousand clusters; a push
+/// routed to the wrong node has to begin again.
 const TAG_DIGITS: usize = 6;
-/// Hexadecimal digits after the tag, which are random.
+/// Random hexadecimal digits after the tag.
 const RANDOM_DIGITS: usize = 2;
 
-/// The tag of a node in the ids of its pushes.
+/// Returns the tag of a node in push ids.
 pub(super) fn tag_of(node: &str) -> String {
     let mut tag = Digest::of(node.as_bytes()).to_string();
     tag.truncate(TAG_DIGITS);
     tag
 }
 
-/// The tag in the id of a push.
+/// Returns the tag in a push id.
 fn tag_in(deploy: &str) -> Option<&str> {
     let end = deploy.len().checked_sub(RANDOM_DIGITS)?;
     deploy.get(end.checked_sub(TAG_DIGITS)?..end)
 }
 
-/// Another node that is to answer a request.
+/// Other node that answers a request.
 pub struct OtherNode<'p> {
     nodes: &'p Nodes,
     member: Member,
-    /// The answer where it is gone meanwhile.
+    /// Response if the node has left meanwhile.
     gone: fn() -> Error,
 }
 
 impl Publisher {
-    /// The node that has begun a push, where that is another one, and lives.
+    /// Returns the live node where a push began; `None` for the local node.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub async fn begun_by(&self, deploy: &str) -> Result<Option<OtherNode<'_>>, Error> {
         let (Some(nodes), Some(tag)) = (&self.switcher.nodes, tag_in(deploy)) else { return Ok(None) };
         if tag == tag_of(&self.switcher.node) {
@@ -54,10 +55,10 @@ impl Publisher {
         Ok(member.map(|member| OtherNode { nodes, member, gone: unknown }))
     }
 
-    /// Another node of that name, where it lives.
+    /// Returns the live node of the given name; `None` for the local node.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub async fn node_called(&self, name: &str) -> Result<Option<OtherNode<'_>>, Error> {
         let Some(nodes) = self.switcher.nodes.as_ref().filter(|_| name != self.switcher.node) else { return Ok(None) };
         let member = nodes.find(|node| node == name).await.map_err(cluster::Error::into_problem)?;
@@ -65,13 +66,13 @@ impl Publisher {
     }
 }
 
-/// The node that a request names has left the cluster since it was found.
+/// Error for a node that left the cluster after its look-up.
 fn node_gone() -> Error {
     Problem::new(Code::NotFound, "The node that the request names is gone.").hint("`devanture nodes` lists them").into()
 }
 
 impl OtherNode<'_> {
-    /// Has it answer a request of the API.
+    /// Forwards an API request to the node.
     ///
     /// # Errors
     /// `not_found` where it is gone meanwhile, and with it a push that it has begun; `node_unreachable`.

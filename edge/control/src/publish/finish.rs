@@ -1,4 +1,4 @@
-//! The second half of a push, step by step: verify, compress, prepare, switch.
+//! Second half of a push: verify, compress, prepare, switch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,28 +26,28 @@ use crate::switch::{
 use devanture_base::clock;
 use devanture_base::telemetry;
 
-/// Compressed files that a step names which decode to too much.
+/// Most named files with compressed forms that decode to too many bytes.
 const BEYOND_NAMED_MAX: usize = 10;
 
-/// A push whose blobs are all there, about to be finished.
+/// Push with all blobs present, claimed for finishing.
 pub struct Taken(Arc<Push>);
 
-/// What the step `compress` comes to.
+/// Result of the step `compress`.
 struct Compressed {
-    /// The encodings that came with the bundle.
+    /// Encodings included in the bundle.
     given: encode::Given,
-    /// What serves as dictionaries.
+    /// Files used as dictionaries.
     passed: Option<encode::Passed>,
-    /// Holds what no manifest names, until the records of the version do.
+    /// Protect files outside the manifest until the version's record refers to them.
     leases: (Lease, Option<Lease>),
 }
 
 impl Publisher {
-    /// Takes a push out of those under way, to be finished; only one caller gets it.
+    /// Claims a running push for finishing; only one caller succeeds.
     ///
     /// # Errors
-    /// `not_found` where there is no such push; `forbidden` where it is for another environment than the token, or was
-    /// begun with another one.
+    /// `not_found` for an unknown push; `forbidden` for a push to another environment than the token's, or begun with
+    /// another token.
     pub fn take(&self, actor: &Actor, app: &AppName, deploy: &str) -> Result<Taken, Error> {
         let push = self.uploads.pushes.find(app, deploy)?;
         actor.may(Scope::Push, app, Some(&push.environment))?;
@@ -55,13 +55,13 @@ impl Publisher {
         Ok(Taken(self.uploads.pushes.take(app, deploy)?))
     }
 
-    /// Finishes a push: its version is stored and, unless the push said otherwise, made live. The last event on `sink`
-    /// is the report or the problem.
+    /// Finishes a push: stores its version and makes the version live, unless disabled by the push. The last event on
+    /// `sink` is the report or the problem.
     ///
-    /// Once begun it runs to its end, also when nobody waits for it any more.
+    /// Runs to completion even if the caller is dropped.
     ///
     /// # Errors
-    /// The first step that fails; the version that was live stays live.
+    /// The first failed step; the live version stays live.
     pub async fn finish(self: &Arc<Self>, taken: Taken, sink: Option<EventSink>) -> Result<DeployReport, Error> {
         let Taken(push) = taken;
         let by = Origin::of(&push.actor, &push.source, push.options.reason.as_deref());
@@ -93,7 +93,7 @@ impl Publisher {
             if error.0.code == Code::BlobMissing {
                 self.uploads.put_back(&push);
             } else if !steps.have_switched() {
-                // What went live has its entry; going back, another one.
+                // A version that went live has its own entry, and so has a rollback.
                 self.record_failure(&push, &mut steps, error).await;
             }
         }
@@ -101,7 +101,7 @@ impl Publisher {
         result
     }
 
-    /// Runs the steps; those of one half again, joined with what is live then, while other pushes go live meanwhile.
+    /// Runs the steps. A push of one half is joined and run again as long as other pushes go live meanwhile.
     async fn run_joined(self: &Arc<Self>, push: &mut Arc<Push>, steps: &mut Steps) -> Result<DeployReport, Error> {
         let mut joins = 1;
         loop {
@@ -145,7 +145,7 @@ impl Publisher {
         }
         drop(leases);
         if !is_new {
-            // Its files may have been damaged until now: whatever could not be loaded of it is live again.
+            // The push may have replaced damaged files: versions that failed to load are loaded again.
             self.ledger.live.look_again();
         }
         self.uploads.owned.stored(&push.app, push.version, &push.manifest).await?;
@@ -165,7 +165,7 @@ impl Publisher {
         if push.options.no_switch {
             steps.skip("prepare", "not wanted");
             steps.skip("switch", "not wanted");
-            // A push that changes nothing adds nothing to the history.
+            // A push without changes leaves no history entry.
             if is_new {
                 self.record_stored(push, steps, Outcome::Stored, None).await?;
             }
@@ -215,7 +215,7 @@ impl Publisher {
         Ok(DeployReport { returning, paused, restored_manifest, ..report })
     }
 
-    /// The end of a push to an alias: what is live stays as it is.
+    /// Completes a push to an alias; the live version stays.
     async fn finish_alias(
         &self,
         push: &Push,
@@ -226,7 +226,7 @@ impl Publisher {
     ) -> Result<DeployReport, Error> {
         let aliased = self.push_alias(push, alias, steps).await?;
         let previous = aliased.previous;
-        // A push that changes nothing adds nothing to the history.
+        // A push without changes leaves no history entry.
         if is_new || previous != Some(push.version) {
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
@@ -245,7 +245,7 @@ impl Publisher {
     ) -> DeployReport {
         let mut urls = self.environments.places.urls(&push.app, &push.environment, &push.version);
         urls.alias = alias.as_ref().map(|alias| alias.url.clone());
-        // Where previews are pushed to, nothing is live: the alias is what there is to see.
+        // The preview environment has no live version, so the alias is shown instead.
         if let Some(url) = urls.alias.as_ref().filter(|_| push.environment.is_preview()) {
             urls.live.clone_from(url);
         }
@@ -278,7 +278,7 @@ impl Publisher {
         }
     }
 
-    /// Step 1: every blob of the manifest is there, of the right length; what came in is read back (law 2).
+    /// Step 1: checks presence and length of all blobs, and reads received blobs back (law 2).
     async fn verify(&self, push: &Push) -> Result<((), String), Error> {
         let received = {
             let received = push.received.lock();
@@ -298,13 +298,13 @@ impl Publisher {
             |digest: Digest| push.joined.as_ref().is_none_or(|joined| joined.own.blobs().any(|(own, _)| own == digest));
         let mut sizes = wanted.iter().zip(stored);
         sizes.try_for_each(|((digest, size), stored)| check_size(*digest, *size, stored, is_sent))?;
-        // What came in many at a time was read back as it was written.
+        // Blobs of batches were read back on storing.
         blobs.check_all(wanted.into_keys().filter(|digest| received.contains(digest)).collect()).await?;
         Ok(((), "ok".to_owned()))
     }
 
-    /// Step 2: quick variants of what has none, the encodings that came with the bundle, and deltas for visitors of the
-    /// versions that were live lately.
+    /// Step 2: makes quick variants for files without variants, accepts encodings included in the bundle, and makes
+    /// deltas for visitors of recent live versions.
     async fn compress(&self, push: &Push, reporter: &StepReporter) -> Result<(Compressed, String), Error> {
         let fresh = self.uploads.owned.fresh(&push.app, &push.manifest).await?;
         let (file_bytes_max, pool) = (self.ledger.limits().compress_file_bytes_max, &self.quick.of(&push.app));
@@ -375,7 +375,7 @@ impl Publisher {
     }
 }
 
-/// The outcome of a push as metrics name it.
+/// Returns the outcome of a push as named in metrics.
 pub(super) fn outcome_of(result: &Result<DeployReport, Error>) -> &'static str {
     match result {
         Ok(report) if report.switched => "live",
@@ -385,7 +385,7 @@ pub(super) fn outcome_of(result: &Result<DeployReport, Error>) -> &'static str {
     }
 }
 
-/// Checks the length of a stored blob of a manifest; `is_sent` says whether the push itself brings it.
+/// Checks the length of a stored blob; `is_sent` is true for blobs sent by the push itself.
 fn check_size(
     digest: Digest,
     size: u64,
@@ -398,7 +398,7 @@ fn check_size(
             let detail = format!("The manifest says that {digest} has {size} bytes, which is not its length.");
             Err(Problem::new(Code::BadManifest, detail).into())
         }
-        // It was there when the push began, and was set aside since, as damaged.
+        // The blob was present when the push began, and was since set aside as damaged.
         None => {
             let detail = format!("The blob {digest} is no longer stored.");
             let hint = match is_sent(digest) {

@@ -1,4 +1,4 @@
-//! Pushes of one half: the join with the other half of a stored version, and again when another push goes live
+//! Pushes of one half: joined with the other half of a stored version, and joined again if another push goes live
 //! meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,11 +21,11 @@ use devanture_store::blobs::Key;
 use devanture_store::records::{self, VersionRecord};
 
 impl Publisher {
-    /// The push of one half as the push of a whole bundle; any other push as it is.
+    /// Converts a push of one half to a push of a whole bundle; other pushes are returned unchanged.
     ///
     /// # Errors
-    /// `not_found`, `ambiguous_id`: `with` is no version of the app; `bad_manifest` where the halves do not go
-    /// together; those of a manifest beyond the limits; `busy`; `too_many_pushes`.
+    /// `not_found` or `ambiguous_id` if `with` is no version of the app; `bad_manifest` for incompatible halves; errors
+    /// of a manifest beyond the limits; `busy`; `too_many_pushes`.
     pub(super) async fn joined(
         &self,
         actor: &Actor,
@@ -35,7 +35,7 @@ impl Publisher {
         if push.options.only.is_none() {
             return Ok(push);
         }
-        // Before the other half is read, which costs more than a refusal.
+        // Checked before the other half is read, which costs more than a refusal.
         self.check_pushes(place.0)?;
         let joined = self.join(actor, place, &push.manifest, &push.options, &mut push.memory).await?;
         if let Some((joined, manifest)) = joined {
@@ -45,7 +45,7 @@ impl Publisher {
         Ok(push)
     }
 
-    /// Joins one half with the other half of a stored version; `None` for the push of a whole bundle.
+    /// Joins a half with the other half of a stored version; `None` for a push of a whole bundle.
     ///
     /// # Errors
     /// As [`Publisher::joined`].
@@ -62,7 +62,7 @@ impl Publisher {
             Some(with) => Some(self.ledger.resolve_version(app, with).await?),
             None => self.followed(actor, (app, environment), options).await?,
         };
-        // Taken before the other half is read, and held for as long as that is in memory beside the joined one.
+        // Reserved before the other half is read, and held as long as both manifests are in memory.
         let bytes = match with {
             Some(version) => self.blobs.size(Key::Manifest(version)).await?.unwrap_or(0),
             None => 0,
@@ -94,15 +94,15 @@ impl Publisher {
         })?;
         self.check_joined_bytes(&manifest)?;
         if let Some(version) = with {
-            // Also for an admin of every app, who vouches for the own half alone.
+            // Also applies to an admin of every app, who vouches only for the pushed half.
             self.switcher.check_stored_reach(app, version, environment, None).await?;
         }
         let joined = Joined { half, own: Arc::clone(own), with, follows: options.with.is_none(), origin };
         Ok(Some((joined, manifest)))
     }
 
-    /// The version whose other half a push takes that names none: of a push to an alias the alias', where it is there,
-    /// else the live one. Previews have nothing live of their own, so that of `prod` stands in for it.
+    /// Returns the default version for the other half: the version of the alias if present, else the live version.
+    /// Previews have no live version of their own; the live version of `prod` stands in.
     async fn followed(
         &self,
         actor: &Actor,
@@ -131,7 +131,7 @@ impl Publisher {
         manifest: &Manifest,
     ) -> Result<Origin, Error> {
         let key = records::version_key(app, version);
-        // Deleted in this moment: nobody vouches for it.
+        // A record deleted meanwhile grants no rights.
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(Origin::default()) };
         let record: VersionRecord = records::read(&key, &record)?;
         let edge_admin = record.is_of_edge_admin();
@@ -143,7 +143,7 @@ impl Publisher {
         Ok(Origin { rights, stored_ms })
     }
 
-    /// Bounds what two halves take together, as the manifest of one push is bounded.
+    /// Limits the size of a joined manifest to the limit of a single manifest.
     fn check_joined_bytes(&self, manifest: &Manifest) -> Result<(), Error> {
         let max = self.ledger.limits().manifest_bytes_max;
         let bytes = manifest.text_bytes();
@@ -154,8 +154,8 @@ impl Publisher {
         Err(Problem::new(Code::TooLarge, detail).hint("`manifest_bytes_max` in edge.toml is the limit").into())
     }
 
-    /// The blobs of what a push brings, with their sizes, and those of them that the app has not sent yet. Of a push of
-    /// one half, `own` is that half: the other one is a stored version's.
+    /// Returns the blobs of a push with their sizes, and those not yet sent by the app. For a push of one half, `own`
+    /// is the pushed half: the other half is already stored.
     pub(super) async fn missing_of(
         &self,
         app: &AppName,
@@ -167,7 +167,7 @@ impl Publisher {
         Ok((wanted, missing))
     }
 
-    /// The push joined again, if another version is live by now than the one that it was joined with.
+    /// Joins the push again, if the live version has changed since the last join.
     ///
     /// # Errors
     /// As [`Publisher::begin`].

@@ -1,4 +1,4 @@
-//! The container image of a backend that is pushed: a tag becomes the digest that it leads to, which the version names.
+//! Container image of a pushed backend: a tag is resolved to a digest, which the version records.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::publisher::Publisher;
 use crate::ledger::{Actor, Error};
 
 impl Publisher {
-    /// Checks that the image of a bundle may be run here.
+    /// Checks that the edge may run the bundle's image.
     ///
     /// # Errors
     /// `image_refused`, `runner_off`.
@@ -24,11 +24,11 @@ impl Publisher {
         }
     }
 
-    /// A push with its image by digest, and the image where it came by its tag. The image is got for that, so that all
-    /// that needs less is checked before.
+    /// Returns the push with its image by digest, and the image if resolved from a tag. Resolving pulls the image, so
+    /// all cheaper checks come first.
     ///
     /// # Errors
-    /// As [`Publisher::check_bundle`]; `image_refused` where the registry has no such image.
+    /// As [`Publisher::check_bundle`]; `image_refused` for an image unknown to the registry.
     pub(super) async fn with_fixed_image(
         &self,
         actor: &Actor,
@@ -45,7 +45,7 @@ impl Publisher {
         Ok((CheckedPush { version: manifest.id(), manifest: Arc::new(manifest), ..push }, image))
     }
 
-    /// Writes the digest into a manifest that has a tag.
+    /// Replaces a tag in the manifest by the digest.
     pub(super) async fn fix_image(&self, app: &AppName, manifest: &mut Manifest) -> Result<Option<Image>, Error> {
         let Some(server) = manifest.base.server.as_mut() else { return Ok(None) };
         let Some(Image::Registry(image)) = server.image.as_ref().filter(|image| !image.is_fixed()) else {

@@ -1,5 +1,5 @@
-//! A manifest on its way in: a small one is read where it is, a large one as it comes, on a thread that may block, with
-//! its memory counted (law 11).
+//! Incoming manifests: small manifests are parsed in place, large manifests on a blocking thread as they arrive. Memory
+//! is counted (law 11).
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::ledger::{Error, lost};
 use crate::switch::check_if_live;
 use devanture_base::fair::Share;
 
-/// Longest body, of a manifest or other JSON, that takes no place of those for large ones, in bytes: as much as the
-/// head of a request may have.
+/// Longest body of a manifest or other JSON, in bytes, without a permit for large bodies; equals the limit of a request
+/// head.
 pub(crate) const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Chunks that may wait for the reader; a request that is faster waits instead.
+/// Chunks queued for the parser; a faster client waits.
 const CHUNKS: usize = 4;
 
-/// A manifest that is coming in.
+/// Incoming manifest.
 pub struct ManifestIntake {
     publisher: Arc<Publisher>,
     app: AppName,
@@ -36,29 +36,29 @@ pub struct ManifestIntake {
     bytes: u64,
 }
 
-/// What the request says beside the manifest, added to what the manifest's message says.
+/// Adds options of the request to the options in the manifest's message.
 type Amend = Box<dyn FnOnce(&mut BeginDeploy) + Send>;
 
 enum Stage {
-    /// All that has come so far.
+    /// Bytes received so far.
     Small(BytesMut),
-    /// A thread reads it.
+    /// A thread parses the bytes.
     Large(mpsc::Sender<Bytes>, JoinHandle<Result<CheckedPush, Error>>),
 }
 
-/// A push whose manifest was read and checked by itself.
+/// Push with a parsed and checked manifest.
 pub struct CheckedPush {
     pub(super) manifest: Arc<Manifest>,
     pub(super) version: VersionId,
     pub(super) source: Source,
     pub(super) options: DeployOptions,
     pub(super) memory: Hold,
-    /// How one half was joined, once it was.
+    /// Result of joining a half.
     pub(super) joined: Option<Joined>,
 }
 
 impl Publisher {
-    /// Begins to take in the manifest of a push; `amend` adds what else the request says, before it is checked.
+    /// Starts the intake of a push's manifest; `amend` adds options of the request before the checks.
     #[must_use]
     pub fn manifest_intake(
         self: &Arc<Self>,
@@ -70,7 +70,7 @@ impl Publisher {
         ManifestIntake { publisher, app, environment, amend: Box::new(amend), stage, bytes: 0 }
     }
 
-    /// Checks what can be checked of a push by itself.
+    /// Runs all checks that need only the push itself.
     ///
     /// # Errors
     /// `bad_manifest`, `empty_bundle`, `bundle_too_large`, `path_too_long`, `case_collision`, `bad_request`.
@@ -81,7 +81,7 @@ impl Publisher {
         self.switcher.check_watch(options.watch_s)?;
         check_options(&options)?;
         let manifest = match options.only {
-            // Checked once it is joined: it may name what the other half declares.
+            // Checked after the join: a half may refer to declarations of the other half.
             Some(half) => half.of(&manifest),
             None => {
                 self.check_manifest(memory.app(), &manifest)?;
@@ -93,7 +93,7 @@ impl Publisher {
         Ok(CheckedPush { version, manifest, source, options, memory, joined: None })
     }
 
-    /// Takes memory for a manifest; where there is none, pushes that rest give way, see [`super::pushes::Pushes`].
+    /// Reserves memory for a manifest; idle pushes are evicted if memory is short, see [`super::pushes::Pushes`].
     pub(super) fn grow(&self, memory: &mut Hold, bytes: u64) -> Result<(), Error> {
         loop {
             match memory.grow(bytes) {
@@ -105,7 +105,7 @@ impl Publisher {
 
     fn read_manifest(&self, from: impl Read, memory: Hold, amend: Amend) -> Result<CheckedPush, Error> {
         let mut reader = Counting { from, publisher: self, memory, refused: None, first: None };
-        // One byte at a time is what the parser takes.
+        // Buffered: the parser reads single bytes.
         let read = serde_json::from_reader::<_, IncomingDeploy>(BufReader::new(&mut reader));
         let Counting { mut memory, refused, first, .. } = reader;
         refused.map_or(Ok(()), Err)?;
@@ -134,7 +134,7 @@ impl ManifestIntake {
     /// Adds bytes.
     ///
     /// # Errors
-    /// `too_large`, `busy`, and those of [`ManifestIntake::end`] as soon as they are known.
+    /// `too_large`, `busy`, and errors of [`ManifestIntake::end`] as soon as detected.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         let bytes_max = self.publisher.ledger.limits().manifest_bytes_max;
@@ -159,7 +159,7 @@ impl ManifestIntake {
         if chunks.send(bytes).await.is_ok() {
             return Ok(());
         }
-        // The reader has ended before the body: with a mistake, which it tells.
+        // The parser stopped before the end of the body, with an error.
         let Stage::Large(_, reading) = std::mem::replace(&mut self.stage, Stage::Small(BytesMut::new())) else {
             return Ok(());
         };
@@ -170,7 +170,7 @@ impl ManifestIntake {
     /// Ends the manifest.
     ///
     /// # Errors
-    /// `bad_json`, `bad_request`, `busy`, and those of a manifest that cannot be taken.
+    /// `bad_json`, `bad_request`, `busy`, and errors of the manifest.
     pub async fn end(self) -> Result<CheckedPush, Error> {
         match self.stage {
             Stage::Small(all) => {
@@ -184,7 +184,7 @@ impl ManifestIntake {
         }
     }
 
-    /// Begins to read on a thread of its own.
+    /// Starts the parsing thread.
     fn start(&mut self) -> Result<(), Error> {
         let place = self.publisher.uploads.manifests_reading.take_in(&self.app, self.environment.as_str()).ok_or_else(
             || {
@@ -204,7 +204,7 @@ impl ManifestIntake {
     }
 }
 
-/// The chunks of a body, for a thread that may block.
+/// Chunks of a body, read by a blocking thread.
 struct Chunks {
     receiver: mpsc::Receiver<Bytes>,
     chunk: Bytes,
@@ -223,13 +223,13 @@ impl Read for Chunks {
     }
 }
 
-/// Takes memory for what is made of the bytes that are read, ahead of them.
+/// Reserves memory for parsed values ahead of the bytes read.
 struct Counting<'a, R> {
     from: R,
     publisher: &'a Publisher,
     memory: Hold,
     refused: Option<Error>,
-    /// The first byte that is no space.
+    /// First byte other than white space.
     first: Option<u8>,
 }
 
@@ -247,13 +247,12 @@ impl<R: Read> Read for Counting<'_, R> {
     }
 }
 
-/// Checks by the first byte that is no space that JSON is an object: the reader takes the members of an object in their
-/// order as well, as an array.
+/// Checks that JSON is an object, by its first byte: the parser would also accept an array of the members in order.
 pub(crate) fn check_object(first: Option<u8>) -> Result<(), Error> {
     if first == Some(b'{') { Ok(()) } else { Err(Problem::new(Code::BadRequest, "The body is no object.").into()) }
 }
 
-/// The problem with JSON that cannot be read, or that says something else than what is wanted.
+/// Returns the problem of malformed or unexpected JSON.
 pub(crate) fn unreadable(error: &serde_json::Error) -> Error {
     let code = if error.is_data() { Code::BadRequest } else { Code::BadJson };
     Problem::new(code, format!("The body cannot be read: {error}.")).into()

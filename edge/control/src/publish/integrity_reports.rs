@@ -1,4 +1,4 @@
-//! What browsers reported about what the pages of an environment load without a hash, of all nodes.
+//! Browser reports of all nodes about files that pages of an environment load without a hash.
 
 use devanture_config::api::{IntegrityReport, IntegrityReports, LiveIntegrity};
 use devanture_config::site_toml::Integrity;
@@ -11,11 +11,11 @@ use devanture_base::telemetry;
 use devanture_store::records::{self, LivePointer, VersionRecord};
 
 impl Publisher {
-    /// What is live in an environment, and the last distinct reports about it, the latest first. What was reported
-    /// before its app was made is another owner's, and is left out.
+    /// Returns the live version's hashes and the latest distinct reports, newest first. Reports from before the
+    /// creation of the app belong to a previous owner and are omitted.
     ///
     /// # Errors
-    /// `not_found`; those of the catalog.
+    /// `not_found`; errors of the catalog.
     pub async fn integrity_reports(&self, app: &AppName, environment: &PlaceName) -> Result<IntegrityReports, Error> {
         let made_ms = self.ledger.app_made_ms(app).await?;
         let subject = QuerySubject::Integrity;
@@ -26,7 +26,7 @@ impl Publisher {
         Ok(IntegrityReports { app: app.clone(), environment: environment.clone(), live, reports, missing })
     }
 
-    /// The hashes of the live version. A status says where its manifest or its record cannot be read.
+    /// Returns the hashes of the live version. A status marks an unreadable manifest or record.
     async fn live_integrity(&self, app: &AppName, environment: &PlaceName) -> Result<Option<LiveIntegrity>, Error> {
         let pointer = self.ledger.live_pointer(app, environment).await?.map(|(_, pointer)| pointer);
         let Some(version) = pointer.filter(LivePointer::is_known).map(|pointer| pointer.version) else {
@@ -48,7 +48,7 @@ impl Publisher {
     }
 }
 
-/// The reports of all nodes together, the latest first, without those from before `made_ms`.
+/// Merges the reports of all nodes, newest first, without reports from before `made_ms`.
 fn latest_first(all: impl Iterator<Item = IntegrityReport>, made_ms: u64) -> Vec<IntegrityReport> {
     let mut reports: Vec<IntegrityReport> = Vec::new();
     for report in all.filter(|report| report.first_ms >= made_ms) {

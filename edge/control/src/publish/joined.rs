@@ -1,4 +1,4 @@
-//! One half of a bundle as it was joined with the other, and the rights of both.
+//! A half of a bundle joined with the other half, and the rights of both.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,32 +10,33 @@ use devanture_config::{Manifest, PlaceName, VersionId};
 use super::pushes::Push;
 use crate::ledger::Actor;
 
-/// Most joins of one push: each further one means that a push of the other half went live while this one was prepared.
+/// Most joins of a push: each repetition follows a push of the other half that went live meanwhile.
 pub(super) const JOINS_MAX: u32 = 10;
 
-/// How the manifest of a push was joined.
+/// Join of a push's manifest.
 pub(crate) struct Joined {
-    /// The half that the push brings.
+    /// Pushed half.
     pub(crate) half: Half,
-    /// That half alone.
+    /// Manifest of the pushed half alone.
     pub(crate) own: Arc<Manifest>,
-    /// The version that gives the other half; `None` where there is none.
+    /// Version with the other half; `None` without another half.
     pub(crate) with: Option<VersionId>,
-    /// Whether that is the live version, or the alias', whichever it is at the switch; else the push names it.
+    /// True if `with` follows the live version, or the version of the alias, until the switch; false if named by the
+    /// push.
     pub(crate) follows: bool,
-    /// What its record says of the other half.
+    /// Facts about the other half from its version's record.
     pub(super) origin: Option<Origin>,
 }
 
-/// The record of the version that gives the other half.
+/// Facts from the record of the version with the other half.
 #[derive(Default)]
 pub(crate) struct Origin {
     pub(super) rights: Rights,
-    /// When its pages count as stored, where some of its paths were withdrawn since.
+    /// Storage time of the pages, if some paths of the version were withdrawn since.
     pub(super) stored_ms: Option<u64>,
 }
 
-/// The rights that the record of a version has from the push that stored it; its fields are those of [`VersionRecord`].
+/// Rights recorded for a version by its storing push, with the fields of [`VersionRecord`].
 ///
 /// [`VersionRecord`]: devanture_store::records::VersionRecord
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,12 +44,12 @@ pub(super) struct Rights {
     pub(super) trusted: bool,
     pub(super) trusted_in: BTreeSet<PlaceName>,
     pub(super) edge_admin: bool,
-    /// Whether an admin of every app vouches for the addresses.
+    /// True if an admin of every app vouches for the addresses.
     pub(super) vouched: bool,
 }
 
 impl Joined {
-    /// The detail of its step.
+    /// Returns the detail of the step.
     pub(super) fn text(&self) -> String {
         let other = self.half.other();
         match self.with {
@@ -59,11 +60,11 @@ impl Joined {
 }
 
 impl Rights {
-    /// The rights of a push of a whole bundle.
+    /// Rights of a push of a whole bundle.
     fn of(actor: &Actor) -> Self {
         let is_admin = actor.scope == Scope::Admin;
         Self {
-            // An admin of one environment vouches for what is served in that one.
+            // An admin of one environment vouches only for content served there.
             trusted: is_admin && actor.environment.is_none(),
             trusted_in: actor.environment.iter().filter(|_| is_admin).cloned().collect(),
             edge_admin: actor.is_admin_of_all(),
@@ -71,23 +72,23 @@ impl Rights {
         }
     }
 
-    /// Whether they vouch for what is served in an environment.
+    /// Returns true if the rights vouch for content served in an environment.
     fn trusts(&self, place: &PlaceName) -> bool {
         self.trusted || self.trusted_in.contains(place)
     }
 
-    /// The trust that both have.
+    /// Returns the trust common to both.
     fn both_trust(&self, other: &Self) -> (bool, BTreeSet<PlaceName>) {
         let places = self.trusted_in.iter().chain(&other.trusted_in);
         let both = places.filter(|place| self.trusts(place) && other.trusts(place)).cloned().collect();
         (self.trusted && other.trusted, both)
     }
 
-    /// The rights of who pushed one half, joined with those that the other half has; `manifest` is that of both.
+    /// Joins the rights of a pushed half with those of the other half; `manifest` is the joined manifest.
     fn joined_with(self, half: Half, other: &Self, manifest: &Manifest) -> Self {
         let owns_tables = manifest.base.server.as_ref().is_some_and(|server| server.owns.is_some());
         let ((trusted, trusted_in), vouched) = match half {
-            // The addresses and hostnames come from both halves.
+            // Addresses and hostnames come from both halves.
             _ if owns_tables => (self.both_trust(other), self.vouched && other.vouched),
             Half::Backend => ((other.trusted, other.trusted_in.clone()), other.vouched),
             Half::Front => ((self.trusted, self.trusted_in), self.vouched),
@@ -101,10 +102,10 @@ impl Rights {
 }
 
 impl Push {
-    /// The rights that the record of the version gets.
+    /// Rights for the version's record.
     ///
-    /// An admin vouches for the half that the admin pushes, and not for the other: the addresses that the front names
-    /// rely on the push of the front, and the user of the backend on that of the backend.
+    /// An admin vouches only for the pushed half: the front's addresses rely on the push of the front, the backend's
+    /// user on the push of the backend.
     pub(super) fn rights(&self) -> Rights {
         let own = Rights::of(&self.actor);
         let Some((half, origin)) = self.joined.as_ref().and_then(|joined| Some((joined.half, joined.origin.as_ref()?)))
@@ -114,7 +115,7 @@ impl Push {
         own.joined_with(half, &origin.rights, &self.manifest)
     }
 
-    /// When the pages of the other half count as stored, where that is not now.
+    /// Returns the storage time of the other half's pages, if not the present.
     pub(super) fn stored_ms(&self) -> Option<u64> {
         self.joined.as_ref()?.origin.as_ref()?.stored_ms
     }
@@ -150,8 +151,8 @@ mod tests {
         })
     }
 
-    /// Whether they are trusted everywhere, where else, and whether an admin of every app has them, who vouches for the
-    /// addresses too.
+    /// Builds rights: trusted everywhere, trusted in single environments, and held by an admin of every app, who also
+    /// vouches for the addresses.
     fn rights(trusted: bool, trusted_in: &[&str], edge_admin: bool) -> Rights {
         let trusted_in = trusted_in.iter().map(|place| place.parse().unwrap()).collect();
         Rights { trusted, trusted_in, edge_admin, vouched: edge_admin }
@@ -177,17 +178,17 @@ mod tests {
         let (staging, prod) = (rights(false, &["staging"], false), rights(false, &["prod"], false));
         let (plain, with_backend, owning) = (manifest(false, false), manifest(true, false), manifest(true, true));
         for (half, own, other, manifest, expected) in [
-            // The front names the addresses.
+            // The front names addresses.
             (Half::Front, &admin, &nobody, &with_backend, rights(true, &[], false)),
             (Half::Front, &nobody, &admin, &with_backend, rights(false, &[], true)),
             (Half::Front, &staging, &prod, &with_backend, rights(false, &["staging"], false)),
             (Half::Backend, &admin, &nobody, &with_backend, rights(false, &[], true)),
             (Half::Backend, &nobody, &admin, &with_backend, rights(true, &[], false)),
             (Half::Backend, &staging, &prod, &with_backend, rights(false, &["prod"], false)),
-            // Without a backend there is no other half to vouch for.
+            // Without a backend, the other half needs no trust.
             (Half::Front, &admin, &nobody, &plain, rights(true, &[], true)),
             (Half::Front, &nobody, &admin, &plain, rights(false, &[], false)),
-            // Both name addresses.
+            // Both halves name addresses.
             (Half::Front, &admin, &nobody, &owning, rights(false, &[], false)),
             (Half::Front, &nobody, &admin, &owning, rights(false, &[], true)),
             (Half::Backend, &admin, &nobody, &owning, rights(false, &[], true)),
@@ -199,7 +200,7 @@ mod tests {
             (Half::Backend, &admin, &staging, &owning, rights(false, &["staging"], true)),
         ] {
             let joined = own.clone().joined_with(half, other, manifest);
-            // That has a test of its own.
+            // `vouched` has a separate test.
             let expected = Rights { vouched: joined.vouched, ..expected };
             assert_eq!(joined, expected, "{half:?} of {own:?} with that of {other:?}");
         }

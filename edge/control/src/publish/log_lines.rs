@@ -1,4 +1,4 @@
-//! The lines of an environment's logs that this node has: requests as they were answered, or the output of instances.
+//! Local lines of an environment's logs: answered requests, or output of instances.
 
 use std::sync::Arc;
 
@@ -14,39 +14,38 @@ use crate::ledger::Error;
 use devanture_base::telemetry::{self, AccessLog, LinesBefore, LogEvent, LogWanted, NumberedLine};
 use devanture_host::output::{self, LastLines, LineId, Logs};
 
-/// Stands for a number in the id that ends a stream, where another process takes over: its reader had all lines of this
-/// one.
+/// Replaces the number in the final id of a stream before a takeover: the reader has all lines of the old process.
 const ALL_OF_RUN: &str = "all";
 
-/// The logs of this node.
+/// Logs of the node.
 pub struct LogSources {
     pub(super) access_log: AccessLog,
     pub(super) environments: Arc<Environments>,
-    /// What this node is called; `None` of an edge that is alone.
+    /// Name of the node; `None` on an edge without a cluster.
     pub(super) node: Option<String>,
 }
 
-/// Lines that are held, and the live reader.
+/// Stored lines, and the live reader.
 pub struct LogsBegun {
     /// Oldest first.
     pub lines: Vec<LogsLine>,
-    /// About these.
+    /// Extent of the stored lines.
     pub held: LogsHeld,
-    /// Without `tail`, it has nothing to say, and is a reader's share of those that an app may have at once; none is
-    /// taken of an edge that is alone.
+    /// Live reader. Without `tail`, the reader yields nothing and only occupies one of the app's permits; a standalone
+    /// edge takes no permit.
     pub reader: Option<LogsReader>,
 }
 
-/// The live reader.
+/// Live reader.
 pub enum LogsReader {
-    /// Of requests, with the name of the process and of the node.
+    /// Requests, with the names of the process and the node.
     Requests(telemetry::LogReader, String, Option<String>),
-    /// Of the output of instances, with the name of the node.
+    /// Output of instances, with the name of the node.
     Instances(output::LogReader, String),
 }
 
 impl LogsReader {
-    /// What comes next: a line, or how many were left out; `None` at the end.
+    /// Returns the next line, or the number of omitted lines; `None` at the end.
     pub async fn next(&mut self) -> Option<LogsEvent> {
         Some(match self {
             Self::Requests(reader, run, node) => match reader.next().await? {
@@ -60,18 +59,18 @@ impl LogsReader {
         })
     }
 
-    /// The id that a reader comes with to the edge that goes on where this one has ended.
+    /// Returns the id for a reader that reconnects to the edge's successor.
     #[must_use]
     pub fn end_id(&self) -> Option<String> {
         match self {
             Self::Requests(reader, run, _) => reader.is_handed_over().then(|| format!("{run}-{ALL_OF_RUN}")),
-            // Its lines are the same in the other edge.
+            // Output lines are the same in the successor.
             Self::Instances(..) => None,
         }
     }
 }
 
-/// A line of a request, with the node that answered it.
+/// Request line with its node.
 #[derive(Serialize)]
 struct OfNode<'l> {
     #[serde(flatten)]
@@ -89,7 +88,7 @@ fn request_line(line: &NumberedLine, run: &str, node: Option<&str>) -> LogsLine 
     LogsLine { id, at_ms: line.at_ms, json: json(&OfNode { line: &line.line, node }) }
 }
 
-/// The id of a request's line: the process, and the number of the line there.
+/// Returns the id of a request line: process, and number of the line.
 fn request_id(run: &str, number: u64) -> String {
     format!("{run}-{number}")
 }
@@ -128,10 +127,10 @@ impl LogSources {
         }
     }
 
-    /// The lines that are held here, and a live reader where one is wanted.
+    /// Returns the stored lines, and a live reader if requested.
     ///
     /// # Errors
-    /// `too_many` readers; `busy` where the edge ends; `bad_request` for filters that make no sense.
+    /// `too_many` readers; `busy` at the end of the edge; `bad_request` for invalid filters.
     pub async fn begin(&self, request: &LogsRequest) -> Result<LogsBegun, Error> {
         match request.source.as_str() {
             SOURCE_REQUESTS => self.requests(request),
@@ -140,7 +139,7 @@ impl LogSources {
         }
     }
 
-    /// Requests: those that are remembered, and the live readers.
+    /// Reads request lines: stored lines and live readers.
     fn requests(&self, request: &LogsRequest) -> Result<LogsBegun, Error> {
         let wanted = LogWanted {
             app: request.app.to_string(),
@@ -151,13 +150,13 @@ impl LogSources {
         let run = log.run();
         let named = |lines: Vec<NumberedLine>| lines.iter().map(|line| request_line(line, run, node)).collect();
         if !request.tail {
-            // In a cluster, each reader costs every node, also one that wants no more than what is held.
+            // In a cluster, each reader costs all nodes a connection, so even a reader without `tail` takes a permit.
             let reader = match node.map(|_| log.read(wanted.clone(), LinesBefore::Last(0))) {
                 None | Some(Err(telemetry::TooManyReaders::Ending)) => None,
                 Some(begun) => Some(LogsReader::Requests(begun.map_err(too_many)?.reader, run.to_owned(), None)),
             };
             let lines = log.remembered(&wanted, request.lines);
-            // Fewer lines than there would be, had older ones not made room.
+            // Set if older lines were dropped to make room.
             let since_ms = if lines.len() < request.lines { log.held_since(request.app.as_str()) } else { None };
             let held = LogsHeld { since_ms, ..LogsHeld::default() };
             return Ok(LogsBegun { lines: named(lines), held, reader });
@@ -166,7 +165,7 @@ impl LogSources {
         let last = last.and_then(|(of, number)| match number {
             ALL_OF_RUN => Some((log.run_before() == Some(of), 0)),
             number if of == run => Some((true, number.parse().ok()?)),
-            // All lines of this process are new to a reader that had those of another.
+            // A reader with an id of another process receives all lines of the present process.
             number => number.parse::<u64>().ok().map(|_| (false, 0)),
         });
         let before = last.map_or(LinesBefore::Last(request.lines), |(_, number)| LinesBefore::After(number));
@@ -181,12 +180,12 @@ impl LogSources {
         Ok(LogsBegun { lines: named(begun.lines), held, reader: Some(reader) })
     }
 
-    /// The output of instances, in the same manner. Its lines outlast a process of the edge.
+    /// Reads output lines of instances. Output outlives a process of the edge.
     async fn instance_lines(&self, request: &LogsRequest, name: Option<&str>) -> Result<LogsBegun, Error> {
         self.output_lines(self.environments.instances.instance_logs()?, request, name).await
     }
 
-    /// As [`Self::instance_lines`], of `logs` of the node of this name.
+    /// As [`Self::instance_lines`], with `logs` of the named node.
     pub(super) async fn output_lines(
         &self,
         (logs, node): (&Logs, &str),
@@ -213,7 +212,7 @@ impl LogSources {
         };
         let LastLines { lines, last_id, gone } = before;
         let held = LogsHeld {
-            // A log without a line has a beginning too.
+            // An empty log also has a starting position.
             last_id: Some(output_id(last_id.unwrap_or_default())),
             is_resumed: last.map(|_| true),
             since_ms: gone.map(|gone| gone.since_ms),
@@ -222,7 +221,7 @@ impl LogSources {
         Ok(LogsBegun { lines: lines.iter().map(|line| output_line(line, node)).collect(), held, reader })
     }
 
-    /// Answers another node, until this node ends or nobody listens.
+    /// Answers another node until the local node stops or the receiver is dropped.
     pub(super) async fn answer(&self, request: &LogsRequest, sender: &LogsSender) {
         let LogsBegun { lines, held, reader } = match self.begin(request).await {
             Ok(begun) => begun,
@@ -251,7 +250,7 @@ impl LogSources {
     }
 }
 
-/// The filter of a request of another node; the API has checked it there.
+/// Converts the filter of another node, already checked by its API.
 fn filter(filters: &LogFilters) -> Result<LogFilter, Error> {
     let bad = |name: &str, error: &dyn std::fmt::Display| {
         Error::from(Problem::new(Code::BadRequest, format!("`{name}`: {error}.")))

@@ -1,4 +1,4 @@
-//! Which apps there are and when each was made, to find those that ended: the next app of a name is somebody else's.
+//! Known apps and their creation times, to detect ended apps: the next app of the same name has a new owner.
 
 use std::collections::HashMap;
 
@@ -8,15 +8,15 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Change, Error, Record, Revision};
 use devanture_store::records::{self, AppRecord};
 
-/// The apps that the commits so far have made, each with when that was, in milliseconds since 1970 UTC.
+/// Apps by name, each with its creation time in milliseconds since 1970 UTC.
 #[derive(Default)]
 pub(super) struct MadeApps {
     made_ms: HashMap<AppName, u64>,
 }
 
 impl MadeApps {
-    /// Takes note of a change. Returns the app that ended by it: its record was deleted, or is another app's, as where
-    /// this node was behind and hears of both commits as one change.
+    /// Records a change. Returns an app ended by the change: its record was deleted, or replaced by a new app's record,
+    /// as seen by a lagging node that receives both commits as one change.
     pub(super) fn note(&mut self, change: &Change) -> Option<AppName> {
         match change {
             Change::Delete(key) => {
@@ -33,11 +33,11 @@ impl MadeApps {
         }
     }
 
-    /// Reads which apps there are, after commits that were not followed. Returns those that ended, each with the
-    /// revision before which everything in it was its former owner's.
+    /// Reads all apps after missed commits. Returns the ended apps, each with a revision; everything in the app from
+    /// before the revision belongs to its former owner.
     ///
     /// # Errors
-    /// Where the catalog fails; what was known stays.
+    /// Errors of the catalog; the known state stays.
     pub(super) async fn read(&mut self, catalog: &dyn Catalog) -> Result<Vec<(AppName, Revision)>, Error> {
         let mut found = HashMap::new();
         let mut apps = Scan::new(catalog, records::APPS_PREFIX);
@@ -56,7 +56,7 @@ impl MadeApps {
     }
 }
 
-/// The app whose record is at `key`.
+/// Returns the app whose record is at `key`.
 fn app_of(key: &str) -> Option<AppName> {
     key.strip_prefix(records::APPS_PREFIX)?.parse().ok()
 }

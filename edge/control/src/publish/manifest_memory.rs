@@ -1,5 +1,5 @@
-//! Memory for manifests, those that come in and those of pushes under way, shared so that no app takes what another one
-//! would need (law 11).
+//! Memory for manifests, incoming and of running pushes, shared so that no app takes the memory needed by another (law
+//! 11).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::ledger::Error;
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, PlaceName};
 
-/// The memory for all manifests.
+/// Memory for all manifests.
 pub(crate) struct ManifestMemory {
     bytes_max: u64,
     held: Mutex<Held>,
@@ -28,7 +28,7 @@ struct Share {
     holds: usize,
 }
 
-/// Memory for one manifest, for as long as this value lives.
+/// Memory of one manifest, released on drop.
 pub(crate) struct Hold {
     memory: Arc<ManifestMemory>,
     app: AppName,
@@ -41,12 +41,12 @@ impl ManifestMemory {
         Arc::new(Self { bytes_max, held: Mutex::default() })
     }
 
-    /// Bytes that all manifests hold, and the most that they may.
+    /// Returns the bytes held by all manifests, and the limit.
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.held.lock().bytes, self.bytes_max)
     }
 
-    /// A hold of nothing yet, for a push to an environment.
+    /// Returns an empty hold for a push to an environment.
     pub(crate) fn hold(self: &Arc<Self>, app: &AppName, environment: &PlaceName) -> Hold {
         self.held.lock().by_app.entry(app.clone()).or_default().holds += 1;
         Hold { memory: Arc::clone(self), app: app.clone(), environment: environment.clone(), bytes: 0 }
@@ -62,18 +62,18 @@ impl Hold {
         &self.environment
     }
 
-    /// Bytes that it holds.
+    /// Returns the bytes held.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Bytes that all manifests of its app hold.
+    /// Returns the bytes held by all manifests of the app.
     pub(crate) fn of_app(&self) -> u64 {
         self.memory.held.lock().by_app.get(&self.app).map_or(0, |share| share.bytes)
     }
 
-    /// Takes more memory. The only manifest of an app takes any that is free; beside others, an app gets more only
-    /// while as much is free as it has then, so that others find some.
+    /// Reserves more memory. The only manifest of an app may take all free memory; with further manifests, an app gets
+    /// more only while the free memory is at least the app's new total, so that other apps find memory.
     ///
     /// # Errors
     /// `busy`.
@@ -94,7 +94,7 @@ impl Hold {
         Ok(())
     }
 
-    /// Gives back `bytes` of what it holds.
+    /// Releases `bytes`.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         let mut held = self.memory.held.lock();
@@ -146,7 +146,7 @@ mod tests {
         assert!(whole.grow(40).is_ok() && whole.grow(1).is_err());
         whole.shrink(70);
         assert_eq!((whole.bytes(), whole.of_app(), memory.bytes().0), (30, 30, 30));
-        // Two of one app: the second may take as much as leaves what the app has then.
+        // Two manifests of one app: the second may grow while the free memory is at least the app's total.
         let second = hold("blog", 5).unwrap();
         assert_eq!(hold("blog", 31).err(), Some(Code::Busy));
         let third = hold("blog", 30).unwrap();

@@ -1,8 +1,8 @@
-//! Takes bundles in: begin, receive, verify, compress; [`crate::switch`] makes what was taken in live.
+//! Intake of bundles: begin, receive, verify, compress. [`crate::switch`] makes stored versions live.
 //!
-//! A push is begun with its manifest ([`Publisher::begin`]), sends what is missing ([`Publisher::receive`]) and is
-//! finished ([`Publisher::finish`], whose steps stand in order in `finish.rs`). Whatever fails, or however the process
-//! ends, before the one compare-and-swap of a switch, the version that was live stays live (laws 2 and 3).
+//! A push begins with its manifest ([`Publisher::begin`]), sends missing blobs ([`Publisher::receive`]) and is finished
+//! by [`Publisher::finish`], with the ordered steps in `finish.rs`. On any failure, or a crash of the process, before
+//! the single compare-and-swap of the switch, the live version stays live (laws 2 and 3).
 
 mod admission;
 mod alias;

@@ -1,4 +1,4 @@
-//! What a node does about its instances for the others of its cluster.
+//! Instance operations of a node for other nodes of its cluster.
 
 use async_trait::async_trait;
 use devanture_config::api::InstanceStatus;

@@ -1,4 +1,4 @@
-//! What a node does for the others of its cluster: it prepares what they switch to, follows, and says how it is.
+//! Service of a node for other nodes of its cluster: preparation of switches, catch-up, status.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,12 +30,12 @@ use devanture_base::telemetry;
 use devanture_store::blobs::Key;
 use devanture_store::catalog::{Catalog, Revision};
 
-/// Longest wait for the commits that a switch of another node relies on.
+/// Longest wait for the commits required by another node's switch.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
-/// Longest wait until a switch of another node is followed.
+/// Longest wait for the local effect of another node's switch.
 const FOLLOW_MAX: Duration = Duration::from_secs(4);
 
-/// What this node does for others.
+/// Service for other nodes.
 pub struct NodeService {
     pub(super) switcher: Arc<Switcher>,
     uploads: Arc<Uploads>,
@@ -44,7 +44,7 @@ pub struct NodeService {
     credentials: Arc<Credentials>,
 }
 
-/// Waits until a commit of another node can be read here.
+/// Waits until another node's commit is readable locally.
 ///
 /// # Errors
 /// `not_ready`.
@@ -57,7 +57,7 @@ pub(super) async fn catch_up(catalog: &dyn Catalog, revision: Revision) -> Resul
 }
 
 impl NodeService {
-    /// Serves others by the parts of `publisher`, and counts attempts at logging in by `credentials`.
+    /// Serves other nodes with the parts of `publisher`; counts login attempts by `credentials`.
     #[must_use]
     pub fn new(publisher: &Publisher, credentials: Arc<Credentials>) -> Self {
         Self {
@@ -73,16 +73,16 @@ impl NodeService {
         let (switcher, place) = (&self.switcher, (&request.app, &request.environment));
         catch_up(&*switcher.ledger.catalog, request.revision).await?;
         let lease = switcher.ledger.leases.version(request.version).await;
-        // By itself, and before it loads anything: what the other node makes of it does not count here.
+        // Compared with the local live version before loading, independently of the other node's view.
         let live = switcher.ledger.live_version_id(&request.app, &request.environment).await?;
         switcher.environments.signing.signed(place, &request.version, live == Some(request.version)).await?;
         let manifest = switcher.ledger.manifest(&*switcher.blobs, &request.app, request.version).await?;
         let blobs: Vec<Digest> = manifest.blobs().map(|(digest, _)| digest).collect();
-        // What comes next looks at it again.
+        // Freed early; the next step reads the manifest again.
         drop(manifest);
         let fetched = switcher.blobs.fetch(request.version, blobs).await?;
         if fetched.objects > 0 {
-            // Not a line of the deploy: what this node has already may be another app's (law 11).
+            // Not reported as a line of the deploy: present files may belong to another app (law 11).
             let (app, version) = (&request.app, &request.version);
             tracing::info!(%app, %version, files = fetched.objects, bytes = fetched.bytes, "fetched from the bucket");
         }
@@ -118,7 +118,7 @@ impl cluster::Service for NodeService {
             return false;
         }
         let current = live.place(placed.app, placed.environment).and_then(|place| place.current());
-        // A canary is live beside the version that most visitors get.
+        // A canary is also live, besides the version of most visitors.
         current.is_some_and(|current| current.versions().any(|version| version.id == placed.version))
     }
 
@@ -138,10 +138,10 @@ impl cluster::Service for NodeService {
         }
         let gone = match timeout(GATE_MAX, gone).await {
             Ok(Ok(gone)) => gone,
-            // The other node is stuck or gone, and may have taken any that nobody relies on here.
+            // The other node is stuck or gone, and may have collected any file without a local lease.
             Ok(Err(_)) | Err(_) => free,
         };
-        // Before the gate opens: no answer says that one of them is there.
+        // Before the gate opens, so that no answer reports a deleted blob as present.
         self.uploads.forget_blobs(&gone);
     }
 
@@ -163,15 +163,15 @@ impl cluster::Service for NodeService {
 }
 
 impl Publisher {
-    /// Whether it is one of several nodes.
+    /// Returns true in a cluster.
     #[must_use]
     pub fn is_in_cluster(&self) -> bool {
         self.switcher.nodes.is_some()
     }
 
-    /// Follows what other nodes do to apps, for as long as the process lives: their versions count as what the app has
-    /// sent, what was deleted no longer does, and of an app that was deleted all is forgotten, since the next app of
-    /// that name is somebody else's (law 11).
+    /// Follows commits of other nodes for the lifetime of the process: blobs of new versions count as sent by the app,
+    /// blobs of deleted versions no longer do, and a deleted app is forgotten, since the next app of its name has a new
+    /// owner (law 11).
     pub async fn keep_forgetting(self: Arc<Self>) {
         let mut commits = self.ledger.catalog.watch();
         let mut apps = MadeApps::default();
@@ -181,8 +181,7 @@ impl Publisher {
                 Ok(committed) => committed,
                 Err(RecvError::Lagged(_)) => {
                     self.uploads.owned.forget_all();
-                    // One that was made and ended meanwhile is not found; what the owner may have to know of those that
-                    // ended is in histories.
+                    // An app created and ended meanwhile is not found; the histories hold the reports for its owner.
                     self.uploads.deploys.forget_ended();
                     self.forget_unfollowed(&mut apps).await;
                     continue;
@@ -197,7 +196,7 @@ impl Publisher {
         }
     }
 
-    /// Forgets the apps that ended in commits that were not followed.
+    /// Forgets apps that ended in missed commits.
     async fn forget_unfollowed(&self, apps: &mut MadeApps) {
         match apps.read(&*self.ledger.catalog).await {
             Ok(ended) => {
@@ -209,22 +208,22 @@ impl Publisher {
         }
     }
 
-    /// The logs of this node.
+    /// Returns the logs of the node.
     #[must_use]
     pub fn log_sources(&self) -> LogSources {
         LogSources::of(self)
     }
 
-    /// The other nodes; `None` of an edge that is alone.
+    /// Returns the other nodes; `None` on an edge without a cluster.
     #[must_use]
     pub fn cluster_nodes(&self) -> Option<&Nodes> {
         self.switcher.nodes.as_ref()
     }
 
-    /// The nodes of the cluster, or this one alone.
+    /// Returns the nodes of the cluster, or the local node alone.
     ///
     /// # Errors
-    /// Where the catalog cannot be read.
+    /// The catalog cannot be read.
     pub async fn nodes(&self) -> Result<NodeList, Error> {
         let own = self.switcher.own_status(None);
         let nodes = match &self.switcher.nodes {
@@ -234,11 +233,11 @@ impl Publisher {
         Ok(NodeList { nodes })
     }
 
-    /// The nodes of the cluster with the versions of `app`; empty on an edge that is alone. A token of one app gets no
-    /// addresses, disks or certificates, and one of an environment that environment alone.
+    /// Returns the nodes of the cluster with the versions of `app`; empty without a cluster. A token of one app sees no
+    /// addresses, disks or certificates; a token of one environment sees only its environment.
     ///
     /// # Errors
-    /// `busy` where the app asks too much at once; where the catalog cannot be read.
+    /// `busy` if the app queries too much at once; errors of reading the catalog.
     pub async fn nodes_of_app(&self, actor: &Actor, app: &AppName) -> Result<Vec<NodeStatus>, Error> {
         let Some(nodes) = &self.switcher.nodes else { return Ok(Vec::new()) };
         let _place = self.queries.take(app)?;
@@ -251,7 +250,7 @@ impl Publisher {
             }
             if !sees_all {
                 (node.advertise, node.cache, node.certificate_ends_s) = (None, None, None);
-                // Other reasons name addresses and files.
+                // Other reasons reveal addresses and files.
                 node.detail = node.detail.take().filter(|_| node.state == NodeState::Cut);
             }
         }

@@ -1,11 +1,11 @@
-//! What an app itself has sent: nothing else is ever reported to it as present.
+//! Blobs sent by an app. Only own blobs are reported to an app as present.
 //!
-//! Equal bytes of two apps are one file on disk, but neither learns it: a blob counts as an app's own when one of its
-//! versions holds it that are stored or can be restored, or when it was sent by this app: to this process, or to an
-//! earlier one that wrote it down (`sent.rs`).
+//! Equal bytes of two apps share a file, but neither app learns of the other. A blob belongs to an app if contained in
+//! a stored or restorable version of the app, or if sent by the app to the current process, or to an earlier process
+//! that recorded the blob (`sent.rs`).
 //!
-//! The set of an app is as of the last commit that touched its versions, by whichever node of a cluster: a version that
-//! another node stored is added when the set is next wanted, and a set that may have lost one is read again.
+//! The set of an app reflects the last commit on its versions by any node of the cluster. A version stored by another
+//! node is added at the next use of the set; a set that may have lost a version is read again.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,26 +24,26 @@ use devanture_store::records;
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::sent::{self, SentRecord};
 
-/// The blobs of one app. One table, as an app may have sent some hundred thousand of them.
+/// Blobs of an app, in one table, since an app may have sent some hundred thousand blobs.
 #[derive(Default)]
 struct AppBlobs {
     sent: HashMap<Digest, SentBlob>,
-    /// The stored versions whose blobs are among these, so that no manifest is read twice.
+    /// Stored versions included in the table, so that no manifest is read twice.
     versions: HashSet<VersionId>,
 }
 
-/// A blob that an app has sent.
+/// Blob sent by an app.
 #[derive(Clone, Copy)]
 struct SentBlob {
-    /// When, in milliseconds since 1970; 0 for what was known from the app's versions.
+    /// Time of sending, in milliseconds since 1970; 0 for blobs known from versions.
     at_ms: u64,
-    /// Since when a stored version of the app holds it, so that variants of it were made, or were tried and not worth
-    /// keeping; [`NOT_STORED`] while none does.
+    /// Time since a stored version has contained the blob, so that its variants were made or found useless;
+    /// [`NOT_STORED`] without a stored version.
     stored_ms: u64,
     bytes: u64,
 }
 
-/// Of what no stored version holds.
+/// Marks a blob outside all stored versions.
 const NOT_STORED: u64 = u64::MAX;
 
 impl SentBlob {
@@ -61,14 +61,14 @@ impl AppBlobs {
         self.sent.get(digest).is_some_and(SentBlob::is_stored)
     }
 
-    /// Notes that it was sent; what is known of its versions stays.
+    /// Records a sent blob; facts from versions stay.
     fn add_sent(&mut self, digest: Digest, at_ms: u64, bytes: u64) {
         let new = SentBlob { at_ms, stored_ms: NOT_STORED, bytes };
         let known = self.sent.entry(digest).or_insert(new);
         (known.at_ms, known.bytes) = (at_ms, bytes);
     }
 
-    /// Notes that a version has all blobs of a manifest, be it one that is stored or one that can be restored.
+    /// Records all blobs of a stored or restorable version.
     fn add_version(&mut self, version: VersionId, manifest: &Manifest, is_gone: bool) {
         match is_gone {
             true => manifest.blobs().for_each(|(digest, bytes)| self.add_sent(digest, 0, bytes)),
@@ -76,7 +76,7 @@ impl AppBlobs {
         }
     }
 
-    /// Notes that a stored version has all blobs of its manifest, each of which was sent by then.
+    /// Records all blobs of a stored version, sent at `at_ms`.
     fn add_stored(&mut self, version: VersionId, manifest: &Manifest, at_ms: u64) {
         self.versions.insert(version);
         let stored = manifest.blobs().map(|(digest, bytes)| (digest, SentBlob { at_ms, stored_ms: at_ms, bytes }));
@@ -86,23 +86,23 @@ impl AppBlobs {
 
 type Set = Arc<Mutex<AppBlobs>>;
 
-/// The blobs that one app has sent.
+/// Blobs sent by an app.
 pub(super) struct SentBlobs(Set);
 
 impl SentBlobs {
-    /// Whether it has sent a blob.
+    /// Returns true if the app has sent a blob.
     pub(super) fn contains(&self, blob: &Digest) -> bool {
         self.0.lock().contains(blob)
     }
 }
 
-/// What is known of an app that has pushed since the start.
+/// State of an app with pushes since the start of the process.
 #[derive(Default)]
 struct Known {
-    /// Filled once, while those of other apps are at hand: a long history keeps nobody else waiting.
+    /// Filled once. The sets of other apps stay available meanwhile, so a long history delays no other app.
     set: OnceCell<Set>,
-    /// Versions that were stored since the set was begun, and are not in it. Most apps push to one node at a time, so
-    /// their manifests are read only when the set is wanted here.
+    /// Versions stored since the set was begun, and not yet in the set. Most apps push to one node at a time, so
+    /// manifests are read only at the local use of the set.
     unread: Mutex<HashSet<VersionId>>,
 }
 
@@ -115,12 +115,13 @@ impl Known {
     }
 }
 
-/// The blobs of every app that has pushed since the start.
+/// Blobs of every app with pushes since the start of the process.
 pub(crate) struct Owned {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
     by_app: Mutex<HashMap<AppName, Arc<Known>>>,
-    /// Turns to have manifests in memory, of their own kind: a caller may have one of another kind.
+    /// Permits for manifests in memory, separate from other permits: a caller may already hold a permit of another
+    /// kind.
     pub(super) turns: ManifestTurns,
 }
 
@@ -139,7 +140,7 @@ impl Owned {
         Ok(Arc::clone(set))
     }
 
-    /// Adds what versions hold that were stored since the set was read.
+    /// Adds the blobs of versions stored since the set was read.
     async fn catch_up(&self, app: &AppName, known: &Known, set: &Set) {
         let unread: Vec<VersionId> = {
             let unread = known.unread.lock();
@@ -154,11 +155,11 @@ impl Owned {
                 owned.lock().add_stored(id, &manifest, at_ms);
             };
             match self.turns.read(&*blobs, (lane, id), add).await {
-                // Taken out only when it was read: the caller that waits for this may go away.
+                // Removed only after a complete read: the waiting caller may be dropped.
                 Ok(()) | Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {
                     known.unread.lock().remove(&id);
                 }
-                // Until it can be read its blobs are sent again.
+                // Blobs of an unreadable manifest are sent again.
                 Err(error) => tracing::warn!(%app, version = %id, %error, "what a version holds could not be read"),
             }
         }
@@ -170,18 +171,18 @@ impl Owned {
         Ok(owned)
     }
 
-    /// Adds what earlier processes wrote down that the app has sent.
+    /// Adds blobs recorded by earlier processes.
     async fn read_sent(&self, app: &AppName, owned: &Set) -> Result<(), Error> {
         let prefix = sent::sent_prefix(app);
         let mut uploads = Scan::new(&*self.catalog, prefix);
         while let Some((key, record)) = uploads.next().await? {
-            // What cannot be read says nothing: its blobs are sent again.
+            // An unreadable record is ignored: its blobs are sent again.
             let Ok(sent) = records::read::<SentRecord>(&key, &record) else { continue };
             let at_ms = sent.at_ms.max(1);
             let sizes = self.blobs.sizes(sent.blobs.clone()).await?;
             let mut owned = owned.lock();
             for (digest, bytes) in sent.blobs.into_iter().zip(sizes) {
-                // What is no longer stored has to be sent again, and takes no room.
+                // A blob no longer stored must be sent again, and takes no space.
                 let Some(bytes) = bytes else { continue };
                 owned.sent.entry(digest).or_insert(SentBlob { at_ms, stored_ms: NOT_STORED, bytes });
             }
@@ -189,7 +190,7 @@ impl Owned {
         Ok(())
     }
 
-    /// What versions of the app hold. Long manifests are read in turns, on threads that may block.
+    /// Reads the blobs of the app's versions. Permits limit long manifests, which are read on blocking threads.
     async fn read_blobs(&self, app: &AppName) -> Result<Set, Error> {
         let (owned, lane) = (Set::default(), Lane::of(app.as_str()));
         let blobs = self.blobs.of(lane);
@@ -197,7 +198,7 @@ impl Owned {
             let mut versions = Scan::new(&*self.catalog, prefix);
             while let Some((key, record)) = versions.next().await? {
                 let Some(id) = key.rsplit('/').next().and_then(|id| id.parse().ok()) else { continue };
-                // Of what is gone, what can be restored has its files. A damaged record may have said so.
+                // A restorable version keeps its files. A damaged record may hide a restorable version.
                 if is_gone && records::read::<GoneVersion>(&key, &record).is_ok_and(|gone| gone.record.is_none()) {
                     continue;
                 }
@@ -206,14 +207,14 @@ impl Owned {
                     let Ok(manifest) = Manifest::read(canonical) else { return };
                     set.lock().add_version(id, &manifest, is_gone);
                 };
-                // A manifest that cannot be read owns nothing: its blobs are sent again, which heals them.
+                // Blobs of an unreadable manifest are sent again, which heals the manifest.
                 self.turns.read(&*blobs, (lane, id), add).await.ok();
             }
         }
         Ok(owned)
     }
 
-    /// Those of `wanted` that the app has not sent, or that are no longer stored as they should be.
+    /// Returns the blobs of `wanted` not sent by the app, or no longer stored intact.
     pub(crate) async fn missing(&self, app: &AppName, wanted: &HashMap<Digest, u64>) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
         let owned: HashSet<Digest> = {
@@ -221,7 +222,7 @@ impl Owned {
             wanted.keys().filter(|digest| set.contains(digest)).copied().collect()
         };
         let mut missing: HashSet<Digest> = wanted.keys().filter(|digest| !owned.contains(digest)).copied().collect();
-        // Neighbours lie in one folder.
+        // Sorted: neighbouring digests share a folder.
         let mut owned: Vec<Digest> = owned.into_iter().collect();
         owned.sort_unstable();
         let sizes = self.blobs.of(Lane::of(app.as_str())).sizes(owned.clone()).await?;
@@ -230,7 +231,7 @@ impl Owned {
         Ok(missing)
     }
 
-    /// Notes that the app has sent blobs, each with its size.
+    /// Records sent blobs with their sizes.
     pub(crate) async fn add(
         &self,
         app: &AppName,
@@ -243,17 +244,17 @@ impl Owned {
         Ok(())
     }
 
-    /// What the app has sent.
+    /// Returns the blobs sent by the app.
     pub(super) async fn sent_by(&self, app: &AppName) -> Result<SentBlobs, Error> {
         self.of(app).await.map(SentBlobs)
     }
 
-    /// Bytes of all that the app has sent, and of what it is going to send, equal blobs once.
+    /// Returns the bytes of all sent blobs and of `coming`; equal blobs count once.
     pub(crate) async fn bytes_with(&self, app: &AppName, coming: &HashMap<Digest, u64>) -> Result<u64, Error> {
         let is_loaded = self.by_app.lock().get(app).is_some_and(|known| known.set.get().is_some());
         let set = match is_loaded {
             true => self.of(app).await?,
-            // To ask what every app uses must not hold all of that in memory.
+            // A query over all apps must not keep all sets in memory.
             false => self.read(app).await?,
         };
         let set = set.lock();
@@ -261,9 +262,9 @@ impl Owned {
         Ok(set.sent.values().map(|blob| blob.bytes).chain(coming).fold(0, u64::saturating_add))
     }
 
-    /// Notes that a version of the app is stored.
+    /// Records a stored version of the app.
     pub(crate) async fn stored(&self, app: &AppName, version: VersionId, manifest: &Manifest) -> Result<(), Error> {
-        // Its manifest is at hand: it is not read for what the catalog has announced meanwhile.
+        // The manifest is at hand, so the version announced by the catalog need not be read.
         let known = self.by_app.lock().get(app).cloned();
         if let Some(known) = known {
             known.unread.lock().remove(&version);
@@ -273,8 +274,8 @@ impl Owned {
         Ok(())
     }
 
-    /// Takes note of a commit, by whichever node. One of this node's own pushes drops nothing, so that the next one
-    /// need not read every manifest of the app again.
+    /// Records a commit of any node. The node's own pushes drop nothing, so that the next push need not read every
+    /// manifest of the app again.
     pub(super) fn note_commit(&self, changes: &[Change]) {
         let stored = changes.iter().filter_map(|change| match change {
             Change::Put(key, _) => version_at(records::VERSIONS_PREFIX, key),
@@ -288,7 +289,7 @@ impl Owned {
                 }
                 Change::Put(key, _) => version_at(gone::GONE_PREFIX, key),
             };
-            // Where it is stored again, what said that it was gone goes.
+            // Storing a version again deletes its tombstone.
             if let Some(ended) = ended.filter(|ended| !stored.contains(ended)) {
                 self.forget_app(&ended.0);
             }
@@ -301,7 +302,7 @@ impl Owned {
         }
     }
 
-    /// Forgets blobs that are no longer stored, for every app.
+    /// Removes blobs no longer stored, for every app.
     pub(crate) fn forget(&self, gone: &[Digest]) {
         for set in self.loaded() {
             let mut set = set.1.lock();
@@ -311,28 +312,28 @@ impl Owned {
         }
     }
 
-    /// Forgets what an app has sent, since it is there no more.
+    /// Forgets a deleted app.
     pub(crate) fn forget_app(&self, app: &AppName) {
         self.by_app.lock().remove(app);
     }
 
-    /// Forgets what every app has sent; it is read again from the records when it is wanted.
+    /// Forgets all apps; sets are read again at the next use.
     pub(crate) fn forget_all(&self) {
         self.by_app.lock().clear();
     }
 
-    /// The apps that have pushed since the start, and what they sent.
+    /// Returns the loaded apps and their sets.
     fn loaded(&self) -> Vec<(AppName, Set)> {
         let by_app = self.by_app.lock();
         by_app.iter().filter_map(|(app, known)| Some((app.clone(), Arc::clone(known.set.get()?)))).collect()
     }
 
-    /// Takes from the apps in `lost`, and from those with old uploads that became no version, what no version of theirs
-    /// holds any more, be it one that can be restored, and was sent before `before_ms`: an app does not learn that
-    /// another one still holds it.
+    /// Removes stale blobs from the apps in `lost` and from apps with old uploads outside all versions: blobs sent
+    /// before `before_ms`, and in no stored or restorable version. An app must not learn that another app still holds a
+    /// blob.
     ///
     /// # Errors
-    /// Where the catalog fails.
+    /// Errors of the catalog.
     pub(crate) async fn refresh(&self, lost: &HashSet<AppName>, before_ms: u64) -> Result<(), Error> {
         for (app, set) in self.loaded() {
             let has_stale = {
@@ -345,11 +346,11 @@ impl Owned {
             }
             let held = self.read_blobs(&app).await?;
             let (held, mut set) = (held.lock(), set.lock());
-            // What was sent or stored since is in no list that was read before.
+            // Blobs sent or stored since are missing from lists read earlier.
             set.sent.retain(|digest, blob| {
                 let is_new = blob.at_ms >= before_ms;
                 if !is_new {
-                    // From now on known from a version, whose app is in `lost` when it ends.
+                    // From now on known from a version; the end of the version adds its app to `lost`.
                     blob.at_ms = 0;
                 }
                 if blob.is_stored() && blob.stored_ms < before_ms && !held.is_stored(digest) {
@@ -361,7 +362,7 @@ impl Owned {
         Ok(())
     }
 
-    /// The blobs of `manifest` that no stored version of the app holds yet.
+    /// Returns the blobs of `manifest` in no stored version of the app.
     pub(crate) async fn fresh(&self, app: &AppName, manifest: &Manifest) -> Result<HashSet<Digest>, Error> {
         let set = self.of(app).await?;
         let set = set.lock();
@@ -369,7 +370,7 @@ impl Owned {
     }
 }
 
-/// The app and the version of the record at `key`, below `prefix`.
+/// Returns the app and version of the record at `key`, below `prefix`.
 fn version_at(prefix: &str, key: &str) -> Option<(AppName, VersionId)> {
     let (app, version) = key.strip_prefix(prefix)?.split_once('/')?;
     Some((app.parse().ok()?, version.parse().ok()?))

@@ -1,4 +1,4 @@
-//! The pushes of an edge: what they need, and how they end when it stops.
+//! The publisher of an edge: dependencies, running pushes, shutdown.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use devanture_serve::proxy::address::Policy;
 use devanture_store::blobs::{Blobs, CacheUse};
 use devanture_store::catalog::Revision;
 
-/// Interval of looks at whether deploys have ended.
+/// Interval of polls for the end of running deploys.
 const SETTLE_LOOK: Duration = Duration::from_millis(20);
 
-/// Takes pushes in and makes versions live.
+/// Accepts pushes and makes versions live.
 pub struct Publisher {
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) ledger: Arc<Ledger>,
@@ -42,52 +42,52 @@ pub struct Publisher {
     pub(super) console: Arc<Console>,
     pub(super) deploys: Arc<Deploys>,
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
-    /// One for each question to the other nodes about an environment.
+    /// Permits for queries to other nodes about an environment.
     pub(super) queries: QueryPlaces,
-    /// Compresses before a switch.
+    /// Compression pool for the time before a switch.
     pub(super) quick: Pool,
-    /// Deploys and switches that were accepted and run to their end by themselves.
+    /// Accepted deploys and switches, which run to completion.
     pub(super) tasks: TaskTracker,
 }
 
-/// What a [`Publisher`] is made of.
+/// Dependencies of a [`Publisher`].
 pub struct Parts {
-    /// Bytes.
+    /// Blob store.
     pub blobs: Arc<dyn Blobs>,
-    /// Records, and what of them is live.
+    /// Records of the catalog.
     pub ledger: Arc<Ledger>,
-    /// What is set for environments.
+    /// Environments and their settings.
     pub environments: Arc<Environments>,
-    /// How versions are loaded.
+    /// Loader of versions.
     pub loader: Loader,
-    /// Where upstreams may point.
+    /// Policy on upstream addresses.
     pub upstreams: Policy,
-    /// The pass that remakes variants.
+    /// Background recompression.
     pub background: Background,
-    /// What makes deltas; `None` if that is off.
+    /// Maker of deltas; `None` if disabled.
     pub dictionaries: Option<Arc<Dictionaries>>,
-    /// The folder of the edge's data, for temporary files.
+    /// Data folder, for temporary files.
     pub data_dir: PathBuf,
-    /// Files that are compressed at once before a switch.
+    /// Files compressed concurrently before a switch.
     pub compress_threads: usize,
-    /// What is kept, and for how long.
+    /// Retention settings.
     pub retention: devanture_config::edge_toml::Retention,
-    /// Checks a version before a switch.
+    /// Smoke checks before a switch.
     pub smoke: Arc<dyn Smoke>,
-    /// Reports requests while a switch is watched, and to readers of logs.
+    /// Reports requests to switch watchers and log readers.
     pub access_log: AccessLog,
-    /// When a switch that is watched is undone.
+    /// Settings of the watch after a switch.
     pub watch: Watch,
-    /// What this node is called.
+    /// Name of the node.
     pub node: String,
-    /// The other nodes of the cluster, if this one is of one.
+    /// Other nodes of the cluster, if any.
     pub nodes: Option<Nodes>,
-    /// The local disk in front of a bucket; `None` where the disk is the store.
+    /// Local disk cache of a bucket; `None` if the disk is the store.
     pub cache: Option<CacheUse>,
 }
 
 impl Publisher {
-    /// Puts the parts together.
+    /// Assembles the parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let uploads = Arc::new(Uploads::new(Arc::clone(&parts.blobs), Arc::clone(&parts.ledger), &parts.data_dir));
@@ -137,14 +137,14 @@ impl Publisher {
         }
     }
 
-    /// Changes those limits that are read where they are compared with something, and those of the apps' visitors.
+    /// Changes limits that are read at each comparison, and the limits of the apps' visitors.
     pub fn set_limits(&self, limits: &Limits) {
         self.ledger.set_limits(limits);
         self.switcher.loader.set_limits(limits);
     }
 
-    /// Changes how variants and deltas to come are made. Returns the background pass if it now is to make the live
-    /// versions better, too.
+    /// Changes the settings for future variants and deltas. Returns the background pass, if live versions are to be
+    /// recompressed.
     #[must_use]
     pub fn set_compress(&self, compress: &Compress) -> Option<Background> {
         if let Some(dictionaries) = &self.dictionaries {
@@ -155,17 +155,17 @@ impl Publisher {
         background.set_best(compress.background).then(|| background.clone())
     }
 
-    /// The revision of the catalog that can be read here.
+    /// Returns the locally readable revision of the catalog.
     pub(super) fn revision(&self) -> Revision {
         self.ledger.catalog.state().revision
     }
 
-    /// Begins the end: switches are watched no longer. What was accepted still runs, see [`Publisher::ended`].
+    /// Begins the shutdown: watches of switches end. Accepted work continues, see [`Publisher::ended`].
     pub fn end(&self) {
         self.tasks.close();
     }
 
-    /// Waits until no deploy is under way, at most for `time_max`.
+    /// Waits until no deploy is running, at most for `time_max`.
     pub async fn settle(&self, time_max: Duration) {
         let settled = async {
             while !self.deploys.running().is_empty() {
@@ -177,7 +177,7 @@ impl Publisher {
         }
     }
 
-    /// Waits after [`Publisher::end`] until everything that was accepted has ended, at most until `late` is ready.
+    /// Waits after [`Publisher::end`] for all accepted work, at most until `late` is ready.
     pub async fn ended(&self, late: impl Future<Output = ()>) {
         tokio::select! {
             biased;
@@ -190,10 +190,10 @@ impl Publisher {
         tracing::error!(count = self.tasks.len(), "deploys and switches are interrupted: the time to drain is over");
     }
 
-    /// Does what was accepted to its end, also when nobody waits for it any more.
+    /// Runs the work to completion even if the caller is dropped.
     ///
     /// # Errors
-    /// As the work itself.
+    /// Errors of the work.
     pub async fn to_its_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -204,60 +204,60 @@ impl Publisher {
         })
     }
 
-    /// The access log, for its live readers.
+    /// Returns the access log, for live readers.
     #[must_use]
     pub fn access_log(&self) -> &AccessLog {
         &self.switcher.watcher.access_log
     }
 
-    /// What is set for environments.
+    /// Returns the environments.
     #[must_use]
     pub fn environments(&self) -> &Arc<Environments> {
         &self.environments
     }
 
-    /// What is sent to other programs about apps.
+    /// Returns the webhooks.
     #[must_use]
     pub fn webhooks(&self) -> &Arc<Webhooks> {
         &self.webhooks
     }
 
-    /// What makes stored versions live.
+    /// Returns the switcher of live versions.
     #[must_use]
     pub fn switcher(&self) -> &Arc<Switcher> {
         &self.switcher
     }
 
-    /// Watches switches by other settings from the next one on.
+    /// Sets the watch settings for future switches.
     pub fn set_watch(&self, settings: Watch) {
         self.switcher.watcher.set(settings);
     }
 
-    /// Deletions, withdrawals and collections.
+    /// Returns deletions, withdrawals and collections.
     #[must_use]
     pub fn retention(&self) -> &Arc<Retention> {
         &self.retention
     }
 
-    /// Pushes under way, and what apps have sent.
+    /// Returns running pushes and sent blobs.
     #[must_use]
     pub fn uploads(&self) -> &Arc<Uploads> {
         &self.uploads
     }
 
-    /// The stored files, for the work of one app.
+    /// Returns the stored files, accounted to an app.
     pub(super) fn blobs_of(&self, app: &AppName) -> Arc<dyn Blobs> {
         self.blobs.of(Lane::of(app.as_str()))
     }
 
-    /// The stored files.
+    /// Returns the stored files.
     #[must_use]
     pub fn blobs(&self) -> &Arc<dyn Blobs> {
         &self.blobs
     }
 
-    /// Has missing variants and deltas of what is live made again, of all apps or of one, and loads again what could
-    /// not be loaded.
+    /// Makes missing variants and deltas of live versions again, for all apps or one, and reloads versions that failed
+    /// to load.
     pub fn make_derived_again(&self, app: Option<&AppName>) {
         let live = &self.ledger.live;
         for (name, environment) in live.environments().into_iter().filter(|(name, _)| app.is_none_or(|app| app == name))
@@ -269,7 +269,7 @@ impl Publisher {
         live.look_again();
     }
 
-    /// Adds what is loaded, live and under way.
+    /// Adds metrics of loaded, live and running items.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         self.switcher.loader.add_metrics(gauges);
         self.ledger.live.add_metrics(gauges);
@@ -289,19 +289,19 @@ impl Publisher {
         }
     }
 
-    /// The environments whose live version is damaged.
+    /// Returns the environments with a damaged live version.
     #[must_use]
     pub fn damaged(&self) -> Vec<DamagedPlace> {
         self.ledger.live.damaged()
     }
 
-    /// The limits in force.
+    /// Returns the limits in force.
     #[must_use]
     pub fn limits(&self) -> Arc<Limits> {
         self.ledger.limits()
     }
 
-    /// The records that every change is made of, and the audit log.
+    /// Returns the ledger: records of all changes, and the audit log.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger

@@ -1,5 +1,5 @@
-//! How many pushes each app began within the last hour, by minutes, so that an app takes the same few bytes however
-//! often it pushes. In memory alone: an edge that starts alone begins at none, and one that takes over goes on.
+//! Pushes of each app within the last hour, counted by minute, in constant memory per app. In memory only: a fresh edge
+//! starts at zero, and a successor in a takeover continues the counts.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use devanture_config::AppName;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-/// The minutes that count: the one that is under way, and sixty whole ones, so that no hour has more than is allowed.
+/// Counted minutes: the current minute and sixty complete minutes, so that no hour exceeds the limit.
 const MINUTES: usize = 61;
 const MINUTE_S: u64 = 60;
 
@@ -24,21 +24,21 @@ impl Default for PushRate {
     }
 }
 
-/// Pushes of an app within the last hour, for the edge that takes over.
+/// Pushes of an app within the last hour, passed to the edge's successor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountedPushes {
     app: AppName,
-    /// Minutes ago, and the pushes of that minute.
+    /// Age in minutes, and the pushes of the minute.
     by_age: Vec<(u64, u32)>,
 }
 
 impl PushRate {
-    /// Seconds since an hour before this edge began, which the pushes of the edge before are in.
+    /// Seconds since one hour before the start of the edge, to include pushes of the predecessor.
     fn now_s(&self) -> u64 {
         self.began.elapsed().as_secs().saturating_add(MINUTES as u64 * MINUTE_S)
     }
 
-    /// What the next edge goes on from.
+    /// Returns the counts for the successor.
     pub(super) fn counted(&self) -> Vec<CountedPushes> {
         let now_s = self.now_s();
         let mut by_app = self.by_app.lock();
@@ -47,7 +47,7 @@ impl PushRate {
         counted.filter(|counted| !counted.by_age.is_empty()).collect()
     }
 
-    /// Goes on from what the edge before has counted.
+    /// Continues the counts of the predecessor.
     pub(super) fn go_on(&self, counted: Vec<CountedPushes>) {
         let now_s = self.now_s();
         let mut by_app = self.by_app.lock();
@@ -56,14 +56,14 @@ impl PushRate {
         }
     }
 
-    /// Counts a push, unless `count_max` of the app were begun within the hour; 0 is no limit.
+    /// Counts a push, unless the app has begun `count_max` pushes within the hour; 0 is no limit.
     ///
     /// # Errors
     /// As [`PushRate::check`].
     pub(super) fn count(&self, app: &AppName, count_max: u64) -> Result<(), Reached> {
         let now_s = self.now_s();
         let mut by_app = self.by_app.lock();
-        // Those that count nothing any more go whenever the table would have to grow.
+        // Expired entries are removed whenever the table would have to grow.
         if by_app.len() == by_app.capacity() && !by_app.contains_key(app) {
             by_app.retain(|_, hour| hour.count(now_s) > 0);
         }
@@ -73,36 +73,36 @@ impl PushRate {
         Ok(())
     }
 
-    /// Checks that a push may begin.
+    /// Checks the limit of an app.
     ///
     /// # Errors
-    /// How many were begun, and when there may be another.
+    /// The number of begun pushes, and the wait for the next.
     pub(super) fn check(&self, app: &AppName, count_max: u64) -> Result<(), Reached> {
         let now_s = self.now_s();
         self.by_app.lock().get_mut(app).map_or(Ok(()), |hour| hour.check(now_s, count_max))
     }
 
-    /// Pushes of an app that were begun within the hour.
+    /// Returns the pushes of an app begun within the hour.
     pub(super) fn begun(&self, app: &AppName) -> u64 {
         let now_s = self.now_s();
         self.by_app.lock().get_mut(app).map_or(0, |hour| hour.count(now_s))
     }
 }
 
-/// As many pushes were begun as are allowed.
+/// The limit of pushes is reached.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reached {
     /// Pushes within the hour.
     pub(super) begun: u64,
-    /// Seconds until there may be another.
+    /// Seconds until the next push is allowed.
     pub(super) wait_s: u64,
 }
 
-/// Pushes of one app by minutes.
+/// Pushes of an app by minute.
 struct LastHour {
-    /// The latest minute that was looked at.
+    /// Latest minute seen.
     minute: u64,
-    /// The pushes of each minute, which has its place by its number.
+    /// Pushes by minute, indexed by minute number.
     by_minute: [u32; MINUTES],
 }
 
@@ -117,7 +117,7 @@ impl LastHour {
         usize::try_from(minute % MINUTES as u64).unwrap_or(0)
     }
 
-    /// Forgets minutes that no longer count.
+    /// Clears expired minutes.
     fn advance(&mut self, now_s: u64) {
         let minute = now_s / MINUTE_S;
         let passed = minute.saturating_sub(self.minute).min(MINUTES as u64);
@@ -137,7 +137,7 @@ impl LastHour {
         self.by_minute.iter().map(|count| u64::from(*count)).sum()
     }
 
-    /// The pushes of each minute that has some, by how long ago it was.
+    /// Returns the age and count of each minute with pushes.
     fn by_age(&mut self, now_s: u64) -> Vec<(u64, u32)> {
         self.advance(now_s);
         let ages = (0..MINUTES as u64).filter_map(|age| Some((age, self.minute.checked_sub(age)?)));
@@ -145,7 +145,7 @@ impl LastHour {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Adds the pushes of minutes so long ago; older ones count no longer.
+    /// Adds pushes by age of their minute; expired minutes are ignored.
     fn add_by_age(&mut self, now_s: u64, by_age: &[(u64, u32)]) {
         self.advance(now_s);
         for (age, count) in by_age.iter().filter(|(age, _)| *age < MINUTES as u64) {
@@ -168,7 +168,7 @@ impl LastHour {
         if count_max == 0 || begun < count_max {
             return Ok(());
         }
-        // As many have to be forgotten as there are too many, those of the oldest minutes first.
+        // The surplus must expire first, oldest minutes first.
         let mut surplus = begun.saturating_sub(count_max).saturating_add(1);
         for age in (0..MINUTES as u64).rev() {
             let Some(minute) = self.minute.checked_sub(age) else { continue };
@@ -228,7 +228,7 @@ mod tests {
             }
         }
         let now_s = 10 * MINUTE_S;
-        // Of five, four have to be forgotten: those of both minutes.
+        // Of five pushes, four must expire, those of both minutes.
         let free_s = (10 + MINUTES as u64) * MINUTE_S;
         assert_eq!(hour.check(now_s, 2), Err(Reached { begun: 5, wait_s: free_s - now_s }));
         assert!(hour.check(free_s, 2).is_ok());
@@ -263,7 +263,7 @@ mod tests {
         next.go_on(serde_json::from_str(&text).unwrap());
         assert_eq!((next.begun(&shop), next.begun(&blog)), (2, 1), "{text}");
         assert_eq!(next.check(&shop, 2).unwrap_err().begun, 2);
-        // The first one is forgotten an hour after it, and not an hour after the takeover.
+        // The first push expires an hour after its beginning, rather than an hour after the takeover.
         next.began = next.began.checked_sub(Duration::from_secs(30 * MINUTE_S)).unwrap();
         assert_eq!((next.begun(&shop), next.begun(&blog)), (1, 1), "{text}");
         next.began = next.began.checked_sub(Duration::from_secs(40 * MINUTE_S)).unwrap();
@@ -279,7 +279,7 @@ mod tests {
         }
         assert!((0..100).all(|number| rate.begun(&name(number)) == 1), "those of others stay counted");
         rate.began = rate.began.checked_sub(Duration::from_secs(2 * 60 * MINUTE_S)).unwrap();
-        // Enough to make the table grow, were those of the hour before still in it.
+        // Enough apps to grow the table if it still held the apps of the hour before.
         let more = rate.by_app.lock().capacity();
         for number in 100..100 + more {
             rate.count(&name(number), 0).unwrap();

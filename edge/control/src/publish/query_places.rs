@@ -1,4 +1,4 @@
-//! Places for what other nodes are asked about an environment: each question costs a connection to every one of them.
+//! Permits for queries to other nodes about an environment: each query costs a connection to every node.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use devanture_config::problem::{Code, Problem};
 use crate::ledger::Error;
 use devanture_base::fair::{Share, Shares};
 
-/// Most questions to the other nodes at once about environments; one app gets no more than half of them.
+/// Most concurrent queries to other nodes about environments, at most half for one app.
 const QUERIES_MAX: u64 = 32;
 
-/// A place for each question.
+/// Permits for queries.
 pub(super) struct QueryPlaces(Arc<Shares>);
 
 impl QueryPlaces {
@@ -19,7 +19,7 @@ impl QueryPlaces {
         Self(Shares::new(QUERIES_MAX))
     }
 
-    /// A place for a question about `app`, until it is dropped.
+    /// Takes a permit for a query about `app`, released on drop.
     ///
     /// # Errors
     /// `busy`.

@@ -1,4 +1,4 @@
-//! What one app may take of the edge, as far as pushes decide it, and how much of each such limit it uses.
+//! Per-app limits on pushes, and their current use.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ impl Publisher {
         self.uploads.push_rate.check(app, max).map_err(|reached| too_many_pushes(app, max, &reached).into())
     }
 
-    /// Counts a push that begins.
+    /// Counts a new push.
     ///
     /// # Errors
     /// As [`Publisher::check_pushes`].
@@ -35,13 +35,13 @@ impl Publisher {
         self.ledger.limits().for_app(app).pushes_per_hour_per_app_max
     }
 
-    /// Checks that an app has room for what a push brings, beside what other pushes of it do.
+    /// Checks the app's space for a push, besides its other running pushes.
     ///
     /// # Errors
     /// `storage_full`.
     pub(super) async fn check_stored_bytes(&self, app: &AppName, missing: &HashMap<Digest, u64>) -> Result<(), Error> {
         let max = self.ledger.limits().for_app(app).stored_bytes_per_app_max;
-        // What brings nothing fits, also where the limit was lowered.
+        // A push without new bytes always fits, even after the limit was lowered.
         if max == 0 || missing.is_empty() {
             return Ok(());
         }
@@ -65,10 +65,10 @@ impl Publisher {
             .into())
     }
 
-    /// How much an app uses of each limit that may have another value for it.
+    /// Returns the use of every limit that can be set per app.
     ///
     /// # Errors
-    /// `not_found` where there is no such app.
+    /// `not_found` for an unknown app.
     pub async fn usage(&self, app: &AppName) -> Result<AppUsage, Error> {
         self.ledger.must_exist(app).await?;
         let of_all = self.ledger.limits();

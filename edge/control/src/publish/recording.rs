@@ -1,4 +1,4 @@
-//! What the catalog keeps of a push: the record of its version, and its entry in the history.
+//! Catalog records of a push: version record and history entry.
 
 use devanture_config::api::{Deploy, DeployKind, DeployProblem, Outcome};
 use devanture_config::problem::Code;
@@ -16,21 +16,21 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::{self, Reach, VersionRecord};
 
-/// What storing a version came to.
+/// Outcome of storing a version.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StoredVersion {
-    /// Whether the version was not there before.
+    /// True for a new version.
     pub(super) is_new: bool,
-    /// Whether it was, and its manifest had been lost.
+    /// True if the version was stored, but its manifest was lost.
     pub(super) restored_manifest: bool,
 }
 
 impl Publisher {
-    /// Stores the manifest, then the records that make the version and, where it is new, the app known.
+    /// Stores the manifest, then the version's record and, for a new app, the app's record.
     pub(super) async fn store_version(&self, push: &Push, given: encode::Given) -> Result<StoredVersion, Error> {
         let (blobs, manifest) = (self.blobs_of(&push.app), Key::Manifest(push.version));
         let key = records::version_key(&push.app, &push.version);
-        // In this order: the record of a push that runs at the same time comes after its manifest.
+        // Order matters: a concurrent push writes its record after its manifest.
         let is_stored = self.ledger.catalog.get(&key).await?.is_some();
         let restored_manifest = is_stored && blobs.size(manifest).await?.is_none();
         blobs.put(manifest, push.manifest.canonical().into()).await?;
@@ -54,10 +54,10 @@ impl Publisher {
                     if is_same && is_trusted && (stored.is_vouched() || !vouched) {
                         return Ok(StoredVersion { is_new: false, restored_manifest });
                     }
-                    // An edge that did not decode stored it.
+                    // Stored by an edge that did not decode files.
                     (stored.given, stored.decoded) = (given.forms.clone(), given.decoded.clone());
                     stored.integrity.clone_from(&given.integrity);
-                    // Before the trust grows, by which a version of before would reach more.
+                    // Computed before trust grows, which would extend the reach of an earlier version.
                     stored.reach = Some(stored.reach_stored_again(vouched));
                     (stored.trusted, stored.edge_admin) = (rights.0, Some(rights.1));
                     stored.trusted_in.extend(trusted_in.iter().cloned());
@@ -86,25 +86,25 @@ impl Publisher {
                     };
                     commit.checks.extend([check, Check::Absent(key.clone())]);
                     commit.changes.push(Change::Put(key, records::write(&record)?));
-                    // What was deleted or collected of it before is no longer reported or restorable.
+                    // Storing the version again ends its tombstone.
                     commit.changes.push(Change::Delete(gone::gone_key(&push.app, &push.version)));
                     self.environments.places.add_app(&push.app, &push.actor, now_ms, &mut commit).await?;
                 }
             }
             let event = AuditEvent::of(Action::StoreVersion).app(&push.app).what(push.version.short());
-            // Where another push of the same content, or the app's first, was quicker: look again.
+            // Another push of the same content, or the app's first push, won the race: check again.
             if self.ledger.commit(&push.actor, event, commit).await? {
                 return Ok(StoredVersion { is_new, restored_manifest });
             }
         }
     }
 
-    /// When a version that is not there counts as stored, and the check that nothing else is known of it by the commit.
-    /// What was withdrawn of its pages stays so, also of those that another version gives, and however it went.
+    /// Returns the storage time of an absent version, and a check for the commit that no tombstone has appeared.
+    /// Withdrawn paths stay withdrawn, including those shared with other versions, however the version ended.
     async fn counts_as_stored(&self, push: &Push, now_ms: u64) -> Result<(u64, Check), Error> {
         let key = gone::gone_key(&push.app, &push.version);
         let gone = self.ledger.catalog.get(&key).await?;
-        // One whose record cannot be read was stored before all that was withdrawn.
+        // An unreadable tombstone dates the version before all withdrawals.
         let before_ms =
             gone.as_ref().map(|gone| records::read::<GoneVersion>(&key, gone).map_or(0, |gone| gone.stored_since_ms()));
         let stored_ms = self.retention.counts_as_stored_ms(&push.app, before_ms, now_ms).await?;
@@ -112,16 +112,16 @@ impl Publisher {
         Ok((stored_ms, Check::of(key, gone.map(|gone| gone.revision))))
     }
 
-    /// The check that the app is still the one that the push began in; `None` if the push makes the app.
+    /// Returns a check that the app is the same as at the push's beginning; `None` if the push creates the app.
     ///
     /// # Errors
-    /// `deleted`: another one of its name is somebody else's.
+    /// `deleted`: an app of the same name now has another owner.
     async fn same_app(&self, push: &Push) -> Result<Option<Check>, Error> {
         let Some(made_ms) = push.began.app_made_ms else { return Ok(None) };
         SameApp::made_at(&push.app, made_ms).check(&*self.ledger.catalog).await.map(Some)
     }
 
-    /// Keeps a deploy that did not move the live pointer in the history.
+    /// Records a deploy without a move of the live pointer in the history.
     pub(crate) async fn record_stored(
         &self,
         push: &Push,
@@ -156,7 +156,7 @@ impl Publisher {
 
     pub(super) async fn record_failure(&self, push: &Push, steps: &mut Steps, error: &Error) {
         if self.same_app(push).await.is_err() {
-            // There is no history of it any more.
+            // The history was deleted.
             return;
         }
         let problem = &error.0;
@@ -167,7 +167,7 @@ impl Publisher {
         }
         let problem = DeployProblem { code: problem.code, detail: problem.detail.clone() };
         let outcome = if error.0.code == Code::Superseded { Outcome::Superseded } else { Outcome::Failed };
-        // On a full disk even this record has no room; the push has failed with its reason either way.
+        // A full disk may refuse the record too; the push reports its error in any case.
         if let Err(error) = self.record_stored(push, steps, outcome, Some(problem)).await {
             tracing::warn!(%error, "a failed push could not be recorded");
         }

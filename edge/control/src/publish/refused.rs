@@ -1,5 +1,5 @@
-//! Pushes that the edge's own storage refuses before their last step: they count as failed, as those do that reach it,
-//! and are found with their reason where failed pushes are.
+//! Pushes refused by the edge's own storage before the last step: counted as failed, and listed with their reason among
+//! failed pushes.
 
 use devanture_config::api::{Deploy, DeployKind, DeployProblem, Outcome, Source};
 use devanture_config::problem::Code;
@@ -13,7 +13,7 @@ use crate::switch::Origin;
 use devanture_base::clock;
 use devanture_base::telemetry;
 
-/// A push that the storage refused, as the history has it.
+/// Push refused by storage, as recorded in the history.
 pub(crate) struct RefusedPush {
     version: VersionId,
     source: Source,
@@ -22,7 +22,7 @@ pub(crate) struct RefusedPush {
 }
 
 impl CheckedPush {
-    /// The entry of this push for the case that it is refused.
+    /// Returns the entry for a possible refusal of the push.
     pub(crate) fn as_refused(&self) -> RefusedPush {
         let (alias, reason) = (self.options.alias.clone(), self.options.reason.clone());
         RefusedPush { version: self.version, source: self.source.clone(), alias, reason }
@@ -36,7 +36,7 @@ impl RefusedPush {
     }
 }
 
-/// Whether the edge's own storage is why, and nothing that a client could do better.
+/// Returns true for an error of the edge's own storage, which no client can avoid.
 fn is_of_storage(error: &Error) -> bool {
     matches!(
         error.0.code,
@@ -44,7 +44,7 @@ fn is_of_storage(error: &Error) -> bool {
     )
 }
 
-/// Counts a push that failed with `error`, if storage is why. Returns whether it is.
+/// Counts a push that failed with `error`, if caused by storage. Returns true if counted.
 pub(super) fn count_refused((app, environment): (&AppName, &PlaceName), error: &Error) -> bool {
     let is_of_storage = is_of_storage(error);
     if is_of_storage {
@@ -55,11 +55,11 @@ pub(super) fn count_refused((app, environment): (&AppName, &PlaceName), error: &
 }
 
 impl Publisher {
-    /// Notes a push that does not begin, or whose archive is not taken, if storage is why. An archive that did not come
-    /// in whole has no version that the history could name.
+    /// Records a refused beginning or archive, if caused by storage. An incomplete archive has no version for the
+    /// history.
     ///
     /// # Errors
-    /// That of `result`.
+    /// The error of `result`.
     pub(crate) async fn note_refused<T>(
         &self,
         actor: &Actor,
@@ -78,10 +78,10 @@ impl Publisher {
         }
     }
 
-    /// Notes the push `deploy` one of whose blobs is not taken, if storage is why; once, whatever else of it is sent.
+    /// Records the push `deploy` with a refused blob, if caused by storage; once per push.
     ///
     /// # Errors
-    /// That of `result`.
+    /// The error of `result`.
     pub(crate) async fn note_refused_blobs<T>(
         &self,
         app: &AppName,
@@ -103,7 +103,7 @@ impl Publisher {
         }
     }
 
-    /// Keeps it in the history. Where that cannot be written either, this process knows of it until it ends.
+    /// Records the push in the history, or in the memory of the process if the history cannot be written.
     async fn record_refused(
         &self,
         actor: &Actor,
@@ -112,7 +112,7 @@ impl Publisher {
         error: &Error,
     ) {
         tracing::warn!(%app, %environment, code = error.0.code.as_str(), %error, "a push was refused by the edge's own storage");
-        // Not that of the push: what was refused may be sent again, and go live under that.
+        // Not the push's own id: the refused push may be sent again and go live under its id.
         let (_, id) = self.new_deploy();
         if let Some(refused) = &refused
             && matches!(self.keep_refused(&id, actor, (app, environment), refused, error).await, Ok(true))
@@ -125,7 +125,7 @@ impl Publisher {
         watched.ended(&Err(Error(error.0.clone())));
     }
 
-    /// Whether the history has it now: an app that is not there yet has none.
+    /// Returns true if recorded in the history; a new app has no history yet.
     async fn keep_refused(
         &self,
         id: &str,

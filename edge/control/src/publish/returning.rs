@@ -1,4 +1,4 @@
-//! What visitors load again who have an earlier version: with files of it as dictionaries, and without.
+//! Bytes loaded again by returning visitors, with and without files of the earlier version as dictionaries.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,54 +19,52 @@ use devanture_serve::version::{KeptFiles, Version, put_hashed_pages};
 use devanture_store::blobs::{self, DeltaInfo};
 use devanture_store::records::{self, DictionariesRecord, Levels, VersionRecord};
 
-/// Files whose variants are looked up at once.
+/// Files whose variants are looked up concurrently.
 pub(super) const LOOKUPS_AT_ONCE: usize = 16;
-/// Files whose lookups are prepared together: the futures of a hundred thousand files take more memory than their
-/// manifest.
+/// Files prepared together: futures for a hundred thousand files take more memory than the manifest.
 pub(super) const FILES_TOGETHER: usize = 256;
 
-/// What visitors load again: what is new, and what has other content.
+/// Bytes of new and changed files loaded by returning visitors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct LoadedAgain {
-    /// By browsers that have no dictionaries.
+    /// In browsers without dictionaries.
     pub(super) plain: Amount,
-    /// By those that have the files of the earlier version, where that version has dictionaries.
+    /// In browsers with files of the earlier version, if the version has dictionaries.
     pub(super) with_dictionaries: Option<u64>,
 }
 
-/// A version, as far as what visitors load depends on it.
+/// Version, reduced to the facts that determine visitors' downloads.
 pub(super) struct Sent<'m> {
-    /// Its files as the environment sends them: pages with hashes in the place of those that came.
+    /// Files as served by the environment, with hashed pages in place of the originals.
     manifest: Cow<'m, Manifest>,
-    /// Its files as they came.
+    /// Files as received.
     came: &'m Manifest,
-    /// Whether it is stored, so that its pages with hashes are known.
+    /// True for a stored version, whose hashed pages are known.
     is_stored: bool,
     siblings: Siblings,
-    /// What of it serves as dictionaries, and what of that browsers keep; `None` if they are off, or where it was never
-    /// found out.
+    /// Dictionaries and files kept by browsers; `None` if disabled or unknown.
     dictionaries: Option<(DictionariesRecord, KeptFiles)>,
-    /// The dictionaries that visitors of the environment may have of deltas of its files.
+    /// Dictionaries available to the environment's visitors for deltas of the files.
     from: BTreeSet<Digest>,
 }
 
 impl Sent<'_> {
-    /// The files that visitors load who look at everything.
+    /// Returns the files loaded by a visitor of all pages.
     pub(super) fn files(&self) -> impl Iterator<Item = (&BundlePath, &FileEntry)> {
         self.manifest.files.iter().filter(|(path, _)| self.siblings.is_loaded(path))
     }
 
-    /// Whether the file at a path is the one of the version before.
+    /// Returns true if the file at a path is the same as in the earlier version.
     pub(super) fn is_same(&self, before: &Self, path: &BundlePath) -> bool {
         match self.is_stored && before.is_stored {
             true => self.manifest.files.get(path) == before.manifest.files.get(path),
-            // What a push would make of a page is not known before.
+            // Hashed pages are unknown before the push.
             false => self.came.files.get(path) == before.came.files.get(path),
         }
     }
 }
 
-/// What browsers have of an earlier version.
+/// Files of an earlier version in a browser.
 struct Had<'m> {
     manifest: &'m Manifest,
     kept: &'m KeptFiles,
@@ -74,7 +72,7 @@ struct Had<'m> {
 }
 
 impl Had<'_> {
-    /// The dictionary that they come with when they ask for a file.
+    /// Returns the dictionary announced by the browser on the request of a file.
     fn dictionary(&self, path: &BundlePath, entry: &FileEntry) -> Option<Digest> {
         match is_html(path, entry) {
             true => self.kept.pages_found_again().map(|pages| pages.blob),
@@ -84,10 +82,10 @@ impl Had<'_> {
 }
 
 impl Publisher {
-    /// A stored version of an app, as it is in an environment.
+    /// Returns a stored version of an app, as served by an environment.
     ///
     /// # Errors
-    /// Where a store fails.
+    /// Errors of a store.
     pub(super) async fn sent<'m>(
         &self,
         app: &AppName,
@@ -132,11 +130,11 @@ impl Publisher {
         Ok(Sent { siblings, manifest, came, is_stored, dictionaries, from })
     }
 
-    /// What visitors load again who look at everything and have seen all of `before`. Of deltas, only those count that
-    /// `served` has, if it is given.
+    /// Computes the bytes loaded again by a visitor of all pages who has loaded all of `before`. Only deltas in
+    /// `served` count, if given.
     ///
     /// # Errors
-    /// Where a store fails.
+    /// Errors of a store.
     pub(super) async fn loaded_again(
         &self,
         before: &Sent<'_>,
@@ -169,7 +167,7 @@ impl Publisher {
         Ok(loaded)
     }
 
-    /// The bytes of a file that is loaded again: as it travels to any browser, and to one that has these dictionaries.
+    /// Returns the transfer size of a file for all browsers, and for a browser with the dictionaries.
     async fn again(
         &self,
         path: &BundlePath,
@@ -181,7 +179,7 @@ impl Publisher {
         let plain = self.travelling(now, entry).await?;
         let Some(had) = had else { return Ok((plain, plain)) };
         let mut with = plain;
-        // A delta that another app's push has left is none of this app's.
+        // A delta left by a push of another app does not count for the present app.
         if let Some(dictionary) = had.dictionary(path, entry).filter(|dictionary| now.from.contains(dictionary)) {
             let deltas = self.blobs.deltas(entry.hash).await?;
             let is_served = |delta: &DeltaInfo| served.is_none_or(|served| served.has_delta(path.as_str(), delta));
@@ -192,15 +190,15 @@ impl Publisher {
         Ok((plain, with))
     }
 
-    /// The bytes of a file as they travel to a browser: in Brotli, where there is that.
+    /// Returns the transfer size of a file, in Brotli if available.
     pub(super) async fn travelling(&self, of: &Sent<'_>, entry: &FileEntry) -> Result<u64, blobs::Error> {
         let stored = self.blobs.stored_variants(entry.hash).await?;
         let variants = of.siblings.served(&entry.hash, stored).await;
         Ok(of.siblings.in_brotli(entry, &variants))
     }
 
-    /// What a switch lets visitors of the version before load again; `None` if there was none. A push does not fail
-    /// for it.
+    /// Computes the bytes loaded again by visitors after a switch; `None` without an earlier version. Errors do not
+    /// fail the push.
     pub(super) async fn returning(
         &self,
         app: &AppName,

@@ -1,9 +1,9 @@
-//! Writes down what pushes under way have sent, so that an interrupted one continues where it was, also in another
+//! Upload journal: records the blobs sent by running pushes, so that an interrupted push can resume, also in another
 //! process.
 //!
-//! A commit for each blob would cost more than sending it, so they are written some at a time, and what is left of them
-//! a moment after the last one and when the edge ends. What is written holds no blob: the collection forgets it before
-//! it takes the files (`retention::collect`), and `owned.rs` checks whether they are stored before an answer says so.
+//! Since a commit per blob would cost more than sending the blob, blobs are recorded in batches; the rest is recorded a
+//! moment after the last blob and at the end of the edge. Recorded blobs may be collected: the collection deletes the
+//! record before the files (`retention::collect`), and `owned.rs` checks presence before every answer.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -21,33 +21,33 @@ use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::sent::{self, SENT_BLOBS_MAX, SentRecord};
 use devanture_store::records::{self, gone};
 
-/// Blobs of a push that are written down at once; those of one request with many of them are, however many they are.
+/// Blobs of a push recorded at once; blobs of one batch request are always recorded together.
 const BLOBS_AT_ONCE: usize = 64;
-/// Bytes of a push after which its blobs are written down, however few they are.
+/// Bytes of a push after which its blobs are recorded, whatever their number.
 const BYTES_AT_ONCE: u64 = 16 * 1_024 * 1_024;
-/// After how long the rest is written down.
+/// Delay before the rest is recorded.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What came in and is not written down yet.
+/// Received blobs not yet recorded.
 #[derive(Default)]
 pub(super) struct Unwritten {
-    /// By app, then by the id of the push.
+    /// By app and push id.
     apps: Mutex<BTreeMap<AppName, BTreeMap<String, Batch>>>,
     came: Notify,
-    /// One writes at a time, so that nothing is written of what was just ended.
+    /// Serializes writes, so that nothing is recorded for a push or app that has just ended.
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Batch {
-    /// No later than any of the blobs was put.
+    /// Never after any of the blobs was stored.
     at_ms: u64,
     bytes: u64,
     blobs: Vec<Digest>,
 }
 
 impl Unwritten {
-    /// Notes blobs. Returns whether there is enough to be written.
+    /// Adds blobs. Returns true once enough have accumulated for a write.
     fn note(&self, push: &Push, blobs: &[(Digest, u64)], at_ms: u64) -> bool {
         let mut apps = self.apps.lock();
         let batch = apps.entry(push.app.clone()).or_default().entry(push.id.clone()).or_default();
@@ -60,7 +60,7 @@ impl Unwritten {
         batch.blobs.len() >= BLOBS_AT_ONCE || batch.bytes >= BYTES_AT_ONCE
     }
 
-    /// Takes out what was written; what came since stays for the next time.
+    /// Removes the written blobs; blobs added since stay.
     fn written(&self, app: &AppName, written: &BTreeMap<String, Batch>) {
         let mut apps = self.apps.lock();
         let Some(pushes) = apps.get_mut(app) else { return };
@@ -76,14 +76,14 @@ impl Unwritten {
         }
     }
 
-    /// Forgets blobs that are no longer stored, for every app.
+    /// Removes blobs no longer stored, for every app.
     pub(super) fn forget(&self, gone: &[Digest]) {
         for batch in self.apps.lock().values_mut().flat_map(BTreeMap::values_mut) {
             batch.blobs.retain(|digest| !gone.contains(digest));
         }
     }
 
-    /// Forgets what an app has sent, since it is there no more; nothing of it is being written when this returns.
+    /// Removes the blobs of a deleted app; no write for the app is running on return.
     pub(super) async fn forget_app(&self, app: &AppName) {
         let _turn = self.turn.lock().await;
         self.apps.lock().remove(app);
@@ -91,14 +91,14 @@ impl Unwritten {
 }
 
 impl Uploads {
-    /// Notes that blobs came in for a push, and writes down what has come together.
+    /// Adds received blobs of a push, and records a full batch.
     pub(super) async fn note_sent(&self, push: &Push, blobs: &[(Digest, u64)], at_ms: u64) {
         if self.unwritten.note(push, blobs, at_ms) {
             self.write_sent_of(&push.app).await;
         }
     }
 
-    /// Writes down what is left a moment after it came, for as long as the process lives.
+    /// Records the rest of each batch after a delay, for the lifetime of the process.
     pub async fn keep_writing_sent(self: Arc<Self>) {
         loop {
             self.unwritten.came.notified().await;
@@ -107,7 +107,7 @@ impl Uploads {
         }
     }
 
-    /// Writes down all that pushes under way have sent.
+    /// Records all blobs sent by running pushes.
     pub async fn write_sent(&self) {
         let apps: Vec<AppName> = self.unwritten.apps.lock().keys().cloned().collect();
         for app in apps {
@@ -115,7 +115,7 @@ impl Uploads {
         }
     }
 
-    /// What cannot be written now is written with what comes next: a push does not fail for it.
+    /// Records the blobs of an app. Failed writes are repeated with later blobs; a push does not fail for them.
     async fn write_sent_of(&self, app: &AppName) {
         if let Err(error) = self.try_write_sent(app).await {
             tracing::warn!(%app, %error, "what a push has sent could not be written down");
@@ -124,9 +124,9 @@ impl Uploads {
 
     async fn try_write_sent(&self, app: &AppName) -> Result<(), Error> {
         let _turn = self.unwritten.turn.lock().await;
-        // It is taken out only when it is written: the caller that waits for this may go away.
+        // Removed only after a complete write: the waiting caller may be dropped.
         let Some(pushes) = self.unwritten.apps.lock().get(app).cloned() else { return Ok(()) };
-        // The records of an app that was deleted end with it, and then its name is somebody else's.
+        // The records end with the app; its name may then belong to a new owner.
         let check = Check::Absent(gone::deleted_app_key(app));
         let mut changes = Vec::new();
         for (id, batch) in &pushes {
@@ -146,8 +146,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// Ends what says of blobs that they were sent, now that a version holds them: for this push, and for earlier ones
-    /// that it continued.
+    /// Deletes the journal of a push, and of earlier pushes continued by the push, once a version holds the blobs.
     pub(super) async fn end_sent(&self, push: &Push) {
         if let Err(error) = self.try_end_sent(push).await {
             tracing::warn!(app = %push.app, %error, "what a push has sent stays written down until it is collected");

@@ -1,4 +1,4 @@
-//! The manifest of a stored version, as its readers get it.
+//! Manifest of a stored version, as sent to readers.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::ledger::Error;
 use devanture_store::blobs::{Key, ReadAt};
 
 impl Publisher {
-    /// The manifest of a stored version, byte for byte, and its length: what its id is the hash of. It is read as it is
-    /// sent, so that clients who read slowly do not fill the memory with manifests.
+    /// Opens the manifest of a stored version, byte for byte, with its length; the version id is the hash of the bytes.
+    /// Bytes are read while sent, so that slow clients do not fill the memory with manifests.
     ///
     /// # Errors
-    /// `not_found`, `version_collected`; where it cannot be read.
+    /// `not_found`, `version_collected`; errors of reading the manifest.
     pub async fn open_manifest(&self, app: &AppName, version: &VersionId) -> Result<(Arc<dyn ReadAt>, u64), Error> {
         self.ledger.must_be_stored(app, version).await?;
         let (blobs, key) = (self.blobs_of(app), Key::Manifest(*version));

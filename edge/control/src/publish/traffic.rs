@@ -1,4 +1,4 @@
-//! What the versions of an environment answered lately, of all nodes, with the switches between them.
+//! Recent traffic of an environment's versions on all nodes, with the switches in between.
 
 use std::collections::BTreeMap;
 
@@ -11,29 +11,29 @@ use crate::ledger::{Error, Page};
 use devanture_base::clock;
 use devanture_base::telemetry::{TrafficFigures, TrafficSpan};
 
-/// Entries of the history in which switches are looked for.
+/// History entries searched for switches.
 const ENTRIES_MAX: usize = 1_000;
 
-/// What is to be known.
+/// Requested chart.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TrafficWanted {
-    /// From when on, in milliseconds since 1970 UTC; by default, an hour before the end.
+    /// Start, in milliseconds since 1970 UTC; by default one hour before the end.
     pub from_ms: Option<u64>,
-    /// The end; by default, now.
+    /// End; by default the present.
     pub to_ms: Option<u64>,
-    /// In steps of so many seconds; by default, the shortest ones.
+    /// Step in seconds; by default the shortest.
     pub step_s: Option<u64>,
 }
 
-/// The default time.
+/// Default duration.
 const DEFAULT_MS: u64 = 3_600_000;
 
 impl Publisher {
-    /// What the versions of an environment answered within a time. What was answered before its app was made is another
-    /// owner's, and is left out.
+    /// Returns the traffic of an environment's versions. Traffic from before the creation of the app belongs to a
+    /// previous owner and is omitted.
     ///
     /// # Errors
-    /// `not_found`; those of the catalog.
+    /// `not_found`; errors of the catalog.
     pub async fn traffic(
         &self,
         app: &AppName,
@@ -41,13 +41,13 @@ impl Publisher {
         wanted: TrafficWanted,
     ) -> Result<Traffic, Error> {
         let made_ms = self.ledger.app_made_ms(app).await?;
-        // By the clock that requests were counted by.
+        // The clock used for counting requests.
         let now_ms = clock::settled_ms();
         let to_ms = wanted.to_ms.unwrap_or(now_ms).min(now_ms);
         let from_ms = wanted.from_ms.unwrap_or_else(|| to_ms.saturating_sub(DEFAULT_MS)).max(made_ms).min(to_ms);
         let end_s = to_ms.div_ceil(1_000).max(from_ms / 1_000 + 1);
         let span = TrafficSpan::of(from_ms / 1_000, end_s, wanted.step_s.unwrap_or(1), now_ms / 1_000);
-        // The first step may begin before the app was made.
+        // The first step may begin before the creation of the app.
         let span = span.since(made_ms / 1_000);
         let query = EnvironmentQuery {
             app: app.clone(),
@@ -67,7 +67,7 @@ impl Publisher {
         })
     }
 
-    /// The steps of all nodes together.
+    /// Sums the points of all nodes.
     async fn points(&self, app: &AppName, found: Vec<EnvironmentReport>) -> Result<Vec<TrafficPoint>, Error> {
         let mut steps: BTreeMap<u64, BTreeMap<String, TrafficFigures>> = BTreeMap::new();
         for row in found.into_iter().flat_map(|report| report.traffic) {
@@ -95,7 +95,7 @@ impl Publisher {
         Ok(steps.into_iter().map(point).collect())
     }
 
-    /// The switches within a time, of the last [`ENTRIES_MAX`] entries of the history.
+    /// Returns the switches in a time span, among the last [`ENTRIES_MAX`] entries of the history.
     async fn switches(
         &self,
         app: &AppName,
@@ -131,8 +131,8 @@ mod tests {
     use devanture_store::records::history::pushed;
     use devanture_store::records::{self, AppRecord, HistoryEntry, StoredDeploy};
 
-    /// The ids of the switches of a chart from `from_ms` to `to_ms`, where the history has these entries: each with its
-    /// time, its kind and its outcome, and its place from 1 on as its id.
+    /// Returns the ids of the switches in a chart from `from_ms` to `to_ms`. Each history entry has time, kind and
+    /// outcome; its id is its position, from 1 on.
     async fn switches(entries: &[(u64, DeployKind, Outcome)], from_ms: u64, to_ms: u64) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         let (publisher, catalog) = publisher(folder.path());
@@ -160,7 +160,7 @@ mod tests {
         chart.switches.into_iter().map(|switch| switch.deploy).collect()
     }
 
-    /// The beginning of a minute that is over.
+    /// Beginning of a complete minute.
     fn minute_ms() -> u64 {
         let ago_ms = clock::settled_ms() - 600_000;
         ago_ms - ago_ms % 60_000
@@ -173,7 +173,7 @@ mod tests {
         let before = (begin_ms - 1, DeployKind::Push, Outcome::Live);
         let entries = [before, at(0), at(59), at(60), at(90)];
         assert_eq!(switches(&entries, begin_ms, begin_ms + 60_000).await, ["2", "3"]);
-        // A moment is the second that it lies in.
+        // A moment falls into its second.
         assert_eq!(switches(&entries, begin_ms, begin_ms).await, ["2"]);
     }
 

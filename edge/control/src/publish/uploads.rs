@@ -1,5 +1,4 @@
-//! Pushes under way, the latest deploys, and what each app has sent, as one thing that collections and deletions
-//! change.
+//! Running pushes, latest deploys and sent blobs, changed together by collections and deletions.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,28 +21,28 @@ use devanture_base::fair::Shares;
 use devanture_store::blobs::Blobs;
 use devanture_store::catalog::Revision;
 
-/// Pushes under way, the latest deploys, and the blobs that each app has sent.
+/// Running pushes, latest deploys, and blobs sent by each app.
 pub struct Uploads {
     pub(super) ledger: Arc<Ledger>,
     pub(super) pushes: Pushes,
     pub(super) deploys: Arc<Deploys>,
     pub(super) owned: Owned,
-    /// What was sent and is not on record yet.
+    /// Blobs sent and not yet recorded.
     pub(super) unwritten: Unwritten,
-    /// What archives brought that failed.
+    /// Leftovers of failed archives.
     pub(super) leftovers: Arc<Leftovers>,
-    /// One for each large manifest that may come in at once.
+    /// Permits of concurrent large manifests.
     pub(super) manifests_reading: Arc<Shares>,
     pub(super) manifest_memory: Arc<ManifestMemory>,
-    /// One for each request with many blobs that may come in at once.
+    /// Permits of concurrent batch requests.
     pub(super) batches: Arc<Shares>,
-    /// One for each blob that may come in at once in a request of its own: it takes memory, and then an open file.
+    /// Permits of concurrent single blobs; each takes memory, and then an open file.
     pub(super) receiving: Arc<Shares>,
-    /// One for each archive that may come in at once.
+    /// Permits of concurrent archives.
     pub(super) archives: Arc<Shares>,
-    /// Pushes of each app that were begun within an hour.
+    /// Pushes of each app begun within an hour.
     pub(super) push_rate: PushRate,
-    /// The folder for archives that come in.
+    /// Folder for incoming archives.
     pub(super) scratch: PathBuf,
 }
 
@@ -66,27 +65,26 @@ impl Uploads {
         }
     }
 
-    /// Pushes that were begun within the hour, for the edge that takes over.
+    /// Returns the pushes begun within the hour, for the successor.
     pub fn counted_pushes(&self) -> Vec<CountedPushes> {
         self.push_rate.counted()
     }
 
-    /// Goes on from what the edge before has counted.
+    /// Continues the counts of the predecessor.
     pub fn go_on_counting(&self, counted: Vec<CountedPushes>) {
         self.push_rate.go_on(counted);
     }
 
-    /// Puts a push back that could not be finished for want of a blob, unless its app has ended: the next app of that
-    /// name is somebody else's.
+    /// Puts back a push that lacks a blob, unless its app has ended: the next app of the same name has a new owner.
     pub(super) fn put_back(&self, push: &Arc<Push>) {
         self.pushes.put_back(Arc::clone(push));
-        // Looked for after that: an app that ends from here on finds the push among those that it forgets.
+        // Checked afterwards: an app that ends from here on forgets the push by itself.
         if self.deploys.find(&push.app, &push.id).is_none() {
             drop(self.pushes.take(&push.app, &push.id));
         }
     }
 
-    /// Forgets what was done in an app that ended with the commit `revision`; what began since is the next owner's.
+    /// Forgets everything in an app that ended with the commit `revision`; later pushes belong to the next owner.
     pub(super) async fn forget_former(&self, app: &AppName, revision: Revision) {
         self.deploys.forget_before(app, revision);
         self.pushes.forget_before(app, revision);
@@ -112,7 +110,7 @@ impl retention::Uploads for Uploads {
     }
 
     fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()> {
-        // Nothing of it begins before the commit that ends it.
+        // No push of the app begins before the commit of its end.
         self.forget_former(app, Revision::MAX).boxed()
     }
 
@@ -121,7 +119,7 @@ impl retention::Uploads for Uploads {
     }
 }
 
-/// The folder for temporary files of the edge whose data is in `data_dir`; whatever lies there at a start is removed.
+/// Returns the folder for temporary files of the edge with data in `data_dir`, emptied at every start.
 fn scratch(data_dir: &Path) -> PathBuf {
     data_dir.join("tmp")
 }

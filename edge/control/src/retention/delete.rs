@@ -1,5 +1,5 @@
-//! Deletes versions: the record goes, and with it the preview and what the version still answered after a switch. For a
-//! while it can be restored (`undelete.rs`).
+//! Deletions of versions: record, preview, and still-served assets of replaced versions. Deletions can be restored for
+//! a while (`undelete.rs`).
 
 use devanture_config::api::DeleteReport;
 use devanture_config::problem::{Code, Problem};
@@ -15,9 +15,8 @@ use devanture_store::records::signing::signatures_key;
 use devanture_store::records::{self, AliasRecord, VersionRecord};
 
 impl Retention {
-    /// Deletes a version that is live nowhere, that no alias points at and that nothing comes back to. When this
-    /// returns, no hostname of this node answers from it. Its files stay for as long as it can be restored. With
-    /// `dry_run` it only reports what would go.
+    /// Deletes a version without references: not live, without an alias, and no target of a pending return. On return,
+    /// no hostname of the node serves the version. Its files stay while restorable. A `dry_run` only reports.
     ///
     /// # Errors
     /// `not_found`, `version_collected`, `ambiguous_id`, `version_in_use`.
@@ -35,7 +34,7 @@ impl Retention {
                 return Err(self.ledger.gone_problem(app, &version).await?);
             };
             let mut checks = vec![Check::At(key.clone(), record.revision)];
-            // Every new pointer writes this record, see `hold_version`.
+            // Every new pointer writes the record, see `hold_version`.
             let app_key = records::app_key(app);
             if let Some(record) = self.ledger.catalog.get(&app_key).await? {
                 checks.push(Check::At(app_key, record.revision));
@@ -57,7 +56,7 @@ impl Retention {
                 record: Some(stored),
             };
             let keep = Change::Put(gone::gone_key(app, &version), records::write(&gone)?);
-            // What of it serves as dictionaries is found out again where it comes back, and it is signed again.
+            // After a restoration, dictionaries are computed again and signatures are required again.
             let dictionaries = Change::Delete(records::dictionaries_key(app, &version));
             let signatures = Change::Delete(signatures_key(app, &version));
             let commit = Commit { checks, changes: vec![Change::Delete(key.clone()), dictionaries, signatures, keep] };
@@ -71,8 +70,8 @@ impl Retention {
         .await
     }
 
-    /// Refuses where something points at the version, and adds checks that nothing will. Returns the environments whose
-    /// visitors are held on it.
+    /// Refuses a referenced version, and adds checks against new references. Returns the environments with visitors
+    /// pinned on the version.
     async fn check_unused(
         &self,
         app: &AppName,

@@ -1,7 +1,8 @@
-//! Deletes apps and environments: they answer nothing from that moment on, and can be restored for a while.
+//! Deletions of apps and environments: immediately unserved, and restorable for a while.
 //!
-//! An app's deletion is one record; everything else of it stays as it is until a collection ends it. An environment's
-//! is one record that has its live pointer; its hostnames stay its own. One that nothing is live in ends at once.
+//! The deletion of an app is one record; all other records stay until a collection ends the app. The deletion of an
+//! environment is one record with its live pointer; the environment keeps its hostnames. An environment without a live
+//! version ends at once.
 
 use devanture_config::api::{DeployKind, PlaceDeleteReport};
 use devanture_config::problem::{Code, Problem};
@@ -15,11 +16,11 @@ use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};
 use devanture_store::records::{self, LivePointer};
 
 impl Retention {
-    /// Deletes an app with all that it has. When this returns, no hostname of it answers on this node; nobody else gets
-    /// its name before a collection ended it.
+    /// Deletes an app with all its contents. On return, no hostname of the app is served by the node; its name stays
+    /// reserved until a collection ends the app.
     ///
     /// # Errors
-    /// `not_found`; `deleted` where it is already.
+    /// `not_found`; `deleted` for a deleted app.
     pub async fn delete_app(&self, actor: &Actor, app: &AppName, dry_run: bool) -> Result<PlaceDeleteReport, Error> {
         let (app_key, key) = (records::app_key(app), gone::deleted_app_key(app));
         update(&key, || async {
@@ -48,8 +49,8 @@ impl Retention {
         .await
     }
 
-    /// Adds to a commit that takes a whole app away, or brings it back, the entries in the live logs of its
-    /// environments that want signatures.
+    /// Adds live-log entries to a commit that deletes or restores a whole app, for environments with required
+    /// signatures.
     pub(super) async fn note_all(
         &self,
         actor: &Actor,
@@ -63,12 +64,12 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes an environment. When this returns, none of its hostnames answers on this node; they stay its own. One
-    /// that nothing is live in has nothing to restore, and ends.
+    /// Deletes an environment. On return, none of its hostnames is served by the node; the environment keeps its
+    /// hostnames. Without a live version there is nothing to restore, and the environment ends.
     ///
     /// # Errors
-    /// `nothing_live` where there is nothing of it at all; `not_found` where there is no such app; `deleted` where it
-    /// is already.
+    /// `nothing_live` for an environment without any record; `not_found` for an unknown app; `deleted` for a deleted
+    /// environment.
     pub async fn delete_environment(
         &self,
         actor: &Actor,
@@ -106,7 +107,7 @@ impl Retention {
             let (entry_key, entry) =
                 self.ledger.note(actor, (app, environment), DeployKind::Delete, &pointer, at_ms, None).await?;
             let (who, hostnames) = (actor.name.clone(), hostnames_of(&report));
-            // It is restored with one version, to all of its visitors.
+            // A restored environment has one version for all visitors.
             let pointer = LivePointer { canary: None, pins: None, ..pointer };
             let deleted = DeletedEnvironment { at_ms, until_ms: report.until_ms, who, pointer, hostnames };
             let checks = vec![
@@ -134,8 +135,8 @@ impl Retention {
         .await
     }
 
-    /// Records that an environment is deleted that nothing is live in, and cannot be restored: while it ends, nothing
-    /// of it begins that would lose its records or its data. `None` if another change was quicker.
+    /// Records the deletion of an environment without a live version, which cannot be restored: during its end, no new
+    /// operation may write records or data there. `None` if another commit won the race.
     async fn delete_unused(
         &self,
         actor: &Actor,
@@ -154,7 +155,7 @@ impl Retention {
         }
         let deleted = DeletedEnvironment {
             at_ms,
-            // A collection ends it by this clock.
+            // The clock used by collections.
             until_ms: clock::settled_ms(),
             who: actor.name.clone(),
             pointer: LivePointer::unknown(),

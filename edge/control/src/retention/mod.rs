@@ -1,7 +1,7 @@
-//! What is kept and what goes: deletions and their undoing, withdrawn paths, and collections of what nothing refers to.
+//! Retention: deletions and their restoration, withdrawn paths, and collections of unreferenced files.
 //!
-//! A deletion changes records alone, so that it can be undone for a while; a collection removes records that are beyond
-//! `[retention]`, and then the files that no record refers to.
+//! A deletion changes only records, so that the item can be restored for a while. A collection deletes records beyond
+//! `[retention]`, and then files without references.
 
 mod collect;
 mod delete;
@@ -28,23 +28,22 @@ use devanture_store::blobs::Blobs;
 
 pub use collect::{CollectOptions, Paused};
 
-/// What the edge remembers of uploads: pushes under way, and which blobs each app has sent. A collection and a deletion
-/// end parts of it.
+/// The edge's memory of uploads: running pushes, and blobs sent by each app. Collections and deletions remove parts.
 pub(crate) trait Uploads: Send + Sync {
-    /// Ends pushes that rested for too long, with what they hold.
+    /// Ends pushes idle beyond the limit.
     fn end_idle(&self);
 
-    /// Ends the pushes of an app, or of one environment of it.
+    /// Ends the pushes of an app or environment.
     fn end_of(&self, app: &AppName, environment: Option<&PlaceName>);
 
-    /// Forgets blobs that are no longer stored, for every app.
+    /// Forgets blobs no longer stored, for every app.
     fn forget_blobs(&self, gone: &[Digest]);
 
-    /// Forgets what an app has sent and deployed. When this returns, no record of it is being written.
+    /// Forgets blobs and deploys of an app. On return, no write of such a record is running.
     fn forget_app<'a>(&'a self, app: &'a AppName) -> BoxFuture<'a, ()>;
 
-    /// Forgets what no version of the apps in `lost` holds any more, and what any app sent before `before_ms` that
-    /// became no version: an app does not learn that another one still has it.
+    /// Forgets blobs no longer in any version of the apps in `lost`, and blobs without a version sent by any app before
+    /// `before_ms`: an app must not learn that another app still holds a blob.
     fn refresh<'a>(&'a self, lost: &'a HashSet<AppName>, before_ms: u64) -> BoxFuture<'a, Result<(), Error>>;
 }
 
@@ -55,16 +54,16 @@ pub struct Retention {
     environments: Arc<Environments>,
     uploads: Arc<dyn Uploads>,
     access_log: AccessLog,
-    /// The other nodes; `None` of an edge that is alone.
+    /// Other nodes; `None` on a standalone edge.
     nodes: Option<Nodes>,
     /// `[retention]` of `edge.toml`.
     policy: RwLock<Policy>,
-    /// One collection at a time.
+    /// Serializes collections.
     collecting: Arc<Mutex<()>>,
 }
 
 impl Retention {
-    /// Keeps and removes by `policy`.
+    /// Applies `policy`.
     pub(crate) fn new(
         blobs: Arc<dyn Blobs>,
         ledger: Arc<Ledger>,
@@ -86,7 +85,7 @@ impl Retention {
         }
     }
 
-    /// Keeps and removes by another policy from here on, except for how often it collects by itself.
+    /// Applies another policy from here on, except its interval of automatic collections.
     pub fn set_policy(&self, policy: Policy) {
         *self.policy.write() = policy;
     }

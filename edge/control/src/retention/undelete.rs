@@ -1,4 +1,4 @@
-//! What was deleted: refused while it is, listed, and restored within its time.
+//! Deleted items: refused during the deletion, listed, and restorable within their time.
 
 use devanture_config::api::{DeletedThing, DeployKind, UndeleteReport, UndeleteRequest};
 use devanture_config::problem::{Code, Problem};
@@ -13,11 +13,11 @@ use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment, GoneV
 use devanture_store::records::{self, HostnameRecord};
 
 impl Retention {
-    /// What of an app can be restored: itself, environments, versions. A token of one environment sees that one;
-    /// versions belong to all of them.
+    /// Returns the restorable items of an app: the app, environments, versions. A token for one environment sees that
+    /// environment only; versions belong to all environments.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there.
+    /// `not_found` for an unknown app.
     pub async fn deleted_things(&self, actor: &Actor, app: &AppName) -> Result<Vec<DeletedThing>, Error> {
         self.ledger.must_exist(app).await?;
         let now_ms = clock::now_ms();
@@ -58,12 +58,12 @@ impl Retention {
         Ok(things)
     }
 
-    /// Restores what was deleted, as it was; the report names the hostnames that went elsewhere meanwhile. With
-    /// `dry_run` it only reports what would change.
+    /// Restores a deleted item unchanged; the report lists hostnames moved elsewhere meanwhile. A `dry_run` only
+    /// reports.
     ///
     /// # Errors
-    /// `not_found` for what was not deleted or whose time is over; `version_collected`; `deleted` for something of an
-    /// app that is itself deleted; `bad_request` for two things at once.
+    /// `not_found` for an item not deleted or past its time; `version_collected`; `deleted` for an item of a deleted
+    /// app; `bad_request` for two items at once.
     pub async fn undelete(
         &self,
         actor: &Actor,
@@ -140,7 +140,7 @@ impl Retention {
                     Change::Put(entry_key, records::write(&entry)?),
                 ],
             };
-            // Its place is created again, and learns of the pause by this.
+            // The write lets followers of the recreated environment see the pause.
             let paused_key = records::paused_key(app, environment);
             if let Some(paused) = self.ledger.catalog.get(&paused_key).await? {
                 commit.checks.push(Check::At(paused_key.clone(), paused.revision));
@@ -162,7 +162,7 @@ impl Retention {
         .await
     }
 
-    /// Those of `hostnames` that do not belong to what was restored any more.
+    /// Returns those of `hostnames` that no longer belong to the restored item.
     async fn hostnames_of_others(
         &self,
         (app, environment): (&AppName, Option<&PlaceName>),
@@ -239,7 +239,7 @@ fn not_deleted(what: &str) -> Error {
         .into()
 }
 
-/// Checks that something can still be restored.
+/// Checks that an item is still restorable.
 fn in_time(what: &str, until_ms: u64) -> Result<(), Error> {
     if until_ms > clock::now_ms() {
         return Ok(());

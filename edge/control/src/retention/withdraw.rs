@@ -1,5 +1,5 @@
-//! Withdraws paths: no version that is stored already answers them any more, on any hostname of the app. And takes that
-//! back.
+//! Withdrawals of paths: already stored versions no longer serve a withdrawn path, on any hostname of the app; and
+//! their reversal.
 
 use devanture_config::api::{RestoreReport, WithdrawReport, WithdrawRequest, WithdrawnList, WithdrawnPath};
 use devanture_config::problem::{Code, Problem};
@@ -14,13 +14,13 @@ use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::{self, VersionRecord, WithdrawnEntry, WithdrawnRecord};
 
-/// When the versions of an app were stored.
+/// Storage times of an app's versions.
 struct StoredBetween {
-    /// The oldest one that is there or can be restored.
+    /// Oldest stored or restorable version.
     oldest_ms: u64,
-    /// The oldest one that is known, those among them that are gone and may be stored again.
+    /// Oldest known version, including gone versions that may be stored again.
     oldest_known_ms: u64,
-    /// The newest one that is known.
+    /// Newest known version.
     newest_ms: u64,
 }
 
@@ -35,12 +35,11 @@ impl StoredBetween {
 }
 
 impl Retention {
-    /// Withdraws a path. When this returns, no hostname of this node answers it from what is stored. With `dry_run` it
-    /// only reports what would change.
+    /// Withdraws a path. On return, no hostname of the node serves the path from a stored version. A `dry_run` only
+    /// reports.
     ///
     /// # Errors
-    /// `bad_request` for what is no path, `not_found` for an app that is not there, `too_many` beyond
-    /// `withdrawn_paths_max`.
+    /// `bad_request` for an invalid path, `not_found` for an unknown app, `too_many` beyond `withdrawn_paths_max`.
     pub async fn withdraw(
         &self,
         actor: &Actor,
@@ -56,15 +55,16 @@ impl Retention {
         update(&key, || async {
             let (revision, mut record) = self.withdrawn_record(app).await?;
             let stored = self.stored_between(app).await?;
-            // The clock of the machine may have been set back since the newest version was stored.
+            // The machine's clock may have been set back since the newest version was stored.
             let at_ms = clock::now_ms().max(stored.newest_ms);
-            // What every version was stored after hides nothing any more, also of those that are gone.
+            // Withdrawals older than every known version, including gone versions, have no effect.
             record.paths.retain(|_, entry| entry.at_ms >= stored.oldest_known_ms);
             let entry = WithdrawnEntry { at_ms, who: actor.name.clone() };
             let was_withdrawn = record.paths.insert(path.clone(), entry).is_some();
             let count_max = self.ledger.limits().withdrawn_paths_max;
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
-                // Before one of what is there is refused, those of what is gone are no longer kept.
+                // Before refusing a withdrawal that affects present versions, drop withdrawals that affect only gone
+                // versions.
                 record.paths.retain(|_, entry| entry.at_ms >= stored.oldest_ms.min(at_ms));
             }
             if u64::try_from(record.paths.len()).unwrap_or(u64::MAX) > count_max {
@@ -88,11 +88,10 @@ impl Retention {
         .await
     }
 
-    /// Takes a withdrawal back: every stored version that has the path answers it again. With `dry_run` it only reports
-    /// what would change.
+    /// Reverses a withdrawal: stored versions serve the path again. A `dry_run` only reports.
     ///
     /// # Errors
-    /// `bad_request` for what is no path, `not_found` for an app that is not there and a path that is not withdrawn.
+    /// `bad_request` for an invalid path, `not_found` for an unknown app and for a path not withdrawn.
     pub async fn restore(
         &self,
         actor: &Actor,
@@ -128,7 +127,7 @@ impl Retention {
         .await
     }
 
-    /// Writes what is withdrawn. Returns whether nobody else was quicker.
+    /// Writes the withdrawn paths. Returns false if another commit won the race.
     async fn write_withdrawn(
         &self,
         (actor, event): (&Actor, AuditEvent),
@@ -141,7 +140,7 @@ impl Retention {
         self.ledger.commit(actor, event, Commit { checks: vec![check], changes }).await
     }
 
-    /// The withdrawn paths that a stored version has, and no longer answers.
+    /// Returns the withdrawn paths of a stored version.
     pub(crate) async fn withdrawn_of(
         &self,
         app: &AppName,
@@ -161,10 +160,10 @@ impl Retention {
         Ok(hidden.map(|(path, _)| path).filter(|path| is_of_version(path)).collect())
     }
 
-    /// A page of the paths of an app that are withdrawn, in their order.
+    /// Returns a page of an app's withdrawn paths, in order.
     ///
     /// # Errors
-    /// `not_found` for an app that is not there; `bad_request` for a cursor that no page gave.
+    /// `not_found` for an unknown app; `bad_request` for an invalid cursor.
     pub async fn withdrawn(&self, app: &AppName, page: &Page) -> Result<WithdrawnList, Error> {
         self.ledger.must_exist(app).await?;
         let (_, record) = self.withdrawn_record(app).await?;
@@ -177,9 +176,8 @@ impl Retention {
         Ok(WithdrawnList { app: app.clone(), withdrawn, next })
     }
 
-    /// When a version counts as stored that is stored now: after all that was withdrawn, whatever the clock says. One
-    /// that is gone and was stored at `before_ms` counts from then if paths were withdrawn since: its id and signatures
-    /// are those of before.
+    /// Returns the storage time of a version stored now: after all withdrawals, whatever the clock. A gone version
+    /// stored at `before_ms` keeps that time if paths were withdrawn since: its id and signatures are unchanged.
     pub(crate) async fn counts_as_stored_ms(
         &self,
         app: &AppName,
@@ -191,7 +189,7 @@ impl Retention {
         Ok(before_ms.unwrap_or_else(|| now_ms.max(last_ms.saturating_add(1))))
     }
 
-    /// When a path was withdrawn last of those that are; `None` where none is.
+    /// Returns the time of the latest withdrawal in force, if any.
     pub(super) async fn last_withdrawal_ms(&self, app: &AppName) -> Result<Option<u64>, Error> {
         let (_, record) = self.withdrawn_record(app).await?;
         Ok(record.paths.values().map(|entry| entry.at_ms).max())
@@ -205,7 +203,7 @@ impl Retention {
         }
     }
 
-    /// When the versions of an app were stored.
+    /// Returns the storage times of an app's versions.
     async fn stored_between(&self, app: &AppName) -> Result<StoredBetween, Error> {
         let mut stored = StoredBetween { oldest_ms: u64::MAX, oldest_known_ms: u64::MAX, newest_ms: 0 };
         for (key, record) in self.ledger.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await? {
@@ -213,14 +211,14 @@ impl Retention {
         }
         for (key, record) in self.ledger.catalog.list(&gone::gone_prefix(app), None, false, usize::MAX).await? {
             let gone: GoneVersion = records::read(&key, &record)?;
-            // One that can be restored answers then, too.
+            // Restorable versions would serve the path, too.
             let is_there = gone.record.is_some() && gone.until_ms > clock::now_ms();
             stored.add(gone.stored_since_ms(), is_there);
         }
         Ok(stored)
     }
 
-    /// The path as requests for it are looked up.
+    /// Normalizes the path as request look-ups do.
     fn normal_path(&self, path: &str) -> Result<String, Error> {
         let bytes_max = usize::try_from(self.ledger.limits().path_bytes_max.saturating_mul(3)).unwrap_or(usize::MAX);
         let refuse = |error: TargetError| -> Error {
@@ -235,7 +233,7 @@ impl Retention {
             Target::Normal(path) => Ok(path.into_owned()),
             Target::Redirect(to) => match target::normalise(&to, usize::MAX) {
                 Target::Normal(path) => Ok(path.into_owned()),
-                // A normal form is normal.
+                // A normalized path never redirects.
                 Target::Redirect(_) => Err(refuse(TargetError::NotAPath)),
                 Target::Refuse(error) => Err(refuse(error)),
             },

@@ -1,5 +1,5 @@
-//! The host that instances are asked for when they are checked: that of their visitors. Frameworks refuse any other
-//! one, as Django does with 400.
+//! Host used in health checks of instances: the host of their visitors. Frameworks refuse other hosts, for example
+//! Django with 400.
 
 use devanture_config::{Canonical, HostPattern, Hostname, Manifest, PlaceName};
 
@@ -7,8 +7,8 @@ use super::health::Authority;
 use super::life::Life;
 use super::place_user::PREVIEW;
 
-/// The hostname that a manifest names first for an environment. It is none of the environment's before its first push,
-/// nor while nobody has proved it; a backend that is written for it knows no other one.
+/// Returns the first hostname of an environment in a manifest. Before the first push, or without a proof, the
+/// environment does not own the hostname, but a backend written for the hostname accepts no other.
 pub(super) fn listed_host(manifest: &Manifest, environment: &str) -> Option<Hostname> {
     if environment == PREVIEW {
         return None;
@@ -21,7 +21,7 @@ pub(super) fn listed_host(manifest: &Manifest, environment: &str) -> Option<Host
 }
 
 impl Life<'_> {
-    /// The host of the visitors of the instance's place: a hostname may come or go while it runs.
+    /// Returns the host of the visitors of the instance's environment, which may change while the instance runs.
     pub(super) fn authority(&self) -> Authority {
         let (live, id, version) = (self.shared.live.clone(), self.group.id.clone(), self.group.version);
         let environment = id.place.parse::<PlaceName>().ok().filter(|name| !name.is_preview());

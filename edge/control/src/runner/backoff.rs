@@ -1,17 +1,17 @@
-//! The delay before an instance that ended is started again.
+//! Delay before the restart of an ended instance.
 
 use std::time::Duration;
 
-/// An instance that was healthy for so long starts from the first delay: its end is unrelated to earlier ones.
+/// Healthy time after which an end counts as unrelated to earlier ends, and the first delay applies.
 pub(super) const STEADY: Duration = Duration::from_secs(60);
 
-/// Waits that double.
+/// Doubling delays.
 #[derive(Debug, Clone)]
 pub(super) struct Backoff {
     next: Duration,
     least: Duration,
     most: Duration,
-    /// Ends in a row without a minute of health between them.
+    /// Consecutive ends without a minute of health in between.
     pub(super) ends: u64,
 }
 
@@ -20,7 +20,7 @@ impl Backoff {
         Self { next: least.min(most), least: least.min(most), most, ends: 0 }
     }
 
-    /// Notes an end after so long a time of health; gives how long to wait.
+    /// Records an end after a healthy time; returns the delay.
     pub(super) fn ended(&mut self, healthy: Option<Duration>) -> Duration {
         if healthy.is_some_and(|healthy| healthy >= STEADY) {
             self.reset();
@@ -31,7 +31,7 @@ impl Backoff {
         wait
     }
 
-    /// Forgets the ends until now.
+    /// Forgets all earlier ends.
     pub(super) fn reset(&mut self) {
         (self.next, self.ends) = (self.least, 0);
     }

@@ -1,4 +1,4 @@
-//! Times and limits of an instance: those of its backend within those of the edge.
+//! Time limits and resource limits of an instance: the backend's, within the edge's.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use super::shared::{Shared, ms};
 use devanture_host::spawner::InstanceLimits;
 
 impl Shared {
-    /// Longest time of a start.
+    /// Returns the longest start.
     pub(super) fn start_ms(&self, server: &Server) -> u64 {
         server.start_ms.min(self.limits.instance_start_ms_max)
     }
 
-    /// Longest time for requests in flight once the instance is to end.
+    /// Returns the longest time for running requests at the end of an instance.
     pub(super) fn drain_time(&self, server: &Server) -> Duration {
         ms(server.drain_ms.min(self.limits.instance_drain_ms_max))
     }
 
-    /// Longest time from SIGTERM to SIGKILL.
+    /// Returns the longest time from SIGTERM to SIGKILL.
     pub(super) fn stop_time(&self, server: &Server) -> Duration {
         ms(server.stop_ms.min(self.limits.instance_stop_ms_max))
     }
 
-    /// Limits of an instance: those of its backend, where they are below those of the edge.
+    /// Returns the limits of an instance: the backend's, where below the edge's.
     pub(super) fn instance_limits(&self, server: &Server) -> InstanceLimits {
         let most = self.limits.instance_memory_bytes_max;
         let cpu_percent = match (server.cpu_percent, self.limits.instance_cpu_percent_max) {
@@ -33,7 +33,7 @@ impl Shared {
         };
         let memory_bytes = server.memory_bytes.map_or(most, |wanted| wanted.min(most));
         let persist = if server.persist.is_some() { self.limits.persist_bytes_max } else { 0 };
-        // The kernel refuses what is larger than anything that the instance may have.
+        // The kernel refuses files larger than any permitted to the instance.
         let file_bytes = memory_bytes.max(self.limits.instance_tmp_bytes_max).max(persist);
         InstanceLimits {
             memory_bytes,

@@ -1,5 +1,4 @@
-//! Room for instances: how many there may be of all apps together, how many of them one app may have, and what it can
-//! spare before it is refused more.
+//! Capacity for instances: total, share of an app, and spare instances of an app ended before a refusal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,26 +14,26 @@ use super::supervise::LOOK;
 
 /// Longest wait for the capacity of ending instances.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
-/// An app may have so many times as many instances as are free then.
+/// Largest multiple of the free instances that an app may have.
 const SHARE: u64 = 3;
-/// The last of all instances, one of so many, are for apps …
+/// The last of all instances, one part in so many, is reserved for apps …
 const LAST: u64 = 16;
-/// … that have no more than this; as many may any app have.
+/// … with no more instances than this number, open to any app.
 const FEW: u64 = 5;
 
-/// What new instances are for.
+/// Purpose of new instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// There are to be more than before.
+    /// Additional instances.
     More,
-    /// One takes the place of another. For as long as that takes there may be one more than otherwise, and beyond the
-    /// share of its app: else what is full could not be restarted.
+    /// Replacement of an instance. One instance more is permitted meanwhile, also beyond the app's share: otherwise a
+    /// full edge could restart no instance.
     Replacement,
 }
 
 impl Shared {
-    /// Adds instances to a group, or begins to end some, by `change`, which gives those that are new; where there would
-    /// be too many then, those that end and are warm among them, what the app can spare goes first.
+    /// Adds instances to a group, or begins to end some, by `change`, which returns the new instances. If ending and
+    /// warm instances would exceed the limit, the app's spare instances end first.
     pub(super) async fn with_room<T>(
         &self,
         group: &Group,
@@ -45,7 +44,7 @@ impl Shared {
         let mut has_asked = false;
         loop {
             {
-                // Others count with these.
+                // The lock makes concurrent calls count the same instances.
                 let groups = self.groups.lock();
                 let slots = |is_own: bool| -> usize {
                     let others = groups.iter().filter(|other| !std::ptr::eq(other.as_ref(), group));
@@ -74,7 +73,7 @@ impl Shared {
         }
     }
 
-    /// Ends what an app has for a rollback alone, and at once what it has that ends already.
+    /// Ends the app's warm instances, and kills its already ending instances.
     fn spare(&self, group: &Group) {
         for other in self.all_groups().into_iter().filter(|other| other.id.app == group.id.app) {
             let is_warm = {
@@ -94,7 +93,7 @@ impl Shared {
     }
 }
 
-/// Checks that an app may have so many instances of its own beside those of others, of `max` of all apps together.
+/// Checks the number of an app's own instances besides those of others, within `max` in total.
 fn check(app: &AppName, (own, others): (usize, usize), need: Need, max: u64) -> Result<(), Error> {
     let [own, others] = [own, others].map(|count| u64::try_from(count).unwrap_or(u64::MAX));
     let wanted = own.saturating_add(others);
@@ -109,21 +108,21 @@ fn check(app: &AppName, (own, others): (usize, usize), need: Need, max: u64) -> 
     Ok(())
 }
 
-/// How many instances an app may have in all of its environments, where others have so many of `max`. At most
-/// [`SHARE`] times as many as stay free: alone it gets three quarters of all, and whatever others have, some stay free
-/// for those who come next. However many others there are, the last sixteenth is left to apps that have few.
+/// Returns the share of an app over all its environments, with `others` of `max` in use elsewhere: at most [`SHARE`]
+/// times the number left free. A single app gets three quarters of all, and some instances always stay free for later
+/// apps. The last sixteenth is reserved for apps with few instances.
 fn share(max: u64, others: u64) -> u64 {
     let room = max.saturating_sub(others);
     let share = room.saturating_mul(SHARE).div_ceil(SHARE + 1);
     share.min(room.saturating_sub(max / LAST)).max(room.min(FEW))
 }
 
-/// Whether something of an app is about to make room.
+/// Returns true if instances of the app are about to end.
 fn has_spare(groups: &[Arc<Group>], app: &AppName, own: &Inner, group: &Group) -> bool {
     let ends = |inner: &Inner| inner.is_stopping || inner.slots.iter().any(|slot| !slot.is_wanted());
     let others = groups.iter().filter(|other| other.id.app == *app && !std::ptr::eq(other.as_ref(), group));
     let mut others = others.map(|other| other.inner());
-    // One that was warm until just now has no reason any more, and nobody who looks after it may know yet.
+    // An instance just no longer warm may not have been noticed by its supervisor.
     ends(own) || others.any(|inner| ends(&inner) || inner.reasons.fate(Instant::now()) == Fate::Ends)
 }
 
@@ -131,7 +130,7 @@ fn has_spare(groups: &[Arc<Group>], app: &AppName, own: &Inner, group: &Group) -
 mod tests {
     use super::*;
 
-    /// How many instances an app gets one by one beside those of others.
+    /// Returns the number of instances that an app obtains one by one besides those of others.
     fn gets(max: u64, others: usize) -> usize {
         let app: AppName = "shop".parse().unwrap();
         (1..).take_while(|own| check(&app, (*own, others), Need::More, max).is_ok()).count()
@@ -142,7 +141,7 @@ mod tests {
         let first = gets(512, 0);
         let second = gets(512, first);
         assert_eq!((first, second, gets(512, first + second)), (384, 96, 5));
-        // The last of all are for apps that have few.
+        // The last of all are reserved for apps with few.
         assert_eq!((gets(16, 0), gets(16, 12), gets(16, 15), gets(16, 16)), (12, 4, 1, 0));
     }
 
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn an_app_beyond_its_share_has_instances_replaced_and_gets_no_more() {
         let app: AppName = "shop".parse().unwrap();
-        // Others have grown since.
+        // Other apps have grown since.
         let (own, others) = (12, 4);
         assert!(check(&app, (own + 1, others), Need::Replacement, 16).is_ok());
         let refused = check(&app, (own + 1, others - 1), Need::More, 16).unwrap_err();

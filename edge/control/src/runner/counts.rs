@@ -1,4 +1,4 @@
-//! How many instances of each process there are to be: of all nodes together, and here.
+//! Number of instances of each process: over all nodes, and local.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use super::spread::Spread;
 use devanture_store::records;
 use devanture_store::records::instances::{ScaleRecord, scale_key};
 
-/// How many instances of a process there are to be.
+/// Target number of instances of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Count {
-    /// Those of this node.
+    /// On the local node.
     pub(super) own: u64,
-    /// Those of all other nodes together.
+    /// On all other nodes.
     pub(super) elsewhere: u64,
 }
 
-/// The counts of all processes of a backend.
+/// Targets of all processes of a backend.
 pub(super) type Counts = BTreeMap<ProcessName, Count>;
 
 impl Shared {
-    /// The wanted number of instances of each process of a group.
+    /// Returns the target number of instances of each process of a group.
     pub(super) async fn counts(&self, group: &Group, server: &Server) -> Result<Counts, Error> {
         let key = scale_key(&group.id.app, &group.id.place);
         let record = self.catalog.get(&key).await?;
@@ -52,8 +52,8 @@ impl Shared {
         Ok(server.processes.iter().map(count).collect())
     }
 
-    /// Whether instances of a process beyond the share of this node may end: those of other nodes that they stand in
-    /// for answer. Of workers nothing is known here, and two that do the same work do harm.
+    /// Returns true if instances beyond the node's share may end: replaced instances of other nodes answer. Workers of
+    /// other nodes are unobservable, and two workers on the same work do harm.
     pub(super) fn may_end_excess(&self, group: &Group, process: &Process, count: Count) -> bool {
         if process.kind != Kind::Web || !group.is_spread() {
             return true;
@@ -63,7 +63,7 @@ impl Shared {
     }
 }
 
-/// Whether all instances that answer requests are to run on other nodes.
+/// Returns true if all instances that answer requests are to run on other nodes.
 pub(super) fn are_elsewhere(server: &Server, counts: &Counts) -> bool {
     let web = server.processes.iter().filter(|process| process.kind == Kind::Web);
     let web: Vec<Count> = web.filter_map(|process| counts.get(&process.name).copied()).collect();

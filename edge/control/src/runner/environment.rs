@@ -1,4 +1,5 @@
-//! The variables of an instance: the place's settings and secrets, and what the edge says. Nothing of the edge's own.
+//! Variables of an instance: settings and secrets of its environment, and variables of the edge. The edge's own
+//! environment is not inherited.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,29 +9,29 @@ use devanture_config::site_toml::command::expanded;
 
 use devanture_serve::proxy::address::Endpoint;
 
-/// Variables that no setting may set.
+/// Prefix of variables reserved for the edge.
 const PREFIX: &str = "DEVANTURE_";
 
-/// Variables that the edge sets for an instance.
+/// Variables set by the edge for an instance.
 pub(super) struct EdgeVariables<'t> {
     pub(super) app: &'t str,
     pub(super) place: &'t str,
     pub(super) version: &'t VersionId,
-    /// Such as `web.2`.
+    /// For example `web.2`.
     pub(super) instance: &'t str,
     pub(super) node: &'t str,
-    /// The folder that stays, where there is one.
+    /// Persistent folder, if any.
     pub(super) data: Option<&'t Path>,
-    /// Where it listens, where it does.
+    /// Listening address, if any.
     pub(super) listen: Option<&'t Endpoint>,
-    /// Where programs are looked for.
+    /// Search path of programs.
     pub(super) path: &'t str,
-    /// Where it may write what nobody keeps.
+    /// Folder for temporary files.
     pub(super) temporary: &'t Path,
 }
 
-/// All variables of an instance: a setting may say another `PATH`, `HOME`, `TMPDIR`, `LANG` or `HOST`, and nothing else
-/// that the edge says.
+/// Returns all variables of an instance. A setting may override `PATH`, `HOME`, `TMPDIR`, `LANG` and `HOST`, and no
+/// other variable of the edge.
 pub(super) fn variables(settings: &BTreeMap<String, String>, edge: &EdgeVariables<'_>) -> BTreeMap<String, String> {
     let text = |path: &Path| path.display().to_string();
     let mut all: BTreeMap<String, String> = BTreeMap::new();
@@ -54,20 +55,20 @@ pub(super) fn variables(settings: &BTreeMap<String, String>, edge: &EdgeVariable
         Some(Endpoint::Tcp(address)) => {
             all.remove("SOCKET");
             all.insert("PORT".to_owned(), address.port().to_string());
-            // Many programs listen on all addresses where they are given a port alone.
+            // Many programs given only a port listen on all addresses.
             all.entry("HOST".to_owned()).or_insert_with(|| address.ip().to_string());
         }
         Some(Endpoint::Socket(socket)) => {
             all.remove("PORT");
             all.insert("SOCKET".to_owned(), text(socket));
         }
-        // An instance of another node is not started here.
+        // Instances of other nodes are not started here.
         Some(Endpoint::Node(_)) | None => {}
     }
     all
 }
 
-/// The words of a command with the address to listen on in the place of `$PORT` or `$SOCKET`.
+/// Replaces `$PORT` or `$SOCKET` in the words of a command by the listening address.
 pub(super) fn command(words: &[String], listen: Option<&Endpoint>) -> Vec<String> {
     expanded(words, |name| match (name, listen?) {
         ("PORT", Endpoint::Tcp(address)) => Some(address.port().to_string()),
@@ -110,7 +111,7 @@ mod tests {
         let all = variables(&settings, &EdgeVariables { listen: Some(&socket), ..edge });
         assert_eq!((all.get("PORT"), all.get("SOCKET").map(String::as_str)), (None, Some("/run/s")));
         assert_eq!(all.get("HOST"), None);
-        // A command names the place that its instance listens at, and no setting.
+        // A command expands the listening address of its instance, and no setting.
         let words = ["serve", "$PORT", "--bind=${SOCKET}", "$HOME"].map(str::to_owned);
         let edge = |listen: Option<&Endpoint>| command(&words, listen).join(" ");
         assert_eq!(edge(Some(&Endpoint::Tcp("127.0.0.1:4000".parse().unwrap()))), "serve 4000 --bind=${SOCKET} $HOME");

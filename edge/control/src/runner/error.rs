@@ -1,4 +1,4 @@
-//! Errors of instances, each with what happened, to which instance, and why.
+//! Errors of instances, each with the event, the instance and the reason.
 
 use devanture_base::durable;
 use devanture_config::problem::Code;
@@ -6,15 +6,15 @@ use devanture_config::text::counted;
 use devanture_host::spawner::MEASURED_DEPTH_MAX;
 use devanture_store::{blobs, catalog};
 
-/// What to do where backends are to run and do not.
+/// Hint for backends on an edge with a disabled runner.
 pub const TURN_ON: &str = "write enabled = true below [runner] in edge.toml, and start the edge again";
-/// Lines of an instance's log that go with an error.
+/// Log lines of an instance included in an error.
 pub const ERROR_LINES_MAX: usize = 20;
 
-/// Why instances do not run as they should.
+/// Error of running instances.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// `[runner] enabled` is not said.
+    /// `[runner] enabled` is not set.
     #[error("this edge runs no backends: [runner] enabled is not true in its edge.toml")]
     Off,
     /// Environments have no user ids of their own, and no admin of every app stored the bundle.
@@ -22,105 +22,105 @@ pub enum Error {
         "all backends of this edge run as its own user, so that only an admin of every app may push them and change their settings"
     )]
     Forbidden,
-    /// A link of the folder leads to an interpreter that this edge does not have.
+    /// A link of the folder needs an interpreter unknown to the edge.
     #[error("`{path}` of the bundle is a link to {name}, and {reason}")]
     Interpreter {
-        /// The link.
+        /// Link.
         path: String,
-        /// The interpreter, such as `python3.11`.
+        /// Interpreter, for example `python3.11`.
         name: String,
-        /// What this edge has instead.
+        /// Available interpreters.
         reason: String,
     },
-    /// The edge is about to end.
+    /// The edge is stopping.
     #[error("the edge is about to end")]
     Ended,
-    /// The next edge has the instances.
+    /// The successor edge has the instances.
     #[error("a new edge takes over the instances")]
     Restarting,
-    /// Another caller ended it meanwhile.
+    /// Another caller ended the instance meanwhile.
     #[error("{instance} is not wanted any more")]
     Unwanted {
-        /// Such as `web.2`.
+        /// For example `web.2`.
         instance: String,
     },
-    /// Nothing of the backend runs in that place.
+    /// No instance of the backend runs there.
     #[error("no backend runs in {place} of {app}")]
     NothingRuns {
-        /// The app.
+        /// App.
         app: String,
-        /// The environment or alias.
+        /// Environment or alias.
         place: String,
     },
-    /// It ended again and again: before it was healthy, or soon after.
+    /// The instance ended repeatedly, before becoming healthy or soon afterwards.
     #[error("{instance} ended {} {when}; the last time it {reason}", counted(times, "time"))]
     CrashLoop {
-        /// Such as `web.2`.
+        /// For example `web.2`.
         instance: String,
-        /// Number of times.
+        /// Number of ends.
         times: u64,
-        /// `before it was healthy`, or how else it stood with its health.
+        /// `before it was healthy`, or another state of health.
         when: &'static str,
-        /// Such as `exited with code 1`.
+        /// For example `exited with code 1`.
         reason: String,
-        /// Its last lines.
+        /// Last lines.
         lines: Vec<String>,
     },
-    /// It ran, and did not become healthy in time.
+    /// The instance ran, but did not become healthy in time.
     #[error("{instance} was not healthy within {after_ms} ms: {reason}")]
     NotHealthy {
-        /// Such as `web.2`.
+        /// For example `web.2`.
         instance: String,
-        /// Its time limit.
+        /// Time limit.
         after_ms: u64,
-        /// Its last answer.
+        /// Last health check result.
         reason: String,
-        /// Its last lines.
+        /// Last lines.
         lines: Vec<String>,
     },
-    /// Its command cannot be run: it is missing, or lacks the run bit.
+    /// The command is missing, or not executable.
     #[error("{instance} cannot be started: {reason}")]
     Missing {
-        /// Such as `web.2`.
+        /// For example `web.2`.
         instance: String,
-        /// The command, and what is wrong with it.
+        /// Command and fault.
         reason: String,
-        /// Its last lines.
+        /// Last lines.
         lines: Vec<String>,
     },
     /// The command `release` failed.
     #[error("the command `release` {reason}")]
     ReleaseFailed {
-        /// Such as `exited with code 1`.
+        /// For example `exited with code 1`.
         reason: String,
-        /// Its last lines.
+        /// Last lines.
         lines: Vec<String>,
     },
-    /// More instances than may be.
+    /// The limit of instances would be exceeded.
     #[error("{wanted} instances would run, and {max} may: `{setting}` in edge.toml is the limit")]
     TooMany {
-        /// The number that there would be.
+        /// Resulting number.
         wanted: u64,
-        /// The limit.
+        /// Limit.
         max: u64,
-        /// The limit's name.
+        /// Name of the limit.
         setting: &'static str,
     },
-    /// More instances of an app than the others leave to it.
+    /// The app's share of instances would be exceeded.
     #[error(
         "{app} would have {}, and its share of what other apps leave is {share}: `instances_total_max` in edge.toml is \
          the limit",
         counted(wanted, "instance")
     )]
     BeyondShare {
-        /// The app.
+        /// App.
         app: String,
-        /// The number that there would be in all of its environments.
+        /// Resulting number over all environments.
         wanted: u64,
-        /// Its share.
+        /// Share.
         share: u64,
     },
-    /// An environment keeps more than it may.
+    /// An environment stores more than permitted.
     #[error(
         "{whose} {}{} in {}, and {bytes_max} bytes in {files_max} files may be kept: {limits} in edge.toml are the \
          limits",
@@ -129,62 +129,62 @@ pub enum Error {
         counted(files, "file")
     )]
     PersistFull {
-        /// Such as `prod of shop keeps`.
+        /// For example `prod of shop keeps`.
         whose: String,
-        /// Bytes or files that are kept, as far as they were counted.
+        /// Stored bytes, as far as counted.
         bytes: u64,
-        /// The limit of what may be kept.
+        /// Limit in bytes.
         bytes_max: u64,
-        /// Files, folders and links that are kept, as far as they were counted.
+        /// Stored files, folders and links, as far as counted.
         files: u64,
-        /// The limit.
+        /// Limit in files.
         files_max: u64,
-        /// The names of the limits.
+        /// Names of the limits.
         limits: &'static str,
-        /// Some folders are deeper than any that are counted.
+        /// Folders beyond the counted depth exist.
         is_too_deep: bool,
     },
-    /// The environment keeps no data here.
+    /// The environment stores no data on the node.
     #[error("{0}")]
     NoData(String),
-    /// The work on the data of an environment failed.
+    /// A task on the data of the environment failed.
     #[error("{detail}")]
     Data {
-        /// The code of its problem.
+        /// Problem code.
         code: Code,
-        /// What happened, as a sentence.
+        /// Description, as a sentence.
         detail: String,
     },
-    /// Something else works on the data of the environment, or too much works on that of others.
+    /// The limit of concurrent data tasks is reached, for the environment or in total.
     #[error("other work on the data is not done yet")]
     DataBusy,
-    /// A command keeps the data of the environment from being replaced: it is not ended, as instances are.
+    /// A command blocks the replacement of the data: commands are not ended, unlike instances.
     #[error("a command of a schedule, `release` or `devanture run` is under way in the environment")]
     CommandRuns,
     /// The data of the environment is being replaced.
     #[error("its data is being replaced")]
     DataReplaced,
-    /// The container image of the backend is not run here, or cannot be got.
+    /// The container image of the backend is forbidden or unavailable.
     #[error("the container image of the backend cannot be run: {why}")]
     Image {
-        /// The reason.
+        /// Reason.
         why: String,
-        /// What to do, where the reason does not say it.
+        /// Remedy, unless stated by the reason.
         hint: Option<String>,
     },
-    /// A folder of the runner cannot be made or used.
+    /// A folder of the runner is unusable.
     #[error("the folders of the backend cannot be made: {0}")]
     Folder(String),
-    /// The environment has no user id, or none in the range.
+    /// The environment has no user id within the range.
     #[error("{0}")]
     User(String),
-    /// The settings and secrets cannot be read.
+    /// Settings and secrets cannot be read.
     #[error("the variables of the backend cannot be read: {0}")]
     Variables(String),
-    /// The instances cannot go from one edge to the next.
+    /// The instances cannot be handed over to the next edge.
     #[error("instances cannot be handed over: {0}")]
     Handover(String),
-    /// The machine has no terminal for a command that is to have one.
+    /// The machine has no terminal left for a command.
     #[error("the node has no terminal left for the command: programs have as many open as its kernel allows")]
     NoTerminalLeft,
     /// The spawner failed.
@@ -196,12 +196,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// An image that cannot be run, and what to do.
+    /// Error of an image that cannot be run, with a remedy.
     pub(super) fn image(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Image { why: why.into(), hint: Some(hint.into()) }
     }
 
-    /// The last lines of the log of the instance that it is about, oldest first.
+    /// Returns the last log lines of the instance concerned, oldest first.
     #[must_use]
     pub fn lines(&self) -> &[String] {
         match self {
@@ -214,7 +214,7 @@ impl Error {
     }
 }
 
-/// What comes before the bytes and files that were counted, where folders are too deep.
+/// Returns the prefix of counted bytes and files, for folders beyond the counted depth.
 fn too_deep(is_too_deep: bool) -> String {
     match is_too_deep {
         true => format!(

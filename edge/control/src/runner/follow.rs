@@ -1,4 +1,4 @@
-//! Follows what is live: its backends run, those before stay warm for a while, and a preview's begin at its first
+//! Follows live versions: runs their backends, keeps replaced backends warm for a while, starts previews at their first
 //! request.
 
 use std::collections::HashMap;
@@ -22,11 +22,11 @@ use devanture_store::catalog::{Change, Committed};
 use devanture_store::records::instances::SCALE_PREFIX;
 use devanture_store::records::{self, gone};
 
-/// Longest time that a request from before a switch needs to choose its instance.
+/// Longest time in which a request from before a switch chooses its instance.
 const SWITCH_GRACE: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// Runs what is live in every environment, and nothing else.
+    /// Runs the live version of every environment, and ends everything else.
     pub(super) fn reconcile_all(self: &Arc<Self>) {
         for (app, name) in self.live.environments() {
             self.reconcile(&app, &name);
@@ -39,7 +39,7 @@ impl Shared {
         }
     }
 
-    /// Follows the catalog, and what requests ask for, until the edge ends.
+    /// Follows the catalog and requests until the edge ends.
     pub(super) async fn follow(
         self: Arc<Self>,
         mut watch: Receiver<Committed>,
@@ -50,7 +50,7 @@ impl Shared {
             self.standstill.ended().await;
             tokio::select! {
                 biased;
-                // What is requested from then on is for the next edge, where that one comes up.
+                // Later requests are for the next edge, if it comes up.
                 () = self.standstill.begun() => {}
                 shown = shown.recv() => match shown {
                     Ok((app, name)) => self.reconcile(&app, &name),
@@ -119,13 +119,13 @@ impl Shared {
         }
     }
 
-    /// Runs what is live in a place; what was before stays warm, and what was before that ends.
+    /// Runs the live version of an environment; the previous version stays warm, and older ones end.
     fn reconcile(self: &Arc<Self>, app: &AppName, name: &PlaceName) {
         let place = self.live.place(app, name).filter(|_| !self.live.is_deleted(app));
         let is_environment = place.as_ref().is_some_and(|place| place.setting == Setting::Environment);
         let current = place.as_ref().and_then(|place| place.pointed());
         if place.is_some() && current.is_none() {
-            // It cannot be loaded just now: what ran goes on.
+            // Not loadable at present: running instances continue.
             return;
         }
         let sides = current.as_ref().filter(|_| is_environment).map_or_else(Vec::new, |current| current.sides());
@@ -152,7 +152,7 @@ impl Shared {
                     reasons.warm_until = Some(until.max(grace));
                     reasons.lingers_until = None;
                 } else if pin.is_none() && (was_live || place.is_none()) {
-                    // Only the last one before stays for a rollback.
+                    // Only the latest previous version stays for a rollback.
                     reasons.warm_until = reasons.warm_until.map(|until| until.min(grace));
                 }
             }
@@ -161,13 +161,13 @@ impl Shared {
         }
     }
 
-    /// The earlier version of a run, where visitors are held on it.
+    /// Returns the earlier version of a run with pinned visitors.
     pub(super) fn pinned(&self, id: &RunId) -> Option<Arc<Current>> {
         let place = self.live.place(&id.app, &id.place.parse().ok()?)?;
         place.all_pinned().into_iter().find(|earlier| run_of(earlier).as_ref() == Some(id))
     }
 
-    /// Runs the backend of an earlier version for the visitors who are held on it, until none of them comes.
+    /// Runs the backend of an earlier version for its pinned visitors, until their requests cease.
     fn run_pinned(self: &Arc<Self>, id: RunId, earlier: &Current) {
         let Some((origin, pin)) = RunOrigin::of(&earlier.version).zip(pin_time(earlier)) else { return };
         let request = GroupRequest::from_origin(id.clone(), &origin, id.place.clone());
@@ -181,7 +181,7 @@ impl Shared {
         }
     }
 
-    /// Runs the backend of the live version, or of a canary beside it; `None` where it has none.
+    /// Runs the backend of the live version or of a canary; `None` without a backend.
     fn run_side(self: &Arc<Self>, side: &Current) -> Option<RunId> {
         let id = run_of(side)?;
         let origin = RunOrigin::of(&side.version)?;
@@ -193,7 +193,7 @@ impl Shared {
             inner.reasons.warm_until = None;
         });
         match begun {
-            // Its processes without traffic ended when it was replaced, or have yet to begin.
+            // Its processes without traffic ended when replaced, or have not begun.
             Ok(group) if !was_live => self.rescale_later(group),
             Ok(_) => {}
             Err(error) => {
@@ -215,7 +215,7 @@ impl Shared {
         });
     }
 
-    /// A request came to a run that has no member.
+    /// Starts instances for a request to a run without members.
     pub(super) fn start_requested(self: &Arc<Self>, id: RunId, origin: &RunOrigin) {
         let is_running = self.groups_of(&id.app, &id.place).iter().any(|group| group.id == id);
         if origin.setting == Setting::Environment {
@@ -242,9 +242,8 @@ impl Shared {
         }
     }
 
-    /// Ends previews until there is room for another one of `app`: its own first, of all those that were asked the
-    /// longest ago, and none of another app that is busy, unless that has more than half of all. Says whether there is
-    /// room.
+    /// Ends previews to make room for another preview of `app`: first its own, by longest inactivity. Busy previews of
+    /// another app end only if the app has more than half of all. Returns true if there is room.
     fn make_room(&self, app: &AppName) -> bool {
         let max = usize::try_from(self.limits.previews_running_max).unwrap_or(usize::MAX);
         if max == 0 {
@@ -254,8 +253,8 @@ impl Shared {
         let (ending, mut running): (Vec<_>, Vec<_>) = all.partition(|group| group.inner().is_stopping);
         running.retain(|group| group.inner().reasons.is_preview());
         if ending.len() >= max {
-            // Those that end have processes as well: as many as may run, and no more. An app's own end at once, and so
-            // do those of one that has more than half: the others would wait for as long as its previews like.
+            // Ending previews still have processes, up to the limit. An app's own previews are killed at once, as are
+            // those of an app with more than half: otherwise all others would wait as long as these previews like.
             let of_apps = counts_of_apps(&ending);
             let has_most = |other: &AppName| of_apps.get(other).is_some_and(|count| count.saturating_mul(2) > max);
             let (killed, others): (Vec<_>, Vec<_>) =
@@ -271,7 +270,7 @@ impl Shared {
             (group.id.app != *app, is_busy(&group.id), std::cmp::Reverse(unused))
         };
         let too_many = (running.len() + 1).saturating_sub(max);
-        // No visitor who keeps requests open holds more than half of the places for one app.
+        // Visitors with open requests cannot hold more than half of the places for one app.
         let of_apps = counts_of_apps(&running);
         let is_beyond_share = |other: &AppName| of_apps.get(other).is_some_and(|count| *count > max.div_ceil(2));
         running.retain(|group| group.id.app == *app || !is_busy(&group.id) || is_beyond_share(&group.id.app));
@@ -291,7 +290,7 @@ impl Shared {
     }
 }
 
-/// The number of groups of each app.
+/// Counts the groups of each app.
 fn counts_of_apps(groups: &[Arc<Group>]) -> HashMap<AppName, usize> {
     let mut counts = HashMap::new();
     for group in groups {
@@ -300,18 +299,18 @@ fn counts_of_apps(groups: &[Arc<Group>]) -> HashMap<AppName, usize> {
     counts
 }
 
-/// Whether a change says that an app or an environment was deleted.
+/// Returns true if a change deletes an app or environment.
 fn is_deletion(change: &Change) -> bool {
     let prefixes = [gone::DELETED_APPS_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX];
     matches!(change, Change::Put(key, _) if prefixes.iter().any(|prefix| key.starts_with(prefix)))
 }
 
-/// How long a backend runs without a request of visitors who are held on its version.
+/// Returns the time for which a backend runs without requests of pinned visitors.
 pub(super) fn pin_time(earlier: &Current) -> Option<Duration> {
     Some(Duration::from_secs(earlier.version.pin_idle_s?.into()))
 }
 
-/// Sleeps until then; without an end where there is no such time.
+/// Sleeps until the given time; forever without one.
 async fn sleep_until_some(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,

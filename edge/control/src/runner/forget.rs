@@ -1,4 +1,4 @@
-//! Removes what environments and apps that have ended left on this machine, so that their user ids can be given again.
+//! Removes the leftovers of ended environments and apps on the machine, so that their user ids can be reused.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use devanture_host::spawner::has_ipc_objects;
 const SHARED: [&str; 5] = ["/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue", "/run/lock"];
 
 impl Runner {
-    /// Waits until no backend of an app, or of one environment of it, runs any more; not longer than until then. Those
-    /// of all previews are of `preview`.
+    /// Waits, up to a deadline, until no backend of an app or environment runs. `preview` stands for all previews.
     pub async fn wait_until_ended(&self, app: &AppName, environment: Option<&PlaceName>, until: Instant) {
         let shared = &self.0;
         let is_meant = |place: &str| environment.is_none_or(|environment| environment.as_str() == place);
@@ -29,7 +28,7 @@ impl Runner {
                 return;
             };
             let mut changes = group.changes();
-            // One that left the list before this subscribed reports no change any more.
+            // A group removed before the subscription reports no further change.
             if !shared.all_groups().iter().any(|other| Arc::ptr_eq(other, group)) {
                 continue;
             }
@@ -39,11 +38,11 @@ impl Runner {
         }
     }
 
-    /// Removes what an app, or one environment of it, has kept: for one that was deleted and cannot be restored. Gives
-    /// the places, among them `preview`, of whose users neither a process nor a file is left.
+    /// Removes the data of a deleted and no longer restorable app or environment. Returns the environments, including
+    /// `preview`, whose users have neither processes nor files left.
     ///
     /// # Errors
-    /// [`Error::Folder`], also while something of it runs.
+    /// [`Error::Folder`], also while instances run.
     pub async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<Vec<String>, Error> {
         let shared = &self.0;
         let is_meant = |place: &str| environment.is_none_or(|environment| environment.as_str() == place);
@@ -69,10 +68,10 @@ impl Runner {
 }
 
 impl Shared {
-    /// Ends what runs as a user, and empties its folders where only the user itself may.
+    /// Ends all processes of a user, and empties folders accessible only to the user.
     async fn end_user(&self, user: &PlaceUser) -> Result<(), Error> {
         if self.stop.is_cancelled() {
-            // Nothing runs any more, nor can anything be done as the user.
+            // No process runs, and no process can be started as the user.
             return Ok(());
         }
         if !self.holds.is_free(user.uid).await {
@@ -87,7 +86,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether a user has left nothing anywhere else on the machine.
+    /// Returns true if a user has no files elsewhere on the machine.
     async fn is_clean(&self, user: &PlaceUser) -> bool {
         if self.stop.is_cancelled() {
             return false;

@@ -1,4 +1,4 @@
-//! The instances of now as metrics: set again whenever they are read.
+//! Metrics of present instances, set at each scrape.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::group::Group;
 use super::shared::Shared;
 use devanture_base::telemetry::{Gauges, gauge_value};
 
-/// Usage of the instances of one name; while one is replaced, there are two.
+/// Usage by instances of one name, two during a replacement.
 #[derive(Default)]
 struct Used {
     memory_bytes: u64,

@@ -1,4 +1,5 @@
-//! A group: the instances of one backend in one place with one revision of settings, why it runs, and how long.
+//! Group: instances of one backend in one environment with one revision of settings, with the reasons and times of
+//! running.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -18,96 +19,96 @@ use super::instance_handle::Slot;
 use super::user_ini::UserIni;
 use devanture_serve::proxy::{RunId, RunMember, RunNow, RunState};
 
-/// The programs of a backend on this machine.
+/// Programs of a backend on the machine.
 pub(super) enum Programs {
-    /// Those of a folder that is laid out.
+    /// Programs of a laid-out folder.
     Folder(Arc<Code>),
-    /// Those of the container image with this id.
+    /// Programs of the container image with the id.
     Image(String),
 }
 
-/// The start parameters of all instances of a group.
+/// Start parameters common to all instances of a group.
 pub(super) struct SetUp {
     pub(super) programs: Programs,
     pub(super) data: Option<PathBuf>,
     pub(super) temporary: PathBuf,
-    /// What the bundle says of PHP, where that runs it.
+    /// PHP settings of the bundle.
     pub(super) user_ini: UserIni,
     pub(super) user: UserHold,
     pub(super) variables: BTreeMap<String, String>,
-    /// The hostname that the version names first, where its place may have names of its own.
+    /// First hostname of the version, for an environment with hostnames.
     pub(super) listed_host: Option<Hostname>,
 }
 
-/// What the instances of the edge before rest on, until the group is set up here.
+/// Resources of the predecessor's instances, until the group is set up here.
 pub(super) struct Foundation {
     pub(super) code: Option<Arc<Code>>,
     pub(super) user: UserHold,
 }
 
-/// A group.
+/// Group of instances.
 pub(super) struct Group {
     pub(super) id: RunId,
-    /// The version that it was started for; others may share it.
+    /// Version of the first start; other versions may share the group.
     pub(super) version: VersionId,
     pub(super) managed: Arc<Managed>,
-    /// Whose settings it has: those of its place, or of `preview`.
+    /// Environment of the settings, or `preview`.
     pub(super) settings_place: String,
     inner: Mutex<Inner>,
     changed: watch::Sender<u64>,
-    /// Held while instances of it are started or ended.
+    /// Locked while instances are started or ended.
     pub(super) adjusting: tokio::sync::Mutex<()>,
 }
 
-/// Its mutable state.
+/// Mutable state of a group.
 #[derive(Default)]
 pub(super) struct Inner {
     pub(super) slots: Vec<Arc<Slot>>,
     pub(super) reasons: Reasons,
-    /// It ends, and nobody begins to rely on it any more.
+    /// True once the group ends, and may not be relied on.
     pub(super) is_stopping: bool,
     pub(super) is_over: bool,
     pub(super) set_up: Option<Arc<SetUp>>,
     pub(super) foundation: Option<Foundation>,
-    /// Instances were started as often as they are to be.
+    /// True once the target number of instances was started.
     pub(super) is_begun: bool,
     pub(super) spreading: Spreading,
-    /// Why none could be.
+    /// Reason for a failed start.
     pub(super) failed: Option<Error>,
 }
 
-/// How its instances are spread over the nodes.
+/// Distribution of instances over nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Spreading {
-    /// More run here than this node's share, until those of other nodes answer.
+    /// True while more instances than the node's share run, until those of other nodes answer.
     pub(super) has_excess: bool,
-    /// All that answer requests are to run on other nodes.
+    /// True if all instances that answer requests are to run on other nodes.
     pub(super) is_elsewhere: bool,
 }
 
-/// Why a group runs.
+/// Reasons for which a group runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Reasons {
-    /// So many hold it, since they are about to make it live.
+    /// Number of holders about to make the group live.
     pub(super) held: usize,
-    /// It is live in its environment.
+    /// True if live in its environment.
     pub(super) is_live: bool,
-    /// Time until which its last holder may have made it live without that being known here.
+    /// End of the time in which a former holder may have made the group live without local notice.
     pub(super) lingers_until: Option<Instant>,
-    /// Time until which it stays for a rollback, or for visitors who are held on its version.
+    /// End of the time for a rollback, or for pinned visitors.
     pub(super) warm_until: Option<Instant>,
-    /// Whether there may be such visitors: what is missing is started for them.
+    /// True if pinned visitors may exist: missing instances are started for pinned visitors.
     pub(super) is_pinned: bool,
-    /// Time until which it stays if no request comes; for a preview.
+    /// End of the time without requests, for a preview.
     pub(super) idle_until: Option<Instant>,
 }
 
-/// Why an instance is warm, where it is not for a rollback.
+/// Reason shown for an instance kept warm for pinned visitors.
 const FOR_VISITORS: &str = "for visitors who are held on its version";
-/// Ends of each instance after which a new backend has failed.
+/// Ends per instance after which a new backend has failed.
 const FAILURES: u64 = 2;
 
-/// The state of a group.
+/// State of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Stays,
@@ -116,7 +117,7 @@ pub(super) enum Fate {
 }
 
 impl SetUp {
-    /// The folder of the backend; an image has none.
+    /// Returns the folder of the backend; `None` for an image.
     pub(super) fn folder(&self) -> Option<&Path> {
         match &self.programs {
             Programs::Folder(code) => Some(&code.path),
@@ -126,7 +127,7 @@ impl SetUp {
 }
 
 impl Inner {
-    /// The user and the code of its instances.
+    /// Returns user and code of the instances.
     pub(super) fn rests_on(&self) -> (Option<u32>, Option<PathBuf>) {
         match (&self.set_up, &self.foundation) {
             (Some(set_up), _) => (set_up.user.uid(), set_up.folder().map(Path::to_owned)),
@@ -145,35 +146,35 @@ impl Reasons {
         latest.filter(|until| *until > now).map_or(Fate::Ends, Fate::StaysUntil)
     }
 
-    /// Whether it runs for a rollback alone.
+    /// Returns true if the group runs only for a rollback.
     pub(super) fn is_warm(&self) -> bool {
         self.held == 0 && self.is_replaced()
     }
 
-    /// Whether it runs for visitors who are held on its version alone.
+    /// Returns true if the group runs only for pinned visitors.
     pub(super) fn is_for_visitors(&self) -> bool {
         self.is_pinned && self.is_replaced()
     }
 
-    /// Whether something else is live in its place.
+    /// Returns true if another version is live in the environment.
     pub(super) fn is_replaced(&self) -> bool {
         !self.is_live && self.idle_until.is_none() && self.warm_until.is_some()
     }
 
-    /// Whether only what answers requests has to run: it stays for a rollback, and nobody who held it can have made it
-    /// live.
+    /// Returns true if only processes that answer requests have to run: the group stays for a rollback, and no former
+    /// holder can have made the group live.
     pub(super) fn is_standby(&self, now: Instant) -> bool {
         self.is_warm() && self.lingers_until.is_none_or(|until| until <= now)
     }
 
-    /// Whether processes may run that do not overlap, where no other group of the place has any: not where it stays for
-    /// a rollback alone.
+    /// Returns true if non-overlapping processes may run, unless another group of the environment has some; false for a
+    /// group kept only for a rollback.
     pub(super) fn has_sole_processes(&self, now: Instant) -> bool {
         let lingers = self.lingers_until.is_some_and(|until| until > now);
         self.is_live || self.idle_until.is_some() || self.held > 0 || lingers
     }
 
-    /// Whether it runs for the requests of a preview alone.
+    /// Returns true if the group runs only for requests of a preview.
     pub(super) fn is_preview(&self) -> bool {
         self.held == 0 && !self.is_live && self.idle_until.is_some()
     }
@@ -196,7 +197,7 @@ impl Group {
         self.inner.lock()
     }
 
-    /// Says that something of it changed.
+    /// Notifies of a change.
     pub(super) fn notify(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -205,7 +206,7 @@ impl Group {
         self.changed.subscribe()
     }
 
-    /// What its instances are started with, once it is set up.
+    /// Returns the start parameters, once set up.
     pub(super) async fn set_up(&self) -> Arc<SetUp> {
         let mut changes = self.changes();
         loop {
@@ -217,18 +218,18 @@ impl Group {
         }
     }
 
-    /// All instances, also those that are to end.
+    /// Returns all instances, including ending instances.
     pub(super) fn slots(&self) -> Vec<Arc<Slot>> {
         self.inner().slots.clone()
     }
 
-    /// Instances that are to run.
+    /// Returns the instances that should run.
     pub(super) fn wanted_slots(&self) -> Vec<Arc<Slot>> {
         self.inner().slots.iter().filter(|slot| slot.is_wanted()).cloned().collect()
     }
 
-    /// Ends the processes without traffic of a group on standby: they would do the same work as those of the live
-    /// version. Returns when to look again.
+    /// Ends the processes without traffic of a group on standby, which would repeat the work of the live version.
+    /// Returns the time of the next check.
     pub(super) fn end_standby_workers(&self, now: Instant) -> Option<Instant> {
         let inner = self.inner();
         let (is_standby, has_sole) = (inner.reasons.is_standby(now), inner.reasons.has_sole_processes(now));
@@ -237,12 +238,12 @@ impl Group {
         inner.reasons.lingers_until.filter(|until| *until > now)
     }
 
-    /// Forgets an instance that is over.
+    /// Forgets an ended instance.
     pub(super) fn remove(&self, slot: &Slot) {
         self.inner().slots.retain(|other| other.serial != slot.serial);
     }
 
-    /// Reports of its instances, each of which may use so much memory.
+    /// Returns the status of each instance with its memory limit.
     pub(super) fn statuses(&self, node: &str, memory_bytes_max: u64) -> Vec<InstanceStatus> {
         let inner = self.inner();
         let is_warm = inner.reasons.is_warm();
@@ -255,9 +256,8 @@ impl Group {
         inner.slots.iter().map(status).collect()
     }
 
-    /// Waits until every instance of `web`, or of a process that could not be tried before the switch, has ended by
-    /// itself twice since the call and none is healthy: one that ends once may come back. Returns nothing once the
-    /// group is not live.
+    /// Waits until every instance of `web`, or of a process untestable before the switch, has ended twice since the
+    /// call and none is healthy; a single end may be recovered. Returns `None` once the group is not live.
     pub(super) async fn failure(&self) -> Option<String> {
         let restarts = |slot: &Arc<Slot>| (slot.serial, slot.seen().restarts);
         let before: HashMap<u64, u64> = self.inner().slots.iter().map(restarts).collect();
@@ -289,24 +289,24 @@ impl Group {
         }
     }
 
-    /// The state for requests.
+    /// Returns the state for requests.
     fn state(&self) -> RunState {
         let inner = self.inner();
         if inner.failed.is_some() {
             return RunState::Refused;
         }
         if inner.is_stopping {
-            // A request that comes now asks for others.
+            // New requests need other instances.
             return RunState::Starting;
         }
         if inner.reasons.is_replaced() && inner.is_begun && !inner.reasons.is_for_visitors() {
-            // Nobody waits for its instances: a request that finds none is for what is live now.
+            // No instances are expected: a request without an instance is for the live version.
             return RunState::Running;
         }
         let is_web =
             self.managed.server.processes.iter().any(|process| process.kind == devanture_config::site_toml::Kind::Web);
         let comes = |slot: &Arc<Slot>| slot.is_web() && slot.is_wanted() && slot.will_answer_soon();
-        // Other nodes say so when theirs are there.
+        // Other nodes report their instances once ready.
         match inner.spreading.is_elsewhere || !inner.is_begun && is_web || inner.slots.iter().any(comes) {
             true => RunState::Starting,
             false => RunState::Running,
@@ -318,8 +318,8 @@ impl Group {
     }
 }
 
-/// The state for requests to a run, of which there are several groups where one ends while the next begins: those that
-/// end come first.
+/// Returns the state of a run for requests. A run has several groups while one ends and the next begins, ending groups
+/// first.
 pub(super) fn now_of(groups: &[Arc<Group>]) -> Option<RunNow> {
     let last = groups.last()?;
     let (state, is_shared) = (last.state(), last.is_spread());

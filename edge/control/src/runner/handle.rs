@@ -1,4 +1,4 @@
-//! The runner as the rooms above use it.
+//! Public interface of the runner.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -44,51 +44,51 @@ use devanture_serve::proxy::{Registry, RunId, RunNow};
 use devanture_store::blobs::{Blobs, ManifestTurns};
 use devanture_store::catalog::Catalog;
 
-/// Between two looks at whether everything has ended.
+/// Interval of checks for the end of all instances.
 const END_LOOK: Duration = Duration::from_millis(20);
-/// Longest time until a switch by the holder of a group is known here.
+/// Longest delay until a switch by a group's holder is known here.
 pub(super) const HELD_LINGERS: Duration = Duration::from_secs(2);
 
-/// Updates of pools that wait to be passed to the edge before.
+/// Queued pool updates for the predecessor edge.
 const PUBLISHED_MAX: usize = 1_024;
 
-/// The parts of a [`Runner`].
+/// Parts of a [`Runner`].
 pub struct Parts {
     /// `[runner]` of `edge.toml`.
     pub settings: edge_toml::Runner,
-    /// What this node is called.
+    /// Name of the node.
     pub node: String,
-    /// Whether it is one of several, over which instances are spread.
+    /// True in a cluster, whose nodes share instances.
     pub is_in_cluster: bool,
-    /// The limits.
+    /// Limits.
     pub limits: Limits,
-    /// The data folder, which remembers the user ids of the edge.
+    /// Data folder, which records the user ids of the edge.
     pub data_dir: PathBuf,
-    /// Where everything of the runner lies, absolute: `EdgeFile::runner_folder`.
+    /// Root folder of the runner, absolute: `EdgeFile::runner_folder`.
     pub folder: PathBuf,
-    /// The folder of `edge.toml`, which paths in it are relative to.
+    /// Folder of `edge.toml`, base of its relative paths.
     pub base: PathBuf,
-    /// This very program, `devanture-edge`.
+    /// Path of the program `devanture-edge`.
     pub program: PathBuf,
-    /// Where the files of backends are.
+    /// Files of backends.
     pub blobs: Arc<dyn Blobs>,
-    /// Instance counts, and the user of an app.
+    /// Instance counts, and users of apps.
     pub catalog: Arc<dyn Catalog>,
-    /// The live versions.
+    /// Live versions.
     pub live: Live,
-    /// The pools that instances are members of.
+    /// Pools with instances as members.
     pub registry: Registry,
     /// Settings and secrets.
     pub variables: Arc<dyn Variables>,
-    /// The instances of the edge before, where it hands them over. [`Runner::resume`] is called once the edge serves.
+    /// Instances handed over by the predecessor edge. [`Runner::resume`] is called once the edge serves.
     pub handover: Option<Handover>,
 }
 
-/// Instances that run for as long as this lives, so that a switch finds them. Dropped without a switch, they end.
+/// Lease of prepared instances, which run until a switch uses the lease. Dropped without a switch, the instances end.
 #[must_use = "the instances run for as long as this lives"]
 pub struct Held {
     group: Arc<Group>,
-    /// Whether they may be live by now.
+    /// True if the instances may be live by now.
     is_ready: bool,
 }
 
@@ -105,19 +105,19 @@ impl Drop for Held {
     }
 }
 
-/// A spawner, the users that instances run as, and instances of the edge before.
+/// Spawner, users of instances, and instances of the predecessor edge.
 struct Begun {
     spawner: Spawner,
     users: Users,
     taken: Option<Taken>,
 }
 
-/// The mark of an edge on what runs for it: no two edges have one folder.
+/// Returns the mark of an edge on its processes, unique by folder.
 fn edge_id_of(folder: &Path) -> String {
     Digest::of(folder.as_os_str().as_encoded_bytes()).short()
 }
 
-/// Claims users and starts the spawner, or takes both from the edge before.
+/// Claims users and starts the spawner, or adopts both from the predecessor edge.
 async fn begin(
     settings: &edge_toml::Runner,
     data_dir: &Path,
@@ -130,7 +130,7 @@ async fn begin(
     let is_root = rustix::process::geteuid().is_root();
     let source = Source::new(settings, is_root)?;
     if source != Source::Nowhere {
-        // Before ids are claimed: a start that fails leaves nothing on the machine.
+        // Checked before ids are claimed: a failed start leaves nothing on the machine.
         check_passable(folder)?;
     }
     let (handed, socket, lock) = match before {
@@ -169,7 +169,7 @@ async fn begin(
     Ok(Begun { spawner, users, taken })
 }
 
-/// Removes the code that nothing has, once what is live has its own, or keeps what it finds.
+/// Removes unused code, once live versions hold theirs.
 async fn tidy(shared: Arc<Shared>) {
     shared.live.loaded().await;
     for group in shared.all_groups() {
@@ -182,7 +182,7 @@ async fn tidy(shared: Arc<Shared>) {
 #[derive(Clone)]
 pub struct Runner(pub(super) Arc<Shared>);
 
-/// Opens the folders of backends, off the threads that serve.
+/// Opens the folders of backends, off the serving threads.
 async fn open_folders(
     root: &Path,
     settings: &edge_toml::Runner,
@@ -197,8 +197,8 @@ async fn open_folders(
 }
 
 impl Runner {
-    /// Finds what keeps backends from being run, without a change to the machine. `folder` is where they lie, and
-    /// `base` that of `edge.toml`.
+    /// Checks the prerequisites of backends without changing the machine. `folder` is the runner's, `base` that of
+    /// `edge.toml`.
     ///
     /// # Errors
     /// [`Error::Folder`], [`Error::Image`], [`Error::User`].
@@ -210,8 +210,8 @@ impl Runner {
         }
     }
 
-    /// Starts the spawner, removes what an earlier run left, and begins to run what is live. Everything runs on the
-    /// runtime that this is called on.
+    /// Starts the spawner, removes leftovers of an earlier run, and starts live backends. All tasks run on the calling
+    /// runtime.
     ///
     /// # Errors
     /// [`Error::Off`], [`Error::Spawn`], [`Error::Folder`], [`Error::User`].
@@ -244,9 +244,9 @@ impl Runner {
         let temporary_folders = TemporaryFolders::in_use(temporary_folders);
         let Begun { spawner, users, taken } = begin(&settings, &data_dir, &folder, program, before).await?;
         let folders = open_folders(&folder, &settings, &users, &blobs, is_adopted).await?;
-        // What an earlier run of the edge left was ended by the spawner.
+        // The spawner has already ended processes of an earlier run.
         if matches!(users, Users::Given(_)) && !is_adopted {
-            // A record that cannot be read costs the backends of its environment, and not the whole edge.
+            // An unreadable record must affect the backends of its environment only.
             let settled = match users.all(&*catalog).await {
                 Ok(all) => owners::settle(&folder, all).await.map_err(|error| error.to_string()),
                 Err(error) => Err(error.to_string()),
@@ -295,7 +295,7 @@ impl Runner {
         if let Some(taken) = taken {
             taken.settle(&shared).await;
         }
-        // The watch begins before what is live is looked at: nothing that is committed in between is missed.
+        // Subscribed before reading live versions, so that no commit in between is missed.
         let (watch, shown) = (shared.catalog.watch(), shared.live.shown());
         shared.nodes.refresh(&*shared.catalog).await?;
         shared.registry.hear_asks(true);
@@ -307,15 +307,15 @@ impl Runner {
         Ok(Self(shared))
     }
 
-    /// Whether backends of such a bundle may run here.
+    /// Checks that backends of a bundle may run here.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] where environments have no user ids of their own and no admin of every app pushed it.
+    /// [`Error::Forbidden`] if environments have no user ids of their own and no admin of every app pushed the bundle.
     pub fn check(&self, trusted: bool) -> Result<(), Error> {
         self.0.check(trusted)
     }
 
-    /// Whether this edge has the interpreters that links of a bundle's folder lead to.
+    /// Checks that the edge has the interpreters linked by a bundle's folder.
     ///
     /// # Errors
     /// [`Error::Interpreter`].
@@ -323,7 +323,7 @@ impl Runner {
         self.0.folders.interpreters().check(folder)
     }
 
-    /// The revisions of settings with which instances of an environment run on this node, those among them that end.
+    /// Returns the settings revisions of an environment's local instances, including ending instances.
     #[must_use]
     pub fn settings_revisions(&self, app: &AppName, environment: &PlaceName) -> BTreeSet<u64> {
         let groups = self.0.all_groups().into_iter();
@@ -331,17 +331,16 @@ impl Runner {
         own.map(|group| group.id.key.settings).collect()
     }
 
-    /// Number of user ids for environments and previews of all apps together.
+    /// Returns the number of user ids for environments and previews of all apps.
     #[must_use]
     pub fn user_ids(&self) -> u32 {
         self.0.users.count()
     }
 
-    /// Has all instances run and waits until they are healthy; at once where they are already. `report` takes a line
-    /// for each.
+    /// Starts all instances and waits until healthy; returns at once if already so. `report` receives a line for each.
     ///
     /// # Errors
-    /// The first instance that is none; then, where nothing else needs them, all of them end.
+    /// The first unhealthy instance; all instances then end unless needed otherwise.
     pub async fn prepare(&self, wanted: &Wanted, report: Report<'_>) -> Result<Held, Error> {
         let shared = &self.0;
         let request = GroupRequest {
@@ -355,28 +354,27 @@ impl Runner {
         let group = shared.group(request, |inner| {
             inner.reasons.held += 1;
             inner.failed = None;
-            // Only those that are there already: of one that is started for this call, every end counts.
+            // Only existing instances: every end counts for instances started by the call.
             inner.slots.iter().filter(|slot| slot.is_wanted()).for_each(|slot| slot.begin_anew());
         })?;
         let mut held = Held { group: Arc::clone(&group), is_ready: false };
         shared.wait_begun(&group).await?;
-        // Those that were warm may be fewer than are needed by now.
+        // Warm instances may be fewer than needed by now.
         shared.adjust(&group).await?;
         shared.wait_healthy(&group, &group.wanted_slots(), report).await?;
         held.is_ready = true;
         Ok(held)
     }
 
-    /// Runs the command `release` once, if there is one; `report` takes its lines. Returns how long it took, in
-    /// milliseconds.
+    /// Runs the command `release` once, if defined; `report` receives its lines. Returns the duration in milliseconds.
     ///
     /// # Errors
-    /// [`Error::ReleaseFailed`], and what keeps it from being started.
+    /// [`Error::ReleaseFailed`]; errors of the start.
     pub async fn release(&self, wanted: &Wanted, report: Report<'_>) -> Result<Option<u128>, Error> {
         self.0.run_release(wanted, report).await
     }
 
-    /// Every instance of a place, by process and number.
+    /// Returns every instance of an environment, by process and number.
     #[must_use]
     pub fn instances(&self, app: &AppName, place: &str) -> Vec<InstanceStatus> {
         let groups = self.0.all_groups();
@@ -388,25 +386,25 @@ impl Runner {
         found
     }
 
-    /// Follows the instance counts of the API, and returns when new ones are healthy.
+    /// Applies the instance counts of the API, and returns once new instances are healthy.
     ///
     /// # Errors
-    /// [`Error::NothingRuns`], [`Error::TooMany`], the first new instance that is not healthy.
+    /// [`Error::NothingRuns`], [`Error::TooMany`], the first unhealthy new instance.
     pub async fn rescale(&self, app: &AppName, place: &str, report: Report<'_>) -> Result<(), Error> {
         for group in self.0.running(app, place)? {
             self.0.wait_begun(&group).await?;
-            // The follower of the catalog may have started them already.
+            // The follower of the catalog may have already started the instances.
             self.0.adjust(&group).await?;
             self.0.wait_healthy(&group, &group.wanted_slots(), report).await?;
         }
         Ok(())
     }
 
-    /// Longest time in which all instances of a place become healthy on a node: all at once, or one after the other as
-    /// if all of them ran there.
+    /// Returns the longest time until all instances of an environment are healthy on a node: all at once, or one after
+    /// the other as if all ran there.
     ///
     /// # Errors
-    /// [`Error::NothingRuns`], [`Error::TooMany`]; where the catalog cannot be read.
+    /// [`Error::NothingRuns`], [`Error::TooMany`]; errors of reading the catalog.
     pub async fn change_time(&self, app: &AppName, place: &str, one_by_one: bool) -> Result<Duration, Error> {
         let mut all = Duration::ZERO;
         for group in self.0.running(app, place)? {
@@ -415,11 +413,11 @@ impl Runner {
         Ok(all)
     }
 
-    /// Restarts every instance of a process, or of all: one after the other, each only replaced when the new one is
+    /// Restarts every instance of a process, or all instances: one after the other, each replaced once its successor is
     /// healthy.
     ///
     /// # Errors
-    /// [`Error::NothingRuns`]; the first new instance that is not healthy: the one before it stays.
+    /// [`Error::NothingRuns`]; the first unhealthy new instance, whose predecessor stays.
     pub async fn restart(
         &self,
         app: &AppName,
@@ -437,40 +435,39 @@ impl Runner {
         Ok(())
     }
 
-    /// Waits until all instances of `web` that run in a place have failed since the call, and says how the last one
-    /// did; returns nothing once this backend is no longer live there.
+    /// Waits until all running instances of `web` in an environment have failed since the call, and returns the last
+    /// failure; `None` once the backend is no longer live there.
     pub async fn failure(&self, app: &AppName, place: &str, digest: Digest) -> Option<String> {
         let group = self.0.groups_of(app, place).into_iter().find(|group| group.id.key.digest == digest)?;
         group.failure().await
     }
 
-    /// The output of instances.
+    /// Returns the output of instances.
     #[must_use]
     pub fn logs(&self) -> &Logs {
         &self.0.logs
     }
 
-    /// Ends those that read the output of instances along, once they have what came.
+    /// Ends the live readers of instance output, after the already received lines.
     pub fn end_log_readers(&self) {
         self.0.logs.end_readers();
     }
 
-    /// Adds instances and how they are.
+    /// Adds metrics of instances.
     pub fn add_metrics(&self, gauges: &mut Gauges) {
         self.0.add_metrics(gauges);
     }
 
-    /// The members of runs as they are published from the start on, for the edge before; once.
+    /// Returns the members of runs as published since the start, for the predecessor edge; once.
     #[must_use]
     pub fn published(&self) -> broadcast::Receiver<(RunId, Option<RunNow>)> {
         self.0.published.subscribe()
     }
 
-    /// Ends all instances and commands: by SIGTERM at once, since the caller has waited for requests in flight; then by
-    /// SIGKILL, after what their backends say, and after `within` whatever they say. Those that the next edge has go
-    /// on.
+    /// Ends all instances and commands: by SIGTERM at once, since the caller has waited for running requests, then by
+    /// SIGKILL after the backends' times, at the latest after `within`. Handed-over instances continue.
     pub async fn end(&self, within: Duration) {
-        // What stands still is the next edge's, where that one comes up; else it ends with the connection.
+        // Paused instances belong to the next edge, if it comes up; otherwise they end with the connection.
         self.leave(false);
         if self.0.standstill.has_left() {
             self.0.logs.end().await;

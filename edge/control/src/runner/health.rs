@@ -1,4 +1,4 @@
-//! Asks an instance whether it is well, on a connection of its own each time: one that takes no new connection is not.
+//! Health checks of instances, each on a fresh connection: an instance that accepts no connections is unhealthy.
 
 use std::io;
 use std::time::Duration;
@@ -14,50 +14,50 @@ use devanture_serve::proxy::address::Endpoint;
 use devanture_serve::proxy::peer_owner::{PeerError, check_peer, is_open};
 use devanture_serve::proxy::{self, fastcgi};
 
-/// Bytes of an answer that are looked at for its status.
+/// Bytes of an answer examined for the status.
 const ANSWER_BYTES_MAX: usize = 1_024;
-/// Between two questions to an instance that is only starting, at first and after a while.
+/// Interval of checks of a starting instance, at first and later.
 const STARTING_INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(250));
-/// Least timeout of a check, however short its interval is.
+/// Shortest timeout of a check, however short its interval.
 const ANSWER_MIN: Duration = Duration::from_secs(1);
-/// Time for which an instance without a `health` path must run before it counts as healthy: a worker from its start,
-/// one of `web` from its first answer to its second.
+/// Running time after which an instance without a `health` path counts as healthy: from the start for a worker, from
+/// the first to the second answer for `web`.
 const STEADY: Duration = Duration::from_secs(1);
-/// The path that is requested while an instance without a `health` path starts.
+/// Path requested of a starting instance without a `health` path.
 const DEFAULT_PATH: &str = "/";
-/// Least time for an answer to [`DEFAULT_PATH`]: a first page may be slow, and nothing promises that it is not.
+/// Shortest timeout for [`DEFAULT_PATH`], since a first page may be slow.
 const FIRST_ANSWER_MIN: Duration = Duration::from_secs(10);
 
-/// Names the host that an instance is asked for, with its port, as of the moment.
+/// Returns the present host with port for health checks.
 pub(super) type Authority = Box<dyn Fn() -> String + Send + Sync>;
 
-/// The check of an instance.
+/// Health check of an instance.
 pub(super) struct Question {
-    /// Where it listens; a worker does not.
+    /// Listening address; `None` for a worker.
     pub(super) endpoint: Option<Endpoint>,
-    /// The path. Without one, it must answer [`DEFAULT_PATH`] while it starts, with any status below 500; from then on
-    /// it is enough that it listens.
+    /// Path. Without a path, the instance must answer [`DEFAULT_PATH`] during its start, with any status below 500;
+    /// afterwards listening suffices.
     pub(super) path: Option<String>,
-    /// The host: that of its visitors, since applications refuse any other one.
+    /// Host, equal to that of visitors, since applications refuse other hosts.
     pub(super) authority: Authority,
-    /// The scripts that it runs, where it speaks FastCGI.
+    /// Scripts of a FastCGI instance.
     pub(super) scripts: Option<Scripts>,
-    /// The user whose it must be, where instances have users of their own.
+    /// Required user of the listener, if instances have users of their own.
     pub(super) uid: Option<u32>,
-    /// Between two questions to an instance that is healthy.
+    /// Interval of checks of a healthy instance.
     pub(super) interval: Duration,
-    /// Whether it has started already, through the edge before.
+    /// True if the predecessor has already started the instance.
     pub(super) has_started: bool,
 }
 
-/// The condition to pass a check.
+/// Condition of a passed check.
 #[derive(Debug, Clone, Copy)]
 enum Goal<'p> {
-    /// Accept a connection.
+    /// Accepts a connection.
     Listens,
-    /// Answer [`DEFAULT_PATH`] with any status below 500: a page that is missing or needs a login is an answer.
+    /// Answers [`DEFAULT_PATH`] with any status below 500: a missing page, or a required login, is an answer.
     Answers,
-    /// Answer this path with 2xx or 3xx.
+    /// Answers the path with 2xx or 3xx.
     Serves(&'p str),
 }
 
@@ -79,34 +79,34 @@ impl<'p> Goal<'p> {
     }
 }
 
-/// The result of a check: nothing, or why the instance is not healthy.
+/// Result of a check: success, or the reason for ill health.
 pub(super) type Answer = Result<(), Bad>;
 
-/// The outcome of a check.
+/// Outcome of a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CheckOutcome {
     pub(super) answer: Answer,
-    /// It listens on all addresses of the machine.
+    /// True if the instance listens on all addresses of the machine.
     pub(super) is_open: bool,
 }
 
-/// Why an instance is not well.
+/// Reason for ill health.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Bad {
-    /// The text that follows its name in a sentence.
+    /// Text after the instance's name in a sentence.
     pub(super) why: String,
-    /// Who listens in its place.
+    /// Listener at the instance's address.
     pub(super) listener: Listener,
 }
 
-/// Who listens in the place of an instance that is not well.
+/// Listener at the address of an unhealthy instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listener {
-    /// Somebody else, who is to get none of its requests.
+    /// Foreign process, which must not get requests.
     Foreign,
-    /// It itself, as far as is known.
+    /// The instance itself, as far as known.
     Own,
-    /// Nobody, or it could not be found out.
+    /// None or unknown.
     Unknown,
 }
 
@@ -131,7 +131,7 @@ impl Bad {
 }
 
 impl Question {
-    /// Asks on and on, at first often, and tells each answer. Ends when nobody listens.
+    /// Checks repeatedly, at first often, and reports each result. Ends when the receiver is dropped.
     pub(super) async fn ask_on(self, answers: mpsc::Sender<CheckOutcome>) {
         let Some(endpoint) = &self.endpoint else {
             if !self.has_started {
@@ -154,7 +154,7 @@ impl Question {
         }
     }
 
-    /// The answer, with what else can be seen of an instance that gave it.
+    /// Adds further observations to the result of a check.
     async fn checked(&self, endpoint: &Endpoint, answer: Answer) -> CheckOutcome {
         let is_open = match endpoint {
             Endpoint::Tcp(address) if answer.is_ok() => is_open(address.port(), self.uid).await,
@@ -163,7 +163,7 @@ impl Question {
         CheckOutcome { answer, is_open }
     }
 
-    /// Asks until an instance has started. Returns false when nobody listens.
+    /// Checks until an instance has started. Returns false when the receiver is dropped.
     async fn wait_started(&self, endpoint: &Endpoint, limit: Duration, answers: &mpsc::Sender<CheckOutcome>) -> bool {
         let (mut wait, most) = STARTING_INTERVALS;
         loop {
@@ -180,8 +180,9 @@ impl Question {
         }
     }
 
-    /// Checks whether an instance has started. A listening socket proves nothing if a master opens it before its
-    /// workers have loaded the application, so without a path it must answer, and do so again a while later.
+    /// Checks that an instance has started. A listening socket proves nothing if a master opens the socket before its
+    /// workers have loaded the application. Without a path, the instance must therefore answer, and answer again after
+    /// a while.
     async fn check_start(&self, endpoint: &Endpoint, limit: Duration) -> Answer {
         if let Some(path) = &self.path {
             return self.ask(endpoint, Goal::Serves(path), limit).await;
@@ -196,11 +197,11 @@ impl Question {
         let path = goal.path();
         let exchange = async {
             match endpoint {
-                // Each node checks its own.
+                // Each node checks its own instances.
                 Endpoint::Node(_) => Err(io::ErrorKind::Unsupported.into()),
                 Endpoint::Tcp(address) => {
                     let stream = TcpStream::connect(address).await?;
-                    // As for requests: the port may have been its own before.
+                    // As for requests: the port may have been reassigned.
                     match check_peer(&stream, self.uid).await {
                         Ok(()) => self.exchange(stream, path).await.map(Ok),
                         Err(PeerError::Foreign) => Ok(Err(Bad::foreign(&format!("port {}", address.port())))),
@@ -212,7 +213,7 @@ impl Question {
                 }
                 Endpoint::Socket(socket) => {
                     let stream = UnixStream::connect(socket).await?;
-                    // As for requests: the app may have put anything there, a link to the socket of somebody else too.
+                    // As for requests: the app may have put a link to a foreign socket there.
                     let listener = stream.peer_cred()?.uid();
                     if self.uid.is_some_and(|uid| uid != listener) {
                         return Ok(Err(Bad::foreign("socket")));
@@ -235,7 +236,7 @@ impl Question {
 }
 
 impl Question {
-    /// Asks for `path`, if there is one; gives the status.
+    /// Requests `path`, if set; returns the status.
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -269,7 +270,7 @@ fn unreached(endpoint: &Endpoint, error: &io::Error) -> String {
     }
 }
 
-/// The bytes of a question.
+/// Returns the bytes of a request.
 fn head(path: &str, fields: &HeaderMap) -> Vec<u8> {
     let mut head = format!("GET {path} HTTP/1.1\r\n").into_bytes();
     for (name, value) in fields {
@@ -282,7 +283,7 @@ fn head(path: &str, fields: &HeaderMap) -> Vec<u8> {
     head
 }
 
-/// Asks for `path`; gives the status.
+/// Requests `path`; returns the status.
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str, fields: &HeaderMap) -> io::Result<u16> {
     stream.write_all(&head(path, fields)).await?;
     let mut answer = Vec::with_capacity(ANSWER_BYTES_MAX);
@@ -291,19 +292,19 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str, f
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if is_http2_preface(&answer) {
-            // It speaks HTTP/2 alone: that it does is all that can be found out by HTTP/1.1.
+            // An HTTP/2-only server: HTTP/1.1 can verify no more.
             return Ok(200);
         }
     }
     status(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Whether an answer begins with a SETTINGS frame of stream 0, the preface of an HTTP/2 server (RFC 9113 §3.4).
+/// Returns true if an answer begins with a SETTINGS frame of stream 0, the preface of an HTTP/2 server (RFC 9113 §3.4).
 fn is_http2_preface(bytes: &[u8]) -> bool {
     matches!(bytes, [0, _, _, 4, 0, 0, 0, 0, 0, ..])
 }
 
-/// The status of an answer that begins with `bytes` (RFC 9112 §4).
+/// Parses the status of an answer that begins with `bytes` (RFC 9112 §4).
 fn status(bytes: &[u8]) -> Option<u16> {
     let rest = bytes.strip_prefix(b"HTTP/1.")?;
     let digits = rest.get(2..5)?;
@@ -359,7 +360,7 @@ mod tests {
             let endpoint = answering(answer).await;
             let answer = question(None, None).ask(&endpoint, Goal::Serves("/healthz"), limit).await;
             assert_eq!(answer.err().map(|bad| bad.why).as_deref(), expected);
-            // One that has started has only to listen, where it has no path.
+            // Once started, an instance without a path only has to listen.
             assert_eq!(question(None, None).ask(&endpoint, Goal::Listens, limit).await, Ok(()));
         }
         let gone = Endpoint::Socket("/nowhere/at/all".into());
@@ -409,7 +410,7 @@ mod tests {
         let (real, link) = (folder.path().join("real"), folder.path().join("s"));
         let _socket = tokio::net::UnixListener::bind(&real).unwrap();
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        // That they listen is enough: nobody has to accept.
+        // Listening suffices, without an accept.
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
         for endpoint in [Endpoint::Socket(link), Endpoint::Tcp(port.local_addr().unwrap())] {
             for (uid, is_foreign) in [(own, false), (own + 1, true)] {

@@ -1,4 +1,4 @@
-//! Tracks which instances run as which user, and ends leftovers of a user once nothing of it is to run.
+//! Tracks the users of running instances, and ends a user's leftover processes once no instance needs the user.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,36 +10,36 @@ use tokio_util::sync::CancellationToken;
 
 use devanture_host::spawner::{SpawnError, Spawner};
 
-/// The users that something runs as now.
+/// Users in use.
 pub(super) struct Holds {
     users: Mutex<HashMap<u32, User>>,
     changed: Notify,
     spawner: Spawner,
     runtime: Handle,
-    /// The edge is shutting down.
+    /// Cancelled when the edge stops.
     stop: CancellationToken,
 }
 
 #[derive(Default)]
 struct User {
     holds: usize,
-    /// Its leftovers are being ended, and nothing is started meanwhile.
+    /// True while leftovers are being ended; no process starts meanwhile.
     is_ending: bool,
 }
 
 impl Holds {
-    /// Must be called on the runtime on which users are ended.
+    /// Must be called on the runtime that ends users.
     pub(super) fn new(spawner: Spawner, stop: CancellationToken) -> Arc<Self> {
         let (users, changed) = (Mutex::default(), Notify::new());
         Arc::new(Self { users, changed, spawner, runtime: Handle::current(), stop })
     }
 
-    /// Has a user for as long as what is given lives, after what it left before is gone; without a user, the edge's own
-    /// is meant, which is never ended.
+    /// Holds a user for the lifetime of the result, after leftovers of earlier processes are gone. `None` is the edge's
+    /// own user, which is never ended.
     pub(super) async fn hold(self: &Arc<Self>, uid: Option<u32>) -> UserHold {
         let Some(uid) = uid else { return UserHold(None) };
         loop {
-            // Before it is looked: a change in between is not missed.
+            // Registered before the check, so that no change in between is missed.
             let changed = self.changed.notified();
             {
                 let mut users = self.users.lock();
@@ -53,7 +53,7 @@ impl Holds {
         }
     }
 
-    /// Waits until what a user left is gone; says whether nothing runs as it.
+    /// Waits until leftovers of a user are gone. Returns true if no process runs as the user.
     pub(super) async fn is_free(&self, uid: u32) -> bool {
         loop {
             let changed = self.changed.notified();
@@ -67,7 +67,7 @@ impl Holds {
     }
 
     async fn end(self: Arc<Self>, uid: u32) {
-        // A spawner that died meanwhile has been replaced by one that ended the user first.
+        // A replaced spawner has already ended the user.
         match self.spawner.end_user(uid).await {
             Ok(()) | Err(SpawnError::Gone) => {}
             Err(error) => tracing::error!(uid, %error, "processes of an environment are left, and do not end"),
@@ -77,11 +77,11 @@ impl Holds {
     }
 }
 
-/// Something that runs as a user, or is about to.
+/// Running or starting process of a user.
 pub(super) struct UserHold(Option<(u32, Arc<Holds>)>);
 
 impl UserHold {
-    /// The user, where it is another than the edge's.
+    /// Returns the user, if different from the edge's.
     pub(super) fn uid(&self) -> Option<u32> {
         self.0.as_ref().map(|(uid, _)| *uid)
     }

@@ -1,4 +1,4 @@
-//! Backends that are container images: which are taken, their containers, and the images that nothing needs any more.
+//! Backends as container images: admission, containers, and removal of unused images.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ use devanture_serve::proxy::address::Endpoint;
 use devanture_store::blobs::Key;
 use devanture_store::records;
 
-/// Limits of the process that stands for a container: the container has those of the instance.
+/// Limits of the process that stands in for a container; the instance's limits apply to the container.
 const STAND_IN_LIMITS: InstanceLimits = InstanceLimits {
     memory_bytes: 256 * 1024 * 1024,
     processes: 8,
@@ -39,19 +39,19 @@ const STAND_IN_LIMITS: InstanceLimits = InstanceLimits {
     temporary_bytes: 0,
     temporary_files: 0,
 };
-/// Between two looks at which images are needed; a deletion of a version is one more reason to look.
+/// Interval of checks for unused images; deletions of versions also trigger a check.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
-/// Pause before the next look where an image stayed that only what still runs needs; twice as long each further time.
+/// First pause before another check, doubled each time, while running instances need the image of a deleted version.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Longest pause between two tries to remove a container, and how many there are.
+/// Longest pause between two attempts to remove a container, and their number.
 const REMOVE_AGAIN_MAX: Duration = Duration::from_secs(60);
 const REMOVALS_MAX: u32 = 100;
-/// Where a container has its temporary files.
+/// Folder for temporary files in a container.
 const TEMPORARY: &str = "/tmp";
-/// Longest part of a container's name that says what it is, in bytes.
+/// Longest descriptive part of a container's name, in bytes.
 const NAME_BYTES_MAX: usize = 120;
 
-/// Removes a container once the engine does so; else the next start of the edge does.
+/// Removes a container once the engine succeeds; otherwise the next start of the edge does.
 async fn remove_later(podman: Podman, name: String, stop: CancellationToken) {
     let mut again = Backoff::new(LOOK_AGAIN, REMOVE_AGAIN_MAX);
     for _ in 0..REMOVALS_MAX {
@@ -80,7 +80,7 @@ impl Shared {
         }
     }
 
-    /// Gets the image of a version, where it is not there; returns its id.
+    /// Pulls the image of a version, if missing; returns its id.
     pub(super) async fn image(
         &self,
         of: (&AppName, &VersionId),
@@ -92,14 +92,14 @@ impl Shared {
             (Image::Archive(_), Some(file)) => Some(self.blobs.open(Key::Blob(file.hash)).await?),
             (Image::Archive(_) | Image::Registry(_), _) => None,
         };
-        // On the heap: it is long, and each deploy is waited for with all that it calls.
+        // Boxed: the future is large, and nested in the future of each deploy.
         Ok(Box::pin(images.ready(of, image, archive)).await?)
     }
 
-    /// Gets the image of a group again if podman's store has lost it: somebody removes images there by hand.
+    /// Pulls the image of a group again after its loss from podman's store, for example by manual deletion.
     ///
     /// # Errors
-    /// [`Error::Image`] with the reason why it is not available, and what to do.
+    /// [`Error::Image`] with the reason and a remedy.
     pub(super) async fn regain_image(&self, group: &Group, set_up: &SetUp) -> Result<(), Error> {
         let (Programs::Image(id), Some(image)) = (&set_up.programs, &group.managed.server.image) else {
             return Ok(());
@@ -121,12 +121,12 @@ impl Shared {
             }
             (Err(error), Image::Archive(_)) => (error.to_string(), "see to podman, or push the app again"),
         };
-        // `devanture instances` shows this sentence alone.
+        // `devanture instances` shows only this sentence.
         let why = format!("podman's store has lost its image {image}, and it is not available: {why}; {remedy}");
         Err(Error::Image { why, hint: None })
     }
 
-    /// What stands for a container, and the container.
+    /// Returns the stand-in process and the container.
     pub(super) fn container_of(
         &self,
         image: &str,
@@ -145,7 +145,7 @@ impl Shared {
             command: containers::command(),
             folder: PathBuf::from("/"),
             environment,
-            // The edge's own: nobody else may ask the engine.
+            // The edge's own user: no other user may control the engine.
             uid: None,
             limits: InstanceLimits { app_tasks: self.limits.app_tasks_max, ..STAND_IN_LIMITS },
             temporary: None,
@@ -154,7 +154,7 @@ impl Shared {
         Ok((launch, own))
     }
 
-    /// What a container is created from.
+    /// Returns the parameters of a new container.
     fn description(
         &self,
         image: &str,
@@ -200,7 +200,7 @@ impl Shared {
         })
     }
 
-    /// The variables of a container: those of any process, but for what the image says itself.
+    /// Returns the variables of a container: those of any process, except those defined by the image.
     fn container_variables(
         &self,
         set_up: &SetUp,
@@ -208,8 +208,7 @@ impl Shared {
         data: Option<&Path>,
     ) -> BTreeMap<String, String> {
         let mut all = self.variables(set_up, program, data, Path::new(TEMPORARY));
-        // In a container 127.0.0.1 is its own, which nobody outside of it reaches: its port is the machine's by the
-        // engine.
+        // 127.0.0.1 in a container is unreachable from outside; the engine publishes the port on the machine.
         for name in ["HOST", "LANG", "PATH"] {
             if !set_up.variables.contains_key(name) {
                 all.remove(name);
@@ -218,7 +217,7 @@ impl Shared {
         all
     }
 
-    /// Removes a container whose instance has ended, however that was.
+    /// Removes the container of an ended instance, whatever the end.
     pub(super) async fn remove_container(&self, name: &str) {
         let Some(own) = &self.images else { return };
         let podman = own.images.podman();
@@ -228,7 +227,7 @@ impl Shared {
         }
     }
 
-    /// Removes images that no stored version needs, until the edge ends.
+    /// Removes images without a stored version, until the edge ends.
     pub(super) async fn watch_images(self: Arc<Self>) {
         let Some(own) = self.images.as_ref().filter(|own| own.are_run) else { return };
         let mut again = Backoff::new(LOOK_AGAIN, LOOK_EVERY);
@@ -253,11 +252,10 @@ impl Shared {
         }
     }
 
-    /// Removes those that it can; returns the number of those that stay although their version is gone, since something
-    /// that still runs needs them.
+    /// Removes unused images; returns the number of images kept for running instances of deleted versions.
     async fn remove_images(&self, images: &Images) -> Result<usize, Error> {
-        // A group goes on with the image of the version that it was started for, also for later versions with the same
-        // one, and starts instances from it at any time: in a cluster, perhaps its first ones.
+        // A group keeps the image of its first version, also for later versions with an equal image, and may start
+        // instances at any time: in a cluster, possibly its first.
         let set_up: BTreeSet<_> = self.all_groups().iter().map(|group| (group.id.app.clone(), group.version)).collect();
         let (mut gone, mut in_use) = (BTreeSet::new(), 0);
         for of in images.versions().await? {
@@ -276,7 +274,7 @@ impl Shared {
         Ok(left + in_use)
     }
 
-    /// Notes that a version may be gone.
+    /// Triggers a check for unused images after the deletion of a version.
     pub(super) fn versions_changed(&self) {
         if let Some(own) = &self.images {
             own.changed.notify_one();
@@ -285,7 +283,7 @@ impl Shared {
 }
 
 impl Runner {
-    /// Checks that the image of a backend may be run here, before anything is sent or got for it.
+    /// Checks that the edge may run a backend's image, before any upload or pull.
     ///
     /// # Errors
     /// [`Error::Image`].
@@ -293,7 +291,7 @@ impl Runner {
         Ok(self.0.images()?.check(image).await?)
     }
 
-    /// The image that the tag of one leads to now, by its digest; it is got for that.
+    /// Pulls a tagged image, and returns the image by its present digest.
     ///
     /// # Errors
     /// [`Error::Image`].
@@ -302,7 +300,7 @@ impl Runner {
     }
 }
 
-/// A name that says what a container is, and that no other has.
+/// Returns a descriptive and unique container name.
 fn container_name(edge_id: &str, program: &Program<'_>) -> String {
     let said = format!("devanture-{edge_id}-{}-{}-{}", program.app, program.place, program.name);
     let mut name: String = said.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();

@@ -1,4 +1,4 @@
-//! One instance: a process after the other, each of which is started again when it ends by itself, ever more rarely.
+//! Instance: a sequence of processes, each restarted after its end with growing delays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::shared::{Shared, ms};
 use devanture_base::telemetry;
 use devanture_host::spawner::Exit;
 
-/// Time between the tries to make the data whole.
+/// Pause between attempts to recover the data.
 const DATA_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs an instance until it is stopped, from a process on that the edge before started, where there is one.
+/// Runs an instance until stopped, beginning with a process of the predecessor edge, if any.
 pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>, mut adopted: Option<Adopted>) {
     let limits = &shared.limits;
     let mut backoff = Backoff::new(ms(limits.instance_restart_ms_min), ms(limits.instance_restart_ms_max));
@@ -32,7 +32,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
                 life.go_on(adopted).await
             }
             None => {
-                // Nothing is started while instances change hands.
+                // No process starts during a handover.
                 shared.standstill.ended().await;
                 let Some(set_up) = may_begin(&shared, &group, &slot).await else { continue };
                 let Some(regained) = regain_image(&shared, &group, &slot, &set_up).await else { continue };
@@ -59,7 +59,7 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
         let is_missing = matches!(ended.exit, Exit::Missing(_) | Exit::NotExecutable(_));
         let failed = failure(&shared, &group, &slot, &ended, &reason, backoff.ends);
         let is_looping = is_missing || backoff.ends >= limits.instance_crashes_max;
-        // A folder that never changes holds no command that comes later; one of the system may.
+        // A missing command cannot appear in an immutable folder, but may appear on the system.
         let wait = if is_missing { ms(limits.instance_restart_ms_max) } else { wait };
         {
             let mut seen = slot.seen();
@@ -90,12 +90,12 @@ pub(super) async fn keep(shared: Arc<Shared>, group: Arc<Group>, slot: Arc<Slot>
     shared.publish(&group.id);
 }
 
-/// Whose data the processes of a group use.
+/// Returns the environment whose data a group's processes use.
 fn data_of(group: &Group) -> Place {
     (group.id.app.clone(), group.settings_place.clone())
 }
 
-/// Begins to use the data. `None` where that is to be tried again.
+/// Registers a use of the data. `None` to try again later.
 async fn use_data(shared: &Arc<Shared>, group: &Group, slot: &Slot) -> Option<DataUser> {
     let error = match shared.use_data(data_of(group), Use::Instance).await {
         Ok(user) => return Some(user),
@@ -112,7 +112,7 @@ async fn use_data(shared: &Arc<Shared>, group: &Group, slot: &Slot) -> Option<Da
     None
 }
 
-/// Waits until an instance may be started, and gives what it is started with. `None` where that is to be tried again.
+/// Waits until an instance may start, and returns its start parameters. `None` to try again later.
 async fn may_begin(shared: &Shared, group: &Group, slot: &Slot) -> Option<Arc<SetUp>> {
     let Err(error) = shared.may_begin(group) else {
         return tokio::select! {
@@ -120,7 +120,7 @@ async fn may_begin(shared: &Shared, group: &Group, slot: &Slot) -> Option<Arc<Se
             () = slot.stop.cancelled() => None,
         };
     };
-    // Those who wait for it need not.
+    // Waiting callers are released.
     slot.is(InstanceState::Waiting, Some(error.to_string()));
     slot.seen().failed = Some(error);
     group.notify();
@@ -133,18 +133,18 @@ async fn may_begin(shared: &Shared, group: &Group, slot: &Slot) -> Option<Arc<Se
     None
 }
 
-/// Has the image there that an instance is started from, and says why it is not; each start is one try, and starts that
-/// fail become ever rarer. `None` where that is to be tried again.
+/// Pulls a missing image before a start, and returns the reason of a failure; each start makes one attempt, with
+/// growing delays after failures. `None` to try again later.
 async fn regain_image(shared: &Shared, group: &Group, slot: &Slot, set_up: &SetUp) -> Option<Result<(), Error>> {
     tokio::select! {
         regained = shared.regain_image(group, set_up) => Some(regained),
         () = slot.stop.cancelled() => None,
-        // The next edge gets it.
+        // The next edge pulls the image.
         () = shared.standstill.begun() => None,
     }
 }
 
-/// Sends the result to those who wait for the instance.
+/// Returns the failure to report to callers waiting for the instance.
 fn failure(shared: &Shared, group: &Group, slot: &Slot, ended: &Ended, reason: &str, times: u64) -> Option<Error> {
     let (instance, lines) = (slot.name.clone(), slot.lines());
     let reason = reason.to_owned();
@@ -157,7 +157,7 @@ fn failure(shared: &Shared, group: &Group, slot: &Slot, ended: &Ended, reason: &
     if ended.is_late {
         return Some(Error::NotHealthy { instance, after_ms: shared.start_ms(&group.managed.server), reason, lines });
     }
-    // One that becomes healthy and ends soon after, again and again, would be waited for without an end.
+    // Otherwise callers would wait forever for an instance that repeatedly ends soon after becoming healthy.
     let is_loop = times >= shared.limits.instance_crashes_max;
     let was_healthy = slot.seen().healthy_ms.is_some();
     let when = if was_healthy { "without staying healthy" } else { "before it was healthy" };

@@ -1,4 +1,4 @@
-//! One instance as others see it: its state, since when, why; and how it is stopped.
+//! Shared view of an instance: state, time, reason, and control of its end.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,65 +17,65 @@ use devanture_host::spawner::Monitor;
 use devanture_serve::proxy::RunMember;
 use devanture_serve::proxy::address::Endpoint;
 
-/// An instance: one process after the other, under one name.
+/// Instance: a sequence of processes under one name.
 pub(super) struct Slot {
-    /// Such as `web.2`.
+    /// For example `web.2`.
     pub(super) name: String,
-    /// Its group.
+    /// Process definition.
     pub(super) process: Process,
     /// From 1 on.
     pub(super) number: u64,
-    /// A number that no other has.
+    /// Unique number.
     pub(super) serial: u64,
-    /// Asks it to end.
+    /// Requests the end.
     pub(super) stop: CancellationToken,
-    /// Makes its end immediate: others need its capacity.
+    /// Makes the end immediate, to free its capacity.
     pub(super) kill: CancellationToken,
-    /// Makes it start now, rather than after the delay.
+    /// Starts at once instead of after the delay.
     pub(super) kick: Notify,
-    /// Its environment keeps more than it may.
+    /// The environment exceeds its storage limit.
     pub(super) over_quota: Notify,
-    /// Whether the edge before started it.
+    /// True if started by the predecessor edge.
     pub(super) is_adopted: bool,
     seen: Mutex<Seen>,
-    /// Its description for the next edge, while it stands still.
+    /// Description for the next edge, while paused.
     standing: Mutex<Option<HandedInstance>>,
 }
 
-/// Its state.
+/// State.
 pub(super) struct Seen {
     pub(super) state: InstanceState,
     pub(super) since_ms: u64,
     pub(super) pid: Option<u32>,
-    /// Tells what it uses, while it runs.
+    /// Resource usage, while running.
     pub(super) monitor: Option<Monitor>,
     pub(super) restarts: u64,
     pub(super) detail: Option<String>,
-    /// Where it listens, while it does.
+    /// Listening address, while listening.
     pub(super) endpoint: Option<Endpoint>,
-    /// The user whose process listens there, where the app has one of its own.
+    /// User of the listening process, if the app has its own.
     pub(super) uid: Option<u32>,
-    /// The scripts that it runs, where it speaks FastCGI.
+    /// Scripts of a FastCGI instance.
     pub(super) scripts: Option<Scripts>,
-    /// Duration of its last start in milliseconds.
+    /// Duration of the last start in milliseconds.
     pub(super) healthy_ms: Option<u128>,
-    /// Why those who wait for it give it up.
+    /// Reason for which waiting callers give up.
     pub(super) failed: Option<Error>,
-    /// It listens on all addresses of the machine, and not on 127.0.0.1 alone.
+    /// True if listening on all addresses of the machine rather than on 127.0.0.1.
     pub(super) is_open: bool,
-    /// Nothing of it runs any more, nor will.
+    /// True once ended for good.
     pub(super) is_over: bool,
     lines: VecDeque<String>,
 }
 
 impl Seen {
-    /// Its last lines.
+    /// Last lines.
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.iter().cloned().collect()
     }
 }
 
-/// The detail of a healthy instance that listens on all addresses.
+/// Detail of a healthy instance that listens on all addresses.
 const LISTENS_EVERYWHERE: &str = "listens on all addresses of the machine, not on HOST, 127.0.0.1, alone";
 
 static SERIALS: AtomicU64 = AtomicU64::new(1);
@@ -113,7 +113,7 @@ impl Slot {
         }
     }
 
-    /// One that the edge before started.
+    /// Creates the handle of an instance started by the predecessor edge.
     pub(super) fn adopted(process: Process, handed: &HandedInstance) -> Self {
         SERIALS.fetch_max(handed.serial.saturating_add(1), Ordering::Relaxed);
         let slot = Self { serial: handed.serial, is_adopted: true, ..Self::new(process, handed.number) };
@@ -132,12 +132,12 @@ impl Slot {
         slot
     }
 
-    /// Sets its description for the next edge; none once it goes on.
+    /// Sets the description for the next edge; `None` after resuming.
     pub(super) fn stand(&self, handed: Option<HandedInstance>) {
         *self.standing.lock() = handed;
     }
 
-    /// Its description for the next edge, while it stands still.
+    /// Returns the description for the next edge, while paused.
     pub(super) fn standing(&self) -> Option<HandedInstance> {
         self.standing.lock().clone()
     }
@@ -146,7 +146,7 @@ impl Slot {
         self.seen.lock()
     }
 
-    /// Whether it is one that is to run.
+    /// Returns true if the instance should run.
     pub(super) fn is_wanted(&self) -> bool {
         !self.stop.is_cancelled()
     }
@@ -155,8 +155,8 @@ impl Slot {
         self.process.kind == Kind::Web
     }
 
-    /// Whether requests should wait for it: it starts, or is about to. One that is held back for its quota is not, as
-    /// nobody knows when there will be room.
+    /// Returns true if requests should wait: the instance is starting, or about to start. An instance blocked by its
+    /// quota does not count, since the end of the block is unknown.
     pub(super) fn will_answer_soon(&self) -> bool {
         let seen = self.seen();
         match seen.state {
@@ -166,7 +166,7 @@ impl Slot {
         }
     }
 
-    /// Notes how it is now.
+    /// Sets the state.
     pub(super) fn is(&self, state: InstanceState, detail: Option<String>) {
         let mut seen = self.seen();
         if seen.state != state {
@@ -175,7 +175,7 @@ impl Slot {
         (seen.state, seen.detail) = (state, detail);
     }
 
-    /// Remembers a line of its log, for what may go wrong.
+    /// Keeps a log line, for possible errors.
     pub(super) fn remember(&self, line: &str) {
         let mut seen = self.seen();
         if seen.lines.len() >= ERROR_LINES_MAX {
@@ -188,7 +188,7 @@ impl Slot {
         self.seen().lines()
     }
 
-    /// Forgets what went wrong until now, and has it started at once where it waits.
+    /// Forgets earlier failures, and starts a waiting instance at once.
     pub(super) fn begin_anew(&self) {
         let mut seen = self.seen();
         seen.failed = None;
@@ -197,7 +197,7 @@ impl Slot {
         }
     }
 
-    /// Its member of the pool, if it is one.
+    /// Returns the pool member, if healthy.
     pub(super) fn member(&self) -> Option<RunMember> {
         let seen = self.seen();
         let endpoint = seen.endpoint.clone().filter(|_| self.is_web())?;
@@ -209,7 +209,7 @@ impl Slot {
         Some(RunMember { endpoint, is_draining, uid: seen.uid, scripts: seen.scripts.clone() })
     }
 
-    /// Its report; its limits are those of its group.
+    /// Returns the status; limits are those of the group.
     pub(super) fn status(&self, node: &str, version: VersionId, settings: u64, is_warm: bool) -> InstanceStatus {
         let seen = self.seen();
         let usage = seen.monitor.as_ref().map(Monitor::usage);

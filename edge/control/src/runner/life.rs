@@ -1,5 +1,4 @@
-//! One process of an instance, from its start to its end: started, or taken from the edge before; checked, drained,
-//! ended.
+//! Life of one process of an instance: started or adopted, checked, drained, ended.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -26,25 +25,26 @@ use devanture_host::output::{Line, LineStream, PlaceLog, Splitter};
 use devanture_host::spawner::{Exit, Happened, Running, Stream};
 use devanture_serve::proxy::address::Endpoint;
 
-/// Between two looks at what is under way to an instance that drains; the first one comes after a request that had
-/// chosen it already has begun.
+/// Interval of checks for open requests of a draining instance; the first check waits for requests that have already
+/// chosen the instance.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
-/// Longest wait for the end of a killed instance before it is left to the spawner.
+/// Longest wait for the end of a killed process before leaving it to the spawner.
 const KILLED_WAIT: Duration = Duration::from_secs(15);
 
-/// Longest time that an instance is held back for lines that the disk does not take; then the files lack them.
+/// Longest delay of an instance by log lines that a slow disk does not accept; afterwards lines are dropped from the
+/// files.
 const LINES_WAIT_MAX: Duration = Duration::from_millis(50);
 
-/// The end of an instance's process.
+/// End of a process.
 pub(super) struct Ended {
     pub(super) exit: Exit,
-    /// Why the edge ended it, where it did by itself.
+    /// Reason, if ended by the edge on its own.
     pub(super) because: Option<String>,
-    /// The time since which it was healthy.
+    /// Start of the healthy time.
     pub(super) healthy: Option<Instant>,
-    /// It was not healthy in time.
+    /// True if not healthy in time.
     pub(super) is_late: bool,
-    /// Why it was not launched, where that is no fault of its command.
+    /// Reason for a failed launch, unless a fault of the command.
     pub(super) refused: Option<Error>,
 }
 
@@ -53,32 +53,32 @@ impl Ended {
         Self { exit: Exit::CannotStart(why), because: None, healthy: None, is_late: false, refused: None }
     }
 
-    /// That of a process that was not launched.
+    /// Creates the end of a process that was not launched.
     pub(super) fn refused(why: Error) -> Self {
         Self { refused: Some(why.clone()), ..Self::unborn(why.to_string()) }
     }
 }
 
-/// A process that the edge before had started.
+/// Process started by the predecessor edge.
 pub(super) struct Adopted {
     pub(super) running: Running,
     pub(super) handed: HandedInstance,
 }
 
-/// The phase of an instance.
+/// Phase of an instance.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
     Starting,
     Up,
-    /// Deadline of requests in flight.
+    /// Deadline of running requests.
     Draining(Instant),
-    /// SIGTERM was sent; when SIGKILL is.
+    /// SIGTERM was sent; time of SIGKILL.
     Terminating(Instant),
     /// SIGKILL was sent; deadline of the wait.
     Killed(Instant),
 }
 
-/// One process of an instance, from its start to its end.
+/// Life of one process of an instance.
 pub(super) struct Life<'l> {
     pub(super) shared: &'l Shared,
     pub(super) group: &'l Group,
@@ -87,16 +87,16 @@ pub(super) struct Life<'l> {
     pub(super) server: &'l Server,
 }
 
-/// State that changes while it runs.
+/// Mutable state of a running process.
 struct Now {
     phase: Phase,
     begun: Instant,
     healthy: Option<Instant>,
-    /// Bad answers in a row.
+    /// Consecutive failed checks.
     bad: u64,
     because: Option<String>,
     is_late: bool,
-    /// When it is looked at what is under way.
+    /// Time of the next check for open requests.
     look: Instant,
 }
 
@@ -107,7 +107,7 @@ impl Now {
     }
 }
 
-/// What an instance wrote and did not end.
+/// Incomplete output lines.
 struct Unended {
     stdout: Splitter,
     stderr: Splitter,
@@ -144,7 +144,7 @@ impl<'l> Life<'l> {
         ended
     }
 
-    /// Runs a process of the edge before to its end.
+    /// Runs an adopted process to its end.
     pub(super) async fn go_on(&self, Adopted { running, handed }: Adopted) -> Ended {
         let now = Instant::now();
         let before = |ago: u64| now.checked_sub(ms(ago)).unwrap_or(now);
@@ -163,7 +163,7 @@ impl<'l> Life<'l> {
         ended
     }
 
-    /// Finds where it will listen.
+    /// Chooses the listening address.
     fn place(&self, set_up: &SetUp) -> Result<Place, Error> {
         let (temporary, uid) = (Shared::temporary(&set_up.temporary), set_up.user.uid());
         let nowhere = Place { endpoint: None, folder: None, temporary, uid, scripts: None, container: None };
@@ -185,13 +185,13 @@ impl<'l> Life<'l> {
         }
     }
 
-    /// Removes what a process had to itself.
+    /// Removes the resources of a process.
     async fn leave(&self, place: Place) {
         if let Some(container) = &place.container {
             self.shared.remove_container(&container.name).await;
         }
         if let Some(folder) = place.folder {
-            // There may be anything in it. What stays is removed at the next start.
+            // The folder may have any content. Leftovers are removed at the next start.
             drop(tokio::task::spawn_blocking(move || durable::remove_folder(&folder)));
         }
         self.shared.remove_temporary(&place.temporary, place.uid).await;
@@ -254,8 +254,8 @@ impl<'l> Life<'l> {
         }
         let is_held_back = matches!(self.shared.may_begin(self.group), Err(Error::PersistFull { .. }));
         if self.slot.is_wanted() && !is_held_back {
-            // Before the endpoint goes: a request that finds no instance waits for the next process, and is not
-            // refused.
+            // Set before the endpoint is removed: a request without an instance then waits for the next process instead
+            // of being refused.
             let reason = now.because.clone().unwrap_or_else(|| exit.to_string());
             self.slot.is(InstanceState::Waiting, Some(reason));
         }
@@ -267,21 +267,21 @@ impl<'l> Life<'l> {
         Ended { exit, because: now.because, healthy: now.healthy, is_late: now.is_late, refused: None }
     }
 
-    /// Takes what the instance wrote.
+    /// Logs output of the instance.
     async fn output(&self, stream: Stream, bytes: &[u8], unended: &mut Unended) {
         let (splitter, stream) = match stream {
             Stream::Stdout => (&mut unended.stdout, LineStream::Stdout),
             Stream::Stderr => (&mut unended.stderr, LineStream::Stderr),
         };
-        // Of all of them together: what is to be done with the instance waits for no disk.
+        // A common deadline: the instance must not wait for the disk.
         let until = Instant::now() + LINES_WAIT_MAX;
         for line in splitter.take(bytes) {
             self.line(stream, line, until).await;
         }
     }
 
-    /// Describes the instance for the next edge, after all that came before was taken, and waits. Returns its end,
-    /// where that came before.
+    /// Describes the instance for the next edge, after logging earlier output, and waits. Returns the end of the
+    /// process, if earlier.
     async fn stand_still(
         &self,
         running: &mut Running,
@@ -331,7 +331,7 @@ impl<'l> Life<'l> {
         }
     }
 
-    /// When something is to be done although nothing happens.
+    /// Returns the time of the next timed action.
     fn next_look(&self, now: &Now) -> Instant {
         match now.phase {
             Phase::Starting => now.begun + ms(self.shared.start_ms(self.server)),
@@ -341,7 +341,7 @@ impl<'l> Life<'l> {
         }
     }
 
-    /// Does it. Says whether the instance may still be there.
+    /// Performs due actions. Returns false once the process must be gone.
     fn look(&self, now: &mut Now, running: &Running, endpoint: Option<&Endpoint>) -> bool {
         match now.phase {
             Phase::Starting => {
@@ -355,9 +355,9 @@ impl<'l> Life<'l> {
                 let is_busy = endpoint.is_some()
                     && self.slot.is_web()
                     && (self.shared.registry.run_in_flight(&self.group.id, endpoint) > 0
-                        // What is under way through the edge before is not known here.
+                        // Open requests through the predecessor edge are unknown here.
                         || (self.slot.is_adopted && !self.shared.predecessor_ended.is_cancelled()));
-                // Where the edge ends, it has waited for all requests before.
+                // A stopping edge has already waited for all requests.
                 if is_busy && Instant::now() < until && !self.shared.stop.is_cancelled() {
                     now.look = (Instant::now() + DRAIN_LOOK).min(until);
                 } else {
@@ -378,7 +378,7 @@ impl<'l> Life<'l> {
     }
 
     fn drain(&self, now: &mut Now) {
-        // Nobody waits for the answers of one that was not healthy.
+        // An unhealthy instance has no awaited answers.
         let is_asked = now.healthy.is_some() && self.slot.is_web();
         let time = if is_asked { self.shared.drain_time(self.server) } else { Duration::ZERO };
         self.slot.is(InstanceState::Stopping, None);
@@ -389,7 +389,7 @@ impl<'l> Life<'l> {
         self.shared.publish(&self.group.id);
     }
 
-    /// Ends it since it may not run for now: after its requests where only its data is being replaced.
+    /// Ends a process that may not run at present: after its running requests if only its data is being replaced.
     fn may_not_run(&self, now: &mut Now, running: &Running) {
         let because = self.shared.may_begin(self.group).err();
         match because {
@@ -415,7 +415,7 @@ impl<'l> Life<'l> {
                     let mut seen = self.slot.seen();
                     (seen.healthy_ms, seen.failed) = (Some(took.as_millis()), None);
                 }
-                // By app it would have series that never end: the exporter drops none.
+                // A label by app would create series without end: the exporter drops none.
                 histogram!(telemetry::INSTANCE_START).record(took.as_secs_f64());
             }
             (Ok(()), _) => {
@@ -433,7 +433,7 @@ impl<'l> Life<'l> {
                     self.slot.is(InstanceState::Unhealthy, now.because.clone());
                     self.terminate(now, running);
                 } else if listener == Some(Listener::Foreign) || now.bad >= after {
-                    // What somebody else would get of its requests is not to be waited for.
+                    // A foreign listener must not receive any request.
                     self.slot.is(InstanceState::Unhealthy, Some(why));
                 } else {
                     return;
@@ -444,7 +444,7 @@ impl<'l> Life<'l> {
         self.shared.publish(&self.group.id);
     }
 
-    /// Has requests make new connections, at each of which is looked whose it is.
+    /// Drops pooled connections; the owner of each new connection is verified.
     fn drop_kept_connections(&self) {
         let endpoint = self.slot.seen().endpoint.clone();
         if let Some(endpoint) = endpoint {
@@ -457,7 +457,7 @@ impl<'l> Life<'l> {
         self.log.add_until(self.log_line(stream, text), until).await;
     }
 
-    /// Writes a line of the edge's own.
+    /// Writes a log line of the edge itself.
     pub(super) async fn note(&self, text: String) {
         self.log.add_until(self.log_line(LineStream::Edge, text), Instant::now() + LINES_WAIT_MAX).await;
     }

@@ -1,18 +1,15 @@
-//! Runs the backends that came with versions, as instances of this machine: starts them, asks whether they are well,
-//! has requests led to them, keeps their logs, ends them.
+//! Runs the backends of versions as local instances: starts, health checks, routing of requests, logs, ends.
 //!
-//! The instances of one backend in one place with one revision of settings are a group
-//! ([`devanture_serve::proxy::RunId`]): versions that differ in the front alone share it. Each group has a task that
-//! looks after it (`supervise`), and so has each instance (`instance`), for one process after the other (`life`); what
-//! is live is followed (`follow`), and pools get the instances that answer.
+//! The instances of one backend in one environment with one revision of settings form a group
+//! ([`devanture_serve::proxy::RunId`]), shared by versions that differ only in the front. Each group has a supervising
+//! task (`supervise`), and so has each instance (`instance`), for one process after the other (`life`). The runner
+//! follows live versions (`follow`), and publishes healthy instances to pools.
 //!
-//! What such a process is (`program`) comes from a folder that is laid out (`folder`), is PHP-FPM for one (`php`, with
-//! the settings of `user_ini`), or stands for a container of an image (`image`, with the images of the edge in
-//! `own_images`). Commands run once before a switch (`release`), at times (`scheduled`), or for a client that watches
-//! (`once`).
+//! A process (`program`) runs from a laid-out folder (`folder`), is PHP-FPM (`php`, with the settings of `user_ini`),
+//! or stands in for a container of an image (`image`, with the edge's images in `own_images`). One-off commands run
+//! before a switch (`release`), on a schedule (`scheduled`), or interactively for a client (`once`).
 //!
-//! In a cluster each node runs its share of the instances of an environment ([`spread`]) of the nodes that it knows
-//! ([`nodes`]).
+//! In a cluster, each node runs its share of an environment's instances ([`spread`]) among the known nodes ([`nodes`]).
 
 mod authority;
 mod backoff;

@@ -1,4 +1,4 @@
-//! The nodes that instances are spread over: those that live, and for a moment those that did.
+//! Nodes that share instances: live nodes, and recently gone nodes for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::shared::Shared;
 use devanture_store::catalog::{Catalog, Change, Committed};
 use devanture_store::records::nodes::NODES_PREFIX;
 
-/// Time for which a node that has gone keeps its share: one that only restarts finds it as it was, and no other node
-/// has started instances meanwhile. It comes after the lease of a node that did not say that it goes.
+/// Time for which a gone node keeps its share, so that a restarting node finds its share unchanged, and no other node
+/// has started instances meanwhile. After an unannounced end, the time begins with the end of the lease.
 const RETURN_GRACE: Duration = Duration::from_secs(5);
-/// Most nodes that instances are spread over.
+/// Most nodes that share instances.
 const NODES_MAX: usize = 1_000;
 
-/// The nodes as this one knows them. An edge that is alone knows only itself.
+/// Known nodes. A standalone edge knows only itself.
 pub(super) struct KnownNodes {
     own: String,
-    /// Whether there may be others.
+    /// True if other nodes may exist.
     is_in_cluster: bool,
     state: Mutex<State>,
 }
@@ -31,7 +31,7 @@ pub(super) struct KnownNodes {
 #[derive(Default)]
 struct State {
     live: BTreeSet<String>,
-    /// Those that have gone, and when they are forgotten.
+    /// Gone nodes, with the end of their grace period.
     gone: BTreeMap<String, Instant>,
 }
 
@@ -40,16 +40,16 @@ impl KnownNodes {
         Self { own, is_in_cluster, state: Mutex::default() }
     }
 
-    /// The nodes that have a share now, this one among them.
+    /// Returns the nodes with a share, including the local node.
     pub(super) fn names(&self) -> Vec<String> {
         let state = self.state.lock();
         let mut names: BTreeSet<&String> = state.live.iter().chain(state.gone.keys()).collect();
-        // It has one from its start on, though others know it only once it serves.
+        // The local node has a share from its start, although other nodes learn of the node only once it serves.
         names.insert(&self.own);
         names.into_iter().cloned().collect()
     }
 
-    /// Reads who lives. Where the catalog's store is away, the nodes stay as they were known last.
+    /// Reads the live nodes. Without a reachable catalog store, the known nodes stay.
     pub(super) async fn refresh(&self, catalog: &dyn Catalog) -> Result<(), Error> {
         if !self.is_in_cluster {
             return Ok(());
@@ -68,22 +68,22 @@ impl KnownNodes {
         gone.retain(|name, until| *until > now && !live.contains(name));
     }
 
-    /// When the next node that has gone is forgotten.
+    /// Returns the end of the next grace period.
     pub(super) fn next_end(&self) -> Option<Instant> {
         self.state.lock().gone.values().min().copied()
     }
 
-    /// Forgets those whose time is over at `now`.
+    /// Forgets nodes whose grace period has ended at `now`.
     pub(super) fn forget(&self, now: Instant) {
         self.state.lock().gone.retain(|_, until| *until > now);
     }
 
-    /// Forgets all that have gone.
+    /// Forgets all gone nodes.
     pub(super) fn forget_all(&self) {
         self.state.lock().gone.clear();
     }
 
-    /// Whether a commit says that a node came or went.
+    /// Returns true if a commit adds or removes a node.
     pub(super) fn are_changed_by(&self, committed: &Committed) -> bool {
         self.is_in_cluster
             && committed.changes.iter().any(|change| {
@@ -94,7 +94,7 @@ impl KnownNodes {
 }
 
 impl Shared {
-    /// Has every environment run this node's share, as far as nodes came or went.
+    /// Adjusts the node's share of every environment after nodes joined or left.
     pub(super) async fn follow_nodes(self: &Arc<Self>) {
         let before = self.nodes.names();
         if let Err(error) = self.nodes.refresh(&*self.catalog).await {
@@ -103,14 +103,14 @@ impl Shared {
         self.spread_again(&before);
     }
 
-    /// As [`Shared::follow_nodes`], for nodes whose time to come back is over.
+    /// As [`Shared::follow_nodes`], after the end of a grace period.
     pub(super) fn forget_nodes(self: &Arc<Self>) {
         let before = self.nodes.names();
         self.nodes.forget(Instant::now());
         self.spread_again(&before);
     }
 
-    /// Has what is about to go live not count on nodes that have gone: whatever it needs is to be healthy before.
+    /// Forgets gone nodes before a switch: all instances of the new version must be healthy before the switch.
     pub(super) fn forget_gone_nodes(self: &Arc<Self>) {
         let before = self.nodes.names();
         self.nodes.forget_all();
@@ -125,7 +125,7 @@ impl Shared {
         }
     }
 
-    /// Ends what ran in place of other nodes' instances, as far as these run by now.
+    /// Ends instances that replaced those of other nodes, once the latter run.
     pub(super) fn follow_elsewhere(self: &Arc<Self>) {
         let groups = self.all_groups().into_iter().filter(|group| group.inner().spreading.has_excess);
         groups.for_each(|group| self.rescale_later(group));
@@ -133,7 +133,7 @@ impl Shared {
 }
 
 impl Group {
-    /// Whether its instances are spread over the nodes. Those of a preview run where somebody asks for it.
+    /// Returns true if instances are shared among nodes. Previews run on the requested node.
     pub(super) fn is_spread(&self) -> bool {
         self.settings_place != PREVIEW
     }

@@ -1,27 +1,27 @@
-//! Instances that listen on all addresses of their machine, where other machines reach them past the edge: past its
-//! protection of previews, its limits and its fields.
+//! Instances that listen on all addresses of the machine, reachable from other machines without the edge's preview
+//! protection, limits and header fields.
 
 use devanture_config::AppName;
 
 use super::handle::Runner;
 
-/// Says what to do about one.
+/// Remedy for an open port.
 pub const LISTEN_ON_HOST: &str = "have it listen on HOST, which is 127.0.0.1, or write listen = \"socket\" below \
                                          [server] in devanture.toml";
 
-/// An instance that listens on all addresses.
+/// Instance that listens on all addresses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OpenPort {
-    /// Its app.
+    /// App.
     pub app: AppName,
-    /// Its environment or alias, or `preview`.
+    /// Environment or alias, or `preview`.
     pub place: String,
-    /// Its node and its name, such as `edge-1/web.1`.
+    /// Node and name, for example `edge-1/web.1`.
     pub instance: String,
 }
 
 impl OpenPort {
-    /// A sentence for operators, without what to do.
+    /// Returns a sentence for operators, without the remedy.
     pub(crate) fn sentence(&self) -> String {
         let Self { app, place, instance } = self;
         format!("{instance} of {app} in {place} listens on all addresses of the machine, past the edge")
@@ -29,7 +29,7 @@ impl OpenPort {
 }
 
 impl Runner {
-    /// All of them that run on this node, by app, place and name.
+    /// Returns the open instances of the node, by app, environment and name.
     #[must_use]
     pub fn open_ports(&self) -> Vec<OpenPort> {
         let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! The container images of an edge: whether it runs some, and what an earlier run of it has left.
+//! Container images of an edge: permission, and leftovers of an earlier run.
 
 use std::path::Path;
 
@@ -9,17 +9,17 @@ use tokio::sync::Notify;
 use super::error::Error;
 use devanture_host::containers::{self, Images, ImagesSettings, check_credentials, check_socket};
 
-/// The images of this edge, where it runs some.
+/// Images of the edge, if permitted.
 pub(super) struct OwnImages {
     pub(super) images: Images,
-    /// A version was deleted.
+    /// Notified after the deletion of a version.
     pub(super) changed: Notify,
-    /// The edge may run them. One that may not asks podman for nothing.
+    /// True if the edge may run images; otherwise podman is never called.
     pub(super) are_run: bool,
 }
 
 impl OwnImages {
-    /// Those that `edge.toml` lets be run. The containers of an earlier run are removed, unless they are adopted.
+    /// Starts with the images permitted by `edge.toml`. Removes the containers of an earlier run, unless adopted.
     pub(super) async fn start(
         (settings, limits): (&edge_toml::Runner, &Limits),
         edge_id: String,
@@ -40,7 +40,7 @@ impl OwnImages {
         Some(own)
     }
 
-    /// Removes the containers that an earlier run has left.
+    /// Removes the containers of an earlier run.
     pub(super) async fn remove_leftovers(&self) {
         if !self.are_run {
             return;
@@ -53,7 +53,7 @@ impl OwnImages {
     }
 }
 
-/// Finds what keeps images from being run, without a change to the machine.
+/// Checks the prerequisites of images without changing the machine.
 ///
 /// # Errors
 /// [`Error::Image`].
@@ -66,15 +66,15 @@ pub(super) fn check(settings: &edge_toml::Runner, base: &Path) -> Result<(), Err
     images.auth_file.as_ref().map_or(Ok(()), |file| Ok(check_credentials(&base.join(file))?))
 }
 
-/// Whether this edge may run images.
+/// Returns true if the edge may run images.
 fn may_run(settings: &edge_toml::Runner) -> bool {
     settings.spawner.is_none() && rustix::process::geteuid().is_root()
 }
 
-/// Why an edge with other users runs no images.
+/// Refusal of images on an edge with a spawner or without root.
 const NEEDS_ROOT: &str = "an edge runs container images only where it is root itself, without [runner] spawner: a program that may ask podman to run a container as any user is root";
 
-/// Says that this edge may not run images.
+/// Error of an edge that may not run images.
 pub(super) fn needs_root() -> Error {
     Error::image(NEEDS_ROOT, "run the edge as root without `runner.spawner`, or push the backend as a folder")
 }

@@ -1,6 +1,6 @@
-//! Bounds on what environments keep in `persist`, which is measured again and again, with temporary files where these
-//! are on the disk. An environment that keeps too much has no instances until it keeps less: quotas of the kernel are
-//! not available on every file system. Commands of `devanture run` may begin all the same, as they can remove files.
+//! Storage limits of `persist`, measured repeatedly, including temporary files on the disk. An environment beyond its
+//! limit has no instances until below the limit: kernel quotas are not available on every file system. `devanture run`
+//! may still start commands, to delete files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,33 +19,33 @@ use super::shared::Shared;
 use devanture_host::spawner::{Measured, MeasuredFolder, Monitor};
 use devanture_serve::proxy::address::Endpoint;
 
-/// The shortest and the longest pause between two measurements.
+/// Shortest and longest pause between two measurements.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-/// A pause is so many times as long as the measurement before.
+/// Factor of the pause over the duration of the previous measurement.
 const PAUSE_FACTOR: u32 = 4;
-/// Interval of looks of a command at what its environment was found to keep.
+/// Interval of a command's checks of the latest measurement.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Names of the edge's own in a folder of snapshots: of an archive that is not whole, a draft, and what leaves.
+/// Files of the edge itself in a snapshot folder: a partial archive, a draft, and a file being removed.
 const OWN_FILES: u64 = 8;
 
-/// Files are counted up to so many times their limit: growth beyond it is seen where all are counted. Beyond so many
-/// times the bytes no command begins either: each can write more than it may before that is measured, and would begin
-/// with what the ones before have left.
+/// Multiple of the limit up to which files are counted: growth is observable only if all files are counted. Beyond the
+/// same multiple of bytes, no command may start: each can write beyond its limit before the next measurement, and the
+/// next would start from there.
 const COUNTED_FACTOR: u64 = 4;
-/// A command may add this part of the limits to what is too much already: to delete something, a database writes first.
+/// Part of the limits that a command may add in excess: to delete data, a database writes first.
 const GROWTH_PART: u64 = 16;
 
-/// An environment that is to be measured.
+/// Environment to measure.
 #[derive(Default)]
 struct Subject {
     groups: Vec<Arc<Group>>,
     monitors: Vec<Monitor>,
-    /// The folders of its sockets, in which instances may leave anything.
+    /// Socket folders, in which instances may leave files.
     sockets: Vec<MeasuredFolder>,
 }
 
 impl Shared {
-    /// Checks that an environment does not keep more than it may.
+    /// Checks that an environment is within its storage limit.
     pub(super) fn check_persisted(&self, app: &AppName, settings_place: &str) -> Result<(), Error> {
         let place = (app.clone(), settings_place.to_owned());
         match self.persisted.places().get(&place) {
@@ -54,12 +54,12 @@ impl Shared {
         }
     }
 
-    /// What an environment keeps too much of when a command begins, which may remove it. It is measured now, unless it
-    /// is known to keep no more than it may.
+    /// Returns the excess of an environment when a command begins, which may delete data. Measures now, unless the
+    /// environment is known to be within its limit.
     ///
     /// # Errors
-    /// [`Error::PersistFull`] where there is more than can be counted, as nobody would see it grow, or so much that
-    /// commands have added to it again and again.
+    /// [`Error::PersistFull`] for storage too large to count, whose growth would be unobservable, or repeatedly
+    /// increased by commands.
     pub(super) async fn excess(&self, place: &Place) -> Result<Option<Excess>, Error> {
         if self.persisted.places().get(place).is_some_and(|found| !found.is_too_much) {
             return Ok(None);
@@ -78,14 +78,14 @@ impl Shared {
         }
     }
 
-    /// Whether an environment keeps so many bytes that no command may begin in it.
+    /// Returns true if an environment stores so many bytes that no command may start.
     fn is_far_beyond(&self, found: &Found) -> bool {
         let beyond = |measured: Measured, max: u64| measured.bytes > max.saturating_mul(COUNTED_FACTOR);
         let snapshots = found.snapshots.is_some_and(|snapshots| beyond(snapshots, self.snapshots_max().0));
         snapshots || beyond(found.measured, self.limits.persist_bytes_max)
     }
 
-    /// Checks that an environment keeps no more than it may, or than a command may leave that began in excess.
+    /// Checks that an environment is within its limit, or within the allowance of a command that began in excess.
     pub(super) fn check_growth(&self, place: &Place, excess: Option<&Excess>) -> Result<(), Error> {
         match self.persisted.places().get(place) {
             Some(found) if found.is_too_much && !excess.is_some_and(|excess| excess.allows(found)) => {
@@ -95,7 +95,7 @@ impl Shared {
         }
     }
 
-    /// Waits until an environment keeps more than it may; gives what that is.
+    /// Waits until an environment exceeds its limit; returns the excess.
     pub(super) async fn kept_too_much(&self, place: &Place) -> Error {
         loop {
             sleep(LOOK_EVERY).await;
@@ -105,7 +105,7 @@ impl Shared {
         }
     }
 
-    /// Checks that an instance of a group may be started.
+    /// Checks that an instance of a group may start.
     pub(super) fn may_begin(&self, group: &Group) -> Result<(), Error> {
         self.data_use.check(&group.id.app, &group.settings_place)?;
         match self.is_group_measured(group) {
@@ -114,14 +114,14 @@ impl Shared {
         }
     }
 
-    /// Whether instances of a group can fill the disk.
+    /// Returns true if instances of a group can fill the disk.
     pub(super) fn is_group_measured(&self, group: &Group) -> bool {
         self.is_measured(&group.managed.server, &group.id.app, &group.settings_place)
     }
 
-    /// Whether processes of a backend can fill the disk.
+    /// Returns true if processes of a backend can fill the disk.
     pub(super) fn is_measured(&self, server: &Server, app: &AppName, settings_place: &str) -> bool {
-        // What an earlier version has kept still belongs to their user; a container sees what it is given alone.
+        // Data of an earlier version still belongs to the user; a container sees only its mounts.
         let can_find_folder = || {
             let folders = self.folders.persisted(app, settings_place);
             server.image.is_none() && folders.iter().any(|folder| std::fs::symlink_metadata(folder).is_ok())
@@ -158,7 +158,8 @@ impl Shared {
         }
     }
 
-    /// Most bytes and files in a folder of snapshots: with an archive that is not whole, a draft, and what leaves.
+    /// Returns the limits of a snapshot folder in bytes and files, including a partial archive, a draft, and a file
+    /// being removed.
     const fn snapshots_max(&self) -> (u64, u64) {
         let limits = &self.limits;
         let bytes = limits.snapshot_bytes_max.saturating_add(limits.persist_bytes_max).saturating_mul(2);
@@ -166,7 +167,7 @@ impl Shared {
         (bytes, files.saturating_add(OWN_FILES))
     }
 
-    /// What lies in the folder of snapshots, which instances of the environment can write to, where it is too much.
+    /// Measures the snapshot folder, writable by instances of the environment; returns an excess.
     async fn measure_snapshots(&self, app: &AppName, settings_place: &str) -> Option<Measured> {
         if settings_place == PREVIEW {
             return None;
@@ -198,11 +199,12 @@ impl Shared {
         }
     }
 
-    /// Environments that run and keep something, or that kept too much when they ran last.
+    /// Returns running environments with storage, and environments in excess at their last run.
     fn subjects(&self) -> BTreeMap<Place, Subject> {
         let full = self.persisted.all().into_iter().filter(|(_, _, is_too_much)| *is_too_much);
         let mut subjects: BTreeMap<Place, Subject> = full.map(|(place, ..)| (place, Subject::default())).collect();
-        // Their instances may run on another node, and what cannot fill the disk is measured in vain.
+        // Commands: instances of the environment may run on another node; backends that cannot fill the disk are
+        // skipped.
         for place in self.data_use.places_of_commands() {
             subjects.entry(place).or_default();
         }
@@ -238,7 +240,7 @@ impl Shared {
             if !was_too_much {
                 tracing::error!(%app, environment = settings_place, %error, "instances are ended, and not started again");
             }
-            // Again each time: one may have been about to begin.
+            // Repeated: an instance may have been about to start.
             for slot in subject.groups.iter().flat_map(|group| group.slots()) {
                 slot.over_quota.notify_waiters();
             }
@@ -251,7 +253,7 @@ impl Shared {
     }
 }
 
-/// The folder of the socket of an instance, which is its user's.
+/// Returns the socket folder of an instance, owned by its user.
 fn socket_folder(slot: &Slot) -> Option<MeasuredFolder> {
     let seen = slot.seen();
     let Some(Endpoint::Socket(socket)) = &seen.endpoint else { return None };

@@ -1,4 +1,4 @@
-//! What environments were found to keep at the last measurement, and what a command may leave of it.
+//! Latest storage measurements of environments, and allowances of commands.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use devanture_host::spawner::Measured;
 
-/// Whose folders count together: those of an environment, or of all previews of an app.
+/// Unit of measurement: an environment, or all previews of an app.
 pub(super) type Place = (AppName, String);
 
-/// The last measurement.
+/// Latest measurements.
 #[derive(Default)]
 pub(super) struct Persisted(Mutex<BTreeMap<Place, Found>>);
 
@@ -22,29 +22,29 @@ pub(super) struct Amount {
     pub(super) files: u64,
 }
 
-/// What an environment was found to keep.
+/// Measurement of an environment.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
     pub(super) measured: Measured,
-    /// What lies in its folder of snapshots, where that is too much.
+    /// Excess in the snapshot folder.
     pub(super) snapshots: Option<Measured>,
     pub(super) is_too_much: bool,
-    /// The least of it since it is too much: growth is counted from there, however many commands it takes.
+    /// Minimum since the beginning of the excess: growth counts from there, over any number of commands.
     least: Amount,
 }
 
-/// What an environment kept too much of when a command began in it.
+/// Excess of an environment at the beginning of a command.
 pub(super) struct Excess {
-    /// The most that the command may leave.
+    /// Most that the command may leave.
     pub(super) max: Amount,
-    /// What it may add to the least that was found.
+    /// Permitted growth over the minimum.
     pub(super) growth: Amount,
-    /// What is too much, as a sentence.
+    /// Description of the excess, as a sentence.
     pub(super) why: String,
 }
 
 impl Excess {
-    /// Whether a command may go on after this was found.
+    /// Returns true if a command may continue after the measurement.
     pub(super) fn allows(&self, found: &Found) -> bool {
         let now = found.amount();
         found.is_counted() && now.bytes <= self.max.bytes && now.files <= self.max.files
@@ -56,12 +56,12 @@ impl Amount {
         Self { bytes: self.bytes.saturating_add(other.bytes), files: self.files.saturating_add(other.files) }
     }
 
-    /// The lesser bytes and the lesser files.
+    /// Returns the minimum of bytes and of files.
     fn min(self, other: Self) -> Self {
         Self { bytes: self.bytes.min(other.bytes), files: self.files.min(other.files) }
     }
 
-    /// The greater bytes and the greater files.
+    /// Returns the maximum of bytes and of files.
     fn max(self, other: Self) -> Self {
         Self { bytes: self.bytes.max(other.bytes), files: self.files.max(other.files) }
     }
@@ -74,13 +74,13 @@ impl From<Measured> for Amount {
 }
 
 impl Found {
-    /// Whether all of it was counted.
+    /// Returns true if all files were counted.
     pub(super) fn is_counted(&self) -> bool {
         !self.measured.is_partial && !self.snapshots.is_some_and(|snapshots| snapshots.is_partial)
     }
 
-    /// The most that a command may leave which begins now: `growth` beyond the least, and no more than there is where
-    /// others have used that up.
+    /// Returns the allowance of a command that begins now: `growth` over the minimum, or the present amount if earlier
+    /// commands have used the growth.
     pub(super) fn max_with(&self, growth: Amount) -> Amount {
         self.least.plus(growth).max(self.amount())
     }
@@ -91,18 +91,18 @@ impl Found {
 }
 
 impl Persisted {
-    /// All that were measured.
+    /// Returns all measurements.
     pub(super) fn places(&self) -> MutexGuard<'_, BTreeMap<Place, Found>> {
         self.0.lock()
     }
 
-    /// Bytes of each place, and whether they are too much.
+    /// Returns the bytes of each environment, and true for an excess.
     pub(super) fn all(&self) -> Vec<(Place, u64, bool)> {
         let places = self.places();
         places.iter().map(|(place, found)| (place.clone(), found.measured.bytes, found.is_too_much)).collect()
     }
 
-    /// Notes a measurement; gives it, and whether there was too much at the one before.
+    /// Records a measurement; returns it, and true if the previous measurement was in excess.
     pub(super) fn note(
         &self,
         place: &Place,
@@ -139,13 +139,13 @@ mod tests {
         assert!(first.allows(&note(&persisted, 160, 10, false)));
         assert!(!first.allows(&note(&persisted, 161, 8, false)) && !first.allows(&note(&persisted, 150, 11, false)));
         assert!(!first.allows(&note(&persisted, 150, 8, true)), "what is not counted");
-        // The next one begins with what the one before has left.
+        // The next command begins from the remains of the first.
         let second = excess(note(&persisted, 170, 8, false));
         assert!(second.allows(&note(&persisted, 170, 10, false)) && !second.allows(&note(&persisted, 171, 8, false)));
-        // What was removed does not come back.
+        // Removed files do not count again.
         note(&persisted, 120, 4, false);
         assert_eq!(excess(note(&persisted, 125, 5, false)).max, Amount { bytes: 130, files: 6 });
-        // Where there was room in between, it begins again.
+        // After a measurement within the limit, the minimum is reset.
         note(&persisted, 90, 1, false);
         assert_eq!(excess(note(&persisted, 200, 9, false)).max, Amount { bytes: 210, files: 11 });
     }

@@ -1,4 +1,4 @@
-//! PHP-FPM as the main process of a backend: its program, its configuration and the command that starts it.
+//! PHP-FPM as the main process of a backend: program, configuration, start command.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,16 @@ use devanture_config::site_toml::{Php, Scripts, Server};
 
 use super::user_ini::UserIni;
 
-/// Names that distributions give the program, of which the first one on the `PATH` of instances is taken.
+/// Program names of distributions; the first on the `PATH` of instances is used.
 const PROGRAMS: [&str; 6] = ["php-fpm", "php-fpm8.5", "php-fpm8.4", "php-fpm8.3", "php-fpm8.2", "php-fpm8.1"];
-/// The variable that names the instance's own folder, where its configuration is.
+/// Variable with the instance's own folder, the location of its configuration.
 pub(super) const FOLDER_VARIABLE: &str = "DEVANTURE_PHP";
-/// The variable that holds the configuration until it is written: everybody sees the words of a command, and a bundle
-/// may name a password of its sessions' place.
+/// Variable with the configuration until written to a file: command lines are visible to all users, and a bundle's
+/// session path may contain a password.
 pub(super) const CONFIGURATION_VARIABLE: &str = "DEVANTURE_PHP_SETTINGS";
-/// Writes the two files and becomes PHP-FPM: only the instance itself can write to its own folder. An application puts
-/// its temporary files there by any name, so these two have a folder in which nothing is made or replaced. Settings are
-/// those of the configuration alone: PHP would take a `.user.ini` also from where an application writes, and before it
-/// runs the guard.
+/// Writes the two files and executes PHP-FPM: only the instance may write to its folder. Applications create temporary
+/// files there under any name, so the two files have a read-only folder. Settings come from the configuration only: PHP
+/// would also read a `.user.ini` from folders writable by the application, and before the guard runs.
 const START: &str = r#"own="$DEVANTURE_PHP/.php"
 umask 077
 mkdir "$own" && printf '%s' "$DEVANTURE_PHP_SETTINGS" > "$own/php-fpm.conf" || exit 1
@@ -29,10 +28,10 @@ mkdir -p "$3" || exit 1
 [ -z "$4" ] || printf '%s\n' "$4" >&2
 exec "$1" -F -O -d user_ini.filename= -d cgi.fix_pathinfo=0 -d fastcgi.logging=0 -d expose_php=0 \
   -y "$own/php-fpm.conf""#;
-/// Refuses a script that is none of the bundle: one that the app has written, through a link or not.
+/// Refuses scripts outside the bundle, for example written by the app, also through links.
 const GUARD: &str = r"<?php (static function (): void {
     $named = $_SERVER['SCRIPT_FILENAME'] ?? '';
-    // An empty path would be the working folder.
+    // `realpath` resolves an empty path to the working folder.
     $script = $named === '' ? false : realpath($named);
     $code = realpath(CODE);
     if ($script === false || $code === false || !str_starts_with($script, $code . '/')) {
@@ -41,29 +40,29 @@ const GUARD: &str = r"<?php (static function (): void {
     }
 })();
 ";
-/// Largest upload, where the bundle's `.user.ini` says no other: beyond it PHP ignores the file, and beyond
+/// Largest upload, unless changed by the bundle's `.user.ini`: beyond the limit PHP ignores the file, and beyond
 /// [`POST_MAX`] the form.
 const UPLOAD_MAX: &str = "64M";
 const POST_MAX: &str = "65M";
 
-/// An instance that is about to be started.
+/// Instance about to be started.
 pub(super) struct Start<'s> {
     pub(super) php: &'s Php,
-    /// The folder of the backend.
+    /// Folder of the backend.
     pub(super) code: &'s Path,
-    /// The folder that stays.
+    /// Persistent folder.
     pub(super) data: &'s Path,
     pub(super) socket: &'s Path,
-    /// What the bundle says of PHP.
+    /// PHP settings of the bundle.
     pub(super) user_ini: &'s UserIni,
 }
 
-/// The scripts of a backend whose folder is at `code`, if PHP-FPM runs it.
+/// Returns the scripts of a backend in the folder `code`, if run by PHP-FPM.
 pub(super) fn scripts(server: &Server, code: &Path) -> Option<Scripts> {
     Some(server.php.as_ref()?.scripts(code.to_str()?))
 }
 
-/// Finds the program: `php_fpm` of `[runner]`, or one on the `PATH` of instances.
+/// Finds the program: `php_fpm` of `[runner]`, or the first on the `PATH` of instances.
 pub(super) fn program(settings: &edge_toml::Runner) -> Result<PathBuf, String> {
     if let Some(program) = &settings.php_fpm {
         let missing = || format!("`php_fpm` of [runner] in edge.toml is {}, which is no file", program.display());
@@ -77,7 +76,7 @@ pub(super) fn program(settings: &edge_toml::Runner) -> Result<PathBuf, String> {
 }
 
 impl Start<'_> {
-    /// The command, where the program is at `program`.
+    /// Returns the command for a `program`.
     pub(super) fn command(&self, program: &Path) -> Vec<String> {
         let sessions = self.sessions();
         let words = ["/bin/sh", "-c", START, "php-fpm"].map(str::to_owned);
@@ -95,8 +94,8 @@ impl Start<'_> {
         GUARD.replace("CODE", &format!("'{code}'"))
     }
 
-    /// Workers come with the load and go again: what they have compiled is shared, and stays. PHP-FPM opens its log
-    /// also where `-O` has it write to its error output.
+    /// Returns the configuration. Workers scale with the load; compiled scripts are shared and stay. PHP-FPM opens its
+    /// log even if `-O` selects the error output.
     pub(super) fn configuration(&self) -> String {
         let (socket, workers, settings) = (text(self.socket), self.php.workers, self.settings());
         format!(
@@ -112,7 +111,7 @@ impl Start<'_> {
         )
     }
 
-    /// The settings that the bundle or the application itself may change: each once, as PHP-FPM takes the first one.
+    /// Returns the settings changeable by the bundle or the application, each once, since PHP-FPM uses the first.
     fn settings(&self) -> String {
         let sessions = format!("\"{}\"", self.sessions());
         let own = [

@@ -1,17 +1,17 @@
-//! The user that the instances of an environment, or of the previews of an app, run as.
+//! User of an environment's instances, or of an app's previews.
 
 use devanture_config::AppName;
 
-/// Whose settings previews have.
+/// Environment name of the previews' settings.
 pub(super) const PREVIEW: &str = "preview";
 
-/// The user of an environment, or of the previews of an app.
+/// User of an environment, or of an app's previews.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PlaceUser {
     pub(super) app: AppName,
-    /// The environment, or `preview`.
+    /// Environment, or `preview`.
     pub(super) place: String,
     pub(super) uid: u32,
-    /// Those that they ran as before.
+    /// Earlier users.
     pub(super) earlier: Vec<u32>,
 }

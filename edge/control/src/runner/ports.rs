@@ -1,4 +1,4 @@
-//! Free ports of the loopback address for instances.
+//! Free loopback ports for instances.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,22 +6,22 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use parking_lot::Mutex;
 
-/// Ports that are not given out again, the last ones that were: who got one may not have bound it yet.
+/// Recently assigned ports, not assigned again: the owner may not have bound the port yet.
 const RECENT_MAX: usize = 512;
-/// Most attempts to draw a free port.
+/// Most attempts to find a free port.
 const TRIES_MAX: usize = 64;
 
-/// Gives out ports.
+/// Assigns ports.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
     recent: Mutex<VecDeque<u16>>,
 }
 
 impl Ports {
-    /// A port that nobody listens on now and that was not given out lately.
+    /// Returns a port without a listener, not recently assigned.
     pub(super) fn free(&self) -> io::Result<u16> {
         let mut recent = self.recent.lock();
-        // Those that were drawn and are not fit stay bound meanwhile: the system gives others.
+        // Unsuitable ports stay bound during the search, so that the system yields others.
         let mut held = Vec::new();
         for _ in 0..TRIES_MAX {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

@@ -1,4 +1,4 @@
-//! What a process of a backend is launched with: a program of its folder, or what stands for a container of its image.
+//! Launch parameters of a backend process: a program of its folder, or the stand-in of a container.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,30 +17,30 @@ use super::shared::Shared;
 use devanture_host::spawner::{Launch, Running, Temporary};
 use devanture_serve::proxy::address::Endpoint;
 
-/// A process that is to begin.
+/// Process about to start.
 pub(super) struct Program<'p> {
     pub(super) app: &'p AppName,
     pub(super) place: &'p str,
     pub(super) version: &'p VersionId,
-    /// Such as `web.2`.
+    /// For example `web.2`.
     pub(super) name: &'p str,
-    /// Tells it from others of the same name.
+    /// Distinguishes processes of the same name.
     pub(super) serial: String,
     pub(super) command: Vec<String>,
-    /// Where it listens, where it does, …
+    /// Listening address, if any …
     pub(super) endpoint: Option<&'p Endpoint>,
-    /// … and the folder of its socket.
+    /// … and socket folder.
     pub(super) folder: Option<&'p PathBuf>,
     pub(super) temporary: &'p Temporary,
-    /// The client that watches it, where it is a command that runs once for one.
+    /// Client of an interactive one-off command.
     pub(super) client: Option<&'p RunRequest>,
 }
 
-/// The variable that names the kind of a terminal, and its value where a client names none.
+/// Terminal type variable, with its value unless given by the client.
 const TERM: (&str, &str) = ("TERM", "xterm-256color");
 
 impl Shared {
-    /// What the spawner starts, and the container that comes of it, where it is one.
+    /// Returns the spawner's launch parameters, and the resulting container, if any.
     pub(super) fn launch_of(
         &self,
         set_up: &SetUp,
@@ -67,7 +67,7 @@ impl Shared {
         Ok((launch, None))
     }
 
-    /// The variables of a process that has the folder that stays at `data`, and its temporary files at `temporary`.
+    /// Returns the variables of a process with its persistent folder `data`, and its temporary folder `temporary`.
     pub(super) fn variables(
         &self,
         set_up: &SetUp,
@@ -88,7 +88,7 @@ impl Shared {
         };
         let mut all = environment::variables(&set_up.variables, &edge);
         if let Some(request) = program.client {
-            // Where nothing listens, a port would only mislead.
+            // Without a listener, a port would mislead.
             for name in ["PORT", "SOCKET"] {
                 all.remove(name);
             }
@@ -102,14 +102,14 @@ impl Shared {
 }
 
 impl Program<'_> {
-    /// Its id for the spawner.
+    /// Returns the id for the spawner.
     pub(super) fn id(&self) -> String {
         format!("{}/{}/{}#{}", self.app, self.place, self.name, self.serial)
     }
 }
 
 impl Life<'_> {
-    /// Launches the process; where it is a container, `place` says so from then on.
+    /// Launches the process; a container is recorded in `place`.
     pub(super) async fn launch(&self, set_up: &SetUp, place: &mut Place) -> Result<Running, String> {
         let program = Program {
             app: &self.group.id.app,
@@ -130,7 +130,7 @@ impl Life<'_> {
         self.shared.spawner.launch(launch).await.map_err(|error| error.to_string())
     }
 
-    /// Has PHP-FPM started in the place of a command, where the backend is of that kind.
+    /// Replaces the command by PHP-FPM, for a PHP backend.
     fn with_php(&self, set_up: &SetUp, place: &Place, launch: &mut Launch) -> Result<(), String> {
         let socket = place.endpoint.as_ref().and_then(Endpoint::socket).filter(|_| place.scripts.is_some());
         let (Some(php), Some(socket), Some(data), Some(code)) =
@@ -142,7 +142,7 @@ impl Life<'_> {
         let start = php::Start { php, code, data, socket, user_ini: &set_up.user_ini };
         launch.command = start.command(&program);
         launch.environment.insert(php::CONFIGURATION_VARIABLE.to_owned(), start.configuration());
-        // The spawner writes the instance's own folder in its place.
+        // The spawner substitutes the instance's own folder.
         launch.environment.insert(php::FOLDER_VARIABLE.to_owned(), set_up.temporary.display().to_string());
         Ok(())
     }

@@ -1,5 +1,4 @@
-//! Commands of a backend that run once, in its folder, with its variables: `release`, before its instances are switched
-//! to.
+//! One-off commands of a backend, in its folder with its variables: `release`, before the switch to its instances.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -18,25 +17,25 @@ use devanture_base::clock;
 use devanture_host::output::{Line, LineStream, Splitter};
 use devanture_host::spawner::{Exit, Happened, Running, Signaller, Stream};
 
-/// The name of its lines.
+/// Name of its log lines.
 const NAME: &str = "release.1";
 
-/// A command that runs once.
+/// One-off command.
 pub(super) struct OneOff {
-    /// The name of its lines.
+    /// Name of its log lines.
     pub(super) name: String,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub(super) command: Vec<String>,
-    /// Longest time that it may take.
+    /// Time limit.
     pub(super) time_max: Duration,
-    /// Ends it early: as an instance is ended …
+    /// Ends the command early: like an instance …
     pub(super) stop: CancellationToken,
     /// … or at once.
     pub(super) kill: CancellationToken,
 }
 
-/// How a command ends that is read to its end. Where it is `over` before, it is asked to end, and has as long for that
-/// as an instance has.
+/// Waits for the end of a command and of its output. Once `over`, requests the end, with the time limit of an
+/// instance's end.
 async fn ended(
     read: impl Future<Output = Exit>,
     over: impl Future<Output = Result<Option<Exit>, Error>>,
@@ -53,17 +52,17 @@ async fn ended(
     why
 }
 
-/// How a command ended.
+/// Outcome of a command.
 pub(super) struct Ran {
-    /// `None` where its time ran out.
+    /// `None` after a timeout.
     pub(super) exit: Option<Exit>,
     pub(super) took: Duration,
-    /// Its last lines.
+    /// Last lines.
     pub(super) lines: Vec<String>,
 }
 
 impl Shared {
-    /// Runs the command `release`; gives how long it took, in milliseconds.
+    /// Runs the command `release`; returns the duration in milliseconds.
     pub(super) async fn run_release(
         self: &Arc<Self>,
         wanted: &Wanted,
@@ -144,7 +143,7 @@ impl Shared {
             () = kill.cancelled() => Err(Error::Ended),
             error = self.kept_too_much(&place), if is_measured => Err(error),
         };
-        // Nothing of it runs any more, or is to.
+        // No process of the command is left, or may continue.
         drop(running);
         if let Some(container) = &container {
             self.remove_container(&container.name).await;
@@ -153,7 +152,7 @@ impl Shared {
         Ok(Ran { exit: exit?, took: begun.elapsed(), lines: lines.into() })
     }
 
-    /// Takes what it writes until it ends.
+    /// Reads the output until the end.
     async fn read(
         &self,
         (wanted, name): (&Wanted, &str),

@@ -1,4 +1,4 @@
-//! What is requested to run: a backend, for whose settings, as which run of pools.
+//! Requested run: backend, settings, and run of pools.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use devanture_config::{AppName, VersionId};
 use devanture_serve::live::Current;
 use devanture_serve::proxy::{RunId, RunKey, RunOrigin};
 
-/// A backend that is to run.
+/// Backend to be run.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The app.
+    /// App.
     pub app: AppName,
-    /// The environment.
+    /// Environment.
     pub place: String,
-    /// The version.
+    /// Version.
     pub version: VersionId,
-    /// Its backend.
+    /// Backend.
     pub managed: Arc<Managed>,
-    /// The revision of the settings that it runs with.
+    /// Revision of the settings.
     pub settings: u64,
-    /// Whether an admin of every app stored it.
+    /// True if stored by an admin of every app.
     pub trusted: bool,
 }
 
@@ -32,25 +32,25 @@ impl Wanted {
     }
 }
 
-/// The reason that a group runs.
+/// Request for a group, with its reason.
 pub(super) struct GroupRequest {
     pub(super) id: RunId,
     pub(super) version: VersionId,
     pub(super) managed: Arc<Managed>,
     pub(super) trusted: bool,
-    /// Whose settings it gets.
+    /// Environment of the settings.
     pub(super) settings_place: String,
 }
 
 impl GroupRequest {
-    /// The request for what a pool or an environment leads to.
+    /// Creates the request for the target of a pool or environment.
     pub(super) fn from_origin(id: RunId, origin: &RunOrigin, settings_place: String) -> Self {
         let RunOrigin { version, managed, trusted, .. } = origin;
         Self { id, version: *version, managed: Arc::clone(managed), trusted: *trusted, settings_place }
     }
 }
 
-/// The run of something that is live, where it has a backend.
+/// Returns the run of a live version, if it has a backend.
 pub(super) fn run_of(current: &Current) -> Option<RunId> {
     let version = &current.version;
     let key = RunKey { digest: version.managed.as_ref()?.digest, settings: current.settings.load().revision };

@@ -1,4 +1,4 @@
-//! Commands that run at times: each once, with the log and the limits of an instance.
+//! Scheduled one-off commands, with log and limits of an instance.
 
 use std::time::Duration;
 
@@ -12,36 +12,36 @@ use devanture_base::clock;
 use devanture_host::output::{Line, LineStream};
 use devanture_host::spawner::Exit;
 
-/// A command that is due.
+/// Due command.
 pub struct Scheduled {
-    /// The name of its lines, such as `schedule.digest`.
+    /// Name of its log lines, for example `schedule.digest`.
     pub name: String,
-    /// The program and its arguments.
+    /// Program and arguments.
     pub command: Vec<String>,
-    /// Longest time that it may take.
+    /// Time limit.
     pub time_max: Duration,
-    /// Ends it early, with all that it started: as an instance is ended …
+    /// Ends the command and its child processes early: like an instance …
     pub stop: CancellationToken,
     /// … or at once.
     pub kill: CancellationToken,
 }
 
-/// How such a command ended.
+/// Outcome of a scheduled command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScheduledEnd {
-    /// With this code.
+    /// Exited with the code.
     Exited(i32),
-    /// Otherwise by itself, such as by a signal; or it could not begin.
+    /// Ended otherwise, for example by a signal; or not started.
     Failed(String),
-    /// The edge ended it.
+    /// Ended by the edge.
     Interrupted,
-    /// Its time ran out.
+    /// Timed out.
     TimedOut,
 }
 
 impl Runner {
-    /// Runs a command of a version to its end; nothing that it started is left then. It writes to the log of the
-    /// environment, and so does the edge where it fails.
+    /// Runs a command of a version to its end, without leaving any process. Output, and errors of the edge, go to the
+    /// environment's log.
     pub async fn run_scheduled(&self, wanted: &Wanted, scheduled: Scheduled) -> ScheduledEnd {
         let _under_way = self.0.one_offs.token();
         let Scheduled { name, command, time_max, stop, kill } = scheduled;

@@ -1,4 +1,4 @@
-//! Sets up a group before its first instance starts: a user, variables, folders of its own, and the code.
+//! Set-up of a group before its first instance: user, variables, folders, code.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use devanture_serve::proxy::RunId;
 use devanture_store::blobs::Key;
 
 impl Shared {
-    /// Everything that instances are started with.
+    /// Returns the start parameters of instances.
     pub(super) async fn set_up(
         &self,
         id: &RunId,
@@ -52,7 +52,7 @@ impl Shared {
         Ok(SetUp { programs, data, temporary, user_ini, user, variables, listed_host })
     }
 
-    /// The `.user.ini` of a backend in PHP, as the bundle has it: what lies in the folder may be another one.
+    /// Reads the `.user.ini` of a PHP backend from the bundle: the file in the folder may differ.
     async fn user_ini(&self, php: &Php, folder: &ServerFolder) -> Result<UserIni, Error> {
         let path = user_ini::path(php);
         let Some(file) = folder.files.get(path.as_str()) else { return Ok(UserIni::default()) };
@@ -63,8 +63,8 @@ impl Shared {
         Ok(UserIni::read(&path, &String::from_utf8_lossy(&text)))
     }
 
-    /// The folder of the backend of a version, and the hostname that it names first for a place. Its manifest is in
-    /// memory for a turn of the app, and no longer: what comes then, such as the pull of an image, may take minutes.
+    /// Returns the backend folder of a version, and its first hostname for an environment. Its manifest is held only
+    /// for a permit of the app: later work, for example the pull of an image, may take minutes.
     pub(super) async fn server_folder(
         &self,
         app: &AppName,
@@ -74,7 +74,7 @@ impl Shared {
         let place = place.to_owned();
         let folder = move |canonical: &[u8]| {
             let manifest = Manifest::stored(canonical)?;
-            // What an earlier release took of it is started if it is sound; routes and pools are no matter of it.
+            // Backends admitted by an earlier release start if valid; routes and pools are irrelevant here.
             manifest.check_servers()?;
             let host = listed_host(&manifest, &place);
             Ok::<_, BadManifest>((manifest.server, host))
@@ -83,7 +83,7 @@ impl Shared {
         folder.map_err(|error| Error::Folder(error.to_string()))
     }
 
-    /// A folder that belongs to the app's user: made by a process of that user where the edge can give nothing away.
+    /// Returns a folder owned by the app's user, created by a process of the user if the edge cannot change owners.
     pub(super) async fn own_folder(&self, path: &Path, uid: Option<u32>) -> Result<std::path::PathBuf, Error> {
         let (make, draft, path, own) = match self.folders.own(path, uid)? {
             Own::There(path) => return Ok(path),

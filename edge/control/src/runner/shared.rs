@@ -1,4 +1,4 @@
-//! What all parts of a runner share: its settings, the rooms below it, and its groups.
+//! State shared by all parts of a runner: settings, lower modules, groups.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,27 +39,27 @@ use devanture_serve::version::Setting;
 use devanture_store::blobs::{Blobs, ManifestTurns};
 use devanture_store::catalog::Catalog;
 
-/// Receives every step that a person may want to see, as a line of text.
+/// Receives progress lines for users.
 pub type Report<'t> = &'t (dyn Fn(&str) + Send + Sync);
 
-/// What all parts of a runner share.
+/// State shared by all parts of a runner.
 pub(super) struct Shared {
     pub(super) settings: edge_toml::Runner,
-    /// What this node is called.
+    /// Name of the node.
     pub(super) node: String,
-    /// The nodes that instances are spread over.
+    /// Nodes that share instances.
     pub(super) nodes: KnownNodes,
     pub(super) limits: Limits,
     pub(super) users: Users,
     pub(super) folders: Folders,
     pub(super) holds: Arc<Holds>,
-    /// Container images, where the edge runs some.
+    /// Container images, if permitted.
     pub(super) images: Option<OwnImages>,
     pub(super) persisted: Persisted,
     pub(super) data_use: Arc<DataUse>,
     pub(super) spawner: Spawner,
     pub(super) blobs: Arc<dyn Blobs>,
-    /// Turns to have manifests in memory.
+    /// Permits for manifests in memory.
     pub(super) manifests: ManifestTurns,
     pub(super) catalog: Arc<dyn Catalog>,
     pub(super) live: Live,
@@ -68,24 +68,24 @@ pub(super) struct Shared {
     pub(super) logs: Logs,
     pub(super) ports: Ports,
     pub(super) temporary_folders: TemporaryFolders,
-    /// All groups; of the same run, one that ends comes before the one that takes its place.
+    /// All groups; within a run, an ending group comes before its successor.
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
-    /// Held while pools get their members, so that the last update is the newest.
+    /// Locked while pools get their members, so that the last update is the newest.
     pub(super) publishing: Mutex<()>,
-    /// Where everything runs that outlives the call that began it: a caller may be on a thread that ends before.
+    /// Runtime for tasks that outlive their caller, whose own runtime may end earlier.
     pub(super) runtime: Handle,
-    /// Notifies the end of the edge.
+    /// Cancelled when the edge stops.
     pub(super) stop: CancellationToken,
-    /// Where everything of the runner lies.
+    /// Root folder of the runner.
     pub(super) root: PathBuf,
     pub(super) standstill: Standstill,
-    /// Commands that run once.
+    /// Interactive one-off commands.
     pub(super) runs: UnderWay,
-    /// Commands that run once for nobody who watches, which the end waits for.
+    /// Other one-off commands, awaited at the end.
     pub(super) one_offs: TaskTracker,
-    /// The members of runs as they were published, for the edge before.
+    /// Published members of runs, for the predecessor edge.
     pub(super) published: broadcast::Sender<(RunId, Option<RunNow>)>,
-    /// The edge before has ended, or there was none.
+    /// Cancelled once the predecessor has ended, or without one.
     pub(super) predecessor_ended: CancellationToken,
 }
 
@@ -94,7 +94,7 @@ impl Shared {
         if trusted || self.users.are_there() { Ok(()) } else { Err(Error::Forbidden) }
     }
 
-    /// Takes the port of an instance, which belongs to nobody else while it runs.
+    /// Claims the port of an instance exclusively while it runs.
     pub(super) fn take_port(&self, place: &Place) -> Option<InstancePort> {
         match &place.endpoint {
             Some(Endpoint::Tcp(address)) => Some(self.registry.internal().take_port(address.port())),
@@ -102,7 +102,7 @@ impl Shared {
         }
     }
 
-    /// Whose settings a backend has: those of its environment, or of `preview` where its place is none.
+    /// Returns the environment of a backend's settings: its own, or `preview` for an alias or preview.
     pub(super) fn settings_place(&self, wanted: &Wanted) -> String {
         let place = wanted.place.parse().ok().and_then(|name| self.live.place(&wanted.app, &name));
         match place.is_some_and(|place| place.setting == Setting::Preview) {
@@ -111,13 +111,13 @@ impl Shared {
         }
     }
 
-    /// Reports of the instances of a group.
+    /// Returns the status of a group's instances.
     pub(super) fn statuses(&self, group: &Group) -> Vec<InstanceStatus> {
         let limits = self.instance_limits(&group.managed.server);
         group.statuses(&self.node, limits.memory_bytes)
     }
 
-    /// The groups of a place that do not only stay for a rollback.
+    /// Returns the groups of an environment, except groups kept only for a rollback.
     pub(super) fn running(&self, app: &AppName, place: &str) -> Result<Vec<Arc<Group>>, Error> {
         let mut groups = self.groups_of(app, place);
         groups.retain(|group| !group.inner().reasons.is_warm());
@@ -128,7 +128,7 @@ impl Shared {
     }
 }
 
-/// A duration of so many milliseconds.
+/// Returns a duration in milliseconds.
 pub(super) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }

@@ -1,10 +1,9 @@
-//! Processes that do not overlap (`overlap = false`): those of one version have ended before those of the next one
-//! start.
+//! Non-overlapping processes (`overlap = false`): those of one version end before those of the next start.
 //!
-//! At most one group of a place has any. What is about to be live is tried with its own where nothing stands in the
-//! way, as at a first push; else the group before ends its own as soon as it is not live any more, and each that has
-//! ended has the other groups of its place look whether theirs may begin. Slots are made while the list of groups is
-//! locked, so that no two groups begin at once.
+//! At most one group of an environment has such processes. The next live version is tried with its own if no other
+//! group has any, as at a first push; otherwise the previous group ends its own once no longer live, and each end makes
+//! the other groups of the environment check again. Slots are created under the lock of the group list, so that no two
+//! groups begin at once.
 
 use std::sync::Arc;
 
@@ -14,8 +13,8 @@ use super::group::{Group, Inner};
 use super::instance_handle::Slot;
 use super::shared::Shared;
 
-/// Whether new instances of a process have to wait for the end of others: of the same group, whose state `inner` is, or
-/// of another one of the same place.
+/// Returns true if new instances of a process must wait for the end of instances of the same group, with the state
+/// `inner`, or of another group of the environment.
 pub(super) fn is_waiting((group, inner): (&Group, &Inner), groups: &[Arc<Group>], process: &Process) -> bool {
     if process.kind == Kind::Web {
         return false;
@@ -33,7 +32,7 @@ pub(super) fn is_waiting((group, inner): (&Group, &Inner), groups: &[Arc<Group>]
         || groups.iter().filter(is_other).any(|other| other.inner().slots.iter().any(stands_in_the_way))
 }
 
-/// Ends an instance, and waits until nothing of it runs.
+/// Ends an instance, and waits until no process is left.
 pub(super) async fn end_first(group: &Group, old: &Slot) {
     let mut changes = group.changes();
     old.stop.cancel();
@@ -42,13 +41,13 @@ pub(super) async fn end_first(group: &Group, old: &Slot) {
         if old.seen().is_over {
             return;
         }
-        // It bounds its own end.
+        // The end is bounded by the instance itself.
         changes.changed().await.ok();
     }
 }
 
 impl Shared {
-    /// Has the groups of a place begin what has waited for the end of an instance.
+    /// Makes the groups of an environment start processes that waited for the end of an instance.
     pub(super) fn sole_ended(self: &Arc<Self>, group: &Group, slot: &Slot) {
         if slot.is_web() || self.stop.is_cancelled() {
             return;

@@ -1,9 +1,9 @@
-//! Spreads the instances of a process over the nodes of a cluster: a pure function that every node computes for itself.
+//! Distribution of a process' instances over the nodes of a cluster: a pure function computed by every node.
 
 use devanture_config::site_toml::{Instances, ProcessName};
 use devanture_config::{AppName, Digest};
 
-/// A process of an environment, whose instances are spread.
+/// Process of an environment with distributed instances.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread<'s> {
     pub(super) app: &'s AppName,
@@ -12,12 +12,11 @@ pub(super) struct Spread<'s> {
 }
 
 impl Spread<'_> {
-    /// The number of instances that the node `own` runs, of `instances` over `nodes`, which are different ones and
-    /// `own` among them.
+    /// Returns the number of instances on the node `own`, of `instances` over distinct `nodes`, which include `own`.
     ///
-    /// Nodes stand in an order of their own for each process, by a hash of both (rendezvous hashing), and instances are
-    /// dealt out in that order. So nodes differ by one instance at most, not always the same nodes have one more, and
-    /// what a node leaves behind is all that others have to start.
+    /// Each process orders the nodes by a hash of process and node (rendezvous hashing), and deals out instances in
+    /// that order. Nodes therefore differ by at most one instance, extra instances fall on varying nodes, and the
+    /// remaining nodes start only the instances of a leaving node.
     pub(super) fn share(&self, instances: Instances, nodes: &[String], own: &str) -> u64 {
         let Instances::Count(count) = instances else { return 1 };
         let weight = |node: &str| (self.weight(node), node.to_owned());
@@ -30,7 +29,7 @@ impl Spread<'_> {
 
     fn weight(&self, node: &str) -> Digest {
         let Self { app, place, process } = self;
-        // None of them holds a slash.
+        // The parts contain no slash.
         Digest::of(format!("{app}/{place}/{process}/{node}").as_bytes())
     }
 }
@@ -73,7 +72,7 @@ mod tests {
             let before = shares(&process, Instances::Count(count), &names);
             let left = names.remove(left.index(nodes));
             let after = shares(&process, Instances::Count(count), &names);
-            // Nobody ends one, so that as many are started as were left.
+            // No instance ends, so exactly the lost instances are started.
             prop_assert!(after.iter().all(|(node, share)| *share >= before[node]));
             let started: u64 = after.iter().map(|(node, share)| share - before[node]).sum();
             prop_assert_eq!(started, before[&left]);

@@ -1,4 +1,4 @@
-//! Looks after groups: sets them up, starts as many instances as there are to be, ends them when nobody needs them.
+//! Supervision of groups: set-up, start of missing instances, end of unneeded instances.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,13 +21,13 @@ use super::shared::{Report, Shared, ms};
 use super::sole;
 use devanture_serve::proxy::{RunId, RunNow, RunState};
 
-/// Between two looks at whether a preview is idle, or requests wait.
+/// Interval of checks for idle previews and waiting requests.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
-/// Time for which requests to a failed backend are refused before it is started again.
+/// Time for which requests to a failed backend are refused before a restart.
 const REFUSED: Duration = Duration::from_secs(1);
 
 impl Shared {
-    /// The group that is asked for, begun where there is none; `rely` is noted before anybody could end it.
+    /// Returns the requested group, created if absent; `rely` is recorded before the group could end.
     pub(super) fn group(
         self: &Arc<Self>,
         request: GroupRequest,
@@ -57,18 +57,18 @@ impl Shared {
         Ok(group)
     }
 
-    /// Groups of a place that do not end.
+    /// Returns the groups of an environment that are not ending.
     pub(super) fn groups_of(&self, app: &AppName, place: &str) -> Vec<Arc<Group>> {
         let groups = self.groups.lock();
         let here = groups.iter().filter(|group| group.id.app == *app && group.id.place == place);
         here.filter(|group| !group.inner().is_stopping).cloned().collect()
     }
 
-    /// Tells pools who answers.
+    /// Publishes the members of a run to pools.
     pub(super) fn publish(&self, id: &RunId) {
         let _one_at_a_time = self.publishing.lock();
         if self.standstill.has_left() {
-            // They are as the next edge has them.
+            // The next edge has set the members.
             return;
         }
         let of_id: Vec<Arc<Group>> = {
@@ -80,11 +80,11 @@ impl Shared {
 
     pub(in crate::runner) fn set_run(&self, id: &RunId, now: Option<RunNow>) {
         self.registry.run(id, now.clone());
-        // The edge before follows for as long as it drains.
+        // The predecessor follows during its drain.
         self.published.send((id.clone(), now)).ok();
     }
 
-    /// Has requests to a run refused for a moment: it cannot run, and none of them is to wait for it.
+    /// Refuses requests to a run that cannot start for a moment, instead of letting them wait.
     pub(super) fn refuse(self: &Arc<Self>, id: RunId) {
         {
             let _one_at_a_time = self.publishing.lock();
@@ -106,7 +106,7 @@ impl Shared {
             Backoff::new(ms(self.limits.instance_restart_ms_min), ms(self.limits.instance_restart_ms_max));
         let mut try_at = Some(Instant::now()).filter(|_| !group.inner().is_stopping);
         loop {
-            // Nothing is decided while instances change hands.
+            // No decisions during a handover.
             self.standstill.ended().await;
             if try_at.is_some_and(|at| at <= Instant::now()) {
                 try_at = match self.begin(&group).await {
@@ -115,7 +115,7 @@ impl Shared {
                         let (app, environment) = (&group.id.app, &group.id.place);
                         tracing::error!(%app, environment, %error, "a backend cannot be started");
                         let mut inner = group.inner();
-                        // Instances that run, of the edge before, go on.
+                        // Adopted running instances continue.
                         inner.failed = Some(error).filter(|_| !inner.is_begun);
                         drop(inner);
                         Some(Instant::now() + backoff.ended(None))
@@ -128,7 +128,7 @@ impl Shared {
             let was_live = group.inner().reasons.is_live;
             let fate = self.fate(&group);
             if !was_live && group.inner().reasons.is_live {
-                // What does not overlap begins only now.
+                // Non-overlapping processes may begin now.
                 self.rescale_later(Arc::clone(&group));
             }
             let until = match fate {
@@ -147,19 +147,19 @@ impl Shared {
         self.end_group(&group).await;
     }
 
-    /// Decides whether a group goes on; where it does not, nobody relies on it from here on.
+    /// Decides if a group continues; a group that ends may not be relied on from here on.
     fn fate(&self, group: &Group) -> Fate {
         let is_live = self.is_live(&group.id);
         let pin = self.pinned(&group.id).and_then(|earlier| pin_time(&earlier));
         let groups = self.groups.lock();
         let mut inner = group.inner();
         let now = Instant::now();
-        // One that was handed over as it ended is not judged again: another group may have its id by now.
+        // A group handed over while ending is not judged again: another group may have its id by now.
         if self.stop.is_cancelled() || inner.is_stopping {
             inner.is_stopping = true;
             return Fate::Ends;
         }
-        // A switch by now may not have been announced here yet.
+        // A completed switch may not have been announced here yet.
         inner.reasons.is_live |= is_live && inner.reasons.lingers_until.is_some();
         inner.reasons.is_pinned = pin.is_some();
         let used = || match self.registry.run_idle_ms(&group.id) {
@@ -185,7 +185,7 @@ impl Shared {
         fate
     }
 
-    /// Whether a run is that of what is live in its environment.
+    /// Returns true if a run belongs to the live version of its environment.
     pub(super) fn is_live(&self, id: &RunId) -> bool {
         let Ok(name) = id.place.parse() else { return false };
         let place = self.live.place(&id.app, &name);
@@ -194,7 +194,7 @@ impl Shared {
         sides.iter().any(|side| run_of(side).as_ref() == Some(id))
     }
 
-    /// Ends all instances of a group; what waits for one of them goes first.
+    /// Ends all instances of a group, after releasing their waiting callers.
     async fn end_group(self: &Arc<Self>, group: &Arc<Group>) {
         let until = Instant::now() + self.drain_time(&group.managed.server);
         while !self.stop.is_cancelled()
@@ -205,7 +205,7 @@ impl Shared {
             sleep(LOOK).await;
         }
         let mut changes = group.changes();
-        // Those who wait for one of them give up now; what was begun meanwhile is stopped once nobody begins any more.
+        // Waiting callers give up now; instances started meanwhile are stopped once no more can start.
         group.wanted_slots().iter().for_each(|slot| slot.stop.cancel());
         let _adjusting = group.adjusting.lock().await;
         group.wanted_slots().iter().for_each(|slot| slot.stop.cancel());
@@ -228,7 +228,7 @@ impl Shared {
         self.folders.tidy(&group.id.app).await;
     }
 
-    /// Sets a group up, where it is not, and starts its instances.
+    /// Sets up a group if necessary, and starts its instances.
     async fn begin(self: &Arc<Self>, group: &Arc<Group>) -> Result<(), Error> {
         let known = group.inner().set_up.clone();
         if known.is_none() {
@@ -248,14 +248,14 @@ impl Shared {
         Ok(())
     }
 
-    /// Brings a group to as many instances as there are to be. Gives those that were started.
+    /// Brings a group to its target number of instances. Returns the started instances.
     pub(super) async fn adjust(self: &Arc<Self>, group: &Arc<Group>) -> Result<Vec<Arc<Slot>>, Error> {
         let _one_at_a_time = group.adjusting.lock().await;
         let server = &group.managed.server;
         let mut counts = self.counts(group, server).await?;
         let is_for_visitors = group.inner().reasons.is_for_visitors();
         if is_for_visitors && self.registry.members_elsewhere(&group.id) == 0 {
-            // Other nodes start theirs when somebody comes to them who is held: nobody waits for that here.
+            // Other nodes start instances for their own pinned visitors, so none are awaited here.
             for process in server.processes.iter().filter(|process| process.kind == Kind::Web) {
                 if let Some(count) = counts.get_mut(&process.name).filter(|count| count.elsewhere > 0) {
                     count.own = count.own.max(1);
@@ -276,12 +276,12 @@ impl Shared {
         for slot in &made {
             self.start(group, slot);
         }
-        // Whether requests wait for other nodes' instances may be otherwise now.
+        // The wait of requests for instances of other nodes may have changed.
         self.publish(&group.id);
         Ok(made)
     }
 
-    /// Stops the instances that are too many, and gives those that are missing.
+    /// Stops surplus instances, and creates missing ones.
     fn change_slots(
         &self,
         (group, groups): (&Group, &[Arc<Group>]),
@@ -306,11 +306,11 @@ impl Shared {
                 excess.for_each(|slot| slot.stop.cancel());
             }
             if is_standby && !inner.reasons.is_pinned {
-                // What is there waits for a rollback, which starts what is missing.
+                // Kept for a rollback, which starts missing instances.
                 continue;
             }
             if sole::is_waiting((group, inner), groups, process) {
-                // The end of those before starts them.
+                // Started at the end of the previous instances.
                 continue;
             }
             let there: HashSet<u64> = inner.slots.iter().filter(of).map(|slot| slot.number).collect();
@@ -326,7 +326,7 @@ impl Shared {
         self.runtime.spawn(instance::keep(shared, group, Arc::clone(slot), None));
     }
 
-    /// Replaces an instance by a new one, once that is healthy.
+    /// Replaces an instance once its successor is healthy.
     pub(super) async fn replace(
         self: &Arc<Self>,
         group: &Arc<Group>,
@@ -341,12 +341,12 @@ impl Shared {
         if !new.process.overlap {
             tokio::select! {
                 () = sole::end_first(group, old) => {}
-                // The next edge has it.
+                // The next edge has the instance.
                 () = self.standstill.left() => return Err(Error::Restarting),
             }
         }
         let change = |groups: &[Arc<Group>], inner: &mut Inner| {
-            // Another version may have begun with its own meanwhile.
+            // Another version may have started its own meanwhile.
             let is_waiting = !new.process.overlap && sole::is_waiting((group, inner), groups, &new.process);
             (if is_waiting { Vec::new() } else { vec![Arc::clone(&new)] }, ())
         };
@@ -354,7 +354,7 @@ impl Shared {
             return Err(Error::Unwanted { instance: new.name.clone() });
         }
         self.start(group, &new);
-        // One that has ended already leaves its place to the new one, whatever becomes of that.
+        // An already ended instance is replaced whatever the outcome.
         let given_up = GivesUp(Some(&*new).filter(|new| new.process.overlap));
         self.wait_healthy(group, std::slice::from_ref(&new), report).await?;
         given_up.keep();
@@ -363,7 +363,7 @@ impl Shared {
     }
 }
 
-/// Ends a new instance, unless it is kept: those who wait for it may be gone at any moment.
+/// Ends a new instance unless kept: the waiting caller may be dropped at any moment.
 struct GivesUp<'s>(Option<&'s Slot>);
 
 impl GivesUp<'_> {

@@ -1,4 +1,4 @@
-//! Temporary files of instances: a folder for each environment, below which the spawner gives each instance its own.
+//! Temporary files of instances: a folder per environment, in which the spawner gives each instance its own.
 
 use std::path::{Path, PathBuf};
 
@@ -12,18 +12,18 @@ use devanture_base::durable;
 use devanture_host::spawner::Temporary;
 
 impl Shared {
-    /// The folder for temporary files of an environment, which belongs to its user. The first time that this run of the
-    /// edge needs it, what an earlier run left in it is removed.
+    /// Returns the temporary folder of an environment, owned by its user. The first use by an edge process removes
+    /// leftovers of earlier processes.
     pub(super) async fn temporary_folder(&self, path: &Path, uid: Option<u32>) -> Result<PathBuf, Error> {
         self.temporary_folders.once(path, self.empty(path, uid)).await?;
         self.own_folder(path, uid).await
     }
 
-    /// Makes the folder for temporary files of an environment, with nothing of an earlier run in it.
+    /// Creates the empty temporary folder of an environment.
     async fn empty(&self, path: &Path, uid: Option<u32>) -> Result<(), Error> {
         let remover = self.remover(uid);
         if remover.is_none() {
-            // Under another name: in a takeover the next edge may use the folder before all of it is gone.
+            // Renamed first: in a takeover the next edge may use the folder before the removal completes.
             remove(path.to_owned(), Some(self.folders.aside())).await;
         }
         let own = self.own_folder(path, uid).await?;
@@ -34,7 +34,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Forgets the folders for temporary files of an app, or of one environment of it, before they are removed.
+    /// Forgets the temporary folders of an app or environment before their removal.
     pub(super) fn forget_temporary(&self, app: &AppName, environment: Option<&PlaceName>) {
         let folders = match environment {
             Some(environment) => vec![self.folders.temporary(app, environment.as_str())],
@@ -43,12 +43,12 @@ impl Shared {
         self.temporary_folders.forget(&folders);
     }
 
-    /// Where the temporary files of a process go that is about to be launched, below the folder of its environment.
+    /// Returns the temporary files' location of a process about to start, below the folder of its environment.
     pub(super) fn temporary(folder: &Path) -> Temporary {
         Temporary { folder: folder.to_owned(), name: format!("{:016x}", rand::random::<u64>()) }
     }
 
-    /// Removes the temporary files of a process that has ended, unless the kernel has done so.
+    /// Removes the temporary files of an ended process, unless removed by the kernel.
     pub(super) async fn remove_temporary(&self, temporary: &Temporary, uid: Option<u32>) {
         if self.spawner.means().private_folders {
             return;
@@ -63,13 +63,13 @@ impl Shared {
         }
     }
 
-    /// The user that removes its own files, where the edge may not.
+    /// Returns the user that removes its own files, if the edge lacks the right.
     fn remover(&self, uid: Option<u32>) -> Option<u32> {
         uid.filter(|_| matches!(self.users, Users::Lent(_)))
     }
 }
 
-/// Removes a folder, under the name `aside` where it can be given that.
+/// Removes a folder, renamed to `aside` first if possible.
 async fn remove(folder: PathBuf, aside: Option<PathBuf>) {
     let remove = move || {
         let moved = aside.filter(|aside| durable::move_folder(&folder, aside).is_ok());
@@ -89,13 +89,13 @@ mod tests {
     async fn what_an_earlier_run_left_is_removed_under_another_name() {
         let root = tempfile::tempdir().unwrap();
         let (folder, aside) = (root.path().join("folder"), root.path().join("aside"));
-        // Or where it is, if it cannot be moved.
+        // In place, if the folder cannot be moved.
         for other in [aside.clone(), root.path().join("nowhere/aside")] {
             durable::make_folder(&folder.join("left")).unwrap();
             remove(folder.clone(), Some(other.clone())).await;
             assert!(!folder.exists() && !other.exists());
         }
-        // One that is not there is no mistake.
+        // A missing folder is no error.
         remove(folder, Some(aside.clone())).await;
         assert!(!aside.exists());
     }

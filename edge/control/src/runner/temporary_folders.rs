@@ -1,4 +1,4 @@
-//! Which folders for temporary files this run of the edge has emptied.
+//! Temporary folders already emptied by the edge process.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,32 +7,32 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-/// Folders for temporary files of environments, each of which is emptied once before this run of the edge uses it.
+/// Temporary folders of environments, each emptied once before its first use by the edge process.
 #[derive(Default)]
 pub(super) struct TemporaryFolders(Mutex<HashMap<PathBuf, Arc<OnceCell<()>>>>);
 
 impl TemporaryFolders {
-    /// Those that the edge before used: instances have files in them.
+    /// Starts with the folders of the predecessor edge, which contain files of instances.
     pub(super) fn in_use(folders: impl IntoIterator<Item = PathBuf>) -> Self {
         let used = folders.into_iter().map(|folder| (folder, Arc::new(OnceCell::new_with(Some(())))));
         Self(Mutex::new(used.collect()))
     }
 
-    /// Those that are empty or in use. One that is just being emptied is not among them, and nobody waits for it.
+    /// Returns the folders that are empty or in use, except folders being emptied, without waiting.
     pub(super) fn emptied(&self) -> Vec<PathBuf> {
         let folders = self.0.lock();
         folders.iter().filter(|(_, emptied)| emptied.initialized()).map(|(folder, _)| folder.clone()).collect()
     }
 
-    /// Has a folder emptied by `empty`, unless that was done. Only those who need the same folder wait for it; where it
-    /// fails, the next one tries again.
+    /// Empties a folder by `empty`, once. Callers wait only for the same folder; after a failure, the next caller
+    /// retries.
     pub(super) async fn once<E>(&self, folder: &Path, empty: impl Future<Output = Result<(), E>>) -> Result<(), E> {
         let emptied = Arc::clone(self.0.lock().entry(folder.to_owned()).or_default());
         emptied.get_or_try_init(|| empty).await?;
         Ok(())
     }
 
-    /// Forgets all below these folders.
+    /// Forgets all folders below the given ones.
     pub(super) fn forget(&self, folders: &[PathBuf]) {
         self.0.lock().retain(|known, _| !folders.iter().any(|folder| known.starts_with(folder)));
     }
@@ -55,7 +55,7 @@ mod tests {
         emptied
     }
 
-    /// Has a folder emptied without a wait; says whether it was emptied only now.
+    /// Empties a folder without waiting; returns true if not emptied before.
     fn is_new(known: &TemporaryFolders, folder: &str) -> bool {
         let mut is_new = false;
         let empty = async {
@@ -74,7 +74,7 @@ mod tests {
         tokio::pin!(slow);
         assert!(slow.as_mut().now_or_never().is_none());
         assert!(is_new(&known, "tmp/blog/prod"));
-        // The next edge empties again what is not empty yet.
+        // The next edge empties unfinished folders again.
         assert_eq!(emptied(&known), folders(&["tmp/blog/prod", "tmp/game/prod"]));
         done.send(()).unwrap();
         slow.await.unwrap();
@@ -97,7 +97,7 @@ mod tests {
         let known = TemporaryFolders::in_use(folders(&all));
         known.forget(&folders(&["tmp/shop/staging"]));
         assert_eq!(emptied(&known), folders(&["tmp/shop/prod", "tmp/shop--preview/preview", "tmp/shopping/prod"]));
-        // As the folders of a whole app are named.
+        // Named like the folders of a whole app.
         known.forget(&folders(&["tmp/shop/", "tmp/shop--preview/preview"]));
         assert_eq!(emptied(&known), folders(&["tmp/shopping/prod"]));
         assert!(is_new(&known, "tmp/shop/prod"));

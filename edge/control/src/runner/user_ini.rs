@@ -1,26 +1,26 @@
-//! The `.user.ini` of a bundle, which the edge reads in PHP's place.
+//! `.user.ini` of a bundle, read by the edge instead of PHP.
 //!
-//! PHP would take one from every folder between the root and a script, also one that a visitor has uploaded, and before
-//! it runs anything. So it takes none, and what the bundle says becomes a part of its configuration: those settings
-//! alone by which nothing is read, included or run.
+//! PHP would read such files from every folder between the root and a script, including files uploaded by visitors,
+//! before running any code. PHP therefore reads none; permitted settings of the bundle's file, which cannot make PHP
+//! read, include or run files, become part of its configuration.
 
 use std::collections::BTreeMap;
 
 use devanture_config::site_toml::Php;
 
-/// The name of the file, in the folder of the front controller.
+/// Name of the file, in the folder of the front controller.
 const NAME: &str = ".user.ini";
-/// Longest file that is read, and longest value.
+/// Longest file and longest value.
 pub(super) const BYTES_MAX: u64 = 64 * 1024;
 const VALUE_BYTES_MAX: usize = 256;
-/// Most remarks on settings that PHP does not get.
+/// Most remarks on refused settings.
 const REMARKS_MAX: usize = 16;
 
-/// Settings that PHP gets.
+/// Permitted settings.
 ///
-/// What is not here: names of files and folders, but for the place of sessions; names of functions, such as
-/// `output_handler`; `session.auto_start` and all else by which code runs before the check of the script; and what
-/// changes that check, as `variables_order` does.
+/// Excluded: names of files and folders, except the location of sessions; names of functions, for example
+/// `output_handler`; `session.auto_start` and other settings that run code before the check of the script; settings
+/// that affect the check, for example `variables_order`.
 const TAKEN: &[&str] = &[
     "date.timezone",
     "default_charset",
@@ -86,16 +86,16 @@ const TAKEN: &[&str] = &[
     "zlib.output_compression_level",
 ];
 
-/// The settings of a bundle for PHP, and remarks on those that it does not get.
+/// PHP settings of a bundle, and remarks on refused settings.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct UserIni {
-    /// Names, and values as the configuration of PHP-FPM has them.
+    /// Names and values in the syntax of PHP-FPM's configuration.
     pub(super) settings: BTreeMap<&'static str, String>,
     /// Lines for the log of each instance.
     pub(super) remarks: Vec<String>,
 }
 
-/// The path of the file below the folder of the backend.
+/// Returns the path of the file below the backend's folder.
 pub(super) fn path(php: &Php) -> String {
     let below = php.index.rsplit_once('/').map(|(folder, _)| folder);
     let folders = [Some(php.root.as_str()).filter(|root| *root != "."), below].into_iter().flatten();
@@ -103,16 +103,16 @@ pub(super) fn path(php: &Php) -> String {
 }
 
 impl UserIni {
-    /// That of a bundle whose file is too long to be read.
+    /// Returns the result for an overlong file.
     pub(super) fn too_long(path: &str) -> Self {
         let remark = format!("{path} is longer than {BYTES_MAX} bytes: PHP gets none of its settings");
         Self { settings: BTreeMap::new(), remarks: vec![remark] }
     }
 
-    /// Reads the file at `path`; of what is said twice, the last one counts.
+    /// Reads the file at `path`; the last of repeated settings applies.
     pub(super) fn read(path: &str, text: &str) -> Self {
         let mut read = Self::default();
-        // What follows `[HOST=…]` or `[PATH=…]` is not for every request.
+        // Settings after `[HOST=…]` or `[PATH=…]` do not apply to every request.
         let mut is_for_all = true;
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with([';', '#']) {
@@ -147,7 +147,7 @@ impl UserIni {
     }
 }
 
-/// A value as the configuration of PHP-FPM has it; `None` for one that could mean more than itself there.
+/// Formats a value for PHP-FPM's configuration; `None` for values with another meaning there.
 fn written(name: &str, value: &str) -> Option<String> {
     let value = value.trim();
     let unquoted = ['"', '\''].into_iter().find_map(|quote| value.strip_prefix(quote)?.split_once(quote));
@@ -157,12 +157,12 @@ fn written(name: &str, value: &str) -> Option<String> {
     if !is_at_end || value.len() > VALUE_BYTES_MAX || !value.bytes().all(is_plain) {
         return None;
     }
-    // In quotes, its names would be letters.
+    // Quoted, the constants would be plain text.
     let is_level = name == "error_reporting" && value.split(['&', '|']).all(is_level);
     Some(if is_level { value.to_owned() } else { format!("\"{value}\"") })
 }
 
-/// Whether a text is a level of errors, or all but one.
+/// Returns true for an error level, or its negation.
 fn is_level(text: &str) -> bool {
     let text = text.trim();
     let name = text.strip_prefix('~').unwrap_or(text).strip_prefix("E_");

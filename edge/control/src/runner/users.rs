@@ -1,5 +1,4 @@
-//! The users that instances run as: one for each environment and one for the previews of an app, where the edge may use
-//! others than its own.
+//! Users of instances: one per environment and one for the previews of an app, if the edge may use other users.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,35 +20,35 @@ use devanture_store::catalog::Catalog;
 use devanture_store::records;
 use devanture_store::records::instances::{UIDS_PREFIX, UidRecord, uid_key};
 
-/// The ids that every edge had where none were written, before each chose a range.
+/// Default id range of early versions, which recorded no range.
 const EARLIER_DEFAULT: Range = 200_000..=265_535;
-/// The file of the data folder that says which ids the edge has.
+/// File of the data folder with the edge's id ranges.
 const RECORD: &str = "user-ids.json";
 
-/// The source of users of instances.
+/// Source of instance users.
 #[derive(Debug, Clone)]
 pub(super) enum Users {
-    /// They have the edge's own.
+    /// The edge's own user.
     Same,
-    /// The edge is root, and gives files away itself.
+    /// The edge is root, and changes owners itself.
     Given(Ids),
-    /// A spawner with more privileges starts them; the edge gives nothing away.
+    /// A privileged spawner starts instances; the edge cannot change owners.
     Lent(Ids),
 }
 
-/// The way of an edge to users for its instances.
+/// Access of an edge to users for its instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// It has none but its own.
+    /// None but its own user.
     Nowhere,
-    /// It claims them, since it is root.
+    /// Claimed by the edge, as root.
     Itself,
-    /// A spawner claims them.
+    /// Claimed by a spawner.
     Spawner,
 }
 
 impl Source {
-    /// The way of an edge that `is_root` or not.
+    /// Returns the access of an edge, with or without root.
     pub(super) fn new(settings: &edge_toml::Runner, is_root: bool) -> Result<Self, Error> {
         match (settings.spawner.is_some(), is_root) {
             (true, _) => Ok(Self::Spawner),
@@ -63,17 +62,17 @@ impl Source {
     }
 }
 
-/// A range of ids that only this edge uses.
+/// Range of ids exclusive to the edge.
 #[derive(Debug, Clone)]
 pub(super) struct Ids {
     range: Range,
-    /// Those that it had before, whose files may still be there.
+    /// Earlier ranges, whose files may still exist.
     earlier: Vec<Range>,
-    /// The lock against other edges, where the edge itself holds it.
+    /// Lock against other edges, if held by the edge.
     claim: Arc<Mutex<Option<Claim>>>,
 }
 
-/// The range of ids in the data folder, as text: `FIRST-LAST`.
+/// Recorded range of ids, as text: `FIRST-LAST`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct IdsRecord {
     range: String,
@@ -91,7 +90,7 @@ impl IdsRecord {
         }
     }
 
-    /// The text of the current range.
+    /// Returns the record with the current range.
     fn with(self, range: &Range) -> Self {
         let mut earlier = self.earlier;
         let before = Some(self.range).filter(|before| !before.is_empty() && *before != claims::written(range));
@@ -102,7 +101,7 @@ impl IdsRecord {
 }
 
 impl Ids {
-    /// A range that is claimed on this machine: `wanted`, or the one that the data folder names, or any that is free.
+    /// Claims a range on the machine: `wanted`, the recorded range, or any free range.
     pub(super) async fn claim(data_dir: &Path, claimant: &Claimant, wanted: Option<&Uids>) -> Result<Self, Error> {
         let before = IdsRecord::read(&data_dir.join(RECORD))?.and_then(|record| claims::parsed(&record.range));
         let wanted = wanted.map_or(Wanted::Any(before), |wanted| Wanted::Exactly(wanted.0.clone()));
@@ -110,7 +109,7 @@ impl Ids {
         Self::recorded(data_dir, claim.range.clone(), Some(claim))
     }
 
-    /// The range that the edge before claimed, with its lock.
+    /// Adopts the range of the predecessor edge, with its lock.
     pub(super) fn adopt(data_dir: &Path, lock: OwnedFd) -> Result<Self, Error> {
         let record = IdsRecord::read(&data_dir.join(RECORD))?;
         let range = record.and_then(|record| claims::parsed(&record.range));
@@ -118,7 +117,7 @@ impl Ids {
         Self::recorded(data_dir, range.clone(), Some(Claim::adopt(range, lock)))
     }
 
-    /// The range that a spawner has claimed, or `wanted`, which is a part of it.
+    /// Uses the range claimed by a spawner, or its part `wanted`.
     pub(super) fn lent(data_dir: &Path, range: &Range, wanted: Option<&Uids>) -> Result<Self, Error> {
         let wanted = wanted.map_or(range, |wanted| &wanted.0);
         if !range.contains(wanted.start()) || !range.contains(wanted.end()) {
@@ -137,7 +136,7 @@ impl Ids {
         let file = data_dir.join(RECORD);
         let found = IdsRecord::read(&file)?;
         let is_known = found.as_ref().is_some_and(|record| record.range == claims::written(&range));
-        // Where nothing is written down, an earlier version of the edge may have had these.
+        // Without a record, an early version of the edge may have used the default range.
         let first = || IdsRecord { range: claims::written(&EARLIER_DEFAULT), earlier: Vec::new() };
         let record = found.unwrap_or_else(first).with(&range);
         if !is_known {
@@ -149,7 +148,8 @@ impl Ids {
         Ok(Self { range, earlier, claim: Arc::new(Mutex::new(claim)) })
     }
 
-    /// The ids that a place may have had before: with its number in another range, and with the pair of its app in any.
+    /// Returns the earlier ids of an environment or of previews: by number in other ranges, and by the app's pair in
+    /// any range.
     fn before(&self, record: &UidRecord, is_preview: bool) -> Vec<u32> {
         let in_pair = record.pair.and_then(|pair| pair.checked_mul(2)?.checked_add(u32::from(is_preview)));
         let of_number = self.earlier.iter().filter_map(|range| id_in(range, record.number));
@@ -158,13 +158,13 @@ impl Ids {
     }
 }
 
-/// The id with that number in a range.
+/// Returns the id with the number in a range.
 fn id_in(range: &Range, number: u32) -> Option<u32> {
     range.start().checked_add(number).filter(|uid| range.contains(uid))
 }
 
 impl Users {
-    /// The range that the edge itself may give users of.
+    /// Returns the range usable by the edge itself.
     pub(super) fn range(&self) -> Option<&Range> {
         match self {
             Self::Same => None,
@@ -179,40 +179,39 @@ impl Users {
         }
     }
 
-    /// A copy of the lock against other edges, for the next edge, where this one holds it.
+    /// Copies the lock against other edges, for the next edge, if held here.
     ///
     /// # Errors
-    /// Where there are no descriptors left.
+    /// No descriptors are left.
     pub(super) fn copy_lock(&self) -> io::Result<Option<OwnedFd>> {
         let claim = self.ids().map(|ids| ids.claim.lock());
         claim.as_deref().and_then(Option::as_ref).map(Claim::copy).transpose()
     }
 
-    /// Lets the next run of this edge have the range. Nothing may run any more.
+    /// Releases the range to the next run of the edge. No instance may be running.
     pub(super) fn release(&self) {
         if let Some(ids) = self.ids() {
             drop(ids.claim.lock().take());
         }
     }
 
-    /// Whether environments have users of their own.
+    /// Returns true if environments have their own users.
     pub(super) fn are_there(&self) -> bool {
         !matches!(self, Self::Same)
     }
 
-    /// The number of ids.
+    /// Returns the number of ids.
     pub(super) fn count(&self) -> u32 {
         self.range().map_or(u32::MAX, |range| range.end().saturating_sub(*range.start()).saturating_add(1))
     }
 
-    /// The id with that number; `None` where it is beyond the range.
+    /// Returns the id with the number; `None` beyond the range.
     pub(super) fn id(&self, number: u32) -> Option<u32> {
         id_in(self.range()?, number)
     }
 
-    /// The user of an app where it has the settings of `settings_place`; `None` where it is the edge's own. Previews
-    /// have another one than environments: what anybody may push as a preview neither reads nor signals what an
-    /// environment has.
+    /// Returns the user of an app with the settings of `settings_place`; `None` for the edge's own. Previews have a
+    /// separate user: code pushed by anyone as a preview must neither read nor signal environments.
     pub(super) async fn of(
         &self,
         catalog: &dyn Catalog,
@@ -235,7 +234,7 @@ impl Users {
         })
     }
 
-    /// Every environment, and the previews of each app, with its user.
+    /// Returns every environment, and the previews of each app, with its user.
     pub(super) async fn all(&self, catalog: &dyn Catalog) -> Result<Vec<PlaceUser>, Error> {
         let mut all = Vec::new();
         for (key, record) in catalog.list(UIDS_PREFIX, None, false, usize::MAX).await? {
@@ -255,16 +254,16 @@ impl Users {
         Ok(all)
     }
 
-    /// Whether the users of apps can come to `folder`.
+    /// Checks that the users of apps can reach `folder`.
     pub(super) fn can_reach(&self, folder: &Path) -> Result<(), Error> {
         if self.are_there() { check_passable(folder) } else { Ok(()) }
     }
 }
 
-/// Checks that every user can come to `folder`.
+/// Checks that every user can reach `folder`.
 ///
 /// # Errors
-/// [`Error::Folder`], which names the folder above it that only some users may pass.
+/// [`Error::Folder`] names an impassable parent folder.
 pub(super) fn check_passable(folder: &Path) -> Result<(), Error> {
     let closed = folder.ancestors().find(|parent| {
         let found = std::fs::metadata(parent);

@@ -1,17 +1,17 @@
-//! Where the settings and secrets of a backend come from.
+//! Source of a backend's settings and secrets.
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use devanture_config::AppName;
 
-/// Knows the settings and secrets of places.
+/// Provides settings and secrets of environments.
 #[async_trait]
 pub trait Variables: Send + Sync {
-    /// All variables of an environment in one revision of its settings, secrets opened; for previews `place` is
-    /// `preview`.
+    /// Returns all variables of an environment for a revision of its settings, with decrypted secrets; `place` is
+    /// `preview` for previews.
     ///
     /// # Errors
-    /// Why they cannot be read, in a sentence.
+    /// The reason, as a sentence.
     async fn of(&self, app: &AppName, place: &str, revision: u64) -> Result<BTreeMap<String, String>, String>;
 }

@@ -1,4 +1,4 @@
-//! Waits for a group: until its instances are begun, until they are healthy.
+//! Waits for a group: until started, until healthy.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use super::group::Group;
 use super::instance_handle::Slot;
 use super::shared::{Report, Shared, ms};
 
-/// Interval of reports about instances that are not healthy yet.
+/// Interval of reports about unhealthy instances.
 const WAITING_EVERY: Duration = Duration::from_secs(3);
 
-/// Reports of what the instances lack that are waited for.
+/// Reports on awaited unhealthy instances.
 struct WaitReports {
-    /// Time of the next ones.
+    /// Time of the next reports.
     next: Instant,
-    /// The last report of each instance, by its serial number.
+    /// Last report of each instance, by serial number.
     last: HashMap<u64, String>,
 }
 
@@ -29,7 +29,7 @@ impl WaitReports {
         Self { next: Instant::now() + WAITING_EVERY, last: HashMap::new() }
     }
 
-    /// Reports why these are not healthy yet, each reason once: logs of a pipeline keep every line.
+    /// Reports the reasons of ill health, each once: pipeline logs keep every line.
     fn report<'s>(&mut self, node: &str, slots: impl Iterator<Item = &'s Arc<Slot>>, report: Report<'_>) {
         self.next = Instant::now() + WAITING_EVERY;
         for slot in slots {
@@ -67,8 +67,8 @@ impl Shared {
         }
     }
 
-    /// Longest time until all instances of a group are healthy at the same moment: as many starts as
-    /// one may have before it is given up, and the waits between them.
+    /// Returns the longest time until all instances of a group are healthy at once: the permitted starts of an
+    /// instance, and the delays in between.
     fn healthy_time(&self, server: &Server) -> Duration {
         let starts = self.limits.instance_crashes_max.saturating_add(1);
         let mut backoff =
@@ -77,8 +77,8 @@ impl Shared {
         ms(self.start_ms(server).saturating_mul(starts)) + waits
     }
 
-    /// Longest time until the instances of a group are healthy, at once or one after the other; those of other nodes
-    /// count as if they ran here.
+    /// Returns the longest time until the instances of a group are healthy, at once or one after the other; instances
+    /// of other nodes count as local.
     pub(super) async fn change_time(&self, group: &Group, one_by_one: bool) -> Result<Duration, Error> {
         let server = &group.managed.server;
         let time = self.healthy_time(server);
@@ -91,8 +91,8 @@ impl Shared {
         Ok(time.saturating_mul(u32::try_from(count.max(1)).unwrap_or(u32::MAX)))
     }
 
-    /// Waits until `slots` are healthy, and reports each, and what those lack that take long. What one may take is
-    /// bounded by its own start, and all of them by [`Self::healthy_time`].
+    /// Waits until `slots` are healthy, and reports each, with the state of slow instances. Each is bounded by its own
+    /// start, all together by [`Self::healthy_time`].
     pub(super) async fn wait_healthy(
         &self,
         group: &Group,

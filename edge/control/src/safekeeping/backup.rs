@@ -1,5 +1,5 @@
-//! Writes a backup while the edge serves: first the records of one moment, then what they refer to. No collection runs
-//! meanwhile, so that all of it is still there.
+//! Writes a backup while the edge serves: first the records of one moment, then their referenced files. Collections are
+//! blocked meanwhile, so that all files stay present.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::ErrorKind;
@@ -31,32 +31,32 @@ use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::catalog::Catalog;
 use devanture_store::records::sent;
 
-/// The folder in the data folder for what a backup is made of while it is written.
+/// Folder in the data folder for the parts of a backup while written.
 const WORK: &str = "backup";
-/// Records that say nothing without the files of pushes that are under way, and those of certificates that nodes share:
-/// an edge that is alone has its own in files.
+/// Records left out: upload journals, useless without the files of running pushes, and certificates shared by nodes,
+/// which a standalone edge keeps in files.
 const LEFT_OUT: &[&str] = &[sent::SENT_PREFIX, ACME_PREFIX];
-/// The last second of which a name has its form, since 1970 UTC: the end of the year 9999.
+/// Last second with a name of the same form, since 1970 UTC: the end of the year 9999.
 const END_S: u64 = 253_402_300_799;
 
-/// What a backup is made of.
+/// Sources of a backup.
 pub struct BackupSource<'b> {
-    /// The records.
+    /// Records.
     pub catalog: &'b dyn Catalog,
-    /// The files.
+    /// Files.
     pub blobs: &'b dyn Blobs,
-    /// The data folder.
+    /// Data folder.
     pub data_dir: &'b Path,
-    /// The file of the keys that seal secrets.
+    /// File of the keys that encrypt secrets.
     pub key_file: Option<&'b Path>,
 }
 
-/// Writes a backup to a place that may hold earlier ones: files that are there already are not copied again. The caller
-/// keeps collections from running meanwhile.
+/// Writes a backup to a location that may hold earlier backups, whose files are not copied again. The caller blocks
+/// collections meanwhile.
 ///
 /// # Errors
-/// `bad_request` where the place cannot be one of backups, or another backup is being written; `disk_full`; errors of
-/// the store. Earlier backups stay as they are.
+/// `bad_request` for an unsuitable location, or during another backup; `disk_full`; errors of the store. Earlier
+/// backups stay unchanged.
 pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Result<BackupReport, Error> {
     let location = Location::of(&request.to);
     let work = Work::begin(source.data_dir)?;
@@ -67,7 +67,7 @@ pub async fn back_up(source: &BackupSource<'_>, request: &BackupRequest) -> Resu
     result
 }
 
-/// Writes a backup to a place that is locked.
+/// Writes a backup to a locked location.
 async fn back_up_to(
     source: &BackupSource<'_>,
     request: &BackupRequest,
@@ -83,7 +83,7 @@ async fn back_up_to(
         drop(store.remove_snapshot(&name).await);
     }
     let mut report = written?;
-    // Earlier ones may be the last that are whole.
+    // Earlier backups may be the last undamaged ones.
     if let Some(keep) = request.keep.filter(|_| !report.catalog.is_damaged()) {
         let keep = usize::try_from(keep.max(1)).unwrap_or(usize::MAX);
         let Pruned { removed, unreadable } = prune(store, source.blobs, work, keep).await?;
@@ -97,8 +97,7 @@ async fn back_up_to(
     Ok(report)
 }
 
-/// A folder for what a backup is made of, which goes when this is dropped. One backup of a data folder at a time has
-/// it.
+/// Work folder of a backup, deleted on drop; one per data folder at a time.
 struct Work {
     folder: PathBuf,
     _lock: durable::Lock,
@@ -109,7 +108,7 @@ impl Work {
         let lock = durable::lock(&data_dir.join(LOCK))?
             .map_err(|_holder| bad("Another backup of this edge is being written.", "try again when it has ended"))?;
         let folder = data_dir.join(WORK);
-        // What a process left that was killed.
+        // Leftovers of a killed process.
         durable::remove_folder(&folder)?;
         durable::make_folder(&folder)?;
         Ok(Self { folder, _lock: lock })
@@ -122,8 +121,8 @@ impl Drop for Work {
     }
 }
 
-/// Removes what backups left that did not come to their end. Returns the others. One that cannot be read stays, and
-/// keeps no new one from being written: that is what its operator needs most.
+/// Deletes incomplete backups, and returns the complete backups. An unreadable backup stays, and does not block a new
+/// backup, which its operator then needs most.
 async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<Finished>, Error> {
     let names = store.snapshots().await?;
     let finished = store::finished(store).await?;
@@ -140,13 +139,13 @@ async fn remove_incomplete(store: &dyn BackupStore) -> Result<Vec<Finished>, Err
     Ok(finished)
 }
 
-/// The name of a new backup: its time, such as `20260131T120000Z`, or the second after that of the newest one where
-/// that is no earlier. So `restore` takes, and `--keep` keeps, what was written last, whatever the clock was.
+/// Returns the name of a new backup: its time, for example `20260131T120000Z`, or one second after the newest backup if
+/// later. So `restore` and `--keep` choose the last written backups, whatever the clock was.
 fn free_name(names: &[String], at_ms: u64) -> String {
     let name = name_of(at_ms / 1_000);
     let newest = names.iter().max().filter(|newest| name <= **newest);
     let Some(newest) = newest else { return name };
-    // By a clock that was ahead, or within the second: the order of names is that in which backups were written.
+    // After a fast clock, or within the same second: names keep the order of writing.
     let (mut too_early_s, mut late_s) = (at_ms / 1_000, END_S);
     while late_s - too_early_s > 1 {
         let middle_s = too_early_s.midpoint(late_s);
@@ -156,7 +155,7 @@ fn free_name(names: &[String], at_ms: u64) -> String {
     if name > *newest && !names.contains(&name) { name } else { format!("{newest}-2") }
 }
 
-/// The name of a backup that begins so many seconds after 1970 UTC.
+/// Returns the name of a backup begun at the second `at_s` after 1970 UTC.
 fn name_of(at_s: u64) -> String {
     let digits: String = date_time(at_s.saturating_mul(1_000)).chars().filter(char::is_ascii_digit).collect();
     let (date, time) = digits.split_at_checked(8).unwrap_or((&digits, ""));
@@ -171,30 +170,30 @@ async fn write(
     at_ms: u64,
     with_key: bool,
 ) -> Result<BackupReport, Error> {
-    // What is copied from it is whole again by its checksums: only the catalog itself shows that it is not.
+    // The copy gets fresh checksums, so only the catalog itself can reveal damage.
     let pages = pages_of(source.catalog, u64::MAX).await?;
     let records = work.join(CATALOG);
     let revision = source.catalog.copy_to(&records, LEFT_OUT).await?;
-    // The user of the edge may have put something else there meanwhile, such as a pipe, that root would wait for.
+    // The edge's user may have replaced the file meanwhile, for example by a pipe that would block root.
     drop(durable::open_file(&records).map_err(durable::failed("opening", &records)).map_err(not_read)?);
     let copied = open_catalog(&records).await?;
     let mut copier = Copier::new(source.blobs, store).await?;
     let mut gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
-    // Also those of versions whose names still count, although their files are gone.
+    // Includes manifests of versions whose names still count, although their files are gone.
     for first in 0..=u8::MAX {
         for (key, ..) in source.blobs.list_part(first).await?.into_iter().filter(|(key, ..)| is_manifest(*key)) {
             copier.begin(key).await?;
         }
     }
     if copier.finish().await? {
-        // Files that were found damaged while they were copied.
+        // After files were found damaged during the copy.
         gone = references::go_through(&*copied, source.blobs, None, &mut copier).await?;
     }
     drop(copied);
     store.store(&in_snapshot(name, CATALOG), &records).await?;
     let mut hashes = BTreeMap::from([(CATALOG.to_owned(), hash_of(&records).await?)]);
     let key = source.key_file.filter(|_| with_key).filter(|key| is_there(key));
-    // The user of the edge fills that folder, and root may write this backup.
+    // The folder is controlled by the edge's user, while root may write the backup.
     let data = durable::Guarded::open(source.data_dir)?;
     for file in data.files(TLS).map_err(not_read)?.into_iter().chain(key.map(|_key| KEYS.to_owned())) {
         let bytes = Bytes::from(match key.filter(|_key| file == KEYS) {
@@ -209,7 +208,7 @@ async fn write(
         catalog_damaged: pages.is_damaged(),
         ..Description::new(at_ms, revision, gone.versions, files, hashes)
     };
-    // By this the backup is complete.
+    // The description completes the backup.
     store.write(&in_snapshot(name, DESCRIPTION), description.to_bytes()).await?;
     Ok(BackupReport {
         name: name.to_owned(),
@@ -226,12 +225,12 @@ async fn write(
     })
 }
 
-/// Whether there is something, be it a link that leads nowhere: what cannot be read is not left out in silence.
+/// Returns true if a file exists, even as a dangling link: an unreadable file must not be omitted silently.
 fn is_there(key: &Path) -> bool {
     !key.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-/// Reads the keys that seal secrets. In the data folder, the user of the edge may have put a link in their place.
+/// Reads the keys that encrypt secrets. In the data folder, the edge's user may have replaced the file by a link.
 fn read_keys(key: &Path, data_dir: &Path, data: &durable::Guarded) -> Result<Vec<u8>, Error> {
     match in_folder(key, data_dir).as_deref().and_then(Path::to_str) {
         Some(name) => data.read(name, SMALL_FILE_BYTES_MAX).map_err(not_read),
@@ -239,7 +238,7 @@ fn read_keys(key: &Path, data_dir: &Path, data: &durable::Guarded) -> Result<Vec
     }
 }
 
-/// Where a file is within a folder, also if its path only leads there. `None` for one that is elsewhere.
+/// Returns the path of a file within a folder, also through links. `None` for a file outside.
 fn in_folder(file: &Path, folder: &Path) -> Option<PathBuf> {
     let has_detours = |path: &Path| path.components().any(|part| part == Component::ParentDir);
     if let Some(within) = file.strip_prefix(folder).ok().filter(|within| !has_detours(within)) {
@@ -250,19 +249,19 @@ fn in_folder(file: &Path, folder: &Path) -> Option<PathBuf> {
     Some(within.join(file.file_name()?))
 }
 
-/// A file that was copied, with its length; `None` if it was found damaged.
+/// Copied file with its length; `None` for a damaged file.
 type Copied = (Key, Option<u64>);
 
-/// Copies files to a place of backups, several at a time.
+/// Copies files to a backup location, several at a time.
 struct Copier<'c> {
     from: &'c dyn Blobs,
     to: &'c dyn BackupStore,
-    /// What is there, or under way.
+    /// Files present or being copied.
     present: HashSet<Key>,
-    /// What was looked at and is there.
+    /// Files examined and present.
     looked: HashSet<Key>,
     under_way: FuturesUnordered<BoxFuture<'c, Result<Copied, Error>>>,
-    /// What was found damaged while it was copied.
+    /// Files found damaged during the copy.
     damaged: HashSet<Key>,
     copied_files: u64,
     copied_bytes: u64,
@@ -282,7 +281,7 @@ impl<'c> Copier<'c> {
         })
     }
 
-    /// Begins to copy a file, unless it is there. False if it is missing or damaged here.
+    /// Starts the copy of a file, unless present. Returns false if the local file is missing or damaged.
     async fn begin(&mut self, key: Key) -> Result<bool, Error> {
         if self.present.contains(&key) {
             return Ok(true);
@@ -304,11 +303,11 @@ impl<'c> Copier<'c> {
         Ok(true)
     }
 
-    /// Waits for one copy. False if none is under way.
+    /// Waits for a copy. Returns false if none is running.
     async fn wait(&mut self) -> Result<bool, Error> {
         let Some((key, copied)) = self.under_way.next().await.transpose()? else { return Ok(false) };
         if let Some(bytes) = copied {
-            // Manifests that no version has are copied, too, and are none of the files that are counted.
+            // Manifests without a version are copied too, but not counted.
             if self.looked.contains(&key) {
                 self.copied_files = self.copied_files.saturating_add(1);
                 self.copied_bytes = self.copied_bytes.saturating_add(bytes);
@@ -321,7 +320,7 @@ impl<'c> Copier<'c> {
         Ok(true)
     }
 
-    /// Waits for what is under way. Returns whether a file was found damaged.
+    /// Waits for all running copies. Returns true if a file was found damaged.
     async fn finish(&mut self) -> Result<bool, Error> {
         while self.wait().await? {}
         Ok(!self.damaged.is_empty())

@@ -1,5 +1,4 @@
-//! Copies files of a backup into the store of an edge: small ones many at a time, so that they wait for the disk
-//! together.
+//! Copies files of a backup into the store of an edge, small files in batches to share syncs of the disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -15,39 +14,38 @@ use super::store::BackupStore;
 use crate::ledger::Error;
 use devanture_store::blobs::{Blobs, Key};
 
-/// Bytes up to which a blob is copied together with others, and held in memory for that.
+/// Largest blob copied in a batch, and held in memory meanwhile.
 const SMALL_BYTES_MAX: u64 = 2 * 1_024 * 1_024;
-/// Blobs that are copied together …
+/// Blobs per batch …
 const BATCH_BLOBS_MAX: usize = 512;
-/// … and their bytes: each batch under way holds so many.
+/// … and their bytes, held by each running batch.
 const BATCH_BYTES_MAX: u64 = 8 * 1_024 * 1_024;
-/// Damaged files of a backup that a report lists.
+/// Damaged backup files listed by a report.
 const DAMAGED_SHOWN_MAX: usize = 10_000;
 
-/// Copies what it looks at and the store lacks: a manifest at once, blobs in [`Fetcher::finish`].
+/// Copies examined files missing from the store: manifests at once, blobs in [`Fetcher::finish`].
 pub(super) struct Fetcher<'f> {
     from: &'f dyn BackupStore,
     to: &'f dyn Blobs,
     report: Report<'f>,
-    /// What the backup has, with its length.
+    /// Files of the backup, with their lengths.
     present: HashMap<Key, u64>,
-    /// Blobs that were looked at, in the order of their names: those of a batch then lie in few folders, each of which
-    /// is synced once.
+    /// Examined blobs in order of their names, so that a batch spans few folders, each synced once.
     blobs: BTreeSet<Digest>,
-    /// Blobs that the store lacks still.
+    /// Blobs still missing from the store.
     lacking: HashSet<Digest>,
-    /// Manifests that the backup has damaged.
+    /// Damaged manifests of the backup.
     damaged_manifests: Vec<Key>,
     progress: FileProgress,
 }
 
-/// What is copied by one call.
+/// Job of one call.
 enum Job {
     Batch(Vec<Digest>),
     Large(Key),
 }
 
-/// Blobs that were copied, each with its length.
+/// Copied blobs with their lengths.
 type Copied = Vec<(Digest, u64)>;
 
 impl<'f> Fetcher<'f> {
@@ -57,12 +55,12 @@ impl<'f> Fetcher<'f> {
         Ok(Self { from, to, report, present, blobs, lacking, damaged_manifests, progress: FileProgress::default() })
     }
 
-    /// What was copied.
+    /// Returns the progress.
     pub(super) const fn progress(&self) -> FileProgress {
         self.progress
     }
 
-    /// Copies all manifests: the names of some still count, although no version has them.
+    /// Copies all manifests, since names of manifests without a version still count.
     pub(super) async fn all_manifests(&mut self) -> Result<(), Error> {
         let manifests: Vec<Key> = self.present.keys().copied().filter(|key| matches!(key, Key::Manifest(_))).collect();
         for key in manifests {
@@ -71,7 +69,7 @@ impl<'f> Fetcher<'f> {
         Ok(())
     }
 
-    /// Copies the blobs that were looked at.
+    /// Copies the examined blobs.
     pub(super) async fn finish(&mut self) -> Result<(), Error> {
         let blobs: Vec<Digest> = std::mem::take(&mut self.blobs).into_iter().collect();
         let sizes = self.to.sizes(blobs.clone()).await?;
@@ -93,7 +91,7 @@ impl<'f> Fetcher<'f> {
         Ok(())
     }
 
-    /// How blobs that are lacking are copied, as far as the backup has them.
+    /// Plans the copies of missing blobs present in the backup.
     fn jobs(&mut self, lacking: &[Digest]) -> Vec<Job> {
         let (mut jobs, mut batch, mut batch_bytes) = (Vec::new(), Vec::new(), 0_u64);
         for blob in lacking {
@@ -116,7 +114,7 @@ impl<'f> Fetcher<'f> {
         jobs
     }
 
-    /// Copies a manifest that the store lacks. False if the backup lacks it, too, or has it damaged.
+    /// Copies a manifest missing from the store. Returns false if missing or damaged in the backup, too.
     async fn bring_manifest(&mut self, key: Key) -> Result<bool, Error> {
         if self.to.size(key).await?.is_some() {
             return Ok(true);
@@ -132,14 +130,14 @@ impl<'f> Fetcher<'f> {
         Ok(copied.is_some())
     }
 
-    /// Paths of what was to be copied and is damaged in the backup, too, in their order.
+    /// Returns the paths of files needed and damaged in the backup, sorted.
     pub(super) fn damaged(&self) -> Vec<String> {
         let blobs = self.lacking.iter().copied().map(Key::Blob).filter(|key| self.present.contains_key(key));
         let keys: BTreeSet<Key> = blobs.chain(self.damaged_manifests.iter().copied()).collect();
         keys.into_iter().filter_map(Key::path).take(DAMAGED_SHOWN_MAX).collect()
     }
 
-    /// Looks whether the store has a file after the copy.
+    /// Returns a check of the store after the copy.
     pub(super) fn stored(&self) -> Stored<'_> {
         Stored { to: self.to, lacking: &self.lacking }
     }
@@ -161,7 +159,7 @@ async fn run(job: Job, from: &dyn BackupStore, to: &dyn Blobs) -> Result<Copied,
             copied.push((blob, u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
             whole.insert(blob, bytes);
         } else if let Some(bytes) = from.copy_to(Key::Blob(blob), to).await? {
-            // This sets aside what is damaged there. It may have been written again meanwhile.
+            // `copy_to` sets a damaged file aside, and copies a file rewritten meanwhile.
             copied.push((blob, bytes));
         }
     }
@@ -183,7 +181,7 @@ impl Look for Fetcher<'_> {
     }
 }
 
-/// Looks whether a store has a file after a copy. What was damaged is set aside by then.
+/// Checks for files in a store after a copy, when damaged files are already set aside.
 pub(super) struct Stored<'s> {
     to: &'s dyn Blobs,
     lacking: &'s HashSet<Digest>,

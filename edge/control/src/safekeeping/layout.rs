@@ -1,11 +1,11 @@
-//! Where backups lie, a folder or a prefix of a bucket, has the layout of a store of blobs and manifests, which all
-//! backups in it share, and one folder for each backup below `snapshots/`:
+//! Layout of a backup location, a folder or a prefix of a bucket: a store of blobs and manifests, shared by all
+//! backups, and one folder per backup below `snapshots/`:
 //!
-//! * `catalog.redb`: the records of one moment;
-//! * `tls/`: the local authority, and what is kept of ACME;
-//! * `secrets.key`: the keys that seal secrets, only where that was wanted;
-//! * `snapshot.json`: what the backup is. It is written last: a backup without it is none. One whose `snapshot.json`
-//!   cannot be read is a backup still, which nothing passes over.
+//! * `catalog.redb`: records of one moment;
+//! * `tls/`: local authority, and ACME files;
+//! * `secrets.key`: keys that encrypt secrets, only if requested;
+//! * `snapshot.json`: description of the backup, written last: a backup without a description is incomplete. A backup
+//!   with an unreadable description still counts as a backup, and is never ignored.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -20,51 +20,51 @@ use crate::ledger::{Error, lost};
 use devanture_base::durable;
 use devanture_store::blobs::{self, Key};
 
-/// The folder of the backups in the folder of all.
+/// Folder of the backups.
 pub(super) const SNAPSHOTS: &str = "snapshots";
-/// Of one backup: its records, …
+/// Within a backup: records …
 pub(super) const CATALOG: &str = "catalog.redb";
-/// … its keys, …
+/// … keys …
 pub(super) const KEYS: &str = "secrets.key";
-/// … its certificates, …
+/// … certificates …
 pub(super) const TLS: &str = "tls";
-/// … and what it is.
+/// … and description.
 pub(super) const DESCRIPTION: &str = "snapshot.json";
-/// The lock of the process that writes a backup.
+/// Lock of the process that writes a backup.
 pub(super) const LOCK: &str = "backup.lock";
-/// The number of the layout.
+/// Layout version.
 const FORMAT: u32 = 1;
-/// For the owner alone: hashes of tokens, and keys.
+/// Owner only: hashes of tokens, and keys.
 pub(super) const FILE_MODE: u32 = 0o600;
-/// Most bytes of a small file: a certificate, a key, what a backup is.
+/// Largest small file, in bytes: a certificate, a key, a description.
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 16 * 1_024 * 1_024;
-/// Bytes that are read at once.
+/// Bytes per read.
 const PIECE_BYTES: usize = 1_024 * 1_024;
 
-/// The path of a file of a backup.
+/// Returns the path of a file of a backup.
 pub(super) fn in_snapshot(name: &str, file: &str) -> String {
     format!("{SNAPSHOTS}/{name}/{file}")
 }
 
-/// `snapshot.json`: what a backup is.
+/// `snapshot.json`: description of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Description {
-    /// The number of the layout.
+    /// Layout version.
     pub(super) format: u32,
-    /// When it was begun, in milliseconds since 1970 UTC.
+    /// Start, in milliseconds since 1970 UTC.
     pub(super) at_ms: u64,
-    /// The program that wrote it.
+    /// Program that wrote the backup.
     pub(super) program: String,
-    /// The revision of the catalog.
+    /// Revision of the catalog.
     pub(super) revision: u64,
-    /// Versions that it has.
+    /// Versions.
     pub(super) versions: u64,
-    /// Files that they refer to.
+    /// Files of the versions.
     pub(super) files: u64,
-    /// Of each other file in the folder of the backup, its BLAKE3.
+    /// BLAKE3 of every other file in the backup's folder.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) hashes: BTreeMap<String, Digest>,
-    /// Whether its records were copied from a catalog with a damaged page.
+    /// True if the records were copied from a catalog with a damaged page.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) catalog_damaged: bool,
 }
@@ -79,7 +79,7 @@ impl Description {
         serde_json::to_vec_pretty(self).unwrap_or_default().into()
     }
 
-    /// Reads the text of the backup `name`.
+    /// Parses the description of the backup `name`.
     pub(super) fn parse(name: &str, text: &[u8]) -> Result<Self, Error> {
         let description: Self = serde_json::from_slice(text).map_err(|error| {
             let detail = format!("The backup {name} cannot be read, as its {DESCRIPTION} is damaged: {error}.");
@@ -93,13 +93,13 @@ impl Description {
         Ok(description)
     }
 
-    /// Whether `copy` has the bytes of a file of the backup. Earlier releases noted no hashes.
+    /// Returns true if `copy` has the bytes of a file of the backup. Earlier releases recorded no hashes.
     pub(super) async fn is_of(&self, file: &str, copy: &Path) -> Result<bool, Error> {
         let Some(expected) = self.hashes.get(file) else { return Ok(true) };
         Ok(hash_of(copy).await? == *expected)
     }
 
-    /// Checks a file of the backup `name` that was copied to `copy`.
+    /// Checks a file of the backup `name` copied to `copy`.
     pub(super) async fn check(&self, name: &str, file: &str, copy: &Path) -> Result<(), Error> {
         if self.is_of(file, copy).await? {
             return Ok(());
@@ -108,7 +108,7 @@ impl Description {
     }
 }
 
-/// The BLAKE3 of a file.
+/// Returns the BLAKE3 of a file.
 pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
     let path = path.to_owned();
     let hash = move || -> Result<Digest, Error> {
@@ -125,12 +125,12 @@ pub(super) async fn hash_of(path: &Path) -> Result<Digest, Error> {
     tokio::task::spawn_blocking(hash).await.map_err(|error| lost(&error))?
 }
 
-/// A problem with a place of backups.
+/// Problem with a backup location.
 pub(super) fn bad(detail: impl Into<String>, hint: &str) -> Error {
     Problem::new(Code::BadRequest, detail).hint(hint).into()
 }
 
-/// Says which file was not read, and why: a link, for example, that another user put into a folder.
+/// Names an unreadable file and the reason, for example a link put into a folder by another user.
 pub fn not_read(error: impl Into<blobs::Error>) -> Error {
     match error.into() {
         blobs::Error::Disk(ref error @ durable::Error::Io { ref source, .. })
@@ -142,7 +142,7 @@ pub fn not_read(error: impl Into<blobs::Error>) -> Error {
     }
 }
 
-/// Whether a stored file is a manifest.
+/// Returns true for manifests.
 pub(super) const fn is_manifest(key: Key) -> bool {
     matches!(key, Key::Manifest(_))
 }

@@ -1,4 +1,4 @@
-//! Where backups are to lie, as it is written: a folder, or `s3://BUCKET/PREFIX`.
+//! Location of backups: a folder, or `s3://BUCKET/PREFIX`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,17 @@ use crate::ledger::Error;
 use devanture_serve::proxy;
 use devanture_store::s3::{self, Bucket, Variables};
 
-/// A place for backups.
+/// Location of backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A folder of this machine.
+    /// Local folder.
     Folder(PathBuf),
-    /// A text that begins with `s3://`, a prefix of a bucket.
+    /// Text that begins with `s3://`, a prefix of a bucket.
     S3(String),
 }
 
 impl Location {
-    /// The place that a text names.
+    /// Parses a location.
     #[must_use]
     pub fn of(text: &str) -> Self {
         if s3::Address::is_meant(text) { Self::S3(text.to_owned()) } else { Self::Folder(PathBuf::from(text)) }
@@ -49,7 +49,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Access to the bucket at `address`, by the variables of a request, or by those of this process where it has none.
+/// Opens the bucket at `address`, with the variables of a request, or else of the process.
 pub(super) fn bucket(address: &str, variables: &Variables) -> Result<(s3::Address, Bucket), Error> {
     let own = if variables.is_empty() { s3::own_variables() } else { Variables::new() };
     let variables = if variables.is_empty() { &own } else { variables };
@@ -59,10 +59,10 @@ pub(super) fn bucket(address: &str, variables: &Variables) -> Result<(s3::Addres
     Ok((address, bucket))
 }
 
-/// Trusts the platform's roots, and the authorities in the file that `AWS_CA_BUNDLE` names.
+/// Trusts the platform's roots, and the authorities in the file named by `AWS_CA_BUNDLE`.
 ///
 /// # Errors
-/// Where that file cannot be read, or has no certificates.
+/// The file cannot be read, or has no certificates.
 pub fn trust(variables: &Variables) -> Result<Arc<ClientConfig>, Error> {
     let settings = |reason| Error::from(s3::Error::Settings { reason });
     match variables.get("AWS_CA_BUNDLE") {

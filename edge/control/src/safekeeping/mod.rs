@@ -1,8 +1,8 @@
-//! Stored files over the years: reads them all and names the versions that lack some, repairs what can be repaired,
-//! writes backups while the edge serves, verifies and restores them.
+//! Long-term care of stored files: verification with the versions of damaged files, repair, backups of a serving edge,
+//! verification and restoration of backups.
 //!
-//! All of it works on the two stores alone, so that it does the same with the edge running and without. Backups lie in
-//! a folder or in an S3 store, in the same layout.
+//! All of these work on the two stores alone, with or without a running edge. Backups are in a folder or in an S3
+//! store, in the same layout.
 
 mod backup;
 mod copy;

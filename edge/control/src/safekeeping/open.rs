@@ -1,4 +1,4 @@
-//! Opens the stores of a backup, and of what is restored from one: their files are read on threads that may block.
+//! Opens the stores of a backup and of a restored data folder; files are read on blocking threads.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,15 +1,14 @@
-//! Whether the catalog itself is whole, for those who read or copy all of it.
+//! Check of the catalog's pages, for readers of the whole catalog.
 
 use devanture_config::api::CatalogPages;
 
 use crate::ledger::Error;
 use devanture_store::catalog::{self, Catalog};
 
-/// Reads the pages of a catalog, with at most so many bytes in a second.
+/// Reads the pages of a catalog, with a limit on bytes per second.
 ///
 /// # Errors
-/// Where the store fails; damage is none. Of a catalog that is elsewhere by now, and of a disk that takes no copy, the
-/// log speaks.
+/// Errors of the store, except damage. A moved catalog, or a disk too full for a copy, is only logged.
 pub(super) async fn pages_of(catalog: &dyn Catalog, bytes_per_second_max: u64) -> Result<CatalogPages, Error> {
     match catalog.check_pages(bytes_per_second_max).await {
         Ok(()) => Ok(CatalogPages::Whole),

@@ -1,4 +1,4 @@
-//! Removes the oldest backups, and the files that none of the others refers to.
+//! Deletes the oldest backups, and the files referenced by no other backup.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,17 +14,17 @@ use crate::ledger::Error;
 use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key};
 
-/// What became of the oldest backups.
+/// Result of deleting the oldest backups.
 #[derive(Default)]
 pub(super) struct Pruned {
-    /// Names of those that were removed.
+    /// Names of the deleted backups.
     pub(super) removed: Vec<String>,
-    /// The name of one that cannot be read, where it kept all from being removed.
+    /// Name of an unreadable backup that prevented all deletions.
     pub(super) unreadable: Option<String>,
 }
 
-/// Removes the oldest backups beyond `keep` that can be read. The records of the others are read in the folder `work`.
-/// Where what one of these refers to is not known, nothing goes.
+/// Deletes the oldest readable backups beyond `keep`. The records of the remaining backups are read in the folder
+/// `work`. Unknown references of a remaining backup prevent all deletions.
 pub(super) async fn prune(
     store: &dyn BackupStore,
     local: &dyn Blobs,
@@ -55,7 +55,8 @@ pub(super) async fn prune(
     Ok(Pruned { removed: old, unreadable: None })
 }
 
-/// Notes what a backup refers to, or says why that is not known: its files would go with those that nothing refers to.
+/// Marks the references of a backup, or returns the reason for unknown references, whose files would otherwise be
+/// deleted.
 async fn mark(
     stores: &EitherStore<'_>,
     backup: &Finished,
@@ -77,7 +78,7 @@ async fn mark(
     })
 }
 
-/// Manifests, which are the same wherever they lie: in the store of the edge, which is near, else beside the backups.
+/// Manifests, equal in both stores: read from the edge's store, which is near, or else beside the backups.
 struct EitherStore<'s> {
     local: &'s dyn Blobs,
     store: &'s dyn BackupStore,
@@ -97,7 +98,7 @@ impl Manifests for EitherStore<'_> {
     }
 }
 
-/// Notes what is referred to.
+/// Records references.
 struct Marker(HashSet<Key>);
 
 #[async_trait]

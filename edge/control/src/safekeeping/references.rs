@@ -1,5 +1,4 @@
-//! What the records of versions refer to: each version with its manifest and its blobs, those that can be restored
-//! among them.
+//! References of version records: manifest and blobs of each stored or restorable version.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,27 +18,27 @@ use devanture_store::records::gone::GONE_PREFIX;
 use devanture_store::records::integrity_pages::IntegrityPages;
 use devanture_store::records::{self, DecodedFile, LivePointer, PagesDictionary};
 
-/// Paths of damaged files that a report lists of one version.
+/// Paths of damaged files listed per version by a report.
 const FILES_SHOWN_MAX: usize = 100;
-/// Damaged versions that a report lists.
+/// Damaged versions listed by a report.
 const VERSIONS_SHOWN_MAX: usize = 10_000;
 
-/// Looks at one file that a version refers to.
+/// Examines files referenced by versions.
 #[async_trait]
 pub(super) trait Look: Send {
-    /// Whether it is whole.
+    /// Returns true if the file is undamaged.
     async fn look(&mut self, key: Key) -> Result<bool, Error>;
 
-    /// Whether it looks also at dictionaries that pages share, which are made again where they are missing.
+    /// Returns true if dictionaries shared by pages are examined as well, although remade if missing.
     fn looks_at_derived(&self) -> bool {
         true
     }
 }
 
-/// Where manifests are read.
+/// Source of manifests.
 #[async_trait]
 pub(super) trait Manifests: Sync {
-    /// The bytes of a manifest; `None` if it is missing or damaged.
+    /// Returns the bytes of a manifest; `None` if missing or damaged.
     async fn canonical(&self, key: Key) -> Result<Option<Bytes>, Error>;
 }
 
@@ -54,44 +53,44 @@ impl<B: Blobs + ?Sized> Manifests for B {
     }
 }
 
-/// What was gone through.
+/// Result of an examination.
 #[derive(Default)]
 pub(super) struct Gone {
     pub(super) versions: u64,
     pub(super) damaged: Vec<DamagedVersion>,
 }
 
-/// A version that a record holds.
+/// Version in a record.
 struct Reference {
     app: AppName,
     version: VersionId,
     is_deleted: bool,
-    /// Contents of files that came compressed alone, by the path of the plain file.
+    /// Decoded contents of files pushed only in compressed form, by the path of the plain file.
     decoded: Vec<(String, Digest)>,
 }
 
-/// Of a record of a version what is read here.
+/// Part of a version record read here.
 #[derive(Deserialize)]
 struct Decoded {
     #[serde(default)]
     decoded: BTreeMap<String, DecodedFile>,
     #[serde(default)]
     integrity: Vec<IntegrityPages>,
-    /// The record of a version that can be restored.
+    /// Record of a restorable version.
     record: Option<Box<Self>>,
 }
 
-/// Of a record of dictionaries what is read here.
+/// Part of a dictionary record read here.
 #[derive(Deserialize)]
 struct Pages {
     #[serde(default)]
     pages: Option<PagesDictionary>,
 }
 
-/// Has `look` look at each file that the versions refer to, each once: of all apps, or of one.
+/// Examines each referenced file once, for all apps or one.
 ///
 /// # Errors
-/// `not_found` where there is no such app; where a store fails.
+/// `not_found` for an unknown app; errors of a store.
 pub(super) async fn go_through(
     catalog: &dyn Catalog,
     manifests: &(impl Manifests + ?Sized),
@@ -100,7 +99,7 @@ pub(super) async fn go_through(
 ) -> Result<Gone, Error> {
     let live = live_in(catalog, app).await?;
     let mut gone = Gone::default();
-    // Files are shared by versions and apps: whether each was whole.
+    // Results by file, since versions and apps share files.
     let mut looked: HashMap<Key, bool> = HashMap::new();
     for prefix in [records::VERSIONS_PREFIX, GONE_PREFIX] {
         let prefix = app.map_or_else(|| prefix.to_owned(), |app| format!("{prefix}{app}/"));
@@ -109,7 +108,7 @@ pub(super) async fn go_through(
             let Some(reference) = Reference::of(&key, &record.value) else { continue };
             gone.versions = gone.versions.saturating_add(1);
             let damage = reference.damage(catalog, manifests, look, &mut looked).await?;
-            // It may have been deleted for good while its files were looked at.
+            // The version may have been purged during the examination.
             if damage.is_some() && catalog.get(&key).await?.is_none() {
                 continue;
             }
@@ -121,7 +120,7 @@ pub(super) async fn go_through(
     }
     match app {
         None => look_at_console(catalog, manifests, look, &mut looked).await?,
-        // That nothing of a misspelled app is damaged would reassure nobody who knew.
+        // A misspelled app must not be reported as undamaged.
         Some(app) if gone.versions == 0 && catalog.get(&records::app_key(app)).await?.is_none() => {
             let problem = Problem::new(Code::NotFound, format!("There is no app {app}."));
             return Err(problem.hint("`devanture apps` lists those that there are").into());
@@ -131,7 +130,7 @@ pub(super) async fn go_through(
     Ok(gone)
 }
 
-/// Looks at the files of the console, which is no app's. Installed again, it is whole again.
+/// Examines the files of the console, which belongs to no app. Installing again repairs the console.
 async fn look_at_console(
     catalog: &dyn Catalog,
     manifests: &(impl Manifests + ?Sized),
@@ -157,7 +156,7 @@ fn blobs_of(manifest: Manifest) -> Vec<(Digest, u64)> {
     manifest.blobs().collect()
 }
 
-/// Where versions are live.
+/// Returns the environments with each live version.
 async fn live_in(
     catalog: &dyn Catalog,
     app: Option<&AppName>,
@@ -178,12 +177,12 @@ async fn live_in(
 }
 
 impl Reference {
-    /// `None` for a version that is gone for good.
+    /// `None` for a permanently deleted version.
     fn of(key: &str, value: &[u8]) -> Option<Self> {
         let mut parts = key.split('/').skip(1);
         let (app, version) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let is_deleted = key.starts_with(GONE_PREFIX);
-        // A damaged record may have said that the version can be restored.
+        // A damaged record may belong to a restorable version.
         let read = serde_json::from_slice::<Decoded>(value).ok();
         let record = match read {
             Some(Decoded { record: None, .. }) if is_deleted => return None,
@@ -197,7 +196,7 @@ impl Reference {
         Some(Self { app, version, is_deleted, decoded })
     }
 
-    /// Looks at the files of the version.
+    /// Examines the files of the version.
     async fn damage(
         self,
         catalog: &dyn Catalog,
@@ -228,7 +227,7 @@ impl Reference {
             files.extend(pages_of(catalog, &damage.app, &damage.version).await?.map(|blob| (String::new(), blob)));
         }
         for (path, digest) in files {
-            // The dictionary that pages share is made again.
+            // The dictionary shared by pages is made again.
             if once(look, looked, Key::Blob(digest)).await? || path.is_empty() {
                 continue;
             }
@@ -250,7 +249,7 @@ async fn once(look: &mut dyn Look, looked: &mut HashMap<Key, bool>, key: Key) ->
     Ok(is_whole)
 }
 
-/// The dictionary that the pages of a version share: it is a file of no manifest.
+/// Returns the dictionary shared by the pages of a version, which is in no manifest.
 async fn pages_of(catalog: &dyn Catalog, app: &AppName, version: &VersionId) -> Result<Option<Digest>, Error> {
     let Some(record) = catalog.get(&records::dictionaries_key(app, version)).await? else { return Ok(None) };
     let pages = serde_json::from_slice::<Pages>(&record.value).ok().and_then(|record| record.pages);

@@ -1,4 +1,4 @@
-//! Repairs stored files: takes those that are damaged or missing from a backup.
+//! Repairs stored files: replaces damaged or missing files from a backup.
 
 use devanture_config::api::VerifyReport;
 
@@ -13,26 +13,25 @@ use devanture_store::blobs::Blobs;
 use devanture_store::catalog::Catalog;
 use devanture_store::s3::Variables;
 
-/// Reads all of it as [`verify`](super::verify) does, stores again what a bucket has lost or has with other bytes and
-/// this node has, takes what is damaged or missing from the backups in `from`, where there are some, and reports what
-/// is left.
+/// Reads all files as [`verify`](super::verify) does, restores bucket objects lost or changed from the local copy,
+/// takes damaged or missing files from the backups in `from`, if given, and reports the remaining damage.
 ///
 /// # Errors
-/// Where a store fails; `bad_request` where `from` has no backup.
+/// Errors of a store; `bad_request` if `from` has no backup.
 pub async fn repair(
     catalog: &dyn Catalog,
     blobs: &dyn Blobs,
     options: &VerifyOptions,
     from: Option<(&Location, &Variables)>,
 ) -> Result<VerifyReport, Error> {
-    // A backup that is not there is no matter of what is damaged.
+    // A missing backup must be reported even without damage.
     let backup = match from {
         Some((from, variables)) => Some(store::open_to_read(from, variables).await?),
         None => None,
     };
     let Found { mut report, lost } = look_through(catalog, blobs, options).await?;
     for key in lost {
-        // Another node may have been quicker.
+        // Another node may have won the race.
         if blobs.mend(key, options.bucket_rate()).await? {
             report.repaired = report.repaired.saturating_add(1);
         }

@@ -1,5 +1,5 @@
-//! Restores a backup into a data folder that has no catalog: files first, the records last. Until then the edge does
-//! not start over it, and a restore that was interrupted is begun again.
+//! Restores a backup into a data folder without a catalog: files first, records last. No edge starts before the records
+//! are present, and an interrupted restoration starts again.
 
 use std::path::Path;
 
@@ -17,36 +17,36 @@ use crate::ledger::Error;
 use devanture_base::durable;
 use devanture_store::s3::Variables;
 
-/// The records while their files are copied.
+/// Records while their files are copied.
 const RESTORING: &str = "restoring.redb";
-/// The end of the name of a file while it was not compared with its hash.
+/// Suffix of an unverified file.
 const UNCHECKED: &str = ".unchecked";
 
-/// A backup that was restored.
+/// Restored backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Its name: its time.
+    /// Name, the time of the backup.
     pub name: String,
     /// Versions.
     pub versions: u64,
-    /// Files that were written.
+    /// Written files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Versions whose files the backup lacks.
+    /// Versions with files missing from the backup.
     pub damaged: Vec<DamagedVersion>,
-    /// Whether the keys that seal secrets were written; not where the file of keys is there already, or the backup has
-    /// none.
+    /// True if the keys that encrypt secrets were written; false if the key file exists, or the backup has no keys.
     pub keys: bool,
-    /// Whether its records were copied from a catalog with a damaged page: one may have other content than was written.
+    /// True if the records were copied from a catalog with a damaged page: a record may differ from its written
+    /// content.
     pub catalog_damaged: bool,
 }
 
-/// Restores the newest backup in `from`, or the one that `name` names, into the folder `data_dir`. The variables say
-/// how to reach a store; those of this process where there are none. `report` is called as files are copied.
+/// Restores the newest backup in `from`, or the backup `name`, into the folder `data_dir`. The variables configure the
+/// access to a store; by default the variables of the process apply. `report` is called as files are copied.
 ///
 /// # Errors
-/// `bad_request` where there is no such backup or the folder has a catalog; errors of the disk and of the store.
+/// `bad_request` for an unknown backup, or a folder with a catalog; errors of the disk and of the store.
 pub async fn restore(
     from: &Location,
     variables: &Variables,
@@ -57,7 +57,7 @@ pub async fn restore(
 ) -> Result<Restored, Error> {
     let restored = restore_into(from, variables, name, data_dir, key_file, report).await;
     restored.map_err(|error| match error {
-        // Here nobody pushes, and nothing of the folder can be deleted by an edge.
+        // The general hints about pushes and deletions by an edge do not apply here.
         Error(problem) if problem.code == Code::DiskFull => {
             let detail = format!("No room is left in {} for what the backup has.", data_dir.display());
             let hint = "make room on its disk, or name another folder in edge.toml, then restore again: files that are \
@@ -83,7 +83,7 @@ async fn restore_into(
         return Err(bad(detail, "restore into an empty folder: move this one away first"));
     }
     durable::make_folder(data_dir)?;
-    // The lock of the catalog to be: no edge starts meanwhile.
+    // The lock of the future catalog prevents the start of an edge meanwhile.
     let _lock = durable::lock(&data_dir.join(CATALOG).with_extension("lock"))?
         .map_err(|_holder| bad(format!("Another process has {} open.", data_dir.display()), "stop it first"))?;
     let records = data_dir.join(RESTORING);
@@ -106,7 +106,7 @@ async fn restore_into(
     Ok(Restored { name, versions: gone.versions, files, bytes, damaged: gone.damaged, keys, catalog_damaged })
 }
 
-/// The backup of that name, or the newest one, and what it says of itself.
+/// Returns the named or the newest backup, with its description.
 pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result<(String, Description), Error> {
     let found = match name {
         None => newest(backup).await?,
@@ -120,8 +120,8 @@ pub(super) async fn find(backup: &dyn BackupStore, name: Option<&str>) -> Result
     found.ok_or_else(missing)
 }
 
-/// The newest backup. Where that cannot be read, no older one takes its place unasked: what came after that would be
-/// lost.
+/// Returns the newest backup. An unreadable newest backup is not silently replaced by an older backup, which would lose
+/// later changes.
 async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, Description)>, Error> {
     let mut finished = store::finished(backup).await?;
     let Some(newest) = finished.pop() else { return Ok(None) };
@@ -139,7 +139,7 @@ async fn newest(backup: &dyn BackupStore) -> Result<Option<(String, Description)
     }
 }
 
-/// The files of one backup alone.
+/// Files of one backup.
 pub(super) struct Parts<'p> {
     pub(super) backup: &'p dyn BackupStore,
     pub(super) name: &'p str,
@@ -147,7 +147,7 @@ pub(super) struct Parts<'p> {
 }
 
 impl Parts<'_> {
-    /// Copies a file. One that is not what the backup says gets no name that anything reads, and does not stay.
+    /// Copies a file. A file that differs from the description gets no final name, and is deleted.
     async fn fetch(&self, file: &str, to: &Path) -> Result<(), Error> {
         let mut name = to.file_name().unwrap_or_default().to_owned();
         name.push(UNCHECKED);
@@ -165,10 +165,10 @@ impl Parts<'_> {
         fetched
     }
 
-    /// Copies the certificates, and the keys where `key_file` is not there yet. Returns whether the keys were copied.
+    /// Copies the certificates, and the keys unless `key_file` exists. Returns true if the keys were copied.
     async fn fetch_all(&self, data_dir: &Path, key_file: Option<&Path>) -> Result<bool, Error> {
         let mut keys = false;
-        // A link there would lead what is written to another place.
+        // A link in place of the folder would redirect the writes.
         durable::Guarded::open(data_dir)?.files(TLS).map_err(not_read)?;
         for file in self.backup.files(self.name).await? {
             if file == KEYS {

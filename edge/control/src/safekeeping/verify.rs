@@ -1,5 +1,5 @@
-//! Reads the catalog, and every file that versions refer to, with what was made of it, and names the versions that lack
-//! some. Of a node, the objects of the bucket are compared with its files.
+//! Verifies the catalog and every file referenced by versions, with derived files, and lists versions with missing
+//! files. On a node, objects of the bucket are compared with local files.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -15,44 +15,44 @@ use devanture_base::durable;
 use devanture_store::blobs::{self, Blobs, Key, VariantInfo};
 use devanture_store::catalog::Catalog;
 
-/// Bytes up to which a file is read at once.
+/// Largest file read at once, in bytes.
 const SMALL_BYTES_MAX: u64 = 256 * 1_024;
 
-/// What is read, and how fast.
+/// Extent and rate of a verification.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
-    /// Of this app alone.
+    /// Restriction to one app.
     pub app: Option<AppName>,
-    /// Bytes that are read in a second at most.
+    /// Bytes read per second at most.
     pub bytes_per_second_max: u64,
-    /// Whether the objects of a bucket that nodes share are read, and not their lengths compared alone.
+    /// True to read the objects of a shared bucket instead of only comparing lengths.
     pub read_bucket: bool,
 }
 
 impl VerifyOptions {
-    /// How fast the objects of the bucket are read, if they are.
+    /// Returns the read rate of bucket objects, if read.
     pub(super) fn bucket_rate(&self) -> Option<u64> {
         self.read_bucket.then_some(self.bytes_per_second_max.max(1))
     }
 }
 
-/// What was found.
+/// Result of a verification.
 pub(super) struct Found {
     pub(super) report: VerifyReport,
-    /// Files that are whole here, and not in the bucket.
+    /// Files undamaged locally, but lost or damaged in the bucket.
     pub(super) lost: HashSet<Key>,
 }
 
-/// Reads all of it. What is damaged is set aside, so that nobody gets it; objects of a bucket stay as they are.
+/// Verifies all files. Damaged files are set aside, so that no client gets them; objects of a bucket stay unchanged.
 ///
 /// # Errors
-/// Where a store fails; damage is none.
+/// Errors of a store, except damage.
 pub async fn verify(catalog: &dyn Catalog, blobs: &dyn Blobs, options: &VerifyOptions) -> Result<VerifyReport, Error> {
     let Found { report, lost } = look_through(catalog, blobs, options).await?;
     Ok(VerifyReport { bucket: of_bucket(catalog, blobs, options, &lost).await?, ..report })
 }
 
-/// As [`verify`], with the files that the bucket has lost in place of their versions.
+/// As [`verify`], with files lost by the bucket in place of their versions.
 ///
 /// # Errors
 /// As [`verify`].
@@ -87,7 +87,7 @@ pub(super) async fn look_through(
     Ok(Found { report, lost })
 }
 
-/// The versions with files that the bucket has lost.
+/// Returns the versions with files lost by the bucket.
 async fn of_bucket(
     catalog: &dyn Catalog,
     blobs: &dyn Blobs,
@@ -100,7 +100,7 @@ async fn of_bucket(
     Ok(references::go_through(catalog, blobs, options.app.as_ref(), &mut NotAmong(lost)).await?.damaged)
 }
 
-/// Finds the versions of files that are known to be lost.
+/// Finds the versions of known lost files.
 struct NotAmong<'l>(&'l HashSet<Key>);
 
 #[async_trait]
@@ -113,18 +113,19 @@ impl Look for NotAmong<'_> {
 struct Reader<'r> {
     blobs: &'r dyn Blobs,
     rate: u64,
-    /// What the bucket that nodes share has, where there is one.
+    /// Objects of the shared bucket, if any.
     shared: Option<HashMap<Key, u64>>,
-    /// How fast its objects are read, if they are.
+    /// Read rate of its objects, if read.
     bucket_rate: Option<u64>,
-    /// Bytes of small files that no pause was made for yet.
+    /// Bytes of small files not yet compensated by a pause.
     unpaused_bytes: u64,
     report: VerifyReport,
     lost: HashSet<Key>,
 }
 
 impl Reader<'_> {
-    /// Whether the file is whole. A pause after each small one would take longer than they do: many have one together.
+    /// Returns true if the file is undamaged. Small files share one pause, since a pause per file would take longer
+    /// than reading.
     async fn read(&mut self, key: Key, size: u64) -> Result<bool, Error> {
         let is_small = size <= SMALL_BYTES_MAX;
         if self.unpaused_bytes > SMALL_BYTES_MAX {
@@ -144,7 +145,7 @@ impl Reader<'_> {
                 self.blobs.suspect(key);
                 Ok(false)
             }
-            // A sector that cannot be read is damage, too.
+            // An unreadable sector counts as damage.
             Err(error @ blobs::Error::Disk(durable::Error::Io { .. })) => {
                 tracing::warn!(?key, %error, "a stored file cannot be read");
                 self.blobs.suspect(key);
@@ -154,7 +155,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Compares a file that is whole with its object, which the listing may not have if it was put since.
+    /// Compares an undamaged file with its object, which may be missing from the listing if stored since.
     async fn compare(&mut self, key: Key, size: u64) -> Result<(), Error> {
         let Some(shared) = &self.shared else { return Ok(()) };
         if self.bucket_rate.is_none() && shared.get(&key) == Some(&size) {

@@ -1,5 +1,4 @@
-//! Reads a backup where it lies, and names the versions that lack files: each object once, and nothing is written
-//! there.
+//! Verifies a backup in place, and lists versions with missing files. Each object is read once, and nothing is written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -27,58 +26,59 @@ use devanture_store::blobs::Key;
 use devanture_store::catalog::Catalog;
 use devanture_store::s3::Variables;
 
-/// Bytes that are read between two pauses.
+/// Bytes read between two pauses.
 const UNPAUSED_BYTES_MAX: u64 = 256 * 1_024;
-/// Bytes up to which a manifest is read.
+/// Largest manifest read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
-/// Damaged objects that a report lists.
+/// Damaged objects listed by a report.
 const OBJECTS_SHOWN_MAX: usize = 10_000;
 
-/// What of a backup is read, and how fast.
+/// Extent and rate of a backup verification.
 #[derive(Debug, Clone, Default)]
 pub struct BackupCheck {
-    /// Its name; the newest one by default.
+    /// Name; the newest backup by default.
     pub name: Option<String>,
-    /// The versions of this app alone.
+    /// Restriction to the versions of one app.
     pub app: Option<AppName>,
-    /// Bytes that are read in a second at most.
+    /// Bytes read per second at most.
     pub bytes_per_second_max: u64,
 }
 
-/// What was found in a backup.
+/// State of a backup.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct BackupState {
-    /// Its name: its time.
+    /// Name, the time of the backup.
     pub name: String,
-    /// Versions that it has.
+    /// Versions.
     pub versions: u64,
-    /// Objects that were read and are whole.
+    /// Undamaged objects.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Versions that lack files.
+    /// Versions with missing files.
     pub damaged: Vec<DamagedVersion>,
     /// Number of damaged and missing objects.
     pub count: u64,
-    /// Their paths in the place of the backup, in their order.
+    /// Their paths in the location, sorted.
     pub objects: Vec<String>,
-    /// Whether its records were copied from a catalog with a damaged page: one may have other content than was written.
+    /// True if the records were copied from a catalog with a damaged page: a record may differ from its written
+    /// content.
     pub catalog_damaged: bool,
 }
 
 impl BackupState {
-    /// Whether a restore brings back everything.
+    /// Returns true if a restoration is complete.
     #[must_use]
     pub const fn is_whole(&self) -> bool {
         self.count == 0 && !self.catalog_damaged
     }
 }
 
-/// Reads the newest backup in `from`, or the one that `check` names. The variables say how to reach a store; those of
-/// this process where there are none. `report` is called as files are read.
+/// Verifies the newest backup in `from`, or the backup named by `check`. The variables configure the access to a store;
+/// by default the variables of the process apply. `report` is called as files are read.
 ///
 /// # Errors
-/// `bad_request` where there is no such backup; errors of the disk and of the store. Damage is none.
+/// `bad_request` for an unknown backup; errors of the disk and of the store, except damage.
 pub async fn verify_backup(
     from: &Location,
     variables: &Variables,
@@ -115,7 +115,7 @@ pub async fn verify_backup(
     for (key, bytes) in &read {
         reader.count(*key, *bytes, &mut lost).await;
     }
-    // Those of versions whose names still count are restored, too.
+    // Manifests of versions whose names still count are restored, too.
     let others = reader.sizes.keys().filter(|key| matches!(key, Key::Manifest(_)) && !read.contains_key(key));
     let others: Vec<Key> = others.copied().filter(|_| check.app.is_none()).collect();
     reader.read(noted.0.into_iter().map(Key::Blob).chain(others).collect(), &mut lost).await?;
@@ -126,14 +126,14 @@ pub async fn verify_backup(
     Ok(reader.state(name, gone.versions, gone.damaged))
 }
 
-/// The records of a backup, opened in a copy that no path leads to any more.
+/// Records of the backup, opened in an unlinked copy.
 struct Records {
     catalog: Arc<dyn Catalog>,
     bytes: u64,
 }
 
 impl Records {
-    /// `None` if they are damaged or missing in the backup.
+    /// `None` if damaged or missing in the backup.
     async fn fetch(part: &Parts<'_>) -> Result<Option<Self>, Error> {
         if !part.backup.files(part.name).await?.iter().any(|file| file == CATALOG) {
             return Ok(None);
@@ -141,7 +141,7 @@ impl Records {
         let folder = std::env::temp_dir().join(format!("devanture-verify-{:016x}", rand::random::<u64>()));
         durable::make_folder(&folder)?;
         let opened = Self::open(part, &folder).await;
-        // They have hashes of tokens. What is open needs no name.
+        // The records contain hashes of tokens; an open file needs no name.
         durable::remove_folder(&folder)?;
         opened
     }
@@ -157,7 +157,7 @@ impl Records {
     }
 }
 
-/// Reads manifests from a backup, and notes the length of each; `None` for one that is damaged or missing.
+/// Reads manifests from a backup and records their lengths; `None` if damaged or missing.
 struct ReadManifests<'m> {
     backup: &'m dyn BackupStore,
     read: Mutex<BTreeMap<Key, Option<u64>>>,
@@ -168,7 +168,7 @@ impl Manifests for ReadManifests<'_> {
     async fn canonical(&self, key: Key) -> Result<Option<Bytes>, Error> {
         let bytes = match self.backup.read_all(&[key], MANIFEST_BYTES_MAX).await {
             Ok(mut read) => read.pop().flatten(),
-            // A sector that cannot be read is damage, too; a store that does not answer is none.
+            // An unreadable sector counts as damage; an unresponsive store does not.
             Err(error) => match self.backup.check(key).await? {
                 Some(_) => return Err(error),
                 None => None,
@@ -180,7 +180,7 @@ impl Manifests for ReadManifests<'_> {
     }
 }
 
-/// Notes the blobs that versions refer to. Manifests are read by [`ReadManifests`].
+/// Records blobs referenced by versions, with manifests read by [`ReadManifests`].
 #[derive(Default)]
 struct Noted(BTreeSet<Digest>);
 
@@ -198,7 +198,7 @@ impl Look for Noted {
     }
 }
 
-/// Finds the versions of files that are known to be lost.
+/// Finds the versions of known lost files.
 struct NotAmong<'l>(&'l HashSet<Key>);
 
 #[async_trait]
@@ -212,23 +212,23 @@ impl Look for NotAmong<'_> {
     }
 }
 
-/// Reads objects, and notes those that are not whole.
+/// Reads objects, and records damaged objects.
 struct Reader<'r> {
     backup: &'r dyn BackupStore,
     rate: u64,
     report: Report<'r>,
-    /// What the place has, with its length.
+    /// Objects of the location, with their lengths.
     sizes: HashMap<Key, u64>,
     progress: FileProgress,
-    /// Bytes that no pause was made for yet: one after each small file would take longer than they do.
+    /// Bytes not yet compensated by a pause: a pause per small file would take longer than reading.
     unpaused_bytes: u64,
-    /// Paths of what is damaged or missing.
+    /// Paths of damaged or missing objects.
     damaged: BTreeSet<String>,
     catalog_damaged: bool,
 }
 
 impl Reader<'_> {
-    /// Reads a small file of the backup alone, such as a certificate.
+    /// Verifies a small file of the backup, for example a certificate.
     async fn part(&mut self, path: &str, expected: Digest) -> Result<(), Error> {
         match self.backup.read(path).await? {
             Some(bytes) if Digest::of(&bytes) == expected => {
@@ -241,7 +241,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads blobs and manifests, several at a time.
+    /// Verifies blobs and manifests, several at a time.
     async fn read(&mut self, keys: Vec<Key>, lost: &mut HashSet<Key>) -> Result<(), Error> {
         for key in &keys {
             self.progress.expect(self.sizes.get(key).copied().unwrap_or_default());
@@ -259,7 +259,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Counts an object that was read.
+    /// Counts a verified object.
     async fn count(&mut self, key: Key, bytes: Option<u64>, lost: &mut HashSet<Key>) {
         match bytes {
             Some(bytes) => {

@@ -1,4 +1,4 @@
-//! Announcements of switches, rollbacks, promotions and canaries to webhooks.
+//! Webhook announcements of switches, rollbacks, promotions and canaries.
 
 use devanture_config::api::{DeployProblem, Source, WebhookData, WebhookEvent};
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -9,7 +9,7 @@ use super::switcher::Switcher;
 use crate::ledger::{Actor, Announcement, Error};
 use devanture_store::records::CanaryRecord;
 
-/// The members of an event that say where the bundle came from.
+/// Adds the source of the bundle to an event.
 pub(crate) fn with_source(data: WebhookData, source: &Source) -> WebhookData {
     let Source { commit, branch, message, .. } = source.clone();
     WebhookData { commit, branch, message, ..data }
@@ -29,13 +29,13 @@ fn of_intent(intent: &Intent<'_>) -> WebhookData {
 }
 
 impl Switcher {
-    /// That a version went live, for the commit that moves the pointer.
+    /// Announces a live version, in the commit that moves the pointer.
     fn went_live(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
         let urls = self.environments.places.urls(intent.app, intent.environment, &intent.version);
         let mut data = WebhookData { previous, url: Some(urls.live), preview: Some(urls.preview), ..of_intent(intent) };
         let event = match (&intent.movement, intent.expected.undone) {
             (_, Some(undone)) => {
-                // Its message says the same, in a sentence for the history.
+                // `message` repeats the reason as a sentence for the history.
                 (data.reason, data.message) = (Some(undone.why.to_owned()), None);
                 WebhookEvent::DeployUndone
             }
@@ -45,7 +45,7 @@ impl Switcher {
         Announcement { event, data }
     }
 
-    /// What a switch has moved: what is live, or a share of the visitors.
+    /// Announces a switch: a new live version, or a canary.
     pub(super) fn moved(&self, intent: &Intent<'_>, previous: Option<VersionId>) -> Announcement {
         match (intent.begun_canary(), previous) {
             (Some(canary), Some(live)) => {
@@ -56,7 +56,7 @@ impl Switcher {
         }
     }
 
-    /// That a canary gets this share of the visitors, or none any more, and why.
+    /// Announces a canary's new share of visitors or end, with the reason.
     pub(super) fn canary_stepped(
         &self,
         actor: &Actor,
@@ -79,7 +79,7 @@ impl Switcher {
         Announcement { event: WebhookEvent::CanaryStep, data }
     }
 
-    /// Notifies webhooks that a switch of a stored version has begun; for a push, `publish` does.
+    /// Notifies webhooks of the start of a switch of a stored version; `publish` announces pushes.
     pub(super) async fn announce_begun(&self, intent: &Intent<'_>) {
         if !intent.movement.is_push() && intent.expected.undone.is_none() && intent.begun_canary().is_none() {
             let announcement = Announcement { event: WebhookEvent::DeployStarted, data: of_intent(intent) };
@@ -87,7 +87,7 @@ impl Switcher {
         }
     }
 
-    /// Notifies webhooks of a failed switch that has no entry of the history.
+    /// Notifies webhooks of a failed switch without a history entry.
     pub(super) async fn announce_failed(&self, intent: &Intent<'_>, error: &Error) {
         let problem = DeployProblem { code: error.0.code, detail: error.0.detail.clone() };
         let data = WebhookData { problem: Some(problem), ..of_intent(intent) };

@@ -1,5 +1,5 @@
-//! The backends that come with versions: whether they may run, whose user they are, making them ready for a switch, how
-//! many instances there are. What runs them is `runner`; here is what is decided and recorded about them.
+//! Backends of versions at a switch: permission, user, preparation, number of instances. `runner` runs backends; the
+//! present module decides and records.
 
 use devanture_config::{AppName, PlaceName, VersionId};
 
@@ -11,11 +11,11 @@ use crate::runner::{Held, Wanted};
 use devanture_store::records::settings;
 
 impl Switcher {
-    /// What is to run where a version is live; `None` if it brings no backend. Without a revision of the settings,
-    /// those that hold there.
+    /// Returns the backend of a version; `None` without a backend. Without a revision of the settings, the
+    /// environment's settings in force apply.
     ///
     /// # Errors
-    /// `not_ready` where the manifest cannot be read; `runner_off`, `runner_forbidden`.
+    /// `not_ready` for an unreadable manifest; `runner_off`, `runner_forbidden`.
     pub(crate) async fn backend_of(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -28,17 +28,17 @@ impl Switcher {
         let settings = match (settings, self.ledger.live_pointer(app, environment).await?) {
             (Some(revision), _) => revision,
             (None, Some((_, pointer))) => pointer.settings,
-            // As the switch decides it, see `Switcher::compose`.
+            // As decided by the switch, see `Switcher::compose`.
             (None, None) => settings::held(&*self.ledger.catalog, app, environment).await?.newest,
         };
         Ok(Some(self.environments.instances.wanted((app, environment), version, managed, settings).await?))
     }
 
-    /// Runs what the backend wants run once before a switch. Going back runs nothing: what it would undo, it did not
-    /// do.
+    /// Runs the backend's release command once before a switch. A rollback runs no command: the earlier release has
+    /// nothing to undo.
     pub(super) async fn release(&self, intent: &Intent<'_>, wanted: &Wanted, steps: &mut Steps) -> Result<(), Error> {
         let server = &wanted.managed.server;
-        // What a canary wants run, ran when it began.
+        // The canary's release command ran at its beginning.
         let finishes = matches!(intent.canary, CanaryMove::Finishes(_));
         if finishes || intent.movement.is_rollback() || (server.release.is_none() && server.snapshot.is_none()) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a request to make something live may say: ids of versions, and a reason.
+//! Checks of requests to make a version live: version ids and reason.
 
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{BadIdPrefix, IdPrefix};
@@ -8,7 +8,7 @@ use crate::ledger::Error;
 /// Longest reason, in characters.
 const REASON_CHARACTERS_MAX: usize = 500;
 
-/// Checks that a text can be a version's id at all, before anything is sent for it.
+/// Checks that a text has the form of a version id, before any upload.
 ///
 /// # Errors
 /// `bad_request`.
@@ -16,7 +16,7 @@ pub fn check_if_live(typed: &str) -> Result<(), Error> {
     check_typed("if_live", typed)
 }
 
-/// Checks that the text of a field can be a version's id at all.
+/// Checks that the text of a field has the form of a version id.
 ///
 /// # Errors
 /// `bad_request`.
@@ -25,7 +25,7 @@ pub(crate) fn check_typed(field: &str, typed: &str) -> Result<(), Error> {
     Ok(typed.parse::<IdPrefix>().map(|_fine| ()).map_err(wrong)?)
 }
 
-/// Checks what a person says of why something goes live.
+/// Checks the reason given by a user.
 ///
 /// # Errors
 /// `bad_request`.
@@ -35,7 +35,7 @@ pub(crate) fn check_reason(reason: Option<&str>) -> Result<(), Error> {
         let detail = format!("The reason has more than {REASON_CHARACTERS_MAX} characters.");
         return Err(Problem::new(Code::BadRequest, detail).hint("say it shorter").into());
     }
-    // It stands in colleagues' terminals, in one line.
+    // The reason is shown in terminals, on one line.
     if reason.chars().any(char::is_control) {
         return Err(Problem::new(Code::BadRequest, "The reason holds a control character.")
             .hint("leave it out")

@@ -1,4 +1,4 @@
-//! The latest deploys in memory, with their steps as they happen.
+//! Latest deploys in memory, with their steps as they happen.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::ledger::{Actor, Error};
 use devanture_base::clock;
 use devanture_store::catalog::Revision;
 
-/// Deploys that are remembered. More than these are only where so many run, whose tasks take more memory than this.
+/// Remembered deploys, exceeded only by running deploys, whose tasks take more memory.
 const REMEMBERED_MAX: usize = 1_000;
-/// Hexadecimal digits of a push's id after those of when it began: the tag of its node, and two that are random.
+/// Hexadecimal digits at the end of a push id, after the time: the node's tag and two random digits.
 const TAIL_DIGITS: usize = 8;
-/// The latest deploys.
+/// Latest deploys.
 pub(crate) struct Deploys {
     remembered: Mutex<Remembered>,
-    /// Notifies that one of them has changed.
+    /// Notifies of changed deploys.
     changed: watch::Sender<()>,
 }
 
@@ -32,16 +32,16 @@ impl Default for Deploys {
     }
 }
 
-/// One of them.
+/// Remembered deploy.
 struct RememberedDeploy {
     status: DeployStatus,
     by: Origin,
-    /// The revision of the catalog when it began.
+    /// Revision of the catalog at its beginning.
     revision: Revision,
     ended_ms: Option<u64>,
 }
 
-/// Who deploys, and what the person said of it.
+/// Author of a deploy, with the author's message and reason.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Origin {
     who: String,
@@ -54,7 +54,7 @@ impl Origin {
         Self { who: actor.name.clone(), source: source.clone(), reason: reason.map(str::to_owned) }
     }
 
-    /// The entry of a list, of a deploy that the person has begun.
+    /// Returns the list entry of a deploy by the author.
     pub(crate) fn entry(&self, deploy: &str, state: DeployState, version: Option<VersionId>) -> DeployEntry {
         DeployEntry {
             deploy: deploy.to_owned(),
@@ -82,8 +82,8 @@ struct Remembered {
 }
 
 impl Remembered {
-    /// Forgets the oldest deploy that does not run, of the app that has most of these: what one app deploys takes no
-    /// other's out of the lists. False where all of them run.
+    /// Forgets the oldest ended deploy of the app with the most ended deploys, so that no app displaces the deploys of
+    /// another. Returns false if all deploys are running.
     fn forget_one(&mut self) -> bool {
         let mut counts: HashMap<&AppName, usize> = HashMap::new();
         for kept in self.by_id.values().filter(|kept| !kept.is_running()) {
@@ -97,7 +97,7 @@ impl Remembered {
     }
 }
 
-/// One of them, for the task that runs it.
+/// Deploy as seen by its running task.
 #[derive(Clone)]
 pub(crate) struct Watched {
     deploys: Arc<Deploys>,
@@ -109,7 +109,7 @@ impl Deploys {
         self.remembered.lock()
     }
 
-    /// Begins to remember a deploy whose steps are about to run; `revision` is that of the catalog when it began.
+    /// Remembers a deploy before its steps; `revision` is the catalog's at its beginning.
     pub(crate) fn open(
         self: &Arc<Self>,
         id: &str,
@@ -139,13 +139,13 @@ impl Deploys {
         Watched { deploys: Arc::clone(self), id: id.to_owned() }
     }
 
-    /// Receives that one of them has changed.
+    /// Returns a receiver of change notifications.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Those of an environment that no history has: they are under way, or failed. One that failed and has a version is
-    /// in the history, if its app is there: with its first push there is none.
+    /// Returns the running and failed deploys of an environment outside the history. A failed deploy with a version is
+    /// in the history if its app exists, which a first push creates only at its end.
     pub(crate) fn without_history(&self, app: &AppName, environment: &PlaceName) -> Vec<DeployEntry> {
         let remembered = self.remembered();
         let of_place = |kept: &&RememberedDeploy| kept.status.app == *app && kept.status.environment == *environment;
@@ -154,12 +154,12 @@ impl Deploys {
         remembered.by_id.values().filter(of_place).filter(is_missing).map(RememberedDeploy::entry).collect()
     }
 
-    /// Forgets those of an app that began before a revision: the next app of that name is somebody else's.
+    /// Forgets the app's deploys begun before a revision: the next app of the same name has a new owner.
     pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
         self.retain(|kept| kept.status.app != *app || kept.revision >= revision);
     }
 
-    /// Forgets those of every app that have ended.
+    /// Forgets all ended deploys of every app.
     pub(crate) fn forget_ended(&self) {
         self.retain(|kept| matches!(kept.status.state, DeployState::Begun | DeployState::Running));
     }
@@ -173,7 +173,7 @@ impl Deploys {
         self.changed.send_replace(());
     }
 
-    /// Those that have not ended.
+    /// Returns the running deploys.
     pub(crate) fn running(&self) -> Vec<DeployStatus> {
         let remembered = self.remembered();
         let running = remembered.by_id.values().filter(|kept| kept.is_running());
@@ -216,7 +216,7 @@ impl Watched {
         self.deploys.changed.send_replace(());
     }
 
-    /// Notes a step that began or ended.
+    /// Records the start or end of a step.
     pub(crate) fn step(&self, step: &Step) {
         self.change(|status| match status.steps.last_mut() {
             Some(last) if last.name == step.name && last.state == StepState::Started => *last = step.clone(),
@@ -224,16 +224,16 @@ impl Watched {
         });
     }
 
-    /// Notes which version it is.
+    /// Records the version.
     pub(crate) fn version_is(&self, version: VersionId) {
         self.change(|status| status.version = Some(version));
     }
 
-    /// Notes how it ended.
+    /// Records the outcome.
     pub(crate) fn ended(&self, result: &Result<DeployReport, Error>) {
         self.change(|status| match result {
             Ok(report) => {
-                // What was live already is live, too.
+                // A version that was already live also counts as live.
                 let is_live = report.switched || report.previous == Some(report.version);
                 status.state = if is_live { DeployState::Live } else { DeployState::Stored };
                 status.version = Some(report.version);
@@ -249,12 +249,12 @@ impl Watched {
     }
 }
 
-/// When a deploy began, in milliseconds since 1970 UTC, as its id says; 0 for one that says nothing.
+/// Returns the start of a deploy from its id, in milliseconds since 1970 UTC; 0 for an id without a time.
 pub(crate) fn started_ms(id: &str) -> u64 {
     begun_of(id).map_or(0, |microseconds| microseconds / 1_000)
 }
 
-/// When a deploy began, as its id says.
+/// Returns the start of a deploy from its id.
 pub(crate) fn begun_of(id: &str) -> Option<u64> {
     let is_hex = id.len() <= 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     // The number of microseconds has 13 digits until the year 2112.
@@ -288,7 +288,7 @@ mod tests {
             ("shop".parse().unwrap(), "blog".parse().unwrap(), PlaceName::prod());
         let missing = Err(Problem::new(Code::BlobMissing, "It was not sent.").into());
         for number in 0..=REMEMBERED_MAX {
-            // One that is opened again, after a blob was missing, is the same one.
+            // A deploy reopened after a missing blob is the same deploy.
             for _ in 0..2 {
                 deploys.open(&number.to_string(), &shop, &prod, (None, Origin::default()), 1).ended(&missing);
             }
@@ -301,7 +301,7 @@ mod tests {
         assert!(deploys.without_history(&shop, &"staging".parse().unwrap()).is_empty());
     }
 
-    /// A thousand pushes of one app took those of others out of the lists while they ran, and the edge ended without
+    /// A thousand running pushes of one app displaced those of other apps from the lists, and the edge ended without
     /// waiting for them.
     #[test]
     fn deploys_of_one_app_displace_neither_those_that_run_nor_those_of_another() {
@@ -368,7 +368,7 @@ mod tests {
         let running = open("2", &shop, 6);
         open("3", &shop, 7);
         open("4", &blog, 5).ended(&failed);
-        // The commit 7 ended the app, and this node hears of it when its next owner has begun already.
+        // Commit 7 ended the app; the node sees the commit after the next owner has begun a deploy.
         deploys.forget_before(&shop, 7);
         let of = |app| deploys.without_history(app, &prod).into_iter().map(|entry| entry.deploy).collect::<Vec<_>>();
         assert_eq!((of(&shop), of(&blog)), (vec!["3".to_owned()], vec!["4".to_owned()]));

@@ -1,5 +1,4 @@
-//! Holds back a switch that would give a fingerprinted name other content than it had: browsers keep the old one a
-//! year.
+//! Check of fingerprinted names: a switch must not change the content of a name, which browsers cache for a year.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +11,15 @@ use parking_lot::Mutex;
 use crate::ledger::{Error, Ledger};
 use devanture_store::blobs::Blobs;
 
-/// Versions whose fingerprinted names are kept at hand.
+/// Versions with fingerprinted names in the cache.
 const VERSIONS_MAX: usize = 256;
-/// Bytes of these names.
+/// Bytes of cached names.
 const BYTES_MAX: usize = 64 * 1_024 * 1_024;
 
-/// The fingerprinted names of a version, with the content that each stands for.
+/// Fingerprinted names of a version, with their contents.
 type Names = Arc<Vec<(String, Digest)>>;
 
-/// The names of versions that were looked at lately.
+/// Names of recently examined versions.
 #[derive(Default)]
 pub(crate) struct Fingerprints(Mutex<AtHand>);
 
@@ -31,7 +30,7 @@ struct AtHand {
 }
 
 impl AtHand {
-    /// Keeps names that take so many bytes, alone where they do not fit beside the others.
+    /// Caches names that take `bytes`; evicts all others if short of space.
     fn add(&mut self, version: VersionId, names: &Names, bytes: usize) {
         if bytes > BYTES_MAX {
             return;
@@ -45,21 +44,21 @@ impl AtHand {
     }
 }
 
-/// What was seen of a name in versions that were live before.
+/// Occurrences of a name in earlier live versions.
 struct Seen {
-    /// The content that it stands for now.
+    /// Present content of the name.
     hash: Digest,
-    /// The version that had the name last.
+    /// Last version with the name and other content.
     last: Option<VersionId>,
-    /// Whether any of them had it with the content of now.
+    /// True if an earlier version had the name with the present content.
     as_now: bool,
 }
 
 impl Fingerprints {
-    /// Whether `version` may become live as far as fingerprinted names go.
+    /// Checks the fingerprinted names of a version about to become live.
     ///
     /// # Errors
-    /// `fingerprint_reused` where a name would stand for other content than within the last year.
+    /// `fingerprint_reused` for a name with other content within the last year.
     pub(crate) async fn check(
         &self,
         (blobs, ledger): (&dyn Blobs, &Ledger),
@@ -76,7 +75,7 @@ impl Fingerprints {
             .map(|(path, hash)| (path.as_str(), Seen { hash: *hash, last: None, as_now: false }))
             .collect();
         for id in ledger.live_within_a_year(app, environment).await? {
-            // A version whose manifest is gone cannot be asked; it cannot be served again either.
+            // A version with a lost manifest cannot be checked, nor served again.
             let Ok(names) = self.names((blobs, ledger), app, id).await else { continue };
             for (path, hash) in names.iter() {
                 if let Some(seen) = known.get_mut(path.as_str()) {
@@ -87,7 +86,7 @@ impl Fingerprints {
         }
         let mut reused = wanted.iter().filter_map(|(path, _)| {
             let seen = known.get(path.as_str()).filter(|seen| !seen.as_now)?;
-            // Of several versions that had the name with other content, the one that was live last is reported.
+            // Among several versions with other content, the last live version is reported.
             Some((path, seen.last?))
         });
         let Some((path, last)) = reused.next() else { return Ok(()) };

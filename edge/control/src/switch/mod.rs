@@ -1,9 +1,9 @@
-//! Makes stored versions live: the checks before it, the one compare-and-swap, and what is watched after it.
+//! Switches of stored versions: preceding checks, the single compare-and-swap, and the watch afterwards.
 //!
-//! A push ends here, and every switch, rollback, promotion and canary is here alone: [`Switcher`] prepares a version,
-//! asks it the questions of its smoke gate, and moves the live pointer in `swap.rs`. Whatever fails before that, or
-//! however the process ends, the version that was live stays live (laws 2 and 3). What goes live is an [`Intent`]; how
-//! it goes is reported as [`Steps`] and kept in [`Deploys`].
+//! Every push ends here; switches, rollbacks, promotions and canaries are handled entirely here. [`Switcher`] prepares
+//! a version, runs its smoke checks, and moves the live pointer in `swap.rs`. On any earlier failure, or a crash of the
+//! process, the live version stays live (laws 2 and 3). An [`Intent`] describes the switch; [`Steps`] report its
+//! progress, and [`Deploys`] keep the progress in memory.
 
 mod announcements;
 mod backend;

@@ -1,4 +1,4 @@
-//! A switch in a cluster: what the other nodes prepare for it, and how this node is.
+//! Switches in a cluster: preparation by other nodes, and status of the local node.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::switcher::Switcher;
 use crate::cluster::{self, Nodes, PrepareRequest, Prepared, Progress};
 use crate::ledger::Error;
 
-/// Most environments in the state of a node.
+/// Most environments in a node's status.
 const VERSIONS_MAX: usize = 10_000;
-/// A node that has not heard from the catalog for this long is cut off from it.
+/// Silence of the catalog after which a node counts as cut off.
 const CUT_AFTER: Duration = Duration::from_secs(5);
 
 impl Switcher {
-    /// The state of this node, with the versions of one app, or of all.
+    /// Returns the status of the local node, with the versions of one app or of all.
     pub(crate) fn own_status(&self, app: Option<&AppName>) -> NodeStatus {
         let nodes = self.nodes.as_ref();
         let state = self.ledger.catalog.state();
@@ -55,7 +55,7 @@ impl Switcher {
         }
     }
 
-    /// Has every other node prepare what is to become live.
+    /// Makes every other node prepare the version.
     pub(super) async fn prepare_elsewhere(
         &self,
         intent: &Intent<'_>,
@@ -66,7 +66,7 @@ impl Switcher {
         prepared.map(Some).map_err(cluster::Error::into_problem)
     }
 
-    /// Has those nodes prepare it that hold it no longer, or have come since.
+    /// Makes nodes prepare the version again that have dropped the version or joined since.
     pub(super) async fn prepare_again(
         &self,
         intent: &Intent<'_>,
@@ -88,7 +88,7 @@ impl Switcher {
         }
     }
 
-    /// A failure of this node, with its name where there are several: the request may have come to any of them.
+    /// Adds the node's name to a local failure in a cluster: any node may have received the request.
     pub(crate) fn named_failure(&self, Error(problem): Error) -> Error {
         match &self.nodes {
             Some(nodes) => nodes.refused_here(problem),
@@ -96,7 +96,7 @@ impl Switcher {
         }
     }
 
-    /// What `prepare` came to, with the names of the nodes where there are several.
+    /// Returns the result of `prepare`, with node names in a cluster.
     pub(super) fn named_by_node(&self, here: String, elsewhere: Option<&Prepared>) -> String {
         match elsewhere {
             Some(elsewhere) => elsewhere.summary(&self.node, &here),
@@ -104,8 +104,8 @@ impl Switcher {
         }
     }
 
-    /// Waits until every other node serves what was switched to, and names those that do not yet. It is live, whatever
-    /// comes of this.
+    /// Waits until every other node serves the new version, and lists nodes that do not. The version is live
+    /// regardless.
     pub(super) async fn await_others(&self, intent: &Intent<'_>, elsewhere: Prepared, steps: &mut Steps) {
         match self.ledger.live_pointer(intent.app, intent.environment).await {
             Ok(Some((revision, pointer)))
@@ -116,7 +116,7 @@ impl Switcher {
                     steps.log(&format!("{node} does not serve it yet"));
                 }
             }
-            // Another switch came after this one, and waits for them itself.
+            // A later switch waits for the nodes itself.
             Ok(_) => {}
             Err(error) => steps.log(&format!("whether all nodes serve it is not known: {error}")),
         }

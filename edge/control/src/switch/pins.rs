@@ -1,5 +1,5 @@
-//! The earlier versions that visitors are held on, as a switch leaves them in the pointer: what it replaces goes on for
-//! those who are on it, and what is gone back from does not.
+//! Earlier versions on which visitors are pinned, as recorded in the pointer by a switch: a replaced version stays for
+//! its pinned visitors, a rolled-back version does not.
 
 use devanture_config::api::Unpinned;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -12,14 +12,14 @@ use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, LivePointer, PinsRecord, signing};
 
 impl Switcher {
-    /// What holds visitors once the intent has replaced what is live.
+    /// Returns the pins after the intent has replaced the live version.
     pub(super) async fn pins(
         &self,
         intent: &Intent<'_>,
         live: Option<&LivePointer>,
     ) -> Result<Option<PinsRecord>, Error> {
         let place = self.ledger.live.place(intent.app, intent.environment);
-        // As mostly, it was loaded for the switch: no manifest is read for it.
+        // The common case: loaded for the switch, so no manifest is read.
         let holds = match place.and_then(|place| place.loaded(&intent.version)) {
             Some(version) => version.pin_idle_s.is_some(),
             None => {
@@ -35,11 +35,11 @@ impl Switcher {
         }
         let mut signed = Vec::new();
         for version in earlier(live, intent.version, goes_back, versions_max) {
-            // What could not go live here is served to nobody any longer than it was live.
+            // A version that could not go live here is served no longer than while live.
             let place = (intent.app, intent.environment);
             let may = signing::may_answer(&*self.ledger.catalog, place, &version).await;
             let is_enough = may.unwrap_or_else(|error| {
-                // A damaged record of an earlier version keeps nothing from going live: the version holds nobody.
+                // A damaged record of an earlier version must not block the switch: its visitors are released.
                 tracing::error!(app = %intent.app, %version, %error, "signatures cannot be read");
                 false
             });
@@ -48,10 +48,10 @@ impl Switcher {
         Ok(Some(PinsRecord::after(live.and_then(|live| live.pins.as_ref()), signed)))
     }
 
-    /// Releases the visitors who are held on earlier versions: their next request gets what is live.
+    /// Releases the visitors pinned on earlier versions: their next request gets the live version.
     ///
     /// # Errors
-    /// `not_found` where there is no such app, `nothing_live`.
+    /// `not_found` for an unknown app, `nothing_live`.
     pub(crate) async fn unpin(
         &self,
         actor: &Actor,
@@ -86,10 +86,10 @@ impl Switcher {
     }
 }
 
-/// The earlier versions that visitors are held on once `next` is live. Who goes back to a version takes visitors back
-/// from all that came after it.
+/// Returns the earlier versions with pinned visitors once `next` is live. A rollback releases visitors from all later
+/// versions.
 fn earlier(live: Option<&LivePointer>, next: VersionId, goes_back: bool, versions_max: usize) -> Vec<VersionId> {
-    // Nobody was given the cookie of a version that holds nobody.
+    // A version without pins gave no visitor its cookie.
     let Some((live, pins)) = live.and_then(|live| Some((live, live.pins.as_ref()?))) else { return Vec::new() };
     let all = || std::iter::once(live.version).chain(pins.earlier.iter().copied());
     let mut earlier: Vec<VersionId> = match all().position(|version| version == next) {

@@ -1,4 +1,4 @@
-//! Holds back versions whose routes and upstreams would reach what those who push them may not.
+//! Checks the reach of versions: routes and upstreams must stay within the pusher's rights.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,9 @@ use devanture_serve::proxy;
 use devanture_store::records::{self, VersionRecord};
 
 impl Switcher {
-    /// Checks what the manifest says about serving that this actor may not say: upstreams.
+    /// Checks the upstreams in the manifest against the actor's rights.
     pub(crate) async fn check_reach(&self, actor: &Actor, app: &AppName, manifest: &Manifest) -> Result<(), Error> {
-        // An admin of an app is a tenant like any other: what is private is the network of the edge and of everybody.
+        // An admin of an app is a tenant: private addresses are the shared network of the edge.
         let is_vouched = actor.is_admin_of_all();
         let addresses: BTreeSet<&UpstreamUrl> = manifest.tables().flat_map(Serving::backends).collect();
         if addresses.len() > ROUTES_MAX {
@@ -32,8 +32,8 @@ impl Switcher {
         Ok(())
     }
 
-    /// Checks that a version reaches nothing private that was stored when an admin of its app could allow that, unless
-    /// `actor` is an admin of every app: what was live then stays served, and nothing else goes live by it.
+    /// Checks that a version reaches no private address allowed only by an admin of its app, as formerly possible,
+    /// unless `actor` is an admin of every app. Versions live since then stay served; no further version goes live so.
     ///
     /// # Errors
     /// `upstream_forbidden`.

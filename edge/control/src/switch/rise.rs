@@ -1,4 +1,4 @@
-//! Whether errors rose after a switch, in which shares, on which paths, and by its fault.
+//! Detection of risen errors after a switch: shares, paths, and attribution to the switch.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,14 +13,14 @@ use super::smoke::printable;
 use devanture_base::telemetry::{Answers, LogEvent, LogReader};
 use devanture_serve::live::{Current, has_nothing_at};
 
-/// Paths of bad answers that are counted apart.
+/// Most paths of bad answers counted separately.
 const PATHS_MAX: usize = 1_000;
-/// Of these, the ones that are reported.
+/// Most of these paths reported.
 const PATHS_TOLD: usize = 5;
-/// Characters of a path that are shown.
+/// Characters shown of a path.
 const PATH_CHARACTERS: usize = 120;
 
-/// A share of bad answers that has risen.
+/// Risen share of bad answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rise {
     /// `404` or `5xx`.
@@ -29,7 +29,7 @@ pub(super) struct Rise {
     after: (u64, u64),
 }
 
-/// The first share that has risen by more than may be.
+/// Returns the first share above the permitted rise.
 pub(super) fn rise(settings: &Watch, before: Answers, after: Answers) -> Option<Rise> {
     if after.requests < settings.requests_min {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn rise(settings: &Watch, before: Answers, after: Answers) -> Option<
         ("404", before.not_found, after.not_found, settings.not_found_points),
     ];
     let rises = kinds.into_iter().find(|(_, was, is, points)| {
-        // Shares are compared by multiplying out; where nobody asked before, nothing was wrong.
+        // Shares are compared by cross-multiplication; without earlier requests, the earlier share is zero.
         let (was, is) = (u128::from(*was), u128::from(*is));
         let (all_before, all_after) = (u128::from(before.requests.max(1)), u128::from(after.requests));
         let (was, all) = (was.saturating_mul(all_after), all_before.saturating_mul(all_after));
@@ -68,46 +68,46 @@ impl std::fmt::Display for Rise {
     }
 }
 
-/// The number of requests, as text.
+/// Formats a number of requests.
 pub(super) fn requests(answers: Answers) -> String {
     counted(answers.requests, "request")
 }
 
-/// The errors after a switch beside those before it.
+/// Formats the errors after and before a switch.
 pub(super) fn summary(before: Answers, after: Answers) -> String {
     let share = |bad: fn(&Answers) -> u64, answers: &Answers| percent((bad(answers), answers.requests));
     let text = |bad: fn(&Answers) -> u64| format!("{} (before {})", share(bad, &after), share(bad, &before));
     format!("{}, 5xx {}, 404 {}", requests(after), text(|a| a.server_errors), text(|a| a.not_found))
 }
 
-/// A share with one digit after the point, in whole numbers.
+/// Formats a percentage with one decimal, in integers.
 fn percent((part, all): (u64, u64)) -> String {
     let tenths = if all == 0 { 0 } else { u128::from(part) * 1_000 / u128::from(all) };
     format!("{}.{} %", tenths / 10, tenths % 10)
 }
 
-/// The bad answers after a switch, one for one: on which paths they were, and which of them are no fault of the switch.
+/// Individual bad answers after a switch: their paths, and those unrelated to the switch.
 #[derive(Default)]
 pub(super) struct BadAnswers {
-    /// How many there were on each path.
+    /// Number by path.
     paths: BTreeMap<String, u64>,
-    /// What was served before, where it is known.
+    /// Previously served version, if known.
     before: Option<Arc<Current>>,
-    /// Those with 404 that were looked at.
+    /// Examined answers with 404.
     not_found: u64,
-    /// Of these, the ones that would have been the same before: anybody can ask for what never was.
+    /// Examined answers that would also have been 404 before: anyone can request unknown paths.
     never_there: u64,
-    /// Lines that were lost.
+    /// Lost lines.
     lost: u64,
 }
 
 impl BadAnswers {
-    /// None yet, after a switch from `before`.
+    /// Starts empty, after a switch from `before`.
     pub(super) fn after(before: Option<Arc<Current>>) -> Self {
         Self { before, ..Self::default() }
     }
 
-    /// The answers without those that are no fault of the switch; of what was not looked at, the same share is none.
+    /// Subtracts answers unrelated to the switch; among unexamined answers, the same share is subtracted.
     pub(super) fn without_never_there(&self, answers: Answers) -> Answers {
         let share = u128::from(answers.not_found) * u128::from(self.never_there) / u128::from(self.not_found.max(1));
         let known = u64::try_from(share).unwrap_or(u64::MAX).min(answers.not_found);
@@ -118,12 +118,12 @@ impl BadAnswers {
         }
     }
 
-    /// Whether lines of these answers are still to come.
+    /// Returns true if lines of the answers are still to come.
     pub(super) fn are_behind(&self, answers: Answers) -> bool {
         self.not_found.saturating_add(self.lost) < answers.not_found
     }
 
-    /// Looks at one.
+    /// Examines an answer.
     pub(super) fn count(&mut self, line: &LogLine) {
         if line.status == StatusCode::NOT_FOUND.as_u16() {
             self.not_found += 1;
@@ -136,7 +136,7 @@ impl BadAnswers {
         }
     }
 
-    /// Reads what comes until `until`.
+    /// Reads lines until `until`.
     pub(super) async fn read_until(&mut self, reader: &mut Option<LogReader>, until: tokio::time::Instant) {
         let Some(lines) = reader else { return tokio::time::sleep_until(until).await };
         loop {
@@ -185,10 +185,10 @@ mod tests {
             (quiet, answers(1_000, 0, 11), Some("5xx")),
             (quiet, answers(1_000, 59, 0), None),
             (quiet, answers(1_000, 60, 0), Some("404")),
-            // Twice what it was is not enough, nor is more where it was much.
+            // A doubled share alone does not suffice, nor a small rise of a large share.
             (answers(100, 0, 30), answers(100, 0, 60), None),
             (answers(100, 0, 30), answers(100, 0, 61), Some("5xx")),
-            // Nobody came before.
+            // No earlier visitors.
             (answers(0, 0, 0), answers(100, 4, 0), None),
             (answers(0, 0, 0), answers(100, 5, 0), Some("404")),
         ] {
@@ -218,9 +218,9 @@ mod tests {
             (bad(0, 0, 0), answers(40, 20, 1), answers(40, 20, 1)),
             (bad(20, 20, 0), answers(40, 20, 1), answers(20, 0, 1)),
             (bad(20, 5, 0), answers(40, 20, 1), answers(35, 15, 1)),
-            // Half of the lines were lost, and are taken to be as the others.
+            // Half of the lines were lost, and are estimated from the others.
             (bad(10, 5, 10), answers(40, 20, 0), answers(30, 10, 0)),
-            // Lines of requests that were not counted yet.
+            // Lines of requests not yet counted.
             (bad(30, 30, 0), answers(20, 20, 0), answers(0, 0, 0)),
         ] {
             assert_eq!(seen.without_never_there(after), without, "{after:?}");

@@ -1,6 +1,6 @@
-//! Moves one node first: this one serves what is to become live, and is watched, before the pointer moves for all.
+//! Rollout to one node first: the local node serves and watches the new version before the pointer moves for all.
 //!
-//! Nothing is committed until then: where errors rise, or this process ends, every node serves what it served before.
+//! Nothing is committed until then: if errors rise or the process ends, every node serves the previous version.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,26 +19,26 @@ use devanture_serve::live::{Current, LoadTarget, ServedFirst};
 use devanture_serve::version::Version;
 use devanture_store::records::LivePointer;
 
-/// The name of the step.
+/// Name of the step.
 const STEP: &str = "first";
-/// Most watches of one rollout, where what is live changes in each of them.
+/// Most watches of a rollout, if the live version changes during each.
 const TRIES_MAX: usize = 3;
 
-/// How the watch of the first node ended.
+/// Outcome of the watch on the first node.
 enum First {
     Passed(ServedFirst),
-    /// Nothing is served here that could be gone back to.
+    /// No previous version is loaded here.
     NotLoaded,
     /// The pointer has moved.
     Elsewhere,
 }
 
 impl Switcher {
-    /// Serves a version here, and watches it, while so many `others` hold it ready. It is served until the result is
-    /// dropped; `None` where there is nothing to compare it with.
+    /// Serves and watches a version locally, while `others` nodes hold the version ready. The version is served until
+    /// the result is dropped; `None` without a version to compare with.
     ///
     /// # Errors
-    /// `watch_failed` where errors rose; `restarting` where the edge stops.
+    /// `watch_failed` for risen errors; `restarting` at the end of the edge.
     pub(super) async fn serve_first(
         &self,
         intent: &Intent<'_>,
@@ -64,7 +64,7 @@ impl Switcher {
             match steps.run(STEP, first.boxed()).await? {
                 First::Passed(first) => return Ok(Some(first)),
                 First::NotLoaded => return Ok(None),
-                // The old version was served again: what was seen says nothing of the new one.
+                // The old version was served again, so the observations are void.
                 First::Elsewhere => {}
             }
         }
@@ -81,7 +81,7 @@ impl Switcher {
         watching: &Watching,
         reporter: &StepReporter,
     ) -> Result<(First, String), Error> {
-        // Signers who were set while it was served before, or prepared, have ended that.
+        // Signers set during the preparation or the watch end the rollout.
         self.check_signed(intent).await?;
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watcher.settings().before_s);
@@ -119,7 +119,7 @@ impl Switcher {
         Err(problem)
     }
 
-    /// Serves a version as the switch would; `None` where nothing is loaded that could be gone back to.
+    /// Serves a version as the switch would; `None` without a loaded previous version.
     async fn go_first(&self, intent: &Intent<'_>, version: &Arc<Version>) -> Result<Option<ServedFirst>, Error> {
         let live = &self.ledger.live;
         let target = LoadTarget::Environment(intent.app.clone(), intent.environment.clone());
@@ -132,7 +132,7 @@ impl Switcher {
         let pins = self.pins(intent, pointer.as_ref().map(|(_, pointer)| pointer)).await?;
         let next = Current::new(Arc::clone(version), clock::now_ms(), withdrawn, settings).pinning(pins);
         let first = live.serve_first(&place, Arc::new(next));
-        // Signers may have been set since they were looked for, and nothing was served here yet that this ended.
+        // Signers may have been set since the check, when the version was not yet served here.
         self.loader.forget_unsigned(live, &place).await;
         Ok(first)
     }

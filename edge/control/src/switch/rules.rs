@@ -1,4 +1,4 @@
-//! Holds back versions whose rules cannot be carried out, or may not mean what they say.
+//! Checks of rules before a switch: invalid or doubtful rules hold back a version.
 
 use std::ops::Deref;
 
@@ -11,17 +11,17 @@ use super::switcher::Switcher;
 use crate::ledger::Error;
 use devanture_serve::version::RuleFiles;
 
-/// What is let pass.
+/// Tolerated findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tolerance {
-    /// Nothing.
+    /// None.
     Nothing,
-    /// What is only in doubt.
+    /// Doubtful rules.
     Doubts,
 }
 
 impl Switcher {
-    /// Whether the rules of a bundle may go live in `environment`. Gives the doubts that were let pass.
+    /// Checks the rules of a bundle for `environment`. Returns the tolerated doubts.
     ///
     /// # Errors
     /// `bad_rules` with every mistake, or `warnings` with every doubt.
@@ -35,7 +35,7 @@ impl Switcher {
         let files = RuleFiles::read(&*self.blobs, &manifest, &reader).await?;
         let rules_max = usize::try_from(self.ledger.limits().rules_max).unwrap_or(usize::MAX);
         let environment = environment.clone();
-        // Thousands of rules are compared with each other: not on a thread that others wait for.
+        // Runs on a blocking thread: thousands of rules are compared with each other.
         let check = move || {
             let mut findings: Vec<Mistake> = Vec::new();
             for table in rules::tables_checked(&manifest, environment.as_str()) {
@@ -52,7 +52,7 @@ impl Switcher {
         judge(findings, tolerance)
     }
 
-    /// As [`Switcher::check_rules`], for a version that is stored; its doubts were settled when it was pushed.
+    /// As [`Switcher::check_rules`], for a stored version, whose doubts were settled at its push.
     ///
     /// # Errors
     /// `bad_rules`.

@@ -1,5 +1,5 @@
-//! Signatures at a switch: checked before anything is prepared in vain, and held in the commit with its entry of the
-//! live log.
+//! Signatures at a switch: checked before the preparation, and checked again in the commit, which adds the live-log
+//! entry.
 
 use devanture_config::api::Deploy;
 
@@ -10,7 +10,7 @@ use devanture_store::catalog::Commit;
 use devanture_store::records::LivePointer;
 
 impl Switcher {
-    /// Checks that the version has the signatures that the environment wants; the commit checks them again.
+    /// Checks that the version has the signatures required by the environment; the commit checks again.
     ///
     /// # Errors
     /// `not_signed`.
@@ -21,7 +21,7 @@ impl Switcher {
         Ok(())
     }
 
-    /// Adds to the commit of a switch that the version is signed then, too, and the entry of the live log.
+    /// Adds to the commit the check of the signatures, and the entry of the live log.
     ///
     /// # Errors
     /// `not_signed`.

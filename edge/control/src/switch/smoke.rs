@@ -1,4 +1,4 @@
-//! Smoke checks without their run: the question, the answer, and whether it is as expected.
+//! Smoke checks without their execution: question, answer, judgement.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -9,18 +9,18 @@ use devanture_config::text::plain_text::is_plain;
 
 use devanture_serve::handler::{SmokeAnswer, SmokeQuestion, Unanswered};
 
-/// Characters of a body that a failure shows.
+/// Characters shown of an unexpected body.
 pub(super) const SHOWN_CHARACTERS: usize = 200;
-/// An answer that is being waited for.
+/// Pending answer.
 pub type PendingAnswer = Pin<Box<dyn Future<Output = Result<SmokeAnswer, Unanswered>> + Send>>;
 
-/// Asks versions that are not live yet, by the code that answers visitors: what that is, this room does not know.
+/// Requests versions that are not live yet, through the code that serves visitors, which the switch does not depend on.
 pub trait Smoke: Send + Sync {
-    /// Asks; dropping the answer takes the question back.
+    /// Sends the question; dropping the answer cancels the request.
     fn ask(&self, question: SmokeQuestion) -> PendingAnswer;
 }
 
-/// Whether an answer is what the check expects.
+/// Compares an answer with the expectation of its check.
 pub(super) fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: usize) -> Result<(), String> {
     let found = answer.status;
     let body = decoded(answer, body_bytes_max);
@@ -52,23 +52,23 @@ pub(super) fn judge(check: &SmokeCheck, answer: &SmokeAnswer, body_bytes_max: us
     }
 }
 
-/// Whether a text is in a body, in time that grows as they do, whatever they are.
+/// Returns true if the body contains the text, in linear time.
 fn holds(body: &[u8], text: &[u8]) -> bool {
     memchr::memmem::find(body, text).is_some()
 }
 
-/// The body without its encodings, as far as it is looked at: nothing but the identity was asked for, but a backend
-/// answers what it likes, and a bundle may hold encodings alone.
+/// Decodes the body up to `bytes_max`. The question accepts only identity, but a backend may ignore that, and a bundle
+/// may hold only encoded files.
 fn decoded(answer: &SmokeAnswer, bytes_max: usize) -> Vec<u8> {
     let codings = answer.values("content-encoding").filter_map(|value| std::str::from_utf8(value).ok());
     let codings: Vec<&str> = codings.flat_map(|value| value.split(',')).map(str::trim).collect();
     let mut body = answer.body.clone();
-    // The last one was applied last (RFC 9110 §8.4).
+    // The last coding was applied last (RFC 9110 §8.4).
     for coding in codings.into_iter().rev().take(2) {
         let bytes = body.as_slice();
         let mut out = Vec::new();
         let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX);
-        // A body that was cut off ends in an error: what came before it counts.
+        // A truncated body ends with an error; the decoded beginning counts.
         match coding.to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => drop(flate2::read::MultiGzDecoder::new(bytes).take(limit).read_to_end(&mut out)),
             "deflate" => drop(flate2::read::ZlibDecoder::new(bytes).take(limit).read_to_end(&mut out)),
@@ -85,14 +85,14 @@ fn decoded(answer: &SmokeAnswer, bytes_max: usize) -> Vec<u8> {
     body
 }
 
-/// The first characters of a body, where there is one.
+/// Returns the first characters of a body, if any.
 fn beginning(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..SHOWN_CHARACTERS * 4).unwrap_or(body));
     let shown = printable(text.trim(), SHOWN_CHARACTERS);
     if shown.is_empty() { "; its body is empty".to_owned() } else { format!("; its body begins with `{shown}`") }
 }
 
-/// At most so many characters, none of which speaks to a terminal.
+/// Limits the length, and replaces characters that control a terminal.
 pub(super) fn printable(text: &str, characters_max: usize) -> String {
     let shown = text.chars().take(characters_max);
     let mut shown: String = shown.map(|c| if c.is_whitespace() { ' ' } else { c }).flat_map(plain).collect();
@@ -102,7 +102,7 @@ pub(super) fn printable(text: &str, characters_max: usize) -> String {
     shown
 }
 
-/// A character as it is, or as its number: those that change how others are shown among them.
+/// Returns a character, or its number for characters that affect the display of others.
 fn plain(c: char) -> impl Iterator<Item = char> {
     let escaped = (!is_plain(c)).then(|| c.escape_unicode());
     let itself = escaped.is_none().then_some(c);
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_text_is_looked_for_in_time_that_grows_with_the_body() {
-        // Each place in the body is nearly the text: looked at one by one, that would be a million million bytes.
+        // Each position nearly matches the text: naive search would take a million million steps.
         let (mut body, mut text) = (vec![b'a'; 1 << 21], vec![b'a'; 1 << 20]);
         text.push(b'b');
         let began = Instant::now();

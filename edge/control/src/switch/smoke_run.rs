@@ -1,4 +1,4 @@
-//! The gate before a switch: asks a version what it must answer, as its environment will serve it.
+//! Smoke gate before a switch: requests a version as its environment will serve it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use devanture_serve::handler::SmokeQuestion;
 use devanture_serve::live::Current;
 use devanture_serve::version::Version;
 
-/// Checks of one version that are asked at once.
+/// Concurrent checks of a version.
 const CHECKS_AT_ONCE: usize = 4;
-/// Checks that failed, of which a problem tells.
+/// Failed checks listed by a problem.
 const FAILURES_TOLD: usize = 5;
 
-/// How one check went.
+/// Outcome of a check.
 struct Checked {
     path: String,
     outcome: Result<u16, String>,
@@ -31,10 +31,10 @@ struct Checked {
 }
 
 impl Switcher {
-    /// Asks everything that the version says it must answer in this environment.
+    /// Runs all smoke checks of the version in the environment.
     ///
     /// # Errors
-    /// `smoke_failed` with what failed.
+    /// `smoke_failed` with the failures.
     pub(crate) async fn smoke(
         &self,
         intent: &Intent<'_>,
@@ -46,7 +46,7 @@ impl Switcher {
         }
         let live = self.ledger.live.place(intent.app, intent.environment).and_then(|place| place.pointed());
         if live.is_some_and(|current| current.version.id == version.id) {
-            // It is live already: nothing will be switched.
+            // The version is already live, so no switch follows.
             return Ok(());
         }
         if intent.passes.smoke {
@@ -85,7 +85,7 @@ impl Switcher {
                 body_bytes_max,
             })
             .collect();
-        // In the order of the file, so that two runs tell the same.
+        // In the order of the file, so that two runs report the same.
         let checks: Vec<_> = questions.into_iter().map(|question| self.ask_one(question)).collect();
         let mut checked = stream::iter(checks).buffered(CHECKS_AT_ONCE);
         let mut failures = Vec::new();
@@ -120,7 +120,7 @@ impl Switcher {
         let body_bytes_max = usize::try_from(self.ledger.limits().smoke_body_bytes_max).unwrap_or(usize::MAX);
         let outcome = match answered {
             Ok(Ok(answer)) => {
-                // Not on the threads that everybody's requests to the API are answered by: a body may be large.
+                // Runs outside the API's threads: a body may be large.
                 let check = check.clone();
                 let judging = move || judge(&check, &answer, body_bytes_max).map(|()| answer.status);
                 let judged = tokio::task::spawn_blocking(judging).await;

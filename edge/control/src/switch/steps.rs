@@ -1,4 +1,4 @@
-//! The steps of a deploy: reported as they happen, and kept for its record.
+//! Steps of a deploy: reported as they happen, and kept for its record.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -10,18 +10,18 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::deploys::Watched;
 use crate::ledger::{Error, MORE_LINES};
 
-/// Most lines of the log of a deploy that are kept, and …
+/// Most recorded log lines of a deploy …
 const LOG_LINES_MAX: usize = 100;
-/// … most characters of each.
+/// … and their length in characters.
 const LOG_CHARACTERS_MAX: usize = 1_000;
 
-/// Most lines that a step reports while it runs: clients may be slow, and what waits for them is in memory.
+/// Most lines reported by a running step: clients may be slow, and queued lines take memory.
 const DETAIL_LINES_MAX: u64 = 1_000;
 
-/// Where the events of a deploy go as it runs.
+/// Channel for the events of a running deploy.
 pub type EventSink = UnboundedSender<DeployEvent>;
 
-/// The steps of a deploy, reported as they happen and kept for its record.
+/// Steps of a deploy, reported as they happen and kept for its record.
 pub(crate) struct Steps {
     list: Vec<Step>,
     log: Vec<String>,
@@ -29,7 +29,7 @@ pub(crate) struct Steps {
     watched: Option<Watched>,
 }
 
-/// Reports how a step goes while it runs.
+/// Reports the progress of a running step.
 pub(crate) struct StepReporter {
     name: &'static str,
     sink: Option<EventSink>,
@@ -39,7 +39,7 @@ pub(crate) struct StepReporter {
 }
 
 impl StepReporter {
-    /// Reports a line; of a step that says very much the first ones alone, and where the others are.
+    /// Reports a line. Of a very verbose step only the first lines are reported, with a pointer to the rest.
     pub(crate) fn report(&self, detail: &str) {
         match self.reported.fetch_add(1, Ordering::Relaxed) {
             before if before < DETAIL_LINES_MAX => self.report_line(detail),
@@ -69,7 +69,7 @@ impl Steps {
         Self { list: Vec::new(), log: Vec::new(), sink, watched: None }
     }
 
-    /// Reports them also to clients that ask for the state of the deploy.
+    /// Also reports the steps to clients that query the state of the deploy.
     pub(crate) fn watched(sink: Option<EventSink>, watched: Watched) -> Self {
         Self { watched: Some(watched), ..Self::new(sink) }
     }
@@ -79,12 +79,12 @@ impl Steps {
             watched.step(step);
         }
         if let Some(sink) = &self.sink {
-            // Nobody may be listening any more; the deploy goes on.
+            // The receiver may be gone; the deploy continues.
             sink.send(DeployEvent::Step(step.clone())).ok();
         }
     }
 
-    /// Runs one step; `work` gives its result and what there is to say about it.
+    /// Runs a step; `work` returns its result and a detail.
     pub(crate) async fn run<T>(
         &mut self,
         name: &str,
@@ -93,7 +93,7 @@ impl Steps {
         self.run_since(name, Instant::now(), work).await
     }
 
-    /// Runs one step that began earlier.
+    /// Runs a step that began earlier.
     pub(crate) async fn run_since<T>(
         &mut self,
         name: &str,
@@ -121,7 +121,7 @@ impl Steps {
         result
     }
 
-    /// Tells, beside the steps, how a step goes that is under way.
+    /// Returns a reporter for a running step.
     pub(crate) fn reporter(&self, name: &'static str) -> StepReporter {
         StepReporter {
             name,
@@ -138,7 +138,7 @@ impl Steps {
         self.list.push(step);
     }
 
-    /// Adds a line to the log that is kept in the history; lines beyond a bound are counted by the last one.
+    /// Adds a line to the recorded log; the last line counts lines beyond the limit.
     pub(crate) fn log(&mut self, line: &str) {
         match self.log.len() {
             length if length < LOG_LINES_MAX => {
@@ -158,13 +158,13 @@ impl Steps {
         &self.list
     }
 
-    /// Whether the live pointer was moved.
+    /// Returns true once the live pointer was moved.
     pub(crate) fn have_switched(&self) -> bool {
         self.list.iter().any(|step| step.name == "switch" && step.state == StepState::Done)
     }
 
-    /// Whether a step before the switch failed, such as the preparation, the checks or the watch of one node; not the
-    /// switch itself, which others may have won.
+    /// Returns true if a step before the switch failed, for example preparation, checks, or the watch of the first
+    /// node. A lost race of the switch itself does not count.
     pub(crate) fn were_refused(&self) -> bool {
         let has_failed = |step: &Step| step.name != "switch" && step.state == StepState::Failed;
         !self.have_switched() && self.list.iter().any(has_failed)
@@ -176,14 +176,14 @@ impl Steps {
         }
     }
 
-    /// Tells the last event of a switch.
+    /// Sends the last event of a switch.
     pub(crate) fn last(&self, event: DeployEvent) {
         if let Some(sink) = &self.sink {
             sink.send(event).ok();
         }
     }
 
-    /// Tells how the deploy ended.
+    /// Sends the outcome of the deploy.
     pub(crate) fn ended(&self, result: &Result<DeployReport, Error>) {
         if let Some(watched) = &self.watched {
             watched.ended(result);
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(states.collect::<Vec<_>>(), [StepState::Failed, StepState::Failed, StepState::Done]);
     }
 
-    /// It stands in colleagues' terminals.
+    /// The log is shown in terminals.
     #[test]
     fn the_log_has_an_end_and_no_control_characters() {
         let mut steps = Steps::new(None);

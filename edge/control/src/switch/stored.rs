@@ -1,4 +1,4 @@
-//! Asks for a stored version to be made live: a switch, a rollback, a promotion. `swap.rs` moves the pointer.
+//! Switches of stored versions on request: switch, rollback, promotion. `swap.rs` moves the pointer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use devanture_base::clock;
 use devanture_store::records::settings;
 use devanture_store::records::{self, VersionRecord};
 
-/// What a switch that is no push says beside its version.
+/// Options of a switch other than a push, besides its version.
 struct Moving {
     movement: Move,
     if_live: Option<String>,
@@ -33,23 +33,22 @@ struct Moving {
     passes: Passes,
     caution: Caution,
     settings: Option<u64>,
-    /// For a rollback: how the settings differ from those that the version was live with.
+    /// For a rollback: changes of the settings since the version was live.
     difference: Option<SettingsDifference>,
-    /// Why, for the history.
+    /// Reason, for the history.
     reason: Option<String>,
-    /// Only say what would change.
+    /// Dry run.
     dry_run: bool,
-    /// The canary that it finishes.
+    /// Canary to be finished.
     canary: CanaryMove,
 }
 
-/// A switch that is under way: it runs to its end, also when nobody waits for it.
+/// Running switch, which runs to completion even if the caller is dropped.
 pub type Switching = JoinHandle<Result<SwitchReport, Error>>;
 
 impl Switcher {
-    /// Begins to make a stored version live. Nothing changes where it is live already, nor with `dry_run`, which
-    /// refuses what the switch would refuse before it prepares anything. The last event on `sink` is the report or the
-    /// problem.
+    /// Starts a switch to a stored version. A live version stays unchanged, and so does a dry run, which reports the
+    /// refusals that precede preparation. The last event on `sink` is the report or the problem.
     ///
     /// # Errors
     /// `not_found`, `ambiguous_id`, `bad_request`; then `live_moved`, `locked`, `precondition_failed`,
@@ -86,17 +85,17 @@ impl Switcher {
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
-    /// Begins to make the version live again that was live before the current one, or the one that is wanted; one that
-    /// was never live here goes through the checks of a switch. The settings stay as they are, and the report says how
-    /// they differ from those that the version was live with; `with_settings` lets these hold again, too.
+    /// Starts a rollback to the previous live version, or to a requested version; a version never live here passes the
+    /// checks of a switch. The settings stay, and the report lists their differences from the settings of the version's
+    /// time; `with_settings` restores the earlier settings too.
     ///
-    /// A request that names the version and what is live is one that was predicted. Where the version is the one that a
-    /// rollback without it goes back to, it is that rollback: with the same settings, and the next one goes further
-    /// back, also where the version is in the history twice.
+    /// A request with both the version and the live version repeats a predicted rollback. If the version equals the
+    /// target of a rollback without a version, the request is that rollback: with the same settings, and the next
+    /// rollback goes further back, also for a version that occurs twice in the history.
     ///
     /// # Errors
-    /// `no_previous` where there is nothing to go back to, `live_moved` where something else went live while it was
-    /// looked for, `not_found` where its settings are no longer kept, and as [`Switcher::switch`].
+    /// `no_previous` without an earlier version, `live_moved` after a concurrent switch, `not_found` for settings no
+    /// longer kept, and errors of [`Switcher::switch`].
     pub(crate) async fn rollback(
         self: &Arc<Self>,
         actor: &Actor,
@@ -132,8 +131,8 @@ impl Switcher {
             Some(was) => self.environments.settings.settings_difference(app, environment, was, &held).await?,
             None => None,
         };
-        // One that was live before is live again with all that it was: whatever its names stood for, they stand for
-        // again. Any other is looked at as in a switch.
+        // A version that was live here returns with the contents of its names; any other version is checked as in a
+        // switch.
         let was_live = position.is_some();
         let moving = Moving {
             movement: Move::Rollback { position },
@@ -150,7 +149,7 @@ impl Switcher {
         Ok(self.begin_move(actor, app, environment, version, moving, sink))
     }
 
-    /// What a rollback goes back to, and what has to be live until then.
+    /// Returns the target of a rollback, and the version required to be live.
     async fn going_back(
         &self,
         app: &AppName,
@@ -168,13 +167,13 @@ impl Switcher {
         let next = match (wanted, &request.if_live) {
             (Some(_), None) => None,
             (None, _) => Some(self.ledger.earlier(app, environment, None).await?),
-            // The one that is wanted may still be found where the history does not say what was before.
+            // The requested version may still be found if the history lacks the previous version.
             (Some(version), Some(_)) => {
                 self.ledger.earlier(app, environment, None).await.ok().filter(|next| next.version == version)
             }
         };
         Ok(match next {
-            // What lies before the live version does not lie before another.
+            // The predecessor of the live version is not the predecessor of another version.
             Some(next) => {
                 let from = next.from.to_string();
                 (next, Some(from))
@@ -183,10 +182,10 @@ impl Switcher {
         })
     }
 
-    /// Begins to make the version of a canary live for all visitors. What it may not be was looked at when it began.
+    /// Starts a switch of all visitors to the canary's version, which was checked when the canary began.
     ///
     /// # Errors
-    /// `no_canary`, and as [`Switcher::switch`].
+    /// `no_canary`, and errors of [`Switcher::switch`].
     pub(crate) async fn finish_canary(
         self: &Arc<Self>,
         actor: &Actor,
@@ -213,10 +212,10 @@ impl Switcher {
         Ok(self.begin_move(actor, app, environment, running.version, moving, sink))
     }
 
-    /// Begins to make live what is live in another environment.
+    /// Starts a switch to the live version of another environment.
     ///
     /// # Errors
-    /// `nothing_live` where nothing is live there, `live_moved` where it is not the version that was named, and as
+    /// `nothing_live` without a live version there, `live_moved` for a version other than requested, and errors of
     /// [`Switcher::switch`].
     pub(crate) async fn promote(
         self: &Arc<Self>,
@@ -274,7 +273,7 @@ impl Switcher {
                 let is_rollback = moving.movement.is_rollback();
                 let moved = this.move_to(&actor, &app, &environment, version, moving, &mut steps).await;
                 let moved = moved.map_err(|Error(problem)| match problem.code {
-                    // A rollback does not take the flag that the hint speaks of.
+                    // A rollback lacks the flag named in the hint.
                     Code::FingerprintReused if is_rollback => problem
                         .hint(format!(
                             "`devanture switch {} --allow-refingerprint` makes it live all the same",
@@ -361,7 +360,7 @@ impl Switcher {
         })
     }
 
-    /// Keeps in the history that a stored version was not made live, and why: others see in time that somebody tried.
+    /// Records in the history that a switch of a stored version was refused, with the reason, for other users.
     async fn record_refusal(&self, intent: &Intent<'_>, steps: &Steps, error: &Error) {
         let (app, environment, problem) = (intent.app, intent.environment, &error.0);
         let record = async {
@@ -376,7 +375,7 @@ impl Switcher {
                 at_ms: clock::now_ms(),
                 source: intent.source.clone(),
                 steps: steps.list().to_vec(),
-                // As of a push: earlier releases read no other word for it.
+                // As for a push: earlier releases know no other outcome.
                 outcome: Outcome::Failed,
                 alias: None,
                 problem: Some(DeployProblem { code: problem.code, detail: problem.detail.clone() }),
@@ -390,14 +389,13 @@ impl Switcher {
             let _making = self.environments.places.make_history(app, environment).await?;
             self.ledger.append_history(app, deploy).await
         };
-        // It was refused with its reason either way.
+        // The switch is refused with its reason in any case.
         if let Err(error) = record.await {
             tracing::warn!(%app, %environment, %error, "a refused switch could not be recorded");
         }
     }
 
-    /// The pause that hides what a push or a switch made live. A catalog that cannot be read is no failure of the
-    /// switch.
+    /// Returns the pause that hides the new live version. An unreadable catalog does not fail the switch.
     pub(crate) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
         if moved.locked.is_some() {
             return None;
@@ -405,7 +403,7 @@ impl Switcher {
         self.environments.pauses.paused(app, environment).await.ok().flatten().map(|(_, pause)| pause)
     }
 
-    /// Where the bundle of a stored version came from.
+    /// Returns the source of a stored version's bundle.
     pub(super) async fn source_of(&self, app: &AppName, version: &VersionId) -> Result<Source, Error> {
         let key = records::version_key(app, version);
         let record = self.ledger.catalog.get(&key).await?;

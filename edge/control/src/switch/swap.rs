@@ -1,4 +1,4 @@
-//! Moves live pointers: the one compare-and-swap by which the served version changes, with its entry of the history.
+//! Moves live pointers: the single compare-and-swap that changes the served version, with its history entry.
 
 use std::time::Instant;
 
@@ -25,44 +25,44 @@ use devanture_store::catalog::{Change, Check, Commit, Revision};
 use devanture_store::records::gone;
 use devanture_store::records::{self, LivePointer};
 
-/// The backend of what is to become live, and what holds its instances.
+/// Backend of the next live version, with the lease of its instances.
 pub(crate) struct Running<'r> {
     pub(crate) wanted: &'r mut Option<Wanted>,
     pub(crate) held: &'r mut Option<Held>,
-    /// What the other nodes hold.
+    /// Preparation of other nodes.
     pub(crate) elsewhere: &'r mut Option<Prepared>,
 }
 
-/// What a switch did.
+/// Outcome of a switch.
 #[derive(Default)]
 pub(crate) struct Moved {
     pub(crate) previous: Option<VersionId>,
-    /// The pointer that was replaced, where one was.
+    /// Replaced pointer, if any.
     pub(crate) before: Option<LivePointer>,
     pub(crate) deploy: Option<String>,
     pub(crate) switched: bool,
-    /// The lock that kept a push from going live.
+    /// Lock that held back a push.
     pub(crate) locked: Option<Lock>,
-    /// Hostnames that became the environment's.
+    /// Hostnames newly claimed for the environment.
     pub(crate) hostnames: Vec<HostPattern>,
 }
 
-/// What a switch would do.
+/// Outcome of a dry run.
 pub(super) struct Foreseen {
     pub(super) previous: Option<VersionId>,
     pub(super) switches: bool,
 }
 
 impl Switcher {
-    /// What the version lists as hostnames of the environment, and what of it the environment may take.
+    /// Returns the hostnames of the environment listed by the version, and those available to the environment.
     pub(crate) async fn claims(&self, intent: &Intent<'_>) -> Result<Claims, Error> {
         let is_rollback = intent.movement.is_rollback();
         let place = (intent.app, intent.environment);
         self.environments.hostnames.claims(intent.actor, place, intent.version, is_rollback).await
     }
 
-    /// Loads the version, then swaps the pointer; this node serves it `first` for a while, where that is wanted. What
-    /// was live is live until the swap, and after any failure.
+    /// Loads the version, then swaps the pointer; with `first`, the local node serves the version for a while
+    /// before the swap. The previous version stays live until the swap, and after any failure.
     pub(crate) async fn make_live(
         &self,
         intent: &Intent<'_>,
@@ -72,20 +72,20 @@ impl Switcher {
         if let Some(held) = self.held_back(intent, steps).await? {
             return Ok(held);
         }
-        // From here on no collection takes it.
+        // From here on, the version is protected from collection.
         let _lease = self.ledger.leases.version(intent.version).await;
-        // Before the check: whatever goes live after this moment is one more version to check against.
+        // Read before the check: any version that goes live afterwards must be checked too.
         let checked_at = self.live_revision(intent).await?;
         self.check_stored(intent).await?;
         let mut backend = self.backend_of((intent.app, intent.environment), intent.version, intent.settings).await?;
-        // What is refused until here never began: whatever fails from here on is a step, and announced.
+        // Refusals before this point are not announced; later failures are steps of an announced switch.
         self.announce_begun(intent).await;
         if let Some(wanted) = &backend {
             self.release(intent, wanted, steps).await?;
         }
         let reporter = steps.reporter("prepare");
         let prepare = async {
-            // DNS may have to be asked, so before anything is held ready for the switch.
+            // DNS lookups may be slow, so hostnames are resolved before instances are held ready.
             let claims = self.claims(intent).await?;
             let report = |line: &str| reporter.report(line);
             let here = async {
@@ -100,7 +100,7 @@ impl Switcher {
             Ok(((prepared, claims, instances, elsewhere), detail))
         };
         let (prepared, claims, mut instances, mut elsewhere) = steps.run("prepare", prepare).await?;
-        // It was not there as something to switch to: its assets answer no longer once this is given up.
+        // The version was not loaded before, so its assets stop being served if the switch is abandoned.
         if let Some(preparing) = &prepared {
             self.smoke(intent, preparing.version(), steps).boxed().await?;
         }
@@ -112,7 +112,7 @@ impl Switcher {
             _ => None,
         };
         if served_first.is_some() {
-            // Nodes may have come, or come back, while one was watched.
+            // Nodes may have joined or returned during the watch.
             elsewhere = self.prepare_again(intent, elsewhere).await?;
         }
         let before = steps.list().to_vec();
@@ -121,22 +121,22 @@ impl Switcher {
         if let Some(first) = served_first.filter(|_| moved.switched) {
             first.keep();
         }
-        // Until here they would have ended if anything had failed; now the pointer holds them.
+        // Any earlier failure would have stopped the instances; from now on the pointer holds the instances.
         drop(instances);
         if let Some(elsewhere) = elsewhere.filter(|_| moved.switched) {
             self.await_others(intent, elsewhere, steps).await;
         }
-        // Also a push of what is live: what is missing of its variants is made again.
+        // Also after a push of the live version: missing variants are made again.
         if moved.switched || moved.previous == Some(intent.version) {
             self.background.enqueue(intent.app, intent.environment, intent.version);
         }
         Ok(moved)
     }
 
-    /// Whether [`Switcher::make_live`] would be refused, and else what it would do; nothing is changed, started or
-    /// tried. Of `prepare` only the hostnames are looked at, and neither `release` nor `smoke` is run.
+    /// Dry run of [`Switcher::make_live`]: returns its refusal or its outcome without any change, start or trial.
+    /// `prepare` only checks hostnames; neither `release` nor `smoke` runs.
     pub(super) async fn foresee(&self, intent: &Intent<'_>) -> Result<Foreseen, Error> {
-        // Only a push is held back by a lock without a refusal.
+        // A lock holds back only a push without a refusal.
         self.held_back(intent, &mut Steps::new(None)).await?;
         let _lease = self.ledger.leases.version(intent.version).await;
         self.check_stored(intent).await?;
@@ -161,7 +161,7 @@ impl Switcher {
         Ok(Foreseen { previous, switches: !is_same })
     }
 
-    /// Checks of the stored version that a switch does not pass.
+    /// Runs the checks of the stored version that the switch does not skip.
     async fn check_stored(&self, intent: &Intent<'_>) -> Result<(), Error> {
         self.ledger.must_be_stored(intent.app, &intent.version).await?;
         self.check_signed(intent).await?;
@@ -175,7 +175,7 @@ impl Switcher {
         Ok(())
     }
 
-    /// The live pointer, which the intent may replace, and whether it is as wanted already.
+    /// Returns the replaceable live pointer, and true if the version is already live as requested.
     pub(super) async fn replaced(&self, intent: &Intent<'_>) -> Result<(Option<(Revision, LivePointer)>, bool), Error> {
         self.ledger.check_place(intent.app, intent.environment).await?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
@@ -189,15 +189,15 @@ impl Switcher {
         Ok((live, is_same))
     }
 
-    /// What a push comes to where the environment is locked; `None` if it may go on.
+    /// Returns the outcome of a push to a locked environment; `None` without a lock.
     ///
     /// # Errors
-    /// As [`Switcher::gate`], `name_reserved`, and `live_moved`: no other kind of switch is begun in vain.
+    /// As [`Switcher::gate`], `name_reserved`, and `live_moved`: other kinds of switches are refused early.
     async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
         check_may_be_live(intent.environment)?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
-        // Before anything is prepared or released in vain; the swap checks it again.
+        // Checked before preparation and release; the swap checks again.
         if let Some(expected) = intent.expected.version {
             check_expected(expected, intent.environment, live.as_ref().map(|(_, pointer)| pointer.version))?;
         }
@@ -217,7 +217,7 @@ impl Switcher {
         Ok(Some(Moved { previous, deploy, locked: Some(lock), ..Moved::default() }))
     }
 
-    /// Loads the version here, so that the swap itself is a moment; its assets answer from now on (law 10).
+    /// Loads the version locally, so that the swap is instantaneous; its assets are served from now on (law 10).
     pub(crate) async fn prepare(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -231,7 +231,7 @@ impl Switcher {
             return Ok((None, "already live".to_owned()));
         }
         let at_hand = place.as_ref().and_then(|place| place.loaded(&id));
-        // What is damaged is tried again, and not switched to if it still is.
+        // A damaged version is loaded again, and refused if still damaged.
         let at_hand = at_hand.filter(|version| version.is_whole());
         let version = match at_hand {
             Some(version) => version,
@@ -245,12 +245,12 @@ impl Switcher {
         self.fingerprints.check(stores, intent.app, intent.environment, intent.version).await
     }
 
-    /// The revision of the live pointer; `None` if nothing is live.
+    /// Returns the revision of the live pointer; `None` without a live version.
     async fn live_revision(&self, intent: &Intent<'_>) -> Result<Option<Revision>, Error> {
         Ok(self.ledger.live_pointer(intent.app, intent.environment).await?.map(|(revision, _)| revision))
     }
 
-    /// Moves the pointer. `checked_at` is its revision at which fingerprinted names were checked.
+    /// Moves the pointer. Fingerprinted names were checked at its revision `checked_at`.
     pub(crate) async fn swap(
         &self,
         intent: &Intent<'_>,
@@ -275,18 +275,18 @@ impl Switcher {
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
             if !intent.passes.fingerprints && revision != checked_at {
-                // Another version went live in the meantime, with names of its own.
+                // Another version went live meanwhile, with names of its own.
                 self.check_fingerprints(intent).await?;
                 checked_at = revision;
             }
-            // What runs is what was started with the settings that will hold, and no other.
+            // Instances must have started with the settings that will be in force.
             if let Some(wanted) = running.wanted.as_mut()
                 && let (None, Some(settings)) = (intent.settings, live.as_ref().map(|(_, pointer)| pointer.settings))
                 && wanted.settings != settings
             {
                 wanted.settings = settings;
                 let here = self.prepare_instances(Some(wanted), &|_line| {});
-                // The other nodes read the pointer for it, which may have moved on since: then this comes again.
+                // Other nodes read the pointer for the preparation; if the pointer moves meanwhile, the loop repeats.
                 let (held, elsewhere) = tokio::try_join!(here, self.prepare_elsewhere(intent, &|_line| {}))?;
                 (*running.held, *running.elsewhere) = (held, elsewhere);
                 continue;
@@ -329,10 +329,10 @@ impl Switcher {
         }
     }
 
-    /// Writes the pointer of a version that is live already, where there is something to say: a push that found nothing
-    /// to change is still the newest one, which an older one does not take over from; and a version that could not be
-    /// loaded, as after a stored file was damaged, is served from now on. A push takes the names again that it lists
-    /// and that were taken from the environment, and these are returned; `None` where somebody else was quicker.
+    /// Writes the pointer of a version that is already live, if needed. A push without changes still becomes the newest
+    /// push, so that older pushes cannot supersede it, and a version that failed to load, for example after damage to a
+    /// stored file, is served again. A push also reclaims its listed hostnames that were taken from the environment,
+    /// and returns those; `None` if another commit won the race.
     async fn stay_live(
         &self,
         intent: &Intent<'_>,
@@ -356,7 +356,7 @@ impl Switcher {
             changes: vec![Change::Put(key.to_owned(), records::write(&stays)?)],
         };
         let mut hostnames = Vec::new();
-        // Of a locked environment the hostnames stay as well.
+        // The hostnames of a locked environment stay unchanged.
         if intent.movement.is_push()
             && let Gate::Open(check) =
                 self.environments.places.gate(intent.actor, (intent.app, intent.environment), intent.passage()).await?
@@ -372,7 +372,7 @@ impl Switcher {
         Ok(self.ledger.commit(intent.actor, event, commit).await?.then_some(hostnames))
     }
 
-    /// Whether the intent may take over from what is live now.
+    /// Checks that the intent may replace the live version.
     pub(super) fn may_replace(&self, intent: &Intent<'_>, live: Option<&LivePointer>) -> Result<(), Error> {
         if let Some(expected) = intent.expected.version {
             check_expected(expected, intent.environment, live.map(|pointer| pointer.version))?;
@@ -407,8 +407,8 @@ impl Switcher {
         }
     }
 
-    /// The commit: pointer, entry of the history, and the hostnames that the version claims for this environment.
-    /// Beside it stand those of them that are new there.
+    /// Builds the commit: pointer, history entry, and claimed hostnames of the environment. Also returns the newly
+    /// claimed hostnames.
     async fn compose(
         &self,
         intent: &Intent<'_>,
@@ -422,7 +422,7 @@ impl Switcher {
             Move::Rollback { position: Some(position) } => position.clone(),
             Move::Push | Move::Switch | Move::Rollback { position: None } | Move::Promote => entry_key.clone(),
         };
-        // The clock of the machine may have been set back; what a browser was sent must not (design, section 6).
+        // The machine's clock may have been set back; `Last-Modified` as sent to browsers must not (design, section 6).
         let before_ms = live.as_ref().map_or(0, |(_, pointer)| pointer.last_modified_ms());
         let now_ms = match clock::now_ms() {
             now_ms if now_ms < before_ms => before_ms.saturating_add(SECOND_MS),
@@ -473,14 +473,14 @@ impl Switcher {
             with: intent.brought.1,
         };
         let check = Check::of(key.to_owned(), live.as_ref().map(|(revision, _)| *revision));
-        // An alias of that name may have been made since the push began.
+        // An alias of the same name may have been created since the push began.
         let no_alias = Check::Absent(records::alias_key(intent.app, intent.environment));
         let not_deleted = Check::Absent(gone::deleted_environment_key(intent.app, intent.environment));
         commit.checks.extend([check, no_alias, not_deleted, Check::Absent(entry_key.clone())]);
         self.ledger.hold_version(&mut commit, intent.app, &intent.version, live.is_none()).await?;
         let place = (intent.app, intent.environment);
         self.hold_signed(intent, (&pointer, &deploy), &mut commit).await?;
-        // After the check of the signers: those that are set from here on are not those of the check.
+        // After the check of the signers: signers set from here on are not covered by the check.
         pointer.pins = self.pins(intent, live.as_ref().map(|(_, pointer)| pointer)).await?;
         let hostnames = self.environments.hostnames.claim_hostnames(intent.actor, place, claims, &mut commit).await?;
         commit.changes.push(Change::Put(entry_key, records::write(&self.ledger.entry_of(deploy, position))?));
@@ -489,7 +489,7 @@ impl Switcher {
     }
 }
 
-/// Checks that the version that a deploy expects is live.
+/// Checks that the version expected by a deploy is live.
 ///
 /// # Errors
 /// `live_moved`.
@@ -502,7 +502,7 @@ pub(crate) fn check_expected(expected: &str, environment: &PlaceName, live: Opti
         .into())
 }
 
-/// What a push of the live version came to.
+/// Formats the outcome of a push of the live version.
 fn already_live(version: &VersionId, hostnames: &[HostPattern]) -> String {
     let taken: Vec<String> = hostnames.iter().map(ToString::to_string).collect();
     let taken = if taken.is_empty() { String::new() } else { format!("; new hostnames: {}", taken.join(", ")) };

@@ -1,4 +1,4 @@
-//! What makes a stored version live: the checks before it, the switch, and the watch after it.
+//! The switcher of stored versions: checks, switch, watch.
 
 use std::sync::Arc;
 
@@ -15,27 +15,27 @@ use devanture_serve::live::Loader;
 use devanture_serve::proxy::address::Policy;
 use devanture_store::blobs::{Blobs, CacheUse};
 
-/// Makes stored versions live, for pushes and for commands.
+/// Makes stored versions live, for pushes and commands.
 pub struct Switcher {
     pub(crate) blobs: Arc<dyn Blobs>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) environments: Arc<Environments>,
     pub(crate) loader: Loader,
     pub(crate) fingerprints: Fingerprints,
-    /// Where upstreams may point.
+    /// Policy on upstream addresses.
     pub(crate) upstreams: Policy,
     pub(crate) smoke: Arc<dyn Smoke>,
-    /// Makes the variants that were not worth waiting for.
+    /// Makes slow variants in the background.
     pub background: Background,
     pub(crate) watcher: Watcher,
-    /// What this node is called.
+    /// Name of the node.
     pub(crate) node: String,
-    /// When it started, in milliseconds since 1970 UTC.
+    /// Start of the node, in milliseconds since 1970 UTC.
     pub(crate) started_ms: u64,
-    /// The other nodes; `None` of an edge that is alone.
+    /// Other nodes; `None` on a standalone edge.
     pub(crate) nodes: Option<Nodes>,
-    /// The local disk in front of a bucket; `None` where the disk is the store.
+    /// Local disk cache of a bucket; `None` if the disk is the store.
     pub(crate) cache: Option<CacheUse>,
-    /// Those of the publisher, whose end ends watches.
+    /// Shared with the publisher, whose end stops watches.
     pub(crate) tasks: TaskTracker,
 }

@@ -1,7 +1,7 @@
-//! Undoes a switch by itself when all instances that it started fail soon after it.
+//! Automatic undo of a switch if all its started instances fail soon afterwards.
 //!
-//! Like a watch, a trial lives in this process alone. It runs beside the caller of the switch, and ends with the
-//! process.
+//! Like a watch, a trial exists only in the local process. A trial runs beside the caller of the switch, and ends with
+//! the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use super::watch::Switched;
 use crate::ledger::Error;
 use devanture_store::records::LivePointer;
 
-/// Longest time until a trial notices that the edge stops.
+/// Longest delay of a trial's end at the stop of the edge.
 const STOP_LOOK: Duration = Duration::from_millis(500);
 
 impl Switcher {
-    /// Begins the trial of what was just switched to, where there is something to go back to.
+    /// Starts the trial of a switch, if a previous version exists.
     pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &Moved) {
-        // Who goes back has decided where to, and knows what was wrong with the rest.
+        // A rollback is a deliberate choice of version, and is not undone.
         let span = Duration::from_millis(self.ledger.limits().instance_trial_ms);
         if intent.movement.is_rollback()
             || !moved.switched
@@ -49,7 +49,7 @@ impl Switcher {
         };
         let before = self.environments.instances.managed_in((app, environment), replaced.version).await?;
         if before.is_some_and(|before| before.digest == managed.digest) {
-            // The instances are those from before the switch: going back would change nothing.
+            // Instances from before the switch: an undo would change nothing.
             return Ok(());
         }
         let failure = self.environments.instances.failure((app, environment), switched.version, managed.digest);

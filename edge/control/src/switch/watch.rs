@@ -1,7 +1,7 @@
-//! Watches an environment after a switch, and undoes the switch by itself when errors rise.
+//! Watch of an environment after a switch, with automatic undo if errors rise.
 //!
-//! A watch lives in this process alone: it goes on when its client is gone, and ends with the process, which leaves
-//! live what is live.
+//! A watch exists only in the local process: it continues without its client, and ends with the process, which leaves
+//! the live version unchanged.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,26 +23,26 @@ use devanture_base::telemetry::{self, Answers, LogWanted};
 use devanture_serve::live::{Current, CurrentSettings, Load, ServedFirst};
 use devanture_store::records::LivePointer;
 
-/// How often the answers are looked at.
+/// Interval of checks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Interval of progress reports.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
-/// A place among the switches that are watched at once, and for how long.
+/// Permit of a watched switch, and the duration.
 pub(crate) struct Watching {
     span: Duration,
     _share: Share,
 }
 
-/// How carefully a version is made live.
+/// Precautions for making a version live.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Caution {
-    /// Seconds for which the switch is watched.
+    /// Seconds of the watch.
     pub(crate) watch_s: Option<u64>,
     pub(crate) rollout: Rollout,
 }
 
-/// A switch that may be undone.
+/// Switch that may be undone.
 pub(super) struct Switched {
     pub(super) app: AppName,
     pub(super) environment: PlaceName,
@@ -63,31 +63,31 @@ impl Switched {
     }
 }
 
-/// What is watched.
+/// Subject of a watch.
 #[derive(Clone, Copy)]
 pub(super) enum WatchedFor<'w> {
-    /// What the deploy has made live.
+    /// Live version of the deploy.
     Deploy,
-    /// What this node serves before all others.
+    /// Version served by the local node first.
     First(&'w ServedFirst),
 }
 
-/// How a watch ended.
+/// Outcome of a watch.
 pub(super) enum Ended {
-    /// Nothing rose.
+    /// No share has risen.
     Well(Answers),
-    /// Something else went live.
+    /// Another version went live.
     Elsewhere,
-    /// The edge is shutting down; what is live stays live.
+    /// The edge is stopping; the live version stays.
     Stopping,
     Rose(Rise),
 }
 
 impl Switcher {
-    /// Prepares the watch of a switch, before anything happens.
+    /// Reserves the watch of a switch before any change.
     ///
     /// # Errors
-    /// `bad_request` beyond the limit, `busy` where as many are watched as may be.
+    /// `bad_request` beyond the limit, `busy` at the limit of concurrent watches.
     fn begin_watch(&self, intent: &Intent<'_>, watch_s: Option<u64>) -> Result<Option<Watching>, Error> {
         self.check_watch(watch_s)?;
         let Some(seconds) = watch_s else { return Ok(None) };
@@ -101,7 +101,7 @@ impl Switcher {
         Ok(Some(Watching { span: Duration::from_secs(seconds), _share: share }))
     }
 
-    /// Checks for how long a switch is to be watched.
+    /// Checks the duration of a watch.
     ///
     /// # Errors
     /// `bad_request`.
@@ -114,10 +114,10 @@ impl Switcher {
         Err(Problem::new(Code::BadRequest, detail).hint("`watch_s_max` in edge.toml is the limit").into())
     }
 
-    /// Makes a version live, and watches it where that is wanted.
+    /// Makes a version live, and watches the switch if requested.
     ///
     /// # Errors
-    /// As [`Switcher::make_live`], and `watch_failed` where errors rose and the switch was undone.
+    /// As [`Switcher::make_live`], and `watch_failed` if errors rose and the switch was undone.
     pub(crate) async fn make_live_watched(
         self: &Arc<Self>,
         intent: &Intent<'_>,
@@ -150,9 +150,9 @@ impl Switcher {
         reporter: &StepReporter,
     ) -> Result<((), String), Error> {
         let began = Instant::now();
-        // What it would go back to is there until its end.
+        // Protects the previous version until the end of the watch.
         let _lease = self.ledger.leases.going_back(intent.app, replaced.version).await;
-        // Of the version that was replaced alone: one that was undone a moment ago is nothing to compare with.
+        // Only the replaced version is compared: a version undone a moment ago is no reference.
         let (app, environment) = (intent.app.as_str(), intent.environment.as_str());
         let span = Duration::from_secs(self.watcher.settings().before_s);
         let before = self.loader.tallies().recent(app, environment, span, &replaced.version);
@@ -176,7 +176,7 @@ impl Switcher {
         result
     }
 
-    /// What was served before the switch, where it can be loaded: whether it had an address.
+    /// Loads the previously served version, if possible, to look up its addresses.
     pub(super) async fn served_before(&self, intent: &Intent<'_>, version: VersionId) -> Option<Arc<Current>> {
         let (app, environment, live) = (intent.app, intent.environment, &self.ledger.live);
         let at_hand = live.place(app, environment).and_then(|place| place.loaded(&version));
@@ -188,7 +188,7 @@ impl Switcher {
         Some(Arc::new(Current::new(version, clock::now_ms(), live.withdrawn(app), settings)))
     }
 
-    /// Whether what is watched is served no longer.
+    /// Returns true if the watched version is no longer served.
     async fn is_elsewhere(&self, intent: &Intent<'_>, watched: WatchedFor<'_>) -> Result<bool, Error> {
         Ok(match watched {
             WatchedFor::Deploy => {
@@ -199,7 +199,7 @@ impl Switcher {
         })
     }
 
-    /// Looks until the time is over, what is watched is served no longer, or errors have risen.
+    /// Checks until the time is over, another version is served, or errors have risen.
     pub(super) async fn look(
         &self,
         (intent, watched): (&Intent<'_>, WatchedFor<'_>),
@@ -213,7 +213,7 @@ impl Switcher {
         let at_switch = tally.answers();
         let filter = LogFilter { status: "404,5xx".parse().ok(), ..LogFilter::default() };
         let wanted = LogWanted { app: app.to_owned(), environment: environment.to_owned(), filter };
-        // Without a reader all answers count, and the paths are missing.
+        // Without a reader, all answers count, and paths are omitted.
         let mut reader = self.watcher.access_log.read_along(wanted).ok();
         let until = tokio::time::Instant::now() + watching.span;
         let mut reported_at = Instant::now();
@@ -229,7 +229,7 @@ impl Switcher {
                 return Ok(Ended::Stopping);
             }
             if let Some(rise) = rise(&self.watcher.settings(), before, bad.without_never_there(after)) {
-                // Lines come a moment after they were counted, and are waited for once.
+                // Log lines arrive a moment after the counts, and are awaited once.
                 if is_late || reader.is_none() || !bad.are_behind(after) {
                     return Ok(Ended::Rose(rise));
                 }
@@ -248,7 +248,8 @@ impl Switcher {
         }
     }
 
-    /// Goes back to what was live before, if the version that is watched still is. `by` and `seen` say who saw what.
+    /// Undoes the switch if the watched version is still live. `by` and `seen` describe the observer and the
+    /// observation.
     pub(super) async fn undo(
         &self,
         watched: &Switched,
@@ -296,7 +297,7 @@ impl Switcher {
                 let why = format!("{} [{}]", problem.detail, problem.code.as_str());
                 let detail = format!("{seen}, and the switch to {from} could not be undone, so it is live: {why}");
                 let goes_back = format!("`devanture rollback {to}` goes back, or push something better");
-                // Nothing goes back to an unsigned version, and a rollback would neither: what signs it comes first.
+                // Neither the undo nor a rollback returns to an unsigned version; the signature must be added first.
                 let hint = match problem.hint.filter(|_| problem.code == Code::NotSigned) {
                     Some(signs) => format!("{signs}; then {goes_back}"),
                     None => goes_back,

@@ -1,4 +1,4 @@
-//! What watches need: the access log, their settings, and a bound on how many there are at once.
+//! Dependencies of watches: access log, settings, limit of concurrent watches.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use parking_lot::RwLock;
 use devanture_base::fair::Shares;
 use devanture_base::telemetry::AccessLog;
 
-/// What watches switches.
+/// Shared state of all watches.
 pub(crate) struct Watcher {
     pub(crate) access_log: AccessLog,
     /// `[watch]` of `edge.toml`.
     settings: RwLock<Watch>,
-    /// One for each switch that may be watched at once.
+    /// Permits of watched switches.
     pub(super) places: Arc<Shares>,
 }
 
@@ -26,7 +26,7 @@ impl Watcher {
         *self.settings.read()
     }
 
-    /// Watches by other settings from the next switch on.
+    /// Changes the settings for future watches.
     pub(crate) fn set(&self, settings: Watch) {
         *self.settings.write() = settings;
     }

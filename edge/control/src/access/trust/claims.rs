@@ -1,22 +1,21 @@
-//! The claims of an identity token whose signature is good: its times, and whether a trust takes it.
+//! Claims of an identity token with a valid signature: times, and acceptance by a trust.
 
 use devanture_config::edge_toml::Trust;
 use devanture_config::{AppName, PlaceName};
 use serde_json::{Map, Value};
 
-/// How far the clock of an issuer may be from the edge's, in seconds.
+/// Tolerated difference between the clocks of issuer and edge, in seconds.
 const LEEWAY_S: f64 = 60.0;
-/// Characters of a claim in the log.
+/// Logged characters of a claim.
 const SHOWN_CHARACTERS_MAX: usize = 120;
 
-/// What of an identity token does not fit, as a clause for the log of the edge.
+/// Mismatch of an identity token, as a clause for the edge's log.
 pub(super) type Mismatch = String;
 
-/// Checks the times of an identity token. Returns the time, in milliseconds since 1970 UTC, from which on it would be
-/// refused as expired.
+/// Checks the times of an identity token. Returns its expiry including the tolerance, in milliseconds since 1970 UTC.
 ///
 /// # Errors
-/// What does not fit.
+/// The mismatch.
 pub(super) fn check_times(claims: &Map<String, Value>, now_ms: u64, life_ms_max: u64) -> Result<u64, Mismatch> {
     let Some(ends_s) = time(claims, "exp")? else { return Err("it never expires".to_owned()) };
     let now_s = seconds(now_ms);
@@ -31,7 +30,7 @@ pub(super) fn check_times(claims: &Map<String, Value>, now_ms: u64, life_ms_max:
             return Err(format!("its `{claim}` is {:.0} s ahead", begins_s - now_s));
         }
     }
-    // A day or more of milliseconds is far below what a double counts exactly.
+    // Milliseconds of days are far below the exact range of a double.
     let left_ms = ((ends_s + LEEWAY_S - now_s) * 1_000.0).ceil().max(0.0);
     Ok(now_ms.saturating_add(whole(left_ms)))
 }
@@ -46,17 +45,17 @@ fn seconds(milliseconds: u64) -> f64 {
     milliseconds as f64 / 1_000.0
 }
 
-/// A NumericDate (RFC 7519 §2), which may have a fraction.
+/// Reads a NumericDate (RFC 7519 §2), possibly with a fraction.
 fn time(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Mismatch> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let time = value.as_f64().filter(|time| time.is_finite() && *time >= 0.0);
     time.map(Some).ok_or_else(|| format!("its `{name}` is no time"))
 }
 
-/// Whether a trust takes an identity token of its issuer for an app and an environment.
+/// Checks an identity token against a trust, for an app and an environment.
 ///
 /// # Errors
-/// The first thing that does not fit.
+/// The first mismatch.
 pub(super) fn check_trust(
     trust: &Trust,
     claims: &Map<String, Value>,
@@ -89,7 +88,7 @@ pub(super) fn check_trust(
     Ok(())
 }
 
-/// A claim in the log: in JSON, so that nothing in it is a line of its own.
+/// Formats a claim for the log as JSON, so that its content cannot forge log lines.
 fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "missing".to_owned(), |value| value.to_string().chars().take(SHOWN_CHARACTERS_MAX).collect())
 }

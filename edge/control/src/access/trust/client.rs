@@ -1,5 +1,4 @@
-//! The edge as a client of the provider of `[oidc]`: requests to its endpoints, with the secret where the client has
-//! one.
+//! The edge as a client of the provider of `[oidc]`: requests to its endpoints, with the client secret if configured.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,31 +16,32 @@ use super::{Trusts, client_secret};
 use devanture_base::clock;
 use devanture_serve::proxy::retry_after_ms;
 
-/// What a form encodes: providers that do not decode a secret take one of the usual characters as it is.
+/// Encoded characters of a form: providers that do not decode a secret accept usual characters unencoded.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
-/// The client.
+/// Client.
 pub(super) struct Client {
     pub(super) oidc: Arc<Oidc>,
     pub(super) endpoints: Arc<Endpoints>,
     secret: Option<Secret>,
 }
 
-/// Seconds without a form for a provider that is busy or down, where it names none, and most of those that it may name.
+/// Seconds without a request to an overloaded or failing provider, by default, and the maximum accepted from the
+/// provider.
 const PAUSE_S: u64 = 2;
 const PAUSE_S_MAX: u64 = 60;
 
-/// The provider cannot be used; the log says why.
+/// The provider is unusable, as explained in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unusable {
-    /// Nothing was sent to it.
+    /// No request was sent.
     Unsent,
-    /// It was sent something, and did not answer as it should.
+    /// A request was sent, without a proper answer.
     Sent,
 }
 
 impl Trusts {
-    /// The client at a provider.
+    /// Returns the client at a provider.
     pub(super) async fn client(&self, oidc: Arc<Oidc>) -> Result<Client, Unusable> {
         let read = |path| {
             client_secret::read(path).map_err(|error| {
@@ -57,8 +57,8 @@ impl Trusts {
         Ok(Client { oidc, endpoints, secret })
     }
 
-    /// Sends a form to an endpoint as the client, whose secret the provider checks (RFC 6749 §2.3.1). Any status is an
-    /// answer. After one that says that it is too busy, or down, nothing is sent for a while.
+    /// Sends a form to an endpoint with client authentication (RFC 6749 §2.3.1). Any status counts as an answer. After
+    /// a status of overload or failure, requests pause for a while.
     pub(super) async fn send(
         &self,
         client: &Client,
@@ -95,8 +95,8 @@ impl Trusts {
     }
 }
 
-/// For how long nothing is sent after an answer with this status (RFC 6585 §4, RFC 9110 §15.6.3 to §15.6.5). A provider
-/// may answer 500 to a code that makes no sense, which says nothing about the next one.
+/// Returns the pause of requests after an answer with the status (RFC 6585 §4, RFC 9110 §15.6.3 to §15.6.5). A provider
+/// may answer 500 to an invalid code, which says nothing about later codes.
 fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
     match status {
         StatusCode::TOO_MANY_REQUESTS
@@ -109,7 +109,7 @@ fn pause_after(status: StatusCode, head: &HeaderMap) -> Option<Duration> {
     Some(pause.clamp(Duration::from_secs(1), Duration::from_secs(PAUSE_S_MAX)))
 }
 
-/// Pairs as a query or a form has them.
+/// Encodes pairs as a query or form.
 pub(super) fn form(pairs: &[(&str, &str)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     pairs.join("&")

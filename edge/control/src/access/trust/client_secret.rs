@@ -1,5 +1,4 @@
-//! The secret of the client of `[oidc]`: one line of a file that nobody else can read, read each time that it is
-//! needed.
+//! Client secret of `[oidc]`: one line of a file with restricted permissions, read at each use.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -10,21 +9,21 @@ use devanture_config::api::Secret;
 
 /// Longest secret, in bytes.
 const SECRET_BYTES_MAX: usize = 4_096;
-/// Rights that nobody but the owner, and of them reading by the group, may have.
+/// Forbidden permissions: only the owner, and the group for reading, may have access.
 const FORBIDDEN_MODE: u32 = 0o037;
 
-/// Why a file holds no secret of a client. Nothing of its text is shown.
+/// Reason why a file holds no client secret, without any of its text.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSecretFile {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Unread(#[from] io::Error),
-    /// It holds something else.
+    /// The file has other content.
     #[error("{0}")]
     Unusable(String),
 }
 
-/// Checks that a file holds the secret of a client.
+/// Checks that a file holds a client secret.
 ///
 /// # Errors
 /// [`BadSecretFile`].
@@ -32,7 +31,7 @@ pub fn check_secret_file(path: &Path) -> Result<(), BadSecretFile> {
     read(path).map(drop)
 }
 
-/// The secret in a file.
+/// Reads the secret of a file.
 ///
 /// # Errors
 /// [`BadSecretFile`].

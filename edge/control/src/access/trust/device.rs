@@ -1,5 +1,5 @@
-//! The device grant (RFC 8628) for a client with a secret: the edge, which alone knows it, requests the code that a
-//! person confirms and then their identity token. Nothing is kept between two requests.
+//! Device grant (RFC 8628) for a client with a secret: the edge, which holds the secret, requests the code for the
+//! person to confirm, and then the identity token. No state is kept between the two requests.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,27 +16,28 @@ use super::client::{Client, Unusable};
 use crate::access::Credentials;
 use crate::ledger::Error;
 
-/// The grant (§3.4).
+/// Grant type (§3.4).
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
-/// Longest text of a provider that goes on, and longest device code that comes back, in bytes.
+/// Longest text of a provider passed on, and longest returned device code, in bytes.
 const TEXT_BYTES_MAX: usize = 2_048;
-/// Longest time that a person has, whatever the provider says, and the pause where it names none (§3.2), in seconds.
+/// Longest time for the confirmation, whatever the provider's value, and the default polling interval (§3.2), in
+/// seconds.
 const LIFE_S_MAX: u64 = 1_800;
 const INTERVAL_S: u64 = 5;
 const INTERVAL_S_MAX: u64 = 60;
-/// The most requests for the token of one login within a while, as often as the shortest pause lets one make: a client
-/// that makes more is answered that it is to slow down, and the provider does not hear of it.
+/// Most token requests of a login per window, as many as the shortest interval permits: a faster client is told to slow
+/// down, without a request to the provider.
 pub(super) const POLLS_MAX: usize = 64;
 pub(super) const POLLS_WINDOW_MS: u64 = 60_000;
-/// Seconds until a client tries again where the provider does not answer.
+/// Seconds until a client retries after a failure of the provider.
 const RETRY_S: u64 = 5;
 
-/// What a request for the token of a login gets.
+/// Result of a token request.
 #[derive(Debug)]
 pub enum DeviceLogin {
     /// The person has confirmed the code.
     Exchanged(Box<Exchanged>),
-    /// Not yet.
+    /// Not yet confirmed.
     Waiting(DeviceWaiting),
 }
 
@@ -50,20 +51,20 @@ struct Authorization {
     interval: Option<u64>,
 }
 
-/// An answer of the token endpoint.
+/// Response of the token endpoint.
 #[derive(Deserialize)]
 struct TokenAnswer {
     id_token: Option<Secret>,
     error: Option<String>,
 }
 
-/// What such an answer means (§3.5).
+/// Meaning of the response (§3.5).
 #[derive(Debug, PartialEq, Eq)]
 enum Polled {
-    /// None that the edge understands, or the client, or its secret, is not known there: nothing that a person can do.
+    /// Incomprehensible, or an unknown client or secret: a problem for the operator.
     BadClient,
     Denied,
-    /// The device code is none, or has expired.
+    /// Invalid or expired device code.
     Ended,
     Pending,
     SlowDown,
@@ -71,10 +72,10 @@ enum Polled {
 }
 
 impl Credentials {
-    /// Begins a login of a person at the provider. Each counts as an attempt of its address, whatever becomes of it.
+    /// Begins a login of a person at the provider. Each counts as an attempt of its address, whatever the outcome.
     ///
     /// # Errors
-    /// `unauthenticated` where no login goes through this edge, `too_many_attempts`, `identity_keys_unavailable`.
+    /// `unauthenticated` without logins through the edge, `too_many_attempts`, `identity_keys_unavailable`.
     pub async fn begin_device(&self, from: Option<IpAddr>) -> Result<DevicePrompt, Error> {
         let oidc = self.trusts.confidential()?;
         self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
@@ -84,7 +85,7 @@ impl Credentials {
         let address = self.trusts.device_endpoints(&client).map_err(silent)?.0;
         let (status, body) = self.trusts.send(&client, address, &[("scope", &scopes)]).await.map_err(silent)?;
         let answer = serde_json::from_slice::<Authorization>(&body).ok().filter(|_| status == StatusCode::OK);
-        // They go to a terminal.
+        // The texts are shown in a terminal.
         let is_plain =
             |text: &str| (1..=TEXT_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
         let is_address = |text: &str| ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
@@ -110,17 +111,16 @@ impl Credentials {
         })
     }
 
-    /// The token of a login whose code the person has confirmed, as [`Credentials::exchange`] makes it.
+    /// Returns the token of a confirmed login, created as by [`Credentials::exchange`].
     ///
     /// # Errors
-    /// As [`Credentials::begin_device`] and [`Credentials::exchange`]; `forbidden` where the person has denied the
-    /// login, `bad_identity_token` where the device code is none, or has expired.
+    /// As [`Credentials::begin_device`] and [`Credentials::exchange`]; `forbidden` for a login denied by the person,
+    /// `bad_identity_token` for an invalid or expired device code.
     pub async fn device_token(&self, request: &DeviceTokenRequest, from: Option<IpAddr>) -> Result<DeviceLogin, Error> {
         let oidc = self.trusts.confidential()?;
         let attempt = self.attempts.begin_identity(from).map_err(super::exchange::limited)?;
         let polled = self.polled(oidc, &request.device_code).await;
-        // Only what may be waited for does not count, and what the provider did not hear of; an identity token counts
-        // below.
+        // Pending logins and requests never sent to the provider do not count; an identity token counts below.
         if matches!(polled, Ok(Polled::Pending | Polled::Token(_)) | Err(Unusable::Unsent)) {
             self.attempts.take_back_identity(&attempt);
         }
@@ -165,7 +165,7 @@ impl Credentials {
 }
 
 impl Trusts {
-    /// The provider, if the client there has a secret.
+    /// Returns the provider, if its client has a secret.
     fn confidential(&self) -> Result<Arc<Oidc>, Error> {
         let oidc = self.oidc.load_full().filter(|oidc| oidc.client_secret_file.is_some());
         oidc.ok_or_else(|| {
@@ -175,7 +175,7 @@ impl Trusts {
         })
     }
 
-    /// The addresses of the device grant, and of its token.
+    /// Returns the endpoints of the device grant and of its token.
     fn device_endpoints<'c>(&self, client: &'c Client) -> Result<(&'c str, &'c str), Unusable> {
         let endpoints = &client.endpoints;
         endpoints.device.as_deref().zip(endpoints.token.as_deref()).ok_or_else(|| {
@@ -188,7 +188,7 @@ impl Trusts {
     }
 }
 
-/// The refusal where the edge and the provider do not understand each other: the log says why.
+/// Refusal after a misunderstanding with the provider, explained in the log.
 fn silent(_unusable: Unusable) -> Error {
     super::exchange::unavailable(
         "The provider at which people log in does not answer as it should.",
@@ -202,7 +202,7 @@ fn polled(status: StatusCode, body: &[u8]) -> Polled {
         (true, Some(token), None) => Polled::Token(token),
         (_, _, Some("authorization_pending")) => Polled::Pending,
         (_, _, Some("slow_down")) => Polled::SlowDown,
-        // Entra ID has words of its own for a person who denies a login, and for a device code that is none.
+        // Entra ID has its own codes for a denied login and for an invalid device code.
         (_, _, Some("access_denied" | "authorization_declined")) => Polled::Denied,
         (_, _, Some("bad_verification_code" | "expired_token" | "invalid_grant" | "invalid_request")) => Polled::Ended,
         _ => Polled::BadClient,

@@ -1,4 +1,4 @@
-//! The exchange of an identity token for a token of the edge: once for each, and logged.
+//! Exchange of an identity token for a token of the edge: once per identity token, and logged.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,40 +23,40 @@ use devanture_store::catalog::{self, Change, Check, Commit};
 use devanture_store::records::identities::{self, ExchangedRecord};
 use devanture_store::records::{self, TokenRecord};
 
-/// Records of expired tokens, and of expired identity tokens, that one exchange removes.
+/// Records of expired tokens and identity tokens deleted by an exchange.
 const REMOVED_AT_ONCE: usize = 16;
-/// Characters of a refusal in the log.
+/// Logged characters of a refusal.
 const REASON_CHARACTERS_MAX: usize = 1_000;
-/// The limit of an identity token's length.
+/// Limit of an identity token's length.
 pub(crate) const LENGTH_LIMIT: &str = "identity_token_bytes_max";
-/// The label of metrics for logins of people; no name of a trust has an underscore.
+/// Metrics label of logins of people; no trust name contains an underscore.
 pub(super) const OIDC_LABEL: &str = "_oidc";
 
-/// An identity token that a trust takes, or that the groups of a person give something for.
+/// Identity token accepted by a trust, or by the groups of a person.
 struct Accepted {
-    /// The name of its trust; `None` for a login of a person.
+    /// Name of the trust; `None` for a login of a person.
     trust: Option<String>,
-    /// The name of the token in the history and the audit log.
+    /// Name of the token in the history and the audit log.
     name: String,
     app: Option<AppName>,
     environment: Option<PlaceName>,
     scope: Scope,
     lifetime_s: u64,
-    /// The key of the record that it was exchanged.
+    /// Key of the record of the exchange.
     key: String,
-    /// From when on it would be refused as expired.
+    /// Expiry of the identity token.
     expires_ms: u64,
-    /// Whom it is about, for the audit log.
+    /// Subject, for the audit log.
     subject: String,
 }
 
-/// Why an identity token is not exchanged.
+/// Reason for refusing an identity token.
 enum Refused {
-    /// Why, for the log of the edge: the answer does not say.
+    /// Mismatch, only for the edge's log.
     Mismatch(String),
-    /// The person is known, and none of their groups has a role there.
+    /// Known person without a role by groups.
     NoRole(String),
-    /// It has so many bytes.
+    /// Length in bytes, beyond the limit.
     TooLong(usize),
     Unavailable(Unavailable),
 }
@@ -67,22 +67,22 @@ impl Credentials {
         self.trusts.set(trusts.to_vec(), oidc.cloned());
     }
 
-    /// The field `WWW-Authenticate` of a refusal: how to log in, with the provider that people log in at.
+    /// Returns the field `WWW-Authenticate` of a refusal: login instructions, with the provider if configured.
     #[must_use]
     pub fn challenge_field(&self) -> String {
         self.trusts.oidc.load().as_deref().map_or_else(|| "Bearer".to_owned(), oidc::challenge_field)
     }
 
-    /// Exchanges an identity token for a token of the edge. By a trust it is for one environment of one app, and lives
-    /// as long as the trust says; for a person it is for what was requested, as far as their groups go.
+    /// Exchanges an identity token for a token of the edge. A token by a trust is for one environment of an app, with
+    /// the lifetime of the trust; a token of a person has the requested extent, limited by the person's groups.
     ///
     /// # Errors
-    /// `bad_identity_token` if no trust takes it, which the answer does not explain, or if it was exchanged before;
-    /// `identity_keys_unavailable`, `too_many_attempts`, `too_many`; those of the catalog.
+    /// `bad_identity_token` without an accepting trust, unexplained to the client, or after an earlier exchange;
+    /// `identity_keys_unavailable`, `too_many_attempts`, `too_many`; errors of the catalog.
     pub async fn exchange(&self, request: &ExchangeRequest, from: Option<IpAddr>) -> Result<Exchanged, Error> {
         let attempt = self.attempts.begin_identity(from).map_err(limited)?;
         let exchanged = self.try_exchange(request, from).await;
-        // What is let in, and what no credential can help, does not count.
+        // Successful exchanges, and failures unrelated to the credential, do not count.
         if !exchanged.as_ref().is_err_and(|error| error.0.code == Code::BadIdentityToken) {
             self.attempts.take_back_identity(&attempt);
         }
@@ -99,12 +99,12 @@ impl Credentials {
                 return Err(unavailable("The keys of the issuer of the identity token cannot be fetched.", wait));
             }
         };
-        // Until the commit nobody else makes a token, so that the limits hold.
+        // Blocks concurrent creations until the commit, so that the limits hold.
         let _making = self.making.lock().await;
         update(&accepted.key, || self.commit_exchange(&accepted, from)).await
     }
 
-    /// Finds the trust that takes an identity token.
+    /// Finds the trust that accepts an identity token.
     async fn accepted(&self, request: &ExchangeRequest) -> Result<Accepted, Refused> {
         let text = request.identity_token.expose();
         let bytes_max = usize::try_from(self.limits.identity_token_bytes_max).unwrap_or(usize::MAX);
@@ -128,15 +128,15 @@ impl Credentials {
         let now_ms = clock::now_ms();
         let expires_ms =
             check_times(&jwt.claims, now_ms, self.limits.identity_token_ms_max).map_err(Refused::Mismatch)?;
-        // What is for the client of people is for no job: one issuer may serve both.
+        // An identity token for the client of people is never for a job: an issuer may serve both.
         if let Some(oidc) = oidc.filter(|oidc| oidc::is_for_client(oidc, &jwt.claims)) {
             return accepted_person(oidc, &jwt, request, expires_ms);
         }
         accepted_job(&of_issuer, &jwt, request, expires_ms)
     }
 
-    /// Makes the token, and the record that the identity token was exchanged, in one commit. `None` if another commit
-    /// was first, and it was not of the same identity token.
+    /// Creates the token and the record of the exchange in one commit. `None` if another commit won the race, unless
+    /// for the same identity token.
     async fn commit_exchange(&self, accepted: &Accepted, from: Option<IpAddr>) -> Result<Option<Exchanged>, Error> {
         let Accepted { name, app, environment, key, .. } = accepted;
         if self.catalog.get(key).await?.is_some() {
@@ -162,7 +162,7 @@ impl Credentials {
         changes.push(Change::Put(token_key.clone(), records::write(&record)?));
         let exchanged = ExchangedRecord { expires_ms: accepted.expires_ms, by: name.clone() };
         changes.push(Change::Put(key.clone(), records::write(&exchanged)?));
-        // That of the identity token first: of two checks that fail it is the one that counts.
+        // The identity token's check comes first: of two failed checks, the first is reported.
         let commit = Commit { checks: vec![Check::Absent(key.clone()), Check::Absent(token_key)], changes };
         let actor = Actor {
             name: name.clone(),
@@ -203,8 +203,8 @@ impl Credentials {
         }))
     }
 
-    /// Checks that there is room for one more token and one more record. What has expired takes none, and goes with the
-    /// commit once it has also by `settled_ms`: tokens of minutes would fill the lists otherwise.
+    /// Checks the limits of tokens and exchange records. Expired records take no room, and are deleted with the commit
+    /// once also expired by `settled_ms`: otherwise short-lived tokens would fill the lists.
     async fn room_for_exchange(
         &self,
         (app, name): (Option<&AppName>, &str),
@@ -252,7 +252,7 @@ impl Credentials {
             let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
             return Err(problem.limit("identity_tokens_max", max, count).into());
         }
-        // Half of them for one trust at most, so that its jobs keep those of no other one out.
+        // At most half for one trust, so that its jobs do not block other trusts.
         if by_name >= max.div_ceil(2) {
             let detail = format!("The edge remembers as many exchanged identity tokens of {name} as it may.");
             let problem = Problem::new(Code::TooMany, detail).hint("try again when some of them have expired");
@@ -278,10 +278,10 @@ impl Credentials {
             .into()
     }
 
-    /// How long it is, its sender knows: the answer says what is allowed.
+    /// The sender knows the length; the response states the limit.
     fn too_long(&self, request: &ExchangeRequest, bytes: usize, from: Option<IpAddr>) -> Error {
         let bytes_max = self.limits.identity_token_bytes_max;
-        // Its problem says nothing of that.
+        // The client's problem omits the details.
         drop(self.mismatch(request, &format!("it has {bytes} bytes, and `{LENGTH_LIMIT}` allows {bytes_max}"), from));
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let detail = format!("The identity token has {bytes} bytes, and may have {bytes_max}.");
@@ -291,7 +291,7 @@ impl Credentials {
             .into()
     }
 
-    /// A person whom the provider vouches for learns what is missing, and that alone.
+    /// A person authenticated by the provider learns the missing role, and nothing else.
     fn without_role(&self, request: &ExchangeRequest, person: &str, from: Option<IpAddr>) -> Error {
         count(OIDC_LABEL, "no_role");
         if self.log_quota.take(&()).is_ok() {
@@ -317,13 +317,13 @@ impl Credentials {
 }
 
 impl Accepted {
-    /// Its label of metrics, which grows by no person.
+    /// Returns the metrics label, independent of the person.
     fn label(&self) -> &str {
         self.trust.as_deref().unwrap_or(OIDC_LABEL)
     }
 }
 
-/// The refusal of an address that was refused too often.
+/// Refusal of an address after too many refusals.
 pub(super) fn limited(wait: Duration) -> Error {
     count("", "limited");
     let seconds = seconds(wait);
@@ -331,7 +331,7 @@ pub(super) fn limited(wait: Duration) -> Error {
     problem.hint(format!("try again in {}", counted(seconds, "second"))).retry_after(seconds).into()
 }
 
-/// The refusal while an issuer cannot be reached.
+/// Refusal while an issuer is unreachable.
 pub(super) fn unavailable(detail: &str, wait: Duration) -> Error {
     count("", "unavailable");
     let problem = Problem::new(Code::IdentityKeysUnavailable, detail);
@@ -342,14 +342,14 @@ pub(super) fn seconds(wait: Duration) -> u64 {
     u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX).max(1)
 }
 
-/// The place of a request, within a sentence.
+/// Names app and environment of a request within a sentence.
 fn place(request: &ExchangeRequest) -> String {
     let environment = request.environment.as_ref().map_or_else(String::new, |name| format!("{name} of "));
     let app = request.app.as_ref().map_or_else(|| "every app".to_owned(), |app| format!("the app {app}"));
     format!("{environment}{app}")
 }
 
-/// What a trust gives to the job of a CI system.
+/// Returns the grant of a trust to a CI job.
 fn accepted_job(
     of_issuer: &[&Trust],
     jwt: &Jwt<'_>,
@@ -381,7 +381,7 @@ fn accepted_job(
     Err(Refused::Mismatch(mismatches.join("; ").chars().take(REASON_CHARACTERS_MAX).collect()))
 }
 
-/// What the groups of a person give them.
+/// Returns the grant of a person's groups.
 fn accepted_person(
     oidc: &Oidc,
     jwt: &Jwt<'_>,
@@ -405,8 +405,8 @@ fn accepted_person(
     })
 }
 
-/// The key of the record that an identity token was exchanged: by the id that its issuer gave it, or by what is signed.
-/// The signature is no part of it: that of ECDSA has two forms.
+/// Returns the key of an exchange record: by the issuer's token id, or by the signed bytes. The signature is excluded,
+/// since ECDSA signatures have two forms.
 fn exchanged_key(jwt: &Jwt<'_>) -> String {
     let issuer = jwt.text("iss").unwrap_or_default();
     let (kind, id) = match jwt.text("jti").filter(|id| !id.is_empty()) {

@@ -1,8 +1,7 @@
-//! Requests to an issuer: the document of OpenID Connect Discovery, the list of keys that it leads to, and forms to the
-//! endpoints at which people log in.
+//! Requests to an issuer: document of OpenID Connect Discovery, its list of keys, and forms to the login endpoints.
 //!
-//! No redirect is followed, nor is a proxy of the environment used: the address that `edge.toml` names, and the one
-//! that its document names, are all that is asked.
+//! Redirects are not followed, and proxies of the environment are not used: only addresses from `edge.toml` and from
+//! the issuer's document are contacted.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -35,17 +34,17 @@ use tower_service::Service;
 use super::jwks::{BadKeys, Keys};
 use devanture_serve::proxy::{Names, tls};
 
-/// Longest time until a connection is open.
+/// Longest time to open a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// Bounds of what the head of an answer may say of how long its keys are good, and what counts where it says nothing.
+/// Bounds on the key lifetime in a response head, and the default.
 const FRESH_MIN: Duration = Duration::from_secs(600);
 const FRESH_DEFAULT: Duration = Duration::from_secs(3_600);
 const AGENT: &str = concat!("Devanture/", env!("CARGO_PKG_VERSION"));
 
-/// How a client shows its secret where the document of the provider does not say it (Discovery 1.0 §3).
+/// Default client authentication if unspecified by the provider's document (Discovery 1.0 §3).
 const BASIC: &str = "client_secret_basic";
 
-/// Why an issuer does not answer as it should.
+/// Error of a request to an issuer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("{url} cannot be asked for: {error}")]
@@ -70,11 +69,11 @@ pub(super) enum Error {
     Tls(String),
 }
 
-/// Authorities of an issuer, by the PEM files that hold them.
+/// Authorities of an issuer, by their PEM files.
 #[derive(Debug)]
 pub(super) struct Authorities {
     files: BTreeSet<PathBuf>,
-    /// They and the platform's, once they were needed.
+    /// Configuration with these and the platform's authorities, built at first use.
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
@@ -95,7 +94,7 @@ impl Authorities {
 }
 
 impl Error {
-    /// Whether the issuer may have read the request.
+    /// Returns true if the issuer may have read the request.
     pub(super) fn was_sent(&self) -> bool {
         match self {
             Self::Address { .. } | Self::Tls(_) => false,
@@ -115,24 +114,24 @@ struct Discovery {
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
 }
 
-/// Addresses of an issuer at which people log in; those that cannot be used are `None`.
+/// Login endpoints of an issuer; `None` for unusable endpoints.
 #[derive(Debug)]
 pub(super) struct Endpoints {
-    /// Where browsers are sent.
+    /// For browsers.
     pub(super) authorization: Option<String>,
-    /// Where a command line begins.
+    /// For command lines.
     pub(super) device: Option<String>,
-    /// Where codes are redeemed.
+    /// For redeeming codes.
     pub(super) token: Option<String>,
-    /// Whether a client shows its secret in the field `Authorization`, and not in the form (RFC 6749 §2.3.1).
+    /// True if the client secret goes into the field `Authorization`, rather than into the form (RFC 6749 §2.3.1).
     pub(super) is_basic: bool,
 }
 
-/// What an issuer publishes.
+/// Published data of an issuer.
 pub(super) struct Published {
     pub(super) keys: Keys,
     pub(super) endpoints: Endpoints,
-    /// For how long it need not be fetched again.
+    /// Time until the next fetch.
     pub(super) fresh_for: Duration,
 }
 
@@ -146,7 +145,7 @@ pub(super) struct Fetcher {
     tls: OnceCell<Arc<ClientConfig>>,
 }
 
-/// Resolves the names of issuers for the connector.
+/// Resolves issuer names for the connector.
 #[derive(Clone)]
 struct IssuerResolver(Arc<Names>);
 
@@ -161,7 +160,7 @@ impl Service<Name> for IssuerResolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let names = Arc::clone(&self.0);
-        // The connector puts the port of the URL in its place.
+        // The connector sets the URL's port.
         Box::pin(async move { Ok(names.addresses(name.as_str(), 0).await?.into_iter()) })
     }
 }
@@ -179,18 +178,18 @@ impl Fetcher {
         }
     }
 
-    /// Asks these DNS servers, those of the system where there is none.
+    /// Sets the DNS servers, by default the system's.
     pub(super) fn set_dns_servers(&mut self, servers: &[SocketAddr]) {
         self.names = IssuerResolver(Arc::new(Names::new(servers)));
     }
 
-    /// The keys of an issuer, and the addresses at which people log in.
+    /// Fetches the keys of an issuer, and its login endpoints.
     pub(super) async fn published(&self, issuer: &Issuer, own: Option<&Authorities>) -> Result<Published, Error> {
         let late = Error::TooSlow(self.time_max.as_millis());
         timeout(self.time_max, self.fetch(issuer, own)).await.unwrap_or(Err(late))
     }
 
-    /// Sends a form to an endpoint. Any status is an answer.
+    /// Sends a form to an endpoint. Any status counts as an answer.
     pub(super) async fn post(
         &self,
         url: &str,
@@ -213,7 +212,7 @@ impl Fetcher {
         let url = issuer.discovery_url();
         let (document, _head) = self.body(&url, own).await?;
         let Ok(document) = serde_json::from_slice::<Discovery>(&document) else { return Err(Error::Document { url }) };
-        // Discovery 1.0 §4.3: byte for byte, or one issuer could speak for another.
+        // Discovery 1.0 §4.3: compared byte for byte, so that no issuer can speak for another.
         if document.issuer != issuer.as_str() {
             return Err(Error::Issuer { url, issuer: document.issuer.chars().take(200).collect() });
         }
@@ -222,7 +221,7 @@ impl Fetcher {
         let url = keys_url.ok_or_else(bad)?;
         let (list, head) = self.body(&url, own).await?;
         let keys = Keys::parse(&list, self.keys_max).map_err(|error| Error::Keys { url, error })?;
-        // RFC 6749 §3.1: none has a fragment.
+        // RFC 6749 §3.1: endpoints have no fragment.
         let endpoint = |text: Option<String>| issuer.keys_url(&text?).filter(|url| !url.contains('#'));
         let methods = document.token_endpoint_auth_methods_supported;
         let endpoints = Endpoints {
@@ -260,14 +259,14 @@ impl Fetcher {
             None => self.tls.get_or_try_init(platform).await?,
         };
         let mut config = ClientConfig::clone(config);
-        // The builder sets it.
+        // Set by the builder.
         config.alpn_protocols.clear();
         let mut tcp = HttpConnector::new_with_resolver(self.names.clone());
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(CONNECT_MAX));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(tcp);
-        // It is asked so rarely that no connection is worth keeping.
+        // Requests are too rare for pooled connections.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let response = client.request(request).await.map_err(|error| unconnected(owned(), &error))?;
         let (head, body) = response.into_parts();
@@ -277,13 +276,13 @@ impl Fetcher {
     }
 }
 
-/// A request without an answer, with all its causes: that of hyper alone does not say what happened.
+/// Error of a failed request with all its causes, since hyper's own text omits the cause.
 fn unconnected(url: String, error: &hyper_util::client::legacy::Error) -> Error {
     let mut reason = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        // Some errors repeat their cause in their own words.
+        // Some errors repeat the text of their cause.
         if !reason.ends_with(&text) {
             reason.push_str(": ");
             reason.push_str(&text);
@@ -296,7 +295,7 @@ fn unconnected(url: String, error: &hyper_util::client::legacy::Error) -> Error 
     Error::Connection { url, reason, was_sent: !error.is_connect() }
 }
 
-/// What the head of an answer says of how long it is good (RFC 9111 §5.2.2.1).
+/// Returns the lifetime in a response head (RFC 9111 §5.2.2.1).
 fn fresh_for(head: &HeaderMap) -> Duration {
     let fields = head.get_all(CACHE_CONTROL).iter().filter_map(|field| field.to_str().ok());
     let seconds = fields.flat_map(|field| field.split(',')).find_map(|directive| {

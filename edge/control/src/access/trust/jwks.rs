@@ -1,4 +1,4 @@
-//! The keys of an issuer: a JWK Set (RFC 7517), and the signatures of identity tokens checked by it.
+//! Keys of an issuer: a JWK Set (RFC 7517), and verification of identity tokens.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
@@ -11,43 +11,43 @@ use serde_json::Value;
 
 use super::jwt::{Algorithm, Jwt};
 
-/// Bytes of a coordinate of P-256, and of a key of Ed25519.
+/// Bytes of a P-256 coordinate, and of an Ed25519 key.
 const POINT_BYTES: usize = 32;
-/// Most bytes of a modulus of RSA, 8,192 bits.
+/// Most bytes of an RSA modulus, 8,192 bits.
 const MODULUS_BYTES_MAX: usize = 1_024;
-/// Most bytes of an exponent of RSA.
+/// Most bytes of an RSA exponent.
 const EXPONENT_BYTES_MAX: usize = 8;
 
-/// Why bytes are no list of keys that is taken.
+/// Reason for refusing a list of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadKeys {
-    /// It is no JWK Set.
+    /// Not a JWK Set.
     #[error("it is no JWK Set")]
     Json,
-    /// It has too many keys.
+    /// Too many keys.
     #[error("it has more than {0} keys")]
     TooMany(usize),
 }
 
-/// What a list of keys says of a signature.
+/// Result of a signature check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// A key of the list made it.
+    /// Signed by a key of the list.
     Good,
-    /// The list has no such key, as after the issuer has changed its keys.
+    /// The list lacks the key, for example after the issuer's key rotation.
     UnknownKey,
-    /// The key is there and did not make it.
+    /// The named key exists, but did not sign.
     Wrong,
 }
 
-/// The keys of an issuer that can sign.
+/// Signing keys of an issuer.
 #[derive(Debug, Default)]
 pub struct Keys(Vec<Key>);
 
 #[derive(Debug)]
 struct Key {
     id: Option<String>,
-    /// The one algorithm that it is for, where it says so.
+    /// Only permitted algorithm, if restricted.
     algorithm: Option<String>,
     material: Material,
 }
@@ -80,10 +80,10 @@ struct Jwk {
 }
 
 impl Keys {
-    /// Reads a JWK Set. Keys of other kinds, or for other uses, are left out (RFC 7517 §5).
+    /// Parses a JWK Set. Keys of other types or uses are skipped (RFC 7517 §5).
     ///
     /// # Errors
-    /// Why it is not taken.
+    /// The reason for a refusal.
     pub fn parse(bytes: &[u8], count_max: usize) -> Result<Self, BadKeys> {
         let list: List = serde_json::from_slice(bytes).map_err(|_error| BadKeys::Json)?;
         if list.keys.len() > count_max {
@@ -92,14 +92,14 @@ impl Keys {
         Ok(Self(list.keys.into_iter().filter_map(key).collect()))
     }
 
-    /// How many of the keys are of an algorithm that is taken.
+    /// Returns the number of keys with a supported algorithm.
     #[must_use]
     pub const fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Checks the signature of an identity token. The key is the one that it names, and has to be of its algorithm; one
-    /// that names none is checked by the only key that fits.
+    /// Checks the signature of an identity token. The named key must match the token's algorithm; a token without a key
+    /// id is checked with the only matching key.
     #[must_use]
     pub fn check(&self, jwt: &Jwt<'_>) -> Verdict {
         let mut named = self.0.iter().filter(|key| jwt.key_id.is_none() || key.id == jwt.key_id).peekable();
@@ -109,7 +109,7 @@ impl Keys {
         let mut fitting = named.filter(|key| key.is_for(jwt.algorithm));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) if key.made(jwt) => Verdict::Good,
-            // Of two with one id, or without one, none is better than the other.
+            // Two keys with the same id, or without an id, are ambiguous.
             _ => Verdict::Wrong,
         }
     }
@@ -145,7 +145,7 @@ impl Key {
     }
 }
 
-/// A key that can check signatures; `None` for any other.
+/// Returns a key for signature checks; `None` for other keys.
 fn key(value: Value) -> Option<Key> {
     let jwk: Jwk = serde_json::from_value(value).ok()?;
     let is_for_signatures = jwk.usage.as_ref().is_none_or(|usage| usage == "sig")
@@ -162,7 +162,7 @@ fn key(value: Value) -> Option<Key> {
             Material::Rsa { modulus, exponent }
         }
         ("EC", Some("P-256")) => {
-            // The uncompressed form (SEC 1 §2.3.3).
+            // Uncompressed form (SEC 1 §2.3.3).
             Material::P256([vec![4], point(jwk.x.as_deref()?)?, point(jwk.y.as_deref()?)?].concat())
         }
         ("OKP", Some("Ed25519")) => Material::Ed25519(point(jwk.x.as_deref()?)?),
@@ -175,7 +175,7 @@ fn point(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == POINT_BYTES)
 }
 
-/// A number without zeros before it.
+/// Decodes a number without leading zeros.
 fn number(text: &str) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let first = bytes.iter().position(|byte| *byte != 0)?;

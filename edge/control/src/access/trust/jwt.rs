@@ -1,37 +1,37 @@
-//! Identity tokens: a JWT in the compact form of JWS (RFC 7515 §7.1, RFC 7519), taken apart. No signature is checked
+//! Parser of identity tokens: JWT in the compact form of JWS (RFC 7515 §7.1, RFC 7519). Signatures are not checked
 //! here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-/// Longest id of a key, in bytes.
+/// Longest key id, in bytes.
 const KEY_ID_BYTES_MAX: usize = 512;
 
-/// Why a text is no identity token that is taken.
+/// Reason for refusing a text as an identity token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is signed by an algorithm that is not taken; `none` and those with a shared secret are among them.
+    /// Unsupported algorithm, for example `none` or an algorithm with a shared secret.
     #[error("its algorithm is none of RS256, PS256, ES256 and EdDSA")]
     Algorithm,
-    /// Its header lists extensions that have to be understood.
+    /// The header lists critical extensions.
     #[error("its header has `crit`")]
     Critical,
-    /// A part of it is not base64url.
+    /// A part is not base64url.
     #[error("a part of it is not base64url")]
     Encoding,
-    /// It has not three parts.
+    /// The number of parts is not three.
     #[error("it has not three parts")]
     Form,
-    /// A part of it is no JSON object, or a member is of another type than it must be.
+    /// A part is no JSON object, or a member has a wrong type.
     #[error("a part of it is not as a JWT has it")]
     Json,
-    /// It is a token of another kind.
+    /// Token of another type.
     #[error("its `typ` is not JWT")]
     Kind,
 }
 
-/// An algorithm that is taken. A key says which of them it is for: the header alone decides nothing.
+/// Supported algorithm. The key determines the permitted algorithm: the header alone decides nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA over P-256 with SHA-256.
@@ -45,7 +45,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// By its name in a header, or in a key.
+    /// Parses the name in a header or key.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         match name {
@@ -58,33 +58,33 @@ impl Algorithm {
     }
 }
 
-/// An identity token, of which nothing is true before its signature was checked.
+/// Identity token, untrusted before the signature check.
 #[derive(Debug)]
 pub struct Jwt<'t> {
-    /// The algorithm of its signature.
+    /// Signature algorithm.
     pub algorithm: Algorithm,
-    /// The id of the key, where it says one.
+    /// Key id, if present.
     pub key_id: Option<String>,
-    /// The bytes that are signed.
+    /// Signed bytes.
     pub signed: &'t [u8],
-    /// The signature.
+    /// Signature.
     pub signature: Vec<u8>,
-    /// The claims.
+    /// Claims.
     pub claims: Map<String, Value>,
 }
 
 impl Jwt<'_> {
-    /// A claim that is a text.
+    /// Returns a text claim.
     #[must_use]
     pub fn text(&self, claim: &str) -> Option<&str> {
         self.claims.get(claim).and_then(Value::as_str)
     }
 }
 
-/// Takes an identity token apart.
+/// Parses an identity token.
 ///
 /// # Errors
-/// Why it is not taken.
+/// The reason for a refusal.
 pub fn parse(text: &str) -> Result<Jwt<'_>, Refusal> {
     let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::Form)?;
     let (header, claims) = signed.split_once('.').ok_or(Refusal::Form)?;
@@ -92,11 +92,11 @@ pub fn parse(text: &str) -> Result<Jwt<'_>, Refusal> {
         return Err(Refusal::Form);
     }
     let header = object(header)?;
-    // RFC 7515 §4.1.11: nothing of that kind is understood here.
+    // RFC 7515 §4.1.11: no critical extension is supported.
     if header.contains_key("crit") {
         return Err(Refusal::Critical);
     }
-    // RFC 8725 §3.11: what an issuer signs for another use is no identity token.
+    // RFC 8725 §3.11: a token signed for another use is no identity token.
     if optional_text(&header, "typ")?.is_some_and(|kind| !kind.eq_ignore_ascii_case("jwt")) {
         return Err(Refusal::Kind);
     }
@@ -117,7 +117,7 @@ fn object(part: &str) -> Result<Map<String, Value>, Refusal> {
 }
 
 fn bytes(part: &str) -> Result<Vec<u8>, Refusal> {
-    // Strict: neither padding nor stray bits, so that no two texts are the same token.
+    // Strict: neither padding nor stray bits, so that each token has a single text.
     URL_SAFE_NO_PAD.decode(part).map_err(|_error| Refusal::Encoding)
 }
 

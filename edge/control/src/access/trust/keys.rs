@@ -1,5 +1,5 @@
-//! The keys of issuers in memory: fetched when they are needed, again when they are old or a key is not known, and used
-//! on for a bounded time while their issuer cannot be reached.
+//! Cached keys of issuers: fetched at first use, again when old or when a key is unknown, and kept for a bounded time
+//! while their issuer is unreachable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -19,32 +19,32 @@ use super::fetch::{self, Authorities, Endpoints, Fetcher, Published};
 use super::jwks::{Keys, Verdict};
 use super::jwt::Jwt;
 
-/// After a failed fetch, the pause before the next one is so many times shorter than after one for an unknown key.
+/// Factor by which the pause after a failed fetch is shorter than the pause after a fetch for an unknown key.
 const FAILURE_FACTOR: u32 = 6;
 
-/// The keys of an issuer cannot be fetched, and none are at hand.
+/// Failure to fetch an issuer's keys without cached keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unavailable {
-    /// When it is tried again.
+    /// Time until the next attempt.
     pub(super) wait: Duration,
 }
 
-/// The keys of all issuers.
+/// Keys of all issuers.
 pub(super) struct Issuers {
     states: Mutex<BTreeMap<Issuer, Arc<State>>>,
-    /// The authorities that `edge.toml` names for issuers.
+    /// Authorities of issuers from `edge.toml`.
     authorities: Mutex<BTreeMap<Issuer, Arc<Authorities>>>,
     fetcher: Fetcher,
-    /// Least time between two fetches for an unknown key.
+    /// Shortest interval between two fetches for an unknown key.
     pause: Duration,
-    /// Longest time that keys are used.
+    /// Longest use of cached keys.
     age_max: Duration,
 }
 
 #[derive(Default)]
 struct State {
     fetched: ArcSwapOption<Fetched>,
-    /// Held while keys are fetched, so that many who need them fetch them once.
+    /// Locked during a fetch, so that concurrent callers share one fetch.
     last: tokio::sync::Mutex<Option<Attempt>>,
 }
 
@@ -76,7 +76,7 @@ impl Issuers {
         self.fetcher.set_dns_servers(servers);
     }
 
-    /// Trusts issuers by the authorities of these files beside the platform's, and by no other such files any more.
+    /// Replaces the authority files of issuers, trusted in addition to the platform's.
     pub(super) fn trust(&self, files: impl Iterator<Item = (Issuer, PathBuf)>) {
         let mut of_issuers: BTreeMap<Issuer, BTreeSet<PathBuf>> = BTreeMap::new();
         for (issuer, file) in files {
@@ -86,7 +86,7 @@ impl Issuers {
         *self.authorities.lock() = of_issuers.collect();
     }
 
-    /// Sends a form to an endpoint of an issuer. Any status is an answer.
+    /// Sends a form to an endpoint of an issuer. Any status counts as an answer.
     pub(super) async fn post(
         &self,
         issuer: &Issuer,
@@ -103,7 +103,7 @@ impl Issuers {
         self.states.lock().retain(|issuer, _| is_known(issuer));
     }
 
-    /// Checks the signature of an identity token by the keys of its issuer.
+    /// Checks the signature of an identity token with the keys of its issuer.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -114,13 +114,13 @@ impl Issuers {
             Err(found) => found,
         };
         match (usable.map(|fetched| fetched.keys.check(jwt)), failed) {
-            // A key that the issuer has made since cannot be distinguished from one that it never had.
+            // A new key of the issuer is indistinguishable from a false key.
             (None, failed) | (Some(Verdict::UnknownKey), failed @ Some(_)) => Err(self.unavailable(failed)),
             (Some(verdict), _) => Ok(verdict),
         }
     }
 
-    /// The addresses of an issuer at which people log in.
+    /// Returns the login endpoints of an issuer.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -133,8 +133,8 @@ impl Issuers {
         }
     }
 
-    /// What `look` finds in what is fetched and fresh; else what can be used after it was fetched again, with the last
-    /// attempt if that failed.
+    /// Applies `look` to fresh data; otherwise fetches again and applies `look` to usable data, with the last attempt
+    /// if failed.
     async fn look<T>(
         &self,
         issuer: &Issuer,

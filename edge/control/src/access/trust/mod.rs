@@ -1,11 +1,11 @@
-//! Trust in identity tokens: a JWT that an issuer signed for a job of a CI system is exchanged for a token of the edge.
+//! Trust in identity tokens: a JWT signed by an issuer for a CI job is exchanged for a token of the edge.
 //!
-//! `[[trust]]` of `edge.toml` names issuers by OpenID Connect, the claims that count, and what they give. [`jwt`] reads
-//! an identity token, [`jwks`] the keys of an issuer and checks signatures by them, both without I/O; `keys` fetches
-//! these keys and holds them; `claims` compares; `exchange` makes the token, in the same commit as the record of the
-//! identity token, so that each is exchanged once in a whole cluster. `oidc` reads the identity token of a person, whom
-//! `[oidc]` gives a role by their groups; `visitor` has one log in there who wants to see what is protected, and
-//! `device` one who runs a command, where the `client` has a secret.
+//! `[[trust]]` of `edge.toml` names issuers by OpenID Connect, required claims, and grants. [`jwt`] parses identity
+//! tokens; [`jwks`] parses the keys of an issuer and checks signatures, both without I/O; `keys` fetches and caches
+//! these keys; `claims` compares; `exchange` creates the token, in the same commit as the record of the identity token,
+//! so that each is exchanged once per cluster. `oidc` reads the identity token of a person, whose groups have roles by
+//! `[oidc]`; `visitor` logs in visitors of protected content, `device` users of a command line, with the `client`
+//! secret if any.
 
 mod claims;
 mod client;
@@ -44,25 +44,25 @@ pub use probe::{Probed, probe};
 /// All trusts, and the keys of their issuers.
 pub(super) struct Trusts {
     all: ArcSwap<Vec<Trust>>,
-    /// The provider at which people log in.
+    /// Login provider of people.
     oidc: ArcSwapOption<Oidc>,
     issuers: Issuers,
-    /// Logins of visitors that the provider may confirm at once.
+    /// Permits of visitor logins being confirmed at the provider.
     visitors: Semaphore,
-    /// Requests of logins with the device grant at once: neither kind takes the places of the other.
+    /// Permits of device grant requests, separate from those of visitors.
     devices: Semaphore,
-    /// Requests for the token of a login with the device grant, by the hash of its device code.
+    /// Token requests of device grant logins, by the hash of the device code.
     polls: RateLimit<[u8; 32]>,
-    /// When the provider may be sent forms again, after it answered that it is sent too many, or that it is down.
+    /// End of the pause of requests, after an overload or failure of the provider.
     paused_until: Mutex<Option<Instant>>,
-    /// States of logins whose code was sent to the provider: windows with one attempt each.
+    /// States of logins whose code was sent to the provider: windows of one attempt each.
     redeemed: RateLimit<[u8; 32]>,
-    /// Lines of the log about the provider: strangers cause them, too.
+    /// Limit of log lines about the provider, since strangers can cause these.
     log_quota: RateLimit<()>,
 }
 
 impl Trusts {
-    /// None yet.
+    /// Starts empty.
     pub(super) fn new(limits: &Limits) -> Self {
         let visitors_max = usize::try_from(limits.visitor_logins_at_once_max).unwrap_or(Semaphore::MAX_PERMITS);
         let keys_max = usize::try_from(limits.login_keys_max).unwrap_or(usize::MAX);
@@ -83,31 +83,30 @@ impl Trusts {
         self.issuers.set_dns_servers(servers);
     }
 
-    /// Whether these groups have a role in an app, for a person who logged in as this client; `None` where the edge is
-    /// none any more.
+    /// Returns true if the groups have a role in an app, for a person logged in by the client; `None` if the client is
+    /// no longer configured.
     pub(super) fn may_see(&self, client: &str, groups: &[String], app: Option<&AppName>) -> Option<bool> {
         let oidc = self.oidc.load_full().filter(|oidc| oidc::client_of(oidc) == client)?;
         let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
         Some(app.is_some_and(|app| oidc.grant(&groups, Some(app), None).is_some()))
     }
 
-    /// Whether the provider may be sent a device code once more.
+    /// Returns true if another request for a device code may be sent to the provider.
     fn may_poll(&self, device_code: &Secret) -> bool {
         self.polls.take(blake3::hash(device_code.expose().as_bytes()).as_bytes()).is_ok()
     }
 
-    /// Whether a login with this state has its code redeemed for the first time. Remembered are a bounded number of
-    /// them.
+    /// Returns true for the first redemption of a login's code. A bounded number of logins is remembered.
     fn is_first(&self, state: &blake3::Hash) -> bool {
         self.redeemed.take(state.as_bytes()).is_ok()
     }
 
-    /// The code of a login was not sent after all.
+    /// Forgets a redemption that was not sent.
     fn take_back_first(&self, state: &blake3::Hash) {
         self.redeemed.give_back(state.as_bytes());
     }
 
-    /// Replaces all of them. Keys of issuers that stay are not fetched again.
+    /// Replaces all trusts. Keys of remaining issuers are not fetched again.
     pub(super) fn set(&self, trusts: Vec<Trust>, oidc: Option<Oidc>) {
         let of_trusts = trusts.iter().map(|trust| (&trust.issuer, &trust.ca));
         let of_all = of_trusts.chain(oidc.iter().map(|oidc| (&oidc.issuer, &oidc.ca)));
@@ -117,7 +116,7 @@ impl Trusts {
         self.all.store(Arc::new(trusts));
         let is_same = self.oidc.load().as_ref().map(|before| &before.issuer) == oidc.as_ref().map(|oidc| &oidc.issuer);
         if !is_same {
-            // It was that of another provider.
+            // The pause concerned another provider.
             *self.paused_until.lock() = None;
         }
         self.oidc.store(oidc.map(Arc::new));

@@ -1,17 +1,17 @@
-//! The identity token of a person at the provider of `[oidc]`: its audience, its groups, and the name of the person.
+//! Identity token of a person from the provider of `[oidc]`: audience, groups, name.
 
 use devanture_config::edge_toml::Oidc;
 use serde_json::{Map, Value};
 
 use crate::ledger::PERSON_PREFIX;
 
-/// Most characters of a subject (OpenID Connect Core 1.0 §2) and of an address.
+/// Longest subject (OpenID Connect Core 1.0 §2) and address, in characters.
 pub(super) const SUBJECT_CHARACTERS_MAX: usize = 255;
-/// Most groups of one person that are looked at.
+/// Examined groups per person.
 const GROUPS_MAX: usize = 1_000;
 
-/// Whether an identity token is for the client of `[oidc]` (OpenID Connect Core 1.0 §3.1.3.7, 3 to 5): one of several
-/// audiences only if it is also the party that the token was made for.
+/// Returns true for an identity token issued to the client of `[oidc]` (OpenID Connect Core 1.0 §3.1.3.7, 3 to 5); with
+/// several audiences, the client must also be the authorized party.
 pub(super) fn is_for_client(oidc: &Oidc, claims: &Map<String, Value>) -> bool {
     let is_client = |value: &Value| value.as_str() == Some(&oidc.client_id);
     let is_party = claims.get("azp").map(is_client);
@@ -25,10 +25,10 @@ pub(super) fn is_for_client(oidc: &Oidc, claims: &Map<String, Value>) -> bool {
     }
 }
 
-/// The name of a person: the address where the provider has verified it, else the subject, which is never another's.
+/// Returns the name of a person: the address if verified by the provider, else the subject, which is unique.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason for a missing name.
 pub(super) fn person(claims: &Map<String, Value>) -> Result<String, String> {
     let text = |name: &str| {
         let text = claims.get(name).and_then(Value::as_str)?;
@@ -43,7 +43,7 @@ pub(super) fn person(claims: &Map<String, Value>) -> Result<String, String> {
     Ok(format!("{PERSON_PREFIX}{name}"))
 }
 
-/// The groups of a person: a list of texts, or one text.
+/// Returns the groups of a person, from a list of texts or a single text.
 pub(super) fn groups<'c>(oidc: &Oidc, claims: &'c Map<String, Value>) -> Vec<&'c str> {
     match claims.get(&oidc.groups_claim) {
         Some(Value::String(group)) => vec![group],
@@ -52,7 +52,7 @@ pub(super) fn groups<'c>(oidc: &Oidc, claims: &'c Map<String, Value>) -> Vec<&'c
     }
 }
 
-/// What a client at a provider is known by: a person who logged in as one is none of another.
+/// Returns a text that identifies the client at a provider: a login by one client is no login by another.
 pub(super) fn client_of(oidc: &Oidc) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in [oidc.issuer.as_str(), &oidc.client_id] {
@@ -61,14 +61,14 @@ pub(super) fn client_of(oidc: &Oidc) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// The field `WWW-Authenticate` with the provider, so that a command line that has no token yet learns where to log in.
-/// Its texts have neither quotes nor backslashes.
+/// Returns the field `WWW-Authenticate` with the provider, so that a command line without a token finds the login. Its
+/// texts contain neither quotes nor backslashes.
 pub(super) fn challenge_field(oidc: &Oidc) -> String {
     let Oidc { issuer, client_id, scopes, .. } = oidc;
     let texts = [("oidc_issuer", issuer.as_str()), ("oidc_client_id", client_id), ("oidc_scopes", &scopes.join(" "))];
     let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
     let parameters: Vec<String> = texts.iter().map(|(name, text)| format!("{name}=\"{}\"", quoted(text))).collect();
-    // A client with a secret logs people in by way of the edge.
+    // With a client secret, logins go through the edge.
     let through_edge = if oidc.client_secret_file.is_some() { ", oidc_device=\"edge\"" } else { "" };
     format!("Bearer {}{through_edge}", parameters.join(", "))
 }

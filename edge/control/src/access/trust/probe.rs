@@ -1,4 +1,4 @@
-//! A look at what an issuer publishes, for `devanture-edge doctor`: as it is fetched when an identity token comes.
+//! Probe of an issuer for `devanture-edge doctor`, with the same fetches as for an identity token.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,22 +9,22 @@ use devanture_config::limits::Limits;
 
 use super::fetch::{Authorities, Fetcher};
 
-/// What an issuer publishes.
+/// Published data of an issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probed {
-    /// Keys that identity tokens are checked by.
+    /// Number of usable keys.
     pub keys: usize,
-    /// Whether a command line can log in there (RFC 8628).
+    /// True if command lines can log in (RFC 8628).
     pub has_device_grant: bool,
-    /// Whether a browser can.
+    /// True if browsers can log in.
     pub has_authorization: bool,
 }
 
-/// Fetches what an issuer publishes, within `identity_fetch_ms_max`; it is trusted by the authorities of `files` beside
-/// the platform's, and found by the DNS servers of the system where no others are given.
+/// Fetches the published data of an issuer within `identity_fetch_ms_max`, trusting the authorities of `files` in
+/// addition to the platform's, by the given DNS servers, or else the system's.
 ///
 /// # Errors
-/// Why it cannot be used.
+/// The reason why the issuer is unusable.
 pub async fn probe(
     issuer: &Issuer,
     files: BTreeSet<PathBuf>,

@@ -1,7 +1,7 @@
-//! Logins of visitors at the provider of `[oidc]`: the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636).
+//! Visitor logins at the provider of `[oidc]`: authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636).
 //!
-//! The edge keeps nothing of a login that has begun. A browser has its secret, in a cookie; `state`, the nonce and the
-//! verifier of PKCE are derived from that secret, so that a code is of use with the cookie of its own login alone.
+//! The edge keeps no state of a pending login. A browser holds the login's secret in a cookie; `state`, nonce and PKCE
+//! verifier are derived from the secret, so that a code is usable only with the cookie of its own login.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::ledger::from_text;
 use devanture_base::clock;
 use devanture_serve::handler::{Confirmed, KnownBy, LoginSecret, Person, Unconfirmed};
 
-/// Longest code that is redeemed, in bytes.
+/// Longest redeemed code, in bytes.
 const CODE_BYTES_MAX: usize = 4_096;
 
-/// Longest word for an error that the log shows, in bytes.
+/// Longest logged error code, in bytes.
 const ERROR_BYTES_MAX: usize = 64;
-/// Longest time for which a begun login is remembered, in milliseconds: that of its cookie, and more.
+/// Longest memory of a pending login, in milliseconds: beyond the lifetime of its cookie.
 pub(super) const LOGIN_MS_MAX: u64 = 900_000;
 
 #[derive(Deserialize)]
@@ -45,12 +45,12 @@ impl From<Unusable> for Unconfirmed {
 }
 
 impl Credentials {
-    /// Whether there is a provider at which people log in.
+    /// Returns true if a login provider is configured.
     pub(crate) fn has_provider(&self) -> bool {
         self.trusts.oidc.load().is_some()
     }
 
-    /// The address at the provider where a browser logs in, which then comes back to `callback` with a code.
+    /// Returns the provider's login address for a browser, which returns to `callback` with a code.
     ///
     /// # Errors
     /// [`Unconfirmed::Unavailable`].
@@ -82,10 +82,10 @@ impl Credentials {
         Ok(format!("{address}{separator}{query}"))
     }
 
-    /// Confirms a login by the code that the provider gave its browser.
+    /// Confirms a login by the provider's code.
     ///
     /// # Errors
-    /// Why it is not.
+    /// The reason for a refusal.
     pub(in crate::access) async fn confirm_visitor(
         &self,
         (code, issuer): (&str, Option<&str>),
@@ -99,7 +99,7 @@ impl Credentials {
             Unconfirmed::Limited { retry_s: exchange::seconds(wait) }
         })?;
         let confirmed = self.redeem((code, issuer), callback, secret, app, from).await;
-        // What is let in does not count, nor what no other code can help, nor what the provider was not sent.
+        // Successful logins, failures of any code, and requests never sent to the provider do not count.
         if !matches!(confirmed, Err(Unconfirmed::Refused | Unconfirmed::Unusable)) {
             self.attempts.take_back_identity(&attempt);
         }
@@ -113,14 +113,14 @@ impl Credentials {
         confirmed
     }
 
-    /// The provider sent a browser back without a code: the log says by which of its words (RFC 6749 §4.1.2.1).
+    /// Handles a return without a code; the provider's error code is logged (RFC 6749 §4.1.2.1).
     pub(in crate::access) fn denied_visitor(
         &self,
         error: Option<&str>,
         app: &AppName,
         from: Option<IpAddr>,
     ) -> Unconfirmed {
-        // The browser can write what it likes into it.
+        // The text is controlled by the browser.
         let word = error.filter(|error| error.len() <= ERROR_BYTES_MAX && error.bytes().all(|b| b.is_ascii_graphic()));
         exchange::count(exchange::OIDC_LABEL, "refused");
         self.not_confirmed(&format!("the provider gives no code, and says {}", word.unwrap_or("nothing")), app, from)
@@ -135,7 +135,7 @@ impl Credentials {
         from: Option<IpAddr>,
     ) -> Result<Confirmed, Unconfirmed> {
         let oidc = self.trusts.oidc.load_full().ok_or(Unconfirmed::Unavailable)?;
-        // RFC 9207 §2.4: a code of another provider is not sent to this one.
+        // RFC 9207 §2.4: a code of another provider must not be sent.
         if issuer.is_some_and(|issuer| issuer != oidc.issuer.as_str()) {
             return Err(self.not_confirmed("the code is of another issuer", app, from));
         }
@@ -151,7 +151,7 @@ impl Credentials {
             ("redirect_uri", callback),
             ("code_verifier", &secret.verifier()),
         ];
-        // Each begun login sends the provider one code, whatever its browser comes back with.
+        // Each login sends the provider one code, whatever its browser returns.
         let state = secret.state();
         if !self.trusts.is_first(&state) {
             return Err(self.not_confirmed("a code of this login was redeemed before", app, from));
@@ -192,14 +192,15 @@ impl Credentials {
         }
         let (app, from) = (app.as_str(), from_text(from));
         tracing::info!(target: "audit", app, person, from, "a visitor logged in");
-        // Those that no role is for say nothing to the edge.
+        // Groups without any role are irrelevant.
         let is_named = |group: &&str| oidc.groups.iter().any(|named| named.group == *group);
         let groups = groups.into_iter().filter(is_named).map(str::to_owned).collect();
         let person = Person { name: person, known_by: KnownBy::Provider { client: oidc::client_of(&oidc), groups } };
         Ok(Confirmed { person, lifetime_s: oidc.lifetime_s })
     }
 
-    /// The identity token of a login, if it is that of this one (OpenID Connect Core 1.0 §3.1.3.7); else why it is not.
+    /// Checks that an identity token belongs to the login (OpenID Connect Core 1.0 §3.1.3.7); returns the mismatch
+    /// otherwise.
     async fn checked<'t>(
         &self,
         oidc: &Oidc,
@@ -218,7 +219,7 @@ impl Credentials {
         if jwt.text("iss") != Some(oidc.issuer.as_str()) {
             return Ok(Err("its identity token is of another issuer".to_owned()));
         }
-        // The code was redeemed by then.
+        // The code has already been redeemed.
         let verdict = self.trusts.issuers.check(&oidc.issuer, &jwt).await.map_err(|_wait| Unconfirmed::Unusable)?;
         if verdict != Verdict::Good {
             return Ok(Err("no key of the provider made its signature".to_owned()));

@@ -1,7 +1,7 @@
-//! The narrow part of WebAuthn that passkeys need: ES256, no trust in attestation, user verification, one origin.
+//! The subset of WebAuthn needed for passkeys: ES256, no trust in attestation, user verification, a single origin.
 //!
-//! Everything here is pure. What an authenticator or a browser sent is read with bounds, and refused as a whole where
-//! one thing of it is not as expected (WebAuthn Level 3 §7.1 and §7.2).
+//! All functions are pure. Data from authenticators and browsers is parsed with bounds, and refused as a whole after
+//! any deviation (WebAuthn Level 3 §7.1 and §7.2).
 
 #[cfg(test)]
 mod tests;
@@ -13,16 +13,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value;
 use serde::Deserialize;
 
-/// Longest id of a passkey in bytes (WebAuthn Level 3 §4, "Credential ID").
+/// Longest passkey id in bytes (WebAuthn Level 3 §4, "Credential ID").
 const CREDENTIAL_BYTES_MAX: usize = 1_023;
-/// Bytes of authenticator data before what a registration adds: hash, flags, counter.
+/// Bytes of authenticator data before the registration data: hash, flags, counter.
 const HEAD_BYTES: usize = 37;
-/// Bytes of the model of an authenticator, which nobody looks at.
+/// Bytes of the authenticator model, which is ignored.
 const AAGUID_BYTES: usize = 16;
-/// Bytes of a coordinate of P-256.
+/// Bytes of a P-256 coordinate.
 const COORDINATE_BYTES: usize = 32;
 
-/// The flags of authenticator data (WebAuthn Level 3 §6.1).
+/// Flags of authenticator data (WebAuthn Level 3 §6.1).
 const USER_PRESENT: u8 = 0x01;
 const USER_VERIFIED: u8 = 0x04;
 const MAY_BE_BACKED_UP: u8 = 0x08;
@@ -30,65 +30,65 @@ const IS_BACKED_UP: u8 = 0x10;
 const HAS_CREDENTIAL: u8 = 0x40;
 const HAS_EXTENSIONS: u8 = 0x80;
 
-/// Why something was refused: for the log of the edge, and for nobody else.
+/// Reason for a refusal, only for the edge's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Its form.
+    /// Malformed data.
     #[error("it is not encoded as it should be")]
     Encoding,
     /// Another ceremony.
     #[error("the browser did something else")]
     Kind,
-    /// A page of another origin, or in a frame of one.
+    /// A page of another origin, or a frame of another origin.
     #[error("it is from a page of another origin")]
     Origin,
     /// Another relying party.
     #[error("it is for another relying party")]
     RelyingParty,
-    /// Nobody was present, or verified.
+    /// The user was not present, or not verified.
     #[error("nobody was verified")]
     NotVerified,
-    /// Its key.
+    /// Unsuitable key.
     #[error("the key is not one of ES256")]
     Key,
-    /// Its signature.
+    /// Wrong signature.
     #[error("the signature is wrong")]
     Signature,
-    /// A counter that did not count up.
+    /// A counter that did not increase.
     #[error("the counter went back")]
     Counter,
 }
 
-/// The site that a passkey is for.
+/// Site of a passkey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site<'s> {
-    /// The relying party: a hostname.
+    /// Relying party: a hostname.
     pub rp: &'s str,
-    /// The origin of its pages, with a port that is not the default.
+    /// Origin of its pages, with a non-default port.
     pub origin: &'s str,
 }
 
-/// What was done in the browser.
+/// Ceremony in the browser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ceremony {
-    /// A passkey is made.
+    /// Registration of a passkey.
     Create,
-    /// A passkey is used.
+    /// Use of a passkey.
     Get,
 }
 
-/// A passkey that was made.
+/// New passkey.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPasskey {
-    /// The id that its authenticator gave it.
+    /// Id assigned by the authenticator.
     pub credential: Vec<u8>,
-    /// The point, uncompressed.
+    /// Public key, as an uncompressed point.
     pub public_key: Vec<u8>,
-    /// Its signature counter.
+    /// Signature counter.
     pub counter: u32,
 }
 
-/// What a browser says of the ceremony; members that are not read may be there (WebAuthn Level 3 §5.8.1.2).
+/// Browser's data about the ceremony; unknown members are ignored (WebAuthn Level 3 §5.8.1.2).
 #[derive(Deserialize)]
 struct ClientData {
     #[serde(rename = "type")]
@@ -101,7 +101,7 @@ struct ClientData {
     top_origin: Option<String>,
 }
 
-/// The bytes of a text in base64url.
+/// Decodes base64url.
 ///
 /// # Errors
 /// [`Refusal::Encoding`].
@@ -109,16 +109,16 @@ pub fn bytes(text: &str) -> Result<Vec<u8>, Refusal> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_error| Refusal::Encoding)
 }
 
-/// The text of bytes in base64url.
+/// Encodes base64url.
 #[must_use]
 pub fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Checks what the browser says of the ceremony, and returns the challenge.
+/// Checks the browser's data about the ceremony, and returns the challenge.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The deviation.
 pub fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>) -> Result<String, Refusal> {
     let read: ClientData = serde_json::from_slice(client_data).map_err(|_error| Refusal::Encoding)?;
     let kind = match ceremony {
@@ -128,18 +128,18 @@ pub fn challenge(client_data: &[u8], ceremony: Ceremony, site: &Site<'_>) -> Res
     if read.kind != kind {
         return Err(Refusal::Kind);
     }
-    // Apps on other ports of this host are the same relying party to a browser, and another origin.
+    // Browsers treat apps on other ports of the host as the same relying party, but as another origin.
     if read.origin != site.origin || read.is_cross_origin || read.top_origin.is_some() {
         return Err(Refusal::Origin);
     }
     Ok(read.challenge)
 }
 
-/// The passkey of an attestation object. Its statement is not evaluated: nobody is trusted to vouch for an
-/// authenticator.
+/// Returns the passkey of an attestation object. Its statement is not evaluated: no authority vouches for
+/// authenticators.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The deviation.
 pub fn registered(attestation_object: &[u8], site: &Site<'_>) -> Result<NewPasskey, Refusal> {
     let mut rest = attestation_object;
     let object = item(&mut rest)?;
@@ -162,10 +162,10 @@ pub fn registered(attestation_object: &[u8], site: &Site<'_>) -> Result<NewPassk
     Ok(NewPasskey { credential: credential.to_vec(), public_key, counter })
 }
 
-/// Checks what a passkey with this key signed, and returns its counter.
+/// Checks the signature of a passkey by its key, and returns the counter.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The deviation.
 pub fn asserted(
     data: &[u8],
     client_data: &[u8],
@@ -183,14 +183,14 @@ pub fn asserted(
     UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, public_key)
         .verify(&signed, signature)
         .map_err(|_error| Refusal::Signature)?;
-    // Those that count at all count up: one that does not is a copy (WebAuthn Level 3 §6.1.1).
+    // A counter in use must increase; otherwise the passkey was cloned (WebAuthn Level 3 §6.1.1).
     if (counter != 0 || counter_before != 0) && counter <= counter_before {
         return Err(Refusal::Counter);
     }
     Ok(counter)
 }
 
-/// The flags, the counter, and what follows them.
+/// Returns flags, counter and remaining data.
 fn head<'d>(data: &'d [u8], site: &Site<'_>) -> Result<(u8, u32, &'d [u8]), Refusal> {
     let (head, rest) = data.split_first_chunk::<HEAD_BYTES>().ok_or(Refusal::Encoding)?;
     let [rp_hash @ .., flags, a, b, c, d] = head;
@@ -207,7 +207,7 @@ fn head<'d>(data: &'d [u8], site: &Site<'_>) -> Result<(u8, u32, &'d [u8]), Refu
     Ok((*flags, u32::from_be_bytes([*a, *b, *c, *d]), rest))
 }
 
-/// Checks that nothing follows but the extensions that the flags announce, none of which was requested.
+/// Checks that only extensions announced by the flags follow; none was requested.
 fn extensions(flags: u8, mut rest: &[u8]) -> Result<(), Refusal> {
     if flags & HAS_EXTENSIONS != 0 && !item(&mut rest)?.is_map() {
         return Err(Refusal::Encoding);
@@ -215,12 +215,12 @@ fn extensions(flags: u8, mut rest: &[u8]) -> Result<(), Refusal> {
     if rest.is_empty() { Ok(()) } else { Err(Refusal::Encoding) }
 }
 
-/// The next item of CBOR.
+/// Reads the next CBOR item.
 fn item(bytes: &mut &[u8]) -> Result<Value, Refusal> {
     ciborium::from_reader(bytes).map_err(|_error| Refusal::Encoding)
 }
 
-/// The point of a key of COSE for ES256 (RFC 9053 §2.1 and §7.1.1), uncompressed.
+/// Returns the uncompressed point of a COSE key for ES256 (RFC 9053 §2.1 and §7.1.1).
 fn es256(key: &Value) -> Result<Vec<u8>, Refusal> {
     let members = key.as_map().filter(|members| members.len() == 5).ok_or(Refusal::Key)?;
     let member = |label: i64| {
@@ -228,7 +228,7 @@ fn es256(key: &Value) -> Result<Vec<u8>, Refusal> {
         members.iter().find(is_it).map(|(_, value)| value)
     };
     let is_number = |label: i64, number: i64| member(label).and_then(Value::as_integer) == Some(number.into());
-    // The kind of key with two coordinates, the algorithm, the curve P-256.
+    // Key type with two coordinates, the algorithm, the curve P-256.
     if !(is_number(1, 2) && is_number(3, -7) && is_number(-1, 1)) {
         return Err(Refusal::Key);
     }

@@ -1,4 +1,4 @@
-//! Registrations and assertions of a passkey in software, each wrong in one thing.
+//! Tests with a software passkey whose registrations and assertions each have one fault.
 
 #[path = "../../../../tests/support/authenticator.rs"]
 mod authenticator;
@@ -29,13 +29,13 @@ fn login(passkey: &Authenticator, counter: u32) -> Result<u32, Refusal> {
     check(&passkey.get("abc"), passkey, counter)
 }
 
-/// What makes a passkey lie, and what that is refused as.
+/// Fault of a passkey, and the expected refusal.
 type Lie = (fn(&mut Authenticator), Refusal);
 
 const LIES: [Lie; 14] = [
     (|passkey| passkey.rp = "evil.example".to_owned(), Refusal::RelyingParty),
     (|passkey| passkey.origin = "https://evil.example".to_owned(), Refusal::Origin),
-    // An app on another port of the same host.
+    // An app on another port of the host.
     (|passkey| passkey.origin = "https://edge.example".to_owned(), Refusal::Origin),
     (|passkey| passkey.origin = "http://edge.example:8444".to_owned(), Refusal::Origin),
     (|passkey| passkey.origin = "https://edge.example:8444/".to_owned(), Refusal::Origin),
@@ -57,7 +57,7 @@ fn a_passkey_is_registered_and_recognised() {
     let made = register(&passkey).unwrap();
     assert_eq!((&made.credential, &made.public_key, made.counter), (&passkey.id, &passkey.public_key(), 0));
     assert_eq!(login(&passkey, 0), Ok(0));
-    // One that is backed up, and one that says more than it was asked.
+    // A backed-up passkey, and one with unrequested data.
     passkey.flags = VERIFIED | MAY_BE_BACKED_UP | IS_BACKED_UP | HAS_EXTENSIONS;
     passkey.trailer = vec![0xa0];
     register(&passkey).unwrap();
@@ -72,13 +72,13 @@ fn what_is_wrong_in_one_thing_is_refused() {
         assert_eq!(register(&passkey).unwrap_err(), refusal, "{index}");
         assert_eq!(login(&passkey, 0).unwrap_err(), refusal, "{index}");
     }
-    // One ceremony is no other one.
+    // The ceremonies are not interchangeable.
     let passkey = passkey();
     let (_, client_data) = passkey.create("abc");
     assert_eq!(challenge(&client_data, Ceremony::Get, &SITE), Err(Refusal::Kind));
     let mut signed = passkey.get("abc");
     assert_eq!(challenge(&signed.client_data, Ceremony::Create, &SITE), Err(Refusal::Kind));
-    // Another challenge than the one that was signed, another key, and data that was changed.
+    // Another challenge, another key, changed data.
     signed.client_data = passkey.get("abd").client_data;
     let key = passkey.public_key();
     let checked = asserted(&signed.data, &signed.client_data, &signed.signature, &SITE, (&key, 0));

@@ -1,5 +1,5 @@
-//! Sees to it that every name has a certificate: looks each second at what is served, begins the orders that are due,
-//! and takes in what came of them. In a cluster, the node that has the duty does so, for all.
+//! Maintains a certificate for every name: checks the served names each second, starts due orders, and stores results.
+//! In a cluster, the node with the duty does so for all nodes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,52 +28,52 @@ use devanture_base::clock;
 
 /// Interval of checks of the served names.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Longest time until one order has its certificate.
+/// Time limit of an order.
 const ORDER_MAX: Duration = Duration::from_secs(600);
 const HOUR_MS: u64 = 3_600_000;
-/// Shortest interval of renewal information requests, whatever the authority says (RFC 9773 §4.3).
+/// Permitted intervals of renewal information requests, whatever the authority's value (RFC 9773 §4.3).
 const SUGGESTION_MS: std::ops::RangeInclusive<u64> = HOUR_MS..=24 * HOUR_MS;
 /// Default delay until the next request.
 const SUGGESTION_AGAIN_MS: u64 = 6 * HOUR_MS;
-/// Time after its expiry for which the certificate of an unserved name is kept, should the name come back.
+/// Time after its expiry for which the certificate of an unserved name is kept, for a return of the name.
 const EXPIRED_KEPT_MS: u64 = 30 * 24 * HOUR_MS;
 
-/// Longest wait for the duty to order, while which nothing else is looked at.
+/// Longest wait for the duty of ordering, which blocks all other checks.
 const TAKE_MAX: Duration = Duration::from_secs(5);
 
-/// The served names.
+/// Served names.
 pub(crate) struct Served {
-    /// The names that want a certificate and whose they are, those of an app that matter most first; `None` for one of
-    /// the edge itself.
+    /// Returns the names that need a certificate with their apps, the most important names of an app first; `None` for
+    /// names of the edge itself.
     pub(crate) names: Box<dyn Fn() -> Vec<(Option<AppName>, String)> + Send + Sync>,
-    /// Whether a name is served at this moment.
+    /// Returns true if a name is served at present.
     pub(crate) serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// Receives reports of certificates that could not be obtained.
+    /// Receives reports of failed certificates.
     pub(crate) on_trouble: OnTrouble,
 }
 
-/// Keeps the certificates.
+/// Maintains the certificates.
 pub(crate) struct Keeper {
     acme: Arc<Acme>,
     served: Served,
     rules: Rules,
-    /// `None` of an edge that is alone.
+    /// `None` on a standalone edge.
     cluster: Option<Cluster>,
     /// `None` while another node orders.
     ordering: Option<Arc<Ordering>>,
     books: Books,
     suggestions: HashMap<String, Suggestion>,
     tasks: JoinSet<Done>,
-    /// The names of the tasks, should they panic.
+    /// Names of running tasks, for a panic.
     about: HashMap<Id, Subject>,
     tidied_ms: u64,
     too_many: bool,
-    /// The history of orders could not be kept the last time.
+    /// True if the history of orders could not be stored.
     is_unsaved: bool,
     reported: Reported,
 }
 
-/// When the authority would renew a certificate, and when it is asked again.
+/// Renewal window suggested by the authority, and the time of the next request.
 #[derive(Debug, Clone, Copy)]
 struct Suggestion {
     window: Option<Window>,
@@ -86,7 +86,7 @@ enum Subject {
     Suggestion(String),
 }
 
-/// The result of a task.
+/// Result of a task.
 enum Done {
     Order(Result<Held, Failure>),
     Suggestion(Suggestion),
@@ -111,7 +111,8 @@ impl Keeper {
         }
     }
 
-    /// Keeps the certificates; never ends. Dropped, it gives up what is under way, and loses nothing that was issued.
+    /// Maintains the certificates; never completes. Dropping aborts running orders, without losing an issued
+    /// certificate.
     pub(crate) async fn keep(mut self) {
         if self.cluster.is_none() {
             self.begin(Arc::new(self.acme.folder.clone())).await;
@@ -135,20 +136,20 @@ impl Keeper {
         }
     }
 
-    /// Orders from now on.
+    /// Starts ordering.
     async fn begin(&mut self, store: Arc<dyn Store>) {
         self.books = store.books().await;
         self.ordering = Some(Arc::new(Ordering::new(&self.acme, store)));
     }
 
-    /// Orders no more, and gives up what is under way.
+    /// Stops ordering, and aborts running orders.
     fn give_up(&mut self) {
         self.tasks = JoinSet::new();
         self.about.clear();
         self.ordering = None;
     }
 
-    /// Orders for all nodes from now on, where none does.
+    /// Takes the duty of ordering for all nodes, if vacant.
     async fn take_over(&mut self) {
         let Some(cluster) = &mut self.cluster else { return };
         cluster.open_locked(&self.acme).await;
@@ -179,12 +180,12 @@ impl Keeper {
             held.get(wanted.name.as_str()).is_none_or(|held| held.life.is_due(held.spread, window, now_ms))
         };
         if ordering.store.is_paused().await {
-            // Nothing could be kept of an order that begins now; those under way wait with what they got.
+            // Results of new orders could not be stored; finished orders wait with their results.
             return;
         }
         let due: Vec<Wanted> = wanted.iter().filter(is_due).cloned().collect();
         for name in due.iter().filter(|due| due.not_after_ms.is_none()).map(|due| &due.name) {
-            // The edge before had it issued after this one read the folder.
+            // Issued by the predecessor edge after the folder was read.
             if self.books.rests_with_certificate(name, now_ms)
                 && let Some(kept) = ordering.store.kept(name).await
             {
@@ -195,10 +196,10 @@ impl Keeper {
         let before = self.books.clone();
         let begun = self.books.begin(due, &self.rules, now_ms);
         if !begun.is_empty() {
-            // Before the authority hears of them: a process that dies again and again counts them too.
+            // Stored before contacting the authority, so that a repeatedly crashing process also counts these orders.
             if !self.save(&ordering).await {
-                // What is issued could not be kept either, as on a full disk, and a node that takes the duty on would
-                // begin them again: they begin at another look. Orders under way go on.
+                // An issued certificate could not be stored either, for example on a full disk, and a successor node
+                // would order again: the orders are postponed. Running orders continue.
                 self.books = before;
                 return;
             }
@@ -213,7 +214,7 @@ impl Keeper {
         }
     }
 
-    /// The names that an authority may be asked about.
+    /// Returns the names that may be ordered.
     fn wanted(&mut self, held: &HeldByName) -> Vec<Wanted> {
         let mut names = (self.served.names)();
         names.retain(|(_, name)| can_be_ordered(name));
@@ -237,7 +238,7 @@ impl Keeper {
         let mut ways = self.acme.ways.clone();
         let first = self.books.way(&name) % ways.len().max(1);
         ways.rotate_left(first);
-        // An authority that answers about suggestions knows `replaces`; should it not like it, it is not said again.
+        // An authority with renewal information supports `replaces`; after a failure, `replaces` is omitted.
         let is_replacement = self.window(&name).is_some() && self.books.failures(&name) == 0;
         let replaces = held.get(name.as_str()).filter(|_| is_replacement).and_then(|held| identifier(held));
         let (acme, serves) = (Arc::clone(&self.acme), Arc::clone(&self.served.serves));
@@ -249,7 +250,7 @@ impl Keeper {
         self.about.insert(self.tasks.spawn(task).id(), subject);
     }
 
-    /// Asks the authority about one certificate at a time.
+    /// Requests renewal information for one certificate at a time.
     fn ask_for_a_suggestion(&mut self, ordering: &Arc<Ordering>, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
         let is_asking = self.about.values().any(|subject| matches!(subject, Subject::Suggestion(_)));
         if is_asking || self.books.authority_rests(now_ms) {
@@ -352,7 +353,7 @@ impl Keeper {
         (self.served.on_trouble)(CertificateTrouble { app, name, reason, expires_ms });
     }
 
-    /// Keeps the history of orders; false where that fails, which is logged once until it is kept again.
+    /// Stores the history of orders; false on failure, logged once until the next success.
     async fn save(&mut self, ordering: &Ordering) -> bool {
         let saved = ordering.store.keep_books(&self.books).await;
         let was_unsaved = std::mem::replace(&mut self.is_unsaved, saved.is_err());
@@ -362,7 +363,7 @@ impl Keeper {
         saved.is_ok()
     }
 
-    /// Forgets what nobody will ask for again.
+    /// Removes state that no name needs any more.
     async fn tidy(&mut self, ordering: &Ordering, wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
         let wanted: HashSet<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
         self.books.forget(|name| wanted.contains(name), now_ms);
@@ -382,10 +383,10 @@ impl Keeper {
     }
 }
 
-/// Whether an authority could issue for a name: it lies in the public tree of names, and is no pattern.
+/// Returns true if an authority could issue for a name: a public name without a wildcard.
 fn can_be_ordered(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
-    // RFC 6761 §6.3. A last label of digits makes an address. Hosts have no `_` (CA/Browser Forum, BR 7.1.2.7.12).
+    // RFC 6761 §6.3. A numeric last label denotes an address. Hosts have no `_` (CA/Browser Forum, BR 7.1.2.7.12).
     name.contains('.')
         && !name.contains(['*', '_'])
         && last != "localhost"
@@ -409,7 +410,7 @@ fn measure(wanted: &[Wanted], held: &HeldByName, now_ms: u64) {
     }
 }
 
-/// Whether the directory and the account are to be fetched again before the next order.
+/// Returns true if directory and account must be fetched again before the next order.
 fn is_to_be_closed(error: &AcmeError) -> bool {
     match error {
         AcmeError::Api(problem) => super::account::is_unknown(problem),
@@ -421,7 +422,7 @@ fn identifier(held: &Held) -> Option<CertificateIdentifier<'static>> {
     Some(CertificateIdentifier::try_from(held.leaf()?).ok()?.into_owned())
 }
 
-/// One order, with the account, and until what came of it is kept.
+/// Runs an order including account set-up and storage of the result.
 pub(super) async fn order(
     (acme, ordering): (&Acme, &Ordering),
     name: &str,
@@ -430,14 +431,14 @@ pub(super) async fn order(
     serves: &(dyn Fn(&str) -> bool + Send + Sync),
 ) -> Result<Held, Failure> {
     let known = acme.held.load().get(name).map_or(0, |held| held.life.not_after_ms);
-    // The edge before may have been quicker, while it drains.
+    // The draining predecessor edge may have been faster.
     let kept = ordering.store.kept(name).await;
     if let Some(kept) = kept.filter(|kept| kept.life.not_after_ms > known && kept.life.is_valid(clock::now_ms())) {
         return Ok(kept);
     }
     let obtained = async {
         let account = ordering.accounts.account().await?;
-        // The authority may have taken its time with the account.
+        // The account set-up may have taken long.
         if !serves(name) {
             return Err(Failure::dropped());
         }
@@ -449,12 +450,12 @@ pub(super) async fn order(
     let pem = timeout(ORDER_MAX, obtained).await.unwrap_or_else(|_elapsed| Err(late()))?;
     let replaced = acme.held.load().get(name).map(|held| held.life);
     let held = Held::issued(name, &pem, replaced, clock::now_ms(), &acme.provider)?;
-    // However long it takes: a pause of changes may be longer than an order.
+    // Without a time limit: a pause of changes may outlast an order.
     ordering.store.keep_certificate(name, &pem).await?;
     Ok(held)
 }
 
-/// Asks when the authority would renew a certificate. What it said before holds until it says something else.
+/// Requests the renewal window of a certificate. The earlier window holds until changed by the authority.
 async fn suggestion(accounts: &Accounts, held: &Held, known: Option<Window>) -> Suggestion {
     let answers = async {
         let identifier = identifier(held)?;

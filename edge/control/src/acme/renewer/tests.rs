@@ -1,4 +1,4 @@
-//! What is ordered of an authority, and when nothing is.
+//! Tests of orders made and omitted.
 
 use devanture_config::edge_toml::Acme as Settings;
 
@@ -32,7 +32,7 @@ async fn nothing_is_ordered_while_nothing_could_be_kept_of_it() {
         external_account: None,
     };
     let acme = Arc::new(Acme::open_in(&settings, folder.path(), folder.path()).unwrap());
-    // What is in the place of the file keeps it from being written, as a full disk does.
+    // An obstacle in place of the file prevents writing, like a full disk.
     let orders = folder.path().join(acme.authority_name()).join("orders.json");
     std::fs::create_dir(&orders).unwrap();
     let served = Served {

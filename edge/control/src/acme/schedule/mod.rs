@@ -1,4 +1,4 @@
-//! When a certificate is ordered: pure decisions over times that the caller reads, so that their tests need no clock.
+//! Scheduling of orders: pure decisions on times read by the caller, testable without a clock.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 mod tests;
 
 const HOUR_MS: u64 = 3_600_000;
-/// Longest pause of orders after the authority itself failed: unlike a name whose DNS is wrong, it is
-/// somebody's business to have it back soon.
+/// Longest pause of orders after a failure of the authority itself, which is likely repaired sooner than a name's wrong
+/// DNS.
 const AUTHORITY_RETRY_MS_MAX: u64 = HOUR_MS;
-/// Renewals are spread over this part of a certificate's life, so that those of one day do not all come due at once.
+/// Part of a certificate's life over which renewals are spread, so that certificates of one day are not due at once.
 const SPREAD_OF_LIFE: u64 = 24;
-/// Pause after a rate limit of the authority without a time.
+/// Pause after a rate limit without a time.
 pub(crate) const LIMITED_WAIT_MS: u64 = HOUR_MS;
-/// The longest wait that an authority may ask for.
+/// Longest accepted pause requested by an authority.
 pub(crate) const WAIT_MS_MAX: u64 = 7 * 24 * HOUR_MS;
 
-/// The longest rest of a name whose certificates are due as soon as they come.
+/// Longest rest of a name whose new certificates are already due.
 const EARLY_MS_MAX: u64 = 24 * HOUR_MS;
 
-/// From when to when a certificate is valid, in milliseconds since 1970 UTC.
+/// Validity of a certificate, in milliseconds since 1970 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
     pub(crate) not_before_ms: u64,
@@ -31,15 +31,15 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    /// When it is renewed: at two thirds of its life, or up to a 24th of it earlier, as `spread` says, which is the
-    /// certificate's own for good.
+    /// Returns the renewal time: at two thirds of the life, or up to a 24th of the life earlier by `spread`, constant
+    /// per certificate.
     pub(crate) fn renewal_ms(&self, spread: u32) -> u64 {
         let span = self.not_after_ms.saturating_sub(self.not_before_ms);
         let latest = self.not_before_ms.saturating_add(span / 3 * 2);
         latest.saturating_sub(part(span / SPREAD_OF_LIFE, spread))
     }
 
-    /// Whether it is time to renew it. The authority's own word (RFC 9773), `window`, can only make it earlier.
+    /// Returns true if the renewal is due. The authority's `window` (RFC 9773) can only advance the renewal.
     pub(crate) fn is_due(&self, spread: u32, window: Option<Window>, now_ms: u64) -> bool {
         let suggested = window.map_or(u64::MAX, |window| window.moment_ms(spread));
         now_ms >= self.renewal_ms(spread).min(suggested)
@@ -49,23 +49,24 @@ impl Life {
         now_ms >= self.not_after_ms
     }
 
-    /// Whether it has begun, by clocks that are a little apart, and is not over.
+    /// Returns true within the validity, with tolerance for clock differences at its beginning.
     pub(crate) const fn is_valid(&self, now_ms: u64) -> bool {
         self.not_before_ms <= now_ms.saturating_add(HOUR_MS) && !self.is_over(now_ms)
     }
 
-    /// The middle of it.
+    /// Returns the middle of the validity.
     pub(crate) const fn middle_ms(&self) -> u64 {
         self.not_before_ms.saturating_add(self.not_after_ms.saturating_sub(self.not_before_ms) / 2)
     }
 
-    /// Shortest time that it is kept, whatever the clock or the authority says: an hour, or a third of a short life.
+    /// Returns the minimum time before a renewal, whatever the clock or the authority: an hour, or a third of a short
+    /// life.
     fn kept_ms(&self) -> u64 {
         HOUR_MS.min(self.not_after_ms.saturating_sub(self.not_before_ms) / 3)
     }
 }
 
-/// When the authority would have a certificate renewed (RFC 9773 §4.2).
+/// Renewal window of the authority (RFC 9773 §4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) start_ms: u64,
@@ -78,23 +79,23 @@ impl Window {
     }
 }
 
-/// `spread / 2³²` of `span`.
+/// Returns `spread / 2³²` of `span`.
 const fn part(span: u64, spread: u32) -> u64 {
-    // By its upper half, which a product of it with a `u32` cannot overflow: 50 days are lost in no life of interest.
+    // Uses the upper bits, whose product with a `u32` cannot overflow; spans below 50 days lose nothing relevant.
     (span >> 16).saturating_mul(spread as u64) >> 16
 }
 
-/// The time before the next try.
+/// Rest before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 struct Rest {
-    /// Tries that failed since the last that did not.
+    /// Consecutive failures.
     failures: u32,
     since_ms: u64,
     wait_ms: u64,
 }
 
 impl Rest {
-    /// A clock that went back since does not make anybody wait longer.
+    /// Returns true after the rest; a clock set back does not prolong the wait.
     const fn is_over(&self, now_ms: u64) -> bool {
         now_ms < self.since_ms || now_ms - self.since_ms >= self.wait_ms
     }
@@ -106,13 +107,13 @@ impl Rest {
     }
 }
 
-/// The delay after so many failures: `least_ms`, doubled by each further one, at most `most_ms`.
+/// Returns the delay after consecutive failures: `least_ms`, doubled each time, at most `most_ms`.
 fn backed_off_ms(failures: u32, least_ms: u64, most_ms: u64) -> u64 {
     let doubled = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
     least_ms.saturating_mul(doubled).min(most_ms)
 }
 
-/// The limits that orders keep to.
+/// Limits of orders.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules {
     names_max: usize,
@@ -139,18 +140,18 @@ impl Rules {
     }
 }
 
-/// A name that wants a certificate.
+/// Name that needs a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Whose it is; `None` for one of the edge itself.
+    /// App of the name; `None` for the edge itself.
     pub(crate) app: Option<AppName>,
     pub(crate) name: String,
-    /// The end of the certificate that it has.
+    /// End of the present certificate.
     pub(crate) not_after_ms: Option<u64>,
 }
 
-/// The names to manage: all that have a certificate, and of the others as many as the limits allow, the apps
-/// that have fewest first (law 11). Of one app, those that come first matter most. Says too whether these are all.
+/// Selects the managed names: all with a certificate, and others within the limits, favouring apps with the fewest
+/// names (law 11). Within an app, earlier names have priority. Also returns true if all names are selected.
 pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool) {
     let count = names.len();
     let (mut admitted, fresh): (Vec<Wanted>, Vec<Wanted>) = names.into_iter().partition(|n| n.not_after_ms.is_some());
@@ -173,29 +174,28 @@ pub(crate) fn admitted(names: Vec<Wanted>, rules: &Rules) -> (Vec<Wanted>, bool)
     (admitted, are_all)
 }
 
-/// The result of an order.
+/// Result of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// A certificate of that life is there.
+    /// Issued, with the certificate's life.
     Issued { life: Life },
-    /// Not for this name. `retry_after_ms` is how long the authority wants to be left alone about it; `unproven`, that
-    /// it did not find the proof, so that another way may do better.
+    /// Refused for the name. `retry_after_ms` is the requested pause for the name; `unproven` is true if the authority
+    /// did not find the proof, so that another challenge kind may succeed.
     Failed { retry_after_ms: u64, unproven: bool },
-    /// The authority wants no more orders from this account, or from anybody, for so long.
+    /// The authority pauses all orders, of the account or of everyone.
     Limited { retry_after_ms: u64 },
-    /// The authority could not be asked at all, so that it is nothing about the name.
+    /// The authority could not be contacted; the name is not at fault.
     Unanswered { retry_after_ms: u64 },
-    /// It was given up before anything was asked.
+    /// Abandoned before any request.
     Dropped,
 }
 
-/// The history of orders, over restarts too: an edge that is restarted again and again is not to wear out the
-/// authority's patience.
+/// History of orders, kept across restarts: repeated restarts must not exhaust the authority's limits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Books {
     names: BTreeMap<String, Note>,
     authority: Rest,
-    /// When the orders of the last hour were begun, and for which apps.
+    /// Times and apps of the orders of the last hour.
     #[serde(default)]
     begun: VecDeque<(u64, Option<AppName>)>,
     #[serde(skip)]
@@ -206,16 +206,16 @@ pub(crate) struct Books {
 struct Note {
     #[serde(flatten)]
     rest: Rest,
-    /// The next kind of challenge: after a failure another one, after a success the same.
+    /// Next challenge kind: another after a failure, the same after a success.
     way: usize,
-    /// Certificates in a row that were due as soon as they came: the clock is ahead, or their life makes no sense.
+    /// Consecutive certificates already due when issued, by a fast clock or an implausible life.
     #[serde(default)]
     early: u32,
 }
 
 impl Note {
-    /// A certificate that was just issued is not renewed at once, whatever the clock says, and ever less soon where the
-    /// next one is no better.
+    /// Records an issued certificate. A new certificate is not renewed at once, whatever the clock, with growing rests
+    /// if the next is due again.
     fn issued(&mut self, life: Life, now_ms: u64) {
         let is_early = life.is_due(u32::MAX, None, now_ms);
         self.early = if is_early { self.early.saturating_add(1) } else { 0 };
@@ -229,10 +229,10 @@ impl Note {
 }
 
 impl Books {
-    /// The ones of `due` to order now; they count as under way until [`Books::end`].
+    /// Selects the orders to start now among `due`; selected orders count as running until [`Books::end`].
     ///
-    /// Renewals come before first orders, those that end first first, and names that failed after those that did not:
-    /// so they cannot use the hour up. Of first orders an app's turn comes the later the more it had in this hour.
+    /// Renewals precede first orders, sorted by expiry; failed names come last, so that failures cannot use up the
+    /// hour. Among first orders, apps with more orders within the hour come later.
     pub(crate) fn begin(&mut self, due: Vec<Wanted>, rules: &Rules, now_ms: u64) -> Vec<Wanted> {
         self.begun.retain(|(begun_ms, _)| *begun_ms <= now_ms && now_ms - begun_ms < HOUR_MS);
         let free = rules.orders_max.saturating_sub(self.under_way.len());
@@ -240,7 +240,7 @@ impl Books {
         if room == 0 || self.authority_rests(now_ms) {
             return Vec::new();
         }
-        // After it failed, one order finds out whether the authority is back.
+        // After a failure of the authority, a single order probes its recovery.
         let room = match (self.authority.failures, self.under_way.len()) {
             (0, _) => room,
             (_, 0) => 1,
@@ -258,7 +258,7 @@ impl Books {
         begun
     }
 
-    /// Those of `due` that may be ordered now, in their turn.
+    /// Returns those of `due` that may be ordered now, in turn.
     fn in_turn(&self, due: Vec<Wanted>, now_ms: u64) -> Vec<Wanted> {
         let is_ready = |wanted: &Wanted| {
             let note = self.names.get(&wanted.name);
@@ -284,30 +284,30 @@ impl Books {
         in_turn.into_iter().map(|(_, wanted)| wanted).collect()
     }
 
-    /// Whether one more order is within an app's share: of the hour, and of those under way, where others can always
-    /// begin one.
+    /// Returns true if another order is within an app's share: of the hour, and of running orders, with room left for
+    /// others.
     fn has_room(&self, app: Option<&AppName>, rules: &Rules) -> bool {
         let in_hour = self.begun.iter().filter(|(_, other)| other.as_ref() == app).count();
         let under_way = self.under_way.values().filter(|other| other.as_ref() == app).count();
         in_hour < rules.orders_per_hour_per_app_max && under_way < rules.orders_max.div_ceil(2)
     }
 
-    /// Whether the authority is left alone for now.
+    /// Returns true during a pause of the authority.
     pub(crate) const fn authority_rests(&self, now_ms: u64) -> bool {
         !self.authority.is_over(now_ms)
     }
 
-    /// The kind of challenge for `name`.
+    /// Returns the challenge kind for `name`.
     pub(crate) fn way(&self, name: &str) -> usize {
         self.names.get(name).map_or(0, |note| note.way)
     }
 
-    /// Whether `name` rests since a certificate was issued for it.
+    /// Returns true if `name` rests after an issued certificate.
     pub(crate) fn rests_with_certificate(&self, name: &str, now_ms: u64) -> bool {
         self.names.get(name).is_some_and(|note| note.rest.failures == 0 && !note.rest.is_over(now_ms))
     }
 
-    /// Number of failed orders in a row for `name`.
+    /// Returns the consecutive failures of `name`.
     pub(crate) fn failures(&self, name: &str) -> u32 {
         self.names.get(name).map_or(0, |note| note.rest.failures)
     }
@@ -326,8 +326,8 @@ impl Books {
                 note.way = note.way.wrapping_add(usize::from(unproven));
             }
             Ended::Limited { retry_after_ms } => {
-                // The name comes after others for a while, in case it was about the name after all; for that reason
-                // too the rest is short, and one order then asks again.
+                // The name is deferred for a while, in case the failure concerned the name after all; the short rest
+                // also lets one order probe the authority.
                 let note = self.names.entry(name.to_owned()).or_default();
                 note.rest.failed(now_ms, rules.retry_ms_min, rules.retry_ms_max, 0);
                 self.rest_authority(rules, retry_after_ms.min(AUTHORITY_RETRY_MS_MAX), now_ms);
@@ -339,13 +339,13 @@ impl Books {
 
     fn rest_authority(&mut self, rules: &Rules, retry_after_ms: u64, now_ms: u64) {
         let most_ms = rules.retry_ms_max.min(AUTHORITY_RETRY_MS_MAX.max(rules.retry_ms_min));
-        // Orders that were begun together fail together: that is one failure.
+        // Simultaneous orders fail together, and count as one failure.
         if self.authority.is_over(now_ms) {
             self.authority.failed(now_ms, rules.retry_ms_min, most_ms, retry_after_ms);
         }
     }
 
-    /// Forgets names that nobody wants any more, once they would be tried again, and what says nothing.
+    /// Forgets unneeded names after their rest, and empty entries.
     pub(crate) fn forget(&mut self, is_wanted: impl Fn(&str) -> bool, now_ms: u64) {
         self.names.retain(|name, note| !note.rest.is_over(now_ms) || (is_wanted(name) && note.says_something(now_ms)));
     }

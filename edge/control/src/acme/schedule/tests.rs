@@ -1,4 +1,4 @@
-//! When certificates are ordered, over times that are made up.
+//! Tests of the schedule, over simulated times.
 
 use super::*;
 
@@ -59,7 +59,8 @@ fn rules() -> Rules {
     }
 }
 
-/// Of words `app:name`, or `app:name@end`, which has a certificate until then; of the app `shop` without one.
+/// Parses names from words `app:name`, or `app:name@end` with a certificate until the end; the app is `shop` by
+/// default.
 fn names(words: &[&str]) -> Vec<Wanted> {
     let wanted = |word: &&str| {
         let (app, name) = word.split_once(':').unwrap_or(("shop", word));
@@ -83,10 +84,10 @@ fn law_11_an_app_has_its_share_of_the_names() {
     #[rustfmt::skip]
     let cases: [(&[&str], &[&str]); 6] = [
         (&["a:1", "b:2"],                                    &["1", "2"]),
-        // One of each app at a time, and of one app no more than its share.
+        // One of each app at a time, and at most its share of one app.
         (&["a:1", "a:2", "a:3", "a:4", "z:5"],               &["1", "5", "2", "3"]),
         (&["a:1", "a:2", "a:3", "b:4", "b:5", "b:6"],        &["1", "4", "2", "5", "3"]),
-        // What has a certificate keeps it, and counts.
+        // Names with a certificate keep it, and count.
         (&["a:1", "a:2@9", "a:3@9", "a:4@9", "a:5@9"],       &["2", "3", "4", "5"]),
         (&["a:1@9", "a:2@9", "a:3", "a:4", "b:5", "b:6"],    &["1", "2", "5", "6", "3"]),
         (&["a:1@1", "b:2@1", "c:3@1", "d:4@1", "e:5@1", "f:6@1", "g:7"], &["1", "2", "3", "4", "5", "6"]),
@@ -104,7 +105,7 @@ fn law_11_an_app_has_its_share_of_the_orders() {
     let rules = Rules { orders_max: 8, orders_per_hour_max: 6, orders_per_hour_per_app_max: 3, ..rules() };
     #[rustfmt::skip]
     let cases: [(&[&str], &[&str]); 5] = [
-        // Renewals first, and those that end first; then one of each app at a time.
+        // Renewals first, by expiry; then one of each app at a time.
         (&["a:1", "a:2@9", "b:3@8"],                         &["3", "2", "1"]),
         (&["a:1", "a:2", "a:3", "a:4", "b:5", "c:6"],        &["1", "5", "6", "2", "3"]),
         (&["a:1", "a:2", "a:3", "a:4", "a:5"],               &["1", "2", "3"]),
@@ -114,7 +115,7 @@ fn law_11_an_app_has_its_share_of_the_orders() {
     for (due, expected) in cases {
         assert_eq!(begin(&mut Books::default(), due, &rules, 0), expected, "{due:?}");
     }
-    // Of those under way an app has half, and whose turn it was comes later in this hour.
+    // An app has half of the running orders, and apps already served come later within the hour.
     let (mut books, rules) = (Books::default(), Rules { orders_max: 4, ..rules });
     assert_eq!(begin(&mut books, &["a:1", "a:2", "a:3"], &rules, 0), ["1", "2"]);
     books.end("1", issued(), &rules, 1);
@@ -138,7 +139,7 @@ fn a_name_has_one_order_at_a_time_and_all_together_have_a_limit() {
     assert_eq!(begin(&mut books, &["b", "c"], &rules, 2), ["c"]);
     books.end("b", issued(), &rules, 3);
     books.end("c", issued(), &rules, 3);
-    // Five in an hour, and the first of them leaves the hour first.
+    // Five in an hour, until the first leaves the hour.
     assert_eq!(begin(&mut books, &["d", "e", "f"], &rules, 4), ["d", "e"]);
     books.end("d", issued(), &rules, 5);
     books.end("e", issued(), &rules, 5);
@@ -151,7 +152,7 @@ fn a_name_has_one_order_at_a_time_and_all_together_have_a_limit() {
 fn a_certificate_that_just_came_is_not_renewed_whatever_the_clock_says() {
     let rules = rules();
     let order = |books: &mut Books, now_ms| !begin(books, &["a@1"], &rules, now_ms).is_empty();
-    // The clock is half a year ahead: what comes is due at once.
+    // The clock is half a year fast: new certificates are due at once.
     let (mut books, mut now_ms) = (Books::default(), 180 * DAY_MS);
     for wait_ms in [1, 2, 4, 8, 16, 24, 24].map(|hours| hours * HOUR_MS) {
         assert!(order(&mut books, now_ms));
@@ -159,7 +160,7 @@ fn a_certificate_that_just_came_is_not_renewed_whatever_the_clock_says() {
         assert!(!order(&mut books, now_ms + wait_ms - 1), "{wait_ms}");
         now_ms += wait_ms;
     }
-    // It is set right: at once all is as it should be.
+    // Once the clock is set right, the schedule is normal at once.
     assert!(order(&mut books, DAY_MS));
     books.end("a", issued(), &rules, DAY_MS);
     assert_eq!((books.names["a"].early, books.names["a"].rest.wait_ms), (0, HOUR_MS));
@@ -196,7 +197,7 @@ fn a_name_that_failed_rests_longer_each_time_and_tries_another_way() {
         assert_eq!(begin(&mut books, &["a"], &rules, now_ms + wait_ms - 1), [""; 0]);
         now_ms += wait_ms;
     }
-    // What it has learnt outlives the process.
+    // The history outlives the process.
     let text = serde_json::to_string(&books).unwrap();
     let mut books: Books = serde_json::from_str(&text).unwrap();
     assert_eq!((books.failures("a"), books.way("a")), (4, 4));
@@ -219,7 +220,7 @@ fn the_authority_is_left_alone_as_long_as_it_asks_for() {
     assert_eq!(begin(&mut books, &["a"], &rules, 60_000), ["a"]);
     books.end("a", Ended::Failed { retry_after_ms: u64::MAX, unproven: false }, &rules, 60_000);
     assert_eq!((books.names["a"].rest.wait_ms, books.way("a")), (WAIT_MS_MAX, 0), "the way is not at fault");
-    // A clock that was wrong does not keep a name waiting for years.
+    // A wrong clock does not defer a name for years.
     assert_eq!(begin(&mut books, &["a"], &rules, 1), ["a"]);
 }
 

@@ -1,4 +1,4 @@
-//! What every store of ACME does, and what that of a cluster does beside it.
+//! Conformance tests of ACME stores, with additional tests of the cluster store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,8 +75,8 @@ async fn shows_and_hides_proofs(open: &impl AsyncFn() -> Arc<dyn Store>) {
     store.hide_proof("a.example").await.unwrap();
 }
 
-/// The suite. `open` opens the same store again and again: what is kept must be there each time. `names` are those of
-/// its certificates, in their order.
+/// Test suite. `open` opens the same store each time, with its state preserved. `names` returns the sorted names of its
+/// certificates.
 async fn is_a_store(open: &impl AsyncFn() -> Arc<dyn Store>, names: &impl AsyncFn() -> Vec<String>) {
     keeps_an_account(open).await;
     keeps_certificates(open, names).await;
@@ -98,7 +98,7 @@ async fn a_folder_is_a_store() {
     is_a_store(&open, &names).await;
 }
 
-/// A catalog that nodes share, as one of them sees it.
+/// Shared catalog, as seen by a node.
 struct World {
     folder: tempfile::TempDir,
     catalog: Arc<dyn Catalog>,
@@ -117,7 +117,7 @@ impl World {
         SharedRecords { records, keys, provider: provider() }
     }
 
-    /// The store of a node that takes the duty on from any other.
+    /// Returns the store of a node that takes the duty from any other.
     async fn store(&self, key_file: &str) -> SharedStore {
         let own = Member {
             node: "edge-1".to_owned(),
@@ -164,7 +164,7 @@ async fn no_key_and_no_credential_is_in_the_catalog_but_sealed() {
         assert!(!text.contains("the-key-of-the-account"), "{key}");
     }
 
-    // Sealed, it is of use for its own name alone, and to those alone who have the key.
+    // The encrypted value is bound to its name, and readable only with the key.
     let (_, certificate) = &records[1];
     let read = |key_file: &str, name: &str| world.shared(key_file).certificate(name, &certificate.value);
     assert!(read("keys", "a.example").is_ok());
@@ -220,7 +220,7 @@ async fn what_an_authority_gave_is_kept_once_a_pause_of_changes_is_over() {
     };
     let pause = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        // Not even a proof, which vanishes with its lease, comes into the catalog meanwhile.
+        // No proof, which would vanish with its lease, enters the catalog meanwhile.
         assert!(shared.records.list("").await.unwrap().is_empty());
         is_over.store(true, Ordering::Relaxed);
         resume_changes(&*world.catalog, None).await.unwrap();

@@ -1,5 +1,5 @@
-//! ACME state in the data folder: per directory of an authority a folder, with the account, the books, and
-//! one file for each name that holds its key and its chain, so that the two can never be of different orders.
+//! ACME state in the data folder: a folder per authority directory, with account, history of orders, and one file per
+//! name with both key and chain, so that the two always match.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -17,15 +17,15 @@ use devanture_serve::tls::Error;
 
 const ACCOUNT_FILE: &str = "account.json";
 const BOOKS_FILE: &str = "orders.json";
-/// The folder of the certificates, in that of the directory.
+/// Folder of the certificates, within the directory's folder.
 const CERTIFICATES: &str = "certificates";
 const ENDING: &str = ".pem";
-/// Everything here is a key, or about the account: nobody but the edge reads it.
+/// All files contain keys or account data, and are readable only by the edge.
 const MODE: u32 = 0o600;
-/// The longest name that is the name of its file too: with what a temporary file adds, it must fit 255 bytes.
+/// Longest name used as file name: with the suffix of a temporary file, at most 255 bytes.
 const NAME_BYTES_MAX: usize = 200;
 
-/// The folder of one directory.
+/// Folder of one directory.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     path: PathBuf,
@@ -42,7 +42,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// All certificates. One that cannot be read is reported and left alone: another one will be ordered.
+    /// Reads all certificates. An unreadable certificate is reported and kept; a new one will be ordered.
     pub(crate) fn read_certificates(&self) -> Result<HeldByName, Error> {
         let certificates = self.path.join(CERTIFICATES);
         let unreadable = |source| Error::Read { path: certificates.clone(), source };
@@ -97,7 +97,7 @@ impl Folder {
         self.blocking(move |_folder| Ok(durable::write_file(&path, &text, MODE)?)).await
     }
 
-    /// Does `work` where the disk may take its time.
+    /// Runs blocking disk work.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, Error> + Send + 'static,
@@ -107,7 +107,7 @@ impl Folder {
         tokio::task::spawn_blocking(move || work(&folder)).await.map_err(lost)?
     }
 
-    /// A name is that of its file, as far as it fits.
+    /// Returns the path of a name's file; long names are shortened.
     fn path_of(&self, name: &str) -> PathBuf {
         let file = match name.len() <= NAME_BYTES_MAX {
             true => format!("{name}{ENDING}"),
@@ -148,7 +148,7 @@ impl Store for Folder {
         self.blocking(move |_folder| Ok(durable::write_file(&path, pem.as_bytes(), MODE)?)).await
     }
 
-    /// An edge that this one takes over from goes on ordering until it drains.
+    /// The predecessor edge continues to order until drained.
     async fn kept(&self, name: &str) -> Option<Held> {
         let path = self.path_of(name);
         let (found, held) = self.blocking(move |folder| folder.read_certificate(&path)).await.ok()?;

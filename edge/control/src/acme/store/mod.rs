@@ -1,4 +1,4 @@
-//! Where what came of orders is kept: [`folder`] of an edge that is alone, [`shared`] by the nodes of a cluster.
+//! Stores of ACME results: [`folder`] for a standalone edge, [`shared`] for the nodes of a cluster.
 
 #[cfg(test)]
 mod conformance;
@@ -12,85 +12,84 @@ use super::held::Held;
 use super::schedule::Books;
 use devanture_serve::tls::Error;
 
-/// The account at the authority, as it is kept.
+/// Stored account at the authority.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct KeptAccount {
-    /// What was last sent to the authority.
+    /// Contacts last sent to the authority.
     pub(crate) contact: Vec<String>,
-    /// The account's address and key, in the form of the library.
+    /// Address and key of the account, in the library's format.
     pub(crate) credentials: serde_json::Value,
 }
 
-/// What an authority finds that looks whether a name is the edge's.
+/// Proof of control over a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Proof {
-    /// By `http-01`.
+    /// `http-01`.
     Http {
-        /// What the authority requests.
+        /// Requested token.
         token: String,
-        /// What it is to find there.
+        /// Expected answer.
         key_authorization: String,
     },
-    /// By `tls-alpn-01`.
+    /// `tls-alpn-01`.
     TlsAlpn {
-        /// The digest of the key authorization.
+        /// Digest of the key authorization.
         digest: Vec<u8>,
     },
 }
 
-/// The account at one authority, its certificates, and the history of orders.
+/// Store of an authority's account, certificates, and history of orders.
 #[async_trait]
 pub(crate) trait Store: Send + Sync {
-    /// The account, if there is one.
+    /// Returns the account, if any.
     async fn account(&self) -> Result<Option<KeptAccount>, Error>;
 
-    /// Keeps the account in place of the one before.
+    /// Replaces the account.
     async fn keep_account(&self, account: &KeptAccount) -> Result<(), Error>;
 
-    /// Forgets the account.
+    /// Deletes the account.
     async fn remove_account(&self) -> Result<(), Error>;
 
-    /// The history of orders; an empty one where there is none, or none that can be read: then a name is tried a little
-    /// too early.
+    /// Returns the history of orders; empty if absent or unreadable, at the cost of some early attempts.
     async fn books(&self) -> Books;
 
-    /// Keeps the history of orders in place of the one before.
+    /// Replaces the history of orders.
     async fn keep_books(&self, books: &Books) -> Result<(), Error>;
 
-    /// Keeps a key and a chain, as PEM, for `name`, in place of those before. Both were checked.
+    /// Replaces the key and chain for `name`, as verified PEM.
     async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error>;
 
-    /// What another process of this node has kept for `name`, where that is not known by other means.
+    /// Returns a certificate stored for `name` by another process of the node, unless known by other means.
     async fn kept(&self, _name: &str) -> Option<Held> {
         None
     }
 
-    /// Removes what is kept for `name`.
+    /// Deletes the certificate of `name`.
     async fn remove_certificate(&self, name: &str) -> Result<(), Error>;
 
-    /// Has every other node show the proof for `name` from now on.
+    /// Makes every other node present the proof for `name`.
     async fn show_proof(&self, _name: &str, _proof: &Proof) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Ends that.
+    /// Ends the presentation.
     async fn hide_proof(&self, _name: &str) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Whether nothing can be written for now, since all changes are paused.
+    /// Returns true while all changes are paused.
     async fn is_paused(&self) -> bool {
         false
     }
 
-    /// Waits until another node may write; for ever, where there is none.
+    /// Waits until another node may write; forever on a standalone edge.
     async fn lost(&self) {
         std::future::pending::<()>().await;
     }
 }
 
-/// The name of what is kept of a directory: its host, so that a person finds it, and a part of the hash of all of it.
+/// Returns the folder or record name of a directory: its host for readability, and part of the hash of its URL.
 pub(crate) fn authority_name(directory: &str) -> String {
     let rest = directory.strip_prefix("https://").unwrap_or(directory);
     let host = rest.split(['/', ':', '?']).next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! ACME state of a cluster, in its catalog: written by the node alone that orders for all, with keys and credentials
-//! sealed by the keys of secrets that all nodes share.
+//! ACME state of a cluster in its catalog: written only by the ordering node, with keys and credentials encrypted by
+//! the shared secret keys.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -24,45 +24,45 @@ use devanture_serve::tls::Error;
 use devanture_store::catalog;
 use devanture_store::records::settings::Sealed;
 
-/// The account.
+/// Account.
 const ACCOUNT: &str = "account";
-/// The history of orders, but for what is about single names …
+/// History of orders, except data of single names …
 const ORDERS: &str = "orders";
-/// … which has a record for each name, so that no record grows with their number.
+/// … stored in a record per name, so that no record grows with their number.
 const ORDERS_OF_NAMES: &str = "orders/";
-/// What is about single names, in the form in which the history is kept in one piece.
+/// Member with the data of single names in the one-piece form of the history.
 const NAMES: &str = "names";
-/// A record for each name with its key and chain.
+/// Prefix of records with key and chain of a name.
 pub(crate) const CERTIFICATES: &str = "certificates/";
-/// Pause before something is written again, while etcd is away or changes are paused.
+/// Pause before another attempt to write, without a reachable etcd or during a pause of changes.
 const WRITE_PAUSE: Duration = Duration::from_secs(1);
 
 /// `acme/{authority}/account`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct AccountRecord {
     contact: Vec<String>,
-    /// The account's address and key.
+    /// Address and key of the account.
     credentials: Sealed,
 }
 
 /// `acme/{authority}/certificates/{name}`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct CertificateRecord {
-    /// The key and the chain, as PEM.
+    /// Key and chain in PEM.
     pem: Sealed,
-    /// When it was issued, in milliseconds since 1970 UTC.
+    /// Time of the issue, in milliseconds since 1970 UTC.
     issued_ms: u64,
 }
 
-/// Why a certificate of the catalog cannot be used.
+/// Reason for an unusable certificate in the catalog.
 pub(crate) enum Unread {
-    /// This node's keys of secrets do not open it, and those of another one may.
+    /// Not decryptable with the node's keys, but possibly with another node's.
     Locked,
-    /// It is damaged, or not what it should be.
+    /// Damaged or invalid.
     Bad(Error),
 }
 
-/// The records of one authority, with the keys that they are sealed by.
+/// Records of an authority, with their encryption keys.
 #[derive(Clone)]
 pub(crate) struct SharedRecords {
     pub(crate) records: AcmeRecords,
@@ -71,7 +71,7 @@ pub(crate) struct SharedRecords {
 }
 
 impl SharedRecords {
-    /// The certificate of `name` in a record's value.
+    /// Returns the certificate of `name` in a record's value.
     pub(crate) fn certificate(&self, name: &str, value: &[u8]) -> Result<Held, Unread> {
         let key = format!("{CERTIFICATES}{name}");
         let path = PathBuf::from(self.records.full_key(&key));
@@ -85,7 +85,7 @@ impl SharedRecords {
         }
     }
 
-    /// The proof that is shown for `name`, as this node knows it.
+    /// Returns the locally known proof for `name`.
     pub(crate) async fn proof(&self, name: &str) -> Result<Option<Proof>, Error> {
         Ok(self.records.get(&format!("{PROOFS}{name}")).await?)
     }
@@ -95,19 +95,19 @@ impl SharedRecords {
         self.keys.read_or_make().and_then(|keys| keys.seal(&self.context(key), text)).map_err(locked)
     }
 
-    /// What a sealed value belongs to: it opens in no other record.
+    /// Returns the context of an encrypted value, which is not decryptable in another record.
     fn context(&self, key: &str) -> String {
         format!("devanture-acme/1\n{}", self.records.full_key(key))
     }
 }
 
-/// The store of the node that has the duty to order.
+/// Store of the node with the ordering duty.
 pub(crate) struct SharedStore {
     shared: SharedRecords,
     duty: Duty,
-    /// The history of orders by its records, as it was written last.
+    /// History of orders by record, as last written.
     written: Mutex<BTreeMap<String, Value>>,
-    /// Names whose proof is shown.
+    /// Names with a presented proof.
     shown: Mutex<HashSet<String>>,
 }
 
@@ -120,7 +120,7 @@ impl SharedStore {
         Ok(self.shared.records.write(&self.duty, &[(key, value)]).await?)
     }
 
-    /// The history in its records.
+    /// Reads the history from its records.
     async fn read_books(&self) -> Result<Books, Error> {
         let mut books: serde_json::Map<String, Value> = self.shared.records.get(ORDERS).await?.unwrap_or_default();
         let mut written: BTreeMap<String, Value> = BTreeMap::new();
@@ -156,7 +156,7 @@ fn is_paused(error: &Error) -> bool {
     matches!(error, Error::Catalog(catalog::Error::Paused))
 }
 
-/// The history in the records that it is written to.
+/// Splits the history into its records.
 fn parts(books: &Books) -> Result<BTreeMap<String, Value>, serde_json::Error> {
     let mut whole = serde_json::to_value(books)?;
     let names = whole.as_object_mut().and_then(|whole| whole.remove(NAMES));
@@ -189,7 +189,7 @@ impl Store for SharedStore {
     async fn keep_account(&self, account: &KeptAccount) -> Result<(), Error> {
         let credentials = self.shared.seal(ACCOUNT, &account.credentials.to_string())?;
         let record = AccountRecord { contact: account.contact.clone(), credentials };
-        // The authority has made it already.
+        // The authority has already created the account.
         loop {
             match self.write(ACCOUNT.to_owned(), Some(&record)).await {
                 Err(error) if is_paused(&error) => sleep(WRITE_PAUSE).await,
@@ -223,8 +223,7 @@ impl Store for SharedStore {
         Ok(())
     }
 
-    /// What an authority has issued is not to be lost because etcd is away for a moment, or changes are paused: it is
-    /// written again until the caller gives up.
+    /// Retries until dropped: an issued certificate must not be lost to a brief outage of etcd or a pause of changes.
     async fn keep_certificate(&self, name: &str, pem: &str) -> Result<(), Error> {
         let key = format!("{CERTIFICATES}{name}");
         let record = CertificateRecord { pem: self.shared.seal(&key, pem)?, issued_ms: clock::now_ms() };
@@ -259,7 +258,7 @@ impl Store for SharedStore {
     }
 
     async fn is_paused(&self) -> bool {
-        // Where that cannot be read, the next write says so.
+        // If unreadable, the next write reports the error.
         self.shared.records.are_changes_paused().await.unwrap_or_default()
     }
 

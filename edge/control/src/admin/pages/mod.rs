@@ -1,4 +1,4 @@
-//! Pages of the edge itself: one frame and style for all, and policies that let run what a page has and nothing else.
+//! Built-in pages of the edge: a shared frame and style, and policies that allow only the page's own content.
 
 use std::fmt::Display;
 use std::sync::LazyLock;
@@ -14,27 +14,27 @@ use super::answer::Body;
 
 const FRAME: &str = include_str!("frame.html");
 
-/// The page on which a person logs in.
+/// Login page.
 pub(super) static LOGIN: LazyLock<Page> = LazyLock::new(|| {
     Page::new("Log in", include_str!("login.html"), include_str!("login.js"))
         .with_policy("connect-src 'self'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'")
 });
-/// The page on which a person who was invited sets a password.
+/// Page of an invitation, where an invited user sets a password.
 pub(super) static INVITATION: LazyLock<Page> = LazyLock::new(|| {
     Page::new("Set your password", include_str!("invitation.html"), include_str!("invitation.js"))
         .with_policy("form-action 'self'")
 });
 
-/// A page, and what it may do.
+/// Page with its content security policy.
 pub(super) struct Page {
     html: String,
-    /// The element of its style, the same on all pages, and of its script.
+    /// Policy sources of the shared style and of the page's script.
     sources: String,
     policy: HeaderValue,
 }
 
 impl Page {
-    /// A page of a title, with markup below it, and a script, which may be none.
+    /// Builds a page from title, markup and script; the script may be empty.
     fn new(title: &str, main: &str, script: &str) -> Self {
         let element = if script.is_empty() { String::new() } else { format!("<script>{script}</script>\n") };
         let html = FRAME.replace("{title}", title).replace("{main}", main).replace("{script}", &element);
@@ -46,24 +46,24 @@ impl Page {
         Self { html, sources, policy: HeaderValue::from_static("default-src 'none'") }.with_policy("form-action 'none'")
     }
 
-    /// Lets it do this too.
+    /// Extends the policy.
     fn with_policy(mut self, more: &str) -> Self {
         let sources = &self.sources;
         let policy = format!("default-src 'none'; {sources}; {more}; base-uri 'none'; frame-ancestors 'none'");
-        // Of these characters a field may have any; otherwise nothing runs.
+        // All policy characters are valid in a field; otherwise the page is sent without content.
         if let Ok(policy) = HeaderValue::try_from(policy) {
             self.policy = policy;
         }
         self
     }
 
-    /// A page of a few sentences.
+    /// Builds a page of a few sentences.
     pub(super) fn of_text(title: &str, paragraphs: &[impl Display]) -> Self {
         let paragraphs = paragraphs.iter().map(|text| format!("<p>{}</p>\n", html_text::escaped(&text.to_string())));
         Self::new(&html_text::escaped(title), &paragraphs.collect::<String>(), "")
     }
 
-    /// An answer with it.
+    /// Returns a response with the page.
     pub(super) fn answer(&self, status: StatusCode) -> Response<Body> {
         let mut response = answer::typed(status, "text/html; charset=utf-8", self.html.clone().into());
         let headers = response.headers_mut();
@@ -79,7 +79,7 @@ impl Page {
     }
 }
 
-/// What a policy names a style or a script by.
+/// Returns the policy source of a style or script.
 fn hash(text: &str) -> String {
     format!("sha256-{}", STANDARD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes())))
 }

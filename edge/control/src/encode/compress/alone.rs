@@ -1,5 +1,5 @@
-//! Files that came compressed without their plain file: what they decode to is stored beside them, so that clients that
-//! do not take the encoding get it too. The manifest, and so the id, stays as it came.
+//! Files pushed only in compressed form: the decoded file is stored as well, for clients without support of the
+//! encoding. The manifest, and so the id, stays unchanged.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -17,12 +17,12 @@ use crate::ledger::Error;
 use devanture_store::blobs::{self, Form, Key};
 use devanture_store::records::DecodedFile;
 
-/// Bytes that are decoded at once.
+/// Bytes decoded per step.
 const PIECE_BYTES: usize = 256 * 1024;
-/// Pieces that wait for the disk.
+/// Pieces queued for the disk.
 const PIECES_MAX: usize = 4;
 
-/// The compressed files without a plain file, by the path that this would have, the form to prefer first.
+/// Returns the compressed files without a plain file, by the plain path, preferred form first.
 fn candidates(manifest: &Manifest) -> BTreeMap<BundlePath, Vec<Form>> {
     let mut found: BTreeMap<BundlePath, Vec<Form>> = BTreeMap::new();
     for path in manifest.files.keys().filter(|path| !path.is_private()) {
@@ -39,20 +39,20 @@ fn candidates(manifest: &Manifest) -> BTreeMap<BundlePath, Vec<Form>> {
     found
 }
 
-/// The compressed file of that form beside a path.
+/// Returns the compressed file of the form next to a path.
 fn sibling(manifest: &Manifest, plain: &BundlePath, form: Form) -> Option<(Digest, u64)> {
     let path = compressed_path(plain, form.suffix())?;
     manifest.files.get(&path).map(|file| (file.hash, file.size))
 }
 
-/// Files that decode to more than is taken, each with the limit.
+/// Files whose decoded size exceeds a limit, each with the limit.
 type Beyond = Vec<(BundlePath, &'static str)>;
 
-/// Decodes what came compressed alone, and adds to `given` which forms are at hand. What cannot be decoded, or would be
-/// too long, stays a file like any other; the latter is returned, too.
+/// Decodes files pushed only in compressed form, and adds the available forms to `given`. Undecodable and oversized
+/// files stay ordinary files; oversized files are also returned.
 ///
 /// # Errors
-/// Where the store fails.
+/// Errors of the store.
 pub(super) async fn decode_all(
     work: &Work<'_>,
     given: &mut BTreeMap<BundlePath, Vec<Form>>,
@@ -94,20 +94,20 @@ pub(super) async fn decode_all(
     Ok((decoded, beyond))
 }
 
-/// The outcome of decoding a file.
+/// Outcome of decoding a file.
 enum DecodeOutcome {
-    /// More bytes than are taken.
+    /// Beyond the size limit.
     Beyond,
-    /// Nothing: it is no such encoding.
+    /// Invalid encoding.
     Other,
     Whole(DecodedFile),
 }
 
-/// Stores what a blob decodes to, of at most `size_max` bytes.
+/// Stores the decoded content of a blob, of at most `size_max` bytes.
 async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> Result<DecodeOutcome, Error> {
     let file = work.blobs.open(Key::Blob(encoded)).await?;
     let (sender, mut pieces) = mpsc::channel(PIECES_MAX);
-    // Ends by itself when the receiver is dropped.
+    // Ends when the receiver is dropped.
     let decoding = work.pool.run(file.size(), move || {
         let mut decoder = decoder(stored(file), form)?.take(size_max.saturating_add(1));
         let mut total = 0_u64;
@@ -123,7 +123,7 @@ async fn decode(work: &Work<'_>, encoded: Digest, form: Form, size_max: u64) -> 
         }
     });
     let blobs = work.blobs;
-    // Takes the receiver along, so that a full disk ends what decodes.
+    // Owns the receiver, so that a full disk ends the decoding.
     let storing = async move {
         let mut upload = blobs.upload_unnamed().await?;
         while let Some(piece) = pieces.recv().await {

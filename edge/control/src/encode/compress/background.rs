@@ -1,4 +1,4 @@
-//! The pass behind the switch: deltas that are not there yet, and variants and deltas at the best level.
+//! Background pass after a switch: missing deltas, and recompression of variants and deltas at the best level.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use devanture_store::catalog::{self, Catalog, Change, Check, Commit};
 use devanture_store::records::pointer;
 use devanture_store::records::{self, DictionariesRecord, Levels, VersionRecord};
 
-/// Versions that may wait for the background pass; more are found again at the next start.
+/// Versions queued for the pass; further versions are found at the next start.
 const VERSIONS_MAX: u64 = 1_024;
-/// Most requested deltas that wait for it, apart from the versions: requests of strangers delay no switch. More stay as
-/// they are.
+/// Requested deltas queued apart from versions, so that requests of strangers delay no switch; further requests are
+/// dropped.
 const WISHES_MAX: usize = 64;
-/// Files that are remade one after the other before the next ones are looked at.
+/// Files recompressed sequentially before the next group is examined.
 const FILES_OF_GROUP: usize = 256;
 
-/// The pass that remakes variants at the best level, behind the switch, on threads of its own.
+/// Background pass, on its own threads.
 #[derive(Clone)]
 pub struct Background(Option<Arc<Started>>);
 
@@ -41,23 +41,23 @@ struct Started {
     stop: CancellationToken,
 }
 
-/// The context of the pass.
+/// Dependencies of the pass.
 pub struct BackgroundParts {
-    /// The store.
+    /// Store.
     pub blobs: Arc<dyn Blobs>,
-    /// The live versions.
+    /// Live versions.
     pub catalog: Arc<dyn Catalog>,
-    /// Threads of low priority.
+    /// Low-priority threads.
     pub threads: usize,
-    /// Receives every version that got better.
+    /// Receives every improved version.
     pub remade: broadcast::Sender<VersionId>,
-    /// Whether what was made quickly is made again at the best level.
+    /// True to recompress at the best level.
     pub best: bool,
-    /// Files above this length are not compressed.
+    /// Longest compressed file.
     pub file_bytes_max: u64,
-    /// Whether the memory of the process is short, for as long as which nothing is compressed.
+    /// True while memory is short, which suspends compression.
     pub memory_is_short: watch::Receiver<bool>,
-    /// Makes deltas, if that is on, and the dictionaries of browsers.
+    /// Maker of deltas with the dictionary misses of browsers, if enabled.
     pub dictionaries: Option<(Arc<Dictionaries>, mpsc::Receiver<DictionaryMiss>)>,
 }
 
@@ -72,7 +72,7 @@ struct Remaker {
 }
 
 impl Background {
-    /// Remakes nothing: the first variants stay.
+    /// Disables the pass: the first variants stay.
     #[must_use]
     pub const fn off() -> Self {
         Self(None)
@@ -96,14 +96,14 @@ impl Background {
                 }
             };
             let fulfilling = Arc::clone(dictionaries).fulfil(misses, Arc::clone(&pool), remade.clone(), improve);
-            // Apart from the versions: a browser comes again soon, and a version's turn may take long.
+            // Separate from the versions: a browser returns soon, while a version may wait long.
             tokio::spawn(stop.clone().run_until_cancelled_owned(fulfilling));
         }
         let started = Started { entry, best: Arc::clone(&best), stop: stop.clone() };
         let remaker = Remaker { blobs, catalog, pool, remade, best, file_bytes_max, dictionaries };
         tokio::spawn(stop.run_until_cancelled_owned(async move {
             loop {
-                // Switches go before requested deltas.
+                // Switches have priority over requested deltas.
                 tokio::select! {
                     biased;
                     Some(WentLive { app, environment, version }) = versions.next() => {
@@ -117,26 +117,26 @@ impl Background {
         Self(Some(Arc::new(started)))
     }
 
-    /// Changes whether what was made quickly is made again at the best level, from the next version in the queue on.
-    /// Returns whether it was not and now is: the live versions are then to be queued again.
+    /// Enables or disables recompression at the best level, from the next queued version on. Returns true if just
+    /// enabled: the live versions must be queued again.
     pub(crate) fn set_best(&self, best: bool) -> bool {
         self.0.as_ref().is_some_and(|started| !started.best.swap(best, Ordering::Relaxed) && best)
     }
 
-    /// Ends the pass, also in the middle: another process goes on with it.
+    /// Stops the pass at any point; the next process continues.
     pub fn end(&self) {
         if let Some(started) = &self.0 {
             started.stop.cancel();
         }
     }
 
-    /// Versions whose turn has not come yet.
+    /// Returns the number of queued versions.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.0.as_ref().map_or(0, |started| started.entry.len())
     }
 
-    /// Has the variants and deltas of a version that went live remade when its turn comes.
+    /// Queues a version gone live for the pass.
     pub fn enqueue(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
         if let Some(started) = &self.0
@@ -150,7 +150,7 @@ impl Background {
 }
 
 impl Background {
-    /// As [`Background::enqueue`], but waits for as long as the queue is full.
+    /// As [`Background::enqueue`], but waits while the queue is full.
     pub async fn enqueue_in_turn(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let went_live = WentLive { app: app.clone(), environment: environment.clone(), version };
         if let Some(started) = &self.0 {
@@ -160,10 +160,10 @@ impl Background {
 }
 
 impl Remaker {
-    /// First the variants and deltas that are not there at all, then everything at the best level.
+    /// Makes missing variants and deltas first, then recompresses all at the best level.
     async fn live(&self, app: &AppName, environment: &PlaceName, version: VersionId) {
         let pool = &self.pool.of(app);
-        // Others may have taken long; what comes back is put here again.
+        // The version may have been replaced during the wait; a version that returns is queued again.
         match self.is_live(app, environment, version).await {
             Ok(true) => {}
             Ok(false) => return,
@@ -206,7 +206,7 @@ impl Remaker {
         }
     }
 
-    /// Makes the variants that a version lacks. Returns how many.
+    /// Makes the missing variants of a version. Returns their number.
     async fn fill(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
         let key = records::version_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(0) };
@@ -224,13 +224,13 @@ impl Remaker {
         Ok(of_pages + hashed + fill(&*self.blobs, pool, manifest, &record.given, self.file_bytes_max).await?)
     }
 
-    /// The manifest of a version; `None` if it cannot be read, which is reported where it is served.
+    /// Reads the manifest of a version; `None` if unreadable, which serving reports.
     async fn manifest(&self, version: VersionId) -> Result<Option<Manifest>, Error> {
         let canonical = self.blobs.get(Key::Manifest(version)).await?;
         Ok(Manifest::stored(&canonical).ok())
     }
 
-    /// Remakes what was made quickly of a version and of its pages with hashes. Returns how many variants.
+    /// Recompresses the quick variants of a version and of its hashed pages. Returns their number.
     async fn remake(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
         let Some(manifest) = self.manifest(version).await? else { return Ok(0) };
         let key = records::version_key(app, &version);
@@ -249,7 +249,7 @@ impl Remaker {
         Ok(made)
     }
 
-    /// Notes that the files of a version had their pass.
+    /// Records the completed pass of a version.
     async fn note_best(&self, key: &str) -> Result<(), Error> {
         update(key, || async {
             let Some(stored) = self.catalog.get(key).await? else { return Ok(Some(())) };
@@ -286,7 +286,7 @@ impl Remaker {
     }
 
     fn announce(&self, version: VersionId) {
-        // Nobody listens while the edge ends.
+        // The receiver is gone while the edge stops.
         self.remade.send(version).ok();
     }
 }
@@ -301,7 +301,7 @@ async fn remake_files(
     digests.sort_unstable();
     digests.dedup();
     let mut variants = 0;
-    // In groups, as the futures of a hundred thousand files take more memory than all else about them.
+    // Grouped, since the futures of a hundred thousand files take more memory than all their other data.
     for group in digests.chunks(FILES_OF_GROUP) {
         let files: Vec<_> = group.iter().map(|digest| remake_file(blobs, pool, *digest, levels)).collect();
         let made: Vec<usize> = stream::iter(files).buffer_unordered(pool.threads()).try_collect().await?;
@@ -316,7 +316,7 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, levels: &Le
     let quick = if kept.is_empty() || levels.are_best(&digest).await {
         others.into_iter().filter(|variant| variant.quality == Quality::Quick).collect()
     } else {
-        // Made also where another app's pass has left them: how long it takes may not show that.
+        // Recompressed even if another app's pass has already done so: the duration must not reveal other apps.
         kept
     };
     if quick.is_empty() {
@@ -334,7 +334,7 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, levels: &Le
         let smaller = encoded.filter(|encoded| (encoded.len() as u64) < variant.size);
         let bytes = match smaller {
             Some(encoded) => encoded.into(),
-            // The quick one was the better: it stays, and is not tried again.
+            // The quick variant is smaller: the best level keeps a copy, to avoid further attempts.
             None => blobs.get(Key::Variant(digest, variant.form)).await?,
         };
         let form = variant.form.encoding();
@@ -346,7 +346,7 @@ async fn remake_file(blobs: &dyn Blobs, pool: &Pool, digest: Digest, levels: &Le
     Ok(count)
 }
 
-/// The same of a large file, one variant after the other.
+/// As `remake_file`, for a large file, one variant at a time.
 async fn remake_large(
     blobs: &dyn Blobs,
     pool: &Pool,
@@ -421,7 +421,7 @@ mod tests {
         for version in [replaced, live, replaced] {
             background.enqueue(&app, &prod, version);
         }
-        // The pass ends when nobody puts anything any more, and tells nobody of anything else.
+        // The pass ends with its senders, and reports no further version.
         drop(background);
         assert_eq!(announced.recv().await.unwrap(), live);
         assert!(announced.recv().await.is_err());

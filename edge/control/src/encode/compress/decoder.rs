@@ -1,4 +1,4 @@
-//! Decoders of what came compressed, as strict as browsers are: what they take, a browser takes too. Pure, and slow.
+//! Decoders of pushed encodings, as strict as browsers: any accepted encoding is accepted by browsers. Pure and slow.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,7 +9,7 @@ use flate2::bufread::GzDecoder;
 use super::encode::ZSTD_WINDOW_LOG_MAX;
 use devanture_store::blobs::Form;
 
-/// A decoder of `bytes`.
+/// Returns a decoder of `bytes`.
 pub(super) fn decoder<'b>(bytes: impl BufRead + 'b, form: Form) -> Option<Box<dyn Read + 'b>> {
     Some(match form {
         Form::Br | Form::BrQuick => Box::new(StrictBrotli::new(bytes)),
@@ -22,8 +22,7 @@ pub(super) fn decoder<'b>(bytes: impl BufRead + 'b, form: Form) -> Option<Box<dy
     })
 }
 
-/// A gzip of one member. RFC 1952 §2.2 allows several, of which browsers take the first for all of it, and which curl
-/// refuses.
+/// Gzip with a single member. RFC 1952 §2.2 allows several, but browsers decode only the first, and curl refuses more.
 struct OneMember<R>(GzDecoder<R>);
 
 impl<R: BufRead> Read for OneMember<R> {
@@ -35,8 +34,8 @@ impl<R: BufRead> Read for OneMember<R> {
     }
 }
 
-/// A Brotli without the large windows that are no part of RFC 7932: browsers refuse them, and their memory is up to a
-/// gigabyte, where that of others is 16 MiB.
+/// Brotli without large windows, an extension of RFC 7932: browsers refuse large windows, which take up to a gigabyte
+/// of memory instead of 16 MiB.
 struct StrictBrotli<R> {
     from: R,
     state: BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>,
@@ -86,7 +85,7 @@ impl<R: BufRead> Read for StrictBrotli<R> {
     }
 }
 
-/// The end of what is decoded, with nothing behind it.
+/// Checks that no bytes follow the end of the stream.
 fn end(from: &mut impl BufRead) -> io::Result<usize> {
     if from.fill_buf()?.is_empty() { Ok(0) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
@@ -130,7 +129,7 @@ mod tests {
         assert!(!decodes(&[encoded(false), vec![0]].concat(), Form::Br, &plain), "something follows its end");
     }
 
-    /// Gives its bytes a few at a time.
+    /// Yields its bytes in small pieces.
     struct Pieces<'b>(&'b [u8], usize);
 
     impl Read for Pieces<'_> {

@@ -1,4 +1,4 @@
-//! One encoding of bytes, and whether an encoding is what it says. Pure, and slow: never on a thread that serves.
+//! Single encodings of bytes, and their verification. Pure and slow: never called on serving threads.
 
 use std::cell::RefCell;
 use std::io::{BufRead, Read as _};
@@ -11,30 +11,30 @@ use metrics::counter;
 use super::decoder::decoder;
 use devanture_store::blobs::{Form, Quality};
 
-/// Files up to this length are small: compressed in groups, by contexts that each thread keeps.
+/// Longest small file, compressed in batches with per-thread contexts.
 pub(super) const SMALL_BYTES_MAX: u64 = 64 * 1024;
 
-/// A variant is kept if it saves this share of the file, in hundredths …
+/// Smallest saving of a kept variant, in hundredths of the file …
 const SAVED_PERCENT_MIN: u64 = 3;
-/// … or this many bytes.
+/// … or in bytes.
 const SAVED_BYTES_MIN: u64 = 100;
-/// The window that a zstd client must be able to hold (RFC 9659 §3), as a power of two.
+/// Window required of zstd clients (RFC 9659 §3), as a power of two.
 pub(super) const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 const QUICK_ZSTD_LEVEL: i32 = 3;
-/// The least brotli window of the quick level. Below it the encoder has no table of a fitting size for this level and
-/// sets up one of megabytes, which takes a millisecond and more for a file of 800 bytes instead of a tenth of one.
+/// Smallest brotli window of the quick level. For smaller windows the encoder lacks a table of fitting size for the
+/// level and allocates megabytes: a millisecond or more for a file of 800 bytes, instead of a tenth of a millisecond.
 const QUICK_WINDOW_LOG_MIN: i32 = 17;
 
 thread_local! {
-    /// What compresses quickly, once for each thread: to set it up costs more than to compress a small file.
+    /// Quick compressors, one per thread: creating one costs more than compressing a small file.
     static QUICK_GZIP: RefCell<libdeflater::Compressor> =
         RefCell::new(libdeflater::Compressor::new(libdeflater::CompressionLvl::default()));
     static QUICK_ZSTD: RefCell<Option<zstd::bulk::Compressor<'static>>> =
         RefCell::new(zstd::bulk::Compressor::new(QUICK_ZSTD_LEVEL).ok());
 }
 
-/// The forms of `bytes` that are worth keeping.
+/// Returns the forms of `bytes` worth keeping.
 pub(super) fn encode_all(bytes: &Bytes, forms: &[Form], quality: Quality) -> Vec<(Form, Quality, Bytes)> {
     let mut made = Vec::with_capacity(forms.len());
     for form in forms {
@@ -63,7 +63,7 @@ pub(super) fn is_worth_keeping(size: usize, encoded: usize) -> bool {
     saved >= SAVED_BYTES_MIN || (saved > 0 && saved.saturating_mul(100) >= size.saturating_mul(SAVED_PERCENT_MIN))
 }
 
-/// One encoding; `None` where the encoder fails, which none of them does on bytes in memory.
+/// Returns an encoding; `None` if the encoder fails, which does not happen for bytes in memory.
 pub(super) fn encode(bytes: &[u8], form: Form, quality: Quality) -> Option<Vec<u8>> {
     let best = quality == Quality::Best;
     match form {
@@ -105,7 +105,7 @@ fn gzip(compressor: &mut libdeflater::Compressor, bytes: &[u8]) -> Option<Vec<u8
     Some(encoded)
 }
 
-/// The smallest brotli window that holds the whole file (RFC 7932 §9.1 allows 10 to 24).
+/// Returns the smallest brotli window for the whole file (RFC 7932 §9.1 allows 10 to 24).
 pub(super) fn window_log(length: usize) -> i32 {
     let length = NonZeroU32::new(u32::try_from(length.saturating_add(16)).unwrap_or(u32::MAX));
     let log = length.map_or(10, |length| 32 - length.leading_zeros());
@@ -117,12 +117,12 @@ pub(super) fn quick_window_log(length: usize) -> i32 {
     window_log(length).max(QUICK_WINDOW_LOG_MIN)
 }
 
-/// The hash of what `bytes` decode to, if that is whole and has `size` bytes.
+/// Returns the hash of the decoded `bytes`, if complete and of `size` bytes.
 pub(super) fn decoded_digest(bytes: &[u8], form: Form, size: u64) -> Option<Digest> {
     decoded_digest_of(bytes, form, size)
 }
 
-/// The same of bytes that are read.
+/// As `decoded_digest`, for a reader.
 pub(super) fn decoded_digest_of(bytes: impl BufRead, form: Form, size: u64) -> Option<Digest> {
     let mut decoder = decoder(bytes, form)?;
     let mut hasher = blake3::Hasher::new();
@@ -132,7 +132,7 @@ pub(super) fn decoded_digest_of(bytes: impl BufRead, form: Form, size: u64) -> O
         let length = decoder.read(&mut piece).ok()?;
         let Some(read) = piece.get(..length).filter(|read| !read.is_empty()) else { break };
         total = total.saturating_add(u64::try_from(length).ok()?);
-        // A bomb is found out here: no more is decoded than the file is long.
+        // Stops decompression bombs: no more is decoded than the file's length.
         if total > size {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Makes the variants again that a live version lacks, such as after a restore without them.
+//! Makes missing variants of a live version again, for example after a restoration without variants.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use super::{lacking_forms, quick_file, small};
 use crate::ledger::Error;
 use devanture_store::blobs::{Blobs, Form};
 
-/// Makes quick variants of the files that lack some. Returns how many were made.
+/// Makes quick variants of files with missing variants. Returns their number.
 ///
 /// # Errors
-/// Where the store fails. A file that is damaged is passed over.
+/// Errors of the store. Damaged files are skipped.
 pub(super) async fn fill(
     blobs: &dyn Blobs,
     pool: &Pool,
@@ -25,7 +25,7 @@ pub(super) async fn fill(
     file_bytes_max: u64,
 ) -> Result<usize, Error> {
     let mut files = lacking_forms(&manifest, given, |_| true);
-    // Making takes long, and needs no more of it.
+    // Freed early: the work is long and does not need the manifest.
     drop(manifest);
     files.retain(|_, (size, _)| *size <= file_bytes_max);
     let lacking = blobs.lacking_variants(files.keys().copied().collect()).await?;
@@ -38,7 +38,7 @@ pub(super) async fn fill(
     Ok(made.iter().sum())
 }
 
-/// Makes the variants that one blob lacks. Returns how many.
+/// Makes the missing variants of a blob. Returns their number.
 ///
 /// # Errors
 /// As [`fill`].
@@ -54,11 +54,11 @@ pub(super) async fn fill_file(
     }
 }
 
-/// Makes the variants of a blob that lacks some.
+/// Makes the variants of a blob.
 async fn make(blobs: &dyn Blobs, pool: &Pool, digest: Digest, wanted: (u64, Vec<Form>)) -> Result<usize, Error> {
     match quick_file(blobs, pool, digest, wanted).await {
         Ok(0) => {
-            // Nothing is worth keeping: it is noted, so that it is not tried again at each start.
+            // Recorded as not worth keeping, to avoid further attempts at each start.
             blobs.put_variants(digest, Vec::new()).await?;
             Ok(0)
         }

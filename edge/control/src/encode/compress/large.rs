@@ -1,5 +1,4 @@
-//! Large files: they are compressed as they are read, one at a time, so that neither the file nor several of its
-//! encodings are in memory as a whole.
+//! Large files: compressed while read, one at a time, so that neither the file nor several encodings are in memory.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -15,18 +14,18 @@ use super::pool::Pool;
 use devanture_base::fair::Turns;
 use devanture_store::blobs::{self, Blobs, Form, Key, Quality, ReadAt};
 
-/// Files above this length are compressed as they are read.
+/// Longest file that is not large.
 pub(super) const LARGE_BYTES_MIN: u64 = 16 * 1024 * 1024;
-/// Bytes that are read at once.
+/// Bytes per read.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// Bytes of an encoding after which it ends where it has saved less than a fiftieth so far.
+/// Bytes of an encoding after which compression stops if less than a fiftieth was saved.
 const FUTILE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 
-/// Large files are compressed one after the other, whichever push they are of; apps take turns.
+/// Serializes large files of all pushes; apps take turns.
 static TURN: LazyLock<Arc<Turns>> = LazyLock::new(|| Turns::new(1));
 
-/// A stored file that is read from its beginning. Blocks on the disk.
+/// Stored file read from its beginning. Blocks on the disk.
 struct Stored {
     file: Arc<dyn ReadAt>,
     at: Rc<Cell<u64>>,
@@ -43,16 +42,16 @@ impl Read for Stored {
     }
 }
 
-/// A stored file as it is decoded. Blocks on the disk.
+/// Opens a stored file for decoding. Blocks on the disk.
 pub(super) fn stored(file: Arc<dyn ReadAt>) -> impl io::BufRead {
     io::BufReader::with_capacity(PIECE_BYTES, Stored { file, at: Rc::default() })
 }
 
-/// Takes an encoding up to a number of bytes, and ends early where the file does not compress.
+/// Accepts an encoding up to a number of bytes, and stops early for an incompressible file.
 struct Bounded {
     bytes: Vec<u8>,
     bytes_max: usize,
-    /// Bytes of the file that were read.
+    /// Bytes of the file read so far.
     read: Rc<Cell<u64>>,
 }
 
@@ -78,7 +77,7 @@ impl Write for Bounded {
     }
 }
 
-/// One encoding of a large file; `None` where it is no shorter than `bytes_max`, or the file cannot be read.
+/// Returns an encoding of a large file; `None` if not shorter than `bytes_max`, or if the file is unreadable.
 pub(super) async fn encode(
     blobs: &dyn Blobs,
     pool: &Pool,
@@ -102,7 +101,7 @@ fn encode_stored(mut from: Stored, form: Form, best: bool, bytes_max: usize) -> 
         Form::Br | Form::BrQuick => {
             let length = usize::try_from(size).unwrap_or(usize::MAX);
             let params = brotli::enc::BrotliEncoderParams {
-                // The best level takes a minute for each 30 MB.
+                // The best level would take a minute per 30 MB.
                 quality: if best { 9 } else { 5 },
                 lgwin: window_log(length),
                 size_hint: length,
@@ -127,7 +126,7 @@ fn encode_stored(mut from: Stored, form: Form, best: bool, bytes_max: usize) -> 
     Ok(into.bytes)
 }
 
-/// Makes quick variants of a large file, each put before the next is made. Returns how many.
+/// Makes quick variants of a large file, storing each before the next. Returns their number.
 pub(super) async fn quick(
     blobs: &dyn Blobs,
     pool: &Pool,
@@ -148,7 +147,7 @@ pub(super) async fn quick(
     Ok(made)
 }
 
-/// Whether the blob `encoded` is `form` of the blob `plain`.
+/// Returns true if the blob `encoded` is `form` of the blob `plain`.
 pub(super) async fn decodes_to(
     blobs: &dyn Blobs,
     pool: &Pool,

@@ -1,4 +1,4 @@
-//! Makes variants: quickly before a switch, at the best level behind it. Ids do not depend on any of it.
+//! Makes variants: quickly before a switch, at the best level afterwards. Ids do not depend on variants.
 
 mod alone;
 mod background;
@@ -33,69 +33,67 @@ use devanture_store::records::integrity_pages::IntegrityPages;
 use encode::{SMALL_BYTES_MAX, decoded_digest, encode_all};
 use large::LARGE_BYTES_MIN;
 
-/// Files below this length are not compressed: they fit one packet as they are.
+/// Shortest compressed file: shorter files fit one packet uncompressed.
 const FILE_BYTES_MIN: u64 = 100;
-/// Files up to this length fit one packet as they are, with the head of their response: compressed, they come no
-/// sooner.
+/// Longest file that fits one packet uncompressed, with its response head: compression would not speed its arrival.
 const TINY_BYTES_MAX: u64 = 1_000;
-/// Such files that a push waits for. Those of a push with more are left to the pass behind the switch.
+/// Most such files compressed before a switch; with more, all are left to the background pass.
 const TINY_FILES_MAX: usize = 2_000;
-/// Files that are looked at at once: more than are compressed, so that the disk is busy meanwhile.
+/// Files examined concurrently, more than threads, to keep the disk busy.
 const FILES_AT_ONCE: usize = 8;
 
-/// The input of the quick pass.
+/// Input of the quick pass.
 pub(crate) struct Work<'w> {
-    /// The store.
+    /// Store.
     pub(crate) blobs: &'w dyn Blobs,
-    /// The bundle.
+    /// Bundle.
     pub(crate) manifest: &'w Manifest,
-    /// Files that no stored version of the app holds yet; the others were tried before, and are never tried twice.
+    /// Files in no stored version of the app; all other files were tried before.
     pub(crate) fresh: &'w HashSet<Digest>,
-    /// Where it is done.
+    /// Thread pool.
     pub(crate) pool: &'w Pool,
-    /// Files above this length are not compressed.
+    /// Longest compressed file.
     pub(crate) file_bytes_max: u64,
-    /// Most bytes that files may decode to which came compressed alone: each one, …
+    /// Most decoded bytes of files pushed only in compressed form: per file …
     pub(crate) decoded_file_bytes_max: u64,
-    /// … all of them, …
+    /// … in total …
     pub(crate) decoded_bytes_max: u64,
-    /// … and for each of their own bytes.
+    /// … and per encoded byte.
     pub(crate) decoded_ratio_max: u64,
 }
 
-/// Encodings that came with a bundle.
+/// Encodings included in a bundle.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
-    /// Forms that stand beside the path of their plain file.
+    /// Forms included next to their plain file, by its path.
     pub(crate) forms: BTreeMap<BundlePath, Vec<Form>>,
-    /// Plain files that did not come: what their forms decode to.
+    /// Plain files derived from included forms.
     pub(crate) decoded: BTreeMap<BundlePath, DecodedFile>,
-    /// Compressed files that came alone and decode to more than is taken, with the limit: they have their own names
-    /// alone.
+    /// Oversized compressed files without a plain file, with the limit: served only under their own names.
     pub(crate) beyond: Vec<(BundlePath, &'static str)>,
-    /// Pages with the hashes of what they load.
+    /// Pages with integrity hashes.
     pub(crate) integrity: Vec<IntegrityPages>,
-    /// Whether files have not had their pass at the best level yet.
+    /// True until the background pass at the best level.
     pub(crate) is_quick: bool,
 }
 
-/// The result of the quick pass.
+/// Result of the quick pass.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Made {
-    /// Files that got variants.
+    /// Files with new variants.
     pub(crate) files: usize,
-    /// Their variants.
+    /// New variants.
     pub(crate) variants: usize,
-    /// Files that would be compressed if they were not too large.
+    /// Compressible files beyond the length limit.
     pub(crate) too_large: usize,
-    /// Files that are left to the pass behind the switch.
+    /// Files left to the background pass.
     pub(crate) later: usize,
 }
 
-/// Makes quick variants of what has none, and finds the siblings that are encodings of their file already.
+/// Makes quick variants of files without variants, and finds included encodings.
 ///
 /// # Errors
-/// Where the store fails. What cannot be compressed stays as it is.
+/// Errors of the store. Incompressible files stay unchanged.
 pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let mut given: BTreeMap<BundlePath, Vec<Form>> = BTreeMap::new();
     for (path, file) in &work.manifest.files {
@@ -116,14 +114,14 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     let too_large = before.saturating_sub(wanted.len());
     let later = leave_tiny(&mut wanted);
     let (small, mut large): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|(_, (size, _))| *size <= SMALL_BYTES_MAX);
-    // The largest first: one that came last would keep a single thread busy while the others have nothing to do.
+    // Largest first: a large file at the end would occupy one thread while all others are idle.
     large.sort_by_key(|(_, (size, _))| std::cmp::Reverse(*size));
     let (blobs, pool) = (work.blobs, work.pool);
     let large = large
         .into_iter()
         .map(|(digest, wanted)| Either::Left(async move { Ok(vec![quick_file(blobs, pool, digest, wanted).await?]) }));
     let small = small::groups(small).into_iter().map(|group| Either::Right(small::quick(blobs, pool, group)));
-    // Collected before they run, as a closure in the stream would keep the future from being `Send`.
+    // Collected before running: a closure in the stream would make the future `!Send`.
     let files: Vec<_> = large.chain(small).collect();
     let made: Vec<Vec<usize>> = stream::iter(files).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
     let made: Vec<usize> = made.into_iter().flatten().filter(|variants| *variants > 0).collect();
@@ -131,7 +129,7 @@ pub(crate) async fn quick(work: &Work<'_>) -> Result<(Given, Made), Error> {
     Ok((Given { forms: given, decoded, beyond, integrity: Vec::new(), is_quick: true }, made))
 }
 
-/// Leaves files out that fit one packet, if they are so many that the push would wait for them. Returns their number.
+/// Removes files that fit one packet, if too many for a push to wait for. Returns their number.
 fn leave_tiny(wanted: &mut BTreeMap<Digest, (u64, Vec<Form>)>) -> usize {
     let is_tiny = |size: u64| size <= TINY_BYTES_MAX;
     let tiny = wanted.values().filter(|(size, _)| is_tiny(*size)).count();
@@ -142,8 +140,7 @@ fn leave_tiny(wanted: &mut BTreeMap<Digest, (u64, Vec<Form>)>) -> usize {
     tiny
 }
 
-/// The length of each file that is sought, and the forms that are worth trying, without those that came with the
-/// bundle.
+/// Returns the length of each file, and the forms worth trying, except included forms.
 fn lacking_forms(
     manifest: &Manifest,
     given: &BTreeMap<BundlePath, Vec<Form>>,
@@ -160,15 +157,15 @@ fn lacking_forms(
     wanted
 }
 
-/// The best variants of bytes that no version has as a file. Slow: for the pool alone.
+/// Returns the best variants of bytes outside all versions. Slow: only for the pool.
 pub(crate) fn best(bytes: &bytes::Bytes) -> Vec<(Form, Quality, bytes::Bytes)> {
     encode_all(bytes, &[Form::Br, Form::Gz, Form::Zst], Quality::Best)
 }
 
-/// Makes the best variants of every file of a small bundle that lacks some.
+/// Makes missing best variants of every file of a small bundle.
 ///
 /// # Errors
-/// Where the store fails.
+/// Errors of the store.
 pub(crate) async fn best_of_all(blobs: &dyn Blobs, pool: &Pool, manifest: &Manifest) -> Result<(), Error> {
     for (digest, (size, forms)) in lacking_forms(manifest, &BTreeMap::new(), |_| true) {
         let known = blobs.variants(digest).await?;
@@ -186,14 +183,14 @@ pub(crate) async fn best_of_all(blobs: &dyn Blobs, pool: &Pool, manifest: &Manif
     Ok(())
 }
 
-/// Whether a file's kind compresses at all; media that does not is never tried.
+/// Returns true for compressible file types; media files are never tried.
 pub(crate) fn worth_trying(path: &BundlePath, declared: Option<&str>, size: u64) -> bool {
     let derived = declared.map_or_else(|| media::content_type(path.as_str(), true), Cow::from);
     let is_encoded = Form::ALL.into_iter().any(|form| path.as_str().ends_with(&format!(".{}", form.suffix())));
     size >= FILE_BYTES_MIN && !is_encoded && media::is_compressible(&derived)
 }
 
-/// Makes quick variants of a file. Returns how many are worth keeping.
+/// Makes quick variants of a file. Returns the number worth keeping.
 async fn quick_file(
     blobs: &dyn Blobs,
     pool: &Pool,
@@ -204,7 +201,8 @@ async fn quick_file(
         return Ok(large::quick(blobs, pool, (digest, size), forms).await?);
     }
     let bytes = blobs.get(Key::Blob(digest)).await?;
-    // Made also where another app's push has left them: neither what is served nor how long it takes may show that.
+    // Compressed even if another app's push has already done so: neither the result nor the duration must reveal other
+    // apps.
     let made = pool.run(size, move || encode_all(&bytes, &forms, Quality::Quick)).await.unwrap_or_default();
     let count = made.len();
     if !made.is_empty() {
@@ -213,7 +211,7 @@ async fn quick_file(
     Ok(count)
 }
 
-/// Whether the blob `encoded` is `form` of the blob `plain`.
+/// Returns true if the blob `encoded` is `form` of the blob `plain`.
 async fn decodes_to(
     work: &Work<'_>,
     (encoded, length): (Digest, u64),
@@ -227,7 +225,7 @@ async fn decodes_to(
     Ok(work.pool.run(length, move || decoded_digest(&bytes, form, size) == Some(plain)).await.unwrap_or_default())
 }
 
-/// The channel on which [`Background`] tells which versions got better variants.
+/// Channel on which [`Background`] reports improved versions.
 #[must_use]
 pub fn remade_channel() -> broadcast::Sender<VersionId> {
     broadcast::Sender::new(1_024)

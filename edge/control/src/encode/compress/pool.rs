@@ -1,4 +1,4 @@
-//! Threads for compressing, apart from those that serve and from those that wait for the disk.
+//! Compression threads, separate from serving threads and from threads blocked on the disk.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use tokio::sync::watch;
 use crate::encode::Priority;
 use devanture_base::fair::{Lane, Lanes};
 
-/// What a job counts at least.
+/// Smallest accounted size of a job.
 const JOB_BYTES_MIN: u64 = 4 * 1024;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Threads that work off jobs: those of one app in their order, and apps in turns, each as many bytes (law 11). Cheap
-/// to clone; the threads end with the last clone.
+/// Thread pool with fair queueing: jobs of an app run in order, and apps take turns by bytes (law 11). Cheap to clone;
+/// the threads end with the last clone.
 ///
-/// A fixed number of them, since an encoder's memory stays with the thread that it ran on.
+/// The number of threads is fixed, since an encoder's memory stays with its thread.
 #[derive(Clone)]
 pub(crate) struct Pool {
     jobs: Arc<Jobs>,
     lane: Lane,
     threads: usize,
-    /// No job is begun while this is so.
+    /// No job starts while true.
     waits: Option<watch::Receiver<bool>>,
 }
 
-/// The end of the queue that takes jobs.
+/// Sending end of the queue.
 struct Jobs(Arc<Queue>);
 
 #[derive(Default)]
@@ -45,7 +45,7 @@ struct Waiting {
 }
 
 impl Queue {
-    /// The next job; `None` when there will be none.
+    /// Returns the next job; `None` after the end.
     fn next(&self) -> Option<Job> {
         let mut waiting = self.waiting.lock();
         loop {
@@ -75,7 +75,7 @@ impl Pool {
             let work = move || {
                 priority.lower();
                 while let Some(job) = queue.next() {
-                    // What one app's file does to an encoder must not take the thread from all others.
+                    // A panic of an encoder on one app's file must not take the thread from all other apps.
                     if catch_unwind(AssertUnwindSafe(job)).is_err() {
                         tracing::error!("an encoder failed; its file is served as it is");
                     }
@@ -88,34 +88,34 @@ impl Pool {
         Self { jobs: Arc::new(Jobs(queue)), lane: Lane::EDGE, threads: threads.max(1), waits: None }
     }
 
-    /// The same, which begins no further job while memory is short.
+    /// Returns a pool that starts no further job while memory is short.
     pub(crate) fn waiting_while(self, memory_is_short: watch::Receiver<bool>) -> Self {
         Self { waits: Some(memory_is_short), ..self }
     }
 
-    /// The same threads, for the work of one app.
+    /// Returns the same threads, accounted to an app.
     pub(crate) fn of(&self, app: &AppName) -> Self {
         Self { lane: Lane::of(app.as_str()), ..self.clone() }
     }
 
-    /// Whose work it takes.
+    /// Returns the fair-queueing lane.
     pub(super) const fn lane(&self) -> Lane {
         self.lane
     }
 
-    /// Number of jobs that run at once.
+    /// Returns the number of concurrent jobs.
     pub(crate) const fn threads(&self) -> usize {
         self.threads
     }
 
-    /// Runs `work` on so many bytes when its turn comes; `None` where it panicked.
+    /// Runs `work` on a number of bytes in its turn; `None` after a panic.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         bytes: u64,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
         if let Some(mut is_short) = self.waits.clone() {
-            // Nobody can say so any more where the edge ends.
+            // The sender is gone while the edge stops.
             is_short.wait_for(|is_short| !is_short).await.ok();
         }
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -129,7 +129,7 @@ impl Pool {
     }
 }
 
-/// The length of bytes in memory.
+/// Returns the length of bytes in memory.
 pub(crate) fn length_of(bytes: &Bytes) -> u64 {
     u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
@@ -158,11 +158,11 @@ mod tests {
         assert_eq!(waiting.run(1, || 8).await, Some(8));
     }
 
-    /// What a thread did, by app, while one app had much for it and nine had little.
+    /// Returns the order of jobs by app, with one app of many jobs and nine of few.
     async fn order_under_contention(modest_jobs: usize, modest_bytes: u64) -> Vec<usize> {
         let pool = Pool::new("test", 1, Priority::Low);
         let order: Arc<Mutex<Vec<usize>>> = Arc::default();
-        // The thread waits until all is there.
+        // The thread waits until all jobs are queued.
         let (open, gate) = std::sync::mpsc::channel::<()>();
         let first = pool.run(1, move || gate.recv().ok());
         let mut jobs = Vec::new();
@@ -176,7 +176,7 @@ mod tests {
         }
         let all = futures_util::future::join_all(jobs);
         let opened = async {
-            // Both before it have been polled, and so is all that they push.
+            // Both groups have been polled, so all jobs are queued.
             open.send(()).unwrap();
         };
         let (first, done, ()) = tokio::join!(first, all, opened);
@@ -188,12 +188,12 @@ mod tests {
     #[tokio::test]
     async fn law_11_one_greedy_app_costs_nine_modest_ones_one_of_its_jobs_for_each_of_theirs() {
         let last_modest = |order: &[usize]| order.iter().rposition(|app| *app != 0).unwrap();
-        // As large as its own: each in its turn.
+        // Equally large jobs alternate.
         let order = order_under_contention(4, 1_000_000).await;
         assert_eq!(order.len(), 200 + 9 * 4);
         let greedy = order[..last_modest(&order)].iter().filter(|app| **app == 0).count();
         assert!((1..=4).contains(&greedy), "{greedy} jobs of the greedy one came first");
-        // Ten times smaller: ten of them for one of its own.
+        // Ten jobs of a tenth of the size run per large job.
         let order = order_under_contention(10, 100_000).await;
         let greedy = order[..last_modest(&order)].iter().filter(|app| **app == 0).count();
         assert!(greedy <= 1, "{greedy} jobs of the greedy one came first");

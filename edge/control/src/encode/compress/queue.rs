@@ -1,4 +1,4 @@
-//! Versions that wait for the background pass: those of one app in their order, and apps in turns (law 11).
+//! Queue of versions for the background pass: versions of an app in order, and apps in turns (law 11).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,23 +10,23 @@ use tokio::sync::Notify;
 use devanture_base::fair::{Lane, Lanes};
 use devanture_base::fair::{Share, Shares};
 
-/// A version that went live in an environment.
+/// Version gone live in an environment.
 pub(super) struct WentLive {
     pub(super) app: AppName,
     pub(super) environment: PlaceName,
     pub(super) version: VersionId,
 }
 
-/// The end that takes versions; the other one ends with it.
+/// Sending end; the receiving end ends with the sending end.
 pub(super) struct Entry(Arc<Queue>);
 
-/// The end that gives them.
+/// Receiving end.
 pub(super) struct Exit(Arc<Queue>);
 
 struct Queue {
     waiting: Mutex<Waiting>,
     count: AtomicUsize,
-    /// So many versions wait at most, and those of one app leave room for others.
+    /// Limits the queued versions, with room for other apps.
     shares: Arc<Shares>,
     came: Notify,
     left: Notify,
@@ -38,7 +38,7 @@ struct Waiting {
     ended: bool,
 }
 
-/// A queue in which at most `count_max` versions wait.
+/// Returns a queue of at most `count_max` versions.
 pub(super) fn queue(count_max: u64) -> (Entry, Exit) {
     let queue = Arc::new(Queue {
         waiting: Mutex::default(),
@@ -51,17 +51,17 @@ pub(super) fn queue(count_max: u64) -> (Entry, Exit) {
 }
 
 impl Entry {
-    /// Versions that wait.
+    /// Returns the number of queued versions.
     pub(super) fn len(&self) -> usize {
         self.0.count.load(Ordering::Relaxed)
     }
 
-    /// Adds a version; gives it back where there is no room.
+    /// Adds a version; returns the version if the queue is full.
     pub(super) fn add(&self, version: WentLive) -> Result<(), WentLive> {
         let queue = &*self.0;
         let Some(share) = queue.shares.take(&version.app) else { return Err(version) };
         queue.count.fetch_add(1, Ordering::Relaxed);
-        // One costs as much as another as far as is known; what it takes of the threads is shared there.
+        // All versions have equal cost as far as known; threads are shared by bytes later.
         queue.waiting.lock().lanes.push(Lane::of(version.app.as_str()), 1, (version, share));
         queue.came.notify_one();
         Ok(())
@@ -88,7 +88,7 @@ impl Drop for Entry {
 }
 
 impl Exit {
-    /// The version whose turn it is; `None` when there will be none.
+    /// Returns the next version; `None` after the end.
     pub(super) async fn next(&mut self) -> Option<WentLive> {
         loop {
             let (next, ended) = {
@@ -132,7 +132,7 @@ mod tests {
         }
         assert_eq!(order[..3], ["greedy", "modest", "other"]);
         assert_eq!(entry.len(), 0);
-        // What waits for room gets it, and the end comes to an end.
+        // A waiting version gets its room, and the end still follows.
         let (entry, mut exit) = queue(2);
         assert!(entry.add(version("shop", 1)).is_ok() && entry.add(version("shop", 2)).is_err());
         let adding = tokio::spawn(async move { entry.add_in_turn(version("shop", 2)).await });

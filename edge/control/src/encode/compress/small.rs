@@ -1,4 +1,4 @@
-//! Small files: read, compressed and stored many at a time, since what each costs by itself is more than its bytes.
+//! Small files: read, compressed and stored in batches, since the cost per file exceeds the cost of its bytes.
 
 use std::collections::BTreeMap;
 
@@ -11,23 +11,23 @@ use super::pool::{Pool, length_of};
 use crate::ledger::Error;
 use devanture_store::blobs::{Blobs, Form, Quality};
 
-/// Most files of a group, which is read and stored at once …
+/// Most files of a group, read and stored together …
 const GROUP_FILES: usize = 512;
-/// … and most bytes of them.
+/// … and their bytes.
 const GROUP_BYTES: u64 = 1024 * 1024;
-/// Files that one job of the pool compresses, so that other pushes have their turn in between.
+/// Files per pool job, so that pushes alternate.
 const JOB_FILES: usize = 32;
 
-/// A file, its length, and the forms to try.
+/// File, length, and forms to try.
 pub(super) type Wanted = (Digest, (u64, Vec<Form>));
 
-/// A file with its bytes.
+/// File with its bytes.
 type File = (Digest, Vec<Form>, Bytes);
 
-/// A variant to store.
+/// Variant to store.
 type Variant = (Form, Quality, Bytes);
 
-/// The files in groups, each of one folder of the store, which is synced once for it.
+/// Groups the files by store folder, so that each folder is synced once.
 pub(super) fn groups(mut files: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     files.sort_by_key(|(digest, _)| *digest);
     let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::<Wanted>::new(), 0_u64);
@@ -44,12 +44,13 @@ pub(super) fn groups(mut files: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     groups
 }
 
-/// Makes quick variants of a group. Returns how many of each file are worth keeping, of those that have some.
+/// Makes quick variants of a group. Returns the number worth keeping, for each file with any.
 ///
-/// They are made also where another app's push has left them: neither what is said nor how long it takes may show that.
+/// Variants are made even if another app's push has already done so: neither the result nor the duration must reveal
+/// other apps.
 ///
 /// # Errors
-/// Where the store fails.
+/// Errors of the store.
 pub(super) async fn quick(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) -> Result<Vec<usize>, Error> {
     let contents = blobs.get_all(group.iter().map(|(digest, _)| *digest).collect()).await?;
     let mut files = Vec::with_capacity(group.len());
@@ -63,11 +64,11 @@ pub(super) async fn quick(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) ->
     Ok(counts)
 }
 
-/// Makes the variants that a group lacks. Returns how many. A file that cannot be read is passed over; where nothing is
-/// worth keeping, that is noted, so that it is not tried again at each start.
+/// Makes the missing variants of a group. Returns their number. Unreadable files are skipped; files without a variant
+/// worth keeping are recorded, to avoid further attempts at each start.
 ///
 /// # Errors
-/// Where the store fails.
+/// Errors of the store.
 pub(super) async fn fill(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) -> Result<usize, Error> {
     let contents = blobs.get_all(group.iter().map(|(digest, _)| *digest).collect()).await?;
     let mut files = Vec::with_capacity(group.len());
@@ -83,7 +84,7 @@ pub(super) async fn fill(blobs: &dyn Blobs, pool: &Pool, group: Vec<Wanted>) -> 
     Ok(count)
 }
 
-/// The variants of each file, those of a job that failed left out.
+/// Returns the variants of each file, except files of failed jobs.
 async fn all_compressed(pool: &Pool, files: Vec<File>) -> BTreeMap<Digest, Vec<Variant>> {
     let jobs: Vec<_> = files
         .chunks(JOB_FILES)

@@ -1,4 +1,4 @@
-//! Pushes of many apps at once, and what each waits for.
+//! Tests of concurrent pushes of many apps, and of their waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::encode::Priority;
 use devanture_base::fair::Lane;
 use devanture_store::blobs::{self, Blobs, Key};
 
-/// Text of this length that no other call makes.
+/// Unique text of the given length.
 fn text(length: usize, seed: usize) -> Bytes {
     let lines = (0..).map(|line| format!("const value{line} = {};\n", line * 7919 + seed));
     let mut text = String::new();
@@ -28,7 +28,7 @@ fn text(length: usize, seed: usize) -> Bytes {
     text.into()
 }
 
-/// Stores a site of that many files, and returns its manifest.
+/// Stores a site of `files` files, and returns its manifest.
 async fn stored(blobs: &dyn Blobs, files: usize, length: usize, seed: usize) -> Manifest {
     let mut entries = std::collections::BTreeMap::new();
     for number in 0..files {
@@ -40,7 +40,7 @@ async fn stored(blobs: &dyn Blobs, files: usize, length: usize, seed: usize) -> 
     Manifest::of_files(entries)
 }
 
-/// The quick pass of one push, which compresses every file.
+/// Runs the quick pass of a push in which every file is compressed.
 async fn push(blobs: &Arc<dyn Blobs>, pool: &Pool, app: &AppName, manifest: &Manifest) {
     assert_eq!(quick_pass(blobs, pool, app, manifest).await.files, manifest.files.len());
 }
@@ -111,6 +111,6 @@ async fn law_11_nine_pushes_end_before_those_of_an_app_that_pushed_twenty_times_
     });
     let before: Vec<usize> = join_all(pushes).await.into_iter().flatten().collect();
     assert_eq!((before.len(), ended.load(Ordering::Relaxed)), (9, PUSHES));
-    // In the order in which they came, all of them would have ended first.
+    // Without fairness, all pushes of the greedy app would have ended first.
     assert!(before.iter().all(|pushes| *pushes <= PUSHES / 4), "so many of the greedy app's ended first: {before:?}");
 }

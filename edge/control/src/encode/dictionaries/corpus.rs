@@ -1,4 +1,4 @@
-//! The dictionary that the pages of a version share, where it saves.
+//! Dictionary shared by the pages of a version, if worthwhile.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -18,17 +18,17 @@ use crate::ledger::Error;
 use devanture_store::blobs::{self, DeltaForm, Key, Quality};
 use devanture_store::records::{self, DictionariesRecord, PagesDictionary, WithdrawnRecord};
 
-/// The effect of a dictionary on some pages.
+/// Effect of a dictionary on some pages.
 struct Worth {
     saved: u64,
-    /// Its own bytes as they travel, about.
+    /// Approximate transfer size of the dictionary.
     cost: u64,
 }
 
 impl Dictionaries {
-    /// The dictionary of a version's pages, with the pages that it was made of. It is made of this version's own pages
-    /// alone, so that nothing outlives in it what an owner took out of them; where these have the same pieces as those
-    /// of the version before, it has the same bytes and the same address.
+    /// Returns the dictionary of a version's pages, with its source pages. Only pages of the version itself contribute,
+    /// so that content removed by an owner does not survive in the dictionary; pages with the same pieces as in the
+    /// previous version yield the same bytes and the same address.
     pub(super) async fn pages_dictionary(
         &self,
         pass: &Pass<'_>,
@@ -37,7 +37,7 @@ impl Dictionaries {
         own: &DictionariesRecord,
     ) -> Result<Option<(PagesDictionary, BTreeSet<BundlePath>)>, Error> {
         let withdrawn = self.withdrawn(pass.app).await?;
-        // What was found out once for a version stays: its pages do not change.
+        // Once determined for a version, the dictionary stays: its pages do not change.
         if let Some(pages) = self.sound_pages(own, &withdrawn).await? {
             return Ok(Some((pages, own.pages_of.clone())));
         }
@@ -82,14 +82,14 @@ impl Dictionaries {
         tracing::debug!(app = %pass.app, version = %pass.version, size, saved = worth.saved, "pages share a dictionary");
         let (blob, sha256, made) = (Digest::of(&made), delta::sha256(&made), Bytes::from(made));
         self.blobs.put(Key::Blob(blob), made.clone()).await?;
-        // No manifest names it, so that no other pass makes its variants.
+        // The dictionary is in no manifest, so no other pass makes its variants.
         if let Some(variants) = pass.pool.run(length_of(&made), move || best(&made)).await {
             self.blobs.put_variants(blob, variants).await?;
         }
         Ok(Some((PagesDictionary { blob, sha256, size }, pages_of)))
     }
 
-    /// The paths of an app that are withdrawn, whenever that was, bare.
+    /// Returns the withdrawn paths of an app, whenever withdrawn, without outer slashes.
     pub(super) async fn withdrawn(&self, app: &AppName) -> Result<HashSet<String>, Error> {
         let key = records::withdrawn_key(app);
         let Some(found) = self.catalog.get(&key).await? else { return Ok(HashSet::new()) };
@@ -97,7 +97,7 @@ impl Dictionaries {
         Ok(paths.keys().map(|path| bare(path).to_owned()).collect())
     }
 
-    /// The dictionary of a record, where it is stored and none of the pages that it was made of is withdrawn.
+    /// Returns the dictionary of a record, if stored and not made from a withdrawn page.
     pub(super) async fn sound_pages(
         &self,
         record: &DictionariesRecord,
@@ -116,7 +116,7 @@ impl Dictionaries {
     }
 }
 
-/// Wire size of these pages, some of them cut, without a dictionary; `None` if there is no time for it.
+/// Returns the transfer size of pages, partly truncated, without a dictionary; `None` if out of time.
 fn plain(sample: &[(Bytes, Option<u64>)], deadline: Option<Instant>) -> Option<u64> {
     let sha256 = delta::sha256(b"");
     sample.iter().try_fold(0_u64, |sum, (page, known)| {
@@ -126,8 +126,7 @@ fn plain(sample: &[(Bytes, Option<u64>)], deadline: Option<Instant>) -> Option<u
     })
 }
 
-/// Bytes that `dictionary` saves on these pages, which are `plain` bytes without it; `None` if there is no time to
-/// find out.
+/// Returns the bytes saved by `dictionary` on pages of `plain` bytes; `None` if out of time.
 fn worth(sample: &[Bytes], plain: u64, dictionary: &[u8], deadline: Option<Instant>) -> Option<Worth> {
     let sha256 = delta::sha256(dictionary);
     let mut with = 0_u64;

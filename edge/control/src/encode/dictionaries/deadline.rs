@@ -1,8 +1,8 @@
-//! The deadline of a pass: what has no time before it is left to the next pass.
+//! Deadline of a pass: unfinished work is left to the next pass.
 
 use tokio::time::Instant;
 
-/// Whether there is no time left.
+/// Returns true if the deadline has passed.
 pub(super) fn is_over(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }

@@ -1,4 +1,4 @@
-//! The versions that were live before, and what of them serves as dictionaries; remembered from one push to the next.
+//! Earlier live versions with their dictionaries, cached between pushes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,34 +9,34 @@ use super::linked_assets::Named;
 use devanture_serve::version::KeptFiles;
 use devanture_store::records::DictionariesRecord;
 
-/// Versions that are remembered …
+/// Cached versions …
 const VERSIONS_MAX: usize = 64;
-/// … and files of all of them together, of half a kilobyte each; one with more than half of these is not remembered.
+/// … and their total files, of half a kilobyte each; a version with more than half of these is not cached.
 const FILES_MAX: usize = 20_000;
 
-/// A version that was live.
+/// Earlier live version.
 pub(super) struct Side {
     pub(super) manifest: Arc<Manifest>,
     pub(super) record: DictionariesRecord,
     pub(super) named: Named,
-    /// Its files that browsers kept, in the environment in which it was live.
+    /// Files kept by browsers, in the environment of the live version.
     pub(super) kept: KeptFiles,
 }
 
-/// All that a [`Side`] follows from, but for the limits of the edge; and whose it is, as how soon a push is done must
-/// not show what another app has (law 11).
+/// All inputs of a [`Side`] except the edge's limits. Includes the app, since the duration of a push must not reveal
+/// the contents of another app (law 11).
 #[derive(PartialEq, Eq)]
 pub(super) struct SideKey {
     pub(super) app: AppName,
     pub(super) version: VersionId,
     pub(super) environment: PlaceName,
-    /// Of the record of its dictionaries.
+    /// Digest of the dictionary record.
     pub(super) record: Digest,
-    /// Of the record of the version, which names its pages with hashes.
+    /// Digest of the version record, which names the hashed pages.
     pub(super) record_of_version: Option<Digest>,
 }
 
-/// The sides that are remembered, the one that was used last first.
+/// Cached sides, most recently used first.
 #[derive(Default)]
 pub(super) struct KnownSides(VecDeque<(SideKey, Arc<Side>)>);
 
@@ -50,7 +50,7 @@ impl KnownSides {
     }
 
     pub(super) fn add(&mut self, key: SideKey, side: &Arc<Side>) {
-        // An older record of it is of no use any more.
+        // An older record of the version is obsolete.
         let SideKey { app, version, environment, .. } = &key;
         self.0.retain(|(known, _)| (&known.app, &known.version, &known.environment) != (app, version, environment));
         if side.manifest.files.len() > FILES_MAX / 2 {

@@ -1,4 +1,4 @@
-//! A version as visitors of one environment get it: pages that have hashes are in the place of those of the bundle.
+//! A version as served in one environment, with hashed pages in place of the originals.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use devanture_store::records::integrity_pages::IntegrityPages;
 use devanture_store::records::{self, VersionRecord};
 
 impl Dictionaries {
-    /// The files that an environment is served with, and what came compressed of them; `None` where these are those of
-    /// `manifest`. Deltas are made of the very bytes that are sent: of a page with hashes, never of the one that came.
+    /// Returns the files served by an environment and their included encodings; `None` if equal to those of `manifest`.
+    /// Deltas are made from the bytes actually sent: from the hashed page, never from its original.
     pub(super) async fn served_in(
         &self,
         environment: &PlaceName,
@@ -33,7 +33,7 @@ impl Dictionaries {
         Ok(hashed.map(|hashed| (Arc::new(hashed.manifest), Given { forms, ..Given::default() })))
     }
 
-    /// The pages with hashes of a version, of all its environments.
+    /// Returns the hashed pages of a version, for all its environments.
     pub(super) async fn hashed_pages(
         &self,
         app: &AppName,

@@ -1,4 +1,4 @@
-//! Follows the modules that pages load to what these import.
+//! Follows the imports of modules loaded by pages.
 
 use std::collections::HashSet;
 
@@ -11,14 +11,14 @@ use super::linked_assets::{Modules, Named};
 use super::maker::Dictionaries;
 use devanture_store::blobs::Key;
 
-/// Modules of one version that are read for their imports.
+/// Modules of a version read for imports.
 const MODULES_MAX: usize = 64;
-/// Bytes of all of these together.
+/// Total bytes of these modules.
 const MODULES_BYTES_MAX: u64 = 32 * 1024 * 1024;
-/// Imports from the page to the last module that is read.
+/// Longest chain of imports from a page.
 const DEPTH_MAX: usize = 8;
 
-/// The modules of a version that are followed: each once, and only so many.
+/// Followed modules of a version: each once, within the limits.
 pub(super) struct Followed<'f> {
     manifest: &'f Manifest,
     deadline: Option<Instant>,
@@ -31,7 +31,7 @@ impl<'f> Followed<'f> {
         Self { manifest, deadline, read: HashSet::new(), bytes_left: MODULES_BYTES_MAX }
     }
 
-    /// Whether a module is to be read now.
+    /// Returns true if a module is to be read now.
     fn takes(&mut self, path: &BundlePath) -> bool {
         let Some(entry) = self.manifest.files.get(path) else { return false };
         if is_over(self.deadline) || self.read.len() >= MODULES_MAX {
@@ -47,8 +47,8 @@ impl<'f> Followed<'f> {
 }
 
 impl Dictionaries {
-    /// Adds to `named` what modules of a page import, those first that are the fewest imports away from it. Files that
-    /// `is_public` does not know are not read.
+    /// Adds the imports of a page's modules to `named`, nearest to the page first. Files unknown to `is_public` are not
+    /// read.
     pub(super) async fn follow(
         &self,
         named: &mut Named,
@@ -66,7 +66,7 @@ impl Dictionaries {
                         continue;
                     }
                     let Some(entry) = manifest.files.get(module) else { continue };
-                    // A module that cannot be read imports nothing; serving it reports the damage.
+                    // An unreadable module imports nothing; serving reports the damage.
                     let Ok(source) = self.blobs.get(Key::Blob(entry.hash)).await else { continue };
                     next.push(named.add_imports(&modules, module, &source, &|path| manifest.files.contains_key(path)));
                 }

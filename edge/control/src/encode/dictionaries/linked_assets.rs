@@ -1,6 +1,6 @@
-//! Assets that pages link: scripts, modules and style sheets, in document order. Pure.
+//! Assets linked by pages: scripts, modules and style sheets, in document order. Pure.
 //!
-//! This is no parser of HTML: what it does not see costs a delta, and nothing that it sees is more than a guess.
+//! The scan is no HTML parser: an overlooked asset only costs a delta, and every found asset is only a guess.
 
 use std::collections::HashMap;
 
@@ -10,30 +10,30 @@ use devanture_site::media::extension;
 use super::reference::resolved;
 use super::scripts::{ImportMap, Scope};
 
-/// Bytes of a page that are looked at: what a page loads first stands at its beginning.
+/// Bytes scanned per page: the first loads are at the beginning.
 const LOOKED_AT_BYTES: usize = 256 * 1024;
-/// Files of one page that are taken.
+/// Files per page.
 const NAMED_MAX: usize = 64;
 
-/// The places in which pages name each file: the page, the file's ending, and its place among those of that ending.
+/// Links to each file: page, file extension, and position among links of the same extension.
 pub(super) struct Places<'n>(pub(super) HashMap<&'n BundlePath, Vec<(&'n str, String, usize)>>);
 
-/// Assets that the pages of a version link.
+/// Assets linked by the pages of a version.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Named(Vec<(BundlePath, Vec<BundlePath>)>);
 
-/// The modules that a page loads, whose imports are not read yet.
+/// Modules loaded by a page, with imports not yet read.
 #[derive(Debug, Clone)]
 pub(super) struct Modules {
-    /// The number of the page.
+    /// Number of the page.
     page: usize,
     scope: Scope,
-    /// The modules.
+    /// Modules.
     pub(super) paths: Vec<BundlePath>,
 }
 
 impl Named {
-    /// Adds a page; of the files that it names those that `is_there` knows. Returns the modules among them.
+    /// Adds a page, and those of its links known to `is_there`. Returns the modules among them.
     pub(super) fn add(&mut self, page: &BundlePath, html: &[u8], is_there: &dyn Fn(&BundlePath) -> bool) -> Modules {
         let html = html.get(..html.len().min(LOOKED_AT_BYTES)).unwrap_or_default();
         let references = references(html);
@@ -64,7 +64,7 @@ impl Named {
         modules
     }
 
-    /// Adds what one of `modules` imports, to the page that loads it. Returns the modules that were not known before.
+    /// Adds the imports of one of `modules` to its page. Returns the newly found modules.
     pub(super) fn add_imports(
         &mut self,
         modules: &Modules,
@@ -76,7 +76,7 @@ impl Named {
         Modules { paths: found.into_iter().filter(is_module).collect(), ..modules.clone() }
     }
 
-    /// Adds files to a page, and returns those that are new to it.
+    /// Adds files to a page, and returns the new ones.
     fn take(&mut self, page: usize, found: Vec<BundlePath>, is_there: &dyn Fn(&BundlePath) -> bool) -> Vec<BundlePath> {
         let Some((_, files)) = self.0.get_mut(page) else { return Vec::new() };
         let mut new = Vec::new();
@@ -89,7 +89,7 @@ impl Named {
         new
     }
 
-    /// Every file with the page that names it, its ending, and its place among those of that ending.
+    /// Returns every file with its page, extension, and position among links of the same extension.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, String, usize, &BundlePath)> {
         self.0.iter().flat_map(|(page, files)| {
             let mut places: HashMap<String, usize> = HashMap::new();
@@ -103,7 +103,7 @@ impl Named {
         })
     }
 
-    /// Every place of each file, for look-ups.
+    /// Returns every position of each file, for look-ups.
     pub(super) fn places(&self) -> Places<'_> {
         let mut places = Places(HashMap::new());
         for (page, ending, place, path) in self.entries() {
@@ -112,7 +112,7 @@ impl Named {
         places
     }
 
-    /// Every file once, those first that the first pages name first.
+    /// Returns every file once, first by the first pages.
     pub(super) fn files(&self) -> Vec<&BundlePath> {
         let mut files: Vec<&BundlePath> = Vec::new();
         for path in self.0.iter().flat_map(|(_, files)| files) {
@@ -124,22 +124,22 @@ impl Named {
     }
 }
 
-/// Files that a page loads.
+/// File loaded by a page.
 #[derive(Debug, PartialEq, Eq)]
 enum Reference {
-    /// The address that others are relative to.
+    /// Base of relative addresses.
     Base(String),
-    /// A classic script, or a style sheet.
+    /// Classic script or style sheet.
     File(String),
-    /// A module, also one that is only preloaded.
+    /// Module, also if only preloaded.
     Module(String),
-    /// The text of an inline script.
+    /// Text of an inline script.
     Inline(String),
-    /// The text of an import map.
+    /// Text of an import map.
     ImportMap(String),
 }
 
-/// The scripts and style sheets that a page loads.
+/// Returns the scripts and style sheets loaded by a page.
 fn references(html: &[u8]) -> Vec<Reference> {
     let text = String::from_utf8_lossy(html);
     let mut found = Vec::new();
@@ -161,7 +161,7 @@ fn references(html: &[u8]) -> Vec<Reference> {
         let value = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         match name.as_str() {
             "script" => {
-                // What a script says is no tag.
+                // Script text contains no tags.
                 let (source, after) = split_script(rest);
                 rest = after;
                 found.extend(script(value("type"), value("src"), source));
@@ -173,7 +173,7 @@ fn references(html: &[u8]) -> Vec<Reference> {
     found
 }
 
-/// The URL of a `<script>`; `None` if it is data.
+/// Returns the reference of a `<script>`; `None` for a data block.
 fn script(kind: Option<&str>, src: Option<&str>, source: &str) -> Option<Reference> {
     let kind = kind.unwrap_or_default().to_ascii_lowercase();
     match (kind.as_str(), src) {
@@ -187,7 +187,7 @@ fn script(kind: Option<&str>, src: Option<&str>, source: &str) -> Option<Referen
     }
 }
 
-/// The URL of a `<link>`.
+/// Returns the URL of a `<link>`.
 fn link(rel: Option<&str>, href: Option<&str>) -> Option<Reference> {
     let (rel, href) = (rel?.to_ascii_lowercase(), href?.to_owned());
     let has = |wanted: &str| rel.split_ascii_whitespace().any(|word| word == wanted);
@@ -198,13 +198,13 @@ fn link(rel: Option<&str>, href: Option<&str>) -> Option<Reference> {
     }
 }
 
-/// The text of a script, and what comes after it.
+/// Splits off the text of a script.
 fn split_script(rest: &str) -> (&str, &str) {
     let end = rest.as_bytes().windows(8).position(|bytes| bytes.eq_ignore_ascii_case(b"</script"));
     end.and_then(|end| rest.split_at_checked(end)).unwrap_or((rest, ""))
 }
 
-/// The attributes of a tag after its name, with names in lower case, and what comes after the tag.
+/// Parses the attributes of a tag after its name, with names in lower case; returns the rest after the tag.
 fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
     let mut found = Vec::new();
     loop {
@@ -217,7 +217,7 @@ fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
         }
         let name_end =
             rest.find(|c: char| c.is_ascii_whitespace() || matches!(c, '=' | '>' | '/')).unwrap_or(rest.len());
-        // An `=` that stands before any name is a part of one.
+        // A leading `=` is part of the attribute's name.
         let Some((name, after)) = rest.split_at_checked(name_end.max(1)).or_else(|| rest.split_at_checked(rest.len()))
         else {
             return (found, "");
@@ -244,14 +244,14 @@ fn attributes(mut rest: &str) -> (Vec<(String, String)>, &str) {
     }
 }
 
-/// Whether a file is a script, whose imports can be read.
+/// Returns true for scripts, whose imports can be read.
 fn is_module(path: &BundlePath) -> bool {
     matches!(extension(path.as_str()).as_deref(), Some("js" | "mjs"))
 }
 
-/// The path that addresses of a page are relative to, where `<base>` names a folder.
+/// Returns the base path of a page's relative addresses, if `<base>` names a folder.
 fn based(page: &BundlePath, address: &str) -> Option<BundlePath> {
-    // A folder is no path of a bundle: any name in it will do.
+    // A folder is no bundle path, so an arbitrary file name is appended.
     let (folder, _) = address.split(['?', '#']).next()?.rsplit_once('/')?;
     resolved(page, &format!("{folder}/index.html"))
 }
@@ -285,7 +285,7 @@ mod tests {
             <script type=module>import "lib"; import "/other.js"</script><script>load("./classic.js")</script>
             <script type="application/json">{"x": "./no.js"}</script><link rel=stylesheet href=a.css>"#;
         assert_eq!(files("index.html", html), ["app/lib.mjs", "other.js", "app/classic.js", "app/a.css"]);
-        // A base of another origin says nothing of this one's files.
+        // A base on another origin does not concern the bundle's files.
         assert_eq!(files("x/index.html", "<base href=https://cdn.example/y/><script src=a.js></script>"), ["x/a.js"]);
     }
 
@@ -316,7 +316,7 @@ mod tests {
     }
 
     proptest! {
-        /// It ends, and finds nothing that no bundle could hold, whatever a page is.
+        /// Terminates for any page, and finds only valid bundle paths.
         #[test]
         fn any_bytes_are_a_page(html in "[<>a-c='\"/ !.-]{0,60}(<script |<link rel=stylesheet )?[<>a-cé='\"/ sref.-]{0,80}") {
             for path in files("a/index.html", &html) {

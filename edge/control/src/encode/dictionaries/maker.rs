@@ -1,4 +1,4 @@
-//! The maker of deltas: its stores and limits, and what a pass over a version works with.
+//! Maker of deltas: stores, limits, and the context of a pass.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,60 +22,60 @@ use devanture_store::blobs::{Blobs, ManifestTurns};
 use devanture_store::catalog::Catalog;
 use devanture_store::records::{DictionariesRecord, Levels};
 
-/// Files that are looked up or read at once.
+/// Concurrent look-ups or reads of files.
 pub(super) const FILES_AT_ONCE: usize = 8;
 
-/// Finds out what serves as dictionaries, and makes deltas.
+/// Determines dictionaries, and makes deltas.
 pub struct Dictionaries {
     pub(super) blobs: Arc<dyn Blobs>,
-    /// Turns to read manifests.
+    /// Permits to read manifests.
     pub(super) manifests: ManifestTurns,
     pub(super) catalog: Arc<dyn Catalog>,
     pub(super) days: AtomicU64,
     pub(super) versions: AtomicUsize,
     pub(super) limits: Limits,
-    /// The memory for rules while they are read.
+    /// Memory for rules while read.
     pub(super) rule_memory: Arc<RuleMemory>,
-    /// The dictionaries of places that browsers came to lately with one that there was no delta for.
+    /// Dictionaries of environments and previews with recent dictionary misses.
     pub(super) by_place: Mutex<HashMap<PlaceKey, KnownDictionaries>>,
-    /// Records that were written: what was read before may lack some.
+    /// Counter of written records: results read before a write may be incomplete.
     pub(super) writes: AtomicU64,
     pub(super) tried: Mutex<Tried>,
     pub(super) known_sides: Mutex<KnownSides>,
 }
 
-/// One pass over a version.
+/// Pass over a version.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'p> {
-    /// The app.
+    /// App.
     pub(crate) app: &'p AppName,
-    /// Where it goes live, or went.
+    /// Environment of the switch.
     pub(crate) environment: &'p PlaceName,
-    /// The version.
+    /// Version.
     pub(crate) version: VersionId,
-    /// Its files.
+    /// Files.
     pub(crate) manifest: &'p Arc<Manifest>,
-    /// Its encodings that came with it, and its pages with hashes.
+    /// Included encodings, and hashed pages.
     pub(crate) given: &'p Given,
-    /// Where it is done.
+    /// Thread pool.
     pub(crate) pool: &'p Pool,
-    /// Whether a push waits for it.
+    /// True if a push waits for the pass.
     pub(crate) is_before_switch: bool,
-    /// The end of it.
+    /// Deadline.
     pub(crate) deadline: Option<Instant>,
 }
 
-/// The result of a pass.
+/// Result of a pass.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// The dictionaries of the version.
+    /// Dictionaries of the version.
     pub(crate) record: DictionariesRecord,
-    /// Deltas that were made.
+    /// Number of new deltas.
     pub(crate) deltas: usize,
 }
 
 impl Dictionaries {
-    /// Works on these stores; `None` where dictionaries are off.
+    /// Works on the stores; `None` if dictionaries are disabled.
     #[must_use]
     pub fn new(
         blobs: Arc<dyn Blobs>,
@@ -101,27 +101,27 @@ impl Dictionaries {
         })
     }
 
-    /// Changes how far passes to come look back.
+    /// Changes the number of earlier versions considered by future passes.
     pub(crate) fn set(&self, settings: &Compress) {
         self.days.store(settings.dictionary_days, Ordering::Relaxed);
         self.versions.store(settings.dictionary_versions, Ordering::Relaxed);
     }
 
-    /// A manifest; `None` if it cannot be read, which is reported where it is served.
+    /// Reads a manifest; `None` if unreadable, which serving reports.
     ///
-    /// Its turn is over once it is read: a pass has those of earlier versions in memory beside its own, and would wait
-    /// for further turns with some in hand.
+    /// The permit is released after reading: a pass holds manifests of earlier versions together with its own, and
+    /// could deadlock if they held permits.
     pub(super) async fn manifest(&self, app: &AppName, version: VersionId) -> Result<Option<Arc<Manifest>>, Error> {
         let read = |canonical: &[u8]| Manifest::stored(canonical).ok().map(Arc::new);
         Ok(self.manifests.read(&*self.blobs, (Lane::of(app.as_str()), version), read).await?)
     }
 
-    /// The levels at which the files of a version are served; `is_quick` is that of its record.
+    /// Returns the levels at which a version's files are served; `is_quick` is from the version's record.
     pub(super) fn levels(&self, app: &AppName, version: VersionId, is_quick: bool) -> Levels {
         Levels::of((app, version), is_quick, (&self.catalog, &self.blobs))
     }
 
-    /// The bytes of a file of `size` bytes as they travel at best to a browser that has nothing.
+    /// Returns the smallest transfer size of a file of `size` bytes for a browser without dictionaries.
     pub(super) async fn travelling(&self, siblings: &Siblings, blob: Digest, size: u64) -> Result<u64, Error> {
         let variants = siblings.served(&blob, self.blobs.stored_variants(blob).await?).await;
         let encoded = variants.iter().map(|variant| variant.size).chain(siblings.shortest(blob));

@@ -1,4 +1,4 @@
-//! Makes deltas: which ones, in what order, and within which bounds.
+//! Makes deltas: selection, order, limits.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -25,20 +25,20 @@ use devanture_serve::version::KeptFiles;
 use devanture_store::blobs::{self, DeltaForm, DeltaInfo, Key, NewDelta, Quality};
 use devanture_store::records::{DictionariesRecord, PagesDictionary};
 
-/// Pairs that were tried in vain that are remembered.
+/// Remembered pairs that were tried in vain.
 const TRIED_MAX: usize = 65_536;
-/// Pairs that are looked up in one pass.
+/// Pairs looked up per pass.
 const PAIRS_MAX: usize = 4_096;
-/// Bytes of deltas that are in memory before they are stored.
+/// Bytes of deltas in memory before they are stored.
 const ENCODED_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Files whose predecessors are looked for in one go.
+/// Files whose predecessors are searched without yielding.
 const FILES_IN_A_ROW: usize = 128;
 
-/// Pairs of a file and a dictionary that have too little in common.
+/// Pairs of file and dictionary with too little in common.
 #[derive(Default)]
 pub(super) struct Tried(HashSet<(Digest, Digest)>);
 
-/// Deltas that are to be stored: those of one file together, as each time costs the disk as much.
+/// Deltas to be stored, grouped by file, since each write costs the disk the same.
 #[derive(Default)]
 struct Encoded {
     by_blob: BTreeMap<Digest, Vec<NewDelta>>,
@@ -56,43 +56,43 @@ fn bytes_of(deltas: &[NewDelta]) -> u64 {
     deltas.iter().map(|delta| delta.bytes.len() as u64).sum()
 }
 
-/// A file, and a dictionary for it.
+/// File with a dictionary.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pair {
-    /// The file.
+    /// File.
     pub(super) blob: Digest,
-    /// The dictionary.
+    /// Dictionary.
     pub(super) dictionary: Digest,
-    /// The SHA-256 of the dictionary.
+    /// SHA-256 of the dictionary.
     pub(super) sha256: Sha256,
-    /// The file's bytes as they travel to a browser that has nothing.
+    /// Transfer size of the file for a browser without dictionaries.
     pub(super) plain: u64,
-    /// The estimated saving.
+    /// Estimated saving.
     gain: u64,
 }
 
 impl Pair {
-    /// One that somebody came with.
+    /// Returns a pair requested by a browser.
     pub(crate) const fn wanted(blob: Digest, dictionary: Digest, sha256: Sha256, plain: u64) -> Self {
         Self { blob, dictionary, sha256, plain, gain: plain }
     }
 }
 
-/// Why a pair is looked at.
+/// Reason for examining a pair.
 pub(super) struct Likely {
-    /// The SHA-256 of the dictionary.
+    /// SHA-256 of the dictionary.
     sha256: Sha256,
-    /// The estimated saving in hundredths of the file.
+    /// Estimated saving in hundredths of the file.
     percent: u64,
     /// Bytes of the file.
     size: u64,
 }
 
-/// Pairs, each by its file and its dictionary.
+/// Pairs by file and dictionary.
 pub(super) type LikelyPairs = BTreeMap<(Digest, Digest), Likely>;
 
 impl Dictionaries {
-    /// The pairs that visitors of earlier versions may need for `files`.
+    /// Returns the pairs useful for `files` to visitors of earlier versions.
     pub(super) async fn likely(
         &self,
         files: &[(&BundlePath, &FileEntry)],
@@ -113,10 +113,10 @@ impl Dictionaries {
                 if is_over(deadline) {
                     break;
                 }
-                // Of a version of many thousands of files others wait for the thread.
+                // Yields to other tasks during versions of many thousands of files.
                 tokio::task::yield_now().await;
             }
-            // What was live until now has the others: theirs were made when they were new.
+            // Files of the previous live version already have their other deltas, made when new.
             let is_fresh = last.is_none_or(|last| !last.contains(&entry.hash));
             if let Some(pages) = pages.filter(|_| is_html(path, entry) && (is_fresh || !is_kept)) {
                 let (sha256, percent) = (pages.sha256, Likeness::Entry.percent());
@@ -147,9 +147,9 @@ impl Dictionaries {
         likely
     }
 
-    /// The files that pages offer as dictionaries, each paired with itself. A client that was sent such a file as a
-    /// delta asks next time with that delta's tag, and with the file as a dictionary: the ordinary form has another
-    /// tag, and would be sent whole; a delta of nothing is some bytes, and has a tag of its own from then on.
+    /// Returns the files offered as dictionaries by pages, each paired with itself. A client that received a file as a
+    /// delta revalidates with the delta's tag, and with the file as dictionary. The ordinary form has another tag and
+    /// would be sent whole; an empty delta takes a few bytes, and has its own tag from then on.
     pub(super) async fn with_themselves(
         &self,
         manifest: &Manifest,
@@ -170,7 +170,7 @@ impl Dictionaries {
         Ok(pairs)
     }
 
-    /// Those of the likely pairs that were neither made nor tried in vain, those first that are hoped to save most.
+    /// Returns the likely pairs neither made nor tried in vain, by estimated saving.
     pub(super) async fn worthwhile(
         &self,
         likely: LikelyPairs,
@@ -182,7 +182,7 @@ impl Dictionaries {
         let mut likely: Vec<_> = likely.into_iter().collect();
         likely.sort_by_key(|(key, why)| (std::cmp::Reverse(why.size.saturating_mul(why.percent)), *key));
         likely.truncate(PAIRS_MAX);
-        // Made also where another app has left them: how long it takes must not show that (`compress`).
+        // Made even if present from another app: the duration must not reveal other apps (`compress`).
         let from = earlier.iter().flat_map(|side| side.record.all_from()).chain(own.all_from());
         let from: HashSet<Digest> = from.copied().collect();
         let lookups: Vec<_> = likely
@@ -211,8 +211,8 @@ impl Dictionaries {
         Ok(pairs)
     }
 
-    /// Makes quick deltas of pairs in their order, until `deadline` and up to the limit of bytes. Returns how many, and
-    /// with which dictionaries.
+    /// Makes quick deltas of pairs in order, until `deadline` and up to the limit of bytes. Returns their number, and
+    /// their dictionaries.
     pub(super) async fn make(
         &self,
         pairs: Vec<Pair>,
@@ -248,13 +248,13 @@ impl Dictionaries {
     /// Stores deltas of any number of files.
     async fn put_all(&self, encoded: Encoded) -> Result<usize, Error> {
         let puts = encoded.by_blob.into_iter().map(|(blob, deltas)| self.put(blob, deltas, "quick"));
-        // Collected, as a closure in the stream would keep the future from being `Send`.
+        // Collected: a closure in the stream would make the future `!Send`.
         let puts: Vec<_> = puts.collect();
         let made: Vec<usize> = stream::iter(puts).buffer_unordered(FILES_AT_ONCE).try_collect().await?;
         Ok(made.iter().sum())
     }
 
-    /// Makes the quick deltas of one pair, where they save enough.
+    /// Makes the quick deltas of a pair, if worthwhile.
     pub(crate) async fn make_pair(
         &self,
         pair: Pair,
@@ -266,12 +266,12 @@ impl Dictionaries {
         self.put(pair.blob, deltas, "quick").await
     }
 
-    /// The quick deltas of one pair, where they save enough.
+    /// Encodes the quick deltas of a pair, if worthwhile.
     async fn encode_pair(&self, pair: Pair, pool: &Pool, deadline: Option<Instant>, left: &AtomicU64) -> Vec<NewDelta> {
         if is_over(deadline) || left.load(Ordering::Relaxed) == 0 {
             return Vec::new();
         }
-        // A dictionary that is gone has no deltas any more.
+        // A deleted dictionary has no deltas.
         let (bytes, dictionary) =
             match (self.found(Key::Blob(pair.blob)).await, self.found(Key::Blob(pair.dictionary)).await) {
                 (Ok(Some(bytes)), Ok(Some(dictionary))) => (bytes, dictionary),
@@ -283,7 +283,7 @@ impl Dictionaries {
             };
         let length = length_of(&bytes).saturating_add(length_of(&dictionary));
         let encode = move || {
-            // Its turn may come late: others push, too.
+            // The turn may come late, after other pushes.
             if is_over(deadline) {
                 return None;
             }
@@ -330,7 +330,7 @@ impl Dictionaries {
         tried.0.insert((blob, dictionary));
     }
 
-    /// Makes the deltas of a version again at the best level. Returns how many.
+    /// Recompresses the deltas of a version at the best level. Returns their number.
     pub(crate) async fn improve(&self, app: &AppName, version: VersionId, pool: &Pool) -> Result<usize, Error> {
         let Some(record) = self.record(app, &version).await? else { return Ok(0) };
         let from: BTreeSet<Digest> = record.all_from().copied().collect();
@@ -351,8 +351,8 @@ impl Dictionaries {
         Ok(made.iter().sum())
     }
 
-    /// Makes the deltas of one file again at the best level, of these dictionaries alone, until `deadline`. What is
-    /// gone meanwhile, or cannot be read, is passed over.
+    /// Recompresses the deltas of a file from the given dictionaries at the best level, until `deadline`. Deleted or
+    /// unreadable files are skipped.
     pub(super) async fn improve_file(
         &self,
         blob: Digest,
@@ -373,7 +373,7 @@ impl Dictionaries {
         let Some(bytes) = self.found(Key::Blob(blob)).await? else { return Ok(0) };
         let mut made = Vec::new();
         for (dictionary, quick) in by_dictionary {
-            // Browsers may still have what is stored no longer: the quick ones do.
+            // Browsers may still have a dictionary no longer stored: the quick delta stays.
             let Some(with) = self.found(Key::Blob(dictionary)).await? else { continue };
             for one in quick {
                 if is_over(deadline) {
@@ -386,7 +386,7 @@ impl Dictionaries {
                     pool.run(length, encode).await.flatten().filter(|encoded| (encoded.len() as u64) < one.size);
                 let bytes = match encoded {
                     Some(encoded) => encoded.into(),
-                    // The quick one was the better: it stays, and is not tried again.
+                    // The quick delta is smaller: the best level keeps a copy, to avoid further attempts.
                     None => match self.found(Key::Delta(blob, dictionary, one.form)).await? {
                         Some(quick) => quick,
                         None => continue,
@@ -399,7 +399,7 @@ impl Dictionaries {
         self.put(blob, made, "best").await
     }
 
-    /// The bytes of a key; `None` if they are gone, or damaged, which the store has logged.
+    /// Returns the bytes of a key; `None` if deleted or damaged, as logged by the store.
     async fn found(&self, key: Key) -> Result<Option<Bytes>, Error> {
         match self.blobs.get(key).await {
             Ok(bytes) => Ok(Some(bytes)),
@@ -408,7 +408,7 @@ impl Dictionaries {
         }
     }
 
-    /// Stores deltas of a file, and counts those that are there then. Returns their number: 0 if the file is gone.
+    /// Stores deltas of a file, and returns the number present afterwards: 0 for a deleted file.
     async fn put(&self, blob: Digest, deltas: Vec<NewDelta>, quality: &'static str) -> Result<usize, Error> {
         let forms: Vec<DeltaForm> = deltas.iter().map(|delta| delta.form).collect();
         if forms.is_empty() {
@@ -427,7 +427,7 @@ impl Dictionaries {
 }
 
 impl Side {
-    /// Its files that serve as dictionaries, indexed for look-ups.
+    /// Indexes the files used as dictionaries for look-ups.
     fn index(&self) -> Earlier<'_> {
         let serves = |(path, entry): &(&BundlePath, &FileEntry)| {
             self.record.files.contains_key(&entry.hash) && !self.kept.is_barred(path)

@@ -1,10 +1,9 @@
-//! Files of earlier versions as dictionaries for those of a new one (RFC 9842): which, by whom they may be read, and
-//! the deltas that are made with them.
+//! Files of earlier versions as dictionaries for files of a new version (RFC 9842): selection, access restrictions, and
+//! deltas.
 //!
-//! A push makes the deltas that visitors of the last version need, quickly and within bounds, before its switch; the
-//! pass behind the switch makes those of earlier versions and what had no time, and all of it again at the best level;
-//! and what browsers come with that there is no delta for is made when they do (`on_demand.rs`). Nothing of it ever
-//! fails a push or a switch.
+//! Before its switch, a push makes the deltas for visitors of the previous version, quickly and within limits. The
+//! background pass adds deltas from earlier versions and unfinished work, and recompresses all at the best level.
+//! Missing deltas requested by browsers are made on demand (`on_demand.rs`). No failure here fails a push or a switch.
 
 mod corpus;
 mod deadline;
@@ -56,22 +55,21 @@ pub(crate) use maker::{Pass, Passed};
 pub(crate) use making::Pair;
 pub(crate) use public::{is_html, kept_in};
 
-/// Earlier versions whose visitors have deltas when a push goes live: each more makes a push of few files noticeably
-/// slower.
+/// Earlier versions with deltas at the switch: each further version slows down a small push noticeably.
 const VERSIONS_BEFORE_SWITCH: usize = 1;
-/// Pages of a version that are asked what they name: those at the top.
+/// Pages of a version scanned for links: those at the top.
 const PAGES_MAX: usize = 8;
-/// Bytes of a page that is asked.
+/// Longest scanned page, in bytes.
 const PAGE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Files under names that could change that pages offer as dictionaries: browsers ask about each once more in a page
+/// Files under unfingerprinted names offered as dictionaries by pages: browsers revalidate each once more per page
 /// view.
 const LINKED_MAX: usize = 8;
-/// Fewest bytes of such a file.
+/// Shortest file offered so.
 const LINKED_BYTES_MIN: u64 = 32 * 1024;
 const DAY_MS: u64 = 86_400_000;
 
 impl Dictionaries {
-    /// The quick pass of a push before its switch; failures do not stop the push.
+    /// Quick pass of a push before its switch; failures do not stop the push.
     pub(crate) async fn before_switch(&self, pass: &Pass<'_>) -> Passed {
         match self.pass(pass).await {
             Ok(passed) => passed,
@@ -82,14 +80,14 @@ impl Dictionaries {
         }
     }
 
-    /// Writes what a push found out, once its version is stored; whatever fails, the push goes on.
+    /// Writes the results of a push once its version is stored; failures do not stop the push.
     pub(crate) async fn stored(&self, app: &AppName, version: &VersionId, passed: &Passed) {
         if let Err(error) = self.write(app, version, &passed.record).await {
             tracing::warn!(app = %app, version = %version, %error, "what serves as dictionaries was not written");
         }
     }
 
-    /// The pass after a switch: work that had no time before it. Returns whether the version got anything.
+    /// Pass after a switch, for work left unfinished before. Returns true if the version was improved.
     pub(crate) async fn after_switch(
         &self,
         app: &AppName,
@@ -110,7 +108,7 @@ impl Dictionaries {
         Ok(is_written || passed.deltas > 0)
     }
 
-    /// The deadline of a pass that begins now behind a switch.
+    /// Returns the deadline of a pass that begins now after a switch.
     fn background_deadline(&self) -> Option<Instant> {
         Instant::now().checked_add(Duration::from_millis(self.limits.delta_background_ms_max))
     }
@@ -150,17 +148,18 @@ impl Dictionaries {
         record.files = self.digests(pass, &files, &record.linked, &earlier, &own).await?;
         let place = (pass.environment, (&self.rule_memory, pass.app));
         let kept = kept_in(&*self.blobs, pass.manifest, place, &record, &self.limits).await?;
-        // A push waits for those of visitors who come back after the last switch; the pass behind it makes the others.
+        // A push waits for deltas for visitors of the previous switch; the background pass makes all others.
         let visited = earlier.get(..VERSIONS_BEFORE_SWITCH).filter(|_| pass.is_before_switch).unwrap_or(&earlier);
         let likely = self.likely(&files, &named, visited, kept.pages(), pass.deadline).await;
         let mut pairs = self.worthwhile(likely, &siblings, &earlier, &record, pass.deadline).await?;
-        // Only who was sent a delta needs one of a file with itself, and not before the next page view.
+        // Only a client that received a delta needs a delta of a file from itself, at the earliest at its next page
+        // view.
         if !earlier.is_empty() {
             pairs.extend(self.with_themselves(pass.manifest, &siblings, (&record, &kept), &own).await?);
         }
         let made = self.make(pairs, pass.pool, pass.deadline).await;
-        // Also those that were made in earlier passes, of files that are the same. A look at all files is left to the
-        // pass behind the switch: before it, what earlier versions were made with stands in for that.
+        // Includes deltas of unchanged files from earlier passes. Before the switch, dictionaries of earlier versions
+        // stand in for the examination of all files, which is left to the background pass.
         if pass.is_before_switch {
             let dictionaries = known_dictionaries(&earlier, &record);
             let of_earlier = earlier.iter().flat_map(|side| side.record.all_from());
@@ -183,8 +182,8 @@ impl Dictionaries {
         }
     }
 
-    /// Whether the version is what is live: it got its deltas when it went live, and what had no time then behind the
-    /// switch. What was made of a page that is withdrawn since is made again.
+    /// Returns true if the version is already live: its deltas were made when the version went live, or by the
+    /// background pass. A dictionary made from a meanwhile withdrawn page is made again.
     async fn is_done(&self, pass: &Pass<'_>, own: &DictionariesRecord) -> Result<bool, Error> {
         let live = pointer::live_pointer(&*self.catalog, pass.app, pass.environment).await?;
         if live.is_none_or(|(_, pointer)| pointer.version != pass.version) {
@@ -194,8 +193,7 @@ impl Dictionaries {
         Ok(self.sound_pages(own, &withdrawn).await? == own.pages)
     }
 
-    /// The versions that were live in an environment lately, the last one first: those of whose files browsers may have
-    /// been announced as dictionaries.
+    /// Returns the recent live versions of an environment, latest first, whose files browsers may have as dictionaries.
     async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Arc<Side>>, Error> {
         let Pass { app, environment, version: but, deadline, .. } = pass;
         let (days, count_max) = (self.days.load(Ordering::Relaxed), self.versions.load(Ordering::Relaxed));
@@ -206,7 +204,7 @@ impl Dictionaries {
         let versions = switches.iter().map(|switch| switch.version).filter(|version| seen.insert(*version));
         let mut sides = Vec::new();
         for version in versions.take(count_max) {
-            // What there is no time for is made behind the switch.
+            // Unfinished work is left to the background pass.
             if is_over(*deadline) {
                 break;
             }
@@ -215,7 +213,7 @@ impl Dictionaries {
         Ok(sides)
     }
 
-    /// A version that was live; `None` if it has no dictionaries, or no longer.
+    /// Returns an earlier live version; `None` without dictionaries.
     async fn side(
         &self,
         app: &AppName,
@@ -234,7 +232,7 @@ impl Dictionaries {
             return Ok(Some(side));
         }
         let Ok(record) = records::read::<DictionariesRecord>(&key, &stored) else { return Ok(None) };
-        // One whose files are gone has no dictionaries any more.
+        // A version with deleted files has no dictionaries.
         let Ok(Some(manifest)) = self.manifest(app, version).await else { return Ok(None) };
         let of_version = of_version.and_then(|stored| records::read::<VersionRecord>(&version_key, &stored).ok());
         let integrity = of_version.map(|record| record.integrity).unwrap_or_default();
@@ -245,7 +243,7 @@ impl Dictionaries {
         match kept_in(&*self.blobs, &manifest, place, &record, &self.limits).await {
             Ok(kept) => {
                 let side = Arc::new(Side { record, manifest, named, kept });
-                // A page that could not be read may be restored before the next push.
+                // A page not readable now may be restored before the next push.
                 if is_whole {
                     self.known_sides.lock().add(side_key, &side);
                 }
@@ -258,8 +256,7 @@ impl Dictionaries {
         }
     }
 
-    /// Public files of a version, if given only those with the content `only`. `None` if
-    /// there was no time to find out.
+    /// Returns the public files of a version, or only those with the content `only`. `None` if out of time.
     async fn public<'m>(
         &self,
         (app, environment): (&AppName, &PlaceName),
@@ -271,14 +268,14 @@ impl Dictionaries {
         let rule_files = RuleFiles::read(&*self.blobs, manifest, &reader).await?;
         let rules_max = usize::try_from(self.limits.rules_max).unwrap_or(usize::MAX);
         let shared = Arc::clone(manifest);
-        // Thousands of rules are read and compared with many thousands of paths: not on a thread that others wait for.
+        // Runs on a blocking thread: thousands of rules are matched against many thousands of paths.
         let find = move || Closed::find(rule_files.restricted(&shared, rules_max).as_ref(), &shared, only, deadline);
         let closed = tokio::task::spawn_blocking(find).await.map_err(|error| lost(&error))?;
         Ok(closed.map(|closed| Public::new(manifest, given, closed, self.limits.dictionary_bytes_max)))
     }
 
-    /// Assets that the top pages of a version link, and that their modules import, if `followed`; and whether each of
-    /// the pages could be read.
+    /// Returns the assets linked by the top pages of a version, with imports of modules if `followed`, and true if all
+    /// pages were readable.
     async fn named(
         &self,
         manifest: &Manifest,
@@ -292,7 +289,7 @@ impl Dictionaries {
             pages.into_iter().filter(|(path, _)| is_public(path)).take(PAGES_MAX).collect();
         let (mut named, mut is_whole) = (Named::default(), true);
         for (path, entry) in pages {
-            // A page that cannot be read names nothing; serving it reports the damage.
+            // An unreadable page has no links; serving reports the damage.
             let Ok(html) = self.blobs.get(Key::Blob(entry.hash)).await else {
                 is_whole = false;
                 continue;
@@ -305,7 +302,7 @@ impl Dictionaries {
         Ok((named, is_whole))
     }
 
-    /// The files under names that could change that pages offer as dictionaries.
+    /// Returns the files under unfingerprinted names offered as dictionaries by pages.
     async fn linked(
         &self,
         files: &[(&BundlePath, &FileEntry)],
@@ -328,9 +325,9 @@ impl Dictionaries {
         Ok(linked)
     }
 
-    /// The SHA-256 of what of a version serves as dictionaries: all but pages, since also what browsers do not keep by
-    /// themselves may be kept, by a rule of the site or by another client. What has no time is found out behind the
-    /// switch.
+    /// Returns the SHA-256 of all dictionary files of a version: all files except pages, since a rule of the site or
+    /// another client may keep files that browsers by themselves do not. Unfinished work is left to the background
+    /// pass.
     async fn digests(
         &self,
         pass: &Pass<'_>,
@@ -340,7 +337,7 @@ impl Dictionaries {
         own: &DictionariesRecord,
     ) -> Result<BTreeMap<Digest, Sha256>, Error> {
         let wanted = files.iter().filter(|(path, entry)| !is_page(path, entry));
-        // What is announced to browsers comes first, then what is large.
+        // Files announced to browsers first, then large files.
         let rank = |path: &BundlePath| linked.contains(path) || fingerprint::is_fingerprinted(path.as_str());
         let mut wanted: Vec<_> = wanted.map(|(path, entry)| (rank(path), entry.size, entry.hash)).collect();
         wanted.sort_unstable_by(|one, other| other.cmp(one));
@@ -373,7 +370,7 @@ impl Dictionaries {
         Ok(pass.pool.run(length_of(&bytes), move || sha256(&bytes)).await.map(|sha256| (blob, sha256)))
     }
 
-    /// The dictionaries of this app that there are deltas of these files with.
+    /// Returns the app's dictionaries with deltas of the files.
     async fn made_with(
         &self,
         files: &[(&BundlePath, &FileEntry)],
@@ -388,7 +385,7 @@ impl Dictionaries {
     }
 }
 
-/// The dictionaries of a version and the earlier ones.
+/// Returns the dictionaries of a version and of earlier versions.
 fn known_dictionaries(earlier: &[Arc<Side>], record: &DictionariesRecord) -> HashSet<Digest> {
     let records = earlier.iter().map(|side| &side.record).chain([record]);
     records.flat_map(|record| record.files.keys().copied().chain(record.pages.map(|pages| pages.blob))).collect()

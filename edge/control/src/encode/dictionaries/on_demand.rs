@@ -1,4 +1,4 @@
-//! Makes deltas with what browsers come with: a stranger's word starts work, so all of it is bounded.
+//! Makes deltas for dictionaries of requesting browsers. Requests of strangers start work, so all work is bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,17 +18,16 @@ use crate::ledger::Error;
 use devanture_serve::live::DictionaryMiss;
 use devanture_store::records::{self, VersionRecord};
 
-/// Misses that are handled together: a browser comes with several, and each version is loaded again once.
+/// Misses handled together: a browser causes several, and each version is reloaded once.
 const TOGETHER_MAX: usize = 64;
-/// Time to wait for further misses.
+/// Wait for further misses.
 const TOGETHER: Duration = Duration::from_millis(500);
-/// Dictionaries of the app that a file has deltas with from which on misses add none: the places that are left are
-/// those of what its pushes make. Those of another app that has the same file are not counted, so that it refuses
-/// nobody a delta.
+/// Dictionaries of the app per file, beyond which misses add no more, to leave room for deltas of pushes. Dictionaries
+/// of other apps with the same file do not count, so that no app can deny deltas to another.
 const DICTIONARIES_MAX: usize = 12;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The share of this minute that apps have used.
+/// Use of the current minute's budget by apps.
 struct Budget {
     since: Instant,
     spent: HashMap<AppName, u64>,
@@ -40,7 +39,7 @@ impl Budget {
         Self { since: Instant::now(), spent: HashMap::new(), max }
     }
 
-    /// Whether an app has something left, so that it is worth a look at what it has.
+    /// Returns true if the app has budget left, before its data is examined.
     fn is_left(&mut self, app: &AppName) -> bool {
         if self.since.elapsed() >= MINUTE {
             *self = Self::new(self.max);
@@ -48,7 +47,7 @@ impl Budget {
         self.spent.get(app).copied().unwrap_or_default() < self.max
     }
 
-    /// Whether an app may have one delta more.
+    /// Takes budget for one delta, if left.
     fn take(&mut self, app: &AppName) -> bool {
         if !self.is_left(app) {
             return false;
@@ -60,8 +59,8 @@ impl Budget {
 }
 
 impl Dictionaries {
-    /// Makes missing deltas until all senders are dropped. `remade` receives every version that got a delta,
-    /// and `improve` of every delta that may be better.
+    /// Makes missing deltas until all senders are dropped. `remade` receives every version with a new delta, `improve`
+    /// every improvable delta.
     pub(crate) async fn fulfil(
         self: Arc<Self>,
         mut misses: mpsc::Receiver<DictionaryMiss>,
@@ -90,15 +89,15 @@ impl Dictionaries {
                 }
             }
             for (version, misses) in got {
-                // Nobody listens while the edge ends.
+                // The receiver is gone while the edge stops.
                 remade.send(version).ok();
                 misses.into_iter().for_each(&improve);
             }
         }
     }
 
-    /// Makes the requested delta, where visitors of that place may have the dictionary and it saves enough. Returns
-    /// whether there is one now that there was not before.
+    /// Makes the requested delta, if visitors of the environment or preview may have the dictionary and the delta is
+    /// worthwhile. Returns true if a new delta exists.
     pub(crate) async fn fulfil_one(
         &self,
         miss: &DictionaryMiss,
@@ -131,7 +130,7 @@ impl Dictionaries {
         let environment = environment.clone().unwrap_or_else(PlaceName::preview);
         let served = self.served_in(&environment, &manifest, &given, &integrity).await?;
         let (manifest, given) = served.map_or((manifest, given), |(manifest, given)| (manifest, given.forms));
-        // Only under a name that stays is a file asked for again by who has it (`with_themselves`).
+        // A browser requests a file again only under a stable name (`with_themselves`).
         let has_name_that_stays = || {
             let mut paths = manifest.files.iter().filter(|(_, one)| one.hash == *blob).map(|(path, _)| path);
             paths.any(|path| !path.is_private() && !fingerprint::is_fingerprinted(path.as_str()))
@@ -154,13 +153,13 @@ impl Dictionaries {
         if self.make_pair(pair, pool, None, &left).await? == 0 {
             return Ok(false);
         }
-        // Also where other files have deltas with that dictionary already: the version has this one only once it is
-        // loaded again.
+        // Also if other files already have deltas from the dictionary: the version uses the new delta only once
+        // reloaded.
         self.add_from(app, version, &environment, &BTreeSet::from([dictionary])).await?;
         Ok(true)
     }
 
-    /// Makes a requested delta again at the best level. Returns whether it got better.
+    /// Recompresses a requested delta at the best level. Returns true if improved.
     pub(crate) async fn improve_delta(&self, miss: &DictionaryMiss, pool: &Pool) -> Result<bool, Error> {
         let of_place = self.by_sha256(&miss.app, miss.environment.as_ref(), &miss.version).await?;
         let Some(dictionary) = of_place.get(&miss.sha256).copied() else { return Ok(false) };

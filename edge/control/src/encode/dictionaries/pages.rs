@@ -1,44 +1,43 @@
-//! The dictionary that the pages of a site share: the pieces that several of them have. Pure.
+//! Dictionary shared by the pages of a site: pieces common to several pages. Pure.
 //!
-//! Every run of [`WINDOW`] bytes is looked for in every page; where one run after the other is in two pages or more,
-//! they make a piece. The pieces that most pages have come last, where encoders reach them with the shortest distances.
+//! Every run of [`WINDOW`] bytes is searched in every page; consecutive runs found in two or more pages form a piece.
+//! The most common pieces come last, where encoders reach them by the shortest distances.
 
 use std::collections::{HashMap, HashSet};
 
-/// Most bytes of a shared dictionary.
+/// Largest shared dictionary, in bytes.
 pub(super) const SHARED_BYTES_MAX: usize = 64 * 1024;
-/// Fewest bytes of one that is worth a request of its own.
+/// Smallest shared dictionary worth its own request.
 const SHARED_BYTES_MIN: usize = 1_024;
-/// Pages that are looked at, and …
+/// Pages examined, and …
 pub(super) const PAGES_MAX: usize = 32;
-/// … bytes of each of them: most of what pages have in common stands at their beginning.
+/// … bytes of each: most common content is at the beginning.
 const PAGE_BYTES_MAX: usize = 32 * 1024;
-/// Bytes of the runs that are compared: shorter ones save little more than it costs to name them.
+/// Bytes per compared run: shorter runs save little more than their reference costs.
 const WINDOW: usize = 24;
-/// Bytes that are in the dictionary already, and do not end a piece.
+/// Repeated bytes that do not end a piece.
 const REPEATED_MAX: usize = 128;
-/// The factor of the rolling hash: odd, and without a pattern.
+/// Factor of the rolling hash: odd, without a pattern.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Pages that a visitor is taken to look at while the dictionary is kept.
+/// Assumed page views while the dictionary is cached.
 const PAGES_VISITED: u64 = 4;
 
-/// A piece that several pages have.
+/// Piece common to several pages.
 struct Piece<'p> {
     bytes: &'p [u8],
-    /// Of all its runs together, the pages that have them.
+    /// Sum over all its runs of their numbers of pages.
     seen: u64,
     runs: u64,
 }
 
 impl Piece<'_> {
-    /// In how many pages it is, in hundredths: what each of its bytes is worth.
+    /// Returns the average number of pages, in hundredths: the value of each byte.
     fn worth(&self) -> u64 {
         self.seen.saturating_mul(100) / self.runs.max(1)
     }
 }
 
-/// The dictionary of these pages; `None` if they have too little in common. Equal pages in the same order make the
-/// same one.
+/// Returns the dictionary of the pages; `None` with too little in common. Deterministic for equal pages in equal order.
 pub(super) fn shared(pages: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
     let pages: Vec<&[u8]> = pages.iter().take(PAGES_MAX).map(|page| beginning(page.as_ref())).collect();
     let mut seen: HashMap<u64, (u32, usize)> = HashMap::new();
@@ -57,7 +56,7 @@ pub(super) fn shared(pages: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
         for (start, run) in runs(page) {
             let count = seen.get(&run).map_or(0, |(count, _)| *count);
             let is_new = count > 1 && taken.insert(run);
-            // What is there already, as a tag that stands everywhere, is passed over where it does not take long.
+            // Short repetitions, for example a frequent tag, are skipped within a piece.
             let goes_on = |last: usize| count > 1 && start.saturating_sub(last) <= REPEATED_MAX;
             open = match (open, is_new) {
                 (Some((from, _, sum, runs)), true) => Some((from, start, sum + u64::from(count), runs + 1)),
@@ -72,7 +71,7 @@ pub(super) fn shared(pages: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
         }
         pieces.extend(open.and_then(|piece| closed(page, piece)));
     }
-    // Stable: of equal worth, in the order of the pages.
+    // Stable: pieces of equal worth stay in the order of the pages.
     pieces.sort_by_key(|piece| std::cmp::Reverse(piece.worth()));
     let mut left = SHARED_BYTES_MAX;
     pieces.retain(|piece| match left.checked_sub(piece.bytes.len()) {
@@ -86,12 +85,12 @@ pub(super) fn shared(pages: &[impl AsRef<[u8]>]) -> Option<Vec<u8>> {
     (dictionary.len() >= SHARED_BYTES_MIN).then_some(dictionary)
 }
 
-/// Whether a dictionary pays: visitors fetch it once, and save on each page that they look at.
+/// Returns true if a dictionary pays: fetched once, with savings on each viewed page.
 pub(super) const fn pays(saved: u64, pages: u64, dictionary: u64) -> bool {
     pages > 0 && (saved / pages).saturating_mul(PAGES_VISITED) > dictionary
 }
 
-/// The bytes of a page that are looked at.
+/// Returns the examined bytes of a page.
 pub(super) fn beginning(page: &[u8]) -> &[u8] {
     page.get(..PAGE_BYTES_MAX).unwrap_or(page)
 }
@@ -100,7 +99,7 @@ fn closed<'p>(page: &'p [u8], (from, last, seen, runs): (usize, usize, u64, u64)
     Some(Piece { bytes: page.get(from..last + WINDOW)?, seen, runs })
 }
 
-/// Where each run of a page begins, and its hash.
+/// Returns the start and hash of each run of a page.
 fn runs(page: &[u8]) -> impl Iterator<Item = (usize, u64)> {
     let leaving = (1..WINDOW).fold(1_u64, |power, _| power.wrapping_mul(FACTOR));
     let add = |hash: u64, byte: u8| hash.wrapping_mul(FACTOR).wrapping_add(u64::from(byte) + 1);
@@ -123,7 +122,7 @@ mod tests {
         text.windows(part.len()).any(|window| window == part)
     }
 
-    /// Text in which nothing repeats.
+    /// Text without repetitions.
     fn unlike(seed: u64, length: usize) -> String {
         let mut state = seed.wrapping_mul(FACTOR) | 1;
         let mut text = String::new();
@@ -164,7 +163,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the pages are: within its bounds, the same again, and of bytes that two pages have.
+        /// For any pages: bounded, deterministic, and made of bytes common to two pages.
         #[test]
         fn it_is_of_what_two_pages_have(
             common in "[a-f]{600,1500}",
@@ -174,7 +173,7 @@ mod tests {
             let dictionary = shared(&pages);
             prop_assert_eq!(&dictionary, &shared(&pages));
             prop_assert!(dictionary.as_ref().is_none_or(|all| (SHARED_BYTES_MIN..=SHARED_BYTES_MAX).contains(&all.len())));
-            // A byte stands in no piece that is not of two pages.
+            // Every byte of a piece occurs in two pages.
             let letters: HashSet<u8> = pages.iter().flat_map(|page| page.bytes()).collect();
             prop_assert!(dictionary.iter().flatten().all(|byte| letters.contains(byte)));
         }

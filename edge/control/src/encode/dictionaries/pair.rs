@@ -1,4 +1,4 @@
-//! Finds the predecessor of a file: the file of an earlier version that browsers name as dictionary for it. Pure.
+//! Finds the predecessor of a file: the file of an earlier version that browsers use as its dictionary. Pure.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,21 +8,21 @@ use devanture_site::dictionary::{Announced, Pattern};
 
 use super::linked_assets::{Named, Places};
 
-/// The likeness of two files' names, greatest first.
+/// Likeness of two files' names, greatest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Likeness {
-    /// They have the same path.
+    /// Same path.
     Path,
-    /// Their fingerprinted names differ in nothing but the token, and no other had that name.
+    /// Fingerprinted names that differ only in the fingerprint, without a third of the same pattern.
     Pattern,
-    /// A page names both, in the same place.
+    /// Linked by a page at the same position.
     Entry,
-    /// They have an ending in common, and a folder.
+    /// Same extension and folder.
     Kind,
 }
 
 impl Likeness {
-    /// Of how many hundredths of a file it lets hope that they are in its predecessor.
+    /// Returns the expected share of the file found in its predecessor, in hundredths.
     pub(super) const fn percent(self) -> u64 {
         match self {
             Self::Path | Self::Pattern => 90,
@@ -32,28 +32,28 @@ impl Likeness {
     }
 }
 
-/// A file, as far as its predecessor depends on it.
+/// File, reduced to the facts that determine its predecessor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct File<'f> {
-    /// Its path.
+    /// Path.
     pub(super) path: &'f BundlePath,
-    /// Its content.
+    /// Content.
     pub(super) hash: Digest,
 }
 
-/// The files of an earlier version that may serve as dictionaries, indexed for look-ups.
+/// Dictionary files of an earlier version, indexed for look-ups.
 pub(super) struct Earlier<'f> {
     by_path: HashMap<&'f str, File<'f>>,
-    /// Those announced to its browsers, and for which paths: they come with nothing else.
+    /// Announced dictionaries and their paths; browsers send no others.
     announced: Announced<'f>,
-    /// Number of files with each pattern.
+    /// Number of files per pattern.
     alike: HashMap<Pattern<'f>, usize>,
-    /// By the page that names them, their ending, and their place among those of that ending.
+    /// By page, extension, and position among links of the same extension.
     by_entry: HashMap<&'f str, HashMap<(String, usize), File<'f>>>,
 }
 
 impl<'f> Earlier<'f> {
-    /// Of `files`, of what of them is announced, and of what its pages name.
+    /// Indexes `files`, their announcements, and the links of pages.
     pub(super) fn new(files: impl IntoIterator<Item = File<'f>>, announced: Announced<'f>, named: &'f Named) -> Self {
         let by_path: HashMap<&str, File<'f>> = files.into_iter().map(|file| (file.path.as_str(), file)).collect();
         let mut alike: HashMap<Pattern<'f>, usize> = HashMap::new();
@@ -70,8 +70,8 @@ impl<'f> Earlier<'f> {
         Self { by_path, announced, alike, by_entry }
     }
 
-    /// The predecessors of a file whose pages name files in these places: the one with its path, which a browser that
-    /// keeps it by a rule of the site has, and the one that browsers come with.
+    /// Returns the predecessors of a file linked at the positions: the file of the same path, kept by browsers under a
+    /// rule of the site, and the announced file.
     pub(super) fn predecessors(&self, file: File<'_>, places: &Places<'_>) -> Vec<(File<'f>, Likeness)> {
         let path = file.path.as_str();
         let mut found: Vec<(File<'f>, Likeness)> = Vec::new();
@@ -83,10 +83,10 @@ impl<'f> Earlier<'f> {
         found
     }
 
-    /// The likeness of a file and the one that browsers name for it.
+    /// Returns the likeness of a file and its announced dictionary.
     fn likeness(&self, file: File<'_>, with: File<'f>, places: &Places<'_>) -> Likeness {
         let pattern = Pattern::own(file.path.as_str());
-        // Of several with one pattern nobody knows whose successor a file is.
+        // Among several files of one pattern, the predecessor is ambiguous.
         let is_only = || pattern.and_then(|pattern| self.alike.get(&pattern)) == Some(&1);
         let is_with = |(page, ending, place): &(&str, String, usize)| {
             let there = self.by_entry.get(page).and_then(|page| page.get(&(ending.clone(), *place)));
@@ -126,7 +126,7 @@ mod tests {
         }
     }
 
-    /// The predecessors of a file of `now`, by their paths.
+    /// Returns the predecessors of a file of `now`, by path.
     fn predecessors(
         before: &Bundle,
         named_before: &Named,
@@ -151,10 +151,10 @@ mod tests {
         let found = |path, size| predecessors(&before, &none, path, size, &none);
         assert_eq!(found("assets/app-8d41f0aa.js", 51_000), [("assets/app-3f2a91bc.js".to_owned(), Likeness::Pattern)]);
         assert_eq!(found("viewer.js", 41_000), [("viewer.js".to_owned(), Likeness::Path)]);
-        // A new chunk: the largest script of its folder is what browsers come with.
+        // A new chunk: browsers use the largest script of its folder.
         assert_eq!(found("assets/cart-8d41f0aa.js", 9_000), [("assets/vendor-77c01d2e.js".to_owned(), Likeness::Kind)]);
         assert_eq!(found("assets/cart-8d41f0aa.css", 9_000), []);
-        // Browsers have nothing for a name that could change, but what it was under the same name.
+        // For an unfingerprinted name, browsers have only the earlier file of the same name.
         assert_eq!(found("cart.js", 9_000), []);
     }
 
@@ -185,13 +185,12 @@ mod tests {
             predecessors(&before, &was, "a/start-8d41f0aa.js", 6_000, &is)
         };
         assert_eq!(found(90_000, 5_000), [("a/main-3f2a91bc.js".to_owned(), Likeness::Entry)]);
-        // Nobody comes with the other one: its pattern is of its own name.
+        // Browsers do not use the other file: its announced pattern is its own name.
         assert_eq!(found(5_000, 90_000), [("a/big-77c01d2e.js".to_owned(), Likeness::Kind)]);
     }
 
     proptest! {
-        /// Whatever the names are: few predecessors, none twice, never the file itself, and all of them of that
-        /// version.
+        /// For any names: few predecessors, without repetitions or the file itself, all from the earlier version.
         #[test]
         fn predecessors_are_few_and_of_the_earlier_version(
             files in proptest::collection::btree_map("[ab]{1,2}/(app|x)(-[0-9a-f]{8})?\\.(js|css|txt)", 0_u64..9_000, 0..12),

@@ -1,4 +1,4 @@
-//! Public files of a version: nothing else serves as a dictionary, or is sent as a delta.
+//! Public files of a version: only these serve as dictionaries, or are sent as deltas.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -21,15 +21,15 @@ use devanture_serve::version::{KeptFiles, RuleFiles, RuleMemory};
 use devanture_store::blobs::{Blobs, Form};
 use devanture_store::records::DictionariesRecord;
 
-/// Files times rules that are compared at most: of a version of more, no file is taken to be everyone's.
+/// Most comparisons of files with rules; in a larger version, no file counts as public.
 const COMPARED_MAX: usize = 50_000_000;
-/// Files that are compared between two looks at the clock.
+/// Files compared between two checks of the deadline.
 const FILES_IN_A_ROW: usize = 64;
 
-/// Dictionaries of `record` that browsers keep of a version in an environment.
+/// Returns the dictionaries of `record` kept by browsers of a version in an environment.
 ///
 /// # Errors
-/// Where the store fails.
+/// Errors of the store.
 pub(crate) async fn kept_in(
     blobs: &dyn Blobs,
     manifest: &Arc<Manifest>,
@@ -45,18 +45,18 @@ pub(crate) async fn kept_in(
     compiled.map(|(_, kept)| kept).map_err(|error| lost(&error))
 }
 
-/// The files that some rule or route keeps from strangers, in any environment.
+/// Files restricted by a rule or route in any environment.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// All of them, as far as is known.
+    /// All files, as far as known.
     All,
-    /// These.
+    /// The listed files.
     These(HashSet<BundlePath>),
 }
 
 impl Closed {
-    /// Compares the files of a version, those with the content `only` alone where that is said, with what keeps files
-    /// from strangers. It takes its time: not for a thread that others wait for. `None` if there is no time left.
+    /// Finds the restricted files of a version, or among files with the content `only`. Slow: for blocking threads.
+    /// `None` if out of time.
     pub(super) fn find(
         kept: Option<&RestrictedPaths>,
         manifest: &Manifest,
@@ -89,10 +89,10 @@ impl Closed {
     }
 }
 
-/// A version without its files' bytes.
+/// Version without the bytes of its files.
 pub(super) struct Public<'m> {
     manifest: &'m Manifest,
-    /// Siblings that are encodings of a file.
+    /// Files that are encodings of another file.
     siblings: BTreeSet<BundlePath>,
     closed: Closed,
     bytes_max: u64,
@@ -110,7 +110,7 @@ impl<'m> Public<'m> {
         Self { manifest, siblings: siblings.collect(), closed, bytes_max }
     }
 
-    /// The files that may be sent as deltas: those that compress, of a length that is worth it.
+    /// Returns the files that may be sent as deltas: compressible and of useful length.
     pub(super) fn files(&self) -> impl Iterator<Item = (&'m BundlePath, &'m FileEntry)> {
         self.manifest.files.iter().filter(|(path, entry)| {
             (FILE_BYTES_MIN..=self.bytes_max).contains(&entry.size)
@@ -119,13 +119,13 @@ impl<'m> Public<'m> {
         })
     }
 
-    /// Whether anyone may read a file, by any path that it answers.
+    /// Returns true if anyone may read a file, by any of its served paths.
     pub(super) fn anyone_may_read(&self, path: &BundlePath) -> bool {
         !path.is_private() && !self.siblings.contains(path) && !self.closed.holds(path)
     }
 }
 
-/// Whether a file is a page, or a service worker: browsers keep neither.
+/// Returns true for pages and service workers, which browsers do not keep.
 pub(super) fn is_page(path: &BundlePath, entry: &FileEntry) -> bool {
     let media_type = entry.media_type.as_deref();
     match media_type {
@@ -134,17 +134,17 @@ pub(super) fn is_page(path: &BundlePath, entry: &FileEntry) -> bool {
     }
 }
 
-/// Whether a file is a page that browsers ask for as a document.
+/// Returns true for pages requested by browsers as documents.
 pub(crate) fn is_html(path: &BundlePath, entry: &FileEntry) -> bool {
     media::is_html(path.as_str(), entry.media_type.as_deref())
 }
 
-/// A withdrawn path as [`is_withdrawn`] looks for it: with or without its outer slashes it is the same one.
+/// Strips the outer slashes of a withdrawn path, as expected by [`is_withdrawn`].
 pub(super) fn bare(path: &str) -> &str {
     path.trim_matches('/')
 }
 
-/// Whether one of the paths that a file may be asked for by is withdrawn; `withdrawn` are bare.
+/// Returns true if a served path of a file is withdrawn; `withdrawn` has no outer slashes.
 pub(super) fn is_withdrawn(path: &BundlePath, withdrawn: &HashSet<String>) -> bool {
     !withdrawn.is_empty() && addresses(path.as_str()).iter().any(|address| withdrawn.contains(bare(address)))
 }
@@ -205,7 +205,7 @@ mod tests {
             assert_eq!(files("", &format!("/docs/* {rule}\n"), ""), WITHOUT_DOCS, "{rule}");
             assert_eq!(files("", &format!("https://shop.example/docs/* {rule}\n"), ""), WITHOUT_DOCS, "{rule}");
         }
-        // A file goes before these.
+        // Files take precedence over these rules.
         for rule in ["/nowhere 404", "/ 302", "/app.js 200"] {
             assert_eq!(files("", &format!("/docs/* {rule}\n"), ""), ALL, "{rule}");
         }
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(files(table, "", ""), WITHOUT_DOCS);
         let table = "[[rewrites]]\nfrom = \"/docs/*\"\nto = \"/app.js\"\nforce = true\n";
         assert_eq!(files(table, "", ""), WITHOUT_DOCS);
-        // Cloudflare asks all its rules before files.
+        // Cloudflare applies all rules before files.
         assert_eq!(files("rules = \"cloudflare\"\n", "/docs/* / 302\n", ""), WITHOUT_DOCS);
     }
 
@@ -248,7 +248,7 @@ mod tests {
                 assert_eq!(files(&format!("[env.{place}]\n{table}\n"), "", ""), WITHOUT_DOCS, "{table}");
             }
         }
-        // There the file has another meaning, in which a rule goes before files.
+        // There the rule applies before files.
         assert_eq!(files("rules = \"netlify\"\n", "/docs/* / 302\n", ""), ALL);
         let otherwise = "rules = \"netlify\"\n[env.staging]\nrules = \"cloudflare\"\n";
         assert_eq!(files(otherwise, "/docs/* / 302\n", ""), WITHOUT_DOCS);
@@ -259,7 +259,7 @@ mod tests {
         let rules = |count: usize| (0..count).map(|number| format!("/x{number} / 302!\n")).collect::<String>();
         assert_eq!(files("", &rules(10_000), ""), ALL);
         assert_eq!(files("", &rules(10_001), ""), [""; 0]);
-        // The same one in every environment is one.
+        // The same rule in every environment counts once.
         let table = |number: usize| {
             format!("[env.place{number}]\nredirects = [{{ from = \"/x\", to = \"/\", force = true }}]\n")
         };
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(Closed::find(kept(10_000).as_ref(), &many, None, None), Some(Closed::These(HashSet::new())));
         let one_more = Manifest::of_files(many.files.into_iter().chain([("a.js".parse().unwrap(), entry)]).collect());
         assert_eq!(Closed::find(kept(10_000).as_ref(), &one_more, None, None), Some(Closed::All));
-        // Of one content alone there is less to compare.
+        // Restricted to one content, fewer comparisons are needed.
         let other = Digest::of(b"other");
         assert!(matches!(Closed::find(kept(10_000).as_ref(), &one_more, Some(other), None), Some(Closed::These(_))));
         assert_eq!(Closed::find(kept(1).as_ref(), &one_more, None, Some(Instant::now())), None);

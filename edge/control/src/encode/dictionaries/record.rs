@@ -1,4 +1,4 @@
-//! The records of dictionaries: read, joined with what is there, and written by compare-and-swap.
+//! Dictionary records: read, merged, and written by compare-and-swap.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use devanture_store::catalog::{self, Change, Check, Commit, Revision};
 use devanture_store::records::{self, DICTIONARIES_AT_ONCE, DictionariesRecord};
 use devanture_store::records::{history, pointer};
 
-/// Places whose dictionaries are kept at hand.
+/// Cached environments and previews.
 const PLACES_MAX: usize = 256;
 
-/// Dictionaries by what browsers call them.
+/// Dictionaries by their SHA-256, as named by browsers.
 pub(super) type BySha256 = Arc<HashMap<Sha256, Digest>>;
 
-/// Where visitors come with dictionaries.
+/// Source of visitors with dictionaries.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) enum PlaceKey {
     Environment(AppName, PlaceName),
@@ -34,24 +34,24 @@ impl PlaceKey {
     }
 }
 
-/// The dictionaries of a place, kept at hand.
+/// Cached dictionaries of an environment or preview.
 #[derive(Clone)]
 pub(super) struct KnownDictionaries {
-    /// The revision of the live pointer when they were found out.
+    /// Revision of the live pointer at the time of caching.
     switch: Option<Revision>,
     by_sha256: BySha256,
 }
 
 impl Dictionaries {
-    /// The dictionaries of a version, if they were determined; an unreadable record counts as absent.
+    /// Returns the dictionaries of a version, if determined; an unreadable record counts as absent.
     pub(crate) async fn record(&self, app: &AppName, version: &VersionId) -> Result<Option<DictionariesRecord>, Error> {
         let key = records::dictionaries_key(app, version);
         let Some(record) = self.catalog.get(&key).await? else { return Ok(None) };
         Ok(records::read(&key, &record).ok())
     }
 
-    /// Writes what of a stored version serves as dictionaries. What it has deltas with is added to what was there: they
-    /// are made in several passes. Returns whether anything was written.
+    /// Writes the dictionaries of a stored version. Sources of deltas are added to earlier sources, since several
+    /// passes make deltas. Returns true if written.
     pub(super) async fn write(
         &self,
         app: &AppName,
@@ -67,7 +67,7 @@ impl Dictionaries {
                 for (environment, from) in &found.deltas_from {
                     record.add_from(environment, from.iter().copied());
                 }
-                // What a pass had no time for, an earlier one may have known.
+                // An earlier pass may have determined files that the present pass had no time for.
                 record.files.extend(&found.files);
                 if record.pages.is_none() && (found.pages == sound || found.pages != before.pages) {
                     (record.pages, record.pages_of) = (found.pages, found.pages_of.clone());
@@ -78,7 +78,7 @@ impl Dictionaries {
         self.change(app, version, &joined).await
     }
 
-    /// Adds dictionaries that deltas of a version's files were made with, for visitors of an environment.
+    /// Adds source dictionaries of a version's deltas, for visitors of an environment.
     pub(crate) async fn add_from(
         &self,
         app: &AppName,
@@ -103,7 +103,7 @@ impl Dictionaries {
         let key = records::dictionaries_key(app, version);
         update(&key, || async {
             let version_key = records::version_key(app, version);
-            // It goes with its version: of one that is gone there is none.
+            // The record is deleted with its version.
             let Some(stored) = self.catalog.get(&version_key).await? else { return Ok(Some(false)) };
             let found = self.catalog.get(&key).await?;
             let check = Check::of(key.clone(), found.as_ref().map(|record| record.revision));
@@ -120,12 +120,12 @@ impl Dictionaries {
             };
             let committed = commit_system(&*self.catalog, SystemWrite::Dictionaries, commit).await;
             if let Err(catalog::Error::TooLarge { reason }) = &committed {
-                // Its visitors are sent whole files.
+                // Visitors of the version get whole files.
                 tracing::warn!(%app, version = %version.short(), reason, "a version has too many files to serve as dictionaries");
                 return Ok(Some(false));
             }
             if unless_conflict(committed)?.is_some() {
-                // Browsers name nothing else: what is made with it may change at any time.
+                // Browsers name no other files: unfingerprinted files may change at any time.
                 if is_renamed {
                     self.writes.fetch_add(1, Ordering::AcqRel);
                     let mut by_place = self.by_place.lock();
@@ -138,9 +138,9 @@ impl Dictionaries {
         .await
     }
 
-    /// The dictionaries that visitors of a place may have, by what browsers call them: in an environment the files of
-    /// versions that were live there, in a preview those of its own version. Of any other stored version a visitor must
-    /// learn nothing, as a delta confirms the guess at its content.
+    /// Returns the dictionaries that visitors may have, by SHA-256: in an environment, files of its earlier live
+    /// versions; in a preview, files of its own version. Other stored versions must stay hidden, since a delta would
+    /// confirm a guess of their content.
     pub(crate) async fn by_sha256(
         &self,
         app: &AppName,
@@ -151,7 +151,7 @@ impl Dictionaries {
             Some(environment) => PlaceKey::Environment(app.clone(), environment.clone()),
             None => PlaceKey::Preview(app.clone(), *version),
         };
-        // Each switch adds a version whose files visitors have.
+        // Each switch adds a version with files held by visitors.
         let live = match environment {
             Some(environment) => pointer::live_pointer(&*self.catalog, app, environment).await?,
             None => None,
@@ -170,20 +170,20 @@ impl Dictionaries {
         });
         let mut by_place = self.by_place.lock();
         if by_place.len() >= PLACES_MAX {
-            // An environment's take longer to find out, and a stranger may call up many previews.
+            // Entries of environments take longer to compute; strangers may request many previews.
             by_place.retain(|key, _| matches!(key, PlaceKey::Environment(..)));
         }
         if by_place.len() >= PLACES_MAX {
             by_place.clear();
         }
-        // What was written while these were read is in none of them, perhaps.
+        // Records written during the read may be missing from the result.
         if self.writes.load(Ordering::Acquire) == writes {
             by_place.insert(key, KnownDictionaries { switch, by_sha256: Arc::clone(&by_sha256) });
         }
         Ok(by_sha256)
     }
 
-    /// The dictionaries of all versions that were live in an environment, as far back as its history goes.
+    /// Returns the dictionaries of all versions in the history of an environment.
     async fn of_environment(
         &self,
         app: &AppName,
@@ -206,7 +206,7 @@ impl Dictionaries {
     }
 }
 
-/// What of a version serves as dictionaries, by what browsers call it.
+/// Returns the dictionaries of a version by SHA-256.
 fn names(record: DictionariesRecord) -> HashMap<Sha256, Digest> {
     let files = record.files.into_iter().map(|(blob, sha256)| (sha256, blob));
     files.chain(record.pages.map(|pages| (pages.sha256, pages.blob))).collect()

@@ -1,10 +1,10 @@
-//! Addresses in files of a bundle, and the files that they mean.
+//! Resolves addresses in files of a bundle.
 
 use std::borrow::Cow;
 
 use devanture_config::path::BundlePath;
 
-/// The file of the bundle that an address in another file means, as far as the bundle alone says so.
+/// Returns the bundle file of an address, as far as the bundle alone determines.
 pub(super) fn resolved(from: &BundlePath, reference: &str) -> Option<BundlePath> {
     let path = reference.split(['?', '#']).next().unwrap_or_default();
     let is_elsewhere = path.starts_with("//") || path.split('/').next().is_some_and(|first| first.contains(':'));

@@ -1,8 +1,6 @@
-//! The files that scripts load: what modules import, what inline scripts name, and what an import map says of both.
-//! Pure.
+//! Files loaded by scripts: imports of modules, names in inline scripts, import maps. Pure.
 //!
-//! This is no parser of JavaScript: a file that it misses costs a delta, and nothing that it finds is more than a
-//! guess.
+//! The scan is no JavaScript parser: an overlooked file only costs a delta, and every found file is only a guess.
 
 use std::collections::BTreeMap;
 
@@ -11,41 +9,41 @@ use serde_json::Value;
 
 use super::reference::resolved;
 
-/// Bytes of a module that are scanned.
+/// Bytes scanned per module.
 const SCANNED_BYTES: usize = 2 * 1024 * 1024;
-/// Bytes of an address in a script.
+/// Longest address in a script, in bytes.
 const ADDRESS_BYTES_MAX: usize = 1_024;
 
-/// The use of a string literal in a script.
+/// Use of a string literal in a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     /// `import … from "x"`, `import "x"`, `export … from "x"`.
     StaticImport,
     /// `import("x")`.
     DynamicImport,
-    /// `new URL("x", import.meta.url)`: a worker, mostly.
+    /// `new URL("x", import.meta.url)`: mostly a worker.
     BesideModule,
     /// Any other use.
     Other,
 }
 
-/// The import map of a page: addresses by the names that its modules import.
+/// Import map of a page: addresses by imported name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ImportMap(BTreeMap<String, String>);
 
 impl ImportMap {
-    /// Adds the `imports` of an import map; `scopes` are passed over, as is a map that cannot be read.
+    /// Adds the `imports` of an import map; `scopes` and malformed maps are ignored.
     pub(super) fn add(&mut self, json: &str) {
         let Ok(Value::Object(map)) = serde_json::from_str::<Value>(json) else { return };
         let Some(Value::Object(imports)) = map.get("imports") else { return };
         let text = |(name, address): (&String, &Value)| Some((name.clone(), address.as_str()?.to_owned()));
         for (name, address) in imports.iter().filter_map(text) {
-            // Of two maps that name the same, the first holds.
+            // The first of two maps has precedence.
             self.0.entry(name).or_insert(address);
         }
     }
 
-    /// The address of a name: its own, or that of the longest prefix that ends with a slash.
+    /// Returns the address of a name: an exact entry, or that of the longest prefix ending in a slash.
     fn address(&self, name: &str) -> Option<String> {
         if let Some(address) = self.0.get(name) {
             return Some(address.clone());
@@ -58,18 +56,17 @@ impl ImportMap {
     }
 }
 
-/// The page that a script belongs to.
+/// Page of a script.
 #[derive(Debug, Clone)]
 pub(super) struct Scope {
-    /// The path that relative addresses of the page start from.
+    /// Base of the page's relative addresses.
     pub(super) base: BundlePath,
-    /// Its import map.
+    /// Import map.
     pub(super) imports: ImportMap,
 }
 
 impl Scope {
-    /// The files that an inline script names: what it imports, and every script whose address it holds, such as that of
-    /// a worker.
+    /// Returns the files named by an inline script: its imports, and every script address, for example of a worker.
     pub(super) fn named_inline(&self, source: &str) -> Vec<BundlePath> {
         let found = literals(source).into_iter().filter_map(|(used, address)| match used {
             Use::Other if !is_script(address) => None,
@@ -79,8 +76,8 @@ impl Scope {
         found.collect()
     }
 
-    /// The files that a module needs from the start: its static imports, and what it has beside itself, such as a
-    /// worker.
+    /// Returns the files needed by a module at load time: static imports, and files relative to the module, for example
+    /// workers.
     pub(super) fn imported_by(&self, module: &BundlePath, source: &[u8]) -> Vec<BundlePath> {
         let source = String::from_utf8_lossy(source.get(..source.len().min(SCANNED_BYTES)).unwrap_or_default());
         let found = literals(&source).into_iter().filter_map(|(used, address)| match used {
@@ -91,7 +88,7 @@ impl Scope {
         found.collect()
     }
 
-    /// The file that `name` means where `importer` imports it.
+    /// Resolves `name` as imported by `importer`.
     fn imported(&self, importer: &BundlePath, name: &str) -> Option<BundlePath> {
         match self.imports.address(name) {
             Some(address) => relative(&self.base, &address),
@@ -100,21 +97,21 @@ impl Scope {
     }
 }
 
-/// The file at a relative address; other names mean nothing without an import map.
+/// Resolves a relative address; other names need an import map.
 fn relative(from: &BundlePath, address: &str) -> Option<BundlePath> {
     let is_relative = ["./", "../", "/"].iter().any(|begin| address.starts_with(begin));
     if is_relative { resolved(from, address) } else { None }
 }
 
-/// Whether an address is that of a script, by its ending.
+/// Returns true for addresses with the extension of a script.
 fn is_script(address: &str) -> bool {
     let path = address.split(['?', '#']).next().unwrap_or_default();
     path.ends_with(".js") || path.ends_with(".mjs")
 }
 
-/// The string literals of a script that could be addresses, in order. A regular expression that holds a quote or two
-/// slashes is taken for what it is not, up to the end of its line. Each byte is looked at once or twice, whatever the
-/// script: a bundle may hold the worst one.
+/// Returns the string literals of a script that may be addresses, in order. A regular expression with a quote or two
+/// slashes is misread up to the end of its line. Each byte is visited at most twice, for any script, since a bundle may
+/// contain the worst case.
 fn literals(source: &str) -> Vec<(Use, &str)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -144,7 +141,7 @@ fn literals(source: &str) -> Vec<(Use, &str)> {
     found
 }
 
-/// The literal that `rest` begins with, without its quotes: of quotes other than backticks, one that ends in its line.
+/// Returns the literal at the start of `rest`, without quotes; unless in backticks, a literal ends on its line.
 fn literal(rest: &str) -> Option<&str> {
     let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\'' | '`'))?;
     let inner = rest.get(1..)?;
@@ -161,7 +158,7 @@ fn literal(rest: &str) -> Option<&str> {
     None
 }
 
-/// The use of a literal between `before` and `after`.
+/// Returns the use of a literal between `before` and `after`.
 fn used(before: &str, after: &str) -> Use {
     let before = before.trim_end();
     if is_word(before, "from") || is_word(before, "import") {
@@ -178,7 +175,7 @@ fn used(before: &str, after: &str) -> Use {
     }
 }
 
-/// Whether `text` ends with a word that is no part of a longer name, and no field.
+/// Returns true if `text` ends with a whole word that is no field access.
 fn is_word(text: &str, word: &str) -> bool {
     let Some(before) = text.strip_suffix(word) else { return false };
     !before.chars().next_back().is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '$' | '.'))
@@ -243,7 +240,7 @@ mod tests {
     }
 
     proptest! {
-        /// It ends, and finds nothing that no bundle could hold, whatever a script is.
+        /// Terminates for any script, and finds only valid bundle paths.
         #[test]
         fn any_text_is_a_script(source in "(import|from|[\"'`/*\\\\(){}.,$é \n]|[a-c./]{1,6}){0,60}") {
             let module = "a/b.js".parse().unwrap();

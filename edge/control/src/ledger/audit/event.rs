@@ -1,4 +1,4 @@
-//! Events of the audit log: actions, and deeds with their app and environment.
+//! Events of the audit log: actions, with app and environment.
 
 use std::fmt::Display;
 
@@ -15,7 +15,7 @@ const WHAT_CHARACTERS_MAX: usize = 300;
 
 macro_rules! actions {
     ($($(#[doc = $doc:literal])+ $name:ident = $text:literal,)+) => {
-        /// An action.
+        /// Action.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Action {
             $($(#[doc = $doc])+ $name,)+
@@ -26,7 +26,7 @@ macro_rules! actions {
             #[cfg(test)]
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
-            /// The action as it stands in the audit log.
+            /// Returns the action as written in the audit log.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
@@ -38,25 +38,25 @@ macro_rules! actions {
 actions! {
     /// A canary was aborted: all visitors get the live version again.
     AbortCanary = "abort_canary",
-    /// An invitation was accepted: its account has the password that came with it.
+    /// An invitation was accepted, with a password for its account.
     AcceptInvitation = "accept_invitation",
-    /// A hostname was given to an environment, or the one that the others lead to was said.
+    /// A hostname was assigned to an environment, or the canonical hostname was set.
     AddHostname = "add_hostname",
-    /// A member was added to an upstream, or gets requests again.
+    /// A member was added to an upstream, or resumed.
     AddMember = "add_member",
-    /// A webhook was added, or set to something else.
+    /// A webhook was added or changed.
     AddWebhook = "add_webhook",
     /// A passkey was registered for an account.
     AddPasskey = "add_passkey",
-    /// A canary began, or got another share of the visitors.
+    /// A canary began, or its share of visitors changed.
     Canary = "canary",
-    /// The session of a browser was confirmed.
+    /// A browser session was confirmed.
     Confirm = "confirm",
-    /// An account was made.
+    /// An account was created.
     CreateAccount = "create_account",
-    /// A token was made.
+    /// A token was created.
     CreateToken = "create_token",
-    /// A snapshot of the data of an environment was removed.
+    /// A snapshot of an environment's data was deleted.
     DeleteSnapshot = "delete_snapshot",
     /// An account was deleted, with its logins.
     DeleteAccount = "delete_account",
@@ -68,63 +68,63 @@ actions! {
     DeleteEnvironment = "delete_environment",
     /// A version was deleted.
     DeleteVersion = "delete_version",
-    /// A member of an upstream gets no new requests.
+    /// A member of an upstream was drained.
     DrainMember = "drain_member",
     /// A console was installed.
     InstallConsole = "install_console",
     /// An identity token was exchanged for a token.
     ExchangeToken = "exchange_token",
-    /// An invitation to set the password of an account was made.
+    /// An invitation was created.
     Invite = "invite",
-    /// The session of a browser was ended by somebody else, or from another browser.
+    /// A browser session was ended by another user, or from another browser.
     EndSession = "end_session",
     /// An environment was locked, or its lock changed.
     Lock = "lock",
-    /// Somebody logged in.
+    /// A user logged in.
     Login = "login",
-    /// Somebody logged out.
+    /// A user logged out.
     Logout = "logout",
     /// An environment was paused, or its pause changed.
     Pause = "pause",
-    /// The data of an environment, or a snapshot of it, was downloaded.
+    /// The data of an environment, or a snapshot, was downloaded.
     PullData = "pull_data",
     /// A version was made live by a promotion.
     Promote = "promote",
-    /// A deleted app can be restored no more.
+    /// A deleted app was purged.
     PurgeApp = "purge_app",
-    /// A deleted environment can be restored no more.
+    /// A deleted environment was purged.
     PurgeEnvironment = "purge_environment",
-    /// A deleted version can be restored no more.
+    /// A deleted version was purged.
     PurgeVersion = "purge_version",
     /// A version was made live by a push.
     Push = "push",
     /// The data of an environment was replaced by an upload.
     PushData = "push_data",
-    /// Settings that are marked for development were read.
+    /// Settings marked for development were read.
     ReadSettings = "read_settings",
-    /// Who may see an environment, or the previews of an app, was set.
+    /// The protection of an environment, or of an app's previews, was set.
     Protect = "protect",
     /// The console was removed.
     RemoveConsole = "remove_console",
-    /// A message to a webhook was sent again on request.
+    /// A webhook message was sent again on request.
     Redeliver = "redeliver",
-    /// A hostname was taken from an environment.
+    /// A hostname was removed from an environment.
     RemoveHostname = "remove_hostname",
     /// A passkey of an account was removed.
     RemovePasskey = "remove_passkey",
-    /// A member was taken from an upstream.
+    /// A member was removed from an upstream.
     RemoveMember = "remove_member",
     /// A webhook was removed.
     RemoveWebhook = "remove_webhook",
     /// Instances of an environment were restarted.
     Restart = "restart",
-    /// A withdrawn path was let answer again.
+    /// A withdrawn path was restored.
     Restore = "restore",
     /// The data of an environment was replaced by a snapshot.
     RestoreData = "restore_data",
     /// A pause was ended.
     Resume = "resume",
-    /// An old refresh token was presented, and its login ended.
+    /// An old refresh token was presented, which ended its login.
     ReuseRefreshToken = "reuse_refresh_token",
     /// An invitation was revoked.
     RevokeInvitation = "revoke_invitation",
@@ -134,50 +134,50 @@ actions! {
     RevokeToken = "revoke_token",
     /// A version was made live by a rollback.
     Rollback = "rollback",
-    /// A webhook got another secret.
+    /// The secret of a webhook was rotated.
     RotateWebhook = "rotate_webhook",
     /// A schedule was run on request.
     RunSchedule = "run_schedule",
     /// A command was run in an environment.
     Run = "run",
-    /// A command that was run has ended.
+    /// A run command ended.
     RunEnded = "run_ended",
     /// The number of instances was changed.
     Scale = "scale",
-    /// A snapshot of the data of an environment was made.
+    /// A snapshot of an environment's data was created.
     SnapshotData = "snapshot_data",
-    /// An alias was pointed to a version.
+    /// An alias was pointed at a version.
     SetAlias = "set_alias",
-    /// What an app has sessions confirm was changed.
+    /// The confirmation settings of an app were changed.
     SetConfirmations = "set_confirmations",
-    /// An account got another password.
+    /// The password of an account was changed.
     SetPassword = "set_password",
     /// A version was stored.
     StoreVersion = "store_version",
-    /// Whose signatures an environment wants was set.
+    /// The required signers of an environment were set.
     SetSigners = "set_signers",
-    /// A signature of a version was added.
+    /// A signature was added to a version.
     SignVersion = "sign_version",
     /// Settings of an environment were changed.
     Settings = "settings",
-    /// A share link was made.
+    /// A share link was created.
     Share = "share",
     /// A version was made live by a switch.
     Switch = "switch",
     /// A webhook was tested.
     TestWebhook = "test_webhook",
-    /// Something deleted was restored.
+    /// A deleted item was restored.
     Undelete = "undelete",
-    /// A lock was ended.
+    /// A lock was removed.
     Unlock = "unlock",
-    /// Visitors are held on no earlier version any more.
+    /// Visitors were released from earlier versions.
     Unpin = "unpin",
     /// A path was withdrawn.
     Withdraw = "withdraw",
 }
 
-/// What an actor may cover up: who got rights, or took them, ran commands, or read secrets. Exchanged tokens are none
-/// of them, as each job of CI has one.
+/// Actions an attacker might want to cover up: grants and revocations of rights, commands, reads of secrets. Token
+/// exchanges are excluded, since each CI job makes one.
 const LASTING: [Action; 20] = [
     Action::AcceptInvitation,
     Action::AddPasskey,
@@ -201,14 +201,14 @@ const LASTING: [Action; 20] = [
     Action::Share,
 ];
 
-/// Whether entries of this action are kept longest.
+/// Returns true for actions whose entries are kept longest.
 pub(super) fn is_lasting(action: &str) -> bool {
     LASTING.iter().any(|lasting| lasting.as_str() == action)
 }
 
 impl Action {
-    /// Whether it ends what somebody may do, or has a limit of its own: the holder of a stolen token must not keep its
-    /// owner from that by using it up.
+    /// Returns true for actions exempt from the rate limit: actions that end rights or have a limit of their own. The
+    /// holder of a stolen token must not block its owner by exhausting the limit.
     pub(super) const fn is_always_let(self) -> bool {
         matches!(
             self,
@@ -221,8 +221,8 @@ impl Action {
         )
     }
 
-    /// Whether a full disk must not prevent it: it frees space, ends what does harm or goes to what is stored, or is
-    /// needed for one of these.
+    /// Returns true for actions allowed on a full disk: actions that free space, end harm, or switch to stored
+    /// versions, and their prerequisites.
     pub(super) const fn may_use_reserve(self) -> bool {
         self.is_always_let()
             || matches!(
@@ -246,8 +246,8 @@ impl Action {
             )
     }
 
-    /// Whether the app that it is about must not be deleted. Deletions and restorations check for themselves what they
-    /// find, and tokens belong to their holders.
+    /// Returns true for actions refused in a deleted app. Deletions and restorations check by themselves; tokens belong
+    /// to their holders.
     const fn needs_app(self) -> bool {
         !matches!(
             self,
@@ -263,13 +263,13 @@ impl Action {
         )
     }
 
-    /// Whether the environment must not be deleted either.
+    /// Returns true for actions refused in a deleted environment.
     const fn needs_environment(self) -> bool {
         self.needs_app() && !matches!(self, Self::DeleteEnvironment | Self::PurgeEnvironment)
     }
 }
 
-/// An action of an actor, as recorded in the audit log.
+/// Action of an actor, for the audit log.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditEvent {
     pub(super) action: Action,
@@ -280,37 +280,37 @@ pub(crate) struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// Something that concerns no app, or that [`AuditEvent::app`] or [`AuditEvent::place`] says more of.
+    /// Creates an event without an app; [`AuditEvent::app`] and [`AuditEvent::place`] add one.
     pub(crate) fn of(action: Action) -> Self {
         Self { action, app: None, environment: None, what: String::new(), announcement: None }
     }
 
-    /// In which app.
+    /// Sets the app.
     pub(crate) fn app(mut self, app: &AppName) -> Self {
         self.app = Some(app.clone());
         self
     }
 
-    /// In which environment, or under which alias, of which app.
+    /// Sets the app, and the environment or alias.
     pub(crate) fn place(mut self, app: &AppName, environment: &PlaceName) -> Self {
         self.environment = Some(environment.clone());
         self.app(app)
     }
 
-    /// Its details.
+    /// Sets the details.
     pub(crate) fn what(mut self, what: impl Display) -> Self {
         self.what = what.to_string().chars().take(WHAT_CHARACTERS_MAX).collect();
         self
     }
 
-    /// With an announcement to webhooks, in the same commit.
+    /// Adds an announcement to webhooks in the same commit.
     pub(crate) fn announcing(mut self, announcement: Option<Announcement>) -> Self {
         self.announcement = announcement.map(Box::new);
         self
     }
 
-    /// Checks that nobody deleted the app, or the environment, since it was looked up: what is written below a deleted
-    /// one would be there again once it is restored, or be found by the next owner of its name.
+    /// Returns checks that app and environment were not deleted meanwhile: a record below a deleted app would reappear
+    /// after a restoration, or be found by the next owner of the name.
     pub(super) fn checks(&self) -> impl Iterator<Item = Check> {
         let deleted_app = self.needed_app().map(gone::deleted_app_key);
         let place = self.needed_app().zip(self.needed_environment());
@@ -318,12 +318,12 @@ impl AuditEvent {
         deleted_app.into_iter().chain(deleted_environment).map(Check::Absent)
     }
 
-    /// The app that must not be deleted.
+    /// Returns the app required to exist.
     pub(in crate::ledger) fn needed_app(&self) -> Option<&AppName> {
         self.app.as_ref().filter(|_| self.action.needs_app())
     }
 
-    /// The environment that must not be deleted.
+    /// Returns the environment required to exist.
     pub(in crate::ledger) fn needed_environment(&self) -> Option<&PlaceName> {
         self.environment.as_ref().filter(|_| self.action.needs_environment())
     }

@@ -1,12 +1,11 @@
-//! In-memory index of the audit log by app: entries beyond the bound are removed from the app with most, and there from
-//! the origin and the action with most, so that nobody pushes out the trace of what was done by doing more. An origin
-//! with as many entries over all apps as that app has gives its own instead for what it writes: it would push out those
-//! of every app by making many others.
+//! In-memory index of the audit log by app. Entries beyond the limit are removed from the app with most entries, there
+//! from the origin and action with most, so that no actor can erase traces by acting more. An origin with as many
+//! entries over all apps as the largest app loses its own entries instead: by creating many apps, the origin would
+//! otherwise displace the entries of every app.
 //!
-//! The origin of a credential is the account or the token at the beginning of the chain of those that made it: a token
-//! that makes the next one, and is used no more, would be a group of one entry each time. Of the credentials of one
-//! origin the one with most entries loses. Of several with as many it is the one that came last: fresh ones, however
-//! many somebody gets, push out nothing that was there before.
+//! The origin of a credential is the account or token at the root of its chain: tokens that create tokens and are used
+//! once would otherwise form a group of one entry each. Within an origin, the credential with most entries loses. On a
+//! tie, the latest loses, so that fresh credentials, in any number, displace no earlier entries.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -24,23 +23,23 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Catalog, Record};
 use devanture_store::records::identities::{self, AuditRecord};
 
-/// Old entries that one commit removes: more than the one that it adds, so that a lowered limit is reached.
+/// Most old entries removed by a commit: more than the one added, so that a lowered limit is reached.
 pub(super) const REMOVED_MAX: usize = 8;
-/// Whose an entry is: an app's, or the edge's own.
+/// Owner of an entry: an app, or the edge itself.
 type Owner = Option<AppName>;
 
-/// The place of an entry in the index.
+/// Position of an entry in the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EntryPlace {
     owner: Owner,
-    /// Whether it tells who got rights, ran commands or read secrets.
+    /// True for entries about rights, commands and secrets.
     is_lasting: bool,
     group: EntryGroup,
-    /// The hash of its credential, or of the first token of its chain that an account made.
+    /// Hash of the credential, or of the first token of its chain created by an account.
     branch: u64,
 }
 
-/// The hashes of the origin of a credential and of an action: an edge may have many of them.
+/// Hashes of a credential's origin and of an action; hashes save memory, as an edge may have many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct EntryGroup {
     origin: u64,
@@ -53,11 +52,11 @@ impl EntryPlace {
         Self::named(entry.app.clone(), credential, &entry.who, &entry.action)
     }
 
-    /// Of a credential with the root of its chain.
+    /// Position of an entry by a credential with the root of its chain.
     fn named(owner: Owner, (credential, root): (Option<&str>, Option<&str>), who: &str, action: &str) -> Self {
         let own = credential.map_or(who, |id| id.get(..OWNER_ID_CHARACTERS).unwrap_or(id));
         let (origin, branch) = match root.unwrap_or(own) {
-            // Each job of CI, and each login of a person, has a token of its own.
+            // Each CI job, and each login of a person, has a token of its own.
             root if is_exchanged(root) => (root, root),
             _ if is_exchanged(who) => (who, who),
             root => root.split_once('/').unwrap_or((root, root)),
@@ -73,34 +72,34 @@ fn hash_of(of: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// The numbers of all entries.
+/// Numbers of all entries.
 pub(super) struct Kept(Mutex<Numbers>);
 
 struct Numbers {
     by_owner: HashMap<Owner, GroupedEntries<BTreeSet<u64>>>,
-    /// The same ones by the origin of their credential.
+    /// The same entries by the origin of their credential.
     by_origin: HashMap<u64, GroupedEntries<PartsByLength<BTreeSet<u64>, Owner>>>,
     count: u64,
     entries_max: u64,
-    /// The last number that was given out, or found.
+    /// Last issued or found number.
     last: u64,
-    /// All entries up to this one were read.
+    /// All entries up to the number were read.
     read_to: u64,
-    /// Numbers of entries that are being written, which none pushes out.
+    /// Numbers of entries being written, exempt from removal.
     begun: HashSet<u64>,
 }
 
-/// The entries of an owner or of an origin. Those of one credential in one group are a set, or sets by owner.
+/// Entries of an owner or origin. Entries of a credential within a group are a set, or sets by owner.
 #[derive(Default)]
 struct GroupedEntries<S> {
     lasting: EntryGroups<S>,
     others: EntryGroups<S>,
 }
 
-/// Entries by the origin of their credential and their action, and then by their credential.
+/// Entries by origin and action, and then by credential.
 type EntryGroups<S> = PartsByLength<PartsByLength<S>, EntryGroup>;
 
-/// The entry that goes, and what leads to it in its set.
+/// Entry to be removed, with its path in the groups.
 struct LeavingEntry<N> {
     is_lasting: bool,
     group: EntryGroup,
@@ -118,8 +117,8 @@ impl<S: CountEntries> GroupedEntries<S> {
         groups.change(&place.group, number, |branches| branches.change(&place.branch, number, change))
     }
 
-    /// Which entry goes first, of those that `find` finds in a set. Those that last go once they are more than the
-    /// others: by running commands, nobody pushes out the entries on everything else either.
+    /// Returns the entry to be removed first, among those found by `find` in a set. Lasting entries go once they
+    /// outnumber the rest: otherwise running commands would displace all other entries.
     fn first_to_go<N>(&self, find: impl Fn(&S) -> Option<N>) -> Option<LeavingEntry<N>> {
         let first_of = |is_lasting: bool| {
             let groups = if is_lasting { &self.lasting } else { &self.others };
@@ -135,7 +134,7 @@ impl<S: CountEntries> GroupedEntries<S> {
     }
 }
 
-/// The read part of an entry.
+/// Part of an entry read for the index.
 #[derive(Deserialize)]
 struct EntryHead {
     app: Owner,
@@ -175,7 +174,7 @@ impl Numbers {
         }
     }
 
-    /// Takes out what is beyond the bound for an entry that `origin` writes.
+    /// Removes surplus entries to make room for an entry of `origin`.
     fn surplus(&mut self, origin: u64) -> Vec<(EntryPlace, u64)> {
         let mut surplus = Vec::new();
         while self.count > self.entries_max && surplus.len() < REMOVED_MAX {
@@ -186,7 +185,7 @@ impl Numbers {
         surplus
     }
 
-    /// The entry of an origin that goes first, where that has as many over all owners as the owner with most.
+    /// Returns the first entry to remove of an origin with as many entries as the largest owner.
     fn first_of_origin(&self, origin: u64) -> Option<(EntryPlace, u64)> {
         let entries = self.by_origin.get(&origin)?;
         if self.by_owner.values().any(|of_owner| of_owner.count() > entries.count()) {
@@ -198,8 +197,7 @@ impl Numbers {
         Some((EntryPlace { owner, is_lasting, group, branch }, number))
     }
 
-    /// Of the owner with most entries, and of several such of the one whose entry is the oldest, the entry that goes
-    /// first.
+    /// Returns the first entry to remove of the owner with most entries; on a tie, of the owner with the oldest entry.
     fn first_of_owners(&self) -> Option<(EntryPlace, u64)> {
         let candidates = self.by_owner.iter().filter_map(|(owner, entries)| {
             let first = entries.first_to_go(|numbers| self.oldest_written(numbers))?;
@@ -221,14 +219,14 @@ impl Kept {
         Self(Mutex::new(Numbers { by_owner, by_origin, count: 0, entries_max, last: 0, read_to: 0, begun }))
     }
 
-    /// Reads all of them.
+    /// Reads all entries.
     pub(super) async fn read(catalog: &dyn Catalog, entries_max: u64) -> Result<Self, catalog::Error> {
         let kept = Self::with_room_for(entries_max);
         kept.read_on(catalog).await?;
         Ok(kept)
     }
 
-    /// Reads what somebody else wrote to the same catalog since.
+    /// Reads entries since written to the catalog by other nodes.
     pub(super) async fn read_on(&self, catalog: &dyn Catalog) -> Result<(), catalog::Error> {
         let after = identities::audit_key(self.numbers().read_to);
         let mut entries = Scan::new(catalog, identities::AUDIT_PREFIX).after(Some(after));
@@ -247,7 +245,7 @@ impl Kept {
         }
     }
 
-    /// Gives a number out for an entry that is about to be written, and takes out what goes for it.
+    /// Issues a number for an entry about to be written, and removes surplus entries.
     pub(super) fn begin(&self, place: EntryPlace) -> Begun<'_> {
         let mut numbers = self.numbers();
         let number = numbers.last.saturating_add(1);
@@ -258,7 +256,7 @@ impl Kept {
         Begun { kept: self, number, place, surplus }
     }
 
-    /// These were removed.
+    /// Forgets removed entries.
     pub(super) fn forget(&self, entries: &[(String, Record)]) {
         let mut numbers = self.numbers();
         for (key, record) in entries {
@@ -273,23 +271,23 @@ impl Kept {
     }
 }
 
-/// An entry that is being written. Dropped before it is known what became of it, it counts all the same, and so does
-/// what was to go: the one that counts too much goes at some time, the one that counts too little never would.
+/// Entry being written. Dropped with an unknown outcome, both the entry and its surplus count as stored: an extra count
+/// is removed at some time, while a missing count would never be.
 pub(super) struct Begun<'k> {
     kept: &'k Kept,
     pub(super) number: u64,
     place: EntryPlace,
-    /// The entries that are removed with it.
+    /// Entries removed by the same commit.
     pub(super) surplus: Vec<(EntryPlace, u64)>,
 }
 
 impl Begun<'_> {
-    /// It was written.
+    /// Marks the entry as written.
     pub(super) fn done(mut self) {
         self.surplus.clear();
     }
 
-    /// It was not written.
+    /// Marks the entry as not written.
     pub(super) fn failed(self) {
         self.kept.numbers().remove(&self.place, self.number);
     }
@@ -305,7 +303,7 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// An entry that cannot be read counts as the edge's own.
+/// Returns the position of an entry; an unreadable entry belongs to the edge.
 fn place_of(record: &Record) -> EntryPlace {
     match serde_json::from_slice::<EntryHead>(&record.value) {
         Ok(EntryHead { app, credential, root, who, action }) => {
@@ -324,13 +322,13 @@ mod tests {
         Kept::with_room_for(entries_max)
     }
 
-    /// The place of an entry in the log of an app.
+    /// Position of an entry in the log of an app.
     fn place(app: Option<&str>, credential: &str, action: Action) -> EntryPlace {
         let app = app.map(|name| name.parse().unwrap());
         EntryPlace::named(app, (Some(credential), None), "ci", action.as_str())
     }
 
-    /// The place of an entry of a token that others made, in the log of the shop.
+    /// Position of an entry in the log of `shop` by a token with a root.
     fn made_place(token: &str, root: &str, action: Action) -> EntryPlace {
         EntryPlace::named(Some("shop".parse().unwrap()), (Some(token), Some(root)), "ci", action.as_str())
     }
@@ -345,7 +343,7 @@ mod tests {
         lengths
     }
 
-    /// Whether the entry with this number is still there.
+    /// Returns true if the entry with the number is still in the index.
     fn has(kept: &Kept, place: &EntryPlace, number: u64) -> bool {
         let numbers = kept.numbers();
         let Some(entries) = numbers.by_owner.get(&place.owner) else { return false };
@@ -373,7 +371,7 @@ mod tests {
         }
         let of = |name: &str, length: usize| (name.to_owned(), length);
         assert_eq!(lengths(&kept), [of("", 1), of("loud", 97), of("quiet", 2)]);
-        // A newcomer gets its room from the one that has most.
+        // A newcomer gets room from the largest.
         for _ in 0..500 {
             done(&kept, &of_app(Some("quiet")));
         }
@@ -396,17 +394,17 @@ mod tests {
         .map(|place| (place.clone(), done(&kept, &place)))
         .collect();
         let all_there = || traces.iter().all(|(place, number)| has(&kept, place, *number));
-        // One action, by sessions whose ids begin with that of their account.
+        // One action by sessions whose ids begin with the id of their account.
         for session in 0..1_000 {
             done(&kept, &of(&format!("{eve}{session:012x}"), Action::Pause));
         }
         assert!(all_there(), "{traces:?}");
-        // Many credentials that have nothing to do with each other.
+        // Many unrelated credentials.
         for credential in 0..1_000 {
             done(&kept, &of(&format!("{credential:012x}"), Action::Lock));
         }
         assert!(all_there(), "{traces:?}");
-        // But no more than half of the log is of that.
+        // Lasting entries fill at most half of the log.
         for _ in 0..1_000 {
             done(&kept, &of(ada, Action::RunEnded));
         }
@@ -419,7 +417,7 @@ mod tests {
         let ada = "aaaaaaaaaaaa";
         let stolen = "ffffffffffff";
         let with_own_origin = |n: u64| made_place(&format!("{n:012x}"), stolen, Action::CreateToken);
-        // Each token that an account makes is the first one of a chain.
+        // Each token created by an account starts a chain.
         let of_account = |n: u64| made_place(&format!("{n:012x}"), &format!("{stolen}/{n:012x}"), Action::CreateToken);
         let of_trust = |n: u64| made_place(&format!("{n:012x}"), "trust:ci", Action::CreateToken);
         let floods: [&dyn Fn(u64) -> EntryPlace; 3] = [&with_own_origin, &of_account, &of_trust];
@@ -442,7 +440,7 @@ mod tests {
             let token = format!("{number:012x}");
             EntryPlace::named(Some(app.parse().unwrap()), (Some(&token), Some(root)), "ci", action.as_str())
         };
-        // A chain of tokens, a fan of them by one account, and tokens of a trust: each one makes an app.
+        // A chain of tokens, a fan of tokens by one account, and tokens of a trust, each creating an app.
         let floods: [&dyn Fn(u64) -> String; 3] =
             [&|_| stolen.to_owned(), &|n| format!("{stolen}/{n:012x}"), &|_| "trust:ci".to_owned()];
         for flood in floods {
@@ -451,7 +449,7 @@ mod tests {
             let mut note = |place: EntryPlace| traces.push((place.clone(), done(&kept, &place)));
             (0..10).for_each(|_| note(place(Some("shop"), owner, Action::Switch)));
             (0..10).for_each(|_| note(place(Some("game"), owner, Action::CreateToken)));
-            // What the attacker does in the shop stays, too.
+            // The attacker's actions in the shop stay recorded, too.
             note(in_app(("shop", &flood(0)), 0, Action::ReadSettings));
             note(in_app(("shop", &flood(0)), 0, Action::Push));
             for number in 1..500 {
@@ -517,7 +515,7 @@ mod tests {
         assert_eq!((begun.number, begun.surplus.len()), (3, 1));
         begun.failed();
         assert_eq!(lengths(&kept), [("shop".to_owned(), 2)]);
-        // Nobody knows what became of it: it counts until it goes.
+        // The outcome is unknown: the entry counts until removed.
         drop(kept.begin(of_edge));
         assert_eq!(kept.numbers().count, 3);
         assert_eq!(kept.begin(of_app).surplus.len(), 2);

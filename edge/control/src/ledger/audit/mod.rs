@@ -1,4 +1,4 @@
-//! The audit log: what an actor causes is committed together with the entry that says who did what.
+//! The audit log: each change by an actor is committed together with its entry.
 
 mod event;
 mod kept;
@@ -28,12 +28,12 @@ use kept::{EntryPlace, Kept, REMOVED_MAX};
 pub use event::Action;
 pub(crate) use event::AuditEvent;
 
-/// The window of the limit of changes.
+/// Window of the rate limit on changes.
 const WRITES_WINDOW_MS: u64 = 60_000;
-/// Credentials whose changes are counted.
+/// Credentials with counted changes.
 const WRITERS_MAX: usize = 10_000;
 
-/// The audit log.
+/// Audit log.
 #[derive(Clone)]
 pub struct Audit(Arc<Inner>);
 
@@ -41,25 +41,25 @@ struct Inner {
     catalog: Arc<dyn Catalog>,
     entries_max: u64,
     days_max: u64,
-    /// Most messages that wait to be sent to one webhook.
+    /// Most queued messages per webhook.
     webhook_waiting_max: u64,
-    /// The node of a cluster that writes it; `None` of an edge that is alone.
+    /// Node of a cluster that writes the log; `None` on a standalone edge.
     node: Option<String>,
-    /// The index of entries, read when it is first needed.
+    /// Index of entries, read at first use.
     kept: OnceCell<Kept>,
-    /// Changes by credential, so that none of them fills the history and the disk.
+    /// Rate limit of changes by credential, so that no credential fills the history and the disk.
     writes: RateLimit<String>,
 }
 
 impl Audit {
-    /// Keeps the log in `catalog`, as long as the limits say.
+    /// Opens the log in `catalog`, within the limits.
     #[must_use]
     pub fn new(catalog: Arc<dyn Catalog>, limits: &Limits) -> Self {
         Self::on_node(catalog, limits, None)
     }
 
-    /// As [`Audit::new`], with the name of this node of a cluster in each entry. A commit fails if the record of the
-    /// node has gone meanwhile: the others do not reckon with it.
+    /// As [`Audit::new`], with the name of the cluster node in each entry. Commits fail once the record of the node is
+    /// gone, since other nodes no longer count on the node.
     #[must_use]
     pub fn on_node(catalog: Arc<dyn Catalog>, limits: &Limits, node: Option<String>) -> Self {
         let (entries_max, days_max) = (limits.audit_entries_max, limits.audit_days_max);
@@ -70,10 +70,10 @@ impl Audit {
         Self(Arc::new(Inner { catalog, entries_max, days_max, webhook_waiting_max, node, kept, writes }))
     }
 
-    /// Makes a commit that `actor` causes, together with its entry of the log. Entries beyond what is kept go with it.
+    /// Commits a change by `actor` together with its log entry, and removes surplus entries.
     ///
     /// # Errors
-    /// As [`Catalog::commit`], and [`catalog::Error::TooOften`]; nothing was changed then.
+    /// As [`Catalog::commit`], and [`catalog::Error::TooOften`]; nothing was changed.
     pub(crate) async fn commit(
         &self,
         actor: &Actor,
@@ -102,7 +102,7 @@ impl Audit {
             entry.number = begun.number;
             let key = identities::audit_key(begun.number);
             let mut with_entry = commit.clone();
-            // After the caller's, so that of two checks that fail the caller hears of its own.
+            // Added after the caller's checks, so that the caller's failed check is reported first.
             with_entry.checks.extend(event.checks());
             with_entry.checks.push(Check::Absent(key.clone()));
             with_entry.checks.extend(own_node.iter().map(|(key, own)| Check::At(key.clone(), own.revision)));
@@ -127,14 +127,14 @@ impl Audit {
                     log(&entry);
                     return Ok(revision);
                 }
-                // Somebody else writes to the same catalog: go on after their last one.
+                // Another node writes to the same catalog: continue after its last entry.
                 Err(catalog::Error::Conflict { key: taken }) if taken == key => {
                     begun.failed();
                     kept.read_on(&*self.0.catalog).await?;
                 }
                 Err(error) => {
                     begun.failed();
-                    // The record of this node: what became of it is known for certain after all commits are read.
+                    // The record of the node: its state is certain once all commits are read.
                     let own =
                         own_node.filter(|(own, _)| matches!(&error, catalog::Error::Conflict { key } if key == own));
                     let Some((key, own)) = own else { return Err(paused(error)) };
@@ -148,8 +148,8 @@ impl Audit {
         }
     }
 
-    /// The record of this node as it is known here, which each commit checks: a node whose lease has ended, and that
-    /// does not hear of it, changes nothing. None while it has none, as before it has joined and after it has left.
+    /// Returns the locally known record of the node, checked by each commit: a node with an expired lease changes
+    /// nothing, even if unaware of the expiry. `None` without a record, before joining and after leaving.
     async fn own_node(&self) -> Result<Option<(String, Record)>, catalog::Error> {
         let Some(node) = &self.0.node else { return Ok(None) };
         let key = node_key(node);
@@ -161,7 +161,7 @@ impl Audit {
         self.0.kept.get_or_try_init(|| Kept::read(&*self.0.catalog, self.0.entries_max)).await
     }
 
-    /// The oldest entries, those of them that are too old.
+    /// Returns the oldest entries beyond the maximum age.
     async fn too_old(&self) -> Result<Vec<(String, Record)>, catalog::Error> {
         let mut oldest = self.0.catalog.list(identities::AUDIT_PREFIX, None, false, REMOVED_MAX).await?;
         let since_ms = self.since_ms();
@@ -177,8 +177,8 @@ impl Audit {
     }
 }
 
-/// Whether a node was gone whose record was `own`, and is `now`. A process writes its record again only once its lease
-/// has run out; that of another process, which takes over or began after it, says when that one started.
+/// Returns true if a node was gone between the records `own` and `now`. A process rewrites its record only after its
+/// lease has expired; the record of a successor has a different start time.
 fn was_gone(own: &Record, now: Option<&Record>) -> bool {
     now.is_none_or(|now| now.value == own.value && now.revision != own.revision)
 }
@@ -187,7 +187,7 @@ fn number_of(key: &str) -> Option<u64> {
     key.strip_prefix(identities::AUDIT_PREFIX)?.parse().ok()
 }
 
-/// One line of the edge's own log, so that the audit log can be kept elsewhere, too.
+/// Writes the entry to the edge's own log, so that the audit log can also be stored elsewhere.
 fn log(entry: &AuditRecord) {
     let (app, environment) =
         (entry.app.as_ref().map(AppName::as_str), entry.environment.as_ref().map(PlaceName::as_str));

@@ -1,4 +1,4 @@
-//! Reads the audit log: a page of what an actor may see, newest first.
+//! Pages of the audit log, newest first, restricted to the rights of the reader.
 
 use devanture_config::AppName;
 use devanture_config::api::{AuditEntry, AuditLog, Scope};
@@ -9,14 +9,13 @@ use crate::ledger::{Actor, Error};
 use devanture_store::records::identities::AuditRecord;
 use devanture_store::records::{self, identities};
 
-/// Entries on one page.
+/// Entries per page.
 const PAGE_MAX: usize = 1_000;
-/// Entries that are looked at for one page, where it is for one app.
+/// Entries examined for a page restricted to one app.
 const LOOKED_AT_MAX: usize = 10_000;
 
 impl Audit {
-    /// The time from which on this actor may read the log: the owner of an app does not see an earlier one of that
-    /// name.
+    /// Returns the start of the readable log: the owner of an app must not see entries of a previous owner of the name.
     async fn began_ms(&self, actor: &Actor) -> Result<u64, Error> {
         let Some(app) = &actor.app else { return Ok(0) };
         let key = records::app_key(app);
@@ -24,11 +23,11 @@ impl Audit {
         Ok(records::read::<records::AppRecord>(&key, &record)?.created_ms)
     }
 
-    /// A page of the log, newest first: of all, or of one app; from before the entry `before` on.
+    /// Returns a page of the log, newest first, for all apps or one; only entries before `before`.
     ///
     /// # Errors
-    /// `forbidden` without the scope admin, `not_found` for another app; `bad_request` for a `before` that no page
-    /// gave.
+    /// `forbidden` without the scope admin, `not_found` for an app outside the token; `bad_request` for an invalid
+    /// `before`.
     pub async fn page(
         &self,
         actor: &Actor,
@@ -36,7 +35,7 @@ impl Audit {
         limit: usize,
         before: Option<&str>,
     ) -> Result<AuditLog, Error> {
-        // The admin of one app asks for that one, also without naming it.
+        // The admin of one app always reads the log of the app.
         let app = app.or(actor.app.as_ref());
         match app {
             Some(app) => actor.may(Scope::Admin, app, actor.environment.as_ref())?,
@@ -44,7 +43,7 @@ impl Audit {
         }
         let mut after = match before {
             Some(number) if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) => {
-                // What is too large a number is beyond every entry.
+                // A number too large is beyond every entry.
                 Some(identities::audit_key(number.parse().unwrap_or(u64::MAX)))
             }
             Some(_) => return Err(Problem::new(Code::BadRequest, "`before` is not what a page gave as `next`.").into()),

@@ -1,23 +1,23 @@
-//! Numbers of entries in parts, of which the longest one loses first, and of several as long the one that came last.
+//! Sets of entry numbers, ordered for removal: the largest first, and among equals the latest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
-/// Parts by the number of their entries.
+/// Parts ordered by size.
 pub(super) struct PartsByLength<P, K = u64> {
     pub(super) parts: HashMap<K, EntryPart<P>>,
-    /// The length, the first number and the id of each part: the last one has most, and of several such came last.
+    /// Size, first number and id of each part: the last has most entries, and among equals came last.
     by_length: BTreeSet<(usize, u64, K)>,
     count: usize,
 }
 
 pub(super) struct EntryPart<P> {
-    /// The number that it began with.
+    /// First number of the part.
     began: u64,
     pub(super) entries: P,
 }
 
-/// Something that holds numbers of entries.
+/// Container of entry numbers.
 pub(super) trait CountEntries: Default {
     fn count(&self) -> usize;
 }
@@ -41,7 +41,7 @@ impl<P: CountEntries, K> CountEntries for PartsByLength<P, K> {
 }
 
 impl<P: CountEntries, K: Clone + Hash + Ord> PartsByLength<P, K> {
-    /// Changes the part of an entry, and says whether `change` did.
+    /// Changes the part of an entry; returns the result of `change`.
     pub(super) fn change(&mut self, id: &K, number: u64, change: impl FnOnce(&mut P) -> bool) -> bool {
         let part = self.parts.entry(id.clone()).or_insert_with(|| EntryPart { began: number, entries: P::default() });
         let (began, before) = (part.began, part.entries.count());
@@ -57,7 +57,7 @@ impl<P: CountEntries, K: Clone + Hash + Ord> PartsByLength<P, K> {
         is_changed
     }
 
-    /// The parts in the order in which they lose entries.
+    /// Returns the parts in order of removal.
     pub(super) fn longest_first(&self) -> impl Iterator<Item = (&K, &P)> {
         self.by_length.iter().rev().filter_map(|(.., id)| self.parts.get(id).map(|part| (id, &part.entries)))
     }

@@ -1,4 +1,4 @@
-//! Tests of the audit log: its names, what is kept, who reads what, and the check of the node that writes it.
+//! Tests of the audit log: names, retention, access, and the check of the writing node.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn catalog_in(folder: &tempfile::TempDir) -> Arc<dyn Catalog> {
     catalog::open(&folder.path().join("catalog.redb")).unwrap()
 }
 
-/// The entry of a change in an app and an environment of it.
+/// Entry of a change in an app and environment.
 fn entry(number: u64, at_ms: u64, (app, environment): (&str, Option<&str>)) -> Change {
     let entry = json!({
         "number": number, "at_ms": at_ms, "action": "switch", "who": "ada", "by": "token", "from": "local",
@@ -29,13 +29,13 @@ async fn write(catalog: &dyn Catalog, changes: Vec<Change>) {
     catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
 }
 
-/// The numbers of the entries that are stored.
+/// Returns the numbers of stored entries.
 async fn stored(catalog: &dyn Catalog) -> Vec<u64> {
     let entries = catalog.list(identities::AUDIT_PREFIX, None, false, 99).await.unwrap();
     entries.iter().map(|(key, _)| super::number_of(key).unwrap()).collect()
 }
 
-/// Makes a change with an entry.
+/// Commits a change with an entry.
 async fn change(audit: &Audit, actor: &Actor, checks: Vec<Check>) -> Result<(), catalog::Error> {
     let changes = vec![Change::Put("x".to_owned(), b"1".as_slice().into())];
     audit.commit(actor, AuditEvent::of(Action::Switch), Commit { checks, changes }).await.map(drop)
@@ -62,7 +62,7 @@ async fn the_entry_of_an_app_is_found_behind_any_number_of_others() {
         let Some(next) = page.next else { break };
         before = Some(next);
     }
-    // One request looks at no more than 10,000 of them.
+    // A request examines at most 10,000 entries.
     assert_eq!((found, pages), (vec![1], 2));
 }
 
@@ -78,7 +78,7 @@ async fn an_admin_reads_what_happened_in_the_app_or_the_environment_that_it_is_f
         entry(4, now_ms, ("shop", None)),
         entry(5, now_ms, ("other", Some("staging"))),
     ];
-    // The entry before that is of an owner before this one.
+    // Earlier entries belong to a previous owner.
     let app = "shop".parse().unwrap();
     let made = json!({ "created_ms": now_ms - 1_000, "who": "ada" });
     write(&*catalog, entries).await;
@@ -112,7 +112,7 @@ async fn a_change_that_was_not_made_does_not_count_among_those_of_a_minute() {
     change(&audit, &token(), Vec::new()).await.unwrap();
     let refused = change(&audit, &token(), Vec::new()).await;
     assert!(matches!(refused, Err(catalog::Error::TooOften { wait_ms: 1.. })), "{refused:?}");
-    // The edge's own machine does as much as it likes.
+    // Local clients have no limit.
     change(&audit, &Actor::local(), Vec::new()).await.unwrap();
 }
 
@@ -130,7 +130,7 @@ async fn what_is_too_old_goes_with_the_next_change_and_leaves_its_place_to_other
     }
 }
 
-/// As two nodes of a cluster do.
+/// Like two nodes of a cluster.
 #[tokio::test]
 async fn two_that_write_one_log_give_no_number_twice_and_keep_no_more_than_one_would() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The files that pages load in one environment: found on a thread of its own, within the steps of the push.
+//! Files loaded by pages in an environment, found on a separate thread within the step budget of the push.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::ledger::Error;
 use devanture_serve::version::{RuleFiles, RuleReader};
 use devanture_store::blobs::Key;
 
-/// The steps of a push; a look on another thread ends where the push does.
+/// Step budget of a push; a thread stops with its push.
 pub(super) struct StepsOfPush(pub(super) Arc<Steps>);
 
 impl Drop for StepsOfPush {
@@ -26,7 +26,7 @@ impl Drop for StepsOfPush {
     }
 }
 
-/// What the looks at a version have in common.
+/// Data shared by all environments of a version.
 pub(super) struct Site {
     pub(super) manifest: Manifest,
     pub(super) rules_max: usize,
@@ -34,18 +34,18 @@ pub(super) struct Site {
     pub(super) pages: Vec<Page>,
 }
 
-/// What pages load in one environment.
+/// Loads of all pages in an environment.
 pub(super) struct Loads {
-    /// What each page loads, or why it is served as it is.
+    /// Loads of each page, or the reason for leaving the page unchanged.
     pub(super) pages: Vec<Result<PageLoads, Without>>,
 }
 
-/// Why a page is served as it is.
+/// Reason for leaving a page unchanged.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Without {
-    /// It loads more than is looked up, or than its import map may hold.
+    /// The page loads more files than are examined, or than its import map may hold.
     TooMany,
-    /// Its own `Content-Security-Policy` refuses the import map that it needs.
+    /// The page's own `Content-Security-Policy` forbids the needed import map.
     Policy,
 }
 
@@ -55,24 +55,24 @@ impl From<TooMany> for Without {
     }
 }
 
-/// What a page loads.
+/// Loads of a page.
 pub(super) struct PageLoads {
-    /// The files that its tags name, by their content.
+    /// Files named by tags, by content.
     pub(super) files: Vec<Option<(Digest, u64)>>,
-    /// The modules that it reaches by imports.
+    /// Modules reached by imports.
     pub(super) modules: Modules,
-    /// What tells it from all pages that become other bytes.
+    /// Identifies pages with equal results.
     pub(super) key: Digest,
 }
 
 impl Site {
-    /// The bounds of the modules of a page.
+    /// Returns the bounds on modules of a page.
     pub(super) fn bounds(limits: &Limits) -> Bounds {
         let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         Bounds { modules_max: most(limits.integrity_modules_max), map_bytes_max: most(limits.integrity_map_bytes_max) }
     }
 
-    /// What the pages load in the environments of a table; `None` where no steps are left.
+    /// Finds the loads of pages in the environments of a table; `None` if the step budget is exhausted.
     pub(super) async fn loads(
         self: &Arc<Self>,
         work: &Work<'_>,
@@ -80,16 +80,16 @@ impl Site {
         table: &str,
         steps: &StepsOfPush,
     ) -> Result<Option<Loads>, Error> {
-        // Read for each table again, so that nothing is held of them, nor a turn, while pages are made.
+        // Read again for each table, so that making pages holds neither rules nor a permit.
         let rule_files = RuleFiles::read(work.blobs, work.manifest, rule_reader).await.map_err(|error| {
             Problem::new(Code::BlobMissing, error.to_string()).hint("push again: it is then uploaded")
         })?;
         let (ask, mut wanted) = mpsc::channel::<Wanted>(1);
         let (site, table, steps) = (Arc::clone(self), table.to_owned(), Arc::clone(&steps.0));
-        // Thousands of rules may be compiled: not on a thread that others wait for.
+        // Runs on a blocking thread: thousands of rules may be compiled.
         let find = tokio::task::spawn_blocking(move || site.find(&rule_files, &table, &steps, &ask).ok());
         while let Some(Wanted { blob, size, answer }) = wanted.recv().await {
-            // It waits for what comes, unless it ended.
+            // The finder waits for each reply, unless stopped.
             answer.send(script(work, blob, size).await?).ok();
         }
         find.await.map_err(|error| {
@@ -118,7 +118,7 @@ impl Site {
             let (answer, addresses) = oneshot::channel();
             let wanted = manifest.files.get(path).map(|entry| Wanted { blob: entry.hash, size: entry.size, answer });
             let is_asked = wanted.is_some_and(|wanted| ask.blocking_send(wanted).is_ok());
-            // Where the store failed, so does the push.
+            // A failure of the store also fails the push.
             is_asked.then(|| addresses.blocking_recv().ok()).flatten().unwrap_or_default()
         };
         let mut finder = ModuleFinder::new(&same, self.bounds);
@@ -144,10 +144,10 @@ impl Site {
     }
 }
 
-/// Names what pages load, so that what is equal is made once.
+/// Computes keys of loads, so that equal pages are made once.
 #[derive(Default)]
 struct Keys {
-    /// The keys of lists of modules, which pages share; each is held, so that no other takes its place in memory.
+    /// Keys of module lists, shared by pages; each list is kept alive, so that its memory address stays unique.
     lists: HashMap<*const (), (Modules, Digest)>,
 }
 
@@ -173,16 +173,16 @@ fn of_modules(modules: &Modules) -> Digest {
 }
 
 impl Loads {
-    /// What tells it from that of an environment whose pages are others.
+    /// Returns a key that differs for environments with different pages.
     pub(super) fn key(&self) -> Digest {
         let keys = self.pages.iter().map(|page| page.as_ref().map_or([0; 32], |page| *page.key.as_bytes()));
         Digest::of(&keys.collect::<Vec<_>>().concat())
     }
 
-    /// The files whose hashes are wanted.
+    /// Returns the files whose hashes are needed.
     pub(super) fn hashed_files(&self) -> BTreeSet<(Digest, u64)> {
         let mut files: BTreeSet<(Digest, u64)> = BTreeSet::new();
-        // Pages share what they reach: each list is looked at once.
+        // Pages share module lists: each list is visited once.
         let mut seen: HashSet<*const ()> = HashSet::new();
         for PageLoads { files: own, modules, .. } in self.pages.iter().flatten() {
             files.extend(own.iter().flatten());
@@ -194,14 +194,14 @@ impl Loads {
     }
 }
 
-/// A script whose imports are wanted, by a thread that may wait for them.
+/// Script whose imports the finder thread waits for.
 struct Wanted {
     blob: Digest,
     size: u64,
     answer: oneshot::Sender<Vec<ScriptAddress>>,
 }
 
-/// The addresses in a script; none of one that is too long to be read at once.
+/// Returns the addresses in a script; empty for a script too long to be read at once.
 async fn script(work: &Work<'_>, blob: Digest, size: u64) -> Result<Vec<ScriptAddress>, Error> {
     if size > work.file_bytes_max {
         return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! Pages with the hashes of what they load, for the environments that want them: stored beside the files of a version,
-//! whose manifest, and so its id, stays as it came.
+//! Pages with integrity hashes of their loads, for environments that require hashes. Pages are stored beside the files
+//! of a version; the manifest, and so the version id, stays unchanged.
 
 mod loads;
 mod pages;
@@ -31,30 +31,30 @@ use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
 use pages::{Page, Pages};
 use stored::live_pages;
 
-/// Stands for the environments that have no table of their own.
+/// Name of the environments without their own table.
 const OTHERS: &str = "";
-/// Pages that are made at once: more than are worked at, so that the disk is busy meanwhile.
+/// Pages made concurrently, more than worker threads, to keep the disk busy.
 const PAGES_AT_ONCE: usize = 8;
-/// Pages after which the push says how many are made.
+/// Pages between two progress reports.
 const PAGES_A_REPORT: usize = 250;
-/// Environments whose pages differ: the record of the version names every page of each.
+/// Most groups of environments with differing pages: the version's record names every page of each group.
 const GROUPS_MAX: usize = 16;
 
-/// What came of the pages, for the report of the push.
+/// Outcome for the report of the push.
 #[derive(Default)]
 struct Outcome {
     made: usize,
     /// Pages beyond a limit.
     left_out: usize,
-    /// Pages in which hashes would not do what they are for.
+    /// Pages whose hashes would have no effect.
     unfit: usize,
-    /// Pages that load more than is looked up, or reach too many modules.
+    /// Pages that load or reach too many files.
     too_many: usize,
-    /// Pages whose own policy refuses an import map.
+    /// Pages whose own policy forbids an import map.
     refusing: usize,
-    /// Environments for which no steps were left.
+    /// Environments left out after the step budget was exhausted.
     tables: usize,
-    /// Environments whose pages differ from those of all that were made, beyond as many as may differ.
+    /// Environments beyond the limit of groups.
     differing: usize,
 }
 
@@ -85,27 +85,27 @@ impl Outcome {
     }
 }
 
-/// The environments that want hashes: the names of their tables.
+/// Returns the tables of the environments that require hashes.
 fn tables(manifest: &Manifest) -> Vec<String> {
     let own = manifest.env.keys().map(|name| name.as_str().to_owned());
     let is_on = |table: &String| !matches!(manifest.serving_for(table).integrity, None | Some(Integrity::Off));
-    // Those without a table first: `prod` mostly is one of them.
+    // Environments without a table first, since `prod` is mostly among them.
     [OTHERS.to_owned()].into_iter().chain(own).filter(is_on).collect()
 }
 
-/// What became of the pages with hashes of a bundle.
+/// Result of adding pages with hashes to a bundle.
 #[derive(Default)]
 pub(super) struct Added {
-    /// What the push reports about them.
+    /// Report line of the push.
     pub(super) report: Option<String>,
-    /// Holds those that an earlier push made: the record that names them may go before another one does.
+    /// Protects pages of an earlier push, whose record may be deleted before the new record is written.
     pub(super) lease: Option<Lease>,
 }
 
-/// Makes the pages with hashes of a bundle, and adds them to `given`.
+/// Makes the pages with hashes of a bundle, and adds the pages to `given`.
 ///
 /// # Errors
-/// Where the store fails.
+/// Errors of the store.
 pub(super) async fn add(
     (work, reporter): (&Work<'_>, &StepReporter),
     given: &mut Given,
@@ -140,7 +140,7 @@ pub(super) async fn add(
     let steps = StepsOfPush(Arc::new(Steps::new(limits.integrity_steps_max)));
     let mut making = Making::of(work, reporter);
     making.outcome = Outcome { left_out, unfit, ..Outcome::default() };
-    // One after the other, so that what pages load is held of one environment alone.
+    // Sequential, so that only the loads of one environment are in memory.
     for table in tables {
         match site.loads(work, rule_reader, &table, &steps).await? {
             Some(loads) => making.add(table, &site.pages, loads).await?,
@@ -155,13 +155,13 @@ pub(super) async fn add(
     Ok(Added { report: Some(outcome.text()), lease: None })
 }
 
-/// The pages that were made so far.
+/// Pages made so far.
 struct Making<'w> {
     work: &'w Work<'w>,
     reporter: &'w StepReporter,
     outcome: Outcome,
     hashes: HashMap<Digest, Sha256>,
-    /// What was made of pages, by what they load.
+    /// Made pages by key of their loads.
     known: HashMap<Digest, Hashed>,
     made: BTreeMap<BundlePath, FileEntry>,
     groups: Vec<(Digest, IntegrityPages)>,
@@ -212,7 +212,7 @@ impl<'w> Making<'w> {
                     continue;
                 }
             };
-            // Of several environments, each page has its own bytes: a name of its own, too.
+            // Each group has its own bytes of a page, and so its own name.
             let name = format!("{}/{}", self.groups.len(), page.path).parse().ok();
             let entry = FileEntry { hash: file.hash, size: file.size, media_type: page.entry.media_type.clone() };
             self.made.extend(name.filter(|_| file.hash != page.entry.hash).map(|name| (name, entry)));
@@ -223,7 +223,7 @@ impl<'w> Making<'w> {
         Ok(())
     }
 
-    /// The SHA-256 of each file that a page loads; not of one that is too long to be read at once.
+    /// Computes the SHA-256 of each loaded file, except files too long to be read at once.
     async fn hash(&mut self, loads: &Loads) -> Result<(), Error> {
         let work = self.work;
         for (blob, size) in loads.hashed_files() {
@@ -237,13 +237,13 @@ impl<'w> Making<'w> {
         Ok(())
     }
 
-    /// Makes the pages that are not made yet.
+    /// Makes the pages not yet made.
     async fn make(&mut self, pages: &[Page], loads: &Loads) -> Result<(), Error> {
         let (work, hashes) = (self.work, &self.hashes);
         let mut seen: HashSet<Digest> = HashSet::new();
         let all = pages.iter().zip(&loads.pages).filter_map(|(page, loads)| Some((page, loads.as_ref().ok()?)));
         let new = all.filter(|(_, loads)| !self.known.contains_key(&loads.key) && seen.insert(loads.key));
-        // Collected before they run, as a closure in the stream would keep the future from being `Send`.
+        // Collected before running: a closure in the stream would make the future `!Send`.
         let new: Vec<_> = new.map(|(page, loads)| hashed(work, page, loads, hashes)).collect();
         let total = new.len();
         let mut made = stream::iter(new).buffered(PAGES_AT_ONCE);
@@ -259,7 +259,7 @@ impl<'w> Making<'w> {
     }
 }
 
-/// The hashes of the modules that a page reaches.
+/// Returns the hashes of modules reached by a page.
 fn module_hashes(modules: &Modules, hashes: &HashMap<Digest, Sha256>) -> ModuleHashes {
     let mut all = ModuleHashes::default();
     for module in modules.iter() {
@@ -270,16 +270,16 @@ fn module_hashes(modules: &Modules, hashes: &HashMap<Digest, Sha256>) -> ModuleH
     all
 }
 
-/// What came of a page.
+/// Outcome of a page.
 #[derive(Clone, Copy)]
 enum Hashed {
-    /// It is served as this file, with the hash of its import map.
+    /// Served as the given file, with the hash of its import map.
     As(DecodedFile, Option<Sha256>),
-    /// The hashes cannot be put into it.
+    /// Hashes cannot be inserted.
     Unfit,
 }
 
-/// Stores a page with its hashes, and says what it was made of.
+/// Stores a page with its hashes, and records its source.
 async fn hashed(
     work: &Work<'_>,
     page: &Page,
@@ -309,7 +309,7 @@ async fn hashed(
     Ok((loads.key, Hashed::As(file, map)))
 }
 
-/// Makes the quick variants of what was made and the app has not `had`.
+/// Makes quick variants of new pages, except those in `had`.
 async fn compress(work: &Work<'_>, made: BTreeMap<BundlePath, FileEntry>, had: &HashSet<Digest>) -> Result<(), Error> {
     let fresh: HashSet<Digest> = made.values().map(|entry| entry.hash).filter(|hash| !had.contains(hash)).collect();
     if fresh.is_empty() {

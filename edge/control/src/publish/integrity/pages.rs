@@ -1,4 +1,4 @@
-//! The pages of a bundle that get hashes, and what each of them loads: read once, within a bound of memory.
+//! Pages of a bundle that get hashes, and their loads: read once, within a bound on memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use crate::encode::{Work, is_html};
 use crate::ledger::Error;
 use devanture_store::blobs::Key;
 
-/// A page that is looked at.
+/// Examined page.
 pub(super) struct Page {
     pub(super) path: BundlePath,
     pub(super) entry: FileEntry,
-    /// What it loads: once for all pages of the same bytes.
+    /// Loads, shared by pages with equal bytes.
     pub(super) assets: Arc<PageAssets>,
 }
 
-/// The pages, and how many are served as they are.
+/// Pages, and the number of pages served unchanged.
 #[derive(Default)]
 pub(super) struct Pages {
     pub(super) list: Vec<Page>,
     /// Pages beyond a limit.
     pub(super) left_out: usize,
-    /// Pages in which hashes would not do what they are for.
+    /// Pages whose hashes would have no effect.
     pub(super) unfit: usize,
 }
 
-/// What came of the bytes of a page.
+/// Result of reading a page.
 #[derive(Clone)]
 enum Read {
     Fit(Arc<PageAssets>),

@@ -1,4 +1,4 @@
-//! Pages with hashes that a version has already, from an earlier push.
+//! Pages with hashes from an earlier push of the same version.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,8 +9,8 @@ use crate::ledger::{Error, Lease, Ledger};
 use devanture_store::records::integrity_pages::IntegrityPages;
 use devanture_store::records::{self, LivePointer, VersionRecord};
 
-/// Holds the pages of a record, if it has every one of the version for these environments, made as they would be now,
-/// and all are stored. What its pages become depends on the version alone, so a further push need not make them again.
+/// Takes a lease of the pages in a record, if the record has all pages of the version for the environments, made as
+/// today, and all are stored. The pages depend on the version alone, so a further push can reuse the pages.
 pub(super) async fn held_if_whole(
     work: &Work<'_>,
     ledger: &Ledger,
@@ -31,7 +31,7 @@ pub(super) async fn held_if_whole(
     let pages = record.integrity.iter().flat_map(|group| group.pages.values());
     let pages: Vec<(Digest, u64)> = pages.map(|page| (page.hash, page.size)).collect();
     let hashes: Vec<Digest> = pages.iter().map(|(hash, _)| *hash).collect();
-    // Before it is looked whether they are there: they stay from here on.
+    // Taken before the look-up: present pages stay from here on.
     let lease = ledger.leases.blobs(hashes.clone()).await;
     let sizes = work.blobs.sizes(hashes).await?;
     let are_stored =
@@ -39,12 +39,12 @@ pub(super) async fn held_if_whole(
     Ok(are_stored.then_some(lease))
 }
 
-/// Whether a decoded file may be a page; of these no type is said.
+/// Returns true if a decoded file may be a page; decoded files have no media type.
 fn is_page(path: &str) -> bool {
     devanture_site::media::is_html(path, None)
 }
 
-/// The pages with hashes of what is live of an app: they have variants, or none worth keeping.
+/// Returns the pages with hashes of an app's live versions. Their variants were already made or found useless.
 pub(super) async fn live_pages(ledger: &Ledger, app: &AppName) -> Result<HashSet<Digest>, Error> {
     let mut pages = HashSet::new();
     for (key, pointer) in ledger.catalog.list(&records::live_prefix(app), None, false, usize::MAX).await? {

@@ -1,4 +1,4 @@
-//! Tests of the pages with hashes of a bundle: what tells them apart, which are taken again, and what a push reports.
+//! Tests of pages with hashes: identity of pages, reuse, reports of pushes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use devanture_store::blobs::{self, Blobs};
 use devanture_store::catalog::{self, Catalog, Change, Commit};
 use devanture_store::records::{LivePointer, StoredSource};
 
-/// A bundle whose files are stored.
+/// Bundle with stored files.
 struct Bundle {
     _folder: tempfile::TempDir,
     blobs: Arc<dyn Blobs>,
@@ -36,19 +36,19 @@ fn entry(text: &str) -> FileEntry {
     FileEntry { hash: Digest::of(text.as_bytes()), size: text.len() as u64, media_type: None }
 }
 
-/// A stored page with these bytes.
+/// Stores a page with the given bytes.
 fn page(text: &str) -> DecodedFile {
     let FileEntry { hash, size, .. } = entry(text);
     DecodedFile { hash, size }
 }
 
-/// The hash of a script, as a page names it.
+/// Returns the hash of a script as written in a page.
 fn named(script: &str) -> String {
     format!("sha256-{}", STANDARD.encode(sha256(script.as_bytes()).as_bytes()))
 }
 
 impl Bundle {
-    /// Stores files, of which a `devanture.toml` says something.
+    /// Stores files, with `site` as `devanture.toml`.
     async fn stored(files: &[(&str, &str)], site: &str, limits: &Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = blobs::open(folder.path().to_owned()).unwrap();
@@ -80,12 +80,12 @@ impl Bundle {
         }
     }
 
-    /// The pages that a push makes, and its report.
+    /// Returns the pages made by a push, and the push's report.
     async fn hashed(&self) -> (Vec<IntegrityPages>, String) {
         self.hashed_within(self.work().file_bytes_max).await
     }
 
-    /// The same, where files that are longer are not read.
+    /// As `hashed`, with a limit on the length of files read.
     async fn hashed_within(&self, file_bytes_max: u64) -> (Vec<IntegrityPages>, String) {
         let reporter = crate::switch::Steps::new(None).reporter("compress");
         let (mut given, app, version) = (Given::default(), shop(), self.manifest.id());
@@ -95,21 +95,21 @@ impl Bundle {
         (given.integrity, added.report.unwrap())
     }
 
-    /// The page at `path` as visitors of an environment get it.
+    /// Returns the page at `path` as served in an environment.
     async fn page(&self, pages: &[IntegrityPages], environment: &str, path: &str) -> String {
         let page = IntegrityPages::of_table(pages, &self.manifest, environment).pages[path];
         let bytes = self.blobs.get(Key::Blob(page.hash)).await.unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
-    /// Whether a push with `tables` takes the pages of a record.
+    /// Returns true if a push with `tables` reuses the pages of a record.
     async fn takes(&self, record: &VersionRecord, tables: &[&str]) -> bool {
         let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
         stored::held_if_whole(&self.work(), &self.ledger, &tables, record).await.unwrap().is_some()
     }
 }
 
-/// A browser that enforces the policy would block the module of the one whose hash was the other's.
+/// A browser that enforces the policy would block the module with a wrong hash.
 #[tokio::test]
 async fn a_module_that_is_another_file_in_one_environment_has_the_hash_of_that_file_there() {
     let (one, two) = ("export const lib = 1", "export const lib = 2");
@@ -152,7 +152,7 @@ async fn equal_pages_that_reach_equal_modules_at_other_addresses_name_their_own_
     }
 }
 
-/// `staging` has no route, so that its page has one hash more.
+/// `staging` has no route, so its page has one more hash.
 const FILES: [(&str, &str); 3] = [
     ("index.html", "<!doctype html><script src=/a.js></script><script src=/api/b.js></script>"),
     ("a.js", "alert('a')"),
@@ -184,7 +184,7 @@ async fn a_push_says_how_many_environments_no_steps_were_left_for() {
     assert_eq!(pages, []);
 }
 
-/// The record of a version names every page of each; the report of the rest names no limit that changes nothing.
+/// The version's record names every page of each group; the report omits limits without effect.
 #[tokio::test]
 async fn pages_differ_between_so_many_environments_at_most_and_a_push_says_how_many_there_are_beside() {
     let names: Vec<String> = (0..GROUPS_MAX).map(|number| format!("s{number:02}/a.js")).collect();
@@ -223,7 +223,7 @@ fn a_report_names_what_there_is_of_and_nothing_else() {
     assert!(parts.iter().zip(expected).all(|(part, expected)| part.starts_with(expected)), "{all}");
 }
 
-/// What is reported while so many pages are made.
+/// Returns the progress reports of `count` pages.
 async fn progress(count: usize) -> Vec<String> {
     let bundle = Bundle::stored(&[], "", &Limits::default()).await;
     let (sink, mut events) = unbounded_channel();
@@ -275,7 +275,7 @@ fn record(integrity: Vec<IntegrityPages>, decoded: &[&str]) -> VersionRecord {
     }
 }
 
-/// Pages of the environments without a table, each path with the bytes of its page.
+/// Pages of the environments without a table, as pairs of path and page bytes.
 fn group(pages: &[(&str, &str)]) -> IntegrityPages {
     let pages = pages.iter().map(|(path, text)| (path.parse().unwrap(), page(text))).collect();
     IntegrityPages {
@@ -286,7 +286,7 @@ fn group(pages: &[(&str, &str)]) -> IntegrityPages {
     }
 }
 
-/// Else visitors would get pages of an older edge, or some of them none with hashes, push after push.
+/// Otherwise visitors would get pages of an older edge, or pages without hashes, push after push.
 #[tokio::test]
 async fn stored_pages_are_taken_again_where_all_are_there_and_would_become_the_same() {
     let files = [("about.html", "about"), ("index.html", "index"), ("notes.txt", "notes"), ("made.txt", "made")];
@@ -310,7 +310,7 @@ async fn stored_pages_are_taken_again_where_all_are_there_and_would_become_the_s
     assert!(!bundle.takes(&record(vec![cut], &decoded), &[OTHERS]).await, "they have other lengths");
 }
 
-/// The record that names them may go before the push has written its own.
+/// The record may be deleted before the push has written its own.
 #[tokio::test]
 async fn stored_pages_that_are_taken_again_are_held_meanwhile() {
     let bundle = Bundle::stored(&[("index.html", "index"), ("made.txt", "made")], "", &Limits::default()).await;
@@ -340,7 +340,7 @@ fn live(environment: &str, version: VersionId) -> Change {
     Change::Put(records::live_key(&shop(), &environment), records::write(&pointer).unwrap())
 }
 
-/// Stores the record of a version with these pages.
+/// Stores the record of a version with the pages.
 fn stored_with(version: VersionId, pages: IntegrityPages) -> Change {
     let record = record(vec![IntegrityPages::default(), pages], &[]);
     Change::Put(records::version_key(&shop(), &version), records::write(&record).unwrap())
@@ -402,7 +402,7 @@ async fn pages_beyond_a_limit_of_their_length_or_their_number_are_left_out() {
     assert_eq!(pages[0].pages.len(), 1);
 }
 
-/// Bundles may hold files that are longer than what is read into memory at once.
+/// A bundle may hold files longer than the limit of files read into memory.
 #[tokio::test]
 async fn a_file_beyond_the_longest_that_is_read_has_no_hash_and_the_others_have_theirs() {
     let (short, long) = ("alert('a')", "alert('longer')");

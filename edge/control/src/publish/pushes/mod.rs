@@ -1,7 +1,7 @@
-//! Pushes under way: what was begun and is not finished, in memory alone.
+//! Running pushes: begun and not finished, in memory only.
 //!
-//! A push that is forgotten, by time or by the end of the process, loses nothing: its blobs are stored under their
-//! hashes, and what it had sent is written down (`sent.rs`), so that the next push of the app goes on from there.
+//! Forgetting a push, by timeout or with the process, loses nothing: its blobs are stored by hash, and sent blobs are
+//! recorded (`sent.rs`), so that the app's next push continues from there.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -20,48 +20,49 @@ use super::manifest_memory::Hold;
 use crate::ledger::{Actor, Error, Lease};
 use devanture_store::catalog::Revision;
 
-/// How many more pushes than another one an app, or an environment, must have under way to make room for it.
+/// Lead in running pushes over another app or environment at which a push has to make room.
 const AHEAD: usize = 2;
-/// A push rests that no request asked for so long.
+/// Time without a request after which a push is idle.
 const REST: Duration = Duration::from_secs(10);
 
-/// One push.
+/// Running push.
 pub(crate) struct Push {
     pub(crate) id: String,
     pub(crate) app: AppName,
     pub(crate) environment: PlaceName,
     pub(crate) version: VersionId,
     pub(crate) manifest: Arc<Manifest>,
-    /// How the manifest was joined, if one half alone is pushed.
+    /// Join of the manifest, for a push of one half.
     pub(crate) joined: Option<Joined>,
     pub(crate) source: Source,
     pub(crate) options: DeployOptions,
     pub(crate) actor: Actor,
     pub(crate) began: Began,
-    /// What the app had not sent before, with its length.
+    /// Blobs not sent before, with their lengths.
     pub(crate) missing: HashMap<Digest, u64>,
-    /// All that the manifest names, with its length, once a blob came that was not missing: one list for all requests.
+    /// All blobs of the manifest with their lengths, built once a blob outside `missing` arrives, and shared by all
+    /// requests.
     pub(crate) named: OnceLock<HashMap<Digest, u64>>,
     pub(crate) received: Mutex<Received>,
-    /// What the manifest and the lists of its blobs take.
+    /// Memory of the manifest and of its blob lists.
     pub(crate) memory: Hold,
-    /// Holds what the version is made of, for as long as the push is under way.
+    /// Protects the version's files during the push.
     pub(crate) _lease: Lease,
 }
 
-/// When a push began.
+/// Start of a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Began {
-    /// Orders pushes: a smaller number began earlier.
+    /// Orders pushes: earlier pushes have smaller numbers.
     pub(crate) number: u64,
-    /// The revision of the catalog.
+    /// Revision of the catalog.
     pub(crate) revision: Revision,
-    /// When the app was made, in milliseconds since 1970 UTC, if it was there.
+    /// Creation time of an existing app, in milliseconds since 1970 UTC.
     pub(crate) app_made_ms: Option<u64>,
 }
 
 impl Push {
-    /// The halves that the push brings, for the history.
+    /// Returns the halves of the push, for the history.
     pub(super) fn halves(&self) -> Option<Halves> {
         match &self.joined {
             Some(joined) => Some(joined.half.into()),
@@ -69,24 +70,24 @@ impl Push {
         }
     }
 
-    /// The length that the manifest gives for a blob; `None` where it does not name it.
+    /// Returns the length of a blob in the manifest; `None` for an unnamed blob.
     pub(super) fn size_of(&self, digest: &Digest) -> Option<u64> {
         let named = || self.named.get_or_init(|| self.manifest.blobs().collect()).get(digest);
         self.missing.get(digest).or_else(named).copied()
     }
 
-    /// The version that gave the other half.
+    /// Returns the version with the other half.
     pub(super) fn with(&self) -> Option<VersionId> {
         self.joined.as_ref().and_then(|joined| joined.with)
     }
 
-    /// The join that has to be made again when another version goes live.
+    /// Returns the join to be repeated if another version goes live.
     pub(super) fn following(&self) -> Option<&Joined> {
         self.joined.as_ref().filter(|joined| joined.follows)
     }
 
-    /// Checks that `actor` has the credential that the push was begun with: its manifest was checked by the rights of
-    /// that one, which may since have been revoked.
+    /// Checks that `actor` has the credential of the push's beginning: the manifest was checked by the rights of the
+    /// credential, which may since have been revoked.
     ///
     /// # Errors
     /// `forbidden`.
@@ -100,12 +101,12 @@ impl Push {
     }
 }
 
-/// What came in for a push.
+/// Received blobs of a push.
 #[derive(Clone, Default)]
 pub(crate) struct Received {
     pub(crate) blobs: HashSet<Digest>,
     pub(crate) bytes: u64,
-    /// Whether the edge's storage refused any of it, which counts once.
+    /// True once the edge's storage has refused a blob, which counts once.
     pub(crate) is_refused: bool,
 }
 
@@ -115,14 +116,13 @@ struct Entry {
 }
 
 impl Entry {
-    /// The order in which pushes make room: those that rest before others, of these those that sent the least, and then
-    /// those that were left the longest ago.
+    /// Eviction order: idle pushes first, then by fewest bytes sent, then by longest inactivity.
     fn order(&self) -> (bool, u64, Instant) {
         (self.touched.elapsed() < REST, self.push.received.lock().bytes, self.touched)
     }
 }
 
-/// All pushes under way.
+/// All running pushes.
 pub(crate) struct Pushes {
     entries: Mutex<HashMap<String, Entry>>,
     count_max: usize,
@@ -152,9 +152,8 @@ impl Pushes {
         Ok(push)
     }
 
-    /// Forgets the push that rested longest of the app whose manifests take the most memory, where that app has more
-    /// than the one that needs some for `memory`: no app keeps another from pushing, nor an environment another of its
-    /// app (law 11). Returns whether there was such a push.
+    /// Forgets the longest idle push of the app with the most manifest memory, if that app holds more than the app of
+    /// `memory`; among environments of one app likewise (law 11). Returns true if a push was forgotten.
     pub(crate) fn give_way(&self, memory: &Hold) -> bool {
         let mut entries = self.entries.lock();
         let apps = held(entries.values().map(|entry| (&entry.push.app, &entry.push.memory)));
@@ -174,36 +173,36 @@ impl Pushes {
         rested.is_some_and(|id| entries.remove(&id).is_some())
     }
 
-    /// What pushes of an app that are under way bring, each blob once, with its size.
+    /// Returns the blobs of an app's running pushes with their sizes, each once.
     pub(crate) fn coming(&self, app: &AppName) -> HashMap<Digest, u64> {
         let entries = self.entries.lock();
         let of_app = entries.values().filter(|entry| entry.push.app == *app);
         of_app.flat_map(|entry| &entry.push.missing).map(|(digest, bytes)| (*digest, *bytes)).collect()
     }
 
-    /// Number of pushes under way.
+    /// Returns the number of running pushes.
     pub(crate) fn len(&self) -> usize {
         self.entries.lock().len()
     }
 
-    /// Forgets pushes that rested for too long, and what they hold.
+    /// Forgets pushes idle beyond the limit.
     pub(crate) fn forget_idle(&self) {
         let mut entries = self.entries.lock();
         entries.retain(|_, entry| entry.touched.elapsed() < self.idle_max);
     }
 
-    /// Forgets the pushes of an app that was deleted, or of one environment of it.
+    /// Forgets the pushes of a deleted app or environment.
     pub(crate) fn forget_of(&self, app: &AppName, environment: Option<&PlaceName>) {
         let is_of = |push: &Push| push.app == *app && environment.is_none_or(|wanted| push.environment == *wanted);
         self.entries.lock().retain(|_, entry| !is_of(&entry.push));
     }
 
-    /// Forgets the pushes of an app that began before a revision: the next app of that name is somebody else's.
+    /// Forgets the app's pushes begun before a revision: the next app of the same name has a new owner.
     pub(crate) fn forget_before(&self, app: &AppName, revision: Revision) {
         self.entries.lock().retain(|_, entry| entry.push.app != *app || entry.push.began.revision >= revision);
     }
 
-    /// The push `id` of `app`; another app's is as unknown as one that never was.
+    /// Returns the push `id` of `app`. Pushes of other apps are reported as unknown.
     pub(crate) fn find(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock();
         let entry = entries.get_mut(id).filter(|entry| entry.push.app == *app);
@@ -212,19 +211,19 @@ impl Pushes {
         Ok(Arc::clone(&entry.push))
     }
 
-    /// Those of an environment whose blobs are coming in.
+    /// Returns the running pushes of an environment.
     pub(crate) fn of_place(&self, app: &AppName, environment: &PlaceName) -> Vec<Arc<Push>> {
         let entries = self.entries.lock();
         let pushes = entries.values().map(|entry| &entry.push);
         pushes.filter(|push| push.app == *app && push.environment == *environment).cloned().collect()
     }
 
-    /// Whether the push `id` of `app` is under way. It is not kept longer for that.
+    /// Returns true if the push `id` of `app` is running, without extending its lifetime.
     pub(crate) fn is_there(&self, app: &AppName, id: &str) -> bool {
         self.entries.lock().get(id).is_some_and(|entry| entry.push.app == *app)
     }
 
-    /// Takes a push out; only one caller gets it.
+    /// Removes and returns a push; only one caller succeeds.
     pub(crate) fn take(&self, app: &AppName, id: &str) -> Result<Arc<Push>, Error> {
         let mut entries = self.entries.lock();
         match entries.get(id) {
@@ -234,23 +233,23 @@ impl Pushes {
         entries.remove(id).map(|entry| entry.push).ok_or_else(unknown)
     }
 
-    /// Puts a push back that could not be finished for want of a blob.
+    /// Puts back a push that lacks a blob.
     pub(crate) fn put_back(&self, push: Arc<Push>) {
         let mut entries = self.entries.lock();
         entries.insert(push.id.clone(), Entry { push, touched: Instant::now() });
     }
 }
 
-/// The problem of a push that this node does not know.
+/// Returns the problem of an unknown push.
 pub(super) fn unknown() -> Error {
     Problem::new(Code::NotFound, "There is no such push under way.")
         .hint("begin it again: what was sent already is not sent twice")
         .into()
 }
 
-/// Forgets a push of the app that has the most under way, if that app is [`AHEAD`] of that of `push`; else one of that
-/// app, if one of its environments is that far ahead of that of `push`. It is one of the environment that has the most.
-/// So no app keeps another from pushing (law 11), and no environment another one of its app.
+/// Forgets a push of the app with the most running pushes, if [`AHEAD`] of the app of `push`; else a push of the same
+/// app, if one of its environments is as far ahead of the environment of `push`. The victim belongs to the environment
+/// with the most pushes. Thus no app blocks another (law 11), and no environment blocks another of its app.
 fn make_room(entries: &mut HashMap<String, Entry>, push: &Push) -> bool {
     let apps = counts(entries.values().map(|entry| &entry.push.app));
     let greediest = apps.iter().max_by_key(|(_, count)| **count);
@@ -269,7 +268,7 @@ fn make_room(entries: &mut HashMap<String, Entry>, push: &Push) -> bool {
     first.is_some_and(|id| entries.remove(&id).is_some())
 }
 
-/// The bytes of memory that the pushes of each hold.
+/// Sums the bytes of memory held by pushes, by key.
 fn held<'k, K: Eq + Hash>(holds: impl Iterator<Item = (&'k K, &'k Hold)>) -> HashMap<&'k K, u64> {
     let mut held = HashMap::new();
     for (key, hold) in holds {
@@ -279,12 +278,12 @@ fn held<'k, K: Eq + Hash>(holds: impl Iterator<Item = (&'k K, &'k Hold)>) -> Has
     held
 }
 
-/// The one that holds the most, of those that count.
+/// Returns the key with the most memory among those accepted by `counts`.
 fn most<K>(held: HashMap<&K, u64>, counts: impl Fn(&K, u64) -> bool) -> Option<&K> {
     held.into_iter().filter(|(key, bytes)| counts(key, *bytes)).max_by_key(|(_, bytes)| *bytes).map(|(key, _)| key)
 }
 
-/// The push that rested longest, of some.
+/// Returns the longest idle push accepted by `is_of`.
 fn oldest(entries: &HashMap<String, Entry>, is_of: impl Fn(&Push) -> bool) -> Option<String> {
     let of = entries.values().filter(|entry| is_of(&entry.push));
     of.min_by_key(|entry| entry.touched).map(|entry| entry.push.id.clone())

@@ -1,4 +1,4 @@
-//! Pushes under way, and which of them give way.
+//! Tests of running pushes and of their eviction.
 
 use devanture_config::manifest::FileEntry;
 
@@ -81,7 +81,7 @@ async fn an_environment_that_takes_every_place_of_its_app_makes_room_for_another
     assert!(!pushes.is_there(&app, "1") && pushes.is_there(&app, "2"), "the one that rested longest");
     assert!(pushes.is_there(&"blog".parse().unwrap(), "4"), "another app is no part of it");
     assert_eq!(code(pushes.add(of(&PlaceName::prod(), "7").await)), Err(Code::Busy), "its share is no larger");
-    // Another app's push takes the place of one of the environment that has the most.
+    // A push of another app replaces a push of the environment with the most pushes.
     pushes.add(push("blog", "8").await).unwrap();
     assert!(!pushes.is_there(&app, "2") && pushes.is_there(&app, "3") && pushes.is_there(&app, "6"));
 }
@@ -116,7 +116,7 @@ async fn pushes_of_the_app_that_holds_the_most_memory_give_way() {
     assert!(pushes.give_way(&needed), "the largest holder's first");
     assert!(pushes.find(&greedy, "1").is_err() && pushes.find(&greedy, "2").is_ok());
     needed.grow(25).unwrap();
-    // Nobody has more than `shop` has now.
+    // No app holds more than `shop` does now.
     assert!(!pushes.give_way(&needed) && pushes.find(&greedy, "2").is_ok());
     assert!(!pushes.give_way(&memory.hold(&greedy, &PlaceName::prod())), "an environment's own pushes stay");
 }
@@ -267,7 +267,7 @@ async fn only_pushes_of_the_greediest_environment_of_the_app_give_way_however_lo
     }
     assert!(pushes.give_way(&memory.hold(&shop, &PlaceName::prod())));
     assert!(!pushes.is_there(&shop, "3") && pushes.is_there(&shop, "1") && pushes.is_there(&blog, "2"));
-    // An environment that holds as much as the one that needs some has taken nothing from it.
+    // An environment with an equal amount of memory has taken nothing from the needy environment.
     let preview = PlaceName::preview();
     pushes.add(Push { environment: preview, ..holding("shop", "4", &memory, 20).await }).unwrap();
     assert!(!pushes.give_way(&memory.hold(&shop, &PlaceName::prod())));

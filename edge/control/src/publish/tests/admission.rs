@@ -1,4 +1,4 @@
-//! Tests of which bundles may be pushed: each bound at its value, and beyond it.
+//! Tests of the admission of bundles: each bound at its value, and beyond.
 
 use std::collections::BTreeMap;
 
@@ -87,7 +87,7 @@ fn what_people_say_of_a_push_is_bounded_and_printable() {
         assert_eq!((message(text), branch(text)), (expected, expected), "{text}");
     }
     assert_eq!((message("one\n\ttwo"), branch("one\ttwo")), (Ok(()), Err(Code::BadRequest)));
-    // Each for itself, and all together: half of an entry of the history.
+    // Each text alone, and the total: half of a history entry.
     let long = |bytes: usize| Some("x".repeat(bytes));
     let all = |limits: &Limits| {
         let (message, commit, branch) = (long(4_096), long(4_096), long(4_096));
@@ -118,7 +118,7 @@ async fn a_push_is_checked_by_itself_before_anything_is_done_for_it() {
     let one = || manifest(&[("a", 1)]);
     let cases = || manifest(&[("a", 1), ("A", 1)]);
     assert_eq!(check(one(), json!({}), json!({ "watch_s": 1, "if_live": "4f2a91" })), Ok(()));
-    // The other half gives it its files.
+    // The other half provides the files.
     assert_eq!(check(manifest(&[]), json!({}), json!({ "only": "backend", "with": "4f2a91" })), Ok(()));
     for (manifest, source, options, expected) in [
         (one(), json!({ "branch": "one\ntwo" }), json!({}), Code::BadRequest),
@@ -151,7 +151,7 @@ async fn a_manifest_for_which_there_is_no_memory_is_refused_as_such_however_it_c
     };
     let whole = begin(1);
     assert_eq!(code(read(&[&whole]).await), Err(Code::Busy));
-    // A large one is read as it comes, on another thread.
+    // A large manifest is parsed as received, on another thread.
     let large = begin(2_000);
     assert_eq!(code(read(&[&large[..100_000], &large[100_000..]]).await), Err(Code::Busy));
     assert_eq!(world.publisher.uploads.manifest_memory.bytes().0, 0);

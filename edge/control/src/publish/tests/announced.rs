@@ -1,4 +1,4 @@
-//! Tests of what webhooks are sent about a push: that it begins, and how it ends.
+//! Tests of webhook messages about the start and end of a push.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{BeginDeploy, Source, WebhookEvent, WebhookName};
@@ -17,7 +17,7 @@ fn ci() -> WebhookName {
     "ci".parse().unwrap()
 }
 
-/// Adds a webhook that wants every event.
+/// Adds a webhook for all events.
 async fn add_webhook(world: &World) {
     let sealed = json!({ "key": "1", "sealed": "" });
     let webhook: WebhookRecord = serde_json::from_value(json!({
@@ -29,7 +29,7 @@ async fn add_webhook(world: &World) {
     world.catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
 }
 
-/// The messages about a push that wait to be sent, by their events.
+/// Returns the queued messages about a push, by event.
 async fn messages(world: &World, deploy: &str) -> Vec<DeliveryRecord> {
     let prefix = deliveries_prefix(WAITING_PREFIX, &name(0), &ci());
     let found = world.catalog.list(&prefix, None, false, 99).await.unwrap();
@@ -39,7 +39,7 @@ async fn messages(world: &World, deploy: &str) -> Vec<DeliveryRecord> {
     found
 }
 
-/// Pushes one content. Returns the id of the push, and why it failed.
+/// Pushes one content. Returns the push id, and the error code of a failure.
 async fn push(world: &World, number: u8, options: Value) -> (String, Option<Code>) {
     let (publisher, app, actor) = (&world.publisher, name(0), Actor::local());
     let source = Source { branch: Some("main".to_owned()), ..Source::default() };

@@ -1,4 +1,4 @@
-//! Tests of what an archive is checked for: all that a push of a manifest is, as early as it can be.
+//! Tests of the checks of archives: all checks of a manifest push, as early as possible.
 
 use devanture_config::PlaceName;
 use devanture_config::api::{DeployReport, DeployState, Scope, Source};
@@ -28,7 +28,7 @@ pub(super) fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// An archive of contents, named as in their manifest.
+/// Builds an archive of contents, named as in their manifest.
 pub(super) fn archive(contents: &[u8]) -> Vec<u8> {
     let files: Vec<(String, Vec<u8>)> =
         contents.iter().map(|number| (format!("f{number}.txt"), content(*number))).collect();
@@ -36,7 +36,7 @@ pub(super) fn archive(contents: &[u8]) -> Vec<u8> {
     tar(&files)
 }
 
-/// Pushes an archive whose length is not announced, in two pieces.
+/// Pushes an archive of unannounced length, in two pieces.
 pub(super) async fn push(
     world: &World,
     actor: &Actor,
@@ -57,7 +57,7 @@ pub(super) async fn push(
     pushed.await.map_err(|Error(problem)| problem.code)
 }
 
-/// Law 11: else a token for one app would fill the disk of all with archives that fail.
+/// Law 11: otherwise a token for one app could fill the shared disk with failing archives.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_archives_that_fail_take_no_more_room_than_the_app_may_store() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ async fn law_11_archives_that_fail_take_no_more_room_than_the_app_may_store() {
     let limits = Limits { stored_bytes_per_app_max: 3 * each + 100, ..Limits::default() };
     let world = world_with(folder.path(), 9, limits).await;
     let actor = Actor::local();
-    // Its second file is cut short, which the first one does not know.
+    // The second file is cut short, after the first was stored.
     let mut damaged = archive(&[10, 11]);
     damaged.truncate(damaged.len() - 1_500);
     assert!(push(&world, &actor, "prod", damaged, json!({})).await.is_err());
@@ -75,14 +75,14 @@ async fn law_11_archives_that_fail_take_no_more_room_than_the_app_may_store() {
         failures.push(push(&world, &actor, "prod", with_bad_settings, json!({})).await.unwrap_err());
     }
     assert_eq!((failures[0] == Code::StorageFull, failures[4] == Code::StorageFull), (false, true), "{failures:?}");
-    // However often it is tried, no more comes to lie there.
+    // Repeated attempts store nothing more.
     let left = world.stored_blobs().await;
     for number in 30..40 {
         let refused = push(&world, &actor, "prod", archive(&[number]), json!({})).await;
         assert_eq!(refused.unwrap_err(), Code::StorageFull, "{number}");
     }
     assert_eq!(world.stored_blobs().await, left);
-    // A push by name is no archive, and what a collection took is left over no longer.
+    // A push by name is no archive, and collected files no longer count as left over.
     world.push(&name(0), &[60].into()).await.unwrap();
     age(folder.path());
     world.publisher.retention().collect(CollectOptions { purge: true, force: true, dry_run: false }).await.unwrap();
@@ -96,7 +96,7 @@ async fn an_archive_is_the_push_of_its_manifest() {
     let actor = Actor::local();
     let report = push(&world, &actor, "prod", archive(&[1, 2]), json!({})).await.unwrap();
     assert_eq!((report.switched, report.version), (true, manifest(&[1, 2].into()).id()));
-    // What it has sent, the app has sent, also where the push came to nothing.
+    // Files sent by the app count as sent even after a failed push.
     let rules = tar(&[("f3.txt", &content(3)), ("_redirects", b"/d javascript:alert(1)\n")]);
     assert_eq!(push(&world, &actor, "prod", rules, json!({})).await.err(), Some(Code::BadRules));
     let begun = begin(&world, &actor, &name(0), manifest(&[1, 3, 4].into())).await.unwrap();
@@ -150,7 +150,7 @@ async fn an_archive_has_the_limits_of_its_app() {
     let (actor, app, prod) = (Actor::local(), name(0), PlaceName::prod());
     let announced = world.publisher.begin_archive(&actor, &app, &prod, (Some(u64::MAX), None)).await;
     assert_eq!(announced.err().map(|Error(problem)| problem.code), Some(Code::BundleTooLarge));
-    // One that announces nothing is stopped while it comes.
+    // An archive of unannounced length is stopped during the upload.
     let mut zip = world.publisher.begin_archive(&actor, &app, &prod, (None, None)).await.unwrap();
     zip.write([&b"PK\x03\x04"[..], &[0; 1_024]].concat().into()).await.unwrap();
     let stopped = zip.write(vec![0; 4 * 1_024 * 1_024].into()).await;
@@ -179,7 +179,7 @@ async fn an_archive_goes_to_an_app_and_an_environment_that_are_there_and_says_no
     assert_eq!(world.versions(&app).await, [manifest(&[1].into()).id()]);
 }
 
-/// Else an archive would be superseded until the clock of this node has caught up with that of the one that pushed
+/// Otherwise an archive would be superseded until the local clock catches up with the clock of the node that pushed
 /// last.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_is_newer_than_what_is_live_also_where_another_node_whose_clock_is_ahead_pushed_that() {
@@ -196,7 +196,7 @@ async fn an_archive_is_newer_than_what_is_live_also_where_another_node_whose_clo
     assert_eq!((report.switched, report.version), (true, manifest(&[2].into()).id()));
 }
 
-/// Else a collection takes the files of an archive before its manifest names them.
+/// Otherwise a collection would delete files of an archive before its manifest names them.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_by_an_archive_is_held_from_its_beginning_until_its_end() {
     let folder = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ async fn an_archive_that_fails_is_listed_as_failed_with_its_version_once_that_is
     for (settings, expected) in [(("devanture.toml", &b"["[..]), false), (("_redirects", rules), true)] {
         let refused = push(&world, &Actor::local(), "prod", tar(&[("a.txt", b"a"), settings]), json!({})).await;
         assert!(refused.is_err(), "{settings:?}");
-        // Its app is not made by it, so that no history has it.
+        // The failed push creates no app, so no history records the failure.
         let page = Page { limit: 9, after: None, cursor: "before" };
         let list = world.publisher.deploys(&name(0), &PlaceName::prod(), &page).await.unwrap();
         let newest = list.deploys.iter().max_by_key(|entry| entry.deploy.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! Tests of what archives bring: it counts for the app until it is the app's own or stored no longer.
+//! Tests of archive leftovers: files count for the app until owned by the app or no longer stored.
 
 use devanture_config::AppName;
 use devanture_config::limits::Limits;
@@ -17,7 +17,7 @@ fn each() -> u64 {
     content(1).len() as u64
 }
 
-/// Begins an archive of an app that may store `max` bytes.
+/// Begins an archive for an app with a storage limit of `max` bytes.
 async fn begin(world: &World, app: &AppName, max: u64) -> Result<Brought, Error> {
     let uploads = &world.publisher.uploads;
     Brought::begin((&uploads.owned, &uploads.leftovers), app, max).await
@@ -27,7 +27,7 @@ fn count(brought: &mut Brought, number: u8) -> Result<(), Code> {
     brought.count(digest(number), each()).map_err(|Error(problem)| problem.code)
 }
 
-/// Has an archive fail once these contents have come.
+/// Fails an archive after the contents have arrived.
 async fn fail(world: &World, app: &AppName, contents: &[u8]) {
     let mut brought = begin(world, app, u64::MAX).await.unwrap();
     for number in contents {
@@ -35,9 +35,9 @@ async fn fail(world: &World, app: &AppName, contents: &[u8]) {
     }
 }
 
-/// Bytes of an app that came in archives and are not its own.
+/// Returns the bytes of leftovers of an app.
 async fn left_over(world: &World, app: &AppName) -> u64 {
-    // Where there are any, they are too many for an app that may store one byte.
+    // Any leftovers exceed a limit of one byte.
     match begin(world, app, 1).await {
         Ok(_brought) => 0,
         Err(Error(problem)) => {
@@ -61,7 +61,7 @@ async fn what_came_in_archives_that_failed_counts_until_it_is_stored_no_longer()
     assert_eq!((left_over(&world, &shop).await, left_over(&world, &blog).await), (0, 0));
 }
 
-/// The next app of that name is somebody else's.
+/// The next app of the same name has a new owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_what_came_in_archives_that_failed_does_not_count_for_the_next_app_of_that_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ async fn an_archive_brings_as_many_new_bytes_as_fit_and_each_file_counts_once() 
     let world = world(folder.path(), 9).await;
     let (shop, owned) = (name(0), &world.publisher.uploads.owned);
     fail(&world, &shop, &[1, 2]).await;
-    // What the app has had stored since is its own.
+    // Content stored by the app since is owned by the app.
     owned.add(&shop, [(digest(1), each())].into_iter()).await.unwrap();
     assert_eq!(left_over(&world, &shop).await, each());
     let mut brought = begin(&world, &shop, 2 * each()).await.unwrap();
@@ -97,7 +97,7 @@ async fn an_archive_brings_as_many_new_bytes_as_fit_and_each_file_counts_once() 
     assert_eq!(left_over(&world, &shop).await, 3 * each(), "that one lies there as well");
 }
 
-/// Else each of as many archives as may come in at once would bring that much.
+/// Otherwise each of the concurrent archives could bring the full limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_archives_that_come_in_at_once_bring_no_more_together_than_one_may() {
     let folder = tempfile::tempdir().unwrap();
@@ -110,7 +110,7 @@ async fn law_11_archives_that_come_in_at_once_bring_no_more_together_than_one_ma
     assert_eq!(count(&mut second, 1), Ok(()), "it is there already");
     assert_eq!(count(&mut first, 3), Err(Code::StorageFull));
     assert_eq!(count(&mut of_another, 3), Ok(()));
-    // What is pushed counts among what the app stores, which has a limit of its own.
+    // A pushed archive counts as stored, under a separate limit.
     second.taken();
     drop(first);
     assert_eq!(left_over(&world, &shop).await, each());
@@ -125,14 +125,14 @@ async fn no_archive_begins_once_as_much_is_left_over_as_the_app_may_store() {
     let begins = async |max: u64| begin(&world, &shop, max).await.map(drop).map_err(|Error(problem)| problem.code);
     assert_eq!(begins(2 * each()).await, Err(Code::StorageFull));
     assert_eq!(begins(2 * each() + 1).await, Ok(()));
-    // Without a limit nothing counts.
+    // Nothing is counted without a limit.
     let mut unlimited = begin(&world, &shop, 0).await.unwrap();
     assert_eq!(count(&mut unlimited, 3), Ok(()));
     drop(unlimited);
     assert_eq!(left_over(&world, &shop).await, 2 * each());
 }
 
-/// Else a deletion would not make room again for what came in the archive of the version that was deleted.
+/// Otherwise deleting a version would not free the space of its archive.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_in_an_archive_that_was_pushed_is_never_left_over() {
     let folder = tempfile::tempdir().unwrap();
@@ -146,7 +146,7 @@ async fn what_came_in_an_archive_that_was_pushed_is_never_left_over() {
 
     let purged = push(&world, &actor, "prod", archive(&[1]), json!({})).await.unwrap().version;
     world.push(&shop, &[2].into()).await.unwrap();
-    // Another app has the same bytes, so that they stay stored.
+    // Another app holds the same bytes, so the files stay stored.
     world.push(&name(1), &[1].into()).await.unwrap();
     world.publisher.retention().purge_version(&actor, &shop, &purged.to_string(), false).await.unwrap();
     world.publisher.uploads.owned.forget_all();

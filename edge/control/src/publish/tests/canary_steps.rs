@@ -1,5 +1,4 @@
-//! Tests of canaries with a plan: they are compared with the live version while a step fails, and while they are
-//! finished.
+//! Tests of canaries with a plan, compared with the live version during failing steps and during the completion.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::sessions::confirmations_key;
 use devanture_store::records::{self, LivePointer};
 
-/// A canary that half of the visitors get, and whose next step is due.
+/// A canary for half of the visitors, with a due step.
 struct Due {
     _folder: tempfile::TempDir,
     world: World,
@@ -32,7 +31,7 @@ async fn due(next_share: u8) -> Due {
     due_of(&Actor::local(), next_share, None).await
 }
 
-/// The same of a version that lists a hostname, which an admin of every app has stored.
+/// As `due`, for a version with a hostname stored by an admin of every app.
 async fn due_of(beginner: &Actor, next_share: u8, listed: Option<&HostPattern>) -> Due {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
@@ -74,7 +73,7 @@ impl Due {
         records::read(&key, &self.world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
     }
 
-    /// The canary fails for every other visitor, and the live version for none.
+    /// Makes the canary fail for every other visitor, and the live version for none.
     fn breaks(&self) {
         let (_, _, current) = self.switcher().ledger.live.canaries().remove(0);
         let (live, canary) = (current.side.as_ref().unwrap(), current.canary.as_ref().unwrap());
@@ -90,7 +89,7 @@ impl Due {
     }
 }
 
-/// Nobody looked at its errors for half a minute after each step that failed.
+/// Errors were once ignored for half a minute after each failed step.
 #[tokio::test]
 async fn a_canary_that_breaks_is_aborted_also_where_its_step_has_failed_a_moment_ago() {
     let due = due(75).await;
@@ -105,7 +104,7 @@ async fn a_canary_that_breaks_is_aborted_also_where_its_step_has_failed_a_moment
     due.assert_aborted().await;
 }
 
-/// It was begun again every half a minute, and nobody looked at the errors meanwhile.
+/// The completion was once restarted every half minute, and errors were ignored meanwhile.
 #[tokio::test]
 async fn a_canary_is_finished_once_and_aborted_where_it_breaks_before_its_end() {
     let due = due(100).await;
@@ -121,7 +120,7 @@ async fn a_canary_is_finished_once_and_aborted_where_it_breaks_before_its_end() 
     switcher.look_at_canaries(&mut windows).await;
     is_reached.await.unwrap();
     let under_way = switcher.tasks.len();
-    // It takes an hour.
+    // The completion takes an hour.
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(3_600)).await;
     tokio::time::resume();
@@ -139,7 +138,7 @@ async fn a_canary_is_finished_once_and_aborted_where_it_breaks_before_its_end() 
 #[tokio::test]
 async fn canaries_are_watched_by_the_settings_that_were_set_last() {
     let due = due(75).await;
-    // It takes no step, so that nothing but the comparison changes it.
+    // The lock blocks steps, so that only the comparison can change the canary.
     let lock = records::LockRecord { since_ms: 1, who: "anna".to_owned(), reason: None };
     due.put(records::lock_key(&due.app, &due.prod), &lock).await;
     let (publisher, mut windows) = (&due.world.publisher, Windows::default());
@@ -154,8 +153,8 @@ async fn canaries_are_watched_by_the_settings_that_were_set_last() {
     due.assert_aborted().await;
 }
 
-/// Finishes a canary by its plan whose version lists a name below the wildcard that another app's `prod` has got since.
-/// Whether it is over, and whether somebody has the name; `unconfirmed` is what an earlier release does not say.
+/// Completes a canary whose version lists a name below a wildcard gained by another app's `prod` meanwhile. Returns
+/// true if completed, and true if the name is owned; `unconfirmed` is `None` for an earlier release.
 async fn finished_below_a_wildcard(unconfirmed: Option<bool>) -> (bool, bool) {
     let [host, wildcard]: [HostPattern; 2] = ["www.example.org", "*.example.org"].map(|name| name.parse().unwrap());
     let beginner = Actor { unconfirmed: unconfirmed == Some(true), ..Actor::local() };
@@ -178,7 +177,7 @@ async fn finished_below_a_wildcard(unconfirmed: Option<bool>) -> (bool, bool) {
     (due.pointer().await.canary.is_none(), given.is_some())
 }
 
-/// It acted as the edge's own machine does.
+/// The last step once acted with the rights of local clients.
 #[tokio::test]
 async fn the_last_step_of_a_canary_takes_no_hostname_that_its_beginner_might_not_take() {
     let (session, token, earlier_release) = tokio::join!(

@@ -1,4 +1,4 @@
-//! Tests of the console's packages: what is one, what of it is served, and that what was installed stays otherwise.
+//! Tests of console packages: validity, served files, and preservation of the installed console.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use devanture_store::blobs::{self, Key};
 const PAGE: (&str, &[u8]) = ("index.html", b"<!doctype html><title>Console</title>");
 const IMAGE: (&str, &[u8]) = ("logo.png", b"not compressed and damaged below");
 
-/// The files of a package, and what is in them.
+/// Files of a package with their contents.
 type Files<'f> = &'f [(&'f str, &'f [u8])];
 
 fn package(files: Files<'_>) -> Bytes {
@@ -37,12 +37,12 @@ async fn install(world: &World, files: Files<'_>) -> Result<ConsoleStatus, Code>
     installed.map_err(|Error(problem)| problem.code)
 }
 
-/// The version that is installed.
+/// Returns the installed version.
 async fn installed(world: &World) -> Option<VersionId> {
     world.publisher.console_status().await.unwrap().installed.map(|installed| installed.version)
 }
 
-/// Has the node serve what is installed from now on, as one does whose configuration allows it.
+/// Serves the installed console, as a node with the console enabled.
 async fn serve(world: &World) {
     let following = Box::pin(Arc::clone(world.publisher.console()).follow());
     assert!(poll!(following).is_pending());
@@ -78,11 +78,11 @@ async fn the_files_of_a_package_are_served_and_not_its_rules() {
     assert_eq!(manifest.files.keys().map(BundlePath::as_str).collect::<Vec<_>>(), [PAGE.0, IMAGE.0]);
     let settings = (manifest.base.html_handling, manifest.base.not_found, manifest.guessed_rules);
     assert_eq!(settings, (Some(HtmlHandling::AsIs), Some(NotFound::SinglePageApplication), None));
-    // Nor is it installed where nothing but rules stands beside other files.
+    // A package of other files besides rules is refused as well.
     let refused = install(&world, &[("app.js", b"x"), rules[0]]).await;
     assert_eq!(refused.map(drop), Err(Code::BadArchive));
     assert_eq!(installed(&world).await, Some(status.version));
-    // Its page is all that it needs.
+    // A page alone is a complete package.
     install(&world, &[PAGE]).await.unwrap();
     assert_ne!(installed(&world).await, Some(status.version));
 }
@@ -106,7 +106,7 @@ async fn a_console_is_served_until_it_is_removed_and_a_start_installs_only_anoth
     assert_eq!((status.installed.map(|installed| installed.files), status.served), (Some(2), true));
 }
 
-/// Polls what is under way until a file is stored.
+/// Polls a future until a file is stored.
 async fn until_stored<T>(world: &World, mut under_way: Pin<&mut (dyn Future<Output = T> + Send)>, file: &[u8]) {
     while world.blobs.size(Key::Blob(Digest::of(file))).await.unwrap().is_none() {
         assert!(poll!(under_way.as_mut()).is_pending());
@@ -120,11 +120,11 @@ fn rot(folder: &Path, file: &[u8]) {
     std::os::unix::fs::FileExt::write_all_at(&file.unwrap(), b"rot", 0).unwrap();
 }
 
-/// Law 2. No record names the files until all of them were read back.
+/// Law 2: no record names the files until all were read back.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_a_package_are_held_while_they_come_and_read_back_before_it_is_installed() {
     let folder = tempfile::tempdir().unwrap();
-    // Now and then one is installed at its first poll, before the gate can be closed.
+    // Occasionally the installation completes at its first poll, before the gate can be closed.
     for attempt in 0.. {
         let folder = folder.path().join(attempt.to_string());
         std::fs::create_dir(&folder).unwrap();
@@ -134,13 +134,13 @@ async fn files_of_a_package_are_held_while_they_come_and_read_back_before_it_is_
     }
 }
 
-/// Whether the gate was closed before a package was installed; what is to hold then is checked.
+/// Returns true if the gate was closed before the installation, and checks the guarantees in that case.
 async fn is_held_and_read_back(folder: &Path) -> bool {
     let world = world(folder, 9).await;
     let before = install(&world, &[PAGE]).await.unwrap().installed.unwrap().version;
     let (actor, leases) = (Actor::local(), &world.publisher.ledger.leases);
     let mut installing = Box::pin(world.publisher.install_console(&actor, package(&[PAGE, IMAGE])));
-    // It cannot rely on its files by name before this is opened.
+    // The installation cannot lease its files by name before the gate opens.
     let gate = loop {
         if poll!(installing.as_mut()).is_ready() {
             return false;
@@ -164,7 +164,7 @@ async fn is_held_and_read_back(folder: &Path) -> bool {
     true
 }
 
-/// Has versions be loaded from a store that has none of their files.
+/// Makes the loader read from a store without the files.
 fn load_from(world: &mut World, folder: &Path) {
     let blobs = blobs::open(folder.to_owned()).unwrap();
     let loader = Loader::new(blobs, Arc::clone(&world.catalog), &Limits::default());
@@ -172,7 +172,7 @@ fn load_from(world: &mut World, folder: &Path) {
     Arc::get_mut(&mut publisher.switcher).unwrap().loader = loader;
 }
 
-/// Else its record would name what no node can serve.
+/// Otherwise the record would name a version that no node can serve.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_console_that_cannot_be_loaded_is_not_installed() {
     let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

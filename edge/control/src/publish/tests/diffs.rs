@@ -1,4 +1,4 @@
-//! Tests of what a comparison of stored versions counts.
+//! Tests of the numbers in a comparison of stored versions.
 
 use devanture_config::PlaceName;
 use devanture_config::api::Scope;
@@ -10,7 +10,7 @@ use super::taking_in::{begin, send, tenant};
 use crate::ledger::{Actor, Condition, Error, Page};
 use crate::publish::DiffRequest;
 
-/// The files of a large version are looked up group by group.
+/// Files of a large version are looked up in groups.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_file_of_a_large_version_is_counted_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ async fn each_file_of_a_large_version_is_counted_once() {
     assert_eq!(counted, [601, 600, 1, 0]);
 }
 
-/// Whether an actor gets a comparison, for a request about `staging`.
+/// Returns the outcome of a comparison by an actor, for a request about `staging`.
 async fn compares(world: &World, actor: &Actor, from: &str, to: &str) -> Result<(), Code> {
     let wanted = DiffRequest {
         from: from.to_owned(),
@@ -74,6 +74,6 @@ async fn a_token_that_reads_one_environment_compares_what_is_and_was_live_in_it_
         let expected = if may_read { Ok(()) } else { Err(Code::Forbidden) };
         assert_eq!(compares(&world, &reads, from, to).await, expected, "{from} {to}");
     }
-    // One that may promote sees what it may make live.
+    // A token with `promote` sees every version it could make live.
     assert_eq!(compares(&world, &promotes, "live", "prod").await, Ok(()));
 }

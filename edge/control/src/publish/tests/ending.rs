@@ -1,4 +1,4 @@
-//! Tests of what a push that has ended leaves in the history: each change once, each failure with its reason.
+//! Tests of the history after the end of a push: each change once, each failure with its reason.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::ledger::{Actor, Error};
 use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::{self, AppRecord, HistoryEntry, VersionRecord};
 
-/// One app, and an environment that is pushed to.
+/// An app and an environment.
 struct Place {
     world: World,
     environment: PlaceName,
@@ -42,7 +42,7 @@ impl Place {
         pushed.await.map_err(|Error(problem)| problem.code)
     }
 
-    /// The outcomes in the history, the oldest first, and the codes of those that failed.
+    /// Returns the outcomes in the history, oldest first, with the codes of failures.
     async fn history(&self) -> Vec<(Outcome, Option<Code>)> {
         let prefix = records::history_prefix(&name(0), &self.environment);
         let entries = self.world.catalog.list(&prefix, None, false, 99).await.unwrap();
@@ -85,14 +85,14 @@ async fn a_push_that_fails_is_in_the_history_with_its_reason_and_leaves_what_was
     let report = place.push(1, json!({})).await.unwrap();
     assert_eq!((report.switched, report.previous), (true, Some(manifest(&[9].into()).id())));
     assert_eq!(place.history().await.last(), Some(&(Outcome::Live, None)));
-    // One that waits for a file has not ended.
+    // A push waiting for a file has not ended.
     let begun = place.world.begin(&name(0), &[2].into()).await.unwrap();
     place.world.blobs.delete(devanture_store::blobs::Key::Blob(digest(2))).await.unwrap();
     let waits = place.world.finish(&name(0), &begun).await.map(|_| ()).map_err(|Error(problem)| problem.code);
     assert_eq!((waits, place.history().await.len()), (Err(Code::BlobMissing), 3));
 }
 
-/// Law 11: the name may be somebody else's by then.
+/// Law 11: by then the name may have a new owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_a_push_that_ends_after_its_app_was_purged_makes_nothing_live_in_the_next_app_of_its_name() {
     for is_made_again in [false, true] {
@@ -118,7 +118,7 @@ async fn law_11_a_push_that_ends_after_its_app_was_purged_makes_nothing_live_in_
     }
 }
 
-/// Law 11: the name may become somebody else's after the last look at it.
+/// Law 11: the name may get a new owner after the last check.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_a_push_writes_no_version_of_an_app_that_was_made_again_just_before_its_commit() {
     let contents = BTreeSet::from([1]);
@@ -130,7 +130,7 @@ async fn law_11_a_push_writes_no_version_of_an_app_that_was_made_again_just_befo
         if is_stored {
             place.world.push(&app, &contents).await.unwrap();
             let record: VersionRecord = records::read(&key, &catalog.get(&key).await.unwrap().unwrap()).unwrap();
-            // Somebody with other rights stored it, so that its record is written again.
+            // Stored by an actor with other rights, so its record is written again.
             let record = VersionRecord { edge_admin: Some(false), ..record };
             let changes = vec![Change::Put(key.clone(), records::write(&record).unwrap())];
             catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();

@@ -1,5 +1,4 @@
-//! Tests of what is looked at before anything is done: dry runs of switches, what is typed, room on the disk, and what
-//! a canary may not be.
+//! Tests of checks before any change: dry runs of switches, typed ids, disk space, canary restrictions.
 
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ async fn pointer(world: &World, app: &AppName) -> LivePointer {
     records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
 }
 
-/// Whether a switch would move what is live, and what it would replace.
+/// Returns the outcome of a dry run: if the live version would change, and the replaced version.
 async fn dry_run(world: &World, environment: &str, version: VersionId) -> Result<(bool, Option<VersionId>), Code> {
     let (app, environment) = (name(0), environment.parse().unwrap());
     let (actor, condition) = (Actor::local(), Condition::default());
@@ -92,7 +91,7 @@ async fn what_is_typed_for_a_switch_is_looked_at_before_anything_is_begun() {
     assert_eq!(world.catalog.list("", None, false, 999).await.unwrap(), stored);
 }
 
-/// A step that comes by itself may be late: somebody ended that canary, or moved it by hand.
+/// An automatic step may be late: the canary was ended, or moved by hand.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_canary_that_is_meant_and_has_the_share_that_is_meant_gets_another_share() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,7 +116,7 @@ async fn only_the_canary_that_is_meant_and_has_the_share_that_is_meant_gets_anot
     assert_eq!(pointer(&world, &app).await.canary.unwrap().share, share);
 }
 
-/// The work of a process without traffic would be done twice.
+/// A canary would double the work of a process without traffic.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_with_a_process_without_traffic_is_no_canary_unless_it_is_the_live_one() {
     let folder = tempfile::tempdir().unwrap();
@@ -145,7 +144,7 @@ async fn a_backend_with_a_process_without_traffic_is_no_canary_unless_it_is_the_
     let with_worker = |command: &str| format!("{web}[server.processes.mailer]\ncommand = [\"./{command}\"]\n");
     let (alone, worker) = (stored(web, 1).await, stored(&with_worker("run"), 1).await);
     assert_eq!(begins(worker).await, Err(Code::BadRequest));
-    // This edge runs no backends, and gets so far with what may be a canary.
+    // The edge runs no backends; only an admissible canary gets as far as the refusal.
     assert_eq!(begins(alone).await, Err(Code::RunnerOff));
     let before = pointer(&world, &app).await;
     let of_worker = LivePointer { version: worker, ..before };
@@ -186,7 +185,8 @@ async fn on_a_full_disk_only_what_is_stored_and_whole_is_pushed_again() {
     assert_eq!(begins(&[2]).await, Err(Code::DiskFull), "one of its files would be");
 }
 
-/// Else a dry run reports what was live before another node switched, and `if_live` is checked against that.
+/// Otherwise a dry run would report the version live before another node's switch, and compare `if_live` with that
+/// version.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_and_its_prediction_know_what_another_node_made_live() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Tests of pushes of one half: whose other half they take, and what they do when that is another one by now.
+//! Tests of pushes of one half: choice of the other half, and changes of the other half meanwhile.
 //!
-//! These bring the front of apps that have no backend: to join them needs no instances.
+//! The tests push the front of apps without a backend: joining needs no instances.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use devanture_store::blobs::Key;
 use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::{self, HistoryEntry, LivePointer, VersionRecord};
 
-/// Begins to push the front that has one content.
+/// Begins a push of a front with one content.
 async fn begin_front(
     world: &World,
     actor: &Actor,
@@ -37,7 +37,7 @@ async fn begin_front(
     begun.map_err(|Error(problem)| problem.code)
 }
 
-/// Sends what is missing of it, one content, and finishes.
+/// Sends the missing content, and finishes.
 async fn finish_front(world: &World, actor: &Actor, begun: &DeployBegun, number: u8) -> Result<DeployReport, Code> {
     let finished = async {
         if begun.missing.contains(&digest(number)) {
@@ -90,7 +90,7 @@ async fn a_preview_takes_its_other_half_from_its_alias_and_at_first_from_prod_if
     for (who, environment, options, expected) in [
         (&of_app, "preview", &alias, Some(live)),
         (&of_previews, "preview", &alias, None),
-        // Any other environment has a version of its own, or none.
+        // Any other environment has its own version, or none.
         (&of_app, "staging", &json!({}), None),
     ] {
         let begun = begin_front(&world, who, environment, front(2), options.clone()).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_half_is_joined_again_with_what_went_live_since_unless_it_names_its_ot
     let world = world(folder.path(), 9).await;
     let (app, actor) = (name(0), Actor::local());
     let older = world.push(&app, &[1].into()).await.unwrap().version;
-    // It began first, and ends between beginning and end of the others.
+    // Begun first, and finished between the beginning and the end of the others.
     let whole = world.begin(&app, &[2].into()).await.unwrap();
     let following = begin_front(&world, &actor, "prod", front(3), json!({})).await.unwrap();
     let naming = begin_front(&world, &actor, "prod", front(4), json!({ "with": older })).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_half_is_joined_again_with_what_went_live_since_unless_it_names_its_ot
     assert_eq!((report.with, report.switched), (Some(older), true));
 }
 
-/// What went live since may hold what a bundle is checked against.
+/// A version gone live meanwhile may contain files that affect the checks.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_that_is_joined_again_is_checked_as_at_its_beginning() {
     for (options, expected) in [(json!({}), Err(Code::Warnings)), (json!({ "allow_warnings": true }), Ok(true))] {
@@ -142,7 +142,7 @@ async fn a_half_that_is_joined_again_is_checked_as_at_its_beginning() {
     }
 }
 
-/// What happens before the switch: so often another version goes live.
+/// Finishes a push while other versions go live `times` times before its switch.
 async fn finish_overtaken(times: u32, options: Value) -> (Result<(Option<VersionId>, bool), Code>, [VersionId; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
@@ -180,8 +180,8 @@ async fn a_half_that_is_overtaken_is_joined_again_a_bounded_number_of_times() {
     assert_eq!(finish_overtaken(1, json!({ "if_live": null })).await.0, Err(Code::LiveMoved), "it expects one version");
 }
 
-/// Law 11: what an admin of one environment vouched for reaches no other one by way of a half.
-/// What an admin of the app could let in before that took an admin of every app is live, and joined with nothing new.
+/// Law 11: trust given by an admin of one environment must not reach another environment through a half. A version from
+/// the time when an admin of the app could allow private addresses is live, and is joined with nothing new.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_takes_no_private_addresses_that_no_admin_of_every_app_vouches_for() {
     let folder = tempfile::tempdir().unwrap();
@@ -248,7 +248,7 @@ async fn a_half_counts_as_a_push_of_its_app_and_holds_memory_for_one_manifest() 
     assert_eq!(held() - before, front(2).text_bytes() * FILES_MEMORY_FACTOR);
 }
 
-/// A front of no files, for pushes of the backend's half of apps that have none.
+/// A front without files, for pushes of the backend half of apps without a front.
 fn nothing() -> Manifest {
     manifest(&BTreeSet::new())
 }
@@ -320,7 +320,7 @@ async fn a_file_that_is_gone_is_sent_again_by_those_who_push_its_half() {
     assert_eq!(hint(&backend.deploy).await, "push both halves, or the other half again: it is then uploaded");
 }
 
-/// Withdrawn paths are pages: those of a new front answer, and a new backend brings back none of the old front.
+/// Withdrawn paths belong to pages: a new front serves its own, and a new backend restores none of the old front.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_withdrawn_path_answers_again_with_a_new_front_and_not_with_a_new_backend() {
     let folder = tempfile::tempdir().unwrap();
@@ -332,7 +332,7 @@ async fn a_withdrawn_path_answers_again_with_a_new_front_and_not_with_a_new_back
     let report = finish_front(&world, &actor, &begun, 2).await.unwrap();
     assert_eq!(report.withdrawn, Vec::<String>::new());
     assert!(record(&world, report.version).await.stored_ms > withdrawn_ms);
-    // Two versions with a backend, which this one takes away, and with pages that no other version has.
+    // Two versions with a backend, removed by the push, and with pages unique to each.
     for (path, contents, withdrawn) in [("/f9.txt", [2, 3], vec![]), ("/f4.txt", [2, 4], vec!["/f4.txt".to_owned()])] {
         world.blobs.put(Key::Blob(digest(contents[1])), content(contents[1]).into()).await.unwrap();
         let file = ServerFile { hash: digest(1), run: true, size: content(1).len() as u64 };

@@ -1,5 +1,4 @@
-//! Tests of a manifest on its way in: what the request says beside it, what is no manifest, and the memory that it
-//! takes.
+//! Tests of incoming manifests: request options, malformed manifests, memory.
 
 use devanture_config::api::BeginDeploy;
 use devanture_config::limits::Limits;
@@ -13,7 +12,7 @@ use super::collections::world::{World, name, world, world_with};
 use crate::ledger::Error;
 use crate::publish::CheckedPush;
 
-/// Longer than what is read where it is.
+/// Beyond the size parsed in place.
 const LARGE: usize = 2_000;
 
 async fn read(
@@ -31,7 +30,7 @@ async fn read(
     read.await.map_err(|Error(problem)| problem)
 }
 
-/// A manifest of so many files.
+/// Manifest with `count` files.
 fn files(count: usize) -> Value {
     let file = json!({ "hash": Digest::of(b"a").to_string(), "size": 1 });
     let files: serde_json::Map<String, Value> = (0..count).map(|number| (number.to_string(), file.clone())).collect();
@@ -42,7 +41,7 @@ fn text(begin: &Value) -> Vec<u8> {
     serde_json::to_vec(begin).unwrap()
 }
 
-/// A large manifest is read on a thread of its own.
+/// A large manifest is parsed on a separate thread.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_request_says_beside_its_manifest_counts_as_what_the_body_says() {
     let folder = tempfile::tempdir().unwrap();
@@ -62,18 +61,18 @@ async fn what_a_request_says_beside_its_manifest_counts_as_what_the_body_says() 
         assert_eq!(push.options.alias, Some("feature".parse().unwrap()), "{count} files");
         assert_eq!(push.options.reason.as_deref(), Some("a sale"), "{count} files");
         assert_eq!(push.source.branch.as_deref(), Some("main"), "{count} files");
-        // It is checked with the rest.
+        // Options of the request are checked together with the body's.
         let refused = read(&world, &body, |begin| begin.options.reason = Some("one\ntwo".to_owned())).await.err();
         assert_eq!(refused.unwrap().code, Code::BadRequest, "{count} files");
     }
-    // A manifest of no files is one half of a bundle, and no whole one.
+    // An empty manifest is valid as a half, but not as a whole bundle.
     let empty = text(&json!({ "manifest": files(0) }));
     assert_eq!(read(&world, &empty, |_begin| {}).await.err().unwrap().code, Code::EmptyBundle);
     let half = read(&world, &empty, |begin| begin.options.only = Some(Half::Backend)).await.ok().unwrap();
     assert_eq!(half.options.only, Some(Half::Backend));
 }
 
-/// The reader would take the members of an object in their order as well.
+/// The parser would also accept an array of the members in order.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_whose_body_is_no_object_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -95,7 +94,7 @@ async fn a_push_whose_body_is_no_object_is_refused() {
     }
 }
 
-/// Law 11: read, settings take far more memory than files.
+/// Law 11: in memory, settings take far more space than files.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_settings_of_a_manifest_take_memory_beside_its_files() {
     let base = r#"{"routes":[{"path":"/api/*","to":"http://10.1.2.3:3000"}]}"#;

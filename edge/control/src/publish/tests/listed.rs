@@ -1,4 +1,4 @@
-//! Tests of the list of deploys and of those who follow one: each deploy once, the newest first, and each step of it.
+//! Tests of the deploy list and of followers: each deploy once, newest first, and each of its steps.
 
 use std::task::Poll;
 
@@ -14,12 +14,12 @@ use crate::publish::DeployFollower;
 use crate::publish::deploy_list::report_here;
 use crate::switch::{Origin, Watched};
 
-/// The id of a deploy that began then.
+/// Id of a deploy begun at the given time.
 fn id_of(started_ms: u64) -> String {
     format!("{:x}", started_ms * 1_000)
 }
 
-/// A deploy of this id, whose steps are about to run.
+/// Opens a deploy with the id, before its steps.
 fn open(world: &World, id: &str, files: Option<u8>) -> Watched {
     let version = files.map(|number| manifest(&[number].into()).id());
     world.publisher.deploys.open(id, &name(0), &PlaceName::prod(), (version, Origin::default()), 1)
@@ -46,7 +46,7 @@ fn step(name: &str, state: StepState) -> Step {
     Step { name: name.to_owned(), state, detail: String::new(), ms: 0 }
 }
 
-/// What a follower still has to report.
+/// Returns the remaining events of a follower.
 async fn rest(mut follower: DeployFollower) -> Vec<DeployEvent> {
     let mut events = Vec::new();
     while let Some(event) = follower.next().await {
@@ -68,7 +68,7 @@ async fn of_many_deploys_that_no_history_has_a_node_reports_the_newest() {
     assert_eq!(started, (51..=150).rev().collect::<Vec<u64>>());
 }
 
-/// While a switch is watched, its deploy runs and has its entry in the history.
+/// During the watch of a switch, its deploy is running and already recorded in the history.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_that_is_under_way_and_in_the_history_is_listed_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ async fn what_no_history_has_is_on_the_first_page_alone() {
     assert_eq!(ids(&list(&world, 1, first.next).await), [older]);
 }
 
-/// Law 11: the name was somebody else's before.
+/// Law 11: earlier, the name had another owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_listed_if_its_app_was_there_already_and_no_history_has_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ async fn a_failure_is_listed_if_its_app_was_there_already_and_no_history_has_it(
     let first = id_of(made_ms);
     fail(&world, &id_of(made_ms - 1), None);
     fail(&world, &first, None);
-    // The history has those with a version.
+    // Failures with a version are in the history.
     fail(&world, &id_of(made_ms + 1), Some(2));
     assert_eq!(ids(&list(&world, 9, None).await), [first, live]);
 }
@@ -118,7 +118,7 @@ async fn a_follower_reports_each_step_as_it_is_and_the_end() {
     let watched = open(&world, &id, Some(1));
     watched.step(&step("verify", StepState::Started));
     let mut follower = world.publisher.follow_deploy(&name(0), &id);
-    // What is there already waits for no change.
+    // Available events are returned at once.
     let first = poll!(Box::pin(follower.next()));
     assert_eq!(first, Poll::Ready(Some(DeployEvent::Step(step("verify", StepState::Started)))));
     watched.step(&step("verify", StepState::Done));

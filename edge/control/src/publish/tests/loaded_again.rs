@@ -1,4 +1,4 @@
-//! Tests of what visitors load again where pages have hashes: a page whose script is another one is another page.
+//! Tests of returning visitors with hashed pages: a page with a changed script is a changed page.
 
 use devanture_config::api::{Amount, VisitorLoad};
 use devanture_config::site_toml::SiteFile;
@@ -12,11 +12,11 @@ use crate::publish::DiffRequest;
 
 const ONE: Files<'static> =
     &[("index.html", b"<!doctype html><script src=/a.js></script>"), ("a.js", b"alert(1)"), ("b.css", b"p {}")];
-/// The same page, and another script.
+/// The same page with another script.
 const TWO: Files<'static> =
     &[("index.html", b"<!doctype html><script src=/a.js></script>"), ("a.js", b"alert(2)"), ("b.css", b"p {}")];
 
-/// The manifest of files, with pages that have hashes but in one environment.
+/// Manifest of the files, with hashed pages in all environments but one.
 fn with_hashes(files: Files<'_>) -> Manifest {
     let site = "integrity = \"enforce\"\n[env.plain]\nintegrity = \"off\"\n";
     let site = SiteFile::parse("devanture.toml", site).unwrap();
@@ -42,7 +42,7 @@ async fn a_page_is_loaded_again_where_it_has_the_hash_of_another_script() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
     let (one, two) = (push(&world, ONE).await, push(&world, TWO).await);
-    // The page, the script, and the style that is the same.
+    // Page and script, and the unchanged style.
     for (environment, loaded, same) in [("prod", 2, 1), ("plain", 1, 2)] {
         let counted = visitors(&world, &one.to_string(), two, environment).await;
         assert_eq!((counted.load.files, counted.revalidate.files), (loaded, same), "{environment}");
@@ -50,13 +50,13 @@ async fn a_page_is_loaded_again_where_it_has_the_hash_of_another_script() {
         let back = visitors(&world, &two.to_string(), one, environment).await;
         assert_eq!((back.load.files, back.revalidate.files), (loaded, same), "{environment}");
     }
-    // Compared with an environment where nothing is live, all of it is new.
+    // Compared with an environment without a live version, all files are new.
     let first = visitors(&world, "next", two, "next").await;
     assert_eq!((first.load, first.revalidate), (first.first_visit, Amount::default()));
     assert_eq!(first.load.files, 3);
 }
 
-/// What a push would make of a page is not known before.
+/// The hashed page is unknown before the push.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_counts_as_the_same_while_one_of_two_versions_is_not_stored() {
     let folder = tempfile::tempdir().unwrap();
@@ -74,6 +74,6 @@ async fn a_page_counts_as_the_same_while_one_of_two_versions_is_not_stored() {
     }
     let again = publisher.loaded_again(&stored, &coming, None).await.unwrap();
     assert_eq!(again.plain, Amount { files: 1, bytes: ONE[1].1.len() as u64 });
-    // Without a dictionary there is nothing to compare by one.
+    // Without a dictionary, no delta applies.
     assert_eq!(again.with_dictionaries, None);
 }

@@ -1,5 +1,4 @@
-//! Tests of the lines of logs that a node has: where a reader goes on that comes again, what is missing, and what other
-//! nodes are sent.
+//! Tests of a node's log lines: resumed readers, missing lines, lines sent to other nodes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use devanture_host::output::{Line, LineStream, Logs};
 /// Longest wait for lines to be written.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A node that answers requests of one app.
+/// Node that answers requests of one app.
 struct World {
     _folder: tempfile::TempDir,
     publisher: Publisher,
@@ -46,7 +45,7 @@ impl World {
     fn new(settings: LogSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (publisher, _catalog) = publisher(folder.path());
-        // No line is remembered where none is written.
+        // No line is kept in memory without a written line.
         let output = LogOutput {
             form: LineForm::Json,
             writer: Box::new(std::io::sink()),
@@ -55,7 +54,7 @@ impl World {
         Self { _folder: folder, publisher, log: AccessLog::new(settings, Some(output)) }
     }
 
-    /// The logs of a node of a cluster, or of an edge that is alone.
+    /// Logs of a cluster node, or of a standalone edge.
     fn sources(&self, node: Option<&str>) -> LogSources {
         LogSources {
             access_log: self.log.clone(),
@@ -64,7 +63,7 @@ impl World {
         }
     }
 
-    /// Answers requests of these targets.
+    /// Answers requests of the targets.
     fn answer(&self, targets: &[&str]) {
         for target in targets {
             self.log.write(Box::new(LogLine {
@@ -105,7 +104,7 @@ fn request(source: &str, tail: bool) -> LogsRequest {
     }
 }
 
-/// The target and the node of a line.
+/// Target and node of a line.
 fn shown(line: &LogsLine) -> (String, Option<String>) {
     let line: serde_json::Value = serde_json::from_str(&line.json).unwrap();
     (line["target"].as_str().unwrap().to_owned(), line["node"].as_str().map(str::to_owned))
@@ -115,7 +114,7 @@ fn targets(lines: &[LogsLine]) -> Vec<String> {
     lines.iter().map(|line| shown(line).0).collect()
 }
 
-/// The numbers of lines begin again with every process: one of another process says nothing of this one's.
+/// Line numbers restart with every process: a number of another process is meaningless here.
 #[tokio::test]
 async fn a_reader_that_comes_again_gets_what_it_had_not_whichever_process_it_had_read() {
     let world = World::new(SETTINGS);
@@ -158,7 +157,7 @@ async fn lines_that_made_room_are_reported_to_those_alone_who_would_have_got_the
     }
 }
 
-/// In a cluster each reader costs every node, also one that wants no more than what is held.
+/// In a cluster each reader costs all nodes a connection, so even a reader without `tail` takes a permit.
 #[tokio::test]
 async fn requests_that_are_held_cost_a_place_in_a_cluster_and_are_shown_by_an_edge_that_ends() {
     let full = World::new(LogSettings { readers_per_app_max: 0, ..SETTINGS });
@@ -278,13 +277,13 @@ async fn output_that_is_held_costs_a_place_in_a_cluster_and_is_shown_by_an_edge_
     }
 }
 
-/// Of lines in files, nobody has counted those that are not read again.
+/// For lines in files, the number of lines not read again is unknown.
 #[tokio::test]
 async fn the_number_of_lines_of_output_that_made_room_is_reported_where_it_is_known() {
     let (world, folder) = (World::new(SETTINGS), tempfile::tempdir().unwrap());
     let logs = output(folder.path(), 4);
     for _ in 0..12 {
-        // Together they are more than is remembered of a place.
+        // Together more than the memory bound of an environment.
         write(&logs, &"x".repeat(100_000)).await;
     }
     logs.flush().await;
@@ -304,7 +303,7 @@ fn texts(lines: &[LogsLine]) -> Vec<String> {
     lines.map(|line| line["text"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Lines of one millisecond differ by their number in it.
+/// Lines of the same millisecond differ by a counter.
 #[tokio::test]
 async fn a_reader_of_output_goes_on_behind_the_line_whose_id_it_comes_with() {
     let (world, folder) = (World::new(SETTINGS), tempfile::tempdir().unwrap());
@@ -325,7 +324,7 @@ async fn a_reader_of_output_goes_on_behind_the_line_whose_id_it_comes_with() {
         assert_eq!(again.held.is_resumed, Some(true), "{}", line.id);
     }
     assert_eq!(begun.held.last_id.as_ref(), begun.lines.last().map(|line| &line.id));
-    // And what comes has ids of the same kind.
+    // Live lines have ids of the same kind.
     let mut reader = begun.reader.unwrap();
     write(&logs, "four").await;
     write(&logs, "five").await;

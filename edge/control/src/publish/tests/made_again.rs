@@ -1,4 +1,4 @@
-//! Tests of the pass behind the switch, as the publisher directs it, and of the publisher's metrics.
+//! Tests of the publisher's control of background recompression, and of the publisher's metrics.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::publisher;
 use crate::encode::{Background, BackgroundParts};
 use devanture_base::telemetry::Gauges;
 
-/// A world whose live versions are compressed again at the best level, if `best` says so.
+/// A world that recompresses live versions at the best level if `best`.
 async fn compressing(folder: &std::path::Path, best: bool) -> (World, Background) {
     let mut world = world(folder, 9).await;
     let background = Background::start(BackgroundParts {
@@ -29,7 +29,7 @@ async fn compressing(folder: &std::path::Path, best: bool) -> (World, Background
     (world, background)
 }
 
-/// On one thread, so that the pass takes nothing out of its queue between two looks at it.
+/// Single-threaded, so that the pass removes nothing from its queue between two checks.
 #[tokio::test]
 async fn what_is_live_is_made_again_for_all_apps_or_for_one() {
     let folder = tempfile::tempdir().unwrap();

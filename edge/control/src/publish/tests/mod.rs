@@ -1,4 +1,4 @@
-//! Tests of what publishing needs no network for.
+//! Tests of publishing without a network.
 
 mod admission;
 mod announced;
@@ -55,7 +55,7 @@ use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment};
 use devanture_store::records::history::pushed;
 use devanture_store::records::{self, AliasRecord, AppRecord, HistoryEntry, LivePointer, StoredDeploy};
 
-/// Nothing is asked in these tests.
+/// A smoke checker that is never used.
 pub(super) struct Nobody;
 
 impl Smoke for Nobody {
@@ -94,7 +94,7 @@ pub(super) fn publisher(folder: &Path) -> (Publisher, Arc<dyn Catalog>) {
     (publisher, catalog)
 }
 
-/// Else every push would be superseded until the clock has caught up.
+/// Otherwise every push would be superseded until the clock has caught up.
 #[tokio::test]
 async fn a_push_is_newer_than_what_is_live_also_where_the_clock_was_set_back() {
     let folder = tempfile::tempdir().unwrap();
@@ -152,7 +152,7 @@ async fn aliases_that_have_ended_are_removed_and_no_others() {
     assert_eq!(left, ["alias/shop/goes-on", "alias/shop/lasts"]);
 }
 
-/// A version of the app whose one file has a fingerprinted name.
+/// Returns a version with one file of a fingerprinted name.
 async fn named(publisher: &Publisher, text: &str) -> VersionId {
     let file = FileEntry { hash: Digest::of(text.as_bytes()), size: 0, media_type: None };
     let manifest = Manifest::of_files([("app-4f2a91bc.js".parse().unwrap(), file)].into());
@@ -160,7 +160,7 @@ async fn named(publisher: &Publisher, text: &str) -> VersionId {
     manifest.id()
 }
 
-/// Of two pushes at once, each may have looked when the other was not live yet.
+/// Of two concurrent pushes, each may have been checked before the other went live.
 #[tokio::test]
 async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_since() {
     let folder = tempfile::tempdir().unwrap();
@@ -186,7 +186,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
         reason: None,
         canary: CanaryMove::None,
     };
-    // Nothing is live, so that there is nothing to find.
+    // Without a live version there is nothing to find.
     publisher.switcher.check_fingerprints(&intent).await.unwrap();
     let claims = publisher.switcher.claims(&intent).await.unwrap();
 
@@ -222,7 +222,7 @@ async fn fingerprinted_names_are_looked_at_again_where_something_else_went_live_
     assert_eq!(catalog.get(&live).await.unwrap().unwrap().revision, revision);
 }
 
-/// Between the look whether an app is there and the commit, somebody may delete it: nothing is written below it then.
+/// The app may be deleted between the check and the commit; no record must be written below a deleted app.
 #[tokio::test]
 async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
@@ -312,7 +312,7 @@ async fn nothing_is_written_below_an_app_or_an_environment_that_was_deleted_mean
 }
 
 impl Publisher {
-    /// A push of a manifest that is there already.
+    /// Checks a push of an existing manifest.
     pub(super) fn checked_whole(&self, app: &AppName, begin: BeginDeploy) -> CheckedPush {
         self.checked(begin, self.uploads.manifest_memory.hold(app, &PlaceName::prod())).unwrap()
     }

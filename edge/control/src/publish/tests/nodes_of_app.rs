@@ -1,4 +1,4 @@
-//! Tests of what an app is shown of the nodes of its cluster.
+//! Tests of the nodes of a cluster as shown to an app.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,14 +16,14 @@ use devanture_store::catalog::{Change, Commit};
 use devanture_store::records;
 use devanture_store::records::nodes::node_key;
 
-/// A node that nobody reaches.
+/// An unreachable node.
 fn member(node: &str) -> Member {
     let advertise = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
     let (home, release) = (String::new(), String::new());
     Member { node: node.to_owned(), advertise, home, release, started_ms: 0, listens: None }
 }
 
-/// A world that is the only node of its cluster.
+/// A world as the only node of its cluster.
 async fn clustered(folder: &Path) -> World {
     let mut world = world(folder, 9).await;
     let (ca, own) = (folder.join("ca"), folder.join("own"));
@@ -43,12 +43,12 @@ async fn push(world: &World, app: &AppName, environment: &PlaceName) {
     world.finish(app, &begun.deploy).await.unwrap();
 }
 
-/// What an actor sees: the nodes, the other one first.
+/// Returns the nodes visible to an actor, the other node first.
 async fn seen(world: &World, actor: &Actor, app: &AppName) -> [NodeStatus; 2] {
     world.publisher.nodes_of_app(actor, app).await.unwrap().try_into().unwrap()
 }
 
-/// Law 11: the rest of the cluster, and the other environments of the app, are no business of such a token.
+/// Law 11: the token must not see the rest of the cluster, or other environments of the app.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_a_token_sees_the_versions_of_its_environment_and_no_machines_of_the_cluster() {
     let folder = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ async fn law_11_a_token_sees_the_versions_of_its_environment_and_no_machines_of_
     world.push(&shop, &[1].into()).await.unwrap();
     push(&world, &shop, &staging).await;
     world.push(&name(1), &[1].into()).await.unwrap();
-    // It comes after the pushes, which would wait for it.
+    // Added after the pushes, which would wait for the node.
     let changes = vec![Change::Put(node_key("edge-2"), records::write(&member("edge-2")).unwrap())];
     world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
 

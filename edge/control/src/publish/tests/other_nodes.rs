@@ -1,4 +1,4 @@
-//! Tests of what a node does for the others of its cluster, and of how it follows what they do to apps.
+//! Tests of a node's service for other nodes, and of following their changes to apps.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use devanture_store::blobs::Key;
 use devanture_store::catalog::{Change, Commit, Committed};
 use devanture_store::records::{self, AppRecord};
 
-/// What the node does for others.
+/// The node's service for other nodes.
 pub(super) fn service(world: &World) -> NodeService {
     let audit = world.publisher.ledger().audit().clone();
     let credentials = Credentials::new(Arc::clone(&world.catalog), audit, &Limits::default());
     NodeService::new(&world.publisher, Arc::new(credentials))
 }
 
-/// The contents that an app has to send.
+/// Returns the contents missing from an app.
 async fn missing(world: &World, app: &AppName, contents: &BTreeSet<u8>) -> BTreeSet<u8> {
     let wanted: HashMap<Digest, u64> =
         contents.iter().map(|number| (digest(*number), content(*number).len() as u64)).collect();
@@ -62,7 +62,7 @@ async fn what_a_collection_that_breaks_off_may_have_taken_is_sent_again() {
     world.blobs.put(Key::Blob(digest(1)), content(1).into()).await.unwrap();
     let sent = [(digest(1), content(1).len() as u64)];
     world.publisher.uploads.owned.add(&shop, sent.into_iter()).await.unwrap();
-    // A push under way relies on this one.
+    // A running push relies on the content.
     world.begin(&shop, &[2].into()).await.unwrap();
     assert_eq!(missing(&world, &shop, &all).await, BTreeSet::new());
     let files = GateRequest { blobs: vec![digest(1), digest(2)], manifests: Vec::new() };
@@ -74,7 +74,7 @@ async fn what_a_collection_that_breaks_off_may_have_taken_is_sent_again() {
     assert_eq!(missing(&world, &shop, &all).await, [1].into());
 }
 
-/// Law 11. A node that was behind hears of the end of an app and of the next one of its name as one change.
+/// Law 11: a lagging node sees the end of an app and the next app of its name as one change.
 #[tokio::test(flavor = "multi_thread")]
 async fn pushes_of_an_app_are_forgotten_where_only_the_next_one_of_its_name_is_heard_of() {
     let folder = tempfile::tempdir().unwrap();
@@ -83,7 +83,7 @@ async fn pushes_of_an_app_are_forgotten_where_only_the_next_one_of_its_name_is_h
     world.push(&shop, &[1].into()).await.unwrap();
     let deploy = world.begin(&shop, &[2].into()).await.unwrap();
     let following = tokio::spawn(Arc::clone(&world.publisher).keep_forgetting());
-    // Again until it is heard, since the task may not have begun to listen.
+    // Repeated until received, since the task may not have subscribed yet.
     for created_ms in 1..1_000 {
         let made = records::write(&AppRecord { created_ms, who: "ben".to_owned() }).unwrap();
         let change = Change::Put(records::app_key(&shop), made);
@@ -140,7 +140,7 @@ async fn a_node_that_has_not_heard_of_a_commit_does_nothing_that_relies_on_it() 
     }
 }
 
-/// Law 11: any of the commits that it missed may have ended an app, whose name is somebody else's now.
+/// Law 11: any missed commit may have ended an app, and given its name to a new owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_missed_commits_forgets_deploys_that_have_ended_and_reads_again_what_apps_have_sent() {
     let folder = tempfile::tempdir().unwrap();
@@ -179,7 +179,7 @@ async fn a_node_that_missed_commits_forgets_deploys_that_have_ended_and_reads_ag
     assert_eq!(missing(&world, &shop, &all).await, BTreeSet::new());
 }
 
-/// Lets a node follow commits until that is so. Returns whether it ever is.
+/// Lets a node follow commits until the condition holds. Returns false after a time limit.
 async fn follows(following: &mut (impl Future<Output = ()> + Unpin), is_so: impl Fn() -> bool) -> bool {
     for _ in 0..1_000 {
         assert!(poll!(&mut *following).is_pending());
@@ -191,7 +191,7 @@ async fn follows(following: &mut (impl Future<Output = ()> + Unpin), is_so: impl
     false
 }
 
-/// Law 11: an app may have ended in a commit that was missed, and its name be somebody else's.
+/// Law 11: a missed commit may have ended an app, and given its name to a new owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_a_node_that_missed_the_end_of_an_app_forgets_its_pushes_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -209,7 +209,7 @@ async fn law_11_a_node_that_missed_the_end_of_an_app_forgets_its_pushes_and_no_o
     world.overtaken.announce_by(&commits);
     let mut following = Box::pin(Arc::clone(&world.publisher).keep_forgetting());
     assert!(poll!(&mut following).is_pending(), "it listens");
-    // It hears of a commit once it has read which apps there are.
+    // The node receives a commit after its first read of all apps.
     let (revision, changes) = (world.catalog.state().revision + 1, [Change::Delete(records::app_key(&docs))]);
     commits.send(Committed { revision, changes: changes.into() }).unwrap();
     assert!(follows(&mut following, || !pushes.is_there(&docs, &heard)).await);
@@ -218,7 +218,7 @@ async fn law_11_a_node_that_missed_the_end_of_an_app_forgets_its_pushes_and_no_o
     let changes = vec![Change::Put(records::app_key(&shop), made)];
     let revision = world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     let of_the_next = world.begin(&shop, &[3].into()).await.unwrap();
-    // There is no room for both, so that one is missed.
+    // The channel has no room for both, so one is missed.
     for revision in [revision, revision + 1] {
         commits.send(Committed { revision, changes: Vec::new().into() }).unwrap();
     }

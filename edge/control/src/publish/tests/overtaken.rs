@@ -1,4 +1,4 @@
-//! Tests of switches before whose commit something else happens: what came first holds, and is not overwritten.
+//! Tests of switches overtaken before their commit: the first commit holds, and is not overwritten.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +21,7 @@ use devanture_store::records::{
     self, AliasRecord, HistoryEntry, LivePointer, LockRecord, StoredDeploy, StoredOutcome, StoredStepState,
 };
 
-/// A version that is live, one that was before, and one that never was.
+/// A live version, an earlier version, and a version never live.
 struct Stored {
     _folder: tempfile::TempDir,
     world: World,
@@ -52,7 +52,7 @@ impl Stored {
         records::read(&key, &self.world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
     }
 
-    /// Has this happen just before the live pointer is moved.
+    /// Injects the changes just before the live pointer is moved.
     fn before_the_switch(&self, changes: Vec<Change>) {
         self.world.overtaken.before_commit_of(&self.live_key(), changes);
     }
@@ -101,7 +101,7 @@ async fn what_went_live_first_stays_live_where_another_version_was_expected() {
     let expecting = json!({ "if_live": stored.live.to_string() });
     assert_eq!(stored.switch(stored.before, expecting).await, Err(Code::LiveMoved));
     assert_eq!(stored.pointer().await, newer);
-    // Without such an expectation it is replaced, and said to be.
+    // Without an expectation, the version is replaced, and reported.
     stored.before_the_switch(vec![put(stored.live_key(), &pointer)]);
     assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
     let history = records::history_prefix(&stored.app, &stored.prod);
@@ -140,7 +140,7 @@ async fn a_push_that_began_later_and_went_live_first_is_not_replaced_unless_by_f
     let (key, record) = stored.world.catalog.list(&history, None, true, 1).await.unwrap().remove(0);
     let entry: HistoryEntry = records::read(&key, &record).unwrap();
     assert_eq!((entry.deploy.id, entry.deploy.outcome), (deploy, StoredOutcome::Superseded));
-    // A switch is no push, and says by itself what is to be live.
+    // A switch is no push; its version is chosen explicitly.
     assert_eq!(stored.switch(stored.before, json!({})).await, Ok(true));
 }
 
@@ -153,7 +153,7 @@ async fn a_push_that_finds_nothing_to_change_is_still_newer_than_those_that_bega
     let refused = stored.world.finish(&stored.app, &deploy).await.map(|_| ()).map_err(|error| error.0.code);
     assert_eq!(refused, Err(Code::Superseded));
     assert_eq!(stored.pointer().await.version, stored.live);
-    // One that began before and finds nothing to change says nothing new.
+    // An earlier push that finds nothing to change writes nothing.
     let pointer = stored.pointer().await;
     let old = stored.world.begin(&stored.app, &[2].into()).await.unwrap();
     stored.world.push(&stored.app, &[2].into()).await.unwrap();
@@ -207,7 +207,7 @@ async fn an_entry_of_the_history_is_never_written_over() {
     let entry = HistoryEntry { deploy, position: String::new() };
     let (catalog, taken) = (Arc::clone(&stored.world.overtaken.stored), Arc::new(OnceLock::new()));
     let set = Arc::clone(&taken);
-    // The number that the switch has chosen is taken by another one.
+    // Another commit takes the number chosen by the switch.
     stored.world.overtaken.before(&stored.live_key(), move |commit| {
         let key = commit.changes.iter().map(key_of).find(|key| key.starts_with("history/")).unwrap().to_owned();
         set.set(key.clone()).unwrap();
@@ -223,7 +223,7 @@ async fn an_entry_of_the_history_is_never_written_over() {
     assert_eq!(stored.pointer().await.version, stored.before);
 }
 
-/// A watch or a trial goes back from the deploy that it saw fail, and from no later one.
+/// A watch or trial undoes only the deploy it saw fail, no later deploy.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_edge_goes_back_from_the_deploy_that_it_watched_alone() {
     let stored = stored().await;
@@ -258,7 +258,7 @@ async fn the_edge_goes_back_from_the_deploy_that_it_watched_alone() {
     }
 }
 
-/// As many as a change has attempts.
+/// Number of attempts of a change.
 const ATTEMPTS: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -334,7 +334,7 @@ async fn a_push_of_what_is_live_takes_its_hostnames_again_unless_the_environment
     assert_eq!(push().await, (false, Vec::new()));
     change(Change::Delete(lock_key.clone())).await;
     assert_eq!(push().await, (false, vec![host.clone()]));
-    // It is locked since the push looked.
+    // Locked after the push's check.
     change(Change::Delete(lock_key.clone())).await;
     world.overtaken.before_commit_of(&live, vec![put(lock_key, &lock)]);
     assert_eq!(push().await, (false, Vec::new()));
@@ -356,7 +356,7 @@ async fn a_canary_begins_and_grows_only_where_the_environment_allows_it_at_its_c
         set.map(drop).map_err(|Error(problem)| problem.code)
     };
     let begins = json!({ "version": stored.before, "share": 5 });
-    // The version of a canary that runs is not deleted.
+    // The version of a running canary must not be deleted.
     for (request, count) in [(begins, 3), (json!({ "share": 50 }), 2)] {
         let pointer = stored.pointer().await;
         let overtaking = [
@@ -376,14 +376,14 @@ async fn a_canary_begins_and_grows_only_where_the_environment_allows_it_at_its_c
         }
         set(request).await.unwrap();
     }
-    // Fewer visitors are always allowed to get it.
+    // Reducing the share of visitors is always allowed.
     stored.before_the_switch(vec![put(signers_key, &signers)]);
     set(json!({ "share": 1 })).await.unwrap();
     let canary = stored.pointer().await.canary.unwrap();
     assert_eq!((canary.version, canary.share.percent()), (stored.before, 1));
 }
 
-/// A deletion looks at the pointers that it finds, and at the record of the app for those that it did not find.
+/// A deletion checks the pointers found, and the app's record in place of absent pointers.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_is_not_deleted_past_the_first_switch_of_an_environment() {
     let stored = stored().await;
@@ -402,7 +402,7 @@ async fn an_app_is_not_deleted_past_the_first_switch_of_an_environment() {
     }
 }
 
-/// What browsers were sent as `Last-Modified` never goes back.
+/// `Last-Modified` as sent to browsers must never decrease.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_is_no_earlier_than_the_one_before_also_where_the_clock_was_set_back() {
     let stored = stored().await;
@@ -420,7 +420,7 @@ async fn what_a_canary_does_writes_over_nothing_that_went_live_first() {
     let stored = stored().await;
     let (place, actor) = ((&stored.app, &stored.prod), Actor::local());
     let switcher = &stored.world.publisher.switcher;
-    // Just before, this version goes live for all visitors who are not the canary's.
+    // Makes the version live for all visitors outside the canary, just before the commit.
     let overtake = async |version: VersionId| {
         let other = LivePointer { version, deploy: "of-another".to_owned(), ..stored.pointer().await };
         stored.before_the_switch(vec![put(stored.live_key(), &other)]);
@@ -448,7 +448,7 @@ async fn what_a_canary_does_writes_over_nothing_that_went_live_first() {
     assert_eq!(newest.collect::<Vec<_>>(), [stored.before; 3], "each is in the history");
 }
 
-/// It went live for all visitors although it had been aborted, as a canary is that breaks.
+/// A canary once went live although it had been aborted, as a failing canary is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_that_was_aborted_while_it_is_finished_does_not_go_live() {
     let stored = stored().await;

@@ -1,4 +1,4 @@
-//! Tests of what counts as sent by an app: nothing else is ever reported to it as present.
+//! Tests of blobs owned by an app: only own blobs are reported as present.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,13 +28,13 @@ fn wanted(contents: &BTreeSet<u8>) -> HashMap<Digest, u64> {
     contents.iter().map(|number| (digest(*number), content(*number).len() as u64)).collect()
 }
 
-/// The contents that an app has to send.
+/// Returns the contents missing from an app.
 async fn missing(owned: &Owned, app: &AppName, contents: &BTreeSet<u8>) -> BTreeSet<u8> {
     let missing = owned.missing(app, &wanted(contents)).await.unwrap();
     contents.iter().filter(|number| missing.contains(&digest(**number))).copied().collect()
 }
 
-/// The contents that no stored version of an app holds.
+/// Returns the contents in no stored version of an app.
 async fn fresh(owned: &Owned, app: &AppName, contents: &BTreeSet<u8>) -> BTreeSet<u8> {
     let fresh = owned.fresh(app, &manifest(contents)).await.unwrap();
     contents.iter().filter(|number| fresh.contains(&digest(**number))).copied().collect()
@@ -57,7 +57,7 @@ async fn what_an_app_has_sent_is_missing_to_every_other_one() {
     assert_eq!(missing(owned, &shop, &all).await, [3].into());
     assert_eq!(fresh(owned, &shop, &all).await, [1, 3].into(), "what no version holds was not compressed");
     assert_eq!((missing(owned, &blog, &all).await, fresh(owned, &blog, &all).await), (all.clone(), all.clone()));
-    // What was set aside or has another length is sent again.
+    // Blobs set aside, or of another length, are sent again.
     world.blobs.delete(Key::Blob(digest(2))).await.unwrap();
     assert_eq!(missing(owned, &shop, &all).await, [2, 3].into());
     let of_other_length = owned.missing(&shop, &[(digest(1), 1)].into()).await.unwrap();
@@ -76,7 +76,7 @@ async fn bytes_are_those_of_what_was_sent_and_of_what_comes_each_once() {
         assert_eq!(owned.bytes_with(&shop, &HashMap::new()).await.unwrap(), 3 * each);
         assert_eq!(owned.bytes_with(&shop, &wanted(&[3, 4].into())).await.unwrap(), 4 * each);
         assert_eq!(owned.bytes_with(&name(1), &wanted(&[3, 4].into())).await.unwrap(), 2 * each);
-        // The second time it is read from what is on record.
+        // The second time, read from the journal.
         world.publisher.uploads.write_sent().await;
         owned.forget_all();
     }
@@ -95,7 +95,7 @@ async fn what_versions_hold_counts_after_a_start_for_as_long_as_they_can_be_rest
     let world = reopened(folder.path()).await;
     let owned = &world.publisher.uploads.owned;
     assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), ([3].into(), [3].into()));
-    // A version that is gone, with its record and without.
+    // Deleted versions, with and without their record.
     let key = records::version_key(&shop, &version);
     let record = records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap();
     put(&world, Change::Delete(key)).await;
@@ -107,7 +107,7 @@ async fn what_versions_hold_counts_after_a_start_for_as_long_as_they_can_be_rest
         assert_eq!(missing(owned, &shop, &all).await, expected);
         assert_eq!(fresh(owned, &shop, &all).await, [2, 3].into());
     }
-    // A version whose manifest cannot be read owns nothing, and heals when it is sent again.
+    // A version with an unreadable manifest owns nothing, and heals when sent again.
     world.blobs.delete(Key::Manifest(manifest(&[1].into()).id())).await.unwrap();
     owned.forget_all();
     assert_eq!(missing(owned, &shop, &all).await, all);
@@ -126,7 +126,7 @@ async fn what_is_no_longer_stored_or_whose_app_is_no_longer_there_is_forgotten()
     for app in [&shop, &blog] {
         assert_eq!((missing(owned, app, &all).await, fresh(owned, app, &all).await), ([1].into(), [1].into()));
     }
-    // Without its records, nothing is left of what it sent.
+    // Without its records, the app owns none of its blobs.
     put(&world, Change::Delete(records::version_key(&shop, &manifest(&all).id()))).await;
     assert_eq!(missing(owned, &shop, &all).await, [1].into());
     owned.forget_app(&shop);
@@ -145,7 +145,7 @@ async fn an_app_that_lost_a_version_owns_what_its_others_hold_and_what_it_sent_s
     world.begin(&shop, &[3].into()).await.unwrap();
     let ended_ms = now_ms() + 1;
     put(&world, Change::Delete(records::version_key(&shop, &lost))).await;
-    // Nobody has lost anything, as far as it knows, and nothing was sent before that moment.
+    // The app has lost no version as far as known, and sent nothing before the given time.
     owned.refresh(&HashSet::new(), 1).await.unwrap();
     assert_eq!(missing(owned, &shop, &all).await, [4].into());
     owned.refresh(&[shop.clone()].into(), 1).await.unwrap();
@@ -208,13 +208,13 @@ async fn what_only_a_version_holds_that_can_be_restored_is_owned_as_long_as_it_c
     let lost = HashSet::from([shop.clone()]);
     owned.refresh(&lost, ended_ms).await.unwrap();
     assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), (NONE, [1].into()));
-    // It was old before, so that nothing else says that there is something to forget.
+    // Old before, so that no other record leads to the removal.
     put(&world, Change::Delete(gone_key)).await;
     owned.refresh(&lost, ended_ms).await.unwrap();
     assert_eq!((missing(owned, &shop, &all).await, fresh(owned, &shop, &all).await), ([1].into(), [1].into()));
 }
 
-/// The name is somebody else's by then, who must not learn what the former app sent.
+/// By then the name has a new owner, who must not learn of the former app's blobs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_arrives_after_its_app_was_deleted_is_sent_by_nobody() {
     let folder = tempfile::tempdir().unwrap();
@@ -298,21 +298,21 @@ async fn law_11_long_manifests_of_an_app_that_has_not_pushed_are_read_in_turns()
         assert!(poll!(&mut used).is_pending());
         tokio::task::yield_now().await;
     }
-    // What is short waits for nothing.
+    // A short manifest waits for no permit.
     assert_eq!(owned.bytes_with(&blog, &nothing).await.unwrap(), content(1).len() as u64);
     assert!(poll!(&mut used).is_pending());
     held.pop();
     assert_eq!(used.await.unwrap(), 2_000);
 }
 
-/// Reports to a node what was committed.
+/// Reports commits to a node.
 fn hear(owned: &Owned, commits: &mut Receiver<Committed>) {
     while let Ok(committed) = commits.try_recv() {
         owned.note_commit(&committed.changes);
     }
 }
 
-/// Two nodes of one cluster, as far as this is about.
+/// Two nodes of a cluster, reduced to the parts under test.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_app_stored_by_another_node_is_its_own_and_counts() {
     let folder = tempfile::tempdir().unwrap();
@@ -324,12 +324,12 @@ async fn what_an_app_stored_by_another_node_is_its_own_and_counts() {
     world.push(&shop, &[1].into()).await.unwrap();
     assert_eq!(missing(&there, &shop, &all).await, [2, 3].into());
     world.push(&shop, &[2].into()).await.unwrap();
-    // What was read once is not read again for what comes: also without its manifest it is known.
+    // A manifest already read is not read again: its blobs are known even without the file.
     world.blobs.delete(Key::Manifest(manifest(&[1].into()).id())).await.unwrap();
     hear(&there, &mut heard_there);
     assert_eq!(there.bytes_with(&shop, &HashMap::new()).await.unwrap(), 2 * each);
     assert_eq!((missing(&there, &shop, &all).await, fresh(&there, &shop, &all).await), ([3].into(), [3].into()));
-    // Pushes of this node are added as they end, and what is heard of them makes it read nothing.
+    // Pushes of the node itself are added at their end; their announced commits cause no read.
     world.blobs.delete(Key::Manifest(manifest(&[2].into()).id())).await.unwrap();
     hear(here, &mut heard_here);
     assert_eq!((missing(here, &shop, &all).await, fresh(here, &shop, &all).await), ([3].into(), [3].into()));
@@ -356,13 +356,13 @@ async fn law_11_what_an_app_lost_by_another_node_is_missing_to_it_on_every_node(
     retention.purge_version(&actor, &shop, &lost.to_string(), false).await.unwrap();
     hear(&there, &mut heard);
     assert_eq!((missing(&there, &shop, &all).await, missing(&there, &blog, &all).await), ([1].into(), NONE));
-    // Stored again, it is the app's again, although the same commit deletes what said that it was gone.
+    // Stored again, the blob is owned again, although the same commit deletes the tombstone.
     world.push(&shop, &[1].into()).await.unwrap();
     hear(&there, &mut heard);
     assert_eq!(missing(&there, &shop, &all).await, NONE);
 }
 
-/// Law 11: what is on record of uploads is read again by the next process.
+/// Law 11: the next process reads the upload journal again.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_what_was_purged_is_missing_after_a_start_also_where_an_unfinished_push_had_sent_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -393,7 +393,7 @@ async fn a_node_follows_what_others_do_to_the_versions_of_apps() {
     let record = world.catalog.get(&records::version_key(&blog, &version)).await.unwrap().unwrap().value;
     let following = tokio::spawn(Arc::clone(&world.publisher).keep_forgetting());
     let key = records::version_key(&shop, &version);
-    // Each is done again until it is heard, since the task may not have begun to listen.
+    // Repeated until received, since the task may not have subscribed yet.
     for (change, expected) in [(Change::Put(key.clone(), record), NONE), (Change::Delete(key), [2].into())] {
         let mut is_heard = false;
         for _ in 0..1_000 {
@@ -409,8 +409,8 @@ async fn a_node_follows_what_others_do_to_the_versions_of_apps() {
     following.abort();
 }
 
-/// A version of another node is read once, and one of this node never: what a collection has taken since would come
-/// back with it.
+/// A version of another node is read once, and a version of the same node never: reading again would bring back blobs
+/// collected since.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_forgotten_of_a_version_that_was_heard_of_stays_forgotten() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Tests of what a node measures of the versions that it prepares for others.
+//! Tests of the metrics of versions prepared for other nodes.
 //!
-//! These have one thread, whose recorder counts for none but them.
+//! The tests run on one thread, so that the recorder counts no other test.
 
 use devanture_config::{PlaceName, VersionId};
 use metrics_exporter_prometheus::PrometheusBuilder;

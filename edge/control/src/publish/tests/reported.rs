@@ -1,4 +1,4 @@
-//! Tests of what a push reports: the details of its steps, the lines of its log, its report, and why it is refused.
+//! Tests of the reports of a push: step details, log lines, report, refusals.
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Source};
 use devanture_config::manifest::FileEntry;
@@ -14,7 +14,7 @@ use crate::publish::finish::outcome_of;
 use devanture_store::blobs::Form;
 use devanture_store::records::{self, HistoryEntry, StoredDeploy};
 
-/// The files of a bundle.
+/// Files of a bundle.
 pub(super) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
 pub(super) fn of_files(files: Files<'_>) -> Manifest {
@@ -46,7 +46,7 @@ pub(super) async fn push_files(world: &World, manifest: Manifest, files: Files<'
     world.finish(&name(0), &begun.deploy).await.unwrap()
 }
 
-/// Pushes files of these contents.
+/// Pushes files with the contents.
 async fn push(world: &World, environment: &str, contents: &[u8], options: Value) -> DeployReport {
     let begun = begin(world, environment, manifest(&contents.iter().copied().collect()), options).await;
     for number in contents.iter().filter(|number| begun.missing.contains(&digest(**number))) {
@@ -55,7 +55,7 @@ async fn push(world: &World, environment: &str, contents: &[u8], options: Value)
     world.finish(&name(0), &begun.deploy).await.unwrap()
 }
 
-/// The newest entry of the history of `prod`.
+/// Returns the newest history entry of `prod`.
 async fn newest(world: &World) -> StoredDeploy {
     let prefix = records::history_prefix(&name(0), &PlaceName::prod());
     let (key, record) = world.catalog.list(&prefix, None, true, 1).await.unwrap().remove(0);
@@ -136,7 +136,7 @@ async fn a_blob_that_is_cut_short_is_refused_with_what_came_of_it() {
 async fn the_log_of_a_deploy_says_what_was_guessed_and_which_doubts_were_let_pass() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
-    // The first rule leaves nothing to the second one.
+    // The first rule shadows the second.
     let files: Files<'_> = &[("index.html", b"x"), ("_redirects", b"/a /b 200!\n/a /c\n")];
     let guessed = Manifest { guessed_rules: Some(Rules::Netlify), ..of_files(files) };
     push_files(&world, guessed, files, json!({ "allow_warnings": true })).await;
@@ -159,7 +159,7 @@ async fn a_path_that_stays_withdrawn_is_in_the_report_and_in_the_log() {
     assert_eq!(log, ["/f1.txt stays withdrawn: this version was stored before"]);
 }
 
-/// Alerts are set on the one that was undone.
+/// Alerts use the outcome of the undone push.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_distinguish_pushes_that_are_live_stored_undone_or_failed() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ async fn the_step_that_compresses_says_how_many_files_were_and_how_many_came_com
     assert_eq!(detail(plain).await, "nothing to do");
     let came = detail(given).await;
     assert!(came.ends_with("; 1 came compressed"), "{came}");
-    // Of zeros, so that it decodes to more times its bytes than any bundle may.
+    // Zeros, which decode to more times their bytes than allowed.
     let zeros = encode::best(&vec![0_u8; 100_000].into());
     for (name, wanted) in [("game.data.br", Form::Br), ("icons/zeros.svgz", Form::Gz), ("logo.svg.gz", Form::Gz)] {
         let (_, _, bytes) = zeros.iter().find(|(form, ..)| *form == wanted).unwrap();
@@ -205,7 +205,7 @@ async fn the_log_of_a_push_whose_rules_are_wrong_lists_every_mistake() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
     push(&world, "prod", &[9], json!({})).await;
-    // The first rule leaves nothing to the second one.
+    // The first rule shadows the second.
     let files: Files<'_> = &[("index.html", b"x"), ("_redirects", b"/a /b 200!\n/a /c\n")];
     let guessed = Manifest { guessed_rules: Some(Rules::Netlify), ..of_files(files) };
     let begun = begin(&world, "prod", guessed, json!({})).await;

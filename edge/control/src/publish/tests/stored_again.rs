@@ -1,4 +1,4 @@
-//! Tests of pushes of a version that is stored already: what they write again, and what they bring back.
+//! Tests of pushes of a stored version: rewritten and restored records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn the_record_of_a_stored_version_is_written_again_where_it_would_be_anoth
     world.push(&app, &[1].into()).await.unwrap();
     assert_eq!(stored().await.revision, first.revision, "nothing of it would be another");
     let record: VersionRecord = records::read(&key, &first).unwrap();
-    // An edge that decodes otherwise, or makes other pages, stored it.
+    // Stored by an edge that decodes differently, or makes other pages.
     let decoded = BTreeMap::from([("f1.txt".parse().unwrap(), DecodedFile { hash: digest(2), size: 1 })]);
     let integrity = vec![IntegrityPages::default()];
     for other in [
@@ -72,7 +72,7 @@ async fn push_without_a_switch(publisher: &Arc<Publisher>) {
     publisher.finish(publisher.take(&actor, &app, &begun.deploy).unwrap(), None).await.unwrap();
 }
 
-/// A version that could not be loaded is served at once when its files are pushed again, and not at the next try.
+/// A version that failed to load is served as soon as its files are pushed again, before the next retry.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_could_not_be_loaded_is_looked_at_again_once_a_version_was_stored_again() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of stored versions: who reads their manifests, and what their records keep where others store them too.
+//! Tests of stored versions: access to manifests, and records of versions stored twice.
 
 use devanture_config::problem::Code;
 use devanture_config::{AppName, VersionId};
@@ -8,7 +8,7 @@ use crate::ledger::{Actor, Error};
 use devanture_store::catalog::Change;
 use devanture_store::records::{self, VersionRecord, gone};
 
-/// The manifest of a version, as a client of the app gets it.
+/// Reads the manifest of a version as a client of the app.
 async fn opened(world: &World, app: &AppName, version: &VersionId) -> Result<Vec<u8>, Code> {
     let opened = world.publisher.open_manifest(app, version).await;
     let (file, bytes) = opened.map_err(|Error(problem)| problem.code)?;
@@ -16,7 +16,7 @@ async fn opened(world: &World, app: &AppName, version: &VersionId) -> Result<Vec
     Ok(read.to_vec())
 }
 
-/// Law 11: all manifests are in one store, and an id is no secret.
+/// Law 11: all manifests share a store, and an id is no secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_a_manifest_is_given_to_the_apps_that_store_its_version_and_to_no_other() {
     let folder = tempfile::tempdir().unwrap();
@@ -27,7 +27,7 @@ async fn law_11_a_manifest_is_given_to_the_apps_that_store_its_version_and_to_no
     world.push(&blog, &[2].into()).await.unwrap();
     assert_eq!(opened(&world, &shop, &version).await, Ok(manifest(&[1].into()).canonical()));
     assert_eq!(opened(&world, &blog, &version).await, Err(Code::NotFound));
-    // A deleted version is no longer read, although its files stay until it can no longer be restored.
+    // A deleted version is not readable, although its files stay while restorable.
     let retention = world.publisher.retention();
     retention.delete_version(&Actor::local(), &shop, &version.to_string(), false).await.unwrap();
     assert_eq!(opened(&world, &shop, &version).await, Err(Code::NotFound));
@@ -48,7 +48,7 @@ async fn a_deleted_version_that_is_pushed_again_is_no_longer_listed_as_deleted()
     assert_eq!(deleted().await, None);
 }
 
-/// Two pushes of the same files at once: the second to store them finds the record of the first.
+/// Two concurrent pushes of the same files: the second finds the record of the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_record_of_a_version_stays_that_of_the_push_that_stored_it_first() {
     let folder = tempfile::tempdir().unwrap();

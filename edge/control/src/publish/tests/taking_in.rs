@@ -1,4 +1,4 @@
-//! Tests of what comes in for a push: from whom, how much, that it came at all, and what is recorded of who sent it.
+//! Tests of incoming blobs: sender, amount, completeness, and recorded rights.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn each() -> u64 {
     content(1).len() as u64
 }
 
-/// Somebody with a token of one app.
+/// An actor with a token of one app.
 pub(super) fn tenant(scope: Scope, environment: Option<&str>) -> Actor {
     Actor {
         name: "tenant".to_owned(),
@@ -84,7 +84,7 @@ async fn record(world: &World, version: VersionId) -> VersionRecord {
     records::read(&key, &world.catalog.get(&key).await.unwrap().unwrap()).unwrap()
 }
 
-/// A request with blobs, as it travels.
+/// A request with blobs in transfer format.
 fn batch(contents: impl IntoIterator<Item = u8>) -> Vec<u8> {
     let blob = |number| {
         let bytes = content(number);
@@ -162,7 +162,7 @@ async fn a_blob_of_another_length_than_the_manifest_says_is_refused_however_it_c
     assert_eq!(world.versions(&app).await, []);
 }
 
-/// Else who knows a hash would get the bytes of another app.
+/// Otherwise knowing a hash would give access to another app's bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_app_has_sent_is_sent_again_or_the_push_fails() {
     let folder = tempfile::tempdir().unwrap();
@@ -196,18 +196,18 @@ async fn what_is_not_as_it_was_sent_or_no_longer_there_makes_no_version() {
     let deploy = world.begin(&app, &[1].into()).await.unwrap();
     rot(folder.path(), 1);
     assert_eq!(finish(&world, &actor, &app, &deploy).await, Err(Code::NotReady));
-    // What was there when the push began and was set aside since.
+    // Blobs present at the beginning of the push and set aside since.
     let deploy = world.begin(&app, &[2, 9].into()).await.unwrap();
     world.blobs.delete(Key::Blob(digest(9))).await.unwrap();
     assert_eq!(finish(&world, &actor, &app, &deploy).await, Err(Code::BlobMissing));
     assert_eq!(world.versions(&app).await.len(), 1);
-    // Sent again, all is well.
+    // Sending again heals the version.
     for contents in [[1].into(), [2, 9].into()] {
         world.push(&app, &contents).await.unwrap();
     }
 }
 
-/// Law 2. Nothing else reads an image of a version that does not go live.
+/// Law 2. No other step reads the image of a version that does not go live.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_neither_compressed_nor_made_live_is_read_back_as_well() {
     let folder = tempfile::tempdir().unwrap();
@@ -270,7 +270,7 @@ async fn a_version_that_is_stored_or_goes_at_the_same_time_keeps_what_its_record
     let contents = BTreeSet::from([1]);
     let version = manifest(&contents).id();
     let (key, gone_key) = (records::version_key(&app, &version), gone::gone_key(&app, &version));
-    // An admin's push of the same content was quicker.
+    // An admin's push of the same content won the race.
     let stored = VersionRecord { who: "admin".to_owned(), ..record(&world, live).await };
     assert!(stored.trusted);
     world.overtaken.before_commit_of(&key, vec![Change::Put(key.clone(), records::write(&stored).unwrap())]);
@@ -278,7 +278,7 @@ async fn a_version_that_is_stored_or_goes_at_the_same_time_keeps_what_its_record
     world.overtaken.assert_overtaken();
     let found = record(&world, version).await;
     assert_eq!((found.trusted, found.who.as_str()), (true, "admin"));
-    // It is deleted while somebody pushes it again: then it is there, and no longer deleted.
+    // Deleted while pushed again: the version is stored afterwards, and no longer deleted.
     let untrusted = VersionRecord { trusted: false, ..stored.clone() };
     let changes = vec![Change::Put(key.clone(), records::write(&untrusted).unwrap())];
     world.catalog.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
@@ -300,7 +300,7 @@ async fn an_app_begins_no_more_pushes_and_stores_no_more_bytes_than_its_limits_s
     let (app, actor) = (name(0), Actor::local());
     let deploy = world.begin(&app, &[1].into()).await.unwrap();
     for contents in [[2, 3].into(), [1, 2, 3].into()] {
-        // What a push brings that is under way counts as well, and what was refused does not.
+        // Blobs of running pushes count; blobs of refused pushes do not.
         assert_eq!(begin(&world, &actor, &app, manifest(&contents)).await.err(), Some(Code::StorageFull));
         assert_eq!(predict(&world, &app, &contents, json!({})).await, Err(Code::StorageFull));
     }
@@ -321,9 +321,9 @@ async fn of_two_pushes_that_begin_at_once_one_gets_the_last_version_that_the_app
     let version = finish(&world, &actor, &app, &one).await.unwrap();
     assert_eq!(finish(&world, &actor, &app, &two).await, Err(Code::TooMany));
     assert_eq!(world.versions(&app).await, [version]);
-    // What would be refused at its end is not sent at all.
+    // A push doomed to be refused at its end is not sent at all.
     assert_eq!(begin(&world, &actor, &app, manifest(&[3].into())).await.err(), Some(Code::TooMany));
-    // One that is stored is no further one.
+    // A stored version adds none.
     world.push(&app, &[1].into()).await.unwrap();
 }
 
@@ -343,7 +343,7 @@ async fn nothing_is_stored_of_an_app_that_is_deleted_while_a_push_ends() {
     assert_eq!(world.versions(&app).await, before);
 }
 
-/// What a push would be refused for.
+/// Returns the refusal of a predicted push.
 async fn predict(
     world: &World,
     app: &AppName,

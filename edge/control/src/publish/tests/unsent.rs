@@ -1,4 +1,4 @@
-//! Tests of what is refused when a push begins, or is foreseen, before anything is sent for it.
+//! Tests of refusals at the beginning or prediction of a push, before any upload.
 
 use devanture_config::api::{BeginDeploy, HostnameRequest, Source};
 use devanture_config::limits::Limits;
@@ -12,7 +12,7 @@ use super::collections::world::{World, content, digest, manifest, name, world, w
 use super::taking_in::{begin, send};
 use crate::ledger::{Actor, Error};
 
-/// A bundle of one page with these settings.
+/// A bundle of one page with the settings.
 fn with(toml: &str) -> Manifest {
     let site = SiteFile::parse("devanture.toml", toml).unwrap();
     let mut manifest = manifest(&[1].into());
@@ -20,7 +20,7 @@ fn with(toml: &str) -> Manifest {
     manifest
 }
 
-/// What the begin of a push says; its prediction says the same.
+/// Begins a push, and checks that its prediction agrees.
 async fn begins(world: &World, environment: &str, manifest: &Manifest, options: Value) -> Result<(), Code> {
     let (app, actor, environment) = (name(0), Actor::local(), environment.parse::<PlaceName>().unwrap());
     let push = || {
@@ -60,7 +60,7 @@ async fn what_would_be_one_too_many_is_not_sent_and_the_last_one_that_may_be_is(
     let checks = |count: usize| with(&"[[smoke]]\npath = \"/\"\n".repeat(count));
     assert_eq!(begins(&world, "prod", &checks(2), json!({})).await, Ok(()));
     assert_eq!(begins(&world, "prod", &checks(3), json!({})).await, Err(Code::BadManifest));
-    // Of all tables together.
+    // Routes of all tables together.
     let routes = |from: usize, count: usize, table: &str| -> String {
         let route = |number| format!("[[{table}routes]]\npath = \"/{number}/*\"\nto = \"http://10.0.0.1:{number}\"\n");
         (from..from + count).map(route).collect()
@@ -87,9 +87,9 @@ async fn an_environment_gets_so_many_upstreams_and_members_of_them() {
     for (toml, expected) in [
         (of("a", 2) + &of("b", 1), Ok(())),
         (of("a", 1) + &of("b", 1) + &of("c", 1), Err(Code::BadManifest)),
-        // The same address in two of them is two members.
+        // The same address in two upstreams counts as two members.
         (of("a", 2) + &of("b", 2), Err(Code::BadManifest)),
-        // What an environment says takes the place of the base's, and comes to the rest.
+        // A declaration of an environment replaces the base's, and adds to the rest.
         (of("a", 2) + &of("b", 1) + &staged("a", 1) + &staged("b", 2), Ok(())),
         (of("a", 2) + &of("b", 1) + &staged("b", 2), Err(Code::BadManifest)),
         (of("a", 1) + &staged("b", 1) + &staged("c", 1), Err(Code::BadManifest)),
@@ -122,12 +122,12 @@ async fn hostnames_beyond_the_limits_of_the_app_and_of_the_environment_are_refus
         let environments = &world.publisher.environments;
         environments.hostnames.set_hostname(&Actor::local(), &app, &prod, &given, &request, false).await.unwrap();
         let listing = |hosts: &[&str]| with(&format!("[env.prod]\nhostnames = {hosts:?}\n"));
-        // What the environment has already takes no room.
+        // Hostnames of the environment take no further space.
         let two = listing(&["a.example.org", "b.example.org"]);
         assert_eq!(begins(&world, "prod", &two, json!({})).await, Ok(()));
         let three = listing(&["b.example.org", "c.example.org"]);
         assert_eq!(begins(&world, "prod", &three, json!({})).await, Err(Code::HostnamesFull));
-        // A push that switches nothing takes no names.
+        // A push without a switch claims no names.
         assert_eq!(begins(&world, "prod", &three, json!({"no_switch": true})).await, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! Tests of what an app is shown of its limits, and of the limits of pushes that the edge checks.
+//! Tests of the usage shown to an app, and of the limits checked at a push.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::ledger::{Actor, Error};
 use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::{self, AliasRecord};
 
-/// The usage of a limit, the limit, and whether it is the app's own.
+/// Use, limit, and true for the app's own limit.
 type Used = (Option<u64>, Option<u64>, bool);
 
-/// What an app uses of each limit, by the limit's name.
+/// Returns the app's use of each limit by name.
 async fn usage(world: &World, app: &AppName) -> BTreeMap<String, Used> {
     let usage = world.publisher.usage(app).await.unwrap();
     assert_eq!(usage.app, *app);
@@ -68,14 +68,14 @@ async fn an_app_sees_what_it_uses_of_each_limit_and_which_are_its_own() {
     };
     let of_shop = expected((Some(1), Some(3), true), (Some(2), Some(9), true), one + two, 2, 2);
     assert_eq!(usage(&world, &shop).await, of_shop);
-    // No aliases at all is a limit; pushes without a limit are counted all the same.
+    // Zero aliases is a limit; pushes without a limit are still counted.
     let of_blog = expected((Some(0), Some(0), false), (Some(1), None, false), one, 1, 1);
     assert_eq!(usage(&world, &blog).await, of_blog);
     let unknown = world.publisher.usage(&name(2)).await.map(drop);
     assert_eq!(unknown.map_err(|Error(problem)| problem.code), Err(Code::NotFound));
 }
 
-/// They were in force, and the usage showed those of the start.
+/// The changed limits were in force, while the usage showed the initial limits.
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_visitors_are_in_force_and_shown_as_soon_as_they_are_changed() {
     let folder = tempfile::tempdir().unwrap();

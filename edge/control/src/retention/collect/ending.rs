@@ -1,4 +1,4 @@
-//! Ends what was deleted and can no longer be restored: versions, environments, apps, with every record of theirs.
+//! Ends deleted items past their restoration time: versions, environments, apps, with all their records.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment, GoneV
 use devanture_store::records::{self, VersionRecord};
 use devanture_store::records::{belongs, identities};
 
-/// What a record holds; if it is damaged, what it is about stays.
+/// Parses a record; a damaged record keeps its item.
 fn or_stays<T: DeserializeOwned>(key: &str, record: &Record) -> Option<T> {
     records::read(key, record).inspect_err(|error| tracing::error!(%error, "what was deleted stays")).ok()
 }
 
 impl Retention {
-    /// Ends all of it.
+    /// Ends all expired items.
     pub(super) async fn end_deleted(&self, pass: &mut Pass) -> Result<(), Error> {
         for (key, record) in self.ledger.catalog.list(gone::DELETED_APPS_PREFIX, None, false, usize::MAX).await? {
             let Some(deleted) = or_stays::<DeletedApp>(&key, &record) else { continue };
@@ -47,7 +47,7 @@ impl Retention {
         self.end_versions(pass).await
     }
 
-    /// Drops the records by which versions could be restored.
+    /// Deletes the records that make versions restorable.
     async fn end_versions(&self, pass: &mut Pass) -> Result<(), Error> {
         let mut versions = Scan::new(&*self.ledger.catalog, gone::GONE_PREFIX);
         while let Some((key, record)) = versions.next().await? {
@@ -71,8 +71,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Ends an environment that was deleted while nothing was live in it, after its instances; its name is free then.
-    /// What cannot be done by `purge_wait_ms_max` is left to the next collection.
+    /// Ends an environment deleted without a live version, after its instances, and frees its name. An end not possible
+    /// within `purge_wait_ms_max` is left to the next collection.
     pub(in crate::retention) async fn end_unused(&self, app: &AppName, name: &PlaceName) {
         let until = Instant::now() + Duration::from_millis(self.ledger.limits().purge_wait_ms_max);
         let ended = async {
@@ -94,7 +94,7 @@ impl Retention {
         }
     }
 
-    /// One attempt; false where it has not ended.
+    /// Makes one attempt. Returns false if the environment has not ended.
     async fn try_to_end_unused(&self, app: &AppName, name: &PlaceName) -> Result<bool, Error> {
         let _one = self.collecting.lock().await;
         self.ledger.catalog.check_in_place()?;
@@ -103,15 +103,14 @@ impl Retention {
         let mut pass = Pass::for_good(clock::settled_ms());
         let Some(record) = self.ledger.catalog.get(&key).await? else { return Ok(true) };
         if records::read::<DeletedEnvironment>(&key, &record)?.until_ms > pass.restorable_until_ms {
-            // It has ended, and another one of its name was deleted since, which can be restored.
+            // The environment has ended, and a later environment of the same name was deleted and is restorable.
             return Ok(true);
         }
         self.end_environment(app, name, key.clone(), record, &mut pass).await?;
         Ok(self.ledger.catalog.get(&key).await?.is_none())
     }
 
-    /// Waits until the instances have ended that end with an app, or with one environment of it; not longer than until
-    /// then.
+    /// Waits, up to a deadline, for the end of the instances of an app or environment.
     pub(super) async fn await_instances(
         &self,
         app: &AppName,
@@ -126,8 +125,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Whether an environment is `preview`, and something is served by its protection, its settings and its user id:
-    /// these stay until the app ends.
+    /// Returns true for the environment `preview` while previews use its protection, settings and user id, which stay
+    /// until the app ends.
     async fn has_previews(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
         match environment {
             Some(environment) if environment.is_preview() => {
@@ -174,7 +173,7 @@ impl Retention {
             false => {
                 let end = |deleted: &mut DeletedApp| deleted.until_ms = deleted.until_ms.min(pass.began_ms);
                 let Some(revision) = self.begin_end(&key, &record, end).await? else { return Ok(()) };
-                // The name is free afterwards, and its next owner must not find what was kept under it.
+                // The name is free afterwards; its next owner must not find the backend's data.
                 if !self.end_backend(app, None).await? {
                     return Ok(());
                 }
@@ -183,7 +182,7 @@ impl Retention {
         };
         for (version_key, record) in &versions {
             let id = version_key.rsplit('/').next().and_then(|id| id.parse::<VersionId>().ok());
-            // One that is damaged goes with the others: it must not keep this and every later collection from its end.
+            // A damaged record is deleted with the rest: it must not block the end in this and every later collection.
             let stored_ms = records::read::<VersionRecord>(version_key, record).map_or(0, |stored| stored.stored_ms);
             if let Some(id) = id {
                 pass.take(app, id, WhyCollected::AppDeleted, stored_ms);
@@ -202,8 +201,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Has nobody restore any more what is about to lose its records, also where its time is not over yet. The revision
-    /// of its record; `None` where a concurrent restore was first.
+    /// Blocks the restoration of an item about to lose its records, even before its time is over. Returns the revision
+    /// of its record; `None` if a concurrent restoration won.
     async fn begin_end<T: DeserializeOwned + Serialize>(
         &self,
         key: &str,
@@ -216,8 +215,7 @@ impl Retention {
         self.claim(key.to_owned(), record.revision, ended).await
     }
 
-    /// Removes what the backend of an app, or of one environment of it, has kept, and frees its user ids; false where
-    /// that could not be done yet.
+    /// Removes the backend's data of an app or environment, and frees its user ids. Returns false if not yet possible.
     async fn end_backend(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<bool, Error> {
         let Some(runner) = self.environments.instances.runner_if_any() else { return Ok(true) };
         match runner.forget(app, environment).await {
@@ -235,8 +233,8 @@ impl Retention {
         }
     }
 
-    /// Deletes every record of an app, or of one environment of it, but the one that says that it is deleted and, with
-    /// `has_previews`, those that previews are served by.
+    /// Deletes all records of an app or environment, except the deletion record and, with `has_previews`, the records
+    /// used by previews.
     async fn end_records(
         &self,
         app: &AppName,
@@ -249,7 +247,7 @@ impl Retention {
             if found.is_empty() {
                 return Ok(());
             }
-            // A login or a use that is written meanwhile would hang on nothing: then it is all looked at again.
+            // A login or use written meanwhile would be orphaned: in that case the search starts again.
             let carries =
                 |key: &str| key.starts_with(identities::ACCOUNTS_PREFIX) || key.starts_with(records::TOKENS_PREFIX);
             let carriers = found.iter().filter(|(key, _)| carries(key));
@@ -259,13 +257,13 @@ impl Retention {
         }
     }
 
-    /// Makes one change of a record that nobody changed meanwhile; the revision, where that holds.
+    /// Changes a record, if unchanged meanwhile; returns the new revision.
     async fn claim(&self, key: String, at: Revision, change: Change) -> Result<Option<Revision>, Error> {
         let commit = Commit { checks: vec![Check::At(key, at)], changes: vec![change] };
         self.collected(commit).await
     }
 
-    /// Makes a commit of the collection, and waits until requests see it; `None` if somebody else was first.
+    /// Commits for the collection, and waits until requests see the commit; `None` if another commit won the race.
     pub(super) async fn collected(&self, commit: Commit) -> Result<Option<Revision>, Error> {
         self.ledger.commit_system(SystemWrite::Collection, commit).await
     }

@@ -1,6 +1,6 @@
-//! Forgets the oldest entries of histories, and the oldest versions that are gone, beyond what the limits keep.
+//! Removes the oldest history entries and the oldest tombstones beyond the limits.
 //!
-//! Both grow by every deploy, pause and deletion, so that a token could fill the disk with them otherwise.
+//! Both grow with every deploy, pause and deletion; without limits, a token could fill the disk.
 
 use devanture_config::AppName;
 
@@ -12,11 +12,11 @@ use devanture_store::catalog::{Change, Commit};
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::{self};
 
-/// Records that are deleted in one commit.
+/// Records deleted per commit.
 const COMMIT_RECORDS: usize = 100;
 
 impl Retention {
-    /// Forgets what is beyond the limits in every app.
+    /// Removes records beyond the limits in every app.
     pub(super) async fn forget_oldest(&self, pass: &Pass) -> Result<(), Error> {
         if pass.dry_run {
             return Ok(());
@@ -33,8 +33,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes the oldest records of an app's versions that are gone and cannot be restored; those last by which
-    /// withdrawn paths stay withdrawn, so that no pushes and deletions of others make a way around them.
+    /// Deletes the oldest tombstones of an app's unrestorable versions. Tombstones that keep paths withdrawn go last,
+    /// so that pushes and deletions of others cannot undo a withdrawal.
     async fn forget_gone(&self, app: &AppName) -> Result<(), Error> {
         let prefix = gone::gone_prefix(app);
         let max = usize::try_from(self.ledger.limits().history_entries_max).unwrap_or(usize::MAX);

@@ -1,4 +1,4 @@
-//! What holds a version, whatever its age.
+//! Versions protected from retention, whatever their age.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use devanture_store::records::gone::{self, DeletedEnvironment};
 use devanture_store::records::pointer;
 use devanture_store::records::{self, AliasRecord, LivePointer};
 
-/// The versions of an app that are held, and the checks that nothing else came to hold one since.
+/// Protected versions of an app, and checks that no further protection has appeared.
 #[derive(Default)]
 pub(super) struct Held {
     pub(super) ids: HashSet<VersionId>,
@@ -20,21 +20,21 @@ pub(super) struct Held {
 }
 
 impl Retention {
-    /// Every version of an app that may not go, whatever its age. New code that holds a version adds it
-    /// here, with the check that it is still as it was read; one that can come again writes `apps/{app}` when it does,
-    /// as `hold_version` does for pointers.
+    /// Returns all versions of an app protected from retention. New code that protects a version adds the version here,
+    /// with a check that the protecting record is unchanged. If such a record can reappear, its writer also writes
+    /// `apps/{app}`, as `hold_version` does for pointers.
     ///
-    /// Beside these a version stays that was stored or live within the grace period (law 10), that is at hand in a
-    /// place of this node, or that a push or a switch under way has leased: `retire.rs` asks for that.
+    /// Further versions stay: versions stored or live within the grace period (law 10), versions loaded on the local
+    /// node, and versions leased by a running push or switch; `retire.rs` checks these.
     pub(super) async fn held(&self, app: &AppName) -> Result<Held, Error> {
         let mut held = Held::default();
-        // First, so that what comes after this reading is seen by the check.
+        // Read first, so that the check detects all later changes.
         let app_key = records::app_key(app);
         if let Some(record) = self.ledger.catalog.get(&app_key).await? {
             held.checks.push(Check::At(app_key, record.revision));
         }
         held.checks.push(Check::Absent(gone::deleted_app_key(app)));
-        // What is live.
+        // Live versions.
         let mut pointers: Vec<(PlaceName, LivePointer)> = Vec::new();
         for (key, record) in all(&*self.ledger.catalog, &records::live_prefix(app)).await? {
             let Some(name) = key.rsplit('/').next().and_then(|name| name.parse().ok()) else { continue };
@@ -43,19 +43,19 @@ impl Retention {
             pointers.push((name, pointer));
             held.checks.push(Check::At(key, record.revision));
         }
-        // What an alias points at.
+        // Versions of aliases.
         for (key, record) in all(&*self.ledger.catalog, &records::alias_prefix(app)).await? {
             held.ids.insert(records::read::<AliasRecord>(&key, &record)?.version);
             held.checks.push(Check::At(key, record.revision));
         }
-        // What is live again when an environment is restored.
+        // Versions live again after the restoration of an environment.
         for (key, record) in all(&*self.ledger.catalog, &gone::deleted_environments_prefix(app)).await? {
             let DeletedEnvironment { pointer, .. } = records::read(&key, &record)?;
             held.ids.insert(pointer.version);
             pointers.extend(key.rsplit('/').next().and_then(|name| name.parse().ok()).map(|name| (name, pointer)));
             held.checks.push(Check::At(key, record.revision));
         }
-        // What a rollback goes to, also once a deleted environment is restored.
+        // Rollback targets, also of deleted environments.
         for (environment, pointer) in &pointers {
             match self.ledger.earlier_of(app, environment, pointer, None).await {
                 Ok(earlier) => drop(held.ids.insert(earlier.version)),

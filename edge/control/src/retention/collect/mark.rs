@@ -1,4 +1,4 @@
-//! Marks what the records refer to: one manifest at a time, and nothing but digests in memory.
+//! Marks files referenced by records: reads one manifest at a time, and keeps only digests in memory.
 
 use std::collections::HashSet;
 
@@ -16,17 +16,17 @@ use devanture_store::records::console::{CONSOLE_KEY, ConsoleRecord, console};
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::sent::{self, SentRecord};
 
-/// What is referred to.
+/// Referenced files.
 #[derive(Default)]
 pub(super) struct Marked {
     blobs: HashSet<Digest>,
     manifests: HashSet<VersionId>,
-    /// Versions whose manifests cannot be read: what they refer to is not known.
+    /// Versions with unreadable manifests, whose references are unknown.
     pub(super) unreadable: Vec<VersionId>,
 }
 
 impl Marked {
-    /// Whether something refers to `key`.
+    /// Returns true if `key` is referenced.
     pub(super) fn holds(&self, key: Key) -> bool {
         match key {
             Key::Blob(digest) | Key::Variant(digest, _) | Key::Delta(digest, ..) => self.blobs.contains(&digest),
@@ -34,13 +34,13 @@ impl Marked {
         }
     }
 
-    /// Files that are referred to.
+    /// Returns the number of referenced files.
     pub(super) fn count(&self) -> u64 {
         u64::try_from(self.blobs.len().saturating_add(self.manifests.len())).unwrap_or(u64::MAX)
     }
 
-    /// Marks what the edge made of a version, by its record: decoded files, which are decoded again when the version is
-    /// loaded if they are missed here, and its pages with hashes.
+    /// Marks files derived from a version, by its record: decoded files, which are decoded again on loading if missing,
+    /// and pages with hashes.
     fn made_of(&mut self, key: &str, value: &[u8]) {
         match records::made_files(value) {
             Ok(files) => self.blobs.extend(files.into_iter().map(|file| file.hash)),
@@ -48,8 +48,7 @@ impl Marked {
         }
     }
 
-    /// Marks the dictionary that a record of dictionaries holds. One that cannot be read serves nobody, and is made
-    /// again.
+    /// Marks the dictionary in a record of dictionaries. An unreadable dictionary is useless, and is made again.
     fn dictionary_of(&mut self, key: &str, value: &[u8]) {
         match records::pages_dictionary(value) {
             Ok(pages) => self.blobs.extend(pages.map(|pages| pages.blob)),
@@ -59,11 +58,11 @@ impl Marked {
 }
 
 impl Retention {
-    /// Marks what the versions refer to that stay: those that are stored, and those that can be restored. And the
-    /// manifests of versions that were live within a year, for the names in them (`fingerprints.rs`).
+    /// Marks the references of all staying versions, stored or restorable, and the manifests of versions live within a
+    /// year, for their fingerprinted names (`fingerprints.rs`).
     pub(super) async fn mark(&self, pass: &Pass) -> Result<Marked, Error> {
         let mut marked = Marked::default();
-        // A version that moves between these two prefixes while they are read is heard of by the watch.
+        // The watch reports versions that move between the two prefixes during the read.
         for prefix in [records::VERSIONS_PREFIX, gone::GONE_PREFIX] {
             self.mark_versions(pass, &mut marked, prefix).await?;
         }
@@ -79,7 +78,7 @@ impl Retention {
         Ok(marked)
     }
 
-    /// As [`Retention::mark`], of what one app holds itself, whatever others do.
+    /// As [`Retention::mark`], for the files of one app, whatever other apps hold.
     pub(super) async fn mark_app(&self, pass: &Pass, app: &AppName) -> Result<Marked, Error> {
         let mut marked = Marked::default();
         for prefix in [records::versions_prefix(app), gone::gone_prefix(app)] {
@@ -90,14 +89,14 @@ impl Retention {
         Ok(marked)
     }
 
-    /// Marks what the versions refer to whose records are below `prefix`, and stay.
+    /// Marks the references of staying versions with records below `prefix`.
     async fn mark_versions(&self, pass: &Pass, marked: &mut Marked, prefix: &str) -> Result<(), Error> {
         let mut versions = Scan::new(&*self.ledger.catalog, prefix);
         while let Some((key, record)) = versions.next().await? {
             let Some((app, version)) = version_of(&key) else { continue };
-            // Of what is gone, only what can be restored.
+            // Among gone versions, only restorable versions stay.
             let is_kept = !key.starts_with(gone::GONE_PREFIX)
-                // A damaged record may have said that it can be restored.
+                // A damaged record may belong to a restorable version.
                 || records::read::<GoneVersion>(&key, &record).map_or(true, |gone| gone.record.is_some());
             let is_going = pass.dry_run && (pass.report.apps.contains(&app) || pass.going.contains(&(app, version)));
             if is_kept && !is_going {
@@ -108,11 +107,11 @@ impl Retention {
         Ok(())
     }
 
-    /// Brings collected files back that are referred to again, as after the restore of an older catalog.
+    /// Brings back collected files that are referenced again, for example after the restoration of an older catalog.
     async fn bring_back(&self, marked: &Marked) -> Result<(), Error> {
         for key in self.blobs.collected().await?.into_iter().filter(|key| marked.holds(*key)) {
             match self.blobs.open(key).await {
-                // It may be on the disk of this node alone.
+                // The file may be only on the local disk.
                 Ok(_) => drop(self.blobs.mend(key, None).await?),
                 Err(blobs::Error::Missing(_) | blobs::Error::Corrupt { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -121,7 +120,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Marks the dictionaries that pages share: they are files of no manifest.
+    /// Marks dictionaries shared by pages, which are in no manifest.
     async fn mark_dictionaries(&self, pass: &Pass, marked: &mut Marked) -> Result<(), Error> {
         let found = Scan::new(&*self.ledger.catalog, records::DICTIONARIES_PREFIX);
         let mut found = found.pages_of(records::DICTIONARIES_AT_ONCE);
@@ -136,7 +135,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Marks what a version refers to.
+    /// Marks the references of a version.
     async fn mark_version(&self, marked: &mut Marked, version: VersionId) -> Result<(), Error> {
         if !marked.manifests.insert(version) {
             return Ok(());
@@ -156,7 +155,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Marks what apps other than `app` have sent for versions that are not stored yet.
+    /// Marks blobs sent by apps other than `app` for versions not yet stored.
     pub(super) async fn mark_sent_by_others(&self, marked: &mut Marked, app: &AppName) -> Result<(), Error> {
         let own = sent::sent_prefix(app);
         let mut uploads = Scan::new(&*self.ledger.catalog, sent::SENT_PREFIX);
@@ -188,7 +187,7 @@ impl Retention {
         Ok(())
     }
 
-    /// Marks what a change refers to that was committed meanwhile.
+    /// Marks the references of a change committed meanwhile.
     pub(super) async fn mark_change(&self, marked: &mut Marked, change: &Change) -> Result<(), Error> {
         let Change::Put(key, value) = change else { return Ok(()) };
         if key.starts_with(records::DICTIONARIES_PREFIX) {
@@ -204,7 +203,7 @@ impl Retention {
             None
         };
         let Some(version) = version else { return Ok(()) };
-        // A manifest that was marked for its names alone says nothing of its blobs.
+        // A manifest marked only for its names does not mark its blobs.
         marked.manifests.remove(&version);
         self.mark_version(marked, version).await
     }

@@ -1,20 +1,19 @@
-//! Collections: what nothing refers to any more goes, records first and bytes after.
+//! Collections: delete unreferenced records and files, records first.
 //!
-//! One pass does this, in this order, and may die after any instruction:
+//! One pass has the following steps in order, and may crash after any instruction:
 //!
-//! 1. what was deleted and can no longer be restored ends (`ending.rs`);
-//! 2. versions that are beyond `[retention]` and that nothing holds (`held.rs`) lose their records (`retire.rs`), each
-//!    by a compare-and-swap that a switch to it cannot pass by;
-//! 3. what pushes wrote down that they have sent is forgotten once it is as old as the files that may go
-//!    (`old_sent.rs`);
-//! 4. the oldest entries of histories, and the oldest versions that are gone, are forgotten (`forget.rs`);
-//! 5. what the records that are left refer to is marked (`mark.rs`);
-//! 6. files that are neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). What is
-//!    committed while this goes on is heard of by the catalog's watch, and what is about to be committed is leased
-//!    (`leases.rs`): so no file goes that a client was promised.
+//! 1. deleted items past their restoration time end (`ending.rs`);
+//! 2. unprotected versions (`held.rs`) beyond `[retention]` lose their records (`retire.rs`), each by a
+//!    compare-and-swap that excludes a concurrent switch to the version;
+//! 3. journals of sent blobs are deleted once as old as deletable files (`old_sent.rs`);
+//! 4. the oldest history entries and tombstones are removed (`forget.rs`);
+//! 5. files referenced by the remaining records are marked (`mark.rs`);
+//! 6. files neither marked nor leased, and older than the grace period, are deleted (`sweep.rs`). The catalog's watch
+//!    reports concurrent commits, and leases protect files of coming commits (`leases.rs`): no file promised to a
+//!    client is deleted.
 //!
-//! Files wait in `collected/` for their end, in case a restored catalog refers to them again. On a disk without room,
-//! and in a purge (`purge.rs`), neither the grace period nor that time is waited for.
+//! Deleted files wait in `collected/`, in case a restored catalog references the files again. A full disk, or a purge
+//! (`purge.rs`), skips both the grace period and the wait.
 
 mod ending;
 mod forget;
@@ -43,65 +42,65 @@ use devanture_base::clock;
 use devanture_store::blobs;
 use devanture_store::records;
 
-/// Seconds after a start before the first collection: a start has enough to do.
+/// Seconds between the start and the first collection, to leave the start its resources.
 const FIRST_AFTER_S: u64 = 60;
-/// Seconds before the next pass where one of them reached a limit.
+/// Seconds before the next pass after a pass reached a limit.
 const MORE_AFTER_S: u64 = 5;
-/// Pause between two attempts to keep all nodes from collecting.
+/// Pause between two attempts to block collections on all nodes.
 const DUTY_PAUSE: Duration = Duration::from_secs(1);
 
-/// No collection begins on any node while this lives.
+/// Blocks the start of collections on all nodes during its lifetime.
 pub struct Paused {
     _here: tokio::sync::OwnedMutexGuard<()>,
-    /// `None` of an edge that is alone.
+    /// `None` on a standalone edge.
     _everywhere: Option<Duty>,
 }
 
-/// The app whose record is at `key`.
+/// Returns the app whose record is at `key`.
 fn app_of(key: &str) -> Option<AppName> {
     key.strip_prefix(records::APPS_PREFIX)?.parse().ok()
 }
 
-/// How a collection is done.
+/// Options of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CollectOptions {
-    /// Only report what would go.
+    /// Only report the items to be deleted.
     pub dry_run: bool,
-    /// Take files however many are unreferenced.
+    /// Delete files whatever the number of unreferenced files.
     pub force: bool,
-    /// End what was deleted although it could still be restored, and remove files without waiting.
+    /// End deleted items that are still restorable, and delete files without waiting.
     pub purge: bool,
 }
 
-/// One collection.
+/// Running collection.
 struct Pass {
     dry_run: bool,
     began_ms: u64,
-    /// Whether the catalog knew of an app or a push when it began.
+    /// True if the catalog had a record of an app or push at the beginning.
     knows_files: bool,
-    /// What was put before this second may go.
+    /// Files stored before the second may be deleted.
     before_s: u64,
-    /// What could be restored until this moment has ended.
+    /// Items restorable until the time have expired.
     restorable_until_ms: u64,
-    /// Remove files for good and not into `collected/`.
+    /// Delete files permanently instead of moving the files to `collected/`.
     is_for_good: bool,
-    /// Versions that it may still take.
+    /// Versions left before the limit.
     versions_left: u64,
-    /// Files that it may still take.
+    /// Files left before the limit.
     files_left: u64,
-    /// Versions that are gone, or would be.
+    /// Versions deleted, or to be deleted.
     going: HashSet<(AppName, VersionId)>,
     report: CollectReport,
 }
 
 impl Pass {
-    /// A pass that waits for nothing, without limits of its own.
+    /// Returns a pass without waits and limits.
     fn for_good(began_ms: u64) -> Self {
         Self {
             dry_run: false,
             began_ms,
             knows_files: true,
-            // The clock of the files has seconds: what was put a moment ago goes too, unless somebody holds it.
+            // File times have a resolution of seconds: files stored a moment ago are included, unless leased.
             before_s: u64::MAX,
             restorable_until_ms: began_ms,
             is_for_good: true,
@@ -112,7 +111,7 @@ impl Pass {
         }
     }
 
-    /// Notes a version that goes.
+    /// Records a version to be deleted.
     fn take(&mut self, app: &AppName, version: VersionId, why: WhyCollected, stored_ms: u64) {
         self.going.insert((app.clone(), version));
         self.versions_left = self.versions_left.saturating_sub(1);
@@ -121,7 +120,7 @@ impl Pass {
 }
 
 impl Retention {
-    /// Collects from time to time, for as long as the process lives.
+    /// Collects periodically for the lifetime of the process.
     pub async fn keep_collecting(self: Arc<Self>) {
         let every_s = self.policy().collect_every_s;
         if every_s == 0 {
@@ -133,7 +132,7 @@ impl Retention {
             pause_s = match self.collect(CollectOptions::default()).await {
                 Ok(report) if report.more => every_s.min(MORE_AFTER_S),
                 Ok(_) => every_s,
-                // Another node collects for all of them.
+                // Another node collects for all nodes.
                 Err(error) if error.0.code == Code::Busy => every_s,
                 Err(error) => {
                     tracing::error!(%error, "a collection failed; the next one goes on");
@@ -143,16 +142,16 @@ impl Retention {
         }
     }
 
-    /// Waits for a collection that is under way; none begins while the guard lives.
+    /// Waits for a running collection, and blocks new collections until the guard is dropped.
     pub async fn pause(&self) -> tokio::sync::OwnedMutexGuard<()> {
         Arc::clone(&self.collecting).lock_owned().await
     }
 
-    /// As [`Retention::pause`], on all nodes of a cluster: a collection of another one is waited for, too. A node that
-    /// is cut off from the catalog pauses its own alone: its copy may be the last that there is.
+    /// As [`Retention::pause`], on all nodes of a cluster, including a wait for a collection of another node. A node
+    /// cut off from the catalog blocks only its own collections: its copy may be the last.
     ///
     /// # Errors
-    /// Those of the catalog.
+    /// Errors of the catalog.
     pub async fn pause_everywhere(&self) -> Result<Paused, Error> {
         let here = self.pause().await;
         let everywhere = loop {
@@ -169,11 +168,11 @@ impl Retention {
         Ok(Paused { _here: here, _everywhere: everywhere })
     }
 
-    /// Collects once, after a collection that is under way. Once begun it runs to its end even if the caller is
-    /// dropped, since it holds the gate of the leases in between.
+    /// Collects once, after any running collection. Runs to completion even if the caller is dropped, since the
+    /// collection holds the gate of the leases.
     ///
     /// # Errors
-    /// Where a store fails. What was done until then stays done, and nothing that is referred to is gone.
+    /// Errors of a store. Completed deletions stay, and no referenced file is lost.
     pub async fn collect(self: &Arc<Self>, options: CollectOptions) -> Result<CollectReport, Error> {
         let this = Arc::clone(self);
         let pass = tokio::spawn(async move { this.run_collection(options).await });
@@ -196,14 +195,14 @@ impl Retention {
         let dry_run = options.dry_run;
         let _one = self.collecting.lock().await;
         let _duty = self.take_duty().await?;
-        // Another edge may have the files by now.
+        // Another edge may own the files by now.
         self.ledger.catalog.check_in_place()?;
         let began = Instant::now();
-        // What a client left that is gone holds nothing any more.
+        // Idle pushes of lost clients no longer protect files.
         self.uploads.end_idle();
         let began_ms = clock::settled_ms();
-        // On a full disk, what is kept for the case that somebody wants it back keeps the edge from storing anything.
-        // That of one node is made free by eviction; what nodes share may be somebody's on another one.
+        // On a full disk, restorable files would keep the edge from storing new files. A node's own disk cache is freed
+        // by eviction; files in shared storage may be in use on other nodes.
         let is_for_good = options.purge || (!self.blobs.is_shared() && self.is_disk_short().await?);
         let before_s = began_ms.saturating_sub(self.ledger.limits().grace_ms_max) / 1_000;
         let mut pass = Pass {
@@ -219,10 +218,10 @@ impl Retention {
         };
         self.end_deleted(&mut pass).await?;
         self.retire(&mut pass).await?;
-        // Before the bytes: nothing on the disk says of a blob that is gone that an app need not send it.
+        // Deleted before the files: no record may claim the presence of a deleted blob.
         self.end_old_sent(&pass).await?;
         self.forget_oldest(&pass).await?;
-        // Before anything is read: what is committed from here on is heard of.
+        // Subscribed before any read, so that all later commits are seen.
         let watch = self.ledger.catalog.watch();
         let marked = self.mark(&pass).await?;
         pass.report.stopped = match options.force {
@@ -247,10 +246,10 @@ impl Retention {
         Ok(report)
     }
 
-    /// Takes on what one node of a cluster does at a time: what takes files. `None` of an edge that is alone.
+    /// Takes the cluster-wide duty of deleting files. `None` on a standalone edge.
     ///
     /// # Errors
-    /// `busy` while another node does it.
+    /// `busy` while another node has the duty.
     async fn take_duty(&self) -> Result<Option<Duty>, Error> {
         let Some(nodes) = &self.nodes else { return Ok(None) };
         let duty = nodes.take_duty("collection").await.map_err(cluster::Error::into_problem)?;
@@ -258,12 +257,12 @@ impl Retention {
             let problem = Problem::new(Code::Busy, "Another node of the cluster collects, or writes a backup.");
             return Err(problem.hint("try again when it is done").into());
         }
-        // It may have committed a moment ago what is not to be taken.
+        // The previous node may have just committed new references.
         self.ledger.catalog.refresh().await?;
         Ok(duty)
     }
 
-    /// Whether less is free on the disk than is to stay free.
+    /// Returns true if the free disk space is below the reserve.
     async fn is_disk_short(&self) -> Result<bool, Error> {
         let blobs = Arc::clone(&self.blobs);
         let checked = tokio::task::spawn_blocking(move || blobs.check_free_space()).await;

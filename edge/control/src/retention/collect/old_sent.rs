@@ -1,5 +1,4 @@
-//! Ends what pushes wrote down that they have sent, where no version came of it within the grace period, or where it
-//! was purged.
+//! Deletes upload journals without a version within the grace period, or with purged blobs.
 
 use std::collections::HashSet;
 
@@ -15,7 +14,7 @@ use devanture_store::records;
 use devanture_store::records::sent::{self, SentRecord};
 
 impl Retention {
-    /// Deletes the records that may name files which this pass may take.
+    /// Deletes the journals that may name files deletable by the pass.
     pub(super) async fn end_old_sent(&self, pass: &Pass) -> Result<(), Error> {
         if pass.dry_run {
             return Ok(());
@@ -27,8 +26,8 @@ impl Retention {
                 return Ok(());
             }
             let is_old = |key: &str, record: &_| {
-                // A file system's clock may be a moment behind the one that `at_ms` is of, so the very second counts,
-                // too. What cannot be read says nothing.
+                // The file system's clock may be slightly behind the clock of `at_ms`, so the same second counts too.
+                // Unreadable journals are deleted.
                 records::read::<SentRecord>(key, record).map_or(true, |sent| sent.at_ms / 1_000 <= pass.before_s)
             };
             let old = page.iter().filter(|(key, record)| is_old(key, record));
@@ -37,8 +36,8 @@ impl Retention {
         }
     }
 
-    /// Deletes those records of an app that name one of `files`, which it has purged: a later process must not take it
-    /// from them that the app has sent what only another one still has (law 11).
+    /// Deletes the journals of an app that name one of the purged `files`: a later process must not derive from a
+    /// journal that the app has sent blobs now held only by another app (law 11).
     pub(super) async fn end_sent_of(&self, app: &AppName, files: &[(Key, u64)]) -> Result<(), Error> {
         let blob = |(key, _): &(Key, u64)| match key {
             Key::Blob(digest) => Some(*digest),

@@ -1,7 +1,7 @@
-//! Stops a collection that would take more files than a catalog in order explains.
+//! Stops a collection that would delete more files than an intact catalog explains.
 //!
-//! A catalog that was lost, or restored from an old copy, refers to few of the files that are stored. Without this look
-//! the first collection would take all others.
+//! A lost catalog, or a catalog restored from an old copy, references few of the stored files. Without the check, the
+//! first collection would delete all other files.
 
 use devanture_config::api::CollectStopped;
 
@@ -11,7 +11,8 @@ use crate::ledger::Error;
 use crate::retention::Retention;
 
 impl Retention {
-    /// Whether any record of an app or of a push says that files were ever stored; an empty catalog explains none.
+    /// Returns true if any record of an app or push shows that files were ever stored; an empty catalog explains no
+    /// files.
     pub(super) async fn knows_files(&self) -> Result<bool, Error> {
         for prefix in ["apps/", "sent/"] {
             if !self.ledger.catalog.list(prefix, None, false, 1).await?.is_empty() {
@@ -21,7 +22,7 @@ impl Retention {
         Ok(false)
     }
 
-    /// The figures of a collection that is out of proportion; `None` where it may go on.
+    /// Returns the figures of a disproportionate collection; `None` for a collection that may proceed.
     pub(super) async fn out_of_proportion(
         &self,
         pass: &Pass,

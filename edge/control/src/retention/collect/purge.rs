@@ -1,5 +1,5 @@
-//! Purges what was deleted: it ends at once and cannot be restored, and files that nothing else refers to are removed
-//! without waiting for the grace period or in `collected/`.
+//! Purges deleted items: ends them at once without a restoration, and deletes their unreferenced files without the
+//! grace period or a stay in `collected/`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use devanture_store::catalog::{self, Change, Check, Commit, Record};
 use devanture_store::records;
 use devanture_store::records::gone::{self, DeletedApp, DeletedEnvironment, GoneVersion};
 
-/// Between two attempts, where what instances left is not gone yet.
+/// Pause between two attempts while leftovers of instances remain.
 pub(super) const AGAIN: Duration = Duration::from_millis(100);
 
-/// What is purged; it was deleted before.
+/// Item to purge, already deleted.
 #[derive(Debug, Clone)]
 enum Purge {
     App(AppName),
@@ -41,7 +41,7 @@ impl Purge {
         }
     }
 
-    /// The places whose instances end with it.
+    /// Returns the app and environment whose instances end with the item.
     const fn place(&self) -> Option<(&AppName, Option<&PlaceName>)> {
         match self {
             Self::App(app) => Some((app, None)),
@@ -52,8 +52,7 @@ impl Purge {
 }
 
 impl Retention {
-    /// Deletes a version for good, also one that was deleted and could still be restored. With `dry_run` it only
-    /// reports what would go.
+    /// Deletes a version permanently, also a deleted and still restorable version. A `dry_run` only reports.
     ///
     /// # Errors
     /// As [`Retention::delete_version`].
@@ -64,7 +63,7 @@ impl Retention {
         typed: &str,
         dry_run: bool,
     ) -> Result<DeleteReport, Error> {
-        // The records that name them go with the version.
+        // The records that name the dictionary are deleted with the version.
         let dictionary = match self.ledger.resolve_version(app, typed).await {
             Ok(version) => self.dictionary_of(app, &version).await?,
             Err(_gone) => None,
@@ -97,7 +96,7 @@ impl Retention {
         Ok(report)
     }
 
-    /// Deletes an app, or one environment of it, for good, also one that was deleted and could still be restored.
+    /// Deletes an app or environment permanently, also a deleted and still restorable one.
     ///
     /// # Errors
     /// As [`Retention::delete_app`] and [`Retention::delete_environment`].
@@ -140,7 +139,7 @@ impl Retention {
         Ok(report)
     }
 
-    /// The version that somebody deleted and could still restore.
+    /// Returns a deleted and still restorable version.
     async fn restorable(&self, app: &AppName, typed: &str) -> Result<Option<VersionId>, Error> {
         let Ok(prefix) = typed.parse::<IdPrefix>() else { return Ok(None) };
         let found = self.ledger.catalog.list(&format!("{}{prefix}", gone::gone_prefix(app)), None, false, 2).await?;
@@ -149,7 +148,7 @@ impl Retention {
         Ok(gone.record.and_then(|_| key.rsplit('/').next()?.parse().ok()))
     }
 
-    /// Ends the time in which something can be restored; returns the moment. A record that ended meanwhile is no error.
+    /// Ends the restoration time of an item; returns the end. A record deleted meanwhile is no error.
     async fn expire<T: DeserializeOwned + Serialize>(
         &self,
         actor: &Actor,
@@ -172,8 +171,8 @@ impl Retention {
         .await
     }
 
-    /// Ends something whose time is over, after its instances have ended and a collection that is under way; and what
-    /// was `made` of it, where no record says so any more. Runs to its end even if the caller is dropped.
+    /// Ends an expired item, after the end of its instances and of a running collection; also deletes files `made` from
+    /// the item that no record names any more. Runs to completion even if the caller is dropped.
     async fn purge(self: &Arc<Self>, actor: &Actor, what: Purge, made: Vec<(Key, u64)>) -> Result<PurgeReport, Error> {
         let (this, sees_edge) = (Arc::clone(self), actor.may_in_every_app(Scope::Admin).is_ok());
         let pass = tokio::spawn(async move {
@@ -192,10 +191,10 @@ impl Retention {
         pass.await.map_err(|error| lost(&error)).flatten()
     }
 
-    /// One attempt. With `sees_edge` the report includes what is the whole edge's.
+    /// Makes one attempt. With `sees_edge` the report includes figures of the whole edge.
     async fn run_purge(&self, what: &Purge, made: &[(Key, u64)], sees_edge: bool) -> Result<PurgeReport, Error> {
         let _one = self.collecting.lock().await;
-        // Another edge may have the files by now.
+        // Another edge may own the files by now.
         self.ledger.catalog.check_in_place()?;
         let _duty = self.take_duty().await?;
         let mut pass = Pass::for_good(clock::now_ms());
@@ -204,10 +203,10 @@ impl Retention {
         files.extend_from_slice(made);
         self.end_purged(what, &mut pass).await?;
         let has_ended = self.has_ended(what).await?;
-        // From here on as in a collection, of these files alone.
+        // From here on as in a collection, for the item's files only.
         let watch = self.ledger.catalog.watch();
         let mut marked = self.mark(&pass).await?;
-        // What another app has sent and no version holds yet stays: its push may go on after a restart.
+        // Blobs sent by another app, and not yet in a version, stay: the other push may resume after a restart.
         self.mark_sent_by_others(&mut marked, &app).await?;
         self.add_files_of(&versions, &mut files).await;
         let own = self.mark_app(&pass, &app).await?;
@@ -230,7 +229,7 @@ impl Retention {
         Ok(PurgeReport { files, bytes, removed, unreadable, remains })
     }
 
-    /// Whether the record is gone that says that an app or an environment was deleted: its backend is gone, too.
+    /// Returns true if the deletion record of an app or environment is gone, and with it the backend.
     async fn has_ended(&self, what: &Purge) -> Result<bool, Error> {
         let key = match what {
             Purge::App(app) => gone::deleted_app_key(app),
@@ -240,11 +239,11 @@ impl Retention {
         Ok(self.ledger.catalog.get(&key).await?.is_none())
     }
 
-    /// The versions that go, and what the edge made of them.
+    /// Returns the versions to delete, and their derived files.
     async fn versions_of(&self, what: &Purge) -> Result<(Vec<VersionId>, Vec<(Key, u64)>), Error> {
         let app = match what {
             Purge::App(app) => app,
-            // Versions are the app's: another environment may want one of them.
+            // Versions belong to the app: another environment may use the version.
             Purge::Environment(..) => return Ok((Vec::new(), Vec::new())),
             Purge::Version(_, version) => return Ok((vec![*version], Vec::new())),
         };
@@ -261,10 +260,10 @@ impl Retention {
         Ok((versions, made))
     }
 
-    /// The dictionary that pages of a version share.
+    /// Returns the dictionary shared by pages of a version.
     async fn dictionary_of(&self, app: &AppName, version: &VersionId) -> Result<Option<(Key, u64)>, Error> {
         let record = self.ledger.catalog.get(&records::dictionaries_key(app, version)).await?;
-        // One that cannot be read serves nobody.
+        // An unreadable dictionary is useless.
         let pages = record.and_then(|record| records::pages_dictionary(record.value.as_ref()).ok().flatten());
         Ok(pages.map(|pages| (Key::Blob(pages.blob), pages.size)))
     }
@@ -285,8 +284,7 @@ impl Retention {
         }
     }
 
-    /// Adds the stored files of versions, each once. A manifest that cannot be read names none: a collection finds
-    /// them.
+    /// Adds the stored files of versions, each once. Files of an unreadable manifest are left to a collection.
     async fn add_files_of(&self, versions: &[VersionId], files: &mut Vec<(Key, u64)>) {
         for version in versions {
             let Ok(canonical) = self.blobs.get(Key::Manifest(*version)).await else { continue };
@@ -307,7 +305,7 @@ impl Retention {
         files: &[(Key, u64)],
     ) -> Result<(), Error> {
         for batch in files.chunks(self.batch()) {
-            // What the watch lost track of is left to the next collection.
+            // Files with uncertain references are left to the next collection.
             if !marked.unreadable.is_empty() || !self.sweep_batch(pass, &mut marked, &mut watch, batch).await? {
                 break;
             }
@@ -317,8 +315,8 @@ impl Retention {
     }
 }
 
-/// What the edge made of a version, by its record or that of one that is gone. A record that cannot be read names none:
-/// a collection finds them.
+/// Returns the files derived from a version, by its record or tombstone. An unreadable record names none; a collection
+/// finds the files.
 fn made_of(key: &str, record: &Record) -> Vec<(Key, u64)> {
     let files = records::made_files(record.value.as_ref()).unwrap_or_else(|error| {
         tracing::warn!(key, %error, "a record of a version cannot be read");
@@ -327,11 +325,11 @@ fn made_of(key: &str, record: &Record) -> Vec<(Key, u64)> {
     files.into_iter().map(|file| (Key::Blob(file.hash), file.size)).collect()
 }
 
-/// Number and bytes of the purged files that the app itself holds no longer. Which of them left the disk is not for its
-/// owner: that shows whether another app has them (law 11), and so do their compressed forms.
+/// Returns number and bytes of the purged files no longer held by the app. The owner must not learn which files left
+/// the disk, since that would reveal files of other apps (law 11), and neither their compressed forms.
 fn released(files: &[(Key, u64)], own: &Marked) -> (u64, u64) {
     if !own.unreadable.is_empty() {
-        // What the app still holds is not known.
+        // The files still held by the app are unknown.
         return (0, 0);
     }
     let released = files.iter().filter(|(key, _)| !own.holds(*key));

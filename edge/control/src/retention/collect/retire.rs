@@ -1,4 +1,4 @@
-//! Takes the records of versions that are beyond what `[retention]` keeps, and that nothing holds.
+//! Deletes the records of unprotected versions beyond `[retention]`.
 
 use std::collections::HashMap;
 
@@ -17,24 +17,24 @@ use devanture_store::records::signing::signatures_key;
 use devanture_store::records::{self, VersionRecord};
 use devanture_store::records::{history, pointer};
 
-/// Changes by which a version loses its records.
+/// Changes per deleted version record.
 const VERSION_CHANGES: usize = 4;
-/// Versions that lose their records in one commit.
+/// Versions per commit.
 const COMMIT_VERSIONS: usize = PART_CHANGES_MAX / VERSION_CHANGES;
-/// How often an app is looked at again when something moved in it meanwhile.
+/// Attempts per app while records change concurrently.
 const TRIES: usize = 3;
 
-/// A version that may go.
+/// Candidate for deletion.
 struct Candidate {
     id: VersionId,
     revision: Revision,
     stored_ms: u64,
-    /// When it was stored or live last; now, where it is live.
+    /// Last time stored or live; the present for a live version.
     used_ms: u64,
 }
 
 impl Retention {
-    /// Takes them in every app.
+    /// Retires versions in every app.
     pub(super) async fn retire(&self, pass: &mut Pass) -> Result<(), Error> {
         if !self.policy().is_bounded() {
             return Ok(());
@@ -43,7 +43,7 @@ impl Retention {
         while let Some((key, _)) = apps.next().await? {
             let Some(app) = app_of(&key) else { continue };
             match self.retire_in(&app, pass).await {
-                // A damaged record, or more than the catalog takes at once, costs the retention of its own app.
+                // A damaged record, or more changes than a commit allows, skips the retention of the app.
                 Err(error) if matches!(error.0.code, Code::Internal | Code::TooMany) => {
                     tracing::error!(app = %app, %error, "versions beyond what is kept stay");
                 }
@@ -54,7 +54,7 @@ impl Retention {
     }
 
     async fn retire_in(&self, app: &AppName, pass: &mut Pass) -> Result<(), Error> {
-        // What is deleted comes back as it was.
+        // Deleted apps are restored unchanged.
         if pass.report.apps.contains(app) || self.ledger.catalog.get(&gone::deleted_app_key(app)).await?.is_some() {
             return Ok(());
         }
@@ -89,13 +89,13 @@ impl Retention {
                 return Ok(());
             }
         }
-        // Something moves all the time: the next pass looks again.
+        // Records keep changing: left to the next pass.
         pass.report.more = true;
         Ok(())
     }
 
-    /// Takes the records of some versions, those left out that somebody has leased. Returns whether nobody else changed
-    /// what was looked at.
+    /// Deletes the records of some versions, except leased versions. Returns false if an examined record changed
+    /// concurrently.
     async fn retire_chunk(
         &self,
         app: &AppName,
@@ -140,7 +140,7 @@ impl Retention {
         Ok(true)
     }
 
-    /// The versions of an app that are beyond what is kept, and were neither stored nor live within the grace period.
+    /// Returns the versions of an app beyond retention, neither stored nor live within the grace period.
     async fn beyond(&self, app: &AppName, now_ms: u64) -> Result<Vec<Candidate>, Error> {
         let grace_ms = self.ledger.limits().grace_ms_max;
         let days_ms = self.policy().keep_days.saturating_mul(86_400_000);
@@ -159,14 +159,14 @@ impl Retention {
             let age_ms = now_ms.saturating_sub(version.used_ms);
             age_ms >= grace_ms && self.policy().is_beyond(*rank, age_ms)
         });
-        // The oldest first: a limit of one pass leaves the younger ones.
+        // Oldest first: the limit of a pass leaves younger versions.
         let mut beyond: Vec<Candidate> = ranked.map(|(_, version)| version).collect();
         beyond.reverse();
         Ok(beyond)
     }
 
-    /// When the versions of an app were live last that were live since `since_ms`; of those that are, it is now, also
-    /// where the environment is deleted and can be restored: it then is as it was.
+    /// Returns the last live time of an app's versions live since `since_ms`. For live versions the time is the
+    /// present, also in restorable deleted environments.
     async fn last_live(&self, app: &AppName, since_ms: u64, now_ms: u64) -> Result<HashMap<VersionId, u64>, Error> {
         let mut last: HashMap<VersionId, u64> = HashMap::new();
         let mut pointers = Vec::new();

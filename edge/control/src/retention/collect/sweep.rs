@@ -1,4 +1,4 @@
-//! Deletes files that nothing refers to, a few at a time, behind the closed gate of the leases.
+//! Deletes unreferenced files in small batches, behind the closed gate of the leases.
 
 use devanture_config::Digest;
 use tokio::sync::broadcast::Receiver;
@@ -11,18 +11,18 @@ use crate::retention::Retention;
 use devanture_store::blobs::Key;
 use devanture_store::catalog::Committed;
 
-/// Files that are deleted before pushes get their turn again.
+/// Files per batch; pushes get their turn between batches.
 const BATCH: usize = 32;
-/// The same where each takes several requests to a bucket.
+/// Files per batch in a bucket, where each needs several requests.
 const BATCH_SHARED: usize = 8;
 
 impl Retention {
-    /// Files that are deleted at once.
+    /// Returns the batch size.
     pub(super) const fn batch(&self) -> usize {
         if self.nodes.is_some() { BATCH_SHARED } else { BATCH }
     }
 
-    /// Sweeps; `watch` tells what was committed since before `marked` was read.
+    /// Sweeps; `watch` reports commits since before the read of `marked`.
     pub(super) async fn sweep(
         &self,
         pass: &mut Pass,
@@ -53,8 +53,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Deletes those of a batch that nobody holds. Returns false where it cannot be known what was committed meanwhile,
-    /// or where the gates may open before the rest is gone.
+    /// Deletes the unprotected files of a batch. Returns false if concurrent commits are unknown, or the gates may open
+    /// before the rest is deleted.
     pub(super) async fn sweep_batch(
         &self,
         pass: &mut Pass,
@@ -64,7 +64,7 @@ impl Retention {
     ) -> Result<bool, Error> {
         let keys: Vec<Key> = batch.iter().map(|(key, _)| *key).collect();
         let closed = self.close_gates(&keys).await?;
-        // The holder of a lease that has ended committed before that, and a commit is announced before it returns.
+        // The holder of an ended lease committed before its end, and a commit is announced before its return.
         loop {
             match watch.try_recv() {
                 Ok(committed) => {
@@ -92,7 +92,7 @@ impl Retention {
             }
             let taken = closed.while_closed(self.take(pass, (*key, *length), before_s)).await;
             if let (Key::Blob(digest), Some(Ok(Some(_)) | Err(_)) | None) = (key, &taken) {
-                // One whose deletion failed, or was given up, may be gone all the same.
+                // A file may be gone even if its deletion failed or was abandoned.
                 gone.push(*digest);
             }
             let Some(taken) = taken else {
@@ -114,14 +114,15 @@ impl Retention {
             }
         }
         if !pass.dry_run && !gone.is_empty() {
-            // Before the gate opens: no answer says that one of them is there.
+            // Before the gate opens, so that no answer reports a deleted blob as present.
             self.uploads.forget_blobs(&gone);
         }
         closed.open(if pass.dry_run { &[] } else { &gone }).await;
         outcome
     }
 
-    /// Deletes a file, and returns the bytes of all that went with it; in a dry run, what would. `None` if it stays.
+    /// Deletes a file, and returns the bytes of the file and its derived files; in a dry run, returns the bytes only.
+    /// `None` if the file stays.
     async fn take(&self, pass: &Pass, (key, length): (Key, u64), before_s: u64) -> Result<Option<u64>, Error> {
         if !pass.dry_run {
             return Ok(self.blobs.delete_put_before(key, before_s, pass.is_for_good).await?);

@@ -1,4 +1,4 @@
-//! What a collection takes and what it leaves, also where something comes just before one of its commits.
+//! Tests of collected and kept items, also with concurrent changes just before a commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use devanture_store::records::{
     self, HistoryEntry, LivePointer, StoredDeploy, StoredOutcome, WithdrawnEntry, WithdrawnRecord,
 };
 
-/// Keeps the newest version by number alone, and waits for nothing.
+/// A world that keeps the newest version by number only, without waits.
 async fn keeping_one() -> World {
     let policy = Policy { keep_versions: 1, keep_days: 0, ..Policy::default() };
     World::with(policy, Limits { grace_ms_max: 0, ..Limits::default() }).await
@@ -37,7 +37,7 @@ fn taken(report: &CollectReport) -> BTreeSet<VersionId> {
     report.versions.iter().map(|one| one.version).collect()
 }
 
-/// The entry of something that happened to `prod`.
+/// Entry of an event in `prod`.
 fn entry(world: &World, number: u64, version: VersionId, outcome: StoredOutcome) -> (String, HistoryEntry) {
     let position = records::history_key(&world.app, &world.prod, number);
     let deploy = StoredDeploy { id: format!("{number:x}"), at_ms: number, outcome, ..pushed(version) };
@@ -105,7 +105,7 @@ async fn a_version_that_something_came_to_hold_is_not_collected() {
     }
 }
 
-/// A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes at once; this one refuses more, too.
+/// An etcd catalog accepts [`COMMIT_CHANGES_MAX`] changes per commit; the test catalog refuses more, too.
 #[tokio::test]
 async fn any_number_of_versions_is_retired_at_once() {
     let world = keeping_one().await;
@@ -141,7 +141,7 @@ async fn a_dry_run_of_a_collection_foresees_it_and_changes_nothing() {
     ended_environment.until_ms = 1;
     let staging = "staging".parse().unwrap();
     let mut changes = vec![
-        // An app, an environment and a version whose time is over, …
+        // An app, an environment and a version past their time, …
         put(records::app_key(&other), &json!({ "created_ms": 1, "who": "ada" })),
         put(records::version_key(&other, &one), &stored_at(1)),
         put(gone::deleted_app_key(&other), &deleted_app(1)),
@@ -149,7 +149,7 @@ async fn a_dry_run_of_a_collection_foresees_it_and_changes_nothing() {
         put(records::history_key(&world.app, &staging, 1), &json!({})),
         Change::Delete(records::version_key(&world.app, &three)),
         put(gone::gone_key(&world.app, &three), &ended_version),
-        // … what a push sent long ago, and more than a history keeps.
+        // … an old upload journal, and more entries than a history keeps.
         put(format!("{}x", sent_prefix(&world.app)), &json!({ "at_ms": 1, "blobs": [] })),
     ];
     changes.extend((2..=5).map(|number| {
@@ -157,7 +157,7 @@ async fn a_dry_run_of_a_collection_foresees_it_and_changes_nothing() {
         put(key, &entry)
     }));
     world.commit(changes).await;
-    // A file of this second goes in the next one.
+    // A file of the present second goes in the next collection.
     world.age();
     let before = world.records().await;
     let dry_run = CollectOptions { dry_run: true, force: true, ..CollectOptions::default() };
@@ -186,7 +186,7 @@ async fn of_a_history_the_newest_entries_stay_and_what_is_live() {
     let world = World::with(Policy::default(), limits).await;
     let two = world.versions[1];
     let mut changes = Vec::new();
-    // Switches and other entries are counted apart, and the one that made live what is live always stays.
+    // Switches and other entries are counted separately, and the live version's switch always stays.
     for number in 1..=9 {
         let outcome = if number <= 4 { StoredOutcome::Live } else { StoredOutcome::Failed };
         let (key, entry) = entry(&world, number, two, outcome);
@@ -218,11 +218,11 @@ async fn of_versions_that_are_gone_for_good_the_newest_stay_known() {
             left.push(number);
         }
     }
-    // The oldest can still be restored.
+    // The oldest is still restorable.
     assert_eq!(left, [1, 4, 5]);
 }
 
-/// Nobody makes a way around a withdrawal by pushes and deletions of other versions.
+/// Pushes and deletions of other versions must not undo a withdrawal.
 #[tokio::test]
 async fn of_versions_that_are_gone_those_that_a_path_was_withdrawn_of_are_forgotten_last() {
     let limits = Limits { history_entries_max: 2, ..Limits::default() };
@@ -263,7 +263,7 @@ async fn a_collection_that_may_take_no_more_versions_leaves_those_whose_time_is_
     assert_eq!(taken(&first).union(&taken(&second)).count(), 2);
 }
 
-/// What can still be restored ends in a purging collection.
+/// Restorable items end in a purging collection.
 #[tokio::test]
 async fn what_was_restored_just_before_a_collection_would_end_it_stays() {
     for what in ["app", "environment", "version"] {
@@ -298,7 +298,7 @@ async fn what_was_restored_just_before_a_collection_would_end_it_stays() {
     }
 }
 
-/// A login that is made while its account goes would hang on nothing.
+/// A login created during the end of its account would be orphaned.
 #[tokio::test]
 async fn what_came_to_hang_on_an_account_or_a_token_of_an_app_goes_with_it() {
     let account = json!({
@@ -321,7 +321,7 @@ async fn what_came_to_hang_on_an_account_or_a_token_of_an_app_goes_with_it() {
     }
 }
 
-/// A catalog in etcd takes [`COMMIT_CHANGES_MAX`] changes at once; this one refuses more, too.
+/// An etcd catalog accepts [`COMMIT_CHANGES_MAX`] changes per commit; the test catalog refuses more, too.
 #[tokio::test]
 async fn an_environment_that_nothing_is_live_in_is_deleted_while_it_ends_and_its_name_is_free_then() {
     let world = World::new().await;
@@ -332,7 +332,7 @@ async fn an_environment_that_nothing_is_live_in_is_deleted_while_it_ends_and_its
     }
     world.put("uids/shop/staging".to_owned(), &json!({ "number": 7 })).await;
     let (stored, deleted) = (Arc::clone(&world.stored), key.clone());
-    // Nothing begins that would lose what it writes.
+    // No operation may begin whose records would be lost.
     world.overtaken.before("uids/shop/staging", move |_commit| {
         Box::pin(async move { assert!(stored.get(&deleted).await.unwrap().is_some()) })
     });

@@ -1,4 +1,4 @@
-//! Tests of what comes between the look at the records and the commit of a deletion, or of what takes one back.
+//! Tests of changes between the reads and the commit of a deletion or restoration.
 
 mod collecting;
 mod sweeping;
@@ -53,20 +53,20 @@ fn wanted(environment: Option<&str>, version: Option<VersionId>) -> UndeleteRequ
     UndeleteRequest { environment, version }
 }
 
-/// The keys of an alias and of a deleted environment that are there.
+/// Returns the keys of an existing alias and deleted environment.
 fn old_keys(world: &World) -> (String, String) {
     let alias = records::alias_key(&world.app, &"old".parse().unwrap());
     (alias, gone::deleted_environment_key(&world.app, &"old-env".parse().unwrap()))
 }
 
-/// Has both point at a version.
+/// Points both at a version.
 async fn point_old_at(world: &World, version: VersionId) {
     let (old, deleted) = old_keys(world);
     world.put(old, &alias(version)).await;
     world.put(deleted, &deleted_environment(version)).await;
 }
 
-/// What makes something that is named so point at a version.
+/// Returns the changes that make the named item point at a version.
 async fn pointing_at(world: &World, what: &str, version: VersionId) -> Vec<Change> {
     let (old, deleted) = old_keys(world);
     match what {
@@ -176,7 +176,7 @@ async fn an_environment_of_an_app_that_was_deleted_meanwhile_stays_as_it_is() {
     assert!(world.has(&live).await, "it comes back with its app");
 }
 
-/// Two changes at the same moment have the same number of an entry.
+/// Two simultaneous changes choose the same entry number.
 #[tokio::test]
 async fn no_entry_of_a_history_is_written_over_by_a_deletion_or_its_undoing() {
     for is_undone in [false, true] {
@@ -316,7 +316,7 @@ async fn of_two_withdrawals_at_once_both_hold() {
     assert_eq!(paths, ["/first", "/second", "/third"]);
 }
 
-/// The deletion that a purge ends is there no more when it comes to write its end.
+/// The purge finds its deletion record gone when writing the end.
 #[tokio::test]
 async fn what_is_restored_while_it_is_purged_stays() {
     for what in ["app", "environment", "version"] {
@@ -356,7 +356,7 @@ async fn what_is_restored_while_it_is_purged_stays() {
     }
 }
 
-/// A part of its records may be gone already.
+/// Some of its records may be gone already.
 #[tokio::test]
 async fn nothing_is_restored_that_a_collection_has_begun_to_end() {
     for is_app in [true, false] {

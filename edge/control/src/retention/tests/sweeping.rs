@@ -1,4 +1,4 @@
-//! Which files a collection and a purge take, also where something refers to one while others are being taken.
+//! Tests of files deleted by collections and purges, also with references added during the sweep.
 
 use bytes::Bytes;
 use devanture_config::manifest::FileEntry;
@@ -18,7 +18,7 @@ use devanture_store::records::{self, PagesDictionary};
 
 const PURGE: CollectOptions = CollectOptions { dry_run: false, force: true, purge: true };
 
-/// Stores the first of many texts whose hash begins so.
+/// Stores the first of many texts whose hash has the prefix.
 async fn blob(world: &World, begins: &str) -> Digest {
     let texts = (0..).map(|number: u32| format!("{begins} {number}"));
     let text = texts.into_iter().find(|text| Digest::of(text.as_bytes()).to_string().starts_with(begins)).unwrap();
@@ -27,7 +27,7 @@ async fn blob(world: &World, begins: &str) -> Digest {
     digest
 }
 
-/// Stores the manifest of one file, the first of many whose id begins so.
+/// Stores the manifest of one file, the first of many whose id has the prefix.
 async fn manifest(world: &World, begins: &str, file: Digest) -> VersionId {
     let manifests = (0..).map(|number: u32| {
         let file = FileEntry { hash: file, size: 5, media_type: None };
@@ -47,7 +47,7 @@ async fn has(world: &World, key: Key) -> bool {
     world.retention.blobs.get(key).await.is_ok()
 }
 
-/// Files go in the order of their hashes, so that what is committed when the first has gone is about later ones.
+/// Files are deleted in order of their hashes, so commits after the first deletion concern later files.
 #[tokio::test]
 async fn what_comes_to_be_referred_to_while_files_are_taken_stays() {
     for what in
@@ -62,7 +62,7 @@ async fn what_comes_to_be_referred_to_while_files_are_taken_stays() {
             "nothing" => Vec::new(),
             "a version" => vec![stored],
             "a version that was live" => {
-                // Its manifest stays for the names in it, and its file does not.
+                // The manifest stays for its names; the file does not.
                 let deploy = json!({
                     "id": "9", "kind": "push", "environment": "prod", "version": version, "who": "ada",
                     "at_ms": devanture_base::clock::now_ms(), "source": {}, "steps": [], "outcome": "live", "settings": 0,
@@ -90,7 +90,7 @@ async fn what_comes_to_be_referred_to_while_files_are_taken_stays() {
     }
 }
 
-/// The record of a version with a page that its manifest does not name.
+/// Record of a version with a page outside its manifest.
 fn with_page(page: Digest) -> Value {
     let pages = json!([{ "made": 2, "tables": [""], "pages": { "index.html": { "hash": page, "size": 5 } } }]);
     let mut record = stored_at(2);
@@ -149,7 +149,7 @@ async fn a_purge_takes_what_the_edge_made_of_a_version_and_no_other_has() {
         }
         assert!(!has(&world, Key::Blob(own)).await && !has(&world, Key::Blob(file)).await, "{what}");
         assert!(has(&world, Key::Blob(shared)).await, "{what}");
-        // That of a version that was deleted before is named by nothing any more, and goes with a collection.
+        // The dictionary of an already deleted version is unnamed, and is left to a collection.
         assert_eq!(has(&world, Key::Blob(dictionary)).await, what == "a version that was deleted", "{what}");
     }
 }
@@ -205,7 +205,7 @@ async fn a_damaged_record_of_one_app_costs_no_other_its_collection() {
     let report = world.retention.collect(CollectOptions::default()).await.unwrap();
     assert_eq!(report.versions.len(), 2, "{report:?}");
     assert!(world.has(&damaged).await);
-    // The app ends all the same once it is deleted, and one whose deletion cannot be read stays.
+    // A deleted app still ends; an app with an unreadable deletion stays.
     world.put(gone::deleted_app_key(&other), &deleted_app(1)).await;
     world.put(gone::deleted_app_key(&world.app), &json!({ "at_ms": 1 })).await;
     let report = world.retention.collect(CollectOptions::default()).await.unwrap();

@@ -1,4 +1,4 @@
-//! An app in stores of its own, in whose catalog something may happen just before a commit.
+//! An app in its own stores, with a hook before the commits of its catalog.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -26,7 +26,7 @@ use devanture_store::catalog::overtaken::Overtaken;
 use devanture_store::catalog::{self, Catalog, Change, Commit};
 use devanture_store::records::{self, AppRecord, LivePointer};
 
-/// Nothing is uploaded in these tests. Something may happen, once, where a collection says what blobs it took.
+/// Uploads without blobs. A hook runs once, when a collection reports deleted blobs.
 #[derive(Default)]
 pub(super) struct Nothing(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
@@ -50,7 +50,7 @@ impl Uploads for Nothing {
     }
 }
 
-/// The app `shop`: of the versions `one`, `two` and `three`, `two` is live in `prod`.
+/// The app `shop` with versions `one`, `two` and `three`; `two` is live in `prod`.
 pub(super) struct World {
     folder: tempfile::TempDir,
     pub(super) app: AppName,
@@ -67,7 +67,7 @@ impl World {
         Self::with(Policy::default(), Limits::default()).await
     }
 
-    /// The same, where other things are kept.
+    /// As `new`, with another policy.
     pub(super) async fn with(policy: Policy, limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (retention, overtaken, uploads) = retention(folder.path(), policy, &limits).await;
@@ -90,7 +90,7 @@ impl World {
         world
     }
 
-    /// Makes every manifest as old as can be.
+    /// Sets the age of every manifest to the maximum.
     pub(super) fn age(&self) {
         for shard in std::fs::read_dir(self.folder.path().join("manifests")).unwrap() {
             for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
@@ -104,34 +104,34 @@ impl World {
         self.commit(vec![put(key, value)]).await;
     }
 
-    /// Makes changes at once.
+    /// Commits changes.
     pub(super) async fn commit(&self, changes: Vec<Change>) {
         self.stored.commit(Commit { checks: Vec::new(), changes }).await.unwrap();
     }
 
-    /// Has these changes made once a collection has taken its first blobs, and others are left.
+    /// Commits the changes once a collection has deleted its first blobs, with others left.
     pub(super) fn once_blobs_went(&self, changes: Vec<Change>) {
         let stored = Arc::clone(&self.stored);
         let commit = async move { stored.commit(Commit { checks: Vec::new(), changes }).await.unwrap() };
         *self.uploads.0.lock() = Some(Box::new(|| {
-            // What is called here cannot wait for a commit on the runtime that it is called by.
+            // The hook cannot await a commit on the runtime that called the hook.
             let apart = std::thread::spawn(|| tokio::runtime::Runtime::new().unwrap().block_on(commit));
             apart.join().unwrap();
         }));
     }
 
-    /// Checks that this has happened.
+    /// Checks that the hook ran.
     pub(super) fn assert_blobs_went(&self) {
         assert!(self.uploads.0.lock().is_none(), "no blob went");
     }
 
-    /// What a record holds.
+    /// Reads a record.
     pub(super) async fn record<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let record = self.stored.get(key).await.unwrap()?;
         Some(records::read(key, &record).unwrap())
     }
 
-    /// Every record.
+    /// Returns all records.
     pub(super) async fn records(&self) -> Vec<(String, catalog::Record)> {
         self.stored.list("", None, false, usize::MAX).await.unwrap()
     }
@@ -140,7 +140,7 @@ impl World {
         self.stored.get(key).await.unwrap().is_some()
     }
 
-    /// A change of the record of the app, which leaves it as it is: every new pointer makes it.
+    /// Rewrites the app's record unchanged, as every new pointer does.
     pub(super) async fn same_app(&self) -> Change {
         let key = records::app_key(&self.app);
         let record = self.stored.get(&key).await.unwrap().unwrap();
@@ -167,17 +167,17 @@ async fn retention(folder: &Path, policy: Policy, limits: &Limits) -> (Arc<Reten
     (Arc::new(retention), overtaken, nothing)
 }
 
-/// A record that is written.
+/// Change that writes a record.
 pub(super) fn put(key: String, value: &impl Serialize) -> Change {
     Change::Put(key, records::write(value).unwrap())
 }
 
-/// The record of a version.
+/// Record of a version.
 pub(super) fn stored_at(stored_ms: u64) -> serde_json::Value {
     json!({ "stored_ms": stored_ms, "who": "ada", "trusted": true, "source": {}, "files": 1, "bytes": 0 })
 }
 
-/// A pointer at a version.
+/// Pointer at a version.
 pub(super) fn pointer(version: VersionId) -> LivePointer {
     LivePointer {
         version,

@@ -1,4 +1,4 @@
-//! Keeps the processes of an environment from its data: while the data is replaced, and one piece of work at a time.
+//! Exclusive access to the data of an environment: no process runs during a replacement, and tasks run one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::runner::persisted::Place;
 use crate::runner::shared::{Shared, ms};
 use devanture_store::records::gone;
 
-/// Most pieces of work on the data of all environments at once …
+/// Most concurrent data tasks over all environments …
 const TURNS_MAX: usize = 8;
-/// … and most of apps that have one each: a process of work can be stopped by its user, and would keep others out until
+/// … and most for apps with one task each: the task's user can stop its process, which would block others until
 /// `data_task_ms_max`.
 const FIRST_TURNS_MAX: usize = 64;
-/// Time beyond the limits of an instance in which its processes end.
+/// Time beyond an instance's limits for the end of its processes.
 const END_SLACK: Duration = Duration::from_secs(10);
 
-/// Who uses the data of environments.
+/// Users of the data of environments.
 #[derive(Default)]
 pub(in crate::runner) struct DataUse {
     state: Mutex<State>,
@@ -34,37 +34,37 @@ pub(in crate::runner) struct DataUse {
 
 #[derive(Default)]
 struct State {
-    /// Environments whose data is worked on, with what ends the work.
+    /// Environments with a running task, with the token that ends the task.
     turns: BTreeMap<Place, CancellationToken>,
-    /// Environments of which nothing may start.
+    /// Environments in which no process may start.
     held: BTreeSet<Place>,
-    /// No piece of work begins any more.
+    /// No task may begin.
     is_over: bool,
-    /// Processes that run, or are about to.
+    /// Processes running or about to start.
     users: BTreeMap<Place, Users>,
 }
 
-/// Processes of one environment.
+/// Processes of an environment.
 #[derive(Default)]
 struct Users {
-    /// Instances, which the edge may end and start again.
+    /// Instances, which the edge may end and restart.
     instances: usize,
-    /// Commands that run once, which it does not.
+    /// One-off commands, which the edge does not end.
     commands: usize,
 }
 
-/// What kind of process uses the data of an environment.
+/// Kind of process that uses the data of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::runner) enum Use {
-    /// An instance.
+    /// Instance.
     Instance,
-    /// An instance that the edge before has begun.
+    /// Instance started by the predecessor edge.
     Running,
-    /// A command that runs once.
+    /// One-off command.
     Command,
 }
 
-/// A process of an environment runs for as long as this lives.
+/// Registration of a process of an environment, for its lifetime.
 pub(in crate::runner) struct DataUser {
     of: Arc<DataUse>,
     place: Place,
@@ -87,7 +87,7 @@ impl Drop for DataUser {
     }
 }
 
-/// The one piece of work on the data of an environment.
+/// Exclusive task on the data of an environment.
 pub(super) struct Turn {
     of: Arc<DataUse>,
     place: Place,
@@ -95,12 +95,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits until the work is to end.
+    /// Waits until the task should end.
     pub(super) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 
-    /// Whether the work is to end.
+    /// Returns true if the task should end.
     pub(super) fn is_ended(&self) -> bool {
         self.ended.is_cancelled()
     }
@@ -113,7 +113,7 @@ impl Drop for Turn {
     }
 }
 
-/// Nothing of an environment runs for as long as this lives.
+/// Blocks all processes of an environment during its lifetime.
 pub(super) struct Hold {
     shared: Arc<Shared>,
     place: Place,
@@ -124,7 +124,7 @@ impl Drop for Hold {
         self.shared.data_use.state.lock().held.remove(&self.place);
         for slot in self.shared.groups_using(&self.place).iter().flat_map(|group| group.slots()) {
             slot.begin_anew();
-            // Also where it is about to wait.
+            // Also wakes an instance about to wait.
             slot.kick.notify_one();
         }
     }
@@ -140,7 +140,7 @@ impl Users {
 }
 
 impl State {
-    /// Keeps processes of an environment from being begun.
+    /// Blocks the start of processes of an environment.
     fn hold(&mut self, place: &Place) -> Result<(), Error> {
         if self.users.get(place).is_some_and(|users| users.commands > 0) {
             return Err(Error::CommandRuns);
@@ -159,7 +159,7 @@ impl DataUse {
         }
     }
 
-    /// Begins a process.
+    /// Registers a process.
     ///
     /// # Errors
     /// [`Error::DataReplaced`].
@@ -173,13 +173,13 @@ impl DataUse {
         Ok(DataUser { of: Arc::clone(self), place, kind })
     }
 
-    /// Environments of which commands run.
+    /// Returns the environments with running commands.
     pub(in crate::runner) fn places_of_commands(&self) -> Vec<Place> {
         let state = self.state.lock();
         state.users.iter().filter(|(_, users)| users.commands > 0).map(|(place, _)| place.clone()).collect()
     }
 
-    /// Begins a piece of work. An app may have as many as it leaves to others.
+    /// Begins a task, within the app's fair share.
     ///
     /// # Errors
     /// [`Error::DataBusy`]; [`Error::Restarting`] while the edge is replaced.
@@ -198,19 +198,20 @@ impl DataUse {
         Ok(Turn { of: Arc::clone(self), place, ended })
     }
 
-    /// Environments whose data is worked on.
+    /// Returns the environments with a running task.
     fn places_of_work(&self) -> Vec<Place> {
         self.state.lock().turns.keys().cloned().collect()
     }
 
-    /// Ends the work on the data of an environment.
+    /// Ends the task on the data of an environment.
     fn end_work(&self, place: &Place) {
         if let Some(ended) = self.state.lock().turns.get(place) {
             ended.cancel();
         }
     }
 
-    /// Lets no piece of work begin, and waits so long until none is left. Says whether no data is being replaced then.
+    /// Blocks new tasks, and waits up to `within` for running tasks. Returns true if no data is being replaced at the
+    /// end.
     pub(in crate::runner) async fn end(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         self.state.lock().is_over = true;
@@ -225,20 +226,20 @@ impl DataUse {
         }
     }
 
-    /// Lets pieces of work begin again.
+    /// Allows new tasks again.
     pub(in crate::runner) fn resume(&self) {
         self.state.lock().is_over = false;
     }
 }
 
 impl Shared {
-    /// Begins a piece of work, unless its environment or app was deleted.
+    /// Begins a task, unless the environment or its app was deleted.
     ///
     /// # Errors
-    /// As [`DataUse::turn`]; `deleted`, and where the catalog cannot be read.
+    /// As [`DataUse::turn`]; `deleted`; errors of reading the catalog.
     pub(super) async fn data_turn(&self, place: &Place) -> Result<Arc<Turn>, Error> {
         let turn = Arc::new(self.data_use.turn(place.clone())?);
-        // Only now: what is deleted after this look reaches a turn that is known.
+        // Checked after the registration: a later deletion finds the registered task.
         match self.is_deleted(place).await? {
             true => Err(deleted()),
             false => Ok(turn),
@@ -255,7 +256,7 @@ impl Shared {
         Ok(false)
     }
 
-    /// Ends the work on the data of what was deleted: its processes run as users of which nothing is to be left.
+    /// Ends tasks on deleted data: their processes run as users that must leave nothing behind.
     pub(in crate::runner) async fn end_deleted_work(&self) {
         for place in self.data_use.places_of_work() {
             match self.is_deleted(&place).await {
@@ -274,10 +275,10 @@ impl Shared {
         self.all_groups().into_iter().filter(is_meant).collect()
     }
 
-    /// Ends the processes of an environment, after their requests in flight, and keeps them from being started again.
+    /// Ends the processes of an environment after their running requests, and blocks restarts.
     ///
     /// # Errors
-    /// [`Error::CommandRuns`] before any of them is ended; [`Error::DataBusy`] where they do not end in time.
+    /// [`Error::CommandRuns`] before any process is ended; [`Error::DataBusy`] if processes do not end in time.
     pub(super) async fn hold_data(self: &Arc<Self>, place: Place) -> Result<Hold, Error> {
         self.data_use.state.lock().hold(&place)?;
         let hold = Hold { shared: Arc::clone(self), place };
@@ -292,7 +293,7 @@ impl Shared {
             if Instant::now() >= until {
                 return Err(Error::DataBusy);
             }
-            // Again and again: one may have been about to begin.
+            // Repeated: a process may have been about to start.
             for slot in self.groups_using(&hold.place).iter().flat_map(|group| group.slots()) {
                 slot.over_quota.notify_waiters();
             }
@@ -301,7 +302,7 @@ impl Shared {
     }
 }
 
-/// Why work on data ends, or does not begin.
+/// Reason for ending or refusing a task on data.
 pub(super) fn deleted() -> Error {
     let detail = "The environment or its app was deleted, and no work is done on its data.".to_owned();
     Error::Data { code: Code::Deleted, detail }

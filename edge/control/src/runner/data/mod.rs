@@ -1,9 +1,8 @@
-//! The data of an environment, that is the folder that `persist` names: listed, archived, replaced, and kept in
-//! snapshots.
+//! Data of an environment, the folder named by `persist`: lists, archives, replacements, snapshots.
 //!
-//! The edge itself never touches what tenants write. Everything is done by a process that the spawner starts as an
-//! instance of the environment: as its user, within limits ([`devanture_host::data_task`]); this file starts such
-//! processes and passes on what they read and write.
+//! The edge process never touches files written by tenants. A process started by the spawner like an instance of the
+//! environment does all work, as its user and within limits ([`devanture_host::data_task`]); the present module starts
+//! these processes and forwards their input and output.
 
 pub(super) mod hold;
 mod recovery;
@@ -35,31 +34,31 @@ use devanture_host::spawner::{InstanceLimits, Launch, Temporary};
 use hold::Turn;
 use task::{Event, Task, unreadable};
 
-/// Memory of a process that works on data, in bytes.
+/// Memory of a data process, in bytes.
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
-/// Its open files: one for each folder on the way to a file, and some more.
+/// Open files: one per folder on the path to a file, and a few more.
 const OPEN_FILES: u64 = 512;
-/// Bytes, and files, of temporary files, which a process needs none of: what another one of its user puts there by its
-/// root counts for no instance.
+/// Bytes and files of temporary files: a data process needs none, and files put there by other processes of its user
+/// count for no instance.
 const TEMPORARY_BYTES: u64 = 64 * 1024;
 const TEMPORARY_FILES: u64 = 16;
-/// This program, also if its file was replaced meanwhile.
+/// The running program, even after its file was replaced.
 const OWN_PROGRAM: &str = "/proc/self/exe";
-/// The bytes of an uploaded archive; an error says why it breaks off.
+/// Bytes of an uploaded archive; an error gives the reason of an abort.
 pub type Upload = BoxStream<'static, Result<Bytes, String>>;
 
-/// An archive that is being read. Where it breaks off, the end of its compressed frame is missing.
+/// Archive being read. An aborted archive lacks the end of its compressed frame.
 pub struct DataArchive {
-    /// The process that writes it, until its end.
+    /// Writing process, until its end.
     task: Option<Task>,
     first: Option<Bytes>,
 }
 
 impl DataArchive {
-    /// The next bytes; `None` at its end.
+    /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors
-    /// Why it broke off; nothing more comes then.
+    /// The reason of an abort; no bytes follow.
     pub async fn next(&mut self) -> Option<Result<Bytes, Error>> {
         if let Some(first) = self.first.take() {
             return Some(Ok(first));
@@ -79,7 +78,7 @@ impl Runner {
     /// Lists the files of an environment and its snapshots.
     ///
     /// # Errors
-    /// [`Error::Data`], [`Error::DataBusy`]; what keeps the process from being started.
+    /// [`Error::Data`], [`Error::DataBusy`]; errors of starting the process.
     pub async fn data_list(&self, place: (&AppName, &PlaceName), entries_max: u64) -> Result<DataList, Error> {
         let turn = self.turn(place).await?;
         let list: DataList =
@@ -87,10 +86,10 @@ impl Runner {
         Ok(DataList { node: self.0.node.clone(), ..list })
     }
 
-    /// Reads the archive of an environment, or of one of its snapshots; or what comes behind a part of it.
+    /// Reads the archive of an environment or of a snapshot, in whole or after a known part.
     ///
     /// # Errors
-    /// As [`Self::data_list`]; `precondition_failed` where the archive does not begin with that part.
+    /// As [`Self::data_list`]; `precondition_failed` if the archive does not begin with the known part.
     pub async fn data_archive(
         &self,
         place: (&AppName, &PlaceName),
@@ -103,7 +102,7 @@ impl Runner {
             None => Work::Pull { rest },
         };
         let mut task = self.begin_task((place.0, place.1.as_str()), work, &turn).await?;
-        // Only now: what fails before is an answer of its own.
+        // Awaits the first event, so that early failures get their own response.
         match task.next().await? {
             Event::Output(first) => Ok(DataArchive { task: Some(task), first: Some(first) }),
             Event::Ended if rest.is_some() => Ok(DataArchive { task: None, first: None }),
@@ -111,8 +110,8 @@ impl Runner {
         }
     }
 
-    /// Makes a snapshot of an environment, for which those that the edge made itself give way where it may replace
-    /// them. Dropped before its end, it makes none.
+    /// Makes a snapshot of an environment, replacing automatic snapshots if permitted. A dropped call makes no
+    /// snapshot.
     ///
     /// # Errors
     /// As [`Self::data_list`]; `too_many`.
@@ -126,7 +125,7 @@ impl Runner {
         self.report(place, Work::Snapshot { name, may_replace }, &turn).await
     }
 
-    /// Removes a snapshot of an environment.
+    /// Deletes a snapshot of an environment.
     ///
     /// # Errors
     /// As [`Self::data_list`].
@@ -135,11 +134,11 @@ impl Runner {
         self.report(place, Work::Remove { name }, &turn).await
     }
 
-    /// Replaces the data of an environment by a snapshot. What runs is ended before, and started again after. Once
-    /// `abandoned`, it ends, unless the snapshot is unpacked already: then the folders are replaced all the same.
+    /// Replaces the data of an environment by a snapshot. Running processes end before, and restart afterwards. Once
+    /// `abandoned`, the work ends, unless the snapshot is already unpacked: then the folders are still replaced.
     ///
     /// # Errors
-    /// As [`Self::data_list`]; then the data is what it was.
+    /// As [`Self::data_list`]; the data is unchanged.
     pub async fn data_restore(
         &self,
         place: (&AppName, &PlaceName),
@@ -151,8 +150,8 @@ impl Runner {
         self.replace(place, unpacked, "restore", &turn).await
     }
 
-    /// Replaces the data of an environment by an archive that is sent. What runs is ended before, and started again
-    /// after. Once `abandoned`, it ends as a restore does.
+    /// Replaces the data of an environment by an uploaded archive. Running processes end before, and restart
+    /// afterwards. Once `abandoned`, the work ends as for a restoration.
     ///
     /// # Errors
     /// As [`Self::data_restore`].
@@ -180,7 +179,7 @@ impl Runner {
         let received = async {
             let work = Work::Receive { socket: socket.clone() };
             let mut task = self.begin_task((place.0, place.1.as_str()), work, turn).await?;
-            // It listens, and says so first.
+            // The first event reports that the task is listening.
             match task.next().await? {
                 Event::Output(line) if *line == *LISTENING.as_bytes() => {}
                 _ => return Err(unreadable("it does not listen")),
@@ -189,13 +188,13 @@ impl Runner {
             let sending = async {
                 tokio::select! {
                     biased;
-                    // The task says why.
+                    // The task reports the reason.
                     () = turn.ended() => Err(Sent::NotTaken),
                     sent = send(upload, connection) => sent,
                 }
             };
             match timeout_at(task.until, sending).await {
-                // One that fails says why, and takes no more.
+                // A failing task reports the reason, and stops reading.
                 Ok(Ok(()) | Err(Sent::NotTaken)) => task.answer().await,
                 Ok(Err(Sent::NotSent(why))) => Err(Error::Data { code: Code::BadRequest, detail: why }),
                 Err(_elapsed) => task.answer().await,
@@ -223,7 +222,7 @@ impl Runner {
         };
         match &replaced {
             Ok(_) => shared.end_replacing(&whose)?,
-            // It may have been ended in the middle.
+            // The process may have been ended midway.
             Err(_) => shared.recover(&whose, turn).await?,
         }
         drop(hold);
@@ -232,8 +231,8 @@ impl Runner {
         Ok(DataReport { node, snapshot: saved.snapshot, removed: saved.removed, ..unpacked })
     }
 
-    /// Makes a snapshot before a release, where there is data yet. Returns its name. It takes the place of others: code
-    /// of the release could remove them too.
+    /// Makes a snapshot before a release, if data exists. Returns its name. Automatic snapshots may be displaced: the
+    /// release's code could delete snapshots as well.
     ///
     /// # Errors
     /// As [`Self::data_list`].
@@ -282,7 +281,7 @@ impl Runner {
         let launch = Launch {
             id: format!("{app}/{environment}/data.1#{:08x}", rand::random::<u32>()),
             command: vec![OWN_PROGRAM.to_owned(), SUBCOMMAND.to_owned()],
-            // One look at all folders, as renames go from one to the other.
+            // A common root folder, since renames cross the folders.
             folder: shared.folders.root().to_owned(),
             environment: BTreeMap::from([(ORDER.to_owned(), order)]),
             uid,
@@ -294,9 +293,8 @@ impl Runner {
         Ok(Task::carry(shared, running, user, turn))
     }
 
-    /// Temporary files of a piece of work, of which it has none: it runs nothing of the tenant's, and the tenant's
-    /// processes run as the same user. Without private folders like theirs they would reach those of the machine by
-    /// the root of this process (proc(5), `/proc/PID/root`).
+    /// Private folders for temporary files of a task, although a task needs none: the tenant's processes run as the
+    /// same user, and could otherwise reach the machine's folders through the task's root (proc(5), `/proc/PID/root`).
     async fn data_temporary(&self, place: (&AppName, &str), uid: Option<u32>) -> Result<Option<Temporary>, Error> {
         let shared = &self.0;
         if !shared.spawner.means().private_folders {
@@ -307,10 +305,10 @@ impl Runner {
     }
 }
 
-/// Does a piece of work that may be ended at any time, unless nobody wants it any more.
+/// Runs cancellable work, unless abandoned.
 ///
 /// # Errors
-/// As the work itself.
+/// Errors of the work.
 pub async fn unless_abandoned<T>(
     abandoned: &CancellationToken,
     work: impl Future<Output = Result<T, Error>>,
@@ -325,13 +323,13 @@ pub async fn unless_abandoned<T>(
     }
 }
 
-/// The name of a snapshot that the edge makes itself.
+/// Returns the name of an automatic snapshot.
 fn automatic(why: &str) -> Result<SnapshotName, Error> {
     let name = format!("{AUTOMATIC_SNAPSHOT}{why}-{}", clock::now_ms());
     name.parse().map_err(|error| unreadable(&format!("{error}")))
 }
 
-/// Connects to the socket of a process of the app's user, which may have put a link to somebody else's there.
+/// Connects to the socket of a process of the app's user, which may have put a link to a foreign socket there.
 async fn connect(socket: &Path, uid: Option<u32>) -> io::Result<UnixStream> {
     let connection = UnixStream::connect(socket).await?;
     let listener = connection.peer_cred()?.uid();
@@ -341,11 +339,11 @@ async fn connect(socket: &Path, uid: Option<u32>) -> io::Result<UnixStream> {
     }
 }
 
-/// Why an archive was not sent to its end.
+/// Reason for an incomplete upload.
 enum Sent {
-    /// The sender broke off.
+    /// The sender aborted.
     NotSent(String),
-    /// The receiver did.
+    /// The receiver aborted.
     NotTaken,
 }
 
@@ -372,7 +370,7 @@ impl Shared {
         }
     }
 
-    /// Limits of a process that works on data.
+    /// Returns the limits of a data process.
     fn data_limits(&self) -> InstanceLimits {
         let limits = &self.limits;
         InstanceLimits {

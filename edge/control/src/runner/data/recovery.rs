@@ -1,6 +1,6 @@
-//! Makes good a replacement of data that was cut off, before anything of its environment runs again.
+//! Completes an interrupted replacement of data, before any process of its environment runs again.
 //!
-//! An empty folder of the edge's own says that a replacement has begun: what tenants write says nothing.
+//! An empty folder owned by the edge marks a running replacement: files written by tenants prove nothing.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use devanture_base::durable;
 use devanture_host::data_task::Work;
 
 impl Shared {
-    /// Begins a process of an environment, once its data is whole.
+    /// Registers a process of an environment, once its data is consistent.
     ///
     /// # Errors
-    /// [`Error::DataReplaced`]; [`Error::DataBusy`] and [`Error::Data`] where the data is not whole yet.
+    /// [`Error::DataReplaced`]; [`Error::DataBusy`] and [`Error::Data`] while the data is inconsistent.
     pub(in crate::runner) async fn use_data(self: &Arc<Self>, place: Place, kind: Use) -> Result<DataUser, Error> {
         if self.is_cut_off(&place) {
             self.data_use.check(&place.0, &place.1)?;
@@ -29,7 +29,7 @@ impl Shared {
         self.data_use.enter(place, kind)
     }
 
-    /// Makes good what was cut off, with nothing of the environment running.
+    /// Completes an interrupted replacement, with no process of the environment running.
     pub(super) async fn make_whole(self: &Arc<Self>, place: &Place, turn: &Arc<Turn>) -> Result<(), Error> {
         if !self.is_cut_off(place) {
             return Ok(());
@@ -42,7 +42,7 @@ impl Shared {
         std::fs::symlink_metadata(self.folders.replacing(app, environment)).is_ok()
     }
 
-    /// Makes good what was cut off; the caller holds the data.
+    /// Completes an interrupted replacement; the caller holds the data.
     pub(super) async fn recover(self: &Arc<Self>, place: &Place, turn: &Arc<Turn>) -> Result<(), Error> {
         let task = Runner(Arc::clone(self)).begin_task((&place.0, &place.1), Work::Recover, turn).await;
         let recovered = match task {
@@ -50,7 +50,7 @@ impl Shared {
             Err(error) => Err(error),
         };
         match recovered {
-            // What is gone needs nothing.
+            // Missing data needs no recovery.
             Ok(_) | Err(Error::NoData(_) | Error::Data { code: Code::NotFound, .. }) => self.end_replacing(place),
             Err(error) => Err(error),
         }

@@ -1,5 +1,4 @@
-//! A process that works on data, carried to its end whether or not anybody takes what it writes: by its exit, by its
-//! time, by the end of its environment, or as nobody wants it any more.
+//! Data process, run to its end independently of its reader: by exit, timeout, end of its environment, or abandonment.
 
 use std::sync::Arc;
 
@@ -16,45 +15,45 @@ use crate::runner::shared::{Shared, ms};
 use devanture_host::data_task::Failure;
 use devanture_host::spawner::{Exit, Happened, Running, Stream};
 
-/// Most bytes of its answer, and of what it says of a failure.
+/// Most bytes of an answer, and of a failure message.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Pieces of output that wait to be taken; further ones stay with the process, which waits in its next write.
+/// Queued pieces of output; the process blocks in its next write.
 const PIECES_WAITING: usize = 1;
 
-/// A process that works on data. When this is dropped, the process is ended.
+/// Data process, ended on drop.
 pub(super) struct Task {
     events: mpsc::Receiver<Result<Event, Error>>,
-    /// When it has to be done.
+    /// Deadline.
     pub(super) until: Instant,
 }
 
-/// What a process did.
+/// Event of a data process.
 pub(super) enum Event {
     Output(Bytes),
     Ended,
 }
 
 impl Task {
-    /// Carries a process that was started.
+    /// Runs a started process.
     pub(super) fn carry(shared: &Shared, running: Running, user: UserHold, turn: &Arc<Turn>) -> Self {
         let until = Instant::now() + ms(shared.limits.data_task_ms_max);
         let (sender, events) = mpsc::channel(PIECES_WAITING);
         let turn = Arc::clone(turn);
         let process = Process { running, until, failure: BytesMut::new(), turn, _user: user };
-        // Who takes what it writes may stop doing so, and would not see its end then.
+        // Detached: the reader of the output may stop polling, and would miss the end.
         shared.runtime.spawn(process.carry(sender));
         Self { events, until }
     }
 
-    /// Its next event.
+    /// Returns the next event.
     ///
     /// # Errors
-    /// Why it ended; nothing more comes then.
+    /// The reason of the end; no events follow.
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
         self.events.recv().await.unwrap_or_else(|| Err(lost(&Exit::Lost)))
     }
 
-    /// Its whole answer.
+    /// Returns the whole answer.
     pub(super) async fn answer<T: DeserializeOwned>(mut self) -> Result<T, Error> {
         let mut answer = BytesMut::new();
         while let Event::Output(bytes) = self.next().await? {
@@ -67,7 +66,7 @@ impl Task {
     }
 }
 
-/// The process itself, with everything that it holds.
+/// Process with its resources.
 struct Process {
     running: Running,
     until: Instant,
@@ -78,13 +77,13 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Also where its user has stopped it.
+        // SIGKILL also ends a process stopped by its user.
         self.running.signaller().kill();
     }
 }
 
 impl Process {
-    /// Passes on what it does until it ends, or is to end.
+    /// Forwards events until the process ends or should end.
     async fn carry(mut self, to: mpsc::Sender<Result<Event, Error>>) {
         let (turn, until) = (Arc::clone(&self.turn), self.until);
         let last = loop {
@@ -109,12 +108,12 @@ impl Process {
                 last => break last,
             }
         };
-        // A caller that does not take its end holds nothing of it.
+        // Released before the last event, whose receiver may delay.
         drop((self, turn));
         to.send(last).await.ok();
     }
 
-    /// Its next event. May be dropped before it is ready.
+    /// Returns the next event. Cancel safe.
     async fn next(&mut self) -> Result<Event, Error> {
         loop {
             match self.running.next().await {
@@ -131,7 +130,7 @@ impl Process {
     }
 
     fn failed(&self, exit: &Exit) -> Error {
-        // What the library says of an error that was reported already comes behind it.
+        // The library's report about an already reported error comes later.
         let mut values = serde_json::Deserializer::from_slice(&self.failure).into_iter::<Failure>();
         match values.next() {
             Some(Ok(Failure { code, detail })) => Error::Data { code, detail },

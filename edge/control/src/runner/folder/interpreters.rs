@@ -1,4 +1,4 @@
-//! The interpreters of the edge: where links of bundles to them lead, as those of virtual environments of Python do.
+//! Interpreters of the edge, targets of links in bundles, for example in Python virtual environments.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use devanture_config::path::BundlePath;
 
 use crate::runner::Error;
 
-/// The file of a virtual environment that says where the interpreter's own folder is.
+/// File of a virtual environment with the interpreter's folder.
 const PYVENV: &str = "pyvenv.cfg";
-/// Most bytes of one that is rewritten; Python writes a few hundred.
+/// Largest rewritten file; Python writes a few hundred bytes.
 pub(super) const PYVENV_BYTES_MAX: u64 = 64 * 1024;
 
-/// The interpreters that `[runner.interpreters]` of `edge.toml` names.
+/// Interpreters of `[runner.interpreters]` in `edge.toml`.
 #[derive(Debug, Clone, Default)]
 pub(in crate::runner) struct Interpreters(BTreeMap<InterpreterName, PathBuf>);
 
@@ -24,15 +24,15 @@ impl Interpreters {
         Self(paths)
     }
 
-    /// Whether all are here to which a folder has links.
+    /// Checks that all interpreters linked by a folder are available.
     ///
     /// # Errors
-    /// [`Error::Interpreter`] for the first that is not.
+    /// [`Error::Interpreter`] for the first missing interpreter.
     pub(in crate::runner) fn check(&self, folder: &ServerFolder) -> Result<(), Error> {
         folder.interpreters().try_for_each(|(path, name)| self.path(path, &name).map(drop))
     }
 
-    /// Where a link of the folder leads.
+    /// Returns the target of a link of the folder.
     pub(super) fn target(&self, path: &BundlePath, target: &str) -> Result<PathBuf, Error> {
         match InterpreterName::of_link(target) {
             Some(name) => self.path(path, &name).map(Path::to_owned),
@@ -55,7 +55,7 @@ impl Interpreters {
         }
     }
 
-    /// What the name of a laid out folder has behind its digest: another path of an interpreter is another folder.
+    /// Returns the suffix of a laid-out folder's name after its digest: a changed interpreter path changes the folder.
     pub(super) fn suffix(&self, folder: &ServerFolder) -> String {
         let mut paths = String::new();
         for (link, name) in folder.interpreters() {
@@ -65,7 +65,7 @@ impl Interpreters {
         if paths.is_empty() { paths } else { format!("-{}", Digest::of(paths.as_bytes()).short()) }
     }
 
-    /// The `pyvenv.cfg` files beside links to interpreters, and the folder of the interpreter of each.
+    /// Returns the `pyvenv.cfg` files next to links to interpreters, each with its interpreter's folder.
     pub(super) fn environments<'f>(&self, folder: &'f ServerFolder) -> HashMap<&'f BundlePath, PathBuf> {
         let mut homes = HashMap::new();
         for (link, name) in folder.interpreters() {
@@ -87,12 +87,12 @@ impl Interpreters {
     }
 }
 
-/// Whether a file is the `pyvenv.cfg` of an environment, which is rewritten where links beside it lead to interpreters.
+/// Returns true for a `pyvenv.cfg`, rewritten if links next to the file lead to interpreters.
 pub(super) fn is_of_environment(path: &BundlePath) -> bool {
     path.as_str().rsplit('/').next() == Some(PYVENV)
 }
 
-/// A `pyvenv.cfg` whose interpreter is in `home`; Python looks for its standard library from there on.
+/// Returns a `pyvenv.cfg` for an interpreter in `home`, from where Python looks for its standard library.
 pub(super) fn with_home(config: &str, home: &Path) -> String {
     let mut lines: Vec<String> = vec![format!("home = {}", home.display())];
     let is_home = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim().eq_ignore_ascii_case("home"));

@@ -1,4 +1,4 @@
-//! Lays out the code of a backend: files, links and folders, whole or not at all.
+//! Lays out the code of a backend atomically: files, links and folders.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -16,31 +16,31 @@ use crate::runner::error::Error;
 use devanture_base::durable::{self, Owner};
 use devanture_store::blobs::{Key, ReadAt};
 
-/// Files that are copied at once.
+/// Concurrently copied files.
 const COPIES_AT_ONCE: usize = 8;
-/// Bytes copied at once.
+/// Bytes per copy step.
 const PIECE_BYTES: usize = 1024 * 1024;
 
-/// The files to lay out.
+/// Files to lay out.
 pub(in crate::runner) struct Layout<'l> {
     pub(in crate::runner) app: &'l AppName,
     pub(in crate::runner) place: &'l str,
-    /// Whose settings it has: an environment's, or those of `preview`.
+    /// Environment of the settings, or `preview`.
     pub(in crate::runner) settings_place: &'l str,
-    /// The name of the folder.
+    /// Name of the folder.
     pub(in crate::runner) digest: &'l Digest,
     pub(in crate::runner) folder: ServerFolder,
-    /// The user that runs it, where it is another than the edge's.
+    /// User of the instances, if different from the edge's.
     pub(in crate::runner) uid: Option<u32>,
-    /// The name of the folder that stays, and where it is.
+    /// Name and location of the persistent folder.
     pub(in crate::runner) persist: Option<(&'l BundlePath, &'l Path)>,
 }
 
 impl Folders {
-    /// Lays out all files of a backend in `draft`, with links to the equal ones of `earlier` code.
+    /// Lays out all files of a backend in `draft`, hard-linking files equal to those of `earlier` code.
     ///
     /// # Errors
-    /// [`Error::Folder`], [`Error::Interpreter`]; what is half there stays for the caller to remove.
+    /// [`Error::Folder`], [`Error::Interpreter`]; the caller removes a partial draft.
     pub(super) async fn lay_out(&self, draft: &Path, layout: &Layout<'_>, earlier: &[Arc<Code>]) -> Result<(), Error> {
         let folders = folders_of(draft, layout)?;
         let made = folders.clone();
@@ -51,13 +51,13 @@ impl Folders {
         .await?;
         let mut same: HashMap<(Digest, bool), PathBuf> = HashMap::new();
         for code in earlier {
-            // Those of an environment may have been rewritten: their bytes are not those of their hashes.
+            // `pyvenv.cfg` files may have been rewritten, and then differ from their hashes.
             let files = code.folder.files.iter().filter(|(path, _)| !interpreters::is_of_environment(path));
             for (path, file) in files {
                 same.entry((file.hash, file.run)).or_insert_with(|| code.path.join(path.as_str()));
             }
         }
-        // Made before they are run: a closure in the stream would keep the future from being `Send`.
+        // Collected before running: a closure in the stream would make the future `!Send`.
         let rewritten = self.interpreters.environments(&layout.folder);
         let files = layout.folder.files.iter().filter(|(path, _)| !rewritten.contains_key(path));
         let copies: Vec<_> = files
@@ -79,7 +79,7 @@ impl Folders {
             for (path, to) in links {
                 durable::link_to(&to, &path)?;
             }
-            // The deepest first: what is closed is not gone into any more.
+            // Deepest first: a closed folder cannot be entered again.
             for folder in folders.iter().rev() {
                 durable::make_folder_as(folder, 0o555, Owner::default())?;
             }
@@ -92,7 +92,7 @@ impl Folders {
         let mode = mode_of(file);
         if let Some(same) = same {
             let to = path.clone();
-            // Earlier versions of the edge gave other modes.
+            // Earlier versions of the edge set other modes.
             let is_same =
                 move |same: &Path| std::fs::symlink_metadata(same).is_ok_and(|found| found.mode() & 0o777 == mode);
             if blocking(move || Ok(is_same(&same) && durable::link_file(&same, &to))).await? {
@@ -113,17 +113,17 @@ impl Folders {
     }
 }
 
-/// The mode of a file of the code. Its owner, the edge, may write, so that a copy which a backend makes with the mode
-/// of the file is one that the backend may write; the file itself is not the backend's, see [`Folders::code_access`].
+/// Returns the mode of a code file. The owner, the edge, may write, so that a backend may write its own copies made
+/// with the same mode; the file itself is not the backend's, see [`Folders::code_access`].
 fn mode_of(file: &ServerFile) -> u32 {
     if file.run { 0o755 } else { 0o644 }
 }
 
-/// Every folder of a backend in `draft`, parents first.
+/// Returns every folder of a backend in `draft`, parents first.
 fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> {
     let persist = layout.persist.map(|(path, _)| path);
     if let Some(persist) = persist {
-        // A bundle of an earlier release may not have been looked at for that.
+        // Bundles of an earlier release may not have been checked.
         if let Some(taken) = layout.folder.in_the_way_of(persist) {
             return Err(Error::Folder(format!("`persist = \"{persist}\"` is in the way of `{taken}` of the bundle")));
         }
@@ -136,7 +136,7 @@ fn folders_of(draft: &Path, layout: &Layout<'_>) -> Result<Vec<PathBuf>, Error> 
     Ok(folders)
 }
 
-/// Number of folders that the files and links of a backend lie in; those in which both lie count twice.
+/// Returns the number of folders of a backend's files and links; folders of both count twice.
 pub(crate) fn folder_count(folder: &ServerFolder) -> u64 {
     u64::try_from(parents_in(folder).count()).unwrap_or(u64::MAX)
 }
@@ -145,14 +145,14 @@ fn parents_in(folder: &ServerFolder) -> impl Iterator<Item = &str> {
     parents(folder.files.keys()).chain(parents(folder.links.keys()))
 }
 
-/// The folders that paths lie in: each once, where the paths are sorted. A path of 4 KiB may lie in two thousand.
+/// Returns the folders of paths, each once if the paths are sorted. A path of 4 KiB may lie in two thousand folders.
 fn parents<'p>(paths: impl IntoIterator<Item = &'p BundlePath>) -> impl Iterator<Item = &'p str> {
     let mut before = "";
     paths.into_iter().flat_map(move |path| {
         let path = path.as_str();
         let shared = path.bytes().zip(before.bytes()).take_while(|(one, other)| one == other).count();
         before = path;
-        // What it shares with the path before came with that.
+        // Shared folders were returned with the previous path.
         let ends = path.match_indices('/').map(|(at, _)| at).filter(move |at| *at >= shared);
         ends.filter_map(move |at| path.get(..at))
     })

@@ -1,5 +1,4 @@
-//! The folders of backends: the code of a version, laid out whole and read-only; what an environment keeps; what it may
-//! write that nobody keeps; where its sockets lie.
+//! Folders of backends: read-only code of versions, persistent data of environments, temporary files, sockets.
 
 mod interpreters;
 mod lay_out;
@@ -24,24 +23,24 @@ pub(super) use interpreters::Interpreters;
 pub(super) use lay_out::Layout;
 pub(crate) use lay_out::folder_count;
 
-/// Longest path of a socket that every system takes, in bytes.
+/// Longest portable socket path, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 100;
-/// The mode of the runner's folder: everybody may pass it, and nobody else may list it.
+/// Mode of the runner's folder: passable for all users, listable only for the owner.
 const PASSED: u32 = 0o711;
 
-/// The suffix of the folder of an app's previews, after the name of the app.
+/// Suffix of the folder of an app's previews, after the app's name.
 const OF_PREVIEWS: &str = "--preview";
-/// The prefix of a folder of an earlier run that is to be removed, before a number of its own.
+/// Prefix of an earlier run's folder about to be removed, before a unique number.
 const OLD_RUN: &str = "run.old-";
 
-/// The code of a backend on disk, for as long as this lives.
+/// Code of a backend on disk, kept during its lifetime.
 #[derive(Debug)]
 pub(super) struct Code {
     pub(super) path: PathBuf,
     folder: ServerFolder,
 }
 
-/// The code of one app that is on disk, by its folder.
+/// Code of an app on disk, by folder.
 type Known = HashMap<PathBuf, Weak<Code>>;
 
 /// All folders of the runner.
@@ -50,14 +49,13 @@ pub(super) struct Folders {
     users: Users,
     interpreters: Interpreters,
     blobs: Arc<dyn Blobs>,
-    /// Held while one of an app is laid out or removed.
+    /// Locked while code of an app is laid out or removed.
     apps: Mutex<HashMap<AppName, Arc<tokio::sync::Mutex<Known>>>>,
 }
 
 impl Folders {
-    /// Makes the folders that are always there, and puts the sockets of an earlier run out of the way, unless its
-    /// instances are adopted; what apps have made of their folders is removed meanwhile, and never keeps an edge from
-    /// starting.
+    /// Creates the permanent folders, and moves away the sockets of an earlier run, unless its instances are adopted.
+    /// Folders changed by apps are removed in the background, and never block the start of an edge.
     pub(super) fn open(
         root: PathBuf,
         (users, interpreters): (Users, Interpreters),
@@ -67,7 +65,7 @@ impl Folders {
         durable::make_folder(&root)?;
         durable::make_folder_as(&root, PASSED, Owner::default())?;
         let old = aside(&root);
-        // Instances of the edge before listen on its sockets.
+        // Adopted instances listen on these sockets.
         let moved = if is_adopted { Ok(()) } else { durable::move_folder(&root.join("run"), &old).map(drop) };
         if let Some(error) = moved.err().filter(|_| root.join("run").exists()) {
             tracing::warn!(%error, "the sockets of an earlier run stay where they are");
@@ -89,9 +87,9 @@ impl Folders {
         Ok(Self { root, users, interpreters, blobs, apps: Mutex::default() })
     }
 
-    /// Mode and owner of the folder with the code of one environment. The edge owns the code, so that no instance can
-    /// change its mode; where the edge can give groups away, nobody but the environment's user passes this folder, else
-    /// nobody lists it.
+    /// Returns mode and owner of the code folder of an environment. The edge owns the code, so that no instance can
+    /// change modes. If the edge can change groups, only the environment's user may pass the folder; otherwise no other
+    /// user may list the folder.
     fn code_access(&self, uid: Option<u32>) -> (u32, Owner) {
         match (&self.users, uid) {
             (Users::Given(_), Some(_)) => (0o710, Owner { uid: None, gid: uid }),
@@ -99,7 +97,7 @@ impl Folders {
         }
     }
 
-    /// The interpreters to which links of bundles may lead.
+    /// Returns the interpreters available to links of bundles.
     pub(super) fn interpreters(&self) -> &Interpreters {
         &self.interpreters
     }
@@ -109,16 +107,16 @@ impl Folders {
         Arc::clone(apps.entry(app.clone()).or_default())
     }
 
-    /// Forgets an app of which no code is known, unless somebody works on it.
+    /// Forgets an app without known code, unless in use.
     fn forget_unused(&self, app: &AppName, known: &Arc<tokio::sync::Mutex<Known>>) {
         let mut apps = self.apps.lock();
-        // The map has one of them, and the caller the other; nobody gets a third meanwhile.
+        // One reference is in the map, one with the caller; no third can appear meanwhile.
         if Arc::strong_count(known) <= 2 && known.try_lock().is_ok_and(|known| known.is_empty()) {
             apps.remove(app);
         }
     }
 
-    /// The code of a backend, laid out where it is not.
+    /// Returns the code of a backend, laid out if necessary.
     pub(super) async fn code(&self, layout: Layout<'_>) -> Result<Arc<Code>, Error> {
         let known = self.of(layout.app);
         let mut known = known.lock().await;
@@ -133,8 +131,8 @@ impl Folders {
         let (mode, owner) = self.code_access(layout.uid);
         durable::make_folder_as(&of_place, mode, owner)?;
         if !path.is_dir() {
-            // What nobody but the edge can change may be one file under several names, of several environments too: its
-            // owner is the edge's user, and who has a name of it has equal bytes.
+            // Files writable only by the edge may be shared between folders, also of several environments: the owner is
+            // the edge's user, and all sharers have equal bytes.
             let earlier: Vec<Arc<Code>> = match self.users.are_there() {
                 true => known.values().filter_map(Weak::upgrade).collect(),
                 false => Vec::new(),
@@ -154,7 +152,7 @@ impl Folders {
         Ok(code)
     }
 
-    /// Keeps the code of instances that the edge before started.
+    /// Keeps the code of instances started by the predecessor edge.
     pub(super) async fn hold(&self, app: &AppName, path: PathBuf) -> Arc<Code> {
         let known = self.of(app);
         let mut known = known.lock().await;
@@ -166,7 +164,7 @@ impl Folders {
         code
     }
 
-    /// Removes the code of an app that nothing has any more.
+    /// Removes unused code of an app.
     pub(super) async fn tidy(&self, app: &AppName) {
         let of_app = self.of(app);
         let mut known = of_app.lock().await;
@@ -197,7 +195,7 @@ impl Folders {
         }
     }
 
-    /// Removes the code of all apps that nothing has.
+    /// Removes unused code of all apps.
     pub(super) async fn tidy_all(&self) {
         for folder in entries(&self.root.join("code")) {
             let name = name_of(&folder);
@@ -208,23 +206,24 @@ impl Folders {
         }
     }
 
-    /// The folder that stays for a place of an app, below which the instances' own is made by [`Folders::own`]. An
-    /// alias and an environment that once had the same name share nothing.
+    /// Returns the persistent folder of an environment or alias; [`Folders::own`] creates the instances' folder below.
+    /// An alias and an environment of the same name never share data.
     pub(super) fn data(&self, app: &AppName, settings_place: &str, place: &str) -> PathBuf {
         self.root.join("data").join(folder_name(app, settings_place)).join(place)
     }
 
-    /// The folder for the snapshots of an environment's data, below which its user's own is made by [`Folders::own`].
+    /// Returns the folder for data snapshots of an environment; [`Folders::own`] creates its user's folder below.
     pub(super) fn snapshots(&self, app: &AppName, environment: &str) -> PathBuf {
         self.root.join("snapshots").join(app.as_str()).join(environment)
     }
 
-    /// The folder that is there while the data of an environment is being replaced.
+    /// Returns the folder that marks a running replacement of an environment's data.
     pub(super) fn replacing(&self, app: &AppName, environment: &str) -> PathBuf {
         self.root.join("replacing").join(app.as_str()).join(environment)
     }
 
-    /// The folders of what an environment, or all previews of an app, keep; each belongs to the user of its instances.
+    /// Returns the persistent folders of an environment, or of all previews of an app; each belongs to the instances'
+    /// user.
     pub(super) fn persisted(&self, app: &AppName, settings_place: &str) -> Vec<PathBuf> {
         let of_app = self.root.join("data").join(folder_name(app, settings_place));
         let folders = match settings_place {
@@ -234,7 +233,7 @@ impl Folders {
         folders.into_iter().map(|folder| self.made(folder)).collect()
     }
 
-    /// Paths that belong to the user of instances, in or at one of their folders.
+    /// Returns the paths that belong to the instances' user, in or at one of their folders.
     pub(super) fn made(&self, folder: PathBuf) -> PathBuf {
         match &self.users {
             Users::Lent(_) => folder.join("own"),
@@ -242,22 +241,22 @@ impl Folders {
         }
     }
 
-    /// The folder that all others are in.
+    /// Returns the common root.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A name for a folder that is being removed; what is left of it goes at the next start.
+    /// Returns a name for a folder being removed; leftovers are removed at the next start.
     pub(super) fn aside(&self) -> PathBuf {
         aside(&self.root)
     }
 
-    /// The folder for what an environment, or the previews of an app, write and nobody keeps.
+    /// Returns the folder for temporary files of an environment, or of an app's previews.
     pub(super) fn temporary(&self, app: &AppName, settings_place: &str) -> PathBuf {
         self.root.join("tmp").join(folder_name(app, settings_place)).join(settings_place)
     }
 
-    /// Removes the folders of an app, or of one environment of it, of which nothing runs.
+    /// Removes the folders of an app or environment without running instances.
     pub(super) async fn forget(&self, app: &AppName, environment: Option<&PlaceName>) -> Result<(), Error> {
         let kinds = ["code", "data", "replacing", "snapshots", "tmp"].map(|kind| self.root.join(kind));
         let of_app = |folder: &PathBuf| match environment {
@@ -268,7 +267,7 @@ impl Folders {
         let folders: Vec<PathBuf> = kinds.iter().flat_map(of_app).collect();
         let known = self.of(app);
         let removed = {
-            // Nothing is laid out meanwhile.
+            // The lock prevents a concurrent layout.
             let mut known = known.lock().await;
             known.retain(|_, code| code.strong_count() > 0);
             blocking(move || Ok(folders.iter().try_for_each(|folder| durable::remove_folder(folder).map(drop))?)).await
@@ -277,7 +276,7 @@ impl Folders {
         removed
     }
 
-    /// The folders that a place's user made itself, since the edge could not give it any.
+    /// Returns the folders created by the user itself, since the edge could not change owners.
     pub(super) fn made_by(&self, user: &PlaceUser) -> Vec<PathBuf> {
         let of_app =
             ["data", "snapshots", "tmp"].map(|kind| self.root.join(kind).join(folder_name(&user.app, &user.place)));
@@ -285,7 +284,7 @@ impl Folders {
         own.filter(|own| std::fs::symlink_metadata(own).is_ok_and(|found| found.uid() == user.uid)).collect()
     }
 
-    /// Makes a folder that one user alone may enter; says where it is.
+    /// Creates a folder accessible to a single user; returns its location.
     pub(super) fn own(&self, path: &Path, uid: Option<u32>) -> Result<Own, Error> {
         if let Some(parent) = path.parent() {
             durable::make_folder(parent)?;
@@ -298,11 +297,11 @@ impl Folders {
                     check_own(&own, uid)?;
                     return Ok(Own::There(own));
                 }
-                // A folder that everybody may make one in, under a name that nobody knows.
+                // A world-writable folder with a secret name.
                 let parent = path.parent().unwrap_or(path);
                 let draft = parent.join(draft_name());
-                // Only its creator removes it or moves it away again. That one syncs it, which takes the right to read
-                // it.
+                // Only the creator may remove or move the folder's entries. The creator also syncs, which needs the
+                // right to read.
                 durable::make_folder_as(&draft, 0o1777, Owner::default())?;
                 Ok(Own::ToMake { make: draft.join("own"), draft, path: path.to_owned(), own })
             }
@@ -319,7 +318,7 @@ impl Folders {
         }
     }
 
-    /// A folder for the socket of one instance, and the socket in it.
+    /// Returns a folder for the socket of an instance, and the socket's path.
     pub(super) fn socket(&self, uid: Option<u32>) -> Result<(PathBuf, PathBuf), Error> {
         let folder = self.root.join("run").join(format!("{:016x}", rand::random::<u64>()));
         let socket = folder.join("s");
@@ -332,7 +331,7 @@ impl Folders {
         let (mode, owner) = match (&self.users, uid) {
             // The group is the edge's own.
             (Users::Given(_), Some(uid)) => (0o770, Owner { uid: Some(uid), gid: None }),
-            // What is made in it has the edge's group; its name is known to the instance alone.
+            // Files created there have the edge's group; only the instance knows the name.
             (Users::Lent(_), Some(_)) => (0o3733, Owner::default()),
             _ => (0o700, Owner::default()),
         };
@@ -341,26 +340,26 @@ impl Folders {
     }
 }
 
-/// A folder of an app's own.
+/// Folder owned by an app's user.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Own {
-    /// It is there.
+    /// Exists.
     There(PathBuf),
-    /// A process of the app's user has to make `make`; then `draft` gets the name `path`, see [`finish_own`].
+    /// A process of the app's user must create `make`; then `draft` is renamed to `path`, see [`finish_own`].
     ToMake { make: PathBuf, draft: PathBuf, path: PathBuf, own: PathBuf },
 }
 
-/// Gives a folder its name in which the app's user has made its own.
+/// Renames a folder in which the app's user has created its own.
 pub(super) fn finish_own(draft: &Path, path: &Path, uid: Option<u32>) -> Result<(), Error> {
     durable::make_folder_as(draft, PASSED, Owner::default())?;
-    // From here on nobody else changes what is in it.
+    // From here on, only the edge changes the entries.
     if let Some(uid) = uid {
         check_own(&draft.join("own"), uid)?;
     }
     Ok(durable::move_folder(draft, path)?)
 }
 
-/// Whether a folder that others could make is one, no link to another, and made by the user that it is for.
+/// Checks that a folder that others could have created is a folder, not a link, and owned by the intended user.
 fn check_own(own: &Path, uid: u32) -> Result<(), Error> {
     let found = std::fs::symlink_metadata(own);
     match found {
@@ -377,8 +376,8 @@ fn belongs_to_other(path: &Path, owner: u32, uid: u32) -> Error {
     ))
 }
 
-/// Puts folders for temporary files out of the way that belong to another user than the edge: earlier versions of the
-/// edge gave the folder of a whole app to one user.
+/// Moves away temporary folders owned by a foreign user: earlier versions of the edge gave an app's whole folder to one
+/// user.
 fn set_aside_foreign(root: &Path) {
     let own = rustix::process::geteuid().as_raw();
     for folder in entries(&root.join("tmp")) {
@@ -389,7 +388,7 @@ fn set_aside_foreign(root: &Path) {
     }
 }
 
-/// Removes laid out code, under another name: what is only half there is never taken for what it was.
+/// Removes laid-out code after renaming, so that a partial folder never passes for complete.
 fn remove_code(folder: PathBuf) -> Result<(), Error> {
     let folder = match name_of(&folder).starts_with('.') {
         true => folder,
@@ -403,17 +402,17 @@ fn remove_code(folder: PathBuf) -> Result<(), Error> {
     Ok(())
 }
 
-/// The name of the folder of an app, or of its previews: no app has such a name.
+/// Returns the folder name of an app or its previews, distinct from every app name.
 fn folder_name(app: &AppName, settings_place: &str) -> String {
     format!("{app}{}", if settings_place == PREVIEW { OF_PREVIEWS } else { "" })
 }
 
-/// A name for what is to be removed, which nothing else has.
+/// Returns a unique name for an entry about to be removed.
 fn aside(root: &Path) -> PathBuf {
     root.join(format!("{OLD_RUN}{:016x}", rand::random::<u64>()))
 }
 
-/// A name for what is not whole, which nothing else has.
+/// Returns a unique name for an incomplete entry.
 fn draft_name() -> String {
     format!(".{:016x}.tmp", rand::random::<u64>())
 }
@@ -422,7 +421,7 @@ fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// The entries of a folder; none if it does not exist.
+/// Returns the entries of a folder; empty if absent.
 fn entries(folder: &Path) -> Vec<PathBuf> {
     let found = std::fs::read_dir(folder).into_iter().flatten();
     found
@@ -432,7 +431,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Does what waits for a disk where nobody else waits.
+/// Runs blocking disk work on a blocking thread.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_panicked| Err(Error::Folder("the work on the disk broke off".to_owned())))

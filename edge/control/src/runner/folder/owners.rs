@@ -1,5 +1,5 @@
-//! Brings the folders that stay to the users that run their environments now: the range of ids may have changed, and
-//! earlier versions of the edge ran all environments of an app as one user.
+//! Transfers persistent folders to the present users of their environments, after a change of the id range, or from
+//! earlier versions of the edge with one user per app.
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -10,10 +10,10 @@ use crate::runner::Error;
 use crate::runner::place_user::{PREVIEW, PlaceUser};
 use devanture_base::durable::{self, Owner};
 
-/// Gives the folders of each place to its user, where they belong to one that it had before. Nothing may run.
+/// Transfers the folders of each environment from an earlier to the present user. No instance may be running.
 ///
 /// # Errors
-/// The first failure; the other folders are given away all the same.
+/// The first failure; all other folders are still transferred.
 pub(in crate::runner) async fn settle(root: &Path, users: Vec<PlaceUser>) -> Result<(), Error> {
     let (data, snapshots) = (root.join("data"), root.join("snapshots"));
     blocking(move || {
@@ -36,7 +36,7 @@ pub(in crate::runner) async fn settle(root: &Path, users: Vec<PlaceUser>) -> Res
     .await
 }
 
-/// Moves what previews keep out of the folder with what environments keep, where earlier versions of the edge had both.
+/// Moves data of previews out of the folder of environment data, shared by earlier versions of the edge.
 fn separate_previews(data: &Path, previews: &PlaceUser, users: &[PlaceUser]) -> Result<(), Error> {
     let of_app = data.join(previews.app.as_str());
     let environments = users.iter().filter(|user| user.app == previews.app && user.place != PREVIEW);
@@ -54,7 +54,7 @@ fn separate_previews(data: &Path, previews: &PlaceUser, users: &[PlaceUser]) -> 
     Ok(())
 }
 
-/// Gives a folder to its user, where it belongs to one of those before.
+/// Transfers a folder to its user, if owned by an earlier user.
 fn give(folder: &Path, user: &PlaceUser) -> Result<(), Error> {
     let Ok(found) = std::fs::symlink_metadata(folder) else { return Ok(()) };
     if found.uid() == user.uid || !user.earlier.contains(&found.uid()) {
@@ -85,7 +85,7 @@ mod tests {
             chown(&path, Some(owner), Some(owner)).unwrap();
         };
         let owner = |name: &str| std::fs::symlink_metadata(data.join(name)).map(|found| found.uid()).ok();
-        // As an earlier version had them: environments as 2000, previews as 2001, an alias among them.
+        // As laid out by an earlier version: environments as 2000, previews as 2001, including an alias.
         for (name, uid) in [("shop/prod", 2_000), ("shop/staging", 2_000), ("shop/next", 2_001), ("shop/lost", 9_999)] {
             folder(name, uid);
         }
@@ -107,7 +107,7 @@ mod tests {
             settle(root.path(), users.clone()).await.unwrap();
             assert_eq!((owner("shop/prod"), owner("shop/staging")), (Some(3_000), Some(3_002)));
             assert_eq!((owner("shop/next"), owner("shop--preview/next")), (None, Some(3_001)));
-            // Nobody's that is known.
+            // Owned by no known user.
             assert_eq!((owner("shop/lost"), owner("game/prod")), (Some(9_999), Some(9_999)));
         }
     }

@@ -1,4 +1,4 @@
-//! Folders of backends on a real disk.
+//! Tests of backend folders on a real disk.
 
 use std::io::Write as _;
 
@@ -117,7 +117,7 @@ async fn code_goes_when_nobody_has_it() {
     drop(first);
     folders.tidy(&setup.app).await;
     assert!(!path.exists() && second.path.is_dir());
-    // Another run of the edge finds what is there, and takes it over.
+    // A new run of the edge finds and adopts the existing folder.
     let path = second.path.clone();
     drop(folders);
     let folders = setup.folders();
@@ -145,7 +145,7 @@ async fn an_app_without_code_is_forgotten_unless_somebody_works_on_it() {
     drop(works);
     folders.tidy(&setup.app).await;
     assert!(!is_known());
-    // Nor does the removal of all of its folders leave anything.
+    // The removal of all its folders leaves nothing either.
     folders.forget(&setup.app, None).await.unwrap();
     assert!(!is_known());
 }
@@ -160,7 +160,7 @@ async fn what_fails_leaves_nothing_behind() {
     let digest = Digest::of(b"1");
     assert!(matches!(folders.code(setup.layout(&digest, folder)).await, Err(Error::Folder(_))));
     assert_eq!(std::fs::read_dir(setup.root.path().join("run/code/shop/prod")).unwrap().count(), 0);
-    // A folder that stays cannot be where the bundle has something.
+    // The persistent folder must not collide with a path of the bundle.
     let folder = setup.folder(&[("data/a", "1", false)]).await;
     let persist = "data".parse().unwrap();
     let layout = Layout { persist: Some((&persist, Path::new("/x"))), ..setup.layout(&digest, folder) };

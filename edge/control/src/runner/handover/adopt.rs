@@ -1,4 +1,4 @@
-//! The side of the edge that takes the instances over.
+//! Handover, on the side of the successor edge.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,15 +16,15 @@ use crate::runner::life::Adopted;
 use crate::runner::shared::{Shared, ms};
 use devanture_host::spawner::{HandedProcess, Running, Spawner, SpawnerConnection, SpawnerSettings};
 
-/// The instances of the edge before, taken and not yet looked after.
+/// Adopted instances of the predecessor, not yet supervised.
 pub(in crate::runner) struct Taken {
     pub(in crate::runner) spawner: Spawner,
     groups: Vec<HandedGroup>,
-    /// Of all instances, in the order of groups.
+    /// Processes of all instances, in the order of groups.
     running: Vec<Running>,
 }
 
-/// Checks that instances can go on under the settings of this edge; gives the lock of user ids, where there is one.
+/// Checks that instances can continue under the settings of the edge; returns the lock of user ids, if any.
 ///
 /// # Errors
 /// [`Error::Handover`].
@@ -41,7 +41,7 @@ pub(in crate::runner) fn split(
     Ok((handed, socket, descriptors.next()))
 }
 
-/// Takes the spawner, and the processes of the groups.
+/// Adopts the spawner, and the processes of the groups.
 ///
 /// # Errors
 /// [`Error::Spawn`].
@@ -58,7 +58,7 @@ pub(in crate::runner) fn take(
 }
 
 impl Taken {
-    /// Looks after the instances from here on, each of which answers as it did.
+    /// Supervises the instances from here on, each answering as before.
     pub(in crate::runner) async fn settle(self, shared: &Arc<Shared>) {
         let mut running = self.running.into_iter();
         for handed in self.groups {
@@ -77,7 +77,7 @@ impl Shared {
             is_live: handed.is_live,
             lingers_until: until(handed.lingers_ms),
             warm_until: until(handed.warm_ms),
-            // What is live here says so once it is loaded.
+            // Set once the live version is loaded.
             is_pinned: false,
             idle_until: until(handed.idle_ms),
         };
@@ -90,7 +90,7 @@ impl Shared {
         let group = Arc::new(Group::new(handed.id, handed.version, managed, handed.settings_place));
         let mut adopted = Vec::new();
         for (instance, running) in handed.instances.into_iter().zip(processes) {
-            // A process without a name in the definition is nobody's, and ends with its handle.
+            // A process missing from the definition ends with its handle.
             let Some(slot) = slot(&group, &instance) else { continue };
             adopted.push((Arc::new(slot), Adopted { running, handed: instance }));
         }

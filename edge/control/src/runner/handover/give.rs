@@ -1,4 +1,4 @@
-//! The side of the edge that has the instances.
+//! Handover, on the side of the predecessor edge.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use crate::runner::shared::Shared;
 use devanture_host::spawner::SpawnError;
 use devanture_serve::proxy::{RunId, RunNow, RunOrigin};
 
-/// Longest wait for the spawner to fall silent, then for all instances to stand still, and then for their logs.
+/// Longest wait for the silence of the spawner, then for the pause of all instances, and then for their logs.
 const STANDSTILL_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Runner {
-    /// Has everything stand still, and describes it for the next edge. Requests are served all the while. Afterwards
-    /// comes [`Runner::resume`] or [`Runner::leave`].
+    /// Pauses the supervision of all instances, and describes the instances for the next edge. Requests are still
+    /// served. [`Runner::resume`] or [`Runner::leave`] follows.
     ///
     /// # Errors
-    /// [`Error::Handover`]; everything goes on then.
+    /// [`Error::Handover`]; the supervision continues.
     pub async fn stand_still(&self) -> Result<Handover, Error> {
         let given = self.0.stand_still().await;
         if given.is_err() {
@@ -32,13 +32,13 @@ impl Runner {
         given
     }
 
-    /// Lets no work on data begin, and waits so long for what is under way. Says whether no data is being replaced
-    /// then: the next edge could start instances on half of it.
+    /// Blocks new data tasks, and waits up to `within` for running tasks. Returns true if no data is being replaced at
+    /// the end: otherwise the next edge could start instances on partial data.
     pub async fn end_data_work(&self, within: Duration) -> bool {
         self.0.data_use.end(within).await
     }
 
-    /// Goes on: after a standstill, or with the instances of the edge before.
+    /// Continues, after a pause or with adopted instances.
     pub fn resume(&self) {
         self.0.runs.resume();
         self.0.data_use.resume();
@@ -48,8 +48,9 @@ impl Runner {
         }
     }
 
-    /// Leaves what stands still to the next edge, which goes on with it. Requests for a backend that nobody runs wait
-    /// if that one `starts_wanted`, by [`Runner::next_wanted`]; else they are refused. Returns whether it has them now.
+    /// Leaves paused instances to the next edge, which continues. Requests for a backend without instances wait if the
+    /// next edge `starts_wanted`, by [`Runner::next_wanted`]; otherwise requests are refused. Returns true if the next
+    /// edge has the instances.
     pub fn leave(&self, starts_wanted: bool) -> bool {
         let has_left = self.0.standstill.leave();
         if has_left {
@@ -59,18 +60,18 @@ impl Runner {
         has_left
     }
 
-    /// The next backend that a request is for and nobody runs. To be called once the next edge has the instances.
+    /// Returns the next backend with a request and without instances. Called once the next edge has the instances.
     pub async fn next_wanted(&self) -> (RunId, RunOrigin) {
         self.0.registry.next_requested().await
     }
 
-    /// Has requests for a backend that nobody runs refused.
+    /// Makes requests for backends without instances be refused.
     pub fn end_wanted(&self) {
         self.0.registry.hear_asks(false);
     }
 
-    /// Starts what a request of the edge before is for, and tells it who answers. Where the next edge has the
-    /// instances, that one does.
+    /// Starts the backend of a predecessor's request, and reports the members. If the next edge has the instances, the
+    /// next edge starts the backend.
     pub fn start_wanted(&self, id: RunId, origin: &RunOrigin) {
         if self.0.standstill.has_left() {
             return self.0.registry.ask(&id, origin);
@@ -79,18 +80,18 @@ impl Runner {
         self.0.publish(&id);
     }
 
-    /// Notes that the edge before has ended, and with it what was under way through it.
+    /// Records that the predecessor has ended, together with its open requests.
     pub fn predecessor_ended(&self) {
         self.0.predecessor_ended.cancel();
     }
 
-    /// What the instances were started with, as far as the next edge must have the same.
+    /// Returns the start conditions of the instances that the next edge must share.
     #[must_use]
     pub fn terms(&self) -> Terms {
         Terms::of(&self.0.settings, &self.0.root)
     }
 
-    /// Sets the members of a run as the next edge has them, here and at the edge before, which may drain still.
+    /// Sets the members of a run to those of the next edge, locally and at a still draining predecessor.
     pub fn follow_next(&self, id: &RunId, now: Option<RunNow>) {
         if self.0.standstill.has_left() {
             self.0.set_run(id, now);
@@ -103,8 +104,8 @@ impl Shared {
         let failed = |error: SpawnError| Error::Handover(error.to_string());
         let late = |_elapsed| Error::Handover("the spawner did not answer".to_owned());
         let connection = timeout(STANDSTILL_TIME_MAX, self.spawner.pause()).await.map_err(late)?.map_err(failed)?;
-        // What the spawner had said before waits for the instances that it is about. Until it is resumed it does
-        // nothing: whatever is waited for from here on needs nothing of it, and not for ever.
+        // Earlier messages of the spawner stay queued for their instances. Until resumed, the spawner does nothing: the
+        // following waits need nothing of the spawner, and are bounded.
         self.standstill.begin();
         let until = Instant::now() + STANDSTILL_TIME_MAX;
         let mut groups = Vec::new();
@@ -125,7 +126,7 @@ impl Shared {
         Ok(Handover { handed, descriptors })
     }
 
-    /// Describes a group once all of its instances stand still.
+    /// Describes a group once all its instances are paused.
     async fn describe(&self, group: &Arc<Group>, until: Instant) -> Result<HandedGroup, Error> {
         let mut changes = group.changes();
         let instances = loop {
@@ -148,7 +149,7 @@ impl Shared {
         };
         let lingers_until = match reasons.held {
             0 => reasons.lingers_until,
-            // Its holder tries again with the next edge.
+            // Its holder retries with the next edge.
             _ => reasons.lingers_until.max(Some(now + HELD_LINGERS)),
         };
         let (uid, code) = inner.rests_on();
@@ -170,13 +171,13 @@ impl Shared {
 }
 
 impl Slot {
-    /// Whether it has a process and does not stand still yet.
+    /// Returns true if the instance has a process and is not yet paused.
     fn is_moving(&self) -> bool {
         self.standing().is_none() && self.seen().pid.is_some()
     }
 }
 
-/// Where one instance is just being replaced by another of the same name: the new one stays if it is up already.
+/// Selects one of two instances of the same name during a replacement: the new instance if already healthy.
 fn only_one_of_each(mut instances: Vec<HandedInstance>) -> Vec<HandedInstance> {
     let order = |one: &HandedInstance| (one.phase == HandedPhase::Up, one.serial);
     let best: Vec<Option<(bool, u64)>> = instances

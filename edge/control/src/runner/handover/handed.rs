@@ -1,4 +1,4 @@
-//! What one edge passes to the next one about the instances that it runs.
+//! Handover data: instances passed from an edge to its successor.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -15,43 +15,43 @@ use devanture_host::spawner::{HandedProcess, HandedSpawner, SPAWNER_PROTOCOL, Te
 use devanture_serve::proxy::RunId;
 use devanture_serve::proxy::address::Endpoint;
 
-/// The instances of an edge, and what the next one needs to go on with them.
+/// Instances of an edge, with the data needed by the successor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Handed {
     pub(in crate::runner) terms: Terms,
     pub(in crate::runner) spawner: HandedSpawner,
     pub(in crate::runner) groups: Vec<HandedGroup>,
-    /// Folders for temporary files that are in use, or empty.
+    /// Folders for temporary files that are in use or empty.
     pub(in crate::runner) temporary_folders: Vec<PathBuf>,
-    /// Whether a second descriptor follows that of the connection: the lock of the edge's user ids.
+    /// True if the descriptor of the connection is followed by a second: the lock of the edge's user ids.
     pub(in crate::runner) has_claim: bool,
 }
 
-/// Instances that change hands, with the descriptors that they need.
+/// Handed-over instances with their descriptors.
 #[derive(Debug)]
 pub struct Handover {
-    /// Their description.
+    /// Description.
     pub handed: Handed,
-    /// The connection to the spawner, and the lock of the user ids, where there is one.
+    /// Connection to the spawner, and lock of the user ids, if any.
     pub descriptors: Vec<OwnedFd>,
 }
 
 impl Handed {
-    /// Number of descriptors that belong to it.
+    /// Returns the number of descriptors.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         1 + usize::from(self.has_claim)
     }
 }
 
-/// Settings that instances and their spawner were started with, and that stay for as long as these run.
+/// Settings that cannot change while instances and spawner run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
     folder: PathBuf,
     spawner: Option<PathBuf>,
     cgroup: String,
     uids: Option<String>,
-    /// The protocol of the spawner.
+    /// Protocol of the spawner.
     protocol: u32,
 }
 
@@ -66,7 +66,8 @@ impl Terms {
         }
     }
 
-    /// Checks that instances which run under these can go on with an edge of these settings, of this release.
+    /// Checks that instances started under these terms can continue with an edge of the given settings and the present
+    /// release.
     ///
     /// # Errors
     /// [`Error::Handover`].
@@ -93,7 +94,7 @@ impl Terms {
     }
 }
 
-/// A group of instances.
+/// Group of instances.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::runner) struct HandedGroup {
     pub(in crate::runner) id: RunId,
@@ -101,20 +102,20 @@ pub(in crate::runner) struct HandedGroup {
     pub(in crate::runner) managed: Managed,
     pub(in crate::runner) settings_place: String,
     pub(in crate::runner) is_live: bool,
-    /// Milliseconds for which it stays though it is not live: for its last holder, …
+    /// Remaining milliseconds of a group that is not live: for its former holder …
     pub(in crate::runner) lingers_ms: Option<u64>,
-    /// … for a rollback, …
+    /// … for a rollback …
     pub(in crate::runner) warm_ms: Option<u64>,
     /// … and for the requests of a preview.
     pub(in crate::runner) idle_ms: Option<u64>,
     pub(in crate::runner) is_stopping: bool,
     pub(in crate::runner) uid: Option<u32>,
-    /// Where its code lies.
+    /// Location of its code.
     pub(in crate::runner) code: Option<PathBuf>,
     pub(in crate::runner) instances: Vec<HandedInstance>,
 }
 
-/// An instance that runs.
+/// Running instance.
 #[derive(Clone, Serialize, Deserialize)]
 pub(in crate::runner) struct HandedInstance {
     pub(in crate::runner) process: ProcessName,
@@ -124,11 +125,11 @@ pub(in crate::runner) struct HandedInstance {
     pub(in crate::runner) running: HandedProcess,
     pub(in crate::runner) place: Place,
     pub(in crate::runner) phase: HandedPhase,
-    /// Milliseconds since its start, …
+    /// Milliseconds since its start …
     pub(in crate::runner) begun_ms: u64,
     /// … and since it became healthy.
     pub(in crate::runner) well_ms: Option<u64>,
-    /// Failed checks in a row.
+    /// Consecutive failed checks.
     pub(in crate::runner) bad: u64,
     pub(in crate::runner) state: InstanceState,
     pub(in crate::runner) since_ms: u64,
@@ -136,58 +137,58 @@ pub(in crate::runner) struct HandedInstance {
     pub(in crate::runner) restarts: u64,
     /// Duration of its start in milliseconds.
     pub(in crate::runner) healthy_ms: Option<u64>,
-    /// Its last lines.
+    /// Last lines.
     pub(in crate::runner) lines: Vec<String>,
-    /// The beginnings of lines that it has not ended, of both outputs.
+    /// Incomplete lines of both outputs.
     pub(in crate::runner) unended: [Vec<u8>; 2],
 }
 
 impl fmt::Debug for HandedInstance {
-    /// Without what it wrote.
+    /// Omits the output.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{} ({:?}, {:?})", self.process, self.number, self.running, self.phase)
     }
 }
 
-/// Where an instance listens, the folder that is made for its socket, where its temporary files go, and its user.
+/// Listening address, socket folder, temporary folder, and user of an instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::runner) struct Place {
     pub(in crate::runner) endpoint: Option<Endpoint>,
     pub(in crate::runner) folder: Option<PathBuf>,
     pub(in crate::runner) temporary: Temporary,
-    /// Where it is another than the edge's.
+    /// Set if different from the edge's.
     pub(in crate::runner) uid: Option<u32>,
-    /// The scripts that it runs, where it speaks FastCGI.
+    /// Scripts of a FastCGI instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::runner) scripts: Option<Scripts>,
-    /// The container that it is, where it is one.
+    /// Container, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::runner) container: Option<Contained>,
 }
 
-/// The container of an instance.
+/// Container of an instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::runner) struct Contained {
     pub(in crate::runner) name: String,
-    /// The engine listens for it, and leads what comes into its network.
+    /// True if the container engine listens for the instance, and forwards into its network.
     pub(in crate::runner) is_published: bool,
 }
 
 impl Place {
-    /// The user that listens there, where that one is known.
+    /// Returns the user of the listening process, if known.
     pub(in crate::runner) fn listener(&self) -> Option<u32> {
         let is_published = self.container.as_ref().is_some_and(|container| container.is_published);
         self.uid.filter(|_| !is_published)
     }
 }
 
-/// How far an instance has come.
+/// Phase of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::runner) enum HandedPhase {
     Starting,
     Up,
-    /// It ends once nothing is under way to it.
+    /// Ends once no requests are open.
     Draining,
     /// SIGTERM was sent.
     Terminating,

@@ -1,8 +1,8 @@
-//! Hands the instances to the next edge, which goes on with them as they are.
+//! Handover of running instances to the next edge.
 //!
-//! The spawner falls silent first; then each instance stands still (`standstill`), after what it wrote before was
-//! logged, and describes itself (`handed`). The next edge makes groups of that (`adopt`), whose instances answer from
-//! the start; it resumes the spawner once it serves. Where it does not come up, the edge before resumes it (`give`).
+//! First the spawner falls silent; then each instance is paused (`standstill`), after its earlier output was logged,
+//! and described (`handed`). The next edge rebuilds the groups (`adopt`), whose instances answer from the start, and
+//! resumes the spawner once it serves. If the next edge does not come up, the predecessor resumes the spawner (`give`).
 
 pub(super) mod adopt;
 pub(super) mod give;

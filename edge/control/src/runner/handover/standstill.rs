@@ -1,4 +1,4 @@
-//! Whether instances stand still, since they are about to change hands.
+//! Pause of supervision during a handover.
 
 use std::future::pending;
 
@@ -12,7 +12,7 @@ enum State {
     Left,
 }
 
-/// The state that all parts of a runner follow.
+/// Pause state, followed by all parts of a runner.
 pub(in crate::runner) struct Standstill(watch::Sender<State>);
 
 impl Default for Standstill {
@@ -22,12 +22,12 @@ impl Default for Standstill {
 }
 
 impl Standstill {
-    /// Has everything stand still.
+    /// Pauses all supervision.
     pub(super) fn begin(&self) {
         self.0.send_replace(State::Still);
     }
 
-    /// Has everything go on, unless the next edge has the instances.
+    /// Ends the pause, unless the next edge has the instances.
     pub(super) fn end(&self) {
         self.0.send_if_modified(|state| {
             let is_still = *state == State::Still;
@@ -38,7 +38,7 @@ impl Standstill {
         });
     }
 
-    /// Notes that the next edge has the instances; says whether it has, which it does only after a standstill.
+    /// Records that the next edge has the instances. Returns true only during or after a pause.
     pub(super) fn leave(&self) -> bool {
         self.0.send_if_modified(|state| {
             let is_still = *state == State::Still;
@@ -49,17 +49,17 @@ impl Standstill {
         })
     }
 
-    /// Whether the next edge has the instances.
+    /// Returns true if the next edge has the instances.
     pub(in crate::runner) fn has_left(&self) -> bool {
         *self.0.borrow() == State::Left
     }
 
-    /// Waits until everything is to stand still.
+    /// Waits for the beginning of a pause.
     pub(in crate::runner) async fn begun(&self) {
         self.reached(|state| state != State::Runs).await;
     }
 
-    /// Waits through a standstill; without an end where the next edge has the instances.
+    /// Waits for the end of a pause; forever if the next edge has the instances.
     pub(in crate::runner) async fn ended(&self) {
         self.reached(|state| state == State::Runs).await;
     }

@@ -1,8 +1,8 @@
-//! Commands that run once for somebody who watches: in the folder of a version or a container of its image, with the
-//! variables, the user and the limits of its instances, their input and output streamed.
+//! Interactive one-off commands: run in the folder of a version or a container of its image, with variables, user and
+//! limits of its instances, and streamed input and output.
 //!
-//! [`Runner::begin_once`] starts one; `session` carries its frames and ends it: by the client, by its time, by the
-//! edge. `under_way` counts them, so that a drain waits for them.
+//! [`Runner::begin_once`] starts a command; `session` transfers its frames and ends the command: by the client, by
+//! timeout, by the edge. `under_way` counts running commands, so that a drain waits for their end.
 
 mod session;
 mod under_way;
@@ -29,40 +29,40 @@ use under_way::Guard;
 pub use session::{EndedBy, FrameSender, FrameSource};
 pub(super) use under_way::UnderWay;
 
-/// A command that was started.
+/// Started command.
 pub struct Once {
     shared: Arc<Shared>,
     running: Running,
     begun: Instant,
     time_max: Duration,
     has_terminal: bool,
-    /// What may fill the disk is measured.
+    /// True if disk usage is measured.
     is_measured: bool,
-    /// What its environment kept too much of when it began.
+    /// Excess of the environment's storage at the beginning.
     excess: Option<Excess>,
     wanted: Wanted,
-    /// Whose data it uses.
+    /// Environment whose data is used.
     place: Place,
     temporary: Temporary,
-    /// Its container, where the backend is an image.
+    /// Container, for an image backend.
     container: Option<Contained>,
-    /// Its user and its folder, until nothing of it runs.
+    /// User and folder, held until no process is left.
     set_up: SetUp,
-    /// Its use of the data of its environment.
+    /// Registration as a user of the environment's data.
     _user: DataUser,
     under_way: Guard,
 }
 
-/// Has a drain wait for what is still to be done about a command that has ended.
+/// Makes a drain wait for the cleanup after a command.
 pub struct EndedRun(#[expect(dead_code, reason = "held until it is dropped")] Guard);
 
 impl Runner {
-    /// Starts a command in the folder of a backend, or in a container of its image. Everything of it ends with what is
-    /// given. Until it is started, which may take as long as an image is fetched, `ended_by` keeps it from that.
+    /// Starts a command in the folder of a backend, or in a container of its image. Dropping the result ends all its
+    /// processes. Until the start, which may wait for the pull of an image, `ended_by` cancels the command.
     ///
     /// # Errors
-    /// [`Error::Restarting`] while the edge ends; what keeps it from being set up or started. The problem of `ended_by`
-    /// where that comes first.
+    /// [`Error::Restarting`] while the edge stops; errors of the set-up and start. The problem of `ended_by`, if
+    /// earlier.
     pub async fn begin_once(
         &self,
         wanted: Wanted,
@@ -118,32 +118,32 @@ impl Runner {
         }))
     }
 
-    /// The time that a command has which wants so many milliseconds.
+    /// Returns the time limit of a command with the requested milliseconds.
     #[must_use]
     pub fn once_time(&self, wanted_ms: Option<u64>) -> Duration {
         let max = self.0.limits.run_ms_max;
         ms(wanted_ms.map_or(max, |wanted| wanted.min(max)))
     }
 
-    /// Runs what carries a command to its end, also after the caller was dropped.
+    /// Spawns the task that runs a command to its end, even after the caller is dropped.
     pub fn spawn_once(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.0.runtime.spawn(work);
     }
 
-    /// Whether commands are under way.
+    /// Returns true while commands are running.
     #[must_use]
     pub fn has_runs(&self) -> bool {
         self.0.runs.count() > 0
     }
 
-    /// Longest time of [`Self::end_runs`], of which `within` is left to commands that end by themselves.
+    /// Returns the longest duration of [`Self::end_runs`], including `within` for commands that end on their own.
     #[must_use]
     pub fn run_drain_time(&self, within: Duration) -> Duration {
         within + ms(self.0.limits.run_stop_ms) + session::LAST_OUTPUT_MAX
     }
 
-    /// Lets no command begin any more, gives those that run so much time, ends them then, and waits until all have
-    /// ended. [`Runner::resume`] takes it back.
+    /// Blocks new commands, gives running commands the time `within`, then ends these, and waits for all.
+    /// [`Runner::resume`] undoes the block.
     pub async fn end_runs(&self, within: Duration) {
         self.0.runs.end(Instant::now() + within);
         let late = self.run_drain_time(within);
@@ -151,7 +151,7 @@ impl Runner {
     }
 }
 
-/// The outcome of `work`, which is dropped where the command may not go on before it has ended.
+/// Returns the outcome of `work`, or the problem of `ended_by`, which drops the work.
 async fn unless_ended<T>(ended_by: &mut EndedBy, work: impl Future<Output = T>) -> Result<T, Problem> {
     tokio::select! {
         biased;

@@ -1,7 +1,7 @@
-//! The session of one command: carries frames between its client and its process, and ends it.
+//! Session of a command: transfers frames between client and process, and ends the process.
 //!
-//! One task does all of it and never waits for the client alone: output beyond the window of what the client has taken
-//! stays with the process, which then waits in its next write, while signals, times and the end go on.
+//! A single task does all of this and never waits for the client alone: output beyond the client's window stays with
+//! the process, blocked in its next write, while signals, timeouts and the end are still handled.
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
@@ -22,62 +22,62 @@ use crate::runner::persisted::Excess;
 use crate::runner::shared::ms;
 use devanture_host::spawner::{AttachedSignaller, Exit, Happened, PassedSignal, Stream as Output};
 
-/// Frames of a client; it is gone at their end.
+/// Frames of a client, whose end is a disconnect.
 pub type FrameSource = Pin<Box<dyn Stream<Item = ClientFrame> + Send>>;
-/// Where frames for a client go.
+/// Channel of frames for a client.
 pub type FrameSender = mpsc::Sender<Bytes>;
-/// Resolves with the reason when the command may not go on, as where its token is revoked.
+/// Resolves with the reason for ending the command, for example a revoked token.
 pub type EndedBy = Pin<Box<dyn Future<Output = Problem> + Send>>;
 
-/// Longest wait for a client to take the last output of a command that the edge has ended.
+/// Longest wait for a client to read the last output of a command ended by the edge.
 pub(super) const LAST_OUTPUT_MAX: Duration = Duration::from_secs(2);
-/// Most signals of a client within [`SIGNALS_TIME`]: each is an order to the spawner, which all apps share.
+/// Most client signals per [`SIGNALS_TIME`]: each is an order to the spawner, shared by all apps.
 const SIGNALS_MAX: u32 = 200;
 const SIGNALS_TIME: Duration = Duration::from_secs(1);
-/// Most small frames of a client that are heard within [`FRAMES_TIME`]; the next one waits until that is over, and so
-/// does what comes after it. Each costs the runner, and most the spawner, as much as a large one does.
+/// Most small client frames per [`FRAMES_TIME`]; later frames wait for the next window. A small frame costs the runner,
+/// and mostly the spawner, as much as a large frame.
 const FRAMES_MAX: u32 = 1_000;
 const FRAMES_TIME: Duration = Duration::from_secs(1);
-/// Bytes of input, or of output that a frame reports as taken, from which on it is no small one.
+/// Bytes of input, or of acknowledged output, that make a frame large.
 const LARGE_BYTES: usize = 4_096;
-/// Least time between two sizes of a terminal; of those that come meanwhile the last one counts.
+/// Shortest interval of terminal sizes; of several sizes the last applies.
 const RESIZE_EVERY: Duration = Duration::from_millis(50);
 
-/// How far the end has come.
+/// Phase of the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Runs,
-    /// SIGTERM was sent; when SIGKILL is.
+    /// SIGTERM was sent; time of SIGKILL.
     Terminating(Instant),
-    /// SIGKILL was sent; when the rest of the output is given up.
+    /// SIGKILL was sent; end of the wait for remaining output.
     Killed(Instant),
 }
 
-/// What changes in the course of a session.
+/// Mutable state of a session.
 struct State {
     phase: Phase,
-    /// Why the edge ended it.
+    /// Reason of an end by the edge.
     because: Option<Problem>,
-    /// What waits to be sent.
+    /// Frames to be sent.
     waiting: VecDeque<Bytes>,
-    /// The client reads no more.
+    /// The client no longer reads.
     is_deaf: bool,
     last_heard: Instant,
     last_said: Instant,
-    /// Bytes of input that came, and of them those that were reported as taken.
+    /// Received bytes of input, and acknowledged bytes of input.
     input: u64,
     reported: u64,
-    /// Bytes of output that the client has not reported as taken.
+    /// Unacknowledged bytes of output.
     untaken: usize,
     /// The client has ended its input.
     is_input_over: bool,
-    /// The process has ended, and takes no input any more.
+    /// The process has ended, and accepts no input.
     is_input_lost: bool,
-    /// When a second began, and the signals of the client since then.
+    /// Start of the present window, and client signals within.
     signals: (Instant, u32),
-    /// When a second began, and the small frames of the client since then.
+    /// Start of the present window, and small client frames within.
     frames: (Instant, u32),
-    /// A size that the terminal is to get, and when it may.
+    /// Pending terminal size, and its earliest time.
     size: Option<TerminalSize>,
     next_resize: Instant,
 }
@@ -104,24 +104,24 @@ impl State {
     }
 
     fn say(&mut self, frame: &EdgeFrame) {
-        // None of them is longer than a frame may be.
+        // Each is within the frame limit.
         if let Ok(bytes) = frame.bytes() {
             self.waiting.push_back(bytes.into());
         }
     }
 
-    /// Whether output of the process has a place.
+    /// Returns true if output of the process fits the window.
     fn takes_output(&self) -> bool {
         self.is_deaf || self.waiting.is_empty() && self.untaken < WINDOW_BYTES
     }
 
-    /// Whether input that the process takes is reported. While a client does not read, what it sent stays untaken for
-    /// it: its window closes.
+    /// Returns true if consumed input is acknowledged. Without a reading client, input stays unacknowledged, which
+    /// closes the client's window.
     fn reports_input(&self) -> bool {
         !self.is_deaf && !self.is_input_lost && self.waiting.is_empty()
     }
 
-    /// The next moment at which something is to be done although nothing happens.
+    /// Returns the time of the next timed action.
     fn deadline(&self, until: Instant) -> Instant {
         let phase = match self.phase {
             Phase::Runs => until.min(self.last_heard + Duration::from_secs(SILENCE_S_MAX)),
@@ -133,7 +133,7 @@ impl State {
         resize.into_iter().chain(heard).fold(phase.min(alive), Instant::min)
     }
 
-    /// Whether a frame of the client is heard now.
+    /// Returns true if client frames are read at present.
     fn hears(&mut self, now: Instant) -> bool {
         if now >= self.frames.0 + FRAMES_TIME {
             self.frames = (now, 0);
@@ -141,11 +141,11 @@ impl State {
         !self.is_deaf && self.frames.1 < FRAMES_MAX
     }
 
-    /// Counts a frame of the client.
+    /// Counts a client frame.
     fn count(&mut self, frame: &ClientFrame) {
         let is_large = match frame {
             ClientFrame::Input(bytes) => !self.is_input_over && bytes.len() >= LARGE_BYTES,
-            // What it says beyond what it got is nothing.
+            // Acknowledgements beyond the sent output are ignored.
             ClientFrame::Taken(count) => {
                 usize::try_from(*count).is_ok_and(|count| count.min(self.untaken) >= LARGE_BYTES)
             }
@@ -156,14 +156,14 @@ impl State {
         }
     }
 
-    /// Counts a signal of the client; false where it sends too many.
+    /// Counts a client signal; false beyond the limit.
     fn may_signal(&mut self, now: Instant) -> bool {
         let (since, count) = self.signals;
         self.signals = if now < since + SIGNALS_TIME { (since, count.saturating_add(1)) } else { (now, 1) };
         self.signals.1 <= SIGNALS_MAX
     }
 
-    /// The size that the terminal is to get now.
+    /// Returns a pending terminal size that is due.
     fn due_size(&mut self, now: Instant) -> Option<TerminalSize> {
         let size = self.size.take_if(|_| now >= self.next_resize)?;
         self.next_resize = now + RESIZE_EVERY;
@@ -172,8 +172,8 @@ impl State {
 }
 
 impl Once {
-    /// Carries the command to its end, which it reports to the client and returns. The edge does not end before what is
-    /// returned beside it was dropped.
+    /// Runs the command to its end, reports and returns the outcome. The edge does not stop before the returned guard
+    /// is dropped.
     pub async fn serve(mut self, mut from: FrameSource, to: FrameSender, ended_by: EndedBy) -> (RunEnd, EndedRun) {
         let mut state = State::new(Instant::now());
         if let Some(note) = self.note() {
@@ -184,7 +184,7 @@ impl Once {
         let took = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let end = RunEnd { exit: exit_of(exit, state.because.take()), ms: took, version: self.wanted.version };
         state.say(&EdgeFrame::Ended(Box::new(end.clone())));
-        // Nothing of it runs any more, or is to.
+        // No process of the command is left, or may continue.
         let Self { shared, running, temporary, container, set_up, .. } = &mut self;
         running.signaller().kill();
         if let Some(container) = container {
@@ -202,7 +202,7 @@ impl Once {
         (end, EndedRun(self.under_way))
     }
 
-    /// Carries frames until the process has ended, or what it still has to say is given up.
+    /// Transfers frames until the process has ended, or its remaining output is abandoned.
     async fn carry(
         &mut self,
         state: &mut State,
@@ -244,7 +244,7 @@ impl Once {
                 },
                 changed = taken.changed(), if state.reports_input() => match changed {
                     Ok(()) => report_taken(state, &mut taken),
-                    // It would be ready from now on, until the client has taken the last output.
+                    // The channel would now be ready forever, until the client has read the last output.
                     Err(_ended) => state.is_input_lost = true,
                 },
                 problem = &mut ended_by, if runs => self.end(state, problem, &signaller),
@@ -263,10 +263,10 @@ impl Once {
         }
     }
 
-    /// The note that its client gets first: it begins although its environment keeps too much.
+    /// Returns the first note to the client, if the environment exceeds its storage.
     fn note(&self) -> Option<String> {
         let Excess { growth, why, .. } = self.excess.as_ref()?;
-        // A terminal is raw, and does not go back to the beginning of a line by itself.
+        // A raw terminal does not return to the first column by itself.
         let end = if self.has_terminal { "\r\n" } else { "\n" };
         Some(format!(
             "note: {why}; the command may remove files, and is ended where it adds more than {} bytes or {}{end}",
@@ -275,17 +275,17 @@ impl Once {
         ))
     }
 
-    /// When it has to be done.
+    /// Returns the deadline.
     fn until(&self) -> Instant {
         self.begun + self.time_max
     }
 
-    /// Takes a frame of the client.
+    /// Handles a client frame.
     fn heard(&self, state: &mut State, frame: ClientFrame, signaller: &AttachedSignaller) {
         state.last_heard = Instant::now();
         state.count(&frame);
         match frame {
-            // Nothing takes what comes after the end.
+            // Input after the end is ignored.
             ClientFrame::Input(_) if state.is_input_over => {}
             ClientFrame::Input(bytes) => {
                 state.is_input_over = bytes.is_empty();
@@ -317,29 +317,28 @@ impl Once {
         }
     }
 
-    /// Passes the last size on, if one waits for that.
+    /// Applies a pending terminal size, if due.
     fn resize_if_due(&self, state: &mut State, signaller: &AttachedSignaller) {
         if let Some(size) = state.due_size(Instant::now()) {
             signaller.resize(window_size(size));
         }
     }
 
-    /// Ends the command since nobody watches it any more.
+    /// Ends the command after a disconnect.
     fn client_gone(&self, state: &mut State, signaller: &AttachedSignaller) {
         state.is_deaf = true;
         let detail = "The client is gone, and the command was ended.";
         self.end(state, Problem::new(Code::RunEnded, detail), signaller);
     }
 
-    /// Has the command end for a reason: SIGTERM first, and SIGHUP as of a terminal that is closed, which is what an
-    /// interactive shell ends by.
+    /// Ends the command for a reason: by SIGTERM, and by SIGHUP as for a closed terminal, which ends interactive
+    /// shells.
     fn end(&self, state: &mut State, problem: Problem, signaller: &AttachedSignaller) {
         if state.phase != Phase::Runs {
             return;
         }
         state.because.get_or_insert(problem);
-        // First: the other one may end the main process, and what is left then has its time only if it was asked to
-        // end.
+        // SIGTERM first: SIGHUP may end the main process, and remaining processes get their time only after SIGTERM.
         signaller.signal(PassedSignal::Terminate);
         if self.has_terminal {
             signaller.signal(PassedSignal::Hangup);
@@ -347,15 +346,14 @@ impl Once {
         state.phase = Phase::Terminating(Instant::now() + ms(self.shared.limits.run_stop_ms));
     }
 
-    /// Ends the command at once, as an instance that keeps too much is: it would go on to write where it is asked to
-    /// end.
+    /// Kills the command, like an instance beyond its storage limit, since SIGTERM would allow further writes.
     fn kill(&self, state: &mut State, problem: Problem, signaller: &AttachedSignaller) {
         state.because.get_or_insert(problem);
         signaller.kill();
         state.phase = Phase::Killed(Instant::now() + LAST_OUTPUT_MAX);
     }
 
-    /// Does what is due; says whether the process may still be there.
+    /// Performs due actions; returns false once the process must be gone.
     fn at_deadline(&self, state: &mut State, signaller: &AttachedSignaller) -> bool {
         let now = Instant::now();
         self.resize_if_due(state, signaller);
@@ -373,7 +371,7 @@ impl Once {
         }
         if now >= state.last_said + Duration::from_secs(ALIVE_S) {
             state.last_said = now;
-            // One that is not read yet says the same.
+            // An unsent frame already says the same.
             if state.waiting.is_empty() {
                 state.say(&EdgeFrame::Alive);
             }
@@ -393,7 +391,7 @@ fn edge_ends() -> Problem {
         .hint("run it again; `drain.runs_ms` in edge.toml is the time that commands have then")
 }
 
-/// Reports input that was taken.
+/// Acknowledges consumed input.
 fn report_taken(state: &mut State, taken: &mut watch::Receiver<u64>) {
     let taken = *taken.borrow_and_update();
     let more = taken.saturating_sub(state.reported);
@@ -410,7 +408,7 @@ fn output(stream: Output, bytes: &Bytes) -> EdgeFrame {
     }
 }
 
-// A variant for a variant: `config` does not depend on the spawner.
+// Mapped by variant: `config` does not depend on the spawner.
 const fn passed(signal: RunSignal) -> PassedSignal {
     match signal {
         RunSignal::Hangup => PassedSignal::Hangup,
@@ -420,7 +418,7 @@ const fn passed(signal: RunSignal) -> PassedSignal {
     }
 }
 
-/// The reported end: the edge's reason comes before what its signals did.
+/// Returns the reported end: the edge's reason takes precedence over its signals' effect.
 fn exit_of(exit: Exit, because: Option<Problem>) -> RunExit {
     if let Some(problem) = because {
         return RunExit::Problem(Box::new(problem));
@@ -465,7 +463,7 @@ mod tests {
             state.count(&taken);
         }
         assert!(state.hears(now));
-        // Input after its end, and what is reported as taken beyond what was sent, carry nothing.
+        // Input after the end, and acknowledgements beyond the sent output, count as small.
         for frame in [ClientFrame::Alive, ClientFrame::Input(vec![0]), ClientFrame::Taken(0), input, taken] {
             state = State::new(now);
             state.is_input_over = true;

@@ -1,4 +1,4 @@
-//! The commands that are under way, and when they have to end since the edge does.
+//! Running commands, and their end at the end of the edge.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -8,12 +8,12 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// All commands that are under way.
+/// All running commands.
 #[derive(Default)]
 pub(in crate::runner) struct UnderWay(Arc<Inner>);
 
 struct Inner {
-    /// The last number, and those of the commands that are under way.
+    /// Last number, and numbers of running commands.
     numbers: Mutex<(u64, BTreeSet<u64>)>,
     count: watch::Sender<usize>,
     ends_at: watch::Sender<Option<Instant>>,
@@ -25,19 +25,19 @@ impl Default for Inner {
     }
 }
 
-/// A command that is under way for as long as this lives.
+/// Running command, counted until dropped.
 pub(super) struct Guard {
     of: Arc<Inner>,
     number: u64,
 }
 
 impl Guard {
-    /// The number of the command since the start of the edge.
+    /// Returns the number of the command since the start of the edge.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Waits until the edge wants the command to end; without an end where it does not.
+    /// Waits until the edge requests the end, possibly forever.
     pub(super) async fn ends(&self) {
         let mut ends_at = self.of.ends_at.subscribe();
         loop {
@@ -64,7 +64,7 @@ impl Drop for Guard {
 }
 
 impl UnderWay {
-    /// Notes a command; `None` while the edge ends.
+    /// Registers a command; `None` while the edge stops.
     pub(super) fn begin(&self) -> Option<Guard> {
         let mut numbers = self.0.numbers.lock();
         if self.0.ends_at.borrow().is_some() {
@@ -77,13 +77,13 @@ impl UnderWay {
         Some(Guard { of: Arc::clone(&self.0), number })
     }
 
-    /// Lets no more of them begin, and has those that run end then.
+    /// Blocks new commands, and sets the deadline of running commands.
     pub(super) fn end(&self, until: Instant) {
         let _none_begins = self.0.numbers.lock();
         self.0.ends_at.send_replace(Some(until));
     }
 
-    /// Lets them begin again.
+    /// Allows commands again.
     pub(in crate::runner) fn resume(&self) {
         self.0.ends_at.send_replace(None);
     }
@@ -92,7 +92,7 @@ impl UnderWay {
         *self.0.count.borrow()
     }
 
-    /// Waits until there is none.
+    /// Waits until no command is running.
     pub(super) async fn none(&self) {
         self.0.count.subscribe().wait_for(|count| *count == 0).await.ok();
     }

@@ -1,5 +1,5 @@
-//! The files of a store that is copied, read beside the edges that serve them: blobs and manifests never change, so
-//! that a folder or a bucket is read as it is.
+//! Files of a copied store, read while edges serve the store: blobs and manifests never change, so a folder
+//! or a bucket is read in place.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -17,22 +17,22 @@ use devanture_base::durable::{failed, open_file};
 use devanture_store::blobs::Key;
 use devanture_store::s3::{self, Bucket};
 
-/// Bytes of a file that are read at once.
+/// Bytes per read of a file.
 const PIECE_BYTES: usize = 1_024 * 1_024;
-/// The folder of manifests, in a data folder and in a bucket.
+/// Folder of manifests, in a data folder and in a bucket.
 const MANIFESTS: &str = "manifests";
 
-/// Where the files are.
+/// Location of the files.
 pub enum StoredFiles {
-    /// A bucket that nodes share.
+    /// Bucket shared by nodes.
     Bucket(Bucket),
-    /// The data folder of an edge.
+    /// Data folder of an edge.
     Folder(PathBuf),
 }
 
-/// A file that is being read.
+/// File being read.
 pub(super) struct Reading {
-    /// Its length in bytes.
+    /// Length in bytes.
     pub(super) size: u64,
     pieces: Pieces,
 }
@@ -43,7 +43,7 @@ enum Pieces {
 }
 
 impl StoredFiles {
-    /// Opens a file; `None` if there is none.
+    /// Opens a file; `None` if absent.
     pub(super) async fn open(&self, key: Key) -> Result<Option<Reading>, Error> {
         let Some(path) = key.path() else { return Ok(None) };
         match self {
@@ -59,7 +59,7 @@ impl StoredFiles {
         }
     }
 
-    /// All manifests, those of versions that are gone among them: the names in them still count.
+    /// Returns all manifests, including those of gone versions, whose names still count.
     pub(super) async fn manifests(&self) -> Result<Vec<Key>, Error> {
         match self {
             Self::Folder(folder) => {
@@ -78,7 +78,7 @@ impl StoredFiles {
 }
 
 impl Reading {
-    /// The next piece; `None` at the end.
+    /// Returns the next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match &mut self.pieces {
             Pieces::Remote(pieces) => Ok(pieces.next().await.transpose()?),
@@ -134,7 +134,7 @@ fn manifests_below(root: &Path) -> Result<Vec<Key>, Error> {
     while let Some(folder) = folders.pop() {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
-            // An edge that stored nothing yet.
+            // An edge without stored files.
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(failed("reading", &folder)(error).into()),
         };

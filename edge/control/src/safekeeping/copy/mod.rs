@@ -1,8 +1,8 @@
-//! Copies a whole store to another one, of another kind perhaps, while edges serve from the first: records by their
-//! difference, files that are missing by their names.
+//! Copies a whole store to another store, possibly of another kind, while edges serve from the source: records by
+//! difference, missing files by name.
 //!
-//! Each step can be repeated: what is there is not copied again. So a copy that was interrupted goes on, and the last
-//! difference, for which changes are paused, is small.
+//! Each step can be repeated without copying again, so an interrupted copy can resume, and the last difference, for
+//! which changes are paused, is small.
 
 mod files;
 mod records;

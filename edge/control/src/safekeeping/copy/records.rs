@@ -1,4 +1,4 @@
-//! The records of a copy: both stores list theirs in the order of keys, and what differs is written.
+//! Copies records: both stores list their records in key order, and differences are written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,38 +12,38 @@ use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Catalog, Change};
 use devanture_store::records;
 
-/// Changes that are written together: a catalog in etcd takes 126 at once.
+/// Changes per commit; etcd accepts 126.
 const CHANGES_MAX: usize = 100;
-/// Bytes that are written together: etcd takes 1.5 MiB at once.
+/// Bytes per commit; etcd accepts 1.5 MiB.
 const BYTES_MAX: usize = 1_024 * 1_024;
 
-/// A record: its key and its value.
+/// Record: key and value.
 pub(crate) type Pair = (String, Arc<[u8]>);
 
-/// Where the records to copy are listed.
+/// Source of the records to copy.
 #[async_trait]
 pub trait RecordSource: Send + Sync {
-    /// The next records after the key `after` in the order of keys; none at the end.
+    /// Returns the next records after the key `after`, in key order; empty at the end.
     async fn page(&self, after: Option<&str>) -> Result<Vec<Pair>, Error>;
 }
 
-/// What a comparison of all records found, and wrote.
+/// Result of a comparison of all records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Copied {
-    /// Records that are copied.
+    /// Copied records.
     pub records: u64,
-    /// Of these, those that were missing or different.
+    /// Missing or different records among these.
     pub written: u64,
-    /// Records that the source does not have any more.
+    /// Records deleted in the target, absent from the source.
     pub removed: u64,
-    /// Keys of records that the target does not take, since they are too large for it; an edge makes them again.
+    /// Keys of records too large for the target; an edge makes the records again.
     pub left_out: BTreeSet<String>,
 }
 
-/// Makes the records of `target` those of `source`. Where the source changes meanwhile, some changes may be missing.
+/// Makes the records of `target` equal to those of `source`. Concurrent changes of the source may be missing.
 ///
 /// # Errors
-/// Those of both stores.
+/// Errors of both stores.
 pub async fn copy_records(source: &dyn RecordSource, target: &dyn Catalog) -> Result<Copied, Error> {
     let mut batch = Batch { target, changes: Vec::new(), bytes: 0, left_out: BTreeSet::new() };
     let mut copied = Copied::default();
@@ -67,10 +67,10 @@ pub async fn copy_records(source: &dyn RecordSource, target: &dyn Catalog) -> Re
     Ok(copied)
 }
 
-/// Compares all records, but those of `left_out`. Returns their number, and the key of the first one that differs.
+/// Compares all records, except those of `left_out`. Returns their number, and the key of the first difference.
 ///
 /// # Errors
-/// Those of both stores.
+/// Errors of both stores.
 pub async fn compare_records(
     source: &dyn RecordSource,
     target: &dyn Catalog,
@@ -92,17 +92,17 @@ pub async fn compare_records(
     Ok((count, None))
 }
 
-/// How a key is in both stores.
+/// Difference of a key between the stores.
 enum Difference {
-    /// Alike.
+    /// Equal.
     None,
-    /// Missing in the target, or of another value there.
+    /// Missing in the target, or with another value.
     Missing(Pair),
-    /// In the target alone.
+    /// Only in the target.
     Surplus(String),
 }
 
-/// Both lists, next to each other.
+/// Both lists, merged.
 struct Pairs<'p> {
     source: &'p dyn RecordSource,
     page: vec::IntoIter<Pair>,
@@ -187,7 +187,7 @@ impl<'p> Pairs<'p> {
     }
 }
 
-/// Changes that are written together.
+/// Changes of a commit.
 struct Batch<'b> {
     target: &'b dyn Catalog,
     changes: Vec<Change>,
@@ -215,7 +215,7 @@ impl Batch<'_> {
         if changes.is_empty() {
             return Ok(());
         }
-        // What is too large for one commit is alone in it.
+        // A record too large for any commit is alone in its commit.
         let alone = match changes.as_slice() {
             [Change::Put(key, _)] => Some(key.clone()),
             _ => None,
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use devanture_store::catalog::open;
 
-    /// A store whose pages have so many records.
+    /// A store with a given number of records per page.
     struct Source(BTreeMap<String, Arc<[u8]>>, usize);
 
     #[async_trait]

@@ -1,5 +1,4 @@
-//! Where the files of a copy go: the folder of an edge, or a bucket. Each file is compared with its name before it has
-//! it.
+//! Target of a copy: the folder of an edge, or a bucket. Each file is verified before getting its name.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,16 +12,16 @@ use crate::ledger::Error;
 use devanture_store::blobs::{self, Blobs, Key};
 use devanture_store::s3::{Bucket, LargeUpload};
 
-/// Files that are copied at the same time into a folder …
+/// Concurrent copies into a folder …
 const PARALLEL_FOLDER: usize = 4;
-/// … and into a bucket. Each holds 8 MiB of memory at most.
+/// … and into a bucket, each of which takes at most 8 MiB of memory.
 const PARALLEL_BUCKET: usize = 16;
 
-/// Where files are copied to.
+/// Target of copied files.
 pub enum FileTarget {
-    /// A bucket. The disks of its nodes fetch what they need from there.
+    /// Bucket. The disks of its nodes fetch files on demand.
     Bucket(Bucket),
-    /// The store of an edge in its data folder.
+    /// Store of an edge in its data folder.
     Folder(Arc<dyn Blobs>),
 }
 
@@ -34,7 +33,7 @@ impl FileTarget {
         }
     }
 
-    /// All blobs and manifests that are there.
+    /// Returns all present blobs and manifests.
     pub(super) async fn keys(&self) -> Result<HashSet<Key>, Error> {
         let mut keys = HashSet::new();
         match self {
@@ -55,7 +54,7 @@ impl FileTarget {
         Ok(keys)
     }
 
-    /// Writes a file. Returns its length in bytes; `None` if its bytes are not those of its name, which leaves nothing.
+    /// Writes a file. Returns its length in bytes; `None` if the bytes do not match the name, and nothing is written.
     pub(super) async fn put(&self, key: Key, from: Reading) -> Result<Option<u64>, Error> {
         match self {
             Self::Folder(blobs) => put_in_folder(&**blobs, key, from).await,
@@ -81,7 +80,7 @@ async fn put_in_bucket(bucket: &Bucket, key: Key, mut from: Reading) -> Result<O
     let (mut hasher, mut size) = (blake3::Hasher::new(), 0_u64);
     if from.size < LargeUpload::BYTES_MIN {
         let mut pieces: Vec<Bytes> = Vec::new();
-        // One that grows while it is read is not what its name says.
+        // A file that grows while read does not match its name.
         while let Some(piece) = from.next().await?.filter(|_| size < LargeUpload::BYTES_MIN) {
             hasher.update(&piece);
             size = size.saturating_add(piece.len() as u64);

@@ -1,4 +1,4 @@
-//! Copies the files that records refer to and that are missing, several at a time.
+//! Copies missing files referenced by records, several at a time.
 
 use std::collections::HashSet;
 
@@ -15,10 +15,10 @@ use crate::ledger::Error;
 use devanture_store::blobs::Key;
 use devanture_store::catalog::Catalog;
 
-/// What is copied so far.
+/// Progress of a copy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Files that were copied.
+    /// Copied files.
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -27,7 +27,7 @@ pub struct Progress {
 /// Reports progress.
 pub(crate) type Report<'r> = &'r (dyn Fn(Progress) + Send + Sync);
 
-/// A file that was copied, with its length; `None` if it is missing or damaged.
+/// Copied file with its length; `None` for a missing or damaged file.
 type Done = (Key, Option<u64>);
 
 /// Copies files from one store to another.
@@ -35,31 +35,31 @@ pub struct Transfer<'t> {
     from: &'t StoredFiles,
     to: &'t FileTarget,
     report: Report<'t>,
-    /// What is there, or under way.
+    /// Files present or being copied.
     present: HashSet<Key>,
-    /// What this pass looked at.
+    /// Files examined by the pass.
     looked: HashSet<Key>,
-    /// What this pass found missing or damaged.
+    /// Files found missing or damaged by the pass.
     damaged: HashSet<Key>,
     under_way: FuturesUnordered<BoxFuture<'t, Result<Done, Error>>>,
     progress: Progress,
 }
 
-/// The files of all versions, after a pass.
+/// Files of all versions, after a pass.
 pub struct Pass {
     /// Versions.
     pub versions: u64,
-    /// Files that they refer to, and manifests that are kept for their names.
+    /// Their files, and manifests kept for their names.
     pub files: u64,
-    /// Versions that lack files.
+    /// Versions with missing files.
     pub damaged: Vec<DamagedVersion>,
 }
 
 impl<'t> Transfer<'t> {
-    /// Lists what is there already.
+    /// Lists the present files.
     ///
     /// # Errors
-    /// Those of the target.
+    /// Errors of the target.
     pub async fn begin(from: &'t StoredFiles, to: &'t FileTarget, report: Report<'t>) -> Result<Self, Error> {
         Ok(Self {
             from,
@@ -73,18 +73,18 @@ impl<'t> Transfer<'t> {
         })
     }
 
-    /// What was copied so far.
+    /// Returns the progress.
     pub const fn progress(&self) -> Progress {
         self.progress
     }
 
-    /// Copies all files that the records of `catalog` refer to. Those that are damaged or missing are not copied, and
-    /// their versions are named.
+    /// Copies all files referenced by the records of `catalog`. Damaged or missing files are not copied, and their
+    /// versions are reported.
     ///
     /// # Errors
-    /// Those of both stores.
+    /// Errors of both stores.
     pub async fn pass(&mut self, catalog: &dyn Catalog) -> Result<Pass, Error> {
-        // They may have been repaired, or pushed again.
+        // Files may have been repaired or pushed again.
         self.damaged.clear();
         self.looked.clear();
         let from = self.from;
@@ -95,7 +95,7 @@ impl<'t> Transfer<'t> {
         self.finish().await?;
         let files = u64::try_from(self.looked.len()).unwrap_or(u64::MAX);
         if !self.damaged.is_empty() {
-            // Some were found damaged only when they were copied: which versions have them.
+            // Some files were found damaged only during the copy: a second pass finds their versions.
             gone = references::go_through(catalog, from, None, self).await?;
             self.finish().await?;
         }
@@ -107,7 +107,7 @@ impl<'t> Transfer<'t> {
         Ok(())
     }
 
-    /// Waits for one file. False if none is under way.
+    /// Waits for a file. Returns false if none is running.
     async fn wait(&mut self) -> Result<bool, Error> {
         let Some((key, copied)) = self.under_way.next().await.transpose()? else { return Ok(false) };
         if let Some(bytes) = copied {

@@ -1,4 +1,4 @@
-//! What every place of backups does, whether it is a folder or a bucket of a real S3 store.
+//! Conformance tests of backup locations, run for a folder and for a bucket of a real S3 store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use seaweed::{BUCKET, Seaweed, is_installed};
 #[path = "../../../../tests/support/seaweed.rs"]
 mod seaweed;
 
-/// A place, and a data folder that backups are of.
+/// Location, and the data folder of its backups.
 struct Place {
     location: Location,
     variables: Variables,
@@ -30,7 +30,7 @@ impl Place {
     }
 }
 
-/// Names of the backups that can be read.
+/// Returns the names of readable backups.
 async fn complete(store: &dyn BackupStore) -> Result<Vec<String>, Error> {
     let all = finished(store).await?.into_iter();
     Ok(all.filter(|one| one.description.is_ok()).map(|one| one.name).collect())
@@ -46,7 +46,8 @@ async fn put(blobs: &dyn Blobs, bytes: &[u8]) -> Key {
     key
 }
 
-/// A blob comes back as it was, whatever its length; one that does not match its name is neither taken nor given.
+/// A blob is returned unchanged, whatever its length; a blob that does not match its name is neither accepted nor
+/// returned.
 async fn keeps_files(place: &Place) {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = place.open(from.path()).await;
@@ -93,7 +94,7 @@ async fn keeps_files(place: &Place) {
     assert!(store.keys().await.unwrap().is_empty());
 }
 
-/// A backup is one from its description on, and none when that is gone; its files are those that were written.
+/// A backup exists from the write to the deletion of its description, with exactly the written files.
 async fn keeps_backups(place: &Place) {
     let folder = tempfile::tempdir().unwrap();
     let store = place.open(folder.path()).await;
@@ -111,7 +112,7 @@ async fn keeps_backups(place: &Place) {
     store.write(&in_snapshot("two", "snapshot.json"), written.to_bytes()).await.unwrap();
     assert_eq!(complete(&*store).await.unwrap(), ["two"]);
     assert_eq!(description(&*store, "two").await.unwrap(), Some(written));
-    // One that is damaged is a backup still, and not one that was interrupted.
+    // A damaged backup counts as a backup, rather than as interrupted.
     store.write(&in_snapshot("one", "snapshot.json"), Bytes::from_static(b"{")).await.unwrap();
     let all = finished(&*store).await.unwrap();
     let [Finished { name: damaged, description: Err(why) }, Finished { description: Ok(_), .. }] = &all[..] else {
@@ -133,7 +134,7 @@ async fn keeps_backups(place: &Place) {
     store.remove_snapshot("one").await.unwrap();
 }
 
-/// Two data folders do not write at the same time; one that was killed does not lock itself out.
+/// Two data folders cannot write concurrently; a killed process does not lock itself out.
 async fn is_locked_by_one(place: &Place) {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = place.open(one.path()).await;

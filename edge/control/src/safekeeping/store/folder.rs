@@ -18,22 +18,22 @@ use crate::ledger::{Error, lost};
 use devanture_base::durable::{self, Draft, Guarded};
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};
 
-/// Bytes that are copied at once.
+/// Bytes per copy step.
 const PIECE_BYTES: usize = 256 * 1_024;
-/// Copies that go on at the same time: while one waits until its files are on stable storage, others read and hash.
+/// Concurrent copies: while one syncs to stable storage, others read and hash.
 const PARALLEL: usize = 4;
-/// Small files that are read by one call.
+/// Small files per batch read.
 const PART_FILES: usize = 64;
 
-/// A folder of backups. Its store is opened when something is written or copied by it: to look at a backup changes
-/// nothing, and needs no right to.
+/// Folder of backups. Its store is opened at the first write or copy, so that reading a backup changes nothing and
+/// needs no write access.
 pub(super) struct FolderStore {
     root: PathBuf,
     blobs: OnceCell<Arc<dyn Blobs>>,
 }
 
 impl FolderStore {
-    /// Makes the folder where it is missing.
+    /// Opens the folder, created if missing.
     pub(super) async fn open_to_write(root: &Path, data_dir: &Path) -> Result<Self, Error> {
         check_folder(root, data_dir)?;
         durable::make_folder(root).map_err(|error| unusable(root, error))?;
@@ -71,7 +71,7 @@ impl FolderStore {
     }
 }
 
-/// A file of a backup was not written. Where room is missing, it is missing there, and not in the data folder.
+/// Error of a failed write. A lack of space concerns the backup folder rather than the data folder.
 fn not_written(root: &Path, error: impl Into<blobs::Error>) -> Error {
     match error.into() {
         blobs::Error::Disk(durable::Error::Full { .. }) => {
@@ -83,7 +83,7 @@ fn not_written(root: &Path, error: impl Into<blobs::Error>) -> Error {
     }
 }
 
-/// The folder cannot hold backups: its name is one of a file, or the edge may not write there.
+/// Error of an unsuitable folder: a file of the same name, or no permission to write.
 fn unusable(root: &Path, error: impl Into<blobs::Error>) -> Error {
     match error.into() {
         blobs::Error::Disk(error @ durable::Error::Io { .. }) => bad(
@@ -115,8 +115,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + S
     tokio::task::spawn_blocking(work).await.map_err(|error| lost(&error))?
 }
 
-/// The folder that a file of a backup is in, with its name there. Somebody else may fill a place of backups; files of a
-/// backup belong to whom its own folder belongs to.
+/// Opens the folder of a backup file, and returns the file's name there. Other users may write to a backup location;
+/// backup files must belong to the owner of the location.
 fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), durable::Error> {
     let below = path.strip_prefix(SNAPSHOTS).and_then(|rest| rest.strip_prefix('/'));
     let root = Guarded::open(root)?;
@@ -126,7 +126,7 @@ fn holder<'p>(root: &Path, path: &'p str) -> Result<(Guarded, &'p str), durable:
     }
 }
 
-/// Reads a blob or manifest that is not longer than `bytes_max`; `None` if it is missing or damaged.
+/// Reads a blob or manifest of at most `bytes_max` bytes; `None` if missing or damaged.
 fn read_stored(root: &Path, key: Key, bytes_max: u64) -> Result<Option<Bytes>, Error> {
     let Some(path) = key.path().map(|path| root.join(path)) else { return Ok(None) };
     let mut bytes = Vec::new();
@@ -142,8 +142,7 @@ fn read_stored(root: &Path, key: Key, bytes_max: u64) -> Result<Option<Bytes>, E
     }
 }
 
-/// Reads a blob or manifest. Returns its length; `None` if it is missing or damaged, as by a sector that cannot be
-/// read.
+/// Verifies a blob or manifest. Returns its length; `None` if missing or damaged, for example by an unreadable sector.
 fn check_stored(root: &Path, key: Key) -> Result<Option<u64>, Error> {
     let Some(path) = key.path().map(|path| root.join(path)) else { return Ok(None) };
     match hash_stored(&path) {
@@ -159,7 +158,7 @@ fn check_stored(root: &Path, key: Key) -> Result<Option<u64>, Error> {
     }
 }
 
-/// The length of a file, and its hash.
+/// Returns the length and the hash of a file.
 fn hash_stored(path: &Path) -> std::io::Result<(u64, Digest)> {
     let mut file = durable::open_file(path)?;
     let (mut hasher, mut piece, mut bytes) = (blake3::Hasher::new(), vec![0; PIECE_BYTES], 0_u64);
@@ -173,7 +172,7 @@ fn hash_stored(path: &Path) -> std::io::Result<(u64, Digest)> {
     }
 }
 
-/// The blobs and manifests of a folder, with their lengths.
+/// Returns the blobs and manifests of a folder, with their lengths.
 fn sizes_in(root: &Path) -> Result<HashMap<Key, u64>, Error> {
     let listed = |folder: &str| -> Result<Vec<std::fs::DirEntry>, Error> {
         let path = root.join(folder);
@@ -190,7 +189,7 @@ fn sizes_in(root: &Path) -> Result<HashMap<Key, u64>, Error> {
             for file in listed(&format!("{kind}/{shard}"))? {
                 let path = file.file_name().into_string().map(|name| format!("{kind}/{shard}/{name}"));
                 let key = path.ok().and_then(|path| Key::of_path(&path));
-                // One may be removed meanwhile.
+                // Files may be deleted concurrently.
                 sizes.extend(key.and_then(|key| Some((key, file.metadata().ok()?.len()))));
             }
         }
@@ -212,7 +211,7 @@ fn copy_file(mut file: File, from: &Path, to: &Path) -> Result<(), durable::Erro
     }
 }
 
-/// Copies a file from one store to another, which checks what it writes. Returns its length; `None` if it is damaged.
+/// Copies a file between stores; the target verifies the bytes. Returns the length; `None` for a damaged file.
 async fn copy(file: Arc<dyn ReadAt>, to: &dyn Blobs, key: Key) -> Result<Option<u64>, blobs::Error> {
     let mut upload = to.upload(key).await?;
     let mut at = 0;
@@ -253,7 +252,7 @@ impl BackupStore for FolderStore {
 
     async fn snapshots(&self) -> Result<Vec<String>, Error> {
         let entries = std::fs::read_dir(self.root.join(SNAPSHOTS)).into_iter().flatten().flatten();
-        // A link to one, such as `latest`, is none of its own.
+        // A link, for example `latest`, is not a backup of its own.
         let entries = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         let mut names: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         names.sort();
@@ -269,7 +268,7 @@ impl BackupStore for FolderStore {
         let read = holder(&self.root, path).and_then(|(folder, name)| folder.read(name, SMALL_FILE_BYTES_MAX));
         match read {
             Ok(bytes) => Ok(Some(bytes.into())),
-            // The name may be one of no file, too.
+            // The name may be invalid as a file name.
             Err(durable::Error::Io { source, .. })
                 if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) =>
             {

@@ -1,7 +1,7 @@
 //! Backups below a prefix of a bucket.
 //!
-//! An object is there as a whole or not at all. A lock is an object, too: its holder writes it again every few minutes,
-//! and one that was not written for an hour was left by a process that is gone.
+//! Objects are written atomically. A lock is an object rewritten by its holder every few minutes; a lock not rewritten
+//! for an hour was left by a dead process.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -23,30 +23,30 @@ use devanture_base::durable::{self, Draft};
 use devanture_store::blobs::{self, Blobs, Key, ReadAt};
 use devanture_store::s3::{Address, Bucket, LargeUpload};
 
-/// Copies that go on at the same time. Each holds 8 MiB at most.
+/// Concurrent copies, each holding at most 8 MiB.
 const PARALLEL: usize = 8;
-/// Objects that are read at once for each copy of many small ones.
+/// Concurrent object reads per copy of a batch.
 const READS_AT_ONCE: usize = 4;
-/// The number of the layout of blobs, as in a folder.
+/// Object of the layout version of blobs, as in a folder.
 const FORMAT_NAME: &str = "format";
-/// Pause between two writes of a lock.
+/// Interval of writes of a lock.
 const LOCK_PAUSE: Duration = Duration::from_secs(300);
-/// Age in milliseconds from which on a lock belongs to nobody.
+/// Age in milliseconds of an abandoned lock.
 const LOCK_AGE_MS_MAX: u64 = 3_600_000;
-/// The name of this machine.
+/// Name of the machine.
 const HOSTNAME: &str = "/proc/sys/kernel/hostname";
-/// Bytes of a local file that are read at once.
+/// Bytes per read of a local file.
 const PIECE_BYTES: usize = 1_024 * 1_024;
 
-/// A prefix of a bucket.
+/// Prefix of a bucket.
 pub(super) struct S3Store {
     shown: String,
     bucket: Bucket,
     holder: Holder,
 }
 
-/// Who holds the lock. A process that is killed leaves it, and the next one of the same data folder takes it over: the
-/// data folder has a lock of its own.
+/// Holder of the lock. The next process of the same data folder takes over the lock of a killed process: the data
+/// folder has its own lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
     host: String,
@@ -80,7 +80,7 @@ impl S3Store {
         serde_json::to_vec(&self.holder).unwrap_or_default().into()
     }
 
-    /// Who else holds the lock. One that a folder of backups brought along is held by nobody.
+    /// Returns the foreign holder of the lock. A lock copied from a folder of backups has no holder.
     async fn other_holder(&self) -> Result<Option<Holder>, Error> {
         let Some(text) = self.bucket.read(LOCK).await? else { return Ok(None) };
         let holder = serde_json::from_slice::<Holder>(&text).ok().filter(|holder| *holder != self.holder);
@@ -88,7 +88,7 @@ impl S3Store {
         Ok(holder.filter(|_| clock::now_ms().saturating_sub(written_ms) < LOCK_AGE_MS_MAX))
     }
 
-    /// Reads an object that is not longer than `bytes_max`; `None` if it is missing or damaged.
+    /// Reads an object of at most `bytes_max` bytes; `None` if missing or damaged.
     async fn read_whole(&self, key: Key, bytes_max: u64) -> Result<Option<Bytes>, Error> {
         let Some(mut pieces) = self.bucket.download(&file_name(key)?).await? else { return Ok(None) };
         let mut bytes = BytesMut::new();
@@ -101,7 +101,7 @@ impl S3Store {
         Ok(Some(bytes.freeze()).filter(|bytes| is_of(key, bytes)))
     }
 
-    /// Writes a file; `None` if its bytes have not the hash `expected`.
+    /// Writes a file; `None` if its bytes do not have the hash `expected`.
     async fn upload(&self, path: &str, source: Source, expected: Option<Digest>) -> Result<Option<u64>, Error> {
         let size = source.size();
         let mut target = match size < LargeUpload::BYTES_MIN {
@@ -124,19 +124,19 @@ impl S3Store {
     }
 }
 
-/// Where the pieces of a file go.
+/// Destination of the pieces of a file.
 enum Target {
-    /// To memory: it is written with one request.
+    /// Memory, for a single request.
     Small(Vec<Bytes>),
-    /// To the store, part by part.
+    /// Store, part by part.
     Large(LargeUpload),
 }
 
-/// A file that is uploaded.
+/// Uploaded file.
 enum Source {
-    /// Of the edge's store.
+    /// File of the edge's store.
     Stored(Arc<dyn ReadAt>),
-    /// Of a folder, with its length.
+    /// File of a folder, with its length.
     Local(Arc<std::fs::File>, PathBuf, u64),
 }
 
@@ -148,7 +148,7 @@ impl Source {
         }
     }
 
-    /// Copies all of it, piece by piece. Returns its hash; `None` if it is damaged.
+    /// Copies all bytes in pieces. Returns the hash; `None` for a damaged file.
     async fn copy_to(&self, target: &mut Target) -> Result<Option<Digest>, Error> {
         let (mut at, mut hasher) = (0_u64, blake3::Hasher::new());
         while at < self.size() {
@@ -181,7 +181,7 @@ impl Source {
     }
 }
 
-/// The lock, which is written again until this is dropped.
+/// Lock, rewritten until dropped.
 struct Lock {
     bucket: Bucket,
     refreshing: JoinHandle<()>,
@@ -240,7 +240,7 @@ impl BackupStore for S3Store {
     }
 
     async fn snapshots(&self) -> Result<Vec<String>, Error> {
-        // Folders are not asked for: some stores list empty ones for a while.
+        // Lists objects rather than folders: some stores list empty folders for a while.
         let listed = self.bucket.list(SNAPSHOTS).try_collect::<Vec<_>>().await?;
         let names = listed.iter().filter_map(|entry| entry.path.split('/').nth(1));
         Ok(names.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect())

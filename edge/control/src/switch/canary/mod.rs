@@ -34,11 +34,11 @@ pub(crate) use steps::Windows;
 /// What `Last-Modified` tells apart: who changes sides gets a later one than what they have.
 pub(super) const SECOND_MS: u64 = 1_000;
 
-/// The canary that a change is for, and the share that it has.
+/// Deploy of a canary to be changed, and its expected share.
 pub(super) type Running<'r> = (&'r str, Percent);
 
 impl Switcher {
-    /// The canary of an environment.
+    /// Returns the canary of an environment.
     ///
     /// # Errors
     /// `nothing_live`.
@@ -69,7 +69,7 @@ impl Switcher {
         }
     }
 
-    /// The live pointer of an environment where something is live.
+    /// Returns the live pointer of an environment, required to exist.
     pub(super) async fn canary_pointer(
         &self,
         app: &AppName,
@@ -79,10 +79,10 @@ impl Switcher {
         live.filter(|(_, pointer)| pointer.is_known()).ok_or_else(|| nothing_live(app, environment))
     }
 
-    /// Begins a canary where the request names a version, else gives the one that runs another share or plan.
+    /// Begins a canary if the request names a version; otherwise changes share or plan of the running canary.
     ///
     /// # Errors
-    /// `nothing_live`, `bad_request`, `not_found`, `canary_running`, `no_canary`, and as [`Switcher::switch`].
+    /// `nothing_live`, `bad_request`, `not_found`, `canary_running`, `no_canary`, and errors of [`Switcher::switch`].
     pub(crate) async fn set_canary(
         self: &Arc<Self>,
         actor: &Actor,
@@ -105,7 +105,7 @@ impl Switcher {
         self.canary(app, environment).await
     }
 
-    /// Runs to its end, also when the caller is gone.
+    /// Runs to completion even if the caller is dropped.
     async fn begin_canary(
         self: &Arc<Self>,
         actor: &Actor,
@@ -128,7 +128,7 @@ impl Switcher {
             version,
             share,
             deploy: format!("{begun:x}"),
-            // The commit says when.
+            // Set by the commit.
             since_ms: 0,
             stepped_ms: None,
             who: actor.name.clone(),
@@ -184,7 +184,7 @@ impl Switcher {
         }
     }
 
-    /// Refuses a backend whose processes without traffic would run twice, and do the same work twice.
+    /// Refuses a backend with processes without traffic, which would do the same work twice.
     async fn check_workers(
         &self,
         place: (&AppName, &PlaceName),
@@ -210,7 +210,7 @@ impl Switcher {
         }
     }
 
-    /// The commit that begins a canary: the pointer and its entry of the history.
+    /// Builds the commit that begins a canary: pointer and history entry.
     pub(super) async fn compose_canary(
         &self,
         intent: &Intent<'_>,
@@ -237,7 +237,7 @@ impl Switcher {
         Ok(commit)
     }
 
-    /// An entry of the history about a canary, which moves nothing that a rollback goes back to.
+    /// Returns a history entry about a canary, without effect on rollback targets.
     async fn note_canary(
         &self,
         actor: &Actor,
@@ -251,7 +251,7 @@ impl Switcher {
         self.ledger.note(actor, place, DeployKind::Switch, &of_canary, at_ms, Some(message)).await
     }
 
-    /// Gives the canary that runs another share or plan; only the one that is `expected`, where one is.
+    /// Changes share or plan of the running canary; with `expected`, only of that canary.
     ///
     /// # Errors
     /// `no_canary`, `locked`, `not_signed` for a larger share.
@@ -301,7 +301,7 @@ impl Switcher {
         self.seen_here(app, environment).await
     }
 
-    /// Ends the canary that runs, and gives all visitors the live version.
+    /// Ends the running canary, so that all visitors get the live version.
     ///
     /// # Errors
     /// `no_canary`.
@@ -316,7 +316,7 @@ impl Switcher {
         self.canary(app, environment).await
     }
 
-    /// The same for a canary that is `expected`, with the problem for which it ends. No lock keeps anybody from it.
+    /// As `abort_canary`, for an `expected` canary and with the problem that ends it. A lock does not prevent the end.
     pub(super) async fn end_canary(
         &self,
         actor: &Actor,
@@ -336,12 +336,12 @@ impl Switcher {
             entry.deploy.source.message = Some(format!("canary aborted at {} of the visitors", running.share));
             entry.deploy.reason.clone_from(&reason);
             if let Some(problem) = &problem {
-                // Earlier releases read no other word for it.
+                // Earlier releases know no other outcome.
                 (entry.deploy.outcome, entry.deploy.problem) = (StoredOutcome::Failed, Some(problem.clone().into()));
             }
             let why = problem.as_ref().map_or_else(String::new, |problem| format!(": {}", problem.detail));
             let what = format!("{environment}: {} gets no visitors any more{why}", running.version.short());
-            // What browsers were sent of the canary is older than what they get from now on.
+            // Responses from here on have a later time than those of the canary.
             a_second_after(running.last_modified_ms()).await;
             let switched_ms = clock::now_ms().max(running.last_modified_ms().saturating_add(SECOND_MS));
             let pins = pins_changed(&pointer);
@@ -358,7 +358,7 @@ impl Switcher {
         self.seen_here(app, environment).await
     }
 
-    /// Waits until requests to this node see the pointer as it is.
+    /// Waits until local requests see the pointer.
     async fn seen_here(&self, app: &AppName, environment: &PlaceName) -> Result<(), Error> {
         let (revision, _) = self.canary_pointer(app, environment).await?;
         self.ledger.live.wait_for(revision).await;
@@ -366,7 +366,7 @@ impl Switcher {
     }
 }
 
-/// The deploy by which a canary begins: more than is `noted` of any change of a canary.
+/// Returns the deploy of a beginning canary, with more details than the `noted` entry of a change.
 fn begun(intent: &Intent<'_>, steps: Vec<Step>, noted: StoredDeploy) -> Deploy {
     let noted = Deploy::from(noted);
     Deploy {
@@ -379,12 +379,12 @@ fn begun(intent: &Intent<'_>, steps: Vec<Step>, noted: StoredDeploy) -> Deploy {
     }
 }
 
-/// What holds visitors, once other versions are beside the live one: a node that does not know of it yet can tell.
+/// Returns new pins, once other versions are served besides the live version: nodes that lag can tell by these.
 fn pins_changed(pointer: &LivePointer) -> Option<PinsRecord> {
     pointer.pins.as_ref().map(PinsRecord::changed)
 }
 
-/// The commit of a pointer whose canary changed.
+/// Builds the commit of a pointer with a changed canary.
 fn changed(
     (key, revision): (&str, Revision),
     gate: Check,
@@ -400,7 +400,7 @@ fn changed(
     })
 }
 
-/// The canary of a pointer, if it is the one that is expected.
+/// Returns the canary of a pointer, if expected.
 pub(super) fn running<'p>(
     environment: &PlaceName,
     pointer: &'p LivePointer,
@@ -411,28 +411,27 @@ pub(super) fn running<'p>(
     pointer.canary.as_ref().filter(is_expected).ok_or_else(|| no_canary(environment))
 }
 
-/// Waits until a change of now has a later second than what browsers were sent, or a second where the clock was set
-/// back.
+/// Waits until a change now has a later second than already sent to browsers, or one second if the clock was set back.
 ///
-/// A time that is put ahead instead would add up, change by change, in the history and in the live log.
+/// Advancing the time instead would accumulate, change by change, in the history and in the live log.
 async fn a_second_after(last_modified_ms: u64) {
     let left_ms = last_modified_ms.saturating_add(SECOND_MS).saturating_sub(clock::now_ms());
     tokio::time::sleep(Duration::from_millis(left_ms.min(SECOND_MS))).await;
 }
 
-/// When a canary that begins or steps now takes its next step, if it has one.
+/// Returns the time of the next step of a canary that begins or steps now, if planned.
 fn next_ms(canary: &CanaryRecord) -> Option<u64> {
     let plan = canary.plan.as_ref()?;
     plan.after(canary.share)?;
     Some(clock::now_ms().saturating_add(plan.every_s.saturating_mul(1_000)))
 }
 
-/// What a canary gets.
+/// Describes the share of a canary.
 pub(super) fn share_text(share: Percent) -> String {
     format!("it gets {share} of the visitors")
 }
 
-/// What a switch does, for its step: of one that begins a canary, what that gets.
+/// Describes a switch for its step, for a beginning canary with its share.
 pub(super) fn moves(intent: &Intent<'_>, previous: Option<VersionId>) -> String {
     let (environment, to) = (intent.environment, intent.version.short());
     let from = previous.map_or_else(|| "nothing".to_owned(), |id| id.short());
@@ -442,8 +441,8 @@ pub(super) fn moves(intent: &Intent<'_>, previous: Option<VersionId>) -> String 
     }
 }
 
-/// Refuses what would end a canary that it says nothing of, and to finish one that has ended: what was aborted while it
-/// was prepared for all visitors gets none of them.
+/// Refuses a switch that would end a canary implicitly, and the completion of an ended canary: a canary aborted during
+/// its preparation for all visitors must not go live.
 ///
 /// # Errors
 /// `canary_running`, `no_canary`.
@@ -456,7 +455,7 @@ pub(super) fn check_canary(intent: &Intent<'_>, live: Option<&LivePointer>) -> R
     }
 }
 
-/// Refuses a push that would go live while a canary runs.
+/// Refuses a push that would go live during a canary.
 ///
 /// # Errors
 /// `canary_running`.
@@ -487,7 +486,7 @@ fn canary_running(environment: &PlaceName, running: &CanaryRecord) -> Error {
         .into()
 }
 
-/// The rights that a canary is begun with.
+/// Rights at the beginning of a canary.
 fn begun_with(actor: &Actor) -> BegunWith {
     BegunWith {
         app: actor.app.clone(),

@@ -1,7 +1,7 @@
-//! What canaries with a plan do by themselves: their next step when its time has come, and their end where errors rise.
+//! Automation of canaries with a plan: due steps, and abort on risen errors.
 //!
-//! Every node compares its own answers of both versions, and every node takes the steps: the pointer moves by
-//! compare-and-swap, so that the first one counts. Nothing but the pointer is remembered.
+//! Every node compares its own answers of both versions, and every node takes the steps: since the pointer moves by
+//! compare-and-swap, the first step counts. Only the pointer is persistent.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,42 +23,42 @@ use devanture_base::telemetry::{self, Answers, LogWanted};
 use devanture_serve::live::Current;
 use devanture_store::records::{BegunWith, CanaryRecord};
 
-/// Interval of looks at canaries.
+/// Interval of checks of canaries.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Pause after a step that failed.
+/// Pause after a failed step.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Lines of the access log that are looked at where errors seem to have risen.
+/// Log lines examined when errors seem to have risen.
 const LINES_MAX: usize = 1_000;
 
 type Place = (AppName, PlaceName);
 
-/// What is compared in each environment where a canary runs.
+/// Comparison state of each environment with a canary.
 #[derive(Default)]
 pub(crate) struct Windows(HashMap<Place, Window>);
 
-/// The answers of both versions when a step began.
+/// Answers of both versions at the beginning of a step.
 struct Window {
     deploy: String,
     share: Percent,
     live: Answers,
     canary: Answers,
-    /// What makes it live for all visitors: no other step is taken until that has ended.
+    /// Task that makes the canary live for all visitors; no other step runs before its end.
     finishing: Option<JoinHandle<()>>,
-    /// No step is taken until then.
+    /// End of the pause of steps.
     paused_until: Option<Instant>,
 }
 
 impl Window {
-    /// Whether a step may be taken: none is under way, and none has failed a moment ago.
+    /// Returns true if a step may be taken: none is running, and none has just failed.
     fn may_step(&mut self) -> bool {
         if self.finishing.take_if(|finishing| finishing.is_finished()).is_some() {
-            // It failed, or this node is about to see that the canary is over.
+            // The task failed, or the node is about to see the end of the canary.
             self.pause();
         }
         self.finishing.is_none() && self.paused_until.is_none_or(|until| until <= Instant::now())
     }
 
-    /// Lets no step be taken for a while. False where none was to be taken already.
+    /// Pauses steps for a while. Returns false if already paused.
     fn pause(&mut self) -> bool {
         let is_new = self.paused_until.is_none_or(|until| until <= Instant::now());
         if is_new {
@@ -69,7 +69,7 @@ impl Window {
 }
 
 impl Switcher {
-    /// Looks at all canaries until the edge ends.
+    /// Checks all canaries until the edge ends.
     pub async fn keep_canaries(self: Arc<Self>) {
         let mut windows = Windows::default();
         while !self.tasks.is_closed() {
@@ -78,7 +78,7 @@ impl Switcher {
         }
     }
 
-    /// Looks at each canary once.
+    /// Checks each canary once.
     pub(crate) async fn look_at_canaries(self: &Arc<Self>, Windows(windows): &mut Windows) {
         let running = self.ledger.live.canaries();
         windows.retain(|place, _| running.iter().any(|(app, name, _)| (app, name) == (&place.0, &place.1)));
@@ -86,7 +86,7 @@ impl Switcher {
             let place = (app, environment);
             if let Err(Error(problem)) = self.look_at_canary(&place, &current, windows).boxed().await {
                 let (app, environment) = &place;
-                // An abort that fails is tried again at each look, and is logged no more often than a step.
+                // A failed abort is repeated at each check, but logged no more often than a step.
                 if windows.get_mut(&place).is_none_or(Window::pause) {
                     tracing::warn!(%app, %environment, detail = problem.detail, "a canary stays as it is");
                 }
@@ -129,14 +129,14 @@ impl Switcher {
             let detail = format!("{rise}, compared with the live version. All visitors get that again.");
             return self.abort_by_rule(place, record, detail).await;
         }
-        // After the comparison: the errors of a canary do not wait for a step that takes long or fails.
+        // After the comparison: errors of a canary must not wait for a slow or failing step.
         if window.may_step() {
             window.finishing = self.step_by_plan(place, record).await?;
         }
         Ok(())
     }
 
-    /// The last answers of the canary with 404, beside what the live version has at the same addresses.
+    /// Returns the canary's last answers with 404, compared with the live version at the same addresses.
     fn remembered(&self, (app, environment): &Place, live: &Arc<Current>, record: &CanaryRecord) -> BadAnswers {
         let filter = LogFilter { status: "404".parse().ok(), ..LogFilter::default() };
         let wanted = LogWanted { app: app.to_string(), environment: environment.to_string(), filter };
@@ -166,7 +166,7 @@ impl Switcher {
         unless_over(ended)
     }
 
-    /// Takes the step that is due. Returns the task of the last one, which takes a while.
+    /// Takes a due step. Returns the task of the last step, which takes a while.
     async fn step_by_plan(
         self: &Arc<Self>,
         (app, environment): &Place,
@@ -182,12 +182,12 @@ impl Switcher {
                 let (running, request) = ((record.deploy.as_str(), record.share), CanaryRequest::default());
                 unless_over(self.change_canary(&actor, place, Some(running), share, &request).await).map(|()| None)
             }
-            // All of them.
+            // The last step, for all visitors.
             Err(_) => {
                 let running = Some((record.deploy.as_str(), record.share));
                 let switching = self.finish_canary(&actor, place, running, &CanaryEnd::default(), None).await;
                 let Ok(switching) = switching else { return unless_over(switching.map(drop)).map(|()| None) };
-                // Meanwhile other canaries have their steps.
+                // Detached, so that other canaries can step meanwhile.
                 let place = (app.clone(), environment.clone());
                 Ok(Some(self.tasks.spawn(finished(place, switching).boxed())))
             }
@@ -195,7 +195,7 @@ impl Switcher {
     }
 }
 
-/// Waits for the end of a canary that all visitors get.
+/// Waits for the switch of all visitors to the canary.
 async fn finished((app, environment): Place, switching: Switching) {
     match switching.await.map(|result| result.map_err(|error| unless_over(Err(error)))) {
         Ok(Ok(_)) => count((&app, &environment), "finished"),
@@ -207,8 +207,9 @@ async fn finished((app, environment): Place, switching: Switching) {
     }
 }
 
-/// Acts for the one who began it, with the rights that they had then: what another place has got meanwhile, such as a
-/// wildcard, the last step takes from it only if they might. What an earlier release began takes nothing.
+/// Returns the actor who began the canary, with the rights of that time: the last step takes a hostname gained
+/// meanwhile by another environment, for example by a wildcard, only within those rights. A canary of an earlier
+/// release takes none.
 fn actor(record: &CanaryRecord) -> Actor {
     let name = record.who.clone();
     match record.begun_with.clone() {
@@ -224,7 +225,7 @@ fn count((app, environment): (&AppName, &PlaceName), outcome: &'static str) {
     telemetry::count_in_place("devanture_canaries_total", place, &[("outcome", outcome)], 1);
 }
 
-/// Passes over that another node was first.
+/// Ignores a step already taken by another node.
 fn unless_over(result: Result<(), Error>) -> Result<(), Error> {
     match result {
         Err(Error(problem)) if matches!(problem.code, Code::NoCanary | Code::Conflict) => Ok(()),

@@ -1,7 +1,7 @@
-//! One delta (RFC 9842): bytes encoded by means of a dictionary that a client has. Pure, and slow: never on a thread
-//! that serves.
+//! A single delta (RFC 9842): bytes encoded with a dictionary held by the client. Pure and slow: never called on
+//! serving threads.
 //!
-//! Each delta is decoded again, as strictly as the strictest browser does, before anybody gets it.
+//! Each delta is decoded again, as strictly as by the strictest browser, before any use.
 
 #[cfg(test)]
 mod tests;
@@ -21,29 +21,28 @@ use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_frame_content_size};
 use super::encode::{quick_window_log, window_log};
 use devanture_store::blobs::{DeltaForm, Quality};
 
-/// The quick level of brotli.
+/// Quick level of brotli.
 const QUICK: i32 = 5;
-/// The magic number of a frame of Zstandard (RFC 8878 §3.1.1).
+/// Magic number of a Zstandard frame (RFC 8878 §3.1.1).
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// The length of the largest window of Brotli, less what no distance reaches (RFC 7932 §9.1).
+/// Largest window of Brotli, minus the bytes out of reach of any distance (RFC 7932 §9.1).
 const DCB_BYTES_MAX: usize = (1 << 24) - 16;
-/// Dictionary and file of a `dcz` together: what the encoder holds grows with them.
+/// Longest sum of dictionary and file of a `dcz`, which determines the encoder's memory.
 const DCZ_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// The window that every client can hold, as a power of two (RFC 9842 §5) …
+/// Window supported by every client, as a power of two (RFC 9842 §5) …
 const DCZ_WINDOW_LOG: u32 = 23;
-/// … and the largest that any does.
+/// … and the largest supported by any client.
 const DCZ_WINDOW_LOG_MAX: u32 = 27;
-/// From this length of the dictionary on, repetitions that lie far apart are looked for in a way of their own. Without,
-/// the quick level forgets most of a dictionary of 1.5 MB: its delta is 16 times as long. Below, it makes no
-/// difference.
+/// Shortest dictionary for long-distance matching. Without long-distance matching, the quick level forgets most of a
+/// 1.5 MB dictionary, and the delta is 16 times as long. Shorter dictionaries do not benefit.
 const LONG_DISTANCE_BYTES_MIN: usize = 512 * 1024;
-/// A delta is kept if it is at most this share of the best plain variant, in hundredths.
+/// Largest size of a kept delta, in hundredths of the best plain variant.
 const KEPT_PERCENT_MAX: u64 = 80;
-/// Bytes that go in and out of a codec at once.
+/// Bytes per codec step.
 const PIECE: usize = 64 * 1024;
 
-/// The SHA-256 by which a client names `bytes` as a dictionary.
+/// Returns the SHA-256 by which clients name `bytes` as a dictionary.
 pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
     let mut out = [0; 32];
     for (to, from) in out.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
@@ -52,13 +51,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
     Sha256::from(out)
 }
 
-/// Whether a delta saves enough over the smallest variant that every client can have.
+/// Returns true if a delta saves enough over the smallest variant available to every client.
 pub(crate) fn is_worth_keeping(best_plain: u64, delta: u64) -> bool {
     delta.saturating_mul(100) <= best_plain.saturating_mul(KEPT_PERCENT_MAX)
 }
 
-/// The delta from `dictionary`, whose SHA-256 is given, to `bytes`. `None` if the two are too long for the windows
-/// that clients have, or where no try of the encoder decodes to the bytes.
+/// Returns the delta from `dictionary`, with its SHA-256, to `bytes`. `None` if either is too long for the clients'
+/// windows, or if no attempt decodes to the bytes.
 pub(crate) fn encode(
     bytes: &[u8],
     dictionary: &[u8],
@@ -82,15 +81,15 @@ pub(crate) fn encode(
             DeltaForm::Dcb => brotli(bytes, &with_an_end(bytes, dictionary), *level),
             DeltaForm::Dcz => zstandard(bytes, dictionary, *level),
         };
-        // A file that an encoder stumbles over has no delta: it is served as it is.
+        // A file on which an encoder panics has no delta, and is served whole.
         let stream = catch_unwind(AssertUnwindSafe(encode)).ok().flatten()?;
         let delta = [form.magic(), sha256.as_bytes(), &stream].concat();
         (decode(&delta, dictionary, sha256, form, bytes.len()).as_deref() == Some(bytes)).then_some(delta)
     })
 }
 
-/// The content of `delta` decoded with `dictionary`, if it is whole, names that dictionary and has at most `size_max`
-/// bytes; decoded as the strictest client does.
+/// Decodes `delta` with `dictionary`, as the strictest client does; `None` unless the delta is complete, names the
+/// dictionary, and decodes to at most `size_max` bytes.
 pub(crate) fn decode(
     delta: &[u8],
     dictionary: &[u8],
@@ -125,16 +124,15 @@ fn brotli(bytes: &[u8], dictionary: &[u8], quality: i32) -> Option<Vec<u8>> {
     Some(encoded)
 }
 
-/// `dictionary` with another last byte: one that no copy reaches into.
+/// Returns `dictionary` with a changed last byte, so that no copy crosses the end.
 ///
-/// To the encoder, the dictionary and the file are one text, and a repetition may begin in the one and end in the
-/// other. To a client they lie apart, and it refuses a copy over the end of the dictionary. So the encoder sees at the
-/// end a byte that the file does not have, or never beside what stands beside it here. A copy has two bytes at least,
-/// and so none can have the changed one in it.
+/// For the encoder, dictionary and file are one text, and a repetition may cross the boundary. Clients keep them apart,
+/// and refuse a copy across the end of the dictionary. The changed last byte does not occur in the file, or never
+/// next to the same neighbours there. Since a copy has at least two bytes, no copy can include the changed byte.
 fn with_an_end(bytes: &[u8], dictionary: &[u8]) -> Vec<u8> {
     let mut ended = dictionary.to_vec();
     let (Some(first), [.., before, last]) = (bytes.first(), &mut ended[..]) else { return ended };
-    // For each byte, how often it stands so in the file, and how often at all.
+    // For each byte: occurrences after the same neighbour, and all occurrences.
     let mut seen = [(0_u32, 0_u32); 256];
     let mut count = |byte: u8, beside: u32| {
         if let Some((pairs, all)) = seen.get_mut(usize::from(byte)) {
@@ -161,7 +159,7 @@ fn with_an_end(bytes: &[u8], dictionary: &[u8]) -> Vec<u8> {
 
 fn unbrotli(stream: &[u8], dictionary: &[u8], size_max: usize) -> Option<Vec<u8>> {
     let alloc = StandardAlloc::default;
-    // Strict: without the large windows that are no part of RFC 7932.
+    // Strict: without large windows, an extension of RFC 7932.
     let mut state = BrotliState::new_strict(alloc(), alloc(), alloc());
     if !dictionary.is_empty() && !state.attach_dictionary(dictionary.to_vec().into()) {
         return None;
@@ -193,7 +191,7 @@ fn unbrotli(stream: &[u8], dictionary: &[u8], size_max: usize) -> Option<Vec<u8>
     }
 }
 
-/// The largest window that a client with that dictionary holds (RFC 9842 §5).
+/// Returns the largest window of a client with the dictionary (RFC 9842 §5).
 fn dcz_window_max(dictionary: usize) -> u64 {
     let dictionary = u64::try_from(dictionary).unwrap_or(u64::MAX);
     let most = dictionary.saturating_add(dictionary / 4);
@@ -203,8 +201,8 @@ fn dcz_window_max(dictionary: usize) -> u64 {
 fn zstandard(bytes: &[u8], dictionary: &[u8], level: i32) -> Option<Vec<u8>> {
     let mut context = CCtx::try_create()?;
     context.set_parameter(CParameter::CompressionLevel(level)).ok()?;
-    // The dictionary can be reached for as long as no more than a window of the file was decoded (RFC 8878 §5). A frame
-    // that tells the file's length, as this one does, has a window of that length.
+    // The dictionary is reachable until a full window of the file has been decoded (RFC 8878 §5). A frame with the
+    // file's length, like the present frame, has a window of that length.
     let window_max = dcz_window_max(dictionary.len());
     let length = u64::try_from(bytes.len()).ok()?;
     let window_log = if length > window_max { window_max.ilog2() } else { length.next_power_of_two().ilog2() };
@@ -231,7 +229,7 @@ fn unzstandard(stream: &[u8], dictionary: &[u8], size_max: usize) -> Option<Vec<
     (decoded.len() <= size_max && decoder.finish().is_empty()).then_some(decoded)
 }
 
-/// The window that a frame of Zstandard asks for (RFC 8878 §3.1.1.1.2).
+/// Returns the window required by a Zstandard frame (RFC 8878 §3.1.1.1.2).
 fn window_of(frame: &[u8]) -> Option<u64> {
     let [descriptor, window, ..] = *frame.strip_prefix(ZSTD_MAGIC)? else { return None };
     if descriptor & 0x20 != 0 {

@@ -1,4 +1,4 @@
-//! Tests of deltas: whatever the two texts are, what is made decodes to the file, here and by decoders of others.
+//! Tests of deltas: for any two texts, a delta decodes to the file, here and in third-party decoders.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,14 +18,14 @@ fn decoded(delta: &[u8], dictionary: &[u8], form: DeltaForm, size_max: usize) ->
     decode(delta, dictionary, sha256(dictionary), form, size_max)
 }
 
-/// Bytes that do not repeat.
+/// Bytes without repetitions.
 fn noise(seed: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes
 }
 
-/// A script as a bundler writes it, where one release differs little from the next.
+/// A bundler-like script, with small differences between releases.
 fn script(release: usize) -> Vec<u8> {
     let mut lines: Vec<String> =
         noise(7, 6_000).array_windows().map(|[a, b, c]| format!("export const f{a}=(x,y)=>x+{b}*y-g{c}(x);")).collect();
@@ -37,7 +37,7 @@ fn script(release: usize) -> Vec<u8> {
 
 #[test]
 fn a_delta_begins_with_its_form_and_with_the_sha_256_of_its_dictionary() {
-    // The SHA-256 of `abc`, from FIPS 180-4's examples.
+    // SHA-256 of `abc`, from FIPS 180-4's examples.
     let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(sha256(b"abc").to_string(), digest);
     for (form, magic, length) in [(DeltaForm::Dcb, "ff444342", 36), (DeltaForm::Dcz, "5e2a4d1820000000", 40)] {
@@ -70,14 +70,14 @@ fn a_delta_that_saves_less_than_a_fifth_is_not_kept() {
 #[test]
 fn no_copy_runs_over_the_end_of_the_dictionary() {
     let (bytes, dictionary) = ([2, 1, 0, 2, 1, 0, 2, 2, 0], [0, 2, 1, 0]);
-    // What the encoder makes where nobody shows it the end, no browser takes.
+    // Without a marked end, no browser accepts the encoder's output.
     let stream = brotli(&bytes, &dictionary, 11).unwrap();
     assert_eq!(unbrotli(&stream, &dictionary, bytes.len()), None);
     assert_eq!(
         unbrotli(&brotli(&bytes, &with_an_end(&bytes, &dictionary), 11).unwrap(), &dictionary, 9),
         Some(bytes.into())
     );
-    // The same in a file that has every byte, and goes on where its dictionary ends.
+    // The same with a file that contains every byte, and continues its dictionary.
     let every: Vec<u8> = (0..=u8::MAX).cycle().take(5_000).collect();
     for quality in QUALITIES {
         for cut in [1, 2, 100, 2_500] {
@@ -109,14 +109,14 @@ fn the_window_of_a_dcz_is_one_that_every_client_has() {
     assert_eq!(dcz_window_max(8 * 1024 * 1024), 10 * mib);
     assert_eq!(dcz_window_max(usize::MAX), 128 * mib);
     let large = noise(3, 9 * 1024 * 1024);
-    // A dictionary that lets the whole file into the window, and one that does not.
+    // A dictionary for which the whole file fits into the window, and one for which it does not.
     let most_of_it = large[..8 * 1024 * 1024].to_vec();
     for (dictionary, window, most) in [(&most_of_it[..], 9 * mib, 2 * mib), (&noise(4, 100_000), 8 * mib, 10 * mib)] {
         let delta = made(&large, dictionary, DeltaForm::Dcz, Quality::Quick);
         assert_eq!(window_of(&delta[40..]), Some(window));
         assert!((delta.len() as u64) < most, "{}", delta.len());
     }
-    // The same frame, said to be of a client that has a smaller dictionary, asks too much of it.
+    // The same frame exceeds the window of a client with a smaller dictionary.
     let stream = zstandard(&large, &most_of_it, 3).unwrap();
     assert_eq!(unzstandard(&stream, &most_of_it[..7_000_000], large.len()), None);
 }
@@ -140,7 +140,7 @@ fn what_is_cut_or_longer_or_of_another_dictionary_decodes_to_nothing() {
     }
 }
 
-/// Runs a program of others; in CI it has to be there.
+/// Runs a third-party program, required in CI.
 fn run(command: &mut Command) -> Option<Vec<u8>> {
     match command.output() {
         Ok(output) => {
@@ -174,9 +174,9 @@ fn the_zstd_of_others_decodes_a_dcz() {
     }
 }
 
-/// No decoder of Brotli that systems have takes a dictionary. But a stream that says the dictionary itself, in blocks
-/// that are not compressed, and then what the delta says, is an ordinary one: all distances are the same. It says two
-/// zeros last, since to a client that has a dictionary nothing stands before the first byte of the file.
+/// No installed Brotli decoder supports dictionaries. But a stream with the dictionary in uncompressed blocks, followed
+/// by the delta, is an ordinary stream with the same distances. Two zeros precede the delta, since for a client with a
+/// dictionary no byte precedes the file.
 #[test]
 fn the_brotli_of_others_decodes_a_dcb_with_its_dictionary() {
     let folder = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn the_brotli_of_others_decodes_a_dcb_with_its_dictionary() {
     }
 }
 
-/// `stream` with `dictionary` before it (RFC 7932 §9.1 and §9.2).
+/// Prepends `dictionary` to `stream` (RFC 7932 §9.1 and §9.2).
 fn with_dictionary(stream: &[u8], dictionary: &[u8]) -> Vec<u8> {
     let bits = |bytes: &[u8]| -> Vec<bool> {
         bytes.iter().flat_map(|byte| (0..8).map(move |at| byte >> at & 1 == 1)).collect()
@@ -203,7 +203,7 @@ fn with_dictionary(stream: &[u8], dictionary: &[u8]) -> Vec<u8> {
     };
     let mut out = stream[..header].to_vec();
     for block in dictionary.chunks(1 << 16) {
-        // Not the last; four nibbles of length; not compressed; then up to the next whole byte.
+        // Not the last; four nibbles of length; uncompressed; then up to the next whole byte.
         let length = u16::try_from(block.len() - 1).unwrap();
         out.extend([false, false, false]);
         out.extend((0..16).map(|at| length >> at & 1 == 1));
@@ -216,7 +216,7 @@ fn with_dictionary(stream: &[u8], dictionary: &[u8]) -> Vec<u8> {
     out.chunks(8).map(byte).collect()
 }
 
-/// A text and its dictionary: strangers, near copies, the one in the other, and one that goes on where the other ends.
+/// Pairs of text and dictionary: unrelated, near copies, nested, continued.
 fn texts() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     let text = || {
         prop_oneof![

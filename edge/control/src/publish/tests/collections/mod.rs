@@ -1,5 +1,4 @@
-//! Tests of collections over real stores: nothing that is referred to goes, whatever happens at the same time or in
-//! between.
+//! Tests of collections over real stores: referenced files survive all concurrent and interleaved operations.
 
 mod upload_journal;
 pub(super) mod world;
@@ -61,7 +60,7 @@ async fn run(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Push(app, contents) => {
-                // An app that is deleted takes nothing.
+                // A deleted app refuses all pushes.
                 let refused = world.push(&name(app), &contents).await.map(|_| ()).map_err(|error| error.0.code);
                 assert!(matches!(refused, Ok(()) | Err(Code::Deleted)), "{refused:?}");
                 world.put_deltas(&contents).await;
@@ -72,7 +71,8 @@ async fn run(steps: Vec<Step>) {
             Step::FinishBegun => {
                 let Some((app, deploy)) = begun.pop() else { continue };
                 let refused = world.finish(&app, &deploy).await.map(|_| ()).map_err(|error| error.0.code);
-                // Not found is the push that an app's deletion ended; superseded is a matter of which was begun later.
+                // `NotFound` follows the deletion of the app during its push; `Superseded` depends on the order of
+                // beginnings.
                 let allowed = matches!(refused, Ok(()) | Err(Code::Deleted | Code::NotFound | Code::Superseded));
                 assert!(allowed, "{refused:?}");
             }
@@ -116,12 +116,12 @@ async fn run(steps: Vec<Step>) {
         }
         world.all_are_whole().await;
     }
-    // With nothing under way, what is left is what is referred to, and no byte more.
+    // Without running pushes, exactly the referenced files remain.
     for (app, deploy) in begun {
         world.publisher.uploads.pushes.take(&app, &deploy).ok();
     }
     age(folder.path());
-    // By force: where no app is stored, nothing explains the files of abandoned pushes.
+    // Forced: without any stored app, the files of abandoned pushes are unexplained.
     world.publisher.retention.collect(CollectOptions { force: true, ..CollectOptions::default() }).await.unwrap();
     let stored = world.stored_blobs().await;
     assert_eq!(world.all_are_whole().await, stored);
@@ -132,10 +132,11 @@ async fn run(steps: Vec<Step>) {
 }
 
 proptest! {
-    // Each pushes and collects up to 24 times, and waits for the disk: a tenth of the usual number of cases is enough.
+    // Each case pushes and collects up to 24 times and waits for the disk: a tenth of the usual number of cases
+    // suffices.
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 10, ..ProptestConfig::default() })]
 
-    /// Pushes, begins, deletions and restores in any order.
+    /// Pushes, begins, deletions and restorations in any order.
     #[test]
     fn a_collection_takes_what_nothing_refers_to_and_nothing_else(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -143,7 +144,7 @@ proptest! {
     }
 }
 
-/// A blob that an answer promised is there at the end, however often it is collected meanwhile.
+/// A blob reported as present stays present until the end of the push, despite repeated collections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn pushes_and_switches_race_collections_and_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -164,13 +165,13 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
         let (world, collected) = (Arc::clone(&world), Arc::clone(&collected));
         tokio::spawn(async move {
             let name = name(app % 2);
-            // On a busy machine the collections may have had no turn yet: they get more of it from then on.
+            // On a busy machine the collections may not have run yet; more rounds give them time.
             let goes_on = |round: &u16| *round < 40 || collected.load(Ordering::Acquire) == 0;
             for round in (0..400).take_while(goes_on) {
                 if round >= 40 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                // The contents are the same again after so many.
+                // Contents repeat after 60 rounds.
                 let round = u8::try_from(round % 60).unwrap();
                 let contents: BTreeSet<u8> = [round % 3, 3 + (round + app) % 5, 8 + (3 * (round % 4) + app) % 4].into();
                 match world.push(&name, &contents).await {
@@ -180,7 +181,7 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
                 let versions = world.versions(&name).await;
                 let Some(version) = versions.get(usize::from(round) % versions.len().max(1)) else { continue };
                 if let Err(Error(problem)) = world.switch(&name, *version).await {
-                    // It went before somebody could hold it, and says so.
+                    // The version was collected before the lease, and the error says so.
                     assert!(matches!(problem.code, Code::VersionCollected | Code::Conflict), "{problem:?}");
                 }
             }
@@ -195,7 +196,7 @@ async fn pushes_and_switches_race_collections_and_lose_nothing() {
     assert!(collected.load(Ordering::Acquire) > 0, "nothing was ever collected");
 }
 
-/// Laws 2 and 3: the record is gone, durably, before the first byte is.
+/// Laws 2 and 3: the record is deleted durably before the first byte is deleted.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() {
     let mut steps = 0;
@@ -217,7 +218,7 @@ async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() 
         drop(armed);
         drop(world_after);
         assert_eq!(died, fired, "{nth}");
-        // The follower drops the stores in its own time.
+        // The follower releases the stores asynchronously.
         let world = reopened(folder.path()).await;
         world.all_are_whole().await;
         age(folder.path());
@@ -231,7 +232,7 @@ async fn law_3_a_death_at_any_step_of_a_collection_leaves_every_version_whole() 
     assert!(steps > 3, "{steps}");
 }
 
-/// The caller of a switch may be gone at any moment of it; a version kept at hand for it would never be collected.
+/// The caller may drop a switch at any moment; a leaked lease would keep the version from collection forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     let folder = tempfile::tempdir().unwrap();
@@ -248,7 +249,7 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     }
     assert!(broken_off > 0);
     let (live, leases) = (&world.publisher.ledger.live, &world.publisher.ledger.leases);
-    // What nobody waited for may still be under way in the last round.
+    // Detached work may still be running in the last round.
     for _ in 0..3_000 {
         switch(two).await.unwrap();
         if !live.is_held(&app, &one) && !leases.closed().await.holds(Key::Manifest(one)) {
@@ -261,8 +262,8 @@ async fn a_switch_whose_client_hangs_up_keeps_no_version_at_hand() {
     assert!(!closed.holds(Key::Manifest(one)) && !closed.holds(Key::Manifest(two)));
 }
 
-/// Else a collection takes what a push makes before the records of its version name it, or none can take anything that
-/// came since for as long as its switch is watched.
+/// Otherwise a collection could delete files of a push before the version's records name them, or a watched switch
+/// would keep all younger files from collection.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_push_makes_is_held_by_its_age_until_its_version_is_stored() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Tests of the upload journal: of what a push sent, as little as possible is sent again after it was killed.
+//! Tests of the upload journal: a killed push resends as little as possible.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use devanture_store::catalog;
 use devanture_store::records::sent::SentRecord;
 use devanture_store::records::{self, gone, sent};
 
-/// The keys of what pushes have written down that they sent.
+/// Returns the keys of journal records.
 async fn sent(world: &World) -> Vec<String> {
     let found = world.catalog.list(sent::SENT_PREFIX, None, false, usize::MAX).await.unwrap();
     found.into_iter().map(|(key, _)| key).collect()
 }
 
-/// Of a push that is killed, nothing is lost but what came since it wrote something down.
+/// A killed push loses only blobs received since the last write.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
     let folder = tempfile::tempdir().unwrap();
@@ -39,7 +39,7 @@ async fn what_a_push_sent_outlives_a_kill_and_ends_with_its_version() {
         world.publisher.begin(&Actor::local(), app, &PlaceName::prod(), push).await.unwrap().missing.len()
     };
     assert_eq!((begin(&app).await, begin(&name(1)).await), (6, 70));
-    // A push with other files continues nothing, and takes nothing away.
+    // A push with other files continues no journal, and removes none.
     world.push(&app, &[1, 200].into()).await.unwrap();
     assert_eq!(sent(&world).await, written);
     world.push(&app, &contents).await.unwrap();
@@ -60,7 +60,7 @@ async fn the_rest_of_what_a_push_sent_is_written_down_soon_and_ends_with_the_app
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     keeping.abort();
-    // What comes while the app is deleted is not written, so that its name tells the next one nothing.
+    // Blobs received after the app's deletion are not recorded, so that a new app of the same name learns nothing.
     world.begin(&name(0), &[3].into()).await.unwrap();
     let deleted = gone::DeletedApp { at_ms: 1, until_ms: 1, who: String::new(), hostnames: Vec::new() };
     let changes = vec![catalog::Change::Put(gone::deleted_app_key(&name(0)), records::write(&deleted).unwrap())];
@@ -86,7 +86,7 @@ async fn what_came_together_is_written_at_once_by_number_or_bytes_and_once() {
     assert_eq!(sent(&world).await, first, "what is written is not written again");
     let push = uploads.pushes.find(&app, &deploy).unwrap();
     let digest = |number: u8| Digest::of(&[number]);
-    // The time is that of the first, whichever came first: no blob may be taken for newer than it is.
+    // The time is the earliest of the batch, whatever the order: no blob may pass for newer than it is.
     for (number, at_ms) in [(0, 5), (1, 3), (2, 7)] {
         uploads.note_sent(&push, &[(digest(number), 1)], at_ms).await;
     }
@@ -103,7 +103,7 @@ async fn what_came_together_is_written_at_once_by_number_or_bytes_and_once() {
     assert_eq!(sent(&world).await.len(), 2);
     uploads.note_sent(&push, &[(digest(65), 1)], 9).await;
     assert_eq!(sent(&world).await.len(), 3);
-    // And counted from none.
+    // Counted from zero.
     uploads.note_sent(&push, &[(digest(66), 1)], 9).await;
     assert_eq!(sent(&world).await.len(), 3);
 }
@@ -116,7 +116,7 @@ async fn what_is_gone_before_it_is_written_down_is_not() {
     let deploy = world.begin(&app, &[1, 2].into()).await.unwrap();
     world.begin(&other, &[1].into()).await.unwrap();
     let uploads = &world.publisher.uploads;
-    // A collection took the files.
+    // A collection deleted the files.
     retention::Uploads::forget_blobs(&**uploads, &[Digest::of(&content(1))]);
     uploads.write_sent().await;
     let written = sent(&world).await;
@@ -124,7 +124,7 @@ async fn what_is_gone_before_it_is_written_down_is_not() {
     let record: SentRecord =
         records::read(&written[0], &world.catalog.get(&written[0]).await.unwrap().unwrap()).unwrap();
     assert_eq!(record.blobs, [Digest::of(&content(2))]);
-    // The app was deleted, and its name is somebody else's.
+    // The app was deleted, and its name has a new owner.
     world.begin(&app, &[3].into()).await.unwrap();
     uploads.forget_former(&app, u64::MAX).await;
     assert!(uploads.pushes.find(&app, &deploy).is_err());

@@ -1,4 +1,4 @@
-//! A publisher over real stores, and what the tests do with it: pushes, switches, and looks at what is stored.
+//! A publisher over real stores, with helpers of the tests: pushes, switches, looks at stored files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,12 +25,12 @@ use devanture_store::catalog::{self, Catalog};
 use devanture_store::records;
 use devanture_store::records::gone::{self, GoneVersion};
 
-/// A publisher over a folder, with what follows its catalog.
+/// Publisher over a folder, with the followers of its catalog.
 pub(in crate::publish::tests) struct World {
     pub(in crate::publish::tests) publisher: Arc<Publisher>,
     pub(in crate::publish::tests) blobs: Arc<dyn Blobs>,
     pub(in crate::publish::tests) catalog: Arc<dyn Catalog>,
-    /// The same catalog, in which something may happen before a commit.
+    /// The same catalog, with a hook before each commit.
     pub(in crate::publish::tests) overtaken: Arc<Overtaken>,
     _follower: tokio::task::JoinHandle<()>,
 }
@@ -41,17 +41,17 @@ impl Drop for World {
     }
 }
 
-/// Keeps `keep_versions` and looks at no age; what is old enough to go is what [`age`] made old.
+/// Keeps `keep_versions` versions without a minimum age; [`age`] makes files old.
 pub(in crate::publish::tests) async fn world(folder: &Path, keep_versions: u64) -> World {
     world_with(folder, keep_versions, Limits::default()).await
 }
 
-/// The same, with limits.
+/// As `world`, with limits.
 pub(in crate::publish::tests) async fn world_with(folder: &Path, keep_versions: u64, limits: Limits) -> World {
     world_of(folder, keep_versions, limits, blobs::open(folder.to_owned()).unwrap()).await
 }
 
-/// The same, over a store that is open already.
+/// As `world`, over an open store.
 pub(in crate::publish::tests) async fn world_of(
     folder: &Path,
     keep_versions: u64,
@@ -97,7 +97,7 @@ pub(in crate::publish::tests) async fn world_of(
     World { publisher, blobs, catalog, overtaken, _follower: tokio::spawn(follower.run()) }
 }
 
-/// Opens the stores again once the lock of those before is free.
+/// Opens the stores again after the previous lock is released.
 pub(in crate::publish::tests) async fn reopened(folder: &Path) -> World {
     for _ in 0..500 {
         if catalog::open(&folder.join("catalog.redb")).is_ok() {
@@ -108,12 +108,12 @@ pub(in crate::publish::tests) async fn reopened(folder: &Path) -> World {
     panic!("the stores stay open");
 }
 
-/// Makes every file of a store as old as can be.
+/// Sets the age of every file of a store to the maximum.
 pub(in crate::publish::tests) fn age(folder: &Path) {
     for kind in ["blobs", "manifests"] {
         for shard in std::fs::read_dir(folder.join(kind)).unwrap() {
             for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {
-                // A collection may take it at this moment.
+                // A collection may delete the file concurrently.
                 let Ok(file) = std::fs::File::open(file.unwrap().path()) else { continue };
                 file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
             }
@@ -121,12 +121,12 @@ pub(in crate::publish::tests) fn age(folder: &Path) {
     }
 }
 
-/// The content of a number, long enough to be compressed.
+/// Content for a number, long enough to be compressed.
 pub(in crate::publish::tests) fn content(number: u8) -> Vec<u8> {
     format!("{}\n", format!("content {number}, ").repeat(60)).into_bytes()
 }
 
-/// Its digest.
+/// Digest of the content.
 pub(in crate::publish::tests) fn digest(number: u8) -> Digest {
     Digest::of(&content(number))
 }
@@ -190,7 +190,7 @@ impl World {
         self.finish(app, &deploy).await
     }
 
-    /// Puts deltas of what is stored of `contents`, each by the content before it, which may be gone or go.
+    /// Stores deltas for each stored content from its predecessor, which may be collected.
     pub(super) async fn put_deltas(&self, contents: &BTreeSet<u8>) {
         for number in contents {
             let dictionary = content(number.wrapping_sub(1));
@@ -206,13 +206,13 @@ impl World {
         }
     }
 
-    /// The versions of an app that are stored.
+    /// Returns the stored versions of an app.
     pub(in crate::publish::tests) async fn versions(&self, app: &AppName) -> Vec<VersionId> {
         let found = self.catalog.list(&records::versions_prefix(app), None, false, usize::MAX).await.unwrap();
         found.iter().map(|(key, _)| key.rsplit('/').next().unwrap().parse().unwrap()).collect()
     }
 
-    /// Checks that every version that is stored, or can be restored, has all its bytes. Returns all of these.
+    /// Checks that all stored or restorable versions are complete. Returns their blobs.
     pub(super) async fn all_are_whole(&self) -> BTreeSet<Digest> {
         let mut referred = BTreeSet::new();
         for prefix in ["versions/", gone::GONE_PREFIX] {

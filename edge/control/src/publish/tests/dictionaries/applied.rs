@@ -1,4 +1,4 @@
-//! Settings of dictionaries that change while the edge runs.
+//! Tests of dictionary settings changed at run time.
 
 use http::header::LINK;
 
@@ -43,7 +43,7 @@ async fn pages_offer_dictionaries_while_these_are_to_be_kept_for_any_time() {
     assert!(!offers());
 }
 
-/// Law 11: the deltas of a file are those of every app that has it.
+/// Law 11: deltas of a file are shared by all apps with the file.
 #[tokio::test]
 async fn law_11_a_comparison_counts_no_delta_from_a_file_that_visitors_do_not_have() {
     let folder = tempfile::tempdir().unwrap();

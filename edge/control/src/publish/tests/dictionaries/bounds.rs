@@ -1,4 +1,4 @@
-//! What bounds the work for dictionaries, and what of it goes on where something is gone.
+//! Tests of the bounds of dictionary work, and of its progress despite missing files.
 
 use super::*;
 use devanture_store::blobs::NewDelta;
@@ -33,7 +33,7 @@ async fn a_file_that_is_gone_leaves_the_others_theirs() {
     let second = world.push(&shop(), &files(2)).await;
     let mut names: Vec<String> = files(2).iter().map(|(_, bytes)| Digest::of(bytes).to_string()).collect();
     names.sort();
-    // The one that comes first.
+    // The first in order.
     std::fs::remove_file(folder.path().join("blobs").join(&names[0][..2]).join(&names[0])).unwrap();
     assert_eq!(world.dictionaries.improve(&shop(), second.version, &world.pool).await.unwrap(), 4);
 }
@@ -102,7 +102,7 @@ async fn a_push_of_what_is_live_leaves_deltas_to_the_pass_behind_the_switch() {
     }
     assert_eq!(push_two().await, second);
     assert_eq!((world.deltas(&two, &one).await, world.record(&shop(), &second).await), (Vec::new(), record));
-    // Of what is live no longer they are made before the switch.
+    // Deltas for a replaced live version are made before the switch.
     world.rollback().await;
     assert_eq!(push_two().await, second);
     assert_eq!(world.deltas(&two, &one).await, QUICK);

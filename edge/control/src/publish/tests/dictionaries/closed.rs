@@ -1,10 +1,10 @@
-//! What not everyone may read at its own path has no part in any dictionary, whatever keeps it there.
+//! Tests that restricted files are excluded from all dictionaries, whatever restricts them.
 
 use super::*;
 
 const SECRET: &str = "the price of the next season, which nobody is told before its first day";
 
-/// Pages that everyone may read, and those of `drafts`, which all hold the secret; as does a script there.
+/// Public pages and pages of `drafts`, which all contain the secret; also a script there.
 fn files() -> Vec<(&'static str, Vec<u8>)> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let own = text(&script(8, 0)[..20_000]);
@@ -16,7 +16,7 @@ fn files() -> Vec<(&'static str, Vec<u8>)> {
     files
 }
 
-/// Whether the secret is in something that serves as a dictionary after a push of these files, and behind its switch.
+/// Returns true if a dictionary contains the secret, after a push of the files or after its switch.
 async fn is_announced(site: &str, redirects: &str) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), Compress::default(), patient()).await;

@@ -1,4 +1,4 @@
-//! Tests of dictionaries over real stores: what serves as one, what is made with it, and what nobody may learn.
+//! Tests of dictionaries over real stores: choice of dictionaries, deltas, confidentiality.
 
 mod applied;
 mod bounds;
@@ -33,7 +33,7 @@ use devanture_store::blobs::{self, Blobs, DeltaForm, Key, Quality};
 use devanture_store::catalog::{self, Catalog};
 use devanture_store::records::{self, DictionariesRecord};
 
-/// A publisher over a folder, with what follows its catalog.
+/// Publisher over a folder, with the followers of its catalog.
 struct World {
     publisher: Arc<Publisher>,
     dictionaries: Arc<Dictionaries>,
@@ -53,7 +53,7 @@ async fn world(folder: &Path, settings: Compress, limits: Limits) -> World {
     world_with(folder, settings, limits, Grace { ms: 0, versions_max: 0 }).await
 }
 
-/// One that keeps what was replaced for as long as `grace` says.
+/// A world that keeps replaced versions for the grace period.
 async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Grace) -> World {
     let blobs = blobs::open(folder.to_owned()).unwrap();
     let catalog = catalog::open(&folder.join("catalog.redb")).unwrap();
@@ -89,17 +89,17 @@ async fn world_with(folder: &Path, settings: Compress, limits: Limits, grace: Gr
     World { publisher, dictionaries, blobs, catalog, pool, _follower: tokio::spawn(follower.run()) }
 }
 
-/// The dictionaries that visitors of `prod` may have.
+/// Dictionaries that visitors of `prod` may have.
 fn of_prod(record: &DictionariesRecord) -> BTreeSet<Digest> {
     record.from_in(Some(&PlaceName::prod()))
 }
 
-/// The dictionary miss of a visitor of `prod`.
+/// Dictionary miss of a visitor of `prod`.
 fn miss_of(version: VersionId, blob: Digest, sha256: Sha256) -> DictionaryMiss {
     DictionaryMiss { app: shop(), environment: Some(PlaceName::prod()), version, blob, sha256 }
 }
 
-/// Nothing is cut short by a slow machine.
+/// Limits without timeouts for slow machines.
 fn patient() -> Limits {
     Limits { delta_ms_max: 600_000, ..Limits::default() }
 }
@@ -108,8 +108,7 @@ fn shop() -> AppName {
     "shop".parse().unwrap()
 }
 
-/// A script of a seed that shares most of itself with every other release of that seed, and that compresses badly
-/// alone.
+/// A script that shares most content with all releases of its seed, and compresses badly alone.
 fn script(seed: u64, release: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut text = format!("const release = {release};\n");
@@ -128,7 +127,7 @@ impl World {
         self.push_as(app, files, "").await
     }
 
-    /// Pushes files of which a `devanture.toml` says something.
+    /// Pushes files, with `site` as `devanture.toml`.
     async fn push_as(&self, app: &AppName, files: &[(&str, Vec<u8>)], site: &str) -> DeployReport {
         let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
         let mut manifest =
@@ -152,7 +151,7 @@ impl World {
         self.publisher.finish(taken, None).await.unwrap()
     }
 
-    /// The version that is live after going back.
+    /// Rolls back, and returns the live version.
     async fn rollback(&self) -> VersionId {
         let (actor, prod, condition) = (Actor::local(), PlaceName::prod(), Condition::default());
         let request = serde_json::from_str("{}").unwrap();
@@ -171,7 +170,7 @@ impl World {
         Some(records::read(&key, &record).unwrap())
     }
 
-    /// The forms of the deltas from `dictionary` to `bytes` that are stored, each of which decodes to `bytes`.
+    /// Returns the stored delta forms from `dictionary` to `bytes`, after decoding each.
     async fn deltas(&self, bytes: &[u8], dictionary: &[u8]) -> Vec<(DeltaForm, Quality)> {
         let mut forms = Vec::new();
         for info in self.blobs.deltas(Digest::of(bytes)).await.unwrap() {
@@ -216,7 +215,7 @@ async fn a_push_makes_deltas_for_visitors_of_what_was_live() {
     let returning = second.returning.unwrap();
     assert!(returning.bytes * 10 < returning.plain_bytes, "{returning:?}");
 
-    // What is unchanged keeps its deltas, for visitors who skip a version.
+    // Unchanged files keep their deltas, for visitors who skip a version.
     let files = [("index.html", b"<!doctype html><title>new</title>".to_vec()), ("a/app-77c01d2e.js", two.clone())];
     let third = world.push(&shop(), &files).await;
     assert!(of_prod(&world.record(&shop(), &third.version).await.unwrap()).contains(&Digest::of(&one)));
@@ -243,7 +242,7 @@ async fn what_has_no_time_before_the_switch_is_made_behind_it() {
     let world = world(folder.path(), Compress::default(), limits).await;
     let (one, two, prod) = (script(1, 1), script(1, 2), PlaceName::prod());
     let first = world.push(&shop(), &[("app-3f2a91bc.js", one.clone())]).await;
-    // Nor was there time to find out what it is called.
+    // There was no time to compute names either.
     assert!(world.record(&shop(), &first.version).await.is_none_or(|record| record.files.is_empty()));
     assert!(world.dictionaries.after_switch(&shop(), &prod, first.version, &world.pool).await.unwrap());
     assert_eq!(world.record(&shop(), &first.version).await.unwrap().files.len(), 1);
@@ -251,7 +250,7 @@ async fn what_has_no_time_before_the_switch_is_made_behind_it() {
     assert_eq!(world.deltas(&two, &one).await, []);
     assert!(world.dictionaries.after_switch(&shop(), &prod, second.version, &world.pool).await.unwrap());
     assert_eq!(world.deltas(&two, &one).await, QUICK);
-    // A second time there is nothing to do.
+    // A second run has nothing to do.
     assert!(!world.dictionaries.after_switch(&shop(), &prod, second.version, &world.pool).await.unwrap());
     assert_eq!(world.dictionaries.improve(&shop(), second.version, &world.pool).await.unwrap(), 2);
     assert_eq!(world.deltas(&two, &one).await, BEST);
@@ -341,7 +340,7 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
         let miss = miss_of(third.version, blob, sha256);
         world.dictionaries.fulfil_one(&miss, &world.pool, &mut |_| may).await.unwrap()
     };
-    // What the app never had, be it stored for another one or not, and what is there already, is no work.
+    // Blobs never sent by the app, stored for another app or not, and existing deltas require no work.
     assert!(!fulfilled(&others, true).await);
     assert!(!fulfilled(b"nobody has this", true).await);
     assert!(!fulfilled(&two, true).await);
@@ -353,7 +352,7 @@ async fn a_browser_with_an_older_version_gets_its_delta_once_it_came() {
     let from = of_prod(&world.record(&shop(), &third.version).await.unwrap());
     assert_eq!(from, [Digest::of(&one), Digest::of(&two)].into());
     assert!(!fulfilled(&one, true).await);
-    // A second file with the same dictionary is reported, too.
+    // A second file with the same dictionary is also reported.
     let (blob, sha256) = (Digest::of(&four), delta::sha256(&one));
     let miss = miss_of(third.version, blob, sha256);
     assert!(world.dictionaries.fulfil_one(&miss, &world.pool, &mut |_| true).await.unwrap());
@@ -373,7 +372,7 @@ async fn the_record_goes_with_its_version_and_comes_again_with_it() {
         .await
         .unwrap();
     assert_eq!(world.record(&shop(), &first.version).await, None);
-    // A pass that was under way meanwhile writes nothing of what is gone.
+    // A concurrent pass writes nothing about collected files.
     assert!(
         !world
             .dictionaries
@@ -401,7 +400,7 @@ async fn no_more_bytes_are_made_than_the_limit_says() {
     assert!(left.into_inner() < 100_000);
 }
 
-/// A site of five pages with much in common.
+/// Site of five pages with much common content.
 fn site(release: u64) -> Vec<(&'static str, Vec<u8>)> {
     let frame = String::from_utf8(script(7, 0)[..20_000].to_vec()).unwrap();
     let page = |number: u64| format!("<!doctype html>{frame}<p>{number} in {release}</p></html>").into_bytes();
@@ -429,7 +428,7 @@ async fn pages_share_a_dictionary_that_the_next_release_keeps() {
     let returning = second.returning.unwrap();
     assert!(returning.bytes * 5 < returning.plain_bytes, "{returning:?}");
 
-    // No manifest names it: the record does.
+    // Only the record names the dictionary.
     age(folder.path());
     world.publisher.retention.collect(CollectOptions::default()).await.unwrap();
     assert!(world.blobs.get(Key::Blob(pages.blob)).await.is_ok());
@@ -455,7 +454,7 @@ async fn a_dictionary_of_pages_is_not_kept_once_one_of_them_is_withdrawn_or_guar
         "{:?}",
         three.pages_of
     );
-    // Nor does a version keep its own, when it comes back.
+    // A version coming back does not keep its own dictionary either.
     world.dictionaries.after_switch(&shop(), &PlaceName::prod(), first.version, &world.pool).await.unwrap();
     let again = world.record(&shop(), &first.version).await.unwrap();
     assert!(!again.pages_of.iter().any(|path| path.as_str() == "b.html"), "{:?}", again.pages_of);
@@ -487,7 +486,7 @@ async fn pages_that_are_unlike_share_nothing() {
     assert_eq!(world.record(&shop(), &first.version).await.unwrap().pages, None);
 }
 
-/// Makes every blob as old as can be.
+/// Sets the age of every blob to the maximum.
 fn age(folder: &Path) {
     for shard in std::fs::read_dir(folder.join("blobs")).unwrap() {
         for file in std::fs::read_dir(shard.unwrap().path()).unwrap() {

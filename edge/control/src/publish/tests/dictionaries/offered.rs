@@ -1,8 +1,8 @@
-//! Which files pages offer as dictionaries.
+//! Tests of the files offered by pages as dictionaries.
 
 use super::*;
 
-/// A script that is long enough to be offered, with `begin` before it.
+/// A script long enough to be offered, prefixed by `begin`.
 fn module(begin: &str, seed: u64, release: u64) -> Vec<u8> {
     [begin.as_bytes(), b"\n", &script(seed, release), &script(seed + 100, release)].concat()
 }
@@ -53,7 +53,7 @@ async fn imports_are_followed_through_small_modules_to_a_bounded_depth() {
         (name.as_str(), if [2, 9, 10].contains(&next) { module(&import, next, 1) } else { import.into_bytes() })
     });
     let files: Vec<_> = [("index.html", html)].into_iter().chain(chain).collect();
-    // Eight modules are read one after the other; the last of them imports the ninth.
+    // Eight modules are followed one after the other; the eighth imports the ninth.
     assert_eq!(linked(&world, &files).await, ["m1.js", "m8.js"]);
 }
 

@@ -1,4 +1,4 @@
-//! What visitors are sent, beside what a push says of it.
+//! Tests of transfers to visitors, compared with the report of a push.
 
 use devanture_config::api::Returning;
 use devanture_site::negotiate::Coding;
@@ -12,14 +12,14 @@ use devanture_serve::version::{CommonField, Source, USE_AS_DICTIONARY, Version};
 use devanture_store::blobs::Form;
 
 impl World {
-    /// What is live in `prod`.
+    /// Returns the live version of `prod`.
     fn live(&self, app: &AppName) -> Arc<Version> {
         let place = self.publisher.ledger.live.place(app, &PlaceName::prod()).unwrap();
         Arc::clone(&place.current().unwrap().version)
     }
 }
 
-/// The bytes that a browser is sent of a file: with a dictionary, or without.
+/// Returns the transfer size of a file, with or without a dictionary.
 fn sent(version: &Version, path: &str, with: Option<&[u8]>) -> u64 {
     let file = version.files.iter().find(|file| *file.path == *path).unwrap();
     let br = file.available().find(|(coding, _)| *coding == Coding::Br).unwrap().1;
@@ -103,7 +103,7 @@ async fn the_report_counts_what_visitors_load_and_a_file_that_pages_offer_once()
 async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
     for (rule, announces, is_had) in [
         ("/a/*\n  Cache-Control: no-store\n", [false, false], true),
-        // Nobody asks for it while it is kept, nor has it as a dictionary after.
+        // A browser neither requests the file while cached, nor keeps the file as a dictionary afterwards.
         ("/viewer.js\n  Cache-Control: public, max-age=86400\n", [true, true], false),
         ("/viewer.js\n  Cache-Control: no-store\n", [true, false], false),
         ("/other\n  Cache-Control: no-store\n", [true, false], true),
@@ -133,7 +133,7 @@ async fn the_report_knows_how_long_rules_have_browsers_keep_files() {
             plain_bytes: sent(&now, "a/lib-77c01d2e.js", None) + sent(&now, "viewer.js", None),
         };
         assert_eq!(second.returning, Some(expected), "{rule}");
-        // Nothing was made with what nobody comes with.
+        // No delta was made from a dictionary that browsers do not have.
         assert_eq!(world.deltas(&script(3, 2), &lib).await.is_empty(), !announces[0], "{rule}");
         let is_kept = !rule.starts_with("/viewer.js\n  Cache-Control: no-store");
         assert_eq!(world.deltas(&viewer(2), &viewer(1)).await.is_empty(), !is_kept, "{rule}");
@@ -168,7 +168,7 @@ async fn what_was_found_out_of_files_is_not_looked_for_when_their_version_is_loa
     let first = world.push(&shop(), &[("index.html", page()), ("latin.txt", b"gr\xfc\xdfe".to_vec())]).await;
     let loader = &world.publisher.switcher.loader;
     let load = || Load::live(&shop(), &first.version, &PlaceName::prod());
-    // One that shares nothing with the live one, and that nobody will share.
+    // A version that shares nothing with the live version or any later version.
     loader.outdate(&first.version);
     let mut known = loader.load(load()).await.unwrap();
     loader.outdate(&first.version);
