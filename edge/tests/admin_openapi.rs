@@ -1,4 +1,4 @@
-//! The description of the API is that of the API: every address, every method, every code, and the answers themselves.
+//! The OpenAPI description matches the API: every path, every method, every error code and the responses.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -22,10 +22,10 @@ use devanture_control::admin::{OPERATIONS, Operation};
 use http::{Method, StatusCode};
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Addresses that need no token.
+/// Paths that need no token.
 const OPEN: [&str; 3] = ["/health/live", "/health/ready", "/v1/openapi.yaml"];
 
-/// Addresses that need no token either, since their body authenticates the client; all else that they are sent is 401.
+/// Paths whose request body authenticates the client, so that no token is needed; any other body is answered 401.
 const DOORS: [&str; 9] = [
     "/v1/device",
     "/v1/device/token",
@@ -38,7 +38,7 @@ const DOORS: [&str; 9] = [
     "/v1/session/challenge",
 ];
 
-/// An address of the description, with a value for each of its parameters.
+/// Fills in a value for each parameter of a described path.
 fn concrete(path: &str) -> String {
     path.replace("{app}", "shop")
         .replace("{env}", "prod")
@@ -51,10 +51,10 @@ fn concrete(path: &str) -> String {
         .replace("{deploy}", "0123")
 }
 
-/// A row of the table of operations: path, method, id, parameters of the query.
+/// Row of the operations table: path, method, operation id, query parameters.
 type Row = (String, String, String, BTreeSet<String>);
 
-/// The rows that the description has.
+/// Rows of the description.
 fn rows_of_description() -> BTreeSet<Row> {
     let documents = YamlLoader::load_from_str(DESCRIPTION).expect("it is YAML");
     let description = &documents[0];
@@ -140,7 +140,7 @@ async fn what_a_query_does_not_know_is_refused_before_anything_is_done() {
     edge.stop().await;
 }
 
-/// The members of an object, out of the description.
+/// Member names of a schema object in the description.
 fn members(schema: &str) -> BTreeSet<String> {
     let (_, schema) = DESCRIPTION.split_once(&format!("\n    {schema}:\n")).unwrap();
     let schema: Vec<&str> = schema.lines().take_while(|line| line.starts_with("      ")).collect();
@@ -149,7 +149,7 @@ fn members(schema: &str) -> BTreeSet<String> {
     members.map(|line| line.split(':').next().unwrap().to_owned()).collect()
 }
 
-/// The members that are read; a refusal of another one names them all.
+/// Member names that deserialization accepts, taken from the error for an unknown member.
 fn read<T: serde::de::DeserializeOwned>() -> BTreeSet<String> {
     let Err(error) = serde_json::from_str::<T>(r#"{"no such member":0}"#) else { panic!("it was taken") };
     let error = error.to_string();

@@ -1,4 +1,4 @@
-//! The tests that count what the allocator gives, one program: the counter stands in for the allocator of all of it.
+//! Tests that count allocations. A separate program, because the counter replaces the global allocator.
 
 mod heap_bytes;
 #[path = "support/in_process.rs"]

@@ -1,4 +1,4 @@
-//! The data of environments: read, replaced, and kept in snapshots, while backends run.
+//! Data of environments: reading, replacing and snapshots while backends run.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,7 +23,7 @@ use crate::support::{Got, RunningEdge, edge, eventually, got};
 const PROD: &str = "shop.localhost";
 const DATA: &str = "/v1/apps/shop/environments/prod/data";
 
-/// An edge with a backend that keeps data.
+/// Starts an edge with a backend that stores data.
 async fn running() -> RunningEdge {
     let edge = edge().with_runner().with_limit("snapshots_max", 3).with_limit("persist_files_max", 64).start().await;
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
@@ -34,7 +34,7 @@ async fn archive(edge: &RunningEdge, query: &str) -> Got {
     got(edge.api(Method::GET, &format!("{DATA}/archive{query}"))).await
 }
 
-/// The files of an archive; links with what they lead to.
+/// Files of an archive by path; a link maps to its target.
 pub(crate) fn unpacked(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut archive = tar::Archive::new(zstd::Decoder::new(archive).unwrap());
     let mut files = BTreeMap::new();
@@ -51,13 +51,13 @@ pub(crate) fn unpacked(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-/// An archive of files, and of links where the content begins with an arrow.
+/// Archive of files. A content that begins with an arrow becomes a link.
 fn packed(files: &[(&str, &str)]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     for (path, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
-        // As it is, where the library would refuse it.
+        // Written directly, because the library refuses the name.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         let content = match content.strip_prefix("-> ") {
             Some(target) => {
@@ -113,7 +113,7 @@ time.sleep(600)";
     let database = files.remove("shop.db").unwrap();
     let expected = [("notes.db", "SQLite format 3\0but none"), ("uploads/", ""), ("uploads/a.txt", "hello")];
     let expected = expected.map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()));
-    // Neither the log of the database nor its index is in it.
+    // The archive contains neither the write-ahead log nor the index of the database.
     assert_eq!(files.into_iter().collect::<Vec<_>>(), expected);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("shop.db"), database).unwrap();
@@ -195,7 +195,7 @@ async fn an_upload_replaces_all_data_or_nothing() {
     })
     .await;
     assert_eq!(names(&edge).await, json!(["link", "new"]));
-    // The backend owns what was unpacked.
+    // The backend's user owns the unpacked files.
     assert_eq!(
         edge.evaluate(PROD, "fs.appendFileSync('data/link', '3'); fs.readFileSync('data/new/a', 'utf8')").await,
         "23"
@@ -218,7 +218,7 @@ async fn a_hostile_folder_harms_nobody() {
     let files = unpacked(&archive(&edge, "").await.body);
     assert_eq!(files.keys().collect::<Vec<_>>(), ["bad.db", "link", "root"]);
     assert_eq!(files["link"], b"-> /etc/passwd");
-    // A file with a hole takes no room, and its archive would have no end.
+    // A sparse file takes no disk space, and its archive would be endless.
     edge.evaluate(PROD, "fs.writeFileSync('data/hole', ''); fs.truncateSync('data/hole', 10 * 2 ** 30); 1").await;
     edge.evaluate(PROD, "fs.writeFileSync('data/more', 'x')").await;
     assert_eq!(archive(&edge, "").await.code(), Code::PersistFull);
@@ -226,13 +226,13 @@ async fn a_hostile_folder_harms_nobody() {
     assert_eq!(archive(&edge, "").await.status, StatusCode::OK);
     edge.evaluate(PROD, "for (let i = 0; i < 100; i++) fs.writeFileSync('data/' + i, ''); 1").await;
     assert_eq!(archive(&edge, "").await.code(), Code::PersistFull);
-    // A person who removes some of it sees what was counted.
+    // The list counts the files that a user may remove.
     let list: DataList = got(edge.api(Method::GET, DATA)).await.json();
     assert_eq!((list.files, list.is_partial), (64, true));
     edge.stop().await;
 }
 
-/// A process may look at others of its user, and at the root that they have.
+/// A process may inspect processes of the same user, and their root directory.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_11_an_instance_does_not_reach_the_machines_folders_by_a_process_that_works_on_its_data() {
     let edge = running().await;
@@ -243,7 +243,7 @@ async fn law_11_an_instance_does_not_reach_the_machines_folders_by_a_process_tha
         return edge.stop().await;
     }
     edge.evaluate(PROD, "fs.writeFileSync('data/large', require('crypto').randomBytes(64 * 2 ** 20)); 1").await;
-    // Nobody reads on, so that the process goes on.
+    // The archive is not read further, so that the process keeps running.
     let reading = edge.api(Method::GET, &format!("{DATA}/archive")).send().await.unwrap();
     assert!(reading.status().is_success());
     let script = format!(
@@ -352,7 +352,7 @@ async fn the_rest_of_an_archive_comes_for_a_client_that_has_its_beginning() {
     edge.stop().await;
 }
 
-/// Processes that work on the data of this edge.
+/// Processes of this edge that work on data.
 fn data_tasks(edge: &RunningEdge) -> Vec<String> {
     let folder = edge.data_dir().parent().unwrap().display().to_string();
     let has = |pid: &str, file: &str, part: &str| {
@@ -365,7 +365,7 @@ fn data_tasks(edge: &RunningEdge) -> Vec<String> {
     pids.filter(|pid| has(pid, "cmdline", "data-task") && has(pid, "environ", &folder)).collect()
 }
 
-/// Stops the processes that work on data, as any process of their user can; false where there is none.
+/// Suspends the processes that work on data, as any process of their user can; returns false if none runs.
 fn stop_data_tasks(edge: &RunningEdge) -> bool {
     let pids = data_tasks(edge);
     let stop = |pid: &String| std::process::Command::new("kill").args(["-STOP", pid]).status().unwrap().success();
@@ -381,7 +381,7 @@ async fn work_on_data_ends_with_its_environment_and_its_app_also_where_it_is_sto
     {
         edge.evaluate(host, "fs.writeFileSync('data/large', require('crypto').randomBytes(64 * 2 ** 20)); 1").await;
         let data = format!("/v1/apps/shop/environments/{environment}/data/archive");
-        // Nobody reads on, so that the process goes on.
+        // The archive is not read further, so that the process keeps running.
         let reading = edge.api(Method::GET, &data).send().await.unwrap();
         assert!(reading.status().is_success());
         assert!(stop_data_tasks(&edge), "it works for as long as nobody reads");
@@ -404,7 +404,7 @@ connection.execute('create table orders (id integer)')
 connection.execute('begin exclusive')
 print('ready', flush=True)
 time.sleep(600)";
-    // A writer that keeps its database to itself holds up a snapshot.
+    // A writer with an exclusive lock on the database delays a snapshot.
     edge.evaluate(
         PROD,
         &format!(

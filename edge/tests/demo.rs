@@ -1,4 +1,4 @@
-//! The README's first command, with the programs of this build, in a copy of what it needs.
+//! The first command of the README, run with the programs of this build in a copy of the required files.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The folder of both programs; `None` if only this package was built.
+/// Folder of both programs; `None` if only this package was built.
 fn programs() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_BIN_EXE_devanture-edge")).parent().unwrap();
     if folder.join("devanture").is_file() {
@@ -34,11 +34,11 @@ fn write(path: &Path, text: &str) {
     file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-/// Runs the demo of an example once in `folder`, and returns its output.
+/// Runs the demo of an example once in `folder` and returns the output.
 fn demo(folder: &Path, programs: &Path, example: &[&str]) -> String {
     let mut command = Command::new(folder.join("demo"));
     command.args(example).env("DEMO_ONCE", "1").env("DEMO_BIN", programs).stdin(Stdio::null());
-    // Settings of another edge do not count, nor are they printed.
+    // The demo ignores the settings of another edge and never prints the token.
     command.env("DEVANTURE_URL", "https://192.0.2.1").env("DEVANTURE_TOKEN", "of-another-edge");
     let output = command.output().unwrap();
     let (reported, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -57,9 +57,9 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// A copy of the demo and one example below `folder`, with an edge whose data will be in `data`.
+/// Copies the demo and one example below `folder`; the edge stores data in `data`.
 fn clone(folder: &Path, example: &str, data: &str, table: &str) -> PathBuf {
-    // A path with a space is nothing unusual.
+    // A space in the path must work.
     let folder = folder.join("a clone");
     fs::create_dir_all(folder.join("examples")).unwrap();
     fs::create_dir_all(folder.join("packages")).unwrap();
@@ -67,7 +67,7 @@ fn clone(folder: &Path, example: &str, data: &str, table: &str) -> PathBuf {
         let to = folder.join(&path);
         assert!(Command::new("cp").arg("-R").arg(root().join(path)).arg(to).status().unwrap().success());
     }
-    // Ports that the system chooses, as another edge may have the usual ones.
+    // The system chooses the ports, since another edge may use the defaults.
     fs::create_dir(folder.join(data)).unwrap();
     let config = fs::read_to_string(root().join("config/samples/valid/edge-least.toml")).unwrap();
     write(&folder.join(data).join("edge.toml"), &(config.replace("8443", "0").replace("8444", "0") + table));
@@ -88,13 +88,13 @@ fn the_demo_serves_two_versions_and_finds_them_again() {
     assert_eq!(mode(&folder.join("examples/shop/.env")), 0o600);
     assert!(!first.contains("dvt_"), "the token was shown");
 
-    // What somebody has changed meanwhile is theirs to push.
+    // A file changed between the runs is left for the user to push.
     write(&folder.join("examples/shop/www/new.html"), "<!doctype html><title>New</title>");
     let second = demo(&folder, &programs, &[]);
     assert_eq!(urls(&second), previews);
     assert!(!second.contains("$ devanture push"), "{second}");
 
-    // Nothing runs any more: the lock of the data is free.
+    // The lock of the data folder is free: no edge runs any more.
     let check = Command::new(programs.join("devanture-edge"))
         .args(["token", "create", "--name", "after", "--scope", "read", "--config"])
         .arg(folder.join(".demo/edge.toml"))
@@ -120,7 +120,7 @@ fn the_demo_of_the_game_builds_it_and_runs_its_backend() {
     assert!(first.contains("createGame") && !first.contains("dvt_"), "{first}");
     assert_eq!(mode(&folder.join("examples/game/.env")), 0o600);
     assert!(folder.join("examples/game/dist/server/server.js").is_file());
-    // It is pushed once, and runs again at the next start.
+    // The example is pushed once and starts again with the next demo.
     let second = demo(&folder, &programs, &["game"]);
     assert!(second.contains(live) && !second.contains("$ devanture push"), "{second}");
 }
@@ -143,12 +143,12 @@ fn the_demo_of_a_cluster_loses_a_node_a_member_and_the_store_and_no_page() {
     for line in ["edge-1 ready · edge-2 ready · edge-3 ready", "and 0 loads failed"] {
         assert!(reported.contains(line), "{line}: {reported}");
     }
-    // On a slow machine the lease of the node that was killed ends before the push looks who is there.
+    // On a slow machine the lease of the killed node ends before the push lists the nodes.
     let without = ["prepare   edge-1 ready · edge-2 ready · edge-3 gone", "prepare   edge-1 ready · edge-2 ready"];
     assert!(reported.lines().any(|line| without.contains(&line.trim())), "{reported}");
 }
 
-/// Runs a walk to its end.
+/// Runs a walkthrough to completion.
 fn walk(name: &str) -> String {
     let Some(programs) = programs() else { return String::new() };
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Settings that are marked for development, and who reads them back.
+//! Settings marked for development, and the permission to read their values.
 
 #![allow(
     clippy::indexing_slicing,
@@ -37,14 +37,14 @@ async fn a_setting_is_read_back_only_where_it_was_marked_when_it_was_set() {
     };
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(read().await, [pair("KEY", "hush"), pair("URL", "https://a")]);
-    // It stays marked by another value, and not by its mark's end.
+    // A new value keeps the mark, and so does the end of the mark's value.
     set(json!({ "KEY": { "value": "louder" }, "URL": { "value": "https://a", "development": false } })).await;
     assert_eq!(read().await, [pair("KEY", "louder")]);
     let list: SettingsList = got(edge.api(Method::GET, SETTINGS)).await.json();
     let marks: Vec<bool> = list.settings.iter().map(|setting| setting.development).collect();
     assert_eq!(marks, [true, false, false]);
     assert!(list.settings[0].value.is_none(), "a list shows no secret");
-    // Without its value nobody marks a secret.
+    // A secret is marked only together with a value.
     let marked = edge.api(Method::PATCH, SETTINGS).json(&json!({ "set": { "OTHER": { "development": true } } }));
     assert_eq!(got(marked).await.code(), Code::BadRequest);
     let reader = edge.token(Scope::Read).await;

@@ -1,8 +1,7 @@
-//! The names of files that real generators wrote: what changes its name with its content is seen to do so, and nothing
-//! else is.
+//! File names written by real site generators: names with a content hash are recognized, and no other names.
 //!
-//! `tools/sites` builds each site in two releases. A site that is not there is left out, and with `CI=true` or
-//! `DEVANTURE_REQUIRE=1` missed if it belongs to this run: two always do, and with `FULL=1` all of them.
+//! `tools/sites` builds each site in two releases. A missing site is skipped. With `CI=true` or `DEVANTURE_REQUIRE=1` a
+//! missing site fails the test if the run requires the site: two sites in every run, all sites with `FULL=1`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -15,17 +14,17 @@ use std::path::{Path, PathBuf};
 
 use devanture_site::fingerprint;
 
-/// What every run has.
+/// Sites that every run requires.
 const EVERY_RUN: [&str; 2] = ["vite-react", "astro"];
 
-/// Each site: its folder of hashed names, and the names in it, or below another one, that are not hashed.
+/// For each site: the folder of hashed names, and the names or subfolders there without a hash.
 const SITES: [(&str, &[&str], &[&str]); 13] = [
     ("angular", &["media/"], &[]),
     ("astro", &["_astro/"], &[]),
     ("docusaurus", &["assets/"], &[".LICENSE.txt"]),
     ("eleventy", &[], &[]),
     ("esbuild", &[""], &[]),
-    // The folder is named after the build, which two builds may share: in doubt these are not fingerprinted.
+    // The folder is named after the build id, which two builds may share; ambiguous names are not fingerprinted.
     ("next", &["_next/static/"], &["Manifest.js"]),
     ("next-webpack", &["_next/static/"], &["Manifest.js"]),
     (
@@ -69,7 +68,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The last eight characters before the ending and what some generators put there: what a hash would be.
+/// Returns true for names whose last eight characters before the extension are a generator's suffix in place of a hash.
 fn is_outside_the_definition(path: &str) -> bool {
     let stem = path.rsplit('/').next().unwrap().rsplit_once('.').unwrap().0;
     let stem = stem.strip_suffix(".lean").unwrap_or(stem);

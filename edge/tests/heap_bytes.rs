@@ -1,4 +1,4 @@
-//! The sizes that memory budgets are charged with, against the allocator's own count.
+//! Heap sizes charged to memory budgets, compared with the allocator's count.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
@@ -12,7 +12,7 @@ use devanture_site::resolve::PathIndex;
 use devanture_site::rules::CompiledRules;
 use devanture_site::rules::{self, At, Sources};
 
-/// Compares the heap size of a value with what the allocator counted while it was made, which is returned.
+/// Compares the heap size of a value with the bytes counted while `make` ran, and returns the size.
 fn assert_counted<T: HeapBytes>(what: &str, make: impl FnOnce() -> T) -> usize {
     let (mut make, mut made) = (Some(make), None);
     let given = allocation_counter::measure(|| made = make.take().map(|make| make())).bytes_current;
@@ -34,10 +34,10 @@ fn compiled(meaning: Rules, redirects: &str, headers: &str) -> CompiledRules {
     CompiledRules::new(rules::read(&sources).0)
 }
 
-/// Writes the rule with that number.
+/// Formats the rule of a given number.
 type Line = fn(usize) -> String;
 
-/// A text of that many lines.
+/// Text with `count` lines.
 fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
     (0..count).fold(String::new(), |mut text, number| {
         writeln!(text, "{}", line(number)).unwrap();
@@ -72,7 +72,7 @@ fn patterns_of_parts_of_segments_are_counted_and_no_thread_keeps_more_for_them()
     let headers = lines(100, |number| format!("/:a/{}*/part-{number}/*.js\n  X-Number: {number}", "long-".repeat(40)));
     let made = || {
         let rules = compiled(Rules::Netlify, "", &headers);
-        // What they are matched by is made as they are counted, before the first request.
+        // The matcher is built when the size is computed, before the first request.
         assert!(rules.heap_bytes() > 0);
         rules
     };
@@ -80,7 +80,7 @@ fn patterns_of_parts_of_segments_are_counted_and_no_thread_keeps_more_for_them()
     let rules = made();
     let path = format!("/a/{}/part-4/x.js", "long-".repeat(40));
     let look = || assert!(!rules.fields("shop.localhost", &path).is_empty());
-    // The first copy of a field's name makes it a shared one.
+    // The first copy of a field name converts the name to a shared allocation.
     look();
     assert_eq!(allocation_counter::measure(look).bytes_current, 0);
 }

@@ -1,6 +1,6 @@
-//! The tests of a whole edge, one program: each module is a subject, and [`support`] starts the edges.
+//! Tests of a whole edge in one program: each module is a subject, and [`support`] starts the edges.
 //!
-//! What counts allocations is a program of its own, `allocations.rs`.
+//! Tests that count allocations are a separate program, `allocations.rs`.
 
 mod acme;
 mod admin_archive;

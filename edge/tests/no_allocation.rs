@@ -1,4 +1,4 @@
-//! What is decided for the usual request for a file takes no memory: every piece, counted by the allocator itself.
+//! Deciding the usual request for a file allocates no memory. The allocator counts for every step.
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
@@ -22,7 +22,7 @@ use http::{Method as HttpMethod, StatusCode, Version};
 
 use crate::in_process;
 
-/// Runs `work` and gives how often it asked for memory.
+/// Runs `work` and returns the number of allocations.
 fn allocations(work: impl FnMut()) -> u64 {
     allocation_counter::measure(work).count_total
 }
@@ -131,7 +131,7 @@ fn a_request_is_counted_and_a_line_that_nobody_wants_is_left_without_memory() {
     };
     let log = AccessLog::new(settings, None);
     let tally = Tallies::default().of("shop", "prod");
-    // The first one of a thread chooses where it counts, and takes the memory for that.
+    // The first call on a thread chooses the thread's counter and allocates.
     tally.count(StatusCode::OK);
     for _ in 0..2 {
         let count = allocations(|| {
@@ -142,7 +142,7 @@ fn a_request_is_counted_and_a_line_that_nobody_wants_is_left_without_memory() {
     }
 }
 
-/// From the head of a request to the count of its answer: the engine adds what it needs, and no more.
+/// From the request head to the counted response, only the engine allocates, within a bound.
 #[tokio::test]
 async fn a_plain_request_is_answered_and_counted_without_memory() {
     let stores = in_process::Stores::new();
@@ -198,7 +198,7 @@ async fn a_plain_request_is_answered_and_counted_without_memory() {
             answer.outcome.sent(1);
             answer.outcome.complete(std::time::Instant::now());
         };
-        // What is sent is made at the first.
+        // The first response builds the shared parts.
         answer();
         assert_eq!(allocations(answer), 0, "{method} {authority} {path} {status}");
     }

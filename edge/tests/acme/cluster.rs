@@ -1,5 +1,4 @@
-//! The nodes of a cluster have one account and one order for each name, whichever of them the authority asks for a
-//! proof.
+//! Cluster nodes share one ACME account and one order per name; any node answers the authority's validation requests.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +12,10 @@ use crate::acme::world::{Outside, wait_for};
 use crate::cluster::world::{self, COMES_MAX};
 use crate::support::{RunningEdge, manifest};
 
-/// The name that an environment of the app has by itself.
+/// Default name of the app's environment.
 const NAME: &str = "shop.apps.test";
 
-/// A cluster, its authority, and the ways between them.
+/// Cluster, ACME authority and the network paths between them.
 struct World {
     cluster: world::World,
     pebble: Pebble,
@@ -28,7 +27,7 @@ struct World {
 }
 
 impl World {
-    /// Starts three nodes; `None` where something is not installed.
+    /// Starts three nodes; `None` if a required program is not installed.
     async fn start(manner: Manner, challenges: &'static [&'static str]) -> Option<Self> {
         if !is_installed() || !world::is_installed() {
             return None;
@@ -49,7 +48,7 @@ impl World {
         Some(world)
     }
 
-    /// Lets the authority come to all nodes, each time to the next one.
+    /// Lets the authority reach all nodes in turn.
     fn open(&self) {
         self.http.open_to_all(self.cluster.nodes.iter().map(|node| node.http().unwrap()));
         self.https.open_to_all(self.cluster.nodes.iter().map(RunningEdge::https));
@@ -64,7 +63,7 @@ impl World {
         pushed.unwrap_or_else(|problem| panic!("{problem:#?}"));
     }
 
-    /// Waits until every node shows the same certificate of the authority for a name, and another one than `before`.
+    /// Waits until every node presents the same issued certificate for a name, different from `before`.
     async fn issued(&self, name: &str, before: Option<&Shown>) -> Shown {
         let mut last: Vec<Shown> = Vec::new();
         let agree = async || {
@@ -79,7 +78,7 @@ impl World {
         last.swap_remove(0)
     }
 
-    /// Records of ACME in etcd whose keys contain a text, with their values.
+    /// ACME records in etcd whose keys contain a text, with the values.
     fn records(&self, text: &str) -> Vec<(String, String)> {
         let stored = self.cluster.etcd.stored("devanture/records/");
         let text_of = |value: Vec<u8>| String::from_utf8(value).unwrap();
@@ -87,7 +86,7 @@ impl World {
         found.map(|(key, value, _)| (key, text_of(value))).collect()
     }
 
-    /// The index of the node that orders.
+    /// Index of the ordering node.
     fn on_duty(&self) -> Option<usize> {
         let (_, record) = self.records("/duties/acme-").pop()?;
         let member: serde_json::Value = serde_json::from_str(&record).unwrap();
@@ -96,7 +95,7 @@ impl World {
     }
 }
 
-/// Mounted once for each way of proof. The authority looks from three places for each proof, and so from three nodes.
+/// Run once per challenge type. The authority validates from three vantage points, and so against three nodes.
 async fn any_node_answers_and_one_orders(challenges: &'static [&'static str]) {
     let Some(world) = World::start(Manner::default(), challenges).await else { return };
     let names = [NAME, "one.customer.test", "two.customer.test"];
@@ -137,7 +136,7 @@ async fn where_the_node_that_orders_is_killed_in_the_middle_another_one_finishes
     assert_eq!((world.pebble.orders(), world.pebble.accounts()), (2, 1), "the one that was given up, and another one");
     assert_ne!(world.on_duty(), None);
 
-    // A node that comes to them later has the same, and orders nothing.
+    // A node that starts later presents the same certificate and orders nothing.
     drop(gone);
     let endpoints = world.cluster.etcd.endpoints();
     let late =
@@ -172,7 +171,7 @@ async fn certificates_are_shown_after_a_restart_without_etcd() {
     let Some(mut world) = World::start(Manner::default(), &["tls-alpn-01"]).await else { return };
     world.push(0, &[]).await;
     let first = world.issued(NAME, None).await;
-    // A mirror is on stable storage soon after every switch, and before the next one is answered.
+    // The mirror reaches stable storage soon after every switch, and before the answer to the next switch.
     world.push(0, &["www.customer.test"]).await;
     world.push(0, &["www.customer.test", "one.customer.test"]).await;
     world.cluster.etcd.kill(0);

@@ -1,4 +1,4 @@
-//! A DNS server on loopback, by which every name is at 127.0.0.1.
+//! DNS server on loopback that resolves every name to 127.0.0.1.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 /// RFC 1035 §3.2.2.
 const TYPE_A: u16 = 1;
 
-/// Answers until it is dropped.
+/// Server, running until drop.
 pub(crate) struct Dns {
     pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
@@ -36,7 +36,7 @@ impl Dns {
     }
 }
 
-/// The answer to a query of one question (RFC 1035 §4.1): an address for `A`, and nothing for all other types.
+/// Answer to a query of one question (RFC 1035 §4.1): an address for `A`, no record for every other type.
 fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let mut end = 12;
     while *query.get(end)? != 0 {
@@ -45,11 +45,11 @@ fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let question = query.get(12..end + 5)?;
     let is_address = u16::from_be_bytes([query[end + 1], query[end + 2]]) == TYPE_A;
     let mut answer = query[..2].to_vec();
-    // A response, authoritative, recursion as it was wanted and available; one question, perhaps one answer.
+    // Header: authoritative response, recursion as desired and available; one question, at most one answer.
     answer.extend([0x84 | query[2] & 1, 0x80, 0, 1, 0, u8::from(is_address), 0, 0, 0, 0]);
     answer.extend(question);
     if is_address {
-        // The name of the question, A, IN, for no time at all.
+        // Name of the question, A, IN, a TTL of zero.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         answer.extend(Ipv4Addr::LOCALHOST.octets());
     }

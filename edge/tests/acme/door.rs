@@ -1,4 +1,4 @@
-//! A port whose connections are led elsewhere, or nowhere: it has its address before there is anything behind it.
+//! Forwarding port whose target can change or be absent; the address exists before the target does.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// Leads connections on until it is dropped; shut, it ends them at once.
+/// Forwards connections until drop; while shut, ends connections at once.
 pub(crate) struct Door {
     pub(crate) address: SocketAddr,
     leads_to: Arc<Mutex<VecDeque<SocketAddr>>>,
@@ -25,7 +25,7 @@ impl Drop for Door {
 }
 
 impl Door {
-    /// Shut at first.
+    /// Door without a target, initially shut.
     pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -63,7 +63,7 @@ impl Door {
         self.open_to_all([target]);
     }
 
-    /// Leads each connection to the next one of these.
+    /// Forwards each connection to the next target in turn.
     pub(crate) fn open_to_all(&self, targets: impl IntoIterator<Item = SocketAddr>) {
         *self.leads_to.lock().unwrap() = targets.into_iter().collect();
         self.holds.store(false, Ordering::Relaxed);
@@ -73,12 +73,12 @@ impl Door {
         self.leads_to.lock().unwrap().clear();
     }
 
-    /// Lets connections wait for ever, until it is opened.
+    /// Keeps connections waiting until the door opens.
     pub(crate) fn hold(&self) {
         self.holds.store(true, Ordering::Relaxed);
     }
 
-    /// Connections that found it shut.
+    /// Number of connections refused while shut.
     pub(crate) fn refused(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }

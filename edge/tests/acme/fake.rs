@@ -1,4 +1,4 @@
-//! An ACME authority that misbehaves in one chosen way, and otherwise issues certificates.
+//! Fake ACME authority that misbehaves in one chosen way and otherwise issues certificates.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,50 +20,50 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How it misbehaves.
+/// Kinds of misbehavior.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trick {
-    /// Not at all, but that it verifies no proof.
+    /// No misbehavior, but also no validation of challenges.
     None,
-    /// Answers that are not JSON.
+    /// Responses other than JSON.
     Garbage,
-    /// An answer that does not end.
+    /// Endless response body.
     EndlessBody,
-    /// A head that does not end.
+    /// Endless response head.
     EndlessHead,
-    /// Interim answers that do not end.
+    /// Endless interim responses.
     EndlessInterim,
     /// One byte at a time.
     Drip,
-    /// Every address leads to itself.
+    /// Every URL redirects to itself.
     Redirects,
-    /// A directory whose address of nonces is this.
+    /// Directory with the given `newNonce` URL.
     NewNonce(&'static str),
-    /// Orders that are not done, with this `Retry-After`.
+    /// Pending orders with the given `Retry-After`.
     Wait(&'static str),
-    /// No answer but a refusal with this `Retry-After`.
+    /// Only refusals with the given `Retry-After`.
     LeaveAlone(&'static str),
-    /// Challenges with this token.
+    /// Challenges with the given token.
     Token(&'static str),
-    /// So many authorizations for each order.
+    /// Number of authorizations for each order.
     Authorizations(usize),
     /// Authorizations for another name.
     AnotherAuthorization,
-    /// A problem whose detail has a megabyte.
+    /// Problem document with a detail of a megabyte.
     LongProblem,
-    /// Certificates for these names.
+    /// Certificates for the given names.
     Names(&'static [&'static str]),
     /// Certificates for another key.
     AnotherKey,
-    /// Chains that do not lead anywhere.
+    /// Chains that lead to no root.
     BrokenChain,
-    /// Chains with what is no certificate.
+    /// Chains with an entry that is no certificate.
     GarbledChain,
     /// Chains of thousands of certificates.
     LongChain,
 }
 
-/// The authority; it ends when it is dropped.
+/// Fake authority, ended on drop.
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
@@ -91,12 +91,12 @@ struct Order {
     chain: Option<String>,
 }
 
-/// The name of its issuer.
+/// Common name of the issuer.
 pub(crate) const ISSUER: &str = "a fake authority";
 const TOKEN: &str = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
 
 impl Fake {
-    /// Starts it, with the certificate of its API that lies in `folder`.
+    /// Starts the authority with the API certificate in `folder`.
     pub(crate) async fn start(folder: &Path) -> Self {
         let chain = vec![CertificateDer::from_pem_file(folder.join("api.pem")).unwrap()];
         let key = PrivateKeyDer::from_pem_file(folder.join("api.key")).unwrap();
@@ -113,7 +113,7 @@ impl Fake {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, shared) = (acceptor.clone(), Arc::clone(&of_connections));
                 tokio::spawn(async move {
-                    // The edge may go at any time.
+                    // The edge may disconnect at any time.
                     if let Ok(stream) = acceptor.accept(stream).await {
                         shared.serve(stream).await.ok();
                     }
@@ -128,7 +128,7 @@ impl Fake {
     }
 }
 
-/// An authority's key and its certificate.
+/// Key and certificate of an authority.
 fn authority(name: &str) -> (Issuer<'static, KeyPair>, String) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -189,7 +189,7 @@ impl Shared {
         }
     }
 
-    /// A whole answer.
+    /// Complete response bytes.
     fn answer(&self, path: &str, body: &str) -> Vec<u8> {
         let (status, location, body) = match self.trick() {
             Trick::Garbage => ("200 OK", String::new(), "\0\u{1}<html>".to_owned()),
@@ -210,7 +210,7 @@ impl Shared {
         (head + "connection: close\r\n\r\n" + &body).into_bytes()
     }
 
-    /// The resource at a path: status, location and body.
+    /// Resource at a path: status, location and body.
     fn resource(&self, path: &str, body: &str) -> (&'static str, String, String) {
         let (base, trick) = (&self.base, self.trick());
         let mut parts = path.trim_start_matches('/').split('/');
@@ -281,7 +281,7 @@ impl Shared {
         })
     }
 
-    /// Signs a request, or something like it.
+    /// Signs a certificate request, with the chosen misbehavior.
     fn issue(&self, csr: &str) -> String {
         let der = CertificateSigningRequestDer::from(BASE64_URL_SAFE_NO_PAD.decode(csr).unwrap());
         let mut csr = CertificateSigningRequestParams::from_der(&der).unwrap();
@@ -309,7 +309,7 @@ fn problem(kind: &str, detail: &str) -> String {
     json!({"type": format!("urn:ietf:params:acme:error:{kind}"), "detail": detail}).to_string()
 }
 
-/// The payload of a signed request.
+/// Payload of a signed request.
 fn payload(body: &str) -> Value {
     let signed: Value = serde_json::from_str(body).unwrap();
     let payload = BASE64_URL_SAFE_NO_PAD.decode(signed["payload"].as_str().unwrap()).unwrap();

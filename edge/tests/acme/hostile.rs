@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the log for one failure.
 const LOG_BYTES_MAX: usize = 4_096;
 
-/// An edge, its authority, and the folder of the authority's files.
+/// Edge, fake authority, and the folder of the authority's files.
 struct World {
     edge: RunningEdge,
     authority: Fake,
@@ -37,7 +37,7 @@ impl World {
             folder.path().join("roots.pem"),
         );
         let setup = edge().in_a_process().with_domain("apps.test").with_tls("mode = \"acme\"\n").with_plain_http();
-        // Failed orders are retried at the next look, without a bound.
+        // The next round retries failed orders, without a limit.
         let edge = setup
             .with_limit("acme_retry_ms_min", 100)
             .with_limit("acme_retry_ms_max", 100)
@@ -59,7 +59,7 @@ impl World {
         std::fs::read_to_string(self.edge.data_dir().with_file_name("edge.log")).unwrap()
     }
 
-    /// Waits until the log has a line with `words`, from the byte `from` on.
+    /// Waits for a log line with `words`, from byte `from` on.
     async fn reported(&self, from: usize, words: &str) -> String {
         let mut found = None;
         let what = format!("the edge reports \"{words}\"");
@@ -73,14 +73,14 @@ impl World {
         found.unwrap()
     }
 
-    /// The records of orders.
+    /// Order records.
     fn books(&self) -> Vec<PathBuf> {
         let folders = std::fs::read_dir(self.edge.data_dir().join("tls/acme")).unwrap();
         folders.map(|folder| folder.unwrap().path().join("orders.json")).collect()
     }
 }
 
-/// Every wait in a record of orders.
+/// All waits in an order record.
 fn waits_ms(record: &Value) -> Vec<u64> {
     match record {
         Value::Object(fields) => {
@@ -149,7 +149,7 @@ async fn an_authority_that_takes_its_time_takes_none_of_anybody_else() {
         for _ in 0..20 {
             assert_eq!(world.edge.get("shop.apps.test", "/").await.text(), "shop", "{trick:?}");
         }
-        // It ends although it waits for an answer.
+        // The stop does not wait for the pending answer.
         let before = std::time::Instant::now();
         world.edge.stop().await;
         assert!(before.elapsed() < Duration::from_secs(25), "{trick:?}");

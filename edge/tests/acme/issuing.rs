@@ -1,4 +1,4 @@
-//! A name gets its certificate.
+//! Issuing a certificate for a name.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -12,10 +12,10 @@ use crate::support::got;
 
 const HSTS: &str = "strict-transport-security";
 
-/// Mounted once for each way of proof.
+/// Run once per challenge type.
 async fn a_hostname_gets_its_certificate(challenges: &'static [&'static str]) {
     let Some(world) = world().with_challenges(challenges).start().await else { return };
-    // Nobody can reach the authority yet: visitors are answered all the same, and get no HSTS.
+    // The authority is unreachable so far: visitors are served nevertheless, without HSTS.
     world.authority.shut();
     world.push("shop", &["www.customer.test"]).await;
     let before = world.shown("www.customer.test").await;
@@ -67,10 +67,10 @@ async fn an_environment_and_an_alias_get_theirs_and_a_versions_own_hostname_does
     let preview = format!("{}--shop.apps.test", version.short());
     assert!(world.shown(&preview).await.is_local());
     assert_eq!(world.edge.get(&preview, "/").await.text(), "shop");
-    // A name that nobody serves is refused, and nothing is ordered for it.
+    // A name without a site is refused, and no order is made.
     assert!(shake(world.edge.https(), "nobody.apps.test", &["h2"]).await.is_err());
     assert_eq!(world.pebble.orders(), 2, "{}", world.pebble.log());
-    // The API is for those who trust the local authority.
+    // Clients of the API trust the local authority.
     assert!(crate::acme::tls::shown(world.edge.admin(), "shop.apps.test").await.is_local());
     world.edge.stop().await;
 }
@@ -82,7 +82,7 @@ async fn the_hostname_where_visitors_log_in_gets_its_certificate() {
     assert!(shown.names[0].contains("login.apps.test"), "{shown:?}");
     let answer = world.visit("login.apps.test").await.unwrap();
     assert_eq!((answer.status, world.pebble.orders()), (StatusCode::NOT_FOUND, 1));
-    // Passwords are typed there, and never without TLS from then on.
+    // The login page takes passwords, and from now on only over TLS.
     let page = world.visit_at("login.apps.test", "/.well-known/devanture/login").await.unwrap();
     assert_eq!((page.status, page.header(HSTS)), (StatusCode::UNAUTHORIZED, "max-age=86400"));
     world.edge.stop().await;
@@ -117,7 +117,7 @@ async fn a_file_comes_first_for_the_names_that_it_covers() {
     assert!(crate::acme::tls::shown(world.edge.admin(), "localhost").await.is_local());
     assert_eq!(world.pebble.orders(), 1);
 
-    // The file is read again when it changes, as without ACME.
+    // The certificate file is read again after a change, as without ACME.
     let made = rcgen::generate_simple_self_signed(vec!["*.apps.test".to_owned(), "other.test".to_owned()]).unwrap();
     write(&certificate, &made.cert.pem());
     write(&key, &made.signing_key.serialize_pem());
@@ -133,7 +133,7 @@ async fn a_restart_keeps_certificate_and_account() {
     world.issued("shop.apps.test").await;
     let world = world.restart().await;
     assert_eq!(world.shown("one.customer.test").await, first);
-    // Had the first been ordered again, it would have been before this one.
+    // A second order of the first certificate would have preceded the order below.
     world.push("shop", &["one.customer.test", "two.customer.test"]).await;
     world.issued("two.customer.test").await;
     assert_eq!(world.shown("one.customer.test").await, first);
@@ -169,7 +169,7 @@ async fn a_proof_is_shown_to_nobody_who_was_not_promised_it() {
     assert_eq!(answer.status, StatusCode::PERMANENT_REDIRECT);
     assert!(answer.header("location").ends_with(path));
     assert_eq!(world.plain("nobody.test", path).await.status, StatusCode::NOT_FOUND);
-    // RFC 8737 §4: where no proof is in flight, the protocol is not spoken at all.
+    // RFC 8737 §4: without a challenge in flight, the protocol is refused.
     assert!(shake(world.edge.https(), "www.customer.test", &["acme-tls/1"]).await.is_err());
     assert!(shake(world.edge.https(), "www.customer.test", &["acme-tls/1", "h2"]).await.unwrap().is_issued());
     world.edge.stop().await;

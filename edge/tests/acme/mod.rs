@@ -1,7 +1,7 @@
-//! Certificates by ACME: a running edge, and Debian's `pebble` as the authority, which really looks for the proofs.
+//! Certificates by ACME: a running edge, and Debian's `pebble` as the authority, with real validation.
 //!
-//! `pebble` finds every name at 127.0.0.1 by a DNS server of this process (`dns`), and comes to the edge through doors
-//! (`door`) that a test can shut; the edge comes to `pebble` through another one.
+//! `pebble` resolves every name to 127.0.0.1 by a DNS server of this process (`dns`), and reaches the edge through
+//! doors (`door`) that a test can shut. The edge reaches `pebble` through another door.
 
 #![allow(
     clippy::print_stderr,

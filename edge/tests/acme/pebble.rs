@@ -1,4 +1,4 @@
-//! `pebble`, started on loopback.
+//! `pebble` on loopback.
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,14 +12,14 @@ use tokio::process::{Child, Command};
 
 use crate::support::eventually;
 
-/// What is wanted of it.
+/// Behavior of the authority.
 #[derive(Clone, Copy)]
 pub(crate) struct Manner {
-    /// How long its certificates are valid.
+    /// Validity of issued certificates, in seconds.
     pub(crate) validity_s: u64,
-    /// Of a hundred good nonces, how many it refuses.
+    /// Percentage of valid nonces to refuse.
     pub(crate) refused_nonces: u8,
-    /// Whether it wants accounts bound to one of its own, see [`KEY_ID`].
+    /// Requires external account binding, see [`KEY_ID`].
     pub(crate) binding: bool,
 }
 
@@ -29,11 +29,11 @@ impl Default for Manner {
     }
 }
 
-/// The key that an account must be bound by, and its id.
+/// Id of the key for external account binding, and the key.
 pub(crate) const KEY_ID: &str = "kid-1";
 pub(crate) const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
 
-/// Runs until it is dropped.
+/// Running `pebble`, ended on drop.
 pub(crate) struct Pebble {
     pub(crate) address: SocketAddr,
     management: SocketAddr,
@@ -41,7 +41,7 @@ pub(crate) struct Pebble {
     _child: Child,
 }
 
-/// Whether it is installed; says what is not tested where it is not, and fails where nothing may be missing.
+/// Returns true if `pebble` is installed. Otherwise prints the skipped subject, or fails where every tool is required.
 pub(crate) fn is_installed() -> bool {
     let found = std::process::Command::new("pebble").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok() {
@@ -53,7 +53,7 @@ pub(crate) fn is_installed() -> bool {
     false
 }
 
-/// Makes the certificate of its API, and the authority that this one is trusted by: `api.pem`, `api.key`, `roots.pem`.
+/// Writes the API certificate and the trusted root: `api.pem`, `api.key`, `roots.pem`.
 #[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
 pub(crate) fn write_certificate(folder: &Path) {
     let key = KeyPair::generate().unwrap();
@@ -70,11 +70,11 @@ pub(crate) fn write_certificate(folder: &Path) {
 }
 
 impl Pebble {
-    /// Starts it with the certificate in `folder`; `http` and `tls` are where it looks for proofs, at the addresses
-    /// that `dns` says.
+    /// Starts `pebble` with the certificate in `folder`. Challenges are validated on the ports `http` and `tls`, at the
+    /// addresses that `dns` returns.
     pub(crate) async fn start(folder: &Path, dns: SocketAddr, http: u16, tls: u16, manner: Manner) -> Self {
-        // It cannot say which port the system chose for it, so two are chosen here; should another process have been
-        // quicker, others are.
+        // `pebble` never reports a port chosen by the system. Two free ports are chosen here, and again if another
+        // process takes a port first.
         for _ in 0..10 {
             if let Some(pebble) = Self::try_start(folder, dns, http, tls, manner).await {
                 return pebble;
@@ -129,7 +129,7 @@ impl Pebble {
         (!ended).then_some(Self { address, management, log, _child: child })
     }
 
-    /// The root of the certificates that it issues, in PEM.
+    /// Root of the issued certificates, in PEM.
     pub(crate) async fn root(&self, folder: &Path) -> Vec<u8> {
         let pem = std::fs::read(folder.join("roots.pem")).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()]);
@@ -138,22 +138,22 @@ impl Pebble {
         answer.bytes().await.unwrap().to_vec()
     }
 
-    /// Times that it was asked for that, as its log calls it.
+    /// Number of requests for a log entry's subject.
     fn count(&self, what: &str) -> usize {
         self.log.lock().unwrap().lines().filter(|line| line.contains(what)).count()
     }
 
-    /// Orders that it was given.
+    /// Number of orders received.
     pub(crate) fn orders(&self) -> usize {
         self.count(" orders in the db")
     }
 
-    /// Accounts that it made.
+    /// Number of accounts created.
     pub(crate) fn accounts(&self) -> usize {
         self.count(" accounts in memory")
     }
 
-    /// Its output, to find out why a test failed.
+    /// Output of the process, for the analysis of failed tests.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }

@@ -1,11 +1,11 @@
-//! A certificate is renewed in time, and kept where it cannot be.
+//! A certificate is renewed in time, and stays in use while the renewal fails.
 
 use std::time::SystemTime;
 
 use crate::acme::pebble::Manner;
 use crate::acme::world::{wait_for, world};
 
-/// An authority whose certificates are due after two thirds of this.
+/// Authority whose certificates are due for renewal after two thirds of `validity_s`.
 const fn short(validity_s: u64) -> Manner {
     Manner { validity_s, refused_nonces: 0, binding: false }
 }
@@ -42,7 +42,7 @@ async fn a_certificate_is_kept_while_the_authority_is_down_and_renewed_when_it_i
         shown.not_after_s < now_s()
     })
     .await;
-    // It was tried again and again, and what there is goes on being shown, also after a restart.
+    // Renewal was retried repeatedly; the old certificate stays in use, also after a restart.
     wait_for("the authority is asked", async || world.authority.refused() > 0).await;
     wait_for("the metric tells", async || {
         world.metric("devanture_acme_expires_seconds").await.is_some_and(|left| left < 0.0)

@@ -1,4 +1,4 @@
-//! Handshakes that read the certificate of any issuer.
+//! TLS handshakes that return the server certificate without verifying the issuer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,30 +11,30 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// A certificate as it was shown.
+/// Presented certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) issuer: String,
     pub(crate) serial: String,
     pub(crate) names: Vec<String>,
-    /// Certificates that came with it.
+    /// Number of further certificates in the chain.
     pub(crate) others: usize,
     pub(crate) not_after_s: i64,
 }
 
 impl Shown {
-    /// Whether the local authority made it.
+    /// Returns true if the local authority is the issuer.
     pub(crate) fn is_local(&self) -> bool {
         self.issuer.contains("Devanture local authority")
     }
 
-    /// Whether `pebble` issued it.
+    /// Returns true if `pebble` is the issuer.
     pub(crate) fn is_issued(&self) -> bool {
         self.issuer.contains("Pebble Intermediate CA")
     }
 }
 
-/// Shakes hands for `name`, offering `protocols`.
+/// Performs a handshake for `name`, offering `protocols`.
 pub(crate) async fn shake(address: SocketAddr, name: &str, protocols: &[&str]) -> std::io::Result<Shown> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
@@ -57,7 +57,7 @@ pub(crate) async fn shake(address: SocketAddr, name: &str, protocols: &[&str]) -
     })
 }
 
-/// What a visitor is shown for `name`.
+/// Certificate that a visitor gets for `name`.
 pub(crate) async fn shown(address: SocketAddr, name: &str) -> Shown {
     shake(address, name, &["h2", "http/1.1"]).await.unwrap()
 }

@@ -1,4 +1,4 @@
-//! What cannot be proven, and an authority that forgets.
+//! Names that cannot be validated, and an authority that lost its state.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ async fn a_name_that_cannot_be_proven_is_tried_less_and_less_often_and_by_both_w
     let Some(world) = setup.start().await else { return };
     world.shut();
     world.push("shop", &["www.customer.test"]).await;
-    // That of the hostname and that of the environment.
+    // One order for the hostname and one for the environment.
     wait_for("the first orders fail", async || world.pebble.orders() >= 2).await;
     let first = Instant::now();
     wait_for("they are tried again", async || world.pebble.orders() >= 4).await;
@@ -30,7 +30,7 @@ async fn a_name_that_cannot_be_proven_is_tried_less_and_less_often_and_by_both_w
     assert!(world.metric("devanture_acme_orders_total{outcome=\"failed\"}").await.is_some_and(|count| count >= 4.0));
     assert_eq!(world.edge.get("www.customer.test", "/").await.text(), "shop", "visitors are answered meanwhile");
 
-    // What was learnt is not forgotten by a restart: the third failure is rested from.
+    // Failures survive a restart: after the third failure the edge pauses.
     let world = world.restart().await;
     let began = Instant::now();
     world.issued("www.customer.test").await;
@@ -65,7 +65,7 @@ async fn an_hour_has_only_so_many_orders() {
     world.push("shop", &["a.customer.test", "b.customer.test", "c.customer.test"]).await;
     world.issued("a.customer.test").await;
     world.issued("b.customer.test").await;
-    // Those that wait are answered; a restart is no new hour.
+    // Pending orders complete; a restart starts no new hour.
     let world = world.restart().await;
     wait_for("it has looked at what is missing", async || {
         world.metric("devanture_acme_names{state=\"missing\"}").await == Some(2.0)

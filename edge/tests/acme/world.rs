@@ -1,4 +1,4 @@
-//! An edge, its authority, and what lies between them.
+//! Edge, ACME authority, and the network between them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -13,10 +13,10 @@ use crate::acme::pebble::{KEY, KEY_ID, Manner, Pebble, is_installed, write_certi
 use crate::acme::tls::{Shown, shown};
 use crate::support::{Got, RunningEdge, edge, got, manifest};
 
-/// Longest wait for what an authority has a part in: it takes its time, and so does a certificate to come of age.
+/// Longest wait for the authority's part: an authority takes time, and so does a certificate until the renewal is due.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits until `fact` holds, longer than `eventually` does.
+/// Waits until `fact` holds, longer than `eventually`.
 pub(crate) async fn wait_for(what: &str, mut fact: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !fact().await {
@@ -25,17 +25,17 @@ pub(crate) async fn wait_for(what: &str, mut fact: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// An authority, and the ways between it and edges that are not there yet.
+/// Authority, with network paths to edges that do not run yet.
 pub(crate) struct Outside {
     pub(crate) pebble: Pebble,
-    /// Between edges and the authority.
+    /// Path from edges to the authority.
     pub(crate) authority: Door,
-    /// Between the authority and plain HTTP of edges.
+    /// Path from the authority to the edges' plain HTTP.
     pub(crate) http: Door,
-    /// Between the authority and HTTPS of edges.
+    /// Path from the authority to the edges' HTTPS.
     pub(crate) https: Door,
     pub(crate) dns: Dns,
-    /// What the authority keeps.
+    /// Folder of the authority.
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -52,12 +52,12 @@ impl Outside {
     }
 }
 
-/// Begins to describe one.
+/// Starts the description of a world.
 pub(crate) fn world() -> Setup {
     Setup { manner: Manner::default(), challenges: &["tls-alpn-01", "http-01"], limits: Vec::new(), tls: String::new() }
 }
 
-/// A world that is not there yet.
+/// World before the start.
 pub(crate) struct Setup {
     manner: Manner,
     challenges: &'static [&'static str],
@@ -66,19 +66,19 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Says how the authority behaves.
+    /// Sets the behavior of the authority.
     pub(crate) fn with_authority(mut self, manner: Manner) -> Self {
         self.manner = manner;
         self
     }
 
-    /// Says how names are proven.
+    /// Sets the challenge types.
     pub(crate) fn with_challenges(mut self, challenges: &'static [&'static str]) -> Self {
         self.challenges = challenges;
         self
     }
 
-    /// Sets a limit of the edge's.
+    /// Sets a limit of the edge.
     pub(crate) fn with_limit(mut self, name: &'static str, value: u64) -> Self {
         self.limits.push((name, value));
         self
@@ -90,7 +90,7 @@ impl Setup {
         self
     }
 
-    /// Starts all of it; `None` if the authority is not installed.
+    /// Starts the edge and the authority; `None` if the authority is not installed.
     pub(crate) async fn start(self) -> Option<World> {
         if !is_installed() {
             return None;
@@ -110,7 +110,7 @@ impl Setup {
         }
         let mut setup =
             edge().with_domain("apps.test").with_tls(&format!("mode = \"acme\"\n{}", self.tls)).with_plain_http();
-        // A first failure is tried again at the next look.
+        // The next round retries a first failure.
         setup = setup.with_limit("acme_retry_ms_min", 100);
         for (name, value) in self.limits {
             setup = setup.with_limit(name, value);
@@ -130,11 +130,11 @@ pub(crate) fn write(path: &std::path::Path, text: &str) {
 pub(crate) struct World {
     pub(crate) edge: RunningEdge,
     pub(crate) pebble: Pebble,
-    /// Between the edge and the authority.
+    /// Path from the edge to the authority.
     pub(crate) authority: Door,
-    /// Between the authority and the edge's plain HTTP.
+    /// Path from the authority to the edge's plain HTTP.
     pub(crate) http: Door,
-    /// Between the authority and the edge's HTTPS.
+    /// Path from the authority to the edge's HTTPS.
     pub(crate) https: Door,
     dns: Dns,
     folder: tempfile::TempDir,
@@ -142,13 +142,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Lets the authority come to the edge.
+    /// Opens the paths to the edge.
     pub(crate) fn open(&self) {
         self.http.open(self.edge.http().unwrap());
         self.https.open(self.edge.https());
     }
 
-    /// Lets nobody come to the edge by these ways.
+    /// Shuts the paths to the edge.
     pub(crate) fn shut(&self) {
         self.http.shut();
         self.https.shut();
@@ -161,14 +161,14 @@ impl World {
         self
     }
 
-    /// Puts another authority in the place of this one, without its state.
+    /// Replaces the authority by a new authority without the old state.
     pub(crate) async fn replace_authority(&mut self) {
         let ports = (self.http.address.port(), self.https.address.port());
         self.pebble = Pebble::start(self.folder.path(), self.dns.address, ports.0, ports.1, self.manner).await;
         self.authority.open(self.pebble.address);
     }
 
-    /// Pushes an app to `prod`, with hostnames of its own.
+    /// Pushes an app to `prod` with custom hostnames.
     pub(crate) async fn push(&self, app: &str, hostnames: &[&str]) {
         let files: &[(&str, &[u8])] = &[("index.html", app.as_bytes())];
         let mut manifest = manifest(files);
@@ -177,12 +177,12 @@ impl World {
         self.edge.try_push(app, "prod", begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"));
     }
 
-    /// What a visitor is shown.
+    /// Certificate that a visitor gets.
     pub(crate) async fn shown(&self, name: &str) -> Shown {
         shown(self.edge.https(), name).await
     }
 
-    /// Waits until the authority's certificate is shown for a name.
+    /// Waits for the authority's certificate for a name.
     pub(crate) async fn issued(&self, name: &str) -> Shown {
         let mut last = None;
         let issued = async || {
@@ -195,12 +195,12 @@ impl World {
         last.unwrap()
     }
 
-    /// Asks as a visitor does who trusts the authority and no other.
+    /// Gets the root path as a visitor who trusts the authority alone.
     pub(crate) async fn visit(&self, name: &str) -> reqwest::Result<Got> {
         self.visit_at(name, "/").await
     }
 
-    /// The same, for a path.
+    /// Gets a path as a visitor who trusts the authority alone.
     pub(crate) async fn visit_at(&self, name: &str, path: &str) -> reqwest::Result<Got> {
         let root = reqwest::Certificate::from_pem(&self.pebble.root(self.folder.path()).await).unwrap();
         let client = reqwest::Client::builder().tls_certs_only([root]).resolve(name, self.edge.https()).no_proxy();
@@ -208,19 +208,19 @@ impl World {
         crate::support::try_got(client.build().unwrap().get(url)).await
     }
 
-    /// Asks the plain listener for a path.
+    /// Gets a path from the plain HTTP listener.
     pub(crate) async fn plain(&self, name: &str, path: &str) -> Got {
         let url = format!("http://{name}:{}{path}", self.edge.http().unwrap().port());
         got(self.edge.client().request(Method::GET, url)).await
     }
 
-    /// A metric, by the beginning of its line.
+    /// Metric value, selected by the beginning of the line.
     pub(crate) async fn metric(&self, line: &str) -> Option<f64> {
         let text = got(self.edge.api(Method::GET, "/metrics")).await.text();
         text.lines().find_map(|found| found.strip_prefix(line)?.trim().parse().ok())
     }
 
-    /// Files below the edge's folder of ACME.
+    /// Files below the edge's ACME folder.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.edge.data_dir().join("tls/acme")];
         let mut files = Vec::new();

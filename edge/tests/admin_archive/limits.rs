@@ -1,4 +1,4 @@
-//! Archives beyond a limit: refused by the limit's name, or with `Retry-After`.
+//! Archives beyond a limit: refused with the name of the limit, or with `Retry-After`.
 
 use devanture_config::problem::{Code, MISTAKES_MAX};
 use futures_util::stream;
@@ -58,7 +58,7 @@ async fn settings_of_an_archive_have_the_limits_of_a_manifests() {
     assert!(problem.hint.as_deref().unwrap().contains("`manifest_settings_bytes_max`"), "{problem:?}");
     assert_eq!(send(&edge, "", "application/zip", files(&[])).await.status, StatusCode::OK);
     edge.stop().await;
-    // However many mistakes a file holds, the answer lists some, and says how many more there are.
+    // For a file with many mistakes, the response lists some and counts the rest.
     let edge = crate::support::edge().with_app("shop", FIRST).start().await;
     let many: String = (0..5_000).map(|number| format!("unknown-{number} = 1\n")).collect();
     let many = archive("tar.gz", &[("index.html", b"hi"), ("devanture.toml", many.as_bytes())]);

@@ -1,4 +1,4 @@
-//! A bundle in one request: archives of every kind, good and bad, against a running edge.
+//! A whole bundle in one request: valid and invalid archives of every kind, sent to a running edge.
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
@@ -32,7 +32,7 @@ async fn send(edge: &RunningEdge, query: &str, media_type: &str, body: Vec<u8>) 
     got(request.body(body)).await
 }
 
-/// Sends what must be refused. Nothing has changed then, and nothing lies about.
+/// Sends an archive that must be refused, and checks that no state changed and no files are left.
 async fn refused(edge: &RunningEdge, media_type: &str, body: Vec<u8>) -> devanture_config::problem::Problem {
     let problem = send(edge, "", media_type, body).await.problem();
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "first");
@@ -362,7 +362,7 @@ async fn what_no_bundle_holds_is_left_out_and_rule_files_are_not_served() {
     for (path, _) in &files[1..] {
         assert_eq!(edge.get("shop.localhost", &format!("/{path}")).await.status, StatusCode::NOT_FOUND, "{path}");
     }
-    // What a build makes of packages is not what stands in the folder of packages.
+    // A `node_modules` folder in the build output is content, unlike the package folder in the project.
     let files: Files<'_> = &[("index.html", b"hi"), ("assets/node_modules/font.ttf", b"font")];
     let report: DeployReport = send(&edge, "", "application/zip", zip(files)).await.json();
     assert!(report.switched && report.files.total == 2);
@@ -390,7 +390,7 @@ async fn the_settings_of_an_archive_count_and_their_mistakes_have_lines() {
     let request = edge.visit(Method::GET, "shop.localhost", "/page").header("sec-fetch-mode", "navigate");
     assert_eq!(got(request).await.text(), "app");
 
-    // A token that may only push may not give routes to private addresses, in an archive either.
+    // A token with the push scope alone must not add routes to private addresses, in an archive either.
     let toml = b"[[routes]]\npath = \"/api/*\"\nto = \"http://169.254.169.254\"\n";
     let files: Files<'_> = &[("index.html", b"app"), ("devanture.toml", toml)];
     let token = edge.token(Scope::Push).await;
@@ -404,28 +404,28 @@ async fn the_folder_that_is_plainly_meant_is_the_bundle() {
     let edge = edge().start().await;
     let toml: &[u8] = b"www = \"./dist/\"\n";
     let cases: [(Files<'_>, Files<'_>); 7] = [
-        // One folder around everything, with a page in it.
+        // One wrapping folder, with a page inside.
         (
             &[("www/index.html", b"1"), ("www/a.js", b"2"), ("__MACOSX/www/._a.js", b"x")],
             &[("index.html", b"1"), ("a.js", b"2")],
         ),
-        // Without a page it may be meant as it is.
+        // Without a page, the folder may be intended.
         (&[("files/a.js", b"2")], &[("files/a.js", b"2")]),
-        // Not around everything.
+        // Not a wrapping folder: another file is beside the folder.
         (&[("www/index.html", b"1"), ("robots.txt", b"2")], &[("www/index.html", b"1"), ("robots.txt", b"2")]),
-        // What `devanture.toml` names.
+        // The folder named in `devanture.toml`.
         (&[("devanture.toml", toml), ("dist/index.html", b"1"), ("src/a.ts", b"x")], &[("index.html", b"1")]),
         (&[("site/devanture.toml", toml), ("site/dist/index.html", b"1")], &[("index.html", b"1")]),
-        // What the command line takes where it names nothing.
+        // The default folder of the command line.
         (&[("devanture.toml", b""), ("www/index.html", b"1"), ("README", b"x")], &[("index.html", b"1")]),
-        // A file of settings in the site itself.
+        // Settings file inside the site.
         (&[("devanture.toml", toml), ("index.html", b"1")], &[("devanture.toml", toml), ("index.html", b"1")]),
     ];
     for (files, expected) in cases {
         let report: DeployReport = send(&edge, "?no_switch", "application/x-tar", tar(files)).await.json();
         assert_eq!(report.version, manifest(expected).id(), "{files:?}");
     }
-    // A guess about rule files is noted in the manifest, as the command line notes it.
+    // The manifest notes a guess about rule files, like the note of the command line.
     let rules: Files<'_> = &[("index.html", b"1"), ("_redirects", b"")];
     let report: DeployReport = send(&edge, "?no_switch", "application/x-tar", tar(rules)).await.json();
     let mut noted = manifest(rules);

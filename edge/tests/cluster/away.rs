@@ -1,4 +1,4 @@
-//! What a cluster does while etcd or the bucket is away.
+//! Behavior of a cluster while etcd or the bucket is unavailable.
 
 use http::Method;
 
@@ -37,7 +37,7 @@ async fn nodes_serve_without_etcd_and_the_bucket_also_after_a_restart() {
     let ready = got(world.nodes[0].api(Method::GET, "/health/ready")).await;
     assert!(ready.status.is_success(), "{}", ready.text());
     visitors.stop().await;
-    // The last one that had been there before, so that no node has spoken with etcd since its start.
+    // The last node from before the outage, so that no node has reached etcd since the start.
     let node = world.nodes.remove(0);
     world.nodes.insert(0, node.killed_and_started().await);
     assert_eq!(served(&world.nodes[0]).await, Some(version.short()));

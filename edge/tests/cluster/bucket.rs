@@ -1,5 +1,4 @@
-//! Objects that the bucket has lost, or has otherwise than they were stored: they are named, and stored again by a node
-//! that has them.
+//! Objects lost or damaged in the bucket: reported by verification, and stored again by a node with the files.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -12,7 +11,7 @@ use http::Method;
 use super::world::{APP, World, is_installed};
 use crate::support::{Files, RunningEdge, got};
 
-/// What a node finds; with the objects read, or their lengths compared alone.
+/// Verification report of a node; reads the objects or compares the lengths alone.
 async fn verify(node: &RunningEdge, read_bucket: bool) -> VerifyReport {
     got(node.api(Method::POST, &format!("/v1/verify?read_bucket={read_bucket}"))).await.json()
 }
@@ -22,13 +21,13 @@ async fn repair(node: &RunningEdge, read_bucket: bool) -> VerifyReport {
     got(node.api(Method::POST, "/v1/repair").json(&request)).await.json()
 }
 
-/// The files of all versions that the bucket has not got as they are.
+/// Files, of all versions, that are missing or damaged in the bucket.
 fn damaged(report: &VerifyReport) -> BTreeSet<&str> {
     assert!(report.damaged.is_empty() && report.is_whole() == report.bucket.is_empty(), "{report:?}");
     report.bucket.iter().flat_map(|version| version.files.iter().map(String::as_str)).collect()
 }
 
-/// The program, on the machine of a node that runs; its exit code, and what it prints.
+/// Runs the program on the machine of a running node; returns the exit code and the output.
 fn program(node: &RunningEdge, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     let folder = node.data_dir();
@@ -57,7 +56,7 @@ async fn objects_that_are_lost_cut_short_or_changed_are_named_and_stored_again_b
     bucket.write(&path(b"cut short"), [b"cut".as_slice().into()]).await.unwrap();
     bucket.write(&path(b"one"), [b"two".as_slice().into()]).await.unwrap();
 
-    // Lengths tell what one listing tells.
+    // Lengths find the same damage as a listing.
     let found = verify(node, false).await;
     assert_eq!(damaged(&found), ["cut.txt", "lost.txt"].into());
     assert_eq!((found.bucket[0].version, found.bucket[0].live_in.len()), (version, 1), "{found:?}");

@@ -1,5 +1,5 @@
-//! Canaries and pins in a cluster: every node gives a visitor the same version, and what one node changes holds on all
-//! of them.
+//! Canaries and pins in a cluster: every node gives a visitor the same version, and changes by one node apply on all
+//! nodes.
 
 use devanture_config::api::DeployOptions;
 use http::Method;
@@ -12,7 +12,7 @@ use crate::support::{RunningEdge, got};
 
 const CANARY: &str = "/v1/apps/shop/environments/prod/canary";
 
-/// The versions that visitors get of a node, one for each cookie.
+/// Versions that a node gives to visitors, by cookie.
 async fn versions(node: &RunningEdge, cookies: &[String]) -> Vec<String> {
     let mut versions = Vec::new();
     for cookie in cookies {

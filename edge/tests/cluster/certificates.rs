@@ -1,5 +1,4 @@
-//! Certificates of nodes that are renewed, and a CA that takes the place of another, while the nodes run and are pushed
-//! to.
+//! Renewal of node certificates and replacement of the CA, while the nodes run and accept pushes.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -16,17 +15,17 @@ use tokio::net::TcpStream;
 use super::world::{Visitors, World, comes, is_installed, nodes, push};
 use crate::support::{RunningEdge, got};
 
-/// The folder of a node's certificate.
+/// Folder of a node's certificate.
 fn folder(node: &RunningEdge) -> PathBuf {
     node.data_dir().join("cluster")
 }
 
-/// The certificate in a folder.
+/// Certificate in a folder.
 fn certificate(folder: &Path) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(folder.join("node.pem")).unwrap()
 }
 
-/// The certificate that the node of a name shows on a new connection of another one.
+/// Certificate that the named node presents on a new connection from `by`.
 async fn shown(by: &RunningEdge, name: &str) -> Option<CertificateDer<'static>> {
     let address = nodes(by).await.into_iter().find(|node| node.name == name)?.advertise?;
     let identity = Identity::read(&folder(by), &by.file().node).unwrap();
@@ -36,7 +35,7 @@ async fn shown(by: &RunningEdge, name: &str) -> Option<CertificateDer<'static>> 
     Some(tls.get_ref().1.peer_certificates()?.first()?.clone().into_owned())
 }
 
-/// Waits until the node of an index shows what is in its folder, to the one before it.
+/// Waits until a node presents the certificate of its folder to the previous node.
 async fn shows_its_own(world: &World, index: usize) {
     let (node, other) = (&world.nodes[index], &world.nodes[(index + 2) % 3]);
     let expected = certificate(&folder(node));
@@ -46,13 +45,13 @@ async fn shows_its_own(world: &World, index: usize) {
     .await;
 }
 
-/// How often a node has taken up other files.
+/// Number of reloads on a node.
 fn taken_up(node: &RunningEdge) -> usize {
     let log = fs::read_to_string(node.data_dir().with_file_name("edge.log")).unwrap();
     log.matches("the certificate of this node was read again").count()
 }
 
-/// Pushes by each node: all of them prepare what one takes.
+/// Pushes by each node; all nodes prepare each push.
 async fn pushed_by_all(world: &World, number: usize) {
     for (index, node) in world.nodes.iter().enumerate() {
         let report = push(node, 3 * number + index).await;
@@ -73,7 +72,7 @@ async fn a_renewed_certificate_is_taken_up_without_a_restart() {
     pushed_by_all(&world, 0).await;
     let visitors = Visitors::of(&world.nodes.iter().collect::<Vec<_>>());
     let before = nodes(&world.nodes[0]).await;
-    // One gets a signal, and the others notice by themselves.
+    // One node gets a signal, and the other nodes detect the change.
     for (index, node) in world.nodes.iter().enumerate() {
         let old = certificate(&folder(node));
         join(&world.ca(), node);
@@ -107,7 +106,7 @@ async fn a_certificate_that_cannot_be_used_leaves_the_earlier_one_and_is_named()
     let saved = files.map(|name| fs::read(own.join(name)).unwrap());
     server::cluster_init(&other.path().join("ca")).unwrap();
     cluster::join(&other.path().join("ca"), other.path(), "edge-2", [127, 0, 0, 1].into()).unwrap();
-    // Another key's, one of another CA, half a file, none.
+    // Certificate for another key, certificate of another CA, half a file, empty file.
     for (name, bytes) in [
         ("node.key", fs::read(other.path().join("node.key")).ok()),
         ("node.pem", fs::read(other.path().join("node.pem")).ok()),
@@ -148,7 +147,7 @@ async fn a_ca_takes_the_place_of_another_without_a_restart_or_a_lost_request() {
     let of_new = fs::read(new.path().join("ca.pem")).unwrap();
     let both = [of_new.clone(), fs::read(world.ca().join("ca.pem")).unwrap()].concat();
     fs::write(new.path().join("ca.pem"), &both).unwrap();
-    // Nodes know both before any has a certificate of the new one; the old one goes when none has one of it.
+    // Nodes trust both CAs before the first certificate of the new CA, and drop the old CA after its last certificate.
     for (step, bundle) in [Some(&both), None, Some(&of_new)].into_iter().enumerate() {
         for (index, node) in all.iter().enumerate() {
             let before = taken_up(node);

@@ -1,4 +1,4 @@
-//! Nodes with wrong clocks: nothing is lost, nothing expires at once, and all agree on what is live.
+//! Nodes with wrong clocks: no data is lost, no record expires early, and all nodes agree on the live version.
 
 use devanture_config::VersionId;
 use devanture_config::api::{History, Scope, Status};
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::world::{APP, Visitors, World, finish, is_installed, nodes, push, try_push, uploaded};
 use crate::support::{RunningEdge, clock, got};
 
-/// The clocks of the nodes against the right one; a store of S3 takes requests that are a quarter of an hour off.
+/// Offsets of the nodes' clocks; an S3 store accepts requests up to a quarter of an hour off.
 const CLOCKS: [&str; 3] = ["+0", "+10m", "-10m"];
 
 async fn history(node: &RunningEdge) -> Vec<VersionId> {
@@ -28,7 +28,7 @@ async fn nodes_whose_clocks_are_twenty_minutes_apart_lose_nothing_and_agree() {
     let first = push(right, 0).await.version;
     let visitors = Visitors::of(&all);
 
-    // Pushes, in the order of their commits.
+    // Pushes in commit order.
     let mut pushed = vec![first];
     for number in 1..=4 {
         pushed.push(push(all[number % 3], number).await.version);
@@ -39,7 +39,7 @@ async fn nodes_whose_clocks_are_twenty_minutes_apart_lose_nothing_and_agree() {
         assert_eq!(history(node).await, pushed, "the history is in the order of the catalog");
     }
 
-    // Back by the node that is ahead, and on by the one that is behind.
+    // Rollback by the node whose clock is ahead, and switch forward by the node behind.
     let place = format!("/v1/apps/{APP}/environments/prod");
     let back = got(ahead.api(Method::POST, &format!("{place}/rollback")).json(&json!({}))).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text());
@@ -49,7 +49,7 @@ async fn nodes_whose_clocks_are_twenty_minutes_apart_lose_nothing_and_agree() {
     assert_eq!(on.status, StatusCode::OK, "{}", on.text());
     world.agrees_on(pushed[0]).await;
 
-    // A push by the node that is behind keeps its files through collections by the others.
+    // Files of a push by the node behind survive collections by other nodes.
     let begun = uploaded(behind, 9).await;
     for node in [ahead, right] {
         let collected = got(node.api(Method::POST, "/v1/gc?purge=true&force=true")).await;
@@ -60,7 +60,7 @@ async fn nodes_whose_clocks_are_twenty_minutes_apart_lose_nothing_and_agree() {
     world.agrees_on(begun.version).await;
     visitors.stop().await;
 
-    // Tokens of a day, by any node for all.
+    // Tokens valid for a day, created on any node for all nodes.
     for maker in all {
         let token = json!({ "name": "ci", "scope": Scope::Read, "expires_in_s": 86_400 });
         let made = got(maker.api(Method::POST, "/v1/tokens").json(&token)).await;

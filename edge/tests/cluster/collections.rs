@@ -1,4 +1,4 @@
-//! Collections of a cluster: one node collects for all of them, and takes nothing that another one relies on.
+//! Garbage collection in a cluster: one node collects for all nodes, and removes no file in use by another node.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -23,7 +23,7 @@ async fn a_purge_by_one_node_takes_nothing_that_a_push_to_another_one_was_promis
     push(&world.nodes[0], 1).await;
     let begun = uploaded(&world.nodes[1], 2).await;
     assert_eq!(begun.missing.len(), 2);
-    // No version refers to them yet, and a purge does not wait for their age.
+    // No version refers to the files yet, and a purge ignores their age.
     let purged = got(world.nodes[0].api(Method::POST, "/v1/gc?purge=true&force=true")).await;
     assert_eq!(purged.status, StatusCode::OK, "{}", purged.text());
     let finished = got(finish(&world.nodes[1], &begun.deploy, world.nodes[1].admin_token())).await;
@@ -86,13 +86,13 @@ async fn what_an_app_began_on_another_node_is_forgotten_with_it() {
     assert_eq!(states, [DeployState::Live], "{list:?}");
 }
 
-/// Bytes that an app stores, as a node counts them.
+/// Stored bytes of an app, as reported by a node.
 async fn stored_bytes(node: &RunningEdge) -> u64 {
     let usage: AppUsage = got(node.api(Method::GET, &format!("/v1/apps/{APP}/usage"))).await.json();
     usage.limits.iter().find(|limit| limit.name == "stored_bytes_per_app_max").and_then(|limit| limit.used).unwrap()
 }
 
-/// The number of files of a site that the app would have to send to a node.
+/// Number of files of a site that the app would have to upload to a node.
 async fn missing(node: &RunningEdge, number: usize) -> usize {
     let begin = BeginDeploy {
         manifest: manifest(&borrowed(&site(number))),
@@ -104,7 +104,7 @@ async fn missing(node: &RunningEdge, number: usize) -> usize {
     foreseen["missing"].as_array().unwrap_or_else(|| panic!("{foreseen}")).len()
 }
 
-/// Law 11: what an app has stored, and no longer has, is the same on all nodes, whatever other apps have.
+/// Law 11: the stored and removed files of an app are the same on all nodes, independent of other apps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_11_what_an_app_stores_is_counted_and_forgotten_on_every_node() {
     if !is_installed() {
@@ -116,7 +116,7 @@ async fn law_11_what_an_app_stores_is_counted_and_forgotten_on_every_node() {
     let [first, second] = &world.nodes[..] else { panic!("two nodes") };
     let purged = push(first, 1).await.version;
     first.push("blog", &borrowed(&site(1))).await;
-    // From here on both have read what the app has.
+    // From here on both nodes have loaded the app's files.
     push(second, 2).await;
     push(first, 3).await;
     for node in &world.nodes {
@@ -140,7 +140,7 @@ async fn a_backup_waits_for_a_collection_of_another_node() {
     }
     let world = World::start(1, 1).await;
     push(&world.nodes[0], 1).await;
-    // As a node has it that collects.
+    // The state as a collecting node has it.
     let duty = "devanture/records/duties/collection";
     world.etcd.admin(&["put", duty, "{}"]);
     let folder = tempfile::tempdir().unwrap();

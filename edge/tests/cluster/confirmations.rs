@@ -1,4 +1,4 @@
-//! Confirmations of sessions in a cluster: one node takes them, and every other one knows at once.
+//! Confirmations of sessions in a cluster: taken by one node and effective on every node at once.
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Method, StatusCode};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::world::{World, is_installed, push};
 use crate::support::{Got, RunningEdge, got};
 
-/// Sessions that are confirmed on one node and used on another: what a node hears late, it hears late now and then.
+/// Number of sessions confirmed on one node and used on another: propagation delays appear only occasionally.
 const SESSIONS: usize = 30;
 
-/// A request of a page of a node.
+/// Browser request to a page of a node.
 async fn browse(node: &RunningEdge, method: Method, path: &str, cookie: &str, body: &Value) -> Got {
     let url = format!("https://localhost:{}{path}", node.admin().port());
     let request = node.client().request(method, url).header("sec-fetch-site", "same-origin").header(COOKIE, cookie);
@@ -37,7 +37,7 @@ async fn a_session_that_was_confirmed_on_one_node_is_confirmed_on_the_next() {
         let entered = browse(first, Method::POST, "/v1/session", "", &password).await;
         assert_eq!(entered.status, StatusCode::CREATED, "{}", entered.text());
         let cookie = entered.headers.get(SET_COOKIE).unwrap().to_str().unwrap().split(';').next().unwrap().to_owned();
-        // The other node knows the session, and that it is not confirmed.
+        // The other node knows the session as unconfirmed.
         let token = json!({ "name": format!("t{number}"), "app": "shop", "scope": "push" });
         let refused = browse(second, Method::POST, "/v1/tokens", &cookie, &token).await;
         assert_eq!(refused.problem().code.as_str(), "confirmation_required");

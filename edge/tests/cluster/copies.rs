@@ -1,4 +1,4 @@
-//! A store of one edge is copied to etcd and a bucket, and back, while visitors come and pushes go on.
+//! Copy of a single edge's store to etcd and a bucket, and back, while visitors are served and pushes continue.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -17,17 +17,17 @@ use crate::support::{Prepared, RunningEdge, edge, got};
 use crate::upkeep::copies::{Copied, config, copy};
 use crate::upkeep::safekeeping::{answers_of_copy, live_in};
 
-/// Copies with the credentials of the bucket.
+/// Runs a copy with the credentials of the bucket.
 async fn copied(from: &Path, to: &Path, more: &[&str]) -> Copied {
     copy(from, to, more, &[("AWS_ACCESS_KEY_ID", OWNER.0), ("AWS_SECRET_ACCESS_KEY", OWNER.1)]).await
 }
 
-/// The node of an index, not started.
+/// Node of an index, not started.
 fn node(world: &World, index: usize) -> Prepared {
     world.setup(index, &world.etcd.endpoints()).prepare()
 }
 
-/// Copies while pushes go on, and then to the end. Returns the report of the end.
+/// Copies while pushes continue, then completes the copy. Returns the report of the completion.
 async fn copied_while_pushed(edge: &RunningEdge, to: &Path) -> CopyReport {
     let stop = Arc::new(AtomicBool::new(false));
     let pushes = async {
@@ -43,7 +43,7 @@ async fn copied_while_pushed(edge: &RunningEdge, to: &Path) -> CopyReport {
         stop.store(true, Ordering::Relaxed);
     };
     tokio::join!(pushes, copies);
-    // One more push comes with the last difference; from then on they are refused.
+    // One more push is part of the last difference; later pushes are refused.
     let refused = async {
         loop {
             if let Err(code) = try_push(edge, 3).await {
@@ -66,7 +66,7 @@ async fn an_edge_moves_to_a_cluster_and_back_while_it_serves() {
     let single = edge().in_a_process().start().await;
     live_in(&single).await;
     push(&single, 1).await;
-    // Large enough to be written in parts, and of a kind that is not compressed, which takes long on a busy machine.
+    // Large enough for a multipart upload, and of an uncompressed type: compression takes long on a busy machine.
     let large: Vec<u8> = (0..2_500_000_u32).flat_map(u32::to_le_bytes).collect();
     single.push("large", &[("large.mp4", &large)]).await;
     let token = single.admin_token().to_owned();
@@ -74,14 +74,14 @@ async fn an_edge_moves_to_a_cluster_and_back_while_it_serves() {
     let (first, second) = (node(&world, 0), node(&world, 1));
     let report = copied_while_pushed(&single, &first.config()).await;
     assert!(report.warnings.len() == 1 && report.warnings[0].contains("data.key"), "{report:?}");
-    // That of the CA stays.
+    // The CA key of the target stays.
     assert_eq!(report.kept_files, ["tls/ca.key", "tls/ca.pem"]);
     visitors.stop().await;
     let expected = answers_of_copy(&single).await;
     let live = single.live(APP).await.unwrap();
     single.stop().await;
 
-    // The keys of secrets are those of both: of the edge, and of the CA.
+    // The key file holds the secrets' keys of both the edge and the CA.
     std::fs::copy(first.base().join("data.key"), second.base().join("data.key")).unwrap();
     let nodes = [first.start(&token).await, second.start(&token).await];
     for node in &nodes {
@@ -97,7 +97,7 @@ async fn an_edge_moves_to_a_cluster_and_back_while_it_serves() {
     assert!(refused.code == 1 && refused.said.contains("edge-"), "nodes run on it: {refused:?}");
     other.stop().await;
 
-    // A push by one node is refused by the pause that the other one began.
+    // The other node began the pause that refuses a push by this node.
     let visitors = Visitors::of(&[&nodes[0], &nodes[1]]);
     let back = edge().prepare();
     copied_while_pushed(&nodes[0], &back.config()).await;

@@ -1,4 +1,4 @@
-//! The data of backends in a cluster: that of each node, through any other one.
+//! Data of backends in a cluster: the data of each node, accessible through any node.
 
 use devanture_config::api::{DataList, DataReport, RunExit};
 use devanture_config::problem::Code;
@@ -12,7 +12,7 @@ use crate::data::unpacked;
 use crate::support::{Got, RunningEdge, got};
 
 const DATA: &str = "/v1/apps/shop/environments/prod/data";
-/// More than is on its way between three programs at any moment.
+/// More than three programs buffer at any moment.
 const LARGE_BYTES: u64 = 40_000_000;
 
 async fn ask(node: &RunningEdge, method: Method, path: &str) -> Got {
@@ -44,7 +44,7 @@ async fn the_data_of_each_node_is_read_and_replaced_through_any_other() {
     assert_eq!((list.node.as_str(), list.files), ("edge-2", 1));
     assert_eq!(ask(two, Method::GET, "?node=edge-1").await.json::<DataList>().files, 0);
 
-    // From the second node to the third, by others.
+    // Pulled from the second node and pushed to the third, through other nodes.
     let pulled = ask(three, Method::GET, "/archive?node=edge-2").await;
     assert_eq!(unpacked(&pulled.body)["kept"], b"kept\n");
     let replaced: DataReport = replace(one, "?node=edge-3", &pulled.body).await.json();
@@ -56,7 +56,7 @@ async fn the_data_of_each_node_is_read_and_replaced_through_any_other() {
     let (output, _) = Command::begin(three, "prod", "cat data/kept").await.unwrap().end().await;
     assert_eq!(output, "kept\n");
 
-    // A snapshot is its node's, and what is refused is not in the audit log.
+    // A snapshot belongs to one node, and refused requests are absent from the audit log.
     assert_eq!(snapshot(one, "?node=edge-3").await.json::<DataReport>().node, "edge-3");
     assert_eq!(snapshot(two, "?node=edge-3").await.code(), Code::Conflict);
     let elsewhere = ask(one, Method::POST, "/snapshots/mine/restore?node=edge-2").await;

@@ -1,4 +1,4 @@
-//! Nodes that are lost, cut off or full in the middle of a push: one version is live everywhere afterwards.
+//! Nodes that are killed, cut off or out of disk during a push: one version is live everywhere afterwards.
 
 use devanture_config::VersionId;
 use devanture_config::api::{DeployBegun, DeployStatus, NodeState};
@@ -11,10 +11,10 @@ use crate::etcd::Cable;
 use crate::small_disk::{FailingDisk, SmallDisk};
 use crate::support::{RunningEdge, got};
 
-/// The steps of a push, in their order.
+/// Steps of a push, in order.
 const STEPS: [&str; 4] = ["verify", "compress", "prepare", "switch"];
 
-/// Finishes a push until the step of that name has begun.
+/// Finishes a push up to the start of the named step.
 async fn finished_until(node: &RunningEdge, begun: &DeployBegun, step: &str) {
     let answer =
         finish(node, &begun.deploy, node.admin_token()).header("accept", "text/event-stream").send().await.unwrap();
@@ -27,7 +27,7 @@ async fn finished_until(node: &RunningEdge, begun: &DeployBegun, step: &str) {
     }
 }
 
-/// The version that is live as every node says, and serves.
+/// Live version as reported and served by every node.
 async fn agreed(world: &World) -> VersionId {
     let live = world.nodes[0].live(APP).await.unwrap();
     for node in &world.nodes {
@@ -51,7 +51,7 @@ async fn a_node_that_is_killed_at_any_step_of_its_push_leaves_one_version_live()
         let launch = world.nodes[0].kill();
         let live = world.nodes[1].live(APP).await.unwrap();
         assert!([before, begun.version].contains(&live), "{step}: {live}");
-        // By the other node, also while the lease of the one that was killed has not ended.
+        // Pushed by the other node, also while the lease of the killed node lasts.
         before = push(&world.nodes[1], 2 * number + 2).await.version;
         visitors.stop().await;
         let killed = world.nodes.remove(0);
@@ -86,7 +86,7 @@ async fn a_node_that_is_killed_while_another_one_pushes_is_left_out_or_serves_it
     }
 }
 
-/// Whether a step of a push has begun, or a later one.
+/// Returns true once a push has reached a step or a later step.
 async fn has_begun(node: &RunningEdge, begun: &DeployBegun, step: &str) -> bool {
     let path = format!("/v1/apps/{APP}/deploys/{}", begun.deploy);
     let status: DeployStatus = got(node.api(Method::GET, &path)).await.json();

@@ -1,4 +1,4 @@
-//! Requests of a push that come to another node than the one that has begun it.
+//! Push requests that arrive at another node than the node of the push.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn each_request_of_a_push_may_come_to_another_node() {
     let DeployBegun { deploy, missing, version, .. } = begun(first, token, 1).await;
     assert_eq!(missing.len(), 2);
     assert_eq!(status(second, &deploy).await.state, DeployState::Begun);
-    // What the node that has begun it refuses is refused by any.
+    // A refusal by the push's node is a refusal by every node.
     assert_eq!(put(second, token, &deploy, missing[0], b"other bytes".to_vec()).await.code(), Code::BlobMismatch);
     assert_eq!(put(second, token, &deploy, Digest::of(b"unnamed"), b"unnamed".to_vec()).await.code(), Code::BadRequest);
     let (other_app, other_token) = (first.token_for(Scope::Push, Some("another"), None).await, third.admin_token());

@@ -1,4 +1,4 @@
-//! Pushes of one half alone in a cluster: two pipelines and two nodes, and both halves are live in the end.
+//! Pushes of single halves in a cluster: two pipelines push through two nodes, and both halves end up live.
 
 use devanture_config::api::{DeployBegun, DeployOptions, DeployReport, History, Outcome, Rollout};
 use devanture_config::manifest::halves::Half;
@@ -10,14 +10,14 @@ use super::instances::{Callers, backend, push, start};
 use super::world::{APP, HOST, World, comes, finish, is_installed};
 use crate::support::{RunningEdge, got};
 
-/// Begins the push of one half of a build, and sends its files.
+/// Starts a push of one half of a build and uploads the files.
 async fn uploaded(node: &RunningEdge, half: Half, build: usize, rollout: Rollout) -> DeployBegun {
     let watch_s = (rollout == Rollout::OneFirst).then_some(1);
     let options = DeployOptions { only: Some(half), rollout, watch_s, ..DeployOptions::default() };
     node.upload_half((APP, "prod"), &backend(build, 1), options).await.unwrap()
 }
 
-/// Has `node` finish a push that it has begun, or another one.
+/// Finishes a push on `node`, which may have been started on another node.
 async fn finished(node: &RunningEdge, begun: &DeployBegun, token: &str) -> Result<DeployReport, Box<Problem>> {
     got(finish(node, &begun.deploy, token)).await.into_result()
 }
@@ -27,7 +27,7 @@ async fn push_half(node: &RunningEdge, half: Half, build: usize, rollout: Rollou
     finished(node, &begun, node.admin_token()).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// What visitors of a node get of the front and of the backend.
+/// Responses of the front and of the backend for visitors of a node.
 async fn seen(node: &RunningEdge) -> (String, u64) {
     let page = node.get(HOST, "/").await.text();
     let who = got(node.visit(Method::GET, HOST, "/api/who")).await;
@@ -35,7 +35,7 @@ async fn seen(node: &RunningEdge) -> (String, u64) {
     (page, serde_json::from_slice::<Value>(&who.body).unwrap()["build"].as_u64().unwrap())
 }
 
-/// Waits until every node serves the halves of these builds.
+/// Waits until every node serves the given builds of both halves.
 async fn all_serve(world: &World, front: u64, backend: u64) {
     for node in &world.nodes {
         comes("a node serves both halves", async || seen(node).await == (format!("page {front}"), backend)).await;
@@ -58,12 +58,12 @@ async fn halves_that_two_nodes_take_at_once_are_both_live_however_they_are_rolle
         all_serve(&world, build, build).await;
     }
 
-    // A push that another one overtakes, of the other half: both are live, whichever node is asked to finish it.
+    // A push overtaken by a push of the other half: both go live, whichever node finishes the push.
     let older = uploaded(one, Half::Front, 5, at_once).await;
     push_half(two, Half::Backend, 6, one_first).await;
     finished(three, &older, one.admin_token()).await.unwrap();
     all_serve(&world, 5, 6).await;
-    // Of the same half, it is superseded.
+    // Overtaken by a push of the same half, the push is superseded.
     let older = uploaded(one, Half::Front, 7, at_once).await;
     push_half(two, Half::Front, 8, at_once).await;
     let superseded = finished(three, &older, one.admin_token()).await.unwrap_err();

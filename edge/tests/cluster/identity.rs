@@ -1,4 +1,4 @@
-//! Who may speak to a node, and under which name.
+//! Authentication of peers at a node's cluster listener, by name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::world::{World, comes, is_installed, nodes, try_push};
 
-/// Silent connections: more than a node has places for handshakes.
+/// Silent connections: more than a node's limit of handshakes.
 const SILENT: usize = 2_100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +24,7 @@ async fn nobody_without_a_certificate_of_the_cluster_gets_an_answer() {
     }
     let world = World::start(1, 1).await;
     let address = nodes(&world.nodes[0]).await[0].advertise.clone().unwrap();
-    // The authority of another cluster, with a node of the same name.
+    // Authority of another cluster, with a node of the same name.
     let folder = tempfile::tempdir().unwrap();
     devanture_control::cluster::init(&folder.path().join("ca")).unwrap();
     devanture_control::cluster::join(&folder.path().join("ca"), folder.path(), "edge-2", [127, 0, 0, 1].into())
@@ -34,7 +34,7 @@ async fn nobody_without_a_certificate_of_the_cluster_gets_an_answer() {
     let name = "edge-1".try_into().unwrap();
     let connected = tokio_rustls::TlsConnector::from(stranger.client_config()).connect(name, tcp).await;
     assert!(connected.is_err(), "it does not know the node's authority");
-    // Nor does the node answer a client that does not look.
+    // The node sends no data to a client that skips verification.
     let mut plain = TcpStream::connect(&address).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut plain, b"POST /v1/prepare HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -47,7 +47,7 @@ async fn strangers_who_open_thousands_of_silent_connections_to_a_node_stop_no_pu
     if !is_installed() {
         return;
     }
-    // What systems give at first is too few for so many connections.
+    // The default file limit is too low for so many connections.
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     let world = World::start(2, 1).await;
@@ -60,7 +60,7 @@ async fn strangers_who_open_thousands_of_silent_connections_to_a_node_stop_no_pu
                 match TcpStream::connect(&address).await {
                     Ok(mut tcp) => {
                         opened.fetch_add(1, Ordering::Relaxed);
-                        // Until it is closed.
+                        // Blocks until the node closes the connection.
                         tcp.read_exact(&mut [0]).await.ok();
                     }
                     Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -70,7 +70,7 @@ async fn strangers_who_open_thousands_of_silent_connections_to_a_node_stop_no_pu
     }
     comes("those who are closed come again", async || opened.load(Ordering::Relaxed) > 2 * SILENT).await;
     for number in 1..=3 {
-        // From the address of the strangers.
+        // From the address of the silent clients.
         comes("a push goes live amid strangers", async || try_push(&world.nodes[0], number).await.is_ok()).await;
     }
     strangers.shutdown().await;
@@ -92,7 +92,7 @@ async fn a_second_node_of_a_name_does_not_start() {
     assert_eq!(StartError::Cluster(error).exit_code(), 2);
 }
 
-/// All files below a folder, with their content.
+/// All files below a folder, with content.
 fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
@@ -118,7 +118,7 @@ fn a_node_without_its_certificate_says_how_it_is_made() {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     assert!(faults.iter().any(|fault| fault.contains("devanture-edge cluster join --ca DIR")), "{faults:?}");
     server::cluster_init(&folder.path().join("ca")).unwrap();
-    // Containers have the folder of the CA read-only: joining must not write to it.
+    // Containers mount the CA folder read-only: joining must not write there.
     let made = files(&folder.path().join("ca"));
     assert!(made.contains_key(&folder.path().join("ca/tls/ca.pem")), "{:?}", made.keys());
     server::cluster_join(&file, folder.path(), &folder.path().join("ca")).unwrap();

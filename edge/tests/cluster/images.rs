@@ -1,4 +1,4 @@
-//! Backends that are container images in a cluster: each node has a podman of its own, and they share a registry.
+//! Container image backends in a cluster: a podman per node and a shared registry.
 
 use devanture_config::api::{BeginDeploy, DeployOptions};
 use devanture_config::manifest::halves::Half;
@@ -12,7 +12,7 @@ use crate::containers::engine::{Engine, bundle, push};
 use crate::containers::image::Image;
 use crate::support::{RunningEdge, got, manifest, podman, try_got};
 
-/// Whether visitors of a node get the answer of this image.
+/// Returns true if visitors of a node are served by the image that answers `word`.
 async fn answers(node: &RunningEdge, word: &str) -> bool {
     try_got(node.visit(Method::GET, HOST, "/api/")).await.is_ok_and(|got| got.text().starts_with(&format!("{word} ")))
 }
@@ -23,7 +23,7 @@ async fn all_answer(nodes: &[RunningEdge], word: &str) {
     }
 }
 
-/// Whether an engine has the image of a version.
+/// Returns true if an engine has the image of a version.
 fn has(engine: &Engine, version: impl ToString) -> bool {
     let version = version.to_string();
     engine.images().iter().any(|name| name.ends_with(&version))
@@ -48,7 +48,7 @@ async fn every_node_gets_an_image_by_itself_and_one_that_cannot_says_why() {
     };
     let fixed = server(format!("{}@{}", engines[0].name("api"), one.digest()));
 
-    // A node without podman keeps the version from going live, whichever node is asked.
+    // A node without podman keeps the version from going live, whichever node handles the push.
     engines[2].end_podman();
     for node in &world.nodes {
         let refused = push(node, "prod", bundle(&fixed, None), None).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn every_node_gets_an_image_by_itself_and_one_that_cannot_says_why() {
     assert!(engines.iter().all(|engine| has(engine, pushed.version)), "also where no instance runs");
     all_answer(&world.nodes, "one").await;
 
-    // The front alone is pushed, and the version is deleted for which the image was got: it is still needed.
+    // The front alone is pushed, and the version that fetched the image is deleted: the image is still needed.
     let mut front = manifest(&[("index.html", b"another front")]);
     front.base.server = Some(serde_json::from_value(fixed).unwrap());
     let options = DeployOptions { only: Some(Half::Front), ..DeployOptions::default() };
@@ -74,7 +74,7 @@ async fn every_node_gets_an_image_by_itself_and_one_that_cannot_says_why() {
     let launch = away.kill();
     all_answer(&world.nodes, "one").await;
 
-    // The tag leads to another image while a node is away: that one gets it when it is back.
+    // The tag moves to another image while a node is down; the node fetches the image after the restart.
     engines[0].put("api", "1", &two).await;
     let tag = server(format!("{}:1", engines[0].name("api")));
     let (moved, begun) = push(&world.nodes[1], "prod", bundle(&tag, None), None).await.unwrap();
@@ -85,7 +85,7 @@ async fn every_node_gets_an_image_by_itself_and_one_that_cannot_says_why() {
     world.nodes.insert(killed, back);
     all_answer(&world.nodes, "two").await;
 
-    // And back, by the node that was away: whatever it has of that image no longer, it gets again.
+    // Rollback by the restarted node, which fetches the missing parts of the image again.
     let rollback = world.nodes[killed].api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&json!({}));
     let rolled_back = got(rollback).await;
     assert!(rolled_back.status.is_success(), "{}", rolled_back.text());

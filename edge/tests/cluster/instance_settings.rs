@@ -1,4 +1,4 @@
-//! Settings and `release` of backends whose instances run on other nodes than the one that is asked.
+//! Settings and `release` of backends, requested from a node that does not run the instances.
 
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -9,9 +9,9 @@ use super::world::{APP, HOST, World, comes, is_installed};
 use crate::support::backends::Backend;
 use crate::support::{Got, RunningEdge, got};
 
-/// Where settings are changed.
+/// Path of the settings.
 const SETTINGS: &str = "/v1/apps/shop/environments/prod/settings";
-/// Says which build it is and what it was started with; with `BROKEN` it ends at once.
+/// Reports the build and the environment; with `BROKEN` set, the process ends at once.
 const SERVER: &str = r"
 if (process.env.BROKEN) process.exit(1);
 const who = { node: process.env.DEVANTURE_NODE, build: BUILD, colour: process.env.COLOUR };
@@ -20,13 +20,13 @@ setTimeout(() => server.listen(+process.env.PORT, '127.0.0.1'), AFTER_MS);
 process.on('SIGTERM', () => process.exit(0));
 ";
 
-/// A backend of one instance, which listens after so many milliseconds.
+/// Backend of one instance that listens after `after_ms` milliseconds.
 fn built(build: usize, after_ms: u64) -> Backend {
     let server = SERVER.replace("BUILD", &build.to_string()).replace("AFTER_MS", &after_ms.to_string());
     backend(build, 1).with_file("server.js", &server, false)
 }
 
-/// A world with a backend of one instance, and a node that does not run it.
+/// Starts a world with a backend of one instance; returns the index of a node that does not run the instance.
 async fn started() -> (World, usize) {
     let world = start(3).await;
     push(&world.nodes[0], &built(1, 0)).await;
@@ -39,7 +39,7 @@ async fn set(node: &RunningEdge, name: &str, value: &str) -> Got {
     got(node.api(Method::PATCH, SETTINGS).json(&json!({ "set": { name: { "value": value } } }))).await
 }
 
-/// What the backend says of itself to a visitor of a node.
+/// Report of the backend for a visitor of a node.
 async fn who(node: &RunningEdge) -> Value {
     let got = got(node.visit(Method::GET, HOST, "/api/who")).await;
     assert_eq!(got.status, StatusCode::OK, "{}", got.text());
@@ -104,7 +104,7 @@ async fn a_version_goes_live_with_settings_that_changed_meanwhile_if_other_nodes
     let (pushed, changed) = tokio::join!(pushing, changing);
     assert_eq!(changed.status, StatusCode::OK, "{}", changed.text());
     let version = pushed.unwrap().version;
-    // Not only five seconds later, which is what it takes to start.
+    // Not only after the five seconds of a start.
     let list = healthy(node).await;
     assert!(list.iter().any(|one| (one.version, one.settings) == (version, 1)), "{list:?}");
     let who = who(node).await;
@@ -117,7 +117,7 @@ async fn a_release_runs_on_one_node_at_a_time() {
         return;
     }
     let world = start(2).await;
-    // Two of them would want the same port.
+    // Two instances would want the same port.
     let port = crate::etcd::ports::chosen(1)[0].port();
     let release = format!(
         "require('net').createServer().listen({port}, '127.0.0.1', () => setTimeout(() => process.exit(0), 2000))"

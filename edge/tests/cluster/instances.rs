@@ -1,4 +1,4 @@
-//! Instances of backends over the nodes of a cluster: real processes of Node, on real nodes.
+//! Backend instances distributed over cluster nodes: real Node.js processes on real nodes.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -15,10 +15,10 @@ use crate::support::backends::Backend;
 use crate::support::{RunningEdge, Setup, got, try_got};
 use crate::wire;
 
-/// Where instances are listed.
+/// Path of the instance list.
 const INSTANCES: &str = "/v1/apps/shop/environments/prod/instances";
 
-/// Says who it is; sends events until the visitor leaves; gives what comes over an upgraded connection back.
+/// Reports the node; streams events until the visitor disconnects; echoes bytes over an upgraded connection.
 const SERVER: &str = r"
 const who = { node: process.env.DEVANTURE_NODE, pid: process.pid, build: BUILD };
 const server = require('http').createServer((request, answer) => {
@@ -38,7 +38,7 @@ server.listen(+process.env.PORT, '127.0.0.1');
 process.on('SIGTERM', () => process.exit(0));
 ";
 
-/// A backend of that build with so many instances.
+/// Backend of a build with a number of instances.
 pub(super) fn backend(build: usize, instances: impl Into<Value>) -> Backend {
     let backend = Backend::new(&format!("page {build}")).with("instances", instances);
     backend.with_file("server.js", &SERVER.replace("BUILD", &build.to_string()), false)
@@ -53,14 +53,14 @@ pub(super) async fn push(node: &RunningEdge, backend: &Backend) -> DeployReport 
     pushed.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// The healthy instances of all nodes, as one of them lists them.
+/// Healthy instances of all nodes, as listed by one node.
 pub(super) async fn healthy(node: &RunningEdge) -> Vec<InstanceStatus> {
     let mut list = got(node.api(Method::GET, INSTANCES)).await.json::<InstanceList>().instances;
     list.retain(|one| one.state == InstanceState::Healthy);
     list
 }
 
-/// The nodes that run healthy instances, one for each, in the order of their names.
+/// Nodes of the healthy instances, one entry per instance, sorted by name.
 pub(super) async fn nodes_of(node: &RunningEdge) -> Vec<String> {
     let mut nodes: Vec<String> = healthy(node).await.into_iter().map(|one| one.node).collect();
     nodes.sort();
@@ -72,7 +72,7 @@ async fn scale(node: &RunningEdge, web: impl Into<Value>) {
     assert_eq!(scaled.status, StatusCode::OK, "{}", scaled.text());
 }
 
-/// The node whose instance answers a visitor of `node`.
+/// Node of the instance that answers a visitor of `node`.
 async fn answering(node: &RunningEdge) -> String {
     let got = got(node.visit(Method::GET, HOST, "/api/who")).await;
     assert_eq!(got.status, StatusCode::OK, "{}", got.text());
@@ -80,7 +80,7 @@ async fn answering(node: &RunningEdge) -> String {
     who["node"].as_str().unwrap().to_owned()
 }
 
-/// Visitors of the backend by several nodes, until they are stopped.
+/// Concurrent visitors of the backend through several nodes, until stopped.
 pub(super) struct Callers {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
@@ -110,7 +110,7 @@ impl Callers {
         Self { tasks: tasks.collect(), stop, calls }
     }
 
-    /// Stops them: none may have failed.
+    /// Stops the visitors; fails if a request failed.
     pub(super) async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
@@ -150,7 +150,7 @@ async fn instances_are_spread_over_the_nodes_and_every_node_answers() {
     echoes(without).await;
 }
 
-/// Upgrades a connection by `node`, and has the backend give back what it gets.
+/// Upgrades a connection through `node` and lets the backend echo bytes.
 async fn echoes(node: &RunningEdge) {
     let mut stream = wire::connect(node, HOST, "http/1.1").await;
     let head = format!("GET /api/echo HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n");
@@ -190,7 +190,7 @@ async fn what_a_killed_node_ran_is_started_by_others_and_visitors_see_no_failure
         now.len() == 2 && now.iter().collect::<BTreeSet<_>>().len() == 2
     })
     .await;
-    // It gets its share again, and what stood in for it ends once it answers.
+    // The restarted node gets a share again, and the substitute instances end once the new instances answer.
     world.nodes.push(killed.started_again(launch).await);
     comes("all is as it was", async || nodes_of(&world.nodes[0]).await == running).await;
     callers.stop().await;
@@ -245,7 +245,7 @@ async fn a_backend_that_breaks_on_another_node_is_taken_back_by_the_one_that_was
     let well = push(&world.nodes[0], &backend(1, 1)).await.version;
     let running = nodes_of(&world.nodes[0]).await;
     let without = world.nodes.iter().find(|node| !running.contains(&node.file().node)).unwrap();
-    // It runs for as long as somebody listens there.
+    // The instance runs as long as the port is open.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let connect = format!("require('net').connect({}, '127.0.0.1')", listener.local_addr().unwrap().port());
     let ends = "on('error', () => process.exit(1)).on('close', () => process.exit(1))";
@@ -267,7 +267,7 @@ async fn a_process_is_scaled_in_all_or_to_one_on_each_node() {
     let callers = Callers::of(&world.nodes.iter().collect::<Vec<_>>());
     assert_eq!(nodes_of(&world.nodes[0]).await.len(), 1);
     scale(&world.nodes[0], 3).await;
-    // When it is answered, those of both nodes are healthy.
+    // Once the request is answered, the instances of both nodes are healthy.
     let three = nodes_of(&world.nodes[1]).await;
     assert_eq!((three.len(), three.iter().collect::<BTreeSet<_>>().len()), (3, 2), "{three:?}");
     scale(&world.nodes[1], "all").await;
@@ -295,7 +295,7 @@ async fn a_push_replaces_the_instances_of_all_nodes_without_a_failure() {
     callers.stop().await;
 }
 
-/// The process that ends has given its instances away, and refuses a change of them: the one in its place makes it.
+/// The ending process has handed over the instances and refuses a change; the successor applies the change.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn instances_are_changed_without_a_failure_while_a_node_is_taken_over() {
     if !is_installed() {
@@ -332,7 +332,7 @@ async fn a_change_of_the_count_is_answered_once_slow_instances_of_other_nodes_ar
         return;
     }
     let world = start(2).await;
-    // They do not listen before.
+    // The instances do not listen until then.
     let listens = "server.listen(+process.env.PORT, '127.0.0.1');";
     let code = SERVER.replace("BUILD", "1").replace(listens, &format!("setTimeout(() => {{ {listens} }}, 2_000);"));
     assert!(code.contains("setTimeout(() => {"));

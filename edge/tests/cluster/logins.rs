@@ -1,4 +1,4 @@
-//! Logins to a cluster: so many attempts are allowed on all nodes together, and a session is one of all of them.
+//! Logins to a cluster: the attempt limit covers all nodes together, and a session is valid on all nodes.
 
 use devanture_config::problem::Code;
 use http::header::{COOKIE, SET_COOKIE};
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::world::{World, comes, is_installed};
 use crate::support::{Got, RunningEdge, got};
 
-/// Attempts that an account may have within the window.
+/// Maximum login attempts of an account within the window.
 const ATTEMPTS_MAX: u64 = 8;
 
-/// The code that an attempt is answered with.
+/// Error code of a login attempt.
 async fn attempt(node: &RunningEdge, login: &str) -> Code {
     let url = format!("https://localhost:{}/v1/login", node.admin().port());
     let request = node.client().request(Method::POST, url).json(&json!({"login": login, "password": "a wrong one"}));
@@ -19,7 +19,7 @@ async fn attempt(node: &RunningEdge, login: &str) -> Code {
     answer.code()
 }
 
-/// Attempts until one is not looked at, and its code.
+/// Number of attempts until a refusal without a check, and the code.
 async fn attempts(node: &RunningEdge, login: &str) -> (u64, Code) {
     let mut count = 0;
     loop {
@@ -42,19 +42,19 @@ async fn attempts_that_were_made_on_one_node_count_on_all_of_them() {
     assert_eq!(attempts(&world.nodes[0], "ada").await, (ATTEMPTS_MAX, Code::TooManyAttempts));
     for node in &world.nodes[1..] {
         let (count, code) = attempts(node, "ada").await;
-        // A few may come before those of the other node are reported.
+        // A few attempts may precede the report from the other node.
         assert!(code == Code::TooManyAttempts && count < ATTEMPTS_MAX / 2, "{count} {code:?}");
     }
 }
 
-/// A request of a browser with a page of this node open.
+/// Browser request from a page of the node.
 async fn browse(node: &RunningEdge, method: Method, path: &str, cookie: &str, body: &Value) -> Got {
     let url = format!("https://localhost:{}{path}", node.admin().port());
     let request = node.client().request(method, url).header("sec-fetch-site", "same-origin").header(COOKIE, cookie);
     got(if body.is_null() { request } else { request.json(body) }).await
 }
 
-/// Begins a session on a node and gives its cookie.
+/// Logs in on a node and returns the session cookie.
 async fn entered(node: &RunningEdge) -> String {
     let body = json!({ "account": "ada", "password": "correct horse battery" });
     let entered = browse(node, Method::POST, "/v1/session", "", &body).await;
@@ -82,11 +82,11 @@ async fn a_session_that_was_begun_on_one_node_is_good_and_ends_on_all_of_them() 
         })
         .await;
         let (cookie, other) = (entered(node).await, entered(node).await);
-        // At once, though the others may not have heard of it yet.
+        // Immediately, though the other nodes may not have received the update yet.
         for node in &world.nodes {
             assert_eq!(status(node, &cookie).await, StatusCode::OK, "{index}");
         }
-        // What it does on one node is done, and it is confirmed on all of them.
+        // An action on one node takes effect, and the confirmation applies to all nodes.
         let next = &world.nodes[(index + 1) % 3];
         let confirmed = json!({ "password": "correct horse battery" });
         let confirmed = browse(next, Method::POST, "/v1/session/confirm", &cookie, &confirmed).await;
@@ -107,8 +107,7 @@ async fn a_session_that_was_begun_on_one_node_is_good_and_ends_on_all_of_them() 
     }
 }
 
-/// A node hears of nothing while its process is stopped, and the requests that came meanwhile are the first that it
-/// reads.
+/// A suspended node receives no updates, and reads the requests sent meanwhile first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_that_was_revoked_changes_nothing_at_a_node_that_stood_still() {
     const TOKENS: usize = 16;
@@ -122,7 +121,7 @@ async fn a_token_that_was_revoked_changes_nothing_at_a_node_that_stood_still() {
     for _ in 0..TOKENS {
         let made: Value = got(one.api(Method::POST, "/v1/tokens").json(&body)).await.json();
         let token = made["token"].as_str().unwrap().to_owned();
-        // By a connection that is there when the node stops.
+        // By a connection opened before the node stops.
         assert_eq!(got(other.ask(Method::GET, "/v1/apps", &token)).await.status, StatusCode::OK);
         tokens.push((made["id"].as_str().unwrap().to_owned(), token));
     }
@@ -137,7 +136,7 @@ async fn a_token_that_was_revoked_changes_nothing_at_a_node_that_stood_still() {
         other.process().resume();
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(changes), resumed);
-    // While it joins again, it may not know.
+    // While rejoining, the node may not know the token's state.
     let refused = [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE];
     for answer in answers {
         assert!(refused.contains(&answer.status), "{}: {}", answer.status, answer.text());

@@ -1,4 +1,4 @@
-//! Logs of a cluster: lines of all nodes by whichever node is asked.
+//! Logs of a cluster: every node returns the lines of all nodes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{RunningEdge, eventually, got};
 /// Longest wait for an event.
 const EVENT_MAX: Duration = Duration::from_secs(30);
 
-/// A cluster whose nodes log requests.
+/// Cluster whose nodes log requests.
 async fn world(nodes: usize) -> World {
     World::start_with(nodes, 1, |_, setup| setup.with_log("[access_log]\nto = \"access.log\"")).await
 }
@@ -25,7 +25,7 @@ async fn visit(node: &RunningEdge, target: &str) {
     got(node.visit(Method::GET, HOST, target)).await;
 }
 
-/// Lines that are held, as one node has them of all: target and node.
+/// Stored lines of all nodes as returned by one node: target and node.
 async fn held(node: &RunningEdge, query: &str) -> Vec<(String, String)> {
     let answer = got(node.api(Method::GET, &path(query))).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -35,14 +35,14 @@ async fn held(node: &RunningEdge, query: &str) -> Vec<(String, String)> {
     lines.map(|line| (text(&line["target"]), text(&line["node"]))).collect()
 }
 
-/// An event.
+/// Server-sent event.
 #[derive(Debug, Default)]
 struct Event {
     name: String,
     data: Value,
 }
 
-/// Events as they come.
+/// Stream of events.
 struct Tail {
     response: reqwest::Response,
     text: String,
@@ -65,7 +65,7 @@ impl Tail {
         self.response.headers().get("devanture-logs-resumed").map(|value| value.to_str().unwrap())
     }
 
-    /// The next event that has a name.
+    /// Next event with a name.
     async fn next(&mut self) -> Event {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
@@ -89,7 +89,7 @@ impl Tail {
         }
     }
 
-    /// The next line: its target and its node.
+    /// Next line: target and node.
     async fn line(&mut self) -> (String, String) {
         let event = self.next().await;
         assert_eq!(event.name, "line", "{event:?}");
@@ -120,7 +120,7 @@ async fn lines_of_all_nodes_are_shown_by_any_of_them_with_the_name_of_the_node()
         let all = async || held(node, "path=/*").await.into_iter().collect::<BTreeSet<_>>();
         comes("all lines are there", async || all().await.is_superset(&expected)).await;
     }
-    // They come by their time, and the bound is one for all nodes.
+    // Lines are ordered by time, and the limit applies to all nodes together.
     let last = held(&world.nodes[1], "lines=2").await;
     assert_eq!(last, [of_node("/of-2-1", "edge-3"), of_node("/of-2-2", "edge-3")]);
 }
@@ -138,7 +138,7 @@ async fn a_reader_goes_on_where_a_node_is_gone_and_where_the_reader_comes_again(
         assert_eq!(tail.line().await, of_node("/seen", &format!("edge-{}", index + 1)));
     }
 
-    // Cut off, it gets what came on all nodes since, each line once, and by another node as well.
+    // After a disconnect, the client receives the lines of all nodes since, each line once, by another node as well.
     let id = std::mem::take(&mut tail.last_id);
     drop(tail);
     for node in &world.nodes {
@@ -155,14 +155,14 @@ async fn a_reader_goes_on_where_a_node_is_gone_and_where_the_reader_comes_again(
     }
     assert_eq!(came, one_each);
 
-    // A node that is gone is named, and the rest goes on.
+    // The stream names a lost node and continues.
     let launch = world.nodes[2].kill();
     let gone = tail.next().await;
     assert_eq!((gone.name.as_str(), gone.data["node"].as_str()), ("unavailable", Some("edge-3")), "{gone:?}");
     visit(&world.nodes[0], "/goes-on").await;
     assert_eq!(tail.line().await, of_node("/goes-on", "edge-1"));
 
-    // It is followed again once it is back.
+    // The stream follows the node again after the restart.
     let back = world.nodes.pop().unwrap().started_again(launch).await;
     eventually("the node is followed again", async || {
         visit(&back, "/back").await;

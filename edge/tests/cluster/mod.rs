@@ -1,4 +1,4 @@
-//! Several nodes that share etcd and a bucket: one push for all of them, and what happens where some of it is away.
+//! Several nodes sharing etcd and a bucket: one push for all nodes, and behavior during partial outages.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,4 @@
-//! etcd that is restored from an earlier snapshot, as the documents have it: its revisions go back, and so do the
-//! nodes.
+//! etcd restored from an earlier snapshot, as documented: revisions go back, and the nodes follow.
 
 #![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
 
@@ -13,24 +12,23 @@ use super::world::{APP, Visitors, World, comes, is_installed, nodes, push, serve
 use crate::etcd::Cluster;
 use crate::support::{RunningEdge, got};
 
-/// The value of an option of the only member.
+/// Value of an option of the only member.
 fn option(etcd: &Cluster, name: &str) -> String {
     let options = etcd.options(0);
     let found = options.iter().find_map(|option| option.strip_prefix(&format!("--{name}=")));
     found.unwrap().to_owned()
 }
 
-/// Saves a snapshot of what the only member has stored, as an operator does.
+/// Saves a snapshot of the only member's data, as an operator does.
 fn snapshot(etcd: &Cluster) -> PathBuf {
     let path = Path::new(&option(etcd, "data-dir")).with_file_name("snapshot.db");
     etcd.admin(&["snapshot", "save", path.to_str().unwrap()]);
     path
 }
 
-/// Kills the only member, and starts it over the snapshot in place of what it had stored. Another `token` makes another
-/// cluster of it.
+/// Kills the only member and restarts the member over the snapshot. Another `token` creates another cluster.
 fn restore(etcd: &Cluster, snapshot: &Path, token: &str) {
-    // Since release 3.6 a program of its own restores.
+    // Since release 3.6, restores need the separate program etcdutl.
     let utility = Command::new("etcdutl").arg("version").stdout(Stdio::null()).status();
     etcd.kill(0);
     std::fs::remove_dir_all(option(etcd, "data-dir")).unwrap();
@@ -48,7 +46,7 @@ fn restore(etcd: &Cluster, snapshot: &Path, token: &str) {
     etcd.wait_until_healthy();
 }
 
-/// Whether a node knows a token.
+/// Returns true if a node knows a token.
 async fn knows(node: &RunningEdge, token: &str) -> bool {
     got(node.ask(Method::GET, "/v1/apps", token)).await.status == StatusCode::OK
 }
@@ -61,7 +59,7 @@ async fn nodes_follow_an_etcd_that_was_restored_from_a_snapshot_back_to_its_stat
     let world = World::start(2, 1).await;
     let first = push(&world.nodes[0], 1).await.version;
     let saved = snapshot(&world.etcd);
-    // Lost with the restore; the files stay in the bucket.
+    // Lost by the restore; the files stay in the bucket.
     let second = push(&world.nodes[1], 2).await.version;
     let late_token = world.nodes[1].token(Scope::Read).await;
     world.agrees_on(second).await;
@@ -74,7 +72,7 @@ async fn nodes_follow_an_etcd_that_was_restored_from_a_snapshot_back_to_its_stat
         assert!(knows(node, node.admin_token()).await);
         assert_eq!(node.live(APP).await, Some(first));
     }
-    // What was lost is pushed again, by the other node, and nothing is missing of it.
+    // The lost version is pushed again by the other node, and no file is missing.
     let again = push(&world.nodes[0], 2).await;
     assert_eq!(again.version, second);
     world.agrees_on(second).await;
@@ -94,7 +92,7 @@ async fn nodes_take_up_an_etcd_that_was_restored_as_another_cluster_without_thei
     let second = push(&world.nodes[1], 2).await.version;
     world.agrees_on(second).await;
     restore(&world.etcd, &saved, "another");
-    // A node that runs serves what it knew: endpoints that lead to another cluster may be a mistake.
+    // A running node keeps serving the known state: endpoints of another cluster may be a mistake.
     for node in &world.nodes {
         comes("it is cut off", async || nodes(node).await.iter().any(|node| node.state == NodeState::Cut)).await;
         assert_eq!(served(node).await, Some(second.short()));

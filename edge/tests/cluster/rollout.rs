@@ -1,4 +1,4 @@
-//! A rollout that moves one node first: it alone serves the version until the watch has passed.
+//! Rollout to one node first: the node alone serves the version until the watch ends.
 
 use devanture_config::VersionId;
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport, History, Outcome, Rollout, StepState};
@@ -8,28 +8,28 @@ use http::{Method, StatusCode};
 use super::world::{APP, HOST, Visitors, World, borrowed, comes, is_installed, push, served, site};
 use crate::support::{RunningEdge, got, manifest};
 
-/// Seconds for which the first node is watched, where a test waits for the end of that …
+/// Watch of the first node in seconds, for tests that wait for the end …
 const SHORT_S: u64 = 4;
-/// … and where something else ends it.
+/// … and for tests with another end.
 const LONG_S: u64 = 600;
 
-/// Pushes the site of a number to one node first, which is watched for so many seconds.
+/// Pushes a site to one node first, with a watch of `watch_s` seconds.
 async fn push_one_first(node: &RunningEdge, number: usize, watch_s: u64) -> Result<DeployReport, Box<Problem>> {
     let files = site(number);
-    // Of the site before, one page is gone.
+    // One page of the previous site is missing.
     let files = &borrowed(&files)[..1];
     let options = DeployOptions { watch_s: Some(watch_s), rollout: Rollout::OneFirst, ..DeployOptions::default() };
     let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options };
     node.try_push(APP, "prod", begin, files).await
 }
 
-/// The version that such a push makes.
+/// Version created by a push to one node first.
 fn version_of(number: usize) -> VersionId {
     let files = site(number);
     manifest(&borrowed(&files)[..1]).id()
 }
 
-/// Waits until the first node serves a version, and the others another one.
+/// Waits until the first node serves the new version, and the other nodes the old version.
 async fn first_alone_serves(world: &World, new: VersionId, old: VersionId) {
     comes("the first node alone serves it", async || served(&world.nodes[0]).await == Some(new.short())).await;
     for node in &world.nodes[1..] {

@@ -1,4 +1,4 @@
-//! Routes that lead to another node itself: to its API, its visitors, or where it listens for nodes.
+//! Routes to another node: to the API, the visitors' listener or the cluster listener.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::support::{Files, Got, RunningEdge, got, manifest};
 
 const FILES: Files<'static> = &[("index.html", b"home")];
 
-/// The first answer to a push of a route to `to`, by an admin.
+/// First response to an admin's push of a route to `to`.
 async fn begun(node: &RunningEdge, to: &str) -> Got {
     let mut manifest = serde_json::to_value(manifest(FILES)).unwrap();
     manifest["base"] = json!({ "routes": [{ "path": "/x/*", "to": to }] });
@@ -21,7 +21,7 @@ async fn begun(node: &RunningEdge, to: &str) -> Got {
     got(node.api(Method::POST, &path).json(&json!({ "manifest": manifest }))).await
 }
 
-/// Where a node listens: its API, its visitors, and other nodes.
+/// Listeners of a node: API, visitors and other nodes.
 async fn listeners(node: &RunningEdge, name: &str) -> [SocketAddr; 3] {
     let list = nodes(node).await;
     let advertise = list.iter().find(|one| one.name == name).and_then(|one| one.advertise.clone()).unwrap();
@@ -35,7 +35,7 @@ async fn a_route_to_a_listener_of_any_node_is_refused_by_every_node_as_one_to_it
     }
     let mut world = World::start_with(2, 1, |_, setup| setup.with_toml("[upstreams]\nallow = [\"0.0.0.0/0\"]")).await;
     push(&world.nodes[0], 1).await;
-    // One that comes later is known to those that are there.
+    // Running nodes learn of a node that joins later.
     let late = world.setup(2, &world.etcd.endpoints()).start().await;
     world.nodes.push(late);
     world.is_complete(3).await;
@@ -43,7 +43,7 @@ async fn a_route_to_a_listener_of_any_node_is_refused_by_every_node_as_one_to_it
         for (index, of) in world.nodes.iter().enumerate() {
             for address in listeners(of, &format!("edge-{}", index + 1)).await {
                 for to in [format!("http://{address}"), format!("https://[::ffff:127.0.0.1]:{}", address.port())] {
-                    // A node hears of another one within a moment.
+                    // A node learns of another node after a short delay.
                     comes("it is refused", async || begun(by, &to).await.status == StatusCode::UNPROCESSABLE_ENTITY)
                         .await;
                     let refused = begun(by, &to).await;
@@ -51,7 +51,7 @@ async fn a_route_to_a_listener_of_any_node_is_refused_by_every_node_as_one_to_it
                 }
             }
         }
-        // What else is on the machine of a node can be reached, but not the bucket.
+        // Other ports on the machine of a node are reachable, but not the bucket.
         let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let other = begun(by, &format!("http://{}", other.local_addr().unwrap())).await;
         assert!(other.status.is_success(), "{}", other.text());
@@ -83,7 +83,7 @@ async fn a_name_that_leads_to_another_node_after_the_push_is_refused_at_the_conn
         for path in ["/one/v1/apps", "/two/v1/apps"] {
             comes("a connection to a node is refused", async || {
                 let answer = got(by.visit(Method::GET, HOST, path).header("accept", "application/json")).await;
-                // Until the names have addresses, it is `connect`; nothing else may come of it.
+                // Until the names resolve, the error is `connect`; every other result is a failure.
                 let (is_refused, text) = (answer.text().contains("refused-address"), answer.text());
                 assert!(is_refused || text.contains("\"connect\""), "{path}: {} {text}", answer.status);
                 is_refused

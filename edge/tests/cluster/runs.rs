@@ -1,4 +1,4 @@
-//! Commands that run once in a cluster: on the node that is asked, whatever runs there.
+//! One-off commands in a cluster: run on the requested node, independent of the instances there.
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,12 @@ use super::instances::{backend, nodes_of};
 use super::world::{APP, World, comes, is_installed};
 use crate::support::{RunningEdge, got};
 
-/// Longest wait for the place of a command that has ended.
+/// Longest wait for the permit of an ended command.
 const PLACE_MAX: Duration = Duration::from_secs(60);
-/// Longest time of a command, from its request to the end of its answer.
+/// Longest duration of a command, from the request to the end of the response.
 const COMMAND_MAX: Duration = Duration::from_secs(280);
 
-/// A command that runs for as long as this lives.
+/// Running command, ended on drop.
 pub(super) struct Command {
     response: reqwest::Response,
     reader: Reader,
@@ -29,12 +29,12 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Has a shell run a script on a node.
+    /// Runs a script by a shell on a node.
     pub(super) async fn begin(node: &RunningEdge, environment: &str, script: &str) -> Result<Self, Problem> {
         Self::begin_at(node, &format!("environments/{environment}/run"), script).await
     }
 
-    /// Has a shell run a script by a request to `path` of the app.
+    /// Runs a script by a shell, by a request to `path` of the app.
     async fn begin_at(node: &RunningEdge, path: &str, script: &str) -> Result<Self, Problem> {
         let command = ["sh", "-c", script].map(str::to_owned).into();
         let request = RunRequest { command, terminal: None, term: None, timeout_ms: None };
@@ -43,7 +43,7 @@ impl Command {
         let frames = stream::unfold(frames, async |mut frames: mpsc::Receiver<Bytes>| {
             let frame = match timeout(Duration::from_secs(ALIVE_S), frames.recv()).await {
                 Ok(frame) => frame?,
-                // A client that is silent counts as gone.
+                // A silent client counts as disconnected.
                 Err(_elapsed) => Bytes::from(ClientFrame::Alive.bytes().unwrap()),
             };
             Some((Ok::<_, std::io::Error>(frame), frames))
@@ -57,7 +57,7 @@ impl Command {
         Ok(Self { response, reader: Reader::default(), _input: input })
     }
 
-    /// As [`Command::begin`]: the place of a command that has ended is free a moment later.
+    /// Like [`Command::begin`], but retries: the permit of an ended command is free after a short delay.
     async fn begin_at_last(node: &RunningEdge, environment: &str, script: &str) -> Self {
         let until = Instant::now() + PLACE_MAX;
         loop {
@@ -79,7 +79,7 @@ impl Command {
         }
     }
 
-    /// Waits for its first output.
+    /// Waits for the first output.
     async fn begun(&mut self) -> String {
         loop {
             if let EdgeFrame::Stdout(bytes) = self.next().await {
@@ -88,7 +88,7 @@ impl Command {
         }
     }
 
-    /// The rest of its output, and how it ended.
+    /// Remaining output and the end of the command.
     pub(super) async fn end(mut self) -> (String, RunEnd) {
         let mut output = Vec::new();
         loop {
@@ -106,14 +106,14 @@ async fn a_command_runs_on_the_node_that_is_asked_and_others_neither_count_nor_k
     if !is_installed() {
         return;
     }
-    // Of two that are free, an app takes one.
+    // An app gets one of two free permits.
     let world = World::start_to_stay(3, 1, |_, setup| setup.with_runner().with_limit("runs_max", 2)).await;
     let [one, two, three] = &world.nodes[..] else { panic!() };
     for environment in ["prod", "staging"] {
         let pushed = one.push_backend(one.admin_token(), (APP, environment), &backend(1, 1)).await;
         pushed.unwrap_or_else(|problem| panic!("{problem:#?}"));
     }
-    // A node that does not answer in time is not in the list.
+    // The list omits a node that does not answer in time.
     comes("the instance is listed", async || nodes_of(one).await.len() == 1).await;
     let running = nodes_of(one).await;
     let without = world.nodes.iter().find(|node| !running.contains(&node.file().node)).unwrap();
@@ -131,7 +131,7 @@ async fn a_command_runs_on_the_node_that_is_asked_and_others_neither_count_nor_k
     let refused = Command::begin(one, "staging", "true").await.err().unwrap();
     assert_eq!(refused.code, Code::Busy, "{refused:?}");
     assert!(refused.detail.contains("of this node"), "{}", refused.detail);
-    // What a third node deletes has no commands any more, whichever nodes they run on.
+    // Deletion through a third node ends the commands on all nodes.
     let deleted = got(three.api(Method::DELETE, &format!("/v1/apps/{APP}/environments/staging"))).await;
     assert!(deleted.status.is_success(), "{}", deleted.text());
     for command in commands {
@@ -166,7 +166,7 @@ async fn a_command_runs_on_the_node_that_its_request_names_whichever_is_asked() 
         let (output, end) = Command::begin_at(one, &path, "echo $DEVANTURE_NODE; exit 7").await.unwrap().end().await;
         assert_eq!((output, end.exit), (format!("{name}\n"), RunExit::Code(7)));
     }
-    // Its output comes as it is written, and it ends with its client.
+    // Output arrives while written, and the command ends with the client.
     let mut command =
         Command::begin_at(one, "environments/prod/run?node=edge-2", "echo on; exec sleep 600").await.unwrap();
     assert_eq!(command.begun().await, "on\n");

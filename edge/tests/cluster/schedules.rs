@@ -1,4 +1,4 @@
-//! Schedules in a cluster: a time runs once, whichever node is quicker, and a run goes with its node.
+//! Schedules in a cluster: each time runs once, and a run ends with the node.
 
 use devanture_config::api::RunOutcome;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ const HOUR_S: u64 = 3_600;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_runs_once_in_a_cluster_and_the_run_of_a_node_that_dies_is_interrupted() {
     let Some(clock) = Clock::new().filter(|_| is_installed()) else { return };
-    // The store of files would refuse what is signed on another day: the clock is right until all is stored.
+    // The object store would refuse requests signed on another day: the clock is right until all files are stored.
     let hour = Clock::hour_far_from_now();
     let mut world = World::start_with(3, 1, |_, setup| clock.on(setup.with_runner())).await;
     let names: Vec<String> = (0..6).map(|number| format!("digest-{number}")).collect();
@@ -33,7 +33,7 @@ async fn a_time_runs_once_in_a_cluster_and_the_run_of_a_node_that_dies_is_interr
         assert_eq!(lines(&world.nodes[0], name).await, ["ran"; 2], "{name}");
     }
 
-    // Never two at once, whichever node is asked; and another node runs it once that one is gone.
+    // Runs never overlap, whichever node is asked; after the loss of the node, another node runs the command.
     begin(&world.nodes[2], "long").await;
     comes("the others know", async || !status(&world.nodes[0], "long").await.running.is_empty()).await;
     assert_eq!(crate::schedules::world::request(&world.nodes[0], "long").await.code().as_str(), "busy");

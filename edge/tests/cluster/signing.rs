@@ -1,4 +1,4 @@
-//! Signatures in a cluster: what one node learns of signers holds on all of them, and each checks by itself.
+//! Signatures in a cluster: signer settings made on one node apply on all nodes, and each node verifies signatures.
 
 use devanture_config::api::DeployOptions;
 use devanture_config::problem::Code;

@@ -1,4 +1,4 @@
-//! Pushes and switches of a cluster: by any node, for all of them.
+//! Pushes and switches in a cluster: by any node, for all nodes.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::world::{APP, Visitors, World, borrowed, comes, is_installed, nodes, p
 use crate::support::got;
 use devanture_config::api::{AuditLog, NodeState, Scope, Status};
 
-/// Rounds of pushes by all nodes at once: a few, or as many as `DEVANTURE_PUSH_ROUNDS` says.
+/// Rounds of concurrent pushes by all nodes: a few, or `DEVANTURE_PUSH_ROUNDS`.
 fn rounds() -> usize {
     std::env::var("DEVANTURE_PUSH_ROUNDS").map_or(15, |count| count.parse().unwrap())
 }
@@ -98,7 +98,7 @@ async fn a_node_that_was_killed_is_gone_after_its_lease_and_a_push_goes_on_witho
     let killed = world.nodes.pop().unwrap();
     let report = push(&world.nodes[0], 2).await;
     let prepare = report.steps.iter().find(|step| step.name == "prepare").unwrap();
-    // It may have been gone before the push looked.
+    // The node may have been lost before the push listed the nodes.
     let expected = ["edge-1 ready · edge-2 ready · edge-3 gone", "edge-1 ready · edge-2 ready"];
     assert!(expected.contains(&prepare.detail.as_str()), "{}", prepare.detail);
     drop(killed);

@@ -1,4 +1,4 @@
-//! Identity tokens in a cluster: one is exchanged once on all nodes, and its token is good on each.
+//! Identity tokens in a cluster: a token is exchanged once across all nodes, and the result is valid on each node.
 
 use http::{Method, StatusCode};
 use serde_json::json;

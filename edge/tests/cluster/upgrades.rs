@@ -1,7 +1,7 @@
-//! Nodes that are upgraded one after the other, and taken back, while visitors come to all of them and all take pushes.
+//! Rolling upgrade and downgrade of nodes, while all nodes serve visitors and accept pushes.
 //!
-//! `DEVANTURE_PREVIOUS_EDGE` names the program of an earlier build: nodes then begin with that one, go over to the one
-//! that was built with the tests, and back.
+//! `DEVANTURE_PREVIOUS_EDGE` names the program of an earlier build: nodes start with the earlier program, upgrade to
+//! the program built with the tests, and downgrade again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,25 +17,25 @@ use tokio::task::JoinHandle;
 use super::world::{Visitors, World, borrowed, comes, is_installed, nodes, push, site};
 use crate::support::{RunningEdge, got, manifest};
 
-/// Pause of a pusher between two pushes.
+/// Pause between two pushes.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Times that one push is begun again while a node hands over, as the command line does.
+/// Maximum number of retries of a push during a handover, as in the command line.
 const TRIES_MAX: usize = 500;
 
-/// Pushes by one node to an app of its own, until it is stopped.
+/// Repeated pushes by one node to a separate app, until stopped.
 struct Pusher {
     app: String,
     stop: Arc<AtomicBool>,
     task: JoinHandle<Pushed>,
 }
 
-/// What became of the pushes of one node.
+/// Results of the pushes by one node.
 #[derive(Default)]
 struct Pushed {
-    /// The versions whose push was answered.
+    /// Versions of successful pushes.
     answered: BTreeSet<VersionId>,
     last: Option<VersionId>,
-    /// How often a push was to be begun again, by the code that said so.
+    /// Number of retries by error code.
     again: BTreeMap<String, usize>,
 }
 
@@ -58,7 +58,7 @@ impl Pusher {
         Self { app, stop, task }
     }
 
-    /// Stops it: what was answered is in the history, and the last of it is live on every node.
+    /// Stops pushing and checks: successful pushes are in the history, and the last version is live on every node.
     async fn stop(self, world: &World) -> Pushed {
         self.stop.store(true, Ordering::Relaxed);
         let pushed = self.task.await.unwrap();
@@ -72,7 +72,7 @@ impl Pusher {
     }
 }
 
-/// Pushes until it is answered: a node that hands over has nothing changed for a moment, and says so.
+/// Pushes until success: during a handover, a node refuses changes with a retryable error.
 async fn pushed_at_last(
     node: &RunningEdge,
     app: &str,
@@ -90,7 +90,7 @@ async fn pushed_at_last(
             Ok(report) => return report.version,
             Err(problem) => {
                 let code = problem.code.as_str().to_owned();
-                // Earlier builds pass on what a node that is about to end says.
+                // Earlier builds forward the error of an ending node as `internal`.
                 let is_passed_on = previous().is_some() && code == "internal";
                 assert!(code == "restarting" || is_passed_on, "push {number} to {app}: {problem:#?}");
                 *again.entry(code).or_default() += 1;
@@ -101,7 +101,7 @@ async fn pushed_at_last(
     panic!("push {number} to {app} is never taken: {again:?}");
 }
 
-/// The versions that went live, as the history of an app has them.
+/// Versions in the history of an app.
 async fn versions_in_history(node: &RunningEdge, app: &str) -> BTreeSet<VersionId> {
     let (mut versions, mut before) = (BTreeSet::new(), String::new());
     loop {
@@ -116,7 +116,7 @@ async fn versions_in_history(node: &RunningEdge, app: &str) -> BTreeSet<VersionI
     }
 }
 
-/// The program to begin with, and to be taken back to.
+/// Program for the start and for the downgrade.
 fn previous() -> Option<PathBuf> {
     std::env::var_os("DEVANTURE_PREVIOUS_EDGE").map(PathBuf::from)
 }
@@ -135,7 +135,7 @@ async fn nodes_that_are_upgraded_one_after_the_other_and_taken_back_lose_no_requ
     let visitors = Visitors::of(&world.nodes.iter().collect::<Vec<_>>());
     let pushers: Vec<_> = world.nodes.iter().enumerate().map(|(index, node)| Pusher::begin(node, index)).collect();
     let began = Instant::now();
-    // To the program of these tests, and back.
+    // To the program of the tests, and back.
     for program in [None, previous()] {
         for index in 0..3 {
             let node = world.nodes.remove(index);
@@ -161,7 +161,7 @@ async fn nodes_that_are_upgraded_one_after_the_other_and_taken_back_lose_no_requ
     visitors.stop().await;
 }
 
-/// When the process of a node started, as another one knows.
+/// Start time of a node's process, as another node reports the time.
 async fn started_ms(by: &RunningEdge, name: &str) -> Option<u64> {
     nodes(by).await.into_iter().find(|node| node.name == name).map(|node| node.started_ms)
 }

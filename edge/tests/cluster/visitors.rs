@@ -1,5 +1,4 @@
-//! Visitors who log in on one node and go on on another, and who are out on all of them with the password of their
-//! account.
+//! Visitors who log in on one node and continue on another; a password change of the account logs out on all nodes.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -11,14 +10,14 @@ const LOGIN_HOST: &str = "login.localhost";
 const LOGIN: &str = "/.well-known/devanture/login";
 const PASSWORD: &str = "correct horse battery";
 
-/// The cookie with that end of its name, as a browser sends it back.
+/// Cookie whose name has the given end, in the form a browser sends.
 fn cookie(answer: &Got, name: &str) -> String {
     let sets = answer.headers.get_all("set-cookie").iter();
     let mut pairs = sets.map(|set| set.to_str().unwrap().split(';').next().unwrap().to_owned());
     pairs.find(|pair| pair.starts_with(&format!("__Host-Http-devanture-{name}="))).unwrap()
 }
 
-/// The path and the query of where an answer leads to: nodes of a test have ports of their own.
+/// Path and query of a redirect target: test nodes have different ports.
 fn target(answer: &Got) -> String {
     let location = answer.header("location");
     format!("/{}", location.splitn(4, '/').nth(3).unwrap_or_else(|| panic!("{}", answer.text())))

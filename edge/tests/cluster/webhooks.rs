@@ -1,4 +1,4 @@
-//! Webhooks in a cluster: one node sends for all, and another one when it dies.
+//! Webhooks in a cluster: one node sends for all nodes, and another node takes over after a failure.
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ async fn one_node_sends_for_all_and_another_when_it_dies() {
     assert_eq!((ids().len(), receiver.received().len()), (9, 9), "each came once");
     assert!(receiver.received().iter().all(|message| signatures_by(&secret, message) == 1));
 
-    // Whichever node sends dies with a message on its way, or another one does.
+    // Either the sending node or another node dies with a message in flight.
     receiver.answers([Answer::Silence]);
     lock(&world.nodes[2], "on its way").await;
     receiver.has(10).await;

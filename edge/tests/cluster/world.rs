@@ -1,4 +1,4 @@
-//! Nodes of one cluster, in processes of their own, with a real etcd and a real S3 store.
+//! Nodes of one cluster in separate processes, with a real etcd and a real S3 store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,21 +19,21 @@ use crate::etcd;
 use crate::seaweed::{self, BUCKET, OWNER, Seaweed};
 use crate::support::{Files, Got, RunningEdge, Setup, edge, got, try_got};
 
-/// Seconds until a node that is silent counts as gone.
+/// Lease in seconds: a silent node counts as lost afterwards.
 pub(crate) const LEASE_S: u64 = 2;
-/// The same in a test in which all nodes live: a machine may be busy for so long, and none of them counts as gone.
+/// Lease in seconds for tests without failing nodes, so that no node on a busy machine counts as lost.
 const LONG_LEASE_S: u64 = 120;
-/// Longest wait for what has to come.
+/// Longest wait for an expected state.
 pub(crate) const COMES_MAX: Duration = Duration::from_secs(60);
-/// Pause between two looks.
+/// Pause between two polls.
 const LOOK: Duration = Duration::from_millis(50);
-/// What the objects of the nodes begin with.
+/// Object prefix of the nodes.
 const PREFIX: &str = "sites";
-/// The app of the tests, and its hostname.
+/// App of the tests, and the hostname.
 pub(crate) const APP: &str = "shop";
 pub(crate) const HOST: &str = "shop.localhost";
 
-/// A cluster. All of it ends when this is dropped.
+/// Cluster, ended on drop.
 pub(crate) struct World {
     pub(crate) etcd: etcd::Cluster,
     pub(crate) store: Seaweed,
@@ -42,23 +42,23 @@ pub(crate) struct World {
     lease_s: u64,
 }
 
-/// Whether all that a cluster needs is installed.
+/// Returns true if all programs for a cluster are installed.
 pub(crate) fn is_installed() -> bool {
     etcd::is_installed() && seaweed::is_installed()
 }
 
 impl World {
-    /// Starts nodes with etcd of `members`.
+    /// Starts nodes with an etcd of `members`.
     pub(crate) async fn start(nodes: usize, members: usize) -> Self {
         Self::start_with(nodes, members, |_, setup| setup).await
     }
 
-    /// As [`World::start`], with more settings of the node of each index.
+    /// Like [`World::start`], with more settings for the node of each index.
     pub(crate) async fn start_with(nodes: usize, members: usize, more: impl Fn(usize, Setup) -> Setup) -> Self {
         Self::start_leased((nodes, members), LEASE_S, more).await
     }
 
-    /// As [`World::start_with`], where no node counts as gone that only is slow.
+    /// Like [`World::start_with`], with a lease long enough that no slow node counts as lost.
     pub(crate) async fn start_to_stay(nodes: usize, members: usize, more: impl Fn(usize, Setup) -> Setup) -> Self {
         Self::start_leased((nodes, members), LONG_LEASE_S, more).await
     }
@@ -82,7 +82,7 @@ impl World {
         world
     }
 
-    /// The node of an index, which reaches etcd by these URLs.
+    /// Setup of the node of an index, with the given etcd URLs.
     pub(crate) fn setup(&self, index: usize, endpoints: &[String]) -> Setup {
         let (store, lease_s) = (self.store.address, self.lease_s);
         edge()
@@ -98,12 +98,12 @@ impl World {
             .joining(&self.ca())
     }
 
-    /// The folder of the cluster's CA.
+    /// Folder of the cluster's CA.
     pub(crate) fn ca(&self) -> PathBuf {
         self.ca.path().join("ca")
     }
 
-    /// The bucket in which the nodes have their files.
+    /// Bucket of the nodes' files.
     pub(crate) fn bucket(&self) -> Bucket {
         let variables = seaweed::variables(self.store.address, OWNER);
         let settings =
@@ -111,14 +111,14 @@ impl World {
         settings.open(&variables, trusting([]).unwrap(), Waits::CLUSTER).unwrap()
     }
 
-    /// Waits until every node knows `count` of them.
+    /// Waits until every node knows `count` nodes.
     pub(crate) async fn is_complete(&self, count: usize) {
         for node in &self.nodes {
             comes("all nodes are known", async || nodes(node).await.len() == count).await;
         }
     }
 
-    /// Waits until all nodes serve the version that is live.
+    /// Waits until all nodes serve the live version.
     pub(crate) async fn agrees_on(&self, version: VersionId) {
         for node in &self.nodes {
             comes("a node serves what is live", async || served(node).await == Some(version.short())).await;
@@ -126,7 +126,7 @@ impl World {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(crate) async fn comes(what: &str, is_so: impl AsyncFn() -> bool) {
     let began = Instant::now();
     while !is_so().await {
@@ -135,18 +135,18 @@ pub(crate) async fn comes(what: &str, is_so: impl AsyncFn() -> bool) {
     }
 }
 
-/// The nodes as one of them lists them.
+/// Nodes as listed by one node.
 pub(crate) async fn nodes(node: &RunningEdge) -> Vec<NodeStatus> {
     got(node.api(Method::GET, "/v1/nodes")).await.json::<NodeList>().nodes
 }
 
-/// The version that visitors of a node get, shortened; `None` where nothing answers.
+/// Shortened version that visitors of a node get; `None` without an answer.
 pub(crate) async fn served(node: &RunningEdge) -> Option<String> {
     let got = try_got(node.visit(Method::GET, HOST, "/")).await.ok()?;
     got.headers.get("devanture-version").map(|version| version.to_str().unwrap().to_owned())
 }
 
-/// A site of two files that both name what they are of.
+/// Site of two files that both contain the number of the site.
 pub(crate) fn site(number: usize) -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("index.html", format!("<!doctype html><title>{number}</title>the page of {number}").into_bytes()),
@@ -154,18 +154,18 @@ pub(crate) fn site(number: usize) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Pushes the site of a number by a node.
+/// Pushes a site by a node.
 pub(crate) async fn push(node: &RunningEdge, number: usize) -> DeployReport {
     let files = site(number);
     node.push(APP, &borrowed(&files)).await
 }
 
-/// As [`push`] takes them.
+/// Files in the form for [`push`].
 pub(crate) fn borrowed<'f>(files: &'f [(&'static str, Vec<u8>)]) -> Vec<(&'static str, &'f [u8])> {
     files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect()
 }
 
-/// Pushes, where that may fail; the code of the problem then.
+/// Pushes a site; returns the code of the problem on failure.
 pub(crate) async fn try_push(node: &RunningEdge, number: usize) -> Result<DeployReport, String> {
     let files = site(number);
     let files: Files<'_> = &borrowed(&files);
@@ -177,7 +177,7 @@ pub(crate) async fn try_push(node: &RunningEdge, number: usize) -> Result<Deploy
     node.try_push(APP, "prod", begin, files).await.map_err(|problem| problem.code.as_str().to_owned())
 }
 
-/// A push of the site of a number to `prod` that a node has begun.
+/// Starts a push of a site to `prod` on a node.
 pub(crate) async fn begun(node: &RunningEdge, token: &str, number: usize) -> DeployBegun {
     let begin = BeginDeploy {
         manifest: crate::support::manifest(&borrowed(&site(number))),
@@ -188,17 +188,17 @@ pub(crate) async fn begun(node: &RunningEdge, token: &str, number: usize) -> Dep
     got(node.ask(Method::POST, &path, token).json(&begin)).await.json()
 }
 
-/// Sends a blob of a push.
+/// Uploads a blob of a push.
 pub(crate) async fn put(node: &RunningEdge, token: &str, deploy: &str, digest: Digest, bytes: Vec<u8>) -> Got {
     got(node.ask(Method::PUT, &format!("/v1/apps/{APP}/blobs/{digest}?deploy={deploy}"), token).body(bytes)).await
 }
 
-/// The bytes of a blob of the site of a number.
+/// Bytes of a blob of a site.
 pub(crate) fn bytes_of(number: usize, digest: Digest) -> Vec<u8> {
     site(number).into_iter().map(|(_, bytes)| bytes).find(|bytes| Digest::of(bytes) == digest).unwrap()
 }
 
-/// A push that has all of its files and is not finished.
+/// Starts a push and uploads all files, without finishing.
 pub(crate) async fn uploaded(node: &RunningEdge, number: usize) -> DeployBegun {
     let begun = begun(node, node.admin_token(), number).await;
     for digest in &begun.missing {
@@ -208,23 +208,23 @@ pub(crate) async fn uploaded(node: &RunningEdge, number: usize) -> DeployBegun {
     begun
 }
 
-/// The request that finishes a push.
+/// Request that finishes a push.
 pub(crate) fn finish(node: &RunningEdge, deploy: &str, token: &str) -> RequestBuilder {
     node.ask(Method::POST, &format!("/v1/apps/{APP}/deploys/{deploy}/finish"), token)
 }
 
-/// The number of the site in a page.
+/// Number of the site in a page.
 fn number_of(body: &str) -> Option<usize> {
     body.split_once("<title>")?.1.split_once("</title>")?.0.parse().ok()
 }
 
-/// The pause of a visitor between two requests, or loads. With a short one the visitors take the processors that the
-/// nodes need, and a test takes longer without meeting more changes.
+/// Pause of a visitor between two requests or loads. A short pause would take the processors that the nodes need, and
+/// make a test slower without testing more changes.
 pub(crate) fn visitor_pause() -> Duration {
     Duration::from_millis(if std::env::var("FULL").is_ok_and(|full| full == "1") { 5 } else { 50 })
 }
 
-/// Visitors of nodes, until they are stopped.
+/// Concurrent visitors of nodes, until stopped.
 pub(crate) struct Visitors {
     stop: Arc<AtomicBool>,
     visits: Arc<AtomicUsize>,
@@ -232,7 +232,7 @@ pub(crate) struct Visitors {
 }
 
 impl Visitors {
-    /// Has each of these nodes visited all the time; `known` are the versions that sites of a number have.
+    /// Visits each node continuously; `known` maps versions to sites.
     pub(crate) fn of(nodes: &[&RunningEdge]) -> Self {
         let (stop, visits) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = nodes.iter().map(|node| {
@@ -268,7 +268,7 @@ impl Visitors {
         Self { tasks: tasks.collect(), stop, visits }
     }
 
-    /// Stops them: none may have failed, or seen what is of two versions.
+    /// Stops the visitors; fails if a request failed or mixed two versions.
     pub(crate) async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {

@@ -1,4 +1,4 @@
-//! An edge with podman and a registry, what is put there, and how it is pushed.
+//! Edge with podman and a registry, with helpers for images and pushes.
 
 use devanture_config::Manifest;
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport};
@@ -10,22 +10,22 @@ use super::image::{Archive, Image};
 pub(crate) use crate::support::podman::{Engine, is_installed};
 use crate::support::{RunningEdge, Setup, edge, got};
 
-/// Longest wait of an edge that ends for its containers, in milliseconds: podman takes long on a busy machine.
+/// Drain timeout in milliseconds of an edge with containers: podman is slow on a busy machine.
 const DRAIN_MS: u64 = 120_000;
 
 impl Engine {
-    /// An edge that runs images of the registry below `team`.
+    /// Edge that runs images of the registry below `team`.
     pub(crate) fn edge(&self, more: &str) -> Setup {
         edge().with_runner().with_drain_timeout_ms(DRAIN_MS).with_toml(&self.table(more))
     }
 
-    /// Puts an image into the registry, with a tag below `team`.
+    /// Uploads an image to the registry, with a tag below `team`.
     pub(crate) async fn put(&self, name: &str, tag: &str, image: &Image) {
         image.put(&format!("http://{}/v2/team/{name}", self.address), tag).await;
     }
 }
 
-/// A bundle with a page and a backend, whose table is `server`.
+/// Bundle with a page and a backend; `server` is the backend's table.
 pub(crate) fn bundle(server: &Value, archive: Option<&Archive>) -> Manifest {
     let mut manifest = crate::support::manifest(&[("index.html", b"page")]);
     manifest.base.server = Some(serde_json::from_value(server.clone()).unwrap());
@@ -33,7 +33,7 @@ pub(crate) fn bundle(server: &Value, archive: Option<&Archive>) -> Manifest {
     manifest
 }
 
-/// Pushes a bundle as the command line does it.
+/// Pushes a bundle as the command line does.
 pub(crate) async fn push(
     edge: &RunningEdge,
     environment: &str,

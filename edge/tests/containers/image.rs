@@ -1,4 +1,4 @@
-//! Images that are made here, of one static program.
+//! Images built by the tests, each with one static program.
 
 use std::process::Command;
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::podman::{PASSWORD, USER};
 
-/// Answers with what a request's path says, and writes its lines.
+/// Server that answers by the request path, and writes lines.
 const PROGRAM: &str = r#"
 #include <errno.h>
 #include <fcntl.h>
@@ -83,7 +83,7 @@ int main(int count, char **words) {
 }
 "#;
 
-/// The program, compiled once for all tests of a process.
+/// Program, compiled once for all tests of a process.
 static COMPILED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let (source, program) = (folder.path().join("program.c"), folder.path().join("program"));
@@ -93,13 +93,13 @@ static COMPILED: LazyLock<Vec<u8>> = LazyLock::new(|| {
     std::fs::read(program).unwrap()
 });
 
-/// An image: its blobs by their digests, the last of which is the manifest.
+/// Image: blobs by digest; the last blob is the manifest.
 pub(crate) struct Image {
     blobs: Vec<(String, Vec<u8>)>,
     media_type: &'static str,
 }
 
-/// An OCI archive.
+/// OCI archive.
 pub(crate) struct Archive {
     pub(crate) bytes: Vec<u8>,
 }
@@ -121,17 +121,17 @@ fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, bytes: &[u8], mode: u32) 
 }
 
 impl Image {
-    /// One that starts the program with `word`, and says these things more of its configuration.
+    /// Image that starts the program with `word`, with additional `config`.
     pub(crate) fn new(word: &str, config: &Value) -> Self {
         Self::of_architecture(own_architecture(), word, config)
     }
 
-    /// The same for machines with this processor.
+    /// Image for the given processor architecture.
     pub(crate) fn of_architecture(architecture: &str, word: &str, config: &Value) -> Self {
         Self::made(architecture, (word, config), |_| {})
     }
 
-    /// One with a pipe at this path.
+    /// Image with a named pipe at a path.
     pub(crate) fn with_pipe(word: &str, path: &str) -> Self {
         Self::made(own_architecture(), (word, &json!({})), |layer| {
             let mut header = tar::Header::new_ustar();
@@ -165,14 +165,14 @@ impl Image {
         Self { blobs: blobs.map(|blob| (digest(&blob), blob)).into(), media_type }
     }
 
-    /// The digest of its manifest.
+    /// Digest of the manifest.
     pub(crate) fn digest(&self) -> &str {
         &self.blobs.last().unwrap().0
     }
 
-    /// Puts it into a registry.
+    /// Uploads the image to a registry.
     pub(crate) async fn put(&self, repository: &str, tag: &str) {
-        // A registry that is open to all does not look at it.
+        // An open registry ignores the credentials.
         let pair = STANDARD.encode(format!("{USER}:{PASSWORD}"));
         let fields = HeaderMap::from_iter([(header::AUTHORIZATION, format!("Basic {pair}").parse().unwrap())]);
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
@@ -190,7 +190,7 @@ impl Image {
         assert!(put.status().is_success(), "{}", put.status());
     }
 
-    /// It as an archive that has other bytes, or none, by the digest of its layer.
+    /// Archive whose layer has other bytes, or is missing, under the original digest.
     pub(crate) fn archive_with_layer(&self, bytes: Option<&[u8]>) -> Archive {
         let ((layer, _), rest) = self.blobs.split_first().unwrap();
         let changed = bytes.map(|bytes| (layer.clone(), bytes.to_vec()));
@@ -198,7 +198,7 @@ impl Image {
         Self { blobs, media_type: self.media_type }.archive("mine")
     }
 
-    /// It as an archive, which gives itself `name`.
+    /// Archive that claims `name`.
     pub(crate) fn archive(&self, name: &str) -> Archive {
         let mut tar = tar::Builder::new(Vec::new());
         append(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644);
@@ -219,7 +219,7 @@ impl Archive {
         Digest::of(&self.bytes)
     }
 
-    /// The server folder of a bundle with it.
+    /// Server folder of a bundle with the archive.
     pub(crate) fn folder(&self) -> ServerFolder {
         let file = ServerFile { hash: self.digest(), run: false, size: self.bytes.len() as u64 };
         ServerFolder { files: [("api.tar".parse().unwrap(), file)].into(), ..ServerFolder::default() }

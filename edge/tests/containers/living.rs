@@ -1,4 +1,4 @@
-//! What becomes of an image that is pushed, of its containers, and of it when its version is gone.
+//! Lifecycle of a pushed image and of its containers, until the removal of the version.
 
 use devanture_config::problem::Code;
 use http::Method;
@@ -32,7 +32,7 @@ async fn an_image_is_pushed_by_its_tag_runs_by_its_digest_and_is_rolled_back_to(
     engine.put("api", "1", &one).await;
     let tag = format!("{}:1", engine.name("api"));
     let (report, begun) = push(&edge, "prod", bundle(&server(&tag), None), None).await.unwrap();
-    // The version names what the tag led to, and its id says so.
+    // The version records the image behind the tag, and the version id depends on the image.
     let fixed = format!("{}@{}", engine.name("api"), one.digest());
     assert_eq!(begun.image.unwrap().to_string(), fixed);
     assert_eq!(begun.version, bundle(&server(&fixed), None).id());
@@ -40,7 +40,7 @@ async fn an_image_is_pushed_by_its_tag_runs_by_its_digest_and_is_rolled_back_to(
     let words: Vec<&str> = said.split(' ').collect();
     assert_eq!((words[0], words[2]), ("one", "web.1"));
     assert!(words[1].parse::<u32>().unwrap() >= 1_000, "never root, whatever the image says: {said}");
-    // Nothing of the machine, nothing to write but what stays and what goes.
+    // No host files are visible, and only the data and the temporary folder are writable.
     let status = text(&edge, "/api/read?/proc/self/status").await;
     for line in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
         assert!(status.contains(line), "{line}: {status}");
@@ -61,28 +61,29 @@ async fn an_image_is_pushed_by_its_tag_runs_by_its_digest_and_is_rolled_back_to(
         log.contains("begins one as") && log.contains("an error of web.1")
     })
     .await;
-    // The same tag leads elsewhere: another version, and what stays is there.
+    // The same tag names another image: the push creates another version, with the same data.
     engine.put("api", "1", &two).await;
     let (second, _) = push(&edge, "prod", bundle(&server(&tag), None), None).await.unwrap();
     assert_ne!(second.version, report.version);
     assert!(text(&edge, "/api/").await.starts_with("two "));
     assert_eq!(text(&edge, "/api/read?/data/own").await, "kept");
-    // The one before is warm, and answers again at once; the preview of the other does too.
+    // The previous version stays warm and answers at once after a rollback; the preview of the other version answers,
+    // too.
     assert_eq!(engine.containers().len(), 2);
     let path = "/v1/apps/shop/environments/prod/rollback";
     assert!(got(edge.api(Method::POST, path).json(&json!({}))).await.status.is_success());
     assert!(text(&edge, "/api/").await.starts_with("one "));
     let preview = format!("{}--shop.localhost", second.version.short());
-    // A container that is started for it may take longer than a request waits.
+    // The start of a container may take longer than the request timeout.
     eventually("the preview answers", async || edge.get(&preview, "/api/").await.text().starts_with("two ")).await;
-    // One that dies is started again.
+    // A dead container is restarted.
     edge.get(PROD, "/api/die").await;
     eventually("another one answers", async || text(&edge, "/api/").await.starts_with("one ")).await;
     edge.stop().await;
     assert_eq!(engine.containers(), Vec::<String>::new(), "none outlives its edge");
 }
 
-/// As at an upgrade of podman, whose containers go on.
+/// As in an upgrade of podman, where containers keep running.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_outlives_a_restart_of_podman_and_is_watched_again() {
     if !is_installed() {
@@ -95,14 +96,14 @@ async fn a_container_outlives_a_restart_of_podman_and_is_watched_again() {
     let before = engine.containers();
     let log = "/v1/apps/shop/environments/prod/logs?source=instances";
     let says = async |line: &str| got(edge.api(Method::GET, log)).await.text().contains(line);
-    // Its output is read by what watches it, once that has podman's answer to its start.
+    // The watcher reads the output once podman has answered the start request.
     eventually("it is watched", async || says("begins one as").await).await;
     engine.end_podman();
     eventually("it is noticed", async || says("podman does not answer; the container goes on").await).await;
     assert!(text(&edge, "/api/").await.starts_with("one "));
     engine.start_podman();
     assert_eq!(engine.containers(), before);
-    // Its end is noticed, and another one takes its place.
+    // The end is noticed, and another container takes over.
     edge.get(PROD, "/api/die").await;
     eventually("another one answers", async || text(&edge, "/api/").await.starts_with("one ")).await;
     eventually("the one before is gone", async || {
@@ -130,7 +131,7 @@ async fn containers_go_on_in_a_takeover_and_none_is_left_by_a_kill() {
     assert!(text(&edge, "/api/").await.starts_with("one "), "{report:?}");
     let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?source=release")).await.text();
     assert!(log.contains("begins ends as"), "the release command: {log}");
-    // The name that the archive gives itself is nobody's.
+    // The name that an archive claims is not used.
     assert_eq!(
         engine.podman(&["images", "--format", "{{.Repository}}"]).iter().filter(|name| name.contains("other")).count(),
         0
@@ -170,26 +171,26 @@ async fn an_image_is_removed_with_the_last_version_that_names_it() {
     }
     assert_eq!(engine.images().len(), 3);
     let image_of = |version: &str| engine.images().into_iter().find(|name| name.contains(version));
-    // A container that somebody has made from the first one keeps it.
+    // A container created by hand from the first image keeps the image.
     engine.podman(&["create", "--network", "none", "--name", "theirs", &image_of(&versions[0]).unwrap()]);
     for version in &versions[..2] {
         let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/shop/versions/{version}"))).await;
         assert!(deleted.status.is_success(), "{}", deleted.text());
     }
-    // What looked at the second one has looked at the first one, too.
+    // The collection of the second image includes the first.
     eventually("its image is gone", async || image_of(&versions[1]).is_none()).await;
     assert!(image_of(&versions[0]).is_some());
     engine.podman(&["rm", "theirs"]);
     eventually("the other one is gone soon after", async || image_of(&versions[0]).is_none()).await;
-    // An image loses its names before it is removed.
+    // An image loses the names before the removal.
     let images = || engine.podman_at_last(&["images", "--quiet"]);
     eventually("the bytes of both are gone", async || images().len() == 1).await;
     assert!(text(&edge, "/api/").await.starts_with("three "));
     edge.stop().await;
 }
 
-/// Removes all images with their containers, as somebody does it by hand. A container that the edge starts meanwhile
-/// keeps its image: podman fails then, and is asked again.
+/// Removes all images with their containers, like an operator by hand. A container started meanwhile keeps its image:
+/// podman then fails and is called again.
 fn remove_images(engine: &Engine) {
     engine.podman_at_last(&["rmi", "--all", "--force"]);
 }
@@ -211,7 +212,7 @@ async fn an_image_that_somebody_removed_from_the_store_is_got_again_or_the_reaso
     let staging = "staging--shop.localhost";
     assert!(names(PROD).await.starts_with("one ") && names(staging).await.starts_with("two "));
     let before = engine.containers();
-    // With the containers of both.
+    // With the containers of both images.
     remove_images(&engine);
     eventually("both run again", async || {
         names(PROD).await.starts_with("one ") && names(staging).await.starts_with("two ")
@@ -223,7 +224,7 @@ async fn an_image_that_somebody_removed_from_the_store_is_got_again_or_the_reaso
     })
     .await;
     assert_eq!(engine.images().len(), 2, "each has the name of its version again");
-    // Without its registry the one is lost, and the other has all that it needs here.
+    // Without the registry the first backend is lost; the second needs only local data.
     engine.end_registry();
     remove_images(&engine);
     let detail = async || {

@@ -1,4 +1,4 @@
-//! Backends that are container images: got, run, switched, refused and removed; a real podman and a real registry.
+//! Container image backends: fetched, run, switched, refused and removed; with a real podman and a real registry.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 

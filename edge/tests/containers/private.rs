@@ -1,4 +1,4 @@
-//! A registry that wants a password, and the file of credentials that an operator writes for it.
+//! Registry with a password, and the operator's file of credentials.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use super::image::Image;
 use crate::support::podman::{PASSWORD, USER};
 use crate::support::{RunningEdge, got};
 
-/// Pushes the image of the registry.
+/// Pushes an image of the registry.
 async fn pushed(edge: &RunningEdge, engine: &Engine) -> Result<(), Problem> {
     let image = format!("{}:1", engine.name("api"));
     let server = json!({ "image": image, "routes": ["/api/*"], "instances": 1, "start_ms": 20_000 });
@@ -54,7 +54,7 @@ async fn a_private_registry_is_used_with_the_credentials_of_the_file_and_no_mess
     refused("no user name and password").await;
     std::fs::write(&file, "{}").unwrap();
     refused("no credentials for that registry").await;
-    // It is read each time: new ones need no restart.
+    // The file is read for each fetch: new credentials need no restart.
     let right = write(USER, PASSWORD);
     pushed(&edge, &engine).await.unwrap();
     assert!(edge.get("shop.localhost", "/api/").await.text().starts_with("one "));

@@ -1,4 +1,4 @@
-//! Images that are refused, each with its reason, while what was live stays.
+//! Refused images, each with a reason, while the live version stays.
 
 use devanture_config::problem::{Code, Problem};
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ async fn an_image_that_may_not_be_run_is_refused_and_what_is_live_stays() {
     let of = |name: &str| format!("{}/{name}@{digest}", engine.address);
     engine.put("mainframe", "1", &Image::of_architecture("s390x", "mainframe", &json!({}))).await;
     for (image, expected, hint) in [
-        // Another part of the registry, and one that only looks as if it were the same.
+        // Another part of the registry, and a part with a similar prefix.
         (of("other/api"), "is in no registry", "have its operator add this one"),
         (of("teams/api"), "is in no registry", "have its operator add this one"),
         (format!("{}:none", engine.name("api")), "cannot get the image", "push the image first"),
@@ -67,7 +67,7 @@ async fn an_image_that_may_not_be_run_is_refused_and_what_is_live_stays() {
     }
     let stored = engine.podman(&["images", "--format", "{{.Repository}}"]);
     assert!(!stored.contains(&engine.name("mainframe")), "{stored:?}");
-    // What ends again and again, and what is not there to be started.
+    // A program that ends repeatedly, and a program that is missing.
     let fails = Image::new("fails", &json!({}));
     engine.put("fails", "1", &fails).await;
     let problem = refused(&edge, &server(&format!("{}:1", engine.name("fails"))), None).await;
@@ -77,7 +77,7 @@ async fn an_image_that_may_not_be_run_is_refused_and_what_is_live_stays() {
     engine.put("more", "1", &Image::new("more", &json!({}))).await;
     let problem = refused(&edge, &server(&format!("{}:1", engine.name("more"))), None).await;
     assert!(problem.detail.contains("images_per_app_max"), "{problem:?}");
-    // What an operator got stays, also where an app may not have it.
+    // Images pulled by an operator stay, also where an app must not use them.
     let theirs = format!("{}:1", engine.name("theirs"));
     engine.put("theirs", "1", &Image::new("theirs", &json!({}))).await;
     engine.podman(&["pull", "--quiet", "--tls-verify=false", &theirs]);
@@ -101,7 +101,7 @@ async fn an_archive_with_more_than_an_image_is_refused() {
         let mut tar = tar::Builder::new(Vec::new());
         change(&mut tar);
         let mut bytes = tar.into_inner().unwrap();
-        // Without the two blocks at its end.
+        // Without the two end blocks of a tar.
         bytes.truncate(bytes.len().saturating_sub(1_024));
         bytes.extend(&image.bytes);
         Archive { bytes }
@@ -157,7 +157,7 @@ async fn an_archive_with_more_than_an_image_is_refused() {
     edge.stop().await;
 }
 
-/// podman would wait in it for a writer, and all who list containers for podman, until its service is killed.
+/// podman would block on the pipe, and so would every listing of containers, until the service is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_with_a_pipe_where_podman_reads_users_is_refused_before_it_stops_podman() {
     if !is_installed() {
@@ -182,7 +182,7 @@ async fn an_image_with_a_pipe_where_podman_reads_users_is_refused_before_it_stop
     edge.stop().await;
 }
 
-/// Lists of podman have all labels of all images.
+/// podman's lists contain all labels of all images.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_that_says_too_much_of_itself_is_refused_and_others_are_found() {
     if !is_installed() {
@@ -199,14 +199,14 @@ async fn an_image_that_says_too_much_of_itself_is_refused_and_others_are_found()
         assert!(problem.detail.contains("its labels, variables and history"), "{}", problem.detail);
     }
     assert_eq!(engine.podman(&["images", "--quiet"]), Vec::<String>::new());
-    // An operator's own may be as long.
+    // Labels of an operator's image may be as long.
     engine.podman(&["pull", "--quiet", "--tls-verify=false", &tag]);
     engine.put("good", "1", &Image::new("good", &json!({}))).await;
     push(&edge, "prod", bundle(&server(&format!("{}:1", engine.name("good"))), None), None).await.unwrap();
     edge.stop().await;
 }
 
-/// podman would take the layer that it has by that digest, also that of another app.
+/// podman would use an existing layer with the digest, even a layer of another app.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_gets_no_layer_that_podman_has_by_its_digest_alone() {
     if !is_installed() {
@@ -227,7 +227,7 @@ async fn an_archive_gets_no_layer_that_podman_has_by_its_digest_alone() {
     edge.stop().await;
 }
 
-/// Else an image is fetched for each push that is refused.
+/// Otherwise each refused push would fetch an image.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_image_is_fetched_for_an_app_that_has_pushed_too_often() {
     if !is_installed() {

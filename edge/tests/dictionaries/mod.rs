@@ -1,4 +1,4 @@
-//! A client that has a dictionary is answered with a delta, by both engines alike; all others are answered as usual.
+//! Clients with a dictionary receive a delta, from both engines alike; all other clients get the usual response.
 
 #![allow(
     clippy::disallowed_methods,
@@ -23,11 +23,11 @@ use site::{
     site,
 };
 
-/// What a browser says that has a dictionary.
+/// `Accept-Encoding` of a browser with a dictionary.
 const CODINGS: &str = "gzip, deflate, br, zstd, dcb, dcz";
 const VARY: &str = "accept-encoding, available-dictionary";
 
-/// Asks in both ways, which answer alike.
+/// Sends the request to both engines, whose responses must be equal.
 async fn answer(site: &Site, request: &TestRequest<'_>) -> Got {
     let by_lane = ask::by_lane(&site.served.handler, request).await.expect("it needs no waiting");
     assert_eq!(by_lane, ask::by_handle(&site.served.handler, request).await, "{request:?}");
@@ -38,7 +38,7 @@ fn get(path: &str) -> TestRequest<'_> {
     TestRequest::new("shop.localhost", path)
 }
 
-/// The fetch of a dictionary that pages offer.
+/// Fetch of the dictionary that pages link.
 fn link_fetch(path: &str) -> TestRequest<'_> {
     site::LINK_FETCH.into_iter().fold(get(path), |request, (name, value)| request.with(name, value))
 }
@@ -51,7 +51,7 @@ fn app() -> String {
     format!("/{APP}")
 }
 
-/// The answer that every client gets who has no dictionary.
+/// Response for every client without a dictionary.
 async fn plain(site: &Site, path: &str) -> Got {
     let got = answer(site, &get(path).with("accept-encoding", CODINGS)).await;
     assert_eq!(field(&got, "content-encoding"), Some("br"), "{path}");
@@ -139,7 +139,7 @@ async fn any_other_client_gets_the_plain_answer() {
         &available(77),
         &available(FOREIGN),
     ] {
-        // Without padding it is well formed all the same.
+        // Valid even without padding.
         if bad == old.replace('=', "") {
             continue;
         }
@@ -215,16 +215,16 @@ async fn what_a_rule_has_nobody_keep_is_no_dictionary() {
             let old = available(old);
             let request = link_fetch(&path).with("accept-encoding", CODINGS).with("available-dictionary", &old);
             let got = answer(&site, &request).await;
-            // By itself only what the next release may find.
+            // On its own, a dictionary is worth while only if cached until the next release.
             let is_too_short = path == app() && rule.ends_with("max-age=60");
             assert_eq!(field(&got, "use-as-dictionary").is_some(), is_one && !is_too_short, "{rule} {path}");
             let vary = if path == site::LIBRARY { "*" } else { VARY };
-            // As a service worker a script is kept for an hour at most.
+            // A browser caches a script for at most an hour if registered as a service worker.
             let is_longer = rule.ends_with("max-age=86400") && path.ends_with(".js");
             let worker = if is_longer { ", service-worker" } else { "" };
             assert_eq!(field(&got, "vary"), Some(format!("{vary}, x-mine{worker}").as_str()), "{rule} {path}");
         }
-        // Nor is anybody sent to fetch it.
+        // No `Link` header asks browsers to fetch the dictionary.
         assert_eq!(field(&answer(&site, &get("/")).await, "link").is_some(), is_one, "{rule}");
     }
 }
@@ -366,7 +366,8 @@ async fn a_file_that_pages_offer_becomes_a_dictionary_at_its_own_address() {
             let etag = field(&got, "etag").unwrap().to_owned();
             let same = answer(&site, &request.clone().with("if-none-match", &etag)).await;
             assert_eq!((same.status, same.body.len()), (StatusCode::NOT_MODIFIED, 0), "{request:?}");
-            // Also a 304 makes one of what the browser has; every other use of the file is revalidated as before.
+            // Even a 304 turns the browser's copy into a dictionary; every other use of the file is revalidated as
+            // before.
             for got in [&got, &same] {
                 let expected = match is_fetch {
                     true => ("max-age=2592000, s-maxage=0", "*", Some(used.as_str())),
@@ -388,7 +389,7 @@ async fn a_browser_that_was_sent_a_script_is_not_sent_it_again_as_a_dictionary()
     assert_eq!((first.status, first.body.len()), (StatusCode::OK, 500));
     let link = field(&answer(&site, &get("/")).await, "link").unwrap().to_owned();
     let address = link.split_once("</lib.js").map(|(_, rest)| rest.split('>').next().unwrap());
-    // What is at another address is downloaded, whatever the browser has.
+    // A file at another path is downloaded, whatever the browser has.
     assert_eq!(address, Some(""), "{link}");
     let etag = field(&first, "etag").unwrap();
     let fetch = link_fetch("/lib.js").with("accept-encoding", "gzip, br").with("if-none-match", etag);
@@ -408,7 +409,7 @@ async fn a_dictionary_that_nothing_was_made_with_is_reported_once() {
     assert_eq!((miss.app.as_str(), miss.blob), ("shop", Digest::of(&site::text('a', 4_000))));
     assert_eq!(miss.sha256.as_bytes(), &[77; 32]);
     assert!(site.misses.try_recv().is_err());
-    // A client that could not be answered with one causes none.
+    // A client that cannot use a delta triggers no creation of a delta.
     for request in [
         get(&path).with("accept-encoding", "br").with("available-dictionary", &available(78)),
         get("/small.js").with("accept-encoding", CODINGS).with("available-dictionary", &available(78)),
@@ -419,7 +420,7 @@ async fn a_dictionary_that_nothing_was_made_with_is_reported_once() {
     }
 }
 
-/// Flips the last bit of each delta in a folder and below.
+/// Flips the last bit of each delta below a folder.
 fn spoil(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let one = |path: std::path::PathBuf| match path.extension().and_then(std::ffi::OsStr::to_str) {

@@ -1,4 +1,4 @@
-//! A site of which a browser may have an earlier version.
+//! Site of which a browser may have an earlier version.
 
 use bytes::Bytes;
 use devanture_base::telemetry::AccessLog;
@@ -13,12 +13,12 @@ use crate::in_process::{InProcess, Stores};
 
 pub(crate) const APP: &str = "assets/app.3f2a91bc.js";
 pub(crate) const CHUNK: &str = "assets/chunk.77c01d2e.js";
-/// Another script with the same pattern as [`CHUNK`], and smaller.
+/// Another, smaller script with the same pattern as [`CHUNK`].
 pub(crate) const SAME_CHUNK: &str = "assets/chunk.88d12e3f.js";
 
-/// What a browser has of the version before.
+/// Number of the browser's file of the previous version.
 pub(crate) const OLD_APP: u8 = 1;
-/// What only another app has.
+/// Number of a file that only another app has.
 pub(crate) const FOREIGN: u8 = 2;
 pub(crate) const OLD_PAGE: u8 = 3;
 pub(crate) const OLD_LIB: u8 = 4;
@@ -27,18 +27,18 @@ pub(crate) const PAGES: u8 = 6;
 pub(crate) const NEW_APP: u8 = 9;
 pub(crate) const NEW_CHUNK: u8 = 10;
 
-/// A file of so many bytes that all are one character.
+/// File of `length` bytes, all one character.
 pub(crate) fn text(character: char, length: usize) -> Vec<u8> {
     character.to_string().repeat(length).into_bytes()
 }
 
-/// `Available-Dictionary` of the dictionary of that number.
+/// `Available-Dictionary` for a dictionary number.
 pub(crate) fn available(number: u8) -> String {
     use base64::Engine as _;
     format!(":{}:", base64::engine::general_purpose::STANDARD.encode([number; 32]))
 }
 
-/// The bytes of a delta against the dictionary of that number.
+/// Bytes of a delta against a dictionary number.
 pub(crate) fn delta(form: DeltaForm, number: u8, length: usize) -> Vec<u8> {
     let magic: &[u8] = match form {
         DeltaForm::Dcb => b"\xff\x44\x43\x42",
@@ -47,14 +47,14 @@ pub(crate) fn delta(form: DeltaForm, number: u8, length: usize) -> Vec<u8> {
     [magic, &[number; 32], &vec![number; length]].concat()
 }
 
-/// `Use-As-Dictionary` of the file with that pattern whose SHA-256 is made of that number.
+/// `Use-As-Dictionary` with a pattern, for the file whose SHA-256 is made of the number.
 pub(crate) fn used(pattern: &str, number: u8) -> String {
     format!("match=\"{pattern}\", id=\"{}\"", hex(number, 8))
 }
 
-/// The library, which pages offer.
+/// Library that pages link.
 pub(crate) const LIBRARY: &str = "/lib.js";
-/// The fields with which Chromium fetches a dictionary that a page offers.
+/// Header fields of Chromium's fetch of a linked dictionary.
 pub(crate) const LINK_FETCH: [(&str, &str); 5] = [
     ("sec-fetch-dest", "empty"),
     ("sec-fetch-mode", "cors"),
@@ -63,7 +63,7 @@ pub(crate) const LINK_FETCH: [(&str, &str); 5] = [
     ("priority", "u=4, i"),
 ];
 
-/// Where the dictionary of pages is.
+/// Path of the pages' dictionary.
 pub(crate) fn pages_path() -> String {
     format!("/.well-known/devanture/dictionary/{}", hex(PAGES, 32))
 }
@@ -87,12 +87,12 @@ pub(crate) struct Site {
     pub(crate) misses: mpsc::Receiver<DictionaryMiss>,
 }
 
-/// The site, after `spoil` had its way with what is stored.
+/// Site, after `spoil` changed the stored data.
 pub(crate) async fn site(headers: &str, spoil: impl FnOnce(&Stores)) -> Site {
     serving(headers, json!({}), spoil).await
 }
 
-/// The same with what its `devanture.toml` says of serving.
+/// Site with serving settings from a `devanture.toml`, after `spoil` changed the stored data.
 pub(crate) async fn serving(headers: &str, serving: serde_json::Value, spoil: impl FnOnce(&Stores)) -> Site {
     let stores = Stores::new();
     let (page, app, chunk) = (text('p', 2_000), text('a', 4_000), text('c', 3_000));

@@ -1,10 +1,10 @@
-//! Every command and flag in a document is one that the programs take.
+//! Every command and flag in a document exists in the programs.
 
 use std::collections::BTreeSet;
 
 use super::{code_lines, documents, files, read};
 
-/// `PushArgs` and `no_switch` as a person types them: `push-args`, `no-switch`.
+/// Command line form of `PushArgs` and `no_switch`: `push-args`, `no-switch`.
 fn kebab(name: &str) -> String {
     let mut text = String::new();
     for c in name.chars() {
@@ -16,7 +16,7 @@ fn kebab(name: &str) -> String {
     text.replace('_', "-")
 }
 
-/// The variants of an enum that stands in a source, as commands.
+/// Variants of an enum in a source file, as commands.
 fn commands(source: &str, name: &str) -> BTreeSet<String> {
     let (_, rest) = source.split_once(&format!("enum {name} {{")).unwrap_or_else(|| panic!("there is no enum {name}"));
     let body = rest.split("\n}").next().unwrap();
@@ -27,7 +27,7 @@ fn commands(source: &str, name: &str) -> BTreeSet<String> {
     names.map(kebab).collect()
 }
 
-/// Every field of a source that may be a flag.
+/// Every field of a source file that may be a flag.
 fn flags(source: &str) -> BTreeSet<String> {
     let fields = source.lines().filter_map(|line| {
         let line = line.trim();
@@ -38,11 +38,11 @@ fn flags(source: &str) -> BTreeSet<String> {
     fields.chain(["help".to_owned(), "version".to_owned()]).collect()
 }
 
-/// The words after each call of `program` in a text of code, up to what ends a command.
+/// Words after each call of `program` in a line of code, up to the end of the command.
 fn calls<'l>(line: &'l str, program: &str) -> Vec<Vec<&'l str>> {
     let mut calls = Vec::new();
     let words: Vec<&str> = line.split_whitespace().collect();
-    // That line of logrotate names a user and a group.
+    // The `su` line of logrotate names a user and a group.
     let names_users = words.first() == Some(&"su");
     for (index, word) in words.iter().enumerate().filter(|_| !names_users) {
         let name = word.rsplit('/').next().unwrap();
@@ -112,8 +112,8 @@ fn every_command_in_a_document_exists() {
     assert!(count > 40, "the commands are not where they are looked for: {count}");
 }
 
-/// The control group of the service holds the instances of backends of an edge that starts them itself, and earlier
-/// edges that still drain: a signal to all processes ends them.
+/// The service's control group contains backend instances of an edge that starts them, and earlier edges still
+/// draining: a signal to all processes would end both.
 #[test]
 fn no_document_signals_all_processes_of_the_service() {
     let mut found = 0;

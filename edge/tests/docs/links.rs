@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{documents, root};
 
-/// The anchor that a heading gets.
+/// Anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();
     kept.chars()

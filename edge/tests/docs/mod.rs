@@ -1,7 +1,7 @@
-//! Holds the documents to the code: tables, samples, commands, keys, links, names of tests.
+//! Compares the documents with the code: tables, samples, commands, keys, links, names of tests.
 //!
-//! A table between `<!-- name -->` and `<!-- /name -->` is written by the code. `UPDATE_DOCS=1 cargo test --test it
-//! docs::` writes those that differ, to be looked at and committed.
+//! A table between `<!-- name -->` and `<!-- /name -->` is generated from the code. `UPDATE_DOCS=1 cargo test --test it
+//! docs::` writes the tables that differ, for review and commit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod commands;
@@ -29,7 +29,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Files of the project with that ending, by their paths from its root; what was built or fetched is left out.
+/// Project files with an extension, by path from the root, without built or fetched files.
 fn files(ending: &str) -> Vec<String> {
     fn below(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -52,23 +52,23 @@ fn files(ending: &str) -> Vec<String> {
     paths
 }
 
-/// The documents, each with its path.
+/// Documents, each with the path.
 fn documents() -> Vec<(String, String)> {
-    // The pages of the sites that the tests build are no documents of ours.
+    // Pages of the sites built by the tests are no project documents.
     let own = files(".md").into_iter().filter(|path| !path.starts_with("tools/sites.d/"));
     let documents: Vec<_> = own.map(|path| (path.clone(), read(&path))).collect();
     assert!(documents.len() > 8, "the documents are not where they are looked for");
     documents
 }
 
-/// What stands between the two marks of a document.
+/// Text between the two marks in a document.
 fn marked<'t>(document: &'t str, name: &str) -> &'t str {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
     let (_, rest) = document.split_once(&begin).unwrap_or_else(|| panic!("there is no {begin}"));
     rest.split_once(&end).unwrap_or_else(|| panic!("there is no {end}")).0
 }
 
-/// Compares what stands between the marks with what the code says, or writes it where that is wanted.
+/// Compares the text between the marks with the expected text, or writes the expected text with `UPDATE_DOCS`.
 fn hold(path: &str, name: &str, expected: &str) {
     let document = read(path);
     let found = marked(&document, name);
@@ -85,7 +85,7 @@ fn hold(path: &str, name: &str, expected: &str) {
     panic!("{path}: the table of {name} is not what the code says: {differing}\nUPDATE_DOCS=1 writes it:\n{expected}");
 }
 
-/// The text of code in a document: fenced blocks line by line, and what stands between backticks.
+/// Code in a document: fenced blocks line by line, and text between backticks.
 fn code_lines(document: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut is_fenced = false;
@@ -217,7 +217,7 @@ fn every_status_of_the_edges_own_is_in_the_documents() {
     }
 }
 
-/// The first text of each call of the reader, which is the name of a key.
+/// First text of each call of the reader: the name of a key.
 fn keys_of(source: &str) -> BTreeSet<String> {
     const CALLS: [&str; 12] = [
         "bytes",
@@ -280,7 +280,7 @@ fn every_key_of_both_files_is_in_the_documents_and_no_other() {
     for (file, sources) in [("edge.toml", &edge[..]), ("devanture.toml", &site)] {
         let table = marked(&document, &format!("keys of {file}"));
         let named = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-        // Tables themselves are named by their keys.
+        // Tables are named by their keys.
         let named: BTreeSet<String> = named.flat_map(|key| key.split('.')).map(str::to_owned).collect();
         let keys: BTreeSet<String> = sources.iter().flat_map(|source| keys_of(&read(source))).collect();
         assert_eq!(named, keys, "{file}");
@@ -316,7 +316,7 @@ fn every_sample_in_a_document_is_a_file_that_is_tested() {
 
 #[test]
 fn every_variable_in_a_document_is_read() {
-    // The command line reads some, the edge others, and instances are given some.
+    // The command line reads some variables, the edge others, and instances receive the rest.
     let settings = read("uploader/src/settings/mod.rs")
         + &read("uploader/src/settings/identity.rs")
         + &read("uploader/project/src/dotenv.rs")
@@ -332,7 +332,7 @@ fn every_variable_in_a_document_is_read() {
     }
 }
 
-/// The names of tests in a line, each of which must be in `sources`.
+/// Test names in a line, each of which must be in `sources`.
 fn tests_in<'l>(line: &'l str, sources: &str) -> Vec<&'l str> {
     let is_test = |name: &&str| {
         name.matches('_').count() > 2 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -374,7 +374,7 @@ fn every_test_that_the_architecture_names_exists() {
     assert_eq!(laws, 11);
 }
 
-/// Words of `ARCHITECTURE.md`: ten minutes of reading.
+/// Maximum words of `ARCHITECTURE.md`: ten minutes of reading.
 const ARCHITECTURE_WORDS_MAX: usize = 2_200;
 
 #[test]
@@ -401,14 +401,14 @@ fn every_decision_has_its_headings_and_is_in_the_list() {
     assert!(count > 30, "the decisions are not where they are looked for");
 }
 
-/// The subjects of the tests of a crate, by their paths: each file, and each folder but those that only support others.
+/// Test subjects of a crate, by path: each file, and each folder except support folders.
 fn subjects(folder: &str) -> BTreeSet<String> {
     let below = files(".rs").into_iter().filter_map(|path| path.strip_prefix(folder).map(str::to_owned));
     let names = below.map(|path| path.split('/').next().unwrap().to_owned());
     names.filter(|name| !["main.rs", "allocations.rs", "support", "cli_support"].contains(&name.as_str())).collect()
 }
 
-/// What `tools/tests-of` answers for a path.
+/// Output of `tools/tests-of` for a path.
 fn tests_of(path: &str) -> String {
     let mut command = std::process::Command::new(root().join("tools/tests-of"));
     let mut tool = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -465,12 +465,12 @@ fn the_guide_has_a_row_for_every_room_and_tests_of_reads_it() {
         &["units devanture-store", "it devanture-edge upkeep::", "it devanture e2e::crash::"],
     );
     has("uploader/check/src/names.rs", &["package devanture-check", "it devanture cli_check::"]);
-    // Of the rows for `uploader/src` and for `dev` the longer name counts.
+    // Of the rows for `uploader/src` and for `dev`, the longer name wins.
     has("uploader/src/commands/dev/mod.rs", &["units devanture", "it devanture e2e::dev::"]);
     assert!(!tests_of("uploader/src/commands/dev/mod.rs").contains("cli_edge"));
     has("docs/storage.md", &["units devanture-store blobs::fs", "it devanture-edge http::docs::"]);
     has("site/src/lib.rs", &["package devanture-site"]);
-    // A module of tests has itself, and those that use something of it.
+    // A test module depends on itself, and so do the modules that import from it.
     has("edge/tests/lane/ask.rs", &["it devanture-edge lane::", "it devanture-edge dictionaries::"]);
     for path in ["config/src/lib.rs", "Cargo.lock", "edge/tests/support/mod.rs", "a/path/of/no/row"] {
         has(path, &[&format!("all {path}")]);
@@ -486,7 +486,7 @@ fn the_guide_names_every_subject_of_tests_and_only_paths_that_exist() {
         for name in subjects(folder) {
             let (path, module) = (format!("{folder}{name}"), name.trim_end_matches(".rs"));
             assert!(spans.contains(&path.as_str()), "CONTRIBUTING.md has no row for {path}");
-            // Cargo finds no programs by itself here: a file that no program has would never run.
+            // Automatic discovery of test programs is off: a file without a program would never run.
             assert!(modules.contains(&format!("\nmod {module};\n")), "no program has {path} as a module");
         }
     }

@@ -1,4 +1,4 @@
-//! The table of roles in the documents is that of the code.
+//! The table of roles in the documents matches the code.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,4 @@
-//! What sources outside of `docs` say to people: manifests, comments, and examples in them.
+//! User-facing text of sources outside `docs`: manifests, comments, and examples in comments.
 
 use devanture_config::edge_toml::{EdgeFile, NODE_VARIABLE, NodeIdentity};
 
@@ -37,17 +37,17 @@ fn examples_in_documentation_comments_are_of_crates_whose_examples_run() {
     }
 }
 
-/// `rustfmt` wraps code at its `max_width`, and leaves comments alone.
+/// `rustfmt` wraps code at `max_width` and leaves comments unchanged.
 #[test]
 fn comments_are_no_wider_than_code() {
     let width = read("rustfmt.toml").lines().find_map(|line| line.strip_prefix("max_width = ")?.parse::<usize>().ok());
-    // Each of its comments is a cell of a table of the documents, on one line so that the list stays short.
+    // Each comment of the file is a cell of a document's table, on one line so that the list stays short.
     let paths = files(".rs").into_iter().filter(|path| path != "config/src/limits/mod.rs");
     let wide: Vec<String> = paths.flat_map(|path| wide_comments(&path, width.unwrap())).collect();
     assert!(wide.is_empty(), "{}", wide.join("\n"));
 }
 
-/// The lines of a file that hold a comment alone and have more than `width` characters.
+/// Comment lines of a file with more than `width` characters.
 fn wide_comments(path: &str, width: usize) -> Vec<String> {
     let text = read(path);
     let lines = text.lines().enumerate();

@@ -1,4 +1,4 @@
-//! Answers, read to their end, and the client that gets them.
+//! Client requests and fully read responses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -11,7 +11,7 @@ use reqwest::RequestBuilder;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde::de::DeserializeOwned;
 
-/// An answer, read to its end.
+/// Fully read response.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) status: StatusCode,
@@ -19,12 +19,12 @@ pub(crate) struct Got {
     pub(crate) body: Bytes,
 }
 
-/// Sends a request and reads its answer to the end.
+/// Sends a request and reads the whole response.
 pub(crate) async fn got(request: RequestBuilder) -> Got {
     try_got(request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
 }
 
-/// Sends a request and reads its answer to the end, if one comes.
+/// Sends a request and reads the whole response; fails if the request fails.
 pub(crate) async fn try_got(request: RequestBuilder) -> reqwest::Result<Got> {
     let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());
@@ -32,23 +32,23 @@ pub(crate) async fn try_got(request: RequestBuilder) -> reqwest::Result<Got> {
 }
 
 impl Got {
-    /// The body as text.
+    /// Body as text.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A header, or nothing.
+    /// Value of a header, or the empty string.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    /// The body as JSON; fails where the answer is no success.
+    /// Body as JSON; fails unless the status is a success.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
         assert!(self.status.is_success(), "{}: {}", self.status, self.text());
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The problem that the answer is; fails where it is none, or where status and code do not go together.
+    /// Problem document of the response; fails if the body is no problem, or if status and code do not match.
     pub(crate) fn problem(&self) -> Problem {
         assert_eq!(self.header("content-type"), "application/problem+json", "{}: {}", self.status, self.text());
         let problem: Problem = serde_json::from_slice(&self.body).unwrap();
@@ -56,12 +56,12 @@ impl Got {
         problem
     }
 
-    /// The code of the problem that the answer is.
+    /// Code of the problem document.
     pub(crate) fn code(&self) -> Code {
         self.problem().code
     }
 
-    /// What a success holds, or the problem.
+    /// Value of a success, or the problem.
     pub(crate) fn into_result<T: DeserializeOwned>(self) -> Result<T, Box<Problem>> {
         if self.status.is_success() { Ok(self.json()) } else { Err(Box::new(self.problem())) }
     }

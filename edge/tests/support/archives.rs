@@ -1,14 +1,14 @@
-//! Archives for tests, good and bad; the bad ones are good ones with some of their bytes changed.
+//! Valid and invalid archives for tests; an invalid archive is a valid archive with a few changed bytes.
 
 use std::io::{Cursor, Write as _};
 
 use super::Files;
 use zip::write::SimpleFileOptions;
 
-/// The kinds of archives that an edge takes, by the endings of their names.
+/// Kinds of archives that an edge accepts, by file name extension.
 pub(crate) const KINDS: [&str; 4] = ["zip", "tar", "tar.gz", "tar.zst"];
 
-/// An archive of a kind.
+/// Archive of a given kind.
 pub(crate) fn archive(kind: &str, files: Files<'_>) -> Vec<u8> {
     match kind {
         "zip" => zip(files),
@@ -19,7 +19,7 @@ pub(crate) fn archive(kind: &str, files: Files<'_>) -> Vec<u8> {
     }
 }
 
-/// The media type that goes with a kind.
+/// Media type of a kind.
 pub(crate) fn media_type(kind: &str) -> &'static str {
     match kind {
         "zip" => "application/zip",
@@ -33,7 +33,7 @@ pub(crate) fn zip(files: Files<'_>) -> Vec<u8> {
     zip_with(files, SimpleFileOptions::default())
 }
 
-/// A zip that is not compressed, so that the bytes of its files can be found in it.
+/// Uncompressed zip, so that the bytes of the files can be found in the archive.
 pub(crate) fn stored_zip(files: Files<'_>) -> Vec<u8> {
     zip_with(files, SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored))
 }
@@ -47,7 +47,7 @@ fn zip_with(files: Files<'_>, options: SimpleFileOptions) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// A zip with one file and one symbolic link.
+/// Zip with one file and one symbolic link.
 pub(crate) fn zip_with_link(target: &str) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
     writer.start_file("index.html", SimpleFileOptions::default()).unwrap();
@@ -55,7 +55,7 @@ pub(crate) fn zip_with_link(target: &str) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-/// A zip whose flags say, in both headers of every entry, that it is encrypted (APPNOTE 4.4.4).
+/// Zip whose flags mark every entry as encrypted, in both headers (APPNOTE 4.4.4).
 pub(crate) fn encrypted(mut zip: Vec<u8>) -> Vec<u8> {
     for (signature, flags) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
         for place in places(&zip, signature) {
@@ -65,7 +65,7 @@ pub(crate) fn encrypted(mut zip: Vec<u8>) -> Vec<u8> {
     zip
 }
 
-/// A zip whose directory says that every file has `size` bytes.
+/// Zip whose directory claims `size` bytes for every file.
 pub(crate) fn claiming(mut zip: Vec<u8>, size: u32) -> Vec<u8> {
     for place in places(&zip, b"PK\x01\x02") {
         zip[place + 24..place + 28].copy_from_slice(&size.to_le_bytes());
@@ -73,7 +73,7 @@ pub(crate) fn claiming(mut zip: Vec<u8>, size: u32) -> Vec<u8> {
     zip
 }
 
-/// A zip that counts `count` entries, however many it has.
+/// Zip whose directory claims `count` entries, whatever the actual number.
 pub(crate) fn counting(mut zip: Vec<u8>, count: u16) -> Vec<u8> {
     let end = *places(&zip, b"PK\x05\x06").last().unwrap();
     zip[end + 8..end + 10].copy_from_slice(&count.to_le_bytes());
@@ -81,7 +81,7 @@ pub(crate) fn counting(mut zip: Vec<u8>, count: u16) -> Vec<u8> {
     zip
 }
 
-/// Replaces bytes by as many others, wherever they stand.
+/// Replaces every occurrence of some bytes by as many other bytes.
 pub(crate) fn replaced(mut archive: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let places = places(&archive, from);
@@ -110,7 +110,7 @@ pub(crate) fn tar(files: Files<'_>) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// A tar of an `index.html` and one entry more, whose name and link are written as they are.
+/// Tar of an `index.html` and an entry whose name and link are written verbatim.
 pub(crate) fn tar_with(name: &[u8], kind: tar::EntryType, link: &[u8]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_data(&mut tar_header(2, tar::EntryType::Regular), "index.html", &b"hi"[..]).unwrap();
@@ -133,7 +133,7 @@ fn tar_header(size: usize, kind: tar::EntryType) -> tar::Header {
     header
 }
 
-/// A form: each field's name, the name of its file where it is one, and its bytes.
+/// Multipart form: for each field the name, the file name if the field is a file, and the bytes.
 pub(crate) fn form(fields: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     let boundary = "--------------------------d74496d66958873e";
     let mut body = Vec::new();

@@ -1,5 +1,5 @@
-//! A passkey in software: it signs what it is given, as an authenticator and a browser do together, and lies where a
-//! test wants that.
+//! Software passkey: signs challenges as an authenticator and a browser do together, with errors where a test asks for
+//! them.
 
 #![allow(dead_code, reason = "each user of it takes a part")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
@@ -11,12 +11,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value;
 
-/// Somebody is there and was verified.
+/// Flags for a present and verified user.
 pub(crate) const VERIFIED: u8 = 0x05;
-/// A credential follows.
+/// Flag for attested credential data.
 pub(crate) const WITH_CREDENTIAL: u8 = 0x40;
 
-/// A passkey, and what it and its browser say of themselves.
+/// Passkey, with the authenticator and client data that tests can falsify.
 pub(crate) struct Authenticator {
     pub(crate) key: EcdsaKeyPair,
     pub(crate) id: Vec<u8>,
@@ -24,15 +24,15 @@ pub(crate) struct Authenticator {
     pub(crate) origin: String,
     pub(crate) flags: u8,
     pub(crate) counter: u32,
-    /// The algorithm of its key.
+    /// Algorithm of the key.
     pub(crate) algorithm: i64,
-    /// Members that the browser adds to what it says.
+    /// Members that the browser adds to the client data.
     pub(crate) added: String,
-    /// Bytes behind everything else.
+    /// Bytes appended to the authenticator data.
     pub(crate) trailer: Vec<u8>,
 }
 
-/// What it signed, in base64url.
+/// Signed assertion, in base64url.
 #[derive(Debug, Clone)]
 pub(crate) struct Signed {
     pub(crate) data: Vec<u8>,
@@ -60,7 +60,7 @@ impl Authenticator {
         }
     }
 
-    /// The point of its key, uncompressed.
+    /// Public key as an uncompressed point.
     pub(crate) fn public_key(&self) -> Vec<u8> {
         self.key.public_key().as_ref().to_vec()
     }
@@ -77,7 +77,7 @@ impl Authenticator {
         data
     }
 
-    /// The attestation object and what the browser says, for `navigator.credentials.create`.
+    /// Attestation object and client data of `navigator.credentials.create`.
     pub(crate) fn create(&self, challenge: &str) -> (Vec<u8>, Vec<u8>) {
         let point = self.key.public_key().as_ref();
         let (x, y) = (point[1..33].to_vec(), point[33..].to_vec());
@@ -105,7 +105,7 @@ impl Authenticator {
         (attestation, self.client_data("webauthn.create", challenge))
     }
 
-    /// What `navigator.credentials.get` gives.
+    /// Assertion of `navigator.credentials.get`.
     pub(crate) fn get(&self, challenge: &str) -> Signed {
         let client_data = self.client_data("webauthn.get", challenge);
         let mut data = self.head(self.flags);

@@ -1,4 +1,4 @@
-//! Backends that the edge runs: pushed with any token, they evaluate what a test sends them.
+//! Backends run by the edge: pushed with any token, they evaluate the scripts of a test.
 
 #![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{RunningEdge, Setup, got, manifest};
 
-/// Evaluates the body of each request and answers what comes of it as JSON, or the code of what it failed of.
+/// Evaluates each request body and answers with the result as JSON, or with the code of the error.
 const EVALUATES: &str = r"
 const fs = require('fs'), path = require('path'), child = require('child_process');
 const tried = (work) => { try { return work(); } catch (error) { return error.code || String(error); } };
@@ -32,7 +32,7 @@ const server = require('http').createServer((request, answer) => {
 server.listen(process.env.SOCKET || +process.env.PORT, ...(process.env.SOCKET ? [] : ['127.0.0.1']));
 ";
 
-/// A bundle with a backend.
+/// Bundle with a backend.
 pub(crate) struct Backend {
     page: String,
     server: Value,
@@ -41,8 +41,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// One with a page of its own, whose backend evaluates what it is sent below `/api/`, see
-    /// [`RunningEdge::evaluate`].
+    /// Backend with a page; requests below `/api/` are evaluated, see [`RunningEdge::evaluate`].
     pub(crate) fn new(page: &str) -> Self {
         let server = json!({
             "command": ["node", "server.js"], "health": "/healthz", "routes": ["/api/*"], "persist": "data",
@@ -58,13 +57,13 @@ impl Backend {
         self
     }
 
-    /// Holds visitors on the version of their first page.
+    /// Keeps visitors on the version of their first page.
     pub(crate) fn pinning(mut self) -> Self {
         self.pin = Some(Pin::Session);
         self
     }
 
-    /// Adds a file to the folder of the backend; one that can be run where `run` says so.
+    /// Adds a file to the folder of the backend; `run` makes the file executable.
     pub(crate) fn with_file(mut self, path: &str, text: &str, run: bool) -> Self {
         self.files.push((path.to_owned(), text.to_owned(), run));
         self
@@ -91,17 +90,17 @@ impl Backend {
 }
 
 impl Setup {
-    /// Runs backends, in a process of its own: only the program can start instances.
+    /// Runs backends. Requires a separate process, since only the program can start instances.
     pub(crate) fn with_runner(self) -> Self {
-        // Instances of root have a temporary folder of their own: what lies in the system's is out of sight, and no
-        // test of permissions.
+        // Instances of root have a private temporary folder: files in the system's folder are hidden and would not test
+        // permissions.
         let parent = if rustix::process::geteuid().is_root() { "/srv" } else { "/tmp" };
         self.in_a_process().below(parent).with_toml("[runner]\nenabled = true")
     }
 }
 
 impl RunningEdge {
-    /// Pushes a backend to an environment with a token, as the command line does it.
+    /// Pushes a backend to an environment with a token, as the command line does.
     pub(crate) async fn push_backend(
         &self,
         token: &str,
@@ -113,7 +112,7 @@ impl RunningEdge {
         self.push_backend_as(token, (app, environment), backend, begin).await
     }
 
-    /// The same, stored alone: only its preview answers.
+    /// Like [`Self::push_backend`], but stores the version only; the preview is the only host that serves the version.
     pub(crate) async fn push_preview(
         &self,
         token: &str,
@@ -126,7 +125,7 @@ impl RunningEdge {
         self.push_backend_as(token, (app, environment), backend, begin).await
     }
 
-    /// Predicts a push of a backend, and begins none.
+    /// Predicts the push of a backend without starting a push.
     pub(crate) async fn predict_backend(
         &self,
         token: &str,
@@ -152,7 +151,7 @@ impl RunningEdge {
             .into_result()
     }
 
-    /// Begins a push of one half of a bundle with a backend, and sends what is missing of it.
+    /// Starts a push of one half of a bundle with a backend, and uploads the missing blobs.
     pub(crate) async fn upload_half(
         &self,
         place: (&str, &str),
@@ -182,7 +181,7 @@ impl RunningEdge {
         Ok(begun)
     }
 
-    /// Has the backend that answers at a hostname evaluate JavaScript; gives the value of its last expression.
+    /// Evaluates JavaScript in the backend of a hostname and returns the value of the last expression.
     pub(crate) async fn evaluate(&self, host: &str, script: &str) -> Value {
         let got = got(self.visit(Method::POST, host, "/api/evaluate").body(script.to_owned())).await;
         assert_eq!(got.status, StatusCode::OK, "{}\n{script}", got.text());
@@ -190,7 +189,7 @@ impl RunningEdge {
     }
 }
 
-/// The processes of a user that have not ended.
+/// Running processes of a user.
 pub(crate) fn processes_of(user: &Value) -> BTreeSet<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -203,7 +202,7 @@ pub(crate) fn processes_of(user: &Value) -> BTreeSet<u32> {
     pids.filter(is_theirs).collect()
 }
 
-/// Takes the claims away of edges whose folders lay below `folder`, which is gone: the next one may have their user
+/// Deletes the user id claims of edges whose folders lay below the removed `folder`, so that later tests can use the
 /// ids.
 pub(super) fn forget_claims(folder: &Path) {
     for claims in ["/var/lib/devanture-uids", "/run/devanture-uids"] {
@@ -219,7 +218,7 @@ pub(super) fn forget_claims(folder: &Path) {
     }
 }
 
-/// Whether a test that needs other users than its own can run; says so where it cannot.
+/// Returns true for root, which tests with several users need; otherwise prints a note.
 #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
 pub(crate) fn is_root() -> bool {
     let is_root = rustix::process::geteuid().is_root();

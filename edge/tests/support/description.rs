@@ -1,11 +1,11 @@
-//! The description of the API as the edge serves it, read for tests that go over every operation.
+//! Served OpenAPI description, parsed for tests that iterate over every operation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The text of the description.
+/// Text of the description.
 pub(crate) const DESCRIPTION: &str = include_str!("../../control/src/admin/openapi.yaml");
 
-/// Address to methods, in capital letters, out of the description: its layout is that of this repository.
+/// Paths and their methods, in capital letters. The parser relies on the layout of the file in this repository.
 pub(crate) fn described() -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (path, method, _) in operations() {
@@ -14,7 +14,7 @@ pub(crate) fn described() -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// Every operation: its address, its method in capital letters, and what the description says of it.
+/// Every operation: path, method in capital letters, and YAML text.
 pub(crate) fn operations() -> Vec<(String, String, String)> {
     let mut found: Vec<(String, String, String)> = Vec::new();
     let (mut path, mut is_operation) = (String::new(), false);

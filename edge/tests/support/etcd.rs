@@ -1,7 +1,6 @@
-//! Real etcd members on loopback, with or without TLS and users, each of which can be stopped, killed and started
-//! again.
+//! Real etcd members on loopback, with or without TLS and users. Each member can be stopped, killed and restarted.
 //!
-//! The unit tests of the edge use this file, too, so that it needs nothing beside it but `ports`.
+//! The unit tests of the edge include this file, too; the only dependency is `ports`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -32,15 +31,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Longest wait for a cluster to start.
 const START_MAX: Duration = Duration::from_secs(60);
-/// The user of the tests, which may do everything below [`PREFIX`].
+/// User of the tests, with all permissions below [`PREFIX`].
 const USER: &str = "edge";
 const PASSWORD: &str = "pass-word";
-/// The user that etcd wants for its own administration.
+/// User and password that etcd requires for administration.
 const ROOT: &str = "root:root-word";
-/// What keys of the tests begin with.
+/// Prefix of the tests' keys.
 pub(crate) const PREFIX: &str = "devanture/";
 
-/// Members of one cluster. They end when this is dropped.
+/// Members of one cluster, killed on drop.
 pub(crate) struct Cluster {
     members: Vec<Mutex<Member>>,
     is_secure: bool,
@@ -54,7 +53,7 @@ struct Member {
     child: Option<Child>,
 }
 
-/// Whether etcd is installed; says what is not tested where it is not, and fails where nothing may be missing.
+/// Returns true if etcd is installed. Otherwise prints the skipped subject, or fails where every tool is required.
 pub(crate) fn is_installed() -> bool {
     let found = |program: &str, argument: &str| {
         Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
@@ -69,12 +68,12 @@ pub(crate) fn is_installed() -> bool {
 }
 
 impl Cluster {
-    /// Starts members without TLS and users, with further options.
+    /// Starts members without TLS and users, with additional options.
     pub(crate) fn start(members: usize, options: &[&str]) -> Self {
         Self::start_any(members, options, false)
     }
 
-    /// Starts members that want TLS, a certificate of the client, a user and a password.
+    /// Starts members that require TLS, a client certificate, a user and a password.
     pub(crate) fn start_secure(members: usize) -> Self {
         let cluster = Self::start_any(members, &[], true);
         let role = ["role", "grant-permission", "edge", "--prefix=true", "readwrite", PREFIX];
@@ -93,8 +92,8 @@ impl Cluster {
     }
 
     fn start_any(members: usize, options: &[&str], is_secure: bool) -> Self {
-        // It takes no port of the system's choice, so that free ones are chosen here; should another process have been
-        // quicker, others are.
+        // etcd cannot listen on a port chosen by the system. Free ports are chosen here, and again if another process
+        // takes a port first.
         for _ in 0..5 {
             let cluster = Self::prepare(members, options, is_secure);
             for index in 0..members {
@@ -128,7 +127,7 @@ impl Cluster {
                 ("listen-peer-urls", &peer_url(index)),
                 ("initial-advertise-peer-urls", &peer_url(index)),
                 ("initial-cluster", &all.join(",")),
-                // Each cluster has an id of its own, also one that is given the ports of another.
+                // Each cluster has a unique id, even on the ports of an earlier cluster.
                 ("initial-cluster-token", folder.path().to_str().unwrap()),
                 ("heartbeat-interval", "50"),
                 ("election-timeout", "500"),
@@ -154,7 +153,7 @@ impl Cluster {
         Self { members, is_secure, folder }
     }
 
-    /// False where a member ended, as it does if its port is taken.
+    /// Returns false if a member exited, for example because the port is taken.
     fn is_started(&self) -> bool {
         let began = Instant::now();
         loop {
@@ -172,7 +171,7 @@ impl Cluster {
         }
     }
 
-    /// Whether every member answers, and the cluster has a leader.
+    /// Returns true if every member answers and the cluster has a leader.
     pub(crate) fn is_healthy(&self) -> bool {
         (0..self.members.len()).all(|index| {
             let mut command = self.etcdctl(&[index], None);
@@ -195,28 +194,28 @@ impl Cluster {
         (0..self.members.len()).map(|index| self.endpoint(index)).collect()
     }
 
-    /// The client URL of one member.
+    /// Client URL of one member.
     pub(crate) fn endpoint(&self, index: usize) -> String {
         let scheme = if self.is_secure { "https" } else { "http" };
         format!("{scheme}://{}", self.address(index))
     }
 
-    /// Where a member listens for clients.
+    /// Client address of a member.
     pub(crate) fn address(&self, index: usize) -> SocketAddr {
         self.members[index].lock().unwrap().client
     }
 
-    /// Who the tests are for etcd.
+    /// Credentials of the tests.
     pub(crate) fn credentials(&self) -> Option<(String, Secret)> {
         self.is_secure.then(|| (USER.to_owned(), Secret::new(PASSWORD)))
     }
 
-    /// How the tests speak TLS with it.
+    /// TLS configuration of the tests.
     pub(crate) fn tls(&self) -> Option<Arc<rustls::ClientConfig>> {
         if !self.is_secure {
             return None;
         }
-        // Another test of this process may have been first.
+        // Another test of this process may have installed the provider first.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let file = |name: &str| self.folder.path().join(name);
         let certificate = |name: &str| CertificateDer::from_pem_file(file(name)).unwrap();
@@ -229,7 +228,7 @@ impl Cluster {
         Some(Arc::new(config.unwrap()))
     }
 
-    /// Kills a member at once, as a power cut does.
+    /// Kills a member immediately, like a power failure.
     pub(crate) fn kill(&self, index: usize) {
         let child = self.members[index].lock().unwrap().child.take();
         if let Some(mut child) = child {
@@ -238,12 +237,12 @@ impl Cluster {
         }
     }
 
-    /// Stops a member: its connections stay and nothing answers.
+    /// Stops a member: open connections stay, and requests get no answer.
     pub(crate) fn stop(&self, index: usize) {
         self.signal(index, Signal::STOP);
     }
 
-    /// Lets a stopped member go on.
+    /// Resumes a stopped member.
     pub(crate) fn resume(&self, index: usize) {
         self.signal(index, Signal::CONT);
     }
@@ -254,7 +253,7 @@ impl Cluster {
         kill_process(Pid::from_raw(i32::try_from(id).unwrap()).unwrap(), signal).unwrap();
     }
 
-    /// Starts a member that was killed, over its data.
+    /// Restarts a killed member with the same data.
     pub(crate) fn restart(&self, index: usize) {
         let mut member = self.members[index].lock().unwrap();
         assert!(member.child.is_none());
@@ -267,7 +266,7 @@ impl Cluster {
         member.child = Some(child.unwrap());
     }
 
-    /// Keeps a copy of what the only member has stored, which is killed for it and started again.
+    /// Backs up the data of the only member, which is killed for the copy and restarted.
     pub(crate) fn back_up(&self, index: usize) {
         self.kill(index);
         copy_all(&self.folder.path().join(format!("m{index}")), &self.folder.path().join("backup"));
@@ -275,19 +274,19 @@ impl Cluster {
         self.wait_until_healthy();
     }
 
-    /// Puts the copy in the place of what a killed member has stored.
+    /// Restores the backup in place of a killed member's data.
     pub(crate) fn put_back(&self, index: usize) {
         let data = self.folder.path().join(format!("m{index}"));
         std::fs::remove_dir_all(&data).unwrap();
         copy_all(&self.folder.path().join("backup"), &data);
     }
 
-    /// The options that a member is started with.
+    /// Command line options of a member.
     pub(crate) fn options(&self, index: usize) -> Vec<String> {
         self.members[index].lock().unwrap().arguments.clone()
     }
 
-    /// The member that leads, as soon as there is one.
+    /// Leader of the cluster; waits until an election ends.
     pub(crate) fn leader(&self) -> usize {
         let began = Instant::now();
         loop {
@@ -312,7 +311,7 @@ impl Cluster {
         self.admin(&["compact", "--physical=true", &revision.to_string()]);
     }
 
-    /// Keys and values below a prefix as etcd has them, with the revisions of their last changes.
+    /// Stored keys and values below a prefix, with the revision of the last change.
     pub(crate) fn stored(&self, prefix: &str) -> Vec<(String, Vec<u8>, u64)> {
         use base64::Engine as _;
         let text = self.admin(&["get", "--prefix", prefix, "--write-out=json"]);
@@ -329,12 +328,12 @@ impl Cluster {
             .collect()
     }
 
-    /// Runs `etcdctl` as an administrator; what it prints.
+    /// Runs `etcdctl` as an administrator and returns the output.
     pub(crate) fn admin(&self, arguments: &[&str]) -> String {
         self.admin_as(self.root(), arguments)
     }
 
-    /// Deletes the user of the tests, which ends its tokens, and adds it again.
+    /// Deletes the user of the tests, which invalidates the user's tokens, and adds the user again.
     pub(crate) fn end_tokens(&self) {
         self.admin(&["user", "delete", USER]);
         self.admin(&["user", "add", &format!("{USER}:{PASSWORD}")]);
@@ -406,7 +405,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// Makes an authority, a certificate for members and one for clients.
+/// Creates a certificate authority, a certificate for members and a certificate for clients.
 fn make_certificates(folder: &Path) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -426,7 +425,7 @@ fn make_certificates(folder: &Path) {
     }
 }
 
-/// A network between a node and a member, which can be cut.
+/// Network between a node and a member, which a test can cut.
 pub(crate) struct Cable {
     pub(crate) address: SocketAddr,
     state: Arc<CableState>,
@@ -434,12 +433,12 @@ pub(crate) struct Cable {
 
 struct CableState {
     is_cut: AtomicBool,
-    /// Ends of the connections that pass through.
+    /// Connections through the cable.
     open: Mutex<Vec<TcpStream>>,
 }
 
 impl Cable {
-    /// Lays one to `to`, until the tests end.
+    /// Connects to `to` until the tests end.
     pub(crate) fn lay(to: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -454,7 +453,7 @@ impl Cable {
         Self { address, state }
     }
 
-    /// Breaks all connections, and refuses new ones.
+    /// Breaks all connections and refuses new connections.
     pub(crate) fn cut(&self) {
         let mut open = self.state.open.lock().unwrap();
         self.state.is_cut.store(true, Ordering::SeqCst);
@@ -463,7 +462,7 @@ impl Cable {
         }
     }
 
-    /// Lets connections pass again.
+    /// Accepts connections again.
     pub(crate) fn repair(&self) {
         self.state.is_cut.store(false, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! A client of HTTP/3 of somebody else's: the crates quinn and h3.
+//! Independent HTTP/3 client, made of the crates quinn and h3.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
@@ -27,12 +27,12 @@ use crate::wire::{Answer, PATIENCE};
 /// H3_NO_ERROR (RFC 9114 §8.1).
 pub(crate) const NO_ERROR: u32 = 0x100;
 
-/// The stream of a request.
+/// Request stream.
 pub(crate) type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
-/// The part of it that receives.
+/// Receiving half of a request stream.
 type Receiving<S> = RequestStream<S, Bytes>;
 
-/// A connection. Its streams end with it.
+/// Connection. Drop ends all streams.
 pub(crate) struct Client {
     pub(crate) endpoint: Endpoint,
     pub(crate) connection: Connection,
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     driver: JoinHandle<()>,
 }
 
-/// An endpoint that trusts the authority of an edge.
+/// Endpoint that trusts the authority of an edge.
 pub(crate) fn endpoint(ca: &Path, transport: TransportConfig) -> Endpoint {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
@@ -53,7 +53,7 @@ pub(crate) fn endpoint(ca: &Path, transport: TransportConfig) -> Endpoint {
     endpoint
 }
 
-/// Shakes hands at an address.
+/// Performs a QUIC handshake with an address.
 pub(crate) async fn shake(endpoint: &Endpoint, to: SocketAddr, host: &str) -> Result<Connection, ConnectionError> {
     let connecting = endpoint.connect(to, host).unwrap();
     timeout(PATIENCE, connecting).await.expect("the handshake ends")
@@ -65,14 +65,14 @@ impl Client {
         Self::try_connect(edge, host, to).await.unwrap_or_else(|error| panic!("{host}: {error}"))
     }
 
-    /// A connection to an edge at another address, such as that of a relay.
+    /// Connects to an edge at another address, for example at a relay.
     pub(crate) async fn try_connect(edge: &RunningEdge, host: &str, to: SocketAddr) -> Result<Self, ConnectionError> {
         let endpoint = endpoint(&edge.ca(), TransportConfig::default());
         let connection = shake(&endpoint, to, host).await?;
         Ok(Self::over(endpoint, connection).await)
     }
 
-    /// HTTP/3 over a connection of QUIC.
+    /// Starts HTTP/3 on a QUIC connection.
     pub(crate) async fn over(endpoint: Endpoint, connection: Connection) -> Self {
         let quic = h3_quinn::Connection::new(connection.clone());
         let (mut driver, requests) = timeout(PATIENCE, h3::client::new(quic)).await.unwrap().unwrap();
@@ -80,7 +80,7 @@ impl Client {
         Self { endpoint, connection, requests, driver }
     }
 
-    /// Begins a request; its body is to follow.
+    /// Sends the head of a request; the body follows.
     pub(crate) async fn begin(&mut self, request: Request<()>) -> Stream {
         self.try_begin(request).await.unwrap_or_else(|error| panic!("the request is not sent: {error}"))
     }
@@ -89,14 +89,14 @@ impl Client {
         timeout(PATIENCE, self.requests.send_request(request)).await.expect("a stream is free")
     }
 
-    /// Sends a request without a body, and reads the answer.
+    /// Sends a request without a body and reads the response.
     pub(crate) async fn ask(&mut self, request: Request<()>) -> Answer {
         self.try_ask(request).await.unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
     pub(crate) async fn try_ask(&mut self, request: Request<()>) -> Result<Answer, StreamError> {
         let mut stream = self.try_begin(request).await?;
-        // An answer may come before the end of its request, which is then not wanted any more.
+        // The response may arrive before the end of the request, and the edge then stops reading.
         drop(stream.finish().await);
         answer(&mut stream).await
     }
@@ -113,23 +113,23 @@ impl Client {
     }
 }
 
-/// A GET.
+/// GET request.
 pub(crate) fn get(host: &str, path: &str) -> Request<()> {
     Request::get(format!("https://{host}{path}")).body(()).unwrap()
 }
 
-/// The head of an answer.
+/// Response head.
 pub(crate) async fn head<S: RecvStream>(stream: &mut Receiving<S>) -> Result<Response<()>, StreamError> {
     timeout(PATIENCE, stream.recv_response()).await.expect("a head comes in time")
 }
 
-/// The next piece of a body, until its end.
+/// Next piece of a body; `None` at the end.
 pub(crate) async fn piece<S: RecvStream>(stream: &mut Receiving<S>) -> Result<Option<Bytes>, StreamError> {
     let piece = timeout(PATIENCE, stream.recv_data()).await.expect("a body goes on");
     Ok(piece?.map(|mut piece| piece.copy_to_bytes(piece.remaining())))
 }
 
-/// The rest of a body.
+/// Rest of a body.
 pub(crate) async fn body<S: RecvStream>(stream: &mut Receiving<S>) -> Result<Bytes, StreamError> {
     let mut body = Vec::new();
     while let Some(piece) = piece(stream).await? {
@@ -138,7 +138,7 @@ pub(crate) async fn body<S: RecvStream>(stream: &mut Receiving<S>) -> Result<Byt
     Ok(body.into())
 }
 
-/// An answer, to its end.
+/// Fully read response.
 pub(crate) async fn answer<S: RecvStream>(stream: &mut Receiving<S>) -> Result<Answer, StreamError> {
     let (head, ()) = head(stream).await?.into_parts();
     let body = body(stream).await?;

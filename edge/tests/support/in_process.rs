@@ -1,4 +1,4 @@
-//! A handler over stores of its own, asked without sockets: what is live is written straight into the catalog.
+//! Handler over private stores, called without sockets. Tests write live versions directly into the catalog.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking, in its helpers too")]
@@ -28,10 +28,10 @@ use serde_json::{Value, json};
 /// Files of a bundle: path and bytes.
 pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
-/// Longest file that is held in memory.
+/// Size of the largest file cached in memory.
 const MEMORY_FILE_BYTES_MAX: u64 = 100_000;
 
-/// Stores whose records are being written.
+/// Stores for a test to fill.
 pub(crate) struct Stores {
     folder: tempfile::TempDir,
     blobs: Arc<dyn Blobs>,
@@ -39,7 +39,7 @@ pub(crate) struct Stores {
     grace: Grace,
 }
 
-/// A handler, and the stores that it answers from.
+/// Handler and the stores behind the handler.
 pub(crate) struct InProcess {
     _folder: tempfile::TempDir,
     catalog: Arc<dyn Catalog>,
@@ -58,7 +58,7 @@ impl InProcess {
     }
 }
 
-/// The record that makes a version live in `prod`.
+/// Record that makes a version live in `prod`.
 fn pointer(app: &str, id: VersionId) -> (String, Value) {
     let pointer = json!({
         "version": id, "settings": 0, "switched_ms": 1_700_000_001_000_u64, "deploy": "", "begun": 0, "position": "",
@@ -67,7 +67,7 @@ fn pointer(app: &str, id: VersionId) -> (String, Value) {
 }
 
 impl Stores {
-    /// Nothing is stored yet.
+    /// Empty stores.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let blobs = blobs::open(folder.path().to_owned()).unwrap();
@@ -75,7 +75,7 @@ impl Stores {
         Self { folder, blobs, catalog, grace: Grace { ms: 0, versions_max: 0 } }
     }
 
-    /// A version that was replaced answers for its assets for a minute.
+    /// Serves the assets of a replaced version for a minute.
     pub(crate) fn with_grace(self) -> Self {
         Self { grace: Grace { ms: 60_000, versions_max: 1 }, ..self }
     }
@@ -86,25 +86,25 @@ impl Stores {
         self.catalog.commit(Commit { checks: Vec::new(), changes: vec![change] }).await.unwrap();
     }
 
-    /// Makes a form of some bytes, whatever it would decode to.
+    /// Stores an encoded form of some bytes, valid or not.
     pub(crate) async fn encode(&self, bytes: &[u8], form: Form, encoded: &'static [u8]) {
         let variants = vec![(form, Quality::Best, Bytes::from_static(encoded))];
         self.blobs.put(Key::Blob(Digest::of(bytes)), Bytes::copy_from_slice(bytes)).await.unwrap();
         self.blobs.put_variants(Digest::of(bytes), variants).await.unwrap();
     }
 
-    /// Makes deltas of some bytes, whatever they would decode to.
+    /// Stores deltas for some bytes, valid or not.
     pub(crate) async fn deltas(&self, bytes: &[u8], deltas: Vec<NewDelta>) {
         self.blobs.put(Key::Blob(Digest::of(bytes)), Bytes::copy_from_slice(bytes)).await.unwrap();
         self.blobs.put_deltas(Digest::of(bytes), deltas).await.unwrap();
     }
 
-    /// Where everything is stored.
+    /// Folder of the stores.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Stores a version of `app`; `serving` is what `devanture.toml` would say.
+    /// Stores a version of `app`; `serving` holds the settings of a `devanture.toml`.
     pub(crate) async fn store(&self, app: &str, files: Files<'_>, serving: Value) -> VersionId {
         let app: AppName = app.parse().unwrap();
         for (_, bytes) in files {
@@ -123,7 +123,7 @@ impl Stores {
         id
     }
 
-    /// Stores a version and makes it live in `prod`.
+    /// Stores a version and makes the version live in `prod`.
     pub(crate) async fn push(&self, app: &str, files: Files<'_>, serving: Value) -> VersionId {
         let id = self.store(app, files, serving).await;
         let (key, pointer) = pointer(app, id);
@@ -131,12 +131,12 @@ impl Stores {
         id
     }
 
-    /// A handler that answers from what was stored; strangers trust the certificates of all names.
+    /// Handler over the stored versions. For every name, the certificate counts as publicly trusted.
     pub(crate) async fn handler(self, access_log: AccessLog) -> InProcess {
         self.handler_with(access_log, |loader| loader).await
     }
 
-    /// As [`Stores::handler`], of an edge that was just started and has loaded nothing.
+    /// Like [`Stores::handler`], for a newly started edge without loaded versions.
     pub(crate) async fn unloaded_handler(self) -> InProcess {
         let (live, loader) = self.live(|loader| loader);
         let remade = tokio::sync::broadcast::Sender::new(1);
@@ -144,7 +144,7 @@ impl Stores {
         self.answering((live, loader), AccessLog::unread())
     }
 
-    /// As [`Stores::handler`], with what `set` makes of what loads versions.
+    /// Like [`Stores::handler`], with a version loader adjusted by `set`.
     pub(crate) async fn handler_with(self, access_log: AccessLog, set: impl FnOnce(Loader) -> Loader) -> InProcess {
         let (live, loader) = self.live(set);
         let remade = tokio::sync::broadcast::Sender::new(1);

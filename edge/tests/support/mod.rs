@@ -1,5 +1,4 @@
-//! A running edge for tests: started in this process on ports of its own, over a folder of its own, gone with its
-//! value.
+//! Running edge for tests: started in this process on free ports over a temporary folder, and drained on drop.
 //!
 //! ```ignore
 //! mod support;
@@ -14,14 +13,15 @@
 //! }
 //! ```
 //!
-//! What a test says of the edge: [`Setup::with_limit`], [`Setup::with_toml`], [`Setup::with_app`].
-//! What it asks it: [`RunningEdge::get`] and [`RunningEdge::visit`] as a visitor; [`RunningEdge::api`] with the token
-//! of an admin, [`RunningEdge::ask`] with that of somebody else ([`RunningEdge::token`]); [`RunningEdge::push`],
-//! [`RunningEdge::try_push`] as the command line does it. Every answer is a [`Got`], read to its end. What it looks at:
-//! [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`]. Where it runs: in this
-//! process, or, after [`Setup::in_a_process`], in one of its own whose memory can be looked at, see [`process`]. How it
-//! ends: [`RunningEdge::stop`] drains and fails where a connection had to be cut, [`RunningEdge::restart`] starts
-//! another edge over the same data; dropped without either, it is drained too.
+//! * Configuration: [`Setup::with_limit`], [`Setup::with_toml`], [`Setup::with_app`].
+//! * Requests: [`RunningEdge::get`] and [`RunningEdge::visit`] as a visitor; [`RunningEdge::api`] with an admin token,
+//!   [`RunningEdge::ask`] with any other token ([`RunningEdge::token`]); [`RunningEdge::push`] and
+//!   [`RunningEdge::try_push`] as the command line. Every response is a fully read [`Got`].
+//! * State: [`RunningEdge::data_dir`], [`RunningEdge::leftovers`], [`RunningEdge::live`].
+//! * Process: this process, or, with [`Setup::in_a_process`], a separate process with measurable memory, see
+//!   [`process`].
+//! * End: [`RunningEdge::stop`] drains and fails if a connection had to be cut. [`RunningEdge::restart`] starts another
+//!   edge over the same data. Drop drains, too.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(
@@ -64,39 +64,39 @@ pub(crate) use answer::{Got, got, try_got};
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use setup::{Prepared, Setup, edge};
 
-/// Longest that a test waits for one answer: longer than the edge itself waits for a backend or another node.
+/// Longest wait for a response: longer than the edge waits for a backend or another node.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Files of a bundle: path and bytes.
 pub(crate) type Files<'f> = &'f [(&'f str, &'f [u8])];
 
-/// An edge that runs until this value is dropped.
+/// Edge that runs until drop.
 pub(crate) struct RunningEdge {
     server: Option<Server>,
     process: Option<Process>,
     addresses: server::Addresses,
     client: reqwest::Client,
     admin_token: String,
-    /// In a box, since the futures of tests hold edges by the dozen.
+    /// Boxed, since the futures of tests contain dozens of edges.
     file: Box<EdgeFile>,
     folder: Arc<tempfile::TempDir>,
 }
 
 impl RunningEdge {
-    /// Starts an edge in this process, over a folder that may hold data.
+    /// Starts an edge in this process, over a folder with or without data.
     pub(crate) async fn over(folder: impl Into<Arc<tempfile::TempDir>>, file: EdgeFile) -> Self {
-        // Another test of this process may have been first.
+        // Another test of this process may have installed the provider first.
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let folder = folder.into();
         let (path, config) = (folder.path().to_owned(), file.clone());
-        // The edge has runtimes of its own, which cannot be made on a thread of this one.
+        // The edge creates runtimes, which a runtime thread must not do.
         let started = tokio::task::spawn_blocking(move || Server::start(&config, &path)).await.unwrap();
         let server = started.unwrap_or_else(|error| panic!("the edge does not start: {error}"));
         let addresses = server.addresses();
         Box::pin(Self::running(Some(server), None, (addresses, None), folder, file)).await
     }
 
-    /// Starts the program in a folder that holds what `file` was read from.
+    /// Starts the program in the folder from which `file` was read.
     async fn as_a_process(
         folder: impl Into<Arc<tempfile::TempDir>>,
         file: EdgeFile,
@@ -131,12 +131,12 @@ impl RunningEdge {
         Self { server, process, addresses, client, admin_token, file: Box::new(file), folder }
     }
 
-    /// The process of its own in which it runs.
+    /// Separate process of the edge.
     pub(crate) fn process(&self) -> &Process {
         self.process.as_ref().expect("it was started by `in_a_process`")
     }
 
-    /// Another handle of it: of whichever process has its addresses. Nothing ends when it is dropped.
+    /// Another handle to the same addresses, whichever process has them. Drop ends no edge.
     pub(crate) fn handle(&self) -> Self {
         Self {
             server: None,
@@ -149,57 +149,57 @@ impl RunningEdge {
         }
     }
 
-    /// Where the API is.
+    /// Address of the API.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.addresses.admin
     }
 
-    /// Where visitors come.
+    /// Address for visitors over HTTPS.
     pub(crate) fn https(&self) -> SocketAddr {
         self.addresses.https
     }
 
-    /// Where visitors come over HTTP/3, if it is served.
+    /// Address for visitors over HTTP/3, if served.
     pub(crate) fn http3(&self) -> Option<SocketAddr> {
         self.addresses.http3
     }
 
-    /// Where plain HTTP is, if it was asked for.
+    /// Address for plain HTTP, if configured.
     pub(crate) fn http(&self) -> Option<SocketAddr> {
         self.addresses.http
     }
 
-    /// The edge's data.
-    /// Its configuration.
+    /// Configuration of the edge.
     pub(crate) fn file(&self) -> &EdgeFile {
         &self.file
     }
 
+    /// Data folder of the edge.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// The authority that clients of this edge trust, as a PEM file.
+    /// PEM file of the certificate authority that clients of this edge trust.
     pub(crate) fn ca(&self) -> PathBuf {
         self.data_dir().join("tls/ca.pem")
     }
 
-    /// Trusts the edge's authority, finds every name at 127.0.0.1 and follows no redirect.
+    /// Client that trusts the edge's authority, resolves every name to 127.0.0.1 and follows no redirect.
     pub(crate) fn client(&self) -> reqwest::Client {
         self.client.clone()
     }
 
-    /// The token of an admin for every app.
+    /// Admin token for every app.
     pub(crate) fn admin_token(&self) -> &str {
         &self.admin_token
     }
 
-    /// Makes a token for every app.
+    /// Creates a token for every app.
     pub(crate) async fn token(&self, scope: Scope) -> String {
         self.token_for(scope, None, None).await
     }
 
-    /// Makes a token, for one app or environment alone where these are said.
+    /// Creates a token, limited to an app or environment if given.
     pub(crate) async fn token_for(&self, scope: Scope, app: Option<&str>, environment: Option<&str>) -> String {
         let request = TokenRequest {
             name: scope.to_string(),
@@ -211,44 +211,44 @@ impl RunningEdge {
         server::create_token(&self.file, self.folder.path(), request).await.unwrap().token
     }
 
-    /// A request to the API with the token of an admin; `path` begins with `/`.
+    /// Request to the API with the admin token; `path` begins with `/`.
     pub(crate) fn api(&self, method: Method, path: &str) -> RequestBuilder {
         self.ask(method, path, &self.admin_token)
     }
 
-    /// A request to the API with the token given.
+    /// Request to the API with the given token.
     pub(crate) fn ask(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
         let url = format!("https://localhost:{}{path}", self.addresses.admin.port());
         self.client.request(method, url).bearer_auth(token).timeout(ANSWER_TIME_MAX)
     }
 
-    /// A request to the admin listener by another name in `Host`, as through a proxy in front of it.
+    /// Request to the admin listener with another name in `Host`, as through a reverse proxy.
     pub(crate) fn api_by_name(&self, method: Method, host: &str, path: &str) -> RequestBuilder {
         let ca = reqwest::Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
-        // HTTP/2 has the name in the address, which is that of the certificate.
+        // HTTP/2 takes the authority from the URL, which must match the certificate.
         let client = reqwest::Client::builder().tls_certs_only([ca]).http1_only().no_proxy().build().unwrap();
         let url = format!("https://{}{path}", self.addresses.admin);
         client.request(method, url).header("host", host).timeout(ANSWER_TIME_MAX)
     }
 
-    /// A request of a visitor, such as `visit(Method::GET, "shop.localhost", "/")`.
+    /// Request of a visitor, such as `visit(Method::GET, "shop.localhost", "/")`.
     pub(crate) fn visit(&self, method: Method, host: &str, path: &str) -> RequestBuilder {
         let url = format!("https://{host}:{}{path}", self.addresses.https.port());
         self.client.request(method, url).timeout(ANSWER_TIME_MAX)
     }
 
-    /// What a visitor gets.
+    /// Response for a visitor.
     pub(crate) async fn get(&self, host: &str, path: &str) -> Got {
         got(self.visit(Method::GET, host, path)).await
     }
 
-    /// Pushes files to `prod`, as the command line does it.
+    /// Pushes files to `prod`, as the command line does.
     pub(crate) async fn push(&self, app: &str, files: Files<'_>) -> DeployReport {
         let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
         self.try_push(app, "prod", begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
     }
 
-    /// Pushes to any environment with any options; `files` is where the blobs come from.
+    /// Pushes to any environment with any options; `files` provides the blobs.
     pub(crate) async fn try_push(
         &self,
         app: &str,
@@ -271,25 +271,25 @@ impl RunningEdge {
         got(self.api(Method::POST, &path)).await.into_result()
     }
 
-    /// The version that is live in `prod`, if one is.
+    /// Live version of `prod`, if any.
     pub(crate) async fn live(&self, app: &str) -> Option<VersionId> {
         let got = got(self.api(Method::GET, &format!("/v1/apps/{app}/environments/prod"))).await;
         if got.status == StatusCode::NOT_FOUND { None } else { got.json::<Status>().version }
     }
 
-    /// Temporary files that lie in the edge's data folder.
+    /// Temporary files in the edge's data folder.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.data_dir().join("tmp")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
-    /// Ends the edge as SIGTERM does; no connection may have to be cut.
+    /// Ends the edge like SIGTERM; fails if a connection had to be cut.
     pub(crate) async fn stop(mut self) {
         self.drain().await;
     }
 
-    /// Ends the edge and starts another one over the same data, on other ports; in a process of its own, where it was
-    /// in one.
+    /// Ends the edge and starts another edge over the same data on other ports, in a separate process if the first edge
+    /// ran in a separate process.
     pub(crate) async fn restart(self) -> Self {
         let launch = self.process.as_ref().map(Process::launch);
         let (folder, file) = Box::pin(self.stopped()).await;
@@ -299,18 +299,18 @@ impl RunningEdge {
         }
     }
 
-    /// Kills the process, and gives how it was started.
+    /// Kills the process and returns the launch options.
     pub(crate) fn kill(&mut self) -> Launch {
         self.process.take().expect("it was started by `in_a_process`").launch()
     }
 
-    /// Starts another process in the place of one that was killed, over the same data, with the same token.
+    /// Starts another process in place of a killed process, over the same data, with the same token.
     pub(crate) async fn started_again(self, launch: Launch) -> Self {
         let (folder, file, token) = (Arc::clone(&self.folder), (*self.file).clone(), self.admin_token.clone());
         Box::pin(Self::as_a_process(folder, file, launch, Some(token))).await
     }
 
-    /// Kills the process and starts another one over the same data, on other ports, with the same token.
+    /// Kills the process and starts another process over the same data, on other ports, with the same token.
     pub(crate) async fn killed_and_started(mut self) -> Self {
         let process = self.process.take().expect("it was started by `in_a_process`");
         let launch = process.launch();
@@ -318,14 +318,14 @@ impl RunningEdge {
         self.started_again(launch).await
     }
 
-    /// Starts another process over the same data, which takes over from this one; returns once this one has ended.
+    /// Starts another process over the same data, which takes over from this process; returns once this process ended.
     pub(crate) async fn taken_over(self) -> Self {
         let program = self.process().launch().program;
         self.taken_over_by(program).await
     }
 
-    /// As [`RunningEdge::taken_over`], by a process of another program; of the one that was built with the tests where
-    /// it is `None`.
+    /// Like [`RunningEdge::taken_over`], by a process of another program; by the program built with the tests if
+    /// `None`.
     pub(crate) async fn taken_over_by(mut self, program: Option<PathBuf>) -> Self {
         let before = self.process.take().expect("it was started by `in_a_process`");
         let next = self.started_again(before.launch_of(program)).await;
@@ -333,7 +333,7 @@ impl RunningEdge {
         next
     }
 
-    /// Ends the edge and returns its folder and its configuration, for [`RunningEdge::over`].
+    /// Ends the edge and returns the folder and the configuration for [`RunningEdge::over`].
     pub(crate) async fn stopped(mut self) -> (Arc<tempfile::TempDir>, EdgeFile) {
         self.drain().await;
         (Arc::clone(&self.folder), (*self.file).clone())
@@ -353,7 +353,7 @@ impl Drop for RunningEdge {
     fn drop(&mut self) {
         drop(self.process.take());
         if let Some(server) = self.server.take() {
-            // Its runtimes cannot end on a thread of this one. What became of it is nobody's question any more.
+            // Runtimes cannot be dropped on a runtime thread. The result of the drain is ignored.
             drop(std::thread::spawn(move || server.drain()).join());
         }
         if Arc::strong_count(&self.folder) == 1 {
@@ -362,14 +362,13 @@ impl Drop for RunningEdge {
     }
 }
 
-/// The manifest of files without any settings.
+/// Manifest of files without settings.
 pub(crate) fn manifest(files: Files<'_>) -> Manifest {
     let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
     Manifest::of_files(files.iter().map(|(path, bytes)| (path.parse().unwrap(), entry(bytes))).collect())
 }
 
-/// Waits until `fact` holds, and fails when it does not for two minutes: on a machine whose processors and disk others
-/// use too, what takes a second may take one.
+/// Waits until `fact` holds; fails after two minutes, since an act of a second may take a minute on a shared machine.
 pub(crate) async fn eventually(what: &str, mut fact: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(120);
     while !fact().await {

@@ -1,4 +1,5 @@
-//! podman's service with a store of its own, and a registry on loopback. The tests of the command line use it too.
+//! podman's service with a private store, and a registry on loopback. The tests of the command line use the module,
+//! too.
 #![allow(dead_code, reason = "each program of tests uses a part of it")]
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -8,20 +9,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longest wait for a program to listen, and for podman to succeed where others use its store too.
+/// Longest wait for a program to listen, and for podman to succeed on a store in use.
 const WAIT_MAX: Duration = Duration::from_secs(120);
-/// Pause between two looks.
+/// Pause between two polls.
 const LOOK: Duration = Duration::from_millis(20);
-/// Most ports that a registry is started on: another program may take the one that is free.
+/// Maximum number of ports tried for a registry: another program may take a free port first.
 const PORTS_MAX: usize = 5;
 
-/// A user of a registry, and the password.
+/// User and password of a registry.
 pub(crate) const USER: &str = "team";
 pub(crate) const PASSWORD: &str = "open:sesame";
-/// Both as htpasswd(1) writes them, by bcrypt.
+/// User and password in the format of htpasswd(1), hashed by bcrypt.
 const HTPASSWD: &str = "team:$2y$05$abcdefghijklmnopqrstuubMHTpw5uKdtLGvKw5uzYhbpqtktcY3.\n";
 
-/// Whether all programs are installed and can be used; fails where nothing may be missing.
+/// Returns true if all programs are installed and usable; fails where every tool is required.
 #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
 pub(crate) fn is_installed() -> bool {
     if !rustix::process::geteuid().is_root() {
@@ -43,23 +44,23 @@ pub(crate) fn is_installed() -> bool {
     false
 }
 
-/// The engine and a registry, which end when this is dropped.
+/// Container engine and registry, ended on drop.
 pub(crate) struct Engine {
-    /// `None` where it was ended.
+    /// `None` once ended.
     podman: Option<Child>,
-    /// `None` where it is that of another engine.
+    /// `None` if the registry belongs to another engine.
     registry: Option<Child>,
     pub(crate) address: SocketAddr,
     folder: tempfile::TempDir,
 }
 
 impl Engine {
-    /// With a registry that is open to all.
+    /// Engine with an open registry.
     pub(crate) fn start() -> Self {
         Self::start_with(None)
     }
 
-    /// With a registry that only [`USER`] may use.
+    /// Engine with a registry for [`USER`] alone.
     pub(crate) fn private() -> Self {
         Self::start_with(Some(HTPASSWD))
     }
@@ -78,10 +79,10 @@ impl Engine {
         engine
     }
 
-    /// Starts the registry on a free port; false if it ends, since another program listens there by then.
+    /// Starts the registry on a free port; returns false if the registry exits because another program took the port.
     fn start_registry(&mut self, auth: &str) -> bool {
         let at = |name: &str| self.folder.path().join(name);
-        // It says nowhere which port the system gave it: a free one is chosen here.
+        // The registry never reports a port chosen by the system, so a free port is chosen here.
         self.address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let address = self.address;
         let config = format!(
@@ -105,7 +106,7 @@ impl Engine {
         !has_ended
     }
 
-    /// Another engine, such as that of another node, with the registry of this one.
+    /// Another engine, such as for another node, with the same registry.
     pub(crate) fn beside(&self) -> Self {
         let folder = tempfile::tempdir_in("/srv").unwrap();
         let mut engine = Self { podman: None, registry: None, address: self.address, folder };
@@ -113,7 +114,7 @@ impl Engine {
         engine
     }
 
-    /// Starts podman's service, at first or again.
+    /// Starts podman's service, initially or again.
     pub(crate) fn start_podman(&mut self) {
         let service = Command::new("podman")
             .args(self.options())
@@ -135,7 +136,7 @@ impl Engine {
         self.folder.path().join("podman.sock")
     }
 
-    /// The table for an edge that runs images of the registry below `team`.
+    /// Configuration table for an edge that runs images of the registry below `team`.
     pub(crate) fn table(&self, more: &str) -> String {
         let (socket, registry) = (self.socket(), self.address);
         format!(
@@ -144,23 +145,23 @@ impl Engine {
         )
     }
 
-    /// The name of an image below `team`.
+    /// Name of an image below `team`.
     pub(crate) fn name(&self, name: &str) -> String {
         format!("{}/team/{name}", self.address)
     }
 
-    /// What a podman is given that uses this store.
+    /// Options for a podman command on this store.
     pub(crate) fn options(&self) -> Vec<String> {
         options(self.folder.path())
     }
 
-    /// What podman prints, a line each.
+    /// Output lines of a podman command.
     pub(crate) fn podman(&self, arguments: &[&str]) -> Vec<String> {
         lines(arguments, self.ran(arguments))
     }
 
-    /// The same, of a command that is run again until it succeeds: what others do to the store meanwhile may end it. A
-    /// list ends with an error where something is removed that it is about to name.
+    /// Like [`Self::podman`], but repeats the command until success: concurrent changes of the store may fail a
+    /// command. A list, for example, fails if a listed entry was removed meanwhile.
     pub(crate) fn podman_at_last(&self, arguments: &[&str]) -> Vec<String> {
         let until = Instant::now() + WAIT_MAX;
         loop {
@@ -181,12 +182,12 @@ impl Engine {
         end(self.registry.take());
     }
 
-    /// The containers that there are, whether they run or not.
+    /// All containers, running or not.
     pub(crate) fn containers(&self) -> Vec<String> {
         self.podman_at_last(&["ps", "--all", "--format", "{{.Names}}"])
     }
 
-    /// The images that have a name of the edge's.
+    /// Images with a name of the edge.
     pub(crate) fn images(&self) -> Vec<String> {
         let all = self.podman_at_last(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
         all.into_iter().filter(|name| name.starts_with("localhost/devanture-")).collect()
@@ -210,7 +211,7 @@ fn comes(what: &str, mut is_there: impl FnMut() -> bool) {
     }
 }
 
-/// What a podman printed that ended well, a line each.
+/// Output lines of a successful podman command.
 fn lines(arguments: &[&str], ran: Output) -> Vec<String> {
     assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8(ran.stdout).unwrap().lines().map(str::to_owned).collect()
@@ -223,7 +224,8 @@ fn end(child: Option<Child>) {
     }
 }
 
-/// What podman needs on any machine: no driver that wants a kernel's help, and a runtime that takes any control groups.
+/// Options that podman needs on any machine: a storage driver without kernel support, and a runtime for any version of
+/// control groups.
 fn options(folder: &Path) -> Vec<String> {
     let at = |name: &str| folder.join(name).display().to_string();
     let pairs = [

@@ -1,4 +1,4 @@
-//! An edge in a process of its own, and its memory by the system's figures.
+//! Edge in a separate process, with the memory figures of the system.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -13,29 +13,29 @@ use std::time::Duration;
 
 use devanture_edge::server::Addresses;
 
-/// How often the memory of a process is looked at until it rests.
+/// Interval between two memory readings.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often it must be found the same to count as resting.
+/// Number of equal readings that count as rest.
 const LOOKS: usize = 8;
 
-/// How the program is started.
+/// Launch options of the program.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Launch {
-    /// As this user, if not as that of the tests.
+    /// User of the process; by default the user of the tests.
     pub(super) user: Option<u32>,
-    /// With so many file descriptors at most.
+    /// Maximum number of file descriptors.
     pub(super) descriptors_max: Option<u64>,
-    /// This program, if not the one that was built with the tests.
+    /// Program to run; by default the program built with the tests.
     pub(super) program: Option<PathBuf>,
-    /// With these variables beside those of the tests.
+    /// Environment variables in addition to the variables of the tests.
     pub(super) variables: Vec<(String, String)>,
 }
 
-/// The program, running. It is killed when it is dropped.
+/// Running program, killed on drop.
 pub(crate) struct Process {
     child: Child,
     launch: Launch,
-    /// Kept open: an edge whose output nobody takes must not get a broken pipe.
+    /// Kept open: an edge whose output is not read must not get a broken pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -45,14 +45,14 @@ impl Process {
         fs::write(folder.join("edge.toml"), text).unwrap();
     }
 
-    /// Starts the program in `folder`, and waits until it is ready.
+    /// Starts the program in `folder` and waits until the program is ready.
     pub(super) fn start(folder: &Path, launch: Launch) -> (Self, Addresses) {
         let Launch { user, descriptors_max, .. } = launch;
         let log = folder.join("edge.log");
         let built = || PathBuf::from(env!("CARGO_BIN_EXE_devanture-edge"));
         let mut program = launch.program.clone().unwrap_or_else(built);
         if let Some(user) = user {
-            // Where it lies, another user may not reach it.
+            // Another user may be unable to reach the build folder.
             fs::copy(&program, folder.join("devanture-edge")).unwrap();
             program = folder.join("devanture-edge");
             chown(folder, Some(user), Some(user)).unwrap();
@@ -74,7 +74,7 @@ impl Process {
             .envs(launch.variables.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // A disk that cannot be written has no log.
+            // An unwritable disk gets no log file.
             .stderr(File::create(&log).map_or_else(|_unwritable| Stdio::inherit(), Stdio::from))
             .spawn()
             .unwrap();
@@ -94,35 +94,35 @@ impl Process {
         (Self { child, launch, _stdout: stdout }, addresses)
     }
 
-    /// How it was started.
+    /// Launch options of the process.
     pub(super) fn launch(&self) -> Launch {
         self.launch.clone()
     }
 
-    /// As [`Process::launch`], by another program; by the one that was built with the tests where it is `None`.
+    /// Like [`Process::launch`], for another program; for the program built with the tests if `None`.
     pub(super) fn launch_of(&self, program: Option<PathBuf>) -> Launch {
         Launch { program, ..self.launch() }
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process ended on its own.
     pub(super) fn ended(mut self) {
         assert!(self.child.wait().unwrap().success(), "it failed");
     }
 
-    /// Stops it as SIGSTOP does, until [`Process::resume`].
+    /// Stops the process like SIGSTOP, until [`Process::resume`].
     pub(crate) fn suspend(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
 
-    /// The threads that it has now, with their nice values, where 0 is usual and 19 the lowest priority.
+    /// Current threads with their nice values, where 0 is normal and 19 the lowest priority.
     pub(crate) fn threads(&self) -> Vec<(String, i32)> {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        // One may end meanwhile.
+        // A thread may end meanwhile.
         let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
         let read = |stat: String| {
             let (name, fields) = stat.split_once(" (").unwrap().1.rsplit_once(") ").unwrap();
@@ -132,42 +132,42 @@ impl Process {
         stats.map(read).collect()
     }
 
-    /// Its name, as the system has it, and its environment.
+    /// Process name, as the system reports the name, and environment.
     pub(crate) fn name_and_environment(&self) -> (String, Vec<String>) {
         let read = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", self.child.id())).unwrap();
         (read("comm").trim_end().to_owned(), read("environ").split_terminator('\0').map(str::to_owned).collect())
     }
 
-    /// A line of `/proc/PID/status` that tells an amount of memory, in bytes.
+    /// Value of a memory line in `/proc/PID/status`, in bytes.
     fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
     }
 
-    /// Bytes of memory that it has now.
+    /// Current resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status("VmRSS")
     }
 
-    /// The most bytes of memory that it had since it began.
+    /// Peak resident memory in bytes since the start.
     pub(crate) fn peak_bytes(&self) -> u64 {
         self.status("VmHWM")
     }
 
-    /// Bytes of memory that it has now; [`Self::grown_since`] then tells the most that it had from now on.
+    /// Current resident memory in bytes. Resets the peak for [`Self::grown_since`].
     pub(crate) fn mark(&self) -> u64 {
         // proc(5), `clear_refs`: 5 resets the peak.
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
         self.resident_bytes()
     }
 
-    /// By how many bytes it was larger, at its largest, than when it was marked.
+    /// Difference in bytes between the peak and the marked size.
     pub(crate) fn grown_since(&self, mark: u64) -> u64 {
         self.status("VmHWM").saturating_sub(mark)
     }
 
-    /// Waits until its memory stays as it is.
+    /// Waits until the memory size is stable.
     pub(crate) async fn rests(&self) {
         let (mut before, mut same) = (0, 0);
         while same < LOOKS {
@@ -178,7 +178,7 @@ impl Process {
         }
     }
 
-    /// Has it read `edge.toml` and the certificates again.
+    /// Reloads `edge.toml` and the certificates.
     pub(crate) fn reload(&self) {
         self.signal("-HUP");
     }
@@ -188,7 +188,7 @@ impl Process {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// Tells it to drain, and waits for its end, which must be a good one.
+    /// Drains the process and waits for the end, which must be a success.
     pub(super) fn terminate(mut self) {
         self.signal("-TERM");
         assert!(self.child.wait().unwrap().success());
@@ -197,7 +197,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }

@@ -1,7 +1,7 @@
-//! A network between clients of HTTP/3 and an edge: it loses packets, delivers them twice or late, and gives clients
-//! another address.
+//! Network between HTTP/3 clients and an edge: loses, duplicates and delays packets, and changes the address of
+//! clients.
 //!
-//! The fate of a packet follows from its number alone. The network ends with its value.
+//! The packet number alone determines the fate of a packet. The network ends on drop.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
@@ -14,23 +14,23 @@ use std::sync::{Arc, Mutex};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// Longest packet.
+/// Size of the longest packet.
 const PACKET_BYTES_MAX: usize = 65_535;
-/// Packets that pass one that is late.
+/// Number of packets that overtake a late packet.
 const LATE_BY: usize = 4;
 
-/// What becomes of packets: so many of a hundred.
+/// Fates of packets, in percent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Weather {
     pub(crate) lost: u64,
     pub(crate) twice: u64,
-    /// Delivered after those that come next.
+    /// Share of packets delivered after the next packets.
     pub(crate) late: u64,
 }
 
-/// The network.
+/// Relay between clients and an edge.
 pub(crate) struct Relay {
-    /// Where clients find the edge.
+    /// Address for clients.
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -44,15 +44,15 @@ struct Shared {
     loses_answers: AtomicBool,
     packets: AtomicU64,
     lost: AtomicU64,
-    /// The clients, as the edge sees them.
+    /// Clients by the address that the edge sees.
     ways: Mutex<HashMap<SocketAddr, Way>>,
 }
 
-/// What stands for one client at the edge.
+/// Edge-side socket of a client.
 struct Way {
     socket: Arc<UdpSocket>,
     late: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Those of addresses that it had before still deliver.
+    /// Readers of earlier addresses keep delivering.
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -65,13 +65,13 @@ impl Drop for Way {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.task.abort();
-        // A test that fails here would hide its own message.
+        // A panic here would hide the message of a failed test.
         self.shared.ways.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
     }
 }
 
 impl Relay {
-    /// Begins to pass packets on to an edge.
+    /// Starts to relay packets to an edge.
     pub(crate) async fn start(edge: SocketAddr, weather: Weather) -> Self {
         let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = front.local_addr().unwrap();
@@ -82,7 +82,7 @@ impl Relay {
         Self { address, shared, task }
     }
 
-    /// Has every client come from another address from now on, which it does not know of.
+    /// Moves every client to another source address, unknown to the client.
     pub(crate) async fn move_clients(&self) {
         let clients: Vec<SocketAddr> = self.shared.ways.lock().unwrap().keys().copied().collect();
         for client in clients {
@@ -94,17 +94,17 @@ impl Relay {
         }
     }
 
-    /// Passes nothing on any more.
+    /// Stops relaying.
     pub(crate) fn turn_off(&self) {
         self.shared.is_off.store(true, Ordering::SeqCst);
     }
 
-    /// Loses what the edge sends, or no longer.
+    /// Starts or stops losing the packets of the edge.
     pub(crate) fn lose_answers(&self, loses: bool) {
         self.shared.loses_answers.store(loses, Ordering::SeqCst);
     }
 
-    /// How many packets came, and how many of them were lost.
+    /// Number of packets received, and number of lost packets.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.shared.packets.load(Ordering::SeqCst), self.shared.lost.load(Ordering::SeqCst))
     }
@@ -114,7 +114,7 @@ impl Shared {
     async fn pass_from_clients(self: Arc<Self>) {
         let mut packet = vec![0; PACKET_BYTES_MAX];
         loop {
-            // An error is that of a packet that was not delivered.
+            // The error belongs to an earlier undelivered packet.
             let Ok((count, client)) = self.front.recv_from(&mut packet).await else { continue };
             let find =
                 || self.ways.lock().unwrap().get(&client).map(|way| (Arc::clone(&way.socket), Arc::clone(&way.late)));
@@ -134,7 +134,7 @@ impl Shared {
         }
     }
 
-    /// Another address of a client, and the task that passes on what comes there.
+    /// New source address of a client, and the task that relays the packets received there.
     async fn way(self: &Arc<Self>, client: SocketAddr) -> (Arc<UdpSocket>, JoinHandle<()>) {
         let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let (shared, from) = (Arc::clone(self), Arc::clone(&socket));
@@ -154,13 +154,13 @@ impl Shared {
         (socket, reader)
     }
 
-    /// What is delivered when this packet has come.
+    /// Packets to deliver after the arrival of a packet.
     fn fate(&self, packet: &[u8], late: &Mutex<Vec<Vec<u8>>>) -> Vec<Vec<u8>> {
         if self.is_off.load(Ordering::SeqCst) {
             return Vec::new();
         }
         let number = self.packets.fetch_add(1, Ordering::SeqCst);
-        // SplitMix64: close numbers have fates that have nothing to do with each other.
+        // SplitMix64: close numbers have unrelated fates.
         let mixed = (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mut chance = ((mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB) >> 31) % 100;

@@ -1,6 +1,6 @@
-//! A real S3 store on loopback, SeaweedFS, and a gate in front of it that counts, stalls and fails requests.
+//! Real S3 store on loopback (SeaweedFS), and a gate before the store that counts, stalls and fails requests.
 //!
-//! The unit tests of the edge use this file, too, so that it needs nothing beside it but `ports`.
+//! The unit tests of the edge include this file, too; the only dependency is `ports`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -28,24 +28,24 @@ use devanture_config::api::Secret;
 
 /// Longest wait for the store to start.
 const START_MAX: Duration = Duration::from_secs(60);
-/// The bucket that it has.
+/// Bucket of the store.
 pub(crate) const BUCKET: &str = "backups";
-/// The file of its certificate, in its folder.
+/// Certificate file in the store's folder.
 const CERTIFICATE: &str = "certificate.pem";
-/// Who may do everything, and who may only read.
+/// Credentials with full access, and credentials with read access.
 pub(crate) const OWNER: (&str, &str) = ("owner-key-id", "owner-secret-key");
 pub(crate) const READER: (&str, &str) = ("reader-key-id", "reader-secret-key");
 
-/// The store. It ends when this is dropped.
+/// Store, ended on drop.
 pub(crate) struct Seaweed {
     pub(crate) address: SocketAddr,
-    /// Where it speaks TLS, with a certificate that only [`Self::secure_variables`] trust.
+    /// TLS address, with a certificate trusted by [`Self::secure_variables`] alone.
     https: SocketAddr,
     child: Child,
     folder: tempfile::TempDir,
 }
 
-/// Whether it is installed; says what is not tested where it is not, and fails where nothing may be missing.
+/// Returns true if the store is installed. Otherwise prints the skipped subject, or fails where every tool is required.
 pub(crate) fn is_installed() -> bool {
     let found = Command::new("weed").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok() {
@@ -57,7 +57,7 @@ pub(crate) fn is_installed() -> bool {
     false
 }
 
-/// How to reach a store at `address` as that user.
+/// Environment variables for a store at `address` and a user.
 pub(crate) fn variables(address: SocketAddr, (id, secret): (&str, &str)) -> BTreeMap<String, Secret> {
     let endpoint = format!("http://{address}");
     let pairs = [
@@ -70,10 +70,10 @@ pub(crate) fn variables(address: SocketAddr, (id, secret): (&str, &str)) -> BTre
 }
 
 impl Seaweed {
-    /// Starts it with one bucket.
+    /// Starts the store with one bucket.
     pub(crate) fn start() -> Self {
-        // It takes no port of the system's choice, so that free ones are chosen here; should another process have been
-        // quicker, others are.
+        // The store cannot listen on a port chosen by the system. Free ports are chosen here, and again if another
+        // process takes a port first.
         for _ in 0..5 {
             if let Some(store) = Self::try_start() {
                 return store;
@@ -111,7 +111,7 @@ impl Seaweed {
         let at = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut store = Self { address: at(ports[6]), https: at(ports[8]), child, folder };
         let began = Instant::now();
-        // The first write is what takes the longest: it wants a volume.
+        // The first write takes longest, since the write creates a volume.
         while !is_done(store.address, "GET", "/") || !is_done(at(ports[4]), "POST", &format!("/buckets/{BUCKET}/")) {
             assert!(began.elapsed() < START_MAX, "SeaweedFS does not answer");
             if store.child.try_wait().unwrap().is_some() {
@@ -119,16 +119,16 @@ impl Seaweed {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        // What answers may be the store of another test, which was quicker to take a port: this one has ended then.
+        // The answer may come from the store of another test that took a port first; the own store has exited then.
         store.child.try_wait().unwrap().is_none().then_some(store)
     }
 
-    /// Stops it: its connections stay and nothing answers.
+    /// Stops the store: connections stay open, and requests get no answer.
     pub(crate) fn suspend(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the store.
     pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
@@ -138,12 +138,12 @@ impl Seaweed {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    /// How its owner reaches it.
+    /// Environment variables of the owner.
     pub(crate) fn variables(&self) -> BTreeMap<String, Secret> {
         variables(self.address, OWNER)
     }
 
-    /// The same over TLS, with the authority to trust.
+    /// Environment variables of the owner over TLS, with the trusted authority.
     pub(crate) fn secure_variables(&self) -> BTreeMap<String, Secret> {
         let mut variables = self.variables();
         let bundle = self.folder.path().join(CERTIFICATE);
@@ -164,7 +164,7 @@ impl Drop for Seaweed {
     }
 }
 
-/// Whether a server answers at all, and does what a `POST` asks for.
+/// Returns true if a server answers a request with success.
 fn is_done(address: SocketAddr, method: &str, path: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
     let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
@@ -174,32 +174,32 @@ fn is_done(address: SocketAddr, method: &str, path: &str) -> bool {
         && if method == "POST" { answer.starts_with("HTTP/1.1 2") } else { answer.starts_with("HTTP/1.1 ") }
 }
 
-/// A gate between an edge and its store.
+/// Gate between an edge and the store.
 pub(crate) struct Gate {
     pub(crate) address: SocketAddr,
     state: Arc<State>,
 }
 
 struct State {
-    /// Objects that were written, or begun.
+    /// Number of started object writes.
     puts: AtomicUsize,
-    /// So many objects are written; those after them wait for ever.
+    /// Maximum number of object writes; later writes wait forever.
     puts_max: AtomicUsize,
-    /// So many requests are answered 503, …
+    /// Number of requests to answer with 503, …
     errors: AtomicUsize,
-    /// … after so many that pass.
+    /// … after a number of requests to forward.
     passes: AtomicUsize,
-    /// Requests with `GET`.
+    /// Number of `GET` requests.
     gets: AtomicUsize,
-    /// So many of them are passed on; those after them wait until there may be more.
+    /// Maximum number of forwarded `GET` requests; later requests wait until the maximum is raised.
     gets_max: AtomicUsize,
-    /// Other requests that change something.
+    /// Number of other modifying requests.
     others: AtomicUsize,
     is_stalled: AtomicBool,
 }
 
 impl Gate {
-    /// Opens it in front of the server at `to`, until the tests end.
+    /// Opens a gate before the server at `to`, until the tests end.
     pub(crate) fn open(to: SocketAddr) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -223,50 +223,50 @@ impl Gate {
         Self { address, state }
     }
 
-    /// Objects that were written since this was asked last.
+    /// Object writes since the last call.
     pub(crate) fn puts(&self) -> usize {
         self.state.puts.swap(0, Ordering::SeqCst)
     }
 
-    /// Requests with `GET` since this was asked last.
+    /// `GET` requests since the last call.
     pub(crate) fn gets(&self) -> usize {
         self.state.gets.swap(0, Ordering::SeqCst)
     }
 
-    /// Holds the requests with `GET` that come after so many more.
+    /// Holds the `GET` requests that follow the next `gets`.
     pub(crate) fn hold_gets_after(&self, gets: usize) {
         self.state.gets.store(0, Ordering::SeqCst);
         self.state.gets_max.store(gets, Ordering::SeqCst);
     }
 
-    /// Passes on those that are held, and all that come.
+    /// Forwards the held and all later `GET` requests.
     pub(crate) fn release_gets(&self) {
         self.state.gets_max.store(usize::MAX, Ordering::SeqCst);
     }
 
-    /// Requests with `HEAD`, `POST` and `DELETE` since this was asked last.
+    /// `HEAD`, `POST` and `DELETE` requests since the last call.
     pub(crate) fn others(&self) -> usize {
         self.state.others.swap(0, Ordering::SeqCst)
     }
 
-    /// Stalls after so many more objects.
+    /// Stalls after `puts` more object writes.
     pub(crate) fn stall_after(&self, puts: usize) {
         self.state.puts.store(0, Ordering::SeqCst);
         self.state.is_stalled.store(false, Ordering::SeqCst);
         self.state.puts_max.store(puts, Ordering::SeqCst);
     }
 
-    /// Whether a request waits for ever.
+    /// Returns true if a request waits forever.
     pub(crate) fn is_stalled(&self) -> bool {
         self.state.is_stalled.load(Ordering::SeqCst)
     }
 
-    /// Answers so many requests with an error.
+    /// Answers the next `requests` requests with an error.
     pub(crate) fn fail(&self, requests: usize) {
         self.fail_after(0, requests);
     }
 
-    /// Answers so many requests with an error, after so many others.
+    /// Answers `requests` requests with an error, after `passes` forwarded requests.
     pub(crate) fn fail_after(&self, passes: usize, requests: usize) {
         self.state.passes.store(passes, Ordering::SeqCst);
         self.state.errors.store(requests, Ordering::SeqCst);
@@ -274,8 +274,8 @@ impl Gate {
 }
 
 impl State {
-    /// Passes bytes on, in both directions, and looks at what begins a request: it comes with a read of its own, as a
-    /// client waits for the answer to the one before it.
+    /// Forwards bytes in both directions and inspects the start of each request. Each request begins with a separate
+    /// read, since a client waits for the previous response.
     fn pass(&self, mut client: TcpStream, to: SocketAddr) {
         let Ok(mut server) = TcpStream::connect(to) else { return };
         let (Ok(mut back), Ok(mut answers)) = (client.try_clone(), server.try_clone()) else { return };

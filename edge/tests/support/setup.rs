@@ -1,4 +1,4 @@
-//! An edge before it starts: what a test sets about it.
+//! Configuration of an edge before the start.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use devanture_edge::server;
 use super::process::{Launch, Process};
 use super::{Files, RunningEdge};
 
-/// Begins to describe an edge; [`Setup::start`] starts it.
+/// Starts the description of an edge; [`Setup::start`] starts the edge.
 pub(crate) fn edge() -> Setup {
     Setup {
         drain_timeout_ms: 10_000,
@@ -33,10 +33,10 @@ pub(crate) fn edge() -> Setup {
     }
 }
 
-/// An app that is pushed at the start: its name and its files.
+/// App pushed at the start: name and files.
 type App = (String, Vec<(String, Vec<u8>)>);
 
-/// An edge that is not running yet.
+/// Edge that does not run yet.
 pub(crate) struct Setup {
     drain_timeout_ms: u64,
     in_a_process: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Setup {
     log: String,
 }
 
-/// An edge that is configured and does not run.
+/// Configured edge that does not run.
 #[derive(Clone)]
 pub(crate) struct Prepared {
     folder: Arc<tempfile::TempDir>,
@@ -65,17 +65,17 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// The folder of its `edge.toml`.
+    /// Folder of the `edge.toml`.
     pub(crate) fn base(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Its `edge.toml`.
+    /// Path of the `edge.toml`.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("edge.toml")
     }
 
-    /// Starts it; `token` is that of an admin that its catalog has already.
+    /// Starts the edge; `token` is an admin token already in the catalog.
     pub(crate) async fn start(&self, token: &str) -> RunningEdge {
         let (folder, file) = (Arc::clone(&self.folder), self.file.clone());
         Box::pin(RunningEdge::as_a_process(folder, file, self.launch.clone(), Some(token.to_owned()))).await
@@ -83,58 +83,58 @@ impl Prepared {
 }
 
 impl Setup {
-    /// Sets how long a drain may take.
+    /// Sets the drain timeout.
     pub(crate) fn with_drain_timeout_ms(mut self, milliseconds: u64) -> Self {
         self.drain_timeout_ms = milliseconds;
         self
     }
 
-    /// Runs the program in a process of its own, which [`RunningEdge::process`] shows.
+    /// Runs the program in a separate process, available as [`RunningEdge::process`].
     ///
-    /// Metrics are those of a process: a test that reads exact counts needs one that no other test counts in.
+    /// Metrics are per process: a test that reads exact counts needs a separate process.
     pub(crate) fn in_a_process(mut self) -> Self {
         self.in_a_process = true;
         self
     }
 
-    /// Runs the program in a process of another user, which takes root.
+    /// Runs the program in a process of another user, which requires root.
     pub(crate) fn run_by_user(mut self, user: u32) -> Self {
         self.launch.user = Some(user);
         self.in_a_process()
     }
 
-    /// Runs the program in a process that may have so many file descriptors.
+    /// Limits the file descriptors of the process.
     pub(crate) fn with_descriptors_max(mut self, count: u64) -> Self {
         self.launch.descriptors_max = Some(count);
         self.in_a_process()
     }
 
-    /// Runs the program in a process with this variable.
+    /// Sets an environment variable of the process.
     pub(crate) fn with_variable(mut self, name: &str, value: &str) -> Self {
         self.launch.variables.push((name.to_owned(), value.to_owned()));
         self.in_a_process()
     }
 
-    /// Runs this program in a process, in place of the one that was built with the tests.
+    /// Runs another program than the program built with the tests.
     pub(crate) fn with_program(mut self, program: &Path) -> Self {
         self.launch.program = Some(program.to_owned());
         self.in_a_process()
     }
 
-    /// Joins the cluster whose CA is in that folder, before it starts.
+    /// Joins the cluster with the CA in the given folder before the start.
     pub(crate) fn joining(mut self, ca: &Path) -> Self {
         self.ca = Some(ca.to_owned());
         self
     }
 
-    /// Adds lines to the top of `edge.toml`, before its tables.
+    /// Adds lines to the top of `edge.toml`, before the tables.
     pub(crate) fn with_top(mut self, lines: &str) -> Self {
         self.top.push_str(lines);
         self.top.push('\n');
         self
     }
 
-    /// Keeps its folder here.
+    /// Places the folder below `parent`.
     pub(crate) fn below(mut self, parent: &str) -> Self {
         self.parent = parent.into();
         self
@@ -146,8 +146,8 @@ impl Setup {
         self
     }
 
-    /// Adds lines to `edge.toml`, whole tables such as `[upstreams]`; `[listen]`, `[tls]`, `[log]` and `[limits]` are
-    /// there already.
+    /// Adds whole tables to `edge.toml`, such as `[upstreams]`; `[listen]`, `[tls]`, `[log]` and `[limits]` already
+    /// exist.
     pub(crate) fn with_toml(mut self, lines: &str) -> Self {
         self.toml.push_str(lines);
         self.toml.push('\n');
@@ -160,7 +160,7 @@ impl Setup {
         self
     }
 
-    /// Serves visitors by so many threads.
+    /// Sets the number of threads that serve visitors.
     pub(crate) fn with_threads(mut self, count: usize) -> Self {
         self.threads = count;
         self
@@ -173,38 +173,38 @@ impl Setup {
         self
     }
 
-    /// Has apps and previews answer below `domain`, in place of `localhost`.
+    /// Serves apps and previews below `domain` in place of `localhost`.
     pub(crate) fn with_domain(mut self, domain: &str) -> Self {
         domain.clone_into(&mut self.domain);
         self
     }
 
-    /// Has previews answer below another domain than apps.
+    /// Serves previews below another domain than apps.
     pub(crate) fn with_preview_domain(mut self, domain: &str) -> Self {
         self.preview_domain = Some(domain.to_owned());
         self
     }
 
-    /// Says all of `[tls]`, in place of `mode = "self-signed"`.
+    /// Replaces the content of `[tls]`, by default `mode = "self-signed"`.
     pub(crate) fn with_tls(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.tls);
         self
     }
 
-    /// Says all of the access log, in place of `[log]` with `access = "off"`.
+    /// Replaces the log tables, by default `[log]` with `access = "off"`.
     pub(crate) fn with_log(mut self, table: &str) -> Self {
         self.log = format!("{table}\n");
         self
     }
 
-    /// Pushes an app to `prod` as soon as the edge runs.
+    /// Pushes an app to `prod` once the edge runs.
     pub(crate) fn with_app(mut self, app: &str, files: Files<'_>) -> Self {
         let files = files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.to_vec())).collect();
         self.apps.push((app.to_owned(), files));
         self
     }
 
-    /// Starts the edge; when this returns, it serves.
+    /// Starts the edge; returns once the edge serves requests.
     pub(crate) async fn start(self) -> RunningEdge {
         let (folder, file, text) = self.write();
         let edge = if self.in_a_process {
@@ -220,14 +220,14 @@ impl Setup {
         edge
     }
 
-    /// Writes the folder and the `edge.toml` of an edge that runs in a process of its own, and does not start it.
+    /// Writes the folder and the `edge.toml` of an edge for a separate process, without starting the edge.
     pub(crate) fn prepare(self) -> Prepared {
         let (folder, file, text) = self.write();
         Process::configure(folder.path(), &text);
         Prepared { folder: folder.into(), file, launch: self.launch }
     }
 
-    /// The folder of an edge that is not started, and its configuration.
+    /// Folder and configuration of an edge before the start.
     pub(crate) fn written(&self) -> (tempfile::TempDir, EdgeFile) {
         let (folder, file, _) = self.write();
         (folder, file)
@@ -235,7 +235,7 @@ impl Setup {
 
     fn write(&self) -> (tempfile::TempDir, EdgeFile, String) {
         let folder = tempfile::tempdir_in(&self.parent).unwrap();
-        // The users of environments pass it on their way to the folders of backends.
+        // The users of environments cross the folder on the path to backends.
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
         let plain_http = if self.plain_http { "http = \"127.0.0.1:0\"\n" } else { "" };
         let preview_domain = self.preview_domain.as_ref().unwrap_or(&self.domain);

@@ -1,4 +1,4 @@
-//! A disk that is soon full, and one that fails.
+//! Small disk that a test can fill, and a disk that fails.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,10 +11,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What fills it.
+/// Name of the filling file.
 const FILE: &str = "large";
 
-/// A disk of 64 MiB, of which a sixteenth stays free.
+/// Disk of 64 MiB, of which a sixteenth stays free.
 pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -34,16 +34,16 @@ impl SmallDisk {
         self.0.path()
     }
 
-    /// Writes a file until no more than `bytes` are free.
+    /// Writes a file until at most `bytes` are free.
     pub(crate) fn fill(&self, bytes: u64) {
         let found = rustix::fs::statvfs(self.path()).unwrap();
         let length = found.f_bavail * found.f_frsize - bytes;
-        // Beside what it was filled with before.
+        // Appends to an earlier filling.
         let mut file = fs::File::options().create(true).append(true).open(self.path().join(FILE)).unwrap();
         file.write_all(&vec![1; usize::try_from(length).unwrap()]).unwrap();
     }
 
-    /// Removes that file.
+    /// Removes the filling file.
     pub(crate) fn empty(&self) {
         fs::remove_file(self.path().join(FILE)).unwrap();
     }
@@ -59,17 +59,17 @@ fn unmount(path: &Path) {
     Command::new("umount").arg("--lazy").arg(path).status().ok();
 }
 
-/// Bytes of a disk that fails.
+/// Size in bytes of the failing disk.
 const IMAGE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A file system of its own, which becomes read-only under open files as one does whose disk fails.
+/// Separate file system that becomes read-only under open files, like a file system on a failing disk.
 pub(crate) struct FailingDisk {
     folder: tempfile::TempDir,
     mounted: PathBuf,
 }
 
 impl FailingDisk {
-    /// `None` where this machine has no loop devices, or the user may not mount them.
+    /// Mounts the disk; `None` if the machine has no loop devices or the user must not mount.
     #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
     pub(crate) fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
@@ -96,14 +96,13 @@ impl FailingDisk {
         &self.mounted
     }
 
-    /// Has every write fail from now on with EROFS, as after an error of the disk. What the test itself wrote there is
-    /// on the disk by then.
+    /// Fails every later write with EROFS, as after a disk error. Earlier writes of the test are on the disk.
     pub(crate) fn fail(&self) {
         assert!(Command::new("sync").arg("-f").arg(&self.mounted).status().unwrap().success());
         self.remount("abort");
     }
 
-    /// Mounts it once more, when nobody has files open there.
+    /// Mounts the disk again, once no files are open.
     pub(crate) fn mount_again(&self, option: &str) {
         assert!(Command::new("umount").arg(&self.mounted).status().unwrap().success(), "somebody has files open");
         assert!(self.mount_as(option), "{option}");

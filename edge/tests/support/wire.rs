@@ -1,5 +1,4 @@
-//! Requests as bytes, as HTTP/2 and as HTTP/3, to the same running edge: one way to ask, and one form of answer for
-//! all.
+//! Raw requests over HTTP/1.1, HTTP/2 and HTTP/3 to the same edge, with one request type and one response type.
 
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
@@ -26,10 +25,10 @@ use tokio_rustls::client::TlsStream;
 use crate::http3_client::{self as http3, Client};
 use crate::support::RunningEdge;
 
-/// Longest that an answer, or the end of a connection, is waited for.
+/// Longest wait for a response or for the end of a connection.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The host of most tests.
+/// Host of most tests.
 pub(crate) const HOST: &str = "shop.localhost";
 
 /// Has a request that hyper read promise its stream to who answers it, as the engine does.
@@ -55,19 +54,19 @@ pub(crate) fn protocols(edge: &RunningEdge) -> impl Iterator<Item = Protocol> + 
     [Protocol::Http1, Protocol::Http2].into_iter().chain(http3)
 }
 
-/// A request, beside the edge that it is for.
+/// Request without the target edge.
 #[derive(Debug, Clone)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
-    /// Of HTTP/2 and HTTP/3.
+    /// Scheme for HTTP/2 and HTTP/3.
     pub(crate) scheme: &'a str,
     pub(crate) target: &'a str,
-    /// Named in `Host` or `:authority`, and without a port in the handshake.
+    /// Sent in `Host` or `:authority`, and without the port in the TLS handshake.
     pub(crate) host: &'a str,
     pub(crate) headers: Vec<(&'a str, String)>,
 }
 
-/// A GET, to be changed as the test needs it.
+/// GET request for a test to adjust.
 pub(crate) fn ask(target: &str) -> Ask<'_> {
     Ask { method: "GET", scheme: "https", target, host: HOST, headers: Vec::new() }
 }
@@ -93,7 +92,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// Lines of `Name: value`.
+    /// Adds header lines of the form `Name: value`.
     pub(crate) fn with_lines(mut self, lines: &[&'a str]) -> Self {
         for line in lines {
             let (name, value) = line.split_once(':').unwrap();
@@ -102,7 +101,7 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// Sends it on a connection of its own.
+    /// Sends the request on a new connection.
     pub(crate) async fn send(&self, edge: &RunningEdge, protocol: Protocol) -> Answer {
         let sent = async {
             match protocol {
@@ -127,7 +126,7 @@ impl<'a> Ask<'a> {
         let mut stream = connect(edge, self.name(), "http/1.1").await;
         stream.write_all(&head).await.unwrap();
         let mut read = Vec::new();
-        // Some servers end a TLS connection without a close_notify; what matters is that the answer is whole.
+        // Some servers end a TLS connection without a close_notify; only a complete response matters.
         drop(stream.read_to_end(&mut read).await);
         let (mut answer, rest) =
             Answer::parse(&read, self.method == "HEAD").unwrap_or_else(|| panic!("{self:?}: {read:?}"));
@@ -153,7 +152,7 @@ impl<'a> Ask<'a> {
     async fn send_http3(&self, edge: &RunningEdge) -> Answer {
         let mut client = Client::connect(edge, self.name()).await;
         let mut stream = client.begin(self.request()).await;
-        // An answer may come before the end of its request, which is then not wanted any more.
+        // The response may arrive before the end of the request, and the edge then stops reading.
         drop(stream.finish().await);
         let answer = http3::answer(&mut stream).await.unwrap_or_else(|error| panic!("{self:?}: {error}"));
         client.close().await;
@@ -170,7 +169,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// An answer, read to its end.
+/// Fully read response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -179,7 +178,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The first answer in what was read from an HTTP/1.1 connection, and what follows; nothing if it is not whole.
+    /// First response in bytes read from an HTTP/1.1 connection, and the remaining bytes; `None` if incomplete.
     pub(crate) fn parse(read: &[u8], of_head: bool) -> Option<(Self, &[u8])> {
         let end = read.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&read[..end]).expect("a head is ASCII");
@@ -203,7 +202,7 @@ impl Answer {
         Some((Self { status, headers, body }, rest))
     }
 
-    /// A field's lines joined, or nothing.
+    /// Lines of a field, joined, or the empty string.
     pub(crate) fn header(&self, name: &str) -> String {
         let lines: Vec<&str> = self.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
         lines.join(", ")
@@ -213,7 +212,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// Every field's name and value, sorted, but for the time and the id of the request.
+    /// Sorted names and values of all fields, without the date and the request id.
     pub(crate) fn fields(&self) -> Vec<(String, String)> {
         let mut fields: Vec<_> =
             self.headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect();
@@ -222,7 +221,7 @@ impl Answer {
         fields
     }
 
-    /// The fields' names, sorted.
+    /// Sorted field names.
     pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.headers.keys().map(ToString::to_string).collect();
         names.sort();
@@ -230,7 +229,7 @@ impl Answer {
     }
 }
 
-/// A connection to where visitors come, for the host and protocol given.
+/// Connects to the visitors' address with the given host and protocol.
 pub(crate) async fn connect(edge: &RunningEdge, host: &str, alpn: &str) -> TlsStream<TcpStream> {
     let pem = std::fs::read(edge.ca()).unwrap();
     let mut roots = RootCertStore::empty();
@@ -243,7 +242,7 @@ pub(crate) async fn connect(edge: &RunningEdge, host: &str, alpn: &str) -> TlsSt
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
-/// What a connection gave until its end, or until it rested for `rest`, and whether it ended.
+/// Bytes read until the end of a connection or a silence of `rest`, and true if the connection ended.
 pub(crate) async fn read_until_rest<S: AsyncRead + Unpin>(stream: &mut S, rest: Duration) -> (Vec<u8>, bool) {
     let mut read = Vec::new();
     loop {
@@ -255,7 +254,8 @@ pub(crate) async fn read_until_rest<S: AsyncRead + Unpin>(stream: &mut S, rest: 
     }
 }
 
-/// Reads `count` whole answers, `of_head` saying which of them are without a body, and gives what follows too.
+/// Reads one whole response per entry of `of_head`, where true means a response without a body. Returns the remaining
+/// bytes, too.
 pub(crate) async fn read_answers<S: AsyncRead + Unpin>(stream: &mut S, of_head: &[bool]) -> (Vec<Answer>, Vec<u8>) {
     let mut read = Vec::new();
     let all = async {
@@ -279,7 +279,7 @@ pub(crate) async fn read_answers<S: AsyncRead + Unpin>(stream: &mut S, of_head: 
     timeout(PATIENCE, all).await.expect("not all answers came")
 }
 
-/// Writes all of it; a peer that has closed already is no fault of the test.
+/// Writes all bytes; ignores errors, since the peer may have closed already.
 pub(crate) async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
     if stream.write_all(bytes).await.is_ok() {
         drop(stream.flush().await);
