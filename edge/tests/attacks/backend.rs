@@ -1,4 +1,4 @@
-//! A hostile backend, or a hostile service that the edge asks.
+//! Attacks by a hostile backend, or by a hostile service that the edge calls.
 
 mod hosts;
 mod instances;

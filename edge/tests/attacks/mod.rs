@@ -1,7 +1,7 @@
-//! Attacks on a running edge, in folders by actor: what each may cost, and what it must not reach.
+//! Attacks on a running edge, in folders by actor, with the costs and targets that must stay out of reach.
 //!
-//! `visitor` has no rights at all, `tenant` owns an app of its own, `token` holds a leaked token of another's app,
-//! `backend` answers for a route. `SECURITY.md` names the test that holds each promise.
+//! `visitor` has no rights at all, `tenant` owns one app, `token` holds a leaked token of another's app, `backend`
+//! serves a route. `SECURITY.md` names the test behind each promise.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

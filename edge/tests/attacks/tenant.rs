@@ -1,4 +1,4 @@
-//! The owner of one app, against the other apps and the edge.
+//! Attacks by the owner of one app on other apps and on the edge.
 
 mod cookies;
 mod full_disk;

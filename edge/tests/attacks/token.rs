@@ -1,4 +1,4 @@
-//! The holder of a leaked or narrow token.
+//! Attacks by the holder of a leaked or narrow token.
 
 mod accounts;
 mod environments;

@@ -1,4 +1,4 @@
-//! A visitor without any rights, or many of them at once.
+//! Attacks by one visitor without rights, or by many visitors at once.
 
 mod admin_bodies;
 mod backend_sockets;

@@ -1,4 +1,4 @@
-//! Sites with a `devanture.toml`, and a backend whose every answer, and every request to it, is known byte for byte.
+//! Sites with a `devanture.toml`, and a backend whose requests and responses are known byte by byte.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::support::{Files, RunningEdge, manifest};
 use crate::wire::{HOST, PATIENCE, connect};
 
-/// The manifest of files with the tables of a `devanture.toml`.
+/// Manifest of files with the tables of a `devanture.toml`.
 pub(crate) fn site(files: Files<'_>, toml: &str) -> Manifest {
     let site = SiteFile::parse("devanture.toml", toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let mut manifest = manifest(files);
@@ -27,27 +27,27 @@ pub(crate) fn site(files: Files<'_>, toml: &str) -> Manifest {
     manifest
 }
 
-/// Pushes such a site to `prod`, as an admin.
+/// Pushes files with the tables of a `devanture.toml` to `prod`, as an admin.
 pub(crate) async fn push(edge: &RunningEdge, app: &str, files: Files<'_>, toml: &str) {
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     let begin = BeginDeploy { manifest: site(files, toml), source: Default::default(), options };
     edge.try_push(app, "prod", begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"));
 }
 
-/// A backend that gives every request the same answer and remembers what it was sent.
+/// Backend that gives every request the same response and records the requests.
 pub(crate) struct Backend {
     pub(crate) port: u16,
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Backend {
-    /// Answers each request with these bytes, after which it closes the connection.
+    /// Answers each request with the given bytes and closes the connection.
     pub(crate) async fn start(answer: impl Into<Vec<u8>>) -> Self {
         let answer = answer.into();
         Self::answering(move |_| answer.clone()).await
     }
 
-    /// Answers each request with what `answer` makes of its head.
+    /// Answers each request with the result of `answer` for the head.
     pub(crate) async fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -77,13 +77,13 @@ impl Backend {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What was sent since the last call, in lower case.
+    /// Requests since the last call, in lower case.
     pub(crate) fn take(&self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut *self.sent.lock().unwrap())).to_ascii_lowercase()
     }
 }
 
-/// Whether a request has come to its end.
+/// Returns true for a complete request.
 fn is_whole(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
@@ -97,7 +97,7 @@ fn is_whole(bytes: &[u8]) -> bool {
     }
 }
 
-/// Asks `shop` over HTTP/2; gives the status, and the body with its trailers.
+/// Sends a request to `shop` over HTTP/2; returns the status, and the body with the trailers.
 pub(crate) async fn ask_http2<B>(edge: &RunningEdge, request: Request<B>) -> (u16, Collected<Bytes>)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -115,7 +115,7 @@ where
     answer
 }
 
-/// The lines of a request's head, or of its trailers, as names and values in their order.
+/// Lines of a request's head or trailers, as names and values in order.
 pub(crate) fn fields(lines: &str) -> Vec<(&str, &str)> {
     lines.lines().filter_map(|line| line.split_once(": ")).collect()
 }

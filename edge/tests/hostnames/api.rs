@@ -1,4 +1,4 @@
-//! Who may have which name, and what the API says of names: every row of `docs/hostnames.md`.
+//! Permissions for hostnames, and the API's answers: every row of `docs/hostnames.md`.
 
 use devanture_config::api::{HostnameSet, HostnameSource, Scope};
 use devanture_config::problem::Code;
@@ -8,7 +8,7 @@ use super::{SITE, add, add_canonical, edge, got, list, name_with, names, push, r
 use crate::hostnames::dns::Dns;
 use crate::support::RunningEdge;
 
-/// An edge that asks a DNS server which knows nothing.
+/// Edge that resolves by an empty DNS server.
 async fn edge_with(dns: &Dns) -> RunningEdge {
     let edge = edge().with_toml(&dns.toml()).start().await;
     push(&edge, "shop", SITE, "").await;
@@ -33,27 +33,27 @@ async fn who_may_have_which_name() {
     type Tries<'t> = &'t [(&'t str, Option<Code>)];
     #[rustfmt::skip]
     let cases: &[(&str, Tries<'_>)] = &[
-        // Below the edge's domains, or standing for one: who runs the edge alone.
+        // Below the edge's domains, or equal to one: operator only.
         ("other-name.localhost", &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("localhost",            &[(&push, Some(NameReserved)), (&admin, Some(NameReserved)), (&all, Some(NameReserved))]),
         ("*.localhost",          &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("*.x.localhost",        &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("*.example.org",        &[(&push, Some(Forbidden)), (&staging, Some(Forbidden)), (&admin, None)]),
         ("*.example.net",        &[(&all, None)]),
-        // Below a whole top-level domain there are others' names.
+        // A whole top-level domain contains names of others.
         ("*.example",            &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
         ("www.example.org",      &[(&push, Some(HostnameUnproven)), (&admin, None), (&push, None)]),
         ("www.example.net",      &[(&push, Some(HostnameUnproven)), (&all, None)]),
-        // Another app's wildcard stands for it, so that app's visitors would be taken.
+        // Another app's wildcard covers the name, so that the name would take visitors from the other app.
         ("a.others.example",     &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven)), (&all, None)]),
         ("a.b.others.example",   &[(&push, Some(HostnameUnproven)), (&admin, None)]),
         ("below.example",        &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven))]),
         ("*.below.example",      &[(&admin, Some(Forbidden))]),
-        // There the other app answers by its own name.
+        // The default name of the other app.
         ("other.localhost",      &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, Some(HostnameTaken))]),
         ("qa--other.localhost",  &[(&all, Some(HostnameTaken))]),
         ("qa--none.localhost",   &[(&all, None)]),
-        // Cookies of the visitors of a name may be for all below it.
+        // Cookies of a name's visitors may apply to all names below.
         ("www.taken.example",    &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven)), (&all, None)]),
         ("a.b.taken.example",    &[(&push, Some(HostnameUnproven)), (&admin, Some(HostnameUnproven))]),
         ("*.taken.example",      &[(&push, Some(Forbidden)), (&admin, Some(Forbidden)), (&all, None)]),
@@ -95,11 +95,11 @@ async fn an_admin_for_every_app_moves_a_name_and_so_does_a_token_for_both_enviro
     let moved: HostnameSet = name_with(&edge, &both, ask, "").await.json();
     assert_eq!(moved.moved_from.unwrap().environment.as_str(), "prod");
     assert_eq!(dns.questions(), 0, "within one app a name is proven already");
-    // What takes an admin to have takes one to move.
+    // A hostname that requires an admin requires an admin to move, too.
     add(&edge, "shop", "*.example.org").await;
     let ask = ("PUT", "shop", "staging", "*.example.org");
     assert_eq!(name_with(&edge, &both, ask, "").await.code(), Code::HostnameTaken);
-    // Nothing is live in staging: the name waits for it.
+    // Staging has no live version: the name waits for the first.
     let edge = edge.restart().await;
     assert!(edge.visit(Method::GET, "www.example.org", "/").send().await.is_err(), "no wildcard has it meanwhile");
     let token = edge.admin_token().to_owned();
@@ -121,7 +121,7 @@ async fn an_exact_name_wins_over_a_wildcard_and_what_the_edge_serves_too() {
     }
     remove(&edge, "other", "www.example.org").await;
     assert_eq!(edge.get("www.example.org", "/").await.text(), "home");
-    // A wildcard of the edge's own domain takes what nobody else has.
+    // A wildcard of the edge's own domain covers all unassigned names.
     add(&edge, "other", "*.localhost").await;
     for (host, text) in [
         ("shop.localhost", "home".to_owned()),
@@ -131,7 +131,7 @@ async fn an_exact_name_wins_over_a_wildcard_and_what_the_edge_serves_too() {
     ] {
         assert_eq!(edge.get(host, "/").await.text(), text, "{host}");
     }
-    // But no address of a version, there or not.
+    // The wildcard covers no version's host, existing or not.
     for host in
         ["0123456789ab--shop.localhost", "0123456789ab--nobody.localhost", &format!("{version}--other.localhost")]
     {
@@ -214,7 +214,7 @@ async fn a_name_is_taken_away_at_once_and_the_answer_says_what_takes_it_again() 
     assert_eq!(remove(&edge, "shop", "www.example.org").await.hint, None);
     let removed = remove(&edge, "shop", "Example.ORG").await;
     assert!(removed.hint.unwrap().contains("devanture.toml"));
-    // The kept connection of a visitor gets the word too.
+    // The change reaches an open connection of a visitor, too.
     assert_eq!(edge.get("shop.localhost", "/").await.status, StatusCode::OK);
     assert!(edge.visit(Method::GET, "example.org", "/").send().await.is_err(), "no certificate is made for it");
     let token = edge.admin_token().to_owned();
@@ -222,7 +222,7 @@ async fn a_name_is_taken_away_at_once_and_the_answer_says_what_takes_it_again() 
         let gone = name_with(&edge, &token, ("DELETE", "shop", "prod", host), "").await;
         assert_eq!(gone.code(), Code::NotFound, "{host}");
     }
-    // Of the very same files, too: nothing goes live by it.
+    // A push of the same files changes nothing live.
     let again = push(&edge, "shop", SITE, toml).await;
     assert!(!again.switched, "{again:?}");
     assert_eq!(names(&edge, "shop").await, ["=example.org"]);
@@ -230,7 +230,7 @@ async fn a_name_is_taken_away_at_once_and_the_answer_says_what_takes_it_again() 
     remove(&edge, "shop", "example.org").await;
     push(&edge, "shop", &[("index.html", b"next")], toml).await;
     assert_eq!(names(&edge, "shop").await, ["=example.org"]);
-    // Another app's name is none here, for any token.
+    // Another app's name does not exist here, for any token.
     push(&edge, "other", SITE, "").await;
     let own = edge.token_for(Scope::Admin, Some("other"), None).await;
     let ask = ("DELETE", "other", "prod", "example.org");
@@ -247,7 +247,7 @@ async fn an_environment_has_only_so_many_names() {
     let token = edge.admin_token().to_owned();
     let third = name_with(&edge, &token, ("PUT", "shop", "prod", "c.example"), "").await;
     assert_eq!(third.code(), Code::HostnamesFull);
-    // One that it has is no further one.
+    // An existing name counts once.
     assert!(!add(&edge, "shop", "b.example").await.changed);
     let toml = "[env.prod]\nhostnames = [\"a.example\", \"c.example\"]\n";
     let place = ("shop", "prod");
@@ -272,7 +272,7 @@ async fn of_changes_that_come_at_once_each_knows_of_the_others() {
         assert!(full.into_iter().all(|code| code == Code::HostnamesFull), "{answers:?}");
         let all = names(&edge, "shop").await;
         assert_eq!((taken, all.len()), (3, 3), "{all:?}");
-        // One of them is marked, and no other.
+        // Exactly one name is marked.
         let marked = all.iter().find_map(|name| name.strip_prefix('=')).unwrap();
         let others = all.iter().filter_map(|name| name.strip_prefix('>'));
         for (name, is_marked) in std::iter::once((marked, true)).chain(others.map(|name| (name, false))) {

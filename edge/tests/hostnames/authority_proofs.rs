@@ -1,4 +1,4 @@
-//! Certificate authorities look for the proof of a name at paths that no app answers where the edge gives the name.
+//! Certificate authorities validate a name at paths that no app answers at names assigned by the edge.
 
 use devanture_config::api::DeployOptions;
 
@@ -7,7 +7,7 @@ use super::{add, edge, push, push_as};
 use crate::support::Files;
 use crate::wire::{Protocol, ask, protocols};
 
-/// Where they look: by ACME, and by an agreed change to a website.
+/// Validation paths: ACME, and an agreed change to a website.
 const PATHS: [&str; 2] = ["/.well-known/acme-challenge/token", "/.well-known/pki-validation/fileauth.txt"];
 const FILES: Files<'static> = &[
     ("index.html", b"home"),
@@ -20,7 +20,7 @@ const HOSTNAMES: &str = "[env.prod]\nhostnames = [\"example.org\"]\ncanonical = 
 async fn no_app_proves_that_it_has_a_name_of_the_edges_domains() {
     let edge = edge().with_plain_http().start().await;
     let version = push(&edge, "shop", FILES, HOSTNAMES).await.version.short();
-    // The operator gives the app these, one of them with all that nobody else has.
+    // Names assigned by the operator, including a wildcard for all unassigned names.
     for host in ["given.localhost", "*.localhost"] {
         add(&edge, "shop", host).await;
     }
@@ -46,7 +46,7 @@ async fn no_app_proves_that_it_has_a_name_of_the_edges_domains() {
             }
         }
     }
-    // At a hostname of its own an app may: its owner chooses the authority.
+    // Allowed at a custom hostname, whose owner chooses the authority.
     push_as(&edge, FILES, HOSTNAMES, DeployOptions::default()).await;
     for path in PATHS {
         for protocol in protocols(&edge) {
@@ -58,7 +58,7 @@ async fn no_app_proves_that_it_has_a_name_of_the_edges_domains() {
     edge.stop().await;
 }
 
-/// Other spellings, as a backend, a client or a rule may read one of [`PATHS`] in them.
+/// Other spellings that a backend, a client or a rule may read as one of [`PATHS`].
 const SPELLINGS: [&str; 14] = [
     "/.well-known/%61cme-challenge/token",
     "/%2ewell-known/acme-challenge/token",
@@ -80,7 +80,7 @@ const SPELLINGS: [&str; 14] = [
 async fn no_spelling_of_a_path_for_proofs_is_an_apps_at_a_name_of_the_edges_domains() {
     let edge = edge().with_plain_http().start().await;
     push(&edge, "shop", FILES, HOSTNAMES).await;
-    // The edge sends visitors of this one to the canonical name.
+    // The edge redirects visitors of this name to the canonical name.
     add(&edge, "shop", "given.localhost").await;
     for ways in [
         "[[routes]]\npath = \"/*\"\nto = \"http://127.0.0.1:9\"\n",
@@ -96,7 +96,7 @@ async fn no_spelling_of_a_path_for_proofs_is_an_apps_at_a_name_of_the_edges_doma
                 assert_eq!((answer.status, answer.header("location").as_str()), (404, ""), "{host}{path} {ways}");
             }
         }
-        // What leaves another folder again is led to the right spelling, where it was asked for.
+        // A path that leaves another folder again is redirected to the right spelling.
         let around = format!("/x/..{}", PATHS[0]);
         for host in ["shop.localhost", "given.localhost"] {
             let answer = ask(&around).host(host).send(&edge, Protocol::Http1).await;

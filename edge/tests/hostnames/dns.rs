@@ -1,4 +1,4 @@
-//! A DNS server on loopback, over UDP and TCP, whose records a test changes while it runs.
+//! DNS server on loopback, over UDP and TCP, with records that a test changes at runtime.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
 use tokio::net::{TcpListener, UdpSocket};
 
-/// How long a record may be kept: not at all, as the edge may not keep it either.
+/// Zero, as the edge must not cache a record either.
 const TTL: u32 = 0;
 
-/// The server; it ends with this value.
+/// Server, ended on drop.
 pub(crate) struct Dns {
     address: SocketAddr,
     zone: Arc<InMemoryZoneHandler>,
@@ -25,7 +25,7 @@ pub(crate) struct Dns {
     _server: Server<Counting>,
 }
 
-/// Counts the questions before they are answered.
+/// Counts the questions before the responses.
 struct Counting {
     catalog: Catalog,
     questions: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ fn name(text: &str) -> Name {
 }
 
 impl Dns {
-    /// Starts a server that knows of every name that there is nothing.
+    /// Starts a server that knows no name.
     pub(crate) async fn start() -> Self {
         let root = Name::root();
         let zone = InMemoryZoneHandler::empty(root.clone(), ZoneType::Primary, AxfrPolicy::Deny);
@@ -62,7 +62,7 @@ impl Dns {
         Self { address, zone, questions, _server: server }
     }
 
-    /// What `edge.toml` needs to ask it.
+    /// Settings for an `edge.toml` that use the server.
     pub(crate) fn toml(&self) -> String {
         format!("[dns]\nservers = [\"{}\"]", self.address)
     }
@@ -74,7 +74,7 @@ impl Dns {
         self.add(host, RData::TXT(TXT::new(strings))).await;
     }
 
-    /// Lets a name be another one.
+    /// Adds a CNAME record.
     pub(crate) async fn cname(&self, host: &str, target: &str) {
         self.add(host, RData::CNAME(CNAME(name(target)))).await;
     }
@@ -84,19 +84,19 @@ impl Dns {
         assert!(self.zone.upsert(Record::from_rdata(name(host), TTL, data), serial).await, "{host}");
     }
 
-    /// Takes the TXT records of a name away.
+    /// Removes the TXT records of a name.
     pub(crate) async fn forget(&self, host: &str) {
         let key = RrKey::new(LowerName::new(&name(host)), RecordType::TXT);
         assert!(self.zone.records_mut().await.remove(&key).is_some(), "{host}");
     }
 
-    /// How often it was asked.
+    /// Number of questions.
     pub(crate) fn questions(&self) -> usize {
         self.questions.load(Ordering::SeqCst)
     }
 }
 
-/// One port for both protocols: the system chooses it for one, and where the other has it taken, again.
+/// One port for both protocols: chosen by the system for one, and retried if taken for the other.
 async fn sockets() -> (TcpListener, UdpSocket) {
     for _ in 0..100 {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! Browsers learn of HTTP/3 where it is served, at names whose certificate strangers trust: by answers, and by DNS.
+//! Announcements of HTTP/3 at names with a publicly trusted certificate: by responses and by DNS.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,11 +9,11 @@ use http::{Method, Version};
 use super::{SITE, edge};
 use crate::support::{RunningEdge, got};
 
-/// A name with a certificate, and one without.
+/// Name with a certificate, and name without.
 const NAME: &str = "www.customer.test";
 const LOCAL: &str = "local.customer.test";
 
-/// Writes an authority, and a certificate for [`NAME`] alone.
+/// Writes a certificate authority, and a certificate for [`NAME`] alone.
 #[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
 fn certificates(folder: &Path) -> reqwest::Certificate {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -28,7 +28,7 @@ fn certificates(folder: &Path) -> reqwest::Certificate {
     reqwest::Certificate::from_pem(ca.as_bytes()).unwrap()
 }
 
-/// An edge whose authority of certificates cannot be reached, with a file for [`NAME`].
+/// Edge whose ACME authority is unreachable, with a certificate file for [`NAME`].
 async fn start(folder: &Path, listen: &str) -> RunningEdge {
     let mut tls = "mode = \"acme\"\n".to_owned();
     writeln!(tls, "certificate = {:?}\nkey = {:?}", folder.join("www.pem"), folder.join("www.key")).unwrap();

@@ -1,5 +1,4 @@
-//! Hostnames of environments' own, over sockets: which of them visitors are sent to, who may have which, how DNS proves
-//! it, and that changes are seen at once.
+//! Custom hostnames of environments, over sockets: the canonical name, permissions, proof by DNS, and immediate effect.
 
 #![allow(
     clippy::expect_used,
@@ -29,10 +28,10 @@ use devanture_config::site_toml::SiteFile;
 use http::Method;
 use serde_json::json;
 
-/// The files of most sites.
+/// Files of most sites.
 const SITE: Files<'static> = &[("index.html", b"home"), ("about.html", b"about")];
 
-/// The site with the tables of a `devanture.toml`.
+/// Site with the tables of a `devanture.toml`.
 fn site(files: Files<'_>, toml: &str) -> Manifest {
     let site = SiteFile::parse("devanture.toml", toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let mut manifest = manifest(files);
@@ -41,7 +40,7 @@ fn site(files: Files<'_>, toml: &str) -> Manifest {
     manifest
 }
 
-/// Pushes with a token; the edge's own by default.
+/// Pushes with a token, by default the edge's admin token.
 async fn push_with(
     edge: &RunningEdge,
     token: &str,
@@ -79,14 +78,14 @@ async fn push(edge: &RunningEdge, app: &str, files: Files<'_>, toml: &str) -> De
     push_with(edge, &token, (app, "prod"), files, toml).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// Pushes `shop` in the same way, with options.
+/// Pushes `shop` as an admin of all apps, with options.
 async fn push_as(edge: &RunningEdge, files: Files<'_>, toml: &str, options: DeployOptions) -> DeployReport {
     let token = edge.admin_token().to_owned();
     let pushed = push_so(edge, &token, ("shop", "prod"), files, toml, options).await;
     pushed.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// Asks about one hostname with a token, such as `("PUT", "shop", "prod", "www.example.org")`.
+/// Sends a request for one hostname with a token, such as `("PUT", "shop", "prod", "www.example.org")`.
 async fn name_with(edge: &RunningEdge, token: &str, ask: (&str, &str, &str, &str), body: &str) -> Got {
     let (method, app, environment, host) = ask;
     let path = format!("/v1/apps/{app}/environments/{environment}/hostnames/{host}");
@@ -98,13 +97,13 @@ async fn name_with(edge: &RunningEdge, token: &str, ask: (&str, &str, &str, &str
     .await
 }
 
-/// Gives a hostname to `prod` of an app, as an admin of all apps.
+/// Adds a hostname to `prod` of an app, as an admin of all apps.
 async fn add(edge: &RunningEdge, app: &str, host: &str) -> HostnameSet {
     let token = edge.admin_token().to_owned();
     name_with(edge, &token, ("PUT", app, "prod", host), "").await.json()
 }
 
-/// The same, and the others lead to it.
+/// Adds a hostname to `prod` as the canonical name, so that the other names redirect there.
 async fn add_canonical(edge: &RunningEdge, app: &str, host: &str) -> HostnameSet {
     let token = edge.admin_token().to_owned();
     let body = json!({"canonical": true}).to_string();
@@ -120,7 +119,7 @@ async fn list(edge: &RunningEdge, app: &str, environment: &str) -> HostnameList 
     got(edge.api(Method::GET, &format!("/v1/apps/{app}/environments/{environment}/hostnames"))).await.json()
 }
 
-/// The names of `prod`, each with a word about it: `=` is canonical, `>` leads there, nothing serves.
+/// Names of `prod`, each with a prefix: `=` for canonical, `>` for a redirect, none for serving.
 async fn names(edge: &RunningEdge, app: &str) -> Vec<String> {
     let list = list(edge, app, "prod").await;
     let word = |host: &devanture_config::api::HostnameStatus| match (host.canonical, &host.redirects_to) {

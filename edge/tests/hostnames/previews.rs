@@ -1,11 +1,11 @@
-//! Aliases and versions answer at hostnames of their own, and `X-Robots-Tag` keeps search engines away.
+//! Aliases and versions have separate hostnames, and `X-Robots-Tag` keeps search engines away.
 
 use http::{Method, StatusCode};
 
 use super::{SITE, edge, got, push};
 use crate::wire::{ask, protocols};
 
-/// Every answer that comes of a version counts: pages, redirects, misses, answers without a body.
+/// Every response of a version has the field: pages, redirects, misses, responses without a body.
 #[tokio::test]
 async fn aliases_and_versions_are_left_out_by_search_engines_and_environments_are_not() {
     let edge = edge().start().await;

@@ -1,4 +1,4 @@
-//! A TXT record in DNS proves a name: that of this edge, this app and this name alone, found by a real server.
+//! A TXT record in DNS proves a name for one edge, one app and one name, found by a real server.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn started(setup: Setup) -> (RunningEdge, String) {
     (edge, token)
 }
 
-/// The record that a problem's hint says to create.
+/// Record in a problem's hint.
 fn record(problem: &Problem) -> (String, String) {
     assert_eq!(problem.code, Code::HostnameUnproven, "{problem:?}");
     let hint = problem.hint.as_deref().unwrap();
@@ -29,7 +29,7 @@ fn record(problem: &Problem) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// The refusal of a name for `shop`, with that token; `None` if it gets the name.
+/// Refusal of a name for `shop` with a token; `None` if the name is added.
 async fn refused(edge: &RunningEdge, token: &str, host: &str) -> Option<Problem> {
     let answer = name_with(edge, token, ("PUT", "shop", "prod", host), "").await;
     (answer.status != StatusCode::OK).then(|| answer.problem())
@@ -45,11 +45,11 @@ async fn a_name_is_had_with_the_record_that_the_hint_says_and_with_no_other() {
     assert_eq!(name, "_devanture.www.example.org.");
     assert!(value.starts_with("devanture-app=") && value.len() == "devanture-app=".len() + 64, "{value}");
     assert!(problem.detail.contains("there is no such record"), "{}", problem.detail);
-    // It is the same each time, also after a restart.
+    // The record is stable, also across a restart.
     let edge = edge.restart().await;
     assert_eq!(record(&refused(&edge, &token, "WWW.example.org.").await.unwrap()), (name.clone(), value.clone()));
 
-    // Records that prove nothing: of another app, another name, another edge; cut off; of another place.
+    // Invalid records: of another app, another name, another edge; truncated; at another place.
     let others = edge.token_for(Scope::Push, Some("other"), None).await;
     let answer = name_with(&edge, &others, ("PUT", "other", "prod", host), "").await;
     let of_other_app = record(&answer.problem()).1;
@@ -69,16 +69,16 @@ async fn a_name_is_had_with_the_record_that_the_hint_says_and_with_no_other() {
     let problem = refused(&edge, &token, host).await.unwrap();
     assert!(problem.detail.contains("another value"), "{}", problem.detail);
 
-    // The right one counts beside the wrong ones, and only for whom it is.
+    // The right record counts beside wrong records, and only for the right app.
     dns.txt(&name, &value).await;
     assert!(refused(&edge, &token, host).await.is_none());
     assert_eq!(edge.get(host, "/").await.text(), "home");
     assert!(refused(&edge, &token, "example.org").await.is_some());
-    // What another app has is taken, whatever DNS says: `other` has a proof of its own here.
+    // Another app's name is taken, whatever DNS contains: `other` has a separate proof here.
     let answer = name_with(&edge, &others, ("PUT", "other", "prod", host), "").await;
     assert_eq!(answer.code(), Code::HostnameTaken);
 
-    // Once had, a name needs no proof; once given up, it does.
+    // A name in use needs no further proof; a released name does.
     dns.forget(&name).await;
     let before = dns.questions();
     assert!(refused(&edge, &token, host).await.is_none());
@@ -92,24 +92,24 @@ async fn a_name_is_had_with_the_record_that_the_hint_says_and_with_no_other() {
 async fn a_proof_may_be_long_in_parts_or_behind_another_name() {
     let dns = Dns::start().await;
     let (edge, token) = started(edge().with_toml(&dns.toml())).await;
-    // An answer that has no room in a datagram is asked for once more over TCP (RFC 7766 §5).
+    // An answer too long for a datagram is requested again over TCP (RFC 7766 §5).
     let (name, value) = record(&refused(&edge, &token, "long.example").await.unwrap());
     for number in 0..40 {
         dns.txt(&name, &format!("{number} {}", "x".repeat(240))).await;
     }
     dns.txt(&name, &value).await;
     assert_eq!(refused(&edge, &token, "long.example").await, None);
-    // The owner of a DNS zone elsewhere points there once.
+    // The owner of another DNS zone points there once, by a CNAME.
     let (name, value) = record(&refused(&edge, &token, "alias.example").await.unwrap());
     dns.cname(&name, "proofs.example.net.").await;
     dns.txt("proofs.example.net.", &format!(" {value} ")).await;
     assert_eq!(refused(&edge, &token, "alias.example").await, None);
-    // In Unicode as in ASCII.
+    // Unicode names work like ASCII names.
     let (name, value) = record(&refused(&edge, &token, "b%C3%BCcher.example").await.unwrap());
     assert_eq!(name, "_devanture.xn--bcher-kva.example.");
     dns.txt(&name, &value).await;
     assert_eq!(refused(&edge, &token, "b%C3%BCcher.example").await, None);
-    // A name may be longer than one that has room for the label before it.
+    // A name may be too long for the additional label of the record.
     let long = format!("{}.example", vec!["a".repeat(60); 4].join("."));
     let problem = refused(&edge, &token, &long).await.unwrap();
     assert!(problem.detail.contains("too long"), "{}", problem.detail);
@@ -129,7 +129,7 @@ async fn another_apps_wildcard_gives_way_to_a_proof() {
 
 #[tokio::test]
 async fn law_7_dns_that_does_not_answer_is_not_waited_for() {
-    // Bound, so that nothing refuses a question, and never read.
+    // Bound, so that no question is refused, and never read.
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let toml = format!("[dns]\nservers = [\"{}\"]", silent.local_addr().unwrap());
     let limits = edge().with_limit("dns_time_ms_max", 400).with_limit("dns_lookups_max", 2);
@@ -137,13 +137,13 @@ async fn law_7_dns_that_does_not_answer_is_not_waited_for() {
     let began = Instant::now();
     let problem = refused(&edge, &token, "www.example.org").await.unwrap();
     assert!(problem.detail.contains("DNS did not answer within 400 ms"), "{}", problem.detail);
-    // Many names of one push take no longer than one, and all of them are reported.
+    // Many names of a push take no longer than one name, and the response reports all.
     let hosts: Vec<String> = (0..50).map(|number| format!("\"n{number}.example\"")).collect();
     let toml = format!("[env.prod]\nhostnames = [{}]\n", hosts.join(", "));
     let problem = push_with(&edge, &token, ("shop", "prod"), &[("index.html", b"x")], &toml).await.unwrap_err();
     assert!(problem.detail.contains("n0.example") && problem.detail.contains("40 more"), "{}", problem.detail);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    // Who needs no proof does not wait at all.
+    // A name without the need of a proof is added without a wait.
     assert_eq!(add(&edge, "shop", "www.example.org").await.hostname.name.as_str(), "www.example.org");
     edge.stop().await;
 }
@@ -163,7 +163,7 @@ async fn a_proof_is_found_by_the_second_server_where_the_first_one_says_nothing(
 
 #[tokio::test]
 async fn dns_that_is_not_there_proves_nothing() {
-    // A port that was free a moment ago.
+    // A recently free port.
     let address = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let toml = format!("[dns]\nservers = [\"{address}\"]");
     let (edge, token) = started(edge().with_limit("dns_time_ms_max", 1_000).with_toml(&toml)).await;

@@ -1,4 +1,4 @@
-//! Names that come with a push: they need the same right, and never break what is live.
+//! Hostnames in a push: the same permissions apply, and live sites never break.
 
 use devanture_config::api::Scope;
 use devanture_config::problem::Code;
@@ -17,7 +17,7 @@ async fn switch(edge: &RunningEdge, token: &str, place: &str, version: impl ToSt
     (answer.status != StatusCode::OK).then(|| answer.code())
 }
 
-/// The record that a hint says, created.
+/// Creates the record of a hint.
 async fn prove(dns: &Dns, hint: Option<&str>) {
     let (_, rest) = hint.unwrap().split_once("create the record ").unwrap();
     let (name, rest) = rest.split_once(" TXT \"").unwrap();
@@ -35,25 +35,25 @@ async fn law_3_a_push_of_a_name_that_nothing_proves_leaves_all_as_it_is() {
     assert_eq!(refused.code, Code::HostnameUnproven);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "home");
     assert!(names(&edge, "shop").await.is_empty());
-    // An archive is no way around it.
+    // An archive needs the proof, too.
     let zip = archives::archive("zip", &[("index.html", b"next"), ("devanture.toml", WWW.as_bytes())]);
     let path = "/v1/apps/shop/environments/prod/deploys";
     let answer = got(edge.ask(Method::POST, path, &token).header("content-type", "application/zip").body(zip)).await;
     assert_eq!(answer.code(), Code::HostnameUnproven);
-    // Stored alone it takes no name; made live it would.
+    // A stored version takes no name; a live version would.
     let zip = archives::archive("zip", &[("index.html", b"next"), ("devanture.toml", WWW.as_bytes())]);
     let stored = format!("{path}?no_switch");
     let answer = got(edge.ask(Method::POST, &stored, &token).header("content-type", "application/zip").body(zip)).await;
     let report: devanture_config::api::DeployReport = answer.json();
     assert_eq!(switch(&edge, &token, "prod", report.version).await, Some(Code::HostnameUnproven));
-    // Nor does an admin take a name for it unawares.
+    // An admin takes no name unawares, either.
     let admin = edge.admin_token().to_owned();
     assert_eq!(switch(&edge, &admin, "prod", report.version).await, Some(Code::HostnameUnproven));
 
     prove(&dns, refused.hint.as_deref()).await;
     push_with(&edge, &token, ("shop", "prod"), next, WWW).await.unwrap();
     assert_eq!(edge.get("www.example.org", "/").await.text(), "next");
-    // What the environment has is not asked about again.
+    // Names of the environment are not checked again.
     let before = dns.questions();
     push_with(&edge, &token, ("shop", "prod"), &[("index.html", b"after")], WWW).await.unwrap();
     assert_eq!((dns.questions(), edge.get("www.example.org", "/").await.text()), (before, "after".to_owned()));
@@ -82,7 +82,7 @@ async fn a_name_of_another_environment_is_asked_about_when_it_goes_there() {
     edge.stop().await;
 }
 
-/// Law 11: a stranger's bundle is stored by a stranger and switched to by an admin; the name would be taken unawares.
+/// Law 11: a stranger stores a bundle, and an admin switches to the bundle; the name would be taken unawares.
 #[tokio::test]
 async fn names_that_an_admin_gives_are_refused_in_every_table() {
     let dns = Dns::start().await;
@@ -119,7 +119,7 @@ async fn what_an_admin_pushed_takes_its_names_with_any_switch() {
     edge.stop().await;
 }
 
-/// The admin of one app speaks for no other, and a switch by an admin of all does not know what it would take.
+/// The admin of one app has no rights in other apps, and an admin of all apps cannot see the consequences of a switch.
 #[tokio::test]
 async fn a_name_beside_another_apps_is_taken_by_the_word_of_an_admin_of_all_alone() {
     let dns = Dns::start().await;
@@ -168,7 +168,7 @@ async fn a_push_does_not_move_a_name_from_another() {
     assert_eq!(refused.code, Code::HostnameTaken);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "home");
     assert_eq!(edge.get("www.example.org", "/").await.text(), "other");
-    // Another environment of the same app is another, too.
+    // Another environment of the same app counts as different, too.
     push(&edge, "shop", next, "[env.prod]\nhostnames = [\"own.example\"]\n").await;
     let toml = "[env.staging]\nhostnames = [\"own.example\"]\n";
     let refused = push_with(&edge, &admin, ("shop", "staging"), SITE, toml).await.unwrap_err();
@@ -188,7 +188,7 @@ async fn going_back_is_never_held_up_by_the_number_of_names() {
     let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback")).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text());
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "home");
-    // As many as there is room for.
+    // As many names as the limit permits.
     assert_eq!(names(&edge, "shop").await, ["=a.example", ">by-hand.example"]);
     edge.stop().await;
 }
@@ -211,7 +211,7 @@ async fn going_back_is_never_held_up_by_a_name() {
     let back = got(edge.ask(Method::POST, "/v1/apps/shop/environments/prod/rollback", &token)).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text());
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "home");
-    // An admin had pushed the target of the rollback, so that its own name returns; no other does.
+    // An admin pushed the rollback's target, so that only the target's name returns.
     assert_eq!(names(&edge, "shop").await, ["=www.example.org"]);
     assert_eq!(edge.get("moved.example", "/").await.text(), "other");
     let admin = edge.admin_token().to_owned();

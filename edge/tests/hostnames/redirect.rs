@@ -1,4 +1,4 @@
-//! One name is canonical: visitors of the others are sent there, by both protocols and from plain HTTP in one step.
+//! Redirects to the canonical name: over both protocols, and from plain HTTP in one step.
 
 use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -33,7 +33,7 @@ async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
             ("GET", "/a/../b"),
             ("GET", "/%5C"),
             ("GET", "/.well-known/devanture/release.json"),
-            // Before routes, too: the backend sees its own name alone.
+            // Redirects precede routes: the backend only sees the canonical name.
             ("GET", "/api/x?y"),
             ("HEAD", "/about"),
             ("POST", "/api/x"),
@@ -43,19 +43,19 @@ async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
         ] {
             for host in ["example.org", "xn--bcher-kva.example"] {
                 let answer = ask(path).host(host).method(method).send(&edge, protocol).await;
-                // Two slashes could begin another host.
+                // Two slashes could start another host.
                 let location = format!("https://www.example.org:{port}{}", path.replace("//", "/"));
                 assert_eq!((answer.status, answer.header("location")), (308, location), "{method} {host}{path}");
                 assert_eq!(answer.header("cache-control"), "public, max-age=0, must-revalidate");
                 assert!(answer.body.is_empty() && !answer.headers.contains_key("vary"), "{answer:?}");
             }
         }
-        // The canonical one, what the wildcard stands for, and the edge's own names serve.
+        // The canonical name, names covered by the wildcard, and the edge's default names serve.
         for host in ["www.example.org", "a.example.org", "shop.localhost"] {
             let answer = ask("/").host(host).send(&edge, protocol).await;
             assert_eq!((answer.status, answer.text().as_str()), (200, "home"), "{host}");
         }
-        // Nobody has these.
+        // Unassigned names.
         for host in ["a.b.example.org", "other.example"] {
             assert!(visit_error(&edge, host, protocol).await, "{host}");
         }
@@ -63,7 +63,7 @@ async fn every_other_name_leads_to_the_canonical_one_with_path_and_query() {
     edge.stop().await;
 }
 
-/// A site that moves here with `_redirects` in favour of the name that is not the canonical one.
+/// A site that redirects by `_redirects` to a name other than the canonical name.
 #[tokio::test]
 async fn a_rule_against_the_canonical_name_does_not_lead_around_in_a_circle() {
     const RULES: &str = "\
@@ -84,7 +84,7 @@ async fn a_rule_against_the_canonical_name_does_not_lead_around_in_a_circle() {
             assert_eq!((answer.status, answer.text().as_str()), (200, "home"), "{path}");
         }
     }
-    // Without a canonical name the rule is the site's own word.
+    // Without a canonical name, the site's rule applies.
     let toml = toml.replace("hostnames", "canonical = \"none\"\nhostnames");
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     push_as(&edge, files, &toml, options).await;
@@ -93,7 +93,7 @@ async fn a_rule_against_the_canonical_name_does_not_lead_around_in_a_circle() {
     edge.stop().await;
 }
 
-/// Whether the local authority makes no certificate for a host, so that no request gets as far as an answer.
+/// Returns true if the local authority has no certificate for a host, so that the handshake fails.
 async fn visit_error(edge: &RunningEdge, host: &str, protocol: Protocol) -> bool {
     if protocol == Protocol::Http3 {
         return Client::try_connect(edge, host, edge.http3().unwrap()).await.is_err();
@@ -102,7 +102,7 @@ async fn visit_error(edge: &RunningEdge, host: &str, protocol: Protocol) -> bool
     edge.visit(Method::GET, host, "/").version(version).send().await.is_err()
 }
 
-/// One head sent to the plain listener, and the answer.
+/// Sends one head to the plain listener and returns the response.
 pub(super) async fn plain(edge: &RunningEdge, head: &str) -> Answer {
     let mut stream = TcpStream::connect(edge.http().unwrap()).await.unwrap();
     stream.write_all(format!("{head}\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
@@ -141,7 +141,7 @@ async fn a_name_is_one_in_each_of_its_spellings() {
         let (answers, _) = crate::wire::read_answers(&mut stream, &[false]).await;
         assert_eq!((answers[0].status, answers[0].text().as_str()), (200, "home"), "{host}");
     }
-    // A client of that name, as it is typed.
+    // Unicode name as typed by a user.
     let answer = got(edge.visit(Method::GET, "bücher.example", "/about")).await;
     assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "about"));
     drop(stream);
@@ -160,7 +160,7 @@ async fn which_name_is_canonical_changes_at_once_and_without_a_restart() {
         }
     };
     let at = |host: &str| format!("https://{host}:{}/", edge.https().port());
-    // Names of the API alone: the first counts.
+    // Names added by the API alone: the first is canonical.
     add(&edge, "shop", "www.example.org").await;
     assert_eq!(leads_to("www.example.org").await, "");
     add(&edge, "shop", "example.org").await;
@@ -168,7 +168,7 @@ async fn which_name_is_canonical_changes_at_once_and_without_a_restart() {
     add_canonical(&edge, "shop", "example.org").await;
     assert_eq!(leads_to("www.example.org").await, at("example.org"));
     assert_eq!(leads_to("example.org").await, "");
-    // What was said by hand counts more than what a version says, and does not end with it.
+    // A choice by the API overrides the version's choice, and outlives the version.
     let two = "[env.prod]\nhostnames = [\"www.example.org\", \"example.org\", \"example.com\"]\n";
     push(&edge, "shop", &[("index.html", b"two")], two).await;
     assert_eq!(names(&edge, "shop").await, [">example.com", "=example.org", ">www.example.org"]);
@@ -180,11 +180,11 @@ async fn which_name_is_canonical_changes_at_once_and_without_a_restart() {
     push(&edge, "shop", &[("index.html", b"three")], &none).await;
     assert_eq!(names(&edge, "shop").await, ["example.com", "example.org", "www.example.org"]);
     assert_eq!(leads_to("example.com").await, "");
-    // Going back goes back here too.
+    // A rollback also restores the canonical name.
     let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback")).await;
     assert_eq!(back.status, StatusCode::OK);
     assert_eq!(names(&edge, "shop").await, [">example.com", ">example.org", "=www.example.org"]);
-    // Without its canonical name the next one steps in.
+    // After the removal of the canonical name, the next name replaces it.
     assert_eq!(remove(&edge, "shop", "www.example.org").await.canonical.unwrap().as_str(), "example.org");
     assert_eq!(leads_to("example.com").await, at("example.org"));
     let edge = edge.restart().await;

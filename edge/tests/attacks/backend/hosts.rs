@@ -1,11 +1,12 @@
-//! Which `Host` a backend gets: a visitor's would lead a server elsewhere to a site of another customer, or to none.
+//! `Host` sent to backends: a visitor's host would lead a shared server elsewhere to another customer's site, or to
+//! none.
 
 use crate::attacks::world::{Backend, push};
 use crate::support::edge;
 
 const HOST: &str = "shop.localhost";
 
-/// A backend that answers with the `Host` of the request.
+/// Backend that answers with the `Host` of the request.
 async fn host_teller() -> Backend {
     Backend::answering(|head| {
         let host = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("host: ").map(str::to_owned));

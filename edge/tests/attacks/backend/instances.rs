@@ -1,4 +1,4 @@
-//! Backends that the edge runs and that fail: at their start, or soon after the switch to them.
+//! Managed backends that fail at the start, or soon after the switch.
 
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -14,7 +14,7 @@ async fn json_of(edge: &RunningEdge, path: &str) -> Value {
     got(edge.api(Method::GET, &format!("/v1/apps/shop/environments/prod{path}"))).await.json()
 }
 
-/// A backend that begins with `script`, and says nothing about its health.
+/// Backend that runs `script` first and configures no health check.
 fn unasked(page: &str, script: &str) -> Backend {
     Backend::new(page)
         .with("health", Value::Null)
@@ -23,18 +23,19 @@ fn unasked(page: &str, script: &str) -> Backend {
         .with_file("start.js", script, false)
 }
 
-/// Without a path to check, whatever accepted a connection was healthy, and took the place of what worked.
+/// Without a health check path, any process that accepted a connection counted as healthy and replaced a working
+/// backend.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_only_listens_is_not_healthy() {
     let edge = edge().with_runner().with_limit("instance_restart_ms_min", 10).start().await;
     edge.push_backend(edge.admin_token(), SHOP, &unasked("one", "require('./server.js')")).await.unwrap();
     let listens = "listen(process.env.SOCKET || +process.env.PORT)";
     for script in [
-        // As a master whose workers fail to load the application.
+        // Like a master process whose workers fail to load the application.
         format!("require('net').createServer((socket) => socket.destroy()).{listens}"),
         format!("require('http').createServer((_, answer) => answer.writeHead(503).end()).{listens}"),
         format!("require('net').createServer((socket) => socket.end('SSH-2.0-x\\r\\n')).{listens}"),
-        // It answers, and ends before it is asked again.
+        // Answers once, and ends before the next request.
         format!(
             "require('http').createServer((_, answer) => answer.end('x', () => setTimeout(process.exit, 100))).{listens}"
         ),
@@ -70,7 +71,7 @@ async fn a_switch_whose_instances_all_fail_is_undone() {
     edge.stop().await;
 }
 
-/// Versions that run a process, and how many instances of it each has; those that end do not count.
+/// Versions that run a process, with the number of live instances.
 async fn running(edge: &RunningEdge, process: &str) -> Vec<String> {
     let list = json_of(edge, "/instances").await;
     let all = list["instances"].as_array().unwrap().iter();

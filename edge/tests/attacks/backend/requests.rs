@@ -1,4 +1,4 @@
-//! What a backend learns from a request, and what its answer can do.
+//! Information that a request gives to a backend, and the effects of a backend's response.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ async fn trailers_of_an_answer_set_nothing_that_its_head_could_not() {
     edge.stop().await;
 }
 
-/// What `Basic-Auth` of a rule is for stays with the edge; what is for the backend passes.
+/// A password for a rule's `Basic-Auth` stays in the edge; credentials for the backend pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_learns_no_password_that_was_for_the_edge() {
     let backend = Backend::start("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
@@ -89,7 +89,7 @@ async fn a_backend_learns_no_password_that_was_for_the_edge() {
     edge.stop().await;
 }
 
-/// RFC 8297 §2: what a client does with an interim answer must not depend on what the edge has not seen.
+/// RFC 8297 §2: a client must not act on an interim response that the edge has not inspected.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interim_answer_sets_no_cookie_and_no_policy() {
     let backend = Backend::start(

@@ -1,4 +1,4 @@
-//! A backend that puts something else in the place of its socket.
+//! A backend that replaces the Unix socket by another file.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
@@ -14,7 +14,7 @@ use crate::attacks::world::push;
 use crate::support::edge;
 
 const HOST: &str = "shop.localhost";
-/// Each of which the edge connects for, as the backend keeps no connection.
+/// Requests on one connection each, as the backend closes connections.
 const REQUESTS: usize = 300;
 
 /// Answers every request on a socket, one for each connection.
@@ -31,8 +31,8 @@ fn answer_at(path: &Path) {
     });
 }
 
-/// A process that may write to the folder of a socket may exchange it with a link at any moment, also between the look
-/// at where it leads and the connection. Behind the edge's own socket everything is allowed.
+/// A process with write access to a socket's folder can swap the socket for a link at any moment, even between the
+/// check of the target and the connection. The edge's own socket grants every right.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_swaps_its_socket_for_a_link_leads_no_visitor_to_the_edges_own() {
     let folder = tempfile::tempdir().unwrap();

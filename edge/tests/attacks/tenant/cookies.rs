@@ -1,6 +1,6 @@
 //! Cookies that try to reach the hostnames of other apps.
 //!
-//! That a browser sends them to nobody else is in `uploader/tests/e2e/cookies.rs`.
+//! `uploader/tests/e2e/cookies.rs` tests that browsers send such cookies to no other host.
 
 use http::Method;
 
@@ -10,7 +10,7 @@ use crate::wire::{Protocol, ask, protocols};
 
 const DOMAIN: &str = "apps.example.com";
 
-/// Ways to write the domain that apps share, and other apps' hosts, that browsers read as such.
+/// Spellings of the apps' common domain, and of other apps' hosts, that browsers accept.
 const DOMAINS: [&str; 17] = [
     "apps.example.com",
     ".apps.example.com",
@@ -31,7 +31,7 @@ const DOMAINS: [&str; 17] = [
     "evil.apps.example.com; domain = .apps.example.com ; Path=/",
 ];
 
-/// The cookies of an answer, of which none may have a `Domain` but that of `host`.
+/// Cookies of a response, none of which may have a `Domain` other than `host`.
 async fn cookies(edge: &RunningEdge, host: &str, path: &str) -> Vec<String> {
     let mut found = Vec::new();
     for protocol in protocols(edge) {
@@ -56,7 +56,7 @@ fn lossy(value: &http::HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// What a backend answers: a cookie for each of the domains, with its number in its name.
+/// Response of a backend: a cookie for each of the domains, with the number in the name.
 fn answer() -> Vec<u8> {
     let cookies: String = DOMAINS
         .iter()
@@ -71,7 +71,7 @@ fn answer() -> Vec<u8> {
 async fn law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host() {
     let backend = Backend::start(answer()).await;
     let edge = edge().with_domain(DOMAIN).start().await;
-    // Each in a block of its own: within one, Netlify joins them.
+    // One block each: within a block, Netlify joins the lines.
     let block = |(number, domain)| format!("/*\n  Set-Cookie: c{number}=1; Domain={domain}\n  Set-Cookie2: a=1\n");
     let headers: String = DOMAINS.iter().enumerate().map(block).collect();
     let toml = format!(
@@ -85,7 +85,7 @@ async fn law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host() {
         &[("index.html", b"home"), ("404.html", b"nothing"), ("502.html", b"away"), ("_headers", headers.as_bytes())];
     push(&edge, "evil", files, &toml).await;
     let host = "evil.apps.example.com";
-    // Files, pages of 404, and an asset that is not modified.
+    // Files, 404 pages, and an asset that is not modified.
     for path in ["/", "/missing"] {
         let found = cookies(&edge, host, path).await;
         assert_eq!(found.len(), DOMAINS.len(), "{path} {found:?}");
@@ -94,7 +94,7 @@ async fn law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host() {
     assert_eq!(found.len(), DOMAINS.len() + 1);
     assert_eq!(found.last().unwrap(), "own=1; Domain=evil.apps.example.com");
     assert_eq!(cookies(&edge, host, "/set/x").await, ["a=1"]);
-    // A backend that is away, and the preview, where the host is another one.
+    // An unreachable backend, and the preview on another host.
     assert_eq!(cookies(&edge, host, "/away/x").await, [""; 0]);
     let version = edge.live("evil").await.unwrap();
     let preview = format!("{}--evil.{DOMAIN}", version.short());
@@ -104,7 +104,7 @@ async fn law_11_no_answer_of_an_app_sets_a_cookie_for_a_parent_of_its_host() {
     edge.stop().await;
 }
 
-/// The operator may give an app a domain below which others have their hostnames.
+/// The operator may give an app a domain with other apps' hostnames below.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn law_11_what_an_app_says_at_a_parent_of_hostnames_holds_for_itself_alone() {
     let backend = Backend::start(

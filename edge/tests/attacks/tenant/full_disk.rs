@@ -1,4 +1,4 @@
-//! A disk that has no room left for anything new.
+//! A disk without space for new data.
 
 use devanture_config::api::BeginDeploy;
 use devanture_config::problem::Code;
@@ -34,13 +34,13 @@ async fn what_is_live_is_served_and_switched_while_the_disk_takes_nothing_new() 
     assert_eq!(archive.status, StatusCode::INSUFFICIENT_STORAGE, "{}", archive.text());
     assert_eq!(failed().await - failed_before, 2, "what storage refuses counts");
     assert_eq!(edge.get(HOST, "/").await.text(), "two");
-    // What is stored is switched to, also by a push of the same files.
+    // A switch to stored data works, also by a push of the same files.
     let switch = edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&json!({ "version": one }));
     assert!(got(switch).await.status.is_success());
     eventually("the other one is live", async || edge.get(HOST, "/").await.text() == "one").await;
     edge.push("shop", &[("index.html", b"two")]).await;
     eventually("it is live again", async || edge.get(HOST, "/").await.text() == "two").await;
-    // Without one free byte too, as a rollback.
+    // A rollback works even without a single free byte.
     disk.fill(0);
     let switch = edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&json!({ "version": one }));
     let switched = got(switch).await;

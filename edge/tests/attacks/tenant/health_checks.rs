@@ -1,4 +1,4 @@
-//! An app that has the edge ask many backends whether they are well, none of which answers.
+//! An app with health checks of many backends, none of which answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,15 +10,15 @@ use crate::attacks::world::push;
 use crate::support::{Files, edge, eventually};
 
 const SITE: Files<'static> = &[("index.html", b"hi")];
-/// File descriptors of the edge, fewer than there are members.
+/// File descriptors of the edge, fewer than pool members.
 const DESCRIPTORS: u64 = 512;
 const UPSTREAMS: usize = 4;
 const MEMBERS: usize = 150;
-/// Health checks at once of all apps, and of one.
+/// Limits of concurrent health checks: for all apps, and for one app.
 const CHECKS: u64 = 64;
 const OF_ONE: usize = 8;
 
-/// Connections to a server, which accepts all and answers none.
+/// Connections to a server that accepts every connection and never answers.
 #[derive(Default)]
 struct Connections {
     open: AtomicUsize,
@@ -27,7 +27,7 @@ struct Connections {
 }
 
 impl Connections {
-    /// The port of a server at every address of this machine, and its connections.
+    /// Starts a server on every address of this machine; returns the port and the connections.
     async fn start() -> (u16, Arc<Self>) {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -53,7 +53,7 @@ impl Connections {
     }
 }
 
-/// Upstreams with many members each at `port`, all of which are asked as often and for as long as a file can say.
+/// Upstreams with many members at `port`, checked as often and with as long a timeout as a file can configure.
 fn upstreams(port: u16) -> String {
     let members = |upstream: usize| {
         let to = (1..=MEMBERS).map(|member| format!("\"http://127.0.{upstream}.{member}:{port}\""));
@@ -78,17 +78,17 @@ async fn law_11_health_checks_of_one_app_leave_descriptors_to_others_and_end_wit
         .await;
     push(&edge, "greedy", SITE, &upstreams(port)).await;
     eventually("as many are asked as may be", async || connections.open() == OF_ONE).await;
-    // Another app's pushes and visitors find all that they need, and so does the next push of the app itself.
+    // Pushes and visitors of another app get all required descriptors, and so does the next push of the same app.
     edge.push("blog", &[("index.html", b"hi again"), ("a.txt", b"a")]).await;
     assert_eq!(edge.get("blog.localhost", "/").await.text(), "hi again");
     assert_eq!((connections.open(), connections.most.load(Ordering::SeqCst)), (OF_ONE, OF_ONE));
 
-    // The version stays loaded for its assets, and nobody asks its backends any more.
+    // The version stays loaded for assets, and the health checks end.
     push(&edge, "greedy", &[("index.html", b"without backends")], "").await;
     eventually("no check is under way", async || connections.open() == 0).await;
     assert_eq!(connections.opened.load(Ordering::SeqCst), OF_ONE, "those that waited were not asked");
 
-    // What is live again is asked again.
+    // Health checks resume once the version is live again.
     push(&edge, "greedy", SITE, &upstreams(port)).await;
     eventually("as many are asked again", async || connections.open() == OF_ONE).await;
     edge.stop().await;

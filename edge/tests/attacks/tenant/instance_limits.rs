@@ -1,4 +1,4 @@
-//! Instances that use more disk than their limits allow.
+//! Instances that exceed their disk limits.
 
 #![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
 
@@ -15,7 +15,7 @@ use crate::support::{RunningEdge, Setup, edge, eventually, got};
 const PROD: &str = "shop.localhost";
 const MIB: u64 = 1024 * 1024;
 
-/// An edge on which an environment may keep 1 MiB in 64 files.
+/// Edge with a limit of 1 MiB and 64 files per environment.
 fn small() -> Setup {
     edge().with_runner().with_limit("persist_bytes_max", MIB).with_limit("persist_files_max", 64)
 }
@@ -33,7 +33,7 @@ async fn is_held_back(edge: &RunningEdge, environment: &str) -> bool {
     state == "waiting" && detail.contains("persist_bytes_max")
 }
 
-/// Has a backend do something when it has answered.
+/// Schedules a script in a backend, to run after the response.
 async fn later(edge: &RunningEdge, host: &str, script: &str) -> Value {
     edge.evaluate(host, &format!("setTimeout(() => {{ {script} }}, 10), process.env.DEVANTURE_DATA")).await
 }
@@ -44,11 +44,11 @@ async fn an_environment_that_keeps_too_much_has_no_instances_until_it_keeps_less
     for environment in ["prod", "staging"] {
         edge.push_backend(edge.admin_token(), ("shop", environment), &Backend::new("one")).await.unwrap();
     }
-    // Each of them is smaller than what is allowed.
+    // Each file alone is below the limit.
     let fill = "for (const name of 'abc') fs.writeFileSync('data/' + name, Buffer.alloc(512 * 1024, 1))";
     let data = later(&edge, PROD, fill).await;
     eventually("no instance runs", async || is_held_back(&edge, "prod").await).await;
-    // Its pages go on, and so does everybody else.
+    // Pages of the app and all other apps remain available.
     assert_eq!(edge.get(PROD, "/").await.status, StatusCode::OK);
     assert_eq!(edge.evaluate("staging--shop.localhost", "fs.readdirSync('data')").await, json!([]));
     let refused = edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("two")).await.unwrap_err();
@@ -67,7 +67,7 @@ async fn an_environment_that_keeps_too_much_has_no_instances_until_it_keeps_less
     edge.stop().await;
 }
 
-/// It was "keeps 528384 bytes in 129 files, and 10 GB in 1000000 files may be kept".
+/// The message was "keeps 528384 bytes in 129 files, and 10 GB in 1000000 files may be kept".
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reason_is_said_where_folders_are_too_deep_to_be_counted() {
     let edge = edge().with_runner().start().await;
@@ -94,7 +94,7 @@ async fn what_lies_beside_a_socket_and_what_a_version_before_has_kept_counts_too
     let data = later(&edge, PROD, &fill("process.env.SOCKET.slice(0, -2)")).await;
     eventually("it is ended", async || is_ended(1).await).await;
     eventually("it runs again", async || instance(&edge, "prod").await.0 == "healthy").await;
-    // Its folder is there, and its user's.
+    // The folder still exists, and so does the environment's user.
     let without = Backend::new("two").with("persist", Value::Null);
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &without).await.unwrap();
     later(&edge, PROD, &fill(&data.to_string().replace('"', "'"))).await;
@@ -113,7 +113,7 @@ async fn files_that_hold_nothing_and_files_without_a_name_count_too() {
         for (let i = 0; i < 4; i++) fs.writeSync(file, Buffer.alloc(512 * 1024, 1)); globalThis.kept = file";
     let before = edge.evaluate("staging--shop.localhost", "process.pid").await;
     later(&edge, "staging--shop.localhost", unlinked).await;
-    // They go with the process that holds them, and another one is started.
+    // The files disappear with the process that has them open, and another process starts.
     eventually("it was ended", async || {
         let path = "/v1/apps/shop/environments/staging/instances";
         let list: Value = got(edge.api(Method::GET, path)).await.json();
@@ -128,7 +128,7 @@ async fn files_that_hold_nothing_and_files_without_a_name_count_too() {
 async fn all_previews_of_an_app_keep_as_much_as_one_environment() {
     let edge = small().start().await;
     let pushed = edge.push_preview(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
-    // An alias has a folder of its own; two versions with equal backends have even one instance.
+    // An alias has a separate folder; two versions with equal backends share an instance.
     let alias = edge.api(Method::PUT, "/v1/apps/shop/aliases/feature").json(&json!({ "version": pushed.version }));
     assert_eq!(got(alias).await.status, StatusCode::OK);
     let hosts = [format!("{}--shop.localhost", pushed.version.short()), "feature--shop.localhost".to_owned()];
@@ -161,7 +161,7 @@ async fn an_instance_makes_no_user_namespace() {
     let run = |command: &str| {
         format!("(() => {{ const ran = child.spawnSync({command}); return [ran.status, String(ran.stderr)] }})()")
     };
-    // Programs run as usual, and threads begin.
+    // Programs and threads start as usual.
     assert_eq!(edge.evaluate(PROD, &run("'true'")).await[0], 0);
     for flags in ["-U", "-Urm"] {
         let ran = edge.evaluate(PROD, &run(&format!("'unshare', ['{flags}', 'true']"))).await;
@@ -174,7 +174,7 @@ async fn an_instance_makes_no_user_namespace() {
 async fn an_instance_has_no_keys_of_the_kernel() {
     let edge = small().start().await;
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
-    // The session's keyring, which instances have from the edge; a key in that of the process; a key that is nowhere.
+    // The session's keyring, inherited from the edge; a key in the process keyring; a key that does not exist.
     let calls = [
         (nix::libc::SYS_keyctl, "0, -3, 0"),
         (nix::libc::SYS_add_key, "b'user', b'name', b'key', 3, -2"),
@@ -188,7 +188,7 @@ async fn an_instance_has_no_keys_of_the_kernel() {
 async fn an_instance_has_neither_io_uring_nor_page_faults_of_its_own() {
     let edge = small().start().await;
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("one")).await.unwrap();
-    // With arguments that the kernel takes, or for which it has another error; 1 is for faults of the program alone.
+    // Arguments that the kernel accepts or rejects with another error; exit code 1 means a fault of the test program.
     let calls = [
         (nix::libc::SYS_io_uring_setup, "1, ctypes.create_string_buffer(512)"),
         (nix::libc::SYS_io_uring_enter, "-1, 0, 0, 0, None, 0"),
@@ -196,7 +196,7 @@ async fn an_instance_has_neither_io_uring_nor_page_faults_of_its_own() {
         (nix::libc::SYS_userfaultfd, "1"),
     ];
     are_refused(&edge, &calls).await;
-    // Node goes on without, where it is to use them.
+    // Node.js falls back to other calls if told to use io_uring.
     let code = json!("require('fs').promises.readFile('/proc/self/comm', 'utf8').then(() => console.log('read'))");
     let environment = "{ env: { ...process.env, UV_USE_IO_URING: '1' } }";
     let run = format!("String(child.spawnSync(process.execPath, ['-e', {code}], {environment}).stdout)");
@@ -204,7 +204,7 @@ async fn an_instance_has_neither_io_uring_nor_page_faults_of_its_own() {
     edge.stop().await;
 }
 
-/// Has a backend make system calls with their arguments: all are refused.
+/// Makes system calls with arguments in a backend: all must be refused.
 async fn are_refused(edge: &RunningEdge, calls: &[(nix::libc::c_long, &str)]) {
     for (call, arguments) in calls {
         let code = format!(

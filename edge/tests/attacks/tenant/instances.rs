@@ -1,4 +1,4 @@
-//! Instances that reach for other environments, or try to outlive their end.
+//! Instances that attack other environments or try to survive their end.
 
 use devanture_config::api::Scope;
 use devanture_config::problem::Code;
@@ -14,8 +14,8 @@ use crate::support::{RunningEdge, edge, eventually, got};
 const PROD: &str = "shop.localhost";
 const STAGING: &str = "staging--shop.localhost";
 
-/// What an instance of another environment tries of the instance `PID`, whose folders are `DATA` and `CODE`. Each
-/// member is what came of it.
+/// Attempts of another environment's instance against the instance `PID` with the folders `DATA` and `CODE`. Each
+/// member of the result is the outcome of one attempt.
 const REACH: &str = "
   const open = (file) => tried(() => { fs.readFileSync(file); return 'read'; });
   const list = (folder) => tried(() => { fs.readdirSync(folder); return 'listed'; });
@@ -35,7 +35,7 @@ const REACH: &str = "
     signal: tried(() => process.kill(PID, 'SIGKILL')),
   })";
 
-/// What comes of it where nothing may.
+/// Result with every attempt refused.
 fn nothing() -> Value {
     json!({
         "environ": "EACCES", "memory": "EACCES", "cwd": "EACCES", "descriptors": "EACCES", "data": "EACCES",
@@ -44,7 +44,7 @@ fn nothing() -> Value {
     })
 }
 
-/// Tries from the backend at `from` what it can do to the one at `at`.
+/// Runs the attempts in the backend at `from` against the backend at `at`.
 async fn reach(edge: &RunningEdge, from: &str, at: &str) -> Value {
     let its = edge.evaluate(at, "[process.pid, process.env.DEVANTURE_DATA, process.cwd()]").await;
     let script = REACH.replace("PID", &its[0].to_string());
@@ -69,7 +69,7 @@ async fn law_11_the_port_of_an_instance_is_a_backend_of_nobody() {
     edge.stop().await;
 }
 
-/// An edge with a backend live in `prod`, which keeps a secret, and a token that may push to `staging` alone.
+/// Edge with a live backend in `prod` that stores a secret, and a token with the right to push to `staging` alone.
 async fn with_prod() -> (RunningEdge, String) {
     let edge = edge().with_runner().start().await;
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("prod")).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_token_of_one_environment_reaches_nothing_of_another_one_by_its_backen
         edge.evaluate(PROD, "[process.pid, fs.readFileSync('data/secret', 'utf8')]").await,
         json!([pid, "of prod"])
     );
-    // Nor the other way round.
+    // The reverse direction is refused, too.
     assert_eq!(reach(&edge, PROD, STAGING).await, nothing());
     edge.stop().await;
 }
@@ -116,7 +116,7 @@ async fn equal_code_of_two_environments_is_changed_by_neither() {
         return;
     }
     let (edge, token) = with_prod().await;
-    // The very same bundle, whose files may be one on the disk.
+    // The same bundle, whose files may be shared on the disk.
     edge.push_backend(&token, ("shop", "staging"), &Backend::new("prod")).await.unwrap();
     let change = "[
       tried(() => fs.chmodSync('server.js', 0o777)), tried(() => fs.writeFileSync('server.js', '')),
@@ -161,7 +161,7 @@ async fn where_all_backends_share_a_user_only_an_admin_of_every_app_pushes_them(
     for (scope, environment) in [
         (Scope::Push, Some("staging")),
         (Scope::Admin, Some("staging")),
-        // What runs as the edge's user reads what every app has.
+        // A process under the edge's user could read the data of every app.
         (Scope::Admin, None),
     ] {
         let token = edge.token_for(scope, Some("shop"), environment).await;
@@ -170,7 +170,7 @@ async fn where_all_backends_share_a_user_only_an_admin_of_every_app_pushes_them(
         assert_eq!(refused.code, Code::RunnerForbidden, "{refused:?}");
         assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("every app")), "{refused:?}");
         if scope == Scope::Admin {
-            // A setting such as NODE_OPTIONS is as good as code.
+            // A setting such as NODE_OPTIONS is equivalent to code.
             let settings = "/v1/apps/shop/environments/staging/settings";
             let change = json!({ "set": { "NODE_OPTIONS": { "value": "--require=/tmp/x.js", "public": true } } });
             let changed = got(edge.ask(Method::PATCH, settings, &token).json(&change)).await;
@@ -186,7 +186,7 @@ async fn without_enough_user_ids_an_environment_gets_no_backend() {
     if !is_root() {
         return;
     }
-    // One for `prod` and one for previews.
+    // One user id for `prod` and one for previews.
     let first = 1_000_000_000 + rand::random::<u32>() % 100_000_000;
     let runner = format!("[runner]\nenabled = true\nuids = \"{first}-{}\"", first + 1);
     let edge = edge().in_a_process().with_toml(&runner).start().await;
@@ -195,7 +195,7 @@ async fn without_enough_user_ids_an_environment_gets_no_backend() {
     let refused = edge.push_backend(&token, ("shop", "staging"), &Backend::new("staging")).await.unwrap_err();
     assert_eq!(refused.code, Code::TooMany, "{refused:?}");
     assert!(refused.hint.as_deref().is_some_and(|hint| hint.contains("runner.uids")), "{refused:?}");
-    // What has an id goes on.
+    // An environment with a user id continues.
     edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("prod again")).await.unwrap();
     edge.stop().await;
 }
@@ -210,7 +210,7 @@ async fn two_edges_of_one_machine_share_no_user_id() {
     for edge in [&one, &two] {
         edge.push_backend(edge.admin_token(), ("shop", "prod"), &Backend::new("prod")).await.unwrap();
         users.push(edge.evaluate(PROD, "process.getuid()").await.as_u64().unwrap());
-        // Nor one that `useradd`, systemd or SSSD give to somebody else.
+        // Ids outside the ranges of `useradd`, systemd and SSSD.
         assert!(*users.last().unwrap() > 2_000_200_000, "{users:?}");
     }
     assert!(users[0].abs_diff(users[1]) >= 65_536, "{users:?}");
@@ -218,21 +218,21 @@ async fn two_edges_of_one_machine_share_no_user_id() {
     two.stop().await;
 }
 
-/// A program that begins itself once more, in a session of its own, and ends, for as long as its data folder is there:
-/// none of its processes lives longer than a moment.
+/// Program that starts itself again in a new session and exits, as long as the data folder exists: no process of the
+/// chain lives longer than a moment.
 const CHAIN: &str = "#!/bin/sh
 [ -d \"$DEVANTURE_DATA\" ] || exit
 echo > \"$DEVANTURE_DATA/chain\"
 setsid ./chain < /dev/null > /dev/null 2>&1 &
 ";
 
-/// A backend that begins the chain on request.
+/// Backend that starts the chain on request.
 fn chained(page: &str) -> Backend {
     let worker = json!({ "mailer": { "command": ["sleep", "100000"] } });
     Backend::new(page).with_file("chain", CHAIN, true).with("processes", worker)
 }
 
-/// Begins the chain at a host; gives the user that it runs as.
+/// Starts the chain at a host; returns the user of the chain.
 async fn begin_chain(edge: &RunningEdge, host: &str) -> Value {
     let begin = "child.spawn('./chain', { detached: true, stdio: 'ignore' }).unref(), process.getuid()";
     let user = edge.evaluate(host, begin).await;
@@ -250,7 +250,7 @@ async fn instances(edge: &RunningEdge) -> Vec<(String, u64)> {
     healthy.map(|one| (one["name"].as_str().unwrap().to_owned(), one["pid"].as_u64().unwrap())).collect()
 }
 
-/// Waits until nothing runs as a user but the healthy instances of `prod`.
+/// Waits until no process of a user is left besides the healthy instances of `prod`.
 async fn only_instances_are_left(edge: &RunningEdge, user: &Value) {
     eventually("nothing but the instances runs", async || {
         let pids = instances(edge).await.into_iter().map(|(_, pid)| u32::try_from(pid).unwrap()).collect();
@@ -271,7 +271,7 @@ async fn a_chain_of_processes_does_not_outlive_the_restart_of_its_instance() {
     let restart = "/v1/apps/shop/environments/prod/instances/restart";
     assert_eq!(got(edge.api(Method::POST, restart).json(&json!({ "process": "web" }))).await.status, StatusCode::OK);
     only_instances_are_left(&edge, &user).await;
-    // The other process of the environment, which runs as the same user, was not touched.
+    // The environment's other process, of the same user, keeps running.
     let after = instances(&edge).await;
     assert_eq!((before.len(), after.len()), (2, 2), "{before:?} {after:?}");
     assert_eq!((&before[0], before[1].1 == after[1].1), (&after[0], false), "{before:?} {after:?}");
@@ -316,7 +316,7 @@ async fn a_chain_of_processes_does_not_outlive_its_app_its_environment_or_its_ed
     eventually("nothing of it runs", async || processes_of(&user).is_empty()).await;
 }
 
-/// Has previews of `evil` run in turn, each of which a visitor keeps busy until these handles are aborted.
+/// Starts previews of `evil` in turn, each kept busy by a visitor until the handles are aborted.
 async fn busy_previews(edge: &RunningEdge, names: &[&str]) -> Vec<AbortOnDropHandle<()>> {
     let mut busy = Vec::new();
     for name in names {
@@ -332,7 +332,7 @@ async fn busy_previews(edge: &RunningEdge, names: &[&str]) -> Vec<AbortOnDropHan
     busy
 }
 
-/// Visits a preview of another app, which has to start for that.
+/// Visits a preview of another app, which starts an instance.
 async fn a_preview_of_shop_answers(edge: &RunningEdge) {
     let pushed = edge.push_preview(edge.admin_token(), ("shop", "prod"), &Backend::new("shop")).await.unwrap();
     let host = format!("{}--shop.localhost", pushed.version.short());
@@ -351,7 +351,7 @@ async fn previews_that_are_kept_busy_leave_room_for_other_apps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn previews_that_are_slow_to_end_leave_room_for_other_apps() {
     let edge = edge().with_runner().with_limit("previews_running_max", 2).start().await;
-    // The first two end behind the requests that they are kept busy with, while the last two run.
+    // The first two previews end after their pending requests, while the last two run.
     let busy = busy_previews(&edge, &["one", "two", "three", "four"]).await;
     a_preview_of_shop_answers(&edge).await;
     drop(busy);

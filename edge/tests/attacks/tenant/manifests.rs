@@ -1,4 +1,4 @@
-//! Manifests that contradict themselves or are too many at once.
+//! Contradictory manifests, and too many manifests at once.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use tokio::task::JoinSet;
 use crate::support::{RunningEdge, edge, got, manifest, try_got};
 
 const MEBIBYTE: u64 = 1024 * 1024;
-/// Manifests that are sent at once, and how long each is.
+/// Number of concurrent manifests, and the length of each.
 const MANIFESTS: usize = 16;
 const MANIFEST_BYTES: usize = 8 * 1024 * 1024;
 
-/// Files of versions that are compared, and how often that is at once.
+/// Files of compared versions, and the number of concurrent comparisons.
 const COMPARED_FILES: usize = 1_000;
 const COMPARISONS: usize = 32;
 
-/// The beginning of a manifest of files, `bytes` long, whose end is missing.
+/// First `bytes` bytes of a manifest of files, without the end.
 fn files(bytes: usize) -> String {
     let hash = Digest::of(b"");
     let mut text = "{\"manifest\":{\"format\":1,\"files\":{".to_owned();
@@ -42,7 +42,7 @@ fn begin(edge: &RunningEdge, app: &str) -> RequestBuilder {
     edge.api(Method::POST, &path).header("content-type", "application/json")
 }
 
-/// A body of these bytes that ends once `end` has a permit.
+/// Body of the given bytes that ends once `end` has a permit.
 fn held_open(text: &str, end: Arc<Semaphore>) -> reqwest::Body {
     let chunks: Vec<Bytes> = text.as_bytes().chunks(64 * 1024).map(Bytes::copy_from_slice).collect();
     let last = stream::once(async move {
@@ -69,7 +69,7 @@ async fn manifests_that_come_in_share_a_budget_of_memory_and_other_apps_go_on() 
     for _ in 0..MANIFESTS {
         sent.spawn(try_got(begin(&edge, "shop").body(held_open(&text, Arc::clone(&end)))));
     }
-    // A manifest of this length takes as much as there is for all of them: none is taken whole beside another.
+    // A manifest of this length uses the budget of all manifests: no second manifest is read at the same time.
     for _ in 1..MANIFESTS {
         let Ok(refused) = sent.join_next().await.unwrap().unwrap() else { continue };
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.text());
@@ -82,17 +82,17 @@ async fn manifests_that_come_in_share_a_budget_of_memory_and_other_apps_go_on() 
     }
     let grown = edge.process().grown_since(mark);
     assert!(grown < 2 * budget, "{MANIFESTS} manifests took {} MiB", grown / MEBIBYTE);
-    // What they took is there again.
+    // The memory is free again.
     edge.push("shop", &[("index.html", b"hi again")]).await;
     edge.stop().await;
 }
 
-/// However many requests look at long manifests, few of these are in memory, and the API goes on to answer others.
+/// Whatever the number of requests for long manifests, few manifests are in memory, and the API keeps answering.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_look_at_long_manifests_at_once_take_little_more_memory_than_a_few() {
     let edge = edge().in_a_process().with_app("blog", &[("index.html", b"hi")]).start().await;
     let files = |version: usize| {
-        // Long names rather than many files, each of which a comparison looks up.
+        // Long names rather than many files; a comparison looks up each name.
         let long = format!("{}/", "a".repeat(200)).repeat(15);
         (0..COMPARED_FILES).map(|number| format!("{long}-{version}/{number}.txt")).collect::<Vec<String>>()
     };
@@ -167,8 +167,8 @@ async fn a_mistake_in_a_long_manifest_is_reported_while_it_comes() {
     edge.stop().await;
 }
 
-/// The length that a manifest gives for bytes stands in `content-length`, so a second one for the same bytes would let
-/// the next response of a connection stand where the rest of this one's body is expected.
+/// A manifest's size of a file becomes `content-length`. A second size for the same bytes would put the next response
+/// of the connection in place of the rest of the body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_hash_with_two_sizes_is_refused_with_both_paths_and_sizes() {
     let edge = edge().start().await;
@@ -184,7 +184,7 @@ async fn one_hash_with_two_sizes_is_refused_with_both_paths_and_sizes() {
             assert!(problem.detail.contains(part), "{part}: {}", problem.detail);
         }
     }
-    // The same for bytes that the edge has already, of which one length alone is given.
+    // The same mistake with bytes already stored, of which only one size is given.
     edge.push("shop", &files).await;
     let mut manifest = manifest(&files[..2]);
     manifest.files.get_mut("a.txt").unwrap().size = 6_600;
@@ -195,14 +195,14 @@ async fn one_hash_with_two_sizes_is_refused_with_both_paths_and_sizes() {
     edge.stop().await;
 }
 
-/// Readers of JSON differ in which of two equal names they take, so what a person reviewed could be another bundle than
-/// what is served.
+/// JSON parsers differ in the choice between two equal names, so that a reviewed bundle could differ from the served
+/// bundle.
 #[tokio::test]
 async fn what_is_named_twice_is_refused_with_its_name() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
     let file = |bytes: &[u8]| format!("{{\"hash\":\"{}\",\"size\":{}}}", Digest::of(bytes), bytes.len());
     let (hi, other) = (file(b"hi"), file(b"other"));
-    // A long manifest is read as it comes, a short one in one piece.
+    // A long manifest is parsed as a stream, a short manifest in one piece.
     let many = |count: usize| (0..count).fold(String::new(), |text, number| text + &format!("\"{number}\":{hi},"));
     for count in [0, 2_000] {
         let files = format!("{}\"index.html\":{hi},\"b/index.html\":{hi},\"index.html\":{other}", many(count));
@@ -216,7 +216,7 @@ async fn what_is_named_twice_is_refused_with_its_name() {
     let refused = got(begin(&edge, "shop").body(body)).await;
     assert_eq!(refused.code(), Code::BadRequest);
     assert!(refused.text().contains("`prod` is named twice"), "{}", refused.text());
-    // Every other body of the API: the maps that it holds, and its own members.
+    // All other bodies of the API: the maps inside, and the members of the body.
     let set = "{\"set\":{\"A\":{\"value\":\"1\"},\"A\":{\"value\":\"2\"}}}";
     let scale = "{\"processes\":{\"web\":1,\"web\":2}}";
     let token = "{\"name\":\"a\",\"scope\":\"read\",\"scope\":\"admin\"}";

@@ -1,4 +1,4 @@
-//! Apps, aliases and environments that try to use up the memory of the edge.
+//! Apps, aliases and environments that try to exhaust the memory of the edge.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use crate::support::{Files, RunningEdge, edge, got, manifest, try_got};
 const MEBIBYTE: u64 = 1024 * 1024;
 const REDIRECTS: usize = 10_000;
 
-/// A `_redirects` file of `count` rules, which differ by `name`.
+/// `_redirects` file of `count` rules, unique to `name`.
 fn redirects(name: &str, count: usize) -> String {
     (0..count).fold(String::new(), |mut text, number| {
         writeln!(text, "/{name}/{number} /new/{name}/{number} 301").unwrap();
@@ -20,7 +20,7 @@ fn redirects(name: &str, count: usize) -> String {
     })
 }
 
-/// Pushes files, and accepts warnings about rules.
+/// Pushes files and accepts warnings about rules.
 async fn push(
     edge: &RunningEdge,
     app: &str,
@@ -39,7 +39,7 @@ async fn set_alias(edge: &RunningEdge, name: &str, version: &impl serde::Seriali
     assert!(set.status.is_success(), "{}", set.text());
 }
 
-/// The memory of an app by the metrics: of versions, and of files.
+/// Memory of an app's versions and files, by the metrics.
 async fn app_memory(edge: &RunningEdge, app: &str) -> [u64; 2] {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     ["versions", "files"].map(|kind| {
@@ -98,8 +98,8 @@ async fn environments_of_one_version_take_little_more_than_one_also_after_a_rest
     switch(0).await;
     edge.process().rests().await;
     let with_two = edge.process().resident_bytes();
-    // Each switch reads the rules once more, and the allocator keeps some of that memory, up to a bound: only what
-    // grows with the number of environments counts.
+    // Each switch parses the rules again, and the allocator retains part of the memory, up to a bound: only growth with
+    // the number of environments counts.
     for number in 1..10 {
         switch(number).await;
     }
@@ -138,7 +138,7 @@ async fn an_app_beyond_its_memory_is_refused_at_prepare_and_the_others_do_not_no
     assert!(try_got(staging).await.is_err(), "nothing is live there: it has no certificate");
     assert_eq!(edge.get("shop.localhost", "/one/7").await.status, StatusCode::MOVED_PERMANENTLY);
 
-    // The version is stored, and its preview has a code of its own.
+    // The version is stored, and the preview fails with a separate code.
     let version = manifest(&files[1]).id();
     let preview = format!("{}--shop.localhost", version.short());
     let program = got(edge.visit(Method::GET, &preview, "/data.json").header("accept", "application/json")).await;
@@ -149,12 +149,12 @@ async fn an_app_beyond_its_memory_is_refused_at_prepare_and_the_others_do_not_no
     assert_eq!(person.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(person.text().contains("memory"), "{}", person.text());
 
-    // Another app is not affected.
+    // Another app is unaffected.
     assert_eq!(app_memory(&edge, "blog").await[0], before);
     push(&edge, "blog", "prod", &[("index.html", b"blog 2")]).await.unwrap();
     assert_eq!(edge.get("blog.localhost", "/").await.text(), "blog 2");
 
-    // A smaller version can replace the large one, and then there is room.
+    // A smaller version can replace the large version and frees the memory.
     push(&edge, "shop", "prod", &[("index.html", b"small")]).await.unwrap();
     push(&edge, "shop", "staging", &files[1]).await.unwrap();
     assert_eq!(edge.get("staging--shop.localhost", "/two/7").await.status, StatusCode::MOVED_PERMANENTLY);
@@ -185,13 +185,13 @@ async fn an_app_of_many_files_leaves_memory_for_the_files_of_others() {
     let [_, held] = app_memory(&edge, "greedy").await;
     assert!(held > 0 && held <= MEBIBYTE / 2, "{held}");
     let [_, held] = app_memory(&edge, "modest").await;
-    // What holds each of them counts, too.
+    // The overhead per file counts, too.
     let bytes = 10 * 16 * 1024;
     assert!(held > bytes && held < bytes + 10 * 256, "{held}");
     edge.stop().await;
 }
 
-/// Each has its turn in the end: nobody waits for memory with some in hand.
+/// Each version gets a turn in the end: no task waits for memory while holding memory.
 #[tokio::test]
 async fn law_11_versions_whose_rules_take_the_whole_share_of_their_app_are_read_in_turns() {
     let edge = edge().with_limit("rules_memory_bytes_max", MEBIBYTE).start().await;

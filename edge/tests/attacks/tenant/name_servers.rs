@@ -1,4 +1,4 @@
-//! Routes to names whose name servers are silent, and the name server that routes are looked up at.
+//! Routes to names with silent name servers, and the resolver of routes.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::attacks::world::push;
 use crate::proxy::dns_server::{Dns, Mood};
 use crate::support::{Got, RunningEdge, edge, got, manifest};
 
-/// Generous: nothing but a test that hangs takes so long.
+/// Generous: only a hanging test takes so long.
 const HANGS: Duration = Duration::from_secs(120);
 
 async fn asking(dns: &Dns) -> RunningEdge {
     edge().with_toml(&format!("[dns]\nservers = [\"{}\"]", dns.address)).start().await
 }
 
-/// The manifest of a file and of routes to so many names that nobody else has.
+/// Manifest of a file and of routes to `names` unique names.
 fn routed(number: usize, names: usize) -> Value {
     let mut manifest = serde_json::to_value(manifest(&[("index.html", b"home")])).unwrap();
     let route = |name| json!({ "path": format!("/r{name}"), "to": format!("http://n{name}.m{number}.example.org") });

@@ -1,4 +1,4 @@
-//! Names of apps that belong to the operator.
+//! App names reserved for the operator.
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::edge_toml::RESERVED_NAMES;
@@ -28,14 +28,15 @@ async fn no_app_takes_a_name_that_visitors_take_for_the_operators() {
     for app in ["status", "shop", "www2"] {
         push(&edge, app).await.unwrap();
     }
-    // A hostname that was given to one app is no other's name.
+    // A hostname given to one app cannot be the name of another app.
     let path = "/v1/apps/shop/environments/prod/hostnames/landing.localhost";
     assert!(got(edge.api(Method::PUT, path)).await.status.is_success());
     assert_eq!(push(&edge, "landing").await.unwrap_err().code, Code::NameReserved);
     edge.stop().await;
 }
 
-/// Browsers send the cookie of a session to every port of a host: an app there would have those of the console.
+/// Browsers send a session cookie to every port of a host: an app on the admin host would receive the console's
+/// cookies.
 #[tokio::test]
 async fn no_app_is_given_a_hostname_of_the_admin_listener_by_anybody() {
     let toml = "[names]\nadmin = [\"edge.example.org\", \"office.localhost\"]";
@@ -50,7 +51,7 @@ async fn no_app_is_given_a_hostname_of_the_admin_listener_by_anybody() {
             let refused = given(&format!("{host}{query}")).await;
             assert_eq!(refused.code(), Code::NameReserved, "{host}{query}: {}", refused.text());
         }
-        // Nor by what a bundle lists, also for where it is not pushed.
+        // Refused in a bundle's list, too, even for an environment outside the push.
         for environment in ["prod", "staging"] {
             let site = SiteFile::parse("devanture.toml", &format!("[env.{environment}]\nhostnames = [\"{host}\"]"));
             let mut manifest = manifest(FILES);
@@ -67,7 +68,7 @@ async fn no_app_is_given_a_hostname_of_the_admin_listener_by_anybody() {
     edge.stop().await;
 }
 
-/// `preview_domain` lies below `domain` in most places: the app of that name would set cookies for every preview.
+/// `preview_domain` usually lies below `domain`: an app of that name could set cookies for every preview.
 #[tokio::test]
 async fn no_app_takes_the_domain_of_previews_or_what_lies_above_it() {
     for (preview_domain, app) in [("pages.example.app", "pages"), ("p.view.example.app", "view")] {

@@ -1,4 +1,4 @@
-//! Routes to this machine by an address that the open internet reaches it by, in a network of the test's own.
+//! Routes to this machine by a public address of the machine, in a separate network namespace.
 
 use std::env;
 use std::process::Command;
@@ -8,10 +8,10 @@ use devanture_config::api::Scope;
 use crate::attacks::tenant::routes::{answers, site};
 use crate::support::backends::is_root;
 
-/// Set where the test runs inside of that network.
+/// Set while the test runs inside the namespace.
 const INSIDE: &str = "DEVANTURE_TEST_OWN_ADDRESSES";
-/// Gives a new network an address, lets sockets be bound to any others, as keepalived wants, where that is the first
-/// word, and runs the rest.
+/// Script: assigns an address in a new network; if the first argument asks for it, permits sockets on foreign
+/// addresses, as keepalived needs; runs the remaining arguments.
 const NETWORK: &str = r#"
 import fcntl, os, socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -24,10 +24,10 @@ if sys.argv[1] == "any":
         setting.write("1")
 os.execv(sys.argv[2], sys.argv[2:])
 "#;
-/// By which the machine has that address, in several spellings.
+/// Spellings of the machine's address.
 const OWN: [&str; 3] = ["http://1.2.3.4:3000", "http://[::ffff:1.2.3.4]:3000", "http://0x01020304:3000"];
 
-/// Runs a test of this program, by its name, in such a network. Whether this machine allows that.
+/// Runs a test of this program inside the namespace, by name. Returns true if the machine permits namespaces.
 #[allow(clippy::print_stderr, reason = "a person who runs the tests has to see what was left out")]
 fn ran_inside(bind: &str, test: &str) -> bool {
     let may = || Command::new("unshare").args(["-n", "true"]).output();
@@ -57,7 +57,7 @@ async fn an_address_of_this_machine_takes_an_admin() {
         assert_eq!(answers(&edge, &push, to).await, "upstream_forbidden", "{to} by a token that may push");
     }
     assert_eq!(answers(&edge, &push, "http://1.2.3.5:3000").await, "taken", "another machine");
-    // After all of the others: what an admin has added is let in again by anybody who may push.
+    // Last, since a route added by an admin is then permitted for every pusher.
     for to in OWN {
         assert_eq!(answers(&edge, &admin, to).await, "taken", "{to} by an admin");
     }

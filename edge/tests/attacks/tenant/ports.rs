@@ -1,4 +1,4 @@
-//! Ports of instances that another app's instance takes.
+//! Ports of instances taken over by another app's instance.
 
 use http::Method;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::support::{edge, eventually, got};
 const SHOP: &str = "shop.localhost";
 const MALLORY: &str = "mallory.localhost";
 
-/// Lets the port go after its answer, which is the port, and takes it back as soon as somebody else had it.
+/// Releases the port after answering with its number, and takes the port back once another process has used the port.
 const LET_GO: &str = "
   const net = require('net'), port = +process.env.PORT;
   const take = () => { server.once('error', () => setTimeout(take, 10)); server.listen(port, '127.0.0.1'); };
@@ -18,7 +18,7 @@ const LET_GO: &str = "
   answer.on('finish', () => { server.close(); server.closeAllConnections(); wait(); });
   port";
 
-/// Takes the port, and answers all that comes there.
+/// Takes the port and answers all connections.
 const TAKE: &str = "
   globalThis.requests = 0;
   globalThis.thief = require('net').createServer((socket) => socket.on('error', () => {}).on('data', () => {
@@ -30,15 +30,15 @@ const TAKE: &str = "
     thief.listen(PORT, '127.0.0.1');
   })";
 
-/// Another app's instance bound the port of one that had closed it for half a second, accepted, closed its listener and
-/// kept the connections: it answered a third of the requests for as long as anybody looked, while every look said that
-/// the instance was healthy.
+/// Another app's instance bound a port that the owner had closed for half a second, accepted connections, and closed
+/// the listener. The attacker's connections kept answering a third of the requests, while every check found the
+/// instance healthy.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_app_that_takes_the_port_of_another_ones_instance_gets_none_of_its_requests() {
     if !is_root() {
         return;
     }
-    // The runner does not look meanwhile: each connection does.
+    // Every connection verifies the owner of the port, since the runner's checks are disabled here.
     let edge = edge().with_runner().with_limit("instance_health_ms", 3_600_000).start().await;
     for app in ["shop", "mallory"] {
         edge.push_backend(edge.admin_token(), (app, "prod"), &Backend::new(app)).await.unwrap();
@@ -47,7 +47,7 @@ async fn an_app_that_takes_the_port_of_another_ones_instance_gets_none_of_its_re
     assert_eq!(edge.evaluate(MALLORY, &TAKE.replace("PORT", &port.to_string())).await, json!(true));
     let answer = got(edge.visit(Method::POST, SHOP, "/api/evaluate").body("1")).await;
     assert_ne!(answer.text(), "stolen");
-    // It closes its listener, and keeps what it has accepted.
+    // The attacker closes the listener and keeps the accepted connections.
     edge.evaluate(MALLORY, "thief.close(), 1").await;
     eventually("the instance has its port again", async || {
         got(edge.visit(Method::POST, SHOP, "/api/evaluate").body("6 * 7")).await.text() == "42"

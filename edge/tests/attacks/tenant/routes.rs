@@ -1,6 +1,6 @@
-//! Routes and members of pools that lead to what the network of the edge hides, in any spelling of an address.
+//! Routes and pool members that lead to protected addresses of the edge's network, in any spelling.
 //!
-//! What is refused at each connection, where a name has changed its mind, is in `edge/tests/proxy/dns.rs`.
+//! `edge/tests/proxy/dns.rs` tests refusals at connection time, after a DNS name changed.
 
 use devanture_config::api::Scope;
 use devanture_config::site_toml::UpstreamUrl;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::attacks::world::push;
 use crate::support::{RunningEdge, edge, got, manifest};
 
-/// Nobody may reach these, whatever is allowed.
+/// Forbidden for everyone, whatever the configuration.
 const NEVER: [&str; 27] = [
     "http://169.254.169.254",
     "http://169.254.1.1:80",
@@ -27,7 +27,7 @@ const NEVER: [&str; 27] = [
     "http://169\u{3002}254\u{ff0e}169\u{ff61}254",
     "http://\u{2460}\u{2465}\u{2468}.254.169.254",
     "http://169.254.169.254.",
-    // IPv4 addresses in IPv6 ones: mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP.
+    // IPv4 addresses in IPv6 addresses: mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP.
     "http://[::ffff:169.254.169.254]",
     "http://[::169.254.169.254]",
     "http://[::ffff:0:169.254.169.254]",
@@ -36,7 +36,7 @@ const NEVER: [&str; 27] = [
     "http://[2001:0:808:808::5601:5601]",
     "http://[2606:4700::5efe:169.254.169.254]",
     "http://[::ffff:0.0.0.0]",
-    // IPv6 of its own.
+    // IPv6 addresses proper.
     "http://[::]:80",
     "http://[fe80::1]",
     "http://[ff02::1]",
@@ -45,7 +45,7 @@ const NEVER: [&str; 27] = [
     "http://[fd00:42::42]",
 ];
 
-/// These take an admin of every app, or a word in `edge.toml`.
+/// Allowed for an admin of every app, or by `edge.toml`.
 const PRIVATE: [&str; 13] = [
     "http://127.0.0.1:3000",
     "http://127.1:3001",
@@ -62,7 +62,7 @@ const PRIVATE: [&str; 13] = [
     "http://localhost:3000",
 ];
 
-/// These take a word in `edge.toml`.
+/// Allowed by `edge.toml`.
 const RESERVED: [&str; 6] = [
     "http://192.0.2.1",
     "http://198.18.0.1",
@@ -72,11 +72,11 @@ const RESERVED: [&str; 6] = [
     "http://[::ffff:192.0.2.1]",
 ];
 
-/// Anybody may reach these; nothing here connects to them.
+/// Allowed for everyone; the test makes no connection.
 const PUBLIC: [&str; 4] =
     ["http://8.8.8.8", "http://[2606:4700::1111]", "http://[::ffff:8.8.8.8]", "http://[64:ff9b::8.8.8.8]"];
 
-/// What a push of a route to `to` and a new member there are answered with, which must be the same.
+/// Response to the push of a route to `to`; a new pool member at `to` must get the same response.
 pub(super) async fn answers(edge: &RunningEdge, token: &str, to: &str) -> String {
     let manifest = serde_json::to_value(manifest(&[("index.html", b"home")])).unwrap();
     let mut codes = Vec::new();
@@ -111,7 +111,7 @@ pub(super) async fn site(toml: &str) -> RunningEdge {
 async fn law_11_an_address_means_the_same_in_every_spelling_when_a_route_is_pushed() {
     let edge = site("").await;
     let push = edge.token_for(Scope::Push, Some("shop"), None).await;
-    // Who owns the app, and nothing else of the edge, is a tenant as well.
+    // The owner of an app, without further rights, is a tenant as well.
     let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
     let admin = edge.admin_token().to_owned();
     for (addresses, by_push, by_admin) in [
@@ -145,7 +145,7 @@ async fn what_edge_toml_allows_opens_neither_metadata_nor_the_edge_itself() {
     edge.stop().await;
 }
 
-/// RFC 6874 zones name an interface of this machine, so that they have no place in what a stranger writes.
+/// RFC 6874 zones name a network interface of this machine, so that untrusted input must not contain zones.
 #[test]
 fn an_address_with_a_zone_is_no_address_of_a_backend() {
     for text in [

@@ -1,5 +1,5 @@
-//! What one app may take in all: bytes stored, pushes, requests under way, bytes sent; and what problems and `usage`
-//! say of it.
+//! Total limits of one app: stored bytes, pushes, concurrent requests, sent bytes; and the figures in problems and in
+//! `usage`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ async fn usage_of(edge: &RunningEdge, app: &str, name: &str) -> LimitUsage {
     usage(edge, app).await.limits.into_iter().find(|limit| limit.name == name).unwrap()
 }
 
-/// The name of the limit, what it allows, and what was used of it.
+/// Name of the limit, allowed amount, used amount.
 fn reached(problem: &Problem) -> (&str, u64, u64) {
     let limit = problem.limit.as_ref().unwrap_or_else(|| panic!("{problem:?}"));
     assert!(problem.hint.as_ref().unwrap().contains(&limit.name), "{problem:?}");
@@ -44,7 +44,7 @@ async fn law_11_an_app_stores_as_many_bytes_as_it_may_and_equal_ones_once() {
     let problem = refused(&edge, "shop", &[("index.html", &other)]).await;
     assert_eq!((problem.code, reached(&problem)), (Code::StorageFull, ("stored_bytes_per_app_max", 100, 60)));
     for kind in ["zip", "tar.gz"] {
-        // One that cannot fit beside what is there, and one that could never fit.
+        // A push too large for the remaining space, and a push larger than the limit.
         for (size, used) in [(60, 60), (5_000, 0)] {
             let (bytes, path) = (vec![b'd'; size], "/v1/apps/shop/environments/prod/deploys");
             let body = archive(kind, &[("index.html", &bytes)]);
@@ -54,7 +54,7 @@ async fn law_11_an_app_stores_as_many_bytes_as_it_may_and_equal_ones_once() {
         }
     }
     assert_eq!(edge.get("shop.localhost", "/").await.text(), String::from_utf8_lossy(&half));
-    // What is there already costs nothing, what fits is taken, and another app has bytes of its own.
+    // Stored files cost nothing, a fitting file is accepted, and another app has a separate budget.
     let more: Files<'_> = &[("index.html", &half), ("small.html", &small)];
     edge.push("shop", more).await;
     edge.push("blog", &[("index.html", &half)]).await;
@@ -64,7 +64,7 @@ async fn law_11_an_app_stores_as_many_bytes_as_it_may_and_equal_ones_once() {
     assert_eq!((limit.used, limit.max, limit.own), (Some(100), Some(100), false));
     let limit = stored("large").await;
     assert_eq!((limit.used, limit.max, limit.own), (Some(500), None, true));
-    // A restart changes nothing of all this.
+    // The limits survive a restart.
     let edge = edge.restart().await;
     assert_eq!(refused(&edge, "shop", &[("index.html", &other)]).await.code, Code::StorageFull);
     edge.push("shop", &[("index.html", &small)]).await;
@@ -73,11 +73,11 @@ async fn law_11_an_app_stores_as_many_bytes_as_it_may_and_equal_ones_once() {
 
 #[tokio::test]
 async fn bytes_of_a_deleted_version_count_until_they_are_collected() {
-    // Nothing that is deleted here is collected before it is purged.
+    // Deleted files stay until the purge.
     let edge = edge().with_limit("stored_bytes_per_app_max", 100).with_limit("grace_ms_max", 0).start().await;
     let old = edge.push("shop", &[("index.html", &[b'a'; 60]), ("shared.html", &[b's'; 5])]).await;
     edge.push("shop", &[("index.html", &[b'b'; 20]), ("shared.html", &[b's'; 5])]).await;
-    // Another app keeps the same bytes stored, whatever becomes of these.
+    // Another app keeps the same bytes stored, independent of this app.
     edge.push("blog", &[("index.html", &[b'a'; 60])]).await;
     let path = format!("/v1/apps/shop/versions/{}", old.version);
     assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
@@ -117,7 +117,7 @@ async fn two_pushes_at_once_do_not_both_get_the_last_bytes() {
         let got = begin("b.html", b'b', options).await;
         assert_eq!((got.code(), reached(&got.problem()).2), (Code::StorageFull, 70), "{options}");
     }
-    // The same bytes do not add up, and a push that was refused holds nothing.
+    // The same bytes count once, and a refused push reserves nothing.
     assert_eq!(begin("c.html", b'a', "").await.status, StatusCode::CREATED);
     edge.stop().await;
 }
@@ -147,7 +147,7 @@ async fn law_11_pushes_of_one_app_within_an_hour_have_an_end() {
     edge.stop().await;
 }
 
-/// A backend that answers each request when it is let.
+/// Backend that answers one request per permit.
 async fn waiting_backend() -> (u16, Arc<Semaphore>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, gate) = (listener.local_addr().unwrap().port(), Arc::new(Semaphore::new(0)));
@@ -195,7 +195,7 @@ async fn law_11_requests_of_one_app_that_are_under_way_have_an_end_and_its_neigh
         assert_eq!(request.await.unwrap().text(), "done");
     }
     eventually("nothing is under way", async || used().await == Some(0)).await;
-    // Answers that are at hand free their places as well, each at its end.
+    // Immediate responses release their permits as well, each at its end.
     for path in ["/", "/missing", "/", "/503", "/"] {
         assert_ne!(edge.get("shop.localhost", path).await.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
     }
@@ -209,7 +209,7 @@ async fn law_11_requests_of_one_app_that_are_under_way_have_an_end_and_its_neigh
 async fn law_11_bytes_that_an_app_sends_wait_for_their_time_and_stay_as_they_are() {
     let own = "[limits.apps.shop]\nsent_bytes_per_second_per_app_max = 400_000\n";
     let edge = edge().with_limit("memory_file_bytes_max", 300_000).with_toml(own).start().await;
-    // One that is held in memory, and one that is read from the disk; noise, so that no encoding is smaller.
+    // One file cached in memory and one read from the disk; random bytes, so that no encoding is smaller.
     let mut state = 1_u64;
     let mut noise = |length: usize| -> Vec<u8> {
         let next = |state: &mut u64| {
@@ -228,7 +228,7 @@ async fn law_11_bytes_that_an_app_sends_wait_for_their_time_and_stay_as_they_are
         assert!(sent.status == StatusCode::OK && sent.body == bytes[..], "{path}");
         assert_eq!(sent.header("content-length"), bytes.len().to_string());
     }
-    // All but what may come at once takes its time; there is no upper bound on a busy machine.
+    // Bytes beyond the burst are delayed; a busy machine permits no upper bound.
     assert!(began.elapsed() > Duration::from_millis(800), "{:?}", began.elapsed());
     let part = edge.visit(Method::GET, "shop.localhost", "/disk.bin").header("range", "bytes=10-19");
     let part = got(part).await;
@@ -296,7 +296,7 @@ async fn an_app_has_limits_of_its_own_for_all_that_is_counted() {
             ("hostnames_per_app_max", Some(1), Some(1)),
         ]
     );
-    // What an app uses is for those who may read all of it.
+    // The usage of an app requires read access to the whole app.
     for (app, environment, status) in [
         (Some("shop"), None, StatusCode::OK),
         (Some("shop"), Some("prod"), StatusCode::FORBIDDEN),

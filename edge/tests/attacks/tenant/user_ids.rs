@@ -1,4 +1,4 @@
-//! User ids that are given to another app, and apps that come back.
+//! User ids reassigned to another app, and apps created again after deletion.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::support::backends::{Backend, is_root, processes_of};
 use crate::support::{RunningEdge, edge, eventually, got};
 
-/// Deletes an app and collects until its name is free.
+/// Deletes an app and collects until the name is free.
 async fn end_app(edge: &RunningEdge, app: &str) {
     assert!(got(edge.api(Method::DELETE, &format!("/v1/apps/{app}"))).await.status.is_success());
     eventually("the app has ended", async || {
@@ -22,7 +22,7 @@ async fn end_app(edge: &RunningEdge, app: &str) {
     .await;
 }
 
-/// Makes a folder with a file below `/tmp` that belong to a user.
+/// Creates a folder and a file below `/tmp`, owned by a user.
 fn leave_files(user: u32) -> PathBuf {
     let left = Path::new("/tmp").join(format!("{user}-left"));
     fs::create_dir_all(left.join("deep")).unwrap();
@@ -49,7 +49,7 @@ async fn a_user_id_that_another_app_had_comes_without_its_files_and_processes() 
     let leave = "fs.writeFileSync('/tmp/secret', 'of one'); fs.writeFileSync('data/secret', 'of one');
         child.spawn('setsid', ['sleep', '100000'], { detached: true, stdio: 'ignore' }).unref(); process.getuid()";
     let user = edge.evaluate("one.localhost", leave).await;
-    // As it is where instances have no `/tmp` of their own.
+    // As on systems where instances have no private `/tmp`.
     let left = leave_files(u32::try_from(user.as_u64().unwrap()).unwrap());
     let refused = edge.push_backend(edge.admin_token(), ("two", "prod"), &Backend::new("two")).await.unwrap_err();
     assert_eq!(refused.code, devanture_config::problem::Code::TooMany, "{refused:?}");
@@ -78,7 +78,7 @@ async fn an_app_that_comes_back_has_its_users_and_what_it_kept() {
     }
     for (path, undelete) in [("/environments/staging", json!({ "environment": "staging" })), ("", json!({}))] {
         assert!(got(edge.api(Method::DELETE, &format!("/v1/apps/one{path}"))).await.status.is_success());
-        // Somebody else's app in between takes none of its ids.
+        // Another app created in between gets none of the ids.
         edge.push_backend(edge.admin_token(), ("two", "prod"), &Backend::new("two")).await.unwrap();
         let other = edge.evaluate("two.localhost", "process.getuid()").await;
         assert!(!users.contains(&other));

@@ -1,4 +1,4 @@
-//! A token of one environment against the others of its app.
+//! A token of one environment against the other environments of the app.
 
 use devanture_config::Manifest;
 use devanture_config::api::{
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
-/// A call of the API below the app `shop`.
+/// API request below the app `shop`.
 async fn call(edge: &RunningEdge, token: &str, method: Method, path: &str, body: Value) -> Got {
     let request = edge.ask(method, &format!("/v1/apps/shop/{path}"), token);
     got(if body.is_null() { request } else { request.json(&body) }).await
@@ -25,7 +25,7 @@ fn code_of(answer: &Got) -> Option<Code> {
     (!answer.status.is_success()).then(|| answer.code())
 }
 
-/// Begins a push of one page and sends it.
+/// Starts a push of one page and uploads the page.
 async fn begin(edge: &RunningEdge, token: &str, environment: &str, alias: Option<&str>, text: &str) -> Got {
     let options = DeployOptions { alias: alias.map(|name| name.parse().unwrap()), ..DeployOptions::default() };
     let begin =
@@ -77,7 +77,7 @@ async fn a_token_for_previews_leaves_the_aliases_that_the_app_set_itself() {
     for name in ["beta", "zeta"] {
         assert_eq!(call(&edge, admin, Method::PUT, &format!("aliases/{name}"), set()).await.status, StatusCode::OK);
     }
-    // A push to a branch's alias is a preview, with any token.
+    // A push to a branch alias is a preview, with any token.
     push(&edge, admin, "preview", Some("feature-x"), "by hand").await.json::<DeployReport>();
     push(&edge, &preview, "preview", Some("feature-x"), "by CI").await.json::<DeployReport>();
     push(&edge, &preview, "preview", Some("feature-y"), "by CI").await.json::<DeployReport>();
@@ -117,13 +117,13 @@ async fn an_alias_that_is_set_by_hand_while_ci_pushes_stays_as_it_was_set() {
         assert_eq!(call(&edge, admin, Method::PUT, "aliases/beta", set()).await.status, StatusCode::OK);
         assert_eq!(finish(&edge, &preview, &begun.deploy).await.code(), Code::Forbidden);
         assert_eq!(edge.get("beta--shop.localhost", "/").await.text(), "live");
-        // Once it is deleted, the name is anybody's again.
+        // Once deleted, the name is free again.
         let gone = call(&edge, admin, Method::DELETE, "aliases/beta", Value::Null).await;
         assert_eq!(gone.status, StatusCode::NO_CONTENT);
     }
     push(&edge, &preview, "preview", Some("beta"), "by CI").await.json::<DeployReport>();
     assert_eq!(edge.get("beta--shop.localhost", "/").await.text(), "by CI");
-    // A token whose environment has the name of an alias has that one.
+    // A token whose environment has the name of an alias may use the alias.
     let own = token(&edge, Scope::Push, "beta").await;
     assert_eq!(call(&edge, &own, Method::PUT, "aliases/beta", set()).await.status, StatusCode::OK);
     assert_eq!(names(&edge, &own).await, ["beta"]);
@@ -159,14 +159,14 @@ async fn a_token_compares_what_it_may_read_or_make_live() {
         (
             Scope::Push,
             "staging",
-            // It may make any of them live in its environment.
+            // The token may make any of the versions live in the environment.
             &[format!("from=staging&to={live}"), format!("from=live&to={aliased}")],
             &["from=staging&to=prod".to_owned(), "from=staging&to=feature-x".to_owned()],
         ),
         (
             Scope::Push,
             "preview",
-            // A pull request says what it would change.
+            // A pull request shows the changes.
             &[format!("from=live&to={aliased}"), "from=prod&to=feature-x".to_owned()],
             &["from=live&to=beta".to_owned()],
         ),
@@ -176,7 +176,7 @@ async fn a_token_compares_what_it_may_read_or_make_live() {
             &[format!("from=feature-x&to={aliased}")],
             &["from=prod&to=feature-x".to_owned(), format!("from={live}&to=feature-x")],
         ),
-        // It may take from there what is live.
+        // The token may promote the live version from there.
         (Scope::Promote, "prod", &["from=prod&to=staging".to_owned()], &["from=prod&to=feature-x".to_owned()]),
     ];
     for (scope, environment, allowed, refused) in cases {
@@ -216,7 +216,7 @@ async fn begin_as(edge: &RunningEdge, token: &str, environment: &str, manifest: 
     call(edge, token, Method::POST, &path, serde_json::to_value(begin).unwrap()).await
 }
 
-/// An admin of one environment vouches for the hostnames there, and for nothing that a promotion makes of it.
+/// An admin of one environment vouches for the hostnames there, but not for the result of a promotion.
 #[tokio::test]
 async fn an_admin_of_one_environment_is_trusted_in_that_one_alone() {
     let files: Files<'_> = &[("index.html", b"page")];
@@ -232,10 +232,10 @@ async fn an_admin_of_one_environment_is_trusted_in_that_one_alone() {
         let answer = begin_as(&edge, &staging, "staging", &wildcard(place)).await;
         assert_eq!(answer.code(), Code::Forbidden, "{place}: a wildcard is an admin's to give");
     }
-    // In its own environment it may.
+    // Allowed in the admin's own environment.
     let begun: DeployBegun = begin_as(&edge, &staging, "staging", &wildcard("staging")).await.json();
     finish(&edge, &staging, &begun.deploy).await.json::<DeployReport>();
-    // Private addresses are nothing that an admin of one app, or of one environment, vouches for anywhere.
+    // An admin of one app or of one environment never vouches for private addresses.
     let whole = edge.token_for(Scope::Admin, Some("shop"), None).await;
     for place in [Some("prod"), Some("other"), Some("staging"), None] {
         let private = with_route("page", place, "http://10.1.2.3:3000");
@@ -243,7 +243,7 @@ async fn an_admin_of_one_environment_is_trusted_in_that_one_alone() {
             let answer = begin_as(&edge, admin, "staging", &private).await;
             assert_eq!(answer.code(), Code::UpstreamForbidden, "{place:?}");
         }
-        // What an admin of every app has pushed goes wherever it is promoted to.
+        // A push by an admin of every app may be promoted anywhere.
         let begun: DeployBegun = begin_as(&edge, edge.admin_token(), "staging", &private).await.json();
         finish(&edge, edge.admin_token(), &begun.deploy).await.json::<DeployReport>();
         let prod = token(&edge, Scope::Promote, "prod").await;

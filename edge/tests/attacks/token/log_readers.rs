@@ -1,4 +1,4 @@
-//! Reading logs along: the holder of a token for one environment does not shut out those who read another one's.
+//! Log streams: the holder of a token for one environment cannot block the readers of another environment.
 
 use devanture_config::api::Scope;
 use devanture_config::problem::Code;
@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use crate::support::{RunningEdge, edge, got};
 
-/// A tail of an environment's log that stays open while the value lives.
+/// Stream of an environment's log, open until drop.
 async fn tail(edge: &RunningEdge, token: &str, environment: &str, source: &str) -> reqwest::Response {
     let path = format!("/v1/apps/shop/environments/{environment}/logs?tail&source={source}");
     edge.ask(Method::GET, &path, token).send().await.unwrap()

@@ -1,4 +1,4 @@
-//! Requests that another site has a browser send: bodies of media types that need no permission.
+//! Cross-site requests from a browser: bodies of media types that need no CORS preflight.
 
 use devanture_config::api::{LoggedIn, Scope};
 use devanture_config::problem::Code;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::description::operations;
 use crate::support::{Got, RunningEdge, edge, got};
 
-/// What a page of any site may have a browser send without asking (Fetch §2.2.2), and what is nearly JSON.
+/// Media types that any site may send without a preflight (Fetch §2.2.2), and near misses of JSON.
 const OTHERS: [&str; 6] = [
     "text/plain",
     "text/plain; x=application/json",
@@ -48,7 +48,7 @@ async fn a_login_takes_json_alone() {
         let url = format!("https://localhost:{}/v1/{operation}", edge.admin().port());
         assert_eq!(got(edge.client().post(url)).await.code(), Code::Unauthenticated, "{operation}");
     }
-    // None of it was taken.
+    // No refused request had an effect.
     open(&edge, "refresh", Some("application/json"), &refresh).await.json::<LoggedIn>();
     edge.stop().await;
 }
@@ -60,7 +60,7 @@ async fn every_operation_that_takes_json_takes_nothing_else() {
     let mut count = 0;
     for (path, method, expected) in operations() {
         let takes_json = expected.contains("requestBody:") && expected.contains("          application/json:");
-        // Nobody's token reaches a pause of all changes, or the console that others see.
+        // No token of this test may pause all changes or replace the console.
         if !takes_json
             || [
                 "/v1/device",

@@ -1,4 +1,4 @@
-//! Commands: which tokens run them, and what one can still run that was revoked before it said what.
+//! One-off commands: required scopes, and revocation of a token before the command is sent.
 
 use bytes::Bytes;
 use devanture_config::api::{RunRequest, Scope, TokenList};
@@ -15,7 +15,7 @@ fn command() -> Bytes {
     Bytes::from(ClientFrame::Begin(command).bytes().unwrap())
 }
 
-/// A command reads the secrets and the data of an environment: who may push, or promote, may not do that.
+/// A command can read the secrets and data of an environment: the scopes push and promote must not suffice.
 #[tokio::test]
 async fn a_command_takes_the_scope_run() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
@@ -24,7 +24,7 @@ async fn a_command_takes_the_scope_run() {
             let token = edge.token_for(scope, Some("shop"), Some(environment)).await;
             let path = format!("/v1/apps/shop/environments/{environment}/run");
             let request = edge.ask(Method::POST, &path, &token).header("content-type", MEDIA_TYPE).body(command());
-            // There is no backend that it could run beside.
+            // No backend exists to run the command.
             let expected = if scope.includes(Scope::Run) { Code::RunnerOff } else { Code::Forbidden };
             assert_eq!(got(request).await.code(), expected, "{scope} in {environment}");
         }

@@ -1,5 +1,5 @@
-//! Every operation of the API, asked by tokens of one environment about what is not theirs. An operation that is new
-//! fails here until it says what such a token may do with it.
+//! Every API operation, requested with tokens of one environment for foreign objects. A new operation fails here until
+//! the table states the rights of such a token.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::description::operations;
 use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
-/// Part of every name, text and path of what the tokens must not learn of.
+/// Marker in every name, text and path hidden from the tokens.
 const MARKER: &str = "marker";
 /// Operations that need no token.
 const OPEN: [&str; 13] = [
@@ -34,20 +34,20 @@ fn is_open(method: &str, path: &str) -> bool {
     OPEN.contains(&format!("{method} {path}").as_str())
 }
 
-/// What a token of one environment is answered.
+/// Expected response for a token of one environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
-    /// `forbidden`, whatever its scope.
+    /// `forbidden`, whatever the scope.
     Forbidden,
-    /// `forbidden` without this scope; with it an answer without anything of another environment.
+    /// `forbidden` without the scope; with the scope, a response without data of another environment.
     Own(Scope),
-    /// `forbidden` without this scope; with it what it says is another environment's, and the token may take it.
+    /// `forbidden` without the scope; with the scope, promotable data of another environment.
     Taken(Scope),
     /// `not_found`, or `forbidden`.
     Hidden,
 }
 
-/// Ids that an edge gave to what belongs to `prod` of the app `shop`.
+/// Ids of objects in `prod` of the app `shop`.
 struct Planted {
     version: String,
     deploy: String,
@@ -69,7 +69,7 @@ async fn admin(edge: &RunningEdge, method: Method, path: &str, body: Value) -> G
     answer
 }
 
-/// An app with everything that `prod` can have, and little in `staging`.
+/// Creates an app with every kind of object in `prod`, and few in `staging`.
 async fn plant(edge: &RunningEdge) -> Planted {
     push(edge, "shop", "staging", "of staging").await;
     let gone = push(edge, "shop", "prod", "marker of a version that goes").await;
@@ -107,7 +107,7 @@ async fn plant(edge: &RunningEdge) -> Planted {
     Planted { version, deploy: begun.deploy, digest: begun.missing[0].to_string(), token: token.id }
 }
 
-/// An address of the description about something of another app, or of `prod`.
+/// Fills in a described path with an object of another app, or of `prod`.
 fn concrete(path: &str, app: &str, planted: &Planted) -> String {
     let mut concrete = path
         .replace("{app}", app)
@@ -131,7 +131,7 @@ fn concrete(path: &str, app: &str, planted: &Planted) -> String {
     concrete
 }
 
-/// What is sent with an operation, for those that read their body before they ask who may.
+/// Body for operations that parse the body before the authorization.
 fn body(path: &str) -> Value {
     match path {
         "/v1/tokens" => json!({ "name": "x", "app": "shop", "environment": "prod", "scope": "read" }),
@@ -143,7 +143,7 @@ fn body(path: &str) -> Value {
     }
 }
 
-/// What a token of `staging` of the app `shop` is answered about `prod`, and about what belongs to no environment.
+/// Expected response for a token of `staging` of the app `shop` about `prod` and about objects without environment.
 fn expected(method: &str, path: &str) -> Expected {
     if path.contains("{env}") {
         return Expected::Forbidden;
@@ -162,7 +162,7 @@ fn expected(method: &str, path: &str) -> Expected {
             | "/v1/sessions",
         ) => Expected::Own(Scope::Read),
         ("GET", "/v1/audit" | "/v1/tokens") => Expected::Own(Scope::Admin),
-        // A token that may promote takes what is live in another environment, and reads it before.
+        // The promote scope takes the live version of another environment, and may read the version before.
         ("GET", "/v1/apps/{app}/diff") => Expected::Taken(Scope::Promote),
         ("DELETE", "/v1/apps/{app}/shares/{id}" | "/v1/sessions/{id}" | "/v1/tokens/{id}") => Expected::Hidden,
         // A token is no session.
@@ -242,17 +242,17 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
                 }
                 _ => assert_eq!(answer.code(), Code::Forbidden, "{what}: {}", answer.text()),
             }
-            // Another app is not there at all, whatever is asked of it.
+            // Another app appears as missing for every operation.
             if path.contains("{app}") {
                 let address = concrete(&path, "blog", &planted);
                 let answer = ask(&edge, &token, &method, &address, &body(&path)).await;
                 assert_eq!(answer.code(), Code::NotFound, "{what}: {}", answer.text());
             }
-            // What it may read of its own environment tells nothing of another.
+            // Readable data of the own environment reveals no data of another.
             if method == "GET" && path.contains("{env}") {
                 let address = concrete(&path, "shop", &planted).replace("/prod", "/staging");
                 let answer = ask(&edge, &token, &method, &address, &Value::Null).await;
-                // What backends keep is read by admins alone, and settings by those who may push.
+                // Backend data is readable for admins alone, and settings for the push scope.
                 let is_refused = path.contains("/data") && scope != Scope::Admin
                     || path.ends_with("/development") && !scope.includes(Scope::Push);
                 assert_eq!(answer.status == StatusCode::FORBIDDEN, is_refused, "{what}: {}", answer.text());
@@ -260,7 +260,7 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
             }
         }
     }
-    // Nothing of it was done, and that `prod` is deleted is nobody's business either.
+    // No operation had an effect, and even the deletion of `prod` is hidden.
     let status = admin(&edge, Method::GET, "apps/shop/environments/prod", Value::Null).await;
     assert_eq!(status.json::<Value>()["version"], planted.version);
     admin(&edge, Method::DELETE, "apps/shop/environments/prod", Value::Null).await;
@@ -273,7 +273,7 @@ async fn a_token_of_one_environment_reaches_nothing_of_another() {
     edge.stop().await;
 }
 
-/// As above for what belongs to an app as a whole, and to the edge.
+/// Like the test above, for objects of a whole app and of the edge.
 #[tokio::test]
 async fn a_token_of_one_app_reaches_nothing_of_another_app_or_of_the_edge() {
     let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start().await;
@@ -289,11 +289,11 @@ async fn a_token_of_one_app_reaches_nothing_of_another_app_or_of_the_edge() {
                 && (matches!(path.as_str(), "/v1/apps" | "/v1/session" | "/v1/sessions")
                     || matches!(path.as_str(), "/v1/audit" | "/v1/tokens") && scope == Scope::Admin)
             {
-                // Of its own app alone.
+                // Only the token's own app appears.
                 assert!(!answer.text().contains("shop"), "{what}: {}", answer.text());
             } else {
                 let code = answer.code();
-                // A token for another app cannot even be asked for.
+                // Even the request for a token of another app is refused.
                 let is_refused = code == Code::Forbidden || path == "/v1/tokens" && code == Code::NotFound;
                 assert!(is_refused, "{what}: {}", answer.text());
             }

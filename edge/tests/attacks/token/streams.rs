@@ -1,4 +1,4 @@
-//! Following deploys: the holder of one token leaves places to all others.
+//! Deploy streams: the holder of one token leaves capacity to others.
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Source};
 use devanture_config::problem::Code;
@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
 
-/// What one token follows at most.
+/// Maximum streams of one token.
 const STREAMS: usize = 32;
 
 async fn follow(edge: &RunningEdge, token: &str, deploy: &str) -> reqwest::Response {
@@ -36,7 +36,7 @@ async fn one_token_follows_so_many_deploys_and_others_find_a_place() {
     let path = format!("/v1/apps/shop/deploys/{}", begun.deploy);
     let refused = got(edge.ask(Method::GET, &path, &greedy).header("accept", "text/event-stream")).await;
     assert_eq!(refused.code(), Code::TooManyStreams);
-    // Logs count with them, and what ends by itself does not.
+    // Log streams share the limit, and streams with an end do not count.
     let logs = "/v1/apps/shop/environments/prod/logs";
     let refused = got(edge.ask(Method::GET, &format!("{logs}?tail"), &greedy)).await;
     assert_eq!(refused.code(), Code::TooManyStreams);

@@ -1,4 +1,4 @@
-//! Pushes of a token: who may send and finish them, and what a token can still do that was revoked meanwhile.
+//! Pushes by a token: the tokens allowed to upload and finish, and the rights of a token revoked meanwhile.
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployOptions, Scope, Status, TokenList, TokenMade};
 use devanture_config::problem::Code;
@@ -20,7 +20,7 @@ async fn revoke(edge: &RunningEdge, token: &TokenMade) {
     assert_eq!(revoked.status, StatusCode::NO_CONTENT);
 }
 
-/// The code of the answer to a request of a push: its blob, or its end.
+/// Error code of a push request: an upload or the finish.
 async fn code(edge: &RunningEdge, method: Method, path: &str, token: &str, body: &[u8]) -> Code {
     got(edge.ask(method, path, token).body(body.to_vec())).await.code()
 }
@@ -30,7 +30,7 @@ async fn a_push_goes_on_by_the_token_alone_that_began_it() {
     let edge = edge().with_app("shop", &[("index.html", b"hi")]).start().await;
     let wide = made(&edge, Scope::Admin, None).await;
     let narrow = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
-    // What the narrow one may not push: a route to a private address.
+    // Forbidden for the narrow token: a route to a private address.
     let file: &[u8] = b"of the wide token";
     let mut manifest = manifest(&[("index.html", file)]);
     let to = "http://127.0.0.1:9".parse().unwrap();
@@ -48,7 +48,7 @@ async fn a_push_goes_on_by_the_token_alone_that_began_it() {
     assert_eq!(code(&edge, Method::POST, &finish, &narrow, b"").await, Code::Forbidden);
     revoke(&edge, &wide).await;
     assert_eq!(code(&edge, Method::POST, &finish, &wide.token, b"").await, Code::BadToken);
-    // Not even by those who may do it themselves: the entry of the audit log would name the revoked one.
+    // Not even tokens with the right may finish: the audit log would name the revoked token.
     for other in [&narrow, edge.admin_token()] {
         assert_eq!(code(&edge, Method::POST, &finish, other, b"").await, Code::Forbidden);
     }
@@ -57,7 +57,7 @@ async fn a_push_goes_on_by_the_token_alone_that_began_it() {
     edge.stop().await;
 }
 
-/// Each takes memory, and then an open file, for as long as a byte comes now and then.
+/// Each upload uses memory, and later an open file, as long as a byte arrives now and then.
 #[tokio::test]
 async fn blobs_that_never_end_leave_places_to_other_apps() {
     let edge = edge().with_limit("blobs_receiving_max", 2).start().await;
@@ -85,7 +85,7 @@ async fn blobs_that_never_end_leave_places_to_other_apps() {
     edge.stop().await;
 }
 
-/// Each is in memory until it has ended.
+/// Each body is in memory until the end.
 #[tokio::test]
 async fn large_bodies_that_never_end_leave_places_to_other_apps() {
     let page: Files<'_> = &[("index.html", b"hi")];
@@ -105,12 +105,12 @@ async fn large_bodies_that_never_end_leave_places_to_other_apps() {
         let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
         (sender, tokio::spawn(set("shop", &first, reqwest::Body::wrap_stream(body))))
     };
-    // Another token of the app has the same share.
+    // Another token of the app shares the same limit.
     let whole = || set("shop", &second, large.clone().into());
     let (mut sender, mut endless) = begin();
     eventually("it is coming in", async || {
         if endless.is_finished() {
-            // The other one had the place of the app just then.
+            // The other upload had the app's permit at that moment.
             (sender, endless) = begin();
         }
         whole().await.status == StatusCode::SERVICE_UNAVAILABLE
@@ -171,7 +171,7 @@ async fn a_change_whose_token_is_revoked_while_its_body_comes_in_is_not_made() {
     edge.stop().await;
 }
 
-/// Law 11: an environment is a stranger to another one, and so is its token.
+/// Law 11: environments are isolated from each other, and so are their tokens.
 #[tokio::test]
 async fn pushes_that_a_token_for_previews_leaves_unfinished_give_way_to_those_of_production() {
     let edge = edge().with_limit("pushes_max", 4).with_app("shop", &[("index.html", b"hi")]).start().await;
@@ -193,7 +193,7 @@ async fn pushes_that_a_token_for_previews_leaves_unfinished_give_way_to_those_of
     }
     assert_eq!(begin(&preview, "preview", "one more").await.code(), Code::Busy);
     let begun: DeployBegun = begin(&prod, "prod", "new").await.json();
-    // It keeps its place, however much of the other environment comes.
+    // The upload keeps the permit, however many uploads of the other environment arrive.
     assert_eq!(begin(&preview, "preview", "another one").await.code(), Code::Busy);
     let blob = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(b"new"), begun.deploy);
     let sent = got(edge.ask(Method::PUT, &blob, &prod).body("new")).await;
@@ -204,10 +204,10 @@ async fn pushes_that_a_token_for_previews_leaves_unfinished_give_way_to_those_of
     edge.stop().await;
 }
 
-/// A request whose body does not end, and what ends it.
+/// Endless request body with a sender for the end.
 type Coming = (tokio::sync::mpsc::Sender<std::io::Result<Vec<u8>>>, tokio::task::JoinHandle<Got>);
 
-/// Sends the first bytes of a body, and no more.
+/// Sends the first bytes of a body and then pauses.
 fn hold_open(request: reqwest::RequestBuilder, first: &[u8]) -> Coming {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     sender.try_send(Ok(first.to_vec())).unwrap();
@@ -215,7 +215,7 @@ fn hold_open(request: reqwest::RequestBuilder, first: &[u8]) -> Coming {
     (sender, tokio::spawn(got(request.body(reqwest::Body::wrap_stream(body)))))
 }
 
-/// Holds so many requests open, and returns once a whole one is refused because of them.
+/// Opens endless requests until a complete request is refused for lack of permits.
 async fn hold_all(
     count: usize,
     begin: impl Fn() -> Coming,
@@ -224,7 +224,7 @@ async fn hold_all(
     let mut held: Vec<Coming> = (0..count).map(|_| begin()).collect();
     eventually("no further one is taken", async || {
         let answer = got(whole()).await;
-        // One that was refused itself, as a whole one had its place just then, begins again.
+        // A request refused because a complete request briefly had the permit is started again.
         let mut are_under_way = true;
         for one in held.iter_mut().filter(|(_, sent)| sent.is_finished()) {
             (*one, are_under_way) = (begin(), false);
@@ -268,7 +268,7 @@ async fn requests_of_a_token_for_previews_that_never_end_leave_places_to_product
         || batch(&preview, &in_preview.deploy).body(body(b"preview")),
     );
     let batches = batches.await;
-    // Archives have places of their own, and an environment half of them.
+    // Archives have a separate limit, and an environment half of the limit.
     let archives = hold_all(
         4,
         || hold_open(archive(&preview, "preview"), &whole[..20]),

@@ -1,4 +1,4 @@
-//! Bodies that are sent to the API one byte after the other, so that no rest is ever long, or not to their end.
+//! API request bodies sent byte by byte, so that no pause is long, or never completed.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use http::{Method, StatusCode};
 
 use crate::support::{edge, got, manifest};
 
-/// The time between two bytes, a small part of what a body may rest.
+/// Pause between two bytes, a small part of the read timeout.
 const PACE: Duration = Duration::from_millis(50);
 
-/// A body that never ends, of spaces that JSON allows before its first value.
+/// Endless body of spaces, which JSON permits before the first value.
 fn dripping() -> reqwest::Body {
     reqwest::Body::wrap_stream(stream::unfold((), |()| async {
         tokio::time::sleep(PACE).await;
@@ -22,7 +22,7 @@ fn dripping() -> reqwest::Body {
     }))
 }
 
-/// A body that begins and never goes on, as over a line whose other direction is fine.
+/// Body that starts and never continues, as over a connection broken in one direction.
 fn stalled() -> reqwest::Body {
     let begin = stream::once(async { Ok::<_, Infallible>(Bytes::from_static(b"ab")) });
     reqwest::Body::wrap_stream(begin.chain(stream::pending()))
@@ -48,7 +48,7 @@ async fn a_body_that_stops_may_be_sent_again_and_is_no_wrong_request() {
 #[tokio::test]
 async fn a_body_that_comes_byte_by_byte_does_not_hold_its_place_for_ever() {
     let edge = edge().with_limit("admin_body_ms_max", 500).with_limit("admin_body_idle_ms_max", 60_000).start().await;
-    // A login has no token yet.
+    // A login needs no token.
     let login = edge.client().post(format!("https://localhost:{}/v1/login", edge.admin().port()));
     let refused = got(login.header("content-type", "application/json").body(dripping())).await;
     assert_eq!((refused.status, refused.code()), (StatusCode::UNAUTHORIZED, Code::Unauthenticated));

@@ -1,4 +1,4 @@
-//! Requests to backends that never answer, beside those to others.
+//! Requests to backends that never answer, next to requests to other backends.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use tokio::sync::Semaphore;
 use crate::attacks::world::{Backend, push};
 use crate::support::{edge, eventually};
 
-/// Sockets to backends that the edge may have.
+/// Limit of the edge's sockets to backends.
 const SOCKETS: u64 = 8;
-/// Those of them that one app gets.
+/// Sockets available to one app.
 const OF_ONE: u32 = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn law_11_backends_that_never_answer_leave_sockets_to_other_apps() {
         let request = edge.visit(Method::GET, "greedy.localhost", "/api/slow");
         waiting.push(tokio::spawn(async move { request.send().await.map(|answer| answer.status()) }));
     }
-    // These are the only ones that its backend ever sees.
+    // The backend never accepts more sockets.
     accepted.acquire_many(OF_ONE).await.unwrap().forget();
     let refused = edge.visit(Method::GET, "greedy.localhost", "/api/one-more").send().await.unwrap();
     assert_eq!(refused.status(), 503);
@@ -47,7 +47,7 @@ async fn law_11_backends_that_never_answer_leave_sockets_to_other_apps() {
         let answer = edge.visit(Method::GET, "modest.localhost", "/api/x").send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "ok"));
     }
-    // Visitors who leave give their sockets back.
+    // Visitors who disconnect release their sockets.
     waiting.into_iter().for_each(|request| request.abort());
     eventually("a socket is free again", async || {
         let request = edge.visit(Method::GET, "greedy.localhost", "/api/again");

@@ -1,4 +1,4 @@
-//! Connections beside what else needs file descriptors.
+//! Visitor connections and other users of file descriptors.
 
 use std::io::Read as _;
 use std::net::TcpStream;
@@ -8,10 +8,10 @@ use http::Method;
 
 use crate::support::{edge, eventually, got};
 
-/// File descriptors of the edge, and those of them that visitors' connections may take.
+/// File descriptors of the edge, and the part for visitor connections.
 const DESCRIPTORS: u64 = 512;
 const OF_VISITORS: usize = 256;
-/// Connections that a visitor opens and leaves open.
+/// Connections that a visitor opens and keeps open.
 const OPENED: usize = 600;
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn connections_without_end_leave_descriptors_for_files_and_the_api() {
     .await;
     let max = format!("devanture_connections_max{{listener=\"visitors\"}} {OF_VISITORS}");
     assert!(metrics().await.lines().any(|line| line == max), "{}", metrics().await);
-    // What comes in, is stored, loaded and switched to takes descriptors too.
+    // Uploads, storage, loading and switching need file descriptors, too.
     edge.push("shop", &[("index.html", b"hi again"), ("a.txt", b"a")]).await;
     let log = std::fs::read_to_string(edge.data_dir().parent().unwrap().join("edge.log")).unwrap();
     assert!(log.contains("LimitNOFILE") && log.contains("\"connections\":256"), "{log}");

@@ -1,4 +1,4 @@
-//! What visitors learn by naming a dictionary: nothing of what was never live where they ask.
+//! Information that visitors gain by naming a dictionary: none about versions never live at the requested host.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::attacks::world::site;
 use crate::support::{RunningEdge, edge, eventually, got};
 
-/// A script of which each release changes one line.
+/// Script of which each release changes one line.
 fn script(release: usize) -> Vec<u8> {
     let hash = |line: usize| Digest::of(&line.to_le_bytes());
     let mark = |line: usize| if line == release { "!" } else { "" };
@@ -29,7 +29,7 @@ async fn push(edge: &RunningEdge, environment: &str, release: usize, options: De
     edge.try_push("shop", environment, begin, files).await.unwrap()
 }
 
-/// Whether a visitor of `host` is sent a delta who has that release of the script.
+/// Returns true if a visitor of `host` with a release of the script receives a delta.
 async fn has_delta(edge: &RunningEdge, host: &str, release: usize) -> bool {
     let hash = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, &script(release)));
     let visit = edge.visit(Method::GET, host, PATH).header("available-dictionary", format!(":{hash}:"));
@@ -54,14 +54,14 @@ async fn no_delta_confirms_the_guess_at_a_version_that_was_never_live() {
             assert!(!has_delta(&edge, host, guess).await, "{host} {guess}");
         }
     }
-    // What visitors of the version before last have is found on demand, behind the guesses: these are answered by now.
+    // Deltas for visitors of older versions are created on demand, after the predicted deltas, which exist by now.
     eventually("a delta is made on demand", async || has_delta(&edge, "shop.localhost", 1).await).await;
     for host in ["shop.localhost", preview.as_str()] {
         for guess in [4, 5, 6] {
             assert!(!has_delta(&edge, host, guess).await, "{host} {guess}");
         }
     }
-    // Nor does a preview say what is live elsewhere, or was; of its own version, who sees it knows all.
+    // A preview reveals no live version of other hosts, past or present; only the preview's own version is public.
     let host = |report: &DeployReport| format!("{}--shop.localhost", report.version.short());
     let alias = "embargo--shop.localhost".to_owned();
     let previews = [(preview, 3), (host(&stored), 4), (host(&aliased), 5), (alias, 5)];

@@ -1,4 +1,4 @@
-//! Floods of TLS handshakes beside connected visitors.
+//! Floods of TLS handshakes next to connected visitors.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,19 +18,19 @@ use crate::support::{RunningEdge, edge, eventually, got};
 
 const HOST: &str = "shop.localhost";
 const PAGE: &[u8] = b"<!doctype html><title>shop</title>";
-/// Longest wait for an answer.
+/// Longest wait for a response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Handshakes that begin right before a request of the visitor: far more than a server completes in that time.
+/// Handshakes started just before a visitor's request: far more than a server completes in a round trip.
 const BURST: usize = 400;
 /// Bursts against each server.
 const ROUNDS: usize = 9;
-/// A visitor's wait as a multiple of that with nginx, which serves visitors behind the whole burst.
+/// Maximum visitor wait relative to nginx, which serves visitors after the whole burst.
 const NGINX_RATIO_MAX: f64 = 1.0;
-/// Share of the time of a burst that a visitor may wait. Behind the whole burst, it would be nearly all of it.
+/// Maximum visitor wait as a share of the burst duration. After the whole burst, the share would be close to 1.
 const BURST_SHARE_MAX: f64 = 0.25;
 
-/// Trusts the authority in `pem`, with the cheapest key exchange.
+/// TLS client that trusts the authority in `pem`, with the cheapest key exchange.
 fn client_config(pem: &Path) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(pem).unwrap()).unwrap();
@@ -45,14 +45,14 @@ fn session(config: &Arc<ClientConfig>) -> ClientConnection {
     ClientConnection::new(Arc::clone(config), ServerName::try_from(HOST).unwrap()).unwrap()
 }
 
-/// The first message of a client.
+/// ClientHello message.
 fn client_hello(config: &Arc<ClientConfig>) -> Vec<u8> {
     let mut bytes = Vec::new();
     session(config).write_tls(&mut bytes).unwrap();
     bytes
 }
 
-/// A visitor on one connection.
+/// Visitor with one connection.
 struct Visitor(StreamOwned<ClientConnection, TcpStream>);
 
 impl Visitor {
@@ -65,7 +65,7 @@ impl Visitor {
         visitor
     }
 
-    /// Asks for the page, and gives how long the answer took.
+    /// Requests the page and returns the time to the response.
     fn ask(&mut self) -> Duration {
         let start = Instant::now();
         write!(self.0, "GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n").unwrap();
@@ -80,7 +80,7 @@ impl Visitor {
     }
 }
 
-/// A connection that is closed by a reset, so that its port is free again at once.
+/// Opens a connection that is closed by a reset, so that the port is free immediately.
 fn open(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     let socket = Socket::from(stream);
@@ -88,14 +88,14 @@ fn open(address: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// A visitor's wait behind a burst of handshakes, and how long the whole burst took.
+/// A visitor's wait behind a burst of handshakes, and the duration of the burst.
 struct Wait {
     latency: Duration,
     burst: Duration,
 }
 
 impl Wait {
-    /// Begins [`BURST`] handshakes on connections that the server has accepted, and has `visitor` ask behind them.
+    /// Starts [`BURST`] handshakes on accepted connections and sends the visitor's request behind the handshakes.
     fn measure(visitor: &mut Visitor, address: SocketAddr, hello: &[u8]) -> Self {
         let mut burst: Vec<TcpStream> = (0..BURST).map(|_| open(address)).collect();
         for _ in 0..20 {
@@ -106,7 +106,7 @@ impl Wait {
             stream.write_all(hello).unwrap();
         }
         let latency = visitor.ask();
-        // The visitor is alone again for the next one, and every handshake was answered.
+        // Every handshake has a response, so that the next measurement starts without a burst.
         for stream in &mut burst {
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             assert!(stream.read(&mut [0; 16]).unwrap() > 0);
@@ -115,18 +115,18 @@ impl Wait {
     }
 }
 
-/// nginx with its own defaults, on the edge's certificates; it is killed when it is dropped.
+/// nginx in the default configuration with the edge's certificates, killed on drop.
 struct Nginx {
     child: Child,
     address: SocketAddr,
 }
 
 impl Nginx {
-    /// Starts it in `folder`; `None` if it is not installed.
+    /// Starts nginx in `folder`; `None` if nginx is not installed.
     #[expect(clippy::disallowed_methods, reason = "nothing is served by this thread")]
     fn start(folder: &Path) -> Option<Self> {
         for _ in 0..10 {
-            // It cannot say which port the system chose; should another process be quicker, another one is taken.
+            // nginx never reports a port chosen by the system; a taken port is replaced by another.
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             write(&folder.join("nginx.conf"), &configuration(folder, address));
             let child = Command::new("nginx")
@@ -175,7 +175,7 @@ fn configuration(folder: &Path, address: SocketAddr) -> String {
     )
 }
 
-/// Makes a certificate for [`HOST`], its key, and the folder that nginx serves.
+/// Creates a certificate for [`HOST`], the key, and the folder served by nginx.
 #[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
 fn furnish(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
@@ -185,14 +185,14 @@ fn furnish(folder: &Path) {
     std::fs::write(folder.join("www/index.html"), PAGE).unwrap();
 }
 
-/// A metric of the listener for visitors.
+/// Metric of the visitors' listener.
 async fn of_visitors(edge: &RunningEdge, metric: &str) -> Option<f64> {
     let text = got(edge.api(Method::GET, "/metrics")).await.text();
     let start = format!("{metric}{{listener=\"https\"}} ");
     text.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
 }
 
-/// The median of a visitor's waits at each server; the servers take turns.
+/// Median of a visitor's waits at each server; the servers alternate.
 fn median_waits(servers: Vec<(SocketAddr, Arc<ClientConfig>)>) -> Vec<Wait> {
     let connect = |(address, config)| (Visitor::connect(address, &config), address, client_hello(&config), Vec::new());
     let mut servers: Vec<_> = servers.into_iter().map(connect).collect();
@@ -245,7 +245,7 @@ async fn handshakes_beyond_the_bound_wait_outside_and_keep_nobody_out() {
     let mut flood: Vec<TcpStream> = (0..500).map(|_| open(address)).collect();
     eventually("all places are taken", async || of_visitors(&edge, "devanture_handshakes_open").await == Some(MAX))
         .await;
-    // The API answered, and so does the connection that was there before. Beyond the places, one is held at the door.
+    // The API answers, and so does the earlier connection. Beyond the limit, one connection waits to be accepted.
     let mut visitor = tokio::task::spawn_blocking(move || {
         for _ in 0..20 {
             visitor.ask();
@@ -256,7 +256,7 @@ async fn handshakes_beyond_the_bound_wait_outside_and_keep_nobody_out() {
     .unwrap();
     let open = of_visitors(&edge, "devanture_connections_open").await.unwrap();
     assert!(open <= MAX + 2.0, "{open} connections are open");
-    // Each that goes lets the next one in, up to a new visitor at the end of the queue.
+    // Each closed connection admits the next, up to a new visitor at the end of the queue.
     let last = tokio::task::spawn_blocking(move || Visitor::connect(address, &config));
     flood.clear();
     last.await.unwrap();

@@ -1,4 +1,4 @@
-//! What strangers write into logs, which people read in terminals.
+//! Strangers' text in logs that operators read in terminals.
 
 use devanture_config::api::{Scope, TokenRequest};
 use devanture_config::text::plain_text::is_plain;
@@ -7,20 +7,20 @@ use serde_json::Value;
 
 use crate::support::{edge, eventually, got};
 
-/// A C1 control that begins a sequence as ESC does, a mark that turns what follows around, and one that is not seen.
+/// C1 control that starts an escape sequence like ESC, a bidi override, and an invisible character.
 const STRANGE: &str = "a\u{9b}31m\u{202e}txt.exe\u{200b}";
 
 #[tokio::test]
 async fn nothing_that_strangers_write_into_a_log_speaks_to_a_terminal() {
     let site: &[(&str, &[u8])] = &[("index.html", b"hi")];
-    // Both logs, to the standard error.
+    // Both logs go to standard error.
     let edge = edge().in_a_process().with_log("").with_app("shop", site).start().await;
     let agent = HeaderValue::from_bytes(STRANGE.as_bytes()).unwrap();
     for name in ["user-agent", "referer"] {
         let request = edge.visit(Method::GET, "shop.localhost", "/").header(name, agent.clone());
         assert_eq!(got(request).await.status, StatusCode::OK);
     }
-    // The name of a token stands in the audit log, which the edge's own log repeats.
+    // The audit log contains the name of a token, and the edge's log repeats the entry.
     let name = STRANGE.replace('\u{9b}', "");
     let token = TokenRequest { name, app: None, environment: None, scope: Scope::Read, expires_in_s: None };
     assert_eq!(got(edge.api(Method::POST, "/v1/tokens").json(&token)).await.status, StatusCode::CREATED);
@@ -30,7 +30,7 @@ async fn nothing_that_strangers_write_into_a_log_speaks_to_a_terminal() {
     let text = read();
     for line in text.lines().filter(|line| line.contains("txt.exe")) {
         assert!(line.chars().all(is_plain), "{line:?}");
-        // What was written is there all the same.
+        // The escaped text is complete.
         let values: Value = serde_json::from_str(line).unwrap();
         assert!(values.to_string().contains("\u{202e}txt.exe"), "{line}");
     }

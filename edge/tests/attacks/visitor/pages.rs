@@ -1,4 +1,4 @@
-//! What visitors without a browser learn of a site: its deep links, and not where it came from.
+//! Site information for clients without a browser: deep links work, and the source of the site stays hidden.
 
 use devanture_config::api::{BeginDeploy, Source};
 use http::{Method, StatusCode};

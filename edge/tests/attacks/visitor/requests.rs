@@ -1,4 +1,4 @@
-//! Requests that try to reach what they should not.
+//! Requests for forbidden targets.
 
 mod addresses;
 mod bodies;

@@ -1,4 +1,4 @@
-//! Clients that ask for much and read nothing.
+//! Clients that request much and read nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::http3_client;
 use crate::support::{RunningEdge, Setup, edge, eventually, got, manifest};
 use crate::wire::{HOST, connect};
 
-/// Connections of one attack, each with so many streams: a whole piece for each of them would be 190 MiB.
+/// Connections of one attack, each with many streams: a full buffer per stream would be 190 MiB.
 const CONNECTIONS: usize = 25;
 const STREAMS: u32 = 120;
-/// Streams of a connection of HTTP/3.
+/// Streams of an HTTP/3 connection.
 const STREAMS_OF_HTTP3: usize = 20;
-/// What all of them together may make the process grow.
+/// Maximum growth of the process in bytes for all connections.
 const GROWTH_MAX: u64 = 72 * 1024 * 1024;
-/// What the system holds of an answer of the backend.
+/// Send buffer of the backend in bytes.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
-/// Bytes of the file that is asked for.
+/// Size of the requested file in bytes.
 const FILE_BYTES: usize = 1024 * 1024;
-/// Longest wait for the next bytes: of many answers, a busy machine may take long to begin the first.
+/// Longest wait for the next bytes: a busy machine may take long until the first of many responses starts.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// The most milliseconds that a client may take nothing for.
+/// Maximum write timeout in milliseconds.
 const WRITE_MS_MAX: u64 = 86_400_000;
 
 const DATA: u8 = 0;
@@ -39,14 +39,13 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 
-/// Bytes that no compression makes smaller.
+/// Incompressible bytes.
 fn file() -> Bytes {
     let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
     std::iter::successors(Some(9_u64), next).map(|state| state.to_be_bytes()[3]).take(FILE_BYTES).collect()
 }
 
-/// An edge in a process of its own that reads its file from the disk for each answer, and a backend that sends the
-/// same.
+/// Edge in a separate process that reads the file from the disk for each response, and a backend with the same file.
 async fn world(setup: Setup) -> (RunningEdge, Bytes) {
     let file = file();
     let backend = backend(file.clone()).await;
@@ -60,11 +59,11 @@ async fn world(setup: Setup) -> (RunningEdge, Bytes) {
     (edge, file)
 }
 
-/// Starts a backend that answers everything with `file`, and gives its port.
+/// Starts a backend that answers every request with `file`, and returns the port.
 async fn backend(file: Bytes) -> u16 {
     let socket = TcpSocket::new_v4().unwrap();
-    // What the system would hold of thousands of answers is more than it has for all connections: of those whose sender
-    // has gone it then breaks some off.
+    // The system's memory for sockets cannot buffer thousands of responses, and resets orphaned connections under
+    // pressure.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1_024).unwrap();
@@ -77,7 +76,7 @@ async fn backend(file: Bytes) -> u16 {
                 let mut request = Vec::new();
                 while !request.ends_with(b"\r\n\r\n") && matches!(stream.read_buf(&mut request).await, Ok(1..)) {}
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {FILE_BYTES}\r\nconnection: close\r\n\r\n");
-                // The edge may go away before.
+                // The edge may disconnect first.
                 if stream.write_all(head.as_bytes()).await.is_ok() {
                     stream.write_all(&file).await.ok();
                 }
@@ -92,16 +91,16 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A GET as literals of HPACK (RFC 7541 section 6.2.2): `:method`, `:scheme`, `:authority`, `:path`.
+/// GET request with literal HPACK fields (RFC 7541 section 6.2.2): `:method`, `:scheme`, `:authority`, `:path`.
 fn request(stream: u32, path: &str) -> Vec<u8> {
     let text = |index: u8, value: &str| [&[index, u8::try_from(value.len()).unwrap()], value.as_bytes()].concat();
     frame(HEADERS, 5, stream, &[vec![0x82, 0x87], text(1, HOST), text(4, path)].concat())
 }
 
-/// A connection of HTTP/2 whose streams have windows of so many bytes.
+/// HTTP/2 connection with a fixed stream window.
 struct Client {
     stream: TlsStream<TcpStream>,
-    /// Bytes of each stream that came; `None` if it was reset.
+    /// Received bytes of each stream; `None` after a reset.
     came: BTreeMap<u32, Option<usize>>,
     unread: Vec<u8>,
 }
@@ -116,13 +115,13 @@ impl Client {
         Self { stream, came: BTreeMap::new(), unread: Vec::new() }
     }
 
-    /// Asks for `path` on all streams.
+    /// Requests `path` on all streams.
     async fn ask(&mut self, path: &str) {
         let requests: Vec<u8> = (0..STREAMS).flat_map(|number| request(2 * number + 1, path)).collect();
         self.stream.write_all(&requests).await.unwrap();
     }
 
-    /// Reads until `is_done` holds for what came; fails where it ends, or takes too long.
+    /// Reads until `is_done` accepts the received counts; fails at the end of the connection or after a timeout.
     async fn read_until(&mut self, is_done: impl Fn(&BTreeMap<u32, Option<usize>>) -> bool) {
         while !is_done(&self.came) {
             let read = tokio::time::timeout(SILENCE_MAX, self.stream.read_buf(&mut self.unread)).await;
@@ -148,10 +147,10 @@ impl Client {
     }
 }
 
-/// Many clients ask for `path` on many streams, each of which takes one byte: the edge holds what it read beyond that.
+/// Many clients request `path` on many streams with a window of one byte: the edge buffers the rest.
 ///
-/// One client comes after the other. Requests that wait take memory too, and the number of them, and of connections to
-/// the backend, would depend on the machine.
+/// The clients start one after another. Waiting requests need memory too, and their number, like the number of backend
+/// connections, would depend on the machine.
 async fn ask_with_tiny_windows(edge: &RunningEdge, path: &str) -> Vec<Client> {
     let mut clients = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {
@@ -164,9 +163,9 @@ async fn ask_with_tiny_windows(edge: &RunningEdge, path: &str) -> Vec<Client> {
 }
 
 async fn bounded(path: &str) {
-    // However long the others take, none is reset for the time for which it takes nothing.
+    // However slow the other clients are, no stream is reset by the write timeout.
     let (edge, file) = world(edge().with_limit("write_ms_max", WRITE_MS_MAX)).await;
-    // What is needed once, such as code and pools of buffers, is no growth.
+    // One-time memory, such as code and buffer pools, is no growth.
     assert_eq!(edge.get(HOST, path).await.body, file);
     let mark = edge.process().mark();
     let clients = ask_with_tiny_windows(&edge, path).await;
@@ -174,7 +173,7 @@ async fn bounded(path: &str) {
     assert!(clients.iter().all(all_wait), "nothing is reset while there is room");
     let grown = edge.process().grown_since(mark);
     assert!(grown < GROWTH_MAX, "{grown} bytes");
-    // Who reads meanwhile gets all of it.
+    // A reading client receives the whole file meanwhile.
     assert_eq!(edge.get(HOST, path).await.body, file);
     drop(clients);
 }
@@ -189,7 +188,7 @@ async fn answers_of_backends_requested_with_tiny_windows_are_not_held() {
     bounded("/api/file").await;
 }
 
-/// The sum of a counter over its labels.
+/// Sum of a counter over all labels.
 async fn counted(edge: &RunningEdge, name: &str) -> f64 {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     let lines = metrics.lines().filter(|line| line.starts_with(name));
@@ -199,13 +198,13 @@ async fn counted(edge: &RunningEdge, name: &str) -> f64 {
 const ENDED: &str = "devanture_slow_responses_ended_total";
 const FAULTS: &str = "devanture_upstream_errors_total{app=\"shop\",reason=\"client-stalled\"}";
 
-/// An edge that holds a megabyte of responses.
+/// Edge with a response budget of one megabyte.
 fn tight() -> Setup {
     edge().with_limit("response_memory_bytes_max", 1024 * 1024).with_log("[access_log]\nto = \"access.log\"\n")
 }
 
-/// Asks for `path` as one who reads until answers of those who do not were ended: somebody has to come for it to
-/// matter.
+/// Requests `path` repeatedly as a reading client until stalled responses were ended: only a new request triggers the
+/// end.
 async fn read_until_others_are_ended(edge: &RunningEdge, path: &str, file: &Bytes) {
     eventually("answers are ended", async || {
         assert_eq!(edge.get(HOST, path).await.body, *file);
@@ -214,7 +213,7 @@ async fn read_until_others_are_ended(edge: &RunningEdge, path: &str, file: &Byte
     .await;
 }
 
-/// The log says of an answer that it was ended since its client takes nothing, and not that the client went away.
+/// Checks the log: the response ended because the client stalled, not because the client disconnected.
 async fn is_logged_as_stalled(edge: &RunningEdge, path: &str) {
     let mut stalled = Vec::new();
     eventually("an answer that was ended is logged", async || {
@@ -248,7 +247,7 @@ async fn the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http1_the_slowest_lose_when_memory_is_used_up_and_who_reads_loses_nothing() {
     let (edge, file) = world(tight()).await;
-    // More than the system holds for a connection, so that each has bytes that wait.
+    // More than the system's socket buffers, so that each connection has pending bytes.
     let requests = format!("GET /file.bin HTTP/1.1\r\nhost: {HOST}\r\n\r\n").repeat(16);
     let open = async |_| {
         let mut stream = connect(&edge, HOST, "http/1.1").await;
@@ -277,7 +276,7 @@ async fn over_http3_the_slowest_lose_and_the_log_says_so() {
     let Some(to) = edge.http3() else { return };
     let open = async |_| {
         let mut transport = TransportConfig::default();
-        // What the head needs, and a little of the body.
+        // Enough for the head and a little of the body.
         transport.stream_receive_window(VarInt::from_u32(4_096));
         let endpoint = http3_client::endpoint(&edge.ca(), transport);
         let connection = http3_client::shake(&endpoint, to, HOST).await.unwrap();

@@ -1,4 +1,4 @@
-//! WebSockets of visitors while the edge ends.
+//! Visitors' WebSockets during the shutdown of the edge.
 
 use std::sync::{Arc, Mutex};
 
@@ -42,7 +42,7 @@ async fn a_websocket_has_the_drain_time_and_is_closed_in_order() {
     let Some(Ok(Message::Close(Some(close)))) = socket.next().await else { panic!("it is not closed in order") };
     assert_eq!(close.code, CloseCode::Away);
     assert!(socket.next().await.is_none());
-    // No connection has to be cut.
+    // No connection had to be cut.
     stopped.await.unwrap();
     eventually("the backend heard of it", async || *closed.lock().unwrap() == Some(CloseCode::Away)).await;
 }

@@ -1,4 +1,4 @@
-//! Visitors who say that they come from elsewhere: to a backend, to the access log, and to the limits of logins.
+//! Visitors with a forged client address: towards a backend, the access log and the login limits.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::wire::{HOST, PATIENCE, Protocol, ask, connect, protocols, read_answer
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
 
-/// A site with a route, and its backend.
+/// Site with a route, and the backend.
 async fn routed(setup: Setup) -> (RunningEdge, Backend) {
     let backend = Backend::start(OK).await;
     let edge = setup.with_log("[access_log]\nto = \"access.log\"\n").start().await;
@@ -21,7 +21,7 @@ async fn routed(setup: Setup) -> (RunningEdge, Backend) {
     (edge, backend)
 }
 
-/// Sends these lines; returns the `X-Forwarded-For` of the backend.
+/// Sends header lines; returns the `X-Forwarded-For` received by the backend.
 async fn forwarded(edge: &RunningEdge, backend: &Backend, lines: &str) -> String {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     write(&mut stream, format!("GET /api/x HTTP/1.1\r\nHost: {HOST}\r\n{lines}\r\n").as_bytes()).await;
@@ -39,7 +39,7 @@ async fn forwarded(edge: &RunningEdge, backend: &Backend, lines: &str) -> String
     list[0].to_owned()
 }
 
-/// The client's address in the last line of the access log, once there are `count` lines.
+/// Client address in the last line of the access log, once `count` lines exist.
 async fn logged(edge: &RunningEdge, count: usize) -> String {
     let mut client = String::new();
     eventually("the line is logged", async || {
@@ -74,7 +74,7 @@ async fn nobody_but_a_trusted_proxy_says_who_asks() {
     edge.stop().await;
 }
 
-/// RFC 7239 §8.1: left of the first address that is not trusted stands what the client says of itself.
+/// RFC 7239 §8.1: entries to the left of the first untrusted address are claims of the client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
     let trusted = "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"fd00::/8\"]";
@@ -92,9 +92,9 @@ async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
         ("X-Forwarded-For: , 203.0.113.9 ,, \r\n", "203.0.113.9, 127.0.0.1"),
         ("Forwarded: for=6.6.6.6, for=\"203.0.113.9:99\";proto=https\r\n", "203.0.113.9, 127.0.0.1"),
         ("Forwarded: for=\"[2001:db8::9]\"\r\n", "2001:db8::9, 127.0.0.1"),
-        // Everybody on the way is trusted: the farthest asks for itself.
+        // Every hop is trusted: the farthest hop is the client.
         ("X-Forwarded-For: 10.1.1.1\r\n", "10.1.1.1, 127.0.0.1"),
-        // What cannot be read is not believed: nothing but the connection is known.
+        // Unparsable entries are ignored, which leaves the peer of the connection.
         ("X-Forwarded-For: 6.6.6.6, unknown\r\n", "127.0.0.1"),
         ("X-Forwarded-For: 6.6.6.6, 10.1.1\r\n", "127.0.0.1"),
         ("X-Forwarded-For: 6.6.6.6, 010.1.1.1\r\n", "127.0.0.1"),
@@ -107,16 +107,16 @@ async fn a_trusted_proxy_is_believed_as_far_as_its_own_word_goes() {
         ("Forwarded: for=6.6.6.6, for=_hidden\r\n", "127.0.0.1"),
         ("Forwarded: for=6.6.6.6;for=10.1.1.1\r\n", "127.0.0.1"),
         ("Forwarded: for=\"[fe80::1%25eth0]\"\r\n", "127.0.0.1"),
-        // A proxy writes one of the two and lets the other pass as a stranger sent it.
+        // A proxy writes one of the two fields and forwards the other as received.
         ("X-Forwarded-For: 203.0.113.9\r\nForwarded: for=6.6.6.6\r\n", "127.0.0.1"),
     ];
     for (lines, expected) in &cases {
         assert_eq!(forwarded(&edge, &backend, lines).await, *expected, "{lines}");
     }
-    // More proxies than anybody has.
+    // More proxies than any real chain.
     let many = format!("X-Forwarded-For: 6.6.6.6{}\r\n", ", 10.1.1.1".repeat(40));
     assert_eq!(forwarded(&edge, &backend, &many).await, "127.0.0.1");
-    // What the proxy says beside these passes: it is the proxy's to set or remove.
+    // Other fields of the proxy pass: the proxy is responsible for their value.
     let answer = ask("/api/x").with("cf-connecting-ip", "203.0.113.9").send(&edge, Protocol::Http1).await;
     assert_eq!(answer.status, 200);
     assert!(backend.take().contains("cf-connecting-ip: 203.0.113.9"));
@@ -142,7 +142,7 @@ async fn the_port_in_a_host_is_no_port_that_the_edge_tells_a_backend() {
     }
 }
 
-/// Tries a password that is wrong, as a client that says of itself what `forwarded` says.
+/// Tries a wrong password with the given `X-Forwarded-For`.
 async fn try_login(edge: &RunningEdge, forwarded: &str) -> StatusCode {
     let url = format!("https://localhost:{}/v1/login", edge.admin().port());
     let request = edge.client().post(url).header("x-forwarded-for", forwarded);
@@ -163,7 +163,7 @@ async fn a_forged_address_neither_evades_the_limit_of_logins_nor_uses_up_that_of
     }
     assert_eq!(statuses, [401, 401, 429, 429]);
     edge.stop().await;
-    // Behind a proxy each client counts by itself, however it begins the list.
+    // Behind a proxy, each client counts separately, whatever the list starts with.
     let edge = setup().with_listen("trusted_proxies = [\"127.0.0.1\"]").start().await;
     let mut statuses = Vec::new();
     for list in ["6.6.6.1, 203.0.113.1", "6.6.6.2, 203.0.113.1", "6.6.6.3, 203.0.113.1", "203.0.113.1, 203.0.113.2"] {
@@ -179,7 +179,7 @@ async fn a_forged_address_neither_evades_the_limit_of_logins_nor_uses_up_that_of
     edge.stop().await;
 }
 
-/// The edge reads no such line from any peer: what it cannot authenticate, it does not believe.
+/// The edge accepts no PROXY protocol header from any peer, since the header is not authenticated.
 #[tokio::test]
 async fn a_line_of_the_proxy_protocol_is_no_beginning_of_a_connection() {
     let edge = edge().with_plain_http().with_listen("trusted_proxies = [\"127.0.0.1\"]").start().await;

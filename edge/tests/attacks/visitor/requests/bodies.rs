@@ -1,4 +1,4 @@
-//! Bodies of requests that break their framing, for a route and beside one.
+//! Request bodies with invalid framing, with and without a route.
 
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,7 +9,7 @@ use crate::attacks::world::push;
 use crate::support::{RunningEdge, edge, eventually, got};
 use crate::wire::{Answer, HOST, PATIENCE, connect, write};
 
-/// A backend that reads whatever comes and answers nothing, and a site with a route to it.
+/// Site with a route to a backend that reads everything and never answers.
 async fn routed() -> RunningEdge {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -18,7 +18,7 @@ async fn routed() -> RunningEdge {
             tokio::spawn(async move {
                 let mut bytes = Vec::new();
                 while matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
-                // One request at the most, and never a whole one.
+                // At most one request, and never a complete one.
                 let text = String::from_utf8_lossy(&bytes);
                 assert!(text.matches("HTTP/1.1\r\n").count() <= 1 && !text.ends_with("\r\n0\r\n\r\n"), "{text}");
             });
@@ -30,7 +30,7 @@ async fn routed() -> RunningEdge {
     edge
 }
 
-/// Sends bytes on a connection of their own and reads until its end, which must come.
+/// Sends bytes on a new connection and reads until the connection ends.
 async fn exchange(edge: &RunningEdge, bytes: &str, is_closed: bool) -> Vec<Answer> {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     write(&mut stream, bytes.as_bytes()).await;
@@ -79,7 +79,7 @@ async fn a_malformed_body_is_a_400_and_the_end_of_its_connection() {
     edge.stop().await;
 }
 
-/// RFC 9112 §8: what is incomplete is no request, and who sent it may still read.
+/// RFC 9112 §8: an incomplete message is no request, and the client may still read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_breaks_off_is_answered_with_a_status_that_exists() {
     let edge = routed().await;
@@ -89,7 +89,7 @@ async fn a_request_that_breaks_off_is_answered_with_a_status_that_exists() {
             assert_eq!((answer.status, answer.header("connection").as_str()), (400, "close"), "{framing}");
         }
     }
-    // The log tells it from a request that was malformed.
+    // The log distinguishes incomplete from malformed requests.
     eventually("both are logged", async || {
         let log = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/logs?lines=100")).await.text();
         let is_gone = |line: &&str| line.contains("\"status\":499") && line.contains("\"client-gone\"");

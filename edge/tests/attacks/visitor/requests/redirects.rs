@@ -1,4 +1,4 @@
-//! Addresses that try to make a redirect of a site lead to somebody else's.
+//! Paths crafted to turn a site's redirect into a redirect to a foreign host.
 
 use devanture_config::PlaceName;
 use devanture_http::Fields;
@@ -17,7 +17,7 @@ use crate::in_process::{InProcess, Stores};
 use crate::support::edge;
 use crate::wire::{Answer, connect, read_answers, write};
 
-/// Rules of every form that put something of the request into their target.
+/// Rules of every form that copy part of the request into the target.
 const RULES: &str = "\
     /out/* /:splat\n\
     /as/:name/* /:name/:splat 302\n\
@@ -32,7 +32,7 @@ const RULES: &str = "\
     /dots/* /./:splat 302\n\
     /de/* /deutsch/:splat 302 Language=de\n";
 
-/// What the rules' author wrote out, and the names of the site itself.
+/// Hosts that the rules' author wrote, and the names of the site.
 fn is_expected(host: &str) -> bool {
     let own = ["shop.localhost", "example.org", "www.example.org"];
     let below = host.strip_suffix(".sub.example.net").is_some_and(|label| !label.is_empty() && !label.contains('.'));
@@ -55,7 +55,7 @@ async fn site() -> InProcess {
     stores.handler(devanture_base::telemetry::AccessLog::unread()).await
 }
 
-/// Where a request is sent, if it is.
+/// Redirect target of a request, if any.
 fn location(site: &InProcess, host: &str, path: &str, query: Option<&str>) -> Option<String> {
     let headers: HeaderMap =
         [("accept-language", "de")].map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).into_iter().collect();
@@ -75,7 +75,7 @@ fn location(site: &InProcess, host: &str, path: &str, query: Option<&str>) -> Op
     }
 }
 
-/// What browsers, and programs that cut something off an address, might take for another authority.
+/// Paths that browsers, or programs that strip part of a URL, might take for another authority.
 fn paths() -> impl Strategy<Value = String> {
     let prefix = prop::sample::select(vec![
         "", "/", "/out/", "/as/", "/raw/", "/far/", "/bare/", "/sub/", "//two/", "/dots/", "/de/", "/a", "/b", "/api/",
@@ -143,7 +143,7 @@ fn queries() -> impl Strategy<Value = Option<String>> {
     prop::option::of(value.prop_map(|value| format!("to={value}")))
 }
 
-/// RFC 9110 §10.2.2; WHATWG URL §4.4, by which browsers read a `Location`.
+/// RFC 9110 §10.2.2; WHATWG URL §4.4, by which browsers parse a `Location`.
 #[tokio::test]
 async fn no_address_makes_a_redirect_lead_to_an_authority_that_nobody_wrote_into_a_rule() {
     let site = site().await;
@@ -159,7 +159,7 @@ async fn no_address_makes_a_redirect_lead_to_an_authority_that_nobody_wrote_into
         let url = base.join(&location).unwrap();
         prop_assert!(matches!(url.scheme(), "https") && is_expected(url.host_str().unwrap()), "{} {}", path, location);
         prop_assert!(url.username().is_empty() && url.password().is_none(), "{}", location);
-        // Nor does its path alone.
+        // The path alone is no network-path reference, either.
         prop_assert!(!url.path().starts_with("//"), "{} {}", path, location);
         let alone = location
             .split_once("://")

@@ -1,4 +1,4 @@
-//! What stands behind a request's body is no way around what the edge does to its head.
+//! Request trailers cannot bypass the edge's changes to the head.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use crate::wire::{HOST, Protocol, connect, protocols, read_answers, write};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
 
-/// Fields that a request must say in its head, where the edge sees them, or not at all.
+/// Fields that are valid in the head alone, where the edge inspects them.
 const UNFIT: [&str; 29] = [
     "authorization",
     "cache-control",
@@ -49,7 +49,7 @@ const UNFIT: [&str; 29] = [
     "x-request-id",
     "x_forwarded_for",
 ];
-/// Fields that belong to the application.
+/// Fields of the application.
 const FIT: [(&str, &str); 3] = [("content-digest", "sha-256=:aa==:"), ("grpc-status", "0"), ("x-checksum", "17")];
 
 fn trailers() -> Vec<(&'static str, &'static str)> {
@@ -87,7 +87,7 @@ async fn send_http1(edge: &RunningEdge) {
     assert_eq!((answers[0].status, answers[0].text().as_str()), (200, "ok"));
 }
 
-/// Sends them over HTTP/2, but for those that it has no way to say.
+/// Sends a body and the trailers that HTTP/2 can express.
 async fn send_http2(edge: &RunningEdge) {
     let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(trailer_map())].map(Ok::<_, Infallible>);
     let request = Request::post(format!("https://{HOST}/api/x")).header("te", "trailers");
@@ -95,7 +95,7 @@ async fn send_http2(edge: &RunningEdge) {
     assert_eq!(status, 200);
 }
 
-/// Sends them over HTTP/3.
+/// Sends a body and the trailers over HTTP/3.
 async fn send_http3(edge: &RunningEdge) {
     let mut client = Client::connect(edge, HOST).await;
     let request = Request::post(format!("https://{HOST}/api/x")).header("te", "trailers");
@@ -112,7 +112,8 @@ fn trailer_map() -> HeaderMap {
     trailers().into_iter().map(field).collect()
 }
 
-/// Of what reached the backend, `x-listed` too is the application's where no `Connection` listed it: HTTP/2 has none.
+/// Fields that reached the backend. `x-listed` is an application field unless `Connection` lists the name, which HTTP/2
+/// has not.
 fn check<'f>(found: impl IntoIterator<Item = (&'f str, &'f str)>, by: Protocol) {
     let mut found: Vec<_> =
         found.into_iter().filter(|(name, _)| *name != "x-listed" || by == Protocol::Http1).collect();
@@ -146,7 +147,7 @@ async fn trailers_that_a_backend_could_take_for_its_head_do_not_reach_it() {
     edge.stop().await;
 }
 
-/// A backend of HTTP/2 that remembers the trailers of each request.
+/// HTTP/2 backend that records the trailers of each request.
 async fn http2_backend() -> (u16, Arc<Mutex<Vec<HeaderMap>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -177,8 +178,7 @@ async fn http2_backend() -> (u16, Arc<Mutex<Vec<HeaderMap>>>) {
     (port, seen)
 }
 
-/// Many servers take `_` for `-`: to them a name in such letters is the very field that the route removed, or set
-/// itself.
+/// Many servers treat `_` like `-`: a name in the other spelling would be the field that the route removed or set.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_field_that_a_route_removes_does_not_come_back_in_other_letters() {
     let backend = Backend::start(OK).await;
