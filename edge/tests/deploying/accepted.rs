@@ -1,4 +1,4 @@
-//! What was accepted is brought to its end, also where the edge ends; and no app takes every place there is.
+//! Accepted requests complete, even if the edge ends; and no app occupies all permits.
 
 use devanture_config::api::{DeployState, DeployStatus, Outcome};
 use devanture_config::problem::Code;

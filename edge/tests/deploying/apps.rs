@@ -1,4 +1,4 @@
-//! The list of apps: pages, search, sums, and who sees what.
+//! The list of apps: pages, search, totals, and visibility by token.
 
 use devanture_config::api::{AppInfo, AppList, BeginDeploy, Scope};
 use devanture_config::problem::Code;
@@ -63,7 +63,7 @@ async fn a_row_reports_what_is_live_since_when_and_by_whom() {
     assert_eq!(prod.version, edge.live("shop").await);
     assert_eq!((prod.who.as_deref(), prod.damaged, prod.backend), (Some("test"), false, Some(false)));
     assert!(prod.since_ms >= shop.created_ms && prod.url.starts_with("https://shop.localhost"), "{prod:?}");
-    // A rollback is found, too, although the pointer goes on from an earlier entry.
+    // A rollback is listed, too, although the pointer continues from an earlier entry.
     let staging = "/v1/apps/shop/environments/staging";
     push_to(&edge, "shop", "staging", b"third").await;
     let token = edge.token_for(Scope::Push, Some("shop"), None).await;
@@ -132,7 +132,7 @@ async fn a_token_sees_its_own_app_and_environment_and_nobody_a_deleted_app() {
     assert_eq!((names(&list), list.totals.environments), (vec!["a1", "blog", "shop-next"], 3));
     let back = got(edge.api(Method::POST, "/v1/apps/shop/undelete").json(&json!({}))).await;
     assert_eq!(back.status, StatusCode::OK, "{back:?}");
-    // The list is the same after a start.
+    // The list is the same after a restart.
     let edge = edge.restart().await;
     assert_eq!(names(&apps(&edge, "").await), ["a1", "blog", "shop", "shop-next"]);
     edge.stop().await;

@@ -1,11 +1,11 @@
-//! A backend on this machine, whose answers a test chooses.
+//! Local backend with responses chosen by the test.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A backend that answers every request with its path, and the status and body that it was given.
+/// Backend that answers every request with the path as the body, and a chosen status.
 #[derive(Clone)]
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -16,7 +16,7 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// Listens from now on, and answers 200.
+    /// Listens and answers 200.
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let backend = Self {
@@ -53,7 +53,7 @@ impl Backend {
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.heads.lock().unwrap().push(head.to_ascii_lowercase());
             if self.silent.load(Ordering::Relaxed) {
-                // Until the other side gives up.
+                // Blocks until the client disconnects.
                 let mut rest = String::new();
                 reader.read_line(&mut rest).ok();
                 return;
@@ -70,33 +70,33 @@ impl Backend {
         }
     }
 
-    /// What it answers from now on.
+    /// Sets the status of later responses.
     pub(crate) fn answers(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    /// It takes requests from now on, and answers none.
+    /// Accepts later requests without answering.
     pub(crate) fn is_silent(&self) {
         self.silent.store(true, Ordering::Relaxed);
     }
 
-    /// How many requests came.
+    /// Number of requests.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// The heads that came, in lower case.
+    /// Request heads, in lower case.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 }
 
-/// The address of a port on which nobody listens, and nobody will.
+/// Address of a port without a listener, now and later.
 pub(crate) fn dead() -> SocketAddr {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
-    // As long as it is bound, the system gives the port to no other test.
+    // A bound port is given to no other test.
     std::mem::forget(socket);
     address
 }

@@ -1,4 +1,4 @@
-//! Backends that this edge would not run: refused as their push begins, also where nothing is to go live.
+//! Backends that the edge would not run: refused at the start of the push, even for a push that does not go live.
 
 use devanture_config::Digest;
 use devanture_config::api::{BeginDeploy, DeployOptions, Scope};
@@ -60,10 +60,10 @@ async fn a_backend_whose_interpreter_the_edge_has_not_is_refused_before_it_is_se
     edge.stop().await;
 }
 
-/// Where all backends share the edge's user.
+/// On edges where all backends share the edge's user.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backend_that_its_token_may_not_have_run_is_refused_before_it_is_sent() {
-    // Root gives each environment a user of its own.
+    // As root, each environment has a separate user.
     let edge = match rustix::process::geteuid().is_root() {
         true => {
             let user = 1_000_000_000 + rand::random::<u32>() % 100_000_000;

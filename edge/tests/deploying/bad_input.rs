@@ -1,5 +1,4 @@
-//! What no client should send: each is answered with a code of its own, nothing of it stays, and the old version
-//! serves.
+//! Invalid requests: each gets a specific error code, leaves no data behind, and the old version keeps serving.
 
 use bytes::Bytes;
 use devanture_config::api::{DeployBegun, Scope};
@@ -14,12 +13,12 @@ use crate::support::{Files, Got, RunningEdge, edge, eventually, got, manifest, t
 const DEPLOYS: &str = "/v1/apps/shop/environments/prod/deploys";
 const FIRST: Files<'_> = &[("index.html", b"first")];
 
-/// Sends a body to the address where pushes begin.
+/// Sends a body to the path where pushes begin.
 async fn begin(edge: &RunningEdge, media_type: &str, body: impl Into<reqwest::Body>) -> Got {
     got(edge.api(Method::POST, DEPLOYS).header("content-type", media_type).body(body)).await
 }
 
-/// What was live is live, nothing lies about, and the version is the only one.
+/// Checks that the live version is unchanged, no files are left, and no further version exists.
 async fn nothing_has_changed(edge: &RunningEdge) {
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "first");
     assert_eq!(edge.live("shop").await, Some(manifest(FIRST).id()));
@@ -60,11 +59,11 @@ async fn a_body_that_is_no_json_or_says_what_nobody_requested_is_distinguished()
 
 #[tokio::test]
 async fn a_manifest_of_a_million_files_or_of_a_gigabyte_is_not_taken() {
-    // A quarter of the default: a build without optimisation takes half a minute to parse that, a byte at a time.
+    // A quarter of the default: a debug build takes half a minute to parse the whole size byte by byte.
     let bytes_max = Limits::default().manifest_bytes_max / 4;
     let edge = edge().with_limit("manifest_bytes_max", bytes_max).with_app("shop", FIRST).start().await;
     let hash = "0".repeat(64);
-    // Written as text: as values, a million of them would take most of the test's time.
+    // Written as text: building a million JSON values would dominate the test's time.
     let entries = |count: u32| {
         let files: Vec<String> =
             (0..count).map(|number| format!(r#""{number}":{{"hash":"{hash}","size":1}}"#)).collect();
@@ -74,7 +73,7 @@ async fn a_manifest_of_a_million_files_or_of_a_gigabyte_is_not_taken() {
     assert!(million.len() as u64 > Limits::default().manifest_bytes_max, "too much for the default, too");
     assert_eq!(begin(&edge, "application/json", million).await.code(), Code::TooLarge);
     let too_many = u32::try_from(Limits::default().bundle_files_max).unwrap() + 1;
-    // The first one holds most of the memory until what was read of it is given back.
+    // The first request keeps most of the memory budget until the parsed data is freed.
     let (too_many, mut code) = (entries(too_many), Code::Busy);
     eventually("the memory is free again", async || {
         code = begin(&edge, "application/json", too_many.clone()).await.code();
@@ -83,11 +82,11 @@ async fn a_manifest_of_a_million_files_or_of_a_gigabyte_is_not_taken() {
     .await;
     assert_eq!(code, Code::BundleTooLarge);
 
-    // Its length is not said, so that only reading tells; the edge stops reading long before the end.
+    // Without a content length, only reading reveals the size; the edge stops reading long before the end.
     let piece = Bytes::from(vec![b' '; 1024 * 1024]);
     let gigabyte = stream::iter((0..1024).map(move |_| Ok::<_, std::io::Error>(piece.clone())));
     let request = edge.api(Method::POST, DEPLOYS).header("content-type", "application/json");
-    // A client that goes on sending may see the end of its stream before the answer.
+    // A client that keeps sending may see the end of the stream before the response.
     if let Ok(answer) = try_got(request.body(reqwest::Body::wrap_stream(gigabyte))).await {
         assert_eq!(answer.code(), Code::TooLarge);
     }

@@ -1,4 +1,4 @@
-//! Many small blobs in one request: what is stored, what is refused, and what stays after a mistake.
+//! Many small blobs in one request: stored blobs, refused blobs, and the state after an error.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ async fn begin(edge: &RunningEdge, app: &str) -> DeployBegun {
     got(edge.api(Method::POST, &format!("/v1/apps/{app}/environments/prod/deploys")).json(&begin)).await.json()
 }
 
-/// Blobs under the names that are given, as they stand in a body.
+/// Request body with blobs under the given names.
 fn body(blobs: &[(Digest, &[u8])]) -> Vec<u8> {
     let one = |(digest, bytes): &(Digest, &[u8])| {
         [&blob_batch::head(digest, u32::try_from(bytes.len()).unwrap())[..], bytes].concat()
@@ -51,7 +51,7 @@ async fn blobs_of_one_request_go_live_and_may_be_sent_again() {
         let stored: Vec<Digest> = blobs.iter().map(|(digest, _)| *digest).collect();
         assert_eq!(sent.json::<BlobsStored>(), BlobsStored { stored });
     }
-    // Law 11: nobody else learns it, and the answer to another app is the same.
+    // Law 11: no other app learns of the blob, and another app gets the same response.
     let other = begin(&edge, "other").await;
     assert_eq!(other.missing.len(), 3);
     let sent = send(&edge, edge.admin_token(), "other", &other.deploy, body(&blobs)).await;
@@ -82,7 +82,7 @@ async fn a_mistake_names_its_blob_and_what_came_before_it_stays() {
         assert!(refused.text().contains(&wrong.0.to_string()), "{app}: {}", refused.text());
         assert_eq!(missing(&begin(&edge, app).await), [style, script].into(), "{app}");
     }
-    // What was cut off, also within a name.
+    // Truncated bodies, also within a name.
     let begun = begin(&edge, "cut").await;
     let blobs = body(&named(&[b"a page", b"a style"]));
     for length in [blobs.len() - 1, 43] {
@@ -103,7 +103,7 @@ async fn law_7_a_request_holds_no_more_than_the_limits_say() {
     let refused = send(&edge, edge.admin_token(), "shop", &begun.deploy, body(&blobs)).await;
     assert_eq!(refused.code(), Code::TooLarge);
     assert_eq!(missing(&begin(&edge, "shop").await), [Digest::of(b"a script")].into());
-    // A length that nobody may send is refused before its bytes come.
+    // A length beyond the limit is refused before the bytes arrive.
     let announced = blob_batch::head(&Digest::of(b"a script"), 65_537).to_vec();
     assert_eq!(send(&edge, edge.admin_token(), "shop", &begun.deploy, announced).await.code(), Code::TooLarge);
     let path = format!("/v1/apps/shop/blobs?deploy={}", begun.deploy);

@@ -1,4 +1,4 @@
-//! Deploys as others see them: those under way with their steps, those that failed, and one followed to its end.
+//! Deploys as observed by others: running deploys with steps, failed deploys, and a deploy followed to the end.
 
 use devanture_config::api::{
     BeginDeploy, DeployBegun, DeployEntry, DeployList, DeployOptions, DeployState, Scope, Source,
@@ -22,7 +22,7 @@ async fn deploys(edge: &RunningEdge, query: &str) -> DeployList {
     answer.json()
 }
 
-/// Begins to follow a deploy.
+/// Follows a deploy.
 async fn follow(edge: &RunningEdge, deploy: &str, token: &str) -> reqwest::Response {
     let request = edge.ask(Method::GET, &format!("/v1/apps/shop/deploys/{deploy}"), token);
     let response = request.header("accept", "text/event-stream").send().await.unwrap();
@@ -33,7 +33,7 @@ async fn follow(edge: &RunningEdge, deploy: &str, token: &str) -> reqwest::Respo
     response
 }
 
-/// The name and the data of each event that comes until `is_enough`, or until the end.
+/// Name and data of each event until `is_enough` returns true or the stream ends.
 async fn events(response: &mut reqwest::Response, is_enough: impl Fn(&str, &Value) -> bool) -> Vec<(String, Value)> {
     let (mut text, mut events) = (String::new(), Vec::new());
     while let Some(chunk) = response.chunk().await.unwrap() {
@@ -51,7 +51,7 @@ async fn events(response: &mut reqwest::Response, is_enough: impl Fn(&str, &Valu
     events
 }
 
-/// What asks a backend that answers when the test wants it to.
+/// Next connection to a backend that answers at the test's command.
 async fn asked(backend: &TcpListener) -> TcpStream {
     let (mut stream, _) = backend.accept().await.unwrap();
     let mut head = Vec::new();
@@ -78,7 +78,7 @@ async fn a_deploy_is_listed_and_followed_while_it_is_under_way() {
         let options = DeployOptions { reason: Some("to see it".to_owned()), ..DeployOptions::default() };
         async move { push(&edge, "prod", &toml, options, SITE).await.unwrap() }
     });
-    // It waits for its check now, and for nobody else: the app is not even made.
+    // The deploy waits for the check alone; the app does not exist yet.
     let mut check = asked(&backend).await;
     let list = deploys(&edge, "").await;
     let running = first(&list);
@@ -100,7 +100,7 @@ async fn a_deploy_is_listed_and_followed_while_it_is_under_way() {
     let ended = first(&list);
     assert_eq!((list.deploys.len(), ended.state, ended.step.as_deref()), (1, DeployState::Live, None));
     assert!(ended.ended_ms >= Some(ended.started_ms) && ended.deploy == running.deploy, "{ended:?}");
-    // Of one that is over all comes at once.
+    // The events of a completed deploy arrive at once.
     let again = events(&mut follow(&edge, &running.deploy, edge.admin_token()).await, |_, _| false).await;
     assert_eq!(again.last().map(|(name, data)| (name.as_str(), data)), Some(("done", report)));
     edge.stop().await;
@@ -118,7 +118,7 @@ async fn failed_deploys_are_listed_with_why_and_pages_go_on_through_the_history(
         );
     }
     assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/lock")).await.status, StatusCode::OK);
-    // An archive that is none fails before there is a version, and no history has it.
+    // An invalid archive fails before a version exists, and is in no history.
     let bad = archive("zip", &[("index.html", b"x"), ("devanture.toml", b"no_such_key = 1")]);
     let refused = edge.api(Method::POST, &format!("{DEPLOYS}?message=Bad")).header("content-type", "application/zip");
     assert_eq!(got(refused.body(bad)).await.code(), Code::BadConfig);
@@ -139,7 +139,7 @@ async fn failed_deploys_are_listed_with_why_and_pages_go_on_through_the_history(
     );
     assert_eq!((list.deploys[1].message.as_deref(), list.deploys[1].version), (Some("Bad"), None));
     assert_eq!((&list.deploys[0].deploy, list.next), (&begun.deploy, None));
-    // Page by page the history is the same, and what no history has is on the first one.
+    // The history is the same page by page, and deploys outside every history are on the first page.
     let (mut query, mut found) = ("?limit=1".to_owned(), Vec::new());
     loop {
         let page = deploys(&edge, &query).await;
@@ -161,7 +161,7 @@ async fn failed_deploys_are_listed_with_why_and_pages_go_on_through_the_history(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_push_that_fails_is_listed_although_there_is_no_app() {
     let edge = edge().start().await;
-    // Its rules are read once all of it came, and before anything is stored.
+    // The rules are parsed once the upload is complete, and before the version is stored.
     let bad: &[(&str, &[u8])] = &[("index.html", b"a site"), ("_redirects", b"/only-one-word\n")];
     let refused = push(&edge, "prod", "", DeployOptions::default(), bad).await.unwrap_err();
     assert_eq!(got(edge.api(Method::GET, "/v1/apps/shop")).await.code(), Code::NotFound);
@@ -191,7 +191,7 @@ async fn the_next_owner_of_a_name_sees_no_deploy_of_the_one_before() {
     let failed = deploys(&edge, "").await.deploys.swap_remove(1);
     assert_eq!((failed.state, failed.message.as_deref()), (DeployState::Failed, Some("Secret")));
     assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/shop?purge=true")).await.status, StatusCode::OK);
-    // Before the next one has pushed, nothing is there, and of what the next one does its own alone.
+    // Before the next owner's first push the app does not exist; afterwards only the next owner's deploys are visible.
     assert_eq!(got(edge.api(Method::GET, DEPLOYS)).await.code(), Code::NotFound);
     for deploy in [&failed.deploy, &begun.deploy] {
         let found = got(edge.api(Method::GET, &format!("/v1/apps/shop/deploys/{deploy}"))).await;
@@ -225,7 +225,7 @@ async fn who_follows_a_deploy_hears_no_more_once_the_token_is_revoked() {
     let id = token.split('_').nth(1).unwrap().to_owned();
     let revoked = got(edge.api(Method::DELETE, &format!("/v1/tokens/{id}"))).await;
     assert_eq!(revoked.status, StatusCode::NO_CONTENT, "{}", revoked.text());
-    // The stream ends in order.
+    // The stream ends cleanly.
     assert_eq!(events(&mut followed, |_, _| false).await, []);
     eventually("the token opens nothing", async || {
         got(edge.ask(Method::GET, &path, &token)).await.code() == Code::BadToken

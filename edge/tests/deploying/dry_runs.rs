@@ -1,4 +1,4 @@
-//! Dry runs of pushes, deletions, withdrawals, aliases and tokens: refused as the change is, and without any change.
+//! Dry runs of pushes, deletions, withdrawals, aliases and tokens: refused like the change, and without an effect.
 
 use devanture_config::api::{
     AliasPrediction, AuditLog, DeleteReport, DeployBegun, DeployPrediction, RestoreReport, Scope, TokenMade,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Got, RunningEdge, edge, got};
 
-/// A change: method, path, body.
+/// Change: method, path, body.
 type Change = (Method, String, Value);
 
 async fn answer(edge: &RunningEdge, token: &str, (method, path, body): &Change, query: &str) -> Got {
@@ -18,12 +18,12 @@ async fn answer(edge: &RunningEdge, token: &str, (method, path, body): &Change, 
     got(if body.is_null() { request } else { request.json(body) }).await
 }
 
-/// The query of a dry run, beside what `path` has.
+/// Query parameter for a dry run, appended to the query of `path`.
 fn dry(path: &str) -> &'static str {
     if path.contains('?') { "&dry_run=true" } else { "?dry_run=true" }
 }
 
-/// An app with the versions `stored` and `live`, an alias, a withdrawn path, and the id of a token for it.
+/// App with the versions `stored` and `live`, an alias, a withdrawn path, and the id of a token for the app.
 async fn world() -> (RunningEdge, String, String) {
     let edge = edge().start().await;
     let stored = edge.push("shop", &[("index.html", b"one"), ("a.txt", b"a")]).await.version.to_string();
@@ -55,14 +55,14 @@ fn changes(stored: &str, token_id: &str) -> Vec<Change> {
     ]
 }
 
-/// What all of these changes could change.
+/// State that the changes could affect.
 async fn state(edge: &RunningEdge, stored: &str) -> Vec<String> {
     let mut all = Vec::new();
     let history = "apps/shop/environments/prod/history";
     for path in ["apps/shop/aliases", "apps/shop/withdrawn", "apps/shop/deleted", history] {
         all.push(got(edge.api(Method::GET, &format!("/v1/{path}"))).await.text());
     }
-    // Their last use changes with each request.
+    // The last use of a token changes with each request.
     let tokens: Value = got(edge.api(Method::GET, "/v1/tokens")).await.json();
     let tokens = tokens["tokens"].as_array().unwrap().iter().map(|token| token["id"].to_string());
     all.extend(tokens);
@@ -98,7 +98,7 @@ async fn a_dry_run_of_a_push_begins_none() {
     let begin = json!({ "manifest": { "format": 1, "files": { "index.html": file } } });
     let push = |query: &str| got(edge.api(Method::POST, &format!("{at}{query}")).json(&begin));
     let mut versions = Vec::new();
-    // More than pushes that may be under way.
+    // More than the limit of concurrent pushes.
     for _ in 0..3 {
         let answer = push("?dry_run=true").await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -182,12 +182,12 @@ async fn a_dry_run_reports_the_change_and_makes_none() {
         let report: DeleteReport = got.json();
         assert_eq!((report.version.to_string(), report.purged), (stored.clone(), None));
     }
-    // An alias that points there already.
+    // An alias that already points to the version.
     let same = (Method::PUT, "apps/shop/aliases/feature".to_owned(), json!({ "version": live }));
     assert!(!answer(&edge, &token, &same, "?dry_run").await.json::<AliasPrediction>().changed);
-    // And nothing that was foreseen is refused.
+    // No change is refused after a successful dry run.
     for change in changes(&stored, &token_id).into_iter().filter(|(_, path, _)| !path.contains("000000000000")) {
-        // The alias moved there is deleted; the new one would still hold the version.
+        // The alias moved by the change is deleted; otherwise the new alias would still hold the version.
         if change.1.ends_with("/zz") {
             continue;
         }
@@ -216,7 +216,7 @@ async fn a_dry_run_of_a_restoration_is_answered_as_it_is() {
     assert_eq!(answer(&edge, &own, &environment, "?dry_run=true").await.code(), Code::NotFound);
     let foreseen: UndeleteReport = answer(&edge, &own, &version, "?dry_run=true").await.json();
     assert_eq!((foreseen.dry_run, foreseen.version.map(|id| id.to_string())), (true, Some(stored)));
-    // It is not there yet.
+    // The object does not exist yet.
     let done: UndeleteReport = answer(&edge, &own, &version, "").await.json();
     assert_eq!((done.dry_run, done.version), (false, foreseen.version));
     assert_eq!(answer(&edge, &own, &version, "?dry_run=true").await.code(), Code::NotFound);

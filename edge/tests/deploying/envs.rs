@@ -1,5 +1,4 @@
-//! Environments that are configured apart: overlays, settings and secrets, and what rollbacks and promotions make of
-//! them.
+//! Environments with different configurations: overlays, settings and secrets, under rollbacks and promotions.
 
 #![allow(clippy::disallowed_methods, reason = "tests move files of the edge away, as an accident would")]
 
@@ -19,12 +18,12 @@ use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
-/// The files of most sites.
+/// Files of most sites.
 const SITE: Files<'static> = &[("index.html", b"home"), ("about.html", b"about")];
-/// Where the front reads its settings.
+/// Path where the front reads the settings.
 const ENV: &str = "/.well-known/devanture/env.json";
 
-/// The site with a `devanture.toml` and its overlays, each with the name of its file.
+/// Site with a `devanture.toml` and overlays, each with a file name.
 fn site(files: Files<'_>, toml: &str, overlays: &[(&str, &str)]) -> Manifest {
     let overlays: Vec<OverlayText<'_>> = overlays
         .iter()
@@ -44,13 +43,13 @@ async fn push_site(edge: &RunningEdge, environment: &str, manifest: Manifest, fi
     pushed.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// Pushes a page that holds `text`.
+/// Pushes a page with `text`.
 async fn push(edge: &RunningEdge, environment: &str, text: &str) -> DeployReport {
     let files: Files<'_> = &[("index.html", text.as_bytes())];
     push_site(edge, environment, manifest(files), files).await
 }
 
-/// An edge with a page in `prod` of the app `shop`.
+/// Edge with a page in `prod` of the app `shop`.
 async fn started() -> RunningEdge {
     edge().with_app("shop", SITE).start().await
 }
@@ -69,7 +68,7 @@ async fn patch(edge: &RunningEdge, environment: &str, body: Value) -> SettingsRe
     patch_with(edge, &token, environment, &body).await.json()
 }
 
-/// Sets one setting that is public.
+/// Sets one public setting.
 async fn publish(edge: &RunningEdge, environment: &str, name: &str, value: &str) -> SettingsReport {
     patch(edge, environment, json!({ "set": { name: { "value": value, "public": true } } })).await
 }
@@ -78,7 +77,7 @@ async fn settings(edge: &RunningEdge, environment: &str) -> SettingsList {
     got(edge.api(Method::GET, &settings_path(environment))).await.json()
 }
 
-/// What the front reads at a host.
+/// Settings that the front reads at a host.
 async fn shown(edge: &RunningEdge, host: &str) -> Value {
     edge.get(host, ENV).await.json()
 }
@@ -100,7 +99,7 @@ async fn history(edge: &RunningEdge, environment: &str) -> History {
     got(edge.api(Method::GET, &format!("/v1/apps/shop/environments/{environment}/history"))).await.json()
 }
 
-/// The hostname of a version.
+/// Hostname of a version.
 fn preview(report: &DeployReport) -> String {
     format!("{}--shop.localhost", report.version.short())
 }

@@ -1,4 +1,4 @@
-//! The gate before a switch: what a version says that it must answer, it answers, or what was live stays live.
+//! Checks before a switch: the version must answer the configured requests, or the previous version stays live.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::deploying::backend::{Backend, dead};
 use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
-/// Pushes with what a `devanture.toml` says.
+/// Pushes with the tables of a `devanture.toml`.
 pub(crate) async fn push(
     edge: &RunningEdge,
     environment: &str,
@@ -57,13 +57,13 @@ async fn a_version_that_answers_as_its_checks_say_goes_live_after_they_were_list
     assert_eq!(names, ["verify", "compress", "prepare", "smoke", "switch"]);
     let smoke = report.steps.iter().find(|step| step.name == "smoke").unwrap();
     assert_eq!((smoke.state, smoke.detail.as_str()), (StepState::Done, "3 checks passed"));
-    // The backend was asked as a visitor's request asks it.
+    // The backend received a request like a visitor's.
     let heads = backend.heads();
     assert_eq!(heads.len(), 1);
     assert!(heads[0].starts_with("get /api/health?deep http/1.1"), "{heads:?}");
     let host = format!("host: shop.localhost:{}", edge.https().port());
     assert!(heads[0].contains(&host) && heads[0].contains("x-forwarded-proto: https"), "{heads:?}");
-    // The same content again changes nothing, and nothing is asked for it.
+    // A push of the same content changes nothing, and runs no check.
     push_prod(&edge, &toml, &[("index.html", b"<h1>Shop</h1>")]).await.unwrap();
     assert_eq!(backend.requests(), 1);
     edge.stop().await;
@@ -82,7 +82,7 @@ async fn the_first_version_is_asked_with_the_settings_that_it_will_have() {
     };
     assert_eq!(staging(&check("example.com"), "a").await.unwrap_err().code, Code::SmokeFailed);
     staging(&check("https://api.example.org"), "b").await.unwrap();
-    // As it is once something is live.
+    // As with a live version.
     let set = json!({"set": {"API_URL": {"value": "https://two.example.org", "public": true}}});
     assert_eq!(got(edge.api(Method::PATCH, path).json(&set)).await.status, StatusCode::OK);
     staging(&check("https://two.example.org"), "c").await.unwrap();
@@ -146,7 +146,7 @@ async fn content_that_is_not_what_a_check_says_keeps_the_old_version() {
     assert_eq!(entry.outcome, Outcome::Failed);
     let last = entry.steps.last().unwrap();
     assert_eq!((last.name.as_str(), last.state), ("smoke", StepState::Failed));
-    // It is stored, and can be looked at.
+    // The version is stored, and the preview works.
     let preview = format!("{}--shop.localhost", entry.version.short());
     assert_eq!(edge.get(&preview, "/").await.body, &page[..]);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "<h1>Shop</h1>");
@@ -208,7 +208,7 @@ async fn going_back_to_what_was_live_is_not_held_up_and_going_elsewhere_is() {
     assert_eq!(refused.code(), Code::SmokeFailed);
     let body = json!({"version": first.version, "reason": "It was better"});
     assert_eq!(post(&edge, "prod/switch", body.clone()).await.code(), Code::SmokeFailed);
-    // Others see that somebody tried, and why it came to nothing; what never began is no entry.
+    // The attempt and the reason for the failure are visible; a dry run leaves no entry.
     assert_eq!(post(&edge, "prod/switch?dry_run=true", body).await.status, StatusCode::OK);
     let unlike = json!({"version": first.version, "if_live": first.version});
     assert_eq!(post(&edge, "prod/switch", unlike).await.code(), Code::LiveMoved);
@@ -221,7 +221,7 @@ async fn going_back_to_what_was_live_is_not_held_up_and_going_elsewhere_is() {
     assert_eq!((entries[0].previous, kinds[2].0), (edge.live("shop").await, DeployKind::Push));
     let last = entries[0].steps.last().unwrap();
     assert_eq!((last.name.as_str(), last.state), ("smoke", StepState::Failed));
-    // Nothing goes back to it.
+    // No rollback goes to the refused version.
     let request = backend.requests();
     assert_eq!(post(&edge, "prod/rollback", json!({})).await.status, StatusCode::OK);
     assert_eq!((edge.live("shop").await, backend.requests()), (Some(first.version), request));

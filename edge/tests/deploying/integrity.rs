@@ -1,4 +1,4 @@
-//! Pages with the hashes of what they load, and the policy that browsers get with them.
+//! Pages with integrity hashes of their scripts and styles, and the matching content security policy.
 
 #![allow(clippy::disallowed_methods, reason = "a test moves a stored file away, as an accident would")]
 
@@ -14,7 +14,7 @@ use crate::support::{Got, RunningEdge, edge, eventually, got};
 
 const HOST: &str = "shop.localhost";
 const REPORTS: &str = "/.well-known/devanture/integrity";
-/// Its hash, as a browser makes it.
+/// Script with a known hash, as browsers compute the hash.
 const SCRIPT: &[u8] = b"alert('Hello, world.');";
 const HASH: &str = "sha256-qznLcsROx4GACP2dm0UCKCzCG+HiZ1guq6ZZDob/Tng=";
 const PAGE: &str = "<!doctype html><script src=\"a.js\"></script><script src=/api/a.js></script>";
@@ -50,7 +50,7 @@ async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
     assert_eq!(page.header("reporting-endpoints"), format!("devanture-integrity=\"{REPORTS}\""));
     let again = got(edge.visit(Method::GET, HOST, "/").header("if-none-match", page.header("etag"))).await;
     assert_eq!((again.status, again.header("integrity-policy")), (StatusCode::NOT_MODIFIED, policy));
-    // A page that stands in for a missing one is a page too.
+    // The page for missing paths is a page, too.
     let missing = edge.get(HOST, "/missing").await;
     assert_eq!((missing.status, missing.header("integrity-policy")), (StatusCode::NOT_FOUND, policy));
     assert!(missing.text().contains(HASH));
@@ -73,7 +73,7 @@ async fn a_page_names_the_hashes_of_its_own_files_and_has_a_policy() {
     edge.stop().await;
 }
 
-/// Reports of the app that were counted.
+/// Number of counted reports of the app.
 async fn reports(edge: &RunningEdge) -> u64 {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     let count = metrics.lines().find_map(|line| line.strip_prefix("devanture_integrity_reports_total{app=\"shop\"} "));
@@ -92,7 +92,7 @@ async fn reports_are_counted_and_the_last_distinct_ones_are_kept() {
         assert_eq!(got(sent.body(body)).await.status, StatusCode::NO_CONTENT);
     }
     assert_eq!(edge.get(HOST, REPORTS).await.status, StatusCode::METHOD_NOT_ALLOWED);
-    // They are kept for all edges of a process, of which this test may have two: each has an address of its own.
+    // Reports are stored for all edges of a process, of which the test may have two: each edge uses a unique URL.
     let cdn = format!("https://cdn.example/{}.js", edge.https().port());
     let body = |page: &str| {
         let body = json!({ "documentURL": page, "blockedURL": format!("{cdn}?q"), "destination": "script" });
@@ -107,13 +107,13 @@ async fn reports_are_counted_and_the_last_distinct_ones_are_kept() {
     let kept: Vec<_> = kept.reports.into_iter().filter(|report| report.blocked == cdn).collect();
     assert_eq!((kept.len(), kept[0].page.as_str(), kept[0].count, kept[0].enforced), (1, "/page", 2, true));
     assert_eq!(got(edge.api(Method::GET, "/v1/apps/no/environments/prod/integrity")).await.code(), Code::NotFound);
-    // Metrics are those of the process, which other tests may share.
+    // Metrics belong to the process, which other tests may share.
     let after = reports(&edge).await;
     assert!(after >= before + 2, "{before} {after}");
     edge.stop().await;
 }
 
-/// Its edges are processes of their own, as these limits are those of a process.
+/// Runs edges in separate processes, since the limits apply per process.
 #[tokio::test]
 async fn a_message_beyond_the_limits_is_counted_and_not_read() {
     for (limit, value, is_kept) in [
@@ -146,7 +146,7 @@ const MODULES: &[(&str, &[u8])] = &[
     ("api/a.js", SCRIPT),
 ];
 
-/// The import map in the page at a path, and the `Content-Security-Policy` beside it.
+/// Import map in the page at a path, and the `Content-Security-Policy` of the response.
 async fn map_and_policy(edge: &RunningEdge, path: &str) -> (Option<serde_json::Value>, Option<String>) {
     let page = edge.get(HOST, path).await;
     let text = page.text();
@@ -154,7 +154,7 @@ async fn map_and_policy(edge: &RunningEdge, path: &str) -> (Option<serde_json::V
     let map = map.and_then(|(_, rest)| rest.split_once("</script>"));
     let policy = page.headers.get("content-security-policy").map(|value| value.to_str().unwrap().to_owned());
     if let (Some((text, _)), Some(policy)) = (map, &policy) {
-        // Firefox and Safari have no other way to let an inline import map run.
+        // Firefox and Safari run an inline import map only by hash.
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
         let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
         assert!(policy.contains(&format!("script-src 'self' 'sha256-{hash}'")), "{policy}");
@@ -174,7 +174,7 @@ async fn imported_modules_have_their_hashes_in_an_import_map() {
     let integrity = map.unwrap()["integrity"].clone();
     let mut addresses: Vec<&String> = integrity.as_object().unwrap().keys().collect();
     addresses.sort();
-    // What a backend answers has no hash of ours, and the entry's is in its tag.
+    // A backend's response has no hash of the edge, and the entry script's hash is in the script tag.
     assert_eq!(addresses, ["/late.js", "/lib.js"]);
     assert_eq!(integrity["/lib.js"], HASH);
     assert!(policy.is_some());
@@ -204,7 +204,7 @@ async fn a_page_that_reaches_too_many_modules_is_served_as_it_is() {
     }
 }
 
-/// What the push says of `compress`, and the page.
+/// Result of the push's `compress` step, and the page.
 async fn compressed(edge: &RunningEdge, site: &[(&str, &[u8])]) -> (String, String) {
     let pushed = push(edge, "prod", TOML, DeployOptions::default(), site).await.unwrap();
     let compress = pushed.steps.iter().find(|step| step.name == "compress").unwrap();
@@ -226,7 +226,7 @@ async fn one_page_neither_fills_the_memory_of_an_edge_nor_keeps_it_busy() {
         assert!(served == page);
     }
     edge.stop().await;
-    // What a push may cost is bounded for all of its pages together, and those beyond are served as they are.
+    // The cost of a push is bounded for all pages together; pages beyond the limit are served unchanged.
     for (limit, value) in [("integrity_steps_max", 10), ("integrity_memory_bytes_max", 50)] {
         let edge = crate::support::edge().with_limit(limit, value).start().await;
         let (said, served) = compressed(&edge, MODULES).await;
@@ -244,7 +244,7 @@ async fn a_push_of_a_stored_version_takes_its_pages() {
     let (again, unchanged) = compressed(&edge, SITE).await;
     assert!(again.contains("as they are stored"), "{again}");
     assert!(served == unchanged && served.contains(HASH));
-    // One that is lost is made again.
+    // A lost page is generated again.
     let page = Digest::of(served.as_bytes()).to_string();
     let stored = edge.data_dir().join("blobs").join(&page[..2]).join(&page);
     std::fs::remove_file(&stored).unwrap();
@@ -265,7 +265,7 @@ async fn pages_that_were_lost_are_served_again_once_they_are_stored() {
     let edge = edge.restart().await;
     let without = edge.get(HOST, "/").await;
     assert_eq!((without.text(), without.headers.get("integrity-policy")), (PAGE.to_owned(), None));
-    // By hand, or by a repair.
+    // By an operator, or by a repair.
     std::fs::rename(&kept, &stored).unwrap();
     eventually("the page with hashes", async || edge.get(HOST, "/").await.text() == served).await;
     assert!(edge.get(HOST, "/").await.headers.contains_key("integrity-policy"));
@@ -277,10 +277,10 @@ async fn pages_that_were_lost_are_served_again_once_they_are_stored() {
     edge.stop().await;
 }
 
-/// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.
+/// First bytes of a Zstandard delta (RFC 9842 §5), before the SHA-256 of the dictionary.
 const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
 
-/// The pages of a site, which have a long head in common, and a script that each release changes.
+/// Pages of a site with a long common head, and a script that changes with each release.
 fn release(number: u8) -> Vec<(String, Vec<u8>)> {
     let common: String =
         (0..100_u8).map(|line| format!("<meta name={line} content={}>\n", Digest::of(&[line]))).collect();
@@ -299,7 +299,7 @@ async fn push_release(edge: &RunningEdge, place: &str, number: u8) -> DeployRepo
     push(edge, place, TOML, DeployOptions::default(), &named).await.unwrap()
 }
 
-/// The dictionary that the pages of a host offer.
+/// Dictionary offered by the pages of a host.
 async fn offered(edge: &RunningEdge, host: &str) -> Vec<u8> {
     let link = edge.get(host, "/").await.header("link").to_owned();
     let (_, path) = link.split_once("</.well-known/devanture/dictionary/").unwrap_or_else(|| panic!("{link}"));
@@ -309,7 +309,7 @@ async fn offered(edge: &RunningEdge, host: &str) -> Vec<u8> {
     answer.body.to_vec()
 }
 
-/// What somebody gets who has a dictionary.
+/// Response for a client with a dictionary.
 async fn with_dictionary(edge: &RunningEdge, host: &str, path: &str, dictionary: &[u8]) -> Got {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, dictionary);
     let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, hash);
@@ -334,7 +334,7 @@ async fn a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent() {
         push_release(&edge, place, 1).await;
     }
     let dictionary = offered(&edge, HOST).await;
-    // It holds what is sent: the hash of the script, too, which no page of the bundle has.
+    // The dictionary contains the page as sent, including the hash of the script, which no page of the bundle contains.
     assert!(String::from_utf8_lossy(&dictionary).contains("integrity=\"sha256-"));
     let returning = push_release(&edge, "prod", 2).await.returning.unwrap();
     assert!(returning.bytes * 2 < returning.plain_bytes, "{returning:?}");
@@ -349,20 +349,20 @@ async fn a_page_with_hashes_comes_as_a_delta_of_the_very_bytes_that_are_sent() {
         assert!(delta.body.len() * 10 < file.len(), "{path}: {}", delta.body.len());
         assert_eq!(delta.header("integrity-policy"), plain.header("integrity-policy"), "{path}");
         assert_ne!(delta.header("etag"), plain.header("etag"), "{path}");
-        // Who has the page as it came in the bundle, or as it was sent, names no dictionary of the edge.
+        // The page as bundled, or as sent, is no dictionary of the edge.
         for other in [file, &plain.body.to_vec()] {
             let answer = with_dictionary(&edge, HOST, &path, other).await;
             assert_eq!(answer.header("content-encoding"), "br", "{path}");
         }
     }
-    // There the first release is live, with other hashes, as nothing is routed.
+    // In staging the first release is live, with other hashes, since no route exists.
     let dictionary = offered(&edge, staging).await;
     let (plain, delta) = (edge.get(staging, "/").await, with_dictionary(&edge, staging, "/", &dictionary).await);
     assert_eq!(delta.header("content-encoding"), "dcz");
     assert_eq!(decoded(&delta.body, &dictionary, 100_000), plain.body);
     assert!(plain.text().contains("release 1"));
 
-    // Where not everybody may see the pages, nobody gets a delta.
+    // On a protected site, no client gets a delta.
     let protection =
         edge.api(Method::PUT, "/v1/apps/shop/environments/prod/protection").json(&json!({"mode": "token"}));
     assert_eq!(got(protection).await.status, StatusCode::OK);

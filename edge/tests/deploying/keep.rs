@@ -1,4 +1,4 @@
-//! What is held stays, what is old goes, and removals are reported.
+//! Garbage collection: referenced data stays, old data is removed, and removals are reported.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,21 +14,21 @@ use serde_json::{Value, json};
 
 use crate::support::{Files, Got, RunningEdge, Setup, edge, eventually, got, manifest};
 
-/// An edge that keeps the newest versions by number alone, has no grace period, and collects on request. Nothing that
-/// it stored is encoded again meanwhile, which would change how many bytes there are to collect.
+/// Edge that keeps the newest versions by number alone, has no grace period, and collects on request. Background
+/// compression is off, since recompression would change the bytes to collect.
 pub(crate) fn keeping(keep_versions: u64) -> Setup {
     let retention = format!("[retention]\nkeep_versions = {keep_versions}\nkeep_days = 0\ncollect_every_s = 0");
     edge().with_limit("grace_ms_max", 0).with_toml(&format!("{retention}\n[compress]\nbackground = false"))
 }
 
-/// Every file below a folder of the data.
+/// Every file below a data folder.
 fn files_in(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
 }
 
-/// Makes every stored file as old as can be.
+/// Sets the time of every stored file to the earliest possible time.
 pub(crate) fn age(edge: &RunningEdge) {
     for kind in ["blobs", "manifests"] {
         for path in files_in(&edge.data_dir().join(kind)) {
@@ -37,7 +37,7 @@ pub(crate) fn age(edge: &RunningEdge) {
     }
 }
 
-/// The names of the files of one kind.
+/// Names of the files of one kind.
 fn names(edge: &RunningEdge, kind: &str) -> BTreeSet<String> {
     let files = files_in(&edge.data_dir().join(kind));
     files.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
@@ -71,7 +71,7 @@ async fn store(edge: &RunningEdge, app: &str, files: Files<'_>) -> DeployReport 
     edge.try_push(app, "prod", begin, files).await.unwrap()
 }
 
-/// Compresses, so that it has variants.
+/// Compressible, so that variants exist.
 fn long(text: &str) -> Vec<u8> {
     format!("<!doctype html><title>{text}</title>{}", "<p>a text that compresses well</p>\n".repeat(60)).into_bytes()
 }
@@ -85,7 +85,7 @@ async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
         let page = page(number);
         pushed.push(edge.push("shop", &[("index.html", &page), ("all.css", b"all")]).await.version);
     }
-    // Another app has the first page, too, and learns nothing of it.
+    // Another app has the first page, too, and learns nothing of the removal.
     edge.push("other", &[("index.html", &page(1))]).await;
     age(&edge);
     let foreseen = collect(&edge, "?dry_run=true").await;
@@ -107,7 +107,7 @@ async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
             || edge.get(&format!("{short}--shop.localhost"), "/").await.status == 404
     );
     assert_eq!(edge.get("other.localhost", "/").await.body, page(1));
-    // The history has it, and so does the answer to a request for it.
+    // The history contains the removed version, and so does the response to a request for the version.
     let history: History = api(&edge, Method::GET, "shop/environments/prod/history", Value::Null).await.json();
     assert_eq!(history.collected.into_iter().collect::<BTreeSet<_>>(), expected);
     assert_eq!((history.deploys.len(), history.deleted), (5, Vec::new()));
@@ -122,11 +122,11 @@ async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
     assert_eq!(alias.code(), Code::VersionCollected);
     let elsewhere = json!({ "version": pushed[1] });
     assert_eq!(api(&edge, Method::POST, "other/environments/prod/switch", elsewhere).await.code(), Code::NotFound);
-    // A rollback goes to what is left, and a second collection finds nothing.
+    // A rollback goes to a remaining version, and a second collection finds nothing.
     assert_eq!(api(&edge, Method::POST, "shop/environments/prod/rollback", Value::Null).await.status, 200);
     age(&edge);
     assert_eq!(collect(&edge, "").await.versions, []);
-    // So does the next process; pushed again, it is there again.
+    // The next process agrees; pushed again, the version exists again.
     let edge = edge.restart().await;
     assert_eq!(switch(&edge, "prod", pushed[1]).await.code(), Code::VersionCollected);
     let again = edge.push("shop", &[("index.html", &page(2)), ("all.css", b"all")]).await;
@@ -137,7 +137,7 @@ async fn versions_beyond_what_is_kept_go_with_their_files_and_no_others() {
     edge.stop().await;
 }
 
-/// Its id is that of before, and a signature that somebody kept would be good for it.
+/// The version id is the same as before, so that an old signature would be valid.
 #[tokio::test]
 async fn a_withdrawn_path_stays_withdrawn_where_its_version_was_collected_and_is_pushed_again() {
     let edge = keeping(2).start().await;
@@ -152,15 +152,15 @@ async fn a_withdrawn_path_stays_withdrawn_where_its_version_was_collected_and_is
     }
     age(&edge);
     assert!(taken(&collect(&edge, "").await).contains(&one));
-    // The next withdrawal drops those that hide nothing any more.
+    // The next withdrawal drops entries that no longer hide a file.
     withdraw("/other.txt").await;
     assert_eq!(store(&edge, "shop", files).await.version, one);
-    // Its age counts from now, so that the next collection leaves it.
+    // The age counts from now, so that the next collection skips the version.
     assert!(!taken(&collect(&edge, "").await).contains(&one));
     assert_eq!(switch(&edge, "prod", one).await.status, 200);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
     assert_eq!(edge.get("shop.localhost", "/salaries.pdf").await.status, 404);
-    // Another version is another matter.
+    // Another version is unaffected.
     edge.push("shop", &[("index.html", b"five"), ("salaries.pdf", b"public")]).await;
     assert_eq!(edge.get("shop.localhost", "/salaries.pdf").await.text(), "public");
     edge.stop().await;
@@ -177,7 +177,7 @@ async fn what_is_live_aliased_or_gone_back_to_stays_whatever_its_age() {
     assert_eq!(switch(&edge, "staging", pushed[1]).await.status, 200);
     assert_eq!(api(&edge, Method::PUT, "shop/aliases/old", json!({ "version": pushed[2] })).await.status, 200);
     age(&edge);
-    // One is what a rollback of staging goes to, five of prod; four is held by nothing.
+    // The rollback target of staging is version one, and of prod version five; version four is unreferenced.
     assert_eq!(taken(&collect(&edge, "").await), [pushed[3]].into());
     assert_eq!(edge.get("staging--shop.localhost", "/").await.text(), "two");
     assert_eq!(edge.get("old--shop.localhost", "/").await.text(), "three");
@@ -188,7 +188,7 @@ async fn what_is_live_aliased_or_gone_back_to_stays_whatever_its_age() {
         assert_eq!(edge.get(host, "/").await.text(), text);
     }
     assert_eq!(api(&edge, Method::DELETE, "shop/aliases/old", Value::Null).await.status, 204);
-    // Three is what prod goes back to now; two and six, live until a moment ago, are held by nothing.
+    // The rollback target of prod is now version three; versions two and six, recently live, are unreferenced.
     assert_eq!(taken(&collect(&edge, "").await), [pushed[1], pushed[5]].into());
     edge.stop().await;
 }
@@ -217,7 +217,7 @@ async fn what_a_client_left_that_is_gone_is_collected() {
         got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin)).await.json();
     let put = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(b"left behind"), begun.deploy);
     assert_eq!(got(edge.api(Method::PUT, &put).body("left behind")).await.status, 204);
-    // While the push is under way, it holds what it has sent.
+    // A running push holds the uploaded files.
     age(&edge);
     assert_eq!(collect(&edge, "").await.files, 0);
     assert!(has_blob(&edge, b"left behind"));
@@ -230,7 +230,7 @@ async fn what_a_client_left_that_is_gone_is_collected() {
     assert!(has_blob(&edge, b"home"));
     let finish = got(edge.api(Method::POST, &format!("/v1/apps/shop/deploys/{}/finish", begun.deploy))).await;
     assert_eq!(finish.code(), Code::NotFound);
-    // Begun again, it is asked for everything that is not there.
+    // The restarted push must upload every missing file.
     let again: DeployBegun =
         got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/deploys").json(&begin)).await.json();
     let missing: BTreeSet<Digest> = again.missing.into_iter().collect();
@@ -238,7 +238,7 @@ async fn what_a_client_left_that_is_gone_is_collected() {
     edge.stop().await;
 }
 
-/// Also where the version that it is from goes in the meantime.
+/// Also if the source version is removed meanwhile.
 #[tokio::test]
 async fn a_push_keeps_what_it_was_reported_to_be_there() {
     let edge = keeping(1).start().await;
@@ -256,13 +256,13 @@ async fn a_push_keeps_what_it_was_reported_to_be_there() {
     let put = format!("/v1/apps/shop/blobs/{}?deploy={}", Digest::of(b"four"), begun.deploy);
     assert_eq!(got(edge.api(Method::PUT, &put).body("four")).await.status, 204);
     let finish = edge.api(Method::POST, &format!("/v1/apps/shop/deploys/{}/finish", begun.deploy));
-    // An older push does not take over; its version is stored whole.
+    // An older push does not go live; the version is stored completely.
     assert_eq!(got(finish).await.code(), Code::Superseded);
     assert_eq!(edge.get(&format!("{}--shop.localhost", begun.version.short()), "/kept.txt").await.text(), "kept");
     edge.stop().await;
 }
 
-/// What another app still has is on the disk; an app that had it before must send it like any other.
+/// Files of another app are on the disk; an app whose copy was collected must upload the files again.
 #[tokio::test]
 async fn law_11_an_app_whose_file_was_collected_does_not_learn_that_another_has_it() {
     let edge = keeping(1).start().await;
@@ -293,7 +293,7 @@ async fn an_edge_collects_by_itself() {
     }
     eventually("the first version is collected", async || !has_blob(&edge, b"one")).await;
     assert!(has_blob(&edge, b"two") && has_blob(&edge, b"three"));
-    // They are counted when the pass has ended.
+    // Removals are counted at the end of the collection.
     eventually("the metrics tell of it", async || {
         let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
         let names = ["collections", "collected_versions", "collected_files", "collected_bytes"];
@@ -331,7 +331,7 @@ async fn a_manifest_that_cannot_be_read_holds_every_blob_until_it_is_there_again
     let report = collect(&edge, "").await;
     assert_eq!((report.unreadable, report.files), (vec![version], 0));
     assert!(has_blob(&edge, b"home"));
-    // Damaged, it is set aside, and what was set aside long ago goes.
+    // A damaged file is quarantined, and old quarantined files are removed.
     edge.push("shop", &[("index.html", b"home")]).await;
     assert!(collect(&edge, "").await.unreadable.is_empty());
     std::fs::File::options().write(true).open(&path).unwrap().set_len(2).unwrap();

@@ -1,4 +1,4 @@
-//! Apps, environments and versions that are deleted answer nothing, can be restored for a while, and then are gone.
+//! Deleted apps, environments and versions stop serving, can be restored for a time, and are then removed.
 
 use devanture_config::api::{
     CollectReport, DeletedThing, History, PlaceDeleteReport, Scope, UndeleteReport, WhyCollected,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::deploying::keep::{age, api, collect, keeping};
 use crate::support::{Files, RunningEdge, edge, got, manifest};
 
-/// What a visitor of a name gets that is nobody's: no certificate, or a 404 on a connection that is open.
+/// Returns true if a visitor of the host is refused: no certificate, or a 404 on an open connection.
 async fn is_gone(edge: &RunningEdge, host: &str) -> bool {
     let answer = edge.visit(Method::GET, host, "/").send().await;
     answer.map_or(true, |answer| matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::MISDIRECTED_REQUEST))
@@ -72,7 +72,7 @@ async fn an_app_that_is_deleted_answers_nothing_and_comes_back_whole() {
     let report: PlaceDeleteReport = got(edge.ask(Method::DELETE, "/v1/apps/shop", &own)).await.json();
     assert!(!report.dry_run && report.until_ms >= dry.until_ms);
     let edge = check_gone(edge, &hosts, &own).await;
-    // It is as it was.
+    // The state is as before the deletion.
     let back: UndeleteReport = got(edge.ask(Method::POST, "/v1/apps/shop/undelete", &own)).await.json();
     assert_eq!((back.app.as_str(), back.environment, back.version), ("shop", None, None));
     assert_eq!(back.lost_hostnames, []);
@@ -84,7 +84,7 @@ async fn an_app_that_is_deleted_answers_nothing_and_comes_back_whole() {
     edge.stop().await;
 }
 
-/// Now, and after a restart: nothing answers, its own token learns why, others cannot have its name.
+/// Checks, now and after a restart: hosts stop serving, the app's token gets the reason, and the name stays reserved.
 async fn check_gone(mut edge: RunningEdge, hosts: &[&str], own: &str) -> RunningEdge {
     for round in 0..2 {
         for host in hosts {
@@ -103,13 +103,13 @@ async fn check_gone(mut edge: RunningEdge, hosts: &[&str], own: &str) -> Running
             let answer = got(edge.ask(method.clone(), path.trim_end_matches('/'), own)).await;
             assert_eq!(answer.code(), Code::Deleted, "{method} {path}");
         }
-        // A token that may not know of it learns nothing.
+        // A token without access learns nothing.
         let stranger = edge.token_for(Scope::Admin, Some("other"), None).await;
         assert_eq!(got(edge.ask(Method::GET, "/v1/apps/shop/aliases", &stranger)).await.code(), Code::NotFound);
         assert_eq!(push_to(&edge, "shop", "prod", &[("index.html", b"new")]).await, Err(Code::Deleted));
         let things: Vec<DeletedThing> = got(edge.ask(Method::GET, "/v1/apps/shop/deleted", own)).await.json();
         assert!(things.len() == 1 && things[0].environment.is_none() && things[0].version.is_none());
-        // Nothing of it is collected while it can be restored.
+        // No file is collected while a restore is possible.
         age(&edge);
         assert_eq!(collect(&edge, "").await.files, 0);
         edge = edge.restart().await;
@@ -134,13 +134,13 @@ async fn an_app_whose_time_is_over_is_gone_with_all_that_it_had() {
     assert_eq!((&foreseen.apps, &foreseen.versions, foreseen.files), (&report.apps, &report.versions, report.files));
     assert_eq!(report.apps.iter().map(ToString::to_string).collect::<Vec<_>>(), ["shop"]);
     assert!(report.versions.len() == 1 && report.versions[0].why == WhyCollected::AppDeleted);
-    // The page and the manifest; what another app has stays.
+    // The page and the manifest are removed; files of another app stay.
     assert_eq!(report.files, 2);
     assert_eq!(edge.get("other.localhost", "/shared.txt").await.text(), "shared");
     assert_eq!(got(edge.ask(Method::GET, "/v1/apps/shop/aliases", &own)).await.code(), Code::BadToken);
     let edge = edge.restart().await;
     assert_eq!(api(&edge, Method::GET, "shop/environments/prod", Value::Null).await.code(), Code::NotFound);
-    // Its name is free, and its history is nobody's.
+    // The name is free, and the old history is invisible.
     push_to(&edge, "shop", "prod", &[("index.html", b"new")]).await.unwrap();
     let history: History = api(&edge, Method::GET, "shop/environments/prod/history", Value::Null).await.json();
     assert_eq!(history.deploys.len(), 1);
@@ -149,7 +149,7 @@ async fn an_app_whose_time_is_over_is_gone_with_all_that_it_had() {
     edge.stop().await;
 }
 
-/// What shows whether somebody still has a say: by the token of a login, and by logging in.
+/// Error codes that show the rights of an account: with the token of a login, and at a new login.
 async fn says_of(edge: &RunningEdge, access_token: &str, name: &str) -> (Code, Code) {
     let by_token = got(edge.ask(Method::GET, "/v1/apps/shop/environments/staging", access_token)).await;
     let url = format!("https://localhost:{}/v1/login", edge.admin().port());
@@ -189,10 +189,10 @@ async fn the_accounts_of_an_app_or_an_environment_end_with_it() {
     assert_eq!(says_of(&edge, &tokens[1], "bob").await, (Code::BadToken, Code::BadLogin));
     assert_eq!(delete(&edge, "shop").await.status, 200);
     collect(&edge, "").await;
-    // Somebody else has the name now.
+    // Another owner has the name now.
     push_to(&edge, "shop", "staging", &[("index.html", b"new")]).await.unwrap();
     assert_eq!(accounts().await, ["carol"]);
-    // Its new owner learns nothing of earlier ones.
+    // The new owner learns nothing of earlier environments.
     let owner = edge.token_for(Scope::Admin, Some("shop"), None).await;
     let reported: Value = got(edge.ask(Method::GET, "/v1/audit?limit=1000", &owner)).await.json();
     let actions: Vec<&str> =
@@ -217,7 +217,7 @@ async fn an_environment_that_is_deleted_keeps_its_names_and_comes_back_as_it_was
     assert_eq!(got(edge.ask(Method::DELETE, path, &limited)).await.code(), Code::Forbidden);
     let report: PlaceDeleteReport = delete(&edge, "shop/environments/staging").await.json();
     assert_eq!(report.hostnames, ["www.example.org"]);
-    // Many versions later, what was live in it is still there.
+    // After many further versions, the environment's live version still exists.
     for text in [&b"a"[..], b"b", b"c"] {
         edge.push("shop", &[("index.html", text)]).await;
     }
@@ -243,7 +243,7 @@ async fn an_environment_that_is_deleted_keeps_its_names_and_comes_back_as_it_was
     let back: UndeleteReport =
         api(&edge, Method::POST, "shop/undelete", json!({ "environment": "staging" })).await.json();
     assert_eq!(back.environment.unwrap().as_str(), "staging");
-    // Paused, as it was.
+    // Still paused.
     for host in ["staging--shop.localhost", "www.example.org"] {
         assert_eq!(edge.get(host, "/").await.status, 503, "{host}");
     }
@@ -258,7 +258,7 @@ async fn an_environment_that_is_deleted_keeps_its_names_and_comes_back_as_it_was
 
 #[tokio::test]
 async fn what_a_deleted_environment_would_go_back_to_is_kept_with_it() {
-    // Two by their age, or one by that and the other because it is gone back to.
+    // Both by age, or one by age and the other as the rollback target.
     for keep_versions in [1, 2] {
         would_go_back(keep_versions).await;
     }
@@ -274,7 +274,7 @@ async fn would_go_back(keep_versions: u64) {
     push_to(&edge, "shop", "staging", &[("index.html", b"two")]).await.unwrap();
     assert_eq!(delete(&edge, "shop/environments/staging").await.status, 200);
     age(&edge);
-    // The first was live after this one was stored, and is what a rollback goes to.
+    // The first version was live after this version was stored, and is the rollback target.
     let taken: Vec<_> = collect(&edge, "").await.versions.iter().map(|one| one.version).collect();
     assert_eq!(taken, [idle]);
     let wanted = json!({ "environment": "staging" });
@@ -293,7 +293,7 @@ async fn law_10_an_environment_that_is_had_back_answers_for_what_it_replaced() {
         push_to(&edge, "shop", "staging", &[(name, text.as_bytes())]).await.unwrap();
     }
     assert_eq!(delete(&edge, "shop/environments/staging").await.status, 200);
-    // The grace period goes on while it is deleted.
+    // The grace period continues during the deletion.
     age(&edge);
     assert_eq!(collect(&edge, "").await.versions, []);
     let wanted = json!({ "environment": "staging" });
@@ -314,7 +314,7 @@ async fn the_name_and_the_version_of_a_deleted_environment_are_not_free() {
     let refused = delete(&edge, &format!("shop/versions/{version}")).await.problem();
     assert_eq!(refused.code, Code::VersionInUse);
     assert!(refused.detail.contains("the deleted environment staging"), "{}", refused.detail);
-    // Refused before anything is sent.
+    // Refused before the upload.
     let options =
         devanture_config::api::DeployOptions { alias: Some("staging".parse().unwrap()), ..Default::default() };
     let files: Files<'_> = &[("index.html", b"never sent")];
@@ -369,13 +369,13 @@ async fn a_version_that_was_deleted_comes_back_or_goes_for_good() {
     assert_eq!(api(&edge, Method::POST, "shop/undelete", both).await.code(), Code::BadRequest);
     let unknown = json!({ "versions": [one] });
     assert_eq!(api(&edge, Method::POST, "shop/undelete", unknown).await.code(), Code::BadRequest);
-    // What was withdrawn meanwhile stays so.
+    // A path withdrawn meanwhile stays withdrawn.
     assert_eq!(delete(&edge, &path).await.status, 200);
     api(&edge, Method::POST, "shop/withdrawn", json!({ "path": "/index.html" })).await.json::<Value>();
     assert_eq!(delete(&edge, &format!("shop/versions/{two}")).await.code(), Code::VersionInUse);
     assert_eq!(undelete().await.status, 200);
     assert_eq!(edge.get(&host, "/").await.status, 404);
-    // A push of the same bundle takes its place.
+    // A push of the same bundle replaces the deleted version.
     assert_eq!(delete(&edge, &path).await.status, 200);
     edge.push("shop", &[("index.html", b"one")]).await;
     assert_eq!(undelete().await.code(), Code::NotFound);

@@ -1,4 +1,4 @@
-//! Logs: requests as they are answered, for tokens that may read them, and within bounds.
+//! Request logs: streamed live, for authorized tokens, and within limits.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn path(query: &str) -> String {
     format!("/v1/apps/shop/environments/prod/logs?{query}")
 }
 
-/// A stream of lines of JSON.
+/// Stream of JSON lines.
 struct Tail {
     response: reqwest::Response,
     text: String,
@@ -31,7 +31,7 @@ impl Tail {
         Self { response, text: String::new() }
     }
 
-    /// The next line that says something; nothing at the end.
+    /// Next non-empty line; `None` at the end.
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some((line, rest)) = self.text.split_once('\n') {
@@ -72,7 +72,7 @@ async fn requests_are_shown_as_they_are_answered_and_filtered() {
     }
     assert_eq!(some.next().await.unwrap()["target"], "/x/y?z=1");
     assert_eq!(some.next().await.unwrap()["target"], "/x");
-    // Nobody holds the end up by reading.
+    // An open log stream delays no shutdown.
     edge.stop().await;
     assert_eq!(all.next().await, None);
 }
@@ -81,7 +81,7 @@ async fn requests_are_shown_as_they_are_answered_and_filtered() {
 async fn events_are_sent_to_clients_that_take_them() {
     let edge = edge().with_log("[access_log]\nto = \"access.log\"\n").with_app("shop", SITE).start().await;
     edge.get("shop.localhost", "/a").await;
-    // A line is written after its answer.
+    // A line is written after the response.
     eventually("the line is there", async || remembered(&edge, "").await.len() == 1).await;
     let answer = got(edge.api(Method::GET, &path("lines=5")).header("accept", "text/event-stream")).await;
     assert_eq!(answer.header("content-type"), "text/event-stream");
@@ -101,7 +101,7 @@ async fn the_last_lines_are_remembered_where_requests_are_logged() {
     let targets: Vec<&str> = lines.iter().map(|line| line.target.as_str()).collect();
     assert_eq!(targets, ["/2", "/3", "/4"]);
     assert_eq!(lines[0].client.unwrap().to_string(), "127.0.0.0");
-    // Who reads along gets the last ones first, each once.
+    // A stream starts with the last lines, each once.
     let mut tail = Tail::open(&edge, "tail&lines=1").await;
     edge.get("shop.localhost", "/5").await;
     assert_eq!(tail.next().await.unwrap()["target"], "/4");
@@ -146,7 +146,7 @@ async fn a_slow_reader_learns_how_many_lines_it_lost() {
     let client = reqwest::Client::builder().tls_certs_only([ca]).http1_only().no_proxy().build().unwrap();
     let url = format!("https://localhost:{}{}", edge.admin().port(), path("tail"));
     let response = client.get(url).bearer_auth(edge.admin_token()).send().await.unwrap();
-    // More than the buffers of both sockets hold, before the first byte is read.
+    // More than the buffers of both sockets, before the first byte is read.
     let target = format!("/?{}", "x".repeat(7_000));
     let visits = (0..REQUESTS).map(|_| edge.get("shop.localhost", &target));
     use futures_util::StreamExt as _;
@@ -235,7 +235,7 @@ async fn a_full_disk_loses_lines_and_no_request() {
         }
         assert!(since.elapsed() < PATIENCE, "no lost line is counted");
     }
-    // What could not be written can still be read.
+    // Lines that could not be written to the file remain readable.
     assert!(!remembered(&edge, "").await.is_empty());
     edge.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Deploying as a team does it, over the API of a running edge.
+//! Deployments by a team, over the API of a running edge.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Pins: a visitor stays on the version of the first page, for as long as the visitor comes.
+//! Pins: a visitor stays on the version of the first page for the length of the visit.
 
 mod counted;
 mod guarded;
@@ -31,14 +31,14 @@ const TWO: Files<'_> = &[("index.html", b"two"), ("data.json", b"2"), ("assets/a
 const THREE: Files<'_> = &[("index.html", b"three"), ("data.json", b"3")];
 const FOUR: Files<'_> = &[("index.html", b"four"), ("data.json", b"4")];
 
-/// A browser with the cookies that it was given.
+/// Browser with a cookie jar.
 #[derive(Default)]
 struct Visitor {
     cookies: BTreeMap<String, String>,
 }
 
 impl Visitor {
-    /// One who came to the front page now.
+    /// Visitor of the front page.
     async fn new(edge: &RunningEdge) -> Self {
         let mut visitor = Self::default();
         visitor.get(edge, "/").await;
@@ -64,7 +64,7 @@ impl Visitor {
         answer
     }
 
-    /// Keeps the cookies of an answer.
+    /// Stores the cookies of a response.
     fn keep(&mut self, answer: &Got) {
         for given in answer.headers.get_all("set-cookie") {
             let (name, value) = given.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
@@ -76,7 +76,7 @@ impl Visitor {
         self.get(edge, "/").await.text()
     }
 
-    /// What the backend read of its folder, for a script.
+    /// Files read by the backend, requested by a script.
     async fn built(&self, edge: &RunningEdge) -> String {
         self.evaluates(edge, "fs.readFileSync('build', 'utf8')").await
     }
@@ -93,7 +93,7 @@ impl Visitor {
         self.cookies.insert(PIN.to_owned(), parts.join("."));
     }
 
-    /// As if the last cookie was given so many seconds ago.
+    /// Backdates the last cookie by `seconds`.
     fn was_here_before(&mut self, seconds: u64) {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let seen = (now_s - seconds).to_string();
@@ -101,7 +101,7 @@ impl Visitor {
     }
 }
 
-/// As a backend answers with texts.
+/// Both texts in the form of the backend's responses.
 fn quoted(one: &str, other: &str) -> (String, String) {
     (format!("{one:?}"), format!("{other:?}"))
 }
@@ -136,7 +136,7 @@ async fn a_visitor_stays_on_the_version_of_the_first_page_and_others_get_what_is
         assert_eq!((answer.header("vary"), answer.header("set-cookie")), ("cookie", ""), "{path}");
         assert!(answer.header("cache-control").starts_with("private"), "{path} {answer:?}");
     }
-    // Assets of both are the same for everybody.
+    // Assets of both versions are the same for every visitor.
     for path in ["/assets/app-1a2b3c4d.js", "/assets/app-5e6f7a8b.js"] {
         let answer = visitor.get(&edge, path).await;
         assert_eq!((answer.status, answer.header("vary")), (StatusCode::OK, ""), "{path}");
@@ -149,7 +149,7 @@ async fn a_visitor_stays_on_the_version_of_the_first_page_and_others_get_what_is
         let answer = got(request).await;
         assert_eq!((answer.text().as_str(), answer.header("set-cookie")), ("two", ""), "{agent}");
     }
-    // Both go on through a restart, and through further switches.
+    // Both pins survive a restart and further switches.
     let edge = edge.restart().await;
     assert_eq!((visitor.sees(&edge).await, other.sees(&edge).await), ("one".to_owned(), "two".to_owned()));
     live(&edge, THREE).await;
@@ -168,7 +168,7 @@ async fn who_was_away_gets_what_is_live_and_who_comes_again_is_held_on() {
     let again = comes.get(&edge, "/data.json").await;
     assert_eq!(again.text(), "1");
     assert!(again.header("set-cookie").starts_with(&format!("{PIN}={}.", one.short())), "{again:?}");
-    // An asset that is the same for all is not made private for it.
+    // An asset that is the same for all visitors stays public.
     comes.was_here_before(600);
     let asset = comes.get(&edge, "/assets/app-1a2b3c4d.js").await;
     assert_eq!((asset.header("set-cookie"), asset.header("vary")), ("", ""));
@@ -192,7 +192,7 @@ async fn going_back_takes_visitors_back_from_all_that_came_after() {
     assert_eq!(of_three.sees(&edge).await, "two");
     assert_eq!((of_two.sees(&edge).await, of_one.sees(&edge).await), ("two".to_owned(), "one".to_owned()));
     assert_eq!(pinned(&edge).await, [one]);
-    // As a switch to a version that visitors are held on.
+    // Like a switch to a version with pinned visitors.
     live(&edge, FOUR).await;
     let mut of_four = Visitor::new(&edge).await;
     assert_eq!(post(&edge, "prod/switch", json!({ "version": one })).await.status, StatusCode::OK);
@@ -210,7 +210,7 @@ async fn nobody_chooses_another_version_than_those_that_visitors_are_held_on() {
     let mut of_one = Visitor::new(&edge).await;
     let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
     let stored = push(&edge, "prod", TOML, options, FOUR).await.unwrap().version;
-    // A version without `pin` releases everybody.
+    // A version without `pin` releases all visitors.
     push(&edge, "prod", "", DeployOptions::default(), TWO).await.unwrap();
     let plain = of_one.get(&edge, "/").await;
     assert_eq!((plain.text().as_str(), plain.header("vary"), plain.header("set-cookie")), ("two", "", ""));
@@ -233,7 +233,7 @@ async fn nobody_chooses_another_version_than_those_that_visitors_are_held_on() {
     visitor.changes(0, &name(stored));
     visitor.changes(2, &(since_ms + 1).to_string());
     let answer = visitor.get(&edge, "/").await;
-    // It may be what goes live in a moment, as another node knows already: the visitor is not pulled back from it.
+    // The version may go live shortly, as another node already knows: the visitor stays on the newer version.
     assert_eq!((answer.text().as_str(), answer.header("set-cookie"), answer.header("vary")), ("three", "", "cookie"));
     visitor.was_here_before(20);
     assert_ne!(visitor.get(&edge, "/").await.header("set-cookie"), "");
@@ -251,7 +251,7 @@ async fn unpin_lets_go_of_all_who_are_held_on_earlier_versions() {
     assert_eq!(unpin().await.json::<Unpinned>().versions, [one]);
     assert_eq!(visitor.sees(&edge).await, "two");
     assert!(unpin().await.json::<Unpinned>().versions.is_empty());
-    // Who is held on what is live stays so.
+    // A visitor pinned to the live version stays pinned.
     live(&edge, THREE).await;
     assert_eq!(visitor.sees(&edge).await, "two");
     edge.stop().await;
@@ -267,17 +267,17 @@ async fn who_is_released_is_held_on_the_next_version_from_its_first_answer_on() 
     let page = visitor.get(&edge, "/").await;
     assert_eq!(page.text(), "two");
     assert!(page.header("set-cookie").starts_with(&format!("{PIN}={}.", two.short())), "{page:?}");
-    // The page of an application that stays open sends requests of scripts alone.
+    // The page of an open application sends requests of scripts alone.
     let data = of_scripts.fetch(&edge, "/data.json").await;
     assert_eq!(data.text(), "2");
     assert!(data.header("set-cookie").starts_with(&format!("{PIN}={}.", two.short())), "{data:?}");
-    // It is no visitor's own for it.
+    // The edited cookie is no valid pin.
     of_scripts.changes(0, &one.short());
     let asset = of_scripts.fetch(&edge, "/assets/app-5e6f7a8b.js").await;
     assert_eq!((asset.header("set-cookie"), asset.header("vary")), ("", ""));
     live(&edge, THREE).await;
     assert_eq!(visitor.sees(&edge).await, "two");
-    // By a rollback as well, and by one more.
+    // By a rollback as well, and by a second rollback.
     for expected in ["two", "one"] {
         assert_eq!(post(&edge, "prod/rollback", json!({})).await.status, StatusCode::OK);
         let mut held = Visitor { cookies: visitor.cookies.clone() };
@@ -300,7 +300,7 @@ async fn a_status_names_the_versions_that_somebody_can_be_held_on_and_no_other()
     assert_eq!(delete.status, StatusCode::OK, "{delete:?}");
     assert_eq!(visitor.sees(&edge).await, "three");
     assert_eq!(pinned(&edge).await, [two]);
-    // Also where nothing was requested since.
+    // Also without a request in between.
     let edge = edge.restart().await;
     eventually("the earlier version is at hand", async || pinned(&edge).await == [two]).await;
     live(&edge, FOUR).await;
@@ -369,7 +369,7 @@ async fn nobody_is_held_on_what_lacks_the_signatures_that_are_wanted() {
     let mut of_two = Visitor::new(&edge).await;
     push_signed(THREE, &[]).await;
     let mut of_three = Visitor::new(&edge).await;
-    // What is live stays live; nobody is held on what could not go live again.
+    // The live version stays live; no visitor is pinned to a version that could not go live again.
     want(&edge, &[&ada], 1).await;
     assert_eq!(pinned(&edge).await, [two]);
     assert_eq!((of_one.sees(&edge).await, of_two.sees(&edge).await), ("three".to_owned(), "two".to_owned()));
@@ -449,7 +449,7 @@ async fn the_instances_of_an_earlier_version_run_for_those_who_are_held_on_it() 
     for _ in 0..5 {
         assert_eq!((visitor.built(&edge).await, other.built(&edge).await), ("\"1\"".to_owned(), "\"2\"".to_owned()));
     }
-    // A page and the requests of its scripts stay together.
+    // A page and the requests of the page's scripts stay on one version.
     assert_eq!(visitor.sees(&edge).await, "1");
     got(edge.api(Method::DELETE, "/v1/apps/shop/environments/prod/pins")).await;
     assert_eq!((visitor.sees(&edge).await, visitor.built(&edge).await), ("2".to_owned(), "\"2\"".to_owned()));
@@ -479,7 +479,7 @@ async fn the_backend_of_a_held_visitor_is_that_of_the_page_also_after_a_restart(
         assert_eq!((visitor.sees(&edge).await, visitor.built(&edge).await), ("1".to_owned(), "\"1\"".to_owned()));
         assert_eq!((other.sees(&edge).await, other.built(&edge).await), ("2".to_owned(), "\"2\"".to_owned()));
     }
-    // Who looks after the edge sees what they are there for.
+    // The instance list shows operators the reason for the retained instances.
     let list = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod/instances")).await.json::<InstanceList>();
     let warm = list.instances.iter().find(|one| one.state == InstanceState::Warm).unwrap();
     assert_eq!(warm.detail.as_deref(), Some("for visitors who are held on its version"), "{list:?}");

@@ -1,4 +1,4 @@
-//! What clients, backends and the log learn of a proxied request: its client, its id, what was wrong.
+//! Information about a proxied request for clients, backends and the log: client address, request id, error.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +12,7 @@ use crate::deploying::gate::push;
 use crate::support::{Got, RunningEdge, Setup, edge, eventually, got};
 
 const LOG: &str = "[access_log]\nto = \"access.log\"\n";
-/// Milliseconds that a backend has for what it does at once: none of its faults is that the machine was busy.
+/// Backend timeout in milliseconds, long enough that a busy machine causes no error.
 const BACKEND_MS_MAX: u64 = 120_000;
 
 async fn start(setup: Setup, to: SocketAddr) -> RunningEdge {
@@ -25,14 +25,14 @@ async fn route(edge: &RunningEdge, to: SocketAddr) {
     route_with(edge, to, "").await;
 }
 
-/// Routes to a backend, with a limit of its own.
+/// Adds routes to a backend, with a limit.
 async fn route_with(edge: &RunningEdge, to: SocketAddr, limit: &str) {
     let limits = format!("connect_timeout_ms = {BACKEND_MS_MAX}\ntimeout_ms = {BACKEND_MS_MAX}\n{limit}\n");
     let toml = format!("[[routes]]\npath = \"/api/*\"\nto = \"http://{to}\"\n{limits}");
     push(edge, "prod", &toml, DeployOptions::default(), &[("index.html", b"hi")]).await.unwrap();
 }
 
-/// The lines of the log, as soon as there are `count`.
+/// Lines of the log, once `count` lines exist.
 async fn lines(edge: &RunningEdge, count: usize) -> Vec<LogLine> {
     let mut lines = Vec::new();
     eventually("the lines are logged", async || {
@@ -49,7 +49,7 @@ async fn last_line(edge: &RunningEdge, count: usize) -> LogLine {
     lines(edge, count).await.pop().unwrap()
 }
 
-/// How often the edge counted a fault of the app.
+/// Number of errors that the edge counted for the app.
 async fn counted(edge: &RunningEdge, reason: &str) -> f64 {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     let of = |line: &&str| {
@@ -58,7 +58,7 @@ async fn counted(edge: &RunningEdge, reason: &str) -> f64 {
     metrics.lines().filter(of).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
 }
 
-/// A backend that answers each connection's first request with these bytes, and closes unless it `holds`.
+/// Backend that answers the first request of each connection with the bytes, and closes the connection unless `holds`.
 fn saying(bytes: &'static [u8], holds: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -69,7 +69,7 @@ fn saying(bytes: &'static [u8], holds: bool) -> SocketAddr {
                 drop(stream.read(&mut head));
                 stream.write_all(bytes).ok();
                 if holds {
-                    // Until the other side goes.
+                    // Blocks until the peer disconnects.
                     drop(stream.read(&mut head));
                 }
             });
@@ -109,7 +109,7 @@ async fn a_trusted_proxy_says_who_asks_and_what_the_request_is_called() {
     let line = last_line(&edge, 1).await;
     assert_eq!(line.client.unwrap().to_string(), "203.0.113.9");
     assert_eq!(line.request_id.as_deref(), Some("from-outside"));
-    // Of what is no backend's matter, the log has the client all the same.
+    // For requests without a backend, the log has the client address nevertheless.
     got(edge.visit(Method::GET, "shop.localhost", "/").header("forwarded", "for=\"[2001:db8::1]\"")).await;
     let line = last_line(&edge, 2).await;
     assert_eq!((line.client.unwrap().to_string().as_str(), line.request_id), ("2001:db8::1", None));
@@ -139,7 +139,7 @@ async fn a_stranger_says_nothing_of_itself_and_every_request_has_an_id_of_its_ow
         assert_eq!(line.upstream, Some(backend.address.to_string()));
         assert_eq!(line.client.unwrap().to_string(), "127.0.0.1");
     }
-    // A file is no backend's: nobody has to find it elsewhere.
+    // A file needs no request id for correlation with a backend.
     assert_eq!(edge.get("shop.localhost", "/").await.header("x-request-id"), "");
     edge.stop().await;
 }
@@ -216,7 +216,7 @@ async fn a_client_that_goes_away_is_logged_before_its_answer_and_within_it() {
     let line = last_line(&edge, 2).await;
     assert_eq!((line.status, line.bytes, line.error.as_deref()), (200, 4, Some("client-gone")));
 
-    // A HEAD request has had all of it, and so has one with an empty answer.
+    // A response to HEAD is complete, and so is an empty response.
     let whole = Backend::start();
     route(&edge, whole.address).await;
     got(edge.visit(Method::HEAD, "shop.localhost", "/")).await;
@@ -251,7 +251,7 @@ async fn ask_from(edge: &RunningEdge, method: Method, path: &str, origin: &str, 
 const PREFLIGHT: &[(&str, &str)] =
     &[("access-control-request-method", "PATCH"), ("access-control-request-headers", "x-one,content-type")];
 
-/// Every field of CORS, and what the answer varies by.
+/// Every CORS field, and `Vary`.
 fn of_cors(answer: &Got) -> Vec<(&str, &str)> {
     let is_cors = |name: &str| name.starts_with("access-control-") || name == "vary";
     let mut fields: Vec<(&str, &str)> =
@@ -292,7 +292,7 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_learns_anyt
         assert!(answer.header("access-control-expose-headers").contains("x-request-id"), "{answer:?}");
         assert!(answer.headers.get_all("vary").iter().any(|value| value == "Origin"), "{answer:?}");
     };
-    // Another method is no preflight, whatever it says.
+    // Another method is no preflight, whatever the fields.
     for (request, more) in [(1, &[][..]), (2, PREFLIGHT)] {
         let answer = ask_from(&edge, Method::GET, "/api/x", DEV, more).await;
         assert_eq!((answer.status, backend.requests()), (StatusCode::OK, request));
@@ -303,18 +303,18 @@ async fn a_front_of_a_named_origin_uses_the_backends_and_nobody_else_learns_anyt
     allowed(&failed);
     assert_eq!(ask_from(&edge, Method::OPTIONS, "/down/x", DEV, PREFLIGHT).await.status, StatusCode::NO_CONTENT);
 
-    // A stranger's preflight is the backend's, and so is an OPTIONS that is none.
+    // A preflight from an unlisted origin goes to the backend, and so does an OPTIONS request that is no preflight.
     for (origin, more) in [("http://localhost:5174", PREFLIGHT), ("null", PREFLIGHT), (DEV, &[])] {
         let before = backend.requests();
         let answer = ask_from(&edge, Method::OPTIONS, "/api/x", origin, more).await;
         assert_eq!((answer.status, backend.requests()), (StatusCode::OK, before + 1), "{origin}");
         assert_eq!(of_cors(&answer).is_empty(), origin != DEV, "{origin}");
     }
-    // Files are no backend's.
+    // Files get no CORS fields.
     let file = ask_from(&edge, Method::GET, "/", DEV, &[]).await;
     assert!(of_cors(&file).iter().all(|(name, _)| *name == "vary"), "{file:?}");
 
-    // By default nothing changes.
+    // By default, no CORS field is added.
     push(&edge, "prod", &routed, DeployOptions::default(), &[("index.html", b"hi")]).await.unwrap();
     let before = backend.requests();
     let answer = ask_from(&edge, Method::OPTIONS, "/api/x", DEV, PREFLIGHT).await;

@@ -1,4 +1,4 @@
-//! What the query of a push by manifest says beside its body.
+//! Query parameters of a push by manifest.
 
 use devanture_config::api::{BeginDeploy, DeployBegun, DeployReport, Outcome};
 use devanture_config::problem::Code;
@@ -9,14 +9,14 @@ use crate::support::{Files, Got, RunningEdge, edge, got, manifest};
 
 const ONE: Files<'static> = &[("index.html", b"one")];
 
-/// Begins a push of one page, with this query.
+/// Starts a push of one page with a query.
 async fn begin(edge: &RunningEdge, query: &str, page: &'static [u8]) -> Got {
     let manifest = manifest(&[("index.html", page)]);
     let begin = BeginDeploy { manifest, source: Default::default(), options: Default::default() };
     got(edge.api(Method::POST, &format!("/v1/apps/shop/environments/prod/deploys?{query}")).json(&begin)).await
 }
 
-/// Pushes it.
+/// Pushes one page with a query.
 async fn push(edge: &RunningEdge, query: &str, page: &'static [u8]) -> DeployReport {
     let begun: DeployBegun = begin(edge, query, page).await.json();
     for digest in &begun.missing {
@@ -38,10 +38,10 @@ async fn the_options_of_a_push_by_manifest_may_stand_in_its_query() {
     let aliased = push(&edge, "alias=feature", b"three").await;
     assert_eq!(aliased.alias.unwrap().name.as_str(), "feature");
     assert_eq!((aliased.switched, edge.live("shop").await), (false, Some(live)));
-    // Each is checked as it is in a body.
+    // Each parameter is validated like the member of a body.
     assert_eq!(begin(&edge, "with=4f2a91", b"four").await.code(), Code::BadRequest);
     assert_eq!(begin(&edge, "reason=one%0Atwo", b"four").await.code(), Code::BadRequest);
-    // Half of a bundle is joined with the other half of what is live.
+    // A half bundle is combined with the other half of the live version.
     let half: DeployBegun = begin(&edge, "only=front", b"four").await.json();
     assert_eq!(half.with, Some(live));
     edge.stop().await;

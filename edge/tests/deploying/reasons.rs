@@ -1,4 +1,4 @@
-//! Why a version went live: said with a push, a switch, a rollback or a promotion, and kept by the history.
+//! Reasons of a switch: given with a push, a switch, a rollback or a promotion, and stored in the history.
 
 use devanture_config::api::{DeployKind, DeployOptions, Outcome};
 use devanture_config::problem::Code;

@@ -1,4 +1,4 @@
-//! A push that was interrupted goes on from where it was, also when the edge was restarted in between.
+//! An interrupted push resumes at the same point, even after a restart of the edge.
 
 use std::collections::BTreeSet;
 
@@ -41,9 +41,9 @@ async fn a_push_that_a_restart_interrupted_sends_only_what_had_not_come() {
     let edge = edge.restart().await;
     let again = begin(&edge, "shop").await;
     assert_eq!(missing(&again), digests(&[b"a script"]));
-    // Law 11: nobody else learns it.
+    // Law 11: no other app learns of the upload.
     assert_eq!(begin(&edge, "other").await.missing.len(), 3);
-    // The rest of it, and another end of the edge: now all of it is there.
+    // The remaining upload and another restart: all files are present now.
     send(&edge, "shop", &again.deploy, b"a script").await;
     let edge = edge.restart().await;
     let last = begin(&edge, "shop").await;
@@ -83,7 +83,7 @@ async fn what_was_sent_and_collected_is_missing_again_also_where_another_app_has
     age(&edge);
     assert_eq!(collect(&edge, "?dry_run=true").await.files, 3);
     assert_eq!(collect(&edge, "").await.files, 3);
-    // Stored again, but by somebody else, and that is not for the first one to know.
+    // Stored again by another app, which the first app must not learn.
     edge.push("other", FILES).await;
     assert_eq!(begin(&edge, "shop").await.missing.len(), 3);
     let edge = edge.restart().await;

@@ -1,4 +1,4 @@
-//! The status page of an environment: for anyone with its address, if its site wants one.
+//! Status page of an environment: public for anyone with the URL, if the site enables the page.
 
 use devanture_config::api::DeployOptions;
 use http::{Method, StatusCode};
@@ -27,7 +27,7 @@ async fn change(edge: &RunningEdge, method: Method, path: &str, body: Value) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_status_page_says_what_is_live_and_whether_it_is_up() {
     let edge = edge().start().await;
-    // Nobody is asked there: what counts is whether the pool has a member that takes requests.
+    // The page sends no request to the backend: healthy means that the pool has a member accepting requests.
     let member = "http://127.0.0.1:9";
     let toml =
         format!("status_page = true\n[upstreams]\napi = \"{member}\"\n[[routes]]\npath = \"/api/*\"\nto = \"api\"\n");
@@ -63,7 +63,7 @@ async fn a_status_page_says_what_is_live_and_whether_it_is_up() {
     let head = got(edge.visit(Method::HEAD, HOST, PATH)).await;
     assert_eq!((head.status, head.header("content-length")), (StatusCode::OK, &*text.len().to_string()));
     assert_eq!(got(edge.visit(Method::POST, HOST, PATH)).await.status, StatusCode::METHOD_NOT_ALLOWED);
-    // A preview has none, nor has an environment that the table is not for.
+    // A preview has no status page, nor has an environment outside the table.
     let preview = format!("{}--shop.localhost", pushed.version.short());
     assert_eq!(page(&edge, &preview, "*/*").await.status, StatusCode::NOT_FOUND);
     let members = format!("upstreams/api/members/{}", member.replace('/', "%2F"));
@@ -91,13 +91,13 @@ async fn a_site_without_a_status_page_answers_as_before() {
     change(&edge, Method::POST, "pause", json!({})).await;
     assert_eq!(page(&edge, HOST, "*/*").await.status, StatusCode::SERVICE_UNAVAILABLE);
     change(&edge, Method::POST, "resume", json!({})).await;
-    // A file of that name is the site's own.
+    // A site's own file takes precedence.
     let own: &[(&str, &[u8])] = &[("index.html", b"a site"), (".well-known/devanture/status", b"its own")];
     push(&edge, "prod", "", DeployOptions::default(), own).await.unwrap();
     assert_eq!(page(&edge, HOST, "*/*").await.text(), "its own");
     push(&edge, "prod", "status_page = true", DeployOptions::default(), own).await.unwrap();
     assert!(page(&edge, HOST, "*/*").await.text().contains("It is up."));
-    // What a site keeps from strangers, it keeps here, too.
+    // A site's protection covers the status page, too.
     let kept = "status_page = true\n[[headers]]\nfor = \"/*\"\nbasic_auth = [\"ada:a password\"]\n";
     push(&edge, "prod", kept, DeployOptions::default(), own).await.unwrap();
     assert_eq!(page(&edge, HOST, "*/*").await.status, StatusCode::UNAUTHORIZED);

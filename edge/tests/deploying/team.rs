@@ -1,4 +1,4 @@
-//! A team: aliases, locks, differences, conditions and pages, and two pushes at once.
+//! Work of a team: aliases, locks, differences, conditions and pages, and concurrent pushes.
 
 mod aliases;
 mod canary;
@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::support::{Files, Got, RunningEdge, got, manifest};
 
-/// A push of files to an environment of the app `shop`.
+/// Pushes files to an environment of the app `shop`.
 async fn push(
     edge: &RunningEdge,
     environment: &str,
@@ -28,13 +28,13 @@ async fn push(
     edge.try_push("shop", environment, begin, files).await
 }
 
-/// A push to an alias, as the command line does it.
+/// Pushes to an alias, as the command line does.
 async fn push_alias(edge: &RunningEdge, alias: &str, text: &str) -> DeployReport {
     let options = DeployOptions { alias: Some(alias.parse().unwrap()), ..DeployOptions::default() };
     push(edge, "preview", options, &[("index.html", text.as_bytes())]).await.unwrap()
 }
 
-/// Begins a push of one page that misses nothing once its blob is sent; it is then ready to be finished.
+/// Starts a push of one page and uploads the page, so that the push is ready to finish.
 async fn ready(edge: &RunningEdge, environment: &str, options: DeployOptions, text: &str) -> DeployBegun {
     let files: Files<'_> = &[("index.html", text.as_bytes())];
     let begin = BeginDeploy { manifest: manifest(files), source: Source::default(), options };
@@ -51,7 +51,7 @@ async fn finish(edge: &RunningEdge, deploy: &str) -> Result<DeployReport, Box<Pr
     got(edge.api(Method::POST, &format!("/v1/apps/shop/deploys/{deploy}/finish"))).await.into_result()
 }
 
-/// A call of the API below the app `shop`, with the token of an admin.
+/// API request below the app `shop`, with the admin token.
 async fn call(edge: &RunningEdge, method: Method, path: &str, body: Option<Value>) -> Got {
     call_as(edge, edge.admin_token(), method, path, body).await
 }

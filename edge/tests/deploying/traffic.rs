@@ -1,4 +1,4 @@
-//! What the versions of an environment answered lately: by version and step, with the switches between them.
+//! Recent traffic of an environment: by version and time step, with the switches in between.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ async fn visit(edge: &RunningEdge, path: &str, times: usize) {
     }
 }
 
-/// What a version answered, in all steps.
+/// Sums over all steps of a version.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct Sums {
     requests: u64,
@@ -70,12 +70,12 @@ async fn a_chart_has_what_each_version_answered_and_when_another_one_went_live()
     let switches: Vec<_> = found.switches.iter().map(|switch| (switch.version, Some(switch.deploy.clone()))).collect();
     assert_eq!(switches, [(first.version, first.deploy), (second.version, second.deploy)]);
     assert!(found.points.iter().all(|point| point.at_ms >= found.from_ms && point.at_ms < found.to_ms));
-    // In longer steps they are the same requests, and before the app was made there were none.
+    // Longer steps contain the same requests, and none from before the app's creation.
     let longer = traffic(&edge, "?step=3600").await;
     assert_eq!((longer.step_s, self::sums(&longer)), (3_600, sums));
     let earlier = traffic(&edge, "?from=0&to=86400000").await;
     assert_eq!((earlier.points.len(), earlier.switches.len()), (0, 0));
-    // Of another environment, and of an app of the same name that is somebody else's, it has nothing.
+    // The traffic of another environment, or of an earlier app of the same name, is absent.
     assert_eq!(traffic(&edge, "").await.points.len(), found.points.len());
     let staging = got(edge.api(Method::GET, "/v1/apps/shop/environments/staging/traffic")).await;
     assert_eq!(staging.json::<Traffic>().points, []);

@@ -1,4 +1,4 @@
-//! A switch that is watched is undone when errors rise, and by nothing else.
+//! A watched switch is undone when errors rise, and for no other reason.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::webhooks::world::add_for;
 
 const OLD: Files<'_> = &[("index.html", b"old"), ("shoes.html", b"shoes")];
 const NEW: Files<'_> = &[("index.html", b"new")];
-/// Longest that a test waits for something to come about.
+/// Longest wait for an expected state.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn watched(edge: &RunningEdge, seconds: u64, toml: &str, files: Files<'_>) -> Result<DeployReport, Box<Problem>> {
@@ -62,7 +62,7 @@ async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     assert!(began.elapsed() < Duration::from_secs(55), "it was undone at the end alone");
     let problem = pushed.unwrap_err();
     assert_eq!((problem.code, problem.status), (Code::WatchFailed, 409));
-    // A hundred visits, and those that looked whether the new version was live.
+    // A hundred visits, and the polls for the new version.
     for text in ["404 rose from 0.0 % (0 of 1", "most of them /shoes 404 (", "is live again"] {
         assert!(problem.detail.contains(text), "{}", problem.detail);
     }
@@ -72,7 +72,7 @@ async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     assert_eq!((deploys[0].kind, deploys[0].version), (DeployKind::Rollback, before));
     let why = deploys[0].source.message.as_deref().unwrap();
     assert!(why.starts_with("Undone by the watch: 404 rose from"), "{why}");
-    // It stands where the old version stood: nothing was before that.
+    // The undone switch is no history: before the old version, no version was live.
     assert_eq!(post(&edge, "prod/rollback", json!({})).await.code(), Code::NoPrevious);
     receiver.has(2).await;
     let mut messages = receiver.received();
@@ -85,7 +85,7 @@ async fn a_version_that_lacks_what_the_old_one_had_is_undone() {
     edge.stop().await;
 }
 
-/// What the version answered that was undone is nothing that the next try is compared with.
+/// Responses of the undone version are no baseline for the next attempt.
 #[tokio::test]
 async fn a_version_that_was_undone_is_undone_at_the_second_try_too() {
     let edge = edge().with_app("shop", OLD).start().await;
@@ -104,7 +104,7 @@ async fn a_version_that_was_undone_is_undone_at_the_second_try_too() {
         let (pushed, ()) = tokio::join!(watched(&edge, 10, "", NEW), traffic);
         let problem = pushed.expect_err(&format!("round {round}"));
         assert_eq!(problem.code, Code::WatchFailed);
-        // The one visitor may be under way while the switch is undone: that answer counts for either version.
+        // A visitor's request may be in flight during the undo: the response counts for either version.
         let was_counted = |count: u8| problem.detail.contains(&format!(" % ({count} of "));
         assert!(problem.detail.contains("404 rose from ") && (was_counted(0) || was_counted(1)), "{}", problem.detail);
     }
@@ -173,7 +173,7 @@ async fn a_version_without_traffic_passes_and_so_does_one_that_answers_as_before
     edge.stop().await;
 }
 
-/// Anybody can ask for what never was: a stranger keeps no version from staying live.
+/// Requests for missing paths are possible for every visitor, and undo no switch.
 #[tokio::test]
 async fn requests_for_what_the_version_before_did_not_have_either_undo_nothing() {
     let edge = edge().with_app("shop", OLD).start().await;
@@ -256,7 +256,7 @@ async fn what_a_watch_may_go_back_to_is_not_deleted_meanwhile() {
     let pushed = tokio::spawn(async move { watched(&other, 60, "", NEW).await });
     until(is_new(&edge)).await;
     let path = format!("/v1/apps/shop/versions/{before}");
-    // The switch is seen a moment before the watch begins.
+    // The switch is visible shortly before the watch begins.
     until(async || got(edge.api(Method::DELETE, &path)).await.code() == Code::VersionInUse).await;
     until(async || {
         visit(&edge, "/shoes", 10).await;
@@ -305,7 +305,7 @@ async fn switches_of_one_app_leave_watches_for_those_of_others() {
             devanture_config::api::BeginDeploy { manifest, source: Default::default(), options: options.clone() };
         edge.try_push("blog", "prod", begin, files).await.unwrap();
     }
-    // The watch of the first ends with the edge, and leaves live what is live.
+    // The first watch ends with the edge, and the live version stays live.
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! Who may do what, and who did: accounts and their logins, tokens, the audit log.
+//! Authorization and accountability: accounts and logins, tokens, the audit log.
 
 mod audit;
 mod invitations;
@@ -15,19 +15,19 @@ use crate::support::{Got, RunningEdge, Setup, edge, got};
 
 const PASSWORD: &str = "correct horse battery";
 
-/// An edge whose passwords cost little.
+/// Edge with a cheap password hash.
 fn quick() -> Setup {
     edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1)
 }
 
-/// Makes an account with [`PASSWORD`].
+/// Creates an account with [`PASSWORD`].
 async fn account(edge: &RunningEdge, name: &str, scope: &str) {
     let wanted = json!({ "name": name, "scope": scope, "password": PASSWORD });
     let made = got(edge.api(Method::POST, "/v1/accounts").json(&wanted)).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
 }
 
-/// Asks for something without a token.
+/// Sends a request without a token.
 async fn open(edge: &RunningEdge, operation: &str, body: &Value) -> Got {
     let url = format!("https://localhost:{}/v1/{operation}", edge.admin().port());
     got(edge.client().post(url).json(body)).await
@@ -58,7 +58,7 @@ async fn refresh(edge: &RunningEdge, token: &str) -> Got {
     open(edge, "refresh", &json!({ "refresh_token": token })).await
 }
 
-/// Whether a token opens anything: 401, or 200 also where the app that is asked for is not there.
+/// Status of a request with a token: 401 for an invalid token, or 200, even for a missing app.
 async fn status_with(edge: &RunningEdge, token: &str) -> StatusCode {
     match got(edge.ask(Method::GET, "/v1/apps/shop/aliases", token)).await.status {
         StatusCode::NOT_FOUND => StatusCode::OK,

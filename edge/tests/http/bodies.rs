@@ -49,7 +49,7 @@ async fn a_name_and_the_bytes_say_the_type() {
     for protocol in protocols(&edge) {
         for (path, bytes, media_type) in cases {
             let target = format!("/{path}");
-            // A page without its ending is found at once, whatever it is called.
+            // A page is found without the extension, whatever the name.
             let answer = ask(&target).send(&edge, protocol).await;
             assert_eq!(answer.status, 200, "{protocol:?} {path}");
             assert_eq!(answer.header("content-type"), *media_type, "{protocol:?} {path}");

@@ -1,11 +1,11 @@
-//! curl as a client: somebody else's idea of HTTP, over both protocols.
+//! curl as an independent client, over both protocols.
 
 use std::process::Command;
 
 use crate::http::site::{shop, text};
 use crate::support::RunningEdge;
 
-/// Runs curl, and returns its stdout; `None` if it is not installed.
+/// Runs curl and returns stdout; `None` if curl is not installed.
 async fn curl(edge: &RunningEdge, arguments: &[&str]) -> Option<Vec<u8>> {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(edge.ca());
@@ -33,7 +33,7 @@ async fn curl_gets_what_was_pushed() {
     for protocol in ["--http1.1", "--http2", "--http1.0"] {
         let Some(plain) = curl(&edge, &[protocol, "https://shop.localhost/lines.txt"]).await else { return };
         assert!(plain == text(250), "{protocol}");
-        // It takes the encodings off that it asks for, gzip at least.
+        // curl decodes the requested encodings, at least gzip.
         let unpacked = curl(&edge, &[protocol, "--compressed", "https://shop.localhost/lines.txt"]).await.unwrap();
         assert!(unpacked == text(250), "{protocol}");
         let part = curl(&edge, &[protocol, "--range", "5-9", "https://shop.localhost/lines.txt"]).await.unwrap();
@@ -52,7 +52,7 @@ async fn curl_gets_what_was_pushed() {
         )
         .await
         .unwrap();
-        // Whatever it made of the address by itself, one redirect is enough.
+        // However curl normalized the URL, one redirect is enough.
         assert_eq!(String::from_utf8(followed).unwrap(), "200 1", "{protocol}");
         let head = curl(&edge, &[protocol, "--head", "https://shop.localhost/ten.txt"]).await.unwrap();
         assert!(String::from_utf8(head).unwrap().to_ascii_lowercase().contains("content-length: 10"), "{protocol}");
@@ -61,7 +61,7 @@ async fn curl_gets_what_was_pushed() {
             curl(&edge, &[&[protocol, "--data", "a=b", "https://shop.localhost/"][..], &code].concat()).await.unwrap();
         assert_eq!(posted, b"405", "{protocol}");
         let large = "@".to_owned() + concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
-        // A body that is larger than anybody waits for, announced by `Expect`, to an address that does not take it.
+        // A large body, announced by `Expect`, to a path that accepts no body.
         let sent =
             curl(&edge, &[&[protocol, "--data-binary", &large, "https://shop.localhost/"][..], &code].concat()).await;
         assert_eq!(sent.unwrap(), b"405", "{protocol}");
@@ -85,7 +85,7 @@ async fn curl_revalidates_by_tag_and_by_date() {
         assert_eq!(curl(&edge, &compare).await.unwrap(), b"304", "{protocol}");
         let since = [&[protocol, "--time-cond", &file, "--output", "/dev/null", url][..], &code].concat();
         assert_eq!(curl(&edge, &since).await.unwrap(), b"304", "{protocol}");
-        // A download that was broken off goes on where it ended.
+        // An interrupted download resumes.
         let rest = curl(&edge, &[protocol, "--continue-at", "4", url]).await.unwrap();
         assert_eq!(rest, b"456789", "{protocol}");
     }

@@ -4,7 +4,7 @@ use crate::http::site::{page, shop};
 use crate::support::edge;
 use crate::wire::{ask, protocols};
 
-/// A date of the past in the three forms of §5.6.7, and one that comes long after this test.
+/// Past date in the three forms of §5.6.7, and a date long after this test.
 const PAST: [&str; 3] = ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
 const FUTURE: &str = "Fri, 31 Dec 2100 23:59:59 GMT";
 
@@ -13,7 +13,7 @@ async fn preconditions_are_answered_in_their_order() {
     let edge = shop().await;
     #[rustfmt::skip]
     let cases: &[(&str, u16)] = &[
-        // fields, status; TAG is the tag of what is asked for, DATE its Last-Modified
+        // fields, status; TAG is the entity tag of the requested file, DATE its Last-Modified
         ("",                                                       200),
         // §13.1.1 If-Match: strong
         ("If-Match: TAG",                                          200),
@@ -94,9 +94,9 @@ async fn a_304_has_the_fields_that_a_cache_needs_and_no_others() {
             let request = ask(target).with("Accept-Encoding", "gzip").with("If-None-Match", get.header("etag"));
             let not_modified = request.send(&edge, protocol).await;
             assert_eq!(not_modified.status, 304);
-            // §15.4.5; `devanture-version` is on every answer.
+            // §15.4.5; `devanture-version` is on every response.
             let mut names = vec!["cache-control", "date", "devanture-version", "etag"];
-            // A page that is the same may offer other dictionaries than the version before.
+            // An unchanged page may offer other dictionaries than the version before.
             if target == "/" {
                 names.push("link");
             }

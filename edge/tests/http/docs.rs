@@ -1,12 +1,12 @@
-//! `docs/http.md` is the list of every status that the edge answers with by itself: no more and no less than the code.
+//! `docs/http.md` lists every status that the edge generates: no more and no less than the code.
 
 use devanture_serve::handler::Refused;
 
-/// What has no sentence: successes and redirects, a page of the site's own, and what is decided below the handler.
+/// Statuses without a text: successes and redirects, a site's page, and statuses decided below the handler.
 const WITHOUT_SENTENCE: [u16; 18] =
     [100, 101, 200, 204, 206, 301, 302, 303, 304, 307, 308, 400, 404, 410, 414, 431, 451, 501];
 
-/// The rows: status, when, sentence, section.
+/// Rows: status, condition, text, section.
 fn rows() -> Vec<(u16, String, String, String)> {
     let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http.md")).unwrap();
     let (_, table) = document.split_once("<!-- statuses -->\n").unwrap();

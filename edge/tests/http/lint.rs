@@ -1,4 +1,4 @@
-//! Whole responses before the eyes of a linter that others wrote: `tools/lint-responses.py` with PyPI's `httplint`.
+//! Whole responses checked by an independent linter: `tools/lint-responses.py` with PyPI's `httplint`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::edge;
 use crate::wire::{Answer, ask, protocols};
 
-/// Every file below a folder: its path in a bundle, and its bytes.
+/// Every file below a folder: path in a bundle, and bytes.
 pub(crate) fn files_below(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     let mut folders: Vec<PathBuf> = vec![folder.to_owned()];

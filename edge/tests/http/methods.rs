@@ -30,7 +30,7 @@ async fn every_method_has_its_answer() {
         for (method, target, status) in cases {
             let answer = ask(target).method(method).send(&edge, protocol).await;
             assert_eq!(answer.status, status, "{protocol:?} {method} {target}");
-            // §10.2.1: a 405 says what is allowed, and OPTIONS asks for it.
+            // §10.2.1: a 405 lists the allowed methods, and so does a response to OPTIONS.
             let allow = if matches!(status, 405 | 204) { "GET, HEAD, OPTIONS" } else { "" };
             assert_eq!(answer.header("allow"), allow, "{protocol:?} {method} {target}");
             if status >= 400 {
@@ -85,7 +85,7 @@ async fn options_may_ask_about_the_server_as_a_whole() {
         assert_eq!((answer.status, answer.header("allow").as_str()), (204, "GET, HEAD, OPTIONS"), "{protocol:?}");
         // §8.6: a 204 has no length.
         assert_eq!(answer.header("content-length"), "", "{protocol:?}");
-        // Of another method, it is malformed; over HTTP/2 that may be a reset, see `http2/pseudo.rs`.
+        // With another method, the request is malformed; over HTTP/2 the answer may be a reset, see `http2/pseudo.rs`.
         if protocol == Protocol::Http1 {
             assert_eq!(ask("*").send(&edge, protocol).await.status, 400);
         }
@@ -96,7 +96,7 @@ async fn options_may_ask_about_the_server_as_a_whole() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_a_tunnel() {
     let edge = shop().await;
-    // §9.3.6; how HTTP/2 says it, `tests/http2` looks at.
+    // §9.3.6; the HTTP/2 form is tested in `tests/http2`.
     for target in ["shop.localhost:443", "shop.localhost:8443"] {
         let answer = ask(target).method("CONNECT").send(&edge, Protocol::Http1).await;
         assert_eq!(answer.status, 405, "{target}");

@@ -1,7 +1,7 @@
-//! What a visitor gets, over sockets: every case is sent over HTTP/1.1, HTTP/2 and HTTP/3 to the same running edge.
+//! Responses to visitors, over sockets: every case is sent over HTTP/1.1, HTTP/2 and HTTP/3 to the same edge.
 //!
-//! The pure functions have their own tables in `src/site`; here it is seen that what they decide arrives. A line of a
-//! table ends with the section of RFC 9110 that it is for, or with another document's name.
+//! The pure functions have tables of tests in `src/site`; the tests here check the responses on the wire. A table line
+//! ends with the relevant section of RFC 9110, or with the name of another document.
 
 #![allow(
     clippy::print_stderr,

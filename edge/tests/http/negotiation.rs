@@ -12,7 +12,7 @@ use crate::http::site::{shop, text};
 use crate::support::edge;
 use crate::wire::{Answer, ask, protocols};
 
-/// What a bundle answers as the command line foresees it.
+/// Responses of a bundle as predicted by the command line.
 struct Foreseen {
     manifest: Manifest,
     redirects: Vec<u8>,
@@ -28,7 +28,7 @@ impl Foreseen {
         Self { manifest, redirects: file("_redirects"), headers: file("_headers") }
     }
 
-    /// The status for a visitor who gives the password.
+    /// Status for a visitor with the password.
     fn status(&self, path: &str) -> u16 {
         let (redirects, headers) = (Some(&self.redirects[..]), Some(&self.headers[..]));
         let at = |_, _| At::whole("devanture.toml");
@@ -48,7 +48,7 @@ impl Foreseen {
     }
 }
 
-/// Takes the encoding off.
+/// Decodes a response.
 fn decoded(answer: &Answer) -> Vec<u8> {
     let mut out = Vec::new();
     match answer.header("content-encoding").as_str() {
@@ -66,7 +66,7 @@ async fn weights_decide_and_then_the_fewest_bytes() {
     let edge = shop().await;
     #[rustfmt::skip]
     let cases: &[(&[&str], &str)] = &[
-        // lines of Accept-Encoding, what is sent; BEST is the smallest of all
+        // lines of Accept-Encoding, chosen encoding; BEST is the smallest of all
         (&[],                                "identity"), // §12.5.3: what the client decodes is unknown
         (&[""],                              "identity"),
         (&["br"],                            "br"),
@@ -111,7 +111,7 @@ async fn weights_decide_and_then_the_fewest_bytes() {
             assert_eq!(answer.status, 200);
             let expected = if *expected == "BEST" { best.0 } else { expected };
             let sent = answer.header("content-encoding");
-            // §8.4: identity is not said.
+            // §8.4: the identity encoding is not named.
             assert_eq!(if sent.is_empty() { "identity" } else { &sent }, expected, "{protocol:?} {lines:?}");
             assert_eq!(decoded(&answer), text(250), "{protocol:?} {lines:?}");
             assert_eq!(answer.header("content-length"), answer.body.len().to_string());
@@ -199,13 +199,13 @@ async fn a_sibling_that_decodes_to_its_file_is_its_variant_byte_for_byte() {
             assert_eq!(answer.header("content-encoding"), encoding);
             assert_eq!(answer.header("content-type"), "text/javascript; charset=utf-8");
             assert!(answer.body == *bytes, "{protocol:?} {encoding}");
-            // Under its own name it is the file that it is, and has no encoding to be taken off.
+            // Under the variant's own name the file is plain content without an encoding.
             let own = ask(name).with("Accept-Encoding", "identity").send(&edge, protocol).await;
             assert_eq!((own.status, own.header("content-encoding").as_str()), (200, ""));
             assert_eq!(own.header("content-type"), media_type);
             assert!(own.body == *bytes);
         }
-        // This one decodes to something else: it is no variant of the file beside it.
+        // The variant decodes to other bytes, and so is no variant of the neighboring file.
         let answer = ask("/other.js").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
         assert!(decoded(&answer) == plain[..4_000], "{protocol:?}");
     }
@@ -231,7 +231,7 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
     for protocol in protocols(&edge) {
         for (target, status, known) in [
             ("/secret.json.br", 401, 200),
-            // It has no second name, under which nobody would be asked.
+            // The variant has no URL that would skip the password.
             ("/secret.json", 404, 404),
             ("/inner/app.js.br", 401, 200),
             ("/inner/app.js", 401, 200),
@@ -239,7 +239,7 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
             ("/forced.json.br", 302, 302),
             ("/forced.json", 404, 404),
         ] {
-            // What `check` and `routes` tell is what happens.
+            // The predictions of `check` and `routes` match the response.
             assert_eq!(foreseen.status(target), known, "{target}");
             assert_eq!(ask(target).send(&edge, protocol).await.status, status, "{target}");
             // `me:pass`
@@ -255,7 +255,7 @@ async fn a_file_that_came_compressed_alone_answers_under_both_names() {
     let plain = text(200);
     let (br, gzip) = (brotli(&plain), gzip(&plain));
     let files: &[(&str, &[u8])] = &[
-        // As Unity writes them.
+        // Named as by Unity.
         ("Build/game.wasm.br", &br),
         ("Build/game.data.gz", &gzip),
         ("app.js.br", &br),
@@ -290,7 +290,7 @@ async fn a_file_that_came_compressed_alone_answers_under_both_names() {
             assert_eq!(answer.header("content-type"), media_type, "{target}");
             assert!(answer.body == plain, "{protocol:?} {target}");
         }
-        // Downloads, what is no encoding, and what stands beside another file are files like any other.
+        // Downloads, files without a valid encoding, and files beside a decoded file are ordinary files.
         for (target, bytes) in
             [("/backup.tar.gz", &gzip[..]), ("/broken.js.br", b"this is no Brotli"), ("/other.css.gz", &gzip)]
         {
@@ -312,7 +312,7 @@ async fn an_svg_in_gzip_is_the_svg_that_is_in_it() {
     let files: &[(&str, &[u8])] = &[
         ("img/logo.svgz", &gzip),
         ("OLD.SVGZ", &gzip),
-        // One that stands beside an SVG has its own address all the same.
+        // A variant beside an SVG still has a URL.
         ("both.svg", &plain[..4_000]),
         ("both.svgz", &gzip),
         ("broken.svgz", b"this is no gzip"),
@@ -330,7 +330,7 @@ async fn an_svg_in_gzip_is_the_svg_that_is_in_it() {
         }
         let answer = ask("/both.svg").with("Accept-Encoding", "identity").send(&edge, protocol).await;
         assert!(answer.status == 200 && answer.body == plain[..4_000], "{protocol:?}");
-        // It has one name, and what does not unpack is the file that it is.
+        // The decoded file has one name, and an invalid file is an ordinary file.
         assert_eq!(ask("/img/logo.svg").send(&edge, protocol).await.status, 404, "{protocol:?}");
         let answer = ask("/broken.svgz").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
         assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, ""));

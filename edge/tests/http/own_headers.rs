@@ -1,4 +1,4 @@
-//! Fields of the edge's own: dates, caching, and what is not said.
+//! Header fields of the edge: dates, caching, and omitted fields.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +9,7 @@ use crate::support::{edge, got};
 use crate::wire::{Protocol, ask, protocols};
 
 fn seconds(date: &str) -> u64 {
-    // Reading the date fails for anything that is no IMF-fixdate of whole seconds (RFC 9110 §5.6.7).
+    // Parsing fails for any date other than an IMF-fixdate of whole seconds (RFC 9110 §5.6.7).
     let read = httpdate::parse_http_date(date).unwrap_or_else(|_| panic!("{date:?}"));
     assert_eq!(httpdate::fmt_http_date(read), date);
     read.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
@@ -70,7 +70,7 @@ async fn what_may_be_kept_is_seen_by_the_name_alone() {
         ("/lines.txt",                200, revalidate),
         ("/about.html",               307, revalidate),
         ("//about",                   308, revalidate),
-        // A miss never inherits what a name would have said.
+        // A miss never inherits the caching of a file name.
         ("/assets/app-C3xY9_aZ.js",   404, revalidate),
         ("/%00",                      400, "no-store"),
     ];
@@ -83,7 +83,7 @@ async fn what_may_be_kept_is_seen_by_the_name_alone() {
                 "{protocol:?} {target}"
             );
         }
-        // The page of a miss is no file: it has no validator that could be asked for again.
+        // The page for a miss is no file, and so has no validator.
         let missing = ask("/assets/app-C3xY9_aZ.js").send(&edge, protocol).await;
         assert_eq!((missing.header("etag"), missing.header("last-modified")), Default::default());
     }
@@ -120,7 +120,7 @@ async fn last_modified_is_the_switch_and_a_rollback_moves_it_forward() {
     assert!(rolled_back.status.is_success(), "{}", rolled_back.text());
     assert_eq!(edge.live("shop").await.unwrap().to_string(), first.version.to_string());
     assert!(date("/").await > at_second, "a rollback moves it forward, never back");
-    // Who has seen the newer page asks by that date, and gets the older one.
+    // A client with the newer page sends the newer date, and gets the older page.
     let answer = ask("/")
         .with("If-Modified-Since", httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(at_second)));
     assert_eq!(answer.send(&edge, Protocol::Http1).await.status, 200);
@@ -138,7 +138,7 @@ async fn every_answer_of_a_version_can_be_traced_to_it() {
             assert_eq!((answer.status, answer.header("devanture-version").as_str()), (status, short), "{target}");
             assert_eq!(answer.header("x-robots-tag"), "");
         }
-        // Previews are left out by search engines.
+        // Previews are hidden from search engines.
         let host = format!("{short}--shop.localhost");
         for (target, status) in [("/", 200), ("/missing", 404)] {
             let answer = ask(target).host(&host).send(&edge, protocol).await;

@@ -1,4 +1,4 @@
-//! Profiles of TLS: which versions each accepts, on every listener, and how one replaces the other while the edge runs.
+//! TLS profiles: accepted versions on every listener, and a change of the profile at runtime.
 
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -21,13 +21,13 @@ use crate::wire::PATIENCE;
 const PAGE: &[(&str, &[u8])] = &[("index.html", b"hello")];
 const HOST: &str = "shop.localhost";
 
-/// An edge in a process of its own; the last line of its `[tls]` is `profile`.
+/// Edge in a separate process; the last line of `[tls]` is `profile`.
 async fn with_profile(profile: &str) -> RunningEdge {
     let tls = format!("mode = \"self-signed\"\nprofile = \"{profile}\"\n");
     edge().in_a_process().with_tls(&tls).with_app("shop", PAGE).start().await
 }
 
-/// Connects a client that speaks one version of TLS alone.
+/// Connects a client with a single TLS version.
 async fn connect(
     edge: &RunningEdge,
     address: SocketAddr,
@@ -45,7 +45,8 @@ async fn connect(
     timeout(PATIENCE, connected).await.unwrap()
 }
 
-/// Whether a client of TLS 1.2 is refused, which must be by the alert for it (RFC 8446 section 4.2.1, RFC 5246 E.1).
+/// Returns true if a TLS 1.2 client is refused, which must be by the alert protocol_version (RFC 8446 section 4.2.1,
+/// RFC 5246 E.1).
 async fn refuses_tls12(edge: &RunningEdge, address: SocketAddr) -> bool {
     match connect(edge, address, &TLS12).await {
         Ok(stream) => {
@@ -73,7 +74,7 @@ async fn visit(stream: &mut TlsStream<TcpStream>) {
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
 }
 
-/// Replaces a text of `edge.toml`, and has the edge read it again.
+/// Replaces text in `edge.toml` and reloads the edge.
 #[expect(clippy::disallowed_methods, reason = "the file of an operator, not of the edge")]
 fn reload(edge: &RunningEdge, from: &str, to: &str) {
     let path = edge.data_dir().with_file_name("edge.toml");
@@ -117,14 +118,14 @@ async fn a_reload_switches_the_profile_for_new_handshakes_and_open_connections_s
     }
     visit(&mut open).await;
 
-    // A mistake anywhere in the file changes nothing.
+    // An error anywhere in the file leaves the profile unchanged.
     reload(&edge, "profile = \"modern\"", "profile = \"old\"");
     let log = edge.data_dir().with_file_name("edge.log");
     let is_reported = async || std::fs::read_to_string(&log).unwrap().contains("cannot be \\\"old\\\"");
     eventually("the mistake is reported", is_reported).await;
     assert!(refuses_tls12(&edge, edge.https()).await);
 
-    // Without the line, it is the default.
+    // Without the line, the default applies.
     reload(&edge, "profile = \"old\"\n", "");
     for address in [edge.https(), edge.admin()] {
         eventually("TLS 1.2 is accepted", async || !refuses_tls12(&edge, address).await).await;

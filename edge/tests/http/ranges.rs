@@ -102,7 +102,7 @@ async fn ranges_are_those_of_the_encoding_that_was_chosen() {
     edge.stop().await;
 }
 
-/// The parts of a `multipart/byteranges`, each with its `Content-Range` and its bytes (RFC 9110 §14.6, RFC 2046 §5.1).
+/// Parts of a `multipart/byteranges`, each with `Content-Range` and bytes (RFC 9110 §14.6, RFC 2046 §5.1).
 fn parts(answer: &Answer) -> Vec<(String, Vec<u8>)> {
     let media_type = answer.header("content-type");
     let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").expect(&media_type);
@@ -137,7 +137,7 @@ async fn several_ranges_are_parts_in_the_order_that_was_requested() {
         for (range, expected) in cases {
             let answer = ask("/ten.txt").with("Range", *range).send(&edge, protocol).await;
             assert_eq!(answer.status, 206, "{protocol:?} {range}");
-            // §14.6: the whole has no range of its own.
+            // §14.6: the multipart response has no range of the whole.
             assert_eq!(answer.header("content-range"), "");
             assert_eq!(answer.header("content-length"), answer.body.len().to_string());
             let found = parts(&answer);
@@ -145,7 +145,7 @@ async fn several_ranges_are_parts_in_the_order_that_was_requested() {
                 found.iter().map(|(range, bytes)| (range.as_str(), std::str::from_utf8(bytes).unwrap())).collect();
             assert_eq!(found, *expected, "{protocol:?} {range}");
         }
-        // What is one range after all is answered as one (§15.3.7.2).
+        // Ranges that combine to one range are answered as one range (§15.3.7.2).
         for range in ["bytes=0-4,2-6", "bytes=0-6,0-6,1-2", "bytes=6-6,0-6"] {
             let answer = ask("/ten.txt").with("Range", range).send(&edge, protocol).await;
             assert_eq!((answer.status, answer.header("content-range").as_str()), (206, "bytes 0-6/10"), "{range}");
@@ -200,11 +200,11 @@ async fn if_range_is_a_tag_or_a_date() {
                 let expected = if encoding == "identity" { identity } else { encoded };
                 assert_eq!(answer.status, expected, "{protocol:?} {encoding} {value}");
             }
-            // Without a range, there is nothing that it could decide.
+            // Without a range, `If-Range` has no effect.
             let answer = ask("/lines.txt").with("If-Range", tag.as_str()).send(&edge, protocol).await;
             assert_eq!(answer.status, 200);
         }
-        // The tag of one encoding is not that of another.
+        // The tag of one encoding differs from the tag of another.
         let gzip = ask("/lines.txt").with("Accept-Encoding", "gzip").send(&edge, protocol).await.header("etag");
         let request = ask("/lines.txt").with("Accept-Encoding", "br").with("Range", "bytes=3-5").with("If-Range", gzip);
         assert_eq!(request.send(&edge, protocol).await.status, 200);
@@ -228,7 +228,7 @@ async fn only_get_has_ranges_and_only_of_a_file() {
                 assert_eq!(answer.header("content-range"), "");
             }
         }
-        // Of nothing, every suffix is the whole (§14.1.2), and no other range can be satisfied.
+        // For an empty file, every suffix is the whole (§14.1.2), and no other range can be satisfied.
         let suffix = ask("/empty.txt").with("Range", "bytes=-5").send(&edge, protocol).await;
         assert_eq!((suffix.status, suffix.header("content-length").as_str()), (200, "0"));
         let first = ask("/empty.txt").with("Range", "bytes=0-").send(&edge, protocol).await;

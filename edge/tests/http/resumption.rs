@@ -1,4 +1,4 @@
-//! Sessions of TLS that are begun with one edge and resumed with another.
+//! TLS sessions started with one edge and resumed with another.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use crate::wire::PATIENCE;
 
 const PAGE: &[(&str, &[u8])] = &[("index.html", b"hello")];
 
-/// A running edge with the keys of tickets in `file`, or with its own.
+/// Running edge with the ticket keys in `file`, or with private ticket keys.
 async fn node(file: Option<&std::path::Path>) -> RunningEdge {
     let line = file.map(|file| format!("ticket_keys = {:?}\n", file.to_str().unwrap())).unwrap_or_default();
     edge().with_tls(&format!("mode = \"self-signed\"\n{line}")).with_app("shop", PAGE).start().await
 }
 
-/// Makes one request of a client that remembers sessions: how it shook hands.
+/// Sends one request of a client with a session cache; returns the handshake kind.
 async fn visit(edge: &RunningEdge, client: &Arc<ClientConfig>) -> HandshakeKind {
     let talk = async {
         let socket = TcpStream::connect(edge.https()).await.unwrap();
@@ -38,7 +38,7 @@ async fn visit(edge: &RunningEdge, client: &Arc<ClientConfig>) -> HandshakeKind 
     timeout(PATIENCE, talk).await.unwrap()
 }
 
-/// How a session that was begun with the first is gone on with at the second.
+/// Handshake kind of a session started with the first edge and resumed at the second.
 async fn first_then(first: &RunningEdge, second: &RunningEdge) -> HandshakeKind {
     let mut roots = RootCertStore::empty();
     for edge in [first, second] {

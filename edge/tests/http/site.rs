@@ -1,13 +1,13 @@
-//! The site that most of these tests are about: one file of every kind that is answered differently.
+//! Site of most tests in this folder: one file of every kind with a different response.
 
 use crate::support::{RunningEdge, edge};
 
-/// Text that compresses, of `lines` lines of 40 bytes.
+/// Compressible text of `lines` lines of 40 bytes.
 pub(crate) fn text(lines: usize) -> Vec<u8> {
     (0..lines).flat_map(|line| format!("line {line:06} of a text that compresses\n").into_bytes()).collect()
 }
 
-/// Bytes that do not compress, the same in every run.
+/// Incompressible bytes, the same in every run.
 pub(crate) fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut next = || {
@@ -19,7 +19,7 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// A page of the site.
+/// Page of the site.
 pub(crate) fn page(title: &str) -> Vec<u8> {
     let mut page =
         format!("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{title}</title>\n").into_bytes();
@@ -27,7 +27,7 @@ pub(crate) fn page(title: &str) -> Vec<u8> {
     page
 }
 
-/// An edge that serves it at `shop.localhost`.
+/// Edge that serves the site at `shop.localhost`.
 pub(crate) async fn shop() -> RunningEdge {
     let (index, about, docs, missing) = (page("index"), page("about"), page("docs"), page("missing"));
     let (lines, photo) = (text(250), noise(1_000));
@@ -45,6 +45,6 @@ pub(crate) async fn shop() -> RunningEdge {
         ("a;v=1", b"semicolon"),
         (".well-known/security.txt", b"Contact: mailto:a@example.org\n"),
     ];
-    // Variants that are remade in the middle of a test would have other tags than before.
+    // Variants recompressed during a test would change their tags.
     edge().with_toml("[compress]\nbackground = false").with_app("shop", files).start().await
 }

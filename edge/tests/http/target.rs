@@ -1,4 +1,4 @@
-//! The target of a request: one normal form, and everything else redirected to it or refused.
+//! Request targets: one normal form; every other form is redirected to the normal form or refused.
 
 use tokio::io::AsyncWriteExt as _;
 
@@ -6,10 +6,10 @@ use crate::http::site::{page, shop};
 use crate::support::{Files, RunningEdge, edge};
 use crate::wire::{Answer, HOST, Protocol, ask, connect, protocols, read_answers};
 
-/// What is said where a target is not one of `https`.
+/// Text for a target of another scheme than `https`.
 const OTHER_SCHEME: &str = "Only addresses of https are served over this connection.";
 
-/// The answer to any bytes as a target, over HTTP/1.1.
+/// Response to any bytes as a target, over HTTP/1.1.
 async fn raw(edge: &RunningEdge, target: &[u8]) -> Answer {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     let request = [b"GET ", target, b" HTTP/1.1\r\nHost: shop.localhost\r\n\r\n"].concat();
@@ -46,7 +46,7 @@ async fn a_path_is_normal_redirected_or_refused() {
         ("/.well-known%2fsecurity.txt", 308, "/.well-known/security.txt"), // in files, %2f is a slash
         ("/missing%2fpage",           308, "/missing/page"),
         ("/a%3Bv=1",                  308, "/a;v=1"),
-        // One redirect, also where the place of a page is another one.
+        // One redirect, even if the page has another canonical path.
         ("/about.html",               307, "/about"),
         ("//about.html",              307, "/about"),
         ("/x/../about.html?a",        307, "/about?a"),
@@ -121,7 +121,7 @@ async fn bytes_that_are_no_target_are_refused() {
 async fn a_target_of_any_length_has_an_answer() {
     let edge = shop().await;
     for protocol in protocols(&edge) {
-        // RFC 9110 §4.1 wants 8,000 bytes at least; of a bundle's longest path each byte may be encoded.
+        // RFC 9110 §4.1 requires at least 8,000 bytes; each byte of a bundle's longest path may be percent-encoded.
         for (length, status) in [(8_000, 404), (12_288, 404), (12_289, 414), (40_000, 414)] {
             let target = format!("/{}", "a".repeat(length - 1));
             let answer = ask(&target).send(&edge, protocol).await;
@@ -143,7 +143,7 @@ async fn the_authority_of_an_absolute_target_counts_and_host_does_not() {
         edge().with_app("shop", &[("index.html", b"shop")]).with_app("game", &[("index.html", b"game")]).start().await;
     #[rustfmt::skip]
     let cases = [
-        // target, lines of Host, status, body or sentence (RFC 9112 §3.2 and §3.2.2)
+        // target, lines of Host, status, body or text (RFC 9112 §3.2 and §3.2.2)
         ("/",                              "Host: shop.localhost\r\n",            200, "shop"),
         ("/",                              "Host: SHOP.Localhost:8443\r\n",       200, "shop"),
         ("/",                              "Host: shop.localhost.\r\n",           200, "shop"),
@@ -185,7 +185,7 @@ async fn a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy() {
     let trusting = r#"trusted_proxies = ["127.0.0.1"]"#;
     #[rustfmt::skip]
     let cases = [
-        // scheme, status to anybody, status to a trusted proxy (RFC 9110 §7.4)
+        // scheme, status for any client, status for a trusted proxy (RFC 9110 §7.4)
         ("https", 200, 200),
         ("http",  421, 200),
         ("coap",  421, 421),
@@ -205,7 +205,7 @@ async fn a_target_of_another_scheme_is_misdirected_but_from_a_trusted_proxy() {
                 let answer = asked.send(&edge, protocol).await;
                 let text = if status == 200 { "shop" } else { OTHER_SCHEME };
                 assert_eq!((answer.status, answer.text().as_str()), (status, text), "{protocol:?} {scheme}");
-                // The sort of answer that is awaited, too.
+                // Responses to POST, too, which are generated on another path.
                 let posted = asked.method("POST").send(&edge, protocol).await;
                 let status = if status == 200 { 405 } else { 421 };
                 assert_eq!(posted.status, status, "{protocol:?} {scheme}");

@@ -1,4 +1,4 @@
-//! Where browsers learn of HTTP/3: at hostnames of apps whose certificate strangers trust, unless they came by it.
+//! Announcements of HTTP/3: at app hostnames with a publicly trusted certificate, on connections other than HTTP/3.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ async fn browsers_learn_of_http3_at_hostnames_that_strangers_can_come_back_to() 
     ] {
         let over_http1 = request.clone().over(Version::HTTP_11).with("host", "shop.localhost");
         for request in [Some(request), has_it.then_some(over_http1)].into_iter().flatten() {
-            // A certificate may be issued, or withdrawn, at any time: the connection stays.
+            // A certificate may be issued or withdrawn at any time on an open connection.
             let lane = lane(&site.handler, &request);
             for trusted in [true, false, true] {
                 is_trusted.store(trusted, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! One request, asked in either way, and the answer in one form.
+//! One request for both engines, and one response type.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Empty};
 
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-/// A request without a body, over HTTP/2 if nothing else is said.
+/// Request without a body, by default over HTTP/2.
 #[derive(Debug, Clone)]
 pub(crate) struct TestRequest<'a> {
     method: Method,
@@ -29,7 +29,7 @@ pub(crate) struct TestRequest<'a> {
 }
 
 impl<'a> TestRequest<'a> {
-    /// A GET.
+    /// GET request.
     pub(crate) fn new(authority: &'a str, target: &'a str) -> Self {
         let fields = vec![("user-agent", "test")];
         Self { method: Method::GET, authority, target, fields, covered: true, version: Version::HTTP_2 }
@@ -48,13 +48,13 @@ impl<'a> TestRequest<'a> {
         Self { version, ..self }
     }
 
-    /// Over a connection whose certificate is another's.
+    /// Marks the connection's certificate as another host's.
     pub(crate) fn misdirected(self) -> Self {
         Self { covered: false, ..self }
     }
 }
 
-/// An answer.
+/// Response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Got {
     pub(crate) status: StatusCode,
@@ -62,7 +62,7 @@ pub(crate) struct Got {
     pub(crate) body: Vec<u8>,
 }
 
-/// Asks the handler for an answer that is awaited; the body of one to HEAD is left unread.
+/// Calls the handler like the HTTP library; the body of a response to HEAD stays unread, as in the library.
 pub(crate) async fn by_handle(handler: &Handler, request: &TestRequest<'_>) -> Got {
     let (is_head, covered) = (request.method == Method::HEAD, request.covered);
     let response = handler.handle(built(request, Empty::<Bytes>::new()), PEER, None, |_| covered).await;
@@ -71,12 +71,12 @@ pub(crate) async fn by_handle(handler: &Handler, request: &TestRequest<'_>) -> G
     Got { status: parts.status, fields: of_map(&parts.headers), body }
 }
 
-/// Asks for an answer at once.
+/// Requests an immediate response.
 pub(crate) fn ask(handler: &Rc<Handler>, request: &TestRequest<'_>) -> Option<Answer<Counted>> {
     ask_on(&lane(handler, request), request)
 }
 
-/// The same on a connection that may have been used before.
+/// Requests an immediate response on a connection with or without earlier requests.
 pub(crate) fn ask_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<Answer<Counted>> {
     let mut lines = Lines::default();
     for (name, value) in &request.fields {
@@ -98,12 +98,12 @@ pub(crate) fn ask_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<
     lane.answer(&head, Instant::now(), |answer| answer).now()
 }
 
-/// Asks for an answer at once, and takes all of it as the engine does.
+/// Requests an immediate response and reads the whole response like the engine.
 pub(crate) async fn by_lane(handler: &Rc<Handler>, request: &TestRequest<'_>) -> Option<Got> {
     by_lane_on(&lane(handler, request), request).await
 }
 
-/// The same on a connection that may have been used before.
+/// Requests and reads an immediate response on a connection with or without earlier requests.
 pub(crate) async fn by_lane_on(lane: &EngineService, request: &TestRequest<'_>) -> Option<Got> {
     let Answer { status, head, body, mut outcome } = ask_on(lane, request)?;
     let fields = match head {
@@ -122,13 +122,13 @@ pub(crate) async fn by_lane_on(lane: &EngineService, request: &TestRequest<'_>) 
     Some(Got { status, fields, body })
 }
 
-/// Asks for an answer in a while.
+/// Requests a deferred response.
 pub(crate) async fn begun(handler: &Rc<Handler>, request: &TestRequest<'_>) -> Got {
     let (parts, body) = handler.handle(built(request, Empty::<Bytes>::new()), PEER, None, |_| true).await.into_parts();
     Got { status: parts.status, fields: of_map(&parts.headers), body: read(Box::pin(body)).await }
 }
 
-/// A connection.
+/// Connection.
 pub(crate) fn lane(handler: &Rc<Handler>, request: &TestRequest<'_>) -> EngineService {
     let covered = request.covered;
     EngineService::new(Rc::clone(handler), PEER, move |_| covered)
@@ -136,7 +136,7 @@ pub(crate) fn lane(handler: &Rc<Handler>, request: &TestRequest<'_>) -> EngineSe
 
 fn built<B>(request: &TestRequest<'_>, body: B) -> Request<B> {
     let target = match request.target {
-        // Of the library, the `*` has no authority beside it.
+        // With the library, `*` has no authority.
         "*" => "*".to_owned(),
         path => format!("https://{}{path}", request.authority),
     };

@@ -1,4 +1,4 @@
-//! Requests to an edge that was just started wait for the load of what they are for, and for nothing else.
+//! Requests to a newly started edge wait for the load of the requested site, and for no other load.
 
 use devanture_base::clock;
 use devanture_config::{AppName, PlaceName, VersionId};
@@ -18,7 +18,7 @@ fn is_loaded(site: &InProcess, app: &str) -> bool {
     site.handler.live.place(&app.parse().unwrap(), &PlaceName::prod()).unwrap().current().is_some()
 }
 
-/// The entry of the history of a switch that happened just now.
+/// History entry of a switch at the current time.
 fn entry(version: VersionId, previous: VersionId) -> Value {
     json!({
         "deploy": {

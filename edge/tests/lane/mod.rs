@@ -1,5 +1,4 @@
-//! What the engine is given and what the library is given are the same answer: status, fields, bytes, and the line of
-//! the access log.
+//! The engine and the HTTP library get the same response: status, fields, bytes, and line in the access log.
 
 #![allow(
     clippy::indexing_slicing,
@@ -24,10 +23,10 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-/// The usual request of a browser for a page.
+/// `Accept` of a browser's navigation request.
 const NAVIGATION: (&str, &str) = ("accept", "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8");
 
-/// Every request of the table with the status that it is answered with.
+/// Requests with the expected status.
 #[rustfmt::skip]
 fn cases() -> Vec<(u16, TestRequest<'static>)> {
     let get = |target| TestRequest::new("shop.localhost", target);
@@ -79,17 +78,17 @@ fn cases() -> Vec<(u16, TestRequest<'static>)> {
         (400, TestRequest::new("u@shop.localhost", "/")),
         (400, get("/").with("host", "other.localhost")),
         (200, get("/").with("host", "shop.localhost:443")),
-        // Strangers trust the certificates of apps' own names alone.
+        // Only custom hostnames have publicly trusted certificates.
         (200, TestRequest::new("www.shop.example", "/")),
         (304, TestRequest::new("www.shop.example", "/ten.txt").with("if-none-match", "*")),
         (404, TestRequest::new("www.shop.example", "/missing")),
         (206, TestRequest::new("www.shop.example", "/ten.txt").with("range", "bytes=2-4")),
         (308, TestRequest::new("shop.example", "/ten.txt?x")),
-        // An application of one page.
+        // Single-page application.
         (200, TestRequest::new("spa.localhost", "/deep/link").with(NAVIGATION.0, NAVIGATION.1)),
         (304, TestRequest::new("spa.localhost", "/deep/link").with(NAVIGATION.0, NAVIGATION.1).with("if-none-match", "*")),
         (404, TestRequest::new("spa.localhost", "/missing.js").with("sec-fetch-dest", "script")),
-        // A site with a page for what is missing, and rules.
+        // Site with a 404 page and rules.
         (404, TestRequest::new("ruled.localhost", "/missing")),
         (404, TestRequest::new("ruled.localhost", "/missing").with("accept-encoding", "br").method(Method::HEAD)),
         (200, TestRequest::new("ruled.localhost", "/special/page")),
@@ -99,13 +98,13 @@ fn cases() -> Vec<(u16, TestRequest<'static>)> {
         (401, TestRequest::new("ruled.localhost", "/secret/page")),
         (200, TestRequest::new("ruled.localhost", "/secret/page").with("authorization", "Basic bWU6cGFzcw==")),
         (410, TestRequest::new("ruled.localhost", "/gone")),
-        // A version that was withdrawn in part, and a site that is paused.
+        // Version with withdrawn paths, and a paused site.
         (404, TestRequest::new("withdrawn.localhost", "/doc.txt")),
         (200, TestRequest::new("withdrawn.localhost", "/")),
         (503, TestRequest::new("paused.localhost", "/")),
         (503, TestRequest::new("paused.localhost", "/").with(NAVIGATION.0, NAVIGATION.1)),
         (200, TestRequest::new("paused.localhost", "/open/page")),
-        // Nothing is live there.
+        // No live version.
         (503, TestRequest::new("broken.localhost", "/")),
         (421, TestRequest::new("spa.localhost", "/").misdirected()),
     ]
@@ -120,7 +119,7 @@ async fn the_engine_is_given_what_the_library_is_given() {
         if handled.status.as_u16() != status {
             wrong.push(format!("{} in place of {status}: {request:?}", handled.status));
         }
-        // Those that come together share what was seen for the second of them.
+        // Concurrent requests share the state that the second request cached.
         let lane = ask::lane(&site.handler, &request);
         for _ in 0..3 {
             let answered = ask::by_lane_on(&lane, &request).await;
@@ -132,7 +131,7 @@ async fn the_engine_is_given_what_the_library_is_given() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What is put together at random.
+/// Random inputs.
 const HOSTS: [&str; 5] = ["shop.localhost", "spa.localhost", "ruled.localhost", "paged.localhost", "www.shop.example"];
 #[rustfmt::skip]
 const TARGETS: [&str; 17] = [
@@ -169,7 +168,7 @@ fn any_request_is_answered_alike_in_both_ways() {
     runner.run(&any, both).unwrap();
 }
 
-/// A preview is loaded at the first request, which waits; the second one does not.
+/// A preview is loaded by the first request, which waits; the second request does not wait.
 #[tokio::test]
 async fn a_preview_is_loaded_in_a_while_and_then_answered_at_once() {
     let site = site::site().await;
@@ -188,7 +187,7 @@ async fn a_preview_is_loaded_in_a_while_and_then_answered_at_once() {
     }
 }
 
-/// Logs and metrics of a request do not depend on the engine that carries its answer.
+/// Logs and metrics of a request are independent of the engine.
 #[tokio::test]
 async fn the_log_says_the_same_of_both() {
     let (site, lines) = site::site_with_log().await;
@@ -201,7 +200,7 @@ async fn the_log_says_the_same_of_both() {
     }
 }
 
-/// As the library's: what was sent, and that the client did not stay.
+/// Like the library's report: bytes sent, and an aborted response.
 #[tokio::test]
 async fn a_client_that_goes_away_within_its_answer_is_reported() {
     let (site, lines) = site::site_with_log().await;
@@ -214,7 +213,7 @@ async fn a_client_that_goes_away_within_its_answer_is_reported() {
     }
 }
 
-/// Whatever is live meanwhile, and also where nothing is any more.
+/// Whichever version is live meanwhile, even none.
 #[tokio::test]
 async fn law_1_an_answer_keeps_its_version_to_its_last_byte() {
     for target in ["/ten.txt", "/large.bin", "/missing"] {
@@ -231,7 +230,7 @@ async fn law_1_an_answer_keeps_its_version_to_its_last_byte() {
     }
 }
 
-/// Plain files, what is the same as before and what is missing are sent as they were prepared.
+/// Plain files, unchanged responses and misses are sent as prepared.
 #[tokio::test]
 async fn what_is_plain_is_sent_as_it_was_prepared() {
     let site = site::site().await;
@@ -254,7 +253,7 @@ async fn what_is_plain_is_sent_as_it_was_prepared() {
     assert!(!is_prepared(&TestRequest::new("ruled.localhost", "/special/page")));
 }
 
-/// A range of a file in memory is a part of it, and no copy.
+/// A range of a cached file is a slice without a copy.
 #[tokio::test]
 async fn a_range_of_what_is_in_memory_is_at_hand() {
     let site = site::site().await;
@@ -265,7 +264,7 @@ async fn a_range_of_what_is_in_memory_is_at_hand() {
 }
 
 proptest! {
-    /// A decision by fields sees the same in a map and in the lines that the engine keeps.
+    /// A decision by fields is the same for a header map and for the engine's raw lines.
     #[test]
     fn fields_are_the_same_in_either_form(
         fields in prop::collection::vec((0..4_usize, "[a-z0-9 ]{0,5}"), 0..8),

@@ -1,4 +1,4 @@
-//! The sites that are asked.
+//! Sites for the requests.
 
 use std::io::{self, Write};
 use std::ops::Deref;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::in_process::{InProcess, Stores};
 
-/// When everything was switched.
+/// Time of all switches.
 pub(crate) const CHANGED: &str = "Tue, 14 Nov 2023 22:13:21 GMT";
 
 const PAGE: &[u8] = b"<!doctype html><title>A page</title>";
@@ -25,7 +25,7 @@ const RULES: &[u8] =
 const FIELDS: &[u8] =
     b"/special/*\n  X-Own: 1\n  Set-Cookie: a=1; Domain=localhost\n/secret/*\n  Basic-Auth: me:pass\n";
 
-/// Sites, and a version that is nowhere live.
+/// Sites, and a version that is live nowhere.
 pub(crate) struct Site {
     served: InProcess,
     pub(crate) preview: VersionId,
@@ -39,7 +39,7 @@ impl Deref for Site {
     }
 }
 
-/// The sites, with nobody who reads the log.
+/// Sites without a log reader.
 pub(crate) async fn site() -> Site {
     site_with(AccessLog::unread()).await
 }
@@ -91,7 +91,7 @@ async fn site_with(log: AccessLog) -> Site {
     Site { served: stores.handler(log).await, preview }
 }
 
-/// What was written.
+/// Written log bytes.
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -106,7 +106,7 @@ impl Write for Written {
     }
 }
 
-/// The sites, and what takes the lines that were logged since the last time, but for the times in them.
+/// Sites, and a function that returns the log lines since the last call, without times.
 pub(crate) async fn site_with_log() -> (Site, impl Fn(&Handler) -> Vec<Value>) {
     let settings = LogSettings {
         addresses: LogAddresses::Full,

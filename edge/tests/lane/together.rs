@@ -1,5 +1,5 @@
-//! Requests of one connection that come together: what is seen for the second counts for all that follow, and for no
-//! later one.
+//! Concurrent requests of one connection: the state cached by the second request applies to the rest of the batch, and
+//! to no later request.
 
 use std::sync::{Arc, Weak};
 
@@ -18,7 +18,7 @@ fn got(lane: &EngineService, request: &TestRequest<'_>) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// A shop whose next version is stored, and a connection to it.
+/// Shop with the next version stored, and a connection to the shop.
 struct Shop {
     site: InProcess,
     after: VersionId,
@@ -41,7 +41,7 @@ impl Shop {
         got(&self.lane, &self.page)
     }
 
-    /// Makes the next version live; the one before is gone as soon as nobody holds it.
+    /// Makes the next version live; the previous version is dropped once unreferenced.
     async fn switch(&self) -> Weak<Version> {
         let place = self.site.handler.live.place(&"shop".parse().unwrap(), &PlaceName::prod()).unwrap();
         let before = Arc::downgrade(&place.current().unwrap().version);
@@ -55,7 +55,7 @@ async fn a_switch_is_seen_by_requests_that_come_later_and_nothing_is_held_for_th
     let shop = shop().await;
     assert_eq!(shop.got(), b"before");
     shop.lane.end_of_batch();
-    // The second of those that come together sees what all that follow go by.
+    // The second request of a batch loads the state for the rest of the batch.
     assert_eq!(shop.got(), b"before");
     assert_eq!(shop.got(), b"before");
     let before = shop.switch().await;

@@ -1,4 +1,4 @@
-//! How much of everything a token can make: each list of an app has a limit, and what is deleted makes room.
+//! Limits on the number of objects that a token can create: each list of an app is bounded, and deletion makes room.
 
 use devanture_config::api::{AppUsage, BeginDeploy, DeployOptions, Scope, Source};
 use devanture_config::problem::{Code, Problem};
@@ -22,7 +22,7 @@ async fn push(edge: &RunningEdge, app: &str, environment: &str, text: &str) -> R
 async fn an_app_has_no_more_environments_than_the_limit() {
     let edge = edge().with_limit("environments_max", 3).with_app("shop", &[("index.html", b"hi")]).start().await;
     push(&edge, "shop", "staging", "hi").await.unwrap();
-    // A hostname, or a setting, makes one as well.
+    // An environment created by a hostname or a setting counts, too.
     let host = "apps/shop/environments/names/hostnames/www.example.org";
     assert_eq!(call(&edge, Method::PUT, host, Value::Null).await.status, StatusCode::OK);
     let set = json!({ "set": { "A": { "value": "1" } } });
@@ -41,11 +41,11 @@ async fn an_app_has_no_more_environments_than_the_limit() {
         let answer = call(&edge, method, &format!("apps/shop/environments/other/{path}"), body).await;
         assert_eq!(answer.code(), Code::TooMany, "{path}");
     }
-    // What is there goes on.
+    // Existing environments remain usable.
     push(&edge, "shop", "staging", "again").await.unwrap();
     let own = call(&edge, Method::PATCH, "apps/shop/environments/names/settings", set.clone()).await;
     assert_eq!(own.status, StatusCode::OK);
-    // One in which nothing is live is deleted with all that it has; one that can be restored still counts.
+    // An environment without a live version is deleted with its contents; a restorable environment still counts.
     let delete =
         async |name: &str| call(&edge, Method::DELETE, &format!("apps/shop/environments/{name}"), Value::Null).await;
     assert_eq!(delete("staging").await.status, StatusCode::OK);
@@ -78,7 +78,7 @@ async fn many_at_once_make_no_more_environments_and_aliases_than_the_limit() {
     edge.stop().await;
 }
 
-/// Pushes a version of one page to an alias, which the history of `preview` notes.
+/// Pushes a version of one page to an alias, recorded in the history of `preview`.
 async fn push_alias(edge: &RunningEdge, alias: &str) -> Result<(), Box<Problem>> {
     let files: Files<'_> = &[("index.html", alias.as_bytes())];
     let options = DeployOptions { alias: Some(alias.parse().unwrap()), ..DeployOptions::default() };
@@ -97,7 +97,7 @@ async fn pushes_to_aliases_make_no_environment_that_counts() {
     assert_eq!(used().await, Some(1));
     push(&edge, "shop", "staging", "hi").await.unwrap();
     assert_eq!(used().await, Some(2));
-    // Neither the next one nor the first one needs room, as a manifest or as an archive.
+    // Neither the next nor the first version needs room, as a manifest or as an archive.
     push_alias(&edge, "two").await.unwrap();
     let delete = async || call(&edge, Method::DELETE, "apps/shop/environments/preview", Value::Null).await;
     assert_eq!(delete().await.status, StatusCode::OK);
@@ -108,7 +108,7 @@ async fn pushes_to_aliases_make_no_environment_that_counts() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     push_alias(&edge, "four").await.unwrap();
     assert_eq!(used().await, Some(2));
-    // What more there would be of it counts.
+    // Additional entries count.
     let set = json!({ "set": { "A": { "value": "1" } } });
     let answer = call(&edge, Method::PATCH, "apps/shop/environments/preview/settings", set).await;
     assert_eq!(answer.code(), Code::TooMany);
@@ -125,7 +125,7 @@ async fn there_are_no_more_apps_and_versions_than_the_limits() {
     push(&edge, "shop", "prod", "two").await.unwrap();
     let refused = push(&edge, "shop", "prod", "three").await.unwrap_err();
     assert!(refused.code == Code::TooMany && refused.hint.is_some_and(|hint| hint.contains("versions_max")));
-    // What is stored can be pushed again, and the other app has its own.
+    // A stored version can be pushed again, and the other app has a separate limit.
     push(&edge, "shop", "prod", "one").await.unwrap();
     push(&edge, "blog", "prod", "two").await.unwrap();
     edge.stop().await;
@@ -143,7 +143,7 @@ async fn one_app_leaves_hostnames_and_tokens_to_others() {
         assert_eq!(host("shop", environment, name).await.status, StatusCode::OK);
     }
     assert_eq!(host("shop", "other", "c").await.code(), Code::HostnamesFull);
-    // One moves within the app, and another app has its own.
+    // A hostname can move within the app, and another app has a separate limit.
     assert_eq!(host("shop", "prod", "b").await.status, StatusCode::OK);
     assert_eq!(host("blog", "prod", "c").await.status, StatusCode::OK);
     let admin = edge.token_for(Scope::Admin, Some("shop"), None).await;
@@ -168,12 +168,12 @@ async fn tokens_that_end_soon_do_not_fill_the_list_of_all() {
     let all =
         async || got(edge.api(Method::GET, "/v1/tokens")).await.json::<Value>()["tokens"].as_array().unwrap().len();
     let before = all().await;
-    // Tokens that have ended make room for others of their app, and never stand beside more than it may have.
+    // Expired tokens make room for other tokens of the app, and never exceed the limit.
     for _ in 0..5 {
         eventually("a token ends", async || make(Some("shop"), Some(1)).await.status == StatusCode::CREATED).await;
         assert!(all().await <= before + 3);
     }
-    // Also in the list of all.
+    // In the list of all tokens, too.
     for _ in 0..6 - before - 3 {
         assert_eq!(make(None, None).await.status, StatusCode::CREATED);
     }
@@ -182,7 +182,7 @@ async fn tokens_that_end_soon_do_not_fill_the_list_of_all() {
     edge.stop().await;
 }
 
-/// An entry is no file of the app, so that no other limit counts it.
+/// An entry is no file of the app, so that no other limit applies.
 #[tokio::test]
 async fn pushes_that_say_very_much_take_no_more_of_the_disk_than_a_history_may() {
     let edge = edge().with_limit("history_entry_bytes_max", 16_384).with_limit("history_bytes_max", 65_536);
@@ -207,8 +207,8 @@ async fn pushes_that_say_very_much_take_no_more_of_the_disk_than_a_history_may()
     let mut all = newest(1).await;
     for _ in 0..12 {
         assert_eq!(say(4_000).await.code, Code::LiveMoved);
-        // Read at once, since the oldest may be forgotten before the collection below: by the edge's own collection a
-        // minute after its start, or by an entry, of which one in 512 looks at the bound.
+        // Read immediately, since the oldest entry may be removed before the collection below: by the edge's own
+        // collection a minute after the start, or by every 512th entry, which checks the bound.
         let entry = newest(1).await.remove(0);
         assert!(entry != all[0], "each push has an entry");
         all.insert(0, entry);
@@ -216,7 +216,7 @@ async fn pushes_that_say_very_much_take_no_more_of_the_disk_than_a_history_may()
     assert!(all.iter().all(|deploy| deploy.to_string().len() <= 16_384));
     assert!(call(&edge, Method::POST, "gc", json!({})).await.status.is_success());
     let kept = newest(500).await;
-    // Those that made something live are counted apart.
+    // Entries of live versions count separately.
     assert!(kept.len() == 8 && kept.last() == all.last(), "{}", kept.len());
     assert_eq!(kept[..7], all[..7]);
     edge.stop().await;
@@ -243,7 +243,7 @@ async fn pauses_do_not_fill_the_history_nor_take_the_switches_from_it() {
     let kept = entries().await;
     assert_eq!(kept.len(), 102);
     assert_eq!(kept.iter().filter(|deploy| deploy["kind"] == "push").count(), 2);
-    // And a rollback finds what was live before.
+    // A rollback finds the previous live version.
     assert!(call(&edge, Method::POST, "apps/shop/environments/prod/rollback", json!({})).await.status.is_success());
     edge.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Settings over the API: who may see and change them, what is refused, and what is reported.
+//! Settings over the API: permissions, refusals and reports.
 
 use devanture_config::api::{DeployKind, Outcome, Scope};
 use devanture_config::problem::Code;
@@ -99,7 +99,7 @@ async fn all_that_is_wrong_is_reported_at_once_and_nothing_is_written() {
         json!({ "set": { "B": { "value": "x".repeat(30) }, "C": { "value": "x".repeat(30), "secret": true } } });
     assert_eq!(refused(&edge, large).await.code, Code::TooMany);
     assert_eq!(settings(&edge, "prod").await.revision, 1);
-    // To take some away makes room in the same change; a secret counts by its own length.
+    // A removal makes room in the same change; a secret counts by the plain text length.
     let swapped = json!({ "set": { "B": { "value": "x".repeat(30), "secret": true }, "C": { "value": "x".repeat(27) } },
         "unset": ["A"] });
     assert_eq!(patch(&edge, "prod", swapped).await.revision, 2);
@@ -156,7 +156,7 @@ async fn a_change_that_was_made_for_another_revision_is_refused() {
     }
     assert_eq!(ask("\"0\", \"1\"", "2").await.header("etag"), "\"2\"");
     assert_eq!(ask("*", "3").await.header("etag"), "\"3\"");
-    // Of many at once that look at the same revision, one is first.
+    // Of many concurrent changes based on the same revision, exactly one succeeds.
     let mut at_once = tokio::task::JoinSet::new();
     for number in 0..8 {
         let body = json!({ "set": { "A": { "value": format!("by {number}") } } });
@@ -165,7 +165,7 @@ async fn a_change_that_was_made_for_another_revision_is_refused() {
     }
     let done = at_once.join_all().await.iter().filter(|answer| answer.status == StatusCode::OK).count();
     assert_eq!((done, settings(&edge, "prod").await.revision), (1, 4));
-    // Without a condition none is lost.
+    // Without a condition, no change is lost.
     let mut at_once = tokio::task::JoinSet::new();
     for number in 0..8 {
         let body = json!({ "set": { format!("N{number}"): { "value": "1" } } });
@@ -207,7 +207,7 @@ async fn dry_runs_and_what_changes_nothing_write_nothing_and_what_does_is_in_the
             (DeployKind::Push, Outcome::Live, 0, None),
         ]
     );
-    // A change of settings is a deploy whose address answers.
+    // A change of settings is a deploy with a working URL.
     let path = format!("/v1/apps/shop/deploys/{}", deploys[0].id);
     assert_eq!(got(edge.api(Method::GET, &path)).await.status, StatusCode::OK);
     edge.stop().await;
@@ -228,7 +228,7 @@ async fn an_environment_and_an_alias_do_not_share_a_name() {
     assert_eq!(alias("next").await.code(), Code::AliasTaken);
     patch(&edge, "next", json!({ "unset": ["A"] })).await;
     assert_eq!(alias("next").await.status, StatusCode::OK);
-    // An app that is not there has neither.
+    // A missing app has neither settings nor a history.
     assert_eq!(got(edge.api(Method::GET, "/v1/apps/none/environments/prod/settings")).await.code(), Code::NotFound);
     edge.stop().await;
 }

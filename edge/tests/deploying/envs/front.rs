@@ -1,4 +1,4 @@
-//! What the front reads of its settings.
+//! Public settings as read by the front.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,13 +36,13 @@ async fn each_environment_shows_what_is_public_of_its_own_and_a_preview_that_of_
     assert_eq!(shown(&edge, hosts[0]).await, expected("https://api.example.org"));
     assert_eq!(shown(&edge, hosts[1]).await, expected("https://staging.example.org"));
     assert_eq!((shown(&edge, hosts[2]).await, shown(&edge, hosts[3]).await), (json!({}), json!({})));
-    // Nothing is live in `preview`; its settings are those of all previews all the same.
+    // `preview` has no live version; the environment's settings nevertheless apply to all previews.
     assert!(!publish(&edge, "preview", "API_URL", "https://test.example.org").await.live);
     for host in &hosts[2..] {
         assert_eq!(shown(&edge, host).await, expected("https://test.example.org"), "{host}");
     }
     assert_eq!(shown(&edge, hosts[1]).await, expected("https://staging.example.org"));
-    // A restart finds all of it again, and another app has none of it.
+    // A restart keeps all settings, and another app sees none.
     let edge = edge.restart().await;
     edge.push("other", SITE).await;
     for (host, value) in hosts.iter().zip(["api", "staging", "test", "test"]) {
@@ -119,10 +119,10 @@ async fn it_is_validated_by_a_strong_tag_and_nothing_of_the_site_stands_before_i
     }
     let head = got(edge.visit(Method::HEAD, "shop.localhost", ENV)).await;
     assert_eq!((head.header("content-length"), head.header("etag")), ("9", tag.as_str()));
-    // What lies beside it is the site's own.
+    // Files beside the settings belong to the site.
     assert_eq!(edge.get("shop.localhost", "/.well-known/devanture/other.json").await.status, StatusCode::UNAUTHORIZED);
 
-    // It goes on while the environment is paused, and changes with its settings.
+    // The settings remain readable during a pause, and changes apply.
     post(&edge, "prod", "pause", json!({})).await.json::<PauseReport>();
     assert_eq!(edge.get("shop.localhost", "/").await.status, StatusCode::SERVICE_UNAVAILABLE);
     publish(&edge, "prod", "A", "2").await;
@@ -137,7 +137,7 @@ async fn it_is_validated_by_a_strong_tag_and_nothing_of_the_site_stands_before_i
 async fn a_change_holds_at_once_without_loading_the_version_again() {
     let edge = started().await;
     let before = edge.get("shop.localhost", "/").await;
-    // What is gone from the disk could not be loaded again.
+    // Files removed from the disk could not be loaded again.
     std::fs::rename(edge.data_dir().join("manifests"), edge.data_dir().join("elsewhere")).unwrap();
     for number in 0..20 {
         let changed = publish(&edge, "prod", "NUMBER", &number.to_string()).await;
@@ -160,8 +160,7 @@ async fn law_1_one_request_sees_one_version_and_the_settings_that_it_is_live_wit
         publish(&edge, "prod", "VERSION", &report.version.short()).await;
         ids.push(report.version);
     }
-    // Between the push of the second version and the change of its settings the two did not go together; from here on
-    // they do.
+    // Between the push of the second version and the change of settings the two did not match; from here on they match.
     let is_over = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..3)
         .map(|_| {
@@ -204,12 +203,12 @@ async fn what_was_set_before_the_first_push_holds_from_it_on_and_a_promotion_cop
     assert!(promoted.switched && promoted.settings.is_none());
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "staged");
     assert_eq!(shown(&edge, "shop.localhost").await, json!({ "B": "3" }));
-    // An environment that gets its first version by a promotion has its own settings too.
+    // An environment created by a promotion has separate settings, too.
     publish(&edge, "demo", "C", "4").await;
     promote(&edge, "staging", "demo").await;
     assert_eq!(shown(&edge, "demo--shop.localhost").await, json!({ "C": "4" }));
     assert_eq!(settings(&edge, "demo").await.revision, 1);
-    // What a push finds live already keeps them.
+    // A push that finds the version live keeps the settings, too.
     let files: Files<'_> = &[("index.html", b"staged")];
     push_site(&edge, "prod", manifest(files), files).await;
     assert_eq!(shown(&edge, "shop.localhost").await, json!({ "B": "3" }));

@@ -1,4 +1,4 @@
-//! One digest, served as each environment's overlay says.
+//! One version digest, served by each environment according to the overlay.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{SITE, preview, promote, push_site, site};
 use crate::support::archives::{KINDS, archive, media_type};
 use crate::support::{RunningEdge, edge, got};
 
-/// A backend that answers everything with one word.
+/// Backend that answers every request with one word.
 async fn backend(word: &'static str) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -30,7 +30,7 @@ async fn backend(word: &'static str) -> u16 {
     port
 }
 
-/// The files of a folder of the edge's data, however deep.
+/// Files below a folder of the edge's data.
 fn stored(edge: &RunningEdge, folder: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![edge.data_dir().join(folder)];
@@ -67,7 +67,7 @@ async fn one_digest_differs_by_environment_in_routes_rules_pages_and_hostnames_a
     assert_eq!((promoted.version, promoted.switched), (report.version, true));
     assert_eq!((stored(&edge, "blobs"), stored(&edge, "manifests")), before);
 
-    // What is asked for; what it is in prod, in staging and in the version's preview.
+    // Path, and the response in prod, in staging and in the version's preview.
     let hosts = ["shop.localhost".to_owned(), "staging--shop.localhost".to_owned(), preview(&report)];
     for (path, expected) in [
         ("/api/x", ["base api", "staging api", "base api"]),
@@ -109,7 +109,7 @@ async fn the_overlays_of_an_archive_count_and_are_no_files_of_it() {
                 [(&names[0], wrapper.as_bytes()), (&names[1], base.as_bytes()), (&names[2], overlay)];
             let sent = send("staging", archive(kind, &files)).await;
             let report: devanture_config::api::DeployReport = sent.json();
-            // `devanture.toml` is one of the files, and never served; the overlay is neither.
+            // `devanture.toml` is a file of the bundle, and is never served; the overlay neither counts nor is served.
             assert_eq!(report.files.total, 2, "{kind} {wrapper}");
             let host = format!("staging--{app}.localhost");
             assert_eq!(edge.get(&host, "/old").await.header("location"), "/for-staging");

@@ -1,4 +1,4 @@
-//! Going back to a version, with the settings that hold or with its own.
+//! Rollback to a version, with the current settings or with the settings of the version.
 
 use devanture_config::api::{Scope, SettingsDifference, SwitchReport};
 use devanture_config::problem::Code;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use super::{history, patch, post, publish, push, rollback, settings, shown};
 use crate::support::{Got, edge, got};
 
-/// What a refusal says is live.
+/// Live version in a refusal.
 fn live_now(refused: &Got) -> Option<Value> {
     refused.problem().live.map(|live| json!(live))
 }
 
-/// What differs, `changed A; added B; removed C`.
+/// Difference as text: `changed A; added B; removed C`.
 fn text(difference: &SettingsDifference) -> String {
     let lists = [("changed", &difference.changed), ("added", &difference.added), ("removed", &difference.removed)];
     let lists = lists.iter().filter(|(_, names)| !names.is_empty());
@@ -59,18 +59,19 @@ async fn a_rollback_keeps_the_settings_says_how_they_differ_and_restores_them_wh
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
     assert_eq!(shown(&edge, "shop.localhost").await, later);
 
-    // Forward again: it was live with those that hold, so that there is nothing to say.
+    // Forward again: the version was live with the current settings, so that no difference is reported.
     let report = rollback(&edge, json!({ "version": two.version })).await;
     assert_eq!((report.switched, report.settings), (true, None));
 
-    // Restored: the version was live last, for a moment, with the later ones; what it was live with is what counts.
+    // Restored: the version was last live, briefly, with the later settings; the settings at the switch count.
     let push_token = edge.token_for(Scope::Push, Some("shop"), None).await;
     let body = json!({ "with_settings": true });
     let path = "/v1/apps/shop/environments/prod/rollback";
     assert_eq!(got(edge.ask(Method::POST, path, &push_token).json(&body)).await.code(), Code::Forbidden);
     let report = rollback(&edge, json!({ "with_settings": true })).await;
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
-    // The first rollback went back to the entry of the first push; its settings are those that held at its end.
+    // The first rollback returned to the first push; the restored settings are the settings at the end of its live
+    // time.
     assert_eq!(shown(&edge, "shop.localhost").await, one);
     let difference = report.settings.unwrap();
     assert_eq!((difference.was, difference.now, difference.restored), (1, 2, true));
@@ -78,7 +79,7 @@ async fn a_rollback_keeps_the_settings_says_how_they_differ_and_restores_them_wh
     let held = settings(&edge, "prod").await;
     assert_eq!((held.revision, held.settings.len()), (1, 4));
 
-    // A change goes on from what holds, and its number is a new one.
+    // A change builds on the current settings and gets a new revision.
     let changed = publish(&edge, "prod", "AFTER", "3").await;
     assert_eq!((changed.previous, changed.revision), (1, 3));
     assert_eq!(shown(&edge, "shop.localhost").await, json!({ "SAME": "0", "CHANGED": "1", "GONE": "1", "AFTER": "3" }));
@@ -97,7 +98,7 @@ async fn settings_that_are_no_longer_kept_are_reported_and_nothing_is_half_done(
     for number in 0..6 {
         publish(&edge, "prod", "A", &number.to_string()).await;
     }
-    // Those of the last two switches are kept, with the last two.
+    // The settings of the last two switches are retained, with the last two versions.
     let report = rollback(&edge, json!({ "with_settings": true })).await;
     assert_eq!(shown(&edge, "shop.localhost").await, json!({ "A": "three" }));
     assert!(report.settings.unwrap().restored);
@@ -141,7 +142,7 @@ async fn a_rollback_is_held_to_what_was_shown() {
     assert_eq!(edge.live("shop").await, Some(two));
     let report = rollback(&edge, json!({ "if_live": &two.to_string()[..8] })).await;
     assert_eq!((report.previous, report.version), (Some(two), one));
-    // Nothing was live before it, but a version that is named is gone to.
+    // No version was live before, but a rollback to a named version works.
     assert_eq!(post(&edge, "prod", "rollback", json!({ "if_live": one })).await.code(), Code::NoPrevious);
     let report = rollback(&edge, json!({ "version": two, "if_live": one })).await;
     assert_eq!((report.previous, report.version), (Some(one), two));
@@ -173,7 +174,7 @@ async fn rollbacks_go_further_back_each_time_also_as_they_were_shown() {
             live = expected;
         }
         assert_eq!(post(&edge, "prod", "rollback", json!({})).await.code(), Code::NoPrevious);
-        // One that is named stands where it was live last: what was before that is what comes next.
+        // The history of a named version counts from its last live time: the next rollback goes to the version before.
         assert!(!rollback(&edge, json!({ "version": one })).await.switched);
         assert_eq!(rollback(&edge, json!({ "version": three })).await.version, three);
         assert_eq!(rollback(&edge, json!({})).await.version, one);

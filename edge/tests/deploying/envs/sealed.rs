@@ -1,4 +1,4 @@
-//! Secrets at rest: in a file of the data folder they are nowhere, and their key is not in it.
+//! Secrets at rest: in no file of the data folder, and neither is their key.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{patch, patch_with, publish, settings, settings_path, shown, started};
 use crate::support::{edge, got};
 
-/// Whether any file below a folder holds these bytes.
+/// Returns true if a file below a folder contains the bytes.
 fn holds(folder: &Path, bytes: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().any(|entry| {
         let path = entry.unwrap().path();
@@ -57,7 +57,7 @@ async fn a_key_file_that_others_may_read_is_refused_and_what_is_live_goes_on() {
     let problem = patch_with(&edge, &token, "prod", &body).await.problem();
     assert_eq!((problem.code, problem.status), (Code::SecretsLocked, 503));
     assert!(problem.hint.unwrap().contains("chmod 600"));
-    // What is no secret needs no key.
+    // A public setting needs no key.
     publish(&edge, "prod", "A", "1").await;
     let edge = edge.restart().await;
     assert_eq!(
@@ -87,7 +87,7 @@ async fn an_edge_whose_key_was_lost_starts_serves_and_takes_the_secrets_again() 
     assert_eq!(lost(&settings(&edge, "prod").await), 1);
     let answer = got(edge.api(Method::GET, &settings_path("prod"))).await;
     assert!(answer.text().contains("\"lost\":true"));
-    // The same value is set again: nothing can tell that it is the same.
+    // A change to the same value counts as a change: the edge cannot compare secrets.
     let set = patch(&edge, "prod", json!({ "set": { "KEY": { "value": "hush" } } })).await;
     assert!(set.changed);
     assert_eq!(lost(&settings(&edge, "prod").await), 0);

@@ -1,4 +1,4 @@
-//! What the metrics and deletions say of visitors who are held.
+//! Pinned visitors in metrics and in reports of deletions.
 
 use devanture_config::api::{DeleteReport, PlaceDeleteReport};
 use http::Method;
@@ -6,7 +6,7 @@ use http::Method;
 use super::{HOST, ONE, TWO, Visitor, live, pinned};
 use crate::support::{RunningEdge, edge, eventually, got};
 
-/// The value of the metric's only series; `None` where it has none.
+/// Value of the metric's only series; `None` without a series.
 async fn held_requests(edge: &RunningEdge) -> Option<String> {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     let series = "devanture_held_requests_total{app=\"shop\",environment=\"prod\"} ";

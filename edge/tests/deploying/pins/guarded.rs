@@ -1,4 +1,4 @@
-//! Pins and what a version keeps from strangers.
+//! Pins and versions with protected paths.
 
 use http::StatusCode;
 
@@ -13,12 +13,12 @@ async fn what_is_kept_from_strangers_now_is_seen_on_no_earlier_version() {
     let mut visitor = Visitor::new(&edge).await;
     let guarded: Files<'_> = &[TWO[0], TWO[1], ONE[2], ("_headers", b"/data.json\n  Basic-Auth: ada:secret\n")];
     live(&edge, guarded).await;
-    // Anybody can write the cookie.
+    // A visitor can forge the cookie.
     assert_eq!(visitor.cookies[PIN].split('.').next().unwrap(), one.short());
     assert_eq!(visitor.get(&edge, "/data.json").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(visitor.sees(&edge).await, "two");
     assert_eq!(pinned(&edge).await, []);
-    // Versions that keep the same paths from the same people hold as usual.
+    // Pins work as usual between versions that protect the same paths for the same accounts.
     live(&edge, &[THREE[0], THREE[1], guarded[3]]).await;
     assert_eq!(visitor.sees(&edge).await, "two");
     assert_eq!(visitor.get(&edge, "/data.json").await.status, StatusCode::UNAUTHORIZED);

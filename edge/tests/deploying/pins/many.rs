@@ -1,4 +1,4 @@
-//! Pins of many visitors, ten versions and requests that come together.
+//! Pins of many visitors to ten versions, with concurrent requests.
 
 use devanture_config::VersionId;
 use devanture_config::api::Unpinned;
@@ -8,13 +8,13 @@ use http::Method;
 use super::{Visitor, live, pinned};
 use crate::support::{RunningEdge, edge, got};
 
-/// Versions that hold visitors at once.
+/// Versions with pinned visitors at the same time.
 const VERSIONS: usize = 10;
 const VISITORS_OF_EACH: usize = 200;
-/// Requests that come together.
+/// Number of concurrent requests.
 const TOGETHER: usize = 50;
 
-/// Makes the version of that number live.
+/// Makes the version of a number live.
 async fn switched(edge: &RunningEdge, number: usize) -> VersionId {
     let (page, data) = (text(number), number.to_string());
     live(edge, &[("index.html", page.as_bytes()), ("data.json", data.as_bytes())]).await
@@ -24,7 +24,7 @@ fn text(number: usize) -> String {
     format!("version {number}")
 }
 
-/// What each visitor sees now, of those who came to the version of a number.
+/// Checks the version that each visitor sees, by the version of the visitor's first page.
 async fn all_see(edge: &RunningEdge, visitors: &mut [(usize, Visitor)], expected: impl Fn(usize) -> usize) {
     for some in visitors.chunks_mut(TOGETHER) {
         let asked = some.iter_mut().map(async |(came, visitor)| (*came, visitor.sees(edge).await));
@@ -46,7 +46,7 @@ async fn two_thousand_visitors_stay_on_ten_versions_through_switches_and_a_resta
             visitors.extend(join_all(come).await.into_iter().map(|visitor| (number, visitor)));
         }
     }
-    // Those of different versions come together from here on.
+    // From here on, visitors of different versions send concurrent requests.
     let mut turns: Vec<_> = visitors.into_iter().enumerate().collect();
     turns.sort_by_key(|(turn, _)| (turn % VISITORS_OF_EACH, *turn));
     let mut visitors: Vec<_> = turns.into_iter().map(|(_, visitor)| visitor).collect();
@@ -56,7 +56,7 @@ async fn two_thousand_visitors_stay_on_ten_versions_through_switches_and_a_resta
     let edge = edge.restart().await;
     assert_eq!(pinned(&edge).await, versions);
     all_see(&edge, &mut visitors, |came| came).await;
-    // One more than the limit: the oldest holds nobody any longer, and its visitors get what is live.
+    // One version above the limit: the oldest version is released, and its visitors get the live version.
     for (_, visitor) in visitors.iter_mut().filter(|(came, _)| *came == 0) {
         visitor.was_here_before(20);
     }

@@ -1,4 +1,4 @@
-//! Aliases: a push moves one and leaves what is live, they end by themselves, and tokens set those that are theirs.
+//! Aliases: a push moves an alias and leaves the live version, aliases expire, and tokens may set permitted aliases.
 
 use devanture_config::api::{AliasList, DeployOptions, Outcome, PlaceStatus, Scope};
 use devanture_config::problem::Code;
@@ -28,14 +28,14 @@ async fn a_push_to_an_alias_moves_it_and_leaves_what_is_live() {
     assert_eq!(edge.get(HOST, "/").await.text(), "two");
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "live");
     assert_eq!(alias(&edge, "feature-x").await.version, two.version);
-    // The same content again changes nothing, and adds nothing to the history.
+    // A push of the same content changes nothing and adds no history entry.
     let same = push_alias(&edge, "feature-x", "two").await;
     assert_eq!(same.previous, Some(two.version));
     let entries = history(&edge, "preview").await.deploys;
     let reported: Vec<_> = entries.iter().map(|d| (d.version, d.outcome, d.alias.as_ref().unwrap().as_str())).collect();
     assert_eq!(reported, [(two.version, Outcome::Stored, "feature-x"), (one.version, Outcome::Stored, "feature-x")]);
     assert!(entries[0].steps.iter().any(|step| step.name == "alias"), "{entries:?}");
-    // No environment comes of it.
+    // No environment is created.
     assert!(status(&edge, "preview").await.version.is_none());
     edge.stop().await;
 }
@@ -70,7 +70,7 @@ async fn an_older_push_does_not_take_an_alias_back() {
     assert_eq!((entry.outcome, entry.problem.unwrap().code), (Outcome::Superseded, Code::Superseded));
     finish(&edge, &forced.deploy).await.unwrap();
     assert_eq!(edge.get(HOST, "/").await.text(), "forced");
-    // Set by hand, it still is not taken by a push that began before the newest one.
+    // After a manual change, a push started before the newest push still cannot move the alias.
     let set = json!({ "version": newer.version });
     assert_eq!(call(&edge, Method::PUT, "aliases/feature-x", Some(set)).await.status, StatusCode::OK);
     let late = ready(&edge, "preview", to(false), "late").await;
@@ -102,7 +102,7 @@ async fn an_alias_that_has_ended_is_as_unknown_as_one_that_never_was() {
     }
     let long: PlaceStatus = call(&edge, Method::PUT, "aliases/feature-x", set("14d")).await.json();
     assert!(long.expires_ms.unwrap() > long.since_ms + 13 * 86_400_000);
-    // Nothing said keeps it; `never` ends the end.
+    // Without a value, the expiry stays; `never` removes the expiry.
     let kept: PlaceStatus =
         call(&edge, Method::PUT, "aliases/feature-x", Some(json!({ "version": version }))).await.json();
     assert_eq!(kept.expires_ms, long.expires_ms);
@@ -114,7 +114,7 @@ async fn an_alias_that_has_ended_is_as_unknown_as_one_that_never_was() {
     assert_eq!(call(&edge, Method::DELETE, "aliases/feature-x", None).await.code(), Code::NotFound);
     let list: AliasList = call(&edge, Method::GET, "aliases", None).await.json();
     assert!(list.aliases.is_empty() && status(&edge, "prod").await.places.iter().all(|place| !place.alias));
-    // A restart brings none back, and a push creates it again, without an end.
+    // A restart restores no expired alias, and a push creates the alias again without an expiry.
     let edge = edge.restart().await;
     for host in [HOST, "never-was--shop.localhost"] {
         assert!(try_got(edge.visit(Method::GET, host, "/")).await.is_err(), "{host} gets no certificate");
@@ -187,7 +187,7 @@ async fn no_version_is_live_in_preview_and_the_hint_for_a_developer_is_an_alias(
         assert_eq!(refused.code(), Code::NameReserved, "{path}: {}", refused.text());
     }
     assert!(status(&edge, "preview").await.version.is_none());
-    // What previews have is there all the same, and stays when it is deleted.
+    // Settings of previews apply nevertheless, and stay after the deletion of the alias.
     assert!(!push_alias(&edge, "feature-w", "zero").await.may_not_switch);
     push_alias(&edge, "feature-x", "one").await;
     call(&edge, Method::DELETE, "environments/preview", None).await;
@@ -212,7 +212,7 @@ async fn an_alias_is_no_environment_and_there_are_no_more_than_the_limit() {
     push_alias(&edge, "two", "x").await;
     assert_eq!(push(&edge, "preview", to("three"), files).await.unwrap_err().code, Code::TooMany);
     push_alias(&edge, "two", "y").await;
-    // An alias cannot be pushed to as if it were an environment.
+    // An alias is no valid environment for a push.
     assert_eq!(push(&edge, "two", DeployOptions::default(), files).await.unwrap_err().code, Code::AliasTaken);
     let gone = call(&edge, Method::DELETE, "aliases/one", None).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT);

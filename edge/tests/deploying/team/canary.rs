@@ -1,4 +1,4 @@
-//! Canaries: a share of the visitors gets a version before it is live for all.
+//! Canaries: a share of the visitors gets a version before all visitors do.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ const OLD: Files<'_> = &[("index.html", b"old"), ("data.json", b"{}"), ("assets/
 const NEW: Files<'_> = &[("index.html", b"new"), ("data.json", b"[]"), ("assets/app-5e6f7a8b.js", b"2")];
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 const CRAWLER: &str = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
-/// Longest that a test waits for something to come about.
+/// Longest wait for an expected state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An edge with the old version live, and the new one stored.
+/// Edge with the old version live and the new version stored.
 async fn two_versions() -> (RunningEdge, VersionId) {
     let edge = edge().with_app("shop", OLD).start().await;
     let version = stored(&edge, NEW).await;
@@ -39,13 +39,13 @@ async fn status(edge: &RunningEdge) -> CanaryStatus {
     call(edge, Method::GET, CANARY, None).await.json()
 }
 
-/// The canary of the environment, as the list of apps has it: its version and share.
+/// Canary of the environment in the list of apps: version and share.
 async fn canary_of_the_list(edge: &RunningEdge) -> Option<(VersionId, u8)> {
     let app: AppInfo = got(edge.ask(Method::GET, "/v1/apps/shop", edge.admin_token())).await.json();
     app.environments[0].canary.map(|canary| (canary.version, canary.share.percent()))
 }
 
-/// A page as a browser navigates to it, with the cookie of an earlier answer.
+/// Page as navigated to by a browser, with the cookie of an earlier response.
 async fn navigate(edge: &RunningEdge, path: &str, cookie: Option<&str>) -> Got {
     let request = edge.visit(Method::GET, "shop.localhost", path).header("accept", "text/html");
     let request = request.header("sec-fetch-mode", "navigate").header("user-agent", BROWSER);
@@ -56,12 +56,12 @@ async fn navigate(edge: &RunningEdge, path: &str, cookie: Option<&str>) -> Got {
     .await
 }
 
-/// The cookie that an answer gives, as a browser sends it back.
+/// Cookie of a response, in the form a browser sends.
 fn cookie(answer: &Got) -> String {
     answer.header("set-cookie").split(';').next().unwrap().to_owned()
 }
 
-/// Visitors as they come first: the page that each got, and the cookie.
+/// New visitors: the page and the cookie of each.
 async fn visitors(edge: &RunningEdge, count: usize) -> Vec<(String, String)> {
     let mut visitors = Vec::new();
     for _ in 0..count {
@@ -71,7 +71,7 @@ async fn visitors(edge: &RunningEdge, count: usize) -> Vec<(String, String)> {
     visitors
 }
 
-/// A visitor on each side: the cookie of one who gets the old version, and of one who gets the new one.
+/// Cookies of one visitor with the old version and one with the new version.
 async fn one_on_each_side(edge: &RunningEdge) -> [String; 2] {
     let mut sides = [None, None];
     while sides.iter().any(Option::is_none) {
@@ -110,12 +110,12 @@ async fn a_share_of_two_thousand_visitors_gets_the_canary_and_nobody_moves_by_th
     let some = &first[..200];
     let before: Vec<String> = some.iter().map(|(text, _)| text.clone()).collect();
     assert_eq!(again(some).await, before);
-    // A larger share takes nobody back.
+    // A larger share moves no visitor back.
     set(&edge, json!({ "share": 60 })).await;
     let after = again(some).await;
     assert!(before.iter().zip(&after).all(|(before, after)| before == "old" || after == "new"));
     assert!(after.iter().filter(|text| *text == "new").count() > before.iter().filter(|text| *text == "new").count());
-    // And the share of before gives everybody back what they had.
+    // The original share restores every visitor's version.
     set(&edge, json!({ "share": 30 })).await;
     assert_eq!(again(some).await, before);
     let counts = status(&edge).await.canary.unwrap().counts;
@@ -123,7 +123,7 @@ async fn a_share_of_two_thousand_visitors_gets_the_canary_and_nobody_moves_by_th
     edge.stop().await;
 }
 
-/// The fields of an answer, in the order of their names, but for the date.
+/// Fields of a response, sorted by name, without the date.
 fn fields(answer: &Got) -> Vec<(String, String)> {
     let mut fields: Vec<_> = answer
         .headers
@@ -135,7 +135,7 @@ fn fields(answer: &Got) -> Vec<(String, String)> {
     fields
 }
 
-/// The fields that an answer has once a cookie has decided, where it had these.
+/// Expected fields of a response chosen by a cookie, derived from the given fields.
 fn chosen(mut fields: Vec<(String, String)>) -> Vec<(String, String)> {
     fields.iter_mut().filter(|(name, _)| name == "cache-control").for_each(|(_, value)| {
         let kept = value.split(", ").filter(|part| *part != "public" && !part.starts_with("s-maxage"));
@@ -171,11 +171,11 @@ async fn an_answer_is_what_it_was_but_private_with_a_prepared_head_and_without()
             let unchanged = get("", &etag).await;
             assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
             set(&edge, json!({ "version": version, "share": 50 })).await;
-            // Each canary draws again, so that the visitor of one may be on the other side in the next.
+            // Each canary assigns visitors anew, so that the visitor may be on the other side in the next canary.
             let [cookie, _] = one_on_each_side(&edge).await;
             for etag_and_before in [("\"none\"", &plain), (etag.as_str(), &unchanged)] {
                 let (etag, before) = etag_and_before;
-                // Once as it is made, and once as it was.
+                // Once when prepared, and once from memory.
                 for _ in 0..2 {
                     let now = get(&cookie, etag).await;
                     assert_eq!((now.status, &now.body), (before.status, &before.body), "{path}");
@@ -212,7 +212,7 @@ async fn what_a_cookie_decided_is_private_and_programs_and_crawlers_get_the_live
             assert_eq!(answer.header("vary"), "cookie", "{path}");
             assert!(answer.header("cache-control").starts_with("private"), "{path} {answer:?}");
         }
-        // Pages of both sides find their assets, and shared caches keep them.
+        // Pages of both sides find their assets, and shared caches store the assets.
         for path in ["/assets/app-1a2b3c4d.js", "/assets/app-5e6f7a8b.js"] {
             let answer = navigate(&edge, path, Some(cookie)).await;
             assert_eq!((answer.status, answer.header("vary")), (StatusCode::OK, ""), "{path}");
@@ -231,11 +231,11 @@ async fn what_a_cookie_decided_is_private_and_programs_and_crawlers_get_the_live
             assert_eq!((answer.text().as_str(), answer.header("set-cookie")), ("old", ""));
             assert_eq!(answer.header("vary"), "cookie");
         }
-        // What is no id of a visitor counts as no cookie.
+        // An invalid visitor id counts as no cookie.
         let answer = navigate(&edge, "/", Some("__Host-devanture-visitor=all")).await;
         assert_ne!(answer.header("set-cookie"), "");
     }
-    // Its previews are served as usual.
+    // Previews are served as usual.
     let preview = edge.get(&format!("{}--shop.localhost", version.short()), "/").await;
     assert_eq!((preview.text().as_str(), preview.header("vary")), ("new", ""));
     edge.stop().await;
@@ -286,7 +286,7 @@ async fn a_canary_outlives_a_restart_and_nothing_else_goes_live_until_it_is_fini
     }
     let deleted = call(&edge, Method::DELETE, &format!("versions/{version}"), None).await;
     assert_eq!(deleted.code(), Code::VersionInUse);
-    // Who looks at the list of apps sees why nothing else goes live.
+    // The list of apps shows the canary that blocks other switches.
     assert_eq!(canary_of_the_list(&edge).await, Some((version, 50)));
     let finished: SwitchReport = call(&edge, Method::POST, &format!("{CANARY}/finish"), None).await.json();
     assert_eq!((finished.switched, finished.version, finished.previous), (true, version, Some(old)));
@@ -313,7 +313,7 @@ async fn an_aborted_canary_leaves_what_was_live_and_its_open_pages_find_their_as
     for cookie in &sides {
         assert_eq!(navigate(&edge, "/", Some(cookie)).await.text(), "old");
     }
-    // A date alone never takes the one for the other.
+    // A date alone never confuses the two versions.
     let date = page.header("last-modified");
     let answer = got(edge.visit(Method::GET, "shop.localhost", "/").header("if-modified-since", date)).await;
     assert_eq!((answer.status, answer.text().as_str()), (StatusCode::OK, "old"), "{date}");
@@ -323,13 +323,13 @@ async fn an_aborted_canary_leaves_what_was_live_and_its_open_pages_find_their_as
     assert_eq!(entry(0), (DeployKind::Switch, Outcome::Done, version));
     assert_eq!(deploys[0].reason.as_deref(), Some("It was slow."));
     assert_eq!(entry(1), (DeployKind::Switch, Outcome::Stored, version));
-    // What was pushed meanwhile goes live again.
+    // A version pushed meanwhile goes live again.
     edge.push("shop", &[("index.html", b"third")]).await;
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "third");
     edge.stop().await;
 }
 
-/// Waits until a canary that ended by itself is counted so.
+/// Waits until the metrics count the end of a canary with an outcome.
 async fn is_counted(edge: &RunningEdge, outcome: &str) {
     until("the count", async || {
         let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
@@ -381,7 +381,7 @@ async fn a_canary_that_breaks_goes_back_by_itself_and_nobody_else_sees_an_error(
     edge.stop().await;
 }
 
-/// Anybody can ask for what never was.
+/// Requests for missing paths are possible for every visitor.
 #[tokio::test]
 async fn requests_for_what_neither_version_has_abort_no_canary() {
     let (edge, version) = two_versions().await;
@@ -416,7 +416,7 @@ async fn canaries_one_after_the_other_put_no_time_ahead_of_the_clock() {
     let now_ms = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
     assert!(log.entries.iter().all(|entry| u128::from(entry.at_ms) <= now_ms), "{log:#?} by {now_ms}");
     assert!(history(&edge, "prod").await.deploys.iter().all(|deploy| u128::from(deploy.at_ms) <= now_ms));
-    // Who changes sides has an older page each time.
+    // A visitor who changes sides has an older page each time.
     let count = dates.len();
     dates.dedup();
     assert_eq!(dates.len(), count, "{dates:?}");
@@ -450,7 +450,7 @@ async fn rules_keep_no_page_in_a_cache_and_no_asset_out_of_it() {
         let same = get("/assets/one-1a2b3c4d.js").await;
         assert_eq!((same.header("vary"), same.header("x-accel-expires")), ("", "600"), "{:?}", same.headers);
         assert!(same.header("cache-control").starts_with("public"), "{:?}", same.headers);
-        // Of which the rules of both say something else.
+        // A path with different rules in the two versions.
         let other = get("/assets/two-1a2b3c4d.js").await;
         assert_eq!((other.header("vary"), other.header("x-accel-expires")), ("cookie", ""), "{:?}", other.headers);
     }

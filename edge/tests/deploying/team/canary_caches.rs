@@ -1,4 +1,4 @@
-//! Canaries behind a shared cache of another make: nginx, where it is installed.
+//! Canaries behind an independent shared cache: nginx, if installed.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -22,14 +22,14 @@ const NEW: Files<'_> =
 /// Longest wait for nginx.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// nginx with a cache, in front of an edge.
+/// nginx with a cache in front of an edge.
 struct Cache {
     folder: tempfile::TempDir,
     nginx: Child,
 }
 
 impl Cache {
-    /// `None` where nginx is not installed.
+    /// Starts nginx; `None` if nginx is not installed.
     #[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
     async fn start(edge: &RunningEdge) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
@@ -62,14 +62,14 @@ impl Cache {
     }
 
     async fn stop(mut self) {
-        // Its worker ends with it.
+        // The worker process ends with nginx.
         let pid = self.nginx.id().unwrap().to_string();
         Command::new("kill").arg("-TERM").arg(pid).status().await.unwrap();
         self.nginx.wait().await.unwrap();
     }
 }
 
-/// An answer of the cache.
+/// Response of the cache.
 #[derive(Debug)]
 struct Cached {
     head: String,
@@ -101,7 +101,7 @@ impl Cached {
 async fn a_shared_cache_gives_no_visitor_the_version_of_another() {
     let edge = edge().with_app("shop", OLD).start().await;
     let Some(cache) = Cache::start(&edge).await else { return edge.stop().await };
-    // What it does without a canary: it keeps both.
+    // Behavior without a canary: both responses are cached.
     for path in ["/data.json", "/app-1a2b3c4d.js"] {
         let (first, second) = (cache.get(path, None).await, cache.get(path, None).await);
         assert_eq!((first.field("x-cache"), second.field("x-cache")), ("MISS", "HIT"), "{first:?} {second:?}");
@@ -124,7 +124,7 @@ async fn a_shared_cache_gives_no_visitor_the_version_of_another() {
         let got = cache.get("/", Some(cookie)).await;
         assert_eq!(got.body, page, "{got:?}");
         assert_ne!(got.field("x-cache"), "HIT");
-        // An address that was not kept before the canary began.
+        // A URL not cached before the canary began.
         let got = cache.get("/data.json?1", Some(cookie)).await;
         assert_eq!(got.body, data, "{got:?}");
         assert_ne!(got.field("x-cache"), "HIT");

@@ -1,5 +1,5 @@
-//! Canaries and what a connection remembers of its last visitor: over one connection each visitor gets what any other
-//! connection would give, whatever came before.
+//! Canaries and per-connection caches: over one connection each visitor gets the same version as over any other
+//! connection, whatever the earlier requests.
 
 use devanture_config::api::DeployOptions;
 use http::{Method, StatusCode};
@@ -23,14 +23,14 @@ async fn begin(edge: &RunningEdge, files: Files<'_>, more: Value) {
     assert_eq!(call(edge, Method::PUT, CANARY, Some(body)).await.status, StatusCode::OK);
 }
 
-/// The front page as a browser navigates to it with these lines of `Cookie`.
+/// Front page as navigated to by a browser with the given `Cookie` lines.
 async fn navigate(edge: &RunningEdge, lines: &[&str]) -> Got {
     let request = edge.visit(Method::GET, "shop.localhost", "/").header("accept", "text/html");
     let request = request.header("sec-fetch-mode", "navigate").header("user-agent", BROWSER);
     got(lines.iter().fold(request, |request, line| request.header("cookie", *line))).await
 }
 
-/// Visitors, and whether each gets the canary.
+/// Visitors, with true for visitors of the canary.
 async fn visitors(edge: &RunningEdge) -> Vec<(String, bool)> {
     let mut visitors = Vec::new();
     for _ in 0..VISITORS {
@@ -41,8 +41,8 @@ async fn visitors(edge: &RunningEdge) -> Vec<(String, bool)> {
     visitors
 }
 
-/// Who of them gets the canary: each comes several times, with cookies of all kinds around the visitor's, and always
-/// gets the same.
+/// Assignment of each visitor to the canary: every visitor returns several times, with other cookies around the visitor
+/// cookie, and must get the same version.
 async fn taken(edge: &RunningEdge, visitors: &[(String, bool)], new: &str) -> Vec<bool> {
     let long = format!("filler={}", "x".repeat(2_000));
     let mut taken = Vec::new();
@@ -79,7 +79,7 @@ async fn who_comes_over_a_connection_after_others_gets_what_its_own_cookie_says(
     let visitors = visitors(&edge).await;
     let first: Vec<bool> = visitors.iter().map(|(_, is_taken)| *is_taken).collect();
     assert_eq!(taken(&edge, &visitors, "new").await, first);
-    // Each step counts for the next request of a connection: fewer get it, and nobody else.
+    // Each step applies to the next request of a connection: only the difference in share changes sides.
     for (share, is_larger) in [(20, false), (80, true), (50, false)] {
         call(&edge, Method::PUT, CANARY, Some(json!({ "share": share }))).await;
         for ((_, before), now) in visitors.iter().zip(taken(&edge, &visitors, "new").await) {
@@ -87,7 +87,7 @@ async fn who_comes_over_a_connection_after_others_gets_what_its_own_cookie_says(
         }
     }
     assert_eq!(taken(&edge, &visitors, "new").await, first);
-    // What the edge gave nobody counts as no cookie, also behind one that it did give.
+    // An unknown cookie counts as no cookie, even behind a valid cookie.
     let (cookie, _) = &visitors[0];
     navigate(&edge, &[cookie]).await;
     for strange in [format!("{cookie}0"), "__Host-devanture-visitor=00112233AABBCCDD".to_owned()] {
@@ -96,7 +96,7 @@ async fn who_comes_over_a_connection_after_others_gets_what_its_own_cookie_says(
     }
     call(&edge, Method::DELETE, CANARY, Some(json!({}))).await;
     assert!(!taken(&edge, &visitors, "new").await.contains(&true));
-    // Another canary draws again.
+    // Another canary assigns visitors anew.
     begin(&edge, THIRD, json!({})).await;
     let again = taken(&edge, &visitors, "third").await;
     assert!(again.contains(&true) && again != first, "{again:?}");
@@ -118,7 +118,7 @@ async fn a_cookie_of_the_site_is_looked_for_whenever_it_is_another_one() {
         {
             assert_eq!(navigate(&edge, lines).await.text(), *text, "{lines:?}");
         }
-        // Without it every request gets what is live, after any other one.
+        // Without the cookie, every request gets the live version, whatever the earlier requests.
         for lines in [&["sessions=1"][..], &["session="], &[]] {
             assert_eq!(navigate(&edge, lines).await.text(), "old", "{lines:?}");
         }

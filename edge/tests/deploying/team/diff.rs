@@ -1,4 +1,4 @@
-//! What differs between two versions, and what a returning visitor loads again.
+//! Differences between two versions, and bytes that a returning visitor loads again.
 
 use devanture_config::api::{
     Amount, BeginDeploy, ChangeKind, DeployOptions, DeployReport, Diff, Scope, ServingChange, Source,
@@ -67,7 +67,7 @@ async fn files_bytes_and_what_visitors_load_again_are_reported() {
             ("index.html", ChangeKind::Changed),
         ]
     );
-    // What travels is Brotli, where it is stored, and rule files never do.
+    // The transferred bytes are Brotli where stored, and rule files are never transferred.
     let visit = edge.visit(Method::GET, "shop.localhost", "/assets/index-B3xY9_aZ.js").header("accept-encoding", "br");
     let travelling = crate::support::got(visit).await;
     assert_eq!(travelling.header("content-encoding"), "br");
@@ -127,7 +127,7 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
     ] {
         assert_eq!(call(&edge, Method::GET, &format!("diff?{query}"), None).await.code(), code, "{query}");
     }
-    // A token that may read the app sees its versions; one of previews shows a pull request what it would change.
+    // A token with read access to the app sees the app's versions; a preview token shows a pull request's changes.
     let previews = edge.token_for(Scope::Push, Some("shop"), Some("preview")).await;
     let answer = call_as(&edge, &previews, Method::GET, "diff?from=live&to=feature-x", None).await;
     assert_eq!(answer.json::<Diff>().to.version, Some(aliased));
@@ -141,7 +141,7 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
 async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
     let edge = edge().with_app("shop", &[("index.html", b"live"), ("_redirects", b"/a /\n")]).start().await;
     let live = edge.live("shop").await.unwrap();
-    // What is named twice need not be there yet; otherwise it is by its first setting.
+    // An environment named twice may be missing; otherwise it exists from the first setting on.
     let reported = diff(&edge, "from=staging&to=prod&env=staging").await;
     assert_eq!((reported.from.version, reported.to.version), (None, Some(live)));
     for (query, hint) in [
@@ -173,7 +173,7 @@ async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
     }
     let reported = diff(&edge, "from=staging&to=live&env=staging").await;
     assert_eq!((reported.from.version, reported.to.version, reported.changes.len()), (None, None, 0));
-    // What a token does not see is no emptier for it.
+    // The response counts objects hidden from the token like visible objects.
     let staging = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
     let answer = call_as(&edge, &staging, Method::GET, "diff?from=other&to=staging", None).await;
     assert_eq!(answer.code(), Code::Forbidden);

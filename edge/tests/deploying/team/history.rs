@@ -1,4 +1,4 @@
-//! The history: who, what, from where, why it failed.
+//! History entries: account, change, source address, and reason for a failure.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{call, history, push};
 use crate::support::{edge, manifest};
 
-/// Entries that say as much as they may; together they have more bytes than a page.
+/// Number of entries of the maximum size; together they exceed a page.
 const LONG_ENTRIES: usize = 40;
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_deploy_is_kept_with_its_source_its_steps_and_its_log() {
         ci: Some("gitlab".to_owned()),
         url: Some("https://gitlab.example/j/1".to_owned()),
     };
-    // A rule that another provider drops: a doubt.
+    // A rule that another provider ignores: a warning.
     let files: crate::support::Files<'_> = &[("index.html", b"x"), ("_redirects", b"/a /b 200!\n/a /c\n")];
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     let begin = BeginDeploy { manifest: manifest(files), source: source.clone(), options };
@@ -35,7 +35,7 @@ async fn a_deploy_is_kept_with_its_source_its_steps_and_its_log() {
     let names: Vec<&str> = entry.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(names, ["verify", "compress", "prepare", "switch"]);
     assert!(entry.log.iter().any(|line| line.starts_with("let pass: ")), "{:?}", entry.log);
-    // A promotion names where it comes from, too.
+    // A promotion also records the source environment.
     let promoted = call(&edge, Method::POST, "environments/staging/promote", Some(json!({ "from": "prod" }))).await;
     assert!(promoted.json::<SwitchReport>().switched);
     assert_eq!(history(&edge, "staging").await.deploys[0].source.commit.as_deref(), Some("4f2a91"));
@@ -59,7 +59,7 @@ async fn a_push_that_failed_is_kept_with_its_reason() {
     edge.stop().await;
 }
 
-/// Pushes may say much: a page of them is bounded in bytes, too.
+/// Entries may be long: a page is bounded in bytes, too.
 #[tokio::test]
 async fn a_page_of_entries_that_say_much_ends_early_and_the_next_one_goes_on() {
     let files: crate::support::Files<'_> = &[("index.html", b"x")];

@@ -1,4 +1,4 @@
-//! Lists in pages, records with tags, and requests that say what they expect.
+//! Paged lists, records with entity tags, and conditional requests.
 
 use devanture_config::api::{AliasList, History, HostnameList, PlaceStatus, SwitchReport, WithdrawnList};
 use devanture_config::problem::Code;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{call, push_alias};
 use crate::support::{Got, RunningEdge, edge, got};
 
-/// All entries of a list, page by page of two.
+/// All entries of a list, in pages of two.
 async fn paged<T>(
     edge: &RunningEdge,
     path: &str,
@@ -130,7 +130,7 @@ async fn a_record_has_a_tag_and_is_changed_only_as_it_is_expected() {
     edge.stop().await;
 }
 
-/// Made silently, such a change would be one that the client did not want.
+/// A silent change would ignore the client's condition.
 #[tokio::test]
 async fn a_change_that_looks_at_no_condition_refuses_one() {
     let edge = edge().with_app("shop", &[("index.html", b"one")]).start().await;
@@ -165,7 +165,7 @@ async fn a_switch_is_made_only_from_what_was_looked_at() {
     let tag = seen.header("etag").to_owned();
     let known = with(&edge, Method::GET, "environments/prod", ("if-none-match", &tag), None).await;
     assert_eq!(known.status, StatusCode::NOT_MODIFIED);
-    // Another alias makes another answer of the status, and leaves what is live.
+    // Another alias changes the status response and leaves the live version.
     let two = push_alias(&edge, "other", "two").await.version;
     let changed = with(&edge, Method::GET, "environments/prod", ("if-none-match", &tag), None).await;
     assert_eq!(changed.status, StatusCode::OK);

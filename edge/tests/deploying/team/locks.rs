@@ -1,4 +1,4 @@
-//! Locks: pushes are stored and make previews, whatever else would move what is live is refused.
+//! Locks: pushes are stored and get previews; every other change of the live version is refused.
 
 use devanture_config::api::{DeployKind, DeployOptions, Lock, LockReport, Outcome, Scope, SwitchReport};
 use devanture_config::problem::Code;
@@ -25,10 +25,10 @@ async fn a_push_to_a_locked_environment_is_stored_and_goes_live_when_it_is_switc
     assert!(!report.switched && report.locked.as_ref().unwrap().reason.as_deref() == Some("Sale until Monday"));
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "live");
     assert_eq!(edge.get(&format!("{}--shop.localhost", report.version.short()), "/").await.text(), "next");
-    // `force` lets an older push through, and no push through a lock.
+    // `force` permits an older push, but no push despite a lock.
     let forced = DeployOptions { force: true, ..DeployOptions::default() };
     assert!(push(&edge, "prod", forced, &[("index.html", b"forced")]).await.unwrap().locked.is_some());
-    // What is live already is no change; a push of it is none either.
+    // The live version is no change, and neither is a push of the live version.
     let same = push(&edge, "prod", DeployOptions::default(), &[("index.html", b"live")]).await.unwrap();
     assert!(same.locked.is_none() && !same.switched);
     let reported = status(&edge, "prod").await;
@@ -83,12 +83,12 @@ async fn only_who_locked_it_and_an_admin_pass_a_lock_or_end_it() {
     assert_eq!(call_as(&edge, &other, Method::DELETE, LOCK, None).await.code(), Code::Locked);
     assert_eq!(call_as(&edge, &other, Method::PUT, LOCK, None).await.code(), Code::Locked);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "two");
-    // The owner of the lock goes back in an incident …
+    // The owner of the lock rolls back in an incident …
     let back =
         call_as(&edge, &locker, Method::POST, "environments/prod/rollback", Some(json!({ "force": true }))).await;
     assert!(back.json::<SwitchReport>().switched);
     assert_eq!(edge.get("shop.localhost", "/").await.text(), "one");
-    // … an admin, too, and the lock stays.
+    // … an admin may, too, and the lock stays.
     let promoted =
         call(&edge, Method::POST, "environments/prod/promote", Some(json!({ "from": "staging", "force": true })));
     assert!(promoted.await.json::<SwitchReport>().switched);
@@ -104,7 +104,7 @@ async fn a_lock_that_came_first_wins_however_far_a_push_was() {
     lock(&edge, "").await;
     let report = finish(&edge, &begun.deploy).await.unwrap();
     assert!(report.locked.is_some() && !report.switched);
-    // Against each other at once: whatever is said to be locked was not moved afterwards.
+    // Concurrent locks and switches: after the response to a lock, the live version never changed.
     for round in 0..10 {
         call(&edge, Method::DELETE, LOCK, None).await;
         let text = format!("round {round}");
@@ -116,7 +116,7 @@ async fn a_lock_that_came_first_wins_however_far_a_push_was() {
         assert_eq!(report.switched, report.locked.is_none(), "{report:?}");
         let live = edge.get("shop.localhost", "/").await.text();
         assert_eq!(live == text, report.switched);
-        // The entries stand in the order of the commits.
+        // The entries are in commit order.
         if report.switched {
             assert_eq!(kinds, [DeployKind::Lock, DeployKind::Push]);
         }

@@ -1,4 +1,4 @@
-//! Two pushes at once, to one environment and to one alias: they are decided, never mixed, and never both refused.
+//! Concurrent pushes to one environment and to one alias: one wins, files never mix, and at least one push succeeds.
 
 use devanture_config::api::{DeployBegun, DeployOptions, DeployReport};
 use devanture_config::problem::{Code, Problem};
@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use super::{finish, ready};
 use crate::support::{RunningEdge, edge};
 
-/// How many pushes race.
+/// Number of concurrent pushes.
 const PUSHES: usize = 6;
 
-/// Begins pushes one after another and finishes them all at once; gives them in the order in which they began.
+/// Starts pushes one after another and finishes all at once; returns the results in starting order.
 async fn race(
     edge: &RunningEdge,
     environment: &str,

@@ -1,4 +1,4 @@
-//! The audit log: every change with who made it and from where, in the commit of the change itself.
+//! Audit log: every change with account and source address, in the same commit as the change.
 
 use std::sync::Arc;
 
@@ -161,7 +161,7 @@ async fn the_log_has_pages_and_an_end() {
         before = format!("&before={next}");
     }
     assert!((95..=100).contains(&numbers.len()), "{}", numbers.len());
-    // The newest first; of what was done often the oldest have gone, and not what was done once.
+    // Newest first. Of frequent operations the oldest entries are gone; rare operations are all kept.
     assert!(numbers.windows(2).all(|pair| pair[0] > pair[1]), "{numbers:?}");
     let oldest = log(&edge, &format!("?app=shop&before={}", numbers[numbers.len() - 2])).await.entries;
     assert_eq!(oldest[0].action, "store_version", "{oldest:?}");
@@ -170,7 +170,7 @@ async fn the_log_has_pages_and_an_end() {
         assert_eq!(refused.code(), Code::BadRequest, "{bad}");
     }
     assert_eq!(log(&edge, "?before=99999999999999999999&limit=1").await.entries[0].number, numbers[0]);
-    // The numbers go on after a restart.
+    // The numbers continue after a restart.
     let newest = numbers[0];
     let edge = edge.restart().await;
     done(&edge, Method::POST, "/v1/apps/shop/environments/prod/pause", None).await;
@@ -199,7 +199,7 @@ async fn many_changes_of_one_app_push_out_no_entry_of_another() {
         toggle(&edge, 60).await;
         assert_eq!(log(&edge, "?app=other").await.entries, before);
         assert_eq!(log(&edge, "?limit=1000").await.entries.len(), 100);
-        // Who has how many is known again after a restart.
+        // The count per account survives a restart.
         edge = edge.restart().await;
     }
     edge.stop().await;
@@ -257,7 +257,7 @@ async fn a_chain_of_tokens_pushes_out_no_trace_of_the_owner() {
     }
     assert_eq!(entries_of(id_of(&owner)).await, traces);
     assert_eq!(log(&edge, "?limit=1000").await.entries.len(), 100);
-    // The entry of the last one says where its chain began.
+    // The last entry names the beginning of the delegation chain.
     let last = entries_of(id_of(&made_by)).await;
     assert_eq!(last[0].root, Some(id_of(&leaked)), "{last:?}");
     edge.stop().await;
@@ -285,7 +285,7 @@ async fn a_token_makes_no_more_changes_in_a_minute_than_the_limit() {
     assert_eq!((number, answer.code(), answer.status), (2, Code::TooManyAttempts, StatusCode::TOO_MANY_REQUESTS));
     let seconds: u64 = answer.header("retry-after").parse().unwrap();
     assert!((50..=60).contains(&seconds), "{seconds}");
-    // It changed nothing and is in no log; others are not held up, and neither is the end of the token.
+    // The refused request is in no log; neither other requests nor the revocation of the token are delayed.
     let entries = log(&edge, "?app=shop").await.entries;
     assert_eq!(entries.iter().filter(|entry| ["lock", "unlock"].contains(&entry.action.as_str())).count(), 5);
     let unlock = edge.ask(Method::DELETE, "/v1/apps/shop/environments/prod/lock", edge.admin_token());

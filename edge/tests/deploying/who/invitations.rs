@@ -1,4 +1,4 @@
-//! Invitations: made by an admin, accepted once, by JSON or on the page.
+//! Invitations: created by an admin, accepted once, by JSON or on the page.
 
 use devanture_config::api::{AccountList, AuditLog, InvitationMade};
 use devanture_config::problem::Code;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{PASSWORD, account, login, open, quick, status_with, try_login};
 use crate::support::{Got, RunningEdge, got};
 
-/// Makes an account without a password.
+/// Creates an account without a password.
 async fn newcomer(edge: &RunningEdge, name: &str, scope: &str) {
     let wanted = json!({ "name": name, "scope": scope });
     let made = got(edge.api(Method::POST, "/v1/accounts").json(&wanted)).await;
@@ -42,7 +42,7 @@ async fn an_invitation_sets_a_password_once() {
     assert!(listed.password_ms == 0 && listed.invited_until_ms.is_some(), "{listed:?}");
     assert_eq!(accept(&edge, &first, PASSWORD).await.code(), Code::BadToken, "another one replaced it");
     assert_eq!(accept(&edge, &second, "too short").await.code(), Code::BadRequest);
-    // Two at the same moment: one of them sets the password.
+    // Of two concurrent requests, exactly one sets the password.
     let both = join_all([accept(&edge, &second, PASSWORD), accept(&edge, &second, PASSWORD)]).await;
     assert_eq!(both.iter().filter(|got| got.status == StatusCode::OK).count(), 1, "{both:?}");
     assert_eq!(accept(&edge, &second, "another horse battery").await.code(), Code::BadToken);
@@ -66,7 +66,7 @@ async fn an_invitation_ends_the_logins_only_when_it_is_accepted() {
     assert_eq!(accept(&edge, &invitation, "another horse battery").await.status, StatusCode::OK);
     assert_eq!(status_with(&edge, before.access_token.expose()).await, StatusCode::UNAUTHORIZED);
     assert_eq!(try_login(&edge, "ada", PASSWORD).await.code(), Code::BadLogin);
-    // A password that an admin sets, a revocation and a deletion end an invitation.
+    // A password set by an admin, a revocation and a deletion each end an invitation.
     let set = json!({ "password": PASSWORD });
     for (method, path, body) in [
         (Method::PUT, "/v1/accounts/ada/password", Some(set)),

@@ -1,4 +1,4 @@
-//! Accounts, logins, refreshes, and those who try.
+//! Accounts, logins, refreshes, and attackers.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ async fn an_account_logs_in_and_may_do_what_its_scope_says() {
     assert_eq!(status_with(&edge, ada.access_token.expose()).await, StatusCode::OK);
     let push = edge.ask(Method::POST, "/v1/apps/shop/environments/prod/rollback", ada.access_token.expose());
     assert_eq!(got(push).await.code(), Code::Forbidden);
-    // A refresh token opens nothing.
+    // A refresh token authorizes no request.
     assert_eq!(status_with(&edge, ada.refresh_token.expose()).await, StatusCode::UNAUTHORIZED);
     let list: AccountList = got(edge.api(Method::GET, "/v1/accounts")).await.json();
     assert_eq!((list.accounts.len(), list.accounts[0].logins), (1, 1));
@@ -87,7 +87,7 @@ async fn a_refresh_gives_the_next_pair_and_an_old_token_ends_the_login() {
     for pair in [&first, &second, &third] {
         assert_eq!(status_with(&edge, pair.access_token.expose()).await, StatusCode::OK, "each until it ends");
     }
-    // Guessing the second half of a token ends nothing.
+    // A guess of a token's second half revokes nothing.
     let (id, secrets) = third.refresh_token.expose().rsplit_once('_').unwrap();
     assert_eq!(refresh(&edge, &format!("{id}_{}", "0".repeat(secrets.len()))).await.code(), Code::BadToken);
     assert_eq!(status_with(&edge, third.access_token.expose()).await, StatusCode::OK);
@@ -114,7 +114,7 @@ async fn an_answer_that_was_lost_can_be_requested_again_and_the_lost_one_is_good
     let again: LoggedIn = refresh(&edge, first.refresh_token.expose()).await.json();
     assert_eq!(status_with(&edge, again.access_token.expose()).await, StatusCode::OK);
     assert_eq!(status_with(&edge, lost.access_token.expose()).await, StatusCode::UNAUTHORIZED);
-    // The answer was not lost but read by somebody else.
+    // The response was not lost but read by an attacker.
     assert_eq!(refresh(&edge, lost.refresh_token.expose()).await.code(), Code::BadToken);
     assert_eq!(status_with(&edge, again.access_token.expose()).await, StatusCode::UNAUTHORIZED);
     edge.stop().await;
@@ -169,7 +169,7 @@ async fn a_logout_another_password_and_a_deletion_end_logins_at_once() {
     assert_eq!(got(edge.api(Method::DELETE, "/v1/accounts/ada")).await.status, StatusCode::NO_CONTENT);
     assert_eq!(status_with(&edge, three.access_token.expose()).await, StatusCode::UNAUTHORIZED);
     assert_eq!(got(edge.api(Method::DELETE, "/v1/accounts/ada")).await.code(), Code::NotFound);
-    // One of the same name is another one.
+    // A new account of the same name is a different account.
     account(&edge, "ada", "admin").await;
     assert_eq!(refresh(&edge, three.refresh_token.expose()).await.code(), Code::BadToken);
     edge.stop().await;
@@ -220,13 +220,13 @@ async fn attempts_are_limited_by_account_and_a_stranger_does_not_lock_the_owner_
         let wait_s: u64 = limited.header("retry-after").parse().unwrap();
         assert!((1..=900).contains(&wait_s), "{wait_s}");
     }
-    // Where she has logged in before, she still can; and a success sets her count back.
+    // From a known address, ada can still log in; a success resets the count.
     for _ in 0..2 {
         assert_eq!(login_from(&edge, 2, "ada", "wrong horse battery").await.code(), Code::BadLogin);
         assert_eq!(login_from(&edge, 2, "ada", "wrong horse battery").await.code(), Code::BadLogin);
         assert!(login_from(&edge, 2, "ada", PASSWORD).await.status.is_success());
     }
-    // An account that is not there is limited as well.
+    // A missing account has the same limit.
     for _ in 0..3 {
         assert_eq!(login_from(&edge, 3, "bob", PASSWORD).await.code(), Code::BadLogin);
     }

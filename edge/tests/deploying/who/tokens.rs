@@ -1,4 +1,4 @@
-//! Tokens: who may make, see and revoke which, and when they were used.
+//! Tokens: permissions to create, list and revoke tokens, and the time of the last use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +149,7 @@ async fn a_use_that_is_written_late_does_not_bring_a_revoked_token_back() {
     let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
     let limits = Limits::default();
     let credentials = || Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
-    // Two over one catalog: one of them does not hear of what the other revokes.
+    // Two instances over one catalog: one receives no notice of revocations by the other.
     let (one, other) = (credentials(), credentials());
     let request =
         TokenRequest { name: "ci".to_owned(), app: None, environment: None, scope: Scope::Read, expires_in_s: None };
@@ -219,7 +219,7 @@ async fn what_goes_on_ends_with_the_token_that_began_it() {
     });
     ended.unwrap();
     assert!(!of_reader.is_good().await, "known before it was waited for");
-    // It says so also to later requests, and others go on.
+    // Later requests observe the revocation, too, and other tokens stay valid.
     let mut later = credentials.in_force(first).await;
     tokio::time::timeout(PATIENCE, later.ended()).await.unwrap();
     assert!(!later.is_good().await && !watch.is_good().await);
@@ -246,7 +246,7 @@ async fn what_a_login_makes_does_not_outlive_it() {
     assert_eq!(make(&edge, access, longer).await.code(), Code::Forbidden);
     let shorter = json!({ "name": "x", "scope": "read", "expires_in_s": 3_600 });
     assert_eq!(make(&edge, access, shorter).await.status, StatusCode::CREATED);
-    // Neither by itself nor by a token that it made.
+    // Neither directly nor by a token that it created.
     let wanted = json!({ "name": "eve", "scope": "admin", "password": PASSWORD });
     for by in [access, &token.token] {
         assert_eq!(got(edge.ask(Method::POST, "/v1/accounts", by).json(&wanted)).await.code(), Code::Forbidden);
