@@ -1,4 +1,4 @@
-//! How long a connection lasts, and in which order it is answered (RFC 9112 §9).
+//! Lifetime of a connection and order of the responses (RFC 9112 §9).
 
 use tokio::net::TcpStream;
 
@@ -39,7 +39,7 @@ async fn keep_alive_of_http10_is_confirmed() {
     let mut stream = connect(&edge, HOST, "http/1.1").await;
     write(&mut stream, b"GET / HTTP/1.0\r\nHost: shop.localhost\r\nConnection: keep-alive\r\n\r\n").await;
     let (answers, _) = read_answers(&mut stream, &[false]).await;
-    // §9.3, and RFC 2068 §19.7.1: without it the client would take the connection for closed.
+    // §9.3, and RFC 2068 §19.7.1: without the field the client would consider the connection closed.
     assert_eq!(answers[0].header("connection"), "keep-alive");
     edge.stop().await;
 }
@@ -95,13 +95,13 @@ async fn what_follows_a_close_or_a_fault_is_not_answered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expectation_is_met_by_an_answer() {
     let edge = shop().await;
-    // RFC 9110 §10.1.1: a final status instead of 100; as the body never comes, the connection cannot go on.
+    // RFC 9110 §10.1.1: a final status instead of 100; the connection must close, since the body never comes.
     #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",      &[405], true),
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n",       &[200], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n", &[405], true),
-        // Nothing is expected of a body that is not there.
+        // An expectation without a body is ignored.
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nExpect: 100-continue\r\n\r\n",                            &[200], false),
         // HTTP/1.0 has no expectations.
         ("POST / HTTP/1.0\r\nHost: shop.localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n12345", &[405], true),
@@ -122,7 +122,7 @@ async fn an_upgrade_that_nobody_wants_is_ignored() {
         "Upgrade: websocket\r\n".to_owned(),
         "Connection: Upgrade\r\n".to_owned(),
     ] {
-        // RFC 9110 §7.8: a server may ignore it; the connection speaks HTTP/1.1 still.
+        // RFC 9110 §7.8: a server may ignore the upgrade; the connection continues with HTTP/1.1.
         let request = format!("GET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n{upgrade}\r\n");
         let found = over_tls(&edge, format!("{request}{request}{GET}").as_bytes()).await;
         assert_eq!((found.statuses, found.closed), (vec![200, 200, 200], false), "{upgrade:?}");
@@ -137,7 +137,7 @@ async fn a_client_that_closes_its_side_gets_what_it_requested() {
     write(&mut stream, b"GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n").await;
     let (answers, _) = read_answers(&mut stream, &[false]).await;
     assert_eq!(answers[0].status, 308);
-    // A half of a head, and then no more: nothing is answered, and the connection ends (§8).
+    // Half a head and then silence: no response, and the connection ends (§8).
     write(&mut stream, b"GET / HTTP/1.1\r\nHo").await;
     tokio::io::AsyncWriteExt::shutdown(&mut stream).await.unwrap();
     let (read, closed) = read_until_rest(&mut stream, REST).await;

@@ -1,4 +1,4 @@
-//! Where a body ends (RFC 9112 §6 and §7).
+//! End of a body (RFC 9112 §6 and §7).
 
 use crate::http1::{Case, hold, over_tls, shop};
 
@@ -7,14 +7,14 @@ async fn a_length_is_one_number() {
     let edge = shop().await;
     #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
-        // bytes, statuses, whether the connection is closed
+        // bytes, statuses, true if the connection is closed
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3\r\n\r\nabc",                          &[405], false), // §6.2
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3\r\n\r\nabc",                           &[200], false), // RFC 9110 §9.3.1
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 0\r\n\r\n",                              &[200], false),
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 000\r\n\r\n",                            &[200], false),
-        // RFC 9110 §8.6: the same value twice may be taken for one.
+        // RFC 9110 §8.6: a repeated equal value may be treated as one value.
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",     &[405], false),
-        // §6.3, rule 5: everything else cannot be recovered from.
+        // §6.3, rule 5: every other invalid length is unrecoverable.
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",    &[400], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3, 4\r\n\r\nabcd",                      &[400], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3, 3\r\n\r\nabc",                       &[400], true),
@@ -39,11 +39,11 @@ async fn a_transfer_coding_is_chunked_and_stands_alone() {
     let cases: &[Case<'_>] = &[
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[405], false), // §7.1
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: CHUNKED\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[200], false),
-        // §6.3, rule 3: with a length too, the coding counts, and the connection ends in any case.
+        // §6.3, rule 3: with a length too, the transfer coding takes precedence, and the connection ends in any case.
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[405], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n3\r\nabc\r\n0\r\n\r\n", &[405], true),
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /ten.txt HTTP/1.1\r\nHost: shop.localhost\r\n\r\n", &[200], true),
-        // §6.1: a coding that is not known; chunked is the last one, and once.
+        // §6.1: an unknown coding; chunked must be last and occur once.
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",     &[501], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &[501], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", &[501], true),
@@ -55,7 +55,7 @@ async fn a_transfer_coding_is_chunked_and_stands_alone() {
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",       &[400], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding:\r\n\r\n",                            &[400], true),
         ("POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n0\r\n\r\n",      &[400], true),
-        // §6.1: HTTP/1.0 has none.
+        // §6.1: HTTP/1.0 has no transfer coding.
         ("POST / HTTP/1.0\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",           &[400], true),
     ];
     hold(&edge, cases).await;
@@ -67,7 +67,7 @@ async fn chunks_are_read_to_their_end_or_refused() {
     let edge = shop().await;
     #[rustfmt::skip]
     let cases = [
-        // chunks, status, whether the next request on the connection is answered (§7.1)
+        // chunks, status, true if the next request on the connection is answered (§7.1)
         ("0\r\n\r\n",                                    405, true),
         ("3\r\nabc\r\n0\r\n\r\n",                        405, true),
         ("00003\r\nabc\r\n0\r\n\r\n",                    405, true),

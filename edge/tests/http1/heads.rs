@@ -68,7 +68,7 @@ async fn a_request_names_one_host() {
     let edge = shop().await;
     #[rustfmt::skip]
     let cases: &[Case<'_>] = &[
-        // §3.2; a request like these is well framed, so that the connection may go on
+        // §3.2; the framing of these requests is valid, so that the connection may continue
         ("GET / HTTP/1.1\r\n\r\n",                                                  &[400], false),
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nHost: shop.localhost\r\n\r\n",  &[400], false),
         ("GET / HTTP/1.1\r\nHost: shop.localhost\r\nHost: game.localhost\r\n\r\n",  &[400], false),
@@ -142,7 +142,7 @@ async fn a_head_that_is_too_large_or_a_target_that_is_too_long_learns_it() {
         let found = over_tls(&edge, bytes.as_bytes()).await;
         assert_eq!(found.statuses, [*status], "{} bytes", bytes.len());
     }
-    // Both at once: the target comes first.
+    // With both errors, the target's error wins.
     let both = target(20_000).replace("\r\n\r\n", &format!("\r\nX: {}\r\n\r\n", "a".repeat(20_000)));
     assert_eq!(over_tls(&edge, both.as_bytes()).await.statuses, [414]);
     edge.stop().await;

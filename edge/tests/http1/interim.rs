@@ -1,4 +1,5 @@
-//! Interim answers of backends (RFC 9110 §15.2): before their answer, in its order, and to those alone who know them.
+//! Interim responses of backends (RFC 9110 §15.2): forwarded in order before the final response, to clients with
+//! support.
 
 use devanture_config::api::BeginDeploy;
 use devanture_config::site_toml::Route;
@@ -15,7 +16,7 @@ const HINTS: &[u8] =
     X-Hop: 1\r\n\r\n";
 const GET: &[u8] = b"GET /api/x HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
 
-/// A backend on bare sockets: `answer` gets each connection once a request's head is there, again and again.
+/// Backend on plain sockets: `answer` gets each connection once a request head has arrived, repeatedly.
 async fn backend<F>(answer: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> u16
 where
     F: Future<Output = Option<TcpStream>> + Send + 'static,
@@ -46,7 +47,7 @@ where
     port
 }
 
-/// A backend that says the same to every request.
+/// Backend that answers every request with the same bytes.
 async fn saying(bytes: Vec<u8>) -> u16 {
     backend(move |mut stream| {
         let bytes = bytes.clone();
@@ -86,14 +87,14 @@ async fn an_interim_answer_comes_before_its_answer_is_there() {
     let edge = routed(port, 60_000).await;
     let mut stream = connect(&edge, HOST, "http/1.1").await;
     write(&mut stream, GET).await;
-    // The backend has said nothing else yet.
+    // The backend has sent only the interim response so far.
     let (hints, rest) = read_answers(&mut stream, &[false]).await;
     assert_eq!((statuses(&hints), rest.len()), (vec![103], 0));
     assert_eq!(hints[0].names(), ["link"], "{hints:?}");
     go.send_replace(true);
     let (answers, rest) = read_answers(&mut stream, &[false]).await;
     assert_eq!((answers[0].status, answers[0].text().as_str(), rest.len()), (200, "ok", 0));
-    // The connection goes on.
+    // The connection continues.
     write(&mut stream, GET).await;
     let (answers, _) = read_answers(&mut stream, &[false, false]).await;
     assert_eq!(statuses(&answers), [103, 200]);

@@ -1,8 +1,8 @@
-//! HTTP/1.1 as bytes (RFC 9112): what is well formed is answered, what is not is refused, and a connection whose next
-//! request could not be distinguished from the rest of the last one is closed.
+//! HTTP/1.1 as bytes (RFC 9112): well-formed requests are answered, malformed requests are refused, and a connection
+//! without a recognizable start of the next request is closed.
 //!
-//! The cases run over TLS, where files are, and some over the plain listener too. What a backend gets to see
-//! of them is in `routes`; what is known to be otherwise than the standard has it is in `deviations`, with its reason.
+//! The cases run over TLS against files, and partly over the plain listener too. `routes` tests the backend's view, and
+//! `deviations` lists known deviations from the standard with their reasons.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -29,17 +29,17 @@ use tokio::net::TcpStream;
 use crate::support::{RunningEdge, edge};
 use crate::wire::{Answer, HOST, connect, read_until_rest, write};
 
-/// How long a connection must stay quiet to count as one that was left open.
+/// Quiet period after which a connection counts as open.
 const REST: Duration = Duration::from_millis(250);
 
-/// A site of two files, and a listener for plain HTTP.
+/// Site of two files, with a listener for plain HTTP.
 async fn shop() -> RunningEdge {
     let files: &[(&str, &[u8])] = &[("index.html", b"<!doctype html>home"), ("ten.txt", b"0123456789")];
-    // A port of its own for plain HTTP is bound only where it is set; port 0 has the system choose.
+    // Plain HTTP is bound only if configured; port 0 lets the system choose.
     edge().with_plain_http().with_app("shop", files).start().await
 }
 
-/// What bytes lead to: the statuses in order, and whether the edge closed the connection.
+/// Result of sent bytes: the statuses in order, and the connection state.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     statuses: Vec<u16>,
@@ -54,7 +54,8 @@ fn outcome(read: &[u8], closed: bool) -> Outcome {
             .unwrap_or_else(|| panic!("no whole answer: {:?}", String::from_utf8_lossy(rest)));
         statuses.push(answer.status);
         if closed && after.is_empty() && rest.starts_with(b"HTTP/1.1") {
-            // RFC 9112 §9.6: who closes says so; of HTTP/1.0 nothing else is expected.
+            // RFC 9112 §9.6: a response before a close carries `Connection: close`; in HTTP/1.0 the close is the
+            // default.
             assert_eq!(answer.header("connection"), "close", "{}", answer.status);
         }
         rest = after;
@@ -62,7 +63,7 @@ fn outcome(read: &[u8], closed: bool) -> Outcome {
     Outcome { statuses, closed }
 }
 
-/// Sends bytes over TLS on a connection of their own.
+/// Sends bytes over TLS on a new connection.
 async fn over_tls(edge: &RunningEdge, bytes: &[u8]) -> Outcome {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     write(&mut stream, bytes).await;
@@ -70,7 +71,7 @@ async fn over_tls(edge: &RunningEdge, bytes: &[u8]) -> Outcome {
     outcome(&read, closed)
 }
 
-/// Sends bytes to the plain listener on a connection of their own.
+/// Sends bytes to the plain listener on a new connection.
 async fn over_plain(edge: &RunningEdge, bytes: &[u8]) -> Outcome {
     let mut stream = TcpStream::connect(edge.http().expect("plain HTTP is on")).await.unwrap();
     write(&mut stream, bytes).await;
@@ -78,10 +79,10 @@ async fn over_plain(edge: &RunningEdge, bytes: &[u8]) -> Outcome {
     outcome(&read, closed)
 }
 
-/// A case: what is sent, what is answered, and whether the connection is closed then.
+/// Case: request bytes, expected statuses, true if the connection is closed afterwards.
 type Case<'a> = (&'a str, &'a [u16], bool);
 
-/// Holds every case over TLS, each on a connection of its own.
+/// Runs every case over TLS, each on a new connection.
 async fn hold(edge: &RunningEdge, cases: &[Case<'_>]) {
     for (bytes, statuses, closed) in cases {
         let expected = Outcome { statuses: statuses.to_vec(), closed: *closed };

@@ -1,4 +1,4 @@
-//! What a backend gets to see: one name has one meaning for the edge and for it, and one request is one.
+//! Backend's view of requests: names have the same meaning for the edge and the backend, and one request stays one.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,10 +11,10 @@ use crate::http1::{REST, outcome};
 use crate::support::{RunningEdge, edge, manifest};
 use crate::wire::{HOST, connect, read_until_rest, write};
 
-/// What came in, one text per connection, in the order in which they were made.
+/// Received text per connection, in order of the connections.
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// A backend of bare sockets: it answers 204 once a request is complete, closes, and remembers every byte.
+/// Backend on plain sockets: answers a complete request with 204, closes the connection, and records every byte.
 async fn backend() -> (u16, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -52,7 +52,7 @@ fn is_complete(read: &[u8]) -> bool {
     body.len() >= length.unwrap_or(0)
 }
 
-/// An edge whose `/api/*` goes to the backend, with files beside it that must never answer there.
+/// Edge with `/api/*` routed to the backend, and files below the path that must never be served.
 async fn routed(port: u16) -> RunningEdge {
     let files: &[(&str, &[u8])] = &[("index.html", b"home"), ("api/file.txt", b"a file"), ("x/api.txt", b"x")];
     let edge = edge().start().await;
@@ -70,7 +70,7 @@ async fn a_name_means_the_same_for_the_edge_and_for_the_backend() {
     let edge = routed(port).await;
     #[rustfmt::skip]
     let cases = [
-        // target, status, what the backend sees
+        // target, status, path received by the backend
         ("/api/file.txt",             204, Some("/api/file.txt")),
         ("/api",                      204, Some("/api")),
         ("/api/",                     204, Some("/api/")),
@@ -119,7 +119,7 @@ async fn one_request_is_one_for_the_backend_too() {
     let inner = "GET /api/inner HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
     #[rustfmt::skip]
     let cases = [
-        // fields, body, status of the first answer
+        // fields, body, status of the first response
         ("Content-Length: 3\r\n",                                    "abc".to_owned(),                        204),
         ("Transfer-Encoding: chunked\r\n",                           "3\r\nabc\r\n0\r\n\r\n".to_owned(),      204),
         ("Content-Length: 3\r\nContent-Length: 3\r\n",               "abc".to_owned(),                        204),

@@ -1,5 +1,5 @@
-//! One request stays one, however a backend reads: whatever the edge lets through, over HTTP/1.1 and out of HTTP/2, a
-//! strict reader and lax ones split in the same way, and on a connection that is kept nothing is left for the next.
+//! Request smuggling: strict and lax backend parsers split every forwarded request in the same way, from HTTP/1.1 and
+//! from HTTP/2, and leave no bytes for the next request on a reused connection.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -14,23 +14,23 @@ use crate::http1::REST;
 use crate::support::{RunningEdge, edge, manifest};
 use crate::wire::{Answer, HOST, connect, read_answers, read_until_rest, write};
 
-/// The second request that an attacker hides.
+/// Second request hidden by the attacker.
 pub(crate) const INNER: &str = "GET /api/inner HTTP/1.1\r\nHost: shop.localhost\r\n\r\n";
 
-/// How a backend reads what it gets.
+/// Parser of a backend.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Reader {
-    /// As RFC 9112 has it.
+    /// Strict RFC 9112 parser.
     Strict,
-    /// Takes any line end and any space, and a coding that resembles `chunked`, which counts before a length.
+    /// Accepts any line end and any space, and codings similar to `chunked`; a coding takes precedence over a length.
     LaxByCoding,
-    /// The same, where a length counts before a coding.
+    /// Like `LaxByCoding`, but a length takes precedence over a coding.
     LaxByLength,
-    /// Knows no coding at all.
+    /// Knows no transfer coding.
     Old,
 }
 
-/// What follows the head, and what stands in it.
+/// Lines of the head, and the bytes after the head.
 fn head(bytes: &[u8], is_lax: bool) -> Option<(Vec<String>, &[u8])> {
     let ends: &[&[u8]] = if is_lax { &[b"\r\n\r\n", b"\n\n", b"\n\r\n", b"\r\r"] } else { &[b"\r\n\r\n"] };
     let find = |end: &&[u8]| bytes.windows(end.len()).position(|window| window == *end).map(|at| (at, at + end.len()));
@@ -44,7 +44,7 @@ fn head(bytes: &[u8], is_lax: bool) -> Option<(Vec<String>, &[u8])> {
     Some((lines, &bytes[after..]))
 }
 
-/// The pieces of a chunked body, of which the bytes after it are given.
+/// Bytes after a chunked body.
 fn after_chunks(mut bytes: &[u8]) -> Option<&[u8]> {
     loop {
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
@@ -67,7 +67,7 @@ fn after_chunks(mut bytes: &[u8]) -> Option<&[u8]> {
 }
 
 impl Reader {
-    /// The first request in what came, as far as it is whole: its first line, and what follows.
+    /// First complete request in the received bytes: the request line, and the remaining bytes.
     fn request(self, bytes: &[u8]) -> Option<(String, &[u8])> {
         let is_lax = !matches!(self, Self::Strict);
         let (lines, body) = head(bytes, is_lax)?;
@@ -98,7 +98,7 @@ impl Reader {
         Some((lines[0].clone(), rest))
     }
 
-    /// The first lines of all requests on a connection, and how many bytes are left over.
+    /// Request lines of all requests on a connection, and the number of remaining bytes.
     fn read(self, mut bytes: &[u8]) -> (Vec<String>, usize) {
         let mut found = Vec::new();
         while let Some((line, rest)) = self.request(bytes) {
@@ -109,10 +109,10 @@ impl Reader {
     }
 }
 
-/// What came in, by connection.
+/// Received bytes by connection.
 pub(crate) type Seen = Arc<Mutex<BTreeMap<usize, Vec<u8>>>>;
 
-/// A backend that keeps its connections and answers each whole request with its own first line.
+/// Backend with persistent connections that answers each complete request with the request line.
 pub(crate) async fn backend() -> (u16, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -155,7 +155,7 @@ pub(crate) async fn routed(port: u16) -> RunningEdge {
     edge
 }
 
-/// Everybody finds the same requests, of which none is the hidden one.
+/// Checks that all parsers find the same requests, without the hidden request.
 pub(crate) fn check(seen: &Seen, what: &str) {
     for bytes in seen.lock().unwrap().values() {
         let text = String::from_utf8_lossy(bytes);
@@ -163,8 +163,8 @@ pub(crate) fn check(seen: &Seen, what: &str) {
         for reader in [Reader::LaxByCoding, Reader::LaxByLength] {
             assert_eq!(reader.read(bytes).0, strict, "{what}: {reader:?} reads otherwise: {text}");
         }
-        // Who knows no coding reads a body as requests, if it is not sent a length; nobody can help that one but by
-        // what the first line of each is.
+        // A parser without transfer codings reads a chunked body as requests: only the request line can protect such a
+        // backend.
         if !text.to_ascii_lowercase().contains("transfer-encoding") {
             assert_eq!(Reader::Old.read(bytes).0, strict, "{what}: {text}");
         }
@@ -172,7 +172,7 @@ pub(crate) fn check(seen: &Seen, what: &str) {
     }
 }
 
-/// Somebody else's requests get their own answers.
+/// Checks that another client's requests get the right responses.
 pub(crate) async fn check_victim(edge: &RunningEdge, what: &str) {
     let mut stream = connect(edge, HOST, "http/1.1").await;
     for number in 0..3 {
@@ -183,14 +183,14 @@ pub(crate) async fn check_victim(edge: &RunningEdge, what: &str) {
     }
 }
 
-/// Fields and a body, the latter perhaps with the hidden request.
+/// Header fields and a body, with or without the hidden request.
 #[allow(clippy::too_many_lines, reason = "a table is as long as what it lists")]
 fn cases() -> Vec<(String, String)> {
     let chunked = format!("0\r\n\r\n{INNER}");
     let length = INNER.len();
     let mut cases: Vec<(String, String)> = Vec::new();
     let mut case = |fields: &str, body: &str| cases.push((fields.to_owned(), body.to_owned()));
-    // A coding beside a length, in both orders and with both readings.
+    // A coding and a length, in both orders and for both precedences.
     for coding in ["chunked", "Chunked", "chunked ", "\tchunked", " chunked\t"] {
         case(&format!("Content-Length: {}\r\nTransfer-Encoding: {coding}\r\n", chunked.len()), &chunked);
         case(&format!("Transfer-Encoding: {coding}\r\nContent-Length: 4\r\n"), &chunked);
@@ -199,7 +199,7 @@ fn cases() -> Vec<(String, String)> {
             &format!("{length:x}\r\n{INNER}\r\n0\r\n\r\n"),
         );
     }
-    // A coding that only some take for chunked.
+    // Codings that only some parsers read as chunked.
     for field in [
         "Transfer-Encoding: xchunked",
         "Transfer-Encoding: chunked, identity",
@@ -231,7 +231,7 @@ fn cases() -> Vec<(String, String)> {
         case(&format!("Content-Length: {}\r\n{field}\r\n", chunked.len()), &chunked);
         case(&format!("{field}\r\n"), &format!("{length:x}\r\n{INNER}\r\n0\r\n\r\n"));
     }
-    // Lengths that only some take for numbers.
+    // Lengths that only some parsers read as numbers.
     for value in [
         "+{}", "-0", "0x{}", "{},{}", "{}, 0", "0, {}", "{} 0", "{};0", "{}.0", "{}_", "\"{}\"", "\u{b}{}", "00{}",
         "{}e0", "1_{}", " {} ",
@@ -252,7 +252,7 @@ fn cases() -> Vec<(String, String)> {
     ] {
         case(&fields.replace("{}", &length.to_string()), INNER);
     }
-    // Sizes of pieces that only some take for numbers, and lines that only some take for ended.
+    // Chunk sizes that only some parsers read as numbers, and line ends that only some parsers accept.
     for size in [
         "0x{}",
         "{};x",
@@ -282,7 +282,7 @@ fn cases() -> Vec<(String, String)> {
         case("Transfer-Encoding: chunked\r\n", &format!("{length:x}\r\n{INNER}\r\n{tail}"));
         case("Transfer-Encoding: chunked\r\n", &format!("{length:x}\r\n{INNER}x\r\n{tail}"));
     }
-    // An upgrade that is none.
+    // Invalid upgrades.
     case(
         &format!(
             "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\nContent-Length: {length}\r\n"
@@ -306,7 +306,7 @@ async fn every_reader_finds_the_same_requests_in_what_comes_out_of_http_1() {
             let mut stream = connect(&edge, HOST, "http/1.1").await;
             let head = format!("{method} /api/outer HTTP/1.1\r\nHost: shop.localhost\r\n{fields}\r\n");
             write(&mut stream, format!("{head}{body}").as_bytes()).await;
-            // Until its answer, or its end; some wait for what never comes.
+            // Reads to the response or to the end of the connection; some requests never complete.
             let mut read = Vec::new();
             let answered = async {
                 while !matches!(Answer::parse(&read, false), Some((answer, _)) if answer.status >= 200) {

@@ -1,4 +1,4 @@
-//! Requests over HTTP/2 that a backend of HTTP/1.1 could split differently: it gets exactly one.
+//! HTTP/2 requests that an HTTP/1.1 backend could split differently: the backend receives exactly one request.
 
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use crate::http1::smuggling::{INNER, backend, check, check_victim, routed};
 use crate::wire::{HOST, PATIENCE, connect, write};
 
-/// A field that stands for itself (RFC 7541 §6.2.2), any byte being allowed in it.
+/// Literal field (RFC 7541 §6.2.2) with arbitrary bytes.
 fn field(name: &str, value: &str) -> Vec<u8> {
     let string = |text: &str| {
         let length = text.len();
@@ -27,7 +27,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Fields in place of or beside those of a POST, and its body.
+/// Fields that replace or extend the fields of a POST, and the body.
 fn http2_cases() -> Vec<(Vec<(&'static str, String)>, String)> {
     let ended = format!("x\r\n\r\n{INNER}");
     let chunked = format!("0\r\n\r\n{INNER}");
@@ -35,7 +35,7 @@ fn http2_cases() -> Vec<(Vec<(&'static str, String)>, String)> {
     let mut case = |fields: &[(&'static str, &str)], body: &str| {
         cases.push((fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect(), body.to_owned()));
     };
-    // What ends a line, or the head, in every place.
+    // Line ends and head ends in every position.
     for ending in ["\r\n", "\n", "\r", "\0", "\r\n\r\n"] {
         let hidden = format!("a{ending}Transfer-Encoding: chunked{ending}X: y");
         let split = format!("/api/outer HTTP/1.1{ending}Host: shop.localhost{ending}{ending}{INNER}");
@@ -144,7 +144,7 @@ async fn every_reader_finds_the_same_requests_in_what_comes_out_of_http_2() {
     edge.stop().await;
 }
 
-/// Reads until the first stream, or the connection, has ended.
+/// Reads until the first stream, or the connection, ends.
 async fn until_ended(stream: &mut (impl tokio::io::AsyncRead + Unpin)) {
     loop {
         let mut head = [0; 9];

@@ -1,4 +1,4 @@
-//! Clients that others have made: curl, h2load and the crate h2.
+//! Independent clients: curl, h2load and the crate h2.
 
 use std::process::{Output, Stdio};
 
@@ -9,19 +9,19 @@ use tokio::process::Command;
 
 use crate::http2::world::{BIG_BYTES, FRONT_PAGE, World, big};
 
-/// Says what is not tested, for lack of something; fails where nothing may be missing.
+/// Prints the skipped subject; fails where every tool is required.
 pub(crate) fn leave_out(what_is_missing: &str) {
     let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
     assert!(!is_set("CI") && !is_set("DEVANTURE_REQUIRE"), "{what_is_missing}");
     eprintln!("left out: {what_is_missing}");
 }
 
-/// Runs a tool, if it is there.
+/// Runs a tool, if installed.
 pub(crate) async fn run(tool: &str, arguments: &[&str]) -> Option<Output> {
     run_with(tool, arguments, Stdio::null()).await
 }
 
-/// The same, with something to read.
+/// Runs a tool with standard input, if installed.
 pub(crate) async fn run_with(tool: &str, arguments: &[&str], stdin: Stdio) -> Option<Output> {
     let command = Command::new(tool).args(arguments).stdin(stdin).kill_on_drop(true).output();
     match tokio::time::timeout(crate::http2::wire::PATIENCE * 6, command).await.expect("the tool ends") {
@@ -51,7 +51,7 @@ async fn curl_gets_files_uploads_and_both_on_one_connection() {
     let expected = format!("{}\n2 200 1 {}", str::from_utf8(FRONT_PAGE).unwrap(), FRONT_PAGE.len());
     assert_eq!(text, expected, "{}", String::from_utf8_lossy(&output.stderr));
 
-    // The second transfer finds the connection of the first.
+    // The second transfer reuses the connection of the first.
     let mut arguments = common.to_vec();
     arguments.extend(["--write-out", format, "--output", "/dev/null", &big, "--output", "/dev/null", &page]);
     let text = String::from_utf8(run("curl", &arguments).await.unwrap().stdout).unwrap();
@@ -77,7 +77,7 @@ async fn curl_gets_heads_and_ranges_and_uploads_some_megabytes_over_both_protoco
     let (ca, resolve) = (world.edge.ca(), format!("shop.localhost:{port}:127.0.0.1"));
     let url = |path: &str| format!("https://shop.localhost:{port}{path}");
     let (file, echo) = (url("/big.bin"), url("/api/echo"));
-    // Bytes that are no text, more than every window.
+    // Binary data larger than every window.
     let sent: Vec<u8> = big().repeat(20);
     let folder = tempfile::tempdir().unwrap();
     let upload = folder.path().join("upload.bin");
@@ -89,7 +89,7 @@ async fn curl_gets_heads_and_ranges_and_uploads_some_megabytes_over_both_protoco
         let Some(output) = curl(&["--data-binary", &body, &echo]).await else { return };
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.stdout == sent, "{protocol}: {} bytes, {stderr}", output.stdout.len());
-        // A body of no length that is known before, and one that waits to be asked for.
+        // A body of unknown length, and a body sent after 100 Continue.
         for more in ["Transfer-Encoding: chunked", "Expect: 100-continue"] {
             let output = curl(&["--header", more, "--upload-file", upload.to_str().unwrap(), &echo]).await.unwrap();
             assert!(output.stdout == sent, "{protocol}, {more}: {} bytes", output.stdout.len());
@@ -117,8 +117,8 @@ async fn h2load_has_every_request_answered() {
     let world = World::start().await;
     let address = format!("--connect-to={}", world.edge.https());
     let port = world.edge.https().port();
-    // Many small ones, some large ones, large ones through windows of 16 KiB, ones for a backend; the last are of
-    // HTTP/1.1, whose requests follow each other.
+    // Many small files, some large files, large files with windows of 16 KiB, requests for a backend; the last runs use
+    // HTTP/1.1 with sequential requests.
     let runs: [(&str, &str, &[&str]); 6] = [
         ("2000", "", &["-c8", "-m16"]),
         ("3000", "", &["-c4", "-m50"]),
@@ -152,7 +152,7 @@ async fn the_h2_crate_has_every_request_answered_through_small_windows() {
         let driver = tokio::spawn(connection);
         let ask = async |number: usize| {
             let mut client = client.clone().ready().await.unwrap();
-            // Files of both sizes, what is not there, and a backend that gives a body back.
+            // Files of both sizes, a missing file, and a backend that echoes bodies.
             let (path, is_upload) =
                 [("/", false), ("/big.bin", false), ("/none", false), ("/api/echo", true)][number % 4];
             let request = Request::builder().method(if is_upload { "POST" } else { "GET" });

@@ -1,10 +1,10 @@
-//! Which requests a connection may carry: RFC 9113 sections 9.1.1 to 9.2.2, RFC 9110 section 15.5.20.
+//! Requests permitted on a connection: RFC 9113 sections 9.1.1 to 9.2.2, RFC 9110 section 15.5.20.
 
 use crate::http2::table::*;
 use crate::http2::wire::{Script, request};
 use crate::http2::world::World;
 
-/// A GET of the front page of a host.
+/// GET request for the front page of a host.
 fn for_host(s: Script, host: &str) -> Script {
     s.exactly(1, &[(":method", "GET"), (":scheme", "https"), (":authority", host), (":path", "/")])
 }

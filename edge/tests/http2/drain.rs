@@ -1,5 +1,4 @@
-//! The end of an edge: GOAWAY in two steps (RFC 9113 section 6.8), so that no request is lost that was under way or
-//! just sent.
+//! Shutdown of an edge: GOAWAY in two steps (RFC 9113 section 6.8), so that no running or just sent request is lost.
 
 use std::sync::Arc;
 
@@ -23,7 +22,7 @@ async fn goaway(c: &mut Conn) -> (u32, Code) {
     }
 }
 
-/// The PING by which the edge measures a round trip.
+/// PING by which the edge measures a round trip.
 async fn measure(c: &mut Conn) -> Frame {
     loop {
         let frame = c.next().await.expect("PING");
@@ -38,7 +37,7 @@ fn pong(ping: &Frame) -> Script {
     Script::default().frame(kind::PING, flag::ACK, 0, &ping.payload)
 }
 
-/// Reads until the edge closes, and gives how many of `streams` were answered 200.
+/// Reads until the edge closes; returns the number of `streams` answered with 200.
 async fn answered(c: &mut Conn, streams: impl Iterator<Item = u32>) -> usize {
     let mut ended = Vec::new();
     while let Some(frame) = c.next().await {
@@ -67,14 +66,14 @@ async fn a_drain_loses_neither_a_request_under_way_nor_one_that_is_sent_as_goawa
 
     let mut ends = Vec::new();
     for mut c in connections {
-        // The first step says that the end is near, and refuses nothing.
+        // The first step announces the end, and refuses no request.
         assert_eq!(goaway(&mut c).await, (STREAM_MOST, Code(0)));
         let ping = measure(&mut c).await;
-        // What was sent before the client knew comes to the edge before the answer to the PING.
+        // Requests sent before the client knew arrive before the answer to the PING.
         c.send(&wait(Script::default(), 21)).await;
         c.send(&pong(&ping)).await;
         assert_eq!(goaway(&mut c).await, (21, Code(0)));
-        // Now the client knows: this one is not taken, and can safely be sent elsewhere.
+        // The client knows now: this request is refused, and can safely be sent elsewhere.
         c.send(&wait(Script::default(), 23)).await;
         ends.push(c);
     }
@@ -100,7 +99,7 @@ async fn clients_that_never_stop_asking_lose_nothing_in_a_drain() {
         clients.push(tokio::spawn(async move {
             let (mut sent, mut answered, mut last) = (0_u32, 0_u32, None);
             loop {
-                // Sixteen requests are always under way, until the first GOAWAY.
+                // Sixteen requests are in flight until the first GOAWAY.
                 while last.is_none() && sent - answered < 16 {
                     c.send(&Script::default().get(sent * 2 + 1)).await;
                     sent += 1;
@@ -122,7 +121,7 @@ async fn clients_that_never_stop_asking_lose_nothing_in_a_drain() {
             (sent, answered)
         }));
     }
-    // It ends in the middle of their work, not before it.
+    // The edge ends during the requests, not before.
     let mut probe = world.connect().await;
     probe.send(&Script::preface()).await;
     for number in 0..20 {

@@ -1,5 +1,5 @@
-//! Answers to requests that are still being sent, as curl gets them. Its release 7.88, which Debian 12 has, reports a
-//! stream error and no answer where a stream is reset while it sends.
+//! Responses during an upload, as curl handles them. curl 7.88 (Debian 12) reports a stream error instead of the
+//! response if a stream is reset during the upload.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,11 +16,11 @@ use crate::http2::world::World;
 use crate::support::{RunningEdge, edge, manifest};
 
 const SMALL_BYTES: usize = 100;
-/// More than the windows of a stream and of a connection, and less than a body may have.
+/// More than the windows of a stream and of a connection, and less than the limit of a body.
 const LARGE_BYTES: usize = 4_000_000;
 const TOO_LARGE_BYTES: usize = 5_000_000;
 
-/// A backend that answers 401 to every head, and reads nothing more.
+/// Backend that answers every head with 401 and stops reading.
 async fn refusing() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -50,7 +50,7 @@ async fn uploads(edge: &RunningEdge, host: &str, path: &str, file: &Path, status
         &["--header", "Expect:", "--data-binary", &body],
         &["--header", "Expect: 100-continue", "--data-binary", &body],
         &["--header", "Expect:", "--upload-file", file_name],
-        // Of no length that is known before.
+        // A body of unknown length.
         &["--header", "Expect:", "--upload-file", "-"],
         &["--header", "Expect:", "--request", "POST", "--upload-file", "-"],
     ];
@@ -70,7 +70,7 @@ async fn uploads(edge: &RunningEdge, host: &str, path: &str, file: &Path, status
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn curl_gets_the_answer_to_a_body_that_nobody_reads() {
     let world = World::with(edge().with_limit("proxy_body_bytes_max", LARGE_BYTES as u64)).await;
-    // Nobody listens there, and nobody else will.
+    // A bound port without a listener, now and later.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let files: [(&str, &[u8]); 1] = [("index.html", b"beside the backends")];

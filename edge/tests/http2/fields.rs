@@ -1,13 +1,12 @@
-//! Field blocks (RFC 7541): a writer whose every byte a case can choose, and a decoder that is strict about what the
-//! edge sends.
+//! Field blocks (RFC 7541): an encoder with full control of every byte, and a strict decoder for the edge's output.
 
 use std::collections::VecDeque;
 
-/// A name and a value.
+/// Name and value.
 pub(crate) type Field = (String, String);
 
-/// The length of each symbol's Huffman code (RFC 7541 appendix B), the last for EOS. The code is canonical, so that the
-/// lengths say it all.
+/// Length of each symbol's Huffman code (RFC 7541 appendix B), the last for EOS. The code is canonical, so that the
+/// lengths define the code.
 const CODE_BITS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28, 28,
     28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15, 6, 12,
@@ -85,7 +84,7 @@ const STATIC: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
-/// Each symbol's code with its length, in the order of the codes.
+/// Each symbol's code with the length, in the order of the codes.
 fn codes() -> Vec<(u32, u8, usize)> {
     let mut symbols: Vec<usize> = (0..CODE_BITS.len()).collect();
     symbols.sort_by_key(|symbol| (CODE_BITS[*symbol], *symbol));
@@ -101,7 +100,7 @@ fn codes() -> Vec<(u32, u8, usize)> {
     codes
 }
 
-/// `text` in Huffman's code, padded as section 5.2 of RFC 7541 says.
+/// `text` in Huffman code, padded according to section 5.2 of RFC 7541.
 pub(crate) fn huffman(text: &[u8]) -> Vec<u8> {
     let codes = codes();
     let (mut held, mut count, mut bytes) = (0_u64, 0_u8, Vec::new());
@@ -135,7 +134,7 @@ fn unhuffman(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// An integer with a prefix (RFC 7541 section 5.1); `first` holds the bits before it.
+/// Integer with a prefix (RFC 7541 section 5.1); `first` holds the bits before the prefix.
 pub(crate) fn integer(first: u8, prefix_bits: u8, value: usize) -> Vec<u8> {
     let most = (1_usize << prefix_bits) - 1;
     if value < most {
@@ -150,50 +149,50 @@ pub(crate) fn integer(first: u8, prefix_bits: u8, value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A string as it is.
+/// Plain string.
 pub(crate) fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
     [integer(0, 7, text.as_ref().len()), text.as_ref().to_vec()].concat()
 }
 
-/// A string in Huffman's code, or whatever else `coded` is.
+/// String marked as Huffman coded, with arbitrary bytes.
 pub(crate) fn coded_string(coded: &[u8]) -> Vec<u8> {
     [integer(0x80, 7, coded.len()), coded.to_vec()].concat()
 }
 
-/// A field as a literal without indexing (section 6.2.2).
+/// Literal field without indexing (section 6.2.2).
 pub(crate) fn literal(name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Vec<u8> {
     [vec![0], string(name), string(value)].concat()
 }
 
-/// A field as a literal that enters the dynamic table (section 6.2.1).
+/// Literal field with incremental indexing (section 6.2.1).
 pub(crate) fn indexed_literal(name: &str, value: &str) -> Vec<u8> {
     [vec![0x40], string(name), string(value)].concat()
 }
 
-/// An entry of a table (section 6.1).
+/// Indexed field (section 6.1).
 pub(crate) fn indexed(index: usize) -> Vec<u8> {
     integer(0x80, 7, index)
 }
 
-/// A change of the dynamic table's size (section 6.3).
+/// Dynamic table size update (section 6.3).
 pub(crate) fn table_size(bytes: usize) -> Vec<u8> {
     integer(0x20, 5, bytes)
 }
 
-/// Fields as literals.
+/// Literal fields.
 pub(crate) fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: impl IntoIterator<Item = (N, V)>) -> Vec<u8> {
     fields.into_iter().flat_map(|(name, value)| literal(name, value)).collect()
 }
 
-/// Decodes what the edge sends on one connection.
+/// Decoder for the edge's field blocks on one connection.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     dynamic: VecDeque<Field>,
-    /// The size that the edge chose.
+    /// Table size chosen by the edge.
     size: usize,
-    /// The size that it may choose at most: the client's SETTINGS_HEADER_TABLE_SIZE.
+    /// Maximum table size: the client's SETTINGS_HEADER_TABLE_SIZE.
     pub(crate) size_max: usize,
-    /// Changes of the size that came.
+    /// Received table size updates.
     pub(crate) sizes: Vec<usize>,
 }
 

@@ -6,7 +6,7 @@ use crate::http2::world::{BIG_BYTES, World};
 
 const MOST: u32 = (1 << 31) - 1;
 
-/// A GET of the large file with a window for every stream.
+/// GET request for the large file with an initial window for every stream.
 fn big(window: u32) -> Script {
     Script::default().settings(&[(setting::INITIAL_WINDOW_SIZE, window)]).headers(
         1,
@@ -15,7 +15,7 @@ fn big(window: u32) -> Script {
     )
 }
 
-/// Reads until `total` bytes came on `stream`, and then makes sure that none follows.
+/// Reads until `total` bytes arrived on `stream`, and checks that no further bytes follow.
 async fn exactly(c: &mut Conn, stream: u32, total: usize) {
     while c.so_far(stream).body.len() < total {
         let frame = c.next().await.expect("a part of the body");
@@ -27,12 +27,12 @@ async fn exactly(c: &mut Conn, stream: u32, total: usize) {
     assert_eq!(c.so_far(stream).body.len(), total);
 }
 
-/// Sends `total` bytes in DATA of `payload` bytes and `pad` more, never beyond a window.
+/// Sends `total` bytes in DATA frames of `payload` bytes and `pad` bytes of padding, within the windows.
 async fn upload(c: &mut Conn, stream: u32, total: usize, payload: usize, pad: usize) {
     let settings = c.settings_of_edge().await;
     let initial = settings.iter().find(|(id, _)| *id == setting::INITIAL_WINDOW_SIZE).map_or(65_535, |(_, size)| *size);
     let (mut of_stream, mut of_connection) = (i64::from(initial), 65_535_i64);
-    // The edge may go by the windows of its settings from their acknowledgement on.
+    // The edge may use the windows of the settings once acknowledged.
     c.send(&Script::default().frame(kind::SETTINGS, flag::ACK, 0, [])).await;
     let mut sent = 0;
     while sent < total {
@@ -269,7 +269,8 @@ fn receiving() -> Vec<Case> {
             "6.9.1",
             "an upload that nobody reads costs the connection no window for ever",
             talking!(|c, _w| {
-                // Each is answered 405 without its body being read; all of them are several windows of the connection.
+                // Each request is answered with 405 while the body stays unread; all bodies exceed the connection's
+                // window several times.
                 let mut stream = 1;
                 for _ in 0..100 {
                     c.send(&Script::default().headers(stream, flag::END_HEADERS, request("POST", "/", &[]))).await;
@@ -292,15 +293,15 @@ fn receiving() -> Vec<Case> {
             "DATA beyond the window of a stream or of the connection is FLOW_CONTROL_ERROR",
             talking!(|c, _w| {
                 c.send(&Script::default().headers(1, flag::END_HEADERS, request("POST", "/deaf", &[]))).await;
-                // The backend reads nothing; what is on the way to it fills up, and then the windows are not opened
-                // again.
+                // The backend does not read: buffers fill up, and the windows are not extended.
                 let script = Script::default().data(1, 0, vec![0; 16_384]);
                 for _ in 0..2_000 {
                     if c.try_send(&script).await.is_err() {
                         break;
                     }
                 }
-                // The first word decides: what was sent before it was heard may be beyond the connection's window, too.
+                // Data sent before the client received the first error may exceed the connection's window, too: the
+                // first error decides.
                 loop {
                     let Some(frame) = c.next().await else { return Outcome::Closed };
                     match frame.kind {

@@ -1,4 +1,4 @@
-//! What each type of frame must look like: RFC 9113 sections 6.1 to 6.4, 6.6 to 6.8 and 6.10.
+//! Format of each frame type: RFC 9113 sections 6.1 to 6.4, 6.6 to 6.8 and 6.10.
 
 use crate::http2::table::*;
 use crate::http2::wire::{Script, flag, kind, request};
@@ -313,7 +313,7 @@ fn goaway() -> Vec<Case> {
             "a request that is under way when the client says GOAWAY is answered, and then it ends",
             talking!(|c, _w| {
                 c.send(&Script::default().held(1).frame(kind::GOAWAY, 0, 0, [&[0; 8][..], b"good bye"].concat())).await;
-                // Its own GOAWAY may come before the answer or after it.
+                // The edge's own GOAWAY may precede or follow the response.
                 let head = loop {
                     let frame = c.next().await.unwrap();
                     if frame.kind == kind::HEADERS {

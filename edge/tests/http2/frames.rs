@@ -1,4 +1,4 @@
-//! What all frames have in common: RFC 9113 sections 4.1 to 4.3 and 5.5.
+//! Rules for all frames: RFC 9113 sections 4.1 to 4.3 and 5.5.
 
 use crate::http2::fields::{indexed, indexed_literal, literal};
 use crate::http2::table::*;
@@ -7,12 +7,12 @@ use crate::http2::world::World;
 
 const UNKNOWN: u8 = 0x16;
 
-/// A request of which `:authority` comes from the dynamic table.
+/// Request with `:authority` from the dynamic table.
 fn by_table() -> Vec<u8> {
     [indexed(2), indexed(7), indexed(4), indexed(62)].concat()
 }
 
-/// A malformed request that puts `:authority` into the dynamic table.
+/// Malformed request that adds `:authority` to the dynamic table.
 fn malformed_insert() -> Vec<u8> {
     [indexed(2), indexed(7), indexed(4), indexed_literal(":authority", HOST), literal("connection", "close")].concat()
 }
@@ -167,7 +167,7 @@ pub(crate) fn cases() -> Vec<Case> {
             "4.3",
             "the table of fields is kept in step by trailers on a stream that was reset",
             talking!(|c, _w| {
-                // The edge resets a stream whose body is longer than it said.
+                // The edge resets a stream whose body exceeds the content length.
                 c.send(&Script::default().open_with(1, &[("content-length", "1")]).data(1, 0, "xx")).await;
                 assert!(matches!(c.verdict(1, false).await, Outcome::Reset(_) | Outcome::Answer(400)));
                 let trailers = indexed_literal(":authority", HOST);

@@ -1,16 +1,16 @@
-//! Field blocks as a server reads them: RFC 7541 sections 2.3 to 6.3.
+//! Field blocks as decoded by a server: RFC 7541 sections 2.3 to 6.3.
 
 use crate::http2::fields::{coded_string, huffman, indexed, indexed_literal, integer, literal, string, table_size};
 use crate::http2::table::*;
 use crate::http2::wire::{HOST, Script, flag};
 use crate::http2::world::World;
 
-/// A request without `:authority`, of entries of the static table.
+/// Request without `:authority`, made of static table entries.
 fn known() -> Vec<u8> {
     [indexed(2), indexed(7), indexed(4)].concat()
 }
 
-/// A whole GET, with `more` after it.
+/// Complete GET request, followed by `more`.
 fn get(more: impl AsRef<[u8]>) -> Vec<u8> {
     [&known(), &literal(":authority", HOST), more.as_ref()].concat()
 }
@@ -23,7 +23,7 @@ fn two(s: Script, first: impl AsRef<[u8]>, second: impl AsRef<[u8]>) -> Script {
     s.headers(1, flag::WHOLE, first).headers(3, flag::WHOLE, second)
 }
 
-/// A field of which the value is a Huffman string of these bytes.
+/// Field whose value is a Huffman string of the given bytes.
 fn coded(bytes: &[u8]) -> Vec<u8> {
     [vec![0], string("x"), coded_string(bytes)].concat()
 }
@@ -138,7 +138,7 @@ fn sizes() -> Vec<Case> {
             "RFC 7541 4.3",
             "a smaller size evicts the oldest entries alone",
             |s| {
-                // 34 bytes each: two of three have room.
+                // 34 bytes each: two of the three fit.
                 let three = [indexed_literal("a", "1"), indexed_literal("b", "2"), indexed_literal("c", "3")].concat();
                 two(s, get(three), [table_size(70), get([indexed(62), indexed(63)].concat())].concat())
             },

@@ -1,4 +1,4 @@
-//! Large files: whole, in ranges, and to clients that take nothing; from the disk and from memory, over both protocols.
+//! Large files: whole, in ranges, and for stalled clients; from the disk and from memory, over both protocols.
 
 use std::sync::Arc;
 
@@ -8,21 +8,21 @@ use crate::support::edge;
 
 const APP: &str = "files";
 const HOST: &str = "files.localhost";
-/// Above `memory_file_bytes_max`: read from the disk as it is sent.
+/// Above `memory_file_bytes_max`: streamed from the disk.
 const HUGE_BYTES: usize = 100_000_000;
-/// Below it: held in memory.
+/// Below `memory_file_bytes_max`: cached in memory.
 const LARGE_BYTES: usize = 1_000_000;
-/// Connections whose clients read nothing.
+/// Connections of stalled clients.
 const CONNECTIONS: usize = 32;
-/// Bytes that one of them may make the process hold: a turn of its own, records of it, and the session.
+/// Maximum memory in bytes per stalled connection: a private write buffer, TLS records and the session.
 const CONNECTION_BYTES_MAX: u64 = 256 * 1024;
-/// Bytes that each of its streams may: what was read of the file at once.
+/// Maximum memory in bytes per stalled stream: one piece of the file.
 const PIECE_BYTES: u64 = 64 * 1024;
-/// Bytes that a file may make the process hold while it is sent to a client that reads.
+/// Maximum memory growth in bytes while a file is sent to a reading client.
 const GROWTH_MAX: u64 = 16 * 1024 * 1024;
 const MOST: u32 = (1 << 31) - 1;
 
-/// Bytes that no compression makes smaller.
+/// Incompressible bytes.
 fn noise(length: usize) -> Vec<u8> {
     let next =
         |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
@@ -35,9 +35,9 @@ fn noise(length: usize) -> Vec<u8> {
 async fn world() -> (Arc<World>, Vec<u8>) {
     let world = World::with(edge().in_a_process()).await;
     let huge = noise(HUGE_BYTES);
-    // Films are not compressed, which would take memory while that of visitors is measured.
+    // Videos are not compressed, since compression would disturb the measured memory.
     world.edge.push(APP, &[("huge.mp4", &huge), ("large.mp4", &huge[..LARGE_BYTES])]).await;
-    // Pools of buffers and the like are there from now on.
+    // Buffer pools are allocated from here on.
     for path in ["/huge.mp4", "/large.mp4"] {
         over_http1(&world, path, Some("bytes=0-400000")).await;
         over_http2(&world, path, Some("bytes=0-400000")).await;
@@ -56,7 +56,7 @@ fn asking_http1(path: &str, range: Option<&str>) -> Script {
     Script::default().raw(format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n{range}connection: close\r\n\r\n"))
 }
 
-/// Windows of every size.
+/// Windows of the maximum size.
 fn windows() -> Script {
     Script::preface().settings(&[(setting::INITIAL_WINDOW_SIZE, MOST)]).window(0, MOST - 65_535)
 }
@@ -108,7 +108,7 @@ async fn a_large_file_arrives_whole_and_in_ranges_and_costs_no_memory() {
     assert_eq!(over_http1(&world, "/huge.mp4", beyond).await.0, 416);
 }
 
-/// A connection that has read the heads of its answers and nothing after them.
+/// Connection that reads the response heads and then stalls.
 async fn stuck_http2(world: &World, path: &str, streams: u32) -> Conn {
     let mut c = world.connect_slowly(HOST, b"h2").await;
     c.send(&windows()).await;
@@ -148,7 +148,7 @@ async fn clients_that_read_nothing_of_a_large_file_cost_no_memory() {
             eprintln!("{path} over {what}: {} KiB for each connection", grown / 1_024);
             let most = CONNECTION_BYTES_MAX + PIECE_BYTES * u64::from(streams);
             assert!(grown < most, "{path} over {what}: {grown} bytes for each connection");
-            // Others are served meanwhile.
+            // Other clients are served meanwhile.
             assert_eq!(over_http2(&world, "/large.mp4", Some("bytes=0-9")).await.0, 206);
             drop(connections);
         }

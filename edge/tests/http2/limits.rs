@@ -1,4 +1,4 @@
-//! What a client may make the edge do: RFC 9113 sections 5.1.2 and 10.5, and the attacks that are known by name.
+//! Resource limits per client: RFC 9113 sections 5.1.2 and 10.5, and the attacks known by name.
 
 use crate::http2::fields::{indexed, indexed_literal, literal};
 use crate::http2::table::*;
@@ -10,7 +10,7 @@ use crate::support::{Setup, edge};
 const HEADER_BYTES_MAX: u64 = 8_192;
 const STREAMS_MAX: u64 = 10;
 
-/// An edge with limits that a case comes to soon.
+/// Edge with low limits.
 pub(crate) fn setup() -> Setup {
     edge()
         .with_limit("header_bytes_max", HEADER_BYTES_MAX)
@@ -22,7 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
     [heads(), floods(), holding()].into_iter().flatten().collect()
 }
 
-/// Ended with the code for floods, or all of it was taken and nothing was kept.
+/// Ended with the code for floods, or fully accepted without retained memory.
 fn calmed() -> Allowed {
     connection_error(ENHANCE_YOUR_CALM)
 }
@@ -75,7 +75,7 @@ fn heads() -> Vec<Case> {
                     indexed_literal(":authority", HOST),
                 ];
                 let large = [large.concat().as_slice()].concat();
-                // The pseudo field comes late, so that the head is also malformed; only its table counts here.
+                // The late pseudo-header also makes the head malformed; only the table state counts here.
                 c.send(&Script::default().headers(1, flag::WHOLE, large)).await;
                 assert!(matches!(c.verdict(1, true).await, Outcome::Reset(_) | Outcome::Answer(_) | Outcome::Ignored));
                 let next = [indexed(2), indexed(7), indexed(4), indexed(62)].concat();

@@ -1,5 +1,5 @@
-//! What an edge holds while it is flooded: the memory of a real process, before and at its largest, for every flood
-//! that is known by name. How a flood ends is for the table; here it is seen that it costs nothing until then.
+//! Memory of an edge during floods: resident memory of a real process, before and at the peak, for every flood known by
+//! name. The table tests the end of each flood; the tests here check that floods cost no memory until then.
 
 use crate::http2::fields::{indexed_literal, literal, table_size};
 use crate::http2::table::*;
@@ -7,18 +7,18 @@ use crate::http2::wire::{Conn, Script, flag, kind, request, setting};
 use crate::http2::world::World;
 use crate::support::edge;
 
-/// Bytes that one flood may make the process grow, all its connections together.
+/// Maximum memory growth in bytes for one flood, over all connections.
 const GROWTH_MAX: u64 = 16 * 1024 * 1024;
 /// Connections of one flood.
 const CONNECTIONS: usize = 8;
-/// Streams that are held open at once where a flood is about streams: fewer than the limit.
+/// Concurrently open streams in floods of streams: fewer than the limit.
 const HELD: u32 = 100;
 const MOST: u32 = (1 << 31) - 1;
 
-/// What is done again; the number is that of the time.
+/// Repeated act with the number of the repetition.
 type Again = fn(Script, u32) -> Script;
 
-/// Something that a client does again and again.
+/// Act that a client repeats.
 struct Flood {
     what: &'static str,
     first: fn(Script) -> Script,
@@ -26,7 +26,7 @@ struct Flood {
     times: u32,
 }
 
-/// The stream of one time.
+/// Stream id of a repetition.
 fn nth(number: u32) -> u32 {
     number * 2 + 1
 }
@@ -35,7 +35,7 @@ fn big(s: Script, stream: u32) -> Script {
     s.headers(stream, flag::WHOLE, request("GET", "/big.bin", &[]))
 }
 
-/// No window for any answer, and none but of the streams themselves.
+/// No connection window for responses, only stream windows.
 fn without_windows(s: Script) -> Script {
     s.settings(&[(setting::INITIAL_WINDOW_SIZE, 0)]).window(0, 1 << 30)
 }
@@ -44,7 +44,7 @@ fn as_it_is(s: Script) -> Script {
     s
 }
 
-/// Floods by clients that take what they are sent.
+/// Floods by clients that read the responses.
 fn floods() -> Vec<Flood> {
     let flood = |what, first, again, times| Flood { what, first, again, times };
     vec![
@@ -132,13 +132,13 @@ fn floods() -> Vec<Flood> {
 }
 
 impl Flood {
-    /// The bytes of one connection; a part of them where the process is only to be warmed up.
+    /// Bytes of one connection; fewer repetitions for the warm-up of the process.
     fn bytes(&self, times: u32) -> Vec<u8> {
         let first = (self.first)(Script::preface());
         (0..times.max(1)).fold(first, |s, number| (self.again)(s, number)).bytes
     }
 
-    /// Sends it on so many connections at once. Gives how each ended, all still open that go on.
+    /// Runs the flood on several connections. Returns the open connections, and the outcome of each.
     async fn on(&self, world: &World, connections: usize, times: u32) -> (Vec<Conn>, Vec<Outcome>) {
         let bytes = self.bytes(times);
         let pour = || async {
@@ -151,7 +151,7 @@ impl Flood {
     }
 }
 
-/// An edge in a process of its own, whose clients are not waited for, and which serves still.
+/// Edge in a separate process with a short write timeout.
 async fn world() -> std::sync::Arc<World> {
     World::with(edge().in_a_process().with_limit("write_ms_max", 300)).await
 }
@@ -166,7 +166,7 @@ async fn serves(world: &World) {
 async fn floods_cost_no_memory() {
     let world = world().await;
     let floods = floods();
-    // What every request needs once, such as code and pools of buffers, is no growth.
+    // One-time memory of every request, such as code and buffer pools, is no growth.
     for flood in &floods {
         flood.on(&world, CONNECTIONS, flood.times / 100).await;
     }
@@ -180,7 +180,7 @@ async fn floods_cost_no_memory() {
         serves(&world).await;
         drop(connections);
     }
-    // Nor do they add up.
+    // The growth does not accumulate.
     let grown = world.edge.process().resident_bytes().saturating_sub(begun);
     assert!(grown < GROWTH_MAX, "all together: {grown} bytes");
 }
@@ -203,7 +203,7 @@ async fn floods_by_clients_that_read_nothing_cost_no_memory() {
             let mut c = world.connect().await;
             let windows = [(setting::INITIAL_WINDOW_SIZE, MOST)];
             c.send(&Script::preface().settings(&windows).window(0, 1 << 30)).await;
-            // The system takes some megabytes for both ends; then the edge has a choice: to hold it, or to stop.
+            // The system buffers some megabytes for both ends; beyond that, the edge must stop reading or buffer.
             let mut number = 0;
             while number < 30_000 {
                 let some = (number..number + 500).fold(Script::default(), again);
@@ -234,7 +234,7 @@ async fn handshakes_that_never_end_cost_no_memory() {
     let mut open = Vec::new();
     for number in 0..HANDSHAKES {
         let mut stream = tokio::net::TcpStream::connect(world.edge.https()).await.unwrap();
-        // A record that says 16 KiB and brings half of them, or nothing at all.
+        // TLS record that announces 16 KiB and brings half of the bytes, or none.
         let record = [&[0x16, 3, 1, 0x40, 0][..], &[1, 0, 0x3f, 0xfc], &vec![3; 8_000]].concat();
         let sent = if number % 2 == 0 { &record[..] } else { &record[..5] };
         tokio::io::AsyncWriteExt::write_all(&mut stream, sent).await.unwrap();

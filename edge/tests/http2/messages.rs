@@ -1,11 +1,11 @@
-//! Requests and answers as messages: RFC 9113 sections 8.1 to 8.2.3, 8.6 and 8.7.
+//! Requests and responses as messages: RFC 9113 sections 8.1 to 8.2.3, 8.6 and 8.7.
 
 use crate::http2::fields::{block, literal};
 use crate::http2::table::*;
 use crate::http2::wire::{Script, flag, kind, request};
 use crate::http2::world::World;
 
-/// A GET with one more field, of any bytes.
+/// GET request with an additional field of arbitrary bytes.
 fn with(s: Script, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Script {
     s.headers(1, flag::WHOLE, [request("GET", "/", &[]), literal(name, value)].concat())
 }
@@ -207,7 +207,7 @@ fn of_connections() -> Vec<Case> {
             "fields of a backend's connection do not come through",
             talking!(|c, _w| {
                 c.send(&Script::default().headers(1, flag::WHOLE, request("GET", "/api/old", &[]))).await;
-                // That none of those which RFC 9113 names comes is looked at in every head.
+                // Every response head is checked for the fields that RFC 9113 prohibits.
                 let answer = c.answer(1).await;
                 assert_eq!((answer.status, answer.field("x-hop"), answer.field("x-end")), (200, "", "1"));
                 assert_eq!(answer.body, b"old");

@@ -1,8 +1,8 @@
-//! Every MUST that RFC 9113 and RFC 7541 say of a server, as raw frames over TLS against a running edge.
+//! Every MUST of RFC 9113 and RFC 7541 for a server, as raw frames over TLS against a running edge.
 //!
-//! A case is a section, a fact, bytes, and the set of outcomes that the section allows (`table`). `world` is the edge
-//! with its apps and their backend, `wire` and `fields` are frames and field blocks as bytes; the other modules are the
-//! table, by section. Nothing here knows what serves behind the socket: whatever does must pass.
+//! A case consists of a section, a fact, bytes, and the set of outcomes that the section allows (`table`). `world` is
+//! the edge with the apps and their backend, `wire` and `fields` are frames and field blocks as bytes; the remaining
+//! modules are the table, by section. The tests are independent of the server implementation.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -46,7 +46,7 @@ use std::collections::BTreeSet;
 use table::{Case, play};
 use world::World;
 
-/// The least number of cases; there may be more, never fewer.
+/// Minimum number of cases, which may only grow.
 const CASES_MIN: usize = 340;
 
 fn tables() -> Vec<Case> {
@@ -76,7 +76,7 @@ fn the_table_is_as_long_as_it_was_and_no_case_is_in_it_twice() {
     assert!(cases.len() >= CASES_MIN, "{} cases", cases.len());
 }
 
-/// A test for each module of the table, with an edge of its own.
+/// Defines a test for each module of the table, each with a separate edge.
 macro_rules! tests {
     ($($fact:ident => $module:ident;)+) => {
         $(

@@ -1,4 +1,4 @@
-//! How a connection begins: RFC 9113 sections 3.2 to 3.4.
+//! Start of a connection: RFC 9113 sections 3.2 to 3.4.
 
 use crate::http2::table::*;
 use crate::http2::wire::{MAGIC, Script, flag, kind, setting};

@@ -1,6 +1,5 @@
-//! Requests for backends, through an edge as a whole: streams that go on in both directions at once, trailers, ends
-//! that come early on either side, and bodies that one side does not take, which cost no memory. What `proxy` does of
-//! itself is in the tests of that name.
+//! Requests to backends through a whole edge: bidirectional streams, trailers, early ends on either side, and unread
+//! bodies, which must use no memory. The tests in `proxy` cover the proxy itself.
 
 use std::sync::Arc;
 
@@ -19,25 +18,25 @@ use crate::support::{Setup, edge, manifest};
 
 pub(crate) const HOST: &str = "proxied.localhost";
 const MOST: u32 = (1 << 31) - 1;
-/// Bytes that all connections of one test may make the process grow: those of their windows, and what moves them.
+/// Maximum memory growth in bytes for all connections of a test: the windows and the copy buffers.
 pub(crate) const GROWTH_MAX: u64 = 24 * 1024 * 1024;
 pub(crate) const CONNECTIONS: usize = 8;
-/// Bytes of an answer that nobody can hold.
+/// Bytes of a response too large for any buffer.
 pub(crate) const ENDLESS_BYTES: u64 = 1 << 30;
 pub(crate) const UPLOAD_BYTES: usize = 64 << 20;
 
-/// A backend's view of a connection.
+/// Backend's view of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A request has come, to this path.
+    /// Received request with the path.
     TestRequest(String),
-    /// Bytes of a body, which is chunked.
+    /// Received bytes of a chunked body.
     Came(Vec<u8>),
-    /// The edge closed the connection, after the backend wrote so many bytes.
+    /// Connection closed by the edge, after the given number of bytes from the backend.
     Closed(u64),
 }
 
-/// An edge before a backend that does as the path says, and reports it.
+/// Edge before a backend that acts by the request path and reports events.
 pub(crate) struct Proxied {
     pub(crate) world: Arc<World>,
     pub(crate) events: UnboundedReceiver<Event>,
@@ -51,7 +50,7 @@ impl Proxied {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let sender = sender.clone();
-                // What nobody listens to any more is not sent.
+                // Events after the end of the test are dropped.
                 tokio::spawn(async move { Box::pin(backend(stream, |event| drop(sender.send(event)))).await });
             }
         });
@@ -86,7 +85,7 @@ impl Proxied {
         }
     }
 
-    /// A connection with windows of every size.
+    /// Connection with windows of the maximum size.
     async fn connect(&self) -> Conn {
         let mut c = self.world.connect_as(HOST, &[b"h2"], rustls::DEFAULT_VERSIONS).await.unwrap();
         c.send(&windows()).await;
@@ -98,7 +97,7 @@ fn windows() -> Script {
     Script::preface().settings(&[(setting::INITIAL_WINDOW_SIZE, MOST)]).window(0, MOST - 65_535)
 }
 
-/// A request without its end.
+/// Request head without the end of the stream.
 fn begun(stream: u32, method: &str, path: &str) -> Script {
     Script::default().headers(stream, flag::END_HEADERS, request_of(method, path))
 }
@@ -112,7 +111,7 @@ fn request_of(method: &str, path: &str) -> Vec<u8> {
     crate::http2::fields::block(fields)
 }
 
-/// One request of HTTP/1.1, however long it takes.
+/// Serves one HTTP/1.1 request, without a timeout.
 async fn backend(mut stream: TcpStream, sender: impl Fn(Event)) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -123,18 +122,18 @@ async fn backend(mut stream: TcpStream, sender: impl Fn(Event)) {
     sender(Event::TestRequest(path.clone()));
     let mut written = 0;
     match path.as_str() {
-        // Reads nothing, and says nothing.
+        // Neither reads nor answers.
         "/api/deaf" => return std::future::pending().await,
-        // Says nothing, and hears the end.
+        // Never answers, but notices the end of the connection.
         "/api/wait" => {}
-        // More than fits anywhere.
+        // More than all buffers.
         "/api/endless" => {
             stream.write_all(answer(&format!("content-length: {ENDLESS_BYTES}")).as_bytes()).await.unwrap();
             while let Ok(bytes) = stream.write(&[b'e'; 65_536]).await {
                 written += bytes as u64;
             }
         }
-        // Gives each chunk back as it comes, and the trailers.
+        // Echoes each chunk immediately, and the trailers.
         "/api/echo" => {
             stream.write_all(answer("transfer-encoding: chunked").as_bytes()).await.unwrap();
             let mut bytes = [0; 65_536];
@@ -143,17 +142,17 @@ async fn backend(mut stream: TcpStream, sender: impl Fn(Event)) {
                 stream.write_all(&bytes[..count]).await.ok();
             }
         }
-        // Answers before it has read anything, with trailers, and reads on.
+        // Answers with trailers before reading, and continues to read.
         "/api/early" => {
             let text = answer("transfer-encoding: chunked\r\ntrailer: x-sum");
             stream.write_all(format!("{text}5\r\nearly\r\n0\r\nx-sum: 5\r\n\r\n").as_bytes()).await.unwrap();
         }
-        // Breaks off.
+        // Breaks off the response.
         "/api/half" => {
             stream.write_all(format!("{}half", answer("content-length: 8")).as_bytes()).await.unwrap();
             return;
         }
-        // Reads all, and says how much that was.
+        // Reads the whole body and answers with the size.
         "/api/count" => {
             let (mut bytes, mut tail) = (0_u64, Vec::new());
             while !tail.ends_with(b"\r\n0\r\n\r\n") {
@@ -168,7 +167,7 @@ async fn backend(mut stream: TcpStream, sender: impl Fn(Event)) {
         }
         _ => panic!("{path}"),
     }
-    // What is still to come is not of interest, but its end is.
+    // Remaining bytes are ignored, but the end is reported.
     while matches!(stream.read(&mut [0; 65_536]).await, Ok(1..)) {}
     sender(Event::Closed(written));
 }
@@ -177,7 +176,7 @@ fn answer(field: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n")
 }
 
-/// Sends `total` bytes as the body of a stream, never beyond a window, to its end.
+/// Sends `total` bytes as the whole body of a stream, within the windows.
 async fn upload(c: &mut Conn, stream: u32, total: usize) {
     let settings = c.settings_of_edge().await;
     let initial = settings.iter().find(|(id, _)| *id == setting::INITIAL_WINDOW_SIZE).map_or(65_535, |(_, size)| *size);
@@ -193,7 +192,7 @@ async fn upload(c: &mut Conn, stream: u32, total: usize) {
             (of_stream, of_connection) = (of_stream - part as i64, of_connection - part as i64);
             continue;
         }
-        // Held back for as long as the other side reads nothing.
+        // Blocked as long as the peer does not read.
         let Some(frame) = c.next().await else { return };
         match (frame.kind, frame.stream) {
             (kind::WINDOW_UPDATE, 0) => of_connection += i64::from(frame.number(0)),
@@ -203,7 +202,7 @@ async fn upload(c: &mut Conn, stream: u32, total: usize) {
     }
 }
 
-/// The next frame of a stream.
+/// Next frame of a stream.
 async fn of_stream(c: &mut Conn, stream: u32) -> Frame {
     loop {
         let frame = c.next().await.expect("it goes on");
@@ -217,7 +216,7 @@ async fn of_stream(c: &mut Conn, stream: u32) -> Frame {
 async fn a_backend_learns_that_its_client_took_the_request_back() {
     let mut proxied = Proxied::start(edge()).await;
     let mut c = proxied.connect().await;
-    // Before the answer, within it, and within the request's body.
+    // Cancelled before the response, within the response, and within the request body.
     c.send(&whole(1, "/api/wait")).await;
     proxied.request("/api/wait").await;
     c.send(&Script::default().reset(1, 8)).await;
@@ -226,7 +225,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     c.send(&whole(3, "/api/endless")).await;
     assert_eq!(c.expect(kind::HEADERS).await.status(), 200);
     c.send(&Script::default().reset(3, 8)).await;
-    // A client that does not take what is on its way to it cannot expect to be heard.
+    // The edge need not listen to a client that reads no response.
     c.fence().await;
     assert!(proxied.closed().await < ENDLESS_BYTES);
 
@@ -235,7 +234,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     c.send(&Script::default().reset(5, 8)).await;
     proxied.closed().await;
 
-    // The connection goes on, and its end takes back what is left.
+    // The connection continues, and its end cancels the remaining requests.
     c.send(&whole(7, "/")).await;
     assert_eq!(c.answer(7).await.body, b"beside the backend");
     c.send(&whole(9, "/api/wait")).await;
@@ -280,7 +279,7 @@ async fn what_one_side_says_is_heard_before_the_other_goes_on() {
     assert_eq!(of_stream(&mut c, 1).await.status(), 200);
     for number in 0..20 {
         let piece = format!("piece {number:02}").into_bytes();
-        // The next is not sent before this one has come back.
+        // The next piece is sent after the echo of the previous piece.
         c.send(&Script::default().data(1, 0, &piece)).await;
         let mut back = Vec::new();
         while back.len() < piece.len() {
@@ -315,7 +314,7 @@ async fn trailers_come_and_go() {
         assert!(!frame.ends_stream(), "the trailers end it");
         body.extend_from_slice(&frame.payload);
     };
-    // The backend had them, and gave them back.
+    // The backend received and echoed the trailers.
     assert!(trailers.ends_stream());
     assert_eq!((body, trailers.field("x-checksum")), (b"body".to_vec(), Some("17")));
     proxied.request("/api/echo").await;
@@ -341,7 +340,7 @@ async fn an_answer_that_comes_before_the_end_of_its_request_is_whole() {
         }
     }
     assert_eq!((body, sum.as_deref()), (b"early".to_vec(), Some("5")));
-    // The rest of the request is no trouble, nor is that it never comes (RFC 9113 section 8.1).
+    // The rest of the request is accepted, and may also be missing (RFC 9113 section 8.1).
     c.send(&Script::default().data(1, flag::END_STREAM, "more")).await;
     c.send(&whole(3, "/")).await;
     assert_eq!(c.answer(3).await.status, 200);
@@ -376,7 +375,7 @@ async fn a_client_that_reads_nothing_holds_its_backend_back_and_costs_no_memory(
             let Some(Event::TestRequest(_)) = proxied.events.recv().await else { panic!("it was asked first") };
         }
         for _ in 0..CONNECTIONS {
-            // What the systems of three hosts hold, which is one here, and no more.
+            // The socket buffers of three hosts, which are one here, and no more.
             let Some(Event::Closed(written)) = proxied.events.recv().await else { panic!("it was closed") };
             assert!(written < ENDLESS_BYTES / 16, "{written}");
         }

@@ -1,32 +1,32 @@
-//! Streams that are begun to be reset: by the client (CVE-2023-44487, rapid reset), or by the edge for the client's
-//! mistakes (CVE-2025-8671, MadeYouReset), in each form that a mistake of one stream has.
+//! Streams opened to be reset: by the client (CVE-2023-44487, rapid reset), or by the edge after a client's error
+//! (CVE-2025-8671, MadeYouReset), with every kind of stream error.
 
 use crate::http2::fields::literal;
 use crate::http2::table::*;
 use crate::http2::wire::{Script, flag, kind, request, setting};
 use crate::support::{Setup, edge};
 
-/// Streams of one case: more than a limit of either engine.
+/// Streams of one case: more than the limit of either engine.
 const STREAMS: u32 = 1_000;
 const MOST: u32 = (1 << 31) - 1;
 
-/// An edge that takes few resets, however slow the machine is on which it is asked for them.
+/// Edge with a low limit of resets, which a slow machine reaches, too.
 pub(crate) fn setup() -> Setup {
     edge().with_limit("resets_per_second_max", 20)
 }
 
-/// Ended with the code for floods, or, as the mistake itself allows it, as an error of the connection.
+/// Ended with the code for floods, or, as the error itself allows, with a connection error.
 fn ended(code: Code) -> Allowed {
     or(connection_error(ENHANCE_YOUR_CALM), [Outcome::GoAway(code)])
 }
 
-/// The same for many streams, after a SETTINGS by which no answer's body is sent.
+/// Repeats an act for many streams, after a SETTINGS frame that blocks all response bodies.
 fn each(s: Script, stream: impl Fn(Script, u32) -> Script) -> Script {
     let s = s.settings(&[(setting::INITIAL_WINDOW_SIZE, 0)]);
     (0..STREAMS).fold(s, |s, number| stream(s, number * 2 + 1)).watch(0)
 }
 
-/// A GET whose answer waits for a window: half-closed, as seen from the edge.
+/// GET request whose response waits for a window: half-closed (remote) for the edge.
 fn waiting(s: Script, stream: u32) -> Script {
     s.headers(stream, flag::WHOLE, request("GET", "/big.bin", &[]))
 }

@@ -1,17 +1,17 @@
-//! Settings of both ends: RFC 9113 sections 6.5 to 6.5.3, and what follows from them.
+//! Settings of both ends: RFC 9113 sections 6.5 to 6.5.3, and the effects of the settings.
 
 use crate::http2::table::*;
 use crate::http2::wire::{Conn, Script, flag, kind, request, setting};
 use crate::http2::world::World;
 
-/// Bytes of the body that come for a GET of the large file, without any update of a window.
+/// Body bytes received for a GET of the large file, without any window update.
 async fn bytes_within(c: &mut Conn, stream: u32, expected: usize) -> Outcome {
     while c.so_far(stream).body.len() < expected {
         let frame = c.next().await.expect("a part of the body");
         assert_ne!(frame.kind, kind::RST_STREAM);
         c.collect(&frame);
     }
-    // What is wrong would come now.
+    // Excess bytes would arrive now.
     c.fence().await;
     c.fence().await;
     assert_eq!(c.so_far(stream).body.len(), expected);
@@ -34,7 +34,7 @@ fn frames() -> Vec<Case> {
             talking!(|c, _w| {
                 c.send(&Script::default().settings(&[]).settings(&[(setting::ENABLE_PUSH, 0)])).await;
                 let (mut acknowledged, mut own) = (0, 0);
-                // With that of the preface.
+                // Including the acknowledgement of the preface's settings.
                 while acknowledged < 3 || own < 1 {
                     let frame = c.expect(kind::SETTINGS).await;
                     assert_eq!(frame.stream, 0);
@@ -218,7 +218,7 @@ fn followed() -> Vec<Case> {
                 for stream in [1, 3, 5] {
                     c.still_serves(stream).await;
                 }
-                // RFC 7541 section 4.2: the change is said at the beginning of the first block after it.
+                // RFC 7541 section 4.2: the first block after the change begins with the size update.
                 assert_eq!(c.decoder.sizes, [0]);
                 Outcome::Holds
             }),

@@ -1,5 +1,5 @@
-//! Clients that are slow, or stop: heads, bodies, answers, handshakes, and connections that only lie there. No case
-//! says how long that takes, but that it ends.
+//! Slow or stalled clients: heads, bodies, responses, handshakes, and idle connections. The cases check that each ends,
+//! not when.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -10,10 +10,10 @@ use crate::http2::wire::{Conn, PATIENCE, Script, flag, kind, request, setting};
 use crate::http2::world::World;
 use crate::support::{Setup, edge};
 
-/// Requests that one connection may have.
+/// Maximum requests of one connection.
 const REQUESTS_MAX: u32 = 10;
 
-/// An edge that waits for nothing for long.
+/// Edge with short timeouts.
 pub(crate) fn setup() -> Setup {
     edge()
         .with_limit("header_ms_max", 300)
@@ -24,7 +24,7 @@ pub(crate) fn setup() -> Setup {
         .with_limit("requests_per_connection_max", REQUESTS_MAX.into())
 }
 
-/// Reads to the end of the connection. Whatever the edge says before, no request is answered.
+/// Reads to the end of the connection and checks that no request is answered.
 async fn unanswered(c: &mut Conn) -> Outcome {
     while let Some(frame) = c.next().await {
         assert_ne!(frame.kind, kind::HEADERS, "{:?}", c.seen);
@@ -32,15 +32,15 @@ async fn unanswered(c: &mut Conn) -> Outcome {
     Outcome::Closed
 }
 
-/// Reads a socket to its end.
+/// Reads a socket to the end.
 async fn until_closed(stream: &mut TcpStream) -> usize {
     let mut all = Vec::new();
-    // A reset is an end as well.
+    // A reset counts as the end, too.
     timeout(PATIENCE, stream.read_to_end(&mut all)).await.expect("the edge closes").ok();
     all.len()
 }
 
-/// What both engines do.
+/// Cases for both engines.
 pub(crate) fn cases() -> Vec<Case> {
     [heads(), rests(), handshakes()].into_iter().flatten().collect()
 }
@@ -134,7 +134,7 @@ fn rests() -> Vec<Case> {
                 while let Some(frame) = c.next().await {
                     over += u32::from(frame.kind == kind::RST_STREAM);
                 }
-                // All were reset, or the connection was closed as a whole; what it must not is to stay.
+                // All streams were reset, or the connection was closed; only an open connection is a failure.
                 assert!(over <= 9, "{:?}", c.seen);
                 Outcome::Holds
             }),
@@ -144,7 +144,7 @@ fn rests() -> Vec<Case> {
 }
 
 fn handshakes() -> Vec<Case> {
-    /// The type, the version and the length of a record, and the first byte of a ClientHello that never goes on.
+    /// Type, version and length of a TLS record, and the first byte of an incomplete ClientHello.
     const BEGUN: [u8; 6] = [0x16, 3, 1, 0, 200, 1];
     vec![
         bare_talk(
@@ -235,7 +235,7 @@ fn handshakes() -> Vec<Case> {
                 }
                 let (last, code) = last.expect("GOAWAY");
                 assert_eq!(code, NO_ERROR);
-                // Whatever was begun until the client could know is answered, and nothing above what GOAWAY names.
+                // Requests sent before the client could know are answered, and no stream above GOAWAY's last stream is.
                 assert!(answered.len() >= 10 && answered.iter().all(|stream| *stream <= last), "{answered:?} {last}");
                 Outcome::Holds
             }),

@@ -1,4 +1,4 @@
-//! The states of streams: RFC 9113 sections 5.1 to 5.1.2 and 5.4.
+//! Stream states: RFC 9113 sections 5.1 to 5.1.2 and 5.4.
 
 use crate::http2::table::*;
 use crate::http2::wire::{Script, flag, kind, request};

@@ -1,4 +1,4 @@
-//! The table: a case is a section, a fact, what is sent, and the set of what the section allows to happen then.
+//! Test table: a case consists of a section, a fact, the bytes to send, and the outcomes that the section allows.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use crate::http2::wire::{Conn, PATIENCE, Script, flag, kind};
 use crate::http2::world::World;
 
-/// Cases of one table that run at once.
+/// Concurrent cases of one table.
 const CASES_AT_ONCE: usize = 16;
 
-/// Codes of errors (RFC 9113 section 7).
+/// Error codes (RFC 9113 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Code(pub(crate) u32);
 
@@ -28,53 +28,53 @@ pub(crate) const CANCEL: Code = Code(8);
 pub(crate) const COMPRESSION_ERROR: Code = Code(9);
 pub(crate) const ENHANCE_YOUR_CALM: Code = Code(11);
 
-/// What became of a case.
+/// Outcome of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The whole answer came, with this status.
+    /// Complete response with the given status.
     Answer(u16),
-    /// The edge closed without a GOAWAY.
+    /// Closed without a GOAWAY.
     Closed,
-    /// The connection ended with an error, and was closed.
+    /// Connection error, followed by a close.
     GoAway(Code),
-    /// All that the case asserts by itself is so.
+    /// All assertions of the case hold.
     Holds,
-    /// What was sent changed nothing that can be seen.
+    /// No visible effect.
     Ignored,
-    /// The stream was reset, and the connection goes on.
+    /// Stream reset; the connection continues.
     Reset(Code),
 }
 use Outcome::{Answer, Closed, GoAway, Holds, Ignored, Reset};
 
-/// What a section allows.
+/// Outcomes that a section allows.
 pub(crate) type Allowed = Vec<Outcome>;
 
-/// A connection error. Codes that are always right in place of a more specific one are allowed too (section 5.4).
+/// Connection error. Generic codes are allowed in place of a more specific code (section 5.4).
 pub(crate) fn connection_error(code: Code) -> Allowed {
     vec![GoAway(code), GoAway(PROTOCOL_ERROR), GoAway(INTERNAL_ERROR)]
 }
 
-/// A stream error, which an endpoint may treat as one of the connection (section 5.4.1).
+/// Stream error, which an endpoint may treat as a connection error (section 5.4.1).
 pub(crate) fn stream_error(code: Code) -> Allowed {
     [vec![Reset(code), Reset(PROTOCOL_ERROR), Reset(INTERNAL_ERROR)], connection_error(code)].concat()
 }
 
-/// A request that is malformed: a stream error, before which a server may answer (section 8.1.1).
+/// Malformed request: a stream error, before which a server may answer (section 8.1.1).
 pub(crate) fn malformed() -> Allowed {
     [stream_error(PROTOCOL_ERROR), vec![Answer(400)]].concat()
 }
 
-/// An answer.
+/// Response with a status.
 pub(crate) fn status(status: u16) -> Allowed {
     vec![Answer(status)]
 }
 
-/// Nothing but what is asserted on the way.
+/// Only the assertions of the case.
 pub(crate) fn holds() -> Allowed {
     vec![Holds]
 }
 
-/// More ways to go.
+/// Adds allowed outcomes.
 pub(crate) fn or(mut allowed: Allowed, more: impl IntoIterator<Item = Outcome>) -> Allowed {
     allowed.extend(more);
     allowed
@@ -82,15 +82,15 @@ pub(crate) fn or(mut allowed: Allowed, more: impl IntoIterator<Item = Outcome>) 
 
 pub(crate) type Talk = for<'c> fn(&'c mut Conn, &'c World) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'c>>;
 
-/// How a case is played.
+/// Kind of a case.
 enum Play {
-    /// The preface and an empty SETTINGS, then these bytes at once.
+    /// The preface and an empty SETTINGS, then the bytes at once.
     Bytes(fn(Script) -> Script),
-    /// These bytes at once, the preface included.
+    /// The bytes at once, without a preface.
     Bare(fn(Script) -> Script),
-    /// A conversation from the first byte on.
+    /// Conversation from the first byte on.
     BareTalk(Talk),
-    /// A conversation after the preface and an empty SETTINGS.
+    /// Conversation after the preface and an empty SETTINGS.
     Talk(Talk),
 }
 
@@ -107,27 +107,27 @@ impl fmt::Display for Case {
     }
 }
 
-/// Bytes after the preface, and what they may lead to. A section without a number of its RFC is of RFC 9113.
+/// Case with bytes after the preface, and the allowed outcomes. A section without an RFC number belongs to RFC 9113.
 pub(crate) fn case(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
     Case { section, fact, play: Play::Bytes(bytes), allowed }
 }
 
-/// Bytes from the first one on.
+/// Case with bytes from the first byte on.
 pub(crate) fn bare(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
     Case { section, fact, play: Play::Bare(bytes), allowed }
 }
 
-/// A conversation.
+/// Case with a conversation.
 pub(crate) fn talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
     Case { section, fact, play: Play::Talk(talk), allowed }
 }
 
-/// A conversation from the first byte on.
+/// Case with a conversation from the first byte on.
 pub(crate) fn bare_talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
     Case { section, fact, play: Play::BareTalk(talk), allowed }
 }
 
-/// Writes a conversation as a function of its connection and of the world.
+/// Defines a conversation as a function of the connection and the world.
 macro_rules! talking {
     (|$conn:ident, $world:ident| $body:block) => {
         |$conn, $world| {
@@ -145,7 +145,7 @@ impl Case {
         self.to_string()
     }
 
-    /// Plays it. What is wrong, if something is.
+    /// Runs the case; returns a description of the failure.
     async fn run(self, world: Arc<World>) -> Result<(), String> {
         let name = self.name();
         let allowed = self.allowed.clone();
@@ -191,7 +191,7 @@ impl Case {
     }
 }
 
-/// Plays a table, and fails with all that is wrong.
+/// Runs a table, and fails with all failures.
 pub(crate) async fn play(cases: Vec<Case>, world: Arc<World>) {
     let count = cases.len();
     let played = futures_util::stream::iter(cases).map(|case| case.run(Arc::clone(&world)));
@@ -201,14 +201,14 @@ pub(crate) async fn play(cases: Vec<Case>, world: Arc<World>) {
 }
 
 impl Script {
-    /// What every client says first.
+    /// Preface and settings of every client.
     pub(crate) fn preface() -> Self {
         Self::default().raw(crate::http2::wire::MAGIC).settings(&[])
     }
 }
 
 impl Conn {
-    /// Reads until it is decided what became of `stream`, or of the connection.
+    /// Reads until the outcome of `stream`, or of the connection, is known.
     pub(crate) async fn verdict(&mut self, stream: u32, needs_fence: bool) -> Outcome {
         let fences = [*b"verdict?", *b"verdict!"];
         if needs_fence {
@@ -242,14 +242,14 @@ impl Conn {
         }
     }
 
-    /// A GET of the front page on `stream` is answered 200.
+    /// Checks that a GET of the front page on `stream` is answered with 200.
     pub(crate) async fn still_serves(&mut self, stream: u32) -> Outcome {
         self.send(&Script::default().get(stream)).await;
         assert_eq!(self.answer(stream).await.status, 200);
         Holds
     }
 
-    /// The payload of the edge's first SETTINGS, as pairs.
+    /// Payload of the edge's first SETTINGS, as pairs.
     pub(crate) async fn settings_of_edge(&mut self) -> Vec<(u16, u32)> {
         let first = self.next().await.expect("SETTINGS");
         assert_eq!((first.kind, first.flags & flag::ACK, first.stream), (kind::SETTINGS, 0, 0), "RFC 9113 section 3.4");

@@ -1,4 +1,4 @@
-//! Frames as bytes, and one connection that speaks them over TLS without any judgement of its own.
+//! Frames as bytes, and a TLS connection that sends and receives frames without validation.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,14 +14,14 @@ use tokio_rustls::client::TlsStream;
 use crate::http2::fields::{Decoder, Field, block};
 use crate::http2::table::{Code, NO_ERROR, Outcome, STREAM_CLOSED};
 
-/// The preface of a client (RFC 9113 section 3.4).
+/// Client connection preface (RFC 9113 section 3.4).
 pub(crate) const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The app that most requests are for.
+/// Host of most requests.
 pub(crate) const HOST: &str = "shop.localhost";
-/// Longer than any answer takes.
+/// Longer than any response takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Types of frames (RFC 9113 section 6).
+/// Frame types (RFC 9113 section 6).
 pub(crate) mod kind {
     pub(crate) const DATA: u8 = 0;
     pub(crate) const HEADERS: u8 = 1;
@@ -35,7 +35,7 @@ pub(crate) mod kind {
     pub(crate) const CONTINUATION: u8 = 9;
 }
 
-/// Flags of frames.
+/// Frame flags.
 pub(crate) mod flag {
     pub(crate) const NONE: u8 = 0;
     pub(crate) const ACK: u8 = 1;
@@ -43,7 +43,7 @@ pub(crate) mod flag {
     pub(crate) const END_HEADERS: u8 = 4;
     pub(crate) const PADDED: u8 = 8;
     pub(crate) const PRIORITY: u8 = 0x20;
-    /// A head that is complete, without a body.
+    /// Complete head without a body.
     pub(crate) const WHOLE: u8 = END_STREAM | END_HEADERS;
 }
 
@@ -57,24 +57,24 @@ pub(crate) mod setting {
     pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 6;
 }
 
-/// A frame with any of its parts as a case wants it.
+/// Frame with arbitrary parts.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The fields of a request; a later field of the same name in `over` takes a field's place, the others follow.
+/// Fields of a request. A field in `more` replaces a default field of the same name; other fields are appended.
 pub(crate) fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let fields = [(":method", method), (":scheme", "https"), (":authority", HOST), (":path", path)];
     block(fields.iter().chain(more).copied())
 }
 
-/// Bytes to be sent, built frame by frame.
+/// Bytes to send, built frame by frame.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     pub(crate) bytes: Vec<u8>,
-    /// The stream that is looked at: the last that was named by [`Self::watch`], or else that began.
+    /// Watched stream: the last named by [`Self::watch`], by default the last stream opened.
     watched: u32,
     is_chosen: bool,
 }
@@ -84,7 +84,7 @@ impl Script {
         self.watched
     }
 
-    /// Says which stream's fate counts.
+    /// Selects the stream of the verdict.
     pub(crate) fn watch(mut self, stream: u32) -> Self {
         (self.watched, self.is_chosen) = (stream, true);
         self
@@ -106,22 +106,22 @@ impl Script {
         self.frame(kind::HEADERS, flags, stream, block)
     }
 
-    /// A GET of the front page.
+    /// GET request for the front page.
     pub(crate) fn get(self, stream: u32) -> Self {
         self.headers(stream, flag::WHOLE, request("GET", "/", &[]))
     }
 
-    /// A GET of the front page with more fields.
+    /// GET request for the front page with additional fields.
     pub(crate) fn get_with(self, stream: u32, more: &[(&str, &str)]) -> Self {
         self.headers(stream, flag::WHOLE, request("GET", "/", more))
     }
 
-    /// A GET that has exactly these fields.
+    /// GET request with exactly the given fields.
     pub(crate) fn exactly(self, stream: u32, fields: &[(&str, &str)]) -> Self {
         self.headers(stream, flag::WHOLE, block(fields.iter().copied()))
     }
 
-    /// A GET whose answer is not begun to be sent beyond its head: the stream stays half-closed (remote).
+    /// GET request whose response body is blocked: the stream stays half-closed (remote).
     pub(crate) fn held(self, stream: u32) -> Self {
         self.settings(&[(setting::INITIAL_WINDOW_SIZE, 0)]).headers(
             stream,
@@ -130,7 +130,7 @@ impl Script {
         )
     }
 
-    /// A POST that a backend gives back, of which only the head is sent: the stream stays open.
+    /// Head of a POST request to the echo backend: the stream stays open.
     pub(crate) fn open(self, stream: u32) -> Self {
         self.open_with(stream, &[])
     }
@@ -165,14 +165,14 @@ impl Script {
     }
 }
 
-/// A frame that came.
+/// Received frame.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
     pub(crate) flags: u8,
     pub(crate) stream: u32,
     pub(crate) payload: Vec<u8>,
-    /// The fields of HEADERS, with what followed in CONTINUATION.
+    /// Fields of HEADERS, including CONTINUATION frames.
     pub(crate) fields: Vec<Field>,
 }
 
@@ -181,12 +181,12 @@ impl Frame {
         matches!(self.kind, kind::DATA | kind::HEADERS) && self.flags & flag::END_STREAM != 0
     }
 
-    /// A number of 32 bits in the payload.
+    /// Number of 32 bits in the payload.
     pub(crate) fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().unwrap())
     }
 
-    /// A field of the head.
+    /// Header field.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
@@ -205,10 +205,10 @@ impl Frame {
     }
 }
 
-/// What was seen on a connection, for the message of a case that fails.
+/// Log of the frames on a connection, for failure messages.
 pub(crate) type Seen = Arc<Mutex<Vec<String>>>;
 
-/// What came for one request.
+/// Received response parts of one request.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Answer {
     pub(crate) head: Vec<Field>,
@@ -223,7 +223,7 @@ impl Answer {
     }
 }
 
-/// A connection.
+/// Connection.
 pub(crate) struct Conn {
     io: TlsStream<TcpStream>,
     unread: BytesMut,
@@ -242,12 +242,12 @@ impl Conn {
         self.seen.lock().unwrap().push(what);
     }
 
-    /// The state of TLS.
+    /// TLS state.
     pub(crate) fn session(&self) -> &rustls::ClientConnection {
         self.io.get_ref().1
     }
 
-    /// Sends bytes; an error means that the edge has closed already, which is seen by reading.
+    /// Sends bytes. Ignores errors: a closed connection is detected by reading.
     pub(crate) async fn send(&mut self, script: &Script) {
         let sent = timeout(PATIENCE, self.io.write_all(&script.bytes)).await.expect("the edge takes the bytes");
         if sent.is_ok() {
@@ -255,15 +255,15 @@ impl Conn {
         }
     }
 
-    /// As [`Self::send`], and says whether the edge took the bytes.
+    /// Like [`Self::send`], but returns the error of a closed connection.
     pub(crate) async fn try_send(&mut self, script: &Script) -> io::Result<()> {
         self.io.write_all(&script.bytes).await?;
         self.io.flush().await
     }
 
-    /// Sends these bytes again and again, and reads nothing; the edge must end that before it has taken much.
+    /// Sends the bytes repeatedly without reading; the edge must close before it has accepted much.
     pub(crate) async fn floods_until_closed(&mut self, script: &Script) -> Outcome {
-        // More than the system holds for both ends, and far more than the edge may.
+        // More than the system buffers for both ends, and far more than the edge may buffer.
         const BYTES_MAX: usize = 64 * 1024 * 1024;
         let flood = async {
             for _ in 0..BYTES_MAX / script.bytes.len() {
@@ -277,8 +277,7 @@ impl Conn {
         Outcome::Holds
     }
 
-    /// Sends bytes and takes what comes meanwhile, which stays to be read; ends when all is sent, or the edge has
-    /// closed.
+    /// Sends bytes while buffering received frames; returns once all bytes are sent, or the edge has closed.
     pub(crate) async fn pour(&mut self, bytes: &[u8]) {
         let (mut from, mut to) = tokio::io::split(&mut self.io);
         let sending = async {
@@ -293,7 +292,7 @@ impl Conn {
         timeout(PATIENCE * 6, poured).await.expect("the edge takes the bytes, or closes");
     }
 
-    /// Sends bytes, each in a record of its own.
+    /// Sends each byte in a separate TLS record.
     pub(crate) async fn drip(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if self.try_send(&Script::default().raw([*byte])).await.is_err() {
@@ -302,16 +301,16 @@ impl Conn {
         }
     }
 
-    /// Sends the text of a request of HTTP/1.1, and reads until the edge closes.
+    /// Sends an HTTP/1.1 request as text, and reads until the edge closes.
     pub(crate) async fn text_for(&mut self, request: &str) -> String {
         self.send(&Script::default().raw(request)).await;
         let mut text = Vec::new();
-        // The length of the answer says whether it is whole, not how the connection ends.
+        // The content length determines completeness, not the end of the connection.
         timeout(PATIENCE, self.io.read_to_end(&mut text)).await.expect("the edge closes").ok();
         String::from_utf8(text).unwrap()
     }
 
-    /// Reads the text of the head of an answer of HTTP/1.1; what comes of its body is dropped.
+    /// Reads the head of an HTTP/1.1 response as text; body bytes are dropped.
     pub(crate) async fn head_of_text(&mut self) -> String {
         let end = |read: &[u8]| read.windows(4).position(|four| four == b"\r\n\r\n");
         while end(&self.unread).is_none() {
@@ -326,17 +325,17 @@ impl Conn {
     /// Reads to the end of the connection.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut all = std::mem::take(&mut self.unread).to_vec();
-        // A reset is an end as well.
+        // A reset counts as the end, too.
         timeout(PATIENCE * 6, self.io.read_to_end(&mut all)).await.expect("the edge closes").ok();
         all
     }
 
-    /// The end of what the client sends.
+    /// Ends the client's side.
     pub(crate) async fn finish(&mut self) {
         self.io.shutdown().await.ok();
     }
 
-    /// The next frame; none when the edge has closed. HEADERS come with the CONTINUATION that belongs to them.
+    /// Next frame; `None` once the edge has closed. HEADERS include their CONTINUATION frames.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let mut frame = self.next_frame().await?;
         if frame.kind == kind::HEADERS {
@@ -371,7 +370,7 @@ impl Conn {
             match read.await {
                 Err(_) => panic!("nothing more came; until then: {:#?}", self.seen),
                 Ok(Ok(count)) if count > 0 => {}
-                // A reset after the last word is an end as well.
+                // A reset after the last bytes counts as the end, too.
                 Ok(_) => {
                     self.saw("closed".to_owned());
                     return None;
@@ -380,7 +379,7 @@ impl Conn {
         }
     }
 
-    /// The next frame that is none of SETTINGS, of WINDOW_UPDATE and of PING.
+    /// Next frame other than SETTINGS, WINDOW_UPDATE and PING.
     pub(crate) async fn next_of_stream(&mut self) -> Option<Frame> {
         loop {
             let frame = self.next().await?;
@@ -390,7 +389,7 @@ impl Conn {
         }
     }
 
-    /// The next frame of one type; fails where another frame comes that is not SETTINGS, WINDOW_UPDATE or PING.
+    /// Next frame of one type; fails for another frame, except SETTINGS, WINDOW_UPDATE and PING.
     pub(crate) async fn expect(&mut self, kind: u8) -> Frame {
         loop {
             let frame = self.next().await.unwrap_or_else(|| panic!("closed; until then: {:#?}", self.seen));
@@ -402,8 +401,8 @@ impl Conn {
         }
     }
 
-    /// Sends a PING and reads until it comes back: all that was sent before it was dealt with. Answers that end
-    /// meanwhile are kept for [`Self::answer`].
+    /// Sends a PING and reads to the answer: all earlier bytes are processed then. Responses completed meanwhile are
+    /// stored for [`Self::answer`].
     pub(crate) async fn fence(&mut self) {
         let payload = *b"a fence!";
         self.send(&Script::default().ping(payload)).await;
@@ -418,7 +417,7 @@ impl Conn {
         }
     }
 
-    /// Takes a frame of an answer. Whether the answer is complete.
+    /// Adds a frame to a response; returns true once the response is complete.
     pub(crate) fn collect(&mut self, frame: &Frame) -> bool {
         let answer = self.answers.entry(frame.stream).or_default();
         match frame.kind {
@@ -436,21 +435,21 @@ impl Conn {
         frame.ends_stream()
     }
 
-    /// How many of `streams` have no whole answer yet.
+    /// Number of `streams` without a complete response.
     pub(crate) fn unanswered(&self, streams: impl Iterator<Item = u32>) -> usize {
         streams.filter(|stream| !self.answers.get(stream).is_some_and(|answer| answer.is_whole)).count()
     }
 
-    /// What came for a stream so far.
+    /// Response parts received for a stream so far.
     pub(crate) fn so_far(&self, stream: u32) -> Answer {
         self.answers.get(&stream).cloned().unwrap_or_default()
     }
 
-    /// Reads until the answer on `stream` is complete.
+    /// Reads until the response on `stream` is complete.
     pub(crate) async fn answer(&mut self, stream: u32) -> Answer {
         loop {
             let frame = self.next().await.unwrap_or_else(|| panic!("closed; until then: {:#?}", self.seen));
-            // An earlier stream may get that its request need not go on, or that it is closed.
+            // An earlier stream may be reset without an error after the response, or closed.
             let is_over = frame.kind == kind::RST_STREAM
                 && (frame.stream == stream || ![NO_ERROR, STREAM_CLOSED].contains(&Code(frame.number(0))));
             assert!(frame.kind != kind::GOAWAY && !is_over, "{:#?}", self.seen);
@@ -461,7 +460,7 @@ impl Conn {
     }
 }
 
-/// Every head that the edge sends is well-formed (RFC 9113 sections 8.2 and 8.3.2).
+/// Checks that a response head is well-formed (RFC 9113 sections 8.2 and 8.3.2).
 fn check_fields(fields: &[Field]) {
     let is_pseudo = |field: &&Field| field.0.starts_with(':');
     let pseudo: Vec<&str> = fields.iter().filter(is_pseudo).map(|(name, _)| name.as_str()).collect();

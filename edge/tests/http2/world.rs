@@ -1,4 +1,4 @@
-//! An edge with two apps and their backend, and connections to it.
+//! Edge with two apps and their backend, and connections to the edge.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use tokio_rustls::client::TlsStream;
 use crate::http2::wire::{Conn, HOST, PATIENCE};
 use crate::support::{RunningEdge, Setup, edge, manifest};
 
-/// The front page of the app.
+/// Front page of the app.
 pub(crate) const FRONT_PAGE: &[u8] = b"<!doctype html><title>shop</title>the front page";
-/// Bytes of `/big.bin`: several windows of the size that RFC 9113 begins with.
+/// Bytes of `/big.bin`: several initial windows of RFC 9113.
 pub(crate) const BIG_BYTES: usize = 300_000;
 
-/// An edge, and what is behind it.
+/// Edge with apps and backend.
 pub(crate) struct World {
     pub(crate) edge: RunningEdge,
     tls: ClientConfig,
-    /// Lets requests to `/api/wait` go.
+    /// Releases requests to `/api/wait`.
     pub(crate) gate: Arc<Semaphore>,
-    /// Counts requests that have come to `/api/wait`.
+    /// Counts requests received at `/api/wait`.
     pub(crate) waiting: Arc<Semaphore>,
-    /// Takes connections, and reads nothing from them.
+    /// Listener whose connections are never read.
     _deaf: std::net::TcpListener,
 }
 
-/// Bytes that no compression makes smaller.
+/// Incompressible bytes.
 pub(crate) fn big() -> Vec<u8> {
     let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
     std::iter::successors(Some(9_u64), next).map(|state| (state >> 33) as u8).take(BIG_BYTES).collect()
@@ -73,7 +73,7 @@ impl World {
         Arc::new(Self { edge, tls, gate, waiting, _deaf: deaf })
     }
 
-    /// A connection without any frame yet.
+    /// Connection before the first frame.
     pub(crate) async fn connect(&self) -> Conn {
         self.connect_as(HOST, &[b"h2"], rustls::DEFAULT_VERSIONS).await.unwrap()
     }
@@ -96,7 +96,7 @@ impl World {
         self.connect_over(TcpStream::connect(self.edge.https()).await?, host, tls).await
     }
 
-    /// A connection for a client of somebody else's.
+    /// Connection for an independent client.
     pub(crate) async fn tls_for(&self, protocol: &str) -> TlsStream<TcpStream> {
         let mut tls = self.tls.clone();
         tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
@@ -104,7 +104,7 @@ impl World {
         TlsConnector::from(Arc::new(tls)).connect(ServerName::try_from(HOST).unwrap(), stream).await.unwrap()
     }
 
-    /// A connection whose client takes little before it is read: what it is sent stays with the edge, or is not sent.
+    /// Connection with a small receive buffer: unread response bytes stay in the edge, or are not sent.
     pub(crate) async fn connect_slowly(&self, host: &'static str, protocol: &[u8]) -> Conn {
         const TAKEN_BYTES: u32 = 16 * 1024;
         let socket = TcpSocket::new_v4().unwrap();
@@ -122,7 +122,7 @@ impl World {
     }
 }
 
-/// Starts a backend, and gives its port.
+/// Starts a backend, and returns the port.
 async fn backend(gate: Arc<Semaphore>, waiting: Arc<Semaphore>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -136,8 +136,8 @@ async fn backend(gate: Arc<Semaphore>, waiting: Arc<Semaphore>) -> u16 {
     port
 }
 
-/// `/api/echo` gives the body back, `/api/fields` the head as text, `/api/wait` waits for the gate, `/api/old` answers
-/// with fields that only HTTP/1.1 has.
+/// `/api/echo` echoes the body, `/api/fields` answers with the head as text, `/api/wait` waits for the gate, `/api/old`
+/// answers with fields specific to HTTP/1.1.
 async fn respond(
     request: Request<Incoming>,
     gate: Arc<Semaphore>,
@@ -146,7 +146,7 @@ async fn respond(
     let response = match request.uri().path() {
         "/api/echo" => match request.into_body().collect().await {
             Ok(body) => Response::new(Full::new(body.to_bytes())),
-            // The edge took the request back.
+            // The edge cancelled the request.
             Err(_) => std::future::pending().await,
         },
         "/api/fields" => {

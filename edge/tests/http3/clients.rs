@@ -1,4 +1,4 @@
-//! Clients that others have made: libcurl with ngtcp2, aioquic, and what curl does where UDP is closed.
+//! Independent clients: libcurl with ngtcp2, aioquic, and curl with UDP blocked.
 
 use std::fs::File;
 use std::net::UdpSocket;
@@ -15,10 +15,10 @@ use crate::support::{RunningEdge, edge};
 use crate::wire::{HOST, Protocol, ask};
 
 const CLIENTS: [&str; 2] = ["curl", "aioquic"];
-/// What the script ends with where the client is not installed.
+/// Exit code of the script if the client is not installed.
 const IS_MISSING: i32 = 3;
 
-/// An answer, as the script reports it.
+/// Response as reported by the script.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Reported {
     status: u16,
@@ -27,13 +27,13 @@ struct Reported {
     sha256: String,
 }
 
-/// What the script reports of an answer with this body.
+/// Script report for a response with the given body.
 fn reported(status: u16, version: &str, body: &[u8]) -> Reported {
     let sha256 = hex::encode(digest(&SHA256, body));
     Reported { status, version: version.to_owned(), bytes: body.len(), sha256 }
 }
 
-/// Runs a script of `tools` with a job; `what` is what it needs. None if that is not installed.
+/// Runs a script of `tools` with a job; `what` names the required program. `None` if the program is not installed.
 async fn run_script(script: &str, what: &str, job: &Value) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("job.json");
@@ -48,7 +48,7 @@ async fn run_script(script: &str, what: &str, job: &Value) -> Option<Vec<u8>> {
     Some(output.stdout)
 }
 
-/// Has a client make requests; `more` is added to what `tools/http3-client.py` reads.
+/// Sends requests by a client; `more` is added to the input of `tools/http3-client.py`.
 async fn ask_by(
     client: &str,
     edge: &RunningEdge,
@@ -65,7 +65,7 @@ async fn ask_by(
     Some(serde_json::from_slice(&output).unwrap())
 }
 
-/// Has Firefox, which knows of HTTP/3, open the front page and get files.
+/// Opens the front page in Firefox, which knows of HTTP/3, and fetches files.
 async fn open_in_firefox(edge: &RunningEdge, fetches: &[&str]) -> Option<Value> {
     let job = json!({
         "host": HOST, "port": edge.https().port(), "ca": edge.ca(), "page": "/", "fetches": fetches,
@@ -86,11 +86,11 @@ async fn every_file_of_the_shop_comes_byte_for_byte_in_every_encoding() {
     files.push(("lines.txt".to_owned(), text(20_000)));
     files.push(("empty.txt".to_owned(), Vec::new()));
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
-    // Variants that are remade in the middle of a test would have other bytes than before.
+    // Variants recompressed during a test would change their bytes.
     let edge = edge().with_toml("[compress]\nbackground = false").with_app("shop", &files).start().await;
     let (mut requests, mut expected) = (Vec::new(), Vec::new());
     for (path, bytes) in &files {
-        // Pages have clean addresses.
+        // Pages have URLs without an extension.
         let target = format!("/{path}");
         for encoding in ["identity", "gzip", "br", "zstd"] {
             let answer = ask(&target).with("accept-encoding", encoding).send(&edge, Protocol::Http2).await;
@@ -134,7 +134,7 @@ async fn ranges_heads_conditions_and_uploads_are_answered() {
     for client in CLIENTS {
         let mut requests = requests.clone();
         if client == "aioquic" {
-            // It wants the body whose length the answer to a HEAD tells.
+            // The client waits for a body of the length in a response to HEAD.
             requests[2] = json!({ "path": "/big.bin", "headers": [["If-Match", "\"other\""]] });
         }
         let Some(answers) = ask_by(client, edge, HOST, requests, json!({})).await else { continue };
@@ -174,8 +174,7 @@ async fn many_requests_at_once_on_one_connection_are_each_answered_with_their_ow
     edge.stop().await;
 }
 
-/// An edge beside which the UDP port of the number of its HTTPS is held by somebody who never answers, as behind a
-/// firewall that drops UDP.
+/// Edge whose UDP port is taken by a socket that never answers, as behind a firewall that drops UDP.
 async fn shop_behind_a_firewall() -> (RunningEdge, UdpSocket) {
     loop {
         let edge = edge().with_listen("http3 = false").with_app("shop", &[("index.html", PAGE)]).start().await;
@@ -196,7 +195,7 @@ async fn where_udp_is_dropped_curl_that_prefers_http3_gets_the_page_over_tcp() {
     edge.stop().await;
 }
 
-/// A page, and files that its script gets.
+/// Page, and files fetched by the page's script.
 const PAGE: &[u8] = b"<!doctype html><html lang=en><title>Shop</title><link rel=icon href=data:,>Open";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! What costs an attacker nothing: it ends, and costs the edge no memory and its other visitors no answer.
+//! Cheap attacks: each ends, uses no memory of the edge, and delays no response to other visitors.
 
 use std::net::Ipv4Addr;
 use std::slice::from_ref;
@@ -19,17 +19,17 @@ use crate::http3_client::Client;
 use crate::support::{RunningEdge, edge};
 use crate::wire::{HOST, PATIENCE};
 
-/// What a flood may make the process grow, with what one connection may hold.
+/// Maximum memory growth in bytes of a flood, including the buffers of one connection.
 const GROWTH_MAX: u64 = 24 * 1024 * 1024;
 /// H3_EXCESSIVE_LOAD.
 const EXCESSIVE_LOAD: u64 = 0x107;
-/// Streams that a client may have before the head of a request has come.
+/// Maximum streams of a client before the first request head.
 const FIRST_STREAMS: usize = 16;
 /// More than a limit of these tests.
 const ROUNDS: usize = 20_000;
-/// Addresses, or ports of one, that they come from.
+/// Source addresses, or source ports of one address.
 const ADDRESSES: u8 = 200;
-/// First packets of a flood of handshakes: more than one address may have under way.
+/// First packets of a handshake flood: more than the limit of one address.
 const FIRST_PACKETS: usize = 1_000;
 
 async fn shop() -> RunningEdge {
@@ -39,7 +39,7 @@ async fn shop() -> RunningEdge {
     edge.with_app("shop", &[("index.html", b"home"), ("large.bin", &large)]).start().await
 }
 
-/// The bytes by which the edge grew, while a visitor was answered all along.
+/// Memory growth in bytes during a flood; checks that a visitor is answered throughout.
 async fn beside_a_visitor(edge: &RunningEdge, flood: impl Future<Output = ()>) -> u64 {
     let mut visitor = Client::connect(edge, HOST).await;
     assert_eq!(visitor.get(HOST, "/").await.body, "home");
@@ -62,10 +62,10 @@ async fn beside_a_visitor(edge: &RunningEdge, flood: impl Future<Output = ()>) -
     grown
 }
 
-/// Begins requests and takes them back, until the connection ends. The code of its end.
+/// Opens and resets requests until the connection ends; returns the error code.
 async fn reset_requests(raw: &Raw, bytes: &[u8]) -> u64 {
     for _ in 0..ROUNDS {
-        // The edge takes no more streams than it lets be open, and none once it has ended.
+        // The edge permits no more streams than its limit, and none after the end.
         let Ok((mut sending, mut receiving)) = raw.connection.open_bi().await else { break };
         drop(sending.write_all(bytes).await);
         drop(receiving.stop(0x10c_u32.into()));
@@ -144,7 +144,7 @@ async fn empty_frames_of_a_body_cost_nothing() {
 async fn a_stream_that_is_opened_and_brings_no_head_ends_its_connection() {
     let edge = edge().with_app("shop", &[("index.html", b"home")]).with_limit("header_ms_max", 500).start().await;
     let mut raw = Raw::connect(&edge).await;
-    // The streams before one that brings something are open with it (RFC 9000 §2.1).
+    // A stream opens all streams with lower ids (RFC 9000 §2.1).
     let unwritten = raw.connection.open_bi().await.unwrap();
     let get = request("GET", "/", &[]);
     assert_eq!(raw.ask(&get, true).await, Answered::Status(200));
@@ -170,7 +170,7 @@ async fn a_client_may_have_few_streams_until_the_head_of_a_request_has_come() {
     edge.stop().await;
 }
 
-/// The first packet of a client that is at `to`.
+/// First packet of a client to `to`.
 fn first_packet(ca: &std::path::Path, to: std::net::SocketAddr) -> Vec<u8> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
@@ -185,8 +185,8 @@ fn first_packet(ca: &std::path::Path, to: std::net::SocketAddr) -> Vec<u8> {
     packet
 }
 
-/// Begins handshakes from sockets that never go on with them, beside a visitor; what came back is at most three times
-/// what was sent (RFC 9000 §8).
+/// Starts handshakes from sockets that never continue, while a visitor is served. The response bytes must be at most
+/// three times the sent bytes (RFC 9000 §8).
 async fn begin_handshakes(edge: &RunningEdge, sockets: &[UdpSocket]) {
     let to = edge.http3().unwrap();
     let packets: Vec<Vec<u8>> = (0..FIRST_PACKETS).map(|_| first_packet(&edge.ca(), to)).collect();
@@ -207,7 +207,7 @@ async fn begin_handshakes(edge: &RunningEdge, sockets: &[UdpSocket]) {
     assert!(received <= 3 * sent, "{received} of {sent}");
 }
 
-/// A socket at an address of the loopback network.
+/// Socket at an address of the loopback network.
 fn socket_at(address: Ipv4Addr) -> UdpSocket {
     let socket = std::net::UdpSocket::bind((address, 0)).unwrap();
     socket.set_nonblocking(true).unwrap();
@@ -228,7 +228,7 @@ async fn handshakes_that_are_begun_without_an_end_cost_little_and_a_visitor_is_s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_others_pretend_to_be_is_let_in() {
     let edge = shop().await;
-    // An attacker need not be at the address that its packets name: none goes on with its handshake.
+    // An attacker can forge source addresses: no handshake continues.
     let sockets: Vec<UdpSocket> = (0..ADDRESSES).map(|_| socket_at(Ipv4Addr::LOCALHOST)).collect();
     begin_handshakes(&edge, &sockets).await;
     let mut visitor = Client::connect(&edge, HOST).await;
@@ -246,7 +246,7 @@ async fn packets_that_are_noise_cost_nothing() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         for (number, start) in (0..10_000_usize).zip((0..190_000).cycle().step_by(37)) {
             let mut packet = noise[start..start + number % 1_400 + 1].to_vec();
-            // Long headers, of version 1 and of others, short ones, and what is none.
+            // Long headers of version 1 and of other versions, short headers, and garbage.
             match number % 4 {
                 0 => packet[0] |= 0xc0,
                 1 if packet.len() > 5 => {

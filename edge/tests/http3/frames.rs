@@ -1,14 +1,14 @@
 //! MUSTs of RFC 9114 and RFC 9204 as raw frames over QUIC.
 //!
-//! The whole table is run by the engine, without a transport; what is here shows that each code, and each kind of step,
-//! arrives at a client.
+//! The engine's unit tests run the whole table without a transport; the tests here show that each code, and each kind
+//! of step, reaches a client.
 
 use crate::http3::wire::{Answered, Raw, control, frame, headers, kind, number, request, section, stream_type};
 use crate::relay::{Relay, Weather};
 use crate::support::{RunningEdge, edge, eventually};
 use Answered::{Closed, Reset, Status};
 
-/// Codes of errors (RFC 9114 §8.1, RFC 9204 §6).
+/// Error codes (RFC 9114 §8.1, RFC 9204 §6).
 mod code {
     pub(super) const NO_ERROR: u64 = 0x100;
     pub(super) const STREAM_CREATION: u64 = 0x103;
@@ -27,10 +27,10 @@ mod code {
     pub(super) const QPACK_DECODER_STREAM: u64 = 0x202;
 }
 
-/// What it is about, the bytes of each stream, and the code with which the connection ends, if it does.
+/// Subject, the bytes of each stream, and the error code if the connection ends.
 type StreamCase = (&'static str, Vec<Vec<u8>>, Option<u64>);
 
-/// A frame, setting or stream that no document defines (RFC 9114 §7.2.8).
+/// Reserved frame, setting or stream type (RFC 9114 §7.2.8).
 const RESERVED: u64 = 0x1f * 3 + 0x21;
 
 async fn shop() -> RunningEdge {
@@ -97,7 +97,7 @@ async fn requests_that_are_wrong_are_ended_with_their_codes_and_right_ones_answe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_behind_the_last_answer_is_rejected_also_where_that_answer_has_not_come() {
     let edge = shop().await;
-    // Where GOAWAY is slower than the request behind it, that one is answered, too.
+    // If GOAWAY arrives later than the request, the request is answered, too.
     for _ in 0..20 {
         let relay = Relay::start(edge.http3().unwrap(), Weather::default()).await;
         let mut raw = Raw::connect_at(&edge, relay.address).await;
@@ -175,7 +175,7 @@ async fn streams_that_must_last_do_not_end_alone() {
         for is_reset in [false, true] {
             let mut raw = Raw::connect(&edge).await;
             let stream = raw.open(&first).await;
-            // What was sent before a reset may be lost with it: the edge has read it when this is answered.
+            // Data sent before a reset may be lost; this response proves that the edge has read the data.
             assert_eq!(raw.ask(&get(), true).await, Status(200));
             if is_reset {
                 raw.reset(stream);
@@ -185,7 +185,7 @@ async fn streams_that_must_last_do_not_end_alone() {
             assert_eq!(raw.closed().await, code::CLOSED_CRITICAL_STREAM, "{first:?} {is_reset}");
         }
     }
-    // The edge's own, which its client asks it to end.
+    // Reset of the edge's own stream, as requested by the client.
     let mut raw = Raw::connect(&edge).await;
     let mut stream = raw.connection.accept_uni().await.unwrap();
     stream.read(&mut [0; 8]).await.unwrap();
@@ -199,7 +199,7 @@ async fn streams_that_must_last_do_not_end_alone() {
 async fn the_edge_begins_with_its_settings_and_has_no_dynamic_table() {
     let edge = shop().await;
     let raw = Raw::connect(&edge).await;
-    // Its client has said nothing.
+    // The client has sent no frame.
     let (_stream, bytes) = raw.control_of_edge().await;
     assert_eq!(bytes[..2], [stream_type::CONTROL as u8, kind::SETTINGS as u8], "{bytes:x?}");
     // QPACK_MAX_TABLE_CAPACITY is 0 (RFC 9204 §5).
@@ -227,6 +227,6 @@ async fn frames_that_come_byte_by_byte_are_one_request() {
     edge.stop().await;
 }
 
-/// A whole request.
+/// Complete request.
 const WHOLE: [(&str, &str); 4] =
     [(":method", "GET"), (":scheme", "https"), (":authority", "shop.localhost"), (":path", "/")];

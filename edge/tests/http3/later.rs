@@ -1,4 +1,4 @@
-//! HTTP/3 that is served later than all else, since another program had the port.
+//! HTTP/3 served later than the other protocols, since another program held the port.
 
 use std::net::{SocketAddr, UdpSocket};
 
@@ -11,7 +11,7 @@ use crate::wire::HOST;
 
 const PAGE: &[u8] = b"<p>home";
 
-/// A port of TCP that is free, and is taken over UDP.
+/// Port that is free for TCP and taken for UDP.
 fn taken_over_udp() -> (SocketAddr, UdpSocket) {
     let mut addresses = std::iter::repeat_with(|| chosen(1)).flatten();
     addresses.find_map(|address| UdpSocket::bind(address).ok().map(|socket| (address, socket))).unwrap()

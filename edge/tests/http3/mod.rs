@@ -1,8 +1,8 @@
-//! HTTP/3 against a running edge: what RFC 9114 and RFC 9204 say of a server as raw frames over QUIC, clients of
-//! several makers, a network that loses packets and moves clients, backends, and switches and floods under load.
+//! HTTP/3 against a running edge: server rules of RFC 9114 and RFC 9204 as raw frames over QUIC, several independent
+//! clients, a network that loses packets and moves clients, backends, and switches and floods under load.
 //!
-//! The engine has the whole table without a transport, in `src/engine/http3`; here it is seen that its codes arrive.
-//! What requests mean over any protocol is in `http`, which sends each over all three.
+//! The engine's unit tests in `src/engine/http3` have the whole table without a transport; the tests here check the
+//! codes on the wire. `http` tests the meaning of requests, each over all three protocols.
 
 #![allow(
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! A network that loses packets, delivers them twice and late, gives clients other addresses, and lets nothing through.
+//! Network that loses, duplicates and delays packets, changes client addresses, and blocks all traffic.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::support::{RunningEdge, edge};
 use crate::wire::{HOST, PATIENCE};
 
 const LARGE_BYTES: usize = 1_200_000;
-/// Bytes of it that are under way at once where its client moves: the rest is sent to where it is then.
+/// Bytes in flight when the client moves: the rest is sent to the new address.
 const WINDOW_BYTES: u32 = 64 * 1024;
-/// A network on which hardly anybody would stay.
+/// Severe packet loss.
 const STORM: Weather = Weather { lost: 5, twice: 5, late: 10 };
 
 async fn shop() -> RunningEdge {
@@ -31,7 +31,7 @@ async fn through(edge: &RunningEdge, relay: &Relay) -> Client {
     Client::try_connect(edge, HOST, relay.address).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A client to which little is under way at once.
+/// Client with small windows.
 async fn of_small_windows(edge: &RunningEdge, to: SocketAddr) -> Client {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(WINDOW_BYTES.into());
@@ -46,7 +46,7 @@ async fn downloads_are_whole_where_packets_are_lost_come_twice_and_late() {
     let relay = Relay::start(edge.http3().unwrap(), STORM).await;
     let mut client = through(&edge, &relay).await;
     assert!(client.get(HOST, "/large.bin").await.body == noise(LARGE_BYTES));
-    // Several at once, of the cache and of the store.
+    // Several concurrent requests for cached and uncached files.
     let each = (0..6).map(|number| {
         let mut client = client.requests.clone();
         async move {
@@ -88,7 +88,7 @@ async fn uploads_are_whole_where_packets_are_lost_come_twice_and_late() {
     client.close().await;
 }
 
-/// Begins a download, moves the client in the middle of it, and reads the rest.
+/// Starts a download, moves the client during the transfer, and reads the rest.
 async fn moved(edge: &RunningEdge, client: &mut Client, mut moving: impl AsyncFnMut(&Client)) {
     let mut stream = client.begin(get(HOST, "/large.bin")).await;
     stream.finish().await.unwrap();
@@ -109,7 +109,7 @@ async fn moved(edge: &RunningEdge, client: &mut Client, mut moving: impl AsyncFn
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_goes_on_when_its_client_moves_to_another_network() {
     let edge = edge_of_threads(3).await;
-    // On whichever thread it is served.
+    // Repeated to hit every serving thread.
     for _ in 0..4 {
         let mut client = of_small_windows(&edge, edge.http3().unwrap()).await;
         moved(&edge, &mut client, async |client| {
@@ -133,7 +133,7 @@ async fn a_download_goes_on_when_a_network_moves_its_client_unknown_to_it() {
     edge.stop().await;
 }
 
-/// The shop, served by several threads.
+/// Shop served by several threads.
 async fn edge_of_threads(threads: usize) -> RunningEdge {
     let large = noise(LARGE_BYTES);
     let setup = edge().with_threads(threads);
@@ -159,7 +159,7 @@ async fn a_client_that_vanishes_in_a_download_is_given_up_and_others_are_not() {
     assert_eq!(Client::connect(&edge, HOST).await.get(HOST, "/").await.body, "home");
     let reason = timeout(PATIENCE, client.connection.closed()).await.expect("the client gives up");
     assert_eq!(reason, ConnectionError::TimedOut);
-    // Nothing of it keeps the edge from ending.
+    // The lost client does not delay the shutdown.
     edge.stop().await;
 }
 

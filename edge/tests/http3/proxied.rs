@@ -1,4 +1,4 @@
-//! Requests for backends over HTTP/3, through an edge as a whole: the same backend and the same facts as over HTTP/2.
+//! HTTP/3 requests to backends through a whole edge: the same backend and the same facts as over HTTP/2.
 
 use bytes::Bytes;
 use h3::error::{Code, StreamError};
@@ -9,7 +9,7 @@ use crate::http2::proxied::{CONNECTIONS, ENDLESS_BYTES, Event, GROWTH_MAX, HOST,
 use crate::http3_client::{Client, Stream, answer, body, endpoint, get, head, piece, shake};
 use crate::support::edge;
 
-/// Bytes that a client takes before it reads.
+/// Receive window of the client in bytes.
 const TAKEN_BYTES: u32 = 16 * 1024;
 
 async fn connect(proxied: &Proxied) -> Client {
@@ -30,7 +30,7 @@ async fn whole(client: &mut Client, path: &str) -> Stream {
 async fn a_backend_learns_that_its_client_took_the_request_back() {
     let mut proxied = Proxied::start(edge()).await;
     let mut client = connect(&proxied).await;
-    // Before the answer, within it, and within the request's body.
+    // Cancelled before the response, within the response, and within the request body.
     let mut stream = whole(&mut client, "/api/wait").await;
     proxied.request("/api/wait").await;
     stream.stop_sending(Code::H3_REQUEST_CANCELLED);
@@ -47,7 +47,7 @@ async fn a_backend_learns_that_its_client_took_the_request_back() {
     stream.stop_stream(Code::H3_REQUEST_CANCELLED);
     proxied.closed().await;
 
-    // The connection goes on, and its end takes back what is left.
+    // The connection continues, and its end cancels the remaining requests.
     assert_eq!(client.get(HOST, "/").await.body, "beside the backend");
     let _stream = whole(&mut client, "/api/wait").await;
     proxied.request("/api/wait").await;
@@ -61,7 +61,7 @@ async fn a_backend_that_breaks_off_resets_its_stream_alone() {
     let mut client = connect(&proxied).await;
     let mut stream = whole(&mut client, "/api/half").await;
     let mut received = Vec::new();
-    // A reset may come before what was sent ahead of it (RFC 9000 §3.2), and before the head too.
+    // A reset may overtake earlier data (RFC 9000 §3.2), even the head.
     let error = match head(&mut stream).await {
         Err(error) => error,
         Ok(head) => loop {
@@ -88,7 +88,7 @@ async fn what_one_side_says_is_heard_before_the_other_goes_on() {
     assert_eq!(head(&mut stream).await.unwrap().status(), 200);
     for number in 0..20 {
         let sent = format!("piece {number:02}");
-        // The next is not sent before this one has come back.
+        // The next piece is sent after the echo of the previous piece.
         stream.send_data(sent.clone().into()).await.unwrap();
         let mut back = Vec::new();
         while back.len() < sent.len() {
@@ -112,7 +112,7 @@ async fn trailers_come_and_go() {
     stream.finish().await.unwrap();
     assert_eq!(head(&mut stream).await.unwrap().status(), 200);
     assert_eq!(body(&mut stream).await.unwrap(), "body");
-    // The backend had them, and gave them back.
+    // The backend received and echoed the trailers.
     let trailers = stream.recv_trailers().await.unwrap().expect("trailers");
     assert_eq!(trailers.get("x-checksum").unwrap(), "17");
     proxied.request("/api/echo").await;
@@ -129,7 +129,7 @@ async fn an_answer_that_comes_before_the_end_of_its_request_is_whole() {
     assert_eq!(body(&mut stream).await.unwrap(), "early");
     let trailers = stream.recv_trailers().await.unwrap().expect("trailers");
     assert_eq!(trailers.get("x-sum").unwrap(), "5");
-    // The rest of the request is no trouble, whether it is still wanted or not.
+    // The rest of the request is accepted, read or not.
     drop(stream.send_data(Bytes::from_static(b"more")).await);
     drop(stream.finish().await);
     assert_eq!(client.get(HOST, "/").await.status, 200);
@@ -160,13 +160,13 @@ async fn a_client_that_reads_nothing_holds_its_backend_back_and_costs_no_memory(
         let Some(Event::TestRequest(_)) = proxied.events.recv().await else { panic!("it was asked first") };
     }
     for _ in 0..CONNECTIONS {
-        // What the systems of three hosts hold, which is one here, and no more.
+        // The socket buffers of three hosts, which are one here, and no more.
         let Some(Event::Closed(written)) = proxied.events.recv().await else { panic!("it was closed") };
         assert!(written < ENDLESS_BYTES / 16, "{written}");
     }
 }
 
-/// Sends so many bytes as the body of a request.
+/// Sends `total` bytes as the body of a request.
 async fn upload(stream: &mut Stream, total: usize) -> Result<(), StreamError> {
     let piece = Bytes::from(vec![b'u'; 16_384]);
     for _ in 0..total / piece.len() {
@@ -224,7 +224,7 @@ async fn a_body_beyond_the_limit_is_answered_413_whether_its_length_was_said_or_
     said.headers_mut().insert("content-length", HeaderValue::from_static("131072"));
     for request in [said, post("/api/count")] {
         let mut stream = client.begin(request).await;
-        // The edge may stop it before it has sent all.
+        // The edge may stop the upload early.
         drop(upload(&mut stream, 131_072).await);
         assert_eq!(answer(&mut stream).await.unwrap().status, 413);
     }

@@ -1,5 +1,4 @@
-//! Switches, and edges that take over from each other, under a load of HTTP/3: no answer fails, none is of two
-//! versions.
+//! Switches and takeovers under HTTP/3 load: no request fails, and no response mixes two versions.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,22 +19,22 @@ use crate::wire::{Answer, HOST};
 /// Switches of one run. `benches/switches` does a thousand.
 const SWITCHES: usize = 100;
 const TAKEOVERS: usize = 5;
-/// Bytes of a page: several packets, so that one answer could be of two versions.
+/// Bytes of a page: several packets, so that a faulty response could mix two versions.
 const PAGE_BYTES: usize = 20_000;
-/// Requests that are under way at once on one connection.
+/// Concurrent requests on one connection.
 const AT_ONCE: usize = 8;
 const PAGES: [&str; 3] = ["/", "/assets/a.js", "/other"];
 
-/// What visitors saw.
+/// Counts of the visitors' requests.
 #[derive(Default)]
 struct Seen {
     answers: AtomicUsize,
-    /// Requests that the edge said it has not taken, and that were made again on another connection.
+    /// Requests refused by the edge and repeated on another connection.
     made_again: AtomicUsize,
     stop: AtomicBool,
 }
 
-/// A client that makes requests until it is stopped, on a connection that stays or on one for each request.
+/// Client that sends requests until stopped, on a persistent connection or on one connection per request.
 #[derive(Clone)]
 struct Visitor {
     ca: PathBuf,
@@ -51,7 +50,7 @@ impl Visitor {
         Client::over(endpoint, connection.unwrap_or_else(|error| panic!("refused: {error}"))).await
     }
 
-    /// Asks until it is to stop; each answer is of one version.
+    /// Sends requests until stopped; each response must be of one version.
     async fn visit(self) {
         let mut client = self.connect().await;
         let mut left = 0;
@@ -94,8 +93,8 @@ impl Visitor {
     }
 }
 
-/// Whether a request may be made again, as the edge drains (RFC 9114 §5.2): it was refused, or the connection ended
-/// without an error.
+/// Returns true if a request may be repeated, as the edge drains (RFC 9114 §5.2): the request was refused, or the
+/// connection ended without an error.
 fn was_not_taken(error: &StreamError) -> bool {
     match error {
         StreamError::RemoteClosing { .. } => true,
@@ -124,7 +123,7 @@ async fn end(mut visitors: JoinSet<()>, seen: &Seen) {
     assert!(answers > 0);
 }
 
-/// Pushes a version whose every byte is that letter.
+/// Pushes a version whose bytes all are the given letter.
 async fn push(edge: &RunningEdge, letter: u8) -> String {
     let body = vec![letter; PAGE_BYTES];
     let files: &[(&str, &[u8])] = &[("index.html", &body), ("assets/a.js", &body), ("other.html", &body)];
@@ -141,7 +140,7 @@ async fn switches_under_load_fail_no_request_and_mix_no_versions() {
         let body = json!({ "version": versions[number % 2] });
         let request = edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&body);
         assert!(got(request).await.json::<SwitchReport>().switched);
-        // What is asked for after the switch is of the version that it was to.
+        // Requests after the switch get the new version.
         let answer = client.get(HOST, "/").await;
         assert_eq!((answer.status, answer.body[0]), (200, b"ab"[number % 2]));
         assert_eq!(answer.header("devanture-version"), versions[number % 2][..12]);
@@ -162,7 +161,7 @@ async fn an_edge_takes_over_without_a_request_of_http3_that_fails() {
         let answers = seen.answers.load(Ordering::Relaxed);
         edge = edge.taken_over().await;
         assert_eq!(edge.http3(), address);
-        // The next one is under load before it is taken over, too.
+        // The successor is under load before the next takeover, too.
         crate::support::eventually("visitors are answered", async || {
             seen.answers.load(Ordering::Relaxed) > answers + 50
         })

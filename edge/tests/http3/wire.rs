@@ -1,4 +1,4 @@
-//! Frames as bytes on the streams of a connection of QUIC, without any judgement of their own.
+//! Frames as bytes on the streams of a QUIC connection, without validation.
 
 use std::net::SocketAddr;
 
@@ -9,10 +9,10 @@ use crate::http3_client::{endpoint, shake};
 use crate::support::RunningEdge;
 use crate::wire::{HOST, PATIENCE};
 
-/// Longest answer that is read.
+/// Maximum response size read.
 const ANSWER_BYTES_MAX: usize = 1_000_000;
 
-/// Types of frames (RFC 9114 §7.2).
+/// Frame types (RFC 9114 §7.2).
 pub(super) mod kind {
     pub(in crate::http3) const DATA: u64 = 0;
     pub(in crate::http3) const HEADERS: u64 = 1;
@@ -31,7 +31,7 @@ pub(super) mod stream_type {
     pub(in crate::http3) const DECODER: u64 = 3;
 }
 
-/// A number of RFC 9000 §16.
+/// Variable-length integer (RFC 9000 §16).
 pub(super) fn number(value: u64) -> Vec<u8> {
     match value {
         0..0x40 => vec![value as u8],
@@ -54,12 +54,12 @@ pub(super) fn frame(kind: u64, payload: impl AsRef<[u8]>) -> Vec<u8> {
     [number(kind), number(payload.len() as u64), payload.to_vec()].concat()
 }
 
-/// The start of a control stream.
+/// Start of a control stream.
 pub(super) fn control(frames: &[Vec<u8>]) -> Vec<u8> {
     [number(stream_type::CONTROL), frames.concat()].concat()
 }
 
-/// An integer with a prefix of so many bits (RFC 7541 §5.1).
+/// Integer with a prefix of `bits` bits (RFC 7541 §5.1).
 fn prefixed(first: u8, bits: u32, value: usize) -> Vec<u8> {
     let most = (1_usize << bits) - 1;
     if value < most {
@@ -74,7 +74,7 @@ fn prefixed(first: u8, bits: u32, value: usize) -> Vec<u8> {
     bytes
 }
 
-/// A field section whose names and values are all literal (RFC 9204 §4.5.6).
+/// Field section of literal names and values (RFC 9204 §4.5.6).
 pub(super) fn section(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut section = vec![0, 0];
     for (name, value) in fields {
@@ -90,13 +90,13 @@ pub(super) fn headers(fields: &[(&str, &str)]) -> Vec<u8> {
     frame(kind::HEADERS, section(fields))
 }
 
-/// The pseudo-fields of a request, and more.
+/// Pseudo-header fields of a request, and additional fields.
 pub(super) fn request(method: &str, path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let pseudo = [(":method", method), (":scheme", "https"), (":authority", HOST), (":path", path)];
     headers(&[&pseudo, more].concat())
 }
 
-/// The status of an answer's bytes.
+/// Status in the bytes of a response.
 fn status(mut bytes: &[u8]) -> Option<u16> {
     loop {
         let (kind, rest) = read_number(bytes)?;
@@ -109,7 +109,7 @@ fn status(mut bytes: &[u8]) -> Option<u16> {
     }
 }
 
-/// The value of the first line, which is the status (RFC 9204 appendix A).
+/// Value of the first field line, which is the status (RFC 9204 appendix A).
 fn status_of_section(line: &[u8]) -> Option<u16> {
     let first = *line.first()?;
     if first & 0xc0 == 0xc0 {
@@ -118,14 +118,14 @@ fn status_of_section(line: &[u8]) -> Option<u16> {
         let index = if first == 0xff { 63 + line.get(1)? } else { first & 0x3f };
         return statuses.into_iter().chain(more).find(|(at, _)| *at == index).map(|(_, status)| status);
     }
-    // A reference to the static table's name, whose index may take another byte.
+    // A name reference to the static table, whose index may take another byte.
     let rest = if first & 0x0f == 0x0f { &line[2..] } else { &line[1..] };
     let length = *rest.first()?;
     let value = rest.get(1..1 + usize::from(length & 0x7f))?;
     if length & 0x80 == 0 { std::str::from_utf8(value).ok()?.parse().ok() } else { digits(value) }
 }
 
-/// Digits in the code of RFC 7541 appendix B.
+/// Digits in the Huffman code of RFC 7541 appendix B.
 fn digits(coded: &[u8]) -> Option<u16> {
     let mut bits = coded.iter().flat_map(|byte| (0..8).rev().map(move |bit| u16::from(byte >> bit & 1)));
     let mut take = |count: usize| (0..count).try_fold(0, |value, _| Some(value << 1 | bits.next()?));
@@ -138,20 +138,20 @@ fn digits(coded: &[u8]) -> Option<u16> {
     Some(value)
 }
 
-/// What became of a stream.
+/// Outcome of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answered {
     Status(u16),
     Reset(u64),
-    /// It ended with the connection.
+    /// Ended with the connection.
     Closed(u64),
 }
 
-/// A connection without any stream yet.
+/// Connection before the first stream.
 pub(super) struct Raw {
     _endpoint: Endpoint,
     pub(super) connection: Connection,
-    /// Streams that stay open.
+    /// Streams kept open.
     held: Vec<SendStream>,
 }
 
@@ -160,23 +160,23 @@ impl Raw {
         Self::connect_at(edge, edge.http3().unwrap()).await
     }
 
-    /// A connection to an edge at another address, such as that of a relay.
+    /// Connects to an edge at another address, such as a relay.
     pub(super) async fn connect_at(edge: &RunningEdge, to: SocketAddr) -> Self {
         let endpoint = endpoint(&edge.ca(), TransportConfig::default());
         let connection = shake(&endpoint, to, HOST).await.unwrap();
         Self { _endpoint: endpoint, connection, held: Vec::new() }
     }
 
-    /// Opens a unidirectional stream with these bytes, which stays open.
+    /// Opens a unidirectional stream with the given bytes, and keeps the stream open.
     pub(super) async fn open(&mut self, bytes: &[u8]) -> usize {
         let mut stream = timeout(PATIENCE, self.connection.open_uni()).await.unwrap().unwrap();
-        // The connection may end at the first of them.
+        // The connection may end at the first bytes.
         drop(stream.write_all(bytes).await);
         self.held.push(stream);
         self.held.len() - 1
     }
 
-    /// More bytes of a stream.
+    /// Sends more bytes on a stream.
     pub(super) async fn more(&mut self, stream: usize, bytes: &[u8]) {
         drop(self.held[stream].write_all(bytes).await);
     }
@@ -189,7 +189,7 @@ impl Raw {
         self.held[stream].reset(VarInt::from_u32(0x10c)).unwrap();
     }
 
-    /// Sends the bytes of a request, and what became of it.
+    /// Sends the bytes of a request; returns the outcome.
     pub(super) async fn ask(&mut self, bytes: &[u8], ends: bool) -> Answered {
         match self.begin(bytes, ends).await {
             Some((_sending, receiving)) => self.answered(receiving).await,
@@ -197,7 +197,7 @@ impl Raw {
         }
     }
 
-    /// Sends the bytes of a request; `None` where the connection has ended.
+    /// Sends the bytes of a request; `None` once the connection has ended.
     pub(super) async fn begin(&self, bytes: &[u8], ends: bool) -> Option<(SendStream, RecvStream)> {
         let (mut sending, receiving) = timeout(PATIENCE, self.connection.open_bi()).await.unwrap().ok()?;
         drop(sending.write_all(bytes).await);
@@ -207,7 +207,7 @@ impl Raw {
         Some((sending, receiving))
     }
 
-    /// What became of a request.
+    /// Outcome of a request.
     pub(super) async fn answered(&self, mut receiving: RecvStream) -> Answered {
         match timeout(PATIENCE, receiving.read_to_end(ANSWER_BYTES_MAX)).await.expect("something becomes of it") {
             Ok(bytes) => Answered::Status(status(&bytes).unwrap_or_else(|| panic!("no answer: {bytes:x?}"))),
@@ -217,7 +217,7 @@ impl Raw {
         }
     }
 
-    /// The code with which the edge ended the connection.
+    /// Error code with which the edge ended the connection.
     pub(super) async fn closed(&self) -> u64 {
         match timeout(PATIENCE, self.connection.closed()).await.expect("the connection ends") {
             ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
@@ -225,7 +225,7 @@ impl Raw {
         }
     }
 
-    /// The stream that the edge opens, and what it sends first. Dropped, it would be stopped.
+    /// Control stream of the edge, with the first bytes. Drop would stop the stream.
     pub(super) async fn control_of_edge(&self) -> (RecvStream, Vec<u8>) {
         let mut stream = timeout(PATIENCE, self.connection.accept_uni()).await.unwrap().unwrap();
         let mut bytes = vec![0; 64];

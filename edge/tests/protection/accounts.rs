@@ -1,4 +1,4 @@
-//! Visitors who log in with an account of the edge, at the hostname that is for it: who gets in, and what is refused.
+//! Visitor logins with an edge account at the login hostname: admission and refusals.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -27,12 +27,12 @@ pub(super) async fn protect_by_accounts(edge: &RunningEdge) {
     }
 }
 
-/// The request that a browser brings to the page where an account is entered.
+/// Login request that a browser brings to the login page.
 pub(super) async fn requested(browser: &mut Browser<'_>, host: &str) -> String {
     browser.stop_at(host, "request=").await.split_once("request=").unwrap().1.to_owned()
 }
 
-/// Sends the form of that page.
+/// Sends the form of the login page.
 pub(super) async fn enter(edge: &RunningEdge, request: &str, account: &str, password: &str) -> Got {
     let form = edge.visit(Method::POST, LOGIN_HOST, LOGIN).header("content-type", "application/x-www-form-urlencoded");
     let body = format!("request={request}&login={account}&password={}", password.replace(' ', "+"));
@@ -64,7 +64,7 @@ async fn an_account_with_rights_in_the_app_gets_in() {
                 assert!(text.contains(part), "{part}: {text}");
             }
             assert!(!text.contains("<script"), "{text}");
-            // A browser sends the form to the page's own host alone, which leads to the site.
+            // A browser sends the form to the page's own host alone, which redirects to the site.
             let policy = page.header("content-security-policy");
             let origin = browser.url(host, "");
             assert!(policy.contains(&format!("form-action 'self' {origin};")), "{policy}");
@@ -103,7 +103,7 @@ async fn a_wrong_password_is_refused_and_attempts_are_limited() {
     let limited = enter(&edge, &request, "ada", PASSWORD).await;
     is_refused(&limited, 429, "also the right one");
     assert!(limited.headers.contains_key("retry-after"));
-    // Everybody reaches the page: who guesses there locks nobody out of the API.
+    // The page is public: password guesses there must not lock accounts out of the API.
     let url = format!("https://localhost:{}/v1/login", edge.admin().port());
     let login = got(edge.client().post(url).json(&json!({ "login": "ada", "password": PASSWORD }))).await;
     assert_eq!(login.status, StatusCode::OK, "{}", login.text());
@@ -141,11 +141,11 @@ async fn only_the_page_itself_takes_a_password_for_what_was_requested() {
     for bad in ["", "a.b", &format!("{request}0"), &request.replacen('.', "A.", 1)] {
         is_refused(&enter(&edge, bad, "ada", PASSWORD).await, 401, bad);
     }
-    // The password is never entered at a hostname of an app.
+    // A password form at an app's hostname is refused.
     let form = edge.visit(Method::POST, SHOP, LOGIN).header("content-type", "application/x-www-form-urlencoded");
     let body = format!("request={request}&login=ada&password={}", PASSWORD.replace(' ', "+"));
     is_refused(&got(form.header("sec-fetch-site", "same-origin").body(body)).await, 401, "an app's hostname");
-    // What lets in to one app is of no use at another, or in another browser.
+    // An entry for one app is invalid at another app, or in another browser.
     let entry = enter(&edge, &request, "ada", PASSWORD).await.header("location").to_owned();
     let (_, ticket) = entry.split_once("ticket=").unwrap();
     let at_blog = browser.url(BLOG, &format!("{LOGIN}?ticket={ticket}"));
@@ -157,7 +157,7 @@ async fn only_the_page_itself_takes_a_password_for_what_was_requested() {
     is_refused(&Browser::new(&edge).open(&entry).await, 401, "another browser");
     assert_eq!(browser.open(&entry).await.status, StatusCode::SEE_OTHER);
     assert_eq!(browser.open(&browser.url(SHOP, "/")).await.status, StatusCode::OK);
-    // Another mode, and the same one after it, ends what was given.
+    // Another mode, even if the first mode follows again, ends all sessions.
     protect_by_password(&edge, "prod").await;
     assert_eq!(browser.open(&browser.url(SHOP, "/")).await.status, StatusCode::UNAUTHORIZED);
     protect_by_accounts(&edge).await;
@@ -176,12 +176,12 @@ async fn the_provider_opens_nothing_that_is_for_accounts() {
     let mut browser = Browser::new(&edge);
     let request = requested(&mut browser, SHOP).await;
     let back = browser.stop_at(BLOG, "callback?").await;
-    // The visitor puts what is for the one into the cookie of the other's login.
+    // The visitor puts the entry for one app into the login cookie of another.
     let own = browser.jar.get_mut(LOGIN_HOST).unwrap().get_mut("__Host-Http-devanture-login").unwrap();
     *own = format!("{}.{request}", own.split('.').next().unwrap());
     is_refused(&browser.open(&back).await, 401, "what is for accounts");
     assert_eq!(provider.state().redeemed, 0);
-    // Nor does an account open what is for the provider.
+    // An account cannot answer a login request for the provider.
     account(&edge, "ada", None, "admin").await;
     let request = requested(&mut browser, BLOG).await;
     is_refused(&enter(&edge, &request, "ada", PASSWORD).await, 401, "what is for the provider");

@@ -1,4 +1,4 @@
-//! A real cache in front of the edge: nginx keeps what it may, and shows one visitor nothing of another.
+//! Real cache in front of the edge: nginx caches public responses, and shows no visitor the response of another.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::world::{PASSWORD, cookie_of, enter, form, preview_of, protect_by_password, quick};
 use crate::support::{RunningEdge, eventually};
 
-/// An nginx, ended with the test.
+/// nginx process, ended with the test.
 struct Nginx(Child);
 
 impl Drop for Nginx {
@@ -20,10 +20,10 @@ impl Drop for Nginx {
     }
 }
 
-/// Starts nginx with a cache in front of the edge; `None` where it is not installed.
+/// Starts nginx with a cache in front of the edge; `None` if nginx is not installed.
 #[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
 fn nginx(folder: &Path, edge: &RunningEdge) -> Option<(Nginx, SocketAddr)> {
-    // Its port is free for as long as nobody else asks for one: nginx cannot say which one it took.
+    // The port is free only until another process takes it: nginx never reports a port chosen by the system.
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     let config = format!(
@@ -46,7 +46,7 @@ fn nginx(folder: &Path, edge: &RunningEdge) -> Option<(Nginx, SocketAddr)> {
     Some((Nginx(command.spawn().ok()?), address))
 }
 
-/// The head and the body of an answer of nginx.
+/// Head and body of a response of nginx.
 fn get(address: SocketAddr, host: &str, path: &str, cookie: Option<&str>) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     let cookie = cookie.map_or_else(String::new, |cookie| format!("Cookie: {cookie}\r\n"));
@@ -69,7 +69,7 @@ async fn a_cache_in_front_shows_one_visitor_nothing_of_another() {
     let asset = "/assets/app-BvXk9Qz3.js";
     let ask = |path: &str, cookie: Option<&str>| get(address, &host, path, cookie).unwrap_or_default();
     eventually("nginx answers", async || ask("/none", None).starts_with("HTTP/1.1 404")).await;
-    // It is a cache: what is public is kept there.
+    // Public responses are cached, which proves that the cache works.
     let _first = ask(asset, None);
     let second = ask(asset, None);
     assert!(second.contains("x-cache: HIT"), "{second}");

@@ -1,4 +1,4 @@
-//! Forged, replayed and foreign credentials, other sites' forms, and redirects to elsewhere.
+//! Forged, replayed and foreign credentials, cross-site forms, and redirects to other hosts.
 
 use std::net::IpAddr;
 
@@ -49,7 +49,7 @@ async fn no_cookie_is_good_but_the_one_that_was_given_out_here() {
             let answer = ask("/").host(&host).with("cookie", bad.as_str()).send(&edge, protocol).await;
             assert_eq!(answer.status, 401, "{protocol:?} {bad}");
         }
-        // Others beside it do not keep the right one out.
+        // Other cookies beside the valid cookie are harmless.
         for good in [format!("{foreign}; {cookie}"), format!("{cookie}; {name}=x"), format!("a=\"; {cookie}")] {
             let answer = ask("/").host(&host).with("cookie", good.as_str()).send(&edge, protocol).await;
             assert_eq!(answer.status, 200, "{protocol:?} {good}");
@@ -57,7 +57,7 @@ async fn no_cookie_is_good_but_the_one_that_was_given_out_here() {
         let two = ask("/").host(&host).with("cookie", "a=1").with("cookie", cookie.as_str());
         assert_eq!(two.send(&edge, protocol).await.status, 200, "{protocol:?}");
     }
-    // A link of another app, and one that was changed.
+    // A link of another app, and a modified link.
     let path = path_of(&link);
     for bad in
         [path.replace("link=", "link=0"), path.replace('_', ""), format!("{path}0"), path.replace("?link=", "?x=")]
@@ -165,7 +165,7 @@ async fn attempts_at_a_password_are_limited() {
         let answer = enter(&edge, &host, &form(&format!("wrong horse {number}"))).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     }
-    // Also the right one, and at another preview.
+    // The right password is refused as well, and at another preview, too.
     for host in [host.as_str(), "feature-x--shop.localhost"] {
         let answer = enter(&edge, host, &form(PASSWORD)).await;
         assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
@@ -197,7 +197,7 @@ async fn a_stranger_locks_out_no_other_visitor_and_nobody_from_the_api() {
     }
     assert_eq!(enter_from(&edge, 2, &host, PASSWORD).await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(enter_from(&edge, 3, &host, PASSWORD).await, StatusCode::SEE_OTHER);
-    // The windows of logins are others: neither a name that is typed nor an address fills those of visitors.
+    // Login windows are separate: neither account names nor addresses there count against visitors.
     let login = async |login: &str| {
         let url = format!("https://{}/v1/login", edge.admin());
         let body = json!({ "login": login, "password": "wrong horse three" });
@@ -208,7 +208,7 @@ async fn a_stranger_locks_out_no_other_visitor_and_nobody_from_the_api() {
     }
     assert_eq!(login("cy").await, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(enter_from(&edge, 1, &host, PASSWORD).await, StatusCode::SEE_OTHER);
-    // Many strangers together have a bound, and hold up nobody where the password was entered.
+    // Many strangers together share a limit, which blocks no address from which the password was entered before.
     for last in 10..12 {
         assert_eq!(enter_from(&edge, last, &host, "wrong horse").await, StatusCode::UNAUTHORIZED, "{last}");
     }
@@ -231,7 +231,7 @@ async fn the_secret_of_a_link_is_in_no_log() {
     crate::support::eventually("the request is logged", async || read().contains("/.well-known/devanture/share")).await;
     let path = path_of(&made);
     let (_, secret) = path.split_once('_').unwrap();
-    // In other spellings too, which lead to the right one, or to nothing.
+    // Other spellings of the path lead to the right path, or to none.
     let cookie = cookie_of(&opened);
     let (_, query) = path.split_once('?').unwrap();
     for (spelling, leads_on) in [
@@ -263,7 +263,7 @@ async fn the_secret_of_a_link_is_in_no_log() {
     edge.stop().await;
 }
 
-/// What is served by it has to be as protected as before.
+/// Previews under the deleted settings must stay as protected as before.
 #[tokio::test]
 async fn the_deletion_of_preview_opens_no_preview_that_is_there() {
     let edge = quick().start().await;

@@ -1,4 +1,4 @@
-//! Share links: each opens one preview, until it ends or is revoked.
+//! Share links: each opens one preview, until it expires or is revoked.
 
 use devanture_config::api::{AuditLog, Scope, ShareList};
 use http::{Method, StatusCode};
@@ -36,11 +36,11 @@ async fn a_link_opens_one_preview_until_it_is_revoked() {
         let page = ask("/").host(ALIAS).with("cookie", cookie).send(&edge, protocol).await;
         assert_eq!((page.status, page.text().as_str()), (200, "<p>an alias</p>"), "{protocol:?}");
         assert_eq!(ask("/").host(&host).with("cookie", cookie).send(&edge, protocol).await.status, 401, "{protocol:?}");
-        // The link to another preview opens nothing here.
+        // A link to another preview opens no page here.
         let other = ask(&path_of(&of_version)).host(ALIAS).with_lines(PAGE).send(&edge, protocol).await;
         assert_eq!((other.status, other.header("set-cookie").as_str()), (401, ""), "{protocol:?}");
     }
-    // It may be opened again, and goes on with the alias, also where that was moved.
+    // A link may be opened repeatedly, and follows the alias, also after a move.
     let cookie = cookie_of(&open(&edge, ALIAS, &path_of(&of_alias)).await);
     push_alias(&edge, "feature-x", "<p>moved</p>").await;
     assert_eq!(get_with(&edge, ALIAS, "/", &cookie).await.text(), "<p>moved</p>");
@@ -64,12 +64,12 @@ async fn a_link_opens_one_preview_until_it_is_revoked() {
     let actions: Vec<&str> = log.entries.iter().map(|entry| entry.action.as_str()).collect();
     assert_eq!(actions[0], "revoke_share");
     assert_eq!(actions.iter().filter(|action| **action == "share").count(), 2);
-    // Where everybody may see it, a link leads to it all the same.
+    // On a public preview, a link still leads to the preview.
     protect(&edge, "preview", json!({ "mode": "public" })).await;
     let opened = open(&edge, &host, &path_of(&of_version)).await;
     assert_eq!((opened.status, opened.header("location")), (StatusCode::SEE_OTHER, "/"));
     assert!(!opened.headers.contains_key("set-cookie"));
-    // Neither the list nor the log nor the folder has the secret.
+    // Neither the list nor the log nor the data folder contains the secret.
     let secret = path_of(&of_version);
     let (_, secret) = secret.split_once('_').unwrap();
     for path in ["/v1/apps/shop/shares", "/v1/audit?app=shop"] {

@@ -1,5 +1,5 @@
-//! Protected previews and environments, seen from outside: strangers, passwords, share links, tokens, and
-//! caches in between.
+//! Protected previews and environments, seen from outside: strangers, passwords, share links, tokens, and intermediate
+//! caches.
 
 #![allow(
     clippy::expect_used,

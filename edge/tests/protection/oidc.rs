@@ -1,4 +1,4 @@
-//! Visitors who log in at the provider of `[oidc]`: who gets in, for how long, and what they see when they do not.
+//! Visitor logins at the provider of `[oidc]`: admission, session length, and refusal pages.
 
 use devanture_config::api::{Protection, ProtectionList};
 use devanture_config::problem::Code;
@@ -29,7 +29,7 @@ async fn a_person_with_a_group_of_the_app_gets_in() {
             assert_eq!(answer.status, StatusCode::OK, "{groups:?} {host}: {}", answer.text());
             assert!(answer.text().contains(text));
             assert_eq!(answer.header("cache-control"), "private, no-cache");
-            // Nothing but the cookie of the visitor is left, and that of the person at the hostname of the login.
+            // Only the visitor's cookie remains, and the login cookie at the login hostname.
             assert_eq!(browser.jar[host].keys().collect::<Vec<_>>(), ["__Host-Http-devanture-visitor"]);
             assert_eq!(browser.jar[LOGIN_HOST].keys().collect::<Vec<_>>(), ["__Host-Http-devanture-person"]);
         }
@@ -73,7 +73,7 @@ async fn who_logs_in_without_a_group_of_the_app_stays_out() {
         assert!(answer.text().contains(&format!("href=\"{}\"", browser.url(SHOP, "/a"))), "{}", answer.text());
         assert!(browser.jar.values().flatten().all(|(name, _)| !name.ends_with("visitor")));
     }
-    // A group of another app of this edge is none of this one.
+    // A group of another app of this edge grants no access here.
     let path = "/v1/apps/blog/environments/prod/protection";
     assert_eq!(got(edge.api(Method::PUT, path).json(&json!({ "mode": "oidc" }))).await.status, StatusCode::OK);
     provider.state().groups = vec!["shops".to_owned()];
@@ -96,9 +96,9 @@ async fn a_login_ends_with_the_protection_that_it_was_for() {
         let edge = edge.restart().await;
         browser = Browser::new(&edge);
         browser.jar = jar;
-        // The port may be another one: cookies know none.
+        // The port may differ: cookies are independent of ports.
         assert_eq!(browser.open(&browser.url(SHOP, "/")).await.status, StatusCode::OK, "{seen}");
-        // The same mode again leaves visitors in.
+        // Setting the same mode again keeps sessions.
         protect_both(&edge).await;
         assert_eq!(browser.open(&browser.url(SHOP, "/")).await.status, StatusCode::OK);
         protect_by_password(&edge, "prod").await;
@@ -139,7 +139,7 @@ async fn a_provider_that_is_down_is_reported_and_nobody_gets_in() {
         provider.state().broken.clear();
         eventually("it is up again", async || browser.log_in(SHOP, "%2F").await.status == StatusCode::OK).await;
     }
-    // Who is in stays in while it is down.
+    // Existing sessions continue while the provider is down.
     let mut browser = Browser::new(&edge);
     assert_eq!(browser.log_in(SHOP, "%2F").await.status, StatusCode::OK);
     provider.state().broken.insert("/token", 503);

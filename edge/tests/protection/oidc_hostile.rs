@@ -1,4 +1,5 @@
-//! Logins of visitors that are forged, replayed, of another browser, app or provider, or lead elsewhere: none lets in.
+//! Visitor logins that are forged, replayed, redirected, or meant for another browser, app or provider: all are
+//! refused.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ async fn protect_blog(edge: &RunningEdge) {
     assert_eq!(got(edge.api(Method::PUT, path).json(&json!({ "mode": "oidc" }))).await.status, StatusCode::OK);
 }
 
-/// Asserts that an answer lets nobody in, and leads nowhere.
+/// Asserts that a response admits no visitor and redirects nowhere.
 #[track_caller]
 fn is_refused(answer: &Got, what: &str) {
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{what}: {}", answer.text());
@@ -54,7 +55,7 @@ async fn a_state_is_good_in_its_own_browser_and_once() {
     }
     is_refused(&browser.open(&format!("{address}?{code}")).await, "no state");
     assert_eq!(provider.state().redeemed, 0, "no code was sent to the provider");
-    // None of that has ended the login of the browser itself.
+    // The browser's own login survives the attacks.
     let before = browser.jar.clone();
     let (_, answer) = browser.follow(&back, |_| false).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
@@ -77,7 +78,7 @@ async fn a_code_of_another_login_is_not_redeemed() {
         let attackers = attacker.stop_at(other, "callback?").await;
         let (injected, _) = attackers.split_once("&state=").unwrap();
         let (_, state) = back.split_once("&state=").unwrap();
-        // PKCE: the code is for the verifier of the attacker's browser.
+        // PKCE: the code requires the verifier of the attacker's browser.
         is_refused(&browser.open(&format!("{injected}&state={state}")).await, other);
     }
     let mut browser = Browser::new(&edge);
@@ -105,12 +106,12 @@ async fn a_ticket_is_good_in_the_browser_and_at_the_hostname_that_it_is_for() {
     let mut attacker = Browser::new(&edge);
     let entry = attacker.stop_at(SHOP, "ticket=").await;
     let (_, ticket) = entry.split_once("ticket=").unwrap();
-    // Nobody is logged in as somebody else by an address that they are given.
+    // A link from an attacker logs no visitor in under the attacker's identity.
     let mut victim = Browser::new(&edge);
     is_refused(&victim.open(&entry).await, "without a cookie");
     let begun = victim.stop_at(SHOP, "/authorize").await;
     is_refused(&victim.open(&entry).await, "with the cookie of another login");
-    // Nor does it help to have somebody finish a login that one has begun.
+    // A login started by the attacker and completed by the victim does not help the attacker, either.
     let request = attacker.stop_at(SHOP, "request=").await;
     let (_, lured) = victim.follow(&request, |_| false).await;
     is_refused(&lured, "a login that another browser began");
@@ -140,7 +141,7 @@ async fn a_ticket_is_good_in_the_browser_and_at_the_hostname_that_it_is_for() {
         is_refused(&attacker.open(&url).await, &bad);
         let url = attacker.url(LOGIN_HOST, &format!("/.well-known/devanture/login?request={bad}"));
         let answer = attacker.open(&url).await;
-        // A request is one, of course.
+        // The unmodified request is valid.
         assert_eq!(answer.status == StatusCode::SEE_OTHER, bad == request, "{bad}");
     }
     let url = attacker.url(LOGIN_HOST, &format!("/.well-known/devanture/login?request={ticket}"));
@@ -156,7 +157,7 @@ async fn a_ticket_lets_in_once() {
     let mut browser = Browser::new(&edge);
     let entry = browser.stop_at(SHOP, "ticket=").await;
     assert_eq!(browser.open(&entry).await.status, StatusCode::SEE_OTHER);
-    // Loaded again, it leads on and gives nothing more.
+    // A repeated request redirects again and grants no further session.
     let again = browser.open(&entry).await;
     assert_eq!((again.status, again.header("location")), (StatusCode::SEE_OTHER, "/"));
     assert!(!again.headers.contains_key("set-cookie"));
@@ -229,7 +230,7 @@ async fn a_login_leads_to_no_other_host() {
     let mut browser = Browser::new(&edge);
     let url = browser.url(SHOP, &format!("/.well-known/devanture/login?to={long}"));
     assert_eq!(browser.follow(&url, |_| false).await.1.status, StatusCode::OK, "one that is too long is left out");
-    // Fields that name another host count for nothing.
+    // Header fields that name another host are ignored.
     let begun = edge.visit(Method::GET, SHOP, "/.well-known/devanture/login?to=%2F");
     let begun = got(begun.header("x-forwarded-host", "evil.example").header("forwarded", "host=evil.example")).await;
     let own = format!("https://{LOGIN_HOST}:{}/.well-known/devanture/login?request=", edge.https().port());
@@ -264,7 +265,7 @@ async fn cookies_of_another_app_or_of_a_neighbour_let_nobody_in() {
     ] {
         assert_eq!(get_with(&edge, SHOP, "/", &bad).await.status, StatusCode::UNAUTHORIZED, "{bad}");
     }
-    // A cookie that a neighbour put before the own one keeps nobody out, and a login of theirs is not taken for it.
+    // A neighboring app's cookie before the own cookie neither blocks a login nor counts as one.
     let (_, foreign) = cookie(BLOG);
     let both = format!("{name}={foreign}; {name}={own}");
     assert_eq!(get_with(&edge, SHOP, "/", &both).await.status, StatusCode::OK);
@@ -303,7 +304,7 @@ async fn a_begun_login_sends_the_provider_one_code_whatever_it_answers() {
     let provider = Provider::start().await;
     let edge = provider.setup().with_limit("login_attempts_per_address_max", 3).start().await;
     protect_both(&edge).await;
-    // As what stands before a provider answers codes that look like an attack.
+    // A proxy in front of a provider answers with statuses that look like an attack.
     provider.state().broken.insert("/token", 403);
     let mut browser = Browser::new(&edge);
     let back = browser.stop_at(SHOP, "callback?").await;
@@ -312,7 +313,7 @@ async fn a_begun_login_sends_the_provider_one_code_whatever_it_answers() {
     browser.jar = before;
     is_refused(&browser.open(&back).await, "the same login again");
     assert_eq!(provider.state().waiting, 1);
-    // What a provider answers so counts, as what it refuses does.
+    // Such a response counts like a refusal by the provider.
     let third = Browser::new(&edge).log_in(SHOP, "%2F").await;
     assert_eq!(third.status, StatusCode::SERVICE_UNAVAILABLE, "{}", third.text());
     let limited = Browser::new(&edge).log_in(SHOP, "%2F").await;
@@ -356,7 +357,7 @@ async fn no_more_logins_are_confirmed_at_once_than_the_limit_says() {
     };
     let (answer, ()) = tokio::join!(first.follow(&one, |_| false), beside);
     assert_eq!(answer.1.status, StatusCode::OK, "{}", answer.1.text());
-    // Then there is room again, and what was refused counts as no attempt.
+    // Then the limit permits attempts again, and refused attempts do not count.
     assert_eq!(second.log_in(SHOP, "%2F").await.status, StatusCode::OK);
     edge.stop().await;
 }

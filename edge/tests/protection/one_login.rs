@@ -1,4 +1,4 @@
-//! One login for every hostname: who has logged in takes no password at the next one, until the login ends.
+//! One login for every hostname: a logged-in visitor needs no password at the next hostname, until the login ends.
 
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn protect_blog(edge: &RunningEdge, mode: &str) {
     assert_eq!(got(edge.api(Method::PUT, path).json(&json!({ "mode": mode }))).await.status, StatusCode::OK);
 }
 
-/// Begins a login at a host. Returns the page of the login, and its request.
+/// Starts a login at a host. Returns the login page and the login request.
 pub(super) async fn begin(browser: &mut Browser<'_>, host: &str) -> (Got, String) {
     let url = browser.url(host, &format!("{LOGIN}?to=%2F"));
     let (url, page) = browser.follow(&url, |_| false).await;
@@ -39,12 +39,12 @@ pub(super) async fn log_in(browser: &mut Browser<'_>, host: &str, name: &str, pa
     browser.follow(&entry, |_| false).await.1
 }
 
-/// The form of the button of somebody who is logged in.
+/// Form of the continue button for a logged-in account.
 pub(super) fn go_on(request: &str, name: &str) -> String {
     format!("request={request}&login={name}&step=continue")
 }
 
-/// Goes on at a host as somebody who is logged in.
+/// Continues at a host as a logged-in account.
 async fn go_on_at(browser: &mut Browser<'_>, host: &str, name: &str) -> Got {
     let (page, request) = begin(browser, host).await;
     let text = page.text();
@@ -57,7 +57,7 @@ async fn go_on_at(browser: &mut Browser<'_>, host: &str, name: &str) -> Got {
     browser.follow(&entry, |_| false).await.1
 }
 
-/// Whether the page of the login wants a password.
+/// Returns true if the login page asks for a password.
 async fn wants_password(browser: &mut Browser<'_>, host: &str) -> bool {
     let (page, _) = begin(browser, host).await;
     assert_eq!(page.status, StatusCode::UNAUTHORIZED);
@@ -74,7 +74,7 @@ async fn one_password_opens_every_hostname_that_the_person_may_see() {
     let preview = preview_of(&edge, "shop").await;
     let mut browser = Browser::new(&edge);
     assert!(log_in(&mut browser, SHOP, "ada", PASSWORD).await.text().contains("the shop"));
-    // The cookie of the login is at its own hostname alone.
+    // The login cookie exists at the login hostname alone.
     assert_eq!(browser.jar[LOGIN_HOST].keys().collect::<Vec<_>>(), [PERSON]);
     assert_eq!(browser.jar[SHOP].keys().collect::<Vec<_>>(), ["__Host-Http-devanture-visitor"]);
     for (host, text) in [(preview.as_str(), "the shop"), (ALIAS, "an alias")] {
@@ -84,12 +84,12 @@ async fn one_password_opens_every_hostname_that_the_person_may_see() {
         assert_eq!((seen.status, seen.header("cache-control")), (StatusCode::OK, "private, no-cache"), "{host}");
         assert!(seen.text().contains(text), "{host}: {}", seen.text());
     }
-    // Another app asks for an account that may see it.
+    // Another app requires an account with access.
     let (page, _) = begin(&mut browser, BLOG).await;
     let text = page.text();
     assert!(text.contains("This account may not see this site.") && text.contains("type=\"password\""), "{text}");
     assert!(!text.contains("id=\"go-on\""), "{text}");
-    // It holds in this browser alone, and over a restart.
+    // The login is valid in this browser alone, and survives a restart.
     assert!(wants_password(&mut Browser::new(&edge), &preview).await);
     let jar = browser.jar.clone();
     let edge = edge.restart().await;
@@ -109,11 +109,11 @@ async fn the_provider_is_left_out_at_the_next_hostname() {
     provider.state().groups = vec!["shops".to_owned(), "of no role".to_owned()];
     let mut browser = Browser::new(&edge);
     assert_eq!(browser.log_in(SHOP, "%2F").await.status, StatusCode::OK);
-    // It may be down meanwhile.
+    // The provider may be down meanwhile.
     provider.state().broken.insert("/token", 503);
     assert_eq!(browser.log_in(&preview, "%2F").await.status, StatusCode::OK);
     assert_eq!(provider.state().redeemed, 1);
-    // Where the groups of the login have no role, the provider says which they are now.
+    // If the login's groups grant no access, the provider is asked for the current groups.
     provider.state().broken.clear();
     provider.state().groups = vec!["web".to_owned()];
     assert_eq!(browser.log_in(BLOG, "%2F").await.status, StatusCode::OK);
@@ -162,7 +162,7 @@ async fn another_password_and_the_end_of_an_account_end_its_logins_everywhere() 
         assert!(wants_password(&mut browser, &preview).await, "{name}: at the hostname of the login");
         let url = browser.url(SHOP, "/");
         eventually("the visitor is out", async || browser.open(&url).await.status == StatusCode::UNAUTHORIZED).await;
-        // Nobody else is, and an account of the same name is another one.
+        // Other accounts keep their logins, and a new account of the same name is a different account.
         assert_eq!(other.open(&url).await.status, StatusCode::OK, "{name}");
         assert!(!wants_password(&mut other, &preview).await, "{name}");
     }
@@ -200,7 +200,7 @@ async fn a_person_sees_as_whom_they_are_logged_in_and_logs_out() {
         assert!(answer.header("set-cookie").starts_with(&format!("{PERSON}=; Max-Age=0;")), "{answer:?}");
         assert!(browser.jar[LOGIN_HOST].is_empty());
         assert!(wants_password(&mut browser, &preview).await);
-        // What was opened before stays open.
+        // Sessions opened before stay open.
         assert_eq!(browser.open(&browser.url(SHOP, "/")).await.status, StatusCode::OK);
     }
     edge.stop().await;
@@ -242,7 +242,7 @@ async fn a_ticket_lets_nobody_in_after_a_minute() {
         assert_eq!(answer.status, expected, "{late_s}: {}", answer.text());
         assert_eq!(browser.open(&browser.url(SHOP, "/")).await.status.is_success(), is_let_in);
     }
-    // What was requested is good for ten minutes.
+    // A login request is valid for ten minutes.
     clock.set(0);
     protect(&edge, "prod", json!({ "mode": "public" })).await;
     protect(&edge, "prod", json!({ "mode": "accounts" })).await;

@@ -1,5 +1,4 @@
-//! What others try with a login at the hostname where visitors log in: pages of apps, forged and foreign cookies, and
-//! addresses that somebody is given.
+//! Attacks on the login hostname: by pages of apps, by forged and foreign cookies, and by crafted links.
 
 use http::{Method, StatusCode};
 use reqwest::RequestBuilder;
@@ -20,12 +19,12 @@ async fn protect_blog(edge: &RunningEdge, mode: &str) {
     assert_eq!(got(edge.api(Method::PUT, path).json(&json!({ "mode": mode }))).await.status, StatusCode::OK);
 }
 
-/// Puts a cookie in place of that of the person.
+/// Replaces the login cookie.
 fn toss(browser: &mut Browser<'_>, value: &str) {
     browser.jar.entry(LOGIN_HOST.to_owned()).or_default().insert(PERSON.to_owned(), value.to_owned());
 }
 
-/// A request for the hostname of the login with these fields, and the cookies of a browser.
+/// Status of a request to the login hostname with header fields and the cookies of a browser.
 async fn status_of(
     browser: &mut Browser<'_>,
     url: &str,
@@ -46,7 +45,7 @@ async fn no_page_of_an_app_goes_on_or_logs_out_in_the_name_of_a_person() {
     let mut browser = Browser::new(&edge);
     log_in(&mut browser, SHOP, "ada", PASSWORD).await;
     let (page, request) = begin(&mut browser, BLOG).await;
-    // The page cannot be framed, and a window that opened it is cut off from it.
+    // The page cannot be framed, and loses its opener window.
     assert!(page.header("content-security-policy").contains("frame-ancestors 'none'"));
     assert_eq!((page.status, page.header("x-frame-options")), (StatusCode::UNAUTHORIZED, "DENY"));
     for name in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
@@ -149,10 +148,10 @@ async fn a_cookie_that_was_made_up_or_is_of_something_else_logs_nobody_in() {
         is_refused(&browser.submit(&url, &go_on(&request, "ada")).await, 401, &bad);
         assert!(begin(&mut browser, &preview).await.0.text().contains("type=\"password\""), "{bad}");
     }
-    // The button goes on as the one whose name stood there.
+    // The button continues as the account shown on the page.
     toss(&mut browser, &of_bea);
     is_refused(&browser.submit(&url, &go_on(&request, "ada")).await, 401, "another person meanwhile");
-    // A login of one kind opens nothing of the other.
+    // A login of one kind is invalid for the other kind.
     let mut at_provider = Browser::new(&edge);
     assert_eq!(at_provider.log_in(BLOG, "%2F").await.status, StatusCode::OK);
     let of_provider = at_provider.jar[LOGIN_HOST][PERSON].clone();
@@ -165,7 +164,7 @@ async fn a_cookie_that_was_made_up_or_is_of_something_else_logs_nobody_in() {
     let redeemed = provider.state().redeemed;
     browser.log_in(BLOG, "%2F").await;
     assert_eq!(provider.state().redeemed, redeemed + 1, "an account is none of the provider");
-    // Nor is it anything at a hostname of an app, or its cookie anything at the hostname of the login.
+    // The login cookie is invalid at an app's hostname, and an app's cookie is invalid at the login hostname.
     assert_eq!(get_with(&edge, SHOP, "/", &format!("{PERSON}={own}")).await.status, StatusCode::UNAUTHORIZED);
     let renamed = format!("__Host-Http-devanture-visitor={own}");
     assert_eq!(get_with(&edge, SHOP, "/", &renamed).await.status, StatusCode::UNAUTHORIZED);
@@ -180,7 +179,7 @@ async fn a_person_is_known_at_the_hostname_of_their_login_alone() {
     let mut browser = Browser::new(&edge);
     log_in(&mut browser, SHOP, "ada", PASSWORD).await;
     let own = browser.jar[LOGIN_HOST][PERSON].clone();
-    // An app that is given the former hostname may have the cookie of a browser: it is of no use at the next one.
+    // An app at the former login hostname may receive a browser's cookie, which is invalid at the new login hostname.
     let (folder, mut file) = edge.stopped().await;
     file.names.login = Some("sign-in.localhost".parse().unwrap());
     let edge = Box::pin(RunningEdge::over(folder, file)).await;
@@ -201,7 +200,7 @@ async fn an_address_that_somebody_is_given_gets_its_maker_nothing() {
     protect_blog(&edge, "accounts").await;
     let (mut victim, mut attacker) = (Browser::new(&edge), Browser::new(&edge));
     log_in(&mut victim, SHOP, "ada", PASSWORD).await;
-    // The attacker begins a login, and has the victim finish it.
+    // The attacker starts a login, and the victim completes the login.
     let lured = attacker.stop_at(BLOG, "request=").await;
     let page = victim.open(&lured).await;
     assert_eq!((page.status, page.header("location")), (StatusCode::UNAUTHORIZED, ""), "nothing happens by itself");
@@ -209,7 +208,7 @@ async fn an_address_that_somebody_is_given_gets_its_maker_nothing() {
     let url = victim.url(LOGIN_HOST, LOGIN);
     let entry = victim.submit(&url, &go_on(request, "ada")).await.header("location").to_owned();
     is_refused(&victim.open(&entry).await, 401, "the login is of another browser");
-    // What is for one app opens no other, whatever the request is changed to.
+    // An entry for one app opens no other app, however the request is modified.
     let (_, own) = begin(&mut victim, SHOP).await;
     let (payload, mac) = own.split_once('.').unwrap();
     let (other_payload, _) = request.split_once('.').unwrap();

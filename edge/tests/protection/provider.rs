@@ -1,5 +1,4 @@
-//! A provider of OpenID Connect on loopback at which browsers log in, and a browser that keeps cookies and follows
-//! redirects as they do.
+//! OpenID Connect provider on loopback, and a browser with cookies and redirects.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,31 +19,31 @@ use crate::support::{Got, RunningEdge, Setup, got};
 use crate::trust::issuer::{SigningKey, now_s, token};
 
 pub(super) const CLIENT: &str = "devanture";
-/// The hostname where visitors log in.
+/// Login hostname.
 pub(super) const LOGIN_HOST: &str = "login.localhost";
 
-/// What the provider is, and what a test changes about it.
+/// State of the provider, which tests change.
 pub(super) struct State {
     key: SigningKey,
     /// Groups of the person who logs in.
     pub(super) groups: Vec<String>,
-    /// Claims that replace those of its identity tokens; one that is `null` is left out.
+    /// Claims that override the identity token's claims; a `null` removes the claim.
     pub(super) claims: BTreeMap<String, Value>,
-    /// Another key that signs in place of the published one.
+    /// Signing key to use in place of the published key.
     pub(super) forger: Option<SigningKey>,
-    /// What the authorization endpoint adds to the address that it leads back to.
+    /// Text appended to the redirect URL by the authorization endpoint.
     pub(super) added: String,
-    /// Whether it refuses to log anybody in.
+    /// Refuses all logins if true.
     pub(super) refuses: bool,
-    /// Statuses that these paths answer in place of what they should.
+    /// Statuses returned for paths in place of the normal response.
     pub(super) broken: BTreeMap<&'static str, u16>,
-    /// Codes are redeemed once this says so.
+    /// Signal that redemptions of codes wait for.
     pub(super) held: Option<Arc<Notify>>,
-    /// Requests to redeem a code that have come.
+    /// Number of received requests to redeem a code.
     pub(super) waiting: usize,
-    /// Codes by their text.
+    /// Codes by text.
     codes: BTreeMap<String, Code>,
-    /// How often a code was to be redeemed.
+    /// Number of attempts to redeem a code.
     pub(super) redeemed: usize,
 }
 
@@ -54,7 +53,7 @@ struct Code {
     nonce: Option<String>,
 }
 
-/// The provider; it ends with this value.
+/// Provider, ended on drop.
 pub(super) struct Provider {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -97,7 +96,7 @@ impl Provider {
         self.state.lock().unwrap()
     }
 
-    /// An edge with this provider, and the apps `shop` and `blog`.
+    /// Edge with the provider, and the apps `shop` and `blog`.
     pub(super) fn setup(&self) -> Setup {
         quick()
             .with_app("blog", &[("index.html", b"the blog")])
@@ -176,7 +175,7 @@ impl State {
         }
     }
 
-    /// Where a browser is led to: nothing but what the edge sends is taken.
+    /// Redirect URL of an authorization; panics for a request that the edge does not send.
     fn authorized(&mut self, query: &str) -> String {
         let query = pairs(query);
         assert_eq!(query["tenant"], "a");
@@ -203,7 +202,7 @@ impl State {
         format!("{redirect}?code={encoded}&state={state}{}", self.added)
     }
 
-    /// Redeems a code once, for the verifier that belongs to it.
+    /// Redeems a code once, with the matching verifier.
     fn token(&mut self, issuer: &str, body: &str) -> Option<Value> {
         self.redeemed += 1;
         let form = pairs(body);
@@ -232,7 +231,7 @@ impl State {
     }
 }
 
-/// A busy one says for how long.
+/// A busy provider sends `Retry-After`.
 fn broken_fields(status: u16) -> String {
     let retry = if status == 429 { "retry-after: 60\r\n" } else { "" };
     format!("location: http://192.0.2.1/\r\n{retry}")
@@ -246,7 +245,7 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// A browser of one person.
+/// Browser of one person.
 pub(super) struct Browser<'e> {
     edge: &'e RunningEdge,
     /// Cookies by host and name.
@@ -258,25 +257,25 @@ impl<'e> Browser<'e> {
         Self { edge, jar: BTreeMap::new() }
     }
 
-    /// The address of a path of a host of the edge.
+    /// URL of a path at a host of the edge.
     pub(super) fn url(&self, host: &str, path: &str) -> String {
         format!("https://{host}:{}{path}", self.edge.https().port())
     }
 
-    /// Opens an address, and follows no redirect.
+    /// Opens a URL without following redirects.
     pub(super) async fn open(&mut self, url: &str) -> Got {
         let request = self.edge.client().request(Method::GET, url);
         self.send(url, request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document")).await
     }
 
-    /// Sends a form of a page of the host itself, and follows no redirect.
+    /// Sends a form from a page of the same host, without following redirects.
     pub(super) async fn submit(&mut self, url: &str, form: &str) -> Got {
         let request = self.edge.client().request(Method::POST, url).header("sec-fetch-site", "same-origin");
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
         self.send(url, request.header("sec-fetch-mode", "navigate").header("sec-fetch-dest", "document")).await
     }
 
-    /// Sends a request with the cookies of its host, and keeps those of the answer.
+    /// Sends a request with the cookies of the host, and stores the cookies of the response.
     pub(super) async fn send(&mut self, url: &str, request: RequestBuilder) -> Got {
         let host = url.split("//").nth(1).unwrap().split([':', '/']).next().unwrap().to_owned();
         let own = self.jar.entry(host.clone()).or_default();
@@ -304,8 +303,8 @@ impl<'e> Browser<'e> {
         answer
     }
 
-    /// Opens an address and follows redirects until `is_there` says of the next one that it is not to be opened, or to
-    /// an answer that is none. Returns the address that was not opened, and the last answer.
+    /// Opens a URL and follows redirects until `is_there` accepts the next URL, or until a response is no redirect.
+    /// Returns the unopened URL and the last response.
     pub(super) async fn follow(&mut self, url: &str, is_there: impl Fn(&str) -> bool) -> (String, Got) {
         let mut url = url.to_owned();
         for _ in 0..10 {
@@ -323,13 +322,13 @@ impl<'e> Browser<'e> {
         panic!("too many redirects: {url}");
     }
 
-    /// Logs in at a host to see a path there.
+    /// Logs in at a host to see a path.
     pub(super) async fn log_in(&mut self, host: &str, to: &str) -> Got {
         let url = self.url(host, &format!("/.well-known/devanture/login?to={to}"));
         self.follow(&url, |_| false).await.1
     }
 
-    /// Begins a login at a host, and stops before it opens the address that `part` is in.
+    /// Starts a login at a host, and stops before the URL that contains `part`.
     pub(super) async fn stop_at(&mut self, host: &str, part: &str) -> String {
         let url = self.url(host, "/.well-known/devanture/login?to=%2F");
         let (url, answer) = self.follow(&url, |url| url.contains(part)).await;

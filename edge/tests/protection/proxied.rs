@@ -1,4 +1,4 @@
-//! Backends behind what is protected: they hear of no stranger, and never of the edge's own credentials.
+//! Backends of protected sites: strangers' requests never arrive, nor do the edge's own credentials.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +13,7 @@ use super::world::{PASSWORD, cookie_of, enter, form, preview_of, protect_by_pass
 use crate::support::{Files, manifest};
 use crate::wire::{Protocol, ask, protocols};
 
-/// A backend that answers anything as something for every cache, and keeps the heads that it was sent.
+/// Backend that answers every request with a publicly cacheable response, and records the heads.
 async fn backend() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -78,7 +78,7 @@ async fn a_backend_hears_of_no_stranger_and_of_no_credential_of_the_edge() {
         for lines in [
             &[with_cookie.as_str(), of_site][..],
             &[with_token.as_str(), "Cookie: a=1; b=2"],
-            // The cookie alone lets the visitor in.
+            // The cookie alone admits the visitor.
             &[with_cookie.as_str(), &with_token],
         ] {
             let answer = ask("/api/x").host(&host).with_lines(lines).send(&edge, protocol).await;
@@ -95,7 +95,7 @@ async fn a_backend_hears_of_no_stranger_and_of_no_credential_of_the_edge() {
     }
     let wanted = json!({});
     assert_eq!(super::world::protect(&edge, "preview", wanted).await.status, StatusCode::OK);
-    // Where nothing is protected any more, the cookie and the token are still the edge's own.
+    // Without protection, the cookie and the token are still removed.
     let lines = [format!("Cookie: {cookie}"), format!("Authorization: Bearer {token}")];
     let answer = ask("/api/x").host(&host).with_lines(&lines.each_ref().map(String::as_str));
     assert_eq!(answer.send(&edge, Protocol::Http1).await.status, 200);

@@ -1,4 +1,4 @@
-//! What strangers get, and how a password lets them in.
+//! Responses to strangers, and access by password.
 
 use devanture_config::api::{AuditLog, Protection, ProtectionList, Scope};
 use http::{Method, StatusCode};
@@ -11,7 +11,7 @@ use super::world::{
 use crate::support::got;
 use crate::wire::{ask, protocols};
 
-/// What makes OPTIONS a preflight request.
+/// Header that turns OPTIONS into a preflight request.
 const PREFLIGHT: &str = "Access-Control-Request-Method: GET";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +64,7 @@ async fn a_stranger_sees_nothing_of_what_is_protected() {
                 }
             }
         }
-        // What is live is not a preview.
+        // The live site is no preview.
         assert_eq!(ask("/").send(&edge, protocol).await.status, 200);
         let set = protect(&edge, "preview", json!({ "mode": "off" })).await;
         assert_eq!(set.status, StatusCode::OK, "{}", set.text());
@@ -80,7 +80,7 @@ async fn a_stranger_sees_nothing_of_what_is_protected() {
     edge.stop().await;
 }
 
-/// Names of branches tell what a company works on.
+/// Branch names reveal a company's work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_does_not_learn_which_previews_a_protected_app_has() {
     let edge = quick().start().await;
@@ -114,7 +114,7 @@ async fn a_stranger_does_not_learn_which_previews_a_protected_app_has() {
             }
         }
     }
-    // Who may see previews learns it; and of no other app is anything hidden.
+    // A visitor with access to previews gets a 404; and previews of other apps are not hidden.
     let wrong = enter(&edge, missing[0], &form("wrong horse battery")).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     let cookie = cookie_of(&enter(&edge, missing[0], &form(PASSWORD)).await);
@@ -180,7 +180,7 @@ async fn a_password_opens_one_preview_until_another_is_set() {
         assert_eq!(answer.header("x-robots-tag"), "noindex");
         assert!(answer.headers.get_all("vary").iter().any(|vary| vary.to_str().unwrap().contains("cookie")));
         assert_eq!(answer.header("use-as-dictionary"), "");
-        // Its own browser may keep it, and asks each time.
+        // The visitor's own browser may cache the page, and revalidates each time.
         let tag = answer.header("etag").to_owned();
         let again = edge.visit(Method::GET, &host, path).header("cookie", &cookie).header("if-none-match", tag);
         let again = got(again).await;
@@ -189,11 +189,11 @@ async fn a_password_opens_one_preview_until_another_is_set() {
     let missing = get_with(&edge, &host, "/missing", &cookie).await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
     assert!(missing.header("cache-control").starts_with("private"), "{}", missing.header("cache-control"));
-    // The cookie is for this hostname alone, and the edge keeps nothing of it.
+    // The cookie is valid for this hostname alone, and the edge stores no session.
     assert_eq!(get_with(&edge, "feature-x--shop.localhost", "/", &cookie).await.status, StatusCode::UNAUTHORIZED);
     let edge = edge.restart().await;
     assert_eq!(get_with(&edge, &host, "/", &cookie).await.status, StatusCode::OK);
-    // The same mode again leaves visitors in; another password ends what they had.
+    // Setting the same mode again keeps sessions; another password ends them.
     assert_eq!(protect(&edge, "preview", json!({ "mode": "password" })).await.status, StatusCode::OK);
     assert_eq!(get_with(&edge, &host, "/", &cookie).await.status, StatusCode::OK);
     protect_by_password(&edge, "preview").await;
@@ -212,11 +212,11 @@ async fn an_environment_is_protected_as_previews_are() {
     assert_eq!(edge.get("shop.localhost", "/").await.status, StatusCode::UNAUTHORIZED);
     let cookie = cookie_of(&enter(&edge, "shop.localhost", &form(PASSWORD)).await);
     assert_eq!(get_with(&edge, "shop.localhost", "/", &cookie).await.text(), "<p>the shop</p>");
-    // A push leaves it as it is.
+    // A push keeps the protection.
     edge.push("shop", &[("index.html", b"two")]).await;
     assert_eq!(edge.get("shop.localhost", "/").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(get_with(&edge, "shop.localhost", "/", &cookie).await.text(), "two");
-    // Its previews are another matter.
+    // Previews are separate.
     let host = preview_of(&edge, "shop").await;
     assert_eq!(edge.get(&host, "/").await.status, StatusCode::OK);
     assert_eq!(protect(&edge, "prod", json!({ "mode": "off" })).await.status, StatusCode::BAD_REQUEST);

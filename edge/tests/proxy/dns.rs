@@ -1,4 +1,4 @@
-//! Backends by name: addresses come, change and go by what DNS says, and none of it costs a request.
+//! Backends by name: addresses follow DNS, and no change fails a request.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -14,11 +14,11 @@ use tokio::sync::Semaphore;
 use crate::proxy::dns_server::{Dns, Mood};
 use crate::proxy::support::{Front, Setup, eventually, receive, run};
 
-/// Backends of one port at several addresses, each of which says its own, and holds `/long` back until it is released.
+/// Backends of one port at several addresses, which answer with the address, and delay `/long` until released.
 struct Backends {
     port: u16,
     gate: Rc<Semaphore>,
-    /// Connections made to each.
+    /// Connections made to each address.
     connections: Vec<Rc<Cell<usize>>>,
 }
 
@@ -111,7 +111,7 @@ fn a_later_server_that_does_not_know_a_name_does_not_answer_for_the_first() {
             let front = Front::start(&format!("http://api.test:{}", backends.port), setup).await;
             front.get("/").await
         };
-        // Both were asked at once, and the second one was quicker.
+        // Both questions were sent at once, and the second answer arrived first.
         let answer = async {
             eventually("the first server is asked", || first.questions() > 0).await;
             first.set(Mood::at(&["127.0.0.1"]));
@@ -144,7 +144,7 @@ fn the_next_server_is_asked_where_one_says_nothing_or_cannot_tell() {
             asked(bad.address, &format!("{mood:?}")).await;
             assert!(bad.questions() > 0, "{mood:?}");
         }
-        // Nobody listens on a port that was free a moment ago.
+        // A recently free port has no listener.
         let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         asked(closed, "closed").await;
     });
@@ -157,7 +157,7 @@ fn a_family_of_addresses_that_nobody_answers_for_holds_up_no_request() {
         for host in ["127.0.0.1", "::1"].into_iter().take(1 + usize::from(with_six)) {
             let backends = Backends::at(&[host]).await;
             let dns = Dns::start(Mood::OneFamily(vec![host.parse().unwrap()])).await;
-            // Where the other family was waited for, it took six seconds.
+            // Waiting for the other address family took six seconds.
             let route = json!({"connect_timeout_ms": 3_000});
             let front = front(&dns, backends.port, Setup { route, ..Setup::default() }).await;
             assert_eq!(front.get("/").await, (200, host.to_owned()));
@@ -221,7 +221,7 @@ fn what_is_under_way_to_an_address_that_is_gone_is_answered_by_it() {
         };
         let (long, ()) = tokio::join!(front.get("/long"), moved);
         assert_eq!(long, (200, "127.0.0.1".to_owned()));
-        // Its connection is not kept; the other one's is.
+        // The connection to the removed address is closed; the connection to the other stays.
         eventually("one is kept", || front.client.counts().idle == 1).await;
     });
 }
@@ -309,7 +309,7 @@ fn a_name_without_an_answer_holds_up_no_other() {
         assert_eq!(front.get("/").await, (200, "127.0.0.1".to_owned()));
         for (number, address) in ["127.0.0.2", "127.0.0.1"].iter().cycle().take(6).enumerate() {
             dns.set(Mood::at(&[address]));
-            // Within the time in which the other question is still open.
+            // While the other question is still pending.
             let moved = async { while front.get("/").await != (200, (*address).to_owned()) {} };
             tokio::time::timeout(Duration::from_secs(1), moved).await.unwrap_or_else(|_| panic!("change {number}"));
         }
@@ -345,7 +345,7 @@ fn a_name_that_is_rebound_gains_a_stranger_nothing() {
             assert_eq!(front.get("/").await.0, 502, "{rebound}");
             let last = front.outcomes.borrow().last().cloned().unwrap_or_default();
             assert!(last.starts_with("Forbidden("), "{rebound}: {last}");
-            // Beside one that it may reach, the other is passed over.
+            // A forbidden address is skipped if a permitted address exists.
             dns.set(Mood::at(&["127.0.0.1", rebound]));
             eventually("both are known", || members(&front).len() == 2).await;
             for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! A DNS server on loopback, over UDP and TCP, whose mood a test changes while it runs.
+//! DNS server on loopback, over UDP and TCP, with a behavior that a test changes at runtime.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -13,22 +13,22 @@ use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseI
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
 
-/// What it does with a question.
+/// Behavior towards a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mood {
-    /// These are the addresses, for no time at all. None: there is the name, without addresses.
+    /// Answers with the addresses and a TTL of zero; an empty list means a name without addresses.
     Answers(Vec<IpAddr>),
-    /// It has trouble of its own.
+    /// Answers SERVFAIL.
     Fails,
-    /// There is no such name.
+    /// Answers NXDOMAIN.
     KnowsNoName,
-    /// These are the addresses; of the family that has none it says nothing.
+    /// Answers with the addresses; never answers for the family without addresses.
     OneFamily(Vec<IpAddr>),
-    /// It only names another server.
+    /// Refers to another server.
     Refers,
-    /// It answers with this code alone.
+    /// Answers with a bare response code.
     Says(ResponseCode),
-    /// It says nothing, until its mood is another one.
+    /// Never answers, until the behavior changes.
     Silent,
 }
 
@@ -44,7 +44,7 @@ struct State {
     questions: usize,
 }
 
-/// The server; it ends with this value. Of names that begin with `mute` it never says anything.
+/// Server, ended on drop. Never answers for names that begin with `mute`.
 pub(crate) struct Dns {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -118,13 +118,13 @@ impl Dns {
         self.state.lock().unwrap().mood = mood;
     }
 
-    /// How often it was asked, or looked again whether it may answer.
+    /// Number of questions, including polls of pending questions.
     pub(crate) fn questions(&self) -> usize {
         self.state.lock().unwrap().questions
     }
 }
 
-/// One port for both protocols: the system chooses it for one, and where the other has it taken, again.
+/// One port for both protocols: chosen by the system for one, and retried if taken for the other.
 async fn sockets() -> (TcpListener, UdpSocket) {
     for _ in 0..100 {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! PHP-FPM behind the proxy, as any backend of FastCGI.
+//! PHP-FPM behind the proxy, as a FastCGI backend.
 #![allow(clippy::disallowed_methods, reason = "the test makes the files of a backend")]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::proxy::support::{Front, Piped, Setup, eventually, run, text};
 
-/// What the scripts answer: the request as PHP sees it, files of every kind, and a session.
+/// Scripts: report of the request as seen by PHP, files of every kind, and a session.
 const SCRIPTS: &[(&str, &str)] = &[
     (
         "index.php",
@@ -53,7 +53,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     (".hidden/x.php", "<?php echo 'executed';"),
 ];
 
-/// PHP-FPM with one pool on a socket; it ends with this.
+/// PHP-FPM with one pool on a socket, ended on drop.
 struct Fpm {
     child: Child,
     folder: TempDir,
@@ -66,7 +66,7 @@ impl Drop for Fpm {
     }
 }
 
-/// The program, under the names that distributions give it.
+/// Name of the program, which differs by distribution.
 fn program() -> &'static str {
     const NAMES: [&str; 5] = ["php-fpm", "php-fpm8.4", "php-fpm8.3", "php-fpm8.2", "php-fpm8.1"];
     let is_there = |name: &&&str| Command::new(name).arg("-v").stdout(Stdio::null()).status().is_ok();
@@ -81,7 +81,7 @@ impl Fpm {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        // Beside the root, where nothing may lead.
+        // Outside of the document root: must never run.
         std::fs::write(folder.path().join("secret.php"), "<?php echo 'executed';").unwrap();
         std::fs::create_dir(folder.path().join("sessions")).unwrap();
         let text = format!(
@@ -106,7 +106,7 @@ impl Fpm {
         self.folder.path().join("public")
     }
 
-    /// A front to it, with more keys of the pool.
+    /// Front for the socket, with more keys of the pool.
     async fn front(&self, more: serde_json::Value) -> Front {
         front(&self.socket(), &self.root(), more).await
     }
@@ -210,7 +210,7 @@ fn bodies_are_streamed_both_ways() {
         let sum = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
         assert_eq!(uploaded, format!("a.jpg 5000000 {}", sum.split(' ').next().unwrap()));
         assert_eq!(front.get("/large").await.1.len(), 8_000_000);
-        // A script has to be given a body's length, so that a body without one is held, and is short.
+        // A script needs the length of the body, so that a body without a length is buffered, within a limit.
         for (length, expected) in [(0, (200, "0")), (60_000, (200, "60000")), (70_000, (413, ""))] {
             let (sender, body) = Piped::new();
             let request = Request::post("/body").header("host", "shop.example").body(body).unwrap();

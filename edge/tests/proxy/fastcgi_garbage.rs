@@ -1,4 +1,4 @@
-//! Backends of FastCGI that are no PHP-FPM: what they are sent, and answers that they should not give.
+//! FastCGI backends other than PHP-FPM: the request records, and invalid responses.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn end(status: u8) -> Vec<u8> {
     record(3, &[0, 0, 0, 0, status, 0, 0, 0])
 }
 
-/// Answers each connection with the same bytes once the request is whole, and closes it.
+/// Answers each connection with the same bytes after the complete request, and closes the connection.
 fn serve(path: &Path, answer: Vec<u8>) {
     let listener = UnixListener::bind(path).unwrap();
     tokio::task::spawn_local(async move {
@@ -29,7 +29,7 @@ fn serve(path: &Path, answer: Vec<u8>) {
             let answer = answer.clone();
             tokio::task::spawn_local(async move {
                 let mut request = Vec::new();
-                // The record that ends the body.
+                // Record that ends the body.
                 while !request.ends_with(&[1, 5, 0, 1, 0, 0, 0, 0]) {
                     if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
                         return;
@@ -41,7 +41,7 @@ fn serve(path: &Path, answer: Vec<u8>) {
     });
 }
 
-/// The status and body of an answer that is made of those bytes; no body where it breaks off.
+/// Status and body of a response made of the bytes; `None` for a truncated body.
 async fn answered(method: &str, answer: Vec<u8>) -> (u16, Option<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
@@ -59,7 +59,7 @@ async fn answered(method: &str, answer: Vec<u8>) -> (u16, Option<String>) {
     (status, body.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap()))
 }
 
-/// PHP-FPM closes a connection on which nothing comes for five seconds.
+/// PHP-FPM closes a connection without data for five seconds.
 #[test]
 fn a_request_begins_before_the_end_of_a_body_without_a_length_has_come() {
     run(async {
@@ -101,7 +101,7 @@ fn an_answer_in_many_records_is_one() {
             bytes.extend(record(7, b"a warning"));
         }
         bytes.extend(record(6, b""));
-        // About the connection, which nobody asked for.
+        // Unsolicited management record.
         bytes.extend([1, 10, 0, 0, 0, 2, 0, 0, b'x', b'y']);
         bytes.extend(end(0));
         assert_eq!(answered("GET", bytes).await, (200, Some("hello".to_owned())));
@@ -114,7 +114,7 @@ fn what_comes_beyond_the_length_is_left_out_and_what_lacks_breaks_off() {
         let with = |text: &str| [record(6, text.as_bytes()), end(0)].concat();
         assert_eq!(answered("GET", with("Content-Length: 2\n\nhello")).await, (200, Some("he".to_owned())));
         assert_eq!(answered("GET", with("Content-Length: 9\n\nhello")).await, (200, None));
-        // Without an end it is not known to be whole.
+        // Without an end record, completeness is unknown.
         assert_eq!(answered("GET", record(6, b"X: 1\n\nhello")).await, (200, None));
         for text in ["Status: 204\nContent-Length: 2\n\nhello", "Status: 304\n\nhello"] {
             assert_eq!(answered("GET", with(text)).await.1.as_deref(), Some(""), "{text}");

@@ -1,4 +1,4 @@
-//! Backends that misbehave, and connections that die: each fault has its status, and none outlives its request.
+//! Faulty backends, and dying connections: each fault has a status, and none affects a later request.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ async fn outcome(front: &Front) -> String {
 #[test]
 fn a_backend_that_is_not_there_is_a_502() {
     run(async {
-        // Nobody listens there, and nobody else will.
+        // A bound port without a listener, now and later.
         let nobody = TcpSocket::new_v4().unwrap();
         nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let front = Front::to(nobody.local_addr().unwrap()).await;
@@ -120,7 +120,7 @@ fn an_answer_that_breaks_off_is_not_taken_for_whole() {
                     } else {
                         front.connect().await.send_request(request).await
                     };
-                    // A reset may overtake the head that was sent before it.
+                    // A reset may overtake the head sent before.
                     let Ok(response) = answer else { panic!("the front itself does not break off") };
                     if response.status() == 200 {
                         response.into_body().collect().await.expect_err("it looks whole");
@@ -140,7 +140,7 @@ fn a_backend_that_does_not_begin_its_answer_is_a_504() {
         for says in ["", "HTTP/1.1 200 OK\r\nx-part: ", "HTTP/1.1 100 Continue\r\n\r\n"] {
             let backend = bare_backend(move |mut stream, _| async move {
                 receive(&mut stream).await.unwrap();
-                // An interim answer again and again is no beginning.
+                // Repeated interim responses do not count as a response.
                 for _ in 0..200 {
                     if stream.write_all(says.as_bytes()).await.is_err() {
                         return;
@@ -224,7 +224,7 @@ fn idle_connections_are_few_and_do_not_grow_old() {
         let front = &front;
         tokio::join!(front.get("/"), front.get("/"), front.get("/"), front.get("/"));
         eventually("two are kept", || front.client.counts().idle == 2).await;
-        // The backend says that it keeps them for two seconds: after one they are closed.
+        // The backend announces two seconds of keep-alive: the proxy closes after one.
         eventually("none is left", || front.client.counts().idle == 0).await;
     });
 }
@@ -241,7 +241,7 @@ fn a_connection_that_the_backend_will_close_is_not_kept() {
     });
 }
 
-/// A backend whose first connection answers once and dies as the second request arrives on it.
+/// Backend whose first connection answers once and dies when the second request arrives.
 async fn dying_backend(hard: bool) -> (std::net::SocketAddr, Rc<RefCell<Vec<String>>>) {
     let lines: Rc<RefCell<Vec<String>>> = Rc::default();
     let notes = Rc::clone(&lines);
@@ -270,7 +270,7 @@ async fn dying_backend(hard: bool) -> (std::net::SocketAddr, Rc<RefCell<Vec<Stri
 fn a_dead_kept_alive_connection_is_tried_again_where_that_is_safe() {
     run(async {
         for hard in [false, true] {
-            // More than is remembered of a body.
+            // More than the replay buffer of a body.
             let long = || "x".repeat(100_000);
             for (method, body, status, retried) in [
                 ("GET", String::new(), 200, 1),
@@ -280,7 +280,7 @@ fn a_dead_kept_alive_connection_is_tried_again_where_that_is_safe() {
                 ("POST", String::new(), 502, 0),
                 ("PUT", "x".to_owned(), 200, 1),
                 ("PUT", "x".repeat(64 * 1024), 200, 1),
-                // These could not be sent again, and so go out on a connection of their own.
+                // Not replayable, and so sent on a new connection.
                 ("PUT", long(), 200, 0),
                 ("DELETE", long(), 200, 0),
             ] {
@@ -307,7 +307,7 @@ fn a_request_whose_kept_alive_connection_ended_goes_to_another_member_whatever_t
         let to = leaving.local_addr().unwrap();
         let has_answered: Rc<Cell<bool>> = Rc::default();
         let noted = Rc::clone(&has_answered);
-        // It answers once, listens no longer, and closes as the next request arrives.
+        // Answers once, stops listening, and closes when the next request arrives.
         tokio::task::spawn_local(async move {
             let (mut stream, _) = leaving.accept().await.unwrap();
             drop(leaving);
@@ -317,11 +317,11 @@ fn a_request_whose_kept_alive_connection_ended_goes_to_another_member_whatever_t
             receive(&mut stream).await;
         });
         let (other, _) = recording(OK).await;
-        // No request may be sent to another member but for this.
+        // Retries on other members are disabled, so that only this rule applies.
         let declared = serde_json::json!({"retry_percent": 0});
         let setup = Setup { declared, ..Setup::default() };
         let front = Front::start(&format!("http://{to} http://{other}"), setup).await;
-        // Members are drawn by lot: the one that leaves is asked, and then asked once more.
+        // Members are chosen at random: the leaving member is chosen once and then retried once.
         for _ in 0..1_000 {
             if front.client.counts().retried > 0 {
                 break;
@@ -362,8 +362,8 @@ fn a_backend_that_closes_its_idle_connections_costs_no_request() {
         .await;
         let front = Front::to(backend).await;
         for number in 0..50 {
-            // Now and then the close is seen before the next request, now and then not; nothing of the request was sent
-            // on a connection known to be dead, so that a POST is safe too.
+            // The close is noticed before the next request only sometimes; no bytes of the request were sent on a
+            // connection known as dead, so that a POST is safe, too.
             let method = if number % 2 == 0 { "GET" } else { "DELETE" };
             assert_eq!(front.method(method, "/").await, (200, "ok".to_owned()));
         }

@@ -1,5 +1,5 @@
-//! Backends that answer garbage: endless heads, endless interim answers, bodies where none may be. None of it reaches
-//! the next request, and none of it is read for ever.
+//! Invalid backend responses: endless heads, endless interim responses, bodies in responses without body. No garbage
+//! reaches the next request, and none is read forever.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -14,13 +14,13 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::proxy::support::{Front, OK, Setup, bare_backend, eventually, receive, recording, run};
 
-/// Bytes that a backend would write if it were let.
+/// Bytes that a backend would write without a limit.
 const FLOOD_BYTES: usize = 100 << 20;
-/// Bytes of a flood that the systems at both ends of a connection may hold on their way.
+/// Bytes of a flood that the systems at both ends of a connection may buffer.
 const ON_THEIR_WAY_BYTES: usize = 24 << 20;
 
-/// A backend that writes `begin`, and then `again` until it is cut off or 100 MiB are written; counts the bytes. Asked
-/// for `/well`, it answers as it should.
+/// Backend that writes `begin`, then `again` until the connection ends or 100 MiB are written; counts the bytes.
+/// `/well` gets a valid response.
 async fn flood(begin: &'static str, again: String) -> (SocketAddr, Rc<Cell<usize>>, Rc<Cell<bool>>) {
     let (written, is_cut): (Rc<Cell<usize>>, Rc<Cell<bool>>) = Default::default();
     let (counted, noted, again) = (Rc::clone(&written), Rc::clone(&is_cut), Rc::new(again));
@@ -104,7 +104,7 @@ fn the_size_of_a_piece_may_not_take_longer_than_the_idle_time() {
                     continue;
                 }
                 stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await.unwrap();
-                // A size may begin with zeros, of which each is a byte that says nothing.
+                // A size may begin with zeros, an endless number of which says nothing.
                 while stream.write_all(&[b'0'; 4096]).await.is_ok() {}
                 return;
             }
@@ -130,7 +130,7 @@ fn interim_answers_without_end_are_a_504_and_hold_up_nobody() {
                         stream.write_all(OK).await.unwrap();
                         continue;
                     }
-                    // As fast as it is read.
+                    // As fast as the proxy reads.
                     while stream.write_all(interim.repeat(1_000).as_bytes()).await.is_ok() {}
                     return;
                 }
@@ -227,7 +227,7 @@ fn lengths_and_sizes_that_are_no_numbers_are_a_broken_answer() {
             let (backend, _) = recording(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nok")).await;
             assert_eq!(Front::to(backend).await.get("/").await.0, 502, "{head}");
         }
-        // The same length twice says one thing.
+        // A repeated equal length is valid.
         let (backend, _) = recording("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok").await;
         assert_eq!(Front::to(backend).await.get("/").await, (200, "ok".to_owned()));
         for chunks in [
@@ -269,7 +269,7 @@ fn nothing_in_an_answers_head_begins_another_answer() {
             let (head, _) = answer.split_once("\r\n\r\n").unwrap();
             let is_plain = |line: &str| !line.contains(['\r', '\n', '\0', '\u{7f}', '\u{b}']);
             assert!(head.split("\r\n").all(is_plain), "{line:?}: {head:?}");
-            // A line that a lax parser takes for two may be two, and nothing in between.
+            // A line that a lax parser splits may be read as two lines or refused, and no other result.
             assert!(answer.starts_with("HTTP/1.1 502") || answer.ends_with("\r\n\r\nok"), "{line:?}: {answer:?}");
         }
     });
@@ -292,12 +292,12 @@ fn an_answer_that_comes_before_its_request_answers_none() {
         for _ in 0..5 {
             answers.push(front.get("/").await);
         }
-        // Of the very first nobody could tell; every other one is its own.
+        // The first response cannot be distinguished; every other response must belong to its request.
         assert!(answers[1..].iter().all(|answer| *answer == (200, "ok".to_owned())), "{answers:?}");
     });
 }
 
-/// As servers do whose `HEAD` is their `GET`: the head goes out, and then the body.
+/// Like servers that treat `HEAD` as `GET`: the head is sent, and then a body.
 #[test]
 fn a_body_that_follows_the_answer_to_a_head_is_nobodys_answer() {
     run(async {

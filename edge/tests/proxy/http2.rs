@@ -1,5 +1,4 @@
-//! Backends that speak HTTP/2: many streams on one connection, gRPC's trailers, and every way in which one takes its
-//! word back.
+//! HTTP/2 backends: many streams on one connection, gRPC trailers, and every kind of refusal and shutdown.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -25,7 +24,7 @@ use crate::proxy::http2_wire::{CLIENT_PREFACE, Kind, Wire};
 use crate::proxy::support::{Front, LocalExec, Setup, bare_backend, eventually, run, text};
 use crate::proxy::websocket;
 
-/// A front whose pool speaks HTTP/2.
+/// Front whose pool speaks HTTP/2.
 pub(crate) fn http2(declared: serde_json::Value) -> Setup {
     let mut declared = declared;
     declared["protocol"] = "http2".into();
@@ -36,7 +35,7 @@ async fn front_to(backend: SocketAddr) -> Front {
     Front::start(&format!("http://{backend}"), http2(json!({}))).await
 }
 
-/// A backend of hyper's with at most `streams_max` requests on one connection; counts its connections.
+/// hyper backend with at most `streams_max` concurrent requests on a connection; counts the connections.
 async fn backend<H, F>(streams_max: u32, handler: H) -> (SocketAddr, Rc<Cell<usize>>)
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
@@ -104,7 +103,7 @@ fn a_connection_that_is_full_does_not_hold_up_the_next_request() {
         })
         .await;
         let front = &front_to(backend).await;
-        // What the backend allows is known once the first answer is there.
+        // The limit of the backend is known after the first response.
         assert_eq!(front.get("/").await.0, 200);
         let long = join_all((0..10).map(|_| front.get("/long")));
         let short = async {
@@ -118,7 +117,7 @@ fn a_connection_that_is_full_does_not_hold_up_the_next_request() {
     });
 }
 
-/// Asks by `method` with a short body where the method has one.
+/// Sends a request with a short body if the method permits one.
 async fn ask(front: &Front, method: &str, path: &str) -> (u16, String) {
     let body = if matches!(method, "POST" | "PUT") { "body of it" } else { "" };
     let request = Request::builder().method(method).uri(path).header("host", "shop.example");
@@ -137,7 +136,7 @@ fn a_stream_that_was_refused_goes_out_again_whatever_its_method() {
                 async move {
                     let mut wire = Wire::accept(stream).await.unwrap();
                     while let Some(request) = wire.request().await {
-                        // RFC 9113 §8.7: nothing was done for it.
+                        // RFC 9113 §8.7: the request was not processed.
                         if number == 0 && request.stream > 1 {
                             wire.reset(request.stream, 7).await;
                             continue;
@@ -174,7 +173,7 @@ fn what_a_goaway_leaves_undone_goes_out_again_and_what_it_allows_is_answered() {
                             notes.borrow_mut().push((number, request.stream));
                             wire.answer(request.stream, b"ok").await;
                         } else if streams.len() == 6 {
-                            // The first three are answered, the others were not even looked at.
+                            // The first three requests are answered, the other requests were never read.
                             wire.goaway(streams[2], 0).await;
                             for stream in &streams[..3] {
                                 notes.borrow_mut().push((number, *stream));
@@ -209,7 +208,7 @@ fn no_request_is_lost_while_connections_come_and_go() {
                 while let Some(request) = wire.request().await {
                     answered += 1;
                     if answered > 5 {
-                        // What comes from here on is never answered.
+                        // Later requests are never answered.
                         continue;
                     }
                     if answered == 5 {
@@ -242,7 +241,7 @@ fn a_backend_that_takes_no_requests_at_all_is_asked_once_for_each() {
                 counted.set(counted.get() + 1);
                 async move {
                     let Some(mut wire) = Wire::accept(stream).await else { return };
-                    // It closes at once, or refuses whatever comes.
+                    // Closes at once, or refuses every request.
                     while refuses && let Some(request) = wire.request().await {
                         wire.reset(request.stream, 7).await;
                     }
@@ -343,7 +342,7 @@ fn a_connection_on_which_nobody_answers_any_more_is_left() {
             let mut count = 0;
             while let Some(request) = wire.request().await {
                 count += 1;
-                // As after a firewall has forgotten the connection: it stands, and nothing comes back.
+                // As after a firewall dropped the connection state: the connection is open, and no bytes return.
                 if number > 0 || count == 1 {
                     wire.answer(request.stream, b"ok").await;
                 }
@@ -385,7 +384,7 @@ fn a_websocket_goes_over_http_1_beside_requests_over_http_2() {
     });
 }
 
-/// A pool's `https` member for `api.internal`, by an authority of its own, and whether it speaks HTTP/2.
+/// `https` pool member for `api.internal` with a private authority; returns the address and the authority.
 async fn secure(alpn: &[u8]) -> (SocketAddr, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -446,12 +445,12 @@ fn http_2_over_tls_is_negotiated_with_the_pools_own_authority_and_name() {
 #[test]
 fn requests_do_not_queue_up_behind_a_connection_that_does_not_come_about() {
     run(async {
-        // It takes connections, and never says a word of TLS.
+        // Accepts connections without a TLS handshake.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let setup = Setup { route: json!({"connect_timeout_ms": 1_000}), ..http2(json!({"eject_after": 0})) };
         let front = &Front::start(&format!("https://{}", silent.local_addr().unwrap()), setup).await;
         let all = join_all((0..40).map(|_| front.get("/")));
-        // One after the other, they would need forty seconds.
+        // Sequential attempts would need forty seconds.
         let answers = tokio::time::timeout(Duration::from_secs(20), all).await.expect("they wait for each other");
         assert!(answers.iter().all(|(status, _)| *status == 504), "{answers:?}");
     });

@@ -1,4 +1,4 @@
-//! gRPC through a pool that speaks HTTP/2: messages both ways, and the status in the trailers.
+//! gRPC through an HTTP/2 pool: messages in both directions, and the status in the trailers.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::proxy::http2::http2;
 use crate::proxy::support::{Front, Piped, Setup, bare_backend, eventually, run, text};
 
-/// Reads what a backend says of a request of gRPC's, and answers message by message.
+/// gRPC backend that answers message by message and records the request heads.
 async fn grpc_backend(heads: Rc<RefCell<Vec<http::request::Parts>>>) -> SocketAddr {
     bare_backend(move |stream, _| {
         let heads = Rc::clone(&heads);
@@ -33,7 +33,7 @@ async fn grpc_backend(heads: Rc<RefCell<Vec<http::request::Parts>>>) -> SocketAd
                     while let Some(message) = body.data().await {
                         let message = message.unwrap();
                         body.flow_control().release_capacity(message.len()).unwrap();
-                        // Where a body ends may be a frame of its own.
+                        // The end of a body may be a separate frame.
                         if message.is_empty() {
                             continue;
                         }
@@ -93,7 +93,7 @@ fn grpc_streams_both_ways_and_its_status_arrives_in_the_trailers() {
                 assert!(!heads[0].headers.contains_key(name), "{name}");
             }
         }
-        // An error of gRPC's is a head alone.
+        // A gRPC error is a head without a body.
         let response = sender.send_request(grpc("/shop.Cart/Refused").body(Piped::new().1).unwrap()).await.unwrap();
         assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &"7".parse().unwrap()));
         assert_eq!(text(response).await, "");

@@ -1,4 +1,4 @@
-//! The server's side of HTTP/2 as bare frames (RFC 9113 §4.1), for backends that break off where a library would not.
+//! HTTP/2 server as raw frames (RFC 9113 §4.1), for backends that break off where a library would not.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -9,7 +9,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// The types of frames (RFC 9113 §6).
+/// Frame types (RFC 9113 §6).
 pub(crate) struct Kind;
 
 impl Kind {
@@ -22,7 +22,7 @@ impl Kind {
     const WINDOW_UPDATE: u8 = 8;
 }
 
-/// A frame.
+/// Frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -31,20 +31,20 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A request whose body has ended; what its head says stays packed.
+/// Complete request; the head stays encoded.
 pub(crate) struct TestRequest {
     pub(crate) stream: u32,
     pub(crate) body: Vec<u8>,
 }
 
-/// A connection.
+/// Connection.
 pub(crate) struct Wire {
     stream: TcpStream,
     bodies: Vec<TestRequest>,
 }
 
 impl Wire {
-    /// Reads the client's preface, and says its own.
+    /// Reads the client's preface, and sends the settings.
     pub(crate) async fn accept(mut stream: TcpStream) -> Option<Self> {
         let mut preface = [0; CLIENT_PREFACE.len()];
         stream.read_exact(&mut preface).await.ok()?;
@@ -54,7 +54,7 @@ impl Wire {
         Some(wire)
     }
 
-    /// The next frame that is about a request; what belongs to the connection is answered.
+    /// Next frame of a request; connection frames are answered internally.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
@@ -73,7 +73,7 @@ impl Wire {
         }
     }
 
-    /// The next request, as soon as all of it is there.
+    /// Next request, once complete.
     pub(crate) async fn request(&mut self) -> Option<TestRequest> {
         loop {
             let frame = self.next().await?;
@@ -93,7 +93,7 @@ impl Wire {
         }
     }
 
-    /// Writes a frame; a client that is gone already does not matter.
+    /// Writes a frame; ignores a disconnected client.
     pub(crate) async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut bytes = vec![length[1], length[2], length[3], kind, flags];

@@ -1,4 +1,4 @@
-//! The proxy between real clients and real backends on loopback: some are hyper's, some are bare sockets.
+//! Proxy between real clients and real backends on loopback: some use hyper, some plain sockets.
 
 #![allow(
     clippy::cast_possible_truncation,

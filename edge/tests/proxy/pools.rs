@@ -1,4 +1,4 @@
-//! Pools whose members fail: real processes that are killed, stopped and started again, and raw sockets that count.
+//! Pools with failing members: real processes that are killed, stopped and restarted, and raw sockets that count.
 
 use std::cell::{Cell, RefCell};
 use std::io::{BufRead as _, BufReader};
@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 
 use crate::proxy::support::{Front, OK, Setup, bare_backend, eventually, receive, run};
 
-/// A server of Node's in a process of its own, which answers with its name; killed when it is dropped.
+/// Node.js server in a separate process that answers with its name, killed on drop.
 struct Process {
     name: &'static str,
     address: SocketAddr,
@@ -53,7 +53,7 @@ impl Process {
         self.child.wait().unwrap();
     }
 
-    /// The same one again, after it was killed.
+    /// Restarts the killed process.
     fn start_again(&mut self) {
         *self = Self::start_at(self.name, self.address.port());
     }
@@ -85,7 +85,7 @@ async fn post(front: &Front) -> u16 {
     front.ask::<Full<Bytes>>(request).await.status().as_u16()
 }
 
-/// Asks until one of `name` answers.
+/// Sends requests until the member `name` answers.
 async fn until_answered_by(front: &Front, name: &str) {
     for _ in 0..2_000 {
         if front.get("/").await == (200, name.to_owned()) {
@@ -96,7 +96,7 @@ async fn until_answered_by(front: &Front, name: &str) {
     panic!("{name} never answered");
 }
 
-/// A backend that reads each request and then does what is said, and counts requests; `None` closes at once.
+/// Backend that reads each request, sends the answer, and counts requests; `None` closes at once.
 async fn counting(answer: Option<&'static [u8]>) -> (SocketAddr, Rc<Cell<usize>>) {
     let count: Rc<Cell<usize>> = Rc::default();
     let counted = Rc::clone(&count);
@@ -114,7 +114,7 @@ async fn counting(answer: Option<&'static [u8]>) -> (SocketAddr, Rc<Cell<usize>>
     (address, count)
 }
 
-/// An address at which nobody listens.
+/// Address without a listener.
 async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
@@ -155,7 +155,7 @@ fn a_killed_backend_costs_no_request_and_one_that_is_back_gets_its_share() {
 fn a_post_that_reached_nobody_goes_to_another_and_one_that_reached_somebody_goes_out_once() {
     run(async {
         let (well, served) = counting(Some(OK)).await;
-        // `eject_after = 0`: the dead one stays in the draw.
+        // `eject_after = 0`: the dead member remains eligible.
         let front_to_dead = front(&[well, nobody().await], json!({"eject_after": 0, "retry_percent": 100})).await;
         for _ in 0..40 {
             assert_eq!(post(&front_to_dead).await, 200);
@@ -177,7 +177,7 @@ fn a_post_that_reached_nobody_goes_to_another_and_one_that_reached_somebody_goes
             "each was sent once: {statuses:?}"
         );
         assert!(failed > 0 && front.client.counts().retried == 0);
-        // What does no harm twice is answered by the other.
+        // Idempotent requests are retried on the other member.
         for _ in 0..40 {
             assert_eq!(front.method("DELETE", "/").await.0, 200);
         }
@@ -192,7 +192,7 @@ fn a_hung_backend_is_a_504_then_left_out_and_back_by_itself() {
         let setup = Setup { declared, route: json!({"first_byte_timeout_ms": 300}), ..Setup::default() };
         let front = front_with(&[one.address, two.address], setup).await;
         until_answered_by(&front, "two").await;
-        // It takes connections as the system does it, and never answers.
+        // The system accepts connections, and the suspended process never answers.
         two.signal(Signal::STOP);
         let mut late = 0;
         while front.way.pool.members()[1].state().word() == "up" {
@@ -219,14 +219,14 @@ fn when_all_are_down_the_answer_is_quick_and_when_one_is_back_it_serves() {
         for _ in 0..30 {
             assert_eq!((front.get("/").await.0, post(&front).await), (502, 502));
         }
-        // One of the two is out for ten seconds, and the last one is never out.
+        // One of the two members is ejected for ten seconds, and the last member is never ejected.
         let state = |number: usize| front.way.pool.members()[number].state().word();
         let last = usize::from(state(0) != "up");
         assert_eq!(state(last), "up");
         let (back, other) = if last == 0 { (&mut one, &mut two) } else { (&mut two, &mut one) };
         back.start_again();
         assert_eq!(front.get("/").await, (200, back.name.to_owned()));
-        // And the one that is out serves where the last one is gone again.
+        // The ejected member serves once the last member is gone again.
         back.kill();
         other.start_again();
         until_answered_by(&front, other.name).await;
@@ -255,7 +255,7 @@ fn a_pool_in_trouble_is_not_asked_many_times_over() {
             assert_eq!(front.get("/").await.0, 502);
         }
         let reached: usize = backends.iter().map(|(_, count)| count.get()).sum();
-        // Ten retries were saved up, and a fifth of requests may be retries.
+        // The budget contains ten saved retries, and a fifth of requests may be retries.
         assert!((201..=200 + 10 + 40).contains(&reached), "{reached}");
     });
 }
@@ -311,7 +311,7 @@ fn a_check_that_waits_for_its_turn_has_not_failed() {
         let silent = bare_backend(|mut stream, _| async move { while receive(&mut stream).await.is_some() {} }).await;
         let (one, asked_one) = counting(Some(OK)).await;
         let (two, asked_two) = counting(Some(OK)).await;
-        // One check at once: while the silent one is waited for, the others wait as long as their own checks may take.
+        // One concurrent check: behind the silent member, other checks wait at most the timeout of their own check.
         let health = json!({"path": "/health", "timeout_ms": 2_000, "unhealthy_after": 1});
         let setup = Setup { checks_max: 8, declared: json!({"health": health}), ..Setup::default() };
         let front = front_with(&[silent, one, two], setup).await;
@@ -321,7 +321,7 @@ fn a_check_that_waits_for_its_turn_has_not_failed() {
     });
 }
 
-/// A backend that answers after a while, and notes how many requests it had at once.
+/// Backend that answers after a delay, and records the number of concurrent requests.
 async fn slow() -> (SocketAddr, Rc<Cell<usize>>) {
     let (now, most): (Rc<Cell<usize>>, Rc<Cell<usize>>) = Default::default();
     let noted = Rc::clone(&most);
@@ -397,7 +397,7 @@ fn a_backend_that_closes_as_the_next_request_goes_out_costs_none() {
         let backend = bare_backend(move |mut stream, number| {
             let served = Rc::clone(&counted);
             async move {
-                // After every first, second or third answer, with no word of it before.
+                // Closes after every first, second or third response, without an announcement.
                 for _ in 0..=number % 3 {
                     if receive(&mut stream).await.is_none() {
                         return;

@@ -1,4 +1,4 @@
-//! What must not get through: second requests in the folds of a first, and connections to where no route may lead.
+//! Blocked requests: a second request hidden in the first, and connections to forbidden addresses.
 
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ fn a_request_without_a_host_is_refused() {
 #[test]
 fn a_circle_ends() {
     run(async {
-        // The front's upstream is the front itself.
+        // The front's upstream is the front.
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let other = listener.local_addr().unwrap();
         let front = Front::start(&format!("http://{other}"), Setup::default()).await;
@@ -198,7 +198,7 @@ fn a_kept_alive_connection_is_not_lent_to_a_stranger() {
     });
 }
 
-/// A certificate authority and a listener with a leaf of it for `localhost` and 127.0.0.1.
+/// Certificate authority, and a TLS listener with a certificate for `localhost` and 127.0.0.1.
 async fn tls_backend() -> (u16, rustls_pki_types::CertificateDer<'static>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();

@@ -1,4 +1,4 @@
-//! Backends behind Unix sockets, which only the edge's own settings open.
+//! Backends behind Unix sockets, permitted by the edge's settings alone.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use tokio::net::UnixListener;
 
 use crate::proxy::support::{Front, Setup, eventually, run};
 
-/// Answers every request on the socket at `path`, and closes.
+/// Answers every request on the socket at `path`, and closes the connection.
 fn serve(path: &Path) {
     let listener = UnixListener::bind(path).unwrap();
     tokio::task::spawn_local(async move {
@@ -51,11 +51,11 @@ fn a_socket_is_reached_where_its_folder_is_opened() {
         assert_eq!(front(&opened.join("app.sock"), &[&opened]).await.get("/").await, (200, "socket".to_owned()));
         let deep = Path::new(opened.as_path()).join("deep/app%20sock");
         assert_eq!(front(&deep, &[&opened]).await.get("/").await, (200, "socket".to_owned()));
-        // An admin's token opens none, and the name of a folder is no beginning of another's.
+        // An admin token permits no socket, and a folder name is no prefix of another folder.
         assert!(is_refused(&front(&opened.join("app.sock"), &[]).await).await);
         assert!(is_refused(&front(&closed.join("app.sock"), &[&opened]).await).await);
         assert!(is_refused(&front(&opened.join("../opened-not/app.sock"), &[&opened]).await).await);
-        // There is nothing yet: no refusal, and it works as soon as there is.
+        // A missing socket is no refusal, and works once created.
         let late = front(&opened.join("late.sock"), &[&opened]).await;
         assert_eq!(late.get("/").await.0, 502);
         serve(&opened.join("late.sock"));
@@ -75,7 +75,7 @@ fn a_link_that_leads_elsewhere_is_refused_whenever_it_was_made() {
         std::os::unix::fs::symlink(&closed, opened.join("folder")).unwrap();
         assert!(is_refused(&front(&opened.join("link.sock"), &[&opened]).await).await);
         assert!(is_refused(&front(&opened.join("folder/secret.sock"), &[&opened]).await).await);
-        // A socket that becomes a link later on.
+        // A socket that is replaced by a link.
         let path = opened.join("app.sock");
         serve(&path);
         let front = front(&path, &[&opened]).await;

@@ -1,4 +1,4 @@
-//! Bodies flow: in constant memory, no faster than they are taken, and not at all once nobody wants them.
+//! Streaming of bodies: in constant memory, at the reader's pace, and stopped once no reader is left.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -15,8 +15,8 @@ use tokio::net::TcpSocket;
 use crate::proxy::support::{Faucet, Front, OK, Piped, Setup, backend, bare_backend, eventually, receive, run, text};
 
 const BODY_BYTES: u64 = 200_000_000;
-/// What may be under way at once, most of it in the kernel's buffers of four sockets: where readers are slow, those of
-/// two grow to 32 MiB.
+/// Maximum bytes in flight, mostly in the kernel buffers of four sockets: with slow readers, two of the sockets'
+/// buffers grow to 32 MiB.
 const UNDER_WAY_MAX: u64 = 80_000_000;
 
 fn faucet(left: u64, says_length: bool) -> (Faucet, Rc<Cell<u64>>) {
@@ -25,7 +25,7 @@ fn faucet(left: u64, says_length: bool) -> (Faucet, Rc<Cell<u64>>) {
     (Faucet { chunk, left, made: Rc::clone(&made), says_length }, made)
 }
 
-/// Takes a body frame by frame and watches how much of it is under way.
+/// Reads a body frame by frame and records the maximum of the bytes in flight.
 async fn drain(mut body: Incoming, made: &Cell<u64>) -> (u64, u64) {
     let (mut taken, mut under_way_max) = (0, 0);
     while let Some(frame) = body.frame().await {
@@ -45,7 +45,7 @@ where
     let mut sender = front.connect_h2().await;
     let response = sender.send_request(request).await.unwrap();
     tokio::task::spawn_local(async move {
-        // Dropping the last sender would end the connection as soon as its streams are done, which is all right.
+        // Dropping the last sender would end the connection after its streams, which is harmless.
         drop(sender);
     });
     response
@@ -116,7 +116,7 @@ fn a_client_that_stops_reading_stops_the_backend() {
         socket.set_recv_buffer_size(65_536).unwrap();
         let mut stream = socket.connect(front.address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
-        // It has come to rest when nothing was made for a while, longer than the route's timeout at that.
+        // Rest means that no bytes were produced for a while, longer than the route's timeout.
         let (mut before, mut still) = (0, 0);
         eventually("the backend is stopped", || {
             still = if made.get() == before && before > 0 { still + 1 } else { 0 };
@@ -125,7 +125,7 @@ fn a_client_that_stops_reading_stops_the_backend() {
         })
         .await;
         assert!(before < UNDER_WAY_MAX / 5, "{before}");
-        // The client was slow, not the backend: the answer is whole.
+        // The client was slow, not the backend: the response is complete.
         let mut buffer = vec![0; 1 << 20];
         let mut read = 0;
         loop {
@@ -173,7 +173,7 @@ fn events_arrive_one_by_one() {
             for number in 0..20 {
                 let event = format!("data: {number}\n\n");
                 sender.send(event.clone().into()).await.unwrap();
-                // The next is not sent before this one is here.
+                // The next event is sent after the arrival of this event.
                 assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), event);
             }
             drop(sender);
@@ -203,7 +203,7 @@ fn an_upload_arrives_piece_by_piece_and_its_time_is_not_the_answers() {
         let mut connection = front.connect().await;
         let answer = connection.send_request(request("PUT").body(body).unwrap());
         let feeding = async move {
-            // In all this takes longer than the route's timeout, and each piece less.
+            // The total exceeds the route's timeout, while each pause is shorter.
             for number in 0..6 {
                 tokio::time::sleep(std::time::Duration::from_millis(120)).await;
                 sender.send(Bytes::from(format!("piece {number}"))).await.unwrap();
@@ -231,7 +231,7 @@ fn a_client_that_rests_within_its_upload_learns_it() {
     });
 }
 
-/// A backend that tells when its connection is closed; `answer` is what it sends at first.
+/// Backend that sends `answer` and reports the close of its connection.
 async fn closing_backend(answer: &'static [u8]) -> (std::net::SocketAddr, Rc<Cell<u32>>, Rc<Cell<u32>>) {
     let (polled, closed): (Rc<Cell<u32>>, Rc<Cell<u32>>) = Default::default();
     let (asks, closes) = (Rc::clone(&polled), Rc::clone(&closed));
@@ -324,7 +324,7 @@ fn an_answer_may_come_before_the_upload_has_ended() {
             let mut head = [0; 1024];
             assert!(stream.read(&mut head).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 3\r\n\r\nbig").await.unwrap();
-            // It goes on reading, so that nothing is reset.
+            // Keeps reading, so that no reset is sent.
             while stream.read(&mut head).await.is_ok_and(|read| read > 0) {}
         })
         .await;
@@ -381,7 +381,7 @@ fn a_client_goes_on_after_an_answer_that_came_before_the_end_of_its_upload() {
 #[test]
 fn a_long_answer_goes_on_beside_a_long_upload() {
     run(async {
-        // The answer begins at once, and neither side waits for the other to end.
+        // The response starts at once, and neither direction waits for the end of the other.
         let backend = backend(|request: Request<Incoming>| async move {
             let (body, _) = faucet(20_000_000, true);
             tokio::task::spawn_local(request.into_body().collect());
@@ -391,7 +391,7 @@ fn a_long_answer_goes_on_beside_a_long_upload() {
         let front = Front::to(backend).await;
         let mut stream = tokio::net::TcpStream::connect(front.address).await.unwrap();
         stream.write_all(b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 20000000\r\n\r\n").await.unwrap();
-        // The client reads nothing before it has sent all.
+        // The client sends everything before the first read.
         for _ in 0..200 {
             stream.write_all(&[b'x'; 100_000]).await.unwrap();
         }

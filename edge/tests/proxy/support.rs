@@ -1,4 +1,4 @@
-//! A front that forwards, backends that answer, clients that ask: each on a port of its own, all on one thread.
+//! Forwarding front, backends and clients: each on a separate port, all on one thread.
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -57,7 +57,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
     }
 }
 
-/// How a front is set up.
+/// Settings of a front.
 pub(crate) struct Setup {
     pub(crate) body_bytes_max: u64,
     pub(crate) http2: bool,
@@ -69,16 +69,16 @@ pub(crate) struct Setup {
     pub(crate) timeout_ms: u64,
     pub(crate) tls: Arc<rustls::ClientConfig>,
     pub(crate) trusted: bool,
-    /// Keys of the pool beside its first address.
+    /// Keys of the pool beside the first address.
     pub(crate) declared: serde_json::Value,
     /// Keys of the route beside `path` and `to`.
     pub(crate) route: serde_json::Value,
     pub(crate) dns: Vec<SocketAddr>,
-    /// For how long addresses stay after DNS said that there are none.
+    /// Time for which addresses stay after an empty DNS answer.
     pub(crate) dns_hold: Duration,
-    /// Health checks that may be under way at once, of one app an eighth.
+    /// Maximum concurrent health checks, of which one app gets an eighth.
     pub(crate) checks_max: usize,
-    /// Folders of sockets that may be reached.
+    /// Permitted folders of sockets.
     pub(crate) sockets: Vec<std::path::PathBuf>,
 }
 
@@ -105,17 +105,17 @@ impl Default for Setup {
     }
 }
 
-/// A listener that forwards everything to one upstream.
+/// Listener that forwards all requests to one upstream.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) way: Rc<CompiledRoute>,
     pub(crate) stop: CancellationToken,
-    /// What became of each request: a status, an error, or that the client went away.
+    /// Outcome of each request: a status, an error, or a client that disconnected.
     pub(crate) outcomes: Rc<RefCell<Vec<String>>>,
 }
 
-/// Notes what became of a request, also if nobody waits for its answer any more.
+/// Records the outcome of a request, even if the client no longer waits.
 struct Note {
     outcomes: Rc<RefCell<Vec<String>>>,
     text: String,
@@ -127,7 +127,7 @@ impl Drop for Note {
     }
 }
 
-/// The pools of a front, looked after on this thread.
+/// Pools of a front, maintained on this thread.
 pub(crate) fn registry(setup: &Setup) -> Registry {
     let registry = Registry::new(RegistrySettings {
         policy: Policy {
@@ -140,9 +140,9 @@ pub(crate) fn registry(setup: &Setup) -> Registry {
         requests_max: u64::try_from(setup.in_use_max).unwrap(),
         sockets_max: 100_000,
     });
-    // Names are asked about again at once.
+    // Names are resolved again at once.
     let times = DnsTimes { least: Duration::from_millis(10), most: Duration::from_secs(60), hold: setup.dns_hold };
-    // And members, so that what a test waits for comes soon.
+    // Members are checked at short intervals, so that tests are fast.
     let limits = HealthLimits {
         checks_max: setup.checks_max,
         interval_min: Duration::from_millis(100),
@@ -152,7 +152,7 @@ pub(crate) fn registry(setup: &Setup) -> Registry {
     registry
 }
 
-/// A way to a pool whose addresses are `to`, parted by spaces.
+/// Route to a pool with the addresses `to`, separated by spaces.
 pub(crate) fn way(registry: &Registry, to: &str, setup: &Setup) -> CompiledRoute {
     let mut declared = setup.declared.clone();
     declared["to"] = to.split(' ').filter(|to| !to.is_empty()).collect();
@@ -226,7 +226,7 @@ impl Front {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// Asks on a connection of its own over HTTP/1.1.
+    /// Sends a request on a new HTTP/1.1 connection.
     pub(crate) async fn ask<B>(&self, request: Request<B>) -> Response<Incoming>
     where
         B: Body<Data = Bytes> + 'static,
@@ -234,7 +234,7 @@ impl Front {
     {
         let mut sender = self.connect().await;
         let response = sender.send_request(request).await.unwrap();
-        // The connection goes on for as long as the answer is read.
+        // The connection lives as long as the response is read.
         tokio::task::spawn_local(async move { sender.ready().await });
         response
     }
@@ -261,12 +261,12 @@ impl Front {
         sender
     }
 
-    /// A plain GET: status and body.
+    /// Plain GET request: status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         self.method("GET", path).await
     }
 
-    /// A request without a body: status and body.
+    /// Request without a body: status and body.
     pub(crate) async fn method(&self, method: &str, path: &str) -> (u16, String) {
         let request = Request::builder().method(method).uri(path).header("host", "shop.example");
         let response = self.ask(request.body(Full::<Bytes>::default()).unwrap()).await;
@@ -312,7 +312,7 @@ async fn serve(
     }
 }
 
-/// What the docs of [`Error`] say.
+/// Status as documented at [`Error`].
 fn status(error: &Error) -> StatusCode {
     let code = match error {
         Error::BadAnswer(_) | Error::Connect(_) | Error::Forbidden(_) | Error::NoAddress(_) | Error::Tls(_) => 502,
@@ -327,7 +327,7 @@ fn status(error: &Error) -> StatusCode {
     StatusCode::from_u16(code).unwrap()
 }
 
-/// A backend of hyper's, answering each request by `handler`.
+/// hyper backend that answers each request by `handler`.
 pub(crate) async fn backend<H, F, B>(handler: H) -> SocketAddr
 where
     H: Fn(Request<Incoming>) -> F + Clone + 'static,
@@ -349,7 +349,7 @@ where
     .await
 }
 
-/// A backend of bare sockets: `handler` gets each connection and its number.
+/// Backend on plain sockets: `handler` gets each connection with a number.
 pub(crate) async fn bare_backend<H, F>(handler: H) -> SocketAddr
 where
     H: Fn(TcpStream, usize) -> F + 'static,
@@ -367,7 +367,7 @@ where
     address
 }
 
-/// A request as it stood on the wire.
+/// Request as received on the wire.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Received {
     pub(crate) head: String,
@@ -379,14 +379,14 @@ impl Received {
         self.head.lines().next().unwrap()
     }
 
-    /// The values of a field, in order.
+    /// Values of a field, in order.
     pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).collect()
     }
 }
 
-/// Reads one request off the wire; its body stays as it is coded.
+/// Reads one request; the body stays encoded.
 pub(crate) async fn receive(stream: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
     let head_end = loop {
@@ -400,7 +400,7 @@ pub(crate) async fn receive(stream: &mut TcpStream) -> Option<Received> {
     let mut received = Received { head: String::from_utf8(bytes[..head_end].to_vec()).unwrap(), body: Vec::new() };
     let length: Option<usize> = received.values("content-length").first().map(|length| length.parse().unwrap());
     let is_chunked = received.values("transfer-encoding") == ["chunked"];
-    // Anything beyond the request would be a second one that nobody sent.
+    // Bytes beyond the request would be a smuggled second request.
     loop {
         let body = &bytes[head_end..];
         let whole = if is_chunked {
@@ -419,7 +419,7 @@ pub(crate) async fn receive(stream: &mut TcpStream) -> Option<Received> {
     }
 }
 
-/// A backend that records what it gets and always gives the same answer.
+/// Backend that records requests and always sends the same response.
 pub(crate) async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<RefCell<Vec<Received>>>) {
     let records: Rc<RefCell<Vec<Received>>> = Rc::default();
     let (notes, answer) = (Rc::clone(&records), Rc::new(answer.into()));
@@ -440,7 +440,7 @@ pub(crate) async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<Ref
 
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// A body of `left` bytes that are made as they are asked for, and counted.
+/// Body of `left` bytes that are produced and counted on demand.
 pub(crate) struct Faucet {
     pub(crate) chunk: Bytes,
     pub(crate) left: u64,
@@ -474,7 +474,7 @@ impl Body for Faucet {
     }
 }
 
-/// A body whose frames a test hands over one by one.
+/// Body with frames supplied by a test.
 pub(crate) struct Piped(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
 
 impl Piped {

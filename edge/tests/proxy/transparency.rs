@@ -1,4 +1,4 @@
-//! What goes in comes out: methods, targets, statuses, fields, bodies, trailers; and what the edge adds is true.
+//! Transparency: methods, targets, statuses, fields, bodies and trailers pass unchanged, and added fields are correct.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Upgraded connections, by WebSocket and by bare bytes.
+//! Upgraded connections: WebSocket and raw bytes.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ async fn echo() -> std::net::SocketAddr {
     bare_backend(|stream, _| echo_on(stream)).await
 }
 
-/// The backend's side of a WebSocket that sends back what it gets.
+/// Backend side of a WebSocket that echoes messages.
 pub(crate) async fn echo_on(stream: TcpStream) {
     let mut socket = accept_async(stream).await.unwrap();
     while let Some(Ok(message)) = socket.next().await {
@@ -29,7 +29,7 @@ pub(crate) async fn echo_on(stream: TcpStream) {
     }
 }
 
-/// Opens a WebSocket, hears one message back, and closes it.
+/// Opens a WebSocket, receives one echoed message, and closes the WebSocket.
 pub(crate) async fn one_echo(front: &Front) {
     let mut socket = open(front).await;
     socket.send(Message::text("there")).await.unwrap();
@@ -248,7 +248,7 @@ fn an_upgrade_that_is_refused_is_an_ordinary_answer() {
         let stream = TcpStream::connect(front.address).await.unwrap();
         let error = client_async("ws://shop.example/", stream).await.unwrap_err();
         assert!(error.to_string().contains("403"), "{error}");
-        // What follows on that connection is read by the edge, not by the backend.
+        // Later requests on the connection are read by the edge, not by the backend.
         let answer =
             front.raw(&[ASK, b"GET /smuggled HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"].concat()).await;
         assert_eq!(answer.matches("HTTP/1.1 403").count(), 2, "{answer}");

@@ -1,28 +1,28 @@
-//! Holds files apart that import from each other: a circle of them can only be read as a whole.
+//! Limits import cycles between files: a cycle of files can only be read as a whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CRATES, Source, is_word, sources_of};
 
-/// Files that may import from each other in a circle.
+/// Maximum number of files in an import cycle.
 pub(super) const CIRCLE_FILES_MAX: usize = 3;
 
-/// Re-exports that an import is followed through: one may lead back to itself.
+/// Maximum number of re-exports followed for an import, since a re-export may lead back to itself.
 const HOPS_MAX: usize = 8;
 
-/// A path through modules, such as `["crate", "live", "Live"]`.
+/// Path through modules, such as `["crate", "live", "Live"]`.
 type Words = Vec<String>;
 
-/// The modules of a crate, by their path from the root of the crate.
+/// Modules of a crate, by path from the crate root.
 pub(super) struct Modules {
     by_path: BTreeMap<Words, Module>,
 }
 
 struct Module {
     file: String,
-    /// The paths in its code, without those of its re-exports.
+    /// Paths in the code, without the paths of re-exports.
     imports: Vec<Words>,
-    /// What it re-exports, by name. The file that has it is the one that is imported from.
+    /// Re-exports by name. An import counts for the file that defines the item.
     exports: BTreeMap<String, Words>,
 }
 
@@ -32,7 +32,7 @@ impl Modules {
         Self { by_path: modules.collect() }
     }
 
-    /// The file that has what `path` names, as it stands in `module`; none for what another crate has.
+    /// File that defines the item of `path`, as written in `module`; `None` for items of other crates.
     fn file_of(&self, module: &[String], path: &[String]) -> Option<&str> {
         self.file_within(module, path, HOPS_MAX)
     }
@@ -64,7 +64,7 @@ impl Modules {
         self.by_path.get(&at).map(|module| module.file.as_str())
     }
 
-    /// Which files each file imports from.
+    /// Imported files for each file.
     pub(super) fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let edges = self.by_path.iter().map(|(path, module)| {
             let own = module.file.as_str();
@@ -80,7 +80,7 @@ impl Module {
         let (mut imports, mut exports) = (Vec::new(), BTreeMap::new());
         let mut rest = String::new();
         for statement in source.code.split_inclusive(';') {
-            // What stands before it belongs to the item before.
+            // Text before the import belongs to the previous item.
             let Some((before, tree)) = use_tree(statement) else {
                 rest.push_str(statement);
                 continue;
@@ -106,7 +106,7 @@ fn module_path(file: &str) -> Words {
     words
 }
 
-/// What stands before `use` in a statement, and the tree after it.
+/// Text before `use` in a statement, and the use tree.
 fn use_tree(statement: &str) -> Option<(&str, &str)> {
     let (at, _) = statement.match_indices("use ").find(|(at, _)| {
         let before = statement[..*at].chars().next_back();
@@ -115,7 +115,7 @@ fn use_tree(statement: &str) -> Option<(&str, &str)> {
     Some((&statement[..at], statement[at + 4..].trim_end_matches(';')))
 }
 
-/// The paths of a tree such as `a::{b, c::{self, D as E}}`.
+/// Paths of a use tree such as `a::{b, c::{self, D as E}}`.
 fn expand(tree: &str) -> Vec<Words> {
     fn walk(before: &[String], tree: &str, found: &mut Vec<Words>) {
         let (head, group) = tree.split_once('{').map_or((tree, None), |(head, group)| (head, Some(group)));
@@ -145,7 +145,7 @@ fn expand(tree: &str) -> Vec<Words> {
     found
 }
 
-/// Paths from the root of the crate or from a parent, as they stand in code.
+/// Paths in the code that start at the crate root or at a parent.
 fn paths_in(code: &str) -> Vec<Words> {
     let mut found = Vec::new();
     for root in ["crate::", "super::"] {
@@ -159,7 +159,7 @@ fn paths_in(code: &str) -> Vec<Words> {
     found
 }
 
-/// Sets of at least two files each of which reaches all others.
+/// Sets of at least two files in which each file reaches all other files.
 pub(super) fn circles<'f>(edges: &BTreeMap<&'f str, BTreeSet<&'f str>>) -> Vec<BTreeSet<&'f str>> {
     let reached_from = |file: &'f str| {
         let (mut reached, mut next) = (BTreeSet::new(), vec![file]);

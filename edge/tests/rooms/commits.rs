@@ -1,10 +1,10 @@
-//! Who commits to the catalog, and what of it has no entry of the audit log.
+//! Commits to the catalog: the committing files, and the commits without an audit entry.
 
 use std::collections::BTreeSet;
 
 use super::{Source, sources};
 
-/// Whether this code may put a commit together, and hand it to the ledger.
+/// Returns true if the code may build a commit and pass the commit to the ledger.
 fn composes_commits(source: &Source) -> bool {
     let composing = ["ledger", "access", "encode", "environments", "webhooks", "retention", "switch", "publish"];
     composing.contains(&source.room())
@@ -14,7 +14,7 @@ fn composes_commits(source: &Source) -> bool {
 fn law_5_only_ledger_commits_to_the_catalog() {
     let sources = sources();
     for source in sources.iter().filter(|source| !matches!(source.room(), "catalog" | "ledger")) {
-        // However the formatter breaks the lines.
+        // Independent of the formatter's line breaks.
         let code: String = source.code.chars().filter(|c| !c.is_whitespace()).collect();
         for (at, _) in code.match_indices(".commit(") {
             let is_by_the_ledger = ["ledger", "audit"].iter().any(|way| code[..at].ends_with(way));
@@ -31,7 +31,7 @@ fn law_5_only_ledger_commits_to_the_catalog() {
     assert!(ledger.any(|source| source.code.contains("catalog.commit(")), "the call is looked for by a wrong name");
 }
 
-/// What the edge commits for itself, by the file that does it; everything else is somebody's event.
+/// System commits of the edge, by file; every other commit is an audited event.
 const SYSTEM_COMMITS: [(&str, &str); 23] = [
     ("access/last_use.rs", "SystemWrite::LastUse"),
     ("access/logins.rs", "SystemWrite::Refresh"),

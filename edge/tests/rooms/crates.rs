@@ -1,16 +1,16 @@
-//! Holds the folders of the command line apart, the imports of the other crates in order, and the modules of all in
-//! one style.
+//! Checks the dependencies between folders of the command line, the imports of the other crates, and the module style
+//! of all crates.
 
 use std::path::{Path, PathBuf};
 
 use super::circles::{CIRCLE_FILES_MAX, Modules, circles};
 use super::{CRATES, Source, WRITES, files_below, source_folder, sources_of};
 
-/// The folders and files of `uploader/src`, lowest first; one may use those before it.
+/// Folders and files of `uploader/src`, lowest first; each may use the earlier entries.
 const COMMAND_LINE: [&str; 9] =
     ["platform", "output", "signals", "settings", "source", "edge", "args", "context", "commands"];
 
-/// The crates that the command line is built on, which decide and neither ask nor print.
+/// Crates below the command line, which decide without questions or output.
 const PURE: [&str; 3] = ["uploader/check", "uploader/migrate", "uploader/project"];
 
 fn command_line() -> Vec<Source> {
@@ -38,7 +38,7 @@ fn a_folder_of_the_command_line_uses_only_those_before_it() {
 #[test]
 fn only_one_module_of_the_command_line_knows_its_system() {
     let of_systems = ["std::os", "rustix", "signal::unix", "signal::windows"];
-    // `dev` starts an edge, and is there for Unix alone, as the edge is.
+    // `dev` starts an edge, and exists on Unix alone, as the edge does.
     let (knowing, others): (Vec<Source>, Vec<Source>) = command_line()
         .into_iter()
         .chain(PURE.iter().flat_map(|name| sources_of(name)))

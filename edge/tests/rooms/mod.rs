@@ -1,7 +1,7 @@
-//! Holds the crates and rooms of the edge apart: who may use whom, who reads clocks, who writes the catalog, who writes
-//! files.
+//! Checks the layers of the edge's crates and rooms (top-level modules): permitted dependencies, reads of the clock,
+//! and writes of the catalog and of files.
 //!
-//! The sources are read as text, without their comments, texts and tests: a use in any form of path counts.
+//! The sources are parsed as text, without comments, string literals and tests: a path in any form counts as a use.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test")]
 
 mod circles;
@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates of the edge, lowest first, each with its rooms, lowest first; a room may use those before it. Which crate
-/// may use which stands in their manifests, and so Cargo holds it.
+/// Crates of the edge, lowest first, each with the rooms, lowest first; a room may use earlier rooms. Cargo enforces
+/// the dependencies between crates by their manifests.
 const CRATES: [(&str, &[&str]); 7] = [
     ("base", &["clock", "fair", "telemetry", "durable"]),
     ("http", &[]),
@@ -54,7 +54,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("edge", &["server", "doctor"]),
 ];
 
-/// What changes the file system, as it stands behind a `::` or a `.`.
+/// Functions that change the file system, as written after `::` or `.`.
 const WRITES: [&str; 15] = [
     "DirBuilder",
     "OpenOptions",
@@ -73,18 +73,18 @@ const WRITES: [&str; 15] = [
     "tokio::fs",
 ];
 
-/// One file of the sources.
+/// Source file.
 struct Source {
-    /// Its crate, such as `store`.
+    /// Crate, such as `store`.
     of: &'static str,
-    /// Its path below `src`, such as `blobs/free_space.rs`.
+    /// Path below `src`, such as `blobs/free_space.rs`.
     path: String,
-    /// Its code: without comments, texts and what is only there in tests.
+    /// Code without comments, string literals and tests.
     code: String,
 }
 
 impl Source {
-    /// The room that the file is in; a crate without rooms is one.
+    /// Room of the file; a crate without rooms is one room.
     fn room(&self) -> &str {
         if self.of == "http" {
             return self.of;
@@ -93,13 +93,13 @@ impl Source {
         first.strip_suffix(".rs").unwrap_or(first)
     }
 
-    /// How many modules lie around the file's items, the crate aside.
+    /// Number of modules around the file's items, without the crate.
     fn depth(&self) -> usize {
         let segments = self.path.trim_end_matches(".rs").split('/');
         segments.filter(|segment| *segment != "mod").count()
     }
 
-    /// The rooms that the file names in a path from the crate's root.
+    /// Rooms in the file's paths from the crate root.
     fn uses(&self) -> BTreeSet<String> {
         let supers = "super::".repeat(self.depth());
         let mut found = BTreeSet::new();
@@ -114,7 +114,7 @@ impl Source {
         found
     }
 
-    /// The lines that hold one of `words` as whole words.
+    /// Lines that contain one of `words` as a whole word.
     fn lines_with<'s>(&'s self, words: &'s [&str]) -> Vec<String> {
         let lines = self.code.lines().enumerate();
         let hits = lines.filter(|(_, line)| words.iter().any(|word| holds_word(line, word)));
@@ -134,7 +134,7 @@ fn holds_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// The first words of what follows `crate::`: one, or each member of a group in braces.
+/// First segments after `crate::`: one, or each member of a group in braces.
 fn heads(rest: &str) -> Vec<String> {
     let word = |text: &str| text.trim_start().chars().take_while(|c| is_word(*c)).collect::<String>();
     let Some(group) = rest.strip_prefix('{') else { return vec![word(rest)] };
@@ -153,7 +153,7 @@ fn heads(rest: &str) -> Vec<String> {
     heads
 }
 
-/// The text with comments, texts and characters made blank; lines stay where they are.
+/// Text with comments, string literals and character literals blanked; lines keep their positions.
 fn code_of(text: &str) -> String {
     let characters: Vec<char> = text.chars().collect();
     let at = |index: usize| characters.get(index).copied().unwrap_or('\0');
@@ -218,7 +218,7 @@ fn text_end_at(characters: &[char], from: usize, end: char) -> usize {
     from + characters.iter().skip(from).take_while(|c| **c != end).count() + 1
 }
 
-/// The end of `r"…"` or `r#"…"#`; `r#name` is a name and ends where it begins.
+/// End of `r"…"` or `r#"…"#`; `r#name` is a raw identifier and ends at its start.
 fn raw_text_end(characters: &[char], from: usize) -> usize {
     let hashes = characters.iter().skip(from + 1).take_while(|c| **c == '#').count();
     if characters.get(from + 1 + hashes) != Some(&'"') {
@@ -231,7 +231,7 @@ fn raw_text_end(characters: &[char], from: usize) -> usize {
     found.map_or(characters.len(), |found| begin + found + closing.len())
 }
 
-/// Takes out every item below `#[cfg(test)]`, and says which files such items name.
+/// Removes every item below `#[cfg(test)]`, and returns the files that the removed items name.
 fn without_tests(code: &str) -> (String, Vec<String>) {
     const MARK: &str = "#[cfg(test)]";
     let mut kept = String::with_capacity(code.len());
@@ -252,7 +252,7 @@ fn without_tests(code: &str) -> (String, Vec<String>) {
     (kept, files)
 }
 
-/// Where an item ends: at its `;`, or at the brace that closes its first one.
+/// End of an item: the `;`, or the brace that closes the first brace.
 fn item_end(item: &str) -> usize {
     let mut depth = 0;
     for (at, c) in item.char_indices() {
@@ -267,7 +267,7 @@ fn item_end(item: &str) -> usize {
     item.len()
 }
 
-/// The sources of a crate: one of the edge, or one beside it.
+/// Source folder of a crate: of the edge, or beside the edge.
 fn source_folder(of: &str) -> PathBuf {
     let edge = Path::new(env!("CARGO_MANIFEST_DIR"));
     match of {
@@ -288,7 +288,7 @@ fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// All sources of the edge; files and folders that are only there in tests are left out.
+/// All sources of the edge, without files and folders of tests.
 fn sources() -> Vec<Source> {
     let sources: Vec<Source> = CRATES.iter().flat_map(|(name, _)| sources_of(name)).collect();
     assert!(sources.len() > 500, "the sources are not where they are looked for");
@@ -352,7 +352,7 @@ fn a_room_uses_only_rooms_before_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Cargo holds it; this says by which manifests, where somebody adds a line to one of them.
+/// Cargo enforces the rule; the test names the manifests in which a new line would break it.
 #[test]
 fn serving_knows_nothing_of_control_and_no_crate_uses_a_later_one() {
     for (own, (name, _)) in CRATES.iter().enumerate() {
@@ -416,7 +416,7 @@ fn numbers_of_things_are_put_into_words_by_one_function() {
     let by_hand = ["else { \"s\" }", "then_some(\"s\")"];
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        // A verb has its own form.
+        // A verb has a separate form.
         let lines =
             text.lines().filter(|line| by_hand.iter().any(|hand| line.contains(hand)) && !line.contains("hold{}"));
         assert_eq!(
@@ -431,7 +431,7 @@ fn numbers_of_things_are_put_into_words_by_one_function() {
 #[test]
 fn the_clock_of_the_day_is_read_where_it_is_needed() {
     let sources = sources();
-    // Times of certificates, of their files, of the keys of tickets, and of everything else.
+    // Times of certificates, of certificate files, of ticket keys, and of everything else.
     let allowed = ["clock.rs", "cluster/authority.rs", "tls/authority.rs", "tls/file_watch.rs", "tls/tickets.rs"];
     let others = sources.iter().filter(|source| !allowed.contains(&source.path.as_str()));
     let wrong: Vec<String> = others
@@ -450,7 +450,7 @@ fn the_command_line_starts_an_edge_in_one_place_alone() {
         found.map(|file| file.strip_prefix(&root).unwrap()).collect()
     };
     assert_eq!(with("\"devanture-edge\""), [Path::new("commands/dev/edge.rs")]);
-    // It is a program beside it, and no part of it.
+    // A separate program, and no part of the crate.
     assert!(with("devanture_edge").is_empty());
     let manifest = fs::read_to_string(root.join("../Cargo.toml")).unwrap();
     assert!(!manifest.contains("devanture-edge"), "{manifest}");

@@ -30,7 +30,7 @@ async fn a_guarded_path_is_for_those_who_have_the_password() {
             (&format!("/secret/plan | {wrong}"), refused),
             (&format!("/secret/plan | {ann}"), let_in),
             (&format!("/secret/plan | {bob}"), let_in),
-            // Another path to the same file keeps nobody out less.
+            // Another path to the same file is protected, too.
             ("/way", refused),
             ("/notes", refused),
             (&format!("/notes | {bob}"), refused),
@@ -42,7 +42,7 @@ async fn a_guarded_path_is_for_those_who_have_the_password() {
     edge.stop().await;
 }
 
-/// A rule for one spelling of a page keeps the page, whichever spelling is asked for.
+/// A rule for one spelling of a page protects the page under every spelling.
 #[tokio::test]
 async fn no_spelling_of_a_page_leads_around_its_guard() {
     let edge = site(&["index.html", "admin.html", "team/index.html", "open.html"])
@@ -60,8 +60,8 @@ async fn no_spelling_of_a_page_leads_around_its_guard() {
     edge.stop().await;
 }
 
-/// A spelling that is not normal is redirected to the one that is; to where the page has its place only for those who
-/// may see it.
+/// A spelling other than the normal form is redirected to the normal form; to the canonical path of the page only for
+/// authorized visitors.
 #[tokio::test]
 async fn no_redirect_shows_a_stranger_which_guarded_pages_there_are() {
     let edge = site(&["index.html", "secret/plan.html", "secret/team/index.html"])

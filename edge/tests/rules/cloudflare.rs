@@ -1,4 +1,4 @@
-//! `_redirects` in Cloudflare's meaning.
+//! `_redirects` with Cloudflare's semantics.
 
 use crate::rules::site::{holds, site};
 
@@ -41,7 +41,7 @@ async fn cloudflares_redirects_go_before_files() {
     edge.stop().await;
 }
 
-/// Cloudflare's sources: a static rule goes before a dynamic one that stands above it, until a dynamic one was seen.
+/// Cloudflare's sources: a static rule precedes an earlier dynamic rule, until the first dynamic rule.
 #[tokio::test]
 async fn static_rules_go_first() {
     let edge = site(&["index.html"])

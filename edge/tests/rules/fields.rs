@@ -78,7 +78,7 @@ async fn cloudflares_headers_join_detach_and_fill_in() {
     edge.stop().await;
 }
 
-/// Hosting, section 0: what is not the named file itself is never kept for long, whatever a rule says.
+/// Hosting, section 0: only the named file may be cached for long; a rule cannot change the caching of other responses.
 #[tokio::test]
 async fn a_rule_keeps_no_page_and_no_miss_for_long() {
     let long = "public, max-age=31536000, immutable";
@@ -103,7 +103,7 @@ async fn a_rule_keeps_no_page_and_no_miss_for_long() {
     edge.stop().await;
 }
 
-/// Service Workers, algorithm Update: the request says what it is for, whatever the file is called.
+/// Service Workers, algorithm Update: the request states the purpose, whatever the file name.
 #[tokio::test]
 async fn a_rule_keeps_no_service_worker_for_long_whatever_its_name() {
     let long = "public, max-age=31536000, immutable";
@@ -126,7 +126,7 @@ async fn a_rule_keeps_no_service_worker_for_long_whatever_its_name() {
     let tag = crate::rules::site::ask(&edge, "/push-sw.js").await.header("etag").to_owned();
     let short = "cache-control: public, max-age=0, must-revalidate | vary: service-worker";
     let kept = format!("200 | cache-control: {long} | vary:");
-    // A shared cache must not give this one to a worker's update.
+    // A shared cache must not use this response for a service worker update.
     let long = format!("cache-control: {long} | vary: service-worker");
     holds(
         &edge,
@@ -153,7 +153,7 @@ async fn a_rule_keeps_no_service_worker_for_long_whatever_its_name() {
     edge.stop().await;
 }
 
-/// Fetch Standard, section 3.2: what a page of another origin may send and read does not depend on how the answer ends.
+/// Fetch Standard, section 3.2: permissions for pages of other origins are independent of the response's outcome.
 #[tokio::test]
 async fn rules_hold_for_preflights_and_refusals_too() {
     let edge = site(&["index.html", "data.txt", "guarded/a.txt"])
@@ -189,7 +189,7 @@ async fn rules_hold_for_preflights_and_refusals_too() {
             ("BREW /data.txt", &refused(501)),
             ("/data.txt | if-match: \"no\"", &refused(412)),
             ("/data.txt | range: bytes=100-", &format!("{} | content-range: bytes */8", refused(416))),
-            // What a rule says of a guarded path is for those who may see it.
+            // Rule fields of a protected path are for authorized visitors alone.
             (&format!("OPTIONS /guarded/a.txt | {preflight}"), "401 | access-control-allow-origin:"),
             ("/guarded/a.txt", "401 | access-control-allow-origin:"),
         ],
@@ -198,7 +198,7 @@ async fn rules_hold_for_preflights_and_refusals_too() {
     edge.stop().await;
 }
 
-/// RFC 9110 §15.4.5, §14.6: fields of rules go with a 304 and a 206 too, and break neither.
+/// RFC 9110 §15.4.5, §14.6: rule fields apply to 304 and 206 responses too, and break neither.
 #[tokio::test]
 async fn rules_hold_for_304_and_206_too() {
     let edge = site(&["index.html", "data.txt"])
@@ -218,7 +218,7 @@ async fn rules_hold_for_304_and_206_too() {
     edge.stop().await;
 }
 
-/// RFC 9213: what caches of some providers read first must not say more than `Cache-Control` does.
+/// RFC 9213: cache fields with precedence at some providers must not permit more than `Cache-Control`.
 #[tokio::test]
 async fn no_field_of_a_cdn_keeps_what_must_not_be_kept() {
     let edge = site(&["index.html", "app.js", "404.html", "about"])
@@ -245,7 +245,7 @@ async fn no_field_of_a_cdn_keeps_what_must_not_be_kept() {
     edge.stop().await;
 }
 
-/// Cloudflare's meaning of repeated fields is that of its file; tables keep their own.
+/// Cloudflare's semantics of repeated fields applies to its file alone; tables have separate semantics.
 #[tokio::test]
 async fn tables_do_not_join_what_a_file_would() {
     let edge = site(&["index.html", "img/a.png"])

@@ -1,5 +1,5 @@
-//! What the rules of a site do, over sockets: files of rules in each provider's meaning and tables of `devanture.toml`,
-//! pushed to a running edge and asked by a visitor. A table is headed by the document that its rows are made from.
+//! Effects of a site's rules, over sockets: rule files with each provider's semantics and tables of `devanture.toml`,
+//! pushed to a running edge and requested by a visitor. Each table of cases names the source document.
 
 #![allow(
     clippy::expect_used,

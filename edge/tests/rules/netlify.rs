@@ -1,4 +1,4 @@
-//! `_redirects` in Netlify's meaning.
+//! `_redirects` with Netlify's semantics.
 
 use crate::rules::site::{ask, holds, site};
 
@@ -156,7 +156,7 @@ async fn conditions_choose_among_rules() {
     edge.stop().await;
 }
 
-/// Netlify's documentation, "History pushState and single-page apps"; hosting, what goes wrong at all of them.
+/// Netlify's documentation, "History pushState and single-page apps"; hosting, the common failures.
 #[tokio::test]
 async fn the_page_of_an_application_answers_for_pages_alone() {
     let edge = site(&["index.html", "assets/app-B3xY9_aZ.js"])
@@ -187,7 +187,8 @@ async fn the_page_of_an_application_answers_for_pages_alone() {
     edge.stop().await;
 }
 
-/// RFC 9110 §12.5.5 and RFC 9111 §4.1: a cache gives a script no page, and a navigation no 404, that it keeps.
+/// RFC 9110 §12.5.5 and RFC 9111 §4.1: a cache must not serve a stored page for a script, or a stored 404 for a
+/// navigation.
 #[tokio::test]
 async fn what_is_kept_names_the_fields_that_tell_a_navigation() {
     let fields = ["/*", "  Cache-Control: public, max-age=60"];
@@ -207,7 +208,7 @@ async fn what_is_kept_names_the_fields_that_tell_a_navigation() {
             (&format!("/chunk.js | {script}"), &format!("404 | cache-control: no-store | {varies}")),
             ("/deep | accept: */*", &format!("200 | index.html | {varies}")),
             ("/deep | accept: image/png", &format!("404 | {varies}")),
-            // A file of that name is everybody's.
+            // A file at the path is the same for every request.
             ("/", "200 | index.html | cache-control: public, max-age=60 | vary:"),
             (&format!("/app.js | {script}"), "200 | app.js | vary:"),
         ],
@@ -222,20 +223,20 @@ async fn what_is_kept_names_the_fields_that_tell_a_navigation() {
         &[
             (&format!("/chunk.js | {page}"), &format!("200 | index.html | {varies}")),
             (&format!("/chunk.js | {script}"), &format!("404 | 404.html | {varies}")),
-            // A forced one answers whatever is asked for.
+            // A forced rule answers every kind of request.
             (&format!("/forced/chunk.js | {script}"), "200 | forced/index.html | vary:"),
         ],
     )
     .await;
     edge.stop().await;
-    // Without a rule of the site's a cache revalidates it before each use.
+    // Without a site's rule, a cache revalidates the page before each use.
     let edge = site(&["index.html"]).with_toml("not_found = \"single-page-application\"").start().await;
     let asked = "cache-control: public, max-age=0, must-revalidate";
     holds(&edge, &[(&format!("/chunk.js | {page}"), &format!("200 | index.html | {asked} | vary:"))]).await;
     edge.stop().await;
 }
 
-/// Hosting, section 0: whatever the page of an application is called, it is no script.
+/// Hosting, section 0: the page of an application is never a script, whatever the name.
 #[tokio::test]
 async fn a_catch_all_by_any_name_answers_for_pages_alone() {
     let edge = site(&["index.html", "200.html", "app.html"])

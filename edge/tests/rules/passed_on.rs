@@ -1,11 +1,11 @@
-//! What rules send to another server, in each meaning: the path as it came.
+//! Rules that forward requests to another server, in each provider's semantics: the path is preserved.
 
 use http::StatusCode;
 
 use crate::deploying::backend::Backend;
 use crate::rules::site::{Site, ask, holds, site};
 
-/// The rest of a path, and what of it another server gets: RFC 3986 §2.2, §3.3 and §6.2.2.2, and Netlify's own engine.
+/// Rest of a path, and the rest forwarded to another server: RFC 3986 §2.2, §3.3 and §6.2.2.2, and Netlify's engine.
 const RESTS: [(&str, &str); 17] = [
     ("", ""),
     ("x", "x"),
@@ -26,8 +26,8 @@ const RESTS: [(&str, &str); 17] = [
     ("u%CC%88", "u%CC%88"),
 ];
 
-/// Asks for every rest below `/gl/`, which is redirected to another site, and below each of `rewritten`, which is
-/// passed on to a folder of the backend.
+/// Requests every rest below `/gl/`, which redirects to another site, and below each of `rewritten`, which forwards to
+/// a folder of the backend.
 async fn check(meaning: &str, site: Site, rewritten: &[(&str, &str)]) {
     let edge = site.start().await;
     for (rest, passed) in RESTS {
@@ -85,18 +85,18 @@ async fn an_encoded_slash_divides_no_segments_elsewhere_and_is_a_slash_here() {
             ("/one/group%2Fproject/issues", "301 | https://git.example/group%2Fproject/issues"),
             ("/one/group/project/issues", "404"),
             ("/part-a%2Fb/c", "301 | https://git.example/a%2Fb/c/end"),
-            // A name of a rule in another spelling is the same name.
+            // A rule's path in another spelling is the same path.
             ("/p%61rt%2Da%2fb", "301 | https://git.example/a%2fb/end"),
             ("/find?path=a%2Fb%26c+d%2B", "302 | https://git.example/a%2Fb%26c%20d%2B?p=a%2Fb%26c%20d%2B"),
             ("/find?path=a/b%zz", "302 | https://git.example/a/b%25zz?p=a/b%25zz"),
             ("/own?path=a%2Fb", "302 | /found/a%2Fb?p=a%2Fb"),
-            // To a file, which has one name, and to a path that may be passed on.
+            // To a file, which has one name, and to a path that may be forwarded.
             ("/old/there%2Fa%20b.tx%74", "301 | /new/there/a%20b.txt"),
             ("/old/a%2Fb/", "301 | /new/a%2Fb/"),
-            // To the very address that was asked for, in whatever spelling.
+            // To the requested path, in any spelling.
             ("/host/a%2Fb", "308 | /host/a/b"),
             ("/host/a/b", "404"),
-            // Doubled slashes are the edge's to take away.
+            // The edge collapses repeated slashes.
             ("/part-x//a%2Fb", "301 | https://git.example/x/a%2Fb/end"),
         ],
     )
@@ -104,8 +104,8 @@ async fn an_encoded_slash_divides_no_segments_elsewhere_and_is_a_slash_here() {
     edge.stop().await;
 }
 
-/// A redirect to a path of the site is one to another server where a rule or a route passes that path on, at once or
-/// after another redirect.
+/// A redirect to a path of the site counts as a redirect to another server if a rule or a route forwards the path,
+/// directly or after another redirect.
 #[tokio::test]
 async fn what_came_reaches_a_backend_also_by_redirects_to_paths_of_the_site() {
     let backend = Backend::start();
@@ -143,7 +143,7 @@ async fn what_came_reaches_a_backend_also_by_redirects_to_paths_of_the_site() {
             ("/one/x%2Fy", "302 | /b/x%2Fy"),
             ("/a/x%2fy?q=%2F", "301 | /b/x%2fy?q=%2F"),
             ("/a//x%2Fy", "301 | /b/x%2Fy"),
-            // A file has one name, and no redirect tells a stranger of one.
+            // A file has one name, and no redirect reveals a file to a stranger.
             ("/a/there%2Fx.txt", "301 | /b/there/x.txt"),
             ("/a/secret%2Fx.txt", "301 | /b/secret%2Fx.txt"),
             ("/a/secret%2Fy.txt", "301 | /b/secret%2Fy.txt"),

@@ -1,4 +1,4 @@
-//! What a push says about rules, and what it refuses.
+//! Warnings and refusals of a push because of rules.
 
 use http::Method;
 use serde_json::json;
@@ -33,7 +33,7 @@ async fn doubts_are_let_pass_on_request() {
 #[tokio::test]
 async fn an_environment_with_mistakes_of_its_own_gets_no_version() {
     let edge = edge().start().await;
-    // Only staging has the upstream that the rewrite leads to.
+    // Only staging has the rewrite's upstream.
     let shop = site(&["index.html"]).with_toml(
         "[[rewrites]]\nfrom = \"/api/*\"\nto = \"http://127.0.0.1:1/:splat\"\n\
         [env.staging.upstreams]\napi = \"http://127.0.0.1:1\"",
@@ -46,7 +46,7 @@ async fn an_environment_with_mistakes_of_its_own_gets_no_version() {
     let switched = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/switch").json(&switch)).await;
     assert_eq!(switched.code().as_str(), "bad_rules");
     assert_eq!(edge.live("shop").await, None);
-    // Nor does a rollback to what was never live there get around it.
+    // A rollback to a version never live there cannot bypass the check.
     let first = site(&["index.html"]).try_push(&edge).await.unwrap().version;
     let rollback = json!({"version": version});
     let back = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/rollback").json(&rollback)).await;

@@ -1,8 +1,8 @@
-//! What no rule can do: lead to a stranger, reach a neighbour, shadow an API.
+//! Limits of rules: no redirect to a foreign host, no access to other apps, no shadowing of an API.
 
 use crate::rules::site::{ask, holds, site};
 
-/// Hosting, section 0: a splat that begins with a slash made an open redirect at a provider.
+/// Hosting, section 0: at a provider, a splat with a leading slash caused an open redirect.
 #[tokio::test]
 async fn no_path_makes_a_redirect_lead_to_another_host() {
     let edge = site(&["index.html"])
@@ -38,7 +38,7 @@ async fn law_9_no_rule_shadows_a_route() {
         .with_redirects(&["/api/* /index.html 200!", "/* /index.html 200"])
         .start()
         .await;
-    // Nobody listens there: the route answers, not the rule.
+    // The upstream has no listener: the 502 shows that the route answers, not the rule.
     holds(&edge, &[("/api/x", "502"), ("/other", "200 | index.html")]).await;
     edge.stop().await;
 }
@@ -74,7 +74,7 @@ async fn a_rewrite_reaches_declared_upstreams_alone() {
     edge.stop().await;
 }
 
-/// RFC 9110 §10.2.2: a redirect that leads where it came from would never end.
+/// RFC 9110 §10.2.2: a redirect to the same address would loop forever.
 #[tokio::test]
 async fn a_rule_never_leads_to_the_very_same_address() {
     let edge = site(&["index.html"])
@@ -89,7 +89,7 @@ async fn a_rule_never_leads_to_the_very_same_address() {
     edge.stop().await;
 }
 
-/// One request must not make an answer of megabytes, nor one push a rule that never ends.
+/// Guards against a single request that creates megabytes of response, and a push with an endless rule.
 #[tokio::test]
 async fn law_11_no_rule_grows_without_end() {
     let many = "/:splat".repeat(60);
@@ -127,7 +127,7 @@ async fn law_11_rules_have_a_bound_in_fields_and_expressions() {
     edge.stop().await;
 }
 
-/// A path too long to be compared with a rule is not answered past it, neither past its password nor past its fields.
+/// A path too long to match a rule must not bypass the rule's password or fields.
 #[tokio::test]
 async fn law_11_a_path_too_long_for_rules_that_take_parts_of_segments_is_refused() {
     let fields = ["/*/secret*", "  Basic-Auth: ann:one", "/*", "  X-Frame-Options: DENY"];
@@ -147,12 +147,12 @@ async fn law_11_a_path_too_long_for_rules_that_take_parts_of_segments_is_refused
             (&path("/", 2_049), "414"),
             (&path("/a/secret-1", 2_049), "414"),
             (&format!("{}/secret-1", path("/", 2_040)), "414"),
-            // A target that is too long is passed over, as one that is no path.
+            // A target that is too long is skipped, like an invalid path.
             ("/to/x", "401"),
             (&path("/to/", 2_048), framed),
-            // A route comes before rules.
+            // A route precedes rules.
             (&path("/api/", 5_000), "502"),
-            // Each of its bytes may be encoded.
+            // Each byte may be percent-encoded.
             (&format!("/{}", "%C3%A4".repeat(1_000)), framed),
         ],
     )
@@ -163,7 +163,7 @@ async fn law_11_a_path_too_long_for_rules_that_take_parts_of_segments_is_refused
     edge.stop().await;
 }
 
-/// What a visitor puts into a query does not lead out of the folder of the backend that a rule names.
+/// A query parameter cannot leave the backend folder that a rule names.
 #[tokio::test]
 async fn a_capture_does_not_climb_in_a_backend() {
     let edge = site(&["index.html"])

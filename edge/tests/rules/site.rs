@@ -1,4 +1,4 @@
-//! A site with rules, and rows of what a visitor asks and gets.
+//! Site with rules, and rows of requests with expected responses.
 
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport};
 use devanture_config::problem::Problem;
@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use crate::support::{Got, RunningEdge, edge, got, manifest};
 
-/// A site that is not pushed yet.
+/// Site before the push.
 #[derive(Default)]
 pub(crate) struct Site {
     files: Vec<(String, Vec<u8>)>,
@@ -15,7 +15,7 @@ pub(crate) struct Site {
     options: DeployOptions,
 }
 
-/// Begins to describe a site of these pages; the content of each is its own path.
+/// Starts the description of a site of pages; the content of each page is its path.
 pub(crate) fn site(paths: &[&str]) -> Site {
     let files = paths.iter().map(|path| ((*path).to_owned(), path.as_bytes().to_vec())).collect();
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
@@ -46,18 +46,18 @@ impl Site {
         self
     }
 
-    /// Lets no doubt pass.
+    /// Refuses warnings.
     pub(crate) fn strictly(mut self) -> Self {
         self.options.allow_warnings = false;
         self
     }
 
-    /// Pushes it to `prod` of the app `shop`.
+    /// Pushes the site to `prod` of the app `shop`.
     pub(crate) async fn try_push(&self, edge: &RunningEdge) -> Result<DeployReport, Box<Problem>> {
         self.try_push_to(edge, "prod").await
     }
 
-    /// Pushes it to an environment of the app `shop`.
+    /// Pushes the site to an environment of the app `shop`.
     pub(crate) async fn try_push_to(&self, edge: &RunningEdge, place: &str) -> Result<DeployReport, Box<Problem>> {
         let files: Vec<(&str, &[u8])> = self.files.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
         let file = SiteFile::parse("devanture.toml", &self.toml).unwrap_or_else(|error| panic!("{error}"));
@@ -68,7 +68,7 @@ impl Site {
         edge.try_push("shop", place, begin, &files).await
     }
 
-    /// Starts an edge that serves it.
+    /// Starts an edge that serves the site.
     pub(crate) async fn start(self) -> RunningEdge {
         let edge = edge().with_toml("[compress]\nbackground = false").start().await;
         self.try_push(&edge).await.unwrap_or_else(|problem| panic!("{problem:#?}"));
@@ -76,11 +76,11 @@ impl Site {
     }
 }
 
-/// Asks every row, and says all that are wrong at once.
+/// Requests every row, and reports all failures together.
 ///
-/// What is asked: `PATH`, or `METHOD PATH`, then fields as `name: value`. What is got: the status, then the `Location`
-/// of a redirect, the body of anything else, or `name: value` of a field, which is absent where the value is empty.
-/// Both are split by ` | `.
+/// A request is `PATH` or `METHOD PATH`, then fields as `name: value`. A response is the status, then the `Location` of
+/// a redirect, the body of any other response, or `name: value` of a field, where an empty value means an absent field.
+/// Parts are separated by ` | `.
 pub(crate) async fn holds(edge: &RunningEdge, rows: &[(&str, &str)]) {
     let mut wrong = Vec::new();
     for (request, expected) in rows {
@@ -93,7 +93,7 @@ pub(crate) async fn holds(edge: &RunningEdge, rows: &[(&str, &str)]) {
     assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), rows.len(), wrong.join("\n"));
 }
 
-/// One request: `PATH`, or `METHOD PATH`, then fields.
+/// Sends one request: `PATH` or `METHOD PATH`, then fields.
 pub(crate) async fn ask(edge: &RunningEdge, request: &str) -> Got {
     let mut parts = request.split(" | ");
     let line = parts.next().unwrap();

@@ -1,4 +1,4 @@
-//! The tables of `devanture.toml`.
+//! Tables of `devanture.toml`.
 
 use crate::rules::site::{holds, site};
 

@@ -1,4 +1,4 @@
-//! Backends that do not start: each has its own end, and what was live goes on.
+//! Backends that fail to start: each failure is reported as such, and the live version keeps running.
 
 use std::sync::Mutex;
 
@@ -8,19 +8,19 @@ use serde_json::json;
 
 use crate::runner::world::{World, eventually, limits, plain, plain_but, run};
 
-/// Ends at once, three times; the fourth process stays, so that the number of ends is the same whenever it is read.
+/// Exits at once, three times; the fourth process stays, so that the number of exits is stable.
 const ENDS_THREE_TIMES: &str = "#!/bin/sh
 echo >> data/starts
 test $(wc -l < data/starts) -gt 3 && exec sleep 1000
 echo no >&2
 exit 7
 ";
-/// The time limit of a start up to which it is doubled until a process has been asked and has written its line.
+/// Maximum start timeout, doubled from try to try until a process was checked and has written its line.
 const START_MS_MAX: u64 = 60_000;
 
-/// Prepares a backend of one command beside one that is live; gives what is wrong with it.
+/// Prepares a backend of one command beside a live backend; returns the error.
 async fn failed(world: &World, command: &[&str], declared: serde_json::Value) -> Error {
-    // No start takes too long, unless the test declares how long it may take.
+    // The start timeout is long unless the test declares a timeout.
     let mut server = plain_but(json!({ "command": command, "instances": 1, "start_ms": 120_000 }));
     server.as_object_mut().unwrap().extend(declared.as_object().unwrap().clone());
     let files = [("plain.sh", "#!/bin/sh\nexit 0\n", false), ("run.sh", ENDS_THREE_TIMES, true)];
@@ -31,7 +31,7 @@ async fn failed(world: &World, command: &[&str], declared: serde_json::Value) ->
 #[test]
 fn why_a_backend_does_not_start_is_reported_and_what_was_live_goes_on() {
     run(async {
-        // The live instances are not checked again: on a busy machine they may answer late, which is not the subject.
+        // The live instances are not checked again: on a busy machine late answers would disturb the test.
         let world = World::start(Limits { instance_health_ms: 3_600_000, ..limits() }).await;
         let good = world.version("1", "one", &plain()).await;
         world.switch(&good).await;
@@ -42,7 +42,7 @@ fn why_a_backend_does_not_start_is_reported_and_what_was_live_goes_on() {
         assert_eq!(error.to_string(), "web.1 ended 3 times before it was healthy; the last time it exited with code 7");
         assert_eq!(error.lines(), ["no", "no", "no"]);
 
-        // The progress of a process in a short time depends on the machine: each try has twice the time of the last.
+        // The progress of a process in a short time depends on the machine: each try doubles the timeout.
         let mut start_ms = 700;
         let error = loop {
             let command = ["sh", "-c", "echo begun; exec sleep 1000"];
@@ -58,7 +58,8 @@ fn why_a_backend_does_not_start_is_reported_and_what_was_live_goes_on() {
         assert!(error.to_string().contains("does not listen on its port"), "{error}");
         assert_eq!(error.lines(), ["begun"]);
 
-        // It stays above its limit and below those of Node itself, until that is seen, however busy the machine is.
+        // Stays above the edge's limit and below the limits of Node.js until the excess is detected, however busy the
+        // machine.
         let hog = "const all = []; setInterval(() => all.length < 200 && all.push(Buffer.alloc(1 << 20, 1)), 2);";
         let error = failed(&world, &["node", "-e", hog], json!({ "memory_mb": 128 })).await;
         assert!(error.to_string().ends_with("it took more memory than it may"), "{error}");
@@ -89,7 +90,7 @@ fn what_an_instance_lacks_that_takes_long_is_reported_once() {
         let server = plain_but(json!({ "command": ["node", "-e", code], "instances": 1 }));
         let version = world.version_of("slow", &[("some", "file", false)], &server).await;
         let reported: Mutex<Vec<String>> = Mutex::default();
-        // It becomes healthy once the report is there, or never.
+        // The process becomes healthy once the report exists, or never.
         let report = |line: &str| {
             reported.lock().unwrap().push(line.to_owned());
             if line.ends_with("is not healthy yet: it answered 500 to /healthz") {
@@ -110,7 +111,7 @@ fn what_an_instance_lacks_that_takes_long_is_reported_once() {
 fn instances_that_are_healthy_and_end_soon_after_again_and_again_are_given_up() {
     run(async {
         let world = World::start(limits()).await;
-        // The other one never listens, so that the two are never well at one moment.
+        // The other instance never listens, so that the two are never healthy at the same time.
         let brief = "if (process.env.DEVANTURE_INSTANCE === 'web.2') setInterval(() => {}, 1000); else {
             require('http').createServer((_, answer) => answer.end()).listen(+process.env.PORT, '127.0.0.1');
             setTimeout(() => process.exit(5), 300); }";
@@ -162,7 +163,7 @@ fn a_release_runs_once_with_the_same_variables_and_its_failure_is_reported() {
 fn a_release_whose_time_is_over_is_asked_to_end_before_it_is_killed() {
     run(async {
         let world = World::start(Limits { release_ms_max: 2_000, ..limits() }).await;
-        // Some shells say on their standard error what ended their children.
+        // Some shells report on standard error which signal ended their children.
         let script = "exec 2>/dev/null; trap 'echo asked; exit' TERM; while :; do sleep 0.01; done";
         let late = world.version("1", "one", &plain_but(json!({ "release": ["sh", "-c", script] }))).await;
         let error = world.runner.release(&world.wanted(&late, 0), &|_line| {}).await.unwrap_err();

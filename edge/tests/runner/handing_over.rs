@@ -1,4 +1,4 @@
-//! Instances that go from one edge to the next while they end.
+//! Instances handed over between edges while the instances end.
 
 use std::time::Duration;
 
@@ -32,13 +32,13 @@ fn a_restart_without_overlap_is_given_up_once_the_next_edge_has_the_instances() 
         assert!(world.runner.leave(false));
         let restarted = restart.await.unwrap();
         assert!(matches!(restarted, Err(Error::Restarting)), "{restarted:?}");
-        // The next edge does not come up.
+        // The next edge fails to start.
         drop(handover);
         eventually("all of them have ended", || !pids.iter().any(|pid| is_there(*pid))).await;
     });
 }
 
-/// A backend that goes on after SIGTERM.
+/// Backend that ignores SIGTERM.
 const DEAF: &str = "
     process.on('SIGTERM', () => {});
     require('http').createServer((question, answer) => answer.end('well')).listen(+process.env.PORT, '127.0.0.1');
@@ -58,12 +58,12 @@ fn a_preview_that_was_ending_does_not_outlive_its_instance_because_it_is_visited
             pid.is_some()
         })
         .await;
-        // The next edge has it run for as long as it is visited now and then.
+        // The next edge keeps the instance running as long as visits continue.
         Box::pin(world.take_over(Limits { preview_idle_ms_max: 600_000, ..limits() })).await;
         assert_eq!(world.ask("/", Some(&version.id)).await.0, 200);
         assert_eq!(world.runner.instances(&world.app, "preview").len(), 2);
         kill_process(Pid::from_raw(pid.unwrap().cast_signed()).unwrap(), Signal::KILL).unwrap();
-        // Only the new one is left for the edge after that.
+        // Only the new instance remains for the edge after that.
         loop {
             let handover = world.runner.stand_still().await.unwrap();
             world.runner.resume();

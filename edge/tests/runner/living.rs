@@ -1,4 +1,4 @@
-//! What an instance has, and what becomes of one that ends by itself.
+//! Environment of an instance, and restarts after an exit.
 
 use devanture_config::api::InstanceState;
 use serde_json::json;
@@ -13,14 +13,14 @@ fn instances_are_prepared_and_have_what_they_are_to_have() {
         world.set("prod", 0, "PORT", "1");
         let version = world.version("1", "one", &plain_but(json!({ "instances": 3 }))).await;
         let (held, reported) = world.prepare(&version).await.unwrap();
-        // One that takes long is reported before, too.
+        // A slow instance is reported before, too.
         let mut names: Vec<&str> =
             reported.iter().filter_map(|line| Some(line.split_once(" healthy in ")?.0)).collect();
         names.sort_unstable();
         assert_eq!(names, ["node-1/web.1", "node-1/web.2", "node-1/web.3"], "{reported:?}");
         world.point(&version, 0).await;
         drop(held);
-        // Without users of their own, the apps of strangers would be the edge itself.
+        // Without separate users, strangers' apps would run as the edge.
         assert_eq!(world.runner.check(false).is_ok(), is_root());
         let env = world.json("/env").await;
         let of = |name: &str| env[name].as_str().unwrap_or_default().to_owned();
@@ -30,7 +30,7 @@ fn instances_are_prepared_and_have_what_they_are_to_have() {
         for missing in ["CARGO_MANIFEST_DIR", "USER", "SOCKET"] {
             assert!(env.get(missing).is_none(), "{missing}");
         }
-        // What it keeps stays; what it runs is nobody's to change.
+        // The data stays; the code is read-only.
         world.json("/keep").await;
         assert_eq!(world.json("/").await["kept"], true);
         if is_root() {
@@ -49,7 +49,7 @@ fn an_interpreter_begins_with_no_settings_that_the_application_wrote() {
         let nothing = json!([]);
         for _ in 0..2 {
             let seen = world.json("/settings").await;
-            // Neither in the working folder or above it, nor in the home that the instance before had.
+            // Neither in the working folder or above, nor in the previous instance's home.
             assert!(!is_root() || seen["made"] == nothing, "{seen}");
             assert_eq!(seen["found"], nothing, "{seen}");
             let before = world.pids();
@@ -141,7 +141,7 @@ fn a_worker_behind_a_shell_ends_its_job_before_the_next_one_begins() {
     run(async {
         let world = World::start(limits()).await;
         let job = "trap 'sleep 0.3; echo done; exit' TERM; echo works; while :; do sleep 0.01; done";
-        // Debian's shell ends at SIGTERM, and does not wait for the job.
+        // Debian's shell exits on SIGTERM without waiting for the job.
         let script = format!("exec 2>/dev/null; sh -c \"{job}\"; true");
         let worker = json!({ "worker": { "command": ["sh", "-c", script] } });
         let version = world.version("1", "one", &plain_but(json!({ "instances": 1, "processes": worker }))).await;
@@ -160,8 +160,7 @@ fn a_worker_behind_a_shell_ends_its_job_before_the_next_one_begins() {
     });
 }
 
-/// A backend that refuses requests other than those of a visitor of the environment, as Django does with the hosts that
-/// it does not know; `WHERE` is what it listens on.
+/// Backend that refuses requests for unknown hosts, as Django does; `WHERE` is the listening address.
 const STRICT: &str = "
     require('http').createServer((question, answer) => {
       const { host, 'x-forwarded-host': asked, 'x-forwarded-proto': scheme } = question.headers;
@@ -212,7 +211,7 @@ fn the_end_kills_an_instance_that_ignores_sigterm() {
         let declared = plain_but(json!({ "processes": deaf, "stop_ms": 200 }));
         let version = world.version("1", "one", &declared).await;
         world.switch(&version).await;
-        // Looked at by `end`: nothing is left.
+        // `end` checks that no process is left.
         world.end().await;
     });
 }
@@ -227,7 +226,7 @@ fn what_is_live_runs_again_when_the_edge_starts_again() {
         world.end().await;
         assert_eq!(world.get("/").await.0, 503);
         world.start_again().await;
-        // The first requests wait for it.
+        // The first requests wait for the instance.
         assert_eq!(world.json("/").await["kept"], true);
         assert!(world.runner.forget(&world.app, None).await.is_err(), "it runs");
         world.end().await;
@@ -238,7 +237,7 @@ fn what_is_live_runs_again_when_the_edge_starts_again() {
 
 #[test]
 fn an_instance_that_leads_to_the_socket_of_somebody_else_gets_no_requests() {
-    // Without users of their own, instances are the edge's own user, and everything is theirs.
+    // Without separate users, instances run as the edge's user, who owns every file.
     if !is_root() {
         return;
     }
@@ -262,7 +261,7 @@ fn an_instance_that_leads_to_the_socket_of_somebody_else_gets_no_requests() {
         world.switch(&version).await;
         let before = world.pids();
         assert_eq!(world.get(&format!("/swap?{}", socket.display())).await.0, 200);
-        // Somebody came, saw whose socket it is, and said nothing.
+        // The connection verified the socket's owner, and sent no bytes.
         assert_eq!(heard.recv().await, Some(Vec::new()));
         world.get("/").await;
         eventually("it is restarted", || world.pids().len() == 1 && world.pids() != before).await;

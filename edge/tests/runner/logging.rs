@@ -1,4 +1,4 @@
-//! What instances write.
+//! Output of instances.
 
 use devanture_base::telemetry::LinesBefore;
 use devanture_config::limits::Limits;
@@ -34,7 +34,7 @@ fn a_flood_of_lines_is_kept_within_its_bounds_and_disturbs_nobody() {
     run(async {
         let bounds = Limits { instance_log_bytes_max: 65_536, instance_log_files_max: 3, ..limits() };
         let world = World::start(bounds).await;
-        // 64 MiB, and its end.
+        // 64 MiB, then the end.
         let flood = "yes 'a line of the flood that is somewhat longer than that' | head -c 67108864; exec sleep 1000";
         let flood = json!({ "flood": { "command": ["sh", "-c", flood] } });
         let version = world.version("1", "one", &plain_but(json!({ "processes": flood }))).await;

@@ -1,4 +1,4 @@
-//! Backends of versions as instances: started, switched, drained, restarted, ended; real processes behind real pools.
+//! Backends of versions as instances: started, switched, drained, restarted, ended; with real processes in real pools.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod failing;

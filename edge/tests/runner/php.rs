@@ -1,4 +1,4 @@
-//! PHP applications that PHP-FPM runs: what they have, what outlasts a switch, and what nobody can have them run.
+//! PHP applications run by PHP-FPM: their environment, state across switches, and attacks on the choice of scripts.
 
 use devanture_control::runner::Error;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::runner::world::{Version, World, ask, eventually, limits, run};
 use crate::support;
 
-/// A front controller: who it is, a counter in a session, files that it writes, and lines for the log.
+/// Front controller: user report, a session counter, written files, and log lines.
 const INDEX: &str = r#"<?php
 $path = parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH);
 $data = getenv('DEVANTURE_DATA');
@@ -45,7 +45,7 @@ fn php() -> serde_json::Value {
     json!({ "kind": "php", "workers": 2, "start_ms": 30_000, "drain_ms": 10_000, "persist": "public/uploads" })
 }
 
-/// What the bundle says of PHP: some of it is harmless.
+/// PHP settings of the bundle, partly harmless.
 const USER_INI: &str = "memory_limit = 77M\nerror_reporting = E_ALL & ~E_DEPRECATED\nupload_max_filesize = \"9M\"\n\
     auto_append_file = public/photo.jpg\noutput_handler = str_repeat\n";
 
@@ -127,13 +127,13 @@ fn no_script_is_named_to_php_that_the_bundle_has_not_and_no_upload_changes_a_set
         let world = World::start(limits()).await;
         world.switch(&version(&world, "one").await).await;
         assert_eq!(world.get("/write").await.1, "read-only");
-        // A `.user.ini` counts for scripts beside and below it, before any code runs.
+        // A `.user.ini` applies to scripts beside and below, before any code runs.
         let front = world.get("/").await;
         assert_eq!(front.0, 200, "{front:?}");
         for path in ["/uploads/evil.php", "/uploads/evil.php/x", "/uploads/none.php", "/none.php"] {
             assert_eq!(world.get(path).await, front, "{path} is the front controller's");
         }
-        // What an application puts among its temporary files by a visitor's name takes the place of nothing.
+        // A temporary file named by a visitor replaces no other file.
         assert_eq!(world.get("/temporary").await.1, "written");
         for path in ["/", "/tool.php", "/uploads/evil.php"] {
             let (status, body) = world.get(path).await;

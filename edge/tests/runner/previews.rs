@@ -1,4 +1,4 @@
-//! Previews start their instances when somebody asks, and have none of an environment's secrets.
+//! Previews start instances on demand, without the secrets of an environment.
 
 use devanture_config::limits::Limits;
 use serde_json::json;
@@ -19,7 +19,7 @@ fn a_preview_starts_at_its_first_request_and_ends_when_nobody_asks() {
         let env: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&env["SECRET"], &env["DEVANTURE_ENVIRONMENT"]), (&json!("of previews"), &json!("preview")));
         assert_eq!(previews().len(), 1);
-        // Nor can they read what the environment's instances have: they are somebody else.
+        // Previews cannot read the data of the environment's instances, since the user differs.
         world.switch(&version).await;
         assert_ne!(world.json("/env").await["HOME"], env["HOME"]);
         if is_root() {

@@ -1,4 +1,4 @@
-//! One version after another, under load: no request is lost, and each meets the backend of its own version.
+//! Successive versions under load: no request is lost, and each reaches the backend of the requested version.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::runner::world::{Version, World, ask, ask_expecting, eventually, is_th
 /// Switches under load in one test.
 const SWITCHES: usize = 8;
 
-/// Asks all the time until it is stopped: every answer must be there, and of the version that was asked.
+/// Sends requests continuously until stopped: each response must arrive, from the requested version.
 struct Load {
     is_over: Rc<Cell<bool>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -133,7 +133,7 @@ fn what_is_under_way_ends_before_its_instance_does() {
         let front = world.front;
         let slow = tokio::task::spawn_local(async move {
             let mut answers = Vec::new();
-            // One after the other, the last of them from the new one.
+            // One after the other, the last from the new instance.
             for _ in 0..3 {
                 answers.push(ask(front, "/slow", None).await);
             }

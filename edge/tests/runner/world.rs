@@ -1,4 +1,4 @@
-//! A runner with stores, pools and a front of its own, all in one folder and one process; the backends are real.
+//! Runner with private stores, pools and a front, in one folder and one process; the backends are real.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -80,11 +80,11 @@ server.on('upgrade', (question, socket) => {
 process.on('SIGTERM', () => process.exit(0));
 "#;
 
-/// Longest time of a test, and of what it waits for: both are for what hangs, not for a machine that is busy.
+/// Longest duration of a test and of each wait: limits for hanging tests, not for busy machines.
 const TEST_MAX: Duration = Duration::from_secs(280);
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
-/// Runs a test on a runtime as the edge has it, and the front on this thread; a test that hangs fails.
+/// Runs a test on a runtime like the edge's, with the front on this thread; fails a hanging test.
 pub(crate) fn run<F: Future<Output = ()>>(work: F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
@@ -104,7 +104,7 @@ pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether a process is there.
+/// Returns true if a process exists.
 pub(crate) fn is_there(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -133,7 +133,7 @@ pub(crate) struct World {
     pub(crate) front: SocketAddr,
 }
 
-/// Limits with which nothing takes long.
+/// Limits with short times.
 pub(crate) fn limits() -> Limits {
     Limits {
         instance_restart_ms_min: 50,
@@ -144,7 +144,7 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-/// `[server]` of a backend that is well.
+/// `[server]` of a healthy backend.
 pub(crate) fn plain() -> serde_json::Value {
     json!({
         "command": ["node", "server.js"], "health": "/healthz", "instances": 2, "persist": "data",
@@ -152,7 +152,7 @@ pub(crate) fn plain() -> serde_json::Value {
     })
 }
 
-/// The same with more said.
+/// `[server]` of a healthy backend, with more keys.
 pub(crate) fn plain_but(declared: serde_json::Value) -> serde_json::Value {
     let mut all = plain();
     all.as_object_mut().unwrap().extend(declared.as_object().unwrap().clone());
@@ -162,7 +162,7 @@ pub(crate) fn plain_but(declared: serde_json::Value) -> serde_json::Value {
 impl World {
     pub(crate) async fn start(limits: Limits) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Apps pass it on their way to their folders.
+        // Apps cross the folder on the path to their folders.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let catalog = catalog::open(&folder.path().join("catalog.redb")).unwrap();
         let blobs = blobs::open(folder.path().join("blobs")).unwrap();
@@ -173,7 +173,7 @@ impl World {
         let follower = Follower::start(live.clone(), loader.clone(), remade.subscribe()).await.unwrap();
         tokio::spawn(follower.run());
         let settings = RegistrySettings {
-            // Not even loopback: instances are members all the same.
+            // Not even loopback is permitted: instances are members nevertheless.
             policy: Policy::default(),
             tls: tls::trusting([]).unwrap(),
             requests_max: 1_000,
@@ -195,14 +195,14 @@ impl World {
         world
     }
 
-    /// Starts another runner in the place of the one before, which has ended.
+    /// Starts another runner in place of the ended runner.
     pub(crate) async fn start_again(&mut self) {
         let Self { folder, limits, blobs, catalog, live, registry, settings, .. } = self;
         self.runner =
             Runner::start(parts(folder.path(), limits, blobs, catalog, live, registry, settings)).await.unwrap();
     }
 
-    /// Has another runner, with these limits, take the instances of the one before.
+    /// Hands over the instances to another runner with the given limits.
     pub(crate) async fn take_over(&mut self, limits: Limits) {
         let handover = self.runner.stand_still().await.unwrap();
         assert!(self.runner.leave(false));
@@ -233,13 +233,13 @@ impl World {
         (hash, bytes.len() as u64)
     }
 
-    /// Stores a version whose front is `page` and whose backend says that it is `build`.
+    /// Stores a version whose front is `page` and whose backend reports `build`.
     pub(crate) async fn version(&self, page: &str, build: &str, server: &serde_json::Value) -> Version {
         let code = format!("const BUILD = '{build}';{SERVER}");
         self.version_of(page, &[("server.js", &code, false)], server).await
     }
 
-    /// Stores a version with these files in its backend's folder.
+    /// Stores a version with the given files in the backend's folder.
     pub(crate) async fn version_of(
         &self,
         page: &str,
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    /// Prepares a version; returns the steps that were reported.
+    /// Prepares a version; returns the reported steps.
     pub(crate) async fn prepare(&self, version: &Version) -> Result<(Held, Vec<String>), Error> {
         let reported: Mutex<Vec<String>> = Mutex::default();
         let report = |line: &str| reported.lock().unwrap().push(line.to_owned());
@@ -287,7 +287,7 @@ impl World {
         Ok((held, reported.into_inner().unwrap()))
     }
 
-    /// Makes a version live, as it is.
+    /// Makes a version live without preparation.
     pub(crate) async fn point(&self, version: &Version, settings: u64) {
         if settings > 0 {
             let record = json!({ "who": "me", "at_ms": 1, "settings": {} });
@@ -300,7 +300,7 @@ impl World {
         self.live.wait_for(revision).await;
     }
 
-    /// Prepares a version and makes it live.
+    /// Prepares a version and makes the version live.
     pub(crate) async fn switch(&self, version: &Version) {
         let (held, _) = self.prepare(version).await.unwrap();
         self.point(version, 0).await;
@@ -316,23 +316,23 @@ impl World {
         self.runner.instances(&self.app, "prod")
     }
 
-    /// Process ids of the instances that are healthy and live.
+    /// Process ids of the healthy live instances.
     pub(crate) fn pids(&self) -> Vec<u32> {
         let all = self.instances().into_iter();
         all.filter(|one| one.state == InstanceState::Healthy).filter_map(|one| one.pid).collect()
     }
 
-    /// How the instance of that name is, which is one.
+    /// State of the instance with a unique name.
     pub(crate) fn state(&self, name: &str) -> Option<InstanceState> {
         self.instances().into_iter().find(|one| one.name == name).map(|one| one.state)
     }
 
-    /// Asks what is live.
+    /// Sends a request to the live version.
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         self.ask(path, None).await
     }
 
-    /// Asks what is live, or a version at its own hostname.
+    /// Sends a request to the live version, or to a version's own hostname.
     pub(crate) async fn ask(&self, path: &str, version: Option<&VersionId>) -> (u16, String) {
         ask(self.front, path, version).await
     }
@@ -343,13 +343,13 @@ impl World {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// The lines of an instance.
+    /// Output lines of an instance.
     pub(crate) async fn lines(&self, instance: &str) -> Vec<String> {
         let lines = self.runner.logs().last(&self.app, "prod", Some(instance), 1_000).await.lines;
         lines.iter().map(|line| line.text.clone()).collect()
     }
 
-    /// Ends the runner; nothing of it is left then.
+    /// Ends the runner and checks that no process is left.
     pub(crate) async fn end(&self) {
         let pids: Vec<u32> = self.instances().into_iter().filter_map(|one| one.pid).collect();
         self.runner.end(Duration::from_secs(30)).await;
@@ -361,7 +361,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // So that other tests may have its user ids.
+        // Frees the user ids for other tests.
         for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
             let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
             if text.contains(self.folder.path().to_str().unwrap()) {
@@ -372,7 +372,7 @@ impl Drop for World {
     }
 }
 
-/// A stored version.
+/// Stored version.
 pub(crate) struct Version {
     pub(crate) id: VersionId,
     pub(crate) managed: Arc<devanture_config::manifest::Managed>,
@@ -405,7 +405,7 @@ fn parts(
     }
 }
 
-/// Forwards every request to the backend of what is live, or of the version that it names.
+/// Forwards each request to the backend of the live version, or of the version that the request names.
 async fn front(live: Live, loader: Loader, registry: Registry, app: AppName) -> SocketAddr {
     let client = Client::new(ClientSettings {
         body_bytes_max: u64::MAX,
@@ -480,18 +480,18 @@ async fn forward(
     }
 }
 
-/// Asks on a connection of its own: status and body.
+/// Sends a request on a new connection: status and body.
 pub(crate) async fn ask(front: SocketAddr, path: &str, version: Option<&VersionId>) -> (u16, String) {
     let (status, text, _) = ask_expecting(front, path, version).await;
     (status, text)
 }
 
-/// The same, and the version whose backend is to answer.
+/// Sends a request on a new connection: status, body, and the version whose backend should answer.
 pub(crate) async fn ask_expecting(front: SocketAddr, path: &str, version: Option<&VersionId>) -> (u16, String, String) {
     let stream = TcpStream::connect(front).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    // What may be done once alone is not sent to another instance.
+    // A request that must run once is not sent to another instance.
     let method = if ["/close", "/die", "/sick"].contains(&path) { "POST" } else { "GET" };
     let mut request = Request::builder().method(method).uri(path).header("host", "shop");
     if let Some(version) = version {

@@ -1,4 +1,4 @@
-//! Schedules: commands of a backend at their times, on request, and through whatever happens to the edge meanwhile.
+//! Schedules: commands of a backend at given times and on request, across events of the edge.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Runs on request: how they end, what they leave behind, and what becomes of them when the edge ends.
+//! Runs on request: outcome, leftovers, and the end of the edge.
 
 use devanture_config::api::RunOutcome;
 use devanture_config::problem::Code;
@@ -11,7 +11,7 @@ use crate::support::{RunningEdge, edge, eventually, got};
 /// Far from now.
 const NEVER: &str = "0 0 29 feb *";
 
-/// A number of seconds that no other test sleeps for.
+/// Number of seconds that no other test sleeps for.
 fn seconds() -> String {
     (1_000_000_000 + u64::from(rand::random::<u32>())).to_string()
 }
@@ -52,7 +52,7 @@ async fn a_run_ends_as_its_command_does_and_leaves_nothing_behind() {
     let answer = got(edge.api(Method::POST, "/v1/apps/shop/environments/prod/schedules/bad/run?dry_run=true")).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     assert_eq!(lines(&edge, "bad").await.len(), 2, "nothing ran");
-    // What it writes takes the place of older lines of the environment.
+    // The output displaces older lines of the environment.
     let begun = begin(&edge, "flood").await;
     assert_eq!(outcome(&edge, &begun).await, (RunOutcome::Succeeded, Some(0)));
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
@@ -65,7 +65,7 @@ async fn a_run_ends_as_its_command_does_and_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_run_whose_time_is_over_is_asked_to_end_before_it_is_killed() {
     let long = seconds();
-    // Some shells say on their standard error what ended their children.
+    // Some shells report on standard error which signal ended their children.
     let asked = "exec 2>/dev/null; trap 'echo asked; echo done; exit' TERM; while :; do sleep 0.01; done";
     let deaf = format!("exec 2>/dev/null; trap '' TERM; while :; do sleep {long}; done");
     let limited = json!({ "timeout_ms": 2_000 });
@@ -118,7 +118,7 @@ async fn one_run_of_a_schedule_and_two_of_an_app_are_under_way_at_most() {
     for beyond in ["both", "other"] {
         assert_eq!(request(&edge, beyond).await.code(), Code::Busy, "{beyond}");
     }
-    // An environment that goes takes its runs along.
+    // The deletion of an environment ends the runs.
     let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/{APP}/environments/prod"))).await;
     assert!(deleted.status.is_success(), "{}", deleted.text());
     eventually("its runs are ended", async || !is_running(&long)).await;

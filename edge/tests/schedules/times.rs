@@ -1,4 +1,4 @@
-//! Times of schedules, by a clock that the tests set.
+//! Schedule times, by a test clock.
 
 use devanture_config::api::{RunOutcome, SkipReason};
 use http::{Method, StatusCode};
@@ -11,7 +11,7 @@ use crate::support::{edge, eventually, got};
 const HOUR_S: u64 = 3_600;
 const HOUR_MS: u64 = HOUR_S * 1_000;
 
-/// Each day at that hour, UTC.
+/// Daily schedule at an hour in UTC.
 fn daily(hour: u64) -> String {
     format!("0 {hour} * * *")
 }
@@ -19,7 +19,7 @@ fn daily(hour: u64) -> String {
 #[tokio::test]
 async fn a_time_runs_once_and_what_was_missed_is_made_up_for_as_the_schedule_says() {
     let Some(clock) = Clock::new() else { return };
-    // Its certificate is one of now.
+    // The certificate is valid at the current time.
     let hour = Clock::hour_far_from_now();
     let edge = clock.on(edge().with_runner()).start().await;
     let digest = json!({
@@ -42,7 +42,7 @@ async fn a_time_runs_once_and_what_was_missed_is_made_up_for_as_the_schedule_say
     let skipped = status(&edge, "strict").await.skipped.unwrap();
     assert_eq!((skipped.due_ms, skipped.reason), (last, SkipReason::Missed));
 
-    // A clock that is set back for a while, and on again, repeats nothing.
+    // A clock set back and forth repeats no run.
     clock.set_to(5, hour * HOUR_S - 600);
     clock.set_to(6, hour * HOUR_S + 5);
     for name in ["digest", "strict"] {
@@ -69,7 +69,7 @@ async fn times_follow_what_is_live_and_stop_for_a_pause() {
     ran_for(&edge, "report", due_ms).await;
     assert_eq!(lines(&edge, "digest").await, Vec::<String>::new());
 
-    // Back: what would have run meanwhile is not made up for.
+    // After the return, runs missed meanwhile are not repeated.
     let place = format!("/v1/apps/{APP}/environments/prod");
     let post = async |operation: &str| {
         let answer = got(edge.api(Method::POST, &format!("{place}/{operation}")).json(&json!({}))).await;
@@ -78,7 +78,7 @@ async fn times_follow_what_is_live_and_stop_for_a_pause() {
     post("rollback").await;
     assert_eq!(names().await, ["digest"]);
 
-    // Nothing begins during a pause; after it, one run stands for all.
+    // No run begins during a pause; afterwards, one run stands for all missed runs.
     post("pause").await;
     assert!(list(&edge).await.paused);
     let due_ms = clock.set_to(3, hour * HOUR_S + 5) + hour * HOUR_MS;

@@ -1,4 +1,4 @@
-//! Backends with schedules, and what an edge says of these.
+//! Backends with schedules, and the edge's reports.
 
 use devanture_config::api::{DeployReport, RunOutcome, ScheduleList, ScheduleStatus};
 use http::{Method, StatusCode};
@@ -10,7 +10,7 @@ use crate::support::{Got, RunningEdge, eventually, got};
 pub(crate) const APP: &str = "shop";
 const SCHEDULES: &str = "/v1/apps/shop/environments/prod/schedules";
 
-/// A backend of one process that does nothing, with these schedules.
+/// Backend of one idle process with the given schedules.
 pub(crate) fn backend(page: &str, schedules: &Value) -> Backend {
     Backend::new(page)
         .with("command", vec!["sleep", "1000000"])
@@ -20,12 +20,12 @@ pub(crate) fn backend(page: &str, schedules: &Value) -> Backend {
         .with("schedule", schedules.clone())
 }
 
-/// A schedule that runs a script of the shell.
+/// Schedule that runs a shell script.
 pub(crate) fn script(cron: &str, script: &str) -> Value {
     json!({ "cron": cron, "command": ["sh", "-c", script] })
 }
 
-/// The same with more keys.
+/// Schedule that runs a shell script, with more keys.
 pub(crate) fn script_with(cron: &str, text: &str, more: &Value) -> Value {
     let mut table = script(cron, text);
     table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -47,25 +47,25 @@ pub(crate) async fn status(edge: &RunningEdge, name: &str) -> ScheduleStatus {
     found.unwrap_or_else(|| panic!("{name} is not there: {list:#?}"))
 }
 
-/// Asks for a run.
+/// Requests a run.
 pub(crate) async fn request(edge: &RunningEdge, name: &str) -> Got {
     got(edge.api(Method::POST, &format!("{SCHEDULES}/{name}/run"))).await
 }
 
-/// Begins a run on request.
+/// Starts a run on request.
 pub(crate) async fn begin(edge: &RunningEdge, name: &str) -> ScheduleStatus {
     let answer = request(edge, name).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text());
     answer.json()
 }
 
-/// Waits until the last run of a schedule was for this time.
+/// Waits until the last run of a schedule was for the given time.
 pub(crate) async fn ran_for(edge: &RunningEdge, name: &str, due_ms: u64) {
     let has_run = async || status(edge, name).await.last.is_some_and(|last| last.run.due_ms == Some(due_ms));
     eventually(&format!("{name} runs for {due_ms}"), has_run).await;
 }
 
-/// Waits until the run on request that began last has ended; says how.
+/// Waits for the end of the last requested run; returns the outcome.
 pub(crate) async fn outcome(edge: &RunningEdge, begun: &ScheduleStatus) -> (RunOutcome, Option<i32>) {
     let (name, run) = (begun.name.as_str(), begun.running.last().unwrap());
     eventually(&format!("a run of {name} ends"), async || {
@@ -76,7 +76,7 @@ pub(crate) async fn outcome(edge: &RunningEdge, begun: &ScheduleStatus) -> (RunO
     (last.outcome, last.exit_code)
 }
 
-/// The lines of a schedule, of all nodes, with the edge's own.
+/// Log lines of a schedule from all nodes, including the edge's lines.
 pub(crate) async fn lines(edge: &RunningEdge, name: &str) -> Vec<String> {
     let path = format!("/v1/apps/shop/environments/prod/logs?source=schedule.{name}&lines=1000");
     let text = got(edge.api(Method::GET, &path)).await.text();
@@ -84,7 +84,7 @@ pub(crate) async fn lines(edge: &RunningEdge, name: &str) -> Vec<String> {
     text.lines().filter(|text| !text.is_empty()).map(line).collect()
 }
 
-/// Whether a process has this word among its arguments.
+/// Returns true if a process has the word among its arguments.
 pub(crate) fn is_running(word: &str) -> bool {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let commands = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
