@@ -1,4 +1,4 @@
-//! Confirmations: what an app has sessions confirm is impossible without one, by whichever way.
+//! Confirmations: a change that an app requires confirmation for is refused in unconfirmed sessions, by every path.
 
 use devanture_config::api::{Confirmations, Scope, Session, TokenMade};
 use devanture_config::problem::Code;
@@ -40,7 +40,7 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
         let refused = ada.send(Method::POST, path, body).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
     }
-    // What visitors get is not the version alone, and a name may be taken from `prod` by another environment.
+    // Visitors' content depends on more than the version, and another environment may take a hostname from `prod`.
     let host = got(edge.api(Method::PUT, &format!("{prod}/hostnames/www.example.org")).json(&json!({}))).await;
     assert_eq!(host.status, StatusCode::OK, "{}", host.text());
     for (method, path, body) in [
@@ -49,13 +49,13 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
         (Method::PUT, "/v1/apps/shop/environments/staging/hostnames/www.example.org".to_owned(), json!({})),
         (Method::PUT, format!("{prod}/upstreams/api/members/http:%2F%2F203.0.113.7:3000"), json!({})),
         (Method::POST, format!("{prod}/run"), json!({ "command": ["true"] })),
-        // With the app, its list would go.
+        // The deletion of the app would delete the list of confirmations.
         (Method::DELETE, "/v1/apps/shop".to_owned(), json!({})),
     ] {
         let refused = ada.send(method, &path, &body).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{path}: {}", refused.text());
     }
-    // A token that would do it in place of the session.
+    // A token that could make the change in place of the session.
     for wanted in [
         json!({ "name": "x", "scope": "push" }),
         json!({ "name": "x", "scope": "push", "app": "shop" }),
@@ -66,14 +66,14 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
     }
     let read = json!({ "name": "x", "scope": "read", "app": "shop" });
     assert_eq!(ada.send(Method::POST, "/v1/tokens", &read).await.status, StatusCode::CREATED);
-    // Nor is that itself taken away.
+    // The requirement cannot be removed without confirmation, either.
     for confirm in [json!([]), json!(["token", "delete"])] {
         let refused = ada.send(Method::PUT, SETTING, &json!({ "confirm": confirm })).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{confirm}");
     }
     let more = ada.send(Method::PUT, SETTING, &json!({ "confirm": ["promote", "delete"] })).await;
     assert_eq!(more.status, StatusCode::OK, "more is always possible: {}", more.text());
-    // What is only predicted, what goes elsewhere, and what a program does with a token.
+    // Dry runs, changes of other environments, and changes by a program with a token.
     let predicted = ada.send(Method::POST, &format!("{prod}/switch?dry_run"), &json!({ "version": old })).await;
     assert_eq!(predicted.status, StatusCode::OK, "{}", predicted.text());
     let staging = "/v1/apps/shop/environments/staging/switch";
@@ -86,7 +86,7 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
     let rollback = ada.send(Method::POST, &format!("{prod}/rollback"), &json!({})).await;
     assert_eq!(rollback.status, StatusCode::OK, "{}", rollback.text());
     assert_eq!(ada.send(Method::PUT, SETTING, &json!({ "confirm": [] })).await.status, StatusCode::OK);
-    // Another session of the account is not confirmed by it.
+    // The confirmation of one session does not apply to another session of the account.
     set(&edge, json!(["promote"])).await;
     let other = Browser::of(&edge).entered("ada").await;
     let refused = other.send(Method::POST, &format!("{prod}/rollback"), &json!({})).await;
@@ -94,7 +94,7 @@ async fn what_replaces_the_live_version_is_confirmed_by_whichever_way() {
     edge.stop().await;
 }
 
-/// By the table of the operations: one that is new is confirmed, or says why it changes nothing for visitors.
+/// Iterates over the table of operations: a new operation requires confirmation, or is listed as harmless to visitors.
 #[tokio::test]
 async fn every_change_of_what_visitors_of_prod_get_is_confirmed() {
     let edge = quick().start().await;
@@ -103,7 +103,7 @@ async fn every_change_of_what_visitors_of_prod_get_is_confirmed() {
     let ada = Browser::of(&edge).entered("ada").await;
     set(&edge, json!(["promote"])).await;
     let mut asked = 0;
-    // The end of a push, which was confirmed as it began, and what goes back to what is live.
+    // The end of a push, which was confirmed at the start, and operations that return to the live version.
     let free = ["finish", "abortCanary", "unpin", "revokeShare"];
     for operation in OPERATIONS.iter().filter(|row| row.changes().is_some() && !free.contains(&row.id)) {
         let mut path = operation.path.replace("{app}", "shop").replace("{env}", "prod");
@@ -126,7 +126,7 @@ async fn every_change_of_what_visitors_of_prod_get_is_confirmed() {
         asked += 1;
     }
     assert!(asked > 22, "{asked} operations");
-    // In another environment nothing of that is confirmed.
+    // In another environment no such change requires confirmation.
     let pause = ada.send(Method::POST, "/v1/apps/shop/environments/staging/pause", &json!({})).await;
     assert_eq!(pause.code(), Code::NothingLive);
     edge.stop().await;
@@ -163,10 +163,10 @@ async fn deletions_and_tokens_are_confirmed_where_the_app_says_so() {
     }
     let elsewhere = ada.send(Method::POST, "/v1/tokens", &json!({ "name": "x", "scope": "read", "app": "blog" })).await;
     assert_eq!(elsewhere.status, StatusCode::CREATED, "{}", elsewhere.text());
-    // What goes live is another matter.
+    // A change of the live version is different.
     let rollback = ada.send(Method::POST, &format!("{app}/environments/prod/rollback"), &json!({})).await;
     assert_eq!(rollback.status, StatusCode::OK, "{}", rollback.text());
-    // What one may not do at all, a confirmation does not come before.
+    // The lack of permission is reported before the need for confirmation.
     account(&edge, "eve", "read").await;
     let eve = Browser::of(&edge).entered("eve").await;
     for (method, path, body) in [
@@ -211,7 +211,7 @@ async fn a_session_is_confirmed_by_what_could_begin_it_and_for_a_while() {
     }
     assert_eq!(by_token.send(Method::POST, CONFIRM, &json!({ "token": token })).await.status, StatusCode::OK);
     assert_eq!(got(edge.api(Method::POST, CONFIRM).json(&json!({ "token": token }))).await.code(), Code::Forbidden);
-    // It ends by itself.
+    // A confirmation expires.
     assert_eq!(ada.send(Method::POST, CONFIRM, &json!({ "password": PASSWORD })).await.status, StatusCode::OK);
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     let shown: Session = ada.get("/v1/session").await.json();

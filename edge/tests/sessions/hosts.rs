@@ -1,4 +1,4 @@
-//! The hostnames that people log in at: below the edge's domains, those alone that no app has or may come to have.
+//! Hostnames for account logins: below the edge's domains, only names that no app has or may get.
 
 use devanture_config::api::BeginDeploy;
 use devanture_config::problem::Code;
@@ -11,14 +11,14 @@ use crate::support::{Got, RunningEdge, Setup, got, manifest};
 
 const FILES: &[(&str, &[u8])] = &[("index.html", b"hi")];
 const HTML: &str = "text/html; charset=utf-8";
-/// What a refusal says.
+/// Text of the refusal.
 const WHY: &str = "This hostname is that of an app, or may become one&#39;s: the app would be sent the session, too.";
 
 fn below_example(setup: Setup) -> Setup {
     setup.with_domain("example.test").with_preview_domain("preview.example.test")
 }
 
-/// A request of a browser that opens an address.
+/// Browser's navigation request.
 fn opened(edge: &RunningEdge, host: &str, path: &str) -> RequestBuilder {
     edge.api_by_name(Method::GET, host, path).header("sec-fetch-site", "none").header("sec-fetch-mode", "navigate")
 }
@@ -29,14 +29,14 @@ async fn log_in(edge: &RunningEdge, host: &str) -> Got {
     got(request.json(&body)).await
 }
 
-/// The cookie of a session that was begun at a hostname.
+/// Cookie of a session started at a hostname.
 async fn logged_in(edge: &RunningEdge, host: &str) -> String {
     let entered = log_in(edge, host).await;
     assert_eq!(entered.status, StatusCode::CREATED, "{host}: {}", entered.text());
     entered.header("set-cookie").split(';').next().unwrap().to_owned()
 }
 
-/// Checks that nobody logs in at a hostname, and that everybody learns why.
+/// Checks that logins at a hostname are refused, with the reason.
 async fn is_refused(edge: &RunningEdge, host: &str) {
     let refused = log_in(edge, host).await;
     assert_eq!((refused.code(), refused.header("set-cookie")), (Code::CrossSite, ""), "{host}: {}", refused.text());
@@ -50,13 +50,13 @@ async fn is_refused(edge: &RunningEdge, host: &str) {
         assert!(!page.text().contains("<form"), "it asks for no password");
         let problem = got(opened(edge, host, path)).await.problem();
         assert_eq!((problem.code, problem.detail), (Code::Unauthenticated, WHY.replace("&#39;", "'")), "{host}{path}");
-        // Who shows a token is known, and sees no console there either.
+        // A token is accepted, but the console is not served there, either.
         let known = || opened(edge, host, path).bearer_auth(edge.admin_token());
         assert_eq!(got(known()).await.code(), Code::CrossSite, "{host}{path}");
         let page = got(known().header("accept", "text/html")).await;
         assert_eq!((page.status, page.header("content-type")), (StatusCode::FORBIDDEN, HTML), "{host}{path}");
     }
-    // The API needs a token there as everywhere, and answers with one.
+    // The API requires a token there as everywhere, and answers normally with a token.
     let problem = got(opened(edge, host, "/v1/apps").header("accept", "text/html")).await.problem();
     assert_eq!((problem.code, problem.detail.as_str()), (Code::Unauthenticated, "This needs a token."));
     assert_eq!(got(opened(edge, host, "/v1/apps").bearer_auth(edge.admin_token())).await.status, StatusCode::OK);
@@ -79,12 +79,12 @@ async fn people_log_in_at_a_reserved_name_below_the_domain_that_no_app_has() {
     }
     for host in [
         "shop.example.test",
-        // The operator lets an app have it: one does, and one may.
+        // Names available to apps through the operator: one assigned, one unassigned.
         "status.example.test",
         "support.example.test",
         "free.example.test",
         "a.edge.example.test",
-        // Previews, and their domain, whatever the label.
+        // Previews, and the preview domain, with any label.
         "edge.preview.example.test",
         "preview.example.test",
         "staging--shop.preview.example.test",
@@ -100,7 +100,7 @@ async fn nobody_logs_in_any_more_at_a_reserved_name_that_an_app_is_given() {
     account(&edge, "ada", "admin").await;
     let hosts = ["console.example.test", "edge.example.test", "admin.example.test"];
     let cookie = logged_in(&edge, hosts[0]).await;
-    // Nothing is live in `staging`; a wildcard stands for every name that nobody has by itself.
+    // `staging` has no live version; a wildcard covers every unassigned name.
     for (environment, given, host) in
         [("prod", hosts[0], hosts[0]), ("staging", hosts[1], hosts[1]), ("staging", "*.example.test", hosts[2])]
     {
@@ -119,7 +119,7 @@ async fn nobody_logs_in_any_more_at_a_reserved_name_that_an_app_is_given() {
 async fn nobody_logs_in_at_the_name_of_an_app_that_was_made_before_it_was_reserved() {
     let edge = below_example(quick()).start().await;
     account(&edge, "ada", "admin").await;
-    // Nothing of it is live in `prod`, whose hostname it is.
+    // The app has no live version in `prod`, whose hostname is tested.
     let begin = BeginDeploy { manifest: manifest(FILES), source: Default::default(), options: Default::default() };
     edge.try_push("office", "staging", begin, FILES).await.unwrap();
     let (folder, mut file) = edge.stopped().await;
@@ -127,7 +127,7 @@ async fn nobody_logs_in_at_the_name_of_an_app_that_was_made_before_it_was_reserv
     let edge = RunningEdge::over(folder, file).await;
     logged_in(&edge, "depot.example.test").await;
     is_refused(&edge, "office.example.test").await;
-    // It can be restored.
+    // The deleted app can be restored.
     assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/office")).await.status, StatusCode::OK);
     is_refused(&edge, "office.example.test").await;
     assert_eq!(got(edge.api(Method::DELETE, "/v1/apps/office?purge=true")).await.status, StatusCode::OK);

@@ -1,4 +1,4 @@
-//! The list of sessions, and their end from elsewhere.
+//! List of sessions, and their end from another session.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ async fn records_of_sessions_that_have_ended_are_removed_and_others_stay() {
         assert!(keys("used/").await.contains(&format!("used/{id}")));
     }
     credentials.revoke(&Actor::local(), &revoked).await.unwrap();
-    // Nobody has used the last one since long ago: its use was never written.
+    // The last session was unused for a long time, so that no use was ever recorded.
     let (_, idle) = begin().await;
     for (id, field) in [(&old, "expires_ms"), (&idle, "created_ms")] {
         let key = format!("sessions/{id}");
@@ -54,7 +54,7 @@ async fn records_of_sessions_that_have_ended_are_removed_and_others_stay() {
         catalog.commit(Commit { changes: vec![change], ..Commit::default() }).await.unwrap();
     }
     assert_eq!(keys("sessions/").await.len(), 4);
-    // Another node, which has nothing in memory.
+    // Another node, without cached sessions.
     let credentials = Credentials::new(Arc::clone(&catalog), Audit::new(Arc::clone(&catalog), &limits), &limits);
     credentials.remove_ended_sessions().await;
     assert_eq!(keys("sessions/").await, [format!("sessions/{fresh}")]);
@@ -78,7 +78,7 @@ async fn a_use_after_a_long_rest_is_known_to_other_nodes_at_once() {
     let used = async || catalog.get(&format!("used/{}", made.session.id)).await.unwrap();
     one.recognise_session(made.secret.expose(), None).await.unwrap();
     assert!(used().await.is_none(), "it is written with the others, in a minute");
-    // It began nearly as long ago as it may rest.
+    // The session began nearly as long ago as the idle limit.
     let key = format!("sessions/{}", made.session.id);
     let mut record: Value = serde_json::from_slice(&catalog.get(&key).await.unwrap().unwrap().value).unwrap();
     let began_ms = record["created_ms"].as_u64().unwrap();
@@ -110,7 +110,7 @@ async fn sessions_are_listed_and_ended_by_their_own_account_and_by_admins_of_eve
     assert!(list.sessions.iter().find(|session| session.current).unwrap().id == own.id);
     let other = list.sessions.iter().find(|session| !session.current).unwrap().id.clone();
 
-    // Another account finds nothing of them, and an admin of every app all, page by page.
+    // Another account sees none of the sessions, and an admin of every app sees all, page by page.
     let path = format!("/v1/sessions/{other}");
     assert_eq!(bob.send(Method::DELETE, &path, &json!({})).await.code(), Code::NotFound);
     let (mut ids, mut after) = (Vec::new(), String::new());
@@ -131,7 +131,7 @@ async fn sessions_are_listed_and_ended_by_their_own_account_and_by_admins_of_eve
     let path = format!("/v1/sessions/{}", own.id);
     assert_eq!(root.send(Method::DELETE, &path, &json!({})).await.status, StatusCode::NO_CONTENT);
     assert!(!here.is_in().await && bob.is_in().await && root.is_in().await);
-    // A token lists and ends the sessions that began with it, and is none itself.
+    // A token lists and ends the sessions started with the token, and is no session.
     let token = edge.token_for(Scope::Admin, Some("shop"), None).await;
     let mut by_token = Browser::of(&edge);
     assert_eq!(by_token.try_to_enter(&json!({ "token": token })).await.status, StatusCode::CREATED);

@@ -1,4 +1,4 @@
-//! How sessions begin and end.
+//! Start and end of sessions.
 
 use devanture_config::api::{AccountList, AuditLog, Scope, Session, TokenMade};
 use devanture_config::problem::Code;
@@ -30,7 +30,7 @@ async fn a_session_of_an_account_may_what_the_account_may_now() {
     assert_eq!(ada.get(status).await.status, StatusCode::OK);
     let refused = ada.send(Method::POST, &format!("{status}/rollback"), &json!({})).await;
     assert_eq!(refused.code(), Code::Forbidden, "{}", refused.text());
-    // The secret is no token.
+    // The session secret is no token.
     let secret = ada.cookie.split_once('=').unwrap().1.to_owned();
     assert_eq!(got(edge.ask(Method::GET, status, &secret)).await.code(), Code::BadToken);
     let list: AccountList = got(edge.api(Method::GET, "/v1/accounts")).await.json();
@@ -62,7 +62,7 @@ async fn a_session_of_a_token_does_not_outlive_it() {
     let revoked = got(edge.api(Method::DELETE, &format!("/v1/tokens/{}", token.id))).await;
     assert_eq!(revoked.status, StatusCode::NO_CONTENT, "{}", revoked.text());
     assert!(!ci.is_in().await);
-    // One that ends by itself.
+    // Token with an expiry.
     let wanted = json!({ "name": "short", "scope": "read", "expires_in_s": 1 });
     let token: TokenMade = got(edge.api(Method::POST, "/v1/tokens").json(&wanted)).await.json();
     let mut short = Browser::of(&edge);
@@ -72,7 +72,7 @@ async fn a_session_of_a_token_does_not_outlive_it() {
         assert_eq!(session.expires_ms, token.expires_ms);
         eventually("the session ends with its token", async || !short.is_in().await).await;
     } else {
-        // It took longer than the token lives.
+        // The token expired before the exchange.
         assert_eq!(entered.code(), Code::BadToken);
     }
     edge.stop().await;
@@ -92,7 +92,7 @@ async fn who_shows_nothing_gets_no_session() {
         (json!({ "account": "bob", "password": PASSWORD }), Code::BadLogin),
         (json!({ "token": "dvt_000000000000_00" }), Code::BadToken),
         (json!({ "token": "" }), Code::BadToken),
-        // A login is exchanged for nothing else.
+        // A login token is valid for no other exchange.
         (json!({ "token": login["access_token"] }), Code::BadToken),
         (json!({ "token": login["refresh_token"] }), Code::BadToken),
         (json!({}), Code::Unauthenticated),
@@ -147,7 +147,7 @@ async fn a_logout_another_password_and_a_deletion_end_sessions_at_once() {
     assert_eq!(entered.status, StatusCode::CREATED);
     assert!(got(edge.api(Method::DELETE, "/v1/accounts/ada")).await.status.is_success());
     assert!(!ada.is_in().await);
-    // One of the same name is another one.
+    // A new account of the same name is a different account.
     account(&edge, "ada", "admin").await;
     assert!(!ada.is_in().await);
     edge.stop().await;
@@ -160,7 +160,7 @@ async fn a_session_ends_at_its_age_and_when_nobody_uses_it() {
     let mut ada = Browser::of(&edge);
     let entered = ada.try_to_enter(&json!({ "account": "ada", "password": PASSWORD })).await;
     assert!(entered.header("set-cookie").contains("; Max-Age=1; "), "{}", entered.header("set-cookie"));
-    // However often it is used.
+    // However often the session is used.
     eventually("the session ends at its age", async || !ada.is_in().await).await;
     edge.stop().await;
 
@@ -183,7 +183,7 @@ async fn another_login_of_a_browser_ends_its_former_session_and_shares_nothing_w
     let (before, after) = (parts(&former), parts(&browser));
     assert!(before[before.len() - 2] != after[after.len() - 2] && before.last() != after.last());
     assert!(browser.is_in().await && !former.is_in().await);
-    // What somebody plants in a browser is never what it logs in with.
+    // A cookie planted in a browser is never the cookie after the login.
     let mut planted = Browser { cookie: format!("{COOKIE_NAME}=dvs_{}_00", "0".repeat(24)), ..browser.clone() };
     planted = planted.entered("ada").await;
     assert!(!planted.cookie.contains("000000000000_00"));
@@ -203,7 +203,7 @@ async fn what_a_session_makes_does_not_outlive_it() {
     edge.stop().await;
 }
 
-/// What a stolen cookie could make would stay with the thief when the session ends.
+/// Otherwise a thief with a stolen cookie would keep a token beyond the end of the session.
 #[tokio::test]
 async fn only_a_confirmed_session_of_an_account_makes_a_token_that_outlives_it() {
     let edge = quick().start().await;
@@ -219,7 +219,7 @@ async fn only_a_confirmed_session_of_an_account_makes_a_token_that_outlives_it()
     for proof in [json!({ "password": "a guess of some length" }), json!({ "token": edge.admin_token() }), json!({})] {
         assert!(!thief.send(Method::POST, "/v1/session/confirm", &proof).await.status.is_success(), "{proof}");
     }
-    // Neither what it makes, nor a session of that, which its token confirms.
+    // Neither by a created token, nor by a session of the created token, confirmed with the token.
     let short: TokenMade = thief.send(Method::POST, "/v1/tokens", &lasting("short", 1)).await.json();
     let by_token = got(edge.ask(Method::POST, "/v1/tokens", &short.token).json(&lasting("x", 30))).await;
     assert_eq!(by_token.code(), Code::Forbidden);
@@ -240,7 +240,7 @@ async fn only_a_confirmed_session_of_an_account_makes_a_token_that_outlives_it()
     assert!(made.expires_ms > session.expires_ms, "{made:?}");
     let brief: TokenMade = ada.send(Method::POST, "/v1/tokens", &json!({ "name": "x", "scope": "read" })).await.json();
     assert_eq!(brief.expires_ms, session.expires_ms, "only what asks for it");
-    // It goes on after the session; what it makes ends with it, and all of it with the account.
+    // The token outlives the session; derived tokens end with the token, and all tokens end with the account.
     let child = got(edge.ask(Method::POST, "/v1/tokens", &made.token).json(&json!({ "name": "y", "scope": "read" })));
     let child: TokenMade = child.await.json();
     assert_eq!(child.expires_ms, made.expires_ms);

@@ -1,4 +1,4 @@
-//! Sessions of browsers: how they begin and end, what their cookie is good for, and who cannot use it.
+//! Browser sessions: start and end, the rights of the session cookie, and refused uses.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 mod confirmations;
@@ -20,19 +20,19 @@ use crate::support::{Got, RunningEdge, Setup, edge, got};
 const PASSWORD: &str = "correct horse battery";
 const COOKIE_NAME: &str = "__Host-Http-devanture-session";
 
-/// An edge whose passwords cost little.
+/// Edge with a cheap password hash.
 fn quick() -> Setup {
     edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1)
 }
 
-/// Makes an account for every app with [`PASSWORD`].
+/// Creates an account for every app with [`PASSWORD`].
 async fn account(edge: &RunningEdge, name: &str, scope: &str) {
     let wanted = json!({ "name": name, "scope": scope, "password": PASSWORD });
     let made = got(edge.api(Method::POST, "/v1/accounts").json(&wanted)).await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
 }
 
-/// A browser that has a page of the edge open, with the one cookie that it was given.
+/// Browser on a page of the edge, with the session cookie.
 #[derive(Clone)]
 struct Browser {
     client: reqwest::Client,
@@ -45,13 +45,13 @@ impl Browser {
         Self { client: edge.client(), port: edge.admin().port(), cookie: String::new() }
     }
 
-    /// A request with the cookie, of which the browser says nothing.
+    /// Request with the cookie, without the browser's `Sec-Fetch` fields.
     fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("https://localhost:{}{path}", self.port));
         if self.cookie.is_empty() { request } else { request.header(COOKIE, &self.cookie) }
     }
 
-    /// A request of a script of a page of the edge.
+    /// Request of a script on a page of the edge.
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.bare(method, path).header("sec-fetch-site", "same-origin").header("sec-fetch-mode", "cors")
     }
@@ -80,7 +80,7 @@ impl Browser {
         self
     }
 
-    /// Whether its session is good.
+    /// Returns true if the session is valid.
     async fn is_in(&self) -> bool {
         match self.get("/v1/session").await.status {
             StatusCode::OK => true,

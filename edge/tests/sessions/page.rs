@@ -1,4 +1,4 @@
-//! The page on which a person logs in.
+//! Login page.
 
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -31,11 +31,11 @@ async fn a_browser_without_a_session_gets_a_page_to_log_in_at_the_addresses_of_t
             assert_eq!(page.header(name), value, "{name}");
         }
         assert!(!page.text().contains("evil"), "it repeats nothing of its address");
-        // A link from another site, where the cookie does not count, and a session that has ended.
+        // A link from another site, where the cookie is ignored, and an ended session.
         let from_elsewhere = ada.bare(Method::GET, path).header("sec-fetch-site", "same-site");
         let page = got(from_elsewhere.header("sec-fetch-mode", "navigate").header("accept", html)).await;
         assert_eq!((page.status, page.header("content-type")), (StatusCode::UNAUTHORIZED, "text/html; charset=utf-8"));
-        // Programs get what they got before.
+        // Programs get the problem document.
         let problem = got(stranger.bare(Method::GET, path)).await;
         assert_eq!(problem.code(), Code::Unauthenticated, "{path}");
     }

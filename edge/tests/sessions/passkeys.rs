@@ -1,4 +1,4 @@
-//! Passkeys: registered in a session, shown in place of the password, and refused where anything is wrong.
+//! Passkeys: registered in a session, presented in place of the password, and refused after any error.
 
 use devanture_config::api::{AccountList, Challenge, PasskeyInfo, PasskeyList, Session};
 use devanture_config::problem::Code;
@@ -9,7 +9,7 @@ use super::{Browser, PASSWORD, account, quick};
 use crate::support::authenticator::{Authenticator, text};
 use crate::support::{Got, RunningEdge, got};
 
-/// A passkey that says it is used at the edge.
+/// Passkey whose client data names the edge's origin.
 fn passkey(edge: &RunningEdge) -> Authenticator {
     Authenticator::new("localhost", &format!("https://localhost:{}", edge.admin().port()))
 }
@@ -29,7 +29,7 @@ async fn try_to_register(browser: &Browser, passkey: &Authenticator, challenge: 
     browser.send(Method::POST, "/v1/passkeys", &body).await
 }
 
-/// A passkey of an account whose session is confirmed.
+/// Passkey of an account whose session is confirmed.
 async fn registered(edge: &RunningEdge, browser: &Browser) -> Authenticator {
     let made = passkey(edge);
     let challenge = challenge(browser, "register").await;
@@ -55,7 +55,7 @@ async fn a_passkey_is_registered_in_a_confirmed_session_and_logs_in_without_the_
     account(&edge, "ada", "read").await;
     let ada = Browser::of(&edge).entered("ada").await;
     let made = passkey(&edge);
-    // Who finds a browser open registers nothing, and no authenticator is asked in vain.
+    // An unconfirmed session registers no passkey, and gets no challenge that would prompt the user.
     let unconfirmed = ada.send(Method::POST, "/v1/session/challenge", &json!({ "purpose": "register" })).await;
     assert_eq!(unconfirmed.code(), Code::ConfirmationRequired);
     assert_eq!(try_to_register(&ada, &made, "abc").await.code(), Code::ConfirmationRequired);
@@ -81,7 +81,7 @@ async fn a_passkey_is_registered_in_a_confirmed_session_and_logs_in_without_the_
     let session: Session = entered.json();
     assert_eq!((session.account.unwrap().as_str(), session.passkeys), ("ada", 1));
     assert!(browser.is_in().await);
-    // Once.
+    // An assertion is valid once.
     assert_eq!(browser.clone().try_to_enter(&shown).await.code(), Code::BadLogin);
     let list: PasskeyList = ada.get("/v1/passkeys").await.json();
     assert!(list.passkeys[0].used_ms.is_some());
@@ -89,7 +89,7 @@ async fn a_passkey_is_registered_in_a_confirmed_session_and_logs_in_without_the_
     assert_eq!(accounts.accounts[0].logins, 2);
     let edge = edge.restart().await;
     let mut browser = Browser::of(&edge);
-    // It was registered at another port, as the edge of this test has one by chance.
+    // The passkey was registered at another port, since the edge of this test has a random port.
     let login = challenge(&browser, "login").await;
     let elsewhere = browser.try_to_enter(&json!({ "passkey": assertion(&made, &login.challenge, &user.id) })).await;
     assert_eq!(elsewhere.code(), Code::BadLogin);
@@ -142,13 +142,13 @@ async fn what_is_wrong_with_a_passkey_is_answered_alike() {
     for wrong in ["", "abc", &for_confirmation] {
         refuse(&made, wrong, &user).await;
     }
-    // A challenge that is older than the last one that was answered.
+    // A challenge older than the last answered challenge.
     let newer = challenge(&ada, "login").await.challenge;
     let entered = Browser::of(&edge).try_to_enter(&json!({ "passkey": assertion(&made, &newer, &user) })).await;
     assert_eq!(entered.status, StatusCode::CREATED, "{}", entered.text());
     made.counter = 6;
     refuse(&made, &login, &user).await;
-    // A copy of the authenticator.
+    // A cloned authenticator.
     made.counter = 5;
     let next = challenge(&ada, "login").await.challenge;
     refuse(&made, &next, &user).await;
@@ -164,7 +164,7 @@ async fn a_challenge_is_answered_once_by_a_passkey_that_it_was_made_for() {
     let ada = Browser::of(&edge).entered("ada").await;
     confirm(&ada).await;
     let first = registered(&edge, &ada).await;
-    // To register, whichever authenticator answers, also once the passkey is gone.
+    // A registration challenge, whichever authenticator answers, even after the removal of the passkey.
     let register = challenge(&ada, "register").await;
     let user = register.user.unwrap().id;
     let for_confirmation = challenge(&ada, "confirm").await;
@@ -181,7 +181,7 @@ async fn a_challenge_is_answered_once_by_a_passkey_that_it_was_made_for() {
         let body = json!({ "passkey": assertion(passkey, challenge, &user) });
         ada.send(Method::POST, "/v1/session/confirm", &body).await.status
     };
-    // It names the passkeys that were there, and no later one answers it.
+    // The challenge lists the existing passkeys, and no later passkey can answer.
     assert_eq!(confirmed(&third, &for_confirmation.challenge).await, StatusCode::UNAUTHORIZED);
     assert_eq!(confirmed(&first, &for_confirmation.challenge).await, StatusCode::OK);
     assert_eq!(confirmed(&first, &for_confirmation.challenge).await, StatusCode::UNAUTHORIZED);
@@ -193,7 +193,7 @@ async fn a_challenge_is_answered_once_by_a_passkey_that_it_was_made_for() {
     let enter = async |passkey: &Authenticator| {
         Browser::of(&edge).try_to_enter(&json!({ "passkey": assertion(passkey, &login, &user) })).await.status
     };
-    // At once, too.
+    // Concurrently, too.
     let (one, other) = tokio::join!(enter(&first), enter(&third));
     let mut ends = [one, other];
     ends.sort();
@@ -210,12 +210,12 @@ async fn a_phished_passkey_is_refused_where_its_client_says_another_host() {
     let mut made = registered(&edge, &ada).await;
     let user = challenge(&ada, "register").await.user.unwrap().id;
     let login = challenge(&ada, "login").await.challenge;
-    // An app on another port of the host gets a signature, and its own client repeats its origin as the host.
+    // An app on another port of the host obtains a signature, and a forged client repeats the app's origin as the host.
     made.origin = "https://localhost:8443".to_owned();
     let body = json!({ "passkey": assertion(&made, &login, &user) });
     let phished = edge.api_by_name(Method::POST, "localhost:8443", "/v1/session").json(&body);
     assert_eq!(got(phished.header("sec-fetch-site", "same-origin")).await.code(), Code::BadLogin);
-    // It would have been taken where it was registered.
+    // The assertion would be valid at the port of the registration.
     made.origin = format!("https://localhost:{}", edge.admin().port());
     let body = json!({ "passkey": assertion(&made, &login, &user) });
     assert_eq!(Browser::of(&edge).try_to_enter(&body).await.status, StatusCode::CREATED);

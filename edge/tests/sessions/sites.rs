@@ -1,4 +1,4 @@
-//! Requests that another site, or another app, has a browser send.
+//! Browser requests sent by another site or another app.
 
 use devanture_config::problem::Code;
 use http::{Method, StatusCode};
@@ -39,7 +39,7 @@ async fn a_cookie_counts_for_pages_of_this_origin_alone() {
         }
     }
     assert_eq!(ada.get(lock).await.code(), Code::NotFound, "nothing was locked");
-    // Nobody is logged in from elsewhere either.
+    // Cross-site logins are refused as well.
     let body = json!({ "account": "ada", "password": PASSWORD });
     for site in ["cross-site", "same-site", "none"] {
         let request = ada.bare(Method::POST, "/v1/session").header("sec-fetch-site", site).json(&body);
@@ -47,11 +47,11 @@ async fn a_cookie_counts_for_pages_of_this_origin_alone() {
         assert_eq!((refused.code(), refused.header("set-cookie")), (Code::CrossSite, ""), "{site}");
     }
     assert_eq!(got(ada.bare(Method::POST, "/v1/session").json(&body)).await.code(), Code::CrossSite);
-    // Opened by its user, as from a bookmark.
+    // Opened by the user, as from a bookmark.
     let opened =
         ada.bare(Method::GET, "/v1/session").header("sec-fetch-site", "none").header("sec-fetch-mode", "navigate");
     assert_eq!(got(opened).await.status, StatusCode::OK);
-    // A token counts for itself, whatever cookie is beside it.
+    // A token authenticates on its own, whatever the cookie.
     let token = edge.admin_token();
     let both = ada.bare(Method::GET, "/v1/session").bearer_auth(token);
     assert!(got(both).await.text().contains("\"token\":\"test\""));
@@ -66,7 +66,7 @@ async fn there_are_no_sessions_on_a_hostname_of_an_app() {
     account(&edge, "ada", "read").await;
     let ada = Browser::of(&edge).entered("ada").await;
     let body = json!({ "account": "ada", "password": PASSWORD });
-    // Where a proxy in front, or a certificate with both names, leads to the admin listener by the name of an app.
+    // A proxy, or a certificate with both names, may route an app's hostname to the admin listener.
     let at = |method: Method, path: &str| {
         edge.api_by_name(method, "shop.localhost", path).header("sec-fetch-site", "same-origin")
     };
@@ -74,7 +74,7 @@ async fn there_are_no_sessions_on_a_hostname_of_an_app() {
     assert_eq!((refused.code(), refused.header("set-cookie")), (Code::CrossSite, ""), "{}", refused.text());
     let refused = got(at(Method::GET, "/v1/session").header("cookie", &ada.cookie)).await;
     assert_eq!(refused.code(), Code::CrossSite);
-    // Nor the page that would ask for a password.
+    // The login page is not served there, either.
     let page = got(at(Method::GET, "/console/").header("accept", "text/html")).await;
     assert_eq!((page.status, page.header("content-type")), (StatusCode::UNAUTHORIZED, "text/html; charset=utf-8"));
     assert!(page.text().contains("This hostname is that of an app") && !page.text().contains("<form"));

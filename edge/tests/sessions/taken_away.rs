@@ -1,4 +1,4 @@
-//! Hostnames that `prod` loses, and aliases that end earlier: confirmed as the app wants it that loses them.
+//! Hostnames taken from `prod`, and aliases that expire earlier: the losing app's confirmation setting applies.
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Session};
 use devanture_config::problem::Code;
@@ -12,7 +12,7 @@ use crate::support::{Files, Got, RunningEdge, got, manifest};
 
 const STAGING: &str = "/v1/apps/shop/environments/staging";
 
-/// Stores a version that lists a hostname for `staging`, and gives the push that would make it live there.
+/// Stores a version that lists a hostname for `staging`; returns the push that would make the version live there.
 async fn stored(edge: &RunningEdge, files: Files<'_>, host: &str) -> BeginDeploy {
     let begin = listing(files, host, true);
     edge.try_push("shop", "staging", begin, files).await.unwrap();
@@ -33,7 +33,7 @@ async fn give(edge: &RunningEdge, place: &str, host: &str) {
     assert_eq!(given.status, StatusCode::OK, "{host}: {}", given.text());
 }
 
-/// A name of `prod`, one below its wildcard, its own address, and the wildcard itself.
+/// A name of `prod`, a name below the wildcard, the default name, and the wildcard.
 const NAMES: [&str; 4] = ["old.example.com", "www.example.org", "shop.localhost", "*.example.org"];
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_hostname_leaves_prod_by_a_confirmed_session_alone_whichever_app_gets_
         let predicted = ada.send(Method::PUT, &format!("{path}?dry_run"), &json!({})).await;
         assert_eq!(predicted.status, StatusCode::OK, "{path}: {}", predicted.text());
     }
-    // The other app has nothing confirmed, and no app is given an address of another one.
+    // The other app requires no confirmations, and no app may have another app's default name.
     for name in NAMES.into_iter().filter(|name| *name != "shop.localhost") {
         let path = to("blog/environments/prod", name);
         let refused = ada.send(Method::PUT, &path, &json!({})).await;
@@ -65,7 +65,7 @@ async fn a_hostname_leaves_prod_by_a_confirmed_session_alone_whichever_app_gets_
     let refused =
         ada.send(Method::POST, "/v1/apps/blog/environments/prod/deploys", &json!({ "manifest": manifest })).await;
     assert_eq!(refused.code(), Code::ConfirmationRequired, "{}", refused.text());
-    // A name that no visitor of `prod` comes by.
+    // A name without visitors of `prod`.
     let free = ada.send(Method::PUT, &to("shop/environments/staging", "www.example.net"), &json!({})).await;
     assert_eq!(free.status, StatusCode::OK, "{}", free.text());
     let confirmed = ada.send(Method::POST, CONFIRM, &json!({ "password": PASSWORD })).await;
@@ -82,7 +82,7 @@ async fn what_a_version_lists_is_taken_from_prod_by_a_confirmed_session_alone() 
     give(&edge, "shop/environments/prod", "*.example.org").await;
     let begin = stored(&edge, &[("index.html", b"listing")], "www.example.org").await;
     let version = begin.manifest.id().to_string();
-    // It is live in `next`, where it lists nothing, and something else is in `staging`.
+    // The version is live in `next`, where it lists no hostname, and `staging` has another version.
     let next = "/v1/apps/shop/environments/next/switch";
     assert_eq!(got(edge.api(Method::POST, next).json(&json!({ "version": version }))).await.status, StatusCode::OK);
     let other = manifest(&[("index.html", b"other")]);
@@ -100,7 +100,7 @@ async fn what_a_version_lists_is_taken_from_prod_by_a_confirmed_session_alone() 
         let refused = ada.send(method, &format!("{STAGING}/{way}"), &body).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{way}: {}", refused.text());
     }
-    // A rollback goes on, and leaves the name where it is.
+    // A rollback succeeds, and leaves the name in place.
     let back = ada.send(Method::POST, &format!("{STAGING}/rollback"), &json!({ "version": version })).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text());
     let names: Value = ada.get(&format!("{STAGING}/hostnames")).await.json();
@@ -108,7 +108,7 @@ async fn what_a_version_lists_is_taken_from_prod_by_a_confirmed_session_alone() 
     edge.stop().await;
 }
 
-/// An app, an environment and an alias that are new answer before a wildcard that stood for their address.
+/// New apps, environments and aliases take precedence over a wildcard that covered the address.
 #[tokio::test]
 async fn an_address_below_a_wildcard_of_prod_is_taken_by_a_confirmed_session_alone() {
     let edge = quick().start().await;
@@ -151,7 +151,7 @@ async fn an_alias_ends_earlier_by_a_confirmed_session_alone() {
         let refused = ada.send(Method::PUT, alias, &ending("1d")).await;
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{before}: {}", refused.text());
         ok(&ada.send(Method::PUT, &format!("{alias}?dry_run"), &ending("1d")).await);
-        // By a push neither.
+        // A push cannot take the address, either.
         let options = DeployOptions {
             alias: Some("feature".parse().unwrap()),
             alias_expires: Some("1d".parse().unwrap()),
@@ -163,7 +163,7 @@ async fn an_alias_ends_earlier_by_a_confirmed_session_alone() {
         assert_eq!(refused.code(), Code::ConfirmationRequired, "{before}: {}", refused.text());
         ok(&got(edge.api(Method::PUT, alias).json(&ending("10d"))).await);
     }
-    // Later, and as before.
+    // A later expiry, and the same expiry.
     ok(&ada.send(Method::PUT, alias, &ending("20d")).await);
     ok(&ada.send(Method::PUT, alias, &json!({ "version": version })).await);
     assert_eq!(ada.send(Method::POST, CONFIRM, &json!({ "password": PASSWORD })).await.status, StatusCode::OK);

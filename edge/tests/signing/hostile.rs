@@ -1,4 +1,4 @@
-//! What strangers and thieves of tokens try: signatures of others, changed ones, removed ones, and floods of them.
+//! Attacks by strangers and token thieves: foreign, modified and removed signatures, and floods of signatures.
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Scope};
 use devanture_config::problem::Code;
@@ -15,7 +15,7 @@ async fn a_signature_of_another_app_or_version_is_refused() {
     let ada = key("ada");
     want(&edge, &[&ada], 1).await;
     let two = manifest(TWO).id();
-    // The same content in another app, signed there.
+    // Signature of the same content in another app.
     let of_blog = SignatureText(ada.sign(&version_message(&"blog".parse().unwrap(), &two)));
     let of_one = signature(&ada, manifest(ONE).id());
     for wrong in [of_blog, of_one] {
@@ -40,11 +40,11 @@ async fn a_stripped_signature_is_a_missing_one() {
     let three = push(&edge, THREE, &[&ada]).await.unwrap().version;
     want(&edge, &[&ada], 1).await;
     assert_eq!(post(&edge, "rollback", json!({})).await.status, StatusCode::OK);
-    // Deleted and pushed again without it, as anyone who may push could do.
+    // Deleted, and pushed again without the signature, as any pusher could do.
     let path = format!("/v1/apps/{APP}/versions/{three}");
     assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
     assert_eq!(push(&edge, THREE, &[]).await.unwrap_err().code, Code::NotSigned);
-    // And a deleted one that comes back is signed again.
+    // A restored version can be signed again.
     assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
     let undelete =
         got(edge.api(Method::POST, &format!("/v1/apps/{APP}/undelete")).json(&json!({ "version": three }))).await;
@@ -72,7 +72,7 @@ async fn signatures_of_strangers_do_not_keep_a_signer_out() {
     assert_eq!(signatures(&edge, two).await.signatures.len(), 3);
     assert_eq!(sign(&edge, two, &signature(&bob, two)).await.status, StatusCode::OK);
     assert_eq!(post(&edge, "switch", json!({ "version": two })).await.status, StatusCode::OK);
-    // More than fit are refused as they come.
+    // Signatures above the limit are refused.
     let strangers: Vec<_> = (0..4).map(|_| key("x")).collect();
     let many: Vec<_> = strangers.iter().collect();
     assert_eq!(push(&edge, THREE, &many).await.unwrap_err().code, Code::TooMany);
@@ -104,7 +104,7 @@ async fn signatures_that_strangers_add_all_the_time_delay_no_switch() {
     want(&edge, &[&ada], 1).await;
     let flood = async |version| {
         for number in 0..40 {
-            // Of others that come at once, some are refused.
+            // Of concurrent signatures, some are refused.
             sign(&edge, version, &signature(&key(&format!("stranger-{number}")), version)).await;
         }
     };
@@ -118,7 +118,7 @@ async fn signatures_that_strangers_add_all_the_time_delay_no_switch() {
     edge.stop().await;
 }
 
-/// Before anything of it is sent.
+/// Checked before any upload.
 #[tokio::test]
 async fn a_dry_run_of_a_push_refuses_the_signatures_that_the_push_would_be_refused_for() {
     let edge = edge().with_app(APP, ONE).with_limit("signatures_per_version_max", 2).start().await;

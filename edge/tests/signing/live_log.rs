@@ -1,4 +1,4 @@
-//! The log of what was live: one entry for each move of the pointer, each with the hash of the one before.
+//! Log of live versions: one entry for each move of the pointer, each with the hash of the previous entry.
 
 use devanture_config::api::{BrokenLog, DeployKind, check_live_log};
 use http::{Method, StatusCode};
@@ -13,7 +13,7 @@ async fn every_move_of_the_pointer_is_an_entry_that_follows_the_one_before() {
     let ada = key("ada");
     let one = push(&edge, ONE, &[]).await.unwrap().version;
     let two = push(&edge, TWO, &[&ada]).await.unwrap().version;
-    // What moves nothing is no entry.
+    // A push without a switch adds no entry.
     push(&edge, TWO, &[]).await.unwrap();
     want(&edge, &[&ada], 1).await;
     push(&edge, THREE, &[]).await.unwrap_err();
@@ -36,7 +36,7 @@ async fn every_move_of_the_pointer_is_an_entry_that_follows_the_one_before() {
     let mut changed = log.entries.clone();
     changed[1].who = "somebody else".to_owned();
     assert_eq!(check_live_log(place, None, &changed), Err(BrokenLog::Changed(2)));
-    // Page by page it is the same.
+    // Paged reading returns the same entries.
     let first = live_log(&edge, "?limit=2").await;
     assert_eq!((first.entries.as_slice(), first.next.as_deref()), (&log.entries[..2], Some("2")));
     let second = live_log(&edge, "?limit=3&after=2").await;

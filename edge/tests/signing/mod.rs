@@ -1,5 +1,5 @@
-//! Signatures of versions: an environment that wants them lets nothing else go live, by whatever way, and its log says
-//! what was live.
+//! Signatures of versions: an environment with required signatures lets no other version go live, by any path, and the
+//! environment's log records the live versions.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! What was live before: without the signatures that are wanted it answers no visitor any more, not even for the assets
-//! of pages that are open.
+//! Replaced versions: without the required signatures, a replaced version serves no visitor, not even assets of open
+//! pages.
 
 use http::StatusCode;
 
@@ -8,7 +8,7 @@ use crate::support::{Files, RunningEdge, edge, eventually};
 
 const OLD: Files<'static> = &[("index.html", b"one"), ("app-4f2a91bc.js", b"one()")];
 
-/// How the asset of the version that was live first is answered.
+/// Status of an asset of the first live version.
 async fn asset(edge: &RunningEdge) -> StatusCode {
     edge.get("shop.localhost", "/app-4f2a91bc.js").await.status
 }
@@ -22,7 +22,7 @@ async fn an_unsigned_version_that_was_replaced_answers_nobody_once_signatures_ar
     let ada = key("ada");
     want(&edge, &[&ada], 1).await;
     assert_eq!(asset(&edge).await, StatusCode::NOT_FOUND);
-    // A start asks for signatures, too.
+    // The signatures are checked after a restart, too.
     let edge = edge.restart().await;
     assert_eq!(asset(&edge).await, StatusCode::NOT_FOUND);
     sign(&edge, one, &signature(&ada, one)).await;

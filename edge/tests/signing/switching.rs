@@ -1,4 +1,4 @@
-//! What goes live where signatures are wanted: by a push, a switch, a rollback, a promotion, and after a restart.
+//! Versions going live under required signatures: by a push, a switch, a rollback, a promotion, and after a restart.
 
 use devanture_config::VersionId;
 use devanture_config::api::{DeployOptions, Scope};
@@ -28,24 +28,24 @@ async fn what_is_not_signed_goes_live_by_no_way() {
     refused(problem.code);
     assert!(problem.detail.contains("none of its signers"), "{problem:?}");
     assert!(problem.hint.unwrap().contains("ada (SHA256:"));
-    // By a key that is nobody's here.
+    // Signed by an unknown key.
     refused(push(&edge, &[("index.html", b"five")], &[&eve]).await.unwrap_err().code);
     refused(post(&edge, "switch", json!({ "version": two })).await.code());
     refused(post(&edge, "rollback", json!({})).await.code());
     refused(post(&edge, "rollback", json!({ "version": one })).await.code());
     refused(post(&edge, "promote", json!({ "from": "staging" })).await.code());
-    // Also where it is only a prediction.
+    // A dry run is refused, too.
     refused(post(&edge, "switch?dry_run=true", json!({ "version": two })).await.code());
-    // No flag of a push or a switch passes it.
+    // No flag of a push or a switch bypasses the check.
     let forced = json!({ "version": two, "force": true, "allow_refingerprint": true, "no_smoke": true });
     refused(post(&edge, "switch", forced).await.code());
     assert_eq!((served(&edge).await.as_str(), edge.live(APP).await), ("three", Some(three)));
 
-    // What was refused is stored, and can be signed later.
+    // A refused version is stored, and can be signed later.
     assert_eq!(sign(&edge, two, &signature(&ada, two)).await.status, StatusCode::OK);
     assert_eq!(post(&edge, "promote", json!({ "from": "staging" })).await.status, StatusCode::OK);
     assert_eq!(served(&edge).await, "two");
-    // Back to what was signed before, too.
+    // A rollback to a signed version works.
     assert_eq!(post(&edge, "rollback", json!({})).await.status, StatusCode::OK);
     assert_eq!(served(&edge).await, "three");
     want_none(&edge).await;
@@ -66,14 +66,14 @@ async fn a_canary_that_is_not_signed_gets_no_more_visitors_once_signatures_are_w
     let ada = key("ada");
     want(&edge, &[&ada], 1).await;
     assert_eq!(put(99, None).await.code(), Code::NotSigned);
-    // Fewer may get it, and more once it is signed.
+    // The canary's share may fall, and may grow once the version is signed.
     assert_eq!(put(5, None).await.status, StatusCode::OK);
     sign(&edge, two, &signature(&ada, two)).await;
     assert_eq!(put(99, None).await.status, StatusCode::OK);
     edge.stop().await;
 }
 
-/// Law 3 does not go further than this: what is not signed is not served again, whatever the watch has seen.
+/// Limit of law 3: an unsigned version is not served again, whatever the watch has observed.
 #[tokio::test]
 async fn a_watch_does_not_go_back_to_what_is_not_signed_any_more() {
     let edge = edge().with_app(APP, &[("index.html", b"one"), ("shoes.html", b"shoes")]).start().await;
@@ -105,7 +105,7 @@ async fn a_watch_does_not_go_back_to_what_is_not_signed_any_more() {
     assert_eq!(served(&edge).await, "two");
     let two = edge.live(APP).await.unwrap();
     assert_ne!(two, one);
-    // The way back that the hint names.
+    // The remedy in the hint.
     assert_eq!(post(&edge, "rollback", json!({})).await.code(), Code::NotSigned);
     sign(&edge, one, &signature(&ada, one)).await;
     assert_eq!(post(&edge, "rollback", json!({})).await.status, StatusCode::OK);
@@ -121,7 +121,7 @@ async fn two_of_three_have_to_sign() {
     let problem = push(&edge, TWO, &[&ada]).await.unwrap_err();
     assert_eq!(problem.code, Code::NotSigned);
     assert!(problem.detail.contains("2 signatures of 3 signers") && problem.detail.contains("only ada"), "{problem:?}");
-    // The same signer again is no second one.
+    // A repeated signature by one signer counts once.
     assert_eq!(push(&edge, TWO, &[&ada, &ada]).await.unwrap_err().code, Code::NotSigned);
     let two = push(&edge, TWO, &[&cyd]).await.unwrap();
     assert!(two.switched, "the signature of an earlier push counts");
@@ -143,13 +143,13 @@ async fn what_is_live_stays_live_without_a_signature_also_after_a_restart() {
     assert!(!signed.is_enough && signed.signed_by.is_empty());
     let edge = edge.restart().await;
     assert_eq!(served(&edge).await, "one");
-    // A push of it changes nothing, and a change of settings keeps it.
+    // A push of the live version changes nothing, and a change of settings keeps the version.
     assert!(!push(&edge, ONE, &[]).await.unwrap().switched);
     let path = format!("/v1/apps/{APP}/environments/prod/settings");
     let set = json!({ "set": { "A": { "value": "b" } } });
     assert_eq!(got(edge.api(Method::PATCH, &path).json(&set)).await.status, StatusCode::OK);
     assert_eq!(served(&edge).await, "one");
-    // Once something signed is live, there is no way back to it.
+    // Once a signed version is live, no rollback to the unsigned version is possible.
     push(&edge, TWO, &[&ada]).await.unwrap();
     assert_eq!(post(&edge, "rollback", json!({})).await.code(), Code::NotSigned);
     let edge = edge.restart().await;
@@ -179,7 +179,7 @@ async fn only_an_admin_says_who_has_to_sign() {
     let again = got(edge.ask(Method::PUT, &path, &admin).json(&wanted)).await;
     assert_eq!(again.json::<serde_json::Value>()["changed"], false);
     assert_eq!(push(&edge, THREE, &[]).await.unwrap_err().code, Code::NotSigned);
-    // Other environments go on, and previews, which are nobody's live version.
+    // Other environments continue, and so do previews, which are not live.
     let staging = push_to(&edge, "staging", THREE, &[], DeployOptions::default()).await.unwrap();
     assert!(staging.switched);
     want_in(&edge, "staging", &[&ada], 1).await;

@@ -1,4 +1,4 @@
-//! What nobody signs, where signatures are wanted: admins change it alone, and the live log has it.
+//! Unsigned state under required signatures: changed by admins alone, and recorded in the live log.
 
 use devanture_config::api::{BeginDeploy, DeployKind, LiveLogEntry, Scope, check_live_log};
 use devanture_config::problem::Code;
@@ -10,7 +10,7 @@ use super::world::{APP, ONE, TWO, key, live_log, post, push_to, served, sign, si
 use crate::support::backends::Backend;
 use crate::support::{edge, got, manifest};
 
-/// By the table of the operations: one that is new is refused, or says why it changes nothing for visitors.
+/// Iterates over the table of operations: a new operation is refused, or is listed as harmless to visitors.
 #[tokio::test]
 async fn what_nobody_signs_takes_an_admin_where_signatures_are_wanted() {
     let edge = edge().with_app(APP, ONE).start().await;
@@ -27,7 +27,7 @@ async fn what_nobody_signs_takes_an_admin_where_signatures_are_wanted() {
         }
     }
     assert!(asked > 40, "{asked} requests");
-    // What bodies say: settings of before, and a link.
+    // Request bodies: earlier settings, and a link.
     let token = edge.token_for(Scope::Promote, Some(APP), None).await;
     for (path, body) in [
         (format!("/v1/apps/{APP}/environments/prod/rollback"), json!({ "with_settings": true })),
@@ -36,7 +36,7 @@ async fn what_nobody_signs_takes_an_admin_where_signatures_are_wanted() {
         let answer = got(edge.ask(Method::POST, &path, &token).json(&body)).await;
         assert_eq!(answer.code(), Code::Forbidden, "{path}: {}", answer.text());
     }
-    // Where no signatures are wanted, and what shows visitors nothing unsigned.
+    // Environments without required signatures, and operations that show visitors no unsigned content.
     push_to(&edge, "staging", ONE, &[], Default::default()).await.unwrap();
     let set = json!({ "set": { "A": { "value": "b" } } });
     let staging = format!("/v1/apps/{APP}/environments/staging/settings");
@@ -50,7 +50,7 @@ async fn what_nobody_signs_takes_an_admin_where_signatures_are_wanted() {
     edge.stop().await;
 }
 
-/// A version that was replaced still has visitors, and a name below a wildcard is the wildcard's until somebody has it.
+/// A replaced version still has visitors, and a name below a wildcard belongs to the wildcard until assigned.
 #[tokio::test]
 async fn versions_and_names_that_visitors_have_from_before_take_an_admin_too() {
     let edge = edge().with_app(APP, ONE).start().await;
@@ -71,17 +71,17 @@ async fn versions_and_names_that_visitors_have_from_before_take_an_admin_too() {
     let path = format!("/v1/apps/{APP}/environments/staging/deploys");
     let refused = got(edge.ask(Method::POST, &path, &token).json(&begin)).await;
     assert_eq!(refused.code(), Code::HostnameTaken, "{}", refused.text());
-    // Nor does another app, whatever DNS proves.
+    // Another app is refused, too, whatever DNS proves.
     let stranger = edge.token_for(Scope::Admin, Some("blog"), None).await;
     let refused = got(edge.ask(Method::POST, "/v1/apps/blog/environments/prod/deploys", &stranger).json(&begin)).await;
     assert_eq!(refused.code(), Code::HostnameTaken, "{}", refused.text());
-    // Other names are as free as before.
+    // Other names remain free.
     let other = got(edge.ask(Method::PUT, &host("staging", "www.example.com"), &token).json(&json!({}))).await;
     assert_eq!(other.status, StatusCode::OK, "{}", other.text());
     edge.stop().await;
 }
 
-/// What answers at an address of its own goes before the wildcard that visitors came by until then.
+/// A default address takes precedence over the wildcard that brought the visitors before.
 #[tokio::test]
 async fn a_new_app_environment_or_alias_below_a_wildcard_takes_an_admin_of_the_wildcards_environment() {
     let edge = edge().with_app(APP, ONE).with_app("blog", ONE).start().await;
@@ -103,11 +103,11 @@ async fn a_new_app_environment_or_alias_below_a_wildcard_takes_an_admin_of_the_w
         let refused = got(edge.ask(method.clone(), &path, &token).json(body)).await;
         assert_eq!(refused.code(), Code::HostnameTaken, "{path}: {}", refused.text());
     }
-    // What answered there before the wildcard came goes on.
+    // An address assigned before the wildcard continues.
     let token = edge.token_for(Scope::Admin, Some("blog"), None).await;
     let again = got(edge.ask(Method::POST, "/v1/apps/blog/environments/prod/deploys", &token).json(&pushed)).await;
     assert!(again.status.is_success(), "{}", again.text());
-    // An admin of the environment gives the names away, of which its live log has each.
+    // An admin of the environment may release the names, each with an entry in the live log.
     for (method, app, way, body) in &ways[1..3] {
         let taken = got(edge.api(method.clone(), &format!("/v1/apps/{app}/{way}")).json(body)).await;
         assert!(taken.status.is_success(), "{way}: {}", taken.text());
@@ -123,7 +123,7 @@ async fn a_new_app_environment_or_alias_below_a_wildcard_takes_an_admin_of_the_w
     edge.stop().await;
 }
 
-/// A push asks nobody for the address of its version, which no wildcard stands for.
+/// A push needs no permission for the address of the version, which no wildcard covers.
 #[tokio::test]
 async fn no_push_takes_the_address_of_its_version_from_a_wildcard() {
     let edge = edge().with_app(APP, ONE).with_app("blog", TWO).start().await;
@@ -154,7 +154,7 @@ async fn the_live_log_names_what_nobody_signs_and_who_did_it() {
     want(&edge, &[&key("ada")], 1).await;
     withdraw("?dry_run=true").await;
     withdraw("").await;
-    // An environment that wants none of these signatures takes no hostname away.
+    // An environment that requires none of the signatures cannot take a hostname.
     let host = |environment: &str| format!("/v1/apps/{APP}/environments/{environment}/hostnames/www.example.org");
     assert_eq!(got(edge.api(Method::PUT, &host("prod")).json(&json!({}))).await.status, StatusCode::OK);
     let token = edge.token_for(Scope::Promote, Some(APP), None).await;
@@ -169,7 +169,7 @@ async fn the_live_log_names_what_nobody_signs_and_who_did_it() {
     edge.stop().await;
 }
 
-/// Another environment or app gets the name, by the API or by what a version lists.
+/// Another environment or app gets the name, by the API or by a version's list.
 #[tokio::test]
 async fn the_live_log_names_what_takes_visitors_away_and_brings_them_back() {
     let edge = edge().with_app(APP, ONE).with_app("blog", ONE).start().await;
@@ -200,7 +200,7 @@ async fn the_live_log_names_what_takes_visitors_away_and_brings_them_back() {
         kind => format!("{kind:?}"),
     };
     let mut expected = vec!["Push"];
-    // Two names given, three times one or two taken away.
+    // Two names added, and one or two names removed three times.
     expected.extend(["addHostname"; 5]);
     expected.extend(["Delete", "Undelete", "deleteApp", "undelete"]);
     assert_eq!(log.entries.iter().map(said).collect::<Vec<_>>(), expected);
@@ -226,7 +226,7 @@ async fn the_message_of_a_pause_takes_an_admin_where_signatures_are_wanted() {
         assert_eq!(pause("prod", &token, body).await, None, "what the edge says by itself");
     }
     assert_eq!(pause("prod", edge.admin_token(), message.clone()).await, None);
-    // What an admin has said may stay.
+    // A value set by an admin may stay.
     assert_eq!(pause("prod", &token, json!({ "message": "Pay here instead.", "retry_after_s": 9 })).await, None);
     let log = live_log(&edge, "").await;
     let changes: Vec<_> = log.entries.iter().filter(|entry| entry.kind == DeployKind::Change).collect();
@@ -234,7 +234,7 @@ async fn the_message_of_a_pause_takes_an_admin_where_signatures_are_wanted() {
     edge.stop().await;
 }
 
-/// The first of its code that would run is `release`.
+/// `release` is the first code that would run.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_is_not_signed_runs_no_code_in_its_environment() {
     let edge = edge().with_runner().start().await;

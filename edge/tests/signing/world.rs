@@ -1,4 +1,4 @@
-//! What tests of signatures ask of an edge, and keys that are made as they run.
+//! Requests for tests of signatures, with keys generated at runtime.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -24,7 +24,7 @@ fn put(into: &mut Vec<u8>, field: &[u8]) {
     into.extend(field);
 }
 
-/// A key, in the file that `ssh-keygen` would write.
+/// Key in the file format of `ssh-keygen`.
 pub(crate) fn key(name: &str) -> PrivateKey {
     let seed: [u8; 32] = rand::random();
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
@@ -48,12 +48,12 @@ pub(crate) fn key(name: &str) -> PrivateKey {
     PrivateKey::parse(&text).unwrap()
 }
 
-/// A signature of a version of the app.
+/// Signature of a version of the app.
 pub(crate) fn signature(key: &PrivateKey, version: VersionId) -> SignatureText {
     SignatureText(key.sign(&version_message(&APP.parse().unwrap(), &version)))
 }
 
-/// Pushes to `prod`, signed by these.
+/// Pushes to `prod`, signed by the given keys.
 pub(crate) async fn push(
     edge: &RunningEdge,
     files: Files<'_>,
@@ -76,7 +76,7 @@ pub(crate) async fn push_to(
     edge.try_push(APP, environment, begin, files).await
 }
 
-/// Has `prod` want signatures.
+/// Requires signatures in `prod`.
 pub(crate) async fn want(edge: &RunningEdge, keys: &[&PrivateKey], min: u64) -> SignersReport {
     want_in(edge, "prod", keys, min).await
 }
@@ -88,7 +88,7 @@ pub(crate) async fn want_in(edge: &RunningEdge, environment: &str, keys: &[&Priv
     got(edge.api(Method::PUT, &path).json(&wanted)).await.json()
 }
 
-/// Has `prod` take unsigned versions again.
+/// Permits unsigned versions in `prod` again.
 pub(crate) async fn want_none(edge: &RunningEdge) {
     let path = format!("/v1/apps/{APP}/environments/prod/signers");
     let report: SignersReport = got(edge.api(Method::PUT, &path).json(&json!({}))).await.json();
@@ -105,7 +105,7 @@ pub(crate) async fn signatures(edge: &RunningEdge, version: VersionId) -> Versio
     got(edge.api(Method::GET, &format!("/v1/apps/{APP}/versions/{version}/signatures"))).await.json()
 }
 
-/// Asks for a switch, a rollback or a promotion in `prod`.
+/// Requests a switch, a rollback or a promotion in `prod`.
 pub(crate) async fn post(edge: &RunningEdge, operation: &str, body: Value) -> Got {
     got(edge.api(Method::POST, &format!("/v1/apps/{APP}/environments/prod/{operation}")).json(&body)).await
 }

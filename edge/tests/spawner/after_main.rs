@@ -1,33 +1,34 @@
-//! What a main process leaves when it ends by SIGTERM before its work has: a shell, npm, whatever passes no signal on.
+//! Processes left by a main process that exits on SIGTERM too early: shells, npm, and other programs that forward no
+//! signals.
 
 use devanture_host::spawner::{Exit, Running};
 
 use crate::spawner::world::{World, eventually, is_alive, line, ran, script};
 
-/// Goes on after SIGTERM until the file `go` is there.
+/// Ignores SIGTERM until the file `go` exists.
 const JOB: &str = "#!/bin/sh
 trap 'echo ends; while ! [ -e go ]; do sleep 0.01; done; echo done; exit' TERM
 echo ready
 while :; do sleep 0.01; done
 ";
 
-/// Commands behind which the job runs, none of which passes SIGTERM on or waits for it.
+/// Commands that start the job, and neither forward SIGTERM nor wait for the job.
 const COMMANDS: [&str; 7] = [
     "./job; true",
     "sh -c './job; true'; true",
     "./job & wait",
     "(./job &); exec sleep 1000",
-    // In a session of its own, which a signal to the group does not reach, and with no variable that tells whose it is.
+    // In a separate session, unreachable by signals to the process group, and without the marker variable.
     "setsid ./job & wait",
     "env -u DEVANTURE_EDGE_ID -u DEVANTURE_INSTANCE_ID setsid ./job & wait",
-    // As npm and its like do it.
+    // Like npm and similar programs.
     "exec node -e \"require('child_process').spawn('./job', { stdio: 'inherit' })\"",
 ];
 
-/// Starts the job behind a command, and asks it to end; its main process has ended then.
+/// Starts the job through a command, and requests the end; returns once the main process has exited.
 async fn asked_to_end(world: &World, command: &str) -> Running {
     script(&world.path("job"), JOB, 0o755);
-    // Some shells say there what ended their children.
+    // Some shells report there which signal ended their children.
     let command = format!("exec 2>/dev/null; {command}");
     let mut running = world.launch(world.shell(&command)).await.unwrap();
     assert_eq!(line(&mut running).await, "ready\n", "{command}");

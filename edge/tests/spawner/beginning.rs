@@ -1,4 +1,4 @@
-//! What an instance starts with, and what is reported if it cannot start.
+//! Initial state of an instance, and reports of failed starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,7 +39,7 @@ async fn an_instance_has_a_session_a_folder_and_three_files_of_its_own() {
     let session = format!("{own} {own}");
     let expected = [folder.to_str().unwrap(), "0007", "NoNewPrivs:\t1", "77", "0", "/dev/null", &own, &session];
     assert_eq!(ran.stdout.lines().collect::<Vec<_>>(), expected, "{ran:?}");
-    // `ls` opens one more, the folder that it lists.
+    // `ls` opens one more file descriptor for the listed folder.
     assert_eq!(world.run(world.command(&["ls", "/proc/self/fd"])).await.stdout, "0\n1\n2\n3\n");
 }
 
@@ -96,7 +96,7 @@ async fn a_command_that_cannot_begin_is_distinguished_from_one_that_fails() {
     assert_eq!(plain.to_string(), "`./plain` may not be run: it lacks the run bit");
     assert!(matches!(exit(&["./lost"]).await, Exit::CannotStart(_)));
     assert!(matches!(exit(&[]).await, Exit::CannotStart(_)));
-    // The same code as a shell's for a missing command, from a program that did begin.
+    // The same exit code as a shell's for a missing command, from a program that did start.
     assert_eq!(exit(&["sh", "-c", "exit 127"]).await, Exit::Code(127));
     let mut launch = world.shell("true");
     launch.folder = world.path("no-folder");
@@ -143,7 +143,7 @@ async fn nothing_of_an_app_reaches_the_program_that_is_still_root() {
         return;
     }
     let world = World::start().await;
-    // The loader complains on the standard error of every program that has it in its environment.
+    // The dynamic loader warns on standard error for every program with the variable.
     let mut launch = world.command(&["/bin/sh", "-c", "true"]);
     launch.environment.insert("LD_PRELOAD".to_owned(), "/nowhere/preload.so".to_owned());
     let ran = world.run(launch).await;

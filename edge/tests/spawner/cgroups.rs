@@ -1,7 +1,7 @@
-//! Instances in control groups of the kernel: what is charged to them, where they are, how they end.
+//! Instances in kernel control groups: accounting, placement and end.
 //!
-//! Each test is left out, with a line that says why, on a machine where it cannot create control groups of version 2
-//! with the controllers `memory` and `pids`: they are root's, and those of version 1 keep their controllers.
+//! Each test is skipped with a message on machines where the test cannot create version 2 control groups with the
+//! controllers `memory` and `pids`: such groups belong to root, and controllers may be bound to version 1.
 
 use std::fs;
 use std::io;
@@ -17,11 +17,11 @@ use crate::spawner::world::{
     LIMITS, MIB, World, eventually, is_alive, line, new_edge_id, parent_of, ran, settings, user,
 };
 
-/// A control group of a test, removed with it.
+/// Control group of a test, removed on drop.
 struct TestGroup(PathBuf);
 
 impl TestGroup {
-    /// A new group, unless this machine allows none.
+    /// Creates a group; `None` if the machine permits none.
     fn new() -> Option<Self> {
         let made = Self::try_new();
         made.inspect_err(|why| eprintln!("left out: no control groups can be created here: {why}")).ok()
@@ -53,7 +53,7 @@ impl TestGroup {
         fs::read_to_string(self.0.join(file)).unwrap_or_default()
     }
 
-    /// The groups below, by their paths from here.
+    /// Groups below, by relative path.
     fn below(&self) -> Vec<String> {
         fn all(folder: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
@@ -81,7 +81,7 @@ impl Drop for TestGroup {
     }
 }
 
-/// The group of a process, as it is called from the group of the test.
+/// Group of a process, relative to the group of the test.
 fn group_of(pid: u32, test: &TestGroup) -> String {
     let all = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     let own = all.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
@@ -128,7 +128,7 @@ time.sleep(1000)";
     let mut launch = world.command(&["/usr/bin/python3", "-c", hidden]);
     launch.limits = InstanceLimits { memory_bytes: 96 * MIB, ..LIMITS };
     assert_eq!(world.run(launch.clone()).await.exit, Exit::OutOfMemory);
-    // Files of a tmpfs are charged to their writer for as long as they exist.
+    // Files of a tmpfs are charged to the writer for as long as the files exist.
     let file = format!("/dev/shm/devanture-test-{:016x}", rand::random::<u64>());
     let shared = format!(
         "
@@ -145,7 +145,7 @@ for _ in range(256): file.write(bytes(1 << 20))"
 async fn a_group_ends_with_all_that_hides_in_it() {
     let Some(test) = TestGroup::new() else { return };
     let world = test.world().await;
-    // Without a parent, a session, a group or a marker in common.
+    // Without a common parent, session, process group or marker.
     let hidden = "(env -i setsid sh -c 'env -i setsid sleep 1000 & echo $!' &) | head -1; echo on; sleep 1000";
     let mut launch = world.shell(hidden);
     launch.uid = Some(user());
@@ -179,7 +179,7 @@ async fn what_an_earlier_run_left_in_its_groups_is_killed() {
 #[tokio::test]
 async fn a_service_uses_the_group_that_was_delegated_to_it() {
     let Some(test) = TestGroup::new() else { return };
-    // As systemd marks it.
+    // Marked as by systemd.
     rustix::fs::setxattr(&test.0, "trusted.delegate", b"1", XattrFlags::empty()).unwrap();
     let door = Door::open_in_group(&test.0).await;
     let world = World::of(door.settings()).await;

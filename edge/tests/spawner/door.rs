@@ -1,4 +1,4 @@
-//! A spawner as a service of its own, behind a socket.
+//! Spawner as a separate service behind a socket.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixStream;
@@ -18,7 +18,7 @@ pub(crate) struct Door {
     folder: TempDir,
 }
 
-/// The users of a door that are not chosen by itself.
+/// User ids for a spawner service that does not choose them.
 fn uids() -> String {
     format!("{}-{}", user(), user() + 999)
 }
@@ -32,7 +32,7 @@ impl Door {
         Self::start(Command::new(program()), "off", user, uids, stderr).await
     }
 
-    /// A door that starts in a control group, and finds it by itself.
+    /// Spawner service that starts in a control group, and detects the group.
     pub(crate) async fn open_in_group(group: &Path) -> Self {
         let mut command = Command::new("/bin/sh");
         let enter = format!("echo $$ > '{}/cgroup.procs' && exec \"$0\" \"$@\"", group.display());
@@ -70,7 +70,7 @@ impl Drop for Door {
     }
 }
 
-/// Takes the claims of edges away whose folders lay below `folder`, so that others may have their users.
+/// Deletes the user id claims of edges whose folders lay below `folder`, so that other tests can use the ids.
 fn forget_claims(folder: &Path) {
     for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
         let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
@@ -118,7 +118,7 @@ async fn the_end_of_a_connection_ends_its_instances_and_no_others() {
     assert_eq!(one.marked(), [0; 0]);
     assert_eq!(ran(first).await.exit, Exit::Signal(9));
     eventually("the other one still runs", || two.marked().len() == 2).await;
-    // Its spawner dies: the one that listens kills what came to it.
+    // The spawner process dies: the listening service kills the orphaned instances.
     send(parent_of(i32::try_from(second.pid).unwrap()).unwrap(), Signal::KILL);
     assert_eq!(ran(second).await.exit, Exit::Lost);
     eventually("nothing is left", || two.marked().is_empty()).await;
@@ -133,7 +133,7 @@ async fn start_again(world: &World) -> devanture_host::spawner::Running {
     world.launch(launch).await.unwrap()
 }
 
-/// The first of the users that the spawner has claimed.
+/// First user id claimed by the spawner.
 fn first_of(world: &World) -> Option<u32> {
     Some(*world.spawner.uids().unwrap().start())
 }
@@ -150,11 +150,11 @@ async fn two_edges_of_a_door_share_no_user() {
     let mut launch = one.shell("true");
     launch.uid = Some(*second.start());
     assert!(matches!(one.launch(launch).await, Err(SpawnError::Refused(_))));
-    // An edge that comes again has the users that it had, also while its earlier spawner is still about to end.
+    // A reconnecting edge keeps the user ids, even while the earlier spawner is still ending.
     let settings = SpawnerSettings { edge_id: one.edge_id.clone(), ..door.settings() };
     drop(one);
     assert_eq!(World::of(settings).await.spawner.uids(), Some(&first));
-    // One range is that of one edge, for good.
+    // A range belongs permanently to one edge.
     let door = Door::open("root").await;
     let first = World::of(door.settings()).await;
     first.spawner.end().await;

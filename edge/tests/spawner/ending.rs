@@ -1,4 +1,4 @@
-//! Signals, and what is left when an instance has ended: nothing.
+//! Signals, and the absence of leftovers after the end of an instance.
 
 use devanture_host::spawner::{Exit, Happened, SpawnError};
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ async fn terminate_is_a_signal_to_the_whole_group_and_can_be_answered() {
     running.signaller().terminate();
     let ran = ran(running).await;
     assert_eq!((ran.stdout.as_str(), ran.exit), ("draining\n", Exit::Code(5)));
-    // Some shells say besides what ended their children.
+    // Some shells also report which signal ended their children.
     assert!(ran.stderr.ends_with("child\n"), "{}", ran.stderr);
 }
 
@@ -35,7 +35,7 @@ async fn who_ignores_terminate_ends_by_kill() {
     signaller.kill();
     assert_eq!(ran(running).await.exit, Exit::Signal(9));
     assert_eq!(world.marked(), [0; 0]);
-    // Of no consequence.
+    // Without effect.
     signaller.kill();
     signaller.terminate();
     assert_eq!(world.run(world.shell("exit 3")).await.exit, Exit::Code(3));
@@ -44,7 +44,7 @@ async fn who_ignores_terminate_ends_by_kill() {
 #[tokio::test]
 async fn nothing_of_an_instance_outlives_it() {
     let world = World::start().await;
-    // Children, grandchildren, a session of its own, one without a marker, and one with neither.
+    // Children, grandchildren, a separate session, a process without the marker, and a process with neither.
     let launch = world.shell(
         "sleep 1000 & sh -c 'sleep 1000 & sleep 1000' & setsid sleep 1000 & (setsid sh -c 'sleep 1000; true' &)
         env -i sleep 1000 & env -i setsid sleep 1000 & (env -i setsid env -i sleep 1000 &)
@@ -59,7 +59,7 @@ async fn nothing_of_an_instance_outlives_it() {
     assert!(left.iter().all(|pid| crate::spawner::world::parent_of(*pid) != Some(spawner)), "{left:?}");
 }
 
-/// Processes that are called `sleep`.
+/// Processes with the name `sleep`.
 fn sleepers() -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -122,9 +122,8 @@ async fn when_nobody_holds_the_spawner_any_more_it_ends() {
     assert_eq!(crate::spawner::world::marked(&world.edge_id), [0; 0]);
 }
 
-/// Begins itself once more, in a session of its own and without a variable, and ends, again and again, for as long as
-/// the file `go` is there, and for five minutes at most: a chain that outlives its test takes the machine from the
-/// others.
+/// Restarts itself in a new session without the marker and exits, repeatedly, as long as the file `go` exists, and for
+/// at most five minutes: a chain that outlives the test would slow down other tests.
 const CHAIN: &str = r"
 use POSIX;
 open(my $began, '>', 'began'); close $began;
@@ -133,7 +132,7 @@ my $end = time + 300;
 while (-e 'go' && time < $end) { exit if fork; POSIX::setsid(); }
 ";
 
-/// A world whose folder anybody may write to, with the chain in it.
+/// World with a world-writable folder that contains the chain.
 async fn with_chain() -> World {
     let world = World::start().await;
     std::fs::write(world.path("chain.pl"), CHAIN).unwrap();
@@ -143,7 +142,7 @@ async fn with_chain() -> World {
     world
 }
 
-/// Starts an instance with a chain beside it, which goes on from then on.
+/// Starts an instance with a running chain.
 async fn chained(world: &World, uid: Option<u32>) -> devanture_host::spawner::Running {
     std::fs::remove_file(world.path("began")).ok();
     let mut launch = world.shell("perl chain.pl & wait; echo ready; exec sleep 100000");
@@ -157,7 +156,7 @@ async fn chained(world: &World, uid: Option<u32>) -> devanture_host::spawner::Ru
 #[tokio::test]
 async fn a_chain_of_processes_ends_with_its_instance_and_no_other_instance_does() {
     let world = with_chain().await;
-    // As the edge's own user, and, where that can be, as another one.
+    // As the edge's user, and, if possible, as another user.
     for uid in [None, is_root().then_some(user())] {
         let mut other = world.shell("setsid sleep 100000 & echo ready; wait");
         other.uid = uid;
@@ -167,7 +166,7 @@ async fn a_chain_of_processes_ends_with_its_instance_and_no_other_instance_does(
             let running = chained(&world, uid).await;
             running.signaller().kill();
             assert_eq!(ran(running).await.exit, Exit::Signal(9));
-            // The end is reported when nothing of the instance runs: both processes of the other one do.
+            // The end is reported once no process of the instance runs: the other instance has two running processes.
             let left = processes_in(world.folder.path());
             assert_eq!(left.len(), 2, "{left:?}");
             assert!(is_alive(i32::try_from(other.pid).unwrap()));
@@ -201,7 +200,7 @@ async fn everything_of_a_user_ends_at_once() {
     let mut beside = world.launch(beside).await.unwrap();
     line(&mut beside).await;
     let running = chained(&world, Some(user)).await;
-    // One that tells nobody who it is: what /proc has of it belongs to root then.
+    // A process that hides its identity: root owns the process's files in /proc.
     let hidden =
         "use POSIX; exit if fork; POSIX::setsid(); require 'syscall.ph' if 0; syscall(157, 4, 0); sleep 100000";
     let mut launch = world.command(&["perl", "-e", hidden]);
@@ -211,7 +210,7 @@ async fn everything_of_a_user_ends_at_once() {
     assert_eq!(processes_of(user), [0; 0]);
     assert_eq!(ran(running).await.exit, Exit::Signal(9));
     assert!(is_alive(i32::try_from(beside.pid).unwrap()), "another user is left alone");
-    // Neither root nor a user of the system is ended.
+    // Processes of root and of system users are never ended.
     for uid in [0, 1, 999] {
         assert!(matches!(world.spawner.end_user(uid).await, Err(SpawnError::Refused(_))), "{uid}");
     }
@@ -224,11 +223,11 @@ async fn what_a_killed_spawner_left_of_its_users_ends_with_the_next_start() {
     }
     let world = with_chain().await;
     let running = chained(&world, Some(user())).await;
-    // Its orphans come to this process, which is an edge as well.
+    // Orphans become children of this process, which is an edge, too.
     send(world.spawner_pid().await, Signal::KILL);
     assert_eq!(ran(running).await.exit, Exit::Lost);
     assert_eq!(processes_of(user()), [0; 0]);
-    // And one that nobody started: an edge that was killed with its spawner knows its users, and nothing else.
+    // A process without a known parent: an edge killed together with the spawner knows only its user ids.
     let mut left = std::process::Command::new("sleep");
     let mut left = std::os::unix::process::CommandExt::uid(left.arg("100000").env_clear(), user()).spawn().unwrap();
     let mut settings = settings(&crate::spawner::world::new_edge_id());

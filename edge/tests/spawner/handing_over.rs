@@ -1,4 +1,4 @@
-//! A spawner that goes from one edge to the next, with all that it runs.
+//! Handover of a spawner with all instances from one edge to the next.
 
 use devanture_host::spawner::{Exit, Happened, Running, Spawner, SpawnerConnection};
 use rustix::process::Signal;
@@ -12,12 +12,12 @@ fn adopt(connection: SpawnerConnection, running: &Running) -> (Spawner, Running)
     (spawner, adopted)
 }
 
-/// An instance that writes numbers in turn.
+/// Instance that writes increasing numbers.
 async fn counting(world: &World) -> Running {
     world.launch(world.shell("n=0; while :; do n=$((n+1)); echo $n; sleep 0.01; done")).await.unwrap()
 }
 
-/// The next number that an instance writes.
+/// Next number written by an instance.
 async fn number(running: &mut Running, rest: &mut String) -> u64 {
     loop {
         if let Some((first, later)) = rest.split_once('\n') {
@@ -49,7 +49,7 @@ async fn an_instance_goes_on_with_the_next_edge_and_none_of_its_output_is_lost()
     let (next_spawner, mut adopted) = adopt(connection, &running);
     world.spawner.leave();
     next_spawner.resume();
-    // The handles of the edge before end nothing any more.
+    // Drop of the previous edge's handles no longer ends instances.
     drop((running, stranger));
     for expected in 4..=30 {
         assert_eq!(number(&mut adopted, &mut rest).await, expected);
@@ -57,7 +57,7 @@ async fn an_instance_goes_on_with_the_next_edge_and_none_of_its_output_is_lost()
     assert_eq!(adopted.pid, pid);
     eventually("what was not handed over ends", || !is_alive(stranger_pid)).await;
 
-    // It can start others, and ends everything with itself.
+    // The adopted spawner can start instances, and ends all instances with itself.
     let mut other = next_spawner.launch(world.shell("echo $PPID")).await.unwrap();
     line(&mut other).await;
     next_spawner.end().await;
@@ -71,7 +71,7 @@ async fn the_edge_before_goes_on_where_the_next_one_does_not_come_up() {
     for _ in 0..3 {
         let before = number(&mut running, &mut rest).await;
         let connection = world.spawner.pause().await.unwrap();
-        // It ends before it serves, and with it its copy of the connection.
+        // The next edge ends before serving, together with its copy of the connection.
         drop(adopt(connection, &running));
         world.spawner.resume();
         assert_eq!(number(&mut running, &mut rest).await, before + 1);

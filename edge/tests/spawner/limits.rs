@@ -1,4 +1,4 @@
-//! What an instance may take, and that one which takes more ends alone.
+//! Resource limits of an instance: an instance above a limit ends alone.
 
 use devanture_config::edge_toml::ControlGroups;
 use devanture_host::spawner::{Exit, InstanceLimits, MeasuredFolder, Temporary};
@@ -10,7 +10,7 @@ async fn a_fork_bomb_ends_with_too_many_processes() {
     let world = World::start().await;
     let mut other = world.launch(world.shell("echo ready; read line; sleep 1000")).await.unwrap();
     line(&mut other).await;
-    // Sixty-three shells and as many others, and then no more; half of the shells leave the group.
+    // Sixty-three shells and as many others, and then no more; half of the shells leave the process group.
     let bomb = "[ $1 -gt 0 ] && { sh bomb $(($1 - 1)) & setsid sh bomb $(($1 - 1)) & }; sleep 20 & wait";
     script(&world.path("bomb"), bomb, 0o755);
     let mut launch = world.command(&["sh", "bomb", "5"]);
@@ -20,7 +20,7 @@ async fn a_fork_bomb_ends_with_too_many_processes() {
     let exit = world.run(launch).await.exit;
     assert_eq!(exit, Exit::TooManyProcesses, "after {:?}", started.elapsed());
     assert_eq!(exit.to_string(), "had more processes than it may");
-    // The first one is `sh`, which ended at once: its standard input leads to nothing.
+    // The first process is `sh`, which exited at once: standard input is empty.
     let left = world.marked();
     assert!(left.len() <= 2, "{left:?}");
     other.signaller().kill();
@@ -35,12 +35,12 @@ async fn an_app_with_too_many_processes_in_all_loses_its_largest_instance() {
         (launch.id, launch.limits) = (id.to_owned(), InstanceLimits { app_tasks: 40, ..LIMITS });
         world.launch(launch).await.unwrap()
     };
-    // No one is beyond the limit alone, and a neighbour does not count.
+    // No process exceeds the limit alone, and another instance does not count.
     let mut neighbour = launch("other/prod/web.1", 30).await;
     let mut first = launch("shop/prod/web.1", 10).await;
     line(&mut neighbour).await;
     line(&mut first).await;
-    // It may be ended before it is ready.
+    // The instance may be ended before it is ready.
     let second = launch("shop/staging/web.1", 32).await;
     let exit = ran(second).await.exit;
     assert_eq!(exit, Exit::TooManyTasksOfApp);
@@ -54,7 +54,7 @@ async fn an_app_with_too_many_processes_in_all_loses_its_largest_instance() {
 #[tokio::test]
 async fn a_memory_hog_ends_with_out_of_memory() {
     let world = World::start().await;
-    // What it has then it keeps, until a look at it finds that.
+    // The excess memory stays allocated until a check detects the excess.
     let hog = "const held = []; setInterval(() => {
         if (held.length < 300) { held.push(Buffer.alloc(1 << 20, 1)) } }, 5)";
     let mut launch = world.command(&["node", "-e", hog]);
@@ -68,7 +68,7 @@ async fn a_memory_hog_ends_with_out_of_memory() {
 #[tokio::test]
 async fn memory_of_all_processes_of_an_instance_counts() {
     let world = World::start().await;
-    // The program itself, a file that all of them have mapped, is no memory of theirs.
+    // The program file is mapped in all processes, and does not count as memory of any.
     let part = "const held = Buffer.alloc(75 << 20, 1); setTimeout(() => process.exit(9), 20000)";
     let mut launch = world.shell(&format!("for i in 1 2 3; do node -e '{part}' & done; wait"));
     launch.limits = InstanceLimits { memory_bytes: 200 * MIB, ..LIMITS };
@@ -96,14 +96,14 @@ async fn without_a_cgroup_that_can_be_used_limits_are_held_by_looking() {
     assert_eq!(world.run(launch).await.exit, Exit::TooManyProcesses);
 }
 
-/// Runs a program in Python, which has names for what these tests need, with 96 MiB of memory.
+/// Runs a Python program with 96 MiB of memory; Python names the required system calls.
 async fn python(world: &World, program: &str) -> Exit {
     let mut launch = world.command(&["/usr/bin/python3", "-c", program]);
     launch.limits = InstanceLimits { memory_bytes: 96 * MIB, ..LIMITS };
     world.run(launch).await.exit
 }
 
-/// Whether there is such a Python; says so where not.
+/// Returns true if a suitable Python is installed; otherwise prints a note.
 fn has_python() -> bool {
     let found = std::process::Command::new("/usr/bin/python3").args(["-c", "import os; os.memfd_create"]).status();
     let has = found.is_ok_and(|status| status.success());
@@ -160,7 +160,7 @@ async fn memory_that_processes_share_counts_once() {
         return;
     }
     let world = World::start().await;
-    // As a server does that loads its application and then forks its workers.
+    // Like a server that loads the application and then forks workers.
     let workers = "
 import os, time
 held = bytearray(os.urandom(1 << 20)) * 40
@@ -230,7 +230,7 @@ async fn what_lies_in_folders_is_measured_with_what_has_no_name_any_more() {
     assert_eq!((alone.files, alone.bytes / MIB, alone.is_partial), (1, 3, false));
     let mut all = alone;
     for _ in 0..500 {
-        // Which processes are whose is found out in turns.
+        // The owners of the processes are determined in several rounds.
         all = world.spawner.measure(folders.clone(), &[running.monitor()], 100).await.unwrap();
         if all.bytes > alone.bytes {
             break;

@@ -1,5 +1,5 @@
-//! The spawner of instances, as a process of its own: what instances begin with, what they write, what limits them, how
-//! they end, and that nothing of them is left behind by any end of anybody.
+//! Spawner of instances, as a separate process: initial state, output, limits and end of instances, and no leftovers
+//! after the end of any process.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Nothing is orphaned: by the end of the edge, of the spawner, or of both at once.
+//! No orphans remain after the end of the edge, of the spawner, or of both at once.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,15 +11,15 @@ use crate::spawner::world::{
     spawner_of,
 };
 
-/// A process that outlives signals, with a child, a grandchild, and one in a session of its own.
+/// Process that survives signals, with a child, a grandchild, and a process in a separate session.
 const FAMILY: &str =
     "trap '' TERM HUP INT; sleep 1000 & sh -c 'sleep 1000 & sleep 1000' & setsid sleep 1000 & echo ready; wait";
-/// How many processes that is.
+/// Number of the processes.
 const FAMILY_SIZE: usize = 6;
-/// Says to the process of this test that it is an edge, and which.
+/// Variable that makes the process of a test act as an edge; the value names the edge.
 const ACT_AS: &str = "TEST_ACT_AS_EDGE";
 
-/// What a test's own program does where it was started as the edge that is to be killed.
+/// Part of the edge in a test's own program, started as the edge to be killed.
 async fn act_as_edge(edge_id: &str) {
     let world = World::of(settings(edge_id)).await;
     let mut running = world.launch(world.shell(FAMILY)).await.unwrap();
@@ -31,7 +31,7 @@ async fn act_as_edge(edge_id: &str) {
     tokio::time::sleep(Duration::from_secs(120)).await;
 }
 
-/// An edge as a process of its own, with two families.
+/// Edge in a separate process, with two families of processes.
 struct OtherEdge {
     process: Child,
     edge_id: String,
@@ -39,8 +39,7 @@ struct OtherEdge {
 }
 
 impl OtherEdge {
-    /// Starts the program of `test` once more, as the edge. In there, this gives nothing, once the edge was long
-    /// enough.
+    /// Starts the program of `test` again as the edge. Inside that process, returns `None` after the edge's time.
     async fn start(test: &str) -> Option<Self> {
         if let Ok(edge_id) = std::env::var(ACT_AS) {
             act_as_edge(&edge_id).await;
@@ -84,7 +83,7 @@ async fn what_outlived_edge_and_spawner_is_killed_by_the_next_start() {
     let Some(mut edge) = OtherEdge::start("what_outlived_edge_and_spawner_is_killed_by_the_next_start").await else {
         return;
     };
-    // So that it cannot do anything in between: a thread without the signal would see the edge's end.
+    // Suspended, so that the spawner cannot act in between: a thread without the signal would notice the edge's end.
     send(edge.spawner, Signal::STOP);
     eventually("the spawner stands still", || is_stopped(edge.spawner)).await;
     edge.kill();
@@ -115,7 +114,7 @@ async fn the_death_of_the_spawner_is_reported_and_leaves_nothing_and_another_one
     assert_eq!(ran(other).await.exit, Exit::Lost);
     assert!(family.iter().all(|pid| !is_alive(*pid)));
     assert_eq!(world.marked(), [0; 0]);
-    // At once, without a pause.
+    // Immediately, without a pause.
     assert_eq!(world.run(world.shell("exit 3")).await.exit, Exit::Code(3));
     assert_ne!(world.spawner_pid().await, spawner);
     let left: Vec<String> =

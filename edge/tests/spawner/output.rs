@@ -1,10 +1,10 @@
-//! What instances write: all of it arrives, it costs no memory, and nobody waits for another's.
+//! Output of instances: all bytes arrive, without memory growth, and no instance waits for another.
 
 use devanture_host::spawner::{Exit, Happened, Running, Stream};
 
 use crate::spawner::world::{MIB, World, next, ran, status_bytes};
 
-/// Takes all output; how many bytes there were, and how it ended.
+/// Reads all output; returns the number of bytes and the exit.
 async fn count(running: &mut Running) -> (u64, Exit) {
     let mut bytes_taken = 0;
     loop {
@@ -18,7 +18,7 @@ async fn count(running: &mut Running) -> (u64, Exit) {
     }
 }
 
-/// Runs a test once more, in a process where no other test takes memory; true in that process.
+/// Runs a test again in a process without other tests; returns true inside that process.
 fn is_alone(test: &str) -> bool {
     if std::env::var_os("TEST_ALONE").is_some_and(|name| name == *test) {
         return true;

@@ -1,4 +1,4 @@
-//! Where the temporary files of instances go, and how much of them there may be.
+//! Location and limits of the instances' temporary files.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -9,7 +9,7 @@ use devanture_host::spawner::{Exit, InstanceLimits, Launch, Means, SpawnerSettin
 
 use crate::spawner::world::{LIMITS, MIB, World, is_root, line, new_edge_id, program, ran, script, settings, user};
 
-/// A spawner that may not mount anything, as in most containers.
+/// Spawner without the right to mount, as in most containers.
 async fn confined() -> Option<(World, tempfile::TempDir)> {
     let wrapper = tempfile::tempdir().unwrap();
     let drop = "setpriv --bounding-set=-sys_admin";
@@ -24,7 +24,7 @@ async fn confined() -> Option<(World, tempfile::TempDir)> {
     Some((World::of(settings).await, wrapper))
 }
 
-/// A spawner that may mount, unless this machine allows it nobody.
+/// Spawner with the right to mount; `None` if the machine permits no mounts.
 async fn mounting() -> Option<World> {
     let world = World::start().await;
     if world.spawner.means().private_folders {
@@ -34,7 +34,7 @@ async fn mounting() -> Option<World> {
     None
 }
 
-/// A spawner on a machine where `/run/systemd/notify` is there, as under systemd: here a pipe, in a `/run` of its own.
+/// Spawner on a machine with `/run/systemd/notify`, as under systemd: here a pipe, in a private `/run`.
 async fn managed() -> Option<(World, tempfile::TempDir)> {
     drop(mounting().await?);
     let wrapper = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ async fn managed() -> Option<(World, tempfile::TempDir)> {
     Some((World::of(settings).await, wrapper))
 }
 
-/// An instance with a folder of its environment for temporary files, which is made.
+/// Instance with a new folder of the environment for temporary files.
 fn launch(world: &World, script: &str) -> (Launch, Temporary) {
     let folder = world.path("temporary");
     fs::create_dir_all(&folder).unwrap();
@@ -88,7 +88,7 @@ async fn temporary_files_of_an_instance_are_its_own_and_bounded_together() {
     assert!(outside.iter().all(|path| fs::metadata(path).map_or(true, |found| found.uid() != user())));
 }
 
-/// Debian's PHP has one that everybody may write to, on the disk.
+/// Debian's PHP has a world-writable folder on the disk.
 #[tokio::test]
 async fn no_folder_that_everybody_may_write_to_is_shared_with_an_instance() {
     let Some(world) = mounting().await else { return };
@@ -124,7 +124,7 @@ async fn memory_that_outlives_processes_goes_with_the_instance() {
     assert!(!left.contains(&format!(" {} ", user())), "{left}");
 }
 
-/// The kernel's own bounds are of gigabytes, and no limit of memory counts them.
+/// The kernel's limits are gigabytes, and no memory limit counts the objects.
 #[tokio::test]
 async fn semaphores_and_message_queues_of_an_instance_are_bounded() {
     let Some(world) = mounting().await else { return };
@@ -136,14 +136,15 @@ async fn semaphores_and_message_queues_of_an_instance_are_bounded() {
     assert_eq!(ran.stdout, "made\nrefused\n3\n16\n", "{ran:?}");
 }
 
-/// The System V shared memory of the namespace that a process has open as its file 5, with a line above.
+/// System V shared memory of the namespace behind a process's file descriptor 5, with a header line.
 fn shared_memory(holder: i32) -> String {
     let mut command = Command::new("nsenter");
     command.arg(format!("--ipc=/proc/{holder}/fd/5")).args(["cat", "/proc/sysvipc/shm"]).stdin(Stdio::null());
     String::from_utf8(command.output().unwrap().stdout).unwrap()
 }
 
-/// A web process could hold those of one `devanture run` after the other, until the machine had no memory left.
+/// Otherwise a web process could retain the files of successive `devanture run` instances until the machine is out of
+/// memory.
 #[tokio::test]
 async fn nobody_keeps_the_temporary_files_of_an_ended_instance() {
     let Some(world) = mounting().await else { return };

@@ -1,4 +1,4 @@
-//! The pseudo-terminals of instances, and of the machine that they run on.
+//! Pseudo-terminals of instances, and of the machine.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -9,17 +9,17 @@ use devanture_host::spawner::{Attached, Exit, Launch, SpawnError, SpawnerSetting
 
 use crate::spawner::world::{World, is_root, line, new_edge_id, program, ran, script, settings, user};
 
-/// Terminals that an instance opens at most.
+/// Maximum number of terminals per instance.
 const MAX: &str = "32\n";
-/// What the service of the spawner may (deploy/devanture-spawner.service).
+/// Capabilities of the spawner's service (deploy/devanture-spawner.service).
 const SERVICE: &str =
     "setpriv --bounding-set=-all,+setuid,+setgid,+kill,+chown,+dac_read_search,+sys_ptrace,+sys_admin";
-/// The machine has one terminal.
+/// Limits the machine to one terminal.
 const ONE: &str = "mount -t devpts -o newinstance,ptmxmode=0666,max=1 devpts /dev/pts && \
     { [ -L /dev/ptmx ] || mount --bind /dev/pts/ptmx /dev/ptmx; }";
 
-/// A spawner that may mount, and is started by a script that ends with `exec` and these words before the program.
-/// `None` where this machine allows nobody to, or has no folder of terminals.
+/// Spawner with the right to mount, started by a script that ends with `exec` and the given words before the program.
+/// `None` if the machine permits no mounts, or has no terminal folder.
 async fn mounting(script_words: &str) -> Option<(World, tempfile::TempDir)> {
     let wrapper = tempfile::tempdir().unwrap();
     let file = wrapper.path().join("edge");
@@ -32,7 +32,7 @@ async fn mounting(script_words: &str) -> Option<(World, tempfile::TempDir)> {
     None
 }
 
-/// Whether a script can be run as root.
+/// Returns true if a script can run as root.
 fn can(script: &str) -> bool {
     let run = || Command::new("sh").args(["-c", script]).stdin(Stdio::null()).status();
     let can = is_root() && run().is_ok_and(|status| status.success());
@@ -42,7 +42,7 @@ fn can(script: &str) -> bool {
     can
 }
 
-/// An instance with folders, and so with terminals, of its own.
+/// Instance with private folders, and so with private terminals.
 fn launch(world: &World, id: &str, script: &str) -> Launch {
     let folder = world.path(&id.replace('/', "-"));
     fs::create_dir_all(&folder).unwrap();
@@ -56,12 +56,12 @@ fn launch(world: &World, id: &str, script: &str) -> Launch {
     launch
 }
 
-/// An instance with a terminal of the edge's.
+/// Instance attached to a terminal of the edge.
 fn attached() -> Attached {
     Attached { terminal: Some(WindowSize { rows: 30, columns: 100 }) }
 }
 
-/// Where all instances open those of the machine, one that opens them all leaves none to a login.
+/// With shared terminals, an instance that opens all terminals leaves none for a login.
 #[tokio::test]
 async fn an_instance_opens_so_many_terminals_and_takes_none_of_others() {
     let Some((world, _wrapper)) = mounting("exec").await else { return };
@@ -77,7 +77,7 @@ async fn an_instance_opens_so_many_terminals_and_takes_none_of_others() {
     }
 }
 
-/// Its terminal is one of the machine's, which programs look for by its name.
+/// The terminal is one of the machine's terminals, which programs look up by name.
 #[tokio::test]
 async fn the_terminal_of_an_attached_instance_has_its_name_among_those_of_the_instance() {
     let script = "tty; stty size; echo by name > $(tty); echo by itself > /dev/tty; readlink /proc/self/fd/0; \
@@ -107,7 +107,7 @@ async fn a_machine_without_a_terminal_left_says_so() {
     let second = world.spawner.launch_attached(launch(&world, "shop/prod/run.2", "tty"), attached()).await;
     let error = second.err().unwrap();
     assert!(matches!(error, SpawnError::NoTerminalLeft), "{error}");
-    // Without a terminal, and for terminals of its own, nothing is missing.
+    // Without a terminal, and with private terminals, everything is present.
     let none = launch(&world, "shop/prod/run.3", "exec 20<>/dev/ptmx; ls /dev/pts | sort");
     let none = ran(world.spawner.launch_attached(none, Attached { terminal: None }).await.unwrap()).await;
     assert_eq!((none.stdout.as_str(), &none.exit), ("0\nptmx\n", &Exit::Code(0)), "{none:?}");

@@ -1,4 +1,4 @@
-//! A spawner with a folder and a marker of its own, and what is asked of the processes of this machine.
+//! Spawner with a separate folder and marker, and queries about processes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub(crate) const MIB: u64 = 1024 * 1024;
-/// Enough for everything that is not about limits.
+/// Generous limits for tests of other subjects.
 pub(crate) const LIMITS: InstanceLimits = InstanceLimits {
     memory_bytes: 1024 * MIB,
     processes: 200,
@@ -30,7 +30,7 @@ thread_local! {
     static USER: u32 = 1_000_000_000 + rand::random::<u32>() % 500_000_000;
 }
 
-/// A user that nobody is, and no other test, each of which has a thread: what ends a user ends all of its processes.
+/// Unused user id, unique to the test's thread: ending a user ends all processes of the user.
 pub(crate) fn user() -> u32 {
     USER.with(|user| *user)
 }
@@ -41,13 +41,12 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
 }
 
-/// An id that no other test has.
+/// Unique edge id.
 pub(crate) fn new_edge_id() -> String {
     format!("test-{:016x}", rand::random::<u64>())
 }
 
-/// A user that no other test has: an edge kills what comes to it of the users of its instances, and tests may share one
-/// process.
+/// Unique user id: an edge kills orphans of the instances' users, and several tests may share one process.
 pub(crate) fn new_user() -> u32 {
     user() + 1 + rand::random::<u32>() % 700
 }
@@ -79,7 +78,7 @@ impl World {
     pub(crate) async fn of(settings: SpawnerSettings) -> Self {
         let edge_id = settings.edge_id.clone();
         let folder = tempfile::tempdir().unwrap();
-        // Others than its owner run in it.
+        // Other users run programs in the folder.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         Self { spawner: Spawner::start(settings).await.unwrap(), edge_id, folder }
     }
@@ -88,7 +87,7 @@ impl World {
         self.folder.path().join(name)
     }
 
-    /// What starts `command` in the folder, with the `PATH` of the test and nothing else.
+    /// Launch of `command` in the folder, with the test's `PATH` as the only variable.
     pub(crate) fn command(&self, command: &[&str]) -> Launch {
         Launch {
             id: "shop/prod/web.1".to_owned(),
@@ -115,18 +114,18 @@ impl World {
         ran(self.spawner.launch(launch).await.unwrap()).await
     }
 
-    /// The process that all instances come from.
+    /// Parent process of all instances.
     pub(crate) async fn spawner_pid(&self) -> i32 {
         self.run(self.shell("echo $PPID")).await.stdout.trim().parse().unwrap()
     }
 
-    /// The processes that carry the marker of this edge.
+    /// Processes with the marker of this edge.
     pub(crate) fn marked(&self) -> Vec<i32> {
         marked(&self.edge_id)
     }
 }
 
-/// The spawner that is a child of `parent`.
+/// Spawner process that is a child of `parent`.
 pub(crate) fn spawner_of(parent: u32) -> Option<i32> {
     pids().into_iter().find(|pid| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -154,7 +153,7 @@ pub(crate) fn marked(edge_id: &str) -> Vec<i32> {
     pids
 }
 
-/// The processes of a user that run.
+/// Running processes of a user.
 pub(crate) fn processes_of(user: u32) -> Vec<i32> {
     let mut pids = pids();
     pids.retain(|pid| {
@@ -165,7 +164,7 @@ pub(crate) fn processes_of(user: u32) -> Vec<i32> {
     pids
 }
 
-/// The processes that run in a folder.
+/// Running processes in a folder.
 pub(crate) fn processes_in(folder: &Path) -> Vec<i32> {
     let folder = fs::canonicalize(folder).unwrap();
     let mut pids = pids();
@@ -173,13 +172,13 @@ pub(crate) fn processes_in(folder: &Path) -> Vec<i32> {
     pids
 }
 
-/// Whether a process runs: neither gone nor dead and not yet asked about.
+/// Returns true if a process runs: neither gone nor a zombie.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// Whether all threads of a process are stopped.
+/// Returns true if all threads of a process are stopped.
 pub(crate) fn is_stopped(pid: i32) -> bool {
     let mut threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     threads.all(|thread| {
@@ -192,14 +191,14 @@ pub(crate) fn send(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
 
-/// A number of KiB in `/proc/PID/status`, as bytes.
+/// Value in KiB of `/proc/PID/status`, as bytes.
 pub(crate) fn status_bytes(pid: i32, name: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-/// What an instance wrote, and how it ended.
+/// Output and exit of an instance.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) stdout: String,
@@ -222,7 +221,7 @@ pub(crate) async fn ran(mut running: Running) -> Ran {
     }
 }
 
-/// What happens next, which it does soon.
+/// Next event, which arrives soon.
 pub(crate) async fn next(running: &mut Running) -> Option<Happened> {
     tokio::time::timeout(Duration::from_secs(60), running.next()).await.expect("something happens")
 }
@@ -239,7 +238,7 @@ pub(crate) async fn line(running: &mut Running) -> String {
     text
 }
 
-/// Waits until `fact` holds, and fails when it does not for long.
+/// Waits until `fact` holds; fails after a long time.
 pub(crate) async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
     for _ in 0..3_000 {
         if fact() {
@@ -250,7 +249,7 @@ pub(crate) async fn eventually(what: &str, mut fact: impl FnMut() -> bool) {
     panic!("this never came true: {what}");
 }
 
-/// A file that can be run.
+/// Writes an executable file.
 pub(crate) fn script(path: &Path, text: &str, mode: u32) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

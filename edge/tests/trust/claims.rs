@@ -1,4 +1,4 @@
-//! Identity tokens whose signature is good, and whose claims are not those of a trust.
+//! Identity tokens with a valid signature and claims outside the trust.
 
 use devanture_config::problem::Code;
 use http::StatusCode;
@@ -46,7 +46,7 @@ async fn another_app_or_environment_than_the_trusts_is_refused() {
         let body = json!({ "identity_token": identity_token, "app": app, "environment": environment });
         let answer = exchange(&world.edge, &body).await;
         assert_eq!(answer.code(), Code::BadIdentityToken, "{app} {environment}: {answer:?}");
-        // What was refused was not exchanged.
+        // A refused token counts as unused.
         exchanged(&world.exchange(&identity_token).await);
     }
     let body = json!({ "identity_token": world.signed(&world.claims()), "app": "shop", "environment": "staging" });

@@ -1,4 +1,4 @@
-//! The device grant by way of the edge, for a client with a secret: what anybody may begin is limited.
+//! Device grant through the edge, for a client with a secret: the number of anonymous starts is limited.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +16,7 @@ use super::issuer::SigningKey;
 use super::world::{World, exchange};
 use crate::support::{Got, RunningEdge, Setup, edge, got};
 
-/// A provider with the device grant, whose answer to a device code a test chooses; it ends with this value.
+/// Provider with the device grant and a chosen response to device codes, ended on drop.
 struct Provider {
     name: String,
     answer: Arc<Mutex<(u16, Value)>>,
@@ -80,7 +80,7 @@ impl Provider {
     }
 }
 
-/// The path of a request, once all of it is read.
+/// Path of a request, once read completely.
 async fn read_request(stream: &mut TcpStream) -> Option<String> {
     let (mut bytes, mut end) = (Vec::new(), None);
     while end.is_none_or(|end| bytes.len() < end) {
@@ -181,7 +181,7 @@ async fn an_address_begins_no_more_logins_than_it_may_attempt() {
         ))
     })
     .await;
-    // Each counts, whatever becomes of it: this provider begins none.
+    // Each attempt counts, whatever the result: this provider starts none.
     for _ in 0..3 {
         let answer = post(&world.edge, "/v1/device", &json!({})).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");

@@ -1,4 +1,4 @@
-//! What an identity token is exchanged for, how often, and what is recorded of it.
+//! Exchange of an identity token: the resulting token, single use, and the audit record.
 
 use devanture_config::api::{AuditLog, Scope, TokenList};
 use devanture_config::problem::Code;
@@ -87,7 +87,8 @@ async fn many_identity_tokens_at_once_are_all_exchanged() {
 
 #[tokio::test]
 async fn a_signature_in_another_form_is_the_same_identity_token() {
-    // Without an id of its own, what is signed counts; that of ECDSA has another form for the same bytes.
+    // Without a token id, the signed content identifies the token; an ECDSA signature has several forms for the same
+    // content.
     let key = SigningKey::new("ES256");
     let issuer = Issuer::start(&[("k1", &key)]).await;
     let edge = super::world::setup(&issuer).start().await;
@@ -158,7 +159,7 @@ async fn expired_tokens_and_identity_tokens_make_room() {
         setup.with_limit("identity_tokens_max", 1).with_limit("tokens_per_app_max", 100)
     })
     .await;
-    // Within the leeway it is good for some seconds more, and then its record is of no use.
+    // Within the leeway the token is valid for a few more seconds, and then the record is obsolete.
     let last = async || {
         let claims = world.with("exp", now_s() - 57);
         world.exchange(&world.signed(&claims)).await.status == StatusCode::CREATED

@@ -1,4 +1,4 @@
-//! Identity tokens that nobody signed, or that are signed by what is no key of their issuer.
+//! Identity tokens without a signature, or signed by a key other than the issuer's.
 
 use aws_lc_rs::hmac;
 use devanture_config::problem::Code;
@@ -22,7 +22,7 @@ async fn every_algorithm_of_the_list_is_taken_with_its_own_kind_of_key_alone() {
             let header = json!({ "alg": algorithm, "kid": name });
             let signed = token(&header, &claims(&issuer), |bytes| key.sign(algorithm, bytes));
             let answer = exchange(&edge, &json!({ "identity_token": signed, "app": "shop" })).await;
-            // A key of RSA is for both of its schemes, unless it says which one.
+            // An RSA key is valid for both RSA schemes, unless the key names one.
             let fits = *name == algorithm || (is_rsa(name) && is_rsa(algorithm));
             assert_eq!(answer.status == StatusCode::CREATED, fits, "{algorithm} by {name}: {answer:?}");
         }

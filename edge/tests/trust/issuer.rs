@@ -1,4 +1,4 @@
-//! An issuer of identity tokens on loopback: its keys are made at run time, and a test chooses what it answers.
+//! Issuer of identity tokens on loopback, with keys generated at runtime and responses chosen by a test.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::authenticator::text;
 
-/// A key that signs identity tokens.
+/// Key that signs identity tokens.
 pub(crate) enum SigningKey {
     Edwards(Ed25519KeyPair),
     Nist(EcdsaKeyPair),
@@ -25,7 +25,7 @@ pub(crate) enum SigningKey {
 }
 
 impl SigningKey {
-    /// A key for an algorithm.
+    /// Generates a key for an algorithm.
     pub(crate) fn new(algorithm: &str) -> Self {
         match algorithm {
             "EdDSA" => Self::Edwards(Ed25519KeyPair::generate().unwrap()),
@@ -35,7 +35,7 @@ impl SigningKey {
         }
     }
 
-    /// The key as an issuer publishes it.
+    /// Public key in the issuer's JWK format.
     pub(crate) fn jwk(&self, id: &str) -> Value {
         match self {
             Self::Edwards(pair) => {
@@ -52,7 +52,7 @@ impl SigningKey {
         }
     }
 
-    /// The public key in the form that a careless verifier would take for a shared secret.
+    /// Public key in the form that a careless verifier would use as a shared secret.
     pub(crate) fn public(&self) -> Vec<u8> {
         match self {
             Self::Edwards(pair) => pair.public_key().as_ref().to_vec(),
@@ -78,7 +78,7 @@ impl SigningKey {
     }
 }
 
-/// The modulus and the exponent of an `RSAPublicKey` (RFC 8017 §A.1.1).
+/// Modulus and exponent of an `RSAPublicKey` (RFC 8017 §A.1.1).
 fn numbers(der: &[u8]) -> (&[u8], &[u8]) {
     let (_, sequence, _) = element(der);
     let (_, modulus, rest) = element(sequence);
@@ -86,7 +86,7 @@ fn numbers(der: &[u8]) -> (&[u8], &[u8]) {
     (modulus, exponent)
 }
 
-/// The tag, the content and what follows an element of DER.
+/// Tag and content of a DER element, and the remaining bytes.
 fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
     let (length, head) = match der[1] {
         short if short < 0x80 => (usize::from(short), 2),
@@ -98,7 +98,7 @@ fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
     (der[0], &der[head..head + length], &der[head + length..])
 }
 
-/// A token with this header and these claims, signed by what `sign` says.
+/// Token with the header and claims, signed by `sign`.
 pub(crate) fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let signed = format!("{}.{}", text(header.to_string().as_bytes()), text(claims.to_string().as_bytes()));
     let signature = text(&sign(signed.as_bytes()));
@@ -109,7 +109,7 @@ pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// What is answered on a path in place of what an issuer answers.
+/// Response for a path in place of the issuer's normal response.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Body(String),
@@ -126,7 +126,7 @@ struct State {
     lists: usize,
 }
 
-/// The issuer; it ends with this value.
+/// Issuer, ended on drop.
 pub(crate) struct Issuer {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -140,7 +140,7 @@ impl Drop for Issuer {
 }
 
 impl Issuer {
-    /// One that publishes these keys.
+    /// Starts an issuer that publishes the keys.
     pub(crate) async fn start(keys: &[(&str, &SigningKey)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, state) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(State::default())));
@@ -156,7 +156,7 @@ impl Issuer {
         issuer
     }
 
-    /// The claim `iss` of its tokens.
+    /// Claim `iss` of the issuer's tokens.
     pub(crate) fn name(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -166,17 +166,17 @@ impl Issuer {
         self.state.lock().unwrap().keys = keys.iter().map(|(id, key)| key.jwk(id)).collect();
     }
 
-    /// Answers the request for its document so.
+    /// Sets the response to discovery requests.
     pub(crate) fn answer_discovery(&self, answer: impl Into<Option<Answer>>) {
         self.state.lock().unwrap().discovery = answer.into();
     }
 
-    /// Answers the request for its keys so.
+    /// Sets the response to requests for the keys.
     pub(crate) fn answer_list(&self, answer: impl Into<Option<Answer>>) {
         self.state.lock().unwrap().list = answer.into();
     }
 
-    /// How often its keys were asked for.
+    /// Number of requests for the keys.
     pub(crate) fn lists(&self) -> usize {
         self.state.lock().unwrap().lists
     }
@@ -219,11 +219,11 @@ async fn serve(mut stream: TcpStream, address: SocketAddr, state: Arc<Mutex<Stat
             format!("HTTP/1.1 {status} Said\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         }
         Answer::Silence => {
-            // The other side ends the connection.
+            // Blocks until the peer ends the connection.
             stream.read_u8().await.ok();
             return;
         }
     };
-    // A client that has read enough may have gone.
+    // A client that has read enough may have disconnected.
     stream.write_all(answer.as_bytes()).await.ok();
 }

@@ -1,4 +1,4 @@
-//! The keys of an issuer: fetched, rotated, missing, and what an issuer answers that is no list of keys.
+//! Keys of an issuer: fetched, rotated, missing, and invalid responses in place of a key list.
 
 use devanture_config::problem::Code;
 use http::StatusCode;
@@ -48,7 +48,7 @@ async fn a_provider_that_is_down_is_said_and_keys_at_hand_go_on() {
     world.issuer.answer_discovery(None);
     let good = world.signed(&world.claims());
     eventually("it is up again", async || world.exchange(&good).await.status == StatusCode::CREATED).await;
-    // From now on nobody answers at all.
+    // From now on the issuer never answers.
     world.issuer.answer_discovery(Answer::Silence);
     world.is_exchanged().await;
     let next = SigningKey::new("EdDSA");
@@ -89,7 +89,7 @@ async fn what_is_no_list_of_keys_of_this_issuer_is_not_taken() {
         world.issuer.answer_list(list);
         let answer = world.exchange(&world.signed(&world.claims())).await;
         assert_eq!(answer.code(), Code::IdentityKeysUnavailable, "{what}: {answer:?}");
-        // The next round asks again.
+        // The next round fetches again.
         tokio::time::sleep(std::time::Duration::from_millis(30)).await;
     }
     world.issuer.answer_discovery(None);

@@ -1,4 +1,4 @@
-//! Identity tokens exchanged for tokens of the edge: what an issuer's keys and claims give, and what strangers try.
+//! Exchange of identity tokens for tokens of the edge: rights by keys and claims, and attacks by strangers.
 
 #![allow(
     clippy::unwrap_used,

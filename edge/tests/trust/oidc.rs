@@ -1,4 +1,4 @@
-//! People who log in at the provider of `[oidc]`: what their groups give them, and what is refused.
+//! Logins of persons at the provider of `[oidc]`: rights by groups, and refusals.
 
 use devanture_config::api::{AuditLog, Scope, Session, TokenList};
 use devanture_config::problem::Code;
@@ -24,7 +24,7 @@ async fn world() -> World {
     .await
 }
 
-/// The claims of a person in these groups.
+/// Claims of a person with the given groups.
 fn person(world: &World, groups: &[&str]) -> Value {
     let mut claims = world.claims();
     for (claim, value) in [

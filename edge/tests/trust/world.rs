@@ -1,4 +1,4 @@
-//! What tests of trust ask of an edge.
+//! Requests for tests of trust.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,14 +12,14 @@ use crate::support::{Got, RunningEdge, Setup, edge, got};
 
 pub(crate) const AUDIENCE: &str = "https://edge.example.org:8444";
 
-/// An issuer with one key, and an edge that trusts it for `shop` in `prod` and `staging`.
+/// Issuer with one key, and an edge with a trust for `shop` in `prod` and `staging`.
 pub(crate) struct World {
     pub(crate) edge: RunningEdge,
     pub(crate) issuer: Issuer,
     pub(crate) key: SigningKey,
 }
 
-/// The table of a trust in an issuer.
+/// Table of a trust in an issuer.
 pub(crate) fn trust(issuer: &Issuer, name: &str, more: &str) -> String {
     format!(
         "\n[[trust]]\nname = \"{name}\"\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\napp = \"shop\"\n{more}\n",
@@ -27,16 +27,16 @@ pub(crate) fn trust(issuer: &Issuer, name: &str, more: &str) -> String {
     )
 }
 
-/// What the trust of [`World`] says beside its issuer.
+/// Keys of [`World`]'s trust, without the issuer.
 pub(crate) const MAIN: &str = "environments = [\"prod\", \"staging\"]\n\
     claims = { repository = \"acme/shop\", ref = [\"refs/heads/main\", \"refs/tags/v*\"] }";
 
-/// An edge that takes part in every test of this module.
+/// Edge with the limits for every test of this module.
 pub(crate) fn setup(issuer: &Issuer) -> Setup {
     edge()
         .with_limit("identity_fetch_pause_ms_min", 100)
         .with_limit("identity_fetch_ms_max", 2_000)
-        // Some tests ask until something is so.
+        // Some tests poll with exchanges.
         .with_limit("login_attempts_per_address_max", 10_000)
         .with_toml(&trust(issuer, "ci-main", MAIN))
 }
@@ -60,17 +60,17 @@ impl World {
         Self { edge, issuer, key }
     }
 
-    /// Claims that the trust takes, each time of another identity token.
+    /// Claims accepted by the trust, each time of a new identity token.
     pub(crate) fn claims(&self) -> Value {
         claims(&self.issuer)
     }
 
-    /// An identity token with these claims, signed by the key of the issuer.
+    /// Identity token with the claims, signed by the issuer's key.
     pub(crate) fn signed(&self, claims: &Value) -> String {
         token(&json!({ "alg": "EdDSA", "kid": "k1", "typ": "JWT" }), claims, |bytes| self.key.sign("EdDSA", bytes))
     }
 
-    /// The claims of a good identity token with one of them set.
+    /// Claims of a valid identity token with one claim set.
     pub(crate) fn with(&self, claim: &str, value: impl Into<Value>) -> Value {
         let mut claims = self.claims();
         claims[claim] = value.into();
@@ -81,7 +81,7 @@ impl World {
         exchange(&self.edge, &json!({ "identity_token": identity_token, "app": "shop", "environment": "prod" })).await
     }
 
-    /// Presents an identity token that is refused, and the refusal does not say why.
+    /// Presents an identity token; checks that the token is refused without a reason.
     pub(crate) async fn is_refused(&self, identity_token: &str, what: &str) {
         let answer = self.exchange(identity_token).await;
         assert_eq!(
@@ -93,13 +93,13 @@ impl World {
         assert_eq!(answer.header("www-authenticate"), "Bearer");
     }
 
-    /// Exchanges a good identity token.
+    /// Exchanges a valid identity token.
     pub(crate) async fn is_exchanged(&self) -> Exchanged {
         exchanged(&self.exchange(&self.signed(&self.claims())).await)
     }
 }
 
-/// Claims that the trust of [`World`] takes.
+/// Claims accepted by the trust of [`World`].
 pub(crate) fn claims(issuer: &Issuer) -> Value {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     json!({
@@ -115,7 +115,7 @@ pub(crate) fn claims(issuer: &Issuer) -> Value {
     })
 }
 
-/// Asks for an exchange as anybody can.
+/// Requests an exchange, as any client can.
 pub(crate) async fn exchange(edge: &RunningEdge, body: &Value) -> Got {
     got(edge.client().post(format!("https://{}/v1/exchange", edge.admin())).json(body)).await
 }

@@ -1,4 +1,4 @@
-//! `devanture-edge authority`, as an operator calls it.
+//! `devanture-edge authority`, as called by an operator.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -39,13 +39,13 @@ fn an_authority_that_is_not_there_is_refused_with_the_reason() {
     assert!(!folder.path().join("data").exists());
 }
 
-/// Browsers trust it for years, and its key lies in the home of a developer.
+/// Browsers trust the authority for years, and the key lies in a developer's home folder.
 #[test]
 fn the_authority_of_dev_is_for_this_machine_alone() {
     let folder = tempfile::tempdir().unwrap();
     written(folder.path(), "127.0.0.1:0", "localhost", "[tls]\nmode = \"self-signed\"\n");
     let tls = folder.path().join("data/tls");
-    // Of an earlier release, for every name.
+    // Authority of an earlier release, for every name.
     devanture_serve::tls::make_authority(&tls).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.args(["--config", "edge.toml", "local"]).current_dir(folder.path());

@@ -1,4 +1,4 @@
-//! What `devanture-edge check` finds in the stored state of an edge that does not run.
+//! Findings of `devanture-edge check` in the stored state of a stopped edge.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -10,7 +10,7 @@ use http::Method;
 
 use crate::support::{edge, got};
 
-/// An edge whose certificate ended, and whose backends would lie where their users cannot come.
+/// Edge with an expired certificate, and with backend folders unreachable for the backends' users.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_start_would_refuse_and_what_visitors_would_is_found_by_a_check() {
     let edge = edge().start().await;
@@ -59,7 +59,7 @@ async fn an_app_whose_name_clashes_with_the_edge_is_found_by_a_check() {
     let [found] = &check_stored(&reserving, folder.path()).await[..] else { panic!("one name is reserved") };
     assert!(found.contains("the app shop") && found.contains("is reserved on this edge"), "{found}");
 
-    // Its pages would set cookies for every preview.
+    // The app's pages could set cookies for every preview.
     let mut previewing = file.clone();
     previewing.preview_domain = format!("previews.shop.{}", file.domain).parse().unwrap();
     previewing.names.allow = vec!["shop".parse().unwrap()];

@@ -1,4 +1,4 @@
-//! A clock that is wrong for a while: nothing ends for good by it, and caches still see each switch.
+//! A temporarily wrong clock: no object is ended for good, and caches still notice each switch.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::support::clock::Clock;
 use crate::support::{RunningEdge, edge, got};
 use crate::wire::{Protocol, ask};
 
-/// A leap ahead. Certificates are backdated by a day, so that those of the leap are valid for the test.
+/// Leap ahead in seconds. Certificates are backdated by a day, so that certificates of the leap are valid for the test.
 const AHEAD_S: u64 = 20 * 3_600;
 
-/// Collects, and finds nothing to end.
+/// Collects, and checks that no object ends.
 async fn collect_nothing(edge: &RunningEdge) {
     let collected = got(edge.api(Method::POST, "/v1/gc")).await;
     assert_eq!(collected.status, 200, "{}", collected.text());
@@ -18,7 +18,7 @@ async fn collect_nothing(edge: &RunningEdge) {
     assert_eq!(report["apps"], json!([]), "{report}");
 }
 
-/// In a running edge, and at a start with such a clock.
+/// In a running edge, and at a start with a fast clock.
 #[tokio::test]
 async fn what_a_clock_that_is_ahead_would_end_is_there_when_it_is_right_again() {
     let Some(clock) = Clock::new() else { return };

@@ -1,4 +1,4 @@
-//! The console: installed from a package, served beside the API to who is logged in, and on no name of an app.
+//! Console: installed from a package, served beside the API to logged-in accounts, and on no hostname of an app.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -49,7 +49,7 @@ async fn a_console_that_is_installed_answers_below_its_folder_and_says_what_its_
         let redirect = page(&edge, path).await;
         assert_eq!((redirect.status, redirect.header("location")), (StatusCode::SEE_OTHER, "/console/"), "{path}");
     }
-    // A page of the application has its one document, wherever it is.
+    // Every page of the application serves the same document.
     for path in ["/console/", "/console/apps/shop/environments/prod"] {
         let answer = page(&edge, path).await;
         assert_eq!((answer.status, &*answer.body), (StatusCode::OK, PAGE), "{path}");
@@ -64,7 +64,7 @@ async fn a_console_that_is_installed_answers_below_its_folder_and_says_what_its_
             assert_eq!(answer.header(name), value, "{path} {name}");
         }
     }
-    // A path that is written in another way stays in the folder, as one of an app stays on its host.
+    // A path in another spelling is redirected within the folder, like an app's path on the app's host.
     for (path, location) in [
         ("/console//", "/console/"),
         ("/console//x", "/console/x"),
@@ -88,7 +88,7 @@ async fn a_console_that_is_installed_answers_below_its_folder_and_says_what_its_
     let missing = got(edge.api(Method::GET, "/console/assets/no.js")).await;
     assert_eq!((missing.status, missing.header("content-security-policy")), (StatusCode::NOT_FOUND, POLICY));
     assert_eq!(got(edge.api(Method::POST, "/console/")).await.status, StatusCode::METHOD_NOT_ALLOWED);
-    // It is no app, and the API goes on.
+    // The console is no app, and the API keeps working.
     assert!(!got(edge.api(Method::GET, "/v1/apps")).await.text().contains("console"));
     assert!(!got(edge.api(Method::GET, "/v1/apps/_console/usage")).await.status.is_success());
     let status: ConsoleStatus = got(edge.api(Method::GET, "/v1/console")).await.json();
@@ -106,7 +106,7 @@ async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
         assert_eq!(stranger.code(), Code::Unauthenticated, "{path}");
         let bad = got(edge.ask(Method::GET, path, "dvt_0_0")).await;
         assert_eq!(bad.code(), Code::BadToken, "{path}");
-        // Cookies of a name are sent to all its ports: an app would get those of a person who logs in there.
+        // Cookies of a name are sent to all ports: an app would receive the cookies of console users.
         for host in ["shop.localhost", "other.localhost", "staging--shop.localhost"] {
             let there = || edge.api_by_name(Method::GET, host, path);
             let with_token = || there().bearer_auth(edge.admin_token());
@@ -118,13 +118,13 @@ async fn the_console_is_for_who_is_logged_in_and_on_no_name_of_an_app() {
                 assert!(refused.text().contains("Not at this hostname"), "{}", refused.text());
             }
         }
-        // Nor does a visitor of the app get anything of it.
+        // Visitors of the app get no part of the console.
         let visitor = edge.get("shop.localhost", path).await;
         assert!(visitor.body != PAGE && visitor.body != SCRIPT, "{path}");
     }
     let by_address = edge.client().get(format!("https://127.0.0.1:{port}/console/")).bearer_auth(edge.admin_token());
     assert_eq!(got(by_address).await.body, PAGE);
-    // Scripts of the console have the rights of its readers: it is installed on the machine alone.
+    // Scripts of the console have the reader's rights: installation requires access to the machine.
     for method in [Method::PUT, Method::DELETE] {
         let request = edge.api(method.clone(), "/v1/console").header("content-type", "application/gzip");
         assert_eq!(got(request.body("x")).await.code(), Code::Forbidden, "{method}");
@@ -163,7 +163,7 @@ async fn a_browser_with_a_session_gets_the_console_until_it_logs_out() {
     edge.stop().await;
 }
 
-/// What no edge takes for a package, and what is wrong with it.
+/// Invalid packages, each with the error.
 fn bad_packages() -> [(&'static str, Vec<u8>); 5] {
     [
         ("no archive", b"<!doctype html>".to_vec()),
@@ -191,7 +191,7 @@ async fn a_package_that_is_none_leaves_the_console_that_is_installed() {
         assert!(refused.is_err(), "{what}");
         assert_eq!(page(&edge, "/console/").await.body, PAGE, "{what}");
     }
-    // Rules of a package count for nothing: the edge says how the console is served.
+    // Rule files of a package are ignored: the edge determines how the console is served.
     let rules: Files<'_> = &[
         ("index.html", b"other"),
         ("_headers", b"/*\n  content-security-policy: x"),
@@ -206,7 +206,7 @@ async fn a_package_that_is_none_leaves_the_console_that_is_installed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_stays_over_restarts_and_collections_until_it_is_removed() {
     let edge = edge().with_top("console = \"package.tar.gz\"").start().await;
-    // The package that edge.toml names is missing: that is reported, and the edge serves.
+    // The package named in edge.toml is missing: the edge reports the error, and serves.
     assert!(server::check(edge.file(), &base(&edge)).iter().any(|fault| fault.to_string().contains("`console`")));
     std::fs::write(base(&edge).join("package.tar.gz"), archive("tar.gz", CONSOLE)).unwrap();
     let edge = edge.restart().await;
@@ -219,12 +219,12 @@ async fn a_console_stays_over_restarts_and_collections_until_it_is_removed() {
     assert_eq!((removed.installed, removed.served), (None, false));
     assert_eq!(page(&edge, "/console/").await.code(), Code::NotFound);
     assert!(server::remove_console(edge.file(), &base(&edge)).await.is_err());
-    // Who removed it does not get the same one back by a restart, …
+    // After a removal, a restart does not reinstall the same package, …
     let edge = edge.restart().await;
     let audit = got(edge.api(Method::GET, "/v1/audit")).await.text();
     assert!(audit.contains("install_console") && audit.contains("remove_console"), "{audit}");
     assert!(server::show_console(edge.file(), &base(&edge)).await.unwrap().installed.is_none());
-    // … but another one, and what was given to an edge that did not run.
+    // … but installs another package, and a package given to a stopped edge.
     let (folder, file) = edge.stopped().await;
     let package = package(folder.path(), &[("index.html", b"from the machine")]);
     assert!(server::install_console(&file, folder.path(), &package).await.unwrap().is_none());
@@ -242,7 +242,7 @@ async fn what_waits_and_is_no_package_keeps_no_start_from_installing_the_one_of_
         let (folder, file) = edge.stopped().await;
         std::fs::write(&waiting, "no archive").unwrap();
         if is_large {
-            // It is not read at all, and stays.
+            // An oversized package is not read at all, and stays.
             std::fs::OpenOptions::new().write(true).open(&waiting).unwrap().set_len(1 << 32).unwrap();
         }
         let edge = RunningEdge::over(folder, file).await;
@@ -258,14 +258,14 @@ async fn an_edge_whose_configuration_says_off_serves_no_console() {
     let status = install(&edge, CONSOLE).await;
     assert!(status.installed.is_some() && !status.served);
     assert_eq!(page(&edge, "/console/").await.code(), Code::NotFound);
-    // A start would not install what waits, …
+    // A start would not install the waiting package, …
     let (folder, mut file) = edge.stopped().await;
     let other = package(folder.path(), &[("index.html", b"other")]);
     let refused = server::install_console(&file, folder.path(), &other).await.unwrap_err().to_string();
     assert!(refused.contains("`console` in edge.toml is \"off\""), "{refused}");
     let waiting = folder.path().join("data/console-to-install");
     assert!(!waiting.exists());
-    // … and one from before comes back by no later start.
+    // … and no later start restores an earlier package.
     file.console = Default::default();
     assert!(server::install_console(&file, folder.path(), &other).await.unwrap().is_none());
     file.console = devanture_config::edge_toml::Console::Off;

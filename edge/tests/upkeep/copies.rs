@@ -1,5 +1,4 @@
-//! A whole store is copied to another data folder while its edge serves: what is copied, what is refused, and what an
-//! interruption leaves.
+//! Copy of a whole store to another data folder while the edge serves: contents, refusals, and interruptions.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -15,7 +14,7 @@ use http::{Method, StatusCode};
 use super::safekeeping::{PHOTO, SITE, answers_of_copy, base, blob, live_in};
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
 
-/// What a copy that ended printed, and its exit code.
+/// Output and exit code of a copy.
 #[derive(Debug)]
 pub(crate) struct Copied {
     pub(crate) code: i32,
@@ -23,7 +22,7 @@ pub(crate) struct Copied {
     pub(crate) said: String,
 }
 
-/// Calls the program in a folder.
+/// Program call in a folder.
 fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
@@ -34,7 +33,7 @@ async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// Copies the store of one configuration to that of another one.
+/// Copies the store of one configuration to the store of another.
 pub(crate) async fn copy(from: &Path, to: &Path, more: &[&str], variables: &[(&str, &str)]) -> Copied {
     let places = ["copy", "--json", "--from", from.to_str().unwrap(), "--to", to.to_str().unwrap()];
     let ended = output(program(&[&places, more].concat(), variables)).await;
@@ -46,7 +45,7 @@ pub(crate) async fn copy(from: &Path, to: &Path, more: &[&str], variables: &[(&s
 }
 
 impl Copied {
-    /// The report of a copy that is finished and has everything.
+    /// Report of a successfully finished copy.
     pub(crate) fn finished(self) -> CopyReport {
         let report = self.report.unwrap_or_else(|| panic!("{} {}", self.code, self.said));
         assert!(self.code == 0 && report.finished && report.damaged.is_empty(), "{} {report:?}", self.said);
@@ -55,18 +54,18 @@ impl Copied {
     }
 }
 
-/// The configuration of an edge that runs.
+/// Configuration of a running edge.
 pub(crate) fn config(edge: &RunningEdge) -> PathBuf {
     base(edge).join("edge.toml")
 }
 
-/// What a start prints that fails, and its exit code.
+/// Exit code and output of a failed start.
 async fn failed_start(config: &Path) -> (i32, String) {
     let started = output(program(&["--config", config.to_str().unwrap()], &[])).await;
     (started.status.code().unwrap(), String::from_utf8(started.stderr).unwrap())
 }
 
-/// A request by the socket in the data folder.
+/// Request through the socket in the data folder.
 fn by_socket(edge: &RunningEdge, method: &str, path: &str, body: &str) -> String {
     let mut stream = UnixStream::connect(edge.data_dir().join("control.sock")).unwrap();
     let length = body.len();
@@ -90,7 +89,7 @@ async fn a_copy_that_was_made_while_an_edge_serves_answers_and_remembers_the_sam
     let report = first.report.unwrap();
     assert!(first.code == 0 && !report.finished && report.resumes_ms.is_none(), "{report:?}");
     assert!(report.copied_files == report.files && report.files > 10 && report.added_keys == 1, "{report:?}");
-    // What comes meanwhile is all that the next one copies.
+    // The next copy transfers only later changes.
     source.push("later", &[("index.html", b"later"), ("photo.png", PHOTO)]).await;
     let last = copy(&config(&source), &target.config(), &["--finish"], &[]).await.finished();
     assert!(last.copied_files == 2 && last.added_keys == 0, "a page and a manifest: {last:?}");
@@ -127,7 +126,7 @@ async fn nothing_is_changed_from_the_end_of_a_copy_on_until_the_pause_ends() {
     source.push("shop", SITE).await;
     let target = edge().prepare();
     copy(&config(&source), &target.config(), &["--finish"], &[]).await.finished();
-    // A push that began before fails where it would change something, and visitors notice nothing.
+    // A push started before fails when changing state, and visitors notice nothing.
     let files: crate::support::Files<'_> = &[("index.html", b"new")];
     let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options: Default::default() };
     let refused = source.try_push("shop", "prod", begin.clone(), files).await.unwrap_err();
@@ -137,7 +136,7 @@ async fn nothing_is_changed_from_the_end_of_a_copy_on_until_the_pause_ends() {
     assert_eq!((refused.status, refused.code()), (StatusCode::SERVICE_UNAVAILABLE, Code::Restarting));
     assert!(!refused.header("retry-after").is_empty());
     assert_eq!(source.get("shop.localhost", "/photo.png").await.body, PHOTO);
-    // It lasts over a restart, and the copy is still what the source has.
+    // The pause survives a restart, and the copy still equals the source.
     let source = source.killed_and_started().await;
     eventually("the pause is found", async || {
         let files = files.to_vec();
@@ -147,13 +146,13 @@ async fn nothing_is_changed_from_the_end_of_a_copy_on_until_the_pause_ends() {
             .is_err_and(|problem| problem.code == Code::Restarting)
     })
     .await;
-    // An operator who stays ends it.
+    // An operator who keeps the source ends the pause.
     let (from, to) = (config(&source), target.config());
     let paths = ["copy", "--from", from.to_str().unwrap(), "--to", to.to_str().unwrap(), "--resume"];
     let resumed = output(program(&paths, &[])).await;
     assert!(resumed.status.success(), "{resumed:?}");
     source.try_push("shop", "prod", begin, files).await.unwrap();
-    // What was pushed since is not in it.
+    // Later pushes are missing from the copy.
     let (code, said) = failed_start(&target.config()).await;
     assert!(code == 2 && said.contains("an unfinished copy of"), "{code} {said}");
     source.stop().await;
@@ -175,7 +174,7 @@ async fn a_pause_ends_by_itself_and_the_copy_is_served_only_after_it_was_made_ag
     assert!(code == 2 && said.contains("takes changes again by now"), "{code} {said}");
     let (token, from) = (source.admin_token().to_owned(), config(&source));
     let stopped = source.stopped().await;
-    // Nobody else has its catalog any more: there is nothing to pause.
+    // No process uses the source's catalog any more: no pause is needed.
     let report = copy(&from, &target.config(), &["--finish"], &[]).await.finished();
     assert_eq!((report.paused_ms, report.resumes_ms), (None, None));
     drop(stopped);
@@ -219,7 +218,7 @@ async fn a_copy_that_was_killed_is_served_by_nobody_and_goes_on_where_it_was() {
     let killed = tokio::task::spawn_blocking(move || {
         let arguments = ["copy", "--from", from.to_str().unwrap(), "--to", to.to_str().unwrap(), "--finish"];
         let mut child = program(&arguments, &[]).stdout(Stdio::null()).spawn().unwrap();
-        // Any of the copied files, so that some are there and some are not.
+        // Any of the copied files, so that some exist and some do not.
         let folders = || std::fs::read_dir(&blobs).into_iter().flatten().flatten();
         while folders().count() < 20 && child.try_wait().unwrap().is_none() {}
         child.kill().unwrap();
@@ -255,7 +254,7 @@ async fn a_damaged_file_is_named_and_not_copied_and_everything_else_is() {
     let [damaged] = &report.damaged[..] else { panic!("{report:?}") };
     assert_eq!((damaged.version, damaged.files.join(" ").as_str()), (version, "photo.png"));
     assert!(!blob(&target.base().join("data"), PHOTO).exists());
-    // Nothing is paused; where it is allowed, all the rest is copied.
+    // No pause; with permission, the whole rest is copied.
     source.push("blog", &[("index.html", b"blog two")]).await;
     let copied = copy(&config(&source), &target.config(), &["--finish", "--allow-damaged"], &[]).await;
     let report = copied.report.unwrap();
@@ -288,7 +287,7 @@ async fn nothing_is_copied_to_a_store_that_an_edge_has_or_had() {
     let nothing = edge().prepare();
     let empty = copy(&nothing.config(), &edge().prepare().config(), &[], &[]).await;
     assert!(empty.code != 0 && !nothing.base().join("data/catalog.redb").exists(), "{empty:?}");
-    // Nothing of it was touched.
+    // The target is untouched.
     let other = RunningEdge::over(other.0, other.1).await;
     assert_eq!(other.get("other.localhost", "/").await.text(), "other");
     other.stop().await;
@@ -308,7 +307,7 @@ async fn the_store_of_an_edge_that_does_not_run_is_copied_without_a_pause_also_a
     let moved = target.start(&token).await;
     moved.push("shop", SITE).await;
     assert_eq!(moved.get("shop.localhost", "/photo.png").await.body, PHOTO);
-    // An edge has it now.
+    // An edge uses the target now.
     let from = config(&moved);
     moved.stop().await;
     let back = edge().prepare();
@@ -319,7 +318,7 @@ async fn the_store_of_an_edge_that_does_not_run_is_copied_without_a_pause_also_a
     back.stop().await;
 }
 
-/// Interrupts a copy while changes are paused. False if it came to its end before.
+/// Interrupts a copy during the pause; returns false if the copy finished first.
 fn interrupt_in_pause(edge: &RunningEdge, to: &Path) -> bool {
     let from = config(edge);
     let arguments = ["copy", "--from", from.to_str().unwrap(), "--to", to.to_str().unwrap(), "--finish"];
@@ -328,7 +327,7 @@ fn interrupt_in_pause(edge: &RunningEdge, to: &Path) -> bool {
     let mut said = String::new();
     stderr.read_line(&mut said).unwrap();
     assert_eq!(said, "pausing changes\n");
-    // The edge does not answer, so that the copy waits for it.
+    // The suspended edge does not answer, so that the copy waits.
     edge.process().suspend();
     let has_ended = child.try_wait().unwrap().is_some();
     let pid = child.id().to_string();

@@ -1,4 +1,4 @@
-//! Stored files that are damaged or missing: their own paths answer 503, and nothing else does.
+//! Damaged or missing stored files: only the paths of those files answer 503.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -21,7 +21,7 @@ use crate::upkeep::switch;
 
 const HOST: &str = "shop.localhost";
 const PAGE: &[u8] = b"<p>home";
-/// A photo that no compression makes smaller, so that it has no other encoding.
+/// Incompressible photo, and so without encoded variants.
 const PHOTO: &[u8] = b"\x89PNG\r\n\x1a\n a photo";
 
 fn blob(edge: &RunningEdge, bytes: &[u8]) -> PathBuf {
@@ -68,7 +68,7 @@ async fn a_damaged_or_missing_file_costs_its_own_path_alone_until_it_is_back() {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.contains(r#"devanture_damaged_files{app="shop",environment="prod"} 2"#), "{metrics}");
 
-    // One comes back as a file, the other with a push of the same files.
+    // One file is restored by hand, the other by a push of the same files.
     std::fs::write(blob(&edge, PHOTO), PHOTO).unwrap();
     eventually("the photo is served", async || codes(&edge, ["/photo.png"]).await == [200]).await;
     assert_eq!(status(&edge).await.damaged.unwrap().files, ["other.png"]);
@@ -93,7 +93,7 @@ async fn a_damaged_file_is_restored_from_its_encodings() {
     edge.stop().await;
 }
 
-/// Another length is noticed by the next read; other bytes are, once the page cache has to be checked again.
+/// A changed length is noticed by the next read; changed bytes are noticed at the next check of the page cache.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_damaged_while_it_is_served_costs_its_own_path_alone() {
     let edge =
@@ -108,7 +108,7 @@ async fn a_file_that_is_damaged_while_it_is_served_costs_its_own_path_alone() {
         let file = std::fs::OpenOptions::new().write(true).open(blob(&edge, bytes)).unwrap();
         file.set_len(100_000).unwrap();
     }
-    // A response ends before what is missing, until the version is loaded without it.
+    // A response ends before the missing bytes, until the version is loaded without the file.
     assert!(try_got(edge.visit(Method::GET, HOST, "/a.mp4")).await.is_err());
     eventually("its path answers 503", async || readiness(&edge).await.contains("lacks 1 of its files")).await;
     assert_eq!(codes(&edge, ["/", "/a.mp4", "/app.js"]).await, [200, 503, 200]);
@@ -119,7 +119,7 @@ async fn a_file_that_is_damaged_while_it_is_served_costs_its_own_path_alone() {
     edge.stop().await;
 }
 
-/// What was loaded before is served as it was; a restart would answer 503.
+/// A loaded file is served unchanged; a restart would answer 503.
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_of_what_is_in_memory_is_seen_once_a_check_has_found_it() {
     let edge = edge().in_a_process().with_app("blog", &[("index.html", b"<p>blog")]).start().await;
@@ -140,14 +140,14 @@ async fn damage_of_what_is_in_memory_is_seen_once_a_check_has_found_it() {
     assert!(!metrics.contains("devanture_unloaded_versions{") && !metrics.contains(r#"files{app="blog""#), "{metrics}");
     assert_eq!(codes(&edge, ["/", "/photo.png", "/other.png"]).await, [200, 200, 200]);
 
-    // One comes back as a file, the other with a push of the same files.
+    // One file is restored by hand, the other by a push of the same files.
     std::fs::write(blob(&edge, PHOTO), PHOTO).unwrap();
     eventually("one is whole", async || status(&edge).await.damaged.is_some_and(|d| d.files == ["other.png"])).await;
     edge.push("shop", &files).await;
     eventually("all is whole", async || readiness(&edge).await == "ready\n").await;
     assert_eq!(status(&edge).await.damaged, None);
 
-    // The manifest is the version's: nothing of it could be loaded.
+    // Without the manifest, no file of the version could be loaded.
     let name = version.to_string();
     let manifest = edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"));
     std::fs::write(&manifest, b"{}").unwrap();
@@ -165,8 +165,8 @@ async fn damage_of_what_is_in_memory_is_seen_once_a_check_has_found_it() {
     edge.stop().await;
 }
 
-/// What a check finds of files that are read from the disk is not served any more, and what one of their encodings
-/// decodes to is restored.
+/// Damage that a check finds in uncached files ends the serving of the files, and a file is restored from an encoding
+/// with the same content.
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_that_a_check_finds_of_files_on_the_disk_costs_their_own_paths_alone() {
     let edge =
@@ -188,7 +188,7 @@ async fn damage_that_a_check_finds_of_files_on_the_disk_costs_their_own_paths_al
     edge.stop().await;
 }
 
-/// Health said "damaged" for a moment after a repair, and "ready" after a check that had found damage.
+/// Health reported "damaged" for a moment after a repair, and "ready" after a check that had found damage.
 #[tokio::test(flavor = "multi_thread")]
 async fn health_knows_what_a_check_or_a_repair_has_found_when_that_answers() {
     for memory_bytes_max in [0, 100_000_000] {
@@ -237,7 +237,7 @@ async fn a_version_that_cannot_be_loaded_is_reported_and_tried_again() {
     edge.stop().await;
 }
 
-/// Its rules may ask for a password, so nothing of the version is served without them.
+/// The rules may require a password, so that the version is not served without the rules.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_with_a_damaged_rule_file_is_not_served_and_the_file_is_named() {
     let edge = edge().in_a_process().start().await;
@@ -267,7 +267,7 @@ async fn a_version_with_a_damaged_rule_file_is_not_served_and_the_file_is_named(
             assert!(metrics.contains(&line), "{metrics}");
         }
     }
-    // The same push heals it, with its rules.
+    // The same push repairs the file, including the rules.
     let rules: &[u8] = b"/secret.html /login 302!\n";
     edge.push("moved", &[("index.html", PAGE), ("secret.html", b"secret"), ("_redirects", rules)]).await;
     assert_eq!(edge.get("moved.localhost", "/").await.status, 200);
@@ -278,7 +278,7 @@ async fn a_version_with_a_damaged_rule_file_is_not_served_and_the_file_is_named(
     edge.stop().await;
 }
 
-/// A pipe that nobody writes to would be read for ever.
+/// A pipe without a writer would block a reader forever.
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_a_switch_nor_the_look_at_damaged_files_waits_for_a_pipe() {
     let edge = edge().start().await;
@@ -291,7 +291,7 @@ async fn neither_a_switch_nor_the_look_at_damaged_files_waits_for_a_pipe() {
     edge.push("blog", &[("index.html", b"<p>blog")]).await;
     assert_eq!(edge.get("blog.localhost", "/").await.text(), "<p>blog");
     assert_eq!(codes(&edge, ["/photo.png"]).await, [503]);
-    // It would not end if something still waited.
+    // A blocked task would prevent the stop.
     edge.stop().await;
 }
 
@@ -336,7 +336,7 @@ async fn a_record_that_cannot_be_read_costs_one_environment_and_is_reported() {
     let flipped = "0".repeat(64);
     let edge = Box::pin(with_records(edge, async |catalog| {
         let garbage: Arc<[u8]> = (*b"\xff{").into();
-        // Of the blog, what is live is whole; of the shop nothing is.
+        // The blog's live version is intact; no version of the shop is.
         let mut keys = every_key(catalog, "history/").await;
         keys.extend(["live/shop/prod", "live/blog/preview", "settings/blog/prod/0000000000000001"].map(str::to_owned));
         let mut changes: Vec<_> = keys.into_iter().map(|key| Change::Put(key, Arc::clone(&garbage))).collect();
@@ -358,7 +358,7 @@ async fn a_record_that_cannot_be_read_costs_one_environment_and_is_reported() {
     assert_eq!(edge.get("blog.localhost", "/").await.text(), "<p>new");
     edge.push("flipped", &[("index.html", b"<p>new")]).await;
     eventually("it is live", async || edge.get("flipped.localhost", "/").await.text() == "<p>new").await;
-    // Of this one nothing is known, neither by its pointer nor by its history.
+    // Of this app nothing is known, neither by the pointer nor by the history.
     assert_eq!(status_of(&edge, "shop").await.version, None);
     let report = edge.push("shop", &[("index.html", b"<p>new")]).await;
     assert_eq!((report.switched, report.previous), (true, None));
@@ -369,7 +369,7 @@ async fn a_record_that_cannot_be_read_costs_one_environment_and_is_reported() {
     edge.stop().await;
 }
 
-/// A release that reads more strictly than the one before takes nothing down that was live.
+/// A release with stricter parsing must not take down a live version.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_release_took_is_served_without_what_todays_checks_refuse_of_it() {
     let edge = edge().with_app("shop", &[("index.html", PAGE)]).start().await;
@@ -415,7 +415,7 @@ async fn what_an_earlier_release_took_is_served_without_what_todays_checks_refus
     let ready = readiness(&edge).await;
     assert!(ready.contains("mistake: version ") && ready.contains(&mistake), "{ready}");
     let files: &[(&str, &[u8])] = &[("index.html", PAGE), ("a.txt", b"a")];
-    // It takes away the routes that could not be carried out.
+    // The push removes the invalid routes.
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     let begin = BeginDeploy { manifest: manifest(files), source: Default::default(), options };
     edge.try_push("shop", "prod", begin, files).await.unwrap();
@@ -423,7 +423,7 @@ async fn what_an_earlier_release_took_is_served_without_what_todays_checks_refus
     edge.stop().await;
 }
 
-/// The ids of the versions of an edge that has one app.
+/// Version ids of an edge with one app.
 fn stored_versions(edge: &RunningEdge) -> Vec<String> {
     let mut ids = Vec::new();
     for shard in std::fs::read_dir(edge.data_dir().join("manifests")).unwrap() {
@@ -434,7 +434,7 @@ fn stored_versions(edge: &RunningEdge) -> Vec<String> {
     ids
 }
 
-/// The history says what a damaged pointer said, and whatever goes live next writes it again.
+/// The history replaces a damaged pointer, and the next switch writes the pointer again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_pointer_that_cannot_be_read_is_written_again_by_what_goes_live_next() {
     let edge = edge().start().await;
@@ -465,7 +465,7 @@ async fn a_live_pointer_that_cannot_be_read_is_written_again_by_what_goes_live_n
         (status_of(&edge, "back").await.version, text("back").await.as_str()),
         (Some(before["back"]), "<p>before")
     );
-    // What is not live can be deleted, and so can the environment.
+    // A version outside the live state can be deleted, and so can the environment.
     let deleted = edge.api(Method::DELETE, &format!("/v1/apps/deleted/versions/{}", before["deleted"]));
     assert_eq!(got(deleted).await.status, 200);
     let deleted = edge.api(Method::DELETE, &format!("/v1/apps/deleted/versions/{}", live["deleted"]));

@@ -1,4 +1,4 @@
-//! A page of the catalog that is damaged while all is well is found, named and survived.
+//! A catalog page damaged at runtime is detected, reported and survived.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -16,11 +16,11 @@ use http::{Method, StatusCode};
 use super::safekeeping::{SITE, back_up, base, verify};
 use crate::support::{RunningEdge, edge, eventually, got, manifest};
 
-/// It stands in a record, which is read just as well with another letter.
+/// Text inside a record, which can be parsed with a changed letter, too.
 const MESSAGE: &[u8] = b"planted by a test";
 const DAMAGED: &[u8] = b"qlanted by a test";
 
-/// An edge with a record that can be found in the file.
+/// Edge with a record that can be located in the file.
 async fn with_a_mark() -> RunningEdge {
     marked(edge().start().await).await
 }
@@ -33,7 +33,7 @@ async fn marked(edge: RunningEdge) -> RunningEdge {
     edge
 }
 
-/// Flips a bit wherever the message is whole in the file: a commit may have written the page again from memory.
+/// Flips a bit at each intact occurrence of the message: a commit may have rewritten the page from memory.
 fn damage(data_dir: &Path) {
     let path = data_dir.join("catalog.redb");
     let bytes = std::fs::read(&path).unwrap();
@@ -43,7 +43,7 @@ fn damage(data_dir: &Path) {
     }
 }
 
-/// Calls the program in a folder with an `edge.toml`, and gives its exit code and what it prints.
+/// Calls the program in a folder with an `edge.toml`; returns the exit code and the output.
 async fn call(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.args(arguments).args(["--config", "edge.toml"]).current_dir(folder);
@@ -182,7 +182,7 @@ async fn the_program_names_a_damaged_catalog_and_repairs_that_of_a_stopped_edge(
     assert_eq!(edge.get("shop.localhost", "/").await.status, 200, "what is live is served");
     edge.stop().await;
 
-    // Another one: in the first, what is damaged may have been written again with the sum that belongs to it.
+    // A new edge: in the first, the damaged page may have been rewritten with a matching checksum.
     let (folder, file) = marked(crate::support::edge().in_a_process().start().await).await.stopped().await;
     let base = folder.path().to_owned();
     damage(&base.join("data"));

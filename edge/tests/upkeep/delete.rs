@@ -1,4 +1,4 @@
-//! A version that is deleted is gone on every hostname, at once; one that somebody is served cannot be.
+//! A deleted version disappears from every hostname at once; a version in use cannot be deleted.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ async fn law_10_a_deleted_version_answers_nothing_any_more() {
     assert_eq!(report.version, one.version);
     assert_eq!(edge.get("shop.localhost", "/app-4f2a91bc.js").await.status, 404);
     assert_eq!(edge.get("shop.localhost", "/app-91c2aa03.js").await.text(), "two()");
-    // Its hostname is nobody's: a new connection gets no certificate, and one that is open a 404.
+    // The hostname is unassigned: a new connection gets no certificate, and an open connection a 404.
     let open = edge.visit(Method::GET, &preview(&one), "/");
     assert!(open.send().await.map_or(true, |answer| answer.status() == StatusCode::NOT_FOUND));
     for answer in [switch(&edge, "prod", &one.version.to_string()).await, delete(&edge, &one.version.to_string()).await]
@@ -105,7 +105,7 @@ async fn only_who_may_push_to_the_whole_app_deletes() {
         let withdraw = edge.ask(Method::POST, "/v1/apps/shop/withdrawn", &token).json(&json!({"path": "/"}));
         assert_eq!(got(withdraw).await.code(), code);
     }
-    // Another app's version is not there.
+    // Another app's version is reported as missing.
     let elsewhere = got(edge.api(Method::DELETE, &format!("/v1/apps/other/versions/{one}"))).await;
     assert_eq!(elsewhere.code(), Code::NotFound);
     let token = edge.token_for(Scope::Push, Some("shop"), None).await;
@@ -113,7 +113,7 @@ async fn only_who_may_push_to_the_whole_app_deletes() {
     edge.stop().await;
 }
 
-/// The second one fails: nothing ever points at a version that is gone.
+/// The second operation fails: no pointer ever names a deleted version.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_switch_and_a_deletion_at_once_never_both_succeed() {
     let edge = Arc::new(edge().start().await);
@@ -122,7 +122,7 @@ async fn a_switch_and_a_deletion_at_once_never_both_succeed() {
     for round in 0..20 {
         let text = format!("round {round}");
         let id = store(&edge, &[("index.html", text.as_bytes())]).await.version.to_string();
-        // A pointer that was there, one that is new, and an alias.
+        // An existing pointer, a new pointer, and an alias.
         let environment = if round % 2 == 0 { "prod".to_owned() } else { format!("new-{round}") };
         let others = {
             let (edge, id) = (Arc::clone(&edge), id.clone());
@@ -191,7 +191,7 @@ async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
     }
     assert_eq!(api(&edge, Method::POST, "undelete", json!({"version": one.version})).await.code(), Code::NotFound);
 
-    // Also after a deletion that can be taken back.
+    // After a restorable deletion, too.
     let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/gone/versions/{}", only.version))).await;
     assert_eq!(deleted.status, 200);
     assert!(is_stored(&edge, b"gone"));
@@ -203,7 +203,7 @@ async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
     let report: PlaceDeleteReport = purge(&edge, "gone").await.json();
     assert!(report.purged.unwrap().files > 0);
     assert!(!is_stored(&edge, b"newer"));
-    // Its name is free.
+    // The name is free.
     edge.push("gone", &[("index.html", b"again")]).await;
     assert_eq!(edge.get("gone.localhost", "/").await.text(), "again");
     assert_eq!(edge.get("shop.localhost", "/a.txt").await.text(), "shared");
@@ -211,13 +211,13 @@ async fn a_purge_removes_what_nothing_else_refers_to_and_nothing_else() {
     edge.stop().await;
 }
 
-/// What leaves the disk says what other apps have: that is for an admin of all of them.
+/// The removed files reveal the files of other apps: the report is for an admin of all apps.
 #[tokio::test]
 async fn law_11_the_answer_to_a_purge_does_not_say_whether_another_app_has_a_file() {
     let edge = edge().start().await;
     let (first, second) = ([b'1'; 5_000], [b'2'; 5_000]);
     edge.push("other", &[("index.html", b"other"), ("a.bin", &first), ("b.bin", &second)]).await;
-    // The first has what the other one has, the second has not.
+    // The first app shares files with another app, the second does not.
     let apps = [("shared", [first, second]), ("single", [[b'3'; 5_000], [b'4'; 5_000]])];
     let (mut by_owner, mut by_admin) = (Vec::new(), Vec::new());
     for (app, [first, second]) in &apps {

@@ -1,4 +1,4 @@
-//! Deltas as they are on the disk: of what was pushed, for visitors of what was live before.
+//! Deltas on the disk: of pushed files, for visitors of earlier live versions.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use crate::support::{RunningEdge, edge, eventually, got};
 use crate::upkeep::api;
 use crate::wire::{ask, protocols};
 
-/// What a delta in Zstandard begins with (RFC 9842 §5), before the SHA-256 of its dictionary.
+/// First bytes of a Zstandard delta (RFC 9842 §5), before the SHA-256 of the dictionary.
 const DCZ_MAGIC: [u8; 8] = [0x5e, 0x2a, 0x4d, 0x18, 0x20, 0, 0, 0];
 
-/// A script of which each release changes one line.
+/// Script of which each release changes one line.
 fn script(release: usize) -> Vec<u8> {
     let hash = |line: usize| Digest::of(&line.to_le_bytes());
     let line =
@@ -23,7 +23,7 @@ fn script(release: usize) -> Vec<u8> {
     (0..500).map(line).collect::<String>().into_bytes()
 }
 
-/// The delta in Zstandard from one to the other that the edge has stored, if it has.
+/// Stored Zstandard delta from one file to another, if any.
 fn stored(edge: &RunningEdge, dictionary: &[u8], bytes: &[u8]) -> Option<Vec<u8>> {
     let name = Digest::of(bytes).to_string();
     let file = format!("deltas/{}/{name}.{}.dcz", &name[..2], Digest::of(dictionary));
@@ -50,7 +50,7 @@ async fn a_push_leaves_deltas_for_visitors_of_the_version_before_and_a_rollback_
     assert!(delta.len() * 20 < two.len(), "{}", delta.len());
     let returning = second.returning.unwrap();
     assert!(returning.plain_bytes > 10 * returning.bytes, "{returning:?}");
-    // Whatever is remade behind the switch, a visitor who has nothing gets the file.
+    // Whatever is recompressed after the switch, a visitor without a dictionary gets the file.
     assert_eq!(edge.get("shop.localhost", "/a/app-77c01d2e.js").await.text().into_bytes(), two);
 
     let diff: Value =
@@ -73,7 +73,7 @@ async fn where_dictionaries_are_off_no_delta_is_made_and_nothing_is_reported_of_
     edge.stop().await;
 }
 
-/// The value of a sample, such as `name{label="value"}`.
+/// Value of a sample, such as `name{label="value"}`.
 async fn sample(edge: &RunningEdge, name: &str) -> u64 {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
@@ -82,7 +82,7 @@ async fn sample(edge: &RunningEdge, name: &str) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
-    // Without the best level, which would put a smaller delta in the place of this one at some time.
+    // Without the best level, which would replace the delta by a smaller delta at some time.
     let toml = "[compress]\nbackground = false";
     let edge = edge().in_a_process().with_limit("delta_ms_max", 600_000).with_toml(toml).start().await;
     let (one, two) = (script(1), script(2));
@@ -107,7 +107,7 @@ async fn the_delta_that_is_stored_is_what_comes_over_a_socket_and_is_counted() {
     edge.stop().await;
 }
 
-/// What a visitor gets who has `dictionary` of the file at `path`.
+/// Response for a visitor with `dictionary` for the file at `path`.
 async fn with_dictionary(edge: &RunningEdge, path: &str, dictionary: &[u8]) -> crate::upkeep::Got {
     let hash = base64::engine::general_purpose::STANDARD.encode(digest(&SHA256, dictionary));
     let visit = edge.visit(Method::GET, "shop.localhost", path);
@@ -133,7 +133,7 @@ async fn a_delta_without_room_in_memory_is_sent_from_the_disk_and_what_is_not_se
     assert_eq!(with_dictionary(&edge, "/a/app-77c01d2e.js", b"unknown").await.headers["content-encoding"], "br");
     assert_eq!(sample(&edge, &misses("not_made")).await, before + 1);
 
-    // A delta that is damaged is neither sent nor reported.
+    // A damaged delta is neither sent nor reported.
     let name = Digest::of(&two).to_string();
     let folder = edge.data_dir().join("deltas").join(&name[..2]);
     let left_out = "devanture_deltas_left_out_total{reason=\"damaged\"} ";
@@ -146,7 +146,7 @@ async fn a_delta_without_room_in_memory_is_sent_from_the_disk_and_what_is_not_se
     }
     let edge = edge.restart().await;
     let sent = with_dictionary(&edge, "/a/app-77c01d2e.js", &one).await;
-    // A whole one may have been made by now.
+    // An intact delta may have been created by now.
     assert!(sent.headers["content-encoding"] == "br" || sent.body == delta, "{:?}", sent.headers);
     assert!(sample(&edge, left_out).await > before);
     edge.stop().await;

@@ -1,5 +1,5 @@
-//! A disk that cannot be written although bytes are free: what is live is served, records are read, what would change
-//! something is refused by name, and readiness and a metric say so.
+//! An unwritable disk with free space: live versions are served, records are read, changes are refused by name, and
+//! readiness and a metric report the state.
 
 #![allow(clippy::disallowed_methods, reason = "what a test moves aside is not durable")]
 
@@ -25,7 +25,7 @@ const HOST: &str = "shop.localhost";
 const OLD: &[(&str, &[u8])] = &[("index.html", b"old")];
 const NEW: &[(&str, &[u8])] = &[("index.html", b"new")];
 const PLACE: &str = "/v1/apps/shop/environments/prod";
-/// Root may do everything, so that an edge whose data folder is closed to it is another user's.
+/// Root may write everywhere, so that the tests use an edge of another user.
 const USER: u32 = 2_100_000_106;
 
 async fn readiness(edge: &RunningEdge) -> String {
@@ -39,15 +39,15 @@ async fn push(edge: &RunningEdge, files: &[(&str, &[u8])]) -> Result<(), Code> {
     edge.try_push("shop", "prod", begin, files).await.map(drop).map_err(|problem| problem.code)
 }
 
-/// What an edge does while its disk cannot be written.
+/// Behavior of an edge on an unwritable disk.
 async fn assert_reads_alone(edge: &RunningEdge) {
-    // The first refusal may be what finds it out.
+    // The first refusal may be the detection.
     for _ in 0..2 {
         let paused = got(edge.api(Method::POST, &format!("{PLACE}/pause")).json(&json!({}))).await;
         assert_eq!((paused.status, paused.code()), (StatusCode::INSUFFICIENT_STORAGE, Code::DiskUnwritable));
     }
     assert_eq!(push(edge, NEW).await, Err(Code::DiskUnwritable));
-    // The history has the push; where it cannot be written, the edge knows of it until it ends.
+    // The history contains the push; if unwritable, the edge remembers the push until its end.
     let deploys: DeployList = got(edge.api(Method::GET, &format!("{PLACE}/deploys"))).await.json();
     let history: History = got(edge.api(Method::GET, &format!("{PLACE}/history"))).await.json();
     let listed = deploys.deploys.iter().filter_map(|entry| Some(entry.error.as_ref()?.code));
@@ -107,7 +107,7 @@ async fn the_folder_of_drafts_is_made_again_when_somebody_removed_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_over_folders_with_wrong_rights_serves_what_is_live_and_tells_it() {
-    // Root's rights open every folder.
+    // Root can open every folder.
     let setup = match rustix::process::geteuid().is_root() {
         true => edge().run_by_user(1_000_000_000 + rand::random::<u32>() % 100_000_000),
         false => edge().in_a_process(),
@@ -116,7 +116,7 @@ async fn a_start_over_folders_with_wrong_rights_serves_what_is_live_and_tells_it
     let rights = |edge: &RunningEdge, name: &str, mode| {
         std::fs::set_permissions(edge.data_dir().join(name), Permissions::from_mode(mode)).unwrap();
     };
-    // Of what lies in `blobs` alone, nothing can be read.
+    // Files stored in `blobs` alone cannot be read.
     for (name, status) in
         [("tmp", StatusCode::OK), ("variants", StatusCode::OK), ("blobs", StatusCode::SERVICE_UNAVAILABLE)]
     {
@@ -194,14 +194,14 @@ async fn edge_of_user() -> Option<RunningEdge> {
     Some(edge().run_by_user(USER).with_app("shop", OLD).start().await)
 }
 
-/// What comes back for a path by the abstract socket of the edge.
+/// Response to a request through the abstract socket of the edge.
 fn asked_beside(edge: &RunningEdge, path: &str) -> String {
     let found = std::fs::metadata(edge.data_dir()).unwrap();
     let name = format!("devanture-edge/{:x}/{:x}/health", found.dev(), found.ino());
     let mut stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
-    // A connection that is closed without an answer may be reset.
+    // A connection closed without a response may be reset.
     stream.read_to_end(&mut answer).ok();
     String::from_utf8(answer).unwrap()
 }
@@ -216,7 +216,7 @@ async fn a_data_folder_that_is_closed_under_its_edge_is_told_as_rights_and_every
     assert_reads_alone(&edge).await;
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.lines().any(|line| line == "devanture_catalog_replaced 0"), "{metrics}");
-    // Its local socket is where nobody may enter.
+    // The local socket lies in an inaccessible folder.
     eventually("it says how it is", async || call(&edge, &["health", "--ready"]).await.status.success()).await;
     for (path, is_answered) in [("/health/live", true), ("/metrics", false), ("/v1/tokens", false)] {
         assert_eq!(asked_beside(&edge, path).starts_with("HTTP/1.1 200 "), is_answered, "{path}");
@@ -262,7 +262,7 @@ async fn the_check_of_an_upgrade_and_the_doctor_say_what_of_the_data_folder_is_c
         assert!(said.contains("Permission denied") && said.contains(part), "{part} {mode:o}: {said}");
     }
     assert_eq!(check().await.0, Some(0));
-    // An edge of which nothing but its lock is seen.
+    // An edge of which only the lock is visible.
     std::fs::remove_file(edge.data_dir().join("takeover.sock")).unwrap();
     std::fs::create_dir(edge.data_dir().join("takeover.sock")).unwrap();
     let (code, said) = check().await;

@@ -1,4 +1,4 @@
-//! `devanture-edge doctor` and `support-bundle`, as an operator calls them.
+//! `devanture-edge doctor` and `support-bundle`, as called by an operator.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -16,14 +16,14 @@ use crate::support::{RunningEdge, edge, eventually, got};
 use crate::trust::issuer::{Issuer, SigningKey};
 use crate::trust::world::{MAIN, trust};
 
-/// Calls the program in the folder of an `edge.toml`, with a secret in its environment.
+/// Calls the program in the folder of an `edge.toml`, with a secret in the environment.
 fn call(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.args(arguments).args(["--config", "edge.toml"]).current_dir(folder);
     command.env("AWS_SECRET_ACCESS_KEY", "planted-secret-of-a-variable").output().unwrap()
 }
 
-/// The findings, and the exit code.
+/// Findings, and the exit code.
 fn examine(folder: &Path) -> (Vec<Value>, Option<i32>) {
     let output = call(folder, &["doctor", "--json"]);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
@@ -34,7 +34,7 @@ fn of<'f>(findings: &'f [Value], check: &str) -> Vec<&'f Value> {
     findings.iter().filter(|finding| finding["check"] == check).collect()
 }
 
-/// A blocking call from a test of an edge that runs in another process.
+/// Blocking call from a test of an edge in another process.
 async fn in_the_folder<T: Send + 'static>(edge: &RunningEdge, call: impl FnOnce(&Path) -> T + Send + 'static) -> T {
     let folder = edge.data_dir().parent().unwrap().to_owned();
     tokio::task::spawn_blocking(move || call(&folder)).await.unwrap()
@@ -106,7 +106,7 @@ async fn a_data_folder_that_is_open_to_others_fails_with_the_command_that_closes
     edge.stop().await;
 }
 
-/// The least configuration, with other lines in place of some.
+/// Writes a minimal configuration, with replaced lines.
 pub(super) fn written(folder: &Path, https: &str, domain: &str, more: &str) {
     let text = format!(
         "data_dir = \"data\"\ndomain = \"{domain}\"\npreview_domain = \"{domain}\"\n[listen]\nhttps = \"{https}\"\n\
@@ -133,7 +133,7 @@ fn a_port_that_another_program_has_fails_and_an_edge_that_does_not_run_is_a_warn
 async fn issuers_whose_keys_cannot_be_fetched_are_warnings() {
     let folder = tempfile::tempdir().unwrap();
     let issuer = Issuer::start(&[("k1", &SigningKey::new("EdDSA"))]).await;
-    // It takes connections, and never answers.
+    // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let provider = format!("http://{}", silent.local_addr().unwrap());
     let oidc = format!("[oidc]\nissuer = \"{provider}\"\nclient_id = \"cli\"\n");
@@ -177,11 +177,11 @@ fn each_mistake_of_a_broken_configuration_is_a_finding_beside_what_needs_none() 
     for check in ["clock", "disk", "edge", "file handles", "kernel", "versions"] {
         assert!(!of(&findings, check).is_empty(), "{check}: {findings:#?}");
     }
-    // The data folder is known, and is not made.
+    // The data folder is known, and is not created.
     let disk = of(&findings, "disk").iter().any(|found| found["found"].as_str().unwrap().contains("first start"));
     assert!(disk && !folder.path().join("data").exists(), "{findings:#?}");
 
-    // What is no TOML names no folder; what is missing has mistakes too.
+    // Invalid TOML names no data folder; a missing file is an error, too.
     for spoil in [|path: &Path| std::fs::write(path, "data_dir = \n"), |path: &Path| std::fs::remove_file(path)] {
         spoil(&folder.path().join("edge.toml")).unwrap();
         let (findings, code) = examine(folder.path());
@@ -190,7 +190,7 @@ fn each_mistake_of_a_broken_configuration_is_a_finding_beside_what_needs_none() 
     }
 }
 
-/// An edge that has no other user's rights, as one of Debian's package; a user who may enter its folder calls.
+/// Edge without other users' rights, as of Debian's package; the caller is a user with access to the edge's folder.
 #[test]
 fn another_user_than_the_edges_reads_what_could_not_be_looked_at_and_no_failure() {
     const STRANGER: u32 = 2_100_000_103;
@@ -223,7 +223,7 @@ fn another_user_than_the_edges_reads_what_could_not_be_looked_at_and_no_failure(
     assert!(unread[0]["level"] == "warn" && unread[0]["found"].as_str().unwrap().contains("site.key"), "{findings:#?}");
     assert!(unread[0]["advice"].as_str().unwrap().contains("uid 0"), "{findings:#?}");
     assert!(of(&findings, "edge")[0]["found"].as_str().unwrap().contains("may not be opened"), "{findings:#?}");
-    // The end of a certificate needs no key.
+    // Reading the expiry of a certificate needs no key.
     assert!(
         of(&findings, "certificates")[0]["found"].as_str().unwrap().contains("1 certificate known"),
         "{findings:#?}"
@@ -235,7 +235,7 @@ fn another_user_than_the_edges_reads_what_could_not_be_looked_at_and_no_failure(
     assert!(!of(&findings, "kernel").is_empty());
 }
 
-/// A copy of the program that every user may run, wherever it was built.
+/// World-executable copy of the program, wherever the program was built.
 pub(super) fn readable_program(folder: &Path) -> PathBuf {
     let copy = folder.join("devanture-edge");
     if !copy.exists() {
@@ -259,7 +259,7 @@ fn dns_that_never_answers_is_a_warning_and_holds_up_nothing_else() {
     assert!(!of(&findings, "kernel").is_empty());
 }
 
-/// Everything in a bundle, as one text.
+/// Content of a bundle, as one text.
 fn unpacked(path: &Path) -> String {
     let packed = std::fs::File::open(path).unwrap();
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
@@ -305,7 +305,7 @@ async fn a_support_bundle_holds_none_of_the_secrets_that_were_planted() {
     let mode = std::fs::metadata(folder.join("bundle.tar.gz")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    // Names are wanted sometimes, secrets never.
+    // Names are included on request, secrets never.
     let arguments = ["support-bundle", "--output", "named.tar.gz", "--with-names"];
     let output = in_the_folder(&edge, move |folder| call(folder, &arguments)).await;
     assert!(output.status.success(), "{output:?}");

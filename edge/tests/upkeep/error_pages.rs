@@ -1,4 +1,4 @@
-//! The site's own pages for errors: for people, with the right status, and never kept.
+//! Error pages of a site: for people, with the right status, and never cached.
 
 use std::io::Read as _;
 
@@ -12,7 +12,7 @@ use crate::support::edge;
 use crate::upkeep::{FETCH, api, closed_port, fetch, long, navigate, preview, push_served, routed};
 use crate::wire::{Answer, Protocol, ask, protocols};
 
-/// What holds for every page of the site's own that stands in for something else.
+/// Checks a site's page sent in place of an error.
 #[track_caller]
 fn is_page(answer: &Answer, status: u16, body: &[u8]) {
     assert_eq!(answer.status, status, "{answer:?}");
@@ -49,9 +49,9 @@ async fn a_backend_that_fails_is_reported_to_people_by_the_sites_page_and_to_pro
         is_page(&answer, 502, &page);
         assert_eq!(answer.header("vary"), "accept-encoding");
         assert_eq!(answer.header("devanture-version"), short);
-        // A form that was sent is a navigation too.
+        // A form submission is a navigation, too.
         is_page(&navigate("/api/x").method("POST").send(&edge, protocol).await, 502, &page);
-        // Whatever a browser knows of another answer counts for nothing here.
+        // Conditional and range fields are ignored here.
         let conditional = navigate("/api/x").with_lines(&["If-None-Match: *", "Range: bytes=0-1"]);
         is_page(&conditional.send(&edge, protocol).await, 502, &page);
 
@@ -73,7 +73,7 @@ async fn a_backend_that_fails_is_reported_to_people_by_the_sites_page_and_to_pro
             let request = ask("/api/x.js").with("Sec-Fetch-Mode", "no-cors").with("Sec-Fetch-Dest", dest);
             assert_eq!(request.send(&edge, protocol).await.header("content-type"), "application/problem+json");
         }
-        // The front has nothing to do with it.
+        // The front is unaffected.
         assert_eq!(navigate("/").send(&edge, protocol).await.text(), "home");
         let of_preview = navigate("/api/x").host(&preview(&pushed)).send(&edge, protocol).await;
         is_page(&of_preview, 502, &page);
@@ -85,7 +85,7 @@ async fn a_backend_that_fails_is_reported_to_people_by_the_sites_page_and_to_pro
 #[tokio::test]
 async fn the_status_names_the_page_and_5xx_stands_for_all_that_have_none() {
     let edge = edge().start().await;
-    // It takes connections and never answers.
+    // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let serving = routed(silent.local_addr().unwrap().port());
     let protocol = Protocol::Http1;
@@ -100,7 +100,7 @@ async fn the_status_names_the_page_and_5xx_stands_for_all_that_have_none() {
     );
     push_served(&edge, serving.clone(), &[index, ("5xx.html", b"any"), ("504.html", b"late")]).await;
     is_page(&navigate("/api/x").send(&edge, protocol).await, 504, b"late");
-    // Below the root they are files like any other, and so they are under their own names.
+    // Below the root, or under their own paths, error pages are ordinary files.
     push_served(&edge, serving, &[index, ("api/504.html", b"late"), ("504/5xx.html", b"any")]).await;
     let plain = navigate("/api/x").send(&edge, protocol).await;
     assert_eq!((plain.status, plain.header("content-type").as_str()), (504, "text/plain; charset=utf-8"));
@@ -118,11 +118,11 @@ async fn a_page_for_errors_is_a_file_under_its_own_name() {
             assert_eq!((answer.status, answer.text().as_str()), (200, text));
             assert_ne!(answer.header("etag"), "");
         }
-        // A method that nobody knows is no matter of a backend's: people get the page, programs the sentence.
+        // An unknown method is no backend's responsibility: people get the page, programs the text.
         is_page(&navigate("/").method("BREW").send(&edge, protocol).await, 501, b"any");
         let plain = ask("/").method("BREW").with_lines(FETCH).send(&edge, protocol).await;
         assert_eq!((plain.status, plain.text().as_str()), (501, "That method is not known here."));
-        // What is the client's own fault is answered in plain words.
+        // A client's error is answered in plain text.
         assert_eq!(navigate("/%00").send(&edge, protocol).await.header("content-type"), "text/plain; charset=utf-8");
     }
     edge.stop().await;
@@ -161,7 +161,7 @@ async fn a_backend_without_capacity_is_a_503_that_says_when_to_come_again() {
     let mut serving = routed(silent.local_addr().unwrap().port());
     serving.routes.as_mut().unwrap()[0].timeout_ms = Some(10_000);
     serving.routes.as_mut().unwrap()[0].to = "api".parse().unwrap();
-    // Nobody waits for a free place.
+    // No request waits in the queue.
     let pool = json!({"to": [format!("http://{}", silent.local_addr().unwrap())], "queue_max": 0});
     serving.upstreams = Some([("api".to_owned(), serde_json::from_value(pool).unwrap())].into());
     push_served(&edge, serving, &[("index.html", b"home"), ("503.html", b"busy")]).await;
@@ -202,7 +202,7 @@ async fn a_page_that_is_kept_from_strangers_is_shown_to_none_of_them() {
             is_page(&known().send(&edge, protocol).await, 502, b"secret");
         }
     }
-    // So it is where the edge itself refuses, as while the site is paused.
+    // The same applies to refusals by the edge, such as during a pause.
     push_served(&edge, serving, &[("_headers", guards), ("index.html", b"home"), ("5xx.html", b"secret")]).await;
     assert_eq!(api(&edge, Method::POST, "environments/prod/pause", json!({})).await.status, 200);
     for (request, shown) in [(navigate("/"), false), (navigate("/").with("Authorization", "Basic dTpw"), true)] {

@@ -1,4 +1,4 @@
-//! A fingerprinted name keeps its word: other content under it goes live by no way, unless somebody insists.
+//! Fingerprinted names are immutable: other content under the same name goes live by no path, except by override.
 
 use devanture_config::api::DeployOptions;
 use devanture_config::problem::{Code, Problem};
@@ -26,9 +26,9 @@ async fn other_content_under_a_fingerprinted_name_goes_live_by_no_way() {
         [("index.html", b"home"), ("a/app-4f2a91bc.js", text), ("a/b-91c2aa03.css", text)]
     };
     let one = edge.push("shop", &files(b"one")).await.version;
-    // Another version with that content was live later, and is the one to tell.
+    // Another version with the content was live later, and is the version to report.
     let last = edge.push("shop", &[&files(b"one")[..], &[("more.txt", b"more")]].concat()).await.version.short();
-    // In an environment where the names are new, they may stand for anything.
+    // In an environment where the names are new, any content is permitted.
     let new =
         push(&edge, "staging", Default::default(), DeployOptions::default(), &files(b"two")).await.unwrap().version;
     let short = new.short();
@@ -45,7 +45,7 @@ async fn other_content_under_a_fingerprinted_name_goes_live_by_no_way() {
 
     assert_eq!(promote(true).await.json::<Value>()["version"], new.to_string());
     assert_eq!(edge.get("shop.localhost", "/a/app-4f2a91bc.js").await.text(), "two");
-    // Both contents were live now, so that either may be again.
+    // Both contents were live now, so that either may be live again.
     assert_eq!(switch(&edge, "prod", &one.to_string()).await.status, 200);
     assert_eq!(switch(&edge, "prod", &new.to_string()).await.status, 200);
     edge.stop().await;
@@ -65,14 +65,14 @@ async fn a_rollback_to_what_was_never_live_there_is_looked_at_as_a_switch() {
     assert_eq!(edge.live("shop").await, Some(one));
     let body = json!({"version": new, "allow_refingerprint": true});
     assert_eq!(api(&edge, Method::POST, "environments/prod/switch", body).await.status, 200);
-    // Now both were.
+    // Now both were live.
     for version in [one, new] {
         assert_eq!(rollback(version).await.json::<Value>()["version"], version.to_string());
     }
     edge.stop().await;
 }
 
-/// Pauses and pushes that fail are entries of the history, too.
+/// Pauses and failed pushes are history entries, too.
 #[tokio::test]
 async fn what_was_live_is_known_behind_any_number_of_pauses() {
     let edge = edge().start().await;
@@ -99,7 +99,7 @@ async fn who_insists_switches_and_pushes() {
     let options = DeployOptions { allow_refingerprint: true, ..DeployOptions::default() };
     let pushed = push(&edge, "prod", Default::default(), options, &[("app-4f2a91bc.js", b"three")]).await.unwrap();
     assert!(pushed.switched);
-    // A deletion does not make browsers forget: the name still stands for what it stood for.
+    // A deletion does not clear browser caches: the name keeps the old content.
     assert_eq!(api(&edge, Method::DELETE, &format!("versions/{two}"), Value::Null).await.status, 200);
     let options = DeployOptions::default();
     let problem = push(&edge, "prod", Default::default(), options, &[("app-4f2a91bc.js", b"four")]).await.unwrap_err();

@@ -1,4 +1,5 @@
-//! What `devanture-edge init` writes starts an edge; what `devanture-edge --help`, completions and man pages list.
+//! `devanture-edge init` writes a working configuration; `devanture-edge --help`, completions and man pages list all
+//! commands.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -45,7 +46,7 @@ async fn a_first_configuration_starts_an_edge_and_is_never_written_over() {
 fn a_start_without_a_configuration_says_how_to_write_one() {
     let folder = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_devanture-edge");
-    // As where a service manager has the variable and no value for it.
+    // As under a service manager that sets the variable to an empty value.
     let done = Command::new(program).current_dir(folder.path()).env("DEVANTURE_EDGE_CONFIG", "").output().unwrap();
     assert_eq!(done.status.code(), Some(2));
     let said = text(&done.stderr);

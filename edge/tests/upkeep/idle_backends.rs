@@ -1,5 +1,5 @@
-//! A live version with a backend on an edge that runs none, as after a restore onto another machine, is named wherever
-//! an operator looks.
+//! A live version with a backend on an edge without a runner, as after a restore onto another machine: reported at
+//! every place that an operator consults.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -28,7 +28,7 @@ async fn a_backend_on_an_edge_without_a_runner_is_named_with_what_to_do() {
     assert!(!status(&edge, "shop").await.runner_off);
     let ready = async |edge: &RunningEdge| got(edge.api(Method::GET, "/health/ready")).await.text();
     assert!(!ready(&edge).await.contains(WORDS));
-    // The same data on an edge whose `edge.toml` has no such table.
+    // The same data on an edge whose `edge.toml` lacks the table.
     let launch = edge.kill();
     let folder = edge.data_dir().parent().unwrap().to_owned();
     let config = std::fs::read_to_string(folder.join("edge.toml")).unwrap();

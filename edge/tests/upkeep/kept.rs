@@ -1,4 +1,4 @@
-//! What of an earlier version still answers after a switch, and all that does not (law 10).
+//! Responses of an earlier version after a switch, and the paths that no longer answer (law 10).
 
 use http::Method;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::support::{RunningEdge, edge, got};
 use crate::upkeep::{navigate, push_served, single_page, switch};
 use crate::wire::{ask, protocols};
 
-/// How often the metrics say that a kept asset saved a visitor of the app.
+/// Number of the app's responses served from a retained asset, by the metrics.
 async fn saved(edge: &RunningEdge) -> u64 {
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     let line = metrics.lines().find(|line| line.starts_with("devanture_kept_assets_total{app=\"kept-metric\"}"));
@@ -35,7 +35,7 @@ async fn law_10_only_fingerprinted_assets_outlive_a_switch() {
     for protocol in protocols(&edge) {
         let kept = ask("/a/app-4f2a91bc.js").send(&edge, protocol).await;
         assert_eq!((kept.status, kept.text().as_str()), (200, "one()"));
-        // A removed file is gone at once, and HTML is never kept, whatever its name looks like.
+        // A removed file is gone at once, and HTML is never retained, whatever the name.
         for path in [
             "/salaries.pdf",
             "/old.js",
@@ -54,7 +54,7 @@ async fn law_10_only_fingerprinted_assets_outlive_a_switch() {
     edge.stop().await;
 }
 
-/// Pauses and their ends are entries of the history, too.
+/// Pauses and their ends are history entries, too.
 #[tokio::test]
 async fn law_10_an_asset_is_still_kept_after_a_restart_behind_many_pauses() {
     let edge = edge().with_limit("grace_versions_max", 1).start().await;
@@ -99,7 +99,7 @@ async fn an_asset_is_kept_before_the_page_of_an_application_and_on_no_preview() 
     for protocol in protocols(&edge) {
         assert_eq!(navigate("/app-4f2a91bc.js").send(&edge, protocol).await.text(), "one()");
         assert_eq!(ask("/app-00000000.js").send(&edge, protocol).await.status, 404);
-        // A preview shows one version and nothing else.
+        // A preview serves one version alone.
         let of_preview = ask("/app-4f2a91bc.js").host(&crate::upkeep::preview(&two)).send(&edge, protocol).await;
         assert_eq!(of_preview.status, 404);
     }

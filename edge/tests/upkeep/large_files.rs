@@ -1,4 +1,4 @@
-//! Large files: up to a limit they are compressed, and a push reports what is above it.
+//! Large files: compressed up to a limit, and reported by the push above the limit.
 
 use http::Method;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING};

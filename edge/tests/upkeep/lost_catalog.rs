@@ -1,4 +1,4 @@
-//! A data folder that lost its catalog, or that another one took the place of: nothing in it is deleted.
+//! A data folder with a lost or replaced catalog: no file is deleted.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::support::{RunningEdge, Setup, edge, got, manifest};
 
-/// An edge that collects only when asked, and what is old at once.
+/// Edge that collects on request only, without an age limit.
 fn collecting() -> Setup {
     edge().with_limit("grace_ms_max", 0).with_toml("[retention]\ncollect_every_s = 0")
 }
@@ -31,7 +31,7 @@ fn stored(data_dir: &Path) -> BTreeSet<PathBuf> {
     ["blobs", "manifests"].iter().flat_map(|kind| files_in(&data_dir.join(kind))).collect()
 }
 
-/// Makes every stored file as old as can be.
+/// Sets the time of every stored file to the earliest possible time.
 fn age(data_dir: &Path) {
     for path in stored(data_dir) {
         std::fs::File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
@@ -105,7 +105,7 @@ async fn a_collection_out_of_proportion_takes_no_file() {
     let edge = collecting().with_limit("collect_unreferenced_files_max", 2).start().await;
     edge.push("shop", &[("index.html", b"hi")]).await;
     for number in 0..3_u8 {
-        // Three files that no record refers to.
+        // Three files without a record.
         let bytes = [number; 100];
         let digest = devanture_config::Digest::of(&bytes);
         let shard = edge.data_dir().join("blobs").join(&digest.to_string()[..2]);
@@ -171,7 +171,7 @@ async fn files_come_back_that_an_older_catalog_refers_to() {
 
     let edge = RunningEdge::over(folder, file).await;
     edge.push("shop", &[("index.html", b"new")]).await;
-    // As if the record of the old version had gone with its retention.
+    // As if the old version's record had been removed after its retention.
     edge.push("shop", &[("index.html", b"newest")]).await;
     age(&data_dir);
     assert_eq!(collect(&edge, "").await.versions.len(), 1);
@@ -243,7 +243,7 @@ async fn no_token_is_made_in_an_empty_folder_beside_an_edge_that_runs() {
     edge.stop().await;
 }
 
-/// One byte of a record cannot be read: the database stands, and one entry of a history does not.
+/// One byte of a record is damaged: the database opens, and one history entry cannot be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_over_a_damaged_entry_of_the_history_guesses_nothing() {
     let edge = edge().start().await;

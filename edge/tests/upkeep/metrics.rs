@@ -1,4 +1,4 @@
-//! The metrics of an edge with more apps than have series of their own, and what they report of the node.
+//! Metrics of an edge with more apps than per-app series, and metrics of the node.
 
 use http::{Method, StatusCode};
 
@@ -10,7 +10,7 @@ async fn metrics(edge: &RunningEdge) -> String {
     answer.text()
 }
 
-/// The lines of a metric, without its name.
+/// Samples of a metric, without the name.
 fn series<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
     text.lines().filter_map(|line| line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))).collect()
 }
@@ -31,7 +31,7 @@ async fn apps_beyond_the_limit_count_together_and_every_request_counts_once() {
             assert_eq!(edge.get(&format!("{app}.localhost"), "/").await.status, StatusCode::OK);
         }
     }
-    // A request counts when its last byte was written, which may be after it was read.
+    // A request counts once the last byte is written, possibly after the client has read the byte.
     for name in ["devanture_requests_total", "devanture_request_seconds_count"] {
         eventually("every request counts once", async || sum(&metrics(&edge).await, name) == 10.0).await;
     }
@@ -98,7 +98,7 @@ async fn the_node_is_described_by_its_process_its_disk_and_what_is_stored() {
     for queue in ["compression", "loads", "uploads"] {
         assert!(text.contains(&format!("devanture_queue_length{{queue=\"{queue}\"}} ")), "{queue}: {text}");
     }
-    // The time of the last collection is known after a restart, too.
+    // The time of the last collection survives a restart.
     let edge = edge.restart().await;
     eventually("the last collection is remembered", async || {
         metrics(&edge).await.contains("devanture_last_success_timestamp_seconds{task=\"collection\"}")

@@ -1,5 +1,5 @@
-//! What the owner of a site does beside pushing, and what visitors then get: error pages, pauses, deletions,
-//! withdrawals, names that keep their word, and assets that outlive a switch.
+//! Site operations beside pushes, and the effects for visitors: error pages, pauses, deletions, withdrawals, immutable
+//! names, and assets that survive a switch.
 
 #![allow(
     clippy::expect_used,
@@ -50,9 +50,9 @@ use serde_json::{Value, json};
 use std::sync::OnceLock;
 use tokio::net::TcpSocket;
 
-/// What a browser sends when a person follows a link …
+/// Header fields of a browser's navigation …
 const NAVIGATION: &[&str] = &["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document", "Accept: text/html"];
-/// … and what a script's `fetch` sends.
+/// … and of a script's `fetch`.
 const FETCH: &[&str] = &["Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Accept: */*"];
 
 fn navigate(target: &str) -> Ask<'_> {
@@ -63,7 +63,7 @@ fn fetch(target: &str) -> Ask<'_> {
     wire::ask(target).with_lines(FETCH)
 }
 
-/// A push to any environment with any settings.
+/// Pushes to any environment with any settings.
 async fn push(
     edge: &RunningEdge,
     environment: &str,
@@ -77,18 +77,18 @@ async fn push(
     edge.try_push("shop", environment, begin, files).await
 }
 
-/// A push to `prod` with settings.
+/// Pushes to `prod` with settings.
 async fn push_served(edge: &RunningEdge, serving: Serving, files: Files<'_>) -> DeployReport {
     push(edge, "prod", serving, DeployOptions::default(), files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// A push that stores a version alone.
+/// Pushes without going live.
 async fn store(edge: &RunningEdge, files: Files<'_>) -> DeployReport {
     let options = DeployOptions { no_switch: true, ..DeployOptions::default() };
     push(edge, "prod", Serving::default(), options, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// `/api/*` to a port of this machine.
+/// Routes `/api/*` to a local port.
 fn routed(port: u16) -> Serving {
     let to = format!("http://127.0.0.1:{port}").parse().unwrap();
     let route = Route { timeout_ms: Some(300), ..Route::new("/api/*".parse().unwrap(), to) };
@@ -103,7 +103,7 @@ fn single_page() -> Serving {
     Serving { not_found: Some(NotFound::SinglePageApplication), ..Serving::default() }
 }
 
-/// A port on which nobody listens, and nobody else will.
+/// Port without a listener, now and later.
 fn closed_port() -> u16 {
     static BOUND: OnceLock<TcpSocket> = OnceLock::new();
     let socket = BOUND.get_or_init(|| {
@@ -114,7 +114,7 @@ fn closed_port() -> u16 {
     socket.local_addr().unwrap().port()
 }
 
-/// Asks something of the API about the app.
+/// API request about the app.
 async fn api(edge: &RunningEdge, method: Method, path: &str, body: Value) -> Got {
     let request = edge.api(method, &format!("/v1/apps/shop/{path}"));
     got(if body.is_null() { request } else { request.json(&body) }).await
@@ -124,12 +124,12 @@ async fn switch(edge: &RunningEdge, environment: &str, version: &str) -> Got {
     api(edge, Method::POST, &format!("environments/{environment}/switch"), json!({"version": version})).await
 }
 
-/// The hostname of a version.
+/// Hostname of a version.
 fn preview(report: &DeployReport) -> String {
     format!("{}--shop.localhost", report.version.short())
 }
 
-/// A text that is compressed.
+/// Compressible text.
 fn long(text: &str) -> Vec<u8> {
     format!("<!doctype html><title>{text}</title>{}", "<p>a text that compresses well</p>\n".repeat(60)).into_bytes()
 }

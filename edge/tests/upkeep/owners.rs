@@ -1,4 +1,4 @@
-//! What root makes in the data folder of an edge that runs as another user belongs to that user.
+//! Files created by root in the data folder of another user's edge belong to the edge's user.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -10,10 +10,10 @@ use std::process::{Command, Output};
 use super::doctor::{readable_program, written};
 use crate::support::archives::archive;
 
-/// The edge's user.
+/// User of the edge.
 const EDGE: u32 = 2_100_000_104;
 
-/// A folder with an `edge.toml` and an empty data folder of [`EDGE`]; `None` where the test is not root.
+/// Folder with an `edge.toml` and an empty data folder of [`EDGE`]; `None` unless the test runs as root.
 fn edge_of_another_user() -> Option<tempfile::TempDir> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -33,7 +33,7 @@ fn call(folder: &Path, user: u32, arguments: &[&str]) -> Output {
     command.args(arguments).args(["--config", "edge.toml"]).current_dir(folder).uid(user).gid(user).output().unwrap()
 }
 
-/// Everything below a folder.
+/// All files and folders below a folder.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -60,7 +60,7 @@ fn a_backup_by_root_of_a_stopped_edge_leaves_nothing_that_its_user_cannot_open()
     let others: Vec<_> =
         below(&data).into_iter().filter(|path| path.symlink_metadata().unwrap().uid() != EDGE).collect();
     assert_eq!((others, data.join("catalog.lock").exists()), (Vec::<PathBuf>::new(), true));
-    // The backup itself is root's, whose folder it is in.
+    // The backup belongs to root, in whose folder it is.
     assert!(below(&folder.path().join("backups")).iter().all(|path| path.symlink_metadata().unwrap().uid() == 0));
 
     let verified = call(folder.path(), EDGE, &["verify"]);
@@ -84,7 +84,7 @@ fn a_link_in_the_place_of_a_lock_gives_no_file_of_root_away() {
     }
 }
 
-/// A file of root's that nobody else may read, and a folder with another one.
+/// Creates a file readable by root alone, and a folder with another such file.
 fn secrets(folder: &Path) {
     std::fs::create_dir(folder.join("closed")).unwrap();
     for path in [folder.join("secret"), folder.join("closed/secret")] {
@@ -93,13 +93,13 @@ fn secrets(folder: &Path) {
     }
 }
 
-/// Whether any file below a folder has what only root may read.
+/// Returns true if a file below a folder contains the root-only text.
 fn holds_a_secret(folder: &Path) -> bool {
     let files = below(folder).into_iter().filter(|path| path.symlink_metadata().unwrap().is_file());
     files.map(|path| std::fs::read(path).unwrap()).any(|bytes| bytes == b"of root alone")
 }
 
-/// `data/tls`, of the edge's user.
+/// `data/tls`, owned by the edge's user.
 fn tls_of(folder: &Path) -> PathBuf {
     let tls = folder.join("data/tls");
     std::fs::create_dir_all(&tls).unwrap();
@@ -118,7 +118,7 @@ fn a_backup_by_root_has_no_file_that_a_link_of_the_edges_user_leads_to() {
         let said = format!("{refused:?}");
         assert!(!refused.status.success() && said.contains(&format!("tls/{name}")), "{said}");
         assert!(!holds_a_secret(&folder.path().join("backups")), "{name}");
-        // Nor one of another user that has its name there by a hard link.
+        // A hard link to another user's file is not followed, either.
         std::fs::remove_file(&link).unwrap();
         std::fs::hard_link(folder.path().join("secret"), &link).unwrap();
         assert!(!call(folder.path(), 0, &["backup", "--to", "backups"]).status.success(), "{name}");

@@ -1,4 +1,4 @@
-//! A paused environment: nothing of it answers but what was left open, and everything else goes on.
+//! Paused environment: only the exempt paths answer, and all other sites are unaffected.
 
 use devanture_config::api::{History, Outcome, PauseReport, Scope, Status};
 use devanture_config::problem::Code;
@@ -71,7 +71,7 @@ async fn while_paused_only_what_was_left_open_answers() {
         let release = fetch(RELEASE).send(&edge, protocol).await;
         assert_eq!(release.status, 200);
         assert!(release.text().contains(&pushed.version.to_string()));
-        // The version itself is not paused.
+        // The version's preview is not paused.
         assert_eq!(navigate("/").host(&preview(&pushed)).send(&edge, protocol).await.text(), "home");
     }
     assert!(resume(&edge).await.changed);
@@ -84,7 +84,7 @@ async fn while_paused_only_what_was_left_open_answers() {
 #[tokio::test]
 async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
     use HtmlHandling::{AsIs, AutoTrailingSlash, DropTrailingSlash, ForceTrailingSlash};
-    /// What is asked for, the status, and the body or the place.
+    /// Path, status, and body or location.
     type TestRequest = &'static [(&'static str, u16, &'static str)];
     let edge = edge().start().await;
     let files: &[(&str, &[u8])] = &[
@@ -104,14 +104,14 @@ async fn a_page_that_is_left_open_by_one_address_answers_at_its_own_place() {
         (AutoTrailingSlash,  &["/about.html"],        &[("/about.html", 307, "/about"), ("/about", 200, "about")]),
         (AutoTrailingSlash,  &["/index.html"],        &[("/index.html", 307, "/"), ("/", 200, "home"), ("/about", 503, "")]),
         (AutoTrailingSlash,  &["/status/index.html"], &[("/status/", 200, "fine"), ("/status/more", 503, "")]),
-        // Another page of the same name is another page.
+        // Another page of the same name is a different page.
         (AutoTrailingSlash,  &["/both"],              &[("/both", 200, "page"), ("/both/", 503, "")]),
         (AutoTrailingSlash,  &["/both/"],             &[("/both/", 200, "folder"), ("/both", 503, "")]),
         (DropTrailingSlash,  &["/status/"],           &[("/status/", 307, "/status"), ("/status", 200, "fine")]),
         (ForceTrailingSlash, &["/about"],             &[("/about", 307, "/about/"), ("/about/", 200, "about")]),
         (AsIs,               &["/status"],            &[("/status", 200, "fine"), ("/status/", 200, "fine"), ("/status/index", 200, "fine"),
             ("/status/more", 503, "")]),
-        // Neither what is a backend's, nor what nothing answers.
+        // Neither routed paths nor missing paths.
         (AutoTrailingSlash,  &["/api.html", "/none"], &[("/api", 503, ""), ("/api/", 503, ""), ("/none/", 503, ""), ("/none", 404, "")]),
     ];
     for (handling, open, request) in cases {
@@ -253,7 +253,7 @@ async fn what_no_pause_can_be_is_refused() {
     let no_app = got(edge.api(Method::POST, "/v1/apps/none/environments/prod/resume")).await;
     assert_eq!(no_app.code(), Code::NotFound);
     assert_eq!(edge.get("shop.localhost", "/").await.status, 200);
-    // Ten characters of four bytes each are ten.
+    // Ten characters of four bytes each count as ten.
     let message = "\u{1f600}".repeat(10);
     assert_eq!(
         pause(&edge, json!({"message": message, "allow": ["/a", "/b"]})).await.paused.unwrap().message.unwrap(),

@@ -1,4 +1,4 @@
-//! The limit of a process's memory, with a real process.
+//! Memory limit of a process, with a real process.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -9,12 +9,12 @@ use http::{Method, StatusCode};
 use crate::support::{RunningEdge, edge, eventually, got};
 
 const APPS: usize = 16;
-/// Bytes of the one file of each app, which is no text and so in one encoding.
+/// Size in bytes of each app's only file, which is binary and so has one encoding.
 const FILE_BYTES: usize = 3 << 20;
-/// What the process may take beside what it has after its start: a third of what it would take with all files held.
+/// Maximum growth in bytes after the start: a third of the size of all files.
 const MORE_BYTES: u64 = 12 << 20;
 
-/// Bytes that no encoding makes fewer, others for each app.
+/// Incompressible bytes, different for each app.
 fn file(app: usize) -> Vec<u8> {
     let mut state = app as u64 + 1;
     let mut next = || {
@@ -26,7 +26,7 @@ fn file(app: usize) -> Vec<u8> {
     (0..FILE_BYTES / 8).flat_map(|_| next()).collect()
 }
 
-/// Bytes of files that are held in memory.
+/// Bytes of cached files.
 async fn held_bytes(edge: &RunningEdge) -> u64 {
     let text = got(edge.api(Method::GET, "/metrics")).await.text();
     let line = text.lines().find_map(|line| line.strip_prefix("devanture_memory_bytes{part=\"files\"} "));
@@ -35,7 +35,7 @@ async fn held_bytes(edge: &RunningEdge) -> u64 {
 
 #[tokio::test]
 async fn a_process_near_its_limit_of_memory_holds_fewer_files_and_answers_every_request() {
-    // What is counted is to limit nothing here.
+    // The limit of counted memory is raised, to have no effect here.
     let setup = edge().in_a_process().with_limit("loaded_memory_bytes_max", 1 << 30);
     let edge = setup.with_limit("process_memory_bytes_max", 0).start().await;
     for app in 0..APPS {

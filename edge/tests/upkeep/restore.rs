@@ -1,4 +1,4 @@
-//! The documented restore: variants and deltas may be left out of a backup.
+//! Documented restore: a backup may omit variants and deltas.
 
 #![allow(clippy::disallowed_methods, reason = "what a test removes is not durable")]
 
@@ -17,13 +17,13 @@ async fn coding(edge: &RunningEdge, path: &str, accepted: &str) -> Option<String
 async fn is_compressed_again_after_a_restore(toml: &str) {
     let edge = edge().with_toml(toml).start().await;
     let (page, script) = ("<p>home\n".repeat(100), "const greeting = 'hello';\n".repeat(200));
-    // One that nothing is saved of, and one that brings an encoding of its own.
+    // An incompressible file, and a file with a bundled encoding.
     let digits: String = (0..=200_u8).map(|n| char::from(33 + (n.wrapping_mul(97) % 90))).collect();
     let files: [(&str, &[u8]); 3] =
         [("index.html", page.as_bytes()), ("app.js", script.as_bytes()), ("digits.txt", digits.as_bytes())];
     edge.push("shop", &files).await;
     assert_eq!(coding(&edge, "/app.js", "br").await.as_deref(), Some("br"));
-    // The edge may be writing better ones at this moment.
+    // The edge may be writing better variants at this moment.
     let variants = edge.data_dir().join("variants");
     eventually("the variants are removed", async || std::fs::remove_dir_all(&variants).is_ok()).await;
     let edge = edge.restart().await;

@@ -1,4 +1,4 @@
-//! Backups that lie in a real S3 store: written while the edge serves and takes pushes, restored, and compared.
+//! Backups in a real S3 store: written while the edge serves and accepts pushes, restored, and compared.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -18,11 +18,11 @@ use super::safekeeping::{PHOTO, SITE, all_answers, base, blob, lived_in, request
 use crate::seaweed::{BUCKET, Gate, OWNER, READER, Seaweed, is_installed, variables};
 use crate::support::{RunningEdge, edge, eventually, got};
 
-/// Objects of a backup beside its blobs and manifests: the lock, the records, two files of the authority, and what the
-/// backup is.
+/// Objects of a backup beside blobs and manifests: the lock, the records, two files of the authority, and the
+/// description.
 const OBJECTS_OF_A_BACKUP: usize = 5;
 
-/// The configuration of the program over a data folder.
+/// Configuration of the program over a data folder.
 const CONFIG: &str = "data_dir = \"data\"\ndomain = \"localhost\"\npreview_domain = \"localhost\"\n\
     [listen]\nhttps = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[tls]\nmode = \"self-signed\"\n";
 
@@ -51,7 +51,7 @@ async fn a_backup_in_a_bucket_is_restored_and_answers_the_same() {
     let (store, edge) = (Seaweed::start(), lived_in().await);
     let gate = Gate::open(store.address);
     let ours = variables(gate.address, OWNER);
-    // Large enough to be written part by part.
+    // Large enough for a multipart upload.
     let film: Vec<u8> =
         (0..5_000_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     edge.push("film", &[("film.bin", &film)]).await;
@@ -61,12 +61,12 @@ async fn a_backup_in_a_bucket_is_restored_and_answers_the_same() {
     assert!(gate.puts() > first.copied_files.try_into().unwrap());
     let again = back_up(&edge, &ours, None).await.unwrap();
     assert_eq!((again.copied_files, again.files), (0, first.files));
-    // The keys that seal secrets are one more.
+    // The key file of the secrets is one more object.
     assert_eq!(gate.puts(), OBJECTS_OF_A_BACKUP + 1);
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.contains("devanture_last_success_timestamp_seconds{task=\"backup\"}"), "{metrics}");
 
-    // Pushes go on while a backup is written.
+    // Pushes continue while a backup is written.
     let pushes = async {
         for number in 0..10 {
             edge.push("later", &[("index.html", format!("later {number}").as_bytes())]).await;
@@ -97,7 +97,7 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     if !is_installed() {
         return;
     }
-    // A dictionary that is made meanwhile would be one more file.
+    // A dictionary created meanwhile would be one more file.
     let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
     let store = Seaweed::start();
     let ours = store.variables();
@@ -117,7 +117,7 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     for report in &reports[1..] {
         assert_eq!(restore(&report.name).await.unwrap().damaged, []);
     }
-    // What no backup refers to any more goes with the last one that did.
+    // Unreferenced files are deleted with the last backup that referred to them.
     let deleted = got(edge.api(Method::DELETE, "/v1/apps/shop?purge=true")).await;
     assert!(deleted.status.is_success(), "{deleted:?}");
     edge.push("shop", SITE).await;
@@ -137,7 +137,7 @@ async fn files_come_back_from_a_bucket_and_only_so_many_backups_stay_there() {
     edge.stop().await;
 }
 
-/// Answers like what gives a container the credentials of its role; ends with the tests.
+/// Server like a container's credential endpoint; runs until the tests end.
 fn credentials_of_a_role((id, secret): (&'static str, &'static str)) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -189,7 +189,7 @@ async fn a_store_that_refuses_or_fails_is_named_with_what_to_do_and_never_with_a
     edge.push("shop", SITE).await;
     let gate = Gate::open(store.address);
     let ours = variables(gate.address, OWNER);
-    // A few failures are tried again.
+    // A few failures are retried.
     gate.fail(2);
     assert_eq!(back_up(&edge, &ours, None).await.unwrap().damaged, []);
     let refused = async |variables: &Variables, to: &str| {
@@ -216,7 +216,7 @@ async fn a_store_that_refuses_or_fails_is_named_with_what_to_do_and_never_with_a
     untrusted.remove("AWS_CA_BUNDLE");
     let untrusted = refused(&untrusted, &place()).await;
     assert!(untrusted.contains("AWS_CA_BUNDLE"), "{untrusted}");
-    // Of a backup that failed nothing is left, and earlier ones are whole.
+    // A failed backup leaves no objects, and earlier backups are intact.
     gate.fail(usize::MAX);
     let failed = refused(&ours, &place()).await;
     assert!(failed.contains("it answers 503") && failed.contains("try again"), "{failed}");
@@ -259,7 +259,7 @@ async fn a_backup_that_is_killed_is_none_and_the_next_one_goes_on_from_it() {
     let ended = program(folder.path(), &ours, &["backup", "--json", "--to", &to]).output().unwrap();
     assert!(ended.status.success(), "{ended:?}");
     let report: BackupReport = serde_json::from_slice(&ended.stdout).unwrap();
-    // Those under way when it was killed are written again.
+    // Objects in flight at the kill are written again.
     assert!(report.files == 41 && report.copied_files < 41 - 5, "{report:?}");
     let restored =
         server::restore(&file, fresh.path(), &Location::from(to.as_str()), &store.variables(), None, &|_| {}).await;
@@ -269,7 +269,7 @@ async fn a_backup_that_is_killed_is_none_and_the_next_one_goes_on_from_it() {
         assert_eq!(edge.get("shop.localhost", &format!("/{path}")).await.text(), *text);
     }
     edge.stop().await;
-    // The exit code and the message of a command that is refused.
+    // Exit code and message of a refused command.
     let refused = program(folder.path(), &variables(gate.address, READER), &["backup", "--to", &to]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     let text = String::from_utf8_lossy(&refused.stderr);

@@ -1,5 +1,5 @@
-//! Stored files that are damaged are named and repaired; a backup that was written while the edge served is restored,
-//! and serves the same.
+//! Damaged stored files are reported and repaired; a backup written while the edge served can be restored, with equal
+//! responses.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -65,18 +65,18 @@ pub(super) async fn push_to(edge: &RunningEdge, app: &str, environment: &str, fi
     edge.try_push(app, environment, begin, files).await.unwrap();
 }
 
-/// What an edge answers to visitors and to its owner, without the ports, which are its own.
+/// Responses of an edge to visitors and to the owner, without the ports, which differ.
 pub(super) async fn all_answers(edge: &RunningEdge) -> Vec<String> {
     answers(edge, true).await
 }
 
-/// As [`all_answers`], without the revisions of records, which differ in another catalog.
+/// Like [`all_answers`], without the revisions of records, which differ in another catalog.
 pub(crate) async fn answers_of_copy(edge: &RunningEdge) -> Vec<String> {
     answers(edge, false).await
 }
 
 async fn answers(edge: &RunningEdge, with_revisions: bool) -> Vec<String> {
-    // With the colon: the digits alone may stand in a version's id.
+    // With the colon: the digits alone may be part of a version id.
     let (https, admin) = (format!(":{}", edge.https().port()), format!(":{}", edge.admin().port()));
     let port = |text: &str| text.replace(&https, ":PORT").replace(&admin, ":PORT");
     let mut answers = Vec::new();
@@ -103,7 +103,7 @@ async fn answers(edge: &RunningEdge, with_revisions: bool) -> Vec<String> {
         "/v1/apps/blog/deleted",
     ] {
         let got = got(edge.api(Method::GET, path)).await;
-        // Before the hash of the answer, which has the port, stands the revision of the record.
+        // In the tag, the record's revision precedes the hash of the response, which depends on the port.
         let tag = got.headers.get("etag").map(|tag| tag.to_str().unwrap().split('-').next().unwrap().to_owned());
         let tag = tag.filter(|_| with_revisions);
         answers.push(port(&format!("{path} {} {tag:?} {}", got.status, got.text())));
@@ -111,14 +111,14 @@ async fn answers(edge: &RunningEdge, with_revisions: bool) -> Vec<String> {
     answers
 }
 
-/// An edge with a history, aliases, hostnames, secrets, and what was deleted.
+/// Edge with a history, aliases, hostnames, secrets, and deleted objects.
 pub(super) async fn lived_in() -> RunningEdge {
     let edge = edge().start().await;
     live_in(&edge).await;
     edge
 }
 
-/// Gives an edge all of that.
+/// Adds history, aliases, hostnames, secrets, and deleted objects to an edge.
 pub(crate) async fn live_in(edge: &RunningEdge) {
     edge.push("shop", &[("index.html", b"first"), ("app-5a3b92cd.js", b"let b = 1;")]).await;
     edge.push("shop", SITE).await;
@@ -168,7 +168,7 @@ async fn damage_is_named_with_the_versions_that_it_concerns_and_a_push_repairs_i
     let of_app = edge.token_for(Scope::Admin, Some("shop"), None).await;
     let status: Status = got(edge.ask(Method::GET, "/v1/apps/shop/environments/prod", &of_app)).await.json();
     assert_eq!(status.quarantined, None, "that is of the whole edge");
-    // Without the edge the same is found.
+    // Without the edge the findings are the same.
     let (folder, file) = edge.stopped().await;
     let stores = Safekeeping::open(&file, folder.path()).await.unwrap();
     assert_eq!(stores.verify(&all_of(None)).await.unwrap().damaged, report.damaged);
@@ -183,7 +183,7 @@ async fn damage_is_named_with_the_versions_that_it_concerns_and_a_push_repairs_i
 #[tokio::test]
 async fn a_version_without_its_manifest_is_named_and_so_are_damaged_variants() {
     let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
-    // Too large, once compressed, to stand in the index.
+    // Too large for the index, even compressed.
     let text: String = (0..4_000_u32).map(|number| format!("{:x} ", number.wrapping_mul(2_654_435_761))).collect();
     let version = edge.push("shop", &[("index.html", text.as_bytes())]).await.version;
     let variants = edge.data_dir().join("variants").join(&Digest::of(text.as_bytes()).to_string()[..2]);
@@ -192,7 +192,7 @@ async fn a_version_without_its_manifest_is_named_and_so_are_damaged_variants() {
     let length = std::fs::metadata(&variant).unwrap().len();
     std::fs::write(&variant, vec![0; usize::try_from(length).unwrap()]).unwrap();
     let report = verify(&edge, None).await;
-    // It is made again, and no version lacks it.
+    // The derived file is created again, and no version lacks a file.
     assert_eq!((report.derived, report.damaged.len(), report.is_whole()), (1, 0, true), "{report:?}");
     eventually("the variant is made again", async || variant.exists()).await;
     assert!(verify(&edge, None).await.is_whole());
@@ -215,7 +215,7 @@ async fn a_backup_that_is_restored_answers_and_remembers_the_same() {
     assert!(!folder.join("snapshots").join(&first.name).join("secrets.key").exists());
     let metrics = got(edge.api(Method::GET, "/metrics")).await.text();
     assert!(metrics.contains("devanture_last_success_timestamp_seconds{task=\"backup\"}"), "{metrics}");
-    // What comes after it is not in it; the next one copies nothing but that.
+    // Later changes are missing; the next backup copies only the difference.
     edge.push("later", &[("index.html", b"later"), ("photo.png", PHOTO)]).await;
     let second = back_up(&edge, &folder, None, true).await;
     assert_eq!(second.copied_files, 2, "a page and a manifest: {second:?}");
@@ -224,7 +224,7 @@ async fn a_backup_that_is_restored_answers_and_remembers_the_same() {
     let (_old, file) = edge.stopped().await;
 
     let fresh = tempfile::tempdir().unwrap();
-    // The second one has the keys, the first one the records.
+    // The second backup has the keys, the first the records.
     let restored = restore(&file, fresh.path(), &folder, Some(&second.name)).await.unwrap();
     assert!(restored.keys && restored.damaged.is_empty(), "{restored:?}");
     std::fs::remove_dir_all(fresh.path().join("data")).unwrap();
@@ -235,7 +235,7 @@ async fn a_backup_that_is_restored_answers_and_remembers_the_same() {
     let edge = RunningEdge::over(fresh, file).await;
     assert_eq!(all_answers(&edge).await, expected);
     assert_eq!(edge.live("later").await, None);
-    // A token that was made after the backup is unknown, and a push goes on from what was restored.
+    // A token created after the backup is unknown, and a push continues from the restored state.
     let answer = got(edge.ask(Method::GET, "/v1/apps", &token)).await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     let status: Status = got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json();
@@ -310,7 +310,7 @@ async fn damaged_files_come_back_from_a_backup() {
 
 #[tokio::test]
 async fn a_file_that_the_backup_has_damaged_too_is_named_as_such() {
-    // A dictionary that is made meanwhile would be one more file.
+    // A dictionary created meanwhile would be one more file.
     let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
     edge.push("shop", SITE).await;
     let backups = tempfile::tempdir().unwrap();
@@ -324,7 +324,7 @@ async fn a_file_that_the_backup_has_damaged_too_is_named_as_such() {
     let report = stores.repair(&request).await.unwrap();
     let path = blob(Path::new(""), PHOTO).to_str().unwrap().to_owned();
     assert_eq!((report.repaired, report.damaged.len(), report.damaged_in_backup), (0, 1, vec![path]));
-    // Once the edge has it whole again, so has the next backup.
+    // Once the edge's file is intact again, so is the next backup's.
     edge.push("shop", SITE).await;
     assert_eq!(back_up(&edge, backups.path(), None, false).await.copied_files, 1);
     assert_eq!(std::fs::read(blob(backups.path(), PHOTO)).unwrap(), PHOTO);
@@ -335,7 +335,8 @@ async fn a_file_that_the_backup_has_damaged_too_is_named_as_such() {
 async fn what_was_copied_is_among_the_files_of_a_backup() {
     let edge = edge().start().await;
     edge.push("shop", SITE).await;
-    // Its name still counts, though no version has it: it is copied, and was counted among the copies alone.
+    // The name still counts, though no version refers to the file: the file is copied, and counted among the copies
+    // alone.
     let name = Digest::of(b"{}").to_string();
     let manifest = Path::new("manifests").join(&name[..2]).join(format!("{name}.json"));
     let own = edge.data_dir().join(&manifest);
@@ -361,7 +362,7 @@ async fn only_so_many_backups_stay_and_what_they_have_stays_whole() {
     let left: Vec<_> =
         std::fs::read_dir(backups.path().join("snapshots")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
-    // The history still has the first version, so that its file stays; what nothing has goes.
+    // The history still refers to the first version, so that its file stays; unreferenced files are removed.
     assert!(blob(backups.path(), b"one").exists() && blob(backups.path(), PHOTO).exists());
     std::fs::write(blob(&edge.data_dir(), PHOTO), b"A PHOTO, as it were").unwrap();
     let damaged = back_up(&edge, backups.path(), Some(1), false).await;
@@ -380,7 +381,7 @@ async fn only_so_many_backups_stay_and_what_they_have_stays_whole() {
 async fn a_list_of_variants_that_cannot_be_read_is_damage_and_made_again() {
     let text = "body { color: red } ".repeat(400);
     let files: Files<'_> = &[("index.html", PAGE), ("app.css", text.as_bytes())];
-    // What is made meanwhile would replace what this test writes.
+    // A file created meanwhile would replace the file that this test writes.
     let edge = edge().with_toml("[compress]\nbackground = false\ndictionaries = false").start().await;
     push_to(&edge, "shop", "prod", files).await;
     let name = Digest::of(text.as_bytes()).to_string();

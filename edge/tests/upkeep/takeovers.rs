@@ -1,5 +1,5 @@
-//! Takeovers over a data folder that was damaged while its edge served: what is healthy is not replaced by less; and
-//! what the check of an upgrade finds before.
+//! Takeovers over a data folder damaged while the edge served: a healthy edge is not replaced by a worse one. Also
+//! findings of the check before an upgrade.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -20,7 +20,7 @@ use crate::support::{RunningEdge, edge, eventually, got, manifest};
 const HOST: &str = "shop.localhost";
 const PAGE: &[u8] = b"<p>home";
 const FILES: [(&str, &[u8]); 2] = [("index.html", PAGE), ("photo.png", PHOTO)];
-/// A photo that no compression makes smaller, so that it has no other encoding.
+/// Incompressible photo, and so without encoded variants.
 const PHOTO: &[u8] = b"\x89PNG\r\n\x1a\n a photo";
 
 fn blob(edge: &RunningEdge, bytes: &[u8]) -> PathBuf {
@@ -33,21 +33,21 @@ fn manifest_of(edge: &RunningEdge, version: &VersionId) -> PathBuf {
     edge.data_dir().join("manifests").join(&name[..2]).join(format!("{name}.json"))
 }
 
-/// Other bytes of the same length.
+/// Replaces the bytes by as many others.
 fn damage(path: &Path) {
     let length = std::fs::metadata(path).unwrap().len();
     let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![b'x'; usize::try_from(length).unwrap()], 0).unwrap();
 }
 
-/// Calls the program in the folder of the edge with an `edge.toml`, until it ends.
+/// Calls the program in the edge's folder with an `edge.toml`, and waits for the end.
 async fn call(edge: &RunningEdge, config: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.args(arguments).args(["--config", config]).current_dir(edge.data_dir().parent().unwrap());
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
-/// Starts an edge that is not to take over, and gives what it says.
+/// Starts an edge whose takeover must be refused; returns the output.
 async fn refused(edge: &RunningEdge) -> String {
     let output = call(edge, "edge.toml", &[]).await;
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -72,13 +72,13 @@ async fn readiness(edge: &RunningEdge) -> String {
     got(edge.api(Method::GET, "/health/ready")).await.text()
 }
 
-/// Pushes until it is taken: changes are refused until a takeover that came to nothing is over.
+/// Pushes until success: changes are refused until a failed takeover is over.
 async fn pushed_at_last(edge: &RunningEdge) {
     let begin = || BeginDeploy { manifest: manifest(&FILES), source: Default::default(), options: Default::default() };
     eventually("a push is taken", async || edge.try_push("shop", "prod", begin(), &FILES).await.is_ok()).await;
 }
 
-/// The answer to a new edge, which then ends.
+/// Response to a new edge, which then ends.
 async fn answer_to_begin(edge: &RunningEdge, more: Value) -> Value {
     let socket = edge.data_dir().join("takeover.sock");
     let mut begin = json!({ "protocol": 2, "pid": 1 });
@@ -112,9 +112,9 @@ async fn an_edge_that_does_not_read_what_is_live_does_not_take_over() {
         assert!(reason.starts_with(why) && reason.ends_with("start the release that runs, or a later one"), "{reason}");
         assert_eq!(codes(&edge, ["/"]).await, [200]);
     }
-    // Of a later release, and of one that does not say, which reads the first formats.
+    // Formats of a later release, and of a release without the field, which reads the first formats.
     for reads in [json!({ "reads": { "manifests": 2, "records": 2 } }), json!({})] {
-        // The one before may not have been noticed to be gone.
+        // The end of the previous edge may not have been noticed yet.
         eventually("its sockets are given", async || {
             answer_to_begin(&edge, reads.clone()).await["sockets"].is_object()
         })
@@ -128,11 +128,11 @@ async fn an_edge_that_does_not_read_what_is_live_does_not_take_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_is_asked_and_taken_over_however_deep_its_data_folder_is() {
     let above = tempfile::tempdir().unwrap();
-    // With the names of its sockets, longer than the address of a socket may be (unix(7)).
+    // With the socket names, longer than the maximum length of a socket address (unix(7)).
     let deep = above.path().join("d".repeat(120));
     std::fs::create_dir(&deep).unwrap();
     let app: (&str, &[u8]) = ("index.html", PAGE);
-    // Its token is made through its socket.
+    // The edge's token is created through its socket.
     let edge = edge().below(deep.to_str().unwrap()).in_a_process().with_app("shop", &[app]).start().await;
     let config = edge.data_dir().parent().unwrap().join("edge.toml");
     let health = async |edge: &RunningEdge| {
@@ -157,9 +157,9 @@ async fn an_edge_that_would_serve_less_than_the_running_one_does_not_take_over()
         assert!(said.contains(&format!("version {} of shop in prod {what}", version.short())), "{said}");
         assert!(said.contains("take_over_damaged = true") && said.contains("devanture-edge repair"), "{said}");
         assert!(!said.contains("of blog in"), "{said}");
-        // Healthy, and open for changes: a push of the same files brings back what is damaged.
+        // Healthy, and open for changes: a push of the same files restores the damaged files.
         assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);
-        // The running one knows by it what is damaged.
+        // The running edge learns of the damage by the check.
         eventually("readiness has it", async || readiness(&edge).await.contains("damaged: version")).await;
         pushed_at_last(&edge).await;
         assert!(path.exists());
@@ -177,7 +177,7 @@ async fn what_the_running_edge_cannot_serve_either_stops_no_takeover() {
     let version = edge.push("shop", &FILES).await.version;
     damage(&manifest_of(&edge, &version));
     damage(&blob(&edge, b"<p>blog"));
-    // A restart serves what it can.
+    // A restart serves the undamaged files.
     let edge = edge.restart().await;
     assert_eq!(codes(&edge, ["/"]).await, [503]);
     let (code, said) = check(&edge, "edge.toml").await;
@@ -190,7 +190,7 @@ async fn what_the_running_edge_cannot_serve_either_stops_no_takeover() {
     edge.stop().await;
 }
 
-/// To read all files would take long: what the running edge knows of them counts.
+/// Reading all files would take long: the running edge's knowledge is used.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_of_an_upgrade_says_what_the_running_edge_knows_to_be_damaged() {
     let edge = edge().in_a_process().start().await;
@@ -210,7 +210,7 @@ async fn the_check_of_an_upgrade_says_what_the_running_edge_knows_to_be_damaged(
     edge.stop().await;
 }
 
-/// It is read from the disk, and the damage is found by the look that the takeover has it take.
+/// The file is read from the disk, and the takeover's check detects the damage.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_not_in_memory_is_served_by_neither_and_stops_no_takeover() {
     let edge = edge().in_a_process().with_limit("memory_bytes_max", 0);
@@ -272,7 +272,7 @@ async fn the_check_of_an_upgrade_tries_the_addresses_that_the_running_edge_has_n
         ([&*taken, &admin, &http], &taken),
         ([&*https, &taken, &http], &taken),
         ([&*https, &admin, &taken], &taken),
-        // Of the running edge, for another purpose: it is not handed over for this one.
+        // A socket of the running edge for another purpose: not handed over for this purpose.
         ([&*https, &http, &admin], &admin),
     ] {
         let (code, said) = checked(changed, "false").await;
@@ -284,7 +284,7 @@ async fn the_check_of_an_upgrade_tries_the_addresses_that_the_running_edge_has_n
     assert!(said.contains(&format!("{https} cannot be listened on with UDP")), "{said}");
     drop(of_udp);
     assert_eq!(checked([&https, &admin, &http], "true").await.0, Some(0));
-    // What was tried is not left open, and the running edge has all it had.
+    // The refused sockets are closed, and the running edge keeps all sockets.
     assert_eq!(codes(&edge, ["/"]).await, [200]);
     assert_eq!(readiness(&edge).await, "ready\n");
     edge.stop().await;

@@ -1,4 +1,4 @@
-//! A backup is read where it lies, without an edge: what it lacks is named, with the apps that it is of.
+//! Verification of a backup in place, without an edge: missing files are reported with the affected apps.
 
 #![allow(clippy::disallowed_methods, reason = "what a test writes is not durable")]
 
@@ -18,12 +18,12 @@ use super::safekeeping::{PAGE, PHOTO, SITE, back_up, blob, lived_in, push_to, re
 use crate::seaweed::{BUCKET, READER, Seaweed, is_installed, variables};
 use crate::support::edge;
 
-/// Runs `devanture-edge verify` in a folder where there is no edge and no configuration.
+/// Runs `devanture-edge verify` in a folder without an edge or a configuration.
 async fn verify(variables: &Variables, arguments: &[&str]) -> (Option<i32>, String, String) {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_devanture-edge"));
     command.current_dir(elsewhere.path()).env_remove("DEVANTURE_EDGE_CONFIG").arg("verify").args(arguments);
-    // What it copies to read the records goes again.
+    // The temporary copy of the records is removed again.
     let temporary = elsewhere.path().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     command.env("TMPDIR", &temporary).envs(variables.iter().map(|(name, value)| (name, value.expose())));
@@ -32,13 +32,13 @@ async fn verify(variables: &Variables, arguments: &[&str]) -> (Option<i32>, Stri
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// As [`verify`], of a folder.
+/// Like [`verify`], for a folder.
 async fn verify_folder(folder: &Path, more: &[&str]) -> (Option<i32>, String, String) {
     let arguments = [&["--from", folder.to_str().unwrap()], more].concat();
     verify(&Variables::new(), &arguments).await
 }
 
-/// Every file and folder below `folder`, with what would differ if it were written.
+/// Every file and folder below `folder`, with the properties that a write would change.
 fn tree(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Option<Vec<u8>>)> {
     let (mut folders, mut found) = (vec![folder.to_owned()], BTreeMap::new());
     while let Some(folder) = folders.pop() {
@@ -78,7 +78,7 @@ async fn a_whole_backup_is_whole_without_any_edge_and_nothing_is_written() {
     assert_eq!((code, &state["name"], &state["count"]), (Some(0), &Value::from(first.name), &Value::from(0)));
     assert_eq!(state["versions"], Value::from(first.versions));
     assert!(tree(&folder) == before, "a check writes nothing");
-    // Folders of a store that a copy by other means lacks are not made.
+    // Store folders missing from a copy by other means are not created.
     for name in ["tmp", "variants", "deltas", "quarantine"] {
         std::fs::remove_dir_all(folder.join(name)).unwrap();
     }
@@ -112,7 +112,7 @@ async fn what_a_backup_lacks_is_named_with_its_apps_and_the_next_backup_has_it_a
     let misspelled = verify_folder(&folder, &["--app", "blgo"]).await;
     assert!(misspelled.0 == Some(1) && misspelled.2.contains("There is no app blgo"), "{misspelled:?}");
     assert!(tree(&folder) == before, "what is damaged is not moved");
-    // As the hint says.
+    // As advised by the hint.
     std::fs::remove_file(blob(&folder, PHOTO)).unwrap();
     back_up(&edge, &folder, None, false).await;
     assert_eq!(verify_folder(&folder, &[]).await.0, Some(0));
@@ -153,7 +153,7 @@ async fn damage_of_manifests_records_and_certificates_is_found_too() {
     }
 }
 
-/// An older one silently took its place, and every later backup failed.
+/// Before, an older backup silently replaced the unreadable one, and every later backup failed.
 #[tokio::test]
 async fn a_backup_that_cannot_be_read_is_named_and_the_next_one_is_written_beside_it() {
     let edge = edge().start().await;
@@ -186,14 +186,14 @@ async fn a_backup_that_cannot_be_read_is_named_and_the_next_one_is_written_besid
         assert_eq!(verify_folder(&folder, &[]).await.0, Some(0), "the newest one is whole");
         std::fs::remove_dir_all(folder.join("snapshots").join(third.name)).unwrap();
     }
-    // Where there is no other one, that is said.
+    // A missing alternative is reported.
     std::fs::remove_dir_all(folder.join("snapshots").join(&first)).unwrap();
     let (code, _, notes) = verify_folder(&folder, &[]).await;
     assert!(code == Some(1) && notes.contains(&second) && notes.contains("no other one there can be read"), "{notes}");
     edge.stop().await;
 }
 
-/// What it refers to is not known, and would go with what nothing refers to.
+/// The references of an unreadable backup are unknown, and would be removed as unreferenced files.
 #[tokio::test]
 async fn no_backup_is_removed_beside_one_that_cannot_be_read_until_enough_newer_ones_are_there() {
     let edge = edge().start().await;

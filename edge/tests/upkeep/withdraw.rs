@@ -1,4 +1,4 @@
-//! A path that is withdrawn: nothing that was stored until then answers it, anywhere; what is stored later does.
+//! Withdrawn paths: no version stored before answers at the path, anywhere; later versions do.
 
 use devanture_config::api::{RestoreReport, Scope, WithdrawReport, WithdrawnList};
 use devanture_config::problem::Code;
@@ -48,7 +48,7 @@ async fn law_10_a_withdrawn_path_is_gone_on_every_hostname() {
             assert_eq!(ask("/docs/").host(host).send(&edge, protocol).await.text(), "docs", "{host}");
         }
     }
-    // An asset that is kept after a switch goes as well, and so it does after a restart.
+    // An asset retained after a switch is withdrawn as well, also after a restart.
     edge.push("shop", &[("index.html", b"two")]).await;
     assert_eq!(text(&edge, "shop.localhost", "/app-4f2a91bc.js").await, (200, "old()".to_owned()));
     withdraw(&edge, "/app-4f2a91bc.js").await;
@@ -59,7 +59,7 @@ async fn law_10_a_withdrawn_path_is_gone_on_every_hostname() {
             assert_eq!(edge.get(host, path).await.status, 404, "{host}{path}");
         }
     }
-    // Going back to it does not bring it back.
+    // A rollback does not restore the path.
     switch(&edge, "prod", &one.version.to_string()).await.json::<Value>();
     assert_eq!(text(&edge, "shop.localhost", "/").await.1, "home");
     assert_eq!(edge.get("shop.localhost", "/salaries.pdf").await.status, 404);
@@ -71,7 +71,7 @@ async fn a_version_stored_later_answers_the_path_again() {
     let edge = edge().start().await;
     let one = edge.push("shop", &[("index.html", b"home"), ("prices.pdf", b"wrong")]).await;
     withdraw(&edge, "/prices.pdf").await;
-    // The same content is the same version: it was stored before.
+    // The same content is the same version, and so was stored before.
     let same = edge.push("shop", &[("index.html", b"home"), ("prices.pdf", b"wrong")]).await;
     assert_eq!(same.version, one.version);
     assert_eq!(edge.get("shop.localhost", "/prices.pdf").await.status, 404);
@@ -82,7 +82,7 @@ async fn a_version_stored_later_answers_the_path_again() {
     // And a second time.
     withdraw(&edge, "/prices.pdf").await;
     assert_eq!(edge.get("shop.localhost", "/prices.pdf").await.status, 404);
-    // One that was deleted and pushed again is what it was, and its signatures are good for it.
+    // A version deleted and pushed again is the same version, with valid signatures.
     assert_eq!(api(&edge, Method::DELETE, &format!("versions/{}", one.version), Value::Null).await.status, 200);
     store(&edge, &[("index.html", b"home"), ("prices.pdf", b"wrong")]).await;
     assert_eq!(edge.get(&preview(&one), "/prices.pdf").await.status, 404);
@@ -123,7 +123,7 @@ async fn a_withdrawal_is_taken_back_by_name_and_not_by_a_push_of_the_same() {
     let token = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
     let request = edge.ask(Method::DELETE, "/v1/apps/shop/withdrawn?path=/prices.pdf", &token);
     assert_eq!(got(request).await.code(), Code::Forbidden);
-    // A later one starts again.
+    // A later withdrawal starts again.
     withdraw(&edge, "/prices.pdf").await;
     let edge = edge.restart().await;
     assert_eq!(edge.get("shop.localhost", "/prices.pdf").await.status, 404);
@@ -147,7 +147,7 @@ async fn a_page_is_gone_at_each_of_its_addresses() {
     use HtmlHandling::{AsIs, AutoTrailingSlash, DropTrailingSlash, ForceTrailingSlash, None};
     #[rustfmt::skip]
     let cases: &[(HtmlHandling, &str, &[&str], &[&str])] = &[
-        // handling, what is withdrawn, what is gone, what stays
+        // handling, withdrawn path, paths gone, paths that stay
         (AutoTrailingSlash,  "/about",           &["/about"],                            &["/page", "/page/", "/"]),
         (AutoTrailingSlash,  "/about.html",      &["/about"],                            &["/page"]),
         (AutoTrailingSlash,  "/about/",          &["/about"],                            &["/page"]),
@@ -170,7 +170,7 @@ async fn a_page_is_gone_at_each_of_its_addresses() {
     ];
     for (number, (handling, path, gone, stays)) in cases.iter().enumerate() {
         let case = format!("{handling:?} {path}");
-        // A version of its own, stored after what earlier cases withdrew.
+        // A separate version, stored after the withdrawals of earlier cases.
         let text = number.to_string();
         let files: Vec<(&str, &[u8])> = files.iter().copied().chain([("n.txt", text.as_bytes())]).collect();
         push_served(&edge, handled(*handling), &files).await;
@@ -197,7 +197,7 @@ async fn no_page_of_an_application_stands_in_for_a_withdrawn_path() {
     withdraw(&edge, "/salaries.pdf").await;
     assert_eq!(navigate("/salaries.pdf").send(&edge, protocol).await.status, 404);
     assert_eq!(navigate("/salaries").send(&edge, protocol).await.text(), "shell");
-    // The shell itself is a file like any other, wherever it would be shown.
+    // The shell is an ordinary file, wherever it would be served.
     withdraw(&edge, "/").await;
     for path in ["/", "/salaries"] {
         assert_eq!(navigate(path).send(&edge, protocol).await.status, 404, "{path}");
@@ -224,7 +224,7 @@ async fn what_is_withdrawn_is_listed_and_limited() {
     assert_eq!(listed, [("/a.txt", "test"), ("/b \u{fc}.txt", "test")]);
     let third = api(&edge, Method::POST, "withdrawn", json!({"path": "/c.txt"})).await;
     assert_eq!(third.code(), Code::TooMany);
-    // One that is there already does not count again.
+    // A repeated withdrawal does not count again.
     assert!(!withdraw(&edge, "/a.txt").await.answered);
     for path in ["a.txt", "", "/a?b", "/a#b", "/..%2fx", "/a\\b", "/%zz", "/a\u{0}"] {
         let answer = api(&edge, Method::POST, "withdrawn", json!({"path": path})).await;
@@ -232,11 +232,11 @@ async fn what_is_withdrawn_is_listed_and_limited() {
     }
     let no_app = got(edge.api(Method::POST, "/v1/apps/none/withdrawn").json(&json!({"path": "/"}))).await;
     assert_eq!(no_app.code(), Code::NotFound);
-    // Another app's path is another path.
+    // Another app's path is unaffected.
     assert_eq!(text(&edge, "other.localhost", "/a.txt").await.1, "other");
     let stranger = edge.token_for(Scope::Read, Some("other"), None).await;
     assert_eq!(got(edge.ask(Method::GET, "/v1/apps/shop/withdrawn", &stranger)).await.code(), Code::NotFound);
-    // What no version is left to answer is forgotten in time.
+    // A withdrawal without an affected version is removed in time.
     let one = edge.live("shop").await.unwrap();
     edge.push("shop", &[("index.html", b"two")]).await;
     assert_eq!(api(&edge, Method::DELETE, &format!("versions/{one}"), Value::Null).await.status, 200);
