@@ -1,4 +1,4 @@
-//! What a page of a long history costs: 10,000 deploys, asked for as the API asks.
+//! Cost of a page of a long history: 10,000 deploys, queried as by the API.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot begin has nothing to say")]
 #![allow(missing_docs, reason = "criterion's macro makes a function without")]
@@ -19,7 +19,7 @@ use devanture_store::records::{
 
 const DEPLOYS: u64 = 10_000;
 
-/// A deploy as a push from CI leaves it.
+/// Deploy as recorded for a push from CI.
 fn entry(app: &AppName, prod: &PlaceName, number: u64) -> (String, HistoryEntry) {
     let key = records::history_key(app, prod, 1_700_000_000_000_000 + number);
     let step = |name: &str| StoredStep {

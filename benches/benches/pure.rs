@@ -1,6 +1,6 @@
-//! What the pure parts cost: a path to a file, a variant, a precondition, and a manifest to its id.
+//! Cost of the pure functions: path to file, choice of a variant, a precondition, and manifest to id.
 //!
-//! The site is as large as a real front of 581 files; the headers are those of a browser.
+//! The site is as large as a real front of 581 files; the headers are a browser's.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot begin has nothing to say")]
 #![allow(missing_docs, reason = "criterion's macro makes a function without")]

@@ -1,4 +1,4 @@
-//! What rules cost a request: thousands of them beside ten, and a bundle of 100,000 files beside a small one.
+//! Cost of rules per request: thousands of rules against ten, and a bundle of 100,000 files against a small bundle.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot begin has nothing to say")]
 #![allow(missing_docs, reason = "criterion's macro makes a function without")]
@@ -13,7 +13,7 @@ use devanture_config::site_toml::{HtmlHandling, Rules, Serving};
 use devanture_site::resolve::{self, PathIndex};
 use devanture_site::rules::{self, Access, At, CompiledRules, Sources, Visitor};
 
-/// So many rules that name one path, then so many that take what is below one.
+/// `fixed` rules for one path each, then `open` rules for all paths below a folder.
 fn compiled(fixed: usize, open: usize) -> CompiledRules {
     let (mut redirects, mut headers) = (String::new(), String::new());
     for number in 0..fixed {
@@ -26,7 +26,7 @@ fn compiled(fixed: usize, open: usize) -> CompiledRules {
     of_files(Rules::Netlify, &redirects, &headers)
 }
 
-/// The rules of two files.
+/// Rules of two files.
 fn of_files(meaning: Rules, redirects: &str, headers: &str) -> CompiledRules {
     let sources = Sources {
         serving: &Serving::default(),
@@ -42,7 +42,7 @@ fn of_files(meaning: Rules, redirects: &str, headers: &str) -> CompiledRules {
     CompiledRules::new(rules)
 }
 
-/// The worst rules within the bounds beside a site without any: no request takes over 5 ms for them.
+/// The worst rules within the limits, and a site without rules: no request may spend over 5 ms on rules.
 fn worst(c: &mut Criterion) {
     let visitor = Visitor { host: Some(HOST), cookie: Some(b"session=0d4f3a5c; theme=dark"), ..Visitor::default() };
     let (mut redirects, mut guards, mut removing) = (String::new(), String::new(), String::new());
@@ -67,7 +67,7 @@ fn worst(c: &mut Criterion) {
     ] {
         let rules = of_files(meaning, redirects, headers);
         let request = |path: &str| {
-            // As often as a path is compared with guards: under all names of a file, and where a rule leads.
+            // As often as a path is compared with guards: under all names of a file, and at the target of a rule.
             let accesses = (0..9).filter(|_| rules.access(HOST, path, None) == Access::Refused).count();
             (accesses, rules.redirect(&visitor, path, None).rule.is_some(), rules.fields(HOST, path))
         };
@@ -76,7 +76,7 @@ fn worst(c: &mut Criterion) {
     group.finish();
 }
 
-/// The host of every request.
+/// Host of every request.
 const HOST: &str = "shop.example.org";
 
 fn ruling(c: &mut Criterion) {

@@ -1,4 +1,3 @@
-//! A home for the benches: `benches/pure.rs` by Criterion, `serve` and `push` against real programs; and what several
-//! of them measure.
+//! Shared code of the benchmarks: `benches/pure.rs` by Criterion, `serve` and `push` against real programs.
 
 pub mod worst_rules;

@@ -1,16 +1,15 @@
-//! The rules of a site that cost a request most, within all that a version may have, and the path that they cost most
-//! at.
+//! Most expensive rules of a site within the limits of a version, and the most expensive path.
 
-/// The path: as long as one that is compared with parts of segments may be, in one segment.
+/// Path of one segment with the maximum length that is matched against parts of segments.
 #[must_use]
 pub fn path() -> String {
     format!("/{}", "x".repeat(2_047))
 }
 
-/// `_redirects` and `_headers` in Netlify's meaning, of which none but the last ones apply.
+/// `_redirects` and `_headers` in Netlify's meaning, of which only the last rules apply.
 ///
-/// With 9,960 rules they are within the default of `rules_max`; they have 97,000 conditions, 99,660 segments and fields
-/// for one path, and 100 patterns that cost 900 of 1,200, which is all that these come to without values.
+/// With 9,960 rules the files are within the default of `rules_max`; the rules have 97,000 conditions, 99,660 segments
+/// and fields for one path, and 100 patterns that cost 900 of 1,200, the maximum without values.
 #[must_use]
 pub fn netlify() -> (String, String) {
     let cookies = |rule: u32| (0..9).map(|number| format!("c{rule}x{number}")).collect::<Vec<_>>().join(",");
@@ -22,8 +21,8 @@ pub fn netlify() -> (String, String) {
     (redirects, comparing.chain(removing).collect())
 }
 
-/// `_redirects` in Cloudflare's meaning: each takes the path, and what it captures makes its target too long, so that
-/// the search fills as many as it may, and then as many again in their order.
+/// `_redirects` in Cloudflare's meaning: each rule matches the path, and the capture makes the target too long, so that
+/// the search fills the maximum number of targets, and then as many again in order.
 #[must_use]
 pub fn cloudflare() -> String {
     (0..100).map(|rule| format!("/*x:a{rule} /y/{} 301\n", ":splat".repeat(5))).collect()

@@ -1,9 +1,9 @@
-//! Runs each fuzz target over what its corpus holds, and over some bytes that are new each time.
+//! Runs each fuzz target with the inputs of its corpus, and with some new random inputs.
 //!
-//! A fuzzer wants a compiler and flags of its own; here the targets are compiled and looked at as all tests are.
+//! A fuzzer requires a special compiler and flags; here the targets are compiled and linted like all tests.
 #![allow(clippy::duplicate_mod, reason = "each target brings the modules that it needs")]
 
-// The targets name the fuzzer's crate, whose macro this one has.
+// The targets name the fuzzer's crate, whose macro this crate provides.
 extern crate self as libfuzzer_sys;
 
 use std::collections::BTreeSet;
@@ -12,10 +12,10 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-/// Bytes of a new input at most.
+/// Maximum size of a new input in bytes.
 const BYTES_MAX: usize = 2_048;
 
-/// Runs a target over the files of its corpus, where it has one, and over new inputs.
+/// Runs a target with the files of the corpus, if any, and with new inputs.
 fn replay(name: &str, run: fn(&[u8])) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(name);
     for file in corpus.read_dir().into_iter().flatten() {
@@ -31,7 +31,7 @@ fn replay(name: &str, run: fn(&[u8])) {
     ran.unwrap();
 }
 
-/// Fails unless these are the targets, and each corpus is that of one.
+/// Fails unless the names equal the targets, and each corpus belongs to a target.
 fn check(names: &[&str]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let entries = |name: &str| -> BTreeSet<String> {
@@ -43,7 +43,7 @@ fn check(names: &[&str]) {
     assert!(entries("corpus").is_subset(&names));
 }
 
-/// A module for each target, and a test.
+/// Module and test for each target.
 macro_rules! targets {
     ($($name:ident at $path:literal)*) => {
         $(
@@ -105,8 +105,8 @@ targets! {
     webauthn at "../targets/webauthn.rs"
 }
 
-// Behind the targets, which name it by its path.
-/// What a fuzzer would run again and again: a function of bytes.
+// After the targets, which refer to the macro by path.
+/// Defines the function of bytes that a fuzzer would run repeatedly.
 #[macro_export]
 macro_rules! fuzz_target {
     (|$input:ident: $kind:ty| $body:block) => {

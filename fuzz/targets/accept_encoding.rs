@@ -1,4 +1,4 @@
-//! `Accept-Encoding`: what is refused is not sent while something is acceptable.
+//! `Accept-Encoding`: a refused encoding is never sent while another is acceptable.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Answers of backends over HTTP/1.1: whatever comes, it means the same in one piece and byte by byte, and holds no
-//! more than its limits.
+//! Backend responses over HTTP/1.1: the result is the same in one piece and byte by byte, and buffers stay within the
+//! limits.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use devanture_serve::proxy::http1::codec::{Decoded, Decoder, FIELDS_MAX, take_he
 use http::Method;
 use libfuzzer_sys::fuzz_target;
 
-/// The status and body of the answer that `pieces` are, and whether it is over.
+/// Status and body of the response in `pieces`, and true once complete.
 fn read<'p>(method: &Method, pieces: impl Iterator<Item = &'p [u8]>) -> Option<(u16, Vec<u8>, bool)> {
     let (mut input, mut found, mut body) = (BytesMut::new(), None, Vec::new());
     for piece in pieces {
@@ -39,6 +39,6 @@ fuzz_target!(|input: (bool, &[u8])| {
     let method = if is_head { Method::HEAD } else { Method::GET };
     let whole = read(&method, std::iter::once(bytes));
     let pieces = read(&method, bytes.chunks(1));
-    // Byte by byte an answer may be over before what is wrong behind it is seen, never the other way round.
+    // Byte by byte a response may complete before a later error is read, never the reverse.
     assert!(whole.is_none() || whole == pieces, "{whole:?} {pieces:?}");
 });

@@ -1,5 +1,5 @@
-//! Requests with many blobs: the same blobs come out whatever the pieces, none is longer than the limit, and what is
-//! written again is what was read.
+//! Requests with many blobs: the same blobs result from any split, no blob exceeds the limit, and encoding reproduces
+//! the input.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! Bodies of HTTP/1.1 in chunks: in whatever pieces they come, they mean what a reader finds that is written like the
-//! standard.
+//! Chunked HTTP/1.1 bodies: split in any way, the result equals the result of a reference decoder.
 
 #![no_main]
 

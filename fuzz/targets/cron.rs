@@ -1,4 +1,4 @@
-//! Cron expressions: what is read is written as it was, and has times, each after the one before.
+//! Cron expressions: a parsed expression is printed unchanged, and its times are strictly increasing.
 
 #![no_main]
 

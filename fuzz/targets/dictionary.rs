@@ -1,4 +1,4 @@
-//! `Available-Dictionary` and `Dictionary-ID`: no bytes are both, and none make the parsers panic.
+//! `Available-Dictionary` and `Dictionary-ID`: no input is valid for both, and no input makes the parsers panic.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! HTTP/2 by the engine and by hyper: the same bytes have the same answers, and the same end.
+//! HTTP/2 by the engine and by hyper: the same bytes get the same responses, and the same end.
 //!
-//! To be built without debug assertions (`cargo fuzz run -O engines`): h2 has one that fails when a connection goes
-//! with streams in it.
+//! Build without debug assertions (`cargo fuzz run -O engines`): an assertion of h2 fails when a connection closes with
+//! open streams.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Lists of entity tags: what is read is a tag, and is found again by itself.
+//! Lists of entity tags: each parsed element is a tag, and matches itself.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Ends of aliases: what is read is written, and read back as the same.
+//! Expiries of aliases: a parsed expiry is formatted, and parsed again as the same.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Answers of backends over FastCGI: whatever comes, it means the same in one piece and byte by byte, and holds no more
-//! than its limits.
+//! Backend responses over FastCGI: the result is the same in one piece and byte by byte, and buffers stay within the
+//! limits.
 
 #![no_main]
 
@@ -11,7 +11,7 @@ use devanture_serve::proxy::fastcgi::script::script_for;
 use devanture_serve::proxy::http1::codec::FIELDS_MAX;
 use libfuzzer_sys::fuzz_target;
 
-/// The output and error output of the answer that `pieces` are, and whether it is over.
+/// Output and error output of the response in `pieces`, and true once complete.
 fn read<'p>(pieces: impl Iterator<Item = &'p [u8]>) -> Option<(Vec<u8>, Vec<u8>, bool)> {
     let (mut reader, mut input) = (Reader::default(), BytesMut::new());
     let (mut output, mut errors) = (Vec::new(), Vec::new());

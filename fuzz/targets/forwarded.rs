@@ -1,5 +1,5 @@
-//! `X-Forwarded-For` and `Forwarded`: whatever stands there, the client is the connection's own address or one that the
-//! fields name, and what a trusted proxy writes on a line of its own is read.
+//! `X-Forwarded-For` and `Forwarded`: the client is always the peer's address or an address named by the fields, and a
+//! separate line by a trusted proxy is parsed.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! HPACK: any blocks mean what they mean to a decoder that is written like the standard, and however an encoder is
-//! used, what it writes is read as what was meant.
+//! HPACK: decoded blocks equal the result of a reference decoder, and encoded fields decode to the original, however
+//! the encoder is used.
 
 #![no_main]
 

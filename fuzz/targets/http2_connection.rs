@@ -1,4 +1,4 @@
-//! HTTP/2: whatever comes, in whatever pieces, what is sent is sound, keeps to the peer's windows, and comes to an end.
+//! HTTP/2: for any input and any split, the output is valid, respects the peer's windows, and ends.
 
 #![no_main]
 

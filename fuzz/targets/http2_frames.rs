@@ -1,5 +1,5 @@
-//! HTTP/2, one frame of any type at a time: in each state of a connection it is taken, or refused with a code that
-//! RFC 9113 names for it; then the connection goes on, or has ended for good.
+//! HTTP/2, one frame of any type at a time: each connection state accepts the frame, or refuses the frame with a code
+//! that RFC 9113 names; then the connection continues, or has ended for good.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! HTTP/3: whatever comes on whatever streams, in whatever pieces, what is sent is sound and comes to an end.
+//! HTTP/3: for any input on any streams and any split, the output is valid and ends.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Identity tokens and lists of keys: whatever they are, they are refused, or nobody signed what they hold.
+//! Identity tokens and key lists: arbitrary input is refused, or carries no valid signature.
 
 #![no_main]
 
@@ -6,9 +6,9 @@ use devanture_control::access::trust::jwks::{Keys, Verdict};
 use devanture_control::access::trust::jwt::parse;
 use libfuzzer_sys::fuzz_target;
 
-/// Keys of a list.
+/// Maximum keys of a list.
 const KEYS_MAX: usize = 100;
-/// A list with a key of each kind, whose private halves nobody has.
+/// Key list with a key of each kind, whose private keys are unknown.
 const LIST: &str = r#"{"keys":[
     {"kty":"OKP","crv":"Ed25519","kid":"e","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
     {"kty":"EC","crv":"P-256","kid":"n","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",

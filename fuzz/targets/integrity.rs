@@ -1,4 +1,4 @@
-//! Pages of a site, as hashes are put into them: no other byte of them changes. And what browsers report of them.
+//! Pages with inserted integrity hashes: all other bytes stay unchanged. Also parses browser reports.
 
 #![no_main]
 

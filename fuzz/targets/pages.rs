@@ -1,4 +1,4 @@
-//! Pages and style sheets of a site, as `devanture check` reads them.
+//! Pages and style sheets of a site, as parsed by `devanture check`.
 
 #![no_main]
 
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let page = html::scan(bytes);
     assert!(page.references.iter().all(|reference| reference.at <= bytes.len()));
     let mut last = 0;
-    // The bytes of what is no UTF-8 are replaced by three, so that places are not compared with its length.
+    // Invalid UTF-8 is replaced by three bytes, so that offsets are not compared with the input's length.
     for reference in html::scan_css(bytes) {
         assert!(reference.at >= last);
         last = reference.at;

@@ -1,4 +1,4 @@
-//! `Procfile`: processes, or mistakes that name lines that are there.
+//! `Procfile`: processes, or errors that name existing lines.
 
 #![no_main]
 

@@ -1,5 +1,4 @@
-//! QPACK: any section means what it means to a decoder that is written like the standard, and however a head is put
-//! together, what is written is read as what was meant.
+//! QPACK: decoded sections equal the result of a reference decoder, and encoded heads decode to the original.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! `Range`: every part lies within the file, and none overlaps another.
+//! `Range`: every part lies within the file, and parts never overlap.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! `_redirects` and `_headers` in both meanings: findings name lines that are there, and a path leads to no other host.
+//! `_redirects` and `_headers` in both meanings: findings name existing lines, and a path never redirects to another
+//! host.
 
 #![no_main]
 

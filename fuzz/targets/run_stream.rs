@@ -1,4 +1,4 @@
-//! Streams of `devanture run`: the same frames come out whatever the pieces, and what is written again is read again.
+//! Streams of `devanture run`: the same frames result from any split, and encoded frames decode again.
 
 #![no_main]
 
@@ -23,7 +23,7 @@ fn read<F: Frame>(body: &[u8], piece: usize) -> (Vec<F>, bool) {
 fn check<F: Frame + PartialEq + std::fmt::Debug>(body: &[u8], piece: usize) {
     let read_whole = read::<F>(body, body.len().max(1));
     assert_eq!(read_whole, read::<F>(body, piece));
-    // Its JSON may have been written in another way, and then be too long.
+    // The JSON may have been written differently, and so exceed the limit now.
     let written: Vec<u8> = read_whole.0.iter().filter_map(|frame| frame.bytes().ok()).flatten().collect();
     let again = read::<F>(&written, written.len().max(1));
     assert!(again.1 && again.0.len() <= read_whole.0.len());

@@ -1,5 +1,5 @@
-//! Signatures, keys and answers of agents, as strangers write them: what is read is written as it was, and no byte that
-//! was not signed by a key checks.
+//! Signatures, keys and agent responses from strangers: a parsed value is encoded unchanged, and no unsigned bytes
+//! verify.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
         let armored = format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n");
         if let Ok(signature) = armored.parse::<Signature>() {
             assert_eq!(signature.to_string().parse::<Signature>().unwrap(), signature);
-            // Nobody signs by chance.
+            // Random bytes contain no valid signature.
             assert!(signature.check(&"shop".parse().unwrap(), &VersionId::of(b"")).is_err());
         }
         if let Ok(key) = PrivateKey::parse(&armored) {

@@ -1,4 +1,4 @@
-//! `devanture.toml` and an overlay: mistakes name lines that are there, and so does what is explained.
+//! `devanture.toml` and an overlay: errors and explanations name existing lines.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The statuses that a reader of logs wants: what is read is written so that it is read again as the same.
+//! Status filters of log readers: a parsed filter is formatted and parsed again as the same.
 
 #![no_main]
 

@@ -1,11 +1,11 @@
-//! Paths of requests: one normal form, and redirects that lead to it on this host.
+//! Request paths: one normal form, and redirects to the normal form on the same host.
 
 #![no_main]
 
 use devanture_site::target::{Target, encode_path, normalise, normalise_for_route};
 use libfuzzer_sys::fuzz_target;
 
-/// A path in which what clients do not agree on is encoded.
+/// Path with percent-encoding for all characters that clients treat differently.
 fn spelled_out(raw: &str) -> String {
     let mut path = raw.to_owned();
     for (byte, encoded) in [("[", "%5B"), ("]", "%5D"), ("|", "%7C"), ("^", "%5E"), ("{", "%7B"), ("}", "%7D")] {

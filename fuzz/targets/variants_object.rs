@@ -1,4 +1,5 @@
-//! Objects of variants in a bucket: what is read is written alike, and every byte of an object belongs to something.
+//! Variant objects in a bucket: a parsed object is encoded unchanged, and every byte belongs to a variant or the
+//! header.
 
 #![no_main]
 
@@ -9,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 const FIRST_LINE: &[u8] = b"devanture-variants 1\n";
 
 fuzz_target!(|input: &[u8]| {
-    // Half of the inputs begin as an object does.
+    // Half of the inputs start with the object's first line.
     let begun = [FIRST_LINE, input].concat();
     for bytes in [Bytes::copy_from_slice(input), Bytes::from(begun)] {
         let Some(variants) = parse(&bytes) else { continue };

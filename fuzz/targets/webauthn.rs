@@ -1,5 +1,4 @@
-//! What authenticators and browsers send: whatever it is, it is refused, or it is a passkey of the sizes that they
-//! have.
+//! Input of authenticators and browsers: refused, or a passkey within the size limits.
 
 #![no_main]
 
@@ -12,7 +11,7 @@ const SITE: Site<'_> = Site { rp: "edge.example", origin: "https://edge.example:
 const CREDENTIAL_BYTES_MAX: usize = 1_023;
 const POINT_BYTES: usize = 65;
 
-/// An attestation object of RFC 8949 with this data of an authenticator and nothing else.
+/// Attestation object (RFC 8949) with the authenticator data alone.
 fn object(data: &[u8]) -> Vec<u8> {
     let length = u32::try_from(data.len()).unwrap().to_be_bytes();
     [&[0xa1, 0x68][..], b"authData", &[0x5a], &length, data].concat()
@@ -22,7 +21,7 @@ fn check(object: &[u8]) {
     if let Ok(made) = registered(object, &SITE) {
         assert!((1..=CREDENTIAL_BYTES_MAX).contains(&made.credential.len()));
         assert_eq!((made.public_key.len(), made.public_key[0]), (POINT_BYTES, 4));
-        // What was made by nobody signs nothing.
+        // A random key signs no assertion.
         assert!(asserted(object, object, object, &SITE, (&made.public_key, made.counter)).is_err());
     }
 }
@@ -30,7 +29,7 @@ fn check(object: &[u8]) {
 fuzz_target!(|input: (&[u8], &[u8])| {
     let (bytes, client_data) = input;
     check(bytes);
-    // Where it is for this site, the rest is read too.
+    // With the right site, the remaining data is parsed, too.
     let data = [digest(&SHA256, SITE.rp.as_bytes()).as_ref(), bytes].concat();
     check(&object(&data));
     assert!(asserted(&data, client_data, bytes, &SITE, (bytes, 0)).is_err());

@@ -1,8 +1,8 @@
-//! Fills a data folder with many small apps, as their pushes would have left it: `fill DATA_DIR APPS VERSIONS`.
+//! Fills a data folder with many small apps, in the state after their pushes: `fill DATA_DIR APPS VERSIONS`.
 //!
-//! Each app has six files of the example shop, which differ from those of every other app; its versions differ in their
-//! page and their script. The last one is live since longer than the grace period. `benches/scale` measures an edge
-//! over such a folder. The disk is waited for as by a push, so a folder in memory is filled fastest.
+//! Each app has six files of the example shop, unique to the app; the versions of an app differ in the page and the
+//! script. The last version has been live for longer than the grace period. `benches/scale` measures an edge over the
+//! data folder. Writes are synced like a push's, so that a folder in memory is filled fastest.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,7 +18,7 @@ use devanture_store::catalog::{self, Change, Commit};
 use devanture_store::records::{self, StoredDeploy, StoredKind, StoredOutcome, StoredSource};
 use tokio::task::JoinSet;
 
-/// The files of an app, how a comment begins and ends in them, and whether each version has another one.
+/// Files of an app: path, source, comment delimiters, and true if each version has a different file.
 const FILES: [(&str, &str, [&str; 2], bool); 6] = [
     ("index.html", include_str!("../../../examples/shop/www/index.html"), ["<!-- ", " -->"], true),
     ("about.html", include_str!("../../../examples/shop/www/about.html"), ["<!-- ", " -->"], false),
@@ -27,9 +27,9 @@ const FILES: [(&str, &str, [&str; 2], bool); 6] = [
     ("assets/shop.js", include_str!("../../../examples/shop/www/assets/shop.js"), ["/* ", " */"], true),
     ("assets/jungle.svg", include_str!("../../../examples/shop/www/assets/jungle.svg"), ["<!-- ", " -->"], false),
 ];
-/// Apps that are written together.
+/// Apps written concurrently.
 const APPS_AT_ONCE: usize = 50;
-/// How long ago everything went live.
+/// Age of the live versions in milliseconds.
 const AGE_MS: u64 = 30 * 86_400_000;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -61,7 +61,7 @@ async fn fill(folder: &Path, apps: usize, versions: usize) -> Result<(), Failure
     Ok(())
 }
 
-/// Stores the files of an app, and gives its records.
+/// Stores the files of an app, and returns the app's records.
 async fn app(blobs: &dyn Blobs, number: usize, versions: usize) -> Result<Vec<Change>, Failure> {
     let app: AppName = format!("app-{number}").parse()?;
     let prod = PlaceName::prod();
@@ -115,7 +115,7 @@ fn deploy(version: VersionId, previous: Option<VersionId>, at_ms: u64) -> Stored
     }
 }
 
-/// Stores a version, with the encodings of its files if it `is_live`.
+/// Stores a version, including encoded files if `is_live`.
 async fn version(blobs: &dyn Blobs, app: &AppName, version: usize, is_live: bool) -> Result<VersionId, Failure> {
     let mut files = BTreeMap::new();
     for (path, text, [begin, end], differs) in FILES {
@@ -136,7 +136,7 @@ async fn version(blobs: &dyn Blobs, app: &AppName, version: usize, is_live: bool
     Ok(manifest.id())
 }
 
-/// The encodings that the background pass would have left.
+/// Encodings in the state after the background compression.
 fn variants(text: &[u8]) -> Result<Vec<(Form, Quality, Bytes)>, Failure> {
     let mut br = Vec::new();
     let parameters = brotli::enc::BrotliEncoderParams { quality: 5, ..Default::default() };

@@ -1,4 +1,4 @@
-//! A backend that says its name: at once, slowly, or by a WebSocket.
+//! Backend that answers with a name: immediately, slowly, or by a WebSocket.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::accept_async;
 
-/// A backend on this machine, for as long as the test runs.
+/// Local backend that runs as long as the test.
 pub(crate) struct Backend {
     address: SocketAddr,
     go: Arc<watch::Sender<bool>>,
 }
 
 impl Backend {
-    /// Answers from now on: `/api/slow` its name once, waits until [`Backend::goes_on`], and its name again;
-    /// `/api/socket` each message of a WebSocket with itself; everything else its name.
+    /// Starts to answer: `/api/slow` with the name, a wait for [`Backend::goes_on`], and the name again; `/api/socket`
+    /// with an echo of each WebSocket message; every other path with the name.
     pub(crate) async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -35,7 +35,7 @@ impl Backend {
         format!("http://{}", self.address)
     }
 
-    /// Lets slow answers end.
+    /// Lets slow responses complete.
     pub(crate) fn goes_on(&self) {
         self.go.send_replace(true);
     }

@@ -1,5 +1,5 @@
-//! What was live when an admin of its app could let it reach private addresses: it stays served, everything that
-//! reports troubles names the line to add, and nothing new goes live by it.
+//! Sites that went live while an app's admin could permit private addresses: the sites stay served, reports name the
+//! line to add to `edge.toml`, and no further version goes live by the old permission.
 
 use devanture_config::api::{DeployBegun, KeptReach, Scope, Status};
 use devanture_config::problem::{Code, Problem};
@@ -12,7 +12,7 @@ use crate::support::{RunningEdge, edge, got, manifest};
 use crate::upstreams::backend::Backend;
 use crate::upstreams::{SITE, api, names, push, put, who};
 
-/// Has the records say what they said before: by an admin of the app alone, and nothing of the reach.
+/// Changes the records to the earlier format: by an admin of the app alone, without the reach.
 async fn as_of_before(edge: RunningEdge) -> RunningEdge {
     let (folder, file) = edge.stopped().await;
     {
@@ -41,7 +41,7 @@ async fn kept(edge: &RunningEdge) -> Option<KeptReach> {
     got(edge.api(Method::GET, "/v1/apps/shop/environments/prod")).await.json::<Status>().kept_reach
 }
 
-/// What a push of the upstream `api` with one member is answered with.
+/// Response to the push of the upstream `api` with one member.
 async fn begin(edge: &RunningEdge, token: &str, toml: &str) -> Result<DeployBegun, Box<Problem>> {
     let mut manifest = manifest(SITE);
     let site = SiteFile::parse("devanture.toml", toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
@@ -74,7 +74,7 @@ async fn what_was_live_stays_served_and_is_named_with_the_line_to_add() {
     let refused = begin(&edge, &owner, &toml).await.unwrap_err();
     assert_eq!(refused.code, Code::UpstreamForbidden);
     assert!(refused.hint.as_ref().unwrap().contains(r#"allow = ["127.0.0.1"]"#), "{refused:?}");
-    // In staging it never was live; where it was, an incident does not wait.
+    // The version was never live in staging; in the other environment a rollback must not be delayed.
     let switch = async |environment: &str, token: &str, what: &str| {
         let path = format!("/v1/apps/shop/environments/{environment}/{what}");
         got(edge.ask(Method::POST, &path, token).json(&json!({ "version": other }))).await
@@ -82,7 +82,7 @@ async fn what_was_live_stays_served_and_is_named_with_the_line_to_add() {
     assert_eq!(switch("staging", &owner, "switch").await.code(), Code::UpstreamForbidden);
     assert!(switch("prod", &owner, "rollback").await.status.is_success());
     assert!(switch("staging", edge.admin_token(), "switch").await.status.is_success());
-    // An admin of every app vouches for what is pushed, and for a member that is set again.
+    // An admin of every app vouches for a pushed version, and for a member set again.
     push(&edge, "prod", &toml, SITE).await;
     put(&edge, &two.url(), "in").await;
     assert_eq!((kept(&edge).await, who(&edge).await), (None, names(&["one", "two"])));

@@ -1,4 +1,4 @@
-//! Changes of members last: through restarts, pushes, rollbacks and promotions, as long as its environment.
+//! Member changes persist: through restarts, pushes, rollbacks and promotions, as long as the environment.
 
 use devanture_config::problem::Code;
 use http::Method;
@@ -24,21 +24,21 @@ async fn states_of_members_outlast_a_restart_and_every_switch() {
     assert_eq!(expected[0], (one.url(), vec![], json!("out")));
     let edge = edge.restart().await;
     assert_eq!((listed_members(&listed(&edge, "prod").await), who(&edge).await), (expected.clone(), names(&["two"])));
-    // A version that says otherwise of the upstream, and declares one more.
+    // A version with other settings of the upstream, and one more member.
     push(&edge, "prod", &api(&[&one, &three], "retries = 1\n"), &[("index.html", b"other")]).await;
     assert_eq!(who(&edge).await, names(&["two", "three"]));
     done(&edge, Method::POST, "/v1/apps/shop/environments/prod/rollback", json!({})).await;
     assert_eq!((listed_members(&listed(&edge, "prod").await), who(&edge).await), (expected, names(&["two"])));
-    // Each environment has members of its own, whatever goes from one to the other.
+    // Each environment has separate members, also after promotions.
     push(&edge, "staging", &api(&[&three], ""), &[("index.html", b"staged")]).await;
     assert_eq!(who_of(&edge, "staging--shop.localhost").await, names(&["three"]));
     done(&edge, Method::POST, "/v1/apps/shop/environments/prod/promote", json!({ "from": "staging" })).await;
     assert_eq!(who(&edge).await, names(&["two", "three"]));
-    // What the live version no longer declares is no member that is out, and is out again when it is gone back to.
+    // A drained member that the live version no longer declares is not listed, and is drained again after a rollback.
     assert_eq!(listed(&edge, "prod").await.members.len(), 2);
     done(&edge, Method::POST, "/v1/apps/shop/environments/prod/rollback", json!({})).await;
     assert_eq!(who(&edge).await, names(&["two"]));
-    // A version without the upstream has none, and one that has it again has its members.
+    // A version without the upstream has no members, and a later version with the upstream has the old changes.
     push(&edge, "prod", "", SITE).await;
     assert_eq!(put_with(&edge, edge.admin_token(), &two.url(), "drain").await.code(), Code::UpstreamUnknown);
     push(&edge, "prod", &api(&[], ""), SITE).await;
@@ -99,12 +99,12 @@ async fn upstreams_that_are_no_longer_named_do_not_pile_up() {
             done(&edge, Method::PUT, &path, json!({ "desired": "drain" })).await;
         }
     };
-    // A hundred are remembered, also while another version is live.
+    // A hundred changes are remembered, also while another version is live.
     drain(0..100).await;
     drain(100..101).await;
     push(&edge, "prod", &toml(0..100), SITE).await;
     assert_eq!(listed(0).await, "drain");
-    // Of more than two hundred only those that are named.
+    // Of more than two hundred changes, only those of declared members.
     drain(100..200).await;
     drain(200..201).await;
     push(&edge, "prod", &toml(0..100), SITE).await;

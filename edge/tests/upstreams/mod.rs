@@ -1,4 +1,4 @@
-//! Members of upstreams that come and go by the API while requests are served, over sockets.
+//! Upstream members added and removed by the API while requests are served, over sockets.
 
 #![allow(
     clippy::expect_used,
@@ -26,10 +26,10 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 const SITE: Files<'static> = &[("index.html", b"home")];
-/// Where the upstreams of most tests are.
+/// Path of most tests' upstreams.
 const UPSTREAMS: &str = "/v1/apps/shop/environments/prod/upstreams";
 
-/// A `devanture.toml` with the upstream `api`, `/api/*` and further keys of it.
+/// `devanture.toml` with the upstream `api`, the route `/api/*` and further keys of the upstream.
 fn api(to: &[&Backend], more: &str) -> String {
     let to: Vec<String> = to.iter().map(|backend| format!("\"{}\"", backend.url())).collect();
     format!("[[routes]]\npath = \"/api/*\"\nto = \"api\"\n[upstreams.api]\nto = [{}]\n{more}", to.join(", "))
@@ -39,13 +39,13 @@ async fn push(edge: &RunningEdge, environment: &str, toml: &str, files: Files<'_
     let site = SiteFile::parse("devanture.toml", toml).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     let mut manifest = manifest(files);
     (manifest.base, manifest.env) = (site.base, site.env);
-    // A push may take the routes of the last one away.
+    // A push may remove the routes to the last member.
     let options = DeployOptions { allow_warnings: true, ..DeployOptions::default() };
     let begin = BeginDeploy { manifest, source: Default::default(), options };
     edge.try_push("shop", environment, begin, files).await.unwrap_or_else(|problem| panic!("{problem:#?}"))
 }
 
-/// The address of a member of `name` in the API.
+/// API path of a member of the upstream `name`.
 fn member(name: &str, address: &str) -> String {
     format!("{UPSTREAMS}/{}/members/{}", name.replace('/', "%2F"), address.replace('/', "%2F"))
 }
@@ -67,27 +67,27 @@ async fn remove(edge: &RunningEdge, address: &str) -> UpstreamReport {
     remove_with(edge, edge.admin_token(), address).await.json()
 }
 
-/// The upstream `api` of an environment.
+/// Upstream `api` of an environment.
 async fn listed(edge: &RunningEdge, environment: &str) -> UpstreamReport {
     let path = format!("/v1/apps/shop/environments/{environment}/upstreams");
     let list: UpstreamsReport = got(edge.api(Method::GET, &path)).await.json();
     list.upstreams.into_iter().find(|upstream| upstream.name == "api").unwrap()
 }
 
-/// Members as in the report: address, states, and the requested state.
+/// Members in the report: address, states, and the requested state.
 fn listed_members(report: &UpstreamReport) -> Vec<(String, Vec<String>, Value)> {
     let of = |backends: &[devanture_config::api::Backend]| backends.iter().map(|one| one.state.clone()).collect();
     let members = report.members.iter();
     members.map(|one| (one.address.to_string(), of(&one.backends), json!(one.desired))).collect()
 }
 
-/// Requests that are under way to a member.
+/// Requests in flight to a member.
 fn requests(report: &UpstreamReport, address: &str) -> u64 {
     let member = report.members.iter().find(|member| member.address.to_string() == address).unwrap();
     member.backends.iter().map(|backend| backend.requests).sum()
 }
 
-/// Who answers, of many requests to `host`.
+/// Names of the backends that answer many requests to `host`.
 async fn who_of(edge: &RunningEdge, host: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for _ in 0..60 {

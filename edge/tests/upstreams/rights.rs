@@ -1,4 +1,4 @@
-//! Who may change which members, and where these may be.
+//! Permissions for member changes, and permitted addresses of members.
 
 use devanture_config::api::Scope;
 use devanture_config::problem::Code;
@@ -16,7 +16,7 @@ async fn who_may_change_the_members_of_an_upstream() {
     let read = edge.token_for(Scope::Read, Some("shop"), None).await;
     let staging = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
     let pusher = edge.token_for(Scope::Push, Some("shop"), Some("prod")).await;
-    // Nobody connects to it.
+    // The test makes no connection to the address.
     let public = "http://9.9.9.9:9";
     for (token, looks, changes) in [
         (&stranger, Some(Code::NotFound), Some(Code::NotFound)),
@@ -41,7 +41,7 @@ async fn who_may_change_the_members_of_an_upstream() {
 async fn a_member_is_where_the_one_who_adds_it_may_reach() {
     let one = Backend::start("one").await;
     let edge = edge().start().await;
-    // The version is an admin's, so that what it declares may be anywhere on this machine.
+    // The version was pushed by an admin, so that its members may use any local address.
     push(&edge, "prod", &api(&[], ""), SITE).await;
     let pusher = edge.token_for(Scope::Push, Some("shop"), None).await;
     let by_name = one.url().replace("127.0.0.1", "localhost");
@@ -62,7 +62,8 @@ async fn a_member_is_where_the_one_who_adds_it_may_reach() {
     assert_eq!(put_with(&edge, edge.admin_token(), &own, "in").await.code(), Code::UpstreamForbidden);
     put(&edge, &one.url(), "in").await;
     assert_eq!(who(&edge).await, names(&["one"]));
-    // What an admin let in may be drained and let in again by a script, and has to be let in again once it is out.
+    // A script may drain a member permitted by an admin, and restore the member; a removed member needs permission
+    // again.
     for (desired, expected) in [("drain", StatusCode::OK), ("in", StatusCode::OK)] {
         assert_eq!(put_with(&edge, &pusher, &one.url(), desired).await.status, expected);
     }

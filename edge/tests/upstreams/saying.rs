@@ -1,4 +1,4 @@
-//! What the API says of changes of members: refusals, what is asked only, the audit log, and scripts at the same time.
+//! API responses to member changes: refusals, dry runs, the audit log, and concurrent scripts.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::support::{RunningEdge, edge, got};
 use crate::upstreams::backend::Backend;
 use crate::upstreams::{SITE, api, listed, listed_members, member, push, put, put_with, remove, remove_with};
 
-/// What the audit log says of members, oldest first: what was done, to what, by whom.
+/// Audit entries about members, oldest first: operation, object, account.
 async fn audit(edge: &RunningEdge) -> Vec<(String, String, String)> {
     let log: AuditLog = got(edge.api(Method::GET, "/v1/audit?app=shop&limit=1000")).await.json();
     let entries = log.entries.into_iter().rev().filter(|entry| entry.action.ends_with("_member"));
@@ -41,7 +41,7 @@ async fn what_cannot_be_is_refused_with_a_code_of_its_own() {
     put(&edge, a, "in").await;
     put(&edge, &one.url(), "drain").await;
     assert_eq!(put_with(&edge, token, c, "in").await.code(), Code::TooMany);
-    // What is said already may change, and makes room when it goes.
+    // An existing change may be modified, and its removal makes room.
     put(&edge, a, "drain").await;
     remove(&edge, a).await;
     put(&edge, b, "in").await;
@@ -61,7 +61,7 @@ async fn all_upstreams_of_an_environment_have_so_many_members_together() {
     assert_eq!(refused.code(), Code::TooMany);
     let hint = refused.problem().hint.unwrap();
     assert!(hint.contains("upstream_members_per_version_max"), "{hint}");
-    // What is a member already may change, and one that goes makes room.
+    // An existing member may be modified, and its removal makes room.
     put(&edge, a, "drain").await;
     remove(&edge, &one.url()).await;
     put(&edge, b, "in").await;
@@ -81,7 +81,7 @@ async fn each_change_is_in_the_audit_log_and_what_changes_nothing_is_not() {
     let foreseen: UpstreamReport = got(dry(Method::PUT)).await.json();
     assert_eq!((foreseen.members.len(), foreseen.members[1].backends.len()), (2, 0));
     assert!(is_same(&before, &listed(&edge, "prod").await) && audit(&edge).await.is_empty());
-    // Without a body it is to be in.
+    // Without a body, the requested state is `in`.
     let put_bare: UpstreamReport = got(edge.api(Method::PUT, &member("api", added))).await.json();
     assert_eq!(put_bare.members[1].who.as_deref(), Some("test"));
     for _ in 0..2 {
@@ -125,7 +125,7 @@ async fn scripts_at_the_same_time_lose_nothing() {
         let (edge, token, address) = (&edge, &scripts[number % 2], address(number));
         all.push(async move {
             let answer = put_with(edge, token, &address, "in").await;
-            // The answer has its own change, whatever others do.
+            // The response includes the own change, whatever the concurrent changes.
             let report: UpstreamReport = answer.json();
             assert!(report.members.iter().any(|member| member.address.to_string() == address));
             if number % 3 == 0 {

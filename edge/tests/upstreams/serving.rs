@@ -1,4 +1,4 @@
-//! Requests while members come and go: who gets them, and that none fails.
+//! Requests during member changes: distribution of the requests, without failures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::wire;
 
 type Socket = WebSocketStream<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>;
 
-/// A WebSocket through the edge.
+/// WebSocket through the edge.
 async fn socket(edge: &RunningEdge) -> Socket {
     let stream = wire::connect(edge, wire::HOST, "http/1.1").await;
     let url = format!("wss://{}/api/socket", wire::HOST);
@@ -59,7 +59,7 @@ async fn a_member_that_drains_gets_nothing_new_and_ends_what_is_under_way() {
     let report = put(&edge, &one.url(), "drain").await;
     assert_eq!((listed_members(&report)[0].1[0].as_str(), requests(&report, &one.url())), ("draining", 2));
     assert_eq!(who(&edge).await, names(&["two"]));
-    // A version with other settings of the upstream has another pool; requests in flight are reported all the same.
+    // A version with other settings of the upstream has another pool; requests in flight are reported nevertheless.
     push(&edge, "prod", &api(&[&one], "retries = 1\n"), SITE).await;
     assert_eq!(who(&edge).await, names(&["two"]));
     assert_eq!(requests(&listed(&edge, "prod").await, &one.url()), 2);
@@ -70,7 +70,7 @@ async fn a_member_that_drains_gets_nothing_new_and_ends_what_is_under_way() {
     while open.next().await.is_some() {}
     drop(open);
     eventually("nothing is under way to it", async || requests(&listed(&edge, "prod").await, &one.url()) == 0).await;
-    // It comes back as it went.
+    // The member returns by the same operation.
     put(&edge, &one.url(), "in").await;
     assert_eq!(who(&edge).await, names(&["one", "two"]));
     edge.stop().await;
@@ -120,7 +120,7 @@ async fn members_that_come_and_go_all_the_time_cost_no_request() {
         .collect();
     for round in 0..50 {
         put(&edge, &two.url(), "in").await;
-        // One that is declared goes and comes, too, while there is another.
+        // A declared member can be removed and restored, too, while another member exists.
         remove(&edge, &one.url()).await;
         put(&edge, &three.url(), "in").await;
         put(&edge, &one.url(), "in").await;
@@ -157,7 +157,7 @@ async fn the_metrics_list_pools_that_are_there_and_no_other() {
     };
     push(&edge, "staging", &api(&[&two], ""), SITE).await;
     let of_staging = async || metrics().await.iter().filter(|line| line.contains("environment=\"staging\"")).count();
-    // Pools follow what is live.
+    // Pools follow the live version.
     eventually("the pool of staging is told of", async || of_staging().await == 6).await;
     let lines = metrics().await;
     let labels = "app=\"shop\",environment=\"prod\",upstream=\"api\"";

@@ -1,4 +1,5 @@
-//! Attempts: what fails is sent again with the same id, through restarts and deaths of the edge, and not for ever.
+//! Delivery attempts: a failed message is sent again with the same id, through restarts and crashes of the edge, and
+//! with a limit.
 
 use std::net::SocketAddr;
 
@@ -42,7 +43,7 @@ async fn what_is_not_taken_is_sent_again_with_the_same_id() {
     assert_eq!((received[0].field("webhook-id"), &received[0].body), (delivered.id.as_str(), &received[1].body));
     assert_eq!(signatures_by(&secret, &received[1]), 1);
 
-    // On request it comes again, as the same message.
+    // A redelivery on request sends the same message.
     let again = post(&edge, &format!("ci/deliveries/{}/redeliver", delivered.id)).await;
     assert_eq!(again.status, StatusCode::ACCEPTED, "{}", again.text());
     let received = receiver.has(3).await;
@@ -59,7 +60,7 @@ async fn a_receiver_that_is_mended_gets_what_waits_at_once() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).start().await;
     let receiver = Receiver::start().await;
     add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
-    // Its next attempt is an hour away.
+    // The next attempt is an hour away.
     let fails = async |reason: &str| {
         receiver.answers([Answer::with(503, "retry-after: 3600\r\n", "")]);
         lock(&edge, reason).await;
@@ -93,7 +94,7 @@ async fn a_receiver_that_is_mended_gets_what_waits_at_once() {
 #[tokio::test]
 async fn a_receiver_asks_for_a_pause_in_seconds_or_by_any_form_of_a_date() {
     const DAY_MS: u64 = DAY_S * 1_000;
-    // RFC 9110 §5.6.7, and seconds that no number holds.
+    // RFC 9110 §5.6.7, and a number of seconds beyond every integer type.
     let pauses = [
         "Fri, 06 Nov 2093 08:49:37 GMT",
         "Wednesday, 06-Nov-69 08:49:37 GMT",
@@ -115,7 +116,7 @@ async fn a_receiver_asks_for_a_pause_in_seconds_or_by_any_form_of_a_date() {
         state_is(&edge, &name, WebhookState::Failing).await;
         let waiting = show(&edge, &name).await.deliveries[0].clone();
         assert_eq!((waiting.state, waiting.attempts), (DeliveryState::Waiting, 1), "{pause}");
-        // A day is the most.
+        // A day is the maximum.
         assert!(waiting.next_ms.unwrap() >= waiting.last.unwrap().at_ms + DAY_MS, "{pause}");
     }
     edge.stop().await;
@@ -126,7 +127,7 @@ async fn a_message_that_is_requested_while_it_is_sent_comes_again_at_once() {
     let edge = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 3_000).start().await;
     let receiver = Receiver::start().await;
     add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
-    // After the second attempt, a message rests for five minutes.
+    // After the second attempt, a message waits for five minutes.
     receiver.answers([Answer::with(503, "retry-after: 3600\r\n", ""), Answer::Silence]);
     lock(&edge, "one").await;
     state_is(&edge, "ci", WebhookState::Failing).await;
@@ -157,7 +158,7 @@ async fn receivers_that_are_slow_or_send_without_end_hold_up_nobody() {
     let last = show(&edge, "silent").await.deliveries[0].last.clone().unwrap();
     assert_eq!((last.status, last.error.as_deref()), (None, Some("it did not answer within 500 ms")));
 
-    // A test says at once what came of it.
+    // A test delivery reports the result immediately.
     let tested: WebhookDelivery = post(&edge, "silent/test").await.json();
     assert_eq!((tested.state, tested.attempts), (DeliveryState::Failed, 1));
     let tested: WebhookDelivery = post(&edge, "quick/test").await.json();
@@ -169,7 +170,7 @@ async fn receivers_that_are_slow_or_send_without_end_hold_up_nobody() {
 #[tokio::test]
 async fn a_receiver_that_is_silent_holds_up_no_other_of_its_app() {
     let setup = edge().with_app(APP, &[("index.html", b"one")]).with_limit("webhook_ms_max", 60_000);
-    // Of an app two, and to one webhook one of them.
+    // Two sends per app, and one of the two per webhook.
     let edge = setup.with_limit("webhook_sends_max", 8).start().await;
     let (silent, quick) = (Receiver::start().await, Receiver::start().await);
     silent.always(Answer::Silence);
@@ -210,7 +211,7 @@ async fn a_redirect_is_not_followed_and_a_receiver_that_is_gone_ends_its_webhook
     eventually("the other one is tried", async || moved.received().len() >= 2).await;
     assert_eq!(gone.received().len(), 1, "nothing is sent to it any more");
 
-    // Set again, it gets what happens from then on.
+    // Once set again, the webhook receives later events.
     gone.always(Answer::status(200));
     let again = set(&edge, "gone", json!({ "events": ["environment.locked"] })).await;
     assert_eq!((again.is_new, again.secret, again.webhook.state), (false, None, WebhookState::Active));
@@ -229,12 +230,12 @@ async fn a_receiver_that_fails_for_days_ends_its_webhook_and_a_message_is_given_
     lock(&edge, "one").await;
     state_is(&edge, "ci", WebhookState::Failing).await;
     let attempts = async || show(&edge, "ci").await.deliveries[0].attempts;
-    // Each look at the clock is a day later than the one before, and later than the pause after it.
+    // Each clock reading is a day later than the previous reading, and later than the next attempt.
     for day in 1..=5_u64 {
         let before = attempts().await;
         clock.set_to(day, day);
         eventually("it is sent again", async || attempts().await > before).await;
-        // On the fifth day it depends on the time of the first.
+        // The state on the fifth day depends on the time of the first attempt.
         let state = show(&edge, "ci").await.webhook.state;
         assert!(state == WebhookState::Failing || day == 5, "day {day}: {state:?}");
     }
@@ -271,7 +272,7 @@ async fn two_failures_a_week_apart_disable_no_webhook_and_a_test_that_is_taken_e
 #[tokio::test]
 async fn a_kill_loses_no_message_and_a_restart_neither() {
     let setup = edge().with_app(APP, &[("index.html", b"one")]).in_a_process();
-    // One place: the second message waits while the first is on its way.
+    // One send at a time: the second message waits while the first is in flight.
     let edge = setup.with_limit("webhook_sends_max", 1).with_limit("webhook_ms_max", 2_000).start().await;
     let receiver = Receiver::start().await;
     add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
@@ -342,10 +343,10 @@ async fn after_several_rotations_the_secret_before_them_still_signs() {
     post(&edge, "ci/test").await.json::<WebhookDelivery>();
     let messages = receiver.has(2).await;
     let signing = |message| secrets.iter().map(|secret| signatures_by(secret, message)).collect::<Vec<_>>();
-    // Where the answers to both rotations were lost, the receiver has the first one.
+    // If the responses to both rotations were lost, the receiver has the first secret.
     assert_eq!(signing(&messages[0]), [1, 1, 1, 1, 0]);
     assert_eq!(signing(&messages[1]), [0, 1, 1, 1, 1]);
-    // Where somebody else has one of them, none of them signs any more.
+    // If an attacker has one of the secrets, an immediate rotation retires all old secrets.
     let last: WebhookRotated = post(&edge, "ci/rotate?now=true").await.json();
     assert_eq!(show(&edge, "ci").await.webhook.old_secret_until_ms, None);
     post(&edge, "ci/test").await.json::<WebhookDelivery>();
@@ -395,7 +396,7 @@ async fn what_was_deleted_sends_no_more_messages() {
     let removed = got(edge.api(Method::DELETE, &format!("{WEBHOOKS}/ci"))).await;
     assert!(removed.status.is_success(), "{}", removed.text());
     assert!(list(&edge).await.is_empty());
-    // The next one of its name has none of its messages.
+    // A later webhook of the same name has none of the old messages.
     add_for(&edge, "ci", &receiver, &["environment.locked"]).await;
     assert!(show(&edge, "ci").await.deliveries.is_empty());
 
@@ -405,12 +406,12 @@ async fn what_was_deleted_sends_no_more_messages() {
     };
     lock(&edge, "two").await;
     eventually("a message waits", async || list(&edge).await[0].waiting == 1).await;
-    // Its count comes a moment after it.
+    // The count is updated shortly after the message.
     eventually("the message is counted", async || counts(1).await).await;
     let deleted = got(edge.api(Method::DELETE, "/v1/apps/shop")).await;
     assert!(deleted.status.is_success(), "{}", deleted.text());
     edge.push("blog", &[("index.html", b"blog")]).await;
-    // Else the app may be back before its message was looked at, as in a deletion that was undone at once.
+    // Otherwise the app could be restored before the check of the message, as in a deletion undone at once.
     eventually("its message is dropped", async || counts(0).await).await;
     let undeleted = got(edge.api(Method::POST, "/v1/apps/shop/undelete").json(&json!({}))).await;
     assert!(undeleted.status.is_success(), "{}", undeleted.text());
@@ -418,19 +419,19 @@ async fn what_was_deleted_sends_no_more_messages() {
     edge.stop().await;
 }
 
-/// A listener on 127.0.0.1 to which no more connections are made, and a receiver on 127.0.0.2 at the same port.
+/// Listener on 127.0.0.1 that accepts no further connections, and a receiver on 127.0.0.2 at the same port.
 async fn deaf_and_well() -> (TcpListener, [TcpStream; 2], Receiver) {
     let (deaf, well) = loop {
         let well = TcpListener::bind("127.0.0.2:0").await.unwrap();
         let socket = TcpSocket::new_v4().unwrap();
         let at = SocketAddr::from(([127, 0, 0, 1], well.local_addr().unwrap().port()));
-        // Another program may have this port at the other address.
+        // Another program may have the port at the other address.
         if socket.bind(at).is_ok() {
             break (socket.listen(1).unwrap(), well);
         }
     };
     let address = deaf.local_addr().unwrap();
-    // Nothing accepts these, of which there are as many as wait: the kernel drops what comes after them.
+    // The connections fill the listener's backlog and are never accepted: the kernel drops later connections.
     let filling = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
     (deaf, filling, Receiver::at(well))
 }

@@ -1,4 +1,4 @@
-//! Which events are sent, to whom, and what the messages say.
+//! Sent events, their receivers, and the content of messages.
 
 use devanture_config::api::{BeginDeploy, DeliveryState, DeployOptions, Source, WebhookData, WebhookPayload};
 use devanture_config::problem::Code;
@@ -16,7 +16,7 @@ async fn change(edge: &RunningEdge, method: Method, operation: &str, body: Value
     answer.json()
 }
 
-/// The data of the only message about an event.
+/// Data of the only message about an event.
 fn only(receiver: &Receiver, event: &str) -> WebhookData {
     let found: Vec<_> = receiver.received().into_iter().filter(|message| message.event() == event).collect();
     assert_eq!(found.len(), 1, "{event}: {:?}", receiver.events());
@@ -121,7 +121,7 @@ async fn each_step_of_a_canary_is_a_message_that_says_what_it_gets() {
     ];
     for (number, (method, operation, body, said)) in steps.into_iter().enumerate() {
         change(&edge, method, operation, body).await;
-        // One after the other, as messages may come in any order.
+        // One after the other, as messages may arrive in any order.
         let message = receiver.has(number + 1).await.pop().unwrap();
         assert_eq!(message.event(), "canary.step");
         let data = serde_json::from_value::<WebhookPayload>(message.json()).unwrap().data;
@@ -156,7 +156,7 @@ async fn a_webhook_gets_the_events_and_environments_that_it_wants() {
     let mut events = staging.events();
     events.sort();
     assert_eq!(events, ["deploy.live", "deploy.started"]);
-    // Another app's are never sent.
+    // Events of other apps are never sent.
     edge.push("blog", &[("index.html", b"blog")]).await;
     lock(&edge, "two").await;
     locks.has(2).await;
@@ -224,7 +224,7 @@ async fn a_switch_that_is_refused_before_it_begins_sends_nothing() {
         assert_eq!(refused.code(), code, "{operation}: {}", refused.text());
     }
     assert_eq!(show(&edge, "ci").await.deliveries, []);
-    // One that may go on begins and ends.
+    // A permitted switch sends a start and an end.
     change(&edge, Method::POST, "switch", json!({ "version": other, "allow_refingerprint": true })).await;
     receiver.has(2).await;
     let mut events = receiver.events();

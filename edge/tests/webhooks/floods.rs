@@ -1,4 +1,4 @@
-//! No app has the edge flood an address: tests and messages have a limit in a minute.
+//! An app cannot make the edge flood an address: tests and messages have a limit per minute.
 
 use devanture_config::api::{AuditLog, DeliveryState, WebhookDelivery};
 use devanture_config::problem::Code;
@@ -16,13 +16,13 @@ async fn law_11_tests_of_an_apps_webhooks_within_a_minute_have_an_end() {
     let receiver = Receiver::start().await;
     add_for(&edge, "one", &receiver, &["deploy.live"]).await;
     add_for(&edge, "two", &receiver, &["deploy.live"]).await;
-    // What tests nothing does not count.
+    // A test of a missing webhook does not count.
     assert_eq!(post(&edge, "none/test").await.code(), Code::NotFound);
     for name in ["one", "two"] {
         let tested: WebhookDelivery = post(&edge, &format!("{name}/test")).await.json();
         assert_eq!(tested.state, DeliveryState::Delivered);
     }
-    // A name that is set again or added meanwhile begins at none as little.
+    // A webhook set again or added meanwhile does not start with a fresh count.
     add_for(&edge, "three", &receiver, &["deploy.live"]).await;
     for name in ["one", "three"] {
         let refused = post(&edge, &format!("{name}/test")).await;
@@ -36,7 +36,7 @@ async fn law_11_tests_of_an_apps_webhooks_within_a_minute_have_an_end() {
     let log: AuditLog = got(edge.api(Method::GET, "/v1/audit?app=shop")).await.json();
     assert_eq!(log.entries.iter().filter(|entry| entry.action == "test_webhook").count(), 2);
 
-    // Another app has its own.
+    // Another app has a separate limit.
     let of_blog = "/v1/apps/blog/webhooks/one";
     let wanted = json!({ "url": receiver.url("/blog"), "events": ["deploy.live"] });
     assert!(got(edge.api(Method::PUT, of_blog).json(&wanted)).await.status.is_success());
@@ -55,7 +55,7 @@ async fn law_11_messages_of_an_app_beyond_its_share_of_a_minute_wait_and_are_not
         lock(&edge, &format!("{number}")).await;
     }
     receiver.has(2).await;
-    // An app beside it goes on, and its message was due after all of these.
+    // Another app continues, though its message was due after all of the flood.
     let of_blog = json!({ "url": other.url("/"), "events": ["environment.locked"] });
     assert!(got(edge.api(Method::PUT, "/v1/apps/blog/webhooks/ci").json(&of_blog)).await.status.is_success());
     let locked = edge.api(Method::PUT, "/v1/apps/blog/environments/prod/lock").json(&json!({ "reason": "blog" }));
@@ -65,7 +65,7 @@ async fn law_11_messages_of_an_app_beyond_its_share_of_a_minute_wait_and_are_not
     let waiting = show(&edge, "ci").await.deliveries.into_iter().filter(|one| one.state == DeliveryState::Waiting);
     assert!(waiting.map(|one| (one.attempts, one.last)).all(|never| never == (0, None)));
     assert_eq!(receiver.received().len(), 2);
-    // A test is no message that waits, and is answered at once; nor does a request to send one again get around.
+    // A test is no waiting message and is answered at once; a redelivery cannot bypass the limit.
     assert_eq!(post(&edge, "ci/test").await.json::<WebhookDelivery>().state, DeliveryState::Delivered);
     let oldest = show(&edge, "ci").await.deliveries.pop().unwrap();
     assert_eq!(oldest.state, DeliveryState::Delivered);
@@ -74,11 +74,11 @@ async fn law_11_messages_of_an_app_beyond_its_share_of_a_minute_wait_and_are_not
     assert_eq!(list(&edge).await[0].waiting, 4);
     assert_eq!(receiver.received().len(), 3);
 
-    // Counts are in memory: the next edge sends two more at once, and the others a minute later.
+    // Counts are in memory: the next edge sends two more at once, and the rest a minute later.
     let edge = edge.restart().await;
     receiver.has(5).await;
     eventually("two wait", async || list(&edge).await[0].waiting == 2).await;
-    // What is dropped needs no attempt, and waits for no minute.
+    // A dropped message needs no attempt, and no wait.
     let deleted = got(edge.api(Method::DELETE, &format!("/v1/apps/{APP}/environments/prod"))).await;
     assert!(deleted.status.is_success(), "{}", deleted.text());
     eventually("none waits", async || list(&edge).await[0].waiting == 0).await;
@@ -99,7 +99,7 @@ async fn what_waits_for_its_minute_beyond_the_bound_is_seen_as_dropped() {
     for number in 0..5 {
         lock(&edge, &format!("{number}")).await;
     }
-    // What has no place among those that wait is seen as dropped.
+    // A message above the limit of waiting messages is reported as dropped.
     eventually("three wait", async || list(&edge).await[0].waiting == 3).await;
     let details = show(&edge, "ci").await;
     let of = |state| details.deliveries.iter().filter(|delivery| delivery.state == state).count();

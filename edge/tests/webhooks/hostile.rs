@@ -1,4 +1,4 @@
-//! Where strangers would have the edge send messages: private addresses, by whatever name, and never.
+//! Webhooks to private addresses, by any name: always refused.
 
 use devanture_config::api::{DeliveryState, Scope, WebhookState};
 use devanture_config::problem::Code;
@@ -10,7 +10,7 @@ use super::world::{APP, WEBHOOKS, lock, newest_is, set, show};
 use crate::proxy::dns_server::{Dns, Mood};
 use crate::support::{Got, RunningEdge, edge, eventually, got};
 
-/// Sets a webhook with a token that may do no more than that.
+/// Sets a webhook with a token of minimal scope.
 async fn try_set(edge: &RunningEdge, token: &str, url: &str) -> Got {
     got(edge.ask(Method::PUT, &format!("{WEBHOOKS}/ci"), token).json(&json!({ "url": url }))).await
 }
@@ -54,7 +54,7 @@ async fn law_11_no_webhook_of_a_stranger_leads_into_the_edges_network() {
         let set = try_set(&edge, &admin, url).await;
         assert!(set.status.is_success(), "{url}: {}", set.text());
     }
-    // What is public is spoken to by https alone.
+    // Public addresses require https.
     assert_eq!(try_set(&edge, &admin, "http://1.1.1.1/").await.code(), Code::WebhookForbidden);
     for url in ["ftp://example.org/", "https://user:word@1.1.1.1/", "https:///", "1.1.1.1", "https://1.1.1.1/#x"] {
         let refused = try_set(&edge, &admin, url).await;
@@ -82,7 +82,7 @@ async fn law_11_a_name_that_leads_elsewhere_later_gains_nothing() {
         let error = tested.last.unwrap().error.unwrap();
         assert!(error.contains("no webhook may reach") || error.contains("needs its block"), "{address}: {error}");
     }
-    // One address that is refused is enough.
+    // One forbidden address is enough for a refusal.
     dns.set(Mood::at(&["1.1.1.1", "127.0.0.1"]));
     lock(&edge, "one").await;
     eventually("the attempt fails", async || show(&edge, "ci").await.webhook.state == WebhookState::Failing).await;
@@ -110,7 +110,7 @@ async fn an_address_of_an_admin_is_not_lent_to_a_stranger() {
     let receiver = Receiver::start().await;
     set(&edge, "ci", json!({ "url": receiver.url("/a") })).await;
     let promote = edge.token(Scope::Promote).await;
-    // They may choose events, and no other address there.
+    // The token may change the events, but not the address.
     let path = format!("{WEBHOOKS}/ci");
     let kept = got(edge.ask(Method::PUT, &path, &promote).json(&json!({ "events": ["environment.locked"] }))).await;
     assert!(kept.status.is_success(), "{}", kept.text());

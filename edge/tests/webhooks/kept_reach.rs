@@ -1,5 +1,5 @@
-//! Webhooks that were set when an admin of their app could have them lead to private addresses: they go on, and
-//! everything that reports troubles names the line to add.
+//! Webhooks set while an app's admin could permit private addresses: the webhooks continue, and reports name the line
+//! to add to `edge.toml`.
 
 use devanture_config::api::{DeliveryState, KeptReach, Status, WebhookDelivery, WebhookName};
 use devanture_store::catalog::{self, Change, Commit};
@@ -10,7 +10,7 @@ use super::receiver::Receiver;
 use super::world::{APP, add, lock, newest_is, set, show};
 use crate::support::{RunningEdge, edge, eventually, got};
 
-/// Has the record say what it said before.
+/// Changes the record to the earlier format.
 async fn as_of_before(edge: RunningEdge) -> RunningEdge {
     let (folder, file) = edge.stopped().await;
     {
@@ -51,13 +51,13 @@ async fn a_webhook_of_before_goes_on_and_is_named_with_the_line_to_add() {
     let lines = reach_lines(&edge).await;
     assert!(lines[0].starts_with("reach: the webhook chat of shop reaches 127.0.0.1"), "{lines:?}");
     assert!(lines[0].ends_with(r#"allow = ["127.0.0.1"]"#), "{lines:?}");
-    // It gets what it got before.
+    // The receiver still gets messages.
     lock(&edge, "b").await;
     let delivered = |delivery: &WebhookDelivery| delivery.state == DeliveryState::Delivered;
     let count = async || show(&edge, "chat").await.deliveries.iter().filter(|one| delivered(one)).count();
     eventually("a second message comes", async || count().await >= 2).await;
 
-    // Other events are no word for its address; an admin of every app who gives the address vouches for it.
+    // A change of events grants no permission for the address; an admin of every app who sets the address does.
     set(&edge, "chat", json!({ "events": [] })).await;
     assert!(kept(&edge).await.is_some());
     set(&edge, "chat", json!({ "url": receiver.url("/hook") })).await;

@@ -1,4 +1,4 @@
-//! Webhooks are added, listed, changed and removed by those who may, and secrets are shown once.
+//! Webhooks are added, listed, changed and removed by authorized tokens, and secrets are shown once.
 
 use devanture_config::api::{AuditLog, DeliveryState, Scope, WebhookDelivery, WebhookState, WebhookStatus};
 use devanture_config::problem::Code;
@@ -32,7 +32,7 @@ async fn a_secret_is_shown_once_and_an_address_never() {
         let text = got(edge.api(Method::GET, &path)).await.text();
         assert!(!text.contains("very-secret") && !text.contains("whsec_"), "{path}: {text}");
     }
-    // Neither is in the data folder as it was sent.
+    // Neither value is in the data folder as plain text.
     let catalog = std::fs::read(edge.data_dir().join("catalog.redb")).unwrap();
     for secret in ["very-secret", "whsec_"] {
         assert!(!catalog.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
@@ -67,7 +67,7 @@ async fn what_a_request_does_not_name_stays_as_it_is() {
     let message = receiver.has(1).await[0].clone();
     assert_eq!(message.path, "/other");
     assert!(message.json()["content"].as_str().unwrap().ends_with("one"), "{message:?}");
-    // An empty list is all of them.
+    // An empty list means all.
     let widened = set(&edge, "chat", json!({ "events": [], "environments": [], "format": "standard" })).await;
     assert_eq!(seen(&widened.webhook), json!(["standard", [], []]));
     edge.stop().await;
@@ -113,7 +113,7 @@ async fn webhooks_that_are_added_at_once_are_counted_with_each_other() {
         assert_eq!(refused.code(), Code::TooMany, "{}", refused.text());
     }
     assert_eq!((added, list(&edge).await.len()), (3, 3));
-    // One that goes makes room for one.
+    // A removal makes room for one webhook.
     let name = list(&edge).await[0].name.clone();
     let removed = got(edge.api(Method::DELETE, &format!("{WEBHOOKS}/{name}"))).await;
     assert!(removed.status.is_success(), "{}", removed.text());

@@ -1,4 +1,4 @@
-//! Webhooks: what receivers are sent, how often, what becomes of edges and receivers meanwhile, and what strangers try.
+//! Webhooks: sent messages, rate limits, restarts of edges and receivers, and attacks by strangers.
 
 #![allow(
     clippy::unwrap_used,

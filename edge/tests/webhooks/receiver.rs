@@ -1,4 +1,4 @@
-//! A receiver of webhooks on loopback, whose answers a test chooses while it runs.
+//! Webhook receiver on loopback, with responses chosen by a test at runtime.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::eventually;
 
-/// A message as it came.
+/// Received message.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
     pub(crate) path: String,
@@ -24,7 +24,7 @@ impl Received {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The event of a message of the form `standard`.
+    /// Event of a message in the format `standard`.
     pub(crate) fn event(&self) -> String {
         self.json()["type"].as_str().unwrap().to_owned()
     }
@@ -34,14 +34,14 @@ impl Received {
     }
 }
 
-/// What it does with a message.
+/// Response to a message.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    /// These bytes.
+    /// The given bytes.
     Bytes(String),
-    /// Nothing, for as long as the connection lasts.
+    /// No response, as long as the connection lasts.
     Silence,
-    /// A head that says that it is taken, and a body that never ends.
+    /// A success head, and an endless body.
     Endless,
 }
 
@@ -50,7 +50,7 @@ impl Answer {
         Self::with(status, "", "")
     }
 
-    /// An answer with more fields, each of which ends its line.
+    /// Response with additional header lines, each with a line end.
     pub(crate) fn with(status: u16, fields: &str, body: &str) -> Self {
         Self::Bytes(format!("HTTP/1.1 {status} Said\r\n{fields}content-length: {}\r\n\r\n{body}", body.len()))
     }
@@ -64,7 +64,7 @@ struct State {
     connections: usize,
 }
 
-/// The receiver; it ends with this value.
+/// Receiver, ended on drop.
 pub(crate) struct Receiver {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -78,12 +78,12 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    /// One that takes every message.
+    /// Starts a receiver that accepts every message.
     pub(crate) async fn start() -> Self {
         Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap())
     }
 
-    /// One that takes every message that comes to this listener.
+    /// Starts a receiver on a listener that accepts every message.
     pub(crate) fn at(listener: TcpListener) -> Self {
         let (address, state) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(State::default())));
         let shared = Arc::clone(&state);
@@ -97,17 +97,17 @@ impl Receiver {
         Self { address, state, task }
     }
 
-    /// Its address with a path.
+    /// URL of the receiver with a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// The answers to the next messages, before its usual one.
+    /// Sets the responses to the next messages, before the default response.
     pub(crate) fn answers(&self, answers: impl IntoIterator<Item = Answer>) {
         self.state.lock().unwrap().next.extend(answers);
     }
 
-    /// Its answer from now on.
+    /// Sets the default response.
     pub(crate) fn always(&self, answer: Answer) {
         self.state.lock().unwrap().usual = Some(answer);
     }
@@ -120,13 +120,13 @@ impl Receiver {
         self.state.lock().unwrap().connections
     }
 
-    /// Waits until so many messages have come.
+    /// Waits until `count` messages have arrived.
     pub(crate) async fn has(&self, count: usize) -> Vec<Received> {
         eventually(&format!("{count} messages come"), async || self.received().len() >= count).await;
         self.received()
     }
 
-    /// The events that came, in the order in which they came.
+    /// Received events in order.
     pub(crate) fn events(&self) -> Vec<String> {
         self.received().iter().map(Received::event).collect()
     }
@@ -154,7 +154,7 @@ async fn serve(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     }
 }
 
-/// Reads a request with a body of a known length.
+/// Reads a request with a content length.
 async fn read(stream: &mut TcpStream) -> Option<Received> {
     let mut bytes = Vec::new();
     let end = loop {

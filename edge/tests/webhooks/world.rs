@@ -1,4 +1,4 @@
-//! What tests of webhooks ask of an edge.
+//! Requests for tests of webhooks.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -15,12 +15,12 @@ use crate::support::{Got, RunningEdge, eventually, got};
 pub(crate) const APP: &str = "shop";
 pub(crate) const WEBHOOKS: &str = "/v1/apps/shop/webhooks";
 
-/// Sets a webhook as an admin, who may have it go to loopback.
+/// Sets a webhook as an admin with permission for loopback.
 pub(crate) async fn set(edge: &RunningEdge, name: &str, wanted: Value) -> WebhookSet {
     got(edge.api(Method::PUT, &format!("{WEBHOOKS}/{name}")).json(&wanted)).await.json()
 }
 
-/// Adds a webhook for all events of a receiver. Returns its secret.
+/// Adds a webhook for all events to a receiver. Returns the secret.
 pub(crate) async fn add(edge: &RunningEdge, name: &str, receiver: &Receiver) -> String {
     let set = set(edge, name, json!({ "url": receiver.url("/hook") })).await;
     set.secret.unwrap().expose().to_owned()
@@ -44,7 +44,7 @@ pub(crate) async fn show(edge: &RunningEdge, name: &str) -> WebhookDetails {
     got(edge.api(Method::GET, &format!("{WEBHOOKS}/{name}?limit=1000"))).await.json()
 }
 
-/// Waits until the newest message of a webhook is in that state.
+/// Waits until the newest message of a webhook is in a state.
 pub(crate) async fn newest_is(edge: &RunningEdge, name: &str, state: DeliveryState) -> WebhookDelivery {
     let newest = async || show(edge, name).await.deliveries.first().cloned();
     let is_so = async || newest().await.is_some_and(|delivery| delivery.state == state);
@@ -57,14 +57,14 @@ pub(crate) async fn state_is(edge: &RunningEdge, name: &str, state: WebhookState
     show(edge, name).await.webhook
 }
 
-/// Has something happen that only the event `environment.locked` is about.
+/// Triggers the event `environment.locked` alone.
 pub(crate) async fn lock(edge: &RunningEdge, reason: &str) {
     let path = format!("/v1/apps/{APP}/environments/prod/lock");
     let answer = got(edge.api(Method::PUT, &path).json(&json!({ "reason": reason }))).await;
     assert!(answer.status.is_success(), "{}", answer.text());
 }
 
-/// How many of the signatures of a message are by this secret.
+/// Number of the message's signatures made with the secret.
 pub(crate) fn signatures_by(secret: &str, message: &Received) -> usize {
     let key = BASE64.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
     let key = hmac::Key::new(hmac::HMAC_SHA256, &key);

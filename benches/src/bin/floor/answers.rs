@@ -1,4 +1,4 @@
-//! The constant answers: one for each file, read before anything listens, for all protocols.
+//! Constant responses: one for each file, loaded before the start, for all protocols.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use devanture_http::field_coding::huffman;
 use devanture_http::qpack;
 use http::StatusCode;
 
-/// The numbers of names in HPACK's static table (RFC 7541 appendix A).
+/// Indexes of names in HPACK's static table (RFC 7541 appendix A).
 mod name {
     pub(super) const PATH: [usize; 2] = [4, 5];
     pub(super) const CACHE_CONTROL: u8 = 24;
@@ -22,27 +22,27 @@ mod name {
     pub(super) const VARY: u8 = 59;
 }
 
-/// An answer: its head for each protocol, and its body.
+/// Response: a head for each protocol, and the body.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Answer {
-    /// A block of HPACK, of literals alone.
+    /// HPACK block of literals.
     pub(crate) block: Bytes,
-    /// The frames of HTTP/3 up to the body.
+    /// HTTP/3 frames before the body.
     pub(crate) frames: Bytes,
-    /// The lines of HTTP/1.1, with the empty one.
+    /// HTTP/1.1 head including the empty line.
     pub(crate) lines: Bytes,
     pub(crate) body: Bytes,
 }
 
-/// What is answered to whom.
+/// Responses by request.
 pub(crate) struct Answers {
-    /// By path, as it is sent plainly and by Huffman's code: the file, and that it has not changed.
+    /// By path, plain and Huffman coded: the file's response, and the 304.
     files: HashMap<Vec<u8>, (Answer, Answer)>,
     missing: Answer,
 }
 
 impl Answers {
-    /// Reads the files of a folder, each with its `.br` sibling in its place where there is one.
+    /// Reads the files of a folder; a `.br` sibling replaces a file.
     pub(crate) fn read(www: &Path) -> io::Result<Self> {
         let mut files = HashMap::new();
         for entry in std::fs::read_dir(www)? {
@@ -69,7 +69,7 @@ impl Answers {
         Ok(Self { files, missing })
     }
 
-    /// The answer to the lines of a head of HTTP/1.1.
+    /// Response to an HTTP/1.1 head.
     pub(crate) fn to_lines(&self, head: &[u8]) -> &Answer {
         let path = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         let is_conditional =
@@ -77,7 +77,7 @@ impl Answers {
         self.choose(path, is_conditional)
     }
 
-    /// The answer to a block of HPACK that is the first of its connection: nothing in it is from the dynamic table.
+    /// Response to the first HPACK block of a connection, which has no reference to the dynamic table.
     pub(crate) fn to_block(&self, block: &[u8]) -> &Answer {
         let (mut path, mut is_conditional, mut rest) = (None, false, block);
         while let Some((Field { index, value }, after)) = field(rest) {
@@ -88,7 +88,7 @@ impl Answers {
         self.choose(path.unwrap_or_default(), is_conditional)
     }
 
-    /// The answer to the frame of a request of HTTP/3, without a dynamic table.
+    /// Response to a HEADERS frame of HTTP/3, without a dynamic table.
     pub(crate) fn to_request(&self, frame: &[u8]) -> &Answer {
         let section = variable(frame).and_then(|(_, rest)| variable(rest)).map_or(&[][..], |(_, section)| section);
         let (mut path, mut rest) = (None, section.get(2..).unwrap_or_default());
@@ -123,7 +123,7 @@ impl Answer {
         }];
         let mut lines = format!("HTTP/1.1 {status}\r\n");
         for (number, name, value) in fields.into_iter().filter(|(.., value)| !value.is_empty()) {
-            // A literal without indexing, its name by number, its value plain (RFC 7541 §6.2.2); all are short.
+            // Literal without indexing, indexed name, plain value (RFC 7541 §6.2.2); all values are short.
             if number < 15 {
                 block.push(number);
             } else {
@@ -158,37 +158,37 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// The types of frames of HTTP/3 (RFC 9114 §7.2).
+/// Types of HTTP/3 frames (RFC 9114 §7.2).
 const DATA: u8 = 0x00;
 const HEADERS: u8 = 0x01;
 
-/// The head of a frame, its length in four bytes.
+/// Frame header with a length in four bytes.
 fn frame_head(kind: u8, length: usize) -> Vec<u8> {
     let length = u32::try_from(length).unwrap_or_default() | 0x8000_0000;
     [&[kind][..], &length.to_be_bytes()].concat()
 }
 
-/// An integer of variable length (RFC 9000 §16), and what follows it.
+/// Variable-length integer (RFC 9000 §16), and the remaining bytes.
 fn variable(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let first = *bytes.first()?;
     let (text, rest) = bytes.split_at_checked(1 << (first >> 6))?;
     Some((text.iter().skip(1).fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte)), rest))
 }
 
-/// The value of the first field of a section if it is `:path`, as it is sent, and what follows the field (RFC 9204
+/// Value of the first field of a section, still encoded, if the field is `:path`, and the remaining bytes (RFC 9204
 /// §4.5).
 fn section_field(section: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     const PATH: usize = 1;
     match *section.first()? {
-        // By number alone.
+        // Indexed field.
         0x80.. => Some((None, integer(section, 6)?.1)),
-        // Its name by number.
+        // Indexed name.
         0x40.. => {
             let (number, rest) = integer(section, 4)?;
             let (value, rest) = text(rest)?;
             Some(((number == PATH).then_some(value), rest))
         }
-        // Its name too as a text.
+        // Literal name.
         _ => {
             let (length, rest) = integer(section, 3)?;
             Some((None, text(rest.get(length..)?)?.1))
@@ -196,15 +196,15 @@ fn section_field(section: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     }
 }
 
-/// A field of a block.
+/// Field of a block.
 struct Field<'b> {
-    /// The number of its name, or of all of it.
+    /// Index of the name, or of the whole field.
     index: usize,
-    /// Its value if it has one, as it is sent: a Huffman-coded one stays coded.
+    /// Value, if present, as sent: a Huffman coded value stays encoded.
     value: Option<&'b [u8]>,
 }
 
-/// The first field of a block, and what follows it.
+/// First field of a block, and the remaining bytes.
 fn field(block: &[u8]) -> Option<(Field<'_>, &[u8])> {
     let first = *block.first()?;
     let (bits, has_value) = match first {
@@ -229,7 +229,7 @@ fn text(block: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-/// An integer of RFC 7541 §5.1 with a prefix of `bits`.
+/// Integer of RFC 7541 §5.1 with a prefix of `bits`.
 fn integer(block: &[u8], bits: u32) -> Option<(usize, &[u8])> {
     let (first, mut rest) = block.split_first()?;
     let mask = (1_usize << bits) - 1;

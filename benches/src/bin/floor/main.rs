@@ -1,10 +1,9 @@
-//! What serving costs at the least: TLS, sockets and the runtime as the edge has them, and answers that are constant
-//! bytes, with next to no HTTP. `benches/performance` measures the edge beside it.
+//! Minimum cost of serving: TLS, sockets and the runtime like the edge's, and constant responses, with almost no HTTP.
+//! `benches/performance` compares the edge with this server.
 //!
-//! From the environment: PORT, CERT and KEY (PEM files), WWW (the folder, with its precompressed siblings). The first
-//! head of a connection says what is requested; every further one is taken to request the same, and is not looked at;
-//! over HTTP/3, at the same port, as well. With BACKEND, a port, everything is passed on to there instead
-//! (`benches/proxy`, HTTP/1.1 alone).
+//! Environment variables: PORT, CERT and KEY (PEM files), WWW (the folder, including precompressed siblings). The first
+//! head of a connection determines the response; later heads are assumed equal and are not parsed; likewise over HTTP/3
+//! at the same port. With BACKEND, a port, all bytes are forwarded to the backend (`benches/proxy`, HTTP/1.1 alone).
 
 mod answers;
 mod protocol;
@@ -38,14 +37,14 @@ use relay::Relay;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const INPUT_BYTES: usize = 64 * 1024;
-/// Bytes that the system holds of HTTP/3 in either direction, as for the edge.
+/// Socket buffer of HTTP/3 in bytes for each direction, as in the edge.
 const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
-/// About as many are put in one turn, as by the edge: 64 KiB cost large bodies half as much again.
+/// Bytes written per turn, about as in the edge: 64 KiB makes large bodies half as expensive again.
 const TURN_BYTES: usize = 48 * 1024;
 
-/// What the connections of the thread use in turn.
+/// Resources shared by the connections of a thread.
 struct Shared {
     input: Box<[u8]>,
     plain: Box<[u8]>,
@@ -77,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Two buffers for all connections, and what is sent in a turn.
+/// Two buffers for all connections, and the output of a turn.
 fn shared() -> Rc<RefCell<Shared>> {
     let buffer = || vec![0; INPUT_BYTES].into_boxed_slice();
     Rc::new(RefCell::new(Shared { input: buffer(), plain: buffer(), out: Out::default() }))
@@ -116,7 +115,7 @@ async fn accept(
         connection.tls.set_buffer_limit(None);
         let shared = Rc::clone(&shared);
         spawn_local(async move {
-            // However it ends: the client has its answers, or says that it has not.
+            // Errors are ignored: the client checks the responses.
             drop(poll_fn(|cx| connection.poll(cx, &mut shared.borrow_mut())).await);
         });
     }
@@ -125,13 +124,13 @@ async fn accept(
 struct Connection {
     socket: TcpStream,
     tls: ServerConnection,
-    /// Known when the handshake is done.
+    /// Known after the handshake.
     protocol: Option<Protocol>,
     answers: Arc<Answers>,
 }
 
 impl Connection {
-    /// Reads, answers and writes until there is nothing to do.
+    /// Reads, answers and writes until no work is left.
     fn poll(&mut self, cx: &mut Context<'_>, shared: &mut Shared) -> Poll<io::Result<()>> {
         loop {
             if self.tls.wants_write() {
@@ -149,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Writes all ciphertext that there is, or waits for the socket.
+    /// Writes all ciphertext, or waits for the socket.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Polled { socket: &mut self.socket, cx }) {
@@ -161,7 +160,7 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Seals what a turn answers; whether there was something.
+    /// Encrypts the responses of a turn; returns true if there were any.
     fn produce(&mut self, out: &mut Out) -> io::Result<bool> {
         let Some(protocol) = &mut self.protocol else { return Ok(false) };
         protocol.produce(out, TURN_BYTES);
@@ -196,7 +195,7 @@ impl Connection {
     }
 }
 
-/// A socket that would block where its task is to wait.
+/// Socket adapter that returns `WouldBlock` and registers the task.
 struct Polled<'p, 'c> {
     socket: &'p mut TcpStream,
     cx: &'p mut Context<'c>,

@@ -1,4 +1,4 @@
-//! As much of the protocols as it takes to know how many answers are due, and how much of them the client takes.
+//! Minimal protocol parsing: counts due responses and tracks the client's flow control windows.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,20 +9,20 @@ use bytes::Bytes;
 
 use crate::answers::{Answer, Answers};
 
-/// What a client of HTTP/2 says first (RFC 9113 §3.4).
+/// Client connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Bytes of a frame's header.
+/// Bytes of a frame header.
 const HEADER_BYTES: usize = 9;
-/// Bytes of a DATA frame that fills a record of TLS with its header.
+/// Payload of a DATA frame that, with the header, fills a TLS record.
 const DATA_BYTES: usize = 16 * 1024 - HEADER_BYTES;
-/// Bodies of fewer bytes are copied beside their heads.
+/// Smaller bodies are copied next to their heads.
 const COPIED_BYTES: usize = 4 * 1024;
-/// The window of a connection or a stream that nobody has said another of (RFC 9113 §6.9.2).
+/// Initial window of a connection or a stream (RFC 9113 §6.9.2).
 const WINDOW: i64 = 65_535;
-/// Why a connection is dropped.
+/// Reason for dropping a connection.
 const MALFORMED: &str = "not what a client says";
 
-/// The kinds of frames that matter here.
+/// Frame types with an effect here.
 mod kind {
     pub(super) const DATA: u8 = 0;
     pub(super) const HEADERS: u8 = 1;
@@ -31,16 +31,16 @@ mod kind {
     pub(super) const PING: u8 = 6;
     pub(super) const WINDOW_UPDATE: u8 = 8;
 }
-/// Of SETTINGS and PING.
+/// Flag of SETTINGS and PING.
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// What is written in one turn: bytes of its own, and bodies between them.
+/// Output of one turn: own bytes, with bodies in between.
 #[derive(Debug, Default)]
 pub(crate) struct Out {
     own: Vec<u8>,
-    /// Each with the number of own bytes that come before it.
+    /// Bodies, each with the number of own bytes before.
     bodies: Vec<(usize, Bytes)>,
     bytes: usize,
 }
@@ -56,7 +56,7 @@ impl Out {
         self.bytes = 0;
     }
 
-    /// All of it in order.
+    /// Slices of the output in order.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.bodies.iter().map(|(at, _)| *at));
         let ends = self.bodies.iter().map(|(at, _)| *at).chain([self.own.len()]);
@@ -87,10 +87,10 @@ impl Out {
     }
 }
 
-/// An answer that is due.
+/// Due response.
 struct Due {
     stream: u32,
-    /// What of the body was put; nothing while the head was not.
+    /// Body bytes written; `None` before the head.
     sent: Option<usize>,
     window: i64,
 }
@@ -99,11 +99,11 @@ struct Due {
 pub(crate) struct Protocol {
     is_http2: bool,
     answers: Arc<Answers>,
-    /// What the first head asks for.
+    /// Response to the first head.
     answer: Option<Answer>,
-    /// A part of a head or a frame.
+    /// Incomplete head or frame.
     held: Vec<u8>,
-    /// Frames that answer frames.
+    /// Control frames to send.
     control: Vec<u8>,
     due: VecDeque<Due>,
     preface_seen: bool,
@@ -135,13 +135,13 @@ impl Protocol {
             held.extend_from_slice(bytes);
             let used = self.take(&held)?;
             held.drain(..used);
-            // An idle connection holds nothing.
+            // An idle connection has no buffer.
             self.held = if held.is_empty() { Vec::new() } else { held };
         }
         Ok(())
     }
 
-    /// Takes what is whole, and says how many bytes that is.
+    /// Consumes complete messages; returns the number of bytes consumed.
     fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut rest = bytes;
         if !self.is_http2 {
@@ -174,7 +174,7 @@ impl Protocol {
         match kind {
             kind::HEADERS => {
                 if self.answer.is_none() {
-                    // Padding and a priority come before the block (RFC 9113 §6.2); no client here pads.
+                    // Padding and a priority precede the block (RFC 9113 §6.2); no client here pads.
                     let skipped = if flags & 0x20 == 0 { 0 } else { 5 };
                     let block = payload.get(skipped..).ok_or_else(malformed)?;
                     self.answer = Some(self.answers.to_block(block).clone());
@@ -210,7 +210,7 @@ impl Protocol {
         Ok(())
     }
 
-    /// Puts answers, the oldest first, until `room` is filled.
+    /// Writes due responses, the oldest first, until `room` is filled.
     pub(crate) fn produce(&mut self, out: &mut Out, room: usize) {
         if !self.control.is_empty() {
             out.put(&std::mem::take(&mut self.control));
@@ -237,7 +237,7 @@ impl Protocol {
     }
 }
 
-/// Puts an answer of HTTP/1.1; whether all of it.
+/// Writes a response of HTTP/1.1; returns true once complete.
 fn put_plain(due: &mut Due, answer: &Answer, out: &mut Out, room: usize) -> bool {
     let sent = due.sent.unwrap_or_else(|| {
         out.put(&answer.lines);
@@ -249,7 +249,7 @@ fn put_plain(due: &mut Due, answer: &Answer, out: &mut Out, room: usize) -> bool
     end == answer.body.len()
 }
 
-/// Puts an answer of HTTP/2, as far as the windows allow; whether all of it.
+/// Writes a response of HTTP/2 within the windows; returns true once complete.
 fn put_frames(due: &mut Due, answer: &Answer, connection: &mut i64, out: &mut Out, room: usize) -> bool {
     let body = &answer.body;
     let mut sent = due.sent.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! The same over HTTP/3: QUIC as `quinn-proto` has it, on one socket, with constant frames.
+//! HTTP/3 with constant responses: QUIC by `quinn-proto`, on one socket, with constant frames.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, IoSliceMut};
@@ -17,24 +17,24 @@ use tokio::net::UdpSocket;
 
 use super::answers::{Answer, Answers};
 
-/// What is read at once: so many batches, each of packets that the system has put together.
+/// Batches per read, each of packets coalesced by the system.
 const BATCHES: usize = 8;
 const BATCH_BYTES: usize = 64 * 1024;
-/// What is sent at once, as by the edge.
+/// Bytes per send, as in the edge.
 const SEND_BYTES_MAX: usize = 60 * 1024;
-/// Bytes that are written and not acknowledged, as by the edge at most.
+/// Maximum unacknowledged bytes, as in the edge.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
-/// Milliseconds after which an idle connection is given up: none is, while anything is measured.
+/// Idle timeout in milliseconds, longer than any measurement.
 const IDLE_MS: u32 = 900_000;
-/// A control stream with SETTINGS that say nothing (RFC 9114 §6.2.1).
+/// Control stream with empty SETTINGS (RFC 9114 §6.2.1).
 const CONTROL: [u8; 3] = [0x00, 0x04, 0x00];
 
-/// A connection, and what it did not take yet.
+/// Connection with pending output.
 struct Peer {
     quic: Connection,
-    /// What its first request was answered with, and so is every other one.
+    /// Response to the first request, and to every later request.
     answer: Option<Answer>,
-    /// The first request, as far as it came.
+    /// Received bytes of the first request.
     first: Vec<u8>,
     unsent: HashMap<StreamId, [Bytes; 2]>,
     timer: Option<Instant>,
@@ -51,7 +51,7 @@ struct Server {
     output: Vec<u8>,
 }
 
-/// Answers every client, for ever.
+/// Serves clients forever.
 pub(crate) async fn serve(
     socket: std::net::UdpSocket,
     tls: &rustls::ServerConfig,
@@ -82,7 +82,7 @@ pub(crate) async fn serve(
 }
 
 impl Server {
-    /// Waits for packets or a timer, and does what is to be done then.
+    /// Waits for packets or a timer, and handles the event.
     async fn turn(&mut self) -> io::Result<()> {
         let timer = self.timers.first().map(|(time, _)| *time);
         let wait = async {
@@ -114,7 +114,7 @@ impl Server {
         Ok(())
     }
 
-    /// Reads what is there; gives the connections that it is for.
+    /// Reads available packets; returns the affected connections.
     async fn receive(&mut self) -> io::Result<Vec<ConnectionHandle>> {
         let mut metas = [RecvMeta::default(); BATCHES];
         let count = {
@@ -139,7 +139,7 @@ impl Server {
                         }
                     }
                     Some(DatagramEvent::NewConnection(incoming)) => new.push(incoming),
-                    // To those whose connection is gone, who are not there while anything is measured.
+                    // Packets for closed connections do not occur during a measurement.
                     Some(DatagramEvent::Response(_)) | None => {}
                 }
             }
@@ -156,7 +156,7 @@ impl Server {
         Some(handle)
     }
 
-    /// Answers what came on a connection, and sends what it has to send.
+    /// Answers the requests of a connection, and sends pending packets.
     async fn drive(&mut self, handle: ConnectionHandle, now: Instant) -> io::Result<()> {
         let Some(peer) = self.peers.get_mut(&handle) else { return Ok(()) };
         let mut is_drained = false;
@@ -210,7 +210,7 @@ impl Peer {
         }
     }
 
-    /// Reads a request to its end, and answers it.
+    /// Reads a request to the end, and answers.
     fn read(&mut self, id: StreamId, answers: &Answers) {
         let mut stream = self.quic.recv_stream(id);
         let Ok(mut chunks) = stream.read(true) else { return };
@@ -222,7 +222,7 @@ impl Peer {
                 Err(_) => break false,
             }
         };
-        // New windows are sent with the answer.
+        // Window updates are sent with the response.
         drop(chunks);
         if is_whole {
             let Answer { frames, body, .. } =
@@ -238,7 +238,7 @@ impl Peer {
         let mut stream = self.quic.send_stream(id);
         loop {
             match stream.write_chunks(parts) {
-                // Those that were written are empty now.
+                // Written parts are empty now.
                 Ok(_) if parts.iter().all(Bytes::is_empty) => {
                     drop(stream.finish());
                     break;
@@ -252,7 +252,7 @@ impl Peer {
     }
 }
 
-/// Sends packets, and waits where the system does not take them.
+/// Sends packets, and waits while the socket is not writable.
 async fn send(io: &UdpSocket, state: &UdpSocketState, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
     let transmit = quinn_udp::Transmit {
         destination: transmit.destination,

@@ -1,5 +1,5 @@
-//! What a proxy costs at the least: TLS on one side, a connection of its own to the backend on the other, and bytes
-//! that are passed on as they come, without a look at them.
+//! Minimum cost of a proxy: TLS on one side, a separate connection to the backend on the other, and bytes forwarded
+//! unparsed.
 
 use std::io::{self, Read, Write};
 use std::pin::Pin;
@@ -12,12 +12,12 @@ use tokio::net::TcpStream;
 
 use crate::{Polled, Shared};
 
-/// A client's connection and the backend's that belongs to it.
+/// Client connection with the matching backend connection.
 pub(crate) struct Relay {
     client: TcpStream,
     tls: ServerConnection,
     backend: TcpStream,
-    /// Plaintext of the client that the backend has not taken yet.
+    /// Client plaintext not yet accepted by the backend.
     forward: Vec<u8>,
 }
 
@@ -30,7 +30,7 @@ impl Relay {
         Ok(Self { client, tls, backend, forward: Vec::new() })
     }
 
-    /// Passes on what there is, until one of the sides ends.
+    /// Forwards available bytes, until one side ends.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, shared: &mut Shared) -> Poll<io::Result<()>> {
         loop {
             self.poll_flush(cx)?;
@@ -54,7 +54,7 @@ impl Relay {
         }
     }
 
-    /// Writes to both sides what they take.
+    /// Writes to both sides as far as possible.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Polled { socket: &mut self.client, cx }) {

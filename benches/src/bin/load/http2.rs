@@ -15,7 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Check, Failure, HOST, Target};
 
-/// As h2load has it in the comparison: no answer waits for its client.
+/// Window as of h2load in the comparison: no response waits for the client.
 const WINDOW_BYTES: u32 = 1 << 30;
 
 /// Opens connections.
@@ -25,7 +25,7 @@ pub(crate) struct Client {
     uri: String,
 }
 
-/// An open one.
+/// Open connection.
 #[derive(Clone)]
 pub(crate) struct Connection {
     sender: http2::SendRequest<Empty<Bytes>>,
@@ -49,7 +49,7 @@ impl Client {
             .initial_connection_window_size(WINDOW_BYTES)
             .handshake(TokioIo::new(stream))
             .await?;
-        // It ends with the last sender.
+        // The task ends with the last sender.
         spawn_local(connection);
         let uri: Uri = self.uri.parse()?;
         let request = Request::get(uri).version(Version::HTTP_2).header("accept-encoding", "br").body(())?;

@@ -1,4 +1,4 @@
-//! HTTP/3, by quinn and the few bytes of it that a client needs: requests without a dynamic table, and frames.
+//! HTTP/3, by quinn and a minimal client: requests without a dynamic table, and frames.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use quinn::{ClientConfig, Endpoint, IdleTimeout, SendStream, TransportConfig, Va
 
 use super::{Check, Failure, HOST, Target};
 
-/// No answer waits for its client, as over HTTP/2; it is what quinn takes.
+/// No response waits for the client, as over HTTP/2; quinn accepts the value.
 const WINDOW_BYTES: u32 = 1 << 30;
-/// A connection that is only kept is not given up.
+/// Idle connections stay open.
 const IDLE: Duration = Duration::from_secs(900);
-/// The types of frames (RFC 9114 §7.2).
+/// Frame types (RFC 9114 §7.2).
 const DATA: u64 = 0x00;
 const HEADERS: u64 = 0x01;
-/// A control stream with SETTINGS that say nothing (§6.2.1).
+/// Control stream with empty SETTINGS (§6.2.1).
 const CONTROL: [u8; 3] = [0x00, 0x04, 0x00];
 /// `:status: 200` in a section without a dynamic table (RFC 9204 §4.5, Appendix A).
 const OK: [u8; 3] = [0x00, 0x00, 0xd9];
@@ -29,12 +29,12 @@ pub(crate) struct Client {
     request: Bytes,
 }
 
-/// An open one.
+/// Open connection.
 #[derive(Clone)]
 pub(crate) struct Connection {
     connection: quinn::Connection,
     request: Bytes,
-    /// Its end would be a mistake.
+    /// Closing the control stream would be an error.
     _control: Arc<SendStream>,
 }
 
@@ -84,11 +84,11 @@ impl Connection {
     }
 }
 
-/// The frame of a request.
+/// Frame of a request.
 fn request(authority: &str, path: &str) -> Result<Vec<u8>, Failure> {
-    // No dynamic table; `:method: GET` and `:scheme: https` by number.
+    // No dynamic table; indexed `:method: GET` and `:scheme: https`.
     let mut section = vec![0x00, 0x00, 0xd1, 0xd7];
-    // Literals whose names are 0, 1 and 31 of the static table (RFC 9204 §4.5.4).
+    // Literals with the names 0, 1 and 31 of the static table (RFC 9204 §4.5.4).
     for (name, value) in [(&[0x50][..], authority), (&[0x51], path), (&[0x5f, 0x10], "br")] {
         section.extend_from_slice(name);
         let length = u8::try_from(value.len()).ok().filter(|length| *length < 0x7f);
@@ -102,12 +102,12 @@ fn request(authority: &str, path: &str) -> Result<Vec<u8>, Failure> {
     Ok(frame)
 }
 
-/// The frames of an answer as they come.
+/// Incremental parser of response frames.
 #[derive(Default)]
 struct Frames {
-    /// The beginning of a head of a frame, or of the section of an answer.
+    /// Incomplete frame header, or incomplete section.
     held: Vec<u8>,
-    /// Its type, and bytes of it that are to come.
+    /// Type of the current frame, and remaining bytes.
     frame: Option<(u64, u64)>,
     has_head: bool,
 }
@@ -151,14 +151,14 @@ impl Frames {
     }
 }
 
-/// The type and the length of a frame, once all of its head is there.
+/// Type and length of a frame, once the header is complete.
 fn head(bytes: &[u8]) -> Option<(u64, u64)> {
     let (kind, rest) = integer(bytes)?;
     let (length, _) = integer(rest)?;
     Some((kind, length))
 }
 
-/// An integer of variable length (RFC 9000 §16).
+/// Variable-length integer (RFC 9000 §16).
 fn integer(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let first = *bytes.first()?;
     let (text, rest) = bytes.split_at_checked(1 << (first >> 6))?;

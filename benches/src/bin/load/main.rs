@@ -1,10 +1,12 @@
-//! Loads a server over HTTP/2 or HTTP/3 in the same way, checks every answer, and says what came, as a line of JSON.
+//! Loads a server over HTTP/2 or HTTP/3 in the same way, checks every response, and reports the totals as a line of
+//! JSON.
 //!
-//! `load h2|h3 load|handshakes|idle NAME=VALUE…`, with `port`, `cert` (PEM: the very certificate that the server is to
-//! show), `path`, `body` (the file with the bytes that are to come), `connections`, `streams` (requests of a connection
-//! at once) and `requests` (in all). `load` sends so many requests over so many connections; `handshakes` has a
-//! connection for each, so many at a time; `idle` opens them, sends one request on each, says so, and keeps them until
-//! its standard input ends. Whatever goes wrong ends it with 1. `benches/http3` reads what the server used meanwhile.
+//! `load h2|h3 load|handshakes|idle NAME=VALUE…`, with `port`, `cert` (PEM: the exact certificate of the server),
+//! `path`, `body` (the file with the expected bytes), `connections`, `streams` (concurrent requests of a connection)
+//! and `requests` (total). `load` sends the requests over the connections; `handshakes` opens a connection for each
+//! request, with `connections` at a time; `idle` opens the connections, sends one request on each, reports, and keeps
+//! the connections until standard input ends. Every error ends the program with 1. `benches/http3` reads the server's
+//! resource usage.
 
 mod http2;
 mod http3;
@@ -24,13 +26,13 @@ use tokio::task::{JoinSet, LocalSet};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The host that is asked, also by SNI.
+/// Host of the requests, also in SNI.
 const HOST: &str = "bench.localhost";
 
-/// What goes wrong ends the run.
+/// Error that ends the run.
 type Failure = Box<dyn Error>;
 
-/// What is asked, of whom, and what must come.
+/// Server, request, and expected response.
 struct Target {
     address: SocketAddr,
     authority: String,
@@ -39,7 +41,7 @@ struct Target {
     tls: rustls::ClientConfig,
 }
 
-/// How much is asked.
+/// Amount of load.
 #[derive(Clone, Copy)]
 struct Amount {
     connections: usize,
@@ -53,7 +55,7 @@ enum Client {
     Http3(http3::Client),
 }
 
-/// One of them.
+/// Connection of one protocol.
 #[derive(Clone)]
 enum Connection {
     Http2(http2::Connection),
@@ -85,7 +87,7 @@ impl Client {
 }
 
 impl Connection {
-    /// Asks once, and checks the answer: 200, and so many bytes; all of them where `is_first`.
+    /// Sends a request and checks the response: status 200 and the number of bytes; every byte if `is_first`.
     async fn ask(&mut self, target: &Target, is_first: bool) -> Result<usize, Failure> {
         let mut body = Check { wanted: &target.body, came: 0, compares: is_first };
         match self {
@@ -97,18 +99,18 @@ impl Connection {
 
     fn close(&self) {
         match self {
-            // When its last sender is dropped.
+            // The connection closes with the last sender.
             Self::Http2(_) => {}
             Self::Http3(connection) => connection.close(),
         }
     }
 }
 
-/// The body of an answer as it comes.
+/// Incremental check of a response body.
 struct Check<'t> {
     wanted: &'t [u8],
     came: usize,
-    /// Whether every byte is looked at.
+    /// Compares every byte if true.
     compares: bool,
 }
 
@@ -160,7 +162,7 @@ fn main() -> Result<(), Failure> {
     LocalSet::new().block_on(&runtime, work)
 }
 
-/// Says what came.
+/// Prints the report.
 fn report(requests: usize, bytes: usize, began: Instant) -> Result<(), Failure> {
     let line = serde_json::json!({"requests": requests, "bytes": bytes, "seconds": began.elapsed().as_secs_f64()});
     let mut out = std::io::stdout();
@@ -168,14 +170,14 @@ fn report(requests: usize, bytes: usize, began: Instant) -> Result<(), Failure> 
     Ok(out.flush()?)
 }
 
-/// Takes one of the requests that are left.
+/// Takes one of the remaining requests.
 fn take(left: &Cell<usize>) -> bool {
     let found = left.get();
     left.set(found.saturating_sub(1));
     found > 0
 }
 
-/// Waits for all, and adds up their bytes.
+/// Waits for all tasks, and adds up the bytes.
 async fn sum(mut tasks: JoinSet<Result<usize, String>>) -> Result<usize, Failure> {
     let mut bytes = 0;
     while let Some(done) = tasks.join_next().await {
@@ -234,7 +236,7 @@ async fn idle(client: &Client, target: Rc<Target>, amount: Amount) -> Result<(),
         kept.push(connection);
     }
     report(amount.connections, bytes, began)?;
-    // The connections' own tasks go on meanwhile.
+    // The connections' tasks continue meanwhile.
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     Ok(())
 }

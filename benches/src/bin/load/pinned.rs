@@ -1,4 +1,4 @@
-//! TLS that trusts one certificate, as the comparison's clients have it: TLS 1.3, X25519, AES-128-GCM, no resumption.
+//! TLS with one trusted certificate, as in the comparison's clients: TLS 1.3, X25519, AES-128-GCM, no resumption.
 
 use std::path::Path;
 use std::sync::Arc;

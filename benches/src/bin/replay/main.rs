@@ -1,10 +1,10 @@
-//! Sends a fixed recording of requests through the connections of the engine, without sockets, TLS and clocks, so that
-//! the instructions which that takes can be counted: `replay CASE REQUESTS`. `replay` alone names the cases. Those with
-//! `served` or `rules` are answered by the edge's own handler from a version that was loaded, all others by a stand-in.
+//! Sends a fixed recording of requests through the engine's connections, without sockets, TLS and clocks, so that the
+//! instructions can be counted: `replay CASE REQUESTS`. `replay` alone lists the cases. Cases with `served` or `rules`
+//! use the edge's handler with a loaded version, all other cases a stand-in.
 //!
-//! `tools/check-instructions` runs it under valgrind, with some requests and with twice as many: the difference is what
-//! the requests cost, and nothing else. What comes is written before [`through`], within which alone is counted. Memory
-//! is the system's, whose allocator does the same in every run.
+//! `tools/check-instructions` runs the program under valgrind, with some requests and with twice as many: the
+//! difference is the cost of the requests alone. Input is prepared before [`through`], and only [`through`] is counted.
+//! Memory comes from the system's allocator, which behaves the same in every run.
 
 #[path = "../../../../edge/tests/support/in_process.rs"]
 mod in_process;
@@ -31,15 +31,15 @@ use http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
 use recording::{BROWSER, BROWSER_LINES, Client, LOAD, LOAD_LINES, NARROW, VISITOR};
 use served::{Served, SiteKind};
 
-/// Requests that come at once.
+/// Requests per batch.
 const BATCH: u32 = 16;
 /// Requests of a connection.
 const PER_CONNECTION: u32 = 1_600;
-/// Bytes that are wanted in a turn.
+/// Requested bytes per turn.
 const TURN_BYTES: usize = 64 * 1024;
 const ETAG: &str = "\"f2ca1bb6c7e907d06dafe4687e579fce\"";
 
-/// Paths with the bytes of their bodies.
+/// Paths with the sizes of their bodies.
 const PAGES: [(&str, usize); 5] = [
     ("/", 604),
     ("/assets/index-B7f3kQ2d.js", 604),
@@ -51,8 +51,8 @@ const SMALL: &[&str] = &["/", "/assets/index-B7f3kQ2d.js", "/assets/style-D4x9Lm
 const MIDDLE: &[&str] = &["/assets/app-C8v2Np5h.js"];
 const LARGE: &[&str] = &["/assets/bundle-A1s5Wz7k.js"];
 
-/// A recorded conversation. A ruled one asks for a long path at which there is nothing, of a site with the worst rules
-/// in that meaning, or without any.
+/// Recorded conversation. A case with rules requests a long missing path, of a site with the worst rules in one
+/// meaning, or without rules.
 enum Case {
     Http2 { client: Client, paths: &'static [&'static str], etag: Option<&'static str> },
     Served { client: Client, path: &'static str, status: StatusCode, canary: bool },
@@ -88,7 +88,7 @@ const CASES: [(&str, Case); 20] = [
         "served-404-browser",
         Case::Served { client: BROWSER, path: "/no-such-file", status: StatusCode::NOT_FOUND, canary: false },
     ),
-    // The same request without a canary, and with one.
+    // The same request without and with a canary.
     ("served-604-visitor", of_visitor(StatusCode::OK, false)),
     ("served-604-canary", of_visitor(StatusCode::OK, true)),
     ("served-304-canary", of_visitor(StatusCode::NOT_MODIFIED, true)),
@@ -103,7 +103,7 @@ const fn of_visitor(status: StatusCode, canary: bool) -> Case {
     Case::Served { client: VISITOR, path: "/assets/small.js", status, canary }
 }
 
-/// How many answers were sent, and how many bytes of bodies.
+/// Number of responses, and bytes of the bodies.
 #[derive(Clone, Default)]
 struct Counts {
     complete: Rc<Cell<u32>>,
@@ -120,7 +120,7 @@ impl Outcome for Counts {
     }
 }
 
-/// Heads and bodies, made once.
+/// Heads and bodies, built once.
 struct Site {
     pages: Rc<[Page]>,
     unchanged: Arc<PreparedHead>,
@@ -163,12 +163,12 @@ impl Site {
     }
 }
 
-/// The service of each connection.
+/// Service of each connection.
 #[derive(Clone)]
 struct Visits(Rc<Site>);
 
 impl Visits {
-    /// The answer, where it is at hand.
+    /// Immediate response, if available.
     fn at_once<R>(&self, request: &RequestHead<'_>, put: impl FnOnce(Answer<Counts>) -> R) -> Option<R> {
         let takes_brotli =
             request.fields.get_all(&ACCEPT_ENCODING).any(|value| value.windows(2).any(|part| part == b"br"));
@@ -205,7 +205,7 @@ impl Service for Visits {
     }
 }
 
-/// Takes what a turn puts: bytes by copying them, as they are on their way to TLS, and bodies by reference.
+/// Output of a turn: copies bytes, as on the way to TLS, and stores bodies by reference.
 #[derive(Default)]
 struct Out {
     bytes: Vec<u8>,
@@ -230,7 +230,7 @@ impl Sink for Out {
 }
 
 impl Out {
-    /// Forgets what was put, and says how much it was.
+    /// Clears the output, and returns its size.
     fn take(&mut self) -> usize {
         self.bytes.clear();
         self.bodies.clear();
@@ -238,7 +238,7 @@ impl Out {
     }
 }
 
-/// Time, as far as there is any here: a moment for each turn.
+/// Simulated time: one instant per turn.
 struct Time {
     now: Instant,
     date: SharedField,
@@ -329,7 +329,7 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// One connection of HTTP/2; the window of the connection is opened as bytes come.
+/// Runs one HTTP/2 connection; extends the connection's window as bytes arrive.
 #[inline(never)]
 fn through<S: Service>(
     connection: &mut http2::Connection<S>,
@@ -360,7 +360,7 @@ fn through<S: Service>(
     Ok(())
 }
 
-/// One connection of HTTP/1.1, a request at a time.
+/// Runs one HTTP/1.1 connection, one request at a time.
 #[inline(never)]
 fn through_http1(site: &Visits, requests: &[Vec<u8>], time: &mut Time) -> Result<(), Box<dyn Error>> {
     let mut connection = http1::Connection::new(Rc::new(limits()), site.clone());

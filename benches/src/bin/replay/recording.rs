@@ -1,27 +1,27 @@
-//! What clients send, frame by frame: written once, and the same in every run.
+//! Client input, frame by frame: built once, and the same in every run.
 
 use devanture_http::field_coding::huffman;
 
-/// What a client of HTTP/2 says first (RFC 9113 §3.4).
+/// Client connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The fields of which clients keep none, as they differ from request to request.
+/// Fields never added to the dynamic table, as their values differ between requests.
 const NOT_KEPT: [&str; 2] = [":path", "if-none-match"];
-/// The first number of the dynamic table (RFC 7541 §2.3.3).
+/// First index of the dynamic table (RFC 7541 §2.3.3).
 const FIRST_DYNAMIC: usize = 62;
 
-/// A client: what it sends before its first request, and with each.
+/// Client: input before the first request, and fields of each request.
 pub(crate) struct Client {
-    /// Its SETTINGS, as numbers and values.
+    /// SETTINGS, as identifiers and values.
     pub(crate) settings: &'static [(u8, u32)],
-    /// What it adds to the window of the connection at the start; `None` if it stays as it is.
+    /// Increment of the connection's window at the start; 0 for no update.
     pub(crate) window: u32,
-    /// The fields of its requests, behind the path.
+    /// Fields of the requests, after the path.
     pub(crate) fields: &'static [(&'static str, &'static str)],
-    /// It sends a PING with every batch.
+    /// Sends a PING with every batch if true.
     pub(crate) pings: bool,
 }
 
-/// A load generator: large windows, few fields.
+/// Load generator: large windows, few fields.
 pub(crate) const LOAD: Client = Client {
     settings: &[(2, 0), (4, (1 << 30) - 1)],
     window: (1 << 30) - 65_536,
@@ -35,7 +35,7 @@ pub(crate) const LOAD: Client = Client {
     pings: false,
 };
 
-/// A browser: many fields, which it all keeps in the table.
+/// Browser: many fields, all added to the dynamic table.
 pub(crate) const BROWSER: Client = Client {
     settings: &[(1, 65_536), (2, 0), (4, 6_291_456), (6, 262_144)],
     window: 15_663_105,
@@ -43,7 +43,7 @@ pub(crate) const BROWSER: Client = Client {
     pings: true,
 };
 
-/// One that has the cookie by which a canary is drawn.
+/// Browser with the cookie that assigns a canary.
 pub(crate) const VISITOR: Client = Client { fields: &VISITOR_FIELDS, ..BROWSER };
 
 const BROWSER_FIELDS: [(&str, &str); 16] = [
@@ -74,10 +74,10 @@ const VISITOR_FIELDS: [(&str, &str); 16] = {
     fields
 };
 
-/// One that leaves all windows as they are (RFC 9113 §6.9.2).
+/// Client with the initial windows (RFC 9113 §6.9.2).
 pub(crate) const NARROW: Client = Client { settings: &[], window: 0, ..LOAD };
 
-/// The beginning of a connection.
+/// Start of a connection.
 fn opening(client: &Client) -> Vec<u8> {
     let mut settings = Vec::new();
     for (number, value) in client.settings {
@@ -89,12 +89,12 @@ fn opening(client: &Client) -> Vec<u8> {
     if client.window > 0 {
         window(&mut opening, 0, client.window);
     }
-    // What the server says first is taken note of.
+    // Acknowledges the server's settings.
     frame(&mut opening, 4, 1, 0, &[]);
     opening
 }
 
-/// What one connection sends: its opening, then requests for `paths`, in batches of `batch`.
+/// Input of one connection: the start, then requests for `paths`, in batches of `batch`.
 pub(crate) fn batches(client: &Client, paths: &[&str], etag: Option<&str>, count: u32, batch: u32) -> Vec<Vec<u8>> {
     let mut table = Vec::new();
     let mut batches = vec![opening(client)];
@@ -136,7 +136,7 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Writes a field as clients do: kept in the table, and its number from then on.
+/// Encodes a field like a client: added to the table, and indexed from then on.
 fn field(block: &mut Vec<u8>, table: &mut Vec<(&'static str, String)>, name: &str, value: &str) {
     match (name, value) {
         (":method", "GET") => return block.push(0x82),
@@ -160,7 +160,7 @@ fn field(block: &mut Vec<u8>, table: &mut Vec<(&'static str, String)>, name: &st
     }
 }
 
-/// The number of a name in the static table (RFC 7541 appendix A); 0 where it has none.
+/// Index of a name in the static table (RFC 7541 appendix A); 0 if missing.
 fn number_of(name: &str) -> usize {
     match name {
         ":authority" => 1,
@@ -176,7 +176,7 @@ fn number_of(name: &str) -> usize {
     }
 }
 
-/// A string by Huffman's code (RFC 7541 §5.2).
+/// Huffman coded string (RFC 7541 §5.2).
 fn text(block: &mut Vec<u8>, text: &str) {
     let mut coded = Vec::new();
     huffman::encode(text.as_bytes(), &mut coded);
@@ -184,7 +184,7 @@ fn text(block: &mut Vec<u8>, text: &str) {
     block.extend_from_slice(&coded);
 }
 
-/// An integer with a prefix of `bits` (RFC 7541 §5.1).
+/// Integer with a prefix of `bits` (RFC 7541 §5.1).
 fn integer(block: &mut Vec<u8>, pattern: u8, bits: u32, value: usize) {
     let most = (1_usize << bits) - 1;
     let byte = |value: usize| u8::try_from(value).unwrap_or_default();
@@ -200,16 +200,16 @@ fn integer(block: &mut Vec<u8>, pattern: u8, bits: u32, value: usize) {
     block.push(byte(rest));
 }
 
-/// Requests of HTTP/1.1, each a batch of its own unless they are pipelined.
+/// HTTP/1.1 requests, each a separate batch unless pipelined.
 pub(crate) fn lines(fields: &str, paths: &[&str], count: u32) -> Vec<Vec<u8>> {
     let paths = paths.iter().cycle().take(usize::try_from(count).unwrap_or_default());
     paths.map(|path| format!("GET {path} HTTP/1.1\r\n{fields}\r\n").into_bytes()).collect()
 }
 
-/// The fields of a load generator.
+/// Fields of a load generator.
 pub(crate) const LOAD_LINES: &str = "Host: bench.localhost\r\nAccept-Encoding: gzip, deflate, br\r\n";
 
-/// Those of a browser.
+/// Fields of a browser.
 pub(crate) const BROWSER_LINES: &str = "Host: shop.example.org\r\nConnection: keep-alive\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n\
     Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-GB,en;q=0.5\r\n\

@@ -1,4 +1,4 @@
-//! A site that the edge's own handler answers for.
+//! Site served by the edge's own handler.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -18,22 +18,22 @@ use tokio::runtime::Runtime;
 
 use super::in_process::{InProcess, Stores};
 
-/// What the page encodes to, whatever it would decode to.
+/// Encoded page, which need not decode.
 const ENCODED: &[u8; 604] = &[b'x'; 604];
 
-/// A kind of site.
+/// Kind of site.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SiteKind {
     /// Half of the visitors get another version.
     Canary,
-    /// Without anything beside its files.
+    /// Files alone.
     Plain,
-    /// With the worst rules in this meaning.
+    /// The worst rules in a meaning.
     Ruled(Rules),
 }
 
 impl SiteKind {
-    /// The files of its rules, and what `devanture.toml` says.
+    /// Rule files, and settings of the `devanture.toml`.
     fn rules(self) -> ([(&'static str, String); 2], serde_json::Value) {
         let (redirects, headers) = match self {
             Self::Canary | Self::Plain => (String::new(), String::new()),
@@ -48,14 +48,14 @@ impl SiteKind {
     }
 }
 
-/// The site, and what it lives in.
+/// Site, and the stores behind the site.
 pub(crate) struct Served {
     site: InProcess,
     _runtime: Runtime,
 }
 
 impl Served {
-    /// Stores the site, and makes it live.
+    /// Stores the site, and makes the site live.
     pub(crate) fn new(kind: SiteKind) -> Result<Self, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (rules, serving) = kind.rules();
@@ -103,20 +103,20 @@ impl Served {
         Ok(Self { site, _runtime: runtime })
     }
 
-    /// The tag of what is sent of the page: the begin of its hash.
+    /// Entity tag of the encoded page: the beginning of the hash.
     pub(crate) fn etag() -> String {
         let hash = Digest::of(ENCODED).to_string();
         format!("\"{}\"", hash.get(..32).unwrap_or_default())
     }
 
-    /// What answers a connection, of which all answers should have a status.
+    /// Service of a connection, whose responses should all have `status`.
     pub(crate) fn visits(&self, status: StatusCode) -> Visits {
         let lane = EngineService::new(Rc::clone(&self.site.handler), Ipv4Addr::LOCALHOST.into(), |_| true);
         Visits { lane: Rc::new(lane), status, as_wanted: Rc::default() }
     }
 }
 
-/// The handler of one connection, and how many of its answers had the status that all should have.
+/// Handler of one connection, and the number of responses with the expected status.
 #[derive(Clone)]
 pub(crate) struct Visits {
     lane: Rc<EngineService>,

@@ -1,1 +1,1 @@
-//! Guessing of accounts and logins.
+//! Guesses of accounts and logins.
