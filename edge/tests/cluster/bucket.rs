@@ -56,7 +56,7 @@ async fn objects_that_are_lost_cut_short_or_changed_are_named_and_stored_again_b
     bucket.write(&path(b"cut short"), [b"cut".as_slice().into()]).await.unwrap();
     bucket.write(&path(b"one"), [b"two".as_slice().into()]).await.unwrap();
 
-    // Lengths find the same damage as a listing.
+    // Without reading the objects, a listing reveals lost and truncated objects alone.
     let found = verify(node, false).await;
     assert_eq!(damaged(&found), ["cut.txt", "lost.txt"].into());
     assert_eq!((found.bucket[0].version, found.bucket[0].live_in.len()), (version, 1), "{found:?}");

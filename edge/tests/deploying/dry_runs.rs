@@ -187,7 +187,7 @@ async fn a_dry_run_reports_the_change_and_makes_none() {
     assert!(!answer(&edge, &token, &same, "?dry_run").await.json::<AliasPrediction>().changed);
     // No change is refused after a successful dry run.
     for change in changes(&stored, &token_id).into_iter().filter(|(_, path, _)| !path.contains("000000000000")) {
-        // The alias moved by the change is deleted; otherwise the new alias would still hold the version.
+        // The new alias would still hold the version at the deletion; the moved alias is deleted before.
         if change.1.ends_with("/zz") {
             continue;
         }
@@ -216,7 +216,7 @@ async fn a_dry_run_of_a_restoration_is_answered_as_it_is() {
     assert_eq!(answer(&edge, &own, &environment, "?dry_run=true").await.code(), Code::NotFound);
     let foreseen: UndeleteReport = answer(&edge, &own, &version, "?dry_run=true").await.json();
     assert_eq!((foreseen.dry_run, foreseen.version.map(|id| id.to_string())), (true, Some(stored)));
-    // The object does not exist yet.
+    // The dry run left the version deleted.
     let done: UndeleteReport = answer(&edge, &own, &version, "").await.json();
     assert_eq!((done.dry_run, done.version), (false, foreseen.version));
     assert_eq!(answer(&edge, &own, &version, "?dry_run=true").await.code(), Code::NotFound);

@@ -233,7 +233,7 @@ async fn nobody_chooses_another_version_than_those_that_visitors_are_held_on() {
     visitor.changes(0, &name(stored));
     visitor.changes(2, &(since_ms + 1).to_string());
     let answer = visitor.get(&edge, "/").await;
-    // The version may go live shortly, as another node already knows: the visitor stays on the newer version.
+    // Another node may know already that the stored version is about to go live: the cookie is not replaced.
     assert_eq!((answer.text().as_str(), answer.header("set-cookie"), answer.header("vary")), ("three", "", "cookie"));
     visitor.was_here_before(20);
     assert_ne!(visitor.get(&edge, "/").await.header("set-cookie"), "");

@@ -231,7 +231,7 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
     for protocol in protocols(&edge) {
         for (target, status, known) in [
             ("/secret.json.br", 401, 200),
-            // The variant has no URL that would skip the password.
+            // A protected compressed file has no second name, which would skip the password.
             ("/secret.json", 404, 404),
             ("/inner/app.js.br", 401, 200),
             ("/inner/app.js", 401, 200),
@@ -290,7 +290,8 @@ async fn a_file_that_came_compressed_alone_answers_under_both_names() {
             assert_eq!(answer.header("content-type"), media_type, "{target}");
             assert!(answer.body == plain, "{protocol:?} {target}");
         }
-        // Downloads, files without a valid encoding, and files beside a decoded file are ordinary files.
+        // Downloads, invalid encodings, and compressed files beside another file of the decoded name are ordinary
+        // files.
         for (target, bytes) in
             [("/backup.tar.gz", &gzip[..]), ("/broken.js.br", b"this is no Brotli"), ("/other.css.gz", &gzip)]
         {
@@ -312,7 +313,7 @@ async fn an_svg_in_gzip_is_the_svg_that_is_in_it() {
     let files: &[(&str, &[u8])] = &[
         ("img/logo.svgz", &gzip),
         ("OLD.SVGZ", &gzip),
-        // A variant beside an SVG still has a URL.
+        // A `.svgz` beside an SVG has a separate path.
         ("both.svg", &plain[..4_000]),
         ("both.svgz", &gzip),
         ("broken.svgz", b"this is no gzip"),
@@ -330,7 +331,7 @@ async fn an_svg_in_gzip_is_the_svg_that_is_in_it() {
         }
         let answer = ask("/both.svg").with("Accept-Encoding", "identity").send(&edge, protocol).await;
         assert!(answer.status == 200 && answer.body == plain[..4_000], "{protocol:?}");
-        // The decoded file has one name, and an invalid file is an ordinary file.
+        // A `.svgz` has one name, and an invalid `.svgz` is an ordinary file.
         assert_eq!(ask("/img/logo.svg").send(&edge, protocol).await.status, 404, "{protocol:?}");
         let answer = ask("/broken.svgz").with("Accept-Encoding", "gzip").send(&edge, protocol).await;
         assert_eq!((answer.status, answer.header("content-encoding").as_str()), (200, ""));

@@ -176,7 +176,7 @@ async fn the_provider_opens_nothing_that_is_for_accounts() {
     let mut browser = Browser::new(&edge);
     let request = requested(&mut browser, SHOP).await;
     let back = browser.stop_at(BLOG, "callback?").await;
-    // The visitor puts the entry for one app into the login cookie of another.
+    // The visitor puts the login request for accounts into the cookie of the login at the provider.
     let own = browser.jar.get_mut(LOGIN_HOST).unwrap().get_mut("__Host-Http-devanture-login").unwrap();
     *own = format!("{}.{request}", own.split('.').next().unwrap());
     is_refused(&browser.open(&back).await, 401, "what is for accounts");

@@ -44,7 +44,7 @@ async fn a_stripped_signature_is_a_missing_one() {
     let path = format!("/v1/apps/{APP}/versions/{three}");
     assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
     assert_eq!(push(&edge, THREE, &[]).await.unwrap_err().code, Code::NotSigned);
-    // A restored version can be signed again.
+    // A restored version must be signed again.
     assert_eq!(got(edge.api(Method::DELETE, &path)).await.status, StatusCode::OK);
     let undelete =
         got(edge.api(Method::POST, &format!("/v1/apps/{APP}/undelete")).json(&json!({ "version": three }))).await;

@@ -18,7 +18,7 @@ pub(crate) struct Door {
     folder: TempDir,
 }
 
-/// User ids for a spawner service that does not choose them.
+/// Range of user ids for the spawner service.
 fn uids() -> String {
     format!("{}-{}", user(), user() + 999)
 }

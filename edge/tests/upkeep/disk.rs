@@ -116,7 +116,7 @@ async fn a_start_over_folders_with_wrong_rights_serves_what_is_live_and_tells_it
     let rights = |edge: &RunningEdge, name: &str, mode| {
         std::fs::set_permissions(edge.data_dir().join(name), Permissions::from_mode(mode)).unwrap();
     };
-    // Files stored in `blobs` alone cannot be read.
+    // Only files stored in `blobs` alone become unreadable.
     for (name, status) in
         [("tmp", StatusCode::OK), ("variants", StatusCode::OK), ("blobs", StatusCode::SERVICE_UNAVAILABLE)]
     {

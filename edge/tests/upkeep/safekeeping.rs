@@ -335,8 +335,7 @@ async fn a_file_that_the_backup_has_damaged_too_is_named_as_such() {
 async fn what_was_copied_is_among_the_files_of_a_backup() {
     let edge = edge().start().await;
     edge.push("shop", SITE).await;
-    // The name still counts, though no version refers to the file: the file is copied, and counted among the copies
-    // alone.
+    // The manifest has no version, but is copied, and must count among the files of the backup, too.
     let name = Digest::of(b"{}").to_string();
     let manifest = Path::new("manifests").join(&name[..2]).join(format!("{name}.json"));
     let own = edge.data_dir().join(&manifest);

@@ -159,7 +159,7 @@ async fn an_edge_that_would_serve_less_than_the_running_one_does_not_take_over()
         assert!(!said.contains("of blog in"), "{said}");
         // Healthy, and open for changes: a push of the same files restores the damaged files.
         assert_eq!(codes(&edge, ["/", "/photo.png"]).await, [200, 200]);
-        // The running edge learns of the damage by the check.
+        // The running edge learns of the damage from the refused takeover.
         eventually("readiness has it", async || readiness(&edge).await.contains("damaged: version")).await;
         pushed_at_last(&edge).await;
         assert!(path.exists());

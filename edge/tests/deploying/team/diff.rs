@@ -141,7 +141,8 @@ async fn the_sides_are_versions_environments_aliases_or_what_is_live() {
 async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
     let edge = edge().with_app("shop", &[("index.html", b"live"), ("_redirects", b"/a /\n")]).start().await;
     let live = edge.live("shop").await.unwrap();
-    // An environment named twice may be missing; otherwise it exists from the first setting on.
+    // An environment also named by `env` may be missing; without `env`, an environment exists from the first setting
+    // on.
     let reported = diff(&edge, "from=staging&to=prod&env=staging").await;
     assert_eq!((reported.from.version, reported.to.version), (None, Some(live)));
     for (query, hint) in [
@@ -173,7 +174,7 @@ async fn an_environment_where_nothing_is_live_is_compared_as_an_empty_one() {
     }
     let reported = diff(&edge, "from=staging&to=live&env=staging").await;
     assert_eq!((reported.from.version, reported.to.version, reported.changes.len()), (None, None, 0));
-    // The response counts objects hidden from the token like visible objects.
+    // An environment hidden from the token is refused, not compared as empty.
     let staging = edge.token_for(Scope::Push, Some("shop"), Some("staging")).await;
     let answer = call_as(&edge, &staging, Method::GET, "diff?from=other&to=staging", None).await;
     assert_eq!(answer.code(), Code::Forbidden);

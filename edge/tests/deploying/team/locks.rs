@@ -28,7 +28,7 @@ async fn a_push_to_a_locked_environment_is_stored_and_goes_live_when_it_is_switc
     // `force` permits an older push, but no push despite a lock.
     let forced = DeployOptions { force: true, ..DeployOptions::default() };
     assert!(push(&edge, "prod", forced, &[("index.html", b"forced")]).await.unwrap().locked.is_some());
-    // The live version is no change, and neither is a push of the live version.
+    // A push of the live version is no change, and so not blocked.
     let same = push(&edge, "prod", DeployOptions::default(), &[("index.html", b"live")]).await.unwrap();
     assert!(same.locked.is_none() && !same.switched);
     let reported = status(&edge, "prod").await;
