@@ -66,7 +66,7 @@ impl Context {
         (Self { environment, is_explaining, output, progress, project, settings, chosen }, read)
     }
 
-    /// Ignores `read`, the mistakes of the project's files, for a command that needs only the app and the address of the
+    /// Ignores `read`, mistakes of the project files, for a command that needs only the app and the address of the
     /// edge; with `is_of_the_edge` the command needs no app.
     ///
     /// # Errors
