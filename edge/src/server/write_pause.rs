@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep_until};
 
-use devanture_control::ledger::{is_write_pause, resume_changes, write_pause};
+use devanture_control::ledger::{resume_changes, write_pause};
 use devanture_control::publish::Publisher;
-use devanture_store::catalog::Committed;
+use devanture_store::catalog::Revision;
+use devanture_store::catalog::follow::Follow;
+use devanture_store::records::table::FollowedBy;
 
 /// Pause after the catalog failed.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -18,53 +18,62 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(super) async fn follow(publisher: Arc<Publisher>) {
     let ledger = publisher.ledger();
     let catalog = &*ledger.catalog;
-    let mut commits = catalog.watch();
+    let mut follow = Follow::new(catalog, FollowedBy::WritePause).with_pause(AGAIN);
     let mut was_paused = false;
+    // The revision of the pause, and when its time is over.
+    let mut paused: Option<(Revision, Instant)> = None;
     loop {
-        let pause = match write_pause(catalog).await {
-            Ok(pause) => pause,
-            Err(error) => {
-                tracing::warn!(%error, "whether changes are paused cannot be read");
-                sleep(AGAIN).await;
-                continue;
-            }
-        };
-        if pause.is_some() != was_paused {
-            was_paused = pause.is_some();
-            ledger.note_pause(was_paused);
-        }
-        let Some((revision, pause)) = pause else {
-            changed(&mut commits).await;
-            continue;
-        };
-        tracing::warn!(
-            seconds = pause.seconds,
-            "changes are paused while the last of them are copied to another store"
-        );
-        if timeout(Duration::from_secs(pause.seconds), changed(&mut commits)).await.is_ok() {
-            continue;
-        }
-        match resume_changes(catalog, Some(revision)).await {
-            Ok(is_resumed) => {
-                if is_resumed {
-                    tracing::warn!("the time of the pause is over: changes go on, and what was copied is out of date");
+        tokio::select! {
+            is_followed = follow.changed() => {
+                if !is_followed {
+                    return;
                 }
+                let pause = match write_pause(catalog).await {
+                    Ok(pause) => pause,
+                    Err(error) => {
+                        tracing::warn!(%error, "whether changes are paused cannot be read");
+                        follow.read_failed();
+                        continue;
+                    }
+                };
+                if pause.is_some() != was_paused {
+                    was_paused = pause.is_some();
+                    ledger.note_pause(was_paused);
+                }
+                if let Some((_, pause)) = &pause {
+                    tracing::warn!(
+                        seconds = pause.seconds,
+                        "changes are paused while the last of them are copied to another store"
+                    );
+                }
+                paused = pause.and_then(|(revision, pause)| {
+                    Some((revision, Instant::now().checked_add(Duration::from_secs(pause.seconds))?))
+                });
             }
-            Err(error) => {
-                tracing::warn!(%error, "the pause of changes could not be ended");
-                sleep(AGAIN).await;
+            revision = time_over(paused) => {
+                paused = None;
+                match resume_changes(catalog, Some(revision)).await {
+                    Ok(is_resumed) => {
+                        if is_resumed {
+                            tracing::warn!(
+                                "the time of the pause is over: changes go on, and what was copied is out of date"
+                            );
+                        }
+                        follow.read_again();
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "the pause of changes could not be ended");
+                        follow.read_failed();
+                    }
+                }
             }
         }
     }
 }
 
-/// Waits until the pause may have changed.
-async fn changed(commits: &mut Receiver<Committed>) {
-    loop {
-        match commits.recv().await {
-            Ok(committed) if !is_write_pause(&committed) => {}
-            Ok(_) | Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
+/// Waits until the time of a pause is over; for ever where there is none.
+async fn time_over(paused: Option<(Revision, Instant)>) -> Revision {
+    let Some((revision, ends)) = paused else { return std::future::pending().await };
+    sleep_until(ends).await;
+    revision
 }

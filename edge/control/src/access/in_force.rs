@@ -1,17 +1,18 @@
 //! Continuous check of a credential, for endless responses such as log streams.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::Instant;
 
 use super::Credentials;
 use crate::ledger::{Actor, Credential, Error, SessionOf};
 use devanture_base::clock;
-use devanture_store::catalog::{Change, Check, Committed};
+use devanture_store::catalog::Check;
+use devanture_store::catalog::follow::{Follow, FollowStep};
 use devanture_store::records::sessions::session_key;
+use devanture_store::records::table::FollowedBy;
 use devanture_store::records::{self, identities};
 
 /// Watch over the credential of an actor.
@@ -20,7 +21,7 @@ pub struct InForce {
     actor: Actor,
     /// Records on which the credential depends.
     keys: Vec<String>,
-    commits: Receiver<Committed>,
+    follow: Follow,
     state: State,
 }
 
@@ -37,9 +38,9 @@ impl Credentials {
     /// Watches the credential of `actor` from now on.
     pub async fn in_force(self: &Arc<Self>, actor: Actor) -> InForce {
         let keys = self.keys_of(&actor).await;
-        // Subscribed before the first check, so that no change in between is missed.
-        let commits = self.catalog.watch();
-        InForce { credentials: Arc::clone(self), actor, keys, commits, state: State::InDoubt }
+        // Before the first look, so that no change falls between the two.
+        let follow = Follow::new(&*self.catalog, FollowedBy::Credentials).begun();
+        InForce { credentials: Arc::clone(self), actor, keys, follow, state: State::InDoubt }
     }
 
     /// Checks that the credential of `actor` is valid, and returns checks for a later commit, for actions permitted
@@ -83,13 +84,8 @@ impl InForce {
     /// A response checks before each sent part: data from after a revocation may be available before [`InForce::ended`]
     /// has noticed.
     pub async fn is_good(&mut self) -> bool {
-        loop {
-            match self.commits.try_recv() {
-                Ok(commit) => self.take(&commit),
-                Err(TryRecvError::Empty) => break,
-                Err(TryRecvError::Lagged(_)) => self.doubt(),
-                Err(TryRecvError::Closed) => self.state = State::Ended,
-            }
+        while let Poll::Ready(step) = self.follow.next_now() {
+            self.take(step);
             if self.state == State::Ended {
                 return false;
             }
@@ -108,21 +104,20 @@ impl InForce {
             let State::Good(until) = self.state else { return };
             tokio::select! {
                 () = tokio::time::sleep_until(until) => self.doubt(),
-                commit = self.commits.recv() => match commit {
-                    Ok(commit) => self.take(&commit),
-                    Err(RecvError::Lagged(_)) => self.doubt(),
-                    Err(RecvError::Closed) => self.state = State::Ended,
-                },
+                step = self.follow.next() => self.take(step),
             }
         }
     }
 
-    fn take(&mut self, commit: &Committed) {
-        let is_of = |change: &Change| match change {
-            Change::Delete(key) | Change::Put(key, _) => self.keys.contains(key),
-        };
-        if commit.changes.iter().any(is_of) {
-            self.doubt();
+    fn take(&mut self, step: Option<FollowStep>) {
+        match step {
+            Some(FollowStep::Commit(commit)) => {
+                if commit.changes.iter().any(|change| self.keys.contains(&change.key)) {
+                    self.doubt();
+                }
+            }
+            Some(FollowStep::ReadAll) => self.doubt(),
+            None => self.state = State::Ended,
         }
     }
 

@@ -8,11 +8,11 @@ use tracing::debug;
 
 use super::Acme;
 use super::account::Accounts;
-use super::follow::Follow;
+use super::follow::CertificateFollower;
 use super::store::Store;
 use crate::cluster::Nodes;
 use crate::ledger::Duty;
-use devanture_store::catalog::Committed;
+use devanture_store::catalog::follow::FollowStep;
 
 /// Time without a holder of the duty, before a node that cannot decrypt all certificates takes the duty and orders
 /// these again.
@@ -29,7 +29,7 @@ pub(super) struct Ordering {
 /// Nodes, one of which orders, and the shared certificates.
 pub(crate) struct Cluster {
     nodes: Nodes,
-    pub(super) follow: Follow,
+    pub(super) follow: CertificateFollower,
     duty: String,
     /// Start of the time without a holder of the duty.
     vacant_since: Option<Instant>,
@@ -43,7 +43,7 @@ impl Ordering {
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: Nodes, follow: Follow, acme: &Acme) -> Self {
+    pub(crate) fn new(nodes: Nodes, follow: CertificateFollower, acme: &Acme) -> Self {
         let duty = format!("acme-{}", acme.authority_name());
         Self { nodes, follow, duty, vacant_since: None, opened_at: Instant::now() }
     }
@@ -77,8 +77,8 @@ impl Cluster {
     }
 }
 
-/// Returns the next commit of the shared catalog; never completes on a standalone edge.
-pub(super) async fn next_commit(cluster: Option<&mut Cluster>) -> Option<Committed> {
+/// The next step of the follower of certificates; never, of an edge that is alone.
+pub(super) async fn next_step(cluster: Option<&mut Cluster>) -> FollowStep {
     match cluster {
         Some(cluster) => cluster.follow.next().await,
         None => std::future::pending().await,

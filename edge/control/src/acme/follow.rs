@@ -3,34 +3,33 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 use tracing::{error, warn};
 
 use super::Acme;
 use super::store::shared::{CERTIFICATES, SharedRecords, Unread};
 use devanture_serve::tls::Error;
-use devanture_store::catalog::{Change, Committed, Revision};
+use devanture_store::catalog::Revision;
+use devanture_store::catalog::follow::{Follow, FollowStep};
 
-/// Certificates of the catalog, available to handshakes.
-pub(crate) struct Follow {
+/// The certificates of the catalog, as handshakes see them.
+pub(crate) struct CertificateFollower {
     pub(crate) shared: SharedRecords,
     prefix: String,
-    commits: broadcast::Receiver<Committed>,
-    /// Revision of each loaded certificate.
+    follow: Follow,
+    /// The commit that wrote each certificate which was taken in.
     known: HashMap<String, Revision>,
     /// Names of certificates not decryptable with the node's keys.
     locked: HashSet<String>,
 }
 
-impl Follow {
-    /// Loads all certificates, replacing the present ones.
+impl CertificateFollower {
+    /// Takes in all that is there, in place of what is held.
     pub(crate) async fn begin(shared: SharedRecords, acme: &Acme) -> Result<Self, Error> {
-        let (commits, prefix) = (shared.records.watch(), shared.records.full_key(CERTIFICATES));
-        let mut follow = Self { shared, prefix, commits, known: HashMap::new(), locked: HashSet::new() };
+        let (follow, prefix) = (shared.records.follow().begun(), shared.records.full_key(CERTIFICATES));
+        let mut follower = Self { shared, prefix, follow, known: HashMap::new(), locked: HashSet::new() };
         acme.change(HashMap::clear);
-        follow.read_all(acme).await?;
-        Ok(follow)
+        follower.read_all(acme).await?;
+        Ok(follower)
     }
 
     /// Returns true if some certificates may be readable by other nodes, but not by the local node.
@@ -38,33 +37,30 @@ impl Follow {
         !self.locked.is_empty()
     }
 
-    /// Returns the next commit; `None` after missed commits. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<Committed> {
-        match self.commits.recv().await {
-            Ok(committed) => Some(committed),
-            Err(RecvError::Lagged(_)) => None,
-            Err(RecvError::Closed) => std::future::pending().await,
+    /// Waits for the next step. Nothing is lost where it is dropped.
+    pub(crate) async fn next(&mut self) -> FollowStep {
+        match self.follow.next().await {
+            Some(step) => step,
+            None => std::future::pending().await,
         }
     }
 
-    /// Applies a commit.
-    pub(crate) async fn apply(&mut self, committed: Option<Committed>, acme: &Acme) {
-        let Some(committed) = committed else {
-            if let Err(error) = self.read_all(acme).await {
-                warn!(%error, "the certificates that nodes share cannot be read");
-            }
-            return;
-        };
-        for change in committed.changes.iter() {
-            match change {
-                Change::Put(key, value) => {
-                    if let Some(name) = key.strip_prefix(&self.prefix).map(str::to_owned) {
-                        self.take_in(&name, value, committed.revision, acme);
-                    }
+    /// Takes in what a commit changed, or all records.
+    pub(crate) async fn take(&mut self, step: FollowStep, acme: &Acme) {
+        match step {
+            FollowStep::ReadAll => {
+                if let Err(error) = self.read_all(acme).await {
+                    warn!(%error, "the certificates that nodes share cannot be read");
+                    self.follow.read_failed();
                 }
-                Change::Delete(key) => {
-                    if let Some(name) = key.strip_prefix(&self.prefix) {
-                        self.forget(&name.to_owned(), acme);
+            }
+            FollowStep::Commit(commit) => {
+                for change in &commit.changes {
+                    // Those of another authority are none of this one.
+                    let Some(name) = change.key.strip_prefix(&self.prefix).map(str::to_owned) else { continue };
+                    match &change.value {
+                        Some(value) => self.take_in(&name, value, commit.revision, acme),
+                        None => self.forget(&name, acme),
                     }
                 }
             }

@@ -9,7 +9,7 @@ use devanture_store::catalog::Catalog;
 
 use super::Acme;
 use super::duty::Cluster;
-use super::follow::Follow;
+use super::follow::CertificateFollower;
 use super::lookup::Lookup;
 use super::renewer::{Keeper, Served};
 use super::store::shared::SharedRecords;
@@ -21,7 +21,7 @@ use crate::settings::KeyFile;
 /// Shared certificates and the nodes, for [`Acme::keep_issued`].
 pub struct SharedCertificates {
     nodes: Nodes,
-    follow: Follow,
+    follow: CertificateFollower,
 }
 
 impl Acme {
@@ -41,10 +41,10 @@ impl Acme {
         Ok(SharedCertificates { nodes, follow })
     }
 
-    async fn follow(&self, records: AcmeRecords, keys: Arc<KeyFile>) -> Result<Follow, Error> {
+    async fn follow(&self, records: AcmeRecords, keys: Arc<KeyFile>) -> Result<CertificateFollower, Error> {
         let shared = SharedRecords { records, keys, provider: Arc::clone(&self.provider) };
         self.challenges.look_elsewhere(Lookup::new(shared.clone()));
-        Follow::begin(shared, self).await
+        CertificateFollower::begin(shared, self).await
     }
 
     /// Orders and renews a certificate for each of `names` not covered by a file of `certificates`. Each name has its

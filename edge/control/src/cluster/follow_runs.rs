@@ -3,8 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -14,8 +12,7 @@ use super::messages::Answer;
 use super::nodes::Nodes;
 use crate::ledger::Member;
 use devanture_serve::proxy::{NodeProcess, Registry, RunId};
-use devanture_store::catalog::{Change, Committed};
-use devanture_store::records::nodes::NODES_PREFIX;
+use devanture_store::records::table::FollowedBy;
 
 /// Pause before a retry to an unresponsive node.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -35,10 +32,9 @@ impl Drop for Followed {
 impl Nodes {
     /// Keeps `registry` up to date with the instances of all other live nodes, until `stop` is cancelled.
     pub async fn follow_runs(self, registry: Registry, stop: CancellationToken) {
-        // Subscribed before the listing, so that no join in between is missed.
-        let mut commits = self.commits();
+        let mut follow = self.follow(FollowedBy::NodeRuns).until(stop);
         let mut followed: HashMap<String, Followed> = HashMap::new();
-        loop {
+        while follow.changed().await {
             match self.others().await {
                 Ok(others) => {
                     followed.retain(|_, one| others.contains(&one.member));
@@ -49,11 +45,10 @@ impl Nodes {
                         }
                     }
                 }
-                Err(error) => tracing::error!(%error, "the nodes cannot be listed: their instances are not known"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                is_open = next_change(&mut commits) => if !is_open { return },
+                Err(error) => {
+                    tracing::error!(%error, "the nodes cannot be listed: their instances are not known");
+                    follow.read_failed();
+                }
             }
         }
     }
@@ -82,26 +77,7 @@ impl Nodes {
     }
 }
 
-/// Waits for a join or leave of a node; false once the commit channel has closed.
-pub(super) async fn next_change(commits: &mut Receiver<Committed>) -> bool {
-    loop {
-        match commits.recv().await {
-            Ok(committed) => {
-                let is_nodes = |change: &Change| {
-                    let (Change::Delete(key) | Change::Put(key, _)) = change;
-                    key.starts_with(NODES_PREFIX)
-                };
-                if committed.changes.iter().any(is_nodes) {
-                    return true;
-                }
-            }
-            Err(RecvError::Lagged(_)) => return true,
-            Err(RecvError::Closed) => return false,
-        }
-    }
-}
-
-/// Known instances of a node, removed on drop.
+/// What is known of a node, forgotten when this is dropped.
 struct Known {
     node: String,
     registry: Registry,

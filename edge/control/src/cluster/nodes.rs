@@ -8,7 +8,6 @@ use devanture_config::api::{NodeState, NodeStatus};
 use devanture_config::problem::Problem;
 use futures_util::future::{join_all, try_join_all};
 use hyper::client::conn::http2::SendRequest;
-use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::Error;
@@ -20,7 +19,9 @@ use super::peer::{self, Exchange};
 use super::tunnel;
 use crate::ledger::{self, Duty, Member, Members};
 use devanture_serve::proxy::Registry;
-use devanture_store::catalog::{Committed, Revision};
+use devanture_store::catalog::Revision;
+use devanture_store::catalog::follow::Follow;
+use devanture_store::records::table::FollowedBy;
 
 /// Time beyond its lease during which a node may be silent before a switch is abandoned. By then an ended node is gone,
 /// even if a busy etcd notices late; a remaining node reaches only the catalog.
@@ -158,9 +159,9 @@ impl Nodes {
         self.members.lease().saturating_add(BEYOND_LEASE)
     }
 
-    /// Subscribes to commits.
-    pub(super) fn commits(&self) -> Receiver<Committed> {
-        self.members.commits()
+    /// Follows the nodes that come and go.
+    pub(super) fn follow(&self, follower: FollowedBy) -> Follow {
+        self.members.follow(follower)
     }
 
     /// Connects `registry` to the instances of other nodes.

@@ -9,7 +9,6 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use devanture_config::text::counted;
 use devanture_config::{AppName, PlaceName};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 
 use crate::aliases::Aliases;
@@ -18,7 +17,9 @@ use crate::ledger::{Action, Actor, AuditEvent, Error, Ledger, nothing_live, upda
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 use devanture_base::clock;
 use devanture_base::fair::{Share, Shares};
+use devanture_store::catalog::follow::{Follow, FollowStep};
 use devanture_store::catalog::{Change, Check, Commit};
+use devanture_store::records::table::FollowedBy;
 use devanture_store::records::{self, LivePointer, gone};
 
 /// Maximum number of environments named by a refusal.
@@ -241,27 +242,30 @@ impl Commands {
 
     /// Waits until an environment is deleted.
     fn deleted(&self, app: AppName, environment: PlaceName) -> impl Future<Output = Problem> + Send + 'static {
-        let mut commits = self.ledger.catalog.watch();
+        let mut follow = Follow::new(&*self.ledger.catalog, FollowedBy::Commands).begun();
         let keys = [gone::deleted_app_key(&app), gone::deleted_environment_key(&app, &environment)];
         let catalog = Arc::clone(&self.ledger.catalog);
         async move {
-            loop {
-                let is_deleted = match commits.recv().await {
-                    Ok(commit) => {
-                        let puts = |change: &Change| matches!(change, Change::Put(key, _) if keys.contains(key));
-                        commit.changes.iter().any(puts)
+            while let Some(step) = follow.next().await {
+                let is_deleted = match step {
+                    FollowStep::Commit(commit) => {
+                        commit.changes.iter().any(|change| change.value.is_some() && keys.contains(&change.key))
                     }
-                    Err(RecvError::Lagged(_)) => {
-                        let [app, environment] = [catalog.get(&keys[0]).await, catalog.get(&keys[1]).await];
-                        matches!(app, Ok(Some(_))) || matches!(environment, Ok(Some(_)))
-                    }
-                    Err(RecvError::Closed) => std::future::pending().await,
+                    FollowStep::ReadAll => match catalog.get_all(&keys).await {
+                        Ok(found) => found.iter().any(Option::is_some),
+                        Err(error) => {
+                            tracing::warn!(%app, %environment, %error, "whether it was deleted cannot be read");
+                            follow.read_failed();
+                            false
+                        }
+                    },
                 };
                 if is_deleted {
                     let detail = format!("{environment} of {app} was deleted, and the command was ended.");
                     return Problem::new(Code::RunEnded, detail);
                 }
             }
+            std::future::pending().await
         }
     }
 }

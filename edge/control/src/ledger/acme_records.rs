@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
 
 use super::members::Duty;
 use super::system_write::{PART_CHANGES_MAX, SystemWrite, commit_system};
 use super::write_pause::{PAUSE_KEY, paused, unless_paused};
+use devanture_store::catalog::follow::Follow;
 use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{Catalog, Change, Commit, Committed, Error, Record};
+use devanture_store::catalog::{Catalog, Change, Commit, Error, Record};
 use devanture_store::records;
+use devanture_store::records::table::FollowedBy;
 
 /// Prefix of all ACME records.
 pub const ACME_PREFIX: &str = "acme/";
@@ -61,10 +62,10 @@ impl AcmeRecords {
         Ok(found)
     }
 
-    /// Subscribes to all later commits.
+    /// Follows the certificates, those of other authorities among them.
     #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Committed> {
-        self.catalog.watch()
+    pub fn follow(&self) -> Follow {
+        Follow::new(&*self.catalog, FollowedBy::Acme)
     }
 
     /// Waits until all acknowledged commits are readable locally.

@@ -64,7 +64,7 @@ pub enum NotCopied {
 
 /// Returns true for records included in a copy.
 pub(crate) fn is_copied(key: &str) -> bool {
-    kind_of(key).is_none_or(|kind| kind.in_copies)
+    kind_of(key).is_none_or(|kind| kind.row().in_copies)
 }
 
 async fn copy_record(catalog: &dyn Catalog) -> Result<Option<(Record, CopyRecord)>, catalog::Error> {

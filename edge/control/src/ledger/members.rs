@@ -5,12 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::Receiver;
 use tokio_util::sync::CancellationToken;
 
-use devanture_store::catalog::{Catalog, Change, Check, Commit, Committed, Error, Lease};
+use devanture_store::catalog::follow::Follow;
+use devanture_store::catalog::{Catalog, Change, Check, Commit, Error, Lease};
 use devanture_store::records;
 use devanture_store::records::nodes::{NODES_PREFIX, node_key};
+use devanture_store::records::table::FollowedBy;
 
 /// Prefix of duties, each done by one node at a time.
 const DUTIES_PREFIX: &str = "duties/";
@@ -115,10 +116,10 @@ impl Members {
         found.map(|record| records::read(&key, &record)).transpose()
     }
 
-    /// Subscribes to commits, including joins and leaves of nodes.
+    /// Follows the nodes that come and go.
     #[must_use]
-    pub fn commits(&self) -> Receiver<Committed> {
-        self.catalog.watch()
+    pub fn follow(&self, follower: FollowedBy) -> Follow {
+        Follow::new(&*self.catalog, follower)
     }
 
     /// Waits until all acknowledged commits are readable locally.

@@ -77,7 +77,7 @@ pub(crate) use shared_secret::shared_secret;
 pub(crate) use system_write::{PART_CHANGES_MAX, SystemWrite, commit_in_parts, commit_system, unless_conflict};
 pub use tasks::{Task, show_task, show_tasks, task_done};
 pub(crate) use update::{Attempts, update};
-pub use write_pause::{PAUSE_KEY, WritePause, is_write_pause, pause_changes, resume_changes, write_pause};
+pub use write_pause::{PAUSE_KEY, WritePause, pause_changes, resume_changes, write_pause};
 
 /// Limits changed by [`Ledger::set_limits`]: no stored state depends on these.
 pub const LIMITS_APPLIED: &[&str] = &[

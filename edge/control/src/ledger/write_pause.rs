@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::system_write::{SystemWrite, commit_system};
-use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Committed, Revision};
+use devanture_store::catalog::{self, Catalog, Change, Check, Commit, Revision};
 use devanture_store::records;
 
 /// Key of the record.
@@ -36,15 +36,7 @@ pub(super) fn paused(error: catalog::Error) -> catalog::Error {
     }
 }
 
-/// Returns true if a commit begins or ends a pause.
-pub fn is_write_pause(committed: &Committed) -> bool {
-    committed.changes.iter().any(|change| {
-        let (Change::Put(key, _) | Change::Delete(key)) = change;
-        key == PAUSE_KEY
-    })
-}
-
-/// Returns the pause and its revision, if changes are paused.
+/// The pause and its revision, if changes are paused.
 ///
 /// # Errors
 /// Errors of the catalog.

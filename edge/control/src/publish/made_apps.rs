@@ -1,11 +1,14 @@
 //! Known apps and their creation times, to detect ended apps: the next app of the same name has a new owner.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use devanture_config::AppName;
 
+use devanture_store::catalog::follow::FollowedChange;
 use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{Catalog, Change, Error, Record, Revision};
+use devanture_store::catalog::{Catalog, Error, Record, Revision};
+use devanture_store::records::table::RecordKind;
 use devanture_store::records::{self, AppRecord};
 
 /// Apps by name, each with its creation time in milliseconds since 1970 UTC.
@@ -15,22 +18,17 @@ pub(super) struct MadeApps {
 }
 
 impl MadeApps {
-    /// Records a change. Returns an app ended by the change: its record was deleted, or replaced by a new app's record,
-    /// as seen by a lagging node that receives both commits as one change.
-    pub(super) fn note(&mut self, change: &Change) -> Option<AppName> {
-        match change {
-            Change::Delete(key) => {
-                let app = app_of(key)?;
-                self.made_ms.remove(&app);
-                Some(app)
-            }
-            Change::Put(key, value) => {
-                let app = app_of(key)?;
-                let made_ms = AppRecord::made_ms(key, &Record { value: value.clone(), revision: 0 });
-                let before = self.made_ms.insert(app.clone(), made_ms);
-                before.is_some_and(|before| before != made_ms).then_some(app)
-            }
-        }
+    /// Takes note of a change. Returns the app that ended by it: its record was deleted, or is another app's, as where
+    /// this node was behind and hears of both commits as one change.
+    pub(super) fn note(&mut self, change: &FollowedChange) -> Option<AppName> {
+        let app = change.app().filter(|_| change.kind == RecordKind::App)?;
+        let Some(value) = &change.value else {
+            self.made_ms.remove(&app);
+            return Some(app);
+        };
+        let made_ms = AppRecord::made_ms(&change.key, &Record { value: Arc::clone(value), revision: 0 });
+        let before = self.made_ms.insert(app.clone(), made_ms);
+        before.is_some_and(|before| before != made_ms).then_some(app)
     }
 
     /// Reads all apps after missed commits. Returns the ended apps, each with a revision; everything in the app from
@@ -64,7 +62,7 @@ fn app_of(key: &str) -> Option<AppName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use devanture_store::catalog::{self, Commit};
+    use devanture_store::catalog::{self, Change, Commit};
 
     fn made(app: &str, created_ms: u64) -> Change {
         let record = AppRecord { created_ms, who: "ada".to_owned() };
@@ -83,12 +81,13 @@ mod tests {
     #[test]
     fn an_app_that_was_made_again_ends_the_one_before_also_where_its_deletion_was_not_heard() {
         let mut apps = MadeApps::default();
-        assert_eq!(apps.note(&made("shop", 1)), None);
-        assert_eq!(apps.note(&made("shop", 1)), None, "it is the same one");
-        assert_eq!(apps.note(&made("shop", 2)), Some(name("shop")));
-        assert_eq!(apps.note(&deleted("shop")), Some(name("shop")));
-        assert_eq!(apps.note(&made("shop", 3)), None, "what was there has ended before");
-        assert_eq!(apps.note(&Change::Delete("versions/shop/1".to_owned())), None);
+        let mut note = |change| apps.note(&FollowedChange::of(&change).unwrap());
+        assert_eq!(note(made("shop", 1)), None);
+        assert_eq!(note(made("shop", 1)), None, "it is the same one");
+        assert_eq!(note(made("shop", 2)), Some(name("shop")));
+        assert_eq!(note(deleted("shop")), Some(name("shop")));
+        assert_eq!(note(made("shop", 3)), None, "what was there has ended before");
+        assert_eq!(note(Change::Delete("versions/shop/1".to_owned())), None);
     }
 
     /// Law 11.

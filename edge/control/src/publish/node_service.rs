@@ -8,7 +8,6 @@ use devanture_config::api::{NodeList, NodeState, NodeStatus, Scope};
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{AppName, Digest};
 use metrics::histogram;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -28,7 +27,9 @@ use crate::settings::Coming;
 use crate::switch::{Deploys, Switcher};
 use devanture_base::telemetry;
 use devanture_store::blobs::Key;
-use devanture_store::catalog::{Catalog, Revision};
+use devanture_store::catalog::follow::{Follow, FollowStep};
+use devanture_store::catalog::{self, Catalog, Revision};
+use devanture_store::records::table::FollowedBy;
 
 /// Longest wait for the commits required by another node's switch.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -173,39 +174,39 @@ impl Publisher {
     /// blobs of deleted versions no longer do, and a deleted app is forgotten, since the next app of its name has a new
     /// owner (law 11).
     pub async fn keep_forgetting(self: Arc<Self>) {
-        let mut commits = self.ledger.catalog.watch();
-        let mut apps = MadeApps::default();
-        self.forget_unfollowed(&mut apps).await;
-        loop {
-            let committed = match commits.recv().await {
-                Ok(committed) => committed,
-                Err(RecvError::Lagged(_)) => {
-                    self.uploads.owned.forget_all();
-                    // An app created and ended meanwhile is not found; the histories hold the reports for its owner.
-                    self.uploads.deploys.forget_ended();
-                    self.forget_unfollowed(&mut apps).await;
-                    continue;
+        let mut follow = Follow::new(&*self.ledger.catalog, FollowedBy::Publish);
+        let (mut apps, mut is_first) = (MadeApps::default(), true);
+        while let Some(step) = follow.next().await {
+            match step {
+                FollowStep::ReadAll => {
+                    if !std::mem::take(&mut is_first) {
+                        self.uploads.owned.forget_all();
+                        // One that was made and ended meanwhile is not found; what the owner may have to know of those
+                        // that ended is in histories.
+                        self.uploads.deploys.forget_ended();
+                    }
+                    if let Err(error) = self.forget_unfollowed(&mut apps).await {
+                        tracing::warn!(%error, "which apps have ended could not be read");
+                        follow.read_failed();
+                    }
                 }
-                Err(RecvError::Closed) => return,
-            };
-            self.uploads.owned.note_commit(&committed.changes);
-            let ended: Vec<AppName> = committed.changes.iter().filter_map(|change| apps.note(change)).collect();
-            for app in ended {
-                self.uploads.forget_former(&app, committed.revision).await;
+                FollowStep::Commit(commit) => {
+                    self.uploads.owned.note_commit(&commit.changes);
+                    let ended: Vec<AppName> = commit.changes.iter().filter_map(|change| apps.note(change)).collect();
+                    for app in ended {
+                        self.uploads.forget_former(&app, commit.revision).await;
+                    }
+                }
             }
         }
     }
 
-    /// Forgets apps that ended in missed commits.
-    async fn forget_unfollowed(&self, apps: &mut MadeApps) {
-        match apps.read(&*self.ledger.catalog).await {
-            Ok(ended) => {
-                for (app, revision) in ended {
-                    self.uploads.forget_former(&app, revision).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "which apps have ended could not be read"),
+    /// Forgets the apps that ended in commits that were not followed.
+    async fn forget_unfollowed(&self, apps: &mut MadeApps) -> Result<(), catalog::Error> {
+        for (app, revision) in apps.read(&*self.ledger.catalog).await? {
+            self.uploads.forget_former(&app, revision).await;
         }
+        Ok(())
     }
 
     /// Returns the logs of the node.

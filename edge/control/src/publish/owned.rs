@@ -18,11 +18,13 @@ use crate::ledger::Error;
 use devanture_base::clock;
 use devanture_base::fair::Lane;
 use devanture_store::blobs::{self, Blobs, ManifestTurns};
+use devanture_store::catalog::Catalog;
+use devanture_store::catalog::follow::FollowedChange;
 use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{Catalog, Change};
 use devanture_store::records;
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::sent::{self, SentRecord};
+use devanture_store::records::table::RecordKind;
 
 /// Blobs of an app, in one table, since an app may have sent some hundred thousand blobs.
 #[derive(Default)]
@@ -274,24 +276,21 @@ impl Owned {
         Ok(())
     }
 
-    /// Records a commit of any node. The node's own pushes drop nothing, so that the next push need not read every
-    /// manifest of the app again.
-    pub(super) fn note_commit(&self, changes: &[Change]) {
-        let stored = changes.iter().filter_map(|change| match change {
-            Change::Put(key, _) => version_at(records::VERSIONS_PREFIX, key),
-            Change::Delete(_) => None,
-        });
+    /// Takes note of a commit, by whichever node. One of this node's own pushes drops nothing, so that the next one
+    /// need not read every manifest of the app again.
+    pub(super) fn note_commit(&self, changes: &[FollowedChange]) {
+        let is_stored = |change: &&FollowedChange| change.kind == RecordKind::Version && change.value.is_some();
+        let stored = changes.iter().filter(is_stored).filter_map(version_of);
         let stored: HashSet<(AppName, VersionId)> = stored.collect();
         for change in changes {
-            let ended = match change {
-                Change::Delete(key) => {
-                    version_at(records::VERSIONS_PREFIX, key).or_else(|| version_at(gone::GONE_PREFIX, key))
-                }
-                Change::Put(key, _) => version_at(gone::GONE_PREFIX, key),
+            let is_end = match change.kind {
+                RecordKind::Version => change.value.is_none(),
+                kind => kind == RecordKind::GoneVersion,
             };
-            // Storing a version again deletes its tombstone.
-            if let Some(ended) = ended.filter(|ended| !stored.contains(ended)) {
-                self.forget_app(&ended.0);
+            // Where it is stored again, what said that it was gone goes.
+            let ended = version_of(change).filter(|ended| is_end && !stored.contains(ended));
+            if let Some((app, _)) = ended {
+                self.forget_app(&app);
             }
         }
         for (app, version) in stored {
@@ -370,8 +369,8 @@ impl Owned {
     }
 }
 
-/// Returns the app and version of the record at `key`, below `prefix`.
-fn version_at(prefix: &str, key: &str) -> Option<(AppName, VersionId)> {
-    let (app, version) = key.strip_prefix(prefix)?.split_once('/')?;
+/// The app and the version of a record that is of a version.
+fn version_of(change: &FollowedChange) -> Option<(AppName, VersionId)> {
+    let (app, version) = change.name().split_once('/')?;
     Some((app.parse().ok()?, version.parse().ok()?))
 }

@@ -18,9 +18,8 @@ use super::shared::{Shared, ms};
 use devanture_serve::live::Current;
 use devanture_serve::proxy::{RunId, RunOrigin};
 use devanture_serve::version::Setting;
-use devanture_store::catalog::{Change, Committed};
-use devanture_store::records::instances::SCALE_PREFIX;
-use devanture_store::records::{self, gone};
+use devanture_store::catalog::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
+use devanture_store::records::table::RecordKind;
 
 /// Longest time in which a request from before a switch chooses its instance.
 const SWITCH_GRACE: Duration = Duration::from_secs(1);
@@ -39,12 +38,8 @@ impl Shared {
         }
     }
 
-    /// Follows the catalog and requests until the edge ends.
-    pub(super) async fn follow(
-        self: Arc<Self>,
-        mut watch: Receiver<Committed>,
-        mut shown: Receiver<(AppName, PlaceName)>,
-    ) {
+    /// Follows the catalog, and what requests ask for, until the edge ends.
+    pub(super) async fn follow(self: Arc<Self>, mut follow: Follow, mut shown: Receiver<(AppName, PlaceName)>) {
         let mut elsewhere = self.registry.elsewhere_changes();
         loop {
             self.standstill.ended().await;
@@ -57,10 +52,9 @@ impl Shared {
                     Err(RecvError::Lagged(_)) => self.reconcile_all(),
                     Err(RecvError::Closed) => return,
                 },
-                committed = watch.recv() => match committed {
-                    Ok(committed) => self.apply(&committed).await,
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "the watch of the catalog lagged: what runs is compared with all that is live");
+                step = follow.next() => match step {
+                    Some(FollowStep::Commit(commit)) => self.apply(&commit).await,
+                    Some(FollowStep::ReadAll) => {
                         self.reconcile_all();
                         self.end_deleted_work().await;
                         self.follow_nodes().await;
@@ -68,47 +62,41 @@ impl Shared {
                             self.rescale_later(group);
                         }
                     }
-                    Err(RecvError::Closed) => return,
+                    None => return,
                 },
                 Ok(()) = elsewhere.changed() => self.follow_elsewhere(),
                 () = sleep_until_some(self.nodes.next_end()) => self.forget_nodes(),
                 (id, origin) = self.registry.next_requested() => self.start_requested(id, &origin),
-                () = self.stop.cancelled() => return,
             }
         }
     }
 
-    async fn apply(self: &Arc<Self>, committed: &Committed) {
-        if self.nodes.are_changed_by(committed) {
+    async fn apply(self: &Arc<Self>, commit: &FollowedCommit) {
+        let changes = &commit.changes;
+        if self.nodes.may_be_others() && changes.iter().any(|change| change.kind == RecordKind::Node) {
             self.follow_nodes().await;
         }
-        if committed.changes.iter().any(is_deletion) {
+        if changes.iter().any(is_deletion) {
             self.end_deleted_work().await;
         }
         let mut moved: Vec<(AppName, PlaceName)> = Vec::new();
         let mut is_app = Vec::new();
-        for change in committed.changes.iter() {
-            let (Change::Delete(key) | Change::Put(key, _)) = change;
-            if matches!(change, Change::Delete(key) if key.starts_with(records::VERSIONS_PREFIX)) {
-                self.versions_changed();
-            }
-            let names = |rest: &str| {
-                let (app, name) = rest.split_once('/')?;
-                Some((app.parse::<AppName>().ok()?, name.parse::<PlaceName>().ok()?))
-            };
-            let pointed = key.strip_prefix(records::LIVE_PREFIX).or_else(|| key.strip_prefix(records::ALIASES_PREFIX));
-            if let Some(place) = pointed {
-                moved.extend(names(place));
-            } else if let Some((app, name)) = key.strip_prefix(SCALE_PREFIX).and_then(names) {
-                self.groups_of(&app, name.as_str()).into_iter().for_each(|group| self.rescale_later(group));
-            } else if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
-                is_app.extend(app.parse::<AppName>());
+        for change in changes {
+            match change.kind {
+                RecordKind::Version if change.value.is_none() => self.versions_changed(),
+                RecordKind::LivePointer | RecordKind::Alias => moved.extend(change.place()),
+                RecordKind::Scale => {
+                    let groups = change.place().map(|(app, name)| self.groups_of(&app, name.as_str()));
+                    groups.into_iter().flatten().for_each(|group| self.rescale_later(group));
+                }
+                RecordKind::DeletedApp => is_app.extend(change.app()),
+                _ => {}
             }
         }
         if moved.is_empty() && is_app.is_empty() {
             return;
         }
-        self.live.wait_for(committed.revision).await;
+        self.live.wait_for(commit.revision).await;
         for app in is_app {
             moved.extend(self.live.environments().into_iter().filter(|(other, _)| *other == app));
             let places = self.all_groups().into_iter().filter(|group| group.id.app == app);
@@ -299,10 +287,9 @@ fn counts_of_apps(groups: &[Arc<Group>]) -> HashMap<AppName, usize> {
     counts
 }
 
-/// Returns true if a change deletes an app or environment.
-fn is_deletion(change: &Change) -> bool {
-    let prefixes = [gone::DELETED_APPS_PREFIX, gone::DELETED_ENVIRONMENTS_PREFIX];
-    matches!(change, Change::Put(key, _) if prefixes.iter().any(|prefix| key.starts_with(prefix)))
+/// Whether a change says that an app or an environment was deleted.
+fn is_deletion(change: &FollowedChange) -> bool {
+    change.value.is_some() && matches!(change.kind, RecordKind::DeletedApp | RecordKind::DeletedEnvironment)
 }
 
 /// Returns the time for which a backend runs without requests of pinned visitors.

@@ -43,6 +43,8 @@ use devanture_serve::live::Live;
 use devanture_serve::proxy::{Registry, RunId, RunNow};
 use devanture_store::blobs::{Blobs, ManifestTurns};
 use devanture_store::catalog::Catalog;
+use devanture_store::catalog::follow::Follow;
+use devanture_store::records::table::FollowedBy;
 
 /// Interval of checks for the end of all instances.
 const END_LOOK: Duration = Duration::from_millis(20);
@@ -295,12 +297,13 @@ impl Runner {
         if let Some(taken) = taken {
             taken.settle(&shared).await;
         }
-        // Subscribed before reading live versions, so that no commit in between is missed.
-        let (watch, shown) = (shared.catalog.watch(), shared.live.shown());
+        // Before what is live is looked at: nothing that is committed in between is missed.
+        let follow = Follow::new(&*shared.catalog, FollowedBy::Runner).begun().until(shared.stop.clone());
+        let shown = shared.live.shown();
         shared.nodes.refresh(&*shared.catalog).await?;
         shared.registry.hear_asks(true);
         shared.reconcile_all();
-        tokio::spawn(Arc::clone(&shared).follow(watch, shown));
+        tokio::spawn(Arc::clone(&shared).follow(follow, shown));
         tokio::spawn(Arc::clone(&shared).watch_persisted());
         tokio::spawn(Arc::clone(&shared).watch_images());
         tokio::spawn(tidy(Arc::clone(&shared)));

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::group::Group;
 use super::place_user::PREVIEW;
 use super::shared::Shared;
-use devanture_store::catalog::{Catalog, Change, Committed};
+use devanture_store::catalog::Catalog;
 use devanture_store::records::nodes::NODES_PREFIX;
 
 /// Time for which a gone node keeps its share, so that a restarting node finds its share unchanged, and no other node
@@ -83,13 +83,9 @@ impl KnownNodes {
         self.state.lock().gone.clear();
     }
 
-    /// Returns true if a commit adds or removes a node.
-    pub(super) fn are_changed_by(&self, committed: &Committed) -> bool {
+    /// Whether there may be other nodes.
+    pub(super) const fn may_be_others(&self) -> bool {
         self.is_in_cluster
-            && committed.changes.iter().any(|change| {
-                let (Change::Delete(key) | Change::Put(key, _)) = change;
-                key.starts_with(NODES_PREFIX)
-            })
     }
 }
 

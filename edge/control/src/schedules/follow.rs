@@ -17,9 +17,11 @@ use crate::ledger::{Error, update};
 use devanture_base::clock;
 use devanture_serve::live::Current;
 use devanture_serve::version::Setting;
-use devanture_store::catalog::{Change, Check, Committed};
-use devanture_store::records::schedules::{SCHEDULES_PREFIX, ScheduleRecord, StoredSkip, names_of, schedules_prefix};
-use devanture_store::records::{self, StoredSkipReason, gone};
+use devanture_store::catalog::Check;
+use devanture_store::catalog::follow::{Follow, FollowStep, FollowedCommit};
+use devanture_store::records::schedules::{ScheduleRecord, StoredSkip, names_of, schedules_prefix};
+use devanture_store::records::table::{FollowedBy, RecordKind};
+use devanture_store::records::{self, StoredSkipReason};
 
 /// Interval of clock checks, so a change of the clock is noticed soon.
 const TICK: Duration = Duration::from_secs(1);
@@ -35,22 +37,22 @@ impl Scheduler {
             return;
         }
         self.state.runtime.set(Handle::current()).ok();
-        // The watch begins before the live versions are read, so no commit in between is missed.
-        let (mut watch, mut shown) = (self.ledger.catalog.watch(), self.ledger.live.shown());
+        let mut follow = Follow::new(&*self.ledger.catalog, FollowedBy::Schedules).begun();
+        let mut shown = self.ledger.live.shown();
         self.ledger.live.loaded().await;
         self.refresh_all().await;
         let (mut last_ms, mut ticks) = (clock::now_ms(), 0_u64);
         loop {
             let is_idle = self.state.known.lock().is_empty();
             tokio::select! {
-                committed = watch.recv() => match committed {
-                    Ok(committed) => self.follow_commit(&committed).await,
-                    Err(RecvError::Lagged(_)) => self.refresh_all().await,
-                    Err(RecvError::Closed) => return,
+                step = follow.next() => match step {
+                    Some(FollowStep::Commit(commit)) => self.follow_commit(&commit).await,
+                    Some(FollowStep::ReadAll) => self.refresh_all().await,
+                    None => return,
                 },
                 shown = shown.recv() => match shown {
                     Ok(place) => self.refresh(&place).await,
-                    Err(RecvError::Lagged(_)) => self.refresh_all().await,
+                    Err(RecvError::Lagged(_)) => follow.read_again(),
                     Err(RecvError::Closed) => return,
                 },
                 () = self.state.ended.notified() => {}
@@ -82,28 +84,32 @@ impl Scheduler {
         self.ledger.live.place(app, environment).is_some_and(|place| place.paused().is_some())
     }
 
-    async fn follow_commit(&self, committed: &Committed) {
+    async fn follow_commit(&self, commit: &FollowedCommit) {
         let mut places: Vec<Place> = Vec::new();
         let mut is_live_awaited = false;
-        for change in committed.changes.iter() {
-            let (Change::Delete(key) | Change::Put(key, _)) = change;
-            if let Some(rest) = key.strip_prefix(records::LIVE_PREFIX) {
-                let names = rest.split_once('/').and_then(|(app, name)| Some((app.parse().ok()?, name.parse().ok()?)));
-                places.extend(names);
-                is_live_awaited = true;
-            } else if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
-                let Ok(app) = app.parse::<AppName>() else { continue };
-                places.extend(self.ledger.live.environments().into_iter().filter(|(other, _)| *other == app));
-                is_live_awaited = true;
-            } else if key.starts_with(SCHEDULES_PREFIX)
-                && let (Some((app, environment, name)), Change::Put(_, value)) = (names_of(key), change)
-                && let Ok(record) = serde_json::from_slice::<ScheduleRecord>(value)
-            {
-                self.note_record(&(app, environment), &name, &record);
+        for change in &commit.changes {
+            match change.kind {
+                RecordKind::LivePointer => {
+                    places.extend(change.place());
+                    is_live_awaited = true;
+                }
+                RecordKind::DeletedApp => {
+                    let Some(app) = change.app() else { continue };
+                    places.extend(self.ledger.live.environments().into_iter().filter(|(other, _)| *other == app));
+                    is_live_awaited = true;
+                }
+                RecordKind::Schedule => {
+                    if let (Some((app, environment, name)), Some(value)) = (names_of(&change.key), &change.value)
+                        && let Ok(record) = serde_json::from_slice::<ScheduleRecord>(value)
+                    {
+                        self.note_record(&(app, environment), &name, &record);
+                    }
+                }
+                _ => {}
             }
         }
         if is_live_awaited {
-            self.ledger.live.wait_for(committed.revision).await;
+            self.ledger.live.wait_for(commit.revision).await;
         }
         for place in places {
             self.refresh(&place).await;

@@ -9,18 +9,15 @@ use std::time::Duration;
 use devanture_config::api::{KeptReach, WebhookName};
 use devanture_config::{AppName, PlaceName};
 use parking_lot::Mutex;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
 
 use super::Webhooks;
 use super::target::Target;
 use crate::ledger::Error;
 use devanture_serve::proxy::address::allow_line;
+use devanture_store::catalog::follow::Follow;
 use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{Change, Committed};
 use devanture_store::records;
-use devanture_store::records::gone;
+use devanture_store::records::table::FollowedBy;
 use devanture_store::records::webhooks::{WEBHOOKS_PREFIX, WebhookRecord, webhook_of};
 
 /// Beginning of the sentence about a webhook.
@@ -85,16 +82,16 @@ impl Webhooks {
 
     /// Scans the webhooks at once and after each change of a webhook, for as long as the catalog is followed.
     pub async fn keep_looking_for_kept_reach(self: Arc<Self>) {
-        // The watch begins before the first scan, so no commit in between is missed.
-        let mut watch = self.ledger.catalog.watch();
-        loop {
+        let follow = Follow::new(&*self.ledger.catalog, FollowedBy::WebhookReach);
+        // Without a change, too: names may lead elsewhere by then.
+        let mut follow = follow.read_every(LOOK).with_pause(LOOK);
+        while follow.changed().await {
             match self.find_kept_reach().await {
                 Ok(found) => *self.kept_reach.lock() = Arc::new(found),
-                Err(error) => tracing::warn!(%error, "where webhooks lead cannot be looked up"),
-            }
-            // Names may resolve to different addresses by then.
-            if timeout(LOOK, changed(&mut watch)).await == Ok(WebhookChange::Closed) {
-                return;
+                Err(error) => {
+                    tracing::warn!(%error, "where webhooks lead cannot be looked up");
+                    follow.read_failed();
+                }
             }
         }
     }
@@ -117,29 +114,5 @@ impl Webhooks {
             }
         }
         Ok(found)
-    }
-}
-
-/// Result of a wait for changes of webhooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WebhookChange {
-    Webhooks,
-    Closed,
-}
-
-/// Waits for a possible change of a webhook, or a deletion of an app.
-async fn changed(watch: &mut Receiver<Committed>) -> WebhookChange {
-    let is_meant = |change: &Change| match change {
-        Change::Put(key, _) | Change::Delete(key) => {
-            key.starts_with(WEBHOOKS_PREFIX) || key.starts_with(gone::DELETED_APPS_PREFIX)
-        }
-    };
-    loop {
-        match watch.recv().await {
-            Ok(committed) if committed.changes.iter().any(is_meant) => return WebhookChange::Webhooks,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return WebhookChange::Webhooks,
-            Err(RecvError::Closed) => return WebhookChange::Closed,
-        }
     }
 }

@@ -22,9 +22,8 @@ pub use kept_reach::KEPT_WEBHOOK;
 use std::sync::Arc;
 use std::time::Duration;
 
-use devanture_config::{AppName, PlaceName};
+use devanture_config::AppName;
 use metrics::gauge;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -40,12 +39,13 @@ use devanture_base::clock;
 use devanture_base::fair::{RateLimit, Shares};
 use devanture_base::telemetry;
 use devanture_serve::proxy::address::Policy;
+use devanture_store::catalog::follow::{Follow, FollowStep, FollowedChange};
 use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{Change, Committed};
+use devanture_store::records::StoredDelivery;
+use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::webhooks::{
-    DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WEBHOOKS_PREFIX, WebhookRecord, webhook_of,
+    DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, webhook_of,
 };
-use devanture_store::records::{StoredDelivery, gone};
 
 /// Name of the duty of the sending node in a cluster.
 const DUTY: &str = "webhooks";
@@ -152,9 +152,7 @@ impl Webhooks {
     /// Sends due messages for as long as the catalog is followed.
     async fn send_waiting(self: &Arc<Self>) {
         let (mut queue, (ended_in, mut ended)) = (Queue::default(), mpsc::channel(ENDED_MAX));
-        // The watch begins before the waiting messages are read, so no commit in between is missed.
-        let mut watch = self.ledger.catalog.watch();
-        self.read_waiting(&mut queue).await;
+        let mut follow = Follow::new(&*self.ledger.catalog, FollowedBy::Webhooks).with_pause(TICK);
         loop {
             let sends_max = usize::try_from(self.ledger.limits().webhook_sends_max).unwrap_or(usize::MAX);
             let may_send = |app: &AppName| self.messages.take(app).is_ok();
@@ -169,10 +167,15 @@ impl Webhooks {
             #[allow(clippy::cast_precision_loss, reason = "it is bounded")]
             gauge!("devanture_webhook_messages_waiting").set(queue.len() as f64);
             tokio::select! {
-                committed = watch.recv() => match committed {
-                    Ok(committed) => follow(&mut queue, &committed),
-                    Err(RecvError::Lagged(_)) => self.read_waiting(&mut queue).await,
-                    Err(RecvError::Closed) => return,
+                step = follow.next() => match step {
+                    Some(FollowStep::Commit(commit)) => {
+                        commit.changes.iter().for_each(|change| note_change(&mut queue, change));
+                    }
+                    Some(FollowStep::ReadAll) => if let Err(error) = self.read_waiting(&mut queue).await {
+                        tracing::warn!(%error, "the messages that wait for webhooks cannot be read");
+                        follow.read_failed();
+                    },
+                    None => return,
                 },
                 Some((at, next_ms)) = ended.recv() => {
                     queue.ended(&at);
@@ -186,15 +189,8 @@ impl Webhooks {
         }
     }
 
-    /// Reads all waiting messages.
-    async fn read_waiting(&self, queue: &mut Queue) {
-        while let Err(error) = self.try_read_waiting(queue).await {
-            tracing::warn!(%error, "the messages that wait for webhooks cannot be read");
-            sleep(TICK).await;
-        }
-    }
-
-    async fn try_read_waiting(&self, queue: &mut Queue) -> Result<(), Error> {
+    /// Reads all messages that wait.
+    async fn read_waiting(&self, queue: &mut Queue) -> Result<(), Error> {
         queue.clear();
         let mut waiting = Scan::new(&*self.ledger.catalog, WAITING_PREFIX);
         while let Some((key, record)) = waiting.next().await? {
@@ -218,22 +214,35 @@ impl Webhooks {
     }
 }
 
-/// Applies a commit to the queue.
-fn follow(queue: &mut Queue, committed: &Committed) {
-    for change in committed.changes.iter() {
-        match change {
-            Change::Put(key, value) if key.starts_with(WAITING_PREFIX) => note(queue, key, value),
-            Change::Put(key, value) if key.starts_with(ENDED_PREFIX) => count_dropped(key, value),
-            Change::Put(key, value) if key.starts_with(WEBHOOKS_PREFIX) => look_at_changed(queue, key, value),
-            Change::Put(key, _) => look_at_deleted(queue, key),
-            Change::Delete(key) => {
-                if let Some(at) = DeliveryAt::of(WAITING_PREFIX, key) {
-                    queue.remove(&at);
-                } else if let Some((app, name)) = webhook_of(key) {
-                    queue.look_at(&app, |at, _| at.webhook == name);
-                }
+/// Takes note of a change.
+fn note_change(queue: &mut Queue, change: &FollowedChange) {
+    let FollowedChange { kind, key, value } = change;
+    match (kind, value) {
+        (RecordKind::WaitingMessage, Some(value)) => note(queue, key, value),
+        (RecordKind::WaitingMessage, None) => {
+            if let Some(at) = DeliveryAt::of(WAITING_PREFIX, key) {
+                queue.remove(&at);
             }
         }
+        (RecordKind::EndedMessage, Some(value)) => count_dropped(key, value),
+        (RecordKind::Webhook, Some(value)) => look_at_changed(queue, key, value),
+        (RecordKind::Webhook, None) => {
+            if let Some((app, name)) = webhook_of(key) {
+                queue.look_at(&app, |at, _| at.webhook == name);
+            }
+        }
+        // Messages of an app or an environment that was just deleted are dropped at once, not when they are due.
+        (RecordKind::DeletedApp, Some(_)) => {
+            if let Some(app) = change.app() {
+                queue.look_at(&app, |_, _| true);
+            }
+        }
+        (RecordKind::DeletedEnvironment, Some(_)) => {
+            if let Some((app, environment)) = change.place() {
+                queue.look_at(&app, |_, own| own == Some(&environment));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -261,20 +270,4 @@ fn look_at_changed(queue: &mut Queue, key: &str, value: &[u8]) {
     if let (true, Some((app, name))) = (is_changed, webhook_of(key)) {
         queue.look_at(&app, |at, _| at.webhook == name);
     }
-}
-
-/// Drops messages of a deleted app or environment at once, instead of at the due time.
-fn look_at_deleted(queue: &mut Queue, key: &str) {
-    if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
-        if let Ok(app) = app.parse() {
-            queue.look_at(&app, |_, _| true);
-        }
-    } else if let Some((app, environment)) = deleted_environment(key) {
-        queue.look_at(&app, |_, own| own == Some(&environment));
-    }
-}
-
-fn deleted_environment(key: &str) -> Option<(AppName, PlaceName)> {
-    let (app, environment) = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX)?.split_once('/')?;
-    Some((app.parse().ok()?, environment.parse().ok()?))
 }

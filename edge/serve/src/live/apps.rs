@@ -12,8 +12,10 @@ use super::stored_ids::StoredIds;
 use super::{Follower, Live, Place};
 use crate::version::Setting;
 use devanture_base::telemetry;
-use devanture_store::catalog::{Change, Record};
-use devanture_store::records::{self, APPS_PREFIX, gone};
+use devanture_store::catalog::Record;
+use devanture_store::catalog::follow::FollowedChange;
+use devanture_store::records::APPS_PREFIX;
+use devanture_store::records::table::RecordKind;
 
 /// Names of all apps, including deleted ones.
 #[derive(Default)]
@@ -142,13 +144,15 @@ impl Follower {
         }
     }
 
-    /// Forgets visitors of the environments that a commit purges. A restored environment has a live version again.
-    pub(super) fn forget_purged(&self, changes: &[Change]) {
-        for change in changes {
-            let Change::Delete(key) = change else { continue };
-            let Some((app, name)) = deleted_environment_of(key) else { continue };
-            let live_key = records::live_key(&app, &name);
-            if !changes.iter().any(|change| matches!(change, Change::Put(key, _) if *key == live_key)) {
+    /// Forgets the visitors of the environments that a commit purges. One that is restored has a live version again.
+    pub(super) fn forget_purged(&self, changes: &[FollowedChange]) {
+        let is_purge =
+            |change: &&FollowedChange| change.kind == RecordKind::DeletedEnvironment && change.value.is_none();
+        for purged in changes.iter().filter(is_purge) {
+            let is_restored = changes.iter().any(|change| {
+                change.kind == RecordKind::LivePointer && change.value.is_some() && change.name() == purged.name()
+            });
+            if let Some((app, name)) = purged.place().filter(|_| !is_restored) {
                 forget(&app, Some(&name));
             }
         }
@@ -164,10 +168,4 @@ fn forget(app: &AppName, environment: Option<&PlaceName>) {
 
 fn app_of(key: &str) -> Option<AppName> {
     key.strip_prefix(APPS_PREFIX)?.parse().ok()
-}
-
-/// The environment whose deletion a key names.
-fn deleted_environment_of(key: &str) -> Option<(AppName, PlaceName)> {
-    let (app, name) = key.strip_prefix(gone::DELETED_ENVIRONMENTS_PREFIX)?.split_once('/')?;
-    Some((app.parse().ok()?, name.parse().ok()?))
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::sleep;
 
 use super::{Current, CurrentSettings, LoadError, Loader};
-use devanture_store::catalog::{Change, Committed};
-use devanture_store::records::console::{CONSOLE_KEY, console};
+use devanture_store::catalog::follow::Follow;
+use devanture_store::records::console::console;
+use devanture_store::records::table::FollowedBy;
 
 /// Pause after a failed load of the console.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -65,29 +64,14 @@ impl Console {
 
     /// Follows the catalog for as long as the edge runs.
     pub async fn follow(self: Arc<Self>) {
-        let mut commits = self.loader.catalog().watch();
+        let mut follow = Follow::new(&**self.loader.catalog(), FollowedBy::Console).with_pause(AGAIN);
         self.is_on.store(true, Ordering::Relaxed);
-        loop {
+        while follow.changed().await {
             if let Err(error) = self.refresh().await {
                 tracing::error!(%error, "the console could not be loaded; `devanture-edge console install` stores it again");
-                sleep(AGAIN).await;
-                // A repair can make the console loadable without a commit.
-                continue;
-            }
-            loop {
-                match commits.recv().await {
-                    Ok(committed) if !is_of_console(&committed) => {}
-                    Ok(_) | Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return,
-                }
+                // It may be whole again without a commit, as after a repair.
+                follow.read_failed();
             }
         }
     }
-}
-
-fn is_of_console(committed: &Committed) -> bool {
-    committed.changes.iter().any(|change| {
-        let (Change::Delete(key) | Change::Put(key, _)) = change;
-        key == CONSOLE_KEY
-    })
 }

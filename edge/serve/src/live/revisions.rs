@@ -6,29 +6,13 @@
 use std::sync::atomic::Ordering;
 
 use super::follow::Follower;
-use devanture_store::catalog::Revision;
 
 impl Follower {
-    /// Records the revision of the watch's next commit. A revision not above the last one, `watched`, means that all
-    /// stored revisions belong to a lost state. Returns true in this case: commits in between may have been missed, so
-    /// the whole catalog must be read again.
-    pub(super) fn note_revision(&self, watched: &mut Revision, revision: Revision) -> bool {
-        let went_back = revision <= *watched;
-        if went_back {
-            tracing::warn!(revision, before = *watched, "the catalog went back to an earlier state, which is followed");
-            for place in self.live.0.hosts.load().places.values() {
-                place.forget_revisions();
-                self.live.withdrawn(&place.app).forget_revision();
-            }
-        }
-        *watched = revision;
-        went_back
-    }
-
-    /// Reads the whole catalog again; if the catalog cannot be read, the live versions stay.
-    pub(super) async fn read_again(&self) {
-        if let Err(error) = self.read_all().await {
-            tracing::error!(%error, "the catalog cannot be read: what is live stays");
+    /// Forgets all revisions that are remembered, where they are of a state that is gone.
+    pub(super) fn forget_revisions(&self) {
+        for place in self.live.0.hosts.load().places.values() {
+            place.forget_revisions();
+            self.live.withdrawn(&place.app).forget_revision();
         }
     }
 }

@@ -6,7 +6,8 @@ use devanture_config::{AppName, PlaceName, VersionId};
 
 use super::{Follower, Live, Loader, Place};
 use devanture_store::catalog::{self, Revision};
-use devanture_store::records::signing::{self, SIGNERS_PREFIX};
+use devanture_store::records::signing;
+use devanture_store::records::table::RecordKind;
 
 impl Loader {
     /// Returns true if a version may answer visitors of a place where the version is not live; false if unknown.
@@ -71,7 +72,7 @@ impl Follower {
 
     /// The commit that last set signers.
     pub(super) async fn signers_written(&self) -> Result<Revision, catalog::Error> {
-        let signers = self.all(SIGNERS_PREFIX).await?;
+        let signers = self.all(RecordKind::Signers).await?;
         Ok(signers.iter().map(|(_, record)| record.revision).max().unwrap_or_default())
     }
 }

@@ -9,18 +9,20 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::registry::Registry;
 use crate::live::{Current, Live};
+use devanture_store::catalog::follow::{Follow, FollowStep, FollowedCommit};
 use devanture_store::catalog::scan::Scan;
-use devanture_store::catalog::{self, Catalog, Change, Committed, Record};
+use devanture_store::catalog::{self, Catalog, Record};
+use devanture_store::records;
+use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
-use devanture_store::records::{self, gone};
 
 /// Follower of the catalog that keeps a registry current.
 pub struct Following {
     registry: Registry,
     live: Live,
     catalog: Arc<dyn Catalog>,
-    watch: Receiver<Committed>,
-    /// Environments whose version was loaded after the pointer was read.
+    follow: Follow,
+    /// Environments whose version was loaded after its pointer was known.
     shown: Receiver<(AppName, PlaceName)>,
 }
 
@@ -30,9 +32,8 @@ impl Following {
     /// # Errors
     /// Fails if the catalog cannot be read.
     pub async fn start(registry: Registry, live: Live, catalog: Arc<dyn Catalog>) -> Result<Self, catalog::Error> {
-        // The watch begins before the first read, so that no commit in between is lost.
-        let (watch, shown) = (catalog.watch(), live.shown());
-        let following = Self { registry, live, catalog, watch, shown };
+        let (follow, shown) = (Follow::new(&*catalog, FollowedBy::Proxy).begun(), live.shown());
+        let following = Self { registry, live, catalog, follow, shown };
         following.read_all().await?;
         Ok(following)
     }
@@ -40,27 +41,23 @@ impl Following {
     /// Follows the catalog until the catalog is closed.
     pub async fn run(mut self) {
         loop {
-            let missed = tokio::select! {
-                committed = self.watch.recv() => match committed {
-                    Ok(committed) => {
-                        self.apply(&committed).await;
-                        continue;
-                    }
-                    Err(RecvError::Lagged(missed)) => missed,
-                    Err(RecvError::Closed) => return,
+            tokio::select! {
+                step = self.follow.next() => match step {
+                    Some(FollowStep::Commit(commit)) => self.apply(&commit).await,
+                    Some(FollowStep::ReadAll) => if let Err(error) = self.read_all().await {
+                        tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
+                        self.follow.read_failed();
+                    },
+                    None => return,
                 },
                 shown = self.shown.recv() => match shown {
-                    Ok((app, name)) => {
-                        self.hold(&app, &name);
-                        continue;
+                    Ok((app, name)) => self.hold(&app, &name),
+                    Err(RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "the watch of what is live lagged: upstreams are read again");
+                        self.follow.read_again();
                     }
-                    Err(RecvError::Lagged(missed)) => missed,
                     Err(RecvError::Closed) => return,
                 },
-            };
-            tracing::warn!(missed, "the watch of what is live lagged: upstreams are read again");
-            if let Err(error) = self.read_all().await {
-                tracing::error!(%error, "the catalog cannot be read: upstreams stay as they are");
             }
         }
     }
@@ -85,27 +82,23 @@ impl Following {
         Ok(())
     }
 
-    async fn apply(&self, committed: &Committed) {
+    async fn apply(&self, commit: &FollowedCommit) {
         let (mut switched, mut deleted) = (Vec::new(), Vec::new());
-        for change in committed.changes.iter() {
-            let (key, value) = match change {
-                Change::Delete(key) => (key, None),
-                Change::Put(key, value) => (key, Some(value)),
-            };
-            if key.starts_with(UPSTREAMS_PREFIX) {
-                let record = value.map(|value| Record { value: Arc::clone(value), revision: committed.revision });
-                self.set_members(key, record.as_ref());
-            } else if let Some((app, name)) =
-                key.strip_prefix(records::LIVE_PREFIX).and_then(|names| names.split_once('/'))
-            {
-                switched.extend(app.parse::<AppName>().ok().zip(name.parse::<PlaceName>().ok()));
-            } else if let Some(app) = key.strip_prefix(gone::DELETED_APPS_PREFIX) {
-                deleted.extend(app.parse::<AppName>());
+        for change in &commit.changes {
+            match change.kind {
+                RecordKind::LivePointer => switched.extend(change.place()),
+                RecordKind::DeletedApp => deleted.extend(change.app()),
+                RecordKind::Upstream => {
+                    let value = change.value.clone();
+                    let record = value.map(|value| Record { value, revision: commit.revision });
+                    self.set_members(&change.key, record.as_ref());
+                }
+                _ => {}
             }
         }
-        self.registry.applied(committed.revision);
+        self.registry.applied(commit.revision);
         if !switched.is_empty() || !deleted.is_empty() {
-            self.live.wait_for(committed.revision).await;
+            self.live.wait_for(commit.revision).await;
         }
         if !deleted.is_empty() {
             // Deleted or restored app: the live pointers themselves are unchanged.
@@ -162,7 +155,8 @@ mod tests {
     use super::*;
     use crate::live::{Domains, Follower, Grace, Loader};
     use devanture_store::blobs::{self, Key};
-    use devanture_store::catalog::Commit;
+    use devanture_store::catalog::{Change, Commit};
+    use devanture_store::records::gone;
 
     fn put(key: String, value: &Value) -> Change {
         Change::Put(key, records::write(value).unwrap())
@@ -215,8 +209,8 @@ mod tests {
         let deleted = gone::deleted_app_key(&"shop".parse().unwrap());
         for (change, pools) in [(put(deleted.clone(), &json!({})), 0), (Change::Delete(deleted), 1)] {
             commit(&*catalog, vec![change]).await;
-            let committed = following.watch.recv().await.unwrap();
-            following.apply(&committed).await;
+            let Some(FollowStep::Commit(commit)) = following.follow.next().await else { panic!("no commit") };
+            following.apply(&commit).await;
             assert_eq!(registry.all().len(), pools);
         }
     }

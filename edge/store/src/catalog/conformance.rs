@@ -2,12 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::broadcast::Sender;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio_util::sync::CancellationToken;
 
+use super::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
+use super::overtaken::Overtaken;
 use super::scan::Scan;
-use super::{Catalog, Change, Check, Commit, Error, Record, Revision};
+use super::{Catalog, Change, Check, Commit, Committed, Error, Record, Revision};
+use crate::records::table::{FollowedBy, RecordKind};
 
 /// A catalog under test, which can be closed and opened again.
 #[async_trait]
@@ -40,6 +47,10 @@ macro_rules! cases {
             large_and_empty_values_come_back,
             many_records_are_read_each_in_its_place,
             a_commit_of_many_checks_is_made_only_while_all_of_them_hold,
+            a_follower_reads_at_first_and_gets_each_commit_in_order,
+            a_follower_that_missed_commits_reads_everything_again,
+            a_follower_whose_reading_fails_reads_again,
+            a_follower_ends_when_it_is_stopped,
         }
     };
 }
@@ -407,4 +418,82 @@ pub(super) async fn a_commit_of_many_checks_is_made_only_while_all_of_them_hold(
         }
     }
     assert_eq!(won, 1);
+}
+
+/// The key of a record that the follower of webhooks hears of, and that of one that it does not.
+const FOLLOWED: &str = "webhook-waiting/shop/chat/1";
+const NOT_FOLLOWED: &str = "webhooks-added/shop";
+
+/// The step of a commit that changed the followed record alone.
+fn followed(revision: Revision, value: Option<&str>) -> Option<FollowStep> {
+    let (kind, key) = (RecordKind::WaitingMessage, FOLLOWED.to_owned());
+    let changes = vec![FollowedChange { kind, key, value: value.map(|value| value.as_bytes().into()) }];
+    Some(FollowStep::Commit(FollowedCommit { revision, changes, went_back: false }))
+}
+
+pub(super) async fn a_follower_reads_at_first_and_gets_each_commit_in_order(harness: impl Harness) {
+    let catalog = harness.catalog();
+    let mut follow = Follow::new(&*catalog, FollowedBy::Webhooks);
+    let mixed = [put(NOT_FOLLOWED, "{}"), put(FOLLOWED, "1"), put("of-a-later-release/shop", "")];
+    let first = commit(&*catalog, &[], &mixed).await.unwrap();
+    let second = commit(&*catalog, &[], &[put(NOT_FOLLOWED, "{}")]).await.unwrap();
+    let third = commit(&*catalog, &[], &[delete(FOLLOWED)]).await.unwrap();
+    // What was committed before the reading is in it, and follows it.
+    assert_eq!(follow.next().await, Some(FollowStep::ReadAll));
+    assert_eq!(follow.next().await, followed(first, Some("1")));
+    let of_others = FollowedCommit { revision: second, changes: Vec::new(), went_back: false };
+    assert_eq!(follow.next().await, Some(FollowStep::Commit(of_others)));
+    assert_eq!(follow.next_now(), Poll::Ready(followed(third, None)));
+    assert_eq!(follow.next_now(), Poll::Pending);
+    // A follower that reads everything after a change does so for the followed record, and not for the other one.
+    let mut follow = Follow::new(&*catalog, FollowedBy::Webhooks).begun();
+    commit(&*catalog, &[], &[put(NOT_FOLLOWED, "{}")]).await.unwrap();
+    commit(&*catalog, &[], &[put(FOLLOWED, "2")]).await.unwrap();
+    assert!(follow.changed().await);
+    assert_eq!(follow.next_now(), Poll::Pending);
+}
+
+pub(super) async fn a_follower_that_missed_commits_reads_everything_again(harness: impl Harness) {
+    let (catalog, sender) = (Overtaken::new(harness.catalog()), Sender::new(1));
+    catalog.announce_by(&sender);
+    let mut follow = Follow::new(&*catalog, FollowedBy::Webhooks).begun();
+    let mut last = 0;
+    for number in ["1", "2", "3"] {
+        last = commit(&*catalog, &[], &[put(FOLLOWED, number)]).await.unwrap();
+        sender.send(Committed { revision: last, changes: [put(FOLLOWED, number)].into() }).unwrap();
+    }
+    assert_eq!(follow.next().await, Some(FollowStep::ReadAll));
+    assert_eq!(value(&*catalog, FOLLOWED).await.as_deref(), Some("3"));
+    assert_eq!(follow.next().await, followed(last, Some("3")));
+    assert_eq!(follow.next_now(), Poll::Pending);
+}
+
+pub(super) async fn a_follower_whose_reading_fails_reads_again(harness: impl Harness) {
+    let catalog = Overtaken::new(harness.catalog());
+    commit(&*catalog, &[], &[put(FOLLOWED, "1")]).await.unwrap();
+    let mut follow = Follow::new(&*catalog, FollowedBy::Webhooks).with_pause(Duration::from_millis(5));
+    catalog.fail_listings(2);
+    for is_read in [false, false, true] {
+        assert_eq!(follow.next().await, Some(FollowStep::ReadAll));
+        let read = catalog.list(RecordKind::WaitingMessage.prefix(), None, false, 9).await;
+        assert_eq!(read.as_ref().is_ok_and(|found| found.len() == 1), is_read, "{read:?}");
+        if read.is_err() {
+            follow.read_failed();
+        }
+    }
+    // Nothing is read once more, and commits go on.
+    let revision = commit(&*catalog, &[], &[put(FOLLOWED, "2")]).await.unwrap();
+    assert_eq!(follow.next().await, followed(revision, Some("2")));
+}
+
+pub(super) async fn a_follower_ends_when_it_is_stopped(harness: impl Harness) {
+    let (catalog, stop) = (harness.catalog(), CancellationToken::new());
+    let mut follow = Follow::new(&*catalog, FollowedBy::Webhooks).begun().until(stop.clone());
+    let waits = tokio::spawn(async move { (follow.next().await, follow) });
+    stop.cancel();
+    let (step, mut follow) = waits.await.unwrap();
+    assert_eq!(step, None);
+    commit(&*catalog, &[], &[put(FOLLOWED, "1")]).await.unwrap();
+    assert_eq!(follow.next_now(), Poll::Ready(None));
+    assert!(!follow.changed().await);
 }

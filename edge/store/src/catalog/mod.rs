@@ -16,6 +16,7 @@ use devanture_base::durable;
 mod conformance;
 mod embedded;
 mod etcd;
+pub mod follow;
 mod in_place;
 mod lease;
 #[cfg(any(test, feature = "testing"))]
@@ -320,8 +321,8 @@ pub trait Catalog: Send + Sync {
         Ok(())
     }
 
-    /// Returns a receiver of every commit from now on. A watcher that lags by more than the capacity of the channel
-    /// gets an error from the channel and reads again.
+    /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel.
+    /// Followers of records use [`Follow`](follow::Follow).
     fn watch(&self) -> broadcast::Receiver<Committed>;
 
     /// The revision that can be read here, and the connection through which newer ones arrive.

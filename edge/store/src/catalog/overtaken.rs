@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -23,13 +24,16 @@ pub struct Overtaken {
     unheard: Mutex<Vec<Change>>,
     /// The channel of later watchers, if different from the real commits.
     announced: Mutex<Option<Sender<Committed>>>,
+    /// Listings that are still to fail.
+    failing: AtomicUsize,
 }
 
 impl Overtaken {
     /// Creates a catalog without pending changes.
     #[must_use]
     pub fn new(stored: Arc<dyn Catalog>) -> Arc<Self> {
-        Arc::new(Self { stored, next: Mutex::default(), unheard: Mutex::default(), announced: Mutex::default() })
+        let (next, unheard, announced) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { stored, next, unheard, announced, failing: AtomicUsize::new(0) })
     }
 
     /// Runs `before` just before the next commit that changes a record with the key prefix `prefix`; a further call
@@ -62,7 +66,12 @@ impl Overtaken {
         *self.announced.lock() = Some(sender.clone());
     }
 
-    /// Checks that all pending changes have happened.
+    /// Has the next so many listings fail.
+    pub fn fail_listings(&self, count: usize) {
+        self.failing.store(count, Ordering::Relaxed);
+    }
+
+    /// Checks that what was waited for has happened.
     ///
     /// # Panics
     /// Panics if a change is still pending.
@@ -103,6 +112,10 @@ impl Catalog for Overtaken {
         newest_first: bool,
         limit: usize,
     ) -> Result<Vec<(String, Record)>, Error> {
+        let less_one = |left: usize| left.checked_sub(1);
+        if self.failing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_ok() {
+            return Err(Error::Unavailable { reason: "a test has it fail".to_owned() });
+        }
         self.stored.list(prefix, after, newest_first, limit).await
     }
 

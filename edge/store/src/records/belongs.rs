@@ -6,7 +6,7 @@ use devanture_config::{AppName, PlaceName};
 use super::identities;
 use super::protection::{ShareRecord, StoredTarget, shares_prefix};
 use super::sessions;
-use super::table::{Owner, RecordKind, TABLE};
+use super::table::{Owner, RecordRow, TABLE};
 use crate::catalog::scan::Scan;
 use crate::catalog::{Catalog, Error, Record};
 use crate::records;
@@ -81,10 +81,9 @@ pub async fn records_of(
     Ok(found)
 }
 
-/// Returns the key range of a kind's records that belong to an app, or to one environment of the app: the prefix, which
-/// ends in `/`, or the key of the single record; `None` if there are no such records, or if they are removed last or
-/// stay.
-fn owned_by(kind: &RecordKind, app: &AppName, environment: Option<&PlaceName>, has_previews: bool) -> Option<String> {
+/// What of a kind is an app's, or one environment's of it: the prefix of the records, which ends in `/`, or the key of
+/// the one that there is; `None` where nothing is, or where it goes last or stays.
+fn owned_by(kind: &RecordRow, app: &AppName, environment: Option<&PlaceName>, has_previews: bool) -> Option<String> {
     let is_owned = match (kind.owner, environment) {
         (Owner::App | Owner::EnvironmentAtLast, None) => true,
         (Owner::Environment, _) | (Owner::EnvironmentOrPreviews, None) => true,

@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::Acme;
 use super::account::Accounts;
-use super::duty::{Cluster, Ordering, lost, next_commit};
+use super::duty::{Cluster, Ordering, lost, next_step};
 use super::failure::Failure;
 use super::held::{Held, HeldByName};
 use super::order::{OrderRequest, obtain};
@@ -123,9 +123,9 @@ impl Keeper {
             tokio::select! {
                 _ = tick.tick() => self.look().await,
                 Some(ended) = self.tasks.join_next_with_id() => self.take_in(ended).await,
-                committed = next_commit(self.cluster.as_mut()) => {
+                step = next_step(self.cluster.as_mut()) => {
                     if let Some(cluster) = &mut self.cluster {
-                        cluster.follow.apply(committed, &self.acme).await;
+                        cluster.follow.take(step, &self.acme).await;
                     }
                 }
                 () = lost(self.ordering.as_deref()) => {

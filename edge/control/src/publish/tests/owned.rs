@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use devanture_config::api::{BeginDeploy, Source};
@@ -10,7 +11,6 @@ use devanture_config::manifest::FileEntry;
 use devanture_config::problem::Code;
 use devanture_config::{AppName, Digest, Manifest, PlaceName};
 use futures_util::poll;
-use tokio::sync::broadcast::Receiver;
 
 use super::collections::world::{World, content, digest, manifest, name, reopened, world, world_with};
 use crate::ledger::Actor;
@@ -20,9 +20,11 @@ use crate::switch::Origin;
 use devanture_base::clock::now_ms;
 use devanture_base::fair::Lane;
 use devanture_store::blobs::{Key, LONG_MANIFESTS_AT_ONCE};
-use devanture_store::catalog::{Change, Commit, Committed};
+use devanture_store::catalog::follow::{Follow, FollowStep};
+use devanture_store::catalog::{Change, Commit};
 use devanture_store::records;
 use devanture_store::records::gone::{self, GoneVersion};
+use devanture_store::records::table::FollowedBy;
 
 fn wanted(contents: &BTreeSet<u8>) -> HashMap<Digest, u64> {
     contents.iter().map(|number| (digest(*number), content(*number).len() as u64)).collect()
@@ -305,21 +307,26 @@ async fn law_11_long_manifests_of_an_app_that_has_not_pushed_are_read_in_turns()
     assert_eq!(used.await.unwrap(), 2_000);
 }
 
-/// Reports commits to a node.
-fn hear(owned: &Owned, commits: &mut Receiver<Committed>) {
-    while let Ok(committed) = commits.try_recv() {
-        owned.note_commit(&committed.changes);
+/// Reports to a node what was committed.
+fn hear(owned: &Owned, follow: &mut Follow) {
+    while let Poll::Ready(Some(FollowStep::Commit(commit))) = follow.next_now() {
+        owned.note_commit(&commit.changes);
     }
 }
 
-/// Two nodes of a cluster, reduced to the parts under test.
+/// A node's follower of commits from now on.
+fn listen(world: &World) -> Follow {
+    Follow::new(&*world.catalog, FollowedBy::Publish).begun()
+}
+
+/// Two nodes of one cluster, as far as this is about.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_app_stored_by_another_node_is_its_own_and_counts() {
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
     let here = &world.publisher.uploads.owned;
     let there = Owned::new(Arc::clone(&world.blobs), Arc::clone(&world.catalog));
-    let (mut heard_here, mut heard_there) = (world.catalog.watch(), world.catalog.watch());
+    let (mut heard_here, mut heard_there) = (listen(&world), listen(&world));
     let (shop, all, each) = (name(0), BTreeSet::from([1, 2, 3]), content(1).len() as u64);
     world.push(&shop, &[1].into()).await.unwrap();
     assert_eq!(missing(&there, &shop, &all).await, [2, 3].into());
@@ -341,7 +348,7 @@ async fn law_11_what_an_app_lost_by_another_node_is_missing_to_it_on_every_node(
     let folder = tempfile::tempdir().unwrap();
     let world = world(folder.path(), 9).await;
     let there = Owned::new(Arc::clone(&world.blobs), Arc::clone(&world.catalog));
-    let mut heard = world.catalog.watch();
+    let mut heard = listen(&world);
     let (shop, blog, all) = (name(0), name(1), BTreeSet::from([1, 2]));
     let lost = world.push(&shop, &[1].into()).await.unwrap().version;
     for (app, contents) in [(&shop, [2].into()), (&blog, all.clone())] {
@@ -417,7 +424,7 @@ async fn what_was_forgotten_of_a_version_that_was_heard_of_stays_forgotten() {
     let world = world(folder.path(), 9).await;
     let here = &world.publisher.uploads.owned;
     let there = Owned::new(Arc::clone(&world.blobs), Arc::clone(&world.catalog));
-    let (mut heard_here, mut heard_there) = (world.catalog.watch(), world.catalog.watch());
+    let (mut heard_here, mut heard_there) = (listen(&world), listen(&world));
     let (shop, all) = (name(0), BTreeSet::from([1, 2, 3]));
     world.push(&shop, &[1].into()).await.unwrap();
     assert_eq!(missing(&there, &shop, &all).await, [2, 3].into());

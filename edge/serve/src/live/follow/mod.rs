@@ -22,15 +22,13 @@ use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Hosts, Live, LoadError, Loader, Place};
 use crate::version::{Fill, Setting, Version};
-use devanture_store::catalog::{self, Change, Committed, Record, Revision};
-use devanture_store::records::gone;
-use devanture_store::records::identities::ACCOUNTS_PREFIX;
-use devanture_store::records::protection::{PROTECTION_PREFIX, SHARES_PREFIX};
+use devanture_store::catalog::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
+use devanture_store::catalog::scan::Scan;
+use devanture_store::catalog::{self, Record, Revision};
+use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::{self, AliasRecord, LivePointer};
 
-/// Records per read of the catalog.
-const PAGE: usize = 1_000;
-/// Simultaneous loads when the whole catalog is read again.
+/// Versions loaded at once when everything is read again.
 const LOADS_AT_ONCE: usize = 4;
 /// Longest interval between two sweeps of idle previews, and minimum sweeps before an eviction.
 const SWEEP_INTERVAL_MS_MAX: u64 = 30_000;
@@ -47,7 +45,7 @@ pub(super) enum Reading {
 pub struct Follower {
     pub(super) live: Live,
     pub(super) loader: Loader,
-    watch: Receiver<Committed>,
+    follow: Follow,
     remade: Receiver<VersionId>,
     /// Versions live again from an old load, which lacks the variants made since.
     stale: Mutex<Vec<VersionId>>,
@@ -71,19 +69,18 @@ impl Follower {
     /// # Errors
     /// The catalog cannot be read.
     pub async fn begin(live: Live, loader: Loader, remade: Receiver<VersionId>) -> Result<Self, catalog::Error> {
-        // The watch begins before the first read, so that no commit in between is missed.
-        let watch = loader.catalog().watch();
+        let follow = Follow::new(&**loader.catalog(), FollowedBy::Live).begun();
         loader.relieve_by(Box::new(LiveRelief::of(&live)));
         live.0.loader.set(loader.clone()).ok();
         live.0.loaded.send_replace(first_load::Loaded::Nothing);
-        let follower = Self { live, loader, watch, remade, stale: Mutex::default() };
+        let follower = Self { live, loader, follow, remade, stale: Mutex::default() };
         follower.read(Reading::First).await?;
         Ok(follower)
     }
 
     /// Follows until the catalog is closed.
     pub async fn run(mut self) {
-        let (mut remaking, mut watched) = (true, 0);
+        let mut remaking = true;
         let (mut reloads, mut retries) = (Reloads::default(), Retries::new());
         let (interval, sweeps) = self.sweeps();
         let mut sweep = tokio::time::interval(interval);
@@ -94,23 +91,13 @@ impl Follower {
             stale.into_iter().for_each(|id| reloads.want(id));
             self.report_look(&mut retries, &mut reloads);
             tokio::select! {
-                committed = self.watch.recv() => match committed {
-                    Ok(committed) => {
-                        let went_back = self.note_revision(&mut watched, committed.revision);
-                        self.forget_purged(&committed.changes);
-                        for change in committed.changes.iter() {
-                            self.apply(change, committed.revision).await;
-                        }
-                        self.live.0.applied.send_replace(committed.revision);
-                        if went_back {
-                            self.read_again().await;
-                        }
-                    }
-                    Err(RecvError::Lagged(missed)) => {
-                        tracing::warn!(missed, "the watch of the catalog lagged: everything is read again");
-                        self.read_again().await;
-                    }
-                    Err(RecvError::Closed) => return self.live.0.looks.end(),
+                step = self.follow.next() => match step {
+                    Some(FollowStep::Commit(commit)) => self.apply_commit(&commit).await,
+                    Some(FollowStep::ReadAll) => if let Err(error) = self.read_all().await {
+                        tracing::error!(%error, "the catalog cannot be read: what is live stays");
+                        self.follow.read_failed();
+                    },
+                    None => return self.live.0.looks.end(),
                 },
                 () = self.live.0.looks.again.notified() => self.retry(&mut retries, &mut reloads, true),
                 () = retries.due() => self.retry(&mut retries, &mut reloads, false),
@@ -155,16 +142,15 @@ impl Follower {
         (Duration::from_millis(every_ms), u32::try_from(idle_ms_max.div_ceil(every_ms)).unwrap_or(u32::MAX))
     }
 
-    pub(super) async fn all(&self, prefix: &str) -> Result<Vec<(String, Record)>, catalog::Error> {
-        let mut all: Vec<(String, Record)> = Vec::new();
+    /// All records of a kind.
+    pub(super) async fn all(&self, kind: RecordKind) -> Result<Vec<(String, Record)>, catalog::Error> {
+        let (mut all, mut scan) = (Vec::new(), Scan::new(&**self.loader.catalog(), kind.prefix()));
         loop {
-            let after = all.last().map(|(key, _)| key.clone());
-            let page = self.loader.catalog().list(prefix, after.as_deref(), false, PAGE).await?;
-            let last = page.len() < PAGE;
-            all.extend(page);
-            if last {
+            let page = scan.next_page().await?;
+            if page.is_empty() {
                 return Ok(all);
             }
+            all.extend(page);
         }
     }
 
@@ -176,33 +162,33 @@ impl Follower {
     async fn read(&self, reading: Reading) -> Result<(), catalog::Error> {
         let (versions, mut revision) = self.stored_versions().await?;
         self.versions_are(versions);
-        // Before any version is live: withdrawn content must not be visible for a moment.
-        for (key, record) in self.all("withdrawn/").await? {
+        // Before anything is live: what was withdrawn is not seen for a moment.
+        for (key, record) in self.all(RecordKind::Withdrawn).await? {
             self.withdraw(&key, Some(&record.value), record.revision);
             revision = revision.max(record.revision);
         }
-        let deleted = self.all(gone::DELETED_APPS_PREFIX).await?;
+        let deleted = self.all(RecordKind::DeletedApp).await?;
         self.deleted_apps_are(&deleted);
         revision = deleted.iter().map(|(_, record)| record.revision).fold(revision, Revision::max);
-        let apps = self.all(records::APPS_PREFIX).await?;
+        let apps = self.all(RecordKind::App).await?;
         self.apps_are(&apps);
         revision = revision.max(self.read_all_preview_settings(reading, &apps).await?);
-        // Before any place exists: protected content must not be open for a moment.
-        let protections = self.all(PROTECTION_PREFIX).await?;
-        let links = self.all(SHARES_PREFIX).await?;
+        // Before there is any place: what is protected is not open for a moment.
+        let protections = self.all(RecordKind::Protection).await?;
+        let links = self.all(RecordKind::ShareLink).await?;
         let read = self.loader.catalog().state().revision;
-        let accounts = self.all(ACCOUNTS_PREFIX).await?;
+        let accounts = self.all(RecordKind::Account).await?;
         self.protections_are(&protections);
         self.links_are(&links);
         self.accounts_are(&accounts, read);
         let written = protections.iter().chain(&links).chain(&accounts).map(|(_, record)| record.revision);
         revision = written.fold(revision, Revision::max);
-        let pauses = self.all("paused/").await?;
+        let pauses = self.all(RecordKind::Pause).await?;
         revision = revision.max(self.signers_written().await?);
-        let mut pointers = self.all(records::LIVE_PREFIX).await?;
-        pointers.extend(self.all(records::ALIASES_PREFIX).await?);
-        let hostnames = self.all(records::HOSTNAMES_PREFIX).await?;
-        let listed = self.all("listed/").await?;
+        let mut pointers = self.all(RecordKind::LivePointer).await?;
+        pointers.extend(self.all(RecordKind::Alias).await?);
+        let hostnames = self.all(RecordKind::Hostname).await?;
+        let listed = self.all(RecordKind::ListedHostnames).await?;
         self.places_are(&pointers, &hostnames);
         match reading {
             Reading::First => {
@@ -246,15 +232,23 @@ impl Follower {
         Ok(())
     }
 
-    async fn apply(&self, change: &Change, revision: Revision) {
-        let (key, value) = match change {
-            Change::Delete(key) => (key, None),
-            Change::Put(key, value) => (key, Some(value)),
-        };
-        match key.split('/').next().unwrap_or_default() {
-            "apps" => self.app_changed(key, value.is_some()),
-            "deleted" => self.app_deleted(key, value.is_some()),
-            "live" => {
+    async fn apply_commit(&self, commit: &FollowedCommit) {
+        if commit.went_back {
+            self.forget_revisions();
+        }
+        self.forget_purged(&commit.changes);
+        for change in &commit.changes {
+            self.apply(change, commit.revision).await;
+        }
+        self.live.0.applied.send_replace(commit.revision);
+    }
+
+    async fn apply(&self, change: &FollowedChange, revision: Revision) {
+        let (key, value) = (&change.key, change.value.as_ref());
+        match change.kind {
+            RecordKind::App => self.app_changed(key, value.is_some()),
+            RecordKind::DeletedApp => self.app_deleted(key, value.is_some()),
+            RecordKind::LivePointer => {
                 let is_new = place_of(key).is_some_and(|(app, name, _)| self.live.place(&app, &name).is_none());
                 self.point(key, value, revision).await;
                 self.follow_preview_settings(key).await;
@@ -265,16 +259,18 @@ impl Follower {
                 }
                 self.retry_missing(key);
             }
-            "accounts" => self.account(key, value, revision),
-            "alias" => self.point(key, value, revision).await,
-            "hostnames" | "listed" => self.change_names(std::iter::once((key.as_str(), value))),
-            "paused" => self.pause(key, value, revision),
-            "protection" => self.protect(key, value, revision),
-            "settings" => self.follow_preview_settings(key).await,
-            "shares" => self.share(key, value, revision),
-            "signers" | "signatures" => self.follow_signing(key).await,
-            "versions" => self.version_stored(key, value.is_some()),
-            "withdrawn" => self.withdraw(key, value, revision),
+            RecordKind::Account => self.account(key, value, revision),
+            RecordKind::Alias => self.point(key, value, revision).await,
+            RecordKind::Hostname | RecordKind::ListedHostnames => {
+                self.change_names(std::iter::once((key.as_str(), value)));
+            }
+            RecordKind::Pause => self.pause(key, value, revision),
+            RecordKind::Protection => self.protect(key, value, revision),
+            RecordKind::Settings => self.follow_preview_settings(key).await,
+            RecordKind::ShareLink => self.share(key, value, revision),
+            RecordKind::Signers | RecordKind::Signatures => self.follow_signing(key).await,
+            RecordKind::Version => self.version_stored(key, value.is_some()),
+            RecordKind::Withdrawn => self.withdraw(key, value, revision),
             _ => {}
         }
         tracing::debug!(key, revision, "applied");
