@@ -16,7 +16,7 @@ const YEARS_MAX: i64 = 41;
 
 /// Span of a constant offset.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct OffsetSpan {
     offset: Offset,
     /// First local time of the span, by the offset before.
     clock_before: Option<DateTime>,
@@ -30,7 +30,7 @@ impl Cron {
         let after = Timestamp::from_second(i64::try_from(after_ms / 60_000 * 60).ok()?).ok()?;
         let mut from = after.checked_add(1.minute()).ok()?;
         let horizon = from.checked_add((YEARS_MAX * 366 * 24).hours()).ok()?;
-        let mut stretch = Stretch { offset: rules.to_offset(from), clock_before: clock_before(&rules, from) };
+        let mut stretch = OffsetSpan { offset: rules.to_offset(from), clock_before: clock_before(&rules, from) };
         let mut changes = rules.following(after);
         loop {
             let change = changes.next().filter(|change| change.timestamp() < horizon);
@@ -45,7 +45,7 @@ impl Cron {
             let change = change?;
             let clock_before = stretch.offset.to_datetime(change.timestamp());
             (from, stretch) =
-                (change.timestamp(), Stretch { offset: change.offset(), clock_before: Some(clock_before) });
+                (change.timestamp(), OffsetSpan { offset: change.offset(), clock_before: Some(clock_before) });
         }
     }
 
@@ -77,7 +77,7 @@ fn clock_before(rules: &TimeZone, from: Timestamp) -> Option<DateTime> {
 
 impl Fields {
     /// Returns the first match from `from` on, before `end`.
-    fn first_within(self, stretch: Stretch, from: Timestamp, end: Timestamp) -> Option<Timestamp> {
+    fn first_within(self, stretch: OffsetSpan, from: Timestamp, end: Timestamp) -> Option<Timestamp> {
         let mut clock = stretch.offset.to_datetime(from);
         if let Some(before) = stretch.clock_before.filter(|_| !self.is_every_hour) {
             if before < clock && self.first(before, clock).is_some() {

@@ -25,7 +25,7 @@ use crate::digest::{Digest, VersionId};
 use crate::names::PlaceName;
 use crate::path::BundlePath;
 use crate::rules::{HEADERS_FILE, REDIRECTS_FILE};
-use crate::site_toml::{BundleScripts, HtmlHandling, Mistaken, Rules, Server, Serving, UpstreamName};
+use crate::site_toml::{BundleScripts, EntryMistake, HtmlHandling, Rules, Server, Serving, UpstreamName};
 
 pub use error::{BadManifest, TwoSizes};
 pub use incoming::{FILES_MEMORY_FACTOR, IncomingManifest, SETTINGS_MEMORY_FACTOR};
@@ -195,7 +195,7 @@ impl Manifest {
     /// The first mistake.
     pub fn check_servers(&self) -> Result<(), BadManifest> {
         for table in self.tables().filter_map(|table| table.server.as_ref()) {
-            if let Some(Mistaken { key, message }) = table.mistakes().into_iter().next() {
+            if let Some(EntryMistake { key, message }) = table.mistakes().into_iter().next() {
                 return Err(BadManifest::ServerTable { key, message });
             }
         }
@@ -214,7 +214,7 @@ impl Manifest {
                 };
                 return Err(BadManifest::ServerTable { key: "server", message });
             }
-            if let Some(Mistaken { key, message }) = serving.mistaken_server() {
+            if let Some(EntryMistake { key, message }) = serving.mistaken_server() {
                 return Err(BadManifest::ServerTable { key, message });
             }
             self.check_persist(&serving)?;
@@ -225,7 +225,7 @@ impl Manifest {
     /// Checks smoke checks, pools and routes: at run time, only the faulty entry fails.
     fn check_tables(&self) -> Result<(), BadManifest> {
         for check in self.tables().filter_map(|table| table.smoke.as_ref()).flatten() {
-            if let Some(Mistaken { key, message }) = check.mistakes().into_iter().next() {
+            if let Some(EntryMistake { key, message }) = check.mistakes().into_iter().next() {
                 let path = check.path.chars().take(80).flat_map(char::escape_debug).collect();
                 return Err(BadManifest::Smoke { path, key, message });
             }
@@ -362,12 +362,12 @@ fn check_backends(table: &Serving) -> Result<(), BadManifest> {
         if let Err(error) = name.parse::<UpstreamName>() {
             return Err(BadManifest::Backend { what: what(), key: "upstreams", message: error.to_string() });
         }
-        if let Some(Mistaken { key, message }) = declared.mistakes().into_iter().next() {
+        if let Some(EntryMistake { key, message }) = declared.mistakes().into_iter().next() {
             return Err(BadManifest::Backend { what: what(), key, message });
         }
     }
     for route in table.routes.iter().flatten() {
-        if let Some(Mistaken { key, message }) = route.mistakes().into_iter().next() {
+        if let Some(EntryMistake { key, message }) = route.mistakes().into_iter().next() {
             return Err(BadManifest::Backend { what: format!("the route {}", route.path), key, message });
         }
     }

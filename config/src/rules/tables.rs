@@ -47,9 +47,9 @@ pub struct TableMistake {
 
 /// Collector of the mistakes of a table.
 #[derive(Default)]
-struct Wrong(Vec<TableMistake>);
+struct MistakeCollector(Vec<TableMistake>);
 
-impl Wrong {
+impl MistakeCollector {
     fn add(&mut self, key: &'static str, message: impl Into<String>, hint: Option<&str>) {
         self.0.push(TableMistake { key, message: message.into(), hint: hint.map(str::to_owned) });
     }
@@ -72,7 +72,7 @@ const ENTRY_BYTES_MAX: usize = 256;
 /// # Errors
 /// All mistakes.
 pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redirect, Vec<TableMistake>> {
-    let mut wrong = Wrong::default();
+    let mut wrong = MistakeCollector::default();
     let entries = table.query.len() + table.languages.len() + table.cookies.len();
     let texts =
         table.query.iter().flat_map(|(name, value)| [name, value]).chain(&table.languages).chain(&table.cookies);
@@ -136,7 +136,7 @@ pub fn redirect(table: &RedirectTable, kind: RuleTable, at: At) -> Result<Redire
 }
 
 /// Rejects texts that are valid patterns, but unlikely to be meant literally.
-fn check_from(from: &str, wrong: &mut Wrong) {
+fn check_from(from: &str, wrong: &mut MistakeCollector) {
     let path = ["https://", "http://"].iter().find_map(|scheme| from.strip_prefix(scheme));
     let path = path.map_or(from, |rest| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default());
     if path.contains(['?', '#']) {
@@ -155,7 +155,7 @@ fn check_from(from: &str, wrong: &mut Wrong) {
     }
 }
 
-fn query(table: &RedirectTable, wrong: &mut Wrong) -> Vec<QueryRule> {
+fn query(table: &RedirectTable, wrong: &mut MistakeCollector) -> Vec<QueryRule> {
     let mut rules = Vec::with_capacity(table.query.len());
     for (name, value) in &table.query {
         if name.is_empty() {
@@ -170,7 +170,7 @@ fn query(table: &RedirectTable, wrong: &mut Wrong) -> Vec<QueryRule> {
     rules
 }
 
-fn status(table: &RedirectTable, kind: RuleTable, wrong: &mut Wrong) -> u16 {
+fn status(table: &RedirectTable, kind: RuleTable, wrong: &mut MistakeCollector) -> u16 {
     match (kind, table.status) {
         (RuleTable::Rewrites, None) => 200,
         (RuleTable::Rewrites, Some(_)) => {
@@ -197,7 +197,7 @@ fn status(table: &RedirectTable, kind: RuleTable, wrong: &mut Wrong) -> u16 {
     }
 }
 
-fn target(table: &RedirectTable, names: &[&str], status: u16, wrong: &mut Wrong) -> Option<Target> {
+fn target(table: &RedirectTable, names: &[&str], status: u16, wrong: &mut MistakeCollector) -> Option<Target> {
     if !is_field_value(&table.to) {
         wrong.add("to", "it is too long or holds control characters", None);
         return None;
@@ -239,7 +239,7 @@ fn is_language(text: &str) -> bool {
 /// # Errors
 /// All mistakes.
 pub fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
-    let mut wrong = Wrong::default();
+    let mut wrong = MistakeCollector::default();
     let path = pattern("for", &table.path, &mut wrong);
     if table.remove.len() + table.set.len() + table.basic_auth.len() > ENTRIES_MAX {
         wrong.add("for", format!("it has more than {ENTRIES_MAX} entries"), None);
@@ -276,7 +276,7 @@ pub fn headers(table: &HeadersTable, at: At) -> Result<HeaderRule, Vec<TableMist
     wrong.or(rule)
 }
 
-fn pattern(key: &'static str, text: &str, wrong: &mut Wrong) -> Option<Pattern> {
+fn pattern(key: &'static str, text: &str, wrong: &mut MistakeCollector) -> Option<Pattern> {
     match Pattern::parse(text, Dialect::NetlifyHeaders) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
@@ -291,7 +291,7 @@ fn field_name(
     key: &'static str,
     written: &str,
     forbidden: fn(&str) -> Option<&'static str>,
-    wrong: &mut Wrong,
+    wrong: &mut MistakeCollector,
 ) -> Option<String> {
     let name = written.to_ascii_lowercase();
     if let Some(why) = forbidden(&name) {
@@ -305,7 +305,7 @@ fn field_name(
     Some(name)
 }
 
-fn user(text: &str, wrong: &mut Wrong) -> Option<User> {
+fn user(text: &str, wrong: &mut MistakeCollector) -> Option<User> {
     let user = text.split_once(':').filter(|(name, _)| !name.is_empty() && !text.chars().any(char::is_control));
     if user.is_none() {
         // The text is hidden, as a possible password.
@@ -323,7 +323,7 @@ fn user(text: &str, wrong: &mut Wrong) -> Option<User> {
 /// # Errors
 /// All mistakes.
 pub fn cache(path: &str, table: &CacheTable, at: At) -> Result<HeaderRule, Vec<TableMistake>> {
-    let mut wrong = Wrong::default();
+    let mut wrong = MistakeCollector::default();
     let pattern = pattern("path", path, &mut wrong);
     let control = match cache_control(&table.control) {
         Ok(control) => Some(control),

@@ -67,14 +67,14 @@ const IGNORED_MAX: usize = 10_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckTable {
     /// Ignored findings.
-    pub ignore: Vec<Ignored>,
+    pub ignore: Vec<IgnoreEntry>,
     /// Maximum bytes of a file.
     pub file_bytes_max: Option<u64>,
 }
 
 /// Entry of `ignore`: a code, alone or followed by `:` and a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ignored {
+pub struct IgnoreEntry {
     code: String,
     /// Subject, with `*` for any text.
     about: Option<String>,
@@ -94,7 +94,7 @@ impl fmt::Display for BadIgnored {
     }
 }
 
-impl FromStr for Ignored {
+impl FromStr for IgnoreEntry {
     type Err = BadIgnored;
 
     fn from_str(text: &str) -> Result<Self, BadIgnored> {
@@ -106,7 +106,7 @@ impl FromStr for Ignored {
     }
 }
 
-impl Ignored {
+impl IgnoreEntry {
     /// Returns true if the entry covers a finding of `code` in the file at `path` of the bundle, about `target`, an
     /// address or name.
     #[must_use]
@@ -139,7 +139,7 @@ impl CheckTable {
 
     pub(super) fn read(root: &Table<'_, '_>) -> Self {
         let Some(table) = root.table("check") else { return Self::default() };
-        let ignore: Vec<Ignored> = table.list("ignore").unwrap_or_default();
+        let ignore: Vec<IgnoreEntry> = table.list("ignore").unwrap_or_default();
         if ignore.len() > IGNORED_MAX {
             table.mistake("ignore", format!("`check.ignore` has more than {IGNORED_MAX} entries"), None);
         }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn an_entry_is_a_code_and_what_it_is_about() {
         let covers = |entry: &str, code: &str, path: &str, target: Option<&str>| {
-            entry.parse::<Ignored>().unwrap().covers(code, path, target)
+            entry.parse::<IgnoreEntry>().unwrap().covers(code, path, target)
         };
         for (entry, code, path, target, expected) in [
             ("broken-link", BROKEN_LINK, "a.html", Some("/x"), true),
@@ -171,7 +171,7 @@ mod tests {
         ] {
             assert_eq!(covers(entry, code, path, target), expected, "{entry} {path}");
         }
-        let bad = "brokenlink:/x".parse::<Ignored>().unwrap_err().to_string();
+        let bad = "brokenlink:/x".parse::<IgnoreEntry>().unwrap_err().to_string();
         assert_eq!(bad, "`brokenlink` is no code of `devanture check`; did you mean `broken-link`?");
     }
 

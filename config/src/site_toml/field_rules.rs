@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::mistaken::{Mistaken, is_token};
+use super::mistaken::{EntryMistake, is_token};
 use crate::parsing::reader::Table;
 use crate::text::shown;
 
@@ -32,8 +32,8 @@ impl FieldRules {
         self.remove.is_empty() && self.set.is_empty()
     }
 
-    pub(super) fn mistakes(&self, key: &'static str, found: &mut Vec<Mistaken>) {
-        let mut wrong = |message: String| found.push(Mistaken { key, message });
+    pub(super) fn mistakes(&self, key: &'static str, found: &mut Vec<EntryMistake>) {
+        let mut wrong = |message: String| found.push(EntryMistake { key, message });
         if self.remove.len() + self.set.len() > ROUTE_FIELDS_MAX {
             wrong(format!("has more than {ROUTE_FIELDS_MAX} fields"));
         }

@@ -2,7 +2,7 @@
 
 /// Error of an entry, with its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistaken {
+pub struct EntryMistake {
     /// Key.
     pub key: &'static str,
     /// Error, as the rest of a sentence that begins with the key.

@@ -45,7 +45,7 @@ pub use host_rule::{BadHostRule, HostRule};
 pub use image::{BadImage, Image, RegistryImage, is_registry_prefix};
 pub use layer::{Explained, Layer, Origin, PlaceLines};
 pub use media_types::MediaTypes;
-pub use mistaken::Mistaken;
+pub use mistaken::EntryMistake;
 pub use overlays::OverlayText;
 pub use owned_table::{BadOwnedTable, OWNED_TABLES, OwnedTable};
 pub use php::{PHP_COMMAND, PHP_PERSIST, PHP_ROOT, PHP_WORKERS, PHP_WORKERS_MAX, Php};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::process::MainKind;
 use super::scripts::{SCRIPT_INDEX, SCRIPT_SPLIT, Scripts, bad_index};
 use super::server::ServerTable;
@@ -60,9 +60,9 @@ pub(super) fn own_keys(table: &ServerTable) -> impl Iterator<Item = &'static str
 }
 
 /// Returns all mistakes of a table in keys about PHP.
-pub(super) fn mistakes(table: &ServerTable) -> Vec<Mistaken> {
+pub(super) fn mistakes(table: &ServerTable) -> Vec<EntryMistake> {
     let mut found = Vec::new();
-    let mut wrong = |key, message: String| found.push(Mistaken { key, message });
+    let mut wrong = |key, message: String| found.push(EntryMistake { key, message });
     // An overlay may inherit the kind of the base.
     match table.kind {
         None => {}

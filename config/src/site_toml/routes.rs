@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::field_rules::{FieldRules, field_rules};
 use super::host_rule::HostRule;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::route_path::RoutePath;
 use super::upstream_url::{BadUpstreamName, BadUpstreamUrl, UpstreamName, UpstreamUrl};
 use super::upstreams::Upstream;
@@ -213,7 +213,7 @@ impl Route {
 
     /// Returns all mistakes.
     #[must_use]
-    pub fn mistakes(&self) -> Vec<Mistaken> {
+    pub fn mistakes(&self) -> Vec<EntryMistake> {
         let mut found = Vec::new();
         let times = [
             ("connect_timeout_ms", self.connect_timeout_ms),
@@ -224,7 +224,7 @@ impl Route {
         ];
         for (key, value) in times {
             if value.is_some_and(|value| !(1..=ROUTE_TIMEOUT_MS_MAX).contains(&value)) {
-                found.push(Mistaken { key, message: format!("must lie between 1 and {ROUTE_TIMEOUT_MS_MAX}") });
+                found.push(EntryMistake { key, message: format!("must lie between 1 and {ROUTE_TIMEOUT_MS_MAX}") });
             }
         }
         let fields = [("request_headers", &self.request_headers), ("response_headers", &self.response_headers)];
@@ -236,14 +236,14 @@ impl Route {
         if let RouteTo::Address(to) = &self.to
             && let Err(bad) = to.check()
         {
-            found.push(Mistaken { key: "to", message: format!("cannot be used: {bad}") });
+            found.push(EntryMistake { key: "to", message: format!("cannot be used: {bad}") });
         }
         if matches!(&self.to, RouteTo::Address(to) if to.socket().is_some()) && self.host == Some(HostRule::Target) {
-            found.push(Mistaken { key: "host", message: "cannot be \"target\": a socket has no host".to_owned() });
+            found.push(EntryMistake { key: "host", message: "cannot be \"target\": a socket has no host".to_owned() });
         }
         if matches!(&self.to, RouteTo::Address(to) if to.is_fastcgi()) {
             let message = "is a backend of FastCGI, which is a table of [upstreams] with its `root`";
-            found.push(Mistaken { key: "to", message: message.to_owned() });
+            found.push(EntryMistake { key: "to", message: message.to_owned() });
         }
         found
     }
@@ -284,7 +284,7 @@ pub(super) fn routes(outer: &Table<'_, '_>, tables: &[Table<'_, '_>]) -> Vec<Rou
         if routes.iter().any(|other| other.path == route.path) {
             table.mistake("path", format!("`{}` stands in two routes", route.path), None);
         }
-        for Mistaken { key, message } in route.mistakes() {
+        for EntryMistake { key, message } in route.mistakes() {
             table.mistake(key, format!("`{}` {message}", table.full(key)), None);
         }
         routes.push(route);

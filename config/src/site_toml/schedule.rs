@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::command::address_in;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use crate::cron::{Cron, Zone};
 use crate::parsing::reader::Table;
 use crate::text::text_form;
@@ -128,9 +128,9 @@ impl ScheduleTable {
 pub(super) fn mistakes(
     schedules: &ScheduleTables,
     bad_command: impl Fn(&[String]) -> Option<&'static str>,
-) -> Vec<Mistaken> {
+) -> Vec<EntryMistake> {
     let mut found = Vec::new();
-    let mut wrong = |message: String| found.push(Mistaken { key: "schedule", message });
+    let mut wrong = |message: String| found.push(EntryMistake { key: "schedule", message });
     for (name, schedule) in schedules {
         if let Some(why) = bad_command(&schedule.command) {
             wrong(format!("`{name}`: `command` {why}"));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle_scripts::BundleScripts;
 use super::host_rule::HostRule;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::upstream_url::UpstreamUrl;
 use super::upstreams::{Protocol, Upstream};
 use crate::text::shown;
@@ -79,10 +79,10 @@ impl Upstream {
     }
 
     /// Returns all mistakes in keys about FastCGI.
-    pub(super) fn script_mistakes(&self) -> Vec<Mistaken> {
+    pub(super) fn script_mistakes(&self) -> Vec<EntryMistake> {
         let mut found = Vec::new();
         let mut wrong = |key, message: Option<String>| {
-            found.extend(message.map(|message| Mistaken { key, message }));
+            found.extend(message.map(|message| EntryMistake { key, message }));
         };
         let is_fastcgi = self.to.iter().any(UpstreamUrl::is_fastcgi);
         if is_fastcgi && !self.to.iter().all(UpstreamUrl::is_fastcgi) {

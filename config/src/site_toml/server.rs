@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::image::Image;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::overlap;
 use super::owned_table::OwnedTable;
 use super::php::{PHP_COMMAND, PHP_PERSIST, Php};
@@ -359,7 +359,7 @@ pub(super) fn server(outer: &Table<'_, '_>) -> Option<ServerTable> {
         workers: table.integer("workers", 0..=u64::MAX),
     };
     table.finish();
-    for Mistaken { key, message } in server.mistakes().into_iter().chain(server.misplaced_addresses()) {
+    for EntryMistake { key, message } in server.mistakes().into_iter().chain(server.misplaced_addresses()) {
         table.mistake(key, format!("`{}` {message}", table.full(key)), None);
     }
     Some(server)

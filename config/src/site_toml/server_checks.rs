@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::command::address_in;
 use super::image::is_system_folder;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::php;
 use super::process::{Instances, Kind, ListenOn, MainKind, WEB};
 use super::routes::ROUTES_MAX;
@@ -21,9 +21,9 @@ const HEALTH_PATH_BYTES_MAX: usize = 4_096;
 impl ServerTable {
     /// Returns all mistakes of the table alone.
     #[must_use]
-    pub fn mistakes(&self) -> Vec<Mistaken> {
+    pub fn mistakes(&self) -> Vec<EntryMistake> {
         let mut found = php::mistakes(self);
-        let mut wrong = |key, message: String| found.push(Mistaken { key, message });
+        let mut wrong = |key, message: String| found.push(EntryMistake { key, message });
         for (key, command) in [("command", &self.command), ("release", &self.release)] {
             if let Some(why) = command.as_deref().and_then(bad_command) {
                 wrong(key, why.to_owned());
@@ -74,12 +74,12 @@ impl ServerTable {
 
     /// Returns the commands with an address variable that the command does not get. Stored manifests may have such
     /// commands.
-    pub(super) fn misplaced_addresses(&self) -> Vec<Mistaken> {
+    pub(super) fn misplaced_addresses(&self) -> Vec<EntryMistake> {
         let mut found = Vec::new();
         let mut check = |key, which: &str, command: &[String], why: &str| {
             if let Some(name) = address_in(command) {
                 let message = format!("{which}names `${name}`, which {why}");
-                found.push(Mistaken { key, message });
+                found.push(EntryMistake { key, message });
             }
         };
         let no_web = "only instances of `web` have";
@@ -108,8 +108,8 @@ impl ServerTable {
 
     /// Returns the mistake of the table merged with all layers below, if any.
     #[must_use]
-    pub fn incomplete(&self) -> Option<Mistaken> {
-        let wrong = |key, message: &str| Some(Mistaken { key, message: message.to_owned() });
+    pub fn incomplete(&self) -> Option<EntryMistake> {
+        let wrong = |key, message: &str| Some(EntryMistake { key, message: message.to_owned() });
         let is_php = self.kind == Some(MainKind::Php);
         if let Some(key) = php::own_keys(self).next().filter(|_| !is_php) {
             return wrong(key, php::FOR_PHP);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::cors::CorsOrigin;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::process::MainKind;
 use super::routes::{Route, RouteTo};
 use super::rules::{CacheTable, HeadersTable, RedirectTable};
@@ -227,11 +227,11 @@ impl Serving {
 
     /// Returns the mistake of the bundle's own backend, if any; for a table merged with all layers below.
     #[must_use]
-    pub fn mistaken_server(&self) -> Option<Mistaken> {
+    pub fn mistaken_server(&self) -> Option<EntryMistake> {
         let server = self.server.as_ref()?;
         server.incomplete().or_else(|| {
             let declared = self.upstreams.as_ref()?.get(SERVER_UPSTREAM)?;
-            let wrong = |message: &str| Some(Mistaken { key: "upstreams", message: message.to_owned() });
+            let wrong = |message: &str| Some(EntryMistake { key: "upstreams", message: message.to_owned() });
             if !declared.to().is_empty() {
                 return wrong("is the pool of [server]: its members are the instances, and `to` stays empty");
             }

@@ -7,7 +7,7 @@ use super::file_name::FILE_NAME;
 use super::folder_globs::FolderGlobs;
 use super::layer::{Layer, Origin};
 use super::media_types::MediaTypes;
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::procfile::FromProcfile;
 use super::server::{self, SERVER_UPSTREAM};
 use super::serving::Serving;
@@ -242,7 +242,7 @@ impl SiteFile {
                 continue;
             }
             let explained = self.explain(place, None);
-            if let Some(Mistaken { key, message }) = mistaken {
+            if let Some(EntryMistake { key, message }) = mistaken {
                 let full =
                     if key == "upstreams" { format!("upstreams.{SERVER_UPSTREAM}") } else { format!("server.{key}") };
                 let at = explained.iter().find(|one| one.key == full).map(|one| &one.origin);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::mistaken::{Mistaken, is_token};
+use super::mistaken::{EntryMistake, is_token};
 use crate::parsing::reader::Table;
 use crate::text::shown;
 
@@ -90,9 +90,9 @@ impl SmokeCheck {
 
     /// Returns all mistakes.
     #[must_use]
-    pub fn mistakes(&self) -> Vec<Mistaken> {
+    pub fn mistakes(&self) -> Vec<EntryMistake> {
         let mut found = Vec::new();
-        let mut wrong = |key, message: &str| found.push(Mistaken { key, message: message.to_owned() });
+        let mut wrong = |key, message: &str| found.push(EntryMistake { key, message: message.to_owned() });
         if !is_target(&self.path) {
             wrong("path", "is not a path: it begins with one /, and holds neither spaces nor a #");
         }
@@ -147,7 +147,7 @@ pub(super) fn smoke(outer: &Table<'_, '_>) -> Option<Vec<SmokeCheck>> {
         table.finish();
         let Some(path) = path else { continue };
         let check = SmokeCheck { contains, headers, method, path, status, timeout_ms };
-        for Mistaken { key, message } in check.mistakes() {
+        for EntryMistake { key, message } in check.mistakes() {
             table.mistake(key, format!("`{}` {message}", table.full(key)), None);
         }
         checks.push(check);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::host_rule::{HostRule, is_host};
-use super::mistaken::Mistaken;
+use super::mistaken::EntryMistake;
 use super::upstream_url::{UpstreamName, UpstreamUrl};
 use crate::parsing::reader::Table;
 use crate::pem;
@@ -220,7 +220,7 @@ impl Declared {
 
     /// Returns all mistakes.
     #[must_use]
-    pub fn mistakes(&self) -> Vec<Mistaken> {
+    pub fn mistakes(&self) -> Vec<EntryMistake> {
         match self {
             Self::Address(to) => {
                 let pool = Upstream::from(to.clone());
@@ -232,17 +232,17 @@ impl Declared {
 }
 
 impl Upstream {
-    fn bad_addresses(&self) -> impl Iterator<Item = Mistaken> {
+    fn bad_addresses(&self) -> impl Iterator<Item = EntryMistake> {
         let bad = self.to.iter().filter_map(|to| to.check().err());
-        bad.map(|bad| Mistaken { key: "to", message: format!("cannot be used: {bad}") })
+        bad.map(|bad| EntryMistake { key: "to", message: format!("cannot be used: {bad}") })
     }
 
     /// Returns all mistakes.
     #[must_use]
-    pub fn mistakes(&self) -> Vec<Mistaken> {
+    pub fn mistakes(&self) -> Vec<EntryMistake> {
         let mut found = self.script_mistakes();
         found.extend(self.bad_addresses());
-        let mut wrong = |key, message: String| found.push(Mistaken { key, message });
+        let mut wrong = |key, message: String| found.push(EntryMistake { key, message });
         if self.to.len() > MEMBERS_MAX {
             wrong("to", format!("holds more than {MEMBERS_MAX} addresses"));
         }
@@ -332,7 +332,8 @@ pub(super) fn upstreams(outer: &Table<'_, '_>) -> Option<BTreeMap<String, Declar
         };
         if let Ok(declared) = declared {
             // Mistakes of a table are reported during parsing.
-            if let (Declared::Address(_), Some(Mistaken { message, .. })) = (&declared, declared.mistakes().first()) {
+            if let (Declared::Address(_), Some(EntryMistake { message, .. })) = (&declared, declared.mistakes().first())
+            {
                 table.mistake(&name, format!("`{}` {message}", table.full(&name)), Some(FASTCGI_HINT));
             }
             upstreams.insert(name, declared);
@@ -370,7 +371,7 @@ fn pool(table: &Table<'_, '_>) -> Option<Upstream> {
         to: to.unwrap_or_default(),
     };
     table.finish();
-    for Mistaken { key, message } in pool.mistakes() {
+    for EntryMistake { key, message } in pool.mistakes() {
         table.mistake(key, format!("`{}` {message}", table.full(key)), None);
     }
     table.has("to").then_some(pool)

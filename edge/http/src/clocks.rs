@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use http_body_util::Empty;
 
-use super::inbound::{Broken, Tended};
+use super::inbound::{Broken, ReaderActions};
 use super::limits::Limits;
 use super::response::Rest;
 use super::stream_body;
@@ -75,7 +75,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
 
     /// Records the actions of a request body's reader. Returns the actions, and true if the reader has just begun to
     /// wait.
-    pub(super) fn tend_upload(&mut self, id: P::Id, now: Instant) -> Option<(Tended, bool)> {
+    pub(super) fn tend_upload(&mut self, id: P::Id, now: Instant) -> Option<(ReaderActions, bool)> {
         let stream = self.get(id)?;
         let tended = stream.filler.as_ref()?.tend();
         let is_awaited = tended.is_awaited && stream.upload.is_some();

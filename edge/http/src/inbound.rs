@@ -63,13 +63,13 @@ struct Pipe {
 
 /// The connection's end of the body.
 #[derive(Debug)]
-pub(super) struct Filler {
+pub(super) struct InboundSender {
     pipe: Arc<Mutex<Pipe>>,
 }
 
 /// Actions of the reader of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tended {
+pub(super) struct ReaderActions {
     /// Bytes read, or never to be read.
     pub(super) read: usize,
     /// True if the reader waits for more bytes.
@@ -87,10 +87,10 @@ impl Inbound {
 
     /// Creates a body of `expected` bytes, if known. `connection` is woken after `notable` read bytes or the last
     /// bytes, when the reader begins to wait, and when the reader is dropped.
-    pub(super) fn new(expected: Option<u64>, notable: usize, connection: Waker) -> (Self, Filler) {
+    pub(super) fn new(expected: Option<u64>, notable: usize, connection: Waker) -> (Self, InboundSender) {
         let pipe = Pipe { expected, notable, connection: Some(connection), ..Pipe::default() };
         let pipe = Arc::new(Mutex::new(pipe));
-        (Self { pipe: Some(Arc::clone(&pipe)) }, Filler { pipe })
+        (Self { pipe: Some(Arc::clone(&pipe)) }, InboundSender { pipe })
     }
 }
 
@@ -137,7 +137,7 @@ impl Pipe {
     }
 }
 
-impl Filler {
+impl InboundSender {
     fn with<R>(&self, change: impl FnOnce(&mut Pipe) -> R) -> R {
         let (result, reader) = {
             let mut pipe = self.pipe.lock();
@@ -205,10 +205,10 @@ impl Filler {
     }
 
     /// Returns the actions of the reader since the last call.
-    pub(super) fn tend(&self) -> Tended {
+    pub(super) fn tend(&self) -> ReaderActions {
         let mut pipe = self.pipe.lock();
         let is_awaited = pipe.reader.is_some() && pipe.is_empty() && pipe.end.is_none();
-        Tended { read: std::mem::take(&mut pipe.read), is_awaited, is_abandoned: pipe.abandoned }
+        ReaderActions { read: std::mem::take(&mut pipe.read), is_awaited, is_abandoned: pipe.abandoned }
     }
 
     #[cfg(test)]
@@ -219,7 +219,7 @@ impl Filler {
     }
 }
 
-impl Drop for Filler {
+impl Drop for InboundSender {
     /// No more bytes will come.
     fn drop(&mut self) {
         self.fail(Broken::Gone);
@@ -319,7 +319,7 @@ mod tests {
         }
     }
 
-    fn body(expected: Option<u64>, notable: usize) -> (Inbound, Filler, Arc<Count>) {
+    fn body(expected: Option<u64>, notable: usize) -> (Inbound, InboundSender, Arc<Count>) {
         let count = Arc::<Count>::default();
         let (inbound, filler) = Inbound::new(expected, notable, Arc::clone(&count).into());
         (inbound, filler, count)

@@ -22,10 +22,10 @@ pub(super) struct Linger<I, W> {
 
 /// Lingering streams of one connection. Lingering is rare, so a connection without lingering streams holds one word.
 #[derive(Debug)]
-pub(super) struct Lingering<I, W>(Option<Box<Several<I, W>>>);
+pub(super) struct Lingering<I, W>(Option<Box<LingerList<I, W>>>);
 
 #[derive(Debug)]
-struct Several<I, W> {
+struct LingerList<I, W> {
     /// Sorted by stream number.
     list: Vec<Linger<I, W>>,
     /// Bytes sent by the listed streams since their responses.
@@ -60,7 +60,7 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
     }
 
     pub(super) fn add(&mut self, linger: Linger<I, W>) {
-        let several = self.0.get_or_insert_with(|| Box::new(Several { list: Vec::new(), discarded: 0 }));
+        let several = self.0.get_or_insert_with(|| Box::new(LingerList { list: Vec::new(), discarded: 0 }));
         if let Err(index) = several.find(linger.id) {
             several.list.insert(index, linger);
         }
@@ -80,7 +80,7 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
     /// Counts bytes that a stream has sent since the response, for the stream and for the connection. Returns the
     /// connection's sum and the stream's window.
     pub(super) fn count(&mut self, id: I, length: usize) -> Option<(u64, &mut W)> {
-        let Several { list, discarded } = self.0.as_deref_mut()?;
+        let LingerList { list, discarded } = self.0.as_deref_mut()?;
         let index = list.binary_search_by_key(&id, |linger| linger.id).ok()?;
         let linger = list.get_mut(index)?;
         let count = u64::try_from(length).unwrap_or(u64::MAX);
@@ -101,11 +101,11 @@ impl<I: Copy + Ord, W> Lingering<I, W> {
     pub(super) fn held_bytes(&self) -> usize {
         self.0
             .as_ref()
-            .map_or(0, |several| size_of::<Several<I, W>>() + several.list.capacity() * size_of::<Linger<I, W>>())
+            .map_or(0, |several| size_of::<LingerList<I, W>>() + several.list.capacity() * size_of::<Linger<I, W>>())
     }
 }
 
-impl<I: Copy + Ord, W> Several<I, W> {
+impl<I: Copy + Ord, W> LingerList<I, W> {
     fn find(&self, id: I) -> Result<usize, usize> {
         self.list.binary_search_by_key(&id, |linger| linger.id)
     }

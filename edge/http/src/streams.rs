@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use std::time::Instant;
 
 use super::Outcome;
-use super::inbound::{Broken, Filler};
+use super::inbound::{Broken, InboundSender};
 use super::response::{Halt, Response};
 use super::under_way::UnderWay;
 use super::wakes::Wakes;
@@ -28,7 +28,7 @@ pub(super) struct Stream<P: Multiplexed, O> {
     /// Unreceived part of the request.
     pub(super) upload: Option<P::Upload>,
     /// The connection's end of the request body; kept after the last byte.
-    pub(super) filler: Option<Filler>,
+    pub(super) filler: Option<InboundSender>,
     /// Body bytes held for the peer, as counted last.
     pub(super) held: usize,
     /// Wakes the connection for this stream.
@@ -271,7 +271,7 @@ impl<P: Multiplexed, O> Streams<P, O> {
     /// Returns the heap bytes, including the bytes that `own` counts per stream.
     #[cfg(test)]
     pub(super) fn memory(&self, own: impl Fn(&Stream<P, O>) -> usize) -> usize {
-        let bodies = |stream: &Stream<P, O>| stream.filler.as_ref().map_or(0, Filler::held_bytes) + own(stream);
+        let bodies = |stream: &Stream<P, O>| stream.filler.as_ref().map_or(0, InboundSender::held_bytes) + own(stream);
         self.list.capacity() * size_of::<usize>()
             + self.iter().map(|stream| size_of::<Stream<P, O>>() + bodies(stream)).sum::<usize>()
             + (self.turns.capacity() + self.parked.capacity()) * size_of::<P::Id>()

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::sole_work::SoleWork;
-use super::takeover::Before;
+use super::takeover::PredecessorHandle;
 use devanture_serve::listen::{Drain, DrainOrder};
 
 /// Times of a drain, by kind of request.
@@ -139,7 +139,7 @@ pub(super) async fn hasten(
     order: watch::Sender<Option<DrainOrder>>,
     haste: DrainHaste,
     times: DrainTimes,
-    before: Before,
+    before: PredecessorHandle,
 ) {
     let mut haste = haste.0.subscribe();
     loop {
@@ -211,7 +211,7 @@ mod tests {
         let begun = Instant::now();
         let first = times.order(begun, true);
         let (order, haste, before) =
-            (watch::Sender::new(Some(first)), watch::Sender::new(Haste::No), Before::default());
+            (watch::Sender::new(Some(first)), watch::Sender::new(Haste::No), PredecessorHandle::default());
         let (mut drain, haste) = (order.subscribe(), DrainHaste(haste));
         // A request before the begin of the drain counts too.
         haste.shorten();

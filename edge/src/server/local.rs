@@ -183,9 +183,9 @@ pub async fn health(file: &EdgeFile, base: &Path, ready: bool) -> Result<String,
 }
 
 /// Operations of the owner of the data folder: through the running edge if any, and in the catalog otherwise.
-pub struct Local(Way);
+pub struct Local(StoreAccess);
 
-enum Way {
+enum StoreAccess {
     /// The edge runs, with the given socket.
     Running(PathBuf),
     /// The edge does not run, and the catalog is open.
@@ -201,7 +201,7 @@ impl Local {
         let data_dir = data_dir(file, base);
         let socket = data_dir.join(SOCKET_NAME);
         if data_socket::connect(&socket).await.is_ok() {
-            return Ok(Self(Way::Running(socket)));
+            return Ok(Self(StoreAccess::Running(socket)));
         }
         if !has_catalog(&data_dir)? {
             check_no_edge_runs(file, &data_dir).await?;
@@ -210,7 +210,7 @@ impl Local {
         durable::make_folder(&data_dir).map_err(StartError::from)?;
         let catalog = open_catalog_alone(file, base).await?;
         let audit = Audit::new(Arc::clone(&catalog), &file.limits);
-        Ok(Self(Way::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
+        Ok(Self(StoreAccess::Stopped(Box::new(Credentials::new(catalog, audit, &file.limits)))))
     }
 
     /// Creates a token.
@@ -219,8 +219,8 @@ impl Local {
     /// [`LocalError`].
     pub async fn create_token(&self, request: TokenRequest) -> Result<TokenMade, LocalError> {
         match &self.0 {
-            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/tokens", Some(&request)).await?),
-            Way::Stopped(credentials) => Ok(credentials.create(&Actor::local(), request).await?),
+            StoreAccess::Running(socket) => read(&ask(socket, Method::POST, "/v1/tokens", Some(&request)).await?),
+            StoreAccess::Stopped(credentials) => Ok(credentials.create(&Actor::local(), request).await?),
         }
     }
 
@@ -233,11 +233,13 @@ impl Local {
         let mut after: Option<String> = None;
         loop {
             let page: TokenList = match &self.0 {
-                Way::Running(socket) => {
+                StoreAccess::Running(socket) => {
                     let after = after.map_or_else(String::new, |after| format!("&after={after}"));
                     read(&ask(socket, Method::GET, &format!("/v1/tokens?limit={PAGE}{after}"), NOTHING).await?)?
                 }
-                Way::Stopped(credentials) => credentials.tokens(&Actor::local(), None, PAGE, after.as_deref()).await?,
+                StoreAccess::Stopped(credentials) => {
+                    credentials.tokens(&Actor::local(), None, PAGE, after.as_deref()).await?
+                }
             };
             tokens.extend(page.tokens);
             after = page.next;
@@ -253,11 +255,11 @@ impl Local {
     /// [`LocalError`].
     pub async fn revoke_token(&self, id: &str) -> Result<(), LocalError> {
         match &self.0 {
-            Way::Running(socket) => {
+            StoreAccess::Running(socket) => {
                 let path = format!("/v1/tokens/{}", encoded(id));
                 ask(socket, Method::DELETE, &path, NOTHING).await.map(drop)
             }
-            Way::Stopped(credentials) => Ok(credentials.revoke(&Actor::local(), id).await?),
+            StoreAccess::Stopped(credentials) => Ok(credentials.revoke(&Actor::local(), id).await?),
         }
     }
 
@@ -267,8 +269,8 @@ impl Local {
     /// [`LocalError`].
     pub async fn create_account(&self, request: AccountRequest) -> Result<AccountInfo, LocalError> {
         match &self.0 {
-            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/accounts", Some(&request)).await?),
-            Way::Stopped(credentials) => Ok(credentials.create_account(&Actor::local(), request).await?),
+            StoreAccess::Running(socket) => read(&ask(socket, Method::POST, "/v1/accounts", Some(&request)).await?),
+            StoreAccess::Stopped(credentials) => Ok(credentials.create_account(&Actor::local(), request).await?),
         }
     }
 
@@ -278,8 +280,8 @@ impl Local {
     /// [`LocalError`].
     pub async fn accounts(&self) -> Result<AccountList, LocalError> {
         match &self.0 {
-            Way::Running(socket) => read(&ask(socket, Method::GET, "/v1/accounts", NOTHING).await?),
-            Way::Stopped(credentials) => Ok(credentials.accounts(&Actor::local()).await?),
+            StoreAccess::Running(socket) => read(&ask(socket, Method::GET, "/v1/accounts", NOTHING).await?),
+            StoreAccess::Stopped(credentials) => Ok(credentials.accounts(&Actor::local()).await?),
         }
     }
 
@@ -289,11 +291,11 @@ impl Local {
     /// [`LocalError`].
     pub async fn set_password(&self, name: &AccountName, password: Secret) -> Result<(), LocalError> {
         match &self.0 {
-            Way::Running(socket) => {
+            StoreAccess::Running(socket) => {
                 let path = format!("/v1/accounts/{}/password", encoded(name.as_str()));
                 ask(socket, Method::PUT, &path, Some(&PasswordRequest { password })).await.map(drop)
             }
-            Way::Stopped(credentials) => Ok(credentials.set_password(&Actor::local(), name, &password).await?),
+            StoreAccess::Stopped(credentials) => Ok(credentials.set_password(&Actor::local(), name, &password).await?),
         }
     }
 
@@ -303,11 +305,11 @@ impl Local {
     /// [`LocalError`].
     pub async fn delete_account(&self, name: &AccountName) -> Result<(), LocalError> {
         match &self.0 {
-            Way::Running(socket) => {
+            StoreAccess::Running(socket) => {
                 let path = format!("/v1/accounts/{}", encoded(name.as_str()));
                 ask(socket, Method::DELETE, &path, NOTHING).await.map(drop)
             }
-            Way::Stopped(credentials) => Ok(credentials.delete_account(&Actor::local(), name).await?),
+            StoreAccess::Stopped(credentials) => Ok(credentials.delete_account(&Actor::local(), name).await?),
         }
     }
 }

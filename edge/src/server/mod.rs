@@ -68,7 +68,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use background::Made;
+use background::BackgroundInputs;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use devanture_base::telemetry::{AccessLog, Exposition};
@@ -94,7 +94,7 @@ use renewal::Renewal;
 use sockets::{SharedCopies, Sockets};
 use sole_work::SoleWork;
 use stores::{StorePlan, Stores, cores};
-use takeover::{Arrival, Before, Handover, HandoverParts};
+use takeover::{Arrival, Handover, HandoverParts, PredecessorHandle};
 use threads::{Serving, Threads, control_runtime};
 use upkeep::{load_live, start_upkeep};
 
@@ -206,7 +206,8 @@ impl Server {
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
         let renewal = Renewal::start(&control, cluster.as_ref(), &mut stores);
         let (remade, access_log) = (devanture_control::encode::remade_channel(), access_log::open(file, base)?);
-        let Made { loader, dictionaries, reported_misses: misses } = Made::of(file, &stores, &control);
+        let BackgroundInputs { loader, dictionaries, reported_misses: misses } =
+            BackgroundInputs::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before the live versions are known; connections then wait for the load of their version.
         let sockets = Sockets::bind(file, arrival.inherited())?;
@@ -410,7 +411,7 @@ fn check_joined(file: &EdgeFile, base: &Path) -> Result<(), StartError> {
 fn handover_parts(
     file: &EdgeFile,
     (publisher, credentials, sockets, runner): (Arc<Publisher>, Arc<Credentials>, SharedCopies, Option<Runner>),
-    before: Before,
+    before: PredecessorHandle,
     haste: DrainHaste,
 ) -> HandoverParts {
     let DrainTimes { deploys: settle_time_max, runs: run_time_max, .. } = DrainTimes::of(file);

@@ -32,10 +32,10 @@ const DAMAGED_EXTENSION: &str = "damaged";
 pub struct Safekeeping {
     data_dir: PathBuf,
     key_file: Option<PathBuf>,
-    way: Way,
+    way: StoreAccess,
 }
 
-enum Way {
+enum StoreAccess {
     /// The edge runs, with the given socket.
     Running(PathBuf),
     /// The edge does not run.
@@ -52,7 +52,7 @@ impl Safekeeping {
         let key_file = file.secrets_key_file().map(|path| base.join(path));
         let socket = data_dir.join(SOCKET_NAME);
         if data_socket::connect(&socket).await.is_ok() {
-            return Ok(Self { data_dir, key_file, way: Way::Running(socket) });
+            return Ok(Self { data_dir, key_file, way: StoreAccess::Running(socket) });
         }
         if !has_catalog(&data_dir)? {
             return Err(StartError::CatalogMissing { data_dir: data_dir.display().to_string() }.into());
@@ -64,7 +64,7 @@ impl Safekeeping {
         let runtime = Handle::current();
         let opened = tokio::task::spawn_blocking(move || Stores::open(&plan, &runtime, LOCK_TIME_MAX));
         let stores = opened.await.map_err(|error| LocalError::Unanswered(error.to_string()))??;
-        Ok(Self { data_dir, key_file, way: Way::Stopped(Box::new(stores)) })
+        Ok(Self { data_dir, key_file, way: StoreAccess::Stopped(Box::new(stores)) })
     }
 
     /// Verifies all stored files, or the files of an app.
@@ -73,14 +73,14 @@ impl Safekeeping {
     /// [`LocalError`]; damage is not an error.
     pub async fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport, LocalError> {
         match &self.way {
-            Way::Running(socket) => {
+            StoreAccess::Running(socket) => {
                 let VerifyOptions { app, bytes_per_second_max, read_bucket } = options;
                 let app = app.as_ref().map_or_else(String::new, |app| format!("&app={app}"));
                 let read_bucket = if *read_bucket { "&read_bucket=true" } else { "" };
                 let path = format!("/v1/verify?bytes_per_second_max={bytes_per_second_max}{app}{read_bucket}");
                 read(&ask(socket, Method::POST, &path, NOTHING).await?)
             }
-            Way::Stopped(stores) => Ok(safekeeping::verify(&*stores.catalog, &*stores.blobs, options).await?),
+            StoreAccess::Stopped(stores) => Ok(safekeeping::verify(&*stores.catalog, &*stores.blobs, options).await?),
         }
     }
 
@@ -90,8 +90,8 @@ impl Safekeeping {
     /// [`LocalError`].
     pub async fn repair(&self, request: &RepairRequest) -> Result<VerifyReport, LocalError> {
         match &self.way {
-            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/repair", Some(request)).await?),
-            Way::Stopped(stores) => {
+            StoreAccess::Running(socket) => read(&ask(socket, Method::POST, "/v1/repair", Some(request)).await?),
+            StoreAccess::Stopped(stores) => {
                 let options = VerifyOptions {
                     app: request.app.clone(),
                     bytes_per_second_max: u64::MAX,
@@ -110,7 +110,7 @@ impl Safekeeping {
     /// # Errors
     /// [`LocalError`]; the catalog is unchanged then.
     pub async fn rewrite_catalog(self) -> Result<Option<PathBuf>, LocalError> {
-        let Way::Stopped(stores) = self.way else { return Ok(None) };
+        let StoreAccess::Stopped(stores) = self.way else { return Ok(None) };
         let (path, fresh) = (self.data_dir.join(CATALOG_NAME), self.data_dir.join(REWRITTEN));
         durable::remove_file(&fresh).map_err(Error::from)?;
         stores.catalog.copy_to(&fresh, &[]).await.map_err(Error::from)?;
@@ -139,8 +139,8 @@ impl Safekeeping {
     /// [`LocalError`].
     pub async fn back_up(&self, request: &BackupRequest) -> Result<BackupReport, LocalError> {
         match &self.way {
-            Way::Running(socket) => read(&ask(socket, Method::POST, "/v1/backup", Some(request)).await?),
-            Way::Stopped(stores) => {
+            StoreAccess::Running(socket) => read(&ask(socket, Method::POST, "/v1/backup", Some(request)).await?),
+            StoreAccess::Stopped(stores) => {
                 let source = BackupSource {
                     catalog: &*stores.catalog,
                     blobs: &*stores.blobs,

@@ -6,9 +6,9 @@ use devanture_config::api::BeginDeploy;
 
 use crate::acme::dns::Dns;
 use crate::acme::door::Door;
-use crate::acme::pebble::{Manner, Pebble, is_installed};
-use crate::acme::tls::{Shown, shown};
-use crate::acme::world::{Outside, wait_for};
+use crate::acme::pebble::{Pebble, PebbleOptions, is_installed};
+use crate::acme::tls::{PresentedCertificate, shown};
+use crate::acme::world::{AcmeNetwork, wait_for};
 use crate::cluster::world::{self, COMES_MAX};
 use crate::support::{RunningEdge, manifest};
 
@@ -28,11 +28,11 @@ struct World {
 
 impl World {
     /// Starts three nodes; `None` if a required program is not installed.
-    async fn start(manner: Manner, challenges: &'static [&'static str]) -> Option<Self> {
+    async fn start(manner: PebbleOptions, challenges: &'static [&'static str]) -> Option<Self> {
         if !is_installed() || !world::is_installed() {
             return None;
         }
-        let Outside { pebble, authority, http, https, dns, folder } = Outside::start(manner).await;
+        let AcmeNetwork { pebble, authority, http, https, dns, folder } = AcmeNetwork::start(manner).await;
         let toml = format!(
             "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\nca = \"{}\"\nchallenges = {challenges:?}\n",
             authority.address,
@@ -64,8 +64,8 @@ impl World {
     }
 
     /// Waits until every node presents the same issued certificate for a name, different from `before`.
-    async fn issued(&self, name: &str, before: Option<&Shown>) -> Shown {
-        let mut last: Vec<Shown> = Vec::new();
+    async fn issued(&self, name: &str, before: Option<&PresentedCertificate>) -> PresentedCertificate {
+        let mut last: Vec<PresentedCertificate> = Vec::new();
         let agree = async || {
             last.clear();
             for node in &self.cluster.nodes {
@@ -97,7 +97,7 @@ impl World {
 
 /// Run once per challenge type. The authority validates from three vantage points, and so against three nodes.
 async fn any_node_answers_and_one_orders(challenges: &'static [&'static str]) {
-    let Some(world) = World::start(Manner::default(), challenges).await else { return };
+    let Some(world) = World::start(PebbleOptions::default(), challenges).await else { return };
     let names = [NAME, "one.customer.test", "two.customer.test"];
     world.push(1, &names[1..]).await;
     let mut serials = BTreeSet::new();
@@ -124,7 +124,7 @@ async fn any_node_answers_by_tls_alpn_01_and_one_orders_for_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_the_node_that_orders_is_killed_in_the_middle_another_one_finishes() {
-    let Some(mut world) = World::start(Manner::default(), &["http-01"]).await else { return };
+    let Some(mut world) = World::start(PebbleOptions::default(), &["http-01"]).await else { return };
     world.http.hold();
     world.push(0, &[]).await;
     wait_for("a proof is shown", async || !world.records("/proofs/").is_empty()).await;
@@ -155,7 +155,9 @@ async fn where_the_node_that_orders_is_killed_in_the_middle_another_one_finishes
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_renewal_is_ordered_by_one_node_and_taken_in_by_all() {
-    let Some(world) = World::start(Manner { validity_s: 15, ..Manner::default() }, &["tls-alpn-01"]).await else {
+    let Some(world) =
+        World::start(PebbleOptions { validity_s: 15, ..PebbleOptions::default() }, &["tls-alpn-01"]).await
+    else {
         return;
     };
     world.push(2, &[]).await;
@@ -168,7 +170,7 @@ async fn a_renewal_is_ordered_by_one_node_and_taken_in_by_all() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_shown_after_a_restart_without_etcd() {
-    let Some(mut world) = World::start(Manner::default(), &["tls-alpn-01"]).await else { return };
+    let Some(mut world) = World::start(PebbleOptions::default(), &["tls-alpn-01"]).await else { return };
     world.push(0, &[]).await;
     let first = world.issued(NAME, None).await;
     // The mirror reaches stable storage soon after every switch, and before the answer to the next switch.

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 /// Kinds of misbehavior.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trick {
+pub(crate) enum FakeBehavior {
     /// No misbehavior, but also no validation of challenges.
     None,
     /// Responses other than JSON.
@@ -78,7 +78,7 @@ impl Drop for Fake {
 
 struct Shared {
     base: String,
-    trick: Mutex<Trick>,
+    trick: Mutex<FakeBehavior>,
     orders: Mutex<HashMap<usize, Order>>,
     issuer: Issuer<'static, KeyPair>,
     root: String,
@@ -107,7 +107,8 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let (issuer, root) = authority(ISSUER);
         let base = format!("https://{address}");
-        let shared = Arc::new(Shared { base, trick: Mutex::new(Trick::None), orders: Mutex::default(), issuer, root });
+        let shared =
+            Arc::new(Shared { base, trick: Mutex::new(FakeBehavior::None), orders: Mutex::default(), issuer, root });
         let of_connections = Arc::clone(&shared);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -123,7 +124,7 @@ impl Fake {
         Self { address, shared, task }
     }
 
-    pub(crate) fn set(&self, trick: Trick) {
+    pub(crate) fn set(&self, trick: FakeBehavior) {
         *self.shared.trick.lock().unwrap() = trick;
     }
 }
@@ -139,7 +140,7 @@ fn authority(name: &str) -> (Issuer<'static, KeyPair>, String) {
 }
 
 impl Shared {
-    fn trick(&self) -> Trick {
+    fn trick(&self) -> FakeBehavior {
         *self.trick.lock().unwrap()
     }
 
@@ -164,18 +165,18 @@ impl Shared {
         let path = text.split(' ').nth(1).unwrap();
         let answer = self.answer(path, &body);
         match self.trick() {
-            Trick::EndlessBody => {
+            FakeBehavior::EndlessBody => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\nreplay-nonce: 1\r\n\r\n").await?;
                 endlessly(&mut stream, &[b'x'; 65_536]).await
             }
-            Trick::EndlessHead => {
+            FakeBehavior::EndlessHead => {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n").await?;
                 endlessly(&mut stream, &b"x-more: and more of it\r\n".repeat(1_000)).await
             }
-            Trick::EndlessInterim => {
+            FakeBehavior::EndlessInterim => {
                 endlessly(&mut stream, &b"HTTP/1.1 103 Early Hints\r\nlink: </>\r\n\r\n".repeat(100)).await
             }
-            Trick::Drip => {
+            FakeBehavior::Drip => {
                 for byte in answer {
                     stream.write_all(&[byte]).await?;
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
@@ -192,10 +193,10 @@ impl Shared {
     /// Complete response bytes.
     fn answer(&self, path: &str, body: &str) -> Vec<u8> {
         let (status, location, body) = match self.trick() {
-            Trick::Garbage => ("200 OK", String::new(), "\0\u{1}<html>".to_owned()),
-            Trick::Redirects => ("301 Moved Permanently", format!("{}{path}", self.base), String::new()),
-            Trick::LeaveAlone(_) => ("429 Too Many Requests", String::new(), problem("rateLimited", "enough")),
-            Trick::LongProblem if path != "/dir" && path != "/nonce" => {
+            FakeBehavior::Garbage => ("200 OK", String::new(), "\0\u{1}<html>".to_owned()),
+            FakeBehavior::Redirects => ("301 Moved Permanently", format!("{}{path}", self.base), String::new()),
+            FakeBehavior::LeaveAlone(_) => ("429 Too Many Requests", String::new(), problem("rateLimited", "enough")),
+            FakeBehavior::LongProblem if path != "/dir" && path != "/nonce" => {
                 ("403 Forbidden", String::new(), problem("unauthorized", &"no ".repeat(300_000)))
             }
             _ => self.resource(path, body),
@@ -204,7 +205,7 @@ impl Shared {
         if !location.is_empty() {
             head += &format!("location: {location}\r\n");
         }
-        if let Trick::Wait(wait) | Trick::LeaveAlone(wait) = self.trick() {
+        if let FakeBehavior::Wait(wait) | FakeBehavior::LeaveAlone(wait) = self.trick() {
             head += &format!("retry-after: {wait}\r\n");
         }
         (head + "connection: close\r\n\r\n" + &body).into_bytes()
@@ -218,8 +219,11 @@ impl Shared {
         let mut orders = self.orders.lock().unwrap();
         match kind {
             "dir" => {
-                let nonce =
-                    if let Trick::NewNonce(address) = trick { address.to_owned() } else { format!("{base}/nonce") };
+                let nonce = if let FakeBehavior::NewNonce(address) = trick {
+                    address.to_owned()
+                } else {
+                    format!("{base}/nonce")
+                };
                 let directory = json!({
                     "newNonce": nonce, "newAccount": format!("{base}/account"), "newOrder": format!("{base}/new"),
                 });
@@ -254,12 +258,12 @@ impl Shared {
     fn order(&self, id: usize, order: &Order) -> Value {
         let base = &self.base;
         let status = match (self.trick(), &order.chain) {
-            (Trick::Wait(_), _) => "processing",
+            (FakeBehavior::Wait(_), _) => "processing",
             (_, Some(_)) => "valid",
             (_, None) if order.is_proven => "ready",
             (_, None) => "pending",
         };
-        let count = if let Trick::Authorizations(count) = self.trick() { count } else { 1 };
+        let count = if let FakeBehavior::Authorizations(count) = self.trick() { count } else { 1 };
         json!({
             "status": status,
             "identifiers": [{"type": "dns", "value": order.name}],
@@ -270,8 +274,8 @@ impl Shared {
     }
 
     fn authorization(&self, id: usize, order: &Order) -> Value {
-        let token = if let Trick::Token(token) = self.trick() { token } else { TOKEN };
-        let name = if self.trick() == Trick::AnotherAuthorization { "www.example.org" } else { &order.name };
+        let token = if let FakeBehavior::Token(token) = self.trick() { token } else { TOKEN };
+        let name = if self.trick() == FakeBehavior::AnotherAuthorization { "www.example.org" } else { &order.name };
         let url = format!("{}/challenge/{id}", self.base);
         let status = if order.is_proven { "valid" } else { "pending" };
         json!({
@@ -285,21 +289,21 @@ impl Shared {
     fn issue(&self, csr: &str) -> String {
         let der = CertificateSigningRequestDer::from(BASE64_URL_SAFE_NO_PAD.decode(csr).unwrap());
         let mut csr = CertificateSigningRequestParams::from_der(&der).unwrap();
-        if let Trick::Names(names) = self.trick() {
+        if let FakeBehavior::Names(names) = self.trick() {
             let names = names.iter().map(|name| SanType::DnsName((*name).try_into().unwrap()));
             csr.params.subject_alt_names = names.collect();
         }
         let leaf = match self.trick() {
-            Trick::AnotherKey => csr.params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap(),
+            FakeBehavior::AnotherKey => csr.params.signed_by(&KeyPair::generate().unwrap(), &self.issuer).unwrap(),
             _ => csr.signed_by(&self.issuer).unwrap(),
         };
         let (leaf, root) = (leaf.pem(), &self.root);
         match self.trick() {
-            Trick::BrokenChain => leaf + &authority("another authority").1,
-            Trick::GarbledChain => {
+            FakeBehavior::BrokenChain => leaf + &authority("another authority").1,
+            FakeBehavior::GarbledChain => {
                 format!("{leaf}{root}-----BEGIN CERTIFICATE-----\nMAUCAwECAw==\n-----END CERTIFICATE-----\n")
             }
-            Trick::LongChain => leaf + &root.repeat(1_000),
+            FakeBehavior::LongChain => leaf + &root.repeat(1_000),
             _ => leaf + root,
         }
     }

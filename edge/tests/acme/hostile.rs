@@ -6,7 +6,7 @@ use std::time::Duration;
 use devanture_config::api::BeginDeploy;
 use serde_json::Value;
 
-use crate::acme::fake::{Fake, ISSUER, Trick};
+use crate::acme::fake::{Fake, FakeBehavior, ISSUER};
 use crate::acme::pebble::write_certificate;
 use crate::acme::tls::shown;
 use crate::acme::world::wait_for;
@@ -97,27 +97,27 @@ async fn an_authority_that_answers_anything_is_reported_and_ends_nothing() {
     let world = World::start().await;
     #[rustfmt::skip]
     let tricks = [
-        (Trick::Garbage,                           "expected value"),
-        (Trick::EndlessBody,                       "length limit exceeded"),
-        (Trick::EndlessHead,                       "message head is too large"),
-        (Trick::Redirects,                         "EOF while parsing"),
-        (Trick::NewNonce("no address"),            "directory is not an HTTPS address"),
-        (Trick::NewNonce("http://127.0.0.1/n"),    "directory is not an HTTPS address"),
-        (Trick::NewNonce("https://127.0.0.1:1/n"), "refused"),
-        (Trick::LongProblem,                       "no no no"),
-        (Trick::Token("../../../etc/passwd"),      "token is not base64url"),
-        (Trick::Token("<script>alert(1)</script>"), "token is not base64url"),
-        (Trick::Token(""),                         "token is not base64url"),
-        (Trick::Authorizations(20_000),            "20000 authorizations"),
-        (Trick::AnotherAuthorization,              "for another name"),
-        (Trick::Wait("1000000000000"),             "timed out"),
-        (Trick::Wait("18446744073709551615"),      "timed out"),
-        (Trick::Names(&["www.example.org"]),       "it is for www.example.org"),
-        (Trick::Names(&["shop.apps.test", "www.example.org"]), "not of one name"),
-        (Trick::AnotherKey,                        "does not belong to"),
-        (Trick::BrokenChain,                       "UnknownIssuer"),
-        (Trick::GarbledChain,                      "certificate 3 of its chain"),
-        (Trick::LongChain,                         "clients take no more than"),
+        (FakeBehavior::Garbage,                           "expected value"),
+        (FakeBehavior::EndlessBody,                       "length limit exceeded"),
+        (FakeBehavior::EndlessHead,                       "message head is too large"),
+        (FakeBehavior::Redirects,                         "EOF while parsing"),
+        (FakeBehavior::NewNonce("no address"),            "directory is not an HTTPS address"),
+        (FakeBehavior::NewNonce("http://127.0.0.1/n"),    "directory is not an HTTPS address"),
+        (FakeBehavior::NewNonce("https://127.0.0.1:1/n"), "refused"),
+        (FakeBehavior::LongProblem,                       "no no no"),
+        (FakeBehavior::Token("../../../etc/passwd"),      "token is not base64url"),
+        (FakeBehavior::Token("<script>alert(1)</script>"), "token is not base64url"),
+        (FakeBehavior::Token(""),                         "token is not base64url"),
+        (FakeBehavior::Authorizations(20_000),            "20000 authorizations"),
+        (FakeBehavior::AnotherAuthorization,              "for another name"),
+        (FakeBehavior::Wait("1000000000000"),             "timed out"),
+        (FakeBehavior::Wait("18446744073709551615"),      "timed out"),
+        (FakeBehavior::Names(&["www.example.org"]),       "it is for www.example.org"),
+        (FakeBehavior::Names(&["shop.apps.test", "www.example.org"]), "not of one name"),
+        (FakeBehavior::AnotherKey,                        "does not belong to"),
+        (FakeBehavior::BrokenChain,                       "UnknownIssuer"),
+        (FakeBehavior::GarbledChain,                      "certificate 3 of its chain"),
+        (FakeBehavior::LongChain,                         "clients take no more than"),
     ];
     world.authority.set(tricks[0].0);
     world.push().await;
@@ -129,7 +129,7 @@ async fn an_authority_that_answers_anything_is_reported_and_ends_nothing() {
         assert_eq!(world.edge.get("shop.apps.test", "/").await.text(), "shop", "{trick:?}");
         assert!(shown(world.edge.https(), "shop.apps.test").await.is_local(), "{trick:?}");
     }
-    world.authority.set(Trick::None);
+    world.authority.set(FakeBehavior::None);
     wait_for("a certificate is issued", async || {
         shown(world.edge.https(), "shop.apps.test").await.issuer.contains(ISSUER)
     })
@@ -141,7 +141,7 @@ async fn an_authority_that_answers_anything_is_reported_and_ends_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authority_that_takes_its_time_takes_none_of_anybody_else() {
-    for trick in [Trick::Drip, Trick::EndlessInterim] {
+    for trick in [FakeBehavior::Drip, FakeBehavior::EndlessInterim] {
         let world = World::start().await;
         world.authority.set(trick);
         world.push().await;
@@ -160,7 +160,7 @@ async fn an_authority_that_takes_its_time_takes_none_of_anybody_else() {
 async fn an_authority_is_not_left_alone_for_ever() {
     for wait in ["1000000000000", "18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"] {
         let world = World::start().await;
-        world.authority.set(Trick::LeaveAlone(wait));
+        world.authority.set(FakeBehavior::LeaveAlone(wait));
         world.push().await;
         world.reported(0, "wants to be left alone").await;
         let mut waits = Vec::new();

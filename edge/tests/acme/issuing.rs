@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use devanture_config::api::{CertificateSource, HostnameList, HostnameSet};
 use http::{Method, StatusCode};
 
-use crate::acme::pebble::Manner;
+use crate::acme::pebble::PebbleOptions;
 use crate::acme::tls::shake;
 use crate::acme::world::{wait_for, world, write};
 use crate::support::got;
@@ -143,7 +143,7 @@ async fn a_restart_keeps_certificate_and_account() {
 
 #[tokio::test]
 async fn an_account_is_bound_to_one_at_the_authority() {
-    let manner = Manner { binding: true, ..Manner::default() };
+    let manner = PebbleOptions { binding: true, ..PebbleOptions::default() };
     let Some(world) = world().with_authority(manner).start().await else { return };
     world.push("shop", &["www.customer.test"]).await;
     world.issued("www.customer.test").await;
@@ -152,7 +152,7 @@ async fn an_account_is_bound_to_one_at_the_authority() {
 
 #[tokio::test]
 async fn nonces_that_are_refused_do_no_harm() {
-    let manner = Manner { refused_nonces: 30, ..Manner::default() };
+    let manner = PebbleOptions { refused_nonces: 30, ..PebbleOptions::default() };
     let Some(world) = world().with_authority(manner).start().await else { return };
     world.push("shop", &["www.customer.test"]).await;
     world.issued("www.customer.test").await;

@@ -14,7 +14,7 @@ use crate::support::eventually;
 
 /// Behavior of the authority.
 #[derive(Clone, Copy)]
-pub(crate) struct Manner {
+pub(crate) struct PebbleOptions {
     /// Validity of issued certificates, in seconds.
     pub(crate) validity_s: u64,
     /// Percentage of valid nonces to refuse.
@@ -23,7 +23,7 @@ pub(crate) struct Manner {
     pub(crate) binding: bool,
 }
 
-impl Default for Manner {
+impl Default for PebbleOptions {
     fn default() -> Self {
         Self { validity_s: 90 * 24 * 3_600, refused_nonces: 0, binding: false }
     }
@@ -72,7 +72,7 @@ pub(crate) fn write_certificate(folder: &Path) {
 impl Pebble {
     /// Starts `pebble` with the certificate in `folder`. Challenges are validated on the ports `http` and `tls`, at the
     /// addresses that `dns` returns.
-    pub(crate) async fn start(folder: &Path, dns: SocketAddr, http: u16, tls: u16, manner: Manner) -> Self {
+    pub(crate) async fn start(folder: &Path, dns: SocketAddr, http: u16, tls: u16, manner: PebbleOptions) -> Self {
         // `pebble` never reports a port chosen by the system. Two free ports are chosen here, and again if another
         // process takes a port first.
         for _ in 0..10 {
@@ -84,7 +84,7 @@ impl Pebble {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the files of an operator, not of the edge")]
-    async fn try_start(folder: &Path, dns: SocketAddr, http: u16, tls: u16, manner: Manner) -> Option<Self> {
+    async fn try_start(folder: &Path, dns: SocketAddr, http: u16, tls: u16, manner: PebbleOptions) -> Option<Self> {
         let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (address, management) = {
             let (one, two) = (free(), free());

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use crate::acme::pebble::Manner;
+use crate::acme::pebble::PebbleOptions;
 use crate::acme::world::{wait_for, world};
 
 /// Authority whose certificates are due for renewal after two thirds of `validity_s`.
-const fn short(validity_s: u64) -> Manner {
-    Manner { validity_s, refused_nonces: 0, binding: false }
+const fn short(validity_s: u64) -> PebbleOptions {
+    PebbleOptions { validity_s, refused_nonces: 0, binding: false }
 }
 
 fn now_s() -> i64 {

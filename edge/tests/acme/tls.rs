@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Presented certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub(crate) struct PresentedCertificate {
     pub(crate) issuer: String,
     pub(crate) serial: String,
     pub(crate) names: Vec<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Shown {
     pub(crate) not_after_s: i64,
 }
 
-impl Shown {
+impl PresentedCertificate {
     /// Returns true if the local authority is the issuer.
     pub(crate) fn is_local(&self) -> bool {
         self.issuer.contains("Devanture local authority")
@@ -35,7 +35,11 @@ impl Shown {
 }
 
 /// Performs a handshake for `name`, offering `protocols`.
-pub(crate) async fn shake(address: SocketAddr, name: &str, protocols: &[&str]) -> std::io::Result<Shown> {
+pub(crate) async fn shake(
+    address: SocketAddr,
+    name: &str,
+    protocols: &[&str],
+) -> std::io::Result<PresentedCertificate> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().unwrap().dangerous();
@@ -48,7 +52,7 @@ pub(crate) async fn shake(address: SocketAddr, name: &str, protocols: &[&str]) -
     let chain = session.peer_certificates().unwrap();
     let (_, leaf) = X509Certificate::from_der(&chain[0]).unwrap();
     let names = leaf.subject_alternative_name().unwrap().unwrap();
-    Ok(Shown {
+    Ok(PresentedCertificate {
         issuer: leaf.issuer().to_string(),
         serial: leaf.raw_serial_as_string(),
         names: names.value.general_names.iter().map(ToString::to_string).collect(),
@@ -58,7 +62,7 @@ pub(crate) async fn shake(address: SocketAddr, name: &str, protocols: &[&str]) -
 }
 
 /// Certificate that a visitor gets for `name`.
-pub(crate) async fn shown(address: SocketAddr, name: &str) -> Shown {
+pub(crate) async fn shown(address: SocketAddr, name: &str) -> PresentedCertificate {
     shake(address, name, &["h2", "http/1.1"]).await.unwrap()
 }
 

@@ -9,8 +9,8 @@ use http::Method;
 
 use crate::acme::dns::Dns;
 use crate::acme::door::Door;
-use crate::acme::pebble::{KEY, KEY_ID, Manner, Pebble, is_installed, write_certificate};
-use crate::acme::tls::{Shown, shown};
+use crate::acme::pebble::{KEY, KEY_ID, Pebble, PebbleOptions, is_installed, write_certificate};
+use crate::acme::tls::{PresentedCertificate, shown};
 use crate::support::{Got, RunningEdge, edge, got, manifest};
 
 /// Longest wait for the authority's part: an authority takes time, and so does a certificate until the renewal is due.
@@ -26,7 +26,7 @@ pub(crate) async fn wait_for(what: &str, mut fact: impl AsyncFnMut() -> bool) {
 }
 
 /// Authority, with network paths to edges that do not run yet.
-pub(crate) struct Outside {
+pub(crate) struct AcmeNetwork {
     pub(crate) pebble: Pebble,
     /// Path from edges to the authority.
     pub(crate) authority: Door,
@@ -39,8 +39,8 @@ pub(crate) struct Outside {
     pub(crate) folder: tempfile::TempDir,
 }
 
-impl Outside {
-    pub(crate) async fn start(manner: Manner) -> Self {
+impl AcmeNetwork {
+    pub(crate) async fn start(manner: PebbleOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         write_certificate(folder.path());
         let (authority, http, https) = (Door::new().await, Door::new().await, Door::new().await);
@@ -54,12 +54,17 @@ impl Outside {
 
 /// Starts the description of a world.
 pub(crate) fn world() -> Setup {
-    Setup { manner: Manner::default(), challenges: &["tls-alpn-01", "http-01"], limits: Vec::new(), tls: String::new() }
+    Setup {
+        manner: PebbleOptions::default(),
+        challenges: &["tls-alpn-01", "http-01"],
+        limits: Vec::new(),
+        tls: String::new(),
+    }
 }
 
 /// World before the start.
 pub(crate) struct Setup {
-    manner: Manner,
+    manner: PebbleOptions,
     challenges: &'static [&'static str],
     limits: Vec<(&'static str, u64)>,
     tls: String,
@@ -67,7 +72,7 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Sets the behavior of the authority.
-    pub(crate) fn with_authority(mut self, manner: Manner) -> Self {
+    pub(crate) fn with_authority(mut self, manner: PebbleOptions) -> Self {
         self.manner = manner;
         self
     }
@@ -95,7 +100,7 @@ impl Setup {
         if !is_installed() {
             return None;
         }
-        let Outside { pebble, authority, http, https, dns, folder } = Outside::start(self.manner).await;
+        let AcmeNetwork { pebble, authority, http, https, dns, folder } = AcmeNetwork::start(self.manner).await;
         let mut toml = format!(
             "[acme]\ndirectory = \"https://{}/dir\"\nterms_agreed = true\ncontact = [\"mailto:ops@example.org\"]\n\
             ca = \"{}\"\nchallenges = {:?}\n",
@@ -138,7 +143,7 @@ pub(crate) struct World {
     pub(crate) https: Door,
     dns: Dns,
     folder: tempfile::TempDir,
-    manner: Manner,
+    manner: PebbleOptions,
 }
 
 impl World {
@@ -178,16 +183,16 @@ impl World {
     }
 
     /// Certificate that a visitor gets.
-    pub(crate) async fn shown(&self, name: &str) -> Shown {
+    pub(crate) async fn shown(&self, name: &str) -> PresentedCertificate {
         shown(self.edge.https(), name).await
     }
 
     /// Waits for the authority's certificate for a name.
-    pub(crate) async fn issued(&self, name: &str) -> Shown {
+    pub(crate) async fn issued(&self, name: &str) -> PresentedCertificate {
         let mut last = None;
         let issued = async || {
             last = Some(self.shown(name).await);
-            last.as_ref().is_some_and(Shown::is_issued)
+            last.as_ref().is_some_and(PresentedCertificate::is_issued)
         };
         if tokio::time::timeout(PATIENCE, wait_for("a certificate is issued", issued)).await.is_err() {
             panic!("{name} has no certificate: {last:?}\n{}", self.pebble.log());

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 
 use super::world::{APP, Visitors, World, comes, is_installed, push, served, site, try_push};
 use crate::seaweed::{BUCKET, OWNER};
-use crate::support::{Prepared, RunningEdge, edge, got};
+use crate::support::{ConfiguredEdge, RunningEdge, edge, got};
 use crate::upkeep::copies::{Copied, config, copy};
 use crate::upkeep::safekeeping::{answers_of_copy, live_in};
 
@@ -23,7 +23,7 @@ async fn copied(from: &Path, to: &Path, more: &[&str]) -> Copied {
 }
 
 /// Node of an index, not started.
-fn node(world: &World, index: usize) -> Prepared {
+fn node(world: &World, index: usize) -> ConfiguredEdge {
     world.setup(index, &world.etcd.endpoints()).prepare()
 }
 

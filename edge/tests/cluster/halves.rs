@@ -6,7 +6,7 @@ use devanture_config::problem::{Code, Problem};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use super::instances::{Callers, backend, push, start};
+use super::instances::{BackendVisitors, backend, push, start};
 use super::world::{APP, HOST, World, comes, finish, is_installed};
 use crate::support::{RunningEdge, got};
 
@@ -50,7 +50,7 @@ async fn halves_that_two_nodes_take_at_once_are_both_live_however_they_are_rolle
     let world = start(3).await;
     let [one, two, three] = &world.nodes[..] else { panic!() };
     push(one, &backend(1, 1)).await;
-    let callers = Callers::of(&[one, two, three]);
+    let callers = BackendVisitors::of(&[one, two, three]);
     let (at_once, one_first) = (Rollout::AllAtOnce, Rollout::OneFirst);
     for (build, of_front, of_backend) in [(2, at_once, at_once), (3, one_first, at_once), (4, one_first, one_first)] {
         tokio::join!(push_half(one, Half::Front, build, of_front), push_half(two, Half::Backend, build, of_backend));

@@ -81,13 +81,13 @@ async fn answering(node: &RunningEdge) -> String {
 }
 
 /// Concurrent visitors of the backend through several nodes, until stopped.
-pub(super) struct Callers {
+pub(super) struct BackendVisitors {
     stop: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<Vec<String>>>,
 }
 
-impl Callers {
+impl BackendVisitors {
     pub(super) fn of(nodes: &[&RunningEdge]) -> Self {
         let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = nodes.iter().map(|node| {
@@ -183,7 +183,7 @@ async fn what_a_killed_node_ran_is_started_by_others_and_visitors_see_no_failure
     let running = nodes_of(&world.nodes[0]).await;
     let killed = (0..3).find(|index| running.contains(&format!("edge-{}", index + 1))).unwrap();
     let mut killed = world.nodes.remove(killed);
-    let callers = Callers::of(&world.nodes.iter().collect::<Vec<_>>());
+    let callers = BackendVisitors::of(&world.nodes.iter().collect::<Vec<_>>());
     let launch = killed.kill();
     comes("another node runs it", async || {
         let now = nodes_of(&world.nodes[0]).await;
@@ -206,7 +206,7 @@ async fn a_node_that_restarts_costs_visitors_of_others_nothing_and_moves_nothing
     let running = nodes_of(&world.nodes[0]).await;
     let restarted = (0..3).find(|index| running.contains(&format!("edge-{}", index + 1))).unwrap();
     let restarted = world.nodes.remove(restarted);
-    let callers = Callers::of(&world.nodes.iter().collect::<Vec<_>>());
+    let callers = BackendVisitors::of(&world.nodes.iter().collect::<Vec<_>>());
     let stayed = |list: Vec<InstanceStatus>, name: &str| {
         list.into_iter().filter(|one| one.node != name).map(|one| (one.node, one.pid)).collect::<Vec<_>>()
     };
@@ -228,7 +228,7 @@ async fn a_process_that_takes_over_a_node_goes_on_with_its_instances_for_other_n
     let before = healthy(&world.nodes[0]).await;
     let running = world.nodes.iter().position(|node| node.file().node == before[0].node).unwrap();
     let running = world.nodes.remove(running);
-    let callers = Callers::of(&[&world.nodes[0]]);
+    let callers = BackendVisitors::of(&[&world.nodes[0]]);
     world.nodes.push(running.taken_over().await);
     assert_eq!(answering(&world.nodes[0]).await, before[0].node);
     callers.stop().await;
@@ -264,7 +264,7 @@ async fn a_process_is_scaled_in_all_or_to_one_on_each_node() {
     }
     let world = start(2).await;
     push(&world.nodes[0], &backend(1, 1)).await;
-    let callers = Callers::of(&world.nodes.iter().collect::<Vec<_>>());
+    let callers = BackendVisitors::of(&world.nodes.iter().collect::<Vec<_>>());
     assert_eq!(nodes_of(&world.nodes[0]).await.len(), 1);
     scale(&world.nodes[0], 3).await;
     // Once the request is answered, the instances of both nodes are healthy.
@@ -286,7 +286,7 @@ async fn a_push_replaces_the_instances_of_all_nodes_without_a_failure() {
     }
     let world = start(3).await;
     push(&world.nodes[0], &backend(0, 2)).await;
-    let callers = Callers::of(&world.nodes.iter().collect::<Vec<_>>());
+    let callers = BackendVisitors::of(&world.nodes.iter().collect::<Vec<_>>());
     for build in 1..=4 {
         let report = push(&world.nodes[build % 3], &backend(build, 2)).await;
         world.agrees_on(report.version).await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::world::{APP, HOST, World, comes, is_installed, nodes, push};
-use crate::proxy::dns_server::{Dns, Mood};
+use crate::proxy::dns_server::{Dns, DnsBehavior};
 use crate::support::{Files, Got, RunningEdge, got, manifest};
 
 const FILES: Files<'static> = &[("index.html", b"home")];
@@ -65,7 +65,7 @@ async fn a_name_that_leads_to_another_node_after_the_push_is_refused_at_the_conn
     if !is_installed() {
         return;
     }
-    let dns = Dns::start(Mood::KnowsNoName).await;
+    let dns = Dns::start(DnsBehavior::KnowsNoName).await;
     let world = World::start_with(2, 1, |_, setup| {
         setup.with_toml(&format!("[dns]\nservers = [\"{}\"]", dns.address)).with_limit("upstream_dns_ms_min", 10)
     })
@@ -78,7 +78,7 @@ async fn a_name_that_leads_to_another_node_after_the_push_is_refused_at_the_conn
         devanture_config::api::BeginDeploy { manifest, source: Default::default(), options: Default::default() };
     let report = first.try_push(APP, "prod", begin, FILES).await.unwrap_or_else(|problem| panic!("{problem:#?}"));
     world.agrees_on(report.version).await;
-    dns.set(Mood::at(&["127.0.0.1"]));
+    dns.set(DnsBehavior::at(&["127.0.0.1"]));
     for by in &world.nodes {
         for path in ["/one/v1/apps", "/two/v1/apps"] {
             comes("a connection to a node is refused", async || {

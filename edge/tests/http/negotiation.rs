@@ -13,13 +13,13 @@ use crate::support::edge;
 use crate::wire::{Answer, ask, protocols};
 
 /// Responses of a bundle as predicted by the command line.
-struct Foreseen {
+struct PredictedResponses {
     manifest: Manifest,
     redirects: Vec<u8>,
     headers: Vec<u8>,
 }
 
-impl Foreseen {
+impl PredictedResponses {
     fn of(files: &[(&str, &[u8])]) -> Self {
         let entry = |bytes: &[u8]| FileEntry { hash: Digest::of(bytes), size: bytes.len() as u64, media_type: None };
         let file = |name: &str| files.iter().find(|(path, _)| *path == name).unwrap().1.to_vec();
@@ -226,7 +226,7 @@ async fn a_password_for_a_compressed_name_keeps_what_is_in_it() {
         ("_headers", headers),
         ("_redirects", redirects),
     ];
-    let foreseen = Foreseen::of(files);
+    let foreseen = PredictedResponses::of(files);
     let edge = edge().with_app("shop", files).start().await;
     for protocol in protocols(&edge) {
         for (target, status, known) in [

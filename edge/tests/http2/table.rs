@@ -83,7 +83,7 @@ pub(crate) fn or(mut allowed: Allowed, more: impl IntoIterator<Item = Outcome>) 
 pub(crate) type Talk = for<'c> fn(&'c mut Conn, &'c World) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'c>>;
 
 /// Kind of a case.
-enum Play {
+enum CaseKind {
     /// The preface and an empty SETTINGS, then the bytes at once.
     Bytes(fn(Script) -> Script),
     /// The bytes at once, without a preface.
@@ -97,7 +97,7 @@ enum Play {
 pub(crate) struct Case {
     section: &'static str,
     fact: &'static str,
-    play: Play,
+    play: CaseKind,
     allowed: Allowed,
 }
 
@@ -109,22 +109,22 @@ impl fmt::Display for Case {
 
 /// Case with bytes after the preface, and the allowed outcomes. A section without an RFC number belongs to RFC 9113.
 pub(crate) fn case(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::Bytes(bytes), allowed }
+    Case { section, fact, play: CaseKind::Bytes(bytes), allowed }
 }
 
 /// Case with bytes from the first byte on.
 pub(crate) fn bare(section: &'static str, fact: &'static str, bytes: fn(Script) -> Script, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::Bare(bytes), allowed }
+    Case { section, fact, play: CaseKind::Bare(bytes), allowed }
 }
 
 /// Case with a conversation.
 pub(crate) fn talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::Talk(talk), allowed }
+    Case { section, fact, play: CaseKind::Talk(talk), allowed }
 }
 
 /// Case with a conversation from the first byte on.
 pub(crate) fn bare_talk(section: &'static str, fact: &'static str, talk: Talk, allowed: Allowed) -> Case {
-    Case { section, fact, play: Play::BareTalk(talk), allowed }
+    Case { section, fact, play: CaseKind::BareTalk(talk), allowed }
 }
 
 /// Defines a conversation as a function of the connection and the world.
@@ -155,18 +155,18 @@ impl Case {
         let play = self.play;
         let played = tokio::spawn(async move {
             match play {
-                Play::Bytes(bytes) => {
+                CaseKind::Bytes(bytes) => {
                     let script = bytes(Script::preface());
                     conn.send(&script).await;
                     conn.verdict(script.watched(), needs_fence).await
                 }
-                Play::Bare(bytes) => {
+                CaseKind::Bare(bytes) => {
                     let script = bytes(Script::default());
                     conn.send(&script).await;
                     conn.verdict(script.watched(), needs_fence).await
                 }
-                Play::BareTalk(talk) => talk(&mut conn, &world).await,
-                Play::Talk(talk) => {
+                CaseKind::BareTalk(talk) => talk(&mut conn, &world).await,
+                CaseKind::Talk(talk) => {
                     conn.send(&Script::preface()).await;
                     talk(&mut conn, &world).await
                 }

@@ -20,7 +20,7 @@ const IS_MISSING: i32 = 3;
 
 /// Response as reported by the script.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
-struct Reported {
+struct ScriptReport {
     status: u16,
     version: String,
     bytes: usize,
@@ -28,9 +28,9 @@ struct Reported {
 }
 
 /// Script report for a response with the given body.
-fn reported(status: u16, version: &str, body: &[u8]) -> Reported {
+fn reported(status: u16, version: &str, body: &[u8]) -> ScriptReport {
     let sha256 = hex::encode(digest(&SHA256, body));
-    Reported { status, version: version.to_owned(), bytes: body.len(), sha256 }
+    ScriptReport { status, version: version.to_owned(), bytes: body.len(), sha256 }
 }
 
 /// Runs a script of `tools` with a job; `what` names the required program. `None` if the program is not installed.
@@ -55,7 +55,7 @@ async fn ask_by(
     host: &str,
     requests: Vec<Value>,
     more: Value,
-) -> Option<Vec<Reported>> {
+) -> Option<Vec<ScriptReport>> {
     let mut job = json!({
         "client": client, "address": edge.https().port(), "host": host, "ca": edge.ca(), "at_once": 8,
         "requests": requests,

@@ -14,7 +14,7 @@ use rustls_pki_types::pem::PemObject as _;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::http3::wire::{Answered, Raw, control, frame, kind, number, request, stream_type};
+use crate::http3::wire::{RawConnection, StreamOutcome, control, frame, kind, number, request, stream_type};
 use crate::http3_client::Client;
 use crate::support::{RunningEdge, edge};
 use crate::wire::{HOST, PATIENCE};
@@ -63,7 +63,7 @@ async fn beside_a_visitor(edge: &RunningEdge, flood: impl Future<Output = ()>) -
 }
 
 /// Opens and resets requests until the connection ends; returns the error code.
-async fn reset_requests(raw: &Raw, bytes: &[u8]) -> u64 {
+async fn reset_requests(raw: &RawConnection, bytes: &[u8]) -> u64 {
     for _ in 0..ROUNDS {
         // The edge permits no more streams than its limit, and none after the end.
         let Ok((mut sending, mut receiving)) = raw.connection.open_bi().await else { break };
@@ -81,7 +81,7 @@ async fn requests_that_are_taken_back_without_an_end_end_their_connection() {
     let head = [request("POST", "/", &[]), frame(kind::DATA, "x")].concat();
     for bytes in [&get[..], &get[..5], &head[..]] {
         let flood = async {
-            let mut raw = Raw::connect(&edge).await;
+            let mut raw = RawConnection::connect(&edge).await;
             raw.open(&control(&[frame(kind::SETTINGS, [])])).await;
             assert_eq!(reset_requests(&raw, bytes).await, EXCESSIVE_LOAD, "{bytes:x?}");
         };
@@ -106,7 +106,7 @@ async fn frames_that_say_nothing_end_their_connection() {
     ];
     for (name, first, more) in cases {
         let flood = async {
-            let mut raw = Raw::connect(&edge).await;
+            let mut raw = RawConnection::connect(&edge).await;
             let stream = raw.open(&first).await;
             let pieces = more.repeat(100);
             for _ in 0..ROUNDS / 100 {
@@ -124,7 +124,7 @@ async fn frames_that_say_nothing_end_their_connection() {
 async fn empty_frames_of_a_body_cost_nothing() {
     let edge = shop().await;
     let flood = async {
-        let raw = Raw::connect(&edge).await;
+        let raw = RawConnection::connect(&edge).await;
         let (mut sending, _receiving) = raw.connection.open_bi().await.unwrap();
         drop(sending.write_all(&request("POST", "/", &[])).await);
         let pieces = frame(kind::DATA, []).repeat(100);
@@ -143,11 +143,11 @@ async fn empty_frames_of_a_body_cost_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_opened_and_brings_no_head_ends_its_connection() {
     let edge = edge().with_app("shop", &[("index.html", b"home")]).with_limit("header_ms_max", 500).start().await;
-    let mut raw = Raw::connect(&edge).await;
+    let mut raw = RawConnection::connect(&edge).await;
     // A stream opens all streams with lower ids (RFC 9000 §2.1).
     let unwritten = raw.connection.open_bi().await.unwrap();
     let get = request("GET", "/", &[]);
-    assert_eq!(raw.ask(&get, true).await, Answered::Status(200));
+    assert_eq!(raw.ask(&get, true).await, StreamOutcome::Status(200));
     assert_eq!(raw.closed().await, EXCESSIVE_LOAD);
     drop(unwritten);
     edge.stop().await;
@@ -156,7 +156,7 @@ async fn a_stream_that_is_opened_and_brings_no_head_ends_its_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_may_have_few_streams_until_the_head_of_a_request_has_come() {
     let edge = edge().with_app("shop", &[("index.html", b"home")]).start().await;
-    let raw = Raw::connect(&edge).await;
+    let raw = RawConnection::connect(&edge).await;
     let mut streams = Vec::new();
     for _ in 0..FIRST_STREAMS {
         streams.push(raw.connection.open_bi().await.unwrap());

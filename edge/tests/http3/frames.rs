@@ -3,10 +3,12 @@
 //! The engine's unit tests run the whole table without a transport; the tests here show that each code, and each kind
 //! of step, reaches a client.
 
-use crate::http3::wire::{Answered, Raw, control, frame, headers, kind, number, request, section, stream_type};
+use crate::http3::wire::{
+    RawConnection, StreamOutcome, control, frame, headers, kind, number, request, section, stream_type,
+};
 use crate::relay::{Relay, Weather};
 use crate::support::{RunningEdge, edge, eventually};
-use Answered::{Closed, Reset, Status};
+use StreamOutcome::{Closed, Reset, Status};
 
 /// Error codes (RFC 9114 §8.1, RFC 9204 §6).
 mod code {
@@ -54,7 +56,7 @@ async fn requests_that_are_wrong_are_ended_with_their_codes_and_right_ones_answe
     let authority = (":authority", "shop.localhost");
     let large = "&".repeat(300_000);
     #[rustfmt::skip]
-    let cases: Vec<(&str, Vec<u8>, Answered)> = vec![
+    let cases: Vec<(&str, Vec<u8>, StreamOutcome)> = vec![
         ("4.1 a request",                    get(),                                                   Status(200)),
         ("4.1 DATA first",                   frame(kind::DATA, "x"),                                  Closed(code::FRAME_UNEXPECTED)),
         ("4.1 DATA after trailers",          [post(&[]), headers(&[("x", "y")]), frame(kind::DATA, "x")].concat(), Closed(code::FRAME_UNEXPECTED)),
@@ -84,7 +86,7 @@ async fn requests_that_are_wrong_are_ended_with_their_codes_and_right_ones_answe
         ("9220 3 extended CONNECT",          request("CONNECT", "/", &[(":protocol", "websocket")]),  Reset(code::MESSAGE)),
     ];
     for (name, bytes, expected) in cases {
-        let mut raw = Raw::connect(&edge).await;
+        let mut raw = RawConnection::connect(&edge).await;
         raw.open(&control(&[settings()])).await;
         assert_eq!(raw.ask(&bytes, true).await, expected, "{name}");
         if !matches!(expected, Closed(_)) {
@@ -100,7 +102,7 @@ async fn a_request_behind_the_last_answer_is_rejected_also_where_that_answer_has
     // If GOAWAY arrives later than the request, the request is answered, too.
     for _ in 0..20 {
         let relay = Relay::start(edge.http3().unwrap(), Weather::default()).await;
-        let mut raw = Raw::connect_at(&edge, relay.address).await;
+        let mut raw = RawConnection::connect_at(&edge, relay.address).await;
         let own = raw.open(&control(&[settings()])).await;
         assert_eq!(raw.ask(&get(), true).await, Status(200));
         relay.lose_answers(true);
@@ -155,7 +157,7 @@ async fn streams_beside_requests_are_checked() {
         ("9204 4.4 a section that is none",  vec![[number(stream_type::DECODER), vec![0x80]].concat()], Some(code::QPACK_DECODER_STREAM)),
     ];
     for (name, streams, expected) in cases {
-        let mut raw = Raw::connect(&edge).await;
+        let mut raw = RawConnection::connect(&edge).await;
         for bytes in &streams {
             raw.open(bytes).await;
         }
@@ -173,7 +175,7 @@ async fn streams_that_must_last_do_not_end_alone() {
     let edge = shop().await;
     for first in [control(&[settings()]), number(stream_type::ENCODER), number(stream_type::DECODER)] {
         for is_reset in [false, true] {
-            let mut raw = Raw::connect(&edge).await;
+            let mut raw = RawConnection::connect(&edge).await;
             let stream = raw.open(&first).await;
             // Data sent before a reset may be lost; this response proves that the edge has read the data.
             assert_eq!(raw.ask(&get(), true).await, Status(200));
@@ -186,7 +188,7 @@ async fn streams_that_must_last_do_not_end_alone() {
         }
     }
     // Reset of the edge's own stream, as requested by the client.
-    let mut raw = Raw::connect(&edge).await;
+    let mut raw = RawConnection::connect(&edge).await;
     let mut stream = raw.connection.accept_uni().await.unwrap();
     stream.read(&mut [0; 8]).await.unwrap();
     stream.stop(0_u32.into()).unwrap();
@@ -198,7 +200,7 @@ async fn streams_that_must_last_do_not_end_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_edge_begins_with_its_settings_and_has_no_dynamic_table() {
     let edge = shop().await;
-    let raw = Raw::connect(&edge).await;
+    let raw = RawConnection::connect(&edge).await;
     // The client has sent no frame.
     let (_stream, bytes) = raw.control_of_edge().await;
     assert_eq!(bytes[..2], [stream_type::CONTROL as u8, kind::SETTINGS as u8], "{bytes:x?}");
@@ -210,7 +212,7 @@ async fn the_edge_begins_with_its_settings_and_has_no_dynamic_table() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_come_byte_by_byte_are_one_request() {
     let edge = shop().await;
-    let mut raw = Raw::connect(&edge).await;
+    let mut raw = RawConnection::connect(&edge).await;
     let stream = raw.open(&[]).await;
     for byte in control(&[settings(), frame(RESERVED, [3; 70])]) {
         raw.more(stream, &[byte]).await;

@@ -140,7 +140,7 @@ fn digits(coded: &[u8]) -> Option<u16> {
 
 /// Outcome of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answered {
+pub(super) enum StreamOutcome {
     Status(u16),
     Reset(u64),
     /// Ended with the connection.
@@ -148,14 +148,14 @@ pub(super) enum Answered {
 }
 
 /// Connection before the first stream.
-pub(super) struct Raw {
+pub(super) struct RawConnection {
     _endpoint: Endpoint,
     pub(super) connection: Connection,
     /// Streams kept open.
     held: Vec<SendStream>,
 }
 
-impl Raw {
+impl RawConnection {
     pub(super) async fn connect(edge: &RunningEdge) -> Self {
         Self::connect_at(edge, edge.http3().unwrap()).await
     }
@@ -190,10 +190,10 @@ impl Raw {
     }
 
     /// Sends the bytes of a request; returns the outcome.
-    pub(super) async fn ask(&mut self, bytes: &[u8], ends: bool) -> Answered {
+    pub(super) async fn ask(&mut self, bytes: &[u8], ends: bool) -> StreamOutcome {
         match self.begin(bytes, ends).await {
             Some((_sending, receiving)) => self.answered(receiving).await,
-            None => Answered::Closed(self.closed().await),
+            None => StreamOutcome::Closed(self.closed().await),
         }
     }
 
@@ -208,11 +208,13 @@ impl Raw {
     }
 
     /// Outcome of a request.
-    pub(super) async fn answered(&self, mut receiving: RecvStream) -> Answered {
+    pub(super) async fn answered(&self, mut receiving: RecvStream) -> StreamOutcome {
         match timeout(PATIENCE, receiving.read_to_end(ANSWER_BYTES_MAX)).await.expect("something becomes of it") {
-            Ok(bytes) => Answered::Status(status(&bytes).unwrap_or_else(|| panic!("no answer: {bytes:x?}"))),
-            Err(ReadToEndError::Read(quinn::ReadError::Reset(code))) => Answered::Reset(code.into_inner()),
-            Err(ReadToEndError::Read(quinn::ReadError::ConnectionLost(_))) => Answered::Closed(self.closed().await),
+            Ok(bytes) => StreamOutcome::Status(status(&bytes).unwrap_or_else(|| panic!("no answer: {bytes:x?}"))),
+            Err(ReadToEndError::Read(quinn::ReadError::Reset(code))) => StreamOutcome::Reset(code.into_inner()),
+            Err(ReadToEndError::Read(quinn::ReadError::ConnectionLost(_))) => {
+                StreamOutcome::Closed(self.closed().await)
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 
-use crate::proxy::dns_server::{Dns, Mood};
+use crate::proxy::dns_server::{Dns, DnsBehavior};
 use crate::proxy::support::{Front, Setup, eventually, receive, run};
 
 /// Backends of one port at several addresses, which answer with the address, and delay `/long` until released.
@@ -87,7 +87,7 @@ fn a_name_is_all_of_its_addresses_of_both_kinds() {
         let hosts: &[&str] =
             if TcpListener::bind("[::1]:0").await.is_ok() { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] };
         let backends = Backends::at(hosts).await;
-        let dns = Dns::start(Mood::at(&["127.0.0.1", "::1", "127.0.0.1"])).await;
+        let dns = Dns::start(DnsBehavior::at(&["127.0.0.1", "::1", "127.0.0.1"])).await;
         let front = front(&dns, backends.port, Setup::default()).await;
         assert_eq!(front.get("/").await.0, 200);
         assert_eq!(members(&front), [format!("127.0.0.1:{}", backends.port), format!("[::1]:{}", backends.port)]);
@@ -105,7 +105,7 @@ fn a_name_is_all_of_its_addresses_of_both_kinds() {
 fn a_later_server_that_does_not_know_a_name_does_not_answer_for_the_first() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        let (first, second) = (Dns::start(Mood::Silent).await, Dns::start(Mood::KnowsNoName).await);
+        let (first, second) = (Dns::start(DnsBehavior::Silent).await, Dns::start(DnsBehavior::KnowsNoName).await);
         let setup = Setup { dns: vec![first.address, second.address], ..Setup::default() };
         let request = async {
             let front = Front::start(&format!("http://api.test:{}", backends.port), setup).await;
@@ -114,7 +114,7 @@ fn a_later_server_that_does_not_know_a_name_does_not_answer_for_the_first() {
         // Both questions were sent at once, and the second answer arrived first.
         let answer = async {
             eventually("the first server is asked", || first.questions() > 0).await;
-            first.set(Mood::at(&["127.0.0.1"]));
+            first.set(DnsBehavior::at(&["127.0.0.1"]));
         };
         let (response, ()) = tokio::join!(request, answer);
         assert_eq!(response, (200, "127.0.0.1".to_owned()));
@@ -125,7 +125,7 @@ fn a_later_server_that_does_not_know_a_name_does_not_answer_for_the_first() {
 fn the_next_server_is_asked_where_one_says_nothing_or_cannot_tell() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        let good = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        let good = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
         let asked = async |first: SocketAddr, what: &str| {
             let setup = Setup { dns: vec![first, good.address], ..Setup::default() };
             let front = Front::start(&format!("http://api.test:{}", backends.port), setup).await;
@@ -139,7 +139,7 @@ fn the_next_server_is_asked_where_one_says_nothing_or_cannot_tell() {
             ResponseCode::Refused,
             ResponseCode::ServFail,
         ];
-        for mood in codes.map(Mood::Says).into_iter().chain([Mood::Refers, Mood::Silent]) {
+        for mood in codes.map(DnsBehavior::Says).into_iter().chain([DnsBehavior::Refers, DnsBehavior::Silent]) {
             let bad = Dns::start(mood.clone()).await;
             asked(bad.address, &format!("{mood:?}")).await;
             assert!(bad.questions() > 0, "{mood:?}");
@@ -156,7 +156,7 @@ fn a_family_of_addresses_that_nobody_answers_for_holds_up_no_request() {
         let with_six = TcpListener::bind("[::1]:0").await.is_ok();
         for host in ["127.0.0.1", "::1"].into_iter().take(1 + usize::from(with_six)) {
             let backends = Backends::at(&[host]).await;
-            let dns = Dns::start(Mood::OneFamily(vec![host.parse().unwrap()])).await;
+            let dns = Dns::start(DnsBehavior::OneFamily(vec![host.parse().unwrap()])).await;
             // Waiting for the other address family took six seconds.
             let route = json!({"connect_timeout_ms": 3_000});
             let front = front(&dns, backends.port, Setup { route, ..Setup::default() }).await;
@@ -169,7 +169,7 @@ fn a_family_of_addresses_that_nobody_answers_for_holds_up_no_request() {
 fn a_name_may_hold_what_compose_puts_into_one() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
         for name in ["my_api", "project_api_1", "_api_", "a_.b-.test", "MY_API", "my_api.test."] {
             let setup = Setup { dns: vec![dns.address], ..Setup::default() };
             let front = Front::start(&format!("http://{name}:{}", backends.port), setup).await;
@@ -182,7 +182,7 @@ fn a_name_may_hold_what_compose_puts_into_one() {
 fn traffic_follows_the_addresses_without_a_failed_request() {
     run(async {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
-        let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
         let front = &front(&dns, backends.port, Setup::default()).await;
         let (done, request) = (&Cell::new(false), &Cell::new(0));
         let load = |method: &'static str| async move {
@@ -193,7 +193,7 @@ fn traffic_follows_the_addresses_without_a_failed_request() {
         };
         let changes = async {
             for addresses in [&["127.0.0.2"][..], &["127.0.0.1", "127.0.0.2"], &["127.0.0.1"]].iter().cycle().take(30) {
-                dns.set(Mood::at(addresses));
+                dns.set(DnsBehavior::at(addresses));
                 let expected: Vec<String> = addresses.iter().map(|one| format!("{one}:{}", backends.port)).collect();
                 eventually("the members are those", || members(front) == expected).await;
                 let before = request.get();
@@ -210,11 +210,11 @@ fn traffic_follows_the_addresses_without_a_failed_request() {
 fn what_is_under_way_to_an_address_that_is_gone_is_answered_by_it() {
     run(async {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
-        let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
         let front = &front(&dns, backends.port, Setup::default()).await;
         let moved = async {
             eventually("it is under way", || front.client.counts().in_use == 1).await;
-            dns.set(Mood::at(&["127.0.0.2"]));
+            dns.set(DnsBehavior::at(&["127.0.0.2"]));
             eventually("others are asked", || members(front) == [format!("127.0.0.2:{}", backends.port)]).await;
             assert_eq!(front.get("/").await, (200, "127.0.0.2".to_owned()));
             backends.gate.add_permits(1);
@@ -230,8 +230,8 @@ fn what_is_under_way_to_an_address_that_is_gone_is_answered_by_it() {
 fn the_last_addresses_stay_while_dns_is_in_trouble() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        for trouble in [Mood::Fails, Mood::Silent] {
-            let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        for trouble in [DnsBehavior::Fails, DnsBehavior::Silent] {
+            let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
             let front = front(&dns, backends.port, Setup { idle_max: 0, ..Setup::default() }).await;
             assert_eq!(front.get("/").await.0, 200);
             dns.set(trouble);
@@ -248,8 +248,8 @@ fn the_last_addresses_stay_while_dns_is_in_trouble() {
 fn that_a_name_has_no_address_any_more_is_believed_only_after_a_while() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        for nothing in [Mood::KnowsNoName, Mood::at(&[])] {
-            let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        for nothing in [DnsBehavior::KnowsNoName, DnsBehavior::at(&[])] {
+            let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
             let long = Setup { dns_hold: Duration::from_secs(3_600), ..Setup::default() };
             let (held, dropped) =
                 (front(&dns, backends.port, long).await, front(&dns, backends.port, Setup::default()).await);
@@ -258,7 +258,7 @@ fn that_a_name_has_no_address_any_more_is_believed_only_after_a_while() {
             eventually("it is believed", || members(&dropped).is_empty()).await;
             assert_eq!(dropped.get("/").await.0, 502);
             assert_eq!(held.get("/").await.0, 200);
-            dns.set(Mood::at(&["127.0.0.1"]));
+            dns.set(DnsBehavior::at(&["127.0.0.1"]));
             eventually("it is back", || !members(&dropped).is_empty()).await;
             assert_eq!(dropped.get("/").await.0, 200);
         }
@@ -269,11 +269,11 @@ fn that_a_name_has_no_address_any_more_is_believed_only_after_a_while() {
 fn the_first_requests_wait_for_the_first_answer() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        let dns = Dns::start(Mood::Silent).await;
+        let dns = Dns::start(DnsBehavior::Silent).await;
         let front = &front(&dns, backends.port, Setup::default()).await;
         let answered = async {
             eventually("all wait", || front.way.pool.waiting() == 3).await;
-            dns.set(Mood::at(&["127.0.0.1"]));
+            dns.set(DnsBehavior::at(&["127.0.0.1"]));
         };
         let answers = tokio::join!(front.get("/"), front.method("POST", "/"), front.get("/"), answered);
         assert_eq!((answers.0.0, answers.1.0, answers.2.0), (200, 200, 200));
@@ -284,14 +284,14 @@ fn the_first_requests_wait_for_the_first_answer() {
 fn a_name_without_an_address_is_a_502_until_dns_says_otherwise() {
     run(async {
         let backends = Backends::at(&["127.0.0.1"]).await;
-        for nothing in [Mood::KnowsNoName, Mood::at(&[]), Mood::Fails, Mood::Silent] {
+        for nothing in [DnsBehavior::KnowsNoName, DnsBehavior::at(&[]), DnsBehavior::Fails, DnsBehavior::Silent] {
             let dns = Dns::start(nothing.clone()).await;
             let route = json!({"connect_timeout_ms": 200});
             let front = front(&dns, backends.port, Setup { route, ..Setup::default() }).await;
             for _ in 0..3 {
                 assert_eq!(front.get("/").await.0, 502, "{nothing:?}: {:?}", front.outcomes.borrow());
             }
-            dns.set(Mood::at(&["127.0.0.1"]));
+            dns.set(DnsBehavior::at(&["127.0.0.1"]));
             eventually("there is an address", || !members(&front).is_empty()).await;
             assert_eq!(front.get("/").await.0, 200);
         }
@@ -302,13 +302,13 @@ fn a_name_without_an_address_is_a_502_until_dns_says_otherwise() {
 fn a_name_without_an_answer_holds_up_no_other() {
     run(async {
         let backends = Backends::at(&["127.0.0.1", "127.0.0.2"]).await;
-        let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+        let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
         let to = format!("http://mute.test:{0} http://api.test:{0}", backends.port);
         let setup = Setup { dns: vec![dns.address], route: json!({"connect_timeout_ms": 1_000}), ..Setup::default() };
         let front = Front::start(&to, setup).await;
         assert_eq!(front.get("/").await, (200, "127.0.0.1".to_owned()));
         for (number, address) in ["127.0.0.2", "127.0.0.1"].iter().cycle().take(6).enumerate() {
-            dns.set(Mood::at(&[address]));
+            dns.set(DnsBehavior::at(&[address]));
             // While the other question is still pending.
             let moved = async { while front.get("/").await != (200, (*address).to_owned()) {} };
             tokio::time::timeout(Duration::from_secs(1), moved).await.unwrap_or_else(|_| panic!("change {number}"));
@@ -334,19 +334,19 @@ fn a_name_that_is_rebound_gains_a_stranger_nothing() {
             "fd00:ec2::254",
             "fd12::1",
         ] {
-            let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+            let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
             let declared = json!({"eject_after": 0});
             let stranger = Setup { trusted: false, allow: vec!["127.0.0.1/32"], declared, ..Setup::default() };
             let front = front(&dns, backends.port, stranger).await;
             assert_eq!(front.get("/").await, (200, "127.0.0.1".to_owned()));
-            dns.set(Mood::at(&[rebound]));
+            dns.set(DnsBehavior::at(&[rebound]));
             let at = SocketAddr::new(rebound.parse().unwrap(), backends.port).to_string();
             eventually("it is rebound", || members(&front) == [at.clone()]).await;
             assert_eq!(front.get("/").await.0, 502, "{rebound}");
             let last = front.outcomes.borrow().last().cloned().unwrap_or_default();
             assert!(last.starts_with("Forbidden("), "{rebound}: {last}");
             // A forbidden address is skipped if a permitted address exists.
-            dns.set(Mood::at(&["127.0.0.1", rebound]));
+            dns.set(DnsBehavior::at(&["127.0.0.1", rebound]));
             eventually("both are known", || members(&front).len() == 2).await;
             for _ in 0..5 {
                 assert_eq!(front.get("/").await, (200, "127.0.0.1".to_owned()), "{rebound}");

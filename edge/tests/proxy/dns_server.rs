@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// Behavior towards a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum DnsBehavior {
     /// Answers with the addresses and a TTL of zero; an empty list means a name without addresses.
     Answers(Vec<IpAddr>),
     /// Answers SERVFAIL.
@@ -32,7 +32,7 @@ pub(crate) enum Mood {
     Silent,
 }
 
-impl Mood {
+impl DnsBehavior {
     pub(crate) fn at(addresses: &[&str]) -> Self {
         Self::Answers(addresses.iter().map(|address| address.parse().unwrap()).collect())
     }
@@ -40,7 +40,7 @@ impl Mood {
 
 #[derive(Debug)]
 struct State {
-    mood: Mood,
+    mood: DnsBehavior,
     questions: usize,
 }
 
@@ -48,13 +48,13 @@ struct State {
 pub(crate) struct Dns {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
-    _server: Server<Moody>,
+    _server: Server<DnsHandler>,
 }
 
-struct Moody(Arc<Mutex<State>>);
+struct DnsHandler(Arc<Mutex<State>>);
 
 #[async_trait::async_trait]
-impl RequestHandler for Moody {
+impl RequestHandler for DnsHandler {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut response: R) -> ResponseInfo {
         let question = request.request_info().unwrap().query;
         if question.name().to_string().starts_with("mute") {
@@ -62,7 +62,7 @@ impl RequestHandler for Moody {
         }
         let mood = loop {
             let mood = self.0.lock().unwrap().mood.clone();
-            if mood != Mood::Silent {
+            if mood != DnsBehavior::Silent {
                 break mood;
             }
             self.0.lock().unwrap().questions += 1;
@@ -70,9 +70,9 @@ impl RequestHandler for Moody {
         };
         self.0.lock().unwrap().questions += 1;
         let builder = MessageResponseBuilder::from_message_request(request);
-        let is_mute = matches!(mood, Mood::OneFamily(_));
+        let is_mute = matches!(mood, DnsBehavior::OneFamily(_));
         let sent = match mood {
-            Mood::Answers(addresses) | Mood::OneFamily(addresses) => {
+            DnsBehavior::Answers(addresses) | DnsBehavior::OneFamily(addresses) => {
                 let of = |address: IpAddr| match (address, question.query_type()) {
                     (IpAddr::V4(four), RecordType::A) => Some(RData::A(A(four))),
                     (IpAddr::V6(six), RecordType::AAAA) => Some(RData::AAAA(AAAA(six))),
@@ -87,15 +87,17 @@ impl RequestHandler for Moody {
                 let metadata = Metadata::response_from_request(&request.metadata);
                 response.send_response(builder.build(metadata, &records, [], [], [])).await
             }
-            Mood::Refers => {
+            DnsBehavior::Refers => {
                 let other = RData::NS(NS(Name::from_ascii("ns.elsewhere.test.").unwrap()));
                 let referral = Record::from_rdata(question.name().into(), 0, other);
                 let metadata = Metadata::response_from_request(&request.metadata);
                 response.send_response(builder.build(metadata, [], [&referral], [], [])).await
             }
-            Mood::Says(code) => response.send_response(builder.error_msg(&request.metadata, code)).await,
-            Mood::Fails => response.send_response(builder.error_msg(&request.metadata, ResponseCode::ServFail)).await,
-            Mood::KnowsNoName | Mood::Silent => {
+            DnsBehavior::Says(code) => response.send_response(builder.error_msg(&request.metadata, code)).await,
+            DnsBehavior::Fails => {
+                response.send_response(builder.error_msg(&request.metadata, ResponseCode::ServFail)).await
+            }
+            DnsBehavior::KnowsNoName | DnsBehavior::Silent => {
                 response.send_response(builder.error_msg(&request.metadata, ResponseCode::NXDomain)).await
             }
         };
@@ -104,9 +106,9 @@ impl RequestHandler for Moody {
 }
 
 impl Dns {
-    pub(crate) async fn start(mood: Mood) -> Self {
+    pub(crate) async fn start(mood: DnsBehavior) -> Self {
         let state = Arc::new(Mutex::new(State { mood, questions: 0 }));
-        let mut server = Server::new(Moody(Arc::clone(&state)));
+        let mut server = Server::new(DnsHandler(Arc::clone(&state)));
         let (tcp, udp) = sockets().await;
         let address = udp.local_addr().unwrap();
         server.register_socket(udp);
@@ -114,7 +116,7 @@ impl Dns {
         Self { address, state, _server: server }
     }
 
-    pub(crate) fn set(&self, mood: Mood) {
+    pub(crate) fn set(&self, mood: DnsBehavior) {
         self.state.lock().unwrap().mood = mood;
     }
 

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tempfile::TempDir;
 
-use crate::proxy::support::{Front, Piped, Setup, eventually, run, text};
+use crate::proxy::support::{ChannelBody, Front, Setup, eventually, run, text};
 
 /// Scripts: report of the request as seen by PHP, files of every kind, and a session.
 const SCRIPTS: &[(&str, &str)] = &[
@@ -212,7 +212,7 @@ fn bodies_are_streamed_both_ways() {
         assert_eq!(front.get("/large").await.1.len(), 8_000_000);
         // A script needs the length of the body, so that a body without a length is buffered, within a limit.
         for (length, expected) in [(0, (200, "0")), (60_000, (200, "60000")), (70_000, (413, ""))] {
-            let (sender, body) = Piped::new();
+            let (sender, body) = ChannelBody::new();
             let request = Request::post("/body").header("host", "shop.example").body(body).unwrap();
             tokio::task::spawn_local(async move {
                 for piece in vec![b'a'; length].chunks(7_000) {

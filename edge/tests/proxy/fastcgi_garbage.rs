@@ -5,7 +5,7 @@ use std::path::Path;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
-use crate::proxy::support::{Front, Piped, Setup, run, text};
+use crate::proxy::support::{ChannelBody, Front, Setup, run, text};
 
 /// One record.
 fn record(kind: u8, content: &[u8]) -> Vec<u8> {
@@ -72,7 +72,7 @@ fn a_request_begins_before_the_end_of_a_body_without_a_length_has_come() {
             ..Setup::default()
         };
         let front = Front::start(&format!("fastcgi+unix:{}", path.display()), setup).await;
-        let (body, piped) = Piped::new();
+        let (body, piped) = ChannelBody::new();
         let request = http::Request::post("/").header("host", "shop.example").body(piped).unwrap();
         let backend = async {
             let (mut stream, _) = listener.accept().await.unwrap();

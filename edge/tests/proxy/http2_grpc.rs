@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 
 use crate::proxy::http2::http2;
-use crate::proxy::support::{Front, Piped, Setup, bare_backend, eventually, run, text};
+use crate::proxy::support::{ChannelBody, Front, Setup, bare_backend, eventually, run, text};
 
 /// gRPC backend that answers message by message and records the request heads.
 async fn grpc_backend(heads: Rc<RefCell<Vec<http::request::Parts>>>) -> SocketAddr {
@@ -62,7 +62,7 @@ fn grpc_streams_both_ways_and_its_status_arrives_in_the_trailers() {
         let backend = grpc_backend(Rc::clone(&heads)).await;
         let setup = Setup { http2: true, ..http2(json!({})) };
         let front = Front::start(&format!("http://{backend}"), setup).await;
-        let (messages, body) = Piped::new();
+        let (messages, body) = ChannelBody::new();
         let mut sender = front.connect_h2().await;
         messages.send(Bytes::from_static(b"one")).await.unwrap();
         let mut response = sender.send_request(grpc("/shop.Cart/Talk").body(body).unwrap()).await.unwrap();
@@ -94,7 +94,8 @@ fn grpc_streams_both_ways_and_its_status_arrives_in_the_trailers() {
             }
         }
         // A gRPC error is a head without a body.
-        let response = sender.send_request(grpc("/shop.Cart/Refused").body(Piped::new().1).unwrap()).await.unwrap();
+        let response =
+            sender.send_request(grpc("/shop.Cart/Refused").body(ChannelBody::new().1).unwrap()).await.unwrap();
         assert_eq!((response.status().as_u16(), &response.headers()["grpc-status"]), (200, &"7".parse().unwrap()));
         assert_eq!(text(response).await, "");
         eventually("nothing is in use", || front.client.counts().in_use == 0).await;

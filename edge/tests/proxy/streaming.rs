@@ -12,17 +12,19 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use crate::proxy::support::{Faucet, Front, OK, Piped, Setup, backend, bare_backend, eventually, receive, run, text};
+use crate::proxy::support::{
+    ChannelBody, CountedBody, Front, OK, Setup, backend, bare_backend, eventually, receive, run, text,
+};
 
 const BODY_BYTES: u64 = 200_000_000;
 /// Maximum bytes in flight, mostly in the kernel buffers of four sockets: with slow readers, two of the sockets'
 /// buffers grow to 32 MiB.
 const UNDER_WAY_MAX: u64 = 80_000_000;
 
-fn faucet(left: u64, says_length: bool) -> (Faucet, Rc<Cell<u64>>) {
+fn faucet(left: u64, says_length: bool) -> (CountedBody, Rc<Cell<u64>>) {
     let made = Rc::new(Cell::new(0));
     let chunk = Bytes::from((0..65_536_u32).map(|index| (index % 251) as u8).collect::<Vec<_>>());
-    (Faucet { chunk, left, made: Rc::clone(&made), says_length }, made)
+    (CountedBody { chunk, left, made: Rc::clone(&made), says_length }, made)
 }
 
 /// Reads a body frame by frame and records the maximum of the bytes in flight.
@@ -159,7 +161,7 @@ fn a_backend_that_stops_reading_stops_the_client() {
 fn events_arrive_one_by_one() {
     run(async {
         for http2 in [false, true] {
-            let (sender, body) = Piped::new();
+            let (sender, body) = ChannelBody::new();
             let body = Rc::new(Cell::new(Some(body)));
             let backend = backend(move |_| {
                 let body = body.take().unwrap();
@@ -199,7 +201,7 @@ fn an_upload_arrives_piece_by_piece_and_its_time_is_not_the_answers() {
         })
         .await;
         let front = Front::start(&format!("http://{backend}"), Setup { timeout_ms: 400, ..Setup::default() }).await;
-        let (sender, body) = Piped::new();
+        let (sender, body) = ChannelBody::new();
         let mut connection = front.connect().await;
         let answer = connection.send_request(request("PUT").body(body).unwrap());
         let feeding = async move {
@@ -224,7 +226,7 @@ fn a_client_that_rests_within_its_upload_learns_it() {
         })
         .await;
         let front = Front::start(&format!("http://{backend}"), Setup { timeout_ms: 100, ..Setup::default() }).await;
-        let (_sender, body) = Piped::new();
+        let (_sender, body) = ChannelBody::new();
         let mut connection = front.connect().await;
         let answer = connection.send_request(request("PUT").body(body).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 408);
@@ -329,7 +331,7 @@ fn an_answer_may_come_before_the_upload_has_ended() {
         })
         .await;
         let front = Front::to(backend).await;
-        let (sender, body) = Piped::new();
+        let (sender, body) = ChannelBody::new();
         sender.send(Bytes::from_static(b"first")).await.unwrap();
         let response = front.ask(request("POST").body(body).unwrap()).await;
         assert_eq!(response.status(), 413);

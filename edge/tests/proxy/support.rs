@@ -441,14 +441,14 @@ pub(crate) async fn recording(answer: impl Into<Vec<u8>>) -> (SocketAddr, Rc<Ref
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 /// Body of `left` bytes that are produced and counted on demand.
-pub(crate) struct Faucet {
+pub(crate) struct CountedBody {
     pub(crate) chunk: Bytes,
     pub(crate) left: u64,
     pub(crate) made: Rc<Cell<u64>>,
     pub(crate) says_length: bool,
 }
 
-impl Body for Faucet {
+impl Body for CountedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -475,16 +475,16 @@ impl Body for Faucet {
 }
 
 /// Body with frames supplied by a test.
-pub(crate) struct Piped(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
+pub(crate) struct ChannelBody(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
 
-impl Piped {
+impl ChannelBody {
     pub(crate) fn new() -> (tokio::sync::mpsc::Sender<Bytes>, Self) {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
         (sender, Self(receiver))
     }
 }
 
-impl Body for Piped {
+impl Body for ChannelBody {
     type Data = Bytes;
     type Error = Infallible;
 

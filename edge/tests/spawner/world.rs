@@ -110,7 +110,7 @@ impl World {
     }
 
     /// Runs to the end.
-    pub(crate) async fn run(&self, launch: Launch) -> Ran {
+    pub(crate) async fn run(&self, launch: Launch) -> InstanceResult {
         ran(self.spawner.launch(launch).await.unwrap()).await
     }
 
@@ -200,13 +200,13 @@ pub(crate) fn status_bytes(pid: i32, name: &str) -> u64 {
 
 /// Output and exit of an instance.
 #[derive(Debug)]
-pub(crate) struct Ran {
+pub(crate) struct InstanceResult {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) exit: Exit,
 }
 
-pub(crate) async fn ran(mut running: Running) -> Ran {
+pub(crate) async fn ran(mut running: Running) -> InstanceResult {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     loop {
@@ -215,7 +215,7 @@ pub(crate) async fn ran(mut running: Running) -> Ran {
             Happened::Output { stream: Stream::Stderr, bytes } => stderr.extend_from_slice(&bytes),
             Happened::Exited(exit) => {
                 assert_eq!(next(&mut running).await, None, "nothing comes after the end");
-                return Ran { stdout: text(stdout), stderr: text(stderr), exit };
+                return InstanceResult { stdout: text(stdout), stderr: text(stderr), exit };
             }
         }
     }

@@ -62,7 +62,7 @@ use answer::client;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use answer::{Got, got, try_got};
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use setup::{Prepared, Setup, edge};
+pub(crate) use setup::{ConfiguredEdge, Setup, edge};
 
 /// Longest wait for a response: longer than the edge waits for a backend or another node.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(180);

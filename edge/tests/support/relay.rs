@@ -45,18 +45,18 @@ struct Shared {
     packets: AtomicU64,
     lost: AtomicU64,
     /// Clients by the address that the edge sees.
-    ways: Mutex<HashMap<SocketAddr, Way>>,
+    ways: Mutex<HashMap<SocketAddr, ClientPath>>,
 }
 
 /// Edge-side socket of a client.
-struct Way {
+struct ClientPath {
     socket: Arc<UdpSocket>,
     late: Arc<Mutex<Vec<Vec<u8>>>>,
     /// Readers of earlier addresses keep delivering.
     readers: Vec<JoinHandle<()>>,
 }
 
-impl Drop for Way {
+impl Drop for ClientPath {
     fn drop(&mut self) {
         self.readers.iter().for_each(JoinHandle::abort);
     }
@@ -123,7 +123,8 @@ impl Shared {
                 None => {
                     let (socket, reader) = self.way(client).await;
                     let late = Arc::default();
-                    let way = Way { socket: Arc::clone(&socket), late: Arc::clone(&late), readers: vec![reader] };
+                    let way =
+                        ClientPath { socket: Arc::clone(&socket), late: Arc::clone(&late), readers: vec![reader] };
                     self.ways.lock().unwrap().insert(client, way);
                     (socket, late)
                 }

@@ -58,13 +58,13 @@ pub(crate) struct Setup {
 
 /// Configured edge that does not run.
 #[derive(Clone)]
-pub(crate) struct Prepared {
+pub(crate) struct ConfiguredEdge {
     folder: Arc<tempfile::TempDir>,
     pub(crate) file: EdgeFile,
     launch: Launch,
 }
 
-impl Prepared {
+impl ConfiguredEdge {
     /// Folder of the `edge.toml`.
     pub(crate) fn base(&self) -> &Path {
         self.folder.path()
@@ -221,10 +221,10 @@ impl Setup {
     }
 
     /// Writes the folder and the `edge.toml` of an edge for a separate process, without starting the edge.
-    pub(crate) fn prepare(self) -> Prepared {
+    pub(crate) fn prepare(self) -> ConfiguredEdge {
         let (folder, file, text) = self.write();
         Process::configure(folder.path(), &text);
-        Prepared { folder: folder.into(), file, launch: self.launch }
+        ConfiguredEdge { folder: folder.into(), file, launch: self.launch }
     }
 
     /// Folder and configuration of an edge before the start.

@@ -56,7 +56,7 @@ pub(crate) fn protocols(edge: &RunningEdge) -> impl Iterator<Item = Protocol> + 
 
 /// Request without the target edge.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct RequestSpec<'a> {
     pub(crate) method: &'a str,
     /// Scheme for HTTP/2 and HTTP/3.
     pub(crate) scheme: &'a str,
@@ -67,11 +67,11 @@ pub(crate) struct Ask<'a> {
 }
 
 /// GET request for a test to adjust.
-pub(crate) fn ask(target: &str) -> Ask<'_> {
-    Ask { method: "GET", scheme: "https", target, host: HOST, headers: Vec::new() }
+pub(crate) fn ask(target: &str) -> RequestSpec<'_> {
+    RequestSpec { method: "GET", scheme: "https", target, host: HOST, headers: Vec::new() }
 }
 
-impl<'a> Ask<'a> {
+impl<'a> RequestSpec<'a> {
     pub(crate) const fn method(mut self, method: &'a str) -> Self {
         self.method = method;
         self

@@ -41,7 +41,7 @@ mod withdraw;
 
 use crate::support::{Files, Got, RunningEdge, got, manifest};
 use crate::wire;
-use crate::wire::Ask;
+use crate::wire::RequestSpec;
 use devanture_config::api::{BeginDeploy, DeployOptions, DeployReport};
 use devanture_config::problem::Problem;
 use devanture_config::site_toml::{HtmlHandling, NotFound, Route, Serving};
@@ -55,11 +55,11 @@ const NAVIGATION: &[&str] = &["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: docum
 /// … and of a script's `fetch`.
 const FETCH: &[&str] = &["Sec-Fetch-Mode: cors", "Sec-Fetch-Dest: empty", "Accept: */*"];
 
-fn navigate(target: &str) -> Ask<'_> {
+fn navigate(target: &str) -> RequestSpec<'_> {
     wire::ask(target).with_lines(NAVIGATION)
 }
 
-fn fetch(target: &str) -> Ask<'_> {
+fn fetch(target: &str) -> RequestSpec<'_> {
     wire::ask(target).with_lines(FETCH)
 }
 

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::receiver::{Answer, Receiver};
 use super::world::{APP, WEBHOOKS, add, add_for, list, lock, newest_is, post, set, show, signatures_by, state_is};
-use crate::proxy::dns_server::{Dns, Mood};
+use crate::proxy::dns_server::{Dns, DnsBehavior};
 use crate::support::clock::Clock;
 use crate::support::{edge, eventually, got};
 
@@ -438,7 +438,7 @@ async fn deaf_and_well() -> (TcpListener, [TcpStream; 2], Receiver) {
 
 #[tokio::test]
 async fn an_address_that_drops_packets_keeps_no_message_from_the_others_of_its_name() {
-    let dns = Dns::start(Mood::at(&["127.0.0.1", "127.0.0.2"])).await;
+    let dns = Dns::start(DnsBehavior::at(&["127.0.0.1", "127.0.0.2"])).await;
     let setup = edge().with_app(APP, &[("index.html", b"one")]);
     let edge = setup.with_toml(&format!("[dns]\nservers = [\"{}\"]", dns.address)).start().await;
     let (_deaf, _filling, receiver) = deaf_and_well().await;

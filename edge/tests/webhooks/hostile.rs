@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::receiver::Receiver;
 use super::world::{APP, WEBHOOKS, lock, newest_is, set, show};
-use crate::proxy::dns_server::{Dns, Mood};
+use crate::proxy::dns_server::{Dns, DnsBehavior};
 use crate::support::{Got, RunningEdge, edge, eventually, got};
 
 /// Sets a webhook with a token of minimal scope.
@@ -66,7 +66,7 @@ async fn law_11_no_webhook_of_a_stranger_leads_into_the_edges_network() {
 
 #[tokio::test]
 async fn law_11_a_name_that_leads_elsewhere_later_gains_nothing() {
-    let dns = Dns::start(Mood::at(&["1.1.1.1"])).await;
+    let dns = Dns::start(DnsBehavior::at(&["1.1.1.1"])).await;
     let setup = edge().with_app(APP, &[("index.html", b"one")]);
     let edge = setup.with_toml(&format!("[dns]\nservers = [\"{}\"]", dns.address)).start().await;
     let receiver = Receiver::start().await;
@@ -75,7 +75,7 @@ async fn law_11_a_name_that_leads_elsewhere_later_gains_nothing() {
     let set = try_set(&edge, &promote, &url).await;
     assert!(set.status.is_success(), "{}", set.text());
     for address in ["127.0.0.1", "::ffff:127.0.0.1", "169.254.169.254", "10.0.0.1"] {
-        dns.set(Mood::at(&[address]));
+        dns.set(DnsBehavior::at(&[address]));
         let path = format!("{WEBHOOKS}/ci/test");
         let tested = got(edge.ask(Method::POST, &path, &promote)).await;
         let tested: devanture_config::api::WebhookDelivery = tested.json();
@@ -83,7 +83,7 @@ async fn law_11_a_name_that_leads_elsewhere_later_gains_nothing() {
         assert!(error.contains("no webhook may reach") || error.contains("needs its block"), "{address}: {error}");
     }
     // One forbidden address is enough for a refusal.
-    dns.set(Mood::at(&["1.1.1.1", "127.0.0.1"]));
+    dns.set(DnsBehavior::at(&["1.1.1.1", "127.0.0.1"]));
     lock(&edge, "one").await;
     eventually("the attempt fails", async || show(&edge, "ci").await.webhook.state == WebhookState::Failing).await;
     assert_eq!(receiver.connections(), 0);

@@ -13,7 +13,7 @@ pub(super) const PATH_BYTES_MAX: usize = 65_536;
 
 /// Known properties of the sender of a request.
 #[derive(Clone, Copy)]
-enum Who<'q> {
+enum VisitorKnowledge<'q> {
     /// Unknown: any visitor.
     Anybody(Asking),
     /// The sender of the given request.
@@ -25,13 +25,13 @@ pub struct PredictedRequest<'q> {
     method: Method,
     path: &'q str,
     query: Option<&'q str>,
-    who: Who<'q>,
+    who: VisitorKnowledge<'q>,
 }
 
 impl<'q> PredictedRequest<'q> {
     /// A request of any visitor.
     pub(super) const fn by_anybody(path: &'q str, query: Option<&'q str>, asking: Asking) -> Self {
-        Self { method: Method::GET, path, query, who: Who::Anybody(asking) }
+        Self { method: Method::GET, path, query, who: VisitorKnowledge::Anybody(asking) }
     }
 
     /// The given request; an invalid method counts as an unknown one.
@@ -39,7 +39,7 @@ impl<'q> PredictedRequest<'q> {
     pub fn known(request: &'q Request<'q>) -> Self {
         let method = Method::from_bytes(request.method.as_bytes()).or_else(|_| Method::from_bytes(b"UNKNOWN"));
         let (path, query) = (request.path, request.query);
-        Self { method: method.unwrap_or_default(), path, query, who: Who::Known(request) }
+        Self { method: method.unwrap_or_default(), path, query, who: VisitorKnowledge::Known(request) }
     }
 }
 
@@ -58,15 +58,15 @@ impl<'q> decide::Request<'q> for PredictedRequest<'q> {
 
     fn host(&self) -> Option<&str> {
         match self.who {
-            Who::Anybody(_) => None,
-            Who::Known(request) => Some(request.host),
+            VisitorKnowledge::Anybody(_) => None,
+            VisitorKnowledge::Known(request) => Some(request.host),
         }
     }
 
     fn field(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
         match self.who {
-            Who::Anybody(_) => None,
-            Who::Known(request) => request.field(name.as_str()),
+            VisitorKnowledge::Anybody(_) => None,
+            VisitorKnowledge::Known(request) => request.field(name.as_str()),
         }
     }
 
@@ -76,8 +76,8 @@ impl<'q> decide::Request<'q> for PredictedRequest<'q> {
 
     fn may_have_shell(&self, path: &str) -> bool {
         match self.who {
-            Who::Anybody(asking) => asking == Asking::Navigation,
-            Who::Known(_) => decide::may_have_shell(self, path),
+            VisitorKnowledge::Anybody(asking) => asking == Asking::Navigation,
+            VisitorKnowledge::Known(_) => decide::may_have_shell(self, path),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Task<'_> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some((path, file)) = self.files.get(number) else { return part };
-            let mut inside = Inside { task: self, part: &mut part, number, path };
+            let mut inside = FileAnalysis { task: self, part: &mut part, number, path };
             match inside.read(file) {
                 Ok(Some(bytes)) => inside.look(&bytes, &mut looker),
                 Ok(None) => {}
@@ -273,14 +273,14 @@ impl Task<'_> {
 }
 
 /// A file under analysis.
-struct Inside<'i, 't> {
+struct FileAnalysis<'i, 't> {
     task: &'i Task<'t>,
     part: &'i mut Part,
     number: usize,
     path: &'i BundlePath,
 }
 
-impl Inside<'_, '_> {
+impl FileAnalysis<'_, '_> {
     /// Reads the bytes of the file; `None` for a file beyond the limit.
     fn read(&mut self, found: &FoundFile) -> std::io::Result<Option<Vec<u8>>> {
         let mut file = found.path.open()?;

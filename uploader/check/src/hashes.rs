@@ -48,14 +48,14 @@ const OF_MEMORY: &str = "the edge bounds it by `integrity_memory_bytes_max`";
 const OF_PAGES: &str = "the edge bounds them by `integrity_pages_max` and `integrity_page_bytes_max`";
 
 /// The rest of the edge's bounds of pages with hashes. Pages without hashes do not count.
-struct Room {
+struct RemainingLimits {
     pages: usize,
     bytes: usize,
     /// Counted pages, by their hashes: the assets of pages with equal bytes are stored once.
     known: HashSet<Digest>,
 }
 
-impl Room {
+impl RemainingLimits {
     fn of(limits: &Limits) -> Self {
         let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
@@ -133,7 +133,7 @@ impl Look<'_, '_> {
             .filter(|(number, path)| self.site.is_html(*number) && !path.is_private())
             .map(|(_, path)| path)
             .collect();
-        let mut room = Room::of(&limits);
+        let mut room = RemainingLimits::of(&limits);
         for (number, path) in pages.iter().copied().enumerate() {
             if room.pages == 0 {
                 let message =

@@ -2,7 +2,7 @@
 
 use devanture_config::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
-use super::exclude::{self, What};
+use super::exclude::{self, PathKind};
 use super::moved::Moved;
 
 /// The folder around the provider's file.
@@ -50,7 +50,7 @@ pub(super) fn unread_rule_files(moved: &mut Moved, provider: &str, around: &Arou
         if around.in_www(moved.www.as_deref(), file) {
             let how = format!("{provider} served it as a file, and here its rules would hold, so that it is left out");
             moved.differs(0, file, how, Some("take it out of `exclude` if they shall hold"));
-            exclude::hide_page(moved, file, What::File);
+            exclude::hide_page(moved, file, PathKind::File);
         }
     }
 }

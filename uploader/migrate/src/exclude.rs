@@ -9,7 +9,7 @@ use super::moved::{Moved, Note, NoteKind};
 
 /// The kind of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum PathKind {
     /// A file, or the matches of a glob.
     File,
     /// A folder.
@@ -17,7 +17,7 @@ pub(super) enum What {
 }
 
 /// Excludes `path`, relative to the folder of the provider's file, if it is among the pages.
-pub(super) fn hide(moved: &mut Moved, around: &Around<'_>, path: &str, what: What) {
+pub(super) fn hide(moved: &mut Moved, around: &Around<'_>, path: &str, what: PathKind) {
     let www = folder(around.folder(moved.www.as_deref()));
     if let Some(path) = within(&www, path) {
         hide_page(moved, &path, what);
@@ -25,8 +25,8 @@ pub(super) fn hide(moved: &mut Moved, around: &Around<'_>, path: &str, what: Wha
 }
 
 /// Excludes `path`, relative to the folder of the pages.
-pub(super) fn hide_page(moved: &mut Moved, path: &str, what: What) {
-    let end = if what == What::Folder { "/" } else { "" };
+pub(super) fn hide_page(moved: &mut Moved, path: &str, what: PathKind) {
+    let end = if what == PathKind::Folder { "/" } else { "" };
     let glob = format!("/{path}{end}");
     if !moved.exclude.contains(&glob) {
         add(moved, &glob, (0, "exclude"));

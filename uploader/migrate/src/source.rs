@@ -69,7 +69,7 @@ pub(crate) fn refused<T>(why: impl Into<String>) -> Result<T, Refused> {
 
 /// A pattern of this edge, with the replacement of each capture.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Ours {
+pub(crate) struct TargetPattern {
     pub(crate) pattern: String,
     pub(crate) values: Vec<(Capture, String)>,
     /// Captures of the pattern's other alternatives, which are replaced by nothing.
@@ -93,7 +93,7 @@ struct Source {
 ///
 /// # Errors
 /// An error without an equivalent.
-pub(crate) fn for_redirects(items: &[Item]) -> Result<Vec<Ours>, Refused> {
+pub(crate) fn for_redirects(items: &[Item]) -> Result<Vec<TargetPattern>, Refused> {
     patterns(items, Source::redirects)
 }
 
@@ -101,14 +101,17 @@ pub(crate) fn for_redirects(items: &[Item]) -> Result<Vec<Ours>, Refused> {
 ///
 /// # Errors
 /// An error without an equivalent.
-pub(crate) fn for_headers(items: &[Item]) -> Result<Vec<Ours>, Refused> {
+pub(crate) fn for_headers(items: &[Item]) -> Result<Vec<TargetPattern>, Refused> {
     patterns(items, |source| Ok(vec![source.headers()]))
 }
 
-fn patterns(items: &[Item], ours: impl Fn(&Source) -> Result<Vec<Ours>, Refused>) -> Result<Vec<Ours>, Refused> {
+fn patterns(
+    items: &[Item],
+    ours: impl Fn(&Source) -> Result<Vec<TargetPattern>, Refused>,
+) -> Result<Vec<TargetPattern>, Refused> {
     let mut all = Vec::new();
     collect(items, &mut all);
-    let mut patterns: Vec<Ours> = Vec::new();
+    let mut patterns: Vec<TargetPattern> = Vec::new();
     for source in expanded(items, vec![Source::default()])? {
         for mut one in ours(&source)? {
             if !one.pattern.starts_with('/') {
@@ -188,7 +191,7 @@ impl Source {
         self.captures.iter().filter_map(|(capture, range)| Some((capture.clone(), value(range)?))).collect()
     }
 
-    fn redirects(&self) -> Result<Vec<Ours>, Refused> {
+    fn redirects(&self) -> Result<Vec<TargetPattern>, Refused> {
         let mut pattern = String::new();
         let mut is_several = false;
         let mut takes_folder = false;
@@ -238,16 +241,21 @@ impl Source {
                 Piece::Deep | Piece::Within => None,
             })
         };
-        let mut ours =
-            vec![Ours { pattern: pattern.clone(), values: values(""), takes_folder, may_end_early, ..Ours::default() }];
+        let mut ours = vec![TargetPattern {
+            pattern: pattern.clone(),
+            values: values(""),
+            takes_folder,
+            may_end_early,
+            ..TargetPattern::default()
+        }];
         if is_several {
             let pattern = format!("{pattern}/*");
-            ours.push(Ours { pattern, values: values(&format!("/:{SPLAT}")), ..Ours::default() });
+            ours.push(TargetPattern { pattern, values: values(&format!("/:{SPLAT}")), ..TargetPattern::default() });
         }
         Ok(ours)
     }
 
-    fn headers(&self) -> Ours {
+    fn headers(&self) -> TargetPattern {
         let mut pattern = String::new();
         let mut is_wider = false;
         let mut splats = Vec::new();
@@ -291,7 +299,7 @@ impl Source {
             _ if splats.first() == Some(&index) => Some(format!(":{SPLAT}")),
             _ => None,
         });
-        Ours { pattern, values, is_wider, ..Ours::default() }
+        TargetPattern { pattern, values, is_wider, ..TargetPattern::default() }
     }
 }
 
@@ -313,7 +321,7 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-impl Ours {
+impl TargetPattern {
     fn value(&self, wanted: &Capture) -> Option<&str> {
         self.values.iter().find(|(capture, _)| capture == wanted).map(|(_, value)| value.as_str())
     }

@@ -32,7 +32,7 @@ pub struct Boundary {
 
 /// The reason why a path of the project cannot be used.
 #[derive(Debug)]
-pub(crate) enum Misled {
+pub(crate) enum BoundaryError {
     /// The path leads out of the folder, to the contained target.
     Outside(PathBuf),
     /// The path leads to the files of git.
@@ -70,17 +70,17 @@ impl Boundary {
     /// Returns the target of `path` with every link followed, as a path relative to the boundary's folder.
     ///
     /// # Errors
-    /// A [`Misled`]. A path that leads out by its text alone is refused, present or not.
-    pub(crate) fn follow(&self, path: &Path) -> Result<PathBuf, Misled> {
-        let root = self.root().map_err(Misled::Io)?;
+    /// A [`BoundaryError`]. A path that leads out by its text alone is refused, present or not.
+    pub(crate) fn follow(&self, path: &Path) -> Result<PathBuf, BoundaryError> {
+        let root = self.root().map_err(BoundaryError::Io)?;
         let plain = without_links(path, root);
         if !plain.starts_with(root) {
-            return Err(Misled::Outside(plain));
+            return Err(BoundaryError::Outside(plain));
         }
-        let real = fs::canonicalize(path).map_err(Misled::Io)?;
-        let within = real.strip_prefix(root).map_err(|_outside| Misled::Outside(real.clone()))?;
+        let real = fs::canonicalize(path).map_err(BoundaryError::Io)?;
+        let within = real.strip_prefix(root).map_err(|_outside| BoundaryError::Outside(real.clone()))?;
         if within.components().any(|part| part.as_os_str().eq_ignore_ascii_case(GIT)) {
-            return Err(Misled::IntoGit);
+            return Err(BoundaryError::IntoGit);
         }
         Ok(within.to_owned())
     }
@@ -93,18 +93,18 @@ impl Boundary {
     ///
     /// # Errors
     /// Like [`Boundary::follow`]; also an error if the target is not a folder.
-    pub(crate) fn open_folder(&self, path: &Path) -> Result<Folder, Misled> {
+    pub(crate) fn open_folder(&self, path: &Path) -> Result<Folder, BoundaryError> {
         let within = self.follow(path)?;
-        self.root().and_then(Folder::open).and_then(|root| root.folder(&within)).map_err(Misled::Io)
+        self.root().and_then(Folder::open).and_then(|root| root.folder(&within)).map_err(BoundaryError::Io)
     }
 
     /// Opens the file at the target of `path`.
     ///
     /// # Errors
     /// Like [`Boundary::follow`]; also an error if the target is not a file.
-    pub(crate) fn open_file(&self, path: &Path) -> Result<File, Misled> {
+    pub(crate) fn open_file(&self, path: &Path) -> Result<File, BoundaryError> {
         let within = self.follow(path)?;
-        self.root().and_then(Folder::open).and_then(|root| root.file(&within)).map_err(Misled::Io)
+        self.root().and_then(Folder::open).and_then(|root| root.file(&within)).map_err(BoundaryError::Io)
     }
 
     /// Returns the bytes of the file at the target of `path`, if present.
@@ -115,8 +115,8 @@ impl Boundary {
         let bad = |why: &str| ProjectError::new(Code::BadConfig, format!("{} cannot be read: {why}.", path.display()));
         let file = match self.open_file(path) {
             Ok(file) => file,
-            Err(Misled::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(Misled::Io(error)) => return Err(bad(&error.to_string())),
+            Err(BoundaryError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(BoundaryError::Io(error)) => return Err(bad(&error.to_string())),
             Err(misled) => return Err(bad(&format!("it is a link that {}", self.why(&misled))).hint(HINT)),
         };
         let mut bytes = Vec::new();
@@ -128,11 +128,11 @@ impl Boundary {
     }
 
     /// The error, as the end of a sentence about a path.
-    fn why(&self, misled: &Misled) -> String {
+    fn why(&self, misled: &BoundaryError) -> String {
         match misled {
-            Misled::Outside(real) => format!("leads out of {}, to {}", self.shown, real.display()),
-            Misled::IntoGit => "leads into .git, which is git's alone".to_owned(),
-            Misled::Io(error) => format!("cannot be followed: {error}"),
+            BoundaryError::Outside(real) => format!("leads out of {}, to {}", self.shown, real.display()),
+            BoundaryError::IntoGit => "leads into .git, which is git's alone".to_owned(),
+            BoundaryError::Io(error) => format!("cannot be followed: {error}"),
         }
     }
 }
@@ -205,8 +205,8 @@ impl Place {
     /// `bad_config` with the line that names the place.
     pub fn check(&self) -> Result<(), ProjectError> {
         match self.within.as_ref().map(|boundary| boundary.follow(&self.path)) {
-            Some(Err(misled @ (Misled::Outside(_) | Misled::IntoGit))) => Err(self.misled(&misled)),
-            None | Some(Ok(_) | Err(Misled::Io(_))) => Ok(()),
+            Some(Err(misled @ (BoundaryError::Outside(_) | BoundaryError::IntoGit))) => Err(self.misled(&misled)),
+            None | Some(Ok(_) | Err(BoundaryError::Io(_))) => Ok(()),
         }
     }
 
@@ -218,10 +218,10 @@ impl Place {
         let shown = self.path.display();
         let opened = match &self.within {
             Some(boundary) => boundary.open_folder(&self.path),
-            None => fs::canonicalize(&self.path).and_then(|real| Folder::open(&real)).map_err(Misled::Io),
+            None => fs::canonicalize(&self.path).and_then(|real| Folder::open(&real)).map_err(BoundaryError::Io),
         };
         opened.map_err(|misled| match misled {
-            Misled::Io(error) => {
+            BoundaryError::Io(error) => {
                 let why = match error.kind() {
                     io::ErrorKind::NotFound => "does not exist",
                     io::ErrorKind::NotADirectory => "is not a folder",
@@ -243,19 +243,19 @@ impl Place {
     pub fn open_file(&self) -> Result<File, ProjectError> {
         let opened = match &self.within {
             Some(boundary) => boundary.open_file(&self.path),
-            None => File::open(&self.path).map_err(Misled::Io),
+            None => File::open(&self.path).map_err(BoundaryError::Io),
         };
         opened.map_err(|misled| match misled {
-            Misled::Io(error) => {
+            BoundaryError::Io(error) => {
                 ProjectError::new(Code::UnreadableFile, format!("{} cannot be read: {error}.", self.path.display()))
             }
             misled => self.misled(&misled),
         })
     }
 
-    fn misled(&self, misled: &Misled) -> ProjectError {
+    fn misled(&self, misled: &BoundaryError) -> ProjectError {
         let why = self.within.as_ref().map_or_else(String::new, |boundary| boundary.why(misled));
-        let hint = matches!(misled, Misled::Outside(_)).then(|| HINT.to_owned());
+        let hint = matches!(misled, BoundaryError::Outside(_)).then(|| HINT.to_owned());
         let Some((key, at)) = &self.key else {
             let failure = ProjectError::new(Code::BadConfig, format!("The folder `{}` {why}.", self.path.display()));
             return ProjectError { hint: hint.map(Into::into), ..failure };

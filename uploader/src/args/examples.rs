@@ -34,7 +34,7 @@ Examples:
   devanture check --format github         annotations in a pull request
   devanture check --json | jq -r '.findings[].message'
 
-Exits with 2 if there are mistakes. To ignore a finding, in devanture.toml:
+Exits with 2 if there are mistakes. OutputStream ignore a finding, in devanture.toml:
   [check]
   ignore = [\"broken-link:/legacy/*\", \"secret:keys/test.pem\"]";
 

@@ -16,7 +16,7 @@ use super::{dry_run, person};
 use crate::args::{AuditArgs, TokenCommand};
 use crate::context::Context;
 use crate::edge::client::{self, ANSWER_TIME_MAX, DRY_RUN, Link, Refusal};
-use crate::edge::credential::{Login, Pass};
+use crate::edge::credential::{EdgeCredential, Login};
 pub(super) use crate::edge::person::place_text;
 use crate::output::exit::Failure;
 use crate::output::progress::Style;
@@ -121,8 +121,8 @@ pub(crate) async fn logout(context: &Context) -> Result<(), Failure> {
 
 fn login_of(link: &Link) -> Result<&Login, Failure> {
     match link.pass() {
-        Pass::Login(login) => Ok(login),
-        Pass::Identity(_) | Pass::None | Pass::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
+        EdgeCredential::Login(login) => Ok(login),
+        EdgeCredential::Identity(_) | EdgeCredential::None | EdgeCredential::Token(_) => Err(Failure::new(Code::Usage, "There is a token, which needs no login.")
             .hint("set DEVANTURE_LOGIN to the name of an account and DEVANTURE_PASSWORD to its password, and no DEVANTURE_TOKEN")),
     }
 }

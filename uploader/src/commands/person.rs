@@ -9,7 +9,7 @@ use serde_json::json;
 use super::access::place_text;
 use crate::context::Context;
 use crate::edge::client::{ANSWER_TIME_MAX, Link};
-use crate::edge::credential::{Pass, bearer};
+use crate::edge::credential::{EdgeCredential, bearer};
 use crate::edge::device::Provider;
 use crate::edge::person::{self, PersonLogin};
 use crate::output::exit::Failure;
@@ -36,7 +36,7 @@ impl Link {
 pub(crate) async fn login(context: &Context, all_apps: bool) -> Result<(), Failure> {
     let access = context.settings.login_access()?;
     let person = person_of(&access)?;
-    let link = Link::with(&access, Pass::None, context.progress.clone())?;
+    let link = Link::with(&access, EdgeCredential::None, context.progress.clone())?;
     let provider = link.provider().await?.trusted_by(access.ca.as_deref());
     let app = person.app.clone().filter(|_| !all_apps);
     let environment = person.environment.clone().filter(|_| !all_apps);
@@ -105,7 +105,7 @@ pub(crate) async fn logout(context: &Context, access: &EdgeAccess) -> Result<boo
 }
 
 async fn revoke(access: &EdgeAccess, context: &Context, login: &PersonLogin) -> Result<(), Failure> {
-    let link = Link::with(access, Pass::Token(bearer(login.token.expose())?), context.progress.clone())?;
+    let link = Link::with(access, EdgeCredential::Token(bearer(login.token.expose())?), context.progress.clone())?;
     link.delete_at(&["tokens", &login.id]).await
 }
 

@@ -17,7 +17,7 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 
 use super::client::{self, Edge, Refusal};
 use super::deploy::{BlobError, STALL_TIME_MAX};
-use super::taken::Taken;
+use super::taken::UploadProgress;
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 use crate::output::report::byte_text;
@@ -145,7 +145,10 @@ impl Edge {
 }
 
 /// Splits a body into pieces; `out` counts the bytes taken by the network.
-fn in_chunks(mut body: Bytes, out: Taken) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+fn in_chunks(
+    mut body: Bytes,
+    out: UploadProgress,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
     stream::iter(std::iter::from_fn(move || {
         let chunk = body.split_to(body.len().min(CHUNK_BYTES));
         out.add(chunk.len());

@@ -26,7 +26,7 @@ const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A credential of the edge.
 #[derive(Debug)]
-pub(crate) enum Pass {
+pub(crate) enum EdgeCredential {
     /// A given token.
     Token(HeaderValue),
     /// An identity token of a CI system.
@@ -78,7 +78,7 @@ impl Session {
     }
 }
 
-impl Pass {
+impl EdgeCredential {
     /// Creates the credential of the settings; sends no request.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Login {
     /// Logs in with the password; the stored login ends. Returns also whether the new login is stored.
     ///
     /// # Errors
-    /// Like [`Pass::show`].
+    /// Like [`EdgeCredential::show`].
     pub(crate) async fn log_in_again(&self, link: &Link) -> Result<(LoggedIn, bool), Failure> {
         let _alone = match &self.store {
             Some(store) => store.lock().await,

@@ -22,7 +22,7 @@ use tokio::io::AsyncReadExt;
 
 use super::client::{self, ANSWER_TIME_MAX, Edge, Refusal};
 use super::events;
-use super::taken::Taken;
+use super::taken::UploadProgress;
 use crate::output::exit::Failure;
 use crate::output::progress::Sent;
 
@@ -207,7 +207,7 @@ impl Edge {
     pub(super) async fn send_watched(
         &self,
         request: RequestBuilder,
-        out: &Taken,
+        out: &UploadProgress,
         rest_max: Duration,
     ) -> Result<Response, Refusal> {
         tokio::select! {
@@ -226,7 +226,7 @@ struct BlobBody {
     hasher: blake3::Hasher,
     digest: Digest,
     left: u64,
-    out: Taken,
+    out: UploadProgress,
     changed: Arc<AtomicBool>,
     sent: Arc<Sent>,
 }
@@ -268,7 +268,11 @@ impl BlobBody {
     }
 }
 
-fn read_all(file: File, out: Taken, sent: Arc<Sent>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+fn read_all(
+    file: File,
+    out: UploadProgress,
+    sent: Arc<Sent>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     stream::try_unfold((file, out, sent), |(mut file, out, sent)| async move {
         let mut piece = BytesMut::with_capacity(CHUNK_BYTES);
         let count = file.read_buf(&mut piece).await?;

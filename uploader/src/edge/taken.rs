@@ -9,12 +9,12 @@ use std::time::Duration;
 /// Of many uploads over a slow line, one may wait long for its turn while others progress: the line stalls only if none
 /// progresses.
 #[derive(Debug, Clone)]
-pub(super) struct Taken {
+pub(super) struct UploadProgress {
     own: Arc<AtomicU64>,
     all: Arc<AtomicU64>,
 }
 
-impl Taken {
+impl UploadProgress {
     /// Creates the counter of a new upload, which adds to `all`.
     pub(super) fn beside(all: &Arc<AtomicU64>) -> Self {
         Self { own: Arc::default(), all: Arc::clone(all) }
@@ -54,7 +54,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upload_waits_for_its_turn_while_others_come_further() {
         let all = Arc::default();
-        let (waits, other) = (Taken::beside(&all), Taken::beside(&all));
+        let (waits, other) = (UploadProgress::beside(&all), UploadProgress::beside(&all));
         let line = async {
             for _ in 0..20 {
                 tokio::time::sleep(REST_MAX / 2).await;

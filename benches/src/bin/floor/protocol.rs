@@ -88,7 +88,7 @@ impl Out {
 }
 
 /// Due response.
-struct Due {
+struct PendingResponse {
     stream: u32,
     /// Body bytes written; `None` before the head.
     sent: Option<usize>,
@@ -105,7 +105,7 @@ pub(crate) struct Protocol {
     held: Vec<u8>,
     /// Control frames to send.
     control: Vec<u8>,
-    due: VecDeque<Due>,
+    due: VecDeque<PendingResponse>,
     preface_seen: bool,
     window: i64,
     window_of_streams: i64,
@@ -148,7 +148,7 @@ impl Protocol {
             while let Some(end) = memchr::memmem::find(rest, b"\r\n\r\n") {
                 let (head, after) = rest.split_at(end + 4);
                 self.answer.get_or_insert_with(|| self.answers.to_lines(head).clone());
-                self.due.push_back(Due { stream: 0, sent: None, window: i64::MAX });
+                self.due.push_back(PendingResponse { stream: 0, sent: None, window: i64::MAX });
                 rest = after;
             }
             return Ok(bytes.len() - rest.len());
@@ -179,7 +179,7 @@ impl Protocol {
                     let block = payload.get(skipped..).ok_or_else(malformed)?;
                     self.answer = Some(self.answers.to_block(block).clone());
                 }
-                self.due.push_back(Due { stream, sent: None, window: self.window_of_streams });
+                self.due.push_back(PendingResponse { stream, sent: None, window: self.window_of_streams });
             }
             kind::SETTINGS if flags & ACK == 0 => {
                 for setting in payload.chunks_exact(6) {
@@ -238,7 +238,7 @@ impl Protocol {
 }
 
 /// Writes a response of HTTP/1.1; returns true once complete.
-fn put_plain(due: &mut Due, answer: &Answer, out: &mut Out, room: usize) -> bool {
+fn put_plain(due: &mut PendingResponse, answer: &Answer, out: &mut Out, room: usize) -> bool {
     let sent = due.sent.unwrap_or_else(|| {
         out.put(&answer.lines);
         0
@@ -250,7 +250,7 @@ fn put_plain(due: &mut Due, answer: &Answer, out: &mut Out, room: usize) -> bool
 }
 
 /// Writes a response of HTTP/2 within the windows; returns true once complete.
-fn put_frames(due: &mut Due, answer: &Answer, connection: &mut i64, out: &mut Out, room: usize) -> bool {
+fn put_frames(due: &mut PendingResponse, answer: &Answer, connection: &mut i64, out: &mut Out, room: usize) -> bool {
     let body = &answer.body;
     let mut sent = due.sent.unwrap_or_else(|| {
         let flags = if body.is_empty() { END_HEADERS | END_STREAM } else { END_HEADERS };

@@ -207,13 +207,13 @@ impl Service for Visits {
 
 /// Output of a turn: copies bytes, as on the way to TLS, and stores bodies by reference.
 #[derive(Default)]
-struct Out {
+struct TurnOutput {
     bytes: Vec<u8>,
     bodies: Vec<Bytes>,
     put: usize,
 }
 
-impl Sink for Out {
+impl Sink for TurnOutput {
     fn room(&self) -> usize {
         TURN_BYTES.saturating_sub(self.put)
     }
@@ -229,7 +229,7 @@ impl Sink for Out {
     }
 }
 
-impl Out {
+impl TurnOutput {
     /// Clears the output, and returns its size.
     fn take(&mut self) -> usize {
         self.bytes.clear();
@@ -337,7 +337,7 @@ fn through<S: Service>(
     time: &mut Time,
 ) -> Result<(), Box<dyn Error>> {
     let mut cx = Context::from_waker(Waker::noop());
-    let (mut out, mut update) = (Out::default(), Vec::new());
+    let (mut out, mut update) = (TurnOutput::default(), Vec::new());
     for batch in batches {
         connection.receive(batch, &mut time.turn());
         loop {
@@ -365,7 +365,7 @@ fn through<S: Service>(
 fn through_http1(site: &Visits, requests: &[Vec<u8>], time: &mut Time) -> Result<(), Box<dyn Error>> {
     let mut connection = http1::Connection::new(Rc::new(limits()), site.clone());
     let mut cx = Context::from_waker(Waker::noop());
-    let mut out = Out::default();
+    let mut out = TurnOutput::default();
     for request in requests {
         connection.receive(request, &mut time.turn());
         loop {

@@ -8,7 +8,7 @@ use super::{ClaimPattern, Issuer};
 
 /// Required extent of a claim pattern before the first `*` to name an owner.
 #[derive(Clone, Copy)]
-enum Fixed {
+enum RequiredPrefix {
     /// The whole pattern: no `*`.
     All,
     /// Past the first `/`.
@@ -18,30 +18,34 @@ enum Fixed {
 }
 
 /// Hosts of open issuers, with the claims that name an owner.
-const OWNERS: [(&str, &[(&str, Fixed)]); 3] = [
+const OWNERS: [(&str, &[(&str, RequiredPrefix)]); 3] = [
     (
         "token.actions.githubusercontent.com",
         &[
-            ("repository", Fixed::Slash),
-            ("repository_id", Fixed::All),
-            ("repository_owner", Fixed::All),
-            ("repository_owner_id", Fixed::All),
-            ("sub", Fixed::Slash),
+            ("repository", RequiredPrefix::Slash),
+            ("repository_id", RequiredPrefix::All),
+            ("repository_owner", RequiredPrefix::All),
+            ("repository_owner_id", RequiredPrefix::All),
+            ("sub", RequiredPrefix::Slash),
         ],
     ),
     (
         "gitlab.com",
         &[
-            ("namespace_id", Fixed::All),
-            ("namespace_path", Fixed::All),
-            ("project_id", Fixed::All),
-            ("project_path", Fixed::Slash),
-            ("sub", Fixed::Slash),
+            ("namespace_id", RequiredPrefix::All),
+            ("namespace_path", RequiredPrefix::All),
+            ("project_id", RequiredPrefix::All),
+            ("project_path", RequiredPrefix::Slash),
+            ("sub", RequiredPrefix::Slash),
         ],
     ),
     (
         "agent.buildkite.com",
-        &[("organization_id", Fixed::All), ("organization_slug", Fixed::All), ("sub", Fixed::TwoColons)],
+        &[
+            ("organization_id", RequiredPrefix::All),
+            ("organization_slug", RequiredPrefix::All),
+            ("sub", RequiredPrefix::TwoColons),
+        ],
     ),
 ];
 
@@ -53,7 +57,7 @@ pub(super) fn check(issuer: &Issuer, claims: &BTreeMap<String, Vec<ClaimPattern>
     let rest = issuer.as_str().strip_prefix("https://").unwrap_or_default();
     let host = rest.split(['/', ':']).next().unwrap_or_default().to_ascii_lowercase();
     let Some((_, owners)) = OWNERS.iter().find(|(known, _)| *known == host) else { return Ok(()) };
-    let names_owner = |(claim, fixed): &(&str, Fixed)| {
+    let names_owner = |(claim, fixed): &(&str, RequiredPrefix)| {
         claims.get(*claim).is_some_and(|patterns| patterns.iter().all(|pattern| is_fixed(pattern, *fixed)))
     };
     if owners.iter().any(names_owner) {
@@ -66,12 +70,12 @@ pub(super) fn check(issuer: &Issuer, claims: &BTreeMap<String, Vec<ClaimPattern>
     ))
 }
 
-fn is_fixed(pattern: &ClaimPattern, fixed: Fixed) -> bool {
+fn is_fixed(pattern: &ClaimPattern, fixed: RequiredPrefix) -> bool {
     let part = pattern.fixed_part();
     !pattern.has_star()
         || match fixed {
-            Fixed::All => false,
-            Fixed::Slash => part.contains('/'),
-            Fixed::TwoColons => part.matches(':').count() >= 2,
+            RequiredPrefix::All => false,
+            RequiredPrefix::Slash => part.contains('/'),
+            RequiredPrefix::TwoColons => part.matches(':').count() >= 2,
         }
 }

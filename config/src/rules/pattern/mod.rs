@@ -42,7 +42,7 @@ pub struct Pattern {
     text: Box<str>,
     /// Boxed, since most patterns apply to every host.
     host: Option<Box<HostPattern>>,
-    shape: Shape,
+    shape: PatternShape,
     /// True if a final slash of the path is ignored.
     is_tolerant: bool,
     /// True if the case of ASCII letters is ignored.
@@ -56,7 +56,7 @@ enum HostPattern {
 }
 
 #[derive(Debug, Clone)]
-enum Shape {
+enum PatternShape {
     Segments {
         segments: Box<[Segment]>,
         ending: Ending,
@@ -169,7 +169,7 @@ impl Pattern {
     /// paths.
     #[must_use]
     pub const fn takes_parts(&self) -> bool {
-        matches!(self.shape, Shape::Expression { .. })
+        matches!(self.shape, PatternShape::Expression { .. })
     }
 
     /// Returns true if the pattern matches parts of segments, or of a host, and so costs more than a lookup.
@@ -188,15 +188,15 @@ impl Pattern {
             Some(HostPattern::Exact(_)) | None => 0,
         };
         match &self.shape {
-            Shape::Segments { .. } => of_host,
-            Shape::Expression { expression, .. } => of_host + expression.cost(),
+            PatternShape::Segments { .. } => of_host,
+            PatternShape::Expression { expression, .. } => of_host + expression.cost(),
         }
     }
 
     /// Returns a wider pattern: everything below the leading whole segments, on every host, compared at no cost.
     #[must_use]
     pub fn widened(&self) -> Self {
-        let shape = Shape::Segments { segments: self.steps().0.into(), ending: Ending::BelowOrSelf };
+        let shape = PatternShape::Segments { segments: self.steps().0.into(), ending: Ending::BelowOrSelf };
         Self { text: self.text.clone(), host: None, shape, is_tolerant: self.is_tolerant, folds: self.folds }
     }
 
@@ -204,7 +204,7 @@ impl Pattern {
     #[must_use]
     pub fn is_static(&self) -> bool {
         match &self.shape {
-            Shape::Segments { segments, ending: Ending::Exact } => {
+            PatternShape::Segments { segments, ending: Ending::Exact } => {
                 segments.iter().all(|segment| matches!(segment, Segment::Text(_)))
             }
             _ => false,
@@ -215,8 +215,8 @@ impl Pattern {
     #[must_use]
     pub fn steps(&self) -> (&[Segment], Ending) {
         match &self.shape {
-            Shape::Segments { segments, ending } => (segments, *ending),
-            Shape::Expression { literal, .. } => (literal, Ending::Expression),
+            PatternShape::Segments { segments, ending } => (segments, *ending),
+            PatternShape::Expression { literal, .. } => (literal, Ending::Expression),
         }
     }
 
@@ -228,13 +228,13 @@ impl Pattern {
             _ => Vec::new(),
         };
         match &self.shape {
-            Shape::Segments { segments, ending } => {
+            PatternShape::Segments { segments, ending } => {
                 names.extend(named(segments));
                 if matches!(ending, Ending::Below | Ending::BelowOrSelf) {
                     names.push(SPLAT);
                 }
             }
-            Shape::Expression { literal, expression } => {
+            PatternShape::Expression { literal, expression } => {
                 names.extend(named(literal));
                 names.extend(expression.names());
             }
@@ -284,7 +284,7 @@ impl Pattern {
         let path = if is_ignored { without_final_slash(path) } else { path };
         let rest = after_segments(segments, self.folds, path, captures.as_deref_mut())?;
         let splat = match (&self.shape, ending, rest.strip_prefix('/')) {
-            (Shape::Expression { expression, .. }, ..) => return expression.capture(rest, captures),
+            (PatternShape::Expression { expression, .. }, ..) => return expression.capture(rest, captures),
             (_, Ending::Exact, None) => return Some(()),
             (_, Ending::Below | Ending::BelowOrSelf, Some(below)) => below,
             (_, Ending::BelowOrSelf, None) => "",
@@ -310,8 +310,10 @@ impl Pattern {
             (Some(HostPattern::Exact(own)), Some(HostPattern::Exact(others))) => own == others,
             _ => false,
         };
-        let (Shape::Segments { segments: own, ending }, Shape::Segments { segments: others, ending: other_ending }) =
-            (&self.shape, &other.shape)
+        let (
+            PatternShape::Segments { segments: own, ending },
+            PatternShape::Segments { segments: others, ending: other_ending },
+        ) = (&self.shape, &other.shape)
         else {
             return false;
         };
@@ -351,8 +353,8 @@ impl Eq for Pattern {}
 impl HeapBytes for Pattern {
     fn heap_bytes(&self) -> usize {
         let shape = match &self.shape {
-            Shape::Segments { segments, .. } => segments.heap_bytes(),
-            Shape::Expression { literal, expression } => literal.heap_bytes() + expression.heap_bytes(),
+            PatternShape::Segments { segments, .. } => segments.heap_bytes(),
+            PatternShape::Expression { literal, expression } => literal.heap_bytes() + expression.heap_bytes(),
         };
         self.text.heap_bytes() + self.host.heap_bytes() + shape
     }
@@ -423,7 +425,7 @@ fn decoded(text: &str) -> Result<String, BadPattern> {
     Ok(decoded.nfc().collect())
 }
 
-fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
+fn shape(path: &str, dialect: Dialect) -> Result<PatternShape, BadPattern> {
     let rest = path.strip_prefix('/').unwrap_or(path);
     let mut segments = Vec::new();
     let texts: Vec<&str> = rest.split('/').collect();
@@ -431,7 +433,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
         let is_last = at + 1 == texts.len();
         if *text == "*" && is_last {
             let ending = if dialect == Dialect::Cloudflare { Ending::Below } else { Ending::BelowOrSelf };
-            return Ok(Shape::Segments { segments: segments.into(), ending });
+            return Ok(PatternShape::Segments { segments: segments.into(), ending });
         }
         // In Netlify's redirects, the name is the whole text after the colon, as in `:post-slug`.
         let is_whole = |name: &&str| if dialect == Dialect::Netlify { !name.is_empty() } else { is_name(name) };
@@ -446,7 +448,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             _ if partial => {
                 let rest = texts.get(at..).unwrap_or_default().join("/");
                 let expression = Box::new(Expression::of_path(path, &format!("/{rest}"), dialect)?);
-                return Ok(Shape::Expression { literal: segments.into(), expression });
+                return Ok(PatternShape::Expression { literal: segments.into(), expression });
             }
             // Netlify drops empty segments.
             _ if dialect == Dialect::NetlifyHeaders && text.is_empty() && !is_last => {}
@@ -456,7 +458,7 @@ fn shape(path: &str, dialect: Dialect) -> Result<Shape, BadPattern> {
             _ => segments.push(Segment::Text(decoded(text)?.into())),
         }
     }
-    Ok(Shape::Segments { segments: segments.into(), ending: Ending::Exact })
+    Ok(PatternShape::Segments { segments: segments.into(), ending: Ending::Exact })
 }
 
 fn host_pattern(host: &str, dialect: Dialect) -> Result<HostPattern, BadPattern> {

@@ -72,7 +72,7 @@ pub fn remove_owned(path: &Path, user: u32) -> Result<(), Error> {
     };
     before(Step::Remove, path).map_err(failed("removing from", path))?;
     loop {
-        let (mut pass, mut looked_at, mut count) = (Pass::default(), 0, 0);
+        let (mut pass, mut looked_at, mut count) = (PassOutcome::default(), 0, 0);
         let walked = walk(path, &mut |folder, name, found| {
             looked_at += 1;
             if looked_at > LOOKED_AT_MAX {
@@ -93,24 +93,24 @@ pub fn remove_owned(path: &Path, user: u32) -> Result<(), Error> {
         walked.map_err(|errno| failed("looking through", path)(errno.into()))?;
         match pass {
             _ if count == 0 => return Ok(()),
-            Pass { done: 0, failed: errno } => {
+            PassOutcome { done: 0, failed: errno } => {
                 return Err(failed("removing from", path)(errno.unwrap_or(Errno::BUSY).into()));
             }
             // Listing a folder during changes may omit entries.
-            Pass { .. } => {}
+            PassOutcome { .. } => {}
         }
     }
 }
 
 /// Outcome of a pass through a folder.
 #[derive(Default)]
-struct Pass {
+struct PassOutcome {
     /// Number of entries removed or moved up.
     done: usize,
     failed: Option<Errno>,
 }
 
-impl Pass {
+impl PassOutcome {
     fn note(&mut self, outcome: Result<(), Errno>) {
         match outcome {
             Ok(()) | Err(Errno::NOENT) => self.done += 1,
@@ -130,7 +130,7 @@ fn empty_opened(top: OwnedFd) -> Result<(), Errno> {
 
 fn empty_until(top: &OwnedFd, until: Option<Instant>) -> Result<(), Errno> {
     loop {
-        let mut pass = Pass::default();
+        let mut pass = PassOutcome::default();
         each(top, |name, kind| {
             pass.note(match kind {
                 FileType::Directory => empty_child(top, name),
@@ -138,13 +138,13 @@ fn empty_until(top: &OwnedFd, until: Option<Instant>) -> Result<(), Errno> {
             });
         })?;
         match pass {
-            Pass { done: 1.., .. } if until.is_some_and(|until| Instant::now() > until) => {
+            PassOutcome { done: 1.., .. } if until.is_some_and(|until| Instant::now() > until) => {
                 return Err(Errno::TIMEDOUT);
             }
-            Pass { done: 0, failed: Some(errno) } => return Err(errno),
-            Pass { done: 0, failed: None } => return Ok(()),
+            PassOutcome { done: 0, failed: Some(errno) } => return Err(errno),
+            PassOutcome { done: 0, failed: None } => return Ok(()),
             // Listing a folder during changes may omit entries.
-            Pass { .. } => {}
+            PassOutcome { .. } => {}
         }
     }
 }
@@ -152,7 +152,7 @@ fn empty_until(top: &OwnedFd, until: Option<Instant>) -> Result<(), Errno> {
 /// Removes a folder of the top level, after moving nested folders to the top.
 fn empty_child(top: &OwnedFd, name: &CStr) -> Result<(), Errno> {
     let folder = opened(top.as_fd(), name)?;
-    let mut pass = Pass::default();
+    let mut pass = PassOutcome::default();
     each(&folder, |name, kind| {
         pass.note(match kind {
             FileType::Directory => move_up(folder.as_fd(), name, top.as_fd()),

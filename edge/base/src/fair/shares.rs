@@ -17,17 +17,17 @@ const RESERVE: usize = 4;
 /// Places of one kind, by app or by another key.
 pub struct Shares<K: Eq + Hash = AppName> {
     count_max: usize,
-    held: Mutex<Held<K>>,
+    held: Mutex<HeldPlaces<K>>,
 }
 
-struct Held<K> {
+struct HeldPlaces<K> {
     count: usize,
-    by_key: HashMap<K, Own>,
+    by_key: HashMap<K, AppPlaces>,
 }
 
 /// Places of one app.
 #[derive(Default)]
-struct Own {
+struct AppPlaces {
     count: usize,
     by_environment: HashMap<String, usize>,
 }
@@ -44,7 +44,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     /// Creates `count_max` free places.
     pub fn new(count_max: u64) -> Arc<Self> {
         let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
-        Arc::new(Self { count_max, held: Mutex::new(Held { count: 0, by_key: HashMap::new() }) })
+        Arc::new(Self { count_max, held: Mutex::new(HeldPlaces { count: 0, by_key: HashMap::new() }) })
     }
 
     /// Takes a place for `key`, such as an app. The first place is any free place; a further place requires more free

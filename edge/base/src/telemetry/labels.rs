@@ -22,14 +22,14 @@ const REVIEW_EVERY: Duration = Duration::from_secs(300);
 pub(super) type Place = (String, String);
 
 /// Keys with and without separate series, each with the recent count.
-struct Chosen<K> {
+struct SeriesSelection<K> {
     own: BTreeMap<K, u64>,
     others: BTreeMap<K, u64>,
     /// Keys of `own` that have gauges and no counts: they make room for keys with counts.
     idle: BTreeSet<K>,
 }
 
-impl<K: Ord + Clone> Chosen<K> {
+impl<K: Ord + Clone> SeriesSelection<K> {
     const fn new() -> Self {
         Self { own: BTreeMap::new(), others: BTreeMap::new(), idle: BTreeSet::new() }
     }
@@ -95,14 +95,14 @@ pub(super) struct Labels {
     /// Only these apps; `None` selects the busiest.
     listed: Option<BTreeSet<String>>,
     max: usize,
-    places: Chosen<Place>,
-    apps: Chosen<String>,
+    places: SeriesSelection<Place>,
+    apps: SeriesSelection<String>,
     reviewed: Option<Instant>,
 }
 
 impl Labels {
     pub(super) const fn new(max: usize) -> Self {
-        Self { listed: None, max, places: Chosen::new(), apps: Chosen::new(), reviewed: None }
+        Self { listed: None, max, places: SeriesSelection::new(), apps: SeriesSelection::new(), reviewed: None }
     }
 
     fn is_listed(&self, app: &str) -> bool {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn who_only_has_gauges_makes_room_for_who_counts() {
-        let mut chosen = Chosen::new();
+        let mut chosen = SeriesSelection::new();
         assert!(chosen.note(&"gauge", 0, 2) && chosen.note(&"counts", 0, 2));
         assert!(!chosen.note(&"another", 0, 2));
         assert!(chosen.note(&"counts", 1, 2));
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn who_counts_nothing_is_forgotten() {
-        let mut chosen = Chosen::new();
+        let mut chosen = SeriesSelection::new();
         chosen.note(&"a", 8, 1);
         for key in ["b", "c"] {
             chosen.note(&key, 1, 1);

@@ -11,7 +11,7 @@ use super::Acme;
 use super::duty::Cluster;
 use super::follow::CertificateFollower;
 use super::lookup::Lookup;
-use super::renewer::{Keeper, Served};
+use super::renewer::{CertificateRenewer, Served};
 use super::store::shared::SharedRecords;
 use super::trouble::OnTrouble;
 use crate::cluster::Nodes;
@@ -68,6 +68,6 @@ impl Acme {
         };
         let served = Served { names: Box::new(names), serves, on_trouble };
         let cluster = shared.map(|shared| Cluster::new(shared.nodes, shared.follow, &self));
-        Keeper::new(self, served, &limits, cluster).keep().await;
+        CertificateRenewer::new(self, served, &limits, cluster).keep().await;
     }
 }

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::duty::Ordering;
-use super::renewer::{Keeper, Served};
+use super::renewer::{CertificateRenewer, Served};
 use super::schedule::Ended;
 use super::store::{KeptAccount, Store as _};
 use super::*;
@@ -206,7 +206,7 @@ async fn a_certificate_is_replaced_as_soon_as_the_authority_wants_that() {
         serves: Arc::new(|_| true),
         on_trouble: Box::new(|_| {}),
     };
-    let keeper = Keeper::new(Arc::new(acme), served, &Limits::default(), None);
+    let keeper = CertificateRenewer::new(Arc::new(acme), served, &Limits::default(), None);
     let task = tokio::spawn(keeper.keep());
     let world = || requested.lock().iter().filter(|path| *path == "/order").count();
     for _ in 0..1_000 {
@@ -241,7 +241,7 @@ async fn a_certificate_that_the_edge_before_had_issued_meanwhile_is_served_and_n
         };
         let acme = Arc::new(acme);
         assert!(!acme.holds(NAME));
-        let task = tokio::spawn(Keeper::new(Arc::clone(&acme), served, &Limits::default(), None).keep());
+        let task = tokio::spawn(CertificateRenewer::new(Arc::clone(&acme), served, &Limits::default(), None).keep());
         for _ in 0..1_000 {
             if acme.holds(NAME) {
                 break;

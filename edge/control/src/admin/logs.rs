@@ -37,7 +37,7 @@ const METHOD_CHARACTERS_MAX: usize = 32;
 
 /// Requested lines.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
+struct LogsQuery {
     source: Source,
     filter: LogFilter,
     lines: Option<usize>,
@@ -66,7 +66,7 @@ impl Admin {
     pub(super) async fn logs(&self, call: Call) -> Answer {
         let Call { actor, path, request } = call;
         let (app, environment) = path.place()?;
-        let Wanted { source, filter, lines, tail } = Wanted::of_query(request.uri().query().unwrap_or_default())?;
+        let LogsQuery { source, filter, lines, tail } = LogsQuery::of_query(request.uri().query().unwrap_or_default())?;
         if !self.publisher.ledger().app_exists(&app).await? {
             let detail = format!("There is no app {app}.");
             return Err(Problem::new(Code::NotFound, detail).hint("the first push makes it").into());
@@ -201,7 +201,7 @@ fn filters(filter: &LogFilter) -> LogFilters {
     }
 }
 
-impl Wanted {
+impl LogsQuery {
     /// Parses the query.
     fn of_query(query: &str) -> Result<Self, Error> {
         let mut wanted = Self::default();
@@ -274,13 +274,13 @@ mod tests {
 
     #[test]
     fn the_query_says_which_lines() {
-        let wanted = Wanted::of_query("tail&status=5xx&path=%2Fapi%2F*&version=4F2A91&method=get&lines=3").unwrap();
+        let wanted = LogsQuery::of_query("tail&status=5xx&path=%2Fapi%2F*&version=4F2A91&method=get&lines=3").unwrap();
         assert!(wanted.tail && wanted.filter.status.unwrap().takes(503));
         assert_eq!(wanted.filter.path.unwrap().as_str(), "/api/*");
         assert_eq!((wanted.filter.method.as_deref(), wanted.lines), (Some("GET"), Some(3)));
-        assert_eq!(Wanted::of_query("").unwrap(), Wanted::default());
+        assert_eq!(LogsQuery::of_query("").unwrap(), LogsQuery::default());
         let long = format!("method={}", "a".repeat(33));
-        let of_web = Wanted::of_query("source=web.2&tail").unwrap();
+        let of_web = LogsQuery::of_query("source=web.2&tail").unwrap();
         assert_eq!(of_web.source, Source::Process("web.2".to_owned()));
         for query in [
             "source=Web",
@@ -294,7 +294,7 @@ mod tests {
             "lines=-1",
             &long,
         ] {
-            assert_eq!(Wanted::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
+            assert_eq!(LogsQuery::of_query(query).unwrap_err().0.code, Code::BadRequest, "{query}");
         }
     }
 }

@@ -151,10 +151,10 @@ impl Merged {
         places.keep_known(others.iter().map(|log| &*log.node).chain(silent.iter().map(|silent| &*silent.node)));
         let held =
             together(comes_again, &silent, std::iter::once(&begun.held).chain(others.iter().map(|log| &log.held)));
-        let mut queues = vec![Held::new(&own, begun.held.is_resumed, begun.lines)];
+        let mut queues = vec![StoredLines::new(&own, begun.held.is_resumed, begun.lines)];
         queues.extend(others.iter_mut().map(|log| {
             let lines = std::mem::take(&mut log.lines);
-            Held::new(&log.node, log.held.is_resumed, lines)
+            StoredLines::new(&log.node, log.held.is_resumed, lines)
         }));
         let silent_first = silent.iter().cloned().map(|silent| (None, Item::Silent(silent)));
         let lines = last_by_time(queues, request.lines).map(|(node, line)| (Some(node), Item::Line(line)));
@@ -230,14 +230,14 @@ fn together<'h>(comes_again: bool, silent: &[Silent], all: impl Iterator<Item = 
 }
 
 /// Stored lines of a node.
-struct Held {
+struct StoredLines {
     node: Arc<str>,
     /// True if the lines continue the reader's position, so that no line may be omitted.
     follow: bool,
     lines: VecDeque<LogsLine>,
 }
 
-impl Held {
+impl StoredLines {
     fn new(node: &str, is_resumed: Option<bool>, lines: Vec<LogsLine>) -> Self {
         Self { node: node.into(), follow: is_resumed.is_some(), lines: lines.into() }
     }
@@ -245,7 +245,7 @@ impl Held {
 
 /// Merges the lines of all nodes by time and keeps each node's order. Of nodes without a position, only the last
 /// `lines_max` lines are included.
-fn last_by_time(mut queues: Vec<Held>, lines_max: usize) -> impl Iterator<Item = (Arc<str>, LogsLine)> {
+fn last_by_time(mut queues: Vec<StoredLines>, lines_max: usize) -> impl Iterator<Item = (Arc<str>, LogsLine)> {
     let others: usize = queues.iter().filter(|held| !held.follow).map(|held| held.lines.len()).sum();
     let mut left_out = others.saturating_sub(lines_max);
     std::iter::from_fn(move || {
@@ -273,8 +273,8 @@ mod tests {
     fn lines_of_all_nodes_come_by_their_time_and_those_of_one_in_its_order() {
         let ids = |of_a: Option<bool>, of_b: Option<bool>, lines_max| {
             let queues = vec![
-                Held::new("a", of_a, vec![line("1", 5), line("2", 3), line("3", 9)]),
-                Held::new("b", of_b, vec![line("x", 4), line("y", 6)]),
+                StoredLines::new("a", of_a, vec![line("1", 5), line("2", 3), line("3", 9)]),
+                StoredLines::new("b", of_b, vec![line("x", 4), line("y", 6)]),
             ];
             last_by_time(queues, lines_max).map(|(_, line)| line.id).collect::<Vec<_>>().join(" ")
         };

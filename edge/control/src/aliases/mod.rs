@@ -27,7 +27,7 @@ use devanture_store::records::{self, AliasRecord};
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
 /// Requested state of an alias.
-pub(crate) struct Aliasing<'a> {
+pub(crate) struct AliasRequestContext<'a> {
     pub(crate) app: &'a AppName,
     pub(crate) name: &'a PlaceName,
     pub(crate) version: VersionId,
@@ -44,7 +44,7 @@ pub(crate) struct Aliasing<'a> {
 }
 
 /// Result of setting an alias.
-pub(crate) struct Aliased {
+pub(crate) struct AliasOutcome {
     pub(crate) status: PlaceStatus,
     pub(crate) previous: Option<VersionId>,
     revision: Revision,
@@ -97,7 +97,7 @@ impl Aliases {
     ) -> Result<(Revision, PlaceStatus), Error> {
         let version = self.resolve_alias(app, name, wanted).await?;
         let _lease = self.ledger.leases.version(version).await;
-        let aliasing = Aliasing::by_hand(actor, (app, name), (version, wanted.expires), condition);
+        let aliasing = AliasRequestContext::by_hand(actor, (app, name), (version, wanted.expires), condition);
         let aliased = self.point_alias(&aliasing).await?;
         Ok((aliased.revision, aliased.status))
     }
@@ -115,7 +115,7 @@ impl Aliases {
         condition: &Condition,
     ) -> Result<AliasPrediction, Error> {
         let version = self.resolve_alias(app, name, wanted).await?;
-        let aliasing = Aliasing::by_hand(actor, (app, name), (version, wanted.expires), condition);
+        let aliasing = AliasRequestContext::by_hand(actor, (app, name), (version, wanted.expires), condition);
         let change = self.alias_change(&aliasing).await?;
         Ok(AliasPrediction {
             dry_run: true,
@@ -207,20 +207,20 @@ impl Aliases {
     ///
     /// # Errors
     /// As [`Aliases::set_alias`]; `live_moved`, `superseded`.
-    pub(crate) async fn point_alias(&self, wanted: &Aliasing<'_>) -> Result<Aliased, Error> {
-        let Aliasing { app, name, version, actor, .. } = *wanted;
+    pub(crate) async fn point_alias(&self, wanted: &AliasRequestContext<'_>) -> Result<AliasOutcome, Error> {
+        let AliasRequestContext { app, name, version, actor, .. } = *wanted;
         update(&records::alias_key(app, name), || async {
             let AliasChange { record, previous, unchanged, commit, making: _making } =
                 self.alias_change(wanted).await?;
             let status = self.alias_status(app, name, &record);
             if let Some(revision) = unchanged {
-                return Ok(Some(Aliased { status, previous, revision }));
+                return Ok(Some(AliasOutcome { status, previous, revision }));
             }
             let event = AuditEvent::of(Action::SetAlias).place(app, name).what(version.short());
             if let Some(revision) = self.ledger.commit_unseen(actor, event, commit).await? {
                 self.ledger.live.wait_for(revision).await;
                 tracing::info!(app = %app, alias = %name, version = %version.short(), who = actor.name, "an alias was set");
-                return Ok(Some(Aliased { status, previous, revision }));
+                return Ok(Some(AliasOutcome { status, previous, revision }));
             }
             Ok(None)
         })
@@ -228,8 +228,8 @@ impl Aliases {
     }
 
     /// Checks that an alias may point at a version, and prepares the commit.
-    async fn alias_change(&self, wanted: &Aliasing<'_>) -> Result<AliasChange<'_>, Error> {
-        let Aliasing { app, name, version, .. } = *wanted;
+    async fn alias_change(&self, wanted: &AliasRequestContext<'_>) -> Result<AliasChange<'_>, Error> {
+        let AliasRequestContext { app, name, version, .. } = *wanted;
         let key = records::alias_key(app, name);
         self.ledger.check_there(app, Some(name)).await?;
         self.check_no_environment(app, name).await?;
@@ -399,7 +399,7 @@ impl Aliases {
     }
 }
 
-impl<'a> Aliasing<'a> {
+impl<'a> AliasRequestContext<'a> {
     /// Returns the request for an alias set without a push.
     fn by_hand(
         actor: &'a Actor,

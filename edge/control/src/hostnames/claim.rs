@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::Hostnames;
 use super::others::OtherNames;
-use super::{Needed, Own, forbidden, full, proof, taken};
+use super::{HostnameRequirement, OwnHostnames, forbidden, full, proof, taken};
 use crate::ledger::{Actor, Error};
 use crate::places::admin_hostname;
 use devanture_base::clock;
@@ -25,14 +25,14 @@ pub(crate) struct Claims {
 
 /// Trust in the author of the names listed by a version.
 #[derive(Clone, Copy, Default)]
-struct Vouched {
+struct AuthorTrust {
     /// Admin of the app in the target environment.
     by_admin: bool,
     /// Admin of every app.
     by_admin_of_all: bool,
 }
 
-impl Vouched {
+impl AuthorTrust {
     fn by(actor: &Actor, environment: &PlaceName) -> Self {
         Self { by_admin: actor.is_admin_in(environment), by_admin_of_all: actor.is_admin_of_all() }
     }
@@ -40,7 +40,7 @@ impl Vouched {
 
 /// Names by requirement.
 #[derive(Default)]
-struct Sorted {
+struct ClaimDecision {
     granted: HashSet<HostPattern>,
     forbidden: Vec<(HostPattern, &'static str)>,
     /// Reason why a name cannot be assigned by any actor.
@@ -48,7 +48,7 @@ struct Sorted {
     to_prove: Vec<Hostname>,
 }
 
-impl Sorted {
+impl ClaimDecision {
     /// # Errors
     /// `name_reserved`, `hostname_taken`, `forbidden`.
     fn check(&self) -> Result<(), Error> {
@@ -81,7 +81,7 @@ impl Hostnames {
             if hosts.len() > self.hostnames_max() {
                 return Err(full(place, self.hostnames_max()).into());
             }
-            let sorted = self.sort_hostnames(actor, app, place, hosts, Vouched::by(actor, place)).await?;
+            let sorted = self.sort_hostnames(actor, app, place, hosts, AuthorTrust::by(actor, place)).await?;
             sorted.check()?;
         }
         if !is_switching {
@@ -91,7 +91,7 @@ impl Hostnames {
         let listed = manifest.serving_for(environment.as_str()).hostnames.unwrap_or_default();
         self.check_owners(app, environment, &listed).await?;
         self.check_hostname_room(app, environment, &listed).await?;
-        let sorted = self.sort_hostnames(actor, app, environment, &listed, Vouched::by(actor, environment)).await?;
+        let sorted = self.sort_hostnames(actor, app, environment, &listed, AuthorTrust::by(actor, environment)).await?;
         self.prove(app, &sorted.to_prove).await
     }
 
@@ -116,7 +116,7 @@ impl Hostnames {
         let key = records::version_key(app, &version);
         let stored: Option<VersionRecord> =
             self.ledger.catalog.get(&key).await?.map(|found| records::read(&key, &found)).transpose()?;
-        let vouched = stored.map_or_else(Vouched::default, |stored| Vouched {
+        let vouched = stored.map_or_else(AuthorTrust::default, |stored| AuthorTrust {
             by_admin: stored.is_trusted_in(environment.as_str()),
             by_admin_of_all: stored.is_of_edge_admin(),
         });
@@ -203,9 +203,9 @@ impl Hostnames {
         app: &AppName,
         environment: &PlaceName,
         hosts: &[HostPattern],
-        vouched: Vouched,
-    ) -> Result<Sorted, Error> {
-        let (mut sorted, others) = (Sorted::default(), OnceCell::new());
+        vouched: AuthorTrust,
+    ) -> Result<ClaimDecision, Error> {
+        let (mut sorted, others) = (ClaimDecision::default(), OnceCell::new());
         for host in hosts {
             let owner = self.hostname_owner(host).await?;
             if owner.as_ref().is_some_and(|owner| owner.is_of(app, environment)) {
@@ -224,21 +224,25 @@ impl Hostnames {
             }
             let others = others.get_or_try_init(|| OtherNames::read(&*self.ledger.catalog, app)).await?;
             match self.needed(host, others) {
-                Needed::AdminOfAll if !actor.is_admin_of_all() => {
+                HostnameRequirement::AdminOfAll if !actor.is_admin_of_all() => {
                     sorted.forbidden.push((host.clone(), "an admin token for every app"));
                 }
-                Needed::AdminOfAll => match self.address_of(self.other_app_named(app, host).as_ref(), host).await? {
-                    Some(problem) => sorted.reserved = sorted.reserved.or(Some(problem)),
-                    None => {
-                        sorted.granted.insert(host.clone());
+                HostnameRequirement::AdminOfAll => {
+                    match self.address_of(self.other_app_named(app, host).as_ref(), host).await? {
+                        Some(problem) => sorted.reserved = sorted.reserved.or(Some(problem)),
+                        None => {
+                            sorted.granted.insert(host.clone());
+                        }
                     }
-                },
-                Needed::Admin if !vouched.by_admin && !actor.is_admin_in(environment) => {
+                }
+                HostnameRequirement::Admin if !vouched.by_admin && !actor.is_admin_in(environment) => {
                     sorted.forbidden.push((host.clone(), "an admin token"));
                 }
-                Needed::Proof if !vouched.by_admin => sorted.to_prove.extend(host.exact()),
-                Needed::ProofBesideAnother if !vouched.by_admin_of_all => sorted.to_prove.extend(host.exact()),
-                Needed::Admin | Needed::Proof | Needed::ProofBesideAnother => {
+                HostnameRequirement::Proof if !vouched.by_admin => sorted.to_prove.extend(host.exact()),
+                HostnameRequirement::ProofBesideAnother if !vouched.by_admin_of_all => {
+                    sorted.to_prove.extend(host.exact())
+                }
+                HostnameRequirement::Admin | HostnameRequirement::Proof | HostnameRequirement::ProofBesideAnother => {
                     sorted.granted.insert(host.clone());
                 }
             }
@@ -277,7 +281,13 @@ impl Hostnames {
     }
 
     /// Checks that an environment and its app may have `added` more hostnames.
-    fn check_added(&self, app: &AppName, environment: &PlaceName, own: &Own, added: usize) -> Result<(), Error> {
+    fn check_added(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        own: &OwnHostnames,
+        added: usize,
+    ) -> Result<(), Error> {
         if added > 0 && own.names.len().saturating_add(added) > self.hostnames_max() {
             return Err(full(environment, self.hostnames_max()).into());
         }
@@ -296,7 +306,7 @@ impl Hostnames {
 }
 
 /// Adds the record of listed and canonical names to the commit, if the record or the names change.
-fn note_listed(own: &Own, listed: &ListedHostnames, added: usize, commit: &mut Commit) -> Result<(), Error> {
+fn note_listed(own: &OwnHostnames, listed: &ListedHostnames, added: usize, commit: &mut Commit) -> Result<(), Error> {
     if added == 0 && own.listed.names == *listed {
         return Ok(());
     }

@@ -37,7 +37,7 @@ use others::OtherNames;
 
 /// Requirement for assigning a free name to an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Needed {
+enum HostnameRequirement {
     /// Scope `admin`.
     Admin,
     /// Scope `admin` for every app.
@@ -51,13 +51,13 @@ enum Needed {
 
 /// Hostnames listed by the live version of an environment. The record is written again with each new name of the
 /// environment, so of two concurrent changes the second fails and retries.
-struct Listed {
+struct ListedNames {
     key: String,
     found: Option<Record>,
     names: ListedHostnames,
 }
 
-impl Listed {
+impl ListedNames {
     async fn read(catalog: &dyn Catalog, app: &AppName, environment: &PlaceName) -> Result<Self, Error> {
         let key = records::listed_key(app, environment);
         let found = catalog.get(&key).await?;
@@ -79,14 +79,14 @@ impl Listed {
 }
 
 /// Hostnames of an environment in the catalog.
-struct Own {
+struct OwnHostnames {
     names: Vec<(HostPattern, HostnameRecord, Revision)>,
     /// Number of hostnames of the app, over all environments.
     of_app: usize,
-    listed: Listed,
+    listed: ListedNames,
 }
 
-impl Own {
+impl OwnHostnames {
     fn canonical(&self) -> Option<Hostname> {
         live::canonical(Some(&self.listed.names), self.names.iter().map(|(name, record, _)| (name, record)))
     }
@@ -309,17 +309,20 @@ impl Hostnames {
         if let Some(before) = before {
             // Within an app, the name is proven already; a token for both environments may move the name.
             let is_movable = before.app == *app && actor.may(Scope::Push, app, Some(&before.environment)).is_ok();
-            if !is_movable || (needed == Needed::AdminOfAll) || (needed == Needed::Admin && !is_admin) {
+            if !is_movable
+                || (needed == HostnameRequirement::AdminOfAll)
+                || (needed == HostnameRequirement::Admin && !is_admin)
+            {
                 return Err(taken(host, "only an admin token for every app can move it here").into());
             }
             return Ok(());
         }
         match needed {
-            Needed::AdminOfAll => Err(forbidden(host, "an admin token for every app").into()),
-            Needed::Admin if !is_admin => Err(forbidden(host, "an admin token").into()),
-            Needed::Proof if is_admin => Ok(()),
-            Needed::Admin => Ok(()),
-            Needed::Proof | Needed::ProofBesideAnother => {
+            HostnameRequirement::AdminOfAll => Err(forbidden(host, "an admin token for every app").into()),
+            HostnameRequirement::Admin if !is_admin => Err(forbidden(host, "an admin token").into()),
+            HostnameRequirement::Proof if is_admin => Ok(()),
+            HostnameRequirement::Admin => Ok(()),
+            HostnameRequirement::Proof | HostnameRequirement::ProofBesideAnother => {
                 let hosts: Vec<Hostname> = host.exact().into_iter().collect();
                 let unproven = self.prover.unproven(app, &hosts).await?;
                 if unproven.is_empty() { Ok(()) } else { Err(proof::problem(app, &unproven).into()) }
@@ -328,24 +331,32 @@ impl Hostnames {
     }
 
     /// Returns the requirement for having a name, given the names of `others`.
-    fn needed(&self, host: &HostPattern, others: &OtherNames) -> Needed {
+    fn needed(&self, host: &HostPattern, others: &OtherNames) -> HostnameRequirement {
         // Each name below the edge's domains belongs to an app, or may in future (law 11).
         if self.ledger.live.domains().holds(host) {
-            return Needed::AdminOfAll;
+            return HostnameRequirement::AdminOfAll;
         }
         let Some(exact) = host.exact() else {
             // A wildcard over a top-level domain covers names of other apps (law 11).
             let is_of_one_label = !host.base().as_str().contains('.');
-            return if is_of_one_label || others.are_around(host) { Needed::AdminOfAll } else { Needed::Admin };
+            return if is_of_one_label || others.are_around(host) {
+                HostnameRequirement::AdminOfAll
+            } else {
+                HostnameRequirement::Admin
+            };
         };
         // A token without rights on another app must not take over an address of the other app.
         let is_anothers = HostPattern::wildcard_of(&exact).is_some_and(|wildcard| others.have(&wildcard));
-        if is_anothers || others.are_around(host) { Needed::ProofBesideAnother } else { Needed::Proof }
+        if is_anothers || others.are_around(host) {
+            HostnameRequirement::ProofBesideAnother
+        } else {
+            HostnameRequirement::Proof
+        }
     }
 
-    async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<Own, Error> {
+    async fn own_hostnames(&self, app: &AppName, environment: &PlaceName) -> Result<OwnHostnames, Error> {
         // Read before the names: the check detects changes in between.
-        let listed = Listed::read(&*self.ledger.catalog, app, environment).await?;
+        let listed = ListedNames::read(&*self.ledger.catalog, app, environment).await?;
         let (mut names, mut of_app) = (Vec::new(), 0_usize);
         for (key, found) in self.ledger.catalog.list(records::HOSTNAMES_PREFIX, None, false, usize::MAX).await? {
             let record: HostnameRecord = records::read(&key, &found)?;
@@ -355,7 +366,7 @@ impl Hostnames {
                 names.push((name, record, found.revision));
             }
         }
-        Ok(Own { names, of_app, listed })
+        Ok(OwnHostnames { names, of_app, listed })
     }
 
     /// Adds the check that an alias `name` does not take over hostnames of an environment.
@@ -378,7 +389,7 @@ impl Hostnames {
         Ok(())
     }
 
-    fn hostname_status(&self, own: &Own, name: &HostPattern, record: &HostnameRecord) -> HostnameStatus {
+    fn hostname_status(&self, own: &OwnHostnames, name: &HostPattern, record: &HostnameRecord) -> HostnameStatus {
         let canonical = own.canonical();
         let exact = name.exact();
         let is_canonical = exact.is_some() && exact == canonical;
@@ -421,7 +432,7 @@ fn put(key: &str, before: Option<Revision>, record: &HostnameRecord) -> Result<C
 }
 
 /// Clears the canonical flag of all other names: at most a single name is canonical.
-fn unmark_others(own: &mut Own, host: &HostPattern, commit: &mut Commit) -> Result<(), Error> {
+fn unmark_others(own: &mut OwnHostnames, host: &HostPattern, commit: &mut Commit) -> Result<(), Error> {
     for (name, record, revision) in &mut own.names {
         if name != host && record.canonical {
             record.canonical = false;

@@ -62,7 +62,7 @@ pub(crate) struct Proof {
 }
 
 /// Name without a DNS proof.
-pub(crate) struct Unproven {
+pub(crate) struct MissingProof {
     host: Hostname,
     proof: Proof,
     why: String,
@@ -86,7 +86,7 @@ impl Prover {
     ///
     /// # Errors
     /// Errors of the catalog; a DNS failure counts as unproven.
-    pub(crate) async fn unproven(&self, app: &AppName, hosts: &[Hostname]) -> Result<Vec<Unproven>, Error> {
+    pub(crate) async fn unproven(&self, app: &AppName, hosts: &[Hostname]) -> Result<Vec<MissingProof>, Error> {
         if hosts.is_empty() {
             return Ok(Vec::new());
         }
@@ -98,11 +98,11 @@ impl Prover {
             let own = &own;
             async move {
                 let why = ask_in_turn(own, times, proof.look_up(&self.names)).await.err()?;
-                Some(Unproven { host, proof, why })
+                Some(MissingProof { host, proof, why })
             }
         };
         // All lookups start to wait now: a list of names waits no longer than a single name.
-        let answers: Vec<Option<Unproven>> = join_all(hosts.iter().map(ask)).await;
+        let answers: Vec<Option<MissingProof>> = join_all(hosts.iter().map(ask)).await;
         Ok(answers.into_iter().flatten().collect())
     }
 
@@ -135,8 +135,8 @@ impl Proof {
 }
 
 /// Returns the problem of unproven names, with the record to create for each name.
-pub(crate) fn problem(app: &AppName, unproven: &[Unproven]) -> Problem {
-    let listed = |text: &dyn Fn(&Unproven) -> String, parted: &str| {
+pub(crate) fn problem(app: &AppName, unproven: &[MissingProof]) -> Problem {
+    let listed = |text: &dyn Fn(&MissingProof) -> String, parted: &str| {
         let mut texts: Vec<String> = unproven.iter().take(HINTS_MAX).map(text).collect();
         if unproven.len() > HINTS_MAX {
             texts.push(format!("{} more", unproven.len() - HINTS_MAX));

@@ -80,7 +80,7 @@ impl Turns {
 }
 
 /// Guard of a turn, released on drop.
-pub(crate) struct TakenTurn {
+pub(crate) struct TurnGuard {
     pub(crate) begun: OwnedMutexGuard<Begun>,
     /// Turn of the cluster; lost with the lease of this node.
     _duty: Option<Duty>,
@@ -92,25 +92,25 @@ impl Instances {
     ///
     /// # Errors
     /// `busy` if another node is not done in time; errors of the catalog.
-    pub(crate) async fn take_turn(&self, app: &AppName, environment: &PlaceName) -> Result<TakenTurn, Error> {
+    pub(crate) async fn take_turn(&self, app: &AppName, environment: &PlaceName) -> Result<TurnGuard, Error> {
         // Taken before the turn of this node: the node with the turn of the cluster needs the local turns of other
         // nodes.
         let duty = match &self.nodes {
             Some(nodes) => Some(self.take_from_others(nodes, app, environment).await?),
             None => None,
         };
-        Ok(TakenTurn { _duty: duty, ..self.take_turn_here(app, environment).await })
+        Ok(TurnGuard { _duty: duty, ..self.take_turn_here(app, environment).await })
     }
 
     /// Takes the turn of an environment on this node only.
-    pub(crate) async fn take_turn_here(&self, app: &AppName, environment: &PlaceName) -> TakenTurn {
+    pub(crate) async fn take_turn_here(&self, app: &AppName, environment: &PlaceName) -> TurnGuard {
         let running = |app: &AppName, environment: &PlaceName| {
             self.runner_if_any().map(|runner| runner.settings_revisions(app, environment)).unwrap_or_default()
         };
         let turn = self.turns.of((app, environment), running);
         let mut begun = turn.lock_owned().await;
         begun.keep(&running(app, environment));
-        TakenTurn { begun, _duty: None }
+        TurnGuard { begun, _duty: None }
     }
 
     async fn take_from_others(&self, nodes: &Nodes, app: &AppName, environment: &PlaceName) -> Result<Duty, Error> {

@@ -26,14 +26,14 @@ impl Instances {
     pub(crate) async fn give_uid(&self, app: &AppName, place: &str) -> Result<(), Error> {
         let count = self.runner.as_ref().map_or(u32::MAX, Runner::user_ids);
         match give(&*self.ledger.catalog, app, place, count, None).await? {
-            Given::Number(_) => Ok(()),
-            Given::Damaged => {
+            UidAssignment::Number(_) => Ok(()),
+            UidAssignment::Damaged => {
                 let detail =
                     format!("The record of the user id of {place} of {app} is damaged: its files are nobody's.");
                 let hint = "restore the catalog from a backup, or delete the environment for good (`devanture delete environment NAME --yes --purge`) and push again";
                 Err(Problem::new(Code::NotReady, detail).hint(hint).into())
             }
-            Given::None => {
+            UidAssignment::None => {
                 let detail =
                     format!("All {count} user ids of the edge are in use, and {place} of {app} needs another.");
                 let hint = "make the range `runner.uids` in edge.toml larger, or delete environments that run backends";
@@ -71,7 +71,7 @@ impl Instances {
 
 /// Result of assigning a user id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Given {
+enum UidAssignment {
     /// Assigned number.
     Number(u32),
     /// All numbers are in use.
@@ -87,23 +87,23 @@ async fn give(
     app: &AppName,
     place: &str,
     count: u32,
-    pair: Option<Pair>,
-) -> Result<Given, catalog::Error> {
+    pair: Option<LegacyUids>,
+) -> Result<UidAssignment, catalog::Error> {
     let key = uid_key(app, place);
     update(&key, || async {
         if let Some(record) = catalog.get(&key).await? {
             let read = records::read::<UidRecord>(&key, &record);
             let read = read.inspect_err(|error| tracing::error!(%app, place, %error, "a user id is damaged"));
-            return Ok(Some(read.map_or(Given::Damaged, |record| Given::Number(record.number))));
+            return Ok(Some(read.map_or(UidAssignment::Damaged, |record| UidAssignment::Number(record.number))));
         }
         let mut commit = Commit { checks: vec![Check::Absent(key.clone())], changes: Vec::new() };
         let Some(number) = next(catalog, count, pair.and_then(|pair| pair.number), &mut commit).await? else {
-            return Ok(Some(Given::None));
+            return Ok(Some(UidAssignment::None));
         };
         let record = UidRecord { number, pair: pair.map(|pair| pair.pair) };
         commit.changes.push(Change::Put(key.clone(), records::write(&record)?));
         let committed = unless_conflict(commit_system(catalog, SystemWrite::Uid, commit).await)?;
-        Ok(committed.map(|_revision| Given::Number(number)))
+        Ok(committed.map(|_revision| UidAssignment::Number(number)))
     })
     .await
 }
@@ -141,7 +141,7 @@ async fn next(
 
 /// User ids of an app from before the separation by environment.
 #[derive(Debug, Clone, Copy)]
-struct Pair {
+struct LegacyUids {
     pair: u32,
     /// Number from the pair for the environment to keep.
     number: Option<u32>,
@@ -164,7 +164,7 @@ pub async fn give_user_ids_apart(catalog: &dyn Catalog) -> Result<(), catalog::E
             }
         };
         let first = pair.saturating_mul(2);
-        let preview = Pair { pair, number: Some(first.saturating_add(1)) };
+        let preview = LegacyUids { pair, number: Some(first.saturating_add(1)) };
         give(catalog, &app, PREVIEW, u32::MAX, Some(preview)).await?;
         let mut environments = BTreeSet::new();
         for prefix in [records::live_prefix(&app), gone::deleted_environments_prefix(&app)] {
@@ -174,7 +174,7 @@ pub async fn give_user_ids_apart(catalog: &dyn Catalog) -> Result<(), catalog::E
         let keeps = environments.iter().find(|name| *name == "prod").or_else(|| environments.first()).cloned();
         for name in environments {
             let number = (keeps.as_ref() == Some(&name)).then_some(first);
-            give(catalog, &app, &name, u32::MAX, Some(Pair { pair, number })).await?;
+            give(catalog, &app, &name, u32::MAX, Some(LegacyUids { pair, number })).await?;
         }
         let commit = Commit {
             checks: vec![Check::At(key.clone(), record.revision)],
@@ -213,12 +213,12 @@ mod tests {
         for key in [uid_key(&shop, "prod"), uid_key(&shop, PREVIEW)] {
             put(&*catalog, &key, serde_json::json!("damaged")).await;
         }
-        assert_eq!(give(&*catalog, &shop, "prod", 4, None).await.unwrap(), Given::Damaged);
-        assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), Given::Number(1));
+        assert_eq!(give(&*catalog, &shop, "prod", 4, None).await.unwrap(), UidAssignment::Damaged);
+        assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), UidAssignment::Number(1));
         // Neither the pair of an earlier version nor a start fails because of damaged records.
         put(&*catalog, &uid_pair_key(&shop), serde_json::json!({ "number": 7 })).await;
         give_user_ids_apart(&*catalog).await.unwrap();
-        assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), Given::Number(1));
+        assert_eq!(give(&*catalog, &shop, "staging", 4, None).await.unwrap(), UidAssignment::Number(1));
     }
 
     #[tokio::test]
@@ -228,16 +228,20 @@ mod tests {
         let places = [(&shop, "prod"), (&shop, PREVIEW), (&game, "prod"), (&shop, "staging")];
         for (number, (app, place)) in (0..).zip(places) {
             for _ in 0..2 {
-                assert_eq!(give(&*catalog, app, place, 4, None).await.unwrap(), Given::Number(number), "{app} {place}");
+                assert_eq!(
+                    give(&*catalog, app, place, 4, None).await.unwrap(),
+                    UidAssignment::Number(number),
+                    "{app} {place}"
+                );
             }
         }
-        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::None);
+        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), UidAssignment::None);
         // A released number is assigned again, unless the range has shrunk.
         put(&*catalog, &free_uid_key(9), serde_json::json!({ "at_ms": 1 })).await;
-        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::None);
+        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), UidAssignment::None);
         put(&*catalog, &free_uid_key(2), serde_json::json!({ "at_ms": 1 })).await;
-        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), Given::Number(2));
-        assert_eq!(give(&*catalog, &game, "staging", 4, None).await.unwrap(), Given::None);
+        assert_eq!(give(&*catalog, &game, PREVIEW, 4, None).await.unwrap(), UidAssignment::Number(2));
+        assert_eq!(give(&*catalog, &game, "staging", 4, None).await.unwrap(), UidAssignment::None);
     }
 
     #[tokio::test]

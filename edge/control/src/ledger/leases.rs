@@ -17,11 +17,11 @@ use devanture_store::blobs::Key;
 #[derive(Default)]
 pub(crate) struct Leases {
     gate: RwLock<()>,
-    held: Mutex<Held>,
+    held: Mutex<LeaseTable>,
 }
 
 #[derive(Default)]
-struct Held {
+struct LeaseTable {
     /// Leases by blob or manifest; a version of a hundred thousand files adds as many entries.
     blobs: HashMap<Digest, u32>,
     manifests: HashMap<VersionId, u32>,
@@ -36,10 +36,10 @@ struct Held {
 #[must_use = "what is leased is held for as long as this lives"]
 pub(crate) struct Lease {
     leases: Arc<Leases>,
-    what: What,
+    what: LeaseTarget,
 }
 
-enum What {
+enum LeaseTarget {
     /// All files stored since the beginning of an archive.
     Arriving(u64),
     /// Version, with its manifest and blobs.
@@ -59,7 +59,7 @@ pub(crate) struct Closed<'l> {
 }
 
 impl Leases {
-    async fn take(self: &Arc<Self>, what: What) -> Lease {
+    async fn take(self: &Arc<Self>, what: LeaseTarget) -> Lease {
         let _gate = self.gate.read().await;
         let mut held = self.held.lock();
         if let Some(version) = version(&what) {
@@ -68,7 +68,7 @@ impl Leases {
         for digest in blobs(&what) {
             *held.blobs.entry(digest).or_default() += 1;
         }
-        if let What::Back(app, version) = &what {
+        if let LeaseTarget::Back(app, version) = &what {
             *held.back.entry((app.clone(), *version)).or_default() += 1;
         }
         drop(held);
@@ -77,22 +77,22 @@ impl Leases {
 
     /// Leases a version about to be stored, with all its files.
     pub(crate) async fn bundle(self: &Arc<Self>, version: VersionId, manifest: &Arc<Manifest>) -> Lease {
-        self.take(What::Bundle(version, Arc::clone(manifest))).await
+        self.take(LeaseTarget::Bundle(version, Arc::clone(manifest))).await
     }
 
     /// Leases blobs outside all manifests.
     pub(crate) async fn blobs(self: &Arc<Self>, blobs: Vec<Digest>) -> Lease {
-        self.take(What::Blobs(blobs)).await
+        self.take(LeaseTarget::Blobs(blobs)).await
     }
 
     /// Leases a stored version.
     pub(crate) async fn version(self: &Arc<Self>, version: VersionId) -> Lease {
-        self.take(What::Version(version)).await
+        self.take(LeaseTarget::Version(version)).await
     }
 
     /// Leases a stored version, and protects the version from deletion.
     pub(crate) async fn going_back(self: &Arc<Self>, app: &AppName, version: VersionId) -> Lease {
-        self.take(What::Back(app.clone(), version)).await
+        self.take(LeaseTarget::Back(app.clone(), version)).await
     }
 
     /// Returns true if an app may automatically return to a version.
@@ -110,7 +110,7 @@ impl Leases {
             held.arriving.insert(number, now_s);
             number
         };
-        Lease { leases: Arc::clone(self), what: What::Arriving(number) }
+        Lease { leases: Arc::clone(self), what: LeaseTarget::Arriving(number) }
     }
 
     /// Closes the gate for a moment.
@@ -140,7 +140,7 @@ impl Closed<'_> {
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut held = self.leases.held.lock();
-        if let What::Arriving(number) = self.what {
+        if let LeaseTarget::Arriving(number) = self.what {
             held.arriving.remove(&number);
         }
         if let Some(version) = version(&self.what) {
@@ -153,26 +153,28 @@ impl Drop for Lease {
             // Otherwise the table would keep the capacity for the largest version ever pushed.
             held.blobs.shrink_to_fit();
         }
-        if let What::Back(app, version) = &self.what {
+        if let LeaseTarget::Back(app, version) = &self.what {
             give_back(&mut held.back, &(app.clone(), *version));
         }
     }
 }
 
 /// Returns the version whose manifest is leased.
-fn version(what: &What) -> Option<VersionId> {
+fn version(what: &LeaseTarget) -> Option<VersionId> {
     match what {
-        What::Arriving(_) | What::Blobs(_) => None,
-        What::Bundle(version, _) | What::Version(version) | What::Back(_, version) => Some(*version),
+        LeaseTarget::Arriving(_) | LeaseTarget::Blobs(_) => None,
+        LeaseTarget::Bundle(version, _) | LeaseTarget::Version(version) | LeaseTarget::Back(_, version) => {
+            Some(*version)
+        }
     }
 }
 
 /// Returns the leased blobs, with repetitions, which count equally on taking and releasing.
-fn blobs(what: &What) -> impl Iterator<Item = Digest> + '_ {
+fn blobs(what: &LeaseTarget) -> impl Iterator<Item = Digest> + '_ {
     let (manifest, listed) = match what {
-        What::Bundle(_, manifest) => (Some(manifest), &[][..]),
-        What::Blobs(blobs) => (None, blobs.as_slice()),
-        What::Arriving(_) | What::Version(_) | What::Back(..) => (None, &[][..]),
+        LeaseTarget::Bundle(_, manifest) => (Some(manifest), &[][..]),
+        LeaseTarget::Blobs(blobs) => (None, blobs.as_slice()),
+        LeaseTarget::Arriving(_) | LeaseTarget::Version(_) | LeaseTarget::Back(..) => (None, &[][..]),
     };
     let named = manifest.into_iter().flat_map(|manifest| manifest.blobs().map(|(digest, _)| digest));
     named.chain(listed.iter().copied())

@@ -17,9 +17,9 @@ use devanture_store::catalog::Revision;
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Result of the latest scan over all environments.
-pub(crate) struct FoundInLive<T>(Mutex<Option<Known<T>>>);
+pub(crate) struct FoundInLive<T>(Mutex<Option<CachedScan<T>>>);
 
-struct Known<T> {
+struct CachedScan<T> {
     found: Arc<BTreeSet<T>>,
     /// Last commit visible to requests before the scan.
     revision: Revision,
@@ -28,7 +28,7 @@ struct Known<T> {
     loaded: Receiver<(AppName, PlaceName)>,
 }
 
-impl<T> Known<T> {
+impl<T> CachedScan<T> {
     /// Repeats the scan after a commit, after a load, or once the interval has passed.
     fn renew(&mut self, revision: Revision, look: impl FnOnce() -> BTreeSet<T>) {
         let is_loaded = self.take_loaded();
@@ -64,7 +64,7 @@ impl<T> FoundInLive<T> {
         let (revision, shown) = (live.revision(), known.is_none().then(|| live.shown()));
         if let Some(loaded) = shown {
             let (found, looked) = (Arc::new(look()), Instant::now());
-            return Arc::clone(&known.insert(Known { found, revision, looked, loaded }).found);
+            return Arc::clone(&known.insert(CachedScan { found, revision, looked, loaded }).found);
         }
         known.as_mut().map_or_else(Arc::default, |known| {
             known.renew(revision, look);

@@ -13,7 +13,7 @@ use devanture_store::records::{self, LockRecord};
 
 /// Treatment of a lock by an operation that moves the live pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passage {
+pub(crate) enum LockTreatment {
     /// Push: the version is stored despite the lock.
     Push,
     /// Fails on a lock.
@@ -126,17 +126,17 @@ impl Places {
         &self,
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
-        passage: Passage,
+        passage: LockTreatment,
     ) -> Result<Gate, Error> {
         let key = records::lock_key(app, environment);
         let Some((revision, lock)) = self.locked(app, environment).await? else {
             return Ok(Gate::Open(Check::Absent(key)));
         };
         match passage {
-            Passage::Push => return Ok(Gate::Shut(lock)),
-            Passage::Stops => return Err(refused(&lock, environment)),
-            Passage::Forced => actor.may_change(&lock, environment)?,
-            Passage::Undo => {}
+            LockTreatment::Push => return Ok(Gate::Shut(lock)),
+            LockTreatment::Stops => return Err(refused(&lock, environment)),
+            LockTreatment::Forced => actor.may_change(&lock, environment)?,
+            LockTreatment::Undo => {}
         }
         Ok(Gate::Open(Check::At(key, revision)))
     }

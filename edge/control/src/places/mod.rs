@@ -22,7 +22,7 @@ use crate::ledger::Ledger;
 
 pub(crate) use counts::check_count;
 pub(crate) use in_live::FoundInLive;
-pub(crate) use lock::{Gate, Passage, locked_by};
+pub(crate) use lock::{Gate, LockTreatment, locked_by};
 pub(crate) use making::{check_may_be_live, size};
 pub(crate) use marker::MarkerChange;
 pub(crate) use reserved::admin_hostname;

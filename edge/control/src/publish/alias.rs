@@ -4,15 +4,20 @@ use devanture_config::PlaceName;
 
 use super::publisher::Publisher;
 use super::pushes::Push;
-use crate::aliases::{Aliased, Aliasing};
+use crate::aliases::{AliasOutcome, AliasRequestContext};
 use crate::ledger::{Condition, Error};
 use crate::switch::Steps;
 
 impl Publisher {
     /// Points an alias at the pushed version.
-    pub(crate) async fn push_alias(&self, push: &Push, name: &PlaceName, steps: &mut Steps) -> Result<Aliased, Error> {
+    pub(crate) async fn push_alias(
+        &self,
+        push: &Push,
+        name: &PlaceName,
+        steps: &mut Steps,
+    ) -> Result<AliasOutcome, Error> {
         let options = &push.options;
-        let aliasing = Aliasing {
+        let aliasing = AliasRequestContext {
             app: &push.app,
             name,
             version: push.version,

@@ -21,7 +21,8 @@ use crate::encode;
 use crate::ledger::{Actor, Condition, Error, Lease};
 use crate::places::{PREVIEW, locked_by};
 use crate::switch::{
-    CanaryMove, Caution, EventSink, Intent, Move, Moved, Origin, Passes, Preconditions, StepReporter, Steps, Tolerance,
+    CanaryMove, Caution, EventSink, Intent, Move, Origin, Passes, Preconditions, StepReporter, Steps, SwitchOutcome,
+    Tolerance,
 };
 use devanture_base::clock;
 use devanture_base::telemetry;
@@ -171,7 +172,7 @@ impl Publisher {
             }
             let previous = self.ledger.live_version_id(&push.app, &push.environment).await?;
             let deploy = Some(push.id.clone());
-            let moved = Moved { previous, deploy, ..Moved::default() };
+            let moved = SwitchOutcome { previous, deploy, ..SwitchOutcome::default() };
             return Ok(DeployReport { restored_manifest, ..self.report(push, steps, moved, withdrawn, None) });
         }
         let log = steps.lines().to_vec();
@@ -231,7 +232,7 @@ impl Publisher {
             self.record_stored(push, steps, Outcome::Stored, None).await?;
         }
         let deploy = Some(push.id.clone());
-        let moved = Moved { previous, deploy, ..Moved::default() };
+        let moved = SwitchOutcome { previous, deploy, ..SwitchOutcome::default() };
         Ok(self.report(push, steps, moved, withdrawn, Some(aliased.status)))
     }
 
@@ -239,7 +240,7 @@ impl Publisher {
         &self,
         push: &Push,
         steps: &Steps,
-        moved: Moved,
+        moved: SwitchOutcome,
         withdrawn: Vec<String>,
         alias: Option<PlaceStatus>,
     ) -> DeployReport {

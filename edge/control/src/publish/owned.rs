@@ -100,7 +100,7 @@ impl SentBlobs {
 
 /// State of an app with pushes since the start of the process.
 #[derive(Default)]
-struct Known {
+struct AppState {
     /// Filled once. The sets of other apps stay available meanwhile, so a long history delays no other app.
     set: OnceCell<Set>,
     /// Versions stored since the set was begun, and not yet in the set. Most apps push to one node at a time, so
@@ -108,7 +108,7 @@ struct Known {
     unread: Mutex<HashSet<VersionId>>,
 }
 
-impl Known {
+impl AppState {
     fn note_stored(&self, version: VersionId) {
         let is_in_set = self.set.get().is_some_and(|set| set.lock().versions.contains(&version));
         if !is_in_set {
@@ -121,7 +121,7 @@ impl Known {
 pub(crate) struct Owned {
     blobs: Arc<dyn Blobs>,
     catalog: Arc<dyn Catalog>,
-    by_app: Mutex<HashMap<AppName, Arc<Known>>>,
+    by_app: Mutex<HashMap<AppName, Arc<AppState>>>,
     /// Permits for manifests in memory, separate from other permits: a caller may already hold a permit of another
     /// kind.
     pub(super) turns: ManifestTurns,
@@ -143,7 +143,7 @@ impl Owned {
     }
 
     /// Adds the blobs of versions stored since the set was read.
-    async fn catch_up(&self, app: &AppName, known: &Known, set: &Set) {
+    async fn catch_up(&self, app: &AppName, known: &AppState, set: &Set) {
         let unread: Vec<VersionId> = {
             let unread = known.unread.lock();
             unread.iter().copied().collect()

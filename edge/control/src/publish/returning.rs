@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::publisher::Publisher;
 use crate::encode::{Siblings, is_html, kept_in};
 use crate::ledger::Error;
-use crate::switch::Moved;
+use crate::switch::SwitchOutcome;
 use devanture_serve::version::{KeptFiles, Version, put_hashed_pages};
 use devanture_store::blobs::{self, DeltaInfo};
 use devanture_store::records::{self, DictionariesRecord, Levels, VersionRecord};
@@ -203,7 +203,7 @@ impl Publisher {
         &self,
         app: &AppName,
         environment: &PlaceName,
-        moved: &Moved,
+        moved: &SwitchOutcome,
         (id, now): (&VersionId, &Manifest),
     ) -> Option<Returning> {
         let before = moved.previous.filter(|_| moved.switched)?;

@@ -108,7 +108,7 @@ impl Drop for Held {
 }
 
 /// Spawner, users of instances, and instances of the predecessor edge.
-struct Begun {
+struct RunnerResources {
     spawner: Spawner,
     users: Users,
     taken: Option<Taken>,
@@ -126,7 +126,7 @@ async fn begin(
     folder: &Path,
     program: PathBuf,
     before: Option<(Handed, OwnedFd, Option<OwnedFd>)>,
-) -> Result<Begun, Error> {
+) -> Result<RunnerResources, Error> {
     let edge_id = edge_id_of(folder);
     let claimant = Claimant { edge: edge_id.clone(), folder: folder.to_owned() };
     let is_root = rustix::process::geteuid().is_root();
@@ -168,7 +168,7 @@ async fn begin(
         }
         (None, None) => Users::Same,
     };
-    Ok(Begun { spawner, users, taken })
+    Ok(RunnerResources { spawner, users, taken })
 }
 
 /// Removes unused code, once live versions hold theirs.
@@ -244,7 +244,7 @@ impl Runner {
         };
         let temporary_folders = before.iter().flat_map(|(handed, ..)| handed.temporary_folders.clone());
         let temporary_folders = TemporaryFolders::in_use(temporary_folders);
-        let Begun { spawner, users, taken } = begin(&settings, &data_dir, &folder, program, before).await?;
+        let RunnerResources { spawner, users, taken } = begin(&settings, &data_dir, &folder, program, before).await?;
         let folders = open_folders(&folder, &settings, &users, &blobs, is_adopted).await?;
         // The spawner has already ended processes of an earlier run.
         if matches!(users, Users::Given(_)) && !is_adopted {

@@ -4,8 +4,8 @@ use devanture_config::api::ScheduleRun;
 use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, PlaceName};
 
+use super::RunGuard;
 use super::Scheduler;
-use super::UnderWay;
 use super::due::is_done;
 use super::known::Place;
 use crate::cluster;
@@ -20,7 +20,7 @@ use devanture_store::records::{self, StoredRunOutcome, StoredSkipReason};
 const RUNS_MAX: usize = 10;
 
 /// Result of a claim.
-pub(super) enum Claimed {
+pub(super) enum ClaimOutcome {
     /// This node runs the command.
     Run(Claim),
     /// All due times up to this time were run or skipped.
@@ -33,7 +33,7 @@ pub(super) enum Claimed {
 
 /// Claimed run, ready to start on this node.
 pub(super) struct Claim {
-    pub(super) under_way: UnderWay,
+    pub(super) under_way: RunGuard,
     pub(super) run: ScheduleRun,
     /// Prevents other nodes from running the schedule, and from counting this run as abandoned.
     pub(super) duty: Option<Duty>,
@@ -78,7 +78,7 @@ impl Scheduler {
         schedule: &Schedule,
         current: &Current,
         due_ms: Option<u64>,
-    ) -> Result<Claimed, Error> {
+    ) -> Result<ClaimOutcome, Error> {
         // Registered before the write, so readers of the record find the run in progress.
         let (under_way, mut duty) = (self.state.under_way(place), None);
         let id = &under_way.id;
@@ -89,7 +89,7 @@ impl Scheduler {
             let (found, check) = self.schedule_record(place, &schedule.name).await?;
             let mut record = found.unwrap_or_default();
             if due_ms.is_some_and(|due_ms| is_done(due_ms, record.time_ms, now_ms)) {
-                return Ok(Claimed::Done(record.time_ms));
+                return Ok(ClaimOutcome::Done(record.time_ms));
             }
             self.settle_left_behind(place, &schedule.name, &mut record).await?;
             follow_expression(&mut record, schedule, current.live_since_ms());
@@ -97,10 +97,10 @@ impl Scheduler {
             let runs_max = if schedule.overlap { RUNS_MAX } else { 1 };
             if record.running.len() >= runs_max {
                 let time_ms = record.time_ms;
-                let Some(due_ms) = due_ms else { return Ok(Claimed::Running(time_ms)) };
+                let Some(due_ms) = due_ms else { return Ok(ClaimOutcome::Running(time_ms)) };
                 record.skipped = Some(StoredSkip { due_ms, reason: StoredSkipReason::Running });
                 if self.write_schedule(place, &schedule.name, Some(&record), check).await? {
-                    return Ok(Claimed::Running(time_ms));
+                    return Ok(ClaimOutcome::Running(time_ms));
                 }
                 continue;
             }
@@ -108,7 +108,7 @@ impl Scheduler {
                 let name = duty_of(place, &schedule.name, schedule.overlap.then_some(id));
                 duty = nodes.take_duty(&name).await.map_err(cluster::Error::into_problem)?;
                 if duty.is_none() {
-                    return Ok(Claimed::Unsettled);
+                    return Ok(ClaimOutcome::Unsettled);
                 }
             }
             let node = self.instances.node().to_owned();
@@ -116,7 +116,7 @@ impl Scheduler {
             let process = self.state.process.clone();
             record.running.push(RunningRecord { id: id.clone(), process, run: run.clone().into() });
             if self.write_schedule(place, &schedule.name, Some(&record), check).await? {
-                return Ok(Claimed::Run(Claim { under_way, run, duty }));
+                return Ok(ClaimOutcome::Run(Claim { under_way, run, duty }));
             }
         }
     }

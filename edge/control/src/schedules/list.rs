@@ -9,10 +9,10 @@ use devanture_config::site_toml::{Schedule, ScheduleName};
 use devanture_config::{AppName, PlaceName};
 
 use super::Scheduler;
-use super::claim::Claimed;
+use super::claim::ClaimOutcome;
 use super::due::{Due, due};
 use super::known::Place;
-use super::run::Beginning;
+use super::run::ClaimedRun;
 use crate::ledger::{Action, Actor, AuditEvent, Error};
 use devanture_base::clock;
 
@@ -94,13 +94,13 @@ impl Scheduler {
             self.ledger.record(actor, event).await?;
             self.claim_run(&place, &schedule, &current, None).await
         };
-        let Claimed::Run(claim) = claimed.await? else {
+        let ClaimOutcome::Run(claim) = claimed.await? else {
             let hint = "wait for its end, see `devanture schedules`";
             return Err(busy(&format!("The schedule {name} runs already."), hint));
         };
         let run: ScheduleRun = claim.run.clone();
         let scheduler = Arc::clone(self);
-        let beginning = Beginning { place: place.clone(), schedule: schedule.clone(), current, claim };
+        let beginning = ClaimedRun { place: place.clone(), schedule: schedule.clone(), current, claim };
         self.state.runs.spawn_on(
             async move {
                 scheduler.run_claimed(beginning).await;

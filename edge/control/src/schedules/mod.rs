@@ -38,13 +38,13 @@ const ENDED_WAIT_MAX: Duration = Duration::from_secs(5);
 type Stops = HashMap<String, (Place, CancellationToken)>;
 
 /// Guard of a run in progress on this node.
-struct UnderWay {
+struct RunGuard {
     stops: Arc<Mutex<Stops>>,
     id: String,
     stop: CancellationToken,
 }
 
-impl Drop for UnderWay {
+impl Drop for RunGuard {
     fn drop(&mut self) {
         self.stops.lock().remove(&self.id);
     }
@@ -83,10 +83,10 @@ impl Default for ScheduleState {
 }
 
 impl ScheduleState {
-    fn under_way(&self, place: &Place) -> UnderWay {
+    fn under_way(&self, place: &Place) -> RunGuard {
         let (id, stop) = (format!("{:016x}", rand::random::<u64>()), CancellationToken::new());
         self.stops.lock().insert(id.clone(), (place.clone(), stop.clone()));
-        UnderWay { stops: Arc::clone(&self.stops), id, stop }
+        RunGuard { stops: Arc::clone(&self.stops), id, stop }
     }
 }
 

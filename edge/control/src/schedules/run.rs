@@ -9,7 +9,7 @@ use devanture_config::site_toml::{Schedule, ScheduleName};
 use tokio_util::sync::CancellationToken;
 
 use super::Scheduler;
-use super::claim::{Claim, Claimed};
+use super::claim::{Claim, ClaimOutcome};
 use super::known::{Place, Waiting};
 use crate::ledger::{Error, update};
 use crate::runner::{Scheduled, ScheduledEnd};
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const WRITES_MAX: usize = 30;
 
 /// Claimed run with the data to start.
-pub(super) struct Beginning {
+pub(super) struct ClaimedRun {
     pub(super) place: Place,
     pub(super) schedule: Schedule,
     pub(super) current: Arc<Current>,
@@ -76,12 +76,12 @@ impl Scheduler {
         let claimed = self.claim_run(place, &schedule, &current, Some(*due_ms)).await;
         let known = &self.state.known;
         match claimed {
-            Ok(Claimed::Run(claim)) => {
+            Ok(ClaimOutcome::Run(claim)) => {
                 known.lock().done(place, name, *due_ms);
-                self.run_claimed(Beginning { place: place.clone(), schedule, current, claim }).await;
+                self.run_claimed(ClaimedRun { place: place.clone(), schedule, current, claim }).await;
             }
-            Ok(Claimed::Done(done_ms) | Claimed::Running(done_ms)) => known.lock().done(place, name, done_ms),
-            Ok(Claimed::Unsettled) => known.lock().leave(place, name, clock::now_ms()),
+            Ok(ClaimOutcome::Done(done_ms) | ClaimOutcome::Running(done_ms)) => known.lock().done(place, name, done_ms),
+            Ok(ClaimOutcome::Unsettled) => known.lock().leave(place, name, clock::now_ms()),
             Err(error) => {
                 tracing::debug!(app = %place.0, environment = %place.1, schedule = %name, %error, "a schedule does not begin");
                 known.lock().leave(place, name, clock::now_ms());
@@ -98,8 +98,8 @@ impl Scheduler {
     }
 
     /// Runs a claimed due time to completion, in the folder of the version that was live at the start.
-    pub(super) async fn run_claimed(&self, beginning: Beginning) {
-        let Beginning { place, schedule, current, claim } = beginning;
+    pub(super) async fn run_claimed(&self, beginning: ClaimedRun) {
+        let ClaimedRun { place, schedule, current, claim } = beginning;
         let Claim { under_way, run, duty } = claim;
         let (id, stop, kill) = (&under_way.id, under_way.stop.clone(), CancellationToken::new());
         let lost = async {

@@ -23,7 +23,7 @@ use devanture_store::records::{self, LivePointer};
 const MESSAGE_CHARACTERS_MAX: usize = 500;
 
 /// Parsed patch of settings.
-struct Wanted<'p> {
+struct ParsedPatch<'p> {
     set: BTreeMap<SettingName, &'p SettingWanted>,
     unset: BTreeSet<SettingName>,
 }
@@ -134,7 +134,7 @@ impl Settings {
     }
 
     /// Parses the names of a patch, and runs all checks that do not need the current settings.
-    fn read_patch<'p>(&self, patch: &'p SettingsPatch) -> Result<Wanted<'p>, Error> {
+    fn read_patch<'p>(&self, patch: &'p SettingsPatch) -> Result<ParsedPatch<'p>, Error> {
         let mut mistakes = Vec::new();
         let mut wrong = |name: &str, message: String, hint: Option<&str>| {
             // A user may type `NAME=value` as a name by mistake: the output must not show the value.
@@ -143,7 +143,7 @@ impl Settings {
             let hint = hint.map(str::to_owned);
             mistakes.push(Mistake { file, line: 0, weight: Weight::Mistake, message, hint });
         };
-        let mut wanted = Wanted { set: BTreeMap::new(), unset: BTreeSet::new() };
+        let mut wanted = ParsedPatch { set: BTreeMap::new(), unset: BTreeSet::new() };
         for (name, setting) in &patch.set {
             match name.parse::<SettingName>() {
                 Err(error) => wrong(name, error.to_string(), Some("such as API_URL")),
@@ -186,7 +186,7 @@ impl Settings {
     }
 
     /// Returns the differences between a patch and the current settings.
-    fn changes(held: &Held, wanted: &Wanted<'_>) -> Result<Changes, Error> {
+    fn changes(held: &Held, wanted: &ParsedPatch<'_>) -> Result<Changes, Error> {
         let mut changes = Changes::default();
         let mut mistakes = Vec::new();
         for (name, setting) in &wanted.set {
@@ -226,7 +226,7 @@ impl Settings {
     }
 
     /// Checks that the settings after the change are within the limits. Removals always pass.
-    fn check_room(&self, before: &SettingsRecord, wanted: &Wanted<'_>, changes: &Changes) -> Result<(), Error> {
+    fn check_room(&self, before: &SettingsRecord, wanted: &ParsedPatch<'_>, changes: &Changes) -> Result<(), Error> {
         if changes.set.is_empty() {
             return Ok(());
         }
@@ -256,7 +256,7 @@ impl Settings {
         actor: &Actor,
         (app, environment): (&AppName, &PlaceName),
         before: &SettingsRecord,
-        wanted: &Wanted<'_>,
+        wanted: &ParsedPatch<'_>,
         changes: &Changes,
         revision: u64,
     ) -> Result<SettingsRecord, Error> {

@@ -57,7 +57,7 @@ impl std::fmt::Debug for Keys {
 
 /// Reason why a sealed value cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unopened {
+pub(crate) enum UnsealError {
     /// The bytes are damaged, or were sealed for a different name.
     Damaged,
     /// No key of the file matches the id.
@@ -252,16 +252,16 @@ impl Keys {
     /// Opens a value sealed with `context`.
     ///
     /// # Errors
-    /// [`Unopened`].
-    pub(crate) fn open(&self, context: &str, sealed: &Sealed) -> Result<String, Unopened> {
-        let (_, key) = self.0.iter().find(|(id, _)| *id == sealed.key).ok_or(Unopened::UnknownKey)?;
-        let damaged = |_reason| Unopened::Damaged;
+    /// [`UnsealError`].
+    pub(crate) fn open(&self, context: &str, sealed: &Sealed) -> Result<String, UnsealError> {
+        let (_, key) = self.0.iter().find(|(id, _)| *id == sealed.key).ok_or(UnsealError::UnknownKey)?;
+        let damaged = |_reason| UnsealError::Damaged;
         let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(damaged)?;
-        let mut bytes = sealed.bytes().ok_or(Unopened::Damaged)?;
+        let mut bytes = sealed.bytes().ok_or(UnsealError::Damaged)?;
         let mut rest = bytes.split_off(NONCE_BYTES);
         let nonce = Nonce::try_assume_unique_for_key(&bytes).map_err(damaged)?;
         let value = key.open_in_place(nonce, Aad::from(context), &mut rest).map_err(damaged)?;
-        String::from_utf8(value.to_vec()).map_err(|_reason| Unopened::Damaged)
+        String::from_utf8(value.to_vec()).map_err(|_reason| UnsealError::Damaged)
     }
 }
 
@@ -334,19 +334,19 @@ mod tests {
             let sealed = keys.seal("shop prod KEY 1", &value).unwrap();
             prop_assert_eq!(keys.open("shop prod KEY 1", &sealed).unwrap(), value.clone());
             // Fails for a different name, a different key, a flipped bit, or truncated bytes.
-            prop_assert_eq!(keys.open("shop prod OTHER 1", &sealed), Err(Unopened::Damaged));
+            prop_assert_eq!(keys.open("shop prod OTHER 1", &sealed), Err(UnsealError::Damaged));
             let other = self::keys(1);
-            prop_assert_eq!(other.open("shop prod KEY 1", &sealed), Err(Unopened::UnknownKey));
+            prop_assert_eq!(other.open("shop prod KEY 1", &sealed), Err(UnsealError::UnknownKey));
             let disguised = Sealed { key: newest(&other).unwrap().to_owned(), ..sealed.clone() };
-            prop_assert_eq!(other.open("shop prod KEY 1", &disguised), Err(Unopened::Damaged));
+            prop_assert_eq!(other.open("shop prod KEY 1", &disguised), Err(UnsealError::Damaged));
             let mut bytes = sealed.bytes().unwrap();
             prop_assert_eq!(bytes.len(), value.len() + Sealed::MORE_BYTES);
             let at = at % bytes.len();
             bytes[at] ^= 1 << bit;
-            prop_assert_eq!(keys.open("shop prod KEY 1", &Sealed::new(sealed.key.clone(), &bytes)), Err(Unopened::Damaged));
+            prop_assert_eq!(keys.open("shop prod KEY 1", &Sealed::new(sealed.key.clone(), &bytes)), Err(UnsealError::Damaged));
             bytes[at] ^= 1 << bit;
             let cut = Sealed::new(sealed.key.clone(), &bytes[..at]);
-            prop_assert_eq!(keys.open("shop prod KEY 1", &cut), Err(Unopened::Damaged));
+            prop_assert_eq!(keys.open("shop prod KEY 1", &cut), Err(UnsealError::Damaged));
         }
 
         #[test]
@@ -361,7 +361,7 @@ mod tests {
     fn what_is_no_base64_does_not_open() {
         let keys = keys(1);
         let sealed = Sealed { key: newest(&keys).unwrap().to_owned(), sealed: "~".to_owned() };
-        assert_eq!(keys.open("", &sealed), Err(Unopened::Damaged));
+        assert_eq!(keys.open("", &sealed), Err(UnsealError::Damaged));
     }
 
     #[test]
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(both.open("a", &sealed).unwrap(), "value");
         let again = both.seal("a", "value").unwrap();
         assert_ne!(again.key, sealed.key);
-        assert_eq!(one.open("a", &again), Err(Unopened::UnknownKey));
+        assert_eq!(one.open("a", &again), Err(UnsealError::UnknownKey));
         // Sealing the same value twice gives different bytes.
         assert_ne!(both.seal("a", "value").unwrap(), again);
         assert!(!format!("{both:?}").contains(&hex::encode(one.0[0].1)));

@@ -25,7 +25,7 @@ use devanture_config::{AppName, PlaceName};
 pub(crate) use change::etag;
 pub use keys::KeyFile;
 use keys::locked;
-pub(crate) use keys::{Keys, Unopened};
+pub(crate) use keys::{Keys, UnsealError};
 pub use lost::{LostSecrets, lost_secrets};
 pub(crate) use prepare::Coming;
 pub use variables::SettingsOf;
@@ -264,10 +264,10 @@ fn context(app: &AppName, environment: &PlaceName, name: &SettingName, revision:
     format!("devanture-secret/1\n{app}\n{environment}\n{name}\n{revision}")
 }
 
-fn unopened(name: &SettingName, why: Unopened) -> Problem {
+fn unopened(name: &SettingName, why: UnsealError) -> Problem {
     let why = match why {
-        Unopened::Damaged => "its bytes are damaged",
-        Unopened::UnknownKey => "the key that it was sealed with is not at hand",
+        UnsealError::Damaged => "its bytes are damaged",
+        UnsealError::UnknownKey => "the key that it was sealed with is not at hand",
     };
     locked(format!("The secret {name} does not open: {why}."))
         .hint("restore the file of keys, or set the secret again with `devanture env set`")

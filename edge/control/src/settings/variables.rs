@@ -13,13 +13,13 @@ use crate::runner::Variables;
 use devanture_store::catalog::Catalog;
 
 /// Settings of unstored revisions, by place and revision.
-type Coming = Mutex<HashMap<(AppName, PlaceName, u64), BTreeMap<String, String>>>;
+type UnstoredSettings = Mutex<HashMap<(AppName, PlaceName, u64), BTreeMap<String, String>>>;
 
 /// Source of settings and secrets for instances.
 pub struct SettingsOf {
     catalog: Arc<dyn Catalog>,
     keys: Arc<KeyFile>,
-    coming: Coming,
+    coming: UnstoredSettings,
 }
 
 /// Guard of unstored settings while instances of the new revision are prepared.

@@ -5,7 +5,7 @@ use devanture_config::manifest::halves::{Half, Halves};
 use devanture_config::{AppName, PlaceName, VersionId};
 
 use crate::ledger::{Action, Actor, AuditEvent, Condition};
-use crate::places::Passage;
+use crate::places::LockTreatment;
 use devanture_store::records::halves_begun::HalvesBegun;
 use devanture_store::records::{CanaryRecord, LivePointer};
 
@@ -135,12 +135,12 @@ pub(crate) struct Intent<'i> {
 
 impl Intent<'_> {
     /// Returns the treatment of a lock.
-    pub(crate) const fn passage(&self) -> Passage {
+    pub(crate) const fn passage(&self) -> LockTreatment {
         match (&self.movement, self.passes.lock, self.expected.undone) {
-            (Move::Push, ..) => Passage::Push,
-            (_, false, _) => Passage::Stops,
-            (_, true, None) => Passage::Forced,
-            (_, true, Some(_)) => Passage::Undo,
+            (Move::Push, ..) => LockTreatment::Push,
+            (_, false, _) => LockTreatment::Stops,
+            (_, true, None) => LockTreatment::Forced,
+            (_, true, Some(_)) => LockTreatment::Undo,
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) use steps::{StepReporter, Steps};
 pub use stored::Switching;
 #[cfg(test)]
 pub(crate) use swap::Running;
-pub(crate) use swap::{Moved, check_expected};
+pub(crate) use swap::{SwitchOutcome, check_expected};
 pub(crate) use switcher::Switcher;
 pub(crate) use watch::Caution;
 pub(crate) use watcher::Watcher;

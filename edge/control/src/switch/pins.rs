@@ -7,7 +7,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use super::intent::Intent;
 use super::switcher::Switcher;
 use crate::ledger::{Action, Actor, AuditEvent, Error, nothing_live, update};
-use crate::places::{Gate, Passage};
+use crate::places::{Gate, LockTreatment};
 use devanture_store::catalog::{Change, Check, Commit};
 use devanture_store::records::{self, LivePointer, PinsRecord, signing};
 
@@ -68,7 +68,9 @@ impl Switcher {
             let held = self.ledger.live.held_on(app, environment, &pins, self.nodes.is_none());
             let mut checks = vec![Check::At(key.clone(), revision)];
             // Nobody is kept from it by a lock.
-            if let Gate::Open(gate) = self.environments.places.gate(actor, (app, environment), Passage::Undo).await? {
+            if let Gate::Open(gate) =
+                self.environments.places.gate(actor, (app, environment), LockTreatment::Undo).await?
+            {
                 checks.push(gate);
             }
             let next = LivePointer { pins: Some(PinsRecord::after(Some(&pins), Vec::new())), ..pointer };

@@ -16,7 +16,7 @@ use super::canary::{Running, running};
 use super::checks::{check_if_live, check_reason, check_typed};
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use super::steps::{EventSink, Steps};
-use super::swap::{Foreseen, Moved, check_expected};
+use super::swap::{SwitchOutcome, SwitchPreview, check_expected};
 use super::switcher::Switcher;
 use super::watch::Caution;
 use crate::ledger::Earlier;
@@ -325,8 +325,8 @@ impl Switcher {
         };
         let moved = match moving.dry_run {
             true => {
-                let Foreseen { previous, switches } = self.foresee(&intent).await?;
-                Moved { previous, switched: switches, ..Moved::default() }
+                let SwitchPreview { previous, switches } = self.foresee(&intent).await?;
+                SwitchOutcome { previous, switched: switches, ..SwitchOutcome::default() }
             }
             false => match self.make_live_watched(&intent, moving.caution, steps).await {
                 Ok(moved) => moved,
@@ -396,7 +396,12 @@ impl Switcher {
     }
 
     /// Returns the pause that hides the new live version. An unreadable catalog does not fail the switch.
-    pub(crate) async fn pause_of(&self, app: &AppName, environment: &PlaceName, moved: &Moved) -> Option<Pause> {
+    pub(crate) async fn pause_of(
+        &self,
+        app: &AppName,
+        environment: &PlaceName,
+        moved: &SwitchOutcome,
+    ) -> Option<Pause> {
         if moved.locked.is_some() {
             return None;
         }

@@ -35,7 +35,7 @@ pub(crate) struct Running<'r> {
 
 /// Outcome of a switch.
 #[derive(Default)]
-pub(crate) struct Moved {
+pub(crate) struct SwitchOutcome {
     pub(crate) previous: Option<VersionId>,
     /// Replaced pointer, if any.
     pub(crate) before: Option<LivePointer>,
@@ -48,7 +48,7 @@ pub(crate) struct Moved {
 }
 
 /// Outcome of a dry run.
-pub(super) struct Foreseen {
+pub(super) struct SwitchPreview {
     pub(super) previous: Option<VersionId>,
     pub(super) switches: bool,
 }
@@ -68,7 +68,7 @@ impl Switcher {
         intent: &Intent<'_>,
         first: Option<&Watching>,
         steps: &mut Steps,
-    ) -> Result<Moved, Error> {
+    ) -> Result<SwitchOutcome, Error> {
         if let Some(held) = self.held_back(intent, steps).await? {
             return Ok(held);
         }
@@ -135,7 +135,7 @@ impl Switcher {
 
     /// Dry run of [`Switcher::make_live`]: returns its refusal or its outcome without any change, start or trial.
     /// `prepare` only checks hostnames; neither `release` nor `smoke` runs.
-    pub(super) async fn foresee(&self, intent: &Intent<'_>) -> Result<Foreseen, Error> {
+    pub(super) async fn foresee(&self, intent: &Intent<'_>) -> Result<SwitchPreview, Error> {
         // A lock holds back only a push without a refusal.
         self.held_back(intent, &mut Steps::new(None)).await?;
         let _lease = self.ledger.leases.version(intent.version).await;
@@ -158,7 +158,7 @@ impl Switcher {
             }
             self.environments.hostnames.claim_hostnames(intent.actor, place, &claims, &mut never_made).await?;
         }
-        Ok(Foreseen { previous, switches: !is_same })
+        Ok(SwitchPreview { previous, switches: !is_same })
     }
 
     /// Runs the checks of the stored version that the switch does not skip.
@@ -193,7 +193,7 @@ impl Switcher {
     ///
     /// # Errors
     /// As [`Switcher::gate`], `name_reserved`, and `live_moved`: other kinds of switches are refused early.
-    async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<Moved>, Error> {
+    async fn held_back(&self, intent: &Intent<'_>, steps: &mut Steps) -> Result<Option<SwitchOutcome>, Error> {
         check_may_be_live(intent.environment)?;
         let live = self.ledger.live_pointer(intent.app, intent.environment).await?;
         let previous = live.as_ref().filter(|(_, pointer)| pointer.is_known()).map(|(_, pointer)| pointer.version);
@@ -214,7 +214,7 @@ impl Switcher {
         steps.skip("prepare", "not wanted");
         steps.skip("switch", &locked_by(&lock, intent.environment));
         let deploy = Some(intent.deploy.to_owned());
-        Ok(Some(Moved { previous, deploy, locked: Some(lock), ..Moved::default() }))
+        Ok(Some(SwitchOutcome { previous, deploy, locked: Some(lock), ..SwitchOutcome::default() }))
     }
 
     /// Loads the version locally, so that the swap is instantaneous; its assets are served from now on (law 10).
@@ -258,7 +258,7 @@ impl Switcher {
         running: Running<'_>,
         before: Vec<Step>,
         mut checked_at: Option<Revision>,
-    ) -> Result<(Moved, String), Error> {
+    ) -> Result<(SwitchOutcome, String), Error> {
         let began = Instant::now();
         let key = records::live_key(intent.app, intent.environment);
         let mut attempts = Attempts::default();
@@ -271,7 +271,7 @@ impl Switcher {
                 };
                 let detail = already_live(&intent.version, &hostnames);
                 let (previous, deploy) = (Some(pointer.version), Some(pointer.deploy.clone()));
-                return Ok((Moved { previous, deploy, hostnames, ..Moved::default() }, detail));
+                return Ok((SwitchOutcome { previous, deploy, hostnames, ..SwitchOutcome::default() }, detail));
             }
             let revision = live.as_ref().map(|(revision, _)| *revision);
             if !intent.passes.fingerprints && revision != checked_at {
@@ -304,7 +304,10 @@ impl Switcher {
                 Gate::Shut(lock) => {
                     let detail = locked_by(&lock, intent.environment);
                     let deploy = Some(intent.deploy.to_owned());
-                    return Ok((Moved { previous, deploy, locked: Some(lock), ..Moved::default() }, detail));
+                    return Ok((
+                        SwitchOutcome { previous, deploy, locked: Some(lock), ..SwitchOutcome::default() },
+                        detail,
+                    ));
                 }
             };
             let detail = moves(intent, previous);
@@ -323,7 +326,8 @@ impl Switcher {
                 let place = (intent.app.as_str(), intent.environment.as_str());
                 telemetry::count_in_place("devanture_switches_total", place, &[], 1);
                 let deploy = Some(intent.deploy.to_owned());
-                let moved = Moved { previous, before: before_pointer, deploy, switched: true, hostnames, locked: None };
+                let moved =
+                    SwitchOutcome { previous, before: before_pointer, deploy, switched: true, hostnames, locked: None };
                 return Ok((moved, detail));
             }
         }

@@ -10,7 +10,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, timeout};
 
 use super::intent::Intent;
-use super::swap::Moved;
+use super::swap::SwitchOutcome;
 use super::switcher::Switcher;
 use super::watch::Switched;
 use crate::ledger::Error;
@@ -21,7 +21,7 @@ const STOP_LOOK: Duration = Duration::from_millis(500);
 
 impl Switcher {
     /// Starts the trial of a switch, if a previous version exists.
-    pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &Moved) {
+    pub(super) fn begin_trial(self: &Arc<Self>, intent: &Intent<'_>, moved: &SwitchOutcome) {
         // A rollback is a deliberate choice of version, and is not undone.
         let span = Duration::from_millis(self.ledger.limits().instance_trial_ms);
         if intent.movement.is_rollback()

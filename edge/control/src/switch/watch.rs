@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use super::intent::{CanaryMove, Intent, Move, Passes, Preconditions, Undone};
 use super::rise::{BadAnswers, Rise, requests, rise, summary};
 use super::steps::{StepReporter, Steps};
-use super::swap::Moved;
+use super::swap::SwitchOutcome;
 use super::switcher::Switcher;
 use crate::ledger::{Actor, Condition, Error};
 use devanture_base::clock;
@@ -123,7 +123,7 @@ impl Switcher {
         intent: &Intent<'_>,
         caution: Caution,
         steps: &mut Steps,
-    ) -> Result<Moved, Error> {
+    ) -> Result<SwitchOutcome, Error> {
         let is_one_first = caution.rollout == Rollout::OneFirst;
         let first_s = is_one_first.then(|| self.watcher.settings().one_first_s);
         let watching = self.begin_watch(intent, caution.watch_s.or(first_s))?;

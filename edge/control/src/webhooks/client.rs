@@ -26,7 +26,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::outcome::Attempted;
+use super::outcome::AttemptResult;
 use super::target::{Host, Target};
 use devanture_base::clock;
 use devanture_base::fair::TurnsByApp;
@@ -188,7 +188,7 @@ impl Client {
         (target, trusted): (&Target, bool),
         message: Message,
         time_max: Duration,
-    ) -> Attempted {
+    ) -> AttemptResult {
         let (at_ms, begun) = (clock::now_ms(), Instant::now());
         let deadline = begun + time_max;
         let answered = timeout_at(deadline, self.exchange(target, trusted, message));
@@ -209,7 +209,7 @@ impl Client {
             }
         };
         let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Attempted { attempt: WebhookAttempt { at_ms, ms, status, error, answer }, retry_after_ms }
+        AttemptResult { attempt: WebhookAttempt { at_ms, ms, status, error, answer }, retry_after_ms }
     }
 
     async fn exchange(

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::client::Message;
 use super::message::{body, payload};
-use super::outcome::{Attempted, Next, failed, is_due, next, pause_ms};
+use super::outcome::{AttemptResult, MessageState, failed, is_due, next, pause_ms};
 use super::queue::Begun;
 use super::records::{secret_context, url_context};
 use super::sign::signatures;
@@ -36,7 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const WRITES_MAX: usize = 30;
 
 /// Decrypted webhook data for an attempt.
-pub(super) struct Opened {
+pub(super) struct DecryptedWebhook {
     pub(super) target: Target,
     secrets: Vec<String>,
 }
@@ -49,15 +49,15 @@ struct Budget {
 }
 
 /// Completed attempt.
-struct Made<'a> {
+struct CompletedAttempt<'a> {
     at: &'a DeliveryAt,
     /// Claimed message, and the check that the record is unchanged.
     claimed: DeliveryRecord,
     check: Check,
     /// Address at the time of sending.
     url: Sealed,
-    attempted: Attempted,
-    next: Next,
+    attempted: AttemptResult,
+    next: MessageState,
 }
 
 impl Webhooks {
@@ -123,11 +123,11 @@ impl Webhooks {
             Err(error) => {
                 tracing::warn!(app = %at.app, webhook = %at.webhook, %error, "a message to a webhook cannot be sent");
                 // Errors of attempts are clauses without a final stop.
-                Attempted::unsent(now_ms, error.0.detail.trim_end_matches('.').to_owned())
+                AttemptResult::unsent(now_ms, error.0.detail.trim_end_matches('.').to_owned())
             }
         };
         let next = next(&attempted, attempts, clock::now_ms(), rand::random());
-        let made = Made { at, claimed, check, url: webhook.url, attempted, next };
+        let made = CompletedAttempt { at, claimed, check, url: webhook.url, attempted, next };
         count(&made);
         self.conclude(&made).await
     }
@@ -144,7 +144,12 @@ impl Webhooks {
     }
 
     /// Returns the decrypted address and secrets of a webhook.
-    pub(super) fn opened(&self, app: &AppName, name: &WebhookName, webhook: &WebhookRecord) -> Result<Opened, Error> {
+    pub(super) fn opened(
+        &self,
+        app: &AppName,
+        name: &WebhookName,
+        webhook: &WebhookRecord,
+    ) -> Result<DecryptedWebhook, Error> {
         let keys = self.keys.read()?;
         let url = open(&keys, &url_context(app, name), &webhook.url)?;
         let target = Target::parse(&url).map_err(|why| {
@@ -157,11 +162,11 @@ impl Webhooks {
         // An old secret that cannot be opened signs no more; the receiver has a newer secret by now, or rejects the
         // message.
         secrets.extend(old.filter_map(|old| open(&keys, &context, &old.secret).ok()));
-        Ok(Opened { target, secrets })
+        Ok(DecryptedWebhook { target, secrets })
     }
 
     /// Records the result of an attempt. Returns the time of the next check.
-    async fn conclude(&self, made: &Made<'_>) -> Result<Option<u64>, Error> {
+    async fn conclude(&self, made: &CompletedAttempt<'_>) -> Result<Option<u64>, Error> {
         let mut failures = 0;
         loop {
             match self.try_conclude(made).await {
@@ -181,20 +186,20 @@ impl Webhooks {
                 }
             }
         }
-        let Next::Again(next_ms) = made.next else { return Ok(None) };
+        let MessageState::Again(next_ms) = made.next else { return Ok(None) };
         let webhook = self.webhook_record(&made.at.app, &made.at.webhook).await?;
         // If this attempt disabled the webhook, the next check drops the message.
         let is_over = webhook.is_none_or(|(_, webhook)| webhook.disabled.is_some());
         Ok(if is_over { None } else { Some(next_ms) })
     }
 
-    async fn try_conclude(&self, made: &Made<'_>) -> Result<bool, Error> {
+    async fn try_conclude(&self, made: &CompletedAttempt<'_>) -> Result<bool, Error> {
         let at = made.at;
         let last = Some(made.attempted.attempt.clone().into());
         let (state, next_ms) = match made.next {
-            Next::Delivered => (StoredDelivery::Delivered, 0),
-            Next::Again(next_ms) => (StoredDelivery::Waiting, next_ms),
-            Next::GivenUp | Next::Gone => (StoredDelivery::Failed, 0),
+            MessageState::Delivered => (StoredDelivery::Delivered, 0),
+            MessageState::Again(next_ms) => (StoredDelivery::Waiting, next_ms),
+            MessageState::GivenUp | MessageState::Gone => (StoredDelivery::Failed, 0),
         };
         let record = DeliveryRecord { state, next_ms, last, ..made.claimed.clone() };
         let mut changes = match state {
@@ -225,7 +230,7 @@ impl Webhooks {
     }
 
     /// Returns a webhook record after an attempt.
-    fn after(&self, webhook: &WebhookRecord, made: &Made<'_>) -> WebhookRecord {
+    fn after(&self, webhook: &WebhookRecord, made: &CompletedAttempt<'_>) -> WebhookRecord {
         if made.attempted.attempt.error.is_none() {
             return webhook.taken(clock::now_ms());
         }
@@ -235,11 +240,11 @@ impl Webhooks {
     }
 }
 
-fn count(made: &Made<'_>) {
+fn count(made: &CompletedAttempt<'_>) {
     let outcome = match made.next {
-        Next::Delivered => "delivered",
-        Next::Again(_) => "retried",
-        Next::GivenUp | Next::Gone => "failed",
+        MessageState::Delivered => "delivered",
+        MessageState::Again(_) => "retried",
+        MessageState::GivenUp | MessageState::Gone => "failed",
     };
     telemetry::count_in_app(DELIVERIES_TOTAL, made.at.app.as_str(), &[("outcome", outcome)], 1);
 }
@@ -262,7 +267,7 @@ fn open(keys: &Keys, context: &str, sealed: &Sealed) -> Result<String, Error> {
 }
 
 /// Returns the message to send.
-pub(super) fn message(id: &str, record: &DeliveryRecord, format: StoredFormat, opened: &Opened) -> Message {
+pub(super) fn message(id: &str, record: &DeliveryRecord, format: StoredFormat, opened: &DecryptedWebhook) -> Message {
     let format = WebhookFormat::from(format);
     let body = body(format, &payload(record.event.into(), record.at_ms, &record.data.clone().into()));
     let fields = match format {

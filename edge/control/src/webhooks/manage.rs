@@ -28,7 +28,7 @@ const OLDER_SECRETS_MAX: usize = 2;
 const OLD_SECRET_MS: u64 = 86_400_000;
 
 /// Validated request; a webhook keeps the values of absent fields.
-struct Wanted {
+struct CheckedRequest {
     target: Option<(Target, Secret)>,
     events: Option<Vec<StoredEvent>>,
     environments: Option<Vec<PlaceName>>,
@@ -128,7 +128,7 @@ impl Webhooks {
     }
 
     /// Validates the events, environments and address of a request.
-    async fn checked(&self, app: &AppName, request: WebhookRequest, trusted: bool) -> Result<Wanted, Error> {
+    async fn checked(&self, app: &AppName, request: WebhookRequest, trusted: bool) -> Result<CheckedRequest, Error> {
         let WebhookRequest { url, mut events, mut environments, format } = request;
         let bad = |detail: String| Problem::new(Code::BadRequest, detail);
         if let Some(event) = events.iter().flatten().find(|event| !event.can_be_wanted()) {
@@ -158,7 +158,7 @@ impl Webhooks {
             }
         };
         let events = events.map(|events| events.into_iter().map(StoredEvent::from).collect());
-        Ok(Wanted { target, events, environments, format: format.map(StoredFormat::from) })
+        Ok(CheckedRequest { target, events, environments, format: format.map(StoredFormat::from) })
     }
 
     async fn check_target(&self, app: &AppName, target: &Target, trusted: bool) -> Result<(), Error> {
@@ -188,11 +188,11 @@ impl Webhooks {
         &self,
         actor: &Actor,
         (app, name): (&AppName, &WebhookName),
-        wanted: &Wanted,
+        wanted: &CheckedRequest,
         before: Option<WebhookRecord>,
         dry_run: bool,
     ) -> Result<(WebhookRecord, Option<Secret>), Error> {
-        let Wanted { target, events, environments, format } = wanted;
+        let CheckedRequest { target, events, environments, format } = wanted;
         // A dry run neither creates nor uses a key.
         let seal = |context: &str, text: &str| match dry_run {
             true => Ok(Sealed::new(String::new(), &[])),

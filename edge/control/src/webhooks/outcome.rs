@@ -26,13 +26,13 @@ const GONE: u16 = 410;
 
 /// Attempt, and the delay requested by the receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attempted {
+pub(super) struct AttemptResult {
     pub(super) attempt: WebhookAttempt,
     /// Delay requested by the receiver, in milliseconds.
     pub(super) retry_after_ms: Option<u64>,
 }
 
-impl Attempted {
+impl AttemptResult {
     /// Returns an attempt that reached no receiver, with the reason.
     pub(super) fn unsent(at_ms: u64, why: String) -> Self {
         let attempt = WebhookAttempt { at_ms, ms: 0, status: None, error: Some(why), answer: String::new() };
@@ -42,7 +42,7 @@ impl Attempted {
 
 /// Next state of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum MessageState {
     /// Accepted by the receiver.
     Delivered,
     /// To be sent again at this time.
@@ -74,22 +74,22 @@ pub(super) const fn is_due(due_ms: u64, now_ms: u64) -> bool {
 }
 
 /// Returns the next state of a message after an attempt that ended at `now_ms`.
-pub(super) fn next(attempted: &Attempted, attempts: u64, now_ms: u64, spread: f64) -> Next {
+pub(super) fn next(attempted: &AttemptResult, attempts: u64, now_ms: u64, spread: f64) -> MessageState {
     if attempted.attempt.error.is_none() {
-        return Next::Delivered;
+        return MessageState::Delivered;
     }
     if attempted.attempt.status == Some(GONE) {
-        return Next::Gone;
+        return MessageState::Gone;
     }
-    let Some(pause_ms) = pause_ms(attempts, spread) else { return Next::GivenUp };
+    let Some(pause_ms) = pause_ms(attempts, spread) else { return MessageState::GivenUp };
     let asked_ms = attempted.retry_after_ms.unwrap_or(0).min(RETRY_AFTER_MS_MAX);
-    Next::Again(now_ms.saturating_add(pause_ms.max(asked_ms)))
+    MessageState::Again(now_ms.saturating_add(pause_ms.max(asked_ms)))
 }
 
 /// Returns a webhook record after a failed attempt, and the reason if the webhook is to be disabled.
 pub(super) fn failed(
     webhook: &WebhookRecord,
-    attempted: &Attempted,
+    attempted: &AttemptResult,
     failing_ms_max: u64,
 ) -> (WebhookRecord, Option<String>) {
     let at_ms = attempted.attempt.at_ms;
@@ -128,8 +128,8 @@ mod tests {
     fn a_webhook_is_disabled_by_a_failure_that_lasts_and_not_by_two_that_are_far_apart() {
         let mut webhook = WebhookRecord::sample();
         let at = |at_ms| {
-            let Attempted { attempt, retry_after_ms } = attempted(Some(503), Some("it answers 503"), None);
-            Attempted { attempt: WebhookAttempt { at_ms, ..attempt }, retry_after_ms }
+            let AttemptResult { attempt, retry_after_ms } = attempted(Some(503), Some("it answers 503"), None);
+            AttemptResult { attempt: WebhookAttempt { at_ms, ..attempt }, retry_after_ms }
         };
         for (at_h, failures, is_disabled) in [
             (0, 1, false),
@@ -152,10 +152,10 @@ mod tests {
         assert_eq!([lasting(2 * M), lasting(H), lasting(50 * H)], ["2 minutes", "1 hour", "2 days"]);
     }
 
-    fn attempted(status: Option<u16>, error: Option<&str>, retry_after_ms: Option<u64>) -> Attempted {
+    fn attempted(status: Option<u16>, error: Option<&str>, retry_after_ms: Option<u64>) -> AttemptResult {
         let error = error.map(str::to_owned);
         let attempt = WebhookAttempt { at_ms: 0, ms: 1, status, error, answer: String::new() };
-        Attempted { attempt, retry_after_ms }
+        AttemptResult { attempt, retry_after_ms }
     }
 
     #[test]
@@ -163,18 +163,18 @@ mod tests {
         let failed = attempted(Some(500), Some("it answers 500"), None);
         let mut now_ms = 0;
         for attempts in 1..=9 {
-            let Next::Again(at_ms) = next(&failed, attempts, now_ms, 0.0) else { panic!("{attempts}") };
+            let MessageState::Again(at_ms) = next(&failed, attempts, now_ms, 0.0) else { panic!("{attempts}") };
             assert!(at_ms > now_ms);
             now_ms = at_ms;
         }
         assert_eq!(now_ms / H, 75);
-        assert_eq!(next(&failed, 10, now_ms, 0.0), Next::GivenUp);
-        assert_eq!(next(&failed, 1, 0, 1.0), Next::Again(5_500));
-        assert_eq!(next(&attempted(Some(204), None, None), 3, 0, 0.0), Next::Delivered);
-        assert_eq!(next(&attempted(Some(410), Some("it answers 410"), None), 1, 0, 0.0), Next::Gone);
+        assert_eq!(next(&failed, 10, now_ms, 0.0), MessageState::GivenUp);
+        assert_eq!(next(&failed, 1, 0, 1.0), MessageState::Again(5_500));
+        assert_eq!(next(&attempted(Some(204), None, None), 3, 0, 0.0), MessageState::Delivered);
+        assert_eq!(next(&attempted(Some(410), Some("it answers 410"), None), 1, 0, 0.0), MessageState::Gone);
         let busy = |ms| attempted(Some(429), Some("it answers 429"), Some(ms));
-        assert_eq!(next(&busy(60_000), 1, 0, 0.0), Next::Again(60_000));
-        assert_eq!(next(&busy(1), 1, 0, 0.0), Next::Again(5_000));
-        assert_eq!(next(&busy(u64::MAX), 1, 0, 0.0), Next::Again(24 * H));
+        assert_eq!(next(&busy(60_000), 1, 0, 0.0), MessageState::Again(60_000));
+        assert_eq!(next(&busy(1), 1, 0, 0.0), MessageState::Again(5_000));
+        assert_eq!(next(&busy(u64::MAX), 1, 0, 0.0), MessageState::Again(24 * H));
     }
 }

@@ -38,13 +38,13 @@ pub(super) fn may_be_json(head: &[u8]) -> bool {
 ///
 /// # Errors
 /// Fails for invalid JSON.
-pub(super) fn look_at(text: &[u8]) -> Result<Seen, serde_json::Error> {
+pub(super) fn look_at(text: &[u8]) -> Result<JsonFindings, serde_json::Error> {
     serde_json::from_slice(text)
 }
 
 /// Findings in a value.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct JsonFindings {
     /// True if the value refers to external bytes.
     pub(super) has_places: bool,
     /// True for an object with layers: the manifest of an image.
@@ -63,7 +63,7 @@ pub(super) struct Seen {
     text: Option<String>,
 }
 
-impl<'de> Deserialize<'de> for Seen {
+impl<'de> Deserialize<'de> for JsonFindings {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Looking)
     }
@@ -72,39 +72,39 @@ impl<'de> Deserialize<'de> for Seen {
 struct Looking;
 
 impl<'de> Visitor<'de> for Looking {
-    type Value = Seen;
+    type Value = JsonFindings;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_bool<E>(self, _: bool) -> Result<JsonFindings, E> {
+        Ok(JsonFindings::default())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_i64<E>(self, _: i64) -> Result<JsonFindings, E> {
+        Ok(JsonFindings::default())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_u64<E>(self, _: u64) -> Result<JsonFindings, E> {
+        Ok(JsonFindings::default())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_f64<E>(self, _: f64) -> Result<JsonFindings, E> {
+        Ok(JsonFindings::default())
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Seen, E> {
-        Ok(Seen { text: Some(text.to_owned()), ..Seen::default() })
+    fn visit_str<E>(self, text: &str) -> Result<JsonFindings, E> {
+        Ok(JsonFindings { text: Some(text.to_owned()), ..JsonFindings::default() })
     }
 
-    fn visit_unit<E>(self) -> Result<Seen, E> {
-        Ok(Seen::default())
+    fn visit_unit<E>(self) -> Result<JsonFindings, E> {
+        Ok(JsonFindings::default())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Seen, A::Error> {
-        let mut seen = Seen::default();
-        while let Some(one) = list.next_element::<Seen>()? {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JsonFindings, A::Error> {
+        let mut seen = JsonFindings::default();
+        while let Some(one) = list.next_element::<JsonFindings>()? {
             seen.is_list = true;
             seen.has_places |= one.has_places;
             seen.take_from(one);
@@ -113,10 +113,10 @@ impl<'de> Visitor<'de> for Looking {
     }
 
     // Visits repeated members one by one: podman's parser decides which member counts.
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Seen, A::Error> {
-        let mut seen = Seen::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<JsonFindings, A::Error> {
+        let mut seen = JsonFindings::default();
         while let Some(name) = members.next_key::<String>()? {
-            let mut value: Seen = members.next_value()?;
+            let mut value: JsonFindings = members.next_value()?;
             seen.has_places |= value.has_places || value.is_list && is_called(&name, &["urls"]);
             // The second names are from old manifests.
             seen.has_layers |= is_called(&name, &["layers", "fslayers"]);
@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for Looking {
     }
 }
 
-impl Seen {
+impl JsonFindings {
     /// Adds the findings of a nested value.
     fn take_from(&mut self, part: Self) {
         self.digests.extend(part.digests);

@@ -11,7 +11,7 @@ use devanture_config::problem::Code;
 use super::order::Failure;
 
 /// Writer that skips the bytes already received by a client.
-pub(super) struct Behind<'d, W> {
+pub(super) struct ResumeWriter<'d, W> {
     to: W,
     /// Part already received, until skipped.
     before: Option<DataRest>,
@@ -28,11 +28,11 @@ pub(super) struct Behind<'d, W> {
 pub(super) fn write_rest<W: Write>(
     to: W,
     rest: Option<DataRest>,
-    write: impl FnOnce(&mut Behind<'_, W>) -> Result<(), Failure>,
+    write: impl FnOnce(&mut ResumeWriter<'_, W>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let differs = Cell::new(false);
     let before = rest.filter(|rest| rest.from > 0);
-    let mut behind = Behind { to, before, passed: 0, hasher: blake3::Hasher::new(), differs: &differs };
+    let mut behind = ResumeWriter { to, before, passed: 0, hasher: blake3::Hasher::new(), differs: &differs };
     let written = write(&mut behind);
     let is_shorter = written.is_ok() && behind.before.is_some();
     if differs.get() || is_shorter {
@@ -43,7 +43,7 @@ pub(super) fn write_rest<W: Write>(
     behind.flush().map_err(|error| Failure::io("writing", "the archive", &error))
 }
 
-impl<W: Write> Write for Behind<'_, W> {
+impl<W: Write> Write for ResumeWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(before) = self.before else { return self.to.write(bytes) };
         let left = usize::try_from(before.from.saturating_sub(self.passed)).unwrap_or(usize::MAX);

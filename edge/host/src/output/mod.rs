@@ -92,7 +92,7 @@ impl Logs {
         match known {
             Some(log) => log.last(instance, last),
             None => {
-                let mut kept = Kept::default();
+                let mut kept = SupervisedSpawner::default();
                 kept.begin(self.left(app, place).await);
                 kept.last(instance, last)
             }
@@ -242,7 +242,7 @@ enum Job {
 
 /// Log of one environment.
 pub struct PlaceLog {
-    kept: Mutex<Kept>,
+    kept: Mutex<SupervisedSpawner>,
     live: broadcast::Sender<PlacedLine>,
     to_file: mpsc::Sender<Job>,
     /// Lost lines, for which the disk was too slow, not yet reported.
@@ -274,7 +274,7 @@ pub struct Gone {
 }
 
 #[derive(Default)]
-struct Kept {
+struct SupervisedSpawner {
     lines: VecDeque<PlacedLine>,
     bytes: usize,
     /// Number of dropped lines by instance: bounded, since an environment has a bounded number of names.
@@ -348,7 +348,7 @@ impl PlaceLog {
     }
 }
 
-impl Kept {
+impl SupervisedSpawner {
     fn push(&mut self, line: Arc<Line>) -> PlacedLine {
         self.bytes += line.text.len() + LINE_BYTES;
         let follows = self.lines.back().filter(|before| before.id.at_ms == line.at_ms);

@@ -89,7 +89,7 @@ impl Instance {
         let app = start.id.split('/').next().unwrap_or_default().to_owned();
         let group = groups.map(|groups| groups.create(&app, &format!("instance-{number:016x}"), &start.limits));
         let group = group.transpose().map_err(|error| format!("no control group can be created: {error}"))?;
-        let Begun { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
+        let PendingExec { main, status, stdout, stderr } = begin(edge_id, &marker).map_err(failed)?;
         let is_over = CancellationToken::new();
         let attached = start.attached;
         let opened =
@@ -242,14 +242,14 @@ pub(super) struct Answer {
 }
 
 /// Process that waits for the program to execute.
-struct Begun {
+struct PendingExec {
     main: Pid,
     status: StdUnixStream,
     stdout: OwnedFd,
     stderr: OwnedFd,
 }
 
-fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
+fn begin(edge_id: &str, marker: &str) -> io::Result<PendingExec> {
     let (status, its) = StdUnixStream::pair()?;
     let mut command = Command::new(OWN_PROGRAM);
     command.arg0(OWN_NAME).arg("exec-instance").current_dir("/");
@@ -261,7 +261,7 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or_else(none)?;
     let stdout = child.stdout.take().ok_or_else(none)?.into();
     let stderr = child.stderr.take().ok_or_else(none)?.into();
-    Ok(Begun { main, status, stdout, stderr })
+    Ok(PendingExec { main, status, stdout, stderr })
 }
 
 /// Tests if instances can have private folders for temporary files.
@@ -269,7 +269,7 @@ fn begin(edge_id: &str, marker: &str) -> io::Result<Begun> {
 /// # Errors
 /// Returns a message if not.
 pub(super) async fn probe_private_folders(edge_id: &str) -> Result<(), String> {
-    let Begun { main, status, .. } = begin(edge_id, "probe").map_err(|error| error.to_string())?;
+    let PendingExec { main, status, .. } = begin(edge_id, "probe").map_err(|error| error.to_string())?;
     let Answer { failed, .. } = hand_over(status, Task::Probe, None).await;
     // The process has no work left.
     let ended = tokio::task::spawn_blocking(move || waitpid(Some(main), WaitOptions::empty())).await;

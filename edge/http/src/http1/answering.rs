@@ -16,7 +16,7 @@ use crate::{Outcome, StreamBody, Turn, stream_body};
 
 /// The form of an answer, by its request and its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Manner {
+pub(super) struct AnswerForm {
     /// The client speaks HTTP/1.0, which has no chunks.
     pub(super) is_http10: bool,
     /// The connection ends with it (RFC 9112 §9.6).
@@ -25,7 +25,7 @@ pub(super) struct Manner {
     pub(super) takes_trailers: bool,
 }
 
-impl Manner {
+impl AnswerForm {
     /// The same for a body of that framing, which may need the end of the connection.
     const fn framed_by(self, framing: Framing) -> Self {
         Self { is_last: self.is_last || matches!(framing, Framing::UntilClose), ..self }
@@ -43,9 +43,9 @@ impl Manner {
 }
 
 /// An answer that is being put.
-pub(super) struct Current<O> {
+pub(super) struct CurrentAnswer<O> {
     status: StatusCode,
-    manner: Manner,
+    manner: AnswerForm,
     /// The fields, until they are put.
     head: Option<AnswerHead>,
     framing: Framing,
@@ -95,9 +95,9 @@ pub(super) enum Put {
     Broken,
 }
 
-impl<O: Outcome> Current<O> {
+impl<O: Outcome> CurrentAnswer<O> {
     /// Begins with an answer to a request of `method`.
-    pub(super) fn new(answer: Answer<O>, method: &Method, manner: Manner) -> Self {
+    pub(super) fn new(answer: Answer<O>, method: &Method, manner: AnswerForm) -> Self {
         let Answer { status, head, body, outcome } = answer;
         let has_body = method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let (framing, body) = match body {
@@ -116,7 +116,7 @@ impl<O: Outcome> Current<O> {
     pub(super) fn of_response(
         response: Response<StreamBody>,
         method: &Method,
-        manner: Manner,
+        manner: AnswerForm,
         may_switch: bool,
     ) -> Option<Self> {
         let (mut parts, stream) = response.into_parts();
@@ -151,7 +151,7 @@ impl<O: Outcome> Current<O> {
         Self::of_response(
             response,
             &Method::GET,
-            Manner { is_http10: false, is_last: true, takes_trailers: false },
+            AnswerForm { is_http10: false, is_last: true, takes_trailers: false },
             false,
         )
     }
@@ -271,7 +271,7 @@ impl<O: Outcome> Current<O> {
 }
 
 /// The framing of a body that is read as it is put, and its rest.
-fn streamed(head: &AnswerHead, stream: StreamBody, manner: Manner) -> (Framing, Rest) {
+fn streamed(head: &AnswerHead, stream: StreamBody, manner: AnswerForm) -> (Framing, Rest) {
     match (head.content_length(), stream.size_hint().exact()) {
         (Some(length), _) => (Framing::Prepared, Rest::Stream(stream, length, Bytes::new())),
         (None, Some(length)) => (Framing::Length(length), Rest::Stream(stream, length, Bytes::new())),
@@ -335,7 +335,7 @@ fn put_stream(
 
 fn put_chunks(
     stream: &mut StreamBody,
-    manner: Manner,
+    manner: AnswerForm,
     sink: &mut impl Sink,
     outcome: &mut Option<impl Outcome>,
     cx: &mut Context<'_>,

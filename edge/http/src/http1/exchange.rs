@@ -8,7 +8,7 @@ use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 
-use super::answering::Manner;
+use super::answering::AnswerForm;
 use super::upload::{AnnouncedBody, BodyFraming, Upload};
 use crate::inbound::Inbound;
 use crate::upgrade::UpgradeSender;
@@ -17,7 +17,7 @@ use crate::{Answering, Limits, Service, StreamBody, stream_body};
 /// Request from the head to the last byte of the response.
 pub(super) struct Exchange<P> {
     method: Method,
-    manner: Manner,
+    manner: AnswerForm,
     stage: Stage<P>,
     /// Incomplete request body.
     upload: Option<Upload>,
@@ -37,19 +37,24 @@ enum Stage<P> {
 
 impl<P> Exchange<P> {
     /// Begins with a request, to which the response is to be put in this manner.
-    pub(super) fn new(request: Request<()>, body: Option<AnnouncedBody>, pending: Option<P>, manner: Manner) -> Self {
+    pub(super) fn new(
+        request: Request<()>,
+        body: Option<AnnouncedBody>,
+        pending: Option<P>,
+        manner: AnswerForm,
+    ) -> Self {
         let method = request.method().clone();
         Self { method, manner, stage: Stage::Came(Box::new(request), body, pending), upload: None, upgrade: None }
     }
 
     /// Begins with a request that asks for another protocol.
-    pub(super) fn asking_upgrade(mut request: Request<()>, pending: Option<P>, manner: Manner) -> Self {
+    pub(super) fn asking_upgrade(mut request: Request<()>, pending: Option<P>, manner: AnswerForm) -> Self {
         let upgrade = Some(UpgradeSender::of(&mut request));
         Self { upgrade, ..Self::new(request, None, pending, manner) }
     }
 
     /// The manner of its response, as far as the request says it.
-    pub(super) const fn manner(&self) -> Manner {
+    pub(super) const fn manner(&self) -> AnswerForm {
         self.manner
     }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 use http::header::CONNECTION;
 use http::{StatusCode, Version};
 
-use self::answering::{Current, Manner, Put};
+use self::answering::{AnswerForm, CurrentAnswer, Put};
 use self::exchange::Exchange;
 use self::head::{FieldsOfUse, Head, RequestLine};
 use self::unread::Unread;
@@ -44,7 +44,7 @@ pub struct Connection<S: Service> {
     /// Deferred request.
     exchange: Option<Box<Exchange<S::Pending>>>,
     /// Answer being written.
-    current: Option<Current<S::Outcome>>,
+    current: Option<CurrentAnswer<S::Outcome>>,
     requests: u64,
     /// The next request is the last.
     drains: bool,
@@ -220,11 +220,11 @@ impl<S: Service> Connection<S> {
     fn begin_request(&mut self, line: RequestLine<'_>, fields: &FieldsOfUse, turn: &mut Turn<'_>) -> Option<()> {
         let is_last = self.drains || !fields.keeps || self.requests.saturating_add(1) >= self.limits.requests;
         let manner =
-            Manner { is_http10: line.version == Version::HTTP_10, is_last, takes_trailers: fields.takes_trailers };
+            AnswerForm { is_http10: line.version == Version::HTTP_10, is_last, takes_trailers: fields.takes_trailers };
         let mut pending = None;
         if fields.body.is_none() {
             let request = line.request(&turn.scratch.lines);
-            match self.service.answer(&request, turn.now, |answer| Current::new(answer, &line.method, manner)) {
+            match self.service.answer(&request, turn.now, |answer| CurrentAnswer::new(answer, &line.method, manner)) {
                 Answered::Now(current) => {
                     if current.is_last() {
                         self.ending = Ending::AfterAnswer;
@@ -250,7 +250,7 @@ impl<S: Service> Connection<S> {
     fn refuse(&mut self, status: StatusCode) -> Next {
         self.service.note_refusal(Version::HTTP_11, status);
         self.requests += 1;
-        self.current = Current::refusal(status);
+        self.current = CurrentAnswer::refusal(status);
         self.ending = Ending::AfterAnswer;
         Next::Ended
     }
@@ -267,8 +267,8 @@ impl<S: Service> Connection<S> {
         let is_close = response.headers().get(CONNECTION).is_some_and(|value| value == "close");
         let mut manner = exchange.manner();
         manner.is_last |= self.drains || is_close || exchange.is_unread();
-        self.current = Current::of_response(response, exchange.method(), manner, exchange.may_switch());
-        self.switches = self.current.as_ref().is_some_and(Current::switches);
+        self.current = CurrentAnswer::of_response(response, exchange.method(), manner, exchange.may_switch());
+        self.switches = self.current.as_ref().is_some_and(CurrentAnswer::switches);
         self.ending = match &self.current {
             None => Ending::Now,
             Some(current) if current.is_last() => Ending::AfterAnswer,
@@ -282,7 +282,7 @@ impl<S: Service> Connection<S> {
         if self.current.is_none() && self.exchange.as_mut().is_some_and(|exchange| exchange.take_word()) {
             sink.put(CONTINUE);
         }
-        let is_between = self.current.as_ref().is_none_or(Current::is_whole);
+        let is_between = self.current.as_ref().is_none_or(CurrentAnswer::is_whole);
         if is_between && let Some(interim) = self.service.interim(cx.waker()) {
             sink.put(&interim);
         }
@@ -335,7 +335,7 @@ impl<S: Service> Connection<S> {
 
     /// Returns the body bytes held for the peer.
     pub fn held_for_peer(&self) -> usize {
-        self.current.as_ref().map_or(0, Current::held_bytes)
+        self.current.as_ref().map_or(0, CurrentAnswer::held_bytes)
     }
 
     /// Returns true if all received requests are completely answered.

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::chunks::{ChunkDecoder, ChunkPart};
-use crate::inbound::{Broken, Filler, Inbound};
+use crate::inbound::{Broken, Inbound, InboundSender};
 
 /// Maximum bytes waiting for the reader. The kernel holds back unread bytes of the socket.
 pub(super) const UNREAD_BYTES_MAX: usize = 64 * 1024;
@@ -28,7 +28,7 @@ pub(super) enum BodyFraming {
 
 /// Incomplete request body.
 pub(super) struct Upload {
-    filler: Filler,
+    filler: InboundSender,
     rest: Rest,
     /// True if the client waits for `100 Continue` before sending any byte.
     awaits_word: bool,

@@ -32,7 +32,7 @@ enum Place {
 }
 
 /// Handling of a request frame.
-enum Meaning {
+enum FrameHandling {
     /// The frame exceeds the limit.
     TooLarge,
     /// The frame is read in the given way.
@@ -161,8 +161,8 @@ impl<S: Service> Connection<S> {
         let (id, mut is_too_large) = (opening.id, false);
         let event = opening.reader.next(&mut bytes, |head| {
             Ok(match self.treat(head, None, turn.now)? {
-                Meaning::Taken(treatment) => treatment,
-                Meaning::TooLarge => {
+                FrameHandling::Taken(treatment) => treatment,
+                FrameHandling::TooLarge => {
                     is_too_large = true;
                     // Without any piece the state of the stream would be unknown.
                     Treatment::Pieces
@@ -248,8 +248,8 @@ impl<S: Service> Connection<S> {
         loop {
             let next = upload.next;
             let event = upload.reader.next(bytes, |head| match self.treat(head, Some(next), turn.now)? {
-                Meaning::Taken(treatment) => Ok(treatment),
-                Meaning::TooLarge => Err(Fault::Stream(Code::ExcessiveLoad)),
+                FrameHandling::Taken(treatment) => Ok(treatment),
+                FrameHandling::TooLarge => Err(Fault::Stream(Code::ExcessiveLoad)),
             })?;
             match event {
                 None => return Ok(()),
@@ -264,20 +264,20 @@ impl<S: Service> Connection<S> {
 
     /// Decides by the head how to handle a frame of a request. `next` is the expected part, or `None` before the head
     /// of the request (§4.1, §7.2).
-    fn treat(&mut self, head: FrameHead, next: Option<Next>, now: Instant) -> Result<Meaning, Fault> {
+    fn treat(&mut self, head: FrameHead, next: Option<Next>, now: Instant) -> Result<FrameHandling, Fault> {
         match (head.kind, next) {
             (kind::HEADERS, None | Some(Next::Body)) => {
                 let bytes_max = self.limits.header_bytes.saturating_mul(2).saturating_add(SECTION_BYTES_BEYOND);
                 Ok(match usize::try_from(head.length) {
-                    Ok(length) if length <= bytes_max => Meaning::Taken(Treatment::Whole),
-                    _ => Meaning::TooLarge,
+                    Ok(length) if length <= bytes_max => FrameHandling::Taken(Treatment::Whole),
+                    _ => FrameHandling::TooLarge,
                 })
             }
             (kind::DATA, Some(Next::Body)) => {
                 if head.length == 0 {
                     self.floods.control(now)?;
                 }
-                Ok(Meaning::Taken(Treatment::Pieces))
+                Ok(FrameHandling::Taken(Treatment::Pieces))
             }
             // §4.1: DATA before the head, or DATA or HEADERS after the trailers.
             (kind::DATA | kind::HEADERS, _)
@@ -289,7 +289,7 @@ impl<S: Service> Connection<S> {
             // §9: unknown and reserved frames (§7.2.8).
             _ => {
                 self.floods.control(now)?;
-                Ok(Meaning::Taken(Treatment::Discard))
+                Ok(FrameHandling::Taken(Treatment::Discard))
             }
         }
     }

@@ -47,7 +47,7 @@ const UNWANTED_REST_MAX: Duration = Duration::from_millis(100);
 
 /// Outcome of an unwanted body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unwanted {
+pub(super) enum UnreadBody {
     /// The body violates its framing (RFC 9112 §7.1).
     Malformed,
     /// The body has ended, or does not concern the connection.
@@ -61,12 +61,12 @@ pub(super) enum Unwanted {
 /// A client that waits for the response before sending the rest is answered soon, and a client that waits for `100
 /// (Continue)` (`Expect`) at once. HTTP/2 frames bodies below requests: the protocol resets a broken stream itself, and
 /// receives the rest of a body after the response.
-pub(super) async fn pass_over<B>(request: &mut Request<B>) -> Unwanted
+pub(super) async fn pass_over<B>(request: &mut Request<B>) -> UnreadBody
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
     if request.body().is_end_stream() || request.version() > HttpVersion::HTTP_11 {
-        return Unwanted::Over;
+        return UnreadBody::Over;
     }
     let awaits_word = request.headers().contains_key(EXPECT);
     let read = async {
@@ -74,17 +74,17 @@ where
         while bytes < UNWANTED_BYTES_MAX {
             let frame = std::future::poll_fn(|cx| Pin::new(request.body_mut()).poll_frame(cx));
             match timeout(UNWANTED_REST_MAX, frame).await {
-                Ok(None) => return Unwanted::Over,
+                Ok(None) => return UnreadBody::Over,
                 Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
-                Ok(Some(Err(_))) => return Unwanted::Malformed,
-                Err(_) => return Unwanted::Rewind,
+                Ok(Some(Err(_))) => return UnreadBody::Malformed,
+                Err(_) => return UnreadBody::Rewind,
             }
         }
-        Unwanted::Rewind
+        UnreadBody::Rewind
     };
     match awaits_word {
-        true => Unwanted::Rewind,
-        false => timeout(UNWANTED_TIME_MAX, read).await.unwrap_or(Unwanted::Rewind),
+        true => UnreadBody::Rewind,
+        false => timeout(UNWANTED_TIME_MAX, read).await.unwrap_or(UnreadBody::Rewind),
     }
 }
 
@@ -108,11 +108,11 @@ struct Segments {
     file: Option<Arc<dyn ReadAt>>,
     queue: VecDeque<Segment>,
     left: u64,
-    reading: Option<Reading>,
+    reading: Option<ReportLimits>,
 }
 
 /// A disk read in progress.
-struct Reading {
+struct ReportLimits {
     length: usize,
     read: BoxFuture<'static, std::io::Result<Bytes>>,
 }
@@ -219,7 +219,7 @@ impl Segment {
 impl Segments {
     /// The next piece, for which at most `bytes_max` bytes are read.
     fn poll_piece(&mut self, bytes_max: usize, context: &mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> {
-        if let Some(Reading { read, .. }) = &mut self.reading {
+        if let Some(ReportLimits { read, .. }) = &mut self.reading {
             let read = ready!(read.as_mut().poll(context));
             self.reading = None;
             return Poll::Ready(Some(self.took(read)));
@@ -248,7 +248,7 @@ impl Segments {
                     Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
                     Err(error) => Err(error),
                 });
-                self.reading = Some(Reading { length, read: Box::pin(whole) });
+                self.reading = Some(ReportLimits { length, read: Box::pin(whole) });
                 self.poll_piece(0, context)
             }
         }

@@ -51,13 +51,13 @@ impl LastDraw {
     }
 
     /// Draws for a line of `Cookie`; `None` if the line has no cookie that identifies the visitor.
-    fn by(&mut self, line: &[u8], canary: &Canary) -> Option<ByLine> {
+    fn by(&mut self, line: &[u8], canary: &Canary) -> Option<CookieDraw> {
         if self.canary == canary.number && self.line == line {
-            return Some(ByLine::Drawn(self.is_taken));
+            return Some(CookieDraw::Drawn(self.is_taken));
         }
         let visitor = canary::cookie(line, canary.cookie())?;
         if canary.sets_cookie() && !is_visitor(visitor) {
-            return Some(ByLine::Strange);
+            return Some(CookieDraw::Strange);
         }
         let is_taken = canary.split.takes(visitor);
         if line.len() <= REMEMBERED_BYTES_MAX && !self.is_of_one {
@@ -65,12 +65,12 @@ impl LastDraw {
             self.line.extend_from_slice(line);
             (self.canary, self.is_taken) = (canary.number, is_taken);
         }
-        Some(ByLine::Drawn(is_taken))
+        Some(CookieDraw::Drawn(is_taken))
     }
 }
 
 /// Result for a line of `Cookie` that has the cookie.
-enum ByLine {
+enum CookieDraw {
     /// Drawn; true if the visitor gets the canary.
     Drawn(bool),
     /// A value that the edge never set: counts as no cookie.
@@ -80,7 +80,7 @@ enum ByLine {
 /// Returns true if the visitor gets the canary, and the cookie to set for a visitor without one.
 pub(super) fn draw(head: &Head<'_>, canary: &Canary, last: &mut LastDraw) -> (bool, Option<HeaderValue>) {
     // Line by line: HTTP/2 and HTTP/3 may have several (RFC 9113 §8.2.3).
-    if let Some(ByLine::Drawn(is_taken)) = head.fields.get_all(&COOKIE).find_map(|line| last.by(line, canary)) {
+    if let Some(CookieDraw::Drawn(is_taken)) = head.fields.get_all(&COOKIE).find_map(|line| last.by(line, canary)) {
         return (is_taken, None);
     }
     if !canary.sets_cookie() || !is_first_page(head) {

@@ -13,7 +13,7 @@ use super::canary::{LastDraw, draw, is_first_page};
 use super::decide::decide_in;
 use super::decision::{Decision, FileAnswer, Head};
 use super::header_rules::ChosenBy;
-use super::pins::{Gives, Held, Side, held};
+use super::pins::{Held, PinCookie, Side, held};
 use crate::live::{Current, LoadTarget, Place};
 use crate::version::{ServedFile, Version};
 
@@ -87,11 +87,11 @@ fn choose<'c>(
         (Some(side), _) => (side, None),
         (None, _) => drawn(head, current, last_draw),
     };
-    let says_again = visitor.is_none() && matches!(held.gives, Gives::Again | Gives::Next);
+    let says_again = visitor.is_none() && matches!(held.gives, PinCookie::Again | PinCookie::Next);
     let pin = pins.filter(|_| match held.gives {
-        Gives::First => is_first_page(head),
-        Gives::Again | Gives::Next => true,
-        Gives::Nothing => false,
+        PinCookie::First => is_first_page(head),
+        PinCookie::Again | PinCookie::Next => true,
+        PinCookie::Nothing => false,
     });
     let pin = pin.and_then(|pins| pins.cookie(&side.version, (head.now_s)()));
     let gives = match (visitor, pin) {

@@ -20,7 +20,7 @@ use super::decide::{Seen, decide_together};
 use super::decision::{Decision, Head};
 use super::refused::Refused;
 use super::request_metrics::{Measurement, log_refusal};
-use super::respond::{self, Ready};
+use super::respond::{self, PreparedResponse};
 use super::{DecidedRequest, Handler, error_page};
 use crate::live::Live;
 use crate::proxy::{Chain, Interim};
@@ -80,7 +80,7 @@ impl EngineService {
             let authority = sent_authority(request).to_owned();
             return Answered::Later(Box::new(DecidedRequest { authority, host: host.to_owned(), decision }));
         }
-        let Some(Ready { status, head, last_modified, body }) = ready(&decision) else {
+        let Some(PreparedResponse { status, head, last_modified, body }) = ready(&decision) else {
             return Answered::Now(put(self.made(request, began, decision, host)));
         };
         let kept = self.handler.kept_by_browsers(decision.host_is_custom(), request.version, host);
@@ -142,7 +142,7 @@ impl EngineService {
 
 /// The prepared response, if the decision has one.
 #[inline]
-fn ready(decision: &Decision) -> Option<Ready<'_>> {
+fn ready(decision: &Decision) -> Option<PreparedResponse<'_>> {
     match decision {
         Decision::File(answer) => respond::ready(answer),
         Decision::Refuse(refusal) => error_page::ready(refusal),

@@ -18,7 +18,7 @@ use http::{HeaderValue, Response, StatusCode};
 use super::body::Body;
 use super::decision::Refusal;
 use super::refused::Refused;
-use super::respond::{Ready, ReadyBody};
+use super::respond::{PreparedResponse, ReadyBody};
 use super::{import_map, pause, request_outcome, respond};
 use crate::live::Current;
 use crate::version::{MapHash, Version};
@@ -87,7 +87,7 @@ pub(super) fn refusal(refusal: &Refusal, context: impl FnOnce() -> ErrorContext)
 
 /// The plain 404 of a version, as prepared for the engine; `None` if a rule applies, or the app has traffic limits.
 #[inline]
-pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
+pub(super) fn ready(refusal: &Refusal) -> Option<PreparedResponse<'_>> {
     if refusal.refused != Refused::NotFound || refusal.paused.is_some() || !refusal.ruled.is_empty() {
         return None;
     }
@@ -101,7 +101,7 @@ pub(super) fn ready(refusal: &Refusal) -> Option<Ready<'_>> {
         response.into_parts().0.headers
     });
     let (_, sentence) = Refused::NotFound.row();
-    Some(Ready { status: StatusCode::NOT_FOUND, head, last_modified: None, body: ReadyBody::Text(sentence) })
+    Some(PreparedResponse { status: StatusCode::NOT_FOUND, head, last_modified: None, body: ReadyBody::Text(sentence) })
 }
 
 /// Adds the fields of every refusal.

@@ -28,11 +28,11 @@ const PREVIEWS: &str = "preview";
 /// Divisor of the simultaneous reports for one app, so that a flood of one app leaves room for the rest.
 const PARTS: usize = 8;
 
-static READING: LazyLock<RwLock<Arc<Reading>>> =
-    LazyLock::new(|| RwLock::new(Arc::new(Reading::of(&Limits::default()))));
+static READING: LazyLock<RwLock<Arc<ReportLimits>>> =
+    LazyLock::new(|| RwLock::new(Arc::new(ReportLimits::of(&Limits::default()))));
 
 /// Limits of reading reports, for all apps of the process together.
-struct Reading {
+struct ReportLimits {
     /// Maximum bytes of a report; a longer one is not read.
     bytes_max: usize,
     /// Time for a whole report.
@@ -45,7 +45,7 @@ struct Reading {
 
 /// Permit for reading a report.
 struct Turn {
-    reading: Arc<Reading>,
+    reading: Arc<ReportLimits>,
     app: String,
 }
 
@@ -63,10 +63,10 @@ impl Drop for Turn {
 
 /// Sets the limits for reading reports of browsers.
 pub fn read_integrity_reports(limits: &Limits) {
-    *READING.write() = Arc::new(Reading::of(limits));
+    *READING.write() = Arc::new(ReportLimits::of(limits));
 }
 
-impl Reading {
+impl ReportLimits {
     fn of(limits: &Limits) -> Self {
         let most = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         Self {
@@ -119,7 +119,7 @@ impl Handler {
 }
 
 /// The body; `None` if too long, too slow or broken.
-async fn read<B>(request: &mut Request<B>, &Reading { bytes_max, time_max, .. }: &Reading) -> Option<Vec<u8>>
+async fn read<B>(request: &mut Request<B>, &ReportLimits { bytes_max, time_max, .. }: &ReportLimits) -> Option<Vec<u8>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn one_app_has_a_part_of_the_turns_and_leaves_the_others_theirs() {
         let limits = Limits { integrity_reports_reading_max: 20, ..Limits::default() };
-        let reading = Arc::new(Reading::of(&limits));
+        let reading = Arc::new(ReportLimits::of(&limits));
         let turns = |app: &str| std::iter::from_fn(|| reading.turn(app)).take(100).collect::<Vec<_>>();
         let flood = turns("flood");
         let shop = turns("shop");
@@ -158,6 +158,8 @@ mod tests {
         assert!(reading.by_app.lock().is_empty());
         let apps: Vec<_> = (0..20).flat_map(|app| turns(&format!("app-{app}"))).collect();
         assert_eq!(apps.len(), 20);
-        assert!(Arc::new(Reading::of(&Limits { integrity_reports_reading_max: 0, ..limits })).turn("shop").is_none());
+        assert!(
+            Arc::new(ReportLimits::of(&Limits { integrity_reports_reading_max: 0, ..limits })).turn("shop").is_none()
+        );
     }
 }

@@ -83,7 +83,7 @@ use crate::live::{Current, Live, LoadTarget, Loader};
 use crate::proxy::{self, Arrival, Chain, Ids, Interim, REQUEST_ID};
 use crate::version::CommonField;
 use authority::{authority_over_tls, head_of, hostname};
-use body::Unwanted;
+use body::UnreadBody;
 use decide::decide_admitted;
 use devanture_base::clock;
 use devanture_base::telemetry::AccessLog;
@@ -223,11 +223,11 @@ impl Handler {
         }
         decision = self.reported(decision, &mut request, &host).await;
         decision = measurement.admitted(decision);
-        let came = Came { from: Some(from), authority: &authority, host: &host, interim };
+        let came = ClientContext { from: Some(from), authority: &authority, host: &host, interim };
         let version = request.version();
         let (mut response, unwanted) = self.carry_out_latest(request, decision, &came, &mut measurement).await;
         let fault = measurement.outcome().error();
-        let is_unread = unwanted != Unwanted::Over || fault.is_some_and(request_outcome::leaves_body);
+        let is_unread = unwanted != UnreadBody::Over || fault.is_some_and(request_outcome::leaves_body);
         if is_unread && version <= HttpVersion::HTTP_11 {
             // RFC 9112 §9.6: the connection ends with it, and the client must know.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -317,7 +317,7 @@ impl Handler {
         &self,
         mut request: Request<B>,
         decision: Decision,
-        came: &Came<'_>,
+        came: &ClientContext<'_>,
         outcome: &RequestOutcome,
     ) -> Response<Body>
     where
@@ -419,7 +419,7 @@ impl Handler {
     async fn forward<B>(
         &self,
         mut request: Request<B>,
-        (came, outcome): (&Came<'_>, &RequestOutcome),
+        (came, outcome): (&ClientContext<'_>, &RequestOutcome),
         current: &Arc<Current>,
         to: ProxyTo,
         error_context: &ErrorContext,
@@ -428,7 +428,7 @@ impl Handler {
         B: http_body::Body<Data = Bytes> + 'static,
         B::Error: Into<BodyError>,
     {
-        let Came { from, authority, .. } = *came;
+        let ClientContext { from, authority, .. } = *came;
         let version = &current.version;
         let ids = Ids::of(request.headers(), from.is_some_and(|from| from.is_trusted));
         if let Some(path_and_query) = to.path_and_query {
@@ -474,7 +474,7 @@ impl Handler {
 
 /// Origin and context of a request.
 #[derive(Clone, Copy)]
-struct Came<'r> {
+struct ClientContext<'r> {
     /// `None` if no client asks.
     from: Option<&'r Chain>,
     authority: &'r str,

@@ -38,12 +38,12 @@ pub(super) struct Held<'c> {
     /// The version that the visitor is pinned to.
     pub(super) side: Option<Side<'c>>,
     /// The cookie that the response sets.
-    pub(super) gives: Gives,
+    pub(super) gives: PinCookie,
 }
 
 /// The pin cookie that a response sets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Gives {
+pub(super) enum PinCookie {
     /// A first cookie, to a new browser.
     #[default]
     First,
@@ -69,11 +69,11 @@ pub(super) fn held<'c>(head: &Head<'_>, (current, pins): (&'c Arc<Current>, &Pin
     let gives = match &side {
         None if place.is_loading_pinned(pins, pin.version) => return None,
         // The cookie is of another node, which already knows of a switch that reaches the local node in a moment.
-        None if pin.is_ahead(now_s, pins.since_ms()) => Gives::Nothing,
+        None if pin.is_ahead(now_s, pins.since_ms()) => PinCookie::Nothing,
         // Also for requests by a script of an open page: a client that has sent a cookie stores cookies.
-        None => Gives::Next,
-        Some(_) if pin.is_due(now_s, pins.idle_s) => Gives::Again,
-        Some(_) => Gives::Nothing,
+        None => PinCookie::Next,
+        Some(_) if pin.is_due(now_s, pins.idle_s) => PinCookie::Again,
+        Some(_) => PinCookie::Nothing,
     };
     Some(Held { side, gives })
 }

@@ -28,13 +28,13 @@ use devanture_base::telemetry::{self, AccessLog};
 use devanture_http::{Cause, Fields, Outcome, RequestHead, ResponseBody};
 
 /// The version that answers a request, held to the last byte (law 1).
-enum Answerer {
+enum ServedBy {
     Nothing,
     Current(Arc<Current>),
     Version(Arc<Version>),
 }
 
-impl Answerer {
+impl ServedBy {
     fn of(decision: &Decision) -> Self {
         match decision.inner() {
             Decision::File(FileAnswer { keeper: Some(version), .. }) => Self::Version(Arc::clone(version)),
@@ -56,7 +56,7 @@ impl Answerer {
     }
 }
 
-impl Answerer {
+impl ServedBy {
     /// Counters of the canary side, while a canary runs.
     #[inline]
     fn side(&self) -> Option<&Side> {
@@ -67,7 +67,7 @@ impl Answerer {
     }
 }
 
-impl From<Option<Arc<Current>>> for Answerer {
+impl From<Option<Arc<Current>>> for ServedBy {
     fn from(current: Option<Arc<Current>>) -> Self {
         current.map_or(Self::Nothing, Self::Current)
     }
@@ -76,13 +76,13 @@ impl From<Option<Arc<Current>>> for Answerer {
 /// A request until the response is complete or abandoned; then counted and logged.
 pub(super) struct Measurement {
     began: Began,
-    answerer: Answerer,
+    answerer: ServedBy,
     /// Boxed, since the log may be off.
     log: Option<Box<(AccessLog, Box<LogLine>)>>,
     outcome: RequestOutcome,
     /// Bytes of the body sent.
     bytes: u64,
-    stage: Stage,
+    stage: RequestStage,
     /// True if the response is no evidence about the version: the environment is paused, or the app has reached a
     /// limit.
     is_beside_version: bool,
@@ -92,7 +92,7 @@ pub(super) struct Measurement {
 
 /// The state of a request.
 #[derive(Debug, Clone, Copy)]
-enum Stage {
+enum RequestStage {
     /// No response yet.
     SiteRequest,
     /// A response of `status` is being sent; complete if `is_whole`.
@@ -114,11 +114,11 @@ impl Measurement {
         let log = log.is_on().then(|| Box::new((log.clone(), Box::new(line(request, log, client())))));
         Self {
             began,
-            answerer: Answerer::Nothing,
+            answerer: ServedBy::Nothing,
             log,
             outcome: RequestOutcome::default(),
             bytes: 0,
-            stage: Stage::SiteRequest,
+            stage: RequestStage::SiteRequest,
             is_beside_version: false,
             is_head: *request.method == Method::HEAD,
         }
@@ -136,7 +136,7 @@ impl Measurement {
 
     /// Records the decision, and holds the version that answers from now on.
     pub(super) fn decided(&mut self, decision: &Decision) {
-        (self.answerer, self.is_beside_version) = (Answerer::of(decision), is_beside_version(decision));
+        (self.answerer, self.is_beside_version) = (ServedBy::of(decision), is_beside_version(decision));
     }
 
     /// Records a decision that is no longer needed, the usual case: moves its version instead of counting a reference.
@@ -145,7 +145,7 @@ impl Measurement {
         match decision {
             Decision::File(FileAnswer { keeper: None, current, .. })
             | Decision::Refuse(Refusal { refused: Refused::NotFound, current: Some(current), .. }) => {
-                (self.answerer, self.is_beside_version) = (Answerer::Current(current), false);
+                (self.answerer, self.is_beside_version) = (ServedBy::Current(current), false);
             }
             decision => self.decided(&decision),
         }
@@ -190,7 +190,7 @@ impl Measurement {
     /// Records that a response of `status` is being sent; complete if `is_whole`.
     #[inline]
     pub(super) const fn answer(&mut self, status: StatusCode, is_whole: bool) {
-        self.stage = Stage::Answered { status, is_whole };
+        self.stage = RequestStage::Answered { status, is_whole };
     }
 
     /// Returns true if no body is sent.
@@ -200,10 +200,10 @@ impl Measurement {
 
     /// Counts and logs the request, once; the request ended at `now`.
     fn end(&mut self, now: impl FnOnce() -> Instant) {
-        let status = match std::mem::replace(&mut self.stage, Stage::Over) {
-            Stage::SiteRequest => request_outcome::client_gone(),
-            Stage::Answered { status, .. } => status,
-            Stage::Over => return,
+        let status = match std::mem::replace(&mut self.stage, RequestStage::Over) {
+            RequestStage::SiteRequest => request_outcome::client_gone(),
+            RequestStage::Answered { status, .. } => status,
+            RequestStage::Over => return,
         };
         let bytes = self.bytes;
         let elapsed = now().saturating_duration_since(self.began);
@@ -249,7 +249,7 @@ impl Outcome for Measurement {
 
     fn pins_body(&self) -> bool {
         // An asset of an earlier version is also served to other visitors.
-        matches!(&self.answerer, Answerer::Current(current) if current.is_replaced())
+        matches!(&self.answerer, ServedBy::Current(current) if current.is_replaced())
     }
 }
 
@@ -258,9 +258,9 @@ impl Drop for Measurement {
     /// another reason.
     fn drop(&mut self) {
         match self.stage {
-            Stage::Over => return,
-            Stage::Answered { is_whole, .. } if is_whole || self.is_head => {}
-            Stage::SiteRequest | Stage::Answered { .. } => self.outcome.fail(match Cause::now() {
+            RequestStage::Over => return,
+            RequestStage::Answered { is_whole, .. } if is_whole || self.is_head => {}
+            RequestStage::SiteRequest | RequestStage::Answered { .. } => self.outcome.fail(match Cause::now() {
                 None => CLIENT_IS_GONE,
                 Some(Cause::Drain) => DRAINED,
                 Some(Cause::Memory) => CLIENT_STALLED,

@@ -84,11 +84,11 @@ pub(super) fn leaves_body(fault: &str) -> bool {
 #[derive(Default)]
 pub(super) struct RequestOutcome(
     /// Boxed, since most requests have no such data, and each is moved several times with its response.
-    OnceCell<Box<Aside>>,
+    OnceCell<Box<OutcomeDetails>>,
 );
 
 #[derive(Default)]
-struct Aside {
+struct OutcomeDetails {
     error: OnceCell<&'static str>,
     /// Permit among the running requests of the app, if limited.
     entered: OnceCell<Entered>,
@@ -109,7 +109,7 @@ impl RequestOutcome {
         self.aside().backend.set(ToBackend { pool, member: OnceCell::new(), request_id }).ok();
     }
 
-    fn aside(&self) -> &Aside {
+    fn aside(&self) -> &OutcomeDetails {
         self.0.get_or_init(Box::default)
     }
 

@@ -159,7 +159,7 @@ pub(super) fn file(answer: &FileAnswer) -> Response<Body> {
 }
 
 /// A response with a head prepared for the engine.
-pub(super) struct Ready<'r> {
+pub(super) struct PreparedResponse<'r> {
     pub(super) status: StatusCode,
     pub(super) head: &'r Arc<PreparedHead>,
     pub(super) last_modified: Option<&'r Arc<SharedField>>,
@@ -193,7 +193,7 @@ impl ReadyBody<'_> {
 /// A file as prepared for the engine: the whole file or a 304, without changes by rules, of an app without traffic
 /// limits.
 #[inline]
-pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
+pub(super) fn ready(answer: &FileAnswer) -> Option<PreparedResponse<'_>> {
     if !answer.ruled.is_empty() || answer.version().traffic.is_limited() {
         return None;
     }
@@ -211,11 +211,11 @@ pub(super) fn ready(answer: &FileAnswer) -> Option<Ready<'_>> {
         Part::One(_) | Part::Several(_) => return None,
     };
     let body = if answer.part == Part::None { ReadyBody::None } else { ReadyBody::Whole(chosen) };
-    Some(Ready { status, head, last_modified, body })
+    Some(PreparedResponse { status, head, last_modified, body })
 }
 
 /// A prepared response for a file that a cookie selected.
-fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Option<Ready<'r>> {
+fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Option<PreparedResponse<'r>> {
     if answer.kept == Kept::StandIn {
         return None;
     }
@@ -234,7 +234,7 @@ fn ready_chosen<'r>(answer: &'r FileAnswer, chosen: &'r Representation) -> Optio
         }
         _ => return None,
     };
-    Some(Ready { status, head, last_modified, body })
+    Some(PreparedResponse { status, head, last_modified, body })
 }
 
 /// RFC 9110 §14.6: the parts carry the ranges; the head only announces the parts.

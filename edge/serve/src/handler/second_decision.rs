@@ -16,12 +16,12 @@ use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::authority::head_of;
-use super::body::{self, Body, Unwanted};
+use super::body::{self, Body, UnreadBody};
 use super::decide::{decide, decide_admitted};
 use super::decision::{Decision, Head};
 use super::refused::Refused;
 use super::request_metrics::Measurement;
-use super::{Came, Handler};
+use super::{ClientContext, Handler};
 use crate::live::Current;
 use devanture_http::BodyError;
 
@@ -36,9 +36,9 @@ impl Handler {
         &self,
         mut request: Request<B>,
         mut decision: Decision,
-        came: &Came<'_>,
+        came: &ClientContext<'_>,
         measurement: &mut Measurement,
-    ) -> (Response<Body>, Unwanted)
+    ) -> (Response<Body>, UnreadBody)
     where
         B: HttpBody<Data = Bytes> + Unpin + 'static,
         B::Error: Into<BodyError>,
@@ -50,9 +50,9 @@ impl Handler {
             let (lent, loan) = lend(request);
             let response = self.carry_out(lent, decision, came, measurement.outcome()).await;
             if !measurement.outcome().is_unsent() {
-                return (response, Unwanted::Over);
+                return (response, UnreadBody::Over);
             }
-            let Some(returned) = loan.returned() else { return (response, Unwanted::Over) };
+            let Some(returned) = loan.returned() else { return (response, UnreadBody::Over) };
             let request_head = head_of(&returned);
             // No instance of an earlier version starts any more: the live version answers pinned visitors.
             let head = Head { heeds_pins: false, ..self.head(&request_head, came.host) };
@@ -65,16 +65,16 @@ impl Handler {
                 .current()
                 .is_some_and(|current| !Arc::ptr_eq(current, &before) && current.version.app == before.version.app);
             if !is_later {
-                return (response, Unwanted::Over);
+                return (response, UnreadBody::Over);
             }
             measurement.forget_backend();
             (request, decision) = (returned, next);
         }
         let unwanted = match decision.inner() {
-            Decision::Proxy { .. } => Unwanted::Over,
+            Decision::Proxy { .. } => UnreadBody::Over,
             _ => body::pass_over(&mut request).await,
         };
-        if unwanted == Unwanted::Malformed {
+        if unwanted == UnreadBody::Malformed {
             decision = Decision::Refuse(Refused::BadRequest.into());
         }
         measurement.decided(&decision);
@@ -89,7 +89,7 @@ fn waits_for_instances(decision: &Decision) -> Option<Arc<Current>> {
 }
 
 /// A lent request body, returned if unread.
-struct Lent<B>(Rc<RefCell<Shared<B>>>);
+struct ReplayableBody<B>(Rc<RefCell<Shared<B>>>);
 
 struct Shared<B> {
     /// `None` once returned.
@@ -98,20 +98,20 @@ struct Shared<B> {
 }
 
 /// The lender's end of the loan.
-struct Loan<B> {
+struct ReplayHandle<B> {
     parts: Parts,
     shared: Rc<RefCell<Shared<B>>>,
 }
 
 /// Lends the body of a request, and copies the head.
-fn lend<B>(request: Request<B>) -> (Request<Lent<B>>, Loan<B>) {
+fn lend<B>(request: Request<B>) -> (Request<ReplayableBody<B>>, ReplayHandle<B>) {
     let (parts, body) = request.into_parts();
     let shared = Rc::new(RefCell::new(Shared { body: Some(body), is_begun: false }));
-    let lent = Request::from_parts(parts.clone(), Lent(Rc::clone(&shared)));
-    (lent, Loan { parts, shared })
+    let lent = Request::from_parts(parts.clone(), ReplayableBody(Rc::clone(&shared)));
+    (lent, ReplayHandle { parts, shared })
 }
 
-impl<B> Loan<B> {
+impl<B> ReplayHandle<B> {
     /// The original request; `None` if reading of the body began.
     fn returned(self) -> Option<Request<B>> {
         let mut shared = self.shared.borrow_mut();
@@ -120,7 +120,7 @@ impl<B> Loan<B> {
     }
 }
 
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Lent<B> {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for ReplayableBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

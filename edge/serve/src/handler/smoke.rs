@@ -18,7 +18,7 @@ use super::authority::{head_of, hostname};
 use super::decide;
 use super::decision::Decision;
 use super::request_outcome::RequestOutcome;
-use super::{Came, Handler};
+use super::{ClientContext, Handler};
 use crate::live::{Current, Place};
 use crate::proxy::Chain;
 
@@ -91,7 +91,7 @@ impl Handler {
         // Never the local machine's own address: a backend may trust the address, and the deployer sees the response.
         let from = from.map(Chain::direct);
         let outcome = RequestOutcome::default();
-        let came = Came { from: from.as_ref(), authority: &authority, host: &host, interim: None };
+        let came = ClientContext { from: from.as_ref(), authority: &authority, host: &host, interim: None };
         let response = self.carry_out(request, decision, &came, &outcome).await;
         let (parts, mut body) = response.into_parts();
         let mut bytes = Vec::new();

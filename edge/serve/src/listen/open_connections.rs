@@ -51,12 +51,12 @@ impl Table {
 }
 
 /// Guard that removes a connection from the table, however its task ends.
-struct Listed {
+struct TableGuard {
     table: Rc<Table>,
     number: u64,
 }
 
-impl Drop for Listed {
+impl Drop for TableGuard {
     fn drop(&mut self) {
         drop(self.table.connections.borrow_mut().remove(&self.number));
         if self.table.connections.borrow().is_empty() {
@@ -75,7 +75,7 @@ impl OpenConnections {
     pub(super) fn spawn(&self, activity: Rc<Activity>, connection: impl Future<Output = ()> + 'static) {
         let number = self.number.get() + 1;
         self.number.set(number);
-        let listed = Listed { table: Rc::clone(&self.table), number };
+        let listed = TableGuard { table: Rc::clone(&self.table), number };
         // Not an `async` block with an `await`: such a block would reserve space for the future twice, on each
         // connection.
         let task = tokio::task::spawn_local(connection.map(move |()| drop(listed)));

@@ -17,7 +17,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const NOBODY_LOOKS: u64 = u64::MAX;
 
 /// Numbers of the requested looks and of the known results.
-pub(super) struct Looks {
+pub(super) struct DamageChecks {
     /// Notifies that damaged content may be repaired.
     pub(super) again: Notify,
     /// Number of awaited looks so far.
@@ -26,13 +26,13 @@ pub(super) struct Looks {
     known: watch::Sender<u64>,
 }
 
-impl Default for Looks {
+impl Default for DamageChecks {
     fn default() -> Self {
         Self { again: Notify::new(), wanted: AtomicU64::new(0), known: watch::Sender::new(NOBODY_LOOKS) }
     }
 }
 
-impl Looks {
+impl DamageChecks {
     /// Starts answering looks.
     pub(super) fn begin(&self) {
         self.known.send_replace(0);

@@ -179,7 +179,7 @@ pub struct Place {
     /// Present until the versions replaced within the grace period are loaded.
     earlier_load: first_load::RareLoad,
     /// Request frequency of the environment.
-    demand: unloading::Demand,
+    demand: unloading::RequestFrequency,
     /// Held during a change of the live version of an environment.
     moving: Mutex<()>,
     /// A version that the node serves ahead of the pointer.
@@ -218,7 +218,7 @@ impl Place {
             current: ArcSwapOption::empty(),
             first_load: ArcSwapOption::empty(),
             earlier_load: first_load::RareLoad::default(),
-            demand: unloading::Demand::default(),
+            demand: unloading::RequestFrequency::default(),
             moving: Mutex::default(),
             ahead: Mutex::default(),
             aliased: Mutex::default(),
@@ -338,7 +338,7 @@ pub enum Found<'h> {
     Hidden(HiddenPreview),
 }
 
-struct Shared {
+struct LiveTables {
     domains: Domains,
     grace: Grace,
     hosts: ArcSwap<Hosts>,
@@ -363,18 +363,18 @@ struct Shared {
     shown: broadcast::Sender<(AppName, PlaceName)>,
     /// Loads live versions, once the catalog is followed.
     loader: OnceLock<Loader>,
-    looks: looks::Looks,
+    looks: looks::DamageChecks,
 }
 
 /// Reads the live versions. Cheap to clone, one for each thread.
 #[derive(Clone)]
-pub struct Live(Arc<Shared>);
+pub struct Live(Arc<LiveTables>);
 
 impl Live {
     /// An empty table.
     #[must_use]
     pub fn new(domains: Domains, grace: Grace) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(LiveTables {
             domains,
             grace,
             hosts: ArcSwap::default(),
@@ -391,7 +391,7 @@ impl Live {
             loaded: watch::Sender::new(first_load::Loaded::All),
             shown: broadcast::Sender::new(SHOWN_MAX),
             loader: OnceLock::new(),
-            looks: looks::Looks::default(),
+            looks: looks::DamageChecks::default(),
         }))
     }
 

@@ -4,11 +4,11 @@ use std::sync::{Arc, Weak};
 
 use devanture_config::AppName;
 
-use super::{Live, Place, Shared};
+use super::{Live, LiveTables, Place};
 use crate::version::{Claim, Relief};
 
 /// Evicts versions of a [`Live`].
-pub(super) struct LiveRelief(Weak<Shared>);
+pub(super) struct LiveRelief(Weak<LiveTables>);
 
 impl LiveRelief {
     pub(super) fn of(live: &Live) -> Self {

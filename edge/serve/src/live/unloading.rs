@@ -28,12 +28,12 @@ const FILLED_AHEAD: u64 = 90;
 
 /// Request frequency of an environment. Only the first request of an interval writes.
 #[derive(Default)]
-pub(super) struct Demand {
+pub(super) struct RequestFrequency {
     is_requested: AtomicBool,
     count: AtomicU32,
 }
 
-impl Demand {
+impl RequestFrequency {
     #[inline]
     pub(super) fn note(&self) {
         if !self.is_requested.load(Ordering::Relaxed) {

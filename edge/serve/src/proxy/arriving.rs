@@ -17,12 +17,12 @@ use super::run::{RunId, RunMember};
 
 /// Tunnels that end on the local node.
 #[derive(Default)]
-pub(super) struct Arriving {
+pub(super) struct InboundTunnels {
     counts: Mutex<HashMap<(RunId, Endpoint), usize>>,
     ended: Notify,
 }
 
-impl Arriving {
+impl InboundTunnels {
     /// Returns the number of tunnels to a run, or only to the run's instance at `endpoint`.
     pub(super) fn count(&self, id: &RunId, endpoint: Option<&Endpoint>) -> usize {
         let counts = self.counts.lock();
@@ -72,7 +72,7 @@ impl Arriving {
 
 /// Guard that counts a tunnel until the drop.
 struct Entered {
-    arriving: Arc<Arriving>,
+    arriving: Arc<InboundTunnels>,
     key: (RunId, Endpoint),
 }
 

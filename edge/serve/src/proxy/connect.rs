@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::address::{Endpoint, FoundSocket};
-use super::connection::{Connection, Origin, STREAM_WINDOW_BYTES, Sender, Shared2};
+use super::connection::{Connection, Http2Connection, Origin, STREAM_WINDOW_BYTES, Sender};
 use super::error::{BadAnswer, Error, Phase};
 use super::fastcgi;
 use super::http1::codec::HEAD_BYTES_MAX;
@@ -163,6 +163,6 @@ async fn speak(stream: Stream, protocol: Protocol, (member, origin): (&Member, O
     });
     // Only the connection's driver knows the limit; the driver is idle at the time of the call.
     let allowed = Box::new(move || connection.try_borrow().ok()?.as_ref().map(|it| it.current_max_send_streams()));
-    let shared = Shared2::new(sender, allowed, task.abort_handle(), origin);
+    let shared = Http2Connection::new(sender, allowed, task.abort_handle(), origin);
     Ok(Connection::sharing(&Rc::new(shared)))
 }

@@ -15,10 +15,10 @@ use hyper::client::conn::http2;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::error::{BadAnswer, Error, Unsent};
+use super::error::{BadAnswer, Error, SendError};
 use super::fastcgi;
 use super::http1::codec::{Decoder, Head};
-use super::http1::{self, Early, Fault};
+use super::http1::{self, BufferedStream, Fault};
 use super::interim::Passing;
 use super::outgoing::Outgoing;
 use super::pool::{HTTP2_STREAMS_MAX, Member};
@@ -81,7 +81,7 @@ impl Drop for AbortOnDrop {
 }
 
 /// A stream of an HTTP/2 connection.
-pub(crate) struct Share(pub(crate) Rc<Shared2>);
+pub(crate) struct Share(pub(crate) Rc<Http2Connection>);
 
 impl Drop for Share {
     fn drop(&mut self) {
@@ -91,7 +91,7 @@ impl Drop for Share {
 }
 
 /// An HTTP/2 connection, alive as long as a stream or the idle pool refers to the connection.
-pub(crate) struct Shared2 {
+pub(crate) struct Http2Connection {
     sender: http2::SendRequest<RequestBody>,
     /// Getter of the number of streams that the peer allows now; `None` after the end of the connection.
     allowed: Box<dyn Fn() -> Option<usize>>,
@@ -103,7 +103,7 @@ pub(crate) struct Shared2 {
     _task: AbortOnDrop,
 }
 
-impl Shared2 {
+impl Http2Connection {
     /// Wraps the connection of `sender`, driven by `task`; `allowed` returns the number of streams that the peer allows
     /// now.
     pub(crate) fn new(
@@ -137,7 +137,7 @@ impl Shared2 {
     }
 }
 
-impl Unsent {
+impl SendError {
     fn http2(error: hyper::Error, is_unsent: bool) -> Self {
         let is_unsent = is_unsent || is_undone(&error);
         Self { error: Error::BadAnswer(BadAnswer::Http(error)), is_unsent }
@@ -160,7 +160,7 @@ impl Connection {
     }
 
     /// Opens a stream on a shared HTTP/2 connection.
-    pub(crate) fn sharing(shared: &Rc<Shared2>) -> Self {
+    pub(crate) fn sharing(shared: &Rc<Http2Connection>) -> Self {
         shared.streams.set(shared.streams.get() + 1);
         let sender = Sender::Http2 { shared: Share(Rc::clone(shared)), sender: shared.sender.clone() };
         Self::new(sender, shared.origin)
@@ -239,7 +239,7 @@ impl Connection {
     }
 
     /// Returns the stream of an upgraded connection.
-    pub(crate) fn into_stream(self) -> Option<Early> {
+    pub(crate) fn into_stream(self) -> Option<BufferedStream> {
         match self.sender {
             Sender::Http1(connection) => connection.into_stream(),
             Sender::FastCgi(_) | Sender::Http2 { .. } => None,
@@ -266,13 +266,13 @@ impl Connection {
         body: RequestBody,
         member: &Member,
         passing: Option<&Passing>,
-    ) -> Result<Response<Answer>, Unsent> {
+    ) -> Result<Response<Answer>, SendError> {
         let sender = match &mut self.sender {
             Sender::Http1(connection) => {
                 let (head, decoder) = connection
                     .send(request, body, passing)
                     .await
-                    .map_err(|failed| Unsent { error: failed.fault.into(), is_unsent: failed.is_unsent })?;
+                    .map_err(|failed| SendError { error: failed.fault.into(), is_unsent: failed.is_unsent })?;
                 return Ok(response(head, Answer::Http1(decoder)));
             }
             Sender::FastCgi(connection) => {
@@ -281,7 +281,7 @@ impl Connection {
             }
             Sender::Http2 { sender, .. } => sender,
         };
-        let request = request.for_http2(body, member).map_err(|error| Unsent { error, is_unsent: false })?;
+        let request = request.for_http2(body, member).map_err(|error| SendError { error, is_unsent: false })?;
         Box::pin(send_http2(sender, request, passing)).await
     }
 }
@@ -301,16 +301,16 @@ async fn send_http2(
     sender: &mut http2::SendRequest<RequestBody>,
     mut request: Request<RequestBody>,
     passing: Option<&Passing>,
-) -> Result<Response<Answer>, Unsent> {
+) -> Result<Response<Answer>, SendError> {
     if let Some(passing) = passing {
         passing.hear(&mut request);
     }
     // If the peer allows no more streams, the request waits here.
-    poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| Unsent::http2(error, true))?;
+    poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| SendError::http2(error, true))?;
     let answered = sender.try_send_request(request).await;
     let response = answered.map_err(|mut error| {
         let is_unsent = error.take_message().is_some();
-        Unsent::http2(error.into_error(), is_unsent)
+        SendError::http2(error.into_error(), is_unsent)
     })?;
     Ok(response.map(Answer::Http2))
 }

@@ -55,7 +55,7 @@ pub enum Error {
 }
 
 /// Error of a request without a response.
-pub(crate) struct Unsent {
+pub(crate) struct SendError {
     pub(crate) error: Error,
     /// True if the backend did not process the request, so that another backend may get the request.
     pub(crate) is_unsent: bool,

@@ -42,15 +42,15 @@ pub(super) struct Checks {
     limits: HealthLimits,
     turns: AppTurns,
     /// The checks by member id.
-    by_member: HashMap<u64, Question>,
+    by_member: HashMap<u64, CheckTask>,
     /// Number of running checks, each of which holds the pool.
     under_way: Rc<Cell<usize>>,
 }
 
 /// A repeated check, which ends on drop.
-struct Question(AbortHandle);
+struct CheckTask(AbortHandle);
 
-impl Drop for Question {
+impl Drop for CheckTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -78,7 +78,7 @@ impl Checks {
                     turns: self.turns.clone(),
                     under_way: Rc::clone(&self.under_way),
                 };
-                Question(tokio::task::spawn_local(check.go_on()).abort_handle())
+                CheckTask(tokio::task::spawn_local(check.go_on()).abort_handle())
             });
         }
     }
@@ -105,19 +105,19 @@ struct Check {
 }
 
 /// The pool held by a running check.
-struct Asked {
+struct RunningCheck {
     pool: Arc<Pool>,
     under_way: Rc<Cell<usize>>,
 }
 
-impl Asked {
+impl RunningCheck {
     fn new(pool: Arc<Pool>, under_way: &Rc<Cell<usize>>) -> Self {
         under_way.set(under_way.get().saturating_add(1));
         Self { pool, under_way: Rc::clone(under_way) }
     }
 }
 
-impl Drop for Asked {
+impl Drop for RunningCheck {
     fn drop(&mut self) {
         self.under_way.set(self.under_way.get().saturating_sub(1));
     }
@@ -142,7 +142,7 @@ impl Check {
             sleep_until(due).await;
             let Some(turn) = self.turns.take().await else { return };
             let began = Instant::now();
-            let Some(asked) = self.pool.upgrade().map(|pool| Asked::new(pool, &self.under_way)) else { return };
+            let Some(asked) = self.pool.upgrade().map(|pool| RunningCheck::new(pool, &self.under_way)) else { return };
             let Some(check) = &asked.pool.key.declared.health else { return };
             let (interval, time_max) = times(check, &self.limits);
             // On the heap: most checks are idle, and thousands may exist.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::connection::{Connection, Sender, Shared2};
+use super::connection::{Connection, Http2Connection, Sender};
 use super::pool::Member;
 
 /// Longest idle time of a connection for a request that must not be sent twice.
@@ -22,7 +22,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The connections of one thread.
 pub(crate) struct Kept {
-    places: RefCell<HashMap<u64, Place>>,
+    places: RefCell<HashMap<u64, MemberConnections>>,
     idle_max: usize,
     /// Age beyond which a connection gets no further request, however busy: the owner of the peer was only checked at
     /// the connect.
@@ -31,11 +31,11 @@ pub(crate) struct Kept {
 }
 
 /// The connections to one member.
-struct Place {
+struct MemberConnections {
     member: Arc<Member>,
     /// The most recently used connection is last and is taken first; the rest expires.
     idle: Vec<Idle>,
-    shared: Vec<Rc<Shared2>>,
+    shared: Vec<Rc<Http2Connection>>,
     /// Lock for the task that opens a shared connection.
     opening: Rc<Mutex<()>>,
 }
@@ -53,7 +53,7 @@ impl Idle {
     }
 }
 
-impl Place {
+impl MemberConnections {
     fn is_empty(&self) -> bool {
         self.idle.is_empty() && self.shared.is_empty() && Rc::strong_count(&self.opening) == 1
     }
@@ -100,7 +100,7 @@ impl Kept {
         let places = self.places.borrow();
         let shared = &places.get(&member.id)?.shared;
         // Expired connections are left to the sweep.
-        let is_usable = |one: &&Rc<Shared2>| !one.is_closed() && one.origin.is_current(member);
+        let is_usable = |one: &&Rc<Http2Connection>| !one.is_closed() && one.origin.is_current(member);
         let free = shared.iter().find(|one| is_usable(one) && one.has_room(member))?;
         Some(Connection::sharing(free))
     }
@@ -113,8 +113,8 @@ impl Kept {
         opening
     }
 
-    fn place<'p>(places: &'p mut HashMap<u64, Place>, member: &Arc<Member>) -> &'p mut Place {
-        places.entry(member.id).or_insert_with(|| Place {
+    fn place<'p>(places: &'p mut HashMap<u64, MemberConnections>, member: &Arc<Member>) -> &'p mut MemberConnections {
+        places.entry(member.id).or_insert_with(|| MemberConnections {
             member: Arc::clone(member),
             idle: Vec::new(),
             shared: Vec::new(),
@@ -180,7 +180,7 @@ impl Kept {
     /// Returns the number of idle connections.
     pub(crate) fn idle(&self) -> usize {
         let places = self.places.borrow();
-        let shared = |place: &Place| place.shared.iter().filter(|one| one.streams() == 0).count();
+        let shared = |place: &MemberConnections| place.shared.iter().filter(|one| one.streams() == 0).count();
         places.values().map(|place| place.idle.len() + shared(place)).sum()
     }
 }

@@ -39,7 +39,7 @@ pub struct DnsTimes {
 }
 
 /// Shared state of the maintenance of all pools.
-struct Upkeep {
+struct MaintenanceContext {
     registry: Registry,
     names: Names,
     times: DnsTimes,
@@ -55,7 +55,7 @@ pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limit
     let checks = TurnsByApp::new(limits.checks_max, APP_PARTS);
     let lookups = TurnsByApp::new(LOOKUPS_MAX, APP_PARTS);
     let lines = AppLines::default();
-    let upkeep = Rc::new(Upkeep { registry, names, times, limits, checks, lookups, lines });
+    let upkeep = Rc::new(MaintenanceContext { registry, names, times, limits, checks, lookups, lines });
     while let Some(pool) = births.recv().await {
         drop(tokio::task::spawn_local(keep(pool, Rc::clone(&upkeep))));
     }
@@ -63,7 +63,7 @@ pub async fn keep_pools(registry: Registry, names: Names, times: DnsTimes, limit
 
 /// State of the names of one pool.
 #[derive(Default)]
-struct Remembered {
+struct NameStates {
     known: Known,
     /// Names being resolved.
     in_flight: HashSet<UpstreamUrl>,
@@ -84,9 +84,9 @@ struct Answer {
 }
 
 /// Maintains one pool as long as the pool has other users.
-async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
+async fn keep(pool: Weak<Pool>, upkeep: Rc<MaintenanceContext>) {
     let Some(app) = pool.upgrade().map(|pool| pool.key.app.clone()) else { return };
-    let mut remembered = Remembered::default();
+    let mut remembered = NameStates::default();
     let mut checks = Checks::new(upkeep.limits, upkeep.checks.of_app(&app));
     let lookups = upkeep.lookups.of_app(&app);
     // Names are resolved concurrently, so that a silent name delays no other name.
@@ -132,7 +132,7 @@ async fn keep(pool: Weak<Pool>, upkeep: Rc<Upkeep>) {
     }
 }
 
-impl Remembered {
+impl NameStates {
     /// Returns the names that are due and not yet being resolved; drops the state of unused names.
     fn take_due(&mut self, named: &[(UpstreamUrl, (String, u16))]) -> Vec<(UpstreamUrl, (String, u16))> {
         let is_named = |address: &UpstreamUrl| named.iter().any(|(one, _)| one == address);
@@ -244,14 +244,14 @@ mod tests {
     }
 
     /// Returns the seconds until the next lookup, after one more answer.
-    fn wait(remembered: &mut Remembered, pool: &Pool, declared: DnsAnswer) -> u64 {
+    fn wait(remembered: &mut NameStates, pool: &Pool, declared: DnsAnswer) -> u64 {
         remembered.take(pool, answer(declared), TIMES, &AppLines::default());
         remembered.due[&address()].duration_since(Instant::now()).as_secs()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_name_without_an_address_costs_the_resolver_less_and_less() {
-        let (pool, mut remembered) = (pool(), Remembered::default());
+        let (pool, mut remembered) = (pool(), NameStates::default());
         let nothing: Vec<u64> = (0..8).map(|_| wait(&mut remembered, &pool, DnsAnswer::Nothing)).collect();
         assert_eq!(nothing, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(wait(&mut remembered, &pool, DnsAnswer::Failed("away".to_owned())), 60);
@@ -265,7 +265,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn that_a_name_has_no_address_is_believed_when_its_time_is_over_and_no_later() {
-        let (pool, mut remembered) = (pool(), Remembered::default());
+        let (pool, mut remembered) = (pool(), NameStates::default());
         let found = DnsAnswer::Addresses(vec![[192, 0, 2, 1].into()], Duration::from_secs(7));
         wait(&mut remembered, &pool, found);
         let begun = Instant::now();

@@ -53,7 +53,7 @@ pub(super) struct Runs {
     /// True if other nodes may reach local instances.
     is_shared: AtomicBool,
     pub(super) elsewhere: Elsewhere,
-    pub(super) asks: Arc<Asks>,
+    pub(super) asks: Arc<RunRequests>,
 }
 
 impl Default for Runs {
@@ -124,13 +124,13 @@ impl Runs {
 
 /// Runs with requests and without instances.
 #[derive(Default)]
-pub(super) struct Asks {
+pub(super) struct RunRequests {
     waiting: Mutex<VecDeque<(RunId, RunOrigin)>>,
     came: Notify,
     is_heard: AtomicBool,
 }
 
-impl Asks {
+impl RunRequests {
     fn is_heard(&self) -> bool {
         self.is_heard.load(Ordering::Relaxed)
     }
@@ -165,14 +165,14 @@ impl Asks {
 pub(super) struct PoolRun {
     pub(super) id: RunId,
     origin: Option<RunOrigin>,
-    asks: Arc<Asks>,
+    asks: Arc<RunRequests>,
     pub(super) tunnels: Opener,
     /// Time of the last request for a member, on the clock of [`now_ms`].
     used_ms: AtomicU64,
 }
 
 impl PoolRun {
-    pub(super) fn new(id: RunId, origin: Option<RunOrigin>, asks: Arc<Asks>, tunnels: Opener) -> Self {
+    pub(super) fn new(id: RunId, origin: Option<RunOrigin>, asks: Arc<RunRequests>, tunnels: Opener) -> Self {
         Self { id, origin, asks, tunnels, used_ms: AtomicU64::new(0) }
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct Known {
 
 /// A required address of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct MemberSpec {
     pub(crate) address: UpstreamUrl,
     pub(crate) is_draining: bool,
     /// True if loopback and private addresses are permitted: the author of the declaration or addition was trusted.
@@ -37,13 +37,13 @@ pub(crate) struct Wanted {
 }
 
 /// Returns the addresses of a pool: the declared addresses with the given trust, then the added addresses.
-pub(crate) fn wanted(declared: &Upstream, trusted: bool, record: Option<&MembersRecord>) -> Vec<Wanted> {
+pub(crate) fn wanted(declared: &Upstream, trusted: bool, record: Option<&MembersRecord>) -> Vec<MemberSpec> {
     let desired = |address: &UpstreamUrl| record.and_then(|record| record.members.get(address));
     let of = |address: &UpstreamUrl| {
         let entry = desired(address);
         let is_draining = entry.is_some_and(|entry| entry.desired == StoredDesired::Drain);
         let trusted = trusted && declared.to.contains(address) || entry.is_some_and(|entry| entry.trusted);
-        Wanted { address: address.clone(), is_draining, trusted }
+        MemberSpec { address: address.clone(), is_draining, trusted }
     };
     let is_in = |address: &&UpstreamUrl| desired(address).is_none_or(|entry| entry.desired != StoredDesired::Out);
     let kept = declared.to.iter().filter(is_in).map(of);
@@ -118,7 +118,8 @@ fn follow(pool: &Pool, members: Members<'_>, known: &Known) {
         }
     }
     let names = || wanted.iter().filter(|one| name_of(&one.address).is_some());
-    let is_known = |one: &Wanted| known.addresses.contains_key(&one.address) || known.failed.contains_key(&one.address);
+    let is_known =
+        |one: &MemberSpec| known.addresses.contains_key(&one.address) || known.failed.contains_key(&one.address);
     let resolved = match names().all(is_known) {
         true => Resolved::DnsAnswer(names().find_map(|one| known.failed.get(&one.address).cloned())),
         false => Resolved::Not,

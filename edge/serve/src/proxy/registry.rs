@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::address::{Endpoint, InternalAddresses, Policy};
-use super::arriving::{ArrivedTunnel, Arriving};
+use super::arriving::{ArrivedTunnel, InboundTunnels};
 use super::clock::now_ms;
 use super::elsewhere::NodeProcess;
 use super::managed_backends::{PoolRun, RunOrigin, Runs};
@@ -62,7 +62,7 @@ struct Shared {
     /// Opener of tunnels to other nodes, in a cluster.
     tunnels: Opener,
     /// Tunnels of other nodes.
-    arriving: Arc<Arriving>,
+    arriving: Arc<InboundTunnels>,
     /// The commit up to which settings of the API are applied.
     applied: watch::Sender<Revision>,
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::copy_bidirectional::Join;
-use super::http1::Early;
+use super::http1::BufferedStream;
 use super::permit::Permit;
 use super::stats::{Counters, add};
 use super::websocket::{Frames, GOING_AWAY, masked_going_away};
@@ -41,7 +41,7 @@ pub(crate) fn client<B>(request: &mut Request<B>) -> ClientStream {
 
 /// Two connections to join.
 pub(crate) struct Tunnel {
-    pub(crate) backend: Early,
+    pub(crate) backend: BufferedStream,
     pub(crate) client: ClientStream,
     pub(crate) counters: Rc<Counters>,
     pub(crate) permit: Permit,

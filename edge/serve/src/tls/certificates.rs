@@ -138,14 +138,14 @@ impl Certificates {
             let of_files = move |files: &Arc<Files>, sni: &str, host: &str| files.fits(sni) && files.covers(sni, host);
             move |sni: &str, host: &str| files.as_ref().is_some_and(|files| of_files(files, sni, host))
         };
-        let resolver = Fallback {
+        let resolver = FilesResolver {
             files: files.clone(),
             rest: Issued {
                 issued: issued.clone(),
                 rest: ForVisitors { authority: Arc::clone(&authority), serves: Arc::clone(&serves), pattern_of },
             },
         };
-        let own = Fallback { files: files.clone(), rest: ForAdmin(authority) };
+        let own = FilesResolver { files: files.clone(), rest: ForAdmin(authority) };
         let visitors = ServerTls::new(Arc::new(resolver), serves, Arc::new(covers))?;
         let visitors = match &issued {
             Some(issued) => visitors.with_proofs(Arc::clone(issued)),
@@ -373,12 +373,12 @@ fn check_files(named: &CertificateFiles, base_dir: &Path) -> Vec<Error> {
 
 /// Resolver from files if a file has the name, and otherwise from `rest`.
 #[derive(Debug)]
-struct Fallback<R> {
+struct FilesResolver<R> {
     files: Option<Arc<Files>>,
     rest: R,
 }
 
-impl<R: ResolvesServerCert> ResolvesServerCert for Fallback<R> {
+impl<R: ResolvesServerCert> ResolvesServerCert for FilesResolver<R> {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         match &self.files {
             Some(files) if hello.server_name().is_some_and(|name| files.fits(name)) => files.resolve(hello),

@@ -34,10 +34,10 @@ const MAP_BYTES: u64 = (FIELDS_EXPECTED * 128) as u64;
 pub const USE_AS_DICTIONARY: HeaderName = HeaderName::from_static("use-as-dictionary");
 
 /// The fields of all loaded versions, by weak references.
-static FIELDS: LazyLock<Known<FieldKey, CommonField>> = LazyLock::new(Known::default);
+static FIELDS: LazyLock<WeakTable<FieldKey, CommonField>> = LazyLock::new(WeakTable::default);
 /// The lists of all loaded versions, by weak references. A list keeps its fields alive, so their addresses are unique
 /// for as long as the list lives.
-static LISTS: LazyLock<Known<ListKey, FieldList>> = LazyLock::new(Known::default);
+static LISTS: LazyLock<WeakTable<ListKey, FieldList>> = LazyLock::new(WeakTable::default);
 
 /// Turns the fields of one kind of response, of the given status, into the fields of another kind.
 pub(super) type Change = fn(&mut HeaderMap, StatusCode);
@@ -48,15 +48,15 @@ type FieldKey = (HeaderName, HeaderValue);
 type ListKey = (Box<[usize]>, usize, Option<usize>);
 
 /// Values prepared once for all versions, by weak references.
-struct Known<K, V>(Mutex<HashMap<K, Weak<V>>>);
+struct WeakTable<K, V>(Mutex<HashMap<K, Weak<V>>>);
 
-impl<K, V> Default for Known<K, V> {
+impl<K, V> Default for WeakTable<K, V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<K: Hash + Eq, V> Known<K, V> {
+impl<K: Hash + Eq, V> WeakTable<K, V> {
     /// The value of a key, made if absent.
     fn get_or_make(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
         let mut known = self.0.lock();
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_leaves_the_table_before_it_grows() {
-        let known: Known<usize, usize> = Known::default();
+        let known: WeakTable<usize, usize> = WeakTable::default();
         for number in 0..10_000 {
             drop(known.get_or_make(number, || number));
         }

@@ -51,21 +51,21 @@ impl EntityTag {
 /// with its tag, is made at the first request.
 pub struct PreparedHead {
     tag: TagBytes,
-    of: Of,
+    of: ContentSize,
     common: Arc<FieldList>,
     sent: OnceLock<Box<Sent>>,
 }
 
 /// Encoding and length of a head's content, in eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Of {
+struct ContentSize {
     low: u32,
     /// The upper bits of the length: no file has a quarter of a petabyte.
     high: u16,
     coding: Coding,
 }
 
-impl Of {
+impl ContentSize {
     #[expect(clippy::cast_possible_truncation, reason = "each has its own bits")]
     const fn new(coding: Coding, length: u64) -> Self {
         Self { low: length as u32, high: (length >> 32) as u16, coding }
@@ -105,7 +105,7 @@ impl PreparedHead {
     /// Makes a head from the hash, the encoding and its length, and the shared fields.
     pub(super) fn new(hash: &Digest, (coding, length): (Coding, u64), common: Arc<FieldList>) -> Self {
         let tag = hash.as_bytes().first_chunk().copied().unwrap_or_default();
-        Self { tag, of: Of::new(coding, length), common, sent: OnceLock::new() }
+        Self { tag, of: ContentSize::new(coding, length), common, sent: OnceLock::new() }
     }
 
     /// The head of the same bytes with other shared fields.
@@ -133,7 +133,7 @@ impl PreparedHead {
 
     /// Returns true for the head of bytes with the hash, encoding and length.
     pub(super) fn is_of(&self, hash: &Digest, coding: Coding, length: u64) -> bool {
-        hash.as_bytes().starts_with(&self.tag) && self.of == Of::new(coding, length)
+        hash.as_bytes().starts_with(&self.tag) && self.of == ContentSize::new(coding, length)
     }
 
     /// Returns true if both are heads of the same bytes.

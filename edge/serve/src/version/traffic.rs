@@ -248,9 +248,9 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// The traffic of every loaded app.
-pub struct Traffics(Mutex<Known>);
+pub struct Traffics(Mutex<WeakTable>);
 
-struct Known {
+struct WeakTable {
     limits: Limits,
     by_app: HashMap<AppName, Weak<Traffic>>,
 }
@@ -259,7 +259,7 @@ impl Traffics {
     /// Counts within the limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Self(Mutex::new(Known { limits: limits.clone(), by_app: HashMap::new() }))
+        Self(Mutex::new(WeakTable { limits: limits.clone(), by_app: HashMap::new() }))
     }
 
     /// Changes the limits in [`LIMITS_APPLIED`], also for single apps.
@@ -276,7 +276,7 @@ impl Traffics {
     /// The traffic of `app`, all its versions together.
     #[must_use]
     pub fn of(&self, app: &AppName) -> Arc<Traffic> {
-        let Known { limits, by_app } = &mut *self.0.lock();
+        let WeakTable { limits, by_app } = &mut *self.0.lock();
         if let Some(traffic) = by_app.get(app).and_then(Weak::upgrade) {
             return traffic;
         }

@@ -58,9 +58,9 @@ fn without_line_end(text: &str) -> &str {
 }
 
 /// Guard that restores the terminal's echo on drop.
-struct Hidden(Termios);
+struct EchoGuard(Termios);
 
-impl Hidden {
+impl EchoGuard {
     fn begin() -> std::io::Result<Self> {
         let before = tcgetattr(rustix::stdio::stdin())?;
         let mut hidden = before.clone();
@@ -71,7 +71,7 @@ impl Hidden {
     }
 }
 
-impl Drop for Hidden {
+impl Drop for EchoGuard {
     fn drop(&mut self) {
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &self.0).ok();
     }
@@ -90,7 +90,7 @@ pub(crate) fn line(question: &str) -> std::io::Result<String> {
 
 /// Asks for a line on the terminal without echo.
 fn hidden_line(question: &str) -> std::io::Result<String> {
-    let _hidden = Hidden::begin()?;
+    let _hidden = EchoGuard::begin()?;
     line(question)
 }
 

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
-use super::before::Before;
+use super::before::PredecessorHandle;
 use super::inherited::{FREE_TIME_MAX, Inherited};
 use super::successor::Successor;
 use crate::server::data_rights;
@@ -151,9 +151,9 @@ impl Arrival {
         catalog: &Arc<dyn Catalog>,
         runner: Option<&Runner>,
         access_log: &AccessLog,
-    ) -> Result<Before, StartError> {
+    ) -> Result<PredecessorHandle, StartError> {
         match self {
-            Self::Alone(..) => Ok(Before::none()),
+            Self::Alone(..) => Ok(PredecessorHandle::none()),
             Self::Beside(successor, _, commits) => {
                 let commits = commits.unwrap_or_else(|| catalog.watch());
                 successor.serve(control, commits, catalog, runner, access_log)

@@ -4,12 +4,12 @@ use tokio_util::sync::CancellationToken;
 
 /// The predecessor's state, and requests to the predecessor. Clones refer to the same edge.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Before {
+pub(crate) struct PredecessorHandle {
     ended: CancellationToken,
     sooner: CancellationToken,
 }
 
-impl Before {
+impl PredecessorHandle {
     /// Creates the state of an edge without a predecessor.
     pub(super) fn none() -> Self {
         let before = Self::default();

@@ -22,7 +22,7 @@ mod successor;
 mod wire;
 
 pub(super) use arrival::Arrival;
-pub(super) use before::Before;
+pub(super) use before::PredecessorHandle;
 pub(super) use inherited::Inherited;
 pub(super) use predecessor::{Handover, HandoverParts};
 pub(super) use successor::{Running, probe};

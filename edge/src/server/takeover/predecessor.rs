@@ -19,8 +19,8 @@ use tokio::sync::{Notify, OwnedMutexGuard, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::SOCKET_NAME;
-use super::before::Before;
-use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, Held, Listening, PROTOCOL, Request, WantedRun};
+use super::before::PredecessorHandle;
+use super::wire::{self, Answer, DESCRIPTORS_AT_ONCE, HeldListeners, Listening, PROTOCOL, Request, WantedRun};
 use crate::server::drain::DrainHaste;
 use crate::server::http3::QuicCopy;
 use crate::server::own_socket::{KeptListener, OwnSocket};
@@ -62,7 +62,7 @@ pub(crate) struct HandoverParts {
     /// The runner of backends, if on.
     pub(crate) runner: Option<Runner>,
     /// The predecessor of the running edge.
-    pub(crate) before: Before,
+    pub(crate) before: PredecessorHandle,
     /// Handle to shorten the drain.
     pub(crate) haste: DrainHaste,
 }
@@ -70,12 +70,12 @@ pub(crate) struct HandoverParts {
 /// Readiness for a new edge, until dropped.
 pub(crate) struct Handover {
     socket: Arc<OwnSocket>,
-    giver: Arc<Giver>,
+    giver: Arc<HandoverServer>,
     served: watch::Receiver<bool>,
-    before: Before,
+    before: PredecessorHandle,
 }
 
-struct Giver {
+struct HandoverServer {
     catalog: Arc<dyn Catalog>,
     publisher: Arc<Publisher>,
     credentials: Arc<Credentials>,
@@ -107,7 +107,7 @@ impl Handover {
     pub(crate) fn listen(control: &Runtime, data_dir: &Path, parts: HandoverParts) -> Self {
         let socket = OwnSocket::at(data_dir.join(SOCKET_NAME));
         let (sender, served) = watch::channel(false);
-        let giver = Arc::new(Giver {
+        let giver = Arc::new(HandoverServer {
             catalog: Arc::clone(&parts.publisher.ledger().catalog),
             publisher: parts.publisher,
             credentials: parts.credentials,
@@ -150,7 +150,7 @@ impl Handover {
     }
 
     /// Returns the predecessor of the running edge.
-    pub(crate) const fn before(&self) -> &Before {
+    pub(crate) const fn before(&self) -> &PredecessorHandle {
         &self.before
     }
 
@@ -200,7 +200,7 @@ async fn refuse_beside(stream: &mut UnixStream, successor: u32) -> io::Result<()
     stream.write_all(&wire::frame(&Answer::Refused { pid: std::process::id(), reason })?).await
 }
 
-impl Giver {
+impl HandoverServer {
     async fn listen(self: Arc<Self>, mut listener: KeptListener) {
         let mut waiting = VecDeque::new();
         loop {
@@ -403,11 +403,11 @@ impl Giver {
     }
 
     /// Returns the addresses of the listeners.
-    fn held(&self) -> Held {
+    fn held(&self) -> HeldListeners {
         let sockets = self.sockets.lock();
         let tcp = sockets.listening.iter().map(|(listening, _)| *listening);
         let listening = tcp.chain(sockets.quic.iter().map(QuicCopy::listening)).collect();
-        Held { listening, nodes: self.of_nodes }
+        HeldListeners { listening, nodes: self.of_nodes }
     }
 
     /// Returns copies of the sockets, and the process's generation byte in the connection ids of QUIC.

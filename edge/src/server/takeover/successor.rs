@@ -20,10 +20,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::SOCKET_NAME;
-use super::before::Before;
+use super::before::PredecessorHandle;
 use super::formats::FormatsRead;
 use super::inherited::Inherited;
-use super::wire::{self, Answer, Held, PROTOCOL, Request, Sent};
+use super::wire::{self, Answer, HeldListeners, PROTOCOL, Request, Sent};
 use crate::server::data_socket;
 use crate::server::error::StartError;
 use crate::server::stores::is_in_use;
@@ -54,7 +54,7 @@ pub(crate) struct Successor {
     /// True if the running edge reports its served versions, and its counted pushes.
     tells_served: bool,
     tells_pushes: bool,
-    before: Before,
+    before: PredecessorHandle,
 }
 
 impl Successor {
@@ -169,7 +169,7 @@ impl Successor {
     /// Wraps a connection to an unknown edge.
     pub(crate) fn over(stream: UnixStream) -> Self {
         let (tells_served, tells_pushes) = (false, false);
-        Self { stream, pid: 0, log_run: None, tells_served, tells_pushes, before: Before::default() }
+        Self { stream, pid: 0, log_run: None, tells_served, tells_pushes, before: PredecessorHandle::default() }
     }
 
     /// Returns the environments of `lacking` that the running edge serves; `None` from a release that does not report,
@@ -251,7 +251,7 @@ impl Successor {
         catalog: &Arc<dyn Catalog>,
         runner: Option<&Runner>,
         access_log: &AccessLog,
-    ) -> Result<Before, StartError> {
+    ) -> Result<PredecessorHandle, StartError> {
         catalog.check_in_place()?;
         if let Some(run) = self.log_run.take() {
             access_log.follow_run(run);
@@ -322,7 +322,7 @@ pub(crate) struct Running {
     /// The process id.
     pub(crate) pid: u32,
     /// The addresses of the listeners; `None` from a release that does not report.
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<HeldListeners>,
     /// Versions served only from memory, as far as known.
     pub(crate) in_memory_alone: Vec<Lacking>,
     /// True if the edge reports its served versions.
@@ -411,7 +411,7 @@ async fn pass_on(
     mut to: OwnedWriteHalf,
     mut commits: Receiver<Committed>,
     mut runs: Option<Receiver<(RunId, Option<RunNow>)>>,
-    before: &Before,
+    before: &PredecessorHandle,
 ) {
     let mut ends_sooner = false;
     loop {

@@ -112,7 +112,7 @@ pub(super) enum Answer {
         tells_served: bool,
         /// The addresses of the listeners.
         #[serde(default)]
-        held: Option<Held>,
+        held: Option<HeldListeners>,
         /// Versions served only from memory, because they are damaged on the disk.
         #[serde(default)]
         in_memory_alone: Vec<Lacking>,
@@ -164,7 +164,7 @@ pub(crate) struct Listening {
 
 /// The addresses of an edge's listeners.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct HeldListeners {
     /// Listeners that are handed over.
     pub(crate) listening: Vec<Listening>,
     /// Listener for other nodes of a cluster.

@@ -17,10 +17,10 @@ use crate::catalog::scan::Scan;
 
 /// The served levels of a version's files.
 #[derive(Clone, Default)]
-pub struct Levels(Option<Arc<Quick>>);
+pub struct Levels(Option<Arc<PendingImprovement>>);
 
 /// A version with files that are not compressed at the best level yet.
-struct Quick {
+struct PendingImprovement {
     app: AppName,
     version: VersionId,
     catalog: Arc<dyn Catalog>,
@@ -37,7 +37,7 @@ impl Levels {
         (catalog, blobs): (&Arc<dyn Catalog>, &Arc<dyn Blobs>),
     ) -> Self {
         Self(is_quick.then(|| {
-            Arc::new(Quick {
+            Arc::new(PendingImprovement {
                 app: app.clone(),
                 version,
                 catalog: Arc::clone(catalog),
@@ -69,7 +69,7 @@ impl fmt::Debug for Levels {
     }
 }
 
-impl Quick {
+impl PendingImprovement {
     /// Reads the set of files that the app has had compressed at the best level. Unreadable records count as absent.
     async fn read_improved(&self) -> HashSet<Digest> {
         let mut improved = HashSet::new();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::attacks::world::push;
-use crate::proxy::dns_server::{Dns, Mood};
+use crate::proxy::dns_server::{Dns, DnsBehavior};
 use crate::support::{Got, RunningEdge, edge, got, manifest};
 
 /// Generous: only a hanging test takes so long.
@@ -34,13 +34,13 @@ async fn dry_run(edge: &RunningEdge, token: &str, app: &str, body: &Value) -> Go
 
 #[tokio::test]
 async fn routes_are_checked_by_the_name_servers_that_connections_ask() {
-    let dns = Dns::start(Mood::at(&["127.0.0.1"])).await;
+    let dns = Dns::start(DnsBehavior::at(&["127.0.0.1"])).await;
     let edge = asking(&dns).await;
     push(&edge, "shop", &[("index.html", b"home")], "").await;
     let token = edge.token_for(Scope::Push, Some("shop"), None).await;
     let refused = dry_run(&edge, &token, "shop", &routed(0, 1)).await;
     assert_eq!(refused.problem().code.as_str(), "upstream_forbidden");
-    dns.set(Mood::at(&["8.8.8.8"]));
+    dns.set(DnsBehavior::at(&["8.8.8.8"]));
     let taken = dry_run(&edge, &token, "shop", &routed(0, 1)).await;
     assert!(taken.status.is_success(), "{}", taken.text());
     edge.stop().await;
@@ -48,7 +48,7 @@ async fn routes_are_checked_by_the_name_servers_that_connections_ask() {
 
 #[tokio::test]
 async fn law_11_names_whose_name_server_says_nothing_hold_up_no_push() {
-    let dns = Dns::start(Mood::Silent).await;
+    let dns = Dns::start(DnsBehavior::Silent).await;
     let edge = asking(&dns).await;
     push(&edge, "greedy", &[("index.html", b"home")], "").await;
     let token = edge.token_for(Scope::Push, Some("greedy"), None).await;

@@ -48,7 +48,7 @@ enum Expected {
 }
 
 /// Ids of objects in `prod` of the app `shop`.
-struct Planted {
+struct ProdObjects {
     version: String,
     deploy: String,
     digest: String,
@@ -70,7 +70,7 @@ async fn admin(edge: &RunningEdge, method: Method, path: &str, body: Value) -> G
 }
 
 /// Creates an app with every kind of object in `prod`, and few in `staging`.
-async fn plant(edge: &RunningEdge) -> Planted {
+async fn plant(edge: &RunningEdge) -> ProdObjects {
     push(edge, "shop", "staging", "of staging").await;
     let gone = push(edge, "shop", "prod", "marker of a version that goes").await;
     let version = push(edge, "shop", "prod", "marker of what is live").await;
@@ -104,11 +104,11 @@ async fn plant(edge: &RunningEdge) -> Planted {
     };
     let path = "apps/shop/environments/prod/deploys";
     let begun: DeployBegun = admin(edge, Method::POST, path, serde_json::to_value(begin).unwrap()).await.json();
-    Planted { version, deploy: begun.deploy, digest: begun.missing[0].to_string(), token: token.id }
+    ProdObjects { version, deploy: begun.deploy, digest: begun.missing[0].to_string(), token: token.id }
 }
 
 /// Fills in a described path with an object of another app, or of `prod`.
-fn concrete(path: &str, app: &str, planted: &Planted) -> String {
+fn concrete(path: &str, app: &str, planted: &ProdObjects) -> String {
     let mut concrete = path
         .replace("{app}", app)
         .replace("{env}", "prod")
@@ -214,7 +214,7 @@ async fn ask(edge: &RunningEdge, token: &str, method: &str, path: &str, body: &V
     got(if method == "GET" { request } else { request.json(body) }).await
 }
 
-fn check_nothing_of_another(answer: &Got, planted: &Planted, what: &str) {
+fn check_nothing_of_another(answer: &Got, planted: &ProdObjects, what: &str) {
     let text = answer.text();
     assert!(!text.contains(MARKER) && !text.contains(&planted.version), "{what}: {text}");
 }

@@ -205,10 +205,10 @@ async fn pushes_that_a_token_for_previews_leaves_unfinished_give_way_to_those_of
 }
 
 /// Endless request body with a sender for the end.
-type Coming = (tokio::sync::mpsc::Sender<std::io::Result<Vec<u8>>>, tokio::task::JoinHandle<Got>);
+type OpenUpload = (tokio::sync::mpsc::Sender<std::io::Result<Vec<u8>>>, tokio::task::JoinHandle<Got>);
 
 /// Sends the first bytes of a body and then pauses.
-fn hold_open(request: reqwest::RequestBuilder, first: &[u8]) -> Coming {
+fn hold_open(request: reqwest::RequestBuilder, first: &[u8]) -> OpenUpload {
     let (sender, receiver) = tokio::sync::mpsc::channel(1);
     sender.try_send(Ok(first.to_vec())).unwrap();
     let body = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
@@ -218,10 +218,10 @@ fn hold_open(request: reqwest::RequestBuilder, first: &[u8]) -> Coming {
 /// Opens endless requests until a complete request is refused for lack of permits.
 async fn hold_all(
     count: usize,
-    begin: impl Fn() -> Coming,
+    begin: impl Fn() -> OpenUpload,
     whole: impl Fn() -> reqwest::RequestBuilder,
-) -> Vec<Coming> {
-    let mut held: Vec<Coming> = (0..count).map(|_| begin()).collect();
+) -> Vec<OpenUpload> {
+    let mut held: Vec<OpenUpload> = (0..count).map(|_| begin()).collect();
     eventually("no further one is taken", async || {
         let answer = got(whole()).await;
         // A request refused because a complete request briefly had the permit is started again.

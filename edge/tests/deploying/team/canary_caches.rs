@@ -57,8 +57,8 @@ impl Cache {
         Some(Self { folder, nginx })
     }
 
-    async fn get(&self, path: &str, cookie: Option<&str>) -> Cached {
-        Cached::of(&self.folder.path().join("socket"), path, cookie).await
+    async fn get(&self, path: &str, cookie: Option<&str>) -> CacheResponse {
+        CacheResponse::of(&self.folder.path().join("socket"), path, cookie).await
     }
 
     async fn stop(mut self) {
@@ -71,12 +71,12 @@ impl Cache {
 
 /// Response of the cache.
 #[derive(Debug)]
-struct Cached {
+struct CacheResponse {
     head: String,
     body: String,
 }
 
-impl Cached {
+impl CacheResponse {
     async fn of(socket: &Path, path: &str, cookie: Option<&str>) -> Self {
         let mut stream = UnixStream::connect(socket).await.unwrap();
         let cookie = cookie.map_or_else(String::new, |cookie| format!("cookie: {cookie}\r\n"));

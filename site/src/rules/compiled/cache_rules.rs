@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::at;
 use super::fields::{Changes, FieldChanges, FieldNumbers, Removed};
 use super::index::PatternIndex;
-use super::taken::{Taken, takes_somewhere};
+use super::taken::{PatternMatch, takes_somewhere};
 use crate::dictionary::kept_seconds;
 
 /// Fields that only a rule controls: the edge then neither sets nor relies on the field.
@@ -66,7 +66,7 @@ impl Keeping {
         let (mut changes, mut removed, mut is_ours) = (FieldChanges::default(), Removed::default(), true);
         for rule in numbers.into_iter().filter_map(|number| at(&self.rules, number)) {
             *compared = compared.saturating_add(rule.looks(path));
-            match Taken::of(&rule.path, rule.changes.have_places(), "", path) {
+            match PatternMatch::of(&rule.path, rule.changes.have_places(), "", path) {
                 Some(mut taken) if !rule.says_dictionary => changes.add(&rule.changes, &mut taken, &mut removed),
                 Some(_) => is_ours = false,
                 // A rule for one host alone might apply to every host.

@@ -8,7 +8,7 @@ use devanture_config::rules::template::{Context, FILLED_BYTES_MAX, Template};
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::taken::Taken;
+use super::taken::PatternMatch;
 
 /// Maximum bytes of fields set by rules in one response: clients refuse longer heads, and a value may grow with the
 /// path. A field counts like an entry of a field table (RFC 7541 §4.1), and an overlong one as the longest.
@@ -183,7 +183,7 @@ impl FieldChanges {
 
     /// Adds the changes of a rule, after those of earlier rules. A change that would make the head too long is left
     /// out.
-    pub(super) fn add(&mut self, rule: &Changes, taken: &mut Taken<'_>, removed: &mut Removed) {
+    pub(super) fn add(&mut self, rule: &Changes, taken: &mut PatternMatch<'_>, removed: &mut Removed) {
         for Prepared { name, number, action } in &rule.changes {
             let value = match action {
                 Action::Remove => {

@@ -23,7 +23,7 @@ use super::visitor::{Tastes, Visitor};
 use crate::sent_path::SentPath;
 use fields::{FieldNumbers, Removed};
 use index::PatternIndex;
-use taken::{Taken, takes_somewhere};
+use taken::{PatternMatch, takes_somewhere};
 
 /// Maximum targets filled for one request in index order, and then as many in the order of the rules, if all but the
 /// last fail to make an address: beyond, no rule applies. Filling takes time by the length of the captures, and a
@@ -249,7 +249,7 @@ impl CompiledRules {
         numbers.sort_unstable();
         for number in numbers {
             if let Some(rule) = at(&self.field_rules, number)
-                && let Some(mut taken) = Taken::of(&rule.path, rule.changes.have_places(), host, path)
+                && let Some(mut taken) = PatternMatch::of(&rule.path, rule.changes.have_places(), host, path)
             {
                 changes.add(&rule.changes, &mut taken, &mut removed);
             }
@@ -284,7 +284,7 @@ impl CompiledRules {
         self.guard_index.visit(path, &mut |number| {
             let number = at(&self.guard_numbers, number).copied();
             let Some(rule) = number.and_then(|number| at(&self.field_rules, number)) else { return };
-            if Taken::of(&rule.path, false, host, path).is_some() {
+            if PatternMatch::of(&rule.path, false, host, path).is_some() {
                 guarded = true;
                 held &= rule.users.hold(sent.as_ref());
             }
@@ -351,7 +351,7 @@ impl<'a, 'v> Search<'a, 'v> {
         let (visitor, path, sent) = (self.visitor, self.path, self.sent);
         // For an unknown visitor: any host of the rule.
         let host = visitor.host.unwrap_or_else(|| host_of(rule));
-        let Some(mut taken) = Taken::of(&rule.from, rule.to.places() > 0, host, path) else {
+        let Some(mut taken) = PatternMatch::of(&rule.from, rule.to.places() > 0, host, path) else {
             // The path is compared again only for an explanation.
             let is_elsewhere = self.explains && rule.from.has_host() && takes_somewhere(&rule.from, path);
             return Err(if is_elsewhere { Skip::OtherHost } else { Skip::OtherPath });

@@ -6,14 +6,14 @@ use devanture_config::rules::pattern::Captures;
 /// A pattern that matches a path on a host, with its captures. Captured segments are located at the first use:
 /// thousands of rules may match one path, and locating a long segment takes long.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
+pub(super) struct PatternMatch<'a> {
     pattern: &'a Pattern,
     host: &'a str,
     path: &'a str,
     captures: Option<Captures<'a>>,
 }
 
-impl<'a> Taken<'a> {
+impl<'a> PatternMatch<'a> {
     /// The match of a pattern that the index found for `path`; without captures unless `is_used`.
     pub(super) fn of(pattern: &'a Pattern, is_used: bool, host: &'a str, path: &'a str) -> Option<Self> {
         let captures = match (pattern.takes_parts(), is_used) {

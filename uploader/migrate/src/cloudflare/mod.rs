@@ -7,7 +7,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound, Rules};
 use devanture_site::rules::{HEADERS_FILE, REDIRECTS_FILE};
 
 use super::around::{Around, folder};
-use super::exclude::{self, What};
+use super::exclude::{self, PathKind};
 use super::moved::{Justified, Moved};
 use super::value::{Entry, Node, read_json, read_toml};
 
@@ -50,7 +50,7 @@ pub(crate) fn read(file: Option<(&str, &str)>, around: &Around<'_>) -> Result<Mo
         pages(&mut moved, around);
     }
     if let Some(main) = main {
-        exclude::hide(&mut moved, around, &main, What::File);
+        exclude::hide(&mut moved, around, &main, PathKind::File);
     }
     for file in [REDIRECTS_FILE, HEADERS_FILE] {
         if around.in_www(moved.www.as_deref(), file) {
@@ -73,7 +73,7 @@ fn pages(moved: &mut Moved, around: &Around<'_>) {
     }
     // Pages uploads none of them, even in the published folder.
     if around.in_www(www.as_deref(), FUNCTIONS) {
-        exclude::hide_page(moved, FUNCTIONS, What::Folder);
+        exclude::hide_page(moved, FUNCTIONS, PathKind::Folder);
     }
     if !around.is_built(www.as_deref()) {
         let what =

@@ -5,7 +5,7 @@ use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
-use super::exclude::{self, What};
+use super::exclude::{self, PathKind};
 use super::moved::{Justified, Moved, Rule};
 use super::source::{INSTEAD, Item, Refused, for_headers, for_redirects, refused};
 use super::syntax::{glob, regex};
@@ -55,12 +55,12 @@ fn others(moved: &mut Moved, root: &Node, around: &Around<'_>) {
         items => items.to_vec(),
     };
     for codebase in root.get(FUNCTIONS).map(each).unwrap_or_default() {
-        exclude::hide(moved, around, codebase.text_of("source").unwrap_or(FUNCTIONS), What::Folder);
+        exclude::hide(moved, around, codebase.text_of("source").unwrap_or(FUNCTIONS), PathKind::Folder);
     }
     for (service, keys) in OTHERS {
         for one in root.get(service).map(each).unwrap_or_default() {
             for file in keys.iter().filter_map(|key| one.text_of(key)) {
-                exclude::hide(moved, around, file, What::File);
+                exclude::hide(moved, around, file, PathKind::File);
             }
         }
     }

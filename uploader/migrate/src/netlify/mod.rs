@@ -7,7 +7,7 @@ use devanture_site::rules::pattern::Segment;
 use devanture_site::rules::{HEADERS_FILE, Pattern, REDIRECTS_FILE, Redirect, RuleTable};
 
 use super::around::{Around, folder};
-use super::exclude::{self, What};
+use super::exclude::{self, PathKind};
 use super::moved::{Headers, Justified, Moved, Rule};
 use super::value::{Entry, Node, Value, read_toml, status_of};
 
@@ -51,7 +51,7 @@ fn hide_functions(moved: &mut Moved, root: &Node, around: &Around<'_>) {
         root.get("functions").and_then(|functions| functions.text_of("directory")),
     ];
     for path in named.into_iter().flatten() {
-        exclude::hide(moved, around, &format!("{base}/{path}"), What::Folder);
+        exclude::hide(moved, around, &format!("{base}/{path}"), PathKind::Folder);
     }
 }
 
@@ -132,7 +132,7 @@ fn processing(moved: &mut Moved, processing: &Node) {
 }
 
 fn redirects(moved: &mut Moved, list: &Node) {
-    let mut before = Before::default();
+    let mut before = EarlierRules::default();
     for item in list.items() {
         match redirect(moved, item) {
             Ok(found) => before.add(moved, item.line, found),
@@ -231,12 +231,12 @@ fn conditions(rule: &mut Rule, item: &Node) -> Result<(), Why> {
 
 /// The earlier rules: at Netlify the first match counts, and here redirects precede rewrites.
 #[derive(Default)]
-struct Before {
+struct EarlierRules {
     /// Each rule with its line, and set for a rewrite.
     rules: Vec<(Redirect, usize, bool)>,
 }
 
-impl Before {
+impl EarlierRules {
     fn add(&mut self, moved: &mut Moved, line: usize, found: Found) {
         let Found { rule, is_rewrite } = found;
         let kind = if is_rewrite { RuleTable::Rewrites } else { RuleTable::Redirects };

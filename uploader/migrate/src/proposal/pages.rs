@@ -29,7 +29,7 @@ pub(super) struct Pages {
 
 /// The configured folder.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum ConfiguredFolder {
     /// A folder, and its source.
     Folder(String, String),
     /// A folder outside the project.
@@ -51,18 +51,18 @@ pub(super) fn pages(project: &Project<'_>, notes: &mut Vec<String>) -> Option<Pa
         return there(".".to_owned(), "index.html is here");
     }
     match project.framework.and_then(|framework| said(project, framework)) {
-        Some(Said::Folder(folder, by)) => {
+        Some(ConfiguredFolder::Folder(folder, by)) => {
             let is_there = project.tree.is_folder(&folder);
             let because = if is_there { by } else { format!("{by}; it is not there yet") };
             return Some(Pages { folder, because });
         }
-        Some(Said::Outside(folder, by)) => {
+        Some(ConfiguredFolder::Outside(folder, by)) => {
             notes.push(format!(
                 "{by} is {folder}, outside of this folder: write devanture.toml in one that holds both."
             ));
             return None;
         }
-        Some(Said::Computed(by)) => notes.push(format!("{by} is computed: check the folder.")),
+        Some(ConfiguredFolder::Computed(by)) => notes.push(format!("{by} is computed: check the folder.")),
         None => {}
     }
     let mut candidates = Vec::new();
@@ -121,7 +121,7 @@ fn named(project: &Project<'_>, pattern: &str) -> Vec<String> {
 }
 
 /// Returns the folder in the configuration of the framework, or in a flag of its command.
-fn said(project: &Project<'_>, framework: &Framework) -> Option<Said> {
+fn said(project: &Project<'_>, framework: &Framework) -> Option<ConfiguredFolder> {
     let command = || Some(project.package.script_with(framework.command)?.1);
     match framework.output {
         Output::Angular => {
@@ -148,7 +148,7 @@ fn said(project: &Project<'_>, framework: &Framework) -> Option<Said> {
             let by = |path: &str| format!("outDir of {path}");
             match config.and_then(|(path, text)| Some((value_of(&text, "outDir")?, by(&path)))) {
                 Some((Value::Text(folder), by)) => Some(within(&root, &folder, by)),
-                Some((_, by)) => Some(Said::Computed(by)),
+                Some((_, by)) => Some(ConfiguredFolder::Computed(by)),
                 None => Some(within(&root, ".vitepress/dist", "VitePress writes it".to_owned())),
             }
         }
@@ -156,7 +156,7 @@ fn said(project: &Project<'_>, framework: &Framework) -> Option<Said> {
 }
 
 /// Returns the folder in a flag of the command, else in a key of the configuration.
-fn said_by(project: &Project<'_>, root: &str, key: &str, flags: &[&str], adds: &str) -> Option<Said> {
+fn said_by(project: &Project<'_>, root: &str, key: &str, flags: &[&str], adds: &str) -> Option<ConfiguredFolder> {
     let command = project.framework?.command;
     if let Some((script, words)) = project.package.script_with(command)
         && let Some(folder) = flag_of(&words, flags)
@@ -173,17 +173,17 @@ fn said_by(project: &Project<'_>, root: &str, key: &str, flags: &[&str], adds: &
     // In a program a word is a variable.
     let is_program = !path.ends_with(".yaml") && !path.ends_with(".yml");
     match value {
-        Value::Word(_) if is_program => Some(Said::Computed(by)),
+        Value::Word(_) if is_program => Some(ConfiguredFolder::Computed(by)),
         Value::Text(folder) | Value::Word(folder) => Some(within(root, &format!("{folder}{adds}"), by)),
-        Value::Computed => Some(Said::Computed(by)),
+        Value::Computed => Some(ConfiguredFolder::Computed(by)),
     }
 }
 
 /// Resolves a folder of a configuration relative to `root`.
-fn within(root: &str, folder: &str, by: String) -> Said {
+fn within(root: &str, folder: &str, by: String) -> ConfiguredFolder {
     match normal(&join(root, folder)) {
-        Some(normal) if !normal.is_empty() && !folder.starts_with('/') => Said::Folder(normal, by),
-        _ => Said::Outside(folder.to_owned(), by),
+        Some(normal) if !normal.is_empty() && !folder.starts_with('/') => ConfiguredFolder::Folder(normal, by),
+        _ => ConfiguredFolder::Outside(folder.to_owned(), by),
     }
 }
 
@@ -361,7 +361,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_configuration_leads_out_of_the_project(path in "[a-b./\\\\]{0,12}|\\PC{0,8}") {
-            if let Said::Folder(folder, _) = within("", &path, String::new()) {
+            if let ConfiguredFolder::Folder(folder, _) = within("", &path, String::new()) {
                 prop_assert!(!folder.is_empty() && !folder.starts_with('/'), "{}", folder);
                 prop_assert!(folder.split('/').all(|part| !["", ".", ".."].contains(&part)), "{}", folder);
             }

@@ -5,9 +5,9 @@ use devanture_config::site_toml::{HtmlHandling, NotFound};
 
 use super::around::{Around, folder, unread_rule_files};
 use super::clean_urls::{self, Way};
-use super::exclude::{self, What};
+use super::exclude::{self, PathKind};
 use super::moved::{Headers, Justified, Moved, Rule};
-use super::source::{Capture, INSTEAD, Ours, for_headers, for_redirects};
+use super::source::{Capture, INSTEAD, TargetPattern, for_headers, for_redirects};
 use super::syntax::{path_to_regexp, takes_everything};
 use super::value::{Entry, Node, read_json};
 
@@ -16,8 +16,12 @@ pub(crate) const FILE: &str = "vercel.json";
 /// Lists of paths that are not uploaded; the first existing file is read.
 pub(crate) const IGNORE_FILES: [&str; 2] = [".vercelignore", ".nowignore"];
 /// Files in the folder of the configuration that were not served, even if that is the folder of the pages.
-const UNSERVED: [(&str, What); 4] =
-    [("api", What::Folder), ("middleware.js", What::File), ("middleware.ts", What::File), ("package.json", What::File)];
+const UNSERVED: [(&str, PathKind); 4] = [
+    ("api", PathKind::Folder),
+    ("middleware.js", PathKind::File),
+    ("middleware.ts", PathKind::File),
+    ("package.json", PathKind::File),
+];
 /// Files that Vercel does not upload by default, without names that begin with a dot, which are not served here:
 /// <https://vercel.com/docs/builds/build-features#ignored-files-and-folders>.
 const BY_DEFAULT: [&str; 6] = ["npm-debug.log", "config.gypi", "node_modules", "__pycache__", "venv", "CVS"];
@@ -49,7 +53,7 @@ pub(crate) fn read(text: &str, around: &Around<'_>) -> Result<Moved, Mistakes> {
         }
     }
     for function in root.get("functions").map(Node::entries).unwrap_or_default() {
-        exclude::hide(&mut moved, around, &function.key, What::File);
+        exclude::hide(&mut moved, around, &function.key, PathKind::File);
     }
     Ok(moved)
 }
@@ -230,7 +234,7 @@ fn rules(moved: &mut Moved, item: &Node, setting: &str) -> Result<Vec<Rule>, Why
     Ok(rules)
 }
 
-fn add_query_captures(one: &mut Ours, conditions: &Conditions) {
+fn add_query_captures(one: &mut TargetPattern, conditions: &Conditions) {
     let captured = conditions.query.iter().map(|(_, value)| value).filter(|value| value.starts_with(':'));
     for (name, value) in conditions.captures.iter().zip(captured) {
         // Captures of conditions precede captures of the path.
@@ -347,7 +351,7 @@ fn headers(moved: &mut Moved, item: &Node) {
 }
 
 /// Adds the fields of an item for one of the patterns of its source.
-pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &Ours) {
+pub(super) fn add_headers(moved: &mut Moved, item: &Node, source: &str, one: &TargetPattern) {
     if one.is_wider {
         let how = format!("`{source}` is `{}` here, whose star takes slashes too", one.pattern);
         moved.differs(item.line, "headers", how, None);

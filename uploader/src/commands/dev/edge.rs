@@ -76,7 +76,7 @@ collected_hours = 0
 
 /// The settings of a run's edge.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct EdgeOptions {
     /// The folder for the state of this program, with the permanent authority.
     pub(super) state_folder: Option<PathBuf>,
     /// The port; 0 for a free one.
@@ -115,7 +115,7 @@ impl LocalEdge {
     ///
     /// # Errors
     /// `usage` without the program of the edge, with an occupied port or an unusable folder.
-    pub(super) async fn start(wanted: Wanted) -> Result<(Self, Process), Failure> {
+    pub(super) async fn start(wanted: EdgeOptions) -> Result<(Self, Process), Failure> {
         let program = program()?;
         let port = wanted.port;
         let prepared = tokio::task::spawn_blocking(move || prepare(&wanted)).await;
@@ -249,7 +249,7 @@ fn is_program(path: &Path) -> bool {
 
 /// Creates the folders of a run and the configuration of its edge. Returns also a lock to hold until the edge has
 /// started: two concurrent starts would make two authorities, and find the same port free.
-fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
+fn prepare(wanted: &EdgeOptions) -> Result<(Run, File), Failure> {
     let kept = kept_folder(wanted.state_folder.as_deref())?;
     let starting = lock_file(&kept.join("start.lock")).and_then(|file| file.lock().map(|()| file));
     let starting = starting.map_err(|error| unusable(&kept, &error))?;
@@ -267,8 +267,8 @@ fn prepare(wanted: &Wanted) -> Result<(Run, File), Failure> {
 
 /// Returns the configuration of the edge. No names are reserved: there are no other apps. HTTP/3 is off, which no
 /// browser would use with an authority known only to this machine.
-fn edge_toml(wanted: &Wanted) -> String {
-    let Wanted { port, has_log, .. } = wanted;
+fn edge_toml(wanted: &EdgeOptions) -> String {
+    let EdgeOptions { port, has_log, .. } = wanted;
     let format = if *has_log { "combined" } else { "off" };
     format!(
         "{EDGE_TOML}[listen]\nhttps = \"127.0.0.1:{port}\"\nadmin = \"127.0.0.1:0\"\nhttp3 = false\nthreads = 2\n\
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn the_configuration_of_the_edge_has_no_mistakes_and_reserves_no_names() {
         for (port, has_log, format) in [(0, false, LogFormat::Off), (8443, true, LogFormat::Combined)] {
-            let text = edge_toml(&Wanted { state_folder: None, port, has_log });
+            let text = edge_toml(&EdgeOptions { state_folder: None, port, has_log });
             let file = EdgeFile::parse("edge.toml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"));
             assert_eq!((file.listen.https.port(), file.access_log.format), (port, format));
             assert!(file.listen.https.ip().is_loopback() && file.listen.admin.ip().is_loopback());

@@ -30,12 +30,12 @@ use devanture_migrate::proposal::app_of_folder;
 use devanture_project::Project;
 
 use self::backend::Backend;
-use self::edge::{LocalEdge, Wanted};
+use self::edge::{EdgeOptions, LocalEdge};
 use self::output::{DevOutput, Ready};
 use self::pages::Pages;
 use self::reload::Reload;
 use self::remote::{RemoteSite, Routing};
-use self::round::{Begin, Ended, Rounds, routes_of};
+use self::round::{Ended, RoundOptions, Rounds, routes_of};
 use self::watch::{Watch, Watched};
 use crate::args::DevArgs;
 use crate::context::Context;
@@ -65,7 +65,7 @@ pub(crate) async fn run(context: &Context, args: &DevArgs, read: Result<(), Fail
     if www.is_file() {
         return Err(Failure::new(Code::Usage, format!("{} is a file, and `dev` serves a folder.", www.display())));
     }
-    let wanted = Wanted {
+    let wanted = EdgeOptions {
         state_folder: context.settings.state_folder.clone(),
         port: args.port,
         has_log: context.progress.is_verbose(),
@@ -237,7 +237,7 @@ async fn round(
     project.choose(Some(rounds.edge.app().as_str()))?;
     let folders = project.folders(rounds.routing.dir.as_deref())?;
     watch.turn_to(Watched::new(folders.www.path(), config.path()));
-    rounds.run(Begin { project, folders, is_patient }).await
+    rounds.run(RoundOptions { project, folders, is_patient }).await
 }
 
 /// Returns the app: the given one, else one with the folder's name.

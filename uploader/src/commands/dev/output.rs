@@ -7,7 +7,7 @@ use devanture_config::site_toml::Route;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, UtcOffset};
 
-use super::round::Went;
+use super::round::LiveVersion;
 use crate::output::exit::Failure;
 use crate::output::failure;
 use crate::output::last_line::STILL_RUNNING;
@@ -69,7 +69,7 @@ impl<'c> DevOutput<'c> {
     }
 
     /// Reports a new live version.
-    pub(super) fn live(&mut self, went: &Went) {
+    pub(super) fn live(&mut self, went: &LiveVersion) {
         (self.waiting, self.is_held_up) = (None, false);
         self.notes(went);
         let value = json!({
@@ -101,7 +101,7 @@ impl<'c> DevOutput<'c> {
         self.output.write(&value, || vec![format!("{}  in order again, as it was live before", style.dim(&clock))]);
     }
 
-    fn notes(&mut self, went: &Went) {
+    fn notes(&mut self, went: &LiveVersion) {
         let mut notes: BTreeSet<String> =
             went.doubts.iter().map(|doubt| format!("a push refuses this: {doubt}")).collect();
         if let Some(at) = &went.policy {

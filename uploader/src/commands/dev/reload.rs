@@ -51,7 +51,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The live version, for open pages.
 #[derive(Debug, Clone)]
-struct Live {
+struct KnownLive {
     /// The run and a growing number: an open page sends the stamp to prove its run and version.
     stamp: String,
     /// The stamp before.
@@ -68,7 +68,7 @@ struct Live {
 #[derive(Debug)]
 pub(super) struct Reload {
     address: SocketAddr,
-    live: watch::Sender<Live>,
+    live: watch::Sender<KnownLive>,
     run: u128,
     count: u64,
     server: JoinHandle<()>,
@@ -85,7 +85,8 @@ impl Reload {
         let address = listener.local_addr().map_err(failed)?;
         let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let stamp = stamp(run, 0);
-        let first = Live { before: stamp.clone(), stamp, since: Instant::now(), pages: Arc::default(), styles: None };
+        let first =
+            KnownLive { before: stamp.clone(), stamp, since: Instant::now(), pages: Arc::default(), styles: None };
         let live = watch::Sender::new(first);
         let server = tokio::spawn(serve(listener, live.subscribe()));
         Ok(Self { address, live, run, count: 0, server })
@@ -103,8 +104,13 @@ impl Reload {
         let (stamp, pages) = (stamp(self.run, self.count), Arc::new(pages));
         self.live.send_modify(|live| {
             let before = std::mem::replace(&mut live.stamp, stamp);
-            *live =
-                Live { stamp: live.stamp.clone(), before, since: Instant::now(), pages, styles: styles.map(Arc::from) };
+            *live = KnownLive {
+                stamp: live.stamp.clone(),
+                before,
+                since: Instant::now(),
+                pages,
+                styles: styles.map(Arc::from),
+            };
         });
     }
 }
@@ -125,7 +131,7 @@ fn stamp(run: u128, count: u64) -> String {
     format!("{run:x}-{count}")
 }
 
-async fn serve(listener: TcpListener, live: watch::Receiver<Live>) {
+async fn serve(listener: TcpListener, live: watch::Receiver<KnownLive>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
@@ -159,7 +165,7 @@ fn is_own<B>(request: &Request<B>) -> bool {
     is_of_this_machine && matches!(field("sec-fetch-site"), None | Some("same-origin" | "none"))
 }
 
-fn answer(request: &Request<Incoming>, live: &watch::Receiver<Live>) -> Response<Body> {
+fn answer(request: &Request<Incoming>, live: &watch::Receiver<KnownLive>) -> Response<Body> {
     let (media_type, body) = match (request.method(), request.uri().path()) {
         _ if !is_own(request) => {
             let mut refused = Response::new(Full::default().boxed_unsync());
@@ -211,7 +217,7 @@ impl Page {
     }
 
     /// Returns the first event: a reload if the page is not of the live version, otherwise the stamp of the version.
-    fn greeting(&mut self, live: &Live) -> String {
+    fn greeting(&mut self, live: &KnownLive) -> String {
         // Files loaded before and after a switch may not fit together.
         let is_whole = match (&self.stamp, self.age) {
             (Some(stamp), _) => *stamp == live.stamp,
@@ -226,7 +232,7 @@ impl Page {
     }
 
     /// Returns the event for the switch to `live`.
-    fn event_text(&mut self, live: &Live) -> String {
+    fn event_text(&mut self, live: &KnownLive) -> String {
         match &live.styles {
             Some(paths) if self.stamp.as_ref() == Some(&live.before) => {
                 self.stamp = Some(live.stamp.clone());
@@ -237,7 +243,7 @@ impl Page {
         }
     }
 
-    fn events(mut self, mut live: watch::Receiver<Live>) -> Body {
+    fn events(mut self, mut live: watch::Receiver<KnownLive>) -> Body {
         let greeting = self.greeting(&live.borrow_and_update());
         let first = stream::once(async move { Ok(Frame::data(Bytes::from(greeting))) });
         let events = stream::unfold((self, live), |(mut page, mut live)| async move {
@@ -261,8 +267,8 @@ fn reload_event(stamp: &str) -> String {
 mod tests {
     use super::*;
 
-    fn live(styles: Option<&[&str]>) -> Live {
-        Live {
+    fn live(styles: Option<&[&str]>) -> KnownLive {
+        KnownLive {
             stamp: "r-2".to_owned(),
             before: "r-1".to_owned(),
             since: Instant::now(),
@@ -304,7 +310,7 @@ mod tests {
         assert_eq!(page("p", "r-1").event_text(&live(None)), "event: reload\ndata: r-2\n\n");
         // A newly loaded page learns its version from the greeting.
         let mut one = new_page("p", 0);
-        one.greeting(&Live { stamp: "r-1".to_owned(), ..live(None) });
+        one.greeting(&KnownLive { stamp: "r-1".to_owned(), ..live(None) });
         assert!(one.event_text(&styles).starts_with("event: styles\n"));
     }
 

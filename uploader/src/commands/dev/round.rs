@@ -57,7 +57,7 @@ pub(super) struct Rounds {
 }
 
 /// The input of a round.
-pub(super) struct Begin {
+pub(super) struct RoundOptions {
     /// The settings of the working folder.
     pub(super) project: Project,
     /// The folders.
@@ -69,7 +69,7 @@ pub(super) struct Begin {
 /// The outcome of a round.
 pub(super) enum Ended {
     /// A new version is live.
-    Live(Went),
+    Live(LiveVersion),
     /// The same version is.
     Same,
     /// A build of the folder seems to be running.
@@ -77,7 +77,7 @@ pub(super) enum Ended {
 }
 
 /// A version that went live.
-pub(super) struct Went {
+pub(super) struct LiveVersion {
     /// The id.
     pub(super) version: VersionId,
     /// The number of files.
@@ -101,9 +101,9 @@ impl Rounds {
     ///
     /// # Errors
     /// The reason why the version did not go live; the previous version still is.
-    pub(super) async fn run(&mut self, begin: Begin) -> Result<Ended, Failure> {
+    pub(super) async fn run(&mut self, begin: RoundOptions) -> Result<Ended, Failure> {
         let begun = Instant::now();
-        let Begin { mut project, folders, is_patient } = begin;
+        let RoundOptions { mut project, folders, is_patient } = begin;
         let www = folders.www.path().to_owned();
         lay_over(&mut project.site, &self.place, &self.routing, (self.reload.address(), self.backend.as_ref()))?;
         let mut scan = self.scan(folders).await?;
@@ -125,7 +125,7 @@ impl Rounds {
         let version = self.push(&bundle).await?;
         let change = self.live.as_ref().map(|live| Change::between(live, &bundle.manifest));
         self.reload.went_live(tags, change.as_ref().and_then(|change| change.styles.clone()));
-        let went = Went {
+        let went = LiveVersion {
             version,
             files: bundle.manifest.files.len(),
             changed: change.map(|change| change.files),

@@ -9,7 +9,7 @@ use devanture_config::problem::Code;
 use devanture_config::{Digest, PlaceName, VersionId};
 use devanture_project::bundle::{Blob, Bundle};
 
-use super::{Live, Push};
+use super::{KnownLive, Push};
 use crate::edge::client::{self, Edge, LAST_QUESTION_TIME_MAX};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::output::last_line::{self, MAY_GO_ON, NOTHING_LIVE, NOTHING_SENT, STILL_RUNNING};
@@ -125,7 +125,7 @@ impl Push<'_> {
             };
             looks += 1;
             let live = status.as_ref().and_then(|status| status.version);
-            self.live = Live::Known(live);
+            self.live = KnownLive::Known(live);
             let went_live = live == Some(begun.version) && begun.live != Some(begun.version);
             if let (true, Some(watch_s)) = (went_live, self.args.gate.watch_s()) {
                 // The version is live, and may still be undone: only the end of the watch tells the outcome of the
@@ -266,20 +266,20 @@ impl Push<'_> {
         let is_archive_open = self.is_archive_sent && (failure.exit == 3 || failure.exit >= INTERRUPTED);
         let is_certain = self.finishing.is_none() && !is_archive_open;
         let live = match self.live {
-            Live::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
+            KnownLive::Known(live) if is_certain => live.map_or(NOTHING_LIVE, |_| STILL_RUNNING),
             // An edge without an answer, or without knowledge of this token, is not asked again. If the edge forbids
             // the push, the token may still read.
-            Live::Unknown if is_certain && matches!(failure.exit, 3 | 4) && !failure.is(Code::Forbidden) => {
+            KnownLive::Unknown if is_certain && matches!(failure.exit, 3 | 4) && !failure.is(Code::Forbidden) => {
                 STILL_RUNNING
             }
-            Live::Unknown | Live::Known(_) => match self.ask_what_is_live().await {
+            KnownLive::Unknown | KnownLive::Known(_) => match self.ask_what_is_live().await {
                 Some(Some(version)) if self.finishing == Some(version) && self.args.gate.watch_s().is_some() => {
                     return format!("{} is live; the edge goes on watching it, and may go back.", version.short());
                 }
                 Some(Some(version)) if self.finishing == Some(version) => {
                     return format!("The edge has finished it all the same: {} is live.", version.short());
                 }
-                Some(Some(version)) if is_archive_open && self.live != Live::Known(Some(version)) => {
+                Some(Some(version)) if is_archive_open && self.live != KnownLive::Known(Some(version)) => {
                     return format!("{} is live.", version.short());
                 }
                 Some(None) => NOTHING_LIVE,
@@ -313,8 +313,8 @@ impl Push<'_> {
         let status = format!("`devanture status{again}` shows what is live");
         // Before the first version there is no rollback.
         Some(match self.live {
-            Live::Known(None) => format!("{goes_on}: {status}"),
-            Live::Known(Some(_)) | Live::Unknown => {
+            KnownLive::Known(None) => format!("{goes_on}: {status}"),
+            KnownLive::Known(Some(_)) | KnownLive::Unknown => {
                 format!("{goes_on}: {status}, and `devanture rollback{again}` undoes it")
             }
         })

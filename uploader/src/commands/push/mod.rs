@@ -49,7 +49,7 @@ const FORGOTTEN: &str = "the edge has lost the push, as by a restart; it begins 
 
 /// The live version, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Live {
+enum KnownLive {
     /// No edge was asked yet.
     Unknown,
     /// The answer of the edge; the live version can have changed only during `finish`.
@@ -61,7 +61,7 @@ enum Live {
 pub(crate) struct Push<'c> {
     context: &'c Context,
     args: &'c PushArgs,
-    live: Live,
+    live: KnownLive,
     /// The version that the edge is about to make live.
     finishing: Option<VersionId>,
     /// Set if the edge has an archive with an outcome known only to the edge.
@@ -95,7 +95,7 @@ impl<'c> Push<'c> {
         Self {
             context,
             args,
-            live: Live::Unknown,
+            live: KnownLive::Unknown,
             finishing: None,
             is_archive_sent: false,
             has_contacted: false,
@@ -139,7 +139,7 @@ impl<'c> Push<'c> {
             Some(media_type) => self.send_archive(&edge, &place, (&folders.www, media_type)).await?,
             None => self.send_folder(&edge, &place, &folders).await?,
         };
-        let was_live = self.live == Live::Known(Some(report.version));
+        let was_live = self.live == KnownLive::Known(Some(report.version));
         let again = self.context.again();
         if let Some(path) = report.withdrawn.first() {
             let more = match report.withdrawn.len() {
@@ -359,7 +359,7 @@ impl<'c> Push<'c> {
         self.has_contacted = true;
         let begun = edge.begin(place, begin).await?;
         drop(working);
-        self.live = Live::Known(begun.live);
+        self.live = KnownLive::Known(begun.live);
         // Only the edge knows the other half.
         if begun.version == begin.manifest.id() || begin.options.only.is_some() {
             return Ok(begun);

@@ -12,7 +12,7 @@ use devanture_project::bundle::scan;
 
 use super::archive_contents::Contents;
 use super::ending::LAST_QUESTIONS_MAX;
-use super::{FORGOTTEN, Live, Push, SCANS_MAX, source};
+use super::{FORGOTTEN, KnownLive, Push, SCANS_MAX, source};
 use crate::commands::bundle_notes;
 use crate::edge::client::{Edge, Refusal};
 use crate::output::exit::Failure;
@@ -40,7 +40,7 @@ impl Push<'_> {
         }
         self.has_contacted = true;
         if let Some(live) = self.live_in(edge, place).await {
-            self.live = Live::Known(live);
+            self.live = KnownLive::Known(live);
         }
         let source = source(self.context, self.args).await;
         let options = self.options(&source)?;
@@ -139,7 +139,7 @@ impl Push<'_> {
         if !failure.is(Code::Unreachable) || self.args.if_live.is_some() || self.args.gate.watch.is_some() {
             return false;
         }
-        let Live::Known(before) = self.live else { return false };
+        let KnownLive::Known(before) = self.live else { return false };
         for _ in 0..LAST_QUESTIONS_MAX {
             match self.live_in(edge, place).await {
                 Some(live) => return live == before,

@@ -17,7 +17,7 @@ const REPORTED_BYTES: usize = WINDOW_BYTES / 8;
 
 /// An output of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum To {
+pub(super) enum OutputStream {
     Stdout,
     Stderr,
 }
@@ -34,7 +34,7 @@ pub(super) enum Written {
 /// A writer of output.
 pub(super) struct Writer {
     /// No more than [`UNWRITTEN_BYTES_MAX`] wait.
-    to: mpsc::UnboundedSender<(To, Vec<u8>)>,
+    to: mpsc::UnboundedSender<(OutputStream, Vec<u8>)>,
     written: mpsc::UnboundedReceiver<Written>,
     unwritten: usize,
     /// Written bytes that are not reported yet.
@@ -43,7 +43,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn start() -> Self {
-        let (to, mut waiting) = mpsc::unbounded_channel::<(To, Vec<u8>)>();
+        let (to, mut waiting) = mpsc::unbounded_channel::<(OutputStream, Vec<u8>)>();
         let (report, written) = mpsc::unbounded_channel();
         thread::spawn(move || {
             while let Some((to, bytes)) = waiting.blocking_recv() {
@@ -61,7 +61,7 @@ impl Writer {
 
     /// Queues output; false, without any effect, if the queue would exceed the bytes that the edge may send ahead.
     #[must_use]
-    pub(super) fn put(&mut self, to: To, bytes: Vec<u8>) -> bool {
+    pub(super) fn put(&mut self, to: OutputStream, bytes: Vec<u8>) -> bool {
         let unwritten = self.unwritten.saturating_add(bytes.len());
         let is_within = unwritten <= UNWRITTEN_BYTES_MAX;
         // An empty piece costs memory, and no window.
@@ -94,14 +94,14 @@ impl Writer {
     }
 }
 
-fn write(to: To, bytes: &[u8]) -> io::Result<()> {
+fn write(to: OutputStream, bytes: &[u8]) -> io::Result<()> {
     match to {
-        To::Stdout => {
+        OutputStream::Stdout => {
             let mut out = io::stdout().lock();
             out.write_all(bytes)?;
             out.flush()
         }
-        To::Stderr => io::stderr().lock().write_all(bytes),
+        OutputStream::Stderr => io::stderr().lock().write_all(bytes),
     }
 }
 
@@ -136,9 +136,9 @@ mod tests {
         let (report, written) = mpsc::unbounded_channel();
         let mut writer = Writer { to, written, unwritten: 0, unreported: 0 };
         let mut sent = 0;
-        while sent < 1_000 && writer.put(To::Stdout, vec![0; CHUNK_BYTES]) {
+        while sent < 1_000 && writer.put(OutputStream::Stdout, vec![0; CHUNK_BYTES]) {
             sent += 1;
-            assert!(writer.put(To::Stderr, Vec::new()));
+            assert!(writer.put(OutputStream::Stderr, Vec::new()));
         }
         // More than the window is no fault of an edge that checked the window before the last frame.
         assert_eq!(sent * CHUNK_BYTES, WINDOW_BYTES + FRAME_BYTES_MAX);
@@ -149,7 +149,9 @@ mod tests {
         // Written bytes make room.
         report.send(Written::Bytes(REPORTED_BYTES)).unwrap();
         writer.written().await.unwrap();
-        assert!(writer.put(To::Stdout, vec![0; REPORTED_BYTES]) && !writer.put(To::Stdout, vec![0]));
+        assert!(
+            writer.put(OutputStream::Stdout, vec![0; REPORTED_BYTES]) && !writer.put(OutputStream::Stdout, vec![0])
+        );
     }
 
     #[tokio::test]

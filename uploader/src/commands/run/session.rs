@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::not_run;
-use super::output::{To, UNWRITTEN_BYTES_MAX, Writer, Written, input};
+use super::output::{OutputStream, UNWRITTEN_BYTES_MAX, Writer, Written, input};
 use crate::edge::client::{Edge, RunStream, garbled_run, lost};
 use crate::output::exit::{Failure, INTERRUPTED};
 use crate::platform::{Raw, Signals, Sizes};
@@ -84,7 +84,7 @@ impl Session {
                     heard = Instant::now();
                     match frame.map_err(not_run)? {
                         EdgeFrame::Stdout(bytes) => put(writer, self.stdout(), bytes)?,
-                        EdgeFrame::Stderr(bytes) => put(writer, To::Stderr, bytes)?,
+                        EdgeFrame::Stderr(bytes) => put(writer, OutputStream::Stderr, bytes)?,
                         EdgeFrame::Taken(bytes) => {
                             ahead = ahead.saturating_sub(usize::try_from(bytes).unwrap_or(usize::MAX));
                         }
@@ -123,8 +123,8 @@ impl Session {
         }
     }
 
-    fn stdout(&self) -> To {
-        if self.is_json { To::Stderr } else { To::Stdout }
+    fn stdout(&self) -> OutputStream {
+        if self.is_json { OutputStream::Stderr } else { OutputStream::Stdout }
     }
 }
 
@@ -150,7 +150,7 @@ async fn rest_interrupted(signals: &mut Signals, mut interrupts: u32) -> RunSign
 ///
 /// # Errors
 /// An error if the edge has sent more than allowed: without a reader the output would fill the memory.
-fn put(writer: &mut Writer, to: To, bytes: Vec<u8>) -> Result<(), Failure> {
+fn put(writer: &mut Writer, to: OutputStream, bytes: Vec<u8>) -> Result<(), Failure> {
     if writer.put(to, bytes) {
         return Ok(());
     }

@@ -30,7 +30,7 @@ const SHOWN_MAX: usize = 10;
 
 /// A file with a wrong or unknown content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Odd {
+struct FileMismatch {
     path: BundlePath,
     why: String,
 }
@@ -46,12 +46,12 @@ struct Verified {
     /// Number of files with matching bytes.
     same: usize,
     /// Files with an answer that was a different file of the version.
-    other_files: Vec<Odd>,
-    foreign: Vec<Odd>,
+    other_files: Vec<FileMismatch>,
+    foreign: Vec<FileMismatch>,
     /// Files without an answer from the version.
-    missing: Vec<Odd>,
+    missing: Vec<FileMismatch>,
     /// Files of rules and of routes, and excepted files.
-    unchecked: Vec<Odd>,
+    unchecked: Vec<FileMismatch>,
     /// Number of entries of the log; the last one names the version.
     log_entries: usize,
     /// The hash of the last entry: stored elsewhere, the hash reveals a later rewrite of the log.
@@ -226,11 +226,11 @@ async fn visit(
         match found {
             Found::Same => verified.same += 1,
             Found::OtherFile => {
-                verified.other_files.push(Odd { path, why: "another file of the version came".to_owned() });
+                verified.other_files.push(FileMismatch { path, why: "another file of the version came".to_owned() });
             }
-            Found::Missing(why) => verified.missing.push(Odd { path, why }),
-            Found::Foreign(why) => verified.foreign.push(Odd { path, why }),
-            Found::Unchecked(why) => verified.unchecked.push(Odd { path, why }),
+            Found::Missing(why) => verified.missing.push(FileMismatch { path, why }),
+            Found::Foreign(why) => verified.foreign.push(FileMismatch { path, why }),
+            Found::Unchecked(why) => verified.unchecked.push(FileMismatch { path, why }),
         }
     }
     Ok(())
@@ -255,8 +255,9 @@ fn lines(style: Style, verified: &Verified) -> Vec<String> {
     let mut lines = vec![style.line("version", &format!("{version} in {environment}"))];
     lines.extend(verified.signed_by.iter().map(|name| style.line("signed", &format!("by {name}"))));
     lines.push(style.line("files", &format!("{} as signed at {site}", verified.same)));
-    let odd =
-        |name: &str, odd: &Odd| style.line(name, &format!("/{}: {}", escaped(odd.path.as_str()), escaped(&odd.why)));
+    let odd = |name: &str, odd: &FileMismatch| {
+        style.line(name, &format!("/{}: {}", escaped(odd.path.as_str()), escaped(&odd.why)))
+    };
     lines.extend(verified.foreign.iter().map(|one| style.bad(&odd("foreign", one))));
     for (name, odds) in [("missing", &verified.missing), ("other", &verified.other_files)] {
         lines.extend(odds.iter().take(SHOWN_MAX).map(|one| style.bad(&odd(name, one))));

@@ -30,10 +30,10 @@ use url::Url;
 pub(crate) use self::repeat::{BLOB_TRIES_MAX, QUESTIONS_MAX, Refusal, repeat};
 pub(crate) use self::run::{RunStream, garbled as garbled_run, lost};
 use self::waits::Waits;
-use super::credential::Pass;
+use super::credential::EdgeCredential;
 pub(crate) use super::http::{CONNECT_TIME_MAX, no_tls, root_cause, with_proxy};
 use super::http::{proxy_for, tls_error};
-use super::taken::Taken;
+use super::taken::UploadProgress;
 use super::trust;
 use crate::output::exit::Failure;
 use crate::output::progress::Progress;
@@ -59,7 +59,7 @@ pub(crate) struct Link {
     /// The file of CAs to trust besides those of the system.
     ca: Option<PathBuf>,
     url: Url,
-    pass: Arc<Pass>,
+    pass: Arc<EdgeCredential>,
     progress: Progress,
     waits: Waits,
     /// Bytes that the network has taken of all uploads together.
@@ -88,14 +88,14 @@ impl Link {
     /// # Errors
     /// `usage` if the CA's file or the token is invalid.
     pub(crate) fn new(access: &EdgeAccess, progress: Progress) -> Result<Self, Failure> {
-        Self::with(access, Pass::of(access)?, progress)
+        Self::with(access, EdgeCredential::of(access)?, progress)
     }
 
     /// Like [`Link::new`], with a given credential.
     ///
     /// # Errors
     /// `usage` if the CA's file is invalid.
-    pub(crate) fn with(access: &EdgeAccess, pass: Pass, progress: Progress) -> Result<Self, Failure> {
+    pub(crate) fn with(access: &EdgeAccess, pass: EdgeCredential, progress: Progress) -> Result<Self, Failure> {
         let http = Arc::new(RwLock::new(http_client(&access.url, access.ca.as_deref())?));
         let (pass, url, ca) = (Arc::new(pass), access.url.clone(), access.ca.clone());
         let waits = Waits::new(progress.clone());
@@ -142,12 +142,12 @@ impl Link {
     }
 
     /// Counts the bytes of a new upload.
-    pub(super) fn taken(&self) -> Taken {
-        Taken::beside(&self.uploaded)
+    pub(super) fn taken(&self) -> UploadProgress {
+        UploadProgress::beside(&self.uploaded)
     }
 
     /// The credential.
-    pub(crate) fn pass(&self) -> &Pass {
+    pub(crate) fn pass(&self) -> &EdgeCredential {
         &self.pass
     }
 

@@ -14,7 +14,7 @@ use super::{
     BadPattern, Captures, Dialect, EXPRESSION_BYTES_MAX, EXPRESSION_STARS_MAX, SPLAT, decoded, is_name, next_name,
 };
 use crate::heap::{HeapBytes, allocated};
-use moves::{Moves, WORD_BITS, WORDS_MAX};
+use moves::{TransitionTable, WORD_BITS, WORDS_MAX};
 
 /// Cost of the lookup of the other case of a letter beyond ASCII, compared with a word of places.
 const FOREIGN_COST: usize = 16;
@@ -29,23 +29,23 @@ pub(super) struct Expression {
     has_free_end: bool,
     is_host: bool,
     folds: bool,
-    moves: OnceLock<Moves>,
+    moves: OnceLock<TransitionTable>,
 }
 
 /// Place of a pattern.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     /// Characters that lead here from the previous place.
-    enters: Takes,
+    enters: CharacterSet,
     /// Characters that stay here.
-    stays: Takes,
+    stays: CharacterSet,
     /// Number of places skipped without a character; 0 for none.
     skips: u8,
 }
 
 /// A set of characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Takes {
+enum CharacterSet {
     Any,
     /// All characters except a slash, or in a host a dot.
     ButDivider,
@@ -89,7 +89,8 @@ impl Expression {
     /// Returns the cost for each character of a text: one, and one for each word of places; more if letters beyond
     /// ASCII are looked up for their other case.
     pub(super) fn cost(&self) -> usize {
-        let is_foreign = |place: &Place| matches!(place.enters, Takes::Exactly(character) if !character.is_ascii());
+        let is_foreign =
+            |place: &Place| matches!(place.enters, CharacterSet::Exactly(character) if !character.is_ascii());
         let of_letters = if self.folds && self.places.iter().any(is_foreign) { FOREIGN_COST } else { 0 };
         1 + self.words() + of_letters
     }
@@ -112,8 +113,8 @@ impl Expression {
         }
     }
 
-    fn moves(&self) -> &Moves {
-        self.moves.get_or_init(|| Moves::new(self))
+    fn moves(&self) -> &TransitionTable {
+        self.moves.get_or_init(|| TransitionTable::new(self))
     }
 }
 
@@ -158,7 +159,7 @@ struct Row {
 
 impl Row {
     fn new(folds: bool) -> Self {
-        let start = Place { enters: Takes::Nothing, stays: Takes::Nothing, skips: 0 };
+        let start = Place { enters: CharacterSet::Nothing, stays: CharacterSet::Nothing, skips: 0 };
         Self { places: vec![start], captures: Vec::new(), has_free_end: false, folds }
     }
 
@@ -255,24 +256,24 @@ impl Row {
 
     fn push(&mut self, character: char) {
         let character = if self.folds { folded(character) } else { character };
-        self.places.push(Place { enters: Takes::Exactly(character), stays: Takes::Nothing, skips: 0 });
+        self.places.push(Place { enters: CharacterSet::Exactly(character), stays: CharacterSet::Nothing, skips: 0 });
     }
 
     fn name(&mut self, name: &str) {
-        self.places.push(Place { enters: Takes::ButDivider, stays: Takes::ButDivider, skips: 0 });
+        self.places.push(Place { enters: CharacterSet::ButDivider, stays: CharacterSet::ButDivider, skips: 0 });
         self.capture(name, true);
     }
 
     fn star(&mut self, name: Option<&str>) {
         match self.places.last_mut() {
             // The preceding star matches everything.
-            Some(Place { stays: Takes::Any, .. }) => return,
-            Some(last) if last.stays == Takes::Nothing => last.stays = Takes::Any,
+            Some(Place { stays: CharacterSet::Any, .. }) => return,
+            Some(last) if last.stays == CharacterSet::Nothing => last.stays = CharacterSet::Any,
             last => {
                 if let Some(last) = last {
                     last.skips = 1;
                 }
-                self.places.push(Place { enters: Takes::Nothing, stays: Takes::Any, skips: 0 });
+                self.places.push(Place { enters: CharacterSet::Nothing, stays: CharacterSet::Any, skips: 0 });
             }
         }
         if let Some(name) = name {
@@ -285,9 +286,9 @@ impl Row {
         if let Some(last) = self.places.last_mut() {
             last.skips = 2;
         }
-        self.places.push(Place { enters: Takes::Exactly('/'), stays: Takes::Any, skips: 1 });
+        self.places.push(Place { enters: CharacterSet::Exactly('/'), stays: CharacterSet::Any, skips: 1 });
         self.capture(SPLAT, false);
-        self.places.push(Place { enters: Takes::Nothing, stays: Takes::Nothing, skips: 0 });
+        self.places.push(Place { enters: CharacterSet::Nothing, stays: CharacterSet::Nothing, skips: 0 });
     }
 
     /// Adds an optional slash, and anything.
@@ -295,8 +296,8 @@ impl Row {
         if let Some(last) = self.places.last_mut() {
             last.skips = 2;
         }
-        self.places.push(Place { enters: Takes::Exactly('/'), stays: Takes::Nothing, skips: 1 });
-        self.places.push(Place { enters: Takes::Nothing, stays: Takes::Any, skips: 0 });
+        self.places.push(Place { enters: CharacterSet::Exactly('/'), stays: CharacterSet::Nothing, skips: 1 });
+        self.places.push(Place { enters: CharacterSet::Nothing, stays: CharacterSet::Any, skips: 0 });
         self.capture(SPLAT, false);
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Capture, Expression, Place, Takes, folded};
+use super::{Capture, CharacterSet, Expression, Place, folded};
 use crate::heap::{HeapBytes, allocated};
 
 /// Number of places in a word.
@@ -15,7 +15,7 @@ type Places = [u64; WORDS_MAX];
 
 /// Transitions of an expression.
 #[derive(Debug, Clone)]
-pub(super) struct Moves {
+pub(super) struct TransitionTable {
     /// Number of words of a set.
     words: usize,
     /// Class of each ASCII character.
@@ -32,13 +32,13 @@ pub(super) struct Moves {
     folds: bool,
 }
 
-impl Moves {
+impl TransitionTable {
     pub(super) fn new(expression: &Expression) -> Self {
         let (places, folds) = (&*expression.places, expression.folds);
         let words = expression.words();
         let named = places.iter().filter_map(|place| match place.enters {
-            Takes::Exactly(character) => Some(character),
-            Takes::Any | Takes::ButDivider | Takes::Nothing => None,
+            CharacterSet::Exactly(character) => Some(character),
+            CharacterSet::Any | CharacterSet::ButDivider | CharacterSet::Nothing => None,
         });
         let dividers: &[char] = if expression.is_host { &['/', '.'] } else { &['/'] };
         let mut alphabet: Vec<char> = named.chain(dividers.iter().copied()).collect();
@@ -49,11 +49,11 @@ impl Moves {
             alphabet.binary_search(&character).map_or(0, |at| u16::try_from(at + 1).unwrap_or(0))
         };
         let by_class = std::iter::once(None).chain(alphabet.iter().copied().map(Some)).flat_map(|character| {
-            let takes = |takes: Takes| match (takes, character) {
-                (Takes::Any, _) | (Takes::ButDivider, None) => true,
-                (Takes::ButDivider, Some(character)) => !dividers.contains(&character),
-                (Takes::Exactly(wanted), Some(character)) => wanted == character,
-                (Takes::Exactly(_), None) | (Takes::Nothing, _) => false,
+            let takes = |takes: CharacterSet| match (takes, character) {
+                (CharacterSet::Any, _) | (CharacterSet::ButDivider, None) => true,
+                (CharacterSet::ButDivider, Some(character)) => !dividers.contains(&character),
+                (CharacterSet::Exactly(wanted), Some(character)) => wanted == character,
+                (CharacterSet::Exactly(_), None) | (CharacterSet::Nothing, _) => false,
             };
             [set(words, places, |place| takes(place.enters)), set(words, places, |place| takes(place.stays))].concat()
         });
@@ -109,7 +109,7 @@ impl Moves {
     /// first part is longest, then the second, and so on.
     pub(super) fn spans(&self, text: &str, captures: &[Capture]) -> Option<Vec<Range<usize>>> {
         let open = self.open(text);
-        let mut walk = Walk { place: 0, spans: vec![0..0; captures.len()], captures, end: text.len() };
+        let mut walk = MatchPath { place: 0, spans: vec![0..0; captures.len()], captures, end: text.len() };
         let mut open = open.chunks_exact(self.words);
         if !has(open.next()?, 0) {
             return None;
@@ -212,7 +212,7 @@ impl Moves {
     }
 }
 
-impl HeapBytes for Moves {
+impl HeapBytes for TransitionTable {
     fn heap_bytes(&self) -> usize {
         let classes =
             allocated(size_of_val::<[u16]>(&self.ascii)) + allocated(size_of_val::<[(char, u16)]>(&self.others));
@@ -223,7 +223,7 @@ impl HeapBytes for Moves {
 }
 
 /// Path of a text through the places.
-struct Walk<'c> {
+struct MatchPath<'c> {
     place: usize,
     spans: Vec<Range<usize>>,
     captures: &'c [Capture],
@@ -231,7 +231,7 @@ struct Walk<'c> {
     end: usize,
 }
 
-impl Walk<'_> {
+impl MatchPath<'_> {
     /// Moves to a place by the character from `before` to `after`.
     fn arrive(&mut self, place: usize, before: usize, after: usize) {
         if let Some((_, span)) = self.span_of(self.place) {

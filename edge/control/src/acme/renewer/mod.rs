@@ -53,7 +53,7 @@ pub(crate) struct Served {
 }
 
 /// Maintains the certificates.
-pub(crate) struct Keeper {
+pub(crate) struct CertificateRenewer {
     acme: Arc<Acme>,
     served: Served,
     rules: Rules,
@@ -92,7 +92,7 @@ enum Done {
     Suggestion(Suggestion),
 }
 
-impl Keeper {
+impl CertificateRenewer {
     pub(crate) fn new(acme: Arc<Acme>, served: Served, limits: &Limits, cluster: Option<Cluster>) -> Self {
         Self {
             acme,

@@ -40,7 +40,7 @@ async fn nothing_is_ordered_while_nothing_could_be_kept_of_it() {
         serves: Arc::new(|_| true),
         on_trouble: Box::new(|_| {}),
     };
-    let mut keeper = Keeper::new(Arc::clone(&acme), served, &Limits::default(), None);
+    let mut keeper = CertificateRenewer::new(Arc::clone(&acme), served, &Limits::default(), None);
     keeper.begin(Arc::new(acme.folder.clone())).await;
     keeper.look().await;
     assert!(keeper.about.is_empty(), "{:?}", keeper.about);

@@ -18,7 +18,7 @@ use super::{KeptAccount, Proof, Store};
 use crate::acme::held::Held;
 use crate::acme::schedule::Books;
 use crate::ledger::{AcmeRecords, Duty, PROOFS};
-use crate::settings::{KeyFile, Unopened};
+use crate::settings::{KeyFile, UnsealError};
 use devanture_base::clock;
 use devanture_serve::tls::Error;
 use devanture_store::catalog;
@@ -80,8 +80,8 @@ impl SharedRecords {
         let keys = self.keys.read().map_err(|_error| Unread::Locked)?;
         match keys.open(&self.context(&key), &record.pem) {
             Ok(pem) => Held::read_for(name, &path, &pem, &self.provider).map_err(Unread::Bad),
-            Err(Unopened::UnknownKey) => Err(Unread::Locked),
-            Err(Unopened::Damaged) => Err(bad("it was not sealed like this".to_owned())),
+            Err(UnsealError::UnknownKey) => Err(Unread::Locked),
+            Err(UnsealError::Damaged) => Err(bad("it was not sealed like this".to_owned())),
         }
     }
 
@@ -178,11 +178,11 @@ impl Store for SharedStore {
                 let credentials = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
                 Ok(Some(KeptAccount { contact: record.contact, credentials }))
             }
-            Err(Unopened::UnknownKey) => {
+            Err(UnsealError::UnknownKey) => {
                 warn!("the key of the account at the authority is not at hand: another account will be made");
                 Ok(None)
             }
-            Err(Unopened::Damaged) => Err(bad("it was not sealed like this".to_owned())),
+            Err(UnsealError::Damaged) => Err(bad("it was not sealed like this".to_owned())),
         }
     }
 

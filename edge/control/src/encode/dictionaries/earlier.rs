@@ -15,7 +15,7 @@ const VERSIONS_MAX: usize = 64;
 const FILES_MAX: usize = 20_000;
 
 /// Earlier live version.
-pub(super) struct Side {
+pub(super) struct EarlierVersion {
     pub(super) manifest: Arc<Manifest>,
     pub(super) record: DictionariesRecord,
     pub(super) named: Named,
@@ -23,7 +23,7 @@ pub(super) struct Side {
     pub(super) kept: KeptFiles,
 }
 
-/// All inputs of a [`Side`] except the edge's limits. Includes the app, since the duration of a push must not reveal
+/// All inputs of a [`EarlierVersion`] except the edge's limits. Includes the app, since the duration of a push must not reveal
 /// the contents of another app (law 11).
 #[derive(PartialEq, Eq)]
 pub(super) struct SideKey {
@@ -38,10 +38,10 @@ pub(super) struct SideKey {
 
 /// Cached sides, most recently used first.
 #[derive(Default)]
-pub(super) struct KnownSides(VecDeque<(SideKey, Arc<Side>)>);
+pub(super) struct KnownSides(VecDeque<(SideKey, Arc<EarlierVersion>)>);
 
 impl KnownSides {
-    pub(super) fn get(&mut self, key: &SideKey) -> Option<Arc<Side>> {
+    pub(super) fn get(&mut self, key: &SideKey) -> Option<Arc<EarlierVersion>> {
         let at = self.0.iter().position(|(known, _)| known == key)?;
         let found = self.0.remove(at)?;
         let side = Arc::clone(&found.1);
@@ -49,7 +49,7 @@ impl KnownSides {
         Some(side)
     }
 
-    pub(super) fn add(&mut self, key: SideKey, side: &Arc<Side>) {
+    pub(super) fn add(&mut self, key: SideKey, side: &Arc<EarlierVersion>) {
         // An older record of the version is obsolete.
         let SideKey { app, version, environment, .. } = &key;
         self.0.retain(|(known, _)| (&known.app, &known.version, &known.environment) != (app, version, environment));
@@ -79,11 +79,11 @@ mod tests {
         SideKey { app, version, environment, record, record_of_version: None }
     }
 
-    fn side(files: usize) -> Arc<Side> {
+    fn side(files: usize) -> Arc<EarlierVersion> {
         let entry = FileEntry { hash: Digest::of(b""), size: 0, media_type: None };
         let files = (0..files).map(|number| (format!("{number}.txt").parse().unwrap(), entry.clone())).collect();
         let (record, named, kept) = (DictionariesRecord::default(), Named::default(), KeptFiles::default());
-        Arc::new(Side { manifest: Arc::new(Manifest::of_files(files)), record, named, kept })
+        Arc::new(EarlierVersion { manifest: Arc::new(Manifest::of_files(files)), record, named, kept })
     }
 
     #[test]

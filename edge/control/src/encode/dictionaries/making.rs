@@ -13,7 +13,7 @@ use metrics::counter;
 use tokio::time::Instant;
 
 use super::deadline::is_over;
-use super::earlier::Side;
+use super::earlier::EarlierVersion;
 use super::linked_assets::{Named, Places};
 use super::maker::{Dictionaries, FILES_AT_ONCE};
 use super::pair::{Earlier, File, Likeness};
@@ -97,7 +97,7 @@ impl Dictionaries {
         &self,
         files: &[(&BundlePath, &FileEntry)],
         named: &Named,
-        earlier: &[Arc<Side>],
+        earlier: &[Arc<EarlierVersion>],
         pages: Option<PagesDictionary>,
         deadline: Option<Instant>,
     ) -> LikelyPairs {
@@ -175,7 +175,7 @@ impl Dictionaries {
         &self,
         likely: LikelyPairs,
         siblings: &Siblings,
-        earlier: &[Arc<Side>],
+        earlier: &[Arc<EarlierVersion>],
         own: &DictionariesRecord,
         deadline: Option<Instant>,
     ) -> Result<Vec<Pair>, Error> {
@@ -426,7 +426,7 @@ impl Dictionaries {
     }
 }
 
-impl Side {
+impl EarlierVersion {
     /// Indexes the files used as dictionaries for look-ups.
     fn index(&self) -> Earlier<'_> {
         let serves = |(path, entry): &(&BundlePath, &FileEntry)| {

@@ -43,7 +43,7 @@ use devanture_serve::version::RuleFiles;
 use devanture_store::blobs::{Form, Key};
 use devanture_store::records::{self, DictionariesRecord, VersionRecord};
 use devanture_store::records::{history, pointer};
-use earlier::{Side, SideKey};
+use earlier::{EarlierVersion, SideKey};
 use imports::Followed;
 use linked_assets::Named;
 use maker::FILES_AT_ONCE;
@@ -194,7 +194,7 @@ impl Dictionaries {
     }
 
     /// Returns the recent live versions of an environment, latest first, whose files browsers may have as dictionaries.
-    async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Arc<Side>>, Error> {
+    async fn earlier(&self, pass: &Pass<'_>) -> Result<Vec<Arc<EarlierVersion>>, Error> {
         let Pass { app, environment, version: but, deadline, .. } = pass;
         let (days, count_max) = (self.days.load(Ordering::Relaxed), self.versions.load(Ordering::Relaxed));
         let since_ms = clock::now_ms().saturating_sub(days.saturating_mul(DAY_MS));
@@ -219,7 +219,7 @@ impl Dictionaries {
         app: &AppName,
         environment: &PlaceName,
         version: VersionId,
-    ) -> Result<Option<Arc<Side>>, Error> {
+    ) -> Result<Option<Arc<EarlierVersion>>, Error> {
         let key = records::dictionaries_key(app, &version);
         let Some(stored) = self.catalog.get(&key).await? else { return Ok(None) };
         let record = Digest::of(&stored.value);
@@ -242,7 +242,7 @@ impl Dictionaries {
         let place = (environment, (&self.rule_memory, app));
         match kept_in(&*self.blobs, &manifest, place, &record, &self.limits).await {
             Ok(kept) => {
-                let side = Arc::new(Side { record, manifest, named, kept });
+                let side = Arc::new(EarlierVersion { record, manifest, named, kept });
                 // A page not readable now may be restored before the next push.
                 if is_whole {
                     self.known_sides.lock().add(side_key, &side);
@@ -333,7 +333,7 @@ impl Dictionaries {
         pass: &Pass<'_>,
         files: &[(&BundlePath, &FileEntry)],
         linked: &[BundlePath],
-        earlier: &[Arc<Side>],
+        earlier: &[Arc<EarlierVersion>],
         own: &DictionariesRecord,
     ) -> Result<BTreeMap<Digest, Sha256>, Error> {
         let wanted = files.iter().filter(|(path, entry)| !is_page(path, entry));
@@ -374,7 +374,7 @@ impl Dictionaries {
     async fn made_with(
         &self,
         files: &[(&BundlePath, &FileEntry)],
-        earlier: &[Arc<Side>],
+        earlier: &[Arc<EarlierVersion>],
         record: &DictionariesRecord,
     ) -> Result<BTreeSet<Digest>, Error> {
         let dictionaries = known_dictionaries(earlier, record);
@@ -386,7 +386,7 @@ impl Dictionaries {
 }
 
 /// Returns the dictionaries of a version and of earlier versions.
-fn known_dictionaries(earlier: &[Arc<Side>], record: &DictionariesRecord) -> HashSet<Digest> {
+fn known_dictionaries(earlier: &[Arc<EarlierVersion>], record: &DictionariesRecord) -> HashSet<Digest> {
     let records = earlier.iter().map(|side| &side.record).chain([record]);
     records.flat_map(|record| record.files.keys().copied().chain(record.pages.map(|pages| pages.blob))).collect()
 }

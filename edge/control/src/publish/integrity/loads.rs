@@ -37,19 +37,19 @@ pub(super) struct Site {
 /// Loads of all pages in an environment.
 pub(super) struct Loads {
     /// Loads of each page, or the reason for leaving the page unchanged.
-    pub(super) pages: Vec<Result<PageLoads, Without>>,
+    pub(super) pages: Vec<Result<PageLoads, SkipReason>>,
 }
 
 /// Reason for leaving a page unchanged.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Without {
+pub(super) enum SkipReason {
     /// The page loads more files than are examined, or than its import map may hold.
     TooMany,
     /// The page's own `Content-Security-Policy` forbids the needed import map.
     Policy,
 }
 
-impl From<TooMany> for Without {
+impl From<TooMany> for SkipReason {
     fn from(_: TooMany) -> Self {
         Self::TooMany
     }
@@ -135,7 +135,7 @@ impl Site {
                 modules = finder.of_page(&page.path, assets, &mut read)?;
             }
             if !modules.is_empty() && assets.refuses_inline() {
-                return Err(Without::Policy);
+                return Err(SkipReason::Policy);
             }
             let key = keys.of_page(page.entry.hash, &files, &modules);
             Ok(PageLoads { files, modules, key })

@@ -27,7 +27,7 @@ use devanture_serve::version::RuleReader;
 use devanture_store::blobs::Key;
 use devanture_store::records::integrity_pages::IntegrityPages;
 use devanture_store::records::{self, DecodedFile, VersionRecord};
-use loads::{Loads, PageLoads, Site, StepsOfPush, Without};
+use loads::{Loads, PageLoads, Site, SkipReason, StepsOfPush};
 use pages::{Page, Pages};
 use stored::live_pages;
 
@@ -203,11 +203,11 @@ impl<'w> Making<'w> {
                     self.outcome.unfit = self.outcome.unfit.saturating_add(1);
                     continue;
                 }
-                Err(Without::TooMany) => {
+                Err(SkipReason::TooMany) => {
                     self.outcome.too_many = self.outcome.too_many.saturating_add(1);
                     continue;
                 }
-                Err(Without::Policy) => {
+                Err(SkipReason::Policy) => {
                     self.outcome.refusing = self.outcome.refusing.saturating_add(1);
                     continue;
                 }

@@ -17,7 +17,7 @@ use devanture_config::{AppName, PlaceName, VersionId};
 use futures_util::FutureExt as _;
 
 use crate::ledger::{self, Action, Actor, AuditEvent, Condition, Error, update};
-use crate::places::{Gate, Passage};
+use crate::places::{Gate, LockTreatment};
 use crate::switch::checks::{check_if_live, check_reason};
 use crate::switch::intent::{CanaryMove, Intent, Move, Passes, Preconditions};
 use crate::switch::steps::Steps;
@@ -263,7 +263,7 @@ impl Switcher {
         share: Percent,
         request: &CanaryRequest,
     ) -> Result<(), Error> {
-        let passage = if request.force { Passage::Forced } else { Passage::Stops };
+        let passage = if request.force { LockTreatment::Forced } else { LockTreatment::Stops };
         let key = records::live_key(app, environment);
         let revision = update(&key, || async {
             let (revision, pointer) = self.canary_pointer(app, environment).await?;
@@ -328,7 +328,8 @@ impl Switcher {
         update(&key, || async {
             let (revision, pointer) = self.canary_pointer(app, environment).await?;
             let running = running(environment, &pointer, expected)?;
-            let Gate::Open(gate) = self.environments.places.gate(actor, (app, environment), Passage::Undo).await?
+            let Gate::Open(gate) =
+                self.environments.places.gate(actor, (app, environment), LockTreatment::Undo).await?
             else {
                 return Err(no_canary(environment));
             };

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{Keeper, Launched, Outcome, Reply, Slot, SpawnerCommand};
+use super::{Launched, Outcome, Reply, Slot, SpawnerCommand, SpawnerSupervisor};
 use crate::spawner::handover::{HandedProcess, HandedSpawner, SpawnerConnection};
 use crate::spawner::session::Session;
 use crate::spawner::wire::{Event, Frame, Order, PROTOCOL};
@@ -12,7 +12,7 @@ use crate::spawner::{SpawnError, Usage};
 
 type Commands = mpsc::UnboundedReceiver<SpawnerCommand>;
 
-impl Keeper {
+impl SpawnerSupervisor {
     /// Pauses the spawner, and waits until this edge resumes or leaves the spawner to the next edge. `None` after a
     /// resume.
     pub(super) async fn pause(

@@ -114,7 +114,7 @@ pub(super) async fn start(
     let (means, receiver) = watch::channel(Means::default());
     let session = Session::open(&settings, &means).await?;
     let uids = session.uids.clone();
-    let keeper = Keeper::new(settings, means, uids.clone());
+    let keeper = SpawnerSupervisor::new(settings, means, uids.clone());
     tokio::spawn(keeper.keep(session, commands));
     Ok(Kept { means: receiver, uids })
 }
@@ -138,7 +138,7 @@ pub(super) fn adopt(
     let (means, receiver) = watch::channel(state.means);
     let uids = state.claimed.map(|(first, last)| first..=last);
     let session = Session::adopt(socket, uids.clone()).map_err(SpawnError::Start)?;
-    let mut keeper = Keeper::new(settings, means, uids.clone());
+    let mut keeper = SpawnerSupervisor::new(settings, means, uids.clone());
     (keeper.next, keeper.is_adopted) = (state.next_key, true);
     keeper.uids.extend(state.users);
     let launched = processes.iter().map(|process| keeper.take(*process)).collect();
@@ -157,7 +157,7 @@ struct Slot {
     pid: Option<u32>,
 }
 
-struct Keeper {
+struct SpawnerSupervisor {
     settings: SpawnerSettings,
     /// Users claimed by the first spawner.
     claimed: Option<RangeInclusive<u32>>,
@@ -183,7 +183,7 @@ enum Outcome {
     Lost,
 }
 
-impl Keeper {
+impl SpawnerSupervisor {
     fn new(settings: SpawnerSettings, means: watch::Sender<Means>, claimed: Option<RangeInclusive<u32>>) -> Self {
         Self {
             settings,

@@ -27,7 +27,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
-use self::out::Out;
+use self::out::EdgeWriter;
 use self::watch::{TICK, Turns};
 use super::Exit;
 use super::begin::{HostUsers, begin};
@@ -93,7 +93,7 @@ pub(super) struct Host {
     edge_id: String,
     groups: Option<Groups>,
     has_private_folders: bool,
-    out: Out,
+    out: EdgeWriter,
     instances: RefCell<HashMap<u64, Rc<Instance>>>,
     /// Owners of processes at the last check.
     seen: RefCell<HashMap<Identity, u64>>,
@@ -136,7 +136,7 @@ async fn serve(settings: HostSettings, from: OwnedReadHalf, to: OwnedWriteHalf) 
     if let Ok(Some(groups)) = &groups {
         groups.kill_leftovers().await;
     }
-    let out = Out::start(to);
+    let out = EdgeWriter::start(to);
     let no_folders = super::instance::probe_private_folders(&edge_id).await.err();
     let has_private_folders = no_folders.is_none();
     let claimed = uids.as_ref().map(|uids| (*uids.start(), *uids.end()));

@@ -13,7 +13,7 @@ use crate::spawner::wire::{self, Event};
 const FRAMES_WAITING: usize = 8;
 
 /// Queues of messages and output.
-pub(super) struct Out {
+pub(super) struct EdgeWriter {
     /// Messages, queued without waiting.
     first: mpsc::UnboundedSender<Item>,
     /// Output, followed by ends.
@@ -27,7 +27,7 @@ enum Item {
     Last(Vec<u8>),
 }
 
-impl Out {
+impl EdgeWriter {
     /// Starts the writer within a [`tokio::task::LocalSet`].
     pub(super) fn start(to: OwnedWriteHalf) -> Self {
         let (first, first_out) = mpsc::unbounded_channel();
@@ -44,14 +44,14 @@ impl Out {
         }
     }
 
-    /// Writes [`Event::Paused`] after the queued frames, and no further frame until [`Out::resume`].
+    /// Writes [`Event::Paused`] after the queued frames, and no further frame until [`EdgeWriter::resume`].
     pub(super) fn pause(&self) {
         if let Ok(frame) = wire::message(&Event::Paused) {
             self.first.send(Item::Last(frame)).ok();
         }
     }
 
-    /// Resumes writing. Must be called once after each [`Out::pause`].
+    /// Resumes writing. Must be called once after each [`EdgeWriter::pause`].
     pub(super) fn resume(&self) {
         self.resumed.notify_one();
     }

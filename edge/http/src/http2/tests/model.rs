@@ -139,7 +139,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Request as known to the client.
 #[derive(Debug)]
-struct Known {
+struct RepeatedFields {
     /// Bytes that the edge may still send.
     window: i64,
     /// Bytes that the client may still send.
@@ -155,7 +155,7 @@ struct Known {
 /// Client that respects its windows and counts the windows of the edge.
 struct Model {
     rig: Rig,
-    known: BTreeMap<u32, Known>,
+    known: BTreeMap<u32, RepeatedFields>,
     window: i64,
     upload_window: i64,
     initial: i64,
@@ -239,7 +239,7 @@ impl Model {
             TestRequest::Echo(parts) => parts.iter().copied().collect(),
             _ => VecDeque::new(),
         };
-        let known = Known {
+        let known = RepeatedFields {
             window: self.initial,
             upload_window: 100_000,
             uploads,

@@ -83,12 +83,12 @@ fn enqueue(part: &Rc<Part>, waker: &Waker) {
         std::mem::replace(&mut waiting.are_given, true)
     });
     if !are_given {
-        spawn_local(give_turns(Given));
+        spawn_local(give_turns(TurnGuard));
     }
 }
 
 /// Grants turns until no connection waits.
-async fn give_turns(_given: Given) {
+async fn give_turns(_given: TurnGuard) {
     loop {
         // The thread polls for input first.
         yield_now().await;
@@ -111,9 +111,9 @@ fn next() -> Option<(Rc<Part>, Waker)> {
 }
 
 /// Guard while turns are granted. If the task is dropped early, the queue is cleared.
-struct Given;
+struct TurnGuard;
 
-impl Drop for Given {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         WAITING.try_with(|waiting| waiting.take()).ok();
     }

@@ -54,7 +54,7 @@ pub(crate) enum End {
 }
 
 /// The end of a run of turns.
-enum Turned {
+enum TurnOutcome {
     /// No more work for now.
     Rest,
     /// More work is left, after the turns of other connections.
@@ -126,13 +126,13 @@ impl<T: Transport, M: Machine> Drive<T, M> {
         loop {
             let now = clock();
             match PerThread::lend(now, |shared| self.turns(shared, now, cx)) {
-                Turned::Ended(end) => return Poll::Ready(end),
-                Turned::More => {
+                TurnOutcome::Ended(end) => return Poll::Ready(end),
+                TurnOutcome::More => {
                     if !self.long_answers.wait(cx.waker()) {
                         cx.waker().wake_by_ref();
                     }
                 }
-                Turned::Rest => self.poll_alarm(cx),
+                TurnOutcome::Rest => self.poll_alarm(cx),
             }
             match self.watch.turn(cx, self.turn(), draining) {
                 Verdict::Stay => {
@@ -195,22 +195,27 @@ impl<T: Transport, M: Machine> Drive<T, M> {
     }
 
     /// Reads, produces and writes as long as work is left, up to a maximum of turns.
-    fn turns(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> Turned {
+    fn turns(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> TurnOutcome {
         for _ in 0..TURNS_MAX {
             match self.take_turn(shared, now, cx) {
                 Ok(None) => {}
                 Ok(Some(turned)) => return turned,
                 Err(error) => {
                     debug!(%error, "a connection was lost");
-                    return Turned::Ended(End::Lost);
+                    return TurnOutcome::Ended(End::Lost);
                 }
             }
         }
-        Turned::More
+        TurnOutcome::More
     }
 
     /// Runs one turn; returns `None` if another turn may find work.
-    fn take_turn(&mut self, shared: &mut PerThread, now: Instant, cx: &mut Context<'_>) -> io::Result<Option<Turned>> {
+    fn take_turn(
+        &mut self,
+        shared: &mut PerThread,
+        now: Instant,
+        cx: &mut Context<'_>,
+    ) -> io::Result<Option<TurnOutcome>> {
         let (input, pieces, scratch, date) = shared.parts();
         let mut turn = engine::Turn { now, date, scratch };
         if !self.has_begun {
@@ -264,11 +269,11 @@ impl<T: Transport, M: Machine> Drive<T, M> {
             self.machine.tend(&mut turn, cx);
         }
         if is_sent && let Some(end) = self.end() {
-            return Ok(Some(Turned::Ended(end)));
+            return Ok(Some(TurnOutcome::Ended(end)));
         }
         let is_asked_now = !is_asked && self.ending.is_none() && !self.has_ended && self.machine.wants_input();
         let may_do_more = came || puts_more || is_asked_now;
-        Ok((!may_do_more).then_some(Turned::Rest))
+        Ok((!may_do_more).then_some(TurnOutcome::Rest))
     }
 
     /// Returns the end of the connection, if any, once all output is written.

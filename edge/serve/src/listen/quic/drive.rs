@@ -39,7 +39,7 @@ pub(super) enum End {
 }
 
 /// The end of a run of turns.
-enum Turned {
+enum TurnOutcome {
     /// No more work for now.
     Rest,
     /// More work is left, after the turns of other connections.
@@ -123,13 +123,13 @@ impl<S: Service> Drive<S> {
         quic.set_send_window(self.window);
         loop {
             match PerThread::lend(clock(), |shared| self.turns(shared, cx)) {
-                Turned::Ended(end) => return Poll::Ready(end),
-                Turned::More => {
+                TurnOutcome::Ended(end) => return Poll::Ready(end),
+                TurnOutcome::More => {
                     if !self.long_answers.wait(cx.waker()) {
                         cx.waker().wake_by_ref();
                     }
                 }
-                Turned::Rest => {
+                TurnOutcome::Rest => {
                     let deadline = self.deadline();
                     self.transport.poll_alarm(deadline, cx);
                 }
@@ -199,17 +199,17 @@ impl<S: Service> Drive<S> {
     }
 
     /// Runs turns as long as work is left, up to a maximum.
-    fn turns(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Turned {
+    fn turns(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> TurnOutcome {
         for _ in 0..TURNS_MAX {
             if let Some(turned) = self.take_turn(shared, cx) {
                 return turned;
             }
         }
-        Turned::More
+        TurnOutcome::More
     }
 
     /// Runs one turn; returns `None` if another turn may find work.
-    fn take_turn(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Option<Turned> {
+    fn take_turn(&mut self, shared: &mut PerThread, cx: &mut Context<'_>) -> Option<TurnOutcome> {
         let now = clock();
         let mut turn = shared.turn(now);
         if self.transport.take(now, cx) {
@@ -224,7 +224,7 @@ impl<S: Service> Drive<S> {
         }
         if let Some(error) = transport.lost() {
             debug!(%error, "a connection was lost");
-            return Some(Turned::Ended(End::Lost));
+            return Some(TurnOutcome::Ended(End::Lost));
         }
         // Also after the last output: later streams are refused (RFC 9114 §5.2), and would otherwise pile up.
         streams.read(&mut transport.quic, engine, &mut turn);
@@ -237,7 +237,7 @@ impl<S: Service> Drive<S> {
         }
         if !self.long_answers.may_put(cx.waker()) {
             engine.tend(&mut turn, cx);
-            return Some(Turned::Rest);
+            return Some(TurnOutcome::Rest);
         }
         let mut sink = streams.sink(&mut transport.quic, WRITE_BYTES);
         let state = engine.produce(&mut sink, &mut turn, cx);
@@ -245,7 +245,7 @@ impl<S: Service> Drive<S> {
         match state {
             State::Open => self.is_ending = false,
             State::Over(Code::None) => self.is_ending = true,
-            State::Over(code) => return Some(Turned::Ended(End::Close(code))),
+            State::Over(code) => return Some(TurnOutcome::Ended(End::Close(code))),
         }
         let sent = transport.send(now, WRITE_BYTES, cx.waker());
         let frames = transport.quic.stats().frame_tx.stream;
@@ -255,10 +255,10 @@ impl<S: Service> Drive<S> {
         is_full |= sent != Sent::All;
         let puts_more = self.long_answers.has_put(is_full, sent != Sent::Blocked, self.activity.lane());
         if self.is_ending && transport.quic.streams().send_streams() <= OWN_STREAMS {
-            return Some(Turned::Ended(End::Close(Code::None)));
+            return Some(TurnOutcome::Ended(End::Close(Code::None)));
         }
         let may_read = streams.is_readable() && engine.wants_input();
         let may_do_more = puts_more || may_read || transport.has_more();
-        (!may_do_more).then_some(Turned::Rest)
+        (!may_do_more).then_some(TurnOutcome::Rest)
     }
 }

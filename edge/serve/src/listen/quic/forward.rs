@@ -122,7 +122,7 @@ impl Predecessor {
 
 /// The process of a packet's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(super) enum PacketOwner {
     Ours,
     /// The predecessor's.
     Before,
@@ -166,18 +166,18 @@ impl Neighbours {
     }
 
     /// Returns the process of a packet.
-    pub(super) fn whose(&self, packet: &[u8]) -> Whose {
-        let Some((generation, is_long)) = generation_of(packet) else { return Whose::Ours };
+    pub(super) fn whose(&self, packet: &[u8]) -> PacketOwner {
+        let Some((generation, is_long)) = generation_of(packet) else { return PacketOwner::Ours };
         if generation == self.generation {
-            return Whose::Ours;
+            return PacketOwner::Ours;
         }
         match &*self.before.borrow() {
             // The client chooses the id in a first packet.
-            Some(before) if is_long && before.generation != generation => Whose::Ours,
-            Some(_) => Whose::Before,
+            Some(before) if is_long && before.generation != generation => PacketOwner::Ours,
+            Some(_) => PacketOwner::Before,
             // Both processes read for a moment. A reset would end a connection that has just begun.
-            None if !is_long && self.has_after() => Whose::After,
-            None => Whose::Ours,
+            None if !is_long && self.has_after() => PacketOwner::After,
+            None => PacketOwner::Ours,
         }
     }
 
@@ -255,20 +255,26 @@ mod tests {
         let alone = Neighbours::new(7, None);
         let beside = Neighbours::new(8, Some(Predecessor::new(near, 7)));
         for is_long in [false, true] {
-            assert_eq!(alone.whose(&packet(7, is_long)), Whose::Ours);
-            assert_eq!(beside.whose(&packet(8, is_long)), Whose::Ours);
-            assert_eq!(beside.whose(&packet(7, is_long)), Whose::Before);
+            assert_eq!(alone.whose(&packet(7, is_long)), PacketOwner::Ours);
+            assert_eq!(beside.whose(&packet(8, is_long)), PacketOwner::Ours);
+            assert_eq!(beside.whose(&packet(7, is_long)), PacketOwner::Before);
         }
         // An unknown id may belong to the running predecessor; a first packet belongs to a new client.
-        assert_eq!((beside.whose(&packet(3, false)), beside.whose(&packet(3, true))), (Whose::Before, Whose::Ours));
+        assert_eq!(
+            (beside.whose(&packet(3, false)), beside.whose(&packet(3, true))),
+            (PacketOwner::Before, PacketOwner::Ours)
+        );
         let (after, its_end) = UnixDatagram::pair().unwrap();
         after.set_nonblocking(true).unwrap();
         alone.set_after(after);
         for _ in 0..1_000 {
-            assert_eq!((alone.whose(&packet(8, false)), alone.whose(&packet(8, true))), (Whose::After, Whose::Ours));
+            assert_eq!(
+                (alone.whose(&packet(8, false)), alone.whose(&packet(8, true))),
+                (PacketOwner::After, PacketOwner::Ours)
+            );
         }
         drop(its_end);
-        assert_eq!(alone.whose(&packet(8, false)), Whose::Ours, "the process that was to take over has failed");
+        assert_eq!(alone.whose(&packet(8, false)), PacketOwner::Ours, "the process that was to take over has failed");
 
         let batch = Batch {
             remote: SocketAddr::from(([192, 0, 2, 1], 1)),
@@ -284,8 +290,16 @@ mod tests {
         assert_eq!(Batch::read(&message[..count]), Some(batch));
         drop(far);
         beside.forward(&batch, now);
-        assert_eq!(beside.whose(&packet(7, false)), Whose::Before, "late packets of what was closed get no reset");
+        assert_eq!(
+            beside.whose(&packet(7, false)),
+            PacketOwner::Before,
+            "late packets of what was closed get no reset"
+        );
         beside.forward(&batch, now + LATE_MAX);
-        assert_eq!(beside.whose(&packet(7, false)), Whose::Ours, "a reset tells of the end of the process before");
+        assert_eq!(
+            beside.whose(&packet(7, false)),
+            PacketOwner::Ours,
+            "a reset tells of the end of the process before"
+        );
     }
 }

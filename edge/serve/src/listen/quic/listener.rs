@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::connection::{Admitted, run};
 use super::endpoint::{Endpoint, First};
-use super::forward::{Batch, MESSAGE_BYTES_MAX, Neighbours, Predecessor, Whose};
+use super::forward::{Batch, MESSAGE_BYTES_MAX, Neighbours, PacketOwner, Predecessor};
 use super::ids::Place;
 use super::settings;
 use super::udp::{Receiver, Socket};
@@ -164,9 +164,9 @@ impl<S: Services> Server<S> {
     fn take(&self, batch: Batch<'_>, now: Instant) {
         for (whose, packets) in batch.runs(|packet| self.neighbours.whose(packet)) {
             match whose {
-                Whose::Ours => self.endpoint.take(&packets, now, |incoming| self.begin(incoming)),
-                Whose::Before => self.neighbours.forward(&packets, now),
-                Whose::After => {}
+                PacketOwner::Ours => self.endpoint.take(&packets, now, |incoming| self.begin(incoming)),
+                PacketOwner::Before => self.neighbours.forward(&packets, now),
+                PacketOwner::After => {}
             }
         }
     }

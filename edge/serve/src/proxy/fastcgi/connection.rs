@@ -14,7 +14,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::records::{self, CONTENT_BYTES_MAX, End, Event, Reader};
 use super::{Backend, answer, params};
-use crate::proxy::error::{Error, Unsent};
+use crate::proxy::error::{Error, SendError};
 use crate::proxy::http1::codec::{Fault, Head, Length};
 use crate::proxy::http1::{BodyFraming, Output, RequestSender, SendingRest, Stream};
 use crate::proxy::outgoing::Outgoing;
@@ -137,12 +137,12 @@ impl Connection {
     }
 
     /// Sends a request and waits for the response head.
-    pub(crate) async fn send(&mut self, request: &Outgoing, body: RequestBody) -> Result<(Head, Body), Unsent> {
+    pub(crate) async fn send(&mut self, request: &Outgoing, body: RequestBody) -> Result<(Head, Body), SendError> {
         let answered = self.exchange(request, body).await;
         let mut wire = self.wire.borrow_mut();
         wire.log_stderr();
         let is_unsent = !wire.sender.has_written() || wire.end == Some(End::Overloaded);
-        let (head, length) = answered.map_err(|error| Unsent { error, is_unsent })?;
+        let (head, length) = answered.map_err(|error| SendError { error, is_unsent })?;
         let left = if let Length::Known(left) = length { Some(left) } else { None };
         let is_over = left.map_or_else(|| wire.is_at_end(), |left| left == 0);
         if !wire.sender.is_sent() {

@@ -14,7 +14,7 @@ use tokio_util::io::poll_read_buf;
 use super::codec::{self, Decoded, Decoder, Fault, HEAD_BYTES_MAX, Head, Length};
 use super::output::{Framing, Output};
 use super::request_sender::{RequestSender, SendingRest};
-use super::stream::{Early, Stream};
+use super::stream::{BufferedStream, Stream};
 use crate::proxy::interim::Passing;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::request_body::RequestBody;
@@ -172,9 +172,9 @@ impl Connection {
     }
 
     /// Returns the stream, with the bytes read ahead, after a switch of protocols.
-    pub(crate) fn into_stream(self) -> Option<Early> {
+    pub(crate) fn into_stream(self) -> Option<BufferedStream> {
         let Wire { input, sender, .. } = Rc::into_inner(self.wire)?.into_inner();
-        Some(Early { bytes: input, stream: sender.stream })
+        Some(BufferedStream { bytes: input, stream: sender.stream })
     }
 }
 

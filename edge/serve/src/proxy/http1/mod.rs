@@ -11,4 +11,4 @@ pub use codec::Fault;
 pub(crate) use connection::Connection;
 pub(crate) use output::Output;
 pub(crate) use request_sender::{BodyFraming, RequestSender, SendingRest};
-pub(crate) use stream::{Early, Stream, Transport};
+pub(crate) use stream::{BufferedStream, Stream, Transport};

@@ -83,12 +83,12 @@ impl AsyncWrite for Stream {
 }
 
 /// A stream after HTTP, with the bytes read ahead.
-pub(crate) struct Early {
+pub(crate) struct BufferedStream {
     pub(crate) bytes: BytesMut,
     pub(crate) stream: Stream,
 }
 
-impl AsyncRead for Early {
+impl AsyncRead for BufferedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.bytes.is_empty() {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
@@ -103,7 +103,7 @@ impl AsyncRead for Early {
     }
 }
 
-impl AsyncWrite for Early {
+impl AsyncWrite for BufferedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

@@ -126,7 +126,7 @@ impl Lease {
 }
 
 /// Choice of a member for a request.
-enum Picked {
+enum MemberChoice {
     Member(Arc<Member>),
     /// All healthy members have the maximum of requests.
     Full,
@@ -286,14 +286,14 @@ impl Pool {
         // Earlier waiters go first.
         if self.waiting.load(Ordering::Relaxed) == 0 {
             match self.pick(avoid) {
-                Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
-                Picked::Nobody => {
+                MemberChoice::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
+                MemberChoice::Nobody => {
                     self.ask_for_somebody();
                     if **self.resolved.load() != Resolved::Not {
                         return Err(self.nobody());
                     }
                 }
-                Picked::Full => {}
+                MemberChoice::Full => {}
             }
         }
         Box::pin(self.wait(avoid, deadline)).await
@@ -318,13 +318,13 @@ impl Pool {
             // A notification from here on is not lost.
             freed.as_mut().enable();
             let until = match self.pick(avoid) {
-                Picked::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
-                Picked::Full => until,
-                Picked::Nobody if **self.resolved.load() == Resolved::Not => {
+                MemberChoice::Member(member) => return Ok(Lease { member, pool: Arc::clone(self) }),
+                MemberChoice::Full => until,
+                MemberChoice::Nobody if **self.resolved.load() == Resolved::Not => {
                     self.ask_for_somebody();
                     deadline
                 }
-                Picked::Nobody => return Err(self.nobody()),
+                MemberChoice::Nobody => return Err(self.nobody()),
             };
             if timeout_at(until, freed).await.is_err() {
                 return Err(self.not_in_time());
@@ -367,20 +367,20 @@ impl Pool {
 
     /// Chooses the less busy of two random members: nearly as good as a choice among all members, without a rush on a
     /// single member. Instances of other nodes only get requests that no instance of the local node can take.
-    fn pick(&self, avoid: Option<u64>) -> Picked {
+    fn pick(&self, avoid: Option<u64>) -> MemberChoice {
         let members = self.members.load();
         if let [only] = members.as_slice() {
             return match only.is_last_resort() {
-                true if only.take(self.connections_max) => Picked::Member(Arc::clone(only)),
-                true => Picked::Full,
-                false => Picked::Nobody,
+                true if only.take(self.connections_max) => MemberChoice::Member(Arc::clone(only)),
+                true => MemberChoice::Full,
+                false => MemberChoice::Nobody,
             };
         }
         let is_up = |member: &Member| member.state() == MemberState::Up;
         let is_other = |member: &Member| is_up(member) && Some(member.id) != avoid;
         let rounds: [&dyn Fn(&Member) -> bool; 4] =
             [&|member| is_other(member) && !member.is_elsewhere(), &is_other, &is_up, &Member::is_last_resort];
-        let mut picked = Picked::Nobody;
+        let mut picked = MemberChoice::Nobody;
         for is_fit in rounds {
             let fit = || members.iter().filter(|member| is_fit(member));
             let count = fit().count();
@@ -399,9 +399,9 @@ impl Pool {
             };
             // Another request may have taken the last slot meanwhile, which waiters treat as a full pool.
             if let Some(taken) = chosen.filter(|member| member.take(self.connections_max)) {
-                return Picked::Member(Arc::clone(taken));
+                return MemberChoice::Member(Arc::clone(taken));
             }
-            picked = Picked::Full;
+            picked = MemberChoice::Full;
             if !members.iter().any(|member| member.is_elsewhere()) {
                 break;
             }

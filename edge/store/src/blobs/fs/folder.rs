@@ -94,12 +94,12 @@ impl Located {
 }
 
 /// Reads a file from a place on.
-struct From<'f> {
+struct ByteSource<'f> {
     file: &'f File,
     at: u64,
 }
 
-impl Read for From<'_> {
+impl Read for ByteSource<'_> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read_at(into, self.at)?;
         self.at = self.at.saturating_add(read as u64);
@@ -289,7 +289,7 @@ impl Folder {
             if let Some(tree) = self.verified().of(key, *stamp, *expected) {
                 return Ok(Some(tree));
             }
-            let part = From { file, at: (*at).into() }.take(if *size == stamp.size { u64::MAX } else { *size });
+            let part = ByteSource { file, at: (*at).into() }.take(if *size == stamp.size { u64::MAX } else { *size });
             let (found, tree) = Tree::read(part, *size)?;
             if found != Some(*expected) {
                 return Ok(None);

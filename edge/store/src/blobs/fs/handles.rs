@@ -178,14 +178,14 @@ fn open(path: &Path) -> std::io::Result<(File, Stamp)> {
 /// The known handles, by the hashes of their names. There may be hundreds of thousands of handles, and each contains
 /// the name, so that the table has no keys.
 #[derive(Default)]
-struct Known {
+struct HandleTable {
     /// A random secret, so that no client can choose names with equal hashes.
     secret: RandomState,
     /// Dropped handles stay in the table until the table is full.
     handles: HashTable<Weak<Handle>>,
 }
 
-impl Known {
+impl HandleTable {
     fn get(&self, id: FileId) -> Option<Arc<Handle>> {
         let mut found = None;
         self.handles.find(self.secret.hash_one(id), |handle| {
@@ -216,7 +216,7 @@ impl Known {
 /// The served files of a store.
 pub(super) struct Handles {
     open_max: usize,
-    known: Mutex<Known>,
+    known: Mutex<HandleTable>,
     /// The open handles, in the order of consideration for closing.
     turns: Mutex<VecDeque<Weak<Handle>>>,
     open: Arc<AtomicUsize>,

@@ -15,7 +15,7 @@ use crate::blobs::{Error, Key};
 use devanture_base::durable::{self, Batch, Draft, Stamp};
 
 /// A file on stable storage that was read back, under its temporary name.
-struct Written {
+struct SyncedDraft {
     digest: Digest,
     draft: Draft,
     stamp: Stamp,
@@ -31,7 +31,7 @@ impl Folder {
             return Err(Error::Mismatch { expected, found });
         }
         let drafts = Batch::write(&self.tmp()?, blobs.values().map(|bytes| &**bytes))?.sync()?;
-        let mut shards: BTreeMap<u8, Vec<Written>> = BTreeMap::new();
+        let mut shards: BTreeMap<u8, Vec<SyncedDraft>> = BTreeMap::new();
         for ((digest, bytes), draft) in blobs.iter().zip(drafts) {
             let [first, ..] = *digest.as_bytes();
             shards.entry(first).or_default().push(read_back(*digest, bytes, draft)?);
@@ -40,7 +40,7 @@ impl Folder {
     }
 
     /// Names the files of a folder, with a single sync.
-    fn name_all(&self, files: Vec<Written>) -> Result<(), Error> {
+    fn name_all(&self, files: Vec<SyncedDraft>) -> Result<(), Error> {
         let Some(path) = files.first().map(|file| self.path(Key::Blob(file.digest))) else { return Ok(()) };
         let _turn = files.first().map(|file| self.lock(file.digest));
         self.check_in_place()?;
@@ -61,7 +61,7 @@ impl Folder {
             return Err(error.into());
         }
         let mut verified = self.verified();
-        for Written { digest, stamp, tree, .. } in named {
+        for SyncedDraft { digest, stamp, tree, .. } in named {
             verified.remember(Key::Blob(digest), stamp, &OpenedTree::from(tree));
         }
         Ok(())
@@ -87,12 +87,12 @@ impl Folder {
 }
 
 /// Compares the system's copy of a file with the intended bytes (law 2), before the file has its name.
-fn read_back(digest: Digest, bytes: &Bytes, draft: Draft) -> Result<Written, Error> {
+fn read_back(digest: Digest, bytes: &Bytes, draft: Draft) -> Result<SyncedDraft, Error> {
     let (stamp, stored) = (draft.stamp()?, draft.read_back(bytes.len())?);
     let unreadable = || durable::failed("reading back", Path::new(TMP));
     let (found, tree) = Tree::read(&*stored, stamp.size).map_err(unreadable())?;
     if found == Some(digest) {
-        return Ok(Written { digest, draft, stamp, tree });
+        return Ok(SyncedDraft { digest, draft, stamp, tree });
     }
     let source = std::io::Error::new(ErrorKind::InvalidData, "the disk does not give back what was written");
     Err(unreadable()(source).into())

@@ -20,7 +20,7 @@ pub(super) const BATCH_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// The result of a fetch of several blobs.
 #[derive(Default)]
-pub(super) struct Brought {
+pub(super) struct FetchSummary {
     pub(super) report: FetchReport,
     /// Blobs that are not in the bucket.
     pub(super) absent: Vec<Digest>,
@@ -29,7 +29,7 @@ pub(super) struct Brought {
 }
 
 /// The result of the fetch of one object.
-enum Got {
+enum FetchOutcome {
     Absent,
     /// An earlier caller is fetching the object.
     Elsewhere(Other),
@@ -44,14 +44,14 @@ impl TieredBlobs {
     pub(super) async fn bring(&self, key: Key) -> Result<bool, Error> {
         loop {
             match self.fetch_object(key).await? {
-                Got::Absent => return Ok(false),
-                Got::Here(_) => return Ok(true),
-                Got::Small(claim, bytes) => {
+                FetchOutcome::Absent => return Ok(false),
+                FetchOutcome::Here(_) => return Ok(true),
+                FetchOutcome::Small(claim, bytes) => {
                     self.local.put(key, bytes).await?;
                     claim.end(Ending::Here);
                     return Ok(true);
                 }
-                Got::Elsewhere(other) => match other.ended().await {
+                FetchOutcome::Elsewhere(other) => match other.ended().await {
                     Some(Ending::Absent) => return Ok(false),
                     Some(Ending::Failed(error)) => return Err(error.into()),
                     Some(Ending::Here) => return Ok(true),
@@ -67,22 +67,22 @@ impl TieredBlobs {
     }
 
     /// Fetches an object unless an earlier caller is fetching it.
-    async fn fetch_object(&self, key: Key) -> Result<Got, Error> {
+    async fn fetch_object(&self, key: Key) -> Result<FetchOutcome, Error> {
         let claim = match self.shared.claims.claim(key) {
             Ok(claim) => claim,
-            Err(other) => return Ok(Got::Elsewhere(other)),
+            Err(other) => return Ok(FetchOutcome::Elsewhere(other)),
         };
         // An earlier fetch may have ended since the caller looked.
         if self.local.size(key).await?.is_some() {
             claim.end(Ending::Here);
-            return Ok(Got::Here(None));
+            return Ok(FetchOutcome::Here(None));
         }
         let path = path_of(key)?;
         let object = match self.remote().open(&path, self.lane).await {
             Ok(Some(object)) => object,
             Ok(None) => {
                 claim.end(Ending::Absent);
-                return Ok(Got::Absent);
+                return Ok(FetchOutcome::Absent);
             }
             Err(error) => {
                 claim.end(Ending::Failed(error.clone()));
@@ -93,10 +93,10 @@ impl TieredBlobs {
         let read =
             if size <= SMALL_BYTES_MAX { self.read_small(key, object).await } else { self.copy(key, object).await };
         match read {
-            Ok(Some(bytes)) => Ok(Got::Small(claim, bytes)),
+            Ok(Some(bytes)) => Ok(FetchOutcome::Small(claim, bytes)),
             Ok(None) => {
                 claim.end(Ending::Here);
-                Ok(Got::Here(Some(size)))
+                Ok(FetchOutcome::Here(Some(size)))
             }
             Err(Error::Mismatch { .. }) => {
                 claim.end(Ending::Mismatch);
@@ -133,8 +133,8 @@ impl TieredBlobs {
     }
 
     /// Brings the blobs that the local disk lacks.
-    pub(super) async fn bring_all(&self, blobs: &[Digest]) -> Result<Brought, Error> {
-        let mut brought = Brought::default();
+    pub(super) async fn bring_all(&self, blobs: &[Digest]) -> Result<FetchSummary, Error> {
+        let mut brought = FetchSummary::default();
         let sizes = self.local.sizes(blobs.to_vec()).await?;
         let lacking: HashSet<Digest> =
             blobs.iter().zip(sizes).filter(|(_, size)| size.is_none()).map(|(blob, _)| *blob).collect();
@@ -143,10 +143,10 @@ impl TieredBlobs {
         let (mut batch, mut batch_bytes, mut elsewhere) = (Vec::new(), 0_usize, Vec::new());
         while let Some((blob, got)) = jobs.next().await {
             match got {
-                Ok(Got::Absent) => brought.absent.push(blob),
-                Ok(Got::Elsewhere(_)) => elsewhere.push(blob),
-                Ok(Got::Here(bytes)) => bytes.into_iter().for_each(|bytes| brought.report.add(bytes)),
-                Ok(Got::Small(claim, bytes)) => {
+                Ok(FetchOutcome::Absent) => brought.absent.push(blob),
+                Ok(FetchOutcome::Elsewhere(_)) => elsewhere.push(blob),
+                Ok(FetchOutcome::Here(bytes)) => bytes.into_iter().for_each(|bytes| brought.report.add(bytes)),
+                Ok(FetchOutcome::Small(claim, bytes)) => {
                     brought.report.add(bytes.len() as u64);
                     batch_bytes = batch_bytes.saturating_add(bytes.len());
                     batch.push((blob, claim, bytes));
@@ -172,7 +172,7 @@ impl TieredBlobs {
         Ok(brought)
     }
 
-    async fn fetch_blob(&self, blob: Digest) -> (Digest, Result<Got, Error>) {
+    async fn fetch_blob(&self, blob: Digest) -> (Digest, Result<FetchOutcome, Error>) {
         (blob, self.fetch_object(Key::Blob(blob)).await)
     }
 

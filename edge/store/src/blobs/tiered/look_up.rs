@@ -22,7 +22,7 @@ pub(super) const CLAIMED: Form = Form::Br;
 type Variants = Vec<(Form, Quality, Bytes)>;
 
 /// The blobs with variants from a bundle.
-enum Given {
+enum BundledVariants {
     /// The complete list.
     Known(HashSet<String>),
     /// A request for each tells.
@@ -88,7 +88,7 @@ impl TieredBlobs {
     async fn bring_variants_by(
         &self,
         blobs: Vec<Digest>,
-        (given, search): (&Given, Search),
+        (given, search): (&BundledVariants, Search),
         report: &mut FetchReport,
     ) -> Result<Vec<Digest>, Error> {
         let jobs: Vec<_> = blobs.into_iter().map(|blob| self.fetch_variants(blob, given, search)).collect();
@@ -139,16 +139,18 @@ impl TieredBlobs {
     }
 
     /// Returns the blobs with variants from a bundle: few blobs have some, so that one listing is mostly enough.
-    async fn given(&self, blobs: usize) -> Result<Given, Error> {
+    async fn given(&self, blobs: usize) -> Result<BundledVariants, Error> {
         if blobs == 1 {
-            return Ok(Given::Unknown);
+            return Ok(BundledVariants::Unknown);
         }
         let listed = self.remote().list(Origin::Given.folder(), worth_listing(blobs), self.lane).await?;
-        Ok(listed.map_or(Given::Unknown, |listed| Given::Known(listed.into_iter().map(|entry| entry.path).collect())))
+        Ok(listed.map_or(BundledVariants::Unknown, |listed| {
+            BundledVariants::Known(listed.into_iter().map(|entry| entry.path).collect())
+        }))
     }
 
     /// Fetches the variants of a blob, unless an earlier caller is fetching them or the disk has them by now.
-    async fn fetch_variants(&self, blob: Digest, given: &Given, search: Search) -> Result<Fetched, Error> {
+    async fn fetch_variants(&self, blob: Digest, given: &BundledVariants, search: Search) -> Result<Fetched, Error> {
         let claim = match self.shared.claims.claim(Key::Variant(blob, CLAIMED)) {
             Ok(claim) => claim,
             Err(other) => return Ok(Fetched::Elsewhere(blob, other)),
@@ -163,8 +165,8 @@ impl TieredBlobs {
         for origin in Origin::ALL {
             let path = origin.path(blob);
             let may_be_there = match (origin, given) {
-                (Origin::Given, Given::Known(paths)) => paths.contains(&path),
-                (Origin::Given, Given::Unknown) | (Origin::Made, _) => true,
+                (Origin::Given, BundledVariants::Known(paths)) => paths.contains(&path),
+                (Origin::Given, BundledVariants::Unknown) | (Origin::Made, _) => true,
             };
             if !may_be_there {
                 continue;

@@ -306,9 +306,9 @@ mod tests {
     use super::*;
     use crate::catalog::{Catalog, Commit};
 
-    type State = BTreeMap<String, (Revision, Vec<u8>)>;
+    type SealState = BTreeMap<String, (Revision, Vec<u8>)>;
 
-    fn pages(state: &State, records_max: usize) -> Vec<SnapshotPage> {
+    fn pages(state: &SealState, records_max: usize) -> Vec<SnapshotPage> {
         let all: Vec<_> = state
             .iter()
             .map(|(key, (revision, value))| {
@@ -326,7 +326,7 @@ mod tests {
 
     async fn replace(
         catalog: &RedbCatalog,
-        state: &State,
+        state: &SealState,
         revision: Revision,
         records_max: usize,
     ) -> Result<Vec<Change>, Error> {
@@ -343,12 +343,12 @@ mod tests {
         catalog.replace(snapshot, true).await
     }
 
-    async fn state(catalog: &RedbCatalog) -> State {
+    async fn state(catalog: &RedbCatalog) -> SealState {
         let listed = catalog.list("", None, false, usize::MAX).await.unwrap();
         listed.into_iter().map(|(key, record)| (key, (record.revision, record.value.to_vec()))).collect()
     }
 
-    fn states() -> impl Strategy<Value = State> {
+    fn states() -> impl Strategy<Value = SealState> {
         prop::collection::btree_map("[ab]{0,3}", (1..4_u64, prop::collection::vec(0..2_u8, 0..2)), 0..12)
     }
 
@@ -382,9 +382,9 @@ mod tests {
     async fn a_snapshot_without_its_last_page_changes_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let catalog = RedbCatalog::open(&folder.path().join("mirror.redb")).unwrap();
-        let before = State::from([("a".to_owned(), (1, vec![1])), ("b".to_owned(), (2, vec![2]))]);
+        let before = SealState::from([("a".to_owned(), (1, vec![1])), ("b".to_owned(), (2, vec![2]))]);
         replace(&catalog, &before, 2, 9).await.unwrap();
-        let mut cut = pages(&State::from([("b".to_owned(), (3, vec![3])), ("c".to_owned(), (3, vec![3]))]), 1);
+        let mut cut = pages(&SealState::from([("b".to_owned(), (3, vec![3])), ("c".to_owned(), (3, vec![3]))]), 1);
         cut.pop();
         assert!(send(&catalog, cut, 3).await.is_err());
         assert_eq!(state(&catalog).await, before);
@@ -397,7 +397,7 @@ mod tests {
         let path = folder.path().join("mirror.redb");
         let catalog = RedbCatalog::open(&path).unwrap();
         assert_eq!(catalog.origin().await.unwrap(), None);
-        replace(&catalog, &State::new(), 7, 1).await.unwrap();
+        replace(&catalog, &SealState::new(), 7, 1).await.unwrap();
         let committed = |revision, change| Committed { revision, changes: [change].into() };
         let put = |key: &str| Change::Put(key.to_owned(), b"1".as_slice().into());
         let commits = vec![
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(catalog.origin().await.unwrap().as_deref(), Some("a"));
         assert_eq!(catalog.note().await.unwrap().as_deref(), Some("b"));
         assert_eq!(catalog.last_revision().await.unwrap(), 41);
-        assert_eq!(state(&catalog).await, State::from([("b".to_owned(), (40, b"1".to_vec()))]));
+        assert_eq!(state(&catalog).await, SealState::from([("b".to_owned(), (40, b"1".to_vec()))]));
     }
 
     #[tokio::test]
@@ -421,7 +421,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mirror.redb");
         let old = RedbCatalog::open(&path).unwrap();
-        replace(&old, &State::new(), 1, 1).await.unwrap();
+        replace(&old, &SealState::new(), 1, 1).await.unwrap();
         old.hand_over().await.unwrap();
         let new = RedbCatalog::open(&path).unwrap();
         let put = Change::Put("a".to_owned(), b"1".as_slice().into());

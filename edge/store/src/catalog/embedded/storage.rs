@@ -15,10 +15,10 @@ use devanture_base::durable::{self, FILE_MODE};
 
 /// The permission to write to the file, and the state of its syncs; shared by all holders of the file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seal(Arc<State>);
+pub(super) struct Seal(Arc<SealState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct SealState {
     is_closed: AtomicBool,
     is_unsynced: AtomicBool,
 }
