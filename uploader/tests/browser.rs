@@ -1,4 +1,4 @@
-//! The browser of the end-to-end tests sees what a visitor would see, and what goes wrong.
+//! Tests of the end-to-end tests' browser: pages as a visitor sees them, and errors.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::io::{Read as _, Write as _};
@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use crate::support::browser::{Browser, Stub};
 use crate::support::{inputs, jupyter};
 
-/// Serves pages by path on a port of its own for as long as the test runs; what is not among them is a 404.
+/// Serves pages by path on a free port until the test ends; 404 for further paths.
 fn serve(pages: &'static [(&'static str, &'static str)]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -17,7 +17,7 @@ fn serve(pages: &'static [(&'static str, &'static str)]) -> SocketAddr {
             std::thread::spawn(move || {
                 let mut head = Vec::new();
                 let mut byte = [0];
-                // A browser opens connections that it may never use: those end with nothing read.
+                // A browser opens connections in advance: an unused connection ends without a request.
                 while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
                     head.push(byte[0]);
                 }
@@ -28,7 +28,7 @@ fn serve(pages: &'static [(&'static str, &'static str)]) -> SocketAddr {
                     None => ("404 Not Found", "not here"),
                 };
                 let kind = if path.ends_with(".js") { "text/javascript" } else { "text/html; charset=utf-8" };
-                // A page that was left while it loads takes no more bytes.
+                // A page closed while loading reads no further.
                 let _result = write!(
                     stream,
                     "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -92,11 +92,11 @@ async fn what_goes_wrong_in_a_page_is_reported() {
     page.go(&format!("http://{address}/")).await;
     assert_eq!(page.report().await.console_errors, [""; 0]);
 
-    // A port that was just closed refuses connections.
+    // A port just closed refuses connections.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let page = browser.open(&format!("http://{closed}/")).await;
     let mut failed = page.report().await.failed_requests;
-    // A browser may try once more by itself.
+    // A browser may retry on its own.
     failed.dedup();
     assert_eq!(failed, [format!("net::ERR_CONNECTION_REFUSED http://{closed}/")]);
 }
@@ -116,7 +116,7 @@ async fn the_page_of_jupyterlab_is_filled_in_by_its_backend() {
     let Some(backend) = jupyter::start("4.4.8") else { return };
     let Some(browser) = Browser::start().await else { return };
     let page = browser.open(&format!("http://{backend}/jupyter/lab")).await;
-    // Its scripts are the edge's to serve, and there is none here.
+    // The edge would serve the scripts, and this test has no edge.
     let failed = page.report().await.failed_requests;
     assert!(failed.len() == 1 && failed[0].starts_with(&format!("404 http://{backend}/jupyterlab/static/main.")));
     let settings = page.evaluate("fetch('/jupyter/lab/api/settings').then(answer => answer.json())").await;
@@ -132,7 +132,7 @@ async fn a_dropped_browser_has_ended() {
     let process = format!("/proc/{}", browser.process_id());
     let was_there = std::fs::exists(&process).unwrap();
     drop(browser);
-    // Only Linux shows its processes as folders.
+    // Only Linux shows processes as folders.
     assert_eq!(was_there, cfg!(target_os = "linux"));
     assert!(!std::fs::exists(&process).unwrap());
 }

@@ -1,5 +1,4 @@
-//! `devanture` where a backend goes along with the pages: what is sent, which app is meant, and the commands about
-//! instances.
+//! `devanture` with a backend in the bundle: sent files, selection of the app, and the commands about instances.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
@@ -19,7 +18,7 @@ use devanture_config::{Digest, VersionId};
 const STILL_RUNNING: &str = "The previous version is still running.";
 const SERVER: &str = "app = \"shop\"\n[server]\ncommand = [\"./run\"]\nroutes = [\"/api/*\"]\n";
 
-/// A project with pages and a backend, whose edge is at `url`.
+/// A project with pages and a backend, for the edge at `url`.
 fn project(url: &str) -> Project {
     let files = [
         ("devanture.toml", SERVER),
@@ -216,7 +215,7 @@ fn every_instance_is_a_line_and_a_failure_ends_with_its_last_lines() {
     assert_ne!(STILL_RUNNING, ran.last_line());
 }
 
-/// Two instances, and one that stays for a rollback.
+/// Two instances, and an instance kept for a rollback.
 fn list() -> InstanceList {
     let one = |name: &str, state| InstanceStatus {
         name: name.to_owned(),
@@ -276,7 +275,7 @@ fn instances_are_listed_scaled_and_restarted() {
             format!("POST {begin}/prod/instances/restart?dry_run=true {{\"process\":null}}"),
         ]
     );
-    // Nobody is asked here whether it is meant that nothing answers.
+    // Without a terminal, zero instances are refused without a question.
     project.run(&["scale", "web=0", "--json"]).failed("usage", 2);
     assert_eq!(project.run(&["scale", "web=0", "--yes"]).code, Some(0));
     project.run(&["scale", "web=1", "web=2", "--json"]).failed("usage", 2);
@@ -328,7 +327,7 @@ fn a_tail_shows_what_instances_write_among_requests() {
     let edge = FakeEdge::start_with(move |request, _| {
         let is_of_instances = request.target.contains("source=instances");
         let line = if is_of_instances { &of_instance } else { &of_request };
-        // That of the instances ends, which ends nothing else.
+        // The stream of the instances ends without ending the stream of requests.
         let reply = if is_of_instances { Reply::Events } else { Reply::Endless };
         request.target.contains("/logs").then(|| reply(vec![event("line", line)]))
     });
@@ -353,7 +352,7 @@ fn the_file_with_the_apps_name_goes_before_dotenv() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(ran.stderr.contains("from .env.shop") && !ran.stderr.contains("t0ken"), "{ran:#?}");
     assert!(edge.state.lock().unwrap().requests.iter().all(|r| r.headers["authorization"] == "Bearer t0ken"));
-    // A token of the machine's goes to no address that the file names.
+    // A token of the machine goes to no address named by the file.
     let mut command = project.command(&["push", "--json"]);
     let ran: cli_support::Ran = command.env("DEVANTURE_TOKEN", "secret").output().unwrap().into();
     let error = ran.failed("untrusted_source", 2);

@@ -1,10 +1,10 @@
-//! `devanture check` of the files of a site: what is found, where, how it is printed, and how it is silenced.
+//! `devanture check` of the files of a site: findings, positions, output, and suppression.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::{Project, Ran};
 use serde_json::Value;
 
-/// A site, and the lines of its `devanture.toml` after the first two.
+/// Makes a site, with `toml` behind the first two lines of its `devanture.toml`.
 fn site(toml: &str, files: &[(&str, &str)]) -> Project {
     let project = Project::new(&[("devanture.toml", &format!("app = \"shop\"\nwww = \"dist\"\n{toml}"))]);
     for (path, text) in files {
@@ -13,7 +13,7 @@ fn site(toml: &str, files: &[(&str, &str)]) -> Project {
     project
 }
 
-/// What was found, as `code file:line:column`.
+/// Returns the findings, as `code file:line:column`.
 fn found(ran: &Ran) -> Vec<String> {
     let json = ran.json();
     let summary = |finding: &Value| {
@@ -105,7 +105,7 @@ fn what_comes_without_encryption_is_found() {
 
 #[test]
 fn secrets_are_found_and_never_shown() {
-    // Put together here, so that no scanner takes this file for a leak.
+    // Assembled here, so that no scanner reports this file as a leak.
     let token = format!("ghp_{}", "Ab3dE5gH7jK9".repeat(3));
     let project = site("", &[("index.html", "hi"), ("app.js", &format!("go()\nconst t = '{token}'\n"))]);
     project.file("dist/prod.env", "DB_PASSWORD=hunter2\n");
@@ -124,7 +124,7 @@ fn names_and_sizes_are_looked_at() {
     project.file("dist/large.txt", "more than ten bytes");
     let ran = project.run(&["check", "--json"]);
     assert_eq!(found(&ran), ["case-collision dist/a.txt:0:0", "large-file dist/large.txt:0:0"]);
-    // The edge takes both where doubts are allowed.
+    // The edge accepts both if warnings are allowed.
     let allowed = found(&project.run(&["check", "--json", "--allow-warnings"]));
     assert_eq!(allowed[0], "case-collision? dist/a.txt:0:0");
 }
@@ -220,7 +220,7 @@ fn the_hook_passes_with_a_note_in_a_clone_that_was_never_built() {
         assert!(ran.stderr.contains("note") && ran.stderr.contains("not exist"), "{ran:#?}");
         assert_eq!(project.run(&["check", "--if-built", "--json"]).json()["built"], false);
         project.run(&["check", "--json"]).failed("missing_folder", 2);
-        // What git keeps is looked at all the same.
+        // Files tracked by git are checked, too.
         project.file("devanture.toml", &format!("{toml}\nwwww = 1\n"));
         assert_ne!(project.run(&["check", "--if-built"]).code, Some(0));
     }
@@ -354,7 +354,7 @@ fn mistakes_of_devanture_toml_hide_none_of_the_files() {
     ];
     assert_eq!(found(&ran), expected);
     assert!(error["message"].as_str().unwrap().starts_with("The project has 4 mistakes."), "{error}");
-    // A folder of pages that leads out neither hides a rule of the file nor is hidden by another mistake.
+    // A folder of pages outside neither hides a mistake in a rule nor is hidden by further mistakes.
     for (rule, expected) in [
         (
             "[[rewrites]]\nfrom = \"/a\"\nto = \"https://elsewhere.example/\"\n",
@@ -442,10 +442,10 @@ fn what_enforce_would_block_is_found_before_anything_is_pushed() {
     );
     let findings = &ran.json()["findings"];
     assert_eq!(findings[0]["message"], "`https://cdn.example/a.js` has no hash: browsers do not load it");
-    // Style sheets, also those that a script adds, are blocked by no browser.
+    // Browsers block no style sheets, not even of a script.
     assert_eq!(findings[4]["target"], "/late.js");
     assert_eq!([&findings[6]["target"], &findings[7]["target"]], ["/added.js"; 2]);
-    // Pages without hashes have no such findings, nor have those that ignore them.
+    // Pages without hashes have no such findings, nor pages with the finding ignored.
     for toml in ["", "integrity = \"report\"\n[check]\nignore = [\"no-hash\"]\n"] {
         let lines = format!("{toml}[[routes]]\npath = \"/api/*\"\nto = \"http://127.0.0.1:1\"\n");
         assert_eq!(found(&site(&lines, &files).run(&["check", "--json"])), [""; 0]);

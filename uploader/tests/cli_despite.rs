@@ -1,10 +1,10 @@
-//! Commands that go on although something is wrong with files that they do not need.
+//! Commands that continue despite mistakes in unneeded files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::Project;
 use crate::cli_support::fake_edge::FakeEdge;
 
-/// Commands that need the app's name and the edge alone.
+/// Commands that need only the app's name and the edge.
 const COMMANDS: [&[&str]; 6] = [
     &["status", "--json"],
     &["rollback", "--json"],
@@ -14,10 +14,10 @@ const COMMANDS: [&[&str]; 6] = [
     &["whoami", "--json"],
 ];
 
-/// The files of a project, with what they say.
+/// The files of a project, with their text.
 type Written<'a> = &'a [(&'a str, &'a str)];
 
-/// A project whose edge is `edge`.
+/// A project for `edge`.
 fn project(edge: &FakeEdge, files: &[(&str, &str)]) -> Project {
     let project = Project::new(files).variable("DEVANTURE_URL", &edge.url()).variable("DEVANTURE_TOKEN", "t0ken");
     project.file("www/index.html", "hi");
@@ -67,7 +67,7 @@ fn where_the_app_is_not_known_the_mistakes_of_the_file_are_the_reason() {
         project.run(command).failed("bad_config", 2);
     }
     assert_eq!(edge.seen(), Vec::<String>::new());
-    // A flag that names nothing stops every command.
+    // A flag with a missing target stops every command.
     let missing = project.run(&["status", "--app", "shop", "--config", "none.toml", "--json"]);
     missing.failed("usage", 2);
 }

@@ -1,5 +1,4 @@
-//! `devanture` against an edge of a few lines: what it sends, what it says, and how it takes it when the edge
-//! misbehaves.
+//! `devanture` against a fake edge: requests, output, and reactions to misbehaviour.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::sync::Arc;
@@ -81,7 +80,7 @@ fn how_a_push_is_to_end_is_sent() {
     assert_eq!(state.requests[0].target, "/v1/apps/shop/environments/staging/deploys");
 }
 
-/// An edge whose `finish` ends with `reply` from the second push on, or, if `at_once`, from the first.
+/// Starts an edge whose `finish` ends with `reply` from the second push on, or, if `at_once`, from the first.
 fn edge_that_fails(at_once: bool, reply: Reply) -> FakeEdge {
     FakeEdge::start_with(move |request, state| {
         let is_due = request.target.ends_with("/finish") && (at_once || state.live.is_some());
@@ -105,7 +104,7 @@ fn after_a_push_that_failed_the_last_line_says_what_is_live() {
     let ran = project.run(&["push"]);
     assert_eq!((ran.code, ran.stdout.as_str(), ran.last_line()), (Some(1), "", STILL_RUNNING), "{ran:#?}");
     assert!(ran.stderr.contains("error: No room.  [disk_full]\nhint: Make some.\n"), "{ran:#?}");
-    // A push that never came as far as the edge asks it.
+    // A push that ended before any request.
     assert_eq!(project.run(&["push", "missing"]).last_line(), STILL_RUNNING);
     let fresh = Project::site(&FakeEdge::start().url());
     assert_eq!(fresh.run(&["push", "missing"]).last_line(), NOTHING_LIVE);
@@ -172,7 +171,7 @@ fn a_body_that_stopped_on_its_way_is_sent_again_over_another_connection() {
     let ran = Project::site(&edge.url()).run(&["push", "--jobs", "1", "--json"]);
     assert_eq!(ran.json()["files"]["new"], 2, "{ran:#?}");
     assert_eq!(tries.load(Ordering::Relaxed), 3);
-    // A line that never comes back is no mistake of the request.
+    // A stalled connection is no mistake of the request.
     assert_eq!(Code::BodyStalled.exit(), Exit::Unreachable);
 }
 
@@ -281,7 +280,7 @@ fn report(previous: Option<Digest>) -> SwitchReport {
     }
 }
 
-/// What a history holds.
+/// An entry of a history.
 fn deploy() -> Deploy {
     Deploy {
         id: "d1".to_owned(),
@@ -414,7 +413,7 @@ fn a_ca_of_ones_own_is_trusted_where_it_is_named() {
     assert_eq!(ran.json()["switched"], true, "{ran:#?}");
     let error = project.run(&["status", "--json"]).failed("unreachable", 3);
     assert!(error["hint"].as_str().unwrap().contains("set DEVANTURE_CA"), "{error}");
-    // `openssl req -x509` makes a CA's certificate, which is then the server's own.
+    // `openssl req -x509` makes a CA's certificate, used here as the server's own.
     let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate().unwrap();
@@ -432,7 +431,7 @@ fn a_ca_of_ones_own_is_trusted_where_it_is_named() {
 
 #[test]
 fn an_address_without_https_is_reported() {
-    // What an edge's TLS answers to plain HTTP is no HTTP.
+    // An edge answers plain HTTP with a TLS alert, which is no HTTP.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -447,7 +446,7 @@ fn an_address_without_https_is_reported() {
     assert!(error["hint"].as_str().unwrap().contains("speaks https"), "{error}");
 }
 
-/// A tar of files with one line each.
+/// Makes a tar of files with one line each.
 fn tar_of(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, text) in files {
@@ -475,7 +474,7 @@ fn what_an_archive_leaves_out_and_its_secrets_are_reported_as_of_a_folder() {
     let refused: Vec<_> = error["mistakes"].as_array().unwrap().iter().map(|m| m["file"].as_str().unwrap()).collect();
     assert_eq!(refused, ["site.tar/.env", "site.tar/keys/id_rsa"], "{error}");
     assert!(edge.seen()[before..].iter().all(|line| line.starts_with("GET")), "nothing was sent: {:?}", edge.seen());
-    // Whether something is left out of what cannot be read is not known.
+    // Left-out files are unknown in an unreadable archive.
     write(&project.path("broken.tar"), b"no tar");
     project.run(&["push", "broken.tar", "--strict", "--json"]).failed("unreadable_file", 2);
     write(&project.path("fine.tar"), &tar_of(&files[..1]));

@@ -1,4 +1,4 @@
-//! The last words of what failed: why, what is live, what was meant, and the exit code.
+//! The last output of failed commands: the reason, the live version, suggestions, and the exit code.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -47,7 +47,7 @@ fn every_push_that_fails_says_why_and_what_is_live() {
     }
 }
 
-/// Waits until the edge has seen a request whose line has `part`, behind the first `before` ones.
+/// Waits until the edge has received a request whose line contains `part`, behind the first `before` requests.
 fn wait_for_request(edge: &FakeEdge, before: usize, part: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !edge.seen().iter().skip(before).any(|line| line.contains(part)) {
@@ -56,8 +56,8 @@ fn wait_for_request(edge: &FakeEdge, before: usize, part: &str) {
     }
 }
 
-/// Starts a push, sends it a signal when the edge has seen another request whose line has `part`, and gives what it
-/// left.
+/// Starts a push, sends a signal once the edge has received a further request whose line contains `part`, and returns
+/// the output.
 fn interrupted(edge: &FakeEdge, project: &Project, arguments: &[&str], part: &str, name: &str) -> Ran {
     let before = edge.seen().len();
     let child = project.command(arguments).spawn().unwrap();
@@ -66,7 +66,7 @@ fn interrupted(edge: &FakeEdge, project: &Project, arguments: &[&str], part: &st
     child.wait_with_output().unwrap().into()
 }
 
-/// An edge that answers a request whose line has `part` never to the end, once a version is live.
+/// Starts an edge that never finishes the answer to a request whose line contains `part`, once a version is live.
 fn edge_that_takes_long(part: &'static str) -> FakeEdge {
     FakeEdge::start_with(move |request, state| {
         let is_meant = format!("{} {}", request.method, request.target).contains(part);
@@ -86,7 +86,7 @@ fn a_signal_ends_a_push_with_the_sentence_and_its_exit_code() {
     }
 }
 
-/// From then on the edge is about to be replaced, and answers no question.
+/// From then on the edge is about to be replaced, and answers no request.
 #[test]
 fn a_second_signal_ends_a_command_that_asks_what_is_live() {
     for (arguments, part) in [(&["push", "--json"][..], "/finish"), (&["rollback", "--json"], "/rollback")] {
@@ -142,7 +142,7 @@ fn a_push_that_is_interrupted_before_the_edge_has_accepted_it_leaves_what_is_liv
     assert_eq!(ran.last_line(), STILL_RUNNING);
 }
 
-/// Waits until a program handles the signals that end it, of which SIGTERM comes last.
+/// Waits until a program handles the terminating signals, SIGTERM last.
 #[cfg(target_os = "linux")]
 fn wait_for_handlers(child: &std::process::Child) {
     const SIGTERM: u32 = 15;
@@ -224,7 +224,7 @@ fn a_slip_of_an_environment_gets_a_suggestion() {
     {
         assert_eq!(project.run(arguments).failed(code, 1)["hint"], expected);
     }
-    // One that is there, and one that is like none, are no slips.
+    // An existing name, and a dissimilar name, are no slips.
     for name in ["staging", "canary"] {
         assert_eq!(project.run(&["rollback", "--env", name, "--json"]).failed("no_previous", 1)["hint"], "Do this.");
     }
@@ -249,7 +249,7 @@ fn a_slip_of_a_command_gets_a_suggestion() {
     }
 }
 
-/// An edge that is lost in the watch of a push, and reports later how the watch ended.
+/// Starts an edge that is lost during the watch of a push, and reports the end of the watch later.
 fn lost_in_the_watch(ended: impl Fn() -> serde_json::Value + Send + Sync + 'static) -> FakeEdge {
     FakeEdge::start_with(move |request, state| match (request.method.as_str(), request.target.as_str()) {
         ("POST", "/v1/apps/shop/deploys/d1/finish") => {
@@ -274,7 +274,7 @@ fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
     let edge = lost_in_the_watch(move || status("failed", Some(undone.clone())));
     let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
     assert_eq!(ran.failed("watch_failed", 1)["message"], "404 rose.");
-    // A restarted edge knows that it went live, and has no watch.
+    // A restarted edge knows the live version, but no watch.
     let edge = lost_in_the_watch(move || status("live", None));
     let ran = Project::site(&edge.url()).run(&["push", "--watch", "1s", "--json"]);
     let hint = ran.failed("unreachable", 3)["hint"].as_str().unwrap().to_owned();
@@ -284,7 +284,7 @@ fn a_push_whose_watch_is_not_heard_to_the_end_asks_how_it_ended() {
 
 #[test]
 fn what_cannot_be_known_is_not_reported_to_be_so() {
-    // The archive is with the edge when it is lost, and nobody answers from then on.
+    // The edge is lost with the archive, and no request is answered from then on.
     let is_lost = AtomicBool::new(false);
     let edge = FakeEdge::start_with(move |request, _| {
         let is_push = request.method == "POST" && request.target.contains("/deploys");
@@ -317,7 +317,7 @@ fn what_could_not_be_written_is_a_failure() {
     assert!(ran.stderr.contains("stdout cannot be written"), "{ran:#?}");
     assert!(edge.state.lock().unwrap().live.is_some());
 
-    // Lines of a log go out one by one.
+    // Lines of a log are sent one at a time.
     let edge = FakeEdge::refusing("GET", "/logs", Reply::Events(vec!["event: line\ndata: {}\n\n".to_owned()]));
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let ran: Ran = Project::site(&edge.url()).command(&["logs", "--json"]).stdout(full).output().unwrap().into();

@@ -1,4 +1,4 @@
-//! Help, and what the command line says of wrong use.
+//! Help, and messages about wrong use.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::{Project, STILL_RUNNING, dead_url};
@@ -12,11 +12,11 @@ fn wrong_use_is_a_failure_like_every_other() {
     assert_ne!(ran.last_line(), STILL_RUNNING);
     assert_eq!(project.run(&[]).code, Some(2));
     project.run(&["switch", "zzz", "--json"]).failed("usage", 2);
-    // What is missing stands below clap's first line.
+    // Missing arguments follow clap's first line.
     let error = project.run(&["switch", "--json"]).failed("usage", 2);
     assert_eq!(error["message"], "the following required arguments were not provided: <ID>");
     project.run(&["alias", "set", "", "abcdef", "--json"]).failed("usage", 2);
-    // Without an app, an address or a token, what is missing is said.
+    // A missing app, address or token is reported.
     let ran = project.run(&["status", "--json"]);
     assert!(ran.failed("usage", 2)["hint"].as_str().unwrap().contains("DEVANTURE_URL"));
 }

@@ -1,4 +1,4 @@
-//! `init` on real projects: the sources of `tools/sites.d`, before and after their generators have built them.
+//! `init` on real projects: the sources of `tools/sites.d`, before and after the build.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use std::fs;
@@ -11,8 +11,8 @@ use crate::cli_support::{Project, write};
 use crate::support::inputs;
 use crate::support::project::copy;
 
-/// A source of `tools/sites.d`: its framework, and whether its one page answers every path. Without a framework, the
-/// folder is found only where it is there.
+/// A source of `tools/sites.d`: the framework, and true if a single page answers every path. Without a framework, only
+/// an existing folder is found.
 const SITES: [(&str, Option<&str>, bool); 14] = [
     ("angular", Some("angular"), true),
     ("astro", Some("astro"), false),
@@ -34,20 +34,20 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// The folder that a generator writes, as the script that builds the sites finds it.
+/// Returns the output folder of a generator, by the rules of the build script.
 fn output_of(name: &str) -> String {
     let ran = Command::new(root().join("tools/sites")).args(["--output", name]).output().unwrap();
     String::from_utf8(ran.stdout).unwrap().trim().to_owned()
 }
 
-/// What a file that `init` wrote says of `key`.
+/// Returns the value of `key` in a file written by `init`.
 fn written(project: &Project, key: &str) -> Option<Value> {
     let text = fs::read_to_string(project.path("devanture.toml")).unwrap();
     let table: toml::Table = text.parse().unwrap();
     table.get(key).map(|value| serde_json::to_value(value).unwrap())
 }
 
-/// Checks what `init` says and writes of a project.
+/// Checks the output and the file of `init` for a project.
 #[track_caller]
 fn holds(project: &Project, name: &str, framework: Option<&str>, www: Option<&str>, is_application: bool) -> Value {
     let json = project.run(&["init", "--app", "plants", "--force", "--json"]).json();

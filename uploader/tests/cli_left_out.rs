@@ -1,5 +1,5 @@
-//! What a push publishes of a folder and what not: names, `exclude` and `include`, after a move, and of a folder that
-//! something else writes to.
+//! Published and left-out files of a push: names, `exclude` and `include`, after a migration, and in a folder under
+//! change.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ fn what_is_pushed_is_what_names_and_globs_leave() {
         assert_eq!(ran.code, Some(0), "{keys}: {ran:#?}");
         let expected: Vec<&str> = left.iter().map(|at| files[*at]).collect();
         assert_eq!(pages(&edge), expected, "{keys}: {ran:#?}");
-        // What a provider ran or read is named by itself.
+        // Files run or read by a provider are named explicitly.
         for (path, provider) in [("_worker.js", "Cloudflare"), ("vercel.json", "Vercel")] {
             let line = format!("left out: {path}, which is for {provider}");
             assert_eq!(ran.stderr.contains(&line), !keys.contains(path), "{keys}: {ran:#?}");
@@ -186,7 +186,7 @@ fn nothing_that_a_provider_never_served_is_published_after_a_move() {
         assert_eq!(checked.code, Some(0), "{checked:#?}\n{text}");
         let ran = project.run(&["push", "--json"]);
         assert_eq!(ran.code, Some(0), "{ran:#?}\n{text}");
-        // The file itself is never served.
+        // `devanture.toml` itself is never served.
         let mut found = pages(&edge);
         found.retain(|path| path != "devanture.toml");
         let expected = match expected {

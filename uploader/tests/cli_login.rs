@@ -1,4 +1,4 @@
-//! Logins that are stored between two commands, also where their file cannot be written.
+//! Logins stored between two commands, even with an unwritable file.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::cli_support::fake_edge::{FakeEdge, Reply};
 use crate::cli_support::{Project, Ran};
 
-/// An edge whose first login is over at once, unlike what comes of it. Each token holds its number.
+/// Starts an edge whose first login expires at once, unlike later logins. Each token contains its number.
 fn edge_with_logins() -> FakeEdge {
     let count = AtomicU64::new(0);
     FakeEdge::start_with(move |request, _| {
@@ -39,7 +39,7 @@ fn project(edge: &FakeEdge, state: &Path, password: Option<&str>) -> Project {
     }
 }
 
-/// Runs a command that can write no file, also if root runs the test.
+/// Runs a command that cannot write any file, even under root.
 fn run_without_writing(project: &Project, arguments: &[&str]) -> Ran {
     let command = project.command(arguments);
     let mut limited = Command::new("sh");
@@ -77,7 +77,7 @@ fn a_login_is_not_refreshed_where_its_successor_cannot_be_stored() {
     assert!(String::from_utf8_lossy(&refresh.body).contains("dvr_0"));
 }
 
-/// An edge where a person logs in at a provider through the edge. Each login has its number as its id.
+/// Starts an edge where a person logs in at a provider through the edge. Each login has its number as its id.
 fn edge_with_provider() -> FakeEdge {
     let count = AtomicU64::new(1);
     FakeEdge::start_with(move |request, _| {

@@ -1,4 +1,4 @@
-//! `devanture init --from`: sites as people have them at other providers, moved and then checked.
+//! `devanture init --from`: typical sites of providers, converted and then checked.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::{Project, Ran};
@@ -131,7 +131,7 @@ const FIREBASE: &str = r#"{
 }
 "#;
 
-/// A built site with the provider's file beside it.
+/// Makes a built site with the provider's file beside.
 fn site(file: &str, text: &str) -> Project {
     let page = "<!doctype html><title>Hi</title>";
     Project::new(&[
@@ -150,7 +150,7 @@ fn text_of(project: &Project) -> String {
     std::fs::read_to_string(project.path("devanture.toml")).unwrap()
 }
 
-/// Moves the site, and checks what came out; the notes and the text of the file.
+/// Converts the site, and checks the result; returns the notes and the text of the file.
 #[track_caller]
 fn moved(file: &str, text: &str, provider: &str) -> (Vec<Value>, String) {
     let project = site(file, text);
@@ -164,7 +164,7 @@ fn moved(file: &str, text: &str, provider: &str) -> (Vec<Value>, String) {
     (json["notes"].as_array().unwrap().clone(), written)
 }
 
-/// The places that notes of one kind are about, as `line setting`.
+/// Returns the positions of notes of one kind, as `line setting`.
 fn places(notes: &[Value], kind: &str) -> Vec<String> {
     let of_kind = notes.iter().filter(|note| note["kind"] == kind);
     of_kind.map(|note| format!("{} {}", note["line"], note["setting"].as_str().unwrap())).collect()
@@ -355,7 +355,7 @@ fn without_a_file_of_the_provider_nothing_is_written() {
             assert!(!project.path("devanture.toml").exists(), "{provider}");
         }
     }
-    // Rule files of others mean nothing to Vercel, and its program is not run.
+    // Vercel ignores rule files of other providers, and the program is not run.
     let project = Project::new(&[("dist/index.html", "hi"), ("dist/_redirects", "/a /b\n"), ("vercel.ts", "")]);
     let error = project.run(&["init", "--from", "vercel", "--json"]).failed("usage", 2);
     assert!(error["message"].as_str().unwrap().contains("vercel.ts"), "{error}");

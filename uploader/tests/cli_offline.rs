@@ -1,4 +1,4 @@
-//! `devanture` where no edge is needed, or none is there: mistakes of files, sources of settings, ids, new projects.
+//! `devanture` without an edge: mistakes in files, sources of settings, ids, new projects.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::net::TcpListener;
@@ -298,7 +298,7 @@ fn a_check_finds_what_a_push_would() {
     project.run(&["check", "--json"]).failed("bad_bundle", 2);
 }
 
-/// A folder that holds nothing but `_redirects` and the page that it may lead to.
+/// A folder with only `_redirects` and the target page.
 fn with_redirects(redirects: &str) -> Project {
     let project = Project::site(&dead_url());
     project.file("dist/_redirects", redirects);
@@ -310,7 +310,7 @@ fn mistakes_in_rules_are_reported_with_their_lines_before_anything_is_sent() {
     let project =
         with_redirects("# moved\n/old  javascript:alert(1)\n/a /b\n/a /c\n/x/* https://other.example/:splat 200\n");
     let checked = project.run(&["check", "--json"]).failed("bad_rules", 1);
-    // The edge of this test is not there: a push that came so far would be `unreachable`.
+    // No edge exists in this test: a push past the check would fail with `unreachable`.
     let ran = project.run(&["push", "--json", "--allow-warnings"]);
     let error = ran.failed("bad_rules", 1);
     assert_eq!(error["mistakes"], checked["mistakes"]);

@@ -1,4 +1,4 @@
-//! A proxy of the environment that cannot be used, or that nothing comes through, is named with its variable.
+//! A message about an unusable or failing proxy of the environment names the variable.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::io::{Read as _, Write as _};
@@ -8,7 +8,7 @@ use crate::cli_support::{Project, Ran, dead_url};
 
 const EDGE: &str = "https://edge.example.org:8444";
 
-/// A proxy that gives every connection this answer; its address.
+/// Starts a proxy that gives every connection this answer; returns the address.
 fn proxy(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -54,7 +54,7 @@ fn a_proxy_that_nothing_comes_through_is_named_without_its_password() {
         ("https_proxy", proxy("HTTP/1.1 503 Service Unavailable\r\n\r\n"), "refuses to connect"),
         ("ALL_PROXY", proxy("HTTP/1.1 403 Forbidden\r\n\r\n"), "refuses to connect"),
     ];
-    // All at once, since each is tried more than once.
+    // In parallel, since each is tried more than once.
     let started = cases.map(|(variable, address, why)| {
         let project = Project::site(EDGE).variable(variable, &format!("http://me:secret@{address}"));
         let child = project.command(&["status", "--json"]).spawn().unwrap();

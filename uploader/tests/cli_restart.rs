@@ -1,4 +1,4 @@
-//! A push whose edge is restarted before it has ended: the edge holds pushes under way in memory, and forgets them.
+//! A push during a restart of the edge: the edge holds running pushes in memory, and loses these pushes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ fn a_push_that_the_edge_has_forgotten_begins_again() {
     }
 }
 
-/// An edge that was restarted once all was sent: as its answer to `finish`, or as no answer and none about the deploy.
+/// An edge restarted after the upload: seen as an answer to `finish`, or as no answer and an unknown deploy.
 #[test]
 fn a_push_that_the_edge_has_forgotten_at_the_end_begins_again() {
     for reply in [Reply::problem(Code::NotFound), Reply::Cut] {
@@ -69,7 +69,7 @@ fn a_push_that_the_edge_has_forgotten_at_the_end_begins_again() {
     }
 }
 
-/// It was ended by the edge before, which the next one remembers; and that one is replaced again and again meanwhile.
+/// The replaced edge ended the push, as remembered by its successor, itself replaced again and again meanwhile.
 #[test]
 fn a_push_that_the_edge_before_ended_as_it_was_replaced_begins_again() {
     let (finishes, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -115,7 +115,7 @@ fn a_push_that_the_edge_ends_before_its_switch_as_it_is_replaced_begins_again() 
     assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
 }
 
-/// A restart takes a while: nobody answers for longer than a few questions, nor when the push begins again.
+/// A restart takes a while: no request is answered for longer than a few retries, nor when the push begins again.
 #[test]
 fn a_push_whose_edge_is_away_for_a_while_begins_again() {
     let (finishes, looks, begins) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
@@ -135,7 +135,7 @@ fn a_push_whose_edge_is_away_for_a_while_begins_again() {
     assert_eq!(edge.state.lock().unwrap().begun.len(), 2);
 }
 
-/// An edge that is lost at the end of a push, and says afterwards how that ended.
+/// Starts an edge that is lost at the end of a push, and later reports the outcome.
 fn lost_at_the_end(ended: serde_json::Value) -> FakeEdge {
     FakeEdge::start_with(move |request, _| match request.method.as_str() {
         "POST" if request.target.ends_with("/finish") => Some(Reply::Cut),
@@ -167,14 +167,14 @@ fn a_push_whose_edge_is_lost_at_the_end_ends_as_the_edge_says_afterwards() {
     assert_eq!(ran.failed("disk_full", 1)["hint"], "Make some.");
     assert_eq!(ran.last_line(), NOTHING_LIVE);
 
-    // A restarted edge knows no more than its history does.
+    // A restarted edge knows only its history.
     let edge = lost_at_the_end(serde_json::json!({ "state": "superseded" }));
     let ran = Project::site(&edge.url()).run(&["push", "--json"]);
     let hint = ran.failed("unreachable", 3)["hint"].to_string();
     assert!(hint.contains("`devanture history` says how it ended"), "{hint}");
 }
 
-/// The version goes live, and what the edge says of it cannot be read, or is a proxy's.
+/// The version goes live, and the answer of the edge is unreadable, or a proxy's.
 #[test]
 fn a_push_whose_end_cannot_be_read_asks_the_edge_what_is_live() {
     let unread = vec!["event: step\ndata: {\"name\": 1}\n\n".to_owned(), "event: done\ndata: {}\n\n".to_owned()];
@@ -211,7 +211,7 @@ fn a_step_that_cannot_be_read_is_passed_over() {
     assert_eq!((ran.code, &ran.json()["switched"]), (Some(0), &true.into()), "{ran:#?}");
 }
 
-/// There is no app before its first push, so that nobody can say what of it is live.
+/// Before the first push the app does not exist, so no request reveals a live version.
 #[test]
 fn a_first_push_that_the_edge_has_forgotten_at_the_end_begins_again() {
     let finishes = AtomicUsize::new(0);
@@ -239,7 +239,7 @@ fn a_push_in_whose_steps_something_is_missing_does_not_begin_again() {
     assert_eq!(edge.state.lock().unwrap().begun.len(), 1);
 }
 
-/// What went live meanwhile is newer than a push that the edge has forgotten.
+/// A version gone live meanwhile is newer than a lost push.
 #[test]
 fn a_forgotten_push_takes_over_from_nothing_newer() {
     let edge = FakeEdge::start_with(|request, state| {
@@ -258,7 +258,7 @@ fn a_forgotten_push_takes_over_from_nothing_newer() {
     assert_eq!(edge.state.lock().unwrap().begun.len(), 1, "{ran:#?}");
 }
 
-/// What the edge had of an archive is gone with its memory; the file is still there.
+/// The edge's part of an archive is lost with its memory; the local file remains.
 #[test]
 fn an_archive_that_the_edge_has_lost_is_sent_again() {
     for (times, flags, posts) in [(1, &[][..], 2), (usize::MAX, &[], 3), (1, &["--if-live", "abcdef"], 1)] {
@@ -292,7 +292,7 @@ fn an_archive_that_the_edge_has_lost_is_sent_again() {
     }
 }
 
-/// A pause of changes, as while the store is copied: the program waits, and says so.
+/// A pause of changes, as during a copy of the store: the program waits, with a note.
 #[test]
 fn a_wait_for_the_edge_is_noted_once_on_stderr() {
     let tries = AtomicUsize::new(0);

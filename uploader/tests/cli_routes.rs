@@ -1,4 +1,4 @@
-//! `devanture routes`: what answers a path, where that stands, what was tried before, and what routes take from a site.
+//! `devanture routes`: the source of an answer, its position, the stages tried before, and files hidden by routes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on should stop where it is")]
 
 use crate::cli_support::Project;
@@ -152,7 +152,7 @@ fn what_a_visitor_sends_decides() {
     assert_eq!(json["headers"], fields);
     let secret = project.run(&["routes", "/private/a", "--header", "Authorization: Basic YW5uOnNlY3JldA=="]);
     assert!(!format!("{secret:?}").contains("secret"), "{secret:#?}");
-    // Why the page goes before the rule that would take all.
+    // Reason why the page precedes the catch-all rule.
     let passed: Vec<&Value> =
         json["way"].as_array().unwrap().iter().filter(|note| note["stage"] == "forced-rules").collect();
     assert_eq!(passed.len(), 1, "{json}");
@@ -183,7 +183,7 @@ fn what_routes_take_from_the_site_is_named() {
     assert_eq!(routes[1]["shadows"]["rules"], rule);
     let output = project.run(&["routes"]).stdout;
     assert!(output.contains("no visitor gets api/file.js") && output.contains("dist/_redirects:1"), "{output}");
-    // A check reports it, too, and the finding can be silenced.
+    // A check reports the finding, too, and the finding can be silenced.
     let codes = |project: &Project| {
         let json = project.run(&["check", "--json", "--allow-warnings"]).json();
         let findings = json["findings"].as_array().unwrap().clone();

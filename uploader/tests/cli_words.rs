@@ -1,4 +1,4 @@
-//! What a person sees: progress on a terminal, lines in CI, colours, details, tables, questions.
+//! Output for a person: progress on a terminal, lines in CI, colours, details, tables, questions.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -24,14 +24,14 @@ fn terminal() -> (File, File) {
     terminal::terminal(terminal::size(30, 120))
 }
 
-/// Runs a command whose stderr is a terminal; gives its exit code, its stdout and what the terminal showed.
+/// Runs a command whose stderr is a terminal; returns the exit code, stdout and the text on the terminal.
 fn run_on_terminal(project: &Project, arguments: &[&str]) -> (Option<i32>, String, String) {
     let (mut outer, inner) = terminal();
     let mut child = project.command(arguments).stderr(Stdio::from(inner)).spawn().unwrap();
     let reader = std::thread::spawn(move || {
         let mut shown = Vec::new();
         let mut piece = [0; 4096];
-        // The system says an error where the last writer has gone.
+        // Reading fails after the last writer has closed.
         while let Ok(count @ 1..) = outer.read(&mut piece) {
             shown.extend_from_slice(&piece[..count]);
         }
@@ -43,11 +43,11 @@ fn run_on_terminal(project: &Project, arguments: &[&str]) -> (Option<i32>, Strin
     (code, stdout, reader.join().unwrap())
 }
 
-/// An edge that takes its time with every blob, so that there is something to see.
+/// Starts an edge that delays every blob, so that progress is visible.
 fn slow_edge() -> FakeEdge {
     FakeEdge::start_with(|request, _| {
         if request.method == "PUT" {
-            // The answer is late; nothing here waits for it.
+            // The answer is late; the test itself does not wait.
             std::thread::sleep(Duration::from_millis(300));
         }
         None
@@ -74,7 +74,7 @@ fn a_terminal_shows_how_far_an_upload_is_and_at_what_rate() {
         "{bar:?}"
     );
     assert!(shown.contains("3/3  3.0 MB"), "{shown:?}");
-    // Colours, unless they are not wanted; the bar is none.
+    // Colours, unless disabled; the bar has no colour.
     assert!(shown.contains("\u{1b}[2mupload"), "{shown:?}");
     let (_, _, plain) = run_on_terminal(&large_site(&slow_edge()).variable("NO_COLOR", "1"), &["push"]);
     assert!(!plain.contains("\u{1b}[2m") && !plain.contains("\u{1b}[1;"), "{plain:?}");
@@ -254,7 +254,7 @@ fn a_question_says_that_visitors_are_held_on_what_goes() {
     assert!(shown.contains("Visitors are held on abababababab there"), "{shown}");
 }
 
-/// What a command asks on a terminal, about a deletion that the edge foresees.
+/// Returns the question of a command on a terminal, about a predicted deletion.
 fn interrupted_at_its_question(arguments: &[&str], foreseen: &serde_json::Value) -> String {
     let edge = FakeEdge::refusing("DELETE", "dry_run=true", Reply::json(200, foreseen));
     let project = Project::site(&edge.url());
@@ -271,7 +271,7 @@ fn interrupted_at_its_question(arguments: &[&str], foreseen: &serde_json::Value)
     shown
 }
 
-/// What stands on a terminal of 30 lines with 120 columns after `text` was written to it.
+/// Returns the content of a terminal of 30 lines with 120 columns after writing `text`.
 fn screen(text: &str) -> Vec<String> {
     let mut parser = vt100::Parser::new(30.try_into().unwrap(), 120.try_into().unwrap(), 0);
     parser.process(text.as_bytes());
@@ -291,7 +291,7 @@ fn no_frame_of_a_step_stays_on_the_screen() {
         let (code, _, shown) = run_on_terminal(&project, &["push", "--jobs", "1"]);
         assert_eq!(code, Some(0), "{shown}");
         let mut rows = screen(&shown);
-        // An upload of more than a second has a rate behind its size.
+        // An upload of more than a second shows a rate behind its size.
         for row in rows.iter_mut().filter(|row| row.starts_with("  upload ") && row.ends_with("/s")) {
             row.truncate(row.find("3.0 MB").map_or(row.len(), |at| at + "3.0 MB".len()));
         }
@@ -302,7 +302,7 @@ fn no_frame_of_a_step_stays_on_the_screen() {
             "  switch    prod: it moves   (3 ms)",
         ];
         assert_eq!(rows, expected, "{variables:?}: {shown:?}");
-        // A command with a step of its own, and one that fails.
+        // A command with a step of its own, and a failing command.
         let (code, _, shown) = run_on_terminal(&project, &["check"]);
         assert_eq!((code, screen(&shown)), (Some(0), Vec::new()), "{variables:?}: {shown:?}");
         let (code, _, shown) = run_on_terminal(&project, &["push", "nowhere"]);
@@ -326,7 +326,7 @@ fn a_value_is_requested_on_a_terminal_and_not_shown() {
         .unwrap();
     let mut shown = Vec::new();
     let mut piece = [0; 4096];
-    // The question is there only once nothing that is typed is shown.
+    // The question appears only once the echo is off.
     while !String::from_utf8_lossy(&shown).contains("API_KEY (not shown): ") {
         let count = outer.read(&mut piece).unwrap();
         shown.extend_from_slice(&piece[..count]);

@@ -1,10 +1,10 @@
-//! Holds `docs/moving.md` to the tests: every row of its tables names one that is there.
+//! Checks `docs/moving.md` against the tests: every row of the tables names an existing test.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on should stop where it is")]
 
 use std::fs;
 use std::path::Path;
 
-/// The sources of the workspace's tests, one after the other.
+/// Collects the sources of the workspace's tests.
 fn sources(folder: &Path, found: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -42,6 +42,6 @@ fn every_row_about_a_provider_names_a_test() {
             }
         }
     }
-    // One for each provider, and the two of clean URLs.
+    // One table for each provider, and two for clean URLs.
     assert!(tables >= 5, "{tables} tables");
 }

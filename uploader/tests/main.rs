@@ -1,7 +1,7 @@
-//! The tests of the command line and of both programs together, one program: each module is a subject.
+//! The tests of the command line and of both programs together, in one program: each module is a subject.
 //!
-//! Modules that begin with `cli_` start `devanture` with [`cli_support`], without an edge or with an imitated one; the
-//! others start the real one with [`support`].
+//! Modules that begin with `cli_` start `devanture` with [`cli_support`], without an edge or with a fake edge; all
+//! others start the real edge with [`support`].
 
 mod attacks;
 mod browser;

@@ -1,5 +1,5 @@
-//! Pages of strangers in a browser, against `devanture dev`: their own name leads to this machine (DNS rebinding), or
-//! they ask the name of the site from another site.
+//! Hostile pages in a browser against `devanture dev`: a hostile name resolves to this machine (DNS rebinding), or a
+//! hostile site sends requests to the name of the local site.
 #![cfg(unix)]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,21 +12,21 @@ use serde_json::Value;
 use crate::cli_support::Project;
 use crate::support::browser::{Browser, Trusted};
 
-/// What only a page of the site may read.
+/// Text readable by pages of the site only.
 const SECRET: &str = "unreleased-draft";
 
-/// A running `dev`. It is killed when it is dropped.
+/// A running `dev`, killed on drop.
 struct Dev(Child);
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.0.kill().ok();
         self.0.wait().ok();
     }
 }
 
-/// Every port on which the process or one of its children listens on loopback, read from `/proc`.
+/// Returns every loopback port of the process and its children, read from `/proc`.
 fn ports_of(pid: u32) -> Vec<u16> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let children = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("children")).unwrap());
@@ -50,7 +50,7 @@ fn ports_of_one(pid: u32) -> Vec<u16> {
     listening.collect()
 }
 
-/// A backend that answers everything with the secret. Gives its port, and the targets that it was asked for.
+/// Starts a backend that answers every request with the secret. Returns the port, and the requested targets.
 fn backend() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -67,7 +67,7 @@ fn backend() -> (u16, Arc<Mutex<Vec<String>>>) {
                 let head = String::from_utf8_lossy(&head).into_owned();
                 seen.lock().unwrap().extend(head.lines().next().map(str::to_owned));
                 let length = SECRET.len();
-                // A page that was left takes no more.
+                // A closed page reads no further.
                 write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{SECRET}").ok();
             });
         }
@@ -91,12 +91,12 @@ async fn a_page_whose_name_leads_to_this_machine_reads_nothing_of_dev() {
     let mut events = events.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
     let ready = events.find(|event| event["event"] == "ready").unwrap();
     events.find(|event| event["event"] == "live").unwrap();
-    // The output is taken to its end.
+    // The output is read to its end.
     std::thread::spawn(move || events.count());
     let site = ready["url"].as_str().unwrap().trim_end_matches('/').to_owned();
     let site_port = site.rsplit(':').next().unwrap();
 
-    // The site itself is there, and so is its API.
+    // The site and its API are available.
     let page = browser.open(&site).await;
     assert_eq!(page.evaluate("fetch('/api/x').then(answer => answer.text())").await, SECRET);
     page.close().await;
@@ -109,7 +109,7 @@ async fn a_page_whose_name_leads_to_this_machine_reads_nothing_of_dev() {
                 fetch(path, { signal: AbortSignal.timeout(5000) }).then(a => a.ok ? a.text() : '', () => '')))";
     for port in &ports {
         for scheme in ["http", "https"] {
-            // Whatever answers, the page is of the stranger's own origin, which has this port.
+            // Any answer has the origin of the hostile page, with this port.
             let page = browser.open(&format!("{scheme}://evil.test:{port}/.devanture-dev/reload.js")).await;
             let text = page.report().await.text;
             assert!(!text.contains("EventSource"), "{scheme} {port}: {text}");

@@ -1,4 +1,4 @@
-//! Paths and links of a project that lead out of it: what a person did not name is neither sent nor shown.
+//! Paths and links that lead out of a project: files not named by the person are neither sent nor shown.
 #![cfg(unix)]
 
 use std::io::Read as _;
@@ -12,12 +12,12 @@ use serde_json::Value;
 use crate::cli_support::fake_edge::FakeEdge;
 use crate::cli_support::{Project, Ran};
 
-/// What nobody may see.
+/// The protected text.
 const SECRET: &str = "c3RvbGVu-secret";
-/// Longest time that a command may take before it counts as waiting for ever.
+/// Longest run of a command before the test fails.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// What is done to a project before it is looked at.
+/// A change of a project before the check.
 type Prepare = fn(&Project);
 
 /// A project in the folder `site`, beside a folder with secrets.
@@ -49,7 +49,7 @@ fn run(project: &Project, arguments: &[&str]) -> Ran {
     command(project, arguments).output().unwrap().into()
 }
 
-/// Runs a command that may never end.
+/// Runs a command that may hang.
 #[track_caller]
 fn ends(mut command: Command) -> Ran {
     let mut child = command.spawn().unwrap();
@@ -71,8 +71,8 @@ fn ends(mut command: Command) -> Ran {
     Ran { code: status.code(), stdout, stderr }
 }
 
-/// Checks that every command which reads the folder refuses it as `bad_config`, that the secret was neither sent nor
-/// shown, and gives what `push` said.
+/// Checks that every command reading the folder fails with `bad_config`, that the secret was neither sent nor shown,
+/// and returns the output of `push`.
 #[track_caller]
 fn refused(project: &Project, edge: &FakeEdge) -> Value {
     let commands: [&[&str]; 5] =
@@ -186,7 +186,7 @@ fn a_file_of_settings_that_is_a_link_out_of_the_project_is_not_read() {
         let message = error["message"].as_str().unwrap();
         assert!(message.contains(&format!("{path} cannot be read: it is a link that leads out of")), "{error}");
         let ran = run(&project, &["status", "--explain"]);
-        // It needs none of the others.
+        // `.env` is not needed by the command.
         let code = if path.starts_with(".env") { 2 } else { 0 };
         assert!(ran.code == Some(code) && !format!("{ran:?}").contains(SECRET), "{ran:#?}");
     }
@@ -202,7 +202,7 @@ fn a_provider_s_file_that_is_a_link_out_of_the_project_is_not_read() {
         ran.failed("bad_config", 2);
         assert!(!ran.stdout.contains(SECRET) && !ran.stderr.contains(SECRET), "{ran:#?}");
     }
-    // Nor does `init` write what a push would refuse.
+    // `init` refuses a folder that a push would refuse, too.
     let project = project(&edge, &[]);
     run(&project, &["init", "../secret", "--json"]).failed("bad_config", 2);
     assert!(!project.path("site/devanture.toml").exists());
@@ -221,14 +221,14 @@ fn a_person_may_name_any_folder_and_widen_the_project_s() {
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:#?}");
     }
     assert_eq!(edge.state.lock().unwrap().blobs.len(), 2);
-    // What is not around the project is no root of it, and a root has an end too.
+    // `--root` must be a folder around the project.
     for (root, why) in [("dist", "does not hold"), ("../none", "cannot be taken"), ("devanture.toml", "not a folder")] {
         let error = run(&project, &["check", "--root", root, "--json"]).failed("usage", 2);
         assert!(error["message"].as_str().unwrap().contains(why), "{error}");
     }
     project.file("site/devanture.toml", "app = \"shop\"\nwww = \"../..\"\n");
     run(&project, &["push", "--root", "..", "--json"]).failed("bad_config", 2);
-    // On the command line a folder may be anywhere, also where the file names another.
+    // A folder from the command line may be anywhere, even if the file names a folder.
     let built = project.path("built").display().to_string();
     for dir in ["../built", &built] {
         assert_eq!(run(&project, &["push", dir]).code, Some(0));
@@ -246,7 +246,7 @@ fn paths_that_stay_within_the_project_are_taken() {
         let ran = run(&project, &["push", "--dry-run"]);
         assert_eq!(ran.code, Some(0), "{www}: {ran:#?}");
     }
-    // The whole project, without what is never published; the file itself may be named through a link.
+    // The whole project, without files never published; the file itself may be named through a link.
     let project = project(&edge, &[("site/devanture.toml", "app = \"shop\"\nwww = \".\"\n"), ("site/.env", "A=1\n")]);
     link(&project, "same", "site");
     for config in ["devanture.toml", "../same/devanture.toml"] {
@@ -277,12 +277,12 @@ fn a_pipe_or_a_device_in_the_place_of_a_file_is_not_waited_for() {
     pipe(&of_git, "site/.gitignore");
     assert_eq!(ends(command(&of_git, &["push", "--json"])).code, Some(0));
 
-    // A file of certificates without an end, which a `.env` names.
+    // A file of certificates without an end, named by a `.env`.
     let of_ca = Project::new(&[("site/dist/index.html", "x"), ("site/devanture.toml", toml.1)]);
     of_ca.file("site/.env", "DEVANTURE_URL=https://localhost:1\nDEVANTURE_TOKEN=t\nDEVANTURE_CA=/dev/zero\n");
     let mut limited = Command::new("sh");
     let program = env!("CARGO_BIN_EXE_devanture");
-    // Where it is read to its end all the same, the test ends before the machine does.
+    // If the file were read to its end, the test would end before the machine's memory does.
     limited.args(["-c", &format!("ulimit -v 16000000; exec {program} status --json")]);
     limited.current_dir(of_ca.path("site")).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     limited

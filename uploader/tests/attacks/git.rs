@@ -1,4 +1,4 @@
-//! A repository that a pull request brings as files: its settings name commands, and none of them is run.
+//! A repository brought by a pull request as files: its settings name commands, and no command is run.
 #![cfg(unix)]
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,10 +9,10 @@ use devanture_config::api::Source;
 use crate::cli_support::Project;
 use crate::cli_support::fake_edge::FakeEdge;
 
-/// The file that a command of the stranger's writes.
+/// The file written by a hostile command.
 const MARK: &str = "ran";
 
-/// A project with a clean repository of one commit in `.git`.
+/// Makes a project with a clean repository of one commit in `.git`.
 fn repository(edge: &FakeEdge) -> Project {
     let project = Project::site(&edge.url());
     git(&project, &["init", "-q", "-b", "main"]);
@@ -29,10 +29,10 @@ fn git(project: &Project, arguments: &[&str]) {
     assert!(output.status.success(), "{arguments:?}: {output:?}");
 }
 
-/// A command that leaves a mark with its environment, and the settings by which git would run it.
+/// Adds a command that leaves a mark with its environment, and the settings by which git would run the command.
 fn plant(project: &Project, config: &str) {
     let (mark, script) = (project.path(MARK), project.path("run.sh"));
-    // With the token, where it is within reach.
+    // With the token, if accessible.
     project.file("run.sh", &format!("#!/bin/sh\nenv > '{}'\ncat\n", mark.display()));
     executable(&script);
     let run = script.display();
@@ -53,7 +53,7 @@ fn plant(project: &Project, config: &str) {
         executable(&project.path(&format!("hooks/{hook}")));
     }
     project.file(".gitattributes", "* filter=own diff=own\n");
-    // Every file looks changed, so that a filter would be asked.
+    // Every file looks changed, so that git would run a filter.
     project.file("dist/index.html", "<h1>Changed</h1>");
     project.file("devanture.toml", "app = \"shop\"\nwww = \"dist\"\n# changed\n");
 }
@@ -62,8 +62,8 @@ fn executable(path: &std::path::Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Runs every command that looks at the project, and checks that nothing of the stranger's ran. Returns what was
-/// printed of where the bundle comes from.
+/// Runs every command that reads the project, and checks that no hostile command ran. Returns the printed origin of the
+/// bundle.
 #[track_caller]
 fn nothing_runs(project: &Project, edge: &FakeEdge) -> Source {
     for arguments in [&["check"][..], &["push", "--dry-run"], &["push", "--json"], &["status"], &["history"]] {
@@ -77,7 +77,7 @@ fn nothing_runs(project: &Project, edge: &FakeEdge) -> Source {
 fn a_bare_repository_of_plain_files_is_no_repository() {
     let edge = FakeEdge::start();
     let project = repository(&edge);
-    // As a pull request brings it: no path has a `.git` in it.
+    // In the form of a pull request: no path contains `.git`.
     for name in ["HEAD", "index", "objects", "refs"] {
         std::fs::rename(project.path(".git").join(name), project.path(name)).unwrap();
     }
@@ -131,7 +131,7 @@ fn a_submodule_with_settings_of_its_own_runs_nothing() {
         assert!(copied.unwrap().success());
     }
     plant(&project, "sub/config");
-    // A folder that is a repository, as the work tree of one.
+    // A folder with a repository, as the work tree of a repository.
     std::fs::create_dir(sub.join(".git")).unwrap();
     for name in ["HEAD", "index", "objects", "refs", "config"] {
         std::fs::rename(sub.join(name), sub.join(".git").join(name)).unwrap();
@@ -140,7 +140,7 @@ fn a_submodule_with_settings_of_its_own_runs_nothing() {
     toml.push_str("# again\n");
     project.file("devanture.toml", &toml);
     nothing_runs(&project, &edge);
-    // Also where the project lies within it.
+    // Also with the project inside.
     project.file("sub/devanture.toml", "app = \"shop\"\nwww = \"../dist\"\n");
     project.run(&["push", "--config", "sub/devanture.toml"]);
     assert!(!project.path(MARK).exists());

@@ -1,4 +1,4 @@
-//! The author of a pull request, against the person or the CI that pushes it with the command line.
+//! The author of a pull request as an attacker of the person or the CI that pushes with the command line.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,5 +1,5 @@
-//! Texts of a project and of an edge on the terminal of a person or in the log of CI: none moves a cursor, forges a
-//! line or turns text around; in JSON they are what they are.
+//! Hostile text from a project and an edge on a terminal or in the log of CI: no text moves the cursor, forges a line
+//! or reverses text; JSON contains the text unchanged.
 #![cfg(unix)]
 
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,12 +10,12 @@ use serde_json::Value;
 use crate::cli_support::fake_edge::{FakeEdge, Reply};
 use crate::cli_support::{Project, Ran};
 
-/// What a stranger writes into every place that holds text: the screen is cleared, a line is forged, the window is
-/// renamed (also by C1 controls), the colour of success is taken, and a name is turned around.
+/// Hostile text for every field: clears the screen, forges a line, renames the window (also by C1 controls), imitates
+/// the colour of success, and reverses a name.
 const EVIL: &str =
     "\u{1b}[2J\r\nerror: forged\u{1b}]0;own\u{7}\u{9b}31m\u{1b}[1;32m\u{7f}\u{202e}gpj.exe\u{200b}\u{2066}\u{61c}";
 
-/// The colours of this program, and of what reads its flags.
+/// The colours of this program, and of clap.
 const COLOURS: [&str; 9] = [
     "\u{1b}[0m",
     "\u{1b}[1;32m",
@@ -28,14 +28,14 @@ const COLOURS: [&str; 9] = [
     "\u{1b}[36m",
 ];
 
-/// Whether a character may reach a terminal.
+/// Returns true if a character may reach a terminal.
 fn is_plain(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
 }
 
-/// Runs a command as in CI and as on a terminal with colours, and checks that it writes plain lines, of which none is
-/// the stranger's. Gives what it wrote in CI.
+/// Runs a command as in CI and as on a terminal with colours, and checks for plain lines, none forged. Returns the
+/// output of CI.
 #[track_caller]
 fn prints_plainly(project: &Project, arguments: &[&str]) -> Ran {
     let ran = project.run(arguments);
@@ -48,14 +48,14 @@ fn prints_plainly(project: &Project, arguments: &[&str]) -> Ran {
     for text in [&coloured.stdout, &coloured.stderr] {
         let plain = COLOURS.iter().fold(text.clone(), |text, colour| text.replace(colour, ""));
         assert!(plain.chars().all(|c| c == '\n' || is_plain(c)), "{coloured:#?}");
-        // The colour in the stranger's text is shown as what stands before it.
+        // The colour in the hostile text is shown with its escape character replaced.
         let count = |part: &str| text.matches(part).count();
         assert_eq!(count("\\u{1b}]0;own"), count("\\u{1b}[1;32m"), "{coloured:#?}");
     }
     ran
 }
 
-/// The line of `--json`, which holds nothing that is not plain as it is.
+/// Returns the line of `--json`, with all unusual characters escaped.
 #[track_caller]
 fn json(project: &Project, arguments: &[&str]) -> Value {
     let ran = project.run(&[arguments, &["--json"]].concat());
@@ -63,7 +63,7 @@ fn json(project: &Project, arguments: &[&str]) -> Value {
     ran.json()
 }
 
-/// A text as TOML has it between quotes.
+/// Quotes a text for TOML.
 fn toml(text: &str) -> String {
     text.chars().map(|c| if is_plain(c) { c.to_string() } else { format!("\\u{:04X}", u32::from(c)) }).collect()
 }
@@ -72,7 +72,7 @@ fn toml(text: &str) -> String {
 fn names_of_files_are_shown_and_not_obeyed() {
     let edge = FakeEdge::start();
     let file_name = EVIL.replace('/', "");
-    // A name that no bundle can hold, one that is left out, a link that leads out, and one that is taken.
+    // A name impossible in a bundle, a name left out, a link that leads out, and a reserved name.
     let project = Project::site(&edge.url());
     project.file(&format!("dist/{file_name}"), "x");
     std::os::unix::fs::symlink(&file_name, project.path(&format!("dist/link{file_name}"))).unwrap();
@@ -133,7 +133,7 @@ fn keys_values_and_rules_are_shown_and_not_obeyed() {
     {
         prints_plainly(&project, arguments);
     }
-    // What `.env` says, and what was typed.
+    // Text from `.env`, and from the command line.
     let project = Project::new(&[("devanture.toml", "www = \"dist\"\n"), ("dist/index.html", "x")]);
     project.file(".env", &format!("DEVANTURE_URL={rule}\nDEVANTURE_APP={rule}\nDEVANTURE_ENV={rule}\n"));
     for arguments in [&["status", "--explain"][..], &["push"], &["push", "--env", EVIL], &["push", EVIL], &[EVIL]] {

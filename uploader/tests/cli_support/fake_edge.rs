@@ -1,5 +1,5 @@
-//! An edge of a few lines: HTTP/1.1 on a port of loopback, with or without TLS, that keeps blobs in memory and can be
-//! set up to misbehave.
+//! A minimal edge: HTTP/1.1 on a loopback port, with or without TLS, with blobs in memory and configurable
+//! misbehaviour.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use devanture_config::api::{
 use devanture_config::problem::{Code, Problem};
 use devanture_config::{Digest, Manifest};
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -32,7 +32,7 @@ pub(crate) enum Reply {
     Redirect(String),
     /// A stream of events, and then the end of the connection.
     Events(Vec<String>),
-    /// A stream of events that never ends.
+    /// An endless stream of events.
     Endless(Vec<String>),
     /// The end of the connection without an answer.
     Cut,
@@ -49,7 +49,7 @@ impl Reply {
     }
 }
 
-/// What the edge holds.
+/// The state of the edge.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
@@ -69,7 +69,7 @@ pub(crate) struct FakeEdge {
 }
 
 impl FakeEdge {
-    /// Starts an edge that does as it should.
+    /// Starts a well-behaved edge.
     pub(crate) fn start() -> Self {
         Self::start_with(|_, _| None)
     }
@@ -81,14 +81,14 @@ impl FakeEdge {
         Self::serve(Arc::new(misbehave), None)
     }
 
-    /// Starts an edge that gives this reply to requests of `method` whose target contains `part`.
+    /// Starts an edge with this reply to requests of `method` whose target contains `part`.
     pub(crate) fn refusing(method: &'static str, part: &'static str, reply: Reply) -> Self {
         Self::start_with(move |request, _| {
             (request.method == method && request.target.contains(part)).then(|| reply.clone())
         })
     }
 
-    /// Starts an edge that speaks TLS.
+    /// Starts an edge with TLS.
     pub(crate) fn start_tls(config: rustls::ServerConfig) -> Self {
         Self::serve(Arc::new(|_, _| None), Some(Arc::new(config)))
     }
@@ -115,7 +115,7 @@ impl FakeEdge {
         Self { address, state, scheme }
     }
 
-    /// Its address as a setting.
+    /// The address in the form of a setting.
     pub(crate) fn url(&self) -> String {
         format!("{}://localhost:{}", self.scheme, self.address.port())
     }
@@ -126,7 +126,7 @@ impl FakeEdge {
     }
 }
 
-/// One request over TLS: enough for a test of trust.
+/// Serves one request over TLS: enough for a test of trust.
 fn converse_tls(stream: TcpStream, config: Arc<rustls::ServerConfig>, misbehave: &Misbehave, state: &Mutex<State>) {
     let Ok(connection) = rustls::ServerConnection::new(config) else { return };
     let mut stream = BufReader::new(rustls::StreamOwned::new(connection, stream));
@@ -188,7 +188,7 @@ fn write_reply(stream: &mut impl Write, reply: &Reply) -> Option<()> {
             }
             stream.flush().ok()?;
             if matches!(reply, Reply::Endless(_)) {
-                // The client is what ends this test.
+                // The client ends this test.
                 loop {
                     thread::park();
                 }
@@ -206,12 +206,12 @@ fn decide(request: &Request, misbehave: &Misbehave, state: &Mutex<State>) -> Rep
     misbehave(request, &mut state).unwrap_or_else(|| behave(request, &mut state))
 }
 
-/// Does as an edge should.
+/// Behaves as a real edge.
 fn behave(request: &Request, state: &mut State) -> Reply {
     let path = request.target.split('?').next().unwrap_or_default();
     let segments: Vec<&str> = path.trim_start_matches("/v1/apps/shop/").split('/').collect();
     match (request.method.as_str(), segments.as_slice()) {
-        // Of every app.
+        // For every app.
         ("POST", [.., "environments", _, "deploys"]) if request.target.ends_with("?dry_run=true") => {
             begin(request, state)
         }
@@ -294,7 +294,7 @@ fn finish(state: &mut State) -> Reply {
     ])
 }
 
-/// That of a push which the edge still works on.
+/// The status of a push in progress.
 fn deploy_status() -> DeployStatus {
     DeployStatus {
         deploy: "d1".to_owned(),
@@ -308,12 +308,12 @@ fn deploy_status() -> DeployStatus {
     }
 }
 
-/// An event as it stands in a stream.
+/// Formats an event of a stream.
 pub(crate) fn event(name: &str, data: &impl serde::Serialize) -> String {
     format!("event: {name}\ndata: {}\n\n", serde_json::to_string(data).unwrap())
 }
 
-/// Addresses that lead nowhere.
+/// Addresses without a server.
 pub(crate) fn urls() -> Urls {
     Urls { live: "https://shop.localhost".to_owned(), preview: "https://preview.localhost".to_owned(), alias: None }
 }

@@ -1,4 +1,4 @@
-//! What the tests of the command line share: a folder of its own per test, and `devanture` run in it.
+//! Shared parts of the command line tests: a folder per test, and `devanture` run inside.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -19,18 +19,18 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tokio::net::TcpSocket;
 
-/// The last line of a push before which a version was live.
+/// The last line of a push with a previous live version.
 pub(crate) const STILL_RUNNING: &str = "The previous version is still running.";
-/// … and where nothing was.
+/// The last line of a push without a previous live version.
 pub(crate) const NOTHING_LIVE: &str = "Nothing is live yet; nothing has changed.";
 
-/// A working folder with nothing of the machine's settings around it.
+/// A working folder, isolated from the machine's settings.
 pub(crate) struct Project {
     folder: tempfile::TempDir,
     variables: Vec<(String, String)>,
 }
 
-/// What a run of `devanture` left.
+/// The output of a run of `devanture`.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -48,7 +48,7 @@ impl Project {
         project
     }
 
-    /// Makes a folder with a small site and the settings to push it to `url`.
+    /// Makes a folder with a small site and the settings for a push to `url`.
     pub(crate) fn site(url: &str) -> Self {
         let toml = "app = \"shop\"\nwww = \"dist\"\n";
         let files = [("devanture.toml", toml), ("dist/index.html", "<h1>Hi</h1>"), ("dist/a/app.js", "go()")];
@@ -98,14 +98,14 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// The one line of JSON on stdout.
+    /// Returns the single line of JSON on stdout.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "{self:#?}");
         serde_json::from_str(&self.stdout).unwrap()
     }
 
-    /// Checks that the run failed with `code`, as its JSON says, and the exit code `exit`.
+    /// Checks that the run failed with `code` in its JSON, and the exit code `exit`.
     #[track_caller]
     pub(crate) fn failed(&self, code: &str, exit: i32) -> Value {
         let json = self.json();
@@ -120,20 +120,20 @@ impl Ran {
     }
 }
 
-/// Writes `bytes` to `path`, over what is there.
+/// Writes `bytes` to `path`, replacing any file.
 pub(crate) fn write(path: &Path, bytes: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).open(path).unwrap();
     file.write_all(bytes).unwrap();
 }
 
-/// Sends a signal such as `-INT` to a program.
+/// Sends a signal, for example `-INT`, to a program.
 pub(crate) fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
-/// A port of loopback that nobody listens on, and nobody else will.
+/// Returns an address of a loopback port without a listener, now and later.
 pub(crate) fn dead_url() -> String {
     static BOUND: OnceLock<TcpSocket> = OnceLock::new();
     let socket = BOUND.get_or_init(|| {

@@ -8,7 +8,7 @@ use crate::support::edge::{Edge, Ran};
 
 const PASSWORD: &str = "correct horse battery";
 
-/// Runs `devanture account …` with something on its standard input.
+/// Runs `devanture account …` with standard input.
 fn account(edge: &Edge, arguments: &[&str], input: &str) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let arguments = [&["account"], arguments].concat();
@@ -85,7 +85,7 @@ async fn a_person_opens_the_link_in_a_browser_and_sets_the_password() {
     let (_, invitation) = link.split_once('#').unwrap();
     assert_eq!(page.evaluate("document.forms[0].elements.invitation.value").await, invitation);
     assert_eq!(page.evaluate("location.hash").await, "");
-    // The page itself comes with 401, as all that a client without a token gets.
+    // The page itself comes with 401, as every answer to a client without a token.
     let errors = page.report().await.console_errors;
     assert!(errors.iter().all(|error| error.contains("a status of 401")) && errors.len() <= 1, "{errors:?}");
     page.evaluate(&format!("document.forms[0].elements.password.value = {PASSWORD:?}; document.forms[0].submit()"))

@@ -1,4 +1,4 @@
-//! API paths go to the app's own backend, on the same origin, and nothing of the site ever stands in for it (law 9).
+//! API paths go to the app's own backend, on the same origin, and never fall back to the site (law 9).
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::edge::{Edge, edge};
 use crate::support::websocket;
 
-/// A backend that says what it was asked, and answers with the status that the path ends in.
+/// Starts a backend that echoes the request, with the status at the end of the path.
 pub(super) fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -106,7 +106,7 @@ async fn law_9_a_proxied_path_is_the_backends_alone() {
             assert!(!head.iter().any(|line| line.contains("6.6.6.6")), "{head:#?}");
             assert_eq!(answer["body"], if method == "GET" { "" } else { "body" });
         }
-        // Beside the route, navigations get the shell and everything else does not.
+        // Outside of the route, only navigations get the shell.
         let page =
             client.get(edge.url("shop.localhost", "/apix")).header("sec-fetch-mode", "navigate").send().await.unwrap();
         assert_eq!((page.status().as_u16(), page.text().await.unwrap().as_str()), (200, "<title>shell</title>"));
@@ -125,7 +125,7 @@ async fn faults_of_a_backend_are_distinguished() {
     let get =
         async || edge.client(true).get(edge.url("shop.localhost", "/api/x")).send().await.unwrap().status().as_u16();
     assert_eq!(get().await, 502);
-    // It takes connections and never answers.
+    // Accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let toml = std::fs::read_to_string(folder.path().join("devanture.toml")).unwrap();
     let toml = toml.replace(&closed.to_string(), &silent.local_addr().unwrap().to_string()) + "timeout_ms = 300\n";
@@ -169,7 +169,7 @@ async fn a_route_to_a_private_address_needs_an_admin_or_a_word_in_edge_toml() {
     let token = open.new_token(&["--name", "ci", "--scope", "push"]);
     open.token = token;
     assert_eq!(push(&open, folder.path()).code, Some(0));
-    // The edge's own listeners are out of reach all the same, and so is what a cloud hides.
+    // The edge's own listeners stay out of reach, and so do a cloud's metadata addresses.
     for to in [format!("http://{}", open.admin()), "http://169.254.169.254".to_owned()] {
         site(folder.path(), &to);
         assert_eq!(push(&open, folder.path()).problem(), "upstream_forbidden", "{to}");

@@ -1,5 +1,5 @@
-//! What `docs/backends.md` shows is tried: its files are read, and what they say is done with real backends, a real DNS
-//! server and the real programs.
+//! Runs the examples of `docs/backends.md`: the files of the page with real backends, a real DNS server and the real
+//! programs.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -22,7 +22,7 @@ fn yaml(mark: &str) -> Vec<Yaml> {
     YamlLoader::load_from_str(&block(mark)).unwrap_or_else(|error| panic!("{mark}: {error}"))
 }
 
-/// Answers every request with its own name.
+/// Answers every request with the given name.
 fn answer<S: std::io::Read + std::io::Write + Send + 'static>(stream: S, name: String) {
     let mut stream = BufReader::new(stream);
     std::thread::spawn(move || {
@@ -44,7 +44,7 @@ fn answer<S: std::io::Read + std::io::Write + Send + 'static>(stream: S, name: S
     });
 }
 
-/// Backends on port 3000 of addresses of this machine that nobody else has, each answering with its address.
+/// Starts backends on port 3000 of unused addresses of this machine, each answering with its address.
 fn pods(count: u8) -> Vec<Ipv4Addr> {
     let taken = |third: u8| -> Option<Vec<TcpListener>> {
         (1..=count).map(|last| TcpListener::bind((Ipv4Addr::new(127, 77, third, last), 3000)).ok()).collect()
@@ -63,7 +63,7 @@ fn pods(count: u8) -> Vec<Ipv4Addr> {
     addresses
 }
 
-/// A project with that `devanture.toml`, pushed.
+/// Pushes a project with the given `devanture.toml`.
 fn pushed(edge: &Edge, folder: &Path, toml: &str) {
     std::fs::create_dir_all(folder.join("dist")).unwrap();
     std::fs::write(folder.join("dist/index.html"), "<title>shop</title>").unwrap();
@@ -72,7 +72,7 @@ fn pushed(edge: &Edge, folder: &Path, toml: &str) {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
 }
 
-/// Who answers, asked so often that everybody would have by chance.
+/// Returns the answering backends, after enough requests to meet each by chance.
 async fn answering(edge: &Edge) -> BTreeSet<String> {
     let client = edge.client(true);
     let mut names = BTreeSet::new();
@@ -84,7 +84,7 @@ async fn answering(edge: &Edge) -> BTreeSet<String> {
     names
 }
 
-/// Waits until exactly these answer; every request until then is answered too.
+/// Waits until exactly these backends answer; every request until then is answered too.
 async fn until_answered_by(edge: &Edge, expected: &[Ipv4Addr]) {
     let expected: BTreeSet<String> = expected.iter().map(Ipv4Addr::to_string).collect();
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -106,7 +106,7 @@ async fn with_compose_more_containers_get_requests_as_they_come() {
     let toml = block("file: devanture.toml of Compose");
     assert!(toml.contains("http://api:3000"), "the name of the service, and its port");
     assert_eq!(compose["services"]["api"]["expose"][0].as_str(), Some("3000"));
-    // As Docker's: the answers are good for ten minutes.
+    // As in Docker: the answers are valid for ten minutes.
     let dns = Dns::start(600);
     let pods = pods(3);
     dns.set("api", &pods[..2]);
@@ -140,12 +140,12 @@ async fn with_kubernetes_a_pod_that_leaves_its_service_costs_no_request() {
     let folder = tempfile::tempdir().unwrap();
     pushed(&edge, folder.path(), &toml);
     until_answered_by(&edge, &pods[..2]).await;
-    // One ends and another one begins; the one that ends still answers for a while.
+    // One backend ends and a new backend begins; the ending backend still answers for a while.
     dns.set(&host, &pods[1..]);
     until_answered_by(&edge, &pods[1..]).await;
 }
 
-/// What `shop-api@.service` starts: it says who it is, and ends in order.
+/// The program started by `shop-api@.service`: reports its name, and ends in order.
 const SERVER: &str = "
 const server = require('http').createServer((request, answer) => {
   request.resume();
@@ -155,7 +155,7 @@ server.listen(process.env.SOCKET);
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
 ";
 
-/// What `sudo systemctl restart shop-api@N` does to it.
+/// The effect of `sudo systemctl restart shop-api@N`.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 instance=${3#shop-api@}
 socket="$RUN/shop-api-$instance/http.sock"
@@ -170,7 +170,7 @@ echo $! > "$RUN/$instance.pid"
 while [ ! -S "$socket" ]; do sleep 0.02; done
 "#;
 
-/// Ends the backends of a test by their ids.
+/// Guard that ends the backends of a test by process id.
 struct Instances(std::path::PathBuf);
 
 impl Drop for Instances {
@@ -221,7 +221,7 @@ async fn on_a_machine_a_backend_is_released_without_a_failed_request() {
     for (name, value) in environment.get_envs().filter(|(name, _)| *name != "PATH") {
         released.env(name, value.unwrap_or_default());
     }
-    // Both are known before the first one is taken out.
+    // Both are known before the first is taken out.
     let mut names = answering(&edge).await;
     assert_eq!(names.len(), 2, "{names:?}");
     let released = std::thread::spawn(move || released.output().unwrap());
@@ -239,8 +239,7 @@ async fn on_a_machine_a_backend_is_released_without_a_failed_request() {
     let output = released.join().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(count > 0, "nobody asked while it was released");
-    // The last one that was put back gets requests too, though on a busy machine it may miss a check of its health
-    // first.
+    // The last returned backend gets requests too, though on a busy machine a health check may be missed first.
     let deadline = Instant::now() + Duration::from_secs(60);
     while names.len() < 4 && Instant::now() < deadline {
         names.extend(answering(&edge).await);

@@ -1,4 +1,4 @@
-//! What was pushed is what is served: every file, in every encoding, over both protocols, byte for byte.
+//! Served bytes equal pushed bytes: every file, in every encoding, over both protocols.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -30,7 +30,7 @@ pub(super) fn encoded(path: &str) -> String {
     path.bytes().map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// Gets a file, through the one redirect that a page may have to its clean address.
+/// Gets a file, through at most one redirect to a clean address.
 async fn fetch(client: &reqwest::Client, url: &str, coding: &str) -> reqwest::Response {
     let get = async |url: &str| client.get(url).header("accept-encoding", coding).send().await.unwrap();
     let answer = get(url).await;
@@ -41,7 +41,7 @@ async fn fetch(client: &reqwest::Client, url: &str, coding: &str) -> reqwest::Re
     get(reqwest::Url::parse(url).unwrap().join(&location).unwrap().as_ref()).await
 }
 
-/// Fetches every file of `folder` from `host` and compares it. Gives how many answers had each encoding.
+/// Fetches every file of `folder` from `host` and compares the bytes. Returns the number of answers by encoding.
 async fn compare(edge: &Edge, host: &str, folder: &Path, http2: bool) -> BTreeMap<String, usize> {
     let client = edge.client(http2);
     let mut codings = BTreeMap::new();
@@ -119,7 +119,7 @@ async fn variants_that_are_remade_keep_the_version_and_change_the_tag() {
         assert_eq!(answer.headers()["devanture-version"], report["version"].as_str().unwrap()[..12]);
         (answer.headers()["etag"].to_str().unwrap().to_owned(), answer.bytes().await.unwrap().len())
     };
-    // Whether the first look comes before or after the pass, the log tells when it has been made.
+    // The log reveals the end of the pass, independent of the time of the first check.
     for _ in 0..600 {
         if edge.log().contains("variants were remade") {
             break;
@@ -158,7 +158,7 @@ async fn encodings_that_come_with_the_bundle_are_served_byte_for_byte() {
     write("index.html", b"<title>Hi</title>");
     write("app.js", plain.as_bytes());
     write("app.js.gz", &gz);
-    // This one decodes to something else, so it is a file of its own and no encoding of `app.js`.
+    // This file decodes to different content, so `app.js.zst` is a file and no encoding of `app.js`.
     write("app.js.zst", &zstd::encode_all(&b"let answer = 41;"[..], 3).unwrap());
     edge.push("shop", folder.path());
     let client = edge.client(true);

@@ -8,7 +8,7 @@ use crate::support::managed::{Project, eventually};
 
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-/// What a visitor gets, and the cookie that the answer gives.
+/// Returns a visitor's page, and the cookie of the answer.
 async fn visit(edge: &Edge, path: &str, cookie: Option<&str>) -> (String, Option<String>) {
     let request = edge.client(true).get(edge.url("game.localhost", path));
     let request = request.header("accept", "text/html").header("user-agent", BROWSER);
@@ -22,7 +22,7 @@ async fn visit(edge: &Edge, path: &str, cookie: Option<&str>) -> (String, Option
     (answer.text().await.unwrap(), given.map(|cookie| cookie.split(';').next().unwrap().to_owned()))
 }
 
-/// The cookies of one visitor who gets the page `old`, and of one who gets `new`.
+/// Returns the cookies of a visitor with the page `old`, and of a visitor with `new`.
 async fn one_on_each_side(edge: &Edge, new: &str) -> [String; 2] {
     let mut sides = [None, None];
     while sides.iter().any(Option::is_none) {
@@ -155,7 +155,7 @@ async fn a_canary_begins_with_a_version_that_the_edge_has() {
     assert_eq!(canary(&project, &edge, &["finish"])["version"], blue.as_str());
 }
 
-/// It would do the same work twice.
+/// Otherwise the work would be done twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_without_traffic_is_in_a_canary_only_where_it_is_that_of_the_live_version() {
     let edge = edge().with_runner().start();

@@ -1,4 +1,4 @@
-//! `check` says of every link what the edge then answers.
+//! `check` reports for every link the later answer of the edge.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// Paths, of which some are there under some way of handling pages, and some are nothing under any.
+/// Paths, some existing under some mode of HTML handling, and some under none.
 const PATHS: [&str; 40] = [
     "/",
     "/index",
@@ -95,7 +95,7 @@ fn pages() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The links of the first page that `check` calls broken, by their lines.
+/// Returns the links of the first page reported as broken by `check`, by line.
 fn reported_broken(edge: &Edge, folder: &Path) -> BTreeMap<u64, String> {
     let arguments = ["check", "--json", "--allow-warnings"];
     let ran = Ran::of(edge.command(folder, "shop", &arguments).output().unwrap());
@@ -108,7 +108,7 @@ fn reported_broken(edge: &Edge, folder: &Path) -> BTreeMap<u64, String> {
     of_links.map(|finding| (finding["line"].as_u64().unwrap(), finding["message"].to_string())).collect()
 }
 
-/// Whether a visitor ends at an error, redirects followed.
+/// Returns true if a visitor ends at an error, after redirects.
 async fn is_broken(edge: &Edge, client: &reqwest::Client, path: &str, is_asset: bool) -> (bool, String) {
     let mut url: url::Url = edge.url("shop.localhost", "/").parse().unwrap();
     url = url.join(path).unwrap();
@@ -124,7 +124,7 @@ async fn is_broken(edge: &Edge, client: &reqwest::Client, path: &str, is_asset: 
         way.push(format!("{status} {}", url.path()));
         match answer.headers().get("location") {
             Some(to) if answer.status().is_redirection() => url = url.join(to.to_str().unwrap()).unwrap(),
-            // A backend that is not there is a link's fault no more than one that is.
+            // A missing backend is no fault of the link.
             _ => return ((400..500).contains(&status), way.join(" → ")),
         }
     }
@@ -145,7 +145,7 @@ async fn a_check_says_of_every_link_what_the_edge_answers() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &pages());
         let meaning = if number % 2 == 0 { "netlify" } else { "cloudflare" };
-        // Cloudflare has no rules that go before files, none with a status of their own, and none by query.
+        // Cloudflare has no rules before files, no rules with a custom status, and none by query.
         let rules: String = match meaning {
             "netlify" => RULES.to_owned(),
             _ => RULES
@@ -171,7 +171,7 @@ async fn a_check_says_of_every_link_what_the_edge_answers() {
             *(if is_broken { &mut broken } else { &mut fine }) += 1;
         }
     }
-    // A test in which nothing is broken, or everything, would say little.
+    // A test with all links broken, or none, would prove little.
     assert!(broken > 100 && fine > 100, "{broken} {fine}");
 }
 
@@ -189,7 +189,7 @@ fn a_push_warns_of_a_secret_and_goes_on() {
         warnings[0].contains("app.js holds a token of GitHub (ghp_…)") && !ran.stderr.contains(&token[5..]),
         "{ran:#?}"
     );
-    // What is there already is not sent, and was warned of before.
+    // Existing files are not sent, and were warned about before.
     let again = edge.run("shop", &["push", folder.path().to_str().unwrap()]);
     assert!(!again.stderr.contains("warning"), "{again:#?}");
     let status: Value = edge.json("shop", &["status"]);

@@ -1,4 +1,4 @@
-//! A browser sends the cookies of one app to no other, however their `Domain` is written.
+//! A browser sends the cookies of one app to no second app, in any spelling of `Domain`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +8,7 @@ use crate::support::edge::{Edge, Ran, edge};
 
 const DOMAIN: &str = "apps.example";
 
-/// Ways to write the domain that both apps share. Browsers map all but the last few to it (UTS #46).
+/// Spellings of the domain shared by both apps. Browsers map all but the last few to the domain (UTS #46).
 const DOMAINS: [&str; 11] = [
     "apps.example",
     ".apps.example",
@@ -23,7 +23,8 @@ const DOMAINS: [&str; 11] = [
     "\"apps.example\"",
 ];
 
-/// A backend that sets a cookie for each of the domains at one path, and tells which cookies it was sent at all others.
+/// Starts a backend that sets a cookie for each of the domains at one path, and echoes the received cookies at all
+/// others.
 fn backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -52,7 +53,7 @@ fn backend() -> SocketAddr {
     address
 }
 
-/// A cookie for each of the domains, and one for the app itself.
+/// A cookie for each of the domains, and a cookie for the app itself.
 fn cookies() -> impl Iterator<Item = String> {
     let wide = DOMAINS.iter().enumerate();
     wide.map(|(number, domain)| format!("c{number}=1; Domain={domain}; Path=/; Secure"))
@@ -91,7 +92,7 @@ async fn law_11_a_browser_sends_the_cookies_of_one_app_to_no_other() {
     let own: Vec<&str> = own.as_str().unwrap().split("; ").collect();
     page.go(&edge.url("victim.apps.example", "/")).await;
     assert_eq!(page.evaluate(sent).await, "");
-    // Without its `Domain` each is the app's alone.
+    // Without `Domain`, each cookie belongs to the app alone.
     for number in 0..DOMAINS.len() {
         for cookie in [format!("c{number}=1"), format!("rc{number}=1")] {
             assert!(own.contains(&cookie.as_str()), "{cookie} is not in {own:?}");
@@ -99,8 +100,8 @@ async fn law_11_a_browser_sends_the_cookies_of_one_app_to_no_other() {
     }
     assert!(own.contains(&"own=1") && own.contains(&"rown=1"), "{own:?}");
 
-    // A script can do what an answer cannot, unless the domain is a public suffix (see `SECURITY.md`): so this browser
-    // does read those domains as the shared one, and would have sent the cookies above.
+    // Unlike an answer, a script can set such cookies, unless the domain is a public suffix (see `SECURITY.md`): so
+    // this browser does map the domains to the shared domain, and would have sent the cookies above.
     page.go(&edge.url("evil.apps.example", "/")).await;
     for (number, domain) in DOMAINS.iter().enumerate() {
         page.evaluate(&format!("document.cookie = 's{number}=1; Domain={}; Path=/; Secure'", domain.replace('\'', "")))

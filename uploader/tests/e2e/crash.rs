@@ -1,4 +1,4 @@
-//! The process ends at any moment, the disk is full, a stored byte turns: what was live stays live (law 3).
+//! Kills at any moment, a full disk, a flipped byte: the live version stays live (law 3).
 
 use std::path::Path;
 use std::process::Command;
@@ -46,7 +46,7 @@ async fn an_edge_that_is_killed_in_a_push_keeps_what_was_live_and_takes_the_push
     let after = edge.push("shop", &large);
     assert_eq!(after["switched"], true);
     assert_eq!(get(&edge, "/jupyterlab/static/index.html").await.0, 307);
-    // And once more, right after the switch: it was durable before the push said so.
+    // And once more, right after the switch: the switch was durable before the push reported success.
     edge.kill();
     edge.restart();
     assert_eq!(edge.json("shop", &["status"])["version"], after["version"]);
@@ -67,7 +67,7 @@ async fn a_drain_answers_what_is_under_way_and_exits_with_0() {
     assert_eq!(first.len() + rest.await.unwrap(), whole);
 }
 
-/// A small file system of its own, for as long as it lives; only root can make one.
+/// A small temporary file system; only root can make one.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
@@ -110,7 +110,7 @@ async fn a_full_disk_is_a_problem_of_its_own_and_what_was_live_stays() {
     assert_eq!(get(&edge, "/").await, (200, page));
 }
 
-/// A site with a page of its own and a file that no compression makes smaller.
+/// A site with a unique page and an incompressible file.
 fn site_with(page: &str, bytes: u32, seed: u32) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), page).unwrap();
@@ -120,7 +120,7 @@ fn site_with(page: &str, bytes: u32, seed: u32) -> tempfile::TempDir {
     folder
 }
 
-/// Fills a disk to its last byte.
+/// Fills a disk to the last byte.
 fn fill(disk: &SmallDisk, name: &str) {
     use std::io::Write;
     let mut file = std::fs::File::create(disk.path().join(name)).unwrap();
@@ -146,7 +146,7 @@ async fn a_full_disk_is_freed_by_deleting() {
     let largest = || files(&edge.data_dir.join("blobs")).values().map(Vec::len).max().unwrap();
     assert_eq!(largest(), 2_000_000);
     fill(&disk, "other-2");
-    // What can be restored stays until a collection with `purge`.
+    // A restorable version stays until a collection with `purge`.
     edge.json("shop", &["delete", &versions[1], "--now"]);
     fill(&disk, "other-3");
     assert_eq!(edge.json("", &["gc"])["versions"].as_array().unwrap().len(), 0);
@@ -159,7 +159,7 @@ async fn a_full_disk_is_freed_by_deleting() {
     assert_eq!(get(&edge, "/").await, (200, b"four".to_vec()));
 }
 
-/// A push that failed half way left its files, and they are the only ones that can go.
+/// The files of a failed push are the only removable files.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_on_a_full_disk_waits_for_nothing() {
     let Some(disk) = SmallDisk::new(24 * 1024 * 1024) else { return };
@@ -182,7 +182,8 @@ async fn a_collection_on_a_full_disk_waits_for_nothing() {
     edge.push("shop", site_with("three", 1_000_000, 3).path());
 }
 
-/// Law 4: bytes are what they say. A file with an encoding is restored from it, one without is not served.
+/// Law 4: blobs match their hashes. A file with an encoding is restored from the encoding; a file without an encoding
+/// is not served.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_does_not_match_its_hash_is_never_served() {
     let Some(site) = inputs::vite("a") else { return };
@@ -205,7 +206,7 @@ async fn a_blob_that_does_not_match_its_hash_is_never_served() {
     assert_eq!(get(&edge, &format!("/{}", large.0)).await, (200, large.1.clone()));
     assert!(edge.log().contains("do not match their hash"), "{}", edge.log());
     assert_eq!(files(&edge.data_dir.join("quarantine")).len(), 2);
-    // The same push heals it: what was set aside is missing again.
+    // The same push repairs the store: the quarantined blob counts as missing.
     let report = edge.push("shop", &site);
     assert_eq!(report["bytes"]["sent"], small.1.len());
     assert_eq!(get(&edge, &format!("/{}", small.0)).await, (200, small.1.clone()));
@@ -214,7 +215,7 @@ async fn a_blob_that_does_not_match_its_hash_is_never_served() {
 #[test]
 fn a_second_edge_over_the_same_data_names_the_first_and_exits_with_2() {
     let edge = edge().start();
-    // With this socket it takes over; the first one opens it again, unless something else has its name.
+    // The new edge takes over through this socket; the first edge opens the socket again, unless the name is in use.
     let socket = edge.data_dir.join("takeover.sock");
     std::fs::remove_file(&socket).unwrap();
     std::fs::create_dir(&socket).unwrap();

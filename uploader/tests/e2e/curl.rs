@@ -1,4 +1,4 @@
-//! A person with nothing but curl and the page about the API: every line of code of the page is run as it stands there.
+//! The API with curl only: every line of code on the page about the API is run unchanged.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::support::edge::{Edge, Ran, edge};
 use crate::support::leave_out;
 
 const PAGE: &str = include_str!("../../../docs/api.md");
-/// What the shell finds before the first line of the page: a folder with a site, and a curl that tells on the side what
-/// it was answered, and keeps what the page calls by a name.
+/// Environment of the page's first line: a folder with a site, and a wrapper of curl that records the statuses, and
+/// stores values that the page calls by a name.
 const PREAMBLE: &str = r#"
 set -u
 shopt -s expand_aliases
@@ -30,18 +30,18 @@ curl() {
   esac
 }
 "#;
-/// Answers that the page expects to be no success, by what they are about.
+/// Expected error statuses, by the path of the request.
 const REFUSALS: [(&str, &str); 2] = [
-    // The page tells two ways to finish a push, and the first one has finished it.
+    // The page shows two ways to finish a push, and the first has finished the push.
     ("404", "/finish"),
-    // It logs in as an account before it tells how one is made, so that the test has made it.
+    // The page logs in to an account before creating an account, so the test has created the account.
     ("409", "/v1/accounts"),
 ];
 
-/// The page's code, with what it makes up in place of what is there.
+/// Returns the page's code, with invented values replaced by real values.
 fn code(versions: &[String; 3], password: &str) -> String {
     let blocks: Vec<&str> = PAGE.split("```sh\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
-    // The first block says where the edge is, which the test knows better.
+    // The first block sets the address of the edge, replaced by the test's.
     let alias = blocks[0].lines().find(|line| line.starts_with("alias")).unwrap();
     let [old, live, spare] = versions;
     let page = [&[alias][..], &blocks[1..]].concat().join("\n");
@@ -57,7 +57,7 @@ fn code(versions: &[String; 3], password: &str) -> String {
         .replace("\"password\": \"…\"", &format!("\"password\": \"{password}\""))
 }
 
-/// Three versions: one that was live, the one that is, and one that nothing points at.
+/// Pushes three versions: an earlier live version, the live version, and an unreferenced version.
 fn pushed(edge: &Edge) -> [String; 3] {
     let push = |text: &str, arguments: &[&str]| {
         let site = tempfile::tempdir().unwrap();
@@ -109,7 +109,7 @@ async fn every_line_of_the_page_about_the_api_does_what_it_says() {
         assert!(is_expected, "{answer}\n{printed}");
     }
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    // What is said last is still so: the app is there again, and serves.
+    // After the last step, the app exists again, and serves.
     let (status, live): (u16, Value) = edge.api("GET", "/v1/apps/shop/environments/prod", None).await;
     assert_eq!((status, live["version"].is_string()), (200, true), "{live}");
 }

@@ -1,4 +1,4 @@
-//! `devanture data`: what a backend keeps, taken to this machine and back.
+//! `devanture data`: a backend's data, downloaded to this machine and uploaded again.
 
 use std::fs;
 use std::future::pending;
@@ -13,17 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::edge::{Edge, Ran, edge, files};
 use crate::support::managed::{Project, eventually};
 
-/// What a [`Relay`] does with a connection that has had its bytes.
+/// The action of a [`Relay`] after the allowed bytes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Breaks,
     Stalls,
 }
 
-/// Passes connections on to an edge; the first ones get no more than so many bytes from it.
+/// Relays connections to an edge; the first connections get a limited number of bytes.
 struct Relay {
     address: SocketAddr,
-    /// Bytes that came from the edge.
+    /// Relayed bytes from the edge.
     passed: Arc<AtomicUsize>,
 }
 
@@ -46,7 +46,7 @@ impl Relay {
         self.passed.load(Ordering::Relaxed)
     }
 
-    /// `devanture data pull` over it, about to be run.
+    /// Returns the command `devanture data pull` through the relay.
     fn pull(&self, edge: &Edge, project: &Project, to: &str) -> Command {
         let mut command = edge.command(project.path(), "game", &["data", "pull", to]);
         command.env("DEVANTURE_URL", format!("https://{}", self.address));
@@ -106,7 +106,7 @@ async fn data_is_downloaded_replaced_and_restored_by_its_commands() {
     let dry = run(&["snapshot", "mine", "--dry-run", "--json"]).json();
     assert_eq!(dry["dry_run"], true);
     run(&["snapshot", "mine"]);
-    // A folder in the place of what is there, which has to be meant.
+    // A folder replaces existing data only after confirmation.
     project.write("copy/kept", "of a folder, ");
     for arguments in [["push", "copy"].as_slice(), &["push", "copy", "--replace"]] {
         let ran = project.run(&edge, &[&["data"], arguments].concat());
@@ -157,7 +157,7 @@ async fn a_download_that_breaks_off_goes_on_behind_what_has_come() {
     let whole = pulled("whole.tar.zst");
     pulled("whole");
 
-    // Over connections that break, into an archive and into a folder.
+    // Over broken connections, into an archive and into a folder.
     for name in ["broken.tar.zst", "broken"] {
         let relay = Relay::start(&edge, 3, 800_000, Then::Breaks).await;
         let ran = Ran::of(relay.pull(&edge, &project, name).output().unwrap());
@@ -168,7 +168,7 @@ async fn a_download_that_breaks_off_goes_on_behind_what_has_come() {
     assert!(fs::read(at("broken.tar.zst")).unwrap() == whole);
     assert!(files(&at("broken")) == files(&at("whole")));
 
-    // Where the program itself was ended, the next one goes on.
+    // After a kill of the program, the next run resumes.
     let ended = async |name: &str| {
         let relay = Relay::start(&edge, 1, 1_500_000, Then::Stalls).await;
         let mut child = relay.pull(&edge, &project, name).spawn().unwrap();
@@ -190,7 +190,7 @@ async fn a_download_that_breaks_off_goes_on_behind_what_has_come() {
     let (archive, _, passed) = gone_on("ended.tar.zst").await;
     assert!(archive == whole && passed < whole.len() - 1_000_000, "{passed} bytes passed");
 
-    // What has changed behind the part comes as it is now; with a change before, the download begins again.
+    // Changes behind the part are downloaded in their current form; after a change before, the download restarts.
     ended("late.tar.zst").await;
     sh("echo late > data/z; printf 'SQLite format 3\\000' > data/a-database");
     let (archive, _, _) = gone_on("late.tar.zst").await;
@@ -200,7 +200,7 @@ async fn a_download_that_breaks_off_goes_on_behind_what_has_come() {
     let (archive, notes, _) = gone_on("early.tar.zst").await;
     assert!(notes.contains("begins again"), "{notes}");
     assert!(archive == pulled("with-early.tar.zst"));
-    // So it does behind what is no part of an archive at all.
+    // The same after a file that is no part of an archive at all.
     fs::write(at("zeros.tar.zst.partial"), [0; 1_000]).unwrap();
     let (archive, notes, _) = gone_on("zeros.tar.zst").await;
     assert!(notes.contains("begins again") && archive == pulled("with-zeros.tar.zst"), "{notes}");

@@ -1,5 +1,5 @@
-//! The data folder of the release before: it is opened, served from, and pushed to. `UPDATE_FIXTURES=1` makes that of
-//! this release, when its format has changed.
+//! The data folder of the previous release: opened, served, and pushed to. `UPDATE_FIXTURES=1` makes the folder of this
+//! release, after a change of the format.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::edge::{Edge, edge, program};
 
-/// Data folders, packed, by the number of their format: `format`, the catalog, blobs and manifests, and no credentials.
+/// Packed data folders, by the number of their format: `format`, the catalog, blobs and manifests, without credentials.
 fn folders() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data-folders")
 }
@@ -20,7 +20,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// An edge without a token: the owner of its data folder needs none.
+/// An edge without a token: the owner of the data folder needs none.
 struct Owner {
     process: Child,
     folder: tempfile::TempDir,
@@ -50,7 +50,7 @@ impl Owner {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
-    /// Pushes a page that says `text`. Gives the version.
+    /// Pushes a page with `text`. Returns the version.
     fn push(&self, environment: &str, text: &str) -> String {
         let (site, archive) = (tempfile::tempdir().unwrap(), self.folder.path().join("site.tar"));
         std::fs::write(site.path().join("index.html"), format!("page {text}")).unwrap();
@@ -118,7 +118,7 @@ async fn a_data_folder_of_an_earlier_release_is_opened_served_from_and_pushed_to
         assert_eq!(page(&edge, "shop.localhost").await, "page two");
         let locked = edge.json("shop", &["push", site.path().to_str().unwrap(), "--env", "staging"]);
         assert_eq!((&locked["switched"], &locked["locked"]["reason"]), (&json!(false), &json!("a fixture")));
-        // What this release has written, it reads.
+        // This release reads its own data.
         edge.restart();
         assert_eq!(page(&edge, "shop.localhost").await, "page two");
     }

@@ -1,5 +1,4 @@
-//! `devanture dev`: the folder is served as an edge would serve it, and a page that is open shows each change by
-//! itself.
+//! `devanture dev`: serves the folder as an edge would, and an open page shows each change without a reload by hand.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -36,13 +35,13 @@ async fn a_page_that_is_open_shows_each_change_by_itself() {
     page.wait_for("document.querySelector('p')?.textContent === 'two'").await;
     assert_eq!(loads(&page).await, 2);
 
-    // A stylesheet is put in its place; the page stays.
+    // A stylesheet is replaced in place; the page stays.
     page.evaluate("window.isSame = true").await;
     project.put("www/style.css", "p { color: rgb(4, 5, 6) }");
     page.wait_for("getComputedStyle(document.querySelector('p')).color === 'rgb(4, 5, 6)'").await;
     page.wait_for("document.querySelectorAll('link[rel=stylesheet]').length === 1").await;
     assert_eq!(page.evaluate("window.isSame").await, true);
-    // A second time, and a page after it.
+    // A second time, followed by a page.
     project.put("www/style.css", "p { color: rgb(7, 8, 9) }");
     page.wait_for("getComputedStyle(document.querySelector('p')).color === 'rgb(7, 8, 9)'").await;
     assert_eq!((page.evaluate("window.isSame").await, loads(&page).await), (Value::Bool(true), 2));
@@ -50,7 +49,7 @@ async fn a_page_that_is_open_shows_each_change_by_itself() {
     page.wait_for("document.querySelector('p')?.textContent === 'three'").await;
     assert_eq!(loads(&page).await, 3);
 
-    // A build that empties the folder and fills it again: the page is never without its content, and loaded once.
+    // A build that empties and refills the folder: the page never loses its content, and reloads once.
     std::fs::remove_dir_all(project.path().join("www")).unwrap();
     project.put("www/style.css", "p { color: rgb(1, 1, 1) }");
     dev.wait_for("waiting");
@@ -76,7 +75,7 @@ async fn a_page_finds_a_run_that_was_restarted() {
     page.wait_for("document.querySelector('p')?.textContent === 'two'").await;
     assert_eq!(std::fs::read(&dev.ca).unwrap(), ca, "the authority that a browser trusts stays");
 
-    // Another run cannot have the same port, and says so.
+    // A second run on the same port fails with a message.
     let ran = project.command(&["--port", &port]).output().unwrap();
     let output: Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!((ran.status.code(), output["error"]["code"].as_str()), (Some(2), Some("usage")), "{output}");
@@ -99,14 +98,14 @@ async fn a_mistake_is_reported_with_its_line_and_what_was_live_stays() {
     project.put("devanture.toml", "app = \"shop\"\nwww = \"www\"\n");
     assert_eq!(dev.mistake_in("www/_redirects")["line"], 1);
     assert!(dev.text("/").await.contains("one"));
-    // Set right, everything that has changed meanwhile is live.
+    // After the correction, all changes made meanwhile are live.
     project.put("www/_redirects", "/old /new 301\n");
     dev.wait_for("live");
     assert_eq!(dev.get("/old").await.status(), 301);
     project.put("www/_headers", "/*\n  X-Own: yes\n");
     dev.wait_for("live");
     assert_eq!(dev.get("/").await.headers()["x-own"], "yes");
-    // What a push would refuse is reported as early as here.
+    // Mistakes that a push would refuse are reported here, too.
     project.put("www/app.3f2a91bc.js", "one");
     dev.wait_for("live");
     project.put("www/app.3f2a91bc.js", "two");
@@ -129,7 +128,7 @@ async fn a_policy_that_forbids_the_script_breaks_no_page() {
     let page = browser.open(&dev.url).await;
     let colour = page.evaluate("getComputedStyle(document.querySelector('p')).color").await;
     assert_eq!(colour, "rgb(1, 2, 3)");
-    // With one for its own origin, the page shows changes.
+    // With a policy that allows its own origin, the page shows changes.
     project.put("www/_headers", "/*\n  Content-Security-Policy: default-src 'self'; img-src data:\n");
     dev.wait_for("live");
     page.reload().await;
@@ -142,7 +141,7 @@ async fn a_page_with_hashes_runs_its_scripts_and_shows_each_change() {
     let Some(browser) = Browser::start().await else { return };
     let project = Project::new();
     let settings = std::fs::read_to_string(project.path().join("devanture.toml")).unwrap();
-    // A page that is being loaded has no element for a moment.
+    // A loading page lacks the element for a moment.
     let has_colour =
         "(found => found && getComputedStyle(found).color === 'rgb(4, 5, 6)')(document.querySelector('p'))";
     for mode in ["report", "enforce"] {
@@ -160,7 +159,7 @@ async fn a_page_with_hashes_runs_its_scripts_and_shows_each_change() {
         assert!(dev.get("/").await.headers().contains_key(policy), "{mode}");
         let open = browser.open(&dev.url).await;
         open.wait_for("document.documentElement?.dataset.late === 'first'").await;
-        // Nothing of the page is without a hash, the script of `dev` neither: only what is added now.
+        // Every resource of the page has a hash, including the script of `dev`; only the added script has none.
         let reported = "new Promise(found => { const seen = []; new ReportingObserver(all => { \
                         seen.push(...all.map(one => new URL(one.body.blockedURL).pathname)); \
                         if (seen.includes('/none.js')) found(seen); }, { buffered: true }).observe(); \
@@ -191,7 +190,7 @@ async fn an_api_is_a_backends_alone_and_its_end_is_not_the_fronts() {
         let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
         let message = socket.next().await.unwrap().unwrap();
         socket.send(message).await.unwrap();
-        // Until the other side has gone.
+        // Until the peer has closed.
         while let Some(Ok(_)) = socket.next().await {}
     });
     let (api, socket) = (format!("http://{}", echo()), format!("/socket=http://{socket}"));
@@ -207,7 +206,7 @@ async fn an_api_is_a_backends_alone_and_its_end_is_not_the_fronts() {
     assert_eq!(open.next().await.unwrap().unwrap().into_text().unwrap().as_str(), "hello");
     drop(open);
     echoing.await.unwrap();
-    // Its listener has gone with it.
+    // The listener has closed, too.
     assert_eq!(dev.get("/socket").await.status(), 502);
     assert_eq!(dev.get("/").await.status(), 200, "the front is served whatever the backends do");
     assert_eq!(dev.end("-INT"), Some(0));
@@ -260,8 +259,8 @@ fn move_files(from: &Path, to: &Path) {
     }
 }
 
-/// A backend that answers every request with its own process id and a word, and starts another process that outlives it
-/// unless somebody ends that too.
+/// A backend that answers every request with its process id and a word, and starts a child process that outlives the
+/// backend unless killed.
 pub(super) const BACKEND: &str = r#"
 import http.server, os, subprocess, sys
 child = subprocess.Popen(["sleep", "600"])
@@ -278,7 +277,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
-/// Whether a process runs; one that ended and was not asked how does not.
+/// Returns true for a running process; false for a zombie.
 fn runs(id: &str) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     state.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
@@ -336,7 +335,7 @@ fn children_of(id: u32) -> Vec<String> {
     children.collect::<Vec<_>>().join(" ").split_whitespace().map(str::to_owned).collect()
 }
 
-/// Waits until something is true.
+/// Waits until a condition is true.
 fn eventually(what: &str, is_true: impl Fn() -> bool) {
     let until = std::time::Instant::now() + TIME_MAX;
     while !is_true() {
@@ -360,7 +359,7 @@ fn the_edge_ends_with_dev_however_that_ends() {
         assert!(std::fs::read_link(format!("/proc/{}/exe", children[0])).unwrap().ends_with("devanture-edge"));
         let address = dev.url.trim_start_matches("https://").replace("shop.localhost", "127.0.0.1");
         assert_eq!(dev.end(signal), (signal != "-KILL").then_some(0));
-        // A killed `dev` waits for nobody; the edge notices, drains and ends.
+        // A killed `dev` cannot clean up; the edge notices, drains and ends.
         eventually("the edge ends", || !runs(&children[0]));
         assert!(std::net::TcpStream::connect(address).is_err(), "{signal}: nobody listens");
     }
@@ -382,7 +381,7 @@ fn the_next_run_removes_the_folder_of_one_that_was_killed() {
     assert_eq!(runs().len(), 2);
     let next = project.dev(&[]);
     next.wait_for("live");
-    // Its own, and that of the run that goes on.
+    // The folders of this run, and of the running run.
     eventually("the folder goes", || runs().len() == 2);
     assert_eq!((beside.end("-INT"), next.end("-INT")), (Some(0), Some(0)), "both have all that is theirs");
     assert!(runs().is_empty());
@@ -407,7 +406,7 @@ fn dev_ends_with_a_failure_where_its_edge_does_not_live() {
 #[test]
 fn dev_needs_the_program_of_the_edge_and_takes_it_from_path() {
     let project = Project::new();
-    // The command line alone, in a folder of its own.
+    // The command line without the edge, in a separate folder.
     let folder = project.path().join("bin");
     std::fs::create_dir(&folder).unwrap();
     let alone = folder.join("devanture");
@@ -415,7 +414,7 @@ fn dev_needs_the_program_of_the_edge_and_takes_it_from_path() {
     std::fs::hard_link(own, &alone).or_else(|_| std::fs::copy(own, &alone).map(drop)).unwrap();
     let edges = project.path().join("edges");
     std::fs::create_dir(&edges).unwrap();
-    // In the place of one of another release, which does not know what it is asked for.
+    // In place of the edge of a different release, which does not know the arguments.
     std::os::unix::fs::symlink("/bin/false", edges.join("devanture-edge")).unwrap();
     let run = |path: &str| {
         let mut command = Command::new(&alone);

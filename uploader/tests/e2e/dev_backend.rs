@@ -1,4 +1,4 @@
-//! The backend of the bundle beside `devanture dev`: what it gets as an instance of an edge does, and what it does not.
+//! The backend of the bundle beside `devanture dev`: same and different treatment compared with an instance of an edge.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::dev::{Dev, PAGE, Project, TIME_MAX};
 
-/// A backend that reports its variables and what its folder holds, after it has done what the path says.
+/// A backend that reports its variables and the files of its folder, after the action in the path.
 const BACKEND: &str = r#"
 import http.server, json, os, pathlib, shutil
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,11 +29,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
-/// Its settings, without `persist`.
+/// The settings, without `persist`.
 const SITE: &str = "app = \"shop\"\nwww = \"www\"\n\
                     [server]\ndir = \"server\"\ncommand = [\"python3\", \"main.py\"]\nroutes = [\"/api/*\"]\n";
 
-/// A project with that backend, where it can run here.
+/// A project with the backend, if runnable here.
 fn project() -> Option<Project> {
     if Command::new("python3").arg("--version").stdout(Stdio::null()).status().is_err() {
         eprintln!("left out: there is no python3");
@@ -45,7 +45,8 @@ fn project() -> Option<Project> {
     Some(project)
 }
 
-/// The first report of which that is true. While the backend starts, the edge answers with a problem, in JSON, too.
+/// Returns the first report that satisfies `is_meant`. While the backend starts, the edge answers with a problem, in
+/// JSON, too.
 async fn report(dev: &Dev, path: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
     let until = tokio::time::Instant::now() + TIME_MAX;
     loop {
@@ -75,13 +76,13 @@ async fn the_folder_of_a_backend_is_its_own_and_there_only_with_persist() {
     assert_eq!(second["files"], json!([]), "nothing of the edge is in it");
     assert!(!Path::new(&data).starts_with(project.path()), "it is not in the project: {data}");
 
-    // It stays through restarts.
+    // The file survives restarts.
     report(&dev, "/api/keep", |report| report["files"] == json!(["kept"])).await;
     project.put("server/main.py", &BACKEND.replace("WORD", "two"));
     let third = report(&dev, "/api/x", |report| report["word"] == "two").await;
     assert_eq!((data_of(&third), &third["files"]), (Some(data.clone()), &json!(["kept"])));
 
-    // A backend that removes it takes nothing from the edge.
+    // A backend that removes its folder takes no file of the edge.
     let key = dev.ca.with_file_name("ca.key");
     let before = std::fs::read(&key).unwrap();
     report(&dev, "/api/remove", |report| report["files"].is_null()).await;
@@ -89,7 +90,7 @@ async fn the_folder_of_a_backend_is_its_own_and_there_only_with_persist() {
     project.put("www/index.html", &PAGE.replace("one", "two"));
     dev.wait_until("live", |live| live["changed"] == 1);
     assert!(dev.text("/").await.contains("two"));
-    // The next start has an empty one.
+    // The next run has an empty folder.
     project.put("server/main.py", &BACKEND.replace("WORD", "three"));
     let fourth = report(&dev, "/api/x", |report| report["word"] == "three").await;
     assert_eq!((data_of(&fourth).as_ref(), &fourth["files"]), (Some(&data), &json!([])));
@@ -102,7 +103,7 @@ async fn a_backend_is_told_its_app_and_environment_and_the_person_that_no_link_i
     let Some(project) = project() else { return };
     let persisting = format!("{SITE}persist = \"data\"\n");
     project.put("devanture.toml", &persisting);
-    // No setting of the person's changes what an edge sets.
+    // No setting of the person overrides a variable set by an edge.
     project.put(".env.server", "DEVANTURE_APP=other\nDEVANTURE_DATA=/nowhere\n");
     let dev = project.dev(&["--env", "staging"]);
     let is_of_link = |note: &Value| note["text"].as_str().unwrap().contains("no link `data` in server");
@@ -114,7 +115,7 @@ async fn a_backend_is_told_its_app_and_environment_and_the_person_that_no_link_i
     assert!(Path::new(&own("DEVANTURE_DATA")).is_dir(), "{first}");
     assert!(!project.path().join("server/data").exists(), "the project is only read");
     assert_eq!(dev.end("-TERM"), Some(0));
-    // Where there is such a folder, code that names it finds it.
+    // With such a folder in the project, code that names the folder works.
     std::fs::create_dir(project.path().join("server/data")).unwrap();
     let dev = project.dev(&[]);
     let before: Vec<Value> = dev.events.iter().take_while(|event| event["event"] != "live").collect();

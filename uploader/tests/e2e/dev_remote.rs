@@ -13,11 +13,11 @@ use crate::support::dev::{Dev, PAGE, Project, TIME_MAX};
 use crate::support::edge::{Edge, Ran, client_of, edge};
 use crate::support::websocket;
 
-/// What the local `devanture.toml` says: the address of production's backend leads nowhere from here.
+/// The local `devanture.toml`: the address of production's backend is unreachable from here.
 const LOCAL: &str = "app = \"shop\"\nwww = \"www\"\n[[routes]]\npath = \"/api/*\"\nto = \"http://203.0.113.1\"\n\
                      strip_prefix = true\n[[routes]]\npath = \"/socket\"\nto = \"http://203.0.113.1\"\n";
 
-/// A backend of one connection, which sends a message back.
+/// Starts a backend for one connection, which echoes a message.
 async fn echoing_socket() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +57,7 @@ fn command(project: &Project, edge: &Edge, arguments: &[&str]) -> Command {
     command
 }
 
-/// Lines of the head that a backend got.
+/// Returns the lines of the head received by a backend.
 fn head_of(printed: &Value) -> Vec<String> {
     printed["head"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_ascii_lowercase()).collect()
 }
@@ -127,7 +127,7 @@ async fn a_local_backend_gets_the_calls_of_a_remote_front() {
         assert_eq!(answer.status(), 404);
         assert_eq!(answer.text().await.unwrap(), "nothing in staging");
     }
-    // It takes a moment to start.
+    // The start takes a moment.
     let until = tokio::time::Instant::now() + TIME_MAX;
     loop {
         let answer = dev.get("/api/x").await;
@@ -160,7 +160,7 @@ fn a_remote_half_is_refused_where_it_would_leak_or_mean_nothing() {
     let nothing = refused(&mut command(&project, &edge, &["--env", "staging", "--api", "remote"])).1;
     assert!(["nothing_live", "not_found"].contains(&nothing.as_str()), "{nothing}");
 
-    // An address that a file of the project names gets neither the token nor a connection.
+    // An address named by a file of the project gets neither the token nor a connection.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     project.put("devanture.toml", &format!("url = \"http://{}\"\n{LOCAL}", listener.local_addr().unwrap()));

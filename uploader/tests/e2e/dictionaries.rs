@@ -1,4 +1,4 @@
-//! What returning visitors download, seen in a real browser: the difference to what they have (RFC 9842).
+//! Downloads of returning visitors in a real browser: the difference to cached files (RFC 9842).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,13 +14,13 @@ use crate::support::inputs;
 
 /// The host of the app.
 const HOST: &str = "shop.localhost";
-/// The time that a push has for its deltas: by default a busy machine may leave some of them for later.
+/// The time of a push for deltas: by default a busy machine may postpone some.
 const DELTA_MS: u64 = 120_000;
-/// What the files of the next version may be called.
+/// Possible names of the next version's files.
 const NEXT: [&str; 3] =
     ["/assets/swagger-ui-bundle-*.js", "/assets/swagger-ui-standalone-preset-*.js", "/assets/swagger-ui-*.css"];
-/// What a page loaded, as the browser counts it: by path, how it was encoded, the bytes that came, and the SHA-256 of
-/// the text that its scripts see.
+/// Resources loaded by a page, as counted by the browser: by path, the encoding, the received bytes, and the SHA-256 of
+/// the text seen by scripts.
 const LOADED: &str = "(async () => {
     const hex = bytes => [...new Uint8Array(bytes)].map(byte => byte.toString(16).padStart(2, '0')).join('');
     const loaded = {};
@@ -34,19 +34,19 @@ const LOADED: &str = "(async () => {
     return loaded;
 })()";
 
-/// The bytes that came for a page's bundle in this load, its head included.
+/// Bytes received for a page's bundle in this load, with the head.
 const TRANSFERRED: &str = "performance.getEntriesByType('resource')
     .filter(entry => entry.name.endsWith('/swagger-ui-bundle.js')).reduce((sum, entry) => sum + entry.transferSize, 0)";
 
-/// The bytes that came for a page's bundle at any address, and the bytes of its content as it was first encoded;
-/// nothing until it was fetched a second time, as a dictionary.
+/// Bytes received for a page's bundle at any address, and the bytes of its content in the first encoding; `null` until
+/// fetched a second time, as a dictionary.
 const DOWNLOADED: &str = "(() => {
     const entries = performance.getEntriesByType('resource').filter(entry => entry.name.includes('/swagger-ui-bundle.js'));
     const all = entries.reduce((sum, entry) => sum + entry.transferSize, 0);
     return entries.length > 1 && entries.every(entry => entry.responseEnd) ? [all, entries[0].encodedBodySize] : null;
 })()";
 
-/// A file as a page has loaded it.
+/// A file loaded by a page.
 #[derive(Debug, PartialEq, Eq)]
 struct Loaded {
     coding: String,
@@ -54,7 +54,7 @@ struct Loaded {
     sha256: String,
 }
 
-/// A browser that trusts the key of the edge: one that passes over certificate errors uses no dictionaries.
+/// Starts a browser that trusts the key of the edge: a browser that ignores certificate errors uses no dictionaries.
 async fn browser_of(edge: &Edge, flags: &[&str], profile: &Path) -> Option<Browser> {
     Browser::start_with(Trusted::Key(&spki_of(edge).await), flags, profile).await
 }
@@ -79,7 +79,7 @@ async fn loaded(page: &Page) -> BTreeMap<String, Loaded> {
     reported.as_object().unwrap().iter().map(|(path, file)| (path.clone(), loaded(file))).collect()
 }
 
-/// Checks that the page has the very files of the folder.
+/// Checks that the page has the exact files of the folder.
 #[track_caller]
 fn assert_whole(loaded: &BTreeMap<String, Loaded>, site: &Path) {
     assert!(!loaded.is_empty());
@@ -93,8 +93,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Real bundles as a build with fingerprints lays them out: the scripts and the style of Swagger UI, under names of
-/// their content, and a page that loads them all.
+/// Real bundles in the layout of a build with fingerprints: the scripts and the style of Swagger UI, named by content,
+/// and a page that loads all.
 fn fingerprinted(release: &str) -> Option<tempfile::TempDir> {
     let package = inputs::swagger(release)?;
     let site = tempfile::tempdir().unwrap();
@@ -114,7 +114,7 @@ fn fingerprinted(release: &str) -> Option<tempfile::TempDir> {
     Some(site)
 }
 
-/// The same under the names that its authors gave them, which stay the same from release to release.
+/// The same bundles under their original names, constant from release to release.
 fn unfingerprinted(release: &str) -> Option<tempfile::TempDir> {
     let package = inputs::swagger(release)?;
     let site = tempfile::tempdir().unwrap();
@@ -131,8 +131,8 @@ fn count_deltas(loaded: &BTreeMap<String, Loaded>) -> usize {
     loaded.values().filter(|file| matches!(file.coding.as_str(), "dcb" | "dcz")).count()
 }
 
-/// A visit, after which the browser has noted each of these dictionaries: that is some time after it has them. `next`
-/// are addresses that match them, as the next version's may, and that nothing answers.
+/// A visit, after which the browser has recorded each of these dictionaries: some time after receiving the files.
+/// `next` are matching addresses, as in the next version, without an answer.
 async fn visit(browser: &Browser, edge: &Edge, site: &Path, next: &[&str]) -> BTreeMap<String, Loaded> {
     const TRIES: usize = 400;
     let page = browser.open_in_profile(&edge.url(HOST, "/")).await;
@@ -157,7 +157,7 @@ async fn visit(browser: &Browser, edge: &Edge, site: &Path, next: &[&str]) -> BT
             if page.has_announced(&path) {
                 break;
             }
-            // A browser that has just been started may not note what it gets at once: then it never does.
+            // A browser just started may fail to record a dictionary: then the browser never does.
             if number % 40 == 39 {
                 page.reload_without_cache().await;
             }
@@ -243,14 +243,14 @@ async fn names_that_stay_the_same_have_dictionaries_that_the_page_offers() {
     let seen = visit(&browser, &edge, second.path(), &next).await;
     let bundle = &seen["/swagger-ui-bundle.js"];
     assert!(bundle.coding.starts_with("dc") && bundle.bytes < 20_000, "{seen:?}");
-    // What it has by a delta it is not sent again, although it asks with another tag than that of the ordinary form.
+    // A file received by a delta is not sent again, although requested with a different tag than the ordinary form's.
     let page = browser.open_in_profile(&edge.url(HOST, "/")).await;
     let seen = loaded(&page).await;
     assert_whole(&seen, second.path());
     assert!(page.evaluate(TRANSFERRED).await.as_u64().unwrap() < 5_000, "{seen:?}");
 }
 
-/// A profile outlives its browser, three versions follow each other, and a rollback is a delta backwards.
+/// A profile outlives its browser through three versions, and a rollback uses a delta backwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_that_is_opened_again_goes_on_through_versions_and_back() {
     let (Some(first), Some(second)) = (fingerprinted("5.29.0"), fingerprinted("5.29.1")) else { return };
@@ -288,7 +288,7 @@ async fn a_profile_that_is_opened_again_goes_on_through_versions_and_back() {
     assert_eq!(count_deltas(&seen), seen.len(), "{seen:?}");
     browser.quit().await;
 
-    // A browser that saw the third release alone goes back to the second.
+    // A browser with only the third release cached goes back to the second.
     let profile = tempfile::tempdir().unwrap();
     let Some(browser) = browser_of(&edge, &[], profile.path()).await else { return };
     visit(&browser, &edge, third.path(), &NEXT).await;
@@ -306,7 +306,7 @@ async fn a_profile_that_is_opened_again_goes_on_through_versions_and_back() {
     assert!(count_deltas(&seen) >= 1, "{seen:?}");
 }
 
-/// A page without a trace (a context of its own), and one whose requests go through a service worker.
+/// A page in a private context, and a page whose requests go through a service worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_without_a_trace_and_behind_a_service_worker_have_the_very_files() {
     let (Some(first), Some(second)) = (fingerprinted("5.29.0"), fingerprinted("5.29.1")) else { return };

@@ -1,4 +1,4 @@
-//! Environments that are configured apart, from the command line: overlays, settings, secrets, and going back.
+//! Separate configuration of environments, from the command line: overlays, settings, secrets, and rollbacks.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn fed(edge: &Edge, folder: &Path, arguments: &[&str], text: &str) -> Ran {
     Ran::of(child.wait_with_output().unwrap())
 }
 
-/// Every file of the edge's data with its bytes; its socket cannot be read.
+/// Returns every file of the edge's data with its bytes; the socket is unreadable.
 fn data(edge: &Edge) -> Vec<(String, Vec<u8>)> {
     let (mut found, mut folders) = (Vec::new(), vec![edge.data_dir.clone()]);
     while let Some(folder) = folders.pop() {
@@ -98,7 +98,7 @@ async fn what_was_tested_in_staging_is_promoted_with_its_digest_and_each_environ
     );
 
     let pushed = json_of(&edge, folder.path(), &["push", "--env", "staging"]);
-    // The same id without an edge, and whatever the environment is; the overlay is no file of it.
+    // The same id without an edge, in any environment; the overlay is not among the files.
     assert_eq!(checked["version"], pushed["version"]);
     assert_eq!(pushed["files"]["total"], 1);
     assert_eq!(location(&edge, "staging--shop.localhost", "/old").await, "/for-staging");
@@ -107,11 +107,11 @@ async fn what_was_tested_in_staging_is_promoted_with_its_digest_and_each_environ
     assert_eq!((&promoted["version"], &promoted["switched"]), (&pushed["version"], &json!(true)));
     assert_eq!(files(&edge.data_dir.join("blobs")).len(), stored);
     assert_eq!(location(&edge, "shop.localhost", "/old").await, "/for-all");
-    // A push of the same to prod finds everything there.
+    // A push of the same content to prod sends no file.
     let again = json_of(&edge, folder.path(), &["push"]);
     assert_eq!((&again["version"], &again["bytes"]["sent"]), (&pushed["version"], &json!(0)));
 
-    // Mistakes are reported with the file that they are in.
+    // Mistakes are reported with their file.
     std::fs::write(folder.path().join("devanture.staging.toml"), "\nwww = \"x\"\n").unwrap();
     std::fs::write(folder.path().join("devanture.nobodys_place.toml"), "").unwrap();
     let wrong = run(&edge, folder.path(), &["check", "--json"]);
@@ -162,7 +162,7 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
     assert_eq!((&unset["unset"], &unset["revision"]), (&json!(["LEVEL"]), &json!(4)));
     json_of(&edge, folder.path(), &["push", "--env", "staging"]);
 
-    // Refusals, none of which repeats what was typed.
+    // Refusals, none of which repeats the typed text.
     for arguments in [
         &["env", "set", "api-key=correct-horse-battery-staple"][..],
         &["env", "set", "PORT=correct-horse-battery-staple"],
@@ -193,7 +193,7 @@ async fn a_secret_is_set_from_stdin_and_its_bytes_are_nowhere() {
     for (path, bytes) in data(&edge) {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{path}");
     }
-    // The key is beside the data folder, and what is in the one opens nothing without the other.
+    // The key is beside the data folder, and neither opens anything without the second.
     let key = std::fs::read_to_string(edge.data_dir.with_extension("key")).unwrap();
     let key = key.lines().last().unwrap().to_owned();
     for (path, bytes) in data(&edge) {
@@ -280,7 +280,7 @@ async fn the_undo_of_a_rollback_with_settings_restores_the_version_and_its_setti
     assert_eq!(undone.code, Some(0), "{undone:#?}");
     assert_eq!((live(), shown(&edge, "shop.localhost").await), (before, shown_before));
 
-    // A rollback that keeps the settings is undone by a switch, which keeps them too.
+    // A rollback that keeps the settings is undone by a switch, which keeps the settings too.
     let back = run(&edge, folder.path(), &["rollback"]);
     assert!(back.stdout.contains("undo      devanture switch "), "{back:#?}");
 }
@@ -321,7 +321,7 @@ async fn secrets_without_their_key_are_seen_wherever_an_operator_looks() {
     let (code, output) = check();
     assert!(code == Some(0) && output.contains(sentence), "{output}");
 
-    // It heals by itself.
+    // The edge recovers on its own.
     std::fs::rename(&aside, &key).unwrap();
     eventually("readiness without it", async || (ready().await == "ready\n").then_some(())).await;
     assert_eq!(json_of(&edge, folder.path(), &["status"]).get("lost_secrets"), None);

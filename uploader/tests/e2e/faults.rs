@@ -1,5 +1,5 @@
-//! Backends in trouble behind a real edge: routes that switch under load, floods that must not fill its memory, and a
-//! front that is served whatever its backends do.
+//! Backends in trouble behind a real edge: routes that switch under load, floods bounded in memory, and a front served
+//! regardless of its backends.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,7 +35,7 @@ where
     address
 }
 
-/// Reads a request whose body has a length: its first line, and its body.
+/// Reads a request whose body has a length: the first line, and the body.
 async fn receive(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let end = loop {
@@ -57,7 +57,8 @@ async fn receive(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     Some((line, bytes.split_off(end)))
 }
 
-/// A backend that says its name, the method and the body; `/api/socket` is a WebSocket that does so too.
+/// Starts a backend that answers with its name, the method and the body; `/api/socket` is a WebSocket with the same
+/// answers.
 async fn named(name: &'static str) -> SocketAddr {
     backend(move |mut stream| async move {
         let mut first = [0; 15];
@@ -82,7 +83,7 @@ async fn named(name: &'static str) -> SocketAddr {
     .await
 }
 
-/// Writes a site whose API is at `to`, of which more is said.
+/// Writes a site whose API is at `to`, with the further configuration `more`.
 fn site(folder: &Path, to: SocketAddr, more: &str) {
     std::fs::create_dir_all(folder.join("www")).unwrap();
     std::fs::write(folder.join("www/index.html"), "<title>the front</title>").unwrap();
@@ -150,7 +151,7 @@ async fn every_answer_during_a_thousand_switches_of_a_route_is_the_backends_of_t
         let answer = client.post(&url).bearer_auth(&edge.token).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
         if number % 50 == 0 {
-            // The connection that was made before the first switch stays with whom it was made to.
+            // A connection from before the first switch stays with its backend.
             socket.send(number.to_string().into()).await.unwrap();
             assert_eq!(socket.next().await.unwrap().unwrap().into_text().unwrap().as_str(), format!("green: {number}"));
         }
@@ -163,7 +164,7 @@ async fn every_answer_during_a_thousand_switches_of_a_route_is_the_backends_of_t
     assert!(seen[0] > 50 && seen[1] > 50, "{seen:?}");
 }
 
-/// A backend that writes `begin` and then `again` for as long as it is let, up to 100 MiB of it.
+/// Starts a backend that writes `begin` and then repeats `again` while possible, up to 100 MiB.
 async fn flooding(begin: &'static str, again: String) -> SocketAddr {
     let again = Arc::new(again);
     backend(move |mut stream| {
@@ -182,7 +183,7 @@ async fn flooding(begin: &'static str, again: String) -> SocketAddr {
     .await
 }
 
-/// Sixteen floods at once may take this much memory, with what their connections hold.
+/// Memory limit for sixteen concurrent floods, with the buffers of their connections.
 const GROWTH_BYTES_MAX: u64 = 64 << 20;
 
 #[tokio::test(flavor = "multi_thread")]

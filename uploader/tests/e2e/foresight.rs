@@ -1,11 +1,11 @@
-//! `--dry-run` of what the edge predicts, by the code that makes the change: it reports what the command then does, and
-//! changes nothing.
+//! `--dry-run` with predictions by the edge, from the code of the change itself: reports the later result, and changes
+//! nothing.
 
 use serde_json::Value;
 
 use crate::support::edge::{Edge, edge};
 
-/// Versions of one app, each pushed and live in turn.
+/// Pushes versions of one app, each live in turn.
 fn pushed(edge: &Edge, texts: &[&str]) -> Vec<String> {
     let www = tempfile::tempdir().unwrap();
     let push = |text: &&str| {
@@ -122,11 +122,11 @@ fn a_dry_run_is_refused_by_rights_and_locks_as_the_command_is() {
             assert_eq!((done.problem(), done.code), (foreseen.problem(), foreseen.code), "{arguments:?}");
         }
     }
-    // It may take what is live in any environment into its own, though it reads no other.
+    // The token may promote from any environment into its own, without the right to read other environments.
     edge.token.clone_from(&of_prod);
     let foreseen = edge.json("shop", &with_dry_run(&promote));
     assert_eq!((&foreseen["version"], &foreseen["would_switch"]), (&staging["version"], &Value::Bool(true)));
-    // Of a lock that somebody else made.
+    // For a lock of a different owner.
     edge.token.clone_from(&admin);
     edge.json("shop", &["lock", "--reason", "Sale"]);
     let paused = edge.json("shop", &["pause", "--dry-run"]);
@@ -212,7 +212,7 @@ fn a_dry_run_of_aliases_deletions_and_tokens_needs_the_rights_of_the_command() {
         assert_eq!((foreseen.problem().as_str(), foreseen.code), (code, done.code), "{arguments:?}");
         assert_eq!(done.problem(), code, "{arguments:?}");
     }
-    // It reads nothing of prod, and may all the same.
+    // The token cannot read prod, yet the promotion is allowed.
     edge.token = of_preview;
     assert_eq!(edge.json("shop", &with_dry_run(&set))["would_change"], true);
     edge.json("shop", &set);

@@ -1,5 +1,5 @@
-//! The story of `examples/game`: built by npm, pushed with one command, played in a browser to the winner, also while
-//! its next releases take over.
+//! The story of `examples/game`: built by npm, pushed with one command, played in a browser to the end, even during the
+//! takeover by the next releases.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ const ALADDIN: &str = "Aladdin";
 const HOST: &str = "game.localhost";
 const STAGING: &str = "staging--game.localhost";
 
-/// A copy of the example, as a developer has it on their machine.
+/// A copy of the example, as on a developer's machine.
 struct Project {
     folder: TempDir,
 }
 
 impl Project {
-    /// Copies what git has of it, and builds it; `None` if npm is missing.
+    /// Copies the files in git, and builds the project; `None` without npm.
     #[track_caller]
     fn built() -> Option<Self> {
         if Command::new("npm").arg("--version").output().is_err() {
@@ -38,7 +38,7 @@ impl Project {
             let copied = Command::new("cp").arg("-R").arg(example.join(name)).arg(project.path()).status().unwrap();
             assert!(copied.success(), "{name}");
         }
-        // As `npm install` has it.
+        // The layout made by `npm install`.
         let packages = project.path().join("node_modules/@devanture");
         std::fs::create_dir_all(&packages).unwrap();
         let service = example.join("../../packages/service");
@@ -71,8 +71,8 @@ impl Project {
         std::fs::write(path, text.replace(from, to)).unwrap();
     }
 
-    /// Writes where the edge is and what it asks for into a file, `.env` or one with the app's name, that only this
-    /// developer has.
+    /// Writes the address and the credentials of the edge to a private file of the developer, `.env` or a file with the
+    /// app's name.
     fn write_env(&self, name: &str, edge: &Edge) {
         let (port, token, ca) = (edge.admin().port(), &edge.token, edge.ca());
         let ca = ca.display();
@@ -80,7 +80,7 @@ impl Project {
         std::fs::write(self.path().join(name), env).unwrap();
     }
 
-    /// Pushes with nothing but that file.
+    /// Pushes with the settings of the file only.
     fn try_push(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_devanture"));
         command.arg("push").args(arguments).arg("--json").current_dir(self.path()).stdin(Stdio::null());
@@ -88,7 +88,7 @@ impl Project {
         Ran::of(command.output().unwrap())
     }
 
-    /// Pushes, which must succeed. Gives the report and the progress.
+    /// Pushes successfully. Returns the report and the progress.
     #[track_caller]
     fn push(&self, arguments: &[&str]) -> (Value, String) {
         let ran = self.try_push(arguments);
@@ -97,7 +97,7 @@ impl Project {
     }
 }
 
-/// The instances that were reported as healthy, in their own lines before the switch.
+/// Returns the instances reported as healthy, in their own lines before the switch.
 #[track_caller]
 fn healthy(progress: &str) -> BTreeSet<String> {
     let lines: Vec<&str> = progress.lines().collect();
@@ -129,7 +129,7 @@ async fn call(client: &reqwest::Client, url: &str, function: &str, arguments: &V
     Ok((status, body))
 }
 
-/// What the service answers where it must answer.
+/// Returns the answer of the service, required to succeed.
 #[track_caller]
 fn result(answered: Result<(u16, Value), String>) -> Value {
     let (status, body) = answered.unwrap();
@@ -137,13 +137,13 @@ fn result(answered: Result<(u16, Value), String>) -> Value {
     body["result"].clone()
 }
 
-/// Calls that go on until they are stopped.
+/// Calls repeated until stopped.
 struct Load {
     stop: Arc<AtomicBool>,
     callers: Vec<tokio::task::JoinHandle<Seen>>,
 }
 
-/// What the callers have seen.
+/// Observations of the callers.
 #[derive(Default)]
 struct Seen {
     calls: usize,
@@ -153,7 +153,7 @@ struct Seen {
 }
 
 impl Load {
-    /// Begins to call every function that changes nothing, and one move that the rules refuse.
+    /// Begins to call every read-only function, and one illegal move.
     fn begin(edge: &Edge, host: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let callers = (0..4).map(|number| {
@@ -163,7 +163,7 @@ impl Load {
         Self { callers: callers.collect(), stop }
     }
 
-    /// Ends it. No call may have failed.
+    /// Ends the calls. No call may have failed.
     async fn end(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Seen::default();
@@ -208,20 +208,20 @@ async fn until(stop: Arc<AtomicBool>, client: reqwest::Client, url: String) -> S
     seen
 }
 
-/// Opens the front, and waits until it has asked for the game.
+/// Opens the front, and waits until the page has requested the game.
 async fn opened(browser: &Browser, url: &str) -> Page {
     let page = browser.open(url).await;
     page.wait_for("document.documentElement.dataset.ready === 'true'").await;
     page
 }
 
-/// Starts a game with the names that are there.
+/// Starts a game with the default names.
 async fn start(page: &Page) {
     page.evaluate("document.querySelector('#start button').click()").await;
     page.wait_for("document.documentElement.dataset.game === 'on'").await;
 }
 
-/// Clicks a cell, and waits for the mark in it.
+/// Clicks a cell, and waits for the mark inside.
 async fn click(page: &Page, cell: usize, mark: usize) {
     page.evaluate(&format!("document.querySelector('[data-cell=\"{cell}\"]').click()")).await;
     page.wait_for(&format!("document.querySelector('[data-cell=\"{cell}\"]').dataset.mark === '{mark}'")).await;
@@ -232,7 +232,7 @@ async fn text(page: &Page, selector: &str) -> String {
     found.as_str().unwrap().to_owned()
 }
 
-/// Nothing went wrong in the page but connections that were cut by a release, which it has made again by itself.
+/// Checks for errors in the page, except connections cut by a release and reopened by the page.
 async fn is_well(page: &Page) {
     let seen = page.report().await;
     let errors: Vec<&String> =
@@ -241,7 +241,7 @@ async fn is_well(page: &Page) {
     assert_eq!(seen.failed_requests, [""; 0]);
 }
 
-/// Whether an instance's own word for its release is that version, in full or short.
+/// Returns true if the release reported by an instance is `version`, in full or short.
 fn is_version(found: &str, version: &Value) -> bool {
     found.len() >= 12 && version.as_str().unwrap().starts_with(found)
 }
@@ -262,7 +262,7 @@ async fn a_game_is_played_to_its_winner_while_front_and_backend_are_released() {
     click(&page, 0, 0).await;
     click(&page, 4, 1).await;
 
-    // Both are changed, and the game goes on while they take over.
+    // Both halves are changed, and the game goes on during the takeover.
     project.change("www/index.html", "<h1>Three in the jungle</h1>", "<h1>The second jungle</h1>");
     project.change("server/rules.js", "the game is over", "this game is over, as the second release says");
     project.build();
@@ -281,7 +281,7 @@ async fn a_game_is_played_to_its_winner_while_front_and_backend_are_released() {
     page.wait_for("!document.querySelector('#news').hidden").await;
     is_well(&page).await;
 
-    // A page that is loaded now has the second front, and the same game.
+    // A newly loaded page has the second front, and the same game.
     let other = opened(&browser, &edge.url(HOST, "/")).await;
     assert_eq!(text(&other, "h1").await, "The second jungle");
     assert_eq!(text(&other, "#status").await, format!("{GEORGES} has won!"));
@@ -330,7 +330,7 @@ async fn front_and_backend_are_released_each_alone() {
     assert_eq!(stranger.1["message"], "nobody of that name has ever played in this game");
     assert_eq!(text(&page, "h1").await, "The front alone");
 
-    // The same again changes nothing, and back is as quick as for files.
+    // A repeated push changes nothing, and a rollback is as quick as for files.
     let (same, _) = project.push(&[]);
     assert_eq!(same["version"], backend["version"]);
     edge.json("game", &["rollback"]);
@@ -363,14 +363,14 @@ async fn an_environment_has_its_own_instances_and_its_own_game() {
     let (_, progress) = project.push(&["--env", "staging"]);
     assert_eq!(healthy(&progress), BTreeSet::from(["web.1".to_owned()]), "{progress}");
 
-    // The call of the story, as a page makes it.
+    // The call of the story, as made by a page.
     let staging = edge.url(STAGING, "/");
     assert_eq!(result(call(&client, &staging, "getGame", &json!([])).await), Value::Null);
     let page = opened(&browser, &staging).await;
     let created = "import('/service/index.js').then(({ service }) => { const game = service('game'); return \
                    game.createGame({\"name\": \"Georgesdelajungle\"}, {\"name\": \"Aladdin\"}) })";
     assert_eq!(page.evaluate(created).await["turn"], GEORGES);
-    // The page hears of it by the event.
+    // The page is notified by the event.
     page.wait_for("document.documentElement.dataset.game === 'on'").await;
     let names = "import('/service/index.js').then(({ service }) => service('game').isFinished('too', 'many'))";
     assert!(page.try_evaluate(names).await.unwrap_err().contains("takes 0 arguments"));
@@ -384,11 +384,11 @@ async fn an_environment_has_its_own_instances_and_its_own_game() {
     assert_eq!(untouched["board"], json!([null, null, null, null, 0, null, null, null, null]));
 }
 
-/// A backend of the game that somebody else than the edge runs. It is ended when it is dropped.
+/// A backend of the game not managed by the edge, killed on drop.
 struct Instance {
     child: Child,
     port: u16,
-    /// Kept open: an instance whose output nobody takes must not get a broken pipe.
+    /// Kept open: without a reader of its output, an instance must not get a broken pipe.
     _stdout: std::io::BufReader<ChildStdout>,
 }
 
@@ -408,7 +408,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }
@@ -436,7 +436,7 @@ async fn the_game_is_played_over_backends_that_somebody_else_runs() {
     start(&pages[0]).await;
     let load = Load::begin(&edge, HOST);
     for (turn, cell) in [0, 4, 1, 5].into_iter().enumerate() {
-        // Two people at two browsers: each sees the other's move as it comes.
+        // Two people at two browsers: each sees a move of the opponent at once.
         pages[1 - turn % 2].wait_for("document.documentElement.dataset.game === 'on'").await;
         click(&pages[turn % 2], cell, turn % 2).await;
         let mark = format!("document.querySelector('[data-cell=\"{cell}\"]').dataset.mark === '{}'", turn % 2);

@@ -1,5 +1,5 @@
-//! The gate with the real programs: what a version must answer before it goes live, what it must not do after, and what
-//! its visitors see.
+//! The gate with the real programs: required answers before a switch, the watch after the switch, and the visitors'
+//! view.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ use crate::support::managed::eventually;
 const STILL_RUNNING: &str = "The previous version is still running.";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A backend that is well, until it is dropped: then nothing listens at its address any more.
+/// A healthy backend; on drop, its address no longer has a listener.
 struct Backend {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
@@ -52,7 +52,7 @@ impl Backend {
 impl Drop for Backend {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Release);
-        // The thread waits for a connection; with this one it sees that it has ended.
+        // The thread waits for a connection; this connection wakes the thread to end.
         TcpStream::connect(self.address).ok();
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
@@ -112,7 +112,7 @@ async fn a_check_that_fails_keeps_the_old_version_and_says_what_it_found() {
     assert_eq!(text(&edge, "/").await.1, "<h1>Shop two");
     let steps = edge.json("shop", &["history"])["deploys"][0]["steps"].to_string();
     assert!(steps.contains("left out, as `no_smoke` says"), "{steps}");
-    // An incident does not wait for the backend that is down.
+    // In an incident, a rollback does not wait for the failed backend.
     edge.json("shop", &["rollback"]);
     assert_eq!(text(&edge, "/").await.1, "<h1>Shop one");
 }
@@ -174,13 +174,13 @@ async fn a_watched_push_that_loses_a_page_is_undone_while_visitors_come() {
     assert_eq!(deploys[0]["kind"], "rollback");
     assert!(deploys[0]["source"]["message"].as_str().unwrap().contains("404 rose"), "{deploys}");
 
-    // Without visitors there is nothing to say, and the same version passes.
+    // Without visitors, the watch has no verdict, and the same version passes.
     let passed = edge.json("shop", &["push", path, "--watch", "1"]);
     assert_eq!(passed["steps"].as_array().unwrap().last().unwrap()["name"], "watch", "{passed}");
     assert_eq!(text(&edge, "/").await.1, "new");
 }
 
-/// `logs --tail`, with its lines as they come.
+/// `logs --tail`, with lines in real time.
 struct Tail {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -229,7 +229,7 @@ async fn logs_show_requests_as_they_happen_and_speak_to_no_terminal() {
     assert_eq!(remembered.stdout.lines().count(), 1, "{remembered:#?}");
     let some = Tail::start(&edge, folder.path(), &["--status", "404,5xx", "--path", "/api/*", "--json", "-n", "0"]);
     let all = Tail::start(&edge, folder.path(), &["--method", "get"]);
-    // The one that is remembered says that it reads along.
+    // The line of the earlier request shows that the follower is connected.
     assert!(all.lines(1).await[0].contains("  200  GET     /  2 B  "), "{:?}", all.lines.lock().unwrap());
     let since = Instant::now();
     while some.lines.lock().unwrap().is_empty() {
@@ -279,7 +279,7 @@ async fn an_access_log_that_is_rotated_loses_no_line() {
         }
     }
     ask().await;
-    // The edge writes everything before it ends.
+    // The edge writes all lines before its end.
     drop(client);
     assert!(edge.terminate().success());
     let mut all = String::new();

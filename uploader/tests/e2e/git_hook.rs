@@ -1,4 +1,4 @@
-//! `examples/git`: a repository whose hook deploys what is pushed to it, with real git and a real edge.
+//! `examples/git`: a repository whose hook deploys pushed commits, with real git and a real edge.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// A bare repository as the README sets it up, and the work tree of somebody who pushes to it.
+/// A bare repository set up as in the README, and the work tree of a developer.
 struct Repository {
     folder: TempDir,
     edge: Edge,
@@ -38,7 +38,7 @@ impl Repository {
             .replace("npm ci && npm run build", "./build");
         repository.sh(&format!("HOME={}; {set_up}\ngit config devanture.ca {}", folder.display(), edge.ca().display()));
         repository.sh("git init -q --initial-branch=main work; cd work; git remote add production ../shop.git");
-        // The build of this team says what it sees of its surroundings.
+        // The build of this team prints its environment.
         repository.write(
             "build",
             "#!/bin/sh\nset -e\nmkdir -p dist\ncp page.html dist/index.html\nenv | grep -c dvt_ || :\n",
@@ -71,7 +71,7 @@ impl Repository {
         ran
     }
 
-    /// Commits a page and pushes its branch; what the pusher sees.
+    /// Commits a page and pushes the branch; returns the output for the pusher.
     #[track_caller]
     fn push(&self, branch: &str, page: &str) -> String {
         self.write("page.html", page);
@@ -125,7 +125,7 @@ async fn a_push_to_the_branch_goes_live_and_one_to_another_gets_a_preview() {
 async fn a_commit_that_its_branch_has_left_behind_while_it_was_built_is_not_deployed() {
     let repository = Repository::new();
     repository.push("main", "newer");
-    // The branch moves while the commit is built, as it does by another push.
+    // The branch moves during the build of the commit, as after a concurrent push.
     repository.sh(
         "git -C shop.git config devanture.build \"./build; git -C $PWD/shop.git update-ref refs/heads/main main~1\"",
     );
@@ -150,7 +150,7 @@ async fn a_build_that_fails_leaves_what_is_live_and_is_tried_again_by_hand() {
     assert_eq!(repository.visit("shop.localhost").await, "second");
     let unknown = repository.run("cd shop.git; hooks/post-receive nothing");
     assert!(unknown.code == Some(2) && unknown.stderr.contains("there is no branch nothing"), "{unknown:#?}");
-    // Nothing is left of any checkout, and without its settings it says what is missing.
+    // No checkout is left over, and without settings, the hook reports the missing settings.
     repository.sh("git -C shop.git config --unset devanture.url");
     let without =
         repository.run("cd shop.git; TMPDIR=$PWD/../tmp; export TMPDIR; mkdir $TMPDIR; hooks/post-receive main");
@@ -165,7 +165,7 @@ async fn a_build_that_fails_leaves_what_is_live_and_is_tried_again_by_hand() {
 async fn nothing_is_left_of_a_checkout_whose_pusher_has_gone() {
     let repository = Repository::new();
     repository.push("main", "first");
-    // Nobody reads the line that comes before the build.
+    // The line before the build has no reader.
     repository.sh("cd shop.git; mkdir ../tmp; TMPDIR=$PWD/../tmp hooks/post-receive main | :");
     assert_eq!(std::fs::read_dir(repository.folder.path().join("tmp")).unwrap().count(), 0);
     assert_eq!(repository.visit("shop.localhost").await, "first");

@@ -1,4 +1,4 @@
-//! Pushes of one half: what goes live of each, two pipelines at once, and what no push of a half may do.
+//! Pushes of one half: the result for each half, two concurrent pipelines, and forbidden effects of a half.
 
 use std::process::Command;
 
@@ -11,7 +11,7 @@ use crate::support::rounds;
 
 /// Rounds of two pipelines at once.
 const ROUNDS: usize = 30;
-/// A backend that costs next to nothing.
+/// A cheap backend.
 const WORKER: &str = "[server]\ndir = \"out\"\nkind = \"worker\"\ncommand = [\"sleep\", \"1000000\"]\nwarm_ms = 0\nstop_ms = 0\ndrain_ms = 0\n";
 const DEPLOYS: &str = "/v1/apps/game/environments/prod/deploys";
 
@@ -23,7 +23,7 @@ pub(super) fn worker(name: &str) -> Project {
     project
 }
 
-/// The id of the whole, without an edge.
+/// Returns the id of the whole version, without an edge.
 fn whole_id(edge: &Edge, project: &Project) -> String {
     let ran = project.run(edge, &["push", "--dry-run", "--allow-warnings", "--json"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -46,7 +46,7 @@ async fn get(edge: &Edge, path: &str) -> (u16, String) {
     (response.status().as_u16(), response.text().await.unwrap())
 }
 
-/// Begins a push by the API, and sends nothing.
+/// Begins a push by the API, without sending files.
 async fn begun(edge: &Edge, manifest: &Value, only: &str) -> Value {
     let body = json!({ "manifest": manifest, "options": { "only": only } });
     let (status, begun) = edge.api("POST", DEPLOYS, Some(body)).await;
@@ -80,11 +80,11 @@ async fn a_half_is_joined_with_the_half_that_is_live_and_its_id_is_that_of_the_w
     assert_eq!(halves, ["backend", "front", "both"]);
     let shown = project.run(&edge, &["history"]).stdout;
     assert!(shown.contains("push backend") && shown.contains("push front") && shown.contains("push both"), "{shown}");
-    // The other half of an older version, by its id, and nothing goes live.
+    // The second half from an older version, by id, without a switch.
     let report = pushed(&edge, &project, &["--only", "front", "--with", &first[..12], "--no-switch"]);
     assert_eq!(report["with"].as_str(), Some(first.as_str()));
     assert_eq!(live(&edge).await, whole_id(&edge, &project));
-    // The version before is the joined one.
+    // The previous version is the joined version.
     let ran = project.run(&edge, &["rollback"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}\n{}", edge.log());
     assert!(get(&edge, "/").await.1.contains("green") && get(&edge, "/api/who").await.1.starts_with("blue"));
@@ -100,7 +100,7 @@ async fn the_first_push_may_bring_either_half() {
     assert!(report["with"].is_null() && get(&edge, "/").await.0 == 200);
     pushed(&edge, &project, &["--only", "backend"]);
     assert_eq!(live(&edge).await, whole_id(&edge, &project));
-    // A route of the front to a backend that nobody pushed.
+    // A route of the front to a backend never pushed.
     let lonely = tempfile::tempdir().unwrap();
     std::fs::create_dir(lonely.path().join("www")).unwrap();
     std::fs::write(lonely.path().join("www/index.html"), "hi").unwrap();
@@ -149,7 +149,7 @@ async fn only_a_later_push_of_the_same_half_supersedes() {
         other
     };
     let early = begun(&edge, &without("not_found", json!("none")), "front").await;
-    // The other half goes live meanwhile: both are live in the end.
+    // The second half goes live meanwhile: both are live in the end.
     project.write("out/name.txt", "two");
     pushed(&edge, &project, &["--only", "backend"]);
     let (status, report) = finished(&edge, &early).await;
@@ -157,7 +157,7 @@ async fn only_a_later_push_of_the_same_half_supersedes() {
     assert_ne!(report["version"], early["version"], "it was joined again");
     project.toml(&format!("not_found = \"none\"\n{WORKER}"));
     assert_eq!(live(&edge).await, whole_id(&edge, &project));
-    // The same half goes live meanwhile: it stays.
+    // The same half goes live meanwhile: that half stays.
     let early = begun(&edge, &without("not_found", json!("404-page")), "front").await;
     project.front("later");
     pushed(&edge, &project, &["--only", "front"]);
@@ -237,7 +237,7 @@ async fn a_preview_of_one_half_takes_the_other_from_its_alias_and_at_first_from_
     assert_eq!(live(&edge).await, version);
 }
 
-/// An admin vouches for an admin's half, and for no other.
+/// An admin vouches for an admin's half only.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_admins_push_of_the_backend_does_not_vouch_for_the_front_of_somebody_else() {
     let edge = edge().with_runner().start();
@@ -248,11 +248,11 @@ async fn an_admins_push_of_the_backend_does_not_vouch_for_the_front_of_somebody_
         let mut command = edge.command(project.path(), "game", arguments);
         Ran::of(command.env("DEVANTURE_TOKEN", &token).output().unwrap())
     };
-    // The backend is the admin's, and goes on.
+    // The backend is the admin's, and keeps running.
     project.front("two");
     let ran = as_pusher(&["push", "--json", "--only", "front"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    // What the front may not name, it does not get by way of the backend either.
+    // Addresses forbidden to the front stay forbidden by way of the backend.
     project.toml(&format!("[[routes]]\npath = \"/inside/*\"\nto = \"http://127.0.0.1:9\"\n{WORKER}"));
     let ran = as_pusher(&["push", "--json", "--only", "front"]);
     assert_eq!(ran.problem(), "upstream_forbidden", "{ran:#?}");

@@ -1,4 +1,4 @@
-//! What `docs/halves.md` shows is done: each story in a project of its own, every line of it as it stands there.
+//! Runs `docs/halves.md`: each story in a separate project, every line unchanged.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ fn block(mark: &str) -> String {
     page::block("halves.md", &format!("halves: {mark}"))
 }
 
-/// The project of the page, pushed whole and again, so that there is something to go back to.
+/// The project of the page, pushed whole twice, so that a rollback is possible.
 fn project(edge: &Edge) -> Project {
     let project = Project::new("game", "one", "");
     project.write("devanture.toml", &block("devanture.toml"));
@@ -30,7 +30,7 @@ fn build(project: &Project, name: &str) {
     std::fs::rename(built, server).unwrap();
 }
 
-/// Runs the lines of a block, which all succeed.
+/// Runs the lines of a block, all of which must succeed.
 async fn run(edge: &Edge, folder: &Path, mark: &str) {
     let settings = edge.command(folder, "game", &[]);
     let program = settings.get_program().to_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ async fn run(edge: &Edge, folder: &Path, mark: &str) {
     let mut bash = Command::new("bash");
     bash.args(["-c", &script]).current_dir(folder);
     let variables = settings.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-    // curl has no address of its own for the name in the certificate.
+    // curl needs the name of the certificate.
     bash.envs(variables).env("DEVANTURE_URL", format!("https://localhost:{}", edge.admin().port()));
     let ran = tokio::task::spawn_blocking(move || Ran::of(bash.output().unwrap())).await.unwrap();
     assert_eq!(ran.code, Some(0), "{mark}: {ran:#?}\n{}", edge.log());
@@ -64,7 +64,7 @@ async fn the_story_of_the_front_alone() {
     build(&project, "three");
     std::fs::remove_dir_all(project.path().join("server")).unwrap();
     run(&edge, project.path(), "front").await;
-    // It ends with a rollback.
+    // The story ends with a rollback.
     assert_eq!(answers(&edge).await, answered("two", "two"));
 }
 

@@ -1,4 +1,4 @@
-//! `hostnames` on the command line, with what visitors then get.
+//! `hostnames` on the command line, with the effect for visitors.
 
 use std::net::UdpSocket;
 
@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// A DNS that never answers, for an edge that is not to ask the machine's own.
+/// A silent DNS server, so that an edge does not use the machine's resolver.
 fn silent_dns() -> (UdpSocket, String) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let table = format!("[dns]\nservers = [\"{}\"]", socket.local_addr().unwrap());
@@ -56,7 +56,7 @@ fn a_push_of_what_is_live_reports_the_hostnames_that_it_takes_again() {
     assert!(push(&[]).stdout.contains("nothing was sent, nothing has changed"));
 }
 
-/// Where a visitor is sent, or what is served.
+/// Returns the target of a visitor's redirect, or the page.
 async fn visit(edge: &Edge, host: &str) -> String {
     let answer = edge.client(true).get(edge.url(host, "/")).send().await.unwrap();
     match answer.status() {
@@ -124,6 +124,6 @@ fn a_name_that_nothing_proves_is_refused_with_the_record_to_create() {
     assert_eq!(run(&["hostnames", "add", "*.example.org", "--json"]).problem(), "forbidden");
     let wrong = run(&["hostnames", "add", "not a name", "--json"]);
     assert_eq!((wrong.code, wrong.problem().as_str()), (Some(2), "usage"));
-    // To give a name up takes no proof.
+    // Removing a name requires no proof.
     assert_eq!(run(&["hostnames", "remove", "example.org"]).code, Some(0));
 }

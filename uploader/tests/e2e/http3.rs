@@ -1,4 +1,4 @@
-//! HTTP/3 as a browser speaks it, and real bundles with clients that others wrote.
+//! HTTP/3 with a browser, and real bundles with third-party clients.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::support::edge::{Edge, edge, files};
 use crate::support::{inputs, leave_out};
 
 const HOST: &str = "shop.localhost";
-/// A file of which a good part is still to come when its first bytes have come.
+/// A file large enough to be unfinished when the first bytes arrive.
 const LARGE_BYTES: u32 = 24 * 1024 * 1024;
 
-/// The SHA-256 of what is at a path, as the page gets it.
+/// Script for the SHA-256 of the content at a path, as received by the page.
 fn fetched(path: &str) -> String {
     format!(
         "(async () => {{
@@ -30,14 +30,14 @@ fn fetched(path: &str) -> String {
     )
 }
 
-/// The protocols of all that the page loaded, itself included.
+/// Script for the protocols of all resources of the page, and of the page itself.
 const PROTOCOLS: &str = "[...new Set(['navigation', 'resource'].flatMap(type => performance.getEntriesByType(type))
     .map(entry => entry.nextHopProtocol))]";
 
-/// A browser that speaks HTTP/3 with the edge at that port of the app.
+/// Starts a browser that speaks HTTP/3 with the edge at the port of the app.
 async fn browser(edge: &Edge, port: u16, profile: &Path) -> Option<Browser> {
     let origin = format!("--origin-to-force-quic-on={HOST}:{port}");
-    // Of the two addresses of a name below `localhost` it would try that of IPv6 alone.
+    // For a name below `localhost`, the browser would try only the IPv6 address.
     let address = format!("--host-resolver-rules=MAP {HOST} 127.0.0.1");
     Browser::start_with(Trusted::Key(&spki_of(edge).await), &[HTTP3, &origin, &address], profile).await
 }
@@ -53,7 +53,7 @@ async fn the_shop_is_loaded_over_http3_and_each_of_its_files_is_what_was_pushed(
     assert_eq!((report.console_errors.clone(), report.failed_requests.clone()), (vec![], vec![]), "{report:?}");
     assert_eq!(page.evaluate(PROTOCOLS).await, json!(["h3"]), "{report:?}");
     for (path, bytes) in files(&site) {
-        // Pages have clean addresses, to which they lead; these files are not for visitors.
+        // Pages redirect to clean addresses; underscore files are not for visitors.
         if path.starts_with('_') {
             continue;
         }
@@ -99,7 +99,7 @@ async fn a_download_of_a_browser_goes_on_when_its_network_changes() {
     page.close().await;
 }
 
-/// What a client of HTTP/3 gets: status, and SHA-256 of the body as it came. None if it is not installed.
+/// Returns the answers for a client of HTTP/3: status, and SHA-256 of the received body. `None` if not installed.
 fn ask_by(client: &str, edge: &Edge, host: &str, requests: &[Value]) -> Option<Vec<(u64, String)>> {
     const IS_MISSING: i32 = 3;
     let job = json!({
@@ -125,7 +125,7 @@ fn ask_by(client: &str, edge: &Edge, host: &str, requests: &[Value]) -> Option<V
     Some(answers.iter().map(answer).collect())
 }
 
-/// Compares what each of these clients gets with what comes over HTTP/2, whose bytes `bytes` compares with the files.
+/// Compares the answers for each of these clients with HTTP/2, whose bytes `bytes` compares with the files.
 async fn compare(edge: &Edge, host: &str, folder: &Path, clients: &[&str]) {
     let http2 = edge.client(true);
     let paths: Vec<String> = files(folder).into_keys().map(|path| format!("/{}", encoded(&path))).collect();
@@ -157,6 +157,6 @@ async fn every_file_of_swagger_and_jupyterlab_is_over_http3_what_it_is_over_http
     edge.push("docs", &swagger);
     compare(&edge, "docs.localhost", &swagger, &["curl", "aioquic"]).await;
     edge.push("lab", &lab);
-    // Of so many files, with the one of both that is fast.
+    // For so many files, with the faster client only.
     compare(&edge, "lab.localhost", &lab, &["curl"]).await;
 }

@@ -1,4 +1,4 @@
-//! `devanture run` where the backend is a container image: as a client sees it, no different from one in a folder.
+//! `devanture run` with a container image as the backend: for a client, the same as a folder.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -27,7 +27,7 @@ static API: LazyLock<Vec<u8>> = LazyLock::new(|| {
     std::fs::read(program).unwrap()
 });
 
-/// Writes the program, and the name that it says, into the folder of a project.
+/// Writes the program, and the name to report, into the folder of a project.
 pub(super) fn write_program(project: &Project, name: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     let program = project.path().join("api");
@@ -36,7 +36,7 @@ pub(super) fn write_program(project: &Project, name: &str) {
     project.write("name.txt", name);
 }
 
-/// An edge on which an app is live whose backend is an image.
+/// Starts an edge with a live app whose backend is an image.
 fn started(engine: &Engine) -> (Edge, Project) {
     let edge = edge().with_runner().with_table(&engine.table("")).with_limit("run_stop_ms", 500).start();
     let project = Project { folder: tempfile::tempdir().unwrap(), app: "game".to_owned() };
@@ -80,7 +80,7 @@ async fn a_command_in_an_image_has_its_input_its_outputs_its_code_and_its_signal
         assert_eq!(ran.code, Some(code), "{ran:#?}");
         assert!(ran.stderr.contains(program) && ran.stderr.contains(why), "{ran:#?}");
     }
-    // All bytes, those too that podman itself would leave a container by.
+    // All byte values, including podman's detach keys.
     let sent: Vec<u8> = (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let sent: Vec<u8> = [b"\x10\x11".to_vec(), sent].concat();
     let mut child = spawn(&project, &edge, &["run", "--", "/api", "import", "and-print"]);
@@ -90,16 +90,17 @@ async fn a_command_in_an_image_has_its_input_its_outputs_its_code_and_its_signal
     writer.join().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stdout == sent, "{} of {} bytes", output.stdout.len(), sent.len());
-    // A signal that is not handled ends it, though it is the first process of its container; one that is, is its own.
+    // An unhandled signal ends the program, despite being the first process of its container; a handled signal reaches
+    // the program.
     let mut child = spawn(&project, &edge, &["run", "--", "/api", "wait"]);
     assert_eq!(first_line(child.stdout.as_mut().unwrap()), "waits");
     signal("-INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let mut child = spawn(&project, &edge, &["run", "--", "/api", "talk"]);
-    // podman names a kind of terminal where there is none.
+    // podman sets a terminal type even without a terminal.
     let begin = first_line(child.stdout.as_mut().unwrap());
     assert!(begin.starts_with("pipes ") && begin.contains(" user ") && !begin.contains("user 0"), "{begin}");
-    // To wait for it would end its input.
+    // Waiting would close the input.
     let input = child.stdin.take();
     signal("-INT", &child);
     assert_eq!(child.wait().unwrap().code(), Some(5));
@@ -112,7 +113,7 @@ async fn a_command_in_an_image_has_its_input_its_outputs_its_code_and_its_signal
     child.kill().unwrap();
     child.wait().unwrap();
     none_left(&engine).await;
-    // The one before the settings changed is kept warm.
+    // The instance from before the change of settings is kept warm.
     assert_eq!(engine.containers().len(), 2, "the instances go on: {:?}", engine.containers());
 }
 
@@ -138,7 +139,7 @@ async fn a_command_in_an_image_has_a_terminal_with_its_size_its_keys_and_its_end
     seat.read_until("size ");
     seat.write("\u{4}");
     assert_eq!(seat.child.wait().unwrap().code(), Some(6));
-    // It ends with the terminal that is closed.
+    // The command ends with its closed terminal.
     let mut seat = Seat::new(&project, &edge, &["run", "--", "/api", "wait"]);
     seat.read_until("waits");
     seat.child.kill().unwrap();
@@ -153,7 +154,7 @@ async fn an_edge_that_is_not_root_refuses_an_image_and_says_why() {
     }
     let table = "[runner.images]\nregistries = [\"registry.example.org/team\"]\n";
     let edge = edge().with_runner().with_table(table).with_user(NOBODY).start();
-    // It is in the log too, and podman is asked for nothing.
+    // The reason is in the log too, and podman is never called.
     assert!(edge.log().contains("images are refused") && !edge.log().contains("does not answer"), "{}", edge.log());
     let project = Project { folder: tempfile::tempdir().unwrap(), app: "game".to_owned() };
     project.front("one");

@@ -1,4 +1,4 @@
-//! What `docs/images.md` shows is done, line by line, with a real podman and a real registry.
+//! Runs `docs/images.md`, line by line, with a real podman and a real registry.
 
 use std::process::Command;
 
@@ -16,18 +16,18 @@ struct Shop {
 }
 
 impl Shop {
-    /// A block of the page, by the mark before it, with the registry of the test.
+    /// Returns a block of the page, by the mark before, with the registry of the test.
     fn block(&self, mark: &str) -> String {
         page::block("images.md", mark).replace("registry.example.org", &self.engine.address.to_string())
     }
 
-    /// What a line of the page prints, its errors too.
+    /// Returns the output of a line of the page, with errors.
     fn line(&self, line: &str) -> String {
         let settings = self.edge.command(self.project.path(), "shop", &[]);
         let program = settings.get_program().to_str().unwrap();
         let options = self.engine.options().join(" ");
         let line = line.replace(":8443", &format!(":{}", self.edge.https().port()));
-        // The registry of the test speaks no TLS, and no authority signed the certificate of the edge.
+        // The registry of the test has no TLS, and no authority signed the certificate of the edge.
         let script = format!(
             "set -eu\ndevanture() {{ '{program}' \"$@\"; }}\ncurl() {{ command curl -sS --insecure --max-time 30 \"$@\"; }}\n\
              podman() {{ local what=$1; shift; [ $what != push ] || set -- --tls-verify=false \"$@\"; command podman {options} $what \"$@\"; }}\n{line}"
@@ -40,7 +40,7 @@ impl Shop {
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     }
 
-    /// What the lines of a block print.
+    /// Returns the output of the lines of a block.
     fn lines(&self, mark: &str) -> Vec<String> {
         self.block(&format!("images: {mark}")).lines().map(|line| self.line(line)).collect()
     }

@@ -1,4 +1,4 @@
-//! Pages with hashes in a real browser: what runs, and what is not loaded.
+//! Pages with hashes in a real browser: executed and blocked scripts.
 
 use devanture_site::integrity::integrity_reports;
 
@@ -72,7 +72,7 @@ const SPLIT: &[(&str, &str)] = &[
     ("lib/index.js", "import { ran } from '/assets/shared.js'; ran('lib');"),
 ];
 
-/// Opens a page of the split site, and returns what ran of it: `main`, `late`, `deep`, `lib`, `hidden`.
+/// Opens a page of the split site, and returns the executed parts: `main`, `late`, `deep`, `lib`, `hidden`.
 async fn what_ran(browser: &Browser, url: &str, stubs: &[Stub]) -> Vec<String> {
     let page = browser.open_with(url, stubs).await;
     page.wait_for("['main', 'late', 'lib', 'hidden'].every(name => document.documentElement.dataset[name])").await;
@@ -85,7 +85,8 @@ async fn what_ran(browser: &Browser, url: &str, stubs: &[Stub]) -> Vec<String> {
     ran
 }
 
-/// What the browser reports of a page, as the edge reads it: a browser sends it within a minute, and shows it at once.
+/// Returns the browser's reports about a page, in the edge's form: a browser sends reports within a minute, and shows
+/// reports at once.
 async fn reported(browser: &Browser, url: &str) -> Vec<String> {
     let page = browser.open(url).await;
     page.wait_for("document.documentElement.dataset.hidden").await;
@@ -150,7 +151,7 @@ async fn a_page_with_hashes_is_compressed_again_behind_the_switch() {
         for _ in 0..600 {
             let page = edge.client(true).get(edge.url("shop.localhost", "/")).header("accept-encoding", "br");
             let tag = page.send().await.unwrap().headers()["etag"].to_str().unwrap().to_owned();
-            // Without the background pass it stays as it was made first.
+            // Without the background pass, the first form stays.
             let is_first = tags.is_empty();
             if is_first || tags[0] != tag {
                 tags.push(tag);

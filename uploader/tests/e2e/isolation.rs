@@ -1,4 +1,4 @@
-//! Pushes, tokens and apps that come into each other's way: each gets what is its own.
+//! Isolation of concurrent pushes, tokens and apps.
 
 use devanture_config::api::{BeginDeploy, DeployOptions, Source};
 use devanture_config::manifest::FileEntry;
@@ -22,7 +22,7 @@ fn manifest(page: &str) -> Manifest {
     Manifest::of_files([("index.html".parse().unwrap(), file)].into())
 }
 
-/// Begins a push of a page; gives its deploy.
+/// Begins a push of a page; returns the deploy.
 async fn begin(edge: &Edge, app: &str, page: &str, options: DeployOptions) -> String {
     let begin = BeginDeploy { manifest: manifest(page), source: Source::default(), options };
     let path = format!("/v1/apps/{app}/environments/prod/deploys");
@@ -41,7 +41,7 @@ async fn finish(edge: &Edge, token: &str, app: &str, deploy: &str) -> (u16, Valu
     call(edge, token, "POST", &format!("/v1/apps/{app}/deploys/{deploy}/finish"), None).await
 }
 
-/// Pushes a page from its beginning to its end.
+/// Pushes a page from begin to finish.
 async fn push(edge: &Edge, app: &str, page: &str, options: DeployOptions) -> Value {
     let deploy = begin(edge, app, page, options).await;
     assert_eq!(send(edge, &edge.token, app, &deploy, page).await, 204);
@@ -65,7 +65,7 @@ async fn a_token_of_one_environment_has_no_part_in_a_push_to_another() {
     assert_eq!(send(&edge, &edge.token, "shop", &deploy, "one").await, 204);
     let (status, problem) = finish(&edge, &staging, "shop", &deploy).await;
     assert_eq!((status, &problem["code"]), (403, &"forbidden".into()));
-    // Another app's does not even learn that there is such a push.
+    // A token of a second app does not even learn of the push.
     let other = edge.new_token(&["--name", "o", "--app", "other", "--scope", "push"]);
     assert_eq!(finish(&edge, &other, "other", &deploy).await.0, 404);
     assert_eq!(finish(&edge, &other, "shop", &deploy).await.0, 404);
@@ -89,7 +89,7 @@ async fn an_admin_of_one_app_does_not_take_the_name_of_another() {
     assert_eq!(edge.api("POST", path, Some(begin("victim.localhost"))).await.0, 201);
 }
 
-/// The newest push stays, also where it found nothing to change.
+/// The newest push stays, even without any change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_changed_nothing_is_not_undone_by_an_older_one() {
     let edge = edge().start();
@@ -140,7 +140,7 @@ async fn an_alias_is_no_environment_however_one_comes_to_it() {
     assert_eq!(edge.api("PUT", "/v1/apps/shop/aliases/prod", Some(json!({"version": id}))).await.0, 409);
 }
 
-/// Law 11: an app does not learn what another has stored.
+/// Law 11: an app does not learn of blobs stored by a second app.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_app_has_stored_does_not_show_in_a_report() {
     let edge = edge().start();
@@ -154,7 +154,7 @@ async fn what_another_app_has_stored_does_not_show_in_a_report() {
     assert_eq!(answer_of("first").await, answer_of("second").await);
 }
 
-/// Every answer of a version can be traced to it, and is counted as its own.
+/// Every answer of a version names the version, and is counted for the version.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_names_the_version_that_it_is_of() {
     let edge = edge().start();

@@ -1,4 +1,4 @@
-//! `gc`, `delete` and `undelete` from the command line: what goes, what is asked before, and how it comes back.
+//! `gc`, `delete` and `undelete` from the command line: removed files, confirmations, and restoration.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -30,7 +30,7 @@ fn age(edge: &Edge) {
     ["blobs", "manifests"].iter().for_each(|kind| below(&edge.data_dir.join(kind)));
 }
 
-/// The answer to a visitor; `None` if the name is nobody's, so that there is no certificate for it.
+/// Returns the answer to a visitor; `None` for an unassigned name, without a certificate.
 async fn visit(edge: &Edge, host: &str) -> Option<(u16, String)> {
     let answer = edge.client(true).get(edge.url(host, "/")).send().await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.unwrap()))
@@ -72,7 +72,7 @@ async fn old_versions_are_collected_and_the_command_says_which() {
     assert_eq!(visit(&edge, "shop.localhost").await, Some((200, "one".to_owned())));
 }
 
-/// A token of one app does not collect on the whole edge.
+/// A token of one app cannot collect on the whole edge.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collection_needs_an_admin_and_no_app() {
     let mut edge = edge().with_table(KEEP_ONE).start();
@@ -90,7 +90,7 @@ async fn an_environment_and_an_app_are_deleted_and_had_back() {
     let mut edge = edge().start();
     push(&edge, "prod", "prod");
     push(&edge, "staging", "staging");
-    // Without a terminal nobody is asked: nothing happens, and the hint says what to add.
+    // Without a terminal, no question is asked: nothing happens, and the hint names the flag to add.
     for what in [&["delete", "app"][..], &["delete", "environment", "staging"], &["delete", "env", "staging"]] {
         let ran = edge.run("shop", &[what, &["--json"]].concat());
         assert_eq!((ran.problem().as_str(), ran.code), ("usage", Some(2)), "{what:?}");
@@ -160,7 +160,7 @@ async fn a_version_is_deleted_by_its_id_or_by_word_and_had_back() {
     assert_eq!(edge.json("shop", &["undelete"])["deleted"], Value::Array(Vec::new()));
 }
 
-/// Whatever the moment of the kill, every version that is left answers whole.
+/// After a kill at any moment, every remaining version answers in full.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_killed_in_a_collection_has_every_version_whole() {
     let mut edge = edge().with_limit("grace_ms_max", 0).with_table(KEEP_ONE).start();

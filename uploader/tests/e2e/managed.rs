@@ -1,4 +1,4 @@
-//! Backends that come with a push and that the edge runs: pushed, switched, scaled, restarted, previewed, kept.
+//! Backends pushed with a version and managed by the edge: push, switch, scale, restart, preview, retention.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
 
-/// What `/api/who` answers, in its three words.
+/// Returns the answer of `/api/who`, in its three words.
 async fn who(edge: &Edge, host: &str) -> (String, String, u64) {
     let answer = edge.client(true).get(edge.url(host, "/api/who")).send().await.unwrap();
     assert_eq!(answer.status(), 200, "{}\n{}", answer.text().await.unwrap(), edge.log());
@@ -16,7 +16,7 @@ async fn who(edge: &Edge, host: &str) -> (String, String, u64) {
     (words[0].to_owned(), words[1].to_owned(), words[2].parse().unwrap())
 }
 
-/// Everybody who answers, asked so often that each would have by chance.
+/// Returns all answering instances, after enough requests to meet each by chance.
 async fn everybody(edge: &Edge, host: &str) -> BTreeSet<(String, String, u64)> {
     let mut all = BTreeSet::new();
     for _ in 0..64 {
@@ -33,7 +33,7 @@ fn pids(all: &BTreeSet<(String, String, u64)>) -> BTreeSet<u64> {
     all.iter().map(|(_, _, pid)| *pid).collect()
 }
 
-/// Sends requests until it is stopped; every answer is 200.
+/// Sends requests until stopped; every answer must be 200.
 struct Load {
     stop: Arc<AtomicBool>,
     clients: Vec<tokio::task::JoinHandle<usize>>,
@@ -88,7 +88,7 @@ async fn a_push_brings_the_backend_and_says_when_each_instance_is_ready() {
     project.push(&edge);
     assert_eq!(everybody(&edge, "game.localhost").await, first);
 
-    // The backend: others answer, and those before stay for a rollback.
+    // The backend: new instances answer, and the previous instances stay for a rollback.
     project.backend("three");
     project.push(&edge);
     let third = everybody(&edge, "game.localhost").await;
@@ -139,7 +139,7 @@ async fn an_instance_has_its_settings_and_nothing_of_the_edges_own() {
         (Some(version.as_str()), Some("prod"))
     );
 
-    // A setting and a secret start new instances, and are there when the command ends.
+    // A setting and a secret start new instances, ready when the command ends.
     let before = who(&edge, "game.localhost").await;
     for arguments in [["env", "set", "GREETING=hello"].as_slice(), &["env", "set", "--secret", "KEY=quiet"]] {
         let ran = project.run(&edge, arguments);
@@ -149,7 +149,7 @@ async fn an_instance_has_its_settings_and_nothing_of_the_edges_own() {
     assert_eq!((found["GREETING"].as_str(), found["KEY"].as_str()), (Some("hello"), Some("quiet")));
     assert_ne!(who(&edge, "game.localhost").await.2, before.2);
 
-    // What it keeps is still there after another release.
+    // Persistent data survives a further release.
     let keep = async |text: &'static str| {
         let request = edge.client(true).post(edge.url("game.localhost", "/api/keep")).body(text);
         request.send().await.unwrap().text().await.unwrap()
@@ -179,7 +179,7 @@ async fn instances_are_scaled_and_restarted_without_a_failed_request() {
     assert!(again.is_disjoint(&four), "{again:?} {four:?}");
     let one = scaled(&["scale", "web=1"], 1).await;
     assert!(one.is_subset(&again));
-    // What was said stays through a push, until it is taken back.
+    // A scale setting survives a push, until reset.
     project.backend("two");
     project.push(&edge);
     healthy(&edge, "game", 1).await;
@@ -200,7 +200,7 @@ async fn what_is_under_way_ends_with_the_instances_that_began_it() {
     let before = who(&edge, "game.localhost").await;
     let (client, url) = (edge.client(true), edge.url("game.localhost", "/api/slow?ms=3000"));
     let slow = tokio::spawn(async move { client.get(url).send().await.unwrap().text().await.unwrap() });
-    // It is under way when the pool says so.
+    // The pool reports a running request.
     eventually("the slow request", async || {
         let (_, report) = edge.api("GET", "/v1/apps/game/environments/prod/upstreams", None).await;
         let text = report.to_string();
@@ -243,7 +243,7 @@ async fn two_apps_of_one_repository_are_a_web_one_and_a_worker() {
 async fn logs_say_how_many_older_lines_of_instances_are_gone() {
     let edge = edge().with_runner().start();
     let project = Project::new("game", "one", "");
-    // Three times what is remembered of a place.
+    // Three times the log limit of an environment.
     let flood = "for (let n = 0; n < 3000; n++) console.log(n + ' ' + 'x'.repeat(1000));";
     project.write("out/flood.js", flood);
     let server = std::fs::read_to_string(project.path().join("out/server.js")).unwrap();
@@ -279,7 +279,7 @@ async fn a_release_runs_once_before_the_switch_and_its_failure_stops_the_deploy(
         request.send().await.unwrap().text().await.unwrap()
     };
     assert_eq!(kept().await, "m");
-    // Neither a push that changes nothing, nor one that expects something else to be live, migrates.
+    // Neither a push without changes, nor a push with a failed condition, migrates.
     project.push(&edge);
     project.front("other");
     let ran = project.run(&edge, &["push", "--if-live", "0123456789", "--json"]);
@@ -321,7 +321,7 @@ async fn a_change_of_settings_during_a_push_counts_for_what_the_push_brings() {
     let edge = edge().with_runner().start();
     let project = Project::new("game", "one", "");
     project.push(&edge);
-    // It takes its time, and says when it has begun.
+    // Slow, and reports its begin.
     project.backend_that(
         "two",
         "console.log('thinking'); setTimeout(() => server.listen(Number(process.env.PORT), '127.0.0.1'), 3000);",
@@ -410,7 +410,7 @@ async fn a_purge_waits_for_the_instances_and_frees_their_files() {
     let purged = &gone.json()["purged"];
     assert!(purged["bytes"].as_u64().unwrap() >= sent && purged["remains"].is_null(), "{purged}\n{}", edge.log());
     assert!(!is_alive(pid), "the answer comes after the last instance");
-    // The name is free, and its next owner finds nothing.
+    // The name is free, and its next owner finds no data.
     let again = project.run(&edge, &["push", "--json"]);
     assert_eq!((again.code, &again.json()["files"]["new"]), (Some(0), &again.json()["files"]["total"]), "{again:#?}");
 }

@@ -1,5 +1,5 @@
-//! Backends of the edge's own in trouble: each kind has an end of its own, and the edge, the front and the others go
-//! on.
+//! Managed backends in trouble: each kind of failure is reported, and the edge, the front and all other backends
+//! continue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ async fn front_is_served(edge: &Edge) {
     assert_eq!(answer.status(), 200);
 }
 
-/// What an instance answers, or the status.
+/// Returns the answer of an instance, or the status.
 async fn answer(edge: &Edge, path: &str) -> Result<String, u16> {
     let answer = edge.client(true).get(edge.url("game.localhost", path)).send().await.unwrap();
     match answer.status().as_u16() {
@@ -23,7 +23,7 @@ async fn answer(edge: &Edge, path: &str) -> Result<String, u16> {
     }
 }
 
-/// The first word of what `/api/who` says.
+/// Returns the first word of `/api/who`.
 async fn named(edge: &Edge) -> String {
     answer(edge, "/api/who").await.unwrap().split(' ').next().unwrap().to_owned()
 }
@@ -41,20 +41,20 @@ async fn a_backend_that_cannot_go_live_leaves_everything_as_it_was_and_says_why(
     };
     project.front("two");
 
-    // One that never listens.
+    // A backend that never listens.
     project.backend_that("never", "console.log('still thinking'); setInterval(() => {}, 1000);");
     server("[\"node\", \"server.js\"]", 3_000);
     let ran = project.fails(&edge, "instance_failed");
     assert!(ran.stderr.contains("still thinking") && ran.stderr.contains("web.1"), "{ran:#?}");
     assert_eq!(ran.last_line(), "The previous version is still running.");
 
-    // One that ends again and again.
+    // A backend that ends again and again.
     server("[\"node\", \"server.js\"]", 60_000);
     project.backend_that("ends", "console.error('no database at 10.0.0.9'); process.exit(7);");
     let ran = project.fails(&edge, "crash_loop");
     assert!(ran.stderr.contains("no database at 10.0.0.9") && ran.stderr.contains("exited with code 7"), "{ran:#?}");
 
-    // No such program, and a file that may not be run.
+    // A missing program, and a file without a run bit.
     project.backend("fine");
     server("[\"no-such-program\"]", 60_000);
     let ran = project.fails(&edge, "instance_failed");
@@ -63,7 +63,7 @@ async fn a_backend_that_cannot_go_live_leaves_everything_as_it_was_and_says_why(
     let ran = project.fails(&edge, "instance_failed");
     assert!(ran.stderr.contains("run bit") || ran.stderr.contains("may not be run"), "{ran:#?}");
 
-    // One whose health is bad.
+    // A backend with a failing health check.
     project.toml(
         "[server]\ndir = \"out\"\ncommand = [\"node\", \"server.js\"]\nhealth = \"/api/exit\"\nroutes = [\"/api/*\"]\nstart_ms = 60_000\n",
     );
@@ -130,7 +130,7 @@ async fn a_hog_of_memory_and_a_bomb_of_processes_end_alone() {
     let other = Project::new("other", "other", "");
     other.push(&edge);
     let project = Project::new("game", "one", "");
-    // Both end by themselves, should nobody end them.
+    // Both end on their own, as a fallback.
     project.backend_that(
         "one",
         "
@@ -219,7 +219,7 @@ async fn one_that_writes_without_end_fills_neither_memory_nor_the_disk() {
 async fn nothing_is_left_of_an_edge_that_is_killed_and_the_next_one_runs_what_should() {
     let mut edge = edge().with_runner().start();
     let project = Project::new("game", "one", "instances = 2");
-    // By a shell that stays, with a child of a session of its own: as npm does it, and worse.
+    // By a shell that stays, with a child in a separate session: as npm does, and worse.
     project.write("out/start.sh", "setsid sleep 600 &\nnode server.js\n");
     project.toml(
         "[server]\ndir = \"out\"\ncommand = [\"sh\", \"start.sh\"]\nhealth = \"/healthz\"\nroutes = [\"/api/*\"]\ninstances = 2\n",
@@ -301,20 +301,21 @@ async fn an_app_can_read_nothing_of_another_ones_or_of_the_edge() {
     let tried: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert!(tried["uid"].as_u64().unwrap() >= 200_000, "{tried}");
     for what in ["kept", "code", "logs", "edge", "write"] {
-        // Where the folders lie below the system's temporary one, an instance that has its own does not even see them.
+        // With the folders below the system's temporary folder, an instance with a private one does not even see the
+        // folders.
         let refusals: &[&str] =
             if what == "write" { &["EACCES", "EPERM", "EROFS"] } else { &["EACCES", "EPERM", "ENOENT"] };
         assert!(tried[what].as_str().is_some_and(|code| refusals.contains(&code)), "{what}: {tried}");
     }
 }
 
-/// Without root, every backend is the edge's own user.
+/// Without root, every backend runs as the edge's user.
 fn rustix_is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     status.lines().any(|line| line.starts_with("Uid:\t0\t"))
 }
 
-/// Listens at its first start, and never again.
+/// Listens at the first start, and never again.
 const LISTENS_ONCE: &str = "
 const mark = process.env.DEVANTURE_DATA + '/started';
 if (fs.existsSync(mark)) setInterval(() => {}, 1000);
@@ -335,7 +336,7 @@ async fn requests_that_wait_for_an_instance_are_answered_by_the_version_that_goe
     project.push(&edge);
     assert_eq!(answer(&edge, "/api/exit").await, Err(502), "its only instance ends");
     let client = edge.client(true);
-    // Until all wait, one may come before the edge has seen that the instance is gone: it is answered 502, and sent
+    // Until all requests wait, one may arrive before the edge has noticed the lost instance: answered 502, and sent
     // again.
     let all_wait = Arc::new(AtomicBool::new(false));
     let ask = |number: usize| {

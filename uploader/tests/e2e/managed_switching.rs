@@ -1,4 +1,4 @@
-//! Five hundred switches of front and backend under load: every answer is 200 and of the version that it names.
+//! Five hundred switches of front and backend under load: every answer is 200 and matches its named version.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! The whole of Devanture from the outside: the real programs, real sockets, sites that nobody here made.
+//! End-to-end tests of Devanture: the real programs, real sockets, third-party sites.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

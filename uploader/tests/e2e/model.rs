@@ -1,9 +1,9 @@
-//! Random pushes, switches, rollbacks, promotions and deletions by several clients, while the edge is killed or another
-//! one takes over: what it says then is compared with what the clients were answered.
+//! Random pushes, switches, rollbacks, promotions and deletions by several clients, with kills and takeovers of the
+//! edge: the state of the edge is compared with the answers to the clients.
 //!
-//! The model is the history: one chain of switches by environment, in which each change that was acknowledged is found
-//! once, in the order in which clients could tell them apart, and beside them only changes whose answer was lost.
-//! `MODEL_SEED=N` repeats the choices of a run, though not how they fall together.
+//! The model is the history: one chain of switches per environment, in which each acknowledged change occurs once, in
+//! an order consistent with the clients' observations, plus only changes with a lost answer. `MODEL_SEED=N` repeats the
+//! choices of a run, but not the timing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use crate::support::edge::{Edge, edge};
 use crate::support::rounds;
 
-/// Lives of the edge, each of which ends by a kill or by the next one's takeover.
+/// Lives of the edge, each ended by a kill or a takeover.
 const LIVES: usize = 20;
-/// Clients that act at once.
+/// Concurrent clients.
 const CLIENTS: u64 = 4;
 const ENVIRONMENTS: [&str; 3] = ["prod", "staging", "qa"];
-/// Kinds of history entries that change what is live.
+/// Kinds of history entries that change the live version.
 const SWITCHING: [&str; 4] = ["push", "switch", "rollback", "promote"];
 
 /// A generator of choices (splitmix64).
@@ -43,16 +43,16 @@ impl Choices {
     }
 }
 
-/// What came of a request.
+/// Outcome of a request.
 enum Outcome {
     Acknowledged(Value),
-    /// Nothing was changed.
+    /// Refused without a change.
     Refused,
     /// The connection ended before the answer.
     Lost,
 }
 
-/// One change of an environment, with the moments between which it was made, counted by all clients together.
+/// One change of an environment, with its earliest and latest moment, counted by all clients together.
 struct Change {
     environment: &'static str,
     began: u64,
@@ -60,15 +60,15 @@ struct Change {
     outcome: Outcome,
 }
 
-/// What all clients know.
+/// The shared knowledge of all clients.
 #[derive(Default)]
 struct Known {
     clock: AtomicU64,
     pages: AtomicU64,
     changes: Mutex<Vec<Change>>,
-    /// The page of each version whose push was acknowledged.
+    /// The page of each acknowledged version.
     versions: Mutex<BTreeMap<String, String>>,
-    /// Versions whose deletion was acknowledged, and those for which the answer was lost.
+    /// Versions with an acknowledged deletion, or a lost answer to a deletion.
     deleted: Mutex<BTreeSet<String>>,
     perhaps_deleted: Mutex<BTreeSet<String>>,
 }
@@ -101,7 +101,7 @@ impl Client {
         }
     }
 
-    /// Changes an environment, and notes what came of it.
+    /// Changes an environment, and records the outcome.
     async fn change(
         &mut self,
         environment: &'static str,
@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    /// One change at random.
+    /// Makes one random change.
     async fn act(&mut self) {
         let environment = self.choices.of(&ENVIRONMENTS);
         let versions: Vec<String> = self.known.versions.lock().unwrap().keys().cloned().collect();
@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// The entries of an environment's history that changed what is live, oldest first.
+/// Returns the entries of an environment's history that changed the live version, oldest first.
 async fn switches(edge: &Edge, environment: &str) -> Vec<Value> {
     let path = format!("/v1/apps/shop/environments/{environment}/history?limit=100");
     let (mut entries, mut before) = (Vec::new(), String::new());
@@ -187,7 +187,7 @@ async fn switches(edge: &Edge, environment: &str) -> Vec<Value> {
     entries
 }
 
-/// Compares what the edge says of an environment with what the clients were answered.
+/// Compares the state of an environment with the answers to the clients.
 async fn check(edge: &Edge, known: &Known, environment: &str) {
     let entries = switches(edge, environment).await;
     for pair in entries.windows(2) {
@@ -225,12 +225,12 @@ async fn check(edge: &Edge, known: &Known, environment: &str) {
     let answer = edge.client(true).get(edge.url(&host, "/")).send().await.unwrap();
     assert_eq!(answer.status(), 200, "{host}");
     let page = answer.text().await.unwrap();
-    // A page whose push was not acknowledged is learnt here, and must stay.
+    // The page of an unacknowledged push is recorded here, and must stay.
     let expected = known.versions.lock().unwrap().entry(live.to_owned()).or_insert_with(|| page.clone()).clone();
     assert_eq!(page, expected, "{host} has the page of its version");
 }
 
-/// Each version that was acknowledged, and not deleted, has its page under its own hostname.
+/// Checks that each acknowledged and undeleted version has its page under its own hostname.
 async fn check_versions(edge: &Edge, known: &Known) {
     let gone: BTreeSet<String> =
         known.deleted.lock().unwrap().union(&known.perhaps_deleted.lock().unwrap()).cloned().collect();
@@ -243,7 +243,7 @@ async fn check_versions(edge: &Edge, known: &Known) {
     }
 }
 
-/// One life of the edge: clients act until it ends.
+/// One life of the edge: clients act until its end.
 async fn live(edge: &mut Edge, known: &Arc<Known>, choices: &mut Choices) {
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
@@ -288,7 +288,7 @@ async fn after_any_end_the_history_is_what_clients_were_answered() {
         let changes = known.changes.lock().unwrap();
         changes.iter().filter(|change| matches!(change.outcome, Outcome::Acknowledged(_))).count()
     };
-    // On a busy machine a life may be over before anything was acknowledged in it.
+    // On a busy machine a life may end before any acknowledgement.
     for number in 0..LIVES {
         if number >= rounds(LIVES) && acknowledged() > 0 {
             break;

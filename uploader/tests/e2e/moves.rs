@@ -1,10 +1,10 @@
-//! A site as it works at a provider: moved by `init --from`, pushed by the command line, and asked as its visitors do.
+//! A site in a provider's form: converted by `init --from`, pushed by the command line, and requested as by visitors.
 
 use std::path::Path;
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// A project folder: the provider's files, and a site in `dist` whose pages hold their own names.
+/// A project folder: the provider's files, and a site in `dist` whose pages contain their own names.
 fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let pages = ["index.html", "about.html", "blog/index.html", "404.html", "app.js"];
@@ -25,7 +25,7 @@ fn run(edge: &Edge, folder: &Path, arguments: &[&str]) -> Ran {
     ran
 }
 
-/// Moves the project from its provider, and makes it live without a doubt being let pass.
+/// Converts the project, and makes the version live without allowing warnings.
 fn moved(from: &str, files: &[(&str, &str)]) -> (Edge, Ran) {
     let edge = edge().start();
     let folder = project(files);
@@ -35,7 +35,7 @@ fn moved(from: &str, files: &[(&str, &str)]) -> (Edge, Ran) {
     (edge, output)
 }
 
-/// Rows of what is asked, and the status, then the `Location` of a redirect or the body of anything else.
+/// Checks rows of a path, the status, then the `Location` of a redirect or the body of a different answer.
 async fn holds(edge: &Edge, rows: &[(&str, u16, &str)]) {
     for (path, status, expected) in rows {
         let request = edge.client(true).get(edge.url("shop.localhost", path)).header("accept", "text/html");
@@ -151,7 +151,7 @@ async fn a_site_of_firebase_answers_as_it_did() {
     let (edge, _) = moved("firebase", &[("firebase.json", firebase)]);
     holds(&edge, &[("/about", 200, "about.html"), ("/old/a", 301, "/blog/a"), ("/deep/link", 200, "index.html")]).await;
     assert_eq!(field(&edge, "/app.js", "x-script").await, "1");
-    // A script that is not there is no page, which is other than there on purpose.
+    // A missing script does not get the page, a deliberate difference from the provider.
     let script = edge.client(true).get(edge.url("shop.localhost", "/gone.js")).send().await.unwrap();
     assert_eq!(script.status().as_u16(), 404);
 }

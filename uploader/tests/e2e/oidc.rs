@@ -1,5 +1,5 @@
-//! `devanture login --oidc`: a code in a browser becomes a login, against a provider on loopback, whose key is made at
-//! run time. The same provider lets a browser in to what is protected.
+//! `devanture login --oidc`: a code in a browser becomes a login, against a provider on loopback with a key made at run
+//! time. The same provider lets a browser in to protected pages.
 
 use std::collections::VecDeque;
 use std::io::{Read as _, Write as _};
@@ -20,16 +20,16 @@ use crate::support::edge::{Edge, edge};
 
 const CLIENT: &str = "devanture-cli";
 
-/// A provider whose token endpoint answers one error after another, and then gives the identity token. Its thread ends
-/// with the process.
+/// A provider whose token endpoint answers a list of errors, and then the identity token. The thread ends with the
+/// process.
 #[derive(Clone)]
 struct Provider {
     address: SocketAddr,
     key: Arc<KeyPair>,
     errors: Arc<Mutex<VecDeque<&'static str>>>,
-    /// That of the login of a browser.
+    /// The nonce of a browser's login.
     nonce: Arc<Mutex<Option<String>>>,
-    /// The secret of the client, without which nothing is given.
+    /// The required secret of the client, if any.
     secret: Option<&'static str>,
 }
 
@@ -42,7 +42,7 @@ impl Provider {
         Self::start_with(errors, None)
     }
 
-    /// One whose client has a secret.
+    /// Starts a provider whose client has a secret.
     fn start_with(errors: &[&'static str], secret: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let provider = Self {
@@ -259,12 +259,12 @@ fn who_is_logged_in_elsewhere_learns_what_to_do() {
     let logout = ran(&edge, home.path(), &["logout", "--env", "staging"]);
     assert!(shown(&logout).contains("the login to preview of shop stays"), "{}", shown(&logout));
     assert!(ran(&edge, home.path(), &["whoami"]).status.success());
-    // Another edge has logins of its own.
+    // A second edge has separate logins.
     let other = provider.edge();
     let stranger = ran(&other, home.path(), &["whoami"]);
     assert_eq!(stranger.status.code(), Some(4), "{}", shown(&stranger));
     assert!(shown(&stranger).contains("People log in with `devanture login --oidc`"), "{}", shown(&stranger));
-    // One that has ended is named as such, by what is stored of it.
+    // An expired login is reported as expired, by the stored data.
     for entry in std::fs::read_dir(home.path().join(".local/state/devanture")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "lock") {
@@ -281,7 +281,7 @@ fn who_is_logged_in_elsewhere_learns_what_to_do() {
     }
 }
 
-/// An edge of its own CA stands for a provider: what it says of the request does not matter.
+/// An edge with a CA of its own stands in for a provider: its answer does not matter.
 #[test]
 fn a_provider_may_have_a_certificate_of_a_ca_in_the_file_of_devanture_ca() {
     let (other, home) = (edge().start(), tempfile::tempdir().unwrap());
@@ -312,7 +312,7 @@ fn an_edge_that_a_file_of_the_project_names_begins_no_login() {
     assert!(shown(&refused).contains("a pull request could have written"), "{}", shown(&refused));
 }
 
-/// A file with a secret, with this mode.
+/// Makes a file with a secret, with this mode.
 fn secret_file(folder: &Path, text: &str, mode: u32) -> PathBuf {
     let path = folder.join("oidc.secret");
     std::fs::write(&path, text).unwrap();
@@ -333,7 +333,7 @@ fn a_client_with_a_secret_logs_people_in_through_the_edge_which_alone_knows_it()
     assert!(text.contains("Logged in as oidc:ada@example.org, push for preview of shop."), "{text}");
     let whoami = shown(&ran(&edge, home.path(), &["whoami"]));
     assert!(whoami.contains("oidc:ada@example.org"), "{whoami}");
-    // Another secret counts from the next login on, without a restart; a wrong one is the operator's to see.
+    // A changed secret counts from the next login on, without a restart; a wrong secret is reported to the operator.
     secret_file(folder.path(), "wrong\n", 0o600);
     let refused = shown(&ran(&edge, home.path(), &["login", "--oidc"]));
     assert!(refused.contains("identity_keys_unavailable"), "{refused}");
@@ -374,7 +374,7 @@ fn a_secret_that_others_can_read_keeps_an_edge_from_starting() {
     assert!(!check(0o600, "s3cret\n").contains("client_secret_file"));
 }
 
-/// What a `location` or a cookie of an answer says.
+/// Returns the value in a `location` or a cookie of an answer.
 fn said(answer: &reqwest::Response, name: &str) -> String {
     let text = answer.headers().get(name).unwrap_or_else(|| panic!("{name}: {answer:?}"));
     text.to_str().unwrap().split(';').next().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! What a visitor sees: real pages in a real browser, before and after a switch.
+//! Real pages in a real browser, before and after a switch.
 
 use std::fmt::Write as _;
 
@@ -46,7 +46,7 @@ async fn jupyterlab_is_rendered_with_its_backend_on_the_same_origin() {
     }
 }
 
-/// Law 10, as a browser lives it: the page that was opened before a switch loads the rest of its code after it.
+/// Law 10, in a browser: a page opened before a switch loads the rest of its code after the switch.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_that_was_open_in_a_switch_goes_on() {
     let (Some(first), Some(second)) = (inputs::vite("a"), inputs::vite("b")) else { return };
@@ -69,13 +69,13 @@ async fn a_page_that_was_open_in_a_switch_goes_on() {
     page.wait_for("document.documentElement.dataset.ready === 'a'").await;
 }
 
-/// Small files of one page, and its large ones.
+/// Small files of one page, and below its large files.
 const SMALL_FILES: usize = 100;
 const LARGE_FILES: usize = 4;
-/// One is in memory, the others are read from the disk.
+/// The first is in memory, the rest are read from the disk.
 const LARGE_BYTES: [usize; LARGE_FILES] = [1_000_000, 5_000_000, 6_000_000, 7_000_000];
 
-/// A browser asks for all of a page at once, on one connection, with the windows and the priorities that it has.
+/// A browser requests all files of a page at once, on one connection, with its own windows and priorities.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_many_files_is_whole() {
     let Some(browser) = Browser::start().await else { return };

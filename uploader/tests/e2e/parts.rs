@@ -1,4 +1,4 @@
-//! A push that would take a whole part of the site away is refused, from any client.
+//! A push that would remove a whole part of the site is refused, from any client.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn shop() -> tempfile::TempDir {
     folder
 }
 
-/// Sends a folder's files as curl would send a tar of them.
+/// Sends a folder's files as a tar, as curl would.
 async fn send_tar(edge: &Edge, folder: &Path, query: &str) -> (u16, serde_json::Value) {
     let tar = Command::new("tar").args(["cf", "-", "-C"]).arg(folder).arg(".").output().unwrap();
     assert!(tar.status.success(), "{tar:?}");
@@ -82,7 +82,7 @@ async fn an_archive_without_devanture_toml_does_not_take_routes_away() {
     assert!(detail.contains("has routes (/api/*) and 1 smoke check"), "{detail}");
     assert!(problem["hint"].as_str().unwrap().contains("allow_warnings=1"), "{problem}");
     assert_eq!(status(&edge, "shop.localhost", "/api/x").await, 502);
-    // A preview takes nothing away, and the flag allows it.
+    // A preview removes nothing, and the flag allows the push.
     assert_eq!(send_tar(&edge, &shop.path().join("www"), "?no_switch=1").await.0, 200);
     std::fs::write(shop.path().join("devanture.toml"), "app = \"shop\"\nwww = \"www\"\n").unwrap();
     assert_eq!(run(&["check", "--json"]).problem(), "warnings");

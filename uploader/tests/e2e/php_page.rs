@@ -1,4 +1,4 @@
-//! What `docs/php.md` shows is tried: its files are written, and its commands run, with a real PHP-FPM.
+//! Runs `docs/php.md`: writes its files, and runs its commands, with a real PHP-FPM.
 
 use std::process::Command;
 
@@ -21,7 +21,7 @@ fn project() -> Project {
     project
 }
 
-/// What a command of the page prints.
+/// Returns the output of a command of the page.
 fn printed(edge: &Edge, project: &Project, line: &str) -> String {
     let line = line.replace("curl ", "curl -sS --max-time 30 ").replace(":8443", &format!(":{}", edge.https().port()));
     let output = Command::new("sh").args(["-c", &line]).current_dir(project.path()).output().unwrap();

@@ -1,4 +1,5 @@
-//! Pins in a real browser: a visitor stays on the version of the first page, and another one gets what is live.
+//! Pins in a real browser: a visitor stays on the version of the first page, and a second visitor gets the live
+//! version.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ fn run(edge: &Edge, project: &Path, arguments: &[&str]) {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
 }
 
-/// What the page is, and what its script gets.
+/// Returns the version of the page, and of its script's request.
 async fn seen(page: &Page) -> [String; 2] {
     page.evaluate("fetch('/data.json').then((answer) => answer.text()).then((text) => { window.got = text })").await;
     page.wait_for("window.got").await;

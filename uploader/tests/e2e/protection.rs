@@ -6,11 +6,11 @@ use crate::support::browser::Browser;
 use crate::support::edge::{Edge, Ran, edge};
 
 const PASSWORD: &str = "correct horse battery";
-/// Fills the form in as a person does, and sends it.
+/// Fills and sends the form as a person does.
 const ENTER: &str = "document.querySelector('#password').value = 'correct horse battery'; \
                      document.querySelector('button').click()";
 
-/// An edge with one page, whose password is hashed quickly, and the hostname of its preview.
+/// Starts an edge with one page, with a fast password hash, and returns the hostname of its preview.
 fn pushed(folder: &std::path::Path) -> (Edge, String) {
     let edge = edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1).start();
     std::fs::create_dir(folder.join("www")).unwrap();
@@ -39,7 +39,7 @@ async fn a_person_enters_a_password_or_opens_a_link() {
     assert_eq!(page.evaluate("document.title").await, Value::from("Protected"));
     page.evaluate(ENTER).await;
     page.wait_for("document.title === 'the shop'").await;
-    // The visitor is where they wanted to be, and a page of the site sees nothing of what let them in.
+    // The visitor arrives at the requested page, and the site sees nothing of the credentials.
     assert_eq!(page.evaluate("location.pathname + location.search").await, Value::from("/?from=a%20chat"));
     assert_eq!(page.evaluate("document.cookie").await, Value::from(""));
     page.close().await;

@@ -1,5 +1,5 @@
-//! The comment that the action for GitHub makes and changes: its step as it stands, against a server on loopback that
-//! answers the calls as GitHub's API for GraphQL does.
+//! The comment made and changed by the action for GitHub: its step unchanged, against a loopback server that answers as
+//! GitHub's GraphQL API.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::recipe_machine::{has_tools, list, read};
 
-/// The token that comments, and its author.
+/// The commenting token, and its author.
 const TOKEN: &str = "token-of-the-workflow";
 const OWN: &str = "github-actions[bot]";
 /// Comments on a page: GitHub has up to 100.
@@ -145,14 +145,14 @@ fn a_second_run_changes_the_comment_of_the_first_one_and_no_other() {
         assert!(body.starts_with("<!-- devanture: preview of shop -->\n"), "{body}");
         assert!(body.contains(&format!("Preview: {url}, ")) && body.ends_with("```\n+ index.html\n```\n"), "{body}");
     }
-    // Another app of the repository has a comment of its own.
+    // A second app of the repository has a separate comment.
     assert!(run(&github, TOKEN, "docs", "https://docs.localhost").status.success());
     let comments = github.comments();
     assert_eq!(comments.len(), 5);
     assert!(comments[3].body.contains("https://second.localhost"), "{comments:?}");
 }
 
-/// Anybody may write the hidden line.
+/// Any user may write the hidden line.
 #[test]
 fn a_comment_of_another_author_is_not_changed_whatever_it_says() {
     if !has_tools() {

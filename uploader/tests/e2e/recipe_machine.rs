@@ -1,5 +1,5 @@
-//! A machine of a CI system beside an edge that trusts the identity tokens of its jobs: what the system does itself,
-//! such as checkouts, variables and identity tokens, is done here.
+//! A machine of a CI system beside an edge that trusts the identity tokens of its jobs: simulates the system's
+//! checkouts, variables and identity tokens.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use super::recipe_comments::GitHub;
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::issuer::{Issuer, OPENS};
 
-/// What the machines of CI systems have, in place of which these are run; each says what it was asked for.
+/// Stand-ins for programs on the machines of CI systems; each logs its arguments.
 const MACHINE: [(&str, &str); 6] = [
     ("sudo", "exec \"$@\""),
     ("apt-get", ":"),
@@ -26,7 +26,7 @@ const MACHINE: [(&str, &str); 6] = [
          'install --global --no-audit --no-fund devanture@latest') cp \"$PROGRAM\" \"$BIN/devanture\" ;;\n\
          esac",
     ),
-    // The imitation of Buildkite makes the identity tokens; artifacts lie where they are taken to.
+    // The stand-in for Buildkite's agent makes the identity tokens; artifacts stay in place.
     (
         "buildkite-agent",
         "case \"$1 $2\" in\n\
@@ -36,7 +36,7 @@ const MACHINE: [(&str, &str); 6] = [
          esac",
     ),
     ("gh", "{ echo \"$4\"; cat; } >> \"$SENT\""),
-    // What goes to the imitation of GitHub is sent; the rest is taken.
+    // Requests to the stand-in for GitHub are sent; all others are swallowed.
     (
         "curl",
         "case \"$*\" in *\"${GITHUB_GRAPHQL_URL:-none}\"*) PATH=${PATH#*:} exec curl \"$@\" ;; esac\n\
@@ -44,7 +44,7 @@ const MACHINE: [(&str, &str); 6] = [
     ),
 ];
 pub(super) const COMMIT: &str = "1111111111111111111111111111111111111111";
-/// The commit of a pull request, and what the systems say of it.
+/// The commit of a pull request, in the variables of the systems.
 const PULL_REQUEST: [(&str, &str); 18] = [
     ("GITHUB_ACTIONS", "true"),
     ("GITHUB_HEAD_REF", "feature-cards"),
@@ -65,25 +65,25 @@ const PULL_REQUEST: [(&str, &str); 18] = [
     ("BUILDKITE_COMMIT", COMMIT),
     ("BUILDKITE_BRANCH", "feature-cards"),
 ];
-/// Flags of the shell that the systems run a step by.
+/// Flags of the shell in which the systems run a step.
 const SHELL: [&str; 2] = ["-eo", "pipefail"];
 
 pub(super) type Variables = BTreeMap<String, String>;
 
-/// How a job gets its identity token.
+/// Source of a job's identity token.
 #[derive(Debug, Clone)]
 pub(super) enum Identity {
-    /// It has none.
+    /// No identity token.
     None,
-    /// GitHub Actions makes one for each request.
+    /// GitHub Actions makes a token per request.
     GitHub(Value),
-    /// The agent of Buildkite requests one each time.
+    /// The agent of Buildkite makes a token per request.
     Buildkite(Value),
-    /// A variable holds one, for an audience.
+    /// A variable holds a token for an audience.
     Variable(&'static str, String, Value),
 }
 
-/// A job: its shell steps as one script per shell, and what it has.
+/// A job: its shell steps, one script per shell, and its environment.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) has_checkout: bool,
@@ -98,7 +98,7 @@ pub(super) struct Jobs {
     pub(super) preview: Job,
     pub(super) staging: Job,
     pub(super) prod: Job,
-    /// What a system that says so does when a branch is closed.
+    /// The job for a closed branch, on systems with such an event.
     pub(super) remove: Option<Job>,
 }
 
@@ -106,13 +106,13 @@ pub(super) struct Jobs {
 pub(super) struct Machine {
     pub(super) folder: TempDir,
     pub(super) edge: Edge,
-    /// What makes the identity tokens of its jobs.
+    /// The issuer of the jobs' identity tokens.
     issuer: Issuer,
     /// The comments of a pull request on GitHub.
     github: GitHub,
-    /// How the names of the variables begin that the system sets itself.
+    /// Prefixes of the variables set by the system itself.
     prefixes: &'static [&'static str],
-    /// Variables of the project, as docs/ci.md lists them.
+    /// Variables of the project, as listed in docs/ci.md.
     pub(super) settings: Variables,
 }
 
@@ -142,8 +142,8 @@ pub(super) fn has_tools() -> bool {
     missing.is_empty()
 }
 
-/// What an edge trusts for a recipe, as the file beside it says, with the issuer of the test in place of the system's
-/// and the address of the edge in place of that of the file.
+/// Returns the `[[trust]]` of a recipe from the file beside the recipe, with the issuer of the test and the address of
+/// the edge filled in.
 fn trusts(recipe: &str, issuer: &Issuer, edge: &str) -> String {
     let text = std::fs::read_to_string(root().join("examples/ci").join(recipe)).unwrap();
     let least = std::fs::read_to_string(root().join("config/samples/valid/edge-least.toml")).unwrap();
@@ -154,7 +154,7 @@ fn trusts(recipe: &str, issuer: &Issuer, edge: &str) -> String {
 }
 
 impl Machine {
-    /// A machine of a system with the edge, which trusts what the file beside the recipe says.
+    /// Creates a machine of a system with the edge, which trusts the file beside the recipe.
     pub(super) fn new(prefixes: &'static [&'static str], recipe: &str) -> Self {
         let (folder, edge, issuer) = (tempfile::tempdir().unwrap(), edge().start(), Issuer::start());
         let (bin, repository) = (folder.path().join("bin"), folder.path().join("repository"));
@@ -183,7 +183,7 @@ impl Machine {
         Self { folder, edge, issuer, github: GitHub::start(Vec::new()), prefixes, settings }
     }
 
-    /// A token that somebody stored as a secret of the system.
+    /// Makes a token in the role of a stored secret of the system.
     pub(super) fn stored_token(&self, place: &str, scope: &str) -> String {
         let arguments = ["--name", place, "--app", "shop", "--env", place, "--scope", scope, "--expires-days", "90"];
         self.edge.new_token(&arguments)
@@ -197,7 +197,7 @@ impl Machine {
         self.folder.path().join("sent")
     }
 
-    /// The folder that a job begins in.
+    /// Makes the initial folder of a job.
     fn checkout(&self, job: &Job, work: &Path) {
         std::fs::create_dir(work).unwrap();
         let repository = self.folder.path().join("repository");
@@ -223,7 +223,7 @@ impl Machine {
         }
     }
 
-    /// Runs a job in a folder of its own, until a script fails. Returns that one, or all that they wrote.
+    /// Runs a job in a separate folder, until a script fails. Returns the failed script, or the output of all.
     pub(super) fn try_run(&self, job: &Job) -> Result<String, Ran> {
         let folder = tempfile::tempdir().unwrap();
         let work = folder.path().join("checkout");
@@ -251,7 +251,7 @@ impl Machine {
         let mut output = String::new();
         for script in &job.scripts {
             let mut command = Command::new("bash");
-            // Nothing of this machine: neither a token nor a login is there.
+            // Nothing of this machine: neither a token nor a login exists.
             command.args(SHELL).args(["-c", script]).current_dir(&work).env_clear();
             command.envs(
                 PULL_REQUEST
@@ -265,7 +265,7 @@ impl Machine {
             command.envs(&job.variables).envs(&identity).env("HOME", folder.path());
             command.env("PATH", &path).env("BIN", &bin).env("SENT", self.sent());
             command.env("PROGRAM", env!("CARGO_BIN_EXE_devanture"));
-            // Outputs of steps, which become the addresses of deployments.
+            // Outputs of steps become the addresses of deployments.
             command.env("GITHUB_OUTPUT", self.folder.path().join("outputs"));
             let ran = Ran::of(command.output().unwrap());
             if ran.code != Some(0) {
@@ -276,7 +276,7 @@ impl Machine {
         Ok(output)
     }
 
-    /// Runs a job, and checks that all of its scripts succeed. Returns what they wrote.
+    /// Runs a job, and checks that all of its scripts succeed. Returns the output.
     #[track_caller]
     pub(super) fn run(&self, job: &Job) -> String {
         self.try_run(job).unwrap_or_else(|ran| panic!("{job:#?}\n{}\n{}\n{}", ran.stdout, ran.stderr, self.edge.log()))
@@ -287,7 +287,7 @@ impl Machine {
         answer.text().await.unwrap()
     }
 
-    /// Two rounds of a pull request, its merge and its way to `prod`, by the jobs of a recipe; then its end.
+    /// Runs two rounds of a pull request, its merge and its promotion to `prod`, by the jobs of a recipe; then its end.
     pub(super) async fn rounds(&self, jobs: &Jobs, has_status: bool) {
         for (round, text) in ["first", "second"].into_iter().enumerate() {
             self.page(text);
@@ -315,7 +315,7 @@ impl Machine {
         let deploys = history["deploys"].as_array().unwrap();
         assert!(deploys.iter().all(|deploy| deploy["who"].as_str().unwrap().starts_with("trust:")), "{history}");
         let Some(remove) = &jobs.remove else { return };
-        // A run that is repeated finds nothing to do.
+        // A repeated run has nothing to do.
         for _ in 0..2 {
             self.run(remove);
             let (status, alias) = self.edge.api("GET", "/v1/apps/shop/aliases/feature-cards", None).await;
@@ -324,7 +324,7 @@ impl Machine {
         assert_eq!(self.visit("shop.localhost").await, "second");
     }
 
-    /// Checks that a job that says something else of itself is refused, and changes nothing.
+    /// Checks that a job with different claims is refused, and changes nothing.
     pub(super) async fn is_refused(&self, job: &Job) {
         let before = self.visit("shop.localhost").await;
         let ran = self.try_run(job).unwrap_err();

@@ -1,9 +1,9 @@
-//! The recipes of `examples/ci`, with the action and the template of `deploy` that they use, run as they stand against
-//! a real edge, from an app that does not exist yet on, and with no secret of the edge.
+//! The recipes of `examples/ci`, with the action and the template of `deploy`, run unchanged against a real edge,
+//! starting without an app, and without a secret of the edge.
 //!
-//! What a CI system does itself is done by `recipe_machine` and here: secrets, conditions of steps, jobs that extend
-//! others. What its machine has is stood in for by small programs: `sudo`, `apt-get`, an `npm` that installs the
-//! command line, `gh`, and a `curl` that takes comments; those of GitHub are in `recipe_comments`.
+//! The CI system's own work is simulated by `recipe_machine` and here: secrets, conditions of steps, inheritance of
+//! jobs. Small programs stand in for its tools: `sudo`, `apt-get`, an `npm` that installs the command line, `gh`, and a
+//! `curl` that accepts comments; GitHub's comments are in `recipe_comments`.
 
 use serde_json::{Value, json};
 use yaml_rust2::Yaml;
@@ -16,7 +16,7 @@ fn of_github(event: &str, environment: Option<&str>) -> Value {
     json!({ "repository": "acme/shop", "ref": branch, "event_name": event, "environment": environment })
 }
 
-/// The recipe of GitHub, with the action that it uses.
+/// The recipe of GitHub, with its action.
 struct OfGitHub<'m> {
     machine: &'m Machine,
     recipe: Yaml,
@@ -47,7 +47,7 @@ impl<'m> OfGitHub<'m> {
         text
     }
 
-    /// Adds the steps of the action that a step of the recipe has, with what the recipe hands to it.
+    /// Adds the steps of the action used by a step of the recipe, with the inputs from the recipe.
     fn add_action(&self, step: &Yaml, more: &Variables, job: &mut Job) {
         let defaults = self.action["inputs"].as_hash().unwrap().iter();
         let defaults = defaults.filter_map(|(name, input)| Some((name.as_str()?, input["default"].as_str()?)));
@@ -72,7 +72,7 @@ impl<'m> OfGitHub<'m> {
     /// A job of the recipe, with more inputs of the action.
     fn job(&self, name: &str, event: &str, inputs: &Variables) -> Job {
         let yaml = &self.recipe["jobs"][name];
-        // GitHub has no identity token for a job without this permission.
+        // GitHub gives no identity token to a job without this permission.
         let identity = match self.recipe["permissions"]["id-token"].as_str() {
             Some("write") => Identity::GitHub(of_github(event, yaml["environment"]["name"].as_str())),
             _ => Identity::None,
@@ -154,7 +154,7 @@ async fn the_recipe_of_gitlab_puts_a_new_app_live() {
     let (yaml, template) = (read("examples/ci/gitlab-ci.yml"), read("deploy/gitlab/devanture.yml"));
     assert_eq!(yaml["include"][0]["local"].as_str(), Some(".gitlab/devanture.yml"));
     let base = &template[".devanture"];
-    // A variable may name another one.
+    // A variable may refer to a second variable.
     let filled = |value: &str| match value.strip_prefix('$') {
         Some(name) => machine.settings[name].clone(),
         None => value.to_owned(),
@@ -191,7 +191,7 @@ async fn the_recipe_of_gitlab_puts_a_new_app_live() {
     }
 }
 
-/// The organization and the project of the recipe's file, as CircleCI names them.
+/// The organization and the project in the recipe's file, in CircleCI's terms.
 const ORGANIZATION: &str = "ORGANIZATION_ID";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +213,7 @@ async fn the_recipe_of_circleci_puts_a_new_app_live() {
             _ => script(step).into_iter().collect(),
         });
         let mut variables = table(&job["environment"]);
-        // What the job's context holds.
+        // The content of the job's context.
         for (name, setting) in [("DEVANTURE_URL", "EDGE_URL"), ("GITHUB_TOKEN", "GITHUB_TOKEN")] {
             variables.insert(name.to_owned(), machine.settings[setting].clone());
         }
@@ -233,7 +233,7 @@ async fn the_recipe_of_circleci_puts_a_new_app_live() {
         preview: job("preview", "feature-cards"),
         staging: job("staging", "main"),
         prod: job("prod", "main"),
-        // It starts nothing when a branch is deleted: the preview expires.
+        // CircleCI starts nothing when a branch is deleted: the preview expires.
         remove: None,
     };
     machine.rounds(&jobs, false).await;
@@ -250,7 +250,7 @@ async fn the_recipe_of_buildkite_puts_a_new_app_live() {
     let (machine, yaml) = (Machine::new(&["BUILDKITE"], "buildkite.toml"), read("examples/ci/buildkite.yml"));
     let job = |key: &str, branch: &str| {
         let step = list(&yaml["steps"]).iter().find(|step| step["key"].as_str() == Some(key)).unwrap();
-        // Buildkite fills in what it knows when it reads the file, and leaves `$$` to the shell.
+        // Buildkite expands known variables when reading the file, and leaves `$$` to the shell.
         let script = step["command"].as_str().unwrap();
         assert!(!script.replace("$$", "").contains('$'), "{key}: {script}");
         let mut variables = table(&yaml["env"]);
@@ -271,7 +271,7 @@ async fn the_recipe_of_buildkite_puts_a_new_app_live() {
         preview: job("preview", "feature-cards"),
         staging: job("staging", "main"),
         prod: job("prod", "main"),
-        // It starts nothing when a branch is deleted: the preview expires.
+        // Buildkite starts nothing when a branch is deleted: the preview expires.
         remove: None,
     };
     machine.rounds(&jobs, false).await;

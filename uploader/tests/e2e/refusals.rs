@@ -1,4 +1,4 @@
-//! What is refused: each with its own code and sentence, and the version that was live still is.
+//! Refused pushes: each with its own code and sentence, while the live version stays.
 
 use std::path::Path;
 
@@ -129,7 +129,7 @@ async fn manifests_that_cannot_be_taken() {
     still_live(&edge).await;
 }
 
-/// A manifest that lies about a size is found out when its blob is there.
+/// A wrong size in a manifest is detected once the blob has arrived.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_that_is_a_lie() {
     let (edge, _) = with_site();

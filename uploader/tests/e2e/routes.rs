@@ -1,4 +1,4 @@
-//! `routes` says of every path what the edge then answers.
+//! `routes` reports for every path the later answer of the edge.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::support::edge::{Edge, Ran, edge, files};
 const HOST: &str = "shop.localhost";
 const PAGE: &str = "text/html,*/*;q=0.8";
 
-/// Every kind of rule; `BACKEND` is the address of one.
+/// Every kind of rule; `BACKEND` is a backend's address.
 const REDIRECTS: &str = "/old/* /about.html 301\n/moved /docs/ 302\n/gone /404.html 410\n/shadowed /about.html 200!\n\
     /query id=:id /:id.html 301\n/lang/* /docs/guide 302 Language=de\n/beta /about 200! Cookie=beta\n\
     /only/* /private/:splat 200\n/proxied/* BACKEND/sub/:splat 200\n/inner/* /api/:splat 200\n\
@@ -49,7 +49,7 @@ const FILES: [&str; 16] = [
     ".well-known/devanture/other.json",
 ];
 
-/// Paths of which each shows something else.
+/// Paths, each with a distinct behaviour.
 const PATHS: [&str; 40] = [
     "/",
     "/index.html",
@@ -93,7 +93,7 @@ const PATHS: [&str; 40] = [
     "/api%2Fx",
 ];
 
-/// Paths that a client with manners would not send so.
+/// Paths in a form avoided by well-behaved clients.
 const RUDE: [&str; 8] = [
     "/docs/../about",
     "/docs/./guide",
@@ -111,7 +111,7 @@ fn write(folder: &Path, path: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A site that is on the disk, and what it answers as `routes` has it.
+/// A site on the disk, with its answers by `routes`.
 struct Known {
     manifest: Manifest,
     site: SiteFile,
@@ -148,14 +148,14 @@ fn build(folder: &Path, handling: &str, not_found: &str, meaning: &str, backend:
     }
     let redirects: String = match meaning {
         "netlify" => REDIRECTS.to_owned(),
-        // Cloudflare has none of the others.
+        // Cloudflare has none of the remaining rules.
         _ => {
             let others = ['!', '='];
             let fine = |line: &&str| !line.contains(others) && !line.contains("410") && !line.starts_with("https:");
             REDIRECTS.lines().filter(fine).map(|line| format!("{line}\n")).collect()
         }
     };
-    // What guards is Netlify's alone.
+    // Only Netlify has passwords.
     let headers =
         if meaning == "netlify" { HEADERS.to_owned() } else { HEADERS.replace("  Basic-Auth: ann:secret\n", "") };
     write(folder, "www/_redirects", &redirects.replace("BACKEND", backend));
@@ -166,18 +166,18 @@ fn build(folder: &Path, handling: &str, not_found: &str, meaning: &str, backend:
     write(folder, "devanture.toml", &toml.replace("BACKEND", backend));
 }
 
-/// An answer as far as it is compared.
+/// The compared parts of an answer.
 #[derive(Debug)]
 struct Came {
     status: u16,
     location: Option<String>,
     fields: BTreeSet<String>,
-    /// Whether pages of another origin may read it.
+    /// True if pages of a second origin may read the answer.
     is_readable: bool,
     body: String,
 }
 
-/// Says where the edge does something else than was explained.
+/// Returns the difference between the edge's answer and the explanation, if any.
 fn differs(site: &ManifestSite<'_>, request: &Request<'_>, came: &Came) -> Option<String> {
     let explained = site.explain(request);
     let is_head = request.method == "HEAD";
@@ -347,7 +347,7 @@ async fn routes_says_of_every_path_what_the_edge_answers() {
             (path.to_owned(), None, "OPTIONS", fields.to_vec())
         });
         for (path, query, method, headers) in fixed.chain(preflights).chain(any) {
-            // As the client sends it.
+            // In the form sent by the client.
             let sent: url::Url = edge.url(HOST, &path).parse().unwrap();
             let request = Request { method, path: sent.path(), query, host: HOST, headers: &headers };
             let came = ask(&edge, &client, &request).await;
@@ -374,11 +374,11 @@ async fn routes_says_of_every_path_what_the_edge_answers() {
             assert!(wrong.is_none(), "{handling} {not_found} {meaning}: {}", wrong.unwrap());
         }
     }
-    // A test in which everything ends alike would say little.
+    // A test with a single outcome would prove little.
     assert!(kinds.len() == 8 && kinds.values().all(|count| *count >= 5), "{kinds:?}");
 }
 
-/// Asks for a path exactly as it is written.
+/// Requests a path exactly as written.
 fn rudely(edge: &Edge, path: &str) -> Came {
     let resolve = format!("{HOST}:{}:127.0.0.1", edge.https().port());
     let ca = edge.ca();

@@ -1,5 +1,4 @@
-//! `devanture run`: a command once, in the folder of the live version, as somebody who watches it from a terminal or a
-//! pipe.
+//! `devanture run`: a one-off command in the folder of the live version, from the view of a terminal or a pipe.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -12,7 +11,7 @@ use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
 use crate::support::managed::{Project, eventually, healthy, instances, is_alive};
 use crate::support::terminal::{size, terminal};
 
-/// The exit code where a command was not run to its own end.
+/// The exit code for a command not run to its end.
 const NOT_RUN: Option<i32> = Some(125);
 
 fn started(builder: EdgeBuilder, lines: &str) -> (Edge, Project) {
@@ -32,7 +31,7 @@ pub(super) fn spawn(project: &Project, edge: &Edge, arguments: &[&str]) -> Child
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Reads the first line that a command writes, byte by byte, so that the rest stays where it is.
+/// Reads the first line of a command byte by byte, so that the rest stays unread.
 pub(super) fn first_line(from: &mut impl std::io::Read) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -69,7 +68,7 @@ async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment
     assert_eq!(missing.code, Some(127), "{missing:#?}");
     assert!(missing.stderr.contains("`no-such-program`"), "{missing:#?}");
     assert_eq!(project.run(&edge, &["run", "--", "./name.txt"]).code, Some(126));
-    // What it keeps is there for the instances, and neither is root nor the edge's own user.
+    // Persistent files are visible to the instances, and the user is neither root nor the edge's.
     assert_eq!(sh(&project, &edge, "echo kept > data/kept && touch $TMPDIR/x").code, Some(0));
     assert_eq!(sh(&project, &edge, "cat data/kept").stdout, "kept\n");
     if rustix::process::geteuid().is_root() {
@@ -100,7 +99,7 @@ async fn a_command_runs_in_the_live_version_with_the_settings_of_its_environment
     let commands: Vec<&str> = commands.filter_map(|entry| entry["source"]["message"].as_str()).collect();
     assert_eq!(commands, of("run_ended"), "the last one first in both");
 
-    // In an environment where nothing is live, and one without a backend.
+    // In an environment without a live version, and in an environment without a backend.
     let none = project.run(&edge, &["run", "--json", "--env", "staging", "--", "true"]);
     assert_eq!((none.code, none.problem().as_str()), (NOT_RUN, "nothing_live"));
     assert!(none.stdout.contains("names an environment with a live version: prod"), "{none:#?}");
@@ -122,7 +121,7 @@ async fn ten_megabytes_go_in_and_come_out_and_nobody_holds_what_is_not_read() {
     writer.join().unwrap();
     assert!(output.status.success() && output.stdout == sent, "{}", output.stdout.len());
 
-    // One that writes without an end to somebody who does not read, and input that is not read.
+    // Endless output without a reader, and input never read.
     let before = edge.resident_bytes();
     let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", "echo $$; exec cat /dev/zero"]);
     let pid: u64 = first_line(child.stdout.as_mut().unwrap()).parse().unwrap();
@@ -130,7 +129,7 @@ async fn ten_megabytes_go_in_and_come_out_and_nobody_holds_what_is_not_read() {
     let deaf_pid: u64 = first_line(deaf.stdout.as_mut().unwrap()).parse().unwrap();
     let mut input = deaf.stdin.take().unwrap();
     let writer = thread::spawn(move || while input.write_all(&[0; 65_536]).is_ok() {});
-    // A signal passes what is not read.
+    // A signal overtakes unread input.
     signal("-INT", &deaf);
     assert_eq!(deaf.wait().unwrap().code(), Some(130));
     writer.join().unwrap();
@@ -145,9 +144,9 @@ async fn ten_megabytes_go_in_and_come_out_and_nobody_holds_what_is_not_read() {
 async fn a_command_ends_with_its_client_whatever_it_does() {
     let (edge, project) = started(edge().with_limit("run_stop_ms", 300), "");
     for script in [
-        // It ignores what ends others, …
+        // The command ignores terminating signals, …
         "trap '' TERM HUP INT; echo $$; while :; do sleep 1; done",
-        // … leaves a process behind in a session of its own, …
+        // … leaves a process behind in a separate session, …
         "setsid sh -c 'echo $$; exec sleep 1000' & wait",
     ] {
         let mut child = spawn(&project, &edge, &["run", "--", "sh", "-c", script]);
@@ -157,11 +156,11 @@ async fn a_command_ends_with_its_client_whatever_it_does() {
         child.wait().unwrap();
         gone(pid).await;
     }
-    // … or ends before what it left.
+    // … or ends before the process left behind.
     let ran = sh(&project, &edge, "setsid sleep 1000 > /dev/null 2>&1 & echo $!");
     assert_eq!(ran.code, Some(0));
     gone(ran.stdout.trim().parse().unwrap()).await;
-    // A token that is revoked takes its commands with it.
+    // Revoking a token ends the token's commands.
     let token = edge.new_token(&["--name", "one", "--app", "game", "--scope", "run"]);
     let mut command = edge.command(project.path(), "game", &["run", "--json", "--", "sleep", "1000"]);
     let child = command.env("DEVANTURE_TOKEN", &token).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -177,7 +176,7 @@ async fn a_command_ends_with_its_client_whatever_it_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_leaves_a_command_its_last_words_and_the_second_ctrl_c_ends_the_client() {
     let (edge, project) = started(edge(), "");
-    // The shell ends by the signal, and what it has started is not done yet.
+    // The shell ends by the signal, while its child still works.
     let script = "(trap 'sleep 0.2; echo rest >&2; exit' INT HUP TERM; echo ready >&2; while :; do sleep 0.05; done) \
         | sleep 1000";
     for (name, code) in [("-INT", 130), ("-HUP", 129), ("-TERM", 143)] {
@@ -236,7 +235,7 @@ async fn an_edge_that_ends_or_is_replaced_says_so_to_the_client() {
     edge.take_over();
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, "run_ended"), "{ran:#?}\n{}", edge.log());
-    // One that ends by itself meanwhile is not disturbed, and the next edge runs commands too.
+    // A command that ends in time is not disturbed, and the next edge runs commands too.
     assert_eq!(sh(&project, &edge, "exit 7").code, Some(7));
     let mut child = spawn(&project, &edge, &["run", "--json", "--", "sh", "-c", "echo >&2; sleep 0.2; exit 6"]);
     child.stderr.as_mut().unwrap().read_exact(&mut seen).unwrap();
@@ -261,7 +260,7 @@ async fn a_command_removes_what_an_environment_keeps_too_much_of_and_does_not_ad
         eventually("the instance has ended", async || (state().await == "waiting").then_some(())).await;
         project.backend(next);
         project.fails(&edge, "persist_full");
-        // It begins, and says why it is watched.
+        // The command begins, with the reason for the watch.
         let listed = sh(&project, &edge, "ls data | wc -l");
         assert_eq!(listed.code, Some(0), "{listed:#?}");
         assert_ne!(listed.stdout.trim(), "0");
@@ -269,13 +268,13 @@ async fn a_command_removes_what_an_environment_keeps_too_much_of_and_does_not_ad
         let mut seat = Seat::new(&project, &edge, &["run", "--", "true"]);
         assert!(seat.read_until("\r\n").contains("prod of game keeps"));
         assert!(seat.child.wait().unwrap().success());
-        // What it adds is bounded, whatever it is.
+        // Additions of any kind are bounded.
         for adds in ["head -c 900000 /dev/zero > data/more", "for number in $(seq 50); do : > data/more-$number; done"]
         {
             let ran = project.run(&edge, &["run", "--json", "--", "sh", "-c", &format!("{adds}; exec sleep 1000")]);
             assert_eq!((ran.code, ran.problem().as_str()), (NOT_RUN, "persist_full"), "{adds}: {ran:#?}");
         }
-        // The data is listed as far as it is counted, and a snapshot can go.
+        // The data is listed up to the counting limit, and a snapshot can be deleted.
         assert_eq!(project.run(&edge, &["data", "list"]).code, Some(0));
         let deleted = project.run(&edge, &["data", "delete", "mine", "--dry-run"]);
         assert_eq!(deleted.code, Some(0), "{deleted:#?}");
@@ -286,7 +285,7 @@ async fn a_command_removes_what_an_environment_keeps_too_much_of_and_does_not_ad
     assert_eq!(project.run(&edge, &["data", "delete", "mine", "--yes"]).code, Some(0));
 }
 
-/// Each could write what it likes before that is measured, and leave it for the next one to begin with.
+/// Otherwise each could write any amount before the measurement, and leave the data for the next to begin with.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_do_not_fill_a_disk_one_after_the_other_and_end_at_once_where_they_keep_too_much() {
     let limits = edge().with_limit("persist_bytes_max", 1 << 20).with_limit("run_stop_ms", 600_000);
@@ -310,7 +309,7 @@ async fn a_release_command_is_ended_where_its_environment_keeps_too_much() {
     Project::new("game", "one", &lines).fails(&edge, "persist_full");
 }
 
-/// A terminal, and the command line in it.
+/// A terminal, with the command line inside.
 pub(super) struct Seat {
     pub(super) outer: File,
     pub(super) child: Child,
@@ -325,7 +324,7 @@ impl Seat {
         Self { outer, child }
     }
 
-    /// Reads until it has read `text`; gives all of it.
+    /// Reads up to `text`; returns all text read.
     pub(super) fn read_until(&mut self, text: &str) -> String {
         let mut all = String::new();
         let mut buffer = [0; 1_024];
@@ -359,7 +358,7 @@ async fn a_terminal_is_the_commands_with_its_size_its_keys_and_its_controlling_p
     seat.read_until("interrupted");
     assert_eq!(seat.child.wait().unwrap().code(), Some(5));
 
-    // Its input ends as at a keyboard, and without a terminal there is none.
+    // Input ends as at a keyboard; without a terminal, the input is empty.
     let mut seat = Seat::new(&project, &edge, &["run", "--", "cat"]);
     seat.write("a\r");
     seat.read_until("a\r\na\r\n");
@@ -369,9 +368,9 @@ async fn a_terminal_is_the_commands_with_its_size_its_keys_and_its_controlling_p
     seat.read_until("none");
     assert!(seat.child.wait().unwrap().success());
 
-    // A shell ends with the terminal that is closed, though it ignores SIGTERM.
+    // A shell ends with its closed terminal, despite ignoring SIGTERM.
     let mut seat = Seat::new(&project, &edge, &["run", "--", "bash", "--norc", "-i"]);
-    // What is typed comes back before what is written.
+    // The echo of typed text comes before the output.
     seat.write("echo pid-$(($$))-end\r");
     let mut text = String::new();
     let pid = loop {

@@ -1,4 +1,4 @@
-//! What `docs/schedules.md` shows, as it stands there: a shop with a `Procfile` and a schedule, pushed and run.
+//! Runs `docs/schedules.md` unchanged: a shop with a `Procfile` and a schedule, pushed and run.
 
 use std::path::Path;
 

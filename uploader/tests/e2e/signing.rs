@@ -1,4 +1,4 @@
-//! Signatures by keys of `ssh-keygen` and an `ssh-agent`, logs that were changed, and sites that lie. The story of
+//! Signatures by keys of `ssh-keygen` and an `ssh-agent`, tampered logs, and lying sites. The story of
 //! `docs/signing.md` is in [`stories`](super::stories).
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// Whether OpenSSH is installed; fails where nothing may be missing.
+/// Returns true if OpenSSH is installed; fails if all tools are required.
 pub(super) fn is_installed() -> bool {
     let is_there = |program: &&str| {
         let folders = std::env::var_os("PATH").unwrap_or_default();
@@ -24,7 +24,7 @@ pub(super) fn is_installed() -> bool {
     missing.is_empty()
 }
 
-/// A folder with a project of two pages, whose first version is live and not signed.
+/// Makes a folder with a project of two pages, whose first version is live and unsigned.
 fn project(edge: &Edge) -> tempfile::TempDir {
     let project = tempfile::tempdir().unwrap();
     let folder = project.path();
@@ -79,7 +79,7 @@ async fn an_export_of_the_live_log_is_continued_and_a_changed_one_is_found() {
     let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     assert_eq!((&last["version"], last["signed_by"].as_array().unwrap().len()), (&version, 2));
 
-    // The export is kept, and what is written after it continues it.
+    // The log continues the stored export.
     std::fs::write(folder.join("log.ndjson"), &log).unwrap();
     write(folder, "three");
     succeeds(&edge, folder, "push --sign ada --sign bob");
@@ -103,14 +103,14 @@ async fn a_dry_run_foresees_that_signatures_are_missing_or_a_canary_runs() {
     let folder = project.path();
     make_key(folder, "ada", "");
     succeeds(&edge, folder, "signers set ada.pub");
-    // What is live stays live, without a signature.
+    // The live version stays live, without a signature.
     succeeds(&edge, folder, "push --dry-run");
     write(folder, "two");
     for line in ["push --dry-run --json", "push --json"] {
         let refused = run(&edge, folder, line);
         assert_eq!((refused.code, refused.problem().as_str()), (Some(1), "not_signed"), "{line}: {refused:#?}");
     }
-    // What is stored can be looked at before it is signed.
+    // A stored version can be inspected before signing.
     let refused = run(&edge, folder, "push");
     assert!(refused.stderr.contains("Its preview: https://"), "{refused:#?}");
     for line in ["push --dry-run --sign ada", "push --dry-run --no-switch", "push --dry-run --alias next"] {
@@ -164,7 +164,7 @@ async fn ssh_keygen_makes_and_checks_the_same_signatures() {
     std::fs::write(folder.join("text"), format!("devanture-version@1\napp shop\nversion {version}\n")).unwrap();
     let keygen = ["-q", "-Y", "sign", "-n", "devanture-version@1", "-f", "ada", "text"];
     assert!(Command::new("ssh-keygen").args(keygen).current_dir(folder).status().unwrap().success());
-    // Ed25519 gives one signature for one text.
+    // Ed25519 is deterministic: one signature per text.
     assert_eq!(std::fs::read_to_string(folder.join("text.sig")).unwrap(), signature);
     let public = std::fs::read_to_string(folder.join("ada.pub")).unwrap();
     std::fs::write(folder.join("allowed"), format!("ada {public}")).unwrap();
@@ -174,7 +174,7 @@ async fn ssh_keygen_makes_and_checks_the_same_signatures() {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-/// An agent that ends with this value.
+/// An `ssh-agent`, ended on drop.
 struct Agent {
     process: Child,
     socket: PathBuf,
@@ -186,7 +186,7 @@ impl Agent {
         let mut command = Command::new("ssh-agent");
         command.args(["-D", "-a"]).arg(&socket).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut process = command.spawn().unwrap();
-        // It says where it is once it listens there.
+        // The agent prints its address once listening.
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("SSH_AUTH_SOCK"), "{line}");
@@ -227,13 +227,13 @@ async fn a_key_with_a_passphrase_signs_through_the_agent() {
         let without = run(&edge, folder, line);
         assert!(without.stderr.contains("SSH_AUTH_SOCK names none"), "{without:#?}");
     }
-    // Nobody types a passphrase here: the agent has the plain key, and signs by the public one.
+    // The test types no passphrase: the agent has the plain key, and signs by the public key.
     let added = Command::new("ssh-add").arg("plain").current_dir(folder).env("SSH_AUTH_SOCK", &agent.socket).output();
     assert!(added.unwrap().status.success());
     let pushed = agent.run(&edge, folder, "push --sign plain.pub");
     assert_eq!(pushed.code, Some(0), "{pushed:#?}");
     assert!(pushed.stderr.contains("sign "), "{pushed:#?}");
-    // What cannot sign is named before anything is sent.
+    // An unusable key is reported before any request.
     std::fs::write(folder.join("nonsense"), "nonsense").unwrap();
     for key in ["nonsense", "missing"] {
         assert_eq!(run(&edge, folder, &format!("push --sign {key}")).code, Some(2), "{key}");
@@ -253,14 +253,14 @@ async fn a_page_with_the_hashes_of_what_it_loads_is_the_signed_one() {
     std::fs::write(folder.join("devanture.toml"), "app = \"shop\"\nwww = \"www\"\nintegrity = \"enforce\"\n").unwrap();
     std::fs::write(folder.join("www/a.js"), "1").unwrap();
     std::fs::write(folder.join("www/index.html"), "<title>two</title><script src=a.js></script>").unwrap();
-    // This one gets an import map with the hash of a module.
+    // This page gets an import map with the hash of a module.
     let about = format!("{}<script>import('/a.js')</script>", "<title>about</title>".repeat(100));
     std::fs::write(folder.join("www/about.html"), &about).unwrap();
     succeeds(&edge, folder, "push --sign ada");
     let verify = |site: String| run(&edge, folder, &format!("verify {site} --signer ada.pub --json"));
     let verified = verify(edge.url("shop.localhost", "/"));
     assert_eq!((verified.code, verified.json()["same"].as_u64()), (Some(0), Some(3)), "{verified:#?}");
-    // Nothing else may have been put there.
+    // No further insertion is accepted.
     let page = |text: &str| format!("<title>two</title><script{text} src=a.js></script>").into_bytes();
     let hash = format!("sha256-{}=", "A".repeat(43));
     let attribute = format!(" integrity=\"{hash}\"");
@@ -280,12 +280,12 @@ async fn a_page_with_the_hashes_of_what_it_loads_is_the_signed_one() {
     }
 }
 
-/// A server of a site that is not the edge: it answers what it is given, until the test ends.
+/// Serves a site from a server that is no edge, with the given answers, until the test ends.
 fn serve(files: BTreeMap<&'static str, Vec<u8>>, field: String) -> SocketAddr {
     serve_as("200 OK", files, field)
 }
 
-/// The same with another status.
+/// Serves a site as [`serve`] does, with a given status.
 fn serve_as(status: &'static str, files: BTreeMap<&'static str, Vec<u8>>, field: String) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -334,8 +334,7 @@ async fn a_changed_byte_of_a_live_site_is_found() {
     changed[8] ^= 1;
     let found = verify(format!("http://{}/", serve(site(&changed), String::new())));
     assert_eq!((found.code, found.problem().as_str()), (Some(1), "foreign_bytes"), "{found:#?}");
-    // Another file of the version in its place, and none at all, are found, too; who has a rule that says so excepts
-    // it.
+    // A different file of the version, or a missing file, is detected, too; a site with such a rule excepts the file.
     let swapped = format!("http://{}/", serve(site(&about), String::new()));
     assert_eq!(verify(swapped.clone()).problem(), "foreign_bytes");
     let excepted = verify(format!("{swapped} --except index.html")).json();
@@ -357,7 +356,7 @@ async fn a_changed_byte_of_a_live_site_is_found() {
         "{none:#?}"
     );
     assert_eq!(verify(format!("{bare} --except *")).code, Some(0));
-    // Whatever the status, and however many bytes of a coding make nothing.
+    // Regardless of the status, and of the number of coded bytes that decode to nothing.
     let odd = |status: &'static str, field: &str, body: Vec<u8>| {
         let files = BTreeMap::from([("/index.html", body), ("/about.html", about.clone())]);
         verify(format!("http://{}/", serve_as(status, files, field.to_owned())))
@@ -370,7 +369,7 @@ async fn a_changed_byte_of_a_live_site_is_found() {
     empty.flush().unwrap();
     let members = empty.finish().unwrap().repeat(100_000);
     assert_eq!(odd("200 OK", "content-encoding: gzip\r\n", members).problem(), "foreign_bytes");
-    // The right bytes under the name of another version, and a coding that hides others.
+    // The right bytes under the id of a different version, and a coding that hides further bytes.
     let other = format!("devanture-version: {}\r\n", "0".repeat(12));
     assert_eq!(verify(format!("http://{}/", serve(site(&index), other))).problem(), "foreign_bytes");
     let own = format!("devanture-version: {}\r\ncontent-encoding: gzip\r\n", &version[..12]);

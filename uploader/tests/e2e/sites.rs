@@ -1,5 +1,5 @@
-//! Sites that real generators built, pushed as they are: every link leads somewhere, every page is rendered, and
-//! navigation in the page, a deep link and a switch under an open page work.
+//! Sites built by real generators, pushed unchanged: every link has an answer, every page is rendered, and navigation
+//! in the page, a deep link and a switch under an open page work.
 
 use std::path::Path;
 
@@ -8,20 +8,20 @@ use crate::support::crawl::{self, Crawled};
 use crate::support::edge::{Edge, Ran, edge, files};
 use crate::support::{inputs, project};
 
-/// A site of `tools/sites.d`, and what is to be seen of it.
+/// A site of `tools/sites.d`, and its expected features.
 struct Site {
     name: &'static str,
-    /// What its `devanture.toml` says beside `app` and `www`.
+    /// The settings of its `devanture.toml` beside `app` and `www`.
     settings: &'static str,
-    /// Whether a click on a link changes the page that is there, instead of loading another one.
+    /// True if a click on a link changes the current page, without loading a new page.
     navigates_in_page: bool,
     /// The path of the page about ferns.
     fern: &'static str,
-    /// Pages that no link leads to.
+    /// Pages without a link.
     unlinked: &'static [&'static str],
 }
 
-/// Each site has a home, a page about each of two plants, and one about its owners.
+/// Each site has a home page, a page about each of two plants, and a page about its owners.
 const PAGES_MIN: usize = 4;
 const SPA: &str = "not_found = \"single-page-application\"\n";
 const USUAL: Site =
@@ -34,7 +34,7 @@ fn push(edge: &Edge, site: &Site, www: &Path) {
     assert_eq!(ran.code, Some(0), "{}: {ran:#?}", site.name);
 }
 
-/// Nothing went wrong in the page since it was opened or went to another address.
+/// Checks for errors in the page since opening or the last navigation.
 async fn is_sound(page: &Page, what: &str) {
     page.settle().await;
     let seen = page.report().await;
@@ -60,7 +60,7 @@ async fn has_heading(page: &Page, words: &str) {
     page.wait_for(&format!("document.querySelector('h1')?.textContent.includes({words:?})")).await;
 }
 
-/// Pushes both releases of a site, and looks at them as visitors do.
+/// Pushes both releases of a site, and visits the pages.
 async fn holds(site: Site) {
     let (Some(first), Some(second)) = (inputs::site(site.name, "a"), inputs::site(site.name, "b")) else { return };
     let Some(browser) = Browser::start().await else { return };
@@ -89,7 +89,7 @@ async fn holds(site: Site) {
     is_sound(&page, site.fern).await;
     missing_is_missing(&edge, &site).await;
 
-    // A page that was opened before a switch goes on after it.
+    // A page opened before a switch works after the switch.
     page.go(&edge.url("plants.localhost", "/")).await;
     has_heading(&page, "Plants").await;
     page.settle().await;
@@ -100,7 +100,7 @@ async fn holds(site: Site) {
     page.close().await;
 }
 
-/// Opens each page that the crawl has found, and those whose links only a script writes. Gives how many they were.
+/// Opens each crawled page, and pages linked only by a script. Returns the number of pages.
 async fn open_every_page(edge: &Edge, page: &Page, site: &Site, crawled: &Crawled) -> usize {
     let mut paths = crawled.pages.clone();
     let mut opened = 0;
@@ -130,7 +130,7 @@ fn every_page_is_linked(site: &Site, www: &Path, crawled: &Crawled) {
     }
 }
 
-/// A script that is not there is a 404 that nobody keeps, and never HTML in a site of one page.
+/// Checks that a missing script is an uncached 404, and never HTML in a single-page site.
 async fn missing_is_missing(edge: &Edge, site: &Site) {
     let client = edge.client(true);
     for path in ["/assets/missing.js", "/assets/index-B3xY9_aZ.js", "/assets/missing.css", "/missing.png"] {
@@ -202,7 +202,7 @@ async fn a_site_of_vitepress_works_as_it_was_built() {
     holds(Site { name: "vitepress", ..USUAL }).await;
 }
 
-/// The link checker itself: what is broken in a site is reported with its page.
+/// Tests the link checker itself: a broken link is reported with its page.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_site_does_not_pass() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! Workers that do not overlap at a switch: never two at once, and one at the end.
+//! Workers without overlap at a switch: never two at once, and one at the end.
 
 use std::collections::BTreeSet;
 
 use crate::support::edge::{Edge, edge};
 use crate::support::managed::{Project, eventually, instances};
 
-/// Does one numbered job after the other, and notes where another one is at work.
+/// Does numbered jobs in sequence, and records overlaps.
 const JOBS: &str = r#"
 name=$(cat name.txt)
 # The kernel releases it with the last process that has it, however that ends.
@@ -24,7 +24,7 @@ fn kept(project: &Project, edge: &Edge, file: &str) -> String {
     project.run(edge, &["run", "--", "sh", "-c", &format!("cat data/{file} 2> /dev/null || true")]).stdout
 }
 
-/// Waits until the worker of this version is the one that works.
+/// Waits until the worker of this version is at work.
 async fn works(project: &Project, edge: &Edge, name: &str) {
     eventually(&format!("the worker of {name}"), async || {
         kept(project, edge, "jobs").lines().last().filter(|line| line.ends_with(name)).map(drop)
@@ -66,7 +66,7 @@ async fn workers_of_two_versions_never_work_at_once_through_switches_rollbacks_a
     assert_eq!(kept(&project, &edge, "overlaps"), "");
     let jobs = kept(&project, &edge, "jobs");
     let numbers: Vec<&str> = jobs.lines().filter_map(|line| line.split(' ').next()).collect();
-    // The last one of a worker that was ended in the middle is done again by the next: it was not counted.
+    // The last job of a worker ended in the middle is repeated by the next: the job was not counted.
     let twice = numbers.windows(2).filter(|pair| pair[0] == pair[1]).count();
     let different: BTreeSet<&&str> = numbers.iter().collect();
     assert_eq!(numbers.len(), different.len() + twice, "a job was done by two at once");
@@ -91,7 +91,7 @@ async fn a_version_whose_worker_does_not_stay_is_taken_back_with_the_worker_befo
     let count = kept(&project, &edge, "jobs").lines().count();
     eventually("its worker", async || (kept(&project, &edge, "jobs").lines().count() > count).then_some(())).await;
     assert_eq!(kept(&project, &edge, "overlaps"), "");
-    // Nothing stands in the way of a first one, so that it is tried before the switch.
+    // The first worker has no predecessor, and so is tried before the switch.
     let ran = project.run(&edge, &["push", "--json", "--env", "staging"]);
     assert_eq!(ran.problem(), "crash_loop", "{ran:#?}");
 }

@@ -1,4 +1,4 @@
-//! Paths and fields as other hosts have them: characters that browsers leave as they are, and a removed `ETag`.
+//! Paths and header fields in the form of further hosts: characters that browsers do not encode, and a removed `ETag`.
 
 use crate::support::edge::edge;
 

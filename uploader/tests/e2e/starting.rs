@@ -1,4 +1,4 @@
-//! The start of the real program: what it serves at once, and that a signal ends it at any moment.
+//! The start of the real program: immediate answers, and signals at any moment.
 
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -22,7 +22,7 @@ fn sigterm_ends_an_edge_that_does_not_serve_yet() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("data")).unwrap();
     std::fs::write(folder.path().join("edge.toml"), CONFIG).unwrap();
-    // A running edge that never answers: the new one waits for it.
+    // A running edge that never answers: the new edge waits.
     let running = UnixListener::bind(folder.path().join("data/takeover.sock")).unwrap();
     let mut edge = Command::new(program("devanture-edge"))
         .args(["--config", "edge.toml"])

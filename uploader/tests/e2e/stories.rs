@@ -1,4 +1,4 @@
-//! The stories of pages of `docs`, done as they stand there with both real programs; see [`story`].
+//! The stories of pages of `docs`, run unchanged with both real programs; see [`story`].
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::edge::{Edge, edge};
 use crate::support::issuer::{AUDIENCE, Issuer};
 use crate::support::{page, story};
 
-/// Runs a story of Ada, who may do everything.
+/// Runs a story of Ada, an admin.
 fn of_ada(name: &str, edge: &Edge) {
     let token = edge.new_token(&["--name", "ada", "--scope", "admin"]);
     story::run(name, edge, &[("ada", &[("DEVANTURE_TOKEN", &token)])]);

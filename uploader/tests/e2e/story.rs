@@ -1,4 +1,4 @@
-//! One developer's day: push, look, push again, go back, go further back, and look at what was done.
+//! One developer's day: push, check, push again, roll back, roll back further, and review the history.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A switch under load: no response fails, none is mixed, no page breaks.
+//! A switch under load: no response fails or mixes versions, no page breaks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -75,7 +75,7 @@ async fn law_1_every_response_during_a_thousand_switches_is_a_file_of_the_versio
     assert!(edge.log().contains("\"status\":200"), "the access log has them");
 }
 
-/// The assets that each page of a site names, and those of its own that each script does: others are texts.
+/// Returns the assets named by each page of a site, and by each of its scripts; matches in other files are plain text.
 fn links(site: &Site) -> BTreeMap<String, Vec<String>> {
     let of_text = |(name, text): (&String, &Vec<u8>)| {
         let is_page = match Path::new(name).extension()?.to_str()? {
@@ -90,7 +90,7 @@ fn links(site: &Site) -> BTreeMap<String, Vec<String>> {
     site.iter().filter_map(of_text).collect()
 }
 
-/// Every `/assets/…` that a text names.
+/// Returns every `/assets/…` in a text.
 fn assets(text: &str) -> Vec<String> {
     let mut found: Vec<String> = text
         .match_indices("assets/")
@@ -159,12 +159,12 @@ async fn law_10_no_page_load_fails_that_straddles_a_switch() {
         client.await.unwrap();
     }
     assert!(straddled.load(Ordering::Relaxed) > 5, "no page load met a switch");
-    // What answered for another version was an asset with a fingerprint; the page itself never is.
+    // Answers for an earlier version were assets with a fingerprint; the page itself never is.
     let (_, metrics) = edge.api("GET", "/metrics", None).await;
     assert!(metrics.as_str().unwrap().contains("devanture_kept_assets_total"), "{metrics}");
 }
 
-/// A name that says that its content never changes keeps its word.
+/// A fingerprinted name always has the same content.
 #[test]
 fn other_content_under_a_fingerprinted_name_is_held_back() {
     let edge = edge().start();
@@ -181,11 +181,11 @@ fn other_content_under_a_fingerprinted_name_is_held_back() {
     assert_eq!((ran.problem().as_str(), ran.code), ("fingerprint_reused", Some(1)));
     assert_eq!(ran.last_line(), "The previous version is still running.");
     assert_eq!(edge.json("shop", &["status"])["version"], two.as_str());
-    // The version is stored, and a switch to it is held back in the same way.
+    // The version is stored, and a switch to the version is blocked in the same way.
     let other = edge.json("shop", &["push", path, "--no-switch"])["version"].as_str().unwrap().to_owned();
     assert_eq!(edge.run("shop", &["switch", &other, "--json"]).problem(), "fingerprint_reused");
     edge.json("shop", &["switch", &other, "--allow-refingerprint"]);
-    // Going back is always allowed, and so is what was live with that content.
+    // A rollback is always allowed, and so is a version already live with the content.
     edge.json("shop", &["rollback"]);
     edge.json("shop", &["switch", &one]);
     edge.json("shop", &["switch", &other]);

@@ -1,4 +1,4 @@
-//! Restarts that nobody sees: an edge takes over from the one that runs, under load and with pushes.
+//! Seamless restarts: a new edge takes over from the running edge, under load and with pushes.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Read as _, Write as _};
@@ -19,16 +19,16 @@ use crate::support::edge::{Edge, Ran, edge};
 use crate::support::managed::eventually;
 use crate::support::rounds;
 
-/// Takeovers of one edge by the next.
+/// Takeovers in a row.
 const TAKEOVERS: usize = 40;
-/// Processes that are killed while they take over.
+/// Processes killed during a takeover.
 const KILLS: usize = 40;
-/// The pause of a visitor between two requests: some hundred of them meet each takeover.
+/// The pause of a visitor between two requests: some hundred requests fall into each takeover.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Bytes of a file that no socket's buffers hold.
+/// Bytes of a file larger than all socket buffers.
 const LARGE_BYTES: usize = 24 * 1024 * 1024;
 
-/// A site whose page says `text`.
+/// A site whose page contains `text`.
 fn site(text: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), text).unwrap();
@@ -36,7 +36,7 @@ fn site(text: &str) -> TempDir {
     folder
 }
 
-/// Requests the page again and again until `stop`; each is answered with a page that was pushed.
+/// Requests the page repeatedly until `stop`; each answer must be a pushed page.
 async fn visit(client: reqwest::Client, url: String, stop: Arc<AtomicBool>, seen: Arc<AtomicUsize>) {
     while !stop.load(Ordering::Relaxed) {
         let answer = client.get(&url).send().await.unwrap_or_else(|error| panic!("{error:?}"));
@@ -95,7 +95,7 @@ async fn no_request_and_no_push_fails_while_edges_take_over_from_each_other() {
     let pushed = Arc::new(AtomicUsize::new(0));
     let pushes = std::thread::spawn(push_until(&edge, Arc::clone(&stop), Arc::clone(&pushed)));
     for _ in 0..rounds(TAKEOVERS) {
-        // Each push sees one takeover or two, and each takeover some push.
+        // Each push meets one takeover or two, and each takeover some push.
         let before = pushed.load(Ordering::Relaxed);
         edge.take_over();
         while pushed.load(Ordering::Relaxed) == before && !pushes.is_finished() {
@@ -127,7 +127,7 @@ async fn a_download_that_began_before_a_takeover_ends_whole() {
     let mut read = answer.chunk().await.unwrap().unwrap().to_vec();
 
     let mut second = edge.beside(&["--config", "edge.toml"]);
-    // Where the new one serves, the old one is draining.
+    // While the new edge serves, the old edge is draining.
     while !edge.log().contains("\"draining\"") {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -140,7 +140,7 @@ async fn a_download_that_began_before_a_takeover_ends_whole() {
     second.wait().unwrap();
 }
 
-/// Makes a connection of TLS to `host`, on which nothing was sent yet.
+/// Makes a TLS connection to `host`, without sending a request.
 pub(super) fn connect(
     edge: &Edge,
     host: &str,
@@ -173,13 +173,13 @@ async fn a_preview_that_is_not_loaded_yet_is_served_on_a_connection_of_the_drain
     let old = edge.take_over_and_leave_draining();
     write!(stream, "GET / HTTP/1.1\r\nhost: {host}:{}\r\n\r\n", edge.https().port()).unwrap();
     let mut answer = String::new();
-    // Its end without a farewell would be an error.
+    // A close without `close_notify` would be an error.
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("page 2"), "{answer}\n{}", edge.log());
     assert!(old.ended().success());
 }
 
-/// What a program writes, line by line, as it comes.
+/// Collects the lines of a program in real time.
 fn lines_of(output: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String>>> {
     let lines = Arc::<Mutex<Vec<String>>>::default();
     let written = Arc::clone(&lines);
@@ -191,11 +191,11 @@ fn lines_of(output: impl std::io::Read + Send + 'static) -> Arc<Mutex<Vec<String
     lines
 }
 
-/// `logs --tail` of the requests of an app, until this is dropped.
+/// `logs --tail` of the requests of an app, ended on drop.
 struct FollowedLogs {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
-    /// What it says of its connection.
+    /// Notes about the connection.
     notes: Arc<Mutex<Vec<String>>>,
     _home: TempDir,
 }
@@ -227,7 +227,7 @@ async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
         let line = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["target"].to_string();
         lines.lock().unwrap().iter().map(line).collect()
     };
-    // It reads along once it shows a request.
+    // The follower is connected once a request is shown.
     eventually("a line", async || {
         edge.client(true).get(edge.url("shop.localhost", "/begin")).send().await.unwrap();
         (!shown().is_empty()).then_some(())
@@ -241,7 +241,7 @@ async fn logs_that_are_followed_go_on_over_takeovers_with_each_line_once() {
             assert_eq!(answer.status(), 404);
             sent.push(format!("{path:?}"));
         }
-        // An edge that has ended keeps no lines for a reader who comes late.
+        // An ended edge keeps no lines for a late reader.
         eventually("the lines so far", async || shown().contains(sent.last().unwrap()).then_some(())).await;
         edge.take_over();
     }
@@ -290,7 +290,7 @@ async fn logs_that_are_followed_show_what_the_old_edge_answers_while_it_drains()
     edge.client(true).get(edge.url("shop.localhost", "/end")).send().await.unwrap();
     eventually("the last line", async || (shown("/end") > 0).then_some(())).await;
     drop(logs);
-    // The edge remembers them as well, and the file has each of them once.
+    // The edge's log holds the lines as well, and the file has each line once.
     let remembered = edge.run("shop", &["logs", "--json"]).stdout;
     let file = std::fs::read_to_string(edge.folder.path().join("access.log")).unwrap();
     for path in ["/at-once", "/later", "/new", "/end"] {
@@ -345,19 +345,19 @@ fn hear(stream: &mut UnixStream) -> serde_json::Value {
     serde_json::from_slice(&answer).unwrap()
 }
 
-/// Has this process take over from the edge, which has given its sockets then. They are closed again.
+/// Takes over from the edge by this process, and closes the received sockets.
 fn begin_takeover(edge: &Edge) -> UnixStream {
     let mut stream = UnixStream::connect(edge.data_dir.join("takeover.sock")).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     say(&mut stream, &json!({ "begin": { "protocol": 2, "pid": std::process::id() } }));
     let answer = hear(&mut stream);
     let count = answer["sockets"]["sockets"].as_array().unwrap().len();
-    // A byte comes with each sixteen of them.
+    // A byte accompanies every sixteen sockets.
     stream.read_exact(&mut vec![0; count.div_ceil(16)]).unwrap();
     stream
 }
 
-/// One that takes over binds the socket again, and nobody else could open it again.
+/// A successor binds the socket again, and no third process could reopen the socket.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_that_is_stopped_while_the_next_one_takes_over_leaves_that_one_its_socket() {
     for serves in [false, true] {
@@ -380,7 +380,7 @@ async fn an_edge_that_is_stopped_while_the_next_one_takes_over_leaves_that_one_i
         if serves {
             say(&mut stream, &json!("serving"));
         }
-        // Until here the download holds the drain up.
+        // Until here the download delays the drain.
         assert!(edge.is_running());
         while let Some(chunk) = download.chunk().await.unwrap() {
             read += chunk.len();
@@ -398,7 +398,7 @@ async fn an_edge_that_is_stopped_while_the_next_one_takes_over_leaves_that_one_i
 async fn an_edge_that_starts_while_another_one_takes_over_learns_that_and_ends() {
     let mut edge = edge().start();
     edge.push("shop", site("page 1").path());
-    // This process takes over, and does not go on.
+    // This process begins a takeover, and stops.
     let stream = begin_takeover(&edge);
     for _ in 0..2 {
         let ran = Ran::of(edge.beside(&["--config", "edge.toml"]).wait_with_output().unwrap());
@@ -447,7 +447,7 @@ fn the_service_manager_learns_which_process_serves() {
         children.push(edge.beside_with(&["--config", "edge.toml"], &[("NOTIFY_SOCKET", socket.to_str().unwrap())]));
     }
     for mut child in children {
-        // Those that were replaced have ended, or are about to.
+        // Replaced processes have ended, or are about to.
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -1,4 +1,4 @@
-//! Restarts that no backend sees: instances go from one edge to the next as they are, under load.
+//! Restarts invisible to backends: running instances pass from one edge to the next, under load.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -15,23 +15,23 @@ use crate::support::edge::{Edge, Ran, edge, forget_claims, program};
 use crate::support::managed::{Project, SOON, eventually, healthy, instances, is_alive};
 use crate::support::{leave_out, rounds, websocket};
 
-/// Takeovers under load; `TAKEOVERS` in the environment is another number.
+/// Takeovers under load; overridden by `TAKEOVERS` in the environment.
 const TAKEOVERS: usize = 20;
-/// Processes that are killed in a takeover; `KILLS` in the environment is another number.
+/// Processes killed during a takeover; overridden by `KILLS` in the environment.
 const KILLS: usize = 40;
 const HOST: &str = "game.localhost";
 
-/// The number of rounds that the environment names, or a part of `full`.
+/// Returns the number of rounds from the environment, or a part of `full`.
 fn count(name: &str, full: usize) -> usize {
     std::env::var(name).map_or_else(|_| rounds(full), |count| count.parse().unwrap())
 }
 
-/// The process that answers.
+/// Returns the id of the answering process.
 fn pid_in(text: &str) -> u64 {
     text.rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Requests of one kind, again and again until they are to stop, each of which succeeds; what answered is kept.
+/// Repeated requests of one kind until stopped, each successful; the answering processes are recorded.
 struct Load {
     stop: Arc<AtomicBool>,
     seen: Arc<AtomicUsize>,
@@ -53,7 +53,7 @@ impl Load {
             clients.push(tokio::spawn(async move {
                 let mut pids = BTreeSet::new();
                 while !stop.load(Ordering::Relaxed) {
-                    // The last one is a WebSocket each time.
+                    // The last is a WebSocket each time.
                     let text = match number {
                         5 => first_text(&client, &url).await,
                         _ => {
@@ -81,7 +81,7 @@ impl Load {
         }
     }
 
-    /// Stops, and gives everything that answered.
+    /// Stops, and returns all answering processes.
     async fn end(self) -> BTreeSet<u64> {
         self.stop.store(true, Ordering::Relaxed);
         let mut pids = BTreeSet::new();
@@ -92,20 +92,20 @@ impl Load {
     }
 }
 
-/// Opens a WebSocket, and gives the first message of it.
+/// Opens a WebSocket, and returns the first message.
 async fn first_text(client: &reqwest::Client, url: &str) -> String {
     let mut socket = websocket::open(client, url).await;
     socket.next().await.unwrap().unwrap().into_text().unwrap().to_string()
 }
 
-/// The process that answers now.
+/// Returns the id of the process that answers now.
 async fn pid(edge: &Edge) -> u64 {
     let answer = edge.client(true).get(edge.url(HOST, "/api/who")).send().await.unwrap();
     assert_eq!(answer.status(), 200, "{}", edge.log());
     pid_in(&answer.text().await.unwrap())
 }
 
-/// A project whose backend writes a line now and then.
+/// A project whose backend regularly writes a line.
 fn project(lines: &str) -> Project {
     let project = Project::new("game", "one", lines);
     talks(&project, "one");
@@ -121,7 +121,7 @@ fn talks(project: &Project, name: &str) {
     );
 }
 
-/// The numbers of the lines that an instance wrote, as `devanture logs` prints them.
+/// Returns the numbers of the lines written by an instance, from `devanture logs`.
 fn lines(edge: &Edge) -> Vec<u64> {
     let ran = edge.run("game", &["logs", "--source", "web.1", "--lines", "2000"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -149,7 +149,7 @@ async fn no_request_fails_and_no_instance_ends_while_edges_take_over_from_each_o
     assert!(written.windows(2).all(|two| two[1] == two[0] + 1), "{written:?}");
     eventually("further lines", async || (lines(&edge).last() > written.last()).then_some(())).await;
 
-    // What is about instances goes on as before.
+    // Commands about instances work as before.
     edge.json("game", &["scale", "web=3"]);
     let three = healthy(&edge, "game", 3).await;
     assert!(three.is_superset(&before));
@@ -184,7 +184,7 @@ async fn an_instance_on_a_socket_with_a_folder_that_stays_changes_hands() {
     }
     let kept = edge.client(true).post(edge.url(HOST, "/api/keep")).send().await.unwrap().text().await.unwrap();
     assert_eq!(kept, "xx");
-    // One that ends is started again by the edge that has it now.
+    // An ended instance is restarted by the current edge.
     edge.client(true).get(edge.url(HOST, "/api/exit")).send().await.unwrap();
     eventually("another process", async || {
         let answer = edge.client(true).get(edge.url(HOST, "/api/who")).send().await.unwrap();
@@ -233,7 +233,7 @@ async fn the_backend_of_a_preview_starts_for_a_connection_of_the_draining_edge()
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("two "), "{answer}\n{}", edge.log());
     assert!(old.ended().success());
-    // It is the new edge's.
+    // The instance belongs to the new edge.
     let again = edge.client(true).get(edge.url(&host, "/api/who")).send().await.unwrap().text().await.unwrap();
     assert_eq!(pid_in(&again), pid_in(answer.trim_end_matches("\r\n0\r\n\r\n").trim()));
 }
@@ -258,7 +258,7 @@ async fn a_websocket_goes_on_for_its_own_time_after_a_takeover() {
     assert!(old.ended().success());
 }
 
-/// Bytes of a file that no socket's buffers hold.
+/// Bytes of a file larger than all socket buffers.
 const LARGE_BYTES: usize = 24 * 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,7 +336,7 @@ async fn a_new_edge_that_does_not_come_up_leaves_the_old_one_with_its_instances(
     project.push(&edge);
     let before = healthy(&edge, "game", 1).await;
     let config = std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap();
-    // It has the catalog and the description of the instances by the time that it fails.
+    // The failing process has received the catalog and the description of the instances by then.
     std::fs::write(
         edge.folder.path().join("bad.toml"),
         config.replace("enabled = true", "enabled = true\ncgroup = \"off\""),
@@ -382,7 +382,7 @@ async fn law_2_whichever_process_of_a_takeover_is_killed_what_is_live_is_served(
     project.push(&edge);
     let history = edge.json("game", &["history", "--limit", "1000"]);
     assert_eq!(history["deploys"].as_array().unwrap().len(), rounds + 1);
-    // Replaced instances end, the last of them after the last switch.
+    // Replaced instances end, the last after the last switch.
     eventually("the end of what was replaced", async || {
         let all = instances(&edge, "game", "prod").await;
         (all.iter().filter(|one| one["state"] != "warm").count() == 1).then_some(())
@@ -390,7 +390,7 @@ async fn law_2_whichever_process_of_a_takeover_is_killed_what_is_live_is_served(
     .await;
 }
 
-/// A spawner as a service of its own, for the edge of a user that may start nothing as another one.
+/// A spawner as a separate service, for an edge whose user cannot start processes of other users.
 struct SpawnerService {
     process: std::process::Child,
     folder: tempfile::TempDir,
@@ -431,7 +431,7 @@ impl Drop for SpawnerService {
     }
 }
 
-/// A user that is not root, and no one's.
+/// An unassigned user other than root.
 const PLAIN_USER: u32 = 64_321;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -452,7 +452,7 @@ async fn instances_of_a_spawner_of_its_own_change_hands_between_edges_that_are_n
     }
     assert_eq!(load.end().await, before, "the same processes answered all the time\n{}", edge.log());
     assert_eq!(healthy(&edge, "game", 2).await, before);
-    // Whichever edge is killed, the spawner's instances are the other one's.
+    // After a kill of either edge, the remaining edge owns the spawner's instances.
     edge.kill_successor(Duration::from_millis(30));
     assert_eq!(healthy(&edge, "game", 2).await, before);
     edge.json("game", &["scale", "web=3"]);

@@ -1,4 +1,4 @@
-//! Restarts that no client of HTTP/3 sees.
+//! Restarts invisible to clients of HTTP/3.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::support::edge::{Edge, edge};
 
-/// Bytes of a file that is under way for as long as it is not read.
+/// Bytes of a file whose download continues while unread.
 const LARGE_BYTES: usize = 24 * 1024 * 1024;
 
 type Stream = RequestStream<BidiStream<Bytes>, Bytes>;
 
-/// A client of its own; what ends with it is not to end before the test does.
+/// Creates a client; the caller holds all parts, so that none is dropped before the test ends.
 async fn connect(edge: &Edge) -> (SendRequest<OpenStreams, Bytes>, quinn::Connection, quinn::Endpoint) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(edge.ca()).unwrap()).unwrap();
@@ -69,7 +69,7 @@ async fn a_download_over_http3_goes_on_while_the_next_edge_has_its_socket() {
     while !edge.log().contains("\"draining\"") {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // Those that are made now come to the new edge, whatever the packets of others do.
+    // New connections reach the new edge, independent of packets of older connections.
     for _ in 0..4 {
         let (mut requests, _connection, _client) = connect(&edge).await;
         assert_eq!(rest(&mut ask(&edge, &mut requests, "/").await).await, b"page");
@@ -84,7 +84,7 @@ async fn a_download_over_http3_goes_on_while_the_next_edge_has_its_socket() {
     second.wait().unwrap();
 }
 
-/// The edge in between has no connection of its own, and passes on the packets of the first one's.
+/// The middle edge has no connection of its own, and forwards the packets of the first edge's connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_over_http3_goes_on_over_two_takeovers() {
     let mut edge = edge().start();

@@ -1,4 +1,4 @@
-//! How long an edge goes on with what is under way once another one has taken over, and how it is ended sooner.
+//! Time limits of a replaced edge for running requests, and earlier ends.
 
 use futures_util::StreamExt as _;
 use tokio_tungstenite::tungstenite::Message;
@@ -9,10 +9,10 @@ use crate::support::managed::{Project, eventually};
 use crate::support::websocket;
 
 const HOST: &str = "game.localhost";
-/// Bytes of a file that no socket's buffers hold.
+/// Bytes of a file larger than all socket buffers.
 const LARGE_BYTES: usize = 24 * 1024 * 1024;
 
-/// Gives requests so much time in a drain, of an edge that runs, and so all else that has no time of its own.
+/// Sets the drain time of a running edge for requests, and for all else without a time limit of its own.
 pub(super) async fn drain_within(edge: &Edge, milliseconds: u64) {
     let path = edge.folder.path().join("edge.toml");
     let config = std::fs::read_to_string(&path).unwrap();
@@ -26,7 +26,7 @@ async fn logged(edge: &Edge, text: &str, times: usize) {
     eventually(text, async || (edge.log().matches(text).count() >= times).then_some(())).await;
 }
 
-/// A download of which the first bytes have come.
+/// A download with the first bytes received.
 struct Download {
     answer: reqwest::Response,
     read: usize,
@@ -40,7 +40,7 @@ impl Download {
         Self { answer, read }
     }
 
-    /// The bytes of all that comes, and whether it breaks off.
+    /// Returns the number of received bytes, and true for a broken download.
     async fn rest(mut self) -> (usize, bool) {
         loop {
             match self.answer.chunk().await {
@@ -102,7 +102,7 @@ async fn an_upload_and_a_download_end_whole_long_after_the_time_of_everything_el
         let Some(Ok(Message::Close(Some(close)))) = socket.next().await else { panic!("it is not closed in order") };
         assert_eq!(close.code, CloseCode::Away);
         assert!(slow.await.unwrap().is_err(), "the time of requests is over");
-        // What comes now is the next one's.
+        // New requests go to the next edge.
         assert_eq!(edge.client(http2).get(edge.url(HOST, "/")).send().await.unwrap().status(), 200);
         go_on.send(()).unwrap();
         assert_eq!(upload.await.unwrap().unwrap().status(), 200);
@@ -144,7 +144,7 @@ async fn a_signal_has_a_draining_edge_end_like_one_that_nobody_takes_over_from()
     let (read, breaks_off) = download.rest().await;
     assert!(breaks_off && read < LARGE_BYTES, "{read}");
     assert!(edge.log().contains("the drain ends sooner"), "{}", edge.log());
-    // The one that serves does not end with it.
+    // The serving edge continues.
     assert_eq!(edge.client(true).get(edge.url(HOST, "/")).send().await.unwrap().status(), 200);
 }
 
@@ -152,7 +152,7 @@ async fn a_signal_has_a_draining_edge_end_like_one_that_nobody_takes_over_from()
 async fn another_signal_ends_a_drain_at_once() {
     for is_taken_over in [false, true] {
         let mut edge = with_large_file();
-        // Longer than this test may take, and less than a takeover gives a download.
+        // Longer than this test may take, and less than the time limit of a download in a takeover.
         drain_within(&edge, 3_000_000).await;
         let download = Download::begin(&edge, false).await;
         let ended = if is_taken_over {
@@ -173,7 +173,7 @@ async fn another_signal_ends_a_drain_at_once() {
     }
 }
 
-/// As where the service is stopped: the manager kills what is left once the process ends that it knows.
+/// As with a stopped service: the manager kills the remaining processes once the main process ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_edge_that_serves_ends_after_those_that_drain_and_has_them_end_sooner() {
     let mut edge = with_large_file();

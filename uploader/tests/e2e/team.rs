@@ -1,5 +1,5 @@
-//! A team, with the real programs in a real git repository: a preview per branch, locks, differences, and promoting
-//! what was tested.
+//! A team, with the real programs in a real git repository: a preview per branch, locks, differences, and promotion of
+//! a tested version.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// What GitHub Actions sets on a pull request from `feature/checkout-with-cards`.
+/// Variables of GitHub Actions for a pull request from `feature/checkout-with-cards`.
 const PULL_REQUEST: [(&str, &str); 8] = [
     ("CI", "true"),
     ("GITHUB_ACTIONS", "true"),
@@ -48,7 +48,7 @@ impl Repository {
         assert!(ran.status.success(), "{arguments:?}: {ran:?}");
     }
 
-    /// Writes the page and commits it.
+    /// Writes the page and commits the file.
     fn commit(&self, text: &str) {
         std::fs::write(self.path().join("www/index.html"), text).unwrap();
         self.git(&["add", "."]);
@@ -115,7 +115,7 @@ async fn a_branch_has_a_preview_of_its_own_until_it_ends() {
     let nameless = repository.run(&edge, &[], &["push", "--alias", "--json"]);
     assert_eq!((nameless.problem().as_str(), nameless.code), ("usage", Some(2)));
     assert!(nameless.stderr.trim_end().ends_with("The previous version is still running."), "{nameless:#?}");
-    // It ends: at once for visitors.
+    // The alias expires: at once for visitors.
     repository.json(&edge, &[], &["alias", "set", &name, three["version"].as_str().unwrap(), "--expires", "1s"]);
     let client = edge.client(true);
     for _ in 0..500 {
@@ -165,7 +165,7 @@ async fn the_history_shows_who_pushed_what_from_where() {
         (&printed["commit"], &printed["branch"], &printed["message"]),
         (&json!("abc123"), &json!("b"), &json!("Said"))
     );
-    // For a person: columns, and one deploy whole. Not a terminal, so nothing is coloured.
+    // For a person: columns, and one deploy in full. Without a terminal, without colours.
     let output = repository.run(&edge, &[], &["history"]).stdout;
     let lines: Vec<&str> = output.lines().collect();
     let column = |line: &str, text: &str| line.find(text).map(|at| line[..at].chars().count());
@@ -239,7 +239,7 @@ async fn what_was_tested_is_promoted_after_a_look_at_the_difference() {
     repository.json(&edge, &[], &["push"]);
     std::fs::write(repository.path().join("www/about.html"), "about us").unwrap();
     repository.commit("two, with more");
-    // CI has a token that makes previews, and no more.
+    // The token of CI may only make previews.
     let previews = edge.new_token(&["--name", "ci", "--app", "shop", "--env", "preview", "--scope", "push"]);
     let as_ci = |arguments: &[&str]| {
         let mut command = edge.command(repository.path(), "shop", arguments);

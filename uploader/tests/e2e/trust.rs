@@ -1,5 +1,5 @@
-//! `devanture push` in CI without a stored secret: the identity token of GitHub Actions, and that of a variable, become
-//! a token, against an issuer on loopback whose key is made at run time.
+//! `devanture push` in CI without a stored secret: an identity token of GitHub Actions, or from a variable, is
+//! exchanged for a token, against an issuer on loopback with a key made at run time.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::edge::{Edge, Ran, edge};
 use crate::support::issuer::{AUDIENCE, Issuer, OPENS};
 
-/// An edge that trusts an issuer.
+/// Starts an edge that trusts an issuer.
 fn trusting(issuer: &Issuer) -> Edge {
     let table = format!(
         "[[trust]]\nname = \"ci-main\"\nissuer = \"{}\"\naudience = \"{AUDIENCE}\"\napp = \"shop\"\n\
@@ -19,12 +19,12 @@ fn trusting(issuer: &Issuer) -> Edge {
     edge().with_table(&table).start()
 }
 
-/// The claims of a job of that branch.
+/// The claims of a job on a branch.
 fn on(branch: &str) -> Value {
     json!({ "repository": "acme/shop", "ref": branch })
 }
 
-/// A command of a job of CI, in a folder of its own, without a token.
+/// A command of a CI job, in a separate folder, without a token.
 fn command(edge: &Edge, home: &Path, arguments: &[&str]) -> Command {
     let mut command = edge.command(home, "shop", arguments);
     command.env_remove("DEVANTURE_TOKEN").env("HOME", home).env("DEVANTURE_AUDIENCE", AUDIENCE);
@@ -56,7 +56,7 @@ pub(super) fn both_cas(home: &Path, one: &Command, other: &Command) -> PathBuf {
     path
 }
 
-/// Waits until the log of an edge has this text.
+/// Waits until the log of an edge contains the text.
 pub(super) fn logs(edge: &Edge, text: &str) {
     for _ in 0..3_000 {
         if edge.log().contains(text) {
@@ -81,7 +81,7 @@ async fn a_push_of_github_actions_needs_no_stored_secret() {
     assert_eq!(pushed.code, Some(0), "{pushed:#?}\n{}", edge.log());
     let (_, history) = edge.api("GET", "/v1/apps/shop/environments/prod/history", None).await;
     assert_eq!(history["deploys"][0]["who"], "trust:ci-main", "{history}");
-    // Each command has another identity token.
+    // Each command has a new identity token.
     for _ in 0..2 {
         let status = ran(&mut in_job(&["status", "--json"]));
         assert_eq!(status.json()["version"], pushed.json()["version"], "{status:#?}");
@@ -120,7 +120,7 @@ async fn a_second_command_of_a_job_finds_what_its_identity_token_was_exchanged_f
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         assert!(!std::fs::read_to_string(&path).unwrap().contains(&identity_token), "{name} has the identity token");
     }
-    // Another job, which has stolen it, has nothing of it.
+    // A second job with the stolen token is refused.
     let thief = tempfile::tempdir().unwrap();
     let stolen = in_job(thief.path(), &["status", "--json"]);
     assert_eq!((stolen.code, stolen.problem().as_str()), (Some(4), "bad_identity_token"), "{stolen:#?}");
@@ -155,7 +155,7 @@ async fn of_several_environments_a_job_gets_the_one_that_its_command_is_for() {
             let done = in_job(arguments);
             assert_eq!(done.code, Some(0), "{arguments:?}: {done:#?}\n{}", edge.log());
         }
-        // The identity token is not lost, and what to say is said.
+        // The identity token is not wasted, and the message names the missing flag.
         let other = if environment == "prod" { "staging" } else { "prod" };
         let refused = in_job(&["push", "dist", "--env", other]);
         assert_eq!((refused.code, refused.problem().as_str()), (Some(4), "bad_identity_token"), "{refused:#?}");
@@ -246,7 +246,7 @@ async fn a_push_of_buildkite_has_its_agent_request_an_identity_token() {
         command.env("BUILDKITE", "true").env("BUILDKITE_AGENT_ACCESS_TOKEN", OPENS).env("PATH", &path);
         ran(&mut command)
     };
-    // It is given the audience, and nothing on its standard input.
+    // The agent gets the audience, and an empty standard input.
     let token = home.path().join("token");
     let number = |text: &str| std::fs::write(&token, text).unwrap();
     agent(&format!(
@@ -277,7 +277,7 @@ async fn a_push_of_buildkite_has_its_agent_request_an_identity_token() {
         assert!(message.contains(why) && message.contains("buildkite-agent"), "{script}: {failed:#?}");
     }
     std::fs::remove_file(bin.join("buildkite-agent")).unwrap();
-    // What a pull request brings is not run.
+    // A program brought by a pull request is not run.
     std::fs::write(home.path().join("buildkite-agent"), "#!/bin/sh\ntouch ran\n").unwrap();
     std::fs::set_permissions(home.path().join("buildkite-agent"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .unwrap();
@@ -289,7 +289,7 @@ async fn a_push_of_buildkite_has_its_agent_request_an_identity_token() {
     assert!(failed.json()["error"]["message"].as_str().unwrap().contains("it is in no folder of PATH"), "{failed:#?}");
 }
 
-/// An edge of its own CA stands for a GitHub Enterprise Server: what it says of the request does not matter.
+/// An edge with a CA of its own stands in for a GitHub Enterprise Server: its answer does not matter.
 #[test]
 fn the_address_of_github_may_have_a_certificate_of_a_ca_in_the_file_of_devanture_ca() {
     let (issuer, home) = (Issuer::start(), home());

@@ -1,5 +1,4 @@
-//! What surrounds a takeover: the check before it, the keys that a running edge applies, sockets of the service
-//! manager.
+//! Around a takeover: the check before, keys applied by a running edge, sockets of the service manager.
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -31,12 +30,12 @@ async fn the_check_of_an_upgrade_reads_everything_and_touches_nothing() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(ran.stdout.contains("2 versions") && ran.stdout.contains(&format!("process {}", edge.pid())), "{ran:#?}");
     assert!(!edge.log().contains("a new edge"), "{}", edge.log());
-    // What says nothing has checked nothing.
+    // A silent program has checked nothing.
     let silent = check(&edge, "/bin/true", "edge.toml");
     assert!(silent.code == Some(2) && silent.stderr.contains("did not say what it checked"), "{silent:#?}");
     edge.push("shop", site("three").path());
 
-    // A configuration that the instances cannot follow, and a mistake, are reasons.
+    // A configuration unsuitable for the instances, and a mistake, are reasons.
     let config = std::fs::read_to_string(edge.folder.path().join("edge.toml")).unwrap();
     let bad = config.replace("enabled = true", "enabled = true\ncgroup = \"off\"");
     std::fs::write(edge.folder.path().join("bad.toml"), bad).unwrap();
@@ -46,7 +45,7 @@ async fn the_check_of_an_upgrade_reads_everything_and_touches_nothing() {
     let ran = check(&edge, "/bin/false", "edge.toml");
     assert_eq!(ran.code, Some(2), "{ran:#?}");
 
-    // Damage that no running edge makes up for is none, and is said.
+    // Damage that no running edge repairs is only reported.
     assert!(edge.terminate().success());
     let ran = check(&edge, new, "edge.toml");
     assert!(ran.code == Some(0) && ran.stdout.contains("no edge runs"), "{ran:#?}");
@@ -75,7 +74,7 @@ async fn a_reload_names_the_keys_that_it_applied_and_those_that_wait() {
         is_said.then_some(())
     })
     .await;
-    // Only what has changed since is applied again; what waits still does.
+    // Only later changes are applied again; pending keys stay pending.
     std::fs::write(&path, format!("drain_timeout_ms = 5000\n{changed}")).unwrap();
     edge.hang_up();
     eventually("the second reload", async || {
@@ -98,7 +97,7 @@ async fn sockets_of_the_service_manager_are_served_and_connections_wait_in_them_
     std::fs::write(&path, config.replace("https = \"127.0.0.1:0\"", &format!("https = \"{address}\""))).unwrap();
     let url = format!("https://shop.localhost:{}/", address.port());
     for _ in 0..2 {
-        // It waits in the queue of the socket, which no edge has yet; not on a connection to an edge that has ended.
+        // The connection waits in the queue of the socket, without an edge; not on a connection to an ended edge.
         let (client, url) = (edge.client(true), url.clone());
         let early = tokio::spawn(async move { client.get(url).send().await.unwrap().text().await.unwrap() });
         let mut activated = Command::new("/bin/sh")
@@ -138,7 +137,7 @@ async fn a_reload_changes_limits_and_proxies_for_what_comes_then() {
     })
     .await;
     assert!(!edge.log().contains("\"waiting\""), "{}", edge.log());
-    // A connection that is there has the limits that it began with.
+    // An existing connection keeps its initial limits.
     assert_eq!(visit(&client).await, (200, false));
     assert_eq!(visit(&edge.client(false)).await, (200, true));
     let two = site("two");
@@ -152,7 +151,7 @@ async fn a_reload_changes_limits_and_proxies_for_what_comes_then() {
     .await;
 }
 
-/// Puts `config` in place of the configuration, and has it read again.
+/// Replaces the configuration by `config`, and triggers a reload.
 async fn reload(edge: &Edge, config: &str, applied: &str) {
     std::fs::write(edge.folder.path().join("edge.toml"), config).unwrap();
     edge.hang_up();
@@ -175,7 +174,7 @@ async fn a_reload_changes_the_limits_of_visitors_and_of_single_apps_that_are_liv
     let [requests, bytes, versions] = ["requests_per_app_max", "sent_bytes_per_second_per_app_max", "versions_max"]
         .map(|name| format!("limits.apps.shop.{name}"));
     reload(&edge, &format!("{config}{of_shop}"), &format!("{requests}, {bytes}, {versions}")).await;
-    // Its body takes two hours: while it waits, no other request of the app has room.
+    // The body takes two hours: meanwhile, no second request of the app is admitted.
     let answer = client.get(edge.url("shop.localhost", "/")).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), visit("shop").await, visit("blog").await), (200, 503, 200));
     let ran = edge.run("shop", &["push", site("two").path().to_str().unwrap(), "--json"]);

@@ -1,10 +1,10 @@
-//! `pause`, `resume` and `delete` from the command line, and what visitors then get.
+//! `pause`, `resume` and `delete` from the command line, with the effect for visitors.
 
 use serde_json::{Value, json};
 
 use crate::support::edge::{Edge, Ran, edge, files, program};
 
-/// Pushes a folder of these files, and gives the version.
+/// Pushes a folder of these files, and returns the version.
 fn push(edge: &Edge, files: &[(&str, &str)]) -> String {
     let www = tempfile::tempdir().unwrap();
     for (path, text) in files {
@@ -72,7 +72,7 @@ async fn a_version_and_a_path_are_deleted() {
     assert_eq!(edge.run("shop", &["switch", &two, "--json"]).problem(), "not_found");
     assert_eq!(edge.run("shop", &["switch", &two, "--dry-run", "--json"]).problem(), "not_found");
     assert!(edge.run("shop", &["history"]).stdout.contains("(deleted)"));
-    // A rollback goes over it, and its dry run knows.
+    // A rollback skips the deleted version, and so does its dry run.
     let foreseen = edge.json("shop", &["rollback", "--dry-run"]);
     assert_eq!(foreseen["version"], one.as_str());
     assert_eq!(edge.json("shop", &["rollback"])["version"], one.as_str());
@@ -105,7 +105,7 @@ async fn a_path_that_was_deleted_by_mistake_is_brought_back() {
     let withdrawn = edge.run("shop", &["delete", "/index.html", "--now"]);
     assert!(withdrawn.stdout.contains("undo  devanture delete /index.html --undo"), "{withdrawn:#?}");
     assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 404);
-    // The same content is the same version, which was stored before; the push says so.
+    // The same content makes the same version, already stored; the push reports this.
     let again = edge.run("shop", &["push", www.path().to_str().unwrap()]);
     assert!(again.stderr.contains("/index.html stays withdrawn"), "{again:#?}");
     assert_eq!(visit(&edge, "shop.localhost", "/").await.0, 404);
@@ -155,7 +155,7 @@ fn a_verification_gives_its_advice_after_what_it_found() {
     for path in files(&blobs).keys() {
         std::fs::write(blobs.join(path), "damaged").unwrap();
     }
-    // Both outputs of the program go where one of them would.
+    // Both outputs of the program share one pipe.
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "exec \"$0\" verify --config edge.toml 2>&1"]).arg(program("devanture-edge"));
     let ran = Ran::of(shell.current_dir(edge.folder.path()).output().unwrap());

@@ -1,11 +1,11 @@
-//! `upstreams` on the command line, with who then answers visitors.
+//! `upstreams` on the command line, with the backends that answer visitors.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 
 use crate::support::edge::{Edge, Ran, edge};
 
-/// A backend that answers every request with its name; where it is.
+/// Starts a backend that answers every request with its name; returns the address.
 fn backend(name: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -60,14 +60,14 @@ async fn members_come_and_go_without_a_push_or_a_restart() {
     let list = output(&["upstreams", "list"]);
     assert!(list.contains(&pad(&one)) && list.contains("out") && list.contains("removed by"), "{list}");
 
-    // The last one goes only where somebody means it, and nobody can be asked here.
+    // Removing the last member requires a confirmation, and no terminal can ask here.
     let refused = edge.run("shop", &["upstreams", "remove", "api", &two]);
     assert_eq!(refused.code, Some(2), "{refused:#?}");
     assert!(refused.stderr.contains("is the last member of api in prod") && refused.stderr.contains("--yes"));
     assert_eq!(who(&edge).await, (200, "two".to_owned()));
     output(&["upstreams", "remove", "api", &two, "--dry-run"]);
     output(&["upstreams", "remove", "api", &two, "--yes"]);
-    // What is not a member is removed without a confirmation.
+    // A non-member is removed without a confirmation.
     output(&["upstreams", "remove", "api", &two]);
     assert_eq!(who(&edge).await.0, 503);
     let unknown = edge.run("shop", &["upstreams", "add", "web", &two]);

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use crate::support::edge::{Ran, edge};
 use crate::support::page::block;
 
-/// The receiver of the page, started with a secret; it ends with this value.
+/// The receiver of the page, started with a secret; ended on drop.
 struct Receiver {
     process: Child,
     port: u16,

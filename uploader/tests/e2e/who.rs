@@ -1,4 +1,4 @@
-//! Accounts, tokens and the audit log, with the real programs: what a person types, and what a thief tries.
+//! Accounts, tokens and the audit log, with the real programs: commands of a person, and attempts of a thief.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,12 +10,12 @@ use crate::support::edge::{Edge, EdgeBuilder, Ran, edge, program};
 
 const PASSWORD: &str = "correct horse battery";
 
-/// An edge that hashes passwords with little work.
+/// An edge with fast password hashing.
 pub(super) fn quick() -> EdgeBuilder {
     edge().with_limit("argon2_memory_kib", 7_168).with_limit("argon2_passes", 1)
 }
 
-/// Runs `devanture-edge` beside the edge, with something on its standard input.
+/// Runs `devanture-edge` beside the edge, with standard input.
 fn beside(edge: &Edge, arguments: &[&str], input: &str) -> Ran {
     let mut command = Command::new(program("devanture-edge"));
     Ran::fed(command.args(arguments).args(["--config", "edge.toml"]).current_dir(edge.folder.path()), input)
@@ -38,7 +38,7 @@ impl Person {
         Self { project: tempfile::tempdir().unwrap(), home: tempfile::tempdir().unwrap() }
     }
 
-    /// A person whose project has a page and, in `.env`, everything.
+    /// A person whose project has a page and a complete `.env`.
     fn with_dotenv(edge: &Edge, login: &str, password: &str) -> Self {
         let person = Self::new();
         std::fs::create_dir(person.project.path().join("www")).unwrap();
@@ -76,7 +76,7 @@ impl Person {
         ran.json()
     }
 
-    /// The files in which logins are kept.
+    /// Returns the files of stored logins.
     fn kept(&self) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.home.path().join(".local/state/devanture")) else { return Vec::new() };
         let paths = entries.map(|entry| entry.unwrap().path());
@@ -90,7 +90,7 @@ impl Person {
     }
 }
 
-/// How often somebody logged in, as the audit log has it.
+/// Returns the number of logins in the audit log.
 async fn logins(edge: &Edge) -> usize {
     let (_, log) = edge.api("GET", "/v1/audit?limit=1000", None).await;
     log["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "login").count()
@@ -102,7 +102,7 @@ async fn post(edge: &Edge, operation: &str, body: Value) -> (u16, Value) {
     (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
 }
 
-/// The files of a folder and of all below it, as one text of bytes.
+/// Returns the contents of all files below a folder, as one byte string.
 fn bytes_below(folder: &Path) -> Vec<u8> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -161,13 +161,13 @@ async fn an_access_token_that_ended_is_replaced_without_a_word() {
     let ada = Person::with_dotenv(&edge, "ada", PASSWORD);
     ada.json(&edge, &["push"]);
     let first = ada.session();
-    // It has less left than a request is begun with, so that each command gets another.
+    // The remaining life is below the minimum for a request, so each command gets a new token.
     let ran = ada.run(&edge, &["status"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:#?}");
     let second = ada.session();
     assert_ne!(first["refresh_token"], second["refresh_token"]);
     assert_eq!(logins(&edge).await, 1);
-    // The edge says that a token is over which looks good here, as after a clock that goes wrong.
+    // The edge reports a token as expired that looks valid here, as with a wrong clock.
     let mut wrong = second.clone();
     wrong["access_expires_s"] = json!(u64::MAX);
     std::fs::write(&ada.kept()[0], wrong.to_string()).unwrap();
@@ -274,13 +274,13 @@ async fn a_login_is_begun_and_ended_by_hand_and_works_without_a_home() {
     assert_eq!(ada.json(&edge, &["logout"])["logged_out"], false);
     let ran = ada.run(&edge, &["status", "--json"]);
     assert_eq!((ran.problem().as_str(), ran.code), ("unauthenticated", Some(4)));
-    // In another project nothing of it counts, although its files name the same edge and account.
+    // In a second project the stored login does not count, despite files with the same edge and account.
     ada.write_dotenv(&edge, "ada", PASSWORD);
     ada.json(&edge, &["status"]);
     let other = Person { project: tempfile::tempdir().unwrap(), home: ada.home };
     std::fs::write(other.project.path().join(".env"), &without).unwrap();
     assert_eq!(other.run(&edge, &["status", "--json"]).problem(), "unauthenticated");
-    // In CI there may be no folder, or none to write to.
+    // CI may have no state folder, or an unwritable folder.
     other.write_dotenv(&edge, "ada", PASSWORD);
     for home in [None, Some("/proc/nowhere")] {
         let mut command = other.command(&edge, &["status", "--json"]);
@@ -330,7 +330,7 @@ async fn tokens_are_made_listed_and_revoked_and_each_change_is_reported() {
     let ran = with(&edge, &["status", "--json"]);
     assert_eq!((ran.problem().as_str(), ran.code), ("bad_token", Some(4)), "the next call");
 
-    // And by the edge's own program, with the edge and without it.
+    // Also by the edge's own program, with a running edge and without.
     let other = edge.new_token(&["--name", "other", "--scope", "read", "--expires", "1d"]);
     let other_id = other.split('_').nth(1).unwrap().to_owned();
     let listed = beside(&edge, &["token", "list"], "");
@@ -398,7 +398,7 @@ async fn no_password_and_no_token_is_in_a_log_or_in_the_data_folder() {
         screen.push_str(&ran.stdout);
         screen.push_str(&ran.stderr);
     }
-    // Somebody types the password where the login belongs, and a token that is wrong at its end.
+    // A person types the password in place of the login, and a token with a wrong end.
     post(&edge, "login", json!({ "login": PASSWORD, "password": "x" })).await;
     post_status(&edge, &format!("{}0", edge.token)).await;
     secrets.sort();

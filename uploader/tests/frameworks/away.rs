@@ -1,4 +1,4 @@
-//! Backends that are killed under an open front: the front goes on, and so does the backend's traffic when it is back.
+//! Backends killed under an open front: the front continues, and so does the traffic of a restarted backend.
 
 use serde_json::json;
 
@@ -55,7 +55,7 @@ async fn the_front_outlives_its_backends_and_finds_them_again() {
     site.server.start_again();
     api.server.start_again();
     for path in ["/api/session", "/data/echo"] {
-        // Asked again until it answers; the browser's own limit ends it.
+        // Repeated until answered; the browser's own limit ends the loop.
         let again = format!(
             "(async () => {{ while ((await fetch('{path}')).status !== 200) \
                await new Promise(rested => setTimeout(rested, 50)); return true }})()"

@@ -1,4 +1,4 @@
-//! What `docs/python.md` shows of Django is tried: tables by `release`, and the first administrator by `devanture run`.
+//! Runs the Django examples of `docs/python.md`: tables by `release`, and the first administrator by `devanture run`.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::inputs;
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// A project with the admin site, and with as much of its packages as it needs.
+/// Makes a project with the admin site, and with the required packages.
 fn make(folder: &Path, packages: &Path) {
     let script = "mkdir -p dist/www dist/server/lib\n\
         echo '<title>shop</title>' > dist/www/index.html\n\

@@ -1,5 +1,5 @@
-//! A Django site behind the edge: it knows its own address, sessions and CSRF hold, uploads come back, and whatever it
-//! answers is passed on as it is.
+//! A Django site behind the edge: correct own address, working sessions and CSRF protection, intact uploads, and
+//! unchanged answers.
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::support::edge::{Edge, edge};
 const UPLOAD_BYTES: u64 = 3_000_001;
 const LARGE_UPLOAD_BYTES: u64 = 64 << 20;
 
-/// The edge, with the site's paths in its routes.
+/// Starts the edge, with the site's paths in its routes.
 fn start() -> Option<(Edge, Django)> {
     let site = django()?;
     let edge = edge().start();
@@ -20,13 +20,13 @@ fn start() -> Option<(Edge, Django)> {
     Some((edge, site))
 }
 
-/// The token that a form of the admin holds.
+/// Returns the token in a form of the admin.
 fn token_in(page: &str) -> String {
     let (_, rest) = page.split_once("name=\"csrfmiddlewaretoken\" value=\"").expect("the form has a token");
     rest.split('"').next().unwrap().to_owned()
 }
 
-/// Logs in by the admin's form, as a browser would send it.
+/// Logs in by the admin's form, as a browser would.
 pub(super) async fn log_in(visitor: &mut Visitor<'_>, password: &str) -> Vec<String> {
     let page = visitor.send(visitor.request("GET", "/admin/login/?next=/admin/")).await;
     assert_eq!(page.status(), 200);
@@ -51,7 +51,7 @@ async fn a_site_knows_its_public_address_and_its_sessions_hold() {
     for http2 in [true, false] {
         let mut visitor = Visitor::new(&edge, http2);
         let origin = visitor.origin();
-        // A client that claims to be somewhere else changes nothing of it.
+        // A client with forged headers changes nothing.
         let lies = visitor
             .request("GET", "/api/session?a=1&b=%2F")
             .header("x-forwarded-host", "elsewhere.example")
@@ -87,7 +87,7 @@ async fn a_site_knows_its_public_address_and_its_sessions_hold() {
         }
         assert_eq!(visitor.json("/api/session").await["user"], "keeper");
 
-        // Whether a request may change something hangs on its token, and on where it says that it comes from.
+        // Permission for a change depends on the request's token, and on its stated origin.
         let token = visitor.cookies["csrftoken"].clone();
         for (name, value, token, status) in [
             ("origin", origin.clone(), token.as_str(), 400),
@@ -192,7 +192,7 @@ async fn what_the_site_answers_is_passed_on_as_it_is() {
         says(&body, &format!("{method} is not for /api/catalogue"));
     }
     let (status, answered, body) = ask("DELETE", "/api/latest", &[("cookie", &session)]).await;
-    // Its check of the token comes before its view.
+    // The check of the token comes before the view.
     assert_eq!((status, answered.get("allow")), (403, None));
     says(&body, "CSRF");
     let (status, answered, body) = ask("OPTIONS", "/api/products", &[]).await;
@@ -215,7 +215,8 @@ async fn what_the_site_answers_is_passed_on_as_it_is() {
     static_files_are_the_sites(&edge, backend).await;
 }
 
-/// What the site compresses is not compressed again, nor taken apart. It never compresses twice in the same way.
+/// Checks that compressed answers of the site are not compressed again, nor decoded. The site never compresses twice in
+/// the same way.
 async fn compressed_answers_stay_as_they_are(edge: &Edge, plain: &[u8]) {
     for http2 in [true, false] {
         let visitor = Visitor::new(edge, http2);
@@ -232,7 +233,7 @@ async fn compressed_answers_stay_as_they_are(edge: &Edge, plain: &[u8]) {
     }
 }
 
-/// The admin's style sheet by its fingerprinted name, as the site's own server of static files has it.
+/// Checks the admin's style sheet by its fingerprinted name, as served by the site's own static files server.
 async fn static_files_are_the_sites(edge: &Edge, backend: std::net::SocketAddr) {
     let page = Visitor::new(edge, true).request("GET", "/admin/login/").send().await.unwrap().text().await.unwrap();
     let (_, rest) = page.split_once("href=\"/static/admin/css/base.").unwrap();

@@ -1,5 +1,5 @@
 //! The front in a real browser, on one origin with both backends: the admin by its forms, the API by `fetch`, events
-//! and a WebSocket. Nothing may go wrong in any page.
+//! and a WebSocket. No page may report an error.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::frameworks::{HOST, push};
 use crate::support::browser::{Browser, Page};
 use crate::support::edge::{Edge, edge};
 
-/// Nothing went wrong since the last address was gone to, and everything was on the one origin.
+/// Checks for errors since the last navigation, and that all requests stayed on one origin.
 async fn is_sound(edge: &Edge, page: &Page) {
     page.settle().await;
     let seen = page.report().await;
@@ -22,7 +22,7 @@ async fn is_sound(edge: &Edge, page: &Page) {
     );
 }
 
-/// Fills in fields by their names, as far as they are text, and sends the form that they are in.
+/// Fills in text fields by name, and sends their form.
 async fn fill_in(page: &Page, fields: &[(&str, &str)], button: &str) {
     for (name, value) in fields {
         page.evaluate(&format!("document.querySelector('form [name={name}]').value = {}", json!(value))).await;
@@ -30,7 +30,7 @@ async fn fill_in(page: &Page, fields: &[(&str, &str)], button: &str) {
     page.evaluate(&format!("document.querySelector({}).click()", json!(button))).await;
 }
 
-/// Chooses a file of so many bytes, each that of its place.
+/// Chooses a file of `bytes` bytes, each equal to its position.
 async fn choose_file(page: &Page, bytes: usize) {
     let choose = format!(
         "{{ const files = new DataTransfer(); \
@@ -40,7 +40,7 @@ async fn choose_file(page: &Page, bytes: usize) {
     page.evaluate(&choose).await;
 }
 
-/// The file behind the first link whose text starts with the name is the one that was chosen.
+/// Checks that the file behind the first link whose text starts with the name is the chosen file.
 async fn comes_back(page: &Page, name: &str, bytes: usize) {
     let read = format!(
         "fetch([...document.querySelectorAll('#products a')].find(link => link.textContent.startsWith({})).href)\

@@ -1,4 +1,4 @@
-//! A client with cookies, bodies that are known by their hash, and the comparison of answers with the backend's own.
+//! A client with cookies, bodies verified by hash, and the comparison of answers with the backend's own.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::frameworks::HOST;
 use crate::support::edge::Edge;
 
-/// A visitor, who keeps cookies by their names.
+/// A visitor with a cookie jar by name.
 pub(crate) struct Visitor<'a> {
     edge: &'a Edge,
     client: Client,
@@ -24,7 +24,7 @@ impl<'a> Visitor<'a> {
         Self { edge, client: edge.client(http2), cookies: BTreeMap::new() }
     }
 
-    /// The origin of the shop as a browser names it.
+    /// The origin of the shop in a browser's form.
     pub(crate) fn origin(&self) -> String {
         self.edge.url(HOST, "")
     }
@@ -52,11 +52,11 @@ impl<'a> Visitor<'a> {
     }
 }
 
-/// Fields that belong to a connection or to the moment, and those that the edge adds.
+/// Header fields of a connection or of the moment, and fields added by the edge.
 const NOT_COMPARED: [&str; 6] =
     ["connection", "keep-alive", "transfer-encoding", "date", "devanture-version", "x-request-id"];
 
-/// Status, fields and body of an answer; the fields that differ by nature left out.
+/// Returns status, header fields and body of an answer, without fields that always differ.
 async fn whole(answer: Response) -> (u16, Vec<(String, HeaderValue)>, Bytes) {
     let mut fields: Vec<_> = answer
         .headers()
@@ -64,15 +64,16 @@ async fn whole(answer: Response) -> (u16, Vec<(String, HeaderValue)>, Bytes) {
         .filter(|(name, _)| !NOT_COMPARED.contains(&name.as_str()))
         .map(|(name, value)| (name.to_string(), value.clone()))
         .collect();
-    // The order of fields counts among those of one name alone.
+    // Only the order of fields with the same name counts.
     fields.sort_by(|one, other| one.0.cmp(&other.0));
     (answer.status().as_u16(), fields, answer.bytes().await.unwrap())
 }
 
-/// Times that an answer is compared whose backend gives another one a moment later.
+/// Attempts to compare an answer that changes from one moment to the next.
 const TRIES_MAX: usize = 5;
 
-/// Asks the backend itself, as the edge would, and the edge over both protocols: each answer must be the same.
+/// Requests an answer from the backend itself, in the edge's form, and from the edge over both protocols: all answers
+/// must be equal.
 pub(crate) async fn is_the_backends_own(
     edge: &Edge,
     backend: SocketAddr,
@@ -101,7 +102,7 @@ pub(crate) async fn is_the_backends_own(
             let is_once = |name| answer.headers().get_all(name).iter().count() == 1;
             assert!(["date", "devanture-version", "x-request-id"].into_iter().all(is_once), "{answer:?}");
             let (answer, after) = (whole(answer).await, own().await);
-            // The end of a cookie is a second of the clock, which may turn between the two.
+            // The expiry of a cookie is a second of the clock, which may tick between the two.
             let is_settled = after == before;
             before = after;
             tries += 1;
@@ -116,7 +117,7 @@ pub(crate) async fn is_the_backends_own(
     (own.0, fields, own.2)
 }
 
-/// Bytes that no compression shortens, the same ones whenever they are made, a chunk at a time.
+/// Returns incompressible bytes, always the same, in chunks.
 pub(crate) fn noise(length: u64) -> impl Iterator<Item = Bytes> {
     let mut source = blake3::Hasher::new().finalize_xof();
     let mut left = length;
@@ -128,7 +129,7 @@ pub(crate) fn noise(length: u64) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// A form of `fields` and a file of noise, streamed: the value of `Content-Type`, its length, and itself.
+/// Returns a form with `fields` and a file of noise, streamed: `Content-Type`, length, and body.
 pub(crate) fn form(fields: &[(&str, &str)], length: u64) -> (String, u64, reqwest::Body) {
     let boundary = "between-the-parts";
     let mut head = String::new();
@@ -145,12 +146,12 @@ pub(crate) fn form(fields: &[(&str, &str)], length: u64) -> (String, u64, reqwes
     (format!("multipart/form-data; boundary={boundary}"), whole, streamed(parts))
 }
 
-/// A body that is sent as it is made.
+/// Returns a body generated while sent.
 pub(crate) fn streamed(parts: impl Iterator<Item = Bytes> + Send + 'static) -> reqwest::Body {
     reqwest::Body::wrap_stream(futures_util::stream::iter(parts.map(Ok::<_, std::io::Error>)))
 }
 
-/// The hash and the length of a body, which is not held as a whole.
+/// Returns the hash and the length of a body, without holding the body in memory.
 pub(crate) async fn digest(answer: Response) -> (blake3::Hash, u64) {
     let mut hasher = blake3::Hasher::new();
     let mut chunks = answer.bytes_stream();
@@ -160,7 +161,7 @@ pub(crate) async fn digest(answer: Response) -> (blake3::Hash, u64) {
     (hasher.finalize(), hasher.count())
 }
 
-/// What [`digest`] says of [`noise`].
+/// Returns the [`digest`] of [`noise`].
 pub(crate) fn digest_of_noise(length: u64) -> (blake3::Hash, u64) {
     let mut hasher = blake3::Hasher::new();
     for chunk in noise(length) {

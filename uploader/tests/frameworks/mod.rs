@@ -1,4 +1,4 @@
-//! Backends as teams write them, in Django and FastAPI, as real processes behind the edge, on the front's own origin.
+//! Typical backends in Django and FastAPI, as real processes behind the edge, on the front's own origin.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,7 +21,7 @@ mod tokens;
 use crate::support::edge::Edge;
 use crate::support::project;
 
-/// The host of the shop; the edge's port belongs to it.
+/// The host of the shop, without the edge's port.
 const HOST: &str = "shop.localhost";
 
 /// Pushes the front with a route for each path to a backend.

@@ -1,5 +1,4 @@
-//! What `docs/python.md` shows is tried: a WSGI and an ASGI app with the packages that go along, and a virtual
-//! environment.
+//! Runs the examples of `docs/python.md`: a WSGI and an ASGI app with bundled packages, and a virtual environment.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,10 +9,10 @@ use crate::support::edge::{Edge, EdgeBuilder, Ran, edge};
 use crate::support::inputs;
 use crate::support::page;
 
-/// The interpreter of the system, which every user may run.
+/// The interpreter of the system, executable by every user.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// The blocks of the page behind `<!-- mark -->`, of one language.
+/// Returns the blocks of the page behind `<!-- mark -->`, of one language.
 pub(super) fn block(mark: &str, language: &str, starts: &str) -> String {
     let page = page::page("python.md");
     let begin = format!("<!-- {mark} -->\n```{language}\n");
@@ -22,14 +21,15 @@ pub(super) fn block(mark: &str, language: &str, starts: &str) -> String {
     found.unwrap_or_else(|| panic!("{mark} has no {language} with {starts}")).to_owned()
 }
 
-/// The interpreter of the system with its version, such as `python3.11`, if it makes virtual environments.
+/// Returns the interpreter of the system with its version, such as `python3.11`, if able to make virtual environments.
 fn python() -> (PathBuf, String) {
     let program = std::fs::canonicalize(PYTHON).unwrap();
     let name = program.file_name().unwrap().to_str().unwrap().to_owned();
     (program, name)
 }
 
-/// A project of the page: its files, and its lines but those of pip, which reach out; their packages come from here.
+/// A project of the page: its files, and its commands except pip, which needs the network; packages come from this
+/// machine.
 struct Project(TempDir);
 
 impl Project {
@@ -50,7 +50,7 @@ impl Project {
                 folder = Some(project.0.path().join(into));
                 continue;
             }
-            // pip is not needed where the packages are copied.
+            // pip is not needed for copied packages.
             let line = line.replace("python3.11 -m venv", &format!("{} -m venv --without-pip", program.display()));
             project.shell(&line);
         }
@@ -72,7 +72,7 @@ impl Project {
     }
 }
 
-/// An edge with that table of interpreters.
+/// An edge with the given table of interpreters.
 fn with_interpreters(table: &str) -> EdgeBuilder {
     edge().with_table("[runner]\nenabled = true\n").with_table(table)
 }
@@ -98,7 +98,7 @@ async fn an_asgi_app_runs_in_its_virtual_environment_with_the_edges_interpreter(
     let (program, name) = python();
     let table = block("asgi", "toml", "[runner.interpreters]");
     let table = table.replace("/usr/bin/python3.11", program.to_str().unwrap()).replace("python3.11", &name);
-    // What the machine that builds says of its own interpreter does not matter.
+    // The interpreter of the build machine does not matter.
     let config = project.0.path().join("dist/server/.venv/pyvenv.cfg");
     let text = std::fs::read_to_string(&config).unwrap().replace("home = /usr/bin", "home = /opt/python/bin");
     std::fs::write(&config, text).unwrap();
@@ -115,7 +115,7 @@ async fn an_asgi_app_runs_in_its_virtual_environment_with_the_edges_interpreter(
     assert_eq!(answer(&edge).await, "https /api/plants\n");
 }
 
-/// A server that copies a file of the bundle to the folder that stays, with its mode, and writes to it.
+/// A server that copies a file of the bundle to the persistent folder, with its mode, and writes to the copy.
 const COPIES: &str = r#"
 import http.server, os, shutil
 at = os.environ["DEVANTURE_DATA"] + "/seed.txt"
@@ -156,7 +156,7 @@ async fn a_file_of_the_bundle_that_is_copied_to_the_data_can_be_written_and_itse
     let ran = Ran::of(edge.command(project.path(), "shop", &["push", "--json"]).output().unwrap());
     assert_eq!(ran.code, Some(0), "{ran:#?}\n{}", edge.log());
     let answer = answer(&edge).await;
-    // Only a user of its own is kept from what belongs to the edge.
+    // Only a separate user is kept from the edge's files.
     let is_root = rustix::process::geteuid().is_root();
     assert!(answer.starts_with("first rows and more, ") && (!is_root || answer.ends_with("kept")), "{answer}");
 }

@@ -1,4 +1,5 @@
-//! The two backends as processes: Django under gunicorn, FastAPI under uvicorn, each with its data in its own folder.
+//! The two backends as processes: Django under gunicorn, FastAPI under uvicorn, each with its data in a separate
+//! folder.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -12,9 +13,9 @@ use tempfile::TempDir;
 
 use crate::support::inputs;
 
-/// How long a server may take until it listens, or until the port of one that was killed is closed.
+/// Time limit for a server to listen, or for the port of a killed server to close.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// Whom gunicorn believes is nobody here: by what the site came is for Django's own settings to say.
+/// gunicorn trusts no proxy headers here: the scheme is up to Django's own settings.
 const DJANGO: &[&str] = &[
     "gunicorn",
     "--threads=4",
@@ -30,7 +31,7 @@ pub(crate) fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/frameworks")
 }
 
-/// A word that nobody can know.
+/// An unguessable word.
 fn secret() -> String {
     let mut bytes = [0; 24];
     std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
@@ -40,7 +41,7 @@ fn secret() -> String {
     })
 }
 
-/// A backend that runs, and is killed when this is dropped.
+/// A running backend, killed on drop.
 pub(crate) struct Server {
     program: &'static [&'static str],
     environment: Vec<(&'static str, String)>,
@@ -49,20 +50,20 @@ pub(crate) struct Server {
     _data: TempDir,
 }
 
-/// The site: the password of its one user, `keeper`.
+/// The site: the password of its only user, `keeper`.
 pub(crate) struct Django {
     pub(crate) server: Server,
     pub(crate) password: String,
 }
 
-/// The API: a token that reads, and one that changes things.
+/// The API: a token for reading, and a token for changes.
 pub(crate) struct Plants {
     pub(crate) server: Server,
     pub(crate) reader: String,
     pub(crate) writer: String,
 }
 
-/// Starts the site, with empty tables but for its user; none, having said so, without its packages.
+/// Starts the site, with empty tables except for its user; `None`, with a message, without its packages.
 #[track_caller]
 pub(crate) fn django() -> Option<Django> {
     let packages = inputs::frameworks()?;
@@ -80,7 +81,7 @@ pub(crate) fn django() -> Option<Django> {
     Some(Django { server: Server::start(DJANGO, environment, data), password })
 }
 
-/// Starts the API; none, having said so, without its packages.
+/// Starts the API; `None`, with a message, without its packages.
 #[track_caller]
 pub(crate) fn plants() -> Option<Plants> {
     let packages = inputs::frameworks()?;
@@ -121,7 +122,7 @@ impl Server {
         self.address
     }
 
-    /// Kills it as a fault would, and waits until nothing takes connections there.
+    /// Kills the backend as a fault would, and waits until the port refuses connections.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
         let end = Instant::now() + START_TIME_MAX;
@@ -131,7 +132,7 @@ impl Server {
         }
     }
 
-    /// Starts it again over its data, on the port that it had.
+    /// Restarts the backend over its data, on the same port.
     pub(crate) fn start_again(&mut self) {
         let (process, address) = Process::start(self.program, &self.environment, self.address.port());
         assert_eq!(address, self.address);
@@ -141,7 +142,7 @@ impl Server {
 
 struct Process {
     child: Child,
-    /// Of gunicorn, the process that serves.
+    /// The serving process of gunicorn.
     worker: Option<u32>,
 }
 
@@ -155,7 +156,7 @@ impl Process {
             python(program, environment).args(place).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
-        // The pipe is read to its end, so that the server never waits for a reader.
+        // The pipe is read to its end, so that the server never blocks on writing.
         std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
         let mut process = Self { child, worker: None };
         let mut seen = Vec::new();
@@ -167,7 +168,7 @@ impl Process {
     }
 
     fn kill(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
         if let Some(worker) = self.worker.take() {
@@ -182,7 +183,7 @@ impl Drop for Process {
     }
 }
 
-/// The word after `words` in what the server says next.
+/// Returns the word after `words` in the further output of the server.
 fn text(lines: &Receiver<String>, seen: &mut Vec<String>, words: &str) -> String {
     loop {
         let line = lines.recv_timeout(START_TIME_MAX).unwrap_or_else(|error| panic!("{error}: {seen:#?}"));

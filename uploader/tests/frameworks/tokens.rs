@@ -1,4 +1,4 @@
-//! A JSON API behind the edge: its tokens, its pages and filters, its conflicts and conditions, and its files.
+//! A JSON API behind the edge: its tokens, pages and filters, conflicts and conditions, and files.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -13,10 +13,10 @@ use crate::support::edge::{Edge, edge};
 use crate::support::leave_out;
 
 const FILE_BYTES: u64 = 64 << 20;
-/// How often an upload is refused: of what overtakes an answer, not every try tells.
+/// Number of refused uploads: a reset overtakes an answer only in some attempts.
 const REFUSED_UPLOADS: usize = 5;
 
-/// The edge, with the API's paths in its routes.
+/// Starts the edge, with the API's paths in its routes.
 fn start() -> Option<(Edge, Plants)> {
     let api = plants()?;
     let edge = edge().start();
@@ -100,7 +100,7 @@ async fn pages_and_filters_are_right_as_seen_from_outside() {
             (1..=25).filter(|n| matches!(n % 4, 1 | 2)).map(|n| json!(format!("plant {n}"))).collect();
         assert_eq!(names, expected);
 
-        // What is sent is what arrives, byte for byte; the name of the client is the visitor's.
+        // Sent bytes arrive unchanged; the name of the client is the visitor's.
         for (path, query, pairs) in [
             ("", "", json!([])),
             ("/a", "k=1&k=2&k=1", json!([["k", "1"], ["k", "2"], ["k", "1"]])),
@@ -127,8 +127,8 @@ async fn pages_and_filters_are_right_as_seen_from_outside() {
     }
 }
 
-// The API answers before it has read the body, and wants no more of it. Over HTTP/1.1 the edge closed the connection
-// under what was still on its way, and the reset overtook the answer.
+// The API answers before reading the body, and reads no more. Over HTTP/1.1 the edge closed the connection with data
+// still in transit, and the reset overtook the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_upload_that_is_refused_at_its_start_learns_it() {
     let Some((edge, api)) = start() else { return };
@@ -182,7 +182,7 @@ async fn plants_are_made_changed_and_deleted() {
             ("PATCH", "/data/plants/999", json!({}), 404, &["no plant 999"]),
             ("DELETE", &path, Value::Null, 204, &[]),
             ("DELETE", &path, Value::Null, 404, &["no plant"]),
-            // So that the next visitor's plant has the next number.
+            // For the next visitor's plant to have the next number.
             ("POST", "/data/plants", plant(&format!("heath {number}"), 1), 201, &["heath"]),
         ] {
             let request = visitor.request(method, path).bearer_auth(&api.writer);

@@ -1,8 +1,7 @@
-//! Headless Chromium: opens pages as a visitor would and reports what went wrong in them.
+//! Headless Chromium: opens pages as a visitor would and reports errors.
 //!
-//! The browser takes every certificate, or that of one key, so that the self-signed mode can be looked at; that a
-//! certificate is right is for other tests. It talks to nobody by itself, and has a profile of its own that goes with
-//! it.
+//! The browser accepts every certificate, or one key, to work with the self-signed mode; correct certificates are a
+//! subject of different tests. The browser makes no requests of its own, and has a temporary profile.
 
 mod base64;
 mod state;
@@ -21,24 +20,24 @@ pub(crate) use self::state::{PageReport, Stub};
 use self::state::{State, exception_text};
 use super::cdp::Client;
 
-/// How long the browser may take to start: on a busy machine with two cores it is seconds.
+/// Time limit for the start of the browser: seconds on a busy machine with two cores.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// What the browser says of a question to a page that has been left.
+/// The browser's answer to a question about a closed page.
 const LEFT: &str = "navigated or closed";
-/// Most pages that are left while one question is asked.
+/// Most navigations during one question.
 const LEFT_PAGES_MAX: usize = 5;
-/// How long a page may take until it is loaded and quiet.
+/// Time limit for a loaded and quiet page.
 const LOAD_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long a page may take until what a test waits for is true in it.
+/// Time limit for a condition awaited by a test.
 const WAIT_TIME_MAX: Duration = Duration::from_secs(120);
-/// How long the page looks for that before it answers: less than the time that a command may take.
+/// Time for one poll of the condition: less than the time limit of a command.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
-/// Why requests fail when an address of the machine comes or goes, such as that of a network of containers: the browser
-/// breaks off whatever is under way, to this machine too.
+/// Reason for failed requests after a change of the machine's network addresses, as by a container network: the browser
+/// aborts all requests, even to this machine.
 const NETWORK_CHANGED: &str = "net::ERR_NETWORK_CHANGED";
-/// Most loads of a page during which that happens.
+/// Most loads of a page aborted for this reason.
 const LOADS_MAX: usize = 5;
-/// A page is quiet when no request was under way for so long.
+/// Time without requests that makes a page quiet.
 const QUIET_TIME: Duration = Duration::from_millis(500);
 
 const FLAGS: [&str; 11] = [
@@ -55,26 +54,25 @@ const FLAGS: [&str; 11] = [
     "--remote-debugging-port=0",
 ];
 
-/// Has the browser speak HTTP/3 where it is offered. It takes a certificate of a private authority for it only on
-/// origins that `--origin-to-force-quic-on` names, on which it speaks nothing else.
+/// Enables HTTP/3 in the browser. With a certificate of a private authority, HTTP/3 works only on origins in
+/// `--origin-to-force-quic-on`, without any further protocol.
 pub(crate) const HTTP3: &str = "--enable-quic";
 
-/// Whose certificates the browser takes, beside those that are right.
+/// Certificates accepted by the browser, beside valid certificates.
 pub(crate) enum Trusted<'s> {
-    /// Everybody's. What the browser does over connections with such errors is less than usual: it uses no
-    /// dictionaries.
+    /// All certificates. Over connections with certificate errors, the browser lacks some features: no dictionaries.
     Everybody,
-    /// That of the key whose SHA-256 this is, in base64.
+    /// The key with this SHA-256, in base64.
     Key(&'s str),
 }
 
-/// A running Chromium, ended when it is dropped.
+/// A running Chromium, ended on drop.
 pub(crate) struct Browser {
     client: Client,
     process: Process,
 }
 
-/// The process and its profile. The process is ended first, as it writes into the profile.
+/// The process and its profile. The process ends first, as the process writes into the profile.
 struct Process {
     child: Child,
     _profile: Option<tempfile::TempDir>,
@@ -82,16 +80,16 @@ struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself, and a test that fails here would hide its own message.
+        // The process may have ended already, and a failure here would hide the test's own message.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// An open page, with cookies and a cache of its own.
+/// An open page, with separate cookies and cache.
 pub(crate) struct Page {
     client: Client,
-    /// `None` if it is that of the profile.
+    /// `None` for the context of the profile.
     context: Option<String>,
     session: String,
     watched: Arc<Watched>,
@@ -104,8 +102,7 @@ struct Watched {
 }
 
 impl Browser {
-    /// Starts the browser. There is none, and it says so, where Chromium is missing and may be, or without `./test
-    /// full`.
+    /// Starts the browser. Returns `None` with a message if Chromium is missing and optional, or without `./test full`.
     pub(crate) async fn start() -> Option<Self> {
         if super::is_for_full_runs() { None } else { Self::start_in_every_run().await }
     }
@@ -117,7 +114,7 @@ impl Browser {
         Self::launch(Trusted::Everybody, &[], &folder, Some(profile)).await
     }
 
-    /// Starts it as [`Self::start`] does, with a profile that may be there before and stays afterwards.
+    /// Starts the browser as [`Self::start`] does, with a persistent profile.
     pub(crate) async fn start_with(trusted: Trusted<'_>, flags: &[&str], profile: &Path) -> Option<Self> {
         if super::is_for_full_runs() {
             return None;
@@ -155,7 +152,7 @@ impl Browser {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let process = Process { child, _profile: profile };
         let (found, address) = oneshot::channel();
-        // The pipe is read to its end, so that the browser never waits for a reader.
+        // The pipe is read to its end, so that the browser never blocks on writing.
         std::thread::spawn(move || {
             let mut found = Some(found);
             let mut seen = String::new();
@@ -178,12 +175,12 @@ impl Browser {
         self.process.child.id()
     }
 
-    /// Opens a URL in a new page with an empty cache, and waits until it is loaded and quiet.
+    /// Opens a URL in a new page with an empty cache, and waits until the page is loaded and quiet.
     pub(crate) async fn open(&self, url: &str) -> Page {
         self.open_with(url, &[]).await
     }
 
-    /// Opens a URL as [`Self::open`] does, in a page for which some requests are answered by the test.
+    /// Opens a URL as [`Self::open`] does, in a page with some requests answered by the test.
     pub(crate) async fn open_with(&self, url: &str, stubs: &[Stub]) -> Page {
         let page = self.blank(stubs).await;
         page.go(url).await;
@@ -197,9 +194,9 @@ impl Browser {
         page
     }
 
-    /// Ends the browser as its user does: what it has not written yet goes into the profile.
+    /// Ends the browser as its user does: unsaved state is written to the profile.
     pub(crate) async fn quit(mut self) {
-        // The answer may not come any more.
+        // The answer may never come.
         drop(self.client.try_call(None, "Browser.close", json!({})).await);
         let ended = async {
             while self.process.child.try_wait().unwrap().is_none() {
@@ -220,7 +217,7 @@ impl Browser {
             Some(context) => {
                 json!({ "url": "about:blank", "browserContextId": context, "width": 1280, "height": 900 })
             }
-            // A page in the window that the profile has.
+            // A page in the window of the profile.
             None => json!({ "url": "about:blank" }),
         };
         let target = client.call(None, "Target.createTarget", target).await["targetId"].clone();
@@ -243,10 +240,10 @@ impl Browser {
 }
 
 impl Page {
-    /// Goes to a URL in this page, with its cache as it is, and waits until that is loaded and quiet. The report starts
+    /// Navigates this page to a URL, with its cache, and waits until the page is loaded and quiet. The report starts
     /// again.
     pub(crate) async fn go(&self, url: &str) {
-        // A page that cannot be reached has its error in the report.
+        // The error of an unreachable page is in the report.
         self.load("Page.navigate", json!({ "url": url })).await;
     }
 
@@ -255,8 +252,7 @@ impl Page {
         self.load("Page.reload", json!({})).await;
     }
 
-    /// Loads a page by a command, again where the network of the machine changed meanwhile: that is no fault of the
-    /// edge.
+    /// Loads a page by a command, and again after a change of the machine's network, no fault of the edge.
     async fn load(&self, method: &str, parameters: Value) {
         for _ in 0..LOADS_MAX {
             self.watched.state.lock().unwrap().start_again();
@@ -269,7 +265,7 @@ impl Page {
         }
     }
 
-    /// Loads the page again with all that it shows, as if the browser had never seen any of it.
+    /// Reloads the page with all resources, as if the browser had an empty cache.
     pub(crate) async fn reload_without_cache(&self) {
         self.call("Network.clearBrowserCache", json!({})).await;
         self.reload().await;
@@ -298,7 +294,7 @@ impl Page {
         }
     }
 
-    /// What happened since the page was opened, and what it shows now.
+    /// Returns the events since the page was opened, and its current content.
     pub(crate) async fn report(&self) -> PageReport {
         let title = self.evaluate("document.title").await;
         let text = self.evaluate("document.body ? document.body.innerText : ''").await;
@@ -308,15 +304,15 @@ impl Page {
         report
     }
 
-    /// The value of a JavaScript expression in the page; of a promise, what it resolves to.
+    /// Returns the value of a JavaScript expression in the page; of a promise, the resolved value.
     ///
     /// # Panics
-    /// Where the expression throws or the promise is rejected.
+    /// Panics if the expression throws or the promise is rejected.
     pub(crate) async fn evaluate(&self, expression: &str) -> Value {
         self.try_evaluate(expression).await.unwrap_or_else(|message| panic!("{expression}: {message}"))
     }
 
-    /// The value of an expression as [`Self::evaluate`] gives it, or what was thrown.
+    /// Returns the value of an expression as [`Self::evaluate`] does, or the thrown error.
     pub(crate) async fn try_evaluate(&self, expression: &str) -> Result<Value, String> {
         let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
         let mut answer = self.client.try_call(Some(&self.session), "Runtime.evaluate", parameters).await?;
@@ -326,7 +322,7 @@ impl Page {
         }
     }
 
-    /// Waits until an expression is true in the page, and fails the test if it is not in time.
+    /// Waits until an expression is true in the page, and fails the test after the time limit.
     pub(crate) async fn wait_for(&self, expression: &str) {
         let question = format!(
             "new Promise(resolve => {{ \
@@ -342,7 +338,7 @@ impl Page {
                 Ok(Value::Bool(true)) => return,
                 Ok(_) if Instant::now() < until => {}
                 Ok(_) => break "it is not in time".to_owned(),
-                // A page that is left while it is asked is asked again, as the next one.
+                // After a navigation during the question, the next page is asked.
                 Err(message) if message.contains(LEFT) => {
                     left_pages += 1;
                     assert!(left_pages < LEFT_PAGES_MAX, "{expression}: the page is left again and again");
@@ -355,7 +351,7 @@ impl Page {
         panic!("{expression}: {why}; the page is {page:?}, and its report {report:?}");
     }
 
-    /// Whether a request for that path said that the browser has a dictionary for it.
+    /// Returns true if a request for the path announced a dictionary.
     pub(crate) fn has_announced(&self, path: &str) -> bool {
         let state = self.watched.state.lock().unwrap();
         state.announcing.iter().filter_map(|request| state.urls.get(request)).any(|url: &String| url.ends_with(path))
@@ -369,7 +365,7 @@ impl Page {
         std::io::Write::write_all(&mut file, &png).unwrap();
     }
 
-    /// Shows the page as to a visitor who prefers `light` or `dark`, on a screen of that width.
+    /// Shows the page as to a visitor who prefers `light` or `dark`, on a screen of the given width.
     pub(crate) async fn look_as(&self, colour_scheme: &str, width: u32, height: u32) {
         let features = json!([{ "name": "prefers-color-scheme", "value": colour_scheme }]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
@@ -377,7 +373,7 @@ impl Page {
         self.call("Emulation.setDeviceMetricsOverride", screen).await;
     }
 
-    /// Closes the page, its cookies and its cache. One that is only dropped stays open until the browser ends.
+    /// Closes the page, its cookies and its cache. A dropped page stays open until the browser ends.
     pub(crate) async fn close(self) {
         self.client.forget(&self.session);
         match &self.context {
@@ -392,7 +388,7 @@ impl Page {
         self.client.call(Some(&self.session), method, parameters).await
     }
 
-    /// Follows the page's events until it is closed.
+    /// Follows the page's events until the page is closed.
     fn watch(&self) {
         let mut events = self.client.events(&self.session);
         let (client, session, watched) = (self.client.clone(), self.session.clone(), Arc::clone(&self.watched));
@@ -400,7 +396,7 @@ impl Page {
             while let Some(event) = events.recv().await {
                 if event.method == "Fetch.requestPaused" {
                     let answer = watched.state.lock().unwrap().stub_answer(&event.parameters);
-                    // A page that has gone on to another address in the meantime does not want it any more.
+                    // A page that has navigated in the meantime needs no answer.
                     drop(client.try_call(Some(&session), answer.0, answer.1).await);
                 } else {
                     watched.state.lock().unwrap().take(&event);

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
 
-/// How long a command may take. A page that hangs should fail the test, not hold it; on a busy machine, one takes long.
+/// Time limit of a command. A hanging page must fail the test, not block the test; on a busy machine, a command takes
+/// long.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A connection to a browser, for all its pages.
@@ -26,16 +27,16 @@ struct Shared {
     listening: HashMap<String, mpsc::UnboundedSender<Event>>,
 }
 
-/// Something that happened in a page.
+/// An event of a page.
 pub(super) struct Event {
-    /// Its name, such as `Page.loadEventFired`.
+    /// The name, such as `Page.loadEventFired`.
     pub(super) method: String,
-    /// What the protocol says about it.
+    /// The parameters from the protocol.
     pub(super) parameters: Value,
 }
 
 impl Client {
-    /// Connects to the address that the browser printed.
+    /// Connects to the address printed by the browser.
     pub(super) async fn connect(address: &str) -> Self {
         let (socket, _) = tokio_tungstenite::connect_async(address).await.expect("the browser takes a connection");
         let (mut sink, mut stream) = socket.split();
@@ -55,13 +56,13 @@ impl Client {
                     reader_shared.lock().unwrap().receive(&text);
                 }
             }
-            // Who still waits learns that the browser is gone by its dropped channel.
+            // Dropping the channels tells all waiting callers that the browser is gone.
             *reader_shared.lock().unwrap() = Shared::default();
         });
         Self { commands, shared }
     }
 
-    /// Sends a command, of a page if a session is given, and returns its result or what the browser objects to.
+    /// Sends a command, of a page if a session is given, and returns the result or the browser's error.
     pub(super) async fn try_call(
         &self,
         session: Option<&str>,
@@ -114,13 +115,13 @@ impl Shared {
                 Some(error) => Err(error.to_owned()),
                 None => Ok(message["result"].take()),
             };
-            // A caller that gave up (its test is over) needs no answer.
+            // A caller of an ended test needs no answer.
             drop(answer.send(result));
         } else if let (Some(session), Some(method)) = (message["sessionId"].as_str(), message["method"].as_str())
             && let Some(listener) = self.listening.get(session)
         {
             let method = method.to_owned();
-            // A page that is being closed does not listen any more.
+            // A closing page no longer listens.
             drop(listener.send(Event { method, parameters: message["params"].take() }));
         }
     }

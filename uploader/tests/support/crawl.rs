@@ -1,6 +1,6 @@
-//! A link checker: follows every link of a site over HTTP/2, as a visitor's browser would ask for it.
+//! A link checker: follows every link of a site over HTTP/2, as a visitor's browser would.
 //!
-//! What only a script asks for is not seen here; the browser's tests see it.
+//! Requests made only by scripts are invisible here; the browser's tests cover such requests.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,10 +10,10 @@ use url::Url;
 
 use super::edge::Edge;
 
-/// A site that has more is not one of ours.
+/// Limit on links; no site of the tests has more.
 const LINKS_MAX: usize = 2_000;
 
-/// What a link wants of the other end.
+/// The expected kind of resource of a link.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Wanted {
     Page,
@@ -23,16 +23,16 @@ enum Wanted {
     Other,
 }
 
-/// What a crawl has found.
+/// The result of a crawl.
 #[derive(Debug, Default)]
 pub(crate) struct Crawled {
     /// The paths of all pages, in the order of their discovery; a redirected link counts with its target.
     pub(crate) pages: Vec<String>,
-    /// How many different links were asked for, pages included.
+    /// The number of distinct requested links, pages included.
     pub(crate) links: usize,
-    /// Links to elsewhere, which nobody has followed.
+    /// Links to foreign hosts, never followed.
     pub(crate) foreign: BTreeSet<String>,
-    /// What is wrong, a line each: which link, where it stands, and what came.
+    /// Problems, a line each: the link, its page, and the answer.
     pub(crate) problems: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ struct Crawler {
     client: reqwest::Client,
     root: Url,
     queue: VecDeque<(Url, Wanted)>,
-    /// Each link that was found, with the page where it stands first.
+    /// Each found link, with the first page that contains the link.
     known: BTreeMap<(Url, Wanted), String>,
     crawled: Crawled,
 }
@@ -59,7 +59,7 @@ pub(crate) async fn crawl(edge: &Edge, host: &str) -> Crawled {
 }
 
 impl Crawler {
-    /// Keeps a link for later that stands in `base`, if it was not seen before.
+    /// Queues an unseen link found in `base`.
     fn note(&mut self, base: &Url, link: &str, wanted: Wanted) {
         let Ok(mut url) = base.join(link.trim()) else {
             self.crawled.problems.push(format!("{link} in {base} is no link"));
@@ -82,7 +82,7 @@ impl Crawler {
         self.crawled.problems.push(format!("{url} ({wanted:?}, in {from}): {what}"));
     }
 
-    /// Asks for a link, and notes all that it leads to.
+    /// Requests a link, and queues all links of the answer.
     async fn follow(&mut self, url: &Url, wanted: Wanted) {
         let (mut at, mut answer) = (url.clone(), self.ask(url, wanted).await);
         if answer.status().is_redirection() {
@@ -132,7 +132,7 @@ impl Crawler {
 
     fn read_page(&mut self, page: &Url, text: &str) {
         let mut emitter = DefaultEmitter::default();
-        // What is in a script is no markup.
+        // The content of a script is no markup.
         emitter.naively_switch_states(true);
         let mut base = page.clone();
         let mut is_style = false;
@@ -189,12 +189,12 @@ impl Crawler {
         }
     }
 
-    /// Notes what `url(…)` and `@import` name.
+    /// Queues the addresses in `url(…)` and `@import`.
     fn read_style(&mut self, base: &Url, text: &str) {
         for (start, end) in [("url(", ")"), ("@import \"", "\""), ("@import '", "'")] {
             for after in text.split(start).skip(1) {
                 let link = after.split(end).next().unwrap_or_default().trim().trim_matches(['"', '\'']);
-                // A part of a picture that is in the page itself.
+                // A part of a picture in the page itself.
                 if !link.starts_with('#') {
                     self.note(base, link, if link.ends_with(".css") { Wanted::Style } else { Wanted::Other });
                 }
@@ -211,7 +211,7 @@ fn field<'h>(head: &'h HeaderMap, name: &str) -> &'h str {
     head.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Whether an answer is what its link wants, and what its name says.
+/// Returns true if an answer matches the expected kind of its link, and its file name.
 fn is_right_type(media_type: &str, wanted: Wanted, path: &str) -> bool {
     let suits = match wanted {
         Wanted::Page => media_type.starts_with("text/html"),

@@ -1,4 +1,4 @@
-//! A project folder, and `devanture dev` that runs in it.
+//! A project folder, and `devanture dev` inside.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use super::edge::client_of;
 
 /// Longest wait for an event.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(60);
-/// A page whose script counts how often it was loaded.
+/// A page whose script counts its loads.
 pub(crate) const PAGE: &str = "<!doctype html><html><head><title>shop</title><link rel=icon href=data:,>\
                     <script>sessionStorage.loads = 1 + Number(sessionStorage.loads || 0)</script>\
                     <link rel=stylesheet href=/style.css></head><body><p>one</p></body></html>";
 
-/// A project folder, and a state folder of its own.
+/// A project folder, with a separate state folder.
 pub(crate) struct Project(pub(crate) TempDir);
 
 impl Project {
@@ -55,32 +55,32 @@ impl Project {
         command
     }
 
-    /// Starts `dev` and waits until it says where the site is.
+    /// Starts `dev` and waits until the address of the site is printed.
     pub(crate) fn dev(&self, arguments: &[&str]) -> Dev {
         Dev::start(self.command(arguments))
     }
 }
 
-/// A running `dev`. It is killed when it is dropped.
+/// A running `dev`, killed on drop.
 pub(crate) struct Dev {
     pub(crate) child: Child,
     pub(crate) events: Receiver<Value>,
     pub(crate) url: String,
     pub(crate) ca: PathBuf,
-    /// As it printed them.
+    /// The printed routes.
     pub(crate) routes: Value,
 }
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
 impl Dev {
-    /// Starts it and waits until it says where the site is.
+    /// Starts the command and waits until the address of the site is printed.
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -88,7 +88,7 @@ impl Dev {
         std::thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
                 let event: Value = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                // A test that has failed listens no more.
+                // A failed test no longer listens.
                 sender.send(event).ok();
             }
         });
@@ -100,13 +100,13 @@ impl Dev {
         dev
     }
 
-    /// The next event of this kind; those before it are passed over.
+    /// Returns the next event of this kind; earlier events are skipped.
     #[track_caller]
     pub(crate) fn wait_for(&self, kind: &str) -> Value {
         self.wait_until(kind, |_| true)
     }
 
-    /// The next event of this kind of which that is true.
+    /// Returns the next event of this kind that satisfies `is_meant`.
     #[track_caller]
     pub(crate) fn wait_until(&self, kind: &str, is_meant: impl Fn(&Value) -> bool) -> Value {
         loop {
@@ -117,7 +117,7 @@ impl Dev {
         }
     }
 
-    /// The first mistake of the next failure that is one in this file.
+    /// Returns the first mistake of the next failure with a mistake in `file`.
     #[track_caller]
     pub(crate) fn mistake_in(&self, file: &str) -> Value {
         let is_meant = |event: &Value| event["error"]["mistakes"][0]["file"] == file;
@@ -132,7 +132,7 @@ impl Dev {
         self.get(path).await.text().await.unwrap()
     }
 
-    /// Ends it by a signal. Gives the exit code.
+    /// Ends `dev` by a signal. Returns the exit code.
     pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
         assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
         self.child.wait().unwrap().code()

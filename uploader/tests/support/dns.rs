@@ -1,4 +1,4 @@
-//! A DNS server on loopback, whose names and addresses a test changes as it goes.
+//! A DNS server on loopback, whose names and addresses a test changes at run time.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex};
 
 /// RFC 1035 §3.2.2.
 const TYPE_A: u16 = 1;
-/// RFC 1035 §4.1.1: there is no such name.
+/// RFC 1035 §4.1.1: the name does not exist.
 const NAME_ERROR: u8 = 3;
 
 type Names = Arc<Mutex<HashMap<String, Vec<Ipv4Addr>>>>;
 
-/// Answers for as long as the test runs.
+/// A DNS server that runs until the test ends.
 pub(crate) struct Dns {
     pub(crate) address: SocketAddr,
     names: Names,
 }
 
 impl Dns {
-    /// Begins without a name; each address is given for `ttl_s` seconds.
+    /// Starts without names; each address has the TTL `ttl_s`, in seconds.
     pub(crate) fn start(ttl_s: u32) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
@@ -35,13 +35,13 @@ impl Dns {
         Self { address, names }
     }
 
-    /// Gives a name these addresses, in place of those that it had.
+    /// Replaces the addresses of a name.
     pub(crate) fn set(&self, name: &str, addresses: &[Ipv4Addr]) {
         self.names.lock().unwrap().insert(name.to_owned(), addresses.to_vec());
     }
 }
 
-/// The answer to a query of one question (RFC 1035 §4.1).
+/// Returns the answer to a query of one question (RFC 1035 §4.1).
 fn answer(query: &[u8], names: &Names, ttl_s: u32) -> Option<Vec<u8>> {
     let (mut end, mut labels) = (12, Vec::new());
     while *query.get(end)? != 0 {
@@ -55,7 +55,7 @@ fn answer(query: &[u8], names: &Names, ttl_s: u32) -> Option<Vec<u8>> {
     let code = if found.is_some() { 0 } else { NAME_ERROR };
     let addresses = found.filter(|_| is_address).unwrap_or_default();
     let mut answer = query[..2].to_vec();
-    // A response, authoritative, recursion as it was wanted and available.
+    // A response, authoritative, recursion as requested and available.
     answer.extend([0x84 | query[2] & 1, 0x80 | code, 0, 1, 0, u8::try_from(addresses.len()).ok()?, 0, 0, 0, 0]);
     answer.extend(question);
     for address in addresses {

@@ -1,4 +1,4 @@
-//! A real edge, as its own process with its own data folder, and the real command line beside it.
+//! A real edge in a separate process with its own data folder, and the real command line.
 
 mod takeover;
 
@@ -14,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How an edge is to run.
+/// The parameters of an edge.
 #[derive(Default)]
 pub(crate) struct EdgeBuilder {
     limits: Vec<String>,
@@ -61,13 +61,13 @@ impl EdgeBuilder {
         self
     }
 
-    /// Runs as this user. Takes root.
+    /// Runs as this user. Requires root.
     pub(crate) fn with_user(mut self, user: u32) -> Self {
         self.user = Some(user);
         self
     }
 
-    /// Runs as this user, and has the spawner behind `socket` run the backends of bundles, in `folder`. Takes root.
+    /// Runs as this user, and has the spawner behind `socket` run the backends of bundles, in `folder`. Requires root.
     pub(crate) fn with_spawner(self, user: u32, socket: &Path, folder: &Path) -> Self {
         self.with_user(user)
             .with_table(&format!("[runner]\nenabled = true\nspawner = {socket:?}\nfolder = {folder:?}\n"))
@@ -78,10 +78,10 @@ impl EdgeBuilder {
         self.with_table("[runner]\nenabled = true\n")
     }
 
-    /// Starts it, and waits until it says that it is ready.
+    /// Starts the edge, and waits until the edge is ready.
     pub(crate) fn start(self) -> Edge {
         let folder = tempfile::tempdir().unwrap();
-        // The users of apps come to the folder of backends, which lies in it.
+        // The users of apps need access to the folder of backends inside.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
         let data_dir = self.data_dir.unwrap_or_else(|| folder.path().join("data"));
         let domain = self.domain.as_deref().unwrap_or("localhost");
@@ -105,18 +105,18 @@ impl EdgeBuilder {
     }
 }
 
-/// A running edge. It is killed when it is dropped.
+/// A running edge, killed on drop.
 pub(crate) struct Edge {
     pub(crate) data_dir: PathBuf,
     pub(crate) folder: TempDir,
     pub(crate) token: String,
     process: Running,
-    /// The user of the process, where it is another one than that of the tests.
+    /// The user of the process, if different from the user of the tests.
     user: Option<u32>,
     _claims: Claims,
 }
 
-/// Takes the claim of an edge away when it has ended, so that others may have its user ids.
+/// Removes the user id claim of an ended edge, so that further edges may use the ids.
 struct Claims(PathBuf);
 
 impl Drop for Claims {
@@ -125,7 +125,7 @@ impl Drop for Claims {
     }
 }
 
-/// Takes away the claims of edges whose folders of backends lie below `folder`.
+/// Removes the claims of edges whose folders of backends are below `folder`.
 pub(crate) fn forget_claims(folder: &Path) {
     for entry in std::fs::read_dir("/var/lib/devanture-uids").into_iter().flatten().flatten() {
         let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
@@ -141,7 +141,7 @@ struct Running {
     https: SocketAddr,
     http: SocketAddr,
     admin: SocketAddr,
-    /// Kept open: an edge whose output nobody takes must not get a broken pipe.
+    /// Kept open: without a reader of its output, an edge must not get a broken pipe.
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -150,7 +150,7 @@ impl Running {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("edge.log")).unwrap();
         let mut program = program("devanture-edge");
         if let Some(user) = user {
-            // Where it lies, another user may not reach it. The one before may be running.
+            // A second user may lack access to the original program. The previous copy may be running.
             let copy = folder.join("devanture-edge");
             if !copy.exists() {
                 std::fs::copy(&program, &copy).unwrap();
@@ -184,13 +184,13 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         self.child.kill().ok();
         self.child.wait().ok();
     }
 }
 
-/// A program of this workspace, as it was built beside the command line.
+/// Returns a program of this workspace, from the build folder of the command line.
 pub(crate) fn program(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_devanture")).with_file_name(name);
     assert!(path.is_file(), "{} is missing: build the whole workspace", path.display());
@@ -207,14 +207,14 @@ impl Resolve for Loopback {
     }
 }
 
-/// A client that trusts the authority of this file and no other, follows no redirect and decodes nothing.
+/// Returns a client that trusts only the authority in the file, follows no redirect and decodes nothing.
 pub(crate) fn client_of(ca: &Path, http2: bool) -> reqwest::Client {
     client_with(ca, |builder| if http2 { builder } else { builder.http1_only() })
 }
 
-/// The same, with what else a test wants of it.
+/// Returns the client of [`client_of`], with the further settings of `more`.
 fn client_with(ca: &Path, more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> reqwest::Client {
-    // A second installation in one process is refused, and is as good as the first.
+    // A second installation in one process is refused; the first provider serves as well.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
     let builder = reqwest::Client::builder()
@@ -242,7 +242,7 @@ impl Edge {
         self.data_dir.join("tls/ca.pem")
     }
 
-    /// What the edge has said so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("edge.log")).unwrap()
     }
@@ -261,17 +261,17 @@ impl Edge {
         token.trim_end().to_owned()
     }
 
-    /// A URL of a host of ours.
+    /// Returns a URL of a host of the edge.
     pub(crate) fn url(&self, host: &str, path: &str) -> String {
         format!("https://{host}:{}{path}", self.https().port())
     }
 
-    /// A client that trusts the local authority and no other, follows no redirect and decodes nothing.
+    /// Returns a client that trusts only the local authority, follows no redirect and decodes nothing.
     pub(crate) fn client(&self, http2: bool) -> reqwest::Client {
         client_of(&self.ca(), http2)
     }
 
-    /// The same, with what else a test wants of it.
+    /// Returns the client of [`Self::client`], with the further settings of a test.
     pub(crate) fn client_with(
         &self,
         more: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
@@ -293,7 +293,7 @@ impl Edge {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// The command line, set to this edge by the environment, about to be run in `folder`.
+    /// Returns the command line, configured for this edge by the environment, in `folder`.
     pub(crate) fn command(&self, folder: &Path, app: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_devanture"));
         command
@@ -309,14 +309,14 @@ impl Edge {
         command
     }
 
-    /// Runs the command line and gives what it said.
+    /// Runs the command line and returns the output.
     pub(crate) fn run(&self, app: &str, arguments: &[&str]) -> Ran {
         // A folder without a `devanture.toml` or a `.env`.
         let folder = tempfile::tempdir().unwrap();
         Ran::of(self.command(folder.path(), app, arguments).output().unwrap())
     }
 
-    /// Runs the command line with `--json`, which must succeed, and gives its one line.
+    /// Runs the command line with `--json`, which must succeed, and returns the line.
     #[track_caller]
     pub(crate) fn json(&self, app: &str, arguments: &[&str]) -> Value {
         let mut arguments = arguments.to_vec();
@@ -326,13 +326,13 @@ impl Edge {
         ran.json()
     }
 
-    /// Pushes a folder. Gives the report.
+    /// Pushes a folder. Returns the report.
     #[track_caller]
     pub(crate) fn push(&self, app: &str, folder: &Path) -> Value {
         self.json(app, &["push", folder.to_str().unwrap()])
     }
 
-    /// Bytes of memory that the process has now, as the system tells it.
+    /// Returns the resident bytes of the process, from the system.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -344,13 +344,13 @@ impl Edge {
         self.process.child.id()
     }
 
-    /// Ends the process at once, as a power loss would end it.
+    /// Ends the process at once, as a power loss would.
     pub(crate) fn kill(&mut self) {
         self.process.child.kill().unwrap();
         self.process.child.wait().unwrap();
     }
 
-    /// Whether the process has not ended.
+    /// Returns true if the process has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.child.try_wait().unwrap().is_none()
     }
@@ -366,7 +366,7 @@ impl Edge {
         self.process.child.wait().unwrap()
     }
 
-    /// Tells the process to read its certificates again, and to reopen its files.
+    /// Tells the process to reload its certificates, and to reopen its files.
     pub(crate) fn hang_up(&self) {
         assert!(send("-HUP", self.process.child.id()).success());
     }
@@ -376,7 +376,7 @@ impl Edge {
         self.beside_with(arguments, &[])
     }
 
-    /// The same, with variables of its environment.
+    /// Starts the edge's program as [`Self::beside`] does, with environment variables.
     pub(crate) fn beside_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
         let mut command = Command::new(program("devanture-edge"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -384,7 +384,7 @@ impl Edge {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Starts a process over the same data; it has other ports.
+    /// Starts a process over the same data, with new ports.
     pub(crate) fn restart(&mut self) {
         self.process = Running::start(self.folder.path(), self.user);
     }
@@ -395,7 +395,7 @@ fn send(signal: &str, pid: u32) -> ExitStatus {
     Command::new("kill").args([signal, &pid.to_string()]).status().unwrap()
 }
 
-/// What a program said and how it ended.
+/// The output and the end of a program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -412,22 +412,22 @@ impl Ran {
         }
     }
 
-    /// Runs a command with this on its standard input.
+    /// Runs a command with `input` on its standard input.
     pub(crate) fn fed(command: &mut Command, input: &str) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // It may have refused its arguments, or read nothing, and be gone.
+        // The command may have ended without reading its input.
         child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
         Self::of(child.wait_with_output().unwrap())
     }
 
-    /// The one line of JSON on the standard output.
+    /// Returns the single line of JSON on the standard output.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         assert_eq!(self.stdout.lines().count(), 1, "{self:#?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
     }
 
-    /// The code of the problem that it ended with.
+    /// Returns the code of the final problem.
     #[track_caller]
     pub(crate) fn problem(&self) -> String {
         let json = self.json();
@@ -439,7 +439,7 @@ impl Ran {
     }
 }
 
-/// Every file of a folder with its bytes, by its path with `/` between the segments.
+/// Returns every file of a folder with its bytes, by its path with `/` between the segments.
 pub(crate) fn files(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     fn walk(root: &Path, folder: &Path, found: &mut std::collections::BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,7 +1,8 @@
-//! The real sites that the tests push, and what backends run on, as `tools/test-inputs` has fetched them into the
-//! target folder.
+//! The real sites pushed by the tests, and the packages of backends, fetched by `tools/test-inputs` into the target
+//! folder.
 //!
-//! Each function gives the folder, or none after having said why the test is left out; on a CI machine it fails.
+//! Each function returns the folder, or `None` with a message about the skipped test; on a CI machine a missing folder
+//! fails.
 
 use std::path::{Path, PathBuf};
 
@@ -13,10 +14,9 @@ pub(crate) fn swagger(release: &str) -> Option<PathBuf> {
     fetched(&format!("swagger-ui-dist-{release}"))
 }
 
-/// What the page of `swagger-ui-dist` loads from its authors' hosts: the API that it shows, and the badge of a
-/// validator.
+/// Requests of the page of `swagger-ui-dist` to its authors' hosts: the shown API, and the badge of a validator.
 ///
-/// With the first one answered the page shows the title `Jungle API` and the path `/plants`.
+/// With the API answered, the page shows the title `Jungle API` and the path `/plants`.
 pub(crate) fn swagger_stubs() -> Vec<Stub> {
     let api = r#"{"openapi": "3.0.3", "info": {"title": "Jungle API", "version": "1"}, "paths": {"/plants":
         {"get": {"summary": "All plants", "responses": {"200": {"description": "A list"}}}}}}"#;
@@ -30,22 +30,22 @@ pub(crate) fn swagger_stubs() -> Vec<Stub> {
 
 /// Every static file of the `jupyterlab` wheel of a release: 4.4.8 or 4.4.9, 581 files, 34 MB, half of them twice.
 ///
-/// `jupyterlab/static/index.html` is a template that the Jupyter server fills in, which [`super::jupyter`] stands for.
+/// `jupyterlab/static/index.html` is a template filled in by the Jupyter server, simulated by [`super::jupyter`].
 #[track_caller]
 pub(crate) fn jupyterlab(release: &str) -> Option<PathBuf> {
     fetched(&format!("jupyterlab-{release}"))
 }
 
-/// What that wheel holds for its server, for [`super::jupyter`]: `jupyterlab/schemas` and `jupyterlab/themes`.
+/// The server's files in the wheel, for [`super::jupyter`]: `jupyterlab/schemas` and `jupyterlab/themes`.
 #[track_caller]
 pub(super) fn jupyterlab_server(release: &str) -> Option<PathBuf> {
     fetched(&format!("jupyterlab-{release}-server"))
 }
 
-/// The small site of `tools/vite-site` as Vite builds it, in variant `a` or `b`: 11 files, ten of them fingerprinted.
+/// The small site of `tools/vite-site` built by Vite, in variant `a` or `b`: 11 files, ten of them fingerprinted.
 ///
-/// Its page sets `data-ready` of the root element to its variant once it is shown, and has `visit("list")`, a promise
-/// of the variant whose code made that page: the code of `home`, `list` and `about` is loaded when they are visited.
+/// Once shown, the page sets `data-ready` of the root element to its variant, and has `visit("list")`, a promise of the
+/// variant of the code that made the page: the code of `home`, `list` and `about` is loaded on a visit.
 #[track_caller]
 pub(crate) fn vite(variant: &str) -> Option<PathBuf> {
     fetched(&format!("vite-{variant}"))
@@ -60,9 +60,9 @@ pub(crate) fn frameworks() -> Option<PathBuf> {
     fetched("frameworks")
 }
 
-/// The site of `tools/sites.d/NAME` as its generator builds it, in release `a` or `b`.
+/// The site of `tools/sites.d/NAME` built by its generator, in release `a` or `b`.
 ///
-/// Two of these are in every run of the tests, the others with `FULL=1` or where somebody has built them.
+/// Two sites are in every run of the tests, the rest with `FULL=1` or if already built.
 #[track_caller]
 pub(crate) fn site(name: &str, release: &str) -> Option<PathBuf> {
     let belongs = matches!(name, "astro" | "vite-react") || std::env::var("FULL").is_ok_and(|full| full == "1");

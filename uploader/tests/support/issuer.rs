@@ -1,4 +1,4 @@
-//! An issuer of identity tokens on loopback, whose key is made at run time.
+//! An issuer of identity tokens on loopback, with a key made at run time.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -16,23 +16,23 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-/// The audience of the edges that trust it.
+/// The audience of the trusting edges.
 pub(crate) const AUDIENCE: &str = "https://edge.example.org:8444";
-/// What opens the address that makes identity tokens.
+/// The bearer token of the address that makes identity tokens.
 pub(crate) const OPENS: &str = "opens-this-address";
 
-/// An issuer that also makes identity tokens as GitHub Actions does. Its thread ends with the process.
+/// An issuer that also makes identity tokens as GitHub Actions does. The thread ends with the process.
 #[derive(Clone)]
 pub(crate) struct Issuer {
     address: SocketAddr,
     key: Arc<KeyPair>,
-    /// What its identity tokens say of a job of GitHub Actions.
+    /// The claims about a job of GitHub Actions.
     claims: Arc<Mutex<Value>>,
-    /// What it answers over TLS by.
+    /// The TLS configuration, if any.
     tls: Option<Arc<ServerConfig>>,
 }
 
-/// A number that no other identity token has.
+/// Returns a number unique among identity tokens.
 fn number() -> u64 {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     COUNT.fetch_add(1, Ordering::Relaxed)
@@ -47,7 +47,7 @@ impl Issuer {
         Self::with(json!({ "repository": "acme/shop", "ref": "refs/heads/main" }))
     }
 
-    /// The same over TLS, with a certificate that an authority of its own made, which comes in PEM.
+    /// Starts an issuer over TLS, with a certificate of a new authority, returned in PEM.
     pub(crate) fn start_with_authority() -> (Self, String) {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -61,7 +61,7 @@ impl Issuer {
         (Self::started(json!({}), Some(Arc::new(config.unwrap()))), own.pem())
     }
 
-    /// The same, with other claims of a job of GitHub Actions.
+    /// Starts an issuer with the given claims about a job of GitHub Actions.
     pub(crate) fn with(claims: Value) -> Self {
         Self::started(claims, None)
     }
@@ -89,7 +89,7 @@ impl Issuer {
         issuer
     }
 
-    /// Has the identity tokens that are requested from now on say this of a job.
+    /// Sets the claims of identity tokens requested from now on.
     pub(crate) fn set_claims(&self, claims: Value) {
         *self.claims.lock().unwrap() = claims;
     }
@@ -126,11 +126,11 @@ impl Issuer {
             None => ("403 Forbidden", String::new()),
         };
         let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
-        // A client that has read enough may have gone.
+        // A client may close after reading enough.
         stream.write_all(format!("{head}{body}").as_bytes()).ok();
     }
 
-    /// An identity token of a job with these claims.
+    /// Returns an identity token of a job with these claims.
     pub(crate) fn identity_token(&self, audience: &str, more: &Value) -> String {
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut claims = json!({

@@ -1,8 +1,8 @@
-//! The server side of JupyterLab, as far as its front asks for it: a real backend behind a real front.
+//! The server side of JupyterLab, as far as its front requires: a real backend behind a real front.
 //!
-//! It answers below `/jupyter/` (page, API, themes and one WebSocket) and leaves every static file to the edge, so that
-//! one page load takes both ways. A site needs the files of [`super::inputs::jupyterlab`] and one route,
-//! `path = "/jupyter/*"` to this backend; the page is `/jupyter/lab`.
+//! The backend answers below `/jupyter/` (page, API, themes and one WebSocket) and leaves every static file to the
+//! edge, so that one page load takes both routes. A site needs the files of [`super::inputs::jupyterlab`] and one
+//! route, `path = "/jupyter/*"` to this backend; the page is `/jupyter/lab`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 /// The place of the front's scripts on the site.
 const STATIC: &str = "/jupyterlab/static";
 
-/// Starts the backend of a release on a port of its own, for as long as the test runs.
+/// Starts the backend of a release on a free port, until the test ends.
 #[track_caller]
 pub(crate) fn start(release: &str) -> Option<SocketAddr> {
     let front = super::inputs::jupyterlab(release)?;
@@ -28,7 +28,7 @@ pub(crate) fn start(release: &str) -> Option<SocketAddr> {
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
             let backend = Arc::clone(&backend);
-            // A browser or an edge may leave at any moment: its connection then just ends.
+            // A browser or an edge may close at any moment: the connection then just ends.
             std::thread::spawn(move || drop(backend.converse(&stream)));
         }
     });
@@ -42,7 +42,7 @@ struct Backend {
 }
 
 impl Backend {
-    /// Answers one request after the other on a kept-alive connection.
+    /// Answers requests in sequence on a kept-alive connection.
     fn converse(&self, stream: &TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let mut writer = stream;
@@ -71,7 +71,7 @@ impl Backend {
                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                      Sec-WebSocket-Accept: {accept}\r\n\r\n"
                 )?;
-                // Nothing ever happens on this server: the events end when the page does.
+                // This server never has events: the stream ends with the page.
                 return std::io::copy(&mut reader, &mut std::io::sink()).map(drop);
             }
             let target = request_line.split(' ').nth(1).unwrap_or_default();
@@ -135,7 +135,7 @@ impl Backend {
         })
     }
 
-    /// The settings of one plugin, such as `@jupyterlab/notebook-extension:panel`: its schema, and nothing set.
+    /// Returns the settings of one plugin, such as `@jupyterlab/notebook-extension:panel`: its schema, and no values.
     fn settings(&self, id: &str) -> Option<Value> {
         let file = self.server.join("schemas").join(format!("{}.json", id.replace(':', "/")));
         let schema: Value = serde_json::from_str(&std::fs::read_to_string(file).ok()?).unwrap();
@@ -162,7 +162,7 @@ impl Backend {
     }
 }
 
-/// What the Jupyter server tells the front about where everything is.
+/// Returns the page configuration: the Jupyter server's addresses for the front.
 fn page_config(release: &str) -> Value {
     let mut config = json!({
         "appName": "JupyterLab", "appNamespace": "lab", "appVersion": release, "baseUrl": "/jupyter/", "wsUrl": "",
@@ -182,8 +182,7 @@ fn page_config(release: &str) -> Value {
     config
 }
 
-/// Fills in the template as far as this one needs it: three values; statements and comments go, what they enclose
-/// stays.
+/// Fills in the template as far as required: three values; statements and comments are removed, their content stays.
 fn fill_in(template: &str, config: &Value) -> String {
     let mut page = template
         .replace("{{ page_config_full | tojson }}", &config.to_string())

@@ -1,4 +1,4 @@
-//! Apps whose backend the edge runs: a folder with a front and a backend in Node, and what its instances answer.
+//! Apps with a managed backend: a folder with a front and a backend in Node, and the answers of its instances.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,11 +9,11 @@ use tempfile::TempDir;
 
 use super::edge::{Edge, Ran};
 
-/// How long something may take that only has to come about.
+/// Time limit for eventual conditions.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
-/// A backend in Node. `/api/who` says which instance it is, in words parted by spaces: the code's name, the instance,
-/// its process id; what else it does is said by the test.
+/// A backend in Node. `/api/who` identifies the instance by words separated by spaces: the code's name, the instance,
+/// its process id; tests add further behaviour.
 const SERVER: &str = r#"
 const http = require('http');
 const fs = require('fs');
@@ -47,7 +47,7 @@ server.on('upgrade', (request, socket) => {
 });
 "#;
 
-/// What it ends with: it listens, and ends in order.
+/// The last lines: listens, and ends in order.
 const LISTEN: &str = "
 server.listen(process.env.SOCKET || Number(process.env.PORT), '127.0.0.1');
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
@@ -60,8 +60,8 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// One whose front and backend say `name`; `[server]` has these lines beside its folder, command, health and
-    /// routes.
+    /// Creates a project whose front and backend report `name`; `lines` extend `[server]` beside its folder, command,
+    /// health and routes.
     pub(crate) fn new(app: &str, name: &str, lines: &str) -> Self {
         let project = Self { folder: tempfile::tempdir().unwrap(), app: app.to_owned() };
         project.front(name);
@@ -72,23 +72,23 @@ impl Project {
         project
     }
 
-    /// Its `devanture.toml`, after the first lines.
+    /// Writes `devanture.toml`, with `rest` after the first lines.
     pub(crate) fn toml(&self, rest: &str) {
         self.write("devanture.toml", &format!("app = \"{}\"\nwww = \"www\"\n{rest}", self.app));
     }
 
-    /// What the front says from the next push on.
+    /// Sets the name reported by the front from the next push on.
     pub(crate) fn front(&self, name: &str) {
         self.write("www/index.html", &format!("<title>{name}</title>"));
     }
 
-    /// What the backend is called from the next push on.
+    /// Sets the name of the backend from the next push on.
     pub(crate) fn backend(&self, name: &str) {
         self.write("out/name.txt", name);
         self.write("out/server.js", &format!("{SERVER}{LISTEN}"));
     }
 
-    /// The backend with code of the test's own in place of its last lines.
+    /// Writes the backend with `ends` in place of its last lines.
     pub(crate) fn backend_that(&self, name: &str, ends: &str) {
         self.write("out/name.txt", name);
         self.write("out/server.js", &format!("{SERVER}{ends}"));
@@ -104,12 +104,12 @@ impl Project {
         self.folder.path()
     }
 
-    /// Runs the command line in it.
+    /// Runs the command line in the project.
     pub(crate) fn run(&self, edge: &Edge, arguments: &[&str]) -> Ran {
         Ran::of(edge.command(self.path(), &self.app, arguments).output().unwrap())
     }
 
-    /// Pushes it, which succeeds. Gives the version.
+    /// Pushes successfully. Returns the version.
     #[track_caller]
     pub(crate) fn push(&self, edge: &Edge) -> String {
         let ran = self.run(edge, &["push", "--json"]);
@@ -117,7 +117,7 @@ impl Project {
         ran.json()["version"].as_str().unwrap().to_owned()
     }
 
-    /// Pushes it, which fails, with this code; what was live before is said to go on.
+    /// Pushes with the expected failure `code`; the output reports the previous version as still live.
     #[track_caller]
     pub(crate) fn fails(&self, edge: &Edge, code: &str) -> Ran {
         let ran = self.run(edge, &["push", "--json"]);
@@ -138,14 +138,14 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask
     }
 }
 
-/// The instances of an environment, as the API has them.
+/// Returns the instances of an environment, from the API.
 pub(crate) async fn instances(edge: &Edge, app: &str, environment: &str) -> Vec<Value> {
     let (status, list) = edge.api("GET", &format!("/v1/apps/{app}/environments/{environment}/instances"), None).await;
     assert_eq!(status, 200, "{list}");
     list["instances"].as_array().unwrap().clone()
 }
 
-/// Waits until so many instances are healthy and no other is there but warm ones. Gives their process ids.
+/// Waits until `count` instances are healthy and only warm instances remain otherwise. Returns the process ids.
 pub(crate) async fn healthy(edge: &Edge, app: &str, count: usize) -> BTreeSet<u64> {
     eventually(&format!("{count} healthy instances of {app}"), async || {
         let all = instances(edge, app, "prod").await;
@@ -156,7 +156,7 @@ pub(crate) async fn healthy(edge: &Edge, app: &str, count: usize) -> BTreeSet<u6
     .await
 }
 
-/// Whether a process is there, and no zombie.
+/// Returns true for a running process, false for a zombie.
 pub(crate) fn is_alive(pid: u64) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z') && !rest.starts_with('X'))

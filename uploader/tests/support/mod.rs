@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: sites that nobody here made, and a real browser to look at them with.
+//! Shared parts of the end-to-end tests: third-party sites, and a real browser.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -30,9 +30,9 @@ pub(crate) mod story;
 pub(crate) mod terminal;
 pub(crate) mod websocket;
 
-/// Says why a part of the tests is left out, and returns so that the test can end.
+/// Prints the reason for a skipped test, and returns so that the test can end.
 ///
-/// Where nothing may be missing (`CI=true`, or `DEVANTURE_REQUIRE=1`) it fails the test.
+/// If all tools are required (`CI=true`, or `DEVANTURE_REQUIRE=1`), fails the test.
 #[track_caller]
 pub(crate) fn leave_out(what_is_missing: &str) {
     let is_set = |name: &str| std::env::var(name).is_ok_and(|value| matches!(value.as_str(), "1" | "true"));
@@ -40,12 +40,12 @@ pub(crate) fn leave_out(what_is_missing: &str) {
     eprintln!("left out: {what_is_missing}");
 }
 
-/// Whether this is a run of `./test`, which leaves what takes long to `./test full`.
+/// Returns true in a run of `./test`, which leaves long tests to `./test full`.
 fn is_quick() -> bool {
     std::env::var("QUICK").is_ok_and(|quick| quick == "1")
 }
 
-/// Whether the test ends at once, having said so, because only `./test full` runs it.
+/// Returns true if the test must end at once, with a message, because only `./test full` runs the test.
 pub(crate) fn is_for_full_runs() -> bool {
     if is_quick() {
         eprintln!("left out: ./test full runs it");
@@ -54,11 +54,11 @@ pub(crate) fn is_for_full_runs() -> bool {
 }
 
 /// The pause of a visitor between two page loads, or of a client after some requests, while versions are switched.
-/// Without it they take both processors, each switch waits for them, and the test takes longer without meeting more
+/// Without a pause the visitors take both processors, each switch waits, and the test takes longer without meeting more
 /// switches.
 pub(crate) const VISITOR_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a test repeats what `FULL=1 ./test full` repeats `full` times: a tenth of that in other runs.
+/// Returns the number of rounds of a test: `full` in `FULL=1 ./test full`, a tenth otherwise.
 pub(crate) fn rounds(full: usize) -> usize {
     if std::env::var("FULL").is_ok_and(|value| value == "1") { full } else { full / 10 }
 }

@@ -1,8 +1,8 @@
-//! Pages of `docs`, whose blocks tests try as they stand there.
+//! Pages of `docs`, whose blocks tests run unchanged.
 
 use std::path::Path;
 
-/// The text of a page, by its name below `docs`.
+/// Returns the text of a page, by its name below `docs`.
 pub(crate) fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs").join(name);
     std::fs::read_to_string(path).unwrap()

@@ -1,12 +1,12 @@
-//! A project with a site that was built elsewhere.
+//! A project with a site built elsewhere.
 
 use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
 
-/// A project whose folder `www` holds a copy of `site`, since a project's files lie in its folder; `settings` are the
-/// rest of its `devanture.toml`.
+/// Makes a project whose folder `www` holds a copy of `site`, since a project's files must be inside its folder;
+/// `settings` are the rest of `devanture.toml`.
 pub(crate) fn with_site(app: &str, site: &Path, settings: &str) -> TempDir {
     let project = tempfile::tempdir().unwrap();
     copy(site, &project.path().join("www"));
@@ -15,7 +15,7 @@ pub(crate) fn with_site(app: &str, site: &Path, settings: &str) -> TempDir {
     project
 }
 
-/// Copies what is in a folder into another one, which need not exist.
+/// Copies the content of a folder into a second folder, created if missing.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

@@ -1,17 +1,14 @@
-//! Stories of pages of `docs`: what a section `## A story` shows is done as it stands there, and its output compared.
-//!
-//! An `sh` block is run by `bash`, with the project as its folder, and a `text` block after it is what it prints,
-//! errors too. Each of its commands succeeds but for as many as lines of the output begin with `error:`. A comment
-//! before a block says what else it is:
-//!
+//! Stories of pages of `docs`: the section `## A story` is run unchanged, and its output compared.
+//! An `sh` block is run by `bash`, with the project as its folder, and a `text` block after it is its output, errors
+//! included. All commands succeed except as many as lines of the output begin with `error:`. A comment before a block
+//! changes its meaning:
 //! - `<!-- file: NAME -->`: a file of the project.
-//! - `<!-- as: NAME -->`: the commands have the variables of that person or program, and not those of the first one.
+//! - `<!-- as: NAME -->`: the commands have the variables of the named person or program, in place of the first.
 //! - `<!-- terminal: NAME -->`: the commands run beside the rest of the story, and a `text` block with the same comment
-//!   is what they print until then.
-//!
-//! In an output, `…` stands for any text and, alone on a line, for any lines. Ids, dates, times and milliseconds may be
-//! others; the same id stands for the same one in all of the story, its commands too. Ports of the page, 8443 and 8444,
-//! are those of the edge, and 9000 one that is free.
+//!   is their output until then.
+//! In an output, `…` stands for any text and, alone on a line, for any lines. Ids, dates, times and milliseconds may
+//! differ; the same id stands for the same id in all of the story, its commands too. Ports of the page, 8443 and 8444,
+//! are replaced by the edge's, and 9000 by a free port.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt as _;
@@ -24,10 +21,10 @@ use tokio::net::TcpSocket;
 use super::edge::Edge;
 use super::page;
 
-/// How long a terminal has for what it is to print.
+/// Time limit for the expected output of a terminal.
 const PRINTED_WITHIN: Duration = Duration::from_secs(60);
 
-/// A block of a story, with the comment before it.
+/// A block of a story, with the comment before.
 struct Block {
     mark: Option<String>,
     language: String,
@@ -51,7 +48,7 @@ fn blocks(name: &str) -> Vec<Block> {
     blocks
 }
 
-/// A program that runs beside a story. It ends with this value.
+/// A program beside a story, ended on drop.
 struct Terminal(Child);
 
 impl Drop for Terminal {
@@ -68,7 +65,7 @@ pub(crate) type People<'a> = &'a [(&'a str, &'a [(&'a str, &'a str)])];
 #[track_caller]
 pub(crate) fn run(name: &str, edge: &Edge, people: People<'_>) -> tempfile::TempDir {
     let project = tempfile::tempdir().unwrap();
-    // Bound, so that nobody else gets it; a program of the story may listen there.
+    // Bound, to reserve the port; a program of the story may listen there.
     let free = TcpSocket::new_v4().unwrap();
     free.set_reuseaddr(true).unwrap();
     free.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -122,14 +119,14 @@ pub(crate) fn run(name: &str, edge: &Edge, people: People<'_>) -> tempfile::Temp
                     std::thread::sleep(Duration::from_millis(20));
                 }
             }
-            // What the page shows beside what is done.
+            // Further blocks of the page.
             _ => {}
         }
     }
     project
 }
 
-/// Runs a script with its errors among its output; what fails of it is a line of the standard error.
+/// Runs a script with its errors among its output; failures of the script itself go to standard error.
 fn bash(edge: &Edge, folder: &Path, script: &str) -> Command {
     let settings = edge.command(folder, "shop", &[]);
     let programs = Path::new(settings.get_program()).parent().unwrap().to_owned();
@@ -138,7 +135,7 @@ fn bash(edge: &Edge, folder: &Path, script: &str) -> Command {
     bash.args(["-c", &script]).current_dir(folder).stdin(Stdio::null()).env_clear();
     bash.envs(settings.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let path = std::env::var("PATH").unwrap();
-    // curl has no address of its own for the name in the certificate.
+    // curl needs the name of the certificate.
     bash.env("PATH", format!("{}:{path}", programs.display())).env("HOME", folder);
     bash.env("DEVANTURE_URL", format!("https://localhost:{}", edge.admin().port()));
     bash
@@ -160,7 +157,7 @@ fn pieces(line: &str) -> Vec<&str> {
         };
         let length = rest.find(|one| !is_like(one)).unwrap_or(rest.len()).max(first.len_utf8());
         let (piece, after) = rest.split_at(length);
-        // Columns are as wide as what is in them.
+        // Columns are as wide as their content.
         pieces.push(if first == ' ' { " " } else { piece });
         rest = after;
     }
@@ -169,7 +166,7 @@ fn pieces(line: &str) -> Vec<&str> {
 
 type Ids = BTreeMap<String, String>;
 
-/// Whether lines are the expected ones. Learns what ids stand for.
+/// Returns true if lines match the expected lines. Records the meaning of ids.
 fn lines_match(expected: &[Vec<&str>], printed: &[Vec<&str>], ids: &mut Ids) -> bool {
     let Some((line, others)) = expected.split_first() else { return printed.is_empty() };
     if *line == ["…"] {
@@ -179,7 +176,7 @@ fn lines_match(expected: &[Vec<&str>], printed: &[Vec<&str>], ids: &mut Ids) -> 
     attempt(ids, |ids| line_matches(line, first, None, ids) && lines_match(others, after, ids))
 }
 
-/// Keeps what was learned only where it led to something.
+/// Keeps recorded ids only after a match.
 fn attempt(ids: &mut Ids, try_it: impl FnOnce(&mut Ids) -> bool) -> bool {
     let mut learned = ids.clone();
     let fits = try_it(&mut learned);
@@ -213,7 +210,7 @@ fn line_matches(expected: &[&str], printed: &[&str], before: Option<&str>, ids: 
     fits && line_matches(others, after, Some(piece), ids)
 }
 
-/// Whether a word is a hexadecimal id.
+/// Returns true for a hexadecimal id.
 fn is_id(word: &str) -> bool {
     matches!(word.len(), 12 | 14 | 16 | 64) && word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -10,7 +10,7 @@ pub(crate) fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// A terminal of this size: what is written to the second is read from the first.
+/// Makes a terminal of this size: output to the second file is read from the first.
 pub(crate) fn terminal(size: Winsize) -> (File, File) {
     let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&outer).unwrap();

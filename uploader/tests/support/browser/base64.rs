@@ -1,4 +1,4 @@
-//! Bytes as text, in the form that the browser's protocol has them.
+//! Base64 in the form of the browser's protocol.
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

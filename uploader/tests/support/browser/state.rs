@@ -1,4 +1,4 @@
-//! What a page has reported: what it asks for, what came, what went wrong, and which answers are stubs.
+//! Recorded events of a page: requests, answers, errors, and stubs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::super::cdp::Event;
 use super::base64;
 
-/// An answer that a page gets in place of the network's, for what a site loads from a foreign host.
+/// An answer in place of the network's, for resources on a foreign host.
 #[derive(Clone)]
 pub(crate) struct Stub {
-    /// Which requests: a URL in which `*` stands for anything.
+    /// The matching requests: a URL in which `*` stands for any text.
     pub(crate) url: &'static str,
     /// The `Content-Type` of the answer.
     pub(crate) content_type: &'static str,
@@ -18,31 +18,31 @@ pub(crate) struct Stub {
     pub(crate) body: String,
 }
 
-/// What happened in a page since it was opened.
+/// Events of a page since opening.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageReport {
-    /// `console.error`, exceptions that nobody caught, and what the browser itself has logged as an error.
+    /// `console.error`, uncaught exceptions, and errors logged by the browser itself.
     pub(crate) console_errors: Vec<String>,
     /// Requests without an answer, or with a status of 400 and above, each as `status-or-reason URL`.
     pub(crate) failed_requests: Vec<String>,
     /// Every answer: its URL and status, redirects included, in the order of arrival.
     pub(crate) responses: Vec<(String, u16)>,
-    /// The protocol of each of these, such as `h2` or `http/1.1`.
+    /// The protocol of each answer, such as `h2` or `http/1.1`.
     pub(crate) protocols: Vec<String>,
     /// The page's title.
     pub(crate) title: String,
-    /// The text that a visitor sees.
+    /// The visible text.
     pub(crate) text: String,
 }
 
-/// What a page has reported until now.
+/// Recorded events so far.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) is_loaded: bool,
-    /// Requests that have not ended, each with the load of the page that it is of.
+    /// Running requests, each with the load of its page.
     pub(super) under_way: HashMap<String, String>,
     pub(super) urls: HashMap<String, String>,
-    /// Requests that said which dictionary the browser has.
+    /// Requests that announced a dictionary.
     pub(super) announcing: HashSet<String>,
     pub(super) stubs: Vec<Stub>,
     pub(super) report: PageReport,
@@ -64,12 +64,12 @@ impl State {
                     self.answered(&parameters["redirectResponse"]);
                 }
                 self.urls.insert(request.clone(), text(&parameters["request"]["url"]));
-                // A stream of events is under way for as long as its page is there.
+                // A stream of events runs for the life of the page.
                 if parameters["type"] != "EventSource" {
                     self.under_way.insert(request, text(&parameters["loaderId"]));
                 }
             }
-            // The end of a request of the page before, such as one for its icon, may never be reported.
+            // The end of a request of the previous page, such as for its icon, may never be reported.
             "Page.frameNavigated" if parameters["frame"].get("parentId").is_none() => {
                 let load = text(&parameters["frame"]["loaderId"]);
                 self.under_way.retain(|_, of| *of == load);
@@ -86,7 +86,7 @@ impl State {
             }
             "Network.loadingFailed" => {
                 self.under_way.remove(&request);
-                // The page itself gave these up: it went on to another address or aborted its own fetch.
+                // Requests cancelled by the page itself: a navigation, or an aborted fetch.
                 if parameters["canceled"] != json!(true) {
                     let url = self.urls.get(&request).cloned().unwrap_or_default();
                     self.report.failed_requests.push(format!("{} {url}", text(&parameters["errorText"])));
@@ -117,7 +117,7 @@ impl State {
         self.report.protocols.push(text(&response["protocol"]));
     }
 
-    /// The command that answers a paused request by its stub.
+    /// Returns the command that answers a paused request with its stub.
     pub(super) fn stub_answer(&self, paused: &Value) -> (&'static str, Value) {
         let request = &paused["requestId"];
         let url = text(&paused["request"]["url"]);
@@ -135,7 +135,7 @@ impl State {
     }
 }
 
-/// Whether a URL has the form of a pattern in which `*` stands for anything.
+/// Returns true if a URL matches a pattern in which `*` stands for any text.
 fn matches(pattern: &str, url: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == url,

@@ -1,4 +1,4 @@
-//! How the process of an edge gives way to the next one.
+//! Takeover of an edge by the next process.
 
 use std::io::BufRead as _;
 use std::process::ExitStatus;
@@ -9,40 +9,41 @@ use serde_json::Value;
 
 use super::{Edge, Running, send};
 
-/// An edge that drains, since another one serves in its place.
+/// A draining edge, replaced by a successor.
 pub(crate) struct Draining(Running);
 
 impl Draining {
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub(crate) fn ended(mut self) -> ExitStatus {
         self.0.child.wait().unwrap()
     }
 
-    /// Whether it has not ended.
+    /// Returns true if the process has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.child.try_wait().unwrap().is_none()
     }
 
-    /// Tells it to end.
+    /// Sends a signal to end.
     pub(crate) fn terminate(&self) {
         assert!(send("-TERM", self.0.child.id()).success());
     }
 }
 
 impl Edge {
-    /// Starts a process that takes over from the running one, and waits until that one has drained.
+    /// Starts a process that takes over from the running process, and waits for the end of the drain.
     pub(crate) fn take_over(&mut self) {
         let mut old = std::mem::replace(&mut self.process, Running::start(self.folder.path(), self.user));
         assert_eq!((old.https, old.admin), (self.process.https, self.process.admin), "they have the same sockets");
         assert!(old.child.wait().unwrap().success());
     }
 
-    /// Starts a process that takes over from the running one, which drains meanwhile.
+    /// Starts a process that takes over from the running process, which drains meanwhile.
     pub(crate) fn take_over_and_leave_draining(&mut self) -> Draining {
         Draining(std::mem::replace(&mut self.process, Running::start(self.folder.path(), self.user)))
     }
 
-    /// Starts a process that takes over, and kills the running one after `pause`. The new one serves in any case.
+    /// Starts a process that takes over, and kills the running process after `pause`. The new process serves in any
+    /// case.
     pub(crate) fn kill_predecessor(&mut self, pause: Duration) {
         let (folder, pid, user) = (self.folder.path().to_owned(), self.process.child.id(), self.user);
         let killer = std::thread::spawn(move || {
@@ -51,12 +52,12 @@ impl Edge {
         });
         let new = Running::start(&folder, user);
         killer.join().unwrap();
-        // Those before are reaped, and killed where they drain.
+        // Earlier processes are reaped, and killed if draining.
         self.process = new;
     }
 
-    /// Starts a process that would take over, and kills it after `pause`. Where it served by then, the edge is started
-    /// again.
+    /// Starts a process that would take over, and kills the process after `pause`. If already serving by then, the edge
+    /// is started again.
     pub(crate) fn kill_successor(&mut self, pause: Duration) {
         let count = |edge: &Self, text: &str| edge.log().matches(text).count();
         let texts = ["a new edge takes over", "a new edge did not come up", "\"draining\""];
@@ -77,7 +78,7 @@ impl Edge {
         }
     }
 
-    /// Has the process start the next one itself, which takes over. Gives the next one's id.
+    /// Has the process start its own successor, which takes over. Returns the successor's id.
     pub(crate) fn upgrade(&mut self) -> u32 {
         assert!(send("-USR2", self.process.child.id()).success());
         let mut line = String::new();
