@@ -6,8 +6,27 @@ use super::{Source, sources};
 
 /// Returns true if the code may build a commit and pass the commit to the ledger.
 fn composes_commits(source: &Source) -> bool {
-    let composing = ["ledger", "access", "encode", "environments", "webhooks", "retention", "switch", "publish"];
-    composing.contains(&source.room())
+    const COMPOSING: [&str; 18] = [
+        "ledger",
+        "access",
+        "encode",
+        "places",
+        "signing",
+        "pauses",
+        "upstreams",
+        "instances",
+        "hostnames",
+        "settings",
+        "aliases",
+        "protection",
+        "commands",
+        "schedules",
+        "webhooks",
+        "retention",
+        "switch",
+        "publish",
+    ];
+    COMPOSING.contains(&source.room())
 }
 
 #[test]

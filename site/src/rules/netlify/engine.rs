@@ -65,14 +65,16 @@ fn of_devanture(rule: &str, path: &str) -> Option<String> {
 
 /// The engine keeps adjacent slashes; here adjacent slashes are merged, or a splat could begin another host.
 fn with_single_slashes(location: &str) -> String {
-    let (scheme, mut rest) = match location.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest.to_owned()),
-        None => (String::new(), location.to_owned()),
+    // A path may hold `://` too.
+    let (scheme, rest) = match location.strip_prefix("https://") {
+        Some(rest) => ("https://", rest),
+        None => ("", location),
     };
+    let mut rest = rest.to_owned();
     while rest.contains("//") {
         rest = rest.replace("//", "/");
     }
-    scheme + &rest
+    format!("{scheme}{rest}")
 }
 
 /// Rules and paths of all significant elements. Excludes accidental behaviour of the engine: of two names, one a prefix
