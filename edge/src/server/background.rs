@@ -20,14 +20,14 @@ use devanture_store::catalog::{self, Catalog};
 use devanture_store::records;
 
 /// The loader of versions with their dictionaries, the generator of deltas, and the dictionary misses of browsers.
-pub(super) struct BackgroundInputs {
+pub(super) struct BuildInputs {
     pub(super) loader: Loader,
     /// `None` if dictionaries are off.
     pub(super) dictionaries: Option<Arc<Dictionaries>>,
     pub(super) reported_misses: mpsc::Receiver<DictionaryMiss>,
 }
 
-impl BackgroundInputs {
+impl BuildInputs {
     /// Creates the parts on `stores`.
     pub(super) fn of(file: &EdgeFile, stores: &Stores, control: &Runtime) -> Self {
         let (blobs, catalog) = (Arc::clone(&stores.blobs), Arc::clone(&stores.catalog));

@@ -68,7 +68,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use background::BackgroundInputs;
+use background::BuildInputs;
 use cluster::{Cluster, Joined};
 use descriptors::Descriptors;
 use devanture_base::telemetry::{AccessLog, Exposition};
@@ -206,8 +206,7 @@ impl Server {
         let cluster = Cluster::open((file, base), &control, &stores.catalog)?;
         let renewal = Renewal::start(&control, cluster.as_ref(), &mut stores);
         let (remade, access_log) = (devanture_control::encode::remade_channel(), access_log::open(file, base)?);
-        let BackgroundInputs { loader, dictionaries, reported_misses: misses } =
-            BackgroundInputs::of(file, &stores, &control);
+        let BuildInputs { loader, dictionaries, reported_misses: misses } = BuildInputs::of(file, &stores, &control);
         let follower = control.block_on(Follower::begin(live.clone(), loader.clone(), remade.subscribe()))?;
         // Nothing listens before the live versions are known; connections then wait for the load of their version.
         let sockets = Sockets::bind(file, arrival.inherited())?;

@@ -2,10 +2,12 @@
 //! An `sh` block is run by `bash`, with the project as its folder, and a `text` block after it is its output, errors
 //! included. All commands succeed except as many as lines of the output begin with `error:`. A comment before a block
 //! changes its meaning:
+//!
 //! - `<!-- file: NAME -->`: a file of the project.
 //! - `<!-- as: NAME -->`: the commands have the variables of the named person or program, in place of the first.
 //! - `<!-- terminal: NAME -->`: the commands run beside the rest of the story, and a `text` block with the same comment
 //!   is their output until then.
+//!
 //! In an output, `…` stands for any text and, alone on a line, for any lines. Ids, dates, times and milliseconds may
 //! differ; the same id stands for the same id in all of the story, its commands too. Ports of the page, 8443 and 8444,
 //! are replaced by the edge's, and 9000 by a free port.

@@ -240,7 +240,7 @@ impl Hostnames {
                 }
                 HostnameRequirement::Proof if !vouched.by_admin => sorted.to_prove.extend(host.exact()),
                 HostnameRequirement::ProofBesideAnother if !vouched.by_admin_of_all => {
-                    sorted.to_prove.extend(host.exact())
+                    sorted.to_prove.extend(host.exact());
                 }
                 HostnameRequirement::Admin | HostnameRequirement::Proof | HostnameRequirement::ProofBesideAnother => {
                     sorted.granted.insert(host.clone());

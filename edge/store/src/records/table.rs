@@ -1,8 +1,8 @@
-//! The table of the kinds of records: the key of each, what it is removed with, what takes it along, and its followers.
+//! The table of the kinds of records: the key of each kind, its owner, its copies and its followers.
 //!
 //! A removal of an app or an environment (`belongs`), a copy of a catalog, a backup and each follower of the catalog
-//! (`catalog::follow`) go by this table. Tests hold that `docs/storage.md` has a row for each kind, and `golden` a file:
-//! a kind that is missing here fails them.
+//! (`catalog::follow`) go by this table. By tests, `docs/storage.md` has a row for each kind, and `golden` a file: a
+//! kind that is missing here fails them.
 
 /// The owner of a record, with which the record is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

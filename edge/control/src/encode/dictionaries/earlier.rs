@@ -23,8 +23,8 @@ pub(super) struct EarlierVersion {
     pub(super) kept: KeptFiles,
 }
 
-/// All inputs of a [`EarlierVersion`] except the edge's limits. Includes the app, since the duration of a push must not reveal
-/// the contents of another app (law 11).
+/// All inputs of an [`EarlierVersion`] except the edge's limits. Includes the app, since the duration of a push must
+/// not reveal the contents of another app (law 11).
 #[derive(PartialEq, Eq)]
 pub(super) struct SideKey {
     pub(super) app: AppName,
