@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use devanture_control::ledger::{resume_changes, write_pause};
 use devanture_control::publish::Publisher;
 use devanture_store::catalog::Revision;
-use devanture_store::catalog::follow::Follow;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::table::FollowedBy;
 
 /// Pause after the catalog failed.

@@ -10,7 +10,7 @@ use super::Credentials;
 use crate::ledger::{Actor, Credential, Error, SessionOf};
 use devanture_base::clock;
 use devanture_store::catalog::Check;
-use devanture_store::catalog::follow::{Follow, FollowStep};
+use devanture_store::records::follow::{Follow, FollowStep};
 use devanture_store::records::sessions::session_key;
 use devanture_store::records::table::FollowedBy;
 use devanture_store::records::{self, identities};

@@ -12,7 +12,7 @@ use super::follow::CertificateFollower;
 use super::store::Store;
 use crate::cluster::Nodes;
 use crate::ledger::Duty;
-use devanture_store::catalog::follow::FollowStep;
+use devanture_store::records::follow::FollowStep;
 
 /// Time without a holder of the duty, before a node that cannot decrypt all certificates takes the duty and orders
 /// these again.

@@ -9,7 +9,7 @@ use super::Acme;
 use super::store::shared::{CERTIFICATES, SharedRecords, Unread};
 use devanture_serve::tls::Error;
 use devanture_store::catalog::Revision;
-use devanture_store::catalog::follow::{Follow, FollowStep};
+use devanture_store::records::follow::{Follow, FollowStep};
 
 /// The certificates of the catalog, as handshakes see them.
 pub(crate) struct CertificateFollower {

@@ -20,7 +20,7 @@ use super::tunnel;
 use crate::ledger::{self, Duty, Member, Members};
 use devanture_serve::proxy::Registry;
 use devanture_store::catalog::Revision;
-use devanture_store::catalog::follow::Follow;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::table::FollowedBy;
 
 /// Time beyond its lease during which a node may be silent before a switch is abandoned. By then an ended node is gone,

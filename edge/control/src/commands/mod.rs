@@ -17,8 +17,8 @@ use crate::ledger::{Action, Actor, AuditEvent, Error, Ledger, nothing_live, upda
 use crate::runner::{EndedBy, FrameSender, FrameSource, Once, Wanted};
 use devanture_base::clock;
 use devanture_base::fair::{Share, Shares};
-use devanture_store::catalog::follow::{Follow, FollowStep};
 use devanture_store::catalog::{Change, Check, Commit};
+use devanture_store::records::follow::{Follow, FollowStep};
 use devanture_store::records::table::FollowedBy;
 use devanture_store::records::{self, LivePointer, gone};
 

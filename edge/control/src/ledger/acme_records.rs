@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use super::members::Duty;
 use super::system_write::{PART_CHANGES_MAX, SystemWrite, commit_system};
 use super::write_pause::{PAUSE_KEY, paused, unless_paused};
-use devanture_store::catalog::follow::Follow;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Change, Commit, Error, Record};
 use devanture_store::records;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::table::FollowedBy;
 
 /// Prefix of all ACME records.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use devanture_store::catalog::follow::Follow;
 use devanture_store::catalog::{Catalog, Change, Check, Commit, Error, Lease};
 use devanture_store::records;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::nodes::{NODES_PREFIX, node_key};
 use devanture_store::records::table::FollowedBy;
 

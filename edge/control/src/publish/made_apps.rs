@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use devanture_config::AppName;
 
-use devanture_store::catalog::follow::FollowedChange;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{Catalog, Error, Record, Revision};
+use devanture_store::records::follow::FollowedChange;
 use devanture_store::records::table::RecordKind;
 use devanture_store::records::{self, AppRecord};
 

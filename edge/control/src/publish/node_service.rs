@@ -27,8 +27,8 @@ use crate::settings::Coming;
 use crate::switch::{Deploys, Switcher};
 use devanture_base::telemetry;
 use devanture_store::blobs::Key;
-use devanture_store::catalog::follow::{Follow, FollowStep};
 use devanture_store::catalog::{self, Catalog, Revision};
+use devanture_store::records::follow::{Follow, FollowStep};
 use devanture_store::records::table::FollowedBy;
 
 /// Longest wait for the commits required by another node's switch.

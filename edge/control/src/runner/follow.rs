@@ -18,7 +18,7 @@ use super::shared::{Shared, ms};
 use devanture_serve::live::Current;
 use devanture_serve::proxy::{RunId, RunOrigin};
 use devanture_serve::version::Setting;
-use devanture_store::catalog::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
+use devanture_store::records::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
 use devanture_store::records::table::RecordKind;
 
 /// Longest time in which a request from before a switch chooses its instance.

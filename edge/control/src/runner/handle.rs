@@ -43,7 +43,7 @@ use devanture_serve::live::Live;
 use devanture_serve::proxy::{Registry, RunId, RunNow};
 use devanture_store::blobs::{Blobs, ManifestTurns};
 use devanture_store::catalog::Catalog;
-use devanture_store::catalog::follow::Follow;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::table::FollowedBy;
 
 /// Interval of checks for the end of all instances.

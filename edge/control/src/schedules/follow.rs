@@ -18,7 +18,7 @@ use devanture_base::clock;
 use devanture_serve::live::Current;
 use devanture_serve::version::Setting;
 use devanture_store::catalog::Check;
-use devanture_store::catalog::follow::{Follow, FollowStep, FollowedCommit};
+use devanture_store::records::follow::{Follow, FollowStep, FollowedCommit};
 use devanture_store::records::schedules::{ScheduleRecord, StoredSkip, names_of, schedules_prefix};
 use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::{self, StoredSkipReason};

@@ -14,9 +14,9 @@ use super::Webhooks;
 use super::target::Target;
 use crate::ledger::Error;
 use devanture_serve::proxy::address::allow_line;
-use devanture_store::catalog::follow::Follow;
 use devanture_store::catalog::scan::Scan;
 use devanture_store::records;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::table::FollowedBy;
 use devanture_store::records::webhooks::{WEBHOOKS_PREFIX, WebhookRecord, webhook_of};
 

@@ -39,9 +39,9 @@ use devanture_base::clock;
 use devanture_base::fair::{RateLimit, Shares};
 use devanture_base::telemetry;
 use devanture_serve::proxy::address::Policy;
-use devanture_store::catalog::follow::{Follow, FollowStep, FollowedChange};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::records::StoredDelivery;
+use devanture_store::records::follow::{Follow, FollowStep, FollowedChange};
 use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::webhooks::{
     DeliveryAt, DeliveryRecord, ENDED_PREFIX, WAITING_PREFIX, WebhookRecord, webhook_of,

@@ -13,8 +13,8 @@ use super::{Follower, Live, Place};
 use crate::version::Setting;
 use devanture_base::telemetry;
 use devanture_store::catalog::Record;
-use devanture_store::catalog::follow::FollowedChange;
 use devanture_store::records::APPS_PREFIX;
+use devanture_store::records::follow::FollowedChange;
 use devanture_store::records::table::RecordKind;
 
 /// Names of all apps, including deleted ones.

@@ -8,8 +8,8 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 
 use super::{Current, CurrentSettings, LoadError, Loader};
-use devanture_store::catalog::follow::Follow;
 use devanture_store::records::console::console;
+use devanture_store::records::follow::Follow;
 use devanture_store::records::table::FollowedBy;
 
 /// Pause after a failed load of the console.

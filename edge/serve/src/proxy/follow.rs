@@ -9,10 +9,10 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::registry::Registry;
 use crate::live::{Current, Live};
-use devanture_store::catalog::follow::{Follow, FollowStep, FollowedCommit};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Catalog, Record};
 use devanture_store::records;
+use devanture_store::records::follow::{Follow, FollowStep, FollowedCommit};
 use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::upstreams::{MembersRecord, UPSTREAMS_PREFIX};
 

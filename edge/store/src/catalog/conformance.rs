@@ -10,10 +10,10 @@ use tokio::sync::broadcast::Sender;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
 use super::overtaken::Overtaken;
 use super::scan::Scan;
 use super::{Catalog, Change, Check, Commit, Committed, Error, Record, Revision};
+use crate::records::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
 use crate::records::table::{FollowedBy, RecordKind};
 
 /// A catalog under test, which can be closed and opened again.

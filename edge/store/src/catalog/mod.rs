@@ -16,7 +16,6 @@ use devanture_base::durable;
 mod conformance;
 mod embedded;
 mod etcd;
-pub mod follow;
 mod in_place;
 mod lease;
 #[cfg(any(test, feature = "testing"))]
@@ -322,7 +321,7 @@ pub trait Catalog: Send + Sync {
     }
 
     /// Every commit from now on. A watcher that lags by more than the channel holds gets an error from the channel.
-    /// Followers of records use [`Follow`](follow::Follow).
+    /// Followers of records use [`Follow`](crate::records::follow::Follow).
     fn watch(&self) -> broadcast::Receiver<Committed>;
 
     /// The revision that can be read here, and the connection through which newer ones arrive.

@@ -10,6 +10,7 @@ pub mod belongs;
 pub mod console;
 mod deploys;
 mod dictionaries;
+pub mod follow;
 #[cfg(any(test, feature = "testing"))]
 pub mod golden;
 pub mod gone;

@@ -1,7 +1,7 @@
 //! The table of the kinds of records: the key of each kind, its owner, its copies and its followers.
 //!
 //! A removal of an app or an environment (`belongs`), a copy of a catalog, a backup and each follower of the catalog
-//! (`catalog::follow`) go by this table. By tests, `docs/storage.md` has a row for each kind, and `golden` a file: a
+//! (`records::follow`) go by this table. By tests, `docs/storage.md` has a row for each kind, and `golden` a file: a
 //! kind that is missing here fails them.
 
 /// The owner of a record, with which the record is removed.
@@ -27,7 +27,7 @@ pub enum Owner {
     Node,
 }
 
-/// A follower of records: it hears of each change of its kinds by a [`Follow`](crate::catalog::follow::Follow).
+/// A follower of records: it hears of each change of its kinds by a [`Follow`](crate::records::follow::Follow).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowedBy {
     /// The certificates by ACME that the nodes of a cluster share.

@@ -20,9 +20,9 @@ use crate::switch::Origin;
 use devanture_base::clock::now_ms;
 use devanture_base::fair::Lane;
 use devanture_store::blobs::{Key, LONG_MANIFESTS_AT_ONCE};
-use devanture_store::catalog::follow::{Follow, FollowStep};
 use devanture_store::catalog::{Change, Commit};
 use devanture_store::records;
+use devanture_store::records::follow::{Follow, FollowStep};
 use devanture_store::records::gone::{self, GoneVersion};
 use devanture_store::records::table::FollowedBy;
 

@@ -22,9 +22,9 @@ use super::relief::LiveRelief;
 use super::reloads::{Loaded, Reloads};
 use super::{Hosts, Live, LoadError, Loader, Place};
 use crate::version::{Fill, Setting, Version};
-use devanture_store::catalog::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
 use devanture_store::catalog::scan::Scan;
 use devanture_store::catalog::{self, Record, Revision};
+use devanture_store::records::follow::{Follow, FollowStep, FollowedChange, FollowedCommit};
 use devanture_store::records::table::{FollowedBy, RecordKind};
 use devanture_store::records::{self, AliasRecord, LivePointer};
 

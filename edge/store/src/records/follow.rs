@@ -15,8 +15,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Catalog, Change, Committed, Revision};
-use crate::records::table::{FollowedBy, RecordKind, kind_of, kinds_of};
+use super::table::{FollowedBy, RecordKind, kind_of, kinds_of};
+use crate::catalog::{Catalog, Change, Committed, Revision};
 
 /// The pause after a reading that failed, where the follower sets no other. It doubles with each failure …
 const PAUSE_MIN: Duration = Duration::from_secs(1);
